@@ -1,0 +1,1 @@
+"""The media bucket in Django: what should fly."""

@@ -1,0 +1,1 @@
+"""The status bucket in Django: what has arrived."""

@@ -1,0 +1,1 @@
+"""Who may see what, how work is queued, and how a change reaches a browser."""

@@ -1,0 +1,1 @@
+"""The change feed: a change in the database reaches every open page."""

@@ -1,0 +1,10 @@
+"""The change feed as an app of its own, for its tables."""
+
+from django.apps import AppConfig
+
+
+class LiveConfig(AppConfig):
+    name = "ifeportal.live"
+    label = "live"
+    verbose_name = "Live updates"
+    default_auto_field = "django.db.models.BigAutoField"

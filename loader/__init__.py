@@ -1,0 +1,1 @@
+"""The contract both sides obey, and the loader that runs aboard. No Django here but in its commands."""
