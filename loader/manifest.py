@@ -1,0 +1,218 @@
+"""`campaign.json`: what a campaign consists of, read strictly and written so that nothing unknown is lost.
+
+Standard library only; pure. A manifest is taken whole or not at all: no item of a half-understood one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Final
+
+from loader.errors import BadManifest, BadName
+from loader.names import TGZ, content_name, fold
+from loader.strictjson import INT_LIMIT, Fields, dumps, kind_of, loads
+
+MIB: Final = 1_048_576
+MANIFEST_LIMIT: Final = 5 * MIB
+ITEMS_LIMIT: Final = 10_000
+PRIORITY_LIMIT: Final = 2**31 - 1
+
+_SHA256: Final = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One content item. `name` is without `.tgz`, `size` in bytes, `sha256` lower-case hex or None."""
+
+    name: str
+    size: int
+    sha256: str | None = None
+    title: str = ""
+    kind: str = ""
+    required: bool = True
+    priority: int = 0
+    extra: Mapping[str, object] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Exhibition:
+    """First and last day on which the campaign is shown; None where not said."""
+
+    starts: date | None = None
+    ends: date | None = None
+    extra: Mapping[str, object] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A campaign as its manifest says it; None where it does not say. `extra` is what this version does not know."""
+
+    content: tuple[Item, ...]
+    airline: str | None = None
+    campaign: str | None = None
+    version: int | None = None
+    title: str = ""
+    exhibition: Exhibition = field(default_factory=Exhibition)
+    schema: int | None = None
+    extra: Mapping[str, object] = field(default_factory=dict, hash=False)
+
+    @property
+    def bytes_total(self) -> int:
+        """Bytes of all items together."""
+        return sum(item.size for item in self.content)
+
+
+def parse_manifest(body: bytes, *, airline: str, campaign: str) -> Manifest:
+    """The manifest in `body`, which was found under `<airline>/<campaign>/`.
+
+    Raises:
+        BadManifest: it breaks the contract anywhere; the sentence names the place. Its code is BAD_NAME where
+            a name is the reason, else BAD_MANIFEST.
+    """
+    document = loads(body, limit=MANIFEST_LIMIT, error=BadManifest)
+    if isinstance(document, list):
+        document = {"content": document}
+    fields = Fields(document, "", BadManifest)
+    listed = fields.take("content" if "content" in fields.extra else "items")
+    manifest = Manifest(
+        content=_items(listed),
+        airline=_same(fields, "airline", airline),
+        campaign=_same(fields, "campaign", campaign),
+        version=fields.integer("version"),
+        title=fields.text("title"),
+        exhibition=_exhibition(fields.take("exhibition")),
+        schema=fields.integer("schema"),
+        extra=fields.extra,
+    )
+    if manifest.bytes_total > INT_LIMIT:
+        raise BadManifest(f"content: the sizes add up to more than {INT_LIMIT} bytes")
+    return manifest
+
+
+def _same(fields: Fields, name: str, prefix: str) -> str | None:
+    value = fields.take(name)
+    if value is not None and value != prefix:
+        said = f"{value[:80]!a}" if isinstance(value, str) else kind_of(value)
+        fields.refuse(name, f"says {said}, but the manifest lies under {prefix!a}")
+    return None if value is None else prefix
+
+
+def _exhibition(value: object) -> Exhibition:
+    if value is None:
+        return Exhibition()
+    fields = Fields(value, "exhibition", BadManifest)
+    return Exhibition(fields.day("starts"), fields.day("ends"), fields.extra)
+
+
+def _items(listed: object) -> tuple[Item, ...]:
+    if not isinstance(listed, list):
+        raise BadManifest(
+            "content: is missing" if listed is None else f"content: must be a list, not {kind_of(listed)}"
+        )
+    if len(listed) > ITEMS_LIMIT:
+        raise BadManifest(f"content: has {len(listed):,} items; {ITEMS_LIMIT:,} are allowed")
+    items = tuple(_item(entry, f"content[{index}]") for index, entry in enumerate(listed))
+    first: dict[str, int] = {}
+    for index, item in enumerate(items):
+        other = first.setdefault(fold(item.name), index)
+        if other != index:
+            raise BadManifest(
+                f"content[{index}].name: {item.name!a} is the same as {items[other].name!a} of content[{other}] "
+                "but for case or normalisation"
+            )
+    return items
+
+
+def _item(entry: object, place: str) -> Item:
+    fields = Fields(entry, place, BadManifest)
+    name = fields.take("name")
+    if not isinstance(name, str):
+        fields.refuse("name", "is missing" if name is None else f"must be a string, not {kind_of(name)}")
+    try:
+        name = content_name(name)
+    except BadName as exc:
+        fields.refuse("name", str(exc), code="BAD_NAME")
+    size = fields.integer("size")
+    if size is None:
+        fields.refuse("size", "is missing")
+    return Item(
+        name=name,
+        size=size,
+        sha256=_sha256(fields),
+        title=fields.text("title"),
+        kind=fields.text("kind"),
+        required=fields.boolean("required", True),
+        priority=fields.integer("priority", -PRIORITY_LIMIT, PRIORITY_LIMIT) or 0,
+        extra=fields.extra,
+    )
+
+
+def _sha256(fields: Fields) -> str | None:
+    value = fields.take("sha256")
+    if value is None:
+        return None
+    if not isinstance(value, str) or not _SHA256.fullmatch(value):
+        fields.refuse("sha256", "must be 64 hexadecimal digits")
+    return value.lower()
+
+
+def build_manifest(manifest: Manifest) -> bytes:
+    """The body of a `campaign.json`; parsing it gives the same manifest, unknown fields included.
+
+    Raises:
+        BadManifest: it would be longer than `MANIFEST_LIMIT`.
+    """
+    document = _without_defaults(
+        {
+            "schema": manifest.schema,
+            "airline": manifest.airline,
+            "campaign": manifest.campaign,
+            "version": manifest.version,
+            "title": manifest.title or None,
+            "exhibition": _exhibition_fields(manifest.exhibition) or None,
+            "content": _item_fields(manifest.content),
+        },
+        manifest.extra,
+    )
+    body = dumps(document)
+    if len(body) > MANIFEST_LIMIT:
+        raise BadManifest(f"it would have {len(body):,} bytes; {MANIFEST_LIMIT:,} are allowed")
+    return body
+
+
+def _exhibition_fields(exhibition: Exhibition) -> dict[str, object]:
+    return _without_defaults(
+        {
+            "starts": exhibition.starts.isoformat() if exhibition.starts else None,
+            "ends": exhibition.ends.isoformat() if exhibition.ends else None,
+        },
+        exhibition.extra,
+    )
+
+
+def _item_fields(items: Sequence[Item]) -> list[dict[str, object]]:
+    return [
+        _without_defaults(
+            {
+                # A name that itself ends in .tgz needs a second one, or a reader would take the first off.
+                "name": item.name + TGZ if item.name.endswith(TGZ) else item.name,
+                "size": item.size,
+                "sha256": item.sha256,
+                "title": item.title or None,
+                "kind": item.kind or None,
+                "required": None if item.required else False,
+                "priority": item.priority or None,
+            },
+            item.extra,
+        )
+        for item in items
+    ]
+
+
+def _without_defaults(known: Mapping[str, object], extra: Mapping[str, object]) -> dict[str, object]:
+    """What is to be written: the known fields that say something, then the unknown ones."""
+    said = {name: value for name, value in known.items() if value is not None}
+    return said | {name: value for name, value in extra.items() if name not in known}

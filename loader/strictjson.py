@@ -1,0 +1,206 @@
+"""JSON read strictly and in bounded time and memory, and its values taken out with a type check.
+
+Standard library only; pure. Python's own reader takes NaN, 1e400, duplicate keys, unpaired surrogates and any
+depth; each of these is refused here, before or while parsing, with a sentence that names the place.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from datetime import date
+from typing import Final, NoReturn, TypeVar
+
+from loader.errors import ContractError
+
+DEPTH_LIMIT: Final = 16
+VALUES_LIMIT: Final = 1_000_000
+DIGITS_LIMIT: Final = 40
+INT_LIMIT: Final = 2**53  # What every JSON reader can hold exactly.
+
+E = TypeVar("E", bound=ContractError)
+
+# Possessive and with an optional closing quote, so that no input makes it look at a character twice.
+_TOKENS: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
+_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
+
+
+class _Refused(ValueError):
+    """Raised inside the parser's hooks; never leaves this module."""
+
+
+def loads(body: bytes, *, limit: int, error: type[E]) -> object:
+    """The value written in `body` (at most `limit` bytes).
+
+    Raises:
+        error: it is too long, not UTF-8, deeper than `DEPTH_LIMIT`, or not strict JSON.
+    """
+    if len(body) > limit:
+        raise error(f"it is longer than {limit:,} bytes")
+    text = _decode(body, error)
+    _check_bulk(text, error)
+    try:
+        value = json.loads(
+            text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite, parse_int=_short
+        )
+    except json.JSONDecodeError as exc:
+        raise error(f"line {exc.lineno}, column {exc.colno}: not JSON ({exc.msg})") from exc
+    except _Refused as exc:
+        raise error(str(exc)) from exc
+    if "\\u" in text:  # Only an escape can bring these in: UTF-8 has no surrogates and JSON no raw NUL.
+        _check_strings(value, "", error)
+    return value
+
+
+def dumps(value: object) -> bytes:
+    """`value` as people can read it: UTF-8, indented, ending in a newline."""
+    return (json.dumps(value, ensure_ascii=False, allow_nan=False, indent=1) + "\n").encode()
+
+
+def _decode(body: bytes, error: type[E]) -> str:
+    if body.startswith(b"\xef\xbb\xbf"):
+        raise error("it begins with a byte order mark; save it as UTF-8 without one")
+    try:
+        return body.decode()
+    except UnicodeDecodeError as exc:
+        raise error(f"byte {exc.start}: not UTF-8") from exc
+
+
+def _check_bulk(text: str, error: type[E]) -> None:
+    """Count and depth before the parser sees it: no recursion, one pass."""
+    if text.count(",") + text.count("[") + text.count("{") > VALUES_LIMIT:
+        raise error(f"it holds more than {VALUES_LIMIT:,} values")
+    depth = 0
+    for token in _TOKENS.finditer(text):
+        sign = text[token.start()]
+        if sign in "[{":
+            depth += 1
+            if depth > DEPTH_LIMIT:
+                raise error(f"character {token.start()}: nested deeper than {DEPTH_LIMIT}")
+        elif sign != '"':
+            depth -= 1
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        seen: set[str] = set()
+        again = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise _Refused(f"the key {again!a} appears twice in one object")
+    return found
+
+
+def _no_constant(word: str) -> NoReturn:
+    raise _Refused(f"{word} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise _Refused(f"the number {digits[:40]} is too large")
+    return number
+
+
+def _short(digits: str) -> int:
+    if len(digits) > DIGITS_LIMIT:
+        raise _Refused(f"a number has more than {DIGITS_LIMIT} digits")
+    return int(digits)
+
+
+def _check_strings(value: object, place: str, error: type[E]) -> None:
+    """No text that a database, a file name or UTF-8 cannot hold. Recursion is bounded by `DEPTH_LIMIT`."""
+    if isinstance(value, str):
+        if "\0" in value or any("\ud800" <= sign <= "\udfff" for sign in value):
+            raise error(f"{place or 'the text'}: holds a NUL or an unpaired surrogate")
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            _check_strings(key, f"a key of {place or 'the object'}", error)
+            _check_strings(inner, f"{place}.{key}" if place else key, error)
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            _check_strings(inner, f"{place}[{index}]", error)
+
+
+class Fields:
+    """One JSON object being read: each `take` removes a field, `extra` is what nobody asked for.
+
+    A field that is null counts as not given. `place` begins every sentence, e.g. "content[3]".
+    """
+
+    def __init__(self, value: object, place: str, error: type[ContractError]) -> None:
+        if not isinstance(value, dict):
+            raise error(f"{place or 'the document'}: must be an object, not {kind_of(value)}")
+        self.extra: dict[str, object] = dict(value)
+        self._place = place
+        self._error = error
+
+    def refuse(self, name: str, why: str, *, code: str | None = None) -> NoReturn:
+        """Raise this object's error about the field `name`."""
+        raise self._error(f"{self.at(name)}: {why}", code=code)
+
+    def at(self, name: str) -> str:
+        """The place of the field `name`."""
+        return f"{self._place}.{name}" if self._place else name
+
+    def take(self, name: str) -> object:
+        """The field as it is; None if missing."""
+        return self.extra.pop(name, None)
+
+    def text(self, name: str, default: str = "") -> str:
+        """A string; `default` if missing."""
+        value = self.take(name)
+        if value is None:
+            return default
+        if not isinstance(value, str):
+            self.refuse(name, f"must be a string, not {kind_of(value)}")
+        return value
+
+    def integer(self, name: str, low: int = 0, high: int = INT_LIMIT) -> int | None:
+        """A whole number between `low` and `high`; None if missing. `true` and `1.0` are not numbers here."""
+        value = self.take(name)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int):
+            self.refuse(name, f"must be a whole number, not {kind_of(value)}")
+        if not low <= value <= high:
+            self.refuse(name, f"must be between {low} and {high}, not {value}")
+        return value
+
+    def boolean(self, name: str, default: bool) -> bool:
+        """true or false; `default` if missing."""
+        value = self.take(name)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            self.refuse(name, f"must be true or false, not {kind_of(value)}")
+        return value
+
+    def day(self, name: str) -> date | None:
+        """A date as YYYY-MM-DD; None if missing."""
+        value = self.text(name)
+        if not value:
+            return None
+        try:
+            if _DATE.fullmatch(value):
+                return date.fromisoformat(value)
+        except ValueError:
+            pass
+        self.refuse(name, f"must be a date as 2026-12-31, not {value[:40]!a}")
+
+    def items(self, name: str) -> list[object]:
+        """A list; empty if missing."""
+        value = self.take(name)
+        if value is None:
+            return []
+        if not isinstance(value, list):
+            self.refuse(name, f"must be a list, not {kind_of(value)}")
+        return value
+
+
+def kind_of(value: object) -> str:
+    """What a value is, in JSON's words."""
+    names: Mapping[type, str] = {dict: "an object", list: "a list", str: "a string", bool: "true or false"}
+    names = {**names, int: "a number", float: "a fraction", type(None): "null"}
+    return names.get(type(value), "something else")
