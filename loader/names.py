@@ -46,7 +46,7 @@ def check_name(segment: str) -> str:
     try:
         length = len(segment.encode())
     except UnicodeEncodeError as exc:
-        raise BadName(f"the name {segment!a} holds an unpaired surrogate") from exc
+        raise BadName(f"the name {segment[:40]!a} holds an unpaired surrogate") from exc
     if length > NAME_LIMIT:
         raise BadName(f"the name {segment[:40]!a}… has {length} bytes; {NAME_LIMIT} are allowed")
     if segment.startswith("."):

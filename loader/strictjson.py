@@ -88,7 +88,7 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(found) != len(pairs):
         seen: set[str] = set()
         again = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise _Refused(f"the key {again!a} appears twice in one object")
+        raise _Refused(f"the key {again[:80]!a} appears twice in one object")
     return found
 
 
@@ -117,7 +117,7 @@ def _check_strings(value: object, place: str, error: type[E]) -> None:
     elif isinstance(value, dict):
         for key, inner in value.items():
             _check_strings(key, f"a key of {place or 'the object'}", error)
-            _check_strings(inner, f"{place}.{key}" if place else key, error)
+            _check_strings(inner, f"{place}.{key[:80]}" if place else key[:80], error)
     elif isinstance(value, list):
         for index, inner in enumerate(value):
             _check_strings(inner, f"{place}[{index}]", error)

@@ -1,0 +1,17 @@
+"""The two buckets of the ground, as the settings name them; credentials and endpoint come from AWS's own names."""
+
+from __future__ import annotations
+
+from django.conf import settings
+
+from loader.bucket import S3Bucket
+
+
+def media_bucket() -> S3Bucket:
+    """The bucket that says what should fly."""
+    return S3Bucket(settings.MEDIA_BUCKET)
+
+
+def status_bucket() -> S3Bucket:
+    """The bucket that says what has arrived."""
+    return S3Bucket(settings.STATUS_BUCKET)
