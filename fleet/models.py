@@ -114,15 +114,25 @@ class LoadQuerySet(ScopedQuerySet["Load"]):
 
 
 class Load(Measured):
-    """One campaign on one tail, with the sums of its transfers. `error` is that of campaign.json.error."""
+    """One campaign on one tail, with the sums of its transfers.
+
+    `error` is what to show first: that of `campaign.json.error`, else the newest of a failed item (then `error_content`
+    names it). Once the manifest is known only items it lists are counted.
+    """
 
     tail = models.ForeignKey(Tail, on_delete=models.CASCADE, related_name="loads")
     campaign = models.ForeignKey(Campaign, on_delete=models.CASCADE, related_name="loads")
     items_total = models.PositiveIntegerField(null=True, blank=True)
     items_done = models.PositiveIntegerField(default=0)
     items_failed = models.PositiveIntegerField(default=0)
-    error_etag = models.CharField(max_length=200, blank=True)
-    error_at = models.DateTimeField(null=True, blank=True)
+    error_content = models.CharField(max_length=200, blank=True, help_text="The item whose error this is.")
+    campaign_error = models.TextField(blank=True, help_text="What campaign.json.error says.")
+    campaign_error_code = models.CharField(max_length=40, blank=True)
+    error_etag = models.CharField(max_length=200, blank=True, help_text="Of campaign.json.error; empty: there is none.")
+    error_at = models.DateTimeField(null=True, blank=True, help_text="LastModified of campaign.json.error.")
+    manifest_etag = models.CharField(
+        max_length=200, blank=True, help_text="Of the manifest these transfers were last held against."
+    )
 
     objects = LoadQuerySet.as_manager()
 
@@ -155,8 +165,10 @@ class Transfer(Measured):
         null=True, blank=True, help_text="As the object says, even above the total."
     )
     progress_etag = models.CharField(max_length=200, blank=True)
-    progress_at = models.DateTimeField(null=True, blank=True, help_text="LastModified of .progress.")
-    error_etag = models.CharField(max_length=200, blank=True)
+    progress_at = models.DateTimeField(
+        null=True, blank=True, help_text="LastModified of .progress; without an ETag beside it the object has vanished."
+    )
+    error_etag = models.CharField(max_length=200, blank=True, help_text="Empty: there is no error now.")
     error_at = models.DateTimeField(null=True, blank=True, help_text="LastModified of .error.")
     error_cut = models.BooleanField(default=False, help_text="The error was longer than 4 KiB.")
     error_past = models.BooleanField(default=False, help_text="The item succeeded after this error.")
@@ -200,7 +212,8 @@ class AnomalyQuerySet(ScopedQuerySet["Anomaly"]):
 class Anomaly(models.Model):
     """Something in a bucket that could not be understood. Without an airline only staff see it.
 
-    `etag` is that of the object when it was last looked at, so that it is not fetched again unchanged.
+    `etag` is that of the object when it was last looked at, so that it is not fetched again unchanged. `last_seen` is
+    when that version was first met; the problem lasts until `resolved_at`.
     """
 
     airline = models.ForeignKey(Airline, null=True, blank=True, on_delete=models.CASCADE, related_name="anomalies")

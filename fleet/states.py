@@ -1,0 +1,152 @@
+"""What the API, the pages and the feed say of a row: one function per topic, all JSON-ready.
+
+Pure: reads the row and what was loaded with it, never the database. `transfer_state` and `load_state` want
+`select_related("load__tail__airline", "load__campaign")` and `("tail__airline", "campaign")`; the other three want rows
+from `fleet.rollup`. Bytes, bytes per second, seconds; moments in ISO 8601 with Z; unknown is None, never 0.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any
+
+from campaigns.models import Campaign
+from fleet.figures import iso
+from fleet.models import Load, Measured, Tail, Transfer
+from fleet.rollup import Rollup, rollup_of
+from ifeportal.models import Airline
+
+State = dict[str, Any]
+
+
+def transfer_state(row: Transfer) -> State:
+    """One content item on its way to one tail."""
+    load = row.load
+    return {
+        "id": row.pk,
+        "airline": load.tail.airline.name,
+        "tail": load.tail.name,
+        "campaign": load.campaign.name,
+        "content": row.content,
+        **_measured(row),
+        "restarted": row.restarted,
+        "oversized": row.oversized,
+        "unreadable": row.unreadable,
+        "listed": row.listed,
+        "bytes_reported": row.bytes_reported,
+        "error_past": row.error_past,
+        "error_cut": row.error_cut,
+    }
+
+
+def load_state(row: Load) -> State:
+    """One campaign on one tail; `error_content` names the item whose error it is, empty for the campaign's own."""
+    return {
+        "id": row.pk,
+        "airline": row.tail.airline.name,
+        "tail": row.tail.name,
+        "campaign": row.campaign.name,
+        **_measured(row),
+        "error_content": row.error_content,
+        "items_total": row.items_total,
+        "items_done": row.items_done,
+        "items_failed": row.items_failed,
+    }
+
+
+def tail_state(row: Tail) -> State:
+    """An aircraft: what its loader says of itself, and the sums of its loads."""
+    return {
+        "id": row.pk,
+        "airline": row.airline.name,
+        "tail": row.name,
+        "discovered": row.discovered,
+        "heard_at": _moment(row.heard_at),
+        "heartbeat_at": _moment(row.heartbeat_at),
+        "loader_version": row.loader_version,
+        "loader_state": row.loader_state,
+        "loader_reason": row.loader_reason,
+        "rate_bps": row.rate_bps,
+        "stores": row.stores,
+        **_rolled_up(rollup_of(row)),
+    }
+
+
+def campaign_state(row: Campaign) -> State:
+    """A campaign: what its manifest says, and the sums of its loads. `items` and `bytes` are those of one set."""
+    rollup = rollup_of(row)
+    return {
+        "id": row.pk,
+        "airline": row.airline.name,
+        "campaign": row.name,
+        "title": row.title,
+        "version": row.version,
+        "discovered": row.discovered,
+        "exhibition_starts": _day(row.exhibition_starts),
+        "exhibition_ends": _day(row.exhibition_ends),
+        "manifest_state": row.manifest_state,
+        "manifest_problem": row.manifest_problem,
+        "manifest_as_of": _moment(row.manifest_as_of),
+        "items": row.items_total,
+        "bytes": row.bytes_total,
+        "tails": rollup.tails,
+        **_rolled_up(rollup),
+    }
+
+
+def airline_state(row: Airline) -> State:
+    """An airline and the sums of all its loads."""
+    rollup = rollup_of(row)
+    return {
+        "id": row.pk,
+        "airline": row.name,
+        "title": row.title,
+        "discovered": row.discovered,
+        "tails": rollup.tails,
+        **_rolled_up(rollup),
+    }
+
+
+def _measured(row: Measured) -> State:
+    return {
+        "status": row.status,
+        "stalled": row.stalled,
+        "bytes_done": row.bytes_done,
+        "bytes_total": row.bytes_total,
+        "percent": row.percent,
+        "error": row.error,
+        "error_code": row.error_code,
+        "rate_bps": row.rate_bps,
+        "eta_seconds": row.eta_seconds,
+        "as_of": _moment(row.as_of),
+        "started_at": _moment(row.started_at),
+        "finished_at": _moment(row.finished_at),
+    }
+
+
+def _rolled_up(rollup: Rollup) -> State:
+    return {
+        "status": rollup.status,
+        "percent": rollup.percent,
+        "bytes_done": rollup.bytes_done,
+        "bytes_total": rollup.bytes_total,
+        "loads": rollup.loads,
+        "loads_unknown": rollup.loads_unknown,
+        "pending": rollup.pending,
+        "loading": rollup.loading,
+        "complete": rollup.complete,
+        "failed": rollup.failed,
+        "stalled": rollup.stalled,
+        "items_total": rollup.items_total,
+        "items_done": rollup.items_done,
+        "items_failed": rollup.items_failed,
+        "as_of": _moment(rollup.as_of),
+    }
+
+
+def _moment(value: datetime | None) -> str | None:
+    return None if value is None else iso(value)
+
+
+def _day(value: date | None) -> str | None:
+    return None if value is None else value.isoformat()
