@@ -1,0 +1,144 @@
+"""Answers of an object store as urllib3 hands them over: read within limits, checked, errors in our words.
+
+May touch the sockets behind the responses it is given, nothing else. Only `loader.bucket` uses it.
+"""
+
+from __future__ import annotations
+
+import http.client
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Self
+
+from urllib3 import BaseHTTPResponse
+from urllib3.exceptions import HTTPError, NameResolutionError, SSLError, TimeoutError
+
+from loader.errors import WorldError
+from loader.objects import BLOCK
+from loader.wire import EPOCH, parse_content_range, parse_http_date
+
+_DIGITS: Final = re.compile(r"[0-9]{1,19}")
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Turn urllib3's errors into WorldError; `what` names the request in the text."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise WorldError("TIMEOUT", f"{what}: the store did not answer in time") from error
+    except NameResolutionError as error:
+        raise WorldError("NETWORK", f"{what}: the store's name is not known here") from error
+    except SSLError as error:
+        raise WorldError("NETWORK", f"{what}: no trusted connection to the store") from error
+    except HTTPError as error:
+        if isinstance(error.__cause__, http.client.IncompleteRead):
+            raise WorldError("SHORT_BODY", f"{what}: the connection ended before the body did") from error
+        raise WorldError("NETWORK", f"{what}: the connection failed ({_root_of(error)})") from error
+
+
+def _root_of(error: BaseException) -> str:
+    """The kind of the first cause: names such as ConnectionRefusedError; messages may hold addresses."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return type(error).__name__
+
+
+def drop(response: BaseHTTPResponse) -> None:
+    """Give the connection back to its pool, closed if the body was not read to its end."""
+    if not response.closed:
+        response.close()
+    response.release_conn()
+
+
+def read_limited(response: BaseHTTPResponse, limit: int, what: str, deadline: float) -> bytes:
+    """The body, at most one byte more than `limit` says; `deadline` on the monotonic clock ends a trickle."""
+    found = bytearray()
+    while len(found) <= limit:
+        if time.monotonic() > deadline:
+            raise WorldError("TIMEOUT", f"{what}: the answer comes too slowly")
+        with translated(what):
+            block = response.read1(min(BLOCK, limit + 1 - len(found)))
+        if not block:
+            break
+        found += block
+    return bytes(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the headers of an object say: its ETag and date, its whole size, the bytes that follow and their offset."""
+
+    etag: str
+    last_modified: datetime
+    size: int | None
+    start: int
+    length: int | None
+
+    @classmethod
+    def of(cls, response: BaseHTTPResponse, what: str, start: int, limit: int | None = None) -> Facts:
+        """Check a 200 or 206 to a request for `limit` bytes from `start` on. Raises WorldError if they do not agree."""
+        etag = (response.headers.get("ETag") or "").strip('"')
+        if not etag:
+            raise WorldError("NETWORK", f"{what}: the answer has no ETag, so it is not an object store's")
+        when = parse_http_date(response.headers.get("Last-Modified")) or EPOCH
+        text = response.headers.get("Content-Length") or ""
+        length = int(text) if _DIGITS.fullmatch(text) else None
+        if response.status != 206:
+            return cls(etag, when, length, 0, length)
+        try:
+            first, last, size = parse_content_range(response.headers.get("Content-Range"))
+        except ValueError as error:
+            raise WorldError("NETWORK", f"{what}: {error}") from error
+        wanted = size - 1 if limit is None else min(size, start + limit) - 1
+        if (first, last) != (start, wanted) or length not in (None, last - first + 1):
+            raise WorldError("NETWORK", f"{what}: the store sent bytes {first}-{last}, not those from {start} on")
+        return cls(etag, when, size, first, last - first + 1)
+
+
+class Stream:
+    """An open object: `loader.objects.Body` over one response."""
+
+    def __init__(self, response: BaseHTTPResponse, what: str, start: int) -> None:
+        facts = Facts.of(response, what, start)
+        self.size, self.start = facts.size, facts.start
+        self.etag, self.last_modified = facts.etag, facts.last_modified
+        self._left = facts.length
+        self._response = response
+        self._what = what
+
+    def read(self, limit: int = BLOCK) -> bytes:
+        """At most `limit` bytes, as they arrive; empty at the end."""
+        with translated(self._what):
+            block = self._response.read1(limit)
+        if self._left is not None:
+            self._left -= len(block)
+            if not block and self._left > 0 and limit:
+                raise WorldError("SHORT_BODY", f"{self._what}: {self._left} bytes are missing at the end")
+        return block
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:
+        """Fill as much of `buffer` as has arrived, at least a byte; 0 at the end."""
+        block = self.read(len(buffer))
+        buffer[: len(block)] = block
+        return len(block)
+
+    def abort(self) -> None:
+        """End a read that waits in another thread: it raises."""
+        # ValueError, RuntimeError: it has ended by itself meanwhile.
+        with suppress(ValueError, RuntimeError, OSError):
+            self._response.shutdown()
+
+    def close(self) -> None:
+        """Give the connection back, or drop it if bytes are left."""
+        drop(self._response)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

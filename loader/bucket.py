@@ -1,0 +1,362 @@
+"""Both buckets, seen from either side: list, get, open, put, upload, delete. The only module that knows boto3.
+
+`S3Bucket` talks to any S3, `MemoryBucket` is the same in memory, for tests and property machines; one test suite holds
+them to the same behaviour. Requests are signed by botocore and sent by urllib3, and listings are read by
+`loader.wire`: boto3 itself costs 0.4 s to load and twenty times the CPU for a page of a listing, so it only carries
+large uploads. Whatever fails comes out as `WorldError`, chained, without a secret or a signed address in its text.
+
+Addressing: with an endpoint of one's own the bucket is the first part of the path; on AWS it is part of the host name
+where its name allows. Credentials, region and endpoint come from the arguments, else from AWS's own variables, else
+(credentials) from the rest of botocore's chain; `AWS_CA_BUNDLE` and `HTTPS_PROXY` are honoured.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import urllib3
+
+from loader.answers import Facts, Stream, drop, read_limited, translated
+from loader.errors import WorldError
+from loader.memory import MemoryBucket
+from loader.objects import Body, Bucket, Fetched, Kind, Names, ObjectInfo, Requests
+from loader.wire import ListPage, Refusal, parse_listing, quote_key, quote_query
+
+if TYPE_CHECKING:
+    from botocore.credentials import Credentials, ReadOnlyCredentials
+    from mypy_boto3_s3 import S3Client
+
+__all__ = ["Body", "Bucket", "Fetched", "MemoryBucket", "ObjectInfo", "Requests", "S3Bucket"]
+
+ATTEMPTS: Final = 3
+LONGEST_WAIT: Final = 20.0  # seconds; a store that asks for more gets its error reported instead
+LISTING_LIMIT: Final = 16 * 1_048_576  # bytes: 1,000 keys of 1,024 bytes, each byte as %XX, five times over
+REFUSAL_LIMIT: Final = 16 * 1_024
+_IN_A_HOST_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One request for a small thing. `accept`: the statuses that are an answer, any other is a refusal."""
+
+    kind: Kind
+    method: str
+    key: str
+    headers: Mapping[str, str]
+    query: str = ""
+    body: bytes = b""
+    limit: int = 0
+    accept: tuple[int, ...] = (200,)
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.key}" if self.kind != "list" else "LIST"
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """A status, the headers as they are, and at most one byte more than the call's limit."""
+
+    status: int
+    headers: Mapping[str, str]
+    facts: Facts | None
+    body: bytes
+
+
+class S3Bucket:
+    """A bucket of an S3, for use by any number of threads.
+
+    Timeouts are in seconds and hold for one wait on the socket; `sleep` is what waits between attempts (a loader
+    passes the wait of its stop event). Calls for small objects are tried three times where trying again may help,
+    but conditional writes once: whether the first one arrived could not be told from a stranger's.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        endpoint: str | None = None,
+        region: str | None = None,
+        access_key: str | None = None,
+        secret_key: str | None = None,
+        session_token: str | None = None,
+        connect_timeout: float = 5.0,
+        read_timeout: float = 20.0,
+        connections: int = 16,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        """Nothing is sent yet. Raises ValueError for an endpoint that is no http(s) address."""
+        self.name = name
+        self.requests = Requests()
+        self.endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        self.region = region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+        self._base, self._root = _address(name, self.endpoint, self.region)
+        self._keys = (access_key, secret_key, session_token) if access_key and secret_key else None
+        self._credentials: Credentials | None = None
+        self._lock = threading.Lock()
+        self._timeouts = (connect_timeout, read_timeout)
+        self._sleep = sleep
+        self._pool = _pool(self._base, connections)
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Every object below `prefix`, in no order one may rely on. Never ends early without an error."""
+        for page in self._pages(prefix, {}):
+            yield from page.objects
+
+    def prefixes(self, prefix: str = "") -> Names:
+        """The names directly below `prefix` that have objects below them, without it and the slash."""
+        pages = self._pages(prefix, {"delimiter": "/"})
+        return [name[len(prefix) :].removesuffix("/") for page in pages for name in page.prefixes]
+
+    def get(self, key: str, limit: int, *, if_none_match: str | None = None) -> Fetched | None:
+        """The first `limit` bytes (at least 1); None if the ETag still is `if_none_match`."""
+        condition = {} if if_none_match is None else {"If-None-Match": f'"{if_none_match}"'}
+        ranged = {**condition, "Range": f"bytes=0-{limit - 1}"}
+        call = _Call("get", "GET", key, ranged, limit=limit, accept=(200, 206, 304, 416))
+        answer = self._call(call)
+        if answer.status == 416:  # no byte 0: the object is empty
+            answer = self._call(replace(call, headers=condition, accept=(200, 304)))
+        if answer.status == 304 or answer.facts is None:
+            return None
+        facts, body = answer.facts, answer.body[:limit]
+        size = len(answer.body) if facts.size is None else facts.size
+        return Fetched(body, facts.etag, facts.last_modified, size, cut=size > len(body))
+
+    def open(self, key: str, *, start: int = 0, if_match: str | None = None) -> Body:
+        """The object from byte `start` on, in one attempt. OBJECT_CHANGED if its ETag is not `if_match`."""
+        condition = {} if if_match is None else {"If-Match": f'"{if_match}"'}
+        call = _Call("get", "GET", key, {**condition, "Range": f"bytes={start}-"} if start else condition)
+        response = self._send(call)
+        try:
+            if response.status not in (200, 206):
+                raise self._refusal(call, response).error(str(call), self.name, datetime.now(UTC))
+            return Stream(response, str(call), start)
+        except WorldError:
+            drop(response)
+            raise
+
+    def put(self, key: str, body: bytes, *, if_none_match: bool = False, if_match: str | None = None) -> str:
+        """Write a small object and return its ETag; OBJECT_CHANGED if it must not exist but does, or has changed."""
+        condition = {"If-None-Match": "*"} if if_none_match else {}
+        if if_match is not None:
+            condition["If-Match"] = f'"{if_match}"'
+        answer = self._call(_Call("put", "PUT", key, condition, body=body), attempts=1 if condition else ATTEMPTS)
+        return _etag(answer.headers, f"PUT {key}")
+
+    def delete(self, key: str) -> None:
+        """Remove the object; nothing happens if there is none."""
+        self._call(_Call("delete", "DELETE", key, {}, accept=(200, 204)))
+
+    def upload(self, key: str, path: Path, *, progress: Callable[[int], None] | None = None) -> str:
+        """Write a file of any size and return its ETag. `progress` hears how many bytes more were sent."""
+        # Late: boto3 takes 0.4 s to load, and only whoever publishes needs it.
+        from boto3.exceptions import S3UploadFailedError  # noqa: PLC0415
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+        try:
+            client = self._client()
+            client.upload_file(str(path), self.name, key, Callback=progress)
+            return client.head_object(Bucket=self.name, Key=key)["ETag"].strip('"')
+        except (S3UploadFailedError, ClientError) as error:
+            raise _upload_error(error, f"PUT {key}", self.name) from error
+        except BotoCoreError as error:
+            code = "TIMEOUT" if "Timeout" in type(error).__name__ else "NETWORK"
+            raise WorldError(code, f"PUT {key}: the upload failed ({type(error).__name__})") from error
+        except OSError as error:
+            raise WorldError("IO_ERROR", f"PUT {key}: the file cannot be read ({error.strerror})") from error
+
+    def _pages(self, prefix: str, extra: Mapping[str, str]) -> Iterator[ListPage]:
+        """Every page of a listing. A store that sends one page for ever, or of another prefix, is an error."""
+        query = {"list-type": "2", "encoding-type": "url", "max-keys": "1000", **extra}
+        if prefix:
+            query["prefix"] = prefix
+        seen: set[str] = set()
+        while True:
+            page = self._page(prefix, query)
+            yield page
+            if page.token is None:
+                return
+            if page.token in seen:
+                raise WorldError("NETWORK", f"LIST {prefix}: the store sends the same page again and again")
+            seen.add(page.token)
+            query["continuation-token"] = page.token
+
+    def _page(self, prefix: str, query: Mapping[str, str]) -> ListPage:
+        answer = self._call(_Call("list", "GET", "", {}, query=quote_query(query), limit=LISTING_LIMIT))
+        try:
+            if len(answer.body) > LISTING_LIMIT:
+                raise ValueError("it is too long")
+            page = parse_listing(answer.body)
+            if not all(name.startswith(prefix) for name in (*(o.key for o in page.objects), *page.prefixes)):
+                raise ValueError("it is of another prefix")
+        except ValueError as error:
+            raise WorldError("NETWORK", f"LIST {prefix}: the answer is not a listing: {error}") from error
+        return page
+
+    def _call(self, call: _Call, attempts: int = ATTEMPTS) -> _Answer:
+        """One small call, tried again with full jitter while that may help."""
+        for attempt in range(1, attempts + 1):
+            try:
+                return self._once(call)
+            except WorldError as error:
+                wait = max(error.retry_after or 0.0, random.uniform(0, 0.25 * 2**attempt))  # noqa: S311
+                if error.permanent or attempt == attempts or wait > LONGEST_WAIT:
+                    raise
+            self._sleep(wait)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _once(self, call: _Call, *, renewed: bool = False) -> _Answer:
+        response = self._send(call)
+        try:
+            if response.status in call.accept:
+                return self._answer(call, response)
+            refusal = self._refusal(call, response)
+        finally:
+            drop(response)
+        if refusal.s3 == "ExpiredToken" and self._keys is None and not renewed:
+            self._credentials = None  # they may have been renewed where they came from: look there again, once
+            return self._once(call, renewed=True)
+        raise refusal.error(str(call), self.name, datetime.now(UTC))
+
+    def _answer(self, call: _Call, response: urllib3.BaseHTTPResponse) -> _Answer:
+        facts = None
+        if call.kind == "get" and response.status in (200, 206):
+            facts = Facts.of(response, str(call), 0, call.limit)
+        body = read_limited(response, call.limit, str(call), self._deadline()) if call.limit else b""
+        if facts and facts.length is not None and len(body) < min(facts.length, call.limit):
+            raise WorldError("SHORT_BODY", f"{call}: the connection ended before the body did")
+        return _Answer(response.status, response.headers, facts, body)
+
+    def _refusal(self, call: _Call, response: urllib3.BaseHTTPResponse) -> Refusal:
+        body = read_limited(response, REFUSAL_LIMIT, str(call), self._deadline())
+        return Refusal.read(response.status, response.headers, body)
+
+    def _deadline(self) -> float:
+        return time.monotonic() + 3 * self._timeouts[1]
+
+    def _send(self, call: _Call) -> urllib3.BaseHTTPResponse:
+        target = f"{self._root}/{quote_key(call.key)}" + (f"?{call.query}" if call.query else "")
+        headers = self._signed(call, target)
+        self.requests.count(call.kind)
+        with translated(str(call)):
+            return self._pool.urlopen(
+                call.method,
+                target,
+                body=call.body if call.method == "PUT" else None,
+                headers=headers,
+                retries=False,
+                redirect=False,
+                timeout=urllib3.Timeout(*self._timeouts),
+                preload_content=False,
+                decode_content=False,
+            )
+
+    def _signed(self, call: _Call, target: str) -> dict[str, str]:
+        # Late: botocore's signer takes 0.2 s to load, which `--help` and a refused setting should not wait for.
+        from botocore.auth import S3SigV4Auth  # noqa: PLC0415
+        from botocore.awsrequest import AWSRequest  # noqa: PLC0415
+
+        request = AWSRequest(method=call.method, url=self._base + target, headers=dict(call.headers), data=call.body)
+        S3SigV4Auth(self._frozen(), "s3", self.region).add_auth(request)
+        return dict(request.headers.items())
+
+    def _frozen(self) -> ReadOnlyCredentials:
+        """The credentials of this moment; temporary ones are renewed by botocore before they run out."""
+        from botocore.exceptions import BotoCoreError  # noqa: PLC0415  late, as above
+
+        try:
+            with self._lock:
+                if self._credentials is None:
+                    self._credentials = self._find_credentials()
+                return self._credentials.get_frozen_credentials()
+        except BotoCoreError as error:
+            raise WorldError("CREDENTIALS", f"no credentials ({type(error).__name__})") from error
+
+    def _find_credentials(self) -> Credentials:
+        from botocore.credentials import Credentials  # noqa: PLC0415  late, as above
+        from botocore.session import Session  # noqa: PLC0415
+
+        if self._keys:
+            return Credentials(*self._keys)
+        found = Session().get_credentials()
+        if found is None:
+            raise WorldError("CREDENTIALS", "no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+        return found
+
+    def _client(self) -> S3Client:
+        import boto3  # noqa: PLC0415  late, see upload()
+        from botocore.config import Config  # noqa: PLC0415
+
+        frozen = self._frozen()
+        client = boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            region_name=self.region,
+            aws_access_key_id=frozen.access_key,
+            aws_secret_access_key=frozen.secret_key,
+            aws_session_token=frozen.token,
+            config=Config(
+                signature_version="s3v4",
+                connect_timeout=self._timeouts[0],
+                read_timeout=self._timeouts[1],
+                retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+                response_checksum_validation="when_required",
+                s3={"addressing_style": "path" if self.endpoint else "auto", "payload_signing_enabled": True},
+            ),
+        )
+        client.meta.events.register("before-send.s3", self._count_upload)
+        return client
+
+    def _count_upload(self, request: object, **_: object) -> None:
+        self.requests.count("get" if getattr(request, "method", "") == "HEAD" else "put")
+
+
+def _address(name: str, endpoint: str | None, region: str) -> tuple[str, str]:
+    """Scheme and host, and what every path begins with."""
+    if endpoint:
+        parts = urlsplit(endpoint)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"the endpoint {endpoint!r} is not an http:// or https:// address")
+        return f"{parts.scheme}://{parts.netloc}", f"{parts.path.rstrip('/')}/{name}"
+    domain = f"s3.{region}.amazonaws.com" + (".cn" if region.startswith("cn-") else "")
+    if _IN_A_HOST_NAME.fullmatch(name):
+        return f"https://{name}.{domain}", ""
+    return f"https://{domain}", f"/{name}"
+
+
+def _pool(base: str, connections: int) -> urllib3.HTTPConnectionPool:
+    parts = urlsplit(base)
+    options: dict[str, object] = {"maxsize": connections}
+    if parts.scheme == "https":
+        options["ca_certs"] = os.environ.get("AWS_CA_BUNDLE") or None
+        proxy = getproxies().get("https")
+        if proxy and parts.hostname and not proxy_bypass(parts.hostname):
+            manager = urllib3.ProxyManager(proxy, **options)  # type: ignore[arg-type]
+            return manager.connection_from_host(parts.hostname, parts.port, parts.scheme)
+    return urllib3.connection_from_url(base, **options)
+
+
+def _etag(headers: Mapping[str, str], what: str) -> str:
+    etag = (headers.get("ETag") or "").strip('"')
+    if not etag:
+        raise WorldError("NETWORK", f"{what}: the answer has no ETag, so it is not an object store's")
+    return etag
+
+
+def _upload_error(error: Exception, what: str, bucket: str) -> WorldError:
+    """boto3 wraps the store's refusal once more for uploads; its own message may hold what should not be shown."""
+    inner = error if hasattr(error, "response") else error.__context__
+    response = getattr(inner, "response", {})
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
+    refusal = Refusal(status, str(response.get("Error", {}).get("Code", "")), {})
+    return refusal.error(what, bucket, datetime.now(UTC))

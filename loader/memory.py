@@ -1,0 +1,150 @@
+"""A bucket in memory: the double of `S3Bucket` for tests, property machines and dry runs. Touches nothing outside."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from loader.errors import WorldError
+from loader.objects import BLOCK, Fetched, Names, ObjectInfo, Requests
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class _Stored(NamedTuple):
+    body: bytes
+    etag: str
+    last_modified: datetime
+
+
+class MemoryBody:
+    """An open object: the bytes it had when it was opened."""
+
+    def __init__(self, stored: _Stored, start: int) -> None:
+        self.size: int | None = len(stored.body)
+        self.start = start
+        self.etag = stored.etag
+        self.last_modified = stored.last_modified
+        self._rest = memoryview(stored.body)[start:]
+        self._aborted = False
+
+    def read(self, limit: int = BLOCK) -> bytes:
+        """At most `limit` bytes; empty at the end."""
+        if self._aborted:
+            raise WorldError("NETWORK", "the read was aborted")
+        block, self._rest = self._rest[:limit], self._rest[limit:]
+        return bytes(block)
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:
+        """Fill as much of `buffer` as there is; 0 at the end."""
+        block = self.read(len(buffer))
+        buffer[: len(block)] = block
+        return len(block)
+
+    def abort(self) -> None:
+        """Make the next read raise."""
+        self._aborted = True
+
+    def close(self) -> None:
+        """Forget the bytes."""
+        self._rest = memoryview(b"")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class MemoryBucket:
+    """A bucket in memory. ETags are MD5 sums, dates have whole seconds as S3's have; `clock` may be replaced."""
+
+    def __init__(self, name: str = "memory", clock: Callable[[], datetime] = _now) -> None:
+        self.name = name
+        self.requests = Requests()
+        self.clock = clock
+        self._objects: dict[str, _Stored] = {}
+        self._lock = threading.Lock()
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Every object below `prefix`, in byte order; a page of 1,000 counts as a request."""
+        keys = self._keys(prefix)
+        for page in range(0, max(len(keys), 1), 1000):
+            self.requests.count("list")
+            for key in keys[page : page + 1000]:
+                stored = self._objects.get(key)
+                if stored:
+                    yield ObjectInfo(key, len(stored.body), stored.etag, stored.last_modified)
+
+    def prefixes(self, prefix: str = "") -> Names:
+        """The names directly below `prefix` that have objects below them, without it and the slash."""
+        self.requests.count("list")
+        below = (key[len(prefix) :].partition("/") for key in self._keys(prefix))
+        return list(dict.fromkeys(name for name, slash, _ in below if slash))
+
+    def get(self, key: str, limit: int, *, if_none_match: str | None = None) -> Fetched | None:
+        """The first `limit` bytes (at least 1); None if the ETag still is `if_none_match`."""
+        self.requests.count("get")
+        stored = self._find(key, "GET")
+        if stored.etag == if_none_match:
+            return None
+        body = stored.body[:limit]
+        size = len(stored.body)
+        return Fetched(body, stored.etag, stored.last_modified, size, cut=size > len(body))
+
+    def open(self, key: str, *, start: int = 0, if_match: str | None = None) -> MemoryBody:
+        """The object from byte `start` on. OBJECT_CHANGED if its ETag is not `if_match` or it ends before."""
+        self.requests.count("get")
+        stored = self._find(key, "GET")
+        if if_match not in (None, stored.etag) or (start and start >= len(stored.body)):
+            raise WorldError("OBJECT_CHANGED", f"GET {key}: the object is not the one asked for any more")
+        return MemoryBody(stored, start)
+
+    def put(self, key: str, body: bytes, *, if_none_match: bool = False, if_match: str | None = None) -> str:
+        """Write an object and return its ETag; OBJECT_CHANGED if it must not exist but does, or has changed."""
+        self.requests.count("put")
+        new = _Stored(bytes(body), hashlib.md5(body, usedforsecurity=False).hexdigest(), self._time())
+        with self._lock:
+            held = self._objects.get(key)
+            if if_match is not None and held is None:
+                raise WorldError("OBJECT_GONE", f"PUT {key}: there is no such object")
+            if held and (if_none_match or if_match not in (None, held.etag)):
+                raise WorldError("OBJECT_CHANGED", f"PUT {key}: the object is not the one asked for any more")
+            self._objects[key] = new
+        return new.etag
+
+    def upload(self, key: str, path: Path, *, progress: Callable[[int], None] | None = None) -> str:
+        """Write a file and return its ETag. `progress` hears how many bytes more were sent."""
+        try:
+            body = path.read_bytes()
+        except OSError as error:
+            raise WorldError("IO_ERROR", f"PUT {key}: the file cannot be read ({error.strerror})") from error
+        etag = self.put(key, body)
+        if progress:
+            progress(len(body))
+        return etag
+
+    def delete(self, key: str) -> None:
+        """Remove the object; nothing happens if there is none."""
+        self.requests.count("delete")
+        with self._lock:
+            self._objects.pop(key, None)
+
+    def _keys(self, prefix: str) -> Names:
+        with self._lock:
+            return sorted((key for key in self._objects if key.startswith(prefix)), key=str.encode)
+
+    def _find(self, key: str, method: str) -> _Stored:
+        stored = self._objects.get(key)
+        if stored is None:
+            raise WorldError("OBJECT_GONE", f"{method} {key}: there is no such object")
+        return stored
+
+    def _time(self) -> datetime:
+        return self.clock().replace(microsecond=0)

@@ -1,0 +1,107 @@
+"""The words of `loader.bucket`: what a bucket can do and what it answers. Types only; imports nothing that costs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Final, Literal, Protocol, Self
+
+BLOCK: Final = 262_144  # bytes; a larger buffer gains nothing, a smaller one costs CPU
+Kind = Literal["list", "get", "put", "delete"]
+Names = list[str]  # inside a bucket, `list` is the method
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """One line of a listing. `size` in bytes, `etag` without quotes, `last_modified` in UTC."""
+
+    key: str
+    size: int
+    etag: str
+    last_modified: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A small object. `size` is that of the whole object in bytes; `cut`: the body stopped at the limit."""
+
+    body: bytes
+    etag: str
+    last_modified: datetime
+    size: int
+    cut: bool
+
+
+@dataclass
+class Requests:
+    """How many HTTP requests were sent, retries included."""
+
+    list: int = 0
+    get: int = 0
+    put: int = 0
+    delete: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    def count(self, kind: Kind) -> None:
+        """One more of `kind`, from any thread."""
+        with self._lock:
+            setattr(self, kind, getattr(self, kind) + 1)
+
+
+class Body(Protocol):
+    """An object on its way. Reads raise WorldError: SHORT_BODY if it ends early, TIMEOUT, NETWORK.
+
+    `size` is that of the whole object in bytes, None where the store does not say; `start` is the offset of the first
+    byte that will be read: 0 unless the store really answered from the offset asked for.
+    """
+
+    size: int | None
+    start: int
+    etag: str
+    last_modified: datetime
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:
+        """Fill as much of `buffer` as has arrived, at least a byte; 0 at the end."""
+
+    def read(self, limit: int = BLOCK) -> bytes:
+        """At most `limit` bytes, as they arrive; empty at the end."""
+
+    def abort(self) -> None:
+        """End a read that waits in another thread: it raises."""
+
+    def close(self) -> None:
+        """Give the connection back, or drop it if bytes are left."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_: object) -> None: ...
+
+
+class Bucket(Protocol):
+    """A bucket. Every method may raise WorldError; a key that is not there is OBJECT_GONE."""
+
+    name: str
+    requests: Requests
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Every object below `prefix`, in no order one may rely on. Never ends early without an error."""
+
+    def prefixes(self, prefix: str = "") -> Names:
+        """The names directly below `prefix` that have objects below them, without it and the slash."""
+
+    def get(self, key: str, limit: int, *, if_none_match: str | None = None) -> Fetched | None:
+        """The first `limit` bytes (at least 1); None if the ETag still is `if_none_match`."""
+
+    def open(self, key: str, *, start: int = 0, if_match: str | None = None) -> Body:
+        """The object from byte `start` on, in one attempt. OBJECT_CHANGED if its ETag is not `if_match`."""
+
+    def put(self, key: str, body: bytes, *, if_none_match: bool = False, if_match: str | None = None) -> str:
+        """Write a small object and return its ETag; OBJECT_CHANGED if it must not exist but does, or has changed."""
+
+    def upload(self, key: str, path: Path, *, progress: Callable[[int], None] | None = None) -> str:
+        """Write a file of any size and return its ETag. `progress` hears how many bytes more were sent."""
+
+    def delete(self, key: str) -> None:
+        """Remove the object; nothing happens if there is none."""

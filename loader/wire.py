@@ -1,0 +1,214 @@
+"""What an object store says over HTTP, put into our words: listings, ranges, dates, refusals.
+
+Pure: takes bytes and headers, gives values or errors; no sockets, no clock but the one passed in. Only
+`loader.bucket` uses it. Whatever stands between us and the store (a captive portal, a broken proxy) may answer too,
+so nothing is believed that does not look exactly like S3.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final
+from urllib.parse import quote, unquote_plus
+from xml.etree import ElementTree
+
+from loader.errors import WorldError
+from loader.objects import ObjectInfo
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})", re.ASCII)
+_CODE: Final = re.compile(rb"<Code>([A-Za-z0-9._-]{1,80})</Code>")
+
+
+@dataclass(frozen=True, slots=True)
+class ListPage:
+    """One answer to ListObjectsV2; `token` asks for the next one, None after the last."""
+
+    objects: list[ObjectInfo]
+    prefixes: list[str]
+    token: str | None
+
+
+def quote_key(key: str) -> str:
+    """A key as it stands in a request's path and signature. Unpaired surrogates raise UnicodeEncodeError."""
+    return quote(key, safe="/~")
+
+
+def quote_query(values: Mapping[str, str]) -> str:
+    """A query string in the one spelling that Signature Version 4 also signs."""
+    return "&".join(f"{quote(name, safe='~')}={quote(values[name], safe='~')}" for name in sorted(values))
+
+
+def parse_time(text: str) -> datetime:
+    """ISO 8601 as in listings; without a zone it is UTC. Raises ValueError."""
+    when = datetime.fromisoformat(text)
+    return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
+
+
+def parse_http_date(text: str | None) -> datetime | None:
+    """The date of a header, or None where it is missing or no date."""
+    try:
+        when = parsedate_to_datetime(text or "")
+    except ValueError:
+        return None
+    return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
+
+
+def parse_content_range(text: str | None) -> tuple[int, int, int]:
+    """First byte, last byte, whole size of a 206. Raises ValueError."""
+    match = _CONTENT_RANGE.fullmatch(text or "")
+    if match is None:
+        raise ValueError("no usable Content-Range")
+    first, last, size = (int(number) for number in match.groups())
+    if not first <= last < size:
+        raise ValueError(f"Content-Range {first}-{last}/{size} is impossible")
+    return first, last, size
+
+
+def parse_listing(body: bytes) -> ListPage:
+    """A page of ListObjectsV2. Raises ValueError with a reason for anything that is not plainly one.
+
+    An empty or foreign answer is never an empty page: SeaweedFS answers a health page at some addresses, and a
+    captive portal answers its own at all of them.
+    """
+    text = body.decode("utf-8-sig")
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        raise ValueError("it declares a document type")
+    try:
+        root = ElementTree.fromstring(text)  # noqa: S314  entities need the document type refused above
+    except ElementTree.ParseError as error:
+        raise ValueError("it is not XML") from error
+    if _local(root.tag) != "ListBucketResult":
+        raise ValueError("it is no ListBucketResult")
+    return _page(root, root.tag.removesuffix("ListBucketResult"))
+
+
+def _page(root: ElementTree.Element, space: str) -> ListPage:
+    """`space` is the namespace in braces that every tag begins with, or nothing."""
+    truncated = root.findtext(f"{space}IsTruncated")
+    if truncated not in ("true", "false"):
+        raise ValueError("it does not say whether it is the last page")
+    token = root.findtext(f"{space}NextContinuationToken") if truncated == "true" else None
+    if truncated == "true" and not token:
+        raise ValueError("it says that more follows but not how to ask for it")
+    encoded = root.findtext(f"{space}EncodingType") == "url"
+    objects = [_object(element, space, encoded) for element in root.iter(f"{space}Contents")]
+    prefixes = [
+        _decoded(element.findtext(f"{space}Prefix"), encoded) for element in root.iter(f"{space}CommonPrefixes")
+    ]
+    return ListPage(objects, prefixes, token)
+
+
+def _object(element: ElementTree.Element, space: str, encoded: bool) -> ObjectInfo:
+    values = {child.tag: child.text or "" for child in element}
+    try:
+        size = int(values[f"{space}Size"])
+        when = parse_time(values[f"{space}LastModified"])
+        etag = values[f"{space}ETag"].strip('"')
+        key = _decoded(values[f"{space}Key"], encoded)
+    except (KeyError, ValueError) as error:
+        raise ValueError("an entry lacks its key, size, ETag or date") from error
+    if size < 0:
+        raise ValueError("an entry has a negative size")
+    return ObjectInfo(key, size, etag, when)
+
+
+def _decoded(text: str | None, encoded: bool) -> str:
+    if not text:
+        raise ValueError("an entry has no name")
+    # AWS writes a space as "+", others as "%20"; a real plus is "%2B" with all of them.
+    return unquote_plus(text) if encoded else text
+
+
+def _local(tag: str) -> str:
+    return tag.rpartition("}")[2]
+
+
+_BY_CODE: Final[Mapping[str, str]] = {
+    "NoSuchKey": "OBJECT_GONE",
+    "NoSuchBucket": "OBJECT_GONE",
+    "PreconditionFailed": "OBJECT_CHANGED",
+    "InvalidRange": "OBJECT_CHANGED",
+    "RequestTimeTooSkewed": "CLOCK_SKEW",
+    "RequestTimeout": "TIMEOUT",
+    "ConditionalRequestConflict": "THROTTLED",
+    "OperationAborted": "THROTTLED",
+    "SlowDown": "THROTTLED",
+    **dict.fromkeys(
+        (
+            "ExpiredToken",
+            "TokenRefreshRequired",
+            "InvalidToken",
+            "InvalidAccessKeyId",
+            "SignatureDoesNotMatch",
+            "AuthorizationHeaderMalformed",
+            "PermanentRedirect",
+        ),
+        "CREDENTIALS",
+    ),
+}
+_BY_STATUS: Final[Mapping[int, str]] = {
+    401: "CREDENTIALS",
+    403: "FORBIDDEN",
+    404: "OBJECT_GONE",
+    408: "TIMEOUT",
+    412: "OBJECT_CHANGED",
+    416: "OBJECT_CHANGED",
+    **dict.fromkeys((409, 429, 500, 502, 503, 504), "THROTTLED"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer that is not the one hoped for: `s3` is the store's own code for it, or empty."""
+
+    status: int
+    s3: str
+    headers: Mapping[str, str]
+
+    @classmethod
+    def read(cls, status: int, headers: Mapping[str, str], body: bytes) -> Refusal:
+        """`headers` may be looked up in any case; `body` is the beginning of the answer."""
+        found = _CODE.search(body)
+        return cls(status, found.group(1).decode() if found else "", headers)
+
+    @property
+    def code(self) -> str:
+        """One of `errors.ERRORS`. A redirect is not followed: stores answer themselves, captive portals redirect."""
+        if self.s3 in _BY_CODE:
+            return _BY_CODE[self.s3]
+        return _BY_STATUS.get(self.status, "NETWORK" if self.status < 400 else "INTERNAL")
+
+    def error(self, what: str, bucket: str, now: datetime) -> WorldError:
+        """The error to raise; `what` names the request, e.g. "GET ACME/2026-12/campaign.json"."""
+        reason = self._reason(bucket, now)
+        return WorldError(self.code, f"{what}: {reason}", retry_after=self._retry_after(now))
+
+    def _reason(self, bucket: str, now: datetime) -> str:
+        said = f"{self.status} {self.s3}".strip()
+        if self.s3 == "NoSuchBucket":
+            return f"there is no bucket {bucket!r}"
+        if self.s3 in ("AuthorizationHeaderMalformed", "PermanentRedirect"):
+            return f"the bucket is in another region than the one set ({said})"
+        if self.code == "CLOCK_SKEW":
+            theirs = parse_http_date(self.headers.get("Date"))
+            server = f"{theirs:%Y-%m-%d %H:%M:%S} UTC" if theirs else "something else"
+            return f"the clock here says {now:%Y-%m-%d %H:%M:%S} UTC, the store's {server}"
+        return {
+            "OBJECT_GONE": "there is no such object",
+            "OBJECT_CHANGED": f"the object is not the one asked for any more ({said})",
+            "FORBIDDEN": f"access denied ({said})",
+            "CREDENTIALS": f"the credentials are not accepted ({said})",
+            "THROTTLED": f"the store is busy ({said})",
+        }.get(self.code, f"unexpected answer {said}")
+
+    def _retry_after(self, now: datetime) -> float | None:
+        text = (self.headers.get("Retry-After") or "").strip()
+        if re.fullmatch(r"[0-9]{1,6}", text):
+            return float(text)
+        when = parse_http_date(text)
+        return max(0.0, (when - now).total_seconds()) if when else None
