@@ -1,0 +1,15 @@
+"""The addresses below `/api/`: the root, tokens, the schema and its pages; the apps above add their lists by name."""
+
+from django.urls import URLPattern, URLResolver, include, path
+from drf_spectacular.views import SpectacularAPIView
+
+from ifeportal.api import ApiRoot, Docs, ObtainToken
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("v1/", ApiRoot.as_view(), name="api-root"),
+    path("v1/token/", ObtainToken.as_view(), name="api-token"),
+    path("v1/", include("campaigns.api_urls")),
+    path("v1/", include("fleet.api_urls")),
+    path("schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("docs/", Docs.as_view(), name="docs"),
+]
