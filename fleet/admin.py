@@ -1,0 +1,114 @@
+"""The admin of what has arrived: observed state, to look at; what to do about it is done in the buckets or aboard."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.utils.safestring import SafeString
+
+from fleet.models import Anomaly, Load, ProgressSample, Tail, Transfer
+from ifeportal.admin import Observed, ReadOnlyAdmin, page_link
+
+
+@admin.register(Tail)
+class TailAdmin(Observed[Tail]):
+    """Aircraft, and what their loaders last said."""
+
+    list_display = ["name", "airline", "heard_at", "loader_version", "loader_state", "loader_reason", "page"]
+    list_filter = ["loader_state", "discovered", "loader_version", "airline"]
+    list_select_related = ["airline"]
+    search_fields = ["name", "airline__name"]
+    date_hierarchy = "heard_at"
+
+
+class Measured(Observed[Any]):
+    """What the lists of loads and transfers have in common."""
+
+    list_filter = ["status", "stalled", "error_code"]
+    date_hierarchy = "as_of"
+
+    @admin.display(description="%")
+    def percent(self, row: Load | Transfer) -> str:
+        """Whole percent, or that the total is unknown."""
+        return "unknown" if row.percent is None else f"{row.percent} %"
+
+
+@admin.register(Load)
+class LoadAdmin(Measured):
+    """Campaigns on tails."""
+
+    list_display = [
+        "tail",
+        "airline",
+        "campaign",
+        "status",
+        "stalled",
+        "percent",
+        "items_done",
+        "items_failed",
+        "items_total",
+        "error_code",
+        "as_of",
+        "page",
+    ]
+    list_filter = [*Measured.list_filter, "tail__airline"]
+    list_select_related = ["tail__airline", "campaign"]
+    search_fields = ["tail__name", "campaign__name", "error"]
+
+    @admin.display(ordering="tail__airline__name")
+    def airline(self, load: Load) -> str:
+        """The airline of the tail."""
+        return str(load.tail.airline)
+
+    @admin.display(description="page")
+    def page(self, row: Load) -> SafeString:
+        """A link to the tail's page."""
+        return page_link(row.tail)
+
+
+@admin.register(Transfer)
+class TransferAdmin(Measured):
+    """Content items on their way to tails."""
+
+    list_display = ["content", "tail", "campaign", "status", "stalled", "percent", "error_code", "as_of", "page"]
+    list_filter = [*Measured.list_filter, "unreadable", "oversized", "restarted", "listed", "load__tail__airline"]
+    list_select_related = ["load__tail__airline", "load__campaign"]
+    search_fields = ["content", "load__tail__name", "load__campaign__name", "error"]
+
+    @admin.display(ordering="load__tail__name")
+    def tail(self, transfer: Transfer) -> str:
+        """The aircraft."""
+        return str(transfer.load.tail)
+
+    @admin.display(ordering="load__campaign__name")
+    def campaign(self, transfer: Transfer) -> str:
+        """The campaign the item belongs to."""
+        return str(transfer.load.campaign)
+
+    @admin.display(description="page")
+    def page(self, row: Transfer) -> SafeString:
+        """A link to the tail's page."""
+        return page_link(row.load.tail)
+
+
+@admin.register(ProgressSample)
+class ProgressSampleAdmin(ReadOnlyAdmin[ProgressSample]):
+    """How many bytes of a load were there at a moment."""
+
+    list_display = ["load", "at", "bytes_done"]
+    list_select_related = ["load__tail", "load__campaign"]
+    search_fields = ["load__tail__name", "load__campaign__name"]
+    date_hierarchy = "at"
+    show_full_result_count = False
+
+
+@admin.register(Anomaly)
+class AnomalyAdmin(Observed[Anomaly]):
+    """What could not be understood."""
+
+    list_display = ["problem", "bucket", "key", "detail", "airline", "first_seen", "last_seen", "resolved_at"]
+    list_filter = ["bucket", "problem", ("resolved_at", admin.EmptyFieldListFilter), "airline"]
+    list_select_related = ["airline"]
+    search_fields = ["key", "detail", "problem"]
+    date_hierarchy = "last_seen"

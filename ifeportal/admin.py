@@ -1,0 +1,209 @@
+"""The admin of users, airlines and jobs, and what the admins of the apps above build on.
+
+Observed state (what the buckets say) can be looked at but not changed here: the next poll would put it back.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from django.apps import apps
+from django.contrib import admin
+from django.contrib.admin.models import ADDITION, LogEntry
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.contenttypes.models import ContentType
+from django.db.models import Model
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from rest_framework.authtoken.admin import TokenAdmin as DrfTokenAdmin
+from rest_framework.authtoken.models import TokenProxy
+
+from ifeportal.access import ScopedQuerySet
+from ifeportal.live.models import Change
+from ifeportal.models import Airline, Job, Membership, User
+
+M = TypeVar("M", bound=Model)
+
+if TYPE_CHECKING:
+    _ModelAdmin = admin.ModelAdmin
+    _MembershipInline = admin.TabularInline[Membership, User]
+    _UserAdmin = DjangoUserAdmin[User]
+else:
+
+    class _ModelAdmin(admin.ModelAdmin):
+        def __class_getitem__(cls, _: object) -> type:
+            return cls
+
+    _MembershipInline = admin.TabularInline
+    _UserAdmin = DjangoUserAdmin
+
+admin.site.site_header = "In-flight entertainment portal"
+admin.site.site_title = "Portal admin"
+admin.site.index_title = "Administration"
+
+
+def page_link(row: Any) -> SafeString:
+    """A link to the row's page in the portal."""
+    return format_html('<a href="{}">open</a>', row.get_absolute_url())
+
+
+class Scoped(_ModelAdmin[M]):
+    """Rows of the airlines the user may see; a column that leads to their page in the portal."""
+
+    list_per_page = 100
+    show_full_result_count = False
+    view_on_site = False
+
+    def get_queryset(self, request: HttpRequest) -> ScopedQuerySet[M]:
+        """The rows the user may see."""
+        rows = super().get_queryset(request)
+        assert isinstance(rows, ScopedQuerySet)
+        return rows.visible_to(request.user)
+
+    @admin.display(description="page")
+    def page(self, row: M) -> SafeString:
+        """A link to the row's page in the portal."""
+        return page_link(row)
+
+
+class ReadOnlyAdmin(_ModelAdmin[M]):
+    """Rows to look at: none can be added, changed or deleted by hand."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody may."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody may."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody may."""
+        return False
+
+
+class Observed(Scoped[M], ReadOnlyAdmin[M]):
+    """What the buckets say."""
+
+
+class MembershipInline(_MembershipInline):
+    """The airlines of a user."""
+
+    model = Membership
+    extra = 0
+    autocomplete_fields = ["airline"]
+
+
+@admin.register(User)
+class UserAdmin(_UserAdmin):
+    """People and programs that sign in, and the airlines they see."""
+
+    inlines = [MembershipInline]
+    list_display = ["username", "email", "first_name", "last_name", "is_staff", "is_active", "last_login"]
+    list_filter = ["is_staff", "is_superuser", "is_active", "memberships__airline"]
+    date_hierarchy = "date_joined"
+
+
+@admin.register(Airline)
+class AirlineAdmin(Scoped[Airline]):
+    """Airlines. The name is fixed once given: it stands in every key."""
+
+    list_display = ["name", "title", "discovered", "created_at", "page"]
+    list_filter = ["discovered"]
+    search_fields = ["name", "title"]
+    date_hierarchy = "created_at"
+    readonly_fields = ["discovered", "created_at", "page"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Airline | None = None) -> list[str]:
+        """The name too, once the row exists."""
+        fixed = ["discovered", "created_at"]
+        return ["name", *fixed, "page"] if obj else fixed
+
+
+@admin.register(Membership)
+class MembershipAdmin(Scoped[Membership]):
+    """Who sees which airline."""
+
+    list_display = ["user", "airline", "created_at"]
+    list_filter = ["airline"]
+    list_select_related = ["user", "airline"]
+    search_fields = ["user__username", "user__email", "airline__name", "airline__title"]
+    autocomplete_fields = ["user", "airline"]
+    date_hierarchy = "created_at"
+
+
+@admin.register(Job)
+class JobAdmin(ReadOnlyAdmin[Job]):
+    """Periodic work: when it is due, who holds it, how it went."""
+
+    list_display = ["name", "due_at", "holder", "lease_until", "succeeded_at", "failures", "error"]
+    list_filter = ["failures"]
+    search_fields = ["name", "holder", "error"]
+    date_hierarchy = "due_at"
+
+
+@admin.register(Change)
+class ChangeAdmin(Observed[Change]):
+    """The feed: the newest state of everything that browsers are told of."""
+
+    list_display = ["rev", "topic", "object", "op", "airline", "tail", "campaign"]
+    list_filter = ["topic", "op", "airline"]
+    list_select_related = ["airline"]
+    search_fields = ["tail", "campaign"]
+
+
+# The pacemaker decides what runs when; a form that runs any function by name would be a way in.
+admin.site.unregister(apps.get_model("django_q", "Schedule"))
+admin.site.unregister(TokenProxy)
+
+
+@admin.register(TokenProxy)
+class TokenAdmin(DrfTokenAdmin):
+    """Tokens of the API. A whole key is shown once, in the message after it is made, and never kept elsewhere."""
+
+    list_display = ["user", "begins_with", "created", "revoke"]
+    list_display_links = None
+    list_select_related: ClassVar[list[str]] = ["user"]
+    autocomplete_fields = ["user"]
+    date_hierarchy = "created"
+
+    @admin.display(description="key")
+    def begins_with(self, token: TokenProxy) -> str:
+        """Enough of the key to tell one from another."""
+        return f"{token.key[:6]}…"
+
+    @admin.display(description="")
+    def revoke(self, token: TokenProxy) -> SafeString:
+        """A link to the page that asks whether to delete the token."""
+        address = reverse("admin:authtoken_tokenproxy_delete", args=[token.user_id])
+        return format_html('<a href="{}">revoke</a>', address)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """A token is made and revoked, not changed."""
+        return False
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> TokenProxy | None:
+        """The token of the user of that id, its key cut so that no page or history entry can show it."""
+        token: TokenProxy | None = super().get_object(request, object_id, from_field)
+        if token is not None:
+            token.key = self.begins_with(token)
+        return token
+
+    def delete_model(self, request: HttpRequest, obj: TokenProxy) -> None:
+        """Revoke the token; found by its user, as the key in hand is cut."""
+        TokenProxy.objects.filter(user=obj.user).delete()
+
+    def log_addition(self, request: HttpRequest, obj: TokenProxy, message: Any) -> LogEntry:
+        """Enter it in the history; Django's own entry would hold the key."""
+        assert request.user.is_authenticated
+        return LogEntry.objects.create(
+            user=request.user,
+            content_type=ContentType.objects.get_for_model(obj, for_concrete_model=False),
+            object_id=str(obj.user_id),
+            object_repr=f"token of {obj.user}"[:200],
+            action_flag=ADDITION,
+            change_message=json.dumps(message),
+        )
