@@ -203,9 +203,9 @@ def parse_status_key(key: str) -> StatusKey | None:
 
 
 def _not_for_us(parts: list[str]) -> bool:
-    """A segment of ours (it begins with a dot), or a folder marker. `.` and `..` are neither."""
-    if any(part.startswith(".") and part.strip(".") for part in parts):
-        return True
+    """A segment of ours (it begins with a dot), or a folder marker. Where a `.` or `..` is, it is neither."""
+    if any(part.startswith(".") for part in parts):
+        return all(part.strip(".") for part in parts if part.startswith("."))
     if parts[-1] or len(parts) < 2:
         return False
     return all(check_name(part) for part in parts[:-1])

@@ -117,7 +117,8 @@ def _check_strings(value: object, place: str, error: type[E]) -> None:
     elif isinstance(value, dict):
         for key, inner in value.items():
             _check_strings(key, f"a key of {place or 'the object'}", error)
-            _check_strings(inner, f"{place}.{key[:80]}" if place else key[:80], error)
+            shown = key[:80] if key.isprintable() else ascii(key[:80])
+            _check_strings(inner, f"{place}.{shown}" if place else shown, error)
     elif isinstance(value, list):
         for index, inner in enumerate(value):
             _check_strings(inner, f"{place}[{index}]", error)
