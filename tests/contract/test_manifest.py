@@ -133,7 +133,21 @@ def test_a_bad_name_refuses_the_manifest_with_its_own_code(name: str) -> None:
         b" " * (MANIFEST_LIMIT + 1),
         b"\xff" * MANIFEST_LIMIT,
     ],
-    ids="arrays objects closed long siblings numbers quotes backslashes surrogates digits key limit binary".split(),
+    ids=[
+        "arrays",
+        "objects",
+        "closed",
+        "long",
+        "siblings",
+        "numbers",
+        "quotes",
+        "backslashes",
+        "surrogates",
+        "digits",
+        "key",
+        "limit",
+        "binary",
+    ],
 )
 def test_the_worst_five_megabytes_are_refused_in_bounded_time(body: bytes) -> None:
     begun = time.process_time()
