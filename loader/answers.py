@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Final, Self
 
 from urllib3 import BaseHTTPResponse
-from urllib3.exceptions import HTTPError, NameResolutionError, SSLError, TimeoutError
+from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionError, SSLError, TimeoutError
 
 from loader.errors import WorldError
 from loader.objects import BLOCK
@@ -29,10 +29,12 @@ def translated(what: str) -> Iterator[None]:
     """Turn urllib3's errors into WorldError; `what` names the request in the text."""
     try:
         yield
-    except TimeoutError as error:
-        raise WorldError("TIMEOUT", f"{what}: the store did not answer in time") from error
     except NameResolutionError as error:
         raise WorldError("NETWORK", f"{what}: the store's name is not known here") from error
+    except NewConnectionError as error:  # urllib3 counts it among its timeouts
+        raise WorldError("NETWORK", f"{what}: the store refuses connections or is not there") from error
+    except TimeoutError as error:
+        raise WorldError("TIMEOUT", f"{what}: the store did not answer in time") from error
     except SSLError as error:
         raise WorldError("NETWORK", f"{what}: no trusted connection to the store") from error
     except HTTPError as error:

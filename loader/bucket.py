@@ -157,6 +157,10 @@ class S3Bucket:
         """Remove the object; nothing happens if there is none."""
         self._call(_Call("delete", "DELETE", key, {}, accept=(200, 204)))
 
+    def create(self) -> None:
+        """Make the bucket where there is none. For embedded stores: it says nothing of a region, as AWS would want."""
+        self._call(_Call("put", "PUT", "", {}, accept=(200, 409)))
+
     def upload(self, key: str, path: Path, *, progress: Callable[[int], None] | None = None) -> str:
         """Write a file of any size and return its ETag. `progress` hears how many bytes more were sent."""
         # Late: boto3 takes 0.4 s to load, and only whoever publishes needs it.

@@ -1,0 +1,185 @@
+"""Child processes: started with a log of their own, watched, stopped in order, none left behind.
+
+For the demo and the tests; production has systemd or containers for it. Touches processes it started, their log files,
+and free ports of the loopback interface.
+
+How nothing is left: a stop sends SIGTERM to the leader alone (django-q2 hangs for ever if its workers get it too),
+waits, then kills what is left of the leader's process group. Children are leaders of their own sessions, so a Ctrl-C in
+the terminal reaches only the supervisor. Should that one be killed outright, the kernel sends SIGTERM to each child:
+`setpriv` asks for it between fork and exec, which Python itself cannot do safely in a program with threads. The kernel
+minds the *thread* that started the child, so start children from one that lives as long as the program.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Final, Self
+
+LOOPBACK: Final = "127.0.0.1"
+# Below Linux's ephemeral ports (32768 and up), so that no outgoing connection takes one meanwhile; and so that these
+# and the same plus 10,000, which SeaweedFS takes too, do not meet.
+PORTS: Final = range(11_000, 21_000)
+_LEASH: Final = shutil.which("setpriv")
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen at this port of the loopback interface now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+        return True
+
+
+def free_port(preferred: int | None = None) -> int:
+    """`preferred` if it is free, else any free port. Somebody may take it before it is used: be ready to ask again."""
+    if preferred is not None and is_free(preferred):
+        return preferred
+    for port in random.sample(PORTS, 200):
+        if is_free(port):
+            return port
+    raise OSError("no free port on the loopback interface")
+
+
+class Process:
+    """A child process. `log` is written anew at each start; the one before is kept as `<log>.1`.
+
+    `stage`: those of the highest stage are stopped first, and at once. `patience`: seconds between SIGTERM and SIGKILL.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        *,
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+        stage: int = 0,
+        patience: float = 10.0,
+    ) -> None:
+        self.name = name
+        self.command = [str(part) for part in command]
+        self.log = log
+        self.environment = environment
+        self.folder = folder
+        self.stage = stage
+        self.patience = patience
+        self._child: subprocess.Popen[bytes] | None = None
+        self._stopping = False
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id while it runs."""
+        return self._child.pid if self._child and self._child.poll() is None else None
+
+    @property
+    def ended(self) -> int | None:
+        """The exit code (negative: the signal) once it has ended by itself; None while it runs or was never started."""
+        return None if self._child is None or self._stopping else self._child.poll()
+
+    def start(self) -> None:
+        """Start it, again if it has ended. Raises OSError if that cannot be done."""
+        self._stopping = False
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        if self.log.exists():
+            self.log.replace(self.log.with_name(f"{self.log.name}.1"))
+        leash = [_LEASH, "--pdeathsig", "TERM", "--"] if _LEASH else []
+        with self.log.open("wb") as log:
+            self._child = subprocess.Popen(
+                [*leash, *self.command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=dict(os.environ if self.environment is None else self.environment),
+                cwd=self.folder,
+                start_new_session=True,
+            )
+
+    def signal(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Send a signal to the leader; it is then expected to end."""
+        self._stopping = True
+        if self._child and self._child.poll() is None:
+            self._child.send_signal(number)
+
+    def wait(self) -> int | None:
+        """Wait for the end after `signal`, `patience` seconds at most, then kill its whole group. Its exit code."""
+        if self._child is None:
+            return None
+        try:
+            code = self._child.wait(self.patience)
+        except subprocess.TimeoutExpired:
+            code = -signal.SIGKILL
+        with suppress(ProcessLookupError):
+            os.killpg(self._child.pid, signal.SIGKILL)
+        self._child.wait()
+        return code
+
+    def stop(self) -> int | None:
+        """Ask it to end and see that it does."""
+        self.signal()
+        return self.wait()
+
+    def tail(self, lines: int = 15) -> str:
+        """The end of its log."""
+        try:
+            text = self.log.read_bytes()[-16_384:].decode(errors="replace")
+        except OSError:
+            return ""
+        return "\n".join(text.splitlines()[-lines:])
+
+
+class Supervisor:
+    """Some processes that belong together. Leaving its `with` block stops them, however it is left."""
+
+    def __init__(self) -> None:
+        self.processes: list[Process] = []
+
+    def start(self, process: Process) -> Process:
+        """Start a process and keep it."""
+        process.start()
+        if process not in self.processes:
+            self.processes.append(process)
+        return process
+
+    def ended(self) -> list[Process]:
+        """Those that ended by themselves."""
+        return [process for process in self.processes if process.ended is not None]
+
+    def stop(self) -> None:
+        """Stop all, the highest stage first, those of a stage together."""
+        for stage in sorted({process.stage for process in self.processes}, reverse=True):
+            together = [process for process in self.processes if process.stage == stage]
+            with ExitStack() as waits:  # each is waited for even if an interrupt hits one of the waits
+                for process in together:
+                    waits.callback(process.wait)
+                    process.signal()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def wait_until_listening(port: int, process: Process, seconds: float = 30.0) -> None:
+    """Wait for a server on the loopback interface. Raises TimeoutError, or OSError if the process ends first."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with suppress(OSError), socket.create_connection((LOOPBACK, port), timeout=1):
+            return
+        if process.ended is not None:
+            raise OSError(f"{process.name} ended at once (exit {process.ended}):\n{process.tail()}")
+        time.sleep(0.05)
+    raise TimeoutError(f"{process.name} does not listen at port {port} after {seconds:.0f} s:\n{process.tail()}")
