@@ -174,6 +174,7 @@ class SeaweedFS:
             "webdav": "false",
             "admin.ui": "false",
             "master.telemetry": "false",
+            "volume.max": 2000,  # each bucket takes a volume or more, and by default few are allowed on a small disk
             "volume.preStopSeconds": 0,
         }
         return [_weed(), "-logtostderr=true", "mini", *(f"-{name}={value}" for name, value in flags.items())]

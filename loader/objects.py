@@ -89,7 +89,10 @@ class Bucket(Protocol):
         """Every object below `prefix`, in no order one may rely on. Never ends early without an error."""
 
     def prefixes(self, prefix: str = "") -> Names:
-        """The names directly below `prefix` that have objects below them, without it and the slash."""
+        """The names directly below `prefix` with something below them, without it and the slash.
+
+        SeaweedFS still names one whose objects are all deleted.
+        """
 
     def get(self, key: str, limit: int, *, if_none_match: str | None = None) -> Fetched | None:
         """The first `limit` bytes (at least 1); None if the ETag still is `if_none_match`."""

@@ -1,13 +1,17 @@
-"""What every test may ask for: the cast (who signs in) and their airlines."""
+"""What every test may ask for: the cast (who signs in) with their airlines, and buckets, real and in memory."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 from django.db import connections
 
+from ifeportal.embedded import SeaweedFS
 from ifeportal.models import Airline, Membership, User
+from loader.bucket import MemoryBucket, S3Bucket
+from tests.freshbuckets import FreshBuckets
 
 PASSWORD = "correct horse battery staple"
 
@@ -46,3 +50,38 @@ def cast(db: None) -> Cast:
     Membership.objects.create(user=users["alice"], airline=acme)
     Membership.objects.create(user=users["bob"], airline=beta)
     return Cast(**users, ada=ada, acme=acme, beta=beta)
+
+
+@pytest.fixture(scope="session")
+def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
+    """A real S3: one SeaweedFS for each worker, started when first asked for."""
+    with SeaweedFS(tmp_path_factory.mktemp("seaweedfs")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def fresh_buckets(seaweed: SeaweedFS) -> Iterator[FreshBuckets]:
+    with FreshBuckets(seaweed) as buckets:
+        yield buckets
+
+
+@pytest.fixture
+def media(fresh_buckets: FreshBuckets) -> S3Bucket:
+    """A media bucket of its own for each test, empty; `media.name` is what programs need to know besides `seaweed`."""
+    return fresh_buckets.take()
+
+
+@pytest.fixture
+def status(fresh_buckets: FreshBuckets) -> S3Bucket:
+    """A status bucket of its own for each test, empty."""
+    return fresh_buckets.take()
+
+
+@pytest.fixture
+def memory_media() -> MemoryBucket:
+    return MemoryBucket("memory-media")
+
+
+@pytest.fixture
+def memory_status() -> MemoryBucket:
+    return MemoryBucket("memory-status")

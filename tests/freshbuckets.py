@@ -1,0 +1,43 @@
+"""Empty buckets of a SeaweedFS, made ahead of time.
+
+The first write into a bucket waits 0.2 s for a volume to be made, and a bucket used before still lists the prefixes of
+what was deleted. So every test gets a new one, and a thread keeps a few ready.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Self
+
+from ifeportal.embedded import SeaweedFS
+from loader.bucket import S3Bucket
+
+READY = 4
+
+
+class FreshBuckets:
+    """Buckets `test-0`, `test-1` and so on, each given out once."""
+
+    def __init__(self, server: SeaweedFS) -> None:
+        self._server = server
+        self._numbers = itertools.count()
+        self._thread = ThreadPoolExecutor(max_workers=2, thread_name_prefix="fresh-buckets")
+        self._ready: deque[Future[S3Bucket]] = deque(self._thread.submit(self._make) for _ in range(READY))
+
+    def take(self) -> S3Bucket:
+        self._ready.append(self._thread.submit(self._make))
+        return self._server.bucket(self._ready.popleft().result().name)
+
+    def _make(self) -> S3Bucket:
+        bucket = self._server.create_bucket(f"test-{next(self._numbers)}")
+        bucket.put("ready", b"")
+        bucket.delete("ready")
+        return bucket
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown(cancel_futures=True)
