@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound=Model)
 
 
+def sees_every_airline(user: User | AnonymousUser) -> bool:
+    """Whether the user is staff: sees every airline, also one that comes later."""
+    return user.is_authenticated and user.is_active and user.is_staff
+
+
 class ScopedQuerySet(QuerySet[M]):
     """Rows that belong to an airline; `airline_path` names the way from the row to it ("" for Airline itself)."""
 
@@ -27,7 +32,7 @@ class ScopedQuerySet(QuerySet[M]):
         """The rows this user may see; none for an anonymous or disabled user."""
         if not (user.is_authenticated and user.is_active):
             return self.none()
-        if user.is_staff:
+        if sees_every_airline(user):
             return self.all()
         path = f"{self.airline_path}__" if self.airline_path else ""
         return self.filter(**{f"{path}memberships__user": user})

@@ -24,6 +24,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
 MEDIA_BUCKET = env.str("MEDIA_BUCKET", default="ife-media")
 STATUS_BUCKET = env.str("STATUS_BUCKET", default="ife-status")
 POLL_INTERVAL = env.float("POLL_INTERVAL", default=2.0)
+LIVE_SOCKETS_PER_USER = env.int("LIVE_SOCKETS_PER_USER", default=20)
 
 INSTALLED_APPS = [
     "daphne",

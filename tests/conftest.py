@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 from django.db import connections
+from django.test import override_settings
 
 from ifeportal.embedded import SeaweedFS
 from ifeportal.models import Airline, Membership, User
@@ -37,6 +38,13 @@ def django_db_modify_db_settings(
     for database in connections.settings.values():
         if database["ENGINE"] == "django.db.backends.sqlite3":
             database["TEST"]["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_passwords() -> Iterator[None]:
+    """Hashing five passwords as carefully as in production takes a second, for every test with the cast."""
+    with override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"]):
+        yield
 
 
 @pytest.fixture

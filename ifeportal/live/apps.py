@@ -4,6 +4,8 @@ from django.apps import AppConfig
 
 
 class LiveConfig(AppConfig):
+    """Its tables are live_counter and live_change."""
+
     name = "ifeportal.live"
     label = "live"
     verbose_name = "Live updates"

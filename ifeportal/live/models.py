@@ -16,6 +16,9 @@ class Counter(models.Model):
 
     objects: ClassVar[models.Manager[Counter]] = models.Manager()
 
+    def __str__(self) -> str:
+        return f"revision {self.rev}"
+
 
 class ChangeQuerySet(ScopedQuerySet["Change"]):
     pass
@@ -42,3 +45,6 @@ class Change(models.Model):
         ordering = ["rev"]
         constraints = [models.UniqueConstraint(fields=["topic", "object"], name="change_once_per_object")]
         indexes = [models.Index(fields=["airline", "rev"])]
+
+    def __str__(self) -> str:
+        return f"{self.topic} {self.object} at revision {self.rev}"

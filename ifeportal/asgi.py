@@ -1,0 +1,13 @@
+"""The portal for daphne: pages and API over HTTP, live updates over sockets."""
+
+import os
+
+from channels.routing import ProtocolTypeRouter
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ifeportal.settings")
+pages = get_asgi_application()  # before the sockets: it loads the apps whose models they need
+
+from ifeportal.live.routing import sockets  # noqa: E402
+
+application = ProtocolTypeRouter({"http": pages, "websocket": sockets})

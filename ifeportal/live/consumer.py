@@ -1,0 +1,247 @@
+"""The socket /ws/live/: lets its user in, sends what the reader brings, and looks again whether they may still hear it.
+
+Touches sessions and users through `audience`, the feed through `reader`. No channel layer: the feed in the database
+reaches every process. Nothing waits in the server for a slow browser but the newest state of each object.
+
+The browser sends {"watch": {"airline", "tail", "campaign", "topics"}, "rev": N, "acks": true} and, for every message
+with "changes", {"ack": N}. The server sends {"rev", "changes"}, {"rev"} as a sign of life, {"reload": true} and
+{"error"} before it closes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ParamSpec, TypeVar
+
+from channels.db import database_sync_to_async
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.conf import settings
+from django.db import Error as DatabaseTrouble
+from prometheus_client import Gauge
+
+from ifeportal.live.audience import SIGNED_OUT, BadMessage, Refused, Scope, Watch, listener, parse_message, scope_for
+from ifeportal.live.reader import message, missed_since, the_reader
+from ifeportal.live.subscription import Subscription
+from ifeportal.models import User
+
+REAUTHORISE = 30.0  # seconds
+PING = 20.0  # seconds
+ACK_LIMIT = 4  # messages on their way to a browser that acknowledges
+ACK_TIMEOUT = 30.0  # seconds
+WATCH_LIMIT = 60  # times one socket may say what it watches
+
+BAD_MESSAGE = 4400
+TOO_SLOW = 4408
+TOO_MANY = 4429
+TRY_LATER = 1013
+
+P = ParamSpec("P")
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+open_sockets: Counter[int] = Counter()  # by user id
+gauge = Gauge("ifeportal_live_sockets", "Open sockets of this process")
+threads = ThreadPoolExecutor(4, "live")  # so that a slow database holds up sockets only, not the requests
+
+
+class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels has no annotations
+    """One open socket of one page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reader = the_reader()
+        self.user: User | None = None
+        self.watch: Watch | None = None
+        self.watches = 0
+        self.subscription: Subscription | None = None
+        self.unacknowledged: deque[tuple[int, float]] = deque()  # revision, when it was sent
+        self.welcome = False
+        self.wake = asyncio.Event()
+        self.writer: asyncio.Task[None] | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve the socket to its end, however it ends."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._leave()
+
+    async def connect(self) -> None:
+        """Let a signed-in user in; anyone else is told why not and closed."""
+        await self.accept()
+        try:
+            user = await in_thread(listener, self._session_key())
+        except Refused as refused:
+            await self._refuse(refused.code, str(refused))
+        except DatabaseTrouble as error:
+            await self._without_database("letting a socket in", error)
+        else:
+            await self._enter(user)
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        """Take a message of the browser: what it watches, or what it has taken."""
+        if self.user is None:
+            return
+        try:
+            said = parse_message(text_data or "")
+        except BadMessage as bad:
+            await self._refuse(BAD_MESSAGE, str(bad))
+            return
+        if isinstance(said, int):
+            self._acknowledge(said)
+        elif self.watches == WATCH_LIMIT:
+            await self._refuse(TOO_MANY, "Too many requests on one socket.")
+        else:
+            self.watches += 1
+            await self._start(said)
+
+    async def _enter(self, user: User) -> None:
+        if open_sockets[user.pk] >= settings.LIVE_SOCKETS_PER_USER:
+            await self._refuse(TOO_MANY, "Too many pages of yours are open.")
+            return
+        self.user = user
+        open_sockets[user.pk] += 1
+        gauge.inc()
+        self.writer = asyncio.create_task(self._write(), name="live-writer")
+
+    def _leave(self) -> None:
+        """Give back everything this socket holds; may be called twice."""
+        if self.writer is not None and self.writer is not asyncio.current_task():
+            self.writer.cancel()
+        self._unsubscribe()
+        if self.user is not None:
+            open_sockets[self.user.pk] -= 1
+            if not open_sockets[self.user.pk]:
+                del open_sockets[self.user.pk]
+            gauge.dec()
+            self.user = None
+
+    async def _start(self, watch: Watch) -> None:
+        """Subscribe first, then look up what was missed: nothing can slip through between the two."""
+        self._unsubscribe()
+        self.unacknowledged.clear()
+        try:
+            user, scope = await in_thread(_authorise, self._session_key(), watch)
+            assert scope is not None
+            subscription = Subscription(scope, self.wake.set)
+            await self.reader.attach(subscription)
+            self.subscription, self.watch = subscription, watch
+            missed = [] if watch.rev is None else await in_thread(missed_since, watch.rev, user, scope)
+        except Refused as refused:
+            await self._refuse(refused.code, str(refused))
+        except DatabaseTrouble as error:
+            await self._without_database("starting live updates", error)
+        else:
+            self.welcome = True
+            subscription.begin(watch.rev or 0, missed or ())
+            if missed is None:
+                subscription.give_up()
+
+    def _unsubscribe(self) -> None:
+        if self.subscription is not None:
+            self.reader.detach(self.subscription)
+            self.subscription = None
+
+    async def _write(self) -> None:
+        """All that is sent while the socket is open, in one task so that messages keep their order."""
+        try:
+            await self._write_until_refused()
+        except Refused as refused:
+            await self._refuse(refused.code, str(refused))
+        except Exception:
+            logger.exception("live: sending news to user %s failed", self.user)
+            await self._refuse(TRY_LATER, "Live updates were interrupted.")
+
+    async def _write_until_refused(self) -> None:
+        clock = asyncio.get_running_loop().time
+        ping_at, check_at = clock() + PING, clock() + REAUTHORISE
+        while True:
+            await self._send_news(clock())
+            await self._wait(min(ping_at, check_at) - clock())
+            if clock() >= check_at:
+                await self._check()
+                check_at = clock() + REAUTHORISE
+            if clock() >= ping_at:
+                await self.send(json.dumps({"rev": self._rev()}))
+                ping_at = clock() + PING
+
+    async def _wait(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(seconds, 0)):
+                await self.wake.wait()
+        self.wake.clear()
+
+    async def _send_news(self, now: float) -> None:
+        """Send what waits, as far as the browser keeps up. Raises Refused if it does not, or if no news can come."""
+        if self.unacknowledged and now - self.unacknowledged[0][1] > ACK_TIMEOUT:
+            raise Refused(TOO_SLOW, "The connection is too slow for live updates.")
+        while self.subscription is not None and len(self.unacknowledged) < ACK_LIMIT:
+            if self.subscription.lost:
+                raise Refused(TRY_LATER, "Live updates were interrupted.")
+            batch = self.subscription.take(self.reader.rev)
+            if batch is None:
+                break
+            if batch.reload:
+                await self.send('{"reload":true}')
+            else:
+                await self._send_changes(batch.rev, batch.texts, now)
+        if self.welcome and self.subscription is not None:
+            await self._send_changes(self._rev(), (), now)
+
+    async def _send_changes(self, rev: int, texts: Sequence[str], now: float) -> None:
+        self.welcome = False
+        if self.watch is not None and self.watch.acks:
+            self.unacknowledged.append((rev, now))
+        await self.send(message(rev, texts))
+
+    def _acknowledge(self, rev: int) -> None:
+        while self.unacknowledged and self.unacknowledged[0][0] <= rev:
+            self.unacknowledged.popleft()
+        self.wake.set()
+
+    async def _check(self) -> None:
+        """Read user and rights afresh. Raises Refused if anything of what the socket hears was taken away."""
+        subscription = self.subscription
+        try:
+            _, scope = await in_thread(_authorise, self._session_key(), self.watch if subscription else None)
+        except DatabaseTrouble as error:
+            # Without the database there is no news to keep from anyone either.
+            logger.warning("live: looking again whether a user may listen: %s", error)
+            return
+        if scope is None or subscription is None:
+            return
+        if scope.lacks(subscription.scope):
+            raise Refused(SIGNED_OUT, "You may not see all of this any more.")
+        subscription.scope = scope
+
+    def _rev(self) -> int:
+        return self.subscription.rev(self.reader.rev) if self.subscription else self.reader.rev
+
+    def _session_key(self) -> str:
+        key: str = self.scope["cookies"].get(settings.SESSION_COOKIE_NAME, "")
+        return key
+
+    async def _without_database(self, doing: str, error: DatabaseTrouble) -> None:
+        logger.warning("live: %s: the database does not answer: %s", doing, error)
+        await self._refuse(TRY_LATER, "The database does not answer. Try again.")
+
+    async def _refuse(self, code: int, sentence: str) -> None:
+        self._leave()
+        await self.send(json.dumps({"error": sentence}))
+        await self.close(code)
+
+
+def _authorise(session_key: str, watch: Watch | None) -> tuple[User, Scope | None]:
+    user = listener(session_key)
+    return user, scope_for(user, watch) if watch else None
+
+
+async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call something that asks the database, in a thread of ours."""
+    answer: T = await database_sync_to_async(function, thread_sensitive=False, executor=threads)(*args, **kwargs)
+    return answer

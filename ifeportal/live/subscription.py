@@ -1,0 +1,106 @@
+"""What waits for one socket: the newest state of each object, never a queue of old ones.
+
+Pure: no I/O, no clock. However slow the browser, at most PENDING_LIMIT objects wait; beyond that it is told to load
+the page anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ifeportal.live.audience import Scope
+from ifeportal.live.models import Change
+
+PENDING_LIMIT = 5000
+BATCH_LIMIT = 500
+
+Key = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """One change as it goes out: `text` is its JSON, made once and shared by all sockets."""
+
+    change: Change
+    text: str
+
+    @property
+    def key(self) -> Key:
+        """The object it is the state of."""
+        return self.change.topic, self.change.object
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The next message: changes and the revision up to which the browser then has everything, or "load anew"."""
+
+    rev: int
+    texts: tuple[str, ...] = ()
+    reload: bool = False
+
+
+class Subscription:
+    """The waiting news of one socket; `wake` is called when there is something to take."""
+
+    def __init__(self, scope: Scope, wake: Callable[[], None]) -> None:
+        self.scope = scope
+        self.lost = False
+        self._wake = wake
+        self._pending: dict[Key, News] = {}  # in the order of revisions
+        self._seen = 0  # everything up to this revision has been merged or is of no concern
+        self._open = False
+        self._reload = False
+
+    def offer(self, news: Sequence[News]) -> None:
+        """Take what of the news concerns this socket. The news must come in the order of revisions."""
+        fresh = [item for item in news if item.change.rev > self._seen and self.scope.covers(item.change)]
+        for item in fresh:
+            self._put(item)
+        if fresh and self._open:
+            self._wake()
+
+    def begin(self, since: int = 0, missed: Sequence[News] = ()) -> None:
+        """From now on there is something to take, first what the browser missed since its revision `since`.
+
+        What was offered meanwhile comes after it, unless what was missed is newer.
+        """
+        self._seen = max([since, *(item.change.rev for item in missed)])
+        later, self._pending = self._pending, {}
+        for item in (*missed, *(item for item in later.values() if item.change.rev > self._seen)):
+            self._put(item)
+        self._open = True
+        self._wake()
+
+    def give_up(self) -> None:
+        """Forget what waits: the browser shall load the page anew."""
+        self._pending.clear()
+        self._reload = self._open = True
+        self._wake()
+
+    def lose(self) -> None:
+        """The reader has ended: nothing will come any more."""
+        self.lost = True
+        self._wake()
+
+    def rev(self, through: int) -> int:
+        """The revision up to which nothing waits; `through` is how far the reader has read."""
+        first = next(iter(self._pending.values()), None)
+        return max(through, self._seen) if first is None else first.change.rev - 1
+
+    def take(self, through: int) -> Batch | None:
+        """The next message, or None while nothing waits."""
+        if self._reload:
+            self._reload = False
+            return Batch(rev=through, reload=True)
+        if not self._open or not self._pending:
+            return None
+        keys = list(self._pending)[:BATCH_LIMIT]
+        texts = tuple(self._pending.pop(key).text for key in keys)
+        return Batch(rev=self.rev(through), texts=texts)
+
+    def _put(self, item: News) -> None:
+        self._pending.pop(item.key, None)  # to the end: the order is that of revisions
+        self._pending[item.key] = item
+        if len(self._pending) > PENDING_LIMIT:
+            self.give_up()

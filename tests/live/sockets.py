@@ -1,0 +1,97 @@
+"""A browser's end of the live socket, for tests: in this process, through the whole ASGI application."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from channels.testing import WebsocketCommunicator
+from django.conf import settings
+from django.db import transaction
+from django.test import Client
+
+from ifeportal.asgi import application
+from ifeportal.live.feed import Published, publish
+from ifeportal.models import Airline, User
+
+ORIGIN = "http://localhost"
+PATIENCE = 20.0  # seconds; generous, the machine may be busy
+
+
+class Socket:
+    """One open socket. `read` answers the next message, or {"closed": code}."""
+
+    def __init__(self, communicator: WebsocketCommunicator) -> None:
+        self.communicator = communicator
+
+    async def say(self, **message: Any) -> None:
+        await self.communicator.send_to(text_data=json.dumps(message))
+
+    async def say_raw(self, text: str) -> None:
+        await self.communicator.send_to(text_data=text)
+
+    async def watch(self, *, rev: int | None = None, acks: bool = False, **watch: Any) -> dict[str, Any]:
+        """Say what to watch; answers the first message."""
+        await self.say(watch=watch, rev=rev, acks=acks)
+        return await self.read()
+
+    async def read(self) -> dict[str, Any]:
+        message = await self.communicator.receive_output(PATIENCE)
+        if message["type"] == "websocket.close":
+            return {"closed": message["code"]}
+        answer: dict[str, Any] = json.loads(message["text"])
+        return answer
+
+    async def changes(self) -> list[dict[str, Any]]:
+        """The changes of the next message that has some."""
+        while True:
+            message = await self.read()
+            assert "error" not in message, message
+            assert "closed" not in message, message
+            if message.get("changes"):
+                return list(message["changes"])
+
+    async def is_quiet(self, seconds: float) -> bool:
+        return bool(await self.communicator.receive_nothing(seconds, 0.05))
+
+
+@asynccontextmanager
+async def open_socket(
+    user: User | None, *, origin: str | None = ORIGIN, cookie: str | None = None
+) -> AsyncIterator[Socket]:
+    """A socket of a freshly signed-in user (None: of nobody), or of the session in `cookie`."""
+    if user is not None and cookie is None:
+        cookie = await sync_to_async(sign_in)(user)
+    headers = [(b"cookie", f"{settings.SESSION_COOKIE_NAME}={cookie}".encode())] if cookie else []
+    if origin:
+        headers.append((b"origin", origin.encode()))
+    communicator = WebsocketCommunicator(application, "/ws/live/", headers=headers)
+    accepted, _ = await communicator.connect(PATIENCE)
+    assert accepted, "refused before it was accepted"
+    try:
+        yield Socket(communicator)
+    finally:
+        await communicator.disconnect(timeout=PATIENCE)
+
+
+def sign_in(user: User) -> str:
+    """A new session of the user; its key."""
+    client = Client()
+    client.force_login(user)
+    return str(client.cookies[settings.SESSION_COOKIE_NAME].value)
+
+
+def publish_now(airline: Airline, number: int, *, topic: str = "load", **fields: Any) -> int:
+    """Publish one change in a transaction of its own; its revision."""
+    scope = {key: fields.pop(key, "") for key in ("tail", "campaign")}
+    op = fields.pop("op", "put")
+    with transaction.atomic():
+        rev = publish([Published(topic, number, airline.pk, **scope, op=op, state=fields)])
+    assert rev is not None
+    return rev
+
+
+apublish = sync_to_async(publish_now)

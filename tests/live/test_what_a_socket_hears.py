@@ -1,0 +1,260 @@
+"""The live socket from the browser's side: the newest state, what was missed, and when to load anew."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.db import OperationalError, connection
+from django.test.utils import CaptureQueriesContext
+
+from ifeportal.live import reader, subscription
+from ifeportal.live.consumer import open_sockets
+from ifeportal.live.models import Change, Counter
+from ifeportal.live.reader import changes_after, the_reader
+from ifeportal.live.subscription import News
+from tests.conftest import Cast
+from tests.live.sockets import apublish, open_socket, publish_now
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+async def test_a_change_published_after_the_page_reaches_the_socket(cast: Cast) -> None:
+    async with open_socket(cast.alice) as socket:
+        assert await socket.watch(airline="ACME", rev=0) == {"rev": 0, "changes": []}
+        rev = await apublish(cast.acme, 7, tail="N1", percent=40)
+        message = await socket.read()
+    assert message == {
+        "rev": rev,
+        "changes": [{"topic": "load", "object": 7, "op": "put", "state": {"percent": 40}}],
+    }
+
+
+async def test_a_browser_that_comes_back_gets_what_it_missed_newest_state_only(cast: Cast) -> None:
+    seen = await apublish(cast.acme, 1, percent=1)
+    for percent in (2, 3, 4):
+        await apublish(cast.acme, 2, percent=percent)
+    last = await apublish(cast.acme, 3, op="delete")
+    async with open_socket(cast.alice) as socket:
+        message = await socket.watch(airline="ACME", rev=seen)
+    assert message["rev"] == last
+    assert [(change["object"], change["op"], change["state"]) for change in message["changes"]] == [
+        (2, "put", {"percent": 4}),
+        (3, "delete", {}),
+    ]
+
+
+async def test_a_browser_that_names_no_revision_hears_only_what_comes(cast: Cast) -> None:
+    rev = await apublish(cast.acme, 1, percent=1)
+    async with open_socket(cast.alice) as socket:
+        assert await socket.watch(airline="ACME") == {"rev": rev, "changes": []}
+
+
+async def test_other_tails_campaigns_and_topics_stay_silent(cast: Cast) -> None:
+    async with open_socket(cast.alice) as socket:
+        await socket.watch(airline="ACME", tail="N1", campaign="2026-12", topics=["load"], rev=0)
+        await apublish(cast.acme, 1, tail="N2", campaign="2026-12")
+        await apublish(cast.acme, 2, tail="N1", campaign="2026-11")
+        await apublish(cast.acme, 3, tail="N1", campaign="2026-12", topic="transfer")
+        await apublish(cast.acme, 4, tail="N1", campaign="2026-12")
+        assert [change["object"] for change in await socket.changes()] == [4]
+
+
+async def test_missed_changes_are_scoped_like_live_ones(cast: Cast) -> None:
+    await apublish(cast.acme, 1, tail="N2", campaign="2026-12")
+    await apublish(cast.acme, 3, tail="N1", campaign="2026-12", topic="transfer")
+    await apublish(cast.acme, 4, tail="N1", campaign="2026-12")
+    async with open_socket(cast.alice) as socket:
+        message = await socket.watch(airline="ACME", tail="N1", campaign="2026-12", topics=["load"], rev=0)
+    assert [change["object"] for change in message["changes"]] == [4]
+
+
+async def test_a_socket_may_change_what_it_watches(cast: Cast) -> None:
+    async with open_socket(cast.alice) as socket:
+        await socket.watch(airline="ACME", tail="N1", rev=0)
+        await socket.watch(airline="ACME", tail="N2", rev=0)
+        await apublish(cast.acme, 1, tail="N1")
+        await apublish(cast.acme, 2, tail="N2")
+        assert [change["object"] for change in await socket.changes()] == [2]
+
+
+async def test_too_much_missed_means_load_anew(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "PENDING_LIMIT", 3)
+    for number in range(4):
+        await apublish(cast.acme, number)
+    async with open_socket(cast.alice) as socket:
+        assert await socket.watch(airline="ACME", rev=0) == {"reload": True}
+
+
+async def test_a_page_from_another_life_of_the_database_must_load_anew(cast: Cast) -> None:
+    async with open_socket(cast.alice) as socket:
+        assert await socket.watch(airline="ACME", rev=1000) == {"reload": True}
+
+
+async def test_a_large_backlog_comes_in_bounded_messages_that_never_claim_too_much(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscription, "BATCH_LIMIT", 2)
+    revs = [await apublish(cast.acme, number) for number in range(5)]
+    async with open_socket(cast.alice) as socket:
+        messages = [await socket.watch(airline="ACME", rev=0), await socket.read(), await socket.read()]
+    assert [len(message["changes"]) for message in messages] == [2, 2, 1]
+    assert [message["rev"] for message in messages] == [revs[1], revs[3], revs[4]]
+
+
+async def test_a_browser_that_does_not_acknowledge_gets_only_the_newest_once_it_does(cast: Cast) -> None:
+    async with open_socket(cast.alice) as socket:
+        welcome = await socket.watch(airline="ACME", rev=0, acks=True)
+        sent = [welcome["rev"]]
+        for percent in range(3):
+            await apublish(cast.acme, 1, percent=percent)
+            sent.append((await socket.read())["rev"])
+        for percent in range(50, 60):
+            await apublish(cast.acme, 1, percent=percent)
+        assert await socket.is_quiet(4 * reader.TICK)
+        await socket.say(ack=sent[-1])
+        assert [change["state"] for change in await socket.changes()] == [{"percent": 59}]
+
+
+async def test_a_slow_browser_makes_nothing_grow_but_is_told_to_load_anew(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscription, "PENDING_LIMIT", 3)
+    async with open_socket(cast.alice) as socket:
+        await socket.watch(airline="ACME", rev=0, acks=True)
+        for number in range(3):
+            await apublish(cast.acme, number)
+            await socket.read()
+        for number in range(10):
+            await apublish(cast.acme, number)
+        assert await socket.is_quiet(4 * reader.TICK)
+        await socket.say(ack=2**40)
+        assert await socket.read() == {"reload": True}
+
+
+async def test_a_browser_that_never_acknowledges_is_dropped(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ifeportal.live.consumer.ACK_TIMEOUT", 0.0)
+    async with open_socket(cast.alice) as socket:
+        await socket.watch(airline="ACME", rev=0, acks=True)
+        await apublish(cast.acme, 1)
+        assert "error" in await socket.read()
+        assert await socket.read() == {"closed": 4408}
+
+
+async def test_a_quiet_socket_gets_a_sign_of_life(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ifeportal.live.consumer.PING", 0.1)
+    rev = await apublish(cast.acme, 1)
+    async with open_socket(cast.alice) as socket:
+        await socket.watch(airline="ACME", rev=rev)
+        assert await socket.read() == {"rev": rev}
+
+
+async def test_many_sockets_cost_one_query_a_tick_and_the_last_one_ends_the_task(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[int] = []
+
+    def counted(rev: int) -> list[News]:
+        reads.append(rev)
+        return changes_after(rev)
+
+    monkeypatch.setattr(reader, "changes_after", counted)
+    sockets = [open_socket(cast.olga) for _ in range(12)]
+    opened = [await socket.__aenter__() for socket in sockets]
+    for socket in opened:
+        await socket.watch(rev=0)
+    before = len(reads)
+    await asyncio.sleep(4 * reader.TICK)
+    assert 1 <= len(reads) - before <= 5
+    assert len(the_reader()) == 12
+    for context in sockets:
+        await context.__aexit__(None, None, None)
+    assert len(the_reader()) == 0
+    assert not open_sockets
+    ended = len(reads)
+    await asyncio.sleep(3 * reader.TICK)
+    assert len(reads) == ended
+
+
+async def test_the_reader_outlives_a_database_that_is_away(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    failures = [OperationalError("server closed the connection"), OperationalError("connection refused")]
+
+    def flaky(rev: int) -> list[News]:
+        if failures:
+            raise failures.pop()
+        return changes_after(rev)
+
+    monkeypatch.setattr(reader, "changes_after", flaky)
+    async with open_socket(cast.alice) as socket:
+        await socket.watch(airline="ACME", rev=0)
+        await apublish(cast.acme, 1, percent=5)
+        assert [change["state"] for change in await socket.changes()] == [{"percent": 5}]
+    assert failures == []
+
+
+async def test_a_database_put_back_to_an_earlier_state_makes_pages_load_anew(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = [OperationalError("terminating connection")]
+
+    def flaky(rev: int) -> list[News]:
+        if failures:
+            Change.objects.all().delete()
+            Counter.objects.update(rev=0)
+            raise failures.pop()
+        return changes_after(rev)
+
+    rev = await apublish(cast.acme, 1)
+    async with open_socket(cast.alice) as socket:
+        await socket.watch(airline="ACME", rev=rev)
+        monkeypatch.setattr(reader, "changes_after", flaky)
+        assert await socket.read() == {"reload": True}
+
+
+async def test_a_reader_that_breaks_closes_its_sockets_so_that_browsers_come_again(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(rev: int) -> list[News]:
+        raise KeyError("a fault of ours")
+
+    async with open_socket(cast.alice) as socket:
+        await socket.watch(airline="ACME", rev=0)
+        monkeypatch.setattr(reader, "changes_after", broken)
+        assert "error" in await socket.read()
+        assert await socket.read() == {"closed": 1013}
+        monkeypatch.undo()
+    async with open_socket(cast.alice) as socket:
+        await socket.watch(airline="ACME", rev=0)
+        await apublish(cast.acme, 1)
+        assert len(await socket.changes()) == 1
+
+
+def test_a_revision_is_never_split_between_two_reads(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "READ_LIMIT", 3)
+    first = publish_now(cast.acme, 1)
+    for number in range(2, 6):
+        publish_now(cast.acme, number)
+    Change.objects.filter(object__gte=2).update(rev=first + 1)
+    read = changes_after(0)
+    assert [news.change.object for news in read] == [1]
+    assert {news.change.object for news in changes_after(read[-1].change.rev)} == {2, 3, 4, 5}
+
+
+def test_reading_what_is_new_is_one_query(cast: Cast) -> None:
+    for number in range(5):
+        publish_now(cast.acme, number)
+    with CaptureQueriesContext(connection) as queries:
+        changes_after(0)
+    assert len(queries) == 1
+
+
+async def test_many_writers_at_once_lose_nothing_on_the_way_to_a_socket(cast: Cast) -> None:
+    async with open_socket(cast.alice) as socket:
+        await socket.watch(airline="ACME", rev=0)
+        write = sync_to_async(publish_now, thread_sensitive=False)
+        await asyncio.gather(*(write(cast.acme, number) for number in range(40)))
+        heard: set[int] = set()
+        while len(heard) < 40:
+            heard |= {change["object"] for change in await socket.changes()}
+    assert heard == set(range(40))

@@ -1,0 +1,208 @@
+"""Who may open the live socket, for what, and what closes it again."""
+
+from __future__ import annotations
+
+import pytest
+from asgiref.sync import sync_to_async
+from channels.testing import WebsocketCommunicator
+from django.contrib.sessions.models import Session
+from django.db import OperationalError
+from django.test import override_settings
+
+from ifeportal.asgi import application
+from ifeportal.live import consumer
+from ifeportal.live.consumer import open_sockets
+from ifeportal.models import Airline, Membership
+from tests.conftest import Cast
+from tests.live.sockets import Socket, apublish, open_socket, sign_in
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+async def closed_with(socket: Socket) -> int:
+    """Read to the end: a sentence, then the close."""
+    message = await socket.read()
+    while "error" not in message:
+        message = await socket.read()
+    return int((await socket.read())["closed"])
+
+
+async def test_nobody_is_told_to_sign_in(cast: Cast) -> None:
+    async with open_socket(None) as socket:
+        assert await closed_with(socket) == 4403
+
+
+async def test_an_invented_session_is_nobody(cast: Cast) -> None:
+    async with open_socket(None, cookie="a" * 32) as socket:
+        assert await closed_with(socket) == 4403
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", None, "null"])
+async def test_another_site_is_refused_before_anything_else(cast: Cast, origin: str | None) -> None:
+    headers = [(b"cookie", f"sessionid={await sync_to_async(sign_in)(cast.alice)}".encode())]
+    if origin:
+        headers.append((b"origin", origin.encode()))
+    communicator = WebsocketCommunicator(application, "/ws/live/", headers=headers)
+    accepted, _ = await communicator.connect(10)
+    assert not accepted
+
+
+async def test_an_unknown_socket_address_is_refused(cast: Cast) -> None:
+    communicator = WebsocketCommunicator(application, "/ws/other/", headers=[(b"origin", b"http://localhost")])
+    accepted, _ = await communicator.connect(10)
+    assert not accepted
+
+
+@pytest.mark.parametrize("airline", ["BETA", "NOSUCH", "acme"])
+async def test_a_foreign_airline_answers_like_one_that_is_not_there(cast: Cast, airline: str) -> None:
+    async with open_socket(cast.alice) as socket:
+        message = await socket.watch(airline=airline, rev=0)
+        assert message == {"error": "There is no such airline."}
+        assert await socket.read() == {"closed": 4404}
+
+
+async def test_without_an_airline_each_hears_exactly_what_they_may_see(cast: Cast) -> None:
+    later = await sync_to_async(Airline.objects.create)(name="LATER")
+    async with open_socket(cast.alice) as alice, open_socket(cast.olga) as olga, open_socket(cast.nick) as nick:
+        for socket in (alice, olga, nick):
+            await socket.watch(rev=0)
+        for number, airline in enumerate((cast.beta, later, cast.acme)):
+            await apublish(airline, number)
+        assert [change["object"] for change in await alice.changes()] == [2]
+        heard: list[int] = []
+        while len(heard) < 3:
+            heard += [change["object"] for change in await olga.changes()]
+        assert heard == [0, 1, 2]
+        assert await nick.is_quiet(1.0)
+
+
+async def test_what_was_missed_holds_nothing_foreign(cast: Cast) -> None:
+    await apublish(cast.beta, 1)
+    rev = await apublish(cast.acme, 2)
+    async with open_socket(cast.alice) as alice:
+        message = await alice.watch(rev=0)
+    assert message["rev"] == rev
+    assert [change["object"] for change in message["changes"]] == [2]
+
+
+@pytest.mark.parametrize("loss", ["disabled", "logged out", "password changed", "membership removed", "deleted"])
+@pytest.mark.parametrize("airline", ["ACME", None])
+async def test_a_socket_is_closed_when_its_user_loses_the_right(
+    cast: Cast, loss: str, airline: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer, "REAUTHORISE", 0.2)
+
+    def lose() -> None:
+        if loss == "disabled":
+            type(cast.alice).objects.filter(pk=cast.alice.pk).update(is_active=False)
+        elif loss == "logged out":
+            Session.objects.all().delete()
+        elif loss == "password changed":
+            cast.alice.set_password("another one")
+            cast.alice.save()
+        elif loss == "membership removed":
+            Membership.objects.filter(user=cast.alice).delete()
+        else:
+            cast.alice.delete()
+
+    async with open_socket(cast.alice) as socket:
+        assert "changes" in await socket.watch(airline=airline, rev=0)
+        await sync_to_async(lose)()
+        assert await closed_with(socket) in (4403, 4404)
+        await apublish(cast.acme, 1)
+        assert await socket.is_quiet(0.5)
+
+
+async def test_a_socket_that_watches_nothing_yet_is_closed_on_logout_too(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer, "REAUTHORISE", 0.2)
+    async with open_socket(cast.alice) as socket:
+        await sync_to_async(Session.objects.all().delete)()
+        assert await closed_with(socket) == 4403
+
+
+async def test_staff_who_become_ordinary_lose_the_sight_of_all(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer, "REAUTHORISE", 0.2)
+    async with open_socket(cast.olga) as socket:
+        await socket.watch(rev=0)
+        await sync_to_async(type(cast.olga).objects.filter(pk=cast.olga.pk).update)(is_staff=False)
+        assert await closed_with(socket) == 4403
+
+
+async def test_a_membership_gained_is_heard_without_a_new_socket(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer, "REAUTHORISE", 0.05)
+    async with open_socket(cast.alice) as socket:
+        await socket.watch(rev=0)
+        await sync_to_async(Membership.objects.create)(user=cast.alice, airline=cast.beta)
+        for number in range(100):
+            await apublish(cast.beta, number)
+            if not await socket.is_quiet(0.3):
+                break
+        assert await socket.changes()
+
+
+@override_settings(LIVE_SOCKETS_PER_USER=2)
+async def test_a_user_has_a_bounded_number_of_sockets(cast: Cast) -> None:
+    async with open_socket(cast.alice) as first, open_socket(cast.alice) as second, open_socket(cast.bob) as bob:
+        for socket in (first, second):
+            await socket.watch(airline="ACME", rev=0)
+        await bob.watch(airline="BETA", rev=0)
+        async with open_socket(cast.alice) as third:
+            assert await closed_with(third) == 4429
+    async with open_socket(cast.alice) as again:
+        assert "changes" in await again.watch(airline="ACME", rev=0)
+    assert not open_sockets
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "[" * 4000,
+        "null",
+        '{"watch": 1}',
+        '{"watch": {"airline": 5}}',
+        '{"watch": {"airline": "%s"}}' % ("x" * 201),
+        '{"watch": {"topics": ["everything"]}}',
+        '{"watch": {"topics": [[]]}}',
+        '{"watch": {}, "rev": -1}',
+        '{"watch": {}, "rev": 1.5}',
+        '{"watch": {}, "rev": true}',
+        '{"watch": {}, "rev": 1e999}',
+        '{"watch": {}, "rev": 99999999999999999999}',
+        '{"ack": "1"}',
+        '{"watch": {}, "padding": "%s"}' % ("x" * 5000),
+    ],
+)
+async def test_what_is_not_of_the_protocol_closes_the_socket_with_a_sentence(cast: Cast, text: str) -> None:
+    async with open_socket(cast.alice) as socket:
+        await socket.communicator.send_input({"type": "websocket.receive", "text": text})
+        assert await closed_with(socket) == 4400
+
+
+async def test_binary_frames_are_refused(cast: Cast) -> None:
+    async with open_socket(cast.alice) as socket:
+        await socket.communicator.send_to(bytes_data=b"\x00\xff")
+        assert await closed_with(socket) == 4400
+
+
+async def test_a_socket_that_asks_without_end_is_closed(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer, "WATCH_LIMIT", 2)
+    async with open_socket(cast.alice) as socket:
+        for _ in range(2):
+            await socket.watch(rev=0)
+        await socket.say(watch={}, rev=0)
+        assert await closed_with(socket) == 4429
+
+
+async def test_a_database_that_is_away_is_said_and_not_an_error(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: object) -> None:
+        raise OperationalError("connection refused")
+
+    async with open_socket(cast.alice) as socket:
+        monkeypatch.setattr(consumer, "scope_for", away)
+        await socket.say(watch={}, rev=0)
+        assert await closed_with(socket) == 1013
