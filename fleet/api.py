@@ -274,7 +274,7 @@ MEASURED_ORDERINGS = {
 }
 SUM_ORDERINGS = {
     name: f"{rollup.PREFIX}{name}"
-    for name in ("bytes_done", "bytes_total", "loads", "failed", "stalled", "items_done", "items_failed", "as_of")
+    for name in ("loads", "pending", "loading", "complete", "failed", "stalled", "items_done", "items_failed", "as_of")
 }
 
 

@@ -1,0 +1,92 @@
+"""A small fleet to ask for, and clients of the API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+
+import pytest
+from django.core.cache import cache
+from rest_framework.test import APIClient
+
+from campaigns.models import Campaign, ContentItem
+from fleet.models import Anomaly, Load, Status, Tail, Transfer
+from ifeportal.models import Airline, User
+from tests.conftest import Cast
+
+NOON = datetime(2026, 12, 1, 12, tzinfo=UTC)
+ClientOf = Callable[[User], APIClient]
+
+
+@pytest.fixture(autouse=True)
+def _fresh_throttles() -> Iterator[None]:
+    """Counters of requests live in the cache, which outlives a test."""
+    cache.clear()
+    yield
+    cache.clear()
+
+
+@pytest.fixture
+def client_of() -> ClientOf:
+    def make(user: User) -> APIClient:
+        client = APIClient()
+        client.force_login(user)
+        return client
+
+    return make
+
+
+def make_load(
+    airline: Airline, tail: str, campaign: str, *, done: int = 1_000, status: Status = Status.LOADING, items: int = 1
+) -> Load:
+    """A campaign of `items` items of 4,000 bytes on a tail, each with `done` bytes there."""
+    on = Tail.objects.get_or_create(airline=airline, name=tail)[0]
+    of, new = Campaign.objects.get_or_create(
+        airline=airline, name=campaign, defaults={"items_total": items, "bytes_total": items * 4_000}
+    )
+    if new:
+        ContentItem.objects.bulk_create(
+            ContentItem(campaign=of, name=f"movie-{n:03}", position=n, size=4_000) for n in range(items)
+        )
+    load = Load.objects.create(
+        tail=on,
+        campaign=of,
+        status=status,
+        bytes_done=items * done,
+        bytes_total=items * 4_000,
+        items_total=items,
+        items_done=items if status == Status.COMPLETE else 0,
+        as_of=NOON,
+    )
+    Transfer.objects.bulk_create(
+        Transfer(
+            load=load,
+            content=f"movie-{n:03}",
+            status=status,
+            bytes_done=done,
+            bytes_total=4_000,
+            listed=True,
+            as_of=NOON,
+        )
+        for n in range(items)
+    )
+    return load
+
+
+@pytest.fixture
+def fleet(cast: Cast) -> Cast:
+    """ACME: N1 loads, N2 is complete; BETA: D-1 loads. One anomaly each, and one that names no airline."""
+    make_load(cast.acme, "N1", "2026-12")
+    make_load(cast.acme, "N2", "2026-12", done=4_000, status=Status.COMPLETE)
+    make_load(cast.beta, "D-1", "winter")
+    for number, airline in enumerate([cast.acme, cast.beta, None]):
+        Anomaly.objects.create(
+            airline=airline,
+            bucket="status",
+            key=f"key {number}",
+            key_hash=str(number),
+            problem="BAD_NAME",
+            first_seen=NOON,
+            last_seen=NOON,
+        )
+    return cast

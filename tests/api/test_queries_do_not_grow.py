@@ -1,0 +1,71 @@
+"""Every list answers with the same number of queries for 3 rows and for 300."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from fleet.models import Anomaly
+from ifeportal.api import ENDPOINTS
+from ifeportal.models import Airline, Membership
+from tests.api.conftest import NOON, ClientOf, make_load
+from tests.conftest import Cast
+
+Grow = Callable[[Cast, range], None]
+
+
+def airlines(cast: Cast, numbers: range) -> None:
+    for number in numbers:
+        airline = Airline.objects.create(name=f"A{number:03}")
+        Membership.objects.create(user=cast.alice, airline=airline)
+
+
+def anomalies(cast: Cast, numbers: range) -> None:
+    Anomaly.objects.bulk_create(
+        Anomaly(
+            airline=cast.acme, bucket="status", key="k", key_hash=f"{n}", problem="x", first_seen=NOON, last_seen=NOON
+        )
+        for n in numbers
+    )
+
+
+def tails(cast: Cast, numbers: range) -> None:
+    for number in numbers:
+        make_load(cast.acme, f"N{number:03}", "2026-12")
+
+
+def campaigns(cast: Cast, numbers: range) -> None:
+    for number in numbers:
+        make_load(cast.acme, "N1", f"cycle {number:03}")
+
+
+GROWTH: dict[str, Grow] = {
+    "airlines": airlines,
+    "anomalies": anomalies,
+    "campaigns": campaigns,
+    "content": campaigns,
+    "loads": tails,
+    "tails": tails,
+    "transfers": tails,
+}
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+@pytest.mark.parametrize("who", ["alice", "olga"])
+def test_a_list_takes_the_same_queries_for_3_rows_and_300(
+    cast: Cast, client_of: ClientOf, endpoint: str, who: str
+) -> None:
+    client = client_of(getattr(cast, who))
+    counts = []
+    for numbers in (range(3), range(3, 300)):
+        GROWTH[endpoint](cast, numbers)
+        with CaptureQueriesContext(
+            connection,
+        ) as queries:
+            answer = client.get(f"/api/v1/{endpoint}/?page_size=1000").json()
+        assert len(answer["results"]) >= len(numbers)
+        counts.append(len(queries))
+    assert counts[0] == counts[1] <= 4, [query["sql"] for query in queries]

@@ -1,0 +1,82 @@
+"""The OpenAPI schema is whole, says what is answered, and its page needs nothing from outside."""
+
+from __future__ import annotations
+
+import re
+from io import StringIO
+from typing import Any
+
+import pytest
+import yaml
+from django.contrib.staticfiles import finders
+from django.core.management import call_command
+from rest_framework.test import APIClient
+
+from ifeportal.api import ENDPOINTS
+from tests.api.conftest import ClientOf
+from tests.conftest import Cast
+
+
+@pytest.fixture(scope="module")
+def schema() -> dict[str, Any]:
+    out = StringIO()
+    call_command("spectacular", "--validate", "--fail-on-warn", stdout=out)
+    document: dict[str, Any] = yaml.safe_load(out.getvalue())
+    return document
+
+
+def test_the_schema_is_valid_and_made_without_a_warning(schema: dict[str, Any]) -> None:
+    expected = {f"/api/v1/{name}/" for name in ENDPOINTS} | {f"/api/v1/{name}/{{id}}/" for name in ENDPOINTS}
+    assert set(schema["paths"]) == expected | {"/api/v1/", "/api/v1/token/"}
+
+
+def test_every_operation_names_its_errors(schema: dict[str, Any]) -> None:
+    for path, operations in schema["paths"].items():
+        for operation in operations.values():
+            codes = set(operation["responses"])
+            assert {"200", "429"} < codes
+            assert ("401" in codes) == (path != "/api/v1/token/")
+            assert ("404" in codes) == any(f"/{name}/" in path for name in ENDPOINTS)
+            assert operation["summary"]
+
+
+def test_every_filter_the_contract_names_is_in_the_schema(schema: dict[str, Any]) -> None:
+    for name in ("transfers", "loads"):
+        offered = {parameter["name"] for parameter in schema["paths"][f"/api/v1/{name}/"]["get"]["parameters"]}
+        assert {"airline", "tail", "campaign", "status", "stalled", "search", "ordering", "page", "page_size"} < offered
+
+
+def test_a_row_answers_to_its_schema(schema: dict[str, Any], fleet: Cast, client_of: ClientOf) -> None:
+    client = client_of(fleet.olga)
+    for name in ENDPOINTS:
+        row = client.get(f"/api/v1/{name}/").json()["results"][0]
+        reference = schema["paths"][f"/api/v1/{name}/{{id}}/"]["get"]["responses"]["200"]["content"]["application/json"]
+        described = schema["components"]["schemas"][reference["schema"]["$ref"].rsplit("/", 1)[1]]["properties"]
+        assert set(row) == set(described)
+        for column, value in row.items():
+            assert value is not None or described[column].get("nullable"), column
+
+
+def test_the_schema_is_served_to_those_who_signed_in(cast: Cast, client_of: ClientOf) -> None:
+    assert client_of(cast.nick).get("/api/schema/").status_code == 200
+    assert APIClient().get("/api/schema/").status_code == 401
+
+
+def test_its_page_sends_a_stranger_to_sign_in(db: None) -> None:
+    answer = APIClient().get("/api/docs/")
+    assert answer.status_code == 302
+    assert answer["Location"].endswith("?next=/api/docs/")
+
+
+def test_its_page_has_nothing_inline_and_nothing_from_outside(cast: Cast, client_of: ClientOf) -> None:
+    client = client_of(cast.nick)
+    html = client.get("/api/docs/").content.decode()
+    assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\bsrc=)", html)
+    addresses = re.findall(r'(?:src|href)="([^"]+)"', html)
+    assert all(address.startswith("/") and not address.startswith("//") for address in addresses)
+    files = [address.removeprefix("/static/") for address in addresses if address.startswith("/static/")]
+    assert len(files) == 5
+    assert all(finders.find(file) for file in files)
+    script = client.get("/api/docs/?script=")
+    assert script["Content-Type"].startswith("application/javascript")
+    assert "SwaggerUIBundle(" in script.content.decode()

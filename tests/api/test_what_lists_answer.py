@@ -1,0 +1,259 @@
+"""Rows, pages, filters and orders, as the contract words them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import pytest
+from django.urls import get_resolver
+from rest_framework.test import APIClient
+
+from campaigns import api_urls as campaigns_urls
+from campaigns.api import ContentRow, content_state
+from campaigns.models import Campaign, ContentItem
+from fleet import api, rollup
+from fleet import api_urls as fleet_urls
+from fleet.models import Anomaly, Load, Status, Tail, Transfer
+from fleet.states import airline_state, campaign_state, load_state, tail_state, transfer_state
+from ifeportal.api import ENDPOINTS, ReadOnly, Row
+from ifeportal.models import Airline
+from tests.api.conftest import NOON, ClientOf, make_load
+from tests.conftest import Cast
+
+CONTRACT_TRANSFER = [
+    "airline",
+    "tail",
+    "campaign",
+    "content",
+    "status",
+    "bytes_done",
+    "bytes_total",
+    "percent",
+    "error",
+    "rate_bps",
+    "eta_seconds",
+    "as_of",
+    "started_at",
+    "finished_at",
+]
+CONTRACT_LOAD = [name for name in CONTRACT_TRANSFER if name != "content"] + [
+    "items_total",
+    "items_done",
+    "items_failed",
+]
+
+
+@pytest.fixture
+def olga(fleet: Cast, client_of: ClientOf) -> APIClient:
+    return client_of(fleet.olga)
+
+
+def rows(client: APIClient, path: str) -> list[dict[str, Any]]:
+    answer = client.get(f"/api/v1/{path}")
+    assert answer.status_code == 200, answer.content
+    found: list[dict[str, Any]] = answer.json()["results"]
+    return found
+
+
+def test_the_root_lists_every_list_there_is(olga: APIClient) -> None:
+    answer = olga.get("/api/v1/").json()
+    assert sorted(answer) == sorted(ENDPOINTS)
+    assert all(olga.get(address).status_code == 200 for address in answer.values())
+    served = {name[4:-5] for name in get_resolver().reverse_dict if isinstance(name, str) and name.endswith("-list")}
+    assert served == set(ENDPOINTS)
+
+
+def test_a_transfer_has_every_column_of_the_contract(olga: APIClient) -> None:
+    row = rows(olga, "transfers/?airline=ACME&tail=N1")[0]
+    assert set(CONTRACT_TRANSFER) <= set(row)
+    assert (row["airline"], row["tail"], row["campaign"], row["content"]) == ("ACME", "N1", "2026-12", "movie-000")
+    assert (row["status"], row["bytes_done"], row["bytes_total"], row["percent"]) == ("loading", 1_000, 4_000, 25)
+    assert row["as_of"].endswith("Z")
+    assert datetime.fromisoformat(row["as_of"]) == NOON
+    assert row["eta_seconds"] is None
+
+
+def test_a_load_has_every_column_of_the_contract(olga: APIClient) -> None:
+    row = rows(olga, "loads/?tail=N2")[0]
+    assert set(CONTRACT_LOAD) <= set(row)
+    assert (row["status"], row["percent"], row["items_total"], row["items_done"]) == ("complete", 100, 1, 1)
+
+
+def test_an_unknown_total_is_null_and_never_nought(fleet: Cast, olga: APIClient) -> None:
+    Transfer.objects.update(bytes_total=None, status="loading")
+    Load.objects.update(bytes_total=None, items_total=None, status="loading")
+    transfer, load, tail = (rows(olga, f"{name}/?tail=N1")[0] for name in ("transfers", "loads", "tails"))
+    assert transfer["bytes_total"] is None
+    assert transfer["percent"] is None
+    assert load["items_total"] is None
+    assert tail["percent"] is None
+
+
+@pytest.mark.parametrize(
+    ("serializer", "build"),
+    [
+        (api.TransferRow, lambda: transfer_state(Transfer.objects.all()[0])),
+        (api.LoadRow, lambda: load_state(Load.objects.all()[0])),
+        (api.TailRow, lambda: tail_state(rollup.tails(Tail.objects.all())[0])),
+        (api.CampaignRow, lambda: campaign_state(rollup.campaigns(Campaign.objects.all())[0])),
+        (api.AirlineRow, lambda: airline_state(rollup.airlines(Airline.objects.all())[0])),
+        (api.AnomalyRow, lambda: api.anomaly_state(Anomaly.objects.all()[0])),
+        (ContentRow, lambda: content_state(ContentItem.objects.all()[0])),
+    ],
+)
+def test_the_schema_names_the_columns_that_are_sent(fleet: Cast, serializer: type[Row[Any]], build: Any) -> None:
+    assert set(serializer().fields) == set(build())
+
+
+def test_lists_come_in_pages(cast: Cast, client_of: ClientOf) -> None:
+    make_load(cast.acme, "N1", "2026-12", items=250)
+    olga = client_of(cast.olga)
+    first = olga.get("/api/v1/transfers/").json()
+    assert (first["count"], len(first["results"]), first["previous"]) == (250, 100, None)
+    second = olga.get(first["next"]).json()
+    last = olga.get(second["next"]).json()
+    assert last["next"] is None
+    seen = [row["id"] for page in (first, second, last) for row in page["results"]]
+    assert len(set(seen)) == 250
+
+
+def test_a_page_holds_as_many_rows_as_asked_up_to_a_thousand(cast: Cast, client_of: ClientOf) -> None:
+    make_load(cast.acme, "N1", "2026-12", items=1_001)
+    olga = client_of(cast.olga)
+    assert len(olga.get("/api/v1/transfers/?page_size=3").json()["results"]) == 3
+    assert len(olga.get("/api/v1/transfers/?page_size=1000").json()["results"]) == 1_000
+    assert len(olga.get("/api/v1/transfers/?page_size=5000").json()["results"]) == 1_000
+
+
+@pytest.mark.parametrize(
+    ("query", "tails"),
+    [
+        ("airline=ACME", ["N1", "N2"]),
+        ("tail=D-1", ["D-1"]),
+        ("campaign=2026-12", ["N1", "N2"]),
+        ("status=complete", ["N2"]),
+        ("status=complete&status=loading&airline=ACME", ["N1", "N2"]),
+        ("stalled=true", ["D-1"]),
+        ("stalled=false", ["N1", "N2"]),
+        ("error_code=NO_SPACE", ["D-1"]),
+        ("search=d-", ["D-1"]),
+        ("airline=NOBODY", []),
+        ("unknown=parameter", ["D-1", "N1", "N2"]),
+    ],
+)
+@pytest.mark.parametrize("path", ["transfers", "loads"])
+def test_filters_narrow_the_list(fleet: Cast, olga: APIClient, path: str, query: str, tails: list[str]) -> None:
+    Transfer.objects.filter(load__tail__name="D-1").update(stalled=True, error_code="NO_SPACE", error="full")
+    Load.objects.filter(tail__name="D-1").update(stalled=True, error_code="NO_SPACE", error="full")
+    assert sorted(row["tail"] for row in rows(olga, f"{path}/?{query}")) == tails
+
+
+@pytest.mark.parametrize(
+    ("query", "tails"),
+    [
+        ("status=loading", ["D-1", "N1"]),
+        ("status=complete", ["N2"]),
+        ("status=failed", ["N3"]),
+        ("status=pending", ["N4"]),
+        ("status=failed&status=pending", ["N3", "N4"]),
+        ("campaign=winter", ["D-1"]),
+        ("airline=ACME&search=2", ["N2"]),
+    ],
+)
+def test_tails_are_found_by_the_word_their_loads_come_to(
+    fleet: Cast, olga: APIClient, query: str, tails: list[str]
+) -> None:
+    make_load(fleet.acme, "N3", "2026-12", status=Status.FAILED)
+    make_load(fleet.acme, "N3", "2026-11")
+    Tail.objects.create(airline=fleet.acme, name="N4")
+    found = rows(olga, f"tails/?{query}")
+    assert sorted(row["tail"] for row in found) == tails
+    if query.startswith("status"):
+        assert {row["status"] for row in found} <= set(query.replace("status=", "").split("&"))
+
+
+def test_sums_of_a_member_are_those_of_staff(fleet: Cast, client_of: ClientOf) -> None:
+    """A user's memberships must not multiply the rows that are summed."""
+    mine = rows(client_of(fleet.alice), "airlines/")
+    assert mine == rows(client_of(fleet.olga), "airlines/?airline=ACME")
+    assert (mine[0]["tails"], mine[0]["loads"], mine[0]["bytes_done"], mine[0]["bytes_total"]) == (2, 2, 5_000, 8_000)
+    assert rows(client_of(fleet.alice), "tails/?search=N1")[0]["bytes_done"] == 1_000
+
+
+def test_anomalies_can_be_asked_for_by_whether_they_are_over(fleet: Cast, olga: APIClient) -> None:
+    over = Anomaly.objects.first()
+    assert over is not None
+    Anomaly.objects.filter(pk=over.pk).update(resolved_at=over.last_seen)
+    assert [row["id"] for row in rows(olga, "anomalies/?resolved=true")] == [over.pk]
+    assert len(rows(olga, "anomalies/?resolved=false")) == 2
+
+
+def test_rows_come_in_the_order_asked_for(olga: APIClient) -> None:
+    assert [row["tail"] for row in rows(olga, "transfers/?ordering=-bytes_done,tail")] == ["N2", "D-1", "N1"]
+    assert [row["tail"] for row in rows(olga, "tails/?ordering=-tail")] == ["N2", "N1", "D-1"]
+
+
+def test_rows_without_a_value_come_last_either_way(fleet: Cast, olga: APIClient) -> None:
+    Transfer.objects.filter(load__tail__name="D-1").update(rate_bps=9)
+    for order in ("rate_bps", "-rate_bps"):
+        assert rows(olga, f"transfers/?ordering={order}")[0]["tail"] == "D-1"
+
+
+def test_every_offered_order_works(olga: APIClient) -> None:
+    for endpoint, view, _ in (*fleet_urls.router.registry, *campaigns_urls.router.registry):
+        assert issubclass(view, ReadOnly)
+        for name in view.orderings:
+            assert rows(olga, f"{endpoint}/?ordering=-{name}"), (endpoint, name)
+
+
+@pytest.mark.parametrize(
+    ("query", "parameter", "says"),
+    [
+        ("transfers/?status=lost", "status", "“lost” is not known; choose from pending, loading"),
+        ("transfers/?stalled=perhaps", "stalled", "“perhaps” is neither true nor false."),
+        ("transfers/?ordering=colour", "ordering", "“colour” is not offered; choose from airline, tail"),
+        ("loads/?page_size=many", "page_size", "Write a whole number from 1 to 1,000."),
+        ("loads/?page_size=0", "page_size", "Write a whole number from 1 to 1,000."),
+        ("loads/?airline=%00", "airline", "Null characters are not allowed."),
+        ("tails/?status=deleted", "status", "“deleted” is not known"),
+        ("anomalies/?bucket=pail", "bucket", "“pail” is not known; choose from media, status."),
+    ],
+)
+def test_a_wrong_value_is_refused_with_a_sentence(olga: APIClient, query: str, parameter: str, says: str) -> None:
+    answer = olga.get(f"/api/v1/{query}")
+    assert answer.status_code == 400
+    assert answer.json()[parameter][0].startswith(says)
+
+
+@pytest.mark.parametrize("query", ["transfers/?page=9", "transfers/?page=x", "transfers/?search=%00", "loads/?page=-1"])
+def test_odd_requests_are_never_a_server_error(olga: APIClient, query: str) -> None:
+    assert olga.get(f"/api/v1/{query}").status_code in (200, 400, 404)
+
+
+@pytest.mark.parametrize("number", ["0", "999999", "9" * 40])
+def test_a_row_that_is_not_there_is_not_found(olga: APIClient, number: str) -> None:
+    for endpoint in ENDPOINTS:
+        assert olga.get(f"/api/v1/{endpoint}/{number}/").status_code == 404
+
+
+def test_one_row_says_what_the_list_says(olga: APIClient) -> None:
+    for endpoint in ENDPOINTS:
+        row = rows(olga, f"{endpoint}/")[0]
+        assert olga.get(f"/api/v1/{endpoint}/{row['id']}/").json() == row
+
+
+def test_nothing_can_be_written(olga: APIClient) -> None:
+    for endpoint in ENDPOINTS:
+        row = rows(olga, f"{endpoint}/")[0]
+        for method in ("put", "patch", "delete"):
+            assert getattr(olga, method)(f"/api/v1/{endpoint}/{row['id']}/", {}).status_code == 405
+        assert olga.post(f"/api/v1/{endpoint}/", {}).status_code == 405
+
+
+def test_error_text_comes_through_as_text(fleet: Cast, olga: APIClient) -> None:
+    Transfer.objects.filter(load__tail__name="N1").update(error="</script><b>ünïcode", error_code="")
+    answer = olga.get("/api/v1/transfers/?tail=N1")
+    assert answer["Content-Type"] == "application/json"
+    assert answer["X-Content-Type-Options"] == "nosniff"
+    assert answer.json()["results"][0]["error"] == "</script><b>ünïcode"
