@@ -40,8 +40,8 @@ else:
     _MembershipInline = admin.TabularInline
     _UserAdmin = DjangoUserAdmin
 
-admin.site.site_header = "In-flight entertainment portal"
-admin.site.site_title = "Portal admin"
+admin.site.site_header = "ifeportal admin"
+admin.site.site_title = "ifeportal"
 admin.site.index_title = "Administration"
 
 
