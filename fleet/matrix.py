@@ -1,0 +1,90 @@
+"""The campaign page's picture: tails down, items across, and how many tails hold each item.
+
+Reads the database only, and only below a campaign that its caller has reached by `visible_to`. Both directions are
+paged, so the picture stays small and the number of queries constant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from django.core.paginator import Page, Paginator
+from django.db.models import Count, F, Q
+
+from campaigns.models import Campaign, ContentItem
+from fleet.listing import LOAD, Choice, in_state, ordered, page_of
+from fleet.models import Load, Status, Transfer
+
+ITEMS_ACROSS: Final = 40
+CAMPAIGN_COLUMNS: Final = ("status", "tail", *(key for key in LOAD if key != "status"))
+
+
+@dataclass(frozen=True)
+class ItemColumn:
+    """An item, as the manifest has it (`item` is None if it does not), and how many tails stand where with it."""
+
+    name: str
+    item: ContentItem | None
+    complete: int
+    loading: int
+    failed: int
+    reported: int
+
+
+@dataclass(frozen=True)
+class MatrixRow:
+    """A load and its transfers in the order of the columns; None where the aircraft has said nothing."""
+
+    load: Load
+    cells: Sequence[tuple[ItemColumn, Transfer | None]]
+
+
+def load_page(campaign: Campaign, choice: Choice) -> Page[Load]:
+    """A page of the campaign's loads with their tails."""
+    rows = Load.objects.filter(in_state(choice.state), campaign=campaign).select_related("tail")
+    if choice.search:
+        rows = rows.filter(Q(tail__name__icontains=choice.search) | Q(error_code__iexact=choice.search))
+    column = F("tail__name") if choice.order == "tail" else LOAD[choice.order]
+    return page_of(rows.order_by(ordered(column, choice), "tail__name"), choice.page)
+
+
+def item_names(campaign: Campaign, number: str) -> Page[str]:
+    """A page of item names: those of the manifest in its order, then those that only aircraft know of."""
+    known = list(
+        ContentItem.objects.filter(campaign=campaign).order_by("-listed", "position").values_list("name", flat=True)
+    )
+    strange = Transfer.objects.filter(load__campaign=campaign, listed=False).order_by("content")
+    seen = set(known)
+    known += [name for name in strange.values_list("content", flat=True).distinct() if name not in seen]
+    return Paginator(known, ITEMS_ACROSS).get_page(number)
+
+
+def item_columns(campaign: Campaign, names: Sequence[str]) -> list[ItemColumn]:
+    """The named items with their counts over all tails; two queries."""
+    items = {item.name: item for item in ContentItem.objects.filter(campaign=campaign, name__in=names)}
+    counted = (
+        Transfer.objects.filter(load__campaign=campaign, content__in=names)
+        .order_by()
+        .values_list("content")
+        .annotate(
+            complete=Count("pk", filter=Q(status=Status.COMPLETE)),
+            loading=Count("pk", filter=Q(status=Status.LOADING)),
+            failed=Count("pk", filter=Q(status=Status.FAILED)),
+            reported=Count("pk"),
+        )
+    )
+    counts = {name: tuple(numbers) for name, *numbers in counted}
+    return [ItemColumn(name, items.get(name), *counts.get(name, (0, 0, 0, 0))) for name in names]
+
+
+def matrix(loads: Sequence[Load], columns: Sequence[ItemColumn]) -> list[MatrixRow]:
+    """The cells of these loads and items; one query."""
+    found = {
+        (cell.load_id, cell.content): cell
+        for cell in Transfer.objects.filter(load__in=loads, content__in=[column.name for column in columns]).only(
+            "load", "content", "status", "stalled", "bytes_done", "bytes_total"
+        )
+    }
+    return [MatrixRow(load, [(column, found.get((load.pk, column.name))) for column in columns]) for load in loads]

@@ -1,0 +1,100 @@
+"""Figures in templates: the text, and the marks by which the page's script finds and renews it.
+
+A figure stands in an element with `data-field` (the key of the row's state) and `data-as` (how it is written);
+the row around it carries `data-key="<topic>:<id>"`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, datetime
+
+from django import template
+from django.template.context import Context
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from fleet import figures
+from loader.errors import ERRORS, ErrorKind
+
+register = template.Library()
+
+register.filter("size", figures.size)
+register.filter("rate", figures.rate)
+register.filter("percent", figures.percent)
+register.filter("count", figures.count)
+register.filter("duration", figures.duration)
+register.filter("instant", figures.instant)
+register.filter("iso", figures.iso)
+
+
+@register.simple_tag
+def figure(value: int | None, field: str, how: str) -> SafeString:
+    """A number of the row's state, written as `how` says (a key of `figures.FORMATS`)."""
+    return format_html('<span data-field="{}" data-as="{}">{}</span>', field, how, figures.FORMATS[how](value))
+
+
+@register.simple_tag(takes_context=True)
+def moment(context: Context, value: datetime | None, field: str = "") -> SafeString:
+    """A time as its age, with the UTC instant as its title; it grows older on the screen."""
+    now: datetime = context["now"]
+    mark = format_html(' data-field="{}"', field) if field else ""
+    if value is None:
+        return format_html('<time data-as="age"{}>never</time>', mark)
+    return format_html(
+        '<time data-as="age"{} datetime="{}" title="{}">{}</time>',
+        mark,
+        figures.iso(value),
+        figures.instant(value),
+        figures.age(value, now),
+    )
+
+
+@register.simple_tag
+def figure_instant(value: datetime, field: str) -> SafeString:
+    """A time as `2026-12-01 14:03:22 UTC`."""
+    return format_html('<span data-field="{}" data-as="instant">{}</span>', field, figures.instant(value))
+
+
+@register.simple_tag
+def state(status: str, stalled: bool = False) -> SafeString:
+    """The row's word with its shape (drawn by the style sheet from `data-state`)."""
+    word = figures.state_word(status, stalled)
+    return format_html('<span class="state" data-field="state" data-as="state" data-state="{0}">{0}</span>', word)
+
+
+@register.simple_tag
+def bar(value: int | None, label: str, field: str = "percent") -> SafeString:
+    """A bar of whole percent; hatched and without a value while the total is unknown."""
+    if value is None:
+        return format_html(
+            '<progress max="100" data-field="{}" data-as="bar" aria-label="{}"></progress>', field, label
+        )
+    return format_html(
+        '<progress max="100" value="{}" data-field="{}" data-as="bar" aria-label="{}"></progress>', value, field, label
+    )
+
+
+@register.filter
+def word(row: object) -> str:
+    """The state word of a load or transfer."""
+    return figures.state_word(getattr(row, "status", ""), getattr(row, "stalled", False))
+
+
+@register.filter
+def used(store: Mapping[str, object]) -> int:
+    """How many bytes of a content directory's disk are taken."""
+    total, free = store.get("total"), store.get("free")
+    return max(total - free, 0) if isinstance(total, int) and isinstance(free, int) else 0
+
+
+@register.filter
+def known_error(code: str) -> ErrorKind | None:
+    """What the error table says of a code; None for a code that is not ours."""
+    return ERRORS.get(code)
+
+
+@register.filter
+def day(value: date | None) -> str:
+    """A date as `1 Dec 2026`; a dash for none."""
+    return f"{value.day} {value:%b %Y}" if value else figures.NONE

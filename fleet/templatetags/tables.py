@@ -1,0 +1,79 @@
+"""Long tables in templates: headers that order, chips that filter, pages; all of it links, all of it in the address."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import template
+from django.core.paginator import Page
+from django.template.context import Context
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from fleet.listing import Choice
+
+register = template.Library()
+
+
+def _address(context: Context, **changes: str | None) -> str:
+    """The page's own query string with these parameters set, or taken out where None."""
+    query = context["request"].GET.copy()
+    for name, value in changes.items():
+        if value is None:
+            query.pop(name, None)
+        else:
+            query[name] = value
+    return f"?{query.urlencode()}"
+
+
+@register.simple_tag(takes_context=True)
+def ordering(context: Context, column: str, label: str, kind: str = "") -> SafeString:
+    """A column header that orders the table by it, and the other way round on the second click."""
+    choice: Choice = context["choice"]
+    chosen = choice.order == column
+    state = ("descending" if choice.descending else "ascending") if chosen else "none"
+    address = _address(context, sort=f"-{column}" if chosen and not choice.descending else column, page=None)
+    return format_html(
+        '<th role="columnheader" scope="col" class="{}" aria-sort="{}"><a href="{}">{}</a></th>',
+        kind,
+        state,
+        address,
+        label,
+    )
+
+
+@register.inclusion_tag("fleet/_chip.html", takes_context=True)
+def chip(context: Context, state: str, label: str, count: int, field: str = "") -> dict[str, Any]:
+    """A filter by state with its count; `state` "" lifts the filter. `field` names the count in the row's state."""
+    choice: Choice = context["choice"]
+    return {
+        "state": state,
+        "label": label,
+        "count": count,
+        "field": field,
+        "chosen": choice.state == state,
+        "address": _address(context, status=state or None, page=None),
+    }
+
+
+@register.inclusion_tag("fleet/_find.html", takes_context=True)
+def find(context: Context, label: str) -> dict[str, Any]:
+    """The search field; it keeps whatever else the address says."""
+    kept = [(name, value) for name, value in context["request"].GET.items() if name not in ("q", "page")]
+    return {
+        "label": label,
+        "kept": kept,
+        "search": context["choice"].search,
+        "all": _address(context, q=None, page=None),
+    }
+
+
+@register.inclusion_tag("fleet/_pager.html", takes_context=True)
+def pager(context: Context, page: Page[Any], things: str, parameter: str = "page") -> dict[str, Any]:
+    """Which rows are shown of how many, and the way to the others."""
+    return {
+        "page": page,
+        "things": things,
+        "previous": _address(context, **{parameter: str(page.number - 1)}) if page.has_previous() else "",
+        "next": _address(context, **{parameter: str(page.number + 1)}) if page.has_next() else "",
+    }

@@ -1,0 +1,59 @@
+/* How a figure is written for people: the same rules as fleet/figures.py, held to it by a shared table of cases. */
+
+const UNITS = ["kB", "MB", "GB", "TB", "PB"];
+const UNKNOWN = "unknown";
+const NONE = "—";
+const grouped = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 0 });
+const missing = (value) => value === null || value === undefined;
+
+export function size(value) {
+  if (missing(value)) return UNKNOWN;
+  if (value < 1000) return `${value} B`;
+  let unit = "";
+  let factor = 1;
+  for (unit of UNITS) {
+    factor *= 1000;
+    if (value < factor * 1000) break;
+  }
+  const whole = Math.floor(value / factor);
+  const digits = whole < 10 ? 2 : whole < 100 ? 1 : 0;
+  const scale = 10 ** digits;
+  const scaled = Math.floor(value / (factor / scale));
+  if (!digits) return `${grouped.format(scaled)} ${unit}`;
+  return `${Math.floor(scaled / scale)}.${String(scaled % scale).padStart(digits, "0")} ${unit}`;
+}
+
+export const rate = (value) => (missing(value) ? NONE : `${size(value)}/s`);
+export const percent = (value) => (missing(value) ? UNKNOWN : `${value}%`);
+export const count = (value) => (missing(value) ? UNKNOWN : grouped.format(value));
+
+export function duration(seconds) {
+  if (missing(seconds)) return NONE;
+  if (seconds < 60) return `${Math.max(seconds, 0)} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
+  if (seconds < 86400) {
+    const minutes = String(Math.floor((seconds % 3600) / 60)).padStart(2, "0");
+    return `${Math.floor(seconds / 3600)} h ${minutes} min`;
+  }
+  return `${Math.floor(seconds / 86400)} d ${Math.floor((seconds % 86400) / 3600)} h`;
+}
+
+/** `then` and `now` in milliseconds since 1970; NaN or null: never. */
+export function age(then, now) {
+  if (missing(then) || Number.isNaN(then)) return "never";
+  const seconds = Math.floor((now - then) / 1000);
+  if (seconds < 1) return "now";
+  if (seconds < 60) return `${seconds} s ago`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
+  if (seconds < 172800) return `${Math.floor(seconds / 3600)} h ago`;
+  return `${Math.floor(seconds / 86400)} d ago`;
+}
+
+export function instant(then) {
+  const text = new Date(then).toISOString();
+  return `${text.slice(0, 10)} ${text.slice(11, 19)} UTC`;
+}
+
+export const stateWord = (state) => (state.stalled && state.status === "loading" ? "stalled" : state.status);
+
+export const FORMATS = { size, rate, percent, count, duration };
