@@ -1,0 +1,244 @@
+"""The settings of a loader: typed, from options and `LOADER_…` variables, refused with a sentence where wrong.
+
+`OPTIONS` is the one list of them; the command builds its arguments from it. Pure: reads only what it is given.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from loader.contract import check_name
+from loader.errors import BadName
+
+_SIZES: Final[Mapping[str, float]] = {
+    "": 1,
+    "b": 1,
+    "byte": 1,
+    "bytes": 1,
+    **{prefix + unit: 1000**power for power, prefix in enumerate("kmgt", 1) for unit in ("", "b")},
+    **{prefix + unit: 1024**power for power, prefix in enumerate("kmgt", 1) for unit in ("i", "ib")},
+    **{prefix + "bit": 1000**power / 8 for power, prefix in enumerate("kmgt", 1)},
+}
+_DURATIONS: Final[Mapping[str, float]] = {
+    word: seconds
+    for words, seconds in (
+        ("ms millisecond milliseconds", 0.001),
+        ("s sec secs second seconds", 1),
+        ("m min mins minute minutes", 60),
+        ("h hour hours", 3600),
+        ("d day days", 86_400),
+        ("w week weeks", 604_800),
+    )
+    for word in words.split()
+}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)(?:/s)?", re.ASCII)
+_DURATION_PART = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)", re.ASCII)
+_TRUE: Final = ("1", "true", "yes", "on")
+_FALSE: Final = ("", "0", "false", "no", "off")
+
+
+class SettingsError(ValueError):
+    """A setting is missing or wrong; `str()` is a sentence that names it."""
+
+
+def parse_size(text: str) -> int:
+    """Bytes from "20MB", "1.5 GiB", "20 Mbit" or "4096" ("/s" may follow). Raises ValueError."""
+    match = _SIZE.fullmatch(text.strip().lower())
+    if match is None or match[2] not in _SIZES:
+        raise ValueError(f"{text!r} is not a size; write it like 20MB, 5 GB or 512 KiB")
+    return round(float(match[1]) * _SIZES[match[2]])
+
+
+def parse_duration(text: str) -> float:
+    """Seconds from "2s", "500 ms", "1h30m", "2 days" or "90". Raises ValueError."""
+    text = text.strip().lower()
+    if re.fullmatch(r"\d+(\.\d+)?", text, re.ASCII):
+        return float(text)
+    total, at = 0.0, 0
+    while match := _DURATION_PART.match(text, at):
+        if match[2] not in _DURATIONS:
+            break
+        total, at = total + float(match[1]) * _DURATIONS[match[2]], match.end()
+    if not text or at != len(text):
+        raise ValueError(f"{text!r} is not a duration; write it like 2s, 5 minutes or 2 days")
+    return total
+
+
+def parse_switch(text: str) -> bool:
+    """True or False from 1/0, yes/no, true/false, on/off; empty is False. Raises ValueError."""
+    word = text.strip().lower()
+    if word not in _TRUE + _FALSE:
+        raise ValueError(f"{text!r} is neither yes nor no")
+    return word in _TRUE
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"[1-9][0-9]{0,2}", text.strip(), re.ASCII):
+        raise ValueError(f"{text!r} is not a number from 1 to 999")
+    return int(text)
+
+
+def _positive(parse: Callable[[str], float]) -> Callable[[str], float]:
+    def parse_positive(text: str) -> float:
+        value = parse(text)
+        if value <= 0:
+            raise ValueError(f"{text!r} must be more than nothing")
+        return value
+
+    return parse_positive
+
+
+def _rate(text: str) -> int | None:
+    """Bytes per second; nothing or 0 is no limit."""
+    return (parse_size(text) or None) if text.strip() else None
+
+
+def _folder(text: str) -> Path:
+    if not text.strip() or "\0" in text:
+        raise ValueError("a content directory needs a path")
+    return Path(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One setting: `name` with dashes is the option, in capitals after `LOADER_` the variable."""
+
+    name: str
+    parse: Callable[[str], object]
+    default: str | None
+    help: str
+    metavar: str = ""
+    many: bool = False
+    switch: bool = False
+    dest: str = ""
+
+    @property
+    def flag(self) -> str:
+        """As it is written on the command line."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """As it is written in the environment."""
+        return "LOADER_" + self.name.upper()
+
+    @property
+    def field(self) -> str:
+        """The name of its field in `Settings`."""
+        return self.dest or self.name
+
+
+OPTIONS: Final = (
+    Option("airline", check_name, None, "the airline this aircraft flies for", "A"),
+    Option("tail", check_name, None, "the aircraft's registration", "T"),
+    Option(
+        "content_dir",
+        _folder,
+        None,
+        "where content goes, as DIR/CAMPAIGN/CONTENT.tgz; may be given more than once",
+        "DIR",
+        many=True,
+        dest="content_dirs",
+    ),
+    Option(
+        "campaign",
+        check_name,
+        "",
+        "load only this campaign, even if its exhibition has ended; may be given more than once",
+        "C",
+        many=True,
+        dest="campaigns",
+    ),
+    Option("once", parse_switch, "", "end when nothing is left to do", switch=True),
+    Option("max_transfers", _count, "4", "items loaded at once", "N"),
+    Option("bandwidth_limit", _rate, "", "of all transfers together, in bytes a second (20MB, 50 Mbit)", "SIZE"),
+    Option("progress_interval", _positive(parse_duration), "2s", "time between two reports of one item", "TIME"),
+    Option("poll_interval", _positive(parse_duration), "60s", "time between two looks at the media bucket", "TIME"),
+    Option("json", parse_switch, "", "print one JSON object a line", switch=True),
+    Option("reserve", parse_size, "16MB", "space to be left free in every content directory", "SIZE"),
+    Option("tries", _count, "8", "attempts in a row that may bring nothing before an item fails for now", "N"),
+    Option("retry_delay", _positive(parse_duration), "1s", "first limit of the random wait, doubled each try", "TIME"),
+    Option("retry_delay_max", _positive(parse_duration), "60s", "highest limit of the random wait", "TIME"),
+    Option("connect_timeout", _positive(parse_duration), "10s", "time to wait for a connection", "TIME"),
+    Option("read_timeout", _positive(parse_duration), "30s", "time to wait for the next byte", "TIME"),
+    Option("min_rate", parse_size, "4KiB", "a transfer slower than this (bytes a second) is dropped", "SIZE"),
+    Option("min_rate_time", _positive(parse_duration), "60s", "time over which that rate is averaged", "TIME"),
+    Option("heartbeat_interval", _positive(parse_duration), "60s", "longest time between two heartbeats", "TIME"),
+)
+HEARTBEAT_LIMIT: Final = 300.0  # seconds: what the contract promises the ground
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a loader is told. Sizes in bytes, rates in bytes a second, times in seconds."""
+
+    airline: str
+    tail: str
+    content_dirs: tuple[Path, ...]
+    campaigns: tuple[str, ...] = ()
+    once: bool = False
+    max_transfers: int = 4
+    bandwidth_limit: int | None = None
+    progress_interval: float = 2.0
+    poll_interval: float = 60.0
+    json: bool = False
+    reserve: int = 16_000_000
+    tries: int = 8
+    retry_delay: float = 1.0
+    retry_delay_max: float = 60.0
+    connect_timeout: float = 10.0
+    read_timeout: float = 30.0
+    min_rate: int = 4096
+    min_rate_time: float = 60.0
+    heartbeat_interval: float = 60.0
+    media_bucket: str = "ife-media"
+    status_bucket: str = "ife-status"
+
+
+def read_settings(options: Mapping[str, object], environment: Mapping[str, str]) -> Settings:
+    """Options win over variables, variables over defaults. Raises SettingsError with every fault found."""
+    faults: list[str] = []
+    values: dict[str, object] = {}
+    for option in OPTIONS:
+        try:
+            values[option.field] = _value(option, options.get(option.name), environment.get(option.variable))
+        except ValueError as error:
+            faults.append(str(error))
+    if faults:
+        raise SettingsError("\n".join(faults))
+    values["heartbeat_interval"] = min(float(str(values["heartbeat_interval"])), HEARTBEAT_LIMIT)
+    buckets = {name: environment.get(name.upper()) or default for name, default in _BUCKETS}
+    return Settings(**values, **buckets)  # type: ignore[arg-type]  # each was parsed by its option
+
+
+_BUCKETS: Final = (("media_bucket", "ife-media"), ("status_bucket", "ife-status"))
+
+
+def _value(option: Option, given: object, variable: str | None) -> object:
+    source = option.flag if given else option.variable
+    texts = _texts(option, given, variable)
+    if not texts and (option.default is None):
+        raise SettingsError(f"{option.flag} (or {option.variable}) must be given.")
+    try:
+        parsed = [option.parse(text) for text in texts]
+    except (BadName, ValueError) as error:
+        raise SettingsError(f"{source}: {str(error).rstrip('.')}.") from error
+    return tuple(dict.fromkeys(parsed)) if option.many else parsed[0]
+
+
+def _texts(option: Option, given: object, variable: str | None) -> Sequence[str]:
+    """What is to be parsed, from the first source that says anything."""
+    if isinstance(given, list | tuple):
+        return [str(text) for text in given]
+    if given is not None and given is not False:
+        return ["1" if given is True else str(given)]
+    if variable and option.many:
+        return [text for text in variable.split(":") if text]
+    text = variable or option.default
+    if option.many:
+        return []
+    return [] if text is None else [text]

@@ -1,0 +1,52 @@
+"""Named instants at which a test may kill the loader: `LOADER_CRASH_AT=renamed`, or `chunk-kept:3` for the third time.
+
+Unset, which is always so aboard, `crash_point` costs one look at an empty dictionary. Touches nothing else.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+VARIABLE: Final = "LOADER_CRASH_AT"
+CRASH_POINTS: Final = (
+    "part-begun",  # its state is durable, no byte is
+    "chunk-kept",  # each time bytes were written to a part
+    "last-byte",
+    "size-checked",
+    "hash-checked",
+    "part-synced",
+    "part-closed",
+    "renamed",
+    "folder-synced",
+    "held-written",  # the state that says the final name is whole
+    "progress-sent",  # each time a .progress left
+    "error-removed",
+    "switch-begun",  # a new version is whole beside the old one
+    "switch-halfway",  # one of its items has taken its final name
+    "switch-done",
+)
+
+_armed: dict[str, Iterator[int]] = {}
+
+
+def arm(environment: Mapping[str, str]) -> None:
+    """Read the variable. Raises ValueError if it names no crash point."""
+    _armed.clear()
+    wanted = environment.get(VARIABLE, "")
+    if not wanted:
+        return
+    name, _, times = wanted.partition(":")
+    if name not in CRASH_POINTS or not (times or "1").isdecimal():
+        raise ValueError(f"{VARIABLE} must be one of {', '.join(CRASH_POINTS)}, not {wanted!r}.")
+    _armed[name] = itertools.count(int(times or "1") - 1, -1)
+
+
+def crash_point(name: str) -> None:
+    """Die here, as if the power of the process were cut, if a test asked for it."""
+    countdown = _armed.get(name)
+    if countdown is not None and next(countdown) == 0:
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,221 @@
+"""What a person or a program sees of a running loader: bars on a terminal, else one line an event, plain or JSON.
+
+Writes to one stream and nowhere else; may be called from any thread. A reader that went away never stops a load.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, TextIO
+
+from loader.contract import TGZ, parse_error
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+Key = tuple[str, str]
+_TENTH: Final = 10  # seconds at least between two plain lines of one item
+_UNITS: Final = ("B", "kB", "MB", "GB", "TB")
+
+
+def size_text(size: float) -> str:
+    """Bytes as people read them: "734 MB"."""
+    unit = 0
+    while size >= 999.5 and unit < len(_UNITS) - 1:
+        size, unit = size / 1000, unit + 1
+    return f"{size:.0f} {_UNITS[unit]}" if unit == 0 or size >= 9.95 else f"{size:.1f} {_UNITS[unit]}"
+
+
+def plain_text(text: str) -> str:
+    """One line without control characters, whatever a store or a file system wrote into it."""
+    return parse_error(text.encode(errors="replace")).text
+
+
+class Display:
+    """Plain lines with the time of day (UTC), for logs and pipes; and the base of the others. Call it as it happens."""
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self.received = 0
+        self._stream, self._clock = stream, clock
+        self._lock = threading.Lock()
+        self._told: dict[Key, tuple[int, float]] = {}
+
+    def plan(self, items: int, size: int, begun: int) -> None:
+        """A pass begins: so many items of so many bytes are to be loaded, of which `begun` bytes are here already."""
+        if items:
+            kept = f", {size_text(begun)} of it are here" if begun else ""
+            self.say("plan", f"{items} items to load, {size_text(size)}{kept}", items=items, bytes=size, begun=begun)
+
+    def say(self, event: str, text: str, **fields: object) -> None:
+        """Anything without a method of its own."""
+        self._print(f"{datetime.now(UTC):%H:%M:%S} {plain_text(text)}")
+
+    def began(self, campaign: str, content: str, kept: int, size: int) -> None:
+        """A transfer begins, with `kept` bytes on disk."""
+        at = f" from {size_text(kept)}" if kept else ""
+        text = f"{campaign}/{content}{TGZ}: loading {size_text(size)}{at}"
+        self.say("began", text, campaign=campaign, content=content, bytes_done=kept, bytes_total=size)
+
+    def moved(self, campaign: str, content: str, kept: int, size: int, gained: int) -> None:
+        """Called for every chunk; `gained` bytes came since the last call."""
+        self.received += gained  # of several threads: an addition lost now and then does not matter
+        tenth, now = 10 * kept // max(1, size), self._clock()
+        before, at = self._told.setdefault((campaign, content), (tenth, now))
+        if tenth != before and now - at >= _TENTH:
+            self._told[campaign, content] = tenth, now
+            self.say("progress", f"{campaign}/{content}{TGZ}: {tenth}0 %")
+
+    def retrying(self, campaign: str, content: str, code: str, text: str, wait: float) -> None:
+        """A try failed; another follows in `wait` seconds."""
+        said = f"{campaign}/{content}{TGZ}: {code}: {text}; again in {wait:.1f} s"
+        self.say("retrying", said, campaign=campaign, content=content, code=code, error=plain_text(text), seconds=wait)
+
+    def finished(self, campaign: str, content: str, size: int, *, verified: bool) -> None:
+        """The item is whole."""
+        self._told.pop((campaign, content), None)
+        word = "verified" if verified else "size-checked"
+        text = f"{campaign}/{content}{TGZ}: done, {size_text(size)}, {word}"
+        self.say("finished", text, campaign=campaign, content=content, bytes_total=size, verified=verified)
+
+    def failed(self, campaign: str, content: str, code: str, text: str) -> None:
+        """The item is given up for now."""
+        self._told.pop((campaign, content), None)
+        said = f"{campaign}/{content}{TGZ}: failed, {code}: {text}"
+        self.say("failed", said, campaign=campaign, content=content, code=code, error=plain_text(text))
+
+    def campaign_failed(self, campaign: str, code: str, text: str) -> None:
+        """The whole campaign is."""
+        said = f"{campaign}: failed, {code}: {text}"
+        self.say("campaign_failed", said, campaign=campaign, code=code, error=plain_text(text))
+
+    def close(self) -> None:
+        """No more events."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def _print(self, line: str) -> None:
+        # A name may hold signs the stream's encoding has not; a reader may have gone.
+        encoding = getattr(self._stream, "encoding", None) or "utf-8"
+        with self._lock, contextlib.suppress(OSError, ValueError):
+            self._stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+            self._stream.flush()
+
+
+class JsonLines(Display):
+    """One JSON object a line: `at`, `event`, and the event's fields."""
+
+    def __init__(self, stream: TextIO, interval: float, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(stream, clock)
+        self._interval = interval
+
+    def say(self, event: str, text: str, **fields: object) -> None:
+        """The sentence and the fields."""
+        at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        self._print(json.dumps({"at": at, "event": event, "text": plain_text(text), **fields}))
+
+    def moved(self, campaign: str, content: str, kept: int, size: int, gained: int) -> None:
+        """At most one line per interval."""
+        self.received += gained
+        now = self._clock()
+        _, at = self._told.setdefault((campaign, content), (0, now))
+        if now - at >= self._interval:
+            self._told[campaign, content] = 0, now
+            text = f"{campaign}/{content}{TGZ}: {kept} of {size} bytes"
+            self.say("progress", text, campaign=campaign, content=content, bytes_done=kept, bytes_total=size)
+
+
+class Bars(Display):
+    """A terminal: a bar for all, a bar for each item on its way, messages above them."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._progress = _bars(stream)
+        self._tasks: dict[Key, TaskID] = {}
+        self._total: TaskID | None = None
+
+    def plan(self, items: int, size: int, begun: int) -> None:
+        """Anew, with a bar for all of it."""
+        super().plan(items, size, begun)
+        with self._lock:
+            if self._total is not None:
+                self._progress.remove_task(self._total)
+                self._total = None
+        if items:
+            self._progress.start()
+            self._total = self._progress.add_task(f"All {items} items", total=size, completed=begun)
+
+    def began(self, campaign: str, content: str, kept: int, size: int) -> None:
+        """A bar of its own."""
+        with self._lock:
+            name = f"{campaign}/{content}"
+            self._tasks[campaign, content] = self._progress.add_task(name, total=size, completed=kept)
+
+    def moved(self, campaign: str, content: str, kept: int, size: int, gained: int) -> None:
+        """Both bars move."""
+        self.received += gained
+        task = self._tasks.get((campaign, content))
+        if task is not None:
+            self._progress.update(task, completed=kept)
+        if self._total is not None and gained:
+            self._progress.update(self._total, advance=gained)
+
+    def finished(self, campaign: str, content: str, size: int, *, verified: bool) -> None:
+        """The bar goes, a line stays."""
+        self._remove(campaign, content)
+        super().finished(campaign, content, size, verified=verified)
+
+    def failed(self, campaign: str, content: str, code: str, text: str) -> None:
+        """The bar goes, a line stays."""
+        self._remove(campaign, content)
+        super().failed(campaign, content, code, text)
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        self._progress.stop()
+        super().close()
+
+    def _remove(self, campaign: str, content: str) -> None:
+        with self._lock:
+            task = self._tasks.pop((campaign, content), None)
+            if task is not None:
+                self._progress.remove_task(task)
+
+    def _print(self, line: str) -> None:
+        self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _bars(stream: TextIO) -> Progress:
+    # Late: rich takes 0.1 s to load, which only a person at a terminal should wait for.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=Console(file=stream),
+        refresh_per_second=4,
+    )
+
+
+def make_display(stream: TextIO, *, as_json: bool, interval: float) -> Display:
+    """JSON if asked for, bars on a terminal, lines elsewhere."""
+    if as_json:
+        return JsonLines(stream, interval)
+    return Bars(stream) if stream.isatty() else Display(stream)

@@ -1,0 +1,54 @@
+"""Which items failed in a way that trying again would only repeat, and when that stops being so.
+
+Pure but for its own memory, which lasts as long as the process: a loader that is started anew tries everything again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from loader.folder import DISK_CODES
+
+OF_THE_OBJECT: Final = frozenset({"SIZE_MISMATCH", "HASH_MISMATCH", "OBJECT_CHANGED", "OBJECT_GONE"})
+# NO_SPACE is decided anew by each plan; what is not listed here was the link's fault and is tried at every look.
+_OF_THE_PLACE: Final = (DISK_CODES - {"NO_SPACE"}) | {"FORBIDDEN", "INTERNAL"}
+BARRED_FOR: Final = 600.0  # seconds
+
+Key = tuple[str, str]  # campaign, content
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    code: str
+    digest: str
+    etag: str
+    until: float
+
+
+class Failures:
+    """Remembers by (campaign, content)."""
+
+    def __init__(self) -> None:
+        self._known: dict[Key, _Failure] = {}
+
+    @property
+    def campaigns(self) -> set[str]:
+        """Those with an item that failed because of its object: listing them tells whether it is another one now."""
+        return {campaign for (campaign, _), failure in self._known.items() if failure.code in OF_THE_OBJECT}
+
+    def note(self, key: Key, code: str, digest: str, etag: str, now: float) -> None:
+        """It was tried and failed with `code`, or is well (""). `digest` is the manifest's, `etag` the object's."""
+        self._known.pop(key, None)
+        if code in OF_THE_OBJECT or code in _OF_THE_PLACE:
+            self._known[key] = _Failure(code, digest, etag, now + BARRED_FOR)
+
+    def barred(self, digests: Mapping[str, str], etags: Mapping[Key, str], now: float) -> dict[Key, str]:
+        """The codes of what would only fail again. Forgets what has a new manifest or object, or had time enough."""
+        for key, failure in list(self._known.items()):
+            other_object = failure.code in OF_THE_OBJECT and etags.get(key, failure.etag) != failure.etag
+            waited = failure.code in _OF_THE_PLACE and now >= failure.until
+            if digests.get(key[0]) != failure.digest or other_object or waited:
+                del self._known[key]
+        return {key: failure.code for key, failure in self._known.items()}

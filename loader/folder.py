@@ -1,0 +1,175 @@
+"""One directory, held by its descriptor: small safe file operations. Nothing planted in it is ever followed.
+
+Every name is opened relative to a descriptor with O_NOFOLLOW, so neither a symbolic link nor a renamed parent can lead
+a write elsewhere. `on_disk` turns what the system says into our errors; texts never name a path outside.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Self
+
+from loader.errors import WorldError
+
+_CODES: Final = {
+    errno.ENOSPC: "NO_SPACE",
+    errno.EDQUOT: "NO_SPACE",
+    errno.EFBIG: "NO_SPACE",
+    errno.EROFS: "READ_ONLY",
+    errno.EACCES: "READ_ONLY",
+    errno.EPERM: "READ_ONLY",
+}
+DISK_CODES: Final = frozenset(_CODES.values()) | {"IO_ERROR"}
+_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+# O_NONBLOCK: opening a planted pipe must not wait for its other end.
+_FILE: Final = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+
+
+@contextlib.contextmanager
+def on_disk(what: str) -> Iterator[None]:
+    """`what` was being done to the disk. Raises WorldError NO_SPACE, READ_ONLY or IO_ERROR for any OSError."""
+    try:
+        yield
+    except OSError as error:
+        raise WorldError(_CODES.get(error.errno or 0, "IO_ERROR"), f"{what}: {error.strerror or error}") from error
+
+
+class Folder:
+    """A directory. Methods raise OSError; names are single path components that were checked before."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """The folder an operator named; it is made if missing, and may itself be reached by a link."""
+        path.mkdir(parents=True, exist_ok=True)
+        return cls(os.open(path, _FOLDER))
+
+    def sub(self, *names: str) -> Folder:
+        """A folder below, made if missing. A link or file in its place raises OSError."""
+        folder = self
+        try:
+            for name in names:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(name, dir_fd=folder.descriptor)
+                below = Folder(os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder.descriptor))
+                if folder is not self:
+                    folder.close()
+                folder = below
+        except BaseException:
+            if folder is not self:
+                folder.close()
+            raise
+        return folder
+
+    def existing(self, *names: str) -> Folder | None:
+        """A folder below, or None if there is none to be had: not there, a link, a file."""
+        folder: Folder = self
+        for name in names:
+            try:
+                below = Folder(os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder.descriptor))
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            except OSError as error:
+                if error.errno != errno.ELOOP:
+                    raise
+                return None
+            finally:
+                if folder is not self:
+                    folder.close()
+            folder = below
+        return folder
+
+    def file(self, name: str, flags: int) -> int:
+        """A descriptor of a plain file with one name. Raises OSError (ELOOP for a link, EINVAL for a stranger)."""
+        descriptor = os.open(name, flags | _FILE, 0o644, dir_fd=self.descriptor)
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "not a plain file of ours", name)
+        return descriptor
+
+    def plain(self, name: str) -> os.stat_result | None:
+        """The status of a plain file, or None for nothing, a link or anything else."""
+        try:
+            status = os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        return status if stat.S_ISREG(status.st_mode) else None
+
+    def read(self, name: str, limit: int) -> bytes | None:
+        """A small file; None if it is missing, longer than `limit` or not a plain one."""
+        try:
+            descriptor = self.file(name, os.O_RDONLY)
+        except OSError:
+            return None
+        with os.fdopen(descriptor, "rb") as stream:
+            body = stream.read(limit + 1)
+        return body if len(body) <= limit else None
+
+    def write(self, name: str, body: bytes) -> None:
+        """Durably: temporary file, fsync, rename, fsync of the folder."""
+        temporary = name + ".new"
+        self.remove(temporary)
+        descriptor = self.file(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(body)
+            stream.flush()
+            os.fsync(descriptor)
+        self.move(temporary, self, name)
+        self.sync()
+
+    def move(self, name: str, target: Folder, new: str) -> None:
+        """Rename over whatever is there."""
+        os.rename(name, new, src_dir_fd=self.descriptor, dst_dir_fd=target.descriptor)
+
+    def remove(self, name: str) -> None:
+        """A name that may be missing; a link itself, never what it points to."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self.descriptor)
+
+    def discard(self, name: str) -> None:
+        """Remove a folder below if it is empty."""
+        with contextlib.suppress(OSError):
+            os.rmdir(name, dir_fd=self.descriptor)
+
+    def names(self) -> list[str]:
+        """What is in it, sorted."""
+        with os.scandir(self.descriptor) as entries:
+            return sorted(entry.name for entry in entries)
+
+    def sync(self) -> None:
+        """Make names durable."""
+        os.fsync(self.descriptor)
+
+    def space(self) -> tuple[int, int]:
+        """Bytes in all, and bytes that may still be taken."""
+        status = os.fstatvfs(self.descriptor)
+        return status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize
+
+    def lock(self) -> bool:
+        """Claim it for this process, until `close` or death. False if another one has it. Nothing is written."""
+        try:
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,94 @@
+"""How fast and how often: the bandwidth limit, the minimum rate, the wait before another try. Touches nothing.
+
+Times are seconds of a monotonic clock, sizes bytes.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+CHUNK: Final = 256 * 1024
+_SMALLEST: Final = 4 * 1024
+
+
+class Stopped(Exception):
+    """The loader was told to end; whatever was being done is left so that it can go on later."""
+
+
+class Limiter:
+    """One token bucket over all transfers. `rate` may be changed while it is in use; None is no limit."""
+
+    def __init__(self, rate: int | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self.rate = rate
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._free_at = clock()
+
+    @property
+    def piece(self) -> int:
+        """How many bytes to ask for at a time, so that a slow link is shared evenly."""
+        return CHUNK if self.rate is None else max(_SMALLEST, min(CHUNK, self.rate // 8))
+
+    def delay(self, size: int) -> float:
+        """Book `size` bytes and say how long to wait before taking the next. A burst is at most a quarter second."""
+        if self.rate is None:
+            return 0.0
+        with self._lock:
+            now = self._clock()
+            self._free_at = max(self._free_at, now - 0.25) + size / self.rate
+            return max(0.0, self._free_at - now)
+
+    def take(self, size: int, stop: threading.Event) -> None:
+        """Book `size` bytes just received and wait until the next may come. Raises Stopped."""
+        wait = self.delay(size)
+        if wait > 0.0 and stop.wait(wait):
+            raise Stopped
+
+
+class Trickle:
+    """Says when a transfer has been below `rate` bytes a second over the last `window` seconds.
+
+    A server that sends a byte now and then never trips a read timeout.
+    """
+
+    def __init__(self, rate: int, window: float) -> None:
+        self._rate, self._window = rate, window
+        self._marks: deque[tuple[float, int]] = deque()
+
+    def too_slow(self, now: float, total: int) -> bool:
+        """Tell it the bytes received until now."""
+        if not self._marks or now - self._marks[-1][0] >= self._window / 10:
+            self._marks.append((now, total))
+        while len(self._marks) > 1 and now - self._marks[1][0] >= self._window:
+            self._marks.popleft()
+        began, before = self._marks[0]
+        return now - began >= self._window and total - before < self._rate * (now - began)
+
+
+@dataclass
+class Backoff:
+    """Full jitter: each wait is random between 0 and a limit that doubles. Counts tries that brought nothing."""
+
+    tries: int
+    first: float
+    longest: float
+    failed: int = 0
+    chance: random.Random = field(default_factory=random.Random)
+
+    def again(self, retry_after: float | None = None) -> float | None:
+        """Seconds to wait before another try, or None when there were enough. At least what the server asked."""
+        self.failed += 1
+        if self.failed >= self.tries:
+            return None
+        limit = min(self.longest, self.first * 2.0 ** min(self.failed - 1, 30))
+        return max(self.chance.uniform(0.0, limit), min(retry_after or 0.0, self.longest))
+
+    def reset(self) -> None:
+        """Something was gained."""
+        self.failed = 0

@@ -1,0 +1,229 @@
+"""One unfinished item on disk: its bytes, the state that says what they belong to, and the durable finish.
+
+`<content>.tgz.part` holds bytes from the start of the object without a gap; `<content>.tgz.json` beside it says of
+which object (ETag, size, SHA-256, manifest version) and how many of them were durable. What a torn or foreign state
+says is never believed: the bytes are then fetched again. Raises WorldError; touches only the folder it is given.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from loader.contract import TGZ, Item
+from loader.crash import crash_point
+from loader.errors import WorldError
+from loader.folder import Folder, on_disk
+from loader.pace import Stopped
+
+STATE_LIMIT: Final = 16 * 1024
+SYNC_EVERY: Final = 64 * 1024 * 1024  # bytes: what a power cut can cost one item
+_BLOCK: Final = 1024 * 1024
+
+
+def boot_identity() -> str:
+    """Changes when the machine starts anew: until then written bytes survive even a killed process."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def read_state(folder: Folder, name: str) -> Mapping[str, object]:
+    """A small state file; empty if it is missing, torn or no JSON object."""
+    body = folder.read(name, STATE_LIMIT)
+    try:
+        state = json.loads(body or b"{}")
+    except (ValueError, RecursionError):
+        return {}
+    return state if isinstance(state, dict) else {}
+
+
+def write_state(folder: Folder, name: str, state: Mapping[str, object]) -> None:
+    """Durably. Raises OSError."""
+    folder.write(name, json.dumps({"schema": 1, **state}, ensure_ascii=False).encode(errors="surrogatepass"))
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    etag: str
+    size: int
+    sha256: str | None
+    version: int | None
+    durable: int
+    boot: str
+
+    @classmethod
+    def read(cls, folder: Folder, name: str) -> _State | None:
+        state = read_state(folder, name)
+        texts = [state.get(field) for field in ("etag", "boot")]
+        numbers = [state.get(field) for field in ("size", "durable")]
+        if not all(isinstance(text, str) for text in texts) or not all(type(number) is int for number in numbers):
+            return None
+        values = {field: state.get(field) for field in cls.__slots__}
+        return cls(**values)  # type: ignore[arg-type]  # the other two are only compared
+
+
+class Part:
+    """The bytes kept of one item. Used by one thread."""
+
+    def __init__(self, folder: Folder, item: Item, version: int | None, boot: str | None = None) -> None:
+        self.item = item
+        self.kept = 0
+        self.etag = ""
+        self._version = version
+        self._boot = boot_identity() if boot is None else boot
+        self._folder = folder
+        self._file, self._state = f"{item.name}{TGZ}.part", f"{item.name}{TGZ}.json"
+        self._descriptor = -1
+        self._durable = 0
+        self._hash = hashlib.sha256()
+
+    @property
+    def sha256(self) -> str:
+        """Of the bytes kept, in hex."""
+        return self._hash.hexdigest()
+
+    @property
+    def whole(self) -> bool:
+        """All bytes are there; whether they are the right ones, `finish` finds out."""
+        return self._descriptor >= 0 and self.kept == self.item.size
+
+    @staticmethod
+    def trusted(folder: Folder, item: Item, boot: str | None = None) -> int:
+        """How many bytes a `Part` made now would go on from, without reading them."""
+        state = _State.read(folder, f"{item.name}{TGZ}.json")
+        status = folder.plain(f"{item.name}{TGZ}.part")
+        if state is None or status is None or not state.etag:
+            return 0
+        if (state.size, state.sha256) != (item.size, item.sha256) or status.st_size > item.size:
+            return 0
+        # After a power cut the length of a file says nothing about what lies in it.
+        same = state.boot == (boot_identity() if boot is None else boot)
+        return status.st_size if same else min(status.st_size, state.durable)
+
+    def resume(self, stop: threading.Event) -> None:
+        """Take up what is on disk, by hashing it again. Raises WorldError, Stopped."""
+        with on_disk(self._file):
+            kept = self.trusted(self._folder, self.item, self._boot)
+            state = _State.read(self._folder, self._state)
+            if kept == 0 or state is None:
+                self.drop()
+                return
+            self._descriptor = self._folder.file(self._file, os.O_RDWR)
+            os.ftruncate(self._descriptor, kept)
+            self._rehash(kept, stop)
+            self.etag, self._durable = state.etag, min(state.durable, self.kept)
+
+    def _rehash(self, size: int, stop: threading.Event) -> None:
+        buffer = memoryview(bytearray(_BLOCK))
+        while self.kept < size:
+            if stop.is_set():
+                raise Stopped
+            count = os.preadv(self._descriptor, [buffer[: size - self.kept]], self.kept)
+            if count == 0:
+                raise WorldError("IO_ERROR", f"{self._file}: it ends before its size")
+            self._hash.update(buffer[:count])
+            self.kept += count
+
+    def begin(self, etag: str) -> None:
+        """Start anew with the object of this ETag: forget all bytes, make the state durable. Raises WorldError."""
+        self.drop()
+        with on_disk(self._file):
+            self.etag = etag
+            self._write_state()
+            crash_point("part-begun")
+            self._descriptor = self._folder.file(self._file, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+
+    def write(self, data: memoryview) -> None:
+        """Append. Raises WorldError."""
+        with on_disk(self._file):
+            written = 0
+            while written < len(data):
+                written += os.pwrite(self._descriptor, data[written:], self.kept + written)
+            self._hash.update(data)
+            self.kept += len(data)
+            crash_point("chunk-kept")
+            if self.kept - self._durable >= SYNC_EVERY:
+                self._sync()
+
+    def save(self) -> None:
+        """Make what is there durable, so that it can be gone on with after anything. Raises WorldError."""
+        if self._descriptor >= 0:
+            with on_disk(self._file):
+                self._sync()
+
+    def _sync(self) -> None:
+        try:
+            os.fdatasync(self._descriptor)
+        except OSError:
+            # After a failed fsync nobody knows what is on disk; trying again would only say that all is well.
+            self.drop()
+            raise
+        self._durable = self.kept
+        self._write_state()
+
+    def _write_state(self) -> None:
+        item = self.item
+        state = _State(self.etag, item.size, item.sha256, self._version, self._durable, self._boot)
+        write_state(self._folder, self._state, asdict(state))
+
+    def drop(self) -> None:
+        """Forget all bytes. Raises WorldError."""
+        self.close()
+        self.kept, self._durable, self.etag, self._hash = 0, 0, "", hashlib.sha256()
+        with on_disk(self._file):
+            self._folder.remove(self._file)
+            self._folder.remove(self._state)
+
+    def finish(self, target: Folder, name: str) -> os.stat_result:
+        """Check, make durable, give it its final name; the state stays until `forget`. Returns the file's status.
+
+        Raises WorldError SIZE_MISMATCH or HASH_MISMATCH (the bytes are then dropped), or of the disk.
+        """
+        crash_point("last-byte")
+        if self.kept != self.item.size:
+            self._refuse("SIZE_MISMATCH", f"{self.kept} bytes arrived, campaign.json says {self.item.size}")
+        crash_point("size-checked")
+        if self.item.sha256 is not None and self.sha256 != self.item.sha256:
+            self._refuse("HASH_MISMATCH", f"SHA-256 is {self.sha256}, campaign.json says {self.item.sha256}")
+        crash_point("hash-checked")
+        with on_disk(self._file):
+            try:
+                os.fsync(self._descriptor)
+            except OSError:
+                self.drop()
+                raise
+            crash_point("part-synced")
+            status = os.fstat(self._descriptor)
+            self.close()
+            crash_point("part-closed")
+            self._folder.move(self._file, target, name)
+            crash_point("renamed")
+            target.sync()
+            self._folder.sync()
+            crash_point("folder-synced")
+        return status
+
+    def _refuse(self, code: str, text: str) -> None:
+        self.drop()
+        raise WorldError(code, f"{self.item.name}{TGZ}: {text}")
+
+    def forget(self) -> None:
+        """The state is of no more use: the item is whole elsewhere."""
+        with on_disk(self._state):
+            self._folder.remove(self._state)
+
+    def close(self) -> None:
+        """Give the descriptor back; nothing is made durable."""
+        if self._descriptor >= 0:
+            with contextlib.suppress(OSError):
+                os.close(self._descriptor)
+            self._descriptor = -1
