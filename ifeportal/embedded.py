@@ -107,7 +107,9 @@ class SeaweedFS:
         self._write_private("s3.json", self._configuration())
         for last in (False, False, True):
             self._ports = self._choose_ports()
-            self._process = Process("seaweedfs", self._command(), log=self.folder / "log", environment=_environment())
+            self._process = Process(
+                "seaweedfs", self._command(), log=self.folder / "log", environment=_environment(), patience=3.0
+            )
             self._process.start()
             if self._usable(time.monotonic() + seconds / 3):
                 return
@@ -118,7 +120,7 @@ class SeaweedFS:
                 raise OSError(f"SeaweedFS does not start:\n{log}")
 
     def stop(self) -> None:
-        """Stop it: SIGTERM, after 5 s SIGKILL."""
+        """Stop it: SIGTERM, after 3 s (it waits for clients that stay connected) SIGKILL, which harms no data."""
         if self._process is None:
             return
         self._process.stop()

@@ -260,7 +260,7 @@ class S3Bucket:
                 headers=headers,
                 retries=False,
                 redirect=False,
-                timeout=urllib3.Timeout(*self._timeouts),
+                timeout=urllib3.Timeout(connect=self._timeouts[0], read=self._timeouts[1]),
                 preload_content=False,
                 decode_content=False,
             )

@@ -1,0 +1,105 @@
+"""A store on the loopback interface that answers what it is told, well-formed or not, and remembers what was asked."""
+
+from __future__ import annotations
+
+import socketserver
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler
+from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One answer. `lie`: a Content-Length other than the true one; `pause`: seconds before each byte of the body."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    lie: int | None = None
+    chunked: bool = False
+    cut: bool = False
+    pause: float = 0.0
+
+
+@dataclass(frozen=True)
+class Asked:
+    method: str
+    path: str
+    headers: dict[str, str]
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: Any) -> None:
+        """A client that hangs up is part of the test."""
+
+
+class ScriptedStore:
+    """Gives the queued answers in turn; the last one again and again."""
+
+    def __init__(self) -> None:
+        self.asked: list[Asked] = []
+        self._replies: deque[Reply] = deque()
+        self._server = _Server(("127.0.0.1", 0), self._handler())
+        self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def answers(self, *replies: Reply) -> None:
+        self._replies = deque(replies)
+
+    def _next(self) -> Reply:
+        return self._replies.popleft() if len(self._replies) > 1 else self._replies[0]
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def answer(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                outer.asked.append(Asked(self.command, self.path, {k.lower(): v for k, v in self.headers.items()}))
+                send(self, outer._next())
+
+            do_GET = do_PUT = do_DELETE = answer
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        return Handler
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def send(handler: BaseHTTPRequestHandler, reply: Reply) -> None:
+    handler.send_response_only(reply.status)  # without the date of its own that send_response would add
+    for name, value in reply.headers.items():
+        handler.send_header(name, value)
+    if reply.chunked:
+        handler.send_header("Transfer-Encoding", "chunked")
+    elif reply.status not in (204, 304):
+        handler.send_header("Content-Length", str(len(reply.body) if reply.lie is None else reply.lie))
+    handler.end_headers()
+    try:
+        if reply.chunked:
+            handler.wfile.write(b"%x\r\n%s\r\n" % (len(reply.body), reply.body) + (b"" if reply.cut else b"0\r\n\r\n"))
+        elif reply.pause:
+            for byte in reply.body:
+                handler.wfile.write(bytes([byte]))
+                time.sleep(reply.pause)
+        else:
+            handler.wfile.write(reply.body)
+        handler.wfile.flush()
+    except OSError:
+        handler.close_connection = True
+    if reply.cut or reply.lie is not None:
+        handler.close_connection = True
