@@ -1,0 +1,240 @@
+"""Reads an airline's part of the media bucket into Campaign and ContentItem rows.
+
+One flat listing; a manifest is fetched only if its ETag is new; what it says is applied in one transaction per
+campaign. Nothing is ever deleted: what a newer manifest leaves out stays as not listed, and while a manifest is
+missing or refused the last good one stays in force.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from django.db import transaction
+
+from campaigns.models import Campaign, ContentItem, ManifestState
+from campaigns.survey import Known, Problem, conflict, decide, is_news, survey
+from ifeportal.models import Airline
+from loader.bucket import Bucket, Fetched, ObjectInfo
+from loader.contract import MANIFEST_LIMIT, BadManifest, Item, Manifest, parse_manifest
+from loader.errors import WorldError
+
+__all__ = ["CatalogResult", "Problem", "sync_catalog"]
+
+logger = logging.getLogger(__name__)
+
+FETCHERS: Final = 8
+FAILURES_LIMIT: Final = 8  # in a row: then it is the store that fails, not an object, and going on prolongs it
+TITLE_LENGTH: Final = 500
+KIND_LENGTH: Final = 100
+BATCH: Final = 500
+COMPARED: Final = ("position", "size", "sha256", "title", "kind", "required", "priority", "listed", "extra")
+WRITTEN: Final = (
+    *("title", "version", "exhibition_starts", "exhibition_ends", "extra", "items_total", "bytes_total"),
+    *("manifest_state", "manifest_problem", "manifest_etag", "manifest_as_of"),
+)
+
+
+@dataclass
+class CatalogResult:
+    """What a reading found. `problems` are all that stand at this moment: what is not among them is over.
+
+    `failure`: the store could not give some manifest; what was read stands, the rest is tried again next time.
+    """
+
+    objects_seen: int = 0
+    campaigns_changed: list[Campaign] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    failure: WorldError | None = None
+
+    def changed(self, row: Campaign | None) -> None:
+        """Take note of a campaign that changed, once."""
+        if row and row not in self._noted:
+            self._noted.add(row)
+            self.campaigns_changed.append(row)
+
+    _noted: set[Campaign] = field(default_factory=set, repr=False)
+
+
+def sync_catalog(airline: Airline, media: Bucket, now: datetime) -> CatalogResult:
+    """Bring the airline's campaigns and content items up to what the media bucket says (`now`: for the log).
+
+    It may run twice at once: an older or already applied manifest changes nothing.
+
+    Raises:
+        WorldError: the listing failed; nothing was changed.
+    """
+    seen = survey(airline.name, media.list(f"{airline.name}/"))
+    rows = _rows(airline)
+    decisions = decide({name: _known(row) for name, row in rows.items()}, seen)
+    result = CatalogResult(seen.objects, problems=decisions.problems)
+    if decisions.create:
+        rows = _create(airline, decisions.create, result)
+    for name in decisions.gone:
+        result.changed(_gone(rows[name]))
+    for name, found, answer in _fetched(media, {n: f for n, f in decisions.read.items() if n in rows}):
+        result.changed(_take_in(rows[name], found, answer, result))
+    for row in result.campaigns_changed:
+        logger.info("catalog: %s/%s is %s at %s", airline.name, row.name, row.manifest_state, now.isoformat())
+    return result
+
+
+def _rows(airline: Airline) -> dict[str, Campaign]:
+    rows = {row.name: row for row in Campaign.objects.filter(airline=airline)}
+    for row in rows.values():
+        row.airline = airline
+    return rows
+
+
+def _known(row: Campaign) -> Known:
+    return Known(row.manifest_state, row.manifest_etag, row.manifest_as_of, row.manifest_problem)
+
+
+def _create(airline: Airline, names: list[str], result: CatalogResult) -> dict[str, Campaign]:
+    """Make the rows; the database has its own idea of "the same but for case", and what it refuses is a conflict."""
+    Campaign.objects.bulk_create(
+        (Campaign(airline=airline, name=name, discovered=True) for name in names),
+        ignore_conflicts=True,
+        batch_size=BATCH,
+    )
+    rows = _rows(airline)
+    for name in names:
+        if name in rows:
+            result.changed(rows[name])
+        else:
+            result.problems.append(conflict(airline.name, name, "another one"))
+    return rows
+
+
+def _gone(row: Campaign) -> Campaign | None:
+    """The manifest is no longer there. The last good one stays in force; only its ETag is forgotten."""
+    return _update(row, manifest_state=ManifestState.MISSING, manifest_problem="", manifest_etag="")
+
+
+def _update(row: Campaign, **fields: object) -> Campaign | None:
+    """Change the row unless another reading did so since it was read."""
+    unchanged = Campaign.objects.filter(
+        pk=row.pk, manifest_state=row.manifest_state, manifest_etag=row.manifest_etag, manifest_as_of=row.manifest_as_of
+    )
+    if not unchanged.update(**fields):
+        return None
+    for name, value in fields.items():
+        setattr(row, name, value)
+    return row
+
+
+def _fetched(
+    media: Bucket, wanted: Mapping[str, ObjectInfo]
+) -> Iterator[tuple[str, ObjectInfo, Fetched | BadManifest | WorldError]]:
+    """Fetch several at once, but no more than these wait in memory."""
+    names = list(wanted)
+    failures = 0
+    with ThreadPoolExecutor(FETCHERS, thread_name_prefix="catalog") as pool:
+        for start in range(0, len(names), FETCHERS):
+            some = names[start : start + FETCHERS]
+            for name, answer in zip(some, pool.map(lambda name: _fetch(media, wanted[name]), some), strict=True):
+                yield name, wanted[name], answer
+                failures = failures + 1 if isinstance(answer, WorldError) and not answer.permanent else 0
+            if failures >= FAILURES_LIMIT:
+                return
+
+
+def _fetch(media: Bucket, found: ObjectInfo) -> Fetched | BadManifest | WorldError:
+    too_long = BadManifest(f"it is longer than {MANIFEST_LIMIT:,} bytes")
+    if found.size > MANIFEST_LIMIT:
+        return too_long
+    try:
+        answer = media.get(found.key, MANIFEST_LIMIT)
+    except WorldError as exc:
+        return exc
+    return too_long if answer is None or answer.cut else answer
+
+
+def _take_in(
+    row: Campaign, found: ObjectInfo, answer: Fetched | BadManifest | WorldError, result: CatalogResult
+) -> Campaign | None:
+    """Apply one manifest, or say why it is not; returns the row if it changed."""
+    if isinstance(answer, WorldError):
+        result.problems.append(Problem("media", found.key, answer.code, str(answer), found.etag))
+        result.failure = result.failure if answer.permanent else answer
+        return None
+    if isinstance(answer, BadManifest):
+        return _refuse(row, found, found.etag, found.last_modified, answer, result)
+    try:
+        manifest = parse_manifest(answer.body, airline=row.airline.name, campaign=row.name)
+    except BadManifest as exc:
+        return _refuse(row, found, answer.etag, answer.last_modified, exc, result)
+    return _apply(row, manifest, answer)
+
+
+def _refuse(
+    row: Campaign, found: ObjectInfo, etag: str, as_of: datetime, why: BadManifest, result: CatalogResult
+) -> Campaign | None:
+    result.problems.append(Problem("media", found.key, "BAD_MANIFEST", str(why), etag))
+    return _update(
+        row,
+        manifest_state=ManifestState.REFUSED,
+        manifest_problem=str(why),
+        manifest_etag=etag,
+        manifest_as_of=as_of,
+    )
+
+
+def _apply(row: Campaign, manifest: Manifest, fetched: Fetched) -> Campaign | None:
+    """One transaction: the campaign and its items say what the manifest says, or nothing has changed."""
+    with transaction.atomic():
+        now_held = Campaign.objects.select_for_update().filter(pk=row.pk).first()
+        if now_held is None or not is_news(_known(now_held), fetched.etag, fetched.last_modified):
+            return None
+        _apply_items(row, manifest)
+        row.title = manifest.title[:TITLE_LENGTH]
+        row.version = manifest.version
+        row.exhibition_starts = manifest.exhibition.starts
+        row.exhibition_ends = manifest.exhibition.ends
+        row.extra = dict(manifest.extra)
+        row.items_total = len(manifest.content)
+        row.bytes_total = manifest.bytes_total
+        row.manifest_state = ManifestState.OK
+        row.manifest_problem = ""
+        row.manifest_etag = fetched.etag
+        row.manifest_as_of = fetched.last_modified
+        row.save(update_fields=WRITTEN)
+    return row
+
+
+def _apply_items(row: Campaign, manifest: Manifest) -> None:
+    """Write only what differs: one upsert for all that is new or changed, one update for what is left out."""
+    held = {item.name: item for item in row.items.all()}
+    wanted = [_item(row, position, item) for position, item in enumerate(manifest.content)]
+    changed = [item for item in wanted if not _same(item, held.get(item.name))]
+    ContentItem.objects.bulk_create(
+        changed, update_conflicts=True, unique_fields=["campaign", "name"], update_fields=COMPARED, batch_size=BATCH
+    )
+    names = {item.name for item in wanted}
+    left_out = [item.pk for item in held.values() if item.listed and item.name not in names]
+    for start in range(0, len(left_out), BATCH):
+        row.items.filter(pk__in=left_out[start : start + BATCH]).update(listed=False)
+
+
+def _item(row: Campaign, position: int, item: Item) -> ContentItem:
+    return ContentItem(
+        campaign=row,
+        name=item.name,
+        position=position,
+        size=item.size,
+        sha256=item.sha256 or "",
+        title=item.title[:TITLE_LENGTH],
+        kind=item.kind[:KIND_LENGTH],
+        required=item.required,
+        priority=item.priority,
+        listed=True,
+        extra=dict(item.extra),
+    )
+
+
+def _same(item: ContentItem, held: ContentItem | None) -> bool:
+    return held is not None and all(getattr(item, name) == getattr(held, name) for name in COMPARED)

@@ -1,0 +1,158 @@
+"""What a listing of an airline's media prefix says, compared with what is known. Pure: no database, no bucket."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, Literal
+
+from campaigns.models import ManifestState
+from loader.bucket import ObjectInfo
+from loader.contract import BadName, check_name, fold, manifest_key, parse_media_key
+
+CAMPAIGNS_LIMIT: Final = 10_000
+PROBLEMS_LIMIT: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something in a bucket that could not be understood; `code` is a word for it, `detail` a sentence."""
+
+    bucket: Literal["media", "status"]
+    key: str
+    code: str
+    detail: str
+    etag: str = ""
+
+
+@dataclass
+class Survey:
+    """One listing, sorted out: the campaigns in it, their manifests, and the keys nobody understands."""
+
+    airline: str
+    objects: int = 0
+    campaigns: set[str] = field(default_factory=set)
+    manifests: dict[str, ObjectInfo] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    misfits: int = 0
+
+    def add(self, found: ObjectInfo) -> None:
+        """Take one object of the listing into account. Any legal second segment makes a campaign known."""
+        self.objects += 1
+        parts = found.key.split("/")
+        if len(parts) > 2 and _is_name(parts[1]):
+            self.campaigns.add(parts[1])
+        try:
+            key = parse_media_key(found.key)
+        except BadName as exc:
+            self._misfit(found, str(exc))
+            return
+        if key and key.kind == "manifest":
+            self.manifests[key.campaign] = found
+
+    def _misfit(self, found: ObjectInfo, why: str) -> None:
+        self.misfits += 1
+        if self.misfits <= PROBLEMS_LIMIT:
+            self.problems.append(Problem("media", found.key, "BAD_NAME", why, found.etag))
+        elif self.misfits == PROBLEMS_LIMIT + 1:
+            why = f"more than {PROBLEMS_LIMIT:,} keys break the rules of names; only so many are kept one by one"
+            self.problems.append(Problem("media", f"{self.airline}/", "TOO_MANY", why))
+
+
+def survey(airline: str, objects: Iterable[ObjectInfo]) -> Survey:
+    """Sort out a whole listing of `<airline>/`; whatever `objects` raises ends it."""
+    result = Survey(airline)
+    for found in objects:
+        result.add(found)
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the database holds of a campaign's manifest."""
+
+    state: str = ManifestState.MISSING
+    etag: str = ""
+    as_of: datetime | None = None
+    problem: str = ""
+
+
+@dataclass
+class Decisions:
+    """What is to be done: rows to make, manifests to fetch, manifests that are gone."""
+
+    create: list[str] = field(default_factory=list)
+    read: dict[str, ObjectInfo] = field(default_factory=dict)
+    gone: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def decide(known: Mapping[str, Known], seen: Survey) -> Decisions:
+    """Compare. The problems are all those of this moment, new or not, so that what is not among them is over."""
+    decisions = Decisions(problems=list(seen.problems))
+    decisions.create = _admitted(known, seen, decisions.problems)
+    for name in sorted(known.keys() | set(decisions.create)):
+        held, found = known.get(name, Known()), seen.manifests.get(name)
+        if found is None:
+            if held.state != ManifestState.MISSING:
+                decisions.gone.append(name)
+        elif is_news(held, found.etag, found.last_modified):
+            decisions.read[name] = found
+        else:
+            decisions.problems.extend(_standing(held, found))
+    return decisions
+
+
+def is_news(held: Known, etag: str, last_modified: datetime) -> bool:
+    """Whether this object should be read: another ETag than the last one's, and not an older object."""
+    if held.state == ManifestState.MISSING:
+        return True
+    return etag != held.etag and not _older(held, last_modified)
+
+
+def _older(held: Known, last_modified: datetime) -> bool:
+    return held.as_of is not None and last_modified < held.as_of
+
+
+def _standing(held: Known, found: ObjectInfo) -> list[Problem]:
+    """What is still wrong with a manifest that is not read again."""
+    if found.etag != held.etag:
+        why = f"this campaign.json is of {found.last_modified:%Y-%m-%d %H:%M:%S}Z, older than the one already read"
+        return [Problem("media", found.key, "ROLLBACK", why, found.etag)]
+    if held.state == ManifestState.REFUSED:
+        return [Problem("media", found.key, "BAD_MANIFEST", held.problem, found.etag)]
+    return []
+
+
+def _admitted(known: Mapping[str, Known], seen: Survey, problems: list[Problem]) -> list[str]:
+    """The campaigns to be made: no two that differ only in case or normalisation, and not too many."""
+    names = {fold(name): name for name in known}
+    admitted: list[str] = []
+    left_out = 0
+    for name in sorted(seen.campaigns - known.keys()):
+        other = names.setdefault(fold(name), name)
+        if other != name:
+            problems.append(conflict(seen.airline, name, other))
+        elif len(known) + len(admitted) >= CAMPAIGNS_LIMIT:
+            left_out += 1
+        else:
+            admitted.append(name)
+    if left_out:
+        why = f"{left_out:,} campaigns are left out: an airline may have {CAMPAIGNS_LIMIT:,}"
+        problems.append(Problem("media", f"{seen.airline}/", "TOO_MANY", why))
+    return admitted
+
+
+def conflict(airline: str, name: str, other: str) -> Problem:
+    """Two campaigns whose names are told apart by case or normalisation alone: the second is not taken."""
+    why = f"the campaign {name!a} is the same as {other!a} but for case or normalisation"
+    return Problem("media", manifest_key(airline, name), "BAD_NAME", why)
+
+
+def _is_name(segment: str) -> bool:
+    try:
+        check_name(segment)
+    except BadName:
+        return False
+    return True
