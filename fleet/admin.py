@@ -28,10 +28,15 @@ class Measured(Observed[Any]):
     list_filter = ["status", "stalled", "error_code"]
     date_hierarchy = "as_of"
 
+    @admin.display(description="status", ordering="status")
+    def state(self, row: Load | Transfer) -> str:
+        """The status, and whether it has stalled; Django's own mark for "no" would look like a fault."""
+        return f"{row.get_status_display()}, stalled" if row.stalled else row.get_status_display()
+
     @admin.display(description="%")
     def percent(self, row: Load | Transfer) -> str:
         """Whole percent, or that the total is unknown."""
-        return "unknown" if row.percent is None else f"{row.percent} %"
+        return "unknown" if row.percent is None else f"{row.percent}%"
 
 
 @admin.register(Load)
@@ -42,8 +47,7 @@ class LoadAdmin(Measured):
         "tail",
         "airline",
         "campaign",
-        "status",
-        "stalled",
+        "state",
         "percent",
         "items_done",
         "items_failed",
@@ -71,7 +75,7 @@ class LoadAdmin(Measured):
 class TransferAdmin(Measured):
     """Content items on their way to tails."""
 
-    list_display = ["content", "tail", "campaign", "status", "stalled", "percent", "error_code", "as_of", "page"]
+    list_display = ["content", "tail", "campaign", "state", "percent", "error_code", "as_of", "page"]
     list_filter = [*Measured.list_filter, "unreadable", "oversized", "restarted", "listed", "load__tail__airline"]
     list_select_related = ["load__tail__airline", "load__campaign"]
     search_fields = ["content", "load__tail__name", "load__campaign__name", "error"]

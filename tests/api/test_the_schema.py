@@ -10,6 +10,7 @@ import pytest
 import yaml
 from django.contrib.staticfiles import finders
 from django.core.management import call_command
+from django.test import override_settings
 from rest_framework.test import APIClient
 
 from ifeportal.api import ENDPOINTS
@@ -66,6 +67,19 @@ def test_its_page_sends_a_stranger_to_sign_in(db: None) -> None:
     answer = APIClient().get("/api/docs/")
     assert answer.status_code == 302
     assert answer["Location"].endswith("?next=/api/docs/")
+
+
+@pytest.mark.parametrize("policy", [{"default-src": ["'self'"]}, {"default-src": ["'self'"], "img-src": ["'self'"]}])
+def test_its_page_asks_the_policy_only_for_drawn_icons(
+    cast: Cast, client_of: ClientOf, policy: dict[str, list[str]]
+) -> None:
+    client = client_of(cast.nick)
+    with override_settings(CONTENT_SECURITY_POLICY={"DIRECTIVES": policy}):
+        assert "data:" not in client.get("/api/v1/")["Content-Security-Policy"]
+        directives = client.get("/api/docs/")["Content-Security-Policy"].split("; ")
+    assert [d.split()[0] for d in directives if "data:" in d] == ["img-src"]
+    assert "default-src 'self'" in directives
+    assert "unsafe" not in " ".join(directives)
 
 
 def test_its_page_has_nothing_inline_and_nothing_from_outside(cast: Cast, client_of: ClientOf) -> None:
