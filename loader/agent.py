@@ -8,7 +8,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -19,7 +18,7 @@ from loader.display import Display, size_text
 from loader.download import Means
 from loader.errors import Exit, WorldError
 from loader.failures import OF_THE_OBJECT, Failures
-from loader.lookout import OUT_OF_REACH, Lookout, Reading
+from loader.lookout import Look, Lookout
 from loader.pace import Backoff, Limiter
 from loader.plan import Found, Plan, Wanted, make_plan
 from loader.status import StatusWriter
@@ -30,22 +29,6 @@ VERSION: Final = "0.1.0"
 PASSES: Final = 3  # of `--once`, where campaigns change under it
 FLUSH: Final = 15.0  # seconds for the last reports at an orderly end
 FLUSH_STOPPED: Final = 1.5
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What the media bucket says: a reading for each campaign. `code`: why it could not even be asked."""
-
-    readings: Mapping[str, Reading]
-    code: str = ""
-    text: str = ""
-
-    @property
-    def reached(self) -> bool:
-        """Something answered."""
-        if self.code:
-            return self.code not in OUT_OF_REACH
-        return not self.readings or any(not reading.out_of_reach for reading in self.readings.values())
 
 
 class Agent:
@@ -116,7 +99,7 @@ class Agent:
             look, results = self.cycle()
             if self._stop.is_set():
                 break
-            if look.reached:
+            if look.reached and not look.code:
                 failed = sum(bool(result.code) for result in results)
                 self._enter("idle", f"{failed} items failed" if failed else "")
             self._stop.wait(self._settings.poll_interval)
@@ -126,9 +109,8 @@ class Agent:
         """One look at the bucket and all the work that follows from it."""
         look = self.look()
         if not look.reached:
-            reason = look.text or next((reading.text for reading in look.readings.values()), "")
-            self._enter("waiting", reason)
-            self._display.say("waiting", f"The media bucket is out of reach: {reason}", code=look.code)
+            self._enter("waiting", look.reason)
+            self._display.say("waiting", f"The media bucket is out of reach: {look.reason}", code=look.code)
             return look, []
         self._tell_problems(look)
         etags = self._object_etags(look)
@@ -139,18 +121,10 @@ class Agent:
 
     def look(self) -> Look:
         """Which campaigns there are and what their manifests say."""
-        try:
-            names, odd = self._lookout.names()
-        except WorldError as error:
-            return Look({}, error.code, str(error))
-        for text in odd:
+        look = self._lookout.look(self._stop)
+        for text in look.odd:
             self._once_said("prefix", text, text)
-        readings: dict[str, Reading] = {}
-        for name in names:
-            if self._stop.is_set():
-                break
-            readings[name] = self._lookout.read(name)
-        return Look(readings)
+        return look
 
     def _tell_problems(self, look: Look) -> None:
         if look.code:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,6 +36,31 @@ class Reading:
         return self.code in OUT_OF_REACH
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the media bucket says: a reading for each campaign, by name. `code` and `text`: why it would not say.
+
+    `odd`: a sentence for each prefix that is left alone.
+    """
+
+    readings: Mapping[str, Reading]
+    odd: tuple[str, ...] = ()
+    code: str = ""
+    text: str = ""
+
+    @property
+    def reached(self) -> bool:
+        """Something answered."""
+        if self.code:
+            return self.code not in OUT_OF_REACH
+        return not self.readings or any(not reading.out_of_reach for reading in self.readings.values())
+
+    @property
+    def reason(self) -> str:
+        """Why nothing answered."""
+        return self.text or next((reading.text for reading in self.readings.values() if reading.out_of_reach), "")
+
+
 class Lookout:
     """The campaigns of one airline, or those of them that were named. May be used by several threads."""
 
@@ -44,23 +69,20 @@ class Lookout:
         self._known: dict[str, tuple[str, Reading]] = {}
         self._lock = threading.Lock()
 
-    def names(self) -> tuple[list[str], list[str]]:
-        """The campaigns to look at, and a sentence for each prefix that is none. Raises WorldError."""
-        if self._named:
-            return list(self._named), []
-        good: dict[str, str] = {}
-        odd: list[str] = []
-        for name in sorted(self._media.prefixes(f"{self._airline}/")):
-            if name.startswith(".") and name.strip("."):
-                continue
-            try:
-                first = good.setdefault(fold(check_name(name)), name)
-            except BadName as error:
-                odd.append(f"A prefix is left alone: {error}.")
-            else:
-                if first != name:
-                    odd.append(f"The prefix {name!a} is left alone: it is the same as {first!a} but for case.")
-        return list(good.values()), odd
+    def look(self, stop: threading.Event) -> Look:
+        """Find the campaigns and read their manifests, until `stop` is set. Never raises."""
+        try:
+            names, odd = self._names()
+        except WorldError as error:
+            return Look({}, code=error.code, text=str(error))
+        readings: dict[str, Reading] = {}
+        for name in names:
+            if stop.is_set():
+                break
+            reading = self.read(name)
+            if reading.code != "OBJECT_GONE" or not self._is_left_over(name):
+                readings[name] = reading
+        return Look(readings, tuple(odd))
 
     def read(self, campaign: str) -> Reading:
         """The manifest as it is now. Never raises: what is wrong is in the answer."""
@@ -81,6 +103,33 @@ class Lookout:
         with self._lock:
             self._known[campaign] = (fetched.etag, reading)
         return reading
+
+    def _names(self) -> tuple[list[str], list[str]]:
+        """The campaigns to look at, and a sentence for each prefix that is none."""
+        if self._named:
+            return list(self._named), []
+        good: dict[str, str] = {}
+        odd: list[str] = []
+        for name in sorted(self._media.prefixes(f"{self._airline}/")):
+            if name.startswith(".") and name.strip("."):
+                continue
+            try:
+                first = good.setdefault(fold(check_name(name)), name)
+            except BadName as error:
+                odd.append(f"A prefix is left alone: {error}.")
+            else:
+                if first != name:
+                    odd.append(f"The prefix {name!a} is left alone: it is the same as {first!a} but for case.")
+        return list(good.values()), odd
+
+    def _is_left_over(self, campaign: str) -> bool:
+        """A prefix without objects: some stores go on naming it. One that was asked for by name is none."""
+        if campaign in self._named:
+            return False
+        try:
+            return not any(True for _ in self._media.list(f"{self._airline}/{campaign}/"))
+        except WorldError:
+            return False
 
     def _parse(self, campaign: str, body: bytes, cut: bool) -> Reading:
         try:

@@ -171,11 +171,6 @@ class StatusWriter:
             self._beat_due = 0.0
             self._wake.notify()
 
-    def flush(self, timeout: float) -> bool:
-        """Wait until all is sent, at most `timeout` seconds. True if it is."""
-        with self._wake:
-            return self._wake.wait_for(lambda: self._ended or self._idle(), timeout) and self._idle()
-
     def close(self, timeout: float) -> bool:
         """Send what is left for at most `timeout` seconds, the heartbeat too, and end. True if all was sent."""
         with self._wake:
@@ -218,7 +213,6 @@ class StatusWriter:
                 self._wake_at = min(
                     self._outbox.next_due() or now + 3600.0, max(self._beat_due, self._outbox.paused_until)
                 )
-                self._wake.notify_all()  # whoever waits in `flush`
                 self._wake.wait(max(0.0, self._wake_at - now))
                 return True
         if beat and not self._send_heartbeat():
@@ -248,6 +242,8 @@ class StatusWriter:
                 body = self._outbox.body(key)
             except KeyError:
                 return True
+            # Until it has arrived nobody knows what the bucket holds.
+            self._outbox.known.pop(key, None)
         try:
             if body is None:
                 self._bucket.delete(key)
