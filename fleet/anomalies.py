@@ -1,0 +1,112 @@
+"""Keeps the table of anomalies: what is odd now stands there open, what no longer is gets resolved.
+
+Writes only differences, so that a poll that finds the same oddities writes nothing. What strangers can fill is bounded:
+open rows by the limit of `Problems` (one row says that there are more), resolved ones by `RESOLVED_KEPT` an airline.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal
+
+from django.db import transaction
+
+from fleet.models import Anomaly
+from fleet.reconcile import Problem, Problems, storable, version
+from ifeportal.models import Airline
+
+RESOLVED_KEPT: Final = 500
+DETAIL_LIMIT: Final = 2_000  # characters
+BucketName = Literal["media", "status"]
+Place = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """An open row: enough to tell whether it still says what there is to say."""
+
+    pk: int
+    key: str
+    code: str
+    detail: str
+    etag: str
+
+
+def open_rows(airline: Airline | None, bucket: BucketName) -> dict[Place, Open]:
+    """The open anomalies of an airline (None: of none), by key and code."""
+    rows = Anomaly.objects.filter(airline=airline, bucket=bucket, resolved_at=None)
+    found = (Open(*row) for row in rows.values_list("pk", "key", "problem", "detail", "etag"))
+    return {(row.key, row.code): row for row in found}
+
+
+def record(
+    airline: Airline | None,
+    bucket: BucketName,
+    problems: Problems,
+    known: Mapping[Place, Open],
+    now: datetime,
+    *,
+    lasting: Iterable[Open] = (),
+) -> int:
+    """Make the open rows those of `problems` and `lasting`; the number of them, counted but not kept ones included."""
+    wanted = {(row.key, row.code): _row(airline, bucket, row, now) for row in _all(airline, problems)}
+    last = {(row.key, row.code) for row in lasting} - wanted.keys()
+    news = [row for place, row in wanted.items() if not _says(known.get(place), row)]
+    past = [row.pk for place, row in known.items() if place not in wanted and place not in last]
+    if news or past:
+        with transaction.atomic():
+            _write(news, past, now)
+            _prune(airline, bucket)
+    return len(problems) + len(last)
+
+
+def _all(airline: Airline | None, problems: Problems) -> Iterable[Problem]:
+    yield from (_storable(problem) for problem in problems)
+    if problems.beyond:
+        home = f"{airline.name}/" if airline else "/"
+        yield Problem(home, "TOO_MANY_ANOMALIES", "More is odd here than is written down.")
+
+
+def _storable(problem: Problem) -> Problem:
+    detail = storable(problem.detail)[:DETAIL_LIMIT]
+    return Problem(storable(problem.key), problem.code, detail, version(problem.etag))
+
+
+def _row(airline: Airline | None, bucket: BucketName, problem: Problem, now: datetime) -> Anomaly:
+    return Anomaly(
+        airline=airline,
+        bucket=bucket,
+        key=problem.key,
+        key_hash=hashlib.sha256(problem.key.encode()).hexdigest(),
+        problem=problem.code,
+        detail=problem.detail,
+        etag=problem.etag,
+        first_seen=now,
+        last_seen=now,
+    )
+
+
+def _says(known: Open | None, row: Anomaly) -> bool:
+    return known is not None and (known.detail, known.etag) == (row.detail, row.etag)
+
+
+def _write(news: list[Anomaly], past: list[int], now: datetime) -> None:
+    if past:
+        Anomaly.objects.filter(pk__in=past).update(resolved_at=now)
+    Anomaly.objects.bulk_create(
+        news,
+        update_conflicts=True,
+        unique_fields=["bucket", "key_hash", "problem"],
+        update_fields=["airline", "detail", "etag", "last_seen", "resolved_at"],
+    )
+
+
+def _prune(airline: Airline | None, bucket: BucketName) -> None:
+    resolved = Anomaly.objects.filter(airline=airline, bucket=bucket, resolved_at__isnull=False)
+    oldest = resolved.order_by("-resolved_at", "-pk").values_list("pk", flat=True)[RESOLVED_KEPT:]
+    old = list(oldest)
+    if old:
+        Anomaly.objects.filter(pk__in=old).delete()

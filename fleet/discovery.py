@@ -1,0 +1,74 @@
+"""Makes airlines of the prefixes found in the buckets: marked as discovered and without members (staff see them)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from datetime import datetime
+
+from django.db import transaction
+
+from fleet import anomalies, rollup
+from fleet.reconcile import Limits, find_airlines
+from fleet.result import Meter, PollResult
+from fleet.states import airline_state
+from ifeportal.live.feed import Published, publish
+from ifeportal.models import Airline
+from loader.bucket import Bucket
+from loader.errors import WorldError
+
+logger = logging.getLogger(__name__)
+
+
+def discover(media: Bucket, status: Bucket, now: datetime, *, limits: Limits | None = None) -> PollResult:
+    """Make a row for every airline that has objects in a bucket but no row. `now` is the portal's clock."""
+    meter, result = Meter(media, status), PollResult()
+    buckets: tuple[tuple[anomalies.BucketName, Bucket], ...] = (("media", media), ("status", status))
+    for name, bucket in buckets:
+        try:
+            prefixes = bucket.prefixes()
+        except WorldError as error:
+            result += PollResult(failures=(failure(name, error),))
+        else:
+            result += PollResult(anomalies=_discovered(name, prefixes, limits or Limits(), now), listings=1)
+    return result + meter.read()
+
+
+def find_airline(name: str, media: Bucket, status: Bucket) -> Airline | None:
+    """The airline of that name: its row, or a new one if a bucket has objects of it.
+
+    Raises:
+        WorldError: a bucket could not be asked.
+    """
+    row = Airline.objects.filter(name=name).first()
+    if row is None and any(next(iter(bucket.list(f"{name}/")), None) for bucket in (media, status)):
+        _make(find_airlines([name], _names(), Limits()).names)
+        row = Airline.objects.filter(name=name).first()
+    return row
+
+
+def failure(bucket: str, error: WorldError) -> str:
+    """Log that a bucket could not be read, and say so in a sentence."""
+    sentence = f"{bucket} bucket: {error.code}: {error}"
+    logger.warning("polling failed: %s", sentence)
+    return sentence
+
+
+def _discovered(name: anomalies.BucketName, prefixes: Iterable[str], limits: Limits, now: datetime) -> int:
+    found = find_airlines(prefixes, _names(), limits)
+    _make(found.names)
+    return anomalies.record(None, name, found.problems, anomalies.open_rows(None, name), now)
+
+
+def _names() -> list[str]:
+    return list(Airline.objects.values_list("name", flat=True))
+
+
+def _make(names: list[str]) -> None:
+    if not names:
+        return
+    with transaction.atomic():
+        Airline.objects.bulk_create((Airline(name=name, discovered=True) for name in names), ignore_conflicts=True)
+        made = rollup.airlines(Airline.objects.filter(name__in=names))
+        publish([Published("airline", row.pk, row.pk, state=airline_state(row)) for row in made])
+    logger.info("discovered airlines: %s", ", ".join(names))

@@ -1,0 +1,338 @@
+"""A listing of the status bucket against what is known: what is new, what is gone, what is odd. Pure.
+
+`survey` reads a whole listing and says which objects differ from the version last read. `guess` tells what such an
+object says from the listing alone, where it can; for the others `how_much` says what to fetch, and `understand` what
+the bytes mean. No clock, no bucket, no database. A name that breaks the rules never gets further than a `Problem`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from fleet.transitions import ErrorSeen, ProgressSeen
+from loader import contract
+from loader.bucket import Fetched, ObjectInfo
+from loader.contract import ContractError, Heartbeat, StatusKey, check_name, fold, parse_status_key
+
+ETAG_LIMIT: Final = 200  # characters the database holds; S3's own have 32 to 40
+OLDER: Final = "OLDER_OBJECT"
+OLDER_DETAIL: Final = "It is older than the version read before, and does not replace it."
+BODY_PROBLEMS: Final = frozenset({"BAD_PROGRESS", "BAD_HEARTBEAT"})
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much is made by itself from what strangers write; above it there is an anomaly instead of rows."""
+
+    airlines: int = 1_000
+    tails: int = 5_000  # of one airline
+    tails_in_all: int = 100_000
+    campaigns: int = 2_000  # of one airline
+    campaigns_in_all: int = 50_000
+    objects: int = 3 * contract.ITEMS_LIMIT  # of one load: its rows, and the objects new in one poll
+    anomalies: int = 500  # open ones of one airline
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that could not be understood: where, a word for it, a sentence, and the version looked at."""
+
+    key: str
+    code: str
+    detail: str
+    etag: str = ""
+
+
+class Problems:
+    """At most `limit` problems, each key and code once; the rest is only counted."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._found: dict[tuple[str, str], Problem] = {}
+        self.beyond = 0
+
+    def add(self, problem: Problem) -> None:
+        """Keep the problem, or count it where there are too many."""
+        place = problem.key, problem.code
+        if place in self._found or len(self._found) < self._limit:
+            self._found[place] = problem
+        else:
+            self.beyond += 1
+
+    def __iter__(self) -> Iterator[Problem]:
+        return iter(self._found.values())
+
+    def __len__(self) -> int:
+        return len(self._found) + self.beyond
+
+
+@dataclass(slots=True)
+class Known:
+    """What the rows of one airline say. `etags` (key to ETag last read) is used up by `survey`.
+
+    `rows` counts the transfers of each (tail, campaign); `settled` holds keys that were looked at in vain, by ETag.
+    """
+
+    airline: str
+    etags: dict[str, str] = field(default_factory=dict)
+    tails: Collection[str] = ()
+    campaigns: Collection[str] = ()
+    rows: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    settled: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A listed object whose version is not the one last read. `etag` is safe to store."""
+
+    key: StatusKey
+    name: str
+    size: int
+    etag: str
+    at: datetime
+
+
+@dataclass(slots=True)
+class TailChanges:
+    """What is new and what is gone of one tail; `gone` holds the ETag last read."""
+
+    seen: list[Sighting] = field(default_factory=list)
+    gone: list[tuple[StatusKey, str]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Survey:
+    """What a whole listing showed."""
+
+    problems: Problems
+    objects: int = 0
+    changed: int = 0
+    tails: dict[str, TailChanges] = field(default_factory=dict)
+    new_tails: list[str] = field(default_factory=list)
+    new_campaigns: list[str] = field(default_factory=list)
+    gone_keys: list[str] = field(default_factory=list)
+
+    def of(self, tail: str) -> TailChanges:
+        """The changes of a tail, to be added to."""
+        return self.tails.setdefault(tail, TailChanges())
+
+
+def survey(objects: Iterable[ObjectInfo], known: Known, limits: Limits) -> Survey:
+    """Hold a listing of one airline's prefix against `known`.
+
+    Whatever `objects` raises goes through: what is missing from half a listing is not gone.
+    """
+    found = Survey(Problems(limits.anomalies))
+    reader = _Reader(known, limits, found)
+    etags = known.etags
+    for info in objects:
+        found.objects += 1
+        if etags.pop(info.key, None) != version(info.etag):
+            reader.read(info)
+    reader.conclude()
+    for key, etag in etags.items():
+        place = parse_status_key(key)
+        if place is not None:
+            found.of(place.tail).gone.append((place, etag))
+            found.gone_keys.append(key)
+    return found
+
+
+def version(etag: str) -> str:
+    """The ETag as it is stored."""
+    return etag if len(etag) <= ETAG_LIMIT and etag.isascii() and etag.isprintable() else storable(etag)[:ETAG_LIMIT]
+
+
+def storable(text: str) -> str:
+    """The text as every database takes it: NUL and unpaired surrogates written out."""
+    return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
+
+
+class Names:
+    """Which names of a kind have a row, and which new ones may get one."""
+
+    def __init__(self, known: Iterable[str], room: int) -> None:
+        self._good = set(known)
+        self._by_fold = {fold(name): name for name in self._good}
+        self._room = room
+        self.new: list[str] = []
+        self.refused = 0
+
+    def admit(self, name: str) -> str | None:
+        """None if the name has or may get a row; a word for the reason otherwise (empty: no room)."""
+        if name in self._good:
+            return None
+        taken = self._by_fold.get(fold(name))
+        if taken is not None:
+            return taken
+        if self._room <= len(self.new):
+            self.refused += 1
+            return ""
+        self._by_fold[fold(name)] = name
+        self._good.add(name)
+        self.new.append(name)
+        return None
+
+
+class _Reader:
+    """Sorts the objects of a listing that are not as they were."""
+
+    def __init__(self, known: Known, limits: Limits, found: Survey) -> None:
+        self._known = known
+        self._found = found
+        self._limits = limits
+        self._tails = Names(known.tails, limits.tails - len(known.tails))
+        self._campaigns = Names(known.campaigns, limits.campaigns - len(known.campaigns))
+        self._objects: dict[tuple[str, str], int] = {}
+
+    def read(self, info: ObjectInfo) -> None:
+        try:
+            place = parse_status_key(info.key)
+        except ContractError as error:
+            self._odd(info.key, error.code, str(error), info.etag)
+            return
+        if place is None or not self._admitted(place) or not self._room_in_load(place):
+            return
+        etag = version(info.etag)
+        if self._known.settled.get(info.key) == etag:
+            self._odd(info.key, OLDER, OLDER_DETAIL, etag)
+            return
+        self._found.changed += 1
+        self._found.of(place.tail).seen.append(Sighting(place, info.key, info.size, etag, info.last_modified))
+
+    def _admitted(self, place: StatusKey) -> bool:
+        prefix = f"{place.airline}/{place.tail}/"
+        if not self._admit(self._tails, place.tail, prefix):
+            return False
+        return place.kind == "heartbeat" or self._admit(self._campaigns, place.campaign, f"{prefix}{place.campaign}/")
+
+    def _admit(self, names: Names, name: str, prefix: str) -> bool:
+        refusal = names.admit(name)
+        if refusal:
+            self._odd(prefix, "NAME_CONFLICT", f"{name!r} differs from {refusal!r} only in case or normalisation.")
+        return refusal is None
+
+    def _room_in_load(self, place: StatusKey) -> bool:
+        load = place.tail, place.campaign
+        count = self._objects[load] = self._objects.get(load, self._known.rows.get(load, 0)) + 1
+        return count <= self._limits.objects
+
+    def conclude(self) -> None:
+        """Say what found no room, once for each kind."""
+        home = f"{self._known.airline}/"
+        for names, kind in ((self._tails, "TAILS"), (self._campaigns, "CAMPAIGNS")):
+            if names.refused:
+                self._odd(home, f"TOO_MANY_{kind}", f"There is no room for more {kind.lower()} than there are rows.")
+        for (tail, campaign), count in self._objects.items():
+            if count > self._limits.objects:
+                detail = f"More than {self._limits.objects:,} objects; the rest is not read."
+                self._odd(f"{home}{tail}/{campaign}/", "TOO_MANY_OBJECTS", detail)
+        self._found.new_tails, self._found.new_campaigns = self._tails.new, self._campaigns.new
+
+    def _odd(self, key: str, code: str, detail: str, etag: str = "") -> None:
+        self._found.problems.add(Problem(key, code, detail, version(etag)))
+
+
+@dataclass(frozen=True, slots=True)
+class HeartbeatSeen:
+    """A `loader.json` as it was read; `heartbeat` is None if it could not be understood."""
+
+    etag: str
+    at: datetime
+    heartbeat: Heartbeat | None
+
+
+Seen = ProgressSeen | ErrorSeen | HeartbeatSeen
+_FETCH: Final = {
+    "progress": contract.PROGRESS_LIMIT,
+    "error": contract.ERROR_LIMIT,
+    "campaign_error": contract.ERROR_LIMIT,
+    "heartbeat": contract.HEARTBEAT_LIMIT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What an object says, and what is wrong with it."""
+
+    seen: Seen
+    problem: Problem | None = None
+
+
+def guess(sighting: Sighting, item_size: int | None) -> Reading | None:
+    """What the object says, as far as the listing tells it: too large, empty, or a number its ETag gives away."""
+    kind, etag, at = sighting.key.kind, sighting.etag, sighting.at
+    if kind == "progress":
+        if not 0 < sighting.size <= contract.PROGRESS_LIMIT:
+            return _unreadable(sighting, f"A progress has 1 to {contract.PROGRESS_LIMIT} bytes, not {sighting.size:,}.")
+        value = contract.recognise_progress(etag, item_size)
+        if value is not None and len(str(value)) == sighting.size:
+            return Reading(ProgressSeen(etag, at, value))
+    if kind == "heartbeat" and sighting.size > contract.HEARTBEAT_LIMIT:
+        return _unreadable(sighting, f"A heartbeat has at most {contract.HEARTBEAT_LIMIT:,} bytes.")
+    return None
+
+
+def how_much(sighting: Sighting) -> int:
+    """How many bytes of the object to fetch, at most."""
+    return _FETCH[sighting.key.kind]
+
+
+def understand(sighting: Sighting, fetched: Fetched) -> Reading:
+    """What the bytes of the object say."""
+    etag, at = version(fetched.etag), fetched.last_modified
+    now = Sighting(sighting.key, sighting.name, fetched.size, etag, at)
+    try:
+        if sighting.key.kind == "progress":
+            return Reading(ProgressSeen(etag, at, contract.parse_progress(_whole(fetched))))
+        if sighting.key.kind == "heartbeat":
+            return Reading(HeartbeatSeen(etag, at, contract.parse_heartbeat(_whole(fetched))))
+    except ContractError as error:
+        return _unreadable(now, str(error))
+    report = contract.parse_error(fetched.body, cut=fetched.cut)
+    return Reading(ErrorSeen(etag, at, report.code or "", report.text, report.cut))
+
+
+def _whole(fetched: Fetched) -> bytes:
+    """The body; of one that was cut, more than any parser takes."""
+    return fetched.body + b"?" if fetched.cut else fetched.body
+
+
+def _unreadable(sighting: Sighting, detail: str) -> Reading:
+    if sighting.key.kind == "heartbeat":
+        seen: Seen = HeartbeatSeen(sighting.etag, sighting.at, None)
+    else:
+        seen = ProgressSeen(sighting.etag, sighting.at, None)
+    code = "BAD_HEARTBEAT" if sighting.key.kind == "heartbeat" else "BAD_PROGRESS"
+    return Reading(seen, Problem(sighting.name, code, detail, sighting.etag))
+
+
+@dataclass(frozen=True, slots=True)
+class NewAirlines:
+    """Which prefixes of the two buckets become airlines."""
+
+    names: list[str]
+    problems: Problems
+
+
+def find_airlines(prefixes: Iterable[str], known: Iterable[str], limits: Limits) -> NewAirlines:
+    """The prefixes that are airlines without a row. `known` are the names of all rows."""
+    rows = list(known)
+    names, problems = Names(rows, limits.airlines - len(rows)), Problems(limits.anomalies)
+    for prefix in sorted(set(prefixes)):
+        if prefix.startswith(".") and prefix.strip("."):
+            continue
+        try:
+            refusal = names.admit(check_name(prefix))
+        except ContractError as error:
+            problems.add(Problem(f"{prefix}/", error.code, str(error)))
+            continue
+        if refusal:
+            detail = f"{prefix!r} differs from {refusal!r} only in case or normalisation."
+            problems.add(Problem(f"{prefix}/", "NAME_CONFLICT", detail))
+    if names.refused:
+        problems.add(Problem("/", "TOO_MANY_AIRLINES", "There is no room for more airlines than there are rows."))
+    return NewAirlines(names.new, problems)

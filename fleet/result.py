@@ -1,0 +1,59 @@
+"""What a poll did, in figures; and the meter that takes them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, fields
+
+from loader.bucket import Bucket
+
+
+@dataclass(frozen=True, slots=True)
+class PollResult:
+    """Requests sent, objects listed, objects new or gone, transfers written, anomalies open, seconds.
+
+    `listings` counts those that were read to the end, `failures` are sentences. Two results add up.
+    """
+
+    list_requests: int = 0
+    get_requests: int = 0
+    objects_seen: int = 0
+    objects_changed: int = 0
+    transfers_changed: int = 0
+    anomalies: int = 0
+    seconds: float = 0.0
+    listings: int = 0
+    failures: tuple[str, ...] = ()
+
+    def __add__(self, other: PollResult) -> PollResult:
+        return PollResult(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
+
+    def figures(self) -> dict[str, int | float]:
+        """What the contract promises of it, ready for JSON."""
+        return {
+            "list_requests": self.list_requests,
+            "get_requests": self.get_requests,
+            "objects_seen": self.objects_seen,
+            "objects_changed": self.objects_changed,
+            "transfers_changed": self.transfers_changed,
+            "anomalies": self.anomalies,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+class Meter:
+    """Requests sent to some buckets, and time, since it was made."""
+
+    def __init__(self, *buckets: Bucket) -> None:
+        self._buckets = buckets
+        self._lists, self._gets = self._sent()
+        self._started = time.monotonic()
+
+    def read(self) -> PollResult:
+        """The figures so far: requests and seconds."""
+        lists, gets = self._sent()
+        seconds = time.monotonic() - self._started
+        return PollResult(list_requests=lists - self._lists, get_requests=gets - self._gets, seconds=seconds)
+
+    def _sent(self) -> tuple[int, int]:
+        return sum(each.requests.list for each in self._buckets), sum(each.requests.get for each in self._buckets)
