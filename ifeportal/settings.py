@@ -1,30 +1,33 @@
-"""Django settings of the ground."""
+"""Django settings of the ground, made of the environment by `config.py`; there every setting is explained."""
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
-import environ
+from csp.constants import NONE, SELF
+
+from ifeportal.config import SettingsError, read_config
+from ifeportal.logs import logging_settings
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-env = environ.Env()
+try:
+    config = read_config(os.environ)
+except SettingsError as error:
+    sys.exit(f"The settings are wrong, so nothing was started.\n{error}")
 
-DEBUG = env.bool("DEBUG", default=True)
-SECRET_KEY = env.str("SECRET_KEY", default="development-only")
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
-CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
-DATABASES = {"default": env.db_url("DATABASE_URL", default=f"sqlite:///{BASE_DIR / 'var' / 'ifeportal.sqlite3'}")}
-if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
-    DATABASES["default"]["OPTIONS"] = {
-        "timeout": 20,
-        "transaction_mode": "IMMEDIATE",
-        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;",
-    }
+DEBUG = config.debug
+SECRET_KEY = config.secret_key
+ALLOWED_HOSTS = list(config.allowed_hosts)
+CSRF_TRUSTED_ORIGINS = list(config.csrf_trusted_origins)
 
-MEDIA_BUCKET = env.str("MEDIA_BUCKET", default="ife-media")
-STATUS_BUCKET = env.str("STATUS_BUCKET", default="ife-status")
-POLL_INTERVAL = env.float("POLL_INTERVAL", default=2.0)
-LIVE_SOCKETS_PER_USER = env.int("LIVE_SOCKETS_PER_USER", default=20)
+MEDIA_BUCKET = config.media_bucket
+STATUS_BUCKET = config.status_bucket
+POLL_INTERVAL = config.poll_interval
+READY_WITHIN = config.ready_within or max(60.0, 10 * config.poll_interval)
+METRICS_TOKEN = config.metrics_token
+LIVE_SOCKETS_PER_USER = config.live_sockets_per_user
 
 INSTALLED_APPS = [
     "daphne",
@@ -81,11 +84,92 @@ LANGUAGE_CODE = "en-gb"
 TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
+STATIC_ROOT = BASE_DIR / config.static_root
 STATICFILES_DIRS = [BASE_DIR / "ifeportal" / "static"]
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "fleet"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+LOGOUT_REDIRECT_URL = "login"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEBUG
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+
+DATABASES = {"default": dict(config.database_url or {"ENGINE": "django.db.backends.sqlite3", "NAME": ""})}
+if not DATABASES["default"]["NAME"]:
+    (BASE_DIR / "var").mkdir(exist_ok=True)
+    DATABASES["default"]["NAME"] = str(BASE_DIR / "var" / "ifeportal.sqlite3")
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    # Without these three, most of many writers at once fail with "database is locked".
+    DATABASES["default"]["OPTIONS"] = {
+        "timeout": 20,
+        "transaction_mode": "IMMEDIATE",
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;",
+    }
+else:
+    # A database that is away is noticed within seconds. Under ASGI every request has a thread of its own, so that a
+    # connection kept in a thread would never be used again: none is kept unless the URL says conn_max_age.
+    DATABASES["default"] = {"CONN_MAX_AGE": 0, "CONN_HEALTH_CHECKS": True, **DATABASES["default"]}
+    DATABASES["default"]["OPTIONS"] = {
+        "connect_timeout": 3,
+        "keepalives_idle": 30,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 15_000,
+        **DATABASES["default"].get("OPTIONS", {}),
+    }
+CACHES = {
+    "default": {"BACKEND": "ifeportal.cache.ForgivingRedisCache", "LOCATION": config.redis_url}
+    if config.redis_url
+    else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+}
+EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
+globals().update(config.email_url or {})
+
+HTTPS = config.https if config.https is not None else not DEBUG
+SECURE_SSL_REDIRECT = HTTPS
+SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)$"]  # asked from inside, behind whatever ends TLS
+SECURE_HSTS_SECONDS = 365 * 86400 if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
+SILENCED_SYSTEM_CHECKS = ["security.W021"]  # HSTS preload is for the owner of the domain to decide
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if config.behind_proxy else None
+SECURE_REFERRER_POLICY = "same-origin"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+SESSION_COOKIE_AGE = 8 * 3600
+X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "base-uri": [NONE],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+        "object-src": [NONE],
+    }
+}
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1_048_576
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 2000  # a page of the admin with every row ticked
+DATA_UPLOAD_MAX_NUMBER_FILES = 10
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+
+LOGGING = logging_settings(
+    level=config.log_level.upper(),
+    as_json=config.log_json if config.log_json is not None else not DEBUG,
+    secrets=[
+        config.secret_key,
+        config.aws_secret_access_key,
+        config.metrics_token,
+        str(DATABASES["default"].get("PASSWORD") or ""),
+    ],
+)
+
 Q_CLUSTER = {"name": "ifeportal", "orm": "default", "workers": 2, "timeout": 300, "retry": 360}
 
 REST_FRAMEWORK = {

@@ -1,0 +1,30 @@
+"""The cache that web processes share when there is a Redis: it only counts requests, so it must never stop one."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django.core.cache.backends.redis import RedisCache
+from redis.exceptions import RedisError
+
+logger = logging.getLogger(__name__)
+
+
+class ForgivingRedisCache(RedisCache):
+    """A Redis that is away is an empty cache that forgets what it is told."""
+
+    def get(self, key: Any, default: Any = None, version: int | None = None) -> Any:
+        """The value, or the default if there is none or no Redis."""
+        try:
+            return super().get(key, default, version)
+        except RedisError as error:
+            logger.warning("cache: reading: %s", error)
+            return default
+
+    def set(self, key: Any, value: Any, timeout: Any = 300, version: int | None = None) -> None:
+        """Keep the value for so many seconds, if there is a Redis."""
+        try:
+            super().set(key, value, timeout, version)
+        except RedisError as error:
+            logger.warning("cache: writing: %s", error)

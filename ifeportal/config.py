@@ -1,0 +1,228 @@
+"""The settings of the ground, read from the environment: typed, with defaults, refused with a sentence when wrong.
+
+Pure: takes a mapping, gives a Config; only a `NAME_FILE` (a secret kept in a file) is read from disk. Django's own
+settings are made of it in `settings.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import environ
+
+T = TypeVar("T")
+
+KEY_LENGTH = 50
+PLACEHOLDERS = ("changeme", "change-me", "change_me", "placeholder", "insecure", "development", "secret-key")
+HEALTH_PAGES = {"status", "healthz"}
+UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+DEVELOPMENT_KEY = "development-only-never-used-with-debug-off-0123456789"
+
+
+class SettingsError(ValueError):
+    """Some settings are wrong; `str()` has one sentence a line."""
+
+
+def setting(parse: Callable[[str], T], default: T, meaning: str) -> T:
+    """A setting: how its text is read, what holds when it isn't given, what it is for."""
+    value: T = field(default=default, metadata={"parse": parse, "meaning": meaning})
+    return value
+
+
+def text(value: str) -> str:
+    """The text as it is."""
+    return value
+
+
+def flag(value: str) -> bool:
+    """Yes or no, as people write it."""
+    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    if value.lower() not in words:
+        raise ValueError("must be 1 or 0")
+    return words[value.lower()]
+
+
+def seconds(value: str) -> float:
+    """A duration: `2`, `2s`, `1.5 min`, `2h`."""
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([a-z]*)", value.strip().lower(), re.ASCII)
+    if not match or match[2] not in UNITS or not 0 < float(match[1]) * UNITS[match[2]] <= 86400 or len(value) > 20:
+        raise ValueError("must be a duration above zero and of at most a day, such as 2s or 1.5 min")
+    return float(match[1]) * UNITS[match[2]]
+
+
+def count(value: str) -> int:
+    """A whole number above zero."""
+    if not re.fullmatch(r"[0-9]{1,9}", value, re.ASCII) or not int(value):
+        raise ValueError("must be a whole number above zero")
+    return int(value)
+
+
+def names(value: str) -> tuple[str, ...]:
+    """Words separated by commas."""
+    return tuple(word.strip() for word in value.split(",") if word.strip())
+
+
+def origins(value: str) -> tuple[str, ...]:
+    """Origins separated by commas, each with its scheme."""
+    found = names(value)
+    for origin in found:
+        if not re.fullmatch(r"https?://[^/\s]+", origin):
+            raise ValueError(f"must be origins such as https://ife.example.org, separated by commas, not {origin!r}")
+    return found
+
+
+def bucket(value: str) -> str:
+    """The name of a bucket."""
+    if value in HEALTH_PAGES:
+        raise ValueError(f"must not be {value!r}: SeaweedFS answers its health page there, and every listing is empty")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", value, re.ASCII):
+        raise ValueError("must be 3 to 63 small letters, digits, dots and hyphens")
+    return value
+
+
+def address(*schemes: str) -> Callable[[str], str]:
+    """A URL of one of the schemes, with a host."""
+
+    def parse(value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in schemes or not parts.hostname:
+            raise ValueError(f"must be an address that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+        return value
+
+    return parse
+
+
+def database(value: str) -> dict[str, Any]:
+    """A database's URL, as Django wants it: `postgres://user:password@host/name` or `sqlite:///path`."""
+    try:
+        parsed: dict[str, Any] = environ.Env.db_url_config(value)
+    except (ValueError, KeyError, environ.ImproperlyConfigured) as error:
+        raise ValueError("must be an address such as postgres://user:password@host/name") from error
+    if parsed.get("ENGINE") not in ("django.db.backends.postgresql", "django.db.backends.sqlite3"):
+        raise ValueError("must begin with postgres:// or sqlite:///")
+    if not parsed.get("NAME"):
+        raise ValueError("must name a database after the last slash")
+    return parsed
+
+
+def email(value: str) -> dict[str, Any]:
+    """A mail server's URL, as Django's EMAIL_ settings: `smtp+tls://user:password@host:587`, `consolemail://`."""
+    try:
+        parsed: dict[str, Any] = environ.Env.email_url_config(value)
+    except (ValueError, KeyError, environ.ImproperlyConfigured) as error:
+        raise ValueError("must be an address such as smtp+tls://user:password@host:587 or consolemail://") from error
+    return parsed
+
+
+@dataclass(frozen=True)
+class Config:
+    """Every setting; the environment's name is the field's in capitals.
+
+    A secret may be given as NAME_FILE, a path, instead.
+    """
+
+    debug: bool = setting(
+        flag,
+        False,
+        "Development. If not given: on, unless SECRET_KEY, ALLOWED_HOSTS or a PostgreSQL DATABASE_URL is.",
+    )
+    secret_key: str = setting(text, "", f"Signs tokens; at least {KEY_LENGTH} random characters. Needed unless DEBUG.")
+    allowed_hosts: tuple[str, ...] = setting(
+        names, ("localhost", "127.0.0.1", "[::1]"), "Names this portal is reached by."
+    )
+    csrf_trusted_origins: tuple[str, ...] = setting(
+        origins, (), "Origins whose forms are taken, with scheme; needed behind a proxy that changes the host."
+    )
+    https: bool | None = setting(
+        flag, None, "Only over HTTPS: redirects, secure cookies, HSTS. If not given: on, unless DEBUG."
+    )
+    behind_proxy: bool = setting(
+        flag, False, "A proxy of ours sets X-Forwarded-Proto on every request; never on without one."
+    )
+    database_url: Mapping[str, Any] | None = setting(
+        database, None, "PostgreSQL or SQLite. If not given: SQLite in var/ifeportal.sqlite3."
+    )
+    redis_url: str = setting(
+        address("redis", "rediss"), "", "Counts API throttles for all web processes together. Not needed."
+    )
+    email_url: Mapping[str, Any] | None = setting(email, None, "Mail server. If not given: mail goes to the log.")
+    media_bucket: str = setting(bucket, "ife-media", "What should fly; also called staging.")
+    status_bucket: str = setting(bucket, "ife-status", "What has arrived.")
+    aws_access_key_id: str = setting(text, "", "S3 credentials, as AWS names them; any source boto3 knows will do.")
+    aws_secret_access_key: str = setting(text, "", "S3 credentials, second half.")
+    aws_region: str = setting(text, "", "S3 region. If not given: us-east-1.")
+    aws_endpoint_url_s3: str = setting(address("http", "https"), "", "The S3 service. If not given: AWS's own.")
+    poll_interval: float = setting(seconds, 2.0, "How often each airline's prefixes are listed.")
+    ready_within: float | None = setting(
+        seconds, None, "/readyz: how old the last good poll may be. If not given: 1 min or 10 polls, the longer."
+    )
+    metrics_token: str = setting(text, "", "/metrics: the bearer token of the scraper. Staff may read it anyway.")
+    live_sockets_per_user: int = setting(count, 20, "Open pages one user may have in one web process.")
+    static_root: str = setting(text, "staticfiles", "Where collectstatic puts what the pages load.")
+    log_level: str = setting(text, "INFO", "DEBUG, INFO, WARNING or ERROR.")
+    log_json: bool | None = setting(flag, None, "One JSON object a line. If not given: on, unless DEBUG.")
+
+
+def read_config(environment: Mapping[str, str]) -> Config:
+    """Read every setting. Raises SettingsError with a sentence for each that is wrong."""
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for entry in fields(Config):
+        name = entry.name.upper()
+        try:
+            given = _given(environment, name)
+            if given:
+                values[entry.name] = entry.metadata["parse"](given)
+        except (ValueError, OSError) as error:
+            problems.append(f"{name} {error}.")
+    if "debug" not in values:
+        values["debug"] = not _looks_like_production(values)
+    if values["debug"]:
+        values.setdefault("secret_key", DEVELOPMENT_KEY)
+    config = Config(**values)
+    problems += _contradictions(config)
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return config
+
+
+def _given(environment: Mapping[str, str], name: str) -> str:
+    """The text of a setting, from NAME or from the file that NAME_FILE names; "" if there is neither."""
+    path = environment.get(f"{name}_FILE")
+    if path and not environment.get(name):
+        return Path(path).read_text(encoding="utf-8").strip()
+    return environment.get(name, "").strip()
+
+
+def _looks_like_production(values: Mapping[str, Any]) -> bool:
+    server = values.get("database_url", {}).get("ENGINE") == "django.db.backends.postgresql"
+    return server or "secret_key" in values or "allowed_hosts" in values
+
+
+def _contradictions(config: Config) -> list[str]:
+    found = [] if config.debug else _faults_of_key(config.secret_key)
+    if config.media_bucket == config.status_bucket:
+        found.append("MEDIA_BUCKET and STATUS_BUCKET must be two buckets.")
+    if bool(config.aws_access_key_id) != bool(config.aws_secret_access_key):
+        found.append("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY go together: set both or neither.")
+    if "*" in config.allowed_hosts and not config.debug:
+        found.append("ALLOWED_HOSTS must name the hosts: * would let every site open live updates.")
+    if config.log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        found.append("LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR.")
+    return found
+
+
+def _faults_of_key(key: str) -> list[str]:
+    how = "Make one: python -c 'import secrets; print(secrets.token_urlsafe(50))'."
+    if not key:
+        return [f"SECRET_KEY is missing. {how} (For development set DEBUG=1 instead.)"]
+    if any(word in key.lower() for word in PLACEHOLDERS):
+        return [f"SECRET_KEY is a placeholder. {how}"]
+    if len(key) < KEY_LENGTH or len(set(key)) < 10:
+        return [f"SECRET_KEY is too easy: it needs {KEY_LENGTH} random characters. {how}"]
+    return []

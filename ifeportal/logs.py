@@ -1,0 +1,124 @@
+"""Structured logs: one JSON object a line in production, readable lines in development; nothing secret, nothing raw.
+
+Everything logs through the standard library; structlog only shapes the lines. What came from a bucket or a browser may
+stand in a log line, so control characters are escaped and credentials blotted out, in the message and in tracebacks.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+HIDDEN = "[hidden]"
+SECRET_NAMES = re.compile(r"password|passwd|secret|token|authorization|cookie|signature|session_?key|api_?key", re.I)
+SECRET_TEXT = (
+    re.compile(r"(?<=X-Amz-Signature=)[^&\s\"']+", re.I),
+    re.compile(r"(?<=X-Amz-Credential=)[^&\s\"']+", re.I),
+    re.compile(r"(?<=X-Amz-Security-Token=)[^&\s\"']+", re.I),
+    re.compile(r"(?<=Signature=)[0-9a-f]{16,}", re.I),
+    re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"),
+    re.compile(r"(?<=Authorization: )\S+ \S+", re.I),
+)
+DEPTH_LIMIT = 8
+
+
+def logging_settings(*, level: str, as_json: bool, secrets: Sequence[str]) -> dict[str, Any]:
+    """Django's LOGGING. `secrets` are texts that must never be seen, wherever they turn up."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "structured": {
+                "()": structlog.stdlib.ProcessorFormatter,
+                "foreign_pre_chain": _facts(),
+                "processors": [
+                    structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                    Cleaner(secrets),
+                    _renderer(as_json),
+                ],
+            }
+        },
+        "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "structured"}},
+        "root": {"handlers": ["console"], "level": level},
+        "loggers": {
+            # Django's own defaults give these handlers of their own: a line would be there twice.
+            "django": {"handlers": [], "level": level, "propagate": True},
+            "django.server": {"handlers": [], "level": level, "propagate": True},
+            # One line for every failed guess of a Host header, at ERROR, is too much.
+            "django.security.DisallowedHost": {"handlers": [], "level": "CRITICAL", "propagate": False},
+            "botocore": {"level": "WARNING"},
+            "urllib3": {"level": "WARNING"},
+            "asyncio": {"level": "WARNING"},
+        },
+    }
+
+
+class Cleaner:
+    """Escapes control characters and blots out secrets in everything a line has."""
+
+    def __init__(self, secrets: Sequence[str]) -> None:
+        self.secrets = tuple(secret for secret in secrets if len(secret) >= 8)
+
+    def __call__(self, logger: WrappedLogger, name: str, line: EventDict) -> EventDict:
+        """One of structlog's processors."""
+        return {key: self._field(key, value) for key, value in line.items()}
+
+    def _field(self, key: object, value: object, depth: int = 0) -> object:
+        if isinstance(key, str) and SECRET_NAMES.search(key):
+            return HIDDEN
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        if depth < DEPTH_LIMIT:
+            if isinstance(value, Mapping):
+                return {self._text(str(key)): self._field(key, inner, depth + 1) for key, inner in value.items()}
+            if isinstance(value, list | tuple | set | frozenset):
+                return [self._field(None, inner, depth + 1) for inner in value]
+        # A traceback is the one text that may have lines.
+        return self._text(str(value), keep="\n" if key in ("exception", "stack") else "")
+
+    def _text(self, text: str, keep: str = "") -> str:
+        for secret in self.secrets:
+            text = text.replace(secret, HIDDEN)
+        for pattern in SECRET_TEXT:
+            text = pattern.sub(HIDDEN, text)
+        return escaped(text, keep)
+
+
+def escaped(text: str, keep: str = "") -> str:
+    r"""The text with control and invisible formatting characters as \x1b, \u202e and so on, except those to keep."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        character if character in keep or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
+        else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )  # fmt: skip
+
+
+def _facts() -> list[Processor]:
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _without_request,
+        structlog.processors.format_exc_info,
+    ]
+
+
+def _without_request(logger: WrappedLogger, name: str, line: EventDict) -> EventDict:
+    """Django adds the whole request to what it logs: its headers hold cookies. The path is in the message."""
+    line.pop("request", None)
+    return line
+
+
+def _renderer(as_json: bool) -> Processor:
+    if as_json:
+        return structlog.processors.JSONRenderer()
+    return structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
