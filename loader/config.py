@@ -219,7 +219,7 @@ _BUCKETS: Final = (("media_bucket", "ife-media"), ("status_bucket", "ife-status"
 
 
 def _value(option: Option, given: object, variable: str | None) -> object:
-    source = option.flag if given else option.variable
+    source = option.variable if given is None or given is False else option.flag
     texts = _texts(option, given, variable)
     if not texts and (option.default is None):
         raise SettingsError(f"{option.flag} (or {option.variable}) must be given.")

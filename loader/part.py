@@ -101,7 +101,7 @@ class Part:
         """How many bytes a `Part` made now would go on from, without reading them."""
         state = _State.read(folder, f"{item.name}{TGZ}.json")
         status = folder.plain(f"{item.name}{TGZ}.part")
-        if state is None or status is None or not state.etag:
+        if state is None or status is None or status.st_nlink != 1 or not state.etag:
             return 0
         if (state.size, state.sha256) != (item.size, item.sha256) or status.st_size > item.size:
             return 0

@@ -121,7 +121,7 @@ def _step(one: Wanted, item: Item, found: Sequence[Found], rooms: list[int], bar
     if found[store].final == "unchecked" and not one.replacing:
         return Step(one.campaign, item, "verify", store)
     need = item.size - begun
-    if need > rooms[store]:
+    if need > max(0, rooms[store]):
         reason = f"{need} bytes are still to be fetched and {max(0, rooms[store])} bytes may be used"
         return Step(one.campaign, item, "refuse", store, begun, one.replacing, "NO_SPACE", reason)
     rooms[store] -= need

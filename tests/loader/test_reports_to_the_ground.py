@@ -1,0 +1,226 @@
+"""The status thread: newest wins, throttled, whole MiB, nothing stale last, and a bucket that is away for a while."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from loader.bucket import MemoryBucket
+from loader.contract import MIB, Heartbeat, parse_heartbeat
+from loader.errors import WorldError
+from loader.status import Outbox, StatusWriter
+
+NOW = datetime(2026, 12, 15, tzinfo=UTC)
+
+
+class Moody(MemoryBucket):
+    """Keeps every write in order, and can be away or refuse one key."""
+
+    def __init__(self) -> None:
+        super().__init__("ife-status")
+        self.away = threading.Event()
+        self.forbidden = ""
+        self.writes: list[tuple[str, bytes | None]] = []
+        self.tries = 0
+
+    def put(self, key: str, body: bytes, *, if_none_match: bool = False, if_match: str | None = None) -> str:
+        self._check(key)
+        self.writes.append((key, body))
+        return super().put(key, body, if_none_match=if_none_match, if_match=if_match)
+
+    def delete(self, key: str) -> None:
+        self._check(key)
+        self.writes.append((key, None))
+        super().delete(key)
+
+    def _check(self, key: str) -> None:
+        self.tries += 1
+        if self.away.is_set():
+            raise WorldError("NETWORK", "no route")
+        if self.forbidden and self.forbidden in key:
+            raise WorldError("FORBIDDEN", "not yours")
+
+    def of(self, ending: str) -> list[bytes | None]:
+        return [body for key, body in self.writes if key.endswith(ending)]
+
+
+@pytest.fixture
+def bucket() -> Moody:
+    return Moody()
+
+
+def make(bucket: Moody, interval: float = 0.05) -> StatusWriter:
+    return StatusWriter(bucket, "ACME", "N1", interval=interval, heartbeat=lambda: Heartbeat(loader="1", state="idle"))
+
+
+@pytest.fixture
+def writer(bucket: Moody) -> Iterator[StatusWriter]:
+    writer = make(bucket)
+    writer.start()
+    yield writer
+    writer.close(2)
+
+
+def until(condition: object, seconds: float = 5.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_only_whole_mib_are_told_on_the_way_and_the_size_at_the_end(bucket: Moody) -> None:
+    writer = make(bucket, interval=0.001)
+    writer.start()
+    for done in range(0, 5 * MIB + 1, MIB // 4):
+        writer.progress("c", "a", done, 5 * MIB)
+        time.sleep(0.002)
+    writer.progress("c", "a", 5 * MIB, 5 * MIB, final=True)
+    assert writer.close(5)
+    told = [int(body or b"") for body in bucket.of(".progress")]
+    assert told[0] == 0
+    assert told == sorted(set(told))
+    assert told[-1] == 5 * MIB
+    assert told.count(5 * MIB) == 1
+    assert all(value % MIB == 0 for value in told)
+
+
+def test_at_most_one_write_per_item_per_interval(bucket: Moody) -> None:
+    writer = make(bucket, interval=0.2)
+    writer.start()
+    began = time.monotonic()
+    done = 0
+    while time.monotonic() - began < 1.0:
+        done += MIB
+        writer.progress("c", "a", done, 10**12)
+        time.sleep(0.001)
+    took = time.monotonic() - began
+    assert writer.close(5)
+    assert len(bucket.of(".progress")) <= took / 0.2 + 2
+
+
+def test_the_final_value_does_not_wait_for_the_interval(bucket: Moody) -> None:
+    writer = make(bucket, interval=60)
+    writer.start()
+    writer.progress("c", "a", 0, 100)
+    until(lambda: bucket.of(".progress") == [b"0"])
+    writer.progress("c", "a", 100, 100, final=True)
+    until(lambda: bucket.of(".progress")[-1] == b"100", 2)
+    writer.close(1)
+
+
+def test_nothing_is_sent_twice(bucket: Moody, writer: StatusWriter) -> None:
+    for _ in range(20):
+        writer.progress("c", "a", 3 * MIB + 5, 10 * MIB)
+        writer.no_error("c", "a")
+        time.sleep(0.01)
+    assert writer.close(5)
+    assert bucket.of(".progress") == [b"3145728"]
+    assert bucket.of(".error") == [None]
+
+
+def test_an_error_goes_only_after_the_success_is_told(bucket: Moody, writer: StatusWriter) -> None:
+    writer.error("c", "a", "TIMEOUT", "no answer")
+    until(lambda: bucket.of(".error"))
+    bucket.away.set()
+    writer.no_error("c", "a")
+    writer.progress("c", "a", 7, 7, final=True)
+    bucket.away.clear()
+    assert writer.close(5)
+    assert [(key[-8:], body) for key, body in bucket.writes if "loader" not in key][-2:] == [
+        ("progress", b"7"),
+        ("gz.error", None),
+    ]
+
+
+def test_while_the_bucket_is_away_only_the_newest_value_is_kept(bucket: Moody, writer: StatusWriter) -> None:
+    bucket.away.set()
+    for done in range(0, 50 * MIB, MIB):
+        writer.progress("c", "a", done, 50 * MIB)
+        time.sleep(0.002)
+    assert bucket.of(".progress") == []
+    bucket.away.clear()
+    until(lambda: bucket.of(".progress"))
+    assert bucket.of(".progress") == [b"%d" % (49 * MIB)]
+
+
+def test_a_bucket_that_is_away_is_not_asked_without_end(bucket: Moody, writer: StatusWriter) -> None:
+    bucket.away.set()
+    began = time.monotonic()
+    for done in range(500):
+        writer.progress("c", f"i{done % 50}", done * MIB, 10**12)
+        writer.error("c", f"i{done % 50}", "NETWORK", str(done))
+        time.sleep(0.002)
+    assert time.monotonic() - began >= 1
+    assert bucket.tries < 40
+
+
+def test_a_key_that_may_not_be_written_does_not_hold_up_the_others(bucket: Moody, writer: StatusWriter) -> None:
+    bucket.forbidden = "/bad.tgz"
+    writer.progress("c", "bad", 1, 2)
+    writer.progress("c", "good", 2, 2, final=True)
+    until(lambda: bucket.of("good.tgz.progress") == [b"2"])
+    assert bucket.of("bad.tgz.progress") == []
+
+
+def test_closing_gives_up_after_its_time(bucket: Moody, writer: StatusWriter) -> None:
+    bucket.away.set()
+    writer.progress("c", "a", 1, 2)
+    began = time.monotonic()
+    assert not writer.close(0.3)
+    assert time.monotonic() - began < 1.0
+
+
+def test_a_heartbeat_is_sent_at_the_start_and_at_each_change(bucket: Moody, writer: StatusWriter) -> None:
+    until(lambda: len(bucket.of("loader.json")) == 1)
+    writer.beat()
+    until(lambda: len(bucket.of("loader.json")) == 2)
+    assert parse_heartbeat(bucket.of("loader.json")[0] or b"").state == "idle"
+
+
+def test_after_an_orderly_end_nothing_is_said_again(bucket: Moody, writer: StatusWriter) -> None:
+    writer.progress("c", "a", 7, 7, final=True)
+    writer.no_error("c", "a")
+    assert writer.close(5)
+    again = make(bucket)
+    again.believe(writer.record(NOW), NOW + timedelta(hours=1))
+    bucket.writes.clear()
+    again.start()
+    again.progress("c", "a", 7, 7, final=True)
+    again.no_error("c", "a")
+    assert again.close(5)
+    assert {key for key, _ in bucket.writes} == {"ACME/N1/loader.json"}
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    [
+        {},
+        {"bucket": "another"},
+        {"at": "yesterday"},
+        {"known": "all"},
+        {"at": (NOW - timedelta(days=2)).isoformat()},
+        {"at": (NOW + timedelta(days=2)).isoformat()},
+    ],
+)
+def test_a_record_that_is_old_or_odd_is_not_believed(bucket: Moody, spoiled: dict[str, object]) -> None:
+    record = {"at": NOW.isoformat(), "bucket": bucket.name, "known": {"ACME/N1/c/a.tgz.progress": "7"}, **spoiled}
+    writer = make(bucket)
+    writer.believe(record if spoiled else {}, NOW)
+    writer.start()
+    writer.progress("c", "a", 7, 7, final=True)
+    assert writer.close(5)
+    assert bucket.of(".progress") == [b"7"]
+
+
+def test_a_value_that_came_during_a_write_waits_for_its_turn() -> None:
+    outbox = Outbox(10.0)
+    outbox.post("k", b"1", 100.0)
+    outbox.post("k", b"2", 100.5)
+    outbox.sent("k", b"1", 101.0)
+    assert outbox.due(105.0) == []
+    assert outbox.next_due() == 111.0
+    assert outbox.body("k") == b"2"

@@ -1,0 +1,134 @@
+"""What a loader is told: options, environment, defaults; every wrong value refused with a sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from loader.config import OPTIONS, Settings, SettingsError, parse_duration, parse_size, read_settings
+
+LEAST = {"airline": "ACME", "tail": "N1", "content_dir": ["/content"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("4096", 4096),
+        ("20MB", 20_000_000),
+        ("20 mb", 20_000_000),
+        ("5GB", 5_000_000_000),
+        ("1.5GiB", 1_610_612_736),
+        ("512 KiB", 524_288),
+        ("2T", 2_000_000_000_000),
+        ("20MB/s", 20_000_000),
+        ("50 Mbit", 6_250_000),
+        ("0", 0),
+    ],
+)
+def test_sizes_are_read_as_people_write_them(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "MB", "-1", "1e6", "20 parsecs", "1_000", "\u0663MB", "nan", "1,5GB", "20MB20"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a size"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("2s", 2),
+        ("2 days", 172_800),
+        ("500ms", 0.5),
+        ("1h30m", 5400),
+        ("1 hour 30 minutes", 5400),
+        ("90", 90),
+        ("0.5", 0.5),
+    ],
+)
+def test_durations_are_read_as_people_write_them(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "s", "2 fortnights", "-2s", "1h and a bit", "2s!", "\u0661s"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a duration"):
+        parse_duration(text)
+
+
+def test_options_win_over_variables_and_variables_over_defaults() -> None:
+    environment = {"LOADER_TAIL": "N2", "LOADER_MAX_TRANSFERS": "7", "LOADER_BANDWIDTH_LIMIT": "20MB"}
+    settings = read_settings({**LEAST, "bandwidth_limit": "1MB"}, environment)
+    assert (settings.tail, settings.max_transfers, settings.bandwidth_limit) == ("N1", 7, 1_000_000)
+    assert (settings.progress_interval, settings.media_bucket) == (2.0, "ife-media")
+
+
+def test_everything_may_come_from_the_environment() -> None:
+    settings = read_settings(
+        {},
+        {
+            "LOADER_AIRLINE": "ACME",
+            "LOADER_TAIL": "N1",
+            "LOADER_CONTENT_DIR": "/a:/b b",
+            "LOADER_CAMPAIGN": "2026-11:2026-12",
+            "LOADER_ONCE": "yes",
+            "LOADER_JSON": "1",
+            "LOADER_POLL_INTERVAL": "2 minutes",
+            "MEDIA_BUCKET": "media",
+            "STATUS_BUCKET": "reports",
+        },
+    )
+    assert settings == Settings(
+        "ACME",
+        "N1",
+        (Path("/a"), Path("/b b")),
+        ("2026-11", "2026-12"),
+        once=True,
+        json=True,
+        poll_interval=120.0,
+        media_bucket="media",
+        status_bucket="reports",
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("airline", ".."),
+        ("airline", "a/b"),
+        ("airline", ""),
+        ("tail", "../N1"),
+        ("tail", "/N1"),
+        ("campaign", [".."]),
+        ("campaign", ["2026-12", "x\\y"]),
+        ("max_transfers", "0"),
+        ("max_transfers", "many"),
+        ("progress_interval", "0s"),
+        ("poll_interval", "soon"),
+        ("bandwidth_limit", "fast"),
+        ("reserve", "-1"),
+    ],
+)
+def test_a_wrong_setting_is_refused_with_a_sentence_that_names_it(option: str, value: object) -> None:
+    with pytest.raises(SettingsError, match="--" + option.replace("_", "-")) as refused:
+        read_settings({**LEAST, option: value}, {})
+    assert str(refused.value).endswith(".")
+
+
+def test_all_faults_are_told_at_once() -> None:
+    with pytest.raises(SettingsError) as refused:
+        read_settings({}, {"LOADER_READ_TIMEOUT": "x"})
+    said = str(refused.value)
+    assert all(name in said for name in ("LOADER_AIRLINE", "LOADER_TAIL", "LOADER_CONTENT_DIR", "LOADER_READ_TIMEOUT"))
+
+
+def test_a_heartbeat_comes_at_least_every_five_minutes() -> None:
+    assert read_settings({**LEAST, "heartbeat_interval": "2 days"}, {}).heartbeat_interval == 300.0
+
+
+def test_every_default_is_that_of_the_settings() -> None:
+    read, plain = read_settings(LEAST, {}), Settings("ACME", "N1", (Path("/content"),))
+    assert read == plain
+    assert {option.field for option in OPTIONS} <= set(Settings.__slots__)

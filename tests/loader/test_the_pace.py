@@ -1,0 +1,92 @@
+"""The bandwidth limit, the minimum rate, the random wait: rules of time, without any waiting."""
+
+from __future__ import annotations
+
+import random
+import threading
+
+import pytest
+
+from loader.pace import CHUNK, Backoff, Limiter, Stopped, Trickle
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_one_limit_holds_for_all_transfers_together() -> None:
+    clock = Clock()
+    limiter = Limiter(1_000_000, clock)
+    began = clock.now
+    for _ in range(400):
+        clock.now += limiter.delay(25_000)
+    assert 10_000_000 / (clock.now - began) == pytest.approx(1_000_000, rel=0.03)
+
+
+def test_a_pause_does_not_buy_a_burst() -> None:
+    clock = Clock()
+    limiter = Limiter(1_000_000, clock)
+    clock.now += 3600
+    assert limiter.delay(1_000_000) >= 0.75
+
+
+def test_without_a_limit_nobody_waits() -> None:
+    assert Limiter(None).delay(10**12) == 0.0
+    assert Limiter(None).piece == CHUNK
+
+
+def test_a_slow_link_is_shared_in_small_pieces() -> None:
+    assert Limiter(80_000).piece == 10_000
+    assert Limiter(10).piece == 4096
+
+
+def test_waiting_for_the_limit_ends_when_the_loader_does() -> None:
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(Stopped):
+        Limiter(1).take(10_000, stop)
+
+
+def test_a_trickle_is_told_from_a_slow_link() -> None:
+    for rate, slow in ((4000, True), (4200, False)):
+        trickle = Trickle(4096, 60.0)
+        assert any(trickle.too_slow(float(second), second * rate) for second in range(600)) is slow
+
+
+def test_a_link_that_stalls_later_is_too_slow_then() -> None:
+    trickle = Trickle(4096, 60.0)
+    told = [second for second in range(1200) if trickle.too_slow(float(second), min(second, 600) * 100_000)]
+    assert told
+    assert 600 < told[0] <= 735
+
+
+def test_the_wait_is_random_between_nothing_and_a_limit_that_doubles() -> None:
+    waits: list[list[float]] = [[] for _ in range(9)]
+    for seed in range(300):
+        backoff = Backoff(10, 1.0, 60.0, chance=random.Random(seed))
+        for at in range(9):
+            waits[at].append(backoff.again() or 0.0)
+    for at, limit in enumerate([1, 2, 4, 8, 16, 32, 60, 60, 60]):
+        assert max(waits[at]) <= limit
+        assert max(waits[at]) > 0.9 * limit
+        assert min(waits[at]) < 0.1 * limit
+
+
+def test_the_server_is_given_the_time_it_asks_for_within_reason() -> None:
+    assert (Backoff(3, 0.001, 60.0).again(retry_after=30.0) or 0) >= 30.0
+    assert (Backoff(3, 0.001, 60.0).again(retry_after=86_400.0) or 0) == 60.0
+
+
+def test_tries_run_out_and_are_given_back_when_something_was_gained() -> None:
+    backoff = Backoff(3, 0.001, 0.001)
+    assert [backoff.again() is None for _ in range(3)] == [False, False, True]
+    backoff.reset()
+    assert backoff.again() is not None
+
+
+def test_the_millionth_wait_is_no_overflow() -> None:
+    assert (Backoff(10**9, 1.0, 60.0, failed=10**6).again() or 0) <= 60.0
