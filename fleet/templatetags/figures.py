@@ -15,6 +15,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from fleet import figures
+from fleet.models import Measured
 from loader.errors import ERRORS, ErrorKind
 
 register = template.Library()
@@ -79,6 +80,13 @@ def bar(value: int | None, label: str, field: str = "percent") -> SafeString:
 def word(row: object) -> str:
     """The state word of a load or transfer."""
     return figures.state_word(getattr(row, "status", ""), getattr(row, "stalled", False))
+
+
+@register.filter
+def cell_text(row: Measured) -> str:
+    """What a cell of the matrix says: how far a moving item is, else its state word."""
+    state = figures.state_word(row.status, row.stalled)
+    return figures.percent(row.percent) if state == "loading" else state
 
 
 @register.filter

@@ -54,6 +54,7 @@ export function instant(then) {
   return `${text.slice(0, 10)} ${text.slice(11, 19)} UTC`;
 }
 
-export const stateWord = (state) => (state.stalled && state.status === "loading" ? "stalled" : state.status);
+/* Of sums of loads `stalled` is a count, not a flag. */
+export const stateWord = (state) => (state.stalled === true && state.status === "loading" ? "stalled" : state.status);
 
 export const FORMATS = { size, rate, percent, count, duration };

@@ -1,0 +1,335 @@
+/* <live-page>: keeps the figures of a server-rendered page true.
+
+   Rows carry data-key="<topic>:<id>" (more than one, separated by spaces; the fields of the further ones are written
+   "<topic>.<field>"). In them stand data-field (a key of the row's state) and data-as (how it is written), data-show
+   and data-hide (fields that decide whether the element is there). Changes are gathered and applied once a frame. What
+   cannot be patched (a new row, a row that changed state) has the page fetched again and its data-swap parts replaced,
+   at most once in REFRESH_EVERY. Texts reach the page through textContent and attributes only. */
+
+import { FORMATS, age, instant, percent, stateWord } from "./format.js";
+import { LiveSocket } from "./socket.js";
+
+const REFRESH_EVERY = 5000; // milliseconds
+const REFRESH_SOON = 700;
+const CHANGED_FOR = 1000;
+const FRESHNESS_EVERY = 15000;
+const CALM = new Set(["size", "rate", "duration", "age", "instant", "bar"]); // what ticks by itself does not flash
+
+class LivePage extends HTMLElement {
+  connectedCallback() {
+    this.pending = new Map();
+    this.during = [];
+    this.asked = new Set();
+    this.refreshed = 0;
+    this.refreshing = false;
+    this.setClock(this.dataset.now);
+    this.heardAt = this.now();
+    this.index();
+    this.socket = new LiveSocket(this.watch(), Number(this.dataset.rev), {
+      live: () => this.connected(true),
+      lost: () => this.connected(false),
+      message: (data) => this.take(data),
+      signedOut: () => this.signedOut(),
+      refused: (sentence) => this.say("lost", sentence || "Live updates refused"),
+    });
+    this.timers = [
+      setInterval(() => this.growOlder(), 1000),
+      setInterval(() => this.askFreshness(), FRESHNESS_EVERY + Math.random() * 5000),
+    ];
+  }
+
+  disconnectedCallback() {
+    this.socket.end();
+    this.timers.forEach(clearInterval);
+  }
+
+  watch() {
+    const { airline, tail, campaign, topics } = this.dataset;
+    const watch = { airline: airline ?? null, topics: topics.split(" ") };
+    if (tail) watch.tail = tail;
+    if (campaign) watch.campaign = campaign;
+    return watch;
+  }
+
+  // The server's clock, as far as this page knows it.
+  setClock(text) {
+    this.offset = Date.parse(text) - Date.now();
+  }
+
+  now() {
+    return Date.now() + this.offset;
+  }
+
+  // What is on the page -----------------------------------------------------------------------------------------
+
+  index() {
+    this.rows = new Map();
+    this.parts = new WeakMap();
+    this.tails = new Map();
+    for (const row of this.querySelectorAll("[data-key]")) {
+      for (const key of row.dataset.key.split(" ")) {
+        if (!this.rows.has(key)) this.rows.set(key, []);
+        this.rows.get(key).push(row);
+      }
+      if (row.dataset.tail) this.tails.set(row.dataset.tail, row);
+    }
+    this.times = [...document.querySelectorAll("time[data-as=age]")];
+  }
+
+  partsOf(row) {
+    let parts = this.parts.get(row);
+    if (!parts) {
+      const own = (selector) => [...row.querySelectorAll(selector)].filter((e) => e.closest("[data-key]") === row);
+      parts = { fields: own("[data-field]"), shows: own("[data-show], [data-hide]") };
+      this.parts.set(row, parts);
+    }
+    return parts;
+  }
+
+  // What comes ----------------------------------------------------------------------------------------------------
+
+  take(data) {
+    this.heardAt = this.now();
+    if (data.reload) return this.refresh(true);
+    if (!data.changes?.length) return;
+    if (this.refreshing) this.during.push(data);
+    this.merge(data);
+  }
+
+  merge(data) {
+    for (const change of data.changes) {
+      const key = `${change.topic}:${change.object}`;
+      if (this.rows.has(key)) this.pending.set(key, change);
+      else if (change.op === "put") this.meet(key, change);
+    }
+    if (this.pending.size && !this.frame) this.frame = requestAnimationFrame(() => this.flush());
+  }
+
+  /** A row this page does not show: is it new, or has it begun to move where another one is shown? */
+  meet(key, change) {
+    if (this.asked.has(key)) return;
+    const newest = this.getAttribute(`data-newest-${change.topic}`);
+    const isNew = newest !== null && change.object > Number(newest);
+    const moves = change.state.status === "loading";
+    const shown = change.topic === "load" ? this.tails.get(change.tail ?? change.state.tail) : null;
+    const speaks = moves && shown && shown.dataset.state !== "loading";
+    const joins = moves && change.topic === "transfer" && this.hasAttribute("data-shows-moving");
+    if (!isNew && !speaks && !joins) return;
+    this.asked.add(key);
+    this.refresh();
+  }
+
+  flush() {
+    this.frame = 0;
+    const changed = [];
+    for (const [key, change] of this.pending) {
+      if (change.op === "delete") this.refresh();
+      else for (const row of this.rows.get(key) ?? []) this.patch(row, key, change.state, changed);
+    }
+    this.pending.clear();
+    this.flash(changed);
+  }
+
+  patch(row, key, given, changed) {
+    const first = row.dataset.key.split(" ")[0] === key;
+    const prefix = first ? "" : `${key.split(":")[0]}.`;
+    const state = given.status === undefined ? given : { ...given, state: stateWord(given) };
+    if (row.classList.contains("cell")) return patchCell(row, state, changed);
+    const valueOf = (name) => {
+      if (!name.startsWith(prefix)) return undefined;
+      return state[name.slice(prefix.length)];
+    };
+    const { fields, shows } = this.partsOf(row);
+    for (const element of fields) {
+      const value = valueOf(element.dataset.field);
+      if (value === undefined || !this.write(element, value)) continue;
+      if (!CALM.has(element.dataset.as)) changed.push(element);
+      if (element.dataset.as === "state" || element.parentElement.hasAttribute("data-refresh")) this.refresh();
+    }
+    for (const element of shows) {
+      const { show, hide } = element.dataset;
+      const values = (show ?? hide).split(" ").map(valueOf);
+      if (values.some((value) => value !== undefined)) element.hidden = values.some(Boolean) === Boolean(hide);
+    }
+    if (first && row.hasAttribute("data-state") && state.state) row.dataset.state = state.state;
+  }
+
+  /** Write one figure; true if that changed what is shown. */
+  write(element, value) {
+    const how = element.dataset.as;
+    if (how === "bar") return writeBar(element, value);
+    if (how === "age") return this.writeTime(element, value);
+    if (how === "state") element.dataset.state = value;
+    let text = value === null || value === "" ? element.dataset.empty ?? "" : String(value);
+    if (how === "instant") text = value ? instant(Date.parse(value)) : "";
+    else if (how in FORMATS) text = FORMATS[how](value);
+    if (how === "count") element.closest(".chip, .tally-of")?.classList.toggle("none", !value);
+    return setText(element, text);
+  }
+
+  writeTime(element, value) {
+    if (value) {
+      element.dateTime = value;
+      element.title = instant(Date.parse(value));
+    } else {
+      element.removeAttribute("datetime");
+      element.removeAttribute("title");
+    }
+    setText(element, age(value ? Date.parse(value) : null, this.now()));
+    return true;
+  }
+
+  flash(elements) {
+    const mark = String(performance.now());
+    for (const element of elements) element.dataset.changed = mark;
+    setTimeout(() => {
+      for (const element of elements) if (element.dataset.changed === mark) delete element.dataset.changed;
+    }, CHANGED_FOR);
+  }
+
+  // What cannot be patched -------------------------------------------------------------------------------------
+
+  refresh(now = false) {
+    if (this.refreshTimer || this.refreshing) {
+      this.again = this.refreshing;
+      return;
+    }
+    const wait = now ? 0 : Math.max(REFRESH_SOON, this.refreshed + REFRESH_EVERY - Date.now());
+    this.refreshTimer = setTimeout(() => this.fetchPage(), wait + Math.random() * 300);
+  }
+
+  async fetchPage() {
+    this.refreshTimer = 0;
+    this.refreshing = true;
+    this.refreshed = Date.now();
+    try {
+      const response = await fetch(location.href, { credentials: "same-origin", redirect: "manual" });
+      if (response.type === "opaqueredirect") return this.signedOut();
+      if (!response.ok) throw new Error(`status ${response.status}`);
+      this.swap(new DOMParser().parseFromString(await response.text(), "text/html"));
+    } catch {
+      this.again = this.isConnected;
+    } finally {
+      this.refreshing = false;
+      this.during = [];
+      if (this.again) this.refresh();
+      this.again = false;
+    }
+  }
+
+  swap(page) {
+    const fresh = page.querySelector("live-page");
+    if (!fresh) return;
+    const focus = keepFocus(this);
+    const scrolled = [...this.querySelectorAll(".scroll")].map((box) => [box.scrollLeft, box.scrollTop]);
+    for (const part of this.querySelectorAll("[data-swap]")) {
+      const other = fresh.querySelector(`#${CSS.escape(part.id)}`);
+      if (!other) continue;
+      keepForms(part, other);
+      keepOrder(part, other);
+      part.replaceChildren(...document.adoptNode(other).childNodes);
+    }
+    for (const { name, value } of fresh.attributes) if (name.startsWith("data-newest-")) this.setAttribute(name, value);
+    this.setClock(fresh.dataset.now);
+    [...this.querySelectorAll(".scroll")].forEach((box, place) => scrolled[place] && box.scrollTo(...scrolled[place]));
+    focus();
+    this.index();
+    this.growOlder();
+    // What came while the page was on its way may be newer than the page.
+    for (const data of this.during) if (data.rev > Number(fresh.dataset.rev)) this.merge(data);
+  }
+
+  // What the reader is told -------------------------------------------------------------------------------------
+
+  connected(live) {
+    if (live) this.say("live", "Live");
+    else this.say("lost", `Reconnecting… figures as of ${instant(this.heardAt).slice(11)}`);
+  }
+
+  signedOut() {
+    this.say("lost", "Signed out");
+    const last = Number(sessionStorage.getItem("signed-out") ?? 0);
+    sessionStorage.setItem("signed-out", String(Date.now()));
+    if (Date.now() - last > 60000) location.reload();
+  }
+
+  say(state, text) {
+    const element = document.querySelector("[data-live-status]");
+    if (!element || (element.dataset.state === state && state === "live")) return;
+    element.dataset.state = state;
+    setText(element, text);
+  }
+
+  growOlder() {
+    const now = this.now();
+    for (const element of this.times) {
+      if (element.dateTime) setText(element, age(Date.parse(element.dateTime), now));
+    }
+  }
+
+  async askFreshness() {
+    if (document.hidden || !this.dataset.freshness) return;
+    try {
+      const response = await fetch(this.dataset.freshness, { credentials: "same-origin", redirect: "manual" });
+      if (response.type === "opaqueredirect") return this.signedOut();
+      if (!response.ok) return;
+      const { now, airlines } = await response.json();
+      this.setClock(now);
+      for (const [name, state] of Object.entries(airlines)) {
+        for (const row of this.rows.get(`poll:${name}`) ?? []) this.patch(row, `poll:${name}`, state, []);
+      }
+    } catch {
+      // The socket says whether the server is there; the age on the screen goes on growing meanwhile.
+    }
+  }
+}
+
+function setText(element, text) {
+  if (element.textContent === text) return false;
+  element.textContent = text;
+  return true;
+}
+
+function writeBar(element, value) {
+  if (value === null) element.removeAttribute("value");
+  else element.value = value;
+  return true;
+}
+
+function patchCell(cell, state, changed) {
+  const word = state.state;
+  const about = cell.title.slice(0, cell.title.lastIndexOf(": "));
+  cell.title = `${about}: ${word} ${percent(state.percent)}`;
+  if (cell.dataset.state !== word) changed.push(cell);
+  cell.dataset.state = word;
+  setText(cell.firstElementChild, word === "loading" ? percent(state.percent) : word);
+}
+
+/** A search being typed survives. */
+function keepForms(part, other) {
+  const forms = part.querySelectorAll("form.find");
+  other.querySelectorAll("form.find").forEach((form, place) => forms[place] && form.replaceWith(forms[place]));
+}
+
+/** Rows keep their places as long as they are the same rows: nothing moves under the reader's eyes. */
+function keepOrder(part, other) {
+  for (const list of part.querySelectorAll("[data-rows]")) {
+    const fresh = other.querySelector(`[data-rows="${list.dataset.rows}"]`);
+    if (!fresh) continue;
+    const place = (row) => row.dataset.key.split(" ").at(-1);
+    const rows = new Map([...fresh.children].filter((row) => row.dataset.key).map((row) => [place(row), row]));
+    const keys = [...list.children].filter((row) => row.dataset.key).map(place);
+    if (keys.length === rows.size && keys.every((key) => rows.has(key))) fresh.append(...keys.map((key) => rows.get(key)));
+  }
+}
+
+/** Remember what has the focus; the function returned gives it back to the same link or field. */
+function keepFocus(page) {
+  const element = document.activeElement;
+  if (!element || !page.contains(element)) return () => {};
+  const again = () =>
+    element.isConnected ? element : [...page.querySelectorAll("a[href]")].find((link) => link.href === element.href);
+  return () => again()?.focus({ preventScroll: true });
+}
+
+customElements.define("live-page", LivePage);

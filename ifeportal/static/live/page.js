@@ -1,0 +1,39 @@
+/* What every page runs: the theme switch, and the element that keeps figures live. Pages are whole without it. */
+
+import "./live-page.js";
+
+const THEMES = ["", "light", "dark"];
+const NAMES = { "": "as the system", light: "light", dark: "dark" };
+
+function showTheme(button, theme) {
+  if (theme) document.documentElement.dataset.theme = theme;
+  else delete document.documentElement.dataset.theme;
+  button.querySelector("[data-theme-name]").textContent = NAMES[theme];
+  button.title = `Theme: ${NAMES[theme]}`;
+}
+
+// The server reads the cookie and sets data-theme, so that no page flashes in the wrong colours.
+const button = document.querySelector("[data-theme-switch]");
+if (button) {
+  let theme = document.documentElement.dataset.theme ?? "";
+  showTheme(button, theme);
+  button.hidden = false;
+  button.addEventListener("click", () => {
+    theme = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
+    document.cookie = `theme=${theme}; path=/; max-age=${theme ? 31536000 : 0}; samesite=lax`;
+    showTheme(button, theme);
+  });
+}
+
+// An open menu closes on Escape and on a click elsewhere.
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  const menu = document.querySelector("details.menu[open]");
+  if (!menu) return;
+  menu.open = false;
+  menu.querySelector("summary").focus();
+});
+document.addEventListener("click", (event) => {
+  const menu = document.querySelector("details.menu[open]");
+  if (menu && !menu.contains(event.target)) menu.open = false;
+});
