@@ -1,0 +1,327 @@
+"""The link between an aircraft and the store, simulated: narrow, slow, sometimes away, and faulty where told to be.
+
+A proxy on the loopback interface that speaks HTTP/1.1 between a loader and any S3. It runs in a thread of its own, so
+it serves tests and the demo alike; no Django, touches sockets only.
+
+    with Link(seaweed.endpoint, bandwidth=500_000, latency=0.2) as link:   # bytes a second, seconds
+        bucket = S3Bucket("ife-media", endpoint=link.endpoint, ...)        # or AWS_ENDPOINT_URL_S3=link.endpoint
+        rule = link.add(Rule(FlipByte(at=1_000), key="*/movie-001.tgz"))   # all faults: fleet.faults
+        link.offline()                    # connections are reset; offline(silent=True): nothing answers any more
+        link.online()
+        assert rule.hits == 1
+        assert [seen.range for seen in link.requests("GET", "*/movie-001.tgz")] == ["", "bytes=4096-"]
+
+`bandwidth` and `latency` may be set at any time. All connections share the bandwidth; each request waits for the
+latency once. Signatures stay valid: the client signs the link's own address, the Host header goes through unchanged,
+and stores check what that header says (SeaweedFS does; moto checks nothing). To the store every request is a connection of
+its own. A request's body needs a Content-Length, which all of `loader.bucket` sends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import threading
+from collections.abc import Coroutine
+from contextlib import suppress
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from http import HTTPStatus
+from typing import Any, Final, Self, TypeVar
+from urllib.parse import unquote, urlsplit
+
+from fleet.faults import Chunks, Fault, HangUp, Head, Rule, pieces
+
+LOOPBACK: Final = "127.0.0.1"
+_BLOCK: Final = 65_536
+_KEPT: Final = 4_096  # bytes of a request's body that stay in the log
+_BROKEN: Final = (OSError, EOFError, ValueError, asyncio.LimitOverrunError)  # EOFError: IncompleteReadError is one
+T = TypeVar("T")
+
+
+@dataclass
+class Exchange:
+    """One request and what became of it. `path` is `bucket/key`, decoded; `method` is "LIST" for a listing.
+
+    `status` is what the client was told (None: nothing); `sent` counts the bytes of the body it was sent, `received`
+    those it sent, whose beginning is `body`. `range` and the conditions are as in the headers, or empty.
+    """
+
+    method: str
+    path: str
+    query: str
+    range: str
+    if_match: str
+    if_none_match: str
+    body: bytes = b""
+    received: int = 0
+    status: int | None = None
+    sent: int = 0
+    faults: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Request:
+    line: bytes
+    headers: list[tuple[str, str]]
+    body: bytes
+    exchange: Exchange
+
+
+class Link:
+    """See the module. `target` is the store's address, e.g. http://127.0.0.1:8333."""
+
+    def __init__(self, target: str, *, bandwidth: float | None = None, latency: float = 0.0, port: int = 0) -> None:
+        parts = urlsplit(target)
+        self.target = (parts.hostname or LOOPBACK, parts.port or 80)
+        self.bandwidth = bandwidth
+        self.latency = latency
+        self.log: list[Exchange] = []
+        self.rules: list[Rule] = []
+        self._port = port
+        self._away: str = ""
+        self._free_at = 0.0
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="link", daemon=True)
+        self._server: asyncio.Server | None = None
+        self._clients: set[asyncio.Task[None]] = set()
+
+    @property
+    def endpoint(self) -> str:
+        """The address a loader is to use."""
+        return f"http://{LOOPBACK}:{self._port}"
+
+    def add(self, rule: Rule) -> Rule:
+        """From now on let this go wrong. Rules are asked in order; all that strike have their effect."""
+        self.rules.append(rule)
+        return rule
+
+    def requests(self, method: str = "*", path: str = "*") -> list[Exchange]:
+        """What was asked so far, by method and a shell pattern over `bucket/key`."""
+        return [e for e in list(self.log) if method in ("*", e.method) and fnmatchcase(e.path, path)]
+
+    def offline(self, *, silent: bool = False) -> None:
+        """Reset all connections and every new one; `silent`: leave them open but let nothing pass any more."""
+        self._away = "silent" if silent else "reset"
+        if not silent:
+            self._run(self._hang_up())
+
+    def online(self) -> None:
+        """Let everything pass again."""
+        self._away = ""
+
+    def start(self) -> None:
+        """Begin to listen."""
+        self._thread.start()
+        self._server = self._run(asyncio.start_server(self._accept, LOOPBACK, self._port, limit=_BLOCK * 4))
+        self._port = self._server.sockets[0].getsockname()[1]
+
+    def stop(self) -> None:
+        """Close everything."""
+        if self._server:
+            self._loop.call_soon_threadsafe(self._server.close)
+            self._run(self._hang_up())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=10)
+
+    async def _hang_up(self) -> None:
+        clients = list(self._clients)
+        for task in clients:
+            task.cancel()
+        await asyncio.gather(*clients, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(self._serve(reader, writer))
+        self._clients.add(task)
+        task.add_done_callback(self._clients.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection of the client: request after request, until either side has enough."""
+        reset = True
+        try:
+            while self._away != "reset" and await self._one(reader, writer):
+                pass
+            reset = self._away == "reset"
+        except HangUp as wish:
+            reset = wish.reset
+        except _BROKEN:
+            reset = False
+        finally:
+            if reset:
+                _reset(writer)
+            writer.close()
+
+    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """One request. False at the end of the connection."""
+        request = await self._read_request(reader, writer)
+        if request is None:
+            return False
+        exchange = request.exchange
+        self.log.append(exchange)
+        await self._pause()
+        await self._pass(exchange.received)
+        rules = [rule for rule in list(self.rules) if rule.strikes(exchange.method, exchange.path)]
+        exchange.faults = [type(rule.fault).__name__ for rule in rules]
+        for rule in rules:
+            made_up = await rule.fault.answer()
+            if made_up:
+                await self._reply(writer, exchange, made_up[0], pieces(made_up[1]))
+                return True
+        await self._forward(request, writer, [rule.fault for rule in rules])
+        return True
+
+    async def _read_request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> _Request | None:
+        try:
+            line, headers = await _read_head(reader)
+        except asyncio.IncompleteReadError as error:
+            if error.partial:
+                raise
+            return None
+        known = {name.lower(): value for name, value in headers}
+        method, target = line.decode("latin-1").split(" ")[:2]
+        if "expect" in known:
+            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        body = await reader.readexactly(int(known.get("content-length", "0")))
+        path, _, query = target.partition("?")
+        exchange = Exchange(
+            "LIST" if method == "GET" and "list-type=" in query else method,
+            unquote(path).strip("/"),
+            query,
+            known.get("range", ""),
+            known.get("if-match", ""),
+            known.get("if-none-match", ""),
+            body[:_KEPT],
+            len(body),
+        )
+        return _Request(line, headers, body, exchange)
+
+    async def _forward(self, request: _Request, writer: asyncio.StreamWriter, faults: list[Fault]) -> None:
+        reader, store = await asyncio.open_connection(*self.target, limit=_BLOCK * 4)
+        try:
+            kept = [(n, v) for n, v in request.headers if n.lower() not in ("connection", "expect")]
+            store.write(_head(request.line, [*kept, ("Connection", "close")]) + request.body)
+            await store.drain()
+            head, chunks = await _read_answer(reader, request.exchange.method)
+            for fault in faults:
+                fault.head(head)
+                chunks = fault.body(chunks, head)
+            await self._reply(writer, request.exchange, head, chunks)
+        finally:
+            store.close()
+
+    async def _reply(self, writer: asyncio.StreamWriter, exchange: Exchange, head: Head, chunks: Chunks) -> None:
+        await self._pause()
+        exchange.status = head.status
+        headers = list(head.headers.items())
+        if head.length is None:
+            headers.append(("Transfer-Encoding", "chunked"))
+        elif head.status not in (204, 304):
+            headers.append(("Content-Length", str(head.length)))
+        line = f"HTTP/1.1 {head.status} {_phrase(head.status)}".encode()
+        writer.write(_head(line, headers))
+        async for chunk in chunks:
+            for at in range(0, len(chunk), self._step()):
+                await self._send(writer, exchange, chunk[at : at + self._step()], framed=head.length is None)
+        if head.length is None:
+            writer.write(b"0\r\n\r\n")
+        await writer.drain()
+
+    async def _send(self, writer: asyncio.StreamWriter, exchange: Exchange, part: bytes, *, framed: bool) -> None:
+        await self._pass(len(part))
+        while self._away == "silent":
+            await asyncio.sleep(0.05)
+        writer.write(b"%x\r\n%s\r\n" % (len(part), part) if framed else part)
+        exchange.sent += len(part)
+        await writer.drain()
+
+    def _step(self) -> int:
+        """So many bytes at a time that a narrow link moves ten times a second."""
+        return _BLOCK if self.bandwidth is None else max(min(int(self.bandwidth / 10), _BLOCK), 1)
+
+    async def _pass(self, count: int) -> None:
+        """Wait until the link, which all connections share, has carried so many bytes."""
+        if self.bandwidth is None or not count:
+            return
+        now = self._loop.time()
+        self._free_at = max(self._free_at, now) + count / self.bandwidth
+        await asyncio.sleep(self._free_at - now)
+
+    async def _pause(self) -> None:
+        if self.latency:
+            await asyncio.sleep(self.latency / 2)
+        while self._away == "silent":
+            await asyncio.sleep(0.05)
+
+
+async def _read_head(reader: asyncio.StreamReader) -> tuple[bytes, list[tuple[str, str]]]:
+    """The first line and the headers, as they came."""
+    raw = await reader.readuntil(b"\r\n\r\n")
+    line, *lines = raw[:-4].split(b"\r\n")
+    pairs = (header.decode("latin-1").partition(":") for header in lines)
+    return line, [(name, value.strip()) for name, _, value in pairs]
+
+
+async def _read_answer(reader: asyncio.StreamReader, method: str) -> tuple[Head, Chunks]:
+    line, pairs = await _read_head(reader)
+    headers = dict(pairs)
+    head = Head(int(line.split(b" ")[1]), headers)
+    length, encoding = head.find("Content-Length"), head.find("Transfer-Encoding")
+    for name in ("Content-Length", "Transfer-Encoding", "Connection"):
+        head.drop(name)
+    if method == "HEAD" or head.status in (204, 304):
+        head.length = int(length or 0)
+        return head, pieces(b"")
+    if encoding:
+        head.length = None
+        return head, _chunked(reader)
+    head.length = int(length) if length else None
+    return head, _plain(reader, head.length)
+
+
+async def _plain(reader: asyncio.StreamReader, length: int | None) -> Chunks:
+    left = length
+    while left is None or left:
+        block = await reader.read(_BLOCK if left is None else min(_BLOCK, left))
+        if not block:
+            if left:
+                raise HangUp  # the store broke off: so does the link
+            return
+        left = None if left is None else left - len(block)
+        yield block
+
+
+async def _chunked(reader: asyncio.StreamReader) -> Chunks:
+    while size := int((await reader.readline()).split(b";")[0], 16):
+        yield await reader.readexactly(size)
+        await reader.readexactly(2)
+
+
+def _head(line: bytes, headers: list[tuple[str, str]]) -> bytes:
+    return line + b"".join(f"\r\n{name}: {value}".encode("latin-1") for name, value in headers) + b"\r\n\r\n"
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown"
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """Let the close that follows be a reset: what is still unsent is thrown away."""
+    sock = writer.get_extra_info("socket")
+    with suppress(OSError, AttributeError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()

@@ -1,0 +1,223 @@
+"""The simulated link: what passes passes unchanged and signed, what is to go wrong goes wrong, and the log tells."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from fleet.faults import (
+    Cut,
+    Delay,
+    DropHeader,
+    ErrorInside,
+    FlipByte,
+    Hang,
+    IgnoreRange,
+    Reset,
+    Rule,
+    Say,
+    Swap,
+    Trickle,
+    WrongRange,
+)
+from fleet.link import Link
+from ifeportal.embedded import SeaweedFS
+from loader.bucket import Body, S3Bucket
+from loader.errors import WorldError
+
+CONTENT = bytes(range(256)) * 2_000  # 512,000 bytes
+KEY = "ACME/2026-12/Über uns +1.tgz"
+
+
+@pytest.fixture
+def link(seaweed: SeaweedFS) -> Iterator[Link]:
+    with Link(seaweed.endpoint) as link:
+        yield link
+
+
+@pytest.fixture
+def aboard(link: Link, seaweed: SeaweedFS, media: S3Bucket) -> S3Bucket:
+    """The bucket as the aircraft sees it: over the link, with one item in it."""
+    media.put(KEY, CONTENT)
+    return S3Bucket(
+        media.name,
+        endpoint=link.endpoint,
+        access_key=seaweed.access_key,
+        secret_key=seaweed.secret_key,
+        read_timeout=1.0,
+        sleep=lambda _: None,
+    )
+
+
+def rest_of(body: Body) -> bytes:
+    return b"".join(iter(body.read, b""))
+
+
+def fetch(bucket: S3Bucket, start: int = 0) -> bytes:
+    with bucket.open(KEY, start=start) as body:
+        return rest_of(body)
+
+
+def failure(bucket: S3Bucket, start: int = 0) -> str:
+    with pytest.raises(WorldError) as error:
+        fetch(bucket, start)
+    return error.value.code
+
+
+def test_everything_passes_and_signatures_hold(aboard: S3Bucket, link: Link) -> None:
+    assert fetch(aboard) == CONTENT
+    assert fetch(aboard, 500_000) == CONTENT[500_000:]
+    assert [info.key for info in aboard.list("ACME/")] == [KEY]
+    aboard.put("ACME/N1/x", b"42")
+    with pytest.raises(WorldError):
+        aboard.put("ACME/N1/x", b"43", if_none_match=True)
+    aboard.delete("ACME/N1/x")
+    assert [(e.method, e.status) for e in link.log] == [
+        ("GET", 200),
+        ("GET", 206),
+        ("LIST", 200),
+        ("PUT", 200),
+        ("PUT", 412),
+        ("DELETE", 204),
+    ]
+
+
+def test_the_log_tells_what_was_asked(aboard: S3Bucket, link: Link) -> None:
+    etag = aboard.put("ACME/N1/x.progress", b"42")
+    aboard.open(KEY, start=511_999).close()
+    with pytest.raises(WorldError):
+        aboard.open(KEY, if_match="nonsense")
+    aboard.get("ACME/N1/x.progress", 64, if_none_match=etag)
+    put, ranged, refused, known = link.requests()
+    assert (put.path, put.body, put.received) == (f"{aboard.name}/ACME/N1/x.progress", b"42", 2)
+    assert (ranged.path, ranged.range, ranged.sent) == (f"{aboard.name}/{KEY}", "bytes=511999-", 1)
+    assert (refused.if_match, refused.status) == ('"nonsense"', 412)
+    assert (known.if_none_match, known.status, known.sent) == (f'"{etag}"', 304, 0)
+    assert link.requests("PUT", "*/ACME/N1/*") == [put]
+    assert link.requests("GET", "*.tgz") == [ranged, refused]
+
+
+def test_the_bandwidth_is_shared_by_all_connections(aboard: S3Bucket, link: Link) -> None:
+    link.bandwidth = 2_000_000
+    start = time.monotonic()
+    threads = [threading.Thread(target=fetch, args=(aboard,)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert 0.65 < time.monotonic() - start < 3
+
+
+def test_a_request_waits_for_the_latency(aboard: S3Bucket, link: Link) -> None:
+    link.latency = 0.3
+    start = time.monotonic()
+    aboard.get(KEY, 1)
+    assert 0.3 <= time.monotonic() - start < 2
+
+
+def test_offline_breaks_what_runs_and_refuses_the_rest(aboard: S3Bucket, link: Link) -> None:
+    link.bandwidth = 100_000
+    with aboard.open(KEY) as body:
+        assert body.read(10)
+        link.offline()
+        with pytest.raises(WorldError) as error:
+            rest_of(body)  # what had arrived already, then the error
+    assert error.value.code in ("NETWORK", "SHORT_BODY")
+    assert failure(aboard) == "NETWORK"
+    link.online()
+    link.bandwidth = None
+    assert fetch(aboard) == CONTENT
+
+
+def test_a_silent_link_times_out_and_goes_on_later(aboard: S3Bucket, link: Link) -> None:
+    link.offline(silent=True)
+    assert failure(aboard) == "TIMEOUT"
+    threading.Timer(0.3, link.online).start()
+    assert fetch(aboard) == CONTENT
+
+
+def test_a_flipped_byte_is_the_one_asked_for(aboard: S3Bucket, link: Link) -> None:
+    rule = link.add(Rule(FlipByte(at=300_000), key="*.tgz", times=2))
+    wrong = fetch(aboard)
+    assert [i for i in range(len(CONTENT)) if wrong[i] != CONTENT[i]] == [300_000]
+    resumed = fetch(aboard, 299_990)
+    assert [i for i in range(len(resumed)) if resumed[i] != CONTENT[299_990 + i]] == [10]
+    assert fetch(aboard) == CONTENT
+    assert rule.hits == 2
+    assert [e.faults for e in link.log] == [["FlipByte"], ["FlipByte"], []]
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (Cut(100_000), "SHORT_BODY"),
+        (Cut(100_000, chunked=True), "SHORT_BODY"),
+        (Reset(100_000), "NETWORK"),
+        (Reset(), "NETWORK"),
+        (Hang(), "TIMEOUT"),
+        (Trickle(0.5, after=100), "TIMEOUT"),
+        (Say(503, "SlowDown"), "THROTTLED"),
+        (Say(403, "RequestTimeTooSkewed"), "CLOCK_SKEW"),
+        (DropHeader("ETag"), "NETWORK"),
+        (ErrorInside(etag=False), "NETWORK"),
+    ],
+    ids=repr,
+)
+def test_a_fault_strikes_once_and_then_all_is_well(fault: Cut, code: str, aboard: S3Bucket, link: Link) -> None:
+    rule = link.add(Rule(fault))
+    assert failure(aboard) == code
+    assert fetch(aboard) == CONTENT
+    assert rule.hits == 1
+
+
+def test_a_cut_may_look_like_the_end(aboard: S3Bucket, link: Link) -> None:
+    for fault in (Cut(1000, lie=True), Cut(1000, lie=True, chunked=True)):
+        link.add(Rule(fault))
+        assert fetch(aboard) == CONTENT[:1000]
+
+
+def test_a_range_may_be_ignored_or_wrong(aboard: S3Bucket, link: Link) -> None:
+    link.add(Rule(IgnoreRange(CONTENT)))
+    with aboard.open(KEY, start=1000) as body:
+        assert (body.start, body.read(4)) == (0, CONTENT[:4])
+    link.add(Rule(WrongRange(by=-1)))
+    assert failure(aboard, 1000) == "NETWORK"
+
+
+def test_an_error_may_come_as_content(aboard: S3Bucket, link: Link) -> None:
+    link.add(Rule(ErrorInside()))
+    assert fetch(aboard).startswith(b"<?xml")
+
+
+def test_an_object_may_be_swapped_under_way(aboard: S3Bucket, link: Link, media: S3Bucket) -> None:
+    (info,) = media.list()
+    rule = link.add(Rule(Swap(100_000, lambda: media.put(KEY, b"another"))))
+    assert failure(aboard) == "NETWORK"
+    with pytest.raises(WorldError) as error:
+        aboard.open(KEY, start=100_000, if_match=info.etag)
+    assert (error.value.code, rule.hits) == ("OBJECT_CHANGED", 1)
+
+
+def test_a_busy_store_may_ask_for_patience(aboard: S3Bucket, link: Link) -> None:
+    rule = link.add(Rule(Say(503, "SlowDown", retry_after=7), method="PUT", nth=2))
+    waits = list[float]()
+    aboard._sleep = waits.append
+    aboard.put("a", b"")
+    aboard.put("b", b"")
+    assert waits == [7]
+    assert rule.hits == 1
+    assert [e.status for e in link.requests("PUT")] == [200, 503, 200]
+
+
+def test_rules_choose_by_method_key_and_turn(aboard: S3Bucket, link: Link) -> None:
+    puts = link.add(Rule(Say(500, "InternalError"), method="PUT", key="*/a*", nth=2, times=None))
+    lists = link.add(Rule(Delay(0.01), method="LIST"))
+    aboard.put("b", b"")
+    aboard.put("a1", b"")
+    with pytest.raises(WorldError):
+        aboard.put("a2", b"")
+    aboard.prefixes()
+    assert (puts.hits, lists.hits) == (3, 1)
