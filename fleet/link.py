@@ -13,8 +13,8 @@ it serves tests and the demo alike; no Django, touches sockets only.
 
 `bandwidth` and `latency` may be set at any time. All connections share the bandwidth; each request waits for the
 latency once. Signatures stay valid: the client signs the link's own address, the Host header goes through unchanged,
-and stores check what that header says (SeaweedFS does; moto checks nothing). To the store every request is a connection of
-its own. A request's body needs a Content-Length, which all of `loader.bucket` sends.
+and stores check what that header says (SeaweedFS does; moto checks nothing). To the store every request is a connection
+of its own. A request's body needs a Content-Length, which all of `loader.bucket` sends.
 """
 
 from __future__ import annotations
