@@ -204,6 +204,9 @@ class ProgressSample(models.Model):
         ordering = ["load", "at"]
         constraints = [models.UniqueConstraint(fields=["load", "at"], name="sample_once")]
 
+    def __str__(self) -> str:
+        return f"{self.bytes_done} bytes at {self.at}"
+
 
 class AnomalyQuerySet(ScopedQuerySet["Anomaly"]):
     pass

@@ -52,6 +52,8 @@ def logging_settings(*, level: str, as_json: bool, secrets: Sequence[str]) -> di
             # One line for every failed guess of a Host header, at ERROR, is too much.
             "django.security.DisallowedHost": {"handlers": [], "level": "CRITICAL", "propagate": False},
             "botocore": {"level": "WARNING"},
+            # At INFO it has four lines for every poll of every airline.
+            "django-q": {"level": "WARNING"},
             "urllib3": {"level": "WARNING"},
             "asyncio": {"level": "WARNING"},
         },

@@ -170,7 +170,23 @@ LOGGING = logging_settings(
     ],
 )
 
-Q_CLUSTER = {"name": "ifeportal", "orm": "default", "workers": 2, "timeout": 300, "retry": 360}
+# django-q2 only carries work to a worker: `ifeportal/jobs.py` says what is due, tries again and keeps the outcome.
+Q_CLUSTER = {
+    "name": "ifeportal",
+    "orm": "default",
+    "workers": 2,
+    "queue_limit": 2,  # = workers: what a cluster takes in advance is lost with it until `retry`
+    "poll": 0.2,  # seconds between two looks at an empty queue
+    "timeout": 300,  # seconds after which a worker is killed; below `retry`, or work runs twice at once
+    "retry": 360,
+    "max_attempts": 1,
+    "ack_failures": True,
+    "catch_up": False,
+    "scheduler": False,  # it looks every 30 s only; the pacemaker does this
+    "save_limit": -1,  # successes are not kept
+}
+JOBS = {"discover": "fleet.jobs.discover"}
+JOBS_PER_AIRLINE = {"poll": "fleet.jobs.poll"}
 
 REST_FRAMEWORK = {
     # Tokens first, so that a program without valid credentials gets a 401 and not a 403.

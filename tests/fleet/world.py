@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.db.models import Model
 
 from campaigns.models import Campaign
-from fleet.models import Load, Tail, Transfer
+from fleet.models import Anomaly, Load, ProgressSample, Tail, Transfer
 from fleet.poller import Limits, PollResult, poll_fleet
+from ifeportal.live.models import Change
 from ifeportal.models import Airline
 from loader.bucket import MemoryBucket
 
@@ -70,9 +74,7 @@ def tail(name: str = "N1", airline: str = "ACME") -> Tail:
     return Tail.objects.get(name=name, airline__name=airline)
 
 
-def rows() -> dict[str, list[dict[str, object]]]:
+def rows() -> dict[str, list[Any]]:
     """Every row polling writes, to be compared as a whole."""
-    return {
-        model.__name__: list(model._default_manager.order_by("pk").values())
-        for model in (Airline, Campaign, Tail, Load, Transfer)
-    }
+    models: tuple[type[Model], ...] = (Airline, Campaign, Tail, Load, Transfer, ProgressSample, Anomaly, Change)
+    return {model.__name__: list(model._default_manager.order_by("pk").values()) for model in models}

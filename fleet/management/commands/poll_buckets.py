@@ -1,0 +1,165 @@
+"""`poll_buckets`: both buckets into the database, once or until told to stop."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import threading
+from argparse import ArgumentTypeError, RawDescriptionHelpFormatter
+from typing import Any, Final
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import InterfaceError, OperationalError, close_old_connections
+from django.utils import timezone
+
+from fleet.discovery import discover, find_airline
+from fleet.poller import PollResult, poll_airline
+from ifeportal import config, jobs
+from ifeportal.buckets import media_bucket, status_bucket
+from ifeportal.models import Airline
+from loader.bucket import Bucket
+from loader.errors import Exit, WorldError
+
+HELP: Final = """Read both buckets into the database: what should fly, and what has arrived.
+
+Without --airline new airlines are looked for first, then each is polled in turn. It may run beside qcluster and
+pacemaker: an airline that is being polled by a worker is left to it (with --once it is polled all the same, which does
+no harm). Errors are told and tried again, ever less often; SIGTERM or Ctrl-C ends it after the transaction at hand.
+
+Exit with --once: 0 all was read; 1 some was not; 2 usage, or no such airline; 75 neither bucket (or not the database)
+could be reached, try again later. Without --once: 0 when told to stop.
+"""
+LONGEST_PAUSE: Final = 60.0  # seconds between two polls that fail, unless the interval is longer
+logger = logging.getLogger(__name__)
+
+
+class Stopped(BaseException):
+    """The command was told to stop; no error, so nothing that takes errors down may take this."""
+
+
+class Command(BaseCommand):
+    help = HELP
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        return super().create_parser(prog_name, subcommand, formatter_class=RawDescriptionHelpFormatter, **kwargs)
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--once", action="store_true", help="poll once and end")
+        parser.add_argument("--airline", metavar="A", help="only this one; made if a bucket has objects of it")
+        parser.add_argument(
+            "--interval", type=duration, metavar="2s", help="from the start of one poll to the next (POLL_INTERVAL)"
+        )
+        parser.add_argument("--json", action="store_true", help="print each poll as a JSON object in a line")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        interval: float = options["interval"] or settings.POLL_INTERVAL
+        poll = Polling(media_bucket(), status_bucket(), options["airline"], interval)
+        if options["once"]:
+            self._once(poll, as_json=options["json"])
+            return
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: poll.stop.set())
+        self._endlessly(poll, as_json=options["json"])
+
+    def _once(self, poll: Polling, *, as_json: bool) -> None:
+        try:
+            result = poll.all(whoever_else=True)
+        except (OperationalError, InterfaceError) as error:
+            raise CommandError(f"the database could not be used: {error}", returncode=Exit.UNREACHABLE) from error
+        except WorldError as error:
+            raise CommandError(f"{error.code}: {error}", returncode=Exit.UNREACHABLE) from error
+        if result is None:
+            raise CommandError(f"no bucket has objects of the airline {poll.airline!r}", returncode=Exit.USAGE)
+        self._tell(result, as_json=as_json)
+        if result.failures:
+            code = Exit.SOME_FAILED if result.listings else Exit.UNREACHABLE
+            raise CommandError("; ".join(result.failures), returncode=code)
+
+    def _endlessly(self, poll: Polling, *, as_json: bool) -> None:
+        failures = 0
+        while not poll.stop.is_set():
+            started = timezone.now()
+            try:
+                result = poll.all(whoever_else=False)
+            except Stopped:
+                break
+            except Exception:
+                logger.exception("polling failed")
+                result = PollResult(failures=("the poll could not be finished",))
+            close_old_connections()
+            failures = failures + 1 if result is not None and result.failures else 0
+            if result is not None:
+                self._tell(result, as_json=as_json)
+            pause = (
+                poll.interval if not failures else min(poll.interval * 2**failures, max(LONGEST_PAUSE, poll.interval))
+            )
+            poll.stop.wait(max(pause - (timezone.now() - started).total_seconds(), 0))
+
+    def _tell(self, result: PollResult, *, as_json: bool) -> None:
+        self.stdout.write(json.dumps(result.figures()) if as_json else in_words(result))
+        self.stdout.flush()
+
+
+class Polling:
+    """The polls of one run of the command. `airline` is the name of the only one to poll, or None for all."""
+
+    def __init__(self, media: Bucket, status: Bucket, airline: str | None, interval: float) -> None:
+        self.media, self.status = media, status
+        self.airline, self.interval = airline, interval
+        self.stop = threading.Event()
+
+    def all(self, *, whoever_else: bool) -> PollResult | None:
+        """Poll what there is; None if the airline does not exist. `whoever_else`: even what another polls right now."""
+        if self.airline is not None:
+            row = find_airline(self.airline, self.media, self.status)
+            return None if row is None else self._one(row, whoever_else=whoever_else)
+        result = discover(self.media, self.status, timezone.now())
+        for row in Airline.objects.order_by("name"):
+            result += self._one(row, whoever_else=whoever_else)
+        return result
+
+    def _one(self, airline: Airline, *, whoever_else: bool) -> PollResult:
+        """Poll one airline under its lease, so that its row tells how it went."""
+        done: list[PollResult] = []
+
+        def work(held: jobs.Lease) -> None:
+            def alive() -> None:
+                held.alive()
+                self._go_on()
+
+            done.append(poll_airline(airline, self.media, self.status, timezone.now(), alive=alive))
+            if done[0].failures:
+                raise jobs.JobFailed("; ".join(done[0].failures))
+
+        self._go_on()
+        try:
+            jobs.run(f"poll:{airline.name}", self.interval, work, when_due=False)
+        except jobs.JobFailed:
+            return done[0]  # Told by the result.
+        if not done and whoever_else:
+            done.append(poll_airline(airline, self.media, self.status, timezone.now(), alive=self._go_on))
+        return done[0] if done else PollResult()
+
+    def _go_on(self) -> None:
+        if self.stop.is_set():
+            raise Stopped
+
+
+def duration(text: str) -> float:
+    """Seconds, from a duration as people write it."""
+    try:
+        return config.seconds(text)
+    except ValueError as error:
+        raise ArgumentTypeError(f"{text!r} {error}") from error
+
+
+def in_words(result: PollResult) -> str:
+    """A poll in one line."""
+    line = (
+        f"{timezone.now():%H:%M:%S} {result.objects_changed:,} of {result.objects_seen:,} objects changed, "
+        f"{result.transfers_changed:,} transfers written, {result.anomalies:,} anomalies open; "
+        f"{result.list_requests:,} LIST, {result.get_requests:,} GET, {result.seconds:.2f} s"
+    )
+    return line + "".join(f"\n  failed: {sentence}" for sentence in result.failures)
