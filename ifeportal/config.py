@@ -99,12 +99,12 @@ def address(*schemes: str) -> Callable[[str], str]:
 
 def database(value: str) -> dict[str, Any]:
     """A database's URL, as Django wants it: `postgres://user:password@host/name` or `sqlite:///path`."""
+    if not value.startswith(("postgres://", "postgresql://", "sqlite:///")):
+        raise ValueError("must begin with postgres:// or sqlite:///")
     try:
         parsed: dict[str, Any] = environ.Env.db_url_config(value)
     except (ValueError, KeyError, environ.ImproperlyConfigured) as error:
         raise ValueError("must be an address such as postgres://user:password@host/name") from error
-    if parsed.get("ENGINE") not in ("django.db.backends.postgresql", "django.db.backends.sqlite3"):
-        raise ValueError("must begin with postgres:// or sqlite:///")
     if not parsed.get("NAME"):
         raise ValueError("must name a database after the last slash")
     return parsed

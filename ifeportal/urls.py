@@ -9,5 +9,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("logout/", LogoutView.as_view(next_page="login"), name="logout"),
     path("admin/", admin.site.urls),
     path("api/", include("ifeportal.api_urls")),
+    path("", include("ifeportal.health")),
     path("", include("fleet.urls")),
 ]
+handler500 = "ifeportal.health.server_error"

@@ -50,7 +50,7 @@ def postgresql() -> Iterator[str]:
 def main(command: Sequence[str]) -> int:
     """Run the command beside a PostgreSQL and return its exit code. An interrupt reaches it from the terminal."""
     with postgresql() as url:
-        child = subprocess.Popen(command, env={**os.environ, "DATABASE_URL": url})
+        child = subprocess.Popen(command, env={"DEBUG": "1", **os.environ, "DATABASE_URL": url})
         signal.signal(signal.SIGTERM, lambda *_: child.terminate())
         while True:
             try:

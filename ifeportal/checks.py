@@ -1,0 +1,39 @@
+"""What Django's system checks cannot know of this portal: `manage.py check --deploy`. Each has an id and a hint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core.checks import CheckMessage, Tags, Warning, register
+
+
+@register(Tags.staticfiles, deploy=True)
+def static_files_are_collected(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Without the manifest every page fails for want of its stylesheet."""
+    if settings.DEBUG or (Path(settings.STATIC_ROOT) / "staticfiles.json").exists():
+        return []
+    return [
+        Warning(
+            f"The static files have not been collected in {settings.STATIC_ROOT}.",
+            hint="Run: python manage.py collectstatic --noinput",
+            id="ifeportal.W001",
+        )
+    ]
+
+
+@register(Tags.database, deploy=True)
+def the_database_serves_many_processes(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """SQLite works on one machine and for one writer at a time."""
+    if settings.DATABASES["default"]["ENGINE"] != "django.db.backends.sqlite3":
+        return []
+    return [
+        Warning(
+            "The database is SQLite: one machine only, one writer at a time.",
+            hint="Set DATABASE_URL=postgres://user:password@host/name",
+            id="ifeportal.W002",
+        )
+    ]

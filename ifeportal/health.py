@@ -1,0 +1,116 @@
+"""What machines ask of the portal: does the process live, can it do its work, what are its numbers; and the 503.
+
+Nothing here names an airline to a stranger: who balances the load or watches the process doesn't sign in.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, dataclass
+
+from django.conf import settings
+from django.contrib.auth.decorators import login_not_required
+from django.contrib.auth.models import AnonymousUser
+from django.db import Error as DatabaseTrouble
+from django.db import InterfaceError, OperationalError
+from django.db.models import Max
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.template.loader import render_to_string
+from django.urls import path
+from django.utils import timezone
+from django.utils.crypto import constant_time_compare
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+from django.views.defaults import server_error as broken
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from ifeportal.models import Airline, Job, User
+
+POLL_JOBS = "poll:"
+RETRY_AFTER = 5  # seconds
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at: is it well, what is wrong with it, how old is what it rests on (seconds)."""
+
+    ok: bool
+    reason: str = ""
+    age_seconds: float | None = None
+
+
+@login_not_required
+@never_cache
+@require_safe
+def healthz(request: HttpRequest) -> HttpResponse:
+    """The process lives and answers. Asks nothing of anything else."""
+    return HttpResponse("ok\n", content_type="text/plain")
+
+
+@login_not_required
+@never_cache
+@require_safe
+def readyz(request: HttpRequest) -> HttpResponse:
+    """The database answers and buckets are being read: 200, else 503 with the reason."""
+    findings = look()
+    ready = all(finding.ok for finding in findings.values())
+    reasons = [finding.reason for finding in findings.values() if not finding.ok]
+    answer = {
+        "ready": ready,
+        "reason": " ".join(reasons),
+        "checks": {name: asdict(finding) for name, finding in findings.items()},
+    }
+    return JsonResponse(answer, status=200 if ready else 503)
+
+
+@login_not_required
+@never_cache
+@require_safe
+def metrics(request: HttpRequest) -> HttpResponse:
+    """Prometheus's text: for the holder of METRICS_TOKEN and for staff. Others 401 or, signed in, 404."""
+    if not _has_token(request):
+        user: User | AnonymousUser = request.user
+        if not user.is_authenticated:
+            return HttpResponse("Unauthorized\n", status=401, headers={"WWW-Authenticate": 'Bearer realm="metrics"'})
+        if not user.is_staff:
+            raise Http404
+    return HttpResponse(generate_latest(), content_type=CONTENT_TYPE_LATEST)
+
+
+def look() -> dict[str, Finding]:
+    """Look at the database and at the newest good poll."""
+    try:
+        polled = Job.objects.filter(name__startswith=POLL_JOBS).aggregate(newest=Max("succeeded_at"))["newest"]
+        airlines = Airline.objects.exists()
+    except DatabaseTrouble:
+        return {"database": Finding(ok=False, reason="The database does not answer.")}
+    if polled is None:
+        polls = Finding(ok=not airlines, reason="No poll has succeeded yet." if airlines else "")
+    else:
+        age = round((timezone.now() - polled).total_seconds(), 3)
+        ok = age <= settings.READY_WITHIN
+        reason = "" if ok else f"The last good poll is {age:.0f} s old; {settings.READY_WITHIN:.0f} s are allowed."
+        polls = Finding(ok=ok, reason=reason, age_seconds=age)
+    return {"database": Finding(ok=True), "polls": polls}
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """What a request gets that failed: 503 and "come again" if it was for the database, else 500."""
+    if not isinstance(sys.exc_info()[1], OperationalError | InterfaceError):
+        return broken(request)
+    headers = {"Retry-After": str(RETRY_AFTER), "Cache-Control": "no-store"}
+    if request.path.startswith("/api/"):
+        return JsonResponse({"detail": "The database does not answer. Try again soon."}, status=503, headers=headers)
+    return HttpResponse(render_to_string("503.html"), status=503, headers=headers)
+
+
+def _has_token(request: HttpRequest) -> bool:
+    given = request.headers.get("Authorization", "")
+    return bool(settings.METRICS_TOKEN) and constant_time_compare(given, f"Bearer {settings.METRICS_TOKEN}")
+
+
+urlpatterns = [
+    path("healthz", healthz, name="healthz"),
+    path("readyz", readyz, name="readyz"),
+    path("metrics", metrics, name="metrics"),
+]

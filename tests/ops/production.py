@@ -1,0 +1,33 @@
+"""The environment of a production that could be, and commands run in it, for tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+KEY = "kX9-vR2_mQ7tZ4wB8nL1cF6hJ3pD5sG0yA-eU_iO2rT7xV4bN9qW1"
+PRODUCTION = {
+    "SECRET_KEY": KEY,
+    "ALLOWED_HOSTS": "ife.example.org",
+    "CSRF_TRUSTED_ORIGINS": "https://ife.example.org",
+    "DATABASE_URL": "postgres://ife:hunter2hunter2@database/ife",
+}
+OURS = ("AWS_", "LOADER_", "DJANGO_")
+NAMES = ("SECRET_KEY", "DATABASE_URL", "DEBUG", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "REDIS_URL", "EMAIL_URL")
+
+
+def manage(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run manage.py with exactly these settings."""
+    bare = {name: value for name, value in os.environ.items() if not name.startswith(OURS) and name not in NAMES}
+    return subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=ROOT,
+        env=bare | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )

@@ -1,0 +1,113 @@
+"""Log lines are one JSON object each, hold no secret, and can't be forged from outside."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import logging.config
+from typing import Any
+
+import pytest
+
+from ifeportal.logs import logging_settings
+
+SECRET = "s3cr3t-of-the-portal"
+
+
+class Log:
+    """A logger with our formatter, and what it wrote."""
+
+    def __init__(self, as_json: bool) -> None:
+        made = logging_settings(level="INFO", as_json=as_json, secrets=[SECRET])
+        configured = logging.config.DictConfigurator(made)
+        self.written = io.StringIO()
+        handler = logging.StreamHandler(self.written)
+        handler.setFormatter(configured.configure_formatter(made["formatters"]["structured"]))
+        self.logger = logging.Logger("fleet.poller")
+        self.logger.addHandler(handler)
+
+    @property
+    def text(self) -> str:
+        return self.written.getvalue()
+
+    @property
+    def line(self) -> dict[str, Any]:
+        (line,) = self.text.splitlines()
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log(as_json=True)
+
+
+@pytest.fixture
+def readable() -> Log:
+    return Log(as_json=False)
+
+
+def test_a_line_is_one_json_object_with_time_level_logger_and_what_was_added(log: Log) -> None:
+    log.logger.warning("polled %s", "ACME", extra={"objects": 20})
+    assert log.line.pop("timestamp").endswith("Z")
+    assert log.line | {"timestamp": ""} == {
+        "event": "polled ACME",
+        "level": "warning",
+        "logger": "fleet.poller",
+        "objects": 20,
+        "timestamp": "",
+    }
+
+
+@pytest.mark.parametrize(
+    "hostile", ["a\nb", "a\r\nb", "a\x1b[31mb", "a\x00b", "a\u202eb", "a\u2028b", "a\x9bb", "a\ud800b"]
+)
+def test_nobody_can_forge_a_line_or_steer_a_terminal(hostile: str) -> None:
+    for as_json in (True, False):
+        log = Log(as_json)
+        log.logger.info("key %s", hostile, extra={"key": hostile, "keys": [hostile, {hostile: hostile}]})
+        assert len(log.text.splitlines()) == 1
+        body = log.text.rstrip("\n")
+        assert body.isprintable()
+
+
+def test_an_ordinary_foreign_letter_stays_itself(readable: Log) -> None:
+    readable.logger.info("Ünïcödé 映画")
+    assert "Ünïcödé 映画" in readable.text
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        f"connecting with {SECRET}",
+        "GET https://s3/x?X-Amz-Credential=AKIAFINDME&X-Amz-Signature=f1ndm3",
+        "postgres://ife:f1ndm3@database/ife",
+        "AWS4-HMAC-SHA256 Credential=x, Signature=f1ndm3f1ndm3f1ndm3".replace("f1ndm3", "abcdef0123"),
+    ],
+)
+def test_what_is_secret_is_blotted_out_wherever_it_stands(told: str) -> None:
+    for as_json in (True, False):
+        log = Log(as_json)
+        try:
+            raise ValueError(told)
+        except ValueError:
+            log.logger.exception("failed: %s", told, extra={"url": told, "password": "f1ndm3"})
+        for secret in (SECRET, "f1ndm3", "AKIAFINDME", "abcdef0123"):
+            assert secret not in log.text
+        assert "[hidden]" in log.text
+
+
+def test_a_traceback_is_in_the_line_and_keeps_its_shape(log: Log) -> None:
+    try:
+        raise ValueError("hostile\x1b[2J")
+    except ValueError:
+        log.logger.exception("failed")
+    assert "\n  File " in log.line["exception"]
+    assert "\\x1b[2J" in log.line["exception"]
+
+
+def test_a_request_with_its_cookies_is_never_in_a_line(log: Log) -> None:
+    log.logger.warning("Not Found: /x", extra={"request": "<cookie: f1ndm3>", "status_code": 404})
+    assert "f1ndm3" not in log.text
+    assert log.line["status_code"] == 404

@@ -1,0 +1,143 @@
+"""Settings come from the environment, are typed, and are refused with a sentence when wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ifeportal.config import SettingsError, read_config
+from tests.ops.production import KEY, PRODUCTION, manage
+
+
+def test_without_any_setting_it_is_development() -> None:
+    config = read_config({})
+    assert config.debug
+    assert config.database_url is None
+    assert (config.media_bucket, config.status_bucket) == ("ife-media", "ife-status")
+    assert config.poll_interval == 2.0
+
+
+@pytest.mark.parametrize("name", ["SECRET_KEY", "ALLOWED_HOSTS", "DATABASE_URL"])
+def test_what_only_production_sets_switches_debug_off(name: str) -> None:
+    environment = {"SECRET_KEY": KEY, name: PRODUCTION[name]}
+    assert not read_config(environment).debug
+
+
+def test_another_sqlite_file_is_still_development() -> None:
+    assert read_config({"DATABASE_URL": "sqlite:////tmp/other.sqlite3"}).debug
+
+
+def test_debug_can_be_asked_for_beside_a_server_database() -> None:
+    assert read_config({"DATABASE_URL": PRODUCTION["DATABASE_URL"], "DEBUG": "1"}).debug
+
+
+@pytest.mark.parametrize(
+    ("key", "sentence"),
+    [
+        ("", "SECRET_KEY is missing."),
+        ("changeme" * 10, "SECRET_KEY is a placeholder."),
+        ("django-insecure-" + KEY, "SECRET_KEY is a placeholder."),
+        ("development-only-never-used-with-debug-off-0123456789", "SECRET_KEY is a placeholder."),
+        (KEY[:49], "SECRET_KEY is too easy"),
+        ("ab" * 40, "SECRET_KEY is too easy"),
+    ],
+)
+def test_with_debug_off_a_key_is_needed_that_nobody_guesses(key: str, sentence: str) -> None:
+    with pytest.raises(SettingsError, match=sentence) as refused:
+        read_config({"DEBUG": "0", "SECRET_KEY": key})
+    assert not key or key not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("DEBUG", "perhaps", "DEBUG must be 1 or 0."),
+        ("POLL_INTERVAL", "soon", "POLL_INTERVAL must be a duration"),
+        ("POLL_INTERVAL", "0", "POLL_INTERVAL must be a duration"),
+        ("POLL_INTERVAL", "-2s", "POLL_INTERVAL must be a duration"),
+        ("POLL_INTERVAL", "2 weeks", "POLL_INTERVAL must be a duration"),
+        ("POLL_INTERVAL", "nan", "POLL_INTERVAL must be a duration"),
+        ("POLL_INTERVAL", "25h", "POLL_INTERVAL must be a duration"),
+        ("POLL_INTERVAL", "9" * 400, "POLL_INTERVAL must be a duration"),
+        ("STATUS_BUCKET", "status", "STATUS_BUCKET must not be 'status': SeaweedFS"),
+        ("MEDIA_BUCKET", "healthz", "MEDIA_BUCKET must not be 'healthz': SeaweedFS"),
+        ("MEDIA_BUCKET", "Über/eimer", "MEDIA_BUCKET must be 3 to 63"),
+        ("MEDIA_BUCKET", "ife-status", "MEDIA_BUCKET and STATUS_BUCKET must be two buckets."),
+        ("DATABASE_URL", "mysql://host/name", "DATABASE_URL must begin with postgres://"),
+        ("DATABASE_URL", "postgres://host", "DATABASE_URL must name a database"),
+        ("DATABASE_URL", "nonsense", "DATABASE_URL must"),
+        ("REDIS_URL", "http://host", "REDIS_URL must be an address"),
+        ("EMAIL_URL", "carrier-pigeon://host", "EMAIL_URL must be an address"),
+        ("AWS_ENDPOINT_URL_S3", "s3.example.org", "AWS_ENDPOINT_URL_S3 must be an address"),
+        ("AWS_ACCESS_KEY_ID", "AKIA", "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY go together"),
+        ("CSRF_TRUSTED_ORIGINS", "ife.example.org", "CSRF_TRUSTED_ORIGINS must be origins"),
+        ("LIVE_SOCKETS_PER_USER", "0", "LIVE_SOCKETS_PER_USER must be a whole number above zero."),
+        ("LIVE_SOCKETS_PER_USER", "\uff11\uff12", "LIVE_SOCKETS_PER_USER must be a whole number above zero."),
+        ("LOG_LEVEL", "loud", "LOG_LEVEL must be DEBUG"),
+        ("SECRET_KEY_FILE", "/no/such/file", "SECRET_KEY"),
+    ],
+)
+def test_a_wrong_setting_is_refused_with_a_sentence_that_names_it(name: str, value: str, sentence: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        read_config({"DEBUG": "1", name: value})
+    assert sentence in str(refused.value)
+
+
+def test_every_host_is_not_a_name_in_production() -> None:
+    with pytest.raises(SettingsError, match="ALLOWED_HOSTS must name the hosts"):
+        read_config(PRODUCTION | {"ALLOWED_HOSTS": "*"})
+
+
+def test_all_that_is_wrong_is_said_at_once() -> None:
+    with pytest.raises(SettingsError) as refused:
+        read_config({"DEBUG": "0", "POLL_INTERVAL": "x", "STATUS_BUCKET": "status"})
+    assert len(str(refused.value).splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("2", 2.0), ("2.5s", 2.5), ("500ms", 0.5), ("1 min", 60.0), ("1h", 3600)]
+)
+def test_a_duration_is_written_as_people_write_it(text: str, expected: float) -> None:
+    assert read_config({"POLL_INTERVAL": text}).poll_interval == expected
+
+
+def test_a_secret_may_lie_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(KEY + "\n", encoding="utf-8")
+    assert read_config({"SECRET_KEY_FILE": str(tmp_path / "key")}).secret_key == KEY
+
+
+def test_the_start_is_refused_without_a_key_and_without_a_traceback() -> None:
+    done = manage("check", DEBUG="0")
+    assert done.returncode != 0
+    assert "SECRET_KEY is missing." in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_web_server_is_refused_likewise() -> None:
+    done = manage("shell", "-c", "import ifeportal.asgi", DATABASE_URL="postgres://db/name")
+    assert done.returncode != 0
+    assert "SECRET_KEY is missing." in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_commands_work_in_development_with_nothing_set() -> None:
+    done = manage("check")
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_deployment_check_has_nothing_to_say_in_production(tmp_path: Path) -> None:
+    environment = PRODUCTION | {"STATIC_ROOT": str(tmp_path / "static")}
+    before = manage("check", "--deploy", **environment)
+    assert "ifeportal.W001" in before.stderr
+    collected = manage("collectstatic", "--noinput", **environment)
+    assert collected.returncode == 0, collected.stderr
+    done = manage("check", "--deploy", "--fail-level", "WARNING", **environment)
+    assert done.returncode == 0, done.stderr
+    assert "no issues" in done.stdout
+
+
+def test_the_deployment_check_warns_of_sqlite_with_a_hint() -> None:
+    done = manage("check", "--deploy", **PRODUCTION | {"DATABASE_URL": "sqlite:////tmp/never-made.sqlite3"})
+    assert "ifeportal.W002" in done.stderr
+    assert "HINT" in done.stderr
