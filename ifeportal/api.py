@@ -229,7 +229,10 @@ def document_errors(result: dict[str, Any], generator: Any, request: Any, public
 
 def _errors(path: str, operation: dict[str, Any]) -> dict[str, Any]:
     paged = any(parameter["name"] == "page" for parameter in operation.get("parameters", []))
-    errors = {"429": ("Too many requests; `Retry-After` says when to come back.", "Detail")}
+    errors = {
+        "429": ("Too many requests; `Retry-After` says when to come back.", "Detail"),
+        "503": ("The database does not answer; `Retry-After` says when to come back.", "Detail"),
+    }
     if path.endswith("/token/"):
         errors["400"] = ("Name or password missing or wrong.", "Faults")
     else:

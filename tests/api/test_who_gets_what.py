@@ -86,6 +86,17 @@ def test_guessing_from_one_address_is_stopped_whatever_the_account(fleet: Cast) 
     assert codes == [400] * 20 + [429] * 2
 
 
+def test_an_invented_forwarding_address_does_not_help_to_guess(fleet: Cast) -> None:
+    client = APIClient()
+    codes = [
+        client.post(
+            "/api/v1/token/", {"username": f"user{n}", "password": "x"}, HTTP_X_FORWARDED_FOR=f"10.1.1.{n}"
+        ).status_code
+        for n in range(22)
+    ]
+    assert codes[-2:] == [429, 429]
+
+
 @pytest.mark.parametrize("body", ["[]", "null", '{"username": ["a"]}', "{", '{"username": "\\u0000", "password": "x"}'])
 def test_a_malformed_request_for_a_token_is_refused(db: None, body: str) -> None:
     assert APIClient().post("/api/v1/token/", body, content_type="application/json").status_code == 400
