@@ -1,0 +1,197 @@
+"""The `.tgz` files of a folder: which of them can be published, under which names, and what is in them.
+
+Only reads. What cannot be published is told all at once; what is left alone is told too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final, Literal
+
+from loader.contract import ITEMS_LIMIT, MIB, TGZ, BadName, ContractError, content_name, fold
+
+# What boto3 does by default: from this size on an object is sent in parts of this size, and its ETag is made of theirs.
+PART: Final = 8 * MIB
+
+
+class CannotPublish(ContractError):
+    """The folder, or what was asked for, cannot become a campaign. `reasons`: one sentence each, all of them.
+
+    `again`: the same command may well succeed when it is run once more.
+    """
+
+    code = "BAD_NAME"
+
+    def __init__(self, *reasons: str, again: bool = False) -> None:
+        super().__init__("\n".join(reasons))
+        self.reasons = reasons
+        self.again = again
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something happened: `advanced` bytes more of `size` of an item were hashed or sent; 0 of them: it begins.
+
+    For a notice `name` is its text. Steps of an upload come from several threads.
+    """
+
+    phase: Literal["hashing", "uploading", "notice"]
+    name: str
+    advanced: int = 0
+    size: int = 0
+
+
+Report = Callable[[Step], None]
+Notice = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file to be published; `stamp` tells whether it was touched since."""
+
+    name: str
+    path: Path
+    size: int
+    stamp: tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Hashed:
+    """A file and what is in it: SHA-256, and the ETag that boto3's upload will give the object."""
+
+    file: File
+    sha256: str
+    etag: str
+
+
+def find_files(folder: Path, notice: Notice) -> list[File]:
+    """The files to publish, sorted by name.
+
+    Raises:
+        CannotPublish: the folder cannot be read or has none, or with every name that cannot be published.
+    """
+    try:
+        taken = [path for path in sorted(folder.iterdir()) if _is_ours(path, notice)]
+    except OSError as exc:
+        raise CannotPublish(f"the folder {str(folder)!a} cannot be read: {exc.strerror}") from exc
+    if not taken:
+        raise CannotPublish(f"there is no {TGZ} file in {str(folder)!a}")
+    if len(taken) > ITEMS_LIMIT:
+        raise CannotPublish(f"there are {len(taken):,} files; a campaign may have {ITEMS_LIMIT:,}")
+    names = {path: _name(path, notice) for path in taken}
+    reasons = [*_illegal(names.items()), *_conflicts(names.items())]
+    if reasons:
+        raise CannotPublish(*reasons)
+    return [_file(name.removesuffix(TGZ), path) for path, name in names.items()]
+
+
+def hash_file(file: File, report: Report) -> Hashed:
+    """SHA-256, and the ETag the object will have, in one reading.
+
+    Raises:
+        CannotPublish: it cannot be read, or changed meanwhile.
+    """
+    report(Step("hashing", file.name, 0, file.size))
+    try:
+        with file.path.open("rb") as stream:
+            sha256, etag = _digests(stream, file, report)
+    except OSError as exc:
+        raise CannotPublish(f"{_shown(file.path)} cannot be read: {exc.strerror}") from exc
+    check_untouched(file)
+    return Hashed(file, sha256, etag)
+
+
+def _digests(stream: BinaryIO, file: File, report: Report) -> tuple[str, str]:
+    """Reads as much as the file had when it was found, however it may grow."""
+    sha256, parts = hashlib.sha256(), []
+    for start in range(0, file.size, PART) or (0,):
+        md5, left = hashlib.md5(usedforsecurity=False), min(PART, file.size - start)
+        while left and (block := stream.read(min(MIB, left))):
+            left -= len(block)
+            sha256.update(block)
+            md5.update(block)
+            report(Step("hashing", file.name, len(block), file.size))
+        parts.append(md5.digest())
+    return sha256.hexdigest(), _etag(parts, file.size)
+
+
+def _etag(parts: Sequence[bytes], size: int) -> str:
+    """The ETag of an object made of parts with these MD5 sums."""
+    if size < PART:
+        return parts[0].hex()
+    return f"{hashlib.md5(b''.join(parts), usedforsecurity=False).hexdigest()}-{len(parts)}"
+
+
+def _is_ours(path: Path, notice: Notice) -> bool:
+    if path.name.startswith("."):
+        why = "it is hidden"
+    elif path.is_dir():
+        why = "it is a folder"
+    elif path.suffix != TGZ:
+        why = f"its name does not end in {TGZ}"
+    else:
+        return True
+    notice(f"not published: {_shown(path)} ({why})")
+    return False
+
+
+def _name(path: Path, notice: Notice) -> str:
+    """Some systems (macOS) decompose letters in file names; the key is composed, as the contract asks."""
+    name = unicodedata.normalize("NFC", path.name)
+    if name != path.name:
+        notice(f"published in Unicode's normal form C: {_shown(path)}")
+    return name
+
+
+def _illegal(names: Iterable[tuple[Path, str]]) -> list[str]:
+    reasons = []
+    for path, name in names:
+        if not path.is_file():  # A link to nowhere, a pipe: left out, its item would silently leave the campaign.
+            reasons.append(f"{_shown(path)} is no ordinary file")
+        try:
+            content_name(name)
+        except BadName as exc:
+            reasons.append(f"{_shown(path)}: {exc}")
+    return reasons
+
+
+def _conflicts(names: Iterable[tuple[Path, str]]) -> list[str]:
+    first: dict[str, Path] = {}
+    reasons = []
+    for path, name in names:
+        other = first.setdefault(fold(name), path)
+        if other is not path:
+            reasons.append(f"{_shown(path)} and {_shown(other)} differ only in case or normalisation: rename one")
+    return reasons
+
+
+def _file(name: str, path: Path) -> File:
+    try:
+        stat = path.stat()
+    except OSError as exc:
+        raise CannotPublish(f"{_shown(path)} cannot be read: {exc.strerror}") from exc
+    return File(name, path, stat.st_size, _stamp(stat))
+
+
+def _stamp(stat: os.stat_result) -> tuple[int, int, int]:
+    return stat.st_size, stat.st_mtime_ns, stat.st_ino
+
+
+def check_untouched(file: File) -> None:
+    """Raises CannotPublish if the file is not what it was when it was found."""
+    try:
+        same = _stamp(file.path.stat()) == file.stamp
+    except OSError:
+        same = False
+    if not same:
+        why = f"{_shown(file.path)} changed while it was being published: wait until it is finished"
+        raise CannotPublish(why, again=True)
+
+
+def _shown(path: Path) -> str:
+    return path.name if path.name.isprintable() else ascii(path.name)

@@ -1,0 +1,114 @@
+"""`publish_campaign`: a folder of `.tgz` files becomes a campaign in the media bucket."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import ArgumentTypeError, RawDescriptionHelpFormatter
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+from typing import Any, Final
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from campaigns.folder import CannotPublish, Report
+from campaigns.publishing import PublishResult, publish_folder
+from campaigns.publishing_display import PlainDisplay, TerminalDisplay
+from ifeportal.buckets import media_bucket
+from loader.errors import ERRORS, Exit, WorldError
+
+HELP: Final = """Hash every .tgz file of a folder, upload those that changed, and write campaign.json last.
+
+Only files directly in the folder are taken; anything else is named and left alone. What the campaign.json in the
+bucket says besides (titles, kinds, fields unknown to this version) is kept. Items that are no longer in the folder
+leave the campaign; their objects stay in the bucket. Running it again after an interruption sends only what is missing.
+
+Exit: 0 published or nothing to do; 1 not published, run it again; 2 usage, names or access; 75 the bucket could not be
+reached, try again later; 130 interrupted. Unless it is 0, the campaign.json that was there before is still in force.
+"""
+
+
+class Command(BaseCommand):
+    help = HELP
+    requires_system_checks = ()
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        return super().create_parser(prog_name, subcommand, formatter_class=RawDescriptionHelpFormatter, **kwargs)
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("folder", type=Path, metavar="DIR", help="folder with the .tgz files")
+        parser.add_argument("--airline", required=True, help="first part of the keys, e.g. ACME")
+        parser.add_argument("--campaign", required=True, help="second part of the keys, e.g. 2026-12")
+        parser.add_argument("--title", help="what people call the campaign; kept if not given")
+        parser.add_argument("--starts", type=day, metavar="DATE", help="first day of the exhibition, as 2026-12-01")
+        parser.add_argument("--ends", type=day, metavar="DATE", help="last day of the exhibition")
+        parser.add_argument("--json", action="store_true", help="print one JSON object at the end, progress to stderr")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            with self._display(options["json"]) as display:
+                result = publish(options, display)
+        except KeyboardInterrupt:
+            raise CommandError("interrupted; the campaign in the bucket is unchanged", returncode=130) from None
+        except CannotPublish as exc:
+            raise CommandError(f"not published:\n{exc}", returncode=code_of(exc)) from exc
+        except WorldError as exc:
+            advice = ERRORS[exc.code].advice
+            raise CommandError(f"not published: {exc.code}: {exc}\n{advice}", returncode=code_of(exc)) from exc
+        self.stdout.write(json.dumps(as_json(result)) if options["json"] else in_words(result))
+
+    def _display(self, as_json: bool) -> AbstractContextManager[Report]:
+        stream = self.stderr if as_json else self.stdout
+        if stream.isatty():  # rich writes without line ends, which Django's wrapper would add
+            return TerminalDisplay(sys.stderr if as_json else sys.stdout)
+        return PlainDisplay(lambda line: stream.write(line, style_func=str))
+
+
+def publish(options: dict[str, Any], display: Report) -> PublishResult:
+    """Publish as the options say, to the bucket of the settings."""
+    try:
+        media = media_bucket()
+    except ValueError as exc:
+        raise CommandError(str(exc), returncode=Exit.USAGE) from exc
+    return publish_folder(
+        options["folder"],
+        options["airline"],
+        options["campaign"],
+        media,
+        title=options["title"],
+        starts=options["starts"],
+        ends=options["ends"],
+        report=display,
+    )
+
+
+def day(text: str) -> date:
+    """A date as 2026-12-31."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError as exc:
+        raise ArgumentTypeError(f"{text!r} is not a date as 2026-12-31") from exc
+
+
+def code_of(error: CannotPublish | WorldError) -> Exit:
+    """How the command ends after this error."""
+    if isinstance(error, CannotPublish):
+        return Exit.SOME_FAILED if error.again else Exit.USAGE
+    if not error.permanent:
+        return Exit.UNREACHABLE
+    return Exit.USAGE if error.code in ("CREDENTIALS", "FORBIDDEN", "CLOCK_SKEW") else Exit.SOME_FAILED
+
+
+def as_json(result: PublishResult) -> dict[str, object]:
+    """The result as `--json` prints it; sizes in bytes."""
+    return {**asdict(result), "bytes_total": result.bytes_total, "bytes_uploaded": result.bytes_uploaded}
+
+
+def in_words(result: PublishResult) -> str:
+    """The result in one line."""
+    sent = sum(item.outcome == "uploaded" for item in result.items)
+    what = f"{result.airline}/{result.campaign} version {result.version}"
+    counts = f"{len(result.items)} items, {result.bytes_total:,} bytes; sent {sent} ({result.bytes_uploaded:,} bytes)"
+    return f"published {what}: {counts}" if result.changed else f"{what} is as it should be: {counts}"

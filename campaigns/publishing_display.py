@@ -1,0 +1,98 @@
+"""Shows a publishing while it works: bars on a terminal, plain lines where the output is a file or a pipe."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Final, Self, TextIO
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from campaigns.folder import Step
+
+EVERY: Final = 5.0  # seconds between two lines about the same file
+
+
+class PlainDisplay:
+    """A line when a file begins, every few seconds while it lasts, and for every notice."""
+
+    def __init__(self, write: Callable[[str], object], clock: Callable[[], float] = time.monotonic) -> None:
+        self._write, self._clock = write, clock
+        self._lock = threading.Lock()
+        self._done = 0
+        self._said_at = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def __call__(self, step: Step) -> None:
+        """Show one step."""
+        with self._lock:
+            if step.phase == "notice":
+                self._write(f"note: {step.name}")
+            elif not step.advanced:
+                self._done, self._said_at = 0, self._clock()
+                self._write(f"{step.phase} {step.name} ({decimal(step.size)})")
+            else:
+                self._done += step.advanced
+                if self._clock() - self._said_at >= EVERY:
+                    self._said_at = self._clock()
+                    self._write(f"{step.phase} {step.name}: {decimal(self._done)} of {decimal(step.size)}")
+
+
+class TerminalDisplay:
+    """A bar for each file under way; what is done stays as it ended."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=Console(file=stream),
+        )
+        self._tasks: dict[tuple[str, str], TaskID] = {}
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def __call__(self, step: Step) -> None:
+        """Show one step."""
+        with self._lock:
+            if step.phase == "notice":
+                self._progress.console.print(f"note: {escape(step.name)}")
+                return
+            task = self._tasks.get((step.phase, step.name))
+            if task is None:
+                self._forget_finished()
+                task = self._progress.add_task(f"{step.phase} {escape(step.name)}", total=step.size)
+                self._tasks[step.phase, step.name] = task
+            self._progress.advance(task, step.advanced)
+
+    def _forget_finished(self) -> None:
+        """A thousand bars would not fit on the screen: what is finished makes room."""
+        for key, task in list(self._tasks.items()):
+            if self._progress.tasks and all(known.id != task or known.finished for known in self._progress.tasks):
+                self._progress.remove_task(task)
+                del self._tasks[key]
