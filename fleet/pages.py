@@ -114,7 +114,7 @@ def tail_page(airline: Airline, choice: Choice) -> tuple[Page[Tail], list[TailRo
     """A page of the airline's tails, each with the load that speaks for it among those in the chosen state."""
     loads = Load.objects.filter(in_state(choice.state), tail=OuterRef("pk"))
     speaking = loads.order_by(*speaking_first())
-    tails = Tail.objects.filter(airline=airline).annotate(speaker=Subquery(speaking.values("pk")[:1]))
+    tails = airline.tails.annotate(speaker=Subquery(speaking.values("pk")[:1]))
     if choice.state:
         tails = tails.filter(speaker__isnull=False)
     if choice.search:
@@ -131,7 +131,7 @@ def tail_page(airline: Airline, choice: Choice) -> tuple[Page[Tail], list[TailRo
 
 def _tail_rows(tails: Sequence[Tail]) -> list[TailRow]:
     speakers = [getattr(tail, "speaker") for tail in tails]  # noqa: B009  (an annotation)
-    loads = Load.objects.select_related("campaign").in_bulk([pk for pk in speakers if pk])
+    loads = Load.objects.select_related("campaign__airline").in_bulk([pk for pk in speakers if pk])
     counts = {
         row["tail"]: row
         for row in Load.objects.filter(tail__in=tails)
@@ -182,7 +182,7 @@ def newest(rows: QuerySet[Load] | QuerySet[Tail] | QuerySet[Transfer] | QuerySet
 
 def loads_of(tail: Tail) -> list[Load]:
     """The tail's loads, the one that speaks for it first."""
-    return list(Load.objects.filter(tail=tail).select_related("campaign").order_by(*speaking_first()))
+    return list(Load.objects.filter(tail=tail).select_related("campaign__airline").order_by(*speaking_first()))
 
 
 def state_counts(rows: QuerySet[Load] | QuerySet[Transfer]) -> dict[str, int]:

@@ -6,7 +6,7 @@ the row around it carries `data-key="<topic>:<id>"`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date, datetime
 
 from django import template
@@ -89,11 +89,29 @@ def cell_text(row: Measured) -> str:
     return figures.percent(row.percent) if state == "loading" else state
 
 
+@dataclass(frozen=True)
+class Disk:
+    """The disk of a content directory; bytes, None where the loader did not say a number."""
+
+    path: str
+    total: int | None
+    free: int | None
+
+    @property
+    def used(self) -> int:
+        """Bytes taken; 0 while that is not known."""
+        return max(self.total - self.free, 0) if self.total and self.free is not None else 0
+
+
 @register.filter
-def used(store: Mapping[str, object]) -> int:
-    """How many bytes of a content directory's disk are taken."""
-    total, free = store.get("total"), store.get("free")
-    return max(total - free, 0) if isinstance(total, int) and isinstance(free, int) else 0
+def disks(stores: object) -> list[Disk]:
+    """The disks a heartbeat tells of, whatever else it may say."""
+    found = [store for store in stores if isinstance(store, dict)] if isinstance(stores, list) else []
+    return [Disk(str(store.get("path", "")), _bytes(store.get("total")), _bytes(store.get("free"))) for store in found]
+
+
+def _bytes(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 @register.filter

@@ -1,0 +1,66 @@
+"""Reads a page as a person would: its text, or that of the row with a given key."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+from django.http import HttpResponse, HttpResponseBase
+
+VOID = {"meta", "link", "input", "br", "img", "path", "circle", "rect"}
+
+
+class _Reader(HTMLParser):
+    """Gathers text; with a key only from the element that carries it. What is hidden is left out."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__()
+        self.key = key
+        self.depth = 0
+        self.inside = 0 if key else -1
+        self.hidden = 0
+        self.texts: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in VOID:
+            return
+        self.depth += 1
+        found = dict(attrs)
+        if not self.inside and self.key in (found.get("data-key") or "").split():
+            self.inside = self.depth
+        if not self.hidden and ("hidden" in found or tag in ("title", "script", "style")):
+            self.hidden = self.depth
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in VOID:
+            return
+        if self.inside == self.depth:
+            self.inside = 0
+        if self.hidden == self.depth:
+            self.hidden = 0
+        self.depth -= 1
+
+    def handle_data(self, data: str) -> None:
+        if self.inside and not self.hidden:
+            self.texts.append(data)
+
+
+def html(response: HttpResponseBase) -> str:
+    """The page as it was sent."""
+    assert response.status_code == 200, response.status_code
+    assert isinstance(response, HttpResponse)
+    return response.content.decode()
+
+
+def text(response: HttpResponseBase, key: str = "") -> str:
+    """What the page shows, or what its first row with this `data-key` shows; white space is made single."""
+    reader = _Reader(key)
+    reader.feed(html(response))
+    return re.sub(r"\s+", " ", " ".join(reader.texts)).replace(" ,", ",").strip()
+
+
+def names(response: HttpResponseBase) -> list[str]:
+    """The row headers of the page's first table, in their order."""
+    table = re.search(r"<table.*?</table>", html(response), re.S)
+    found = re.findall(r'role="rowheader"[^>]*>(.*?)</th>', table.group() if table else "", re.S)
+    return [re.sub(r"<span class=\"sr\".*?</span>|<[^>]+>", "", name).strip() for name in found]

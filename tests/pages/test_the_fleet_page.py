@@ -1,0 +1,104 @@
+"""The fleet page: a card an airline, what needs attention first, and what it says when there is nothing."""
+
+from __future__ import annotations
+
+import re
+
+from django.test import Client
+
+from fleet.models import Anomaly
+from ifeportal.models import Airline
+from tests.conftest import Cast
+from tests.pages.builders import a_campaign, a_fleet, a_load, a_tail, now, read_just_now
+from tests.pages.reading import html, text
+
+
+def test_a_card_sums_up_what_the_airline_holds(cast: Cast, client: Client) -> None:
+    campaign = a_campaign(cast.acme, items=4)
+    for name, story in (("VP-A", "complete"), ("VP-B", "failed"), ("VP-C", "stalled")):
+        a_load(a_tail(cast.acme, name), campaign, story)
+    client.force_login(cast.alice)
+    card = text(client.get("/"), f"airline:{cast.acme.pk}")
+    assert "tails 3 · loads 3" in card
+    assert "1 failed 1 stalled 1 loading 0 pending 1 complete" in card
+    assert "Failed items: 1" in card
+    assert re.search(r"\d+%", card)
+
+
+def test_counts_are_links_to_the_tails_they_count(cast: Cast, client: Client) -> None:
+    a_fleet(cast.acme, 3)
+    client.force_login(cast.alice)
+    assert 'href="/airlines/ACME/?status=failed"' in html(client.get("/"))
+
+
+def test_each_user_sees_the_cards_of_their_airlines_only(cast: Cast, client: Client) -> None:
+    for user, seen in ((cast.alice, {"ACME"}), (cast.bob, {"BETA"}), (cast.olga, {"ACME", "BETA"})):
+        client.force_login(user)
+        page = html(client.get("/"))
+        assert {name for name in ("ACME", "BETA") if f"/airlines/{name}/" in page} == seen
+
+
+def test_failures_come_first_unless_another_order_is_asked_for(cast: Cast, client: Client) -> None:
+    a_load(a_tail(cast.acme, "VP-A"), a_campaign(cast.acme), "complete")
+    a_load(a_tail(cast.beta, "VP-B"), a_campaign(cast.beta), "failed")
+    client.force_login(cast.olga)
+
+    def order(query: str) -> list[str]:
+        return re.findall(r'<h2><a href="/airlines/(\w+)/"', html(client.get(f"/{query}")))
+
+    assert order("") == ["BETA", "ACME"]
+    assert order("?sort=name") == ["ACME", "BETA"]
+    assert order("?sort=-name") == ["BETA", "ACME"]
+    assert order("?sort=percent") == ["BETA", "ACME"]
+    assert order("?sort=nonsense") == ["BETA", "ACME"]
+
+
+def test_the_search_finds_by_name_and_title(cast: Cast, client: Client) -> None:
+    Airline.objects.filter(pk=cast.beta.pk).update(title="Beta Skies")
+    client.force_login(cast.olga)
+    assert "/airlines/ACME/" not in html(client.get("/?q=skies"))
+    assert "/airlines/BETA/" in html(client.get("/?q=skies"))
+    assert "No airline matches “zeppelin”" in text(client.get("/?q=zeppelin"))
+
+
+def test_staff_without_airlines_are_told_how_one_comes_about(cast: Cast, client: Client) -> None:
+    Airline.objects.all().delete()
+    client.force_login(cast.olga)
+    assert "publish_campaign DIR --airline ACME" in text(client.get("/"))
+
+
+def test_a_user_without_an_airline_is_told_whom_to_ask(cast: Cast, client: Client) -> None:
+    client.force_login(cast.nick)
+    page = text(client.get("/"))
+    assert "You do not belong to an airline yet" in page
+    assert "publish_campaign" not in page
+    assert "ACME" not in page
+
+
+def test_an_airline_without_loads_claims_no_figures(cast: Cast, client: Client) -> None:
+    client.force_login(cast.alice)
+    card = text(client.get("/"), f"airline:{cast.acme.pk}")
+    assert "No load yet" in card
+    assert "%" not in card
+    assert "0 B" not in card
+
+
+def test_a_card_says_when_the_buckets_were_last_read_and_when_that_is_too_long_ago(cast: Cast, client: Client) -> None:
+    client.force_login(cast.alice)
+    assert "Last update never stale" in text(client.get("/"), "poll:ACME")
+    read_just_now(cast.acme, seconds=3)
+    assert text(client.get("/"), "poll:ACME") == "Last update 3 s ago"
+    read_just_now(cast.acme, seconds=90)
+    assert text(client.get("/"), "poll:ACME") == "Last update 1 min ago stale"
+
+
+def test_keys_of_no_airline_are_listed_for_staff_alone(cast: Cast, client: Client) -> None:
+    Anomaly.objects.create(
+        bucket="status", key="?/x", key_hash="1", problem="BAD_NAME", first_seen=now(), last_seen=now()
+    )
+    client.force_login(cast.olga)
+    page = text(client.get("/"))
+    assert "BAD_NAME status: ?/x" in page
+    assert "What to do: Rename it" in page
+    client.force_login(cast.alice)
+    assert "BAD_NAME" not in text(client.get("/"))
