@@ -8,7 +8,7 @@ differs from the listing, so the next poll takes it up. Running twice, at once o
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -159,7 +159,8 @@ class _Poll:
         with Fetcher(self.status) as fetcher:
             for batch in _batches([work[name] for name in sorted(work.keys() & tails.keys())]):
                 self._learn_sizes(campaigns, set().union(*(one.campaigns for one in batch)))
-                readings = fetcher.read([each for one in batch for each in one.changes.seen], self.sizes)
+                wanted = [each for one in batch for each in one.changes.seen if _has_room(each.key, campaigns)]
+                readings = fetcher.read(wanted, self.sizes)
                 if readings.failure is not None:
                     self._failed("status", readings.failure)
                 for problem in readings.problems:
@@ -187,8 +188,8 @@ class _Poll:
             room = max(self.limits.tails_in_all - Tail.objects.count(), 0)
             made = [Tail(airline=self.airline, name=name, discovered=True) for name in new[:room]]
             Tail.objects.bulk_create(made, ignore_conflicts=True)
-            self.new_tails = True
         rows = dict(Tail.objects.filter(airline=self.airline).values_list("name", "pk"))
+        self.new_tails = not rows.keys().isdisjoint(new)
         self._left_out("tails", set(new) - rows.keys(), found)
         return rows
 
@@ -235,11 +236,11 @@ class _Poll:
     def _news(self, work: _Work, readings: Readings, catalog: Catalog, problems: Problems) -> News:
         news = News(dirty=work.dirty & catalog.campaigns.keys())
         for key, etag in work.changes.gone:
-            if key.kind == "heartbeat" or key.campaign in catalog.campaigns:
+            if _has_room(key, catalog.campaigns):
                 _tell(news, key, Gone(etag))
         for each in work.changes.seen:
             reading = readings.by_key.get(each.name)
-            if reading is None or not (each.key.kind == "heartbeat" or each.key.campaign in catalog.campaigns):
+            if reading is None:
                 continue
             self.settled.add(each.name)
             if reading.problem is not None:
@@ -268,6 +269,11 @@ class _Poll:
                 for row in campaigns
             ]
             publish([*changes, Published("airline", airline.pk, airline.pk, state=airline_state(airline))])
+
+
+def _has_room(key: StatusKey, campaigns: Container[str]) -> bool:
+    """Whether the object's campaign has a row; a heartbeat needs none."""
+    return key.kind == "heartbeat" or key.campaign in campaigns
 
 
 def _tell(news: News, key: StatusKey, seen: Seen | Gone) -> None:

@@ -163,7 +163,7 @@ def _timed(before: TransferState, state: TransferState, now: datetime) -> Transf
     started_at = state.started_at
     if started_at is None and loading:
         started_at = state.progress_at
-    if started_at is None and complete and before.bytes_reported is not None:
+    if started_at is None and complete and before.status != Status.COMPLETE and before.bytes_reported is not None:
         started_at = before.progress_at
     rate = before.rate_bps if loading else None
     if moved and loading and before.moved_at is not None:

@@ -1,0 +1,78 @@
+"""Requests follow pages and changes, queries follow tails that changed; nothing is missed. 20,000 objects."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from fleet.models import Transfer
+from tests.fleet.world import MIB, World
+
+pytestmark = pytest.mark.django_db
+
+TAILS, ITEMS = 400, 50
+SIZE = 8 * MIB
+QUERIES_A_POLL = 34  # whatever the number of tails and objects
+QUERIES_A_TAIL = 18
+
+
+def fill(world: World, tails: int = TAILS, items: int = ITEMS) -> None:
+    """Every tail has every item, half of them complete."""
+    world.manifest(items={f"item-{i:03}": SIZE for i in range(items)})
+    for tail in range(tails):
+        for item in range(items):
+            world.progress(f"N{tail:03}/2026-12/item-{item:03}", SIZE if item % 2 else MIB)
+
+
+def written(queries: CaptureQueriesContext) -> list[str]:
+    return [q["sql"] for q in queries.captured_queries if re.match(r"(INSERT|UPDATE|DELETE)", q["sql"])]
+
+
+def test_twenty_thousand_objects_of_which_one_in_a_hundred_changed(world: World) -> None:
+    fill(world)
+    first = world.poll()
+    assert (first.objects_seen, first.get_requests) == (TAILS * ITEMS + 1, 1), "only the manifest is fetched"
+    assert Transfer.objects.filter(status="complete").count() == TAILS * ITEMS // 2
+
+    world.later()
+    with CaptureQueriesContext(connection) as queries:
+        quiet = world.poll()
+    assert (quiet.objects_changed, quiet.get_requests) == (0, 0)
+    assert written(queries) == []
+    assert len(queries) <= QUERIES_A_POLL
+
+    # 200 of 20,000 on 40 tails: half say what their ETag gives away, half something else.
+    world.later()
+    changed = {f"N{tail:03}": [f"item-{item:03}" for item in range(0, 10, 2)] for tail in range(0, TAILS, 10)}
+    for number, (tail, items) in enumerate(changed.items()):
+        for item in items:
+            world.progress(f"{tail}/2026-12/{item}", 3 * MIB if number % 2 else 3 * MIB + 7)
+    lists = world.status.requests.list
+    with CaptureQueriesContext(connection) as queries:
+        result = world.poll()
+
+    assert world.status.requests.list - lists == 20 + 1, "20,000 keys in pages of 1,000; one to look for airlines"
+    assert result.objects_changed == result.transfers_changed == 200
+    assert result.get_requests == 100
+    assert len(queries) <= QUERIES_A_POLL + QUERIES_A_TAIL * len(changed)
+    done = Transfer.objects.filter(bytes_reported__gte=3 * MIB, bytes_reported__lte=3 * MIB + 7)
+    assert {(row.load.tail.name, row.content) for row in done.select_related("load__tail")} == {
+        (tail, item) for tail, items in changed.items() for item in items
+    }
+
+
+def test_queries_do_not_grow_with_the_objects_of_a_tail(world: World) -> None:
+    counts = []
+    for items in (5, 30):
+        fill(world, tails=2, items=items)
+        world.poll()
+        world.later()
+        for item in range(items):
+            world.progress(f"N000/2026-12/item-{item:03}", 5 * MIB)
+        with CaptureQueriesContext(connection) as queries:
+            assert world.poll().transfers_changed == items
+        counts.append(len(queries))
+    assert counts[1] <= counts[0]

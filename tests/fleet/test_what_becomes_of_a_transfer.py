@@ -1,0 +1,240 @@
+"""The pure machine: from what was seen of an item's objects to its next state."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fleet.models import Status
+from fleet.transitions import ErrorSeen, Gone, ProgressSeen, TransferState, advance
+from loader.contract import COUNT_LIMIT
+
+START = datetime(2026, 12, 1, 12, tzinfo=UTC)
+SIZE = 1000
+
+
+def at(seconds: float) -> datetime:
+    return START + timedelta(seconds=seconds)
+
+
+def progress(value: int | None, seconds: float = 0, etag: str = "") -> ProgressSeen:
+    return ProgressSeen(etag or f"p{value}", at(seconds), value)
+
+
+def error(text: str = "broken", seconds: float = 0, code: str = "", *, cut: bool = False) -> ErrorSeen:
+    return ErrorSeen(f"e{text}", at(seconds), code, text, cut)
+
+
+def after(
+    *news: ProgressSeen | ErrorSeen | Gone, size: int | None = SIZE, state: TransferState | None = None
+) -> TransferState:
+    """The state after one observation after another, the portal seeing each two seconds after the one before."""
+    state = state or TransferState()
+    for number, seen in enumerate(news):
+        now = at(100 + 2 * number)
+        if isinstance(seen, ErrorSeen) or (isinstance(seen, Gone) and seen.etag.startswith("e")):
+            state = advance(state, size, now, error=seen)
+        else:
+            state = advance(state, size, now, progress=seen)
+    return state
+
+
+@pytest.mark.parametrize(
+    ("value", "status", "done"),
+    [
+        (0, Status.PENDING, 0),
+        (1, Status.LOADING, 1),
+        (SIZE - 1, Status.LOADING, SIZE - 1),
+        (SIZE, Status.COMPLETE, SIZE),
+    ],
+)
+def test_bytes_decide_the_status(value: int, status: Status, done: int) -> None:
+    state = after(progress(value))
+    assert (state.status, state.bytes_done, state.bytes_total) == (status, done, SIZE)
+
+
+def test_a_listed_item_of_which_nothing_was_seen_is_pending_with_its_total() -> None:
+    state = advance(TransferState(), SIZE, START)
+    assert (state.status, state.bytes_total, state.listed, state.bytes_reported) == ("pending", SIZE, True, None)
+
+
+def test_an_item_of_zero_bytes_is_complete_at_zero() -> None:
+    assert after(progress(0), size=0).status == Status.COMPLETE
+
+
+def test_without_a_manifest_the_total_is_unknown_and_nothing_is_complete() -> None:
+    state = after(progress(SIZE), size=None)
+    assert (state.status, state.bytes_done, state.bytes_total, state.listed) == ("loading", SIZE, None, False)
+
+
+def test_a_manifest_that_comes_later_gives_the_total() -> None:
+    state = advance(after(progress(SIZE), size=None), SIZE, at(200))
+    assert (state.status, state.bytes_total, state.listed) == ("complete", SIZE, True)
+
+
+def test_more_than_the_total_is_capped_flagged_and_never_complete() -> None:
+    state = after(progress(SIZE + 1))
+    assert (state.status, state.bytes_done, state.bytes_reported) == ("loading", SIZE, SIZE + 1)
+    assert state.oversized
+    assert not after(progress(SIZE + 1), progress(SIZE, 2)).oversized
+
+
+def test_the_total_moves_with_the_manifest_and_so_does_the_status() -> None:
+    state = advance(after(progress(SIZE)), 2 * SIZE, at(200))
+    assert (state.status, state.bytes_done, state.bytes_total) == ("loading", SIZE, 2 * SIZE)
+    state = advance(state, SIZE // 2, at(300))
+    assert (state.bytes_done, state.oversized, state.status) == (SIZE // 2, True, "loading")
+
+
+def test_an_item_the_manifest_leaves_out_keeps_its_figures_and_is_no_longer_listed() -> None:
+    state = advance(after(progress(500)), None, at(200))
+    assert (state.listed, state.bytes_done, state.bytes_total, state.status) == (False, 500, SIZE, "loading")
+
+
+def test_an_unreadable_progress_keeps_the_last_good_value() -> None:
+    state = after(progress(500), progress(None, 2))
+    assert (state.bytes_done, state.bytes_reported, state.unreadable, state.status) == (500, 500, True, "loading")
+    assert (state.as_of, state.progress_at) == (at(0), at(2))
+    assert not after(progress(600, 4), state=state).unreadable
+
+
+def test_only_an_unreadable_progress_is_pending() -> None:
+    state = after(progress(None))
+    assert (state.status, state.unreadable, state.bytes_reported) == ("pending", True, None)
+
+
+def test_going_backwards_is_followed_and_flagged_until_the_item_is_whole() -> None:
+    state = after(progress(900), progress(300, 2))
+    assert (state.bytes_done, state.restarted, state.rate_bps) == (300, True, None)
+    assert after(progress(400, 4), state=state).restarted
+    assert not after(progress(SIZE, 4), state=state).restarted
+
+
+def test_a_complete_item_that_goes_back_is_loading_again_and_not_finished() -> None:
+    state = after(progress(500), progress(SIZE, 2), progress(100, 4))
+    assert (state.status, state.finished_at, state.started_at, state.restarted) == ("loading", None, at(4), True)
+
+
+def test_an_older_object_never_replaces_a_newer_one() -> None:
+    state = after(progress(500, 10))
+    assert advance(state, SIZE, at(200), progress=progress(900, 9)) == state
+    state = after(error("new", 10))
+    assert advance(state, SIZE, at(200), error=error("old", 9)) == state
+
+
+def test_within_one_second_the_etag_decides() -> None:
+    state = after(progress(500, 10))
+    assert advance(state, SIZE, at(200), progress=progress(600, 10)).bytes_done == 600
+    assert advance(state, SIZE, at(200), progress=progress(500, 10)) == state
+
+
+def test_an_error_fails_the_item_and_keeps_its_bytes() -> None:
+    state = after(progress(500), error("disk", 2, "IO_ERROR", cut=True))
+    assert (state.status, state.bytes_done) == ("failed", 500)
+    assert (state.error_code, state.error, state.error_cut, state.error_past) == ("IO_ERROR", "disk", True, False)
+    assert (state.rate_bps, state.finished_at) == (None, None)
+
+
+def test_an_error_that_vanishes_leaves_the_item_as_its_bytes_say() -> None:
+    state = after(progress(500), error("disk", 2), Gone("edisk"))
+    assert (state.status, state.error, state.error_etag, state.error_cut) == ("loading", "", "", False)
+
+
+@pytest.mark.parametrize(
+    ("error_at", "status", "past"), [(9, "complete", True), (10, "failed", False), (11, "failed", False)]
+)
+def test_complete_wins_over_an_error_only_if_it_is_newer(error_at: float, status: str, past: bool) -> None:
+    whole, failed = progress(SIZE, 10), error("x", error_at)
+    for state in (after(whole, failed), after(failed, whole)):
+        assert (state.status, state.error_past, state.error) == (status, past, "x")
+
+
+def test_a_progress_that_vanishes_deletes_the_transfer_and_its_return_brings_it_back() -> None:
+    state = after(progress(500), Gone("p500"))
+    assert (state.status, state.bytes_done, state.bytes_reported) == ("deleted", 0, None)
+    assert advance(state, SIZE, at(300)) == state
+    assert after(progress(500, 5), state=state).status == Status.LOADING
+
+
+def test_what_vanished_since_it_was_replaced_has_not_vanished() -> None:
+    state = after(progress(500))
+    assert advance(state, SIZE, at(200), progress=Gone("another")) == state
+    state = after(error("x"))
+    assert advance(state, SIZE, at(200), error=Gone("another")) == state
+
+
+def test_start_and_end_are_the_moments_of_the_objects() -> None:
+    state = after(progress(0, 0), progress(500, 5), progress(SIZE, 9))
+    assert (state.started_at, state.finished_at, state.as_of) == (at(5), at(9), at(9))
+    assert after(progress(0, 3), progress(SIZE, 9)).started_at == at(3)
+    assert after(progress(SIZE, 9)).started_at is None, "nobody saw it begin"
+
+
+def test_moved_at_is_the_portals_own_clock_and_moves_with_bytes_only() -> None:
+    state = after(progress(500))
+    assert state.moved_at == at(100)
+    assert advance(state, SIZE, at(200), progress=progress(None, 3)).moved_at == at(100)
+    assert advance(state, SIZE, at(200), progress=progress(501, 3)).moved_at == at(200)
+
+
+def test_the_rate_is_that_of_what_the_portal_saw() -> None:
+    assert after(progress(100)).rate_bps is None
+    assert after(progress(100), progress(300, 2)).rate_bps == 100
+    assert after(progress(100), progress(SIZE, 2)).rate_bps is None, "nothing moves any more"
+
+
+def test_a_stalled_item_that_moves_is_no_longer_stalled() -> None:
+    state = after(progress(500))
+    stalled = TransferState(**{name: getattr(state, name) for name in state.__slots__} | {"stalled": True})
+    assert advance(stalled, SIZE, at(900)).stalled
+    assert not advance(stalled, SIZE, at(900), progress=progress(501, 3)).stalled
+    assert not advance(stalled, SIZE, at(900), error=error("x", 3)).stalled
+
+
+def test_the_largest_number_a_database_holds_is_taken() -> None:
+    assert after(progress(COUNT_LIMIT), size=None).bytes_done == COUNT_LIMIT
+
+
+MOMENTS = st.integers(0, 5)
+NEWS = st.one_of(
+    st.builds(progress, st.one_of(st.none(), st.integers(0, 3).map(lambda n: n * 500)), MOMENTS),
+    st.builds(error, st.sampled_from("ab"), MOMENTS),
+    st.sampled_from([Gone("p500"), Gone("p1000"), Gone("ea"), Gone("eb")]),
+)
+SIZES = st.sampled_from([None, 0, 500, 1000])
+
+
+@given(st.lists(st.tuples(NEWS, SIZES), max_size=8))
+def test_every_state_it_reaches_is_one_the_database_takes(
+    history: list[tuple[ProgressSeen | ErrorSeen | Gone, int | None]],
+) -> None:
+    state = TransferState()
+    for seen, size in history:
+        state = after(seen, size=size, state=state)
+        assert state.bytes_done >= 0
+        assert state.bytes_total is None or state.bytes_done <= state.bytes_total
+        assert (state.status == Status.COMPLETE) <= (
+            state.bytes_total is not None and state.bytes_done == state.bytes_total
+        )
+        assert (state.status == Status.FAILED) == (state.error_etag != "" and not state.error_past)
+        assert (state.finished_at is not None) == (state.status == Status.COMPLETE)
+        assert state.listed == (size is not None)
+        assert not state.stalled
+        assert (state.rate_bps or 0) >= 0
+
+
+@given(st.lists(st.tuples(NEWS, SIZES), max_size=6), NEWS, SIZES)
+def test_seeing_the_same_again_changes_nothing(
+    history: list[tuple[ProgressSeen | ErrorSeen | Gone, int | None]],
+    last: ProgressSeen | ErrorSeen | Gone,
+    size: int | None,
+) -> None:
+    state = TransferState()
+    for seen, known in history:
+        state = after(seen, size=known, state=state)
+    once = after(last, size=size, state=state)
+    assert after(last, size=size, state=once) == once
+    assert advance(once, size, at(9000)) == once
