@@ -1,0 +1,78 @@
+"""Airlines with one of everything each, told apart by every name and id; and all addresses of the portal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+
+from django.db import transaction
+from django.urls import URLPattern, URLResolver, get_resolver
+from django.utils import timezone
+
+from campaigns.models import Campaign, ContentItem, ManifestState
+from fleet.models import Anomaly, Load, ProgressSample, Status, Tail, Transfer
+from ifeportal.live.feed import Published, publish
+from ifeportal.models import Airline, Membership, User
+
+
+@dataclass(frozen=True)
+class Holding:
+    """What one airline has. `marks` are texts that stand in no page of another airline: its names and its ids."""
+
+    airline: Airline
+    campaign: Campaign
+    item: ContentItem
+    tail: Tail
+    load: Load
+    transfer: Transfer
+    anomaly: Anomaly
+    marks: tuple[str, ...]
+
+
+def furnish(airline: Airline, *, member: User, first_id: int) -> Holding:
+    """One of everything for a new airline, with ids from `first_id` on: long ones, so that none shows by chance."""
+    word, ids, now = airline.name.lower(), count(first_id), timezone.now()
+    airline.pk = next(ids)
+    airline.save(force_insert=True)
+    Membership.objects.create(user=member, airline=airline)
+    campaign = Campaign.objects.create(
+        pk=next(ids),
+        airline=airline,
+        name=f"{word}-cycle",
+        title=f"{word} in December",
+        manifest_state=ManifestState.OK,
+        items_total=1,
+        bytes_total=1000,
+    )
+    item = ContentItem.objects.create(pk=next(ids), campaign=campaign, name=f"{word}-film", size=1000)
+    tail = Tail.objects.create(pk=next(ids), airline=airline, name=f"N-{airline.name}-1", heard_at=now)
+    figures = {"status": Status.LOADING, "bytes_done": 400, "bytes_total": 1000, "as_of": now, "started_at": now}
+    load = Load.objects.create(pk=next(ids), tail=tail, campaign=campaign, items_total=1, **figures)
+    transfer = Transfer.objects.create(
+        pk=next(ids), load=load, content=item.name, listed=True, error=f"NETWORK: {word}-trouble", **figures
+    )
+    ProgressSample.objects.create(pk=next(ids), load=load, at=now, bytes_done=400)
+    anomaly = Anomaly.objects.create(
+        pk=next(ids),
+        airline=airline,
+        bucket="status",
+        key=f"{airline.name}/{word}-riddle",
+        key_hash=f"{first_id:064x}",
+        problem="BAD_NAME",
+        first_seen=now,
+        last_seen=now,
+    )
+    with transaction.atomic():
+        publish([Published("load", load.pk, airline.pk, tail.name, campaign.name, {"id": load.pk, "tail": tail.name})])
+    return Holding(airline, campaign, item, tail, load, transfer, anomaly, (airline.name, word, str(first_id)[:4]))
+
+
+def addresses(patterns: Sequence[URLPattern | URLResolver] | None = None, space: str = "") -> Iterator[tuple[str, str]]:
+    """Every address of the portal: its name with its name space, and its route."""
+    for pattern in get_resolver().url_patterns if patterns is None else patterns:
+        if isinstance(pattern, URLResolver):
+            inner = f"{space}{pattern.namespace}:" if pattern.namespace else space
+            yield from addresses(pattern.url_patterns, inner)
+        else:
+            yield f"{space}{pattern.name or ''}", str(pattern.pattern)
