@@ -1,0 +1,59 @@
+"""Even without a lease, two pollers at once end in the same rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from fleet.models import Load, Tail, Transfer
+from loader.bucket import ObjectInfo
+from tests.fleet.world import World, load, rows, transfer
+
+pytestmark = pytest.mark.django_db
+
+
+def overtaken(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next poll is overtaken by a whole other one, between its listing and its writing."""
+    whole = world.status.list
+    ahead = [True]
+
+    def slow(prefix: str = "") -> Iterator[ObjectInfo]:
+        listing = list(whole(prefix))
+        if ahead and ahead.pop():
+            world.later()
+            world.progress("N1/2026-12/a", 90)
+            world.progress("N1/2026-12/b", 90)
+            world.remove("N1/2026-12/b.tgz.error")
+            world.poll()
+        yield from listing
+
+    monkeypatch.setattr(world.status, "list", slow)
+
+
+def test_a_slow_poller_does_not_take_back_what_a_quick_one_saw(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.manifest(items={"a": 100, "b": 100, "c": 100})
+    world.progress("N1/2026-12/a", 50)
+    world.error("N1/2026-12/b", "x")
+    overtaken(world, monkeypatch)
+    world.poll()
+    assert (transfer("a").bytes_done, transfer("b").bytes_done, load().bytes_done) == (90, 90, 180)
+    world.poll()
+    assert (transfer("b").status, load().status) == ("loading", "loading")
+    assert (Tail.objects.count(), Load.objects.count(), Transfer.objects.count()) == (1, 1, 3)
+    before = rows()
+    assert world.poll().anomalies == 0
+    assert rows() == before
+
+
+def test_what_came_back_while_a_slow_poller_missed_it_has_not_vanished(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.manifest(items={"a": 100})
+    world.progress("N1/2026-12/a", 50)
+    world.progress("N1/2026-12/b", 50)
+    world.poll()
+    world.remove("N1/2026-12/a.tgz.progress")
+    overtaken(world, monkeypatch)
+    world.poll()
+    assert (transfer("a").status, transfer("a").bytes_done) == ("loading", 90)

@@ -1,0 +1,63 @@
+"""Loading, but no byte for ten minutes of the portal's clock."""
+
+from __future__ import annotations
+
+import pytest
+
+from ifeportal.live.models import Change
+from tests.fleet.world import World, load, rows, transfer
+
+pytestmark = pytest.mark.django_db
+
+
+def test_ten_minutes_without_a_byte_is_stalled_and_a_byte_ends_it(world: World) -> None:
+    world.manifest(items={"a": 1000, "b": 1000})
+    world.progress("N1/2026-12/a", 100)
+    world.poll()
+    world.later(599)
+    world.poll()
+    assert not transfer("a").stalled
+    world.later(1)
+    world.poll()
+    assert (transfer("a").stalled, load().stalled, transfer("a").rate_bps) == (True, True, 0)
+    assert (transfer("a").status, transfer("b").stalled) == ("loading", False)
+    before = rows()
+    world.later(1)
+    world.poll()
+    assert rows() == before
+    world.progress("N1/2026-12/a", 101)
+    world.poll()
+    assert (transfer("a").stalled, load().stalled) == (False, False)
+
+
+def test_stalling_reaches_the_feed_with_the_sums_above_it(world: World) -> None:
+    world.manifest(items={"a": 1000})
+    world.progress("N1/2026-12/a", 100)
+    world.poll()
+    rev = Change.objects.order_by("-rev").values_list("rev", flat=True)[0]
+    world.later(600)
+    world.poll()
+    changes = {change.topic: change.state for change in Change.objects.filter(rev__gt=rev)}
+    assert changes.keys() == {"transfer", "load", "tail", "campaign", "airline"}
+    assert changes["transfer"]["stalled"] is changes["load"]["stalled"] is True
+    assert changes["tail"]["stalled"] == changes["campaign"]["stalled"] == changes["airline"]["stalled"] == 1
+
+
+def test_what_was_old_when_first_seen_is_not_stalled_at_once(world: World) -> None:
+    """The portal judges by what it saw, not by an object's age on another clock."""
+    world.progress("N1/2026-12/a", 100)
+    world.later(86_400)
+    world.poll()
+    assert not transfer("a").stalled
+
+
+def test_a_failed_or_finished_item_is_never_stalled(world: World) -> None:
+    world.manifest(items={"a": 100, "b": 100})
+    world.progress("N1/2026-12/a", 100)
+    world.progress("N1/2026-12/b", 10)
+    world.error("N1/2026-12/b", "x")
+    world.poll()
+    world.later(3600)
+    world.poll()
+    assert not transfer("a").stalled
+    assert not transfer("b").stalled
