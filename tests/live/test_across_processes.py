@@ -1,0 +1,175 @@
+"""The feed between real processes: writers, two web servers, browsers' sockets. No Redis, no channel layer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.db import connection
+from websockets.asyncio.client import ClientConnection, connect
+
+from ifeportal.processes import Process, free_port, wait_until_listening
+from tests.conftest import Cast
+from tests.live.sockets import sign_in
+
+pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 60.0  # seconds; only a broken feed takes that long
+WRITER = """
+import sys, time
+from django.db import transaction
+from ifeportal.live.feed import Published, publish
+first, last, airline = map(int, sys.stdin.read().split())
+for number in range(first, last):
+    with transaction.atomic():
+        publish([Published("load", number, airline, "N1", "2026-12", {"at": time.time()})])
+    time.sleep(0.05)
+"""
+
+
+def environment() -> dict[str, str]:
+    """That of a child process which works on the database of this test."""
+    database = connection.settings_dict
+    if connection.vendor == "sqlite":
+        url = f"sqlite:///{database['NAME']}"
+    else:
+        login = f"{quote(database['USER'])}:{quote(database['PASSWORD'] or '')}"
+        port = f":{database['PORT']}" if database["PORT"] else ""
+        folder = database["OPTIONS"].get("host")  # of its socket
+        options = f"?{urlencode({'host': folder})}" if folder else ""
+        url = f"postgres://{login}@{quote(database['HOST'] or '', safe='')}{port}/{database['NAME']}{options}"
+    return {**os.environ, "DEBUG": "1", "DATABASE_URL": url}
+
+
+class Web:
+    """A daphne of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        command = [
+            sys.executable,
+            "-m",
+            "daphne",
+            "-b",
+            "127.0.0.1",
+            "-p",
+            str(self.port),
+            "ifeportal.asgi:application",
+        ]
+        self.process = Process("web", command, log=folder / f"{self.port}.log", environment=environment(), folder=ROOT)
+
+    def start(self) -> None:
+        self.process.start()
+        wait_until_listening(self.port, self.process, PATIENCE)
+
+    def socket(self, cookie: str) -> connect:
+        return connect(
+            f"ws://127.0.0.1:{self.port}/ws/live/",
+            origin=f"http://127.0.0.1:{self.port}",  # type: ignore[arg-type]  # a NewType of str
+            additional_headers={"Cookie": f"sessionid={cookie}"},
+            open_timeout=PATIENCE,
+        )
+
+
+@pytest.fixture
+def webs(transactional_db: None, tmp_path: Path) -> Iterator[list[Web]]:
+    servers = [Web(tmp_path), Web(tmp_path)]
+    try:
+        for server in servers:
+            server.start()
+        yield servers
+    finally:
+        for server in servers:
+            server.process.stop()
+
+
+def write(cast: Cast, first: int, last: int) -> None:
+    """Have another process publish these objects of ACME, one each 50 ms."""
+    done = subprocess.run(
+        [sys.executable, "manage.py", "shell", "-v", "0", "-c", WRITER],
+        input=f"{first} {last} {cast.acme.pk}",
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+async def read(socket: ClientConnection) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(await socket.recv())
+    if "changes" in answer:
+        await socket.send(json.dumps({"ack": answer["rev"]}))
+    return answer
+
+
+async def watch(socket: ClientConnection, rev: int) -> dict[str, Any]:
+    await socket.send(json.dumps({"watch": {"airline": "ACME"}, "rev": rev, "acks": True}))
+    return await read(socket)
+
+
+async def listen(socket: ClientConnection, expected: set[int]) -> list[float]:
+    """Read until every expected object was heard of; the seconds each was on its way."""
+    delays = []
+    while expected:
+        for change in (await read(socket)).get("changes", []):
+            if change["object"] in expected:
+                expected.discard(change["object"])
+                delays.append(time.time() - change["state"]["at"])
+    return delays
+
+
+async def test_what_one_process_publishes_reaches_the_sockets_of_two_others(cast: Cast, webs: list[Web]) -> None:
+    cookie = await sync_to_async(sign_in)(cast.alice)
+    numbers = range(1, 21)
+    async with webs[0].socket(cookie) as first, webs[1].socket(cookie) as second:
+        for socket in (first, second):
+            assert await watch(socket, 0) == {"rev": 0, "changes": []}
+        _, *delays = await asyncio.gather(
+            sync_to_async(write, thread_sensitive=False)(cast, 1, 21),
+            listen(first, set(numbers)),
+            listen(second, set(numbers)),
+        )
+    heard = [delay for socket in delays for delay in socket]
+    print(f"from writer to browser: {statistics.median(heard):.3f} s (median), {max(heard):.3f} s (most)")  # noqa: T201
+
+
+async def test_a_browser_comes_back_after_a_restart_and_gets_what_it_missed(cast: Cast, webs: list[Web]) -> None:
+    cookie = await sync_to_async(sign_in)(cast.alice)
+    server = webs[0]
+    async with server.socket(cookie) as socket:
+        await watch(socket, 0)
+        await sync_to_async(write, thread_sensitive=False)(cast, 1, 3)
+        await listen(socket, {1, 2})
+        seen = 2
+    for step in (server.process.stop, lambda: write(cast, 3, 6), server.start):
+        await sync_to_async(step, thread_sensitive=False)()
+    async with server.socket(cookie) as socket:
+        message = await watch(socket, seen)
+    assert [change["object"] for change in message["changes"]] == [3, 4, 5]
+    assert message["rev"] == 5
+
+
+async def test_a_browser_of_another_site_is_refused_by_the_real_server(cast: Cast, webs: list[Web]) -> None:
+    cookie = await sync_to_async(sign_in)(cast.alice)
+    with pytest.raises(Exception, match="403"):
+        async with connect(
+            f"ws://127.0.0.1:{webs[0].port}/ws/live/",
+            origin="https://evil.example",  # type: ignore[arg-type]
+            additional_headers={"Cookie": f"sessionid={cookie}"},
+        ):
+            pass
