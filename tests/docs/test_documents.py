@@ -1,0 +1,288 @@
+"""The documents are held to the code: what is there is documented, and what is documented is there."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import fields
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.core.management import get_commands, load_command_class
+from prometheus_client import REGISTRY
+
+from campaigns import api_urls as campaigns_urls
+from fleet import api_urls as fleet_urls
+from fleet import reconcile
+from fleet.metrics import FleetCollector
+from fleet.rates import STALLED_AFTER
+from ifeportal.api import Pagination, ReadOnly
+from ifeportal.config import Config
+from ifeportal.live import consumer
+from loader import contract, manifest, names, reports, strictjson
+from loader.config import OPTIONS
+from loader.errors import ERRORS, Exit
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text()
+
+
+def rows(name: str) -> dict[str, list[str]]:
+    """The rows of all tables of a document, by the text of their first cell (the first row of that name)."""
+    found: dict[str, list[str]] = {}
+    for line in read(name).splitlines():
+        if line.startswith("|") and not line.startswith("| ---"):
+            cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+            found.setdefault(cells[0].strip("` "), cells[1:])
+    return found
+
+
+def blocks(name: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", read(name), re.S | re.M)
+
+
+def test_the_documents_that_are_promised_are_there() -> None:
+    assert {
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "SECURITY.md",
+        "docs/architecture.md",
+        "docs/operations.md",
+        "docs/loader.md",
+        "docs/api.md",
+        "docs/contract.md",
+    } <= set(NAMES)
+    assert "Apache License" in read("LICENSE")
+
+
+# What is there is documented.
+
+
+def default_of(value: object) -> str:
+    if value in (None, "", ()):
+        return ""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, tuple):
+        return f"`{','.join(value)}`"
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+def test_every_setting_is_in_the_operations_manual_with_its_meaning() -> None:
+    table = rows("docs/operations.md")
+    for entry in fields(Config):
+        assert table.get(entry.name.upper()) == [default_of(entry.default), entry.metadata["meaning"]], entry.name
+
+
+def test_the_operations_manual_names_no_setting_that_is_not_read() -> None:
+    known = {entry.name.upper() for entry in fields(Config)}
+    text = read("docs/operations.md")
+    start = text.index("| setting |")
+    listed = set(re.findall(r"^\| `([A-Z0-9_]+)` \|", text[start : text.index("\n\n", start)], re.M))
+    assert listed == known
+    for name in NAMES:
+        for word in re.findall(r"`([A-Z][A-Z0-9_]+)=[^`]*`", read(name)):
+            assert word.removesuffix("_FILE") in known | {option.variable for option in OPTIONS}, (name, word)
+
+
+def test_every_option_of_the_loader_is_documented_with_its_variable_and_meaning() -> None:
+    table = rows("docs/loader.md")
+    for option in OPTIONS:
+        key = f"{option.flag} {option.metavar}".strip()
+        default = f"`{option.default}`" if option.default else ""
+        assert table.get(key) == [f"`{option.variable}`", default, option.help], option.flag
+
+
+def test_no_option_or_variable_of_the_loader_is_made_up() -> None:
+    known = {option.variable for option in OPTIONS}
+    flags = {option.flag for option in OPTIONS}
+    for name in NAMES:
+        assert set(re.findall(r"\bLOADER_[A-Z_]*[A-Z]\b", read(name))) <= known, name
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", read("docs/loader.md"))) <= flags
+
+
+@pytest.mark.parametrize("name", ["docs/loader.md", "docs/operations.md"])
+def test_every_error_code_is_documented_with_what_to_do(name: str) -> None:
+    table = rows(name)
+    for kind in ERRORS.values():
+        assert table.get(kind.code) == [kind.sentence, kind.advice], kind.code
+
+
+def test_every_exit_code_is_documented() -> None:
+    table = rows("docs/loader.md")
+    assert {str(int(code)) for code in Exit} <= set(table)
+
+
+def test_every_anomaly_is_documented() -> None:
+    source = "".join(path.read_text() for room in ("fleet", "campaigns") for path in (ROOT / room).glob("*.py"))
+    named = set(re.findall(r'"((?:BAD|TOO_MANY|NAME|OLDER)_[A-Z]+|TOO_MANY|ROLLBACK)"', source))
+    named |= {"TOO_MANY_TAILS", "TOO_MANY_CAMPAIGNS"}
+    documented = set(re.findall(r"`([A-Z_]+)`", read("docs/operations.md")))
+    assert named
+    assert named <= documented
+
+
+def lists() -> Iterator[tuple[str, type[ReadOnly[Any]]]]:
+    for prefix, view, _ in (*campaigns_urls.router.registry, *fleet_urls.router.registry):
+        assert issubclass(view, ReadOnly)
+        yield prefix, view
+
+
+def words(cell: str) -> set[str]:
+    return set(re.findall(r"`([^`]+)`", cell))
+
+
+def test_every_list_filter_order_and_column_of_the_api_is_documented() -> None:
+    table = rows("docs/api.md")
+    for prefix, view in lists():
+        _, filters, orderings = table[f"/api/v1/{prefix}/"]
+        assert words(filters) == set(view.filterset_class.base_filters), prefix  # type: ignore[attr-defined]
+        assert words(orderings) == set(view.orderings), prefix
+        serializer: Any = view.serializer_class
+        assert words(table[prefix][0]) == set(serializer().fields), prefix
+
+
+def test_the_limits_of_the_api_are_as_documented() -> None:
+    text = " ".join(read("docs/api.md").split())
+    rates: Any = settings.REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"]
+    per_minute = {scope: int(rate.removesuffix("/min")) for scope, rate in rates.items()}
+    assert f"{per_minute['user']:,} requests a minute and user" in text
+    assert f"{per_minute['token']} a minute and address, {per_minute['token-name']} a minute and account" in text
+    assert f"{Pagination.page_size} rows unless asked otherwise, at most {Pagination.max_page_size:,}" in text
+
+
+def test_the_limits_of_the_contract_are_as_documented() -> None:
+    text = " ".join(read("docs/contract.md").split())
+    limits = reconcile.Limits()
+    for sentence in [
+        f"1 to {names.NAME_LIMIT} bytes of UTF-8",
+        f"at most {manifest.MANIFEST_LIMIT // manifest.MIB} MiB, {manifest.ITEMS_LIMIT:,} items",
+        f"{strictjson.DEPTH_LIMIT} levels deep",
+        f"at most {reports.PROGRESS_LIMIT} bytes are read",
+        f"at most {reports.ERROR_LIMIT // 1024} KiB are read",
+        f"at most {reports.HEARTBEAT_LIMIT // 1024} KiB",
+        f"{limits.airlines:,} airlines; {limits.tails:,} tails and {limits.campaigns:,} campaigns of an airline",
+        f"{limits.tails_in_all:,} tails and {limits.campaigns_in_all:,} campaigns in all",
+        f"{limits.objects:,} transfers of one load",
+    ]:
+        assert sentence in text, sentence
+    assert timedelta(minutes=10) == STALLED_AFTER
+    assert "no byte came for ten minutes" in " ".join(read("docs/operations.md").split())
+
+
+def test_the_examples_of_the_contract_are_legal_and_whole() -> None:
+    examples = blocks("docs/contract.md", "json")
+    parsed = contract.parse_manifest(examples[0].encode(), airline="ACME", campaign="2026-12")
+    assert parsed.content[0].sha256
+    assert not parsed.extra
+    assert not parsed.content[0].extra
+    heartbeat = contract.parse_heartbeat(examples[1].encode())
+    assert heartbeat.queue_version == 7
+    assert not heartbeat.extra
+    assert len(examples) == 2
+
+
+def test_the_keys_of_the_contract_are_those_that_are_built() -> None:
+    table = rows("docs/contract.md")
+    place = {"airline": "A", "tail": "T", "campaign": "C", "name": "i"}
+    documented = {re.sub(r"<(\w+)>", lambda match: place[match[1]], key) for key in table if key.startswith("<")}
+    built = {
+        contract.manifest_key("A", "C"),
+        contract.content_key("A", "C", "i"),
+        contract.queue_key("A", "T"),
+        contract.progress_key("A", "T", "C", "i"),
+        contract.error_key("A", "T", "C", "i"),
+        contract.campaign_error_key("A", "T", "C"),
+        contract.heartbeat_key("A", "T"),
+    }
+    assert documented == built | {"A/C/" + names.SIGNATURE}
+
+
+def test_every_policy_of_least_rights_names_our_buckets() -> None:
+    policy = json.loads(blocks("docs/loader.md", "json")[0])
+    resources = [statement["Resource"] for statement in policy["Statement"]]
+    assert resources == [
+        f"arn:aws:s3:::{settings.MEDIA_BUCKET}/ACME/*",
+        f"arn:aws:s3:::{settings.MEDIA_BUCKET}",
+        f"arn:aws:s3:::{settings.STATUS_BUCKET}/ACME/N1/*",
+    ]
+
+
+@pytest.mark.django_db
+def test_every_figure_of_the_metrics_is_documented() -> None:
+    text = read("docs/operations.md")
+    ours = {metric.name for metric in FleetCollector().collect()}
+    ours |= {metric.name for metric in consumer.gauge.collect()}
+    assert ours <= {metric.name for metric in REGISTRY.collect()}
+    documented = set(re.findall(r"`(ifeportal_\w+)", text))
+    assert ours == documented
+
+
+# What is documented is there.
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_link_leads_somewhere(name: str) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", read(name)):
+        if re.match(r"https?://", target):
+            continue
+        path, _, fragment = target.partition("#")
+        file = (ROOT / name).parent / path if path else ROOT / name
+        assert file.resolve().is_relative_to(ROOT)
+        assert file.exists(), target
+        if fragment:
+            headings = re.findall(r"^#+ (.+)$", file.read_text(), re.M)
+            assert fragment in {re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in headings}, target
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_make_target_is_one(name: str) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), re.M))
+    code = "\n".join([*re.findall(r"`([^`\n]+)`", read(name)), *blocks(name, "console")])
+    assert set(re.findall(r"^(?:\$ )?make ([a-z-]+)", code, re.M)) <= targets
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_and_its_options_are_ones(name: str) -> None:
+    for command, rest in re.findall(r"manage\.py ([a-z_]+)([^\n`]*)", read(name)):
+        assert command in get_commands(), command
+        app = get_commands()[command]
+        loaded = load_command_class(app, command) if isinstance(app, str) else app
+        options = set(loaded.create_parser("manage.py", command)._option_string_actions)
+        assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", rest)) <= options, (command, rest)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_file_of_ours_that_is_named_is_there(name: str) -> None:
+    rooms = "loader|ifeportal|campaigns|fleet|tests|docker|requirements|docs"
+    for path in re.findall(rf"`((?:{rooms})/[\w./-]+\.\w+)`", read(name)):
+        assert (ROOT / path).exists(), path
+
+
+def test_the_rooms_of_the_architecture_are_those_of_the_linter() -> None:
+    text = read("docs/architecture.md")
+    floors = re.findall(r"^\| (\d) \| `(\w+)`", text, re.M)
+    assert [room for _, room in sorted(floors, reverse=True)] == ["fleet", "campaigns", "ifeportal", "loader"]
+    assert 'layers = ["fleet", "campaigns", "ifeportal", "loader"]' in read("pyproject.toml")
+
+
+def test_every_arrow_of_the_diagrams_is_named() -> None:
+    diagrams = blocks("docs/architecture.md", "mermaid")
+    assert len(diagrams) == 3
+    for diagram in diagrams:
+        arrows = [line for line in diagram.splitlines() if "-->" in line]
+        assert arrows
+        assert all(re.fullmatch(r'\s+\w+ -- ".+" --> \w+', line) for line in arrows)
+        nodes = set(re.findall(r"^    (\w+)[\[(]", diagram, re.M))
+        ends = [re.findall(r"^\s+(\w+) --|--> (\w+)$", line) for line in arrows]
+        assert {end for pairs in ends for pair in pairs for end in pair if end} == nodes
