@@ -1,0 +1,51 @@
+"""The browser and the portal of the browser tests: one each a module, begun when first asked for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Browser
+
+from ifeportal.live.feed import COUNTER_ID
+from ifeportal.live.models import Counter
+from ifeportal.models import User
+from tests.pages.browser import Portal, Visit, chromium
+
+Visitor = Callable[..., Visit]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def served(django_db_setup: None, browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:
+    portal = Portal(tmp_path_factory.mktemp("portal"))
+    portal.start()
+    yield portal
+    portal.stop()
+
+
+@pytest.fixture
+def portal(served: Portal, transactional_db: None) -> Portal:
+    """The portal, with an empty database. Revisions go on growing, as the running process has seen the ones before."""
+    Counter.objects.update_or_create(pk=COUNTER_ID, defaults={"rev": time.time_ns() // 1_000_000})
+    return served
+
+
+@pytest.fixture
+def visit(browser: Browser, portal: Portal) -> Iterator[Visitor]:
+    """Opens a window for a user: `visit(user, java_script_enabled=False, …)`."""
+    visits: list[Visit] = []
+
+    def begin(user: User | None, **options: object) -> Visit:
+        visits.append(Visit(browser, portal, user, **options))
+        return visits[-1]
+
+    yield begin
+    for one in visits:
+        one.context.close()

@@ -1,0 +1,219 @@
+"""Live pages in a real browser, fed through the database by another process: this one."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.db import transaction
+from playwright.sync_api import Page, expect
+
+from fleet import rollup
+from fleet.models import Load, Status, Tail, Transfer
+from fleet.states import airline_state, load_state, tail_state, transfer_state
+from ifeportal.live.feed import Published, publish
+from ifeportal.models import Airline
+from tests.conftest import Cast
+from tests.pages.browser import PATIENCE, Portal
+from tests.pages.builders import a_campaign, a_load, a_tail, now, read_just_now
+from tests.pages.conftest import Visitor
+
+pytestmark = [pytest.mark.browser, pytest.mark.processes]
+expect.set_options(timeout=PATIENCE)
+
+AIRLINE, TAIL = "/airlines/ACME/", "/airlines/ACME/tails/VP-ABC/"
+
+
+@pytest.fixture
+def load(portal: Portal, cast: Cast) -> Load:
+    """A load of four items on VP-ABC: two complete, two loading."""
+    read_just_now(cast.acme)
+    return a_load(a_tail(cast.acme, "VP-ABC", timedelta(minutes=5)), a_campaign(cast.acme, items=4), "loading")
+
+
+def tell(*rows: Load | Transfer | Tail | Airline) -> None:
+    """Publish the rows as they now stand, as the poller does."""
+    with transaction.atomic():
+        publish([_published(row) for row in rows])
+
+
+def _published(row: Load | Transfer | Tail | Airline) -> Published:
+    if isinstance(row, Transfer):
+        found = Transfer.objects.select_related("load__tail__airline", "load__campaign").get(pk=row.pk)
+        tail, campaign = found.load.tail, found.load.campaign
+        return Published("transfer", row.pk, tail.airline_id, tail.name, campaign.name, transfer_state(found))
+    if isinstance(row, Load):
+        load = Load.objects.select_related("tail__airline", "campaign").get(pk=row.pk)
+        return Published("load", row.pk, load.tail.airline_id, load.tail.name, load.campaign.name, load_state(load))
+    if isinstance(row, Tail):
+        state = tail_state(rollup.tails(Tail.objects.filter(pk=row.pk)).get())
+        return Published("tail", row.pk, row.airline_id, tail=row.name, state=state)
+    return Published(
+        "airline", row.pk, row.pk, state=airline_state(rollup.airlines(Airline.objects.filter(pk=row.pk)).get())
+    )
+
+
+def advance(load: Load, done: int, **fields: object) -> None:
+    Load.objects.filter(pk=load.pk).update(bytes_done=done, as_of=now(), **fields)
+
+
+def never_reloads(page: Page) -> None:
+    """Leave a mark on the window that a reload would wipe out."""
+    page.evaluate("window.neverReloaded = true")
+
+
+def test_a_figure_changes_without_a_reload(cast: Cast, load: Load, visit: Visitor) -> None:
+    window = visit(cast.alice)
+    page = window.go(AIRLINE)
+    never_reloads(page)
+    row = page.locator("tbody[data-tail=VP-ABC]")
+    assert load.bytes_total
+    advance(load, load.bytes_total * 77 // 100 + 1, rate_bps=12_000_000)
+    Tail.objects.filter(pk=load.tail_id).update(heard_at=now())
+    tell(load, load.tail, cast.acme)
+    expect(row.locator("[data-as=percent]")).to_have_text("77%")
+    expect(row.locator("progress")).to_have_js_property("value", 77)
+    expect(row).to_contain_text("12.0 MB/s")
+    expect(row.locator(".c-heard time")).to_have_text(re.compile("now|[0-9]+ s ago"))
+    expect(page.locator(".headline .big")).to_have_text("77%")
+    assert page.evaluate("window.neverReloaded")
+    assert window.complaints == []
+
+
+def test_what_changed_is_marked_for_a_second(cast: Cast, load: Load, visit: Visitor) -> None:
+    page = visit(cast.alice).go(AIRLINE)
+    percent = page.locator("tbody[data-tail=VP-ABC] [data-as=percent]")
+    advance(load, 1)
+    tell(load)
+    expect(percent).to_have_attribute("data-changed", re.compile("."))
+    expect(percent).not_to_have_attribute("data-changed", re.compile("."))
+
+
+def test_an_error_appears_as_text_and_brings_its_advice(cast: Cast, load: Load, visit: Visitor) -> None:
+    page = visit(cast.alice).go(AIRLINE)
+    never_reloads(page)
+    row = page.locator("tbody[data-tail=VP-ABC]")
+    hostile = "<img src=x onerror=\"document.title='owned'\">"
+    Load.objects.filter(pk=load.pk).update(
+        status=Status.FAILED,
+        error=hostile,
+        error_code="NO_SPACE",
+        error_content="movie-003",
+        items_failed=1,
+        rate_bps=None,
+    )
+    tell(load, cast.acme)
+    expect(row.locator(".fault .text")).to_have_text(hostile)
+    expect(row.locator(".state")).to_have_attribute("data-state", "failed")
+    expect(row).to_contain_text("What to do: Free space")
+    expect(page.locator(".chip", has_text="failed")).to_contain_text("1")
+    assert page.title() != "owned"
+    assert page.evaluate("window.neverReloaded")
+
+
+def test_a_new_tail_appears_by_itself(cast: Cast, load: Load, visit: Visitor) -> None:
+    page = visit(cast.alice).go(AIRLINE)
+    never_reloads(page)
+    page.get_by_role("searchbox").fill("half a wo")
+    tail = a_tail(cast.acme, "VP-NEW")
+    tell(a_load(tail, load.campaign, "loading"), tail)
+    expect(page.locator("tbody[data-tail=VP-NEW]")).to_be_visible()
+    expect(page.get_by_role("searchbox")).to_have_value("half a wo")
+    assert page.evaluate("window.neverReloaded")
+
+
+def test_rows_stay_where_they_are_when_the_page_is_fetched_anew(cast: Cast, load: Load, visit: Visitor) -> None:
+    """Ordered by state, the one that fails would jump to the top; under the reader's eyes it stays until they ask."""
+    second = a_load(a_tail(cast.acme, "VP-XYZ"), load.campaign, "loading")
+    page = visit(cast.alice).go(AIRLINE)
+    Load.objects.filter(pk=second.pk).update(status=Status.FAILED, error_code="NO_SPACE")
+    tell(second)
+    expect(page.locator("tbody[data-tail=VP-XYZ]")).to_contain_text("What to do")
+    assert page.locator("tbody[data-tail]").first.get_attribute("data-tail") == "VP-ABC"
+    page.reload()
+    assert page.locator("tbody[data-tail]").first.get_attribute("data-tail") == "VP-XYZ"
+
+
+def test_an_item_that_begins_to_move_joins_what_loads_now(cast: Cast, load: Load, visit: Visitor) -> None:
+    page = visit(cast.alice).go(TAIL)
+    expect(page.locator(".now > li")).to_have_count(2)
+    third = load.transfers.get(content="movie-002")
+    Transfer.objects.filter(pk=third.pk).update(status=Status.LOADING, bytes_done=5, restarted=True, finished_at=None)
+    tell(third)
+    expect(page.locator(".now > li")).to_have_count(3)
+    expect(page.locator(f'tbody[data-key="transfer:{third.pk}"]')).to_contain_text("restarted")
+
+
+def test_the_matrix_follows(cast: Cast, load: Load, visit: Visitor) -> None:
+    page = visit(cast.alice).go("/airlines/ACME/campaigns/2026-12/")
+    third = load.transfers.get(content="movie-003")
+    cell = page.locator(f'.cell[data-key="transfer:{third.pk}"]')
+    expect(cell).to_have_attribute("data-state", "loading")
+    Transfer.objects.filter(pk=third.pk).update(status=Status.COMPLETE, bytes_done=third.bytes_total)
+    tell(third)
+    expect(cell).to_have_attribute("title", "VP-ABC · movie-003: complete 100%")
+    expect(cell).to_have_text("complete")
+
+
+def test_the_first_airline_appears_on_an_empty_fleet_page(portal: Portal, cast: Cast, visit: Visitor) -> None:
+    Airline.objects.all().delete()
+    page = visit(cast.olga).go("/")
+    expect(page.get_by_role("heading", name="No airline yet")).to_be_visible()
+    tell(Airline.objects.create(name="NEW AIR"))
+    expect(page.get_by_role("link", name="NEW AIR")).to_be_visible()
+
+
+def test_ages_grow_without_a_reload(cast: Cast, load: Load, visit: Visitor) -> None:
+    Tail.objects.filter(pk=load.tail_id).update(heard_at=now())
+    page = visit(cast.alice).go(AIRLINE)
+    heard = page.locator("tbody[data-tail=VP-ABC] .c-heard time")
+    before = heard.inner_text()
+    expect(heard).not_to_have_text(before)
+
+
+def test_the_page_says_that_it_lost_the_server_and_catches_up_when_it_is_back(
+    cast: Cast, load: Load, portal: Portal, visit: Visitor
+) -> None:
+    page = visit(cast.alice).go(AIRLINE)
+    never_reloads(page)
+    status = page.locator("[data-live-status]")
+    portal.stop()
+    expect(status).to_have_text(re.compile(r"Reconnecting… figures as of \d\d:\d\d:\d\d UTC"))
+    advance(load, 0)
+    tell(load)
+    portal.start()
+    expect(status).to_have_text("Live")
+    expect(page.locator("tbody[data-tail=VP-ABC] [data-as=percent]")).to_have_text("0%")
+    assert page.evaluate("window.neverReloaded")
+
+
+def test_who_is_signed_out_elsewhere_is_led_to_the_login_page(
+    cast: Cast, load: Load, portal: Portal, visit: Visitor
+) -> None:
+    window = visit(cast.alice)
+    page = window.go(AIRLINE)
+    window.context.clear_cookies()
+    page.evaluate("document.querySelector('live-page').socket.socket.close()")
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+def test_the_browser_writes_figures_as_the_server_does(cast: Cast, portal: Portal, visit: Visitor) -> None:
+    cases = json.loads(Path(__file__).with_name("figures.json").read_text())
+    page = visit(cast.alice).go("/")
+    wrong = page.evaluate(
+        """async (cases) => {
+            const { FORMATS, age } = await import("/static/live/format.js");
+            const wrong = [];
+            for (const [how, table] of Object.entries(cases)) for (const [value, text] of table) {
+                const then = value === null ? null : 1e12;
+                const said = how === "age" ? age(then, 1e12 + value * 1000) : FORMATS[how](value);
+                if (said !== text) wrong.push([how, value, text, said]);
+            }
+            return wrong;
+        }""",
+        cases,
+    )
+    assert wrong == []

@@ -1,0 +1,149 @@
+"""Every page in a real browser: whole without JavaScript, accessible, within a phone's width, without complaints."""
+
+from __future__ import annotations
+
+import pytest
+from django.conf import global_settings
+from django.test import override_settings
+
+from campaigns.models import Campaign, ManifestState
+from fleet.models import Anomaly, Tail, Transfer
+from tests.conftest import PASSWORD, Cast
+from tests.pages.browser import Portal, axe_violations
+from tests.pages.builders import a_campaign, a_fleet, a_load, a_tail, now
+from tests.pages.conftest import Visitor
+
+pytestmark = [pytest.mark.browser, pytest.mark.processes]
+
+PAGES = ("/", "/airlines/ACME/", "/airlines/ACME/tails/VP-AAA/", "/airlines/ACME/campaigns/2026-12/")
+
+
+@pytest.fixture
+def fleet(portal: Portal, cast: Cast) -> Cast:
+    """ACME with a dozen tails in every state, and all that can be odd about a tail, an item and a manifest."""
+    campaign = a_fleet(cast.acme, 11, items=12)
+    Campaign.objects.create(
+        airline=cast.acme,
+        name="x" * 120,
+        manifest_state=ManifestState.REFUSED,
+        manifest_problem="content[0].name: missing.",
+    )
+    tail = a_tail(cast.acme, "VP-" + "W" * 60)
+    a_load(tail, campaign, "failed")
+    first = Tail.objects.get(name="VP-AAA")
+    Transfer.objects.filter(load__tail=first, content="movie-001").update(
+        restarted=True, unreadable=True, oversized=True, bytes_reported=10**12, error="e" * 300, error_past=True
+    )
+    Anomaly.objects.create(
+        airline=cast.acme,
+        bucket="status",
+        key="ACME/" + "k" * 200,
+        key_hash="1",
+        problem="BAD_NAME",
+        first_seen=now(),
+        last_seen=now(),
+    )
+    return cast
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_has_a_serious_fault_of_accessibility(fleet: Cast, visit: Visitor, scheme: str) -> None:
+    window = visit(fleet.olga, color_scheme=scheme)
+    for path in PAGES:
+        assert axe_violations(window.go(path)) == [], path
+    assert axe_violations(window.go("/nowhere/", live=False)) == []
+    assert axe_violations(visit(None, color_scheme=scheme).go("/login/", live=False)) == []
+
+
+def test_nothing_is_complained_of_in_the_console_and_the_policy_is_kept(fleet: Cast, visit: Visitor) -> None:
+    window = visit(fleet.olga)
+    for path in PAGES:
+        page = window.go(path)
+        page.wait_for_timeout(100)
+    assert window.complaints == []
+
+
+@pytest.mark.parametrize("width", [360, 768, 1440])
+def test_no_page_is_wider_than_the_screen(fleet: Cast, visit: Visitor, width: int) -> None:
+    window = visit(fleet.olga, viewport={"width": width, "height": 800})
+    for path in PAGES:
+        page = window.go(path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+
+
+def test_every_page_is_whole_without_javascript(fleet: Cast, visit: Visitor) -> None:
+    window = visit(fleet.alice, java_script_enabled=False)
+    page = window.go("/", live=False)
+    assert page.locator(".card progress").first.get_attribute("value")
+    page.get_by_role("link", name="ACME", exact=True).click()
+    page.get_by_role("link", name="failed").first.click()
+    assert "status=failed" in page.url
+    page.get_by_role("searchbox").fill("VP-AAD")
+    page.get_by_role("button", name="Find").click()
+    assert page.locator("tbody[data-tail]").count() == 1
+    page.get_by_role("columnheader", name="Tail").get_by_role("link").click()
+    assert {"q=VP-AAD", "sort=tail", "status=failed"} <= set(page.url.split("?")[1].split("&"))
+    page.get_by_role("link", name="VP-AAD").click()
+    assert "HASH_MISMATCH" in page.locator("main").inner_text()
+    page.get_by_role("link", name="This campaign on all tails").click()
+    assert page.locator(".matrix .cell").count() == 12 * 12
+    assert not page.locator("[data-theme-switch]").is_visible()
+
+
+def test_one_signs_in_and_out_by_keyboard_alone(fleet: Cast, visit: Visitor) -> None:
+    with override_settings(PASSWORD_HASHERS=global_settings.PASSWORD_HASHERS):  # the portal's own, not the quick one
+        fleet.alice.set_password(PASSWORD)
+        fleet.alice.save()
+    window = visit(None)
+    page = window.go("/airlines/ACME/", live=False)
+    page.keyboard.type("alice")
+    page.keyboard.press("Tab")
+    page.keyboard.type(PASSWORD)
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="ACME").wait_for()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to content"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    page.locator("details.menu summary").focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Sign out").focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Sign in").wait_for()
+
+
+def test_the_theme_is_switched_and_remembered(fleet: Cast, visit: Visitor) -> None:
+    window = visit(fleet.alice, color_scheme="light")
+    page = window.go("/")
+
+    def ground() -> str:
+        return str(page.evaluate("getComputedStyle(document.documentElement).backgroundColor"))
+
+    light, switch = ground(), page.locator("[data-theme-switch]")
+    switch.click()
+    assert ground() == light
+    switch.click()
+    dark = ground()
+    assert dark != light
+    page.reload()
+    assert ground() == dark
+    assert page.locator("html").get_attribute("data-theme") == "dark"
+    switch.click()
+    assert ground() == light
+
+
+def test_hostile_text_stays_text(fleet: Cast, visit: Visitor) -> None:
+    Transfer.objects.filter(load__tail__name="VP-AAA", status="loading").update(
+        error="<img src=x onerror=\"document.title='owned'\">"
+    )
+    window = visit(fleet.alice)
+    page = window.go("/airlines/ACME/tails/VP-AAA/")
+    assert "onerror" in page.locator(".now").inner_text()
+    assert page.title() != "owned"
+    assert window.complaints == []
+
+
+def test_a_campaign_without_any_load_shows_its_empty_state(fleet: Cast, visit: Visitor) -> None:
+    a_campaign(fleet.acme, "2027-01")
+    page = visit(fleet.alice).go("/airlines/ACME/campaigns/2027-01/")
+    assert page.get_by_role("heading", name="On no tail yet").is_visible()
