@@ -10,10 +10,12 @@ import os
 import re
 import runpy
 import stat
+import subprocess
 import sys
 import time
 from collections.abc import Callable
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -27,7 +29,7 @@ from ifeportal.embedded import free_port
 from ifeportal.processes import LOOPBACK, Process
 from loader.bucket import S3Bucket
 from loader.config import OPTIONS, read_settings
-from loader.errors import WorldError
+from loader.errors import Exit, WorldError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 AWS = {"AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
@@ -211,16 +213,20 @@ def test_the_store_starts_as_written_and_gives_each_key_its_rights_only(
     )
     process.start()
     try:
-        _check_rights(f"http://{LOOPBACK}:{ports['s3.port']}", secrets)
+        endpoint = f"http://{LOOPBACK}:{ports['s3.port']}"
+        _check_rights(endpoint, secrets)
+        _load(endpoint, environment(services["aircraft"], secrets), secrets, tmp_path / "content")
     finally:
         process.stop()
 
 
-def _check_rights(endpoint: str, secrets: dict[str, str]) -> None:
-    def bucket(name: str, who: str) -> S3Bucket:
-        access, secret = secrets[f"{who}_ACCESS_KEY"], secrets[f"{who}_SECRET_KEY"]
-        return S3Bucket(name, endpoint=endpoint, region="us-east-1", access_key=access, secret_key=secret)
+def _bucket(endpoint: str, name: str, who: str, secrets: dict[str, str]) -> S3Bucket:
+    access, secret = secrets[f"{who}_ACCESS_KEY"], secrets[f"{who}_SECRET_KEY"]
+    return S3Bucket(name, endpoint=endpoint, region="us-east-1", access_key=access, secret_key=secret)
 
+
+def _check_rights(endpoint: str, secrets: dict[str, str]) -> None:
+    bucket = partial(_bucket, endpoint, secrets=secrets)
     _create_when_up([bucket(name, "SETUP") for name in ("ife-media", "ife-status")])
     media, status = bucket("ife-media", "PORTAL"), bucket("ife-status", "PORTAL")
     for airline in ("DEMO", "OTHER"):
@@ -242,6 +248,30 @@ def _check_rights(endpoint: str, secrets: dict[str, str]) -> None:
         with pytest.raises(WorldError) as refused:
             attempt()
         assert refused.value.code == "FORBIDDEN"
+
+
+def _load(endpoint: str, given: dict[str, str], secrets: dict[str, str], content: Path) -> None:
+    """The loader itself gets by with the rights of the aircraft, with its settings as written."""
+    body = b"a little archive"
+    media = _bucket(endpoint, "ife-media", "PORTAL", secrets)
+    media.put("DEMO/2026-12/short.tgz", body)
+    manifest = {"content": [{"name": "short", "size": len(body)}, {"name": "missing", "size": 1}]}
+    media.put("DEMO/2026-12/campaign.json", json.dumps(manifest).encode())
+    media.delete("DEMO/c/campaign.json")
+    changed = {"AWS_ENDPOINT_URL_S3": endpoint, "LOADER_CONTENT_DIR": str(content), "LOADER_ONCE": "1"}
+    ended = subprocess.run(
+        [sys.executable, "manage.py", "run_loader"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], **given, **changed},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == Exit.SOME_FAILED, ended.stdout + ended.stderr
+    assert (content / "2026-12/short.tgz").read_bytes() == body
+    reports = {found.key for found in _bucket(endpoint, "ife-status", "PORTAL", secrets).list("DEMO/N1/2026-12/")}
+    place = "DEMO/N1/2026-12/"
+    assert reports == {f"{place}short.tgz.progress", f"{place}missing.tgz.progress", f"{place}missing.tgz.error"}
 
 
 def _create_when_up(buckets: list[S3Bucket]) -> None:
