@@ -78,6 +78,7 @@ class Process:
         self.patience = patience
         self._child: subprocess.Popen[bytes] | None = None
         self._stopping = False
+        self._over = False
 
     @property
     def pid(self) -> int | None:
@@ -91,7 +92,7 @@ class Process:
 
     def start(self) -> None:
         """Start it, again if it has ended. Raises OSError if that cannot be done."""
-        self._stopping = False
+        self._stopping = self._over = False
         self.log.parent.mkdir(parents=True, exist_ok=True)
         if self.log.exists():
             self.log.replace(self.log.with_name(f"{self.log.name}.1"))
@@ -117,6 +118,8 @@ class Process:
         """Wait for the end after `signal`, `patience` seconds at most, then kill its whole group. Its exit code."""
         if self._child is None:
             return None
+        if self._over:  # its id may be somebody else's by now
+            return self._child.returncode
         try:
             code = self._child.wait(self.patience)
         except subprocess.TimeoutExpired:
@@ -124,6 +127,7 @@ class Process:
         with suppress(ProcessLookupError):
             os.killpg(self._child.pid, signal.SIGKILL)
         self._child.wait()
+        self._over = True
         return code
 
     def stop(self) -> int | None:

@@ -1,0 +1,161 @@
+"""Who and what the demo is made of: invented airlines, their aircraft and films, and what happens to them when.
+
+Pure data and arithmetic; touches nothing. Sizes in bytes, rates in bytes per second, times in seconds since the demo's
+first start (a demo that was stopped goes on where it was).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Final, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Aircraft:
+    """One tail and its link to the ground."""
+
+    airline: str
+    tail: str
+    bandwidth: int
+    latency: float
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """An airline: its name in the keys and the one people use."""
+
+    name: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Film:
+    """One item of the library."""
+
+    name: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """A campaign of an airline."""
+
+    airline: str
+    name: str
+    title: str
+    starts: date
+    ends: date
+    films: tuple[Film, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something happens at a time: to a tail, or (publish) to an airline."""
+
+    at: float
+    what: Literal["start", "offline", "online", "publish", "repair"]
+    who: str
+
+
+OPERATORS: Final = (
+    Operator("AUR", "Aurora Nordic"),
+    Operator("MER", "Meridian Airways"),
+    Operator("KSP", "Kestrel Pacific"),
+)
+FLEET: Final = (
+    Aircraft("AUR", "SE-RNA", 220_000, 0.3),
+    Aircraft("MER", "G-MRDB", 180_000, 0.4),
+    Aircraft("AUR", "SE-RNB", 150_000, 0.5),
+    Aircraft("KSP", "ZK-KSB", 160_000, 0.6),
+    Aircraft("KSP", "ZK-KSA", 340_000, 0.25),
+    Aircraft("MER", "G-MRDA", 260_000, 0.3),
+    Aircraft("AUR", "LN-RNC", 300_000, 0.25),
+    Aircraft("MER", "EI-MRC", 105_000, 0.7),
+    Aircraft("AUR", "OY-RND", 125_000, 0.6),
+)
+CORRUPTED: Final = "G-MRDB"
+FLAKY: Final = "SE-RNB"
+LATE: Final = "ZK-KSB"
+CORRUPTED_FILM: Final = "A Quiet Orbit"  # sorts first, so that it is met soon
+CORRUPTED_BYTE: Final = 700_000
+
+_FEATURES: Final = (
+    "The Long Way Up",
+    "Harbour of Glass",
+    "Nine Winters in Tromsø",
+    "The Cartographer's Daughter",
+    "Salt and Thunder",
+    "Les heures bleues",
+    "Über den Dächern",
+    "Paper Lanterns",
+    "The Last Lamplighter",
+    "Midnight at Platform 4",
+    "Sundown Express",
+    "The Orchard Thief",
+    "Letters from Valparaíso",
+    "The Weather Makers",
+)
+_SHORTS: Final = (
+    "Kite Season",
+    "Monsoon Radio",
+    "Two Left Shoes",
+    "Foxglove Lane",
+    "Ocean Atlas, Series 2",
+    "Small Wonders, Episode 5",
+    "Classical Hour 7",
+    "City Walks - Lisbon",
+)
+
+
+def cycles(today: date) -> list[Cycle]:
+    """Two campaigns of each airline: this month's and the next one's."""
+    first = today.replace(day=1)
+    second = _next_month(first)
+    return [
+        Cycle(
+            operator.name,
+            f"{month:%Y-%m}",
+            f"{operator.title}, {month:%B %Y}",
+            month,
+            _next_month(month) - timedelta(days=1),
+            _films(operator.name, number),
+        )
+        for number, month in enumerate((first, second))
+        for operator in OPERATORS
+    ]
+
+
+def library() -> list[Film]:
+    """Every film there is, each of the same size in all campaigns."""
+    sizes = random.Random(7)  # noqa: S311  the same library every time
+    long = [Film(name, sizes.randrange(5_000_000, 10_000_000)) for name in _FEATURES]
+    short = [Film(name, sizes.randrange(1_200_000, 3_500_000)) for name in _SHORTS]
+    return [*long, *short, Film(CORRUPTED_FILM, 1_400_000)]
+
+
+def _films(airline: str, number: int) -> tuple[Film, ...]:
+    films = {film.name: film for film in library()}
+    choice = random.Random(f"{airline} {number}")  # noqa: S311  the same choice every time
+    names = choice.sample(_FEATURES, 6) + choice.sample(_SHORTS, 4) + [CORRUPTED_FILM] * (number == 0)
+    return tuple(films[name] for name in sorted(names))
+
+
+def _next_month(first: date) -> date:
+    return (first + timedelta(days=32)).replace(day=1)
+
+
+def timeline(fleet: Sequence[Aircraft]) -> list[Event]:
+    """What happens in the first half hour, in order. Every aircraft starts once, all but one at once."""
+    tails = {aircraft.tail for aircraft in fleet}
+    airlines = list(dict.fromkeys(aircraft.airline for aircraft in fleet))
+    events = [Event(75 if tail == LATE else 0, "start", tail) for tail in (a.tail for a in fleet)]
+    events += [Event(200 + 120 * number, "publish", airline) for number, airline in enumerate(airlines)]
+    if FLAKY in tails:
+        for begin in range(40, 1800, 300):
+            events += [Event(begin, "offline", FLAKY), Event(begin + 70, "online", FLAKY)]
+    if CORRUPTED in tails:
+        events.append(Event(600, "repair", CORRUPTED))
+    return sorted(events, key=lambda event: event.at)

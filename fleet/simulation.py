@@ -1,0 +1,238 @@
+"""Simulated aircraft: each runs the real loader as a process of its own, over a link of its own, with keys of its own.
+
+For the demo and for load tests. Touches a folder (what the aircraft hold), the processes and links it starts, and the
+media bucket when a campaign is published. Who flies and what happens is told by `fleet.roster`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import random
+import sys
+import tarfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from campaigns.publishing import publish_folder
+from fleet.faults import FlipByte, Rule
+from fleet.link import Link
+from fleet.roster import (
+    CORRUPTED,
+    CORRUPTED_BYTE,
+    CORRUPTED_FILM,
+    Aircraft,
+    Cycle,
+    Event,
+    Film,
+    timeline,
+)
+from ifeportal.embedded import Identity, SeaweedFS
+from ifeportal.processes import Process, Supervisor
+from loader.bucket import Bucket
+from loader.errors import WorldError
+
+MANAGE: Final = Path(__file__).resolve().parent.parent / "manage.py"
+MEDIA: Final = "ife-media"
+STATUS: Final = "ife-status"
+STAGE: Final = 3  # aircraft are stopped first
+LOADER: Final[Mapping[str, str]] = {
+    "LOADER_MAX_TRANSFERS": "2",
+    "LOADER_POLL_INTERVAL": "10s",
+    "LOADER_PROGRESS_INTERVAL": "2s",
+    "LOADER_HEARTBEAT_INTERVAL": "15s",
+    "LOADER_RETRY_DELAY_MAX": "10s",
+    "LOADER_READ_TIMEOUT": "10s",
+    "LOADER_MIN_RATE": "1KiB",
+    "LOADER_JSON": "1",
+}
+
+
+def identity(aircraft: Aircraft) -> Identity:
+    """What an aircraft may do and no more: read its airline's media, write its own status."""
+    return Identity(
+        aircraft.tail,
+        (
+            f"Read:{MEDIA}/{aircraft.airline}/*",
+            f"List:{MEDIA}/{aircraft.airline}/*",
+            f"Write:{STATUS}/{aircraft.airline}/{aircraft.tail}/*",
+        ),
+    )
+
+
+def make_archive(path: Path, film: Film) -> None:
+    """A real `.tgz` of about the film's size; its bytes are noise, the same every time."""
+    noise = random.Random(film.name).randbytes(film.size)  # noqa: S311
+    member = tarfile.TarInfo(f"{film.name}.mp4")
+    member.size = len(noise)
+    new = path.with_name(f".{path.name}.new")
+    # Stored, not compressed: noise does not get smaller.
+    with gzip.GzipFile(new, "wb", compresslevel=0, mtime=0) as packed, tarfile.open(fileobj=packed, mode="w") as tar:
+        tar.addfile(member, io.BytesIO(noise))
+    new.replace(path)
+
+
+class Library:
+    """Campaign folders, made when first needed; a film that flies in two campaigns lies there once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def prepare(self, cycle: Cycle) -> Path:
+        """The folder of a campaign, with all its archives."""
+        target = self.folder / cycle.airline / cycle.name
+        pool = self.folder / "films"
+        for folder in (target, pool):
+            folder.mkdir(parents=True, exist_ok=True)
+        for film in cycle.films:
+            archive = pool / f"{film.name}.tgz"
+            if not archive.exists():
+                make_archive(archive, film)
+            if not (target / archive.name).exists():
+                (target / archive.name).hardlink_to(archive)
+        return target
+
+    def publish(self, cycle: Cycle, media: Bucket) -> None:
+        """Put a campaign into the media bucket, or what of it is not there yet. Raises WorldError."""
+        publish_folder(
+            self.prepare(cycle),
+            cycle.airline,
+            cycle.name,
+            media,
+            title=cycle.title,
+            starts=cycle.starts,
+            ends=cycle.ends,
+        )
+
+
+class Tail:
+    """One simulated aircraft: its link and its loader."""
+
+    def __init__(self, aircraft: Aircraft, store: SeaweedFS, folder: Path, speed: float) -> None:
+        self.aircraft = aircraft
+        self.link = Link(store.endpoint, bandwidth=aircraft.bandwidth * speed, latency=aircraft.latency / speed)
+        self._store = store
+        self._content = folder / "aircraft" / aircraft.tail
+        self._log = folder / "log" / f"{aircraft.tail}.log"
+        self._flaw: Rule | None = None
+        self.process: Process | None = None
+
+    def start(self, supervisor: Supervisor, *, flawed: bool) -> None:
+        """Connect it and start its loader. `flawed`: a byte of one film is wrong each time it comes."""
+        self.link.start()
+        if flawed:
+            self._flaw = self.link.add(Rule(FlipByte(CORRUPTED_BYTE), key=f"*/{CORRUPTED_FILM}.tgz", times=None))
+        self._content.mkdir(parents=True, exist_ok=True)
+        self.process = supervisor.start(
+            Process(
+                self.aircraft.tail,
+                [sys.executable, MANAGE, "run_loader"],
+                log=self._log,
+                environment=self._environment(),
+                stage=STAGE,
+                patience=8.0,
+            )
+        )
+
+    def repair(self) -> None:
+        """The link is mended and somebody restarts the loader, which then tries again what had failed."""
+        if self._flaw and self.process:
+            self.link.rules.remove(self._flaw)
+            self._flaw = None
+            self.process.stop()
+            self.process.start()
+
+    def _environment(self) -> dict[str, str]:
+        foreign = ("AWS_", "LOADER_", "DJANGO_")
+        return {
+            **{name: value for name, value in os.environ.items() if not name.startswith(foreign)},
+            **self._store.environment(self.aircraft.tail),
+            "AWS_ENDPOINT_URL_S3": self.link.endpoint,
+            "MEDIA_BUCKET": MEDIA,
+            "STATUS_BUCKET": STATUS,
+            "LOADER_AIRLINE": self.aircraft.airline,
+            "LOADER_TAIL": self.aircraft.tail,
+            "LOADER_CONTENT_DIR": str(self._content),
+            **LOADER,
+        }
+
+
+class Simulation:
+    """A fleet in the air. `advance` is to be called every second or so; `say` hears what happens, for people.
+
+    `speed` makes links and events so many times faster.
+    """
+
+    def __init__(
+        self,
+        fleet: Sequence[Aircraft],
+        campaigns: Sequence[Cycle],
+        store: SeaweedFS,
+        folder: Path,
+        supervisor: Supervisor,
+        say: Callable[[str], None],
+        *,
+        speed: float = 1.0,
+    ) -> None:
+        self._tails = {a.tail: Tail(a, store, folder, speed) for a in fleet}
+        self._airlines = list(dict.fromkeys(aircraft.airline for aircraft in fleet))
+        self._cycles = {
+            airline: [cycle for cycle in campaigns if cycle.airline == airline] for airline in self._airlines
+        }
+        self._library = Library(folder / "library")
+        self._events = timeline(fleet)
+        self._media = store.bucket(MEDIA)
+        self._supervisor = supervisor
+        self._say = say
+        self._speed = speed
+        self._began = False
+
+    def publish_first(self) -> None:
+        """The campaign that is there from the beginning, of each airline. Raises WorldError."""
+        for airline in self._airlines:
+            self._library.publish(self._cycles[airline][0], self._media)
+
+    def advance(self, elapsed: float) -> None:
+        """Let everything happen that is due after so many seconds. The first call catches up without a word."""
+        due = [event for event in self._events if event.at <= elapsed * self._speed]
+        self._events = self._events[len(due) :]
+        mended = {event.who for event in due if event.what == "repair"}
+        for event in due:
+            sentence = self._happen(event, mended)
+            if self._began and sentence:
+                self._say(sentence)
+        self._began = True
+
+    def close(self) -> None:
+        """Disconnect all; their loaders are the supervisor's to stop."""
+        for tail in self._tails.values():
+            if tail.process:
+                tail.link.stop()
+
+    def _happen(self, event: Event, mended: set[str]) -> str:
+        if event.what == "publish":
+            return self._publish_next(event)
+        tail = self._tails[event.who]
+        if event.what == "start":
+            tail.start(self._supervisor, flawed=event.who == CORRUPTED and event.who not in mended)
+            return f"{event.who} joins late."
+        if event.what == "repair":
+            tail.repair()
+            return f"{event.who}: its link is mended and its loader restarted; the failed item loads again."
+        if event.what == "offline":
+            tail.link.offline()
+            return f"{event.who} has lost its link."
+        tail.link.online()
+        return f"{event.who} is back."
+
+    def _publish_next(self, event: Event) -> str:
+        cycle = self._cycles[event.who][1]
+        try:
+            self._library.publish(cycle, self._media)
+        except WorldError as error:
+            self._events.insert(0, replace(event, at=event.at + 10))
+            return f"{cycle.title} could not be published: {error}. Trying again."
+        return f"Published: {cycle.title}."
