@@ -1,0 +1,61 @@
+# All of it works in a fresh clone: what is missing is installed first. Needs Python 3.11 with venv, make and git.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help install demo demo-reset test check lock
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+# A fast machine gains little beyond this: each worker has an object store of its own.
+WORKERS ?= -n logical --maxprocesses 4
+PYTEST = $(BIN)/python -m pytest $(WORKERS) $(ARGS)
+
+help:  ## say what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: $(INSTALLED)  ## make .venv with exactly the locked packages
+
+$(INSTALLED): requirements/dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
+	  || { echo "Python 3.11 is needed; name it like this: make install PYTHON=/usr/bin/python3.11" >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv \
+	  || { rm -rf .venv; echo "On Debian: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Installing the locked packages into .venv ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+demo: $(INSTALLED)  ## run the whole system on this machine until Ctrl-C
+	@exec $(BIN)/python manage.py demo $(ARGS)
+
+demo-reset: $(INSTALLED)  ## the same, from the beginning
+	@exec $(BIN)/python manage.py demo --reset $(ARGS)
+
+test: $(INSTALLED)  ## run all tests, on SQLite and then on PostgreSQL
+	@echo "Tests on SQLite"
+	@env -u DATABASE_URL $(PYTEST)
+	@echo "Tests on PostgreSQL"
+	@$(BIN)/python -m tests.databases -- $(PYTEST)
+
+# The deployment check sees what production would have; nothing is connected to.
+check: $(INSTALLED)  ## lint, types, layers, migrations, deployment settings
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy .
+	$(BIN)/lint-imports
+	DATABASE_URL=sqlite:///:memory: $(BIN)/python manage.py makemigrations --check --dry-run
+	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	export SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))') DEBUG=0 \
+	  ALLOWED_HOSTS=ife.example.org DATABASE_URL=postgres://ife:ife@127.0.0.1/ife STATIC_ROOT="$$folder"; \
+	echo "manage.py check --deploy"; \
+	$(BIN)/python manage.py collectstatic --noinput --verbosity 0; \
+	$(BIN)/python manage.py check --deploy --fail-level WARNING
+
+LOCK = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+  --custom-compile-command "make lock" pyproject.toml
+
+lock: $(INSTALLED)  ## write requirements/*.txt anew from pyproject.toml
+	$(LOCK) -o requirements/aircraft.txt
+	$(LOCK) --extra portal -o requirements/portal.txt
+	$(LOCK) --all-extras --group dev -o requirements/dev.txt
