@@ -27,8 +27,7 @@ from loader.work import Result, Tools, Work
 
 VERSION: Final = "0.1.0"
 PASSES: Final = 3  # of `--once`, where campaigns change under it
-FLUSH: Final = 15.0  # seconds for the last reports at an orderly end
-FLUSH_STOPPED: Final = 1.5
+FLUSH_STOPPED: Final = 1.5  # seconds for the last reports after a signal
 
 
 class Agent:
@@ -76,7 +75,7 @@ class Agent:
 
     def _end(self) -> bool:
         self._enter("idle", "stopped" if self._stop.is_set() else "done")
-        told = self.status.close(FLUSH_STOPPED if self._stop.is_set() else FLUSH)
+        told = self.status.close(FLUSH_STOPPED if self._stop.is_set() else self._settings.report_timeout)
         if not told:
             self._display.say("status_away", "Not everything could be told to the status bucket; run again later.")
         try:

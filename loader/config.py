@@ -167,6 +167,7 @@ OPTIONS: Final = (
     Option("read_timeout", _positive(parse_duration), "30s", "time to wait for the next byte", "TIME"),
     Option("min_rate", parse_size, "4KiB", "a transfer slower than this (bytes a second) is dropped", "SIZE"),
     Option("min_rate_time", _positive(parse_duration), "60s", "time over which that rate is averaged", "TIME"),
+    Option("report_timeout", _positive(parse_duration), "15s", "time for the last reports before it ends", "TIME"),
     Option("heartbeat_interval", _positive(parse_duration), "60s", "longest time between two heartbeats", "TIME"),
 )
 HEARTBEAT_LIMIT: Final = 300.0  # seconds: what the contract promises the ground
@@ -194,6 +195,7 @@ class Settings:
     read_timeout: float = 30.0
     min_rate: int = 4096
     min_rate_time: float = 60.0
+    report_timeout: float = 15.0
     heartbeat_interval: float = 60.0
     media_bucket: str = "ife-media"
     status_bucket: str = "ife-status"

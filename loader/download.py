@@ -72,7 +72,11 @@ class Download:
             except WorldError as error:
                 if self._means.stop.is_set():
                     raise Stopped from error
-                self._part.save()
+                if self._part.etag:
+                    self._part.save()
+                else:
+                    # Nothing would tell whether more bytes are of the same object.
+                    self._part.drop()
                 # A trickle of bytes between two failures is no progress: only that bounds the number of requests.
                 if self._part.kept >= mark + MIB:
                     backoff.reset()
@@ -147,7 +151,7 @@ class Download:
 
 
 def bring(key: str, part: Part, means: Means, watch: Watch, finish: Callable[[], None]) -> None:
-    """Download and finish one item; wrong bytes are fetched once more from the start, then the item has failed.
+    """Download and finish one item; what is wrong is fetched once more from the start, then the item has failed.
 
     `finish` checks and installs the part; it raises HASH_MISMATCH after dropping the bytes. Raises WorldError, Stopped.
     """
@@ -162,7 +166,7 @@ def bring(key: str, part: Part, means: Means, watch: Watch, finish: Callable[[],
             watch.moved(0)
             if download.changed:
                 raise WorldError("OBJECT_CHANGED", str(error)) from error
-            if last or error.code == "SIZE_MISMATCH":
+            if last:
                 raise
             watch.retrying(error, 0.0, 1)
         else:

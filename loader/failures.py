@@ -48,7 +48,8 @@ class Failures:
         """The codes of what would only fail again. Forgets what has a new manifest or object, or had time enough."""
         for key, failure in list(self._known.items()):
             other_object = failure.code in OF_THE_OBJECT and etags.get(key, failure.etag) != failure.etag
-            waited = failure.code in _OF_THE_PLACE and now >= failure.until
+            # To find wrong bytes again would cost the whole item each time; the rest costs a request.
+            waited = failure.code != "HASH_MISMATCH" and now >= failure.until
             if digests.get(key[0]) != failure.digest or other_object or waited:
                 del self._known[key]
         return {key: failure.code for key, failure in self._known.items()}

@@ -13,10 +13,11 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Literal, Self
 
 from loader.errors import WorldError
 
+Lasting = Literal["name", "bytes", "nothing"]
 _CODES: Final = {
     errno.ENOSPC: "NO_SPACE",
     errno.EDQUOT: "NO_SPACE",
@@ -59,6 +60,7 @@ class Folder:
             for name in names:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(name, dir_fd=folder.descriptor)
+                    folder.sync()
                 below = Folder(os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder.descriptor))
                 if folder is not self:
                     folder.close()
@@ -114,17 +116,23 @@ class Folder:
             body = stream.read(limit + 1)
         return body if len(body) <= limit else None
 
-    def write(self, name: str, body: bytes) -> None:
-        """Durably: temporary file, fsync, rename, fsync of the folder."""
+    def write(self, name: str, body: bytes, *, lasting: Lasting = "name") -> None:
+        """Replace a small file in one step: temporary file, rename. A reader sees the old or the new one.
+
+        `lasting`: what is to survive a power cut when this returns: the "name" (fsync of file and folder), the "bytes"
+        (fsync of the file: never torn, but perhaps still the old one), or "nothing".
+        """
         temporary = name + ".new"
         self.remove(temporary)
         descriptor = self.file(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(body)
             stream.flush()
-            os.fsync(descriptor)
+            if lasting != "nothing":
+                os.fsync(descriptor)
         self.move(temporary, self, name)
-        self.sync()
+        if lasting == "name":
+            self.sync()
 
     def move(self, name: str, target: Folder, new: str) -> None:
         """Rename over whatever is there."""

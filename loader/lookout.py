@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -75,10 +76,14 @@ class Lookout:
             names, odd = self._names()
         except WorldError as error:
             return Look({}, code=error.code, text=str(error))
+        alike = Counter(fold(name) for name in names)
         readings: dict[str, Reading] = {}
         for name in names:
             if stop.is_set():
                 break
+            if alike[fold(name)] > 1:
+                readings[name] = Reading(name, code="BAD_NAME", text="another campaign differs from it only in case")
+                continue
             reading = self.read(name)
             if reading.code != "OBJECT_GONE" or not self._is_left_over(name):
                 readings[name] = reading
@@ -108,19 +113,16 @@ class Lookout:
         """The campaigns to look at, and a sentence for each prefix that is none."""
         if self._named:
             return list(self._named), []
-        good: dict[str, str] = {}
+        good: list[str] = []
         odd: list[str] = []
-        for name in sorted(self._media.prefixes(f"{self._airline}/")):
+        for name in self._media.prefixes(f"{self._airline}/"):
             if name.startswith(".") and name.strip("."):
-                continue
+                continue  # ours, but no campaign
             try:
-                first = good.setdefault(fold(check_name(name)), name)
+                good.append(check_name(name))
             except BadName as error:
                 odd.append(f"A prefix is left alone: {error}.")
-            else:
-                if first != name:
-                    odd.append(f"The prefix {name!a} is left alone: it is the same as {first!a} but for case.")
-        return list(good.values()), odd
+        return sorted(good), odd
 
     def _is_left_over(self, campaign: str) -> bool:
         """A prefix without objects: some stores go on naming it. One that was asked for by name is none."""

@@ -20,7 +20,7 @@ from typing import Final
 from loader.contract import TGZ, Item
 from loader.crash import crash_point
 from loader.errors import WorldError
-from loader.folder import Folder, on_disk
+from loader.folder import Folder, Lasting, on_disk
 from loader.pace import Stopped
 
 STATE_LIMIT: Final = 16 * 1024
@@ -46,9 +46,10 @@ def read_state(folder: Folder, name: str) -> Mapping[str, object]:
     return state if isinstance(state, dict) else {}
 
 
-def write_state(folder: Folder, name: str, state: Mapping[str, object]) -> None:
-    """Durably. Raises OSError."""
-    folder.write(name, json.dumps({"schema": 1, **state}, ensure_ascii=False).encode(errors="surrogatepass"))
+def write_state(folder: Folder, name: str, state: Mapping[str, object], *, lasting: Lasting = "name") -> None:
+    """In one step, see `Folder.write`. Raises OSError."""
+    body = json.dumps({"schema": 1, **state}, ensure_ascii=False).encode(errors="surrogatepass")
+    folder.write(name, body, lasting=lasting)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +135,12 @@ class Part:
             self.kept += count
 
     def begin(self, etag: str) -> None:
-        """Start anew with the object of this ETag: forget all bytes, make the state durable. Raises WorldError."""
+        """Start anew with the object of this ETag: forget all bytes, write the state. Raises WorldError."""
         self.drop()
         with on_disk(self._file):
             self.etag = etag
-            self._write_state()
+            # Survives a kill; after a power cut there are no durable bytes to be lost yet.
+            self._write_state("nothing")
             crash_point("part-begun")
             self._descriptor = self._folder.file(self._file, os.O_RDWR | os.O_CREAT | os.O_EXCL)
 
@@ -168,12 +170,12 @@ class Part:
             self.drop()
             raise
         self._durable = self.kept
-        self._write_state()
+        self._write_state("name")
 
-    def _write_state(self) -> None:
+    def _write_state(self, lasting: Lasting) -> None:
         item = self.item
         state = _State(self.etag, item.size, item.sha256, self._version, self._durable, self._boot)
-        write_state(self._folder, self._state, asdict(state))
+        write_state(self._folder, self._state, asdict(state), lasting=lasting)
 
     def drop(self) -> None:
         """Forget all bytes. Raises WorldError."""
@@ -208,7 +210,6 @@ class Part:
             self._folder.move(self._file, target, name)
             crash_point("renamed")
             target.sync()
-            self._folder.sync()
             crash_point("folder-synced")
         return status
 

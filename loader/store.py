@@ -136,7 +136,9 @@ class Store:
             with target:
                 status = part.finish(target, name)
             with self._root.sub(OURS, "beside" if beside else "held", campaign) as states:
-                write_state(states, name + ".json", _checked(status, digest, etag, edition))
+                checked = _checked(status, digest, etag, edition)
+                # Were it lost in a power cut, the file would be read again, not fetched.
+                write_state(states, name + ".json", checked, lasting="bytes")
             crash_point("held-written")
             part.forget()
 
@@ -227,7 +229,7 @@ class Store:
     def keep_record(self, record: Mapping[str, object]) -> None:
         """Leave a record for the next run."""
         with on_disk("record of reports"), self._root.sub(OURS) as folder:
-            folder.write("status.json", json.dumps(record, ensure_ascii=False).encode())
+            folder.write("status.json", json.dumps(record, ensure_ascii=False).encode(), lasting="nothing")
 
     @contextlib.contextmanager
     def _existing(self, *names: str) -> Iterator[Folder | None]:
@@ -264,7 +266,9 @@ def _take_over(name: str, beside: Folder, folder: Folder, held: Folder) -> None:
     beside.move(name, folder, name)
     crash_point("switch-halfway")
     folder.sync()
-    write_state(held, name + ".json", {field: value for field, value in state.items() if field != "schema"})
+    write_state(
+        held, name + ".json", {field: value for field, value in state.items() if field != "schema"}, lasting="bytes"
+    )
 
 
 def _digest(readinto: object, stop: threading.Event) -> str:

@@ -62,7 +62,7 @@ def writer(bucket: Moody) -> Iterator[StatusWriter]:
     writer = make(bucket)
     writer.start()
     yield writer
-    writer.close(2)
+    writer.close(0.1)
 
 
 def until(condition: object, seconds: float = 5.0) -> None:

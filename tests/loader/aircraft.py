@@ -1,0 +1,216 @@
+"""An aircraft for tests: runs the real command as a process of its own, and looks at what it left behind."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from loader.bucket import S3Bucket
+from loader.contract import (
+    Exhibition,
+    Heartbeat,
+    Item,
+    Manifest,
+    build_manifest,
+    content_key,
+    manifest_key,
+    parse_heartbeat,
+    parse_status_key,
+)
+from loader.errors import WorldError
+
+ROOT = Path(__file__).resolve().parents[2]
+AIRLINE, TAIL = "ACME", "D-ABCD"
+DIGITS = re.compile(rb"[0-9]{1,20}")
+
+
+@dataclass
+class Run:
+    """How a process ended and what it printed with --json."""
+
+    code: int
+    events: list[dict[str, object]]
+    stderr: str
+
+    def of(self, event: str) -> list[dict[str, object]]:
+        return [one for one in self.events if one["event"] == event]
+
+
+@dataclass
+class Aircraft:
+    """One tail with one content directory. `endpoint` is what it knows as its store."""
+
+    folder: Path
+    endpoint: str
+    keys: Mapping[str, str]
+    media: S3Bucket
+    status: S3Bucket
+    extra: dict[str, str] = field(default_factory=dict)
+
+    def environment(self, **more: str) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("LOADER_", "AWS_"))}
+        return {
+            **kept,
+            **self.keys,
+            "AWS_ENDPOINT_URL_S3": self.endpoint,
+            "MEDIA_BUCKET": self.media.name,
+            "STATUS_BUCKET": self.status.name,
+            "LOADER_AIRLINE": AIRLINE,
+            "LOADER_TAIL": TAIL,
+            "LOADER_CONTENT_DIR": str(self.folder),
+            "LOADER_PROGRESS_INTERVAL": "100ms",
+            "LOADER_RETRY_DELAY": "20ms",
+            "LOADER_RETRY_DELAY_MAX": "100ms",
+            "LOADER_JSON": "1",
+            "LOADER_RESERVE": "0",
+            **self.extra,
+            **more,
+        }
+
+    def start(self, *options: str, **more: str) -> subprocess.Popen[str]:
+        """Run the command; the caller ends or awaits it."""
+        return subprocess.Popen(
+            [sys.executable, "manage.py", "run_loader", *options],
+            cwd=ROOT,
+            env=self.environment(**more),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def load(self, *options: str, **more: str) -> Run:
+        """`run_loader --once`, to its end."""
+        return finish(self.start("--once", *options, **more))
+
+    # What it has.
+
+    def path(self, campaign: str, content: str) -> Path:
+        return self.folder / campaign / f"{content}.tgz"
+
+    def part(self, campaign: str, content: str) -> Path:
+        return self.folder / ".loader" / "parts" / campaign / f"{content}.tgz.part"
+
+    def left_over(self) -> list[str]:
+        """Parts and temporary files: none after a success."""
+        return [str(path) for path in self.folder.rglob("*") if path.suffix in (".part", ".new")]
+
+    # What it told.
+
+    def reports(self) -> dict[str, bytes]:
+        """Every object of the status bucket."""
+        found: dict[str, bytes] = {}
+        for entry in self.status.list():
+            try:
+                fetched = self.status.get(entry.key, 4096)
+            except WorldError:  # removed between the listing and now
+                continue
+            found[entry.key] = fetched.body if fetched else b""
+        return found
+
+    def progress(self, campaign: str) -> dict[str, int]:
+        """Bytes by content."""
+        told: dict[str, int] = {}
+        for key, body in self.reports().items():
+            name = parse_status_key(key)
+            if name is not None and name.kind == "progress" and name.campaign == campaign:
+                assert DIGITS.fullmatch(body), body
+                told[name.content] = int(body)
+        return told
+
+    def errors(self) -> dict[str, str]:
+        """Texts by content; the error of a whole campaign by the campaign's name."""
+        told: dict[str, str] = {}
+        for key, body in self.reports().items():
+            name = parse_status_key(key)
+            if name is not None and name.kind in ("error", "campaign_error"):
+                told[name.content or name.campaign] = body.decode().rstrip("\n")
+        return told
+
+    def heartbeat(self) -> Heartbeat:
+        fetched = self.status.get(f"{AIRLINE}/{TAIL}/loader.json", 100_000)
+        assert fetched is not None
+        return parse_heartbeat(fetched.body)
+
+
+def finish(process: subprocess.Popen[str], seconds: float = 60.0) -> Run:
+    """Await the end of a process."""
+    try:
+        stdout, stderr = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise
+    return Run(process.returncode, [json.loads(line) for line in stdout.splitlines()], stderr)
+
+
+def publish(
+    media: S3Bucket,
+    campaign: str,
+    contents: Mapping[str, bytes],
+    *,
+    version: int = 1,
+    hashed: bool = True,
+    exhibition: Exhibition | None = None,
+    airline: str = AIRLINE,
+) -> list[Item]:
+    """Objects first, the manifest last, as on the ground."""
+    items = [
+        Item(name, len(body), hashlib.sha256(body).hexdigest() if hashed else None) for name, body in contents.items()
+    ]
+    for name, body in contents.items():
+        media.put(content_key(airline, campaign, name), body)
+    manifest = Manifest(tuple(items), version=version, exhibition=exhibition or Exhibition())
+    media.put(manifest_key(airline, campaign), build_manifest(manifest))
+    return items
+
+
+class Sampler:
+    """Looks at bucket and disk again and again, as fast as it can, and takes down what breaks a promise.
+
+    I1: under a final name there is only what a published version says. I2: `.progress` is digits, at most the size, and
+    the size only when I1 holds. `editions`: the contents that may lie under each name.
+    """
+
+    def __init__(self, aircraft: Aircraft, campaign: str, editions: Mapping[str, Sequence[bytes]]) -> None:
+        self._aircraft, self._campaign, self._editions = aircraft, campaign, editions
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.samples = 0
+        self.broken: list[str] = []
+
+    def check(self) -> None:
+        """One sample. The bucket first: what it says must already be so on disk."""
+        told = self._aircraft.progress(self._campaign)
+        self.samples += 1
+        for name, editions in self._editions.items():
+            path = self._aircraft.path(self._campaign, name)
+            there = path.read_bytes() if path.exists() else None
+            if there is not None and there not in editions:
+                self.broken.append(f"I1: {name} has {len(there)} bytes that nobody published")
+            done, sizes = told.get(name), [len(edition) for edition in editions]
+            if done is not None and done > max(sizes):
+                self.broken.append(f"I2: {name} tells {done} of {sizes} bytes")
+            if done and done in sizes and there not in [edition for edition in editions if len(edition) == done]:
+                self.broken.append(f"I2: {name} tells that it is whole and is not")
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.02):
+            self.check()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self.check()

@@ -1,0 +1,26 @@
+"""An aircraft at a real store, straight or over a link that can be made to fail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fleet.link import Link
+from ifeportal.embedded import SeaweedFS
+from loader.bucket import S3Bucket
+from tests.loader.aircraft import Aircraft
+
+
+@pytest.fixture
+def aircraft(tmp_path: Path, seaweed: SeaweedFS, media: S3Bucket, status: S3Bucket) -> Aircraft:
+    return Aircraft(tmp_path / "content", seaweed.endpoint, seaweed.environment(), media, status)
+
+
+@pytest.fixture
+def link(seaweed: SeaweedFS, aircraft: Aircraft) -> Iterator[Link]:
+    """What lies between the aircraft and its store."""
+    with Link(seaweed.endpoint) as link:
+        aircraft.endpoint = link.endpoint
+        yield link

@@ -1,0 +1,106 @@
+"""Disks that are full, read-only, or in use by another loader."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fleet.link import Link
+from tests.loader.aircraft import Aircraft, finish, publish
+
+pytestmark = pytest.mark.processes
+MIB = 1_048_576
+
+
+@pytest.fixture
+def small_disk(aircraft: Aircraft) -> Iterator[Path]:
+    """The content directory is a file system of 8 MiB."""
+    if os.geteuid() != 0:
+        pytest.skip("NOT RUN: a full disk needs root to mount a small file system")
+    aircraft.folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(aircraft.folder)], check=False)
+    if mounted.returncode:
+        pytest.skip("NOT RUN: a full disk needs the right to mount")
+    yield aircraft.folder
+    subprocess.run(["umount", str(aircraft.folder)], check=True)
+
+
+@pytest.mark.root
+def test_what_does_not_fit_is_refused_before_a_byte_moves(aircraft: Aircraft, link: Link, small_disk: Path) -> None:
+    publish(aircraft.media, "big", {"large": os.urandom(9 * MIB), "small": b"fits"})
+    publish(aircraft.media, "other", {"a": os.urandom(2 * MIB)})
+    assert aircraft.load().code == 1
+    assert link.requests("GET", "*/large.tgz") == []
+    assert aircraft.path("big", "small").read_bytes() == b"fits"
+    assert aircraft.path("other", "a").stat().st_size == 2 * MIB
+    errors = aircraft.errors()
+    assert list(errors) == ["large"]
+    assert errors["large"].startswith("NO_SPACE: 9437184 bytes are still to be fetched and ")
+    assert aircraft.progress("big") == {"large": 0, "small": 4}
+
+
+@pytest.mark.root
+def test_the_reserve_is_left_free(aircraft: Aircraft, small_disk: Path) -> None:
+    publish(aircraft.media, "c", {"a": os.urandom(3 * MIB)})
+    assert aircraft.load("--reserve", "6MiB").code == 1
+    assert aircraft.errors()["a"].startswith("NO_SPACE: ")
+    assert aircraft.load("--reserve", "4MiB").code == 0
+
+
+@pytest.mark.root
+def test_a_disk_that_fills_up_midway_keeps_the_part(aircraft: Aircraft, link: Link, small_disk: Path) -> None:
+    publish(aircraft.media, "c", {"a": os.urandom(6 * MIB), "z": b"last"})
+    link.bandwidth = 6_000_000
+    process = aircraft.start("--once")
+    while not (aircraft.part("c", "a").exists() and aircraft.part("c", "a").stat().st_size > MIB):
+        assert process.poll() is None
+    filler = small_disk / "filler"
+    with filler.open("wb") as stream:
+        stream.write(bytes(4 * MIB))
+    assert finish(process).code == 1
+    assert aircraft.errors()["a"].startswith("NO_SPACE: ")
+    kept = aircraft.part("c", "a").stat().st_size
+    assert kept > MIB
+    assert aircraft.path("c", "z").read_bytes() == b"last"
+    assert len(link.requests("GET", "*/a.tgz")) == 1
+    filler.unlink()
+    assert aircraft.load().code == 0
+    assert link.requests("GET", "*/a.tgz")[-1].range == f"bytes={kept}-"
+
+
+@pytest.mark.root
+def test_a_read_only_disk_is_told_to_the_ground(aircraft: Aircraft, small_disk: Path) -> None:
+    publish(aircraft.media, "c", {"a": b"content"})
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    assert aircraft.load().code == 1
+    assert aircraft.errors()["a"].startswith("READ_ONLY: ")
+
+
+def test_a_second_loader_ends_at_once_and_touches_nothing(aircraft: Aircraft, link: Link) -> None:
+    publish(aircraft.media, "c", {"a": os.urandom(400_000)})
+    link.bandwidth = 200_000
+    first = aircraft.start("--once")
+    while not aircraft.part("c", "a").exists():
+        assert first.poll() is None
+    before = {path: path.stat().st_ino for path in aircraft.folder.rglob("*")}
+    reports = aircraft.reports()
+    asked = len(link.log)
+    second = aircraft.load(AWS_ENDPOINT_URL_S3="http://127.0.0.1:9")
+    assert second.code == 4
+    assert "Another loader" in second.stderr
+    assert {path: path.stat().st_ino for path in aircraft.folder.rglob("*") if path in before} == before
+    assert set(reports) <= set(aircraft.reports())
+    assert len(link.log) - asked < 20
+    link.bandwidth = None
+    assert finish(first).code == 0
+
+
+def test_a_content_directory_that_cannot_be_is_a_wrong_setting(aircraft: Aircraft, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    run = aircraft.load(LOADER_CONTENT_DIR=str(tmp_path / "file"))
+    assert run.code == 2
+    assert "--content-dir" in run.stderr

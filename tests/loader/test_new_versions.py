@@ -1,0 +1,112 @@
+"""A campaign is published again: loaded beside the old one, switched when whole, and nothing fetched twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from fleet.faults import FlipByte, Rule
+from fleet.link import Link
+from loader.contract import content_key, manifest_key
+from tests.loader.aircraft import AIRLINE, Aircraft, finish, publish
+
+pytestmark = pytest.mark.processes
+
+OLD = {"kept": os.urandom(300_000), "changed": os.urandom(200_000), "gone": b"bye"}
+NEW = {"kept": OLD["kept"], "changed": os.urandom(250_000), "new": b"hello"}
+
+
+def on_disk(aircraft: Aircraft) -> dict[str, bytes]:
+    return {path.stem: path.read_bytes() for path in (aircraft.folder / "c").iterdir()}
+
+
+def test_only_what_changed_is_fetched_and_the_old_stays_until_the_new_is_whole(aircraft: Aircraft, link: Link) -> None:
+    publish(aircraft.media, "c", OLD)
+    assert aircraft.load().code == 0
+    publish(aircraft.media, "c", NEW, version=2)
+    spoiled = link.add(Rule(FlipByte(), key="*/changed.tgz", times=None))
+    assert aircraft.load().code == 1
+    assert spoiled.hits == 2
+    assert on_disk(aircraft) == OLD
+    told = aircraft.progress("c")
+    assert (told["kept"], told["new"], told["changed"]) == (300_000, 0, 0)
+    link.rules.clear()
+    before = len(link.log)
+    assert aircraft.load().code == 0
+    assert on_disk(aircraft) == NEW
+    assert [seen.path.rpartition("/")[2] for seen in link.log[before:] if seen.path.endswith(".tgz")] == ["changed.tgz"]
+    assert {name: done for name, done in aircraft.progress("c").items() if name in NEW} == {
+        name: len(body) for name, body in NEW.items()
+    }
+    assert aircraft.left_over() == []
+
+
+def test_a_manifest_written_anew_with_the_same_content_fetches_nothing(aircraft: Aircraft, link: Link) -> None:
+    publish(aircraft.media, "c", OLD)
+    assert aircraft.load().code == 0
+    publish(aircraft.media, "c", OLD, version=2)
+    before = len(link.log)
+    assert aircraft.load().code == 0
+    assert [seen for seen in link.log[before:] if seen.path.endswith(".tgz")] == []
+
+
+def test_without_hashes_a_new_version_fetches_what_is_another_object(aircraft: Aircraft, link: Link) -> None:
+    publish(aircraft.media, "c", OLD, hashed=False)
+    assert aircraft.load().code == 0
+    other = {**OLD, "changed": os.urandom(200_000)}
+    publish(aircraft.media, "c", other, hashed=False, version=2)
+    before = len(link.log)
+    assert aircraft.load().code == 0
+    assert on_disk(aircraft) == other
+    assert [seen.path.rpartition("/")[2] for seen in link.log[before:] if seen.path.endswith(".tgz")] == ["changed.tgz"]
+
+
+def test_content_brought_aboard_by_hand_is_read_not_fetched(aircraft: Aircraft, link: Link) -> None:
+    publish(aircraft.media, "c", OLD)
+    for name, body in OLD.items():
+        aircraft.path("c", name).parent.mkdir(parents=True, exist_ok=True)
+        aircraft.path("c", name).write_bytes(body if name != "gone" else b"BYE")
+    assert aircraft.load().code == 0
+    assert on_disk(aircraft) == OLD
+    assert [seen.path.rpartition("/")[2] for seen in link.log if seen.path.endswith(".tgz")] == ["gone.tgz"]
+
+
+def test_a_loader_that_stays_tries_bad_content_again_only_when_it_is_another(aircraft: Aircraft, link: Link) -> None:
+    publish(aircraft.media, "c", OLD)
+    key = content_key(AIRLINE, "c", "changed")
+    aircraft.media.put(key, OLD["changed"][:-1] + bytes([OLD["changed"][-1] ^ 1]))
+    process = aircraft.start("--poll-interval", "100ms")
+    deadline = time.monotonic() + 30
+
+    def until(path: str, count: int) -> None:
+        while len(link.requests("*", path)) < count:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    until("*/changed.tgz", 2)
+    until("*/campaign.json", len(link.requests("*", "*/campaign.json")) + 5)
+    assert len(link.requests("*", "*/changed.tgz")) == 2
+    assert aircraft.errors()["changed"].startswith("HASH_MISMATCH")
+    aircraft.media.put(key, OLD["changed"])
+    while aircraft.errors() or aircraft.progress("c")["changed"] != len(OLD["changed"]):
+        assert time.monotonic() < deadline
+    process.send_signal(signal.SIGTERM)
+    assert finish(process).code == 75
+    assert on_disk(aircraft) == OLD
+
+
+def test_a_loader_that_stays_takes_up_a_new_campaign_by_itself(aircraft: Aircraft) -> None:
+    process = aircraft.start("--poll-interval", "100ms")
+    deadline = time.monotonic() + 30
+    publish(aircraft.media, "c", OLD)
+    while aircraft.progress("c") != {name: len(body) for name, body in OLD.items()}:
+        assert time.monotonic() < deadline
+    aircraft.media.delete(manifest_key(AIRLINE, "c"))
+    while "c" not in aircraft.errors():
+        assert time.monotonic() < deadline
+    process.send_signal(signal.SIGTERM)
+    assert finish(process).code == 75
+    assert on_disk(aircraft) == OLD

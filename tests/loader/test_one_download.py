@@ -1,0 +1,346 @@
+"""One item over a bad store, without sockets: every fault is scripted, and every script asserts that it was played."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from loader.bucket import Body, MemoryBucket
+from loader.contract import MIB, Item
+from loader.download import Means, bring
+from loader.errors import WorldError
+from loader.pace import Backoff, Limiter, Stopped
+from loader.store import Edition, Store
+
+KEY = "ACME/c/movie.tgz"
+CONTENT = os.urandom(3 * MIB + 77)
+ITEM = Item("movie", len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
+EDITION = Edition("1" * 64)
+
+
+class Wire:
+    """A body that says of itself whatever the script wants."""
+
+    def __init__(self, data: bytes, *, start: int, size: int | None, etag: str, error: WorldError | None) -> None:
+        self.size, self.start, self.etag = size, start, etag
+        self.last_modified = datetime.now(UTC)
+        self._data, self._error = memoryview(data), error
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:
+        count = min(len(buffer), len(self._data))
+        buffer[:count] = self._data[:count]
+        self._data = self._data[count:]
+        if count == 0 and self._error:
+            raise self._error
+        return count
+
+    def read(self, limit: int = 1) -> bytes:
+        raise NotImplementedError
+
+    def abort(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+Act = Callable[[int], Body]
+
+
+class Scripted(MemoryBucket):
+    """Each `open` plays the next act; when the script is over, the true object is sent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.script: list[Act] = []
+        self.opened: list[tuple[int, str | None]] = []
+        self.content = CONTENT
+
+    def open(self, key: str, *, start: int = 0, if_match: str | None = None) -> Body:  # type: ignore[override]
+        self.opened.append((start, if_match))
+        if self.script:
+            return self.script.pop(0)(start)
+        return self.send(start)
+
+    def send(
+        self,
+        start: int,
+        *,
+        upto: int | None = None,
+        chunked: bool = False,
+        etag: str = "e1",
+        error: WorldError | None = None,
+        begin: int | None = None,
+    ) -> Body:
+        """The object from `start` (or, claiming otherwise, `begin`), ending early at `upto`."""
+        size = None if chunked else len(self.content)
+        at = start if begin is None else begin
+        return Wire(self.content[at:upto], start=at, size=size, etag=etag, error=error)
+
+
+@dataclass
+class Witness:
+    """Takes down what the download tells."""
+
+    wanted: bool = True
+    kept: list[int] = field(default_factory=list)
+    retries: list[tuple[str, float]] = field(default_factory=list)
+    asked: int = 0
+
+    def moved(self, kept: int) -> None:
+        self.kept.append(kept)
+
+    def retrying(self, error: WorldError, wait: float, failed: int) -> None:
+        self.retries.append((error.code, wait))
+
+    def still_wanted(self) -> bool:
+        self.asked += 1
+        return self.wanted
+
+    def opened(self, body: Body | None) -> None: ...
+
+
+@dataclass
+class Bench:
+    """One item, one bucket, one content directory."""
+
+    store: Store
+    bucket: Scripted = field(default_factory=Scripted)
+    witness: Witness = field(default_factory=Witness)
+    stop: threading.Event = field(default_factory=threading.Event)
+    item: Item = ITEM
+    tries: int = 4
+    min_rate: int = 0
+    min_rate_time: float = 60.0
+
+    def run(self) -> None:
+        means = Means(
+            self.bucket,
+            Limiter(None),
+            self.stop,
+            lambda: Backoff(self.tries, 0.0001, 0.0001),
+            self.min_rate,
+            self.min_rate_time,
+        )
+        with self.store.part("c", self.item, EDITION) as part:
+            part.resume(self.stop)
+            bring(KEY, part, means, self.witness, lambda: self.store.finish("c", part, EDITION, beside=False))
+
+    def fails(self) -> str:
+        with pytest.raises(WorldError) as failed:
+            self.run()
+        assert not self.final.exists()
+        assert self.bucket.script == []
+        return failed.value.code
+
+    def succeeds(self) -> None:
+        self.run()
+        assert self.bucket.script == []
+        assert self.final.read_bytes() == self.bucket.content
+
+    @property
+    def final(self) -> Path:
+        return self.store.path / "c" / "movie.tgz"
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    store = Store(tmp_path)
+    yield Bench(store)
+    store.close()
+
+
+def short(bench: Bench, upto: int) -> Act:
+    return lambda start: bench.bucket.send(start, upto=upto, error=WorldError("SHORT_BODY", "cut"))
+
+
+def test_a_cut_body_is_gone_on_with_at_the_byte_kept(bench: Bench) -> None:
+    bench.bucket.script = [short(bench, 1000), short(bench, 2 * MIB)]
+    bench.succeeds()
+    assert bench.bucket.opened == [(0, None), (1000, "e1"), (2 * MIB, "e1")]
+    assert [code for code, _ in bench.witness.retries] == ["SHORT_BODY"] * 2
+
+
+def test_a_chunked_body_that_ends_early_is_found_by_its_size(bench: Bench) -> None:
+    bench.bucket.script = [lambda start: bench.bucket.send(start, upto=5000, chunked=True)]
+    bench.succeeds()
+    assert bench.bucket.opened == [(0, None), (5000, "e1")]
+
+
+def test_a_body_that_always_ends_early_fails_after_some_tries(bench: Bench) -> None:
+    bench.bucket.script = [short(bench, 10 * at) for at in range(1, 5)]
+    assert bench.fails() == "SHORT_BODY"
+    assert bench.store.find("c", ITEM).part == 40
+
+
+def test_a_store_that_always_cuts_but_brings_a_mib_each_time_is_enough(bench: Bench) -> None:
+    bench.tries = 2
+    bench.bucket.script = [short(bench, MIB), short(bench, 2 * MIB), short(bench, 3 * MIB)]
+    bench.succeeds()
+
+
+def test_a_whole_object_in_answer_to_a_range_starts_at_nothing(bench: Bench) -> None:
+    bench.bucket.script = [short(bench, MIB), lambda start: bench.bucket.send(start, begin=0)]
+    bench.succeeds()
+    assert bench.bucket.opened[1] == (MIB, "e1")
+    assert bench.witness.kept.count(256 * 1024) == 2
+
+
+def test_a_range_from_another_place_is_never_appended(bench: Bench) -> None:
+    bench.bucket.script = [short(bench, MIB), lambda start: bench.bucket.send(start, begin=start + 5)]
+    bench.succeeds()
+    assert bench.witness.retries[-1][0] == "NETWORK"
+
+
+def test_a_range_of_another_object_is_never_appended(bench: Bench) -> None:
+    def other(start: int) -> Body:
+        return bench.bucket.send(start, etag="e2")
+
+    bench.bucket.script = [short(bench, MIB), other]
+    bench.succeeds()
+    assert bench.bucket.opened[2] == (0, None)
+    assert bench.witness.asked == 1
+
+
+def test_wrong_bytes_are_fetched_once_more_then_the_item_has_failed(bench: Bench) -> None:
+    bench.bucket.content = CONTENT[:-1] + bytes([CONTENT[-1] ^ 1])
+    assert bench.fails() == "HASH_MISMATCH"
+    assert bench.bucket.opened == [(0, None), (0, None)]
+    assert bench.store.find("c", ITEM).part == 0
+    assert bench.witness.kept[-1] == 0
+
+
+def test_bytes_damaged_on_the_way_heal_by_the_second_fetch(bench: Bench) -> None:
+    def damaged(start: int) -> Body:
+        return Wire(bytes(len(CONTENT)), start=0, size=len(CONTENT), etag="e1", error=None)
+
+    bench.bucket.script = [damaged]
+    bench.succeeds()
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_longer_object_is_a_size_mismatch(bench: Bench, chunked: bool) -> None:
+    bench.bucket.content = CONTENT + b"!"
+    bench.bucket.script = [lambda start: bench.bucket.send(start, chunked=chunked)]
+    assert bench.fails() == "SIZE_MISMATCH"
+    assert bench.store.find("c", ITEM).part == 0
+
+
+def test_a_shorter_object_is_a_size_mismatch_before_a_byte_is_read(bench: Bench) -> None:
+    bench.bucket.content = b"<Error><Code>InternalError</Code></Error>"
+    assert bench.fails() == "SIZE_MISMATCH"
+    assert max(bench.witness.kept) == 0
+
+
+def refuse(code: str, retry_after: float | None = None) -> Act:
+    def act(start: int) -> Body:
+        raise WorldError(code, f"refused with {code}", retry_after=retry_after)
+
+    return act
+
+
+def test_an_object_replaced_midway_starts_anew_if_the_manifest_still_says_so(bench: Bench) -> None:
+    bench.bucket.script = [
+        short(bench, MIB),
+        refuse("OBJECT_CHANGED"),
+        lambda start: bench.bucket.send(start, etag="e2"),
+    ]
+    bench.succeeds()
+    assert bench.bucket.opened == [(0, None), (MIB, "e1"), (0, None)]
+    assert bench.witness.asked == 1
+    assert 0 in bench.witness.kept
+
+
+def test_an_object_replaced_midway_fails_if_the_manifest_says_something_else(bench: Bench) -> None:
+    bench.witness.wanted = False
+    bench.bucket.script = [short(bench, MIB), refuse("OBJECT_CHANGED")]
+    assert bench.fails() == "OBJECT_CHANGED"
+    assert bench.store.find("c", ITEM).part == 0
+
+
+@pytest.mark.parametrize("content", [CONTENT[:-1], bytes(len(CONTENT))])
+def test_a_replacement_that_does_not_fit_the_manifest_is_told_as_such(bench: Bench, content: bytes) -> None:
+    def replace(start: int) -> Body:
+        bench.bucket.content = content
+        raise WorldError("OBJECT_CHANGED")
+
+    bench.bucket.script = [short(bench, MIB), replace]
+    assert bench.fails() == "OBJECT_CHANGED"
+
+
+def test_an_object_replaced_without_end_does_not_keep_the_loader_busy(bench: Bench) -> None:
+    bench.bucket.script = [refuse("OBJECT_CHANGED") for _ in range(4)]
+    assert bench.fails() == "OBJECT_CHANGED"
+
+
+@pytest.mark.parametrize("code", ["OBJECT_GONE", "FORBIDDEN", "CREDENTIALS", "CLOCK_SKEW"])
+def test_what_trying_again_cannot_help_is_not_tried_again(bench: Bench, code: str) -> None:
+    bench.bucket.script = [short(bench, MIB), refuse(code)]
+    assert bench.fails() == code
+    assert len(bench.bucket.opened) == 2
+    assert bench.store.find("c", ITEM).part == MIB
+
+
+@pytest.mark.parametrize("code", ["THROTTLED", "TIMEOUT", "NETWORK"])
+def test_an_outage_costs_a_bounded_number_of_requests(bench: Bench, code: str) -> None:
+    bench.bucket.script = [refuse(code) for _ in range(4)]
+    assert bench.fails() == code
+    assert len(bench.bucket.opened) == 4
+
+
+def test_a_trickle_is_dropped_and_told(bench: Bench) -> None:
+    bench.min_rate, bench.min_rate_time = 10**12, 0.0001
+    assert bench.fails() == "TOO_SLOW"
+    assert len(bench.bucket.opened) <= 2 * bench.tries
+
+
+def test_a_stop_in_the_middle_keeps_the_bytes(bench: Bench) -> None:
+    class Stopper(Witness):
+        def moved(self, kept: int) -> None:
+            bench.stop.set()
+
+    bench.witness = Stopper()
+    with pytest.raises(Stopped):
+        bench.run()
+    assert bench.store.find("c", ITEM).part == 256 * 1024
+
+
+def test_an_empty_item_needs_its_object_and_no_bytes(bench: Bench) -> None:
+    bench.item = Item("movie", 0, hashlib.sha256(b"").hexdigest())
+    bench.bucket.content = b""
+    bench.succeeds()
+    assert bench.bucket.opened == [(0, None)]
+
+
+def test_an_item_without_a_hash_is_taken_by_its_size(bench: Bench) -> None:
+    bench.item = Item("movie", len(CONTENT))
+    bench.bucket.script = [short(bench, 100)]
+    bench.succeeds()
+
+
+def test_an_object_without_an_etag_is_not_gone_on_with(bench: Bench) -> None:
+    bench.bucket.script = [
+        lambda start: bench.bucket.send(start, upto=MIB, etag="", error=WorldError("SHORT_BODY", "cut")),
+    ]
+    bench.succeeds()
+    assert bench.bucket.opened == [(0, None), (0, None)]
+
+
+def test_a_whole_part_left_by_a_kill_is_installed_without_a_request(bench: Bench) -> None:
+    with bench.store.part("c", ITEM, EDITION) as part:
+        part.resume(bench.stop)
+        part.begin("e1")
+        part.write(memoryview(CONTENT))
+    bench.succeeds()
+    assert bench.bucket.opened == []

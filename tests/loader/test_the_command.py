@@ -1,0 +1,117 @@
+"""`run_loader` as a command: help, refusals, exit codes, and what it prints to whom."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from loader.config import OPTIONS
+from tests.loader.aircraft import ROOT, Aircraft, publish
+
+pytestmark = pytest.mark.processes
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("LOADER_", "AWS_"))}
+    return subprocess.run(
+        [sys.executable, "manage.py", "run_loader", *arguments],
+        cwd=ROOT,
+        env={**kept, **environment},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def test_help_costs_half_a_second_of_the_processor_and_names_every_option(tmp_path: Path) -> None:
+    with (tmp_path / "help").open("w") as out:
+        process = subprocess.Popen([sys.executable, "manage.py", "run_loader", "--help"], cwd=ROOT, stdout=out)
+        _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    assert used.ru_utime + used.ru_stime <= 0.5
+    said = (tmp_path / "help").read_text()
+    assert all(option.flag in said for option in OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "said"),
+    [
+        ((), {}, "--airline (or LOADER_AIRLINE) must be given."),
+        (("--airline", "..", "--tail", "N1", "--content-dir", "x"), {}, "--airline"),
+        (("--airline", "A", "--tail", "../N1", "--content-dir", "x"), {}, "--tail"),
+        (("--airline", "A", "--tail", "N1", "--content-dir", "x", "--campaign", "a/b"), {}, "--campaign"),
+        (("--airline", "A", "--tail", "N1", "--content-dir", "x", "--bandwidth-limit", "fast"), {}, "not a size"),
+        (
+            ("--airline", "A", "--tail", "N1", "--content-dir", "x"),
+            {"LOADER_POLL_INTERVAL": "soon"},
+            "LOADER_POLL_INTERVAL",
+        ),
+        (("--airline", "A", "--tail", "N1", "--content-dir", "x"), {"LOADER_CRASH_AT": "noon"}, "LOADER_CRASH_AT"),
+        (("--frobnicate",), {}, "unrecognized arguments"),
+    ],
+)
+def test_wrong_settings_end_it_with_a_sentence(
+    arguments: tuple[str, ...], environment: dict[str, str], said: str
+) -> None:
+    refused = run(*arguments, **environment)
+    assert refused.returncode == 2
+    assert said in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not (ROOT / "x").exists()
+
+
+def test_without_a_terminal_there_is_one_line_an_event(aircraft: Aircraft) -> None:
+    publish(aircraft.media, "c", {"a": b"content"})
+    process = aircraft.start("--once", LOADER_JSON="")
+    stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr) == (0, "")
+    lines = stdout.splitlines()
+    assert all(re.fullmatch(r"\d\d:\d\d:\d\d [^\x00-\x1f]+", line) for line in lines)
+    assert any("c/a.tgz: done, 7 B, verified" in line for line in lines)
+
+
+def test_on_a_terminal_there_are_bars(aircraft: Aircraft) -> None:
+    publish(aircraft.media, "c", {"[red]a[b]": os.urandom(300_000)})
+    ours, theirs = pty.openpty()
+    environment = aircraft.environment(LOADER_JSON="", TERM="xterm", COLUMNS="120")
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "run_loader", "--once", "--bandwidth-limit", "300kB"],
+        cwd=ROOT,
+        env=environment,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    seen = b""
+    while True:
+        try:
+            block = os.read(ours, 65536)
+        except OSError:  # the other end is closed: that is how a terminal says so
+            break
+        seen += block
+    os.close(ours)
+    assert process.wait(timeout=60) == 0
+    shown = seen.decode()
+    assert "All 1 items" in shown
+    assert "c/[red]a[b]" in shown
+    assert "━" in shown
+    assert "\x1b[?25h" in shown  # the cursor is back
+
+
+def test_a_reader_that_went_away_does_not_stop_the_load(aircraft: Aircraft) -> None:
+    publish(aircraft.media, "c", {"a": b"content"})
+    process = aircraft.start("--once")
+    assert process.stdout is not None
+    process.stdout.close()
+    process.stdout = None
+    process.wait(timeout=60)
+    assert process.returncode == 0
+    assert aircraft.path("c", "a").read_bytes() == b"content"
