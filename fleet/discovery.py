@@ -48,10 +48,8 @@ def find_airline(name: str, media: Bucket, status: Bucket) -> Airline | None:
 
 
 def failure(bucket: str, error: WorldError) -> str:
-    """Log that a bucket could not be read, and say so in a sentence."""
-    sentence = f"{bucket} bucket: {error.code}: {error}"
-    logger.warning("polling failed: %s", sentence)
-    return sentence
+    """That a bucket could not be read, in a sentence."""
+    return f"{bucket} bucket: {error.code}: {error}"
 
 
 def _discovered(name: anomalies.BucketName, prefixes: Iterable[str], limits: Limits, now: datetime) -> int:

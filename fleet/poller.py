@@ -1,8 +1,8 @@
 """Reads the buckets into the database: one listing an airline, only what changed fetched, one transaction a tail.
 
 Buckets are read from several threads, the database only from the caller's. A store that fails, or a tail that cannot be
-written, is logged and told in the result; it does not stop the rest. What is not read or written this time still
-differs from the listing, so the next poll takes it up. Running twice, at once or in a row, ends in the same rows.
+written, does not stop the rest; it is told in the result, for the caller to log. What is not read or written this time
+still differs from the listing, so the next poll takes it up. Running twice, at once or in a row, ends in the same rows.
 """
 
 from __future__ import annotations

@@ -113,6 +113,8 @@ def run(name: str, interval: float, work: Callable[[Lease], T], *, when_due: boo
     due_by = timezone.now() + EARLY if when_due else None
     with lease(name, due_by=due_by) as held:
         if held is None:
+            # The clock of whoever queued it may be ahead of ours: then it is to be queued again, not taken for queued.
+            Job.objects.filter(name=name, holder="", due_at__gt=timezone.now()).update(queued_at=None)
             return None
         started = timezone.now()
         try:

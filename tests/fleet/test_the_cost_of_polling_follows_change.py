@@ -15,8 +15,8 @@ pytestmark = pytest.mark.django_db
 
 TAILS, ITEMS = 400, 50
 SIZE = 8 * MIB
-QUERIES_A_POLL = 34  # whatever the number of tails and objects
-QUERIES_A_TAIL = 18
+QUERIES_A_POLL = 24  # whatever the number of tails and objects
+QUERIES_A_TAIL = 16
 
 
 def fill(world: World, tails: int = TAILS, items: int = ITEMS) -> None:

@@ -91,6 +91,15 @@ def test_two_pacemakers_queue_a_job_once(monkeypatch: pytest.MonkeyPatch) -> Non
     assert OrmQ.objects.count() == 1
 
 
+def test_a_pacemaker_whose_clock_is_ahead_does_not_slow_the_job_down() -> None:
+    """It queues what by the worker's clock is not due yet; the worker gives it back to be queued again."""
+    done("discover", 10)
+    ahead = timezone.now() + timedelta(seconds=12)
+    assert enqueue_due(ahead) == 1
+    assert run("discover", 10, lambda held: 1) is None
+    assert enqueue_due(ahead) == 1
+
+
 def test_jobs_of_an_airline_that_is_no_more_go_with_it() -> None:
     airline = Airline.objects.create(name="ACME")
     enqueue_due(timezone.now())

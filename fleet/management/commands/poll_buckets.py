@@ -100,6 +100,8 @@ class Command(BaseCommand):
     def _tell(self, result: PollResult, *, as_json: bool) -> None:
         self.stdout.write(json.dumps(result.figures()) if as_json else in_words(result))
         self.stdout.flush()
+        if as_json and result.failures:
+            logger.warning("polling failed: %s", "; ".join(result.failures))
 
 
 class Polling:

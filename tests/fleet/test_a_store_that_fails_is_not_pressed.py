@@ -1,0 +1,67 @@
+"""Requests to a store that fails: what could be read is taken, the rest left for the next poll."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fleet.fetching import FAILURES_IN_A_ROW, FETCHERS
+from fleet.models import Transfer
+from loader.errors import WorldError
+from tests.fleet.world import World
+
+pytestmark = pytest.mark.django_db
+
+
+def test_after_many_failures_in_a_row_it_is_not_asked_any_more(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(200):
+        world.progress(f"N1/2026-12/item-{number:03}", 5)
+    get = world.status.get
+    asked = []
+
+    def failing(key: str, limit: int, **options: Any) -> Any:
+        asked.append(key)
+        raise WorldError("TIMEOUT", "no answer")
+
+    monkeypatch.setattr(world.status, "get", failing)
+    result = world.poll()
+    assert len(asked) <= FAILURES_IN_A_ROW + FETCHERS
+    assert result.failures == ("status bucket: TIMEOUT: no answer",)
+    assert not Transfer.objects.exists()
+    monkeypatch.setattr(world.status, "get", get)
+    assert world.poll().transfers_changed == 200
+
+
+def test_one_request_that_fails_costs_one_object_and_one_poll(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(20):
+        world.progress(f"N1/2026-12/item-{number:03}", 5)
+    get = world.status.get
+
+    def flaky(key: str, limit: int, **options: Any) -> Any:
+        if "item-007" in key:
+            raise WorldError("THROTTLED", "slow down")
+        return get(key, limit, **options)
+
+    monkeypatch.setattr(world.status, "get", flaky)
+    assert world.poll().transfers_changed == 19
+    monkeypatch.setattr(world.status, "get", get)
+    assert (world.poll().transfers_changed, world.poll().transfers_changed) == (1, 0)
+
+
+def test_an_object_that_goes_between_listing_and_request_is_the_next_polls_matter(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.progress("N1/2026-12/a", 5)
+    world.progress("N1/2026-12/b", 5)
+    get = world.status.get
+
+    def gone(key: str, limit: int, **options: Any) -> Any:
+        if "/a." in key:
+            world.status.delete(key)
+        return get(key, limit, **options)
+
+    monkeypatch.setattr(world.status, "get", gone)
+    result = world.poll()
+    assert (result.failures, result.anomalies) == ((), 0)
+    assert [row.content for row in Transfer.objects.all()] == ["b"]

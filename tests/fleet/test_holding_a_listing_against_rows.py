@@ -1,0 +1,167 @@
+"""The pure survey: which objects of a listing are new, gone or odd, and what can be told without fetching."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+
+import pytest
+
+from fleet.reconcile import (
+    HeartbeatSeen,
+    Known,
+    Limits,
+    Problems,
+    Sighting,
+    Survey,
+    find_airlines,
+    guess,
+    how_much,
+    storable,
+    survey,
+    understand,
+    version,
+)
+from fleet.transitions import ErrorSeen, ProgressSeen
+from loader.bucket import Fetched, ObjectInfo
+from loader.contract import COUNT_LIMIT, StatusKey, parse_status_key
+
+AT = datetime(2026, 12, 1, 12, tzinfo=UTC)
+MIB = 1_048_576
+KEY = "ACME/N1/2026-12/a.tgz.progress"
+
+
+def listed(key: str = KEY, etag: str = "x", size: int = 1) -> ObjectInfo:
+    return ObjectInfo(key, size, etag, AT)
+
+
+def surveyed(*objects: ObjectInfo, known: Known | None = None, limits: Limits | None = None) -> Survey:
+    return survey(iter(objects), known or Known("ACME"), limits or Limits())
+
+
+def sighted(body: bytes, key: str = KEY) -> Sighting:
+    place = parse_status_key(key)
+    assert place is not None
+    return Sighting(place, key, len(body), hashlib.md5(body).hexdigest(), AT)
+
+
+def test_an_object_is_new_if_its_etag_is_not_the_one_last_read() -> None:
+    known = Known(
+        "ACME", etags={KEY: "x", "ACME/N2/2026-12/a.tgz.progress": "y"}, tails=["N1", "N2"], campaigns=["2026-12"]
+    )
+    found = surveyed(listed(), listed("ACME/N2/2026-12/a.tgz.progress", "z"), known=known)
+    assert (found.objects, found.changed) == (2, 1)
+    assert list(found.tails) == ["N2"]
+    assert (found.new_tails, found.new_campaigns) == ([], [])
+
+
+def test_what_was_known_and_is_not_listed_is_gone() -> None:
+    found = surveyed(known=Known("ACME", etags={KEY: "x"}, tails=["N1"]))
+    assert found.tails["N1"].gone == [(StatusKey("progress", "ACME", "N1", "2026-12", "a"), "x")]
+
+
+def test_new_tails_and_campaigns_come_in_the_order_they_are_met() -> None:
+    found = surveyed(listed(), listed("ACME/N2/2027-01/a.tgz.progress"), listed("ACME/N3/loader.json"))
+    assert (found.new_tails, found.new_campaigns) == (["N1", "N2", "N3"], ["2026-12", "2027-01"])
+
+
+def test_an_object_listed_twice_is_looked_at_twice_and_never_gone() -> None:
+    known = Known("ACME", etags={KEY: "x"}, tails=["N1"], campaigns=["2026-12"])
+    found = surveyed(listed(), listed(etag="y"), known=known)
+    assert (found.changed, found.gone_keys) == (1, [])
+
+
+def test_there_is_room_for_the_rows_of_a_load_and_as_many_new_objects_as_the_limit_leaves() -> None:
+    known = Known("ACME", tails=["N1"], campaigns=["2026-12"], rows={("N1", "2026-12"): 3})
+    objects = [listed(f"ACME/N1/2026-12/{number}.tgz.progress") for number in range(5)]
+    found = surveyed(*objects, known=known, limits=Limits(objects=5))
+    assert found.changed == 2
+    assert [problem.code for problem in found.problems] == ["TOO_MANY_OBJECTS"]
+
+
+def test_more_problems_than_the_limit_are_counted_not_kept() -> None:
+    found = surveyed(*(listed(f"ACME/{number}") for number in range(100)), limits=Limits(anomalies=3))
+    assert isinstance(found.problems, Problems)
+    assert (len(list(found.problems)), len(found.problems), found.problems.beyond) == (3, 100, 97)
+
+
+@pytest.mark.parametrize("value", [0, MIB, 7 * MIB, 10 * MIB + 3])
+def test_a_value_its_etag_gives_away_is_told_without_fetching(value: int) -> None:
+    reading = guess(sighted(b"%d" % value), 10 * MIB + 3)
+    assert reading is not None
+    assert reading.seen == ProgressSeen(hashlib.md5(b"%d" % value).hexdigest(), AT, value)
+
+
+@pytest.mark.parametrize(
+    ("body", "size"), [(b"5", 10 * MIB), (b"1048576", None), (b"0\n", 10 * MIB), (b"20971520", 10 * MIB)]
+)
+def test_any_other_value_is_fetched(body: bytes, size: int | None) -> None:
+    assert guess(sighted(body), size) is None
+
+
+def test_an_etag_that_is_no_md5_of_the_body_is_fetched() -> None:
+    """As KMS and multipart uploads have them; and one that happens to be that of a value of another length."""
+    for etag in ("0" * 32 + "-1", "f" * 32, hashlib.md5(b"0").hexdigest()):
+        place = sighted(b"0").key
+        assert guess(Sighting(place, KEY, 5, etag, AT), 10 * MIB) is None
+
+
+@pytest.mark.parametrize("size", [0, 65, 5 * 2**30])
+def test_the_size_alone_refuses_a_progress(size: int) -> None:
+    reading = guess(Sighting(sighted(b"").key, KEY, size, "e", AT), None)
+    assert reading is not None
+    assert reading.seen == ProgressSeen("e", AT, None)
+    assert reading.problem is not None
+    assert reading.problem.code == "BAD_PROGRESS"
+
+
+def test_no_more_is_asked_for_than_the_contract_allows() -> None:
+    keys = {
+        KEY: 64,
+        "ACME/N1/c/a.tgz.error": 4096,
+        "ACME/N1/c/campaign.json.error": 4096,
+        "ACME/N1/loader.json": 262_144,
+    }
+    assert {key: how_much(sighted(b"", key)) for key in keys} == keys
+
+
+def test_what_was_fetched_counts_not_what_was_listed() -> None:
+    """The object was replaced between the listing and the request."""
+    later = datetime(2026, 12, 1, 13, tzinfo=UTC)
+    reading = understand(sighted(b"5"), Fetched(b"77", "new", later, 2, cut=False))
+    assert reading.seen == ProgressSeen("new", later, 77)
+
+
+def test_a_progress_that_grew_too_long_meanwhile_is_unreadable() -> None:
+    reading = understand(sighted(b"5"), Fetched(b"7" * 64, "new", AT, 10**9, cut=True))
+    assert reading.seen == ProgressSeen("new", AT, None)
+
+
+def test_an_error_is_understood_whatever_it_is() -> None:
+    reading = understand(sighted(b"", "ACME/N1/c/a.tgz.error"), Fetched(b"\xff\x00", "new", AT, 2, cut=False))
+    assert isinstance(reading.seen, ErrorSeen)
+    assert reading.seen.text
+    assert reading.problem is None
+
+
+def test_a_heartbeat_that_is_cut_is_not_understood() -> None:
+    reading = understand(sighted(b"", "ACME/N1/loader.json"), Fetched(b"{}", "new", AT, 10**9, cut=True))
+    assert reading.seen == HeartbeatSeen("new", AT, None)
+
+
+def test_airlines_are_found_by_their_prefixes() -> None:
+    found = find_airlines(["NEW", "ACME", "acme", ".fleet", "..", "", "a b "], ["ACME"], Limits())
+    assert found.names == ["NEW"]
+    assert {(problem.key, problem.code) for problem in found.problems} == {
+        ("acme/", "NAME_CONFLICT"),
+        ("../", "BAD_NAME"),
+        ("/", "BAD_NAME"),
+        ("a b /", "BAD_NAME"),
+    }
+
+
+def test_texts_are_storable_in_every_database() -> None:
+    assert storable("a\0b\udc80é") == "a\\x00b\\udc80é"
+    assert version("d41d8cd98f00b204e9800998ecf8427e-3") == "d41d8cd98f00b204e9800998ecf8427e-3"
+    assert len(version("x" * 1000)) == 200
+    assert COUNT_LIMIT == 2**63 - 1
