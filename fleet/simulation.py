@@ -69,8 +69,12 @@ def make_archive(path: Path, film: Film) -> None:
     member = tarfile.TarInfo(f"{film.name}.mp4")
     member.size = len(noise)
     new = path.with_name(f".{path.name}.new")
-    # Stored, not compressed: noise does not get smaller.
-    with gzip.GzipFile(new, "wb", compresslevel=0, mtime=0) as packed, tarfile.open(fileobj=packed, mode="w") as tar:
+    with (
+        new.open("wb") as file,
+        # Stored, not compressed: noise does not get smaller. No name and no time: the same bytes each time.
+        gzip.GzipFile("", "wb", compresslevel=0, fileobj=file, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w") as tar,
+    ):
         tar.addfile(member, io.BytesIO(noise))
     new.replace(path)
 

@@ -1,0 +1,102 @@
+"""The demo's cast: names the contract allows, enough bytes on narrow enough links, everything promised happens."""
+
+from __future__ import annotations
+
+import tarfile
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from fleet.roster import (
+    CORRUPTED,
+    CORRUPTED_BYTE,
+    CORRUPTED_FILM,
+    FLAKY,
+    FLEET,
+    LATE,
+    OPERATORS,
+    Event,
+    Film,
+    cycles,
+    library,
+    timeline,
+)
+from fleet.simulation import Library, identity, make_archive
+from loader.bucket import MemoryBucket
+from loader.contract import check_name, parse_manifest
+
+
+def load_seconds(airline: str, bandwidth: int) -> list[float]:
+    return [sum(f.size for f in c.films) / bandwidth for c in cycles(date(2026, 11, 21)) if c.airline == airline]
+
+
+def test_every_name_is_one_the_contract_allows() -> None:
+    for name in [*(o.name for o in OPERATORS), *(a.tail for a in FLEET), *(film.name for film in library())]:
+        check_name(name)
+
+
+def test_a_load_takes_minutes_and_something_moves_for_more_than_ten() -> None:
+    assert all(seconds > 120 for a in FLEET for seconds in load_seconds(a.airline, a.bandwidth))
+    assert max(sum(load_seconds(a.airline, a.bandwidth)) for a in FLEET) > 600
+
+
+@pytest.mark.parametrize("today", [date(2026, 1, 31), date(2026, 11, 21), date(2026, 12, 1), date(2028, 2, 29)])
+def test_the_first_campaign_runs_today_and_the_next_one_follows_it(today: date) -> None:
+    for operator in OPERATORS:
+        first, second = [cycle for cycle in cycles(today) if cycle.airline == operator.name]
+        assert first.starts <= today <= first.ends < second.starts < second.ends
+        assert first.name < second.name
+
+
+def test_every_aircraft_starts_once_and_one_of_them_late() -> None:
+    starts = {event.who: event.at for event in timeline(FLEET) if event.what == "start"}
+    assert sorted(starts) == sorted(aircraft.tail for aircraft in FLEET)
+    assert [tail for tail, at in starts.items() if at] == [LATE]
+
+
+def test_who_goes_offline_comes_back() -> None:
+    changes = [event for event in timeline(FLEET) if event.what in ("offline", "online")]
+    assert {event.who for event in changes} == {FLAKY}
+    assert [event.what for event in changes] == ["offline", "online"] * (len(changes) // 2)
+
+
+def test_a_smaller_fleet_has_only_its_own_events() -> None:
+    events = timeline(FLEET[:1])
+    assert events == [Event(0, "start", "SE-RNA"), Event(200, "publish", "AUR")]
+
+
+def test_the_corrupted_film_flies_on_the_aircraft_that_is_to_meet_it() -> None:
+    airline = next(aircraft.airline for aircraft in FLEET if aircraft.tail == CORRUPTED)
+    first = next(cycle for cycle in cycles(date(2026, 11, 21)) if cycle.airline == airline)
+    film = next(film for film in first.films if film.name == CORRUPTED_FILM)
+    assert film.size > CORRUPTED_BYTE
+
+
+def test_an_aircraft_may_read_its_airline_and_write_its_own_status() -> None:
+    assert identity(FLEET[0]).actions == (
+        "Read:ife-media/AUR/*",
+        "List:ife-media/AUR/*",
+        "Write:ife-status/AUR/SE-RNA/*",
+    )
+
+
+def test_an_archive_is_real_and_the_same_every_time(tmp_path: Path) -> None:
+    film = Film("Über uns", 100_000)
+    for name in ("one.tgz", "two.tgz"):
+        make_archive(tmp_path / name, film)
+    assert (tmp_path / "one.tgz").read_bytes() == (tmp_path / "two.tgz").read_bytes()
+    with tarfile.open(tmp_path / "one.tgz") as archive:
+        assert [(member.name, member.size) for member in archive] == [("Über uns.mp4", 100_000)]
+
+
+def test_a_campaign_can_be_published_again_and_changes_nothing(tmp_path: Path) -> None:
+    cycle = cycles(date(2026, 11, 21))[0]
+    media, films = MemoryBucket(), Library(tmp_path)
+    for _ in range(2):
+        films.publish(cycle, media)
+    found = media.get(f"{cycle.airline}/{cycle.name}/campaign.json", 1_000_000)
+    assert found is not None
+    manifest = parse_manifest(found.body, airline=cycle.airline, campaign=cycle.name)
+    assert (manifest.version, manifest.title, manifest.exhibition.starts) == (1, cycle.title, cycle.starts)
+    assert {item.name for item in manifest.content} == {film.name for film in cycle.films}
