@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import logging
 from collections import Counter, deque
@@ -19,10 +20,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
-from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 from django.db import Error as DatabaseTrouble
+from django.db import close_old_connections
 from prometheus_client import Gauge
 
 from ifeportal.live.audience import SIGNED_OUT, BadMessage, Refused, Scope, Watch, listener, parse_message, scope_for
@@ -243,5 +244,13 @@ def _authorise(session_key: str, watch: Watch | None) -> tuple[User, Scope | Non
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call something that asks the database, in a thread of ours."""
-    answer: T = await database_sync_to_async(function, thread_sensitive=False, executor=threads)(*args, **kwargs)
-    return answer
+    call = functools.partial(_call, function, *args, **kwargs)
+    return await asyncio.get_running_loop().run_in_executor(threads, call)
+
+
+def _call(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    close_old_connections()
+    try:
+        return function(*args, **kwargs)
+    finally:
+        close_old_connections()

@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from channels.testing import WebsocketCommunicator
 from django.conf import settings
 from django.db import transaction
 from django.test import Client
 
 from ifeportal.asgi import application
+from ifeportal.live.consumer import in_thread
 from ifeportal.live.feed import Published, publish
 from ifeportal.models import Airline, User
 
@@ -64,7 +64,7 @@ async def open_socket(
 ) -> AsyncIterator[Socket]:
     """A socket of a freshly signed-in user (None: of nobody), or of the session in `cookie`."""
     if user is not None and cookie is None:
-        cookie = await sync_to_async(sign_in)(user)
+        cookie = await in_thread(sign_in, user)
     headers = [(b"cookie", f"{settings.SESSION_COOKIE_NAME}={cookie}".encode())] if cookie else []
     if origin:
         headers.append((b"origin", origin.encode()))
@@ -94,4 +94,6 @@ def publish_now(airline: Airline, number: int, *, topic: str = "load", **fields:
     return rev
 
 
-apublish = sync_to_async(publish_now)
+async def apublish(airline: Airline, number: int, **fields: Any) -> int:
+    """The same from a coroutine."""
+    return await in_thread(publish_now, airline, number, **fields)

@@ -15,10 +15,10 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
-from asgiref.sync import sync_to_async
 from django.db import connection
 from websockets.asyncio.client import ClientConnection, connect
 
+from ifeportal.live.consumer import in_thread
 from ifeportal.processes import Process, free_port, wait_until_listening
 from tests.conftest import Cast
 from tests.live.sockets import sign_in
@@ -134,13 +134,13 @@ async def listen(socket: ClientConnection, expected: set[int]) -> list[float]:
 
 
 async def test_what_one_process_publishes_reaches_the_sockets_of_two_others(cast: Cast, webs: list[Web]) -> None:
-    cookie = await sync_to_async(sign_in)(cast.alice)
+    cookie = await in_thread(sign_in, cast.alice)
     numbers = range(1, 21)
     async with webs[0].socket(cookie) as first, webs[1].socket(cookie) as second:
         for socket in (first, second):
             assert await watch(socket, 0) == {"rev": 0, "changes": []}
         _, *delays = await asyncio.gather(
-            sync_to_async(write, thread_sensitive=False)(cast, 1, 21),
+            in_thread(write, cast, 1, 21),
             listen(first, set(numbers)),
             listen(second, set(numbers)),
         )
@@ -149,15 +149,15 @@ async def test_what_one_process_publishes_reaches_the_sockets_of_two_others(cast
 
 
 async def test_a_browser_comes_back_after_a_restart_and_gets_what_it_missed(cast: Cast, webs: list[Web]) -> None:
-    cookie = await sync_to_async(sign_in)(cast.alice)
+    cookie = await in_thread(sign_in, cast.alice)
     server = webs[0]
     async with server.socket(cookie) as socket:
         await watch(socket, 0)
-        await sync_to_async(write, thread_sensitive=False)(cast, 1, 3)
+        await in_thread(write, cast, 1, 3)
         await listen(socket, {1, 2})
         seen = 2
     for step in (server.process.stop, lambda: write(cast, 3, 6), server.start):
-        await sync_to_async(step, thread_sensitive=False)()
+        await in_thread(step)
     async with server.socket(cookie) as socket:
         message = await watch(socket, seen)
     assert [change["object"] for change in message["changes"]] == [3, 4, 5]
@@ -165,7 +165,7 @@ async def test_a_browser_comes_back_after_a_restart_and_gets_what_it_missed(cast
 
 
 async def test_a_browser_of_another_site_is_refused_by_the_real_server(cast: Cast, webs: list[Web]) -> None:
-    cookie = await sync_to_async(sign_in)(cast.alice)
+    cookie = await in_thread(sign_in, cast.alice)
     with pytest.raises(Exception, match="403"):
         async with connect(
             f"ws://127.0.0.1:{webs[0].port}/ws/live/",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from asgiref.sync import sync_to_async
 from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 
@@ -252,8 +251,7 @@ def test_reading_what_is_new_is_one_query(cast: Cast) -> None:
 async def test_many_writers_at_once_lose_nothing_on_the_way_to_a_socket(cast: Cast) -> None:
     async with open_socket(cast.alice) as socket:
         await socket.watch(airline="ACME", rev=0)
-        write = sync_to_async(publish_now, thread_sensitive=False)
-        await asyncio.gather(*(write(cast.acme, number) for number in range(40)))
+        await asyncio.gather(*(apublish(cast.acme, number) for number in range(40)))
         heard: set[int] = set()
         while len(heard) < 40:
             heard |= {change["object"] for change in await socket.changes()}

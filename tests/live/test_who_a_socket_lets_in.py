@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from asgiref.sync import sync_to_async
 from channels.testing import WebsocketCommunicator
 from django.contrib.sessions.models import Session
 from django.db import OperationalError
@@ -11,7 +10,7 @@ from django.test import override_settings
 
 from ifeportal.asgi import application
 from ifeportal.live import consumer
-from ifeportal.live.consumer import open_sockets
+from ifeportal.live.consumer import in_thread, open_sockets
 from ifeportal.models import Airline, Membership
 from tests.conftest import Cast
 from tests.live.sockets import Socket, apublish, open_socket, sign_in
@@ -39,7 +38,7 @@ async def test_an_invented_session_is_nobody(cast: Cast) -> None:
 
 @pytest.mark.parametrize("origin", ["https://evil.example", None, "null"])
 async def test_another_site_is_refused_before_anything_else(cast: Cast, origin: str | None) -> None:
-    headers = [(b"cookie", f"sessionid={await sync_to_async(sign_in)(cast.alice)}".encode())]
+    headers = [(b"cookie", f"sessionid={await in_thread(sign_in, cast.alice)}".encode())]
     if origin:
         headers.append((b"origin", origin.encode()))
     communicator = WebsocketCommunicator(application, "/ws/live/", headers=headers)
@@ -62,7 +61,7 @@ async def test_a_foreign_airline_answers_like_one_that_is_not_there(cast: Cast, 
 
 
 async def test_without_an_airline_each_hears_exactly_what_they_may_see(cast: Cast) -> None:
-    later = await sync_to_async(Airline.objects.create)(name="LATER")
+    later = await in_thread(Airline.objects.create, name="LATER")
     async with open_socket(cast.alice) as alice, open_socket(cast.olga) as olga, open_socket(cast.nick) as nick:
         for socket in (alice, olga, nick):
             await socket.watch(rev=0)
@@ -107,7 +106,7 @@ async def test_a_socket_is_closed_when_its_user_loses_the_right(
 
     async with open_socket(cast.alice) as socket:
         assert "changes" in await socket.watch(airline=airline, rev=0)
-        await sync_to_async(lose)()
+        await in_thread(lose)
         assert await closed_with(socket) in (4403, 4404)
         await apublish(cast.acme, 1)
         assert await socket.is_quiet(0.5)
@@ -118,7 +117,7 @@ async def test_a_socket_that_watches_nothing_yet_is_closed_on_logout_too(
 ) -> None:
     monkeypatch.setattr(consumer, "REAUTHORISE", 0.2)
     async with open_socket(cast.alice) as socket:
-        await sync_to_async(Session.objects.all().delete)()
+        await in_thread(Session.objects.all().delete)
         assert await closed_with(socket) == 4403
 
 
@@ -126,7 +125,7 @@ async def test_staff_who_become_ordinary_lose_the_sight_of_all(cast: Cast, monke
     monkeypatch.setattr(consumer, "REAUTHORISE", 0.2)
     async with open_socket(cast.olga) as socket:
         await socket.watch(rev=0)
-        await sync_to_async(type(cast.olga).objects.filter(pk=cast.olga.pk).update)(is_staff=False)
+        await in_thread(type(cast.olga).objects.filter(pk=cast.olga.pk).update, is_staff=False)
         assert await closed_with(socket) == 4403
 
 
@@ -134,7 +133,7 @@ async def test_a_membership_gained_is_heard_without_a_new_socket(cast: Cast, mon
     monkeypatch.setattr(consumer, "REAUTHORISE", 0.05)
     async with open_socket(cast.alice) as socket:
         await socket.watch(rev=0)
-        await sync_to_async(Membership.objects.create)(user=cast.alice, airline=cast.beta)
+        await in_thread(Membership.objects.create, user=cast.alice, airline=cast.beta)
         for number in range(100):
             await apublish(cast.beta, number)
             if not await socket.is_quiet(0.3):
