@@ -100,7 +100,8 @@ def _rate(text: str) -> int | None:
 def _folder(text: str) -> Path:
     if not text.strip() or "\0" in text:
         raise ValueError("a content directory needs a path")
-    return Path(text)
+    # Two spellings of one directory would look like two loaders at its lock.
+    return Path(text).expanduser().resolve()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -28,80 +27,11 @@ from loader.contract import (
 )
 from loader.crash import crash_point
 from loader.errors import WorldError
+from loader.outbox import Outbox
 from loader.pace import Backoff
 
 RECORD_AGE: Final = timedelta(days=1)
 _PATIENCE: Final = 1_000_000_000  # tries: the writer never gives up, it only waits longer
-
-
-@dataclass(slots=True)
-class _Letter:
-    body: bytes | None  # None: the object is to be removed
-    due: float
-    not_before: float = 0.0
-    urgent: bool = False
-
-
-class Outbox:
-    """What is still to be sent and what the bucket is known to hold. No thread, no clock, no network of its own."""
-
-    def __init__(self, interval: float) -> None:
-        self._interval = interval
-        self._waiting: dict[str, _Letter] = {}
-        self._sent_at: dict[str, float] = {}
-        self.paused_until = 0.0
-        self.known: dict[str, bytes | None] = {}
-
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    def post(self, key: str, body: bytes | None, now: float, *, urgent: bool = False) -> float | None:
-        """Let `body` be what is sent next for `key`; returns when it is due, None if there is nothing to send."""
-        if key in self.known and self.known[key] == body:
-            self._waiting.pop(key, None)
-            return None
-        due = now if urgent else self._sent_at.get(key, now - self._interval) + self._interval
-        letter = self._waiting.setdefault(key, _Letter(body, due))
-        letter.body, letter.due, letter.urgent = body, max(due, letter.not_before), urgent
-        return max(letter.due, self.paused_until)
-
-    def due(self, now: float) -> list[str]:
-        """Keys to be sent now: values before removals, so that an error goes only after the success is told."""
-        if now < self.paused_until:
-            return []
-        keys = [key for key, letter in self._waiting.items() if letter.due <= now]
-        return sorted(keys, key=lambda key: self._waiting[key].body is None)
-
-    def next_due(self) -> float | None:
-        """When the next one is due."""
-        soonest = min((letter.due for letter in self._waiting.values()), default=None)
-        return None if soonest is None else max(soonest, self.paused_until)
-
-    def body(self, key: str) -> bytes | None:
-        """What is to be sent, as it is now. Raises KeyError if it was taken back."""
-        return self._waiting[key].body
-
-    def sent(self, key: str, body: bytes | None, now: float) -> None:
-        """It arrived. If a newer value came meanwhile, that one waits for its turn."""
-        self.known[key] = body
-        self._sent_at[key] = now
-        letter = self._waiting.get(key)
-        if letter is not None and letter.body == body:
-            del self._waiting[key]
-        elif letter is not None and not letter.urgent:
-            letter.due = max(letter.due, now + self._interval)
-
-    def failed(self, key: str, until: float) -> None:
-        """It did not arrive, or nobody knows: what the bucket holds is not known, and this key waits."""
-        self.known.pop(key, None)
-        if key in self._waiting:
-            self._waiting[key].due = self._waiting[key].not_before = until
-
-    def hurry(self) -> None:
-        """The loader ends: everything is due."""
-        self.paused_until = 0.0
-        for letter in self._waiting.values():
-            letter.due = letter.not_before = 0.0
 
 
 class StatusWriter:
@@ -129,10 +59,11 @@ class StatusWriter:
         )
         self._outbox = Outbox(interval)
         self._noted: dict[tuple[str, str], int] = {}
-        self._beat_due = 0.0
+        self._beat_due, self._beat_etag = 0.0, ""
+        self._believed = False
         self._wake = threading.Condition()
         self._wake_at = 0.0
-        self._closing = self._ended = False
+        self._told = self._closing = self._ended = self._lost = False
         self._backoff = Backoff(_PATIENCE, 1.0, 60.0)
         self._thread = threading.Thread(target=self._run, name="status", daemon=True)
 
@@ -168,21 +99,18 @@ class StatusWriter:
     def beat(self) -> None:
         """The loader's state changed: send a heartbeat now."""
         with self._wake:
-            self._beat_due = 0.0
+            self._told, self._beat_due = False, 0.0
             self._wake.notify()
 
     def close(self, timeout: float) -> bool:
         """Send what is left for at most `timeout` seconds, the heartbeat too, and end. True if all was sent."""
         with self._wake:
             self._closing = True
-            self._beat_due = 0.0
+            self._told, self._beat_due = False, 0.0
             self._outbox.hurry()
             self._wake.notify()
             self._wake.wait_for(lambda: self._ended, timeout)
-            return self._idle()
-
-    def _idle(self) -> bool:
-        return not self._outbox and self._beat_due > 0.0
+            return self._ended and not self._lost
 
     def _post(self, key: str, body: bytes | None, *, urgent: bool) -> None:
         with self._wake:
@@ -208,7 +136,7 @@ class StatusWriter:
             keys = self._outbox.due(now)
             beat = max(self._beat_due, self._outbox.paused_until) <= now
             if not keys and not beat:
-                if self._closing and self._idle():
+                if self._closing and not self._outbox and self._told:
                     return False
                 self._wake_at = min(
                     self._outbox.next_due() or now + 3600.0, max(self._beat_due, self._outbox.paused_until)
@@ -224,16 +152,34 @@ class StatusWriter:
 
     def _send_heartbeat(self) -> bool:
         with self._wake:
-            self._beat_due = self._clock() + self._beat_interval
+            self._told, self._beat_due = True, self._clock() + self._beat_interval
         try:
-            self._bucket.put(heartbeat_key(self._airline, self._tail), build_heartbeat(self._heartbeat()))
+            self._beat_etag = self._put_heartbeat()
         except WorldError as error:
             until = self._trouble(error)
             with self._wake:
-                self._beat_due = until
+                hopeless = self._closing and error.permanent
+                self._lost |= hopeless
+                self._told, self._beat_due = hopeless, until
             return False
         self._backoff.reset()
         return True
+
+    def _put_heartbeat(self) -> str:
+        key, body = heartbeat_key(self._airline, self._tail), build_heartbeat(self._heartbeat())
+        if self._believed:
+            # Whether the bucket still is as the last run left it: then our last heartbeat is still there.
+            try:
+                etag = self._bucket.put(key, body, if_match=self._beat_etag)
+                self._believed = False
+                return etag
+            except WorldError as error:
+                if not error.permanent:
+                    raise
+            with self._wake:
+                self._believed = False
+                self._outbox.forget(self._clock())
+        return self._bucket.put(key, body)
 
     def _send(self, key: str) -> bool:
         """Send the newest value of `key`; False if the store is in trouble and others had better wait, too."""
@@ -263,7 +209,10 @@ class StatusWriter:
         alone = error.code == "FORBIDDEN"
         with self._wake:
             self._outbox.failed(key, until if alone else 0.0)
-            if not alone:
+            if self._closing and error.permanent:
+                self._lost = True
+                self._outbox.drop(key)
+            elif not alone:
                 self._outbox.paused_until = until
         return alone
 
@@ -279,23 +228,19 @@ class StatusWriter:
         """What the bucket is known to hold; call after `close`."""
         with self._wake:
             known = {key: None if body is None else body.decode() for key, body in self._outbox.known.items()}
-        return {"at": now.isoformat(), "bucket": self._bucket.name, "known": known}
+        return {"at": now.isoformat(), "bucket": self._bucket.name, "heartbeat": self._beat_etag, "known": known}
 
     def believe(self, record: Mapping[str, object], now: datetime) -> None:
         """Take up the record of an orderly end, unless it is of another bucket or too old; call before `start`."""
-        at, known = record.get("at"), record.get("known")
-        if record.get("bucket") != self._bucket.name or not isinstance(at, str) or not isinstance(known, dict):
+        at, known, etag = record.get("at"), record.get("known"), record.get("heartbeat")
+        if not isinstance(at, str) or not isinstance(known, dict) or not isinstance(etag, str):
             return
         try:
             age = now - datetime.fromisoformat(at).astimezone(UTC)
         except ValueError:
             return
-        if timedelta(0) <= age <= RECORD_AGE:
+        if record.get("bucket") == self._bucket.name and etag and timedelta(0) <= age <= RECORD_AGE:
             own = f"{self._airline}/{self._tail}/"
-            self._outbox.known.update(
-                {
-                    key: None if body is None else str(body).encode()
-                    for key, body in known.items()
-                    if key.startswith(own)
-                }
-            )
+            bodies = {key: None if body is None else str(body).encode() for key, body in known.items()}
+            self._outbox.known.update({key: body for key, body in bodies.items() if key.startswith(own)})
+            self._believed, self._beat_etag = True, etag

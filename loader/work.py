@@ -100,7 +100,7 @@ class Work:
     def _wait(self, hands: Sequence[threading.Thread]) -> None:
         stop = self._tools.means.stop
         while any(hand.is_alive() for hand in hands) and not stop.is_set():
-            self._done.acquire(timeout=1.0)
+            self._done.acquire(timeout=0.2)
         deadline = time.monotonic() + 2.0
         while stop.is_set() and any(hand.is_alive() for hand in hands) and time.monotonic() < deadline:
             self.abort()

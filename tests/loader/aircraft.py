@@ -33,6 +33,12 @@ AIRLINE, TAIL = "ACME", "D-ABCD"
 DIGITS = re.compile(rb"[0-9]{1,20}")
 
 
+def bare_environment() -> dict[str, str]:
+    """Ours without what would tell a loader anything, nor the settings of the portal that the tests run under."""
+    told = ("LOADER_", "AWS_", "DJANGO_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(told)}
+
+
 @dataclass
 class Run:
     """How a process ended and what it printed with --json."""
@@ -57,9 +63,8 @@ class Aircraft:
     extra: dict[str, str] = field(default_factory=dict)
 
     def environment(self, **more: str) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("LOADER_", "AWS_"))}
         return {
-            **kept,
+            **bare_environment(),
             **self.keys,
             "AWS_ENDPOINT_URL_S3": self.endpoint,
             "MEDIA_BUCKET": self.media.name,

@@ -12,7 +12,8 @@ import pytest
 from loader.bucket import MemoryBucket
 from loader.contract import MIB, Heartbeat, parse_heartbeat
 from loader.errors import WorldError
-from loader.status import Outbox, StatusWriter
+from loader.outbox import Outbox
+from loader.status import StatusWriter
 
 NOW = datetime(2026, 12, 15, tzinfo=UTC)
 
@@ -202,18 +203,44 @@ def test_after_an_orderly_end_nothing_is_said_again(bucket: Moody, writer: Statu
         {"bucket": "another"},
         {"at": "yesterday"},
         {"known": "all"},
+        {"heartbeat": None},
+        {"heartbeat": "another"},
         {"at": (NOW - timedelta(days=2)).isoformat()},
         {"at": (NOW + timedelta(days=2)).isoformat()},
     ],
 )
 def test_a_record_that_is_old_or_odd_is_not_believed(bucket: Moody, spoiled: dict[str, object]) -> None:
-    record = {"at": NOW.isoformat(), "bucket": bucket.name, "known": {"ACME/N1/c/a.tgz.progress": "7"}, **spoiled}
+    etag = bucket.put("ACME/N1/loader.json", b"the last one")
+    known = {"ACME/N1/c/a.tgz.progress": "7"}
+    record = {"at": NOW.isoformat(), "bucket": bucket.name, "heartbeat": etag, "known": known, **spoiled}
     writer = make(bucket)
     writer.believe(record if spoiled else {}, NOW)
     writer.start()
     writer.progress("c", "a", 7, 7, final=True)
     assert writer.close(5)
     assert bucket.of(".progress") == [b"7"]
+
+
+def test_a_bucket_that_was_emptied_meanwhile_is_told_everything_again(bucket: Moody, writer: StatusWriter) -> None:
+    writer.progress("c", "a", 7, 7, final=True)
+    assert writer.close(5)
+    record = writer.record(NOW)
+    bucket.delete("ACME/N1/loader.json")
+    again = make(bucket)
+    again.believe(record, NOW)
+    again.progress("c", "a", 7, 7, final=True)
+    bucket.writes.clear()
+    again.start()
+    assert again.close(5)
+    assert bucket.of(".progress") == [b"7"]
+
+
+def test_closing_does_not_wait_for_what_is_refused(bucket: Moody, writer: StatusWriter) -> None:
+    bucket.forbidden = "ACME"
+    writer.progress("c", "a", 7, 7, final=True)
+    began = time.monotonic()
+    assert not writer.close(10)
+    assert time.monotonic() - began < 5
 
 
 def test_a_value_that_came_during_a_write_waits_for_its_turn() -> None:

@@ -132,3 +132,10 @@ def test_every_default_is_that_of_the_settings() -> None:
     read, plain = read_settings(LEAST, {}), Settings("ACME", "N1", (Path("/content"),))
     assert read == plain
     assert {option.field for option in OPTIONS} <= set(Settings.__slots__)
+
+
+def test_two_spellings_of_a_directory_are_one(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "content")
+    given = [str(tmp_path / "content"), f"{tmp_path}/x/../content/", str(link)]
+    assert read_settings({**LEAST, "content_dir": given}, {}).content_dirs == (tmp_path / "content",)
