@@ -10,6 +10,7 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from django.conf import LazySettings
 from django.core.management import CommandError, call_command
 from django.db import OperationalError
 
@@ -157,3 +158,11 @@ def _no_database(*_: object, **__: object) -> Any:
 
 def _unheard_of(*_: object, **__: object) -> Any:
     raise ZeroDivisionError
+
+
+def test_it_does_not_slow_down_a_pacemaker_beside_it(world: World, settings: LazySettings) -> None:
+    world.progress("N1/2026-12/a", 50)
+    Polling(world.media, world.status, None, interval=3600.0).all(whoever_else=True)
+    job = Job.objects.get(name="poll:ACME")
+    assert job.started_at is not None
+    assert (job.due_at - job.started_at).total_seconds() < 2 * settings.POLL_INTERVAL

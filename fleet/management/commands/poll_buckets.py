@@ -32,6 +32,7 @@ Exit with --once: 0 all was read; 1 some was not; 2 usage, or no such airline; 7
 could be reached, try again later. Without --once: 0 when told to stop.
 """
 LONGEST_PAUSE: Final = 60.0  # seconds between two polls that fail, unless the interval is longer
+FAILURES_COUNTED: Final = 16  # in a row; more make a power too large for a float
 logger = logging.getLogger(__name__)
 
 
@@ -82,19 +83,12 @@ class Command(BaseCommand):
         while not poll.stop.is_set():
             started = timezone.now()
             try:
-                result = poll.all(whoever_else=False)
+                result = attempt(poll)
             except Stopped:
                 break
-            except Exception:
-                logger.exception("polling failed")
-                result = PollResult(failures=("the poll could not be finished",))
-            close_old_connections()
-            failures = failures + 1 if result is not None and result.failures else 0
-            if result is not None:
-                self._tell(result, as_json=as_json)
-            pause = (
-                poll.interval if not failures else min(poll.interval * 2**failures, max(LONGEST_PAUSE, poll.interval))
-            )
+            self._tell(result, as_json=as_json)
+            failures = min(failures + 1, FAILURES_COUNTED) if result.failures else 0
+            pause = min(poll.interval * 2**failures, max(LONGEST_PAUSE, poll.interval))
             poll.stop.wait(max(pause - (timezone.now() - started).total_seconds(), 0))
 
     def _tell(self, result: PollResult, *, as_json: bool) -> None:
@@ -137,7 +131,8 @@ class Polling:
 
         self._go_on()
         try:
-            jobs.run(f"poll:{airline.name}", self.interval, work, when_due=False)
+            # Due again when a pacemaker would have it so, however seldom this command polls.
+            jobs.run(f"poll:{airline.name}", settings.POLL_INTERVAL, work, when_due=False)
         except jobs.JobFailed:
             return done[0]  # Told by the result.
         if not done and whoever_else:
@@ -147,6 +142,21 @@ class Polling:
     def _go_on(self) -> None:
         if self.stop.is_set():
             raise Stopped
+
+
+def attempt(poll: Polling) -> PollResult:
+    """One poll of an endless run; what goes wrong is told in the result. Raises Stopped."""
+    try:
+        return poll.all(whoever_else=False) or PollResult()
+    except WorldError as error:
+        return PollResult(failures=(f"{error.code}: {error}",))
+    except (OperationalError, InterfaceError) as error:
+        return PollResult(failures=(f"the database is away: {error}",))
+    except Exception:
+        logger.exception("polling failed")
+        return PollResult(failures=("the poll could not be finished",))
+    finally:
+        close_old_connections()
 
 
 def duration(text: str) -> float:

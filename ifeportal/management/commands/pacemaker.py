@@ -15,6 +15,7 @@ from ifeportal.jobs import enqueue_due, seconds_to_next
 
 TICK = 0.25  # seconds
 LONGEST_PAUSE = 5.0  # seconds between two attempts while the database is away
+FAILURES_COUNTED = 16  # in a row; more make a power too large for a float
 logger = logging.getLogger(__name__)
 
 
@@ -36,7 +37,7 @@ class Command(BaseCommand):
                 pause = tick()
                 failures = 0
             except (OperationalError, InterfaceError) as error:
-                failures += 1
+                failures = min(failures + 1, FAILURES_COUNTED)
                 pause = min(TICK * 2**failures, LONGEST_PAUSE)
                 logger.error("pacemaker: the database is away, trying again in %.1f s: %s", pause, error)
             close_old_connections()
