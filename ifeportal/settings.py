@@ -125,7 +125,11 @@ else:
         **DATABASES["default"].get("OPTIONS", {}),
     }
 CACHES = {
-    "default": {"BACKEND": "ifeportal.cache.ForgivingRedisCache", "LOCATION": config.redis_url}
+    "default": {
+        "BACKEND": "ifeportal.cache.ForgivingRedisCache",
+        "LOCATION": config.redis_url,
+        "OPTIONS": {"socket_connect_timeout": 0.5, "socket_timeout": 0.5},  # seconds; no request waits longer for it
+    }
     if config.redis_url
     else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
 }
