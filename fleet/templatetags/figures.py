@@ -120,7 +120,16 @@ def known_error(code: str) -> ErrorKind | None:
     return ERRORS.get(code)
 
 
-@register.filter
-def day(value: date | None) -> str:
-    """A date as `1 Dec 2026`; a dash for none."""
-    return f"{value.day} {value:%b %Y}" if value else figures.NONE
+@register.simple_tag
+def exhibition(starts: date | None, ends: date | None) -> str:
+    """The days of an exhibition: `1 to 31 Dec 2026`, `20 Dec 2026 to 3 Jan 2027`, `from 1 Dec 2026`."""
+    if starts is None or ends is None:
+        return f"from {_day(starts)}" if starts else f"until {_day(ends)}" if ends else figures.NONE
+    if (starts.year, starts.month) == (ends.year, ends.month):
+        return f"{starts.day} to {_day(ends)}"
+    first = f"{starts.day} {starts:%b}" if starts.year == ends.year else _day(starts)
+    return f"{first} to {_day(ends)}"
+
+
+def _day(value: date) -> str:
+    return f"{value.day} {value:%b %Y}"

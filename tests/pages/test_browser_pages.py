@@ -63,7 +63,7 @@ def test_nothing_is_complained_of_in_the_console_and_the_policy_is_kept(fleet: C
     assert window.complaints == []
 
 
-@pytest.mark.parametrize("width", [360, 768, 1440])
+@pytest.mark.parametrize("width", [320, 360, 768, 1100, 1440])
 def test_no_page_is_wider_than_the_screen(fleet: Cast, visit: Visitor, width: int) -> None:
     window = visit(fleet.olga, viewport={"width": width, "height": 800})
     for path in PAGES:

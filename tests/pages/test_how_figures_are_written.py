@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet import figures
+from fleet.templatetags.figures import exhibition
 
 CASES: dict[str, list[tuple[int | None, str]]] = json.loads(Path(__file__).with_name("figures.json").read_text())
 NOW = datetime(2026, 12, 1, 14, 3, 22, 123456, UTC)
@@ -48,3 +49,17 @@ def test_a_moment_is_written_in_utc_for_people_and_programs() -> None:
 def test_only_a_loading_row_is_called_stalled() -> None:
     assert figures.state_word("loading", stalled=True) == "stalled"
     assert figures.state_word("complete", stalled=True) == "complete"
+
+
+@pytest.mark.parametrize(
+    ("starts", "ends", "text"),
+    [
+        (date(2026, 12, 1), date(2026, 12, 31), "1 to 31 Dec 2026"),
+        (date(2026, 11, 20), date(2026, 12, 3), "20 Nov to 3 Dec 2026"),
+        (date(2026, 12, 20), date(2027, 1, 3), "20 Dec 2026 to 3 Jan 2027"),
+        (date(2026, 12, 1), None, "from 1 Dec 2026"),
+        (None, date(2026, 12, 31), "until 31 Dec 2026"),
+    ],
+)
+def test_an_exhibition_is_written_without_repeating_itself(starts: date | None, ends: date | None, text: str) -> None:
+    assert exhibition(starts, ends) == text

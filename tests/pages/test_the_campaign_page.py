@@ -27,7 +27,7 @@ def test_the_head_tells_what_the_manifest_says(cast: Cast, alice: Client) -> Non
     head = text(alice.get(PAGE), f"campaign:{campaign.pk}")
     assert "December 2026" in head
     assert "version 3" in head
-    assert "1 Dec 2026 to 31 Dec 2026" in head
+    assert "1 to 31 Dec 2026" in head
     assert "Items 6" in head
     assert "8.05 GB a tail" in head
 

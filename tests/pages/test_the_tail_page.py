@@ -32,7 +32,7 @@ def row(client: Client, transfer: Transfer, query: str = "") -> str:
 def test_the_head_tells_what_the_loader_says_of_itself(client: Client, tail: Tail) -> None:
     head = text(client.get(PAGE), f"tail:{tail.pk}")
     assert "Loader version 0.1.0" in head
-    assert "Its rate 11.2 MB/s" in head
+    assert "Rate of the loader 11.2 MB/s" in head
     assert "Disk /var/content 187 GB free of 512 GB" in head
     assert "UTC" in head
 

@@ -12,7 +12,7 @@ import { LiveSocket } from "./socket.js";
 const REFRESH_EVERY = 5000; // milliseconds
 const REFRESH_SOON = 700;
 const CHANGED_FOR = 1000;
-const FRESHNESS_EVERY = 15000;
+const FRESHNESS_EVERY = 10000;
 const CALM = new Set(["size", "rate", "duration", "age", "instant", "bar"]); // what ticks by itself does not flash
 
 class LivePage extends HTMLElement {
@@ -34,7 +34,7 @@ class LivePage extends HTMLElement {
     });
     this.timers = [
       setInterval(() => this.growOlder(), 1000),
-      setInterval(() => this.askFreshness(), FRESHNESS_EVERY + Math.random() * 5000),
+      setInterval(() => this.askFreshness(), FRESHNESS_EVERY + Math.random() * 2000),
     ];
   }
 
