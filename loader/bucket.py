@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -31,7 +30,7 @@ from loader.answers import Facts, Stream, drop, read_limited, translated
 from loader.errors import WorldError
 from loader.memory import MemoryBucket
 from loader.objects import Body, Bucket, Fetched, Kind, Names, ObjectInfo, Requests
-from loader.wire import ListPage, Refusal, parse_listing, quote_key, quote_query
+from loader.wire import ListPage, Refusal, address, parse_listing, quote_key, quote_query
 
 if TYPE_CHECKING:
     from botocore.credentials import Credentials, ReadOnlyCredentials
@@ -43,7 +42,6 @@ ATTEMPTS: Final = 3
 LONGEST_WAIT: Final = 20.0  # seconds; a store that asks for more gets its error reported instead
 LISTING_LIMIT: Final = 16 * 1_048_576  # bytes: 1,000 keys of 1,024 bytes, each byte as %XX, five times over
 REFUSAL_LIMIT: Final = 16 * 1_024
-_IN_A_HOST_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +56,10 @@ class _Call:
     body: bytes = b""
     limit: int = 0
     accept: tuple[int, ...] = (200,)
+    name: str = ""
 
     def __str__(self) -> str:
-        return f"{self.method} {self.key}" if self.kind != "list" else "LIST"
+        return self.name or f"{self.method} {self.key}".strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +99,7 @@ class S3Bucket:
         self.requests = Requests()
         self.endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         self.region = region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
-        self._base, self._root = _address(name, self.endpoint, self.region)
+        self._base, self._root = address(name, self.endpoint, self.region)
         self._keys = (access_key, secret_key, session_token) if access_key and secret_key else None
         self._credentials: Credentials | None = None
         self._lock = threading.Lock()
@@ -136,10 +135,8 @@ class S3Bucket:
         """The object from byte `start` on, in one attempt. OBJECT_CHANGED if its ETag is not `if_match`."""
         condition = {} if if_match is None else {"If-Match": f'"{if_match}"'}
         call = _Call("get", "GET", key, {**condition, "Range": f"bytes={start}-"} if start else condition)
-        response = self._send(call)
+        response = self._granted(replace(call, accept=(200, 206)))
         try:
-            if response.status not in (200, 206):
-                raise self._refusal(call, response).error(str(call), self.name, datetime.now(UTC))
             return Stream(response, str(call), start)
         except WorldError:
             drop(response)
@@ -196,7 +193,8 @@ class S3Bucket:
             query["continuation-token"] = page.token
 
     def _page(self, prefix: str, query: Mapping[str, str]) -> ListPage:
-        answer = self._call(_Call("list", "GET", "", {}, query=quote_query(query), limit=LISTING_LIMIT))
+        name = f"LIST {prefix}".strip()
+        answer = self._call(_Call("list", "GET", "", {}, query=quote_query(query), limit=LISTING_LIMIT, name=name))
         try:
             if len(answer.body) > LISTING_LIMIT:
                 raise ValueError("it is too long")
@@ -204,7 +202,7 @@ class S3Bucket:
             if not all(name.startswith(prefix) for name in (*(o.key for o in page.objects), *page.prefixes)):
                 raise ValueError("it is of another prefix")
         except ValueError as error:
-            raise WorldError("NETWORK", f"LIST {prefix}: the answer is not a listing: {error}") from error
+            raise WorldError("NETWORK", f"{name}: the answer is not a listing: {error}") from error
         return page
 
     def _call(self, call: _Call, attempts: int = ATTEMPTS) -> _Answer:
@@ -219,18 +217,25 @@ class S3Bucket:
             self._sleep(wait)
         raise AssertionError("the last attempt returns or raises")
 
-    def _once(self, call: _Call, *, renewed: bool = False) -> _Answer:
-        response = self._send(call)
+    def _once(self, call: _Call) -> _Answer:
+        response = self._granted(call)
         try:
-            if response.status in call.accept:
-                return self._answer(call, response)
-            refusal = self._refusal(call, response)
+            return self._answer(call, response)
         finally:
             drop(response)
-        if refusal.s3 == "ExpiredToken" and self._keys is None and not renewed:
+
+    def _granted(self, call: _Call) -> urllib3.BaseHTTPResponse:
+        """The store's answer if it is one of those hoped for, its body unread. Raises WorldError."""
+        response = self._send(call)
+        if response.status not in call.accept:
+            refusal = self._refusal(call, response)
+            if refusal.s3 != "ExpiredToken" or self._keys:
+                raise refusal.error(str(call), self.name, datetime.now(UTC))
             self._credentials = None  # they may have been renewed where they came from: look there again, once
-            return self._once(call, renewed=True)
-        raise refusal.error(str(call), self.name, datetime.now(UTC))
+            response = self._send(call)
+            if response.status not in call.accept:
+                raise self._refusal(call, response).error(str(call), self.name, datetime.now(UTC))
+        return response
 
     def _answer(self, call: _Call, response: urllib3.BaseHTTPResponse) -> _Answer:
         facts = None
@@ -242,7 +247,10 @@ class S3Bucket:
         return _Answer(response.status, response.headers, facts, body)
 
     def _refusal(self, call: _Call, response: urllib3.BaseHTTPResponse) -> Refusal:
-        body = read_limited(response, REFUSAL_LIMIT, str(call), self._deadline())
+        try:
+            body = read_limited(response, REFUSAL_LIMIT, str(call), self._deadline())
+        finally:
+            drop(response)
         return Refusal.read(response.status, response.headers, body)
 
     def _deadline(self) -> float:
@@ -323,19 +331,6 @@ class S3Bucket:
 
     def _count_upload(self, request: object, **_: object) -> None:
         self.requests.count("get" if getattr(request, "method", "") == "HEAD" else "put")
-
-
-def _address(name: str, endpoint: str | None, region: str) -> tuple[str, str]:
-    """Scheme and host, and what every path begins with."""
-    if endpoint:
-        parts = urlsplit(endpoint)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"the endpoint {endpoint!r} is not an http:// or https:// address")
-        return f"{parts.scheme}://{parts.netloc}", f"{parts.path.rstrip('/')}/{name}"
-    domain = f"s3.{region}.amazonaws.com" + (".cn" if region.startswith("cn-") else "")
-    if _IN_A_HOST_NAME.fullmatch(name):
-        return f"https://{name}.{domain}", ""
-    return f"https://{domain}", f"/{name}"
 
 
 def _pool(base: str, connections: int) -> urllib3.HTTPConnectionPool:

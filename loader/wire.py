@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
-from urllib.parse import quote, unquote_plus
+from urllib.parse import quote, unquote_plus, urlsplit
 from xml.etree import ElementTree
 
 from loader.errors import WorldError
@@ -21,6 +21,7 @@ from loader.objects import ObjectInfo
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})", re.ASCII)
+_IN_A_HOST_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 _CODE: Final = re.compile(rb"<Code>([A-Za-z0-9._-]{1,80})</Code>")
 
 
@@ -31,6 +32,22 @@ class ListPage:
     objects: list[ObjectInfo]
     prefixes: list[str]
     token: str | None
+
+
+def address(bucket: str, endpoint: str | None, region: str) -> tuple[str, str]:
+    """Scheme and host, and what every path begins with. Raises ValueError for an endpoint that is no http(s) address.
+
+    On AWS the bucket is part of the host name, unless dots or capitals in its name would break TLS there.
+    """
+    if endpoint:
+        parts = urlsplit(endpoint)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"the endpoint {endpoint!r} is not an http:// or https:// address")
+        return f"{parts.scheme}://{parts.netloc}", f"{parts.path.rstrip('/')}/{bucket}"
+    domain = f"s3.{region}.amazonaws.com" + (".cn" if region.startswith("cn-") else "")
+    if _IN_A_HOST_NAME.fullmatch(bucket):
+        return f"https://{bucket}.{domain}", ""
+    return f"https://{domain}", f"/{bucket}"
 
 
 def quote_key(key: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socketserver
+import ssl
 import threading
 import time
 from collections import deque
@@ -41,11 +42,13 @@ class _Server(socketserver.ThreadingTCPServer):
 class ScriptedStore:
     """Gives the queued answers in turn; the last one again and again."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.asked: list[Asked] = []
         self._replies: deque[Reply] = deque()
         self._server = _Server(("127.0.0.1", 0), self._handler())
-        self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+        self.endpoint = f"{'https' if tls else 'http'}://127.0.0.1:{self._server.server_address[1]}"
 
     def answers(self, *replies: Reply) -> None:
         self._replies = deque(replies)

@@ -1,0 +1,145 @@
+"""Where requests go, who signs them, and whom they trust."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from loader.bucket import S3Bucket
+from loader.errors import WorldError
+from loader.wire import address
+from tests.bucket.scripted import Reply, ScriptedStore
+
+FOUND = Reply(200, b"ok", {"ETag": '"abc"'})
+EXPIRED = Reply(400, b"<Error><Code>ExpiredToken</Code></Error>")
+
+
+@pytest.mark.parametrize(
+    ("bucket", "endpoint", "region", "base", "root"),
+    [
+        ("ife-media", None, "eu-west-1", "https://ife-media.s3.eu-west-1.amazonaws.com", ""),
+        ("ife.media", None, "eu-west-1", "https://s3.eu-west-1.amazonaws.com", "/ife.media"),
+        ("ife-media", None, "cn-north-1", "https://ife-media.s3.cn-north-1.amazonaws.com.cn", ""),
+        ("ife-media", "http://127.0.0.1:8333", "us-east-1", "http://127.0.0.1:8333", "/ife-media"),
+        ("ife-media", "https://store.example.org/s3/", "us-east-1", "https://store.example.org", "/s3/ife-media"),
+    ],
+)
+def test_a_bucket_has_an_address(bucket: str, endpoint: str | None, region: str, base: str, root: str) -> None:
+    assert address(bucket, endpoint, region) == (base, root)
+
+
+@pytest.mark.parametrize("endpoint", ["127.0.0.1:8333", "ftp://store", "store", "http://"])
+def test_an_endpoint_that_is_no_address_is_refused_at_once(endpoint: str) -> None:
+    with pytest.raises(ValueError, match="is not an http"):
+        S3Bucket("b", endpoint=endpoint)
+
+
+def test_everything_may_come_from_the_environment(store: ScriptedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", store.endpoint)
+    monkeypatch.setenv("AWS_REGION", "eu-north-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKEY")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "SECRET")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "TOKEN")
+    store.answers(FOUND)
+    assert S3Bucket("b").get("k", 10)
+    headers = store.asked[0].headers
+    assert "Credential=AKEY/" in headers["authorization"]
+    assert "/eu-north-1/s3/aws4_request" in headers["authorization"]
+    assert headers["x-amz-security-token"] == "TOKEN"
+    assert len(headers["x-amz-content-sha256"]) == 64
+
+
+def test_without_credentials_nothing_is_sent(
+    store: ScriptedStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    with pytest.raises(WorldError, match="AWS_ACCESS_KEY_ID") as error:
+        S3Bucket("b", endpoint=store.endpoint).get("k", 10)
+    assert error.value.code == "CREDENTIALS"
+    assert store.asked == []
+
+
+@pytest.mark.parametrize("how", ["get", "open"])
+def test_credentials_that_expired_are_looked_up_again_once(
+    how: str, store: ScriptedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "OLD")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "SECRET")
+    bucket = S3Bucket("b", endpoint=store.endpoint)
+    store.answers(FOUND)
+    assert bucket.get("k", 10)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "NEW")
+    store.answers(EXPIRED, FOUND)
+    if how == "get":
+        assert bucket.get("k", 10)
+    else:
+        bucket.open("k").close()
+    assert ["Credential=NEW/" in asked.headers["authorization"] for asked in store.asked] == [False, False, True]
+    store.answers(EXPIRED)
+    with pytest.raises(WorldError) as error:
+        bucket.get("k", 10)
+    assert error.value.code == "CREDENTIALS"
+    assert len(store.asked) == 5
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate for the loopback interface that nobody but its owner trusts; its key stands in the same file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    now = dt.datetime.now(dt.UTC)
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path = tmp_path / "certificate.pem"
+    path.write_bytes(secret + signed.public_bytes(serialization.Encoding.PEM))
+    return path
+
+
+@pytest.fixture
+def tls_store(certificate: Path) -> Iterator[ScriptedStore]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with ScriptedStore(context) as store:
+        store.answers(FOUND)
+        yield store
+
+
+def test_only_a_trusted_certificate_will_do(
+    tls_store: ScriptedStore, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bucket() -> S3Bucket:
+        return S3Bucket("b", endpoint=tls_store.endpoint, access_key="a", secret_key="b", sleep=lambda _: None)
+
+    monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
+    with pytest.raises(WorldError, match="no trusted connection") as error:
+        bucket().get("k", 10)
+    assert error.value.code == "NETWORK"
+    assert tls_store.asked == []
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
+    assert bucket().get("k", 10)
