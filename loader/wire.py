@@ -121,11 +121,11 @@ def _page(root: ElementTree.Element, space: str) -> ListPage:
 
 
 def _object(element: ElementTree.Element, space: str, encoded: bool) -> ObjectInfo:
-    values = {child.tag: child.text or "" for child in element}
+    values = {child.tag: child.text for child in element}
     try:
-        size = int(values[f"{space}Size"])
-        when = parse_time(values[f"{space}LastModified"])
-        etag = values[f"{space}ETag"].strip('"')
+        size = int(values[f"{space}Size"] or "")
+        when = parse_time(values[f"{space}LastModified"] or "")
+        etag = (values[f"{space}ETag"] or "").strip('"')
         key = _decoded(values[f"{space}Key"], encoded)
     except (KeyError, ValueError) as error:
         raise ValueError("an entry lacks its key, size, ETag or date") from error
@@ -138,7 +138,7 @@ def _decoded(text: str | None, encoded: bool) -> str:
     if not text:
         raise ValueError("an entry has no name")
     # AWS writes a space as "+", others as "%20"; a real plus is "%2B" with all of them.
-    return unquote_plus(text) if encoded else text
+    return unquote_plus(text) if encoded and ("%" in text or "+" in text) else text
 
 
 def _local(tag: str) -> str:
