@@ -27,7 +27,7 @@ class LivePage extends HTMLElement {
     this.index();
     this.socket = new LiveSocket(this.watch(), Number(this.dataset.rev), {
       live: () => this.connected(true),
-      lost: () => this.connected(false),
+      lost: (sentence) => this.connected(false, sentence),
       message: (data) => this.take(data),
       signedOut: () => this.signedOut(),
       refused: (sentence) => this.say("lost", sentence || "Live updates refused"),
@@ -107,10 +107,11 @@ class LivePage extends HTMLElement {
 
   /** A row this page does not show: is it new, or has it begun to move where another one is shown? */
   meet(key, change) {
-    if (this.asked.has(key)) return;
     const newest = this.getAttribute(`data-newest-${change.topic}`);
     const isNew = newest !== null && change.object > Number(newest);
     const moves = change.state.status === "loading";
+    if (!isNew && !moves) this.asked.delete(key);
+    if (this.asked.has(key)) return;
     const shown = change.topic === "load" ? this.tails.get(change.tail ?? change.state.tail) : null;
     const speaks = moves && shown && shown.dataset.state !== "loading";
     const joins = moves && change.topic === "transfer" && this.hasAttribute("data-shows-moving");
@@ -241,9 +242,9 @@ class LivePage extends HTMLElement {
 
   // What the reader is told -------------------------------------------------------------------------------------
 
-  connected(live) {
+  connected(live, sentence = "") {
     if (live) this.say("live", "Live");
-    else this.say("lost", `Reconnecting… figures as of ${instant(this.heardAt).slice(11)}`);
+    else this.say("lost", `Reconnecting… figures as of ${instant(this.heardAt).slice(11)}`, sentence);
   }
 
   signedOut() {
@@ -253,10 +254,11 @@ class LivePage extends HTMLElement {
     if (Date.now() - last > 60000) location.reload();
   }
 
-  say(state, text) {
+  say(state, text, why = "") {
     const element = document.querySelector("[data-live-status]");
     if (!element || (element.dataset.state === state && state === "live")) return;
     element.dataset.state = state;
+    element.title = why;
     setText(element, text);
   }
 

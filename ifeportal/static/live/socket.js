@@ -7,7 +7,7 @@ const SIGNED_OUT = 4403;
 const NOT_VISIBLE = 4404;
 
 export class LiveSocket {
-  /** `handlers`: live(), lost(), message(data), signedOut(), refused(sentence). */
+  /** `handlers`: live(), lost(sentence), message(data), signedOut(), refused(sentence). */
   constructor(watch, rev, handlers) {
     this.watch = watch;
     this.rev = rev;
@@ -62,7 +62,7 @@ export class LiveSocket {
     clearTimeout(this.silence);
     if (code === SIGNED_OUT) return this.handlers.signedOut();
     if (code === NOT_VISIBLE) return this.handlers.refused(this.sentence);
-    this.handlers.lost();
+    this.handlers.lost(this.sentence);
     const longest = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** this.tries);
     this.tries += 1;
     this.retry = setTimeout(() => this.open(), 200 + Math.random() * longest);
