@@ -44,7 +44,9 @@ LOADER: Final[Mapping[str, str]] = {
     "LOADER_POLL_INTERVAL": "10s",
     "LOADER_PROGRESS_INTERVAL": "2s",
     "LOADER_HEARTBEAT_INTERVAL": "15s",
-    "LOADER_RETRY_DELAY_MAX": "10s",
+    # Patient enough for the minute without a link: what moved is to go on, not to fail.
+    "LOADER_TRIES": "100",
+    "LOADER_RETRY_DELAY_MAX": "5s",
     "LOADER_READ_TIMEOUT": "10s",
     "LOADER_MIN_RATE": "1KiB",
     "LOADER_JSON": "1",

@@ -45,8 +45,8 @@ def translated(what: str) -> Iterator[None]:
 
 def _root_of(error: BaseException) -> str:
     """The kind of the first cause: names such as ConnectionRefusedError; messages may hold addresses."""
-    while error.__cause__ is not None:
-        error = error.__cause__
+    while inner := error.__cause__ or error.__context__:
+        error = inner
     return type(error).__name__
 
 

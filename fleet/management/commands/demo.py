@@ -25,7 +25,7 @@ class Command(BaseCommand):
     help = (
         "Runs the whole system on this machine: a real S3 (SeaweedFS), the portal, its jobs, and simulated aircraft "
         "that run the real loader over narrow links. Everything lies in one folder and listens on the loopback "
-        "interface only. Ctrl-C stops it; started again it goes on where it was."
+        "interface only; it grows to about 1.5 GB. Ctrl-C stops it; started again it goes on where it was."
     )
     requires_system_checks: list[str] = []
     requires_migrations_checks = False
