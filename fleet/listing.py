@@ -75,10 +75,10 @@ def choice_of(params: QueryDict, columns: Sequence[str]) -> Choice:
 
 
 def in_state(state: str) -> Q:
-    """Rows of a state of `STATES`; every row for "". As in the API, what is stalled is loading too."""
+    """Rows of a state of `STATES`; for "" every row but deleted ones. As in the API, what is stalled is loading too."""
     if state == STALLED:
         return Q(stalled=True)
-    return Q(status=state) if state else Q()
+    return Q(status=state) if state else ~Q(status=Status.DELETED)
 
 
 def ordered(column: Expression | F | Subquery, choice: Choice) -> OrderBy:

@@ -188,7 +188,7 @@ def loads_of(tail: Tail) -> list[Load]:
 def state_counts(rows: QuerySet[Load] | QuerySet[Transfer]) -> dict[str, int]:
     """How many rows there are in each state, and in `all`."""
     sums = {state: Count("pk", filter=in_state(state)) for state in _COUNTED}
-    counts: dict[str, int] = rows.order_by().aggregate(all=Count("pk"), **sums)
+    counts: dict[str, int] = rows.order_by().aggregate(all=Count("pk", filter=in_state("")), **sums)
     return counts
 
 

@@ -8,7 +8,7 @@ import pytest
 from django.test import Client
 from django.utils.html import escape
 
-from fleet.models import Anomaly, Load, Tail
+from fleet.models import Anomaly, Load, Status, Tail
 from ifeportal.models import Airline
 from tests.conftest import Cast
 from tests.pages.builders import a_campaign, a_fleet, a_load, a_tail, now
@@ -69,6 +69,13 @@ def test_an_unknown_total_is_called_unknown(cast: Cast, alice: Client) -> None:
     row = text(alice.get("/airlines/ACME/"), key("VP-ABC"))
     assert "of unknown" in row
     assert "0%" not in row
+
+
+def test_a_deleted_load_speaks_for_no_tail(cast: Cast, alice: Client) -> None:
+    load = a_load(a_tail(cast.acme, "VP-ABC"), a_campaign(cast.acme), "complete")
+    Load.objects.filter(pk=load.pk).update(status=Status.DELETED)
+    assert "no load yet" in text(alice.get("/airlines/ACME/"), key("VP-ABC"))
+    assert "On no tail yet" in text(alice.get("/airlines/ACME/campaigns/2026-12/"))
 
 
 def test_a_tail_without_a_load_is_listed(cast: Cast, alice: Client) -> None:
