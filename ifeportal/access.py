@@ -6,19 +6,16 @@ Every query set of ours inherits `ScopedQuerySet`; views, API, sockets and admin
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 
-from django.contrib.auth.models import AnonymousUser
+from django.contrib.auth.models import AbstractUser, AnonymousUser
 from django.db.models import Model, QuerySet
 from django.shortcuts import get_object_or_404
-
-if TYPE_CHECKING:
-    from ifeportal.models import User
 
 M = TypeVar("M", bound=Model)
 
 
-def sees_every_airline(user: User | AnonymousUser) -> bool:
+def sees_every_airline(user: AbstractUser | AnonymousUser) -> bool:
     """Whether the user is staff: sees every airline, also one that comes later."""
     return user.is_authenticated and user.is_active and user.is_staff
 
@@ -28,7 +25,7 @@ class ScopedQuerySet(QuerySet[M]):
 
     airline_path = "airline"
 
-    def visible_to(self, user: User | AnonymousUser) -> Self:
+    def visible_to(self, user: AbstractUser | AnonymousUser) -> Self:
         """The rows this user may see; none for an anonymous or disabled user."""
         if not (user.is_authenticated and user.is_active):
             return self.none()
@@ -38,6 +35,6 @@ class ScopedQuerySet(QuerySet[M]):
         return self.filter(**{f"{path}memberships__user": user})
 
 
-def visible_or_404(rows: ScopedQuerySet[M], user: User | AnonymousUser, **lookup: Any) -> M:
+def visible_or_404(rows: ScopedQuerySet[M], user: AbstractUser | AnonymousUser, **lookup: Any) -> M:
     """The one row the user asked for and may see; `Http404` alike for a foreign row and one that is not there."""
     return get_object_or_404(rows.visible_to(user), **lookup)
