@@ -63,6 +63,14 @@ def record(
     return len(problems) + len(last)
 
 
+def keep(airline: Airline, bucket: BucketName, problems: Iterable[Problem], now: datetime) -> None:
+    """Open or renew rows of what an object's bytes said, in the transaction that marks the object as read.
+
+    `record` at the end of the poll would do; but if the poll does not live to see it, nobody reads the object again.
+    """
+    _write([_row(airline, bucket, _storable(problem), now) for problem in problems], [], now)
+
+
 def _all(airline: Airline | None, problems: Problems) -> Iterable[Problem]:
     yield from (_storable(problem) for problem in problems)
     if problems.beyond:
@@ -96,6 +104,8 @@ def _says(known: Open | None, row: Anomaly) -> bool:
 def _write(news: list[Anomaly], past: list[int], now: datetime) -> None:
     if past:
         Anomaly.objects.filter(pk__in=past).update(resolved_at=now)
+    if not news:
+        return
     Anomaly.objects.bulk_create(
         news,
         update_conflicts=True,

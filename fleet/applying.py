@@ -15,11 +15,12 @@ from django.db import transaction
 from django.db.models import Count, Max, Min, OuterRef, Q, Subquery
 
 from campaigns.models import Campaign
-from fleet import rates, rollup
+from fleet import anomalies, rates, rollup
 from fleet.models import Load, Measured, ProgressSample, Status, Tail, Transfer
-from fleet.reconcile import HeartbeatSeen
+from fleet.reconcile import HeartbeatSeen, Problem
 from fleet.states import load_state, tail_state, transfer_state
 from fleet.transitions import (
+    Again,
     ErrorSeen,
     Gone,
     ItemError,
@@ -55,14 +56,16 @@ R = TypeVar("R", bound=Measured)
 
 @dataclass(slots=True)
 class News:
-    """What is new of one tail. Items are (campaign, content); `dirty` are campaigns whose manifest is another now."""
+    """What is new of one tail. Items are (campaign, content); `dirty` are campaigns whose manifest is another now,
+    `problems` what the bytes of its objects said that could not be understood."""
 
-    progress: dict[Item, ProgressSeen | Gone] = field(default_factory=dict)
-    errors: dict[Item, ErrorSeen | Gone] = field(default_factory=dict)
-    campaign_errors: dict[str, ErrorSeen | Gone] = field(default_factory=dict)
-    heartbeat: HeartbeatSeen | Gone | None = None
+    progress: dict[Item, ProgressSeen | Again | Gone] = field(default_factory=dict)
+    errors: dict[Item, ErrorSeen | Again | Gone] = field(default_factory=dict)
+    campaign_errors: dict[str, ErrorSeen | Again | Gone] = field(default_factory=dict)
+    heartbeat: HeartbeatSeen | Again | Gone | None = None
     heard_at: datetime | None = None
     dirty: set[str] = field(default_factory=set)
+    problems: list[Problem] = field(default_factory=list)
 
     @property
     def campaigns(self) -> set[str]:
@@ -106,6 +109,7 @@ def apply_tail(airline: Airline, tail_id: int, news: News, catalog: Catalog, now
         loads = _opened(tail, news, catalog)
         transfers, older = _transfers(loads, news, now)
         changed = _loads(loads, news, {row.load_id for row in transfers}, now)
+        anomalies.keep(airline, "status", news.problems, now)
         if _heard(tail, news) or changed or transfers:
             summed = rollup.tails(Tail.objects.filter(pk=tail_id)).get()
             publish(
@@ -187,7 +191,10 @@ def _rows(loads: Mapping[str, _Open], news: News) -> dict[Item, Transfer]:
 
 
 def _late(
-    before: TransferState, item: Item, progress: ProgressSeen | Gone | None, error: ErrorSeen | Gone | None
+    before: TransferState,
+    item: Item,
+    progress: ProgressSeen | Again | Gone | None,
+    error: ErrorSeen | Again | Gone | None,
 ) -> set[Object]:
     late: set[Object] = set()
     if isinstance(progress, ProgressSeen) and before.progress_at is not None and progress.at < before.progress_at:
@@ -315,11 +322,18 @@ def _heard(tail: Tail, news: News) -> bool:
     if isinstance(news.heartbeat, HeartbeatSeen):
         _take_heartbeat(tail, news.heartbeat)
     elif news.heartbeat is not None and news.heartbeat.etag == tail.heartbeat_etag:
-        tail.heartbeat_etag = ""
+        _renew_heartbeat(tail, news.heartbeat)
     changed = [name for name, value in before.items() if getattr(tail, name) != value]
     if changed:
         tail.save(update_fields=changed)
     return bool(changed)
+
+
+def _renew_heartbeat(tail: Tail, seen: Again | Gone) -> None:
+    if isinstance(seen, Gone):
+        tail.heartbeat_etag = ""
+    elif tail.heartbeat_at is None or seen.at > tail.heartbeat_at:
+        tail.heartbeat_at = seen.at
 
 
 def _take_heartbeat(tail: Tail, seen: HeartbeatSeen) -> None:

@@ -12,7 +12,7 @@ from django.db.models import F
 from campaigns.models import Campaign
 from fleet.anomalies import Open, open_rows
 from fleet.models import Load, Tail, Transfer
-from fleet.reconcile import OLDER, Known
+from fleet.reconcile import OLDER, Known, Problem, Version
 from ifeportal.models import Airline
 from loader.contract import ContractError, campaign_error_key, error_key, heartbeat_key, progress_key
 
@@ -37,57 +37,57 @@ class Standing:
 def standing(airline: Airline) -> Standing:
     """What the rows of `airline` say, in five queries."""
     anomalies = open_rows(airline, "status")
-    settled = {row.key: row.etag for row in anomalies.values() if row.code == OLDER}
-    tails = Tail.objects.filter(airline=airline).values_list("pk", "name", "heartbeat_etag")
+    older = [row for row in anomalies.values() if row.code == OLDER]
+    settled = {row.key: Problem(row.key, row.code, row.detail, row.etag) for row in older}
+    tails = Tail.objects.filter(airline=airline).values_list("pk", "name", "heartbeat_etag", "heartbeat_at")
     campaigns = dict(Campaign.objects.filter(airline=airline).values_list("pk", "name"))
-    etags = {heartbeat_key(airline.name, name): etag for _, name, etag in tails if etag}
-    tail_names = {pk: name for pk, name, _ in tails}
-    loads, dirty = _loads(airline, etags, tail_names, campaigns)
+    versions = {heartbeat_key(airline.name, name): (etag, at) for _, name, etag, at in tails if etag and at}
+    tail_names = {pk: name for pk, name, *_ in tails}
+    loads, dirty = _loads(airline, versions, tail_names, campaigns)
     known = Known(
         airline=airline.name,
-        etags=etags,
+        versions=versions,
         tails=frozenset(tail_names.values()),
         campaigns=frozenset(campaigns.values()),
-        rows=_transfers(airline, etags, loads),
+        rows=_transfers(airline, versions, loads),
         settled=settled,
     )
     return Standing(known, anomalies, dirty)
 
 
 def _loads(
-    airline: Airline, etags: dict[str, str], tails: dict[int, str], campaigns: dict[int, str]
+    airline: Airline, versions: dict[str, Version], tails: dict[int, str], campaigns: dict[int, str]
 ) -> tuple[dict[int, Place], frozenset[Place]]:
     """Tail and campaign of each load by its id, and those of the dirty ones."""
     loads: dict[int, Place] = {}
     dirty: set[Place] = set()
     rows = Load.objects.filter(tail__airline=airline).annotate(newest=F("campaign__manifest_etag"))
-    fields = rows.values_list("pk", "tail_id", "campaign_id", "error_etag", "manifest_etag", "newest")
-    for pk, tail, campaign, etag, manifest, newest in fields:
+    fields = rows.values_list("pk", "tail_id", "campaign_id", "error_etag", "error_at", "manifest_etag", "newest")
+    for pk, tail, campaign, etag, at, manifest, newest in fields:
         if tail in tails and campaign in campaigns:
             place = loads[pk] = tails[tail], campaigns[campaign]
             if manifest != newest:
                 dirty.add(place)
-            if etag:
-                etags[campaign_error_key(airline.name, *place)] = etag
+            if etag and at:
+                versions[campaign_error_key(airline.name, *place)] = etag, at
     return loads, frozenset(dirty)
 
 
-def _transfers(airline: Airline, etags: dict[str, str], loads: dict[int, Place]) -> Counter[Place]:
+def _transfers(airline: Airline, versions: dict[str, Version], loads: dict[int, Place]) -> Counter[Place]:
     """How many transfers each load has. Their keys are put together by hand: checking 100,000 names takes seconds."""
     counts: Counter[Place] = Counter()
     heads: dict[int, str | None] = {pk: _head(airline.name, *place) for pk, place in loads.items()}
     rows = Transfer.objects.filter(load__tail__airline=airline)
-    for pk, content, progress, error in rows.values_list("load_id", "content", "progress_etag", "error_etag").iterator(
-        CHUNK
-    ):
+    fields = rows.values_list("load_id", "content", "progress_etag", "progress_at", "error_etag", "error_at")
+    for pk, content, progress, progress_at, error, error_at in fields.iterator(CHUNK):
         head = heads.get(pk)
         if head is None:
             continue
         counts[loads[pk]] += 1
-        if progress:
-            etags[f"{head}{content}{PROGRESS}"] = progress
-        if error:
-            etags[f"{head}{content}{ERROR}"] = error
+        if progress and progress_at:
+            versions[f"{head}{content}{PROGRESS}"] = progress, progress_at
+        if error and error_at:
+            versions[f"{head}{content}{ERROR}"] = error, error_at
     return counts
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Container, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
@@ -27,7 +27,7 @@ from fleet.reconcile import HeartbeatSeen, Limits, Problem, Problems, Seen, Surv
 from fleet.result import Meter, PollResult
 from fleet.stalling import flag_stalled
 from fleet.states import airline_state, campaign_state
-from fleet.transitions import ErrorSeen, Gone, ProgressSeen
+from fleet.transitions import Again, ErrorSeen, Gone, ProgressSeen
 from ifeportal.live.feed import Published, publish
 from ifeportal.models import Airline
 from loader.bucket import Bucket, ObjectInfo
@@ -125,9 +125,11 @@ class _Poll:
     def read_status(self) -> None:
         """What has arrived. If the listing fails, loads are still held against new manifests."""
         rows = standing(self.airline)
-        found = Survey(Problems(self.limits.anomalies))
+        last = sum(row.code in reconcile.BODY_PROBLEMS for row in rows.anomalies.values())
+        limits = replace(self.limits, anomalies=max(self.limits.anomalies - last, 0))
+        found = Survey(Problems(limits.anomalies))
         try:
-            found = survey(self._watched(self.status.list(f"{self.airline.name}/")), rows.known, self.limits)
+            found = survey(self._watched(self.status.list(f"{self.airline.name}/")), rows.known, limits)
         except WorldError as error:
             self._failed("status", error)
             self._write(rows, found)
@@ -231,7 +233,7 @@ class _Poll:
         self.touched |= applied.campaigns
         for each in work.changes.seen:
             if (each.key.kind, each.key.campaign, each.key.content) in applied.older:
-                problems.add(Problem(each.name, reconcile.OLDER, reconcile.OLDER_DETAIL, each.etag))
+                problems.add(reconcile.too_old(each.name, each.etag, each.at))
 
     def _news(self, work: _Work, readings: Readings, catalog: Catalog, problems: Problems) -> News:
         news = News(dirty=work.dirty & catalog.campaigns.keys())
@@ -242,9 +244,10 @@ class _Poll:
             reading = readings.by_key.get(each.name)
             if reading is None:
                 continue
-            self.settled.add(each.name)
-            if reading.problem is not None:
-                problems.add(reading.problem)
+            if not each.same:
+                self.settled.add(each.name)
+            if reading.problem is not None and problems.add(reading.problem):
+                news.problems.append(reading.problem)
             news.heard_at = max(news.heard_at or reading.seen.at, reading.seen.at)
             _tell(news, each.key, reading.seen)
         return news
@@ -279,13 +282,13 @@ def _has_room(key: StatusKey, campaigns: Container[str]) -> bool:
 def _tell(news: News, key: StatusKey, seen: Seen | Gone) -> None:
     """Put what was seen of an object in its place."""
     match key.kind, seen:
-        case "progress", ProgressSeen() | Gone():
+        case "progress", ProgressSeen() | Again() | Gone():
             news.progress[key.campaign, key.content] = seen
-        case "error", ErrorSeen() | Gone():
+        case "error", ErrorSeen() | Again() | Gone():
             news.errors[key.campaign, key.content] = seen
-        case "campaign_error", ErrorSeen() | Gone():
+        case "campaign_error", ErrorSeen() | Again() | Gone():
             news.campaign_errors[key.campaign] = seen
-        case "heartbeat", HeartbeatSeen() | Gone():
+        case "heartbeat", HeartbeatSeen() | Again() | Gone():
             news.heartbeat = seen
 
 

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
-from fleet.transitions import ErrorSeen, ProgressSeen
+from fleet.transitions import Again, ErrorSeen, ProgressSeen
 from loader import contract
 from loader.bucket import Fetched, ObjectInfo
 from loader.contract import ContractError, Heartbeat, StatusKey, check_name, fold, parse_status_key
 
 ETAG_LIMIT: Final = 200  # characters the database holds; S3's own have 32 to 40
 OLDER: Final = "OLDER_OBJECT"
-OLDER_DETAIL: Final = "It is older than the version read before, and does not replace it."
+Version = tuple[str, datetime]  # ETag and LastModified; one that is gone has none
+NEVER: Final[Version] = ("", datetime.max.replace(tzinfo=UTC))
 BODY_PROBLEMS: Final = frozenset({"BAD_PROGRESS", "BAD_HEARTBEAT"})
 
 
@@ -54,13 +55,14 @@ class Problems:
         self._found: dict[tuple[str, str], Problem] = {}
         self.beyond = 0
 
-    def add(self, problem: Problem) -> None:
-        """Keep the problem, or count it where there are too many."""
+    def add(self, problem: Problem) -> bool:
+        """Keep the problem, or count it where there are too many; whether it was kept."""
         place = problem.key, problem.code
         if place in self._found or len(self._found) < self._limit:
             self._found[place] = problem
-        else:
-            self.beyond += 1
+            return True
+        self.beyond += 1
+        return False
 
     def __iter__(self) -> Iterator[Problem]:
         return iter(self._found.values())
@@ -71,28 +73,32 @@ class Problems:
 
 @dataclass(slots=True)
 class Known:
-    """What the rows of one airline say. `etags` (key to ETag last read) is used up by `survey`.
+    """What the rows of one airline say. `versions` (key to the one last read) is used up by `survey`.
 
-    `rows` counts the transfers of each (tail, campaign); `settled` holds keys that were looked at in vain, by ETag.
+    `rows` counts the transfers of each (tail, campaign); `settled` are objects that turned out to be `too_old`, by key.
     """
 
     airline: str
-    etags: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, Version] = field(default_factory=dict)
     tails: Collection[str] = ()
     campaigns: Collection[str] = ()
     rows: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    settled: Mapping[str, str] = field(default_factory=dict)
+    settled: Mapping[str, Problem] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A listed object whose version is not the one last read. `etag` is safe to store."""
+    """A listed object whose version is not the one last read. `etag` is safe to store.
+
+    `same`: it was written anew with the bytes it had.
+    """
 
     key: StatusKey
     name: str
     size: int
     etag: str
     at: datetime
+    same: bool = False
 
 
 @dataclass(slots=True)
@@ -127,13 +133,16 @@ def survey(objects: Iterable[ObjectInfo], known: Known, limits: Limits) -> Surve
     """
     found = Survey(Problems(limits.anomalies))
     reader = _Reader(known, limits, found)
-    etags = known.etags
+    versions = known.versions
     for info in objects:
         found.objects += 1
-        if etags.pop(info.key, None) != version(info.etag):
+        etag, at = versions.pop(info.key, NEVER)
+        if etag != version(info.etag):
             reader.read(info)
+        elif moment(info.last_modified) > at:
+            reader.read(info, same=True)
     reader.conclude()
-    for key, etag in etags.items():
+    for key, (etag, _) in versions.items():
         place = parse_status_key(key)
         if place is not None:
             found.of(place.tail).gone.append((place, etag))
@@ -141,9 +150,23 @@ def survey(objects: Iterable[ObjectInfo], known: Known, limits: Limits) -> Surve
     return found
 
 
+def moment(at: datetime) -> datetime:
+    """The LastModified as it is stored: whole seconds. Some stores list fractions, but no answer to a GET has any."""
+    return at.replace(microsecond=0) if at.microsecond else at
+
+
 def version(etag: str) -> str:
     """The ETag as it is stored."""
     return etag if len(etag) <= ETAG_LIMIT and etag.isascii() and etag.isprintable() else storable(etag)[:ETAG_LIMIT]
+
+
+def too_old(key: str, etag: str, at: datetime) -> Problem:
+    """That this version of an object is older than the one read before.
+
+    The moment belongs to it: the same bytes written anew are another version, and newer.
+    """
+    detail = f"It is of {at:%Y-%m-%d %H:%M:%S}, older than the version read before, and does not replace it."
+    return Problem(key, OLDER, detail, etag)
 
 
 def storable(text: str) -> str:
@@ -188,7 +211,7 @@ class _Reader:
         self._campaigns = Names(known.campaigns, limits.campaigns - len(known.campaigns))
         self._objects: dict[tuple[str, str], int] = {}
 
-    def read(self, info: ObjectInfo) -> None:
+    def read(self, info: ObjectInfo, *, same: bool = False) -> None:
         try:
             place = parse_status_key(info.key)
         except ContractError as error:
@@ -196,12 +219,13 @@ class _Reader:
             return
         if place is None or not self._admitted(place) or not self._room_in_load(place):
             return
-        etag = version(info.etag)
-        if self._known.settled.get(info.key) == etag:
-            self._odd(info.key, OLDER, OLDER_DETAIL, etag)
+        etag, at = version(info.etag), moment(info.last_modified)
+        settled = self._known.settled.get(info.key)
+        if settled is not None and settled == too_old(info.key, etag, at):
+            self._found.problems.add(settled)
             return
         self._found.changed += 1
-        self._found.of(place.tail).seen.append(Sighting(place, info.key, info.size, etag, info.last_modified))
+        self._found.of(place.tail).seen.append(Sighting(place, info.key, info.size, etag, at, same))
 
     def _admitted(self, place: StatusKey) -> bool:
         prefix = f"{place.airline}/{place.tail}/"
@@ -245,7 +269,7 @@ class HeartbeatSeen:
     heartbeat: Heartbeat | None
 
 
-Seen = ProgressSeen | ErrorSeen | HeartbeatSeen
+Seen = ProgressSeen | ErrorSeen | HeartbeatSeen | Again
 _FETCH: Final = {
     "progress": contract.PROGRESS_LIMIT,
     "error": contract.ERROR_LIMIT,
@@ -265,6 +289,8 @@ class Reading:
 def guess(sighting: Sighting, item_size: int | None) -> Reading | None:
     """What the object says, as far as the listing tells it: too large, empty, or a number its ETag gives away."""
     kind, etag, at = sighting.key.kind, sighting.etag, sighting.at
+    if sighting.same:
+        return Reading(Again(etag, at))
     if kind == "progress":
         if not 0 < sighting.size <= contract.PROGRESS_LIMIT:
             return _unreadable(sighting, f"A progress has 1 to {contract.PROGRESS_LIMIT} bytes, not {sighting.size:,}.")
@@ -283,7 +309,7 @@ def how_much(sighting: Sighting) -> int:
 
 def understand(sighting: Sighting, fetched: Fetched) -> Reading:
     """What the bytes of the object say."""
-    etag, at = version(fetched.etag), fetched.last_modified
+    etag, at = version(fetched.etag), moment(fetched.last_modified)
     now = Sighting(sighting.key, sighting.name, fetched.size, etag, at)
     try:
         if sighting.key.kind == "progress":

@@ -36,6 +36,14 @@ class ErrorSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class Again:
+    """An object that was written anew at `at` with the bytes it had: what it says is true of that later moment."""
+
+    etag: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Gone:
     """An object that a whole listing no longer had; `etag` is that of the version it was known by."""
 
@@ -80,8 +88,8 @@ def advance(
     size: int | None,
     now: datetime,
     *,
-    progress: ProgressSeen | Gone | None = None,
-    error: ErrorSeen | Gone | None = None,
+    progress: ProgressSeen | Again | Gone | None = None,
+    error: ErrorSeen | Again | Gone | None = None,
 ) -> TransferState:
     """The state after these objects (None: nothing new) were seen.
 
@@ -103,13 +111,18 @@ def advance(
     return _timed(before, state, now)
 
 
-def _with_progress(state: TransferState, seen: ProgressSeen | Gone | None) -> TransferState:
+def _with_progress(state: TransferState, seen: ProgressSeen | Again | Gone | None) -> TransferState:
     if seen is None:
         return state
     if isinstance(seen, Gone):
         if seen.etag != state.progress_etag:
             return state
         return replace(state, progress_etag="", bytes_reported=None, unreadable=False, restarted=False)
+    if isinstance(seen, Again):
+        if not _renews(seen, state.progress_etag, state.progress_at):
+            return state
+        as_of = state.as_of if state.unreadable else _latest(state.as_of, seen.at)
+        return replace(state, progress_at=seen.at, as_of=as_of)
     if is_older(seen.at, seen.etag, state.progress_at, state.progress_etag):
         return state
     state = replace(state, progress_etag=seen.etag, progress_at=seen.at, unreadable=seen.value is None)
@@ -125,13 +138,16 @@ def _with_progress(state: TransferState, seen: ProgressSeen | Gone | None) -> Tr
     )
 
 
-def _with_error(state: TransferState, seen: ErrorSeen | Gone | None) -> TransferState:
+def _with_error(state: TransferState, seen: ErrorSeen | Again | Gone | None) -> TransferState:
     if seen is None:
         return state
     if isinstance(seen, Gone):
         if seen.etag != state.error_etag:
             return state
         return replace(state, error_etag="", error_code="", error="", error_cut=False)
+    if isinstance(seen, Again):
+        renewed = _renews(seen, state.error_etag, state.error_at)
+        return replace(state, error_at=seen.at, as_of=_latest(state.as_of, seen.at)) if renewed else state
     if is_older(seen.at, seen.etag, state.error_at, state.error_etag):
         return state
     return replace(
@@ -234,7 +250,7 @@ class Sums:
     finished_at: datetime | None = None
 
 
-def with_campaign_error(state: LoadState, seen: ErrorSeen | Gone | None) -> LoadState:
+def with_campaign_error(state: LoadState, seen: ErrorSeen | Again | Gone | None) -> LoadState:
     """The load after something was seen of its `campaign.json.error`."""
     if seen is None:
         return state
@@ -242,6 +258,8 @@ def with_campaign_error(state: LoadState, seen: ErrorSeen | Gone | None) -> Load
         if seen.etag != state.error_etag:
             return state
         return replace(state, error_etag="", campaign_error="", campaign_error_code="")
+    if isinstance(seen, Again):
+        return replace(state, error_at=seen.at) if _renews(seen, state.error_etag, state.error_at) else state
     if is_older(seen.at, seen.etag, state.error_at, state.error_etag):
         return state
     return replace(
@@ -297,6 +315,10 @@ def _load_status(sums: Sums, *, whole: bool, own: bool) -> Status:
     if sums.deleted and not sums.reported:
         return Status.DELETED
     return Status.LOADING if sums.loading or sums.bytes_done else Status.PENDING
+
+
+def _renews(seen: Again, etag: str, at: datetime | None) -> bool:
+    return seen.etag == etag and _newer(seen.at, at)
 
 
 def _newer(one: datetime | None, other: datetime | None) -> bool:

@@ -134,7 +134,7 @@ def run(name: str, interval: float, work: Callable[[Lease], T], *, when_due: boo
 def _failed(held: Lease, interval: float, error: Exception) -> None:
     """Put the job off, twice as long with each failure in a row."""
     now = timezone.now()
-    failures = Job.objects.values_list("failures", flat=True).get(name=held.name) + 1
+    failures = (Job.objects.filter(name=held.name).values_list("failures", flat=True).first() or 0) + 1
     pause = min(interval * 2 ** min(failures, 16), max(LONGEST_PAUSE, interval))
     sentence = str(error) if isinstance(error, JobFailed) else f"{type(error).__name__}: {error}"
     held.release(

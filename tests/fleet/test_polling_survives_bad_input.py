@@ -59,6 +59,18 @@ def test_an_unreadable_progress_keeps_the_last_good_value_and_is_told_once(world
     assert Anomaly.objects.get().resolved_at == world.clock
 
 
+def test_an_unreadable_progress_written_anew_stays_told(world: World) -> None:
+    world.progress("N1/2026-12/a", b"what?")
+    world.write("N1/loader.json", b"what?")
+    world.poll()
+    world.later()
+    world.progress("N1/2026-12/a", b"what?")
+    world.write("N1/loader.json", b"what?")
+    assert world.poll().anomalies == 2
+    assert (tail().heard_at, tail().heartbeat_at) == (world.clock, world.clock)
+    assert Anomaly.objects.filter(resolved_at=None).count() == 2
+
+
 def test_white_space_around_the_digits_is_taken(world: World) -> None:
     world.manifest(items={"a": 100})
     world.progress("N1/2026-12/a", b" 55\r\n")
@@ -223,6 +235,32 @@ def test_a_million_hostile_keys_do_not_fill_the_table(world: World) -> None:
         world.status.delete(f"ACME/bad-{number}")
     world.poll()
     assert len(problems()) == 5
+
+
+def test_unreadable_objects_that_come_a_few_at_a_time_do_not_fill_the_table_either(world: World) -> None:
+    world.limits = Limits(anomalies=5)
+    for number in range(20):
+        world.progress(f"N1/2026-12/item-{number}", b"what?")
+        world.poll()
+    assert len(problems()) == 6
+    assert problems()["ACME/"] == "TOO_MANY_ANOMALIES"
+    assert Transfer.objects.filter(unreadable=True).count() == 20, "nothing is silent: the rows say so"
+
+
+def test_what_was_odd_is_told_even_if_the_poll_dies_before_its_end(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.progress("N1/2026-12/a", b"what?")
+    with monkeypatch.context() as patch:
+        patch.setattr("fleet.poller._Poll._note", _dies)
+        with pytest.raises(ZeroDivisionError):
+            world.poll()
+    world.poll()
+    assert problems() == {"ACME/N1/2026-12/a.tgz.progress": "BAD_PROGRESS"}
+
+
+def _dies(*_: object) -> int:
+    raise ZeroDivisionError
 
 
 def test_resolved_anomalies_do_not_pile_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

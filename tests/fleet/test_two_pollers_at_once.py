@@ -57,3 +57,16 @@ def test_what_came_back_while_a_slow_poller_missed_it_has_not_vanished(
     overtaken(world, monkeypatch)
     world.poll()
     assert (transfer("a").status, transfer("a").bytes_done) == ("loading", 90)
+
+
+def test_bytes_that_were_once_too_old_are_taken_when_they_are_written_anew(world: World) -> None:
+    world.later(60)
+    world.progress("N1/2026-12/a", 40)
+    world.poll()
+    world.later(-30)
+    world.progress("N1/2026-12/a", 70)
+    assert world.poll().anomalies == 1
+    world.later(60)
+    world.progress("N1/2026-12/a", 70)
+    assert world.poll().anomalies == 0
+    assert transfer("a").bytes_done == 70

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.models import Status
-from fleet.transitions import ErrorSeen, Gone, ProgressSeen, TransferState, advance
+from fleet.transitions import Again, ErrorSeen, Gone, ProgressSeen, TransferState, advance
 from loader.contract import COUNT_LIMIT
 
 START = datetime(2026, 12, 1, 12, tzinfo=UTC)
@@ -150,6 +150,26 @@ def test_complete_wins_over_an_error_only_if_it_is_newer(error_at: float, status
     whole, failed = progress(SIZE, 10), error("x", error_at)
     for state in (after(whole, failed), after(failed, whole)):
         assert (state.status, state.error_past, state.error) == (status, past, "x")
+
+
+def test_the_same_bytes_written_anew_are_true_of_a_later_moment() -> None:
+    state = after(progress(500, 3))
+    again = advance(state, SIZE, at(200), progress=Again("p500", at(9)))
+    assert (again.as_of, again.progress_at, again.bytes_done, again.moved_at) == (at(9), at(9), 500, state.moved_at)
+    assert advance(state, SIZE, at(200), progress=Again("p500", at(2))) == state
+    assert advance(state, SIZE, at(200), progress=Again("another", at(9))) == state
+    assert after(progress(None, 5), state=state).as_of == at(3)
+    unreadable = advance(after(progress(500, 3), progress(None, 5)), SIZE, at(200), progress=Again("pNone", at(9)))
+    assert (unreadable.as_of, unreadable.progress_at) == (at(3), at(9))
+
+
+def test_an_item_that_says_anew_that_it_is_whole_has_its_error_behind_it() -> None:
+    state = after(progress(SIZE, 5), error("x", 8))
+    assert state.status == Status.FAILED
+    state = advance(state, SIZE, at(200), progress=Again(f"p{SIZE}", at(9)))
+    assert (state.status, state.error_past) == ("complete", True)
+    state = advance(state, SIZE, at(300), error=Again("ex", at(10)))
+    assert (state.status, state.error_past) == ("failed", False)
 
 
 def test_a_progress_that_vanishes_deletes_the_transfer_and_its_return_brings_it_back() -> None:
