@@ -85,7 +85,6 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / config.static_root
-STATICFILES_DIRS = [BASE_DIR / "ifeportal" / "static"]
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "fleet"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -95,7 +94,7 @@ STORAGES = {
     "staticfiles": {
         "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
         if DEBUG
-        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+        else "ifeportal.staticfiles.HashedStaticFiles"
     },
 }
 

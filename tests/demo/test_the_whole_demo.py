@@ -23,7 +23,7 @@ from ifeportal.processes import free_port
 
 pytestmark = [
     pytest.mark.processes,
-    pytest.mark.skipif("DATABASE_URL" in os.environ, reason="the demo brings its own SQLite, whatever else is tested"),
+    pytest.mark.own_database,
 ]
 T = TypeVar("T")
 STARTED = re.compile(r"The portal is at\s+(\S+)")

@@ -1,0 +1,11 @@
+"""How static files are named in production: by their content, inside JavaScript modules too."""
+
+from __future__ import annotations
+
+from whitenoise.storage import CompressedManifestStaticFilesStorage
+
+
+class HashedStaticFiles(CompressedManifestStaticFilesStorage):
+    """Imports between our modules carry hashes too: no page mixes the modules of two versions while caches last."""
+
+    support_js_module_import_aggregation = True
