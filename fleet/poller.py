@@ -25,7 +25,7 @@ from fleet.known import Standing, standing
 from fleet.models import Tail
 from fleet.reconcile import HeartbeatSeen, Limits, Problem, Problems, Seen, Survey, TailChanges, survey
 from fleet.result import Meter, PollResult
-from fleet.stalling import flag_stalled
+from fleet.stalling import note_standstill
 from fleet.states import airline_state, campaign_state
 from fleet.transitions import Again, ErrorSeen, Gone, ProgressSeen
 from ifeportal.live.feed import Published, publish
@@ -59,7 +59,7 @@ def poll_airline(
     poll = _Poll(airline, status, now, limits or Limits(), alive)
     poll.read_media(media)
     poll.read_status()
-    poll.touched |= flag_stalled(airline, now)
+    poll.touched |= note_standstill(airline, now)
     poll.publish_sums()
     return poll.result + meter.read()
 

@@ -14,6 +14,7 @@ from typing import Final
 from loader.contract import COUNT_LIMIT
 
 STALLED_AFTER: Final = timedelta(minutes=10)
+RATE_HOLDS: Final = timedelta(minutes=3)  # then a rate and the time left rest on nothing any more
 WINDOW: Final = timedelta(seconds=60)
 MEMORY: Final = 20.0  # seconds after which an old rate weighs e times less than a new one
 

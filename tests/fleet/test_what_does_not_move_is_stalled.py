@@ -30,6 +30,25 @@ def test_ten_minutes_without_a_byte_is_stalled_and_a_byte_ends_it(world: World) 
     assert (transfer("a").stalled, load().stalled) == (False, False)
 
 
+def test_a_rate_is_forgotten_once_nothing_has_moved_for_three_minutes(world: World) -> None:
+    """No page may promise an end from what an aircraft did before it lost its link."""
+    world.manifest(items={"a": 1000})
+    for done in (100, 200):
+        world.progress("N1/2026-12/a", done)
+        world.poll()
+        world.later(10)
+    assert transfer("a").rate_bps == load().rate_bps == 10
+    rev = Change.objects.order_by("-rev").values_list("rev", flat=True)[0]
+    world.later(169)
+    world.poll()
+    assert transfer("a").eta_seconds == 80
+    world.later(1)
+    world.poll()
+    assert (transfer("a").rate_bps, load().rate_bps, transfer("a").eta_seconds) == (None, None, None)
+    assert not transfer("a").stalled
+    assert {change.topic for change in Change.objects.filter(rev__gt=rev)} >= {"transfer", "load", "tail"}
+
+
 def test_stalling_reaches_the_feed_with_the_sums_above_it(world: World) -> None:
     world.manifest(items={"a": 1000})
     world.progress("N1/2026-12/a", 100)
