@@ -7,12 +7,12 @@ fail. Playwright keeps an event loop running in this thread, so Django is told t
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Protocol
 from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
@@ -22,40 +22,35 @@ from axe_core_python.sync_playwright import Axe
 from django.conf import settings
 from django.db import connection
 from django.test import Client
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page
 
 from ifeportal.models import User
 from ifeportal.processes import Process, free_port
+from tests.chromium import NoBrowser, headless
 
 ROOT = Path(__file__).resolve().parents[2]
-QUIET = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 PATIENCE = 20_000  # milliseconds; generous, the machine may be busy
 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """The browser. Skips the test, or fails it with CI=true, if there is none."""
-    path = shutil.which("chromium")
-    if path is None:
-        sentence = "no chromium on this machine: nothing was tested in a browser (apt-get install chromium)"
-        if os.environ.get("CI") == "true":
-            pytest.fail(sentence)
-        pytest.skip(sentence)
-    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
-        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
-        browser = playwright.chromium.launch(executable_path=path, args=list(QUIET))
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         try:
-            yield browser
-        finally:
-            browser.close()
+            browser = stack.enter_context(headless())
+        except NoBrowser as none:
+            if os.environ.get("CI") == "true":
+                pytest.fail(str(none))
+            pytest.skip(str(none))
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+        yield browser
+
+
+class Served(Protocol):
+    """A portal somewhere."""
+
+    @property
+    def address(self) -> str: ...
 
 
 class Portal:
@@ -106,7 +101,7 @@ def database_url() -> str:
 class Visit:
     """A user signed in with a browser window of their own; it gathers what the console complains of."""
 
-    def __init__(self, browser: Browser, portal: Portal, user: User | None, **options: object) -> None:
+    def __init__(self, browser: Browser, portal: Served, user: User | None, **options: object) -> None:
         self.portal = portal
         self.complaints: list[str] = []
         self.context: BrowserContext = browser.new_context(base_url=portal.address, **options)  # type: ignore[arg-type]

@@ -1,0 +1,38 @@
+"""A headless Chromium, for whoever has none of pytest or Django. Debian's: `apt-get install chromium`."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from playwright.sync_api import Browser, sync_playwright
+
+NONE = "no chromium on this machine: nothing was tested in a browser (apt-get install chromium)"
+QUIET = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+class NoBrowser(Exception):
+    """There is none on this machine."""
+
+
+@contextmanager
+def headless() -> Iterator[Browser]:
+    """The browser, closed at the end. Raises NoBrowser."""
+    path = shutil.which("chromium")
+    if path is None:
+        raise NoBrowser(NONE)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=list(QUIET))
+        try:
+            yield browser
+        finally:
+            browser.close()
