@@ -54,13 +54,14 @@ LOADER: Final[Mapping[str, str]] = {
 
 
 def identity(aircraft: Aircraft) -> Identity:
-    """What an aircraft may do and no more: read its airline's media, write its own status."""
+    """What an aircraft may do and no more: read its airline's media, write its own status, read its own heartbeat."""
     return Identity(
         aircraft.tail,
         (
             f"Read:{MEDIA}/{aircraft.airline}/*",
             f"List:{MEDIA}/{aircraft.airline}/*",
             f"Write:{STATUS}/{aircraft.airline}/{aircraft.tail}/*",
+            f"Read:{STATUS}/{aircraft.airline}/{aircraft.tail}/loader.json*",
         ),
     )
 

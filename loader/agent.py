@@ -13,11 +13,12 @@ from typing import Final
 
 from loader.bucket import Bucket
 from loader.config import Settings
-from loader.contract import Heartbeat, Held, Item
+from loader.contract import Heartbeat, Held, Item, heartbeat_key
 from loader.display import Display, size_text
 from loader.download import Means
 from loader.errors import Exit, WorldError
 from loader.failures import OF_THE_OBJECT, Failures
+from loader.lease import Lease
 from loader.lookout import Look, Lookout
 from loader.pace import Backoff, Limiter
 from loader.plan import Found, Plan, Wanted, make_plan
@@ -27,6 +28,7 @@ from loader.work import Result, Tools, Work
 
 VERSION: Final = "0.1.0"
 PASSES: Final = 3  # of `--once`, where campaigns change under it
+LEASE_WAIT: Final = 30.0  # seconds for the status bucket to say whose the tail is; then content is loaded anyhow
 FLUSH_STOPPED: Final = 1.5  # seconds for the last reports after a signal
 
 
@@ -53,29 +55,58 @@ class Agent:
         self._state, self._reason, self._campaign = "idle", "", ""
         self._mark = (time.monotonic(), 0)
         self._limiter = Limiter(settings.bandwidth_limit)
+        self._taken = threading.Event()
+        lease = Lease(
+            status,
+            heartbeat_key(settings.airline, settings.tail),
+            stores,
+            patience=settings.takeover_after,
+            say=lambda text: display.say("lease", text),
+        )
         self.status = StatusWriter(
             status,
             settings.airline,
             settings.tail,
+            lease=lease,
             interval=settings.progress_interval,
             heartbeat=self.heartbeat,
             heartbeat_interval=settings.heartbeat_interval,
             complain=lambda text: display.say("status_away", text),
+            taken=self._give_way,
         )
 
     def run(self) -> Exit:
         """Until nothing is left to do (`once`) or `stop` is set."""
         self.status.believe(self._stores[0].take_record(), self._now())
         self.status.start()
+        self._await_lease()
+        code = Exit.UNREACHABLE
         try:
-            code = self._once() if self._settings.once else self._for_ever()
+            if not self._stop.is_set():
+                code = self._once() if self._settings.once else self._for_ever()
         finally:
             told = self._end()
+        if self._taken.is_set():
+            return Exit.HELD
         return Exit.UNREACHABLE if code is Exit.DONE and not told else code
+
+    def _await_lease(self) -> None:
+        """Before a byte is fetched: whose is the tail? While the status bucket cannot tell, content has precedence."""
+        deadline = time.monotonic() + LEASE_WAIT
+        while not self.status.judged.wait(0.1) and not self._stop.is_set() and time.monotonic() < deadline:
+            pass
+
+    def _give_way(self, text: str) -> None:
+        """The tail is another machine's. Called by the status thread."""
+        self._display.say("held", text)
+        self._taken.set()
+        self._stop.set()
 
     def _end(self) -> bool:
         self._enter("idle", "stopped" if self._stop.is_set() else "done")
         told = self.status.close(FLUSH_STOPPED if self._stop.is_set() else self._settings.report_timeout)
+        if self._taken.is_set():
+            return False
         if not told:
             self._display.say("status_away", "Not everything could be told to the status bucket; run again later.")
         try:

@@ -20,17 +20,18 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from loader.answers import Facts, Stream, drop, read_limited, translated
 from loader.errors import WorldError
 from loader.memory import MemoryBucket
 from loader.objects import Body, Bucket, Fetched, Kind, Names, ObjectInfo, Requests
-from loader.wire import ListPage, Refusal, address, parse_listing, quote_key, quote_query
+from loader.wire import ListPage, Refusal, address, parse_http_date, parse_listing, quote_key, quote_query
 
 if TYPE_CHECKING:
     from botocore.credentials import Credentials, ReadOnlyCredentials
@@ -129,7 +130,8 @@ class S3Bucket:
             return None
         facts, body = answer.facts, answer.body[:limit]
         size = len(answer.body) if facts.size is None else facts.size
-        return Fetched(body, facts.etag, facts.last_modified, size, cut=size > len(body))
+        at = parse_http_date(answer.headers.get("Date"))
+        return Fetched(body, facts.etag, facts.last_modified, size, cut=size > len(body), at=at)
 
     def open(self, key: str, *, start: int = 0, if_match: str | None = None) -> Body:
         """The object from byte `start` on, in one attempt. OBJECT_CHANGED if its ETag is not `if_match`."""
@@ -333,6 +335,34 @@ class S3Bucket:
         self.requests.count("get" if getattr(request, "method", "") == "HEAD" else "put")
 
 
+class _Whole:
+    """Sends a request in one piece. Of one that ends between headers and body, SeaweedFS keeps an empty object."""
+
+    _pieces: bytearray | None = None
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        pieces = self._pieces = bytearray()
+        try:
+            super().request(*args, **kwargs)  # type: ignore[misc]
+        finally:
+            self._pieces = None
+        self.send(bytes(pieces))
+
+    def send(self, data: Any) -> None:
+        if self._pieces is None:
+            super().send(data)  # type: ignore[misc]
+        else:
+            self._pieces += data
+
+
+class _Plain(_Whole, HTTPConnection):
+    pass
+
+
+class _Encrypted(_Whole, HTTPSConnection):
+    pass
+
+
 def _pool(base: str, connections: int) -> urllib3.HTTPConnectionPool:
     parts = urlsplit(base)
     options: dict[str, object] = {"maxsize": connections}
@@ -341,8 +371,13 @@ def _pool(base: str, connections: int) -> urllib3.HTTPConnectionPool:
         proxy = getproxies().get("https")
         if proxy and parts.hostname and not proxy_bypass(parts.hostname):
             manager = urllib3.ProxyManager(proxy, **options)  # type: ignore[arg-type]
-            return manager.connection_from_host(parts.hostname, parts.port, parts.scheme)
-    return urllib3.connection_from_url(base, **options)
+            return _sending_whole(manager.connection_from_host(parts.hostname, parts.port, parts.scheme))
+    return _sending_whole(urllib3.connection_from_url(base, **options))
+
+
+def _sending_whole(pool: urllib3.HTTPConnectionPool) -> urllib3.HTTPConnectionPool:
+    pool.ConnectionCls = _Encrypted if pool.scheme == "https" else _Plain
+    return pool
 
 
 def _etag(headers: Mapping[str, str], what: str) -> str:

@@ -170,6 +170,13 @@ OPTIONS: Final = (
     Option("min_rate_time", _positive(parse_duration), "60s", "time over which that rate is averaged", "TIME"),
     Option("report_timeout", _positive(parse_duration), "15s", "time for the last reports before it ends", "TIME"),
     Option("heartbeat_interval", _positive(parse_duration), "60s", "longest time between two heartbeats", "TIME"),
+    Option(
+        "takeover_after",
+        _positive(parse_duration),
+        "7m",
+        "silence after which another machine that loaded this tail is taken to be gone",
+        "TIME",
+    ),
 )
 HEARTBEAT_LIMIT: Final = 300.0  # seconds: what the contract promises the ground
 
@@ -198,6 +205,7 @@ class Settings:
     min_rate_time: float = 60.0
     report_timeout: float = 15.0
     heartbeat_interval: float = 60.0
+    takeover_after: float = 420.0
     media_bucket: str = "ife-media"
     status_bucket: str = "ife-status"
 

@@ -25,6 +25,7 @@ CRASH_POINTS: Final = (
     "held-written",  # the state that says the final name is whole
     "progress-sent",  # each time a .progress left
     "error-removed",
+    "heartbeat-sent",  # each time the heartbeat arrived, before anybody here knows
     "switch-begun",  # a new version is whole beside the old one
     "switch-halfway",  # one of its items has taken its final name
     "switch-done",

@@ -247,3 +247,7 @@ class WorldError(Exception):
     def __reduce__(self) -> tuple[type[WorldError], tuple[str, str], dict[str, float | None]]:
         """So that it survives the way between processes: the default would call it with the sentence alone."""
         return type(self), (self.code, str(self)), {"retry_after": self.retry_after}
+
+
+class Unsupported(WorldError):
+    """The store does not offer what it was asked for, and says so (501)."""

@@ -96,7 +96,7 @@ class MemoryBucket:
             return None
         body = stored.body[:limit]
         size = len(stored.body)
-        return Fetched(body, stored.etag, stored.last_modified, size, cut=size > len(body))
+        return Fetched(body, stored.etag, stored.last_modified, size, cut=size > len(body), at=self._time())
 
     def open(self, key: str, *, start: int = 0, if_match: str | None = None) -> MemoryBody:
         """The object from byte `start` on. OBJECT_CHANGED if its ETag is not `if_match` or it ends before."""

@@ -26,13 +26,17 @@ class ObjectInfo:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A small object. `size` is that of the whole object in bytes; `cut`: the body stopped at the limit."""
+    """A small object. `size` is that of the whole object in bytes; `cut`: the body stopped at the limit.
+
+    `at`: the store's clock when it answered, None where it does not tell.
+    """
 
     body: bytes
     etag: str
     last_modified: datetime
     size: int
     cut: bool
+    at: datetime | None = None
 
 
 @dataclass

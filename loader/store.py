@@ -6,6 +6,8 @@
     DIR/.loader/beside/<campaign>/                  a new version, waiting to be whole
     DIR/.loader/campaigns/<campaign>.json           the version that is whole
     DIR/.loader/status.json                         what the status bucket was last told (`loader.status`)
+    DIR/.loader/id                                  its lasting random name
+    DIR/.loader/lease.json                          which heartbeats are ours (`loader.lease`)
 
 The lock is on DIR itself and dies with the process. Names must have been checked. Raises WorldError.
 """
@@ -16,6 +18,8 @@ import contextlib
 import hashlib
 import json
 import os
+import re
+import secrets
 import threading
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -32,6 +36,7 @@ from loader.plan import Found
 OURS: Final = ".loader"
 _BLOCK: Final = 1024 * 1024
 _RECORD_LIMIT: Final = 64 * 1024 * 1024
+_IDENTITY: Final = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +235,27 @@ class Store:
         """Leave a record for the next run."""
         with on_disk("record of reports"), self._root.sub(OURS) as folder:
             folder.write("status.json", json.dumps(record, ensure_ascii=False).encode(), lasting="nothing")
+
+    # Who this is.
+
+    def identity(self) -> str:
+        """Its lasting random name, 32 hexadecimal digits; made durably when first asked for."""
+        with on_disk("identity"), self._root.sub(OURS) as folder:
+            found = (folder.read("id", 64) or b"").decode(errors="replace").strip()
+            if not _IDENTITY.fullmatch(found):
+                found = secrets.token_hex(16)
+                folder.write("id", found.encode() + b"\n")
+        return found
+
+    def read_lease(self) -> Mapping[str, object]:
+        """The note that was left by `note_lease`, empty where there is none."""
+        with on_disk("note of the lease"), self._existing(OURS) as folder:
+            return read_state(folder, "lease.json") if folder else {}
+
+    def note_lease(self, note: Mapping[str, object]) -> None:
+        """Keep a note for this and the next run."""
+        with on_disk("note of the lease"), self._root.sub(OURS) as folder:
+            write_state(folder, "lease.json", note, lasting="bytes")
 
     @contextlib.contextmanager
     def _existing(self, *names: str) -> Iterator[Folder | None]:

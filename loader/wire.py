@@ -16,7 +16,7 @@ from typing import Final
 from urllib.parse import quote, unquote_plus, urlsplit
 from xml.etree import ElementTree
 
-from loader.errors import WorldError
+from loader.errors import Unsupported, WorldError
 from loader.objects import ObjectInfo
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -203,7 +203,8 @@ class Refusal:
     def error(self, what: str, bucket: str, now: datetime) -> WorldError:
         """The error to raise; `what` names the request, e.g. "GET ACME/2026-12/campaign.json"."""
         reason = self._reason(bucket, now)
-        return WorldError(self.code, f"{what}: {reason}", retry_after=self._retry_after(now))
+        kind = Unsupported if self.status == 501 or self.s3 == "NotImplemented" else WorldError
+        return kind(self.code, f"{what}: {reason}", retry_after=self._retry_after(now))
 
     def _reason(self, bucket: str, now: datetime) -> str:
         said = f"{self.status} {self.s3}".strip()

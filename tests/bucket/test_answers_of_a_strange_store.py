@@ -8,7 +8,7 @@ import time
 import pytest
 
 from loader.bucket import Body, S3Bucket
-from loader.errors import WorldError
+from loader.errors import Unsupported, WorldError
 from tests.bucket.scripted import Reply, ScriptedStore
 
 OBJECT = {"ETag": '"abc"', "Last-Modified": "Sat, 21 Nov 2026 03:00:00 GMT"}
@@ -173,6 +173,13 @@ def test_a_conditional_put_is_tried_once(store: ScriptedStore, scripted: S3Bucke
     with pytest.raises(WorldError):
         scripted.put("k", b"", if_none_match=True)
     assert scripted.requests.put == 1
+
+
+@pytest.mark.parametrize("reply", [refusal(501, "NotImplemented"), refusal(400, "NotImplemented"), Reply(501)])
+def test_a_store_may_not_know_of_conditions(store: ScriptedStore, scripted: S3Bucket, reply: Reply) -> None:
+    store.answers(reply)
+    with pytest.raises(Unsupported):
+        scripted.put("k", b"", if_none_match=True)
 
 
 def test_a_store_may_say_how_long_to_wait(store: ScriptedStore, scripted: S3Bucket, waits: list[float]) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+import socket
 import ssl
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -143,3 +145,24 @@ def test_only_a_trusted_certificate_will_do(
     assert tls_store.asked == []
     monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
     assert bucket().get("k", 10)
+
+
+def test_a_write_leaves_in_one_piece() -> None:
+    """A loader that is killed between headers and body would leave an empty object at some stores."""
+    seen: list[bytes] = []
+
+    def answer() -> None:
+        connection, _ = server.accept()
+        with connection:
+            seen.append(connection.recv(65_536))
+            connection.sendall(b'HTTP/1.1 200 OK\r\nETag: "e"\r\nContent-Length: 0\r\n\r\n')
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        endpoint = f"http://127.0.0.1:{server.getsockname()[1]}"
+        thread = threading.Thread(target=answer)
+        thread.start()
+        bucket = S3Bucket("b", endpoint=endpoint, access_key="a", secret_key="s")
+        assert bucket.put("k", b"x" * 4096) == "e"
+        thread.join()
+    assert seen[0].startswith(b"PUT /b/k HTTP/1.1\r\n")
+    assert seen[0].endswith(b"x" * 4096)

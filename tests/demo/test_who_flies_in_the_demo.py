@@ -73,11 +73,12 @@ def test_the_corrupted_film_flies_on_the_aircraft_that_is_to_meet_it() -> None:
     assert film.size > CORRUPTED_BYTE
 
 
-def test_an_aircraft_may_read_its_airline_and_write_its_own_status() -> None:
+def test_an_aircraft_may_read_its_airline_and_its_heartbeat_and_write_its_own_status() -> None:
     assert identity(FLEET[0]).actions == (
         "Read:ife-media/AUR/*",
         "List:ife-media/AUR/*",
         "Write:ife-status/AUR/SE-RNA/*",
+        "Read:ife-status/AUR/SE-RNA/loader.json*",
     )
 
 

@@ -236,7 +236,11 @@ def _check_rights(endpoint: str, secrets: dict[str, str]) -> None:
     assert board.get("DEMO/c/campaign.json", 10) is not None
     reports.put("DEMO/N1/c/x.tgz.progress", b"0")
     assert [found.key for found in status.list("DEMO/")] == ["DEMO/N1/c/x.tgz.progress"]
+    reports.put("DEMO/N1/loader.json", b"{}")
+    assert reports.get("DEMO/N1/loader.json", 10) is not None
+    reports.delete("DEMO/N1/loader.json")
     forbidden: list[Callable[[], object]] = [
+        lambda: reports.get("DEMO/N1/c/x.tgz.progress", 10),
         lambda: board.get("OTHER/c/campaign.json", 10),
         lambda: list(board.list("OTHER/")),
         lambda: board.put("DEMO/c/campaign.json", b""),

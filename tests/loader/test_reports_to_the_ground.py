@@ -12,6 +12,7 @@ import pytest
 from loader.bucket import MemoryBucket
 from loader.contract import MIB, Heartbeat, parse_heartbeat
 from loader.errors import WorldError
+from loader.lease import Lease
 from loader.outbox import Outbox
 from loader.status import StatusWriter
 
@@ -55,7 +56,14 @@ def bucket() -> Moody:
 
 
 def make(bucket: Moody, interval: float = 0.05) -> StatusWriter:
-    return StatusWriter(bucket, "ACME", "N1", interval=interval, heartbeat=lambda: Heartbeat(loader="1", state="idle"))
+    return StatusWriter(
+        bucket,
+        "ACME",
+        "N1",
+        lease=Lease(bucket, "ACME/N1/loader.json", [], patience=0.0),
+        interval=interval,
+        heartbeat=lambda: Heartbeat(loader="1", state="idle"),
+    )
 
 
 @pytest.fixture

@@ -7,10 +7,12 @@ import pty
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from loader.agent import VERSION
 from loader.config import OPTIONS
 from tests.loader.aircraft import ROOT, Aircraft, bare_environment, publish
 
@@ -116,3 +118,8 @@ def test_a_reader_that_went_away_does_not_stop_the_load(aircraft: Aircraft) -> N
     process.wait(timeout=60)
     assert process.returncode == 0
     assert aircraft.path("c", "a").read_bytes() == b"content"
+
+
+def test_the_version_it_tells_is_that_of_the_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == VERSION

@@ -31,8 +31,8 @@ class Command(BaseCommand):
         "environment as LOADER_… (lists are separated by colons). Sizes and times are written like 20MB and 2 days. "
         "The store is named by AWS_ENDPOINT_URL_S3, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, "
         "MEDIA_BUCKET and STATUS_BUCKET. "
-        "Exit: 0 all done, 1 some items failed, 2 wrong settings, 3 refused by policy, 4 another loader is at work "
-        "here, 75 stopped or nothing could be reached: try again later."
+        "Exit: 0 all done, 1 some items failed, 2 wrong settings, 3 refused by policy, 4 another loader holds "
+        "this tail or directory, 75 stopped or nothing could be reached: try again later."
     )
     requires_system_checks: list[str] = []
     suppressed_base_arguments = {"--verbosity", "--traceback", "--pythonpath", "--no-color", "--force-color"}

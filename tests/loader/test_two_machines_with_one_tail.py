@@ -1,0 +1,165 @@
+"""Two machines, each with a content directory of its own, are told to load the same tail: one does, the other ends."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fleet.faults import Rule, Say
+from fleet.link import Link
+from ifeportal.embedded import Identity, SeaweedFS
+from loader.contract import Heartbeat, build_heartbeat
+from loader.lease import Lease
+from tests.loader.aircraft import AIRLINE, TAIL, Aircraft, finish, publish
+
+pytestmark = pytest.mark.processes
+HEARTBEAT = f"{AIRLINE}/{TAIL}/loader.json"
+
+
+@pytest.fixture
+def other(aircraft: Aircraft, tmp_path: Path) -> Aircraft:
+    """The same tail, on another machine."""
+    return replace(aircraft, folder=tmp_path / "other")
+
+
+def until(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def is_loading(aircraft: Aircraft) -> bool:
+    return any(aircraft.folder.glob(".loader/parts/*/*.part"))
+
+
+def silence(aircraft: Aircraft, process: subprocess.Popen[str]) -> None:
+    """Freeze it, and let its last heartbeat become older than a second."""
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(2.2)
+
+
+def test_exactly_one_of_two_machines_loads(aircraft: Aircraft, other: Aircraft, link: Link) -> None:
+    publish(aircraft.media, "c", {"a": bytes(600_000)})
+    link.bandwidth = 400_000
+    both = {one.folder.name: (one, one.start("--once")) for one in (aircraft, replace(other, endpoint=link.endpoint))}
+    runs = {name: finish(process) for name, (_, process) in both.items()}
+    assert sorted(run.code for run in runs.values()) == [0, 4]
+    winner = next(one for name, (one, _) in both.items() if runs[name].code == 0)
+    loser = next(one for name, (one, _) in both.items() if runs[name].code == 4)
+    assert winner.path("c", "a").stat().st_size == 600_000
+    assert sorted(path.name for path in loser.folder.rglob("*")) == [".loader", "id", "lease.json"]
+    (held,) = runs[loser.folder.name].of("held")
+    assert str(held["text"]).startswith(f"Another machine loads {AIRLINE}/{TAIL}: holder ")
+    assert len(link.requests("GET", "*/a.tgz")) == 1
+    assert {seen.path.rpartition("/")[2] for seen in link.requests("PUT") if seen.status == 412} == {"loader.json"}
+    identity = (winner.folder / ".loader/id").read_text().strip()
+    beats = [json.loads(seen.body) for seen in link.requests("PUT", "*/loader.json") if seen.status == 200]
+    assert {beat["holder"] for beat in beats} == {identity}
+    assert [beat.get("ended", False) for beat in beats] == [False] * (len(beats) - 1) + [True]
+
+
+def test_a_replaced_machine_takes_over_at_once_after_an_orderly_end(aircraft: Aircraft, other: Aircraft) -> None:
+    publish(aircraft.media, "c", {"a": b"content"})
+    assert aircraft.load().code == 0
+    assert other.load().code == 0
+    assert other.path("c", "a").read_bytes() == b"content"
+    assert aircraft.load().code == 0
+
+
+def test_after_a_kill_the_same_directory_goes_on_at_once_and_another_one_does_not(
+    aircraft: Aircraft, other: Aircraft, link: Link
+) -> None:
+    publish(aircraft.media, "c", {"a": bytes(600_000)})
+    link.bandwidth = 400_000
+    process = aircraft.start("--once")
+    until(lambda: is_loading(aircraft), process)
+    process.kill()
+    process.communicate()
+    asked = len(link.log)
+    assert replace(other, endpoint=link.endpoint).load().code == 4
+    written = [seen for seen in link.log[asked:] if seen.method in ("PUT", "DELETE")]
+    assert [(seen.path.rpartition("/")[2], seen.status) for seen in written] == [("loader.json", 412)]
+    link.bandwidth = None
+    assert aircraft.load().code == 0
+    assert link.requests("GET", "*/loader.json")[1:] == []  # the loser's
+
+
+def test_a_silent_machine_is_taken_over_and_ends_when_it_wakes_up(
+    aircraft: Aircraft, other: Aircraft, link: Link
+) -> None:
+    publish(aircraft.media, "c", {"a": bytes(2_000_000)})
+    link.bandwidth = 200_000
+    sleeper = aircraft.start(LOADER_HEARTBEAT_INTERVAL="500ms")
+    processes = [sleeper]
+    try:
+        until(lambda: is_loading(aircraft) and aircraft.progress("c") == {"a": 0}, sleeper)
+        silence(aircraft, sleeper)
+        awake = other.start("--takeover-after", "1s")
+        processes.append(awake)
+        until(lambda: other.progress("c") == {"a": 2_000_000}, awake)
+        told = {key: body for key, body in aircraft.reports().items() if key != HEARTBEAT}
+        sleeper.send_signal(signal.SIGCONT)
+        woken = time.monotonic()
+        run = finish(sleeper)
+        assert time.monotonic() - woken < 8
+        assert run.code == 4
+        assert len(run.of("held")) == 1
+        kept = aircraft.part("c", "a")
+        assert 0 < kept.stat().st_size < 2_000_000
+        assert not aircraft.path("c", "a").exists()
+        assert {key: body for key, body in aircraft.reports().items() if key != HEARTBEAT} == told
+        awake.terminate()
+        assert finish(awake).code == 75
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def test_while_the_status_bucket_is_away_content_is_loaded_and_the_tail_judged_afterwards(
+    aircraft: Aircraft, other: Aircraft, link: Link
+) -> None:
+    publish(aircraft.media, "c", {"a": b"content", "b": bytes(3_000_000)})
+    holder = Lease(aircraft.status, HEARTBEAT, [], patience=420)
+    holder.write(build_heartbeat(holder.signed(Heartbeat(loader="1", state="idle"), ended=False)))
+    away = link.add(Rule(Say(503, "SlowDown"), method="PUT", times=None))
+    link.bandwidth = 500_000
+    process = replace(other, endpoint=link.endpoint).start()
+    until(lambda: other.path("c", "a").exists(), process)
+    assert list(aircraft.reports()) == [HEARTBEAT]
+    assert away.hits
+    link.rules.remove(away)
+    assert finish(process).code == 4
+    assert list(aircraft.reports()) == [HEARTBEAT]
+    assert other.part("c", "b").exists()
+
+
+def test_the_least_rights_are_enough_and_without_reading_the_heartbeat_it_says_what_to_allow(tmp_path: Path) -> None:
+    write = ("Read:films/ACME/*", "List:films/ACME/*", f"Write:reports/{AIRLINE}/{TAIL}/*")
+    people = [Identity("blind", write), Identity("able", (*write, f"Read:reports/{AIRLINE}/{TAIL}/loader.json*"))]
+    with SeaweedFS(tmp_path / "store", identities=people) as store:
+        media, status = store.create_bucket("films"), store.create_bucket("reports")
+        publish(media, "c", {"a": b"content"})
+
+        def machine(name: str, who: str) -> Aircraft:
+            return Aircraft(tmp_path / name, store.endpoint, store.environment(who), media, status)
+
+        first = machine("first", "able").start()
+        until(lambda: machine("first", "able").path("c", "a").exists(), first)
+        refused, lost = machine("second", "blind").load(), machine("second", "able").load()
+        first.terminate()
+        assert finish(first).code == 75
+        assert (refused.code, lost.code) == (4, 4)
+        assert "Allow s3:GetObject on ACME/D-ABCD/loader.json" in str(refused.of("held")[0]["text"])
+        assert "Another machine loads" in str(lost.of("held")[0]["text"])
+        assert machine("second", "able").load().code == 0
+        assert machine("second", "blind").load().code == 0

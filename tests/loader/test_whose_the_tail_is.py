@@ -1,0 +1,385 @@
+"""The heartbeat as a lease: whose the tail is, decided from what was read, and fought over in a bucket in memory."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from loader.bucket import Fetched, MemoryBucket
+from loader.contract import Heartbeat, build_heartbeat, parse_heartbeat
+from loader.errors import Unsupported, WorldError
+from loader.lease import Lease, Seen, TakenError, Us, Verdict, judge
+from loader.status import StatusWriter
+from loader.store import Store
+
+KEY = "ACME/N1/loader.json"
+PATIENCE = 420.0
+BEGUN, LATER = datetime(2026, 12, 1, tzinfo=UTC), datetime(2026, 12, 2, tzinfo=UTC)
+A, B = "a" * 32, "b" * 32
+FRESH, OURS = Seen("e", B, BEGUN, 5.0), Seen("e", A, BEGUN, 5.0)
+STARTING = Us(frozenset({A}), LATER)
+RUNNING = Us(frozenset({A}), BEGUN, held=True)
+
+
+@pytest.mark.parametrize(
+    ("seen", "us", "verdict"),
+    [
+        (FRESH, STARTING, "lose"),
+        (FRESH, RUNNING, "lose"),
+        (replace(FRESH, silent=PATIENCE - 1), STARTING, "lose"),
+        (replace(FRESH, silent=PATIENCE), STARTING, "take"),
+        (replace(FRESH, silent=PATIENCE), RUNNING, "take"),
+        (replace(FRESH, silent=-30.0), STARTING, "lose"),
+        (replace(FRESH, silent=None), STARTING, "lose"),
+        (replace(FRESH, ended=True), STARTING, "take"),
+        (replace(FRESH, ended=True, silent=None), STARTING, "take"),
+        (replace(FRESH, holder=""), STARTING, "lose"),
+        (replace(FRESH, holder="", silent=PATIENCE), STARTING, "take"),
+        (OURS, STARTING, "go on"),
+        (replace(OURS, silent=None), STARTING, "go on"),
+        (OURS, replace(STARTING, identities=frozenset({A, B})), "go on"),
+        (FRESH, replace(STARTING, identities=frozenset({A, B})), "go on"),
+        (OURS, RUNNING, "go on"),
+        (replace(OURS, started_at=LATER), RUNNING, "lose"),
+        (replace(OURS, started_at=LATER, silent=PATIENCE), RUNNING, "take"),
+    ],
+)
+def test_whose_the_tail_is(seen: Seen, us: Us, verdict: Verdict) -> None:
+    assert judge(seen, us, PATIENCE) == verdict
+
+
+class World:
+    """A status bucket in memory, whose clock stands still, and machines."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.now = folder, BEGUN
+        self.bucket = Picky(lambda: self.now)
+        self.said: list[str] = []
+        self.stores: list[Store] = []
+
+    def machine(self, name: str, started: datetime = BEGUN, bucket: MemoryBucket | None = None) -> Machine:
+        store = Store(self.folder / name)
+        self.stores.append(store)
+        lease = Lease(bucket or self.bucket, KEY, [store], patience=PATIENCE, say=self.said.append)
+        return Machine(lease, Heartbeat(loader="1", state="idle", started_at=started))
+
+    def there(self) -> Heartbeat:
+        found = self.bucket.get(KEY, 10_000)
+        assert found is not None
+        return parse_heartbeat(found.body)
+
+
+class Machine:
+    def __init__(self, lease: Lease, heartbeat: Heartbeat) -> None:
+        self.lease, self._heartbeat, self._count = lease, heartbeat, 0
+
+    def beat(self, *, ended: bool = False) -> str:
+        self._count += 1
+        beat = replace(self._heartbeat, reason=str(self._count))
+        return self.lease.write(build_heartbeat(self.lease.signed(beat, ended=ended)))
+
+
+class Picky(MemoryBucket):
+    """Refuses or loses what it is told to."""
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        super().__init__("ife-status", clock)
+        self.unreadable = self.simple = False
+        self.lose_answers = 0
+        self.conditions: list[str | None] = []
+
+    def get(self, key: str, limit: int, *, if_none_match: str | None = None) -> Fetched | None:
+        if self.unreadable:
+            raise WorldError("FORBIDDEN", "not yours")
+        return super().get(key, limit, if_none_match=if_none_match)
+
+    def put(self, key: str, body: bytes, *, if_none_match: bool = False, if_match: str | None = None) -> str:
+        self.conditions.append("*" if if_none_match else if_match)
+        if self.simple and (if_none_match or if_match):
+            raise Unsupported("INTERNAL", "501")
+        etag = super().put(key, body, if_none_match=if_none_match, if_match=if_match)
+        if self.lose_answers:
+            self.lose_answers -= 1
+            raise WorldError("TIMEOUT", "no answer")
+        return etag
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    for store in world.stores:
+        store.close()
+
+
+def test_the_identity_of_a_directory_lasts_and_is_its_own(world: World) -> None:
+    first, again, other = world.machine("a"), world.machine("a"), world.machine("b")
+    assert re.fullmatch("[0-9a-f]{32}", first.lease.identity)
+    assert first.lease.identity == again.lease.identity == (world.folder / "a/.loader/id").read_text().strip()
+    assert other.lease.identity != first.lease.identity
+
+
+def test_every_heartbeat_names_its_writer_and_replaces_only_its_last_one(world: World) -> None:
+    machine = world.machine("a")
+    assert machine.beat() == ""
+    first = machine.lease.etag
+    assert machine.beat() == first
+    assert machine.beat() != ""
+    assert world.bucket.conditions[0] == "*"
+    assert world.bucket.conditions[1] == first
+    assert None not in world.bucket.conditions
+    assert world.bucket.requests.get == 0
+    assert world.there().extra == {"holder": machine.lease.identity}
+
+
+def test_a_second_machine_loses_and_changes_nothing(world: World) -> None:
+    machine = world.machine("a")
+    machine.beat()
+    world.now += timedelta(seconds=100)
+    with pytest.raises(TakenError) as lost:
+        world.machine("b", LATER).beat()
+    assert str(lost.value) == (
+        f"Another machine loads ACME/N1: holder {machine.lease.identity[:8]}, running since 2026-12-01 00:00:00 UTC, "
+        "last heard 100 s ago. Stop that one if this one is to load; once it has ended, or has been silent for 420 s, "
+        "this one can be started."
+    )
+    assert world.there().extra["holder"] == machine.lease.identity
+    assert machine.beat() != ""
+
+
+def test_a_silent_machine_is_taken_over_and_then_gives_way(world: World) -> None:
+    old, new = world.machine("a"), world.machine("b", LATER)
+    old.beat()
+    world.now += timedelta(seconds=PATIENCE)
+    assert new.beat() == ""
+    assert world.said == [f"Taking over ACME/N1 from holder {old.lease.identity[:8]}, last heard 420 s ago."]
+    with pytest.raises(TakenError, match=new.lease.identity[:8]):
+        old.beat()
+    new.beat()
+
+
+def test_of_two_that_take_over_at_once_only_one_does(world: World) -> None:
+    world.machine("a").beat()
+    world.now += timedelta(seconds=PATIENCE)
+    second, third = world.machine("b"), world.machine("c")
+    read = world.bucket.get
+
+    def meanwhile(key: str, limit: int, *, if_none_match: str | None = None) -> Fetched | None:
+        found = read(key, limit, if_none_match=if_none_match)
+        world.bucket.get = read  # type: ignore[method-assign]
+        third.beat()
+        return found
+
+    world.bucket.get = meanwhile  # type: ignore[method-assign]
+    with pytest.raises(TakenError, match=third.lease.identity[:8]):
+        second.beat()
+
+
+def test_an_orderly_end_gives_the_tail_away_at_once(world: World) -> None:
+    old, new = world.machine("a"), world.machine("b", LATER)
+    old.beat()
+    old.beat(ended=True)
+    assert world.there().extra["ended"] is True
+    new.beat()
+    assert world.there().extra == {"holder": new.lease.identity}
+    assert world.said == []
+
+
+@pytest.mark.parametrize("body", [b"", b"not json", b'{"loader": "0.0.9", "state": "idle"}', b'{"holder": 7}'])
+def test_a_heartbeat_that_names_nobody_counts_until_it_is_old(world: World, body: bytes) -> None:
+    world.bucket.put(KEY, body)
+    with pytest.raises(TakenError, match="a loader that gives no name"):
+        world.machine("a").beat()
+    world.now += timedelta(seconds=PATIENCE)
+    world.machine("a").beat()
+    assert "holder" in world.there().extra
+
+
+@pytest.mark.parametrize("noted", [True, False])
+def test_after_a_death_the_same_directory_goes_on_at_once(world: World, noted: bool) -> None:
+    world.machine("a").beat()
+    if not noted:
+        (world.folder / "a/.loader/lease.json").unlink()
+    gets = world.bucket.requests.get
+    again = world.machine("a", LATER)
+    assert (again.beat() != "") is noted
+    assert (world.bucket.requests.get == gets) is noted
+    assert world.there().started_at == LATER
+
+
+@pytest.mark.parametrize("unreadable", [True, False])
+def test_a_write_whose_answer_was_lost_is_known_again(world: World, unreadable: bool) -> None:
+    machine = world.machine("a")
+    machine.beat()
+    for _ in range(7):
+        world.bucket.lose_answers = 1
+        with pytest.raises(WorldError, match="no answer"):
+            machine.beat()
+    world.bucket.unreadable = unreadable
+    machine.beat()
+    machine.beat()
+
+
+def test_a_write_of_ours_of_which_the_store_kept_an_empty_object_costs_us_nothing(world: World) -> None:
+    machine = world.machine("a")
+    machine.beat()
+    world.bucket.put(KEY, b"")
+    with pytest.raises(TakenError):
+        world.machine("b").beat()
+    assert machine.beat() == ""
+    world.bucket.put(KEY, b"")
+    world.machine("a", LATER).beat()
+    assert world.bucket.requests.get == 1
+
+
+def test_a_death_between_writing_and_hearing_of_it_needs_no_reading(world: World) -> None:
+    world.machine("a").beat()
+    world.bucket.lose_answers, world.bucket.unreadable = 1, True
+    with pytest.raises(WorldError, match="no answer"):
+        world.machine("a").beat()
+    world.machine("a", LATER).beat()
+
+
+def test_notes_of_another_bucket_or_tail_are_not_used(world: World) -> None:
+    world.machine("a").beat()
+    elsewhere = MemoryBucket("ife-other")
+    world.machine("a", bucket=elsewhere).beat()
+    assert elsewhere.requests.put == 1
+
+
+def test_a_removed_heartbeat_is_written_anew_and_told_of(world: World) -> None:
+    machine = world.machine("a")
+    machine.beat()
+    world.bucket.delete(KEY)
+    assert machine.beat() == ""
+    assert machine.beat() != ""
+
+
+def test_without_the_right_to_read_nobody_guesses(world: World) -> None:
+    world.machine("a").beat()
+    world.now += timedelta(days=9)
+    world.bucket.unreadable = True
+    with pytest.raises(TakenError, match=r"Allow s3:GetObject on ACME/N1/loader.json .* remove that object"):
+        world.machine("b").beat()
+    world.bucket.delete(KEY)
+    world.machine("b").beat()
+
+
+def test_a_copied_directory_is_noticed_by_whoever_writes_next(world: World) -> None:
+    first, copy = world.machine("a"), world.machine("a", LATER)
+    first.beat()
+    copy.beat()
+    with pytest.raises(TakenError, match=r"from a copy of this content directory.* remove \.loader/id"):
+        first.beat()
+
+
+def test_a_store_that_knows_no_conditions_is_written_without_and_that_is_said_once(world: World) -> None:
+    world.bucket.simple = True
+    machine = world.machine("a")
+    for _ in range(3):
+        machine.beat()
+    assert world.bucket.conditions == ["*", None, None, None]
+    assert len(world.said) == 1
+    assert "no conditional writes" in world.said[0]
+
+
+def test_a_bucket_that_is_not_there_is_no_lost_tail(world: World) -> None:
+    def put(*_: object, **__: object) -> str:
+        raise WorldError("OBJECT_GONE", "there is no bucket")
+
+    world.bucket.put = put  # type: ignore[method-assign]
+    with pytest.raises(WorldError, match="no bucket"):
+        world.machine("a").beat()
+
+
+def test_a_disk_that_takes_no_notes_still_has_a_name_for_this_run(world: World) -> None:
+    machine = world.machine("a")
+    (world.folder / "a/.loader/lease.json").mkdir()
+    (world.folder / "b").mkdir()
+    (world.folder / "b/.loader").write_text("in the way")
+    machine.beat()
+    assert machine.beat() != ""
+    with pytest.raises(TakenError):
+        world.machine("b").beat()
+
+
+def test_of_a_lost_tail_nothing_more_is_told(world: World) -> None:
+    world.machine("a").beat()
+    loser, taken = world.machine("b"), list[str]()
+    writer = StatusWriter(
+        world.bucket,
+        "ACME",
+        "N1",
+        lease=loser.lease,
+        interval=0.01,
+        heartbeat=lambda: Heartbeat(loader="1", state="idle", started_at=LATER),
+        taken=taken.append,
+    )
+    writer.progress("c", "a", 7, 7, final=True)
+    writer.start()
+    assert writer.judged.wait(5)
+    writer.error("c", "a", "TIMEOUT", "no answer")
+    assert not writer.close(1)
+    assert len(taken) == 1
+    assert [found.key for found in world.bucket.list()] == [KEY]
+
+
+def test_the_last_heartbeat_comes_after_everything_else(world: World) -> None:
+    written: list[str] = []
+    put = world.bucket.put
+
+    def noted(key: str, body: bytes, *, if_none_match: bool = False, if_match: str | None = None) -> str:
+        etag = put(key, body, if_none_match=if_none_match, if_match=if_match)
+        written.append(f"{key.rpartition('/')[2]}{' ended' if b'ended' in body else ''}")
+        return etag
+
+    world.bucket.put = noted  # type: ignore[method-assign]
+    writer = StatusWriter(
+        world.bucket,
+        "ACME",
+        "N1",
+        lease=world.machine("a").lease,
+        interval=60,
+        heartbeat=lambda: Heartbeat(loader="1", state="idle", started_at=BEGUN),
+    )
+    writer.start()
+    for done in range(3):
+        writer.progress("c", "a", done << 20, 10 << 20)
+        writer.error("c", f"{done}", "TIMEOUT", "no answer")
+    assert writer.close(5)
+    assert written[0] == "loader.json"
+    assert written[-1] == "loader.json ended"
+    assert written.count("loader.json ended") == 1
+
+
+def test_the_tail_is_given_away_in_time_even_if_not_all_can_be_told(world: World) -> None:
+    put = world.bucket.put
+
+    def slow(key: str, body: bytes, *, if_none_match: bool = False, if_match: str | None = None) -> str:
+        time.sleep(0.02)
+        return put(key, body, if_none_match=if_none_match, if_match=if_match)
+
+    world.bucket.put = slow  # type: ignore[method-assign]
+    writer = StatusWriter(
+        world.bucket,
+        "ACME",
+        "N1",
+        lease=world.machine("a").lease,
+        interval=60,
+        heartbeat=lambda: Heartbeat(loader="1", state="idle", started_at=BEGUN),
+    )
+    for at in range(200):
+        writer.progress("c", f"{at}", 0, 1)
+    writer.start()
+    assert not writer.close(1)
+    told = len(list(world.bucket.list()))
+    assert world.there().extra["ended"] is True
+    assert 5 < told < 150
+    time.sleep(0.1)
+    assert len(list(world.bucket.list())) == told
