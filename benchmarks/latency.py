@@ -1,0 +1,190 @@
+"""How long after an aircraft wrote a status object an open browser shows it: `python -m benchmarks.latency`.
+
+Everything is real and a process of its own: SeaweedFS, daphne, qcluster, pacemaker, Chromium. Each sample begins when
+the object is sent (so the write itself is counted), at a random moment of the poll's interval, and ends when a
+MutationObserver in the page sees the figure change. All clocks are this machine's. With `--objects` the same airline
+has so many other status objects, which do not change. Touches a temporary folder, the loopback interface and the
+processes it starts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import random
+import re
+import secrets
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page
+
+from ifeportal.embedded import SeaweedFS
+from loader.bucket import S3Bucket
+from tests.chromium import headless
+from tests.databases import postgresql
+from tests.system import System
+
+MEDIA, STATUS = "bench-media", "bench-status"
+MEGABYTE = 1_000_000
+MOST = 900  # samples: each is another figure of three digits
+PATIENCE = 180_000  # milliseconds; the first poll of many objects takes a while
+ITEMS = 50  # of the other objects, each tail has so many
+KEY = "ACME/N1/2026-12/film.tgz.progress"
+# `when(text)` is a promise of the moment, in seconds since 1970, at which the figure came to read so.
+OBSERVE = """() => {
+    const seen = new Map(), awaited = new Map();
+    const look = () => {
+        const text = document.querySelector(".items tbody [data-field=bytes_done]")?.textContent;
+        if (text === undefined || seen.has(text)) return;
+        seen.set(text, Date.now() / 1000);
+        awaited.get(text)?.(seen.get(text));
+    };
+    window.when = (text) => new Promise((tell, fail) => {
+        setTimeout(fail, PATIENCE, new Error(`${text} was never shown`));
+        if (seen.has(text)) tell(seen.get(text));
+        else awaited.set(text, tell);
+    });
+    new MutationObserver(look).observe(document.body, {subtree: true, childList: true, characterData: true});
+    look();
+}""".replace("PATIENCE", str(PATIENCE))
+
+
+@dataclass(frozen=True)
+class Latency:
+    """What was measured, in seconds."""
+
+    interval: float
+    samples: list[float]
+    objects: int = 0
+
+    def percentile(self, share: int) -> float:
+        """The smallest sample that at least `share` of a hundred are not above."""
+        ordered = sorted(self.samples)
+        return ordered[-(-len(ordered) * share // 100) - 1]
+
+    @property
+    def goal(self) -> float:
+        """What 95 of a hundred should not exceed."""
+        return self.interval + 1
+
+    @property
+    def ratio(self) -> float:
+        """Of the 95th percentile to the goal; 1 or less is good."""
+        return self.percentile(95) / self.goal
+
+    def table(self, database: str) -> str:
+        """As it stands in docs/performance.md."""
+        figures = [self.percentile(50), self.percentile(95), max(self.samples)]
+        counts = [f"{self.objects:,}", str(len(self.samples))]
+        cells = [database, *counts, f"{self.interval:g} s", *(f"{value:.2f} s" for value in figures)]
+        heads = ["database", "other objects", "writes", "poll interval", "p50", "p95", "max", "p95 / (interval + 1 s)"]
+        lines = [heads, ["---", *["---:"] * (len(heads) - 1)], [*cells, f"{self.ratio:.2f}"]]
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+@contextmanager
+def running(database: str, interval: float) -> Iterator[tuple[System, S3Bucket, S3Bucket]]:
+    """The whole portal around a new store and a new database; with its media and status buckets."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ifeportal-latency-")))
+        url = f"sqlite:///{folder}/portal.sqlite3" if database == "sqlite" else stack.enter_context(postgresql())
+        store = stack.enter_context(SeaweedFS(folder / "store"))
+        buckets = store.create_bucket(MEDIA), store.create_bucket(STATUS)
+        told = {
+            "DATABASE_URL": url,
+            "MEDIA_BUCKET": MEDIA,
+            "STATUS_BUCKET": STATUS,
+            "POLL_INTERVAL": f"{interval}s",
+            **store.environment(),
+        }
+        system = stack.enter_context(System(folder, told))
+        system.manage("migrate", "-v0")
+        system.start()
+        yield system, *buckets
+
+
+def sign_in(system: System, browser: Browser) -> Page:
+    """A page of the portal, signed in with a password as people do."""
+    password = secrets.token_urlsafe(20)
+    system.manage(
+        "createsuperuser", "--noinput", "--username=ops", "--email=ops@example.org", DJANGO_SUPERUSER_PASSWORD=password
+    )
+    page = browser.new_page(base_url=system.address)
+    page.set_default_timeout(PATIENCE)
+    page.goto("/login/")
+    page.get_by_label("User").fill("ops")
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("heading", name=re.compile("Fleet|No airline")).first.wait_for()
+    return page
+
+
+def fill(media: S3Bucket, status: S3Bucket, objects: int) -> None:
+    """Tails whose names sort before N1, so that a poll which has N1's report has theirs."""
+    items = [f"item-{number:02}" for number in range(ITEMS)]
+    manifest = ", ".join(f'{{"name": "{item}", "size": {MEGABYTE}}}' for item in items)
+    media.put("ACME/2026-11/campaign.json", f"[{manifest}]".encode())
+    keys = [f"ACME/B{number // ITEMS:04}/2026-11/{items[number % ITEMS]}.tgz.progress" for number in range(objects)]
+    with ThreadPoolExecutor(16) as threads:
+        for _ in threads.map(lambda key: status.put(key, b"0"), keys):
+            pass
+
+
+def measure(database: str, objects: int, writes: int, interval: float, chance: random.Random) -> Latency:
+    """Write so many times and see when each is shown. What the first write waits for is not counted."""
+    samples = []
+    with running(database, interval) as (system, media, status), headless() as browser:
+        media.put("ACME/2026-12/campaign.json", b'[{"name": "film", "size": %d}]' % (1000 * MEGABYTE))
+        status.put(KEY, b"0")
+        page = sign_in(system, browser)
+        page.get_by_role("link", name="ACME").click()  # it appears by itself
+        page.get_by_role("link", name="N1").click()
+        page.locator('[data-live-status][data-state="live"]').wait_for()
+        page.evaluate(OBSERVE)
+        fill(media, status, objects)
+        for number in range(1 + writes):
+            time.sleep(chance.uniform(0, interval))
+            written = time.time()
+            status.put(KEY, b"%d" % ((number + 1) * MEGABYTE))
+            samples.append(page.evaluate("(text) => window.when(text)", as_shown(number + 1)) - written)
+    return Latency(interval, samples[1:], objects)
+
+
+def as_shown(megabytes: int) -> str:
+    """How a page writes so many of them (fewer than a thousand)."""
+    digits = 2 if megabytes < 10 else 1 if megabytes < 100 else 0
+    return f"{megabytes:.{digits}f} MB"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    made = argparse.ArgumentParser(prog="python -m benchmarks.latency", description=__doc__)
+    made.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
+    made.add_argument("--objects", type=int, default=0, metavar="N", help="other objects of the airline (%(default)s)")
+    made.add_argument("--writes", type=int, default=100, metavar="N", help=f"samples, at most {MOST} (%(default)s)")
+    made.add_argument("--interval", type=float, default=2.0, metavar="SECONDS", help="POLL_INTERVAL (%(default)s)")
+    made.add_argument("--seed", type=int, default=1, help="of the moments at which is written (%(default)s)")
+    return made
+
+
+def main() -> None:
+    """Measure as the options say and print a table. Exit code 1 if the goal is missed."""
+    options = parser().parse_args()
+    if not 1 <= options.writes <= MOST or options.interval <= 0:
+        parser().error(f"--writes must be 1 to {MOST}, --interval more than 0")
+    chance = random.Random(options.seed)
+    found = measure(options.database, options.objects, options.writes, options.interval, chance)
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[1]:.1f} over 5 min, Python {platform.python_version()}\n")
+    print(found.table(options.database))
+    raise SystemExit(found.ratio > 1)
+
+
+if __name__ == "__main__":
+    main()

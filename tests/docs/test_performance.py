@@ -1,0 +1,59 @@
+"""What is said about performance is held to the benchmarks and to the tests that assert it."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from pathlib import Path
+
+from benchmarks import latency
+from tests.fleet import test_the_cost_of_polling_follows_change as cost
+from tests.loader import test_starting_is_quick as starting
+
+ROOT = Path(__file__).resolve().parents[2]
+BENCHMARKS = {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - {"__init__"}
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "benchmarks").glob("*.md")]
+
+
+def words(name: str) -> str:
+    return " ".join((ROOT / name).read_text().split())
+
+
+def test_every_benchmark_that_is_named_is_one_and_has_the_options_that_are_named() -> None:
+    named = set()
+    for document in DOCUMENTS:
+        for module, rest in re.findall(r"python -m benchmarks\.(\w+)([^\n`]*)", document.read_text()):
+            named.add(module)
+            options = import_module(f"benchmarks.{module}").parser()._option_string_actions
+            assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", rest)) <= options.keys(), (document.name, rest)
+    assert named == BENCHMARKS
+
+
+def test_every_benchmark_is_listed_and_has_its_results() -> None:
+    for name in BENCHMARKS:
+        assert f"python -m benchmarks.{name}" in words("benchmarks/README.md")
+        assert f"python -m benchmarks.{name}" in words("docs/performance.md")
+
+
+def test_the_limits_that_tests_assert_are_as_documented() -> None:
+    text = words("docs/performance.md")
+    assert f"{cost.TAILS * cost.ITEMS:,} objects" in text
+    assert f"{cost.QUERIES_A_POLL} queries and {cost.QUERIES_A_TAIL} more for each tail that changed" in text
+    assert f"{starting.LIMIT} s of CPU" in text
+
+
+def test_the_table_of_latencies_has_the_columns_that_are_printed() -> None:
+    heads = latency.Latency(2.0, [1.0]).table("sqlite").splitlines()[0]
+    assert heads in (ROOT / "docs/performance.md").read_text()
+
+
+def test_the_ratio_is_that_of_the_95th_percentile_to_the_goal() -> None:
+    found = latency.Latency(2.0, [number / 100 for number in range(1, 101)])
+    assert found.percentile(95) == 0.95
+    assert found.percentile(50) == 0.50
+    assert found.ratio == 0.95 / 3
+
+
+def test_a_benchmark_knows_how_pages_write_what_it_writes() -> None:
+    cases = {1: "1.00 MB", 42: "42.0 MB", 100: "100 MB", latency.MOST: f"{latency.MOST} MB"}
+    assert {number: latency.as_shown(number) for number in cases} == cases
