@@ -20,7 +20,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 from django.conf import settings
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 from rest_framework.authtoken.models import Token
 
 from fleet.faults import FlipByte, Rule
@@ -156,7 +156,7 @@ def loads_in_database() -> list[dict[str, Any]]:
     return [load_state(row) for row in Load.objects.select_related("tail__airline", "campaign")]
 
 
-def item(page: Page, name: str) -> Any:
+def item(page: Page, name: str) -> Locator:
     """The row of one item on a tail's page."""
     return page.locator("table.items tbody").filter(has=page.get_by_role("rowheader", name=name, exact=True))
 
@@ -166,9 +166,17 @@ def percents_seen(page: Page) -> list[int]:
     return [int(text.removesuffix("%")) for text in page.evaluate("window.remembered")]
 
 
-def shows_percent(row: Any, percent: int) -> None:
+def shows_percent(row: Locator, percent: int) -> None:
     expect(row.locator(".c-bar [data-as=percent]")).to_have_text(f"{percent}%")
     expect(row.locator(".c-bar progress")).to_have_js_property("value", percent)
+
+
+def shows_complete(row: Locator, length: int) -> None:
+    """Every byte is there, and no fault is left on the screen."""
+    expect(row.locator(".c-state")).to_have_text("complete")
+    shows_percent(row, 100)
+    expect(row.locator(".c-held")).to_contain_text(f"{size(length)} of {size(length)}")
+    expect(row.locator(".fault")).to_be_hidden()
 
 
 def ends_cleanly(process: Process) -> None:
@@ -210,15 +218,13 @@ def test_content_reaches_an_aircraft_and_everybody_watches_it_arrive(
         ended = finish(loader)
     assert ended.code == 1, ended
     assert flaw.hits > 0
-    broken = item(tail, "broken")
     sentence = re.sub("^HASH_MISMATCH: ", "", aircraft.errors()["broken"])
-    expect(broken.locator(".c-state")).to_have_text("failed")
-    expect(broken.locator(".fault .code")).to_have_text("HASH_MISMATCH")
-    expect(broken.locator(".fault .text")).to_have_text(sentence)
+    for place in (row, item(tail, "broken")):
+        expect(place.locator(".c-state")).to_have_text("failed")
+        expect(place.locator(".fault .code")).to_have_text("HASH_MISMATCH")
+        expect(place.locator(".fault .text")).to_have_text(sentence)
     for name in CONTENTS.keys() - {"broken"}:
         expect(item(tail, name).locator(".c-state")).to_have_text("complete")
-    expect(row.locator(".c-state")).to_have_text("failed")
-    expect(row.locator(".fault .code")).to_have_text("HASH_MISMATCH")
     failed = client.rows("transfers", status="failed")
     assert [(each["content"], each["error_code"], each["error"]) for each in failed] == [
         ("broken", "HASH_MISMATCH", sentence)
@@ -229,17 +235,13 @@ def test_content_reaches_an_aircraft_and_everybody_watches_it_arrive(
     link.rules.remove(flaw)
     ended = aircraft.load()
     assert ended.code == 0, ended
-    for page, place in ((airline, row), (tail, tail.locator("table.loads tbody"))):
-        expect(place.locator(".c-state")).to_have_text("complete")
-        shows_percent(place, 100)
+    for place in (row, tail.locator("table.loads tbody")):
+        shows_complete(place, TOTAL)
         expect(place.locator(".c-items")).to_contain_text(f"{len(CONTENTS)} of {len(CONTENTS)}")
-        expect(place.locator(".c-held")).to_contain_text(f"{size(TOTAL)} of {size(TOTAL)}")
-        assert page.evaluate("window.neverReloaded")
     for name, length in CONTENTS.items():
-        expect(item(tail, name).locator(".c-state")).to_have_text("complete")
-        expect(item(tail, name).locator(".c-held")).to_contain_text(f"{size(length)} of {size(length)}")
-        expect(item(tail, name).locator(".fault")).to_be_hidden()
+        shows_complete(item(tail, name), length)
     expect(tail.get_by_text("Nothing moves")).to_be_visible()
+    assert all(page.evaluate("window.neverReloaded") for page in (airline, tail))
     percents = percents_seen(airline)
     assert percents == sorted(percents), "only forwards"
     assert percents[-1] == 100
