@@ -9,6 +9,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from fleet.models import Transfer
+from fleet.poller import PollResult
 from tests.fleet.world import MIB, World
 
 pytestmark = pytest.mark.django_db
@@ -31,6 +32,12 @@ def written(queries: CaptureQueriesContext) -> list[str]:
     return [q["sql"] for q in queries.captured_queries if re.match(r"(INSERT|UPDATE|DELETE)", q["sql"])]
 
 
+def tell(what: str, result: PollResult, queries: CaptureQueriesContext) -> None:
+    """The figures of docs/performance.md, with `pytest -s`."""
+    counts = f"{result.get_requests} GETs, {len(queries)} queries, {len(written(queries))} of them writing"
+    print(f"{connection.vendor}, {what}: {counts}, {result.seconds:.2f} s")  # noqa: T201
+
+
 def test_twenty_thousand_objects_of_which_one_in_a_hundred_changed(world: World) -> None:
     fill(world)
     first = world.poll()
@@ -40,6 +47,7 @@ def test_twenty_thousand_objects_of_which_one_in_a_hundred_changed(world: World)
     world.later()
     with CaptureQueriesContext(connection) as queries:
         quiet = world.poll()
+    tell("nothing changed", quiet, queries)
     assert (quiet.objects_changed, quiet.get_requests) == (0, 0)
     assert written(queries) == []
     assert len(queries) <= QUERIES_A_POLL
@@ -54,6 +62,7 @@ def test_twenty_thousand_objects_of_which_one_in_a_hundred_changed(world: World)
     with CaptureQueriesContext(connection) as queries:
         result = world.poll()
 
+    tell("1% changed", result, queries)
     assert world.status.requests.list - lists == 20 + 1, "20,000 keys in pages of 1,000; one to look for airlines"
     assert result.objects_changed == result.transfers_changed == 200
     assert result.get_requests == 100
