@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -24,12 +25,12 @@ SHOWN = (
 )
 
 
-def effective(**environment: str) -> dict[str, object]:
+def effective(**environment: str) -> dict[str, Any]:
     shown = f"{{name: getattr(settings, name) for name in {SHOWN}}}"
     script = f"import json; from django.conf import settings; print(json.dumps({shown}))"
     done = manage("shell", "-v", "0", "-c", script, **environment)
     assert done.returncode == 0, done.stderr
-    answer: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answer
 
 
