@@ -53,7 +53,7 @@ def test_the_proxys_header_counts_only_when_there_is_a_proxy() -> None:
 
 
 def test_a_server_database_that_is_away_is_noticed_within_seconds() -> None:
-    database = effective(**PRODUCTION)["DATABASES"]["default"]  # type: ignore[index]
+    database = effective(**PRODUCTION)["DATABASES"]["default"]
     assert database["OPTIONS"]["connect_timeout"] <= 5
     assert database["CONN_MAX_AGE"] == 0
     assert database["CONN_HEALTH_CHECKS"]
@@ -62,7 +62,7 @@ def test_a_server_database_that_is_away_is_noticed_within_seconds() -> None:
 def test_development_is_plain_http_on_sqlite_that_waits_for_its_turn() -> None:
     found = effective()
     assert not found["SECURE_SSL_REDIRECT"]
-    options = found["DATABASES"]["default"]["OPTIONS"]  # type: ignore[index]
+    options = found["DATABASES"]["default"]["OPTIONS"]
     assert options["transaction_mode"] == "IMMEDIATE"
     assert options["timeout"] == 20
     assert "journal_mode=WAL" in options["init_command"]
