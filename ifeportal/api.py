@@ -23,8 +23,9 @@ from drf_spectacular.utils import extend_schema, extend_schema_field
 from drf_spectacular.views import SpectacularSwaggerSplitView
 from rest_framework import filters, serializers, viewsets
 from rest_framework.authtoken.views import ObtainAuthToken
-from rest_framework.exceptions import ValidationError
+from rest_framework.exceptions import ParseError, ValidationError
 from rest_framework.pagination import PageNumberPagination
+from rest_framework.parsers import FormParser, JSONParser
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -160,6 +161,17 @@ class ApiRoot(APIView):
         return Response({name: request.build_absolute_uri(reverse(f"api-{name}-list")) for name in ENDPOINTS})
 
 
+class BoundedJSON(JSONParser):
+    """JSON; brackets in brackets without end are as malformed as any other text."""
+
+    def parse(self, *args: Any, **kwargs: Any) -> Any:
+        """The value of the body. Raises ParseError."""
+        try:
+            return super().parse(*args, **kwargs)
+        except RecursionError as error:
+            raise ParseError("The JSON is nested too deep.") from error
+
+
 class TokenByName(SimpleRateThrottle):
     """So many attempts a minute on one account, wherever they come from."""
 
@@ -170,13 +182,14 @@ class TokenByName(SimpleRateThrottle):
         name = request.data.get("username") if isinstance(request.data, Mapping) else None
         if not isinstance(name, str) or not name:
             return None
-        return self.cache_format % {"scope": self.scope, "ident": name.casefold().encode()[:300].hex()}
+        return self.cache_format % {"scope": self.scope, "ident": name.casefold().encode()[:100].hex()}
 
 
 class ObtainToken(ObtainAuthToken):
     """A token for programs, against name and password."""
 
     permission_classes = [AllowAny]
+    parser_classes = [BoundedJSON, FormParser]
     throttle_classes = [ScopedRateThrottle, TokenByName]
     throttle_scope = "token"
 

@@ -1,12 +1,43 @@
-"""Signing in is needed for every view that doesn't say otherwise."""
+"""What every request passes: values no text can hold are refused; signing in is needed unless a view says otherwise."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from django.contrib.auth.middleware import LoginRequiredMiddleware
-from django.http import HttpRequest, HttpResponseBase
+from django.db import DataError
+from django.http import BadHeaderError, Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.utils.deprecation import MiddlewareMixin
+from django.views.defaults import bad_request
+
+BAD_VALUES: Final = (DataError, UnicodeEncodeError, BadHeaderError)
+logger = logging.getLogger(__name__)
+
+
+class HostileValues(MiddlewareMixin):
+    """A NUL in a path or cookie, or a value the database or a header cannot hold, is the request's fault, not ours.
+
+    PostgreSQL refuses NUL in a text, SQLite does not. A web request only looks up what it is given, so that a DataError
+    comes of what it was given.
+    """
+
+    def process_request(self, request: HttpRequest) -> None:
+        """Forget cookies with a NUL. Raises Http404 for a path with one: no name has it."""
+        if "\0" in request.path_info:
+            raise Http404
+        for name in [name for name, value in request.COOKIES.items() if "\0" in value]:
+            del request.COOKIES[name]
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        """400 for a value that cannot be looked up."""
+        if not isinstance(exception, BAD_VALUES):
+            return None
+        logger.warning("a request held a value that cannot be used: %s: %s", request.path, exception)
+        if request.path.startswith("/api/"):
+            return JsonResponse({"detail": "A value holds what no text can hold."}, status=400)
+        return bad_request(request, exception)
 
 
 class SignInRequired(LoginRequiredMiddleware):

@@ -118,6 +118,8 @@ def _name(watch: Mapping[str, Any], key: str) -> str:
     name = watch.get(key) or ""
     if not isinstance(name, str) or len(name) > NAME_LIMIT:
         raise BadMessage(f'"{key}" must be a name of at most {NAME_LIMIT} characters, or null.')
+    if any(sign == "\0" or "\ud800" <= sign <= "\udfff" for sign in name):  # no database can be asked for these
+        raise BadMessage(f'"{key}" holds what no name can hold.')
     return name
 
 

@@ -165,6 +165,8 @@ async def test_a_user_has_a_bounded_number_of_sockets(cast: Cast) -> None:
         '{"watch": 1}',
         '{"watch": {"airline": 5}}',
         '{"watch": {"airline": "%s"}}' % ("x" * 201),
+        '{"watch": {"airline": "AC\\u0000ME"}}',
+        '{"watch": {"tail": "\\ud800"}}',
         '{"watch": {"topics": ["everything"]}}',
         '{"watch": {"topics": [[]]}}',
         '{"watch": {}, "rev": -1}',

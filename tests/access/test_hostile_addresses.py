@@ -1,0 +1,86 @@
+"""Whatever stands in an address, a cookie or a body: no error of ours comes of it, on either database."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from django.core.cache import cache
+from django.test import Client
+
+from campaigns.models import Campaign
+from fleet.models import Load, Tail
+from tests.access.world import addresses
+from tests.conftest import Cast
+
+VALUES = (
+    *("a%00b", "%FF%FE", "%ED%A0%80", "..%2F..", "%0D%0AX-Injected%3A+1"),
+    *("9" * 30, "9" * 5000, "-1", "1e400", "%EF%BC%91", "__class__"),
+)
+LISTS = [name for name, _ in addresses() if name.startswith("api-") and name.endswith("-list")]
+FILTERS = (
+    *("airline", "tail", "campaign", "content", "status", "error_code", "stalled", "listed", "search", "ordering"),
+    *("page", "page_size", "bucket", "problem", "resolved", "kind", "loader_state"),
+)
+PARAMETERS = {
+    "/": ("q", "sort", "status", "page"),
+    "/airlines/ACME/": ("q", "sort", "status", "page", "all"),
+    "/airlines/ACME/tails/N1/": ("campaign", "q", "sort", "status", "page"),
+    "/airlines/ACME/campaigns/C1/": ("q", "sort", "status", "page", "items"),
+    "/freshness/": ("airline",),
+    "/login/": ("next",),
+    "/api/schema/": ("format", "lang", "version"),
+    **{f"/api/v1/{name.removeprefix('api-').removesuffix('-list')}/": FILTERS for name in LISTS},
+    "/admin/fleet/load/": ("q", "o", "p", "status__exact", "error_code", "id", "tail__airline__id__exact", "_to_field"),
+    "/admin/ifeportal/user/": ("q", "o", "p", "username", "id", "is_staff__exact"),
+}
+PATHS = (
+    *("/airlines/{}/", "/airlines/ACME/tails/{}/", "/airlines/ACME/campaigns/{}/", "/api/v1/loads/{}/", "/{}"),
+    *("/static/{}", "/api/v1/{}/", "/admin/fleet/load/{}/change/"),
+)
+COOKIES = ('"\\000aaaaaaaaa"', "a" * 3000, "\xff" * 20, '"', "=;=")
+BODIES = (
+    *(b"", b"\xff", b"[1]", b"null", b"{", b"1e999", b"[" * 100_000, b'{"username": {"a": 1}, "password": []}'),
+    *(json.dumps({"username": value, "password": value}).encode() for value in ("\0", "\ud800", "x" * 5000)),
+)
+
+
+@pytest.fixture
+def ada(cast: Cast, client: Client) -> Client:
+    cache.clear()  # the counts of the API's throttles
+    tail = Tail.objects.create(airline=cast.acme, name="N1")
+    Load.objects.create(tail=tail, campaign=Campaign.objects.create(airline=cast.acme, name="C1"))
+    client.force_login(cast.ada)
+    client.raise_request_exception = False
+    return client
+
+
+@pytest.mark.parametrize("path", PARAMETERS)
+def test_no_parameter_breaks_a_page_or_a_list(ada: Client, path: str) -> None:
+    addresses = [f"{path}?{name}={value}" for name in PARAMETERS[path] for value in VALUES]
+    assert not [address[:80] for address in addresses if ada.get(address).status_code >= 500]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_no_name_breaks_an_address(ada: Client, path: str) -> None:
+    assert not [value[:40] for value in VALUES if ada.get(path.format(value)).status_code >= 500]
+
+
+def test_a_name_with_a_nul_is_not_there(ada: Client) -> None:
+    for path in ("/airlines/AC%00ME/", "/airlines/ACME/tails/N1%00/", "/airlines/ACME/campaigns/%00/"):
+        assert ada.get(path).status_code == 404
+
+
+@pytest.mark.parametrize("name", ["sessionid", "csrftoken", "theme", "messages"])
+def test_no_cookie_breaks_a_request(db: None, name: str) -> None:
+    for value in COOKIES:
+        client = Client(raise_request_exception=False, HTTP_COOKIE=f"{name}={value}")
+        for path in ("/", "/login/", "/healthz", "/api/v1/loads/", "/admin/login/"):
+            assert client.get(path).status_code < 500, f"{path} with {value[:40]}"
+
+
+@pytest.mark.parametrize("body", BODIES, ids=lambda body: repr(body[:24]))
+def test_no_body_breaks_the_way_to_a_token(db: None, body: bytes) -> None:
+    cache.clear()
+    client = Client(raise_request_exception=False)
+    assert client.post("/api/v1/token/", body, content_type="application/json").status_code == 400
