@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from django import forms
 from django.apps import apps
 from django.contrib import admin
 from django.contrib.admin.models import ADDITION, LogEntry
@@ -24,6 +25,7 @@ from rest_framework.authtoken.models import TokenProxy
 from ifeportal.access import ScopedQuerySet
 from ifeportal.live.models import Change
 from ifeportal.models import Airline, Job, Membership, User
+from loader.contract import BadName, check_name, fold
 
 M = TypeVar("M", bound=Model)
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     _ModelAdmin = admin.ModelAdmin
     _MembershipInline = admin.TabularInline[Membership, User]
     _UserAdmin = DjangoUserAdmin[User]
+    _AirlineForm = forms.ModelForm[Airline]
 else:
 
     class _ModelAdmin(admin.ModelAdmin):
@@ -39,6 +42,7 @@ else:
 
     _MembershipInline = admin.TabularInline
     _UserAdmin = DjangoUserAdmin
+    _AirlineForm = forms.ModelForm
 
 admin.site.site_header = "ifeportal admin"
 admin.site.site_title = "ifeportal"
@@ -107,10 +111,26 @@ class UserAdmin(_UserAdmin):
     date_hierarchy = "date_joined"
 
 
+class AirlineForm(_AirlineForm):
+    """An airline made by a person: its name obeys the contract like one found in a bucket."""
+
+    def clean_name(self) -> str:
+        """The name as it stands in keys and addresses. Raises ValidationError where it could stand in neither."""
+        name: str = self.cleaned_data["name"]
+        try:
+            check_name(name)
+        except BadName as error:
+            raise forms.ValidationError(f"It cannot stand in a key: {error}.") from error
+        if any(fold(other) == fold(name) for other in Airline.objects.values_list("name", flat=True)):
+            raise forms.ValidationError("There is an airline of that name, or one that differs only in case.")
+        return name
+
+
 @admin.register(Airline)
 class AirlineAdmin(Scoped[Airline]):
     """Airlines. The name is fixed once given: it stands in every key."""
 
+    form = AirlineForm
     list_display = ["name", "title", "discovered", "created_at", "page"]
     list_filter = ["discovered"]
     search_fields = ["name", "title"]

@@ -109,6 +109,20 @@ def test_an_airline_keeps_the_name_that_stands_in_its_keys(cast: Cast, ada: Clie
     assert (cast.acme.name, cast.acme.title) == ("ACME", "Acme Air")
 
 
+@pytest.mark.parametrize("name", ["A/B", "..", ".fleet", "a\\b", "a\u202eb", "é" * 101, "e\u0301", "acme", "ACME"])
+def test_a_name_that_cannot_stand_in_a_key_makes_no_airline(cast: Cast, ada: Client, name: str) -> None:
+    answer = ada.post(address(Airline, "add"), {"name": name, "title": ""})
+    assert answer.context["adminform"].form.errors["name"]
+    assert set(Airline.objects.values_list("name", flat=True)) == {"ACME", "BETA"}
+
+
+def test_a_name_the_contract_allows_makes_an_airline_with_a_page(cast: Cast, ada: Client) -> None:
+    name = "Ä%2F+?#&'<\u2708>"
+    ada.post(address(Airline, "add"), {"name": name, "title": "Odd"})
+    assert ada.get(Airline.objects.get(name=name).get_absolute_url()).status_code == 200
+    assert ada.get("/").status_code == 200
+
+
 def test_an_airline_with_tails_cannot_be_deleted(cast: Cast, ada: Client) -> None:
     make_load(cast.acme, "N1", "2026-12")
     assert ada.post(address(Airline, "delete", cast.acme.pk), {"post": "yes"}).status_code == 403
