@@ -174,7 +174,7 @@ def open_anomalies(anomalies: QuerySet[Anomaly]) -> Page[Anomaly]:
     return Paginator(anomalies.filter(resolved_at=None).order_by("-last_seen", "pk"), FEW).page(1)
 
 
-def newest(rows: QuerySet[Load] | QuerySet[Tail] | QuerySet[Transfer] | QuerySet[Airline]) -> int:
+def newest(rows: QuerySet[Load] | QuerySet[Tail] | QuerySet[Transfer] | QuerySet[Campaign]) -> int:
     """The highest id among the rows, so that the page can tell a new row from one on another page."""
     top: int | None = rows.aggregate(top=Max("pk"))["top"]
     return top or 0

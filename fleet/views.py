@@ -74,6 +74,7 @@ def airline(request: HttpRequest, airline: str) -> HttpResponse:
             "more_campaigns": len(campaigns) > pages.FEW and not every,
             "newest_tail": pages.newest(Tail.objects.filter(airline=row)),
             "newest_load": pages.newest(Load.objects.filter(tail__airline=row)),
+            "newest_campaign": pages.newest(Campaign.objects.filter(airline=row)),
             "anomalies": pages.open_anomalies(Anomaly.objects.filter(airline=row)),
         },
     )

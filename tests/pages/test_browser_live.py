@@ -11,9 +11,10 @@ import pytest
 from django.db import transaction
 from playwright.sync_api import Page, expect
 
+from campaigns.models import Campaign, ManifestState
 from fleet import rollup
 from fleet.models import Load, Status, Tail, Transfer
-from fleet.states import airline_state, load_state, tail_state, transfer_state
+from fleet.states import airline_state, campaign_state, load_state, tail_state, transfer_state
 from ifeportal.live.feed import Published, publish
 from ifeportal.models import Airline
 from tests.conftest import Cast
@@ -34,13 +35,13 @@ def load(portal: Portal, cast: Cast) -> Load:
     return a_load(a_tail(cast.acme, "VP-ABC", timedelta(minutes=5)), a_campaign(cast.acme, items=4), "loading")
 
 
-def tell(*rows: Load | Transfer | Tail | Airline) -> None:
+def tell(*rows: Load | Transfer | Tail | Campaign | Airline) -> None:
     """Publish the rows as they now stand, as the poller does."""
     with transaction.atomic():
         publish([_published(row) for row in rows])
 
 
-def _published(row: Load | Transfer | Tail | Airline) -> Published:
+def _published(row: Load | Transfer | Tail | Campaign | Airline) -> Published:
     if isinstance(row, Transfer):
         found = Transfer.objects.select_related("load__tail__airline", "load__campaign").get(pk=row.pk)
         tail, campaign = found.load.tail, found.load.campaign
@@ -51,6 +52,9 @@ def _published(row: Load | Transfer | Tail | Airline) -> Published:
     if isinstance(row, Tail):
         state = tail_state(rollup.tails(Tail.objects.filter(pk=row.pk)).get())
         return Published("tail", row.pk, row.airline_id, tail=row.name, state=state)
+    if isinstance(row, Campaign):
+        state = campaign_state(rollup.campaigns(Campaign.objects.filter(pk=row.pk)).get())
+        return Published("campaign", row.pk, row.airline_id, campaign=row.name, state=state)
     return Published(
         "airline", row.pk, row.pk, state=airline_state(rollup.airlines(Airline.objects.filter(pk=row.pk)).get())
     )
@@ -156,6 +160,62 @@ def test_the_matrix_follows(cast: Cast, load: Load, visit: Visitor) -> None:
     tell(third)
     expect(cell).to_have_attribute("title", "VP-ABC · movie-003: complete 100%")
     expect(cell).to_have_text("complete")
+
+
+def test_counts_follow_items_that_the_page_does_not_show(cast: Cast, load: Load, visit: Visitor) -> None:
+    third = load.transfers.get(content="movie-003")
+    Transfer.objects.filter(pk=third.pk).update(status=Status.PENDING, bytes_done=0, rate_bps=None)
+    page = visit(cast.alice).go(f"{TAIL}?q=movie-001")
+    complete = page.get_by_label("Items by state").get_by_role("link", name="complete")
+    expect(complete).to_have_text(re.compile("2"))
+    Transfer.objects.filter(pk=third.pk).update(status=Status.COMPLETE, bytes_done=third.bytes_total)
+    Load.objects.filter(pk=load.pk).update(items_done=3)
+    tell(third, load)
+    expect(complete).to_have_text(re.compile("3"))
+
+
+def test_the_counts_of_an_item_follow_its_cells(cast: Cast, load: Load, visit: Visitor) -> None:
+    page = visit(cast.alice).go("/airlines/ACME/campaigns/2026-12/")
+    held = page.locator(".item-counts tbody tr", has_text="movie-003").locator(".tally")
+    expect(held).to_have_text("0 of 1")
+    third = load.transfers.get(content="movie-003")
+    Transfer.objects.filter(pk=third.pk).update(status=Status.COMPLETE, bytes_done=third.bytes_total)
+    tell(third)
+    expect(held).to_have_text("1 of 1")
+
+
+def test_another_error_brings_its_own_advice(cast: Cast, load: Load, visit: Visitor) -> None:
+    failed = {"status": Status.FAILED, "error_content": "movie-003", "items_failed": 1, "rate_bps": None}
+    Load.objects.filter(pk=load.pk).update(error_code="TIMEOUT", error="no answer", **failed)
+    page = visit(cast.alice).go(AIRLINE)
+    row = page.locator("tbody[data-tail=VP-ABC]")
+    expect(row).to_contain_text("check the link")
+    Load.objects.filter(pk=load.pk).update(error_code="NO_SPACE", error="disk full")
+    tell(load)
+    expect(row).to_contain_text("What to do: Free space")
+
+
+def test_a_campaign_without_a_tail_appears_by_itself(cast: Cast, load: Load, visit: Visitor) -> None:
+    page = visit(cast.alice).go(AIRLINE)
+    tell(a_campaign(cast.acme, "2027-01"))
+    expect(page.locator(".campaigns").get_by_role("link", name="2027-01")).to_be_visible()
+
+
+def test_a_manifest_that_is_refused_says_so_on_open_pages(cast: Cast, load: Load, visit: Visitor) -> None:
+    airline, campaign = visit(cast.alice).go(AIRLINE), visit(cast.alice).go("/airlines/ACME/campaigns/2026-12/")
+    Campaign.objects.filter(pk=load.campaign_id).update(
+        manifest_state=ManifestState.REFUSED, manifest_problem="content: is missing"
+    )
+    tell(load.campaign)
+    expect(campaign.locator(".note.bad")).to_contain_text("content: is missing")
+    expect(airline.locator(".campaigns")).to_contain_text("manifest refused")
+
+
+def test_a_new_version_shows_its_number(cast: Cast, load: Load, visit: Visitor) -> None:
+    page = visit(cast.alice).go("/airlines/ACME/campaigns/2026-12/")
+    Campaign.objects.filter(pk=load.campaign_id).update(version=4)
+    tell(load.campaign)
+    expect(page.locator(".facts")).to_contain_text("version 4")
 
 
 def test_the_first_airline_appears_on_an_empty_fleet_page(portal: Portal, cast: Cast, visit: Visitor) -> None:

@@ -3,8 +3,8 @@
    Rows carry data-key="<topic>:<id>" (more than one, separated by spaces; the fields of the further ones are written
    "<topic>.<field>"). In them stand data-field (a key of the row's state) and data-as (how it is written), data-show
    and data-hide (fields that decide whether the element is there). Changes are gathered and applied once a frame. What
-   cannot be patched (a new row, a row that changed state) has the page fetched again and its data-swap parts replaced,
-   at most once in REFRESH_EVERY. Texts reach the page through textContent and attributes only. */
+   cannot be patched (a new row, a row that changed state, a figure in a data-refresh) has the page fetched again and its
+   data-swap parts replaced, at most once in REFRESH_EVERY. Texts reach the page through textContent and attributes only. */
 
 import { FORMATS, age, instant, percent, stateWord } from "./format.js";
 import { LiveSocket } from "./socket.js";
@@ -135,7 +135,10 @@ class LivePage extends HTMLElement {
     const first = row.dataset.key.split(" ")[0] === key;
     const prefix = first ? "" : `${key.split(":")[0]}.`;
     const state = given.status === undefined ? given : { ...given, state: stateWord(given) };
-    if (row.classList.contains("cell")) return patchCell(row, state, changed);
+    if (row.classList.contains("cell")) {
+      if (patchCell(row, state, changed)) this.refresh(); // how many tails hold the item is counted elsewhere
+      return;
+    }
     const valueOf = (name) => {
       if (!name.startsWith(prefix)) return undefined;
       return state[name.slice(prefix.length)];
@@ -298,13 +301,16 @@ function writeBar(element, value) {
   return true;
 }
 
+/** Write one cell of the matrix; true if it is of another state now. */
 function patchCell(cell, state, changed) {
   const word = state.state;
+  const turned = cell.dataset.state !== word;
   const about = cell.title.slice(0, cell.title.lastIndexOf(": "));
   cell.title = `${about}: ${word} ${percent(state.percent)}`;
-  if (cell.dataset.state !== word) changed.push(cell);
+  if (turned) changed.push(cell);
   cell.dataset.state = word;
   setText(cell.firstElementChild, word === "loading" ? percent(state.percent) : word);
+  return turned;
 }
 
 /** A search being typed survives. */
