@@ -86,7 +86,7 @@ def test_json_is_one_object_on_stdout_and_progress_goes_to_stderr(folder: Path, 
     [
         (WorldError("NETWORK", "connection refused"), 75, "NETWORK: connection refused"),
         (WorldError("FORBIDDEN"), 2, "FORBIDDEN"),
-        (WorldError("CREDENTIALS"), 2, "Renew the access key"),
+        (WorldError("CREDENTIALS"), 2, "CREDENTIALS: The store does not accept"),
         (WorldError("SIZE_MISMATCH"), 1, "SIZE_MISMATCH"),
         (KeyboardInterrupt(), 130, "interrupted"),
     ],
@@ -98,6 +98,7 @@ def test_a_failing_bucket_ends_with_a_sentence_and_a_code(
     with pytest.raises(CommandError, match=words) as caught:
         run(folder)
     assert caught.value.returncode == code
+    assert "tail" not in str(caught.value)  # what the table advises is for aircraft
     assert list(broken.list()) == []
 
 

@@ -17,7 +17,7 @@ from campaigns.folder import CannotPublish, Report
 from campaigns.publishing import PublishResult, publish_folder
 from campaigns.publishing_display import PlainDisplay, TerminalDisplay
 from ifeportal.buckets import media_bucket
-from loader.errors import ERRORS, Exit, WorldError
+from loader.errors import Exit, WorldError
 
 HELP: Final = """Hash every .tgz file of a folder, upload those that changed, and write campaign.json last.
 
@@ -55,8 +55,8 @@ class Command(BaseCommand):
         except CannotPublish as exc:
             raise CommandError(f"not published:\n{exc}", returncode=code_of(exc)) from exc
         except WorldError as exc:
-            advice = ERRORS[exc.code].advice
-            raise CommandError(f"not published: {exc.code}: {exc}\n{advice}", returncode=code_of(exc)) from exc
+            # Without the table's advice: it is for aircraft.
+            raise CommandError(f"not published: {exc.code}: {exc}", returncode=code_of(exc)) from exc
         self.stdout.write(json.dumps(as_json(result)) if options["json"] else in_words(result))
 
     def _display(self, as_json: bool) -> AbstractContextManager[Report]:
