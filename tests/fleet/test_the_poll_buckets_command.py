@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 from django.core.management import CommandError, call_command
-from django.db import OperationalError
+from django.db import OperationalError, connection
 
 from fleet.management.commands.poll_buckets import Polling, Stopped
 from fleet.models import Tail
 from ifeportal.jobs import lease
 from ifeportal.models import Airline, Job
-from loader.errors import WorldError
+from loader.errors import Exit, WorldError
 from tests.fleet.world import World, transfer
 
 pytestmark = pytest.mark.django_db
@@ -166,3 +166,12 @@ def test_it_does_not_slow_down_a_pacemaker_beside_it(world: World, settings: Laz
     job = Job.objects.get(name="poll:ACME")
     assert job.started_at is not None
     assert (job.due_at - job.started_at).total_seconds() < 2 * settings.POLL_INTERVAL
+
+
+def test_missing_tables_are_told_with_what_makes_them(world: World) -> None:
+    """SQLite and PostgreSQL raise different errors for that."""
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE ifeportal_airline RENAME TO another")
+    with pytest.raises(CommandError, match=r"manage\.py migrate") as refused:
+        poll_buckets("--once")
+    assert refused.value.returncode == Exit.UNREACHABLE

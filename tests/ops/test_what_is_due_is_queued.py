@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from datetime import timedelta
 
 import pytest
 from django.conf import LazySettings
+from django.core.management import call_command
+from django.db import connection
 from django.utils import timezone
 from django_q.models import OrmQ, Task
 
@@ -115,6 +119,32 @@ def test_the_pacemaker_sleeps_no_longer_than_until_the_next_job() -> None:
     done("discover", 0.1)
     assert (seconds_to_next(timezone.now()) or 1) <= 0.1
     assert tick() <= 0.1
+
+
+def test_a_pacemaker_waits_for_tables_that_are_not_there_yet(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As when all parts of a new system start at once. SQLite and PostgreSQL raise different errors for that."""
+    ticks: list[int] = []
+
+    def first_without_tables() -> float:
+        ticks.append(len(ticks))
+        if len(ticks) == 1:
+            return tick()
+        os.kill(os.getpid(), signal.SIGTERM)
+        return 0.0
+
+    monkeypatch.setattr("ifeportal.management.commands.pacemaker.tick", first_without_tables)
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE ifeportal_job RENAME TO another")
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        call_command("pacemaker")
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert "manage.py migrate" in caplog.text
+    assert len(ticks) == 2
 
 
 def test_nothing_that_fails_comes_out_of_a_job(caplog: pytest.LogCaptureFixture) -> None:

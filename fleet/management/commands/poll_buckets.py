@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import InterfaceError, OperationalError, close_old_connections
+from django.db import InterfaceError, OperationalError, ProgrammingError, close_old_connections
 from django.utils import timezone
 
 from fleet.discovery import discover, find_airline
@@ -67,8 +67,9 @@ class Command(BaseCommand):
     def _once(self, poll: Polling, *, as_json: bool) -> None:
         try:
             result = poll.all(whoever_else=True)
-        except (OperationalError, InterfaceError) as error:
-            raise CommandError(f"the database could not be used: {error}", returncode=Exit.UNREACHABLE) from error
+        except (OperationalError, InterfaceError, ProgrammingError) as error:
+            sentence = f"the database is away or its tables are missing (manage.py migrate makes them): {error}"
+            raise CommandError(sentence, returncode=Exit.UNREACHABLE) from error
         except WorldError as error:
             raise CommandError(f"{error.code}: {error}", returncode=Exit.UNREACHABLE) from error
         if result is None:

@@ -8,7 +8,7 @@ import threading
 from typing import Any
 
 from django.core.management.base import BaseCommand
-from django.db import InterfaceError, OperationalError, close_old_connections
+from django.db import InterfaceError, OperationalError, ProgrammingError, close_old_connections
 from django.utils import timezone
 
 from ifeportal.jobs import enqueue_due, seconds_to_next
@@ -36,10 +36,16 @@ class Command(BaseCommand):
             try:
                 pause = tick()
                 failures = 0
-            except (OperationalError, InterfaceError) as error:
+            except (OperationalError, InterfaceError, ProgrammingError) as error:
                 failures = min(failures + 1, FAILURES_COUNTED)
                 pause = min(TICK * 2**failures, LONGEST_PAUSE)
-                logger.error("pacemaker: the database is away, trying again in %.1f s: %s", pause, error)
+                # The last of these is PostgreSQL's word for tables that are not there (yet).
+                logger.error(
+                    "pacemaker: the database is away or its tables are missing (manage.py migrate makes them), "
+                    "trying again in %.1f s: %s",
+                    pause,
+                    error,
+                )
             close_old_connections()
             stop.wait(pause)
         logger.info("pacemaker stopped")
