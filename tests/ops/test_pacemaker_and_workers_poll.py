@@ -68,6 +68,9 @@ class Portal:
         found = self.rows("SELECT bytes_done FROM fleet_transfer")
         return int(found[0][0]) if found else None
 
+    def polls_begun(self) -> int:
+        return int(self.rows("SELECT fence FROM ifeportal_job WHERE name = 'poll:ACME'")[0][0])
+
 
 def wait_for(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
     """Look every 10 ms. Raises AssertionError when the time is up."""
@@ -87,21 +90,21 @@ def portal(tmp_path: Path, seaweed: SeaweedFS, media: S3Bucket, status: S3Bucket
         yield portal
 
 
-def test_what_an_aircraft_writes_is_in_the_database_within_an_interval_and_half_a_second(portal: Portal) -> None:
+def test_what_an_aircraft_writes_is_in_the_database_after_the_next_poll(portal: Portal) -> None:
     portal.media.put("ACME/2026-12/campaign.json", b'[{"name": "a", "size": 1000}]')
     portal.status.put("ACME/N1/2026-12/a.tgz.progress", b"0")
     wait_for(lambda: portal.bytes_done() == 0)  # discovery, then the first poll
 
-    delays = []
+    polls = []
     for value in range(1, 13):
         time.sleep(0.037 * value)  # at any moment of the interval
+        before = portal.polls_begun()
         portal.status.put("ACME/N1/2026-12/a.tgz.progress", b"%d" % value)
-        written = time.monotonic()
         wait_for(lambda value=value: portal.bytes_done() == value)  # type: ignore[misc]
-        delays.append(time.monotonic() - written)
-    # Half a second above the interval at most; the worst has room for a machine that is busy with other tests.
-    assert statistics.median(delays) <= INTERVAL + 0.5, delays
-    assert max(delays) <= INTERVAL + 5, delays
+        polls.append(portal.polls_begun() - before)
+    # The one that was under way may have listed already; then it is the next. How long that takes is measured by
+    # benchmarks.latency. The median, as a machine busy with other tests may look late.
+    assert statistics.median(polls) <= 2, polls
 
     assert portal.rows("SELECT count(*) FROM django_q_task") == [(0,)], "successes are not kept"
     assert portal.rows("SELECT count(*) FROM django_q_ormq")[0][0] <= 2
