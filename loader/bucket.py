@@ -343,14 +343,14 @@ class _Whole:
     def request(self, *args: Any, **kwargs: Any) -> None:
         pieces = self._pieces = bytearray()
         try:
-            super().request(*args, **kwargs)  # type: ignore[misc]
+            super().request(*args, **kwargs)  # type: ignore[misc]  # of the connection it is mixed into
         finally:
             self._pieces = None
         self.send(bytes(pieces))
 
     def send(self, data: Any) -> None:
         if self._pieces is None:
-            super().send(data)  # type: ignore[misc]
+            super().send(data)  # type: ignore[misc]  # likewise
         else:
             self._pieces += data
 
@@ -365,12 +365,12 @@ class _Encrypted(_Whole, HTTPSConnection):
 
 def _pool(base: str, connections: int) -> urllib3.HTTPConnectionPool:
     parts = urlsplit(base)
-    options: dict[str, object] = {"maxsize": connections}
+    options: dict[str, Any] = {"maxsize": connections}
     if parts.scheme == "https":
         options["ca_certs"] = os.environ.get("AWS_CA_BUNDLE") or None
         proxy = getproxies().get("https")
         if proxy and parts.hostname and not proxy_bypass(parts.hostname):
-            manager = urllib3.ProxyManager(proxy, **options)  # type: ignore[arg-type]
+            manager = urllib3.ProxyManager(proxy, **options)
             return _sending_whole(manager.connection_from_host(parts.hostname, parts.port, parts.scheme))
     return _sending_whole(urllib3.connection_from_url(base, **options))
 

@@ -21,7 +21,7 @@ import os
 import re
 import secrets
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -297,9 +297,9 @@ def _take_over(name: str, beside: Folder, folder: Folder, held: Folder) -> None:
     )
 
 
-def _digest(readinto: object, stop: threading.Event) -> str:
+def _digest(readinto: Callable[[memoryview], int], stop: threading.Event) -> str:
     checksum, buffer = hashlib.sha256(), memoryview(bytearray(_BLOCK))
-    while count := readinto(buffer):  # type: ignore[operator]
+    while count := readinto(buffer):
         if stop.is_set():
             raise Stopped
         checksum.update(buffer[:count])

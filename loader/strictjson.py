@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from datetime import date
 from typing import Final, NoReturn, TypeVar
@@ -86,8 +87,7 @@ def _check_bulk(text: str, error: type[E]) -> None:
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        seen: set[str] = set()
-        again = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        again, _ = Counter(key for key, _ in pairs).most_common(1)[0]
         raise _Refused(f"the key {again[:80]!a} appears twice in one object")
     return found
 
