@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from loader.contract import check_name
 from loader.errors import BadName
+from loader.hours import ALWAYS, Window, parse_window
 
 _SIZES: Final[Mapping[str, float]] = {
     "": 1,
@@ -104,6 +106,31 @@ def _folder(text: str) -> Path:
     return Path(text).expanduser().resolve()
 
 
+def _command(text: str) -> tuple[str, ...]:
+    """The words of a command, as a shell would split them; no shell will see them."""
+    words = tuple(shlex.split(text))
+    if text.strip() and not words:
+        raise ValueError(f"{text!r} is no command")
+    return words
+
+
+def _file(text: str) -> Path | None:
+    return Path(text).expanduser().resolve() if text.strip() else None
+
+
+def _policy(text: str) -> str:
+    word = text.strip().lower()
+    if word not in ("off", "warn", "enforce"):
+        raise ValueError(f"{text!r} is not one of off, warn, enforce")
+    return word
+
+
+def _mode(text: str) -> int:
+    if not re.fullmatch(r"0?[0-7]{3}", text.strip(), re.ASCII):
+        raise ValueError(f"{text!r} is no file mode; write it like 0660")
+    return int(text, 8)
+
+
 @dataclass(frozen=True, slots=True)
 class Option:
     """One setting: `name` with dashes is the option, in capitals after `LOADER_` the variable."""
@@ -177,6 +204,21 @@ OPTIONS: Final = (
         "silence after which another machine that loaded this tail is taken to be gone",
         "TIME",
     ),
+    Option(
+        "window", parse_window, "", "load only in these hours, e.g. 22:00-05:00 (UTC) or 22:00-05:00 local", "HOURS"
+    ),
+    Option("link_check", _command, "", "command that says whether the link may be used: exit 0 is yes", "COMMAND"),
+    Option(
+        "on_loaded",
+        _command,
+        "",
+        "command run with path, campaign and content once an item, and once a campaign, is durable",
+        "COMMAND",
+    ),
+    Option("on_loaded_timeout", _positive(parse_duration), "10m", "time that command may take", "TIME"),
+    Option("signatures", _policy, "off", "what to do about unsigned manifests: off, warn or enforce", "POLICY"),
+    Option("trusted_keys", _file, "", "file of the keys that may sign manifests", "FILE"),
+    Option("socket_mode", _mode, "0600", "who may ask the loader through its socket, as a file mode", "MODE"),
 )
 HEARTBEAT_LIMIT: Final = 300.0  # seconds: what the contract promises the ground
 
@@ -206,6 +248,13 @@ class Settings:
     report_timeout: float = 15.0
     heartbeat_interval: float = 60.0
     takeover_after: float = 420.0
+    window: Window = ALWAYS
+    link_check: tuple[str, ...] = ()
+    on_loaded: tuple[str, ...] = ()
+    on_loaded_timeout: float = 600.0
+    signatures: Literal["off", "warn", "enforce"] = "off"
+    trusted_keys: Path | None = None
+    socket_mode: int = 0o600
     media_bucket: str = "ife-media"
     status_bucket: str = "ife-status"
 

@@ -1,0 +1,91 @@
+"""Hours of the day in which something is allowed, as people write them: "22:00-05:00", "09:00-11:30,20:00-06:00 local".
+
+Pure, but that "local" asks the machine's time zone (TZ). Hours are UTC unless "local" stands behind them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+_SPAN: Final = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])\s*-\s*(?:([01][0-9]|2[0-3]):([0-5][0-9])|24:00)", re.ASCII)
+_DAY: Final = 24 * 60
+_SPANS_LIMIT: Final = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Spans of minutes of the day, each from its first to before its last; one may go over midnight. None: always."""
+
+    spans: tuple[tuple[int, int], ...] = ()
+    local: bool = False
+
+    def __str__(self) -> str:
+        text = ",".join(f"{_clock(begin)}-{_clock(end)}" for begin, end in self.spans)
+        return f"{text} local" if self.local else text
+
+    def is_open(self, now: datetime) -> bool:
+        """Whether `now` (aware) lies in it."""
+        minute = self._minute(now)
+        return not self.spans or any(_within(minute, begin, end) for begin, end in self.spans)
+
+    def changes_in(self, now: datetime) -> float | None:
+        """Seconds until it closes, or opens if it is closed; None if it never does."""
+        state, minute = self.is_open(now), self._minute(now)
+        edges = sorted(
+            {edge % _DAY for span in self.spans for edge in span}, key=lambda edge: (edge - minute - 1) % _DAY
+        )
+        for edge in edges:
+            away = (edge - minute - 1) % _DAY + 1
+            if any(_within(edge, begin, end) for begin, end in self.spans) != state:
+                return (timedelta(minutes=away) - self._seconds(now)).total_seconds()
+        return None
+
+    def _minute(self, now: datetime) -> int:
+        here = now.astimezone() if self.local else now
+        return here.hour * 60 + here.minute
+
+    @staticmethod
+    def _seconds(now: datetime) -> timedelta:
+        return timedelta(seconds=now.second, microseconds=now.microsecond)
+
+
+ALWAYS: Final = Window()
+
+
+def parse_window(text: str) -> Window:
+    """A window from its text; empty is always open. Raises ValueError."""
+    hours, local = text.strip(), False
+    for word in ("utc", "local"):
+        if hours.lower().endswith(word):
+            hours, local = hours[: -len(word)].strip(), word == "local"
+            break
+    if not hours:
+        if text.strip():
+            raise ValueError(f"{text[:60]!r} names no hours; write them like 22:00-05:00")
+        return ALWAYS
+    spans = [_span(part.strip(), text) for part in hours.split(",")]
+    if len(spans) > _SPANS_LIMIT:
+        raise ValueError(f"more than {_SPANS_LIMIT} spans of hours")
+    return Window(tuple(spans), local)
+
+
+def _span(part: str, text: str) -> tuple[int, int]:
+    match = _SPAN.fullmatch(part)
+    if match is None:
+        raise ValueError(f"{text[:60]!r} are no hours; write them like 22:00-05:00, UTC, or 22:00-05:00 local")
+    begin = int(match[1]) * 60 + int(match[2])
+    end = _DAY if match[3] is None else int(match[3]) * 60 + int(match[4])
+    if begin == end:
+        raise ValueError(f"{part!r} has no length; leave the hours out if all of the day is meant")
+    return begin, end
+
+
+def _within(minute: int, begin: int, end: int) -> bool:
+    return begin <= minute < end if begin < end else minute >= begin or minute < end
+
+
+def _clock(minute: int) -> str:
+    return f"{minute // 60:02}:{minute % 60:02}"
