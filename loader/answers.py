@@ -105,8 +105,8 @@ class Facts:
 class Stream:
     """An open object: `loader.objects.Body` over one response."""
 
-    def __init__(self, response: BaseHTTPResponse, what: str, start: int) -> None:
-        facts = Facts.of(response, what, start)
+    def __init__(self, response: BaseHTTPResponse, what: str, start: int, end: int | None = None) -> None:
+        facts = Facts.of(response, what, start, None if end is None else end - start)
         self.size, self.start = facts.size, facts.start
         self.etag, self.last_modified = facts.etag, facts.last_modified
         self._left = facts.length

@@ -133,13 +133,18 @@ class S3Bucket:
         at = parse_http_date(answer.headers.get("Date"))
         return Fetched(body, facts.etag, facts.last_modified, size, cut=size > len(body), at=at)
 
-    def open(self, key: str, *, start: int = 0, if_match: str | None = None) -> Body:
-        """The object from byte `start` on, in one attempt. OBJECT_CHANGED if its ETag is not `if_match`."""
+    def open(self, key: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> Body:
+        """The object from byte `start` on, to before byte `end` if given, in one attempt.
+
+        OBJECT_CHANGED if its ETag is not `if_match`. A store that ignores ranges sends everything: look at `start`.
+        """
         condition = {} if if_match is None else {"If-Match": f'"{if_match}"'}
-        call = _Call("get", "GET", key, {**condition, "Range": f"bytes={start}-"} if start else condition)
+        if start or end is not None:
+            condition["Range"] = f"bytes={start}-" + ("" if end is None else str(end - 1))
+        call = _Call("get", "GET", key, condition)
         response = self._granted(replace(call, accept=(200, 206)))
         try:
-            return Stream(response, str(call), start)
+            return Stream(response, str(call), start, end)
         except WorldError:
             drop(response)
             raise

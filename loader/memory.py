@@ -26,12 +26,12 @@ class _Stored(NamedTuple):
 class MemoryBody:
     """An open object: the bytes it had when it was opened."""
 
-    def __init__(self, stored: _Stored, start: int) -> None:
+    def __init__(self, stored: _Stored, start: int, end: int | None = None) -> None:
         self.size: int | None = len(stored.body)
         self.start = start
         self.etag = stored.etag
         self.last_modified = stored.last_modified
-        self._rest = memoryview(stored.body)[start:]
+        self._rest = memoryview(stored.body)[start:end]
         self._aborted = False
 
     def read(self, limit: int = BLOCK) -> bytes:
@@ -98,13 +98,13 @@ class MemoryBucket:
         size = len(stored.body)
         return Fetched(body, stored.etag, stored.last_modified, size, cut=size > len(body), at=self._time())
 
-    def open(self, key: str, *, start: int = 0, if_match: str | None = None) -> MemoryBody:
-        """The object from byte `start` on. OBJECT_CHANGED if its ETag is not `if_match` or it ends before."""
+    def open(self, key: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> MemoryBody:
+        """The object from `start` to before `end`. OBJECT_CHANGED if its ETag is not `if_match` or it ends before."""
         self.requests.count("get")
         stored = self._find(key, "GET")
         if if_match not in (None, stored.etag) or (start and start >= len(stored.body)):
             raise WorldError("OBJECT_CHANGED", f"GET {key}: the object is not the one asked for any more")
-        return MemoryBody(stored, start)
+        return MemoryBody(stored, start, end)
 
     def put(self, key: str, body: bytes, *, if_none_match: bool = False, if_match: str | None = None) -> str:
         """Write an object and return its ETag; OBJECT_CHANGED if it must not exist but does, or has changed."""

@@ -101,8 +101,11 @@ class Bucket(Protocol):
     def get(self, key: str, limit: int, *, if_none_match: str | None = None) -> Fetched | None:
         """The first `limit` bytes (at least 1); None if the ETag still is `if_none_match`."""
 
-    def open(self, key: str, *, start: int = 0, if_match: str | None = None) -> Body:
-        """The object from byte `start` on, in one attempt. OBJECT_CHANGED if its ETag is not `if_match`."""
+    def open(self, key: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> Body:
+        """The object from byte `start` on, to before byte `end` if given, in one attempt.
+
+        OBJECT_CHANGED if its ETag is not `if_match`. A store that ignores ranges sends everything: look at `start`.
+        """
 
     def put(self, key: str, body: bytes, *, if_none_match: bool = False, if_match: str | None = None) -> str:
         """Write a small object and return its ETag; OBJECT_CHANGED if it must not exist but does, or has changed."""

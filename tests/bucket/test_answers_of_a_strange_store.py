@@ -217,6 +217,16 @@ def test_a_wrong_range_is_never_appended(content_range: str | None, store: Scrip
     assert error.value.code == "NETWORK"
 
 
+@pytest.mark.parametrize("content_range", ["bytes 5-9/10", "bytes 5-6/10", "bytes 4-7/10", "bytes 0-9/10"])
+def test_another_range_than_the_one_asked_for_is_never_taken(
+    content_range: str, store: ScriptedStore, scripted: S3Bucket
+) -> None:
+    store.answers(Reply(206, b"5678", OBJECT | {"Content-Range": content_range}))
+    with pytest.raises(WorldError) as error:
+        scripted.open("k", start=5, end=8)
+    assert error.value.code == "NETWORK"
+
+
 def test_a_range_and_a_length_that_disagree_are_an_error(store: ScriptedStore, scripted: S3Bucket) -> None:
     store.answers(Reply(206, b"567", OBJECT | {"Content-Range": "bytes 5-9/10"}))
     with pytest.raises(WorldError):

@@ -129,6 +129,18 @@ def test_an_object_can_be_read_from_the_middle(bucket: Bucket) -> None:
     assert found == content[1000:]
 
 
+@pytest.mark.parametrize(("start", "end"), [(0, 7), (1000, 1001), (1000, 500_000), (1_048_000, 1_048_576)])
+def test_a_range_of_an_object_can_be_read(bucket: Bucket, start: int, end: int) -> None:
+    content = bytes(range(256)) * 4096
+    etag = bucket.put("k", content)
+    with bucket.open("k", start=start, end=end, if_match=etag) as body:
+        assert (body.start, body.size) == (start, len(content))
+        found = bytearray()
+        while block := body.read():
+            found += block
+    assert found == content[start:end]
+
+
 def test_a_body_closed_early_leaves_the_bucket_usable(bucket: Bucket) -> None:
     bucket.put("k", bytes(1_000_000))
     for _ in range(3):

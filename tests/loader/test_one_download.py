@@ -67,7 +67,9 @@ class Scripted(MemoryBucket):
         self.opened: list[tuple[int, str | None]] = []
         self.content = CONTENT
 
-    def open(self, key: str, *, start: int = 0, if_match: str | None = None) -> Body:  # type: ignore[override]
+    def open(  # type: ignore[override]
+        self, key: str, *, start: int = 0, end: int | None = None, if_match: str | None = None
+    ) -> Body:
         self.opened.append((start, if_match))
         if self.script:
             return self.script.pop(0)(start)
