@@ -1,0 +1,243 @@
+"""A real bad link on one machine: `python -m benchmarks.lossy --rtt 80ms --loss 0.5% --rate 20Mbit -- COMMAND`.
+
+Two network namespaces joined by TUN devices and a forwarder that delays packets, drops some at random and lets only so
+many bytes a second pass: the kernel's own TCP meets real loss (kernels without netem, and a proxy, which ends every TCP
+connection at itself, cannot show that). COMMAND runs at the near end. Ports of this machine's loopback interface given
+with --forward are reached from there at the same port of the far end, whose address is in LOSSY_FAR. The port that
+AWS_ENDPOINT_URL_S3 names is forwarded without being asked, and the variable says the new address. Without COMMAND, the
+link is measured: round trip, goodput of one connection and of eight, packets lost. Needs root; leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+from urllib.parse import urlsplit
+
+from benchmarks.forwarder import FAR, NEAR, Conditions, Counts, listen
+from benchmarks.namespaces import inside, why_not
+from loader.config import parse_duration, parse_size
+
+__all__ = ["FAR", "NEAR", "Conditions", "LossyLink", "Measured", "measure", "parse_share"]
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+ENDPOINT: Final = "AWS_ENDPOINT_URL_S3"
+_BLOCK: Final = 65_536
+_PROBE: Final = 9  # port of the probe; nobody else is there
+
+
+class LossyLink:
+    """Use as a context manager.
+
+    with LossyLink(Conditions(rtt=0.08, loss=0.005, rate=2_500_000), forward=[store_port]) as link:
+        subprocess.run(link.command(["curl", f"http://{FAR}:{store_port}/"]))     # another process at the near end
+        with inside(link.near): sock = socket.create_connection((FAR, store_port))  # a socket of this process
+    """
+
+    def __init__(self, conditions: Conditions | None = None, *, forward: Sequence[int] = ()) -> None:
+        self.conditions = conditions or Conditions()
+        self._forward = forward
+        self._process: subprocess.Popen[str] | None = None
+        self.near = self.far = Path()
+
+    def __enter__(self) -> Self:
+        """Raises OSError, with a sentence, where no link can be made."""
+        if reason := why_not():
+            raise PermissionError(reason)
+        told = [json.dumps(asdict(self.conditions)), *map(str, self._forward)]
+        # A session of its own: a Ctrl-C is for us, and it ends when our end of the pipe does.
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.forwarder", *told],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            made = self._answer()
+        except BaseException:
+            self.__exit__()
+            raise
+        self.near, self.far = (Path(f"/proc/{self._process.pid}/fd/{made[end]}") for end in ("near", "far"))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process and self._process.stdin and self._process.stdout:
+            self._process.stdin.close()
+            self._process.wait()
+            self._process.stdout.close()
+
+    def command(self, command: Sequence[str | Path]) -> list[str]:
+        """The same command at the near end."""
+        return ["nsenter", f"--net={self.near}", "--", *map(str, command)]
+
+    def counts(self) -> tuple[Counts, Counts]:
+        """Packets so far: from near to far, and back."""
+        assert self._process
+        assert self._process.stdin
+        self._process.stdin.write("counts\n")
+        self._process.stdin.flush()
+        there, back = self._answer()
+        return Counts(**there), Counts(**back)
+
+    def _answer(self) -> Any:
+        assert self._process
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        if not line:
+            raise OSError(f"the link ended by itself (exit {self._process.wait()})")
+        return json.loads(line)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Of a link: seconds there and back, bytes a second of one connection and of several, share of packets lost."""
+
+    rtt: float
+    alone: float
+    together: float
+    connections: int
+    lost: float
+    overflowed: float
+
+    def table(self, conditions: Conditions) -> str:
+        """As it stands in docs/performance.md."""
+        return "\n".join(
+            (
+                "| | set | found |",
+                "| --- | ---: | ---: |",
+                f"| round trip | {conditions.rtt * 1e3:.0f} ms | {self.rtt * 1e3:.1f} ms |",
+                f"| packets lost | {conditions.loss:.2%} | {self.lost:.2%} |",
+                f"| packets the full queue dropped | | {self.overflowed:.2%} |",
+                f"| one connection | | {self.alone * 8e-6:.1f} Mbit/s |",
+                f"| {self.connections} connections | {conditions.rate * 8e-6:.0f} Mbit/s "
+                f"| {self.together * 8e-6:.1f} Mbit/s |",
+            )
+        )
+
+
+def measure(link: LossyLink, seconds: float, connections: int = 8) -> Measured:
+    """Download for so many seconds over one connection, then over several at once."""
+    with inside(link.far):
+        server = listen(_PROBE, link.conditions.congestion)
+    threading.Thread(target=_serve, args=(server,), daemon=True).start()
+    with server:
+        rtt = min(_connecting(link) for _ in range(5))
+        rates = [sum(_at_once(n, lambda: _goodput(link, seconds))) for n in (1, connections)]
+        back = link.counts()[1]
+    sent = back.passed + back.lost + back.overflowed
+    return Measured(rtt, rates[0], rates[1], connections, back.lost / sent, back.overflowed / sent)
+
+
+def _serve(server: socket.socket) -> None:
+    """Send without end to whoever comes."""
+    while True:
+        try:
+            client, _ = server.accept()
+        except OSError:  # closed: done
+            return
+        threading.Thread(target=_pour, args=(client,), daemon=True).start()
+
+
+def _pour(client: socket.socket) -> None:
+    block = bytes(_BLOCK)
+    with client:
+        try:
+            while True:
+                client.sendall(block)
+        except OSError:  # it has enough
+            return
+
+
+def _connect(link: LossyLink) -> socket.socket:
+    with inside(link.near):
+        return socket.create_connection((FAR, _PROBE), timeout=30)
+
+
+def _connecting(link: LossyLink) -> float:
+    began = time.monotonic()
+    _connect(link).close()
+    return time.monotonic() - began
+
+
+def _goodput(link: LossyLink, seconds: float) -> float:
+    """Bytes a second of one connection."""
+    buffer, got, began = bytearray(_BLOCK), 0, time.monotonic()
+    with _connect(link) as sock:
+        while time.monotonic() < began + seconds:
+            got += sock.recv_into(buffer)
+    return got / (time.monotonic() - began)
+
+
+def _at_once(count: int, work: Callable[[], float]) -> list[float]:
+    results: list[float] = []
+    threads = [threading.Thread(target=lambda: results.append(work())) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+def parse_share(text: str) -> float:
+    """0.005 from "0.5%" or "0.005". Raises ValueError."""
+    value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    if not 0 <= value < 1:
+        raise ValueError(f"{text!r} is no share; write it like 0.5%")
+    return value
+
+
+def moved(environment: Mapping[str, str]) -> tuple[dict[str, str], list[int]]:
+    """What a command at the near end is told instead, and the ports to be forwarded for it."""
+    endpoint = urlsplit(environment.get(ENDPOINT, ""))
+    told = {**environment, "LOSSY_FAR": FAR}
+    if endpoint.hostname not in ("127.0.0.1", "localhost") or not endpoint.port:
+        return told, []
+    return told | {ENDPOINT: f"{endpoint.scheme}://{FAR}:{endpoint.port}"}, [endpoint.port]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    made = argparse.ArgumentParser(prog="python -m benchmarks.lossy", description=__doc__)
+    plain = Conditions()
+    made.add_argument("--rtt", type=parse_duration, default=plain.rtt, help="there and back (80ms)", metavar="TIME")
+    made.add_argument("--loss", type=parse_share, default=plain.loss, help="each way (0.5%%)", metavar="SHARE")
+    made.add_argument("--rate", type=parse_size, default=plain.rate, help="each way (20Mbit)", metavar="SIZE")
+    made.add_argument("--queue", type=parse_size, default=plain.queue, help="what may wait (200KB)", metavar="SIZE")
+    made.add_argument("--seed", type=int, default=plain.seed, help="of what is lost (%(default)s)")
+    made.add_argument("--congestion", default=plain.congestion, help="TCP's control at the far end (%(default)s)")
+    made.add_argument("--forward", type=int, action="append", default=[], help="port of 127.0.0.1", metavar="PORT")
+    made.add_argument("--seconds", type=float, default=20.0, help="to measure each way for (%(default)s)")
+    made.add_argument("command", nargs="*", help="what to run at the near end", metavar="COMMAND")
+    return made
+
+
+def main() -> None:
+    """Run a command over a bad link, with its exit code, or measure the link."""
+    options = parser().parse_args()
+    told, ports = moved(os.environ)
+    conditions = Conditions(options.rtt, options.loss, options.rate, options.queue, options.seed, options.congestion)
+    try:
+        with LossyLink(conditions, forward=sorted({*ports, *options.forward})) as link:
+            if options.command:
+                raise SystemExit(subprocess.run(link.command(options.command), env=told, check=False).returncode)
+            print(measure(link, options.seconds).table(conditions))
+    except OSError as error:
+        raise SystemExit(str(error)) from error
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()
