@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TextIO
 
 from loader.contract import TGZ, parse_error
+from loader.listener import Listener
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -36,7 +37,7 @@ def plain_text(text: str) -> str:
     return parse_error(text.encode(errors="replace")).text
 
 
-class Display:
+class Display(Listener):
     """Plain lines with the time of day (UTC), for logs and pipes; and the base of the others. Call it as it happens."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:

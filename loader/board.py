@@ -1,0 +1,304 @@
+"""What the loader knows of itself, in one place: every item of the plan, campaigns, rates, state, queue, link, disks.
+
+It hears everything a `Listener` hears and answers `snapshot` and `changes`, ready to be written as JSON, with names as
+in the portal's API. One lock; the hot path, `moved`, adds a few numbers up and wakes a waiter at most four times a
+second. Touches no disk and no network itself.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import Final
+
+from loader.contract import StoreReport
+from loader.entries import Entry, Status, Sums, merged, row, utc
+from loader.errors import WorldError
+from loader.listener import Fan, Listener
+from loader.meter import Meter
+from loader.plan import Step
+
+__all__ = ["Board", "Fan", "Listener"]
+
+ITEMS_LIMIT: Final = 10_000  # items that are kept; a plan's unfinished ones come first
+PACE: Final = 0.25  # seconds at least between two revisions that tell of mere progress
+_STALE: Final = 1.0  # seconds after which rates are told anew although nothing moved
+
+
+class Board(Listener):
+    """See the module. `space` is asked for the content directories whenever somebody wants to see all of it."""
+
+    def __init__(
+        self,
+        airline: str,
+        tail: str,
+        version: str = "",
+        *,
+        space: Callable[[], Sequence[StoreReport]] = tuple,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._who = {"loader": version, "airline": airline, "tail": tail, "started_at": utc(now())}
+        self._space, self._clock, self._now = space, clock, now
+        self._entries: dict[tuple[str, str], Entry] = {}
+        self._left_out = 0
+        self._meters: dict[str, Meter] = {}
+        self._titles: Mapping[str, str] = MappingProxyType({})
+        self._refused: dict[str, tuple[str, str]] = {}
+        self._state, self._link = ("idle", "", ""), (True, "")
+        self._queue: tuple[int | None, bool, str, int | None] = (None, False, "", None)
+        self._received = 0
+        self._wake = threading.Condition()
+        self._revision, self._listed, self._told_at = 1, 1, clock()
+        self._moved, self._waiting = False, 0
+
+    # What it hears.
+
+    def wanted(self, steps: Sequence[Step], refused: Mapping[str, tuple[str, str]], titles: Mapping[str, str]) -> None:
+        """Every item of the plan, with what is already known of it."""
+        kept = steps if len(steps) <= ITEMS_LIMIT else sorted(steps, key=lambda step: step.action == "keep")
+        with self._wake:
+            before = (self._entries, self._refused, self._titles)
+            keys = ((step.campaign, step.item.name) for step in kept[:ITEMS_LIMIT])
+            self._entries = {
+                key: merged(step, self._entries.get(key)) for key, step in zip(keys, kept[:ITEMS_LIMIT], strict=True)
+            }
+            self._refused, self._titles = dict(refused), dict(titles)
+            self._left_out = len(steps) - len(self._entries)
+            campaigns = {campaign for campaign, _ in self._entries}
+            self._meters = {name: meter for name, meter in self._meters.items() if name in campaigns}
+            if before != (self._entries, self._refused, self._titles):
+                self._changed()
+                self._listed = self._revision
+
+    def began(self, campaign: str, content: str, kept: int, size: int) -> None:
+        """It is loading now."""
+        with self._wake:
+            if entry := self._entries.get((campaign, content)):
+                entry.status, entry.done, entry.total = "loading", kept, size
+                entry.meter = Meter(self._clock())
+                self._meters.setdefault(campaign, Meter(self._clock()))
+                self._changed(entry)
+
+    def moved(self, campaign: str, content: str, kept: int, size: int, gained: int) -> None:
+        """The hot path."""
+        with self._wake:
+            self._received += gained
+            entry = self._entries.get((campaign, content))
+            if entry is None or entry.meter is None:
+                return
+            entry.done, entry.changed = kept, self._revision + 1
+            if gained:
+                now = self._clock()
+                entry.meter.add(gained, now)
+                self._meters[campaign].add(gained, now)
+                if entry.code:
+                    entry.well()
+            if not self._moved:
+                self._moved = True
+                if self._waiting:
+                    self._wake.notify_all()
+
+    def retrying(self, campaign: str, content: str, code: str, text: str, wait: float) -> None:
+        """With its error, until bytes come again."""
+        with self._wake:
+            if entry := self._entries.get((campaign, content)):
+                entry.code, entry.error = code, text
+                entry.retry_at = self._now() + timedelta(seconds=wait)
+                self._changed(entry)
+
+    def stopped(self, campaign: str, content: str) -> None:
+        """It waits again."""
+        with self._wake:
+            if entry := self._entries.get((campaign, content)):
+                entry.status, entry.meter, entry.retry_at = "failed" if entry.code else "pending", None, None
+                self._changed(entry)
+
+    def finished(self, campaign: str, content: str, size: int, *, verified: bool) -> None:
+        """It is whole. Under its final name there may still be an older one: only then is it not complete."""
+        with self._wake:
+            if entry := self._entries.get((campaign, content)):
+                entry.status = "loading" if entry.beside else "complete"
+                entry.done, entry.hashed, entry.meter = size, verified, None
+                entry.well()
+                self._changed(entry)
+
+    def settled(self, campaign: str) -> None:
+        """What waited for the others is in its place."""
+        with self._wake:
+            for entry in self._entries.values():
+                if entry.campaign == campaign and entry.beside and entry.done == entry.total and entry.meter is None:
+                    entry.status, entry.beside = "complete", False
+                    self._changed(entry)
+
+    def failed(self, campaign: str, content: str, code: str, text: str) -> None:
+        """With its error, until it begins again and bytes come."""
+        with self._wake:
+            if entry := self._entries.get((campaign, content)):
+                entry.status, entry.code, entry.error = "failed", code, text
+                entry.meter = entry.retry_at = None
+                self._changed(entry)
+
+    def campaign_failed(self, campaign: str, code: str, text: str) -> None:
+        """Until the next plan says otherwise."""
+        with self._wake:
+            self._refused[campaign] = (code, text)
+            self._changed()
+
+    def state(self, state: str, reason: str, campaign: str) -> None:
+        """The heartbeat's words."""
+        with self._wake:
+            if (state, reason, campaign) != self._state:
+                self._state = (state, reason, campaign)
+                self._changed()
+
+    def link(self, up: bool, reason: str) -> None:
+        """What the link check says."""
+        with self._wake:
+            if (up, reason) != self._link:
+                self._link = (up, reason)
+                self._changed()
+
+    def queue(self, version: int | None, paused: bool, window: str, bandwidth_limit: int | None) -> None:
+        """What is in force."""
+        with self._wake:
+            if (version, paused, window, bandwidth_limit) != self._queue:
+                self._queue = (version, paused, window, bandwidth_limit)
+                self._changed()
+
+    def _changed(self, entry: Entry | None = None) -> None:
+        """A new revision; the lock is held."""
+        self._revision += 1
+        self._moved, self._told_at = False, self._clock()
+        if entry is not None:
+            entry.changed = self._revision
+        if self._waiting:
+            self._wake.notify_all()
+
+    # What it tells.
+
+    @property
+    def received(self) -> int:
+        """Bytes that came in, since the start."""
+        with self._wake:
+            return self._received
+
+    @property
+    def rate(self) -> int | None:
+        """Bytes a second over the last seconds, of all transfers; None while nobody can tell."""
+        with self._wake:
+            return self._rate(self._clock())
+
+    def knows(self, campaign: str, content: str | None = None) -> Status | None:
+        """The status of an item, or of a whole campaign; None if the plan has no such thing."""
+        with self._wake:
+            if content is not None:
+                entry = self._entries.get((campaign, content))
+                return entry.status if entry else None
+            entries = [entry for entry in self._entries.values() if entry.campaign == campaign]
+            return Sums.of(entries).status if entries else None
+
+    def wait(self, revision: int, timeout: float) -> int:
+        """The newest revision: at once if it is another than `revision`, else when it is or after `timeout` seconds."""
+        deadline = self._clock() + timeout
+        with self._wake:
+            self._waiting += 1
+            try:
+                while self._revision == revision and (left := deadline - self._clock()) > 0:
+                    if not self._refreshed():
+                        self._wake.wait(max(0.0, min(left, self._due() - self._clock())))
+                return self._revision
+            finally:
+                self._waiting -= 1
+
+    def snapshot(self) -> dict[str, object]:
+        """All of it."""
+        stores = self._stores()
+        with self._wake:
+            self._refreshed()
+            return self._head(stores) | {"items": self._rows(list(self._entries.values())), "left_out": self._left_out}
+
+    def changes(self, since: int) -> dict[str, object]:
+        """The same with only the items that changed after that revision; all of them if the list itself did."""
+        stores = self._stores()
+        with self._wake:
+            self._refreshed()
+            whole = since < self._listed
+            entries = [entry for entry in self._entries.values() if whole or entry.changed > since or entry.meter]
+            told = self._head(stores) | {"items": self._rows(entries)}
+            return told | {"left_out": self._left_out} if whole else told
+
+    def _refreshed(self) -> bool:
+        """Whether it was time for a revision that tells of mere progress; the lock is held."""
+        due = self._clock() >= self._due()
+        if due:
+            self._changed()
+        return due
+
+    def _due(self) -> float:
+        """When that is; the lock is held."""
+        if self._moved:
+            return self._told_at + PACE
+        # A rate falls although nothing is heard.
+        active = any(entry.meter for entry in self._entries.values())
+        return self._told_at + _STALE if active else math.inf
+
+    def _rate(self, now: float) -> int | None:
+        rates = [rate for meter in self._meters.values() if (rate := meter.rate(now)) is not None]
+        return sum(rates) if rates else None
+
+    def _stores(self) -> list[dict[str, object]]:
+        try:
+            return [{"path": one.path, "total": one.total, "free": one.free} for one in self._space()]
+        except WorldError:
+            return []
+
+    def _head(self, stores: list[dict[str, object]]) -> dict[str, object]:
+        """All but the items; the lock is held."""
+        now = self._clock()
+        version, paused, window, limit = self._queue
+        return {
+            "schema": 1,
+            "revision": self._revision,
+            "as_of": utc(self._now()),
+            **self._who,
+            "state": self._state[0],
+            "reason": self._state[1],
+            "campaign": self._state[2],
+            "link": {"up": self._link[0], "reason": self._link[1]},
+            "queue": {"version": version, "paused": paused, "window": window, "bandwidth_limit": limit},
+            "stores": stores,
+            **Sums.of(self._entries.values()).row(self._rate(now)),
+            "campaigns": self._campaign_rows(now),
+        }
+
+    def _campaign_rows(self, now: float) -> list[dict[str, object]]:
+        entries: dict[str, list[Entry]] = {}
+        for entry in self._entries.values():
+            entries.setdefault(entry.campaign, []).append(entry)
+        return [
+            self._campaign_row(name, entries.get(name, []), now) for name in dict.fromkeys([*entries, *self._refused])
+        ]
+
+    def _campaign_row(self, name: str, entries: Sequence[Entry], now: float) -> dict[str, object]:
+        code, error = self._refused.get(name, ("", ""))
+        sums, meter = Sums.of(entries), self._meters.get(name)
+        told = sums.row(meter.rate(now) if meter else None)
+        if not entries:  # unknown is not nothing
+            told |= {"items_total": None, "bytes_total": None, "percent": None}
+        return {
+            "campaign": name,
+            "title": self._titles.get(name, ""),
+            "status": "failed" if code else sums.status,
+            **told,
+            "error_code": code,
+            "error": error,
+        }
+
+    def _rows(self, entries: Sequence[Entry]) -> list[dict[str, object]]:
+        now = self._clock()
+        return [row(entry, now) for entry in entries]
