@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from loader.bucket import Body, Bucket
@@ -18,6 +18,7 @@ from loader.errors import WorldError
 from loader.folder import DISK_CODES
 from loader.pace import CHUNK, Backoff, Limiter, Stopped, Trickle
 from loader.part import Part
+from loader.streams import Streams
 
 CHANGES_LIMIT: Final = 3  # times an object may be replaced under one download
 
@@ -38,9 +39,18 @@ class Watch(Protocol):
         """The body now being read, so that whoever ends the loader can end a read that waits; None: done."""
 
 
+def link_is_up(stop: threading.Event) -> bool:
+    """For a loader that does not watch its link: whatever fails is counted as a try."""
+    return False
+
+
 @dataclass(frozen=True)
 class Means:
-    """What all downloads share. `min_rate` bytes a second, averaged over `min_rate_time` seconds; 0 is no minimum."""
+    """What all downloads share. `min_rate` bytes a second, averaged over `min_rate_time` seconds; 0 is no minimum.
+
+    `flush_after`: seconds that a byte may be kept without the disk, or the state there, knowing of it. `await_link` is
+    called when the network failed: it waits while the link is down and says whether it was.
+    """
 
     media: Bucket
     limiter: Limiter
@@ -48,6 +58,9 @@ class Means:
     backoff: Callable[[], Backoff]
     min_rate: int = 4096
     min_rate_time: float = 60.0
+    streams: Streams = field(default_factory=Streams)
+    flush_after: float = 1.0
+    await_link: Callable[[threading.Event], bool] = link_is_up
 
 
 class Download:
@@ -90,6 +103,13 @@ class Download:
             return
         if error.permanent or error.code in DISK_CODES:
             raise error
+        if error.code == "THROTTLED":
+            self._means.streams.refused()
+        if error.code in ("NETWORK", "TIMEOUT") and self._means.await_link(self._means.stop):
+            # Only time with a link is held against an item.
+            if self._means.stop.is_set():
+                raise Stopped from error
+            return
         wait = backoff.again(error.retry_after)
         if wait is None:
             raise error
@@ -105,8 +125,12 @@ class Download:
             raise error
 
     def _attempt(self) -> None:
-        start = self._part.kept
-        with self._means.media.open(self._key, start=start, if_match=self._part.etag or None) as body:
+        start, streams, asked = self._part.kept, self._means.streams, time.monotonic()
+        with (
+            streams.item(),
+            self._means.media.open(self._key, start=start, if_match=self._part.etag or None) as body,
+            streams.stream(time.monotonic() - asked),
+        ):
             self._watch.opened(body)
             try:
                 self._accept(body, start)
@@ -139,6 +163,7 @@ class Download:
                 raise WorldError("SHORT_BODY", f"the body ended after {part.kept} of {size} bytes")
             part.write(self._buffer[:count])
             got += count
+            means.streams.gained(count, means.limiter.rate)
             self._watch.moved(part.kept)
             if means.stop.is_set():
                 raise Stopped

@@ -1,0 +1,213 @@
+"""How many connections at once: one an item where that is best, more where a single one is held back by its link.
+
+Over a long or lossy link TCP lets one connection have only a part of what the link could carry. `Ramp` decides, from
+measured rates and nothing else, whether more connections brought more; `Streams` is what all downloads of a loader
+share, from any thread. Times are seconds of a monotonic clock, rates bytes a second. Touches nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+MOST: Final = 16
+SLOW: Final = 4_000_000  # a connection that brings as much is not held back by its link
+GAIN: Final = 1.15  # so many times the rate is clearly more
+WORTH: Final = 1.05  # and less than this is nothing
+SETTLE: Final = 0.25  # what connections need to get going before they are measured
+WINDOW: Final = 0.5
+STRAGGLE: Final = 3.0  # how long to wait for connections that were allowed and are not used
+PAUSE: Final = 5.0  # between two tries that brought nothing; doubled each time
+LONGEST_PAUSE: Final = 120.0
+FORGET: Final = 60.0  # after so long without a transfer it may be another link
+WORTHWHILE: Final = 3.0  # an item that will be there so soon is left to the connection it has
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What was seen until a moment: bytes in all; and at it: connections that bring bytes, items on their way.
+
+    `limit`: what the operator lets all of them have; `answer`: the shortest time a request waited for its answer.
+    """
+
+    at: float
+    total: int
+    streams: int
+    items: int
+    limit: int | None = None
+    answer: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """Another number of connections than `before`, when there were `rate` bytes a second."""
+
+    before: int
+    rate: float
+    looks: int = 0
+
+
+class Ramp:
+    """The decision alone: tell it samples, read `target`. It never looks at a clock."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self.target = 1
+        self.rate = 0.0
+        self._most = most
+        self._items = 0
+        self._trial: _Trial | None = None
+        self._began = -math.inf  # when the target last changed
+        self._mark: Sample | None = None
+        self._again = -math.inf
+        self._pause = PAUSE
+
+    def look(self, sample: Sample) -> None:
+        """Take a sample; they must come in order of time."""
+        if sample.items != self._items:
+            self._items = sample.items
+            self._trial = None
+            self._to(max(self.target, 1), sample.at)
+        if sample.items and self._measured(sample):
+            self._judge(sample)
+
+    def refused(self, now: float) -> None:
+        """The store wants fewer requests."""
+        self._trial = None
+        self._hold(now)
+        self._to(max(1, self.target // 2), now)
+
+    def _to(self, target: int, now: float) -> None:
+        self.target, self._began, self._mark = target, now, None
+
+    def _hold(self, now: float) -> None:
+        self._again, self._pause = now + self._pause, min(2 * self._pause, LONGEST_PAUSE)
+
+    def _measured(self, sample: Sample) -> bool:
+        """Whether a window is over; `rate` is then what it brought."""
+        mark = self._mark
+        if mark is None:
+            wanted = max(sample.items, self.target // sample.items * sample.items)
+            if sample.streams >= wanted or sample.at - self._began >= STRAGGLE:
+                # What is in flight now belongs to a smaller number of connections.
+                settle = max(SETTLE, 2 * sample.answer)
+                self._mark = Sample(sample.at + settle, -1, sample.streams, sample.items)
+        elif mark.total < 0:
+            if sample.at >= mark.at:
+                self._mark = sample
+        elif sample.at - mark.at >= max(WINDOW, 4 * sample.answer):
+            self.rate = (sample.total - mark.total) / (sample.at - mark.at)
+            self._mark = sample
+            return True
+        return False
+
+    def _judge(self, sample: Sample) -> None:
+        trial = self._trial
+        if trial is None:
+            self._try(sample)
+        elif self.target < trial.before:
+            self._judge_fewer(trial, sample)
+        elif self.rate >= GAIN * trial.rate:
+            self._trial, self._pause = None, PAUSE
+            self._try(sample)
+        elif not trial.looks:
+            # One window may be a bad one.
+            self._trial = _Trial(trial.before, trial.rate, 1)
+        else:
+            self._trial = None
+            self._hold(sample.at)
+            if self.rate < WORTH * trial.rate:
+                self._to(trial.before, sample.at)
+
+    def _judge_fewer(self, trial: _Trial, sample: Sample) -> None:
+        self._trial = None
+        if self.rate < trial.rate / WORTH:
+            self._hold(sample.at)
+            self._to(trial.before, sample.at)
+
+    def _try(self, sample: Sample) -> None:
+        """Begin a trial if there is reason to."""
+        now = max(self.target, sample.items)
+        own = sample.limit is not None and self.rate >= 0.8 * sample.limit
+        if sample.at < self._again or not self.rate:
+            return
+        if self.rate < SLOW * now and 2 * now <= self._most and not own:
+            self._trial = _Trial(now, self.rate)
+            self._to(2 * now, sample.at)
+        elif now > sample.items and (self.rate > 2 * SLOW * now or own):
+            self._trial = _Trial(now, self.rate)
+            self._to(max(now // 2, sample.items), sample.at)
+
+
+class Streams:
+    """What all downloads share: how many connections each may use now. For any thread."""
+
+    def __init__(self, most: int = MOST, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most, self._clock = most, clock
+        self._lock = threading.Lock()
+        self._ramp = Ramp(most)
+        self._items = self._streams = self._total = 0
+        self._limit: int | None = None
+        self._answer = math.inf
+        self._looked = self._idle_since = clock()
+
+    @contextmanager
+    def item(self) -> Iterator[None]:
+        """While an item is on its way."""
+        with self._lock:
+            if not self._items and self._clock() - self._idle_since > FORGET:
+                self._ramp, self._answer = Ramp(self._most), math.inf
+            self._items += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._items -= 1
+                self._idle_since = self._clock()
+
+    @contextmanager
+    def stream(self, answer: float) -> Iterator[None]:
+        """While a connection brings bytes; `answer`: seconds from its request to its answer."""
+        with self._lock:
+            self._streams += 1
+            self._answer = min(self._answer, answer)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._streams -= 1
+
+    def gained(self, count: int, limit: int | None = None) -> None:
+        """So many bytes came. `limit`: what the operator lets all transfers have a second."""
+        with self._lock:
+            self._total += count
+            self._limit = limit
+            self._look()
+
+    def refused(self) -> None:
+        """The store asked for fewer requests or took no connection: half as many, for a while."""
+        with self._lock:
+            self._ramp.refused(self._clock())
+
+    def share(self) -> int:
+        """How many connections one item may use now, at least one."""
+        with self._lock:
+            self._look()
+            return max(1, self._ramp.target // max(self._items, 1))
+
+    def worthwhile(self, missing: int) -> bool:
+        """Whether an item that lacks so many bytes should use more than one connection now."""
+        with self._lock:
+            share = self._ramp.target // max(self._items, 1)
+            return share > 1 and missing > WORTHWHILE * self._ramp.rate / max(self._items, 1)
+
+    def _look(self) -> None:
+        now = self._clock()
+        if now - self._looked >= SETTLE / 5:
+            self._looked = now
+            answer = 0.0 if math.isinf(self._answer) else self._answer
+            self._ramp.look(Sample(now, self._total, self._streams, self._items, self._limit, answer))
