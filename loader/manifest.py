@@ -8,16 +8,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from typing import Final
 
 from loader.errors import BadManifest, BadName
-from loader.names import TGZ, content_name, fold
-from loader.strictjson import INT_LIMIT, Fields, dumps, kind_of, loads
+from loader.names import TGZ, check_name, content_name, fold
+from loader.strictjson import INT_LIMIT, Fields, dumps, kind_of, loads, moment_text
 
 MIB: Final = 1_048_576
 MANIFEST_LIMIT: Final = 5 * MIB
 ITEMS_LIMIT: Final = 10_000
+TAILS_LIMIT: Final = 10_000
 PRIORITY_LIMIT: Final = 2**31 - 1
 
 _SHA256: Final = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
@@ -48,7 +49,11 @@ class Exhibition:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A campaign as its manifest says it; None where it does not say. `extra` is what this version does not know."""
+    """A campaign as its manifest says it; None where it does not say. `extra` is what this version does not know.
+
+    `tails`: the aircraft it is for, None for all. `expires`: from then on no download of it begins; `signed_at`: when
+    it was made to be signed; both in UTC, and both only count where the manifest is signed.
+    """
 
     content: tuple[Item, ...]
     airline: str | None = None
@@ -57,6 +62,9 @@ class Manifest:
     title: str = ""
     exhibition: Exhibition = field(default_factory=Exhibition)
     schema: int | None = None
+    tails: tuple[str, ...] | None = None
+    expires: datetime | None = None
+    signed_at: datetime | None = None
     extra: Mapping[str, object] = field(default_factory=dict, hash=False)
 
     @property
@@ -85,6 +93,9 @@ def parse_manifest(body: bytes, *, airline: str, campaign: str) -> Manifest:
         title=fields.text("title"),
         exhibition=_exhibition(fields.take("exhibition")),
         schema=fields.integer("schema"),
+        tails=_tails(fields),
+        expires=fields.moment("expires"),
+        signed_at=fields.moment("signed_at"),
         extra=fields.extra,
     )
     if manifest.bytes_total > INT_LIMIT:
@@ -98,6 +109,23 @@ def _same(fields: Fields, name: str, prefix: str) -> str | None:
         said = f"{value[:80]!a}" if isinstance(value, str) else kind_of(value)
         fields.refuse(name, f"says {said}, but the manifest lies under {prefix!a}")
     return None if value is None else prefix
+
+
+def _tails(fields: Fields) -> tuple[str, ...] | None:
+    if fields.extra.get("tails") is None:
+        fields.take("tails")
+        return None
+    listed = fields.items("tails")
+    if len(listed) > TAILS_LIMIT:
+        fields.refuse("tails", f"has {len(listed):,} names; {TAILS_LIMIT:,} are allowed")
+    for index, tail in enumerate(listed):
+        if not isinstance(tail, str):
+            fields.refuse(f"tails[{index}]", f"must be a string, not {kind_of(tail)}")
+        try:
+            check_name(tail)
+        except BadName as exc:
+            fields.refuse(f"tails[{index}]", str(exc), code="BAD_NAME")
+    return tuple(str(tail) for tail in listed)
 
 
 def _exhibition(value: object) -> Exhibition:
@@ -173,6 +201,7 @@ def build_manifest(manifest: Manifest) -> bytes:
             "version": manifest.version,
             "title": manifest.title or None,
             "exhibition": _exhibition_fields(manifest.exhibition) or None,
+            **restrictions(manifest),
             "content": _item_fields(manifest.content),
         },
         manifest.extra,
@@ -181,6 +210,15 @@ def build_manifest(manifest: Manifest) -> bytes:
     if len(body) > MANIFEST_LIMIT:
         raise BadManifest(f"it would have {len(body):,} bytes; {MANIFEST_LIMIT:,} are allowed")
     return body
+
+
+def restrictions(manifest: Manifest) -> dict[str, object]:
+    """For whom and until when it holds, as it is written; None where it does not say."""
+    return {
+        "tails": None if manifest.tails is None else list(manifest.tails),
+        "expires": moment_text(manifest.expires) if manifest.expires else None,
+        "signed_at": moment_text(manifest.signed_at) if manifest.signed_at else None,
+    }
 
 
 def _exhibition_fields(exhibition: Exhibition) -> dict[str, object]:

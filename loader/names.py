@@ -94,6 +94,11 @@ def manifest_key(airline: str, campaign: str) -> str:
     return _join(airline, campaign) + MANIFEST
 
 
+def signature_key(airline: str, campaign: str) -> str:
+    """Key of a campaign's signed manifest in the media bucket. Raises BadName."""
+    return _join(airline, campaign) + SIGNATURE
+
+
 def content_key(airline: str, campaign: str, content: str) -> str:
     """Key of one content item (named without `.tgz`) in the media bucket. Raises BadName."""
     return _join(airline, campaign) + _content(content) + TGZ

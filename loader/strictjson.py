@@ -11,7 +11,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Final, NoReturn, TypeVar
 
 from loader.errors import ContractError
@@ -26,6 +26,10 @@ E = TypeVar("E", bound=ContractError)
 # Possessive and with an optional closing quote, so that no input makes it look at a character twice.
 _TOKENS: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
+
+_MOMENT: Final = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}:[0-9]{2})", re.ASCII
+)
 
 
 class _Refused(ValueError):
@@ -190,6 +194,30 @@ class Fields:
             pass
         self.refuse(name, f"must be a date as 2026-12-31, not {value[:40]!a}")
 
+    def moment(self, name: str) -> datetime | None:
+        """A point in time as 2026-12-31T23:59:00Z (any offset, but one must be given), in UTC; None if missing."""
+        if self.extra.get(name) is None:
+            self.take(name)
+            return None
+        value = self.text(name)
+        try:
+            if _MOMENT.fullmatch(value):
+                return datetime.fromisoformat(value).astimezone(UTC)
+        except (ValueError, OverflowError):
+            pass
+        self.refuse(name, f"must be a time as 2026-12-31T23:59:00Z, not {value[:40]!a}")
+
+    def time(self, name: str) -> datetime | None:
+        """A time in ISO 8601, as UTC; without a zone it is read as UTC. None if missing."""
+        value = self.text(name)
+        if not value:
+            return None
+        try:
+            moment = datetime.fromisoformat(value)
+            return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+        except (ValueError, OverflowError):
+            self.refuse(name, f"must be a UTC time in ISO 8601, not {value[:40]!a}")
+
     def items(self, name: str) -> list[object]:
         """A list; empty if missing."""
         value = self.take(name)
@@ -198,6 +226,22 @@ class Fields:
         if not isinstance(value, list):
             self.refuse(name, f"must be a list, not {kind_of(value)}")
         return value
+
+
+def moment_text(moment: datetime) -> str:
+    """As `Fields.moment` reads it, in UTC."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def said(known: Mapping[str, object], extra: Mapping[str, object]) -> dict[str, object]:
+    """What is to be written of an object: the known fields that have a value, then the unknown ones."""
+    written = {name: value for name, value in known.items() if value is not None}
+    return written | {name: value for name, value in extra.items() if name not in known}
+
+
+def utc_text(moment: datetime | None) -> str | None:
+    """An aware time as it is written: ISO 8601 in UTC, ending in Z."""
+    return None if moment is None else moment_text(moment)
 
 
 def kind_of(value: object) -> str:

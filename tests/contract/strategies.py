@@ -121,6 +121,12 @@ EXHIBITIONS = st.builds(
     Exhibition, starts=st.none() | st.dates(), ends=st.none() | st.dates(), extra=extras("starts", "ends")
 )
 
+MOMENTS = st.datetimes(
+    datetime(1, 1, 2),
+    datetime(9999, 12, 30),
+    timezones=st.just(UTC),
+)
+
 
 def manifests(airline: str, campaign: str) -> st.SearchStrategy[Manifest]:
     """Any manifest that may lie under this prefix."""
@@ -133,7 +139,13 @@ def manifests(airline: str, campaign: str) -> st.SearchStrategy[Manifest]:
         title=PLAIN_TEXT,
         exhibition=EXHIBITIONS,
         schema=st.none() | st.integers(0, 9),
-        extra=extras("content", "items", "airline", "campaign", "version", "title", "exhibition", "schema"),
+        tails=st.none() | st.lists(SEGMENTS, max_size=3).map(tuple),
+        expires=st.none() | MOMENTS,
+        signed_at=st.none() | MOMENTS,
+        extra=extras(
+            *("content", "items", "airline", "campaign", "version", "title", "exhibition", "schema"),
+            *("tails", "expires", "signed_at"),
+        ),
     )
 
 

@@ -45,7 +45,9 @@ MANIFESTS = {
         content=(Item("a", 1, extra={"languages": ["en", "hi"]}),),
         exhibition=Exhibition(starts=date(2027, 1, 1), extra={"region": {"not": ["XX"]}}),
         schema=2,
-        extra={"signed_at": "2027-01-01T00:00:00Z", "tails": ["D-1"], "items": "kept"},
+        tails=("D-1",),
+        signed_at=datetime(2027, 1, 1, tzinfo=UTC),
+        extra={"items": "kept"},
     ),
     "manifest-nulls.json": Manifest(content=(Item("a", 1),)),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from loader.contract import (
     build_manifest,
     parse_manifest,
 )
+from loader.manifest import TAILS_LIMIT
 from tests.contract.strategies import ANY_TEXT, JSON_VALUES, is_for_people, manifests
 
 
@@ -74,6 +76,16 @@ WRONG: dict[str, tuple[Any, str]] = {
     "a date in another order": ({**one(), "exhibition": {"starts": "01.12.2026"}}, "exhibition.starts: must be a date"),
     "a date without dashes": ({**one(), "exhibition": {"ends": "20261231"}}, "exhibition.ends: must be a date"),
     "a day that never is": ({**one(), "exhibition": {"ends": "2026-02-30"}}, "exhibition.ends: must be a date"),
+    "tails a string": ({**one(), "tails": "D-ABCD"}, "tails: must be a list"),
+    "tails with a number": ({**one(), "tails": ["D-ABCD", 5]}, r"tails\[1\]: must be a string"),
+    "too many tails": ({**one(), "tails": ["x"] * (TAILS_LIMIT + 1)}, "tails: has 10,001 names"),
+    "expires a day": ({**one(), "expires": "2026-12-31"}, "expires: must be a time as 2026-12-31T23:59:00Z"),
+    "expires without an offset": ({**one(), "expires": "2026-12-31T23:59:00"}, "expires: must be a time"),
+    "expires a number": ({**one(), "expires": 1798761599}, "expires: must be a string"),
+    "expires empty": ({**one(), "expires": ""}, "expires: must be a time"),
+    "expires false": ({**one(), "expires": False}, "expires: must be a string"),
+    "expires before time began": ({**one(), "expires": "0001-01-01T00:00:00+23:00"}, "expires: must be a time"),
+    "signed on a day that never is": ({**one(), "signed_at": "2026-02-30T00:00:00Z"}, "signed_at: must be a time"),
     "another airline": ({**one(), "airline": "BETA"}, "airline: says 'BETA'"),
     "the airline in small letters": ({**one(), "airline": "acme"}, "airline: says 'acme'"),
     "another campaign": ({**one(), "campaign": "2026-11"}, "campaign: says '2026-11'"),
@@ -114,6 +126,23 @@ def test_a_bad_name_refuses_the_manifest_with_its_own_code(name: str) -> None:
     with pytest.raises(BadManifest, match=r"content\[1\]\.name: |NUL") as caught:
         parse({"content": [{"name": "good", "size": 1}, {"name": name, "size": 1}]})
     assert caught.value.code == ("BAD_MANIFEST" if "\0" in name else "BAD_NAME")
+
+
+def test_a_bad_name_of_a_tail_refuses_the_manifest_too() -> None:
+    with pytest.raises(BadManifest, match=r"tails\[0\]: the name '../x' holds a slash|begins with a dot") as caught:
+        parse({"content": [], "tails": ["../x"]})
+    assert caught.value.code == "BAD_NAME"
+
+
+def test_no_tails_are_no_aircraft_and_none_said_are_all() -> None:
+    assert parse({"content": [], "tails": []}).tails == ()
+    assert parse({"content": [], "tails": None, "expires": None}) == parse({"content": []})
+
+
+def test_a_time_may_have_any_offset_and_is_read_in_utc() -> None:
+    manifest = parse({"content": [], "expires": "2026-12-31T23:59+05:30", "signed_at": "2026-12-01T00:00:00.5Z"})
+    assert manifest.expires == datetime(2026, 12, 31, 18, 29, tzinfo=UTC)
+    assert b'"signed_at": "2026-12-01T00:00:00.500000Z"' in build_manifest(manifest)
 
 
 @pytest.mark.parametrize(
