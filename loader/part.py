@@ -1,8 +1,9 @@
 """One unfinished item on disk: its bytes, the state that says what they belong to, and the durable finish.
 
-`<content>.tgz.part` holds bytes from the start of the object without a gap; `<content>.tgz.json` beside it says of
-which object (ETag, size, SHA-256, manifest version) and how many of them were durable. What a torn or foreign state
-says is never believed: the bytes are then fetched again. Raises WorldError; touches only the folder it is given.
+`<content>.tgz.part` holds bytes of the object, from its start on without a gap unless several connections brought
+them; `<content>.tgz.json` beside it says of which object and, where there may be gaps, which bytes (`loader.kept`).
+What a torn or foreign state says is never believed: the bytes are then fetched again. Raises WorldError; touches only
+the folder it is given.
 """
 
 from __future__ import annotations
@@ -12,15 +13,18 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
 from loader.contract import TGZ, Item
 from loader.crash import crash_point
 from loader.errors import WorldError
+from loader.extents import Extent
 from loader.folder import Folder, Lasting, on_disk
+from loader.kept import Kept
 from loader.pace import Stopped
 
 STATE_LIMIT: Final = 16 * 1024
@@ -52,32 +56,16 @@ def write_state(folder: Folder, name: str, state: Mapping[str, object], *, lasti
     folder.write(name, body, lasting=lasting)
 
 
-@dataclass(frozen=True, slots=True)
-class _State:
-    etag: str
-    size: int
-    sha256: str | None
-    version: int | None
-    durable: int
-    boot: str
-
-    @classmethod
-    def read(cls, folder: Folder, name: str) -> _State | None:
-        state = read_state(folder, name)
-        texts = [state.get(field) for field in ("etag", "boot")]
-        numbers = [state.get(field) for field in ("size", "durable")]
-        if not all(isinstance(text, str) for text in texts) or not all(type(number) is int for number in numbers):
-            return None
-        values = {field: state.get(field) for field in cls.__slots__}
-        return cls(**values)  # type: ignore[arg-type]  # the other two are only compared
-
-
 class Part:
-    """The bytes kept of one item. Used by one thread."""
+    """The bytes kept of one item. Used by one thread, but see `spread`.
+
+    `kept` counts the bytes before the first gap, which are also in the hash; `beyond` says which lie behind it.
+    """
 
     def __init__(self, folder: Folder, item: Item, version: int | None, boot: str | None = None) -> None:
         self.item = item
         self.kept = 0
+        self.beyond: tuple[Extent, ...] = ()
         self.etag = ""
         self._version = version
         self._boot = boot_identity() if boot is None else boot
@@ -85,11 +73,18 @@ class Part:
         self._file, self._state = f"{item.name}{TGZ}.part", f"{item.name}{TGZ}.json"
         self._descriptor = -1
         self._durable = 0
+        self._spread = False
+        self._noted = 0.0
         self._hash = hashlib.sha256()
 
     @property
+    def held(self) -> int:
+        """All bytes kept, before and behind gaps."""
+        return self.kept + sum(end - start for start, end in self.beyond)
+
+    @property
     def sha256(self) -> str:
-        """Of the bytes kept, in hex."""
+        """Of the bytes before the first gap, in hex."""
         return self._hash.hexdigest()
 
     @property
@@ -100,33 +95,28 @@ class Part:
     @staticmethod
     def trusted(folder: Folder, item: Item, boot: str | None = None) -> int:
         """How many bytes a `Part` made now would go on from, without reading them."""
-        state = _State.read(folder, f"{item.name}{TGZ}.json")
-        status = folder.plain(f"{item.name}{TGZ}.part")
-        if state is None or status is None or status.st_nlink != 1 or not state.etag:
-            return 0
-        if (state.size, state.sha256) != (item.size, item.sha256) or status.st_size > item.size:
-            return 0
-        # After a power cut the length of a file says nothing about what lies in it.
-        same = state.boot == (boot_identity() if boot is None else boot)
-        return status.st_size if same else min(status.st_size, state.durable)
+        _, extents = _believed(folder, item, boot_identity() if boot is None else boot)
+        return sum(end - start for start, end in extents)
 
     def resume(self, stop: threading.Event) -> None:
         """Take up what is on disk, by hashing it again. Raises WorldError, Stopped."""
         with on_disk(self._file):
-            kept = self.trusted(self._folder, self.item, self._boot)
-            state = _State.read(self._folder, self._state)
-            if kept == 0 or state is None:
+            state, extents = _believed(self._folder, self.item, self._boot)
+            if state is None or not extents:
                 self.drop()
                 return
             self._descriptor = self._folder.file(self._file, os.O_RDWR)
-            os.ftruncate(self._descriptor, kept)
-            self._rehash(kept, stop)
+            os.ftruncate(self._descriptor, extents[-1][1])
+            self._rehash(extents[0][1], stop)
             self.etag, self._durable = state.etag, min(state.durable, self.kept)
+            self._spread = state.extents is not None
+            self.beyond = tuple(extents[1:])
+            self.gather()
 
-    def _rehash(self, size: int, stop: threading.Event) -> None:
+    def _rehash(self, size: int, stop: threading.Event | None) -> None:
         buffer = memoryview(bytearray(_BLOCK))
         while self.kept < size:
-            if stop.is_set():
+            if stop and stop.is_set():
                 raise Stopped
             count = os.preadv(self._descriptor, [buffer[: size - self.kept]], self.kept)
             if count == 0:
@@ -156,6 +146,39 @@ class Part:
             if self.kept - self._durable >= SYNC_EVERY:
                 self._sync()
 
+    # Bytes that come to several places at once.
+
+    def spread(self) -> int:
+        """A descriptor for whoever writes such bytes; it is theirs to close. Raises WorldError."""
+        with on_disk(self._file):
+            if not self._spread:
+                self._spread = True
+                # Before the first gap: from now on the length of the file says nothing.
+                self._write_state("bytes")
+            return os.dup(self._descriptor)
+
+    def follow(self, held: Sequence[Extent], flush_after: float) -> None:
+        """These bytes are written: hash up to the first gap; note them, if so many seconds passed since it was done.
+
+        Raises WorldError.
+        """
+        with on_disk(self._file):
+            edge = held[0][1]
+            self.beyond = tuple(held[1:])
+            self._rehash(edge, None)
+            if self.kept - self._durable >= SYNC_EVERY:
+                self._sync()
+            elif time.monotonic() - self._noted >= flush_after:
+                self._write_state("bytes")
+
+    def gather(self) -> None:
+        """Nobody writes any more: go on as a part without gaps, if there are none. Raises WorldError."""
+        if self._spread and not self.beyond:
+            with on_disk(self._file):
+                os.ftruncate(self._descriptor, self.kept)
+                self._spread = False
+                self._write_state("bytes")
+
     def save(self) -> None:
         """Make what is there durable, so that it can be gone on with after anything. Raises WorldError."""
         if self._descriptor >= 0:
@@ -174,13 +197,16 @@ class Part:
 
     def _write_state(self, lasting: Lasting) -> None:
         item = self.item
-        state = _State(self.etag, item.size, item.sha256, self._version, self._durable, self._boot)
+        extents = ((0, self.kept), *self.beyond) if self._spread else None
+        state = Kept(self.etag, item.size, item.sha256, self._version, self._durable, self._boot, extents)
         write_state(self._folder, self._state, asdict(state), lasting=lasting)
+        self._noted = time.monotonic()
 
     def drop(self) -> None:
         """Forget all bytes. Raises WorldError."""
         self.close()
         self.kept, self._durable, self.etag, self._hash = 0, 0, "", hashlib.sha256()
+        self.beyond, self._spread = (), False
         with on_disk(self._file):
             self._folder.remove(self._file)
             self._folder.remove(self._state)
@@ -228,3 +254,14 @@ class Part:
             with contextlib.suppress(OSError):
                 os.close(self._descriptor)
             self._descriptor = -1
+
+
+def _believed(folder: Folder, item: Item, boot: str) -> tuple[Kept | None, list[Extent]]:
+    """The state of a part, and the bytes that a `Part` made now would go on from."""
+    state = Kept.of(read_state(folder, f"{item.name}{TGZ}.json"))
+    status = folder.plain(f"{item.name}{TGZ}.part")
+    if state is None or status is None or status.st_nlink != 1 or not state.etag:
+        return None, []
+    if (state.size, state.sha256) != (item.size, item.sha256) or status.st_size > item.size:
+        return None, []
+    return state, state.believed(status.st_size, boot)

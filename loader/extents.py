@@ -1,0 +1,120 @@
+"""Which bytes of an item are held, which are on their way, and which to ask for next. Pure; touches nothing.
+
+Offsets are bytes from the start of the item, ends exclusive. Bytes are asked for close to the contiguous edge, so that
+the hash, which has to follow the edge, never lags far behind. When nothing is left to hand out, whoever is idle takes
+over the upper half of the largest range on its way, so that the last bytes are not left to one slow connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+Extent = tuple[int, int]
+SMALLEST: Final = 128 * 1024  # bytes: less is not worth a request of its own
+
+
+def union(extents: Iterable[Extent]) -> list[Extent]:
+    """Sorted, without overlaps, neighbours joined, empty ones left out."""
+    joined: list[Extent] = []
+    for start, end in sorted(extent for extent in extents if extent[0] < extent[1]):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], end))
+        else:
+            joined.append((start, end))
+    return joined
+
+
+@dataclass(eq=False)
+class Range:
+    """Bytes on their way over one connection: the next to come is `at`; `end` may come nearer meanwhile."""
+
+    start: int
+    at: int
+    end: int
+
+    @property
+    def left(self) -> int:
+        """Bytes still to come."""
+        return self.end - self.at
+
+
+class Extents:
+    """The map of one item of `size` bytes of which `held` are there. Not for several threads at once."""
+
+    def __init__(self, size: int, held: Iterable[Extent] = ()) -> None:
+        """Raises ValueError for bytes outside the item."""
+        self.size = size
+        self._held = union(held)
+        self._running: list[Range] = []
+        if self._held and (self._held[0][0] < 0 or self._held[-1][1] > size):
+            raise ValueError("bytes are held that the item does not have")
+
+    @property
+    def edge(self) -> int:
+        """All bytes before it are held."""
+        return self._held[0][1] if self._held and self._held[0][0] == 0 else 0
+
+    @property
+    def held(self) -> tuple[Extent, ...]:
+        """All bytes that are there."""
+        return tuple(self._held)
+
+    @property
+    def beyond(self) -> tuple[Extent, ...]:
+        """Those that are there besides the ones before the edge."""
+        return tuple(extent for extent in self._held if extent[0] > 0)
+
+    @property
+    def total(self) -> int:
+        """How many bytes are held."""
+        return sum(end - start for start, end in self._held)
+
+    @property
+    def running(self) -> tuple[Range, ...]:
+        """Those on their way."""
+        return tuple(self._running)
+
+    def take(self, length: int, window: int) -> Range | None:
+        """The next range to ask for, about `length` bytes, none at or after `window` bytes beyond the edge.
+
+        If there is none, half of one that is on its way; None if even that is not worth a request.
+        """
+        start, end = next(self._free(), (self.size, self.size))
+        if start < min(self.edge + window, self.size):
+            # Not so that a crumb is left.
+            return self._begin(start, start + length if end - start - length >= SMALLEST else end)
+        return self._split()
+
+    def advance(self, taken: Range, count: int) -> None:
+        """So many more bytes of it are there."""
+        self._held = union([*self._held, (taken.at, taken.at + count)])
+        taken.at += count
+
+    def release(self, taken: Range) -> None:
+        """It is not on its way any more; what did not come is free again."""
+        self._running.remove(taken)
+
+    def _begin(self, start: int, end: int) -> Range:
+        taken = Range(start, start, end)
+        self._running.append(taken)
+        return taken
+
+    def _split(self) -> Range | None:
+        widest = max(self._running, key=lambda running: running.left, default=None)
+        if widest is None or widest.left < 2 * SMALLEST:
+            return None
+        middle, end = widest.at + (widest.left + 1) // 2, widest.end
+        widest.end = middle
+        return self._begin(middle, end)
+
+    def _free(self) -> Iterator[Extent]:
+        """Neither held nor on its way, from the start on."""
+        at = 0
+        for start, end in union([*self._held, *((running.at, running.end) for running in self._running)]):
+            if start > at:
+                yield at, start
+            at = end
+        if at < self.size:
+            yield at, self.size
