@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -166,13 +166,15 @@ def publish(
     hashed: bool = True,
     exhibition: Exhibition | None = None,
     airline: str = AIRLINE,
+    put: Collection[str] | None = None,
 ) -> list[Item]:
-    """Objects first, the manifest last, as on the ground."""
+    """Objects first, the manifest last, as on the ground. `put`: only these are other than they were."""
     items = [
         Item(name, len(body), hashlib.sha256(body).hexdigest() if hashed else None) for name, body in contents.items()
     ]
     for name, body in contents.items():
-        media.put(content_key(airline, campaign, name), body)
+        if put is None or name in put:
+            media.put(content_key(airline, campaign, name), body)
     manifest = Manifest(tuple(items), version=version, exhibition=exhibition or Exhibition())
     media.put(manifest_key(airline, campaign), build_manifest(manifest))
     return items

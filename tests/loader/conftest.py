@@ -11,6 +11,8 @@ from fleet.link import Link
 from ifeportal.embedded import SeaweedFS
 from loader.bucket import S3Bucket
 from tests.loader.aircraft import Aircraft
+from tests.loader.nursery import Nursery
+from tests.loader.promises import Promises
 
 
 @pytest.fixture
@@ -24,3 +26,16 @@ def link(seaweed: SeaweedFS, aircraft: Aircraft) -> Iterator[Link]:
     with Link(seaweed.endpoint) as link:
         aircraft.endpoint = link.endpoint
         yield link
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """Where loaders are forked; it knows nothing of a test but what each life is told."""
+    with Nursery() as nursery:
+        yield nursery
+
+
+@pytest.fixture
+def promises(aircraft: Aircraft, tmp_path: Path) -> Promises:
+    """The invariants of this aircraft; nothing may appear in the test's folder beside the content directory."""
+    return Promises(aircraft, tmp_path)

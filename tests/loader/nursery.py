@@ -1,0 +1,150 @@
+"""Loaders that are born fast: a process imports the loader once and forks a child for each life.
+
+A child does what `manage.py run_loader` does, by the same way: its environment is replaced by the one of the test, then
+the arguments go to Django's `execute_from_command_line`. Nothing is executed anew, so that a life costs a fork instead
+of the start of an interpreter. As a module it is that process; tests use `Nursery`.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import pkgutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import django
+from django.core.management import execute_from_command_line
+
+import loader
+from tests.loader.aircraft import ROOT, Run, bare_environment
+
+# What the loader imports only when it needs it.
+LATER = ("boto3", "botocore.client", "botocore.handlers", "botocore.auth", "urllib3", "rich.progress")
+
+
+@dataclass
+class Life:
+    """One loader. It stays a child of the nursery, so that its number is no other's until `end` was called."""
+
+    nursery: Nursery
+    pid: int
+    printed: Path
+    code: int | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is over; does not wait."""
+        if self.code is None:
+            self.code = self.nursery.ask({"await": self.pid, "block": False})
+        return self.code is not None
+
+    def send(self, number: signal.Signals) -> None:
+        if self.code is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> bool:
+        """Kill -9 and await the end; False if it had ended by itself."""
+        self.send(signal.SIGKILL)
+        return self.end().code == -signal.SIGKILL
+
+    def end(self) -> Run:
+        """Await the end."""
+        if self.code is None:
+            self.code = self.nursery.ask({"await": self.pid, "block": True})
+        assert self.code is not None
+        lines = self.printed.read_text().splitlines()
+        # A killed process may leave half a line.
+        events = [json.loads(line) for line in lines if line.endswith("}")]
+        return Run(self.code, events, self.printed.with_suffix(".err").read_text())
+
+
+class Nursery:
+    """The process, seen from a test. Used by one thread."""
+
+    def __init__(self) -> None:
+        self._born = 0
+        # Not where the test looks for strangers.
+        self._folder = tempfile.TemporaryDirectory(prefix="nursery-")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.loader.nursery"],
+            cwd=ROOT,
+            env=bare_environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def start(self, environment: Mapping[str, str], *options: str) -> Life:
+        self._born += 1
+        printed = Path(self._folder.name) / f"{self._born}.out"
+        pid = self.ask({"options": options, "environment": dict(environment), "printed": str(printed)})
+        assert pid is not None
+        return Life(self, pid, printed)
+
+    def ask(self, order: Mapping[str, object]) -> int | None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        answer = json.loads(self._process.stdout.readline())
+        assert answer is None or isinstance(answer, int)
+        return answer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+        self._folder.cleanup()
+
+
+def serve() -> None:
+    """Fork and await children as the lines on standard input say; at their end, end those that live."""
+    os.environ["DJANGO_SETTINGS_MODULE"] = "ifeportal.settings_aircraft"
+    django.setup()
+    for name in (*LATER, *(module.name for module in pkgutil.walk_packages(loader.__path__, "loader."))):
+        importlib.import_module(name)
+    gc.freeze()
+    alive: set[int] = set()
+    for line in sys.stdin:
+        order = json.loads(line)
+        if "await" in order:
+            pid, status = os.waitpid(order["await"], 0 if order["block"] else os.WNOHANG)
+            answer = os.waitstatus_to_exitcode(status) if pid else None
+            alive.discard(pid)
+        else:
+            answer = _bear(order)
+            alive.add(answer)
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+    for pid in alive:
+        os.kill(pid, signal.SIGKILL)
+
+
+def _bear(order: Mapping[str, object]) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    printed = Path(str(order["printed"]))
+    for target, path in ((0, Path(os.devnull)), (1, printed), (2, printed.with_suffix(".err"))):
+        os.dup2(os.open(path, os.O_RDONLY if target == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC), target)
+    environment, options = order["environment"], order["options"]
+    assert isinstance(environment, dict)
+    assert isinstance(options, list)
+    os.environ.clear()
+    os.environ.update(environment)
+    execute_from_command_line(["manage.py", "run_loader", *options])
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,0 +1,91 @@
+"""200 seeded kills over one campaign: nothing is lost, no promise is broken at any sample, and few bytes come twice.
+
+A life is ended after so many bytes or requests, or at any time. When the campaign is whole a new version of it is
+published, so that kills also meet what waits beside and the switch. Lives are forked (see `tests.loader.nursery`).
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from fleet.link import Link
+from tests.loader.aircraft import Aircraft, publish
+from tests.loader.nursery import Life, Nursery
+from tests.loader.promises import Promises
+
+pytestmark = pytest.mark.processes
+
+KILLS = 200
+BANDWIDTH = 6_000_000  # bytes a second
+INTERVAL = 0.05  # seconds, of progress
+AT_ONCE = 4  # items
+# Counted as sent and never read, for each connection: the write that meets the death, and the one that hears of it.
+IN_FLIGHT = 2 * 65_536
+ITEMS, SMALLEST, LARGEST = 6, 100_000, 2_000_000
+
+
+def versions(chance: random.Random) -> Iterator[dict[str, bytes]]:
+    """What is other in each version of the campaign: at first everything, then about half of the items."""
+    share = 1.0
+    while True:
+        named = [f"item {item}" for item in range(ITEMS) if chance.random() < share]
+        yield {name: chance.randbytes(chance.randint(SMALLEST, LARGEST)) for name in named}
+        share = 0.5
+
+
+def when(chance: random.Random, link: Link) -> Callable[[], bool]:
+    """An instant of the life that now begins, said in what its link carries or in time."""
+    first, kind = len(link.log), chance.choices(["bytes", "requests", "time"], [60, 25, 15])[0]
+    if kind == "bytes":
+        limit = chance.randint(0, round(2 * BANDWIDTH * INTERVAL))
+        return lambda: sum(seen.sent for seen in link.log[first:]) > limit
+    if kind == "requests":
+        count = chance.randint(1, 30)
+        return lambda: len(link.log) - first >= count
+    deadline = time.monotonic() + chance.uniform(0.0, 0.3)
+    return lambda: time.monotonic() > deadline
+
+
+def killed(life: Life, due: Callable[[], bool]) -> bool:
+    """End it when it is due; False if it had ended by itself."""
+    while not due():
+        if life.ended:
+            assert life.code == 0, life.end()
+            return False
+        time.sleep(0.001)
+    return life.kill()
+
+
+@pytest.mark.parametrize("seed", [1], ids="seed {}".format)
+def test_a_campaign_survives_200_kills(
+    seed: int, aircraft: Aircraft, link: Link, nursery: Nursery, promises: Promises
+) -> None:
+    chance = random.Random(seed)
+    aircraft.extra |= {"LOADER_PROGRESS_INTERVAL": f"{INTERVAL}s", "LOADER_MAX_TRANSFERS": str(AT_ONCE)}
+    link.bandwidth = BANDWIDTH
+    contents: dict[str, bytes] = {}
+    wanted, kills, version = 0, 0, 0
+    with promises:
+        for version, others in enumerate(versions(chance), start=1):
+            contents |= others
+            wanted += sum(map(len, others.values()))
+            promises.publishes("c", contents)
+            publish(aircraft.media, "c", contents, version=version, put=others)
+            while kills < KILLS and killed(nursery.start(aircraft.environment(), "--once"), when(chance, link)):
+                kills += 1
+                promises.check()
+            if kills == KILLS:
+                break
+        run = nursery.start(aircraft.environment(), "--once").end()
+    served = sum(seen.sent for seen in link.requests("GET", "*.tgz"))
+    assert (run.code, run.stderr, promises.broken) == (0, "", [])
+    assert {path.stem: path.read_bytes() for path in (aircraft.folder / "c").iterdir()} == contents
+    assert aircraft.progress("c") == {name: len(body) for name, body in contents.items()}
+    assert (aircraft.errors(), aircraft.left_over()) == ({}, [])
+    assert version > 1
+    assert promises.samples > KILLS
+    assert served <= wanted + kills * (BANDWIDTH * INTERVAL + AT_ONCE * IN_FLIGHT), (served, wanted, version)
