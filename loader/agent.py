@@ -21,7 +21,7 @@ from loader.failures import OF_THE_OBJECT, Failures
 from loader.lease import Lease
 from loader.lookout import Look, Lookout
 from loader.pace import Backoff, Limiter
-from loader.plan import Found, Plan, Wanted, make_plan
+from loader.plan import Found, Moment, Plan, Room, Wanted, make_plan
 from loader.status import StatusWriter
 from loader.store import Edition, Store
 from loader.work import Result, Tools, Work
@@ -208,10 +208,10 @@ class Agent:
         def find(campaign: str, item: Item) -> list[Found]:
             return [store.find(campaign, item, etags.get((campaign, item.name), "")) for store in self._stores]
 
-        free = [(store.space().free or 0) - self._settings.reserve for store in self._stores]
+        rooms = [Room((store.space().free or 0) - self._settings.reserve, store.device) for store in self._stores]
         digests = {name: reading.edition.digest for name, reading in look.readings.items()}
         barred = self._failures.barred(digests, etags, time.monotonic())
-        return make_plan(wanted, find, free, self._now().date(), barred)
+        return make_plan(wanted, find, rooms, Moment(self._now()), barred=barred)
 
     def _edition(self, campaign: str) -> Edition | None:
         return next((edition for store in self._stores if (edition := store.edition(campaign))), None)

@@ -15,16 +15,8 @@ from typing import Final, Literal
 from loader.contract import check_name
 from loader.errors import BadName
 from loader.hours import ALWAYS, Window, parse_window
+from loader.sizes import parse_size
 
-_SIZES: Final[Mapping[str, float]] = {
-    "": 1,
-    "b": 1,
-    "byte": 1,
-    "bytes": 1,
-    **{prefix + unit: 1000**power for power, prefix in enumerate("kmgt", 1) for unit in ("", "b")},
-    **{prefix + unit: 1024**power for power, prefix in enumerate("kmgt", 1) for unit in ("i", "ib")},
-    **{prefix + "bit": 1000**power / 8 for power, prefix in enumerate("kmgt", 1)},
-}
 _DURATIONS: Final[Mapping[str, float]] = {
     word: seconds
     for words, seconds in (
@@ -37,7 +29,6 @@ _DURATIONS: Final[Mapping[str, float]] = {
     )
     for word in words.split()
 }
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)(?:/s)?", re.ASCII)
 _DURATION_PART = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)", re.ASCII)
 _TRUE: Final = ("1", "true", "yes", "on")
 _FALSE: Final = ("", "0", "false", "no", "off")
@@ -45,14 +36,6 @@ _FALSE: Final = ("", "0", "false", "no", "off")
 
 class SettingsError(ValueError):
     """A setting is missing or wrong; `str()` is a sentence that names it."""
-
-
-def parse_size(text: str) -> int:
-    """Bytes from "20MB", "1.5 GiB", "20 Mbit" or "4096" ("/s" may follow). Raises ValueError."""
-    match = _SIZE.fullmatch(text.strip().lower())
-    if match is None or match[2] not in _SIZES:
-        raise ValueError(f"{text!r} is not a size; write it like 20MB, 5 GB or 512 KiB")
-    return round(float(match[1]) * _SIZES[match[2]])
 
 
 def parse_duration(text: str) -> float:

@@ -1,12 +1,13 @@
-"""The contract both sides obey: names, keys, manifest, progress, error and heartbeat, parsed and built.
+"""The contract both sides obey: names, keys, manifest, queue, progress, error and heartbeat, parsed and built.
 
 This is its public face; everybody imports from here. The parts lie in `names` (which names are legal, keys),
-`manifest` (`campaign.json`) and `reports` (what an aircraft writes). All of it is pure: no I/O, no clock, no boto3.
+`manifest` (`campaign.json`), `orders` (a tail's queue) and `reports` (what an aircraft writes). All of it is pure: no
+I/O, no clock (but a queue's hours may be local ones, and ask the machine's time zone), no boto3.
 """
 
 from __future__ import annotations
 
-from loader.errors import BadHeartbeat, BadManifest, BadName, BadProgress, ContractError
+from loader.errors import BadHeartbeat, BadManifest, BadName, BadOrders, BadProgress, ContractError
 from loader.manifest import (
     ITEMS_LIMIT,
     MANIFEST_LIMIT,
@@ -16,6 +17,7 @@ from loader.manifest import (
     Manifest,
     build_manifest,
     parse_manifest,
+    restrictions,
 )
 from loader.names import (
     NAME_LIMIT,
@@ -34,6 +36,14 @@ from loader.names import (
     parse_status_key,
     progress_key,
     queue_key,
+)
+from loader.orders import (
+    ENTRIES_LIMIT,
+    ORDERS_LIMIT,
+    Entry,
+    Orders,
+    build_orders,
+    parse_orders,
 )
 from loader.reports import (
     COUNT_LIMIT,
@@ -58,19 +68,23 @@ from loader.strictjson import DEPTH_LIMIT
 __all__ = [
     "COUNT_LIMIT",
     "DEPTH_LIMIT",
+    "ENTRIES_LIMIT",
     "ERROR_LIMIT",
     "HEARTBEAT_LIMIT",
     "ITEMS_LIMIT",
     "MANIFEST_LIMIT",
     "MIB",
     "NAME_LIMIT",
+    "ORDERS_LIMIT",
     "PROGRESS_LIMIT",
     "TGZ",
     "BadHeartbeat",
     "BadManifest",
     "BadName",
+    "BadOrders",
     "BadProgress",
     "ContractError",
+    "Entry",
     "ErrorReport",
     "Exhibition",
     "Heartbeat",
@@ -78,11 +92,13 @@ __all__ = [
     "Item",
     "Manifest",
     "MediaKey",
+    "Orders",
     "StatusKey",
     "StoreReport",
     "build_error",
     "build_heartbeat",
     "build_manifest",
+    "build_orders",
     "build_progress",
     "campaign_error_key",
     "check_name",
@@ -96,10 +112,13 @@ __all__ = [
     "parse_heartbeat",
     "parse_manifest",
     "parse_media_key",
+    "parse_orders",
     "parse_progress",
     "parse_status_key",
     "progress_key",
     "queue_key",
     "recognise_progress",
     "reportable",
+    "restrictions",
+    "signature_key",
 ]

@@ -227,6 +227,12 @@ class BadHeartbeat(ContractError):
     code = "INTERNAL"
 
 
+class BadOrders(ContractError):
+    """A tail's transfer queue is not what the contract says; nothing of it is used."""
+
+    code = "INTERNAL"
+
+
 class WorldError(Exception):
     """The world failed: network, store or disk. `str()` is a sentence without secrets or signed addresses.
 

@@ -1,138 +1,198 @@
-"""What to do next, and what not: manifests, what is on disk, free space and the day in; ordered steps out.
+"""What to do next, and what not: manifests, queue, what is on disk, free space and the time in; ordered steps out.
 
-Pure: no disk, no network, no clock. Sizes in bytes.
+Pure: no disk, no network, no clock. Sizes in bytes. What is wanted and in which order `loader.ranking` knows, what has
+room `loader.rooms`; the words are those of `loader.facts`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from types import MappingProxyType
-from typing import Literal
 
-from loader.contract import Item, Manifest
+from loader.contract import Item, Orders
+from loader.facts import Aboard, Action, Found, Moment, Plan, Removal, Room, Step, Wanted, together
+from loader.ranking import First, Ranking, Wish, first_wanted, has_ended, rank_all
+from loader.rooms import Rooms, in_use, removable, with_days
 
-Action = Literal["keep", "verify", "fetch", "refuse", "leave"]
+__all__ = [
+    "Aboard",
+    "Action",
+    "Found",
+    "Moment",
+    "Plan",
+    "Removal",
+    "Room",
+    "Step",
+    "Wanted",
+    "has_ended",
+    "make_plan",
+    "together",
+]
 
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What one content directory has of one item.
-
-    `final`: "absent"; "whole": the wanted content; "unchecked": the right size, but nothing known about it; "other":
-    something else, e.g. an older version. `beside`: the wanted content waits there. `part`: bytes begun.
-    """
-
-    final: str = "absent"
-    beside: bool = False
-    part: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A campaign as its manifest has it. `replacing`: an older version is whole on board and stays until this is."""
-
-    campaign: str
-    manifest: Manifest
-    named: bool = False
-    replacing: bool = False
+Find = Callable[[str, Item], Sequence[Found]]
+Barred = Mapping[tuple[str, str], str]
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One item and what is to be done: keep it, read it to verify it, fetch it, refuse it for want of space, or leave
-    it as it failed. `store`: which content directory; `begun`: bytes there; `beside`: not under its final name yet.
-    """
+class _Candidate:
+    """A wish and what every content directory has of it."""
 
-    campaign: str
-    item: Item
-    action: Action
-    store: int
-    begun: int = 0
-    beside: bool = False
-    code: str = ""
-    reason: str = ""
+    wish: Wish
+    found: Sequence[Found]
+
+    @property
+    def item(self) -> Item:
+        return self.wish.item
 
     @property
     def missing(self) -> int:
-        """Bytes still to be fetched."""
-        return self.item.size - self.begun if self.action == "fetch" else 0
+        """Bytes that the link would have to carry."""
+        at_hand = any(there.final in ("whole", "unchecked") or there.beside or there.linkable for there in self.found)
+        return 0 if at_hand else self.item.size - max(there.part for there in self.found)
 
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Steps in the order they are to be done, and the campaigns passed over because their exhibition has ended."""
-
-    steps: tuple[Step, ...]
-    ended: tuple[str, ...]
-
-
-def has_ended(manifest: Manifest, today: date) -> bool:
-    """The last day of its exhibition is past."""
-    return manifest.exhibition.ends is not None and manifest.exhibition.ends < today
-
-
-def order(wanted: Iterable[Wanted], today: date) -> list[Wanted]:
-    """Nearest start first; what says no day may be shown today. Ended ones only where they were named."""
-    current = [one for one in wanted if one.named or not has_ended(one.manifest, today)]
-    return sorted(current, key=lambda one: (one.manifest.exhibition.starts or today, one.campaign))
-
-
-def order_items(items: Sequence[Item]) -> list[Item]:
-    """Required ones first, then by priority, then as they are listed."""
-    return sorted(items, key=lambda item: (not item.required, -item.priority))
+    def step(
+        self, action: Action, store: int, begun: int = 0, *, beside: bool = False, code: str = "", reason: str = ""
+    ) -> Step:
+        wish = self.wish
+        return Step(
+            wish.of.campaign, self.item, action, store, begun, beside, code, reason, wish.priority, wish.deadline
+        )
 
 
 def make_plan(
     wanted: Sequence[Wanted],
-    find: Callable[[str, Item], Sequence[Found]],
-    free: Sequence[int],
-    today: date,
-    barred: Mapping[tuple[str, str], str] = MappingProxyType({}),
+    find: Find,
+    rooms: Sequence[Room],
+    moment: Moment,
+    *,
+    orders: Orders | None = None,
+    aboard: Sequence[Aboard] = (),
+    first: First = (),
+    barred: Barred = MappingProxyType({}),
 ) -> Plan:
     """Decide everything before a byte moves.
 
-    `find(campaign, item)`: what each content directory has of it. `free`: what each may still take, the reserve
-    already taken off. `barred`: the code by (campaign, content) of what failed and would only fail again.
+    `find(campaign, item)`: what each content directory has of it, in the order of `rooms`. `aboard`: what lies there
+    by campaign. `first`: (campaign, content or None for all) that somebody aboard wants first, the newest first.
+    `barred`: the code by (campaign, content) of what failed and would only fail again.
     """
-    rooms = list(free)
-    current = order(wanted, today)
-    steps = [
-        _step(one, item, find(one.campaign, item), rooms, barred.get((one.campaign, item.name), ""))
-        for one in current
-        for item in order_items(one.manifest.content)
-    ]
-    chosen = {one.campaign for one in current}
-    return Plan(tuple(steps), tuple(one.campaign for one in wanted if one.campaign not in chosen))
+    ranking = rank_all(wanted, orders, moment.now)
+    candidates = [_Candidate(wish, find(wish.of.campaign, wish.item)) for wish in ranking.wishes]
+    candidates.sort(key=_order(moment, first))
+    purge = _Purge(ranking, with_days(aboard, wanted), moment, find)
+    steps = _place(candidates, Rooms(rooms), purge, barred)
+    wishes = Counter(wish.of.campaign for wish in ranking.wishes)
+    return Plan(
+        steps=tuple(steps),
+        ended=tuple(ranking.ended),
+        removals=tuple(purge.removals),
+        later=tuple(ranking.later),
+        refused_removals=tuple(ranking.refused),
+        next_change=min((when for _, when in ranking.later), default=None),
+        partial=frozenset(one.campaign for one in wanted if 0 < wishes[one.campaign] < len(one.manifest.content)),
+    )
 
 
-def _step(one: Wanted, item: Item, found: Sequence[Found], rooms: list[int], barred: str) -> Step:
-    for store, there in enumerate(found):
-        if there.final == "whole":
-            return Step(one.campaign, item, "keep", store, item.size)
-    for store, there in enumerate(found):
-        if there.beside:
-            return Step(one.campaign, item, "keep", store, item.size, beside=True)
-    store = _choose(found, rooms)
-    begun = found[store].part
-    if barred:
-        return Step(one.campaign, item, "leave", store, begun, one.replacing, barred)
-    if found[store].final == "unchecked" and not one.replacing:
-        return Step(one.campaign, item, "verify", store)
-    need = item.size - begun
-    if need > max(0, rooms[store]):
-        reason = f"{need} bytes are still to be fetched and {max(0, rooms[store])} bytes may be used"
-        return Step(one.campaign, item, "refuse", store, begun, one.replacing, "NO_SPACE", reason)
-    rooms[store] -= need
-    return Step(one.campaign, item, "fetch", store, begun, one.replacing)
+def _order(moment: Moment, first: First) -> Callable[[_Candidate], tuple[object, ...]]:
+    wishes = first_wanted(first)
+    room = None
+    if moment.seconds_left is not None and moment.rate is not None:
+        room = moment.seconds_left * moment.rate
+
+    def key(one: _Candidate) -> tuple[object, ...]:
+        campaign, item = one.wish.of.campaign, one.item
+        asked = min(wishes.get((campaign, name), len(wishes)) for name in (item.name, None))
+        late = room is not None and one.missing > room
+        return (asked, one.wish.rank, not item.required, late, -item.priority, one.wish.place)
+
+    return key
 
 
-def _choose(found: Sequence[Found], rooms: Sequence[int]) -> int:
-    """The directory that has something of it already, else the one with the most room."""
+class _Purge:
+    """What is removed: what the queue asks for, and what the disk asks for while steps are placed."""
 
-    def rank(store: int) -> tuple[bool, int, int]:
-        there = found[store]
-        return (there.final != "absent", there.part, rooms[store])
+    def __init__(self, ranking: Ranking, aboard: Sequence[Aboard], moment: Moment, find: Find) -> None:
+        today = moment.now.date()
+        self.removals: list[Removal] = []
+        self._gone: list[Aboard] = []
+        wanted = {wish.of.campaign for wish in ranking.wishes}
+        used = in_use(aboard, wanted, today)
+        lying = {one.campaign: one for one in aboard}
+        for campaign, content in ranking.purge.items():
+            if campaign in lying and campaign in used:
+                ranking.refused.append((campaign, f"it is in use: {used[campaign]}"))
+            elif campaign in lying:
+                self.removals.append(Removal(campaign, content, "the queue asks for it"))
+                self._gone += [lying[campaign]] if content is None else []
+        kept = wanted | used.keys() | ranking.purge.keys() | {campaign for campaign, _ in ranking.later}
+        self._ended = removable(aboard, kept, today)
 
-    return max(range(len(found)), key=rank)
+    def begin(self, rooms: Rooms) -> None:
+        """Count what the queue's removals free."""
+        for one in self._gone:
+            rooms.give(one)
+
+    def for_room(self, needs: Mapping[int, int], rooms: Rooms) -> int | None:
+        """Remove what has ended, if that makes room in one directory for what it needs: in which."""
+        way = rooms.make_for(needs, self._ended)
+        if way is None:
+            return None
+        store, chosen = way
+        for one in chosen:
+            self._ended.remove(one)
+            rooms.give(one)
+            self.removals.append(Removal(one.campaign, None, f"its exhibition ended on {one.ends}; room is needed"))
+        return store
+
+
+def _place(candidates: Sequence[_Candidate], rooms: Rooms, purge: _Purge, barred: Barred) -> list[Step]:
+    at_hand = [_at_hand(one, barred) for one in candidates]
+    for step in at_hand:
+        if step is not None and step.action == "link":
+            rooms.owe(step.store, step.item.size)
+    purge.begin(rooms)
+    return [step or _fetch(one, rooms, purge) for one, step in zip(candidates, at_hand, strict=True)]
+
+
+def _at_hand(one: _Candidate, barred: Barred) -> Step | None:
+    """What needs no room: kept, linked, left as it failed, or read before anything else is decided."""
+    beside, stores = one.wish.of.replacing, range(len(one.found))
+    for store in stores:
+        if one.found[store].final == "whole":
+            return one.step("keep", store, one.item.size)
+    for store in stores:
+        if one.found[store].beside:
+            return one.step("keep", store, one.item.size, beside=True)
+    for store in stores:
+        if one.found[store].linkable:
+            return one.step("link", store, beside=beside)
+    store = max(stores, key=lambda store: _nearness(one.found[store]))
+    if code := barred.get((one.wish.of.campaign, one.item.name)):
+        return one.step("leave", store, one.found[store].part, beside=beside, code=code)
+    if one.found[store].final == "unchecked" and not beside:
+        return one.step("verify", store)
+    return None
+
+
+def _nearness(there: Found) -> tuple[bool, bool, int]:
+    """What of an item already lies in a directory, most useful first."""
+    return there.final == "unchecked", there.final != "absent", there.part
+
+
+def _fetch(one: _Candidate, rooms: Rooms, purge: _Purge) -> Step:
+    """Where something of it is already, else where most room is; refused where nothing can make it fit."""
+    beside = one.wish.of.replacing
+    order = sorted(range(len(rooms)), key=lambda at: (*_nearness(one.found[at]), rooms.left(at)), reverse=True)
+    needs = {store: one.item.size - one.found[store].part for store in order}
+    store = next((store for store in order if needs[store] <= rooms.left(store)), None)
+    if store is None:
+        store = purge.for_room(needs, rooms)
+    if store is None:
+        store = order[0]
+        reason = f"{needs[store]} bytes are still to be fetched and {rooms.left(store)} bytes may be used"
+        begun = one.found[store].part
+        return one.step("refuse", store, begun, beside=beside, code="NO_SPACE", reason=reason)
+    rooms.take(store, needs[store])
+    return one.step("fetch", store, one.found[store].part, beside=beside)

@@ -11,14 +11,14 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache, lru_cache
 from typing import Final
 
 from loader.errors import ERRORS, BadHeartbeat, BadProgress
 from loader.manifest import MIB
 from loader.names import BIDI
-from loader.strictjson import Fields, dumps, loads
+from loader.strictjson import Fields, dumps, loads, said, utc_text
 
 PROGRESS_LIMIT: Final = 64
 ERROR_LIMIT: Final = 4096
@@ -205,8 +205,8 @@ def parse_heartbeat(body: bytes) -> Heartbeat:
     fields = Fields(loads(body, limit=HEARTBEAT_LIMIT, error=BadHeartbeat), "", BadHeartbeat)
     return Heartbeat(
         loader=_line(fields, "loader"),
-        at=_time(fields, "at"),
-        started_at=_time(fields, "started_at"),
+        at=fields.time("at"),
+        started_at=fields.time("started_at"),
         state=_line(fields, "state"),
         reason=_line(fields, "reason"),
         campaign=_line(fields, "campaign"),
@@ -221,17 +221,6 @@ def parse_heartbeat(body: bytes) -> Heartbeat:
 
 def _line(fields: Fields, name: str) -> str:
     return _one_line(fields.text(name))
-
-
-def _time(fields: Fields, name: str) -> datetime | None:
-    value = fields.text(name)
-    if not value:
-        return None
-    try:
-        moment = datetime.fromisoformat(value)
-        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        fields.refuse(name, f"must be a UTC time in ISO 8601, not {value[:40]!a}")
 
 
 def _store(entry: object, place: str) -> StoreReport:
@@ -253,35 +242,23 @@ def _held(entry: object, place: str) -> Held:
 def build_heartbeat(heartbeat: Heartbeat) -> bytes:
     """The body of a `loader.json`; parsing it gives the same heartbeat, unknown fields included."""
     return dumps(
-        _said(
+        said(
             {
                 "schema": heartbeat.schema,
                 "loader": heartbeat.loader,
-                "at": _utc(heartbeat.at),
-                "started_at": _utc(heartbeat.started_at),
+                "at": utc_text(heartbeat.at),
+                "started_at": utc_text(heartbeat.started_at),
                 "state": heartbeat.state,
                 "reason": heartbeat.reason,
                 "campaign": heartbeat.campaign,
                 "rate_bps": heartbeat.rate_bps,
-                "stores": [
-                    _said({"path": s.path, "total": s.total, "free": s.free}, s.extra) for s in heartbeat.stores
-                ],
+                "stores": [said({"path": s.path, "total": s.total, "free": s.free}, s.extra) for s in heartbeat.stores],
                 "queue_version": heartbeat.queue_version,
                 "held": [
-                    _said({"campaign": h.campaign, "items": h.items, "bytes": h.bytes, "verified": h.verified}, h.extra)
+                    said({"campaign": h.campaign, "items": h.items, "bytes": h.bytes, "verified": h.verified}, h.extra)
                     for h in heartbeat.held
                 ],
             },
             heartbeat.extra,
         )
     )
-
-
-def _utc(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def _said(known: Mapping[str, object], extra: Mapping[str, object]) -> dict[str, object]:
-    """The known fields that have a value, then the unknown ones."""
-    said = {name: value for name, value in known.items() if value is not None}
-    return said | {name: value for name, value in extra.items() if name not in known}

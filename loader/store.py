@@ -71,6 +71,12 @@ class Store:
             total, free = self._root.space()
         return StoreReport(str(self.path), total, free)
 
+    @property
+    def device(self) -> int:
+        """Which disk it lies on: two directories with the same number share one room."""
+        with on_disk(f"content directory {self.path}"):
+            return os.fstat(self._root.descriptor).st_dev
+
     # What is there.
 
     def find(self, campaign: str, item: Item, etag: str = "") -> Found:

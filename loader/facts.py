@@ -1,0 +1,139 @@
+"""The words of the plan: what is wanted, what is there, and what is to be done. Pure; sizes in bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Literal
+
+from loader.contract import Item, Manifest
+
+Action = Literal["keep", "link", "verify", "fetch", "refuse", "leave"]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one content directory has of one item.
+
+    `final`: "absent"; "whole": the wanted content; "unchecked": the right size, but nothing known about it; "other":
+    something else, e.g. an older version. `beside`: the wanted content waits there. `part`: bytes begun. `linkable`:
+    the same content is whole in this directory under another name.
+    """
+
+    final: str = "absent"
+    beside: bool = False
+    part: int = 0
+    linkable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A campaign as its manifest has it. `named`: with --campaign. `replacing`: an older version is whole on board and
+    stays until this is.
+    """
+
+    campaign: str
+    manifest: Manifest
+    named: bool = False
+    replacing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What one content directory may still take, the reserve taken off. Those of one device share one room."""
+
+    free: int
+    device: int
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Now (aware), the seconds until the window closes, and the bytes a second seen lately; None where not known."""
+
+    now: datetime
+    seconds_left: float | None = None
+    rate: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Aboard:
+    """A campaign of which something lies here. `bytes`: what removing it would free, for each content directory."""
+
+    campaign: str
+    starts: date | None = None
+    ends: date | None = None
+    whole: bool = False
+    bytes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What is to be purged: items by name, or all of the campaign."""
+
+    campaign: str
+    content: tuple[str, ...] | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One item and what is to be done: keep it, link it to the same content, read it to verify it, fetch it, refuse it
+    for want of space, or leave it as it failed. `store`: which content directory; `begun`: bytes there; `beside`: not
+    under its final name yet. Steps are equal if they do the same thing, however far it has come.
+    """
+
+    campaign: str
+    item: Item
+    action: Action
+    store: int
+    begun: int = field(default=0, compare=False)
+    beside: bool = False
+    code: str = field(default="", compare=False)
+    reason: str = field(default="", compare=False)
+    priority: int = field(default=0, compare=False)
+    deadline: datetime | None = field(default=None, compare=False)
+
+    @property
+    def missing(self) -> int:
+        """Bytes still to be fetched."""
+        return self.item.size - self.begun if self.action == "fetch" else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done. First the steps that link (what is purged may be their source), then the removals, then the
+    other steps in their order.
+
+    `ended`: passed over because their exhibition has ended. `partial`: campaigns of which only some items are steps;
+    they are not whole when these are done. `later`: (campaign, when) of what the queue does not allow yet, and
+    `next_change` the first of these times. `refused_removals`: (campaign, why).
+    """
+
+    steps: tuple[Step, ...] = ()
+    ended: tuple[str, ...] = ()
+    removals: tuple[Removal, ...] = ()
+    later: tuple[tuple[str, datetime], ...] = ()
+    refused_removals: tuple[tuple[str, str], ...] = ()
+    next_change: datetime | None = None
+    partial: frozenset[str] = frozenset()
+
+
+def together(stores: Sequence[Iterable[Aboard]]) -> tuple[Aboard, ...]:
+    """What several content directories say of their campaigns (`bytes` of one element each), as one."""
+    found: dict[str, list[Aboard | None]] = {}
+    for store, campaigns in enumerate(stores):
+        for one in campaigns:
+            found.setdefault(one.campaign, [None] * len(stores))[store] = one
+    return tuple(_joined(campaign, found[campaign]) for campaign in sorted(found))
+
+
+def _joined(campaign: str, parts: Sequence[Aboard | None]) -> Aboard:
+    there = [part for part in parts if part is not None]
+    return Aboard(
+        campaign,
+        next((part.starts for part in there if part.starts), None),
+        next((part.ends for part in there if part.ends), None),
+        any(part.whole for part in there),
+        tuple(sum(part.bytes) if part else 0 for part in parts),
+    )

@@ -1,0 +1,172 @@
+"""Which items are wanted now, and in which order: the queue of the ground, or without one the exhibitions. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Final
+
+from loader.contract import Entry, Item, Manifest, Orders
+from loader.facts import Wanted
+
+NEVER: Final = datetime.max.replace(tzinfo=UTC)
+First = Sequence[tuple[str, str | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """One item that is wanted now. `rank`: of the entry (or exhibition) that wants it; smaller comes first."""
+
+    of: Wanted
+    item: Item
+    place: int
+    rank: tuple[object, ...]
+    priority: int = 0
+    deadline: datetime | None = None
+
+
+@dataclass
+class Ranking:
+    """What the queue makes of the campaigns. `purge`: the items it wants gone, by campaign; None is all of it."""
+
+    wishes: list[Wish] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)
+    purge: dict[str, tuple[str, ...] | None] = field(default_factory=dict)
+    later: list[tuple[str, datetime]] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """An entry, its place in the order of all, and its names ready to be looked up."""
+
+    entry: Entry
+    rank: tuple[int, datetime, int]
+    names: frozenset[str] | None
+
+    def lists(self, content: str) -> bool:
+        return self.names is None or content in self.names
+
+
+def has_ended(manifest: Manifest, today: date) -> bool:
+    """The last day of its exhibition is past."""
+    return manifest.exhibition.ends is not None and manifest.exhibition.ends < today
+
+
+def rank_all(wanted: Sequence[Wanted], orders: Orders | None, now: datetime) -> Ranking:
+    """Everything that is wanted now, not yet in order among itself but by `Wish.rank`."""
+    today = now.date()
+    if orders is None or orders.entries is None:
+        return _without_queue(wanted, today)
+    ranking = Ranking()
+    lines = _lines(orders.entries)
+    ranking.later = _later(lines, now)
+    by_campaign: dict[str, list[_Line]] = {}
+    for line in lines:
+        # What is not to be purged yet says nothing yet; what is not to be loaded yet holds its items back.
+        if line.entry.action == "load" or not _is_later(line.entry, now):
+            by_campaign.setdefault(line.entry.campaign, []).append(line)
+    for one in wanted:
+        _decide(one, by_campaign.pop(one.campaign, []), now, ranking)
+    for campaign, rest in by_campaign.items():
+        _decide_unknown(campaign, rest, ranking)
+    return ranking
+
+
+def _without_queue(wanted: Sequence[Wanted], today: date) -> Ranking:
+    ranking = Ranking()
+    for one in wanted:
+        if has_ended(one.manifest, today) and not one.named:
+            ranking.ended.append(one.campaign)
+        else:
+            rank = (0, NEVER, 0, *_nearest(one, today))
+            ranking.wishes += [Wish(one, item, place, rank) for place, item in enumerate(one.manifest.content)]
+    return ranking
+
+
+def _nearest(one: Wanted, today: date) -> tuple[date, str]:
+    """Nearest start first; what says no day may be shown today."""
+    return one.manifest.exhibition.starts or today, one.campaign
+
+
+def _lines(entries: Iterable[Entry]) -> list[_Line]:
+    """Higher priority first, then the earlier deadline, then as they stand in the queue."""
+    lines = [
+        _Line(
+            entry,
+            (-entry.priority, entry.deadline or NEVER, place),
+            None if entry.content is None else frozenset(entry.content),
+        )
+        for place, entry in enumerate(entries)
+        if entry.action in ("load", "purge")
+    ]
+    return sorted(lines, key=lambda line: line.rank)
+
+
+def _is_later(entry: Entry, now: datetime) -> bool:
+    return entry.not_before is not None and entry.not_before > now
+
+
+def _later(lines: Iterable[_Line], now: datetime) -> list[tuple[str, datetime]]:
+    held = {
+        (entry.campaign, entry.not_before)
+        for entry in (line.entry for line in lines)
+        if entry.not_before is not None and entry.not_before > now
+    }
+    return sorted(held, key=lambda one: (one[1], one[0]))
+
+
+def _decide(one: Wanted, lines: Sequence[_Line], now: datetime, ranking: Ranking) -> None:
+    """For each item of a campaign the first entry that lists it decides."""
+    gone: list[str] = []
+    refused = False
+    for place, item in enumerate(one.manifest.content):
+        line = next((line for line in lines if line.lists(item.name)), None)
+        if line is None or (line.entry.action == "purge" and one.named):
+            refused = refused or line is not None
+            if one.named:
+                rank = (0, NEVER, len(lines), *_nearest(one, now.date()))
+                ranking.wishes.append(Wish(one, item, place, rank))
+        elif line.entry.action == "purge":
+            gone.append(item.name)
+        elif not _is_later(line.entry, now):
+            rank = (*line.rank, date.min, one.campaign)
+            ranking.wishes.append(Wish(one, item, place, rank, line.entry.priority, line.entry.deadline))
+    if refused:
+        ranking.refused.append((one.campaign, "it is one of the campaigns this loader was told to load"))
+    _note_purge(one, lines, gone, ranking)
+
+
+def _note_purge(one: Wanted, lines: Sequence[_Line], gone: Sequence[str], ranking: Ranking) -> None:
+    whole = any(line.entry.action == "purge" and line.names is None for line in lines)
+    if whole and len(gone) == len(one.manifest.content):
+        ranking.purge[one.campaign] = None
+    elif gone:
+        ranking.purge[one.campaign] = tuple(gone)
+
+
+def _decide_unknown(campaign: str, lines: Sequence[_Line], ranking: Ranking) -> None:
+    """A campaign whose manifest is not to be had: what the queue names may be purged, unless it is to be loaded."""
+    kept: set[str] = set()
+    gone: list[str] = []
+    for line in lines:
+        if line.entry.action == "load" and line.names is None:
+            break
+        if line.entry.action == "load":
+            kept |= (line.names or frozenset()) - set(gone)
+        elif line.names is not None:
+            gone += sorted(line.names - kept - set(gone))
+        elif kept:
+            ranking.refused.append((campaign, "some of it is to be loaded, and its manifest cannot be read"))
+            break
+        else:
+            ranking.purge[campaign] = None
+            return
+    if gone:
+        ranking.purge[campaign] = tuple(gone)
+
+
+def first_wanted(first: First) -> Mapping[tuple[str, str | None], int]:
+    """How early somebody aboard wants it, newest wish first."""
+    return {wish: place for place, wish in reversed(list(enumerate(first)))}
