@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Final
 
 from loader.contract import StoreReport
-from loader.entries import Entry, Status, Sums, merged, row, utc
+from loader.entries import Entry, Status, Sums, campaign_row, merged, row, utc
 from loader.errors import WorldError
 from loader.listener import Fan, Listener
 from loader.meter import Meter
@@ -170,6 +170,11 @@ class Board(Listener):
                 self._queue = (version, paused, window, bandwidth_limit)
                 self._changed()
 
+    def close(self) -> None:
+        """Wake whoever waits."""
+        with self._wake:
+            self._changed()
+
     def _changed(self, entry: Entry | None = None) -> None:
         """A new revision; the lock is held."""
         self._revision += 1
@@ -215,22 +220,25 @@ class Board(Listener):
             finally:
                 self._waiting -= 1
 
+    @property
+    def revision(self) -> int:
+        """Grows whenever there is something new to be told."""
+        with self._wake:
+            self._refreshed()
+            return self._revision
+
     def snapshot(self) -> dict[str, object]:
         """All of it."""
-        stores = self._stores()
-        with self._wake:
-            self._refreshed()
-            return self._head(stores) | {"items": self._rows(list(self._entries.values())), "left_out": self._left_out}
+        return self.changes(0)
 
     def changes(self, since: int) -> dict[str, object]:
-        """The same with only the items that changed after that revision; all of them if the list itself did."""
+        """The same with only the items that changed after that revision; `full`: with all, as the list itself did."""
         stores = self._stores()
         with self._wake:
             self._refreshed()
-            whole = since < self._listed
-            entries = [entry for entry in self._entries.values() if whole or entry.changed > since or entry.meter]
-            told = self._head(stores) | {"items": self._rows(entries)}
-            return told | {"left_out": self._left_out} if whole else told
+            full, now = since < self._listed, self._clock()
+            entries = [entry for entry in self._entries.values() if full or entry.changed > since or entry.meter]
+            return self._head(stores, now) | {"full": full, "items": [row(entry, now) for entry in entries]}
 
     def _refreshed(self) -> bool:
         """Whether it was time for a revision that tells of mere progress; the lock is held."""
@@ -257,9 +265,8 @@ class Board(Listener):
         except WorldError:
             return []
 
-    def _head(self, stores: list[dict[str, object]]) -> dict[str, object]:
+    def _head(self, stores: list[dict[str, object]], now: float) -> dict[str, object]:
         """All but the items; the lock is held."""
-        now = self._clock()
         version, paused, window, limit = self._queue
         return {
             "schema": 1,
@@ -274,31 +281,17 @@ class Board(Listener):
             "stores": stores,
             **Sums.of(self._entries.values()).row(self._rate(now)),
             "campaigns": self._campaign_rows(now),
+            "left_out": self._left_out,
         }
 
     def _campaign_rows(self, now: float) -> list[dict[str, object]]:
         entries: dict[str, list[Entry]] = {}
         for entry in self._entries.values():
             entries.setdefault(entry.campaign, []).append(entry)
-        return [
-            self._campaign_row(name, entries.get(name, []), now) for name in dict.fromkeys([*entries, *self._refused])
-        ]
-
-    def _campaign_row(self, name: str, entries: Sequence[Entry], now: float) -> dict[str, object]:
-        code, error = self._refused.get(name, ("", ""))
-        sums, meter = Sums.of(entries), self._meters.get(name)
-        told = sums.row(meter.rate(now) if meter else None)
-        if not entries:  # unknown is not nothing
-            told |= {"items_total": None, "bytes_total": None, "percent": None}
-        return {
-            "campaign": name,
-            "title": self._titles.get(name, ""),
-            "status": "failed" if code else sums.status,
-            **told,
-            "error_code": code,
-            "error": error,
-        }
-
-    def _rows(self, entries: Sequence[Entry]) -> list[dict[str, object]]:
-        now = self._clock()
-        return [row(entry, now) for entry in entries]
+        told = []
+        for name in dict.fromkeys([*entries, *self._refused]):
+            meter = self._meters.get(name)
+            rate = meter.rate(now) if meter else None
+            refused = self._refused.get(name, ("", ""))
+            told.append(campaign_row(name, self._titles.get(name, ""), Sums.of(entries.get(name, ())), rate, refused))
+        return told

@@ -143,3 +143,12 @@ class Sums:
             "rate_bps": rate,
             "eta_seconds": eta(self.missing, rate),
         }
+
+
+def campaign_row(name: str, title: str, sums: Sums, rate: int | None, refused: tuple[str, str]) -> dict[str, object]:
+    """A campaign as a program reads it; `refused`: code and sentence of what is wrong with all of it, or empty."""
+    told = sums.row(rate)
+    if not sums.items:  # unknown is not nothing
+        told |= {"items_total": None, "bytes_total": None, "percent": None}
+    status = "failed" if refused[0] else sums.status
+    return {"campaign": name, "title": title, "status": status, **told, "error_code": refused[0], "error": refused[1]}

@@ -1,0 +1,197 @@
+"""The door for programs aboard: HTTP over the Unix socket of the first content directory.
+
+    GET  /status   everything the board knows, as JSON, with an ETag
+    GET  /events   the same as server-sent events: `status` first, then `change` with the items that changed
+    POST /now      {"campaign": …, "content": …}: somebody aboard wants this first
+
+Who may ask is decided by the file's mode. Nothing a program does here can stop or slow a load for long: requests are
+bounded in size and time, programs in number. Touches the socket and the board, no disk beyond and no network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final
+
+from loader.board import Board
+from loader.folder import Folder
+from loader.inquiry import Refusal, part, read_body, read_inquiry
+from loader.reception import Ask, Reception
+from loader.sockets import listen, withdraw
+
+log = logging.getLogger("loader")
+
+PROGRAMS: Final = 16  # connections at once
+READERS: Final = 8  # of these, streams of events
+PATIENCE: Final = 5.0  # seconds for a whole request, and for a reader to take what it is sent
+HEARTBEAT: Final = 15.0  # seconds between two comments in a stream where nothing happens
+_SLICE: Final = 1.0  # seconds after which a stream looks whether its reader is still there
+_BUSY: Final = Refusal(
+    HTTPStatus.SERVICE_UNAVAILABLE, "Too many programs are asking.", "Try again.", **{"Retry-After": "2"}
+)
+_STREAM: Final = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\nConnection: close\r\n\r\n"
+    b"retry: 2000\n\n"
+)
+
+
+class Door:
+    """`ask(campaign, content)`: somebody wants this first, all of the campaign if None; a sentence if it cannot be.
+
+    `complain` hears once if there can be no socket; the loader goes on without.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        board: Board,
+        ask: Ask,
+        mode: int = 0o600,
+        *,
+        complain: Callable[[str], None] = log.warning,
+        heartbeat: float = HEARTBEAT,
+    ) -> None:
+        self._path, self._board, self._mode, self._complain = path, board, mode, complain
+        self._reception = Reception(board, ask)
+        self._heartbeat = heartbeat
+        self._closing = threading.Event()
+        self._places = threading.BoundedSemaphore(PROGRAMS)
+        self._readers = threading.BoundedSemaphore(READERS)
+        self._moving = threading.Condition()
+        self._inside: set[socket.socket] = set()
+        self._folder: Folder | None = None
+        self._server: socket.socket | None = None
+
+    def start(self) -> None:
+        """Open it. The directory must be locked by us: whatever socket is there is of a loader that was killed."""
+        try:
+            with Folder.open(self._path) as root:
+                self._folder = root.sub(".loader")
+            self._server = listen(self._folder, self._mode)
+        except OSError as error:
+            self._complain(f"Programs aboard cannot ask this loader, there is no socket: {error.strerror or error}")
+            return
+        threading.Thread(target=self._receive, args=(self._server,), name="door", daemon=True).start()
+
+    def close(self) -> None:
+        """Shut it; readers get the last change first, if they take it within a second."""
+        self._closing.set()
+        if self._folder is not None:
+            if self._server is not None:
+                with contextlib.suppress(OSError):
+                    withdraw(self._folder)
+                _end(self._server)
+            self._folder.close()
+        self._board.close()  # wakes who waits for a change
+        with self._moving:
+            self._moving.wait_for(lambda: not self._inside, 1.0)
+            for connection in self._inside:
+                _end(connection)
+
+    # Programs come and go.
+
+    def _receive(self, server: socket.socket) -> None:
+        with server:
+            while not self._closing.is_set():
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    self._closing.wait(0.2)  # too many open files, say: programs may try again
+                    continue
+                self._admit(connection)
+
+    def _admit(self, connection: socket.socket) -> None:
+        if not self._places.acquire(blocking=False):
+            _turn_away(connection)
+            return
+        with self._moving:
+            self._inside.add(connection)
+        try:
+            threading.Thread(target=self._serve, args=(connection,), name="program", daemon=True).start()
+        except RuntimeError:  # no thread to be had
+            self._leave(connection)
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            self._converse(connection)
+        except OSError:
+            pass  # it went away, or is too slow
+        except Exception:
+            # The edge of a thread: a program must not be able to harm more than its own conversation.
+            log.exception("While answering a program aboard")
+        finally:
+            self._leave(connection)
+
+    def _leave(self, connection: socket.socket) -> None:
+        with self._moving:
+            self._inside.discard(connection)
+            connection.close()
+            self._moving.notify_all()
+        self._places.release()
+
+    # What is said.
+
+    def _converse(self, connection: socket.socket) -> None:
+        deadline = time.monotonic() + PATIENCE
+        try:
+            inquiry = read_inquiry(connection, deadline)
+            resource = self._reception.find(inquiry)
+            if resource == "/events":
+                self._stream(connection)
+                return
+            body = read_body(connection, inquiry, deadline) if inquiry.method == "POST" else b""
+            said = self._reception.answer(resource, inquiry, body)
+        except Refusal as refusal:
+            said = refusal.answer()
+        connection.settimeout(PATIENCE)
+        connection.sendall(said)
+        part(connection, time.monotonic() + _SLICE)
+
+    def _stream(self, connection: socket.socket) -> None:
+        """Until the reader goes, is too slow, or the loader ends. What came meanwhile is one change."""
+        if not self._readers.acquire(blocking=False):
+            raise _BUSY
+        try:
+            connection.settimeout(PATIENCE)
+            connection.sendall(_STREAM)
+            seen, spoken = 0, time.monotonic()
+            while not self._closing.is_set() and not _gone(connection):
+                if self._board.wait(seen, min(_SLICE, self._heartbeat)) != seen:
+                    seen, event = self._reception.event(seen)
+                elif time.monotonic() - spoken >= self._heartbeat:
+                    event = b":\n\n"
+                else:
+                    continue
+                connection.sendall(event)
+                spoken = time.monotonic()
+            last = self._reception.event(seen)[1] if self._board.revision != seen else b""
+            connection.sendall(last + b"event: end\ndata: {}\n\n")
+        finally:
+            self._readers.release()
+
+
+def _gone(connection: socket.socket) -> bool:
+    """The other side has closed. One that only has nothing more to say is still there."""
+    poll = select.poll()
+    poll.register(connection, 0)
+    return bool(poll.poll(0))
+
+
+def _end(connection: socket.socket) -> None:
+    """Wake whoever waits in it."""
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+def _turn_away(connection: socket.socket) -> None:
+    with connection, contextlib.suppress(OSError):
+        connection.setblocking(False)
+        connection.send(_BUSY.answer())
