@@ -1,0 +1,180 @@
+"""Runs an operator's command: no shell, an ending that is certain, little of its output, none of our secrets.
+
+The command gets a process group of its own, so that what it started ends with it when its time is over. Processes
+only; what their end means is for the caller to say (`loader.link`, `loader.hooks`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from threading import Event
+from typing import Final
+
+KEPT: Final = 1024  # bytes of the first and of the last output
+_GRACE: Final = 1.0  # seconds between asking a command to end and ending it
+_TICK: Final = 0.25  # seconds; how soon a stop is noticed
+_SECRET: Final = re.compile(r"AWS_|.*(SECRET|PASSWORD|PASSWD|TOKEN|CREDENTIAL|_KEY)|(DATABASE|REDIS|EMAIL)_URL", re.I)
+_SIGNED_IN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]*@", re.I)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How it ended. `status`: as of `Popen`, None if it never ran; `problem`: empty, or why there was no proper end."""
+
+    status: int | None
+    problem: str = ""
+    first: bytes = b""
+    last: bytes = b""
+    stopped: bool = False
+
+    @property
+    def good(self) -> bool:
+        """It ran to its end and is content."""
+        return self.status == 0 and not self.problem and not self.stopped
+
+    @property
+    def first_lines(self) -> list[str]:
+        """The lines of its first output that say something, escaped."""
+        return _lines(self.first)
+
+    @property
+    def last_lines(self) -> list[str]:
+        """Those of its last output."""
+        return _lines(self.last)
+
+    def __str__(self) -> str:
+        if self.problem or self.status is None:
+            return self.problem
+        if self.status < 0:
+            return f"ended by {_signal_name(-self.status)}"
+        return f"exit status {self.status}"
+
+
+@dataclass(slots=True)
+class _Ends:
+    """The first and the last bytes of an output of any length."""
+
+    first: bytearray = field(default_factory=bytearray)
+    last: bytearray = field(default_factory=bytearray)
+
+    def add(self, block: bytes) -> None:
+        self.first += block[: KEPT - len(self.first)]
+        self.last += block
+        del self.last[:-KEPT]
+
+
+def run(words: Sequence[str], seconds: float, stop: Event) -> Outcome:
+    """Run it to its end, for at most `seconds`, or until `stop`; then its process group is ended."""
+    try:
+        process = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=harmless(os.environ),
+        )
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+        return Outcome(None, f"cannot be run: {reason}")
+    ends, stopped = _Ends(), False
+    with process:
+        ended = _follow(process, ends, time.monotonic() + seconds, stop)
+        if not ended:
+            stopped = stop.is_set()
+            end_group(process)
+        _drain(process, ends)
+    problem = "" if ended or stopped else f"took longer than {seconds:.0f} s and was ended"
+    return Outcome(process.returncode, problem, bytes(ends.first), bytes(ends.last), stopped)
+
+
+def harmless(environment: Mapping[str, str]) -> dict[str, str]:
+    """What a command may know of our environment: nothing of AWS, no secret, no address with a password in it."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if not _SECRET.match(name) and not _SIGNED_IN.match(value.strip())
+    }
+
+
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """Ask the process and all it started to end, and a second later make them. It has been awaited afterwards."""
+    _tell(process, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_GRACE)
+    # Its children may live on without it.
+    _tell(process, signal.SIGKILL)
+    process.wait()
+
+
+def _tell(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
+
+
+def _follow(process: subprocess.Popen[bytes], ends: _Ends, deadline: float, stop: Event) -> bool:
+    """Read what it says until it ends (not until its output does: a child may hold that). False: it has to be ended."""
+    with selectors.DefaultSelector() as selector:
+        output, end = _output(process), os.pidfd_open(process.pid)
+        try:
+            selector.register(output, selectors.EVENT_READ)
+            selector.register(end, selectors.EVENT_READ)
+            while not stop.is_set() and (left := deadline - time.monotonic()) > 0:
+                ready = {key.fd for key, _ in selector.select(min(left, _TICK))}
+                if output in ready and _take(output, ends) == 0:
+                    selector.unregister(output)
+                if end in ready:
+                    process.wait()
+                    return True
+        finally:
+            os.close(end)
+    return False
+
+
+def _output(process: subprocess.Popen[bytes]) -> int:
+    if process.stdout is None:
+        raise AssertionError("its output was asked for")
+    os.set_blocking(process.stdout.fileno(), False)
+    return process.stdout.fileno()
+
+
+def _take(output: int, ends: _Ends) -> int:
+    """Read one block and say how long it was: 0 at the end of the output, -1 if there is nothing now."""
+    try:
+        block = os.read(output, 65_536)
+    except BlockingIOError:
+        return -1
+    ends.add(block)
+    return len(block)
+
+
+def _drain(process: subprocess.Popen[bytes], ends: _Ends) -> None:
+    """What it said last; a child of its that goes on talking is not listened to."""
+    for _ in range(16):  # blocks: no pipe holds more than a mebibyte
+        if _take(_output(process), ends) <= 0:
+            return
+
+
+def _lines(output: bytes) -> list[str]:
+    """Those that say something, with every character that cannot be seen made visible."""
+    lines = (line.strip() for line in output.decode(errors="replace").splitlines())
+    return ["".join(map(_visible, line)) for line in lines if line]
+
+
+def _visible(character: str) -> str:
+    return character if character.isprintable() else f"\\x{ord(character):02x}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,131 @@
+"""For which whole items and campaigns of one content directory the operator's command has yet to be run.
+
+    DIR/.loader/told/<campaign>/<content>.tgz.json   it was run for this content
+    DIR/.loader/told/<campaign>/campaign.json        and for this edition of the campaign
+
+Owed is what is whole here and has no such note: so a kill at any instant loses nothing, at worst the command is run
+twice. Reads what `loader.store` keeps; writes only below DIR/.loader/told. Names are those of our own states.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from loader.contract import TGZ
+from loader.folder import Folder, on_disk
+from loader.part import read_state, write_state
+from loader.store import OURS
+
+_TOLD: Final = "told"
+_WHOLE: Final = "campaign.json"  # no item's: theirs end in .tgz.json
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """One run of the command. `content` is empty for a whole campaign; `mark` tells this content from a later one."""
+
+    path: Path
+    campaign: str
+    content: str
+    mark: str
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What it is for, whatever its content."""
+        return str(self.path), self.campaign, self.content
+
+    def still_there(self) -> bool:
+        """Whether there is anything to run the command for."""
+        return self.path.is_dir() if not self.content else self.path.is_file()
+
+    def __str__(self) -> str:
+        return f"{self.campaign}/{self.content}{TGZ}" if self.content else self.campaign
+
+
+class Ledger:
+    """What is owed in one content directory. Methods may be called from any thread and raise WorldError."""
+
+    def __init__(self, path: Path) -> None:
+        """The directory of a `Store`, which holds its lock."""
+        self._path = path
+
+    def owed(self, campaign: str | None = None) -> list[Owed]:
+        """Everything, or all of one campaign: items first, then the campaign, if that is whole."""
+        with on_disk("notes of the command"), self._root() as root:
+            names = _names(root, OURS, "held") if campaign is None else [campaign]
+            return [owed for name in names for owed in self._of(root, name)]
+
+    def item(self, campaign: str, content: str) -> list[Owed]:
+        """The one item, if it is owed."""
+        name = content + TGZ
+        with on_disk("notes of the command"), self._root() as root:
+            owed = self._item(root, campaign, name)
+        return [owed] if owed else []
+
+    def settle(self, owed: Owed) -> None:
+        """The command was run for it."""
+        name = f"{owed.content}{TGZ}.json" if owed.content else _WHOLE
+        with on_disk("notes of the command"), self._root() as root, root.sub(OURS, _TOLD, owed.campaign) as told:
+            # Were it lost in a power cut, the command would be run again.
+            write_state(told, name, {"mark": owed.mark}, lasting="nothing")
+
+    def tidy(self, campaign: str) -> None:
+        """Forget items that are not here any more."""
+        with on_disk("notes of the command"), self._root() as root:
+            held = set(_names(root, OURS, "held", campaign))
+            with _below(root, OURS, _TOLD, campaign) as told:
+                for name in told.names() if told else []:
+                    if told and name not in held and (name != _WHOLE or not held):
+                        told.remove(name)
+            with _below(root, OURS, _TOLD) as above:
+                if above and not held:
+                    above.discard(campaign)
+
+    def _of(self, root: Folder, campaign: str) -> Iterator[Owed]:
+        for name in _names(root, OURS, "held", campaign):
+            owed = self._item(root, campaign, name.removesuffix(".json"))
+            if owed:
+                yield owed
+        with _below(root, OURS, "campaigns") as states, _below(root, campaign) as folder:
+            mark = read_state(states, f"{campaign}.json").get("manifest") if states and folder else None
+        if isinstance(mark, str) and not self._told(root, campaign, _WHOLE, mark):
+            yield Owed(self._path / campaign, campaign, "", mark)
+
+    def _item(self, root: Folder, campaign: str, name: str) -> Owed | None:
+        with _below(root, campaign) as folder, _below(root, OURS, "held", campaign) as held:
+            status = folder.plain(name) if folder else None
+            state = read_state(held, name + ".json") if held else {}
+        if status is None or (state.get("size"), state.get("mtime_ns")) != (status.st_size, status.st_mtime_ns):
+            return None
+        mark = f"{state.get('sha256')} {status.st_size} {status.st_mtime_ns}"
+        if self._told(root, campaign, name + ".json", mark):
+            return None
+        return Owed(self._path / campaign / name, campaign, name.removesuffix(TGZ), mark)
+
+    def _told(self, root: Folder, campaign: str, name: str, mark: str) -> bool:
+        with _below(root, OURS, _TOLD, campaign) as told:
+            return told is not None and read_state(told, name).get("mark") == mark
+
+    @contextlib.contextmanager
+    def _root(self) -> Iterator[Folder]:
+        with Folder.open(self._path) as root:
+            yield root
+
+
+@contextlib.contextmanager
+def _below(root: Folder, *names: str) -> Iterator[Folder | None]:
+    folder = root.existing(*names)
+    try:
+        yield folder
+    finally:
+        if folder is not None:
+            folder.close()
+
+
+def _names(root: Folder, *names: str) -> list[str]:
+    with _below(root, *names) as folder:
+        return folder.names() if folder else []

@@ -1,0 +1,96 @@
+"""What this machine's network says of a way to a store: routes, names, an answer. Nothing is decided here.
+
+Only `answers` and a name's look-up send anything. Linux: routes are read from /proc/net.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import socket
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+Address = tuple[int, str, int]  # family, numeric host, port
+_ROUTES: Final = (
+    # file, columns that say where it leads, the column of the interface; others count uses and never stand still
+    (Path("/proc/net/route"), (0, 1, 2, 7), 0),
+    (Path("/proc/net/ipv6_route"), (0, 1, 4, 9), 9),
+)
+_LINK_LOCAL: Final = ("fe80", "ff00")  # every interface that is on has these, a way to anywhere or not
+
+
+def has_route(addresses: Sequence[Address]) -> bool:
+    """Whether the kernel knows a way to one of them. A datagram socket is connected without sending anything."""
+    for family, host, port in addresses:
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((host, port))
+            return True
+    return False
+
+
+def outward() -> frozenset[tuple[str, ...]]:
+    """The routes that lead out of this machine."""
+    found: set[tuple[str, ...]] = set()
+    for path, columns, interface in _ROUTES:
+        with contextlib.suppress(OSError):
+            for row in (line.split() for line in path.read_text().splitlines()):
+                if len(row) > max(columns) and row[interface] not in ("lo", "Iface") and row[0][:4] not in _LINK_LOCAL:
+                    found.add(tuple(row[column] for column in columns))
+    return frozenset(found)
+
+
+def answers(addresses: Sequence[Address], seconds: float) -> bool:
+    """Whether one of them takes a connection in time; of each family the first that has a route is asked."""
+    asked: set[int] = set()
+    for one in addresses:
+        family, host, port = one
+        if family in asked or not has_route([one]):
+            continue
+        asked.add(family)
+        with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=seconds):
+            return True
+    return False
+
+
+class LookUp:
+    """Finds the addresses of one name. A resolver may hang for minutes: it does so on a thread of its own, a daemon."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._host, self._port = host, port
+        self.literal = _literal(host, port)
+        self._under_way: _Question | None = None
+
+    def find(self, seconds: float) -> list[Address] | None:
+        """Its addresses; empty if there are none, None if nobody said so in time. For one thread at a time."""
+        if self.literal:
+            return self.literal
+        question = self._under_way or _Question(self._host, self._port)
+        answered = question.done.wait(seconds)
+        self._under_way = None if answered else question
+        return question.found if answered else None
+
+
+class _Question:
+    def __init__(self, host: str, port: int) -> None:
+        self._host, self._port = host, port
+        self.found: list[Address] = []
+        self.done = threading.Event()
+        threading.Thread(target=self._ask, name="name look-up", daemon=True).start()
+
+    def _ask(self) -> None:
+        with contextlib.suppress(OSError, UnicodeError):
+            rows = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+            self.found = [(family, str(where[0]), self._port) for family, _, _, _, where in rows]
+        self.done.set()
+
+
+def _literal(host: str, port: int) -> list[Address]:
+    """A host that is an address already."""
+    try:
+        version = ipaddress.ip_address(host).version
+    except ValueError:
+        return []
+    return [(socket.AF_INET if version == 4 else socket.AF_INET6, host, port)]
