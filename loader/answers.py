@@ -5,8 +5,11 @@ May touch the sockets behind the responses it is given, nothing else. Only `load
 
 from __future__ import annotations
 
+import builtins
 import http.client
 import re
+import select
+import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +24,7 @@ from loader.errors import WorldError
 from loader.objects import BLOCK
 from loader.wire import EPOCH, parse_content_range, parse_http_date
 
+GATHER: Final = 0.2  # seconds that bytes may wait for more: TLS gives them in records of 16 KiB at most
 _DIGITS: Final = re.compile(r"[0-9]{1,19}")
 
 
@@ -103,7 +107,11 @@ class Facts:
 
 
 class Stream:
-    """An open object: `loader.objects.Body` over one response."""
+    """An open object: `loader.objects.Body` over one response.
+
+    A body whose length is known is read past urllib3, straight from the socket into the caller's memory. Others, which
+    no S3 sends for an object, are copied once more.
+    """
 
     def __init__(self, response: BaseHTTPResponse, what: str, start: int, end: int | None = None) -> None:
         facts = Facts.of(response, what, start, None if end is None else end - start)
@@ -112,25 +120,62 @@ class Stream:
         self._left = facts.length
         self._response = response
         self._what = what
+        self._socket = _Socket.of(response) if facts.length else None
+        self._failed: WorldError | None = None
+        self._aborted = False
 
     def read(self, limit: int = BLOCK) -> bytes:
         """At most `limit` bytes, as they arrive; empty at the end."""
-        with translated(self._what):
-            block = self._response.read1(limit)
-        if self._left is not None:
-            self._left -= len(block)
-            if not block and self._left > 0 and limit:
-                raise WorldError("SHORT_BODY", f"{self._what}: {self._left} bytes are missing at the end")
-        return block
+        buffer = bytearray(limit)
+        return bytes(memoryview(buffer)[: self.readinto(buffer)])
 
     def readinto(self, buffer: bytearray | memoryview) -> int:
-        """Fill as much of `buffer` as has arrived, at least a byte; 0 at the end."""
-        block = self.read(len(buffer))
-        buffer[: len(block)] = block
-        return len(block)
+        """Fill as much of `buffer` as arrives within GATHER seconds, at least a byte; 0 at the end.
+
+        An error waits for the next call if bytes came before it.
+        """
+        if self._failed:
+            raise self._failed
+        got, view, deadline = 0, memoryview(buffer), 0.0
+        try:
+            while got < len(view):
+                if got and not (self._left and self._socket and self._socket.readable(deadline)):
+                    break
+                count = self._some(view[got:])
+                if count == 0:
+                    break
+                deadline = deadline or time.monotonic() + GATHER
+                got += count
+        except WorldError as error:
+            if not got:
+                raise
+            self._failed = error
+        return got
+
+    def _some(self, view: memoryview) -> int:
+        """What has arrived, or waits for it; 0 at the end."""
+        if self._left == 0:
+            return 0
+        if self._socket is None:
+            with translated(self._what):
+                block = self._response.read1(len(view))
+            view[: len(block)] = block
+            count = len(block)
+        else:
+            count = self._socket.readinto(view[: self._left], self._what)
+        if self._aborted:  # over TLS, what is read after that may be the bare records
+            raise WorldError("NETWORK", f"{self._what}: the read was aborted")
+        if self._left is not None:
+            self._left -= count
+            if count == 0:
+                raise WorldError("SHORT_BODY", f"{self._what}: {self._left} bytes are missing at the end")
+            if self._left == 0 and self._socket:
+                self._socket.done()
+        return count
 
     def abort(self) -> None:
         """End a read that waits in another thread: it raises."""
+        self._aborted = True
         # ValueError, RuntimeError: it has ended by itself meanwhile.
         with suppress(ValueError, RuntimeError, OSError):
             self._response.shutdown()
@@ -144,3 +189,53 @@ class Stream:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class _Socket:
+    """The body of one response, below urllib3 and http.client: what lies in their buffer, then the socket itself."""
+
+    def __init__(self, response: http.client.HTTPResponse) -> None:
+        self._response = response
+        self._buffered: int | None = None
+        self._poll = select.poll()
+        self._poll.register(response.fileno(), select.POLLIN)
+
+    @classmethod
+    def of(cls, response: BaseHTTPResponse) -> Self | None:
+        """None for a body in chunks, which only http.client can take apart, or one that is over."""
+        inner = getattr(response, "_original_response", None)
+        if not isinstance(inner, http.client.HTTPResponse) or inner.chunked or inner.isclosed():
+            return None
+        return cls(inner)
+
+    def readinto(self, view: memoryview, what: str) -> int:
+        """At least a byte, unless the connection ends. Raises WorldError."""
+        reader = self._response.fp
+        try:
+            if self._buffered is None:
+                self._buffered = len(reader.peek())  # what came with the headers, else of what comes first
+            if self._buffered:
+                count = reader.readinto(view[: self._buffered])
+                self._buffered -= count
+                return count
+            # From here on the buffer stays empty: that would cost a copy of all bytes.
+            return reader.raw.readinto(view) or 0
+        except builtins.TimeoutError as error:
+            raise WorldError("TIMEOUT", f"{what}: the store did not answer in time") from error
+        except ssl.SSLError as error:
+            raise WorldError("NETWORK", f"{what}: no trusted connection to the store") from error
+        # ValueError, AttributeError: closed meanwhile by another thread.
+        except (OSError, ValueError, AttributeError) as error:
+            raise WorldError("NETWORK", f"{what}: the connection failed ({type(error).__name__})") from error
+
+    def readable(self, deadline: float) -> bool:
+        """Whether more comes before `deadline` on the monotonic clock.
+
+        What OpenSSL has already decrypted is not seen here, but only a read that filled its memory leaves any there.
+        """
+        wait = deadline - time.monotonic()
+        return wait > 0 and (bool(self._buffered) or bool(self._poll.poll(wait * 1000)))
+
+    def done(self) -> None:
+        """The body was read to its end: the connection may be used again."""
+        self._response.close()

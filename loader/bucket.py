@@ -1,7 +1,7 @@
 """Both buckets, seen from either side: list, get, open, put, upload, delete. The only module that knows boto3.
 
 `S3Bucket` talks to any S3, `MemoryBucket` is the same in memory, for tests and property machines; one test suite holds
-them to the same behaviour. Requests are signed by botocore and sent by urllib3, and listings are read by
+them to the same behaviour. Requests are signed by `loader.signing` and sent by urllib3, and listings are read by
 `loader.wire`: boto3 itself costs 0.4 s to load and twenty times the CPU for a page of a listing, so it only carries
 large uploads. Whatever fails comes out as `WorldError`, chained, without a secret or a signed address in its text.
 
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import random
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -31,10 +30,10 @@ from loader.answers import Facts, Stream, drop, read_limited, translated
 from loader.errors import WorldError
 from loader.memory import MemoryBucket
 from loader.objects import Body, Bucket, Fetched, Kind, Names, ObjectInfo, Requests
+from loader.signing import Keyring, Keys, host_of, sign
 from loader.wire import ListPage, Refusal, address, parse_http_date, parse_listing, quote_key, quote_query
 
 if TYPE_CHECKING:
-    from botocore.credentials import Credentials, ReadOnlyCredentials
     from mypy_boto3_s3 import S3Client
 
 __all__ = ["Body", "Bucket", "Fetched", "MemoryBucket", "ObjectInfo", "Requests", "S3Bucket"]
@@ -101,9 +100,9 @@ class S3Bucket:
         self.endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         self.region = region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
         self._base, self._root = address(name, self.endpoint, self.region)
-        self._keys = (access_key, secret_key, session_token) if access_key and secret_key else None
-        self._credentials: Credentials | None = None
-        self._lock = threading.Lock()
+        self._host = host_of(self._base)
+        given = Keys(access_key, secret_key, session_token) if access_key and secret_key else None
+        self._keyring = Keyring(given)
         self._timeouts = (connect_timeout, read_timeout)
         self._sleep = sleep
         self._pool = _pool(self._base, connections)
@@ -236,9 +235,8 @@ class S3Bucket:
         response = self._send(call)
         if response.status not in call.accept:
             refusal = self._refusal(call, response)
-            if refusal.s3 != "ExpiredToken" or self._keys:
+            if refusal.s3 != "ExpiredToken" or not self._keyring.forget():
                 raise refusal.error(str(call), self.name, datetime.now(UTC))
-            self._credentials = None  # they may have been renewed where they came from: look there again, once
             response = self._send(call)
             if response.status not in call.accept:
                 raise self._refusal(call, response).error(str(call), self.name, datetime.now(UTC))
@@ -265,14 +263,23 @@ class S3Bucket:
 
     def _send(self, call: _Call) -> urllib3.BaseHTTPResponse:
         target = f"{self._root}/{quote_key(call.key)}" + (f"?{call.query}" if call.query else "")
-        headers = self._signed(call, target)
+        headers = {"Host": self._host, **call.headers}
+        signed = sign(
+            call.method,
+            target,
+            headers,
+            call.body,
+            keys=self._keyring.keys(),
+            region=self.region,
+            now=datetime.now(UTC),
+        )
         self.requests.count(call.kind)
         with translated(str(call)):
             return self._pool.urlopen(
                 call.method,
                 target,
                 body=call.body if call.method == "PUT" else None,
-                headers=headers,
+                headers=signed,
                 retries=False,
                 redirect=False,
                 timeout=urllib3.Timeout(connect=self._timeouts[0], read=self._timeouts[1]),
@@ -280,50 +287,18 @@ class S3Bucket:
                 decode_content=False,
             )
 
-    def _signed(self, call: _Call, target: str) -> dict[str, str]:
-        # Late: botocore's signer takes 0.2 s to load, which `--help` and a refused setting should not wait for.
-        from botocore.auth import S3SigV4Auth  # noqa: PLC0415
-        from botocore.awsrequest import AWSRequest  # noqa: PLC0415
-
-        request = AWSRequest(method=call.method, url=self._base + target, headers=dict(call.headers), data=call.body)
-        S3SigV4Auth(self._frozen(), "s3", self.region).add_auth(request)
-        return dict(request.headers.items())
-
-    def _frozen(self) -> ReadOnlyCredentials:
-        """The credentials of this moment; temporary ones are renewed by botocore before they run out."""
-        from botocore.exceptions import BotoCoreError  # noqa: PLC0415  late, as above
-
-        try:
-            with self._lock:
-                if self._credentials is None:
-                    self._credentials = self._find_credentials()
-                return self._credentials.get_frozen_credentials()
-        except BotoCoreError as error:
-            raise WorldError("CREDENTIALS", f"no credentials ({type(error).__name__})") from error
-
-    def _find_credentials(self) -> Credentials:
-        from botocore.credentials import Credentials  # noqa: PLC0415  late, as above
-        from botocore.session import Session  # noqa: PLC0415
-
-        if self._keys:
-            return Credentials(*self._keys)
-        found = Session().get_credentials()
-        if found is None:
-            raise WorldError("CREDENTIALS", "no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
-        return found
-
     def _client(self) -> S3Client:
         import boto3  # noqa: PLC0415  late, see upload()
         from botocore.config import Config  # noqa: PLC0415
 
-        frozen = self._frozen()
+        keys = self._keyring.keys()
         client = boto3.client(
             "s3",
             endpoint_url=self.endpoint,
             region_name=self.region,
-            aws_access_key_id=frozen.access_key,
-            aws_secret_access_key=frozen.secret_key,
-            aws_session_token=frozen.token,
+            aws_access_key_id=keys.access,
+            aws_secret_access_key=keys.secret,
+            aws_session_token=keys.token,
             config=Config(
                 signature_version="s3v4",
                 connect_timeout=self._timeouts[0],

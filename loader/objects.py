@@ -68,7 +68,7 @@ class Body(Protocol):
     last_modified: datetime
 
     def readinto(self, buffer: bytearray | memoryview) -> int:
-        """Fill as much of `buffer` as has arrived, at least a byte; 0 at the end."""
+        """Fill as much of `buffer` as arrives soon, at least a byte; 0 at the end."""
 
     def read(self, limit: int = BLOCK) -> bytes:
         """At most `limit` bytes, as they arrive; empty at the end."""

@@ -57,7 +57,8 @@ def quote_key(key: str) -> str:
 
 def quote_query(values: Mapping[str, str]) -> str:
     """A query string in the one spelling that Signature Version 4 also signs."""
-    return "&".join(f"{quote(name, safe='~')}={quote(values[name], safe='~')}" for name in sorted(values))
+    pairs = sorted((quote(name, safe="~"), quote(value, safe="~")) for name, value in values.items())
+    return "&".join(f"{name}={value}" for name, value in pairs)
 
 
 def parse_time(text: str) -> datetime:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import ipaddress
 import itertools
+import ssl
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from moto.server import ThreadedMotoServer
 
 from loader.bucket import Bucket, MemoryBucket, S3Bucket
-from tests.bucket.scripted import ScriptedStore
+from tests.bucket.scripted import Reply, ScriptedStore
 
 _numbers = itertools.count()
 
@@ -54,3 +62,45 @@ def scripted(store: ScriptedStore, waits: list[float]) -> S3Bucket:
     """A bucket on the scripted store; it does not really sleep."""
     sleep: Callable[[float], None] = waits.append
     return S3Bucket("b", endpoint=store.endpoint, access_key="AKEY", secret_key="SECRET", read_timeout=0.5, sleep=sleep)
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate for the loopback interface that nobody but its owner trusts; its key stands in the same file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    now = dt.datetime.now(dt.UTC)
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path = tmp_path / "certificate.pem"
+    path.write_bytes(secret + signed.public_bytes(serialization.Encoding.PEM))
+    return path
+
+
+@pytest.fixture
+def tls_store(certificate: Path) -> Iterator[ScriptedStore]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with ScriptedStore(context) as store:
+        store.answers(Reply(200, b"ok", {"ETag": '"abc"'}))
+        yield store
+
+
+@pytest.fixture
+def trusting(tls_store: ScriptedStore, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> S3Bucket:
+    """A bucket on the scripted store behind TLS, whose certificate it trusts."""
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
+    return S3Bucket("b", endpoint=tls_store.endpoint, access_key="a", secret_key="b", sleep=lambda _: None)

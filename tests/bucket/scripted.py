@@ -27,9 +27,12 @@ class Reply:
 
 @dataclass(frozen=True)
 class Asked:
+    """One request; `client` is the port it came from."""
+
     method: str
     path: str
     headers: dict[str, str]
+    client: int = 0
 
 
 class _Server(socketserver.ThreadingTCPServer):
@@ -64,7 +67,8 @@ class ScriptedStore:
 
             def answer(self) -> None:
                 self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                outer.asked.append(Asked(self.command, self.path, {k.lower(): v for k, v in self.headers.items()}))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                outer.asked.append(Asked(self.command, self.path, headers, self.client_address[1]))
                 send(self, outer._next())
 
             do_GET = do_PUT = do_DELETE = answer

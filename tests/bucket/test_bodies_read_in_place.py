@@ -1,0 +1,86 @@
+"""The bytes of an item come straight into the caller's memory, as many as arrive soon, and none is lost to an error."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+from loader.answers import GATHER
+from loader.bucket import S3Bucket
+from loader.errors import WorldError
+from tests.bucket.scripted import Reply, ScriptedStore
+
+OBJECT = {"ETag": '"abc"'}
+BODY = os.urandom(3_000_003)
+
+
+def take(bucket: S3Bucket, size: int) -> tuple[bytes, list[int]]:
+    """The whole object read in pieces of `size`, and how many bytes each read gave."""
+    whole, counts = bytearray(), []
+    with bucket.open("k") as body:
+        buffer = bytearray(size)
+        while count := body.readinto(buffer):
+            whole += buffer[:count]
+            counts.append(count)
+    return bytes(whole), counts
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("size", [1000, 8192, 262_144, 5_000_000])
+def test_an_object_is_read_whole_whatever_the_memory(
+    size: int, chunked: bool, store: ScriptedStore, scripted: S3Bucket
+) -> None:
+    store.answers(Reply(200, BODY, OBJECT, chunked=chunked))
+    whole, counts = take(scripted, size)
+    assert whole == BODY
+    if not chunked and size > 8192:
+        assert len(counts) <= -(-len(BODY) // size) + 1  # the memory is filled each time
+
+
+@pytest.mark.parametrize("size", [1000, 262_144])
+def test_over_tls_records_are_gathered(size: int, tls_store: ScriptedStore, trusting: S3Bucket) -> None:
+    tls_store.answers(Reply(200, BODY, OBJECT))
+    whole, counts = take(trusting, size)
+    assert whole == BODY
+    assert len(counts) <= -(-len(BODY) // size) + 2
+
+
+def test_a_connection_read_to_its_end_is_used_again(store: ScriptedStore, scripted: S3Bucket) -> None:
+    store.answers(Reply(200, BODY, OBJECT))
+    for _ in range(3):
+        assert take(scripted, 100_000)[0] == BODY
+    assert scripted.get("k", 10)
+    assert len(store.asked) == 4
+    assert len({asked.client for asked in store.asked[:4]}) == 1
+
+
+def test_a_trickle_is_handed_on_soon(store: ScriptedStore, scripted: S3Bucket) -> None:
+    store.answers(Reply(200, bytes(40), OBJECT, pause=GATHER / 10))
+    _, counts = take(scripted, 1_000_000)
+    assert len(counts) > 1
+
+
+def test_bytes_that_came_before_an_error_are_not_lost(store: ScriptedStore, scripted: S3Bucket) -> None:
+    store.answers(Reply(200, BODY[:700_000], OBJECT, lie=len(BODY), cut=True))
+    buffer = bytearray(1_000_000)
+    with scripted.open("k") as body:
+        assert body.readinto(buffer) == 700_000
+        with pytest.raises(WorldError) as error:
+            body.readinto(buffer)
+    assert error.value.code == "SHORT_BODY"
+    assert buffer[:700_000] == BODY[:700_000]
+
+
+def test_nothing_read_after_an_abort_is_handed_on(tls_store: ScriptedStore, trusting: S3Bucket) -> None:
+    """Python's own shutdown of a TLS socket lets later reads see the encrypted records."""
+    tls_store.answers(Reply(200, BODY, OBJECT))
+    with trusting.open("k") as body:
+        buffer = bytearray(100_000)
+        assert body.readinto(buffer) == len(buffer)
+        body.abort()
+        start = time.monotonic()
+        with pytest.raises(WorldError):
+            body.readinto(buffer)
+        assert time.monotonic() - start < 5
