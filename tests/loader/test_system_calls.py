@@ -1,0 +1,134 @@
+"""System calls that fail: a sync, a write, the sync of a folder; and the order of those that make an item durable.
+
+The errors are made by strace in the real process, on one file; the trace shows that they were. A short write is a real
+one: the kernel's, at the process's limit for the size of a file.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from fleet.link import Link
+from tests.loader.aircraft import Aircraft, finish, publish
+from tests.loader.promises import Promises
+from tests.loader.tracing import Call, read_trace, start_under, traced
+
+pytestmark = pytest.mark.processes
+
+SYNCS = "fsync,fdatasync,sync_file_range"
+CONTENTS = {"bad": os.urandom(900_000), "good": os.urandom(100_000)}
+
+
+@pytest.fixture(autouse=True)
+def _campaign(aircraft: Aircraft, promises: Promises) -> None:
+    promises.publishes("c", CONTENTS)
+    publish(aircraft.media, "c", CONTENTS)
+
+
+@pytest.fixture
+def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("trace") / "trace"
+
+
+def assert_only_bad_failed(aircraft: Aircraft, promises: Promises, code: str) -> None:
+    promises.check()
+    assert promises.broken == []
+    assert aircraft.path("c", "good").read_bytes() == CONTENTS["good"]
+    assert list(aircraft.errors()) == ["bad"]
+    assert aircraft.errors()["bad"].startswith(f"{code}: ")
+    assert aircraft.progress("c")["good"] == len(CONTENTS["good"])
+    assert aircraft.progress("c")["bad"] < len(CONTENTS["bad"])
+
+
+def assert_heals(aircraft: Aircraft, promises: Promises) -> None:
+    run = aircraft.load()
+    promises.check()
+    assert (run.code, run.stderr, promises.broken) == (0, "", [])
+    assert {path.stem: path.read_bytes() for path in (aircraft.folder / "c").iterdir()} == CONTENTS
+    assert aircraft.progress("c") == {name: len(body) for name, body in CONTENTS.items()}
+    assert (aircraft.errors(), aircraft.left_over()) == ({}, [])
+
+
+def injected(trace: Path) -> list[Call]:
+    return [call for call in read_trace(trace) if call.injected]
+
+
+def test_after_a_failed_sync_the_bytes_are_fetched_again_from_the_first(
+    aircraft: Aircraft, link: Link, promises: Promises, trace: Path
+) -> None:
+    part = aircraft.part("c", "bad")
+    run = traced(aircraft, trace, SYNCS, inject="error=EIO:when=1", path=part)
+    assert run.code == 1
+    assert len(injected(trace)) == 1
+    assert [call for call in read_trace(trace) if not call.injected] == []  # never "sync again and carry on"
+    assert_only_bad_failed(aircraft, promises, "IO_ERROR")
+    assert not part.exists()
+    asked = len(link.requests("GET", "*/bad.tgz"))
+    assert_heals(aircraft, promises)
+    again = link.requests("GET", "*/bad.tgz")[asked:]
+    assert sum(seen.sent for seen in again) == len(CONTENTS["bad"])
+
+
+def test_a_folder_that_cannot_be_synced_makes_no_item_whole(
+    aircraft: Aircraft, promises: Promises, trace: Path
+) -> None:
+    run = traced(aircraft, trace, "fsync", inject="error=EIO", path=aircraft.folder / "c")
+    assert run.code == 1
+    assert injected(trace)
+    promises.check()
+    assert promises.broken == []
+    assert {name: text.partition(":")[0] for name, text in aircraft.errors().items()} == dict.fromkeys(
+        CONTENTS, "IO_ERROR"
+    )
+    assert all(done < len(CONTENTS[name]) for name, done in aircraft.progress("c").items())
+    assert_heals(aircraft, promises)
+
+
+@pytest.mark.parametrize(("error", "code"), [("ENOSPC", "NO_SPACE"), ("EIO", "IO_ERROR")])
+def test_a_write_that_fails_fails_the_item_once(
+    error: str, code: str, aircraft: Aircraft, link: Link, promises: Promises, trace: Path
+) -> None:
+    part = aircraft.part("c", "bad")
+    run = traced(aircraft, trace, "pwrite64,pwritev,write", inject=f"error={error}:when=1+", path=part)
+    assert run.code == 1
+    assert 1 <= len(injected(trace)) <= 3
+    assert_only_bad_failed(aircraft, promises, code)
+    assert len(link.requests("GET", "*/bad.tgz")) <= 3  # no tight loop
+    assert_heals(aircraft, promises)
+
+
+def test_a_write_that_is_cut_short_is_gone_on_with_at_the_byte_written(
+    aircraft: Aircraft, link: Link, promises: Promises
+) -> None:
+    limit = 300_001  # no multiple of anything
+    assert finish(start_under(["prlimit", f"--fsize={limit}"], aircraft, "--once")).code == 1
+    assert_only_bad_failed(aircraft, promises, "NO_SPACE")
+    kept = aircraft.part("c", "bad").stat().st_size
+    assert 0 < kept <= limit
+    assert_heals(aircraft, promises)
+    # What was kept was right: it came only once, but for what a buffer may have held.
+    assert link.requests("GET", "*/bad.tgz")[-1].range == f"bytes={kept}-"
+
+
+def test_an_item_is_durable_before_it_has_its_name_and_its_name_before_the_ground_knows(
+    aircraft: Aircraft, trace: Path
+) -> None:
+    run = traced(aircraft, trace, "fsync,fdatasync,pwrite64,renameat,renameat2,rename,sendto,sendmsg")
+    assert run.code == 0
+    calls = read_trace(trace)
+    for name, body in CONTENTS.items():
+        part, folder = str(aircraft.part("c", name)), str(aircraft.folder / "c")
+        written = [call for call in calls if call.name == "pwrite64" and f"<{part}>" in call.arguments]
+        synced = [call for call in calls if call.name in ("fsync", "fdatasync") and f"<{part}>" in call.arguments]
+        (named,) = [call for call in calls if call.name.startswith("rename") and f'"{name}.tgz.part"' in call.arguments]
+        lasting = [call for call in calls if call.name == "fsync" and f"<{folder}>" in call.arguments]
+        told = [call for call in calls if call.name.startswith("send") and f"{name}.tgz.progress" in call.arguments]
+        assert max(call.ended for call in written) < max(call.began for call in synced)
+        assert max(call.ended for call in synced) < named.began
+        after = min(call.ended for call in lasting if call.began > named.ended)
+        # The last one tells that it is whole.
+        assert after < max(call.began for call in told)
+        assert aircraft.progress("c")[name] == len(body)

@@ -1,0 +1,66 @@
+"""The real command under strace: see its system calls in order, or let some of them fail. Needs Debian's `strace`."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.loader.aircraft import ROOT, Aircraft, Run, finish
+
+_WHOLE = re.compile(r"(\d+) +(\w+)\((.*)\) += (-?\d+|\?)(.*)")
+_BEGUN = re.compile(r"(\d+) +(\w+)\((.*) <unfinished \.\.\.>")
+_ENDED = re.compile(r"(\d+) +<\.\.\. (\w+) resumed>(.*)\) += (-?\d+|\?)(.*)")
+
+
+@dataclass(frozen=True)
+class Call:
+    """One system call: when it began and ended (lines of the trace), its arguments with the paths of descriptors."""
+
+    name: str
+    arguments: str
+    began: int
+    ended: int
+    injected: bool
+
+
+def start_under(prefix: Sequence[str], aircraft: Aircraft, *options: str, **more: str) -> subprocess.Popen[str]:
+    """The command as a process below another program, e.g. strace; the caller ends or awaits it."""
+    return subprocess.Popen(
+        [*prefix, sys.executable, "manage.py", "run_loader", *options],
+        cwd=ROOT,
+        env=aircraft.environment(**more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def traced(
+    aircraft: Aircraft, trace: Path, calls: str, *options: str, inject: str = "", path: Path | None = None
+) -> Run:
+    """`run_loader --once` with these system calls written down, or made to fail: `inject`, on one path."""
+    prefix = ["strace", "-f", "-qq", "-y", "-s", "256", "-o", str(trace), "-e", f"trace={calls}", "-e", "signal=none"]
+    if inject:
+        prefix += ["-e", f"inject={calls}:{inject}"]
+    if path is not None:
+        prefix += ["-P", str(path)]
+    return finish(start_under([*prefix, *options], aircraft, "--once"))
+
+
+def read_trace(trace: Path) -> list[Call]:
+    """In the order in which they ended."""
+    begun: dict[tuple[str, str], tuple[int, str]] = {}
+    found = []
+    for at, line in enumerate(trace.read_text(errors="replace").splitlines()):
+        if match := _BEGUN.fullmatch(line):
+            begun[match[1], match[2]] = (at, match[3])
+        elif match := _ENDED.fullmatch(line):
+            began, arguments = begun.pop((match[1], match[2]))
+            found.append(Call(match[2], arguments + match[3], began, at, "INJECTED" in match[5]))
+        elif match := _WHOLE.fullmatch(line):
+            found.append(Call(match[2], match[3], at, at, "INJECTED" in match[5]))
+    return found
