@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Django's command line. `run_loader` gets the aircraft's settings unless told otherwise: it needs no database."""
+"""Django's command line. The commands of an aircraft get its settings unless told otherwise: they need no database."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ from django.core.management import execute_from_command_line
 
 def main() -> None:
     """Choose the settings by the command, then run it."""
-    aboard = len(sys.argv) > 1 and sys.argv[1] == "run_loader"
+    aboard = len(sys.argv) > 1 and sys.argv[1] in ("run_loader", "loader_status")
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", f"ifeportal.settings{'_aircraft' if aboard else ''}")
     execute_from_command_line(sys.argv)
 

@@ -34,7 +34,8 @@ def size_text(size: float) -> str:
 
 def plain_text(text: str) -> str:
     """One line without control characters, whatever a store or a file system wrote into it."""
-    return parse_error(text.encode(errors="replace")).text
+    said = parse_error(text.encode(errors="replace"))
+    return f"{said.code}: {said.text}" if said.code else said.text
 
 
 class Display(Listener):
@@ -117,7 +118,7 @@ class JsonLines(Display):
     def say(self, event: str, text: str, **fields: object) -> None:
         """The sentence and the fields."""
         at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        self._print(json.dumps({"at": at, "event": event, "text": plain_text(text), **fields}))
+        self._print(json.dumps({"at": at, "event": event, "text": plain_text(text), **fields}, default=str))
 
     def moved(self, campaign: str, content: str, kept: int, size: int, gained: int) -> None:
         """At most one line per interval."""

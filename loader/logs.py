@@ -1,0 +1,98 @@
+"""Where everything goes that is not an event: log records, warnings, what no thread caught; plain or as JSON lines.
+
+With JSON every line is one object, like those of `loader.display`. Secrets are blotted out of all of it, tracebacks
+included: those this process was given, and whatever looks like a signature.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+import threading
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Final, TextIO
+
+from loader.display import plain_text
+
+HIDDEN: Final = "[hidden]"
+SECRETS: Final = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
+_SHORTEST: Final = 6  # signs; anything shorter would blot out words
+_SIGNED: Final = re.compile(
+    r"(?i)((?:X-Amz-(?:Signature|Credential|Security-Token)|AWSAccessKeyId|Signature|Credential|Authorization)"
+    r"[\"']?\s*[=:]\s*[\"']?)(?:AWS4-HMAC-SHA256\s+|AWS\s+|Bearer\s+|Basic\s+)?[^\s\"'&,;<>]+"
+)
+_USERINFO: Final = re.compile(r"(?<=://)[^\s/@]+@")
+
+log = logging.getLogger("loader")
+
+
+class Blotter:
+    """Makes text safe to be shown. `secrets` are texts that must never be seen."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._secrets = sorted({secret for secret in secrets if len(secret) >= _SHORTEST}, key=len, reverse=True)
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> Blotter:
+        """With the secrets of AWS's own variables."""
+        return cls(environment.get(name, "") for name in SECRETS)
+
+    def __call__(self, text: str) -> str:
+        """The text without them."""
+        for secret in self._secrets:
+            text = text.replace(secret, HIDDEN)
+        return _USERINFO.sub(f"{HIDDEN}@", _SIGNED.sub(rf"\1{HIDDEN}", text))
+
+
+class _Lines(logging.Formatter):
+    """One record, one line; a traceback follows in it, its own lines joined by " | "."""
+
+    def __init__(self, blot: Blotter, *, as_json: bool) -> None:
+        super().__init__()
+        self._blot, self._as_json = blot, as_json
+
+    def format(self, record: logging.LogRecord) -> str:
+        said = record.getMessage()
+        trace = self.formatException(record.exc_info) if record.exc_info else ""
+        at = datetime.fromtimestamp(record.created, UTC)
+        text, lines = plain_text(self._blot(said)), [plain_text(self._blot(line)) for line in trace.splitlines()]
+        if not self._as_json:
+            return " | ".join([f"{at:%H:%M:%S} {record.levelname} {text}", *lines])
+        told: dict[str, object] = {
+            "at": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "event": "log",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "text": text,
+        }
+        return json.dumps(told | ({"traceback": lines} if lines else {}))
+
+
+def set_up(stream: TextIO, blot: Blotter, *, as_json: bool) -> None:
+    """From now on log records from WARNING on, warnings and what nobody caught go to `stream`."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_Lines(blot, as_json=as_json))
+    logging.root.handlers[:] = [handler]
+    logging.raiseExceptions = False  # a reader of the log that went away must not be told of in another place
+    logging.captureWarnings(True)
+    sys.excepthook = _uncaught
+    sys.unraisablehook = _unraisable
+    threading.excepthook = _uncaught_in_thread
+
+
+def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    log.critical("This was not expected and ends the loader", exc_info=(kind, error, trace))
+
+
+def _unraisable(told: sys.UnraisableHookArgs) -> None:
+    log.error("This could not be raised", exc_info=told.exc_value)
+
+
+def _uncaught_in_thread(told: threading.ExceptHookArgs) -> None:
+    if told.exc_value is not None:
+        name = told.thread.name if told.thread else "a thread"
+        log.critical("This was not expected and ends %s", name, exc_info=told.exc_value)

@@ -1,0 +1,87 @@
+"""`manage.py loader_status`: what the loader of this aircraft is about, asked through its socket. Needs no database."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from loader import knock
+from loader.errors import Exit, WorldError
+from loader.store import Store
+from loader.table import at_rest, lines
+
+CLEAR = "\x1b[H\x1b[2J"
+
+
+class Command(BaseCommand):
+    help = (
+        "Ask the loader of this aircraft what it is about and print it as a table. Exit: 0 it answered, 1 it may not "
+        "be asked by this user, 2 no content directory was named, 75 no loader runs; then what lies on disk is shown."
+    )
+    requires_system_checks: list[str] = []
+    suppressed_base_arguments = {"--verbosity", "--traceback", "--pythonpath", "--no-color", "--force-color"}
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--content-dir",
+            metavar="DIR",
+            help="the loader's first content directory (default: the first of LOADER_CONTENT_DIR)",
+        )
+        parser.add_argument("--json", action="store_true", help="print JSON, one object a line")
+        parser.add_argument("--watch", action="store_true", help="go on until the loader ends, at each change")
+
+    def handle(self, *args: object, **options: Any) -> None:
+        directory = _directory(options["content_dir"])
+        try:
+            for told in knock.watch(directory) if options["watch"] else [knock.status(directory)]:
+                self._show(told, as_json=options["json"], again=options["watch"])
+        except PermissionError as error:
+            text = f"You may not ask the loader of {directory}: be its user, or of the socket's group."
+            raise CommandError(text, returncode=Exit.SOME_FAILED) from error
+        except knock.NobodyHomeError as error:
+            self._show_disk(directory, str(error), as_json=options["json"])
+            sys.exit(Exit.UNREACHABLE)
+        except KeyboardInterrupt:
+            pass
+
+    def _show(self, told: knock.Status, *, as_json: bool, again: bool) -> None:
+        if as_json:
+            self._print([json.dumps(told)])
+        else:
+            self._print([CLEAR * (again and self.stdout.isatty()) + "\n".join(lines(told))])
+
+    def _show_disk(self, directory: Path, why: str, *, as_json: bool) -> None:
+        """What the directory itself tells; nothing is made or locked."""
+        held, space = [], None
+        if directory.is_dir():
+            try:
+                store = Store(directory)
+                held, space = store.held(), store.space()
+                store.close()
+            except WorldError as error:
+                why = f"{why}; {error}"
+        if as_json:
+            found = [{"campaign": one.campaign, "items": one.items, "bytes": one.bytes} for one in held]
+            self._print([json.dumps({"running": False, "reason": why, "held": found})])
+        else:
+            self._print([f"{why[:1].upper()}{why[1:]}.", *(at_rest(space, held) if space else [])])
+
+    def _print(self, shown: Iterable[str]) -> None:
+        encoding = getattr(self.stdout, "encoding", None) or "utf-8"
+        for line in shown:
+            self.stdout.write(line.encode(encoding, "backslashreplace").decode(encoding))
+        self.stdout.flush()
+
+
+def _directory(given: str | None) -> Path:
+    """The first content directory. Raises CommandError."""
+    texts = [given] if given else [text for text in os.environ.get("LOADER_CONTENT_DIR", "").split(":") if text]
+    if not texts:
+        raise CommandError("--content-dir (or LOADER_CONTENT_DIR) must be given.", returncode=Exit.USAGE)
+    return Path(texts[0]).expanduser().resolve()

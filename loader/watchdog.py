@@ -1,0 +1,78 @@
+"""What systemd is told of a service with Type=notify: that it is ready, what it does, that it is alive, that it ends.
+
+Standard library only. Without NOTIFY_SOCKET nothing is done; a manager that does not listen harms nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from loader.display import plain_text
+
+_SHARE: Final = 3  # times a watchdog interval that a sign of life leaves, so that one may come late
+_TEXT_LIMIT: Final = 500
+
+
+class Watchdog:
+    """May be used by several threads; `turn` belongs to the loop that must not hang, and to nobody else."""
+
+    def __init__(self, environment: Mapping[str, str], clock: Callable[[], float] = time.monotonic) -> None:
+        self._address = _address(environment.get("NOTIFY_SOCKET", ""))
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._due, self._said = 0.0, ""
+        self.pause = _interval(environment) / _SHARE if self._address else math.inf
+
+    def ready(self) -> None:
+        """The loop is about to begin."""
+        self._send("READY=1")
+
+    def status(self, text: str) -> None:
+        """One line for `systemctl status`; the same one twice is sent once."""
+        line = plain_text(text)[:_TEXT_LIMIT]
+        with self._lock:
+            if line == self._said:
+                return
+            self._said = line
+        self._send(f"STATUS={line}")
+
+    def turn(self) -> None:
+        """The loop has come round. Call it at least every `pause` seconds (infinite where nobody watches)."""
+        now = self._clock()
+        if self.pause < math.inf and now >= self._due:
+            self._due = now + self.pause / 2
+            self._send("WATCHDOG=1")
+
+    def stopping(self) -> None:
+        """The end has begun."""
+        self._send("STOPPING=1")
+
+    def _send(self, line: str) -> None:
+        if self._address is None:
+            return
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.setblocking(False)
+            sender.sendto(line.encode(errors="replace"), self._address)
+
+
+def _address(name: str) -> str | None:
+    """A path, or a name in Linux's abstract name space, which systemd writes with an @; None for anything else."""
+    if name.startswith("@"):
+        return "\0" + name[1:]
+    return name if name.startswith("/") else None
+
+
+def _interval(environment: Mapping[str, str]) -> float:
+    """Seconds between two signs of life that are waited for; infinite where they are not, or not ours."""
+    micros = environment.get("WATCHDOG_USEC", "")
+    whose = environment.get("WATCHDOG_PID", "")
+    if not micros.isascii() or not micros.isdecimal() or int(micros) == 0 or whose not in ("", str(os.getpid())):
+        return math.inf
+    return int(micros) / 1_000_000
