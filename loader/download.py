@@ -6,61 +6,21 @@ Raises WorldError when the item has failed for now, Stopped when the loader was 
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
-from loader.bucket import Body, Bucket
-from loader.contract import MIB
+from loader.bucket import Body
 from loader.errors import WorldError
 from loader.folder import DISK_CODES
-from loader.pace import CHUNK, Backoff, Limiter, Stopped, Trickle
+from loader.means import Means, Watch
+from loader.pace import CHUNK, Budget, Stopped, Trickle
 from loader.part import Part
-from loader.streams import Streams
+from loader.ranges import Ranges, RangesIgnored
+
+__all__ = ["Download", "Means", "Watch", "bring"]
 
 CHANGES_LIMIT: Final = 3  # times an object may be replaced under one download
-
-
-class Watch(Protocol):
-    """Who wants to know, and who knows what the manifest says now."""
-
-    def moved(self, kept: int) -> None:
-        """So many bytes are kept; called for every chunk."""
-
-    def retrying(self, error: WorldError, wait: float, failed: int) -> None:
-        """The `failed`th try in a row brought nothing; the next one comes in `wait` seconds."""
-
-    def still_wanted(self) -> bool:
-        """Read campaign.json again: does it list the item with the same size and hash?"""
-
-    def opened(self, body: Body | None) -> None:
-        """The body now being read, so that whoever ends the loader can end a read that waits; None: done."""
-
-
-def link_is_up(stop: threading.Event) -> bool:
-    """For a loader that does not watch its link: whatever fails is counted as a try."""
-    return False
-
-
-@dataclass(frozen=True)
-class Means:
-    """What all downloads share. `min_rate` bytes a second, averaged over `min_rate_time` seconds; 0 is no minimum.
-
-    `flush_after`: seconds that a byte may be kept without the disk, or the state there, knowing of it. `await_link` is
-    called when the network failed: it waits while the link is down and says whether it was.
-    """
-
-    media: Bucket
-    limiter: Limiter
-    stop: threading.Event
-    backoff: Callable[[], Backoff]
-    min_rate: int = 4096
-    min_rate_time: float = 60.0
-    streams: Streams = field(default_factory=Streams)
-    flush_after: float = 1.0
-    await_link: Callable[[threading.Event], bool] = link_is_up
 
 
 class Download:
@@ -68,7 +28,9 @@ class Download:
 
     def __init__(self, key: str, part: Part, means: Means, watch: Watch) -> None:
         self._key, self._part, self._means, self._watch = key, part, means, watch
+        self._budget = Budget(means.backoff(), part.held)
         self._changes = 0
+        self._ranges = True  # until the store has shown that it knows none
         self._buffer = memoryview(bytearray(CHUNK))
 
     @property
@@ -78,10 +40,10 @@ class Download:
 
     def run(self) -> None:
         """Until the part is whole. Raises WorldError, Stopped."""
-        backoff, mark = self._means.backoff(), self._part.kept
         while not self._part.whole:
             try:
-                self._attempt()
+                with self._means.streams.item():
+                    self._go_on()
             except WorldError as error:
                 if self._means.stop.is_set():
                     raise Stopped from error
@@ -90,13 +52,9 @@ class Download:
                 else:
                     # Nothing would tell whether more bytes are of the same object.
                     self._part.drop()
-                # A trickle of bytes between two failures is no progress: only that bounds the number of requests.
-                if self._part.kept >= mark + MIB:
-                    backoff.reset()
-                    mark = self._part.kept
-                self._wait(error, backoff)
+                self._wait(error)
 
-    def _wait(self, error: WorldError, backoff: Backoff) -> None:
+    def _wait(self, error: WorldError) -> None:
         """Decide what a failed try means: give up by raising, or return when it is time for another."""
         if error.code == "OBJECT_CHANGED":
             self._start_over(error)
@@ -110,10 +68,10 @@ class Download:
             if self._means.stop.is_set():
                 raise Stopped from error
             return
-        wait = backoff.again(error.retry_after)
+        wait = self._budget.failed(self._part.held, error.retry_after)
         if wait is None:
             raise error
-        self._watch.retrying(error, wait, backoff.failed)
+        self._watch.retrying(error, wait, self._budget.count)
         if self._means.stop.wait(wait):
             raise Stopped from error
 
@@ -124,10 +82,34 @@ class Download:
         if self._changes > CHANGES_LIMIT or not self._watch.still_wanted():
             raise error
 
+    def _go_on(self) -> None:
+        """Over one connection or several, as long as nothing fails."""
+        while not self._part.whole:
+            if self._part.beyond or self._several():
+                self._attempt_ranges()
+            else:
+                self._attempt()
+
+    def _several(self) -> bool:
+        """Whether more than one connection should be used from here on."""
+        part = self._part
+        return self._ranges and bool(part.etag and part.kept) and self._means.streams.worthwhile(part.missing)
+
+    def _attempt_ranges(self) -> None:
+        try:
+            Ranges(self._key, self._part, self._means, self._watch, self._budget).run()
+        except RangesIgnored:
+            self._ranges = False
+            self._part.drop()
+            self._watch.moved(0)
+        except WorldError as error:
+            if error.code == "SIZE_MISMATCH":
+                self._part.drop()
+            raise
+
     def _attempt(self) -> None:
         start, streams, asked = self._part.kept, self._means.streams, time.monotonic()
         with (
-            streams.item(),
             self._means.media.open(self._key, start=start, if_match=self._part.etag or None) as body,
             streams.stream(time.monotonic() - asked),
         ):
@@ -170,6 +152,8 @@ class Download:
             if trickle.too_slow(time.monotonic(), got):
                 raise WorldError("TOO_SLOW", f"less than {means.min_rate} bytes a second for {means.min_rate_time:g} s")
             means.limiter.take(count, means.stop)
+            if self._several():
+                return
         if body.size is None and body.readinto(self._buffer[:1]):
             part.drop()
             raise WorldError("SIZE_MISMATCH", f"the object has more than the {size} bytes that campaign.json says")

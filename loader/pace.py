@@ -15,6 +15,7 @@ from typing import Final
 
 CHUNK: Final = 256 * 1024
 _SMALLEST: Final = 4 * 1024
+_GAIN: Final = 1024 * 1024
 
 
 class Stopped(Exception):
@@ -92,3 +93,26 @@ class Backoff:
     def reset(self) -> None:
         """Something was gained."""
         self.failed = 0
+
+
+class Budget:
+    """The tries of one item, over however many connections.
+
+    A MiB that was gained fills it anew: a trickle of bytes between two failures is no progress, and only that bounds
+    the number of requests.
+    """
+
+    def __init__(self, backoff: Backoff, held: int) -> None:
+        self._backoff, self._mark = backoff, held
+
+    @property
+    def count(self) -> int:
+        """Tries in a row that brought nothing."""
+        return self._backoff.failed
+
+    def failed(self, held: int, retry_after: float | None = None) -> float | None:
+        """A try ended with so many bytes held: seconds to wait before another, None if there were enough."""
+        if held >= self._mark + _GAIN:
+            self._backoff.reset()
+            self._mark = held
+        return self._backoff.again(retry_after)

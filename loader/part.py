@@ -83,6 +83,11 @@ class Part:
         return self.kept + sum(end - start for start, end in self.beyond)
 
     @property
+    def missing(self) -> int:
+        """Bytes still to come."""
+        return self.item.size - self.held
+
+    @property
     def sha256(self) -> str:
         """Of the bytes before the first gap, in hex."""
         return self._hash.hexdigest()
@@ -160,8 +165,10 @@ class Part:
     def follow(self, held: Sequence[Extent], flush_after: float) -> None:
         """These bytes are written: hash up to the first gap; note them, if so many seconds passed since it was done.
 
-        Raises WorldError.
+        Nothing happens to a part that was dropped. Raises WorldError.
         """
+        if self._descriptor < 0:
+            return
         with on_disk(self._file):
             edge = held[0][1]
             self.beyond = tuple(held[1:])

@@ -21,6 +21,7 @@ GAIN: Final = 1.15  # so many times the rate is clearly more
 WORTH: Final = 1.05  # and less than this is nothing
 SETTLE: Final = 0.25  # what connections need to get going before they are measured
 WINDOW: Final = 0.5
+BETWEEN: Final = 0.5  # the end of an item is not the end of the work
 STRAGGLE: Final = 3.0  # how long to wait for connections that were allowed and are not used
 PAUSE: Final = 5.0  # between two tries that brought nothing; doubled each time
 LONGEST_PAUSE: Final = 120.0
@@ -61,6 +62,7 @@ class Ramp:
         self._most = most
         self._items = 0
         self._trial: _Trial | None = None
+        self._fewer_at = math.inf
         self._began = -math.inf  # when the target last changed
         self._mark: Sample | None = None
         self._again = -math.inf
@@ -68,12 +70,19 @@ class Ramp:
 
     def look(self, sample: Sample) -> None:
         """Take a sample; they must come in order of time."""
-        if sample.items != self._items:
-            self._items = sample.items
-            self._trial = None
-            self._to(max(self.target, 1), sample.at)
-        if sample.items and self._measured(sample):
+        if self._other_items(sample):
+            self._items, self._trial = sample.items, None
+            self._to(self.target, sample.at)
+        if self._items and self._measured(sample):
             self._judge(sample)
+
+    def _other_items(self, sample: Sample) -> bool:
+        """Whether there are more or, for longer than it takes to go from one to the next, fewer items."""
+        if sample.items == self._items:
+            self._fewer_at = math.inf
+        elif sample.items < self._items:
+            self._fewer_at = min(self._fewer_at, sample.at)
+        return sample.items > self._items or sample.at - self._fewer_at >= BETWEEN
 
     def refused(self, now: float) -> None:
         """The store wants fewer requests."""
@@ -91,11 +100,11 @@ class Ramp:
         """Whether a window is over; `rate` is then what it brought."""
         mark = self._mark
         if mark is None:
-            wanted = max(sample.items, self.target // sample.items * sample.items)
+            wanted = max(self._items, self.target // self._items * self._items)
             if sample.streams >= wanted or sample.at - self._began >= STRAGGLE:
                 # What is in flight now belongs to a smaller number of connections.
                 settle = max(SETTLE, 2 * sample.answer)
-                self._mark = Sample(sample.at + settle, -1, sample.streams, sample.items)
+                self._mark = Sample(sample.at + settle, -1, sample.streams, self._items)
         elif mark.total < 0:
             if sample.at >= mark.at:
                 self._mark = sample
@@ -131,16 +140,16 @@ class Ramp:
 
     def _try(self, sample: Sample) -> None:
         """Begin a trial if there is reason to."""
-        now = max(self.target, sample.items)
+        now = max(self.target, self._items)
         own = sample.limit is not None and self.rate >= 0.8 * sample.limit
         if sample.at < self._again or not self.rate:
             return
-        if self.rate < SLOW * now and 2 * now <= self._most and not own:
+        if self.rate < SLOW * now and now < self._most and not own:
             self._trial = _Trial(now, self.rate)
-            self._to(2 * now, sample.at)
-        elif now > sample.items and (self.rate > 2 * SLOW * now or own):
+            self._to(min(2 * now, self._most), sample.at)
+        elif now > self._items and (self.rate > 2 * SLOW * now or own):
             self._trial = _Trial(now, self.rate)
-            self._to(max(now // 2, sample.items), sample.at)
+            self._to(max(now // 2, self._items), sample.at)
 
 
 class Streams:
@@ -198,6 +207,11 @@ class Streams:
         with self._lock:
             self._look()
             return max(1, self._ramp.target // max(self._items, 1))
+
+    def pace(self) -> float:
+        """What one connection brought lately, in bytes a second; 0 if that is not known yet."""
+        with self._lock:
+            return self._ramp.rate / max(self._streams, 1)
 
     def worthwhile(self, missing: int) -> bool:
         """Whether an item that lacks so many bytes should use more than one connection now."""

@@ -1,0 +1,56 @@
+"""What a download works with: the tools all downloads share, and who wants to hear of it. Touches nothing by itself."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from loader.bucket import Body, Bucket
+from loader.errors import WorldError
+from loader.pace import Backoff, Limiter
+from loader.streams import Streams
+
+
+class Watch(Protocol):
+    """Who wants to know, and who knows what the manifest says now."""
+
+    def moved(self, kept: int) -> None:
+        """So many bytes are kept; called for every chunk, or some ten times a second."""
+
+    def retrying(self, error: WorldError, wait: float, failed: int) -> None:
+        """The `failed`th try in a row brought nothing; the next one comes in `wait` seconds."""
+
+    def still_wanted(self) -> bool:
+        """Read campaign.json again: does it list the item with the same size and hash?"""
+
+    def opened(self, body: Body | None) -> None:
+        """The body now being read, so that whoever ends the loader can end a read that waits; None: done.
+
+        Where several are read at once it is one of them, and a stop ends them all within a second by itself.
+        """
+
+
+def link_is_up(stop: threading.Event) -> bool:
+    """For a loader that does not watch its link: whatever fails is counted as a try."""
+    return False
+
+
+@dataclass(frozen=True)
+class Means:
+    """What all downloads share. `min_rate` bytes a second, averaged over `min_rate_time` seconds; 0 is no minimum.
+
+    `flush_after`: seconds that a byte may be kept without the disk, or the state there, knowing of it. `await_link` is
+    called when the network failed: it waits while the link is down and says whether it was.
+    """
+
+    media: Bucket
+    limiter: Limiter
+    stop: threading.Event
+    backoff: Callable[[], Backoff]
+    min_rate: int = 4096
+    min_rate_time: float = 60.0
+    streams: Streams = field(default_factory=Streams)
+    flush_after: float = 1.0
+    await_link: Callable[[threading.Event], bool] = link_is_up
