@@ -199,7 +199,7 @@ class Lease:
         if self._store is None:
             return []
         with contextlib.suppress(WorldError):
-            note = self._store.read_lease()
+            note = self._store.read_note("lease")
             etags = note.get("etags")
             if (note.get("bucket"), note.get("key")) == (self._bucket.name, self._key) and isinstance(etags, list):
                 return [etag for etag in etags if isinstance(etag, str) and etag][: _KEPT + 2]
@@ -208,8 +208,9 @@ class Lease:
     def _note(self) -> None:
         """A disk that cannot be written to is told to the ground by whoever loads; here, reading will have to do."""
         if self._store is not None:
+            note = {"bucket": self._bucket.name, "key": self._key, "etags": self._etags}
             with contextlib.suppress(WorldError):
-                self._store.note_lease({"bucket": self._bucket.name, "key": self._key, "etags": self._etags})
+                self._store.write_note("lease", note, lasting="bytes")
 
 
 class _NotMetError(Exception):

@@ -8,6 +8,7 @@
     DIR/.loader/status.json                         what the status bucket was last told (`loader.status`)
     DIR/.loader/id                                  its lasting random name
     DIR/.loader/lease.json                          which heartbeats are ours (`loader.lease`)
+    DIR/.loader/trust.json                          which signed manifests were accepted (`loader.trust`)
 
 The lock is on DIR itself and dies with the process. Names must have been checked. Raises WorldError.
 """
@@ -28,9 +29,10 @@ from typing import Final
 
 from loader.contract import TGZ, Held, Item, StoreReport
 from loader.crash import crash_point
-from loader.folder import Folder, on_disk
+from loader.errors import WorldError
+from loader.folder import Folder, Lasting, on_disk
 from loader.pace import Stopped
-from loader.part import Part, read_state, write_state
+from loader.part import STATE_LIMIT, Part, read_state, write_state
 from loader.plan import Found
 
 OURS: Final = ".loader"
@@ -253,15 +255,25 @@ class Store:
                 folder.write("id", found.encode() + b"\n")
         return found
 
-    def read_lease(self) -> Mapping[str, object]:
-        """The note that was left by `note_lease`, empty where there is none."""
-        with on_disk("note of the lease"), self._existing(OURS) as folder:
-            return read_state(folder, "lease.json") if folder else {}
+    def read_note(self, name: str, limit: int = STATE_LIMIT) -> Mapping[str, object]:
+        """The note that was left under this name, empty where there is none. Raises WorldError if it cannot be read."""
+        with on_disk(f"note {name}"), self._existing(OURS) as folder:
+            file = f"{name}.json"
+            body = folder.read(file, limit) if folder else None
+            if folder is None or (body is None and file not in folder.names()):
+                return {}
+            try:
+                note = json.loads(body or b"")
+            except (ValueError, RecursionError):
+                note = None
+            if not isinstance(note, dict):
+                raise WorldError("IO_ERROR", f"{OURS}/{file} is there, but is not what was written")
+            return note
 
-    def note_lease(self, note: Mapping[str, object]) -> None:
-        """Keep a note for this and the next run."""
-        with on_disk("note of the lease"), self._root.sub(OURS) as folder:
-            write_state(folder, "lease.json", note, lasting="bytes")
+    def write_note(self, name: str, note: Mapping[str, object], *, lasting: Lasting = "name") -> None:
+        """Keep a note for this and the next run, in one step."""
+        with on_disk(f"note {name}"), self._root.sub(OURS) as folder:
+            write_state(folder, f"{name}.json", note, lasting=lasting)
 
     @contextlib.contextmanager
     def _existing(self, *names: str) -> Iterator[Folder | None]:
