@@ -20,7 +20,7 @@ from campaigns.models import Campaign, ContentItem, ManifestState
 from campaigns.survey import Known, Problem, conflict, decide, is_news, survey
 from ifeportal.models import Airline
 from loader.bucket import Bucket, Fetched, ObjectInfo
-from loader.contract import MANIFEST_LIMIT, BadManifest, Item, Manifest, parse_manifest
+from loader.contract import MANIFEST_LIMIT, BadManifest, Item, Manifest, parse_manifest, restrictions
 from loader.errors import WorldError
 
 __all__ = ["CatalogResult", "Problem", "sync_catalog"]
@@ -195,7 +195,10 @@ def _apply(row: Campaign, manifest: Manifest, fetched: Fetched) -> Campaign | No
         row.version = manifest.version
         row.exhibition_starts = manifest.exhibition.starts
         row.exhibition_ends = manifest.exhibition.ends
-        row.extra = dict(manifest.extra)
+        row.extra = {
+            **manifest.extra,
+            **{name: said for name, said in restrictions(manifest).items() if said is not None},
+        }
         row.items_total = len(manifest.content)
         row.bytes_total = manifest.bytes_total
         row.manifest_state = ManifestState.OK

@@ -80,7 +80,11 @@ def parse_manifest(body: bytes, *, airline: str, campaign: str) -> Manifest:
         BadManifest: it breaks the contract anywhere; the sentence names the place. Its code is BAD_NAME where
             a name is the reason, else BAD_MANIFEST.
     """
-    document = loads(body, limit=MANIFEST_LIMIT, error=BadManifest)
+    return read_manifest(loads(body, limit=MANIFEST_LIMIT, error=BadManifest), airline=airline, campaign=campaign)
+
+
+def read_manifest(document: object, *, airline: str, campaign: str) -> Manifest:
+    """The same from JSON that was read already. Raises BadManifest."""
     if isinstance(document, list):
         document = {"content": document}
     fields = Fields(document, "", BadManifest)
