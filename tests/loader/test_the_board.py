@@ -1,0 +1,344 @@
+"""The board: what the loader knows of itself, as programs and people are told it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from loader.board import ITEMS_LIMIT, PACE, Board, Fan, Listener
+from loader.contract import Item, StoreReport
+from loader.errors import ERRORS, WorldError
+from loader.meter import Meter, eta
+from loader.plan import Step
+
+HASH = "0" * 64
+MIB = 1024 * 1024
+
+
+class Clock:
+    """Monotonic time that passes only when told."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def fetch(content: str, size: int = 100, *, campaign: str = "c", begun: int = 0, beside: bool = False) -> Step:
+    return Step(campaign, Item(content, size, HASH, title=content.upper()), "fetch", 0, begun, beside)
+
+
+def keep(content: str, size: int = 100, *, beside: bool = False) -> Step:
+    return Step("c", Item(content, size, HASH), "keep", 0, size, beside)
+
+
+def refuse(content: str) -> Step:
+    return Step("c", Item(content, 100), "refuse", 0, code="NO_SPACE", reason="too big")
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def board(clock: Clock) -> Board:
+    return Board("ACME", "N1", "0.1.0", clock=clock, now=lambda: datetime(2026, 12, 1, 10, tzinfo=UTC))
+
+
+def want(board: Board, *steps: Step) -> None:
+    board.wanted(steps, {}, {"c": "December"})
+
+
+def told(board: Board) -> Any:
+    """As a program gets it."""
+    return json.loads(json.dumps(board.snapshot(), allow_nan=False))
+
+
+def item(board: Board, content: str) -> Any:
+    return next(one for one in told(board)["items"] if one["content"] == content)
+
+
+def test_every_item_of_the_plan_is_there_with_the_names_of_the_api(board: Board) -> None:
+    want(board, fetch("a", begun=40), keep("b"), refuse("d"))
+    items = told(board)["items"]
+    assert [(one["content"], one["status"], one["bytes_done"], one["percent"]) for one in items] == [
+        ("a", "pending", 40, 40),
+        ("b", "complete", 100, 100),
+        ("d", "failed", 0, 0),
+    ]
+    assert items[0] == {
+        "campaign": "c",
+        "content": "a",
+        "title": "A",
+        "status": "pending",
+        "bytes_done": 40,
+        "bytes_total": 100,
+        "percent": 40,
+        "verified": False,
+        "rate_bps": None,
+        "eta_seconds": None,
+        "error_code": "",
+        "error": "",
+        "retry_at": None,
+    }
+    assert (items[2]["error_code"], items[2]["error"]) == ("NO_SPACE", "too big")
+    assert [one["verified"] for one in items] == [False, True, False]
+
+
+def test_sums_of_a_campaign_and_of_all_are_those_of_its_items(board: Board) -> None:
+    board.wanted([fetch("a", begun=40), keep("b"), fetch("x", 50, campaign="d")], {}, {"c": "December"})
+    shown = told(board)
+    assert [(one["campaign"], one["title"], one["status"]) for one in shown["campaigns"]] == [
+        ("c", "December", "loading"),
+        ("d", "", "pending"),
+    ]
+    assert (shown["items_total"], shown["items_done"], shown["bytes_done"], shown["bytes_total"]) == (3, 1, 140, 250)
+
+
+def test_a_campaign_without_a_manifest_has_no_total_that_somebody_made_up(board: Board) -> None:
+    board.wanted([], {"z": ("BAD_MANIFEST", "no comma")}, {})
+    [campaign] = told(board)["campaigns"]
+    assert (campaign["status"], campaign["error_code"], campaign["error"]) == ("failed", "BAD_MANIFEST", "no comma")
+    assert (campaign["items_total"], campaign["bytes_total"], campaign["percent"]) == (None, None, None)
+
+
+def test_a_transfer_goes_from_pending_over_loading_to_complete(board: Board) -> None:
+    want(board, fetch("a"))
+    board.began("c", "a", 0, 100)
+    assert item(board, "a")["status"] == "loading"
+    board.moved("c", "a", 100, 100, 100)
+    assert item(board, "a")["status"] == "loading"  # it is not durable yet
+    assert not item(board, "a")["verified"]
+    board.finished("c", "a", 100, verified=True)
+    assert (item(board, "a")["status"], item(board, "a")["verified"]) == ("complete", True)
+    assert board.received == 100
+
+
+def test_what_waits_beside_an_older_version_is_not_complete_until_its_campaign_is(board: Board) -> None:
+    want(board, fetch("a", beside=True), keep("b", beside=True))
+    board.began("c", "a", 0, 100)
+    board.finished("c", "a", 100, verified=True)
+    shown = told(board)
+    assert [(one["status"], one["bytes_done"]) for one in shown["items"]] == [("loading", 100), ("loading", 100)]
+    board.settled("c")
+    assert [one["status"] for one in told(board)["items"]] == ["complete", "complete"]
+    assert told(board)["campaigns"][0]["status"] == "complete"
+
+
+def test_an_error_stays_while_it_is_tried_again_and_goes_when_bytes_come(board: Board) -> None:
+    want(board, fetch("a"))
+    board.began("c", "a", 0, 100)
+    board.retrying("c", "a", "NETWORK", "away", 30.0)
+    shown = item(board, "a")
+    assert (shown["status"], shown["error_code"], shown["retry_at"]) == (
+        "loading",
+        "NETWORK",
+        "2026-12-01T10:00:30.000Z",
+    )
+    board.moved("c", "a", 0, 100, 0)
+    assert item(board, "a")["error_code"] == "NETWORK"
+    board.moved("c", "a", 10, 100, 10)
+    assert (item(board, "a")["error_code"], item(board, "a")["retry_at"]) == ("", None)
+
+
+def test_a_failed_item_stays_failed_until_it_begins_again(board: Board) -> None:
+    want(board, fetch("a"))
+    board.began("c", "a", 0, 100)
+    board.failed("c", "a", "HASH_MISMATCH", "wrong bytes")
+    want(board, Step("c", Item("a", 100, HASH), "leave", 0, code="HASH_MISMATCH"))
+    assert (item(board, "a")["status"], item(board, "a")["error"]) == ("failed", "wrong bytes")
+    want(board, fetch("a"))
+    assert item(board, "a")["status"] == "failed"
+    board.began("c", "a", 0, 100)
+    assert item(board, "a")["status"] == "loading"
+
+
+def test_what_is_left_alone_without_a_word_is_told_in_those_of_the_table(board: Board) -> None:
+    want(board, Step("c", Item("a", 100, HASH), "leave", 0, code="OBJECT_GONE"))
+    assert item(board, "a")["error"] == ERRORS["OBJECT_GONE"].sentence
+
+
+def test_a_transfer_that_gives_way_is_pending_again_with_what_it_has(board: Board) -> None:
+    want(board, fetch("a"))
+    board.began("c", "a", 0, 100)
+    board.moved("c", "a", 30, 100, 30)
+    board.stopped("c", "a")
+    assert (item(board, "a")["status"], item(board, "a")["bytes_done"]) == ("pending", 30)
+
+
+def test_a_new_plan_does_not_set_back_what_is_on_its_way(board: Board) -> None:
+    want(board, fetch("a"), fetch("b"))
+    board.began("c", "a", 0, 100)
+    board.moved("c", "a", 70, 100, 70)
+    want(board, fetch("a", begun=20), keep("b"))
+    assert (item(board, "a")["status"], item(board, "a")["bytes_done"]) == ("loading", 70)
+    assert item(board, "b")["status"] == "complete"
+    want(board, fetch("a", 200))  # another version of it
+    assert (item(board, "a")["status"], item(board, "a")["bytes_done"]) == ("pending", 0)
+
+
+def test_a_restart_takes_the_bytes_down(board: Board) -> None:
+    want(board, fetch("a"))
+    board.began("c", "a", 50, 100)
+    board.moved("c", "a", 0, 100, 0)
+    assert item(board, "a")["bytes_done"] == 0
+
+
+def test_rates_and_times_are_null_until_somebody_can_tell(board: Board, clock: Clock) -> None:
+    want(board, fetch("a", 100 * MIB), fetch("b", 50 * MIB))
+    board.began("c", "a", 0, 100 * MIB)
+    clock.now += 0.5
+    board.moved("c", "a", 10 * MIB, 100 * MIB, 10 * MIB)
+    assert (item(board, "a")["rate_bps"], item(board, "a")["eta_seconds"], told(board)["rate_bps"]) == (
+        None,
+        None,
+        None,
+    )
+    clock.now += 1.5
+    shown = told(board)
+    assert (item(board, "a")["rate_bps"], item(board, "a")["eta_seconds"]) == (5 * MIB, 18)
+    assert (shown["rate_bps"], shown["eta_seconds"], board.rate) == (5 * MIB, 28, 5 * MIB)
+    assert item(board, "b")["rate_bps"] is None
+
+
+def test_a_stalled_transfer_has_no_time_of_arrival(board: Board, clock: Clock) -> None:
+    want(board, fetch("a", 1000))
+    board.began("c", "a", 0, 1000)
+    board.moved("c", "a", 500, 1000, 500)
+    clock.now += 20
+    assert (item(board, "a")["rate_bps"], item(board, "a")["eta_seconds"]) == (0, None)
+
+
+def test_a_meter_begins_anew_after_a_silence() -> None:
+    meter = Meter(0.0)
+    meter.add(1000, 0.5)
+    meter.add(1000, 100.2)
+    assert meter.rate(100.9) is None
+    assert meter.rate(102.2) == 500
+    assert (eta(100, None), eta(100, 0), eta(0, 100), eta(101, 100)) == (None, None, None, 2)
+
+
+def test_progress_is_told_in_steps_and_everything_else_at_once(board: Board, clock: Clock) -> None:
+    want(board, fetch("a", 10**6))
+    board.began("c", "a", 0, 10**6)
+    first = board.revision
+    for kept in range(1, 1001):
+        board.moved("c", "a", kept, 10**6, 1)
+        assert board.revision == first
+    clock.now += PACE
+    assert board.revision == first + 1
+    assert board.revision == first + 1
+    board.state("paused", "told so", "")
+    assert board.revision == first + 2
+    board.state("paused", "told so", "")
+    assert board.revision == first + 2
+
+
+def test_changes_hold_only_what_changed_and_all_of_it_after_a_new_plan(board: Board) -> None:
+    want(board, fetch("a"), fetch("b"), keep("d"))
+    seen = board.snapshot()
+    revision = int(str(seen["revision"]))
+    board.failed("c", "b", "OBJECT_GONE", "gone")
+    news: Any = board.changes(revision)
+    assert not news["full"]
+    assert [one["content"] for one in news["items"]] == ["b"]
+    want(board, fetch("a"))
+    news = board.changes(news["revision"])
+    assert (news["full"], [one["content"] for one in news["items"]]) == (True, ["a"])
+
+
+def test_the_same_plan_again_is_no_news(board: Board) -> None:
+    want(board, fetch("a"), keep("b"))
+    revision = board.revision
+    want(board, fetch("a"), keep("b"))
+    assert board.revision == revision
+
+
+def test_who_waits_hears_of_progress_of_an_event_and_of_nothing() -> None:
+    board = Board("ACME", "N1")
+    want(board, fetch("a"))
+    board.began("c", "a", 0, 100)
+    revision, heard = board.revision, []
+    waiting = threading.Thread(target=lambda: heard.append(board.wait(revision, 30)))
+    waiting.start()
+    board.moved("c", "a", 1, 100, 1)
+    waiting.join(10)
+    assert heard == [revision + 1]
+    board.finished("c", "a", 100, verified=True)
+    assert board.wait(revision, 30) > revision
+    assert board.wait(board.revision, 0.0) == board.revision
+
+
+def test_state_link_queue_and_disks_are_told() -> None:
+    board = Board("ACME", "N1", "0.1.0", space=lambda: [StoreReport("/content", 100, 40)])
+    board.state("waiting", "the link is down", "c")
+    board.link(False, "no route")
+    board.queue(7, True, "22:00-05:00", 20_000_000)
+    shown = told(board)
+    assert (shown["state"], shown["reason"], shown["campaign"]) == ("waiting", "the link is down", "c")
+    assert shown["link"] == {"up": False, "reason": "no route"}
+    assert shown["queue"] == {"version": 7, "paused": True, "window": "22:00-05:00", "bandwidth_limit": 20_000_000}
+    assert shown["stores"] == [{"path": "/content", "total": 100, "free": 40}]
+    assert (shown["airline"], shown["tail"], shown["loader"]) == ("ACME", "N1", "0.1.0")
+
+
+def test_a_disk_that_does_not_answer_hides_nothing_else() -> None:
+    def away() -> list[StoreReport]:
+        raise WorldError("IO_ERROR")
+
+    assert told(Board("ACME", "N1", space=away))["stores"] == []
+
+
+def test_it_is_bounded_and_keeps_what_is_still_to_come(board: Board) -> None:
+    want(board, *[keep(f"k{number}") for number in range(ITEMS_LIMIT)], fetch("wanted"))
+    shown = told(board)
+    assert (len(shown["items"]), shown["left_out"]) == (ITEMS_LIMIT, 1)
+    assert shown["items"][0]["content"] == "wanted"
+    board.began("c", "stranger", 0, 10)
+    board.moved("c", "stranger", 5, 10, 5)
+    board.finished("c", "stranger", 10, verified=True)
+    assert len(told(board)["items"]) == ITEMS_LIMIT
+
+
+def test_what_a_campaign_or_an_item_is_can_be_asked(board: Board) -> None:
+    want(board, fetch("a"), keep("b"))
+    assert (board.knows("c", "a"), board.knows("c", "b"), board.knows("c", "x")) == ("pending", "complete", None)
+    assert (board.knows("c"), board.knows("x")) == ("loading", None)
+
+
+def test_a_fan_passes_everything_on_to_all() -> None:
+    heard: list[tuple[int, str]] = []
+
+    class Ear(Listener):
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def __getattribute__(self, name: str) -> Any:
+            if name in vars(Listener) and not name.startswith("_"):
+                return lambda *_, **__: heard.append((self.number, name))
+            return object.__getattribute__(self, name)
+
+    fan = Fan(Ear(1), Ear(2))
+    fan.plan(1, 2, 3)
+    fan.wanted([], {}, {})
+    fan.say("event", "text", field=1)
+    fan.began("c", "a", 0, 1)
+    fan.moved("c", "a", 0, 1, 1)
+    fan.retrying("c", "a", "NETWORK", "away", 1.0)
+    fan.stopped("c", "a")
+    fan.finished("c", "a", 1, verified=True)
+    fan.settled("c")
+    fan.failed("c", "a", "NETWORK", "away")
+    fan.campaign_failed("c", "NETWORK", "away")
+    fan.state("idle", "", "")
+    fan.link(True, "")
+    fan.queue(None, False, "", None)
+    fan.close()
+    events = [name for name in vars(Listener) if not name.startswith("_")]
+    assert heard == [(number, name) for name in events for number in (1, 2)]

@@ -1,0 +1,88 @@
+"""What systemd hears, over a real datagram socket, by path and by abstract name."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from loader.watchdog import Watchdog
+
+
+@pytest.fixture(params=["path", "abstract"])
+def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, Callable[[], list[str]]]]:
+    """What stands in NOTIFY_SOCKET, and what has been heard there since one last asked."""
+    name = str(tmp_path / "notify") if request.param == "path" else f"@loader-test-{secrets.token_hex(8)}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ours:
+        ours.bind(name.replace("@", "\0", 1) if name.startswith("@") else name)
+        ours.setblocking(False)
+
+        def heard() -> list[str]:
+            lines = []
+            while True:
+                try:
+                    lines.append(ours.recv(4096).decode())
+                except BlockingIOError:
+                    return lines
+
+        yield name, heard
+
+
+def test_it_says_ready_status_and_stopping(manager: tuple[str, Callable[[], list[str]]]) -> None:
+    name, heard = manager
+    watchdog = Watchdog({"NOTIFY_SOCKET": name})
+    watchdog.ready()
+    watchdog.status("loading 2026-12,\n12 of 40\x1b items")
+    watchdog.status("loading 2026-12,\n12 of 40\x1b items")
+    watchdog.stopping()
+    assert heard() == ["READY=1", "STATUS=loading 2026-12, 12 of 40␛ items", "STOPPING=1"]
+
+
+def test_signs_of_life_come_from_the_turning_loop_alone(manager: tuple[str, Callable[[], list[str]]]) -> None:
+    name, heard = manager
+    now = 100.0
+    watchdog = Watchdog({"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "30000000"}, lambda: now)
+    assert watchdog.pause == 10.0
+    watchdog.turn()
+    assert heard() == ["WATCHDOG=1"]
+    for now in (101.0, 102.0, 104.0):  # noqa: B007  the clock reads it
+        watchdog.turn()
+    assert heard() == []
+    now = 105.0
+    watchdog.turn()
+    assert heard() == ["WATCHDOG=1"]
+    now = 1000.0
+    watchdog.status("still here")
+    assert heard() == ["STATUS=still here"]
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{}, {"WATCHDOG_USEC": "0"}, {"WATCHDOG_USEC": "soon"}, {"WATCHDOG_USEC": "1000", "WATCHDOG_PID": "1"}],
+)
+def test_nobody_watches_unless_systemd_says_so(
+    manager: tuple[str, Callable[[], list[str]]], environment: dict[str, str]
+) -> None:
+    name, heard = manager
+    watchdog = Watchdog({"NOTIFY_SOCKET": name, **environment})
+    watchdog.turn()
+    assert (watchdog.pause, heard()) == (float("inf"), [])
+
+
+def test_a_watchdog_of_this_process_is_ours(manager: tuple[str, Callable[[], list[str]]]) -> None:
+    name, heard = manager
+    Watchdog({"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "3000000", "WATCHDOG_PID": str(os.getpid())}).turn()
+    assert heard() == ["WATCHDOG=1"]
+
+
+@pytest.mark.parametrize("name", ["", "/nowhere/at/all", "@nobody-listens-here", "vsock:2:1234", "/" + "x" * 200])
+def test_nobody_listening_harms_nothing(name: str) -> None:
+    watchdog = Watchdog({"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "1000000"})
+    watchdog.ready()
+    watchdog.turn()
+    watchdog.status("x")
+    watchdog.stopping()
