@@ -21,6 +21,7 @@ from loader.crash import arm
 from loader.display import Display, make_display
 from loader.errors import Exit, WorldError
 from loader.store import Store
+from loader.streams import MOST
 
 log = logging.getLogger("loader")
 
@@ -84,7 +85,7 @@ def _settings(given: dict[str, object], options: Sequence[Option]) -> Settings:
 
 
 def _run(settings: Settings, stores: Sequence[Store], display: Display, stop: threading.Event) -> Exit:
-    media = _bucket(settings.media_bucket, settings, stop, settings.max_transfers + 4)
+    media = _bucket(settings.media_bucket, settings, stop, settings.max_transfers + MOST + 4)
     status = _bucket(settings.status_bucket, settings, stop, 2)
     where = f"{settings.airline}/{settings.tail}"
     display.say("start", f"Loading for {where} into {', '.join(map(str, settings.content_dirs))}", loader=where)
