@@ -1,34 +1,59 @@
 """What is still to be told to the ground, key by key: only the newest value waits, and not more often than allowed.
 
+Two limits hold: one value of a key per interval, and so many writes a second of all keys together. Where more is due
+than may leave, errors and completions go first, then progress, then the first values of items (the latest first: they
+will be true for longest), then the removal of errors that may not even be there. Of one item nothing leaves while
+something of it is under way: what is told of it arrives in order.
+
 Pure: no thread, no clock, no network of its own; times are seconds of whatever clock the caller uses.
 """
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass
+from typing import Final
+
+RATE: Final = 50.0  # writes a second, of all items together
+BURST: Final = 100.0  # of them at once after a silence
+GRACE: Final = 1.0  # seconds in which an item may get further, so that its first value need not be told
+Letter = tuple[str, bytes | None]
+_URGENT, _NEWS, _FIRST, _TIDYING = range(4)
 
 
 @dataclass(slots=True)
-class _Letter:
+class _Waiting:
     body: bytes | None  # None: the object is to be removed
     due: float
+    rank: int
     not_before: float = 0.0
-    urgent: bool = False
+    ticket: int = 0  # of its newest entry in a heap; older entries are void
 
 
 class Outbox:
-    """What is still to be sent, and what the bucket is known to hold."""
+    """What is still to be sent, what is under way, and what the bucket is known to hold."""
 
-    def __init__(self, interval: float) -> None:
-        self._interval = interval
-        self._waiting: dict[str, _Letter] = {}
+    def __init__(self, interval: float, *, rate: float = RATE, burst: float = BURST) -> None:
+        self._interval, self._rate, self._burst = interval, rate, burst
+        self._waiting: dict[str, _Waiting] = {}
         self._sent_at: dict[str, float] = {}
         self._wanted: dict[str, bytes | None] = {}
+        self._later: list[tuple[float, int, str]] = []  # due, ticket, key
+        self._ready: list[tuple[int, int, int, str]] = []  # rank, place, ticket, key
+        self._under_way: dict[str, list[tuple[int, int, int, str]]] = {}  # by item: what waits for its turn
+        self._tickets = 0
+        self._tokens, self._filled_at = burst, float("-inf")
+        self._capped = True
         self.paused_until = 0.0
         self.known: dict[str, bytes | None] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    @property
+    def under_way(self) -> int:
+        """How many were taken and neither arrived nor failed."""
+        return len(self._under_way)
 
     def post(self, key: str, body: bytes | None, now: float, *, urgent: bool = False) -> float | None:
         """Let `body` be what is sent next for `key`; returns when it is due, None if there is nothing to send."""
@@ -36,55 +61,127 @@ class Outbox:
         if key in self.known and self.known[key] == body:
             self._waiting.pop(key, None)
             return None
-        due = now if urgent else self._sent_at.get(key, now - self._interval) + self._interval
-        letter = self._waiting.setdefault(key, _Letter(body, due))
-        letter.body, letter.due, letter.urgent = body, max(due, letter.not_before), urgent
+        due, rank = self._order(key, body, now, urgent)
+        letter = self._waiting.get(key)
+        if letter is None:
+            letter = self._waiting[key] = _Waiting(body, due, rank)
+            self._file(key, letter)
+        else:
+            due = max(due, letter.not_before)
+            moved = (letter.due, letter.rank) != (due, rank)
+            letter.body, letter.due, letter.rank = body, due, rank
+            if moved:
+                self._file(key, letter)
         return max(letter.due, self.paused_until)
 
-    def due(self, now: float) -> list[str]:
-        """Keys to be sent now: values before removals, so that an error goes only after the success is told."""
-        if now < self.paused_until:
-            return []
-        keys = [key for key, letter in self._waiting.items() if letter.due <= now]
-        return sorted(keys, key=lambda key: self._waiting[key].body is None)
+    def _order(self, key: str, body: bytes | None, now: float, urgent: bool) -> tuple[float, int]:
+        """When it is due, and what goes before it."""
+        if body is None and urgent:
+            # What was told is taken back as quickly as it was told.
+            return now, _NEWS if self.known.get(key) is not None else _TIDYING
+        if urgent:
+            return now, _URGENT
+        if key in self._sent_at:
+            return self._sent_at[key] + self._interval, _NEWS
+        held = self._waiting.get(key)
+        if held is not None:
+            return held.due, held.rank if held.body == body else _NEWS
+        return now + min(GRACE, self._interval), _FIRST
 
-    def next_due(self) -> float | None:
-        """When the next one is due."""
-        soonest = min((letter.due for letter in self._waiting.values()), default=None)
-        return None if soonest is None else max(soonest, self.paused_until)
+    def _file(self, key: str, letter: _Waiting) -> None:
+        self._tickets += 1
+        letter.ticket = self._tickets
+        heapq.heappush(self._later, (letter.due, letter.ticket, key))
 
-    def body(self, key: str) -> bytes | None:
-        """What is to be sent, as it is now. Raises KeyError if it was taken back."""
-        return self._waiting[key].body
+    def take(self, now: float) -> Letter | None:
+        """The key and the value to be sent next, under way from now on; None if nothing may leave now."""
+        if now < self.paused_until or (self._capped and not self._has_token(now)):
+            return None
+        self._sort(now)
+        while self._ready:
+            entry = heapq.heappop(self._ready)
+            _, _, ticket, key = entry
+            letter = self._waiting.get(key)
+            if letter is None or letter.ticket != ticket:
+                continue
+            if _item(key) in self._under_way:
+                self._under_way[_item(key)].append(entry)
+                continue
+            self._under_way[_item(key)] = []
+            self._tokens -= self._capped
+            # Until it has arrived nobody knows what the bucket holds.
+            self.known.pop(key, None)
+            return key, letter.body
+        return None
+
+    def _sort(self, now: float) -> None:
+        """What has become due takes its place among what is ready."""
+        while self._later and self._later[0][0] <= now:
+            _, ticket, key = heapq.heappop(self._later)
+            letter = self._waiting.get(key)
+            if letter is not None and letter.ticket == ticket:
+                place = -ticket if letter.rank == _FIRST else ticket
+                heapq.heappush(self._ready, (letter.rank, place, ticket, key))
+
+    def _has_token(self, now: float) -> bool:
+        self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate)
+        self._filled_at = now
+        return self._tokens >= 1
+
+    def next_due(self, now: float) -> float | None:
+        """When something may leave, as far as is known now; None if nothing waits but for what is under way."""
+        self._sort(now)
+        if not self._ready and not self._later:
+            return None
+        due = now if self._ready else self._later[0][0]
+        if self._capped and not self._has_token(now):
+            due = max(due, now + (1.001 - self._tokens) / self._rate)
+        return max(due, self.paused_until)
 
     def sent(self, key: str, body: bytes | None, now: float) -> None:
         """It arrived. If a newer value came meanwhile, that one waits for its turn."""
+        self._landed(key)
         self.known[key] = body
         self._sent_at[key] = now
         letter = self._waiting.get(key)
         if letter is not None and letter.body == body:
             del self._waiting[key]
-        elif letter is not None and not letter.urgent:
-            letter.due = max(letter.due, now + self._interval)
+        elif letter is not None:
+            if letter.rank != _URGENT and self._capped:
+                letter.due = max(letter.due, now + self._interval)
+            self._file(key, letter)
 
     def failed(self, key: str, until: float) -> None:
         """It did not arrive, or nobody knows: what the bucket holds is not known, and this key waits."""
+        self._landed(key)
         self.known.pop(key, None)
-        if key in self._waiting:
-            self._waiting[key].due = self._waiting[key].not_before = until
+        letter = self._waiting.get(key)
+        if letter is not None:
+            letter.due = letter.not_before = until
+            self._file(key, letter)
+
+    def _landed(self, key: str) -> None:
+        for entry in self._under_way.pop(_item(key), ()):
+            heapq.heappush(self._ready, entry)
 
     def forget(self, now: float) -> None:
         """What the bucket holds is not known after all: everything is to be said again."""
         self.known.clear()
         for key, body in self._wanted.items():
-            self.post(key, body, now)
+            self.post(key, body, now, urgent=body is None)
 
     def drop(self, key: str) -> None:
         """It will never arrive."""
         self._waiting.pop(key, None)
 
     def hurry(self) -> None:
-        """The loader ends: everything is due."""
-        self.paused_until = 0.0
-        for letter in self._waiting.values():
+        """The loader ends: everything is due, as much of it as can."""
+        self._capped, self.paused_until = False, 0.0
+        for key, letter in self._waiting.items():
             letter.due = letter.not_before = 0.0
+            self._file(key, letter)
+
+
+def _item(key: str) -> str:
+    """What a key is of: the progress and the error of an item are told one after the other."""
+    return key.rpartition(".")[0]

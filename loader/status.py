@@ -1,15 +1,18 @@
 """What the ground is told: progress, errors and the heartbeat, written by one small thread beside the transfers.
 
-Of every object only the newest value waits. A `.progress` leaves at most once per interval, only if it changed, and
-its last value without waiting. When the status bucket is away the values wait and grow no older: what goes out when
-it is back is what is true then. Nothing here ever slows or fails a transfer.
+Of every object only the newest value waits (`loader.outbox`). A `.progress` leaves at most once per interval, only if
+it changed, and its last value without waiting. When the status bucket is away the values wait and grow no older: what
+goes out when it is back is what is true then. Nothing here ever slows or fails a transfer.
 
-The heartbeat is also the lease of the tail (`loader.lease`): nothing else is sent unless the last one arrived, and if
-the tail turns out to be another machine's, nothing at all any more.
+Where each write waits long for its answer and many are due, and at the end, a few helpers write at the same time.
+
+The heartbeat is also the lease of the tail (`loader.lease`): nothing else is sent unless the last one arrived, nothing
+is under way while it is sent, and if the tail turns out to be another machine's, nothing is sent at all any more.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -30,11 +33,15 @@ from loader.contract import (
 from loader.crash import crash_point
 from loader.errors import WorldError
 from loader.lease import Lease, TakenError
-from loader.outbox import Outbox
+from loader.outbox import Letter, Outbox
 from loader.pace import Backoff
 
+log = logging.getLogger("loader")
 RECORD_AGE: Final = timedelta(days=1)
 _LAST_CALL: Final = 0.7  # of the time for closing; the rest is for the last heartbeat
+_HELPERS: Final = 7  # beside the thread itself
+_LONG: Final = 0.02  # seconds for one write; where it takes less, help would only take the processor from transfers
+_LINK_WAIT: Final = 5.0  # seconds between two looks whether the link is back, should nobody say so
 _PATIENCE: Final = 1_000_000_000  # tries: the writer never gives up, it only waits longer
 
 
@@ -53,11 +60,13 @@ class StatusWriter:
         heartbeat_interval: float = 60.0,
         complain: Callable[[str], None] = lambda text: None,
         taken: Callable[[str], None] = lambda text: None,
+        link_up: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`heartbeat` is asked for the loader's state when one is due; `complain` hears when the bucket is away.
 
-        `taken` hears, once, that the tail is another machine's; then nothing is sent any more.
+        `taken` hears, once, that the tail is another machine's; then nothing is sent any more. While `link_up` says
+        no, nothing is tried.
         """
         self._bucket, self._airline, self._tail = bucket, airline, tail
         self._heartbeat, self._beat_interval, self._complain, self._clock = (
@@ -66,7 +75,7 @@ class StatusWriter:
             complain,
             clock,
         )
-        self._lease, self._taken = lease, taken
+        self._lease, self._taken, self._link_up = lease, taken, link_up
         self.judged = threading.Event()
         self._outbox = Outbox(interval)
         self._noted: dict[tuple[str, str], int] = {}
@@ -74,7 +83,8 @@ class StatusWriter:
         self._believed = ""
         self._wake = threading.Condition()
         self._wake_at = 0.0
-        self._held = self._told = self._closing = self._ended = self._lost = False
+        self._held = self._told = self._closing = self._ended = self._lost = self._beating = False
+        self._helpers, self._took = 0, 0.0
         self._backoff = Backoff(_PATIENCE, 1.0, 60.0)
         self._thread = threading.Thread(target=self._run, name="status", daemon=True)
 
@@ -113,6 +123,13 @@ class StatusWriter:
             self._beat_due = 0.0
             self._wake.notify()
 
+    def link_is_back(self) -> None:
+        """What waited for the link goes out now."""
+        with self._wake:
+            self._outbox.paused_until = self._beat_due = 0.0
+            self._backoff.reset()
+            self._wake.notify_all()
+
     def close(self, timeout: float) -> bool:
         """Send what is left for at most `timeout` seconds, the heartbeat last, and end. True if all was sent."""
         with self._wake:
@@ -146,6 +163,7 @@ class StatusWriter:
 
     def _round(self) -> bool:
         """Wait for something to be due, send it; False at the end."""
+        letter: Letter | None = None
         with self._wake:
             now = self._clock()
             # The last heartbeat gives the tail away, so nothing may follow it.
@@ -153,33 +171,66 @@ class StatusWriter:
             if last and self._told:
                 self._lost |= bool(self._outbox)
                 return False
-            keys = self._outbox.due(now) if self._held and not last else []
+            if not self._link_up():
+                return self._await_link()
             beat_at = self._beat_due if last else max(self._beat_due, self._outbox.paused_until)
-            beat = beat_at <= now and not (self._closing and keys)
-            if not keys and not beat:
-                self._wait(now, beat_at)
+            first_the_rest = self._closing and self._held and self._outbox and not last
+            self._beating = beat_at <= now and not first_the_rest
+            if not self._beating:
+                letter = self._take(now)
+            if letter is None and (not self._beating or self._outbox.under_way):
+                self._wait(now, beat_at, last)
                 return True
-        if beat:
+        if letter is None:
             self._send_heartbeat(last)
-        for key in keys:
-            if not self._held or not self._send(key) or self._interrupted():
-                break
+        else:
+            self._send(*letter)
         return True
 
-    def _wait(self, now: float, beat_at: float) -> None:
-        """Until a heartbeat or a value is due, or something changes."""
-        due = [beat_at, now + 3600.0]
-        if self._held:
-            due.append(self._outbox.next_due() or beat_at)
+    def _await_link(self) -> bool:
+        if self._closing:
+            self._lost = True
+            return False
+        self._wake.wait(_LINK_WAIT)
+        return True
+
+    def _wait(self, now: float, beat_at: float, last: bool) -> None:
+        """Until a heartbeat or a value is due, something arrived, or something changes."""
+        due = [now + 3600.0]
+        if not self._beating:
+            due.append(beat_at)
+        if self._held and not last and not self._beating:
+            due.append(self._outbox.next_due(now) or beat_at)
         if self._closing and now < self._last_call:
             due.append(self._last_call)
         self._wake_at = min(due)
         self._wake.wait(max(0.0, self._wake_at - now))
 
-    def _interrupted(self) -> bool:
-        """Whether a heartbeat must not wait for more values."""
-        now = self._clock()
-        return now >= self._last_call if self._closing else now >= self._beat_due
+    def _take(self, now: float) -> Letter | None:
+        """What may be sent now, by whoever asks; where more is due and help is worth it, a helper is called."""
+        if not self._held or self._beating or (self._closing and now >= self._last_call):
+            return None
+        letter = self._outbox.take(now)
+        if letter is not None and self._helpers < _HELPERS and (self._closing or self._took > _LONG):
+            more = self._outbox.next_due(now)
+            # A store in trouble is asked by one.
+            if more is not None and more <= now and not self._backoff.failed:
+                self._helpers += 1
+                threading.Thread(target=self._help, name="status helper", daemon=True).start()
+        return letter
+
+    def _help(self) -> None:
+        """A helper: sends while there is something to send."""
+        while True:
+            with self._wake:
+                now = self._clock()
+                # A heartbeat that is due must not wait for more values.
+                due = not self._closing and now >= self._beat_due
+                letter = None if due or self._backoff.failed or self._lost else self._take(now)
+                if letter is None:
+                    self._helpers -= 1
+                    return
+            self._send(*letter)
 
     def _send_heartbeat(self, last: bool) -> None:
         with self._wake:
@@ -195,8 +246,8 @@ class StatusWriter:
                     self._lost = self._told = True
                     self._last_call = 0.0
         else:
-            self._backoff.reset()
             with self._wake:
+                self._backoff.reset()
                 self._held, self._told = True, last
                 # Whether the bucket still is as we left it: then our last heartbeat is still there.
                 if not replaced or self._believed not in ("", replaced):
@@ -204,32 +255,35 @@ class StatusWriter:
                 self._believed = ""
         self.judged.set()
 
-    def _send(self, key: str) -> bool:
-        """Send the newest value of `key`; False if the store is in trouble and others had better wait, too."""
-        with self._wake:
-            try:
-                body = self._outbox.body(key)
-            except KeyError:
-                return True
-            # Until it has arrived nobody knows what the bucket holds.
-            self._outbox.known.pop(key, None)
+    def _send(self, key: str, body: bytes | None) -> None:
+        began = self._clock()
         try:
             if body is None:
                 self._bucket.delete(key)
             else:
                 self._bucket.put(key, body)
         except WorldError as error:
-            return self._postpone(key, error)
+            # One key that may not be written must not hold up the others; a store that is away does.
+            self._postpone(key, error, alone=error.code == "FORBIDDEN")
+            return
+        except Exception:
+            # The edge of a thread: what is not understood about one key must not silence all others.
+            log.exception("While telling the status bucket %s", key)
+            self._postpone(key, WorldError("INTERNAL"), alone=True)
+            return
         with self._wake:
-            self._outbox.sent(key, body, self._clock())
-        self._backoff.reset()
+            now = self._clock()
+            self._took = now - began
+            self._outbox.sent(key, body, now)
+            self._backoff.reset()
+            self._wake.notify_all()
         crash_point("error-removed" if body is None else "progress-sent")
-        return True
 
-    def _postpone(self, key: str, error: WorldError) -> bool:
-        until = self._trouble(error)
-        # One key that may not be written must not hold up the others; a store that is away does.
-        alone = error.code == "FORBIDDEN"
+    def _postpone(self, key: str, error: WorldError, *, alone: bool) -> None:
+        with self._wake:
+            known = not alone and self._clock() < self._outbox.paused_until
+        # Of several that were under way when the store went away, one is enough to count.
+        until = self._outbox.paused_until if known else self._trouble(error)
         with self._wake:
             self._outbox.failed(key, until if alone else 0.0)
             if self._closing and error.permanent:
@@ -237,13 +291,16 @@ class StatusWriter:
                 self._outbox.drop(key)
             elif not alone:
                 self._outbox.paused_until = until
-        return alone
+            self._wake.notify_all()
 
     def _trouble(self, error: WorldError) -> float:
-        if self._backoff.failed == 0:
+        with self._wake:
+            first = self._backoff.failed == 0
+            wait = self._backoff.again(error.retry_after) or 60.0
+            until = self._clock() + (min(wait, 1.0) if self._closing else wait)
+        if first:
             self._complain(f"The status bucket cannot be told: {error.code}: {error}")
-        wait = self._backoff.again(error.retry_after) or 60.0
-        return self._clock() + (min(wait, 1.0) if self._closing else wait)
+        return until
 
     # A record of what was sent, so that the next run need not say it again.
 
