@@ -36,6 +36,7 @@ from loader.names import (
     parse_status_key,
     progress_key,
     queue_key,
+    signature_key,
 )
 from loader.orders import (
     ENTRIES_LIMIT,

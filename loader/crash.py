@@ -29,6 +29,10 @@ CRASH_POINTS: Final = (
     "switch-begun",  # a new version is whole beside the old one
     "switch-halfway",  # one of its items has taken its final name
     "switch-done",
+    "link-made",  # a second name of the same content is made, not yet under its final name
+    "linked",  # it has its final name, no state says so
+    "purge-begun",  # the campaign is no longer marked as whole, its files are there
+    "purge-halfway",  # each time one of its files was removed
 )
 
 _armed: dict[str, Iterator[int]] = {}

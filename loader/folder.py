@@ -89,11 +89,14 @@ class Folder:
             folder = below
         return folder
 
-    def file(self, name: str, flags: int) -> int:
-        """A descriptor of a plain file with one name. Raises OSError (ELOOP for a link, EINVAL for a stranger)."""
+    def file(self, name: str, flags: int, *, shared: bool = False) -> int:
+        """A descriptor of a plain file with one name; `shared`: it may have several, and is only to be read.
+
+        Raises OSError (ELOOP for a link, EINVAL for a stranger).
+        """
         descriptor = os.open(name, flags | _FILE, 0o644, dir_fd=self.descriptor)
         status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+        if not stat.S_ISREG(status.st_mode) or (status.st_nlink != 1 and not shared):
             os.close(descriptor)
             raise OSError(errno.EINVAL, "not a plain file of ours", name)
         return descriptor

@@ -22,20 +22,21 @@ import os
 import re
 import secrets
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from loader.contract import TGZ, Held, Item, StoreReport
+from loader.cargo import BESIDE, MARKS, PARTS, aboard, as_held, given_names, is_whole, marks, purge
+from loader.contract import TGZ, Exhibition, Held, Item, StoreReport
 from loader.crash import crash_point
 from loader.errors import WorldError
+from loader.facts import Aboard, Found
 from loader.folder import Folder, Lasting, on_disk
+from loader.hold import HELD, OURS, Checked, Hold, existing
 from loader.pace import Stopped
 from loader.part import STATE_LIMIT, Part, read_state, write_state
-from loader.plan import Found
 
-OURS: Final = ".loader"
 _BLOCK: Final = 1024 * 1024
 _RECORD_LIMIT: Final = 64 * 1024 * 1024
 _IDENTITY: Final = re.compile(r"[0-9a-f]{32}")
@@ -57,6 +58,7 @@ class Store:
         self.path = path
         with on_disk(f"content directory {path}"):
             self._root = Folder.open(path)
+        self._hold = Hold(self._root)
 
     def lock(self) -> bool:
         """False if another loader holds it; nothing was touched then. Raises WorldError."""
@@ -83,48 +85,50 @@ class Store:
 
     def find(self, campaign: str, item: Item, etag: str = "") -> Found:
         """What it has of an item. `etag`: of the object in the bucket now, where that is known."""
-        with on_disk(f"{campaign}/{item.name}{TGZ}"):
-            return Found(
-                final=self._final(campaign, item, etag),
-                beside=self._beside(campaign, item, etag),
-                part=self._part_size(campaign, item),
-            )
+        return self.find_all(campaign, [item], {item.name: etag})[item.name]
 
-    def _final(self, campaign: str, item: Item, etag: str) -> str:
-        with self._existing(campaign) as folder, self._existing(OURS, "held", campaign) as held:
-            status = folder.plain(item.name + TGZ) if folder else None
-            if status is None:
-                return "absent"
-            state = read_state(held, f"{item.name}{TGZ}.json") if held else {}
-        if (state.get("size"), state.get("mtime_ns")) != (status.st_size, status.st_mtime_ns):
+    def find_all(self, campaign: str, items: Iterable[Item], etags: Mapping[str, str]) -> dict[str, Found]:
+        """What it has of a campaign's items, by name, in one pass. `etags`: of the objects in the bucket, by name."""
+        with on_disk(f"content of {campaign}"), contextlib.ExitStack() as stack:
+            places = ((campaign,), (OURS, HELD, campaign), (OURS, BESIDE, campaign), (OURS, PARTS, campaign))
+            finals, held, beside, parts = (stack.enter_context(existing(self._root, *place)) for place in places)
+
+            def found(item: Item) -> Found:
+                etag = etags.get(item.name, "")
+                final = self._final(campaign, item, etag, finals, held)
+                if final == "whole":
+                    return Found(final)
+                waits = beside is not None and _waits(beside, item, etag)
+                part = Part.trusted(parts, item) if parts else 0
+                return Found(final, waits, part, not waits and self._hold.linkable(campaign, item))
+
+            return {item.name: found(item) for item in items}
+
+    def _final(self, campaign: str, item: Item, etag: str, finals: Folder | None, held: Folder | None) -> str:
+        status = finals.plain(item.name + TGZ) if finals else None
+        if status is None:
+            return "absent"
+        checked = self._hold.state(held, campaign, item.name) if held else None
+        if checked is None or not checked.is_of(status):
             return "unchecked" if status.st_size == item.size else "other"
-        return "whole" if _fits(state, item, etag) else "other"
+        return "whole" if checked.fits(item, etag) else "other"
 
-    def _beside(self, campaign: str, item: Item, etag: str) -> bool:
-        with self._existing(OURS, "beside", campaign) as folder:
-            status = folder.plain(item.name + TGZ) if folder else None
-            if folder is None or status is None:
-                return False
-            state = read_state(folder, f"{item.name}{TGZ}.json")
-        return state.get("mtime_ns") == status.st_mtime_ns and _fits(state, item, etag)
-
-    def _part_size(self, campaign: str, item: Item) -> int:
-        with self._existing(OURS, "parts", campaign) as folder:
-            return Part.trusted(folder, item) if folder else 0
+    def aboard(self) -> list[Aboard]:
+        """Every campaign of which something lies here; `bytes` has one element."""
+        with on_disk("campaigns aboard"):
+            return aboard(self._root)
 
     def edition(self, campaign: str) -> Edition | None:
         """The version of the campaign that was last whole here."""
-        with on_disk(f"state of {campaign}"), self._existing(OURS, "campaigns") as folder:
+        with on_disk(f"state of {campaign}"), existing(self._root, OURS, "campaigns") as folder:
             state = read_state(folder, f"{campaign}.json") if folder else {}
         digest, version = state.get("manifest"), state.get("version")
         return Edition(digest, version if isinstance(version, int) else None) if isinstance(digest, str) else None
 
     def held(self) -> list[Held]:
         """The campaigns that are whole here."""
-        with on_disk("states of campaigns"), self._existing(OURS, "campaigns") as folder:
-            names = [name for name in folder.names() if name.endswith(".json")] if folder else []
-            states = [(name.removesuffix(".json"), read_state(folder, name)) for name in names] if folder else []
-        return [_held(campaign, state) for campaign, state in states if state]
+        with on_disk("states of campaigns"):
+            return [as_held(campaign, mark) for campaign, mark in marks(self._root).items() if is_whole(mark)]
 
     # Getting there.
 
@@ -152,16 +156,45 @@ class Store:
                 checked = _checked(status, digest, etag, edition)
                 # Were it lost in a power cut, the file would be read again, not fetched.
                 write_state(states, name + ".json", checked, lasting="bytes")
+                if not beside:
+                    self._hold.note(states, campaign, part.item.name)
             crash_point("held-written")
             part.forget()
+
+    def link(self, campaign: str, item: Item, edition: Edition, *, beside: bool) -> bool:
+        """Give the same content, whole here under another name, this item's name too; durable.
+
+        False if that turned out not to be possible: the item is then to be fetched.
+        """
+        name = item.name + TGZ
+        with on_disk(f"{campaign}/{name}"):
+            with self._root.sub(OURS, PARTS, campaign) as parts:
+                made = self._hold.link(campaign, item, parts)
+                if made is None:
+                    return False
+                crash_point("link-made")
+                temporary, checked = made
+                with self._root.sub(OURS, BESIDE, campaign) if beside else self._root.sub(campaign) as target:
+                    parts.move(temporary, target, name)
+                    target.sync()
+                # A name that is moved over another one of the same file stays where it was.
+                parts.remove(temporary)
+                crash_point("linked")
+                with self._root.sub(OURS, BESIDE if beside else HELD, campaign) as states:
+                    write_state(states, name + ".json", _linked(checked, edition), lasting="bytes")
+                    if not beside:
+                        self._hold.note(states, campaign, item.name)
+                for ending in (".part", ".json"):
+                    parts.remove(name + ending)
+            return True
 
     def verify(self, campaign: str, item: Item, etag: str, edition: Edition, stop: threading.Event) -> bool:
         """Read a file of the right size that nothing is known about; note it if it is right. Raises Stopped."""
         name = item.name + TGZ
-        with on_disk(f"{campaign}/{name}"), self._existing(campaign) as folder:
+        with on_disk(f"{campaign}/{name}"), existing(self._root, campaign) as folder:
             if folder is None:
                 return False
-            descriptor = folder.file(name, os.O_RDONLY)
+            descriptor = folder.file(name, os.O_RDONLY, shared=True)
             with os.fdopen(descriptor, "rb", buffering=0) as stream:
                 digest = _digest(stream.readinto, stop)
                 os.fsync(descriptor)
@@ -171,13 +204,14 @@ class Store:
             folder.sync()
             with self._root.sub(OURS, "held", campaign) as held:
                 write_state(held, name + ".json", _checked(status, digest, etag, edition))
+                self._hold.note(held, campaign, item.name)
         return True
 
     # A campaign as a whole.
 
     def switch(self, campaign: str, items: Collection[Item]) -> None:
         """Give every item that waits beside its final name. A kill in between is made good by calling it again."""
-        with on_disk(f"switch of {campaign}"), self._existing(OURS, "beside", campaign) as beside:
+        with on_disk(f"switch of {campaign}"), existing(self._root, OURS, "beside", campaign) as beside:
             if beside is None:
                 return
             crash_point("switch-begun")
@@ -189,39 +223,72 @@ class Store:
                 beside.remove(name)
             with self._root.sub(OURS, "beside") as above:
                 above.discard(campaign)
+            self._hold.forget(campaign)
             crash_point("switch-done")
 
-    def settle(self, campaign: str, items: Collection[Item], edition: Edition) -> None:
-        """The campaign is whole: remove what its new version no longer lists, then say so durably."""
-        listed = {item.name + TGZ for item in items}
-        with on_disk(f"state of {campaign}"):
-            with self._existing(OURS, "held", campaign) as held, self._existing(campaign) as folder:
-                # Only what we put there; other people's files stay.
-                for state in held.names() if held and folder else []:
-                    name = state.removesuffix(".json")
-                    if held and folder and name not in listed:
-                        folder.remove(name)
-                        held.remove(state)
-            mark = {
-                "manifest": edition.digest,
-                "version": edition.version,
-                "items": len(items),
-                "bytes": sum(item.size for item in items),
-                "verified": all(item.sha256 is not None for item in items),
-            }
-            with self._root.sub(OURS, "campaigns") as folder:
-                if {**read_state(folder, f"{campaign}.json"), "schema": 1} != {"schema": 1, **mark}:
-                    write_state(folder, f"{campaign}.json", mark)
+    def settle(
+        self,
+        campaign: str,
+        items: Collection[Item],
+        edition: Edition,
+        *,
+        exhibition: Exhibition | None = None,
+        title: str = "",
+    ) -> None:
+        """The campaign is whole: remove what its new version no longer lists or has elsewhere, then say so durably.
+
+        `items` are all of its items. Its days are kept, so that it is known when it has ended without its manifest.
+        """
+        days = exhibition or Exhibition()
+        mark = {
+            "manifest": edition.digest,
+            "version": edition.version,
+            "items": len(items),
+            "bytes": sum(item.size for item in items),
+            "verified": all(item.sha256 is not None for item in items),
+            "starts": days.starts.isoformat() if days.starts else None,
+            "ends": days.ends.isoformat() if days.ends else None,
+            "title": title,
+        }
+        with on_disk(f"state of {campaign}"), self._root.sub(OURS, MARKS) as folder:
+            if {**read_state(folder, f"{campaign}.json"), "schema": 1} != {"schema": 1, **mark}:
+                self._clear(campaign, {item.name: item for item in items})
+                write_state(folder, f"{campaign}.json", mark)
+
+    def _clear(self, campaign: str, items: Mapping[str, Item]) -> None:
+        """Remove what is of no more use. Only what we put there; other people's files stay."""
+        with existing(self._root, OURS, HELD, campaign) as held, existing(self._root, campaign) as finals:
+            for name in given_names(held) if held and finals else []:
+                item = items.get(name.removesuffix(TGZ))
+                checked = self._hold.state(held, campaign, name.removesuffix(TGZ)) if held else None
+                # Listed, but of an older version: the wanted one is in another content directory.
+                if held and finals and (item is None or (checked is not None and not checked.fits(item))):
+                    finals.remove(name)
+                    held.remove(name + ".json")
+        self._hold.forget(campaign)
+        self.tidy(campaign, [])
+
+    def purge(self, campaign: str, contents: Collection[str] | None) -> int:
+        """Remove a campaign, or only these of its items, durably; None is all of it. Returns the bytes freed.
+
+        No item of it may be under way. Only files under names that the loader gave are touched; links that others
+        planted are not followed. A kill in between is made good by calling it again.
+        """
+        with on_disk(f"purge of {campaign}"):
+            try:
+                return purge(self._root, campaign, contents)
+            finally:
+                self._hold.forget(campaign)
 
     def tidy(self, campaign: str, items: Collection[Item]) -> None:
         """Remove parts of items that the campaign no longer lists, and the folder of parts once it is empty."""
         listed = {item.name + TGZ + ending for item in items for ending in (".part", ".json")}
         with on_disk(f"parts of {campaign}"):
-            with self._existing(OURS, "parts", campaign) as folder:
+            with existing(self._root, OURS, "parts", campaign) as folder:
                 for name in folder.names() if folder else []:
                     if folder and name not in listed:
                         folder.remove(name)
-            with self._existing(OURS, "parts") as parts:
+            with existing(self._root, OURS, "parts") as parts:
                 if parts:
                     parts.discard(campaign)
 
@@ -229,7 +296,7 @@ class Store:
 
     def take_record(self) -> Mapping[str, object]:
         """The record of an orderly end; it is removed, so that after a kill there is none."""
-        with on_disk("record of reports"), self._existing(OURS) as folder:
+        with on_disk("record of reports"), existing(self._root, OURS) as folder:
             body = folder.read("status.json", _RECORD_LIMIT) if folder else None
             if folder:
                 folder.remove("status.json")
@@ -257,7 +324,7 @@ class Store:
 
     def read_note(self, name: str, limit: int = STATE_LIMIT) -> Mapping[str, object]:
         """The note that was left under this name, empty where there is none. Raises WorldError if it cannot be read."""
-        with on_disk(f"note {name}"), self._existing(OURS) as folder:
+        with on_disk(f"note {name}"), existing(self._root, OURS) as folder:
             file = f"{name}.json"
             body = folder.read(file, limit) if folder else None
             if folder is None or (body is None and file not in folder.names()):
@@ -275,23 +342,16 @@ class Store:
         with on_disk(f"note {name}"), self._root.sub(OURS) as folder:
             write_state(folder, f"{name}.json", note, lasting=lasting)
 
-    @contextlib.contextmanager
-    def _existing(self, *names: str) -> Iterator[Folder | None]:
-        folder = self._root.existing(*names)
-        try:
-            yield folder
-        finally:
-            if folder is not None:
-                folder.close()
+
+def _waits(beside: Folder, item: Item, etag: str) -> bool:
+    status = beside.plain(item.name + TGZ)
+    checked = Checked.of(read_state(beside, f"{item.name}{TGZ}.json")) if status else None
+    return status is not None and checked is not None and checked.is_of(status) and checked.fits(item, etag)
 
 
-def _fits(state: Mapping[str, object], item: Item, etag: str) -> bool:
-    """Whether what was checked is what the manifest now wants. Without a hash, the object must still be the same."""
-    if state.get("size") != item.size:
-        return False
-    if item.sha256 is not None:
-        return state.get("sha256") == item.sha256
-    return not etag or state.get("etag") in (etag, "")
+def _linked(checked: Checked, edition: Edition) -> dict[str, object]:
+    # The object this item would have come from was not looked at: it has no ETag here.
+    return {**asdict(checked), "etag": "", "version": edition.version, "manifest": edition.digest}
 
 
 def _checked(status: os.stat_result, digest: str, etag: str, edition: Edition) -> dict[str, object]:
@@ -322,13 +382,3 @@ def _digest(readinto: Callable[[memoryview], int], stop: threading.Event) -> str
             raise Stopped
         checksum.update(buffer[:count])
     return checksum.hexdigest()
-
-
-def _held(campaign: str, state: Mapping[str, object]) -> Held:
-    items, size = state.get("items"), state.get("bytes")
-    return Held(
-        campaign,
-        items if isinstance(items, int) else None,
-        size if isinstance(size, int) else None,
-        state.get("verified") is True,
-    )

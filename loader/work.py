@@ -82,7 +82,7 @@ class Work:
             self._announce(step)
         todo: queue.SimpleQueue[Step] = queue.SimpleQueue()
         for step in self._plan.steps:
-            if step.action in ("fetch", "verify"):
+            if step.action in ("fetch", "verify", "link"):
                 todo.put(step)
             else:
                 self._record(self._at_hand(step))
@@ -140,7 +140,7 @@ class Work:
     def _do(self, step: Step) -> Result:
         watch = _Watch(step, self._tools, self._bodies, self._lock)
         try:
-            if step.action != "verify" or not self._verify(step):
+            if not (self._verify(step) if step.action == "verify" else step.action == "link" and self._link(step)):
                 self._fetch(step, watch)
         except Stopped:
             return Result(step, stopped=True)
@@ -162,6 +162,10 @@ class Work:
         tools.display.say("verify", f"{step.campaign}/{step.item.name}{TGZ}: reading what is there")
         etag = tools.etags.get((step.campaign, step.item.name), "")
         return tools.stores[step.store].verify(step.campaign, step.item, etag, edition, tools.means.stop)
+
+    def _link(self, step: Step) -> bool:
+        edition = self._campaigns[step.campaign].reading.edition
+        return self._tools.stores[step.store].link(step.campaign, step.item, edition, beside=step.beside)
 
     def _fetch(self, step: Step, watch: _Watch) -> None:
         tools, edition = self._tools, self._campaigns[step.campaign].reading.edition

@@ -1,0 +1,170 @@
+"""The campaigns that lie in one content directory: which they are, what removing one frees, and removing it.
+
+`DIR/.loader/campaigns/<campaign>.json` is the mark of a campaign. With a `manifest` in it, it is whole; without, only
+its days are known. Touches only the directory it is given, and there only names that the loader gave. Raises OSError.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Mapping
+from datetime import date
+from typing import Final
+
+from loader.contract import TGZ, Held
+from loader.crash import crash_point
+from loader.facts import Aboard
+from loader.folder import Folder
+from loader.hold import HELD, LINK, OURS, existing
+from loader.part import read_state, write_state
+
+MARKS: Final = "campaigns"
+BESIDE: Final = "beside"
+PARTS: Final = "parts"
+_JSON: Final = ".json"
+_DAYS: Final = ("starts", "ends", "title")
+_ENDINGS: Final = ("", _JSON, _JSON + ".new", ".part", LINK)
+
+
+def marks(root: Folder) -> dict[str, Mapping[str, object]]:
+    """What is known of every campaign that is, or was, whole here."""
+    with existing(root, OURS, MARKS) as folder:
+        names = [name for name in folder.names() if name.endswith(_JSON)] if folder else []
+        return {name.removesuffix(_JSON): read_state(folder, name) for name in names} if folder else {}
+
+
+def is_whole(mark: Mapping[str, object]) -> bool:
+    """The campaign was whole when the mark was written."""
+    return isinstance(mark.get("manifest"), str)
+
+
+def as_held(campaign: str, mark: Mapping[str, object]) -> Held:
+    """As the heartbeat tells it."""
+    items, size = mark.get("items"), mark.get("bytes")
+    return Held(
+        campaign,
+        items if isinstance(items, int) else None,
+        size if isinstance(size, int) else None,
+        mark.get("verified") is True,
+    )
+
+
+def aboard(root: Folder) -> list[Aboard]:
+    """Every campaign of which something of ours lies here. What has a second name elsewhere would free nothing."""
+    known = marks(root)
+    campaigns = set(known)
+    for place in (HELD, BESIDE, PARTS):
+        with existing(root, OURS, place) as folder:
+            campaigns |= set(folder.names()) if folder else set()
+    found = [_aboard(root, campaign, known.get(campaign, {})) for campaign in sorted(campaigns)]
+    return [one for one in found if one is not None]
+
+
+def _aboard(root: Folder, campaign: str, mark: Mapping[str, object]) -> Aboard | None:
+    with existing(root, campaign) as finals, existing(root, OURS, HELD, campaign) as held:
+        ours = given_names(held)
+        lying = [finals.plain(name) for name in ours] if finals else []
+    for place in (BESIDE, PARTS):
+        with existing(root, OURS, place, campaign) as folder:
+            lying += [folder.plain(name) for name in folder.names()] if folder else []
+    found = [status for status in lying if status is not None]
+    if not (found or ours or is_whole(mark)):
+        return None
+    return Aboard(campaign, _day(mark.get("starts")), _day(mark.get("ends")), is_whole(mark), (_freed(found),))
+
+
+def given_names(held: Folder | None) -> list[str]:
+    """The final names that the loader gave, from the folder of their states."""
+    names = held.names() if held else []
+    return [name.removesuffix(_JSON) for name in names if name.endswith(TGZ + _JSON)]
+
+
+def _freed(files: Iterable[os.stat_result]) -> int:
+    """Bytes, if all of these go. One that has names elsewhere stays; a sparse one has less than its size."""
+    names: dict[tuple[int, int], int] = {}
+    freed = 0
+    for status in files:
+        identity = status.st_dev, status.st_ino
+        names[identity] = names.get(identity, 0) + 1
+        if names[identity] == status.st_nlink:
+            freed += min(status.st_size, status.st_blocks * 512)
+    return freed
+
+
+def _day(value: object) -> date | None:
+    try:
+        return date.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def purge(root: Folder, campaign: str, contents: Collection[str] | None) -> int:
+    """Remove a campaign, or some of its items (without `.tgz`); durable. Returns the bytes freed.
+
+    First the mark goes, so that it is not told to be held while files go; then the files, then what says that they are
+    ours. After a kill in between, calling it again does the rest.
+    """
+    names = None if contents is None else {content + TGZ for content in contents}
+    if names is not None and not _touches(root, campaign, names):
+        return 0
+    _unmark(root, campaign)
+    crash_point("purge-begun")
+    files = _remove_finals(root, campaign, names)
+    for place in (BESIDE, PARTS):
+        files += _remove_all(root, place, campaign, names)
+    _remove_all(root, HELD, campaign, names)
+    if names is None:
+        root.discard(campaign)
+        with existing(root, OURS, MARKS) as folder:
+            if folder:
+                folder.remove(campaign + _JSON)
+                folder.sync()
+    return _freed(files)
+
+
+def _touches(root: Folder, campaign: str, names: Collection[str]) -> bool:
+    """Something of these items lies here."""
+    listed = {name + ending for name in names for ending in _ENDINGS}
+    for place in (HELD, BESIDE, PARTS):
+        with existing(root, OURS, place, campaign) as folder:
+            if folder and listed & set(folder.names()):
+                return True
+    return False
+
+
+def _unmark(root: Folder, campaign: str) -> None:
+    """It is no longer whole; its days stay known until all of it is gone."""
+    with existing(root, OURS, MARKS) as folder:
+        mark = read_state(folder, campaign + _JSON) if folder else {}
+        if folder and is_whole(mark):
+            write_state(folder, campaign + _JSON, {field: mark[field] for field in _DAYS if field in mark})
+
+
+def _remove_finals(root: Folder, campaign: str, names: Collection[str] | None) -> list[os.stat_result]:
+    removed: list[os.stat_result] = []
+    with existing(root, campaign) as finals, existing(root, OURS, HELD, campaign) as held:
+        for name in given_names(held) if finals else []:
+            status = finals.plain(name) if finals and (names is None or name in names) else None
+            if finals and status:
+                finals.remove(name)
+                removed.append(status)
+                crash_point("purge-halfway")
+        if finals:
+            finals.sync()
+    return removed
+
+
+def _remove_all(root: Folder, place: str, campaign: str, names: Collection[str] | None) -> list[os.stat_result]:
+    """What lies of it in one of our own folders."""
+    listed = None if names is None else {name + ending for name in names for ending in _ENDINGS}
+    removed: list[os.stat_result] = []
+    with existing(root, OURS, place) as above, existing(root, OURS, place, campaign) as folder:
+        for name in folder.names() if folder else []:
+            status = folder.plain(name) if folder and (listed is None or name in listed) else None
+            if folder and status:
+                folder.remove(name)
+                removed.append(status)
+        if above and folder:
+            folder.sync()
+            above.discard(campaign)
+    return removed
