@@ -1,0 +1,102 @@
+"""Programs aboard, for tests: polite ones over HTTP, and raw ones that send what they like."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from loader.sockets import reach
+
+GET_STATUS = b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n"
+GET_EVENTS = b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back: `code` is 0 where nothing did."""
+
+    code: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+def parse(raw: bytes) -> Answer:
+    """An answer as it came over the wire, taken apart without mercy."""
+    if not raw:
+        return Answer(0, {}, b"")
+    head, _, body = raw.partition(b"\r\n\r\n")
+    line, *fields = head.decode("ascii").split("\r\n")
+    version, code, _ = line.split(" ", 2)
+    assert version == "HTTP/1.1"
+    headers = {name.lower(): value for name, value in (field.split(": ", 1) for field in fields)}
+    if "content-length" in headers:
+        assert len(body) == int(headers["content-length"])
+    return Answer(int(code), headers, body)
+
+
+def say(directory: Path, raw: bytes, *, hold: bool = False) -> Answer:
+    """Send bytes and read until the loader closes; `hold`: keep the sending side open meanwhile, else close it."""
+    with reach(directory, 20.0) as client:
+        try:
+            client.sendall(raw)
+            if not hold:
+                client.shutdown(socket.SHUT_WR)
+        except BrokenPipeError:
+            pass  # it has heard enough; what it said about that is still to be read
+        return parse(_all(client))
+
+
+def _all(client: socket.socket) -> bytes:
+    got = b""
+    try:
+        while block := client.recv(65536):
+            got += block
+    except ConnectionResetError:
+        pass
+    return got
+
+
+def request(directory: Path, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
+    """A well-formed request."""
+    fields = {"Host": "loader", **{name.replace("_", "-"): value for name, value in headers.items()}}
+    if body is not None:
+        fields["Content-Length"] = str(len(body))
+    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
+    return say(directory, "\r\n".join(lines).encode() + (body or b""), hold=True)
+
+
+def ask_now(directory: Path, wish: object) -> Answer:
+    """POST /now."""
+    return request(directory, "POST", "/now", json.dumps(wish).encode(), Content_Type="application/json")
+
+
+@contextmanager
+def events(directory: Path) -> Iterator[Iterator[tuple[str, Any]]]:
+    """The stream of events: kind and data; a comment is of kind "comment". Ends when the loader closes."""
+    with reach(directory, 20.0) as client, client.makefile("rb") as lines:
+        client.sendall(GET_EVENTS)
+        assert lines.readline() == b"HTTP/1.1 200 OK\r\n"
+        while lines.readline().strip():
+            pass
+        yield _events(lines)
+
+
+def _events(lines: Iterator[bytes]) -> Iterator[tuple[str, Any]]:
+    kind = ""
+    for line in lines:
+        name, _, value = line.decode("ascii").rstrip("\n").partition(": ")
+        if line.startswith(b":"):
+            yield "comment", None
+        elif name == "event":
+            kind = value
+        elif name == "data":
+            yield kind, json.loads(value)
