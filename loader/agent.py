@@ -24,6 +24,7 @@ from loader.pace import Backoff, Limiter
 from loader.plan import Found, Moment, Plan, Room, Wanted, make_plan
 from loader.status import StatusWriter
 from loader.store import Edition, Store
+from loader.trust import Trust, encrypted
 from loader.work import Result, Tools, Work
 
 VERSION: Final = "0.1.0"
@@ -49,9 +50,20 @@ class Agent:
         self._settings, self._media, self._stores, self._display, self._stop = settings, media, stores, display, stop
         self._now = now
         self._started = now()
-        self._lookout = Lookout(settings.airline, settings.campaigns, media)
+        self._trust = Trust(
+            settings.signatures,
+            settings.airline,
+            settings.tail,
+            keys=settings.trusted_keys,
+            stores=stores,
+            tls=encrypted(media),
+            now=now,
+            say=lambda text: display.say("trust", text),
+        )
+        self._lookout = Lookout(settings.airline, settings.campaigns, media, self._trust)
         self._failures = Failures()
         self._complained: dict[str, str] = {}
+        self._doubts: dict[str, str] = {}
         self._state, self._reason, self._campaign = "idle", "", ""
         self._mark = (time.monotonic(), 0)
         self._limiter = Limiter(settings.bandwidth_limit)
@@ -142,6 +154,7 @@ class Agent:
             self._enter("waiting", look.reason)
             self._display.say("waiting", f"The media bucket is out of reach: {look.reason}", code=look.code)
             return look, []
+        self._doubts = look.doubts
         self._tell_problems(look)
         etags = self._object_etags(look)
         plan = self.decide(look, etags)
@@ -161,6 +174,7 @@ class Agent:
             self._enter("waiting", f"{look.code}: {look.text}")
             self._display.say("waiting", f"{look.code}: {look.text}", code=look.code)
         for name, reading in look.readings.items():
+            self._once_said("doubt", f"doubt {name}", f"{name}: {reading.doubt}" if reading.doubt else "")
             if not reading.code:
                 self._complained.pop(name, None)
                 self.status.no_campaign_error(name)
@@ -172,9 +186,10 @@ class Agent:
                 self._display.campaign_failed(name, reading.code, reading.text)
 
     def _once_said(self, event: str, key: str, text: str) -> None:
-        if self._complained.get(key) != text:
+        if self._complained.get(key, "") != text:
             self._complained[key] = text
-            self._display.say(event, text)
+            if text:
+                self._display.say(event, text)
 
     def _object_etags(self, look: Look) -> dict[tuple[str, str], str]:
         """Where only the object itself can tell whether it is another one: no hash, or a failure to be forgotten."""
@@ -291,6 +306,8 @@ class Agent:
     def _verdict(self, look: Look, results: Sequence[Result]) -> Exit:
         if not look.reached:
             return Exit.UNREACHABLE
+        if look.refused:
+            return Exit.REFUSED
         wrong = [name for name, reading in look.readings.items() if reading.code]
         if look.code or wrong or self._unsettled(look, results) or any(result.code for result in results):
             return Exit.SOME_FAILED
@@ -323,6 +340,7 @@ class Agent:
             rate_bps=rate if self._state == "loading" else 0,
             stores=tuple(store.space() for store in self._stores),
             held=tuple(self._held()),
+            extra={"signatures": self._doubts} if self._doubts else {},
         )
 
     def _held(self) -> list[Held]:

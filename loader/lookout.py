@@ -1,6 +1,7 @@
 """Which campaigns there are for this aircraft, and what each of them consists of, as the media bucket says now.
 
-Reads manifests by ETag, so that a look at nothing new costs one small request a campaign. Touches no disk.
+Reads manifests by ETag, so that a look at nothing new costs one small request a campaign (two while signatures are
+only warned about). Whether a signed one may be used is `loader.trust`'s to say. Touches no disk but through that.
 """
 
 from __future__ import annotations
@@ -8,70 +9,55 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
-from loader.bucket import Bucket
-from loader.contract import MANIFEST_LIMIT, Item, Manifest, check_name, content_key, fold, manifest_key, parse_manifest
+from loader.bucket import Bucket, Fetched
+from loader.contract import (
+    MANIFEST_LIMIT,
+    Item,
+    Manifest,
+    check_name,
+    content_key,
+    fold,
+    manifest_key,
+    parse_manifest,
+    signature_key,
+)
+from loader.envelope import ENVELOPE_LIMIT, BadEnvelope
 from loader.errors import BadManifest, BadName, ContractError, WorldError
+from loader.reading import Look, Reading
 from loader.store import Edition
+from loader.trust import Trust
+from loader.verdict import Signed
 
-NO_EDITION: Final = Edition("")
-OUT_OF_REACH: Final = frozenset({"NETWORK", "TIMEOUT", "THROTTLED"})
+__all__ = ["Look", "Lookout", "Reading"]
 
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """A campaign's manifest and which edition it is, or the code and sentence why there is none to be used."""
-
-    campaign: str
-    manifest: Manifest | None = None
-    edition: Edition = NO_EDITION
-    code: str = ""
-    text: str = ""
-
-    @property
-    def out_of_reach(self) -> bool:
-        """Nothing is known against the campaign; the store could not be asked."""
-        return self.code in OUT_OF_REACH
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What the media bucket says: a reading for each campaign, by name. `code` and `text`: why it would not say.
+class _Kept(Generic[T]):
+    """What was made of an object, for as long as its ETag (and the keys it was judged by) stay the same."""
 
-    `odd`: a sentence for each prefix that is left alone.
-    """
-
-    readings: Mapping[str, Reading]
-    odd: tuple[str, ...] = ()
-    code: str = ""
-    text: str = ""
-
-    @property
-    def reached(self) -> bool:
-        """Something answered."""
-        if self.code:
-            return self.code not in OUT_OF_REACH
-        return not self.readings or any(not reading.out_of_reach for reading in self.readings.values())
-
-    @property
-    def reason(self) -> str:
-        """Why nothing answered."""
-        return self.text or next((reading.text for reading in self.readings.values() if reading.out_of_reach), "")
+    etag: str
+    generation: int
+    value: T
 
 
 class Lookout:
     """The campaigns of one airline, or those of them that were named. May be used by several threads."""
 
-    def __init__(self, airline: str, named: Sequence[str], media: Bucket) -> None:
-        self._airline, self._named, self._media = airline, tuple(named), media
-        self._known: dict[str, tuple[str, Reading]] = {}
+    def __init__(self, airline: str, named: Sequence[str], media: Bucket, trust: Trust) -> None:
+        self._airline, self._named, self._media, self._trust = airline, tuple(named), media, trust
+        self._plain: dict[str, _Kept[Reading]] = {}
+        self._signed: dict[str, _Kept[Signed | ContractError]] = {}
         self._lock = threading.Lock()
 
     def look(self, stop: threading.Event) -> Look:
         """Find the campaigns and read their manifests, until `stop` is set. Never raises."""
+        self._trust.refresh()
         try:
             names, odd = self._names()
         except WorldError as error:
@@ -85,29 +71,117 @@ class Lookout:
                 readings[name] = Reading(name, code="BAD_NAME", text="another campaign differs from it only in case")
                 continue
             reading = self.read(name)
-            if reading.code != "OBJECT_GONE" or not self._is_left_over(name):
+            if not reading.absent or not self._is_left_over(name):
                 readings[name] = reading
         return Look(readings, tuple(odd))
 
     def read(self, campaign: str) -> Reading:
         """The manifest as it is now. Never raises: what is wrong is in the answer."""
-        with self._lock:
-            etag, before = self._known.get(campaign, ("", None))
+        match self._trust.policy:
+            case "enforce":
+                return self._only_signed(campaign)
+            case "warn":
+                return self._warned(campaign)
+            case _:
+                return self._for_us(self._as_it_lies(campaign))
+
+    # The three policies.
+
+    def _only_signed(self, campaign: str) -> Reading:
+        """What was signed; campaign.json itself is not even asked for."""
+        signed: Signed | None = None
         try:
-            fetched = self._media.get(
-                manifest_key(self._airline, campaign), MANIFEST_LIMIT, if_none_match=etag if before else None
-            )
+            signed = self._envelope(campaign)
+            manifest = self._trust.admit(campaign, signed)
         except WorldError as error:
-            text = "campaign.json is not there" if error.code == "OBJECT_GONE" else str(error)
-            return Reading(campaign, code=error.code, text=text)
-        if fetched is None and before is not None:
-            return before
-        if fetched is None:
-            return Reading(campaign, code="INTERNAL", text="the store says that campaign.json is as it never was")
-        reading = self._parse(campaign, fetched.body, fetched.cut)
+            return _unsigned(campaign, error)
+        except ContractError as error:
+            if error.code == "EXPIRED" and signed and self._is_over(signed.head):
+                return Reading(campaign)  # there is nothing left to be loaded of it, so nobody need sign it again
+            return Reading(campaign, code=error.code, text=_refusal(error))
+        return Reading(campaign, manifest, Edition(signed.digest, manifest.version))
+
+    def _warned(self, campaign: str) -> Reading:
+        """campaign.json as it lies, with what is wrong about its signature; refused once signed ones were accepted."""
+        reading = self._as_it_lies(campaign)
+        if reading.manifest is None:
+            return reading
+        try:
+            signed = self._envelope(campaign)
+            self._trust.admit(campaign, signed)
+        except WorldError as error:
+            refused = _unsigned(campaign, error)
+        except ContractError as error:
+            refused = Reading(campaign, code=error.code, text=_refusal(error))
+        else:
+            same = signed.digest == reading.edition.digest
+            text = "BAD_SIGNATURE: campaign.json and what campaign.json.dsse signs are not the same"
+            return self._for_us(reading if same else replace(reading, doubt=text))
+        ours = self._for_us(reading)
+        if ours.manifest is None:
+            return ours
+        if self._trust.sticky and refused.code not in ("ROLLBACK", "EXPIRED", "BAD_MANIFEST", "BAD_NAME"):
+            return refused
+        return replace(ours, doubt=f"{refused.code}: {refused.text}")
+
+    def _for_us(self, reading: Reading) -> Reading:
+        """Without its manifest if that is for other aircraft."""
+        if reading.manifest is None or self._trust.for_us(reading.manifest.tails):
+            return reading
+        return Reading(reading.campaign)
+
+    def _is_over(self, head: Manifest) -> bool:
+        return head.campaign not in self._named and self._trust.ended(head)
+
+    # What lies in the bucket.
+
+    def _as_it_lies(self, campaign: str) -> Reading:
+        """campaign.json, whoever wrote it."""
+
+        def parsed(fetched: Fetched) -> Reading:
+            return self._parse(campaign, fetched.body, fetched.cut)
+
+        try:
+            return self._read(manifest_key(self._airline, campaign), MANIFEST_LIMIT, campaign, self._plain, parsed)
+        except WorldError as error:
+            absent = error.code == "OBJECT_GONE"
+            text = "campaign.json is not there" if absent else str(error)
+            return Reading(campaign, code=error.code, text=text, absent=absent)
+
+    def _envelope(self, campaign: str) -> Signed:
+        """What campaign.json.dsse holds. Raises WorldError, ContractError."""
+
+        def verified(fetched: Fetched) -> Signed | ContractError:
+            self._trust.saw(fetched.at)
+            try:
+                if fetched.cut:
+                    raise BadEnvelope(f"it is longer than {ENVELOPE_LIMIT:,} bytes")
+                return self._trust.verify(campaign, fetched.body)
+            except ContractError as error:
+                return error
+
+        key = signature_key(self._airline, campaign)
+        found = self._read(key, ENVELOPE_LIMIT, campaign, self._signed, verified)
+        if isinstance(found, ContractError):
+            raise found
+        return found
+
+    def _read(self, key: str, limit: int, campaign: str, kept: dict[str, _Kept[T]], make: Callable[[Fetched], T]) -> T:
+        """What `make` makes of an object, made anew only where something changed. Raises WorldError."""
+        generation = self._trust.generation
         with self._lock:
-            self._known[campaign] = (fetched.etag, reading)
-        return reading
+            before = kept.get(campaign)
+        if before and before.generation != generation:
+            before = None
+        fetched = self._media.get(key, limit, if_none_match=before.etag if before else None)
+        if fetched is None:
+            if before is None:
+                raise WorldError("INTERNAL", f"the store says that {key.rpartition('/')[2]} is as it never was")
+            return before.value
+        value = make(fetched)
+        with self._lock:
+            kept[campaign] = _Kept(fetched.etag, generation, value)
+        return value
 
     def _names(self) -> tuple[list[str], list[str]]:
         """The campaigns to look at, and a sentence for each prefix that is none."""
@@ -142,6 +216,8 @@ class Lookout:
             return Reading(campaign, code=error.code, text=f"campaign.json is refused: {error}")
         return Reading(campaign, manifest, Edition(hashlib.sha256(body).hexdigest(), manifest.version))
 
+    # Of one campaign.
+
     def lists(self, campaign: str, item: Item) -> bool:
         """Whether the manifest, read again, lists this item with the same size and hash."""
         manifest = self.read(campaign).manifest
@@ -154,3 +230,13 @@ class Lookout:
         prefix = f"{self._airline}/{campaign}/"
         etags = {found.key: found.etag for found in self._media.list(prefix)}
         return {item.name: etags.get(content_key(self._airline, campaign, item.name), "") for item in manifest.content}
+
+
+def _unsigned(campaign: str, error: WorldError) -> Reading:
+    if error.code != "OBJECT_GONE":
+        return Reading(campaign, code=error.code, text=str(error))
+    return Reading(campaign, code="UNSIGNED", text="campaign.json.dsse is not there", absent=True)
+
+
+def _refusal(error: ContractError) -> str:
+    return f"campaign.json.dsse is refused: {error}"

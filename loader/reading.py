@@ -1,0 +1,78 @@
+"""What a look into the media bucket brings: each campaign's manifest, or why there is none to be used. Types only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from loader.contract import Manifest
+from loader.store import Edition
+from loader.verdict import REFUSALS
+
+NO_EDITION: Final = Edition("")
+OUT_OF_REACH: Final = frozenset({"NETWORK", "TIMEOUT", "THROTTLED"})
+DOUBTS_LIMIT: Final = 20  # of a heartbeat
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A campaign's manifest and which edition it is, or the code and sentence why there is none to be used.
+
+    With neither, the campaign is not for this aircraft, or no more. `doubt`: `CODE: sentence` about the signature of
+    one that is used all the same. `absent`: the object that would be read is not there.
+    """
+
+    campaign: str
+    manifest: Manifest | None = None
+    edition: Edition = NO_EDITION
+    code: str = ""
+    text: str = ""
+    doubt: str = ""
+    absent: bool = False
+
+    @property
+    def out_of_reach(self) -> bool:
+        """Nothing is known against the campaign; the store could not be asked."""
+        return self.code in OUT_OF_REACH
+
+    @property
+    def refused(self) -> bool:
+        """The policy on signatures does not let it in."""
+        return self.code in REFUSALS
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the media bucket says: a reading for each campaign, by name. `code` and `text`: why it would not say.
+
+    `odd`: a sentence for each prefix that is left alone.
+    """
+
+    readings: Mapping[str, Reading]
+    odd: tuple[str, ...] = ()
+    code: str = ""
+    text: str = ""
+
+    @property
+    def reached(self) -> bool:
+        """Something answered."""
+        if self.code:
+            return self.code not in OUT_OF_REACH
+        return not self.readings or any(not reading.out_of_reach for reading in self.readings.values())
+
+    @property
+    def reason(self) -> str:
+        """Why nothing answered."""
+        return self.text or next((reading.text for reading in self.readings.values() if reading.out_of_reach), "")
+
+    @property
+    def refused(self) -> bool:
+        """The policy on signatures keeps some campaign out."""
+        return any(reading.refused for reading in self.readings.values())
+
+    @property
+    def doubts(self) -> dict[str, str]:
+        """What a heartbeat says about signatures, by campaign: only so many of them."""
+        doubts = {name: reading.doubt for name, reading in self.readings.items() if reading.doubt}
+        return dict(list(doubts.items())[:DOUBTS_LIMIT])

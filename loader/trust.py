@@ -1,0 +1,228 @@
+"""Trust: which manifests this loader takes, by whose signature, and what it remembers of that from run to run.
+
+Reads the file of trusted keys (`loader.keyring`) and keeps a small durable note in every content directory; what
+follows from them is decided in `loader.verdict`. Nothing is taken before it is noted, so a kill at any instant
+forgets nothing that was acted upon. Where a note is there but cannot be read, nothing is taken at all: it may have
+known better.
+
+With the policy `off` nothing here reads, writes or costs anything.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final, Literal
+
+from loader.envelope import BadEnvelope, check_signed, parse_envelope
+from loader.errors import ContractError, WorldError
+from loader.keyring import FILE_LIMIT, Provisioned, follow, parse_chain
+from loader.manifest import MANIFEST_LIMIT, Manifest
+from loader.store import Store
+from loader.verdict import NOTE_LIMIT, Known, Place, Signed, admit, note_of, read_note, read_signed
+
+Policy = Literal["off", "warn", "enforce"]
+NOTE: Final = "trust"
+_NEVER: Final = datetime.min.replace(tzinfo=UTC)
+TIME_STEP: Final = timedelta(minutes=15)  # trusted time is written down this often, so that disks are spared
+AHEAD: Final = timedelta(days=1)  # a clock of ours this far ahead of the store's is wrong, not trusted
+RESET: Final = "look at it with `manage.py loader_trust show`, then `manage.py loader_trust reset`"
+
+
+class Trust:
+    """Of one loader, for its airline and tail. May be used by several threads. `stores` must be locked."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        airline: str,
+        tail: str,
+        *,
+        keys: Path | None = None,
+        stores: Sequence[Store] = (),
+        tls: bool = False,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        """`tls`: the store's clock may be believed, since nobody between could change what it says.
+
+        `say` hears what an operator should know, once.
+        """
+        self.policy, self.airline, self.tail = policy, airline, tail
+        self._file, self._stores, self._tls, self._now, self._say = keys, tuple(stores), tls, now, say
+        self._lock = threading.Lock()
+        self._known = Known()
+        self._heard = _NEVER  # the newest time of others, noted or not
+        self._clock_is_wrong = False
+        self._closed = ""
+        self._said = ""
+        if policy != "off":
+            self._recall()
+
+    @property
+    def generation(self) -> int:
+        """The version of the keys in force; what was verified under another one must be verified again."""
+        return self._known.keys.keyring.version if self._known.keys else 0
+
+    @property
+    def sticky(self) -> bool:
+        """Whether the unsigned is refused, whatever the policy but `off`: something signed was accepted before."""
+        return bool(self._closed) or self._known.of(self.airline).signed
+
+    def time(self) -> datetime:
+        """The latest of our clock, what the store said over TLS, and what was signed; never earlier than noted."""
+        clock = _NEVER if self._clock_is_wrong else self._now()
+        return max(clock, self._heard, self._known.time or _NEVER)
+
+    def refresh(self) -> None:
+        """Read the file of trusted keys again. Never raises."""
+        if self.policy == "off" or self._closed:
+            return
+        with self._lock:
+            keys, complaint = self._newest_keys()
+            try:
+                if keys is not None and keys != self._known.keys:
+                    self._remember(self._known.with_keys(keys))
+            except WorldError as error:
+                complaint = f"newer trusted keys cannot be written down, so they are not in force: {error}"
+        self._complain(complaint)
+
+    def saw(self, at: datetime | None) -> None:
+        """The store's clock, as it answered just now."""
+        if self.policy == "off" or not self._tls or at is None:
+            return
+        with self._lock:
+            self._heard = max(self._heard, at)
+            self._clock_is_wrong = self._now() - at > AHEAD
+
+    def verify(self, campaign: str, body: bytes) -> Signed:
+        """What the envelope in `body` says of this campaign, if enough of those who may have signed it.
+
+        Raises:
+            BadEnvelope: BAD_SIGNATURE, in every case but the next.
+            BadManifest: what was signed breaks the contract.
+        """
+        if self._closed:
+            raise BadEnvelope(self._closed)
+        envelope = parse_envelope(body, limit=MANIFEST_LIMIT)
+        keys = self._known.keys.keyring if self._known.keys else None
+        role = keys.airlines.get(self.airline) if keys else None
+        if keys is None or role is None:
+            raise BadEnvelope(f"no key is trusted for {self.airline!a}: provision LOADER_TRUSTED_KEYS")
+        check_signed(envelope, keys.public(role), role.threshold)
+        signed = read_signed(envelope.payload, Place(self.airline, campaign, self.tail))
+        if signed.head.signed_at is not None:
+            with self._lock:
+                self._heard = max(self._heard, signed.head.signed_at)
+        return signed
+
+    def admit(self, campaign: str, signed: Signed) -> Manifest:
+        """The manifest, if it may be used now; durably noted before it is given out.
+
+        Raises:
+            ContractError: ROLLBACK, EXPIRED, or its content is refused.
+            WorldError: it could not be noted, so it may not be used.
+        """
+        with self._lock:
+            known, now = self._known, self.time()
+            floor = self._floor(known, campaign)
+            try:
+                manifest = admit(signed, floor, now)
+                known = known.with_accepted(self.airline, signed, campaign)
+            finally:
+                # Also of what is refused: a clock that is set back must not make it fresh again.
+                self._remember(_at(known, now, signed.head.expires))
+        return manifest
+
+    def ended(self, manifest: Manifest) -> bool:
+        """Whether its exhibition is over."""
+        ends = manifest.exhibition.ends
+        return ends is not None and ends < self.time().date()
+
+    def for_us(self, tails: Collection[str] | None) -> bool:
+        """Whether a manifest with these tails is for this aircraft."""
+        return tails is None or self.tail in tails
+
+    # What is known.
+
+    def _floor(self, known: Known, campaign: str) -> int | None:
+        """The version below which nothing is taken: as accepted before, or as held from a time without signatures."""
+        accepted = known.of(self.airline)
+        if campaign in accepted.versions:
+            return accepted.versions[campaign]
+        editions = [] if accepted.rotated else [store.edition(campaign) for store in self._stores]
+        return max((edition.version for edition in editions if edition and edition.version is not None), default=None)
+
+    def _newest_keys(self) -> tuple[Provisioned | None, str]:
+        held = self._known.keys
+        if self._file is None:
+            return held, "" if held else "no keys are trusted: LOADER_TRUSTED_KEYS is not set"
+        try:
+            with self._file.open("rb") as stream:
+                chain = parse_chain(stream.read(FILE_LIMIT + 1))
+        except OSError as error:
+            return held, f"the file of trusted keys cannot be read: {error.strerror}"
+        except ContractError as error:
+            return held, f"the file of trusted keys is refused: {error}"
+        return follow(held, chain)
+
+    # What is written down.
+
+    def _recall(self) -> None:
+        try:
+            self._known = recall(self._stores)
+        except (WorldError, BadEnvelope) as error:
+            self._closed = (
+                f"what this loader knew of signatures cannot be read ({error}), so nothing is taken until an operator "
+                f"has seen to it: {RESET}"
+            )
+            self._complain(self._closed)
+
+    def _remember(self, known: Known) -> None:
+        """Note it in every directory, then go by it. Raises WorldError if none could be written."""
+        if known is not self._known:
+            self._known = remember(self._stores, known)
+
+    def _complain(self, text: str) -> None:
+        if text != self._said:
+            self._said = text
+            if text:
+                self._say(text)
+
+
+def _at(known: Known, now: datetime, expires: datetime | None) -> Known:
+    """With this time, where it is worth writing down: it is much later, or something expired by it."""
+    noted = known.time or _NEVER
+    expired = expires is not None and noted < expires <= now
+    return replace(known, time=now) if expired or now - noted > TIME_STEP else known
+
+
+def encrypted(bucket: object) -> bool:
+    """Whether what a bucket answers comes over TLS."""
+    endpoint = getattr(bucket, "endpoint", "http:")  # in memory there is none; None is AWS's own
+    return endpoint is None or str(endpoint).lower().startswith("https:")
+
+
+def recall(stores: Sequence[Store]) -> Known:
+    """The newest of the notes. Raises WorldError or BadEnvelope if any of them is there and cannot be read."""
+    notes = [read_note(store.read_note(NOTE, NOTE_LIMIT)) for store in stores]
+    return max(notes, key=lambda known: known.serial, default=Known())
+
+
+def remember(stores: Sequence[Store], known: Known) -> Known:
+    """Write a note into every directory that takes it; returns it as written. Raises WorldError if none does."""
+    known = replace(known, serial=known.serial + 1)
+    failure: WorldError | None = None
+    written = 0
+    for store in stores:
+        try:
+            store.write_note(NOTE, note_of(known))
+            written += 1
+        except WorldError as error:
+            failure = error
+    if failure is not None and not written:
+        raise failure
+    return known
