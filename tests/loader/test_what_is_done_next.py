@@ -1,19 +1,20 @@
-"""The plan: order, space, what stays where it is. Pure, so tables and properties are enough."""
+"""The plan by tables: order, queue, time, space, what stays where it is, what is removed for what."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from loader.contract import Exhibition, Item, Manifest
-from loader.plan import Found, Plan, Wanted, make_plan
+from loader.contract import Entry, Exhibition, Item, Manifest, Orders
+from loader.plan import Aboard, Found, Moment, Plan, Removal, Room, Wanted, make_plan, together
 
-TODAY = date(2026, 12, 15)
+NOW = datetime(2026, 12, 15, 12, tzinfo=UTC)
+TODAY = NOW.date()
+LATER, EARLIER = NOW + timedelta(hours=3), NOW - timedelta(hours=3)
 NOTHING = Found()
+OVER = date(2026, 11, 30)
 
 
 def wanted(
@@ -22,20 +23,47 @@ def wanted(
     return Wanted(campaign, Manifest(items, exhibition=Exhibition(starts, ends)), named)
 
 
+def simple(campaign: str, *names: str, size: int = 1, ends: date | None = None, named: bool = False) -> Wanted:
+    return wanted(campaign, *(Item(name, size) for name in names), ends=ends, named=named)
+
+
 def plan(
     *campaigns: Wanted,
-    free: Sequence[int] = (10**12,),
+    free: Sequence[int | Room] = (10**12,),
     found: Mapping[tuple[str, str], Sequence[Found]] | None = None,
     barred: Mapping[tuple[str, str], str] | None = None,
+    queue: Sequence[Entry] | None = None,
+    aboard: Sequence[Aboard] = (),
+    first: Sequence[tuple[str, str | None]] = (),
+    seconds_left: float | None = None,
+    rate: int | None = None,
 ) -> Plan:
-    def find(campaign: str, item: Item) -> Sequence[Found]:
-        return (found or {}).get((campaign, item.name), [NOTHING] * len(free))
+    rooms = [room if isinstance(room, Room) else Room(room, device) for device, room in enumerate(free)]
 
-    return make_plan(campaigns, find, free, TODAY, barred or {})
+    def find(campaign: str, item: Item) -> Sequence[Found]:
+        return (found or {}).get((campaign, item.name), [NOTHING] * len(rooms))
+
+    return make_plan(
+        campaigns,
+        find,
+        rooms,
+        Moment(NOW, seconds_left, rate),
+        orders=None if queue is None else Orders(1, tuple(queue)),
+        aboard=aboard,
+        first=first,
+        barred=barred or {},
+    )
 
 
 def done(plan: Plan) -> list[tuple[str, str, str]]:
     return [(step.campaign, step.item.name, step.action) for step in plan.steps]
+
+
+def names(plan: Plan) -> list[str]:
+    return [step.item.name for step in plan.steps]
+
+
+# Order without a queue.
 
 
 def test_the_nearest_start_comes_first_and_no_date_means_today() -> None:
@@ -48,14 +76,13 @@ def test_the_nearest_start_comes_first_and_no_date_means_today() -> None:
 
 
 def test_an_ended_exhibition_is_passed_over_unless_it_was_named() -> None:
-    over = date(2026, 11, 30)
-    made = plan(wanted("november", Item("a", 1), ends=over), wanted("asked", Item("a", 1), ends=over, named=True))
+    made = plan(simple("november", "a", ends=OVER), simple("asked", "a", ends=OVER, named=True))
     assert done(made) == [("asked", "a", "fetch")]
     assert made.ended == ("november",)
 
 
 def test_the_last_day_of_an_exhibition_still_counts() -> None:
-    assert done(plan(wanted("c", Item("a", 1), ends=TODAY))) == [("c", "a", "fetch")]
+    assert done(plan(simple("c", "a", ends=TODAY))) == [("c", "a", "fetch")]
 
 
 def test_required_items_come_first_then_priority_then_the_order_of_the_list() -> None:
@@ -65,7 +92,112 @@ def test_required_items_come_first_then_priority_then_the_order_of_the_list() ->
         Item("first", 1, priority=5),
         Item("fourth", 1),
     )
-    assert [step.item.name for step in plan(wanted("c", *items)).steps] == ["first", "third", "fourth", "extra"]
+    assert names(plan(wanted("c", *items))) == ["first", "third", "fourth", "extra"]
+
+
+def test_what_can_be_finished_before_the_window_closes_comes_before_what_cannot() -> None:
+    items = (Item("long", 1000, priority=9), Item("short", 100), Item("optional", 1, required=False))
+    found = {("c", "begun"): [Found(part=950)]}
+    campaign = wanted("c", *items, Item("begun", 1000))
+    assert names(plan(campaign, found=found)) == ["long", "short", "begun", "optional"]
+    assert names(plan(campaign, found=found, seconds_left=10, rate=10)) == ["short", "begun", "long", "optional"]
+    assert names(plan(campaign, found=found, seconds_left=10)) == ["long", "short", "begun", "optional"]
+
+
+# The queue of the ground.
+
+
+def test_a_queue_is_done_by_priority_then_deadline_then_its_own_order() -> None:
+    queue = [
+        Entry("low", priority=-5, deadline=EARLIER),
+        Entry("second"),
+        Entry("third"),
+        Entry("due", deadline=LATER),
+        Entry("sooner", deadline=EARLIER),
+        Entry("high", priority=7),
+    ]
+    made = plan(*(simple(name, "a") for name in ("third", "second", "low", "due", "high", "sooner")), queue=queue)
+    assert [step.campaign for step in made.steps] == ["high", "sooner", "due", "second", "third", "low"]
+    assert [(step.priority, step.deadline) for step in made.steps[:2]] == [(7, None), (0, EARLIER)]
+
+
+def test_a_campaign_the_queue_does_not_name_is_not_loaded_unless_this_loader_was_told_to() -> None:
+    campaigns = [simple("queued", "a"), simple("other", "a"), simple("named", "a", named=True)]
+    assert done(plan(*campaigns, queue=[Entry("queued")])) == [("queued", "a", "fetch"), ("named", "a", "fetch")]
+    assert done(plan(*campaigns, queue=[])) == [("named", "a", "fetch")]
+
+
+def test_a_queue_may_ask_for_what_has_ended() -> None:
+    assert done(plan(simple("november", "a", ends=OVER), queue=[Entry("november")])) == [("november", "a", "fetch")]
+
+
+def test_an_entry_of_some_items_makes_steps_of_these_only() -> None:
+    made = plan(simple("c", "a", "b", "c"), simple("d", "a"), queue=[Entry("c", ("b", "not listed")), Entry("d")])
+    assert done(made) == [("c", "b", "fetch"), ("d", "a", "fetch")]
+    assert made.partial == {"c"}
+
+
+def test_an_entry_of_no_items_is_not_one_of_all() -> None:
+    assert plan(simple("c", "a"), queue=[Entry("c", ())]).steps == ()
+
+
+def test_the_first_entry_that_names_an_item_decides_for_it() -> None:
+    queue = [Entry("c"), Entry("d"), Entry("c", ("film",), priority=9)]
+    made = plan(simple("c", "a", "film"), simple("d", "x"), queue=queue)
+    assert done(made) == [("c", "film", "fetch"), ("c", "a", "fetch"), ("d", "x", "fetch")]
+    assert made.partial == frozenset()
+
+
+def test_what_may_not_be_begun_yet_is_told_for_later() -> None:
+    queue = [
+        Entry("c", ("film",), priority=9),
+        Entry("c", not_before=LATER),
+        Entry("d", not_before=LATER + timedelta(hours=1)),
+        Entry("e", not_before=EARLIER),
+    ]
+    made = plan(simple("c", "a", "film"), simple("d", "a"), simple("e", "a"), queue=queue)
+    assert done(made) == [("c", "film", "fetch"), ("e", "a", "fetch")]
+    assert made.later == (("c", LATER), ("d", LATER + timedelta(hours=1)))
+    assert made.next_change == LATER
+    assert made.partial == {"c"}
+
+
+def test_an_item_held_back_is_held_back_though_a_later_entry_takes_all() -> None:
+    queue = [Entry("c", ("film",), priority=9, not_before=LATER), Entry("c")]
+    assert names(plan(simple("c", "a", "film"), queue=queue)) == ["a"]
+
+
+def test_what_is_to_be_purged_later_is_loaded_until_then() -> None:
+    queue = [Entry("c", action="purge", priority=9, not_before=LATER), Entry("c")]
+    made = plan(simple("c", "a"), queue=queue, aboard=[Aboard("c", bytes=(5,))])
+    assert (names(made), made.removals, made.next_change) == (["a"], (), LATER)
+
+
+def test_an_action_that_is_not_known_here_is_passed_over() -> None:
+    queue = [Entry("c", action="polish", priority=9, not_before=LATER), Entry("c")]
+    made = plan(simple("c", "a"), queue=queue)
+    assert (names(made), made.later) == (["a"], ())
+
+
+def test_a_queue_without_entries_is_as_no_queue() -> None:
+    made = make_plan(
+        [simple("c", "a")], lambda _campaign, _item: [NOTHING], [Room(9, 1)], Moment(NOW), orders=Orders(3, None)
+    )
+    assert names(made) == ["a"]
+
+
+def test_what_somebody_aboard_wants_comes_before_everything_the_newest_wish_first() -> None:
+    campaigns = [
+        wanted("c", Item("a", 1), Item("b", 1, required=False)),
+        wanted("d", Item("x", 1), Item("y", 1)),
+        simple("e", "z"),
+    ]
+    queue = [Entry("c", priority=100), Entry("d"), Entry("e")]
+    made = plan(*campaigns, queue=queue, first=[("d", "y"), ("c", "b"), ("e", None), ("d", None), ("gone", None)])
+    assert names(made) == ["y", "b", "z", "x", "a"]
+
+
+# Space.
 
 
 def test_what_does_not_fit_is_refused_and_what_fits_goes_on() -> None:
@@ -79,27 +211,51 @@ def test_what_does_not_fit_is_refused_and_what_fits_goes_on() -> None:
 
 def test_bytes_already_begun_need_no_room() -> None:
     found = {("c", "a"): [Found(part=70)]}
-    assert done(plan(wanted("c", Item("a", 100)), free=[30], found=found)) == [("c", "a", "fetch")]
-    assert done(plan(wanted("c", Item("a", 100)), free=[29], found=found)) == [("c", "a", "refuse")]
+    assert done(plan(simple("c", "a", size=100), free=[30], found=found)) == [("c", "a", "fetch")]
+    assert done(plan(simple("c", "a", size=100), free=[29], found=found)) == [("c", "a", "refuse")]
 
 
 def test_what_is_whole_is_kept_even_without_room() -> None:
     found = {("c", "a"): [Found(final="whole")], ("c", "b"): [Found(beside=True)]}
-    made = plan(wanted("c", Item("a", 100), Item("b", 100)), free=[-5], found=found)
+    made = plan(simple("c", "a", "b", size=100), free=[-5], found=found)
     assert done(made) == [("c", "a", "keep"), ("c", "b", "keep")]
     assert [step.beside for step in made.steps] == [False, True]
 
 
+def test_the_same_content_is_linked_without_room_and_counts_as_at_hand() -> None:
+    found = {("c", "a"): [NOTHING, Found(linkable=True)], ("c", "b"): [Found(part=9, linkable=True), NOTHING]}
+    made = plan(simple("c", "a", "b", size=100), free=[0, 0], found=found, barred={("c", "a"): "HASH_MISMATCH"})
+    assert [(step.action, step.store, step.missing) for step in made.steps] == [("link", 1, 0), ("link", 0, 0)]
+
+
+def test_a_new_version_is_linked_beside_the_one_in_use() -> None:
+    one = Wanted("c", Manifest((Item("a", 1),)), replacing=True)
+    step = plan(one, found={("c", "a"): [Found(final="other", linkable=True)]}).steps[0]
+    assert (step.action, step.beside) == ("link", True)
+
+
 def test_a_file_nothing_is_known_about_is_read_not_fetched() -> None:
-    made = plan(wanted("c", Item("a", 100)), found={("c", "a"): [Found(final="unchecked")]}, free=[0])
+    made = plan(simple("c", "a", size=100), found={("c", "a"): [Found(final="unchecked")]}, free=[0])
     assert done(made) == [("c", "a", "verify")]
 
 
 def test_directories_are_filled_by_free_space_and_an_item_stays_where_it_is() -> None:
-    items = [Item(name, 40) for name in "abcd"]
     found = {("c", "d"): [Found(part=1), NOTHING]}
-    made = plan(wanted("c", *items), free=[100, 130], found={key: found.get(key, [NOTHING, NOTHING]) for key in found})
+    made = plan(simple("c", "a", "b", "c", "d", size=40), free=[100, 130], found=found)
     assert [step.store for step in made.steps] == [1, 0, 1, 0]
+
+
+def test_an_item_moves_on_where_its_own_directory_is_full() -> None:
+    found = {("c", "a"): [Found(part=10), NOTHING, NOTHING], ("c", "b"): [Found(final="other"), NOTHING, NOTHING]}
+    made = plan(simple("c", "a", "b", size=40), free=[29, 50, 60], found=found)
+    assert [(step.store, step.begun) for step in made.steps] == [(2, 0), (1, 0)]
+
+
+def test_two_directories_of_one_device_share_its_room() -> None:
+    made = plan(simple("c", "a", "b", size=60), free=[Room(100, 7), Room(90, 7)])
+    assert [step.action for step in made.steps] == ["fetch", "refuse"]
+    made = plan(simple("c", "a", "b", size=45), free=[Room(100, 7), Room(90, 7)])
+    assert [step.action for step in made.steps] == ["fetch", "fetch"]
 
 
 def test_a_new_version_is_put_beside_the_one_in_use() -> None:
@@ -113,24 +269,163 @@ def test_what_failed_for_good_is_left_and_takes_no_room() -> None:
     assert made.steps[0].code == "HASH_MISMATCH"
 
 
-SIZES = st.integers(0, 10**12)
-ITEMS = st.lists(SIZES, max_size=12).map(lambda sizes: [Item(f"i{at}", size) for at, size in enumerate(sizes)])
-
-
-@given(items=ITEMS, free=st.lists(st.integers(-(10**9), 10**12), min_size=1, max_size=4))
-def test_never_more_is_begun_than_fits(items: list[Item], free: list[int]) -> None:
-    made = plan(wanted("c", *items), free=free)
-    for store, room in enumerate(free):
-        assert sum(step.missing for step in made.steps if step.store == store) <= max(0, room)
-
-
-@given(items=ITEMS, free=st.lists(st.integers(0, 10**12), min_size=1, max_size=4))
-def test_every_item_gets_exactly_one_step(items: list[Item], free: list[int]) -> None:
-    made = plan(wanted("c", *items), free=free)
-    assert sorted(step.item.name for step in made.steps) == sorted(item.name for item in items)
-    assert {step.action for step in made.steps} <= {"fetch", "refuse"}
-
-
 @pytest.mark.parametrize("free", [[0], [0, 0]])
 def test_an_empty_item_fits_a_full_disk(free: list[int]) -> None:
-    assert done(plan(wanted("c", Item("a", 0)), free=free)) == [("c", "a", "fetch")]
+    assert done(plan(simple("c", "a", size=0), free=free)) == [("c", "a", "fetch")]
+
+
+# What is removed.
+
+DECEMBER = Aboard("december", date(2026, 12, 1), date(2026, 12, 31), True, (10,))
+NOVEMBER = Aboard("november", date(2026, 11, 1), OVER, True, (40,))
+OCTOBER = Aboard("october", date(2026, 10, 1), date(2026, 10, 31), True, (40,))
+UNDATED = Aboard("undated", whole=True, bytes=(10,))
+
+
+def removed(plan: Plan) -> list[str]:
+    return [removal.campaign for removal in plan.removals]
+
+
+def test_what_has_ended_stays_while_there_is_room() -> None:
+    assert removed(plan(simple("c", "a", size=50), free=[50], aboard=[OCTOBER, NOVEMBER, DECEMBER])) == []
+
+
+@pytest.mark.parametrize(
+    ("size", "gone"), [(50, []), (51, ["october"]), (90, ["october"]), (91, ["october", "november"]), (131, [])]
+)
+def test_for_room_the_longest_ended_goes_first_and_no_more_than_needed(size: int, gone: list[str]) -> None:
+    made = plan(simple("c", "a", size=size), free=[50], aboard=[DECEMBER, NOVEMBER, OCTOBER])
+    assert removed(made) == gone
+    assert [step.action for step in made.steps] == ["fetch" if size <= 130 else "refuse"]
+
+
+def test_of_those_that_would_go_none_goes_that_is_not_needed() -> None:
+    small = Aboard("october", date(2026, 10, 1), date(2026, 10, 31), True, (5,))
+    made = plan(simple("c", "a", size=85), free=[50], aboard=[DECEMBER, NOVEMBER, small])
+    assert removed(made) == ["november"]
+
+
+def test_a_removal_says_why() -> None:
+    made = plan(simple("c", "a", size=51), free=[50], aboard=[DECEMBER, OCTOBER])
+    assert made.removals == (
+        Removal("october", None, "its exhibition ended on 2026-10-31; room is needed"),
+    )  # fmt: skip
+
+
+def test_what_is_removed_lies_on_the_disk_that_needs_it() -> None:
+    elsewhere = Aboard("october", ends=date(2026, 10, 31), bytes=(0, 500))
+    here = Aboard("november", ends=OVER, bytes=(30, 0))
+    made = plan(
+        simple("c", "a", size=60),
+        free=[40, 0],
+        aboard=[elsewhere, here, DECEMBER],
+        found={("c", "a"): [Found(part=5), NOTHING]},
+    )
+    assert (removed(made), made.steps[0].store) == (["november"], 0)
+
+
+def test_what_the_disk_freed_serves_the_next_item_too() -> None:
+    made = plan(simple("c", "a", "b", size=20), free=[0], aboard=[DECEMBER, OCTOBER, NOVEMBER])
+    assert removed(made) == ["october"]
+    assert [step.action for step in made.steps] == ["fetch", "fetch"]
+
+
+def test_what_will_be_linked_to_is_not_counted_as_freed() -> None:
+    found = {("c", "a"): [Found(linkable=True)]}
+    made = plan(wanted("c", Item("a", 30), Item("b", 60)), free=[50], found=found, aboard=[DECEMBER, NOVEMBER])
+    assert [step.action for step in made.steps] == ["link", "fetch"]
+    made = plan(wanted("c", Item("a", 31), Item("b", 60)), free=[50], found=found, aboard=[DECEMBER, NOVEMBER])
+    assert [step.action for step in made.steps] == ["link", "refuse"]
+
+
+def test_nothing_is_removed_for_room_that_is_wanted_or_named_or_to_come() -> None:
+    campaign, room = simple("c", "a", size=51), {"free": [50], "aboard": [DECEMBER, NOVEMBER]}
+    held = {("november", "x"): [Found(final="whole")]}
+    november = simple("november", "x", ends=OVER)
+    named = simple("november", "x", ends=OVER, named=True)
+    assert removed(plan(campaign, november, **room, found=held)) == ["november"]  # type: ignore[arg-type]
+    assert removed(plan(campaign, named, **room, found=held)) == []  # type: ignore[arg-type]
+    for entry in (Entry("november"), Entry("november", not_before=LATER)):
+        queue = [Entry("c"), entry]
+        assert removed(plan(campaign, november, **room, found=held, queue=queue)) == []  # type: ignore[arg-type]
+
+
+def test_where_no_exhibition_is_on_the_one_that_started_last_is_in_use() -> None:
+    made = plan(simple("c", "a", size=91), free=[50], aboard=[NOVEMBER, OCTOBER])
+    assert (removed(made), [step.action for step in made.steps]) == ([], ["refuse"])
+    coming = Aboard("january", date(2027, 1, 1), date(2027, 1, 31), True, (10,))
+    assert removed(plan(simple("c", "a", size=60), free=[50], aboard=[coming, NOVEMBER, OCTOBER])) == ["october"]
+
+
+def test_the_days_of_a_manifest_are_newer_than_those_that_were_kept() -> None:
+    prolonged = simple("november", "x", ends=date(2026, 12, 20))
+    made = plan(
+        simple("c", "a", size=51),
+        prolonged,
+        free=[50],
+        aboard=[DECEMBER, NOVEMBER],
+        found={("november", "x"): [Found(final="whole")]},
+    )
+    assert removed(made) == []
+
+
+def test_the_queue_purges_what_is_aboard_and_frees_its_room() -> None:
+    queue = [Entry("october", action="purge"), Entry("not aboard", action="purge"), Entry("c")]
+    made = plan(simple("c", "a", size=90), free=[50], aboard=[DECEMBER, OCTOBER], queue=queue)
+    assert made.removals == (Removal("october", None, "the queue asks for it"),)
+    assert done(made) == [("c", "a", "fetch")]
+
+
+def test_what_is_in_use_is_not_purged_even_if_the_queue_asks() -> None:
+    queue = [Entry("december", action="purge"), Entry("november", ("x",), action="purge")]
+    made = plan(aboard=[DECEMBER], queue=queue)
+    assert (made.removals, made.refused_removals) == ((), (("december", "it is in use: its exhibition is on"),))
+    made = plan(aboard=[NOVEMBER, OCTOBER], queue=queue)
+    assert made.refused_removals == (("november", "it is in use: no later exhibition is aboard"),)
+
+
+def test_what_says_no_days_is_in_use_while_it_is_whole_and_wanted() -> None:
+    campaign, purge = simple("undated", "a", "b"), Entry("undated", ("b",), action="purge", priority=9)
+    assert removed(plan(campaign, aboard=[UNDATED], queue=[purge])) == ["undated"]
+    made = plan(campaign, aboard=[UNDATED], queue=[purge, Entry("undated")])
+    assert (made.removals, made.refused_removals) == ((), (("undated", "it is in use: it may be shown on any day"),))
+
+
+def test_what_this_loader_was_told_to_load_is_not_purged() -> None:
+    made = plan(
+        simple("october", "a", named=True), aboard=[DECEMBER, OCTOBER], queue=[Entry("october", action="purge")]
+    )
+    assert made.removals == ()
+    assert made.refused_removals == (("october", "it is one of the campaigns this loader was told to load"),)
+    assert names(made) == ["a"]
+
+
+def test_some_items_are_purged_and_others_loaded() -> None:
+    queue = [Entry("c", ("a", "b"), action="purge", priority=5), Entry("c", ("b", "d"), priority=9), Entry("c")]
+    made = plan(simple("c", "a", "b", "d", "e"), aboard=[DECEMBER, Aboard("c", bytes=(1,))], queue=queue)
+    assert names(made) == ["b", "d", "e"]
+    assert made.removals == (Removal("c", ("a",), "the queue asks for it"),)
+    assert made.partial == {"c"}
+
+
+def test_of_what_is_purged_whole_the_items_asked_for_before_stay() -> None:
+    queue = [Entry("c", ("b",), priority=9), Entry("c", action="purge")]
+    made = plan(simple("c", "a", "b", "d"), aboard=[DECEMBER, Aboard("c", bytes=(1,))], queue=queue)
+    assert (names(made), made.removals) == (["b"], (Removal("c", ("a", "d"), "the queue asks for it"),))
+
+
+def test_a_campaign_without_a_manifest_may_be_purged() -> None:
+    lying = [DECEMBER, Aboard("c", bytes=(1,))]
+    assert plan(aboard=lying, queue=[Entry("c", action="purge")]).removals[0].content is None
+    assert plan(aboard=lying, queue=[Entry("c", ("a",), action="purge")]).removals[0].content == ("a",)
+    refused = plan(aboard=lying, queue=[Entry("c", ("a",), priority=1), Entry("c", action="purge")])
+    assert (refused.removals, [campaign for campaign, _ in refused.refused_removals]) == ((), ["c"])
+    assert plan(aboard=lying, queue=[Entry("c", priority=1), Entry("c", action="purge")]).removals == ()
+
+
+def test_what_several_directories_say_of_a_campaign_is_put_together() -> None:
+    one, two = Aboard("c", date(2026, 1, 1), None, False, (5,)), Aboard("c", None, TODAY, True, (7,))
+    assert together([[one], [], [two, DECEMBER]]) == (
+        Aboard("c", date(2026, 1, 1), TODAY, True, (5, 0, 7)),
+        Aboard("december", DECEMBER.starts, DECEMBER.ends, True, (0, 0, 10)),
+    )
