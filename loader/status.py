@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -116,6 +116,13 @@ class StatusWriter:
     def no_campaign_error(self, campaign: str) -> None:
         """The campaign as a whole is well."""
         self._post(campaign_error_key(self._airline, self._tail, campaign), None, urgent=True)
+
+    def removed(self, campaign: str, contents: Collection[str]) -> None:
+        """These items are not aboard any more: nothing of them is left to be told."""
+        for content in contents:
+            self._noted.pop((campaign, content), None)
+            self._post(progress_key(self._airline, self._tail, campaign, content), None, urgent=True)
+            self.no_error(campaign, content)
 
     def beat(self) -> None:
         """The loader's state changed: send a heartbeat now."""
@@ -239,12 +246,13 @@ class StatusWriter:
             heartbeat = self._lease.signed(self._heartbeat(), ended=last)
             replaced = self._lease.write(build_heartbeat(heartbeat))
         except WorldError as error:
-            until = self._trouble(error)
-            with self._wake:
-                self._held, self._beat_due = False, until
-                if self._closing and error.permanent:
-                    self._lost = self._told = True
-                    self._last_call = 0.0
+            self._unheard(error)
+        except TakenError:
+            raise
+        except Exception:
+            # The edge of a thread: nobody would hear of this tail any more.
+            log.exception("While writing the heartbeat")
+            self._unheard(WorldError("INTERNAL"))
         else:
             with self._wake:
                 self._backoff.reset()
@@ -254,6 +262,15 @@ class StatusWriter:
                     self._outbox.forget(self._clock())
                 self._believed = ""
         self.judged.set()
+
+    def _unheard(self, error: WorldError) -> None:
+        """The heartbeat did not arrive, so nothing else may be sent."""
+        until = self._trouble(error)
+        with self._wake:
+            self._held, self._beat_due = False, until
+            if self._closing and error.permanent:
+                self._lost = self._told = True
+                self._last_call = 0.0
 
     def _send(self, key: str, body: bytes | None) -> None:
         began = self._clock()
