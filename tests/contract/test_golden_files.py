@@ -10,18 +10,22 @@ import pytest
 from loader.contract import (
     BadManifest,
     BadProgress,
+    Entry,
     ErrorReport,
     Exhibition,
     Heartbeat,
     Held,
     Item,
     Manifest,
+    Orders,
     StoreReport,
     parse_error,
     parse_heartbeat,
     parse_manifest,
+    parse_orders,
     parse_progress,
 )
+from loader.hours import Window
 
 GOLDEN = Path(__file__).parent / "golden"
 SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
@@ -86,6 +90,34 @@ HEARTBEATS = {
     ),
     "heartbeat-empty.json": Heartbeat(schema=None),
 }
+ORDERS = {
+    "orders-full.json": Orders(
+        version=7,
+        entries=(
+            Entry(
+                "2026-12",
+                ("movie-001", "movie-002"),
+                "load",
+                100,
+                datetime(2026, 12, 1, 22, tzinfo=UTC),
+                datetime(2026, 12, 2, 4, tzinfo=UTC),
+            ),
+            Entry("2026-12"),
+            Entry("2026-10", action="purge"),
+        ),
+        paused=True,
+        bandwidth_limit=20_000_000,
+        window=Window(((1320, 300),)),
+    ),
+    "orders-newer.json": Orders(
+        version=8,
+        entries=(Entry("2026-12", action="polish", extra={"ticket": "T-5"}),),
+        schema=None,
+        extra={"by": "ops"},
+        settings_extra={"link": "5g"},
+    ),
+    "orders-empty.json": Orders(version=0, schema=None),
+}
 
 
 @pytest.mark.parametrize("name", MANIFESTS)
@@ -130,7 +162,12 @@ def test_a_heartbeat_is_read_as_it_always_was(name: str) -> None:
     assert parse_heartbeat((GOLDEN / name).read_bytes()) == HEARTBEATS[name]
 
 
+@pytest.mark.parametrize("name", ORDERS)
+def test_a_queue_is_read_as_it_always_was(name: str) -> None:
+    assert parse_orders((GOLDEN / name).read_bytes()) == ORDERS[name]
+
+
 def test_every_golden_file_is_expected_somewhere() -> None:
-    expected = {*MANIFESTS, *REFUSED, *PROGRESS, *ERRORS, *HEARTBEATS, "error-binary.txt"}
+    expected = {*MANIFESTS, *REFUSED, *PROGRESS, *ERRORS, *HEARTBEATS, *ORDERS, "error-binary.txt"}
     expected |= {"progress-refused-fullwidth.txt", "progress-refused-underscore.txt"}
     assert {path.name for path in GOLDEN.iterdir()} == expected
