@@ -18,9 +18,11 @@ from typing import Final
 MOST: Final = 16
 SLOW: Final = 4_000_000  # a connection that brings as much is not held back by its link
 GAIN: Final = 1.15  # so many times the rate is clearly more
-WORTH: Final = 1.05  # and less than this is nothing
+WORTH: Final = 1.05  # less than this, looked at longer, is nothing
+LESS: Final = 0.85  # more connections do not bring less: the link is not what it was when there were fewer
 SETTLE: Final = 0.25  # what connections need to get going before they are measured
 WINDOW: Final = 0.5
+LOOKS: Final = 4  # times the window grows before it is said that more brought nothing: a short one may be a bad one
 BETWEEN: Final = 0.5  # the end of an item is not the end of the work
 STRAGGLE: Final = 3.0  # how long to wait for connections that were allowed and are not used
 PAUSE: Final = 5.0  # between two tries that brought nothing; doubled each time
@@ -50,7 +52,7 @@ class _Trial:
 
     before: int
     rate: float
-    looks: int = 0
+    looks: int = 1
 
 
 class Ramp:
@@ -67,6 +69,7 @@ class Ramp:
         self._mark: Sample | None = None
         self._again = -math.inf
         self._pause = PAUSE
+        self._held_back = 0.0  # what more connections brought when it was found to be nothing
 
     def look(self, sample: Sample) -> None:
         """Take a sample; they must come in order of time."""
@@ -88,6 +91,7 @@ class Ramp:
         """The store wants fewer requests."""
         self._trial = None
         self._hold(now)
+        self._held_back = 0.0
         self._to(max(1, self.target // 2), now)
 
     def _to(self, target: int, now: float) -> None:
@@ -95,53 +99,66 @@ class Ramp:
 
     def _hold(self, now: float) -> None:
         self._again, self._pause = now + self._pause, min(2 * self._pause, LONGEST_PAUSE)
+        self._held_back = self.rate
 
     def _measured(self, sample: Sample) -> bool:
         """Whether a window is over; `rate` is then what it brought."""
         mark = self._mark
         if mark is None:
-            wanted = max(self._items, self.target // self._items * self._items)
-            if sample.streams >= wanted or sample.at - self._began >= STRAGGLE:
+            if sample.streams == self._wanted() or sample.at - self._began >= STRAGGLE:
                 # What is in flight now belongs to a smaller number of connections.
                 settle = max(SETTLE, 2 * sample.answer)
                 self._mark = Sample(sample.at + settle, -1, sample.streams, self._items)
         elif mark.total < 0:
             if sample.at >= mark.at:
                 self._mark = sample
-        elif sample.at - mark.at >= max(WINDOW, 4 * sample.answer):
+        elif sample.at - mark.at >= max(WINDOW, 4 * sample.answer) * (self._trial.looks if self._trial else 1):
             self.rate = (sample.total - mark.total) / (sample.at - mark.at)
-            self._mark = sample
             return True
         return False
+
+    def _wanted(self) -> int:
+        """So many connections there will be when all items use what they may."""
+        return max(self._items, self.target // self._items * self._items)
 
     def _judge(self, sample: Sample) -> None:
         trial = self._trial
         if trial is None:
+            self._mark = sample
             self._try(sample)
         elif self.target < trial.before:
             self._judge_fewer(trial, sample)
         elif self.rate >= GAIN * trial.rate:
-            self._trial, self._pause = None, PAUSE
-            self._try(sample)
-        elif not trial.looks:
-            # One window may be a bad one.
-            self._trial = _Trial(trial.before, trial.rate, 1)
+            self._pause = PAUSE
+            self._settled(sample)
+        elif self.rate < LESS * trial.rate:
+            self._settled(sample)
+        elif trial.looks < LOOKS:
+            self._trial = _Trial(trial.before, trial.rate, trial.looks + 1)
         else:
-            self._trial = None
-            self._hold(sample.at)
             if self.rate < WORTH * trial.rate:
+                self._hold(sample.at)
                 self._to(trial.before, sample.at)
+            self._settled(sample)
 
     def _judge_fewer(self, trial: _Trial, sample: Sample) -> None:
-        self._trial = None
         if self.rate < trial.rate / WORTH:
             self._hold(sample.at)
+            self._held_back = 0.0
             self._to(trial.before, sample.at)
+        self._settled(sample)
+
+    def _settled(self, sample: Sample) -> None:
+        self._trial, self._mark = None, self._mark and sample
+        self._try(sample)
 
     def _try(self, sample: Sample) -> None:
         """Begin a trial if there is reason to."""
         now = max(self.target, self._items)
         own = sample.limit is not None and self.rate >= 0.8 * sample.limit
+        if self._again > sample.at and self.rate * GAIN < self._held_back:
+            # It was something after all: new connections are quick for a moment, and hid it.
+            self._again = sample.at
         if sample.at < self._again or not self.rate:
             return
         if self.rate < SLOW * now and now < self._most and not own:
