@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 _SPAN: Final = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])\s*-\s*(?:([01][0-9]|2[0-3]):([0-5][0-9])|24:00)", re.ASCII)
@@ -27,29 +27,37 @@ class Window:
         return f"{text} local" if self.local else text
 
     def is_open(self, now: datetime) -> bool:
-        """Whether `now` (aware) lies in it."""
+        """Whether `now` (aware, of any zone) lies in it."""
         minute = self._minute(now)
         return not self.spans or any(_within(minute, begin, end) for begin, end in self.spans)
 
     def changes_in(self, now: datetime) -> float | None:
         """Seconds until it closes, or opens if it is closed; None if it never does."""
         state, minute = self.is_open(now), self._minute(now)
-        edges = sorted(
-            {edge % _DAY for span in self.spans for edge in span}, key=lambda edge: (edge - minute - 1) % _DAY
-        )
-        for edge in edges:
-            away = (edge - minute - 1) % _DAY + 1
+        edges = {edge % _DAY for span in self.spans for edge in span}
+        # A whole day away is the edge that is now.
+        for away in sorted((edge - minute - 1) % _DAY + 1 for edge in edges):
+            edge = (minute + away) % _DAY
             if any(_within(edge, begin, end) for begin, end in self.spans) != state:
-                return (timedelta(minutes=away) - self._seconds(now)).total_seconds()
+                return self._seconds(now, away)
         return None
 
     def _minute(self, now: datetime) -> int:
-        here = now.astimezone() if self.local else now
+        here = self._here(now)
         return here.hour * 60 + here.minute
 
-    @staticmethod
-    def _seconds(now: datetime) -> timedelta:
-        return timedelta(seconds=now.second, microseconds=now.microsecond)
+    def _here(self, now: datetime) -> datetime:
+        return now.astimezone(None if self.local else UTC)
+
+    def _seconds(self, now: datetime, minutes: int) -> float:
+        """Until the clock on the wall has gone on by so many minutes, counted from the last full one."""
+        here = self._here(now).replace(second=0, microsecond=0)
+        then = here.replace(tzinfo=None) + timedelta(minutes=minutes)
+        if not self.local:
+            return (then.replace(tzinfo=UTC) - now).total_seconds()
+        # The night on which clocks are changed is an hour shorter or longer; an hour that comes twice is meant twice.
+        away = [(then.replace(fold=fold).astimezone() - now).total_seconds() for fold in (0, 1)]
+        return min((seconds for seconds in away if seconds > 0), default=0.0)
 
 
 ALWAYS: Final = Window()

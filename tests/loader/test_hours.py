@@ -1,0 +1,158 @@
+"""Hours of the day: their edges to the second, midnight, the machine's own zone, and the nights clocks are changed."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loader.hours import ALWAYS, Window, parse_window
+
+SECOND, HOUR = timedelta(seconds=1), 3600.0
+
+
+@pytest.fixture
+def zone() -> Iterator[Callable[[str], None]]:
+    """Moves this machine somewhere else."""
+    before = os.environ.get("TZ")
+
+    def move(name: str) -> None:
+        os.environ["TZ"] = name
+        time.tzset()
+
+    yield move
+    os.environ.pop("TZ", None)
+    if before is not None:
+        os.environ["TZ"] = before
+    time.tzset()
+
+
+def at(clock: str, day: str = "2026-12-15") -> datetime:
+    return datetime.fromisoformat(f"{day}T{clock}+00:00")
+
+
+@pytest.mark.parametrize(
+    ("hours", "spans", "local"),
+    [
+        ("22:00-05:00", ((1320, 300),), False),
+        (" 22:00 - 05:00 UTC", ((1320, 300),), False),
+        ("09:00-11:30,20:00-06:00 Local", ((540, 690), (1200, 360)), True),
+        ("00:00-24:00", ((0, 1440),), False),
+        ("", (), False),
+        ("  ", (), False),
+    ],
+)
+def test_hours_are_read_as_people_write_them(hours: str, spans: tuple[tuple[int, int], ...], local: bool) -> None:
+    assert parse_window(hours) == Window(spans, local)
+    assert parse_window(str(parse_window(hours))) == parse_window(hours)
+
+
+@pytest.mark.parametrize(
+    "hours",
+    [
+        "night", "22-05", "22:00", "22:00-", "24:00-05:00", "22:60-23:00", "9:00-10:00", "22:00-05:00;", "local",
+        "22:00-05:00 CET", "10:00-10:00", "00:00-00:00", "22:00-24:01", "\uff12\uff12:00-05:00", "22:00-05:00,",
+        ",".join(["01:00-02:00"] * 25),
+    ],
+)  # fmt: skip
+def test_what_are_no_hours_is_refused(hours: str) -> None:
+    with pytest.raises(ValueError, match=r"hours|length|spans") as refused:
+        parse_window(hours)
+    assert len(str(refused.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("hours", "clock", "is_open", "seconds"),
+    [
+        ("22:00-05:00", "21:59:59", False, 1),
+        ("22:00-05:00", "22:00:00", True, 7 * HOUR),
+        ("22:00-05:00", "23:59:59.500000", True, 5 * HOUR + 0.5),
+        ("22:00-05:00", "00:00:00", True, 5 * HOUR),
+        ("22:00-05:00", "04:59:30", True, 30),
+        ("22:00-05:00", "05:00:00", False, 17 * HOUR),
+        ("20:00-24:00", "23:59:59", True, 1),
+        ("20:00-24:00", "00:00:00", False, 20 * HOUR),
+        ("20:00-24:00,00:00-06:00", "23:00:00", True, 7 * HOUR),
+        ("08:00-10:00,09:00-12:00", "09:30:00", True, 2.5 * HOUR),
+        ("08:00-10:00,10:00-12:00", "07:00:00", False, HOUR),
+        ("00:00-24:00", "13:00:00", True, None),
+        ("12:00-00:00,00:00-12:00", "13:00:00", True, None),
+        ("", "13:00:00", True, None),
+    ],
+)
+def test_edges_are_exact(hours: str, clock: str, is_open: bool, seconds: float | None) -> None:
+    window = parse_window(hours)
+    assert (window.is_open(at(clock)), window.changes_in(at(clock))) == (is_open, seconds)
+
+
+def test_hours_are_utc_whatever_zone_the_time_is_given_in() -> None:
+    window, now = parse_window("22:00-05:00"), datetime(2026, 12, 15, 23, 30, tzinfo=timezone(timedelta(hours=2)))
+    assert (window.is_open(now), window.changes_in(now)) == (False, 0.5 * HOUR)
+
+
+def test_local_hours_are_those_of_the_machine(zone: Callable[[str], None]) -> None:
+    zone("Asia/Kolkata")
+    window = parse_window("22:00-05:00 local")
+    assert (window.is_open(at("16:29:59")), window.changes_in(at("16:29:59"))) == (False, 1)
+    assert (window.is_open(at("16:30:00")), window.changes_in(at("16:30:00"))) == (True, 7 * HOUR)
+
+
+@pytest.mark.parametrize(
+    ("day", "clock", "seconds"),
+    [
+        ("2026-03-28", "22:00:00", 5 * HOUR),  # 23:00 in winter time; 05:00 comes an hour earlier
+        ("2026-10-24", "21:00:00", 7 * HOUR),  # 23:00 in summer time; 05:00 comes an hour later
+        ("2026-03-29", "01:30:00", 1.5 * HOUR),
+    ],
+)
+def test_the_night_on_which_clocks_are_changed_has_another_length(
+    zone: Callable[[str], None], day: str, clock: str, seconds: float
+) -> None:
+    zone("Europe/Berlin")
+    assert parse_window("22:00-05:00 local").changes_in(at(clock, day)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("clock", "is_open", "seconds"),
+    [
+        ("00:10:00", True, 20 * 60.0),  # 02:10, the first time
+        ("00:40:00", False, None),  # 02:40, the first time: the clock will go back to 02:00
+        ("01:10:00", True, 20 * 60.0),  # 02:10, the second time
+        ("01:40:00", False, None),
+    ],
+)
+def test_an_hour_that_comes_twice_is_meant_twice(
+    zone: Callable[[str], None], clock: str, is_open: bool, seconds: float | None
+) -> None:
+    zone("Europe/Berlin")
+    window, now = parse_window("01:00-02:30 local"), at(clock, "2026-10-25")
+    assert window.is_open(now) == is_open
+    if seconds:
+        assert window.changes_in(now) == seconds
+
+
+MINUTES = st.integers(0, 1439)
+SPANS = st.lists(st.tuples(MINUTES, MINUTES).filter(lambda span: span[0] != span[1]), max_size=4)
+
+
+@given(spans=SPANS, now=st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC)))
+def test_it_changes_when_it_says_and_not_before(spans: list[tuple[int, int]], now: datetime) -> None:
+    window = Window(tuple(spans))
+    change, state = window.changes_in(now), window.is_open(now)
+    if change is None:
+        assert all(window.is_open(now + timedelta(minutes=minute)) == state for minute in range(0, 1440, 7))
+        return
+    assert 0 < change <= 86_400
+    then = now + timedelta(seconds=change)
+    assert window.is_open(then) != state
+    assert window.is_open(then - timedelta(microseconds=1)) == state
+    assert all(window.is_open(now + (then - now) * part / 50) == state for part in range(50))
+
+
+def test_always_is_open_and_never_changes() -> None:
+    assert (ALWAYS.is_open(at("03:00:00")), ALWAYS.changes_in(at("03:00:00")), str(ALWAYS)) == (True, None, "")
