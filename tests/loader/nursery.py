@@ -7,6 +7,7 @@ of the start of an interpreter. As a module it is that process; tests use `Nurse
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import importlib
 import json
@@ -29,6 +30,9 @@ from tests.loader.aircraft import ROOT, Run, bare_environment
 
 # What the loader imports only when it needs it.
 LATER = ("boto3", "botocore.client", "botocore.handlers", "botocore.auth", "urllib3", "rich.progress")
+
+BOOT_ID = b"/proc/sys/kernel/random/boot_id"
+_CLONE_NEWNS, _MS_BIND, _MS_REC, _MS_PRIVATE = 0x00020000, 4096, 16384, 1 << 18
 
 
 @dataclass
@@ -83,10 +87,12 @@ class Nursery:
             text=True,
         )
 
-    def start(self, environment: Mapping[str, str], *options: str) -> Life:
+    def start(self, environment: Mapping[str, str], *options: str, boot: Path | None = None) -> Life:
+        """A new life. `boot`: a file with the boot id it is to see, in a mount namespace of its own; needs root."""
         self._born += 1
         printed = Path(self._folder.name) / f"{self._born}.out"
-        pid = self.ask({"options": options, "environment": dict(environment), "printed": str(printed)})
+        order = {"options": options, "environment": dict(environment), "printed": str(printed)}
+        pid = self.ask({**order, "boot": str(boot or "")})
         assert pid is not None
         return Life(self, pid, printed)
 
@@ -137,6 +143,8 @@ def _bear(order: Mapping[str, object]) -> int:
     printed = Path(str(order["printed"]))
     for target, path in ((0, Path(os.devnull)), (1, printed), (2, printed.with_suffix(".err"))):
         os.dup2(os.open(path, os.O_RDONLY if target == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC), target)
+    if order["boot"]:
+        _start_anew(str(order["boot"]))
     environment, options = order["environment"], order["options"]
     assert isinstance(environment, dict)
     assert isinstance(options, list)
@@ -144,6 +152,19 @@ def _bear(order: Mapping[str, object]) -> int:
     os.environ.update(environment)
     execute_from_command_line(["manage.py", "run_loader", *options])
     os._exit(0)
+
+
+def _start_anew(boot: str) -> None:
+    """Let this process, and no other, see another boot id."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
+    for result in (
+        libc.unshare(_CLONE_NEWNS),
+        libc.mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None),
+        libc.mount(boot.encode(), BOOT_ID, None, _MS_BIND, None),
+    ):
+        if result:
+            raise OSError(ctypes.get_errno(), "cannot show another boot id")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,159 @@
+"""The power is cut: of the disk there is what had reached it, and the machine starts anew.
+
+The content directory is an ext4 of its own that writes nothing back by itself. The loader is frozen (or has just died
+at a named instant), the image under it is copied while mounted, and the copy takes its place; a file written unsynced
+just before proves each time that the cut lost something. The next life sees another boot id, as after a start.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from fleet.link import Link
+from tests.loader.aircraft import Aircraft, publish
+from tests.loader.nursery import Life, Nursery
+from tests.loader.promises import Promises
+from tests.loader.voyage import POINTS, STEPS, assert_arrived
+
+pytestmark = [pytest.mark.processes, pytest.mark.root]
+
+SIZE = 64 * 1_048_576  # of the file system
+BANDWIDTH = 8_000_000  # bytes a second
+
+
+@dataclass
+class Machine:
+    """An aircraft's computer with its disk. `boot` is the file with what it takes for its boot id."""
+
+    nursery: Nursery
+    aircraft: Aircraft
+    folder: Path
+    cuts: int = 0
+
+    @property
+    def image(self) -> Path:
+        return self.folder / f"disk-{self.cuts}"
+
+    @property
+    def boot(self) -> Path:
+        return self.folder / "boot_id"
+
+    def start(self, **more: str) -> Life:
+        return self.nursery.start(self.aircraft.environment(**more), "--once", boot=self.boot)
+
+    def mount(self) -> None:
+        self.boot.write_text(f"{uuid.uuid4()}\n")
+        subprocess.run(["mount", "-o", "loop,commit=300", self.image, self.aircraft.folder], check=True)
+
+    def unmount(self) -> None:
+        subprocess.run(["umount", self.aircraft.folder], check=True)
+
+    def cut(self, life: Life | None = None) -> None:
+        """Now. `life` is frozen first; what is dead is still enough."""
+        if life is not None:
+            freeze(life)
+        unsynced = self.aircraft.folder / "unsynced"
+        unsynced.write_bytes(b"never reaches the disk")
+        before = self.image
+        self.cuts += 1
+        subprocess.run(["cp", "--sparse=always", before, self.image], check=True)
+        if life is not None:
+            assert life.kill()
+        self.unmount()
+        self.mount()
+        assert not unsynced.exists()
+
+
+def freeze(life: Life) -> None:
+    """Stop it, and wait until none of its threads is inside a system call any more."""
+    life.send(signal.SIGSTOP)
+    deadline = time.monotonic() + 10
+    while any(state(task) not in "TZX" for task in Path(f"/proc/{life.pid}/task").iterdir()):
+        assert time.monotonic() < deadline
+
+
+def state(task: Path) -> str:
+    try:
+        return (task / "stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return "X"
+
+
+@pytest.fixture
+def machine(aircraft: Aircraft, nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    if os.geteuid() != 0:
+        pytest.skip("NOT RUN: a power cut needs root to mount a file system")
+    machine = Machine(nursery, aircraft, tmp_path_factory.mktemp("machine"))
+    aircraft.folder.mkdir()
+    with machine.image.open("wb") as stream:
+        stream.truncate(SIZE)
+    subprocess.run(["mkfs.ext4", "-q", "-F", machine.image], check=True)
+    machine.mount()
+    yield machine
+    machine.unmount()
+    shutil.rmtree(machine.folder)
+
+
+def went_on_with_what_the_disk_had(link: Link, since: int, contents: dict[str, bytes], kept: dict[str, int]) -> None:
+    """Neither asked nor told of more bytes of an unfinished item than the disk had after the cut."""
+    for name, size in kept.items():
+        asked = [seen.range for seen in link.log[since:] if seen.method == "GET" and seen.path.endswith(f"/{name}.tgz")]
+        told = [int(seen.body) for seen in link.log[since:] if seen.path.endswith(f"/{name}.tgz.progress")]
+        assert all(int(start.removeprefix("bytes=").split("-")[0] or 0) <= size for start in asked[:1]), (name, asked)
+        assert all(value <= size or value == len(contents[name]) for value in told[:1]), (name, size, told)
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_power_cut_at_a_named_instant_is_made_good(point: str, machine: Machine, promises: Promises) -> None:
+    aircraft = machine.aircraft
+    for step in STEPS:
+        wanted = step(aircraft, promises)
+        life = machine.start(LOADER_CRASH_AT=point).end()
+        assert life.code in (0, -signal.SIGKILL), life
+        if life.code:
+            machine.cut()
+            promises.check()
+        assert_arrived(machine.start().end(), aircraft, promises, wanted)
+        if machine.cuts:
+            return
+    pytest.fail(f"{point} was never met")
+
+
+@pytest.mark.parametrize("seed", range(3), ids="seed {}".format)
+def test_a_power_cut_at_any_instant_is_made_good(seed: int, machine: Machine, link: Link, promises: Promises) -> None:
+    chance, aircraft = random.Random(seed), machine.aircraft
+    contents: dict[str, bytes] = {}
+    kept: dict[str, int] = {}
+    link.bandwidth = BANDWIDTH
+    for version in (1, 2):
+        others = {f"item {at}": chance.randbytes(chance.randint(100_000, 2_500_000)) for at in range(0, 4, version)}
+        contents |= others
+        promises.publishes("c", contents)
+        publish(aircraft.media, "c", contents, version=version, put=others)
+        for _ in range(2):
+            first, limit = len(link.log), chance.randint(0, 2_000_000)
+            life = machine.start()
+            while not life.ended and sum(seen.sent for seen in link.log[first:]) < limit:
+                time.sleep(0.001)
+            if life.ended:
+                break
+            told = aircraft.progress("c")
+            machine.cut(life)
+            promises.check()
+            kept = {name: part.stat().st_size for name in contents if (part := aircraft.part("c", name)).exists()}
+            kept |= {name: 0 for name in told if name not in kept and told[name] < len(contents[name])}
+        since = len(link.log)
+        assert_arrived(machine.start().end(), aircraft, promises, {"c": contents})
+        went_on_with_what_the_disk_had(link, since, contents, kept)
+    assert machine.cuts >= 2

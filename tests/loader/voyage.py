@@ -1,0 +1,53 @@
+"""What happens to one aircraft, step by step, so that every named instant of the loader is met in one of the steps."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+
+from loader.crash import CRASH_POINTS
+from tests.loader.aircraft import Aircraft, Run, publish
+from tests.loader.promises import Promises
+
+Wanted = Mapping[str, Mapping[str, bytes]]  # contents by campaign, when the step is done
+Step = Callable[[Aircraft, Promises], Wanted]
+
+FIRST = {"one": os.urandom(400_000), "same": b"as it was", "last": os.urandom(2_000)}
+SECOND = {"one": os.urandom(300_000), "same": b"as it was", "new": b"of version two"}
+THIRD = {"one again": SECOND["one"], "other": os.urandom(50_000)}
+
+
+def first(aircraft: Aircraft, promises: Promises) -> Wanted:
+    promises.publishes("c", FIRST)
+    publish(aircraft.media, "c", FIRST)
+    return {"c": FIRST}
+
+
+def second(aircraft: Aircraft, promises: Promises) -> Wanted:
+    """A new version: loaded beside the first, then switched."""
+    promises.publishes("c", SECOND)
+    publish(aircraft.media, "c", SECOND, version=2)
+    return {"c": SECOND}
+
+
+def third(aircraft: Aircraft, promises: Promises) -> Wanted:
+    """Another campaign, with content that is aboard already."""
+    promises.publishes("d", THIRD)
+    publish(aircraft.media, "d", THIRD)
+    return {"c": SECOND, "d": THIRD}
+
+
+STEPS: tuple[Step, ...] = (first, second, third)
+# Removing needs the queue of the tail: see `test_linking_and_purging`.
+POINTS = tuple(point for point in CRASH_POINTS if not point.startswith(("link", "purge")))
+
+
+def assert_arrived(run: Run, aircraft: Aircraft, promises: Promises, wanted: Wanted) -> None:
+    """All that is wanted is aboard, the ground knows it, nothing is left over and no promise was broken."""
+    promises.check()
+    assert (run.code, run.stderr, promises.broken) == (0, "", []), (run.code, run.stderr, promises.broken)
+    for campaign, contents in wanted.items():
+        folder = aircraft.folder / campaign
+        assert {path.stem: path.read_bytes() for path in folder.iterdir()} == contents
+        assert aircraft.progress(campaign).items() >= {name: len(body) for name, body in contents.items()}.items()
+    assert (aircraft.errors(), aircraft.left_over()) == ({}, [])
