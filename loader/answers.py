@@ -24,7 +24,7 @@ from loader.errors import WorldError
 from loader.objects import BLOCK
 from loader.wire import EPOCH, parse_content_range, parse_http_date
 
-GATHER: Final = 0.2  # seconds that bytes may wait for more: TLS gives them in records of 16 KiB at most
+GATHER: Final = 0.05  # seconds that bytes may wait for more: TLS gives them in records of 16 KiB at most
 _DIGITS: Final = re.compile(r"[0-9]{1,19}")
 
 

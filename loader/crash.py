@@ -13,7 +13,7 @@ from typing import Final
 
 VARIABLE: Final = "LOADER_CRASH_AT"
 CRASH_POINTS: Final = (
-    "part-begun",  # its state is written, no byte is
+    "part-begun",  # its file is there, empty
     "chunk-kept",  # each time bytes were written to a part
     "last-byte",
     "size-checked",

@@ -14,7 +14,7 @@ from loader.bucket import Body
 from loader.errors import WorldError
 from loader.folder import DISK_CODES
 from loader.means import Means, Watch
-from loader.pace import CHUNK, Budget, Stopped, Trickle
+from loader.pace import Budget, Stopped, Trickle
 from loader.part import Part
 from loader.ranges import Ranges, RangesIgnored
 
@@ -31,7 +31,6 @@ class Download:
         self._budget = Budget(means.backoff(), part.held)
         self._changes = 0
         self._ranges = True  # until the store has shown that it knows none
-        self._buffer = memoryview(bytearray(CHUNK))
 
     @property
     def changed(self) -> bool:
@@ -139,11 +138,12 @@ class Download:
         part, means, size = self._part, self._means, self._part.item.size
         trickle, got = Trickle(means.min_rate, means.min_rate_time), 0
         trickle.too_slow(time.monotonic(), 0)
-        while part.kept < size:
-            count = body.readinto(self._buffer[: min(means.limiter.piece, size - part.kept)])
+        while part.reached < size:
+            room = part.room(means.flush_after)
+            count = body.readinto(room[: min(means.limiter.piece, size - part.reached)])
             if count == 0:
-                raise WorldError("SHORT_BODY", f"the body ended after {part.kept} of {size} bytes")
-            part.write(self._buffer[:count])
+                raise WorldError("SHORT_BODY", f"the body ended after {part.reached} of {size} bytes")
+            part.add(room[:count])
             got += count
             means.streams.gained(count, means.limiter.rate)
             self._watch.moved(part.kept)
@@ -153,8 +153,9 @@ class Download:
                 raise WorldError("TOO_SLOW", f"less than {means.min_rate} bytes a second for {means.min_rate_time:g} s")
             means.limiter.take(count, means.stop)
             if self._several():
+                part.flush()
                 return
-        if body.size is None and body.readinto(self._buffer[:1]):
+        if body.size is None and body.readinto(bytearray(1)):
             part.drop()
             raise WorldError("SIZE_MISMATCH", f"the object has more than the {size} bytes that campaign.json says")
 
@@ -169,6 +170,7 @@ def bring(key: str, part: Part, means: Means, watch: Watch, finish: Callable[[],
         try:
             download.run()
             finish()
+            watch.moved(part.item.size)
         except WorldError as error:
             if error.code not in ("SIZE_MISMATCH", "HASH_MISMATCH"):
                 raise

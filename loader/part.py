@@ -14,7 +14,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
@@ -26,9 +26,9 @@ from loader.extents import Extent
 from loader.folder import Folder, Lasting, on_disk
 from loader.kept import Kept
 from loader.pace import Stopped
+from loader.sink import SYNC_EVERY, Sink
 
 STATE_LIMIT: Final = 16 * 1024
-SYNC_EVERY: Final = 64 * 1024 * 1024  # bytes: what a power cut can cost one item
 _BLOCK: Final = 1024 * 1024
 
 
@@ -59,7 +59,9 @@ def write_state(folder: Folder, name: str, state: Mapping[str, object], *, lasti
 class Part:
     """The bytes kept of one item. Used by one thread, but see `spread`.
 
-    `kept` counts the bytes before the first gap, which are also in the hash; `beyond` says which lie behind it.
+    `kept` counts the bytes before the first gap that are in the file; `beyond` says which lie behind it. What was added
+    and waits in memory to be written (`loader.sink`) is in the hash already. After an error of the disk a part can only
+    be saved, dropped or closed.
     """
 
     def __init__(self, folder: Folder, item: Item, version: int | None, boot: str | None = None) -> None:
@@ -72,10 +74,17 @@ class Part:
         self._folder = folder
         self._file, self._state = f"{item.name}{TGZ}.part", f"{item.name}{TGZ}.json"
         self._descriptor = -1
+        self._sink: Sink | None = None
         self._durable = 0
+        self._named = False
         self._spread = False
         self._noted = 0.0
         self._hash = hashlib.sha256()
+
+    @property
+    def reached(self) -> int:
+        """The bytes before the first gap, those included that wait in memory."""
+        return self._sink.added if self._sink else self.kept
 
     @property
     def held(self) -> int:
@@ -95,7 +104,7 @@ class Part:
     @property
     def whole(self) -> bool:
         """All bytes are there; whether they are the right ones, `finish` finds out."""
-        return self._descriptor >= 0 and self.kept == self.item.size
+        return self._descriptor >= 0 and self.reached == self.item.size
 
     @staticmethod
     def trusted(folder: Folder, item: Item, boot: str | None = None) -> int:
@@ -113,7 +122,7 @@ class Part:
             self._descriptor = self._folder.file(self._file, os.O_RDWR)
             os.ftruncate(self._descriptor, extents[-1][1])
             self._rehash(extents[0][1], stop)
-            self.etag, self._durable = state.etag, min(state.durable, self.kept)
+            self.etag, self._durable, self._named = state.etag, min(state.durable, self.kept), state.durable > 0
             self._spread = state.extents is not None
             self.beyond = tuple(extents[1:])
             self.gather()
@@ -130,26 +139,66 @@ class Part:
             self.kept += count
 
     def begin(self, etag: str) -> None:
-        """Start anew with the object of this ETag: forget all bytes, write the state. Raises WorldError."""
+        """Start anew with the object of this ETag: forget all bytes. Raises WorldError."""
         self.drop()
         with on_disk(self._file):
             self.etag = etag
-            # Survives a kill; after a power cut there are no durable bytes to be lost yet.
-            self._write_state("nothing")
-            crash_point("part-begun")
             self._descriptor = self._folder.file(self._file, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+            crash_point("part-begun")
 
-    def write(self, data: memoryview) -> None:
-        """Append. Raises WorldError."""
+    def room(self, flush_after: float) -> memoryview:
+        """Memory for the bytes that come next; hand what was filled of it to `add`. Raises WorldError.
+
+        `flush_after`: seconds that bytes may wait in memory. Before they are in the file a kill costs them.
+        """
+        with self._writing():
+            if self._sink is None:
+                self._sink = Sink(self._descriptor, self.kept, flush_after, self._note)
+            return self._sink.room()
+
+    def add(self, data: memoryview) -> None:
+        """Append the beginning of the last `room`, filled. Raises WorldError."""
+        self._hash.update(data)
+        if self._sink:
+            with self._writing():
+                self._sink.add(len(data))
+            self.kept = self._sink.written
+
+    def flush(self) -> None:
+        """Wait until all bytes are in the file; nothing of them is in use by another thread then. Raises WorldError."""
+        self._flush(last=False)
+
+    def _flush(self, *, last: bool) -> None:
+        if self._sink:
+            with self._writing():
+                self._sink.flush(last=last)
+            self._leave_sink()
+
+    def _leave_sink(self) -> None:
+        if self._sink:
+            self._sink.close()
+            self.kept, self._sink = self._sink.written, None
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
         with on_disk(self._file):
-            written = 0
-            while written < len(data):
-                written += os.pwrite(self._descriptor, data[written:], self.kept + written)
-            self._hash.update(data)
-            self.kept += len(data)
-            crash_point("chunk-kept")
-            if self.kept - self._durable >= SYNC_EVERY:
-                self._sync()
+            try:
+                yield
+            except OSError:
+                if self._sink and self._sink.lost:
+                    self.drop()
+                elif self._sink:
+                    self.kept = self._sink.written
+                raise
+
+    def _note(self, durable: int | None) -> None:
+        """Called by whichever thread writes."""
+        if durable is None:
+            # Survives a kill; a power cut loses no durable bytes that only a newer state would tell of.
+            self._write_state("nothing")
+        else:
+            self._durable = durable
+            self._write_lasting()
 
     # Bytes that come to several places at once.
 
@@ -189,6 +238,8 @@ class Part:
     def save(self) -> None:
         """Make what is there durable, so that it can be gone on with after anything. Raises WorldError."""
         if self._descriptor >= 0:
+            if self._sink and not self._sink.failed:
+                self.flush()
             with on_disk(self._file):
                 self._sync()
 
@@ -200,7 +251,12 @@ class Part:
             self.drop()
             raise
         self._durable = self.kept
-        self._write_state("name")
+        self._write_lasting()
+
+    def _write_lasting(self) -> None:
+        # Once a state of these bytes has its name, an older one in its place after a power cut only knows of fewer.
+        self._write_state("bytes" if self._named else "name")
+        self._named = True
 
     def _write_state(self, lasting: Lasting) -> None:
         item = self.item
@@ -211,8 +267,9 @@ class Part:
 
     def drop(self) -> None:
         """Forget all bytes. Raises WorldError."""
-        self.close()
+        self._shut()
         self.kept, self._durable, self.etag, self._hash = 0, 0, "", hashlib.sha256()
+        self._named = False
         self.beyond, self._spread = (), False
         with on_disk(self._file):
             self._folder.remove(self._file)
@@ -224,12 +281,13 @@ class Part:
         Raises WorldError SIZE_MISMATCH or HASH_MISMATCH (the bytes are then dropped), or of the disk.
         """
         crash_point("last-byte")
-        if self.kept != self.item.size:
-            self._refuse("SIZE_MISMATCH", f"{self.kept} bytes arrived, campaign.json says {self.item.size}")
+        if self.reached != self.item.size:
+            self._refuse("SIZE_MISMATCH", f"{self.reached} bytes arrived, campaign.json says {self.item.size}")
         crash_point("size-checked")
         if self.item.sha256 is not None and self.sha256 != self.item.sha256:
             self._refuse("HASH_MISMATCH", f"SHA-256 is {self.sha256}, campaign.json says {self.item.sha256}")
         crash_point("hash-checked")
+        self._flush(last=True)
         with on_disk(self._file):
             try:
                 os.fsync(self._descriptor)
@@ -238,7 +296,7 @@ class Part:
                 raise
             crash_point("part-synced")
             status = os.fstat(self._descriptor)
-            self.close()
+            self._shut()
             crash_point("part-closed")
             self._folder.move(self._file, target, name)
             crash_point("renamed")
@@ -256,7 +314,13 @@ class Part:
             self._folder.remove(self._state)
 
     def close(self) -> None:
-        """Give the descriptor back; nothing is made durable."""
+        """Write what waits in memory, if that can be done, and give the descriptor back; nothing is made durable."""
+        with contextlib.suppress(WorldError):
+            self.flush()
+        self._shut()
+
+    def _shut(self) -> None:
+        self._leave_sink()
         if self._descriptor >= 0:
             with contextlib.suppress(OSError):
                 os.close(self._descriptor)

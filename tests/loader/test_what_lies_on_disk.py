@@ -15,6 +15,7 @@ from loader.errors import WorldError
 from loader.folder import Folder
 from loader.part import Part
 from loader.store import Edition, Store
+from tests.loader.parts import append
 
 BODY = os.urandom(300_000)
 ITEM = Item("movie é 1", len(BODY), hashlib.sha256(BODY).hexdigest())
@@ -31,7 +32,7 @@ def fill(part: Part, body: bytes, etag: str = "e1") -> None:
     part.resume(NEVER)
     if not part.etag:
         part.begin(etag)
-    part.write(memoryview(body)[part.kept :])
+    append(part, memoryview(body)[part.kept :])
 
 
 def load(store: Store, item: Item, body: bytes, edition: Edition = FIRST, *, beside: bool = False) -> None:
@@ -108,7 +109,7 @@ def test_after_a_power_cut_only_durable_bytes_are_believed(tmp_path: Path) -> No
     part = Part(folder, ITEM, 1, boot="before")
     fill(part, BODY[:5000])
     part.save()
-    part.write(memoryview(BODY[5000:9000]))
+    append(part, BODY[5000:9000])
     part.close()
     assert Part.trusted(folder, ITEM, "before") == 9000
     assert Part.trusted(folder, ITEM, "after") == 5000
