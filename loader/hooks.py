@@ -72,14 +72,11 @@ class Hooks:
         with self._changed:
             return [owed for owed, _ in self._barred.values()]
 
-    def wait(self, stop: threading.Event) -> bool:
-        """Until nothing waits or runs; False if `stop` was set before. For `--once`."""
-        while not stop.is_set():
-            with self._changed:
-                if not self._waiting and self._running is None:
-                    return True
-                self._changed.wait(0.2)
-        return False
+    @property
+    def idle(self) -> bool:
+        """Nothing waits and nothing runs."""
+        with self._changed:
+            return not self._waiting and self._running is None
 
     def close(self, seconds: float) -> None:
         """End a running command, run no other: what was not done stays owed. Waits for at most `seconds`."""

@@ -17,8 +17,8 @@ from typing import Final
 
 from loader.contract import TGZ
 from loader.folder import Folder, on_disk
+from loader.hold import OURS
 from loader.part import read_state, write_state
-from loader.store import OURS
 
 _TOLD: Final = "told"
 _WHOLE: Final = "campaign.json"  # no item's: theirs end in .tgz.json
@@ -65,6 +65,10 @@ class Ledger:
         with on_disk("notes of the command"), self._root() as root:
             owed = self._item(root, campaign, name)
         return [owed] if owed else []
+
+    def keeps(self, owed: Owed) -> bool:
+        """Whether it is owed in this directory."""
+        return self._path in owed.path.parents
 
     def settle(self, owed: Owed) -> None:
         """The command was run for it."""

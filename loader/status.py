@@ -39,7 +39,7 @@ from loader.pace import Backoff
 log = logging.getLogger("loader")
 RECORD_AGE: Final = timedelta(days=1)
 _LAST_CALL: Final = 0.7  # of the time for closing; the rest is for the last heartbeat
-_HELPERS: Final = 7  # beside the thread itself
+HELPERS: Final = 7  # beside the thread itself
 _LONG: Final = 0.02  # seconds for one write; where it takes less, help would only take the processor from transfers
 _LINK_WAIT: Final = 5.0  # seconds between two looks whether the link is back, should nobody say so
 _PATIENCE: Final = 1_000_000_000  # tries: the writer never gives up, it only waits longer
@@ -198,6 +198,9 @@ class StatusWriter:
         if self._closing:
             self._lost = True
             return False
+        # Nothing was tried meanwhile, so there is nothing to wait for once it is back.
+        self._outbox.paused_until = self._beat_due = 0.0
+        self._backoff.reset()
         self._wake.wait(_LINK_WAIT)
         return True
 
@@ -218,7 +221,7 @@ class StatusWriter:
         if not self._held or self._beating or (self._closing and now >= self._last_call):
             return None
         letter = self._outbox.take(now)
-        if letter is not None and self._helpers < _HELPERS and (self._closing or self._took > _LONG):
+        if letter is not None and self._helpers < HELPERS and (self._closing or self._took > _LONG):
             more = self._outbox.next_due(now)
             # A store in trouble is asked by one.
             if more is not None and more <= now and not self._backoff.failed:

@@ -1,0 +1,354 @@
+"""LOADER_ON_LOADED: real commands, run for what is durable, ended in time, their failure told, never forgotten."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from loader.command import KEPT, harmless, run
+from loader.contract import Item
+from loader.errors import WorldError
+from loader.failures import BARRED_FOR
+from loader.folder import Folder
+from loader.hooks import Hooks
+from loader.owed import Ledger, Owed
+from loader.part import write_state
+from tests.loader.aircraft import ROOT
+
+NEVER = threading.Event()
+
+
+def script(folder: Path, text: str, name: str = "command") -> str:
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def alive(pid: int) -> bool:
+    """Whether it still runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+# The command alone.
+
+
+def test_words_are_passed_as_they_are_and_no_shell_sees_them(tmp_path: Path) -> None:
+    command = script(tmp_path, 'printf "%s|" "$@"')
+    outcome = run([command, "$HOME; exit 1", "a b", "*", ""], 10, NEVER)
+    assert outcome.good
+    assert outcome.first == b"$HOME; exit 1|a b|*||"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("exit 3", "exit status 3"), ("kill -KILL $$", "ended by SIGKILL"), ("kill -USR1 $$", "ended by SIGUSR1")],
+)
+def test_an_end_is_told_in_words(tmp_path: Path, text: str, told: str) -> None:
+    outcome = run([script(tmp_path, text)], 10, NEVER)
+    assert (outcome.good, str(outcome)) == (False, told)
+
+
+@pytest.mark.parametrize("mode", [0o644, None])
+def test_a_command_that_cannot_be_run_says_why(tmp_path: Path, mode: int | None) -> None:
+    path = tmp_path / "command"
+    if mode is not None:
+        path.write_text("#!/bin/sh\n")
+        path.chmod(mode)
+    outcome = run([str(path)], 10, NEVER)
+    assert not outcome.good
+    assert str(outcome) == f"cannot be run: {'Permission denied' if mode else 'No such file or directory'}"
+
+
+def test_output_without_end_is_neither_kept_nor_waited_for(tmp_path: Path) -> None:
+    command = script(tmp_path, "echo first; head -c 30000000 /dev/zero | tr '\\0' 'x'; echo; printf 'l\\033[1mast\\n'")
+    outcome = run([command], 30, NEVER)
+    assert outcome.good
+    assert (len(outcome.first), len(outcome.last)) == (KEPT, KEPT)
+    assert outcome.first_lines[0] == "first"
+    assert outcome.last_lines[-1] == r"l\x1b[1mast"
+
+
+def test_after_its_time_it_is_ended_with_all_it_started_whether_it_likes_it_or_not(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    command = script(
+        tmp_path, f"trap '' TERM; (trap '' TERM; sleep 600) & echo $! $$ > {pids}; while :; do sleep 1; done"
+    )
+    outcome = run([command], 0.5, NEVER)
+    assert not outcome.good
+    assert str(outcome) == "took longer than 0 s and was ended"
+    first, second = map(int, pids.read_text().split())
+    until(lambda: not alive(first) and not alive(second))
+
+
+def test_a_child_that_keeps_the_output_open_is_not_waited_for(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    outcome = run([script(tmp_path, f"sleep 600 & echo $! > {pids}; echo done")], 60, NEVER)
+    assert outcome.good
+    assert outcome.last_lines == ["done"]
+    os.kill(int(pids.read_text()), signal.SIGKILL)
+
+
+def test_no_secret_of_ours_is_in_its_environment() -> None:
+    ours = {
+        "PATH": "/bin",
+        "LOADER_TAIL": "N1",
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "b",
+        "aws_session_token": "c",
+        "SECRET_KEY": "d",
+        "DATABASE_URL": "e",
+        "PLAYER_PASSWORD": "f",
+        "HTTPS_PROXY": "http://user:word@proxy:8080",
+        "NO_PROXY": "localhost",
+    }
+    assert set(harmless(ours)) == {"PATH", "LOADER_TAIL", "NO_PROXY"}
+
+
+# What is owed.
+
+
+@pytest.fixture
+def aboard(tmp_path: Path) -> Path:
+    return tmp_path / "content"
+
+
+def whole(aboard: Path, campaign: str, *contents: str, settled: str = "", body: bytes = b"content") -> None:
+    """Lay it down as `loader.store` would."""
+    with Folder.open(aboard) as root:
+        folder, held = root.sub(campaign), root.sub(".loader", "held", campaign)
+        for content in contents:
+            folder.write(f"{content}.tgz", body)
+            status = folder.plain(f"{content}.tgz")
+            assert status is not None
+            mark = {"size": status.st_size, "mtime_ns": status.st_mtime_ns, "sha256": Item("a", 1).sha256}
+            write_state(held, f"{content}.tgz.json", mark)
+        if settled:
+            write_state(root.sub(".loader", "campaigns"), f"{campaign}.json", {"manifest": settled})
+
+
+def names(owed: list[Owed]) -> list[tuple[str, str]]:
+    return [(one.campaign, one.content) for one in owed]
+
+
+def test_whole_items_are_owed_until_they_are_settled_and_campaigns_too(aboard: Path) -> None:
+    ledger = Ledger(aboard)
+    assert ledger.owed() == []
+    whole(aboard, "c", "a", "b")
+    whole(aboard, "d", "a", settled="one")
+    assert names(ledger.owed()) == [("c", "a"), ("c", "b"), ("d", "a"), ("d", "")]
+    assert ledger.owed("d")[1].path == aboard / "d"
+    for one in ledger.owed("d"):
+        ledger.settle(one)
+    assert names(Ledger(aboard).owed()) == [("c", "a"), ("c", "b")]
+    assert names(ledger.item("c", "b")) == [("c", "b")]
+    assert ledger.item("d", "a") == ledger.item("c", "unknown") == []
+
+
+def test_new_content_and_a_new_edition_are_owed_anew(aboard: Path) -> None:
+    ledger = Ledger(aboard)
+    whole(aboard, "c", "a", "b", settled="one")
+    before = ledger.owed()
+    whole(aboard, "c", "a", settled="two", body=b"another")
+    for one in before:  # the command ended only now
+        ledger.settle(one)
+    assert names(ledger.owed()) == [("c", "a"), ("c", "")]
+
+
+def test_what_is_not_known_to_be_whole_is_not_owed(aboard: Path) -> None:
+    whole(aboard, "c", "a", "b")
+    os.utime(aboard / "c/a.tgz", ns=(1, 1))
+    (aboard / "c/b.tgz").unlink()
+    assert Ledger(aboard).owed() == []
+
+
+def test_what_is_gone_is_forgotten(aboard: Path) -> None:
+    ledger = Ledger(aboard)
+    whole(aboard, "c", "a", "b", settled="one")
+    for one in ledger.owed():
+        ledger.settle(one)
+    (aboard / ".loader/held/c/a.tgz.json").unlink()
+    ledger.tidy("c")
+    told = aboard / ".loader/told/c"
+    assert {path.name for path in told.iterdir()} == {"b.tgz.json", "campaign.json"}
+    (aboard / ".loader/held/c/b.tgz.json").unlink()
+    ledger.tidy("c")
+    assert not told.exists()
+
+
+# The hooks.
+
+
+class Heard:
+    """What `done` was told."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.good: list[tuple[str, str]] = []
+        self.bad: list[tuple[str, str, WorldError]] = []
+
+    def __call__(self, owed: Owed, error: WorldError | None) -> None:
+        if error is None:
+            self.ledger.settle(owed)
+            self.good.append((owed.campaign, owed.content))
+        else:
+            self.bad.append((owed.campaign, owed.content, error))
+
+
+@pytest.fixture
+def heard(aboard: Path) -> Heard:
+    return Heard(Ledger(aboard))
+
+
+@pytest.fixture
+def make(heard: Heard) -> Iterator[Callable[..., Hooks]]:
+    made: list[Hooks] = []
+
+    def one(command: str, timeout: float = 30.0, clock: Callable[[], float] = time.monotonic) -> Hooks:
+        made.append(Hooks(["/bin/sh", command], timeout, heard, clock=clock))
+        return made[-1]
+
+    yield one
+    for hooks in made:
+        hooks.close(5)
+
+
+def test_it_runs_for_each_item_and_then_for_the_campaign_one_at_a_time(
+    tmp_path: Path, aboard: Path, heard: Heard, make: Callable[..., Hooks]
+) -> None:
+    whole(aboard, "c", "a", "b", settled="one")
+    log = tmp_path / "log"
+    hooks = make(script(tmp_path, f'echo "begin $#: $1 $2 <$3>" >> {log}; sleep 0.05; echo end >> {log}'))
+    assert hooks.submit(heard.ledger.owed()) == 3
+    assert hooks.submit(heard.ledger.owed()) == 0
+    until(lambda: hooks.idle)
+    assert log.read_text().splitlines() == [
+        f"begin 3: {aboard}/c/a.tgz c <a>",
+        "end",
+        f"begin 3: {aboard}/c/b.tgz c <b>",
+        "end",
+        f"begin 3: {aboard}/c c <>",
+        "end",
+    ]
+    assert heard.good == [("c", "a"), ("c", "b"), ("c", "")]
+    assert heard.ledger.owed() == []
+
+
+def test_a_failure_is_told_with_status_and_last_words_and_tried_again_later(
+    tmp_path: Path, aboard: Path, heard: Heard, make: Callable[..., Hooks]
+) -> None:
+    whole(aboard, "c", "a", "b")
+    now = [0.0]
+    bad = tmp_path / "bad"
+    bad.touch()
+    command = script(tmp_path, f'echo begin; if [ "$3" = a ] && [ -e {bad} ]; then echo "no room" >&2; exit 7; fi')
+    hooks = make(command, clock=lambda: now[0])
+    hooks.submit(heard.ledger.owed())
+    until(lambda: hooks.idle)
+    ((campaign, content, error),) = heard.bad
+    assert (campaign, content, error.code) == ("c", "a", "HOOK_FAILED")
+    assert str(error) == "the command to be run after loading: exit status 7: no room"
+    assert heard.good == [("c", "b")]
+    assert hooks.submit(heard.ledger.owed()) == hooks.look() == 0
+    assert names(hooks.failed) == [("c", "a")]
+    bad.unlink()
+    now[0] = BARRED_FOR
+    assert hooks.look() == 1
+    until(lambda: hooks.idle)
+    assert heard.good == [("c", "b"), ("c", "a")]
+    assert hooks.failed == heard.ledger.owed() == []
+
+
+def test_a_command_that_takes_too_long_fails(
+    tmp_path: Path, aboard: Path, heard: Heard, make: Callable[..., Hooks]
+) -> None:
+    whole(aboard, "c", "a")
+    hooks = make(script(tmp_path, "echo still busy; exec sleep 600"), timeout=1.0)
+    hooks.submit(heard.ledger.owed())
+    until(lambda: hooks.idle)
+    assert "took longer than 1 s and was ended: still busy" in str(heard.bad[0][2])
+
+
+def test_when_the_loader_stops_the_command_ends_and_stays_owed(
+    tmp_path: Path, aboard: Path, heard: Heard, make: Callable[..., Hooks]
+) -> None:
+    whole(aboard, "c", "a", "b")
+    pids = tmp_path / "pids"
+    hooks = make(script(tmp_path, f"sleep 600 & echo $! $$ > {pids}; wait"))
+    hooks.submit(heard.ledger.owed())
+    until(lambda: pids.exists() and len(pids.read_text().split()) == 2)
+    began = time.monotonic()
+    hooks.close(4)
+    assert time.monotonic() - began < 4
+    assert not any(alive(int(pid)) for pid in pids.read_text().split())
+    assert not heard.good
+    assert not heard.bad
+    assert names(heard.ledger.owed()) == [("c", "a"), ("c", "b")]
+    assert hooks.submit(heard.ledger.owed()) == 2  # taken note of, but run no more
+    assert names(heard.ledger.owed()) == [("c", "a"), ("c", "b")]
+
+
+def test_what_was_removed_meanwhile_is_passed_over(
+    tmp_path: Path, aboard: Path, heard: Heard, make: Callable[..., Hooks]
+) -> None:
+    whole(aboard, "c", "a", "b")
+    owed = heard.ledger.owed()
+    (aboard / "c/a.tgz").unlink()
+    hooks = make(script(tmp_path, "exit 0"))
+    hooks.submit(owed)
+    until(lambda: hooks.idle)
+    assert heard.good == [("c", "b")]
+    assert heard.bad == []
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from loader.hooks import Hooks
+from loader.owed import Ledger
+ledger = Ledger(Path(sys.argv[1]))
+hooks = Hooks(sys.argv[2:], 60, lambda owed, error: ledger.settle(owed))
+hooks.submit(ledger.owed())
+while not hooks.idle:
+    time.sleep(0.01)
+"""
+
+
+@pytest.mark.processes
+def test_after_a_kill_it_is_run_for_all_that_was_not_settled(tmp_path: Path, aboard: Path) -> None:
+    whole(aboard, "c", *"abcdef", settled="one")
+    log, gate = tmp_path / "log", tmp_path / "gate"
+    # At its third item it waits: there the loader is killed.
+    pid = tmp_path / "pid"
+    command = script(
+        tmp_path, f'echo "<$3>" >> {log}; [ "$3" != c ] || [ -e {gate} ] || {{ echo $$ > {pid}; exec sleep 600; }}'
+    )
+    started = [sys.executable, "-c", KILLED, str(aboard), command]
+    process = subprocess.Popen(started, cwd=ROOT)
+    until(lambda: pid.exists() and pid.read_text().strip())
+    process.kill()
+    process.wait()
+    os.kill(int(pid.read_text()), signal.SIGKILL)  # aboard, the service's manager does that
+    assert names(Ledger(aboard).owed()) == [("c", name) for name in "cdef"] + [("c", "")]
+    gate.touch()
+    subprocess.run(started, cwd=ROOT, check=True, timeout=60)
+    assert Ledger(aboard).owed() == []
+    assert log.read_text().split() == ["<a>", "<b>", "<c>", "<c>", "<d>", "<e>", "<f>", "<>"]
