@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-reset test check lock
+.PHONY: help install demo demo-reset test check bench lock
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -53,10 +53,27 @@ check: $(INSTALLED)  ## lint, types, layers, migrations, deployment settings
 	$(BIN)/python manage.py collectstatic --noinput --verbosity 0; \
 	$(BIN)/python manage.py check --deploy --fail-level WARNING
 
+PEERS := .venv/peers/.installed
+
+$(PEERS): requirements/bench.txt | $(INSTALLED)
+	@$(PYTHON) -m venv --clear .venv/peers
+	@echo "Installing what the loader is measured against into .venv/peers ..."
+	@.venv/peers/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
+	@touch $@
+
+# All of it takes the better part of an hour, and root for the bad link. Every one is run, whatever the others say.
+bench: $(INSTALLED) $(PEERS)  ## run all benchmarks
+	@failed=0; \
+	for one in "loader" "latency" "latency --database postgresql" "latency --objects 20000 --writes 40" \
+	  "latency --database postgresql --objects 20000 --writes 40" "lossy"; do \
+	  echo "== python -m benchmarks.$$one"; $(BIN)/python -m benchmarks.$$one || failed=1; \
+	done; exit $$failed
+
 LOCK = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-  --custom-compile-command "make lock" pyproject.toml
+  --custom-compile-command "make lock"
 
 lock: $(INSTALLED)  ## write requirements/*.txt anew from pyproject.toml
-	$(LOCK) -o requirements/aircraft.txt
-	$(LOCK) --extra portal -o requirements/portal.txt
-	$(LOCK) --all-extras --group dev -o requirements/dev.txt
+	$(LOCK) pyproject.toml -o requirements/aircraft.txt
+	$(LOCK) pyproject.toml --extra portal -o requirements/portal.txt
+	$(LOCK) pyproject.toml --all-extras --group dev -o requirements/dev.txt
+	$(LOCK) --group pyproject.toml:bench -o requirements/bench.txt

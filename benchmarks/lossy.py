@@ -26,7 +26,8 @@ from urllib.parse import urlsplit
 
 from benchmarks.forwarder import FAR, NEAR, Conditions, Counts, listen
 from benchmarks.namespaces import inside, why_not
-from loader.config import parse_duration, parse_size
+from loader.config import parse_duration
+from loader.sizes import parse_size
 
 __all__ = ["FAR", "NEAR", "Conditions", "LossyLink", "Measured", "measure", "parse_share"]
 

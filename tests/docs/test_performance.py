@@ -6,7 +6,7 @@ import re
 from importlib import import_module
 from pathlib import Path
 
-from benchmarks import latency
+from benchmarks import goals, latency
 from tests.fleet import test_the_cost_of_polling_follows_change as cost
 from tests.loader import test_starting_is_quick as starting
 
@@ -46,6 +46,14 @@ def test_the_limits_that_tests_assert_are_as_documented() -> None:
 def test_the_table_of_latencies_has_the_columns_that_are_printed() -> None:
     heads = latency.Latency(2.0, [1.0]).table("sqlite").splitlines()[0]
     assert heads in (ROOT / "docs/performance.md").read_text()
+
+
+def test_the_table_of_the_loader_has_the_columns_that_are_printed() -> None:
+    assert goals.table([]) in (ROOT / "docs/performance.md").read_text()
+
+
+def test_every_job_of_the_loader_is_documented() -> None:
+    assert ", ".join(f"`{job}`" for job in goals.JOBS) in words("benchmarks/README.md")
 
 
 def test_the_ratio_is_that_of_the_95th_percentile_to_the_goal() -> None:

@@ -1,0 +1,85 @@
+"""What the loader is held to, and the table that says whether it is. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Final, Literal
+
+MIB: Final = 1 << 20
+HEADS: Final = ("job", "measure", "goal", "found", "", "spread")
+JOBS: Final = {
+    "a": "a: 4 x 512 MiB",
+    "b": "b: 200 x 2 MiB",
+    "c": "c: 1 x 2 GiB",
+    "link": "80 ms, 0.5% loss, 20 Mbit/s: 1 x 200 MiB",
+    "progress": "a: 4 x 512 MiB",
+    "rss": "1 x 20 GiB",
+    "resume": "SIGKILL at 70% of 2 GiB, then to the end",
+    "idle": "offline, nothing to do",
+    "once": "`run_loader --once`, nothing to do",
+}
+BARE: Final = "wall ÷ `s5cmd cp` (neither verified nor durable)"
+EQUAL: Final = "wall ÷ (`s5cmd cp`, `openssl sha256` two at a time, `sync -d`)"
+AWS: Final = "wall ÷ `aws s3 cp` classic (not verified)"
+RCLONE: Final = "wall ÷ `rclone copy --multi-thread-streams 0` (hashes)"
+Unit = Literal["", "s", "MiB", "%"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One goal and what was found, both in `unit` (none: a ratio). `low` and `high`: the single runs."""
+
+    job: str
+    measure: str
+    goal: float
+    found: float
+    unit: Unit = ""
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def met(self) -> bool:
+        """Whether the goal is. Rounded as it is shown: what reads as the goal is the goal."""
+        return round(self.found, 2) <= self.goal
+
+    def cells(self) -> list[str]:
+        """As in the table."""
+        spread = "" if self.low is None or self.high is None else f"{self._show(self.low)}-{self._show(self.high)}"
+        verdict = "met" if self.met else "**missed**"
+        goal = f"≤ {self.goal:g}{self._unit}"
+        return [JOBS[self.job], self.measure, goal, self._show(self.found) + self._unit, verdict, spread]
+
+    def as_json(self) -> dict[str, object]:
+        """All of it."""
+        return asdict(self) | {"met": self.met}
+
+    @property
+    def _unit(self) -> str:
+        return f" {self.unit}" if self.unit not in ("", "%") else self.unit
+
+    def _show(self, value: float) -> str:
+        return f"{value:.1f}" if self.unit == "MiB" else f"{value:.2f}"
+
+
+def ratio(job: str, measure: str, goal: float, ours: Sequence[float], theirs: Sequence[float]) -> Row:
+    """Of the medians. The spread is that of our single runs to their median."""
+    base = middle(theirs)
+    return Row(job, measure, goal, middle(ours) / base, "", min(ours) / base, max(ours) / base)
+
+
+def plain(job: str, measure: str, goal: float, found: Sequence[float], unit: Unit) -> Row:
+    """A figure by itself: the median."""
+    return Row(job, measure, goal, middle(found), unit, min(found), max(found))
+
+
+def middle(values: Sequence[float]) -> float:
+    """The median."""
+    ordered, half = sorted(values), len(values) // 2
+    return ordered[half] if len(values) % 2 else (ordered[half - 1] + ordered[half]) / 2
+
+
+def table(rows: Sequence[Row]) -> str:
+    """In Markdown, as it stands in docs/performance.md."""
+    lines = [list(HEADS), ["---", "---", "---:", "---:", "---", "---:"], *(row.cells() for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |".replace("|  |", "| |") for line in lines)
