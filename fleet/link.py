@@ -11,15 +11,17 @@ it serves tests and the demo alike; no Django, touches sockets only.
         assert rule.hits == 1
         assert [seen.range for seen in link.requests("GET", "*/movie-001.tgz")] == ["", "bytes=4096-"]
 
-`bandwidth` and `latency` may be set at any time. All connections share the bandwidth; each request waits for the
-latency once. Signatures stay valid: the client signs the link's own address, the Host header goes through unchanged,
-and stores check what that header says (SeaweedFS does; moto checks nothing). To the store every request is a connection
-of its own. A request's body needs a Content-Length, which all of `loader.bucket` sends.
+`bandwidth`, `latency` and `per_connection` may be set at any time. All connections share the bandwidth, and none gets
+more than `per_connection` bytes a second, as over a long or lossy link; each request waits for the latency once.
+Signatures stay valid: the client signs the link's own address, the Host header goes through unchanged, and stores check
+what that header says (SeaweedFS does; moto checks nothing). To the store every request is a connection of its own. A
+request's body needs a Content-Length, which all of `loader.bucket` sends.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import struct
 import threading
@@ -30,6 +32,7 @@ from fnmatch import fnmatchcase
 from http import HTTPStatus
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import unquote, urlsplit
+from weakref import WeakKeyDictionary
 
 from fleet.faults import Chunks, Fault, HangUp, Head, Rule, pieces
 
@@ -77,11 +80,13 @@ class Link:
         self.target = (parts.hostname or LOOPBACK, parts.port or 80)
         self.bandwidth = bandwidth
         self.latency = latency
+        self.per_connection: float | None = None
         self.log: list[Exchange] = []
         self.rules: list[Rule] = []
         self._port = port
         self._away: str = ""
         self._free_at = 0.0
+        self._own_free_at: WeakKeyDictionary[asyncio.StreamWriter, float] = WeakKeyDictionary()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="link", daemon=True)
         self._server: asyncio.Server | None = None
@@ -240,6 +245,7 @@ class Link:
 
     async def _send(self, writer: asyncio.StreamWriter, exchange: Exchange, part: bytes, *, framed: bool) -> None:
         await self._pass(len(part))
+        await self._pass_alone(writer, len(part))
         while self._away == "silent":
             await asyncio.sleep(0.05)
         writer.write(b"%x\r\n%s\r\n" % (len(part), part) if framed else part)
@@ -248,7 +254,8 @@ class Link:
 
     def _step(self) -> int:
         """So many bytes at a time that a narrow link moves ten times a second."""
-        return _BLOCK if self.bandwidth is None else max(min(int(self.bandwidth / 10), _BLOCK), 1)
+        narrowest = min(self.bandwidth or math.inf, self.per_connection or math.inf)
+        return max(int(min(narrowest / 10, _BLOCK)), 1)
 
     async def _pass(self, count: int) -> None:
         """Wait until the link, which all connections share, has carried so many bytes."""
@@ -257,6 +264,14 @@ class Link:
         now = self._loop.time()
         self._free_at = max(self._free_at, now) + count / self.bandwidth
         await asyncio.sleep(self._free_at - now)
+
+    async def _pass_alone(self, writer: asyncio.StreamWriter, count: int) -> None:
+        """Wait until this connection has carried so many bytes."""
+        if self.per_connection is not None:
+            now = self._loop.time()
+            free_at = max(self._own_free_at.get(writer, now), now) + count / self.per_connection
+            self._own_free_at[writer] = free_at
+            await asyncio.sleep(free_at - now)
 
     async def _pause(self) -> None:
         if self.latency:

@@ -111,6 +111,18 @@ def test_the_bandwidth_is_shared_by_all_connections(aboard: S3Bucket, link: Link
     assert 0.65 < time.monotonic() - start < 3
 
 
+def test_a_connection_gets_no_more_than_its_own_rate(aboard: S3Bucket, link: Link) -> None:
+    link.per_connection = 400_000
+    began = time.monotonic()
+    threads = [threading.Thread(target=fetch, args=(aboard, len(CONTENT) // 2)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    # Each took 0.64 s, and all four no longer.
+    assert 0.5 < time.monotonic() - began < 2.5
+
+
 def test_a_request_waits_for_the_latency(aboard: S3Bucket, link: Link) -> None:
     link.latency = 0.3
     start = time.monotonic()
