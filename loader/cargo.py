@@ -66,17 +66,31 @@ def _aboard(root: Folder, campaign: str, mark: Mapping[str, object]) -> Aboard |
         lying = [finals.plain(name) for name in ours] if finals else []
     for place in (BESIDE, PARTS):
         with existing(root, OURS, place, campaign) as folder:
-            lying += [folder.plain(name) for name in folder.names()] if folder else []
+            lying += [folder.plain(name) for name in folder.names() if _is_content(name)] if folder else []
     found = [status for status in lying if status is not None]
     if not (found or ours or is_whole(mark)):
         return None
     return Aboard(campaign, _day(mark.get("starts")), _day(mark.get("ends")), is_whole(mark), (_freed(found),))
 
 
+def contents(root: Folder, campaign: str) -> set[str]:
+    """The items, without `.tgz`, of which something lies here that the loader put there."""
+    found: set[str] = set()
+    for place in (HELD, BESIDE, PARTS):
+        with existing(root, OURS, place, campaign) as folder:
+            names = folder.names() if folder else []
+        found |= {name.removesuffix(TGZ + _JSON) for name in names if name.endswith(TGZ + _JSON)}
+    return found
+
+
 def given_names(held: Folder | None) -> list[str]:
     """The final names that the loader gave, from the folder of their states."""
     names = held.names() if held else []
     return [name.removesuffix(_JSON) for name in names if name.endswith(TGZ + _JSON)]
+
+
+def _is_content(name: str) -> bool:
+    return not name.endswith((_JSON, _JSON + ".new"))
 
 
 def _freed(files: Iterable[os.stat_result]) -> int:
@@ -163,7 +177,7 @@ def _remove_all(root: Folder, place: str, campaign: str, names: Collection[str] 
             status = folder.plain(name) if folder and (listed is None or name in listed) else None
             if folder and status:
                 folder.remove(name)
-                removed.append(status)
+                removed += [status] if _is_content(name) else []
         if above and folder:
             folder.sync()
             above.discard(campaign)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -80,7 +81,8 @@ class Removal:
 class Step:
     """One item and what is to be done: keep it, link it to the same content, read it to verify it, fetch it, refuse it
     for want of space, or leave it as it failed. `store`: which content directory; `begun`: bytes there; `beside`: not
-    under its final name yet. Steps are equal if they do the same thing, however far it has come.
+    under its final name yet. `asked`: its place among what somebody aboard wants first, after all of that if
+    nobody does. Steps are equal if they do the same thing, however far it has come.
     """
 
     campaign: str
@@ -93,6 +95,12 @@ class Step:
     reason: str = field(default="", compare=False)
     priority: int = field(default=0, compare=False)
     deadline: datetime | None = field(default=None, compare=False)
+    asked: int = field(default=0, compare=False)
+
+    @property
+    def urgency(self) -> tuple[int, int, float]:
+        """Smaller goes first, even in the middle of what is larger."""
+        return self.asked, -self.priority, self.deadline.timestamp() if self.deadline else math.inf
 
     @property
     def missing(self) -> int:

@@ -41,6 +41,7 @@ class _Candidate:
 
     wish: Wish
     found: Sequence[Found]
+    asked: int
 
     @property
     def item(self) -> Item:
@@ -56,9 +57,8 @@ class _Candidate:
         self, action: Action, store: int, begun: int = 0, *, beside: bool = False, code: str = "", reason: str = ""
     ) -> Step:
         wish = self.wish
-        return Step(
-            wish.of.campaign, self.item, action, store, begun, beside, code, reason, wish.priority, wish.deadline
-        )
+        urgency = (wish.priority, wish.deadline, self.asked)
+        return Step(wish.of.campaign, self.item, action, store, begun, beside, code, reason, *urgency)
 
 
 def make_plan(
@@ -79,8 +79,9 @@ def make_plan(
     `barred`: the code by (campaign, content) of what failed and would only fail again.
     """
     ranking = rank_all(wanted, orders, moment.now)
-    candidates = [_Candidate(wish, find(wish.of.campaign, wish.item)) for wish in ranking.wishes]
-    candidates.sort(key=_order(moment, first))
+    asked = _asked(first)
+    candidates = [_Candidate(wish, find(wish.of.campaign, wish.item), asked(wish)) for wish in ranking.wishes]
+    candidates.sort(key=_order(moment))
     purge = _Purge(ranking, with_days(aboard, wanted), moment, find)
     steps = _place(candidates, Rooms(rooms), purge, barred)
     wishes = Counter(wish.of.campaign for wish in ranking.wishes)
@@ -95,17 +96,26 @@ def make_plan(
     )
 
 
-def _order(moment: Moment, first: First) -> Callable[[_Candidate], tuple[object, ...]]:
+def _asked(first: First) -> Callable[[Wish], int]:
+    """How early somebody aboard wants it."""
     wishes = first_wanted(first)
+
+    def asked(wish: Wish) -> int:
+        campaign = wish.of.campaign
+        return min(wishes.get((campaign, name), len(wishes)) for name in (wish.item.name, None))
+
+    return asked
+
+
+def _order(moment: Moment) -> Callable[[_Candidate], tuple[object, ...]]:
     room = None
     if moment.seconds_left is not None and moment.rate is not None:
         room = moment.seconds_left * moment.rate
 
     def key(one: _Candidate) -> tuple[object, ...]:
-        campaign, item = one.wish.of.campaign, one.item
-        asked = min(wishes.get((campaign, name), len(wishes)) for name in (item.name, None))
+        item = one.item
         late = room is not None and one.missing > room
-        return (asked, one.wish.rank, not item.required, late, -item.priority, one.wish.place)
+        return (one.asked, one.wish.rank, not item.required, late, -item.priority, one.wish.place)
 
     return key
 

@@ -27,7 +27,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from loader.cargo import BESIDE, MARKS, PARTS, aboard, as_held, given_names, is_whole, marks, purge
+from loader.cargo import BESIDE, MARKS, PARTS, aboard, as_held, contents, given_names, is_whole, marks, purge
 from loader.contract import TGZ, Exhibition, Held, Item, StoreReport
 from loader.crash import crash_point
 from loader.errors import WorldError
@@ -117,6 +117,11 @@ class Store:
         """Every campaign of which something lies here; `bytes` has one element."""
         with on_disk("campaigns aboard"):
             return aboard(self._root)
+
+    def contents(self, campaign: str) -> set[str]:
+        """The items of a campaign of which something lies here."""
+        with on_disk(f"content of {campaign}"):
+            return contents(self._root, campaign)
 
     def edition(self, campaign: str) -> Edition | None:
         """The version of the campaign that was last whole here."""

@@ -1,269 +1,268 @@
-"""Carries out a plan: several items at once, one failed item never stopping the others, one campaign never another.
+"""Carries out plans: several items at once, one failed item never stopping the others, one campaign never another.
 
-Reads the media bucket through `loader.download`, writes content directories through `loader.store`, and tells the
-ground through `loader.status` what came of it. Decides nothing that `loader.plan` could have decided.
+A plan is replaced by a newer one while items are on their way (`Work.update`): what is still wanted goes on
+undisturbed, what is not is given up with its bytes kept, and what is more urgent takes the place of what is less. The
+steps themselves are `loader.transfer`'s.
 """
 
 from __future__ import annotations
 
-import logging
-import queue
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
-from loader.bucket import Body
-from loader.contract import MIB, TGZ, Item, content_key
-from loader.display import Display
-from loader.download import Means, bring
 from loader.errors import WorldError
-from loader.lookout import Lookout, Reading
-from loader.pace import Stopped
+from loader.lookout import Reading
 from loader.plan import Plan, Step
-from loader.status import StatusWriter
-from loader.store import Store
+from loader.transfer import Result, Tools, Transfer
 
-log = logging.getLogger("loader")
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What became of a step: `code` is empty where the item is as wanted. `etag`: of the object last read."""
-
-    step: Step
-    code: str = ""
-    text: str = ""
-    etag: str = ""
-    stopped: bool = False
+Key = tuple[str, str]  # campaign, content
+_WORK: Final = ("fetch", "verify", "link")
 
 
 @dataclass
 class _Campaign:
-    """One campaign of the plan, while its steps are carried out."""
+    """One campaign of the plan. `missing`: the items that are not whole yet; `settled`: as it was last left."""
 
     reading: Reading
-    steps: list[Step] = field(default_factory=list)
-    open: int = 0
-    failed: int = 0
+    steps: dict[str, Step] = field(default_factory=dict)
+    missing: set[str] = field(default_factory=set)
 
-
-@dataclass(frozen=True)
-class Tools:
-    """What a pass works with."""
-
-    airline: str
-    stores: Sequence[Store]
-    means: Means
-    lookout: Lookout
-    status: StatusWriter
-    display: Display
-    reserve: int = 0
-    etags: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    @property
+    def is_whole(self) -> bool:
+        """Nothing is missing, and it is all of the campaign that is wanted."""
+        manifest = self.reading.manifest
+        return not self.missing and manifest is not None and len(self.steps) == len(manifest.content)
 
 
 class Work:
-    """One pass over one plan. `carry_out` blocks; `abort` may be called from anywhere."""
+    """The hands that carry out the newest plan. May be used from any thread."""
 
-    def __init__(self, plan: Plan, readings: Mapping[str, Reading], tools: Tools, at_once: int) -> None:
-        self._plan, self._tools, self._at_once = plan, tools, at_once
-        self._campaigns = {step.campaign: _Campaign(readings[step.campaign]) for step in plan.steps}
-        for step in plan.steps:
-            self._campaigns[step.campaign].steps.append(step)
-            self._campaigns[step.campaign].open += 1
+    def __init__(self, tools: Tools, at_once: int, changed: Callable[[], None] = lambda: None) -> None:
+        """`changed` is called by a hand when something has ended."""
+        self._tools, self._at_once, self._changed = tools, at_once, changed
+        self._campaigns: dict[str, _Campaign] = {}
+        self._open: dict[Key, Step] = {}  # to be done, in this order
+        self._running: dict[Key, Transfer] = {}
         self._results: list[Result] = []
-        self._bodies: set[Body] = set()
-        self._lock = threading.Lock()
-        self._done = threading.Semaphore(0)
+        self._etags: Mapping[Key, str] = {}
+        self._settled: dict[str, tuple[str, bool]] = {}
+        self._said: dict[Key, str] = {}
+        self._order: dict[Key, int] = {}
+        self._settling_now = 0
+        self._held = self._closing = False
+        self._wake = threading.Condition()
+        self._settling = threading.Lock()
 
-    def carry_out(self) -> list[Result]:
-        """Do all of it. After a stop, what was not done or not finished is in the results as stopped."""
-        for step in self._plan.steps:
-            self._announce(step)
-        todo: queue.SimpleQueue[Step] = queue.SimpleQueue()
-        for step in self._plan.steps:
-            if step.action in ("fetch", "verify", "link"):
-                todo.put(step)
-            else:
-                self._record(self._at_hand(step))
-        hands = [
+    def start(self) -> None:
+        """From now on plans are carried out."""
+        for number in range(self._at_once):
             # Daemons: one that hangs in a connection must not keep the process from ending.
-            threading.Thread(target=self._hand, args=(todo,), name=f"transfer-{number}", daemon=True)
-            for number in range(min(self._at_once, todo.qsize()))
+            threading.Thread(target=self._hand, name=f"transfer-{number}", daemon=True).start()
+
+    def update(self, plan: Plan, readings: Mapping[str, Reading], etags: Mapping[Key, str]) -> None:
+        """Carry out this plan from now on. What needs no hand is done when it returns."""
+        # While a campaign is being settled, nothing of its next version may come in between.
+        with self._settling, self._wake:
+            self._etags, self._campaigns = etags, _campaigns(plan, readings)
+            for key, transfer in self._running.items():
+                if not self._is_wanted(key, transfer.step):
+                    transfer.end()
+            steps = {(step.campaign, step.item.name): step for step in plan.steps if step.action in _WORK}
+            self._order = {key: place for place, key in enumerate(steps)}
+            self._open = {key: step for key, step in steps.items() if not self._goes_on(key)}
+            self._give_way()
+            self._wake.notify_all()
+            at_hand = [step for step in plan.steps if (step.campaign, step.item.name) not in self._running]
+        for step in at_hand:
+            self._announce(step)
+        for name in self._campaigns:
+            self._settle_if_due(name)
+
+    def _is_wanted(self, key: Key, step: Step) -> bool:
+        campaign = self._campaigns.get(key[0])
+        wanted = campaign.steps.get(key[1]) if campaign else None
+        return wanted is not None and (wanted.item, wanted.store, wanted.beside) == (step.item, step.store, step.beside)
+
+    def _goes_on(self, key: Key) -> bool:
+        running = self._running.get(key)
+        return running is not None and not running.stop.is_set()
+
+    def _give_way(self) -> None:
+        """Where all hands are full, the least urgent transfers make room for what is more urgent."""
+        running = [
+            (self._campaigns[key[0]].steps[key[1]].urgency, transfer)
+            for key, transfer in self._running.items()
+            if self._goes_on(key)
         ]
-        for hand in hands:
-            hand.start()
-        self._wait(hands)
-        with self._lock:
-            return list(self._results)
-
-    def _wait(self, hands: Sequence[threading.Thread]) -> None:
-        stop = self._tools.means.stop
-        while any(hand.is_alive() for hand in hands) and not stop.is_set():
-            self._done.acquire(timeout=0.2)
-        deadline = time.monotonic() + 2.0
-        while stop.is_set() and any(hand.is_alive() for hand in hands) and time.monotonic() < deadline:
-            self.abort()
-            self._done.acquire(timeout=0.1)
-
-    def abort(self) -> None:
-        """End reads that wait for a byte."""
-        with self._lock:
-            bodies = list(self._bodies)
-        for body in bodies:
-            body.abort()
+        running.sort(key=lambda one: one[0], reverse=True)
+        waiting = sorted(step.urgency for step in self._open.values())[self._at_once - len(running) :]
+        for urgent, (urgency, transfer) in zip(waiting, running, strict=False):
+            if urgent < urgency:
+                transfer.end()
 
     def _announce(self, step: Step) -> None:
         """The ground hears of every item, and at once of what cannot be loaded."""
-        whole = step.action == "keep" and not step.beside
-        self._tools.status.progress(step.campaign, step.item.name, step.begun, step.item.size, final=whole)
-
-    def _at_hand(self, step: Step) -> Result:
-        """A step that needs no work."""
-        if step.action == "keep":
-            self._tools.status.no_error(step.campaign, step.item.name)
-            return Result(step)
-        if step.action == "refuse":
-            return self._failed(step, WorldError("NO_SPACE", step.reason), "")
-        return Result(step, step.code or "INTERNAL", step.reason)
-
-    def _hand(self, todo: queue.SimpleQueue[Step]) -> None:
-        """One of several threads."""
-        try:
-            while not self._tools.means.stop.is_set():
-                self._record(self._do(todo.get_nowait()))
-        except queue.Empty:
-            pass
-        finally:
-            self._done.release()
-
-    def _do(self, step: Step) -> Result:
-        watch = _Watch(step, self._tools, self._bodies, self._lock)
-        try:
-            if not (self._verify(step) if step.action == "verify" else step.action == "link" and self._link(step)):
-                self._fetch(step, watch)
-        except Stopped:
-            return Result(step, stopped=True)
-        except WorldError as error:
-            return self._failed(step, error, watch.etag)
-        except Exception:
-            # The edge of a thread: the other items go on.
-            log.exception("While loading %s/%s%s", step.campaign, step.item.name, TGZ)
-            return self._failed(step, WorldError("INTERNAL"), watch.etag)
-        self._tools.status.progress(
-            step.campaign, step.item.name, step.item.size, step.item.size, final=not step.beside
+        status, name, key = self._tools.status, step.item.name, (step.campaign, step.item.name)
+        status.progress(
+            step.campaign, name, step.begun, step.item.size, final=step.action == "keep" and not step.beside
         )
-        self._tools.status.no_error(step.campaign, step.item.name)
-        self._tools.display.finished(step.campaign, step.item.name, step.item.size, verified=bool(step.item.sha256))
-        return Result(step)
+        if step.action == "keep" and not self._tools.blamed(step.campaign, name):
+            status.no_error(step.campaign, name)
+        if step.code:
+            with self._wake:
+                self._record(Result(step, self._campaigns[step.campaign].reading.edition.digest, step.code))
+        if step.action == "refuse":
+            error = WorldError(step.code, step.reason)
+            status.error(step.campaign, name, error.code, str(error))
+            if self._said.get(key) != str(error):
+                self._tools.listener.failed(step.campaign, name, error.code, str(error))
+        self._said[key] = step.reason
 
-    def _verify(self, step: Step) -> bool:
-        tools, edition = self._tools, self._campaigns[step.campaign].reading.edition
-        tools.display.say("verify", f"{step.campaign}/{step.item.name}{TGZ}: reading what is there")
-        etag = tools.etags.get((step.campaign, step.item.name), "")
-        return tools.stores[step.store].verify(step.campaign, step.item, etag, edition, tools.means.stop)
+    def hold(self, held: bool) -> None:
+        """Stop what is running, its bytes kept, and begin nothing; or go on."""
+        with self._wake:
+            if held != self._held:
+                self._held = held
+                for transfer in self._running.values() if held else ():
+                    transfer.end()
+                self._wake.notify_all()
 
-    def _link(self, step: Step) -> bool:
-        edition = self._campaigns[step.campaign].reading.edition
-        return self._tools.stores[step.store].link(step.campaign, step.item, edition, beside=step.beside)
+    @property
+    def is_done(self) -> bool:
+        """Nothing is in hand and nothing waits."""
+        with self._wake:
+            return not (self._running or self._open or self._settling_now)
 
-    def _fetch(self, step: Step, watch: _Watch) -> None:
-        tools, edition = self._tools, self._campaigns[step.campaign].reading.edition
-        store = tools.stores[step.store]
-        with store.part(step.campaign, step.item, edition) as part:
-            part.resume(tools.means.stop)
-            missing, free = step.item.size - part.kept, (store.space().free or 0) - tools.reserve
-            if missing > max(0, free):
-                raise WorldError("NO_SPACE", f"{missing} bytes are still to be fetched and {max(0, free)} may be used")
-            watch.began(part.kept)
-            key = content_key(tools.airline, step.campaign, step.item.name)
+    @property
+    def running(self) -> list[Step]:
+        """What is in hand."""
+        with self._wake:
+            return [transfer.step for transfer in self._running.values()]
+
+    @property
+    def unsettled(self) -> bool:
+        """A campaign is whole but could not be marked so."""
+        with self._wake:
+            return any(one.is_whole and name not in self._settled for name, one in self._campaigns.items())
+
+    def drop(self, campaign: str, seconds: float) -> bool:
+        """Give up what is in hand of a campaign and begin no more of it. True if nothing of it is in hand any more."""
+        with self._wake:
+            self._campaigns.pop(campaign, None)
+            self._open = {key: step for key, step in self._open.items() if key[0] != campaign}
+            mine = [transfer for key, transfer in self._running.items() if key[0] == campaign]
+            for transfer in mine:
+                transfer.end()
+            return self._wake.wait_for(lambda: not any(key[0] == campaign for key in self._running), seconds)
+
+    def take_results(self) -> list[Result]:
+        """What became of steps since this was last asked."""
+        with self._wake:
+            results, self._results = self._results, []
+        return results
+
+    def close(self, seconds: float) -> None:
+        """End all that runs, waiting at most so long."""
+        deadline = time.monotonic() + seconds
+        with self._wake:
+            self._closing = True
+            self._wake.notify_all()
+            while self._running and time.monotonic() < deadline:
+                for transfer in self._running.values():
+                    transfer.end()  # again and again: it may just have opened another connection
+                self._wake.wait(0.1)
+
+    # One of several threads.
+
+    def _hand(self) -> None:
+        while transfer := self._next():
+            result = transfer.run()
+            key = (transfer.step.campaign, transfer.step.item.name)
+            with self._wake:
+                self._settled.pop(key[0], None)
+                del self._running[key]
+                self._settling_now += 1
+                if result is None and key not in self._open and self._is_wanted(key, transfer.step):
+                    again = {**self._open, key: transfer.step}
+                    self._open = {key: again[key] for key in sorted(again, key=self._order.__getitem__)}
+                self._record(result)
+                self._wake.notify_all()
+            self._settle_if_due(key[0])
+            with self._wake:
+                self._settling_now -= 1
+            self._changed()
+
+    def _next(self) -> Transfer | None:
+        with self._wake:
+            while not self._closing:
+                key = None if self._held else next((key for key in self._open if key not in self._running), None)
+                if key is not None:
+                    step = self._open.pop(key)
+                    reading = self._campaigns[step.campaign].reading
+                    transfer = self._running[key] = Transfer(step, reading, self._etags.get(key, ""), self._tools)
+                    return transfer
+                self._wake.wait()
+        return None
+
+    def _record(self, result: Result | None) -> None:
+        """With the lock held."""
+        if result is None:
+            return
+        self._results.append(result)
+        campaign, name = self._campaigns.get(result.step.campaign), result.step.item.name
+        if campaign and not result.code and self._is_wanted((result.step.campaign, name), result.step):
+            campaign.missing.discard(name)
+
+    # A campaign as a whole.
+
+    def _settle_if_due(self, name: str) -> None:
+        """Once nothing of a campaign is left to be done: tidy up, and if it is whole let its version take over."""
+        with self._settling:
+            with self._wake:
+                campaign = self._campaigns.get(name)
+                # One that was given up may be finishing all the same: it must not come after the new version took over.
+                if campaign is None or any(key[0] == name for key in (*self._running, *self._open)):
+                    return
+                state = (campaign.reading.edition.digest, campaign.is_whole)
+                if self._settled.get(name) == state:
+                    return
             try:
-                bring(
-                    key,
-                    part,
-                    tools.means,
-                    watch,
-                    lambda: store.finish(step.campaign, part, edition, beside=step.beside),
-                )
-            finally:
-                part.save()
-
-    def _failed(self, step: Step, error: WorldError, etag: str) -> Result:
-        self._tools.status.error(step.campaign, step.item.name, error.code, str(error))
-        self._tools.display.failed(step.campaign, step.item.name, error.code, str(error))
-        return Result(step, error.code, str(error), etag)
-
-    def _record(self, result: Result) -> None:
-        """Note a result; the last one of a campaign settles it."""
-        campaign = self._campaigns[result.step.campaign]
-        with self._lock:
-            self._results.append(result)
-            campaign.open -= 1
-            campaign.failed += bool(result.code or result.stopped)
-            last = campaign.open == 0
-        if last:
-            self._settle(result.step.campaign, campaign)
+                self._settle(name, campaign)
+                self._settled[name] = state
+            except WorldError as error:
+                self._tools.status.campaign_error(name, error.code, str(error))
+                self._tools.listener.campaign_failed(name, error.code, str(error))
 
     def _settle(self, name: str, campaign: _Campaign) -> None:
-        items: Sequence[Item] = [step.item for step in campaign.steps]
-        try:
-            for store in self._tools.stores:
-                store.tidy(name, items)
-            if not campaign.failed:
-                for store in self._tools.stores:
-                    store.switch(name, items)
-                for store in self._tools.stores:
-                    store.settle(name, items, campaign.reading.edition)
-        except WorldError as error:
-            self._tools.status.campaign_error(name, error.code, str(error))
-            self._tools.display.campaign_failed(name, error.code, str(error))
+        manifest, stores = campaign.reading.manifest, self._tools.stores
+        if manifest is None:
             return
-        if not campaign.failed:
-            for step in campaign.steps:
-                self._tools.status.progress(name, step.item.name, step.item.size, step.item.size, final=True)
+        items = manifest.content
+        for store in stores:
+            store.tidy(name, items)
+        if not campaign.is_whole:
+            return
+        for store in stores:
+            store.switch(name, items)
+        for store in stores:
+            store.settle(name, items, campaign.reading.edition, exhibition=manifest.exhibition, title=manifest.title)
+        self._tools.listener.settled(name)
+        for step in campaign.steps.values():
+            size = step.item.size
+            self._tools.status.progress(name, step.item.name, size, size, final=True)
+            if step.beside:
+                self._tools.loaded(name, step.item.name, step.store)
+        self._tools.loaded(name, "", next((step.store for step in campaign.steps.values()), 0))
 
 
-class _Watch:
-    """What one download tells, passed on to the ground and to the display."""
-
-    def __init__(self, step: Step, tools: Tools, bodies: set[Body], lock: threading.Lock) -> None:
-        self._step, self._tools, self._bodies, self._lock = step, tools, bodies, lock
-        self._body: Body | None = None
-        self._kept = 0
-        self._clear_at: int | None = None
-        self.etag = ""
-
-    def began(self, kept: int) -> None:
-        self._kept = kept
-        self._tools.display.began(self._step.campaign, self._step.item.name, kept, self._step.item.size)
-        self._tools.status.progress(self._step.campaign, self._step.item.name, kept, self._step.item.size)
-
-    def moved(self, kept: int) -> None:
-        step, gained = self._step, max(0, kept - self._kept)
-        self._kept = kept
-        self._tools.status.progress(step.campaign, step.item.name, kept, step.item.size)
-        self._tools.display.moved(step.campaign, step.item.name, kept, step.item.size, gained)
-        if self._clear_at is not None and kept >= self._clear_at:
-            self._clear_at = None
-            self._tools.status.no_error(step.campaign, step.item.name)
-
-    def retrying(self, error: WorldError, wait: float, failed: int) -> None:
-        step = self._step
-        self._tools.display.retrying(step.campaign, step.item.name, error.code, str(error), wait)
-        # One hiccup is not worth a word to the ground, two in a row are; it is taken back when bytes flow again.
-        if failed > 1 or not wait:
-            self._tools.status.error(step.campaign, step.item.name, error.code, str(error))
-            self._clear_at = self._kept + MIB
-
-    def still_wanted(self) -> bool:
-        return self._tools.lookout.lists(self._step.campaign, self._step.item)
-
-    def opened(self, body: Body | None) -> None:
-        with self._lock:
-            if self._body is not None:
-                self._bodies.discard(self._body)
-            self._body = body
-            if body is not None:
-                self._bodies.add(body)
-        if body is not None:
-            self.etag = body.etag
+def _campaigns(plan: Plan, readings: Mapping[str, Reading]) -> dict[str, _Campaign]:
+    campaigns: dict[str, _Campaign] = {}
+    for step in plan.steps:
+        campaign = campaigns.setdefault(step.campaign, _Campaign(readings[step.campaign]))
+        campaign.steps[step.item.name] = step
+        if step.action != "keep":
+            campaign.missing.add(step.item.name)
+    return campaigns

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fleet.link import Link
-from tests.loader.aircraft import AIRLINE, Aircraft, publish
+from tests.loader.aircraft import AIRLINE, TAIL, Aircraft, publish
 
 pytestmark = pytest.mark.processes
 
@@ -63,7 +63,8 @@ def test_every_hostile_manifest_is_refused_and_the_good_campaign_is_loaded(
     assert {name: text.partition(":")[0] for name, text in aircraft.errors().items()} == {
         campaign: code for campaign, (code, _) in MANIFESTS.items()
     }
-    assert {seen.path.rpartition("/")[2] for seen in link.requests("GET")} == {"campaign.json", "movie.tgz"}
+    asked = {seen.path.rpartition("/")[2] for seen in link.requests("GET")}
+    assert asked == {f"{TAIL}.json", "campaign.json", "movie.tgz"}
     assert max(seen.sent for seen in link.requests("GET")) <= 5 * 1_048_576
     assert [name for name in everything(tmp_path) if not name.startswith("content")] == []
     assert [path.name for path in aircraft.folder.iterdir() if path.name != ".loader"] == ["sound"]

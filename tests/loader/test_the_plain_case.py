@@ -45,7 +45,7 @@ def test_a_second_run_fetches_nothing_and_says_nothing_new(aircraft: Aircraft, l
     before = len(link.log)
     assert aircraft.load().code == 0
     asked = [(seen.method, seen.path.rpartition("/")[2]) for seen in link.log[before:]]
-    assert [one for one in asked if one[0] == "GET"] == [("GET", "campaign.json")]
+    assert [one for one in asked if one[0] == "GET"] == [("GET", f"{TAIL}.json"), ("GET", "campaign.json")]
     assert {one for one in asked if one[0] in ("PUT", "DELETE")} == {("PUT", "loader.json")}
 
 

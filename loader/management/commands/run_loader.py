@@ -14,14 +14,20 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from loader.agent import Agent
+from loader.agent import VERSION, Agent
+from loader.board import Board
 from loader.bucket import S3Bucket
 from loader.config import OPTIONS, Option, Settings, SettingsError, read_settings
 from loader.crash import arm
 from loader.display import Display, make_display
+from loader.door import Door
 from loader.errors import Exit, WorldError
+from loader.link import Link, destination
+from loader.listener import Fan
+from loader.status import HELPERS
 from loader.store import Store
 from loader.streams import MOST
+from loader.watchdog import Watchdog
 
 log = logging.getLogger("loader")
 
@@ -86,10 +92,25 @@ def _settings(given: dict[str, object], options: Sequence[Option]) -> Settings:
 
 def _run(settings: Settings, stores: Sequence[Store], display: Display, stop: threading.Event) -> Exit:
     media = _bucket(settings.media_bucket, settings, stop, settings.max_transfers + MOST + 4)
-    status = _bucket(settings.status_bucket, settings, stop, 2)
+    status = _bucket(settings.status_bucket, settings, stop, HELPERS + 2)
     where = f"{settings.airline}/{settings.tail}"
     display.say("start", f"Loading for {where} into {', '.join(map(str, settings.content_dirs))}", loader=where)
-    code = Agent(settings, media, status, stores, display, stop).run()
+    board = Board(settings.airline, settings.tail, VERSION, space=lambda: [store.space() for store in stores])
+    link = Link(*destination(media.name, media.endpoint, media.region), settings.link_check)
+    watchdog = Watchdog(os.environ)
+    agent = Agent(
+        settings, media, status, stores, Fan(display, board), link, stop, rate=lambda: board.rate, turned=watchdog.turn
+    )
+    door = Door(stores[0].path, board, agent.ask, settings.socket_mode)
+    link.start()
+    door.start()
+    watchdog.ready()
+    try:
+        code = agent.run()
+    finally:
+        watchdog.stopping()
+        door.close()
+        link.close()
     display.say("end", f"End: {code.name.lower().replace('_', ' ')}", exit=int(code))
     return code
 

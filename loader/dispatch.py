@@ -1,0 +1,84 @@
+"""The transfer queue of this tail as it is in force: read from the media bucket, the last good one kept on disk.
+
+A queue that cannot be read, is broken, or is older than the one in force changes nothing; `problem` says why. Only
+where the object is not there any more, there is no queue.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from loader.bucket import Bucket
+from loader.contract import ORDERS_LIMIT, BadOrders, Orders, build_orders, parse_orders, queue_key
+from loader.errors import WorldError
+from loader.store import Store
+
+log = logging.getLogger("loader")
+NOTE: Final = "queue"
+
+
+class Dispatch:
+    """What the ground has ordered. Used by one thread."""
+
+    def __init__(self, airline: str, tail: str, media: Bucket, store: Store) -> None:
+        """Takes up what was in force when the loader last ran."""
+        self._key, self._media, self._store = queue_key(airline, tail), media, store
+        self._etag = self._fault = ""
+        self.problem = ""
+        self.orders = self._remembered()
+
+    def _remembered(self) -> Orders | None:
+        try:
+            body = self._store.read_note(NOTE, 2 * ORDERS_LIMIT).get("body")
+            return parse_orders(body.encode()) if isinstance(body, str) else None
+        except (WorldError, BadOrders):  # a disk that cannot be read is told by whoever loads onto it
+            return None
+
+    def read(self) -> bool:
+        """Look into the bucket. True if something else is in force now. Never raises."""
+        before = (self.orders, self.problem)
+        try:
+            self._read()
+        except WorldError as error:
+            self.problem = f"The transfer queue cannot be read: {error.code}: {error}"
+        return before != (self.orders, self.problem)
+
+    def _read(self) -> None:
+        try:
+            fetched = self._media.get(self._key, ORDERS_LIMIT, if_none_match=self._etag or None)
+        except WorldError as error:
+            if error.code != "OBJECT_GONE":
+                raise
+            self._etag = self._fault = self.problem = ""
+            self._put_in_force(None)
+            return
+        if fetched is not None:
+            self._etag, self._fault = fetched.etag, self._judge(fetched.body, fetched.cut)
+        self.problem = self._fault
+
+    def _judge(self, body: bytes, cut: bool) -> str:
+        """Put it in force, or say why not."""
+        last = self.orders.version if self.orders else None
+        stays = f"; version {last} stays in force" if last is not None else "; there is none in force"
+        if cut:
+            return f"The transfer queue is longer than {ORDERS_LIMIT} bytes{stays}"
+        try:
+            orders = parse_orders(body)
+        except BadOrders as error:
+            return f"The transfer queue is refused: {error}{stays}"
+        if last is not None and orders.version < last:
+            return f"The transfer queue went back to version {orders.version}{stays}"
+        self._put_in_force(orders)
+        return ""
+
+    def _put_in_force(self, orders: Orders | None) -> None:
+        if orders == self.orders:
+            return
+        self.orders = orders
+        try:
+            self._store.write_note(NOTE, {} if orders is None else {"body": build_orders(orders).decode()})
+        except (
+            WorldError
+        ):  # a disk that cannot be written is told by whoever loads onto it; the next run will ask again
+            log.warning("The transfer queue could not be kept on disk", exc_info=True)

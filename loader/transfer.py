@@ -1,0 +1,176 @@
+"""One step of a plan in hand: an item fetched, linked or verified, and what became of it.
+
+Reads the media bucket through `loader.download`, writes one content directory through `loader.store`, and tells the
+ground and whoever listens how it goes. Decides nothing that `loader.plan` could have decided.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from loader.bucket import Body
+from loader.contract import MIB, TGZ, content_key
+from loader.download import bring
+from loader.errors import WorldError
+from loader.listener import Listener
+from loader.lookout import Lookout, Reading
+from loader.means import Means
+from loader.pace import Stopped
+from loader.plan import Step
+from loader.status import StatusWriter
+from loader.store import Store
+
+log = logging.getLogger("loader")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of a step: `code` is empty where the item is as wanted. `etag`: of the object last read.
+
+    `digest`: of the manifest it was carried out for.
+    """
+
+    step: Step
+    digest: str
+    code: str = ""
+    etag: str = ""
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What all steps are carried out with. `reserve`: bytes to be left free in each content directory.
+
+    `loaded` hears of each item, and ("" for its content) campaign, that is durable, and in which directory. `blamed`:
+    it is whole, but what was to be done with it failed.
+    """
+
+    airline: str
+    stores: Sequence[Store]
+    means: Means
+    lookout: Lookout
+    status: StatusWriter
+    listener: Listener
+    reserve: int = 0
+    loaded: Callable[[str, str, int], None] = lambda campaign, content, store: None
+    blamed: Callable[[str, str], bool] = lambda campaign, content: False
+
+
+class Transfer:
+    """A step in hand. `run` blocks, `end` may be called from anywhere."""
+
+    def __init__(self, step: Step, reading: Reading, etag: str, tools: Tools) -> None:
+        """`etag`: of the object in the bucket now, where that is known."""
+        self.step = step
+        self.stop = threading.Event()
+        self._edition, self._known_etag, self._tools = reading.edition, etag, tools
+        self._store = tools.stores[step.store]
+        self._bodies: set[Body] = set()
+        self._lock = threading.Lock()
+        self._kept = 0
+        self._clear_at: int | None = None
+        self._etag = ""
+
+    def run(self) -> Result | None:
+        """Carry it out; None if it was ended before."""
+        step, tools = self.step, self._tools
+        try:
+            if not self._is_at_hand():
+                self._fetch()
+        except Stopped:
+            tools.listener.stopped(step.campaign, step.item.name)
+            return None
+        except WorldError as error:
+            return self._failed(error)
+        except Exception:
+            # The edge of a thread: the other items go on.
+            log.exception("While loading %s/%s%s", step.campaign, step.item.name, TGZ)
+            return self._failed(WorldError("INTERNAL"))
+        size = step.item.size
+        tools.status.progress(step.campaign, step.item.name, size, size, final=not step.beside)
+        tools.status.no_error(step.campaign, step.item.name)
+        tools.listener.finished(step.campaign, step.item.name, size, verified=step.item.sha256 is not None)
+        if not step.beside:
+            tools.loaded(step.campaign, step.item.name, step.store)
+        return Result(step, self._edition.digest)
+
+    def end(self) -> None:
+        """Have it given up, its bytes kept, also where it waits for a byte."""
+        self.stop.set()
+        with self._lock:
+            bodies = list(self._bodies)
+        for body in bodies:
+            body.abort()
+
+    def _is_at_hand(self) -> bool:
+        """Whether it is had without the bucket: linked, or found to be right."""
+        step = self.step
+        if step.action == "link":
+            return self._store.link(step.campaign, step.item, self._edition, beside=step.beside)
+        if step.action == "verify":
+            self._tools.listener.say("verify", f"{step.campaign}/{step.item.name}{TGZ}: reading what is there")
+            return self._store.verify(step.campaign, step.item, self._known_etag, self._edition, self.stop)
+        return False
+
+    def _fetch(self) -> None:
+        step, tools, store = self.step, self._tools, self._store
+        with store.part(step.campaign, step.item, self._edition) as part:
+            part.resume(self.stop)
+            missing, free = step.item.size - part.kept, (store.space().free or 0) - tools.reserve
+            if missing > max(0, free):
+                raise WorldError("NO_SPACE", f"{missing} bytes are still to be fetched and {max(0, free)} may be used")
+            self._began(part.kept)
+            key = content_key(tools.airline, step.campaign, step.item.name)
+
+            def finish() -> None:
+                store.finish(step.campaign, part, self._edition, beside=step.beside)
+
+            try:
+                bring(key, part, replace(tools.means, stop=self.stop), self, finish)
+            finally:
+                part.save()
+
+    def _failed(self, error: WorldError) -> Result:
+        step = self.step
+        self._tools.status.error(step.campaign, step.item.name, error.code, str(error))
+        self._tools.listener.failed(step.campaign, step.item.name, error.code, str(error))
+        return Result(step, self._edition.digest, error.code, self._etag)
+
+    def _began(self, kept: int) -> None:
+        step, self._kept = self.step, kept
+        self._tools.listener.began(step.campaign, step.item.name, kept, step.item.size)
+        self._tools.status.progress(step.campaign, step.item.name, kept, step.item.size)
+
+    # What the download tells: `loader.download.Watch`.
+
+    def moved(self, kept: int) -> None:
+        """So many bytes are kept."""
+        step, gained = self.step, max(0, kept - self._kept)
+        self._kept = kept
+        self._tools.status.progress(step.campaign, step.item.name, kept, step.item.size)
+        self._tools.listener.moved(step.campaign, step.item.name, kept, step.item.size, gained)
+        if self._clear_at is not None and kept >= self._clear_at:
+            self._clear_at = None
+            self._tools.status.no_error(step.campaign, step.item.name)
+
+    def retrying(self, error: WorldError, wait: float, failed: int) -> None:
+        """A try brought nothing."""
+        step = self.step
+        self._tools.listener.retrying(step.campaign, step.item.name, error.code, str(error), wait)
+        # One hiccup is not worth a word to the ground, two in a row are; it is taken back when bytes flow again.
+        if failed > 1 or not wait:
+            self._tools.status.error(step.campaign, step.item.name, error.code, str(error))
+            self._clear_at = self._kept + MIB
+
+    def still_wanted(self) -> bool:
+        """Read campaign.json again."""
+        return self._tools.lookout.lists(self.step.campaign, self.step.item)
+
+    def opened(self, body: Body | None) -> None:
+        """The body now being read."""
+        with self._lock:
+            self._bodies = {body} if body is not None else set()
+        if body is not None:
+            self._etag = body.etag

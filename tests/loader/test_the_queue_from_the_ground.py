@@ -1,0 +1,199 @@
+"""The queue of a tail: what the ground orders takes effect within one poll interval, in the middle of an item too."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+
+from fleet.link import Link
+from loader.contract import Exhibition, queue_key
+from tests.loader.aircraft import AIRLINE, TAIL, Aircraft, finish, publish
+
+pytestmark = pytest.mark.processes
+
+MIB = 1_048_576
+FILM = os.urandom(6 * MIB)
+SMALL = b"a trailer"
+TODAY = datetime.now(UTC).date()
+
+
+@pytest.fixture(autouse=True)
+def _quick(aircraft: Aircraft, link: Link) -> None:
+    aircraft.extra["LOADER_POLL_INTERVAL"] = "200ms"
+    link.bandwidth = 2_000_000  # bytes a second: the film takes three seconds
+
+
+@pytest.fixture
+def running(aircraft: Aircraft) -> Iterator[Callable[[], subprocess.Popen[str]]]:
+    """Starts loaders that run for ever, and ends them."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start() -> subprocess.Popen[str]:
+        started.append(aircraft.start())
+        return started[-1]
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.terminate()
+            assert finish(process).code == 75
+
+
+def order(aircraft: Aircraft, version: int, *entries: dict[str, object], **settings: object) -> None:
+    body: dict[str, object] = {"schema": 1, "version": version, "settings": settings}
+    if entries:
+        body["entries"] = list(entries)
+    aircraft.media.put(queue_key(AIRLINE, TAIL), json.dumps(body).encode())
+
+
+def load(campaign: str, **more: object) -> dict[str, object]:
+    return {"campaign": campaign, "action": "load", **more}
+
+
+def until(true: Callable[[], object], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def kept(aircraft: Aircraft, campaign: str, content: str) -> int:
+    part = aircraft.part(campaign, content)
+    return part.stat().st_size if part.exists() else 0
+
+
+def test_a_pause_stops_an_item_in_its_middle_and_its_end_goes_on(
+    aircraft: Aircraft, link: Link, running: Callable[[], subprocess.Popen[str]]
+) -> None:
+    publish(aircraft.media, "c", {"film": FILM})
+    running()
+    until(lambda: kept(aircraft, "c", "film") > MIB)
+    order(aircraft, 1, paused=True)
+    until(lambda: aircraft.heartbeat().state == "paused")
+    assert "queue version 1" in aircraft.heartbeat().reason
+    held = kept(aircraft, "c", "film")
+    assert MIB < held < len(FILM)
+    order(aircraft, 2, paused=False)
+    until(lambda: aircraft.path("c", "film").exists())
+    assert aircraft.path("c", "film").read_bytes() == FILM
+    assert link.requests("GET", "*/film.tgz")[-1].range.startswith(f"bytes={held}-")
+    assert aircraft.heartbeat().queue_version == 2
+
+
+def test_a_bandwidth_limit_holds_for_an_item_that_is_on_its_way(
+    aircraft: Aircraft, link: Link, running: Callable[[], subprocess.Popen[str]]
+) -> None:
+    publish(aircraft.media, "c", {"film": FILM})
+    order(aircraft, 1, bandwidth_limit="100 kB")
+    running()
+    until(lambda: kept(aircraft, "c", "film") > 0)
+    order(aircraft, 2)  # says nothing of a limit any more
+    until(lambda: aircraft.path("c", "film").exists(), 15.0)  # at 100 kB/s it would take a minute
+    assert len(link.requests("GET", "*/film.tgz")) == 1
+
+
+def test_what_has_a_higher_priority_takes_the_place_of_what_is_on_its_way(
+    aircraft: Aircraft, running: Callable[[], subprocess.Popen[str]]
+) -> None:
+    aircraft.extra["LOADER_MAX_TRANSFERS"] = "1"
+    publish(aircraft.media, "big", {"film": FILM})
+    publish(aircraft.media, "urgent", {"news": SMALL})
+    order(aircraft, 1, load("big"))
+    running()
+    until(lambda: kept(aircraft, "big", "film") > MIB)
+    order(aircraft, 2, load("big"), load("urgent", priority=100))
+    until(lambda: aircraft.path("urgent", "news").exists())
+    assert not aircraft.path("big", "film").exists()
+    held = kept(aircraft, "big", "film")
+    until(lambda: aircraft.path("big", "film").exists())
+    assert held > MIB
+    assert aircraft.path("big", "film").read_bytes() == FILM
+
+
+def test_with_a_queue_only_what_it_lists_is_loaded(aircraft: Aircraft, link: Link) -> None:
+    link.bandwidth = None
+    publish(aircraft.media, "c", {"film": FILM, "trailer": SMALL})
+    publish(aircraft.media, "other", {"x": SMALL})
+    order(aircraft, 1, load("c", content=["trailer"]))
+    assert aircraft.load().code == 0
+    assert [path.name for path in aircraft.folder.glob("*/*.tgz")] == ["trailer.tgz"]
+    assert link.requests("GET", "*/film.tgz") == []
+    aircraft.media.delete(queue_key(AIRLINE, TAIL))
+    assert aircraft.load().code == 0
+    assert aircraft.path("c", "film").read_bytes() == FILM
+    assert aircraft.path("other", "x").read_bytes() == SMALL
+
+
+def test_an_entry_for_later_is_not_begun_before(aircraft: Aircraft) -> None:
+    publish(aircraft.media, "c", {"trailer": SMALL})
+    begins = datetime.now(UTC) + timedelta(hours=1)
+    order(aircraft, 1, load("c", not_before=begins.isoformat()))
+    assert aircraft.load().code == 0
+    assert not aircraft.path("c", "trailer").exists()
+    order(aircraft, 2, load("c", not_before=(begins - timedelta(hours=2)).isoformat()))
+    assert aircraft.load().code == 0
+    assert aircraft.path("c", "trailer").exists()
+
+
+def test_a_purge_removes_a_campaign_and_what_was_told_of_it(aircraft: Aircraft, link: Link) -> None:
+    link.bandwidth = None
+    past = Exhibition(TODAY - timedelta(days=60), TODAY - timedelta(days=31))
+    now = Exhibition(TODAY - timedelta(days=1), TODAY + timedelta(days=20))
+    publish(aircraft.media, "old", {"film": FILM}, exhibition=past)
+    publish(aircraft.media, "new", {"film": SMALL}, exhibition=now)
+    assert aircraft.load("--campaign", "old").code == 0
+    assert aircraft.load().code == 0
+    order(aircraft, 1, load("new"), {"campaign": "old", "action": "purge"})
+    assert aircraft.load().code == 0
+    assert not (aircraft.folder / "old").exists()
+    assert aircraft.path("new", "film").read_bytes() == SMALL
+    assert [held.campaign for held in aircraft.heartbeat().held] == ["new"]
+    assert aircraft.progress("old") == {}
+    assert aircraft.progress("new") == {"film": len(SMALL)}
+
+
+def test_the_campaign_in_use_is_not_removed_and_the_ground_is_told_why(aircraft: Aircraft, link: Link) -> None:
+    link.bandwidth = None
+    publish(aircraft.media, "c", {"film": SMALL}, exhibition=Exhibition(date(2026, 1, 1), TODAY + timedelta(days=9)))
+    assert aircraft.load().code == 0
+    order(aircraft, 1, {"campaign": "c", "action": "purge"})
+    assert aircraft.load().code == 0
+    assert aircraft.path("c", "film").read_bytes() == SMALL
+    assert "c" in str(aircraft.heartbeat().extra["queue_error"])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"{", b'{"version": 2, "entries": [{"campaign": "../x", "action": "load"}]}', b'{"version": 0, "entries": []}'],
+    ids=["no JSON", "a bad name", "an older version"],
+)
+def test_a_broken_queue_is_told_and_the_last_good_one_stays_in_force(aircraft: Aircraft, body: bytes) -> None:
+    publish(aircraft.media, "c", {"one": SMALL, "two": SMALL})
+    order(aircraft, 1, load("c", content=["one"]))
+    assert aircraft.load().code == 0
+    aircraft.media.put(queue_key(AIRLINE, TAIL), body)
+    assert aircraft.load().code == 0
+    assert aircraft.path("c", "one").exists()
+    assert not aircraft.path("c", "two").exists()
+    beat = aircraft.heartbeat()
+    assert beat.queue_version == 1
+    assert "version 1 stays in force" in str(beat.extra["queue_error"])
+
+
+def test_outside_its_hours_nothing_is_loaded(aircraft: Aircraft, running: Callable[[], subprocess.Popen[str]]) -> None:
+    publish(aircraft.media, "c", {"trailer": SMALL})
+    hour = (datetime.now(UTC) + timedelta(hours=6)).hour
+    order(aircraft, 1, window=f"{hour:02}:00-{hour:02}:30")
+    assert aircraft.load().code == 75
+    running()
+    until(lambda: aircraft.heartbeat().state == "waiting")
+    assert "outside the hours" in aircraft.heartbeat().reason
+    assert not aircraft.path("c", "trailer").exists()
+    order(aircraft, 2, window="00:00-24:00")
+    until(lambda: aircraft.path("c", "trailer").exists())
