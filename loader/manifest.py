@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime, time
 from typing import Final
 
 from loader.errors import BadManifest, BadName
@@ -98,7 +98,7 @@ def read_manifest(document: object, *, airline: str, campaign: str) -> Manifest:
         exhibition=_exhibition(fields.take("exhibition")),
         schema=fields.integer("schema"),
         tails=_tails(fields),
-        expires=fields.moment("expires"),
+        expires=_expires(fields),
         signed_at=fields.moment("signed_at"),
         extra=fields.extra,
     )
@@ -113,6 +113,15 @@ def _same(fields: Fields, name: str, prefix: str) -> str | None:
         said = f"{value[:80]!a}" if isinstance(value, str) else kind_of(value)
         fields.refuse(name, f"says {said}, but the manifest lies under {prefix!a}")
     return None if value is None else prefix
+
+
+def _expires(fields: Fields) -> datetime | None:
+    """A time; a day is its beginning in UTC."""
+    said = fields.extra.get("expires")
+    if isinstance(said, str) and len(said) == len("2026-12-31"):
+        day = fields.day("expires")
+        return datetime.combine(day, time.min, UTC) if day else None
+    return fields.moment("expires")
 
 
 def _tails(fields: Fields) -> tuple[str, ...] | None:
@@ -220,7 +229,8 @@ def restrictions(manifest: Manifest) -> dict[str, object]:
     """For whom and until when it holds, as it is written; None where it does not say."""
     return {
         "tails": None if manifest.tails is None else list(manifest.tails),
-        "expires": moment_text(manifest.expires) if manifest.expires else None,
+        # A midnight as a day: what was written so stays so.
+        "expires": moment_text(manifest.expires).removesuffix("T00:00:00Z") if manifest.expires else None,
         "signed_at": moment_text(manifest.signed_at) if manifest.signed_at else None,
     }
 

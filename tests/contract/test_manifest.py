@@ -79,7 +79,8 @@ WRONG: dict[str, tuple[Any, str]] = {
     "tails a string": ({**one(), "tails": "D-ABCD"}, "tails: must be a list"),
     "tails with a number": ({**one(), "tails": ["D-ABCD", 5]}, r"tails\[1\]: must be a string"),
     "too many tails": ({**one(), "tails": ["x"] * (TAILS_LIMIT + 1)}, "tails: has 10,001 names"),
-    "expires a day": ({**one(), "expires": "2026-12-31"}, "expires: must be a time as 2026-12-31T23:59:00Z"),
+    "expires on a day that never is": ({**one(), "expires": "2026-02-30"}, "expires: must be a date"),
+    "expires in words": ({**one(), "expires": "tomorrow"}, "expires: must be a time as 2026-12-31T23:59:00Z"),
     "expires without an offset": ({**one(), "expires": "2026-12-31T23:59:00"}, "expires: must be a time"),
     "expires a number": ({**one(), "expires": 1798761599}, "expires: must be a string"),
     "expires empty": ({**one(), "expires": ""}, "expires: must be a time"),
@@ -143,6 +144,12 @@ def test_a_time_may_have_any_offset_and_is_read_in_utc() -> None:
     manifest = parse({"content": [], "expires": "2026-12-31T23:59+05:30", "signed_at": "2026-12-01T00:00:00.5Z"})
     assert manifest.expires == datetime(2026, 12, 31, 18, 29, tzinfo=UTC)
     assert b'"signed_at": "2026-12-01T00:00:00.500000Z"' in build_manifest(manifest)
+
+
+def test_a_day_of_expiry_is_its_beginning_and_stays_a_day() -> None:
+    manifest = parse({"content": [], "expires": "2026-12-31"})
+    assert manifest.expires == datetime(2026, 12, 31, tzinfo=UTC)
+    assert b'"expires": "2026-12-31"' in build_manifest(manifest)
 
 
 @pytest.mark.parametrize(
