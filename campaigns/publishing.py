@@ -13,10 +13,12 @@ Nothing is deleted: an item that is no longer in the folder leaves the manifest,
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
+from enum import Enum
 from functools import cached_property
 from pathlib import Path
 from typing import Final, Literal
@@ -40,6 +42,15 @@ from loader.errors import WorldError
 _VERSION: Final = re.compile(rb'"version"\s*:\s*([0-9]{1,15})')
 
 
+class Keep(Enum):
+    """As it is."""
+
+    KEEP = "keep"
+
+
+KEEP: Final = Keep.KEEP
+
+
 @dataclass(frozen=True, slots=True)
 class PublishedItem:
     """One item of the campaign now: sent, or found in the bucket as it should be."""
@@ -52,7 +63,10 @@ class PublishedItem:
 
 @dataclass(frozen=True, slots=True)
 class PublishResult:
-    """What publishing did. `changed`: a new `campaign.json` was written; `removed`: items that left it."""
+    """What publishing did. `changed`: a new `campaign.json` was written; `removed`: items that left it.
+
+    `sha256`: of the `campaign.json` that is in force now.
+    """
 
     airline: str
     campaign: str
@@ -61,6 +75,7 @@ class PublishResult:
     items: tuple[PublishedItem, ...]
     removed: tuple[str, ...]
     notices: tuple[str, ...]
+    sha256: str = ""
 
     @property
     def bytes_total(self) -> int:
@@ -71,6 +86,33 @@ class PublishResult:
     def bytes_uploaded(self) -> int:
         """Bytes of the items that were sent."""
         return sum(item.size for item in self.items if item.outcome == "uploaded")
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """For whom and until when a signed campaign holds; `KEEP` is as the present manifest says, None is no limit.
+
+    `signing`: when it is about to be signed, if it is.
+    """
+
+    expires: datetime | Keep | None = KEEP
+    tails: tuple[str, ...] | Keep | None = KEEP
+    signing: datetime | None = None
+
+    def applied(self, manifest: Manifest) -> Manifest:
+        """The manifest with these terms."""
+        expires = manifest.expires if isinstance(self.expires, Keep) else self.expires
+        tails = manifest.tails if isinstance(self.tails, Keep) else self.tails
+        return replace(manifest, expires=expires, tails=tails, signed_at=self.signing)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What else the manifest is to say."""
+
+    title: str | None
+    exhibition: Exhibition
+    terms: Terms
 
 
 @dataclass(frozen=True)
@@ -96,6 +138,7 @@ def publish_folder(
     title: str | None = None,
     starts: date | None = None,
     ends: date | None = None,
+    terms: Terms | None = None,
     report: Report = lambda step: None,
 ) -> PublishResult:
     """Make `<airline>/<campaign>/` in `media` what `folder` holds; None keeps what the present manifest says.
@@ -105,7 +148,8 @@ def publish_folder(
             or someone else published at the same time.
         WorldError: the bucket failed; the old `campaign.json` is in force.
     """
-    return _Publication(folder, airline, campaign, media, report).run(title, Exhibition(starts, ends))
+    asked = _Asked(title, Exhibition(starts, ends), terms or Terms())
+    return _Publication(folder, airline, campaign, media, report).run(asked)
 
 
 class _Publication:
@@ -116,26 +160,36 @@ class _Publication:
         self._report = report
         self._notices: list[str] = []
 
-    def run(self, title: str | None, exhibition: Exhibition) -> PublishResult:
+    def run(self, asked: _Asked) -> PublishResult:
         try:
             self._key = manifest_key(self._airline, self._campaign)
         except BadName as exc:
             raise CannotPublish(str(exc)) from exc
         files = find_files(self._folder, self._notice)
         before = self._before()
-        said = _exhibition(before.manifest, exhibition)
+        asked = replace(asked, exhibition=_exhibition(before.manifest, asked.exhibition))
         hashed = [hash_file(file, self._report) for file in files]
         items = tuple(self._send(one, before) for one in hashed)
         self._check_in_place(hashed)
-        wanted = self._wanted(hashed, before.manifest, title, said)
-        changed = before.manifest is None or wanted != before.manifest
+        wanted = self._wanted(hashed, before.manifest, asked)
+        changed = before.manifest is None or not _says_the_same(wanted, before.manifest)
         version = self._version(before) if changed else wanted.version or 0
+        body = before.fetched.body if before.fetched else b""
         if changed:
-            self._write(replace(wanted, version=version), before)
+            body = self._write(replace(wanted, version=version), before, signing=asked.terms.signing is not None)
         removed = _removed(before.manifest, files)
         if removed:
             self._notice(f"no longer in the campaign, their objects stay in the bucket: {', '.join(removed)}")
-        return PublishResult(self._airline, self._campaign, version, changed, items, removed, tuple(self._notices))
+        return PublishResult(
+            self._airline,
+            self._campaign,
+            version,
+            changed,
+            items,
+            removed,
+            tuple(self._notices),
+            hashlib.sha256(body).hexdigest(),
+        )
 
     def _notice(self, text: str) -> None:
         self._notices.append(text)
@@ -181,9 +235,7 @@ class _Publication:
         if wrong:
             raise WorldError("SIZE_MISMATCH", f"not in the bucket as they were sent: {', '.join(wrong)}")
 
-    def _wanted(
-        self, hashed: Sequence[Hashed], old: Manifest | None, title: str | None, exhibition: Exhibition
-    ) -> Manifest:
+    def _wanted(self, hashed: Sequence[Hashed], old: Manifest | None, asked: _Asked) -> Manifest:
         """The manifest, with the present version: known items first and in their order, all they say kept."""
         base = old or Manifest(content=())
         now = {one.file.name: one for one in hashed}
@@ -194,15 +246,16 @@ class _Publication:
         ]
         known = {item.name for item in kept}
         new = [Item(name, one.file.size, one.sha256) for name, one in now.items() if name not in known]
-        return replace(
+        wanted = replace(
             base,
             content=(*kept, *new),
             airline=self._airline,
             campaign=self._campaign,
-            title=base.title if title is None else title,
-            exhibition=exhibition,
+            title=base.title if asked.title is None else asked.title,
+            exhibition=asked.exhibition,
             schema=1 if base.schema is None else base.schema,
         )
+        return asked.terms.applied(wanted)
 
     def _version(self, before: _Published) -> int:
         """One more than the present one, also where the present manifest is broken but still shows its version."""
@@ -211,7 +264,7 @@ class _Publication:
         shown = _VERSION.findall(before.fetched.body) if before.fetched else []
         return max(map(int, shown), default=0) + 1
 
-    def _write(self, manifest: Manifest, before: _Published) -> None:
+    def _write(self, manifest: Manifest, before: _Published, *, signing: bool) -> bytes:
         try:
             body = build_manifest(manifest)
             parse_manifest(body, airline=self._airline, campaign=self._campaign)
@@ -229,8 +282,9 @@ class _Publication:
                 "someone else published this campaign in the meantime; their campaign.json is in force. Publish again.",
                 again=True,
             ) from exc
-        if f"{self._key}.dsse" in before.objects:
+        if f"{self._key}.dsse" in before.objects and not signing:
             self._notice("campaign.json.dsse still signs the version before: sign the campaign again")
+        return body
 
 
 def _is_there(hashed: Hashed, key: str, before: _Published) -> bool:
@@ -248,6 +302,11 @@ def _is_there(hashed: Hashed, key: str, before: _Published) -> bool:
     if before.fetched is None or found.last_modified > before.fetched.last_modified:
         return False
     return before.recorded.get(hashed.file.name) == hashed.sha256
+
+
+def _says_the_same(wanted: Manifest, old: Manifest) -> bool:
+    """All but the time at which it was made to be signed: that alone is no news."""
+    return replace(wanted, signed_at=None) == replace(old, signed_at=None)
 
 
 def _exhibition(old: Manifest | None, asked: Exhibition) -> Exhibition:

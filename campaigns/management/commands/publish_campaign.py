@@ -5,18 +5,24 @@ from __future__ import annotations
 import json
 import sys
 from argparse import ArgumentTypeError, RawDescriptionHelpFormatter
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict
-from datetime import date
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from campaigns.folder import CannotPublish, Report
-from campaigns.publishing import PublishResult, publish_folder
+from campaigns.keyfiles import add_passphrase_option, load_keys
+from campaigns.publishing import KEEP, PublishResult, Terms, publish_folder
 from campaigns.publishing_display import PlainDisplay, TerminalDisplay
+from campaigns.signing import CannotSign, sign_campaign
+from campaigns.signing import in_words as signed_in_words
 from ifeportal.buckets import media_bucket
+from loader.bucket import Bucket
 from loader.errors import Exit, WorldError
 
 HELP: Final = """Hash every .tgz file of a folder, upload those that changed, and write campaign.json last.
@@ -44,9 +50,33 @@ class Command(BaseCommand):
         parser.add_argument("--title", help="what people call the campaign; kept if not given")
         parser.add_argument("--starts", type=day, metavar="DATE", help="first day of the exhibition, as 2026-12-01")
         parser.add_argument("--ends", type=day, metavar="DATE", help="last day of the exhibition")
+        parser.add_argument(
+            "--expires",
+            type=moment,
+            metavar="TIME",
+            help="from then on aircraft that enforce signatures begin no download of it: 2026-12-31T18:00:00Z, or "
+            "2026-12-31 for its end in UTC, or never; kept if not given",
+        )
+        parser.add_argument(
+            "--tail",
+            action="append",
+            metavar="T",
+            help="only for this aircraft; may be given more than once; kept if not given",
+        )
+        parser.add_argument("--all-tails", action="store_true", help="for every aircraft of the airline again")
+        parser.add_argument(
+            "--sign-with",
+            type=Path,
+            action="append",
+            default=[],
+            metavar="KEY",
+            help="sign it with the private key in this PEM file, see sign_campaign; may be given more than once",
+        )
+        add_passphrase_option(parser)
         parser.add_argument("--json", action="store_true", help="print one JSON object at the end, progress to stderr")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        keys = load_keys(options["sign_with"], options["passphrase_file"])
         try:
             with self._display(options["json"]) as display:
                 result = publish(options, display)
@@ -58,6 +88,20 @@ class Command(BaseCommand):
             # Without the table's advice: it is for aircraft.
             raise CommandError(f"not published: {exc.code}: {exc}", returncode=code_of(exc)) from exc
         self.stdout.write(json.dumps(as_json(result)) if options["json"] else in_words(result))
+        if keys:
+            self._sign(result, keys, options["json"])
+
+    def _sign(self, result: PublishResult, keys: Sequence[Ed25519PrivateKey], as_json: bool) -> None:
+        """Just the campaign.json that was published, not what may lie there by now."""
+        try:
+            signed = sign_campaign(
+                result.airline, result.campaign, bucket(), keys, now=datetime.now(UTC), sha256=result.sha256
+            )
+        except CannotSign as exc:
+            raise CommandError(f"published, but not signed: {exc}", returncode=Exit.SOME_FAILED) from exc
+        except WorldError as exc:
+            raise CommandError(f"published, but not signed: {exc.code}: {exc}", returncode=code_of(exc)) from exc
+        (self.stderr if as_json else self.stdout).write(signed_in_words(signed))
 
     def _display(self, as_json: bool) -> AbstractContextManager[Report]:
         stream = self.stderr if as_json else self.stdout
@@ -68,20 +112,59 @@ class Command(BaseCommand):
 
 def publish(options: dict[str, Any], display: Report) -> PublishResult:
     """Publish as the options say, to the bucket of the settings."""
-    try:
-        media = media_bucket()
-    except ValueError as exc:
-        raise CommandError(str(exc), returncode=Exit.USAGE) from exc
     return publish_folder(
         options["folder"],
         options["airline"],
         options["campaign"],
-        media,
+        bucket(),
         title=options["title"],
         starts=options["starts"],
         ends=options["ends"],
+        terms=terms_of(options),
         report=display,
     )
+
+
+def bucket() -> Bucket:
+    """The media bucket of the settings. Raises CommandError."""
+    try:
+        return media_bucket()
+    except ValueError as exc:
+        raise CommandError(str(exc), returncode=Exit.USAGE) from exc
+
+
+def terms_of(options: dict[str, Any]) -> Terms:
+    """For whom and until when, as the options say."""
+    if options["all_tails"] and options["tail"]:
+        raise CommandError("--tail and --all-tails exclude each other", returncode=Exit.USAGE)
+    tails = tuple(dict.fromkeys(options["tail"])) if options["tail"] else None
+    return Terms(
+        KEEP if options["expires"] is None else options["expires"].at,
+        tails if tails or options["all_tails"] else KEEP,
+        datetime.now(UTC) if options["sign_with"] else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """What `--expires` says; `at` is None for never."""
+
+    at: datetime | None
+
+
+def moment(text: str) -> Expiry:
+    """A time with its offset, a day (its end, in UTC), or `never`."""
+    if text == "never":
+        return Expiry(None)
+    try:
+        if "T" not in text:
+            return Expiry(datetime.combine(date.fromisoformat(text) + timedelta(days=1), time.min, UTC))
+        found = datetime.fromisoformat(text)
+    except (ValueError, OverflowError) as exc:
+        raise ArgumentTypeError(f"{text!r} is not a time as 2026-12-31T18:00:00Z, nor a day, nor never") from exc
+    if found.tzinfo is None:
+        raise ArgumentTypeError(f"{text!r} has no offset; add Z for UTC")
+    return Expiry(found.astimezone(UTC))
 
 
 def day(text: str) -> date:

@@ -1,0 +1,41 @@
+"""How commands get at private keys: options for files and passphrases, the same for every command that signs."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from django.core.management.base import CommandError, CommandParser
+
+from campaigns.keys import BadKeyError, load_key, read_passphrase
+from loader.errors import Exit
+
+
+def add_passphrase_option(parser: CommandParser) -> None:
+    """`--passphrase-file`, for keys that are encrypted."""
+    parser.add_argument(
+        "--passphrase-file",
+        type=Path,
+        metavar="FILE",
+        help="file (mode 0600) whose first line is the passphrase of encrypted keys; else a terminal is asked",
+    )
+
+
+def load_keys(paths: Sequence[Path], passphrase_file: Path | None) -> list[Ed25519PrivateKey]:
+    """The private keys. Raises CommandError."""
+    try:
+        return [load_key(path, partial(_passphrase, path, passphrase_file)) for path in dict.fromkeys(paths)]
+    except BadKeyError as error:
+        raise CommandError(f"{error}.", returncode=Exit.USAGE) from error
+
+
+def _passphrase(path: Path, file: Path | None) -> bytes:
+    if file is not None:
+        return read_passphrase(file)
+    if not sys.stdin.isatty():
+        raise BadKeyError(f"{path.name} is encrypted: give --passphrase-file, or run this on a terminal")
+    return getpass.getpass(f"Passphrase of {path.name}: ").encode()

@@ -1,0 +1,88 @@
+"""`sign_campaign`: the campaign.json of a campaign is signed, so that aircraft can tell it from a forged one."""
+
+from __future__ import annotations
+
+import json
+from argparse import RawDescriptionHelpFormatter
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from campaigns.keyfiles import add_passphrase_option, load_keys
+from campaigns.signing import CannotSign, in_words, sign_campaign, signatures_missing
+from campaigns.trustfile import load_chain
+from ifeportal.buckets import media_bucket
+from loader.bucket import Bucket
+from loader.errors import ContractError, Exit, WorldError
+
+HELP: Final = """Sign the campaign.json of a campaign as it lies in the media bucket, and write campaign.json.dsse.
+
+Where several must sign, each runs this with a key of their own: signatures of the same bytes are kept, those of an
+older campaign.json are replaced. What an aircraft would refuse is not signed. Compare the SHA-256 it tells with what
+was published, or give it with --sha256: whoever can write the bucket can also put a campaign.json there.
+
+Exit: 0 signed; 1 not signed; 2 usage, keys or access; 75 the bucket could not be reached, try again later.
+"""
+
+
+class Command(BaseCommand):
+    help = HELP
+    requires_system_checks = ()
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        return super().create_parser(prog_name, subcommand, formatter_class=RawDescriptionHelpFormatter, **kwargs)
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--airline", required=True, help="first part of the keys, e.g. ACME")
+        parser.add_argument("--campaign", required=True, help="second part of the keys, e.g. 2026-12")
+        parser.add_argument(
+            "--key",
+            required=True,
+            type=Path,
+            action="append",
+            metavar="FILE",
+            help="PEM file (mode 0600) of a private key; may be given more than once",
+        )
+        add_passphrase_option(parser)
+        parser.add_argument("--sha256", metavar="HEX", help="sign only if campaign.json has this SHA-256")
+        parser.add_argument(
+            "--trust", type=Path, metavar="FILE", help="trust.json: tell whether aircraft would take it"
+        )
+        parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        keys = load_keys(options["key"], options["passphrase_file"])
+        chain = load_chain(options["trust"]) if options["trust"] else None
+        where = options["airline"], options["campaign"]
+        try:
+            media = bucket()
+            result = sign_campaign(
+                *where, media, keys, now=datetime.now(UTC), sha256=(options["sha256"] or "").lower() or None
+            )
+            missing = signatures_missing(*where, media, chain[-1].keyring) if chain else None
+        except CannotSign as error:
+            raise CommandError(f"not signed: {error}.", returncode=Exit.SOME_FAILED) from error
+        except ContractError as error:
+            raise CommandError(f"signed, but no aircraft takes it: {error}.", returncode=Exit.SOME_FAILED) from error
+        except WorldError as error:
+            raise CommandError(f"not signed: {error.code}: {error}", returncode=code_of(error)) from error
+        told = json.dumps({**asdict(result), "missing": missing}) if options["json"] else in_words(result, missing)
+        self.stdout.write(told)
+
+
+def bucket() -> Bucket:
+    """The media bucket of the settings. Raises CommandError."""
+    try:
+        return media_bucket()
+    except ValueError as error:
+        raise CommandError(str(error), returncode=Exit.USAGE) from error
+
+
+def code_of(error: WorldError) -> Exit:
+    """How the command ends after this error."""
+    if not error.permanent:
+        return Exit.UNREACHABLE
+    return Exit.USAGE if error.code in ("CREDENTIALS", "FORBIDDEN", "CLOCK_SKEW") else Exit.SOME_FAILED

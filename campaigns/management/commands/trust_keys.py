@@ -1,0 +1,162 @@
+"""`trust_keys`: makes keys, and makes, renews, signs and shows `trust.json`: whose signatures count aboard."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from argparse import RawDescriptionHelpFormatter
+from pathlib import Path
+from typing import Any, Final
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from campaigns.keyfiles import add_passphrase_option, load_keys
+from campaigns.keys import BadKeyError, load_public, new_key, public_of, read_passphrase
+from campaigns.trustfile import (
+    first_keyring,
+    load_chain,
+    next_keyring,
+    role,
+    save_chain,
+    signatures_missing,
+    signed_version,
+    with_signatures,
+)
+from loader.envelope import key_id
+from loader.errors import Exit
+from loader.keyring import Keyring, Role
+
+HELP: Final = """Keys that sign campaigns, and the file that tells aircraft which of them count.
+
+  trust_keys new KEY                 make a key: KEY (private, mode 0600) and KEY.pub
+  trust_keys trust FILE …            make version 1 of a trust.json
+  trust_keys rotate FILE …           add the next version: other keys, thresholds or airlines
+  trust_keys sign FILE --root KEY    add a signature to its newest version, where several must sign
+  trust_keys show FILE               what it says, and what signatures are missing
+
+Root keys sign trust.json and nothing else: keep them off line. Signing keys sign campaigns of an airline. A new version
+needs the root signatures of the version before and its own. Aircraft get the file by hand (LOADER_TRUSTED_KEYS).
+"""
+
+
+class Command(BaseCommand):
+    help = HELP
+    requires_system_checks = ()
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        return super().create_parser(prog_name, subcommand, formatter_class=RawDescriptionHelpFormatter, **kwargs)
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        actions = parser.add_subparsers(dest="action", required=True)
+        new = actions.add_parser("new", help="make a key")
+        new.add_argument("key", type=Path, metavar="KEY")
+        new.add_argument("--encrypt", action="store_true", help="ask for a passphrase on the terminal")
+        add_passphrase_option(new)
+        make = actions.add_parser("trust", help="make version 1")
+        rotate = actions.add_parser("rotate", help="add the next version")
+        sign = actions.add_parser("sign", help="sign the newest version")
+        show = actions.add_parser("show", help="what it says")
+        for action in (make, rotate, sign, show):
+            action.add_argument("file", type=Path, metavar="FILE")
+        for action in (make, rotate, sign):
+            action.add_argument(
+                "--root", type=Path, action="append", required=True, metavar="KEY", help="private key that signs"
+            )
+            add_passphrase_option(action)
+        make.add_argument("--also-root", action="append", default=[], metavar="PUB", help="public key of another root")
+        rotate.add_argument(
+            "--new-root", action="append", default=[], metavar="PUB", help="public keys of all roots from now on"
+        )
+        rotate.add_argument(
+            "--remove-airline", action="append", default=[], metavar="A", help="whose campaigns nobody may sign"
+        )
+        for action in (make, rotate):
+            action.add_argument("--root-threshold", type=int, metavar="N", help="how many roots must sign")
+            action.add_argument("--airline", metavar="A", help="whose campaigns the signers may sign")
+            action.add_argument(
+                "--signer", action="append", default=[], metavar="PUB", help="all public keys that may sign"
+            )
+            action.add_argument("--threshold", type=int, metavar="N", help="how many of them must sign", default=1)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            told = getattr(self, f"_{options['action']}")(options)
+        except BadKeyError as error:
+            raise CommandError(f"{error}.", returncode=Exit.USAGE) from error
+        self.stdout.write("\n".join(told))
+
+    def _new(self, options: dict[str, Any]) -> list[str]:
+        key = new_key(options["key"], _new_passphrase(options))
+        public = public_of(key)
+        return [
+            f"key id {key_id(public)}",
+            f"public key {public}",
+            f"in {options['key']}.pub, private in {options['key']}",
+        ]
+
+    def _trust(self, options: dict[str, Any]) -> list[str]:
+        if options["file"].exists():
+            raise CommandError(f"{options['file']} is there already: rotate it.", returncode=Exit.USAGE)
+        keys = load_keys(options["root"], options["passphrase_file"])
+        roots = [*(public_of(key) for key in keys), *map(load_public, options["also_root"])]
+        airlines, publics = _airlines(options)
+        root = role(roots, options["root_threshold"] or 1)
+        chain = [signed_version(first_keyring(root, airlines, [*roots, *publics]), keys)]
+        save_chain(options["file"], chain)
+        return _shown(chain[-1].keyring, signatures_missing(chain, 0))
+
+    def _rotate(self, options: dict[str, Any]) -> list[str]:
+        chain = load_chain(options["file"])
+        before = chain[-1].keyring
+        keys = load_keys(options["root"], options["passphrase_file"])
+        roots = [load_public(one) for one in options["new_root"]] or before.public(before.root)
+        airlines, publics = _airlines(options)
+        gone: dict[str, Role | None] = dict.fromkeys(options["remove_airline"])
+        root = role(roots, options["root_threshold"] or before.root.threshold)
+        new = next_keyring(before, root, {**airlines, **gone}, [*roots, *publics])
+        chain.append(signed_version(new, keys))
+        save_chain(options["file"], chain)
+        return _shown(new, signatures_missing(chain, len(chain) - 1))
+
+    def _sign(self, options: dict[str, Any]) -> list[str]:
+        chain = load_chain(options["file"])
+        chain[-1] = with_signatures(chain[-1], load_keys(options["root"], options["passphrase_file"]))
+        save_chain(options["file"], chain)
+        return _shown(chain[-1].keyring, signatures_missing(chain, len(chain) - 1))
+
+    def _show(self, options: dict[str, Any]) -> list[str]:
+        chain = load_chain(options["file"])
+        return [line for at, one in enumerate(chain) for line in _shown(one.keyring, signatures_missing(chain, at))]
+
+
+def _airlines(options: dict[str, Any]) -> tuple[dict[str, Role], list[str]]:
+    publics = [load_public(one) for one in options["signer"]]
+    if bool(options["airline"]) != bool(publics):
+        raise CommandError("--airline and --signer go together.", returncode=Exit.USAGE)
+    return ({options["airline"]: role(publics, options["threshold"])} if publics else {}), publics
+
+
+def _new_passphrase(options: dict[str, Any]) -> bytes | None:
+    if options["passphrase_file"]:
+        return read_passphrase(options["passphrase_file"])
+    if not options["encrypt"]:
+        return None
+    if not sys.stdin.isatty():
+        raise BadKeyError("--encrypt asks on a terminal; elsewhere give --passphrase-file")
+    first, again = (
+        getpass.getpass(f"{word} of the new key: ").encode() for word in ("Passphrase", "Again, passphrase")
+    )
+    if not first or first != again:
+        raise BadKeyError("the two passphrases differ, or are empty")
+    return first
+
+
+def _shown(keyring: Keyring, missing: list[str]) -> list[str]:
+    lines = [f"version {keyring.version}", *_role_lines("root", keyring.root)]
+    for airline, one in sorted(keyring.airlines.items()):
+        lines += _role_lines(airline, one)
+    return [*lines, f"  not in force: it needs signatures, {', '.join(missing)}" if missing else "  signed"]
+
+
+def _role_lines(name: str, one: Role) -> list[str]:
+    return [f"  {name}: {one.threshold} of {len(one.keys)}", *(f"    {keyid}" for keyid in one.keys)]

@@ -1,0 +1,194 @@
+"""Signs a campaign as it lies in the media bucket: the exact bytes of `campaign.json`, in `campaign.json.dsse`.
+
+What an aircraft that enforces signatures would refuse is not signed: it is judged by the aircraft's own rules
+(`loader.verdict`). Touches the media bucket only; keys come from `campaigns.keys` and are only used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from campaigns.keys import public_of
+from loader.bucket import Bucket, Fetched
+from loader.contract import (
+    MANIFEST_LIMIT,
+    BadName,
+    ContractError,
+    Manifest,
+    manifest_key,
+    parse_manifest,
+    signature_key,
+)
+from loader.envelope import (
+    CAMPAIGN_TYPE,
+    ENVELOPE_LIMIT,
+    SIGNATURES_LIMIT,
+    BadEnvelope,
+    Envelope,
+    build_envelope,
+    check_signed,
+    key_id,
+    parse_envelope,
+    sign_envelope,
+)
+from loader.errors import WorldError
+from loader.keyring import Keyring
+from loader.verdict import Place, admit, read_signed
+
+
+class CannotSign(ContractError):
+    """The campaign, or what was asked for, cannot be signed. `again`: the same command may well succeed later."""
+
+    code = "BAD_MANIFEST"
+
+    def __init__(self, message: str, *, again: bool = False) -> None:
+        super().__init__(message)
+        self.again = again
+
+
+@dataclass(frozen=True, slots=True)
+class SignResult:
+    """What was signed. `keys`: the ids of those who signed now; `others`: of signatures that were there and stay."""
+
+    airline: str
+    campaign: str
+    version: int
+    sha256: str
+    items: int
+    keys: tuple[str, ...]
+    others: tuple[str, ...]
+
+
+def sign_campaign(
+    airline: str,
+    campaign: str,
+    media: Bucket,
+    keys: Sequence[Ed25519PrivateKey],
+    *,
+    now: datetime,
+    sha256: str | None = None,
+) -> SignResult:
+    """Sign what lies in the bucket with every one of `keys`, beside signatures of the same bytes that are there.
+
+    `sha256`: of the campaign.json that is meant; another one is not signed, whoever put it there.
+
+    Raises:
+        CannotSign: it is missing, is not the one that is meant, or an aircraft would refuse it; nothing was written.
+        WorldError: the bucket failed.
+    """
+    fetched = _manifest(airline, campaign, media)
+    digest = hashlib.sha256(fetched.body).hexdigest()
+    if sha256 is not None and sha256 != digest:
+        raise CannotSign(f"campaign.json is not the one that is meant: its SHA-256 is {digest}")
+    manifest = check_signable(fetched.body, airline, campaign, now)
+    held, before = _before(airline, campaign, media)
+    if before is not None and before.payload != fetched.body:
+        _check_version(before, manifest, airline, campaign)
+        before = None
+    envelope = before or Envelope(fetched.body, CAMPAIGN_TYPE)
+    for key in keys:
+        envelope = sign_envelope(envelope, key)
+    if len(envelope.signatures) > SIGNATURES_LIMIT:
+        raise CannotSign(f"it would have {len(envelope.signatures)} signatures; {SIGNATURES_LIMIT} are allowed")
+    _write(media, signature_key(airline, campaign), build_envelope(envelope), held)
+    ours = [key_id(public_of(key)) for key in keys]
+    others = tuple(one.keyid for one in envelope.signatures if one.keyid not in ours)
+    return SignResult(airline, campaign, manifest.version or 0, digest, len(manifest.content), tuple(ours), others)
+
+
+def check_signable(body: bytes, airline: str, campaign: str, now: datetime) -> Manifest:
+    """The manifest, if an aircraft that enforces signatures could take it. Raises CannotSign."""
+    try:
+        tails = parse_manifest(body, airline=airline, campaign=campaign).tails
+        if tails == ():
+            raise CannotSign("its list of tails is empty, so no aircraft would take it")
+        signed = read_signed(body, Place(airline, campaign, tails[0] if tails else ""))
+        return admit(signed, None, now)
+    except CannotSign:
+        raise
+    except ContractError as error:
+        raise CannotSign(f"no aircraft would take it: {error}") from error
+
+
+def in_words(result: SignResult, missing: int | None = None) -> str:
+    """The result in a few lines."""
+    lines = [
+        f"signed {result.airline}/{result.campaign} version {result.version}: {result.items} items",
+        f"campaign.json has SHA-256 {result.sha256}",
+        *(f"by key {keyid}" for keyid in result.keys),
+        *(f"also signed by {keyid}" for keyid in result.others),
+    ]
+    if missing is not None:
+        lines.append(f"{missing} more signatures are needed" if missing else "aircraft with these trusted keys take it")
+    return "\n".join(lines)
+
+
+def signatures_missing(airline: str, campaign: str, media: Bucket, keyring: Keyring) -> int:
+    """How many more signatures the envelope in the bucket needs for these keys. Raises WorldError, ContractError."""
+    fetched = media.get(signature_key(airline, campaign), ENVELOPE_LIMIT)
+    role = keyring.airlines.get(airline)
+    if role is None or fetched is None:
+        raise BadEnvelope(f"no key is trusted for {airline!a}")
+    try:
+        good = check_signed(parse_envelope(fetched.body), keyring.public(role), 1)
+    except BadEnvelope:
+        return role.threshold
+    return max(0, role.threshold - len(good))
+
+
+def _manifest(airline: str, campaign: str, media: Bucket) -> Fetched:
+    try:
+        fetched = media.get(manifest_key(airline, campaign), MANIFEST_LIMIT)
+    except BadName as error:
+        raise CannotSign(str(error)) from error
+    except WorldError as error:
+        if error.code != "OBJECT_GONE":
+            raise
+        raise CannotSign(f"there is no campaign.json of {airline}/{campaign}: publish it first") from error
+    if fetched is None or fetched.cut:
+        raise CannotSign(f"campaign.json is longer than {MANIFEST_LIMIT:,} bytes")
+    return fetched
+
+
+def _before(airline: str, campaign: str, media: Bucket) -> tuple[Fetched | None, Envelope | None]:
+    """The object that is there, and the envelope in it if it is one."""
+    try:
+        held = media.get(signature_key(airline, campaign), ENVELOPE_LIMIT)
+    except WorldError as error:
+        if error.code != "OBJECT_GONE":
+            raise
+        return None, None
+    try:
+        return held, parse_envelope(held.body) if held and not held.cut else None
+    except BadEnvelope:
+        return held, None
+
+
+def _check_version(before: Envelope, manifest: Manifest, airline: str, campaign: str) -> None:
+    """A campaign.json older than the one that was signed was put there by mistake, or by somebody else."""
+    try:
+        signed = parse_manifest(before.payload, airline=airline, campaign=campaign).version or 0
+    except ContractError:
+        return
+    if signed >= (manifest.version or 0):
+        raise CannotSign(
+            f"campaign.json.dsse signs another version {signed}, and campaign.json is version {manifest.version}: "
+            f"publish with a version above {signed}, or remove campaign.json.dsse if nobody of yours wrote it"
+        )
+
+
+def _write(media: Bucket, key: str, body: bytes, held: Fetched | None) -> None:
+    try:
+        if held is None:
+            media.put(key, body, if_none_match=True)
+        else:
+            media.put(key, body, if_match=held.etag)
+    except WorldError as error:
+        if error.code not in ("OBJECT_CHANGED", "OBJECT_GONE"):
+            raise
+        raise CannotSign("someone else signed this campaign in the meantime: sign again", again=True) from error

@@ -1,0 +1,101 @@
+"""Makes and renews `trust.json`, the file that tells aircraft whose signatures count. Touches that one file.
+
+A file holds every version, oldest first, so that an aircraft that was away can follow. It is checked as an aircraft
+will check it (`loader.keyring`).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from django.core.management.base import CommandError
+
+from loader.envelope import BadEnvelope, Envelope, key_id, sign_envelope, signers
+from loader.errors import ContractError, Exit
+from loader.keyring import FILE_LIMIT, TRUST_TYPE, Keyring, Provisioned, Role, build_chain, build_keyring, parse_chain
+
+
+def load_chain(path: Path) -> list[Provisioned]:
+    """The versions in a file, oldest first, not yet proven. Raises CommandError."""
+    try:
+        with path.open("rb") as stream:
+            return parse_chain(stream.read(FILE_LIMIT + 1))
+    except OSError as error:
+        raise CommandError(f"{path.name} cannot be read: {error.strerror}.", returncode=Exit.USAGE) from error
+    except ContractError as error:
+        raise CommandError(f"{path.name} is refused: {error}.", returncode=Exit.USAGE) from error
+
+
+def save_chain(path: Path, chain: Sequence[Provisioned]) -> None:
+    """Write the file in one step. Raises CommandError."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with temporary.open("xb") as stream:
+            stream.write(build_chain(chain))
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise CommandError(f"{path.name} cannot be written: {error.strerror}.", returncode=Exit.USAGE) from error
+
+
+def first_keyring(root: Role, airlines: Mapping[str, Role], publics: Sequence[str]) -> Keyring:
+    """Version 1."""
+    return _with_keys(Keyring(1, {}, root, dict(airlines)), publics)
+
+
+def next_keyring(
+    keyring: Keyring, root: Role | None, airlines: Mapping[str, Role | None], publics: Sequence[str]
+) -> Keyring:
+    """The version after this one: another root if given, other roles of airlines (None: the airline goes)."""
+    roles = {**keyring.airlines, **airlines}
+    kept = {name: role for name, role in roles.items() if role is not None}
+    new = replace(keyring, version=keyring.version + 1, root=root or keyring.root, airlines=kept)
+    return _with_keys(new, [*keyring.keys.values(), *publics])
+
+
+def _with_keys(keyring: Keyring, publics: Sequence[str]) -> Keyring:
+    """With those of the keys that some role has."""
+    used = {keyid for role in (keyring.root, *keyring.airlines.values()) for keyid in role.keys}
+    return replace(keyring, keys={key_id(public): public for public in publics if key_id(public) in used})
+
+
+def role(publics: Sequence[str], threshold: int) -> Role:
+    """These keys, so many of which must sign."""
+    return Role(tuple(dict.fromkeys(key_id(public) for public in publics)), threshold)
+
+
+def signed_version(keyring: Keyring, keys: Sequence[Ed25519PrivateKey]) -> Provisioned:
+    """The keyring in an envelope with the signatures of these keys. Raises CommandError if it breaks the rules."""
+    try:
+        version = Provisioned(keyring, Envelope(build_keyring(keyring), TRUST_TYPE))
+    except BadEnvelope as error:
+        raise CommandError(f"aircraft would refuse this: {error}.", returncode=Exit.USAGE) from error
+    return with_signatures(version, keys)
+
+
+def with_signatures(version: Provisioned, keys: Sequence[Ed25519PrivateKey]) -> Provisioned:
+    """The same with these signatures, too."""
+    envelope = version.envelope
+    for key in keys:
+        envelope = sign_envelope(envelope, key)
+    return replace(version, envelope=envelope)
+
+
+def signatures_missing(chain: Sequence[Provisioned], at: int) -> list[str]:
+    """What the version at this place of the chain still needs, in words; nothing if an aircraft would take it."""
+    version = chain[at]
+    asked = {f"the root of version {version.keyring.version}": version.keyring}
+    if at:
+        asked[f"the root of version {chain[at - 1].keyring.version}"] = chain[at - 1].keyring
+    lacking = {
+        name: keyring.root.threshold - len(signers(version.envelope, keyring.public(keyring.root)))
+        for name, keyring in asked.items()
+    }
+    return [f"{count} more of {name}" for name, count in lacking.items() if count > 0]
