@@ -1,0 +1,331 @@
+"""The same content gets a second name; what is purged goes whole, and nothing else does. On a real disk, with kills."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import signal
+import threading
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from loader import crash
+from loader.contract import Exhibition, Item
+from loader.errors import WorldError
+from loader.plan import Aboard
+from loader.store import Edition, Store
+from tests.loader.parts import append
+
+BODY, OTHER = os.urandom(300_000), os.urandom(10_000)
+NEVER = threading.Event()
+FIRST, SECOND = Edition("1" * 64, 1), Edition("2" * 64, 2)
+
+
+def of(name: str, body: bytes) -> Item:
+    return Item(name, len(body), hashlib.sha256(body).hexdigest())
+
+
+FILM = of("film é", BODY)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "content")
+
+
+def load(
+    store: Store, campaign: str, item: Item, body: bytes, edition: Edition = FIRST, *, beside: bool = False
+) -> None:
+    begin(store, campaign, item, body)
+    with store.part(campaign, item, edition) as part:
+        part.resume(NEVER)
+        store.finish(campaign, part, edition, beside=beside)
+
+
+def begin(store: Store, campaign: str, item: Item, body: bytes) -> None:
+    with store.part(campaign, item, FIRST) as part:
+        part.resume(NEVER)
+        part.begin("e1")
+        append(part, body)
+        part.save()
+
+
+def whole(store: Store, campaign: str, bodies: dict[str, bytes], ends: date | None = None) -> None:
+    """A campaign that is all there."""
+    items = [of(name, body) for name, body in bodies.items()]
+    for item in items:
+        load(store, campaign, item, bodies[item.name])
+    store.settle(campaign, items, FIRST, exhibition=Exhibition(ends=ends), title="A title")
+
+
+def final(store: Store, campaign: str, item: Item) -> Path:
+    return store.path / campaign / f"{item.name}.tgz"
+
+
+def tree(store: Store) -> set[str]:
+    """Every file."""
+    return {str(path.relative_to(store.path)) for path in store.path.rglob("*") if not path.is_dir()}
+
+
+def killed_at(point: str, do: Callable[[], object]) -> bool:
+    """Do it in a process that dies at a named instant; whether it did."""
+    child = os.fork()
+    if child == 0:
+        crash.arm({crash.VARIABLE: point})
+        do()
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+# Linking.
+
+
+def test_the_same_content_of_another_campaign_is_found_and_linked(store: Store) -> None:
+    load(store, "old", FILM, BODY)
+    again = of("another name", BODY)
+    assert store.find("new", again).linkable
+    assert store.link("new", again, SECOND, beside=False)
+    assert store.find("new", again).final == "whole"
+    assert final(store, "new", again).samefile(final(store, "old", FILM))
+    assert not [name for name in tree(store) if "parts" in name]
+
+
+def test_a_new_version_that_only_renames_is_linked_beside(store: Store) -> None:
+    whole(store, "c", {"a": BODY, "b": OTHER})
+    swapped = [of("a", OTHER), of("b", BODY)]
+    for item in swapped:
+        assert store.find("c", item).linkable
+        assert store.link("c", item, SECOND, beside=True)
+        assert store.find("c", item).beside
+    assert final(store, "c", swapped[0]).read_bytes() == BODY
+    store.switch("c", swapped)
+    store.settle("c", swapped, SECOND)
+    assert [final(store, "c", item).read_bytes() for item in swapped] == [OTHER, BODY]
+    assert [store.find("c", item).final for item in swapped] == ["whole", "whole"]
+    assert [final(store, "c", item).stat().st_nlink for item in swapped] == [1, 1]
+
+
+def test_bytes_begun_are_given_up_for_a_link(store: Store) -> None:
+    load(store, "old", FILM, BODY)
+    begin(store, "new", FILM, BODY[:1000])
+    assert (store.find("new", FILM).part, store.find("new", FILM).linkable) == (1000, True)
+    assert store.link("new", FILM, SECOND, beside=False)
+    assert not [name for name in tree(store) if "parts" in name]
+
+
+def test_without_a_hash_nothing_is_the_same(store: Store) -> None:
+    load(store, "old", FILM, BODY)
+    assert not store.find("new", Item("film", len(BODY))).linkable
+    assert not store.find("new", Item("film", len(BODY), "0" * 64)).linkable
+    assert not store.find("new", Item("film", len(BODY) + 1, FILM.sha256)).linkable
+
+
+def test_what_is_linkable_is_known_after_a_restart_and_after_every_change(store: Store) -> None:
+    load(store, "old", FILM, BODY)
+    again = Store(store.path)
+    assert again.find("new", FILM).linkable
+    load(again, "old", of("late", OTHER), OTHER)
+    assert again.find("new", of("late", OTHER)).linkable
+    again.purge("old", ["late"])
+    assert not again.find("new", of("late", OTHER)).linkable
+    newer = os.urandom(5000)
+    load(again, "old", of("late", newer), newer, SECOND, beside=True)
+    assert not again.find("new", of("late", newer)).linkable
+    again.switch("old", [of("late", newer)])
+    assert again.find("new", of("late", newer)).linkable
+
+
+def test_what_others_removed_or_wrote_is_not_linked_to(store: Store) -> None:
+    load(store, "old", FILM, BODY)
+    load(store, "older", FILM, BODY)
+    assert store.find("new", FILM).linkable
+    final(store, "old", FILM).unlink()
+    final(store, "older", FILM).write_bytes(BODY[:-1] + bytes([BODY[-1] ^ 1]))
+    assert not store.find("new", FILM).linkable
+    assert not store.link("new", FILM, SECOND, beside=False)
+    assert not final(store, "new", FILM).exists()
+
+
+def test_a_planted_link_is_no_source(store: Store, tmp_path: Path) -> None:
+    load(store, "old", FILM, BODY)
+    moved = tmp_path / "moved"
+    final(store, "old", FILM).rename(moved)
+    final(store, "old", FILM).symlink_to(moved)
+    assert not store.find("new", FILM).linkable
+    assert not store.link("new", FILM, SECOND, beside=False)
+
+
+def test_where_the_file_system_has_no_links_it_says_so_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    load(store, "old", FILM, BODY)
+    tried: list[object] = []
+
+    def refuse(*names: object, **_: object) -> None:
+        tried.append(names)
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    assert not store.link("new", FILM, SECOND, beside=False)
+    assert tried
+    assert not store.find("new", FILM).linkable
+
+
+def test_a_disk_that_is_broken_while_linking_is_an_error(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    load(store, "old", FILM, BODY)
+
+    def refuse(*_names: object, **_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(WorldError) as failed:
+        store.link("new", FILM, SECOND, beside=False)
+    assert failed.value.code == "IO_ERROR"
+
+
+@pytest.mark.parametrize("point", ["link-made", "linked"])
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_kill_while_linking_is_made_good(store: Store, point: str, beside: bool) -> None:
+    load(store, "old", FILM, BODY)
+    assert killed_at(point, lambda: store.link("new", FILM, SECOND, beside=beside))
+    again = Store(store.path)
+    place = final(again, "new", FILM)
+    assert not place.exists() or place.read_bytes() == BODY
+    assert again.find("new", FILM).final in ("absent", "unchecked")
+    assert again.link("new", FILM, SECOND, beside=beside)
+    assert again.find("new", FILM).beside if beside else again.find("new", FILM).final == "whole"
+    assert not [name for name in tree(again) if "parts" in name]
+
+
+def test_a_linked_file_can_be_read_to_verify_it(store: Store) -> None:
+    load(store, "old", FILM, BODY)
+    store.link("new", FILM, SECOND, beside=False)
+    (store.path / ".loader" / "held" / "new" / f"{FILM.name}.tgz.json").unlink()
+    assert store.find("new", FILM).final == "unchecked"
+    assert store.verify("new", FILM, "", SECOND, NEVER)
+    assert store.find("new", FILM).final == "whole"
+
+
+def test_a_look_at_a_whole_campaign_says_the_same_as_looks_at_its_items(store: Store) -> None:
+    whole(store, "c", {"a": BODY, "b": OTHER})
+    begin(store, "c", of("begun", BODY), BODY[:10])
+    items = [of("a", BODY), of("b", BODY), of("begun", BODY), of("gone", b"x"), Item("a2", 5)]
+    assert store.find_all("c", items, {}) == {item.name: store.find("c", item) for item in items}
+
+
+# Purging.
+
+
+def test_a_purged_campaign_leaves_nothing_and_others_stay(store: Store) -> None:
+    whole(store, "c", {"a": BODY, "b": OTHER})
+    whole(store, "d", {"a": OTHER})
+    kept = {name for name in tree(store) if name.startswith("d/") or "/d/" in name or name.endswith("/d.json")}
+    load(store, "c", of("a", OTHER), OTHER, SECOND, beside=True)
+    begin(store, "c", of("begun", BODY), BODY)
+    # b and d/a are two files though their content is the same: nobody linked them.
+    assert store.purge("c", None) == 2 * len(BODY) + 2 * len(OTHER)
+    assert tree(store) == kept
+    assert [held.campaign for held in store.held()] == ["d"]
+    assert not (store.path / "c").exists()
+    assert [one.campaign for one in store.aboard()] == ["d"]
+    assert store.purge("c", None) == 0
+
+
+def test_other_peoples_files_and_what_links_point_to_stay(store: Store, tmp_path: Path) -> None:
+    whole(store, "c", {"a": BODY, "b": OTHER})
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    (store.path / "c" / "theirs.txt").write_text("not ours")
+    (store.path / "c" / "theirs.tgz").write_text("not ours either")
+    final(store, "c", of("b", OTHER)).unlink()
+    final(store, "c", of("b", OTHER)).symlink_to(victim)
+    store.purge("c", None)
+    assert victim.read_bytes() == b"precious"
+    assert sorted(path.name for path in (store.path / "c").iterdir()) == ["b.tgz", "theirs.tgz", "theirs.txt"]
+    assert store.held() == []
+
+
+def test_a_folder_that_is_a_link_is_not_purged_through(store: Store, tmp_path: Path) -> None:
+    whole(store, "c", {"a": BODY})
+    elsewhere = tmp_path / "elsewhere"
+    (store.path / "c").rename(elsewhere)
+    (store.path / "c").symlink_to(elsewhere)
+    store.purge("c", None)
+    assert (elsewhere / "a.tgz").read_bytes() == BODY
+
+
+def test_some_items_go_and_the_campaign_is_no_longer_whole(store: Store) -> None:
+    whole(store, "c", {"a": BODY, "b": OTHER}, ends=date(2026, 12, 31))
+    assert store.purge("c", ["not there"]) == 0
+    assert len(store.held()) == 1
+    assert store.purge("c", ["a"]) == len(BODY)
+    assert (store.find("c", of("a", BODY)).final, store.find("c", of("b", OTHER)).final) == ("absent", "whole")
+    assert (store.held(), store.edition("c")) == ([], None)
+    assert store.aboard() == [Aboard("c", None, date(2026, 12, 31), False, (len(OTHER),))]
+
+
+@pytest.mark.parametrize("point", ["purge-begun", "purge-halfway", "purge-halfway:2"])
+def test_a_purge_that_was_killed_is_made_good_by_calling_it_again(store: Store, point: str) -> None:
+    whole(store, "c", {"a": BODY, "b": OTHER}, ends=date(2026, 11, 30))
+    assert killed_at(point, lambda: store.purge("c", None))
+    again = Store(store.path)
+    assert (again.held(), again.edition("c")) == ([], None)
+    # Its days are still known: it goes on being one that may be removed for room.
+    assert [(one.campaign, one.ends, one.whole) for one in again.aboard()] == [("c", date(2026, 11, 30), False)]
+    again.purge("c", None)
+    assert tree(again) == set()
+    assert again.aboard() == []
+
+
+@pytest.mark.parametrize("point", ["purge-begun", "purge-halfway"])
+def test_a_purge_of_items_that_was_killed_is_made_good(store: Store, point: str) -> None:
+    whole(store, "c", {"a": BODY, "b": OTHER})
+    assert killed_at(point, lambda: store.purge("c", ["a"]))
+    again = Store(store.path)
+    again.purge("c", ["a"])
+    assert [name for name in tree(again) if "/a.tgz" in name] == []
+    assert again.find("c", of("b", OTHER)).final == "whole"
+    assert again.held() == []
+
+
+def test_what_has_another_name_frees_nothing_until_the_last_one_goes(store: Store) -> None:
+    whole(store, "old", {"a": BODY, "b": OTHER})
+    store.link("new", of("a", BODY), SECOND, beside=False)
+    assert [(one.campaign, one.bytes) for one in store.aboard()] == [("new", (0,)), ("old", (len(OTHER),))]
+    assert store.purge("old", None) == len(OTHER)
+    assert final(store, "new", of("a", BODY)).read_bytes() == BODY
+    assert store.purge("new", None) == len(BODY)
+
+
+def test_what_is_aboard_is_told_with_its_days_and_without_other_peoples_folders(store: Store) -> None:
+    whole(store, "c", {"a": BODY}, ends=date(2026, 12, 31))
+    begin(store, "begun", FILM, BODY[:5000])
+    (store.path / "theirs").mkdir()
+    (store.path / "theirs" / "a.tgz").write_bytes(BODY)
+    found = {one.campaign: one for one in store.aboard()}
+    assert set(found) == {"begun", "c"}
+    assert found["c"] == Aboard("c", None, date(2026, 12, 31), True, (len(BODY),))
+    assert (found["begun"].whole, found["begun"].ends) == (False, None)
+    assert 0 < found["begun"].bytes[0] <= 5000
+
+
+def test_a_torn_mark_says_nothing(store: Store) -> None:
+    whole(store, "c", {"a": BODY})
+    (store.path / ".loader" / "campaigns" / "c.json").write_bytes(b'{"starts": 5, "ends": "soon"}')
+    assert store.aboard() == [Aboard("c", None, None, False, (len(BODY),))]
+
+
+def test_what_an_older_version_left_in_another_directory_goes_when_the_new_one_is_whole(store: Store) -> None:
+    whole(store, "c", {"a": BODY, "b": OTHER})
+    moved = of("a", OTHER)
+    store.settle("c", [moved, of("b", OTHER)], SECOND)
+    assert not final(store, "c", moved).exists()
+    assert final(store, "c", of("b", OTHER)).exists()
+
+
+def test_two_directories_of_one_disk_say_so(store: Store, tmp_path: Path) -> None:
+    assert store.device == Store(tmp_path / "second").device
+    assert store.device != Store(Path("/dev/shm") / f"loader-{os.getpid()}").device
+    (Path("/dev/shm") / f"loader-{os.getpid()}").rmdir()
