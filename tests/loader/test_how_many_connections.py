@@ -1,0 +1,168 @@
+"""The number of connections follows what was measured: more where more bring more, one where one is enough."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from loader.streams import FORGET, LONGEST_PAUSE, MOST, PAUSE, SLOW, Ramp, Sample, Streams
+
+TICK = 0.1
+
+
+class World:
+    """A link that brings `rate(streams)` bytes a second, and a loader that uses what it may."""
+
+    def __init__(self, rate: Callable[[int], float], items: int = 1, limit: int | None = None) -> None:
+        self.rate, self.items, self.limit = rate, items, limit
+        self.ramp = Ramp()
+        self.now = 0.0
+        self.total = 0.0
+        self.highest = 0
+
+    def run(self, seconds: float) -> int:
+        """The connections in use at the end."""
+        for _ in range(round(seconds / TICK)):
+            self.now += TICK
+            streams = max(1, self.ramp.target // self.items) * self.items
+            self.total += min(self.rate(streams), self.limit or float("inf")) * TICK
+            self.ramp.look(Sample(self.now, int(self.total), streams, self.items, self.limit, 0.1))
+            self.highest = max(self.highest, self.ramp.target)
+        return max(1, self.ramp.target // self.items) * self.items
+
+
+def lossy(streams: int) -> float:
+    """Each connection is held back by its losses, all of them by the link."""
+    return min(300_000.0 * streams, 2_500_000.0)
+
+
+def test_a_lossy_link_gets_what_fills_it_within_seconds() -> None:
+    world = World(lossy)
+    assert world.run(6) >= 8
+    assert lossy(world.run(20)) >= 2_400_000
+
+
+def test_a_link_that_is_held_back_at_every_number_gets_the_most_there_may_be() -> None:
+    world = World(lambda streams: 10_000.0 * streams)
+    assert world.run(10) == MOST
+    assert world.highest == MOST
+
+
+def test_nothing_is_ever_tried_on_a_fast_link() -> None:
+    world = World(lambda _: SLOW * 1.5)
+    assert world.run(300) == 1
+    assert world.highest == 1
+
+
+def test_more_that_brings_nothing_is_taken_back_and_rarely_tried_again() -> None:
+    world, tries = World(lambda _: 2_000_000.0), 0
+    for _ in range(600):
+        before = world.ramp.target
+        tries += world.run(1) > before
+    assert world.ramp.target <= 2
+    assert world.highest == 2
+    assert 2 <= tries <= 600 / LONGEST_PAUSE + 6
+
+
+def test_a_link_that_changes_is_tried_again() -> None:
+    world = World(lambda _: 2_000_000.0)
+    world.run(60)
+    world.rate = lossy
+    assert world.run(LONGEST_PAUSE) >= 8
+
+
+def test_a_first_connection_that_is_quick_for_a_moment_does_not_hide_a_lossy_link() -> None:
+    world = World(lambda streams: lossy(streams) if world.now > 2 else 2_000_000.0)
+    assert world.run(12) >= 8
+
+
+def test_a_link_that_became_fast_is_given_back_its_single_connection() -> None:
+    world = World(lossy)
+    world.run(20)
+    world.rate = lambda _: 80_000_000.0 * 2
+    assert world.run(3 * LONGEST_PAUSE) == 1
+
+
+def test_our_own_limit_is_no_reason() -> None:
+    world = World(lambda streams: 1_000_000.0 * streams, limit=900_000)
+    assert world.run(120) == 1
+    assert world.highest == 1
+
+
+def test_several_items_begin_with_one_connection_each_and_share_what_there_may_be() -> None:
+    world = World(lossy, items=4)
+    assert world.run(0.2) == 4
+    assert world.run(20) in (8, 16)
+
+
+def test_a_store_that_refuses_gets_half_as_many_for_a_while() -> None:
+    world = World(lambda streams: 10_000.0 * streams)
+    world.run(10)
+    world.ramp.refused(world.now)
+    assert world.ramp.target == MOST // 2
+    assert world.run(PAUSE - 1) == MOST // 2
+    assert world.run(30) == MOST
+
+
+def test_the_end_of_one_item_and_the_start_of_the_next_change_nothing() -> None:
+    world = World(lossy)
+    world.run(15)
+    before = world.ramp.target
+    world.items = 0
+    for _ in range(3):
+        world.now += TICK
+        world.ramp.look(Sample(world.now, int(world.total), 0, 0))
+    world.items = 1
+    world.run(0.1)
+    assert world.ramp.target == before
+
+
+# The shell around it.
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def ramp_up(streams: Streams, clock: Clock) -> None:
+    with streams.item():
+        for _ in range(400):
+            clock.now += TICK
+            opened = [streams.stream(0.01) for _ in range(streams.share())]
+            for one in opened:
+                one.__enter__()
+            streams.gained(5_000 * len(opened))
+            for one in opened:
+                one.__exit__(None, None, None)
+
+
+def test_items_share_and_a_small_rest_is_left_alone(clock: Clock) -> None:
+    streams = Streams(clock=clock)
+    assert streams.share() == 1
+    ramp_up(streams, clock)
+    with streams.item():
+        assert streams.share() == MOST
+        assert streams.worthwhile(1_000_000_000)
+        assert not streams.worthwhile(100_000)
+        with streams.item():
+            assert streams.share() == MOST // 2
+    assert streams.pace() > 0
+
+
+def test_after_a_long_silence_it_may_be_another_link(clock: Clock) -> None:
+    streams = Streams(clock=clock)
+    ramp_up(streams, clock)
+    clock.now += FORGET + 1
+    with streams.item():
+        assert streams.share() == 1
+        assert not streams.worthwhile(10**12)

@@ -1,0 +1,146 @@
+"""Ranges of an item: none twice, none missing, near the edge, and the last ones shared out."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loader.extents import SMALLEST, Extent, Extents, union
+from loader.kept import Kept
+
+SIZES = st.integers(1, 40 * SMALLEST)
+LENGTH, WINDOW = 3 * SMALLEST, 12 * SMALLEST
+
+
+def bytes_of(extents: list[Extent]) -> set[int]:
+    return {byte for start, end in extents for byte in range(start, end)}
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40))))
+def test_a_union_has_the_same_bytes_in_order_without_overlap(extents: list[Extent]) -> None:
+    joined = union(extents)
+    assert bytes_of(joined) == bytes_of(extents)
+    assert all(before[1] < after[0] for before, after in pairwise(joined))
+
+
+def check(plan: Extents) -> None:
+    """What must hold at any time."""
+    on_their_way = [(running.at, running.end) for running in plan.running]
+    everything = sorted([*plan.held, *(extent for extent in on_their_way if extent[0] < extent[1])])
+    assert all(before[1] <= after[0] for before, after in pairwise(everything))
+    assert 0 <= plan.edge <= plan.size
+    assert plan.total == plan.edge + sum(end - start for start, end in plan.beyond)
+    assert all(start > plan.edge for start, _ in plan.beyond)
+
+
+@given(SIZES, st.data())
+def test_every_byte_comes_once_whatever_the_connections_do(size: int, data: st.DataObject) -> None:
+    plan = Extents(size, [(0, data.draw(st.integers(0, size)))])
+    came = plan.total
+    for _ in range(data.draw(st.integers(0, 60))):
+        act = data.draw(st.sampled_from(["take", "advance", "release"]))
+        if act == "take":
+            taken = plan.take(LENGTH, WINDOW)
+            assert taken is None or taken.start < taken.end
+        elif plan.running:
+            running = data.draw(st.sampled_from(plan.running))
+            if act == "advance" and running.left:
+                count = data.draw(st.integers(1, running.left))
+                plan.advance(running, count)
+                came += count
+            elif act == "release":
+                plan.release(running)
+        check(plan)
+        assert plan.total == came
+    for running in plan.running:
+        plan.release(running)
+    while (taken := plan.take(LENGTH, WINDOW)) is not None:
+        plan.advance(taken, taken.left)
+        plan.release(taken)
+        check(plan)
+    assert plan.held == ((0, size),)
+
+
+@pytest.mark.parametrize("connections", [1, 4, 8])
+def test_ranges_stay_near_the_edge(connections: int) -> None:
+    plan = Extents(1000 * SMALLEST)
+    taken = [plan.take(LENGTH, WINDOW) for _ in range(connections)]
+    assert all(one and one.start < WINDOW for one in taken)
+    assert all(one and one.end < WINDOW + LENGTH for one in taken)
+
+
+def test_an_idle_connection_takes_half_of_the_largest_range() -> None:
+    plan = Extents(10 * SMALLEST)
+    first = plan.take(10 * SMALLEST, WINDOW)
+    assert first is not None
+    plan.advance(first, 2 * SMALLEST)
+    second = plan.take(10 * SMALLEST, WINDOW)
+    assert second is not None
+    assert (first.at, first.end) == (2 * SMALLEST, 6 * SMALLEST)
+    assert (second.at, second.end) == (6 * SMALLEST, 10 * SMALLEST)
+
+
+def test_crumbs_are_not_shared_out() -> None:
+    plan = Extents(2 * SMALLEST - 1)
+    assert plan.take(LENGTH, WINDOW) is not None
+    assert plan.take(LENGTH, WINDOW) is None
+
+
+def test_what_did_not_come_is_asked_for_again_before_anything_else() -> None:
+    plan = Extents(100 * SMALLEST)
+    first, second = plan.take(LENGTH, WINDOW), plan.take(LENGTH, WINDOW)
+    assert first
+    assert second
+    plan.advance(first, 10)
+    plan.release(first)
+    again = plan.take(LENGTH, WINDOW)
+    assert again is not None
+    assert (again.at, again.end) == (10, LENGTH)
+
+
+def test_bytes_outside_the_item_are_refused() -> None:
+    with pytest.raises(ValueError, match="does not have"):
+        Extents(10, [(5, 11)])
+
+
+# What the disk is believed.
+
+STATE = {"etag": "e", "size": 100, "sha256": None, "version": 1, "durable": 30, "boot": "b"}
+
+
+def kept(**changes: object) -> Kept | None:
+    return Kept.of({**STATE, **changes})
+
+
+@pytest.mark.parametrize(
+    ("extents", "length", "boot", "there"),
+    [
+        (None, 80, "b", [(0, 80)]),
+        (None, 80, "another", [(0, 30)]),
+        (None, 20, "another", [(0, 20)]),
+        ([[0, 50], [60, 70]], 100, "b", [(0, 50), (60, 70)]),
+        ([[0, 50], [60, 70]], 65, "b", [(0, 50), (60, 65)]),
+        ([[0, 50], [60, 70]], 100, "another", [(0, 30)]),
+        ([[60, 70]], 100, "b", []),
+        ([], 100, "b", []),
+    ],
+)
+def test_a_sparse_file_is_never_taken_for_longer_than_what_was_written(
+    extents: object, length: int, boot: str, there: list[Extent]
+) -> None:
+    state = kept(extents=extents)
+    assert state is not None
+    assert state.believed(length, boot) == there
+
+
+@pytest.mark.parametrize("extents", ["0-5", [[0]], [[0, 1, 2]], [0, 1], [[0, "5"]], [[-1, 5]], [[0.0, 5]], {"0": 5}])
+def test_a_torn_map_makes_the_state_worth_nothing(extents: object) -> None:
+    assert kept(extents=extents) is None
+
+
+@pytest.mark.parametrize("field", ["etag", "size", "durable", "boot"])
+def test_a_state_that_lacks_something_is_worth_nothing(field: str) -> None:
+    assert kept(**{field: None}) is None
