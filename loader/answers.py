@@ -44,7 +44,8 @@ def translated(what: str) -> Iterator[None]:
     except HTTPError as error:
         if isinstance(error.__cause__, http.client.IncompleteRead):
             raise WorldError("SHORT_BODY", f"{what}: the connection ended before the body did") from error
-        raise WorldError("NETWORK", f"{what}: the connection failed ({_root_of(error)})") from error
+        # Not chained: http.client quotes a line it does not understand, in which a store may say what it was sent.
+        raise WorldError("NETWORK", f"{what}: the connection failed ({_root_of(error)})") from None
 
 
 def _root_of(error: BaseException) -> str:

@@ -22,7 +22,8 @@ from loader.objects import ObjectInfo
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})", re.ASCII)
 _IN_A_HOST_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
-_CODE: Final = re.compile(rb"<Code>([A-Za-z0-9._-]{1,80})</Code>")
+# Too short for a signature, whatever a store puts there.
+_CODE: Final = re.compile(rb"<Code>([A-Z][A-Za-z0-9._-]{0,49})</Code>")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,140 @@
+"""A store that tells everybody everything: requests to the media bucket are answered with what they said themselves.
+
+Signatures, tokens and whole Authorization headers come back in bodies, headers, reason phrases, redirects and ETags. It
+keeps what is written to the status bucket, and every signature it was shown, so that a test can look for them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Final, Self
+
+MEDIA, STATUS = "media", "status-of-tails"
+_SIGNATURE: Final = re.compile(r"Signature=([0-9a-f]{64})")
+TALES: Final = (
+    "denied",
+    "mismatch",
+    "code",
+    "redirect",
+    "busy",
+    "listing",
+    "manifest",
+    "item",
+    "reason",
+    "broken",
+    "range",
+    "junk",
+)
+
+
+class Tattler(ThreadingHTTPServer):
+    """`tale`: which way it tells. `told`: how often it did. `written`: the status bucket. `shown`: every signature."""
+
+    daemon_threads = True
+
+    def __init__(self, tale: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.tale, self.told = tale, 0
+        self.written: list[bytes] = []
+        self.shown: set[str] = set()
+        self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02})
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self._thread.join()
+        self.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Tattler
+
+    def log_message(self, *_: object) -> None:
+        """Nothing, for once."""
+
+    def do_GET(self) -> None:
+        self._take_down()
+        if self.path.startswith(f"/{STATUS}"):
+            self._say(404, b"<Error><Code>NoSuchKey</Code></Error>")
+        else:
+            self._tell()
+
+    def do_PUT(self) -> None:
+        self._take_down()
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.written.append(body)
+        self._say(200, b"", ETag=f'"{hashlib.md5(body).hexdigest()}"')
+
+    def do_DELETE(self) -> None:
+        self._take_down()
+        self._say(204, b"")
+
+    def _take_down(self) -> None:
+        self.server.shown.update(_SIGNATURE.findall(self.headers.get("Authorization", "") + self.path))
+
+    def _tell(self) -> None:
+        """All that was said, in the way that was asked for."""
+        self.server.told += 1
+        said = "\n".join(f"{name}: {value}" for name, value in self.headers.items()) + "\n" + self.path
+        authorization = self.headers.get("Authorization", "")
+        signature = next(iter(_SIGNATURE.findall(authorization)), "")
+        token = self.headers.get("X-Amz-Security-Token", "")
+        xml = f"<Error><Code>{{}}</Code><Message>{said}</Message><StringToSign>{authorization}</StringToSign></Error>"
+        signed = f"X-Amz-Signature={signature}&X-Amz-Security-Token={token}"
+        match self.server.tale:
+            case "denied":
+                self._say(403, xml.format("AccessDenied").encode())
+            case "mismatch":
+                self._say(403, xml.format("SignatureDoesNotMatch").encode())
+            case "code":
+                self._say(400, xml.format(signature or token).encode(), ETag=f'"{token}"')
+            case "redirect":
+                self._say(307, xml.format("TemporaryRedirect").encode(), Location=f"http://other.invalid/?{signed}")
+            case "busy":
+                self._say(503, xml.format("SlowDown").encode(), Retry_After=token)
+            case "listing":
+                self._say(200, f"<ListBucketResult><{token}>{said}".encode())
+            case "manifest":
+                self._manifest(said.encode())
+            case "item" if not self.path.endswith(".tgz"):
+                self._manifest(b'{"schema": 1, "content": [{"name": "a", "size": 5}]}')
+            case "item":
+                self._say(400, xml.format("InvalidRequest").encode(), ETag=f'"{token}"')
+            case "reason":
+                self._say(403, b"", reason=f"{authorization} {token}")
+            case "broken":
+                self.close_connection = True
+                self._say(200, said.encode(), Content_Length=signature)
+            case "range":
+                self._say(206, said.encode(), Content_Range=f"bytes {signature}", ETag=f'"{token}"')
+            case _:
+                self.wfile.write(f"{authorization} {token}\r\n\r\n".encode())
+                self.close_connection = True
+
+    def _manifest(self, body: bytes) -> None:
+        """One campaign with this manifest."""
+        if "list-type" in self.path:
+            prefix = "<CommonPrefixes><Prefix>ACME/c/</Prefix></CommonPrefixes>"
+            self._say(200, f"<ListBucketResult><IsTruncated>false</IsTruncated>{prefix}</ListBucketResult>".encode())
+        else:
+            self._say(200, body, ETag='"1"')
+
+    def _say(self, status: int, body: bytes, reason: str | None = None, **headers: str) -> None:
+        self.send_response(status, reason)
+        if "Content_Length" not in headers and status != 204:
+            headers["Content_Length"] = str(len(body))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(body)

@@ -1,0 +1,278 @@
+"""No secret of the aircraft is ever seen outside the process, whatever goes wrong and whatever a store tells back.
+
+Not in what it prints, not in the status bucket, not at the socket, not in an exception, not in the list of processes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import socket
+import subprocess
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from loader.bucket import S3Bucket
+from loader.errors import WorldError
+from loader.logs import HIDDEN, Blotter, set_up
+from loader.sockets import reach
+from tests.loader.aircraft import ROOT, Aircraft, publish
+from tests.loader.programs import GET_STATUS
+from tests.loader.tattler import MEDIA, STATUS, TALES, Tattler
+
+SECRET = "sEcReT/oF+ThE/AiRcRaFt/0123456789abcdefg"
+TOKEN = "FwoGZXIvYXdzEToKenOfThisVeryAircraftAndNoOther//////////"
+PASSWORD = "PassWordOfTheProxy"
+
+
+@dataclass
+class Seen:
+    """Everything that could be seen of a loader from outside while it ran."""
+
+    code: int
+    texts: list[str] = field(default_factory=list)
+
+    def assert_free_of(self, *secrets: str) -> None:
+        assert all(secrets)
+        shown = "\n".join(self.texts)
+        assert shown
+        for secret in secrets:
+            assert secret not in shown
+
+
+def look_on(process: subprocess.Popen[str], directory: Path) -> Seen:
+    """Ask its socket and the list of processes until it has ended."""
+    found: set[str] = set()
+    while process.poll() is None:
+        found |= processes(process.pid)
+        found |= at_the_socket(directory)
+    stdout, stderr = process.communicate(timeout=60)
+    return Seen(process.returncode, [stdout, stderr, *found])
+
+
+def processes(pid: int) -> set[str]:
+    """The command lines of a process and of its children, as `ps` shows them."""
+    lines = set()
+    for one in (pid, *children(pid)):
+        try:
+            lines.add(Path(f"/proc/{one}/cmdline").read_bytes().decode())
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return lines
+
+
+def children(pid: int) -> list[int]:
+    try:
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+        return [int(one) for thread in threads for one in (thread / "children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def at_the_socket(directory: Path) -> set[str]:
+    try:
+        with reach(directory, 5.0) as client:
+            client.sendall(GET_STATUS)
+            client.shutdown(socket.SHUT_WR)
+            return {b"".join(iter(lambda: client.recv(65536), b"")).decode()}
+    except OSError:
+        return set()
+
+
+def run(folder: Path, endpoint: str, *options: str, **more: str) -> Seen:
+    """`run_loader --once` with our secrets."""
+    empty = S3Bucket("none", endpoint=endpoint, access_key="x", secret_key="x")
+    keys = {"AWS_ACCESS_KEY_ID": "tail1", "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_SESSION_TOKEN": TOKEN}
+    told = {
+        "MEDIA_BUCKET": MEDIA,
+        "STATUS_BUCKET": STATUS,
+        "LOADER_TRIES": "2",
+        "LOADER_REPORT_TIMEOUT": "300ms",
+        **more,
+    }
+    aircraft = Aircraft(folder, endpoint, keys, empty, empty)
+    return look_on(aircraft.start("--once", *options, **told), folder)
+
+
+# Over whole runs.
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    ("tale", "as_json"),
+    [("mismatch", "1"), ("code", ""), ("redirect", "1"), ("manifest", ""), ("item", "1"), ("junk", "")],
+)
+def test_a_store_that_tells_back_what_it_was_sent(tmp_path: Path, tale: str, as_json: str) -> None:
+    with Tattler(tale) as store:
+        seen = run(tmp_path / "content", store.endpoint, LOADER_JSON=as_json)
+        assert store.told > 0
+        assert store.shown
+        seen.texts += [body.decode() for body in store.written]
+        assert seen.code in (1, 75)
+        seen.assert_free_of(SECRET, TOKEN, *store.shown)
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    ("endpoint", "more", "code"),
+    [
+        ("http://no-such-host.invalid:9000", {}, "NETWORK"),
+        ("http://127.0.0.1:1", {}, "NETWORK"),
+        ("https://{store}", {}, "NETWORK"),
+        ("https://store.invalid", {"HTTPS_PROXY": f"http://crew:{PASSWORD}@127.0.0.1:1"}, "NETWORK"),
+    ],
+    ids=["no name", "refused", "no TLS there", "no proxy there"],
+)
+def test_a_store_that_cannot_be_reached(tmp_path: Path, endpoint: str, more: dict[str, str], code: str) -> None:
+    with Tattler("denied") as store:
+        there = endpoint.replace("{store}", store.endpoint.removeprefix("http://"))
+        seen = run(tmp_path / "content", there, **more)
+    assert (seen.code, any(code in text for text in seen.texts)) == (75, True)
+    seen.assert_free_of(SECRET, TOKEN, PASSWORD)
+
+
+@pytest.mark.processes
+def test_a_real_store_that_refuses_the_secret(aircraft: Aircraft) -> None:
+    publish(aircraft.media, "c", {"a": b"content"})
+    process = aircraft.start("--once", AWS_SECRET_ACCESS_KEY=SECRET, LOADER_REPORT_TIMEOUT="1s")
+    seen = look_on(process, aircraft.folder)
+    assert seen.code != 0
+    assert any("CREDENTIALS" in text for text in seen.texts)
+    seen.assert_free_of(SECRET)
+
+
+@pytest.mark.processes
+def test_a_load_that_goes_well_shows_none_either(aircraft: Aircraft) -> None:
+    publish(aircraft.media, "c", {"a": b"content" * 100_000})
+    seen = look_on(aircraft.start("--once", "--bandwidth-limit", "700kB"), aircraft.folder)
+    seen.texts += [body.decode() for body in aircraft.reports().values()]
+    assert seen.code == 0
+    seen.assert_free_of(aircraft.keys["AWS_SECRET_ACCESS_KEY"])
+
+
+# What is raised.
+
+
+@pytest.mark.parametrize("tale", [tale for tale in TALES if tale not in ("manifest", "item")])
+@pytest.mark.parametrize("what", ["list", "get", "open"])
+def test_exceptions_and_their_causes_hold_none(tale: str, what: str) -> None:
+    with Tattler(tale) as store:
+        bucket = S3Bucket(
+            MEDIA, endpoint=store.endpoint, access_key="tail1", secret_key=SECRET, session_token=TOKEN, sleep=_at_once
+        )
+        with pytest.raises(WorldError) as caught:
+            asked(bucket, what)
+        assert store.told > 0
+        shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
+    for secret in (SECRET, TOKEN, *store.shown):
+        assert secret not in shown
+
+
+def _at_once(seconds: float) -> None:
+    """As a sleep that takes no time."""
+
+
+def asked(bucket: S3Bucket, what: str) -> None:
+    if what == "list":
+        list(bucket.list("ACME/"))
+    elif what == "get":
+        bucket.get("ACME/c/campaign.json", 100_000)
+        raise WorldError("INTERNAL")  # what was sent is a body like any other
+    else:
+        with bucket.open("ACME/c/a.tgz") as body:
+            body.readinto(memoryview(bytearray(100_000)))
+        raise WorldError("INTERNAL")
+
+
+# What is logged.
+
+
+@pytest.fixture
+def logged() -> Iterator[Callable[..., io.StringIO]]:
+    """`set_up` for one test, with everything put back afterwards."""
+    handlers, hooks = list(logging.root.handlers), (sys.excepthook, sys.unraisablehook, threading.excepthook)
+    raising = logging.raiseExceptions
+
+    def begin(*, as_json: bool) -> io.StringIO:
+        stream = io.StringIO()
+        set_up(stream, Blotter.of({"AWS_SECRET_ACCESS_KEY": SECRET, "AWS_SESSION_TOKEN": TOKEN}), as_json=as_json)
+        return stream
+
+    yield begin
+    logging.root.handlers[:] = handlers
+    logging.captureWarnings(False)
+    logging.raiseExceptions = raising
+    sys.excepthook, sys.unraisablehook, threading.excepthook = hooks
+
+
+def everything_goes_wrong() -> None:
+    """A record with arguments, a traceback, a warning, a thread that dies, something that cannot be raised."""
+    log = logging.getLogger("loader.test")
+    log.warning("key %s of\nthe \x1b[31mtail", SECRET)
+    log.warning("GET http://s/?X-Amz-Signature=%s&X-Amz-Security-Token=%s", "ab" * 32, TOKEN)
+    log.warning("Authorization: AWS4-HMAC-SHA256 Credential=AKIA/1/2, Signature=%s", "cd" * 32)
+    log.warning("to http://crew:%s@proxy:1/ it goes", PASSWORD)
+    try:
+        raise ValueError(f"with {SECRET}\nin it")
+    except ValueError:
+        log.exception("It failed")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn(f"beware of {TOKEN}", stacklevel=1)
+    dying = threading.Thread(target=lambda: [][0], name="dying")
+    dying.start()
+    dying.join()
+
+    class Stubborn:
+        def __del__(self) -> None:
+            raise RuntimeError(SECRET)
+
+    Stubborn()
+    log.warning("%d", "not a number")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_every_line_of_the_log_is_one_json_object_without_a_secret(logged: Callable[..., io.StringIO]) -> None:
+    stream = logged(as_json=True)
+    everything_goes_wrong()
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert len(lines) == 8
+    assert all({"at", "event", "level", "logger", "text"} <= set(line) for line in lines)
+    assert any("IndexError" in " ".join(line.get("traceback", [])) for line in lines)
+    for secret in (SECRET, TOKEN, PASSWORD, "ab" * 32, "cd" * 32):
+        assert secret not in stream.getvalue()
+    assert HIDDEN in stream.getvalue()
+    assert lines[0]["text"] == f"key {HIDDEN} of the ␛[31mtail"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_the_plain_log_has_one_line_a_record_and_no_secret_either(logged: Callable[..., io.StringIO]) -> None:
+    stream = logged(as_json=False)
+    everything_goes_wrong()
+    assert len(stream.getvalue().splitlines()) == 8
+    assert all(secret not in stream.getvalue() for secret in (SECRET, TOKEN, PASSWORD))
+
+
+def test_what_nobody_caught_ends_it_with_one_json_object() -> None:
+    script = (
+        "import sys; from loader.logs import *; set_up(sys.stderr, Blotter(['open sesame']), as_json=True);"
+        "raise ValueError('open sesame')"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    [line] = ended.stderr.splitlines()
+    assert (ended.returncode, json.loads(line)["level"]) == (1, "critical")
+    assert "open sesame" not in line.replace("ValueError('open sesame')", "")
+
+
+def test_short_settings_do_not_blot_out_words() -> None:
+    assert Blotter(["", "a", "key"])("a key") == "a key"
