@@ -1,0 +1,289 @@
+"""The plan by properties: whatever is wanted, aboard and free, never too much, never unfair, never what is in use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loader.contract import Entry, Exhibition, Item, Manifest, Orders
+from loader.plan import Aboard, Found, Moment, Plan, Room, Step, Wanted, has_ended, make_plan
+
+NOW = datetime(2026, 12, 15, 12, tzinfo=UTC)
+TODAY = NOW.date()
+NAMES = ("a", "b", "c", "d")
+SHORT = settings(max_examples=50, deadline=None)  # many more were run while it was written
+CAMPAIGNS = ("one", "two", "three", "four")
+
+
+@dataclass(frozen=True)
+class World:
+    """All that a plan rests on."""
+
+    wanted: tuple[Wanted, ...]
+    found: dict[tuple[str, str], tuple[Found, ...]]
+    rooms: tuple[Room, ...]
+    orders: Orders | None
+    aboard: tuple[Aboard, ...]
+    first: tuple[tuple[str, str | None], ...]
+    moment: Moment
+
+    def plan(self, orders: Orders | None = None, found: dict[tuple[str, str], tuple[Found, ...]] | None = None) -> Plan:
+        there = self.found if found is None else found
+
+        def find(campaign: str, item: Item) -> Sequence[Found]:
+            return there[campaign, item.name]
+
+        return make_plan(
+            self.wanted,
+            find,
+            self.rooms,
+            self.moment,
+            orders=orders or self.orders,
+            aboard=self.aboard,
+            first=self.first,
+        )
+
+    def free(self, device: int) -> int:
+        return min(room.free for room in self.rooms if room.device == device)
+
+
+DAYS = st.none() | st.integers(-60, 60).map(lambda days: TODAY + timedelta(days=days))
+TIMES = st.none() | st.integers(-5, 5).map(lambda hours: NOW + timedelta(hours=hours))
+FOUND = st.sampled_from(
+    [Found()] * 4
+    + [Found("whole"), Found("unchecked"), Found("other"), Found(beside=True), Found(linkable=True), Found(part=7)]
+)
+CONTENT = st.none() | st.lists(st.sampled_from(NAMES), max_size=3).map(tuple)
+ENTRIES = st.builds(
+    Entry,
+    campaign=st.sampled_from(CAMPAIGNS),
+    content=CONTENT,
+    action=st.sampled_from(["load", "load", "purge"]),
+    priority=st.integers(-2, 2),
+    not_before=TIMES,
+    deadline=TIMES,
+)
+ITEMS = st.lists(
+    st.builds(
+        Item,
+        name=st.sampled_from(NAMES),
+        size=st.integers(7, 60),
+        required=st.booleans(),
+        priority=st.integers(-1, 1),
+    ),
+    max_size=4,
+    unique_by=lambda item: item.name,
+)
+
+
+@st.composite
+def worlds(draw: st.DrawFn, most_rooms: int = 3) -> World:
+    rooms = draw(st.lists(st.builds(Room, st.integers(-10, 150), st.integers(0, 1)), min_size=1, max_size=most_rooms))
+    wanted = [
+        Wanted(
+            campaign,
+            Manifest(tuple(draw(ITEMS)), exhibition=Exhibition(draw(DAYS), draw(DAYS))),
+            named=draw(st.integers(0, 4)) == 0,
+            replacing=draw(st.booleans()),
+        )
+        for campaign in draw(st.lists(st.sampled_from(CAMPAIGNS), unique=True, max_size=4))
+    ]
+    aboard = [
+        Aboard(
+            campaign,
+            draw(DAYS),
+            draw(DAYS),
+            draw(st.booleans()),
+            tuple(draw(st.integers(0, 60)) for _ in rooms),
+        )
+        for campaign in draw(st.lists(st.sampled_from((*CAMPAIGNS, "old", "older")), unique=True, max_size=5))
+    ]
+    return World(
+        tuple(wanted),
+        {(one.campaign, name): tuple(draw(FOUND) for _ in rooms) for one in wanted for name in NAMES},
+        tuple(rooms),
+        draw(st.none() | st.builds(Orders, st.just(1), st.none() | st.lists(ENTRIES, max_size=5).map(tuple))),
+        tuple(aboard),
+        tuple(draw(st.lists(st.tuples(st.sampled_from(CAMPAIGNS), st.none() | st.sampled_from(NAMES)), max_size=2))),
+        Moment(NOW, draw(st.none() | st.floats(0, 10)), draw(st.none() | st.integers(0, 20))),
+    )
+
+
+def freed(world: World, plan: Plan, device: int) -> int:
+    """What the removals of whole campaigns give to a device."""
+    gone = {removal.campaign for removal in plan.removals if removal.content is None}
+    return sum(
+        size
+        for one in world.aboard
+        if one.campaign in gone
+        for room, size in zip(world.rooms, one.bytes, strict=True)
+        if room.device == device
+    )
+
+
+def taken(world: World, steps: Sequence[Step], device: int) -> int:
+    return sum(step.missing for step in steps if world.rooms[step.store].device == device)
+
+
+@SHORT
+@given(worlds())
+def test_never_more_is_begun_than_fits(world: World) -> None:
+    plan = world.plan()
+    for device in {room.device for room in world.rooms}:
+        need = taken(world, plan.steps, device)
+        assert need == 0 or need <= max(0, world.free(device)) + freed(world, plan, device)
+
+
+@SHORT
+@given(worlds())
+def test_what_is_refused_fitted_nowhere_when_its_turn_came(world: World) -> None:
+    plan = world.plan()
+    for place, step in enumerate(plan.steps):
+        if step.action != "refuse":
+            continue
+        assert step.code == "NO_SPACE"
+        for store, room in enumerate(world.rooms):
+            need = step.item.size - world.found[step.campaign, step.item.name][store].part
+            # What came before it took the room; nothing that comes after it did.
+            assert need > world.free(room.device) - taken(world, plan.steps[:place], room.device)
+
+
+@SHORT
+@given(worlds())
+def test_every_item_has_at_most_one_step_and_without_a_queue_exactly_one(world: World) -> None:
+    plan = world.plan()
+    keys = [(step.campaign, step.item.name) for step in plan.steps]
+    assert len(keys) == len(set(keys))
+    if world.orders is None or world.orders.entries is None:
+        assert sorted(keys) == sorted(
+            (one.campaign, item.name)
+            for one in world.wanted
+            if one.named or not has_ended(one.manifest, TODAY)
+            for item in one.manifest.content
+        )
+
+
+@SHORT
+@given(worlds())
+def test_equal_input_gives_an_equal_plan(world: World) -> None:
+    assert world.plan() == world.plan()
+
+
+@SHORT
+@given(worlds())
+def test_the_order_does_not_hang_on_the_order_in_which_campaigns_are_listed(world: World) -> None:
+    turned = World(
+        world.wanted[::-1], world.found, world.rooms, world.orders, world.aboard[::-1], world.first, world.moment
+    )
+    assert turned.plan().steps == world.plan().steps
+    assert sorted(map(str, turned.plan().removals)) == sorted(map(str, world.plan().removals))
+
+
+@SHORT
+@given(worlds())
+def test_steps_stand_in_the_order_of_the_rules(world: World) -> None:
+    plan = world.plan()
+    wishes = list(world.first)
+
+    def asked(step: Step) -> int:
+        return min(wishes.index(wish) if wish in wishes else 99 for wish in _wishes(step))
+
+    assert [asked(step) for step in plan.steps] == sorted(asked(step) for step in plan.steps)
+    for before, after in zip(plan.steps, plan.steps[1:], strict=False):
+        if asked(before) == asked(after):
+            assert before.priority >= after.priority
+            if before.priority == after.priority and before.deadline != after.deadline and after.deadline:
+                assert before.deadline
+                assert before.deadline < after.deadline
+
+
+def _wishes(step: Step) -> list[tuple[str, str | None]]:
+    return [(step.campaign, step.item.name), (step.campaign, None)]
+
+
+@SHORT
+@given(worlds())
+def test_nothing_is_begun_that_may_not_be_begun_yet(world: World) -> None:
+    plan = world.plan()
+    assert all(when > NOW for _, when in plan.later)
+    assert plan.next_change == min((when for _, when in plan.later), default=None)
+    entries = world.orders.entries if world.orders else None
+    if entries and all(entry.not_before and entry.not_before > NOW for entry in entries):
+        named = {one.campaign for one in world.wanted if one.named}
+        assert {step.campaign for step in plan.steps} <= named
+
+
+def days(world: World, one: Aboard) -> tuple[date | None, date | None]:
+    """Of its manifest if there is one."""
+    said = {wanted.campaign: wanted.manifest.exhibition for wanted in world.wanted}.get(one.campaign)
+    return (said.starts, said.ends) if said else (one.starts, one.ends)
+
+
+def shown(world: World, one: Aboard) -> bool:
+    """Its days have today among them."""
+    starts, ends = days(world, one)
+    return bool(starts or ends) and (starts or TODAY) <= TODAY <= (ends or TODAY)
+
+
+@SHORT
+@given(worlds())
+def test_what_is_on_today_is_never_removed(world: World) -> None:
+    plan = world.plan()
+    removed = {removal.campaign for removal in plan.removals}
+    assert not removed & {one.campaign for one in world.aboard if shown(world, one)}
+    assert removed <= {one.campaign for one in world.aboard}
+
+
+@SHORT
+@given(worlds())
+def test_what_is_wanted_is_never_removed(world: World) -> None:
+    plan = world.plan()
+    steps = {(step.campaign, step.item.name) for step in plan.steps}
+    for removal in plan.removals:
+        if removal.content is None:
+            assert removal.campaign not in {campaign for campaign, _ in steps}
+        else:
+            assert not steps & {(removal.campaign, content) for content in removal.content}
+
+
+@SHORT
+@given(worlds())
+def test_for_room_only_what_has_ended_goes_and_only_where_it_lets_something_in(world: World) -> None:
+    plan = world.plan()
+    for removal in (removal for removal in plan.removals if "room is needed" in removal.reason):
+        one = next(one for one in world.aboard if one.campaign == removal.campaign)
+        ends = days(world, one)[1]
+        assert ends is not None
+        assert ends < TODAY
+        devices = {room.device for room, size in zip(world.rooms, one.bytes, strict=True) if size}
+        assert any(taken(world, plan.steps, device) > max(0, world.free(device)) for device in devices)
+
+
+@SHORT
+@given(worlds())
+def test_a_plan_that_is_half_done_goes_on_with_the_rest(world: World) -> None:
+    """When the first fetch is whole, nothing else changes: no step moves to another disk or is refused."""
+    plan = world.plan()
+    fetch = next((step for step in plan.steps if step.action == "fetch"), None)
+    if fetch is None or plan.removals:
+        return
+    key, size = (fetch.campaign, fetch.item.name), fetch.missing
+    there = list(world.found[key])
+    there[fetch.store] = Found(beside=True) if fetch.beside else Found("whole")
+    device = world.rooms[fetch.store].device
+    rooms = tuple(
+        Room(world.free(room.device) - size, device) if room.device == device else room for room in world.rooms
+    )
+    moment = Moment(NOW)
+    now = World(
+        world.wanted, {**world.found, key: tuple(there)}, rooms, world.orders, world.aboard, world.first, moment
+    )
+    before = World(world.wanted, world.found, world.rooms, world.orders, world.aboard, world.first, moment).plan()
+    if before.removals or next(step for step in before.steps if step.action == "fetch") != fetch:
+        return
+    rest = [step for step in now.plan().steps if (step.campaign, step.item.name) != key]
+    assert rest == [step for step in before.steps if (step.campaign, step.item.name) != key]
