@@ -1,0 +1,235 @@
+"""`trust.json`: read strictly, and followed from version to version only as those who may have signed it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loader.envelope import BadEnvelope, check_signed, key_id
+from loader.keyring import (
+    BadKeyring,
+    Keyring,
+    Provisioned,
+    build_chain,
+    build_keyring,
+    check_self,
+    follow,
+    lost_keys,
+    parse_chain,
+    parse_keyring,
+)
+from loader.verdict import Accepted, Known, Signed, note_of, read_note, read_signed
+from tests.contract.signing import keyring, provision, public, role
+from tests.contract.test_envelope import HERE, manifest
+
+GOLDEN = Path(__file__).parent / "golden_signed"
+ONE = provision(keyring(1), "rita")
+TWO = provision(keyring(2, people=("tess",), ACME=role("sam", "tess")), "rita")
+
+
+def document(ring: Keyring) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(build_keyring(ring))
+    return found
+
+
+def test_a_keyring_is_read_as_it_was_written() -> None:
+    ring = replace(keyring(7, BETA=role("sam"), ACME=role("sam", "rita", threshold=2)), extra={"note": ["kept"]})
+    assert parse_keyring(build_keyring(ring)) == ring
+
+
+def test_a_golden_chain_is_followed_as_it_always_was() -> None:
+    newest, complaint = follow(None, parse_chain((GOLDEN / "trust.json").read_bytes()))
+    assert newest is not None
+    assert (newest.keyring.version, newest.keyring.airlines, complaint) == (
+        2,
+        {"ACME": role("sam", "tess", threshold=2)},
+        "",
+    )
+
+
+SAM = key_id(public("sam"))
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "no version": ({"version": None}, "version: is missing"),
+    "version 0": ({"version": 0}, "version: must be between 1"),
+    "no keys": ({"keys": None}, "keys: must be an object"),
+    "no root": ({"root": None}, "root: must be an object"),
+    "a root without keys": ({"root": {"keys": [], "threshold": 1}}, "root.keys: is missing"),
+    "threshold 0": (
+        {"airlines": {"ACME": {"keys": [SAM], "threshold": 0}}},
+        "airlines.ACME.threshold: must be between 1",
+    ),
+    "threshold negative": ({"root": {"keys": [SAM], "threshold": -1}}, "root.threshold: must be between 1"),
+    "no threshold": ({"root": {"keys": [SAM]}}, "root.threshold: is missing"),
+    "a threshold nobody can reach": (
+        {"root": {"keys": [SAM], "threshold": 2}},
+        "root.threshold: must be between 1 and 1",
+    ),
+    "a threshold that is true": (
+        {"root": {"keys": [SAM], "threshold": True}},
+        "root.threshold: must be a whole number",
+    ),
+    "a key twice": (
+        {"root": {"keys": [SAM, SAM], "threshold": 2}},
+        "root.keys: must be ids of keys, each of them once",
+    ),
+    "a key that is not listed": ({"root": {"keys": ["0" * 64], "threshold": 1}}, "root.keys: 0{64} is not among"),
+    "a key that is no id": ({"root": {"keys": [5], "threshold": 1}}, "root.keys: must be ids of keys"),
+    "a bad airline": ({"airlines": {"../x": {"keys": [SAM], "threshold": 1}}}, "airlines: the name"),
+    "no airlines": ({"airlines": None}, "airlines: must be an object"),
+}
+
+
+@pytest.mark.parametrize(("fields", "sentence"), WRONG.values(), ids=WRONG.keys())
+def test_a_wrong_keyring_is_refused_with_the_place(fields: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(BadKeyring, match=sentence):
+        parse_keyring(json.dumps({**document(keyring()), **fields}).encode())
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"keytype": "rsa"}, "keytype and scheme must be ed25519"),
+        ({"scheme": "ed25519ph"}, "keytype and scheme must be ed25519"),
+        ({"keyval": {"public": "A" * 64}}, "must be 64 hexadecimal digits in lower case"),
+        ({"keyval": {"public": "a" * 63}}, "must be 64 hexadecimal digits"),
+        ({"keyval": {"public": public("eve")}}, "is not the id of its key"),
+    ],
+    ids=["rsa", "prehashed", "capitals", "short", "of another"],
+)
+def test_a_key_must_be_what_its_id_says(change: dict[str, Any], sentence: str) -> None:
+    found = document(keyring())
+    found["keys"][SAM] |= change
+    with pytest.raises(BadKeyring, match=sentence):
+        parse_keyring(json.dumps(found).encode())
+
+
+def test_one_key_cannot_have_two_ids() -> None:
+    found = document(keyring())
+    found["keys"]["0" * 64] = found["keys"][SAM]
+    with pytest.raises(BadKeyring, match="is not the id of its key"):
+        parse_keyring(json.dumps(found).encode())
+
+
+# From version to version.
+
+
+def test_the_first_one_must_be_signed_by_its_own_root() -> None:
+    assert follow(None, [ONE]) == (ONE, "")
+    newest, complaint = follow(None, [provision(keyring(1), "sam")])
+    assert newest is None
+    assert "version 1 of the trusted keys is refused: it must be signed" in complaint
+
+
+def test_the_next_one_must_be_signed_by_both_roots() -> None:
+    ring = keyring(2, root=role("ruth"), people=("ruth",))
+    for people in (("rita",), ("ruth",), ("sam", "eve")):
+        newest, complaint = follow(ONE, [provision(ring, *people)])
+        assert newest is ONE
+        assert "version 2 of the trusted keys is refused" in complaint
+    both = provision(ring, "rita", "ruth")
+    assert follow(ONE, [both]) == (both, "")
+
+
+def test_the_threshold_of_the_version_before_counts_and_of_the_new_one_too() -> None:
+    held = provision(keyring(1, root=role("rita", "ruth", threshold=2), people=("ruth",)), "rita", "ruth")
+    alone = keyring(2, root=role("rita"), people=("ruth",))
+    assert follow(held, [provision(alone, "rita")])[0] is held
+    good = provision(alone, "rita", "ruth")
+    assert follow(held, [good]) == (good, "")
+    assert follow(good, [provision(replace(held.keyring, version=3), "rita")])[0] is good
+
+
+def test_whoever_was_away_follows_the_whole_chain() -> None:
+    three = provision(keyring(3, root=role("ruth"), people=("ruth",)), "rita", "ruth")
+    four = provision(keyring(4, root=role("ruth"), people=("ruth",)), "ruth")
+    assert follow(ONE, [ONE, TWO, three, four]) == (four, "")
+    assert follow(None, [TWO, three, four]) == (four, "")
+    newest, complaint = follow(ONE, [three, four])
+    assert newest is ONE
+    assert "version 3 does not follow version 1" in complaint
+
+
+def test_an_older_file_does_not_bring_older_keys_back() -> None:
+    newest, complaint = follow(TWO, [ONE])
+    assert newest is TWO
+    assert "out of date: version 2 is in force" in complaint
+
+
+def test_another_file_by_the_same_number_is_refused() -> None:
+    other = provision(keyring(2, people=("eve",), ACME=role("eve")), "rita")
+    newest, complaint = follow(TWO, [other])
+    assert newest is TWO
+    assert "it is not the one known by that number" in complaint
+
+
+def test_a_chain_is_read_as_it_was_written() -> None:
+    assert parse_chain(build_chain([ONE, TWO])) == [ONE, TWO]
+    assert parse_chain(build_chain([ONE])) == [ONE]
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{}", b"x", b"[" + b"{}," * 64 + b"{}]", b" " * 5_000_000])
+def test_what_is_no_chain_is_refused(body: bytes) -> None:
+    with pytest.raises(BadEnvelope):
+        parse_chain(body)
+
+
+def test_a_signed_campaign_is_no_keyring() -> None:
+    with pytest.raises(BadEnvelope, match="payloadType"):
+        parse_chain((GOLDEN / "campaign.json.dsse").read_bytes())
+
+
+def test_root_keys_do_not_sign_campaigns() -> None:
+    check_self(ONE)
+    ring = ONE.keyring
+    with pytest.raises(BadEnvelope):
+        check_signed(ONE.envelope, ring.public(ring.airlines["ACME"]), 1)
+
+
+def test_a_key_is_lost_when_it_can_sign_for_the_airline_no_more() -> None:
+    assert not lost_keys(ONE.keyring, TWO.keyring, "ACME")
+    assert lost_keys(TWO.keyring, ONE.keyring, "ACME")
+    assert lost_keys(ONE.keyring, keyring(2, BETA=role("sam")), "ACME")
+    assert not lost_keys(ONE.keyring, TWO.keyring, "BETA")
+
+
+# What is remembered.
+
+
+def seen(version: int) -> Signed:
+    return read_signed(manifest(version=version), HERE)
+
+
+def known() -> Known:
+    full = replace(Known(serial=4), time=datetime(2026, 12, 1, 1, 2, 3, 4, tzinfo=UTC)).with_keys(TWO)
+    return full.with_accepted("ACME", seen(3), "2026-12")
+
+
+def test_what_is_remembered_is_read_back() -> None:
+    note = json.loads(json.dumps({"schema": 1, **note_of(known())}))
+    assert read_note(note) == known()
+    assert read_note({}) == Known()
+
+
+def test_a_note_with_anything_changed_is_torn() -> None:
+    changes: list[dict[str, object]] = [{"serial": 3}, {"time": None}, {"airlines": {}}, {"sum": None}, {"more": 1}]
+    for change in changes:
+        with pytest.raises(BadEnvelope, match="it is torn"):
+            read_note({**note_of(known()), **change})
+
+
+def test_the_highest_version_stays_the_highest() -> None:
+    assert known().with_accepted("ACME", seen(3), "2026-12") == known()
+    assert known().with_accepted("ACME", seen(2), "2026-12").of("ACME").versions == {"2026-12": 3}
+    assert known().with_accepted("ACME", seen(5), "2026-12").of("ACME").versions == {"2026-12": 5}
+    assert known().of("BETA") == Accepted()
+
+
+def test_versions_are_forgotten_when_a_key_is_taken_away_and_only_then() -> None:
+    assert known().with_keys(Provisioned(replace(TWO.keyring, version=3), TWO.envelope)).of("ACME").versions
+    after = known().with_keys(ONE).of("ACME")
+    assert (after.versions, after.rotated, after.signed) == ({}, True, True)
