@@ -1,0 +1,102 @@
+"""`manage.py loader_trust`: what a loader remembers of signed manifests, and how an operator makes it forget."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from loader.envelope import BadEnvelope
+from loader.errors import Exit, WorldError
+from loader.store import Store
+from loader.strictjson import moment_text
+from loader.trust import recall, remember
+from loader.verdict import Accepted, Known
+
+WHAT: Final = ("signed", "versions", "time", "keys")
+
+
+class Command(BaseCommand):
+    help = (
+        "What the loader of these content directories remembers of signed manifests (show), and forgetting it (reset): "
+        "that signed campaigns were accepted, so that unsigned ones are refused (signed); the highest version of each "
+        "campaign (versions); the newest trusted time (time); which version of the trusted keys is in force (keys). "
+        "reset without --only forgets everything, also what is torn. Only an operator should: each of these is what "
+        "an attacker would like to be forgotten. The loader must not be running. "
+        "Exit: 0 done, 2 wrong options or a directory that cannot be used, 3 the memory is torn, 4 the loader runs."
+    )
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("action", choices=("show", "reset"))
+        parser.add_argument(
+            "--content-dir",
+            type=Path,
+            action="append",
+            metavar="DIR",
+            help="as the loader has it, all of them (default: LOADER_CONTENT_DIR)",
+        )
+        parser.add_argument(
+            "--only", action="append", choices=WHAT, help="forget only this; may be given more than once"
+        )
+
+    def handle(self, *args: object, **options: Any) -> None:
+        named = os.environ.get("LOADER_CONTENT_DIR", "").split(":")
+        paths = options["content_dir"] or [Path(one) for one in named if one]
+        if not paths or not all(path.is_dir() for path in paths):
+            raise CommandError("--content-dir must name the loader's content directories.", returncode=Exit.USAGE)
+        with contextlib.ExitStack() as stack:
+            try:
+                stores = [Store(path) for path in paths]
+                for store in stores:
+                    stack.callback(store.close)
+                if options["action"] == "reset":
+                    self._reset(stores, options["only"] or [])
+                self.stdout.write(json.dumps(_shown(recall(stores)), indent=1, ensure_ascii=False))
+            except WorldError as error:
+                code = Exit.REFUSED if error.code == "IO_ERROR" else Exit.USAGE
+                raise CommandError(f"{error.code}: {error}.", returncode=code) from error
+            except BadEnvelope as error:
+                raise CommandError(f"what was remembered cannot be read: {error}.", returncode=Exit.REFUSED) from error
+
+    def _reset(self, stores: Sequence[Store], only: Sequence[str]) -> None:
+        if not all(store.lock() for store in stores):
+            raise CommandError("The loader is running: stop it first.", returncode=Exit.HELD)
+        known = recall(stores) if only else Known(serial=max(_serial(store) for store in stores))
+        remember(stores, _without(known, only))
+
+
+def _serial(store: Store) -> int:
+    """Of a note, 0 if that cannot be read."""
+    try:
+        return recall([store]).serial
+    except (WorldError, BadEnvelope):
+        return 0
+
+
+def _without(known: Known, only: Sequence[str]) -> Known:
+    def forgetful(one: Accepted) -> Accepted:
+        one = replace(one, signed=one.signed and "signed" not in only)
+        # What was held before there were signatures must not count again either.
+        return replace(one, versions={}, rotated=True) if "versions" in only else one
+
+    known = replace(known, airlines={name: forgetful(one) for name, one in known.airlines.items()})
+    known = replace(known, time=None) if "time" in only else known
+    return replace(known, keys=None) if "keys" in only else known
+
+
+def _shown(known: Known) -> dict[str, object]:
+    return {
+        "time": moment_text(known.time) if known.time else None,
+        "keys": known.keys.keyring.version if known.keys else None,
+        "airlines": {
+            name: {"signed": one.signed, "versions": dict(sorted(one.versions.items()))}
+            for name, one in sorted(known.airlines.items())
+        },
+    }
