@@ -29,7 +29,16 @@ import loader
 from tests.loader.aircraft import ROOT, Run, bare_environment
 
 # What the loader imports only when it needs it.
-LATER = ("boto3", "botocore.client", "botocore.handlers", "botocore.auth", "urllib3", "rich.progress")
+LATER = (
+    "encodings.idna",
+    "encodings.utf_8_sig",
+    "boto3",
+    "botocore.client",
+    "botocore.handlers",
+    "botocore.auth",
+    "urllib3",
+    "rich.progress",
+)
 
 BOOT_ID = b"/proc/sys/kernel/random/boot_id"
 _CLONE_NEWNS, _MS_BIND, _MS_REC, _MS_PRIVATE = 0x00020000, 4096, 16384, 1 << 18
@@ -87,12 +96,16 @@ class Nursery:
             text=True,
         )
 
-    def start(self, environment: Mapping[str, str], *options: str, boot: Path | None = None) -> Life:
-        """A new life. `boot`: a file with the boot id it is to see, in a mount namespace of its own; needs root."""
+    def start(
+        self, environment: Mapping[str, str], *options: str, boot: Path | None = None, user: int | None = None
+    ) -> Life:
+        """A new life. `user`: who it is to be, without any privilege; `boot`: a file with the boot id it is to see,
+        in a mount namespace of its own. Both need root.
+        """
         self._born += 1
         printed = Path(self._folder.name) / f"{self._born}.out"
         order = {"options": options, "environment": dict(environment), "printed": str(printed)}
-        pid = self.ask({**order, "boot": str(boot or "")})
+        pid = self.ask({**order, "boot": str(boot or ""), "user": user})
         assert pid is not None
         return Life(self, pid, printed)
 
@@ -145,6 +158,10 @@ def _bear(order: Mapping[str, object]) -> int:
         os.dup2(os.open(path, os.O_RDONLY if target == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC), target)
     if order["boot"]:
         _start_anew(str(order["boot"]))
+    if isinstance(user := order["user"], int):
+        os.setgroups([])
+        os.setresgid(user, user, user)
+        os.setresuid(user, user, user)
     environment, options = order["environment"], order["options"]
     assert isinstance(environment, dict)
     assert isinstance(options, list)
