@@ -20,6 +20,7 @@ from typing import Final
 from campaigns.publishing import publish_folder
 from fleet.faults import FlipByte, Rule
 from fleet.link import Link
+from fleet.policy import seaweedfs_identity
 from fleet.roster import (
     CORRUPTED,
     CORRUPTED_BYTE,
@@ -54,16 +55,8 @@ LOADER: Final[Mapping[str, str]] = {
 
 
 def identity(aircraft: Aircraft) -> Identity:
-    """What an aircraft may do and no more: read its airline's media, write its own status, read its own heartbeat."""
-    return Identity(
-        aircraft.tail,
-        (
-            f"Read:{MEDIA}/{aircraft.airline}/*",
-            f"List:{MEDIA}/{aircraft.airline}/*",
-            f"Write:{STATUS}/{aircraft.airline}/{aircraft.tail}/*",
-            f"Read:{STATUS}/{aircraft.airline}/{aircraft.tail}/loader.json*",
-        ),
-    )
+    """What an aircraft may do and no more."""
+    return seaweedfs_identity(aircraft.airline, aircraft.tail, MEDIA, STATUS)
 
 
 def make_archive(path: Path, film: Film) -> None:

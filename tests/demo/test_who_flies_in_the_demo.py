@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fleet.policy import seaweedfs_identity
 from fleet.roster import (
     CORRUPTED,
     CORRUPTED_BYTE,
@@ -73,13 +74,8 @@ def test_the_corrupted_film_flies_on_the_aircraft_that_is_to_meet_it() -> None:
     assert film.size > CORRUPTED_BYTE
 
 
-def test_an_aircraft_may_read_its_airline_and_its_heartbeat_and_write_its_own_status() -> None:
-    assert identity(FLEET[0]).actions == (
-        "Read:ife-media/AUR/*",
-        "List:ife-media/AUR/*",
-        "Write:ife-status/AUR/SE-RNA/*",
-        "Read:ife-status/AUR/SE-RNA/loader.json*",
-    )
+def test_an_aircraft_has_the_least_rights_and_no_more() -> None:
+    assert identity(FLEET[0]) == seaweedfs_identity("AUR", "SE-RNA", "ife-media", "ife-status")
 
 
 def test_an_archive_is_real_and_the_same_every_time(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import fields
@@ -206,17 +205,6 @@ def test_the_keys_of_the_contract_are_those_that_are_built() -> None:
         contract.heartbeat_key("A", "T"),
     }
     assert documented == built | {"A/C/" + names.SIGNATURE}
-
-
-def test_every_policy_of_least_rights_names_our_buckets() -> None:
-    policy = json.loads(blocks("docs/loader.md", "json")[0])
-    resources = [statement["Resource"] for statement in policy["Statement"]]
-    assert resources == [
-        f"arn:aws:s3:::{settings.MEDIA_BUCKET}/ACME/*",
-        f"arn:aws:s3:::{settings.MEDIA_BUCKET}",
-        f"arn:aws:s3:::{settings.STATUS_BUCKET}/ACME/N1/*",
-        f"arn:aws:s3:::{settings.STATUS_BUCKET}/ACME/N1/loader.json",
-    ]
 
 
 @pytest.mark.django_db

@@ -1,0 +1,81 @@
+"""The least rights an aircraft needs in the two buckets, as AWS and as SeaweedFS write them. Pure.
+
+An aircraft lists its airline's part of the media bucket, reads what campaigns are made of and the transfer queue that
+is its own, writes and removes its own reports, and reads back its own heartbeat. No other aircraft's queue: it would
+tell where that one flies. What the two languages can say differs:
+
+- IAM has wildcards that span slashes, so what is meant for campaigns (`*/campaign.json`) would match the queue of a
+  tail called `campaign`: that one is denied.
+- SeaweedFS has no denials and cannot escape a wildcard in a name; it takes a resource without a wildcard for a bucket,
+  so a single key is written with a `?` for its dot, which nothing else in the bucket can match.
+- Both say which prefixes may be listed, and so let the *names* of an airline's queues be seen, not what they say.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from ifeportal.embedded import Identity
+from loader.contract import check_name, content_key, heartbeat_key, manifest_key, queue_key, signature_key
+from loader.errors import BadName
+
+_LIKE_A_MANIFEST: Final = "campaign"  # the tail whose queue is called as every manifest is
+_WILD: Final = re.compile(r"[*?$]")
+
+
+def iam_policy(airline: str, tail: str, media: str, status: str) -> dict[str, Any]:
+    """For AWS, to be attached to the user or role of one aircraft. The last two are buckets. Raises BadName."""
+    of_airline, of_tail = _literal(airline), _literal(tail)
+    reads = [*_of_campaigns(of_airline), queue_key(of_airline, of_tail)]
+    statements = [
+        _allow("s3:GetObject", [_arn(media, key) for key in reads]),
+        _allow("s3:ListBucket", f"arn:aws:s3:::{media}")
+        | {"Condition": {"StringLike": {"s3:prefix": f"{of_airline}/*"}}},
+        _allow(["s3:PutObject", "s3:DeleteObject"], _arn(status, f"{of_airline}/{of_tail}/*")),
+        _allow("s3:GetObject", _arn(status, heartbeat_key(of_airline, of_tail))),
+    ]
+    if tail != _LIKE_A_MANIFEST:
+        foreign = _arn(media, queue_key(of_airline, _LIKE_A_MANIFEST))
+        statements.append({"Effect": "Deny", "Action": "s3:GetObject", "Resource": foreign})
+    return {"Version": "2012-10-17", "Statement": statements}
+
+
+def seaweedfs_identity(airline: str, tail: str, media: str, status: str) -> Identity:
+    """For SeaweedFS, named like the tail. Raises BadName, also for names that SeaweedFS would take for patterns."""
+    for name in (airline, tail):
+        if set(check_name(name)) & set("*?"):
+            raise BadName(f"the name {name!a} holds a wildcard, which SeaweedFS takes for a pattern")
+    return Identity(
+        tail,
+        (
+            *(f"Read:{media}/{key}" for key in _of_campaigns(airline)),
+            f"Read:{media}/{_one(queue_key(airline, tail))}",
+            f"List:{media}/{airline}/*",
+            f"Write:{status}/{airline}/{tail}/*",
+            f"Read:{status}/{_one(heartbeat_key(airline, tail))}",
+        ),
+    )
+
+
+def _of_campaigns(airline: str) -> list[str]:
+    """Patterns for all that is read of any campaign."""
+    return [content_key(airline, "*", "*"), manifest_key(airline, "*"), signature_key(airline, "*")]
+
+
+def _allow(action: str | list[str], resource: str | list[str]) -> dict[str, Any]:
+    return {"Effect": "Allow", "Action": action, "Resource": resource}
+
+
+def _arn(bucket: str, key: str) -> str:
+    return f"arn:aws:s3:::{bucket}/{key}"
+
+
+def _literal(name: str) -> str:
+    """A legal name with its wildcards escaped."""
+    return _WILD.sub(lambda sign: f"${{{sign[0]}}}", check_name(name))
+
+
+def _one(key: str) -> str:
+    """A pattern for one key that ends with `.json`."""
+    return f"{key.removesuffix('.json')}?json"
