@@ -92,7 +92,7 @@ class Download:
     def _several(self) -> bool:
         """Whether more than one connection should be used from here on."""
         part = self._part
-        return self._ranges and bool(part.etag and part.kept) and self._means.streams.worthwhile(part.missing)
+        return self._ranges and bool(part.etag and part.reached) and self._means.streams.worthwhile(part.missing)
 
     def _attempt_ranges(self) -> None:
         try:

@@ -89,9 +89,8 @@ class Ramp:
 
     def refused(self, now: float) -> None:
         """The store wants fewer requests."""
-        self._trial = None
-        self._hold(now)
-        self._held_back = 0.0
+        self._trial, self._held_back = None, 0.0
+        self._again = now + 2 * PAUSE
         self._to(max(1, self.target // 2), now)
 
     def _to(self, target: int, now: float) -> None:

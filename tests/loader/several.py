@@ -1,0 +1,190 @@
+"""A bucket whose bodies come over several connections at once, as a script says, and a loader that may use as many."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from loader.bucket import Body, MemoryBucket
+from loader.contract import MIB, Item
+from loader.download import Means, bring
+from loader.errors import WorldError
+from loader.means import link_is_up
+from loader.memory import MemoryBody
+from loader.pace import Backoff, Limiter
+from loader.store import Edition, Store
+from loader.streams import Streams
+
+KEY = "ACME/c/movie.tgz"
+CONTENT = os.urandom(9 * MIB + 77)
+EDITION = Edition("1" * 64)
+
+
+class Allowed(Streams):
+    """Lets every item use so many connections at once, whatever is measured."""
+
+    def __init__(self, share: int) -> None:
+        super().__init__()
+        self.allowed, self.refusals = share, 0
+
+    def share(self) -> int:
+        return self.allowed
+
+    def worthwhile(self, missing: int) -> bool:
+        return self.allowed > 1
+
+    def refused(self) -> None:
+        self.refusals += 1
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request: its place in the order of requests, and what it said."""
+
+    number: int
+    start: int
+    end: int | None
+    if_match: str | None
+
+
+class Gated(MemoryBody):
+    """A body whose reads wait for the gate, and that ends early or breaks where it is told to."""
+
+    gate: threading.Event
+    breaks: int | None = None
+    sent = 0
+
+    def read(self, limit: int = MIB) -> bytes:
+        while not self.gate.wait(0.01) and not self._aborted:
+            pass
+        if self.breaks is not None and self.sent >= self.breaks:
+            raise WorldError("NETWORK", "broken")
+        block = super().read(limit if self.breaks is None else min(limit, self.breaks - self.sent))
+        self.sent += len(block)
+        return block
+
+
+Act = Callable[[Asked], Body]
+
+
+class Several(MemoryBucket):
+    """`script[n]` answers the nth request (from 1); any other is sent what is there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.put(KEY, CONTENT)
+        self.asked: list[Asked] = []
+        self.bodies: list[Gated] = []
+        self.script: dict[int, Act] = {}
+        self.gate_at = 0  # requests; the bodies of ranges wait for as many
+        self._gate = threading.Event()
+        self._turn = threading.Lock()
+
+    def open(  # type: ignore[override]
+        self, key: str, *, start: int = 0, end: int | None = None, if_match: str | None = None
+    ) -> Body:
+        with self._turn:
+            asked = Asked(len(self.asked) + 1, start, end, if_match)
+            self.asked.append(asked)
+            act = self.script.pop(asked.number, self.send)
+            if asked.number >= self.gate_at:
+                self._gate.set()
+        stored = self._objects[key]
+        if if_match not in (None, stored.etag):
+            raise WorldError("OBJECT_CHANGED")
+        return act(asked)
+
+    def send(self, asked: Asked, *, breaks: int | None = None, gate: threading.Event | None = None) -> Gated:
+        """What is there, up to where it breaks."""
+        body = Gated(self._objects[KEY], asked.start, asked.end)
+        body.breaks = breaks
+        body.gate = gate or (threading.Event() if asked.end is None else self._gate)
+        if asked.end is None:
+            body.gate.set()
+        self.bodies.append(body)
+        return body
+
+    @property
+    def sent(self) -> int:
+        """Bytes, of all bodies."""
+        return sum(body.sent for body in self.bodies)
+
+    @property
+    def ranges(self) -> list[Asked]:
+        """The requests for a part of the object."""
+        return [asked for asked in self.asked if asked.end is not None]
+
+
+@dataclass
+class Ledger:
+    """Takes down what the download tells."""
+
+    wanted: bool = True
+    kept: list[int] = field(default_factory=list)
+    retries: list[str] = field(default_factory=list)
+
+    def moved(self, kept: int) -> None:
+        self.kept.append(kept)
+
+    def retrying(self, error: WorldError, wait: float, failed: int) -> None:
+        self.retries.append(error.code)
+
+    def still_wanted(self) -> bool:
+        return self.wanted
+
+    def opened(self, body: Body | None) -> None: ...
+
+
+@dataclass
+class Hangar:
+    """One item, one bucket, one content directory."""
+
+    folder: Path
+    share: int = 4
+    bucket: Several = field(default_factory=Several)
+    ledger: Ledger = field(default_factory=Ledger)
+    stop: threading.Event = field(default_factory=threading.Event)
+    item: Item = field(default_factory=lambda: Item("movie", len(CONTENT), hashlib.sha256(CONTENT).hexdigest()))
+    await_link: Callable[[threading.Event], bool] = link_is_up
+    min_rate: int = 0
+
+    def __post_init__(self) -> None:
+        self.streams = Allowed(self.share)
+        self.store = Store(self.folder)
+
+    def run(self) -> None:
+        means = Means(
+            self.bucket,
+            Limiter(None),
+            self.stop,
+            lambda: Backoff(4, 0.0001, 0.0001),
+            self.min_rate,
+            0.2,
+            streams=self.streams,
+            flush_after=0.0,
+            await_link=self.await_link,
+        )
+        with self.store.part("c", self.item, EDITION) as part:
+            part.resume(self.stop)
+            try:
+                bring(KEY, part, means, self.ledger, lambda: self.store.finish("c", part, EDITION, beside=False))
+            finally:
+                part.save()
+
+    @property
+    def final(self) -> Path:
+        return self.folder / "c" / "movie.tgz"
+
+    @property
+    def kept(self) -> int:
+        """Bytes that would be gone on from."""
+        return self.store.find("c", self.item).part
+
+    def succeeds(self) -> None:
+        self.run()
+        assert self.final.read_bytes() == CONTENT
+        assert self.bucket.script == {}

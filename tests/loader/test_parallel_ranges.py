@@ -1,0 +1,331 @@
+"""One item over several connections: when, in which ranges, what is kept, and what fails without loss."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fleet.faults import Rule, Swap
+from fleet.link import Exchange, Link
+from loader.contract import MIB, Item
+from loader.errors import WorldError
+from loader.extents import union
+from loader.pace import Stopped
+from tests.loader.aircraft import Aircraft, finish, publish
+from tests.loader.several import CONTENT, KEY, Asked, Gated, Hangar
+
+
+@pytest.fixture
+def hangar(tmp_path: Path) -> Iterator[Hangar]:
+    hangar = Hangar(tmp_path)
+    yield hangar
+    hangar.store.close()
+
+
+def fails(hangar: Hangar) -> str:
+    with pytest.raises(WorldError) as failed:
+        hangar.run()
+    assert not hangar.final.exists()
+    return failed.value.code
+
+
+def test_ranges_are_disjoint_and_all_of_the_object_asked_for_first(hangar: Hangar) -> None:
+    hangar.bucket.gate_at = 5
+    hangar.succeeds()
+    first, *ranges = hangar.bucket.asked
+    assert (first.start, first.end, first.if_match) == (0, None, None)
+    assert len(ranges) >= 4
+    etag = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
+    assert {asked.if_match for asked in ranges} == {etag}
+    assert union((asked.start, asked.end or 0) for asked in ranges)[-1][1] == len(CONTENT)
+    assert hangar.ledger.kept[-1] == len(CONTENT)
+    assert hangar.ledger.kept == sorted(hangar.ledger.kept)
+
+
+def test_a_range_that_breaks_disturbs_no_other_and_only_its_rest_is_asked_for_again(hangar: Hangar) -> None:
+    hangar.bucket.gate_at = 5
+    hangar.bucket.script[3] = lambda asked: hangar.bucket.send(asked, breaks=1000)
+    hangar.succeeds()
+    broken = hangar.bucket.asked[2]
+    assert broken.start + 1000 in [asked.start for asked in hangar.bucket.asked]
+    assert hangar.ledger.retries == ["NETWORK"]
+    assert hangar.streams.refusals == 0
+
+
+def refuse(code: str) -> object:
+    def act(asked: Asked) -> Gated:
+        raise WorldError(code)
+
+    return act
+
+
+@pytest.mark.parametrize("code", ["THROTTLED", "NETWORK"])
+def test_a_store_that_refuses_further_connections_gets_fewer(hangar: Hangar, code: str) -> None:
+    hangar.bucket.gate_at = 5
+    hangar.bucket.script[4] = refuse(code)  # type: ignore[assignment]
+    hangar.succeeds()
+    assert hangar.ledger.retries == [code]
+    assert hangar.streams.refusals == 1
+
+
+def test_an_outage_costs_all_connections_together_a_bounded_number_of_requests(hangar: Hangar) -> None:
+    for number in range(2, 100):
+        hangar.bucket.script[number] = refuse("TIMEOUT")  # type: ignore[assignment]
+    assert fails(hangar) == "TIMEOUT"
+    assert len(hangar.bucket.asked) <= 1 + 4 * hangar.share
+    assert 0 < hangar.kept < MIB
+
+
+def test_time_without_a_link_is_not_held_against_an_item(hangar: Hangar) -> None:
+    waits: list[bool] = []
+
+    def await_link(stop: threading.Event) -> bool:
+        waits.append(True)
+        return True
+
+    hangar.await_link = await_link
+    for number in range(1, 30):
+        hangar.bucket.script[number] = refuse("NETWORK")  # type: ignore[assignment]
+    hangar.succeeds()
+    assert len(waits) == 29
+    assert hangar.ledger.retries == []
+
+
+def test_an_object_replaced_midway_starts_anew_over_one_connection(hangar: Hangar) -> None:
+    other = bytes(len(CONTENT))
+    hangar.item = Item("movie", len(other), hashlib.sha256(other).hexdigest())
+
+    def swap(asked: Asked) -> Gated:
+        body = hangar.bucket.send(asked)
+        hangar.bucket.put(KEY, other)
+        return body
+
+    hangar.bucket.script[2] = swap
+    hangar.run()
+    assert hangar.final.read_bytes() == other
+    assert 0 in hangar.ledger.kept
+    assert [asked.start for asked in hangar.bucket.asked if asked.if_match is None] == [0, 0]
+
+
+def test_an_object_replaced_midway_that_the_manifest_does_not_know_is_no_item(hangar: Hangar) -> None:
+    hangar.ledger.wanted = False
+
+    def swap(asked: Asked) -> Gated:
+        hangar.bucket.put(KEY, b"x" * len(CONTENT))
+        raise WorldError("OBJECT_CHANGED")
+
+    hangar.bucket.script[3] = swap
+    assert fails(hangar) == "OBJECT_CHANGED"
+    assert hangar.kept == 0
+
+
+def test_a_store_that_ignores_ranges_is_begun_anew_over_one_connection(hangar: Hangar) -> None:
+    hangar.bucket.script[2] = lambda asked: hangar.bucket.send(Asked(asked.number, 0, None, asked.if_match))
+    hangar.succeeds()
+    assert [asked for asked in hangar.bucket.asked if asked.start == 0][-1].end is None
+    assert hangar.bucket.asked[-1].start == 0
+
+
+def test_a_range_from_another_place_is_never_kept(hangar: Hangar) -> None:
+    def elsewhere(asked: Asked) -> Gated:
+        return hangar.bucket.send(Asked(asked.number, asked.start + 5, asked.end, asked.if_match))
+
+    hangar.bucket.script[2] = elsewhere
+    hangar.succeeds()
+
+
+def test_a_longer_object_under_the_same_etag_is_a_size_mismatch(hangar: Hangar) -> None:
+    def longer(asked: Asked) -> Gated:
+        body = hangar.bucket.send(asked)
+        body.size = len(CONTENT) + 1
+        return body
+
+    hangar.bucket.script[2] = longer
+    hangar.succeeds()
+    assert hangar.ledger.kept.count(0) >= 1
+    assert hangar.ledger.retries == ["SIZE_MISMATCH"]
+
+
+def test_too_slow_is_said_of_the_item_not_of_a_connection(hangar: Hangar) -> None:
+    hangar.min_rate, hangar.bucket.gate_at = 1, 10**6
+    assert fails(hangar) == "TOO_SLOW"
+
+
+def interrupt(hangar: Hangar) -> None:
+    """Stop it while four connections wait for bytes, of which two brought something beyond a gap."""
+    never = threading.Event()
+
+    def part_of(count: int) -> object:
+        def act(asked: Asked) -> Gated:
+            body = hangar.bucket.send(asked)
+            whole = body.read
+
+            def read(limit: int = MIB) -> bytes:
+                body.gate = hangar.bucket.bodies[0].gate if body.sent < count else never
+                if body.sent >= count and not hangar.stop.is_set():
+                    threading.Timer(0.3, hangar.stop.set).start()
+                return whole(min(limit, count - body.sent) if body.sent < count else limit)
+
+            body.read = read  # type: ignore[method-assign]
+            return body
+
+        return act
+
+    for number, count in ((2, 0), (3, 100_000), (4, 0), (5, 50_000)):
+        hangar.bucket.script[number] = part_of(count)  # type: ignore[assignment]
+    began = time.monotonic()
+    with pytest.raises(Stopped):
+        hangar.run()
+    assert time.monotonic() - began < 5
+
+
+def go_on(hangar: Hangar) -> None:
+    hangar.stop.clear()
+    hangar.ledger.kept.clear()
+
+
+@pytest.mark.parametrize("share", [1, 4])
+def test_a_stop_keeps_what_lies_beyond_a_gap_whoever_goes_on(hangar: Hangar, share: int) -> None:
+    interrupt(hangar)
+    kept = hangar.kept
+    assert kept == hangar.bucket.sent == hangar.ledger.kept[-1]
+    assert hangar.bucket.bodies[0].sent + 150_000 == kept
+    go_on(hangar)
+    hangar.streams.allowed = share
+    hangar.succeeds()
+    assert hangar.bucket.sent == len(CONTENT)
+    assert min(hangar.ledger.kept) >= kept
+
+
+def part_file(hangar: Hangar) -> Path:
+    return hangar.folder / ".loader" / "parts" / "c" / "movie.tgz.part"
+
+
+@pytest.mark.parametrize("boot", ["another", "torn", "longer"])
+def test_a_map_of_another_boot_or_a_torn_one_is_not_believed(hangar: Hangar, boot: str) -> None:
+    interrupt(hangar)
+    file = part_file(hangar).with_suffix(".json")
+    state = json.loads(file.read_text())
+    assert len(state["extents"]) >= 2
+    if boot == "another":
+        state |= {"boot": "another", "durable": 1000}
+        file.write_text(json.dumps(state))
+        assert hangar.kept == 1000
+    elif boot == "torn":
+        file.write_text(file.read_text()[:-20])
+        assert hangar.kept == 0
+    else:
+        # A file that is longer than what was noted: the rest was never written, or not noted in time.
+        os.truncate(part_file(hangar), len(CONTENT))
+        assert hangar.kept == sum(end - start for start, end in state["extents"])
+    go_on(hangar)
+    hangar.succeeds()
+
+
+# The real command.
+
+BODY = os.urandom(5_000_000)
+SLOW = 300_000  # bytes a second of each connection
+
+
+def requests(link: Link) -> list[Exchange]:
+    return link.requests("GET", "*/big.tgz")
+
+
+@pytest.fixture
+def slow(aircraft: Aircraft, link: Link) -> Link:
+    """A link over which one connection would take a quarter of a minute."""
+    publish(aircraft.media, "c", {"big": BODY})
+    link.per_connection = SLOW
+    return link
+
+
+@pytest.mark.processes
+def test_more_connections_are_used_where_each_is_slow(aircraft: Aircraft, slow: Link) -> None:
+    began = time.monotonic()
+    assert aircraft.load().code == 0
+    assert time.monotonic() - began < len(BODY) / SLOW
+    assert aircraft.path("c", "big").read_bytes() == BODY
+    first, *ranges = requests(slow)
+    assert first.range == ""
+    assert len(ranges) >= 4
+    assert all(seen.if_match and seen.range for seen in ranges)
+    assert aircraft.progress("c") == {"big": len(BODY)}
+    assert aircraft.left_over() == []
+
+
+@pytest.mark.processes
+def test_one_connection_is_used_where_it_is_fast(aircraft: Aircraft, link: Link) -> None:
+    publish(aircraft.media, "c", {"big": BODY})
+    assert aircraft.load().code == 0
+    assert [seen.range for seen in requests(link)] == [""]
+
+
+def await_gap(aircraft: Aircraft, process: subprocess.Popen[str]) -> list[tuple[int, int]]:
+    """Until the state on disk tells of bytes beyond a gap."""
+    state = aircraft.part("c", "big").with_suffix(".json")
+    while True:
+        assert process.poll() is None
+        if state.exists():
+            extents = json.loads(state.read_text()).get("extents") or []
+            if len(extents) > 1 and extents[-1][1] > 1_000_000:
+                return [(start, end) for start, end in extents]
+        time.sleep(0.01)
+
+
+@pytest.mark.processes
+def test_a_kill_costs_at_most_an_interval_of_bytes(aircraft: Aircraft, slow: Link) -> None:
+    process = aircraft.start("--once")
+    await_gap(aircraft, process)
+    process.kill()
+    process.communicate()
+    connections = len(requests(slow))
+    slow.per_connection = None
+    assert aircraft.load().code == 0
+    assert aircraft.path("c", "big").read_bytes() == BODY
+    served = sum(seen.sent for seen in requests(slow))
+    # An interval of 0.1 s, and what was on its way in each connection: the link counts what it handed to the kernel.
+    assert served <= len(BODY) + connections * (SLOW * 0.2 + 65_536)
+    assert aircraft.left_over() == []
+
+
+@pytest.mark.processes
+def test_a_stop_over_several_connections_is_quick_and_loses_nothing(aircraft: Aircraft, slow: Link) -> None:
+    process = aircraft.start("--once")
+    await_gap(aircraft, process)
+    slow.offline(silent=True)
+    process.send_signal(signal.SIGTERM)
+    began = time.monotonic()
+    assert finish(process).code == 75
+    assert time.monotonic() - began < 5
+    told = aircraft.progress("c")["big"]
+    state = json.loads(aircraft.part("c", "big").with_suffix(".json").read_text())
+    assert told // MIB <= sum(end - start for start, end in state["extents"]) // MIB
+    slow.online()
+    slow.per_connection = None
+    assert aircraft.load().code == 0
+    assert aircraft.path("c", "big").read_bytes() == BODY
+
+
+@pytest.mark.processes
+def test_a_new_version_published_under_several_connections_is_loaded(aircraft: Aircraft, slow: Link) -> None:
+    other = os.urandom(2_000_000)
+
+    def replace() -> None:
+        slow.per_connection = None
+        publish(aircraft.media, "c", {"big": other}, version=2)
+
+    rule = slow.add(Rule(Swap(20_000, replace), key="*/big.tgz", nth=4))
+    assert aircraft.load().code == 0
+    assert rule.hits == 1
+    assert aircraft.path("c", "big").read_bytes() == other
+    assert aircraft.errors() == {}
