@@ -23,7 +23,7 @@ BESIDE: Final = "beside"
 PARTS: Final = "parts"
 _JSON: Final = ".json"
 _DAYS: Final = ("starts", "ends", "title")
-_ENDINGS: Final = ("", _JSON, _JSON + ".new", ".part", LINK)
+_ENDINGS: Final = ("", _JSON, _JSON + ".new", ".part", LINK)  # of names in our own folders
 
 
 def marks(root: Folder) -> dict[str, Mapping[str, object]]:
@@ -62,15 +62,15 @@ def aboard(root: Folder) -> list[Aboard]:
 
 def _aboard(root: Folder, campaign: str, mark: Mapping[str, object]) -> Aboard | None:
     with existing(root, campaign) as finals, existing(root, OURS, HELD, campaign) as held:
-        ours = given_names(held)
-        lying = [finals.plain(name) for name in ours] if finals else []
+        lying = [finals.plain(name) for name in given_names(held)] if finals else []
     for place in (BESIDE, PARTS):
         with existing(root, OURS, place, campaign) as folder:
             lying += [folder.plain(name) for name in folder.names() if _is_content(name)] if folder else []
-    found = [status for status in lying if status is not None]
-    if not (found or ours or is_whole(mark)):
+    content = frozenset(contents(root, campaign))
+    if not (content or is_whole(mark)):
         return None
-    return Aboard(campaign, _day(mark.get("starts")), _day(mark.get("ends")), is_whole(mark), (_freed(found),))
+    freed = _freed(status for status in lying if status is not None)
+    return Aboard(campaign, _day(mark.get("starts")), _day(mark.get("ends")), is_whole(mark), (freed,), content)
 
 
 def contents(root: Folder, campaign: str) -> set[str]:
@@ -78,8 +78,10 @@ def contents(root: Folder, campaign: str) -> set[str]:
     found: set[str] = set()
     for place in (HELD, BESIDE, PARTS):
         with existing(root, OURS, place, campaign) as folder:
-            names = folder.names() if folder else []
-        found |= {name.removesuffix(TGZ + _JSON) for name in names if name.endswith(TGZ + _JSON)}
+            for name in folder.names() if folder else []:
+                # The longest ending first: every name ends in the empty one.
+                ending = next(ending for ending in reversed(_ENDINGS) if name.endswith(ending))
+                found |= {name.removesuffix(ending).removesuffix(TGZ)}
     return found
 
 

@@ -59,13 +59,17 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Aboard:
-    """A campaign of which something lies here. `bytes`: what removing it would free, for each content directory."""
+    """A campaign of which something lies here. `bytes`: what removing it would free, for each content directory.
+
+    `content`: the items of which something lies here; None where that is not known.
+    """
 
     campaign: str
     starts: date | None = None
     ends: date | None = None
     whole: bool = False
     bytes: tuple[int, ...] = ()
+    content: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,4 +148,7 @@ def _joined(campaign: str, parts: Sequence[Aboard | None]) -> Aboard:
         next((part.ends for part in there if part.ends), None),
         any(part.whole for part in there),
         tuple(sum(part.bytes) if part else 0 for part in parts),
+        frozenset().union(*(part.content for part in there if part.content is not None))
+        if all(part.content is not None for part in there)
+        else None,
     )

@@ -43,7 +43,8 @@ class Entry:
 class Orders:
     """A whole queue. `entries` None: it says nothing about campaigns, all are loaded as without a queue; (): none is.
 
-    `bandwidth_limit` in bytes a second, 0 is no limit; None there and in `window`: the loader's own setting holds.
+    `bandwidth_limit` in bytes a second, None and 0 are no limit; `window` None is any hour. The loader's own settings
+    hold beside these: the lower limit, and the hours that both allow.
     """
 
     version: int

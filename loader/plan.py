@@ -82,7 +82,7 @@ def make_plan(
     asked = _asked(first)
     candidates = [_Candidate(wish, find(wish.of.campaign, wish.item), asked(wish)) for wish in ranking.wishes]
     candidates.sort(key=_order(moment))
-    purge = _Purge(ranking, with_days(aboard, wanted), moment, find)
+    purge = _Purge(ranking, with_days(aboard, wanted), moment)
     steps = _place(candidates, Rooms(rooms), purge, barred)
     wishes = Counter(wish.of.campaign for wish in ranking.wishes)
     return Plan(
@@ -123,7 +123,7 @@ def _order(moment: Moment) -> Callable[[_Candidate], tuple[object, ...]]:
 class _Purge:
     """What is removed: what the queue asks for, and what the disk asks for while steps are placed."""
 
-    def __init__(self, ranking: Ranking, aboard: Sequence[Aboard], moment: Moment, find: Find) -> None:
+    def __init__(self, ranking: Ranking, aboard: Sequence[Aboard], moment: Moment) -> None:
         today = moment.now.date()
         self.removals: list[Removal] = []
         self._gone: list[Aboard] = []
@@ -131,11 +131,15 @@ class _Purge:
         used = in_use(aboard, wanted, today)
         lying = {one.campaign: one for one in aboard}
         for campaign, content in ranking.purge.items():
-            if campaign in lying and campaign in used:
+            one = lying.get(campaign)
+            asked = content if content is None or one is None else _lying(one, content)
+            if one is None or asked == ():
+                continue
+            if campaign in used:
                 ranking.refused.append((campaign, f"it is in use: {used[campaign]}"))
-            elif campaign in lying:
-                self.removals.append(Removal(campaign, content, "the queue asks for it"))
-                self._gone += [lying[campaign]] if content is None else []
+            else:
+                self.removals.append(Removal(campaign, asked, "the queue asks for it"))
+                self._gone += [one] if asked is None else []
         kept = wanted | used.keys() | ranking.purge.keys() | {campaign for campaign, _ in ranking.later}
         self._ended = removable(aboard, kept, today)
 
@@ -155,6 +159,10 @@ class _Purge:
             rooms.give(one)
             self.removals.append(Removal(one.campaign, None, f"its exhibition ended on {one.ends}; room is needed"))
         return store
+
+
+def _lying(one: Aboard, content: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for name in content if one.content is None or name in one.content)
 
 
 def _place(candidates: Sequence[_Candidate], rooms: Rooms, purge: _Purge, barred: Barred) -> list[Step]:

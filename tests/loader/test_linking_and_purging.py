@@ -263,7 +263,7 @@ def test_some_items_go_and_the_campaign_is_no_longer_whole(store: Store) -> None
     assert store.purge("c", ["a"]) == len(BODY)
     assert (store.find("c", of("a", BODY)).final, store.find("c", of("b", OTHER)).final) == ("absent", "whole")
     assert (store.held(), store.edition("c")) == ([], None)
-    assert store.aboard() == [Aboard("c", None, date(2026, 12, 31), False, (len(OTHER),))]
+    assert store.aboard() == [Aboard("c", None, date(2026, 12, 31), False, (len(OTHER),), frozenset("b"))]
 
 
 @pytest.mark.parametrize("point", ["purge-begun", "purge-halfway", "purge-halfway:2"])
@@ -306,15 +306,16 @@ def test_what_is_aboard_is_told_with_its_days_and_without_other_peoples_folders(
     (store.path / "theirs" / "a.tgz").write_bytes(BODY)
     found = {one.campaign: one for one in store.aboard()}
     assert set(found) == {"begun", "c"}
-    assert found["c"] == Aboard("c", None, date(2026, 12, 31), True, (len(BODY),))
+    assert found["c"] == Aboard("c", None, date(2026, 12, 31), True, (len(BODY),), frozenset("a"))
     assert (found["begun"].whole, found["begun"].ends) == (False, None)
+    assert found["begun"].content == frozenset({FILM.name})
     assert 0 < found["begun"].bytes[0] <= 5000
 
 
 def test_a_torn_mark_says_nothing(store: Store) -> None:
     whole(store, "c", {"a": BODY})
     (store.path / ".loader" / "campaigns" / "c.json").write_bytes(b'{"starts": 5, "ends": "soon"}')
-    assert store.aboard() == [Aboard("c", None, None, False, (len(BODY),))]
+    assert store.aboard() == [Aboard("c", None, None, False, (len(BODY),), frozenset("a"))]
 
 
 def test_what_an_older_version_left_in_another_directory_goes_when_the_new_one_is_whole(store: Store) -> None:

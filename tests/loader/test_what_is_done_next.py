@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -400,6 +401,14 @@ def test_what_this_loader_was_told_to_load_is_not_purged() -> None:
     assert names(made) == ["a"]
 
 
+def test_items_that_do_not_lie_here_are_not_purged_again_and_again() -> None:
+    queue = [Entry("c", ("a", "b"), action="purge"), Entry("december", ("a",), action="purge")]
+    lying = [replace(DECEMBER, content=frozenset("x")), Aboard("c", bytes=(1,), content=frozenset("bx"))]
+    made = plan(simple("c", "a", "b", "x"), aboard=lying, queue=queue)
+    assert (made.removals, made.refused_removals) == ((Removal("c", ("b",), "the queue asks for it"),), ())
+    assert plan(aboard=[DECEMBER, replace(lying[1], content=frozenset("x"))], queue=queue[:1]).removals == ()
+
+
 def test_some_items_are_purged_and_others_loaded() -> None:
     queue = [Entry("c", ("a", "b"), action="purge", priority=5), Entry("c", ("b", "d"), priority=9), Entry("c")]
     made = plan(simple("c", "a", "b", "d", "e"), aboard=[DECEMBER, Aboard("c", bytes=(1,))], queue=queue)
@@ -424,8 +433,9 @@ def test_a_campaign_without_a_manifest_may_be_purged() -> None:
 
 
 def test_what_several_directories_say_of_a_campaign_is_put_together() -> None:
-    one, two = Aboard("c", date(2026, 1, 1), None, False, (5,)), Aboard("c", None, TODAY, True, (7,))
+    one = Aboard("c", date(2026, 1, 1), None, False, (5,), frozenset("a"))
+    two = Aboard("c", None, TODAY, True, (7,), frozenset("ab"))
     assert together([[one], [], [two, DECEMBER]]) == (
-        Aboard("c", date(2026, 1, 1), TODAY, True, (5, 0, 7)),
+        Aboard("c", date(2026, 1, 1), TODAY, True, (5, 0, 7), frozenset("ab")),
         Aboard("december", DECEMBER.starts, DECEMBER.ends, True, (0, 0, 10)),
     )
