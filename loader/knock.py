@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -63,7 +63,7 @@ def status(directory: Path) -> Status:
         return _object(response.read(_LIMIT))
 
 
-def watch(directory: Path) -> Iterator[Status]:
+def watch(directory: Path) -> Generator[Status, None, None]:
     """All of it, now and at each change, until the loader ends. Raises NobodyHomeError, PermissionError."""
     known: Status = {}
     with _asked(directory, "/events", QUIET) as response:

@@ -1,0 +1,226 @@
+"""`loader_status`: the table a technician reads, the JSON a script reads, and what is said when no loader runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loader.board import Board
+from loader.contract import Item, StoreReport
+from loader.door import Door
+from loader.knock import NobodyHomeError, status, watch
+from loader.plan import Step
+from loader.store import Edition, Store
+from loader.table import duration_text, lines
+from tests.loader.aircraft import ROOT, bare_environment
+
+HASH = "0" * 64
+
+
+@pytest.fixture
+def board() -> Board:
+    board = Board("ACME", "N1", "0.1.0", space=lambda: [StoreReport("/content", 64_000_000_000, 12_000_000_000)])
+    steps = [
+        Step("2026-12", Item("movie-001", 1000, HASH), "fetch", 0, 250),
+        Step("2026-12", Item("movie-002", 2000), "refuse", 0, code="NO_SPACE", reason="too\x1b[31m big"),
+        Step("2026-12", Item("n" * 60, 0, HASH), "keep", 0),
+    ]
+    board.wanted(steps, {"2027-01": ("BAD_MANIFEST", "line 1: not JSON")}, {"2026-12": "December\x07"})
+    board.state("loading", "", "2026-12")
+    board.queue(7, True, "22:00-05:00", 20_000_000)
+    return board
+
+
+@pytest.fixture
+def directory(tmp_path: Path, board: Board) -> Iterator[Path]:
+    """Of a loader that runs."""
+    door = Door(tmp_path / "content", board, lambda campaign, content: None)
+    door.start()
+    yield tmp_path / "content"
+    door.close()
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "manage.py", "loader_status", *arguments],
+        cwd=ROOT,
+        env={**bare_environment(), **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+# The table.
+
+
+def table(board: Board) -> str:
+    return "\n".join(lines(board.snapshot()))
+
+
+def test_a_technician_reads_state_queue_disk_and_every_item(board: Board) -> None:
+    shown = table(board)
+    assert "ACME/N1: loading 2026-12" in shown
+    assert "version 7, paused, only 22:00-05:00, at most 20 MB/s" in shown
+    assert "/content: 12 GB free of 64 GB" in shown
+    assert "1 of 3 items, 250 B of 3.0 kB, 8 %" in shown
+    assert "[#####...............]  25 % pending" in shown
+    assert "[....................]   0 % failed    2.0 kB  NO_SPACE: too␛[31m big" in shown
+    assert "n" * 37 + "... [####################] 100 % verified" in shown
+    assert "2027-01: failed, BAD_MANIFEST: line 1: not JSON" in shown
+    assert "2026-12 (December␇): failed, 1 of 3 items" in shown
+
+
+def test_nothing_from_outside_steers_the_terminal(board: Board) -> None:
+    assert all(sign == "\n" or sign.isprintable() for sign in table(board))
+
+
+def test_what_is_tried_again_says_when(board: Board) -> None:
+    board.began("2026-12", "movie-001", 250, 1000)
+    board.retrying("2026-12", "movie-001", "NETWORK", "the store is away", 60.0)
+    assert "NETWORK: the store is away; again at " in table(board)
+
+
+def test_a_link_that_is_down_is_told_with_its_reason(board: Board) -> None:
+    board.link(False, "no route to the store")
+    assert "link     down: no route to the store" in table(board)
+
+
+def test_an_empty_plan_is_told_as_such() -> None:
+    assert "No campaign is in the plan." in table(Board("ACME", "N1"))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (99, "99 s"), (100, "2 min"), (3599, "1 h 00 min"), (11_100, "3 h 05 min"), (200_000, "2 days")],
+)
+def test_times_are_told_as_people_say_them(seconds: int, text: str) -> None:
+    assert duration_text(seconds) == text
+
+
+# The command.
+
+
+@pytest.mark.processes
+def test_the_command_shows_what_the_socket_tells(directory: Path, board: Board) -> None:
+    shown = run("--content-dir", str(directory))
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "ACME/N1: loading 2026-12" in shown.stdout
+
+
+@pytest.mark.processes
+def test_as_json_it_is_the_answer_itself(directory: Path, board: Board) -> None:
+    shown = run("--json", LOADER_CONTENT_DIR=f"{directory}:/elsewhere")
+    assert shown.returncode == 0
+    told: Any = json.loads(shown.stdout)
+    assert told["items"] == board.snapshot()["items"]
+
+
+@pytest.mark.processes
+def test_it_watches_until_the_loader_ends(tmp_path: Path, board: Board) -> None:
+    door = Door(tmp_path, board, lambda campaign, content: None)
+    door.start()
+    command = [sys.executable, "manage.py", "loader_status", "--watch", "--json", "--content-dir", str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, env=bare_environment(), stdout=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout is not None
+        first = json.loads(watching.stdout.readline())
+        assert first["state"] == "loading"
+        board.failed("2026-12", "movie-001", "OBJECT_GONE", "gone")
+        second = json.loads(watching.stdout.readline())
+        assert [one["error_code"] for one in second["items"]] == ["OBJECT_GONE", "NO_SPACE", ""]
+        door.close()
+        assert watching.wait(timeout=60) == 0
+
+
+@pytest.mark.processes
+def test_on_a_terminal_each_change_takes_the_place_of_the_last(tmp_path: Path, board: Board) -> None:
+    door = Door(tmp_path, board, lambda campaign, content: None)
+    door.start()
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "manage.py", "loader_status", "--watch", "--content-dir", str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, env=bare_environment(), stdout=theirs) as watching:
+        os.close(theirs)
+        seen = b""
+        while b"movie-001" not in seen:
+            seen += os.read(ours, 65536)
+        door.close()
+        assert watching.wait(timeout=60) == 0
+    os.close(ours)
+    assert seen.startswith(b"\x1b[H\x1b[2J")
+
+
+@pytest.mark.processes
+def test_without_a_loader_it_tells_what_lies_on_disk(tmp_path: Path) -> None:
+    store = Store(tmp_path / "content")
+    store.settle("2026-11", [Item("a", 5_000_000, HASH)], Edition("x"))
+    store.close()
+    shown = run("--content-dir", str(tmp_path / "content"))
+    assert shown.returncode == 75
+    assert "No loader is at work in" in shown.stdout
+    assert "2026-11: 1 items, 5.0 MB, verified" in shown.stdout
+    told = json.loads(run("--json", "--content-dir", str(tmp_path / "content")).stdout)
+    assert (told["running"], [one["campaign"] for one in told["held"]]) == (False, ["2026-11"])
+
+
+@pytest.mark.processes
+def test_it_makes_nothing_where_nothing_is(tmp_path: Path) -> None:
+    assert run("--content-dir", str(tmp_path / "none")).returncode == 75
+    assert list(tmp_path.iterdir()) == []
+    assert run().returncode == 2
+
+
+# The other side of the door.
+
+
+def test_a_socket_that_nobody_listens_at_is_no_loader(tmp_path: Path) -> None:
+    (tmp_path / ".loader").mkdir()
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(tmp_path / ".loader" / "loader.sock"))
+    with pytest.raises(NobodyHomeError, match="no loader is at work"):
+        status(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"", b"SSH-2.0\r\n", b"HTTP/1.1 500 Oh\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n[]", b"HTTP/1.1 200 OK\r\n\r\n{"],
+)
+def test_whatever_answers_it_is_told_in_a_sentence(tmp_path: Path, said: bytes) -> None:
+    (tmp_path / ".loader").mkdir()
+    with socket.socket(socket.AF_UNIX) as stranger:
+        stranger.bind(str(tmp_path / ".loader" / "loader.sock"))
+        stranger.listen(1)
+        child = os.fork()
+        if child == 0:
+            connection, _ = stranger.accept()
+            connection.recv(65536)
+            connection.sendall(said)
+            connection.close()
+            os._exit(0)
+        with pytest.raises(NobodyHomeError):
+            status(tmp_path)
+        os.waitpid(child, 0)
+
+
+def test_changes_are_put_together_to_the_whole(directory: Path, board: Board) -> None:
+    stream = watch(directory)
+    assert len(_items(next(stream))) == 3
+    board.failed("2026-12", "movie-001", "OBJECT_GONE", "gone")
+    told = next(stream)
+    assert [one["content"] for one in _items(told)][:2] == ["movie-001", "movie-002"]
+    assert (_items(told)[0]["error_code"], told["full"]) == ("OBJECT_GONE", True)
+    stream.close()
+
+
+def _items(told: Any) -> list[dict[str, object]]:
+    items: list[dict[str, object]] = told["items"]
+    return items
