@@ -118,10 +118,10 @@ class Transfer:
         step, tools, store = self.step, self._tools, self._store
         with store.part(step.campaign, step.item, self._edition) as part:
             part.resume(self.stop)
-            missing, free = step.item.size - part.kept, (store.space().free or 0) - tools.reserve
+            missing, free = part.missing, (store.space().free or 0) - tools.reserve
             if missing > max(0, free):
                 raise WorldError("NO_SPACE", f"{missing} bytes are still to be fetched and {max(0, free)} may be used")
-            self._began(part.kept)
+            self._began(part.held)
             key = content_key(tools.airline, step.campaign, step.item.name)
 
             def finish() -> None:
