@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import fields
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,10 @@ from fleet.rates import STALLED_AFTER
 from ifeportal.api import Pagination, ReadOnly
 from ifeportal.config import Config
 from ifeportal.live import consumer
-from loader import contract, manifest, names, reports, strictjson
+from loader import contract, manifest, names, orders, reports, strictjson
 from loader.config import OPTIONS
 from loader.errors import ERRORS, Exit
+from loader.hours import ALWAYS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -167,6 +169,8 @@ def test_the_limits_of_the_contract_are_as_documented() -> None:
         f"1 to {names.NAME_LIMIT} bytes of UTF-8",
         f"at most {manifest.MANIFEST_LIMIT // manifest.MIB} MiB, {manifest.ITEMS_LIMIT:,} items",
         f"{strictjson.DEPTH_LIMIT} levels deep",
+        f"at most {orders.ORDERS_LIMIT // manifest.MIB} MiB, {orders.ENTRIES_LIMIT:,} entries",
+        f"{manifest.ITEMS_LIMIT:,} names in one of them",
         f"at most {reports.PROGRESS_LIMIT} bytes are read",
         f"at most {reports.ERROR_LIMIT // 1024} KiB are read",
         f"at most {reports.HEARTBEAT_LIMIT // 1024} KiB",
@@ -185,10 +189,31 @@ def test_the_examples_of_the_contract_are_legal_and_whole() -> None:
     assert parsed.content[0].sha256
     assert not parsed.extra
     assert not parsed.content[0].extra
-    heartbeat = contract.parse_heartbeat(examples[1].encode())
+    queue = contract.parse_orders(examples[1].encode())
+    assert [entry.action for entry in queue.entries or ()] == ["load", "load", "purge"]
+    assert not queue.extra
+    assert not queue.settings_extra
+    assert not any(entry.extra for entry in queue.entries or ())
+    heartbeat = contract.parse_heartbeat(examples[2].encode())
     assert heartbeat.queue_version == 7
     assert set(heartbeat.extra) == {"holder"}
-    assert len(examples) == 2
+    assert len(examples) == 3
+
+
+def test_every_field_of_the_queue_is_documented() -> None:
+    table = rows("docs/contract.md")
+    full = contract.Orders(
+        1,
+        (contract.Entry("c", ("i",), "load", 1, datetime.now(UTC), datetime.now(UTC)),),
+        paused=True,
+        bandwidth_limit=1,
+        window=ALWAYS,
+    )
+    written = json.loads(contract.build_orders(full))
+    fields = {f"entries[].{name}" for name in written["entries"][0]} | {
+        f"settings.{name}" for name in written["settings"]
+    }
+    assert fields | {"version", "entries"} <= set(table)
 
 
 def test_the_keys_of_the_contract_are_those_that_are_built() -> None:
