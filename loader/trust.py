@@ -10,6 +10,7 @@ With the policy `off` nothing here reads, writes or costs anything.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
@@ -173,7 +174,12 @@ class Trust:
 
     def _recall(self) -> None:
         try:
-            self._known = recall(self._stores)
+            notes = _notes(self._stores)
+            self._known = _newest(notes)
+            if any(note.serial != self._known.serial for note in notes):
+                # One was added, or could not be written for a while; the others may be gone tomorrow.
+                with contextlib.suppress(WorldError):
+                    self._known = remember(self._stores, self._known)
         except (WorldError, BadEnvelope) as error:
             self._closed = (
                 f"what this loader knew of signatures cannot be read ({error}), so nothing is taken until an operator "
@@ -208,7 +214,14 @@ def encrypted(bucket: object) -> bool:
 
 def recall(stores: Sequence[Store]) -> Known:
     """The newest of the notes. Raises WorldError or BadEnvelope if any of them is there and cannot be read."""
-    notes = [read_note(store.read_note(NOTE, NOTE_LIMIT)) for store in stores]
+    return _newest(_notes(stores))
+
+
+def _notes(stores: Sequence[Store]) -> list[Known]:
+    return [read_note(store.read_note(NOTE, NOTE_LIMIT)) for store in stores]
+
+
+def _newest(notes: Sequence[Known]) -> Known:
     return max(notes, key=lambda known: known.serial, default=Known())
 
 

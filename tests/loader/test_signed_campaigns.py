@@ -1,0 +1,522 @@
+"""Signed campaigns aboard: the real command with real keys against a real store, and the lookout alone with a clock."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fleet.link import Link
+from loader.bucket import Bucket, MemoryBucket
+from loader.contract import (
+    Exhibition,
+    Item,
+    Manifest,
+    build_manifest,
+    manifest_key,
+    signature_key,
+)
+from loader.keyring import Provisioned, build_chain
+from loader.lookout import Lookout, Reading
+from loader.store import Edition, Store
+from loader.trust import Policy, Trust, encrypted
+from tests.contract.signing import dsse, keyring, provision, role
+from tests.loader.aircraft import AIRLINE, ROOT, TAIL, Aircraft, Run, bare_environment, publish
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+LATER = NOW + timedelta(days=30)
+BODY = {"a": b"of the film" * 1_000}
+ONE = provision(keyring(1), "rita")
+
+
+def manifest(items: Sequence[Item], version: int = 1, campaign: str = "c", **fields: Any) -> bytes:
+    given: dict[str, Any] = {"airline": AIRLINE, "campaign": campaign, "version": version, **fields}
+    return build_manifest(Manifest(tuple(items), **given))
+
+
+def put(media: Bucket, body: bytes, *people: str, campaign: str = "c", airline: str = AIRLINE) -> None:
+    """campaign.json and, signed by these people, campaign.json.dsse."""
+    media.put(manifest_key(airline, campaign), body)
+    if people:
+        media.put(signature_key(airline, campaign), dsse(body, *people))
+
+
+# The lookout and its trust, in memory but for the notes on disk.
+
+
+@dataclass
+class Loader:
+    """One run after another in the same directory, each with the clock as it stands then."""
+
+    folder: Path
+    media: MemoryBucket
+    now: datetime = NOW
+    keys: Path = Path()
+    said: list[str] = field(default_factory=list)
+    stores: list[Store] = field(default_factory=list)
+
+    def provision(self, *chain: Provisioned) -> None:
+        self.keys.write_bytes(build_chain(chain))
+
+    def start(self, policy: Policy = "enforce", tail: str = TAIL, named: Sequence[str] = ()) -> Lookout:
+        store = Store(self.folder)
+        self.stores.append(store)
+        trust = Trust(
+            policy,
+            AIRLINE,
+            tail,
+            keys=self.keys,
+            stores=[store],
+            tls=encrypted(self.media),
+            now=lambda: self.now,
+            say=self.said.append,
+        )
+        return Lookout(AIRLINE, named, self.media, trust)
+
+    def look(self, policy: Policy = "enforce", tail: str = TAIL, campaign: str = "c") -> Reading:
+        """What a new run makes of the campaign."""
+        return self.start(policy, tail).look(threading.Event()).readings[campaign]
+
+    def close(self) -> None:
+        """Every run has ended."""
+        for store in self.stores:
+            store.close()
+
+    @property
+    def note(self) -> Path:
+        return self.folder / ".loader" / "trust.json"
+
+
+@pytest.fixture
+def loader(tmp_path: Path, memory_media: MemoryBucket) -> Iterator[Loader]:
+    loader = Loader(tmp_path / "content", memory_media, keys=tmp_path / "trusted.json")
+    loader.provision(ONE)
+    yield loader
+    loader.close()
+
+
+ITEMS = [Item("a", 3, "0" * 64)]
+
+
+def test_what_is_signed_is_taken_with_the_edition_of_the_signed_bytes(loader: Loader) -> None:
+    put(loader.media, manifest(ITEMS), "sam")
+    reading = loader.look()
+    assert reading.manifest is not None
+    assert reading == loader.look("warn")
+    assert reading == loader.look("off")
+
+
+def test_with_the_policy_off_nothing_is_read_written_or_refused(loader: Loader) -> None:
+    put(loader.media, manifest(ITEMS), "eve")
+    lookout = loader.start("off")
+    assert lookout.look(threading.Event()).readings["c"].code == ""
+    assert loader.media.requests.get == 1
+    assert not loader.note.exists()
+    assert loader.said == []
+
+
+@pytest.mark.parametrize("policy", ["off", "enforce"])
+def test_a_look_at_nothing_new_gets_the_same_without_a_body(loader: Loader, policy: Policy) -> None:
+    put(loader.media, manifest(ITEMS), "sam")
+    lookout = loader.start(policy)
+    first = lookout.look(threading.Event()).readings["c"]
+    etags: list[str | None] = []
+    get = loader.media.get
+
+    def noted(key: str, limit: int, *, if_none_match: str | None = None) -> Any:
+        etags.append(if_none_match)
+        return get(key, limit, if_none_match=if_none_match)
+
+    loader.media.get = noted  # type: ignore[method-assign]
+    assert lookout.look(threading.Event()).readings["c"] is not None
+    assert lookout.read("c") == first
+    assert None not in etags
+    assert len(etags) == 2
+
+
+def test_what_expires_while_the_loader_runs_is_refused_without_a_new_body(loader: Loader) -> None:
+    put(loader.media, manifest(ITEMS, expires=LATER), "sam")
+    lookout = loader.start()
+    assert lookout.read("c").code == "BAD_SIGNATURE"  # the keys are read with the first look
+    assert lookout.look(threading.Event()).readings["c"].code == ""
+    loader.now = LATER
+    assert lookout.read("c").code == "EXPIRED"
+    loader.now = NOW
+    assert lookout.read("c").code == "EXPIRED"
+    assert loader.look().code == "EXPIRED"
+
+
+def test_time_told_over_tls_and_time_that_was_signed_outlive_a_clock_that_is_set_back(loader: Loader) -> None:
+    put(loader.media, manifest(ITEMS, expires=LATER), "sam")
+    put(loader.media, manifest(ITEMS, campaign="d"), "sam", campaign="d")
+    loader.media.clock = lambda: LATER
+    assert loader.look().code == ""  # over plain HTTP anybody could say so
+    loader.media.endpoint = "https://s3.example.org"  # type: ignore[attr-defined]
+    assert loader.look().code == "EXPIRED"
+    loader.media.clock = lambda: NOW
+    assert loader.look().code == "EXPIRED"
+    put(loader.media, manifest(ITEMS, 2, "d", signed_at=LATER + timedelta(days=9)), "sam", campaign="d")
+    put(loader.media, manifest(ITEMS, 2, expires=LATER + timedelta(days=8)), "sam")
+    first = loader.start()
+    first.look(threading.Event())
+    assert first.read("c").code == "EXPIRED"
+    assert loader.look().code == "EXPIRED"
+
+
+def test_a_clock_far_ahead_of_the_store_s_is_not_believed(loader: Loader) -> None:
+    loader.media.endpoint = "https://s3.example.org"  # type: ignore[attr-defined]
+    loader.media.clock = lambda: NOW
+    put(loader.media, manifest(ITEMS, expires=LATER), "sam")
+    loader.now = LATER + timedelta(days=300)
+    assert loader.look().code == ""
+    loader.now = NOW
+    assert loader.look().code == ""
+
+
+def test_an_expired_campaign_whose_exhibition_is_over_is_passed_over_quietly(loader: Loader) -> None:
+    over = Exhibition(ends=(NOW - timedelta(days=3)).date())
+    put(loader.media, manifest(ITEMS, exhibition=over, expires=NOW - timedelta(days=2)), "sam")
+    assert loader.look() == Reading("c")
+    assert loader.start(named=["c"]).look(threading.Event()).readings["c"].code != ""
+
+
+@pytest.mark.parametrize("policy", ["off", "warn"])
+def test_a_campaign_for_other_tails_is_passed_over_quietly_unless_signatures_are_enforced(
+    loader: Loader, policy: Policy
+) -> None:
+    put(loader.media, manifest(ITEMS, tails=("D-EFGH",)), "sam")
+    assert loader.look(policy) == Reading("c")
+    assert loader.look(policy, "D-EFGH").manifest is not None
+    refused = loader.look("enforce")
+    assert (refused.code, refused.refused) == ("BAD_SIGNATURE", True)
+    assert "not signed for this aircraft" in refused.text
+
+
+def test_a_lower_version_is_loaded_with_the_policy_off(loader: Loader) -> None:
+    put(loader.media, manifest(ITEMS, 5), "sam")
+    assert loader.look("off").edition.version == 5
+    put(loader.media, manifest(ITEMS, 4), "sam")
+    assert loader.look("off").edition.version == 4
+
+
+def test_a_version_below_one_held_from_a_time_without_signatures_is_a_rollback(loader: Loader) -> None:
+    store = Store(loader.folder)
+    store.settle("c", [], Edition("0" * 64, 7))
+    store.close()
+    put(loader.media, manifest(ITEMS, 6), "sam")
+    assert loader.look().code == "ROLLBACK"
+    put(loader.media, manifest(ITEMS, 7), "sam")
+    assert loader.look().code == ""
+
+
+def test_the_highest_version_counts_even_if_it_was_never_loaded(loader: Loader) -> None:
+    for version, code in ((3, ""), (2, "ROLLBACK"), (3, ""), (4, ""), (3, "ROLLBACK")):
+        put(loader.media, manifest(ITEMS, version), "sam")
+        assert loader.look().code == code
+
+
+def test_a_note_that_cannot_be_written_lets_nothing_in(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert loader.start().look(threading.Event()).readings == {}  # the keys are noted
+    put(loader.media, manifest(ITEMS), "sam")
+    lookout = loader.start()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("loader.store.write_state", full)
+        assert lookout.look(threading.Event()).readings["c"].code == "NO_SPACE"
+    assert lookout.look(threading.Event()).readings["c"].code == ""
+
+
+@pytest.mark.parametrize("torn", [b"", b"{", b"\0" * 300, b"[]", b'{"schema": 1, "serial": 9}', None])
+@pytest.mark.parametrize("policy", ["warn", "enforce"])
+def test_a_torn_note_lets_nothing_in(loader: Loader, policy: Policy, torn: bytes | None) -> None:
+    put(loader.media, manifest(ITEMS, 3), "sam")
+    assert loader.look().code == ""
+    body = loader.note.read_bytes()
+    loader.note.write_bytes(body.replace(b'"c": 3', b'"c": 1') if torn is None else torn)
+    assert loader.note.read_bytes() != body
+    refused = loader.look(policy)
+    assert refused.code == "BAD_SIGNATURE"
+    assert "loader_trust reset" in refused.text
+    assert "loader_trust reset" in loader.said[-1]
+
+
+def test_an_operator_resets_a_torn_note(loader: Loader) -> None:
+    put(loader.media, manifest(ITEMS, 3), "sam")
+    assert loader.look().code == ""
+    loader.note.write_bytes(b"{")
+    loader.close()
+    assert operator(loader.folder, "show").returncode == 3
+    assert operator(loader.folder, "reset").returncode == 0
+    assert loader.look().code == ""
+
+
+def operator(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Runs loader_trust aboard."""
+    command = [sys.executable, "manage.py", "loader_trust", *options, "--content-dir", str(folder)]
+    return subprocess.run(
+        command, cwd=ROOT, env=bare_environment(), capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def test_an_operator_sees_what_is_remembered_and_makes_it_forget_one_thing(loader: Loader) -> None:
+    put(loader.media, manifest(ITEMS, 3), "sam")
+    assert loader.look().code == ""
+    told = json.loads(operator(loader.folder, "show").stdout)
+    assert (told["keys"], told["airlines"]) == (1, {AIRLINE: {"signed": True, "versions": {"c": 3}}})
+    told = json.loads(operator(loader.folder, "reset", "--only", "versions").stdout)
+    assert (told["keys"], told["airlines"]) == (1, {AIRLINE: {"signed": True, "versions": {}}})
+    put(loader.media, manifest(ITEMS, 2), "sam")
+    assert loader.look().code == ""
+    assert loader.stores[-1].lock()
+    assert operator(loader.folder, "reset").returncode == 4
+    assert operator(loader.folder / "not", "show").returncode == 2
+
+
+def test_of_several_directories_the_newest_note_counts(loader: Loader, tmp_path: Path) -> None:
+    put(loader.media, manifest(ITEMS, 3), "sam")
+    stores = [Store(tmp_path / name) for name in ("one", "two", "new")]
+    loader.stores += stores
+
+    def code(*those: Store) -> str:
+        trust = Trust("enforce", AIRLINE, TAIL, keys=loader.keys, stores=those)
+        return Lookout(AIRLINE, [], loader.media, trust).look(threading.Event()).readings["c"].code
+
+    assert code(stores[0]) == ""
+    assert code(stores[1], stores[0]) == ""
+    put(loader.media, manifest(ITEMS, 2), "sam")
+    assert code(stores[2], stores[1]) == "ROLLBACK"
+    (tmp_path / "one" / ".loader" / "trust.json").write_bytes(b"{")
+    assert code(stores[0], stores[1]) == "BAD_SIGNATURE"
+
+
+# Keys.
+
+
+def test_without_keys_nothing_is_let_in(loader: Loader) -> None:
+    put(loader.media, manifest(ITEMS), "sam")
+    loader.keys.unlink()
+    assert loader.look().code == "BAD_SIGNATURE"
+    assert loader.said == ["the file of trusted keys cannot be read: No such file or directory"]
+
+
+def test_keys_in_force_stay_in_force_without_their_file(loader: Loader) -> None:
+    put(loader.media, manifest(ITEMS), "sam")
+    assert loader.look().code == ""
+    loader.keys.write_bytes(b"{")
+    assert loader.look().code == ""
+    assert "the file of trusted keys is refused" in loader.said[-1]
+
+
+def test_keys_of_another_airline_do_not_count(loader: Loader) -> None:
+    loader.provision(provision(keyring(1, people=("eve",), BETA=role("sam"), ACME=role("eve")), "rita"))
+    put(loader.media, manifest(ITEMS), "sam")
+    assert loader.look().code == "BAD_SIGNATURE"
+
+
+def test_a_rotation_is_followed_while_the_loader_runs_and_a_false_one_is_not(loader: Loader) -> None:
+    put(loader.media, manifest(ITEMS), "sam")
+    lookout = loader.start()
+    assert lookout.look(threading.Event()).readings["c"].code == ""
+    tess = keyring(2, people=("tess",), ACME=role("tess"))
+    loader.provision(ONE, provision(tess, "eve"))
+    assert lookout.look(threading.Event()).readings["c"].code == ""
+    assert "version 2 of the trusted keys is refused" in loader.said[-1]
+    loader.provision(ONE, provision(tess, "rita"))
+    assert lookout.look(threading.Event()).readings["c"].code == "BAD_SIGNATURE"
+    put(loader.media, manifest(ITEMS), "tess")
+    assert lookout.look(threading.Event()).readings["c"].code == ""
+    loader.provision(ONE)
+    assert loader.look().code == ""
+    assert "out of date: version 2 is in force" in loader.said[-1]
+
+
+def test_a_stolen_key_that_signed_far_ahead_is_outlived_by_taking_it_away(loader: Loader) -> None:
+    put(loader.media, manifest(ITEMS, 3), "sam")
+    assert loader.look().code == ""
+    put(loader.media, manifest(ITEMS, 10**9), "sam")
+    assert loader.look().code == ""
+    put(loader.media, manifest(ITEMS, 4), "sam", "tess")
+    assert loader.look().code == "ROLLBACK"
+    more = provision(keyring(2, people=("tess",), ACME=role("sam", "tess")), "rita")
+    loader.provision(ONE, more)
+    assert loader.look().code == "ROLLBACK"  # a key more takes nothing away
+    loader.provision(ONE, more, provision(keyring(3, people=("tess",), ACME=role("tess")), "rita"))
+    assert loader.look().code == ""
+    put(loader.media, manifest(ITEMS, 3), "tess")
+    assert loader.look().code == "ROLLBACK"
+
+
+# Warnings.
+
+
+def test_what_is_wrong_is_said_and_used_while_only_warning(loader: Loader) -> None:
+    put(loader.media, manifest(ITEMS))
+    assert loader.look("warn").doubt == "UNSIGNED: campaign.json.dsse is not there"
+    put(loader.media, manifest(ITEMS), "eve")
+    assert loader.look("warn").doubt.startswith("BAD_SIGNATURE: campaign.json.dsse is refused: ")
+    put(loader.media, manifest(ITEMS), "sam")
+    assert loader.look("warn").doubt == ""
+    loader.media.put(manifest_key(AIRLINE, "c"), manifest(ITEMS, 2))
+    reading = loader.look("warn")
+    assert reading.doubt == "BAD_SIGNATURE: campaign.json and what campaign.json.dsse signs are not the same"
+    assert (reading.code, reading.edition.version) == ("", 2)
+    put(loader.media, manifest(ITEMS, 1, expires=NOW), "sam")
+    reading = loader.look("warn")
+    assert reading.doubt.startswith("EXPIRED: ")
+    assert reading.manifest is not None
+    look = loader.start("warn").look(threading.Event())
+    assert look.doubts == {"c": reading.doubt}
+
+
+def test_once_something_signed_was_taken_the_unsigned_is_refused_even_while_only_warning(loader: Loader) -> None:
+    put(loader.media, manifest(ITEMS), "sam")
+    assert loader.look("warn").doubt == ""
+    loader.media.delete(signature_key(AIRLINE, "c"))
+    assert loader.look("warn").code == "UNSIGNED"
+    put(loader.media, manifest(ITEMS), "eve")
+    assert loader.look("warn").code == "BAD_SIGNATURE"
+    put(loader.media, manifest(ITEMS, campaign="d"), campaign="d")
+    assert loader.look("warn", campaign="d").code == "UNSIGNED"
+    loader.close()
+    assert operator(loader.folder, "reset", "--only", "signed").returncode == 0
+    assert loader.look("warn", campaign="d").doubt == "UNSIGNED: campaign.json.dsse is not there"
+
+
+# The real command.
+
+
+@pytest.fixture
+def signed(aircraft: Aircraft, tmp_path: Path) -> Aircraft:
+    keys = tmp_path / "trusted.json"
+    keys.write_bytes(build_chain([ONE]))
+    aircraft.extra |= {"LOADER_SIGNATURES": "enforce", "LOADER_TRUSTED_KEYS": str(keys)}
+    return aircraft
+
+
+def issue(aircraft: Aircraft, *people: str, campaign: str = "c", version: int = 1, **fields: Any) -> bytes:
+    """Publish and sign; returns the manifest."""
+    items = publish(aircraft.media, campaign, BODY)
+    body = manifest(items, version, campaign, **fields)
+    put(aircraft.media, body, *people, campaign=campaign)
+    return body
+
+
+def assert_refused(aircraft: Aircraft, run: Run, code: str, campaign: str = "c") -> None:
+    assert run.code == 3
+    assert aircraft.errors()[campaign].startswith(f"{code}: ")
+
+
+@pytest.mark.processes
+def test_only_the_envelope_is_read_where_signatures_are_enforced(signed: Aircraft, link: Link) -> None:
+    issue(signed, "sam")
+    signed.media.put(manifest_key(AIRLINE, "c"), b"never to be read")
+    assert signed.load().code == 0
+    assert signed.path("c", "a").read_bytes() == BODY["a"]
+    assert len(link.requests("GET", "*/campaign.json.dsse")) == 1
+    assert link.requests("*", "*/campaign.json") == []
+
+
+@pytest.mark.processes
+def test_a_refused_campaign_stops_no_other_and_takes_nothing_away(signed: Aircraft) -> None:
+    issue(signed, "sam")
+    issue(signed, "sam", campaign="d")
+    assert signed.load().code == 0
+    signed.media.delete(signature_key(AIRLINE, "c"))
+    issue(signed, "sam", campaign="e")
+    assert_refused(signed, signed.load(), "UNSIGNED")
+    assert list(signed.errors()) == ["c"]
+    for campaign in "cde":
+        assert signed.path(campaign, "a").read_bytes() == BODY["a"]
+    issue(signed, "sam")
+    assert signed.load().code == 0
+    assert signed.errors() == {}
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    ("people", "fields", "code"),
+    [
+        ((), {}, "UNSIGNED"),
+        (("eve",), {}, "BAD_SIGNATURE"),
+        (("sam",), {"airline": "BETA"}, "BAD_SIGNATURE"),
+        (("sam",), {"campaign": "d"}, "BAD_SIGNATURE"),
+        (("sam",), {"tails": ("D-EFGH",)}, "BAD_SIGNATURE"),
+        (("sam",), {"expires": NOW}, "EXPIRED"),
+    ],
+    ids=["unsigned", "a stranger's", "of another airline", "of another campaign", "for another tail", "expired"],
+)
+def test_a_replay_is_refused_and_nothing_of_it_is_fetched(
+    signed: Aircraft, link: Link, people: Sequence[str], fields: dict[str, Any], code: str
+) -> None:
+    items = publish(signed.media, "c", BODY)
+    put(signed.media, manifest(items, **{"campaign": "c", **fields}), *people)
+    assert_refused(signed, signed.load(), code)
+    assert link.requests("GET", "*.tgz") == []
+    assert not signed.path("c", "a").exists()
+
+
+@pytest.mark.processes
+def test_a_warned_campaign_is_loaded_and_the_ground_hears_of_it(signed: Aircraft) -> None:
+    issue(signed, "eve")
+    run = signed.load(LOADER_SIGNATURES="warn")
+    assert run.code == 0
+    assert signed.path("c", "a").read_bytes() == BODY["a"]
+    assert signed.errors() == {}
+    (said,) = run.of("doubt")
+    assert "c: BAD_SIGNATURE" in str(said["text"])
+    doubts = signed.heartbeat().extra["signatures"]
+    assert isinstance(doubts, dict)
+    assert doubts["c"].startswith("BAD_SIGNATURE")
+
+
+@pytest.mark.processes
+def test_a_rollback_is_refused_after_a_kill_and_in_every_run_after_it(signed: Aircraft) -> None:
+    old = issue(signed, "sam", version=2)
+    assert signed.load().code == 0
+    issue(signed, "sam", version=3, title="changed")
+    bigger = {"a": os.urandom(300_000)}
+    items = publish(signed.media, "c", bigger)
+    put(signed.media, manifest(items, 3), "sam")
+    assert signed.load(LOADER_CRASH_AT="part-begun").code == -9
+    put(signed.media, old, "sam")
+    for _ in range(2):
+        assert_refused(signed, signed.load(), "ROLLBACK")
+    assert signed.path("c", "a").read_bytes() == BODY["a"]
+    put(signed.media, manifest(items, 3), "sam")
+    assert signed.load().code == 0
+    assert signed.path("c", "a").read_bytes() == bigger["a"]
+
+
+@pytest.mark.processes
+def test_a_frozen_campaign_is_refused_whatever_the_clock_aboard_says(signed: Aircraft) -> None:
+    """The clock aboard is a month behind what was signed since."""
+    issue(signed, "sam", expires=NOW + timedelta(days=20))
+    assert signed.load().code == 0
+    issue(signed, "sam", campaign="d", signed_at=LATER)
+    assert signed.load("--campaign", "d").code == 0
+    assert_refused(signed, signed.load(), "EXPIRED")
+    assert_refused(signed, signed.load("--campaign", "c"), "EXPIRED")
+    assert signed.path("c", "a").read_bytes() == BODY["a"]
+
+
+@pytest.mark.processes
+def test_signatures_cost_nothing_where_they_are_off(aircraft: Aircraft) -> None:
+    publish(aircraft.media, "c", BODY)
+    process = aircraft.start("--once", PYTHONPROFILEIMPORTTIME="1")
+    _, told = process.communicate(timeout=60)
+    imported = {line.rpartition("|")[2].strip() for line in told.splitlines() if line.startswith("import time:")}
+    assert process.returncode == 0
+    assert "loader.trust" in imported
+    assert not any(name.startswith(("securesystemslib", "cryptography")) for name in imported)
