@@ -76,8 +76,9 @@ def load_key(path: Path, passphrase: Passphrase) -> Ed25519PrivateKey:
     """
     body = _read(path, private=True)
     locked = b"ENCRYPTED PRIVATE KEY" in body
+    password = passphrase() if locked else None
     try:
-        key = load_pem_private_key(body, passphrase() if locked else None)
+        key = load_pem_private_key(body, password)
     except (ValueError, TypeError, UnsupportedAlgorithm):  # its text may quote the file
         why = "its passphrase is not this one, or it is damaged" if locked else "it is no PEM file of a private key"
         raise BadKeyError(f"{path.name} cannot be used: {why}") from None
