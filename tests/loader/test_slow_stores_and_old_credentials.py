@@ -1,0 +1,126 @@
+"""Stores that trickle or take no connection, and credentials that expire under a load."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from fleet.faults import Cut, Rule, Say, Trickle
+from fleet.link import Link
+from tests.loader.aircraft import Aircraft, publish
+from tests.loader.promises import Promises
+
+pytestmark = pytest.mark.processes
+
+CONTENTS = {"bad": os.urandom(900_000), "good": b"nothing is wrong with this one"}
+KEPT = 400_000
+
+
+@pytest.fixture(autouse=True)
+def _campaign(aircraft: Aircraft, promises: Promises) -> None:
+    promises.publishes("c", CONTENTS)
+    publish(aircraft.media, "c", CONTENTS)
+
+
+def assert_only_bad_failed(aircraft: Aircraft, promises: Promises, code: str) -> None:
+    promises.check()
+    assert promises.broken == []
+    assert aircraft.path("c", "good").read_bytes() == CONTENTS["good"]
+    assert {name: text.partition(":")[0] for name, text in aircraft.errors().items()} == {"bad": code}
+
+
+def assert_heals(aircraft: Aircraft, promises: Promises) -> None:
+    assert aircraft.load().code == 0
+    promises.check()
+    assert promises.broken == []
+    assert aircraft.path("c", "bad").read_bytes() == CONTENTS["bad"]
+    assert (aircraft.errors(), aircraft.left_over()) == ({}, [])
+
+
+def test_a_store_that_trickles_is_dropped_some_times_and_then_told(
+    aircraft: Aircraft, link: Link, promises: Promises
+) -> None:
+    rule = link.add(Rule(Trickle(50, after=KEPT), key="*/bad.tgz", times=None))
+    run = aircraft.load(LOADER_TRIES="2", LOADER_MIN_RATE="4KiB", LOADER_MIN_RATE_TIME="500ms")
+    assert run.code == 1
+    assert 2 <= rule.hits <= 4
+    assert_only_bad_failed(aircraft, promises, "TOO_SLOW")
+    assert aircraft.part("c", "bad").stat().st_size >= KEPT
+    link.rules.clear()
+    assert_heals(aircraft, promises)
+    assert link.requests("GET", "*/bad.tgz")[-1].range != ""
+
+
+def test_a_store_that_takes_no_connection_is_given_up_in_time(aircraft: Aircraft, promises: Promises) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        port = full.getsockname()[1]
+        waiting = [socket.socket() for _ in range(4)]
+        for one in waiting:  # nobody accepts them: the next one gets no answer at all
+            one.setblocking(False)
+            one.connect_ex(("127.0.0.1", port))
+        more = {"AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{port}", "LOADER_CONNECT_TIMEOUT": "200ms"}
+        run = aircraft.load(LOADER_REPORT_TIMEOUT="500ms", **more)
+        for one in waiting:
+            one.close()
+    assert (run.code, run.stderr) == (75, "")
+    assert "TIMEOUT" in str(run.events)
+    assert not (aircraft.folder / "c").exists()
+    promises.check()
+    assert promises.broken == []
+    assert_heals(aircraft, promises)
+
+
+@pytest.fixture
+def provider(aircraft: Aircraft, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The aircraft gets its credentials from a command that notes each time it is asked."""
+    folder = tmp_path_factory.mktemp("provider")
+    asked, script = folder / "asked", folder / "provider.py"
+    script.write_text(
+        "import json, sys\n"
+        f"open({str(asked)!r}, 'a').write('asked\\n')\n"
+        f"print(json.dumps({{'Version': 1, 'AccessKeyId': {aircraft.keys['AWS_ACCESS_KEY_ID']!r},"
+        f" 'SecretAccessKey': {aircraft.keys['AWS_SECRET_ACCESS_KEY']!r}, 'Expiration': '2999-01-01T00:00:00Z'}}))\n"
+    )
+    config = folder / "config"
+    config.write_text(f"[default]\ncredential_process = {sys.executable} {script}\n")
+    aircraft.extra |= {"AWS_CONFIG_FILE": str(config), "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
+    asked.touch()
+    return asked
+
+
+def test_credentials_that_expire_midway_are_asked_for_once_more(
+    aircraft: Aircraft, link: Link, provider: Path, promises: Promises
+) -> None:
+    link.add(Rule(Cut(after=KEPT), key="*/bad.tgz"))
+    expired = link.add(Rule(Say(400, "ExpiredToken"), key="*/bad.tgz", nth=2))
+    run = aircraft.load()
+    assert (run.code, run.stderr, expired.hits) == (0, "", 1)
+    assert len(provider.read_text().splitlines()) >= 2
+    assert aircraft.path("c", "bad").read_bytes() == CONTENTS["bad"]
+    assert link.requests("GET", "*/bad.tgz")[-1].range == f"bytes={KEPT}-"
+    promises.check()
+    assert (aircraft.errors(), promises.broken) == ({}, [])
+
+
+def test_credentials_that_stay_expired_fail_the_item_and_its_bytes_are_kept(
+    aircraft: Aircraft, link: Link, provider: Path, promises: Promises
+) -> None:
+    link.add(Rule(Cut(after=KEPT), key="*/bad.tgz"))
+    expired = link.add(Rule(Say(400, "ExpiredToken"), key="*/bad.tgz", nth=2, times=None))
+    process = aircraft.start("--once")
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert 1 <= expired.hits <= 2
+    assert_only_bad_failed(aircraft, promises, "CREDENTIALS")
+    assert aircraft.part("c", "bad").stat().st_size == KEPT
+    everything = stdout + stderr + str(aircraft.reports())
+    assert aircraft.keys["AWS_SECRET_ACCESS_KEY"] not in everything
+    assert not re.search(r"Signature=|X-Amz|AWS4", everything)
+    link.rules.clear()
+    assert_heals(aircraft, promises)
+    assert link.requests("GET", "*/bad.tgz")[-1].range == f"bytes={KEPT}-"
