@@ -42,7 +42,6 @@ class Display(Listener):
     """Plain lines with the time of day (UTC), for logs and pipes; and the base of the others. Call it as it happens."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
-        self.received = 0
         self._stream, self._clock = stream, clock
         self._lock = threading.Lock()
         self._told: dict[Key, tuple[int, float]] = {}
@@ -65,7 +64,6 @@ class Display(Listener):
 
     def moved(self, campaign: str, content: str, kept: int, size: int, gained: int) -> None:
         """Called for every chunk; `gained` bytes came since the last call."""
-        self.received += gained  # of several threads: an addition lost now and then does not matter
         tenth, now = 10 * kept // max(1, size), self._clock()
         before, at = self._told.setdefault((campaign, content), (tenth, now))
         if tenth != before and now - at >= _TENTH:
@@ -122,7 +120,6 @@ class JsonLines(Display):
 
     def moved(self, campaign: str, content: str, kept: int, size: int, gained: int) -> None:
         """At most one line per interval."""
-        self.received += gained
         now = self._clock()
         _, at = self._told.setdefault((campaign, content), (0, now))
         if now - at >= self._interval:
@@ -159,7 +156,6 @@ class Bars(Display):
 
     def moved(self, campaign: str, content: str, kept: int, size: int, gained: int) -> None:
         """Both bars move."""
-        self.received += gained
         task = self._tasks.get((campaign, content))
         if task is not None:
             self._progress.update(task, completed=kept)

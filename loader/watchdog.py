@@ -15,13 +15,17 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from loader.display import plain_text
+from loader.listener import Listener
 
 _SHARE: Final = 3  # times a watchdog interval that a sign of life leaves, so that one may come late
 _TEXT_LIMIT: Final = 500
 
 
-class Watchdog:
-    """May be used by several threads; `turn` belongs to the loop that must not hang, and to nobody else."""
+class Watchdog(Listener):
+    """May be used by several threads; `turn` belongs to the loop that must not hang, and to nobody else.
+
+    As a listener it passes the loader's state on to `systemctl status`.
+    """
 
     def __init__(self, environment: Mapping[str, str], clock: Callable[[], float] = time.monotonic) -> None:
         self._address = _address(environment.get("NOTIFY_SOCKET", ""))
@@ -42,6 +46,10 @@ class Watchdog:
                 return
             self._said = line
         self._send(f"STATUS={line}")
+
+    def state(self, state: str, reason: str, campaign: str) -> None:
+        """In one line."""
+        self.status(" ".join(word for word in (state, campaign, f"({reason})" if reason else "") if word))
 
     def turn(self) -> None:
         """The loop has come round. Call it at least every `pause` seconds (infinite where nobody watches)."""

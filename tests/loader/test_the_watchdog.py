@@ -42,6 +42,14 @@ def test_it_says_ready_status_and_stopping(manager: tuple[str, Callable[[], list
     assert heard() == ["READY=1", "STATUS=loading 2026-12, 12 of 40␛ items", "STOPPING=1"]
 
 
+def test_as_a_listener_it_tells_the_state(manager: tuple[str, Callable[[], list[str]]]) -> None:
+    name, heard = manager
+    watchdog = Watchdog({"NOTIFY_SOCKET": name})
+    watchdog.state("loading", "", "2026-12")
+    watchdog.state("waiting", "no route", "")
+    assert heard() == ["STATUS=loading 2026-12", "STATUS=waiting (no route)"]
+
+
 def test_signs_of_life_come_from_the_turning_loop_alone(manager: tuple[str, Callable[[], list[str]]]) -> None:
     name, heard = manager
     now = 100.0

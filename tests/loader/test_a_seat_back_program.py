@@ -1,0 +1,94 @@
+"""A program aboard at the socket of a real loader: it follows a load to its end, and what it wishes for comes first."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fleet.link import Link
+from loader.knock import NobodyHomeError, status
+from tests.loader.aircraft import Aircraft, finish, publish
+from tests.loader.programs import ask_now, events, request
+
+pytestmark = pytest.mark.processes
+SIZE = 300_000
+
+
+def started(aircraft: Aircraft, *options: str) -> subprocess.Popen[str]:
+    """A loader whose socket answers and whose plan is made."""
+    process = aircraft.start(*options)
+    while process.poll() is None:
+        try:
+            if status(aircraft.folder)["items"]:
+                return process
+        except NobodyHomeError:
+            continue
+    raise AssertionError(process.communicate()[1])
+
+
+def socket_of(aircraft: Aircraft) -> Path:
+    return aircraft.folder / ".loader" / "loader.sock"
+
+
+def test_it_follows_a_load_to_its_end(aircraft: Aircraft, link: Link) -> None:
+    contents = {name: os.urandom(SIZE) for name in ("a", "b")}
+    publish(aircraft.media, "c", contents)
+    link.bandwidth = 400_000
+    process = started(aircraft, "--once", "--max-transfers", "1")
+    told: list[tuple[str, Any]] = []
+    with events(aircraft.folder) as stream:
+        told += stream
+    assert finish(process).code == 0
+    assert [kind for kind, _ in told][:: len(told) - 1] == ["status", "end"]
+    news = [data for kind, data in told if kind in ("status", "change")]
+    done = [one["bytes_done"] for one in news]
+    assert done == sorted(done)
+    assert any(0 < one["bytes_done"] < 2 * SIZE and one["state"] == "loading" for one in news)
+    assert any(one["rate_bps"] for one in news)
+    assert (news[-1]["items_done"], news[-1]["bytes_done"], news[-1]["percent"]) == (2, 2 * SIZE, 100)
+    assert news[-1]["campaigns"][0]["status"] == "complete"
+    assert not socket_of(aircraft).exists()
+    for name, body in contents.items():
+        assert aircraft.path("c", name).read_bytes() == body
+
+
+def test_what_somebody_aboard_wants_comes_first(aircraft: Aircraft, link: Link) -> None:
+    publish(aircraft.media, "c", {name: os.urandom(SIZE) for name in ("a", "b", "d")})
+    link.bandwidth = 200_000
+    process = started(aircraft, "--once", "--max-transfers", "1")
+    answer = ask_now(aircraft.folder, {"campaign": "c", "content": "d"})
+    assert (answer.code, answer.json["status"]) == (202, "pending")
+    assert ask_now(aircraft.folder, {"campaign": "c", "content": "x"}).code == 404
+    link.bandwidth = None
+    run = finish(process)
+    assert run.code == 0
+    assert next(one["content"] for one in run.of("finished")) == "d"
+
+
+def test_the_next_loader_takes_the_place_of_one_that_was_killed(aircraft: Aircraft, link: Link) -> None:
+    publish(aircraft.media, "c", {"a": os.urandom(SIZE)})
+    link.bandwidth = 100_000
+    process = started(aircraft, "--once")
+    process.kill()
+    process.communicate()
+    assert socket_of(aircraft).is_socket()
+    with pytest.raises(NobodyHomeError):
+        status(aircraft.folder)
+    process = started(aircraft, "--once")
+    assert request(aircraft.folder, "GET", "/status").code == 200
+    link.bandwidth = None
+    assert finish(process).code == 0
+    assert not socket_of(aircraft).exists()
+
+
+def test_without_a_socket_content_is_loaded_all_the_same(aircraft: Aircraft) -> None:
+    publish(aircraft.media, "c", {"a": b"content"})
+    (socket_of(aircraft) / "something").mkdir(parents=True)
+    run = aircraft.load()
+    assert run.code == 0
+    assert aircraft.path("c", "a").read_bytes() == b"content"
+    assert run.stderr.count("there is no socket") + str(run.events).count("there is no socket") == 1
