@@ -136,7 +136,7 @@ class Download:
 
     def _read(self, body: Body) -> None:
         part, means, size = self._part, self._means, self._part.item.size
-        trickle, got = Trickle(means.min_rate, means.min_rate_time), 0
+        trickle, got = Trickle(means.least_rate, means.min_rate_time), 0
         trickle.too_slow(time.monotonic(), 0)
         while part.reached < size:
             room = part.room(means.flush_after)
@@ -149,6 +149,7 @@ class Download:
             self._watch.moved(part.kept)
             if means.stop.is_set():
                 raise Stopped
+            trickle.expect(means.least_rate)
             if trickle.too_slow(time.monotonic(), got):
                 raise WorldError("TOO_SLOW", f"less than {means.min_rate} bytes a second for {means.min_rate_time:g} s")
             means.limiter.take(count, means.stop)

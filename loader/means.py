@@ -54,3 +54,9 @@ class Means:
     streams: Streams = field(default_factory=Streams)
     flush_after: float = 1.0
     await_link: Callable[[threading.Event], bool] = link_is_up
+
+    @property
+    def least_rate(self) -> int:
+        """What an item must bring now; a limit of our own making must not look like a slow link."""
+        limit = self.limiter.rate
+        return self.min_rate if limit is None else min(self.min_rate, limit // (4 * max(1, self.streams.items)))

@@ -15,6 +15,7 @@ from typing import Final
 
 CHUNK: Final = 256 * 1024
 _SMALLEST: Final = 4 * 1024
+_CHANGE: Final = 0.5  # seconds until a changed rate is noticed
 _GAIN: Final = 1024 * 1024
 
 
@@ -30,26 +31,34 @@ class Limiter:
         self._clock = clock
         self._lock = threading.Lock()
         self._free_at = clock()
+        self._booked_at = rate
 
     @property
     def piece(self) -> int:
         """How many bytes to ask for at a time, so that a slow link is shared evenly."""
-        return CHUNK if self.rate is None else max(_SMALLEST, min(CHUNK, self.rate // 8))
+        rate = self.rate
+        return CHUNK if rate is None else max(_SMALLEST, min(CHUNK, rate // 8))
 
     def delay(self, size: int) -> float:
         """Book `size` bytes and say how long to wait before taking the next. A burst is at most a quarter second."""
-        if self.rate is None:
+        rate = self.rate
+        if rate is None:
             return 0.0
         with self._lock:
             now = self._clock()
-            self._free_at = max(self._free_at, now - 0.25) + size / self.rate
+            if rate != self._booked_at:
+                # What was booked at another rate would hold up for long who waits after a very low one.
+                self._free_at, self._booked_at = min(self._free_at, now), rate
+            self._free_at = max(self._free_at, now - 0.25) + size / rate
             return max(0.0, self._free_at - now)
 
     def take(self, size: int, stop: threading.Event) -> None:
-        """Book `size` bytes just received and wait until the next may come. Raises Stopped."""
-        wait = self.delay(size)
-        if wait > 0.0 and stop.wait(wait):
-            raise Stopped
+        """Book `size` bytes just received and wait until the next may come, or the rate is another. Raises Stopped."""
+        rate, wait = self.rate, self.delay(size)
+        while wait > 0.0 and self.rate == rate:
+            if stop.wait(min(wait, _CHANGE)):
+                raise Stopped
+            wait -= _CHANGE
 
 
 class Trickle:
@@ -61,6 +70,12 @@ class Trickle:
     def __init__(self, rate: int, window: float) -> None:
         self._rate, self._window = rate, window
         self._marks: deque[tuple[float, int]] = deque()
+
+    def expect(self, rate: int) -> None:
+        """Another minimum from now on. What was enough until now is not held against a higher one."""
+        if rate > self._rate:
+            self._marks.clear()
+        self._rate = rate
 
     def too_slow(self, now: float, total: int) -> bool:
         """Tell it the bytes received until now."""

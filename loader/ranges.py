@@ -83,7 +83,7 @@ class Ranges:
     # Leading.
 
     def _lead(self) -> None:
-        trickle = Trickle(self._means.min_rate, self._means.min_rate_time)
+        trickle = Trickle(self._means.least_rate, self._means.min_rate_time)
         while self._staff():
             with self._news:
                 self._news.wait(TICK)
@@ -92,6 +92,7 @@ class Ranges:
                 raise Stopped
             self._judge()
             self._give_up_the_stalled()
+            trickle.expect(self._means.least_rate)
             if trickle.too_slow(time.monotonic(), self._got):
                 rate, seconds = self._means.min_rate, self._means.min_rate_time
                 raise WorldError("TOO_SLOW", f"less than {rate} bytes a second for {seconds:g} s")

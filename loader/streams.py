@@ -206,6 +206,11 @@ class Streams:
             with self._lock:
                 self._streams -= 1
 
+    @property
+    def items(self) -> int:
+        """How many items are on their way."""
+        return self._items
+
     def gained(self, count: int, limit: int | None = None) -> None:
         """So many bytes came. `limit`: what the operator lets all transfers have a second."""
         with self._lock:

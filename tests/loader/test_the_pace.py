@@ -7,7 +7,8 @@ import threading
 
 import pytest
 
-from loader.pace import CHUNK, Backoff, Limiter, Stopped, Trickle
+from loader.contract import MIB
+from loader.pace import CHUNK, Backoff, Budget, Limiter, Stopped, Trickle
 
 
 class Clock:
@@ -49,6 +50,32 @@ def test_waiting_for_the_limit_ends_when_the_loader_does() -> None:
     stop.set()
     with pytest.raises(Stopped):
         Limiter(1).take(10_000, stop)
+
+
+def test_a_changed_limit_frees_who_waits_for_the_old_one() -> None:
+    limiter = Limiter(1)
+    waiting = threading.Thread(target=limiter.take, args=(100_000, threading.Event()))
+    waiting.start()
+    limiter.rate = 1_000_000
+    waiting.join(timeout=20)
+    assert not waiting.is_alive()
+    assert limiter.delay(100_000) <= 0.1
+
+
+def test_a_minimum_that_rises_is_not_held_against_what_came_before() -> None:
+    trickle = Trickle(10, 60.0)
+    assert not any(trickle.too_slow(float(second), 20 * second) for second in range(100))
+    trickle.expect(1000)
+    assert not any(trickle.too_slow(100.0 + second, 2000 + 20 * second) for second in range(59))
+    assert trickle.too_slow(160.0, 3200)
+
+
+def test_tries_are_counted_anew_after_a_mib() -> None:
+    budget = Budget(Backoff(3, 1.0, 1.0), 0)
+    assert [budget.failed(held) is None for held in (0, 1000, 2000)] == [False, False, True]
+    assert budget.count == 3
+    assert budget.failed(MIB) is not None
+    assert budget.count == 1
 
 
 def test_a_trickle_is_told_from_a_slow_link() -> None:
