@@ -7,13 +7,13 @@ room `loader.rooms`; the words are those of `loader.facts`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from loader.contract import Item, Orders
 from loader.facts import Aboard, Action, Found, Moment, Plan, Removal, Room, Step, Wanted, together
-from loader.ranking import First, Ranking, Wish, first_wanted, has_ended, rank_all
+from loader.ranking import NAMED, First, Ranking, Wish, first_wanted, has_ended, rank_all
 from loader.rooms import Rooms, in_use, removable, with_days
 
 __all__ = [
@@ -70,19 +70,21 @@ def make_plan(
     orders: Orders | None = None,
     aboard: Sequence[Aboard] = (),
     first: First = (),
+    named: Collection[str] = (),
     barred: Barred = MappingProxyType({}),
 ) -> Plan:
     """Decide everything before a byte moves.
 
     `find(campaign, item)`: what each content directory has of it, in the order of `rooms`. `aboard`: what lies there
     by campaign. `first`: (campaign, content or None for all) that somebody aboard wants first, the newest first.
+    `named`: campaigns this loader was told to load, also where their manifest is not to be had: they are not removed.
     `barred`: the code by (campaign, content) of what failed and would only fail again.
     """
     ranking = rank_all(wanted, orders, moment.now)
     asked = _asked(first)
     candidates = [_Candidate(wish, find(wish.of.campaign, wish.item), asked(wish)) for wish in ranking.wishes]
     candidates.sort(key=_order(moment))
-    purge = _Purge(ranking, with_days(aboard, wanted), moment)
+    purge = _Purge(ranking, with_days(aboard, wanted), moment, named)
     steps = _place(candidates, Rooms(rooms), purge, barred)
     wishes = Counter(wish.of.campaign for wish in ranking.wishes)
     return Plan(
@@ -123,12 +125,12 @@ def _order(moment: Moment) -> Callable[[_Candidate], tuple[object, ...]]:
 class _Purge:
     """What is removed: what the queue asks for, and what the disk asks for while steps are placed."""
 
-    def __init__(self, ranking: Ranking, aboard: Sequence[Aboard], moment: Moment) -> None:
+    def __init__(self, ranking: Ranking, aboard: Sequence[Aboard], moment: Moment, named: Collection[str]) -> None:
         today = moment.now.date()
         self.removals: list[Removal] = []
         self._gone: list[Aboard] = []
         wanted = {wish.of.campaign for wish in ranking.wishes}
-        used = in_use(aboard, wanted, today)
+        used = dict.fromkeys(named, NAMED) | in_use(aboard, wanted, today)
         lying = {one.campaign: one for one in aboard}
         for campaign, content in ranking.purge.items():
             one = lying.get(campaign)
@@ -136,11 +138,13 @@ class _Purge:
             if one is None or asked == ():
                 continue
             if campaign in used:
-                ranking.refused.append((campaign, f"it is in use: {used[campaign]}"))
+                ranking.refused.append((campaign, used[campaign]))
             else:
                 self.removals.append(Removal(campaign, asked, "the queue asks for it"))
                 self._gone += [one] if asked is None else []
-        kept = wanted | used.keys() | ranking.purge.keys() | {campaign for campaign, _ in ranking.later}
+        kept = (
+            wanted | used.keys() | ranking.unread | ranking.purge.keys() | {campaign for campaign, _ in ranking.later}
+        )
         self._ended = removable(aboard, kept, today)
 
     def begin(self, rooms: Rooms) -> None:

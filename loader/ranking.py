@@ -10,6 +10,7 @@ from typing import Final
 from loader.contract import Entry, Item, Manifest, Orders
 from loader.facts import Wanted
 
+NAMED: Final = "it is one of the campaigns this loader was told to load"
 NEVER: Final = datetime.max.replace(tzinfo=UTC)
 First = Sequence[tuple[str, str | None]]
 
@@ -28,13 +29,17 @@ class Wish:
 
 @dataclass
 class Ranking:
-    """What the queue makes of the campaigns. `purge`: the items it wants gone, by campaign; None is all of it."""
+    """What the queue makes of the campaigns. `purge`: the items it wants gone, by campaign; None is all of it.
+
+    `unread`: campaigns it wants loaded, but whose manifest is not to be had now.
+    """
 
     wishes: list[Wish] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
     purge: dict[str, tuple[str, ...] | None] = field(default_factory=dict)
     later: list[tuple[str, datetime]] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
+    unread: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,7 @@ def rank_all(wanted: Sequence[Wanted], orders: Orders | None, now: datetime) -> 
         _decide(one, by_campaign.pop(one.campaign, []), now, ranking)
     for campaign, rest in by_campaign.items():
         _decide_unknown(campaign, rest, ranking)
+    ranking.unread = {campaign for campaign, rest in by_campaign.items() if any(_loads(line) for line in rest)}
     return ranking
 
 
@@ -104,6 +110,10 @@ def _lines(entries: Iterable[Entry]) -> list[_Line]:
     return sorted(lines, key=lambda line: line.rank)
 
 
+def _loads(line: _Line) -> bool:
+    return line.entry.action == "load"
+
+
 def _is_later(entry: Entry, now: datetime) -> bool:
     return entry.not_before is not None and entry.not_before > now
 
@@ -134,7 +144,7 @@ def _decide(one: Wanted, lines: Sequence[_Line], now: datetime, ranking: Ranking
             rank = (*line.rank, date.min, one.campaign)
             ranking.wishes.append(Wish(one, item, place, rank, line.entry.priority, line.entry.deadline))
     if refused:
-        ranking.refused.append((one.campaign, "it is one of the campaigns this loader was told to load"))
+        ranking.refused.append((one.campaign, NAMED))
     _note_purge(one, lines, gone, ranking)
 
 

@@ -88,14 +88,14 @@ def in_use(aboard: Iterable[Aboard], wanted: Collection[str], today: date) -> di
     lying = list(aboard)
     dated = [one for one in lying if one.starts or one.ends]
     shown = [one for one in dated if (one.starts or today) <= today <= (one.ends or today)]
-    used = {one.campaign: "its exhibition is on" for one in shown}
+    used = {one.campaign: "it is in use: its exhibition is on" for one in shown}
     begun = [one for one in dated if (one.starts or date.min) <= today]
     if begun and not shown:
         last = max(_start(one) for one in begun)
-        used = {one.campaign: "no later exhibition is aboard" for one in begun if _start(one) == last}
+        used = {one.campaign: "it is in use: no later exhibition is aboard" for one in begun if _start(one) == last}
     for one in lying:
         if one.whole and one.campaign in wanted and not (one.starts or one.ends):
-            used[one.campaign] = "it may be shown on any day"
+            used[one.campaign] = "it is in use: it may be shown on any day"
     return used
 
 

@@ -36,6 +36,7 @@ def plan(
     queue: Sequence[Entry] | None = None,
     aboard: Sequence[Aboard] = (),
     first: Sequence[tuple[str, str | None]] = (),
+    named: Sequence[str] = (),
     seconds_left: float | None = None,
     rate: int | None = None,
 ) -> Plan:
@@ -52,6 +53,7 @@ def plan(
         orders=None if queue is None else Orders(1, tuple(queue)),
         aboard=aboard,
         first=first,
+        named=named,
         barred=barred or {},
     )
 
@@ -399,6 +401,19 @@ def test_what_this_loader_was_told_to_load_is_not_purged() -> None:
     assert made.removals == ()
     assert made.refused_removals == (("october", "it is one of the campaigns this loader was told to load"),)
     assert names(made) == ["a"]
+
+
+def test_what_is_wanted_stays_though_its_manifest_cannot_be_read_now() -> None:
+    lying = [DECEMBER, NOVEMBER]
+    assert removed(plan(simple("c", "a", size=51), free=[50], aboard=lying, queue=[Entry("c")])) == ["november"]
+    wish = [Entry("c"), Entry("november")]
+    assert removed(plan(simple("c", "a", size=51), free=[50], aboard=lying, queue=wish)) == []
+    assert removed(plan(simple("c", "a", size=51), free=[50], aboard=lying, named=["november"])) == []
+    purge = [Entry("november", action="purge")]
+    assert removed(plan(aboard=lying, queue=purge)) == ["november"]
+    refused = plan(aboard=lying, queue=purge, named=["november"])
+    assert refused.refused_removals == (("november", "it is one of the campaigns this loader was told to load"),)
+    assert refused.removals == ()
 
 
 def test_items_that_do_not_lie_here_are_not_purged_again_and_again() -> None:
