@@ -246,7 +246,8 @@ class S3Bucket:
         facts = None
         if call.kind == "get" and response.status in (200, 206):
             facts = Facts.of(response, str(call), 0, call.limit)
-        body = read_limited(response, call.limit, str(call), self._deadline()) if call.limit else b""
+        # An empty body, too: only one that was read to its end leaves the connection for the next request.
+        body = read_limited(response, call.limit, str(call), self._deadline())
         if facts and facts.length is not None and len(body) < min(facts.length, call.limit):
             raise WorldError("SHORT_BODY", f"{call}: the connection ended before the body did")
         return _Answer(response.status, response.headers, facts, body)

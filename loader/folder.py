@@ -58,10 +58,7 @@ class Folder:
         folder = self
         try:
             for name in names:
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(name, dir_fd=folder.descriptor)
-                    folder.sync()
-                below = Folder(os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder.descriptor))
+                below = folder._enter(name)
                 if folder is not self:
                     folder.close()
                 folder = below
@@ -70,6 +67,15 @@ class Folder:
                 folder.close()
             raise
         return folder
+
+    def _enter(self, name: str) -> Folder:
+        try:
+            return Folder(os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=self.descriptor))
+        except FileNotFoundError:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, dir_fd=self.descriptor)
+                self.sync()
+        return Folder(os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=self.descriptor))
 
     def existing(self, *names: str) -> Folder | None:
         """A folder below, or None if there is none to be had: not there, a link, a file."""
@@ -126,8 +132,11 @@ class Folder:
         (fsync of the file: never torn, but perhaps still the old one), or "nothing".
         """
         temporary = name + ".new"
-        self.remove(temporary)
-        descriptor = self.file(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        try:
+            descriptor = self.file(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        except FileExistsError:
+            self.remove(temporary)
+            descriptor = self.file(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(body)
             stream.flush()

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-CHUNK: Final = 256 * 1024
+CHUNK: Final = 2 * 1024 * 1024
+_LARGEST: Final = 256 * 1024  # under a limit
 _SMALLEST: Final = 4 * 1024
 _CHANGE: Final = 0.5  # seconds until a changed rate is noticed
 _GAIN: Final = 1024 * 1024

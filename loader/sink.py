@@ -30,7 +30,7 @@ from loader.crash import crash_point
 log = logging.getLogger("loader")
 
 BLOCK: Final = 2 * 1024 * 1024  # bytes; a multiple of what any disk wants written at once
-BLOCKS: Final = 3
+BLOCKS: Final = 2
 SYNC_EVERY: Final = 64 * 1024 * 1024  # bytes: what a power cut can cost one item
 _SECTOR: Final = 4096  # bytes: every disk takes direct writes of as much
 _DIRECT_FROM: Final = 64 * 1024  # bytes; less is not worth a wait for the disk

@@ -159,8 +159,8 @@ class Store:
                 status = part.finish(target, name)
             with self._root.sub(OURS, "beside" if beside else "held", campaign) as states:
                 checked = _checked(status, digest, etag, edition)
-                # Were it lost in a power cut, the file would be read again, not fetched.
-                write_state(states, name + ".json", checked, lasting="bytes")
+                # Were it lost or torn in a power cut, the file would be read again, not fetched.
+                write_state(states, name + ".json", checked, lasting="nothing")
                 if not beside:
                     self._hold.note(states, campaign, part.item.name)
             crash_point("held-written")

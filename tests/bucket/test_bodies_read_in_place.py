@@ -51,9 +51,22 @@ def test_a_connection_read_to_its_end_is_used_again(store: ScriptedStore, script
     store.answers(Reply(200, BODY, OBJECT))
     for _ in range(3):
         assert take(scripted, 100_000)[0] == BODY
-    assert scripted.get("k", 10)
-    assert len(store.asked) == 4
-    assert len({asked.client for asked in store.asked[:4]}) == 1
+    assert len(store.asked) == 3
+    assert len({asked.client for asked in store.asked}) == 1
+
+
+def test_all_small_calls_go_over_one_connection(store: ScriptedStore, scripted: S3Bucket) -> None:
+    store.answers(Reply(200, b"", OBJECT))
+    scripted.put("k", b"1")
+    scripted.get("k", 10)
+    scripted.delete("k")
+    store.answers(Reply(204))
+    scripted.delete("k")
+    store.answers(Reply(200, b"12", OBJECT))
+    scripted.get("k", 10)
+    scripted.get("k", 2)
+    assert len(store.asked) == 6
+    assert len({asked.client for asked in store.asked}) == 1
 
 
 def test_a_trickle_is_handed_on_soon(store: ScriptedStore, scripted: S3Bucket) -> None:
