@@ -58,11 +58,14 @@ def test_it_follows_a_load_to_its_end(aircraft: Aircraft, link: Link) -> None:
 
 def test_what_somebody_aboard_wants_comes_first(aircraft: Aircraft, link: Link) -> None:
     publish(aircraft.media, "c", {name: os.urandom(SIZE) for name in ("a", "b", "d")})
-    link.bandwidth = 200_000
+    link.bandwidth = 50_000
     process = started(aircraft, "--once", "--max-transfers", "1")
     answer = ask_now(aircraft.folder, {"campaign": "c", "content": "d"})
     assert (answer.code, answer.json["status"]) == (202, "pending")
     assert ask_now(aircraft.folder, {"campaign": "c", "content": "x"}).code == 404
+    with events(aircraft.folder) as stream:
+        while not any(one["content"] == "d" and one["status"] == "loading" for one in next(stream)[1]["items"]):
+            pass
     link.bandwidth = None
     run = finish(process)
     assert run.code == 0
