@@ -137,6 +137,7 @@ class Link:
         self._answered_at = self._commanded_at = float("-inf")
         self._next_check = 0.0
         self._surroundings: tuple[object, ...] = ()
+        self.looked = False  # it has been judged at least once
         self._wake, self._end = threading.Condition(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="link", daemon=True)
 
@@ -189,7 +190,7 @@ class Link:
             except Exception:
                 # The edge of a thread: whoever waits for a verdict must not wait for ever.
                 log.exception("While looking at the link")
-            self._judged = doubted
+            self._judged, self.looked = doubted, True
             with self._wake:
                 if self._doubted == doubted and not self._end.is_set():
                     self._wake.wait(LOCAL)
@@ -201,7 +202,9 @@ class Link:
         if self._verdict.up:
             self._look_while_up(now, doubt, reachable)
             return
-        if reachable and before not in ((), self._surroundings):
+        if not reachable and self._lookup.literal and before[:1] == (True,):
+            self._next_check = now  # to say so costs nothing
+        elif reachable and before not in ((), self._surroundings):
             self._next_check = min(self._next_check, self._knocks.next(now, within=LOCAL))
         if now >= self._next_check:
             self._check(now)

@@ -1,0 +1,401 @@
+"""The link check: what it says to a technician, how seldom it knocks, and real networks that go and come back."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import queue
+import random
+import select
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from loader.errors import WorldError
+from loader.link import KNOCKS, Facts, Knocks, Link, Said, Verdict, destination, judge
+from tests.loader.aircraft import ROOT
+
+HOST = "s3.example.com"
+
+
+def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+# What it says.
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        (Facts(), ""),
+        (Facts(command=Said(True), name="known", route=True, answers=True), ""),
+        (Facts(network=False), ""),
+        (Facts(network=False, route=True, answers=True), ""),
+        (Facts(route=False), "no route to s3.example.com: the network is down"),
+        (Facts(network=False, name="unknown"), "no route to s3.example.com: the network is down"),
+        (Facts(network=False, name="silent"), "no route to s3.example.com: the network is down"),
+        (Facts(command=Said(False, "on approach")), "the link check command says: on approach"),
+        (Facts(command=Said(False)), "the link check command says: no"),
+        (
+            Facts(name="unknown"),
+            "the name s3.example.com is not known here: name resolution gives no address for it",
+        ),
+        (
+            Facts(name="silent"),
+            "the name s3.example.com cannot be looked up: name resolution does not answer",
+        ),
+        (Facts(name="known", route=False), "no route to s3.example.com: the network is down"),
+        (Facts(name="known", route=True, answers=False), "s3.example.com does not answer"),
+    ],
+)
+def test_what_it_says(facts: Facts, reason: str) -> None:
+    assert judge(facts, HOST) == Verdict(not reason, reason)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_it_knocks_at_random_times_but_never_more_than_four_times_a_minute(seed: int) -> None:
+    knocks, now, at = Knocks(random.Random(seed)), 0.0, []
+    for turn in range(200):
+        now = knocks.next(now, within=2.0 if turn % 3 else 30.0)
+        knocks.knocked(now)
+        at.append(now)
+    assert all(later - earlier >= 59.999 for earlier, later in zip(at, at[KNOCKS:], strict=False))
+    assert len({round(later - earlier, 3) for earlier, later in itertools.pairwise(at)}) > 20
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "proxy", "expected"),
+    [
+        ("http://10.0.0.1:8333", "", ("10.0.0.1", 8333)),
+        ("https://s3.example.com", "", ("s3.example.com", 443)),
+        (None, "", ("films.s3.eu-central-1.amazonaws.com", 443)),
+        (None, "http://proxy.cabin:3128", ("proxy.cabin", 3128)),
+        ("https://s3.example.com", "proxy.cabin", ("proxy.cabin", 80)),
+        ("http://10.0.0.1:8333", "http://proxy.cabin:3128", ("10.0.0.1", 8333)),
+        ("https://[fd00::1]:8333", "", ("fd00::1", 8333)),
+    ],
+)
+def test_it_knocks_where_requests_go(
+    endpoint: str | None, proxy: str, expected: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    if proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy)
+    assert destination("films", endpoint, "eu-central-1") == expected
+
+
+# On this machine's own network.
+
+
+@contextmanager
+def listening() -> Iterator[socket.socket]:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(50)
+        yield server
+
+
+@pytest.fixture
+def made() -> Iterator[Callable[..., Link]]:
+    links: list[Link] = []
+
+    def make(
+        port: int, command: tuple[str, ...] = (), changed: Callable[[bool, str], None] = lambda up, reason: None
+    ) -> Link:
+        links.append(Link("127.0.0.1", port, command, changed=changed))
+        links[-1].start()
+        return links[-1]
+
+    yield make
+    for link in links:
+        link.close()
+
+
+def knocks(server: socket.socket) -> int:
+    """How many connections wait."""
+    count = 0
+    while select.select([server], [], [], 0)[0]:
+        server.accept()[0].close()
+        count += 1
+    return count
+
+
+def test_a_link_nobody_doubts_is_up_and_nothing_is_sent(made: Callable[..., Link]) -> None:
+    with listening() as server:
+        link = made(server.getsockname()[1])
+        link.note(WorldError("HASH_MISMATCH"))
+        assert link.state() == (True, "")
+        assert knocks(server) == 0
+
+
+def test_a_doubt_is_settled_by_one_knock_for_all(made: Callable[..., Link]) -> None:
+    with listening() as server:
+        link, stop, told = made(server.getsockname()[1]), threading.Event(), []
+        hands = [threading.Thread(target=lambda: told.append(link.wait_up(stop))) for _ in range(8)]
+        for hand in hands:
+            hand.start()
+        for hand in hands:
+            hand.join(20)
+        link.note(WorldError("TIMEOUT"))
+        assert told == [False] * 8
+        assert knocks(server) == 1
+
+
+def test_a_store_that_does_not_answer_is_waited_for_and_a_stop_ends_that(made: Callable[..., Link]) -> None:
+    with listening() as server:
+        port = server.getsockname()[1]
+    heard: list[tuple[bool, str]] = []
+    link, stop, told = made(port, changed=lambda up, reason: heard.append((up, reason))), threading.Event(), []
+    hand = threading.Thread(target=lambda: told.append(link.wait_up(stop)))
+    hand.start()
+    until(lambda: heard)
+    assert heard == [(False, "127.0.0.1 does not answer")]
+    assert link.state() == heard[0]
+    assert told == []
+    stop.set()
+    hand.join(5)
+    assert told == [True]
+
+
+def command(folder: Path, text: str) -> tuple[str, ...]:
+    path = folder / "allowed"
+    path.write_text(text)
+    return ("/bin/sh", str(path))
+
+
+def test_the_airline_decides_and_without_its_yes_nothing_is_sent(tmp_path: Path, made: Callable[..., Link]) -> None:
+    words = command(tmp_path, "echo; echo on approach; echo more; exit 3")
+    with listening() as server:
+        link = made(server.getsockname()[1], words)
+        assert link.state()[0] is False
+        until(lambda: link.state() == (False, "the link check command says: on approach"))
+        link.note(WorldError("NETWORK"))
+        assert knocks(server) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("exit 1", "exit status 1"), ("kill -KILL $$", "ended by SIGKILL"), ("printf 'a\\033[2Jb'; exit 1", r"a\x1b[2Jb")],
+)
+def test_a_no_without_words_still_has_a_reason(
+    tmp_path: Path, made: Callable[..., Link], text: str, words: str
+) -> None:
+    link = made(9, command(tmp_path, text))
+    until(lambda: link.state() == (False, f"the link check command says: {words}"))
+
+
+def test_a_command_that_cannot_be_run_is_a_no(tmp_path: Path, made: Callable[..., Link]) -> None:
+    link = made(9, (str(tmp_path / "missing"),))
+    until(lambda: link.state() == (False, "the link check command says: cannot be run: No such file or directory"))
+
+
+def test_a_yes_is_asked_for_again_and_again_and_a_no_too(
+    tmp_path: Path, made: Callable[..., Link], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loader.link.LOCAL", 0.01)
+    monkeypatch.setattr("loader.link._COMMAND_UP", 0.2)
+    monkeypatch.setattr("loader.link._COMMAND_DOWN", 0.1)
+    words = command(tmp_path, f"echo run >> {tmp_path}/log; [ -e {tmp_path}/gate ] || {{ echo taxiing; exit 1; }}")
+    heard: list[tuple[bool, str]] = []
+    with listening() as server:
+        made(server.getsockname()[1], words, changed=lambda up, reason: heard.append((up, reason)))
+        no, yes = (False, "the link check command says: taxiing"), (True, "")
+        until(lambda: heard == [no])
+        (tmp_path / "gate").touch()
+        until(lambda: heard == [no, yes])
+        (tmp_path / "gate").unlink()
+        until(lambda: heard == [no, yes, no])
+        assert knocks(server) == 0  # nobody doubted the store
+
+
+# Real networks, each in a namespace of its own.
+
+WATCH = """
+import json, sys, threading
+from loader.link import Link
+def say(*what):
+    print(json.dumps(what), flush=True)
+stop = threading.Event()
+link = Link(sys.argv[1], int(sys.argv[2]), changed=lambda up, reason: say("changed", up, reason))
+link.start()
+threading.Thread(target=lambda: say("waited", link.wait_up(stop)), daemon=True).start()
+for line in sys.stdin:
+    if line.strip() == "wait":
+        threading.Thread(target=lambda: say("waited", link.wait_up(stop)), daemon=True).start()
+    if line.strip() == "state":
+        say("state", *link.state())
+"""
+
+
+class Watched:
+    """A link that is watched in a namespace without any network."""
+
+    def __init__(self, host: str, port: int, before: str = "true") -> None:
+        inside = f'{before} && exec "$0" -c "$1" "$2" "$3"'
+        self.process = subprocess.Popen(
+            ["unshare", "--net", "--mount", "sh", "-c", inside, sys.executable, WATCH, host, str(port)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._said: queue.SimpleQueue[str] = queue.SimpleQueue()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        for line in self.process.stdout or ():
+            self._said.put(line)
+
+    def hears(self) -> list[object]:
+        return list(json.loads(self._said.get(timeout=30)))
+
+    def ask(self, what: str) -> list[object]:
+        assert self.process.stdin is not None
+        self.process.stdin.write(what + "\n")
+        self.process.stdin.flush()
+        return self.hears()
+
+    def run(self, *words: str) -> None:
+        subprocess.run(["nsenter", "--net", "--target", str(self.process.pid), *words], check=True, timeout=20)
+
+    def listen(self, port: int) -> subprocess.Popen[str]:
+        """A store of sorts, inside; writes a line for each connection."""
+        text = (
+            "import socket\ns = socket.create_server(('', int(__import__('sys').argv[1])))\n"
+            "print('ready', flush=True)\nwhile True:\n    s.accept()[0].close()\n    print('knock', flush=True)"
+        )
+        words = ["nsenter", "--net", "--target", str(self.process.pid), sys.executable, "-c", text, str(port)]
+        store = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        assert store.stdout is not None
+        assert store.stdout.readline() == "ready\n"
+        return store
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@contextmanager
+def watched(host: str, port: int, before: str = "true") -> Iterator[Watched]:
+    one = Watched(host, port, before)
+    try:
+        yield one
+    finally:
+        one.close()
+
+
+@pytest.mark.root
+@pytest.mark.processes
+def test_a_network_that_comes_and_goes_is_noticed_within_seconds() -> None:
+    down = ["changed", False, "no route to 127.0.0.1: the network is down"]
+    with watched("127.0.0.1", 8333) as plane:
+        assert plane.hears() == down
+        assert plane.ask("state") == ["state", *down[1:]]
+        store = plane.listen(8333)
+        try:
+            plane.run("ip", "link", "set", "lo", "up")
+            assert sorted(map(str, (plane.hears(), plane.hears()))) == sorted(
+                map(str, (["changed", True, ""], ["waited", True]))
+            )
+            assert store.stdout is not None
+            assert store.stdout.readline() == "knock\n"
+            plane.run("ip", "addr", "flush", "dev", "lo")
+            assert plane.hears() == down
+        finally:
+            store.kill()
+            store.communicate()
+
+
+@pytest.mark.root
+@pytest.mark.processes
+def test_without_any_network_a_name_is_not_blamed() -> None:
+    with watched(HOST, 443) as plane:
+        assert plane.hears() == ["changed", False, f"no route to {HOST}: the network is down"]
+
+
+RESOLVER = "echo nameserver 127.0.0.1 > $D/resolv.conf && mount --bind $D/resolv.conf /etc/resolv.conf"
+OUTWARD = (
+    "ip link set lo up && ip tuntap add dev cabin mode tap && ip addr add 10.1.1.1/24 dev cabin && ip link set cabin up"
+)
+
+
+@pytest.mark.root
+@pytest.mark.processes
+@pytest.mark.parametrize("hangs", [True, False])
+def test_name_resolution_that_fails_or_hangs_is_told_and_held_up_by_nothing(tmp_path: Path, hangs: bool) -> None:
+    # A name server that takes every question and answers none, or none at all.
+    silent = (
+        "import socket, time; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('127.0.0.1', 53)); "
+        f"open('{tmp_path}/ready', 'w').close(); s.recv(1000); open('{tmp_path}/asked', 'w').close(); time.sleep(99)"
+    )
+    server = f'{{ {sys.executable} -c "{silent}" & while [ ! -e {tmp_path}/ready ]; do sleep 0.05; done; }}'
+    before = f"D={tmp_path} && {RESOLVER} && {OUTWARD}" + (f" && {server}" if hangs else "")
+    with watched(HOST, 443, before) as plane:
+        try:
+            _, up, reason = plane.hears()
+            assert up is False
+            if hangs:
+                assert reason == f"the name {HOST} cannot be looked up: name resolution does not answer"
+                assert (tmp_path / "asked").exists()
+            else:
+                assert reason == f"the name {HOST} is not known here: name resolution gives no address for it"
+            # It hangs still, and yet the process ends as soon as it is told to.
+            assert plane.process.stdin is not None
+            plane.process.stdin.close()
+            assert plane.process.wait(5) == 0
+            plane.process.stdin = None
+        finally:
+            for pid in _others_in(tmp_path):
+                os.kill(pid, 9)
+
+
+def _others_in(folder: Path) -> list[int]:
+    """Processes whose words name the folder."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = entry.read_bytes()
+        except OSError:
+            continue
+        if str(folder).encode() in words and int(entry.parent.name) != os.getpid():
+            found.append(int(entry.parent.name))
+    return found
+
+
+IDLE = """
+import resource, sys, threading, time
+from loader.link import Link
+link, stop = Link(sys.argv[1], 443), threading.Event()
+link.start()
+for _ in range(8):
+    threading.Thread(target=link.wait_up, args=(stop,), daemon=True).start()
+while link.state()[0]:
+    time.sleep(0.01)
+time.sleep(1)
+before = resource.getrusage(resource.RUSAGE_SELF)
+began = time.monotonic()
+time.sleep(8)
+after = resource.getrusage(resource.RUSAGE_SELF)
+print((after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / (time.monotonic() - began))
+"""
+
+
+@pytest.mark.root
+@pytest.mark.processes
+def test_waiting_for_a_network_costs_next_to_nothing() -> None:
+    words = ["unshare", "--net", sys.executable, "-c", IDLE, "10.9.9.9"]
+    told = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    assert float(told.stdout) <= 0.001 * 2  # of a processor; eight hands wait where a loader has four
