@@ -1,8 +1,8 @@
 """The loader as a whole: look what there is, plan, have it carried out, look again; signals; how it ends.
 
-One loop turns once a second. What takes time (transfers, reports, the link check, commands) has threads of its own, so
-whatever the ground, the clock, the link or somebody aboard changes takes effect at the next turn, in the middle of an
-item too. Each step can be called alone (`look`, `decide`).
+One loop turns once a second and never waits for the network. What takes time (looks, transfers, reports, the link
+check, commands) has threads of its own, so whatever the ground, the clock, the link or somebody aboard changes takes
+effect at the next turn, in the middle of an item too.
 """
 
 from __future__ import annotations
@@ -10,30 +10,33 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
 from loader.bucket import Bucket
 from loader.config import Settings
-from loader.contract import TGZ, Heartbeat, Held, Item, heartbeat_key
+from loader.contract import Heartbeat, Held, heartbeat_key
 from loader.dispatch import Dispatch
-from loader.display import size_text
 from loader.errands import Errands
 from loader.errors import Exit, WorldError
-from loader.failures import OF_THE_OBJECT, Failures
-from loader.hours import Window
+from loader.eyes import Eyes, Sight
+from loader.facts import Moment, Plan
+from loader.failures import OF_THE_OBJECT, Failures, Key
 from loader.lease import Lease
 from loader.link import Link
 from loader.listener import Listener
-from loader.lookout import Look, Lookout
+from loader.lookout import Lookout
 from loader.means import Means, link_is_up
 from loader.pace import Backoff, Limiter
-from loader.plan import Found, Moment, Plan, Removal, Room, Wanted, make_plan, together
+from loader.planner import Planner
+from loader.reading import Look
 from loader.status import StatusWriter
-from loader.store import Edition, Store
+from loader.store import Store
+from loader.terms import Terms
 from loader.transfer import Result, Tools
 from loader.trust import Trust, encrypted
-from loader.work import Key, Work
+from loader.work import Work
 
 VERSION: Final = "0.1.0"
 PASSES: Final = 3  # of `--once`, where campaigns change under it
@@ -41,7 +44,9 @@ TURN: Final = 1.0  # seconds
 LEASE_WAIT: Final = 30.0  # seconds for the status bucket to say whose the tail is; then content is loaded anyhow
 FLUSH_STOPPED: Final = 1.5  # seconds for the last reports after a signal
 ENDING: Final = 2.0  # seconds for transfers to come to an end
-FIRST_KEPT: Final = 20  # wishes from aboard
+COMMAND_ENDING: Final = 1.0  # seconds for the operator's command to
+WISHES: Final = 20  # that are kept of what somebody aboard wants first
+NOTHING_YET: Final = Sight(Look({}))
 
 
 class Agent:
@@ -65,38 +70,50 @@ class Agent:
         turned: Callable[[], None] = lambda: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._settings, self._media, self._stores, self._listener = settings, media, stores, listener
+        self._settings, self._stores, self._listener = settings, stores, listener
         self._link, self._stop, self._rate, self._turned, self._now = link, stop, rate, turned, now
         self._started = now()
-        self._trust = Trust(
+        self._state = ("idle", "", "")
+        self._said: dict[str, str] = {}
+        self._wishes: tuple[tuple[str, str | None], ...] = ()
+        self._sight, self._plan = NOTHING_YET, Plan()
+        self._outcomes: dict[Key, Result] = {}
+        self._passes = 0
+        self._wake, self._poked, self._taken = threading.Event(), threading.Event(), threading.Event()
+        self._failures, self._limiter = Failures(), Limiter(settings.bandwidth_limit)
+        self._planner = Planner(stores, settings.campaigns, settings.reserve, listener)
+        self._dispatch = Dispatch(settings.airline, settings.tail, media, stores[0])
+        self._lookout = Lookout(settings.airline, settings.campaigns, media, self._trust(media))
+        self._eyes = Eyes(self._dispatch, self._lookout, self._failures, self._planner.is_new, stop, self._wake.set)
+        self.status = self._status_writer(status)
+        self._errands = Errands(
+            settings.on_loaded, settings.on_loaded_timeout, stores, self.status, listener, self._wake.set
+        )
+        self._work = Work(self._tools(media), settings.max_transfers, self._wake.set)
+
+    def _trust(self, media: Bucket) -> Trust:
+        settings = self._settings
+        return Trust(
             settings.signatures,
             settings.airline,
             settings.tail,
             keys=settings.trusted_keys,
-            stores=stores,
+            stores=self._stores,
             tls=encrypted(media),
-            now=now,
-            say=lambda text: listener.say("trust", text),
+            now=self._now,
+            say=lambda text: self._listener.say("trust", text),
         )
-        self._lookout = Lookout(settings.airline, settings.campaigns, media, self._trust)
-        self._dispatch = Dispatch(settings.airline, settings.tail, media, stores[0])
-        self._failures = Failures()
-        self._first: list[tuple[str, str | None]] = []
-        self._said: dict[str, str] = {}
-        self._look, self._plan = Look({}), Plan((), ())
-        self._outcomes: dict[Key, Result] = {}
-        self._passes = 0
-        self._state = ("idle", "", "")
-        self._limiter = Limiter(settings.bandwidth_limit)
-        self._wake, self._poked, self._taken = threading.Event(), threading.Event(), threading.Event()
+
+    def _status_writer(self, status: Bucket) -> StatusWriter:
+        settings, listener = self._settings, self._listener
         lease = Lease(
             status,
             heartbeat_key(settings.airline, settings.tail),
-            stores,
+            self._stores,
             patience=settings.takeover_after,
             say=lambda text: listener.say("lease", text),
         )
-        self.status = StatusWriter(
+        return StatusWriter(
             status,
             settings.airline,
             settings.tail,
@@ -106,12 +123,33 @@ class Agent:
             heartbeat_interval=settings.heartbeat_interval,
             complain=lambda text: listener.say("status_away", text),
             taken=self._give_way,
-            link_up=lambda: link.state()[0],
+            link_up=lambda: self._link.state()[0],
         )
-        self._errands = Errands(
-            settings.on_loaded, settings.on_loaded_timeout, stores, self.status, listener, self._wake.set
+
+    def _tools(self, media: Bucket) -> Tools:
+        settings = self._settings
+        means = Means(
+            media,
+            self._limiter,
+            self._stop,
+            lambda: Backoff(settings.tries, settings.retry_delay, settings.retry_delay_max),
+            settings.min_rate,
+            settings.min_rate_time,
+            flush_after=settings.progress_interval,
+            # Whoever lets us run once waits for us, not for the link.
+            await_link=link_is_up if settings.once else self._link.wait_up,
         )
-        self._work = Work(self._tools(), settings.max_transfers, self._wake.set)
+        return Tools(
+            settings.airline,
+            self._stores,
+            means,
+            self._lookout,
+            self.status,
+            self._listener,
+            settings.reserve,
+            self._errands.loaded,
+            self._errands.failed,
+        )
 
     def run(self) -> Exit:
         """Until nothing is left to do (`once`) or `stop` is set."""
@@ -141,82 +179,54 @@ class Agent:
         self._stop.set()
 
     def _turns(self) -> Exit:
-        due = 0.0
+        due, was_up = 0.0, True
         while not self._stop.is_set():
             self._turned()
-            if self._poked.is_set() or time.monotonic() >= due:
+            up = self._link.state()[0]
+            if up and not was_up:
+                self.status.link_is_back()
+                due = 0.0
+            was_up = up
+            if up and time.monotonic() >= due:
+                self._eyes.begin()
+                due = time.monotonic() + self._settings.poll_interval
+            sight = self._eyes.take()
+            if sight is not None:
+                self._heed(sight)
+            if sight is not None or self._poked.is_set() or self._is_time():
                 self._poked.clear()
-                self._look_and_plan()
-                due = time.monotonic() + min(self._settings.poll_interval, self._until_later())
+                self._plan_anew()
             self._mind()
-            if self._settings.once:
-                code = self._verdict()
-                if code is not None:
-                    return code
+            code = self._verdict() if self._settings.once else None
+            if code is not None:
+                return code
             self._wake.wait(TURN)
             self._wake.clear()
         return Exit.UNREACHABLE
 
-    def _until_later(self) -> float:
-        """Seconds until something that was ordered for later may begin."""
-        change = self._plan.next_change
-        return max(0.0, (change - self._now()).total_seconds()) if change else self._settings.poll_interval
+    def _is_time(self) -> bool:
+        """For something that was ordered for later."""
+        return self._plan.next_change is not None and self._now() >= self._plan.next_change
 
-    # Look.
+    # What was seen.
 
-    def _look_and_plan(self) -> None:
-        """One look at the media bucket and what follows from it; what is under way goes on if it is out of reach."""
-        if not self._link.state()[0]:
-            return
-        self._obey()
-        look = self.look()
-        if self._stop.is_set():
-            return
-        self._look = look
-        away = "" if look.reached else f"The media bucket is out of reach: {look.reason}"
-        self._say_once("waiting", "reach", away, code=look.code)
-        if away:
-            return
-        self._tell_problems(look)
-        etags = self._object_etags(look)
-        self._plan = self.decide(look, etags)
-        if self._remove(self._plan, look):
-            self._plan = self.decide(look, etags)
-        self._tell_plan(look)
-        self._work.update(self._plan, look.readings, etags)
-        self._errands.look()
-
-    def look(self) -> Look:
-        """Which campaigns there are and what their manifests say."""
-        look = self._lookout.look(self._stop)
+    def _heed(self, sight: Sight) -> None:
+        """Say what is wrong in the bucket. While it is out of reach, what was seen last still counts."""
+        look = sight.look
+        self._say_once("queue", "queue", self._dispatch.problem)
+        for note in sight.notes:
+            self._listener.say("listing", note)
         for text in look.odd:
             self._say_once("prefix", text, text)
-        return look
-
-    def _obey(self) -> None:
-        """Read the queue; its settings hold at once."""
-        if self._dispatch.read():
-            self.status.beat()
-        self._say_once("queue", "queue", self._dispatch.problem)
-        orders, limits = self._dispatch.orders, [self._settings.bandwidth_limit]
-        limits += [orders.bandwidth_limit] if orders else []
-        self._limiter.rate = min((limit for limit in limits if limit), default=None)
-        self._listener.queue(
-            orders.version if orders else None,
-            orders.paused if orders else False,
-            " and ".join(str(window) for window in self._windows()),
-            self._limiter.rate,
-        )
-
-    def _windows(self) -> list[Window]:
-        """All of them must be open: the aircraft's own and the queue's."""
-        orders = self._dispatch.orders
-        both = [self._settings.window, orders.window if orders else None]
-        return [window for window in both if window and window.spans]
+        if not look.reached:
+            self._say_once("waiting", "look", f"The media bucket is out of reach: {look.reason}", code=look.code)
+        else:
+            self._say_once("waiting", "look", f"{look.code}: {look.text}" if look.code else "", code=look.code)
+        self._tell_problems(look)
+        kept = self._sight.look.readings if not look.reached else look.readings
+        self._sight = Sight(replace(look, readings=kept), sight.etags)
 
     def _tell_problems(self, look: Look) -> None:
-        if look.code:
-            self._say_once("waiting", "look", f"{look.code}: {look.text}", code=look.code)
         for name, reading in look.readings.items():
             self._say_once("doubt", f"doubt {name}", f"{name}: {reading.doubt}" if reading.doubt else "")
             if not reading.code:
@@ -237,180 +247,95 @@ class Agent:
             if text:
                 self._listener.say(event, text, **fields)
 
-    def _object_etags(self, look: Look) -> dict[Key, str]:
-        """Where only the object itself can tell whether it is another one: no hash, or a failure to be forgotten."""
-        found: dict[Key, str] = {}
-        for name, reading in look.readings.items():
-            manifest = reading.manifest
-            if manifest is None or self._stop.is_set():
-                continue
-            unhashed = any(item.sha256 is None for item in manifest.content)
-            if name not in self._failures.campaigns and not (unhashed and self._edition(name) != reading.edition):
-                continue
-            try:
-                etags = self._lookout.object_etags(name, manifest)
-            except WorldError as error:
-                self._listener.say("listing", f"{name}: its objects could not be listed: {error}", campaign=name)
-                continue
-            found.update({(name, content): etag for content, etag in etags.items()})
-        return found
+    # What follows from it.
 
-    # Decide.
+    @property
+    def _terms(self) -> Terms:
+        return Terms(self._settings.bandwidth_limit, self._settings.window, self._dispatch.orders)
 
-    def decide(self, look: Look, etags: Mapping[Key, str]) -> Plan:
-        """What is to be done, before a byte moves."""
-        named = set(self._settings.campaigns)
-        wanted = [
-            Wanted(name, reading.manifest, name in named, self._replacing(name, reading.edition))
-            for name, reading in look.readings.items()
-            if reading.manifest is not None
-        ]
+    def _plan_anew(self) -> None:
+        """From what was seen last, what lies on disk, the queue and the time."""
+        try:
+            self._plan = plan = self._decide()
+            if plan.removals:
+                self._planner.link_first(plan, self._sight)
+                for removal in plan.removals:
+                    if self._work.drop(removal.campaign, ENDING):
+                        self._planner.remove(removal, self.status.removed)
+                self._plan = self._decide()
+        except WorldError as error:
+            self._say_once("disk", "disk", f"Nothing can be planned: {error.code}: {error}", code=error.code)
+            return
+        self._say_once("disk", "disk", "")
+        self._tell_plan()
+        self._work.update(self._plan, self._sight.look.readings, self._sight.etags)
+        self._errands.look()
 
-        found = {one.campaign: self._find(one.campaign, one.manifest.content, etags) for one in wanted}
+    def _decide(self) -> Plan:
+        now, terms = self._now(), self._terms
+        moment = Moment(now, terms.closes_in(now), self._rate())
+        return self._planner.plan(self._sight, moment, terms.orders, self._wishes, self._barred())
 
-        def find(campaign: str, item: Item) -> list[Found]:
-            return [there[item.name] for there in found[campaign]]
-
-        rooms = [Room((store.space().free or 0) - self._settings.reserve, store.device) for store in self._stores]
-        return make_plan(
-            wanted,
-            find,
-            rooms,
-            self._moment(),
-            orders=self._dispatch.orders,
-            aboard=together([store.aboard() for store in self._stores]),
-            first=tuple(self._first),
-            barred=self._barred(look, etags),
-        )
-
-    def _find(self, campaign: str, items: Sequence[Item], etags: Mapping[Key, str]) -> list[dict[str, Found]]:
-        known = {content: etag for (name, content), etag in etags.items() if name == campaign}
-        return [store.find_all(campaign, items, known) for store in self._stores]
-
-    def _moment(self) -> Moment:
-        now = self._now()
-        left = [seconds for window in self._windows() if (seconds := window.changes_in(now)) is not None]
-        return Moment(now, min(left, default=None), self._rate())
-
-    def _barred(self, look: Look, etags: Mapping[Key, str]) -> dict[Key, str]:
-        digests = {name: reading.edition.digest for name, reading in look.readings.items()}
+    def _barred(self) -> dict[Key, str]:
+        etags = self._sight.etags
+        digests = {name: reading.edition.digest for name, reading in self._sight.look.readings.items()}
         barred = self._failures.barred(digests, etags, time.monotonic())
         if self._settings.once:
-            # Whoever calls us once decides when it is tried again.
+            # Whoever lets us run once decides when it is tried again.
             failed = {key: one for key, one in self._outcomes.items() if one.code and one.step.action != "refuse"}
-            barred |= {key: one.code for key, one in failed.items() if digests.get(key[0]) == one.digest}
+            barred |= {
+                key: one.code
+                for key, one in failed.items()
+                if (digests.get(key[0]), etags.get(key, one.etag)) == (one.digest, one.etag)
+            }
         return barred
 
-    def _edition(self, campaign: str) -> Edition | None:
-        return next((edition for store in self._stores if (edition := store.edition(campaign))), None)
-
-    def _replacing(self, campaign: str, edition: Edition) -> bool:
-        held = self._edition(campaign)
-        return held is not None and held.digest != edition.digest
-
-    # Do.
-
-    def _tell_plan(self, look: Look) -> None:
+    def _tell_plan(self) -> None:
+        readings, steps = self._sight.look.readings, self._plan.steps
         for name in self._plan.ended:
             self._say_once("ended", f"ended {name}", f"{name}: its exhibition has ended, it is passed over")
         for name, why in self._plan.refused_removals:
             self._say_once("kept", f"kept {name}", f"{name} is not removed: {why}")
-        refused = {name: (reading.code, reading.text) for name, reading in look.readings.items() if reading.code}
-        titles = {name: reading.manifest.title for name, reading in look.readings.items() if reading.manifest}
-        self._listener.wanted(self._plan.steps, refused, titles)
-        todo = [step for step in self._plan.steps if step.action in ("fetch", "verify", "link")]
-        sizes = (len(todo), sum(step.item.size for step in todo), sum(step.begun for step in todo))
-        if self._said.get("plan") != str(sizes[:2]) and self._work.is_done:
-            self._listener.plan(*sizes)
-        self._said["plan"] = str(sizes[:2])
-
-    def _remove(self, plan: Plan, look: Look) -> bool:
-        """Carry out removals. True if something was removed."""
-        if plan.removals:
-            self._link_first(plan, look)
-        removed = [self._removed(removal) for removal in plan.removals]
-        return any(removed)
-
-    def _link_first(self, plan: Plan, look: Look) -> None:
-        """What is to be removed may be what is linked to."""
-        for step in plan.steps:
-            if step.action == "link":
-                edition = look.readings[step.campaign].edition
-                try:
-                    self._stores[step.store].link(step.campaign, step.item, edition, beside=step.beside)
-                except WorldError as error:
-                    self._listener.say("link", f"{step.campaign}/{step.item.name}{TGZ}: {error}", code=error.code)
-
-    def _removed(self, removal: Removal) -> bool:
-        campaign, content = removal.campaign, removal.content
-        what = campaign if content is None else f"{len(content)} items of {campaign}"
-        try:
-            if not self._work.drop(campaign, ENDING):
-                return False  # at the next look
-            names = {name for store in self._stores for name in store.contents(campaign)}
-            freed = sum(store.purge(campaign, content) for store in self._stores)
-        except WorldError as error:
-            self._say_once("kept", f"kept {campaign}", f"{what} could not be removed: {error}")
-            return False
-        self._listener.say("removed", f"{what}: removed, {removal.reason}; {size_text(freed)} are free again")
-        self.status.removed(campaign, names if content is None else names.intersection(content))
-        return True
-
-    def _tools(self) -> Tools:
-        settings = self._settings
-        means = Means(
-            self._media,
-            self._limiter,
-            self._stop,
-            lambda: Backoff(settings.tries, settings.retry_delay, settings.retry_delay_max),
-            settings.min_rate,
-            settings.min_rate_time,
-            flush_after=settings.progress_interval,
-            # Whoever lets us run once waits for us, not for the link.
-            await_link=link_is_up if settings.once else self._link.wait_up,
-        )
-        return Tools(
-            settings.airline,
-            self._stores,
-            means,
-            self._lookout,
-            self.status,
-            self._listener,
-            settings.reserve,
-            self._errands.loaded,
-            self._errands.failed,
-        )
+        refused = {name: (reading.code, reading.text) for name, reading in readings.items() if reading.code}
+        titles = {name: reading.manifest.title for name, reading in readings.items() if reading.manifest}
+        self._listener.wanted(steps, refused, titles)
+        todo = [step for step in steps if step.action in ("fetch", "verify", "link")]
+        listed = " ".join(f"{step.campaign}/{step.item.name}" for step in todo)
+        if todo and self._said.get("plan") != listed and self._work.is_done:
+            self._listener.plan(len(todo), sum(step.item.size for step in todo), sum(step.begun for step in todo))
+        self._said["plan"] = listed
 
     # Mind what changes by itself.
 
     def _mind(self) -> None:
         """Hold the work or let it go on, take what has come of it, and say how things stand."""
         self._note_results()
+        terms, (up, why) = self._terms, self._link.state()
+        self._limiter.rate = terms.bandwidth_limit
+        hours = " and ".join(str(window) for window in terms.windows)
+        self._listener.queue(terms.version, terms.paused, hours, terms.bandwidth_limit)
+        self._listener.link(up, why)
         state, reason = self._why_not()
         self._work.hold(bool(state))
-        running = self._work.running
-        if state:
-            self._enter(state, reason)
-        elif not self._look.reached or self._look.code:
-            self._enter("waiting", self._look.reason)
-        elif running or not self._work.is_done:
-            verifying = bool(running) and all(step.action == "verify" for step in running)
-            self._enter("verifying" if verifying else "loading", "", running[0].campaign if running else self._state[2])
-        else:
-            failed = sum(bool(result.code) for result in self._outcomes.values())
-            self._enter("idle", f"{failed} items failed" if failed else "")
+        self._enter(*((state, reason, "") if state else self._doing()))
 
     def _why_not(self) -> tuple[str, str]:
-        """State and reason, where nothing may be loaded now."""
+        """The state and the reason for loading nothing now; both empty if it may be."""
+        forbidden = self._terms.forbid(self._now())
         up, why = self._link.state()
-        self._listener.link(up, why)
-        orders, now = self._dispatch.orders, self._now()
-        if orders and orders.paused:
-            return "paused", f"the ground has paused loading (queue version {orders.version})"
-        for window in self._windows():
-            if not window.is_open(now):
-                return "waiting", f"outside the hours {window}"
-        return ("", "") if up else ("waiting", why)
+        return forbidden if forbidden[0] or up else ("waiting", why)
+
+    def _doing(self) -> tuple[str, str, str]:
+        running, look = self._work.running, self._sight.look
+        if running:
+            verifying = all(step.action == "verify" for step in running)
+            return "verifying" if verifying else "loading", "", running[0].campaign
+        if not self._work.is_done:
+            return self._state
+        if not look.reached or look.code:
+            return "waiting", f"{look.code}: {look.reason}" if look.code else look.reason, ""
+        failed = sum(bool(result.code) for result in self._outcomes.values())
+        return "idle", f"{failed} items failed" if failed else "", ""
 
     def _note_results(self) -> None:
         wanted = {(step.campaign, step.item.name) for step in self._plan.steps}
@@ -423,12 +348,13 @@ class Agent:
 
     def ask(self, campaign: str, content: str | None) -> str | None:
         """Somebody aboard wants it first. Returns why that cannot be, None if it will be so. From any thread."""
-        reading = self._look.readings.get(campaign)
+        reading = self._sight.look.readings.get(campaign)
         if reading is None or reading.manifest is None:
             return f"There is no campaign {campaign!r} to be loaded here"
         if content is not None and not any(item.name == content for item in reading.manifest.content):
             return f"The campaign {campaign!r} has no content {content!r}"
-        self._first = [(campaign, content), *(one for one in self._first if one != (campaign, content))][:FIRST_KEPT]
+        wish = (campaign, content)
+        self._wishes = (wish, *(other for other in self._wishes if other != wish))[:WISHES]
         self._poked.set()
         self._wake.set()
         return None
@@ -437,29 +363,34 @@ class Agent:
 
     def _verdict(self) -> Exit | None:
         """With `once`: how it ends, None while there is something to be done."""
-        look = self._look
-        if not look.reached or (self._why_not()[0] and not self._work.running):
+        look = self._sight.look
+        held = self._why_not()[0] and not self._work.running
+        if held and self._link.looked and not self._link.state()[0]:
             return Exit.UNREACHABLE
-        if not self._work.is_done or not self._errands.idle or self._poked.is_set():
+        if self._sight is NOTHING_YET or self._eyes.looking or self._poked.is_set():
+            return None
+        if held or (not look.reached and self._work.is_done):
+            return Exit.UNREACHABLE
+        if not (self._work.is_done and self._errands.idle):
             return None
         self._note_results()
         if self._changed_meanwhile():
-            self._poked.set()
             return None
-        codes = {reading.code for reading in look.readings.values()} | {one.code for one in self._outcomes.values()}
         self._sum_up()
         if look.refused:
             return Exit.REFUSED
+        codes = {reading.code for reading in look.readings.values()} | {one.code for one in self._outcomes.values()}
         failed = look.code or codes - {""} or self._work.unsettled or self._errands.any_failed
         return Exit.SOME_FAILED if failed else Exit.DONE
 
     def _changed_meanwhile(self) -> bool:
-        """A new version was published while the old one failed: worth another pass."""
+        """Something failed because of its object: a new version may have been published meanwhile."""
         self._passes += 1
         campaigns = {key[0] for key, result in self._outcomes.items() if result.code in OF_THE_OBJECT}
         for name in campaigns if self._passes < PASSES else ():
             now = self._lookout.read(name)
-            if now.manifest is not None and now.edition != self._look.readings[name].edition:
+            if now.manifest is not None and now.edition != self._sight.look.readings[name].edition:
+                self._eyes.begin()
                 return True
         return False
 
@@ -472,8 +403,8 @@ class Agent:
 
     def _end(self) -> bool:
         self._work.close(ENDING)
-        self._errands.close(ENDING)
-        self._enter("idle", "stopped" if self._stop.is_set() else "done")
+        self._errands.close(COMMAND_ENDING)
+        self._enter("idle", "stopped" if self._stop.is_set() else "done", "")
         told = self.status.close(FLUSH_STOPPED if self._stop.is_set() else self._settings.report_timeout)
         if self._taken.is_set():
             return False
@@ -487,7 +418,7 @@ class Agent:
 
     # What it says of itself.
 
-    def _enter(self, state: str, reason: str = "", campaign: str = "") -> None:
+    def _enter(self, state: str, reason: str, campaign: str) -> None:
         if (state, reason, campaign) != self._state:
             self._state = (state, reason, campaign)
             self._listener.state(state, reason, campaign)
@@ -496,9 +427,11 @@ class Agent:
     def heartbeat(self) -> Heartbeat:
         """The loader's own state, now. Called by the status thread."""
         state, reason, campaign = self._state
-        orders = self._dispatch.orders
-        problem = "; ".join([self._dispatch.problem, *(f"{name}: {why}" for name, why in self._plan.refused_removals)])
-        extra = {"queue_error": problem.strip("; ")[:500], "signatures": self._look.doubts}
+        refused = (f"{name} is not removed: {why}" for name, why in self._plan.refused_removals)
+        extra: Mapping[str, object] = {
+            "queue_error": "; ".join(filter(None, (self._dispatch.problem, *refused)))[:500],
+            "signatures": self._sight.look.doubts,
+        }
         return Heartbeat(
             loader=VERSION,
             at=self._now(),
@@ -508,7 +441,7 @@ class Agent:
             campaign=campaign,
             rate_bps=(self._rate() or 0) if state == "loading" else 0,
             stores=tuple(store.space() for store in self._stores),
-            queue_version=orders.version if orders else None,
+            queue_version=self._terms.version,
             held=tuple(self._held()),
             extra={name: value for name, value in extra.items() if value},
         )

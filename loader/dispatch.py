@@ -35,20 +35,19 @@ class Dispatch:
         except (WorldError, BadOrders):  # a disk that cannot be read is told by whoever loads onto it
             return None
 
-    def read(self) -> bool:
-        """Look into the bucket. True if something else is in force now. Never raises."""
-        before = (self.orders, self.problem)
+    def read(self) -> None:
+        """Look into the bucket. Never raises."""
         try:
             self._read()
         except WorldError as error:
             self.problem = f"The transfer queue cannot be read: {error.code}: {error}"
-        return before != (self.orders, self.problem)
 
     def _read(self) -> None:
         try:
             fetched = self._media.get(self._key, ORDERS_LIMIT, if_none_match=self._etag or None)
         except WorldError as error:
-            if error.code != "OBJECT_GONE":
+            # On AWS, whose ListBucket is granted for a prefix only is told 403 of what is not there.
+            if error.code != "OBJECT_GONE" and (error.code != "FORBIDDEN" or self.orders is not None):
                 raise
             self._etag = self._fault = self.problem = ""
             self._put_in_force(None)

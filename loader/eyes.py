@@ -1,0 +1,89 @@
+"""Looks into the media bucket on a thread of its own, so that a slow store never keeps the loop from turning.
+
+A look reads the queue, the manifests, and where only the objects themselves can tell what has changed, their ETags.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from loader.dispatch import Dispatch
+from loader.errors import WorldError
+from loader.failures import Failures, Key
+from loader.lookout import Look, Lookout
+from loader.reading import Reading
+
+log = logging.getLogger("loader")
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a look brought. `etags`: of objects, where they were listed. `notes`: sentences for the log."""
+
+    look: Look
+    etags: Mapping[Key, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+class Eyes:
+    """One look at a time. `seen` is called, on the thread of the look, when there is something to `take`."""
+
+    def __init__(
+        self,
+        dispatch: Dispatch,
+        lookout: Lookout,
+        failures: Failures,
+        is_new: Callable[[str, Reading], bool],
+        stop: threading.Event,
+        seen: Callable[[], None],
+    ) -> None:
+        """`is_new(campaign, reading)`: another edition of the campaign is aboard, or none."""
+        self._dispatch, self._lookout, self._failures = dispatch, lookout, failures
+        self._is_new, self._stop, self._seen = is_new, stop, seen
+        self._sight: Sight | None = None
+        self.looking = False
+
+    def begin(self) -> None:
+        """Look, unless that is being done already."""
+        if not self.looking:
+            self.looking = True
+            # A daemon: a store that hangs must not keep the process from ending.
+            threading.Thread(target=self._run, name="look", daemon=True).start()
+
+    def take(self) -> Sight | None:
+        """What was seen since this was last asked."""
+        sight, self._sight = self._sight, None
+        return sight
+
+    def _run(self) -> None:
+        try:
+            self._dispatch.read()
+            look = self._lookout.look(self._stop)
+            self._sight = self._with_etags(look)
+        except Exception:
+            # The edge of a thread: the next look may fare better.
+            log.exception("While looking into the media bucket")
+        self.looking = False
+        self._seen()
+
+    def _with_etags(self, look: Look) -> Sight:
+        """Where only the object itself can tell whether it is another one: no hash, or a failure to be forgotten."""
+        etags: dict[Key, str] = {}
+        notes: list[str] = []
+        for name, reading in look.readings.items():
+            manifest = reading.manifest
+            if manifest is None or self._stop.is_set():
+                continue
+            unhashed = any(item.sha256 is None for item in manifest.content)
+            if name not in self._failures.campaigns and not (unhashed and self._is_new(name, reading)):
+                continue
+            try:
+                found = self._lookout.object_etags(name, manifest)
+            except WorldError as error:
+                notes.append(f"{name}: its objects could not be listed: {error}")
+                continue
+            etags.update({(name, content): etag for content, etag in found.items()})
+        return Sight(look, etags, tuple(notes))

@@ -1,0 +1,52 @@
+"""What the loader may do now, by its own settings and the queue: each may narrow it, neither widen it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from loader.hours import ALWAYS, Window
+from loader.orders import Orders
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """`limit` and `hours` are the loader's own: bytes a second, None is no limit; `orders` None is no queue."""
+
+    limit: int | None = None
+    hours: Window = ALWAYS
+    orders: Orders | None = None
+
+    @property
+    def version(self) -> int | None:
+        """Of the queue."""
+        return self.orders.version if self.orders else None
+
+    @property
+    def paused(self) -> bool:
+        """The ground wants nothing loaded."""
+        return self.orders is not None and self.orders.paused
+
+    @property
+    def bandwidth_limit(self) -> int | None:
+        """Bytes a second for all transfers together, None is no limit."""
+        limits = (self.limit, self.orders.bandwidth_limit if self.orders else None)
+        return min((limit for limit in limits if limit), default=None)
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """All of them must be open."""
+        both = (self.hours, self.orders.window if self.orders else None)
+        return tuple(window for window in both if window is not None and window.spans)
+
+    def forbid(self, now: datetime) -> tuple[str, str]:
+        """The state and the reason for loading nothing at `now` (aware); both empty if it is allowed."""
+        if self.paused:
+            return "paused", f"the ground has paused loading (queue version {self.version})"
+        closed = next((window for window in self.windows if not window.is_open(now)), None)
+        return ("waiting", f"outside the hours {closed}") if closed else ("", "")
+
+    def closes_in(self, now: datetime) -> float | None:
+        """Seconds until loading is not allowed any more by the hours, None if it always is."""
+        changes = (window.changes_in(now) for window in self.windows)
+        return min((seconds for seconds in changes if seconds is not None), default=None)
