@@ -35,7 +35,7 @@ def size_text(size: float) -> str:
 def plain_text(text: str) -> str:
     """One line without control characters, whatever a store or a file system wrote into it."""
     said = parse_error(text.encode(errors="replace"))
-    return f"{said.code}: {said.text}" if said.code else said.text
+    return f"{said.code}: {said.text}" if said.code else said.text if text else ""
 
 
 class Display(Listener):
@@ -45,6 +45,7 @@ class Display(Listener):
         self._stream, self._clock = stream, clock
         self._lock = threading.Lock()
         self._told: dict[Key, tuple[int, float]] = {}
+        self._held: tuple[str, str] | None = None
 
     def plan(self, items: int, size: int, begun: int) -> None:
         """A pass begins: so many items of so many bytes are to be loaded, of which `begun` bytes are here already."""
@@ -92,6 +93,13 @@ class Display(Listener):
         """The whole campaign is."""
         said = f"{campaign}: failed, {code}: {text}"
         self.say("campaign_failed", said, campaign=campaign, code=code, error=plain_text(text))
+
+    def state(self, state: str, reason: str, campaign: str) -> None:
+        """Only what keeps it from loading, and that it does no longer: the rest can be seen from the items."""
+        held = (state, reason) if state in ("waiting", "paused") else None
+        if held != self._held:
+            self._held = held
+            self.say("state", f"{state}: {reason}" if reason else state, state=state, reason=plain_text(reason))
 
     def close(self) -> None:
         """No more events."""
