@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -236,6 +238,47 @@ def test_a_note_that_cannot_be_written_lets_nothing_in(loader: Loader, monkeypat
         broken.setattr("loader.store.write_state", full)
         assert lookout.look(threading.Event()).readings["c"].code == "NO_SPACE"
     assert lookout.look(threading.Event()).readings["c"].code == ""
+
+
+def look_and_die(loader: Loader, folder: Path, step: int) -> bool:
+    """A run of its own that is killed at so many changes of the disk; whether it lived to use what it read."""
+    child = os.fork()
+    if not child:
+        try:
+            countdown = itertools.count(step - 1, -1)
+            for name in ("mkdir", "open", "fsync", "rename", "unlink"):
+                setattr(os, name, dying(getattr(os, name), countdown))
+            loader.folder = folder
+            used = loader.look().code == ""
+            os._exit(0 if used else 9)
+        finally:
+            os._exit(9)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code in (0, -signal.SIGKILL)
+    return code == 0
+
+
+def dying(function: Any, countdown: Iterator[int]) -> Any:
+    def call(*given: Any, **named: Any) -> Any:
+        if next(countdown) == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*given, **named)
+
+    return call
+
+
+def test_a_kill_at_any_step_of_noting_tears_nothing_and_forgets_nothing_that_was_used(
+    loader: Loader, tmp_path: Path
+) -> None:
+    for step in itertools.count(1):
+        put(loader.media, manifest(ITEMS, 3), "sam")
+        loader.folder = tmp_path / str(step)
+        used = look_and_die(loader, loader.folder, step)
+        put(loader.media, manifest(ITEMS, 2), "sam")
+        assert loader.look().code in (["ROLLBACK"] if used else ["", "ROLLBACK"])
+        if used:
+            break
+    assert step > 10
 
 
 @pytest.mark.parametrize("torn", [b"", b"{", b"\0" * 300, b"[]", b'{"schema": 1, "serial": 9}', None])
