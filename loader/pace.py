@@ -38,7 +38,7 @@ class Limiter:
     def piece(self) -> int:
         """How many bytes to ask for at a time, so that a slow link is shared evenly."""
         rate = self.rate
-        return CHUNK if rate is None else max(_SMALLEST, min(CHUNK, rate // 8))
+        return CHUNK if rate is None else max(_SMALLEST, min(_LARGEST, rate // 8))
 
     def delay(self, size: int) -> float:
         """Book `size` bytes and say how long to wait before taking the next. A burst is at most a quarter second."""
