@@ -12,11 +12,14 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 
+from campaigns.management.commands import publish_campaign, sign_campaign
 from fleet.link import Link
 from loader.bucket import Bucket, MemoryBucket
 from loader.contract import (
@@ -563,3 +566,33 @@ def test_signatures_cost_nothing_where_they_are_off(aircraft: Aircraft) -> None:
     assert process.returncode == 0
     assert "loader.trust" in imported
     assert not any(name.startswith(("securesystemslib", "cryptography")) for name in imported)
+
+
+@pytest.mark.processes
+def test_what_the_commands_of_the_ground_sign_is_loaded_and_what_they_did_not_sign_is_not(
+    aircraft: Aircraft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for command in (publish_campaign, sign_campaign):
+        monkeypatch.setattr(command, "media_bucket", lambda: aircraft.media)
+    monkeypatch.chdir(tmp_path)
+
+    def ground(*options: str) -> str:
+        out = StringIO()
+        call_command(*options, stdout=out)
+        return out.getvalue()
+
+    december = ("--airline", AIRLINE, "--campaign", "2026-12")
+    (tmp_path / "films").mkdir()
+    (tmp_path / "films" / "a.tgz").write_bytes(BODY["a"])
+    ground("trust_keys", "new", "root")
+    ground("trust_keys", "new", "sam")
+    ground("trust_keys", "trust", "trust.json", "--root", "root", "--airline", AIRLINE, "--signer", "sam.pub")
+    ground("publish_campaign", "films", *december)
+    aircraft.extra |= {"LOADER_SIGNATURES": "enforce", "LOADER_TRUSTED_KEYS": str(tmp_path / "trust.json")}
+    assert_refused(aircraft, aircraft.load(), "UNSIGNED", "2026-12")
+    assert "take it" in ground("sign_campaign", *december, "--key", "sam", "--trust", "trust.json")
+    assert aircraft.load().code == 0
+    assert aircraft.path("2026-12", "a").read_bytes() == BODY["a"]
+    ground("publish_campaign", "films", *december, "--title", "December", "--sign-with", "sam")
+    assert aircraft.load().code == 0
+    assert aircraft.errors() == {}
