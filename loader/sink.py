@@ -180,9 +180,11 @@ class Sink:
 
     def _put(self, start: int, end: int) -> None:
         """The bytes of the first block between two offsets of the file: whole pages directly, the rest not."""
-        aligned = end - end % _SECTOR if start % _SECTOR == 0 else start
+        aligned = end - end % _SECTOR
+        if start % _SECTOR or aligned - start < _DIRECT_FROM:
+            aligned = start
         block = memoryview(self._blocks[0])
-        for begin, stop, direct in ((start, aligned, aligned - start >= _DIRECT_FROM), (aligned, end, False)):
+        for begin, stop, direct in ((start, aligned, True), (aligned, end, False)):
             at = begin
             while at < stop:
                 self._go_direct(direct and at % _SECTOR == 0)

@@ -1,0 +1,222 @@
+"""Bytes between the network and a file: none lost, none for long in memory, whatever the disk can do or fails at."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loader.sink import BLOCK, BLOCKS, SYNC_EVERY, Sink
+
+CONTENT = os.urandom(3 * BLOCK + 4321)
+NEVER = 3600.0  # seconds
+
+
+class Notes:
+    """What a sink says; `heard` wakes who waits for it."""
+
+    def __init__(self) -> None:
+        self.said: list[int | None] = []
+        self.heard = threading.Event()
+
+    def __call__(self, durable: int | None) -> None:
+        self.said.append(durable)
+        self.heard.set()
+
+
+class Writes:
+    """Stands between the sink and the system: counts direct and other writes, and may fail."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.direct: list[tuple[int, int]] = []
+        self.cached: list[tuple[int, int]] = []
+        self.errors: list[int] = []
+        self.refuse_direct = False
+        self._honest = os.pwrite
+        monkeypatch.setattr(os, "pwrite", self._pwrite)
+
+    def _pwrite(self, descriptor: int, data: memoryview, at: int) -> int:
+        if self.errors:
+            raise OSError(self.errors[0], os.strerror(self.errors[0]))
+        direct = is_direct(descriptor)
+        if direct and self.refuse_direct:
+            raise OSError(errno.EINVAL, "not with this file system")
+        written = self._honest(descriptor, data, at)
+        (self.direct if direct else self.cached).append((at, at + written))
+        return written
+
+
+def is_direct(descriptor: int) -> bool:
+    flags = Path(f"/proc/self/fdinfo/{descriptor}").read_text().split("flags:")[1].split()[0]
+    return bool(int(flags, 8) & os.O_DIRECT)
+
+
+@pytest.fixture
+def writes(monkeypatch: pytest.MonkeyPatch) -> Writes:
+    return Writes(monkeypatch)
+
+
+@pytest.fixture
+def descriptor(tmp_path: Path) -> Iterator[int]:
+    found = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    yield found
+    os.close(found)
+
+
+def feed(sink: Sink, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        room = sink.room()
+        count = min(len(room), len(rest))
+        room[:count] = rest[:count]
+        sink.add(count)
+        rest = rest[count:]
+
+
+SIZES = st.integers(1, 20_000) | st.sampled_from([4096, 65_536, BLOCK - 1, BLOCK]) | st.integers(1, BLOCK)
+STARTS = st.sampled_from([0, 1, 4096, 5000, BLOCK - 1, BLOCK])
+
+
+@settings(max_examples=60, deadline=None)
+@given(STARTS, st.lists(st.tuples(SIZES, st.booleans()), max_size=12), st.booleans())
+def test_whatever_the_pieces_and_flushes_the_file_has_the_same_bytes(
+    start: int, pieces: list[tuple[int, bool]], impatient: bool
+) -> None:
+    with tempfile.TemporaryFile(dir=Path.cwd()) as stream:
+        descriptor, at = stream.fileno(), start
+        os.pwrite(descriptor, CONTENT[:start], 0)
+        sink = Sink(descriptor, start, 0.002 if impatient else NEVER, Notes())
+        for size, flush in [*pieces, (len(CONTENT), True)]:
+            feed(sink, CONTENT[at : at + size])
+            at = min(at + size, len(CONTENT))
+            if flush:
+                sink.flush()
+                assert os.pread(descriptor, 2 * len(CONTENT), 0) == CONTENT[:at]
+        assert sink.written == sink.added == len(CONTENT)
+        sink.close()
+        assert not is_direct(descriptor)
+
+
+def test_full_windows_go_past_the_page_cache_and_the_tail_does_not(writes: Writes) -> None:
+    with tempfile.TemporaryFile(dir=Path.cwd()) as stream:  # on a disk, whatever /tmp is
+        sink = Sink(stream.fileno(), 0, NEVER, Notes())
+        feed(sink, CONTENT)
+        sink.flush(last=True)
+        sink.close()
+        assert os.pread(stream.fileno(), 2 * len(CONTENT), 0) == CONTENT
+    assert sum(end - start for start, end in writes.direct) == 3 * BLOCK
+    assert writes.cached == [(3 * BLOCK, len(CONTENT))]
+
+
+def test_direct_and_other_writes_never_share_a_page(descriptor: int, writes: Writes) -> None:
+    sink = Sink(descriptor, 77, NEVER, Notes())
+    for end in (100_000, BLOCK + 5, 2 * BLOCK, 3 * BLOCK - 1, len(CONTENT)):
+        feed(sink, CONTENT[sink.added : end])
+        sink.flush()
+    sink.close()
+    assert writes.cached
+    pages = [range(start // 4096, -(-end // 4096)) for start, end in writes.cached]
+    direct = [range(start // 4096, -(-end // 4096)) for start, end in writes.direct]
+    assert all(start % 4096 == end % 4096 == 0 for start, end in writes.direct)
+    assert {page for found in pages for page in found}.isdisjoint(page for found in direct for page in found)
+
+
+def test_a_byte_does_not_wait_for_the_next_one(descriptor: int) -> None:
+    notes = Notes()
+    sink = Sink(descriptor, 0, 0.01, notes)
+    feed(sink, b"1")
+    sink.room()  # from here on the thread waits for a link that brings nothing more
+    assert notes.heard.wait(10)
+    while sink.written == 0:
+        notes.heard.wait(0.01)
+    assert os.pread(descriptor, 10, 0) == b"1"
+    assert notes.said == [None]
+    sink.close()
+
+
+def test_a_file_system_that_refuses_direct_writes_gets_others(descriptor: int, writes: Writes) -> None:
+    writes.refuse_direct = True
+    sink = Sink(descriptor, 0, NEVER, Notes())
+    feed(sink, CONTENT)
+    sink.flush()
+    sink.close()
+    assert writes.direct == []
+    assert os.pread(descriptor, len(CONTENT), 0) == CONTENT
+
+
+@pytest.mark.root
+def test_memory_as_a_disk_will_do(tmp_path: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "none", tmp_path], check=True)
+    try:
+        descriptor = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+        sink = Sink(descriptor, 0, NEVER, Notes())
+        feed(sink, CONTENT)
+        sink.flush()
+        sink.close()
+        os.close(descriptor)
+        assert (tmp_path / "file").read_bytes() == CONTENT
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+def test_an_error_of_the_thread_that_writes_is_met_by_the_one_that_reads(
+    code: int, descriptor: int, writes: Writes
+) -> None:
+    writes.errors = [code]
+    sink = Sink(descriptor, 0, NEVER, Notes())
+    with pytest.raises(OSError, match=os.strerror(code)) as failed:
+        feed(sink, bytes((BLOCKS + 2) * BLOCK))
+    assert failed.value.errno == code
+    assert (sink.failed, sink.lost, sink.written) == (True, False, 0)
+    for again in (sink.room, sink.flush):
+        with pytest.raises(OSError, match=os.strerror(code)):
+            again()
+    sink.close()
+
+
+def test_a_failed_sync_is_told_from_a_failed_write(descriptor: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    def broken(descriptor: int) -> None:
+        calls.append(descriptor)
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fdatasync", broken)
+    sink = Sink(descriptor, 0, NEVER, Notes())
+    with pytest.raises(OSError, match="Input/output"):
+        feed(sink, bytes(SYNC_EVERY + (BLOCKS + 2) * BLOCK))
+    sink.close()
+    assert len(calls) == 1  # never "sync again and carry on"
+    assert sink.lost
+
+
+def test_the_file_is_made_durable_again_and_again_on_the_way(descriptor: int) -> None:
+    notes = Notes()
+    sink = Sink(descriptor, 0, NEVER, notes)
+    for _ in range(2 * SYNC_EVERY // BLOCK + BLOCKS):
+        feed(sink, bytes(BLOCK))
+    sink.flush()
+    sink.close()
+    assert notes.said == [None, SYNC_EVERY, 2 * SYNC_EVERY]
+
+
+def test_an_item_that_comes_in_one_read_costs_neither_a_note_nor_a_thread(descriptor: int) -> None:
+    notes, threads = Notes(), threading.active_count()
+    sink = Sink(descriptor, 0, NEVER, notes)
+    room = sink.room()
+    room[:5] = b"small"
+    sink.add(5)
+    assert threading.active_count() == threads
+    sink.flush(last=True)
+    sink.close()
+    assert os.pread(descriptor, 10, 0) == b"small"
+    assert notes.said == []
