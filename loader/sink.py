@@ -98,6 +98,7 @@ class Sink:
             try:
                 while self.written < self.added and not self._error:
                     self._step(self.added)
+                self._go_direct(False)  # whoever reads the file next may read anything of it
             except OSError as error:
                 self._fail(error)
         self._check()
