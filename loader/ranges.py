@@ -28,7 +28,8 @@ from loader.part import Part
 
 log = logging.getLogger("loader")
 
-SPAN: Final = 4.0  # seconds that a range should take
+SPAN: Final = 4.0  # seconds that a range should take,
+SPAN_ANSWERS: Final = 20.0  # and so many times the wait for an answer, in which its connection brings nothing
 SHORTEST: Final = 256 * 1024  # bytes of a range, unless less is left
 WIDEST: Final = 128 * 1024 * 1024  # how far bytes may be ahead of the hash
 TICK: Final = 0.1
@@ -36,6 +37,7 @@ BUFFER: Final = 64 * 1024
 GATHER: Final = 0.02  # seconds to wait for more where only some packets came: each read costs as much as a large one
 PATIENCE: Final = 0.5  # seconds for workers to end
 STALLED: Final = 3.0  # seconds without a byte while the others move: another connection will be quicker
+STALLED_ANSWERS: Final = 6.0  # but never before so many times the wait for an answer
 
 
 class RangesIgnored(WorldError):
@@ -99,20 +101,25 @@ class Ranges:
 
     def _staff(self) -> bool:
         """Start as many workers as are allowed and of use. False when none is at work, so that all is done."""
-        share, pace = self._means.streams.share(), self._means.streams.pace()
+        share, length = self._share()
         with self._news:
             while len(self._workers) < share and time.monotonic() >= self._pause_until:
-                taken = self._take(share, pace)
+                taken = self._take(share, length)
                 if taken is None:
                     break
                 self._hire(taken)
             waiting = self._map.edge < self._map.size and time.monotonic() < self._pause_until
             return bool(self._workers or self._failures or self._map.beyond or waiting)
 
-    def _take(self, share: int, pace: float) -> Range | None:
+    def _share(self) -> tuple[int, int]:
+        """How many connections may be used, and how many bytes to ask for over each."""
+        streams = self._means.streams
+        share, seconds = streams.share(), max(SPAN, SPAN_ANSWERS * streams.answer)
+        return share, max(SHORTEST, min(int(streams.pace() * seconds), WIDEST // (2 * share)))
+
+    def _take(self, share: int, length: int) -> Range | None:
         if share == 1 and not self._map.beyond:
             return None
-        length = max(SHORTEST, min(int(pace * SPAN), WIDEST // (2 * share)))
         return self._map.take(length, 2 * share * length)
 
     def _hire(self, taken: Range) -> None:
@@ -157,11 +164,11 @@ class Ranges:
         self._watch.retrying(error, wait, self._budget.count)
 
     def _give_up_the_stalled(self) -> None:
-        now = time.monotonic()
+        now, patience = time.monotonic(), max(STALLED, STALLED_ANSWERS * self._means.streams.answer)
         with self._news:
             moving = any(now - worker.moved_at < 1.0 for worker in self._workers)
             for worker in self._workers:
-                if moving and worker.body and now - worker.moved_at > STALLED and not worker.given_up:
+                if moving and worker.body and now - worker.moved_at > patience and not worker.given_up:
                     worker.given_up = True
                     worker.body.abort()
 
@@ -200,11 +207,11 @@ class Ranges:
 
     def _next(self, worker: _Worker) -> Range | None:
         """What it was hired for, then what is next; None when it is not needed any more."""
-        share, pace = self._means.streams.share(), self._means.streams.pace()
+        share, length = self._share()
         with self._news:
             if worker.taken and worker.taken.at > worker.taken.start:
                 self._map.release(worker.taken)
-                worker.taken = None if len(self._workers) > share else self._take(share, pace)
+                worker.taken = None if len(self._workers) > share else self._take(share, length)
                 self._news.notify()
             worker.answered, worker.moved_at = False, time.monotonic()
             return None if self._over else worker.taken

@@ -162,7 +162,9 @@ class Ramp:
             return
         if self.rate < SLOW * now and now < self._most and not own:
             self._trial = _Trial(now, self.rate)
-            self._to(min(2 * now, self._most), sample.at)
+            # Where one brings so little, the way up would be long: a look takes as long as some round trips.
+            more = 4 if self.rate < SLOW / 8 * now else 2
+            self._to(min(more * now, self._most), sample.at)
         elif now > self._items and (self.rate > 2 * SLOW * now or own):
             self._trial = _Trial(now, self.rate)
             self._to(max(now // 2, self._items), sample.at)
@@ -229,6 +231,11 @@ class Streams:
             self._look()
             return max(1, self._ramp.target // max(self._items, 1))
 
+    @property
+    def answer(self) -> float:
+        """The shortest time a request waited for its answer; 0 if none was seen."""
+        return 0.0 if math.isinf(self._answer) else self._answer
+
     def pace(self) -> float:
         """What one connection brought lately, in bytes a second; 0 if that is not known yet."""
         with self._lock:
@@ -244,5 +251,4 @@ class Streams:
         now = self._clock()
         if now - self._looked >= SETTLE / 5:
             self._looked = now
-            answer = 0.0 if math.isinf(self._answer) else self._answer
-            self._ramp.look(Sample(now, self._total, self._streams, self._items, self._limit, answer))
+            self._ramp.look(Sample(now, self._total, self._streams, self._items, self._limit, self.answer))

@@ -82,7 +82,7 @@ def test_an_outage_costs_all_connections_together_a_bounded_number_of_requests(h
         hangar.bucket.script[number] = refuse("TIMEOUT")  # type: ignore[assignment]
     assert fails(hangar) == "TIMEOUT"
     assert len(hangar.bucket.asked) <= 1 + 4 * hangar.share
-    assert 0 < hangar.kept < MIB
+    assert 0 < hangar.kept == hangar.bucket.sent < len(CONTENT)
 
 
 def test_time_without_a_link_is_not_held_against_an_item(hangar: Hangar) -> None:
