@@ -1,8 +1,8 @@
 """The least rights an aircraft needs in the two buckets, as AWS and as SeaweedFS write them. Pure.
 
 An aircraft lists its airline's part of the media bucket, reads what campaigns are made of and the transfer queue that
-is its own, writes and removes its own reports, and reads back its own heartbeat. No other aircraft's queue: it would
-tell where that one flies. What the two languages can say differs:
+is its own, writes, removes and lists its own reports, and reads back its own heartbeat. No other aircraft's queue: it
+would tell where that one flies. What the two languages can say differs:
 
 - IAM has wildcards that span slashes, so what is meant for campaigns (`*/campaign.json`) would match the queue of a
   tail called `campaign`: that one is denied.
@@ -34,6 +34,8 @@ def iam_policy(airline: str, tail: str, media: str, status: str) -> dict[str, An
         | {"Condition": {"StringLike": {"s3:prefix": f"{of_airline}/*"}}},
         _allow(["s3:PutObject", "s3:DeleteObject"], _arn(status, f"{of_airline}/{of_tail}/*")),
         _allow("s3:GetObject", _arn(status, heartbeat_key(of_airline, of_tail))),
+        _allow("s3:ListBucket", f"arn:aws:s3:::{status}")
+        | {"Condition": {"StringLike": {"s3:prefix": f"{of_airline}/{of_tail}/*"}}},
     ]
     if tail != _LIKE_A_MANIFEST:
         foreign = _arn(media, queue_key(of_airline, _LIKE_A_MANIFEST))
@@ -54,6 +56,7 @@ def seaweedfs_identity(airline: str, tail: str, media: str, status: str) -> Iden
             f"List:{media}/{airline}/*",
             f"Write:{status}/{airline}/{tail}/*",
             f"Read:{status}/{_one(heartbeat_key(airline, tail))}",
+            f"List:{status}/{airline}/{tail}/*",
         ),
     )
 

@@ -262,6 +262,7 @@ class Agent:
                 for removal in plan.removals:
                     if self._work.drop(removal.campaign, ENDING):
                         self._planner.remove(removal, self.status.removed)
+                        self._errands.removed(removal.campaign)
                 self._plan = self._decide()
         except WorldError as error:
             self._say_once("disk", "disk", f"Nothing can be planned: {error.code}: {error}", code=error.code)

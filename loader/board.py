@@ -143,6 +143,14 @@ class Board(Listener):
                 entry.meter = entry.retry_at = None
                 self._changed(entry)
 
+    def well(self, campaign: str, content: str) -> None:
+        """Complete, and no error any more."""
+        with self._wake:
+            if (entry := self._entries.get((campaign, content))) and entry.done == entry.total:
+                entry.status = "complete"
+                entry.well()
+                self._changed(entry)
+
     def campaign_failed(self, campaign: str, code: str, text: str) -> None:
         """Until the next plan says otherwise."""
         with self._wake:

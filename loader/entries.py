@@ -56,6 +56,8 @@ def merged(step: Step, before: Entry | None) -> Entry:
     if step.action == "keep":
         entry.done = item.size
         entry.status = "loading" if step.beside else "complete"
+        if before is not None and same and before.code == "HOOK_FAILED":
+            entry.status, entry.code, entry.error = "failed", before.code, before.error
     elif step.code:
         known = before is not None and before.code == step.code
         entry.status, entry.code = "failed", step.code

@@ -54,6 +54,16 @@ class Errands:
         self._begun = True
         self._hooks.look()
 
+    def removed(self, campaign: str) -> None:
+        """Items of it are not aboard any more: what is noted of them is forgotten."""
+        for ledger in self._ledgers:
+            try:
+                ledger.tidy(campaign)
+            except WorldError as error:
+                self._listener.say("command", f"What was run for {campaign} cannot be noted: {error}", code=error.code)
+        with self._lock:
+            self._failed = {(name, content) for name, content in self._failed if name != campaign}
+
     def failed(self, campaign: str, content: str = "") -> bool:
         """Whether the command failed for it, and was not yet run well."""
         with self._lock:
@@ -102,6 +112,7 @@ class Errands:
         campaign, content = owed.campaign, owed.content
         if error is None and content:
             self._status.no_error(campaign, content)
+            self._listener.well(campaign, content)
         elif error is None:
             self._status.no_campaign_error(campaign)
         elif content:

@@ -46,6 +46,9 @@ class Listener:
     def failed(self, campaign: str, content: str, code: str, text: str) -> None:
         """The item is given up for now."""
 
+    def well(self, campaign: str, content: str) -> None:
+        """What had failed once the item was whole has gone well now."""
+
     def campaign_failed(self, campaign: str, code: str, text: str) -> None:
         """The whole campaign is."""
 
@@ -117,6 +120,11 @@ class Fan(Listener):
         """To all."""
         for listener in self._listeners:
             listener.failed(campaign, content, code, text)
+
+    def well(self, campaign: str, content: str) -> None:
+        """To all."""
+        for listener in self._listeners:
+            listener.well(campaign, content)
 
     def campaign_failed(self, campaign: str, code: str, text: str) -> None:
         """To all."""

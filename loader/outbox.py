@@ -10,7 +10,9 @@ Pure: no thread, no clock, no network of its own; times are seconds of whatever 
 
 from __future__ import annotations
 
+import hashlib
 import heapq
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -46,6 +48,7 @@ class Outbox:
         self._capped = True
         self.paused_until = 0.0
         self.known: dict[str, bytes | None] = {}
+        self._listed: dict[str, str] | None = None  # ETags of all there is; empty for what was touched since
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -58,7 +61,7 @@ class Outbox:
     def post(self, key: str, body: bytes | None, now: float, *, urgent: bool = False) -> float | None:
         """Let `body` be what is sent next for `key`; returns when it is due, None if there is nothing to send."""
         self._wanted[key] = body
-        if key in self.known and self.known[key] == body:
+        if self._is_there(key, body):
             self._waiting.pop(key, None)
             return None
         due, rank = self._order(key, body, now, urgent)
@@ -73,6 +76,24 @@ class Outbox:
             if moved:
                 self._file(key, letter)
         return max(letter.due, self.paused_until)
+
+    def found(self, listed: Mapping[str, str]) -> None:
+        """All that lies in the bucket, as ETags by key: what is there already need not be told."""
+        self._listed = {**listed, **dict.fromkeys(self.known, "")}
+        for key, letter in list(self._waiting.items()):
+            if self._is_there(key, letter.body):
+                del self._waiting[key]
+
+    def _is_there(self, key: str, body: bytes | None) -> bool:
+        """Whether the bucket is known to hold exactly this (None: no object)."""
+        if key in self.known or self._listed is None:
+            return key in self.known and self.known[key] == body
+        etag = self._listed.get(key)
+        # Only an MD5 sum tells what a body is; another kind of ETag is equal to none.
+        same = etag is None if body is None else etag == hashlib.md5(body, usedforsecurity=False).hexdigest()
+        if same:
+            self.known[key] = body
+        return same
 
     def _order(self, key: str, body: bytes | None, now: float, urgent: bool) -> tuple[float, int]:
         """When it is due, and what goes before it."""
@@ -111,6 +132,8 @@ class Outbox:
             self._tokens -= self._capped
             # Until it has arrived nobody knows what the bucket holds.
             self.known.pop(key, None)
+            if self._listed is not None:
+                self._listed[key] = ""
             return key, letter.body
         return None
 
@@ -167,6 +190,7 @@ class Outbox:
     def forget(self, now: float) -> None:
         """What the bucket holds is not known after all: everything is to be said again."""
         self.known.clear()
+        self._listed = None
         for key, body in self._wanted.items():
             self.post(key, body, now, urgent=body is None)
 

@@ -84,6 +84,7 @@ class StatusWriter:
         self._wake = threading.Condition()
         self._wake_at = 0.0
         self._held = self._told = self._closing = self._ended = self._lost = self._beating = False
+        self._listed = False  # what the bucket holds was asked for, or believed
         self._helpers, self._took = 0, 0.0
         self._backoff = Backoff(_PATIENCE, 1.0, 60.0)
         self._thread = threading.Thread(target=self._run, name="status", daemon=True)
@@ -261,10 +262,23 @@ class StatusWriter:
                 self._backoff.reset()
                 self._held, self._told = True, last
                 # Whether the bucket still is as we left it: then our last heartbeat is still there.
-                if not replaced or self._believed not in ("", replaced):
+                new = not replaced or self._believed not in ("", replaced)
+                if new:
                     self._outbox.forget(self._clock())
-                self._believed = ""
+                unsure = new or not (self._listed or self._believed)
+                self._believed, self._listed = "", True
+            if unsure and not last:
+                self._list()
         self.judged.set()
+
+    def _list(self) -> None:
+        """Ask once what lies there: what is as it should be need not be told, what is not there not removed."""
+        try:
+            listed = {found.key: found.etag for found in self._bucket.list(f"{self._airline}/{self._tail}/")}
+        except WorldError:  # not every key may list; then everything is told
+            return
+        with self._wake:
+            self._outbox.found(listed)
 
     def _unheard(self, error: WorldError) -> None:
         """The heartbeat did not arrive, so nothing else may be sent."""

@@ -105,8 +105,11 @@ class Transfer:
             body.abort()
 
     def _is_at_hand(self) -> bool:
-        """Whether it is had without the bucket: linked, or found to be right."""
+        """Whether it is had without the bucket: linked, found to be right, or come since the plan was made."""
         step = self.step
+        found = self._store.find(step.campaign, step.item, self._known_etag)
+        if found.final == "whole" or found.beside:
+            return True
         if step.action == "link":
             return self._store.link(step.campaign, step.item, self._edition, beside=step.beside)
         if step.action == "verify":

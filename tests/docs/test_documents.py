@@ -29,7 +29,7 @@ from loader.errors import ERRORS, Exit
 from loader.hours import ALWAYS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
 
 
@@ -104,9 +104,14 @@ def test_every_option_of_the_loader_is_documented_with_its_variable_and_meaning(
         assert table.get(key) == [f"`{option.variable}`", default, option.help], option.flag
 
 
+def flags_of(app: str, command: str) -> set[str]:
+    return set(load_command_class(app, command).create_parser("manage.py", command)._option_string_actions)
+
+
 def test_no_option_or_variable_of_the_loader_is_made_up() -> None:
     known = {option.variable for option in OPTIONS}
-    flags = {option.flag for option in OPTIONS}
+    others = (("loader", "loader_status"), ("loader", "loader_trust"), ("fleet", "tail_policy"))
+    flags = {option.flag for option in OPTIONS} | {flag for other in others for flag in flags_of(*other)}
     for name in NAMES:
         assert set(re.findall(r"\bLOADER_[A-Z_]*[A-Z]\b", read(name))) <= known, name
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", read("docs/loader.md"))) <= flags

@@ -24,6 +24,7 @@ from loader.door import Door
 from loader.errors import Exit, WorldError
 from loader.link import Link, destination
 from loader.listener import Fan
+from loader.logs import Blotter, set_up
 from loader.status import HELPERS
 from loader.store import Store
 from loader.streams import MOST
@@ -60,7 +61,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: object, **options: Any) -> None:
         settings = _settings({option.name: options.get(option.name) for option in OPTIONS}, OPTIONS)
-        logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+        set_up(sys.stderr, Blotter.of(os.environ), as_json=settings.json)
         with _signals() as stop, contextlib.ExitStack() as stack:
             code = self._load(settings, stop, stack)
         sys.exit(code)
@@ -72,7 +73,7 @@ class Command(BaseCommand):
                 store = Store(path)
                 stack.callback(store.close)
                 if not store.lock():
-                    self.stderr.write(f"Another loader is at work in {path}.")
+                    log.error("Another loader is at work in %s.", path)
                     return Exit.HELD
             except WorldError as error:
                 raise CommandError(f"--content-dir: {error}", returncode=Exit.USAGE) from error
@@ -99,7 +100,15 @@ def _run(settings: Settings, stores: Sequence[Store], display: Display, stop: th
     link = Link(*destination(media.name, media.endpoint, media.region), settings.link_check)
     watchdog = Watchdog(os.environ)
     agent = Agent(
-        settings, media, status, stores, Fan(display, board), link, stop, rate=lambda: board.rate, turned=watchdog.turn
+        settings,
+        media,
+        status,
+        stores,
+        Fan(display, board, watchdog),
+        link,
+        stop,
+        rate=lambda: board.rate,
+        turned=watchdog.turn,
     )
     door = Door(stores[0].path, board, agent.ask, settings.socket_mode)
     link.start()
