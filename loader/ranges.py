@@ -34,7 +34,6 @@ SHORTEST: Final = 256 * 1024  # bytes of a range, unless less is left
 WIDEST: Final = 128 * 1024 * 1024  # how far bytes may be ahead of the hash
 TICK: Final = 0.1
 BUFFER: Final = 64 * 1024
-GATHER: Final = 0.02  # seconds to wait for more where only some packets came: each read costs as much as a large one
 PATIENCE: Final = 0.5  # seconds for workers to end
 STALLED: Final = 3.0  # seconds without a byte while the others move: another connection will be quicker
 STALLED_ANSWERS: Final = 6.0  # but never before so many times the wait for an answer
@@ -275,5 +274,3 @@ class Ranges:
         crash_point("chunk-kept")
         means.streams.gained(count, means.limiter.rate)
         means.limiter.take(count, means.stop)
-        if count < BUFFER // 4:
-            means.stop.wait(GATHER)
