@@ -1,0 +1,86 @@
+"""No network at all, and a clock that is wrong: what the loader says of it, and that it asks little and breaks nothing.
+
+The network is taken away by a network namespace that has none; the clock is faketime's, and the store's own refusal.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from fleet.faults import Rule, Say
+from fleet.link import Link
+from tests.loader.aircraft import Aircraft, finish, publish
+from tests.loader.promises import Promises
+from tests.loader.tracing import start_under
+
+pytestmark = pytest.mark.processes
+
+CONTENTS = {"a": os.urandom(100_000), "b": b"content"}
+SOON = {"LOADER_REPORT_TIMEOUT": "500ms"}
+SKEW = timedelta(minutes=20)
+FAKETIME = ("faketime", "-f", f"+{SKEW.seconds}s")
+
+
+@pytest.fixture(autouse=True)
+def _campaign(aircraft: Aircraft, promises: Promises) -> None:
+    promises.publishes("c", CONTENTS)
+    publish(aircraft.media, "c", CONTENTS)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("endpoint", ["", "http://store.example:8333"], ids=["no route", "no name"])
+def test_without_a_network_nothing_is_touched_and_it_says_to_try_again(
+    endpoint: str, aircraft: Aircraft, promises: Promises
+) -> None:
+    assert aircraft.load().code == 0
+    publish(aircraft.media, "d", {"new": b"never seen"})
+    told, held = aircraft.reports(), {path: path.read_bytes() for path in aircraft.folder.glob("c/*")}
+    more = SOON | ({"AWS_ENDPOINT_URL_S3": endpoint} if endpoint else {})
+    run = finish(start_under(["unshare", "--net"], aircraft, "--once", **more))
+    assert (run.code, run.stderr) == (75, "")
+    assert any(reason in str(run.events) for reason in ("NETWORK", "no route"))
+    assert aircraft.reports() == told
+    assert {path: path.read_bytes() for path in aircraft.folder.glob("*/*.tgz")} == held
+    promises.check()
+    assert promises.broken == []
+    assert aircraft.load().code == 0
+    assert aircraft.path("d", "new").read_bytes() == b"never seen"
+
+
+def test_a_wrong_clock_is_told_with_both_times(aircraft: Aircraft, link: Link, promises: Promises) -> None:
+    """The store itself finds the signatures too young."""
+    before = datetime.now(UTC).replace(microsecond=0)
+    run = finish(start_under(FAKETIME, aircraft, "--once", FAKETIME_DONT_FAKE_MONOTONIC="1", **SOON))
+    assert {seen.status for seen in link.log} == {403}
+    assert run.code == 1
+    text = next(str(event["text"]) for event in run.events if event.get("code") == "CLOCK_SKEW")
+    here, there = (datetime.fromisoformat(f"{word}+00:00") for word in times_in(text))
+    assert before <= there
+    assert SKEW - timedelta(seconds=5) < here - there < SKEW + timedelta(seconds=5)
+    assert len(link.log) < 20
+    promises.check()
+    assert promises.broken == []
+    assert aircraft.load().code == 0
+
+
+def times_in(text: str) -> list[str]:
+    words = text.split()
+    return [f"{day} {hour}" for day, hour, zone in zip(words, words[1:], words[2:], strict=False) if "UTC" in zone]
+
+
+def test_a_clock_that_goes_wrong_midway_fails_items_and_keeps_their_bytes(
+    aircraft: Aircraft, link: Link, promises: Promises
+) -> None:
+    link.add(Rule(Say(403, "RequestTimeTooSkewed", headers={"Date": "Sat, 21 Nov 2026 12:00:00 GMT"}), key="*/a.tgz"))
+    run = aircraft.load()
+    assert (run.code, link.rules[0].hits) == (1, 1)
+    assert aircraft.errors()["a"].startswith("CLOCK_SKEW: ")
+    assert "2026-11-21 12:00:00 UTC" in aircraft.errors()["a"]
+    assert aircraft.path("c", "b").read_bytes() == CONTENTS["b"]
+    promises.check()
+    assert promises.broken == []
+    assert aircraft.load().code == 0
+    assert aircraft.errors() == {}
