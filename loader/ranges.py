@@ -67,7 +67,7 @@ class Ranges:
         self._etag = part.etag
         self._news = threading.Condition()
         self._workers: dict[_Worker, threading.Thread] = {}
-        self._failures: list[tuple[WorldError, bool]] = []
+        self._failures: list[tuple[WorldError, bool, bool]] = []  # with: had it an answer, was it the last at work
         self._over = False
         self._got = 0
         self._pause_until = -math.inf
@@ -145,8 +145,7 @@ class Ranges:
         """Whether what failed ends all of it."""
         with self._news:
             failures, self._failures = self._failures, []
-            alone = not self._workers
-        for error, answered in failures:
+        for error, answered, alone in failures:
             if error.permanent or error.code in DISK_CODES or isinstance(error, RangesIgnored) or alone:
                 raise error
             # What fails together has failed once.
@@ -219,9 +218,9 @@ class Ranges:
         with self._news:
             if worker.taken:
                 self._map.release(worker.taken)
-            if error and not worker.given_up:
-                self._failures.append((error, worker.answered))
             del self._workers[worker]
+            if error and not worker.given_up:
+                self._failures.append((error, worker.answered, not self._workers))
             self._news.notify()
 
     def _fetch(self, worker: _Worker, taken: Range, descriptor: int, buffer: memoryview) -> None:
