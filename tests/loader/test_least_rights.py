@@ -128,7 +128,7 @@ def test_what_is_not_its_own_is_refused(store: SeaweedFS) -> None:
         "writing another tail's": lambda: reports.put(heartbeat_key(AIRLINE, OTHER), b"{}"),
         "removing another tail's": lambda: reports.delete(heartbeat_key(AIRLINE, OTHER)),
         "a tail whose name begins alike": lambda: reports.put(f"{AIRLINE}/{TAIL}0/c/film.tgz.progress", b"1"),
-        "listing the reports": lambda: list(reports.list(f"{AIRLINE}/{TAIL}/")),
+        "listing another tail's reports": lambda: list(reports.list(f"{AIRLINE}/{OTHER}/")),
         "the whole status bucket": lambda: list(reports.list()),
     }
     assert {what: code(attempt) for what, attempt in attempts.items()} == dict.fromkeys(attempts, "FORBIDDEN")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from loader.bucket import MemoryBucket
+from loader.bucket import MemoryBucket, ObjectInfo
 from loader.contract import MIB, Heartbeat, parse_heartbeat
 from loader.errors import WorldError
 from loader.lease import Lease
@@ -26,6 +26,7 @@ class Moody(MemoryBucket):
         super().__init__("ife-status")
         self.away = threading.Event()
         self.forbidden = ""
+        self.unlisted = False
         self.writes: list[tuple[str, bytes | None]] = []
         self.tries = 0
 
@@ -33,6 +34,11 @@ class Moody(MemoryBucket):
         self._check(key)
         self.writes.append((key, body))
         return super().put(key, body, if_none_match=if_none_match, if_match=if_match)
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        if self.unlisted:
+            raise WorldError("FORBIDDEN", f"LIST {prefix}: access denied")
+        return super().list(prefix)
 
     def delete(self, key: str) -> None:
         self._check(key)
@@ -46,7 +52,7 @@ class Moody(MemoryBucket):
         if self.forbidden and self.forbidden in key:
             raise WorldError("FORBIDDEN", "not yours")
 
-    def of(self, ending: str) -> list[bytes | None]:
+    def of(self, ending: str) -> Sequence[bytes | None]:
         return [body for key, body in self.writes if key.endswith(ending)]
 
 
@@ -128,7 +134,27 @@ def test_nothing_is_sent_twice(bucket: Moody, writer: StatusWriter) -> None:
         time.sleep(0.01)
     assert writer.close(5)
     assert bucket.of(".progress") == [b"3145728"]
-    assert bucket.of(".error") == [None]
+    assert bucket.of(".error") == []
+
+
+@pytest.mark.parametrize("may_list", [True, False])
+def test_an_error_of_an_earlier_life_is_removed(bucket: Moody, may_list: bool) -> None:
+    bucket.unlisted = not may_list
+    bucket.put("ACME/N1/c/old.tgz.error", b"TIMEOUT: no answer")
+    bucket.put("ACME/N1/c/old.tgz.progress", b"7")
+    bucket.writes.clear()
+    again = make(bucket)
+    for content in ("old", "new"):
+        again.progress("c", content, 7, 7, final=True)
+        again.no_error("c", content)
+    again.start()
+    assert again.close(5)
+    assert [key for key, body in bucket.writes if body is None and "old" in key] == ["ACME/N1/c/old.tgz.error"]
+    # Whoever may ask what lies there need not say what is so already.
+    told = {key for key, _ in bucket.writes if not key.endswith("loader.json")}
+    assert ("ACME/N1/c/old.tgz.progress" in told, "ACME/N1/c/new.tgz.error" in told) == (not may_list, not may_list)
+    bucket.unlisted = False
+    assert [found.key for found in bucket.list("ACME/N1/c/") if found.key.endswith(".error")] == []
 
 
 def test_an_error_goes_only_after_the_success_is_told(bucket: Moody, writer: StatusWriter) -> None:
@@ -233,7 +259,8 @@ def test_a_bucket_that_was_emptied_meanwhile_is_told_everything_again(bucket: Mo
     writer.progress("c", "a", 7, 7, final=True)
     assert writer.close(5)
     record = writer.record(NOW)
-    bucket.delete("ACME/N1/loader.json")
+    for found in list(bucket.list()):
+        bucket.delete(found.key)
     again = make(bucket)
     again.believe(record, NOW)
     again.progress("c", "a", 7, 7, final=True)

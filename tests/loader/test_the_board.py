@@ -335,6 +335,7 @@ def test_a_fan_passes_everything_on_to_all() -> None:
     fan.finished("c", "a", 1, verified=True)
     fan.settled("c")
     fan.failed("c", "a", "NETWORK", "away")
+    fan.well("c", "a")
     fan.campaign_failed("c", "NETWORK", "away")
     fan.state("idle", "", "")
     fan.link(True, "")
