@@ -41,12 +41,12 @@ def when(chance: random.Random, link: Link) -> Callable[[], bool]:
     """An instant of the life that now begins, said in what its link carries or in time."""
     first, kind = len(link.log), chance.choices(["bytes", "requests", "time"], [60, 25, 15])[0]
     if kind == "bytes":
-        limit = chance.randint(0, round(2 * BANDWIDTH * INTERVAL))
+        limit = chance.randint(0, round(1.5 * BANDWIDTH * INTERVAL))
         return lambda: sum(seen.sent for seen in link.log[first:]) > limit
     if kind == "requests":
-        count = chance.randint(1, 30)
+        count = chance.randint(1, 20)
         return lambda: len(link.log) - first >= count
-    deadline = time.monotonic() + chance.uniform(0.0, 0.3)
+    deadline = time.monotonic() + chance.uniform(0.0, 0.2)
     return lambda: time.monotonic() > deadline
 
 
