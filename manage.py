@@ -1,15 +1,20 @@
 #!/usr/bin/env python3
-"""Django's command line. The commands of an aircraft get its settings unless told otherwise: they need no database."""
+"""Django's command line. The commands of an aircraft get settings of their own: they need no database."""
 
 import os
 import sys
 
-from django.core.management import execute_from_command_line
-
 
 def main() -> None:
     """Choose the settings by the command, then run it."""
-    aboard = len(sys.argv) > 1 and sys.argv[1] in ("run_loader", "loader_status", "loader_trust")
+    command = sys.argv[1] if len(sys.argv) > 1 else ""
+    if command == "run_loader":
+        from loader.main import main as run_loader  # noqa: PLC0415  without Django, which takes longer to load
+
+        sys.exit(run_loader(sys.argv[2:]))
+    from django.core.management import execute_from_command_line  # noqa: PLC0415  not for the loader, as said above
+
+    aboard = command in ("loader_status", "loader_trust")
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", f"ifeportal.settings{'_aircraft' if aboard else ''}")
     execute_from_command_line(sys.argv)
 

@@ -42,11 +42,11 @@ VERSION: Final = "0.1.0"
 PASSES: Final = 3  # of `--once`, where campaigns change under it
 TURN: Final = 1.0  # seconds
 LEASE_WAIT: Final = 30.0  # seconds for the status bucket to say whose the tail is; then content is loaded anyhow
+FLUSH: Final = 2.0  # seconds that a byte may wait in memory at most, however seldom progress is told
 FLUSH_STOPPED: Final = 1.5  # seconds for the last reports after a signal
 ENDING: Final = 2.0  # seconds for transfers to come to an end
 COMMAND_ENDING: Final = 1.0  # seconds for the operator's command to
 WISHES: Final = 20  # that are kept of what somebody aboard wants first
-NOTHING_YET: Final = Sight(Look({}))
 
 
 class Agent:
@@ -76,7 +76,8 @@ class Agent:
         self._state = ("idle", "", "")
         self._said: dict[str, str] = {}
         self._wishes: tuple[tuple[str, str | None], ...] = ()
-        self._sight, self._plan = NOTHING_YET, Plan()
+        self._sight, self._plan = Sight(Look({})), Plan()
+        self._awaiting = True  # a look, before it can be said how it ends
         self._outcomes: dict[Key, Result] = {}
         self._passes = 0
         self._wake, self._poked, self._taken = threading.Event(), threading.Event(), threading.Event()
@@ -135,7 +136,7 @@ class Agent:
             lambda: Backoff(settings.tries, settings.retry_delay, settings.retry_delay_max),
             settings.min_rate,
             settings.min_rate_time,
-            flush_after=settings.progress_interval,
+            flush_after=min(settings.progress_interval, FLUSH),
             # Whoever lets us run once waits for us, not for the link.
             await_link=link_is_up if settings.once else self._link.wait_up,
         )
@@ -171,6 +172,8 @@ class Agent:
         deadline = time.monotonic() + LEASE_WAIT
         while not self.status.judged.wait(0.1) and not self._stop.is_set() and time.monotonic() < deadline:
             self._turned()
+            if self._settings.once and self._link.looked and not self._link.state()[0]:
+                return  # nobody can be asked, and nothing will be loaded
 
     def _give_way(self, text: str) -> None:
         """The tail is another machine's. Called by the status thread."""
@@ -187,11 +190,12 @@ class Agent:
                 self.status.link_is_back()
                 due = 0.0
             was_up = up
-            if up and time.monotonic() >= due:
+            if up and time.monotonic() >= due and not self._eyes.looking:
                 self._eyes.begin()
                 due = time.monotonic() + self._settings.poll_interval
             sight = self._eyes.take()
             if sight is not None:
+                self._awaiting = False
                 self._heed(sight)
             if sight is not None or self._poked.is_set() or self._is_time():
                 self._poked.clear()
@@ -268,6 +272,8 @@ class Agent:
             self._say_once("disk", "disk", f"Nothing can be planned: {error.code}: {error}", code=error.code)
             return
         self._say_once("disk", "disk", "")
+        wanted = {(step.campaign, step.item.name) for step in self._plan.steps}
+        self._outcomes = {key: result for key, result in self._outcomes.items() if key in wanted}
         self._tell_plan()
         self._work.update(self._plan, self._sight.look.readings, self._sight.etags)
         self._errands.look()
@@ -339,8 +345,6 @@ class Agent:
         return "idle", f"{failed} items failed" if failed else "", ""
 
     def _note_results(self) -> None:
-        wanted = {(step.campaign, step.item.name) for step in self._plan.steps}
-        self._outcomes = {key: result for key, result in self._outcomes.items() if key in wanted}
         for result in self._work.take_results():
             key = (result.step.campaign, result.step.item.name)
             self._outcomes[key] = result
@@ -368,7 +372,7 @@ class Agent:
         held = self._why_not()[0] and not self._work.running
         if held and self._link.looked and not self._link.state()[0]:
             return Exit.UNREACHABLE
-        if self._sight is NOTHING_YET or self._eyes.looking or self._poked.is_set():
+        if self._awaiting or self._poked.is_set():
             return None
         if held or (not look.reached and self._work.is_done):
             return Exit.UNREACHABLE
@@ -391,6 +395,7 @@ class Agent:
         for name in campaigns if self._passes < PASSES else ():
             now = self._lookout.read(name)
             if now.manifest is not None and now.edition != self._sight.look.readings[name].edition:
+                self._awaiting = True
                 self._eyes.begin()
                 return True
         return False

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +33,7 @@ STATE_LIMIT: Final = 16 * 1024
 _BLOCK: Final = 1024 * 1024
 
 
+@cache
 def boot_identity() -> str:
     """Changes when the machine starts anew: until then written bytes survive even a killed process."""
     try:
@@ -79,6 +81,7 @@ class Part:
         self._named = False
         self._spread = False
         self._noted = 0.0
+        self._there = self._stated = True  # a file of it, and a state: as far as anybody knows
         self._hash = hashlib.sha256()
 
     @property
@@ -143,6 +146,7 @@ class Part:
         self.drop()
         with on_disk(self._file):
             self.etag = etag
+            self._there = True
             self._descriptor = self._folder.file(self._file, os.O_RDWR | os.O_CREAT | os.O_EXCL)
             crash_point("part-begun")
 
@@ -262,6 +266,7 @@ class Part:
         item = self.item
         extents = ((0, self.kept), *self.beyond) if self._spread else None
         state = Kept(self.etag, item.size, item.sha256, self._version, self._durable, self._boot, extents)
+        self._stated = True
         write_state(self._folder, self._state, asdict(state), lasting=lasting)
         self._noted = time.monotonic()
 
@@ -271,9 +276,11 @@ class Part:
         self.kept, self._durable, self.etag, self._hash = 0, 0, "", hashlib.sha256()
         self._named = False
         self.beyond, self._spread = (), False
-        with on_disk(self._file):
-            self._folder.remove(self._file)
-            self._folder.remove(self._state)
+        if self._there:
+            with on_disk(self._file):
+                self._folder.remove(self._file)
+                self._folder.remove(self._state)
+            self._there = self._stated = False
 
     def finish(self, target: Folder, name: str) -> os.stat_result:
         """Check, make durable, give it its final name; the state stays until `forget`. Returns the file's status.
@@ -310,8 +317,9 @@ class Part:
 
     def forget(self) -> None:
         """The state is of no more use: the item is whole elsewhere."""
-        with on_disk(self._state):
-            self._folder.remove(self._state)
+        if self._stated:
+            with on_disk(self._state):
+                self._folder.remove(self._state)
 
     def close(self) -> None:
         """Write what waits in memory, if that can be done, and give the descriptor back; nothing is made durable."""

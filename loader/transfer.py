@@ -61,8 +61,9 @@ class Tools:
 class Transfer:
     """A step in hand. `run` blocks, `end` may be called from anywhere."""
 
-    def __init__(self, step: Step, reading: Reading, etag: str, tools: Tools) -> None:
-        """`etag`: of the object in the bucket now, where that is known."""
+    def __init__(self, step: Step, reading: Reading, etag: str, tools: Tools, *, again: bool = False) -> None:
+        """`etag`: of the object in the bucket now, where that is known. `again`: it was carried out before."""
+        self._again = again
         self.step = step
         self.stop = threading.Event()
         self._edition, self._known_etag, self._tools = reading.edition, etag, tools
@@ -107,9 +108,10 @@ class Transfer:
     def _is_at_hand(self) -> bool:
         """Whether it is had without the bucket: linked, found to be right, or come since the plan was made."""
         step = self.step
-        found = self._store.find(step.campaign, step.item, self._known_etag)
-        if found.final == "whole" or found.beside:
-            return True
+        if self._again:
+            found = self._store.find(step.campaign, step.item, self._known_etag)
+            if found.final == "whole" or found.beside:
+                return True
         if step.action == "link":
             return self._store.link(step.campaign, step.item, self._edition, beside=step.beside)
         if step.action == "verify":

@@ -41,7 +41,7 @@ class Work:
     """The hands that carry out the newest plan. May be used from any thread."""
 
     def __init__(self, tools: Tools, at_once: int, changed: Callable[[], None] = lambda: None) -> None:
-        """`changed` is called by a hand when something has ended."""
+        """`changed` is called by a hand when nothing is left to be done."""
         self._tools, self._at_once, self._changed = tools, at_once, changed
         self._campaigns: dict[str, _Campaign] = {}
         self._open: dict[Key, Step] = {}  # to be done, in this order
@@ -51,7 +51,9 @@ class Work:
         self._settled: dict[str, tuple[str, bool]] = {}
         self._said: dict[Key, str] = {}
         self._order: dict[Key, int] = {}
+        self._done: set[Key] = set()  # of the plan before: the newest may have been made while they ended
         self._settling_now = 0
+        self._done_now: set[Key] = set()
         self._held = self._closing = False
         self._wake = threading.Condition()
         self._settling = threading.Lock()
@@ -72,6 +74,7 @@ class Work:
                     transfer.end()
             steps = {(step.campaign, step.item.name): step for step in plan.steps if step.action in _WORK}
             self._order = {key: place for place, key in enumerate(steps)}
+            self._done, self._done_now = self._done_now, set()
             self._open = {key: step for key, step in steps.items() if not self._goes_on(key)}
             self._give_way()
             self._wake.notify_all()
@@ -193,7 +196,8 @@ class Work:
             self._settle_if_due(key[0])
             with self._wake:
                 self._settling_now -= 1
-            self._changed()
+            if self.is_done:
+                self._changed()
 
     def _next(self) -> Transfer | None:
         with self._wake:
@@ -202,8 +206,9 @@ class Work:
                 if key is not None:
                     step = self._open.pop(key)
                     reading = self._campaigns[step.campaign].reading
-                    transfer = self._running[key] = Transfer(step, reading, self._etags.get(key, ""), self._tools)
-                    return transfer
+                    etag, again = self._etags.get(key, ""), key in self._done
+                    self._running[key] = Transfer(step, reading, etag, self._tools, again=again)
+                    return self._running[key]
                 self._wake.wait()
         return None
 
@@ -213,6 +218,7 @@ class Work:
             return
         self._results.append(result)
         campaign, name = self._campaigns.get(result.step.campaign), result.step.item.name
+        self._done_now |= set() if result.code else {(result.step.campaign, name)}
         if campaign and not result.code and self._is_wanted((result.step.campaign, name), result.step):
             campaign.missing.discard(name)
 

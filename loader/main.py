@@ -1,0 +1,173 @@
+"""`run_loader` without Django: options, settings, lock, signals, everything put together, exit code.
+
+`manage.py run_loader` comes here by the shortest way: setting Django up takes as long as everything else at the start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from types import FrameType
+from typing import Final
+
+from loader.agent import VERSION, Agent
+from loader.board import Board
+from loader.bucket import S3Bucket
+from loader.config import OPTIONS, Settings, SettingsError, read_settings
+from loader.crash import arm
+from loader.display import Display, make_display
+from loader.door import Door
+from loader.errors import Exit, WorldError
+from loader.link import Link, destination
+from loader.listener import Fan
+from loader.logs import Blotter, set_up
+from loader.status import HELPERS
+from loader.store import Store
+from loader.streams import MOST
+from loader.watchdog import Watchdog
+
+log = logging.getLogger("loader")
+
+ABOUT: Final = (
+    "Load the campaigns of an airline onto this aircraft: DIR/CAMPAIGN/CONTENT.tgz. Every option can come from the "
+    "environment as LOADER_… (lists are separated by colons). Sizes and times are written like 20MB and 2 days. "
+    "The store is named by AWS_ENDPOINT_URL_S3, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, "
+    "MEDIA_BUCKET and STATUS_BUCKET. "
+    "Exit: 0 all done, 1 some items failed, 2 wrong settings, 3 refused by policy, 4 another loader holds "
+    "this tail or directory, 75 stopped or nothing could be reached: try again later."
+)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run with these words of a command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="manage.py run_loader", description=ABOUT)
+    add_options(parser)
+    try:
+        return run(vars(parser.parse_args(arguments)))
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return Exit.USAGE
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Everything `loader.config` knows."""
+    for option in OPTIONS:
+        if option.switch:
+            parser.add_argument(option.flag, dest=option.name, action="store_true", default=None, help=option.help)
+            continue
+        default = f" (default {option.default})" if option.default else ""
+        parser.add_argument(
+            option.flag,
+            dest=option.name,
+            action="append" if option.many else "store",
+            metavar=option.metavar,
+            help=(option.help + default).replace("%", "%%"),
+        )
+
+
+def run(options: Mapping[str, object]) -> Exit:
+    """Load with these options, by name as in `loader.config`, and the environment. Raises SettingsError."""
+    settings = _settings({option.name: options.get(option.name) for option in OPTIONS})
+    set_up(sys.stderr, Blotter.of(os.environ), as_json=settings.json)
+    with _signals() as stop, contextlib.ExitStack() as stack:
+        stores = _stores(settings, stack)
+        if stores is None:
+            return Exit.HELD
+        display = make_display(sys.stdout, as_json=settings.json, interval=settings.progress_interval)
+        stack.callback(display.close)
+        return _load(settings, stores, display, stop)
+
+
+def _settings(given: Mapping[str, object]) -> Settings:
+    try:
+        arm(os.environ)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
+    return read_settings(given, os.environ)
+
+
+def _stores(settings: Settings, stack: contextlib.ExitStack) -> list[Store] | None:
+    """The content directories, locked; None if another loader has one of them."""
+    stores = []
+    for path in settings.content_dirs:
+        try:
+            store = Store(path)
+            stack.callback(store.close)
+            if not store.lock():
+                log.error("Another loader is at work in %s.", path)
+                return None
+        except WorldError as error:
+            raise SettingsError(f"--content-dir: {error}") from error
+        stores.append(store)
+    return stores
+
+
+def _load(settings: Settings, stores: Sequence[Store], display: Display, stop: threading.Event) -> Exit:
+    media = _bucket(settings.media_bucket, settings, stop, settings.max_transfers + MOST + 4)
+    status = _bucket(settings.status_bucket, settings, stop, HELPERS + 2)
+    where = f"{settings.airline}/{settings.tail}"
+    display.say("start", f"Loading for {where} into {', '.join(map(str, settings.content_dirs))}", loader=where)
+    board = Board(settings.airline, settings.tail, VERSION, space=lambda: [store.space() for store in stores])
+    link = Link(*destination(media.name, media.endpoint, media.region), settings.link_check)
+    watchdog = Watchdog(os.environ)
+    agent = Agent(
+        settings,
+        media,
+        status,
+        stores,
+        Fan(display, board, watchdog),
+        link,
+        stop,
+        rate=lambda: board.rate,
+        turned=watchdog.turn,
+    )
+    door = Door(stores[0].path, board, agent.ask, settings.socket_mode)
+    link.start()
+    door.start()
+    watchdog.ready()
+    try:
+        code = agent.run()
+    finally:
+        watchdog.stopping()
+        door.close()
+        link.close()
+    display.say("end", f"End: {code.name.lower().replace('_', ' ')}", exit=int(code))
+    return code
+
+
+def _bucket(name: str, settings: Settings, stop: threading.Event, connections: int) -> S3Bucket:
+    try:
+        return S3Bucket(
+            name,
+            connect_timeout=settings.connect_timeout,
+            read_timeout=settings.read_timeout,
+            connections=connections,
+            sleep=stop.wait,
+        )
+    except ValueError as error:
+        raise SettingsError(f"{error}.") from error
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[threading.Event]:
+    """SIGTERM and SIGINT set the event; the second one ends the process as if it had no handler."""
+    stop = threading.Event()
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        stop.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in before:
+        signal.signal(number, ask)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

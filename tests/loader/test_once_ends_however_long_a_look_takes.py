@@ -1,0 +1,26 @@
+"""`--once` ends, also where a look at the bucket takes longer than the poll interval."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from fleet.link import Link
+from tests.loader.aircraft import Aircraft, publish
+from tests.loader.nursery import Nursery
+
+pytestmark = pytest.mark.processes
+
+
+def test_one_look_is_enough_however_long_it_takes(aircraft: Aircraft, link: Link, nursery: Nursery) -> None:
+    for campaign in "abcd":
+        publish(aircraft.media, campaign, {"a": b"content"})
+    link.latency = 0.2
+    life = nursery.start(aircraft.environment(LOADER_POLL_INTERVAL="50ms"), "--once")
+    deadline = time.monotonic() + 20
+    while not life.ended and len(link.requests("LIST")) < 4 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    life.kill()
+    assert len(link.requests("LIST")) <= 2
+    assert life.code == 0
