@@ -336,13 +336,14 @@ class Agent:
         running, look = self._work.running, self._sight.look
         if running:
             verifying = all(step.action == "verify" for step in running)
-            return "verifying" if verifying else "loading", "", running[0].campaign
+            return "verifying" if verifying else "loading", self._dispatch.problem, running[0].campaign
         if not self._work.is_done:
             return self._state
         if not look.reached or look.code:
             return "waiting", f"{look.code}: {look.reason}" if look.code else look.reason, ""
         failed = sum(bool(result.code) for result in self._outcomes.values())
-        return "idle", f"{failed} items failed" if failed else "", ""
+        reasons = (f"{failed} items failed" if failed else "", self._dispatch.problem)
+        return "idle", "; ".join(filter(None, reasons)), ""
 
     def _note_results(self) -> None:
         for result in self._work.take_results():

@@ -59,7 +59,7 @@ def test_a_changed_limit_frees_who_waits_for_the_old_one() -> None:
     limiter.rate = 1_000_000
     waiting.join(timeout=20)
     assert not waiting.is_alive()
-    assert limiter.delay(100_000) <= 0.1
+    assert limiter.delay(100_000) <= 0.1 + 1e-6  # of rounding
 
 
 def test_a_minimum_that_rises_is_not_held_against_what_came_before() -> None:
