@@ -372,12 +372,13 @@ def _checked(status: os.stat_result, digest: str, etag: str, edition: Edition) -
 
 def _take_over(name: str, beside: Folder, folder: Folder, held: Folder) -> None:
     state = read_state(beside, name + ".json")
-    beside.move(name, folder, name)
-    crash_point("switch-halfway")
-    folder.sync()
+    # Before the name: without it nothing would tell after a kill that the new one is there, and it would be fetched.
     write_state(
         held, name + ".json", {field: value for field, value in state.items() if field != "schema"}, lasting="bytes"
     )
+    beside.move(name, folder, name)
+    crash_point("switch-halfway")
+    folder.sync()
 
 
 def _digest(readinto: Callable[[memoryview], int], stop: threading.Event) -> str:

@@ -44,6 +44,20 @@ def test_only_what_changed_is_fetched_and_the_old_stays_until_the_new_is_whole(a
     assert aircraft.left_over() == []
 
 
+def test_a_kill_in_the_middle_of_a_switch_fetches_nothing_again(aircraft: Aircraft, link: Link) -> None:
+    publish(aircraft.media, "c", OLD)
+    assert aircraft.load().code == 0
+    # As large as before: only its state tells the new one from the old one.
+    new = {**OLD, "changed": os.urandom(len(OLD["changed"])), "kept": os.urandom(len(OLD["kept"]))}
+    publish(aircraft.media, "c", new, version=2)
+    assert aircraft.load(LOADER_CRASH_AT="switch-halfway").code == -signal.SIGKILL
+    before = len(link.log)
+    assert aircraft.load().code == 0
+    assert on_disk(aircraft) == new
+    assert [seen.path for seen in link.log[before:] if seen.path.endswith(".tgz")] == []
+    assert aircraft.progress("c") == {name: len(body) for name, body in new.items()}
+
+
 def test_a_manifest_written_anew_with_the_same_content_fetches_nothing(aircraft: Aircraft, link: Link) -> None:
     publish(aircraft.media, "c", OLD)
     assert aircraft.load().code == 0
