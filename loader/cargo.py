@@ -96,15 +96,20 @@ def _is_content(name: str) -> bool:
 
 
 def _freed(files: Iterable[os.stat_result]) -> int:
-    """Bytes, if all of these go. One that has names elsewhere stays; a sparse one has less than its size."""
+    """Bytes, if all of these go. One that has names elsewhere stays."""
     names: dict[tuple[int, int], int] = {}
     freed = 0
     for status in files:
         identity = status.st_dev, status.st_ino
         names[identity] = names.get(identity, 0) + 1
         if names[identity] == status.st_nlink:
-            freed += min(status.st_size, status.st_blocks * 512)
+            freed += _room(status)
     return freed
+
+
+def _room(status: os.stat_result) -> int:
+    """Bytes on disk, at most the size: a sparse file has fewer."""
+    return min(status.st_size, status.st_blocks * 512)
 
 
 def _day(value: object) -> date | None:
@@ -135,7 +140,8 @@ def purge(root: Folder, campaign: str, contents: Collection[str] | None) -> int:
             if folder:
                 folder.remove(campaign + _JSON)
                 folder.sync()
-    return _freed(files)
+    # Each was looked at right before it went: the last name of a file is the one that frees it.
+    return sum(_room(status) for status in files if status.st_nlink == 1)
 
 
 def _touches(root: Folder, campaign: str, names: Collection[str]) -> bool:

@@ -330,3 +330,10 @@ def test_two_directories_of_one_disk_say_so(store: Store, tmp_path: Path) -> Non
     assert store.device == Store(tmp_path / "second").device
     assert store.device != Store(Path("/dev/shm") / f"loader-{os.getpid()}").device
     (Path("/dev/shm") / f"loader-{os.getpid()}").rmdir()
+
+
+def test_two_names_of_one_file_that_go_together_free_it_once(store: Store) -> None:
+    whole(store, "c", {"a": BODY})
+    store.link("c", of("b", BODY), FIRST, beside=False)
+    assert [one.bytes for one in store.aboard()] == [(len(BODY),)]
+    assert store.purge("c", None) == len(BODY)
