@@ -9,7 +9,7 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TextIO
 
@@ -18,6 +18,8 @@ from loader.listener import Listener
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+
+    from loader.plan import Step
 
 Key = tuple[str, str]
 _TENTH: Final = 10  # seconds at least between two plain lines of one item
@@ -144,6 +146,13 @@ class Bars(Display):
         self._progress = _bars(stream)
         self._tasks: dict[Key, TaskID] = {}
         self._total: TaskID | None = None
+        self._begun: dict[Key, int] = {}
+        self._counted: dict[Key, int] = {}  # bytes of each item that the bar for all holds
+
+    def wanted(self, steps: Sequence[Step], refused: Mapping[str, tuple[str, str]], titles: Mapping[str, str]) -> None:
+        """What is here already, item by item."""
+        with self._lock:
+            self._begun = {(step.campaign, step.item.name): step.begun for step in steps}
 
     def plan(self, items: int, size: int, begun: int) -> None:
         """Anew, with a bar for all of it."""
@@ -152,27 +161,36 @@ class Bars(Display):
             if self._total is not None:
                 self._progress.remove_task(self._total)
                 self._total = None
+            self._counted = dict(self._begun)
         if items:
             self._progress.start()
             self._total = self._progress.add_task(f"All {items} items", total=size, completed=begun)
 
     def began(self, campaign: str, content: str, kept: int, size: int) -> None:
         """A bar of its own."""
+        self._remove(campaign, content)
         with self._lock:
             name = f"{campaign}/{content}"
             self._tasks[campaign, content] = self._progress.add_task(name, total=size, completed=kept)
+            self._count((campaign, content), kept)
 
     def moved(self, campaign: str, content: str, kept: int, size: int, gained: int) -> None:
         """Both bars move."""
-        task = self._tasks.get((campaign, content))
-        if task is not None:
-            self._progress.update(task, completed=kept)
-        if self._total is not None and gained:
-            self._progress.update(self._total, advance=gained)
+        with self._lock:
+            task = self._tasks.get((campaign, content))
+            if task is not None:
+                self._progress.update(task, completed=kept)
+            self._count((campaign, content), kept)
+
+    def stopped(self, campaign: str, content: str) -> None:
+        """The bar goes until it is gone on with."""
+        self._remove(campaign, content)
 
     def finished(self, campaign: str, content: str, size: int, *, verified: bool) -> None:
         """The bar goes, a line stays."""
         self._remove(campaign, content)
+        with self._lock:
+            self._count((campaign, content), size)
         super().finished(campaign, content, size, verified=verified)
 
     def failed(self, campaign: str, content: str, code: str, text: str) -> None:
@@ -190,6 +208,13 @@ class Bars(Display):
             task = self._tasks.pop((campaign, content), None)
             if task is not None:
                 self._progress.remove_task(task)
+
+    def _count(self, key: Key, kept: int) -> None:
+        """The bar for all follows what is here of each item, also back and where no byte came over the link."""
+        advance = kept - self._counted.get(key, self._begun.get(key, kept))
+        self._counted[key] = kept
+        if self._total is not None and advance:
+            self._progress.update(self._total, advance=advance)
 
     def _print(self, line: str) -> None:
         self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from loader.display import Display, JsonLines, plain_text
+from loader.contract import Item
+from loader.display import Bars, Display, JsonLines, plain_text
+from loader.plan import Step
 
 HOSTILE = 'a\n{"event": "forged"}\r\x1b[2J\u202egpj\x00\ud800'
 
@@ -84,6 +86,46 @@ def test_what_keeps_it_from_loading_is_said_when_it_changes() -> None:
         "paused: by the ground",
         "loading",
     ]
+
+
+def bars(*steps: Step) -> tuple[Bars, io.StringIO]:
+    """With a plan of these."""
+    stream = io.StringIO()
+    shown = Bars(stream)
+    shown.wanted(steps, {}, {})
+    shown.plan(len(steps), sum(step.item.size for step in steps), sum(step.begun for step in steps))
+    return shown, stream
+
+
+def last_view(display: Bars, stream: io.StringIO) -> list[str]:
+    """The bars that stand there at the end."""
+    display.close()
+    return [line for line in stream.getvalue().splitlines() if "━" in line]
+
+
+def fetch(name: str, size: int, begun: int = 0) -> Step:
+    return Step("c", Item(name, size), "fetch", 0, begun)
+
+
+def test_the_bar_for_all_knows_what_was_linked_and_what_began_anew() -> None:
+    display, stream = bars(fetch("linked", 6000), fetch("again", 4000, 2000))
+    display.began("c", "again", 0, 4000)  # what was here is not trusted
+    display.moved("c", "again", 1000, 4000, 1000)
+    display.finished("c", "linked", 6000, verified=True)
+    assert "7.0/10.0 kB" in last_view(display, stream)[0]
+
+
+def test_what_gave_way_has_no_bar_and_what_goes_on_has_one() -> None:
+    display, stream = bars(fetch("a", 4000), fetch("b", 4000))
+    for name in ("a", "b"):
+        display.began("c", name, 0, 4000)
+        display.moved("c", name, 1000, 4000, 1000)
+        display.stopped("c", name)
+    display.began("c", "b", 1000, 4000)
+    display.moved("c", "b", 2000, 4000, 1000)
+    shown = last_view(display, stream)
+    assert [line.split()[0] for line in shown] == ["All", "c/b"]
+    assert "3.0/8.0 kB" in shown[0]
 
 
 @pytest.mark.parametrize(
