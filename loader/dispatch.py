@@ -10,12 +10,13 @@ import logging
 from typing import Final
 
 from loader.bucket import Bucket
-from loader.contract import ORDERS_LIMIT, BadOrders, Orders, build_orders, parse_orders, queue_key
+from loader.contract import ORDERS_LIMIT, BadOrders, Orders, parse_orders, queue_key
 from loader.errors import WorldError
 from loader.store import Store
 
 log = logging.getLogger("loader")
 NOTE: Final = "queue"
+_NOTE_LIMIT: Final = 2 * ORDERS_LIMIT + 1024  # bytes: as a string in JSON, a line break or a quote takes two
 
 
 class Dispatch:
@@ -30,7 +31,7 @@ class Dispatch:
 
     def _remembered(self) -> Orders | None:
         try:
-            body = self._store.read_note(NOTE, 2 * ORDERS_LIMIT).get("body")
+            body = self._store.read_note(NOTE, _NOTE_LIMIT).get("body")
             return parse_orders(body.encode()) if isinstance(body, str) else None
         except (WorldError, BadOrders):  # a disk that cannot be read is told by whoever loads onto it
             return None
@@ -50,7 +51,7 @@ class Dispatch:
             if error.code != "OBJECT_GONE" and (error.code != "FORBIDDEN" or self.orders is not None):
                 raise
             self._etag = self._fault = self.problem = ""
-            self._put_in_force(None)
+            self._put_in_force(None, b"")
             return
         if fetched is not None:
             self._etag, self._fault = fetched.etag, self._judge(fetched.body, fetched.cut)
@@ -68,15 +69,15 @@ class Dispatch:
             return f"The transfer queue is refused: {error}{stays}"
         if last is not None and orders.version < last:
             return f"The transfer queue went back to version {orders.version}{stays}"
-        self._put_in_force(orders)
+        self._put_in_force(orders, body)
         return ""
 
-    def _put_in_force(self, orders: Orders | None) -> None:
+    def _put_in_force(self, orders: Orders | None, body: bytes) -> None:
         if orders == self.orders:
             return
         self.orders = orders
         try:
-            self._store.write_note(NOTE, {} if orders is None else {"body": build_orders(orders).decode()})
+            self._store.write_note(NOTE, {} if orders is None else {"body": body.decode()})
         except (
             WorldError
         ):  # a disk that cannot be written is told by whoever loads onto it; the next run will ask again

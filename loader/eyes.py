@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from loader.contract import Manifest
 from loader.dispatch import Dispatch
 from loader.errors import WorldError
 from loader.failures import Failures, Key
@@ -77,13 +78,18 @@ class Eyes:
             manifest = reading.manifest
             if manifest is None or self._stop.is_set():
                 continue
-            unhashed = any(item.sha256 is None for item in manifest.content)
-            if name not in self._failures.campaigns and not (unhashed and self._is_new(name, reading)):
-                continue
             try:
+                if not self._has_doubts(name, reading, manifest):
+                    continue
                 found = self._lookout.object_etags(name, manifest)
             except WorldError as error:
-                notes.append(f"{name}: its objects could not be listed: {error}")
+                notes.append(f"{name}: whether its objects are others now is not known: {error}")
                 continue
             etags.update({(name, content): etag for content, etag in found.items()})
         return Sight(look, etags, tuple(notes))
+
+    def _has_doubts(self, campaign: str, reading: Reading, manifest: Manifest) -> bool:
+        """Whether its objects have to be asked. Raises WorldError where the disk cannot say."""
+        if campaign in self._failures.campaigns:
+            return True
+        return any(item.sha256 is None for item in manifest.content) and self._is_new(campaign, reading)

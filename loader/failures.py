@@ -36,7 +36,8 @@ class Failures:
     @property
     def campaigns(self) -> set[str]:
         """Those with an item that failed because of its object: listing them tells whether it is another one now."""
-        return {campaign for (campaign, _), failure in self._known.items() if failure.code in OF_THE_OBJECT}
+        # A copy: it is asked for by the thread that looks, while results come in.
+        return {campaign for (campaign, _), failure in list(self._known.items()) if failure.code in OF_THE_OBJECT}
 
     def note(self, key: Key, code: str, digest: str, etag: str, now: float) -> None:
         """It was tried and failed with `code`, or is well (""). `digest` is the manifest's, `etag` the object's."""

@@ -1,0 +1,80 @@
+"""A look into the media bucket brings what it can, whatever is wrong aboard; and a queue in force is remembered."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+from loader.bucket import MemoryBucket
+from loader.contract import Item, Manifest, build_manifest, manifest_key, queue_key
+from loader.dispatch import Dispatch
+from loader.errors import WorldError
+from loader.eyes import Eyes
+from loader.failures import Failures
+from loader.lookout import Lookout
+from loader.orders import ORDERS_LIMIT
+from loader.reading import Reading
+from loader.store import Store
+from loader.trust import Trust
+
+AIRLINE, TAIL = "ACME", "D-ABCD"
+
+
+def test_a_disk_that_cannot_say_what_it_holds_does_not_blind_the_loader(tmp_path: Path) -> None:
+    media, seen, asked = MemoryBucket("media"), threading.Event(), threading.Event()
+    manifest = Manifest(content=(Item("a", 3),), airline=AIRLINE, campaign="c")
+    media.put(manifest_key(AIRLINE, "c"), build_manifest(manifest))
+
+    def broken(campaign: str, reading: Reading) -> bool:
+        asked.set()
+        raise WorldError("IO_ERROR", f"state of {campaign}: Input/output error")
+
+    eyes = Eyes(
+        Dispatch(AIRLINE, TAIL, media, Store(tmp_path)),
+        Lookout(AIRLINE, (), media, Trust("off", AIRLINE, TAIL)),
+        Failures(),
+        broken,
+        threading.Event(),
+        seen.set,
+    )
+    eyes.begin()
+    assert seen.wait(10)
+    assert asked.is_set()
+    sight = eyes.take()
+    assert sight is not None
+    assert sight.look.readings["c"].manifest is not None
+    assert ["IO_ERROR" in note or "Input/output error" in note for note in sight.notes] == [True]
+
+
+def test_what_failed_may_be_asked_while_more_fails() -> None:
+    failures, done, faults = Failures(), threading.Event(), list[Exception]()
+
+    def ask() -> None:
+        try:
+            while not done.is_set():
+                assert failures.campaigns <= {"c"}
+        except RuntimeError as error:
+            faults.append(error)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    for number in range(20_000):
+        failures.note(("c", f"item-{number % 3_000}"), "OBJECT_GONE", "digest", "etag", 0.0)
+        failures.note(("c", f"item-{(number + 1_500) % 3_000}"), "", "digest", "", 0.0)
+    done.set()
+    asking.join()
+    assert faults == []
+
+
+def test_a_queue_written_closely_is_taken_and_remembered(tmp_path: Path) -> None:
+    entries = [{"campaign": f"c{at}", "content": [f"m{name}" for name in range(10_000)]} for at in range(11)]
+    body = json.dumps({"schema": 1, "version": 3, "entries": entries}, separators=(",", ":")).encode()
+    body += b"\n" * (ORDERS_LIMIT - len(body))
+    media, store = MemoryBucket("media"), Store(tmp_path)
+    media.put(queue_key(AIRLINE, TAIL), body)
+    dispatch = Dispatch(AIRLINE, TAIL, media, store)
+    dispatch.read()
+    assert dispatch.problem == ""
+    assert dispatch.orders is not None
+    assert Dispatch(AIRLINE, TAIL, MemoryBucket("another"), store).orders == dispatch.orders
