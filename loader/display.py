@@ -163,7 +163,8 @@ class Bars(Display):
                 self._total = None
             self._counted = dict(self._begun)
         if items:
-            self._progress.start()
+            with contextlib.suppress(OSError, ValueError):  # as in `_print`
+                self._progress.start()
             self._total = self._progress.add_task(f"All {items} items", total=size, completed=begun)
 
     def began(self, campaign: str, content: str, kept: int, size: int) -> None:
@@ -200,7 +201,8 @@ class Bars(Display):
 
     def close(self) -> None:
         """Leave the terminal as it was."""
-        self._progress.stop()
+        with contextlib.suppress(OSError, ValueError):
+            self._progress.stop()
         super().close()
 
     def _remove(self, campaign: str, content: str) -> None:
@@ -217,7 +219,9 @@ class Bars(Display):
             self._progress.update(self._total, advance=advance)
 
     def _print(self, line: str) -> None:
-        self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        # The terminal may have gone; whoever prints is a thread that loads or reports.
+        with contextlib.suppress(OSError, ValueError):
+            self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _bars(stream: TextIO) -> Progress:

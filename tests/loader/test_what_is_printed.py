@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 
@@ -139,3 +141,25 @@ def test_what_gave_way_has_no_bar_and_what_goes_on_has_one() -> None:
 )
 def test_a_text_stays_what_it_is_in_one_line(text: str, plain: str) -> None:
     assert plain_text(text) == plain
+
+
+class _Gone(io.StringIO):
+    """A terminal whose window was closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refused = 0
+
+    def write(self, text: str) -> int:
+        self.refused += 1
+        raise OSError(errno.EIO, "Input/output error")
+
+    def flush(self) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+
+@pytest.mark.parametrize("make", [Bars, Display, lambda stream: JsonLines(stream, 0.0)], ids=["bars", "lines", "json"])
+def test_a_terminal_that_went_away_stops_no_load(make: Callable[[TextIO], Display]) -> None:
+    stream = _Gone()
+    everything(make(stream))
+    assert stream.refused
