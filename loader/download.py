@@ -107,6 +107,7 @@ class Download:
             raise
 
     def _attempt(self) -> None:
+        self._part.gather()  # several connections may have ended with an error, but without a gap
         start, streams, asked = self._part.kept, self._means.streams, time.monotonic()
         with (
             self._means.media.open(self._key, start=start, if_match=self._part.etag or None) as body,

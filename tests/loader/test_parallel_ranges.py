@@ -193,6 +193,37 @@ def go_on(hangar: Hangar) -> None:
     hangar.ledger.kept.clear()
 
 
+def test_one_connection_that_goes_on_after_several_failed_loses_nothing_by_a_kill(hangar: Hangar) -> None:
+    believed: list[int] = []
+
+    def last(asked: Asked) -> Gated:
+        body = hangar.bucket.send(asked)
+        read = body.read
+
+        def watched(limit: int = MIB) -> bytes:
+            deadline = time.monotonic() + 5
+            while body.sent >= 6 * MIB and not believed and time.monotonic() < deadline:
+                if hangar.kept >= asked.start + 4 * MIB:  # what a loader would go on from after a kill now
+                    believed.append(hangar.kept)
+            return read(min(limit, MIB))
+
+        body.read = watched  # type: ignore[method-assign]
+        return body
+
+    def breaks(asked: Asked) -> Gated:
+        hangar.streams.allowed = 1
+        return hangar.bucket.send(asked, breaks=1000)
+
+    hangar.share = hangar.streams.allowed = 2
+    hangar.bucket.gate_at = 3
+    hangar.bucket.script[2] = breaks
+    hangar.bucket.script[3] = refuse("NETWORK")  # type: ignore[assignment]
+    hangar.bucket.script[4] = last
+    hangar.succeeds()
+    assert hangar.bucket.asked[3].end is None
+    assert believed
+
+
 @pytest.mark.parametrize("share", [1, 4])
 def test_a_stop_keeps_what_lies_beyond_a_gap_whoever_goes_on(hangar: Hangar, share: int) -> None:
     interrupt(hangar)
