@@ -61,8 +61,12 @@ class Errands:
                 ledger.tidy(campaign)
             except WorldError as error:
                 self._listener.say("command", f"What was run for {campaign} cannot be noted: {error}", code=error.code)
+        try:
+            owed = {(one.campaign, one.content) for ledger in self._ledgers for one in ledger.owed(campaign)}
+        except WorldError:
+            return
         with self._lock:
-            self._failed = {(name, content) for name, content in self._failed if name != campaign}
+            self._failed = {one for one in self._failed if one[0] != campaign or one in owed}
 
     def failed(self, campaign: str, content: str = "") -> bool:
         """Whether the command failed for it, and was not yet run well."""

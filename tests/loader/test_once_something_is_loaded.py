@@ -1,0 +1,40 @@
+"""`--on-loaded` of a real loader: what the ground hears of the command, and that it goes on hearing it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+from loader.contract import Exhibition, queue_key
+from tests.loader.aircraft import AIRLINE, TAIL, Aircraft, finish, publish
+
+
+def until(true: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def failing_for(tmp_path: Path, content: str) -> str:
+    """A command that says no to one item."""
+    script = tmp_path / "command"
+    script.write_text(f'[ "$3" != {content} ] || {{ echo "no room" >&2; exit 7; }}\n')
+    return f"/bin/sh {script}"
+
+
+def test_a_failure_stays_told_when_another_item_is_removed(aircraft: Aircraft, tmp_path: Path) -> None:
+    not_yet = Exhibition(date(2999, 1, 1), date(2999, 1, 31))
+    publish(aircraft.media, "c", {"a": b"one", "b": b"two"}, exhibition=not_yet)
+    process = aircraft.start("--poll-interval", "200ms", "--on-loaded", failing_for(tmp_path, "a"))
+    until(lambda: aircraft.errors() and aircraft.progress("c") == {"a": 3, "b": 3})
+    entries = [{"campaign": "c", "content": ["b"], "action": "purge"}, {"campaign": "c"}]
+    aircraft.media.put(queue_key(AIRLINE, TAIL), json.dumps({"version": 1, "entries": entries}).encode())
+    until(lambda: aircraft.progress("c") == {"a": 3})
+    process.send_signal(signal.SIGTERM)
+    assert finish(process).code == 75
+    assert aircraft.errors() == {"a": "HOOK_FAILED: the command to be run after loading: exit status 7: no room"}
