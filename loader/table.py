@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
+from unicodedata import combining, east_asian_width
 
 from loader.contract import Held, StoreReport
 from loader.display import plain_text, size_text
@@ -89,15 +90,28 @@ def _campaign(told: Told) -> str:
 
 
 def _item(told: Told) -> str:
-    name = told["content"]
-    name = name if len(name) <= _NAME else name[: _NAME - 3] + "..."
+    name = _fitted(told["content"])
     full = _BAR * told["percent"] // 100
     word = "verified" if told["verified"] and told["status"] == "complete" else told["status"]
-    line = f"  {name:{_NAME}} [{'#' * full}{'.' * (_BAR - full)}] {told['percent']:3} % {word:8}"
+    line = f"  {name} [{'#' * full}{'.' * (_BAR - full)}] {told['percent']:3} % {word:8}"
     line += f" {size_text(told['bytes_total']):>7}{_speed(told)}"
     if told["error_code"]:
         line += f"  {told['error_code']}: {plain_text(told['error'])}"
     return line + (f"; again at {told['retry_at'][11:19]} UTC" if told["retry_at"] else "")
+
+
+def _fitted(name: str) -> str:
+    """In as many columns as a name has."""
+    if _columns(name) > _NAME:
+        while _columns(name) > _NAME - 3:
+            name = name[:-1]
+        name += "..."
+    return name + " " * (_NAME - _columns(name))
+
+
+def _columns(text: str) -> int:
+    """On a terminal: signs of East Asia take two, accents by themselves none."""
+    return sum(0 if combining(sign) else 2 if east_asian_width(sign) in "WF" else 1 for sign in text)
 
 
 def at_rest(space: StoreReport, held: list[Held]) -> list[str]:

@@ -101,6 +101,16 @@ def test_an_empty_plan_is_told_as_such() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "shown"),
+    [("映画二", "映画二" + " " * 34), ("映" * 21, "映" * 18 + "... "), ("e\u0301", "e\u0301" + " " * 39)],
+)
+def test_bars_stand_below_each_other_whatever_the_script_of_the_names(name: str, shown: str) -> None:
+    board = Board("ACME", "N1")
+    board.wanted([Step("c", Item(name, 1000), "fetch", 0)], {}, {})
+    assert f"  {shown} [..." in table(board)
+
+
+@pytest.mark.parametrize(
     ("seconds", "text"),
     [(0, "0 s"), (99, "99 s"), (100, "2 min"), (3599, "1 h 00 min"), (11_100, "3 h 05 min"), (200_000, "2 days")],
 )
