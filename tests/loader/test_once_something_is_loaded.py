@@ -31,10 +31,12 @@ def test_a_failure_stays_told_when_another_item_is_removed(aircraft: Aircraft, t
     not_yet = Exhibition(date(2999, 1, 1), date(2999, 1, 31))
     publish(aircraft.media, "c", {"a": b"one", "b": b"two"}, exhibition=not_yet)
     process = aircraft.start("--poll-interval", "200ms", "--on-loaded", failing_for(tmp_path, "a"))
-    until(lambda: aircraft.errors() and aircraft.progress("c") == {"a": 3, "b": 3})
-    entries = [{"campaign": "c", "content": ["b"], "action": "purge"}, {"campaign": "c"}]
-    aircraft.media.put(queue_key(AIRLINE, TAIL), json.dumps({"version": 1, "entries": entries}).encode())
-    until(lambda: aircraft.progress("c") == {"a": 3})
-    process.send_signal(signal.SIGTERM)
+    try:
+        until(lambda: aircraft.errors() and aircraft.progress("c") == {"a": 3, "b": 3})
+        entries = [{"campaign": "c", "content": ["b"], "action": "purge"}, {"campaign": "c"}]
+        aircraft.media.put(queue_key(AIRLINE, TAIL), json.dumps({"version": 1, "entries": entries}).encode())
+        until(lambda: aircraft.progress("c") == {"a": 3})
+    finally:
+        process.send_signal(signal.SIGTERM)
     assert finish(process).code == 75
     assert aircraft.errors() == {"a": "HOOK_FAILED: the command to be run after loading: exit status 7: no room"}
