@@ -7,6 +7,7 @@ effect at the next turn, in the middle of an item too.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ from typing import Final
 
 from loader.bucket import Bucket
 from loader.config import Settings
-from loader.contract import Heartbeat, Held, heartbeat_key
+from loader.contract import Heartbeat, Held, StoreReport, heartbeat_key
 from loader.dispatch import Dispatch
 from loader.errands import Errands
 from loader.errors import Exit, WorldError
@@ -77,6 +78,7 @@ class Agent:
         self._said: dict[str, str] = {}
         self._wishes: tuple[tuple[str, str | None], ...] = ()
         self._sight, self._plan = Sight(Look({})), Plan()
+        self._trouble = ""  # with the disks, when there was last planned
         self._awaiting = True  # a look, before it can be said how it ends
         self._outcomes: dict[Key, Result] = {}
         self._passes = 0
@@ -227,7 +229,14 @@ class Agent:
         else:
             self._say_once("waiting", "look", f"{look.code}: {look.text}" if look.code else "", code=look.code)
         self._tell_problems(look)
-        kept = self._sight.look.readings if not look.reached else look.readings
+        before = self._sight.look.readings
+        # What cannot be read just now is as it was: nothing is given up for that.
+        kept = {
+            name: before[name] if reading.out_of_reach and name in before else reading
+            for name, reading in look.readings.items()
+        }
+        if not look.reached or look.code:
+            kept = {**before, **kept}
         self._sight = Sight(replace(look, readings=kept), sight.etags)
 
     def _tell_problems(self, look: Look) -> None:
@@ -235,7 +244,7 @@ class Agent:
             self._say_once("doubt", f"doubt {name}", f"{name}: {reading.doubt}" if reading.doubt else "")
             if not reading.code:
                 self._said.pop(f"campaign {name}", None)
-                if not self._errands.failed(name):
+                if not self._errands.failed(name) and name not in self._work.unsettled:
                     self.status.no_campaign_error(name)
             elif reading.out_of_reach:
                 self._listener.say("waiting", f"{name}: {reading.text}", campaign=name, code=reading.code)
@@ -262,21 +271,32 @@ class Agent:
         try:
             self._plan = plan = self._decide()
             if plan.removals:
-                self._planner.link_first(plan, self._sight)
-                for removal in plan.removals:
-                    if self._work.drop(removal.campaign, ENDING):
-                        self._planner.remove(removal, self.status.removed)
-                        self._errands.removed(removal.campaign)
+                self._remove(plan)
                 self._plan = self._decide()
+            self._trouble = self._planner.problem
         except WorldError as error:
-            self._say_once("disk", "disk", f"Nothing can be planned: {error.code}: {error}", code=error.code)
+            self._trouble = f"{error.code}: {error}"
+            self._say_once("disk", "disk", self._trouble)
             return
-        self._say_once("disk", "disk", "")
+        self._say_once("disk", "disk", self._trouble)
         wanted = {(step.campaign, step.item.name) for step in self._plan.steps}
         self._outcomes = {key: result for key, result in self._outcomes.items() if key in wanted}
         self._tell_plan()
         self._work.update(self._plan, self._sight.look.readings, self._sight.etags)
         self._errands.look()
+
+    def _remove(self, plan: Plan) -> None:
+        busy = {(step.campaign, step.item.name) for step in self._work.running}
+        self._planner.link_first(plan, self._sight, busy)
+        for removal in plan.removals:
+            campaign = removal.campaign
+            try:
+                if self._work.drop(campaign, ENDING):
+                    self._planner.remove(removal, self._sight.look.readings.get(campaign), self.status.removed)
+                    self._errands.removed(campaign)
+                    self._say_once("kept", f"kept {campaign}", "")
+            except WorldError as error:
+                self._say_once("kept", f"kept {campaign}", f"{campaign} could not be removed: {error}", code=error.code)
 
     def _decide(self) -> Plan:
         now, terms = self._now(), self._terms
@@ -342,7 +362,7 @@ class Agent:
         if not look.reached or look.code:
             return "waiting", f"{look.code}: {look.reason}" if look.code else look.reason, ""
         failed = sum(bool(result.code) for result in self._outcomes.values())
-        reasons = (f"{failed} items failed" if failed else "", self._dispatch.problem)
+        reasons = (self._trouble, f"{failed} items failed" if failed else "", self._dispatch.problem)
         return "idle", "; ".join(filter(None, reasons)), ""
 
     def _note_results(self) -> None:
@@ -386,7 +406,7 @@ class Agent:
         if look.refused:
             return Exit.REFUSED
         codes = {reading.code for reading in look.readings.values()} | {one.code for one in self._outcomes.values()}
-        failed = look.code or codes - {""} or self._work.unsettled or self._errands.any_failed
+        failed = look.code or codes - {""} or self._work.unsettled or self._errands.any_failed or self._trouble
         return Exit.SOME_FAILED if failed else Exit.DONE
 
     def _changed_meanwhile(self) -> bool:
@@ -395,7 +415,8 @@ class Agent:
         campaigns = {key[0] for key, result in self._outcomes.items() if result.code in OF_THE_OBJECT}
         for name in campaigns if self._passes < PASSES else ():
             now = self._lookout.read(name)
-            if now.manifest is not None and now.edition != self._sight.look.readings[name].edition:
+            before = self._sight.look.readings.get(name)
+            if before and now.manifest is not None and now.edition != before.edition:
                 self._awaiting = True
                 self._eyes.begin()
                 return True
@@ -447,7 +468,7 @@ class Agent:
             reason=reason[:500],
             campaign=campaign,
             rate_bps=(self._rate() or 0) if state == "loading" else 0,
-            stores=tuple(store.space() for store in self._stores),
+            stores=tuple(_space(store) for store in self._stores),
             queue_version=self._terms.version,
             held=tuple(self._held()),
             extra={name: value for name, value in extra.items() if value},
@@ -456,6 +477,14 @@ class Agent:
     def _held(self) -> list[Held]:
         held: dict[str, Held] = {}
         for store in self._stores:
-            for campaign in store.held():
-                held.setdefault(campaign.campaign, campaign)
+            with contextlib.suppress(WorldError):  # a disk that fails holds nothing; its items say why
+                for campaign in store.held():
+                    held.setdefault(campaign.campaign, campaign)
         return list(held.values())
+
+
+def _space(store: Store) -> StoreReport:
+    try:
+        return store.space()
+    except WorldError:  # it is said without figures
+        return StoreReport(str(store.path))

@@ -128,7 +128,7 @@ def purge(root: Folder, campaign: str, contents: Collection[str] | None) -> int:
     names = None if contents is None else {content + TGZ for content in contents}
     if names is not None and not _touches(root, campaign, names):
         return 0
-    _unmark(root, campaign)
+    unmark(root, campaign)
     crash_point("purge-begun")
     files = _remove_finals(root, campaign, names)
     for place in (BESIDE, PARTS):
@@ -154,7 +154,7 @@ def _touches(root: Folder, campaign: str, names: Collection[str]) -> bool:
     return False
 
 
-def _unmark(root: Folder, campaign: str) -> None:
+def unmark(root: Folder, campaign: str) -> None:
     """It is no longer whole; its days stay known until all of it is gone."""
     with existing(root, OURS, MARKS) as folder:
         mark = read_state(folder, campaign + _JSON) if folder else {}

@@ -57,6 +57,8 @@ class Eyes:
     def take(self) -> Sight | None:
         """What was seen since this was last asked."""
         sight, self._sight = self._sight, None
+        if sight is not None:
+            self.looking = False
         return sight
 
     def _run(self) -> None:
@@ -67,7 +69,7 @@ class Eyes:
         except Exception:
             # The edge of a thread: the next look may fare better.
             log.exception("While looking into the media bucket")
-        self.looking = False
+            self.looking = False
         self._seen()
 
     def _with_etags(self, look: Look) -> Sight:

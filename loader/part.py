@@ -14,7 +14,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -282,10 +282,11 @@ class Part:
                 self._folder.remove(self._state)
             self._there = self._stated = False
 
-    def finish(self, target: Folder, name: str) -> os.stat_result:
-        """Check, make durable, give it its final name; the state stays until `forget`. Returns the file's status.
+    def finish(self, target: Folder, name: str, note: Callable[[os.stat_result], None] = lambda status: None) -> None:
+        """Check, make durable, give it its final name; the state stays until `forget`.
 
-        Raises WorldError SIZE_MISMATCH or HASH_MISMATCH (the bytes are then dropped), or of the disk.
+        `note` is told of the file as it will be under that name, right before it gets it. Raises WorldError
+        SIZE_MISMATCH or HASH_MISMATCH (the bytes are then dropped), or of the disk.
         """
         crash_point("last-byte")
         if self.reached != self.item.size:
@@ -305,11 +306,11 @@ class Part:
             status = os.fstat(self._descriptor)
             self._shut()
             crash_point("part-closed")
+            note(status)
             self._folder.move(self._file, target, name)
             crash_point("renamed")
             target.sync()
             crash_point("folder-synced")
-        return status
 
     def _refuse(self, code: str, text: str) -> None:
         self.drop()

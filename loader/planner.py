@@ -5,13 +5,13 @@ What to do about it `loader.plan` decides. Touches content directories, through 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from loader.contract import TGZ, Item
 from loader.display import size_text
 from loader.errors import WorldError
 from loader.eyes import Sight
-from loader.facts import Found, Moment, Plan, Removal, Room, Wanted, together
+from loader.facts import Aboard, Found, Moment, Plan, Removal, Room, Wanted, together
 from loader.failures import Key
 from loader.listener import Listener
 from loader.orders import Orders
@@ -22,15 +22,24 @@ from loader.store import Edition, Store
 
 
 class Planner:
-    """For the content directories of one loader. Methods raise WorldError where a disk fails."""
+    """For the content directories of one loader. Methods raise WorldError where none of them can be used."""
 
     def __init__(self, stores: Sequence[Store], named: Sequence[str], reserve: int, listener: Listener) -> None:
         """`named`: campaigns asked for by name; `reserve`: bytes to be left free in each directory."""
         self._stores, self._named, self._reserve, self._listener = stores, frozenset(named), reserve, listener
+        self.problem = ""  # of a directory, when there was last planned
 
     def edition(self, campaign: str) -> Edition | None:
         """The version of a campaign that was last whole aboard."""
-        return next((edition for store in self._stores if (edition := store.edition(campaign))), None)
+        for store in self._stores:
+            try:
+                edition = store.edition(campaign)
+            except WorldError as error:
+                self._fail(error)
+                continue
+            if edition:
+                return edition
+        return None
 
     def is_new(self, campaign: str, reading: Reading) -> bool:
         """Another version than the one that is read now is aboard, or none."""
@@ -40,6 +49,7 @@ class Planner:
         self, sight: Sight, moment: Moment, orders: Orders | None, first: First, barred: Mapping[Key, str]
     ) -> Plan:
         """What is to be done, before a byte moves."""
+        self.problem = ""
         readings = sight.look.readings.items()
         wanted = [
             Wanted(name, reading.manifest, name in self._named, self._is_replacing(name, reading))
@@ -51,11 +61,29 @@ class Planner:
         def find(campaign: str, item: Item) -> list[Found]:
             return [there[item.name] for there in found[campaign]]
 
-        rooms = [Room((store.space().free or 0) - self._reserve, store.device) for store in self._stores]
-        aboard = together([store.aboard() for store in self._stores])
+        rooms, lying = self._rooms()
         return make_plan(
-            wanted, find, rooms, moment, orders=orders, aboard=aboard, first=first, named=self._named, barred=barred
+            wanted, find, rooms, moment, orders=orders, aboard=lying, first=first, named=self._named, barred=barred
         )
+
+    def _rooms(self) -> tuple[list[Room], tuple[Aboard, ...]]:
+        """What may still be taken of each directory, and what lies there; one that fails has no room and nothing."""
+        rooms, lying = [], []
+        for at, store in enumerate(self._stores):
+            try:
+                room, there = Room((store.space().free or 0) - self._reserve, store.device), store.aboard()
+            except WorldError as error:
+                self._fail(error)
+                room, there = Room(0, -1 - at), []
+            rooms.append(room)
+            lying.append(there)
+        return rooms, together(lying)
+
+    def _fail(self, error: WorldError) -> None:
+        """One of several directories fails: the others go on."""
+        if len(self._stores) == 1:
+            raise error
+        self.problem = f"{error.code}: {error}"
 
     def _is_replacing(self, campaign: str, reading: Reading) -> bool:
         held = self.edition(campaign)
@@ -63,24 +91,35 @@ class Planner:
 
     def _find(self, campaign: str, items: Sequence[Item], etags: Mapping[Key, str]) -> list[dict[str, Found]]:
         known = {content: etag for (name, content), etag in etags.items() if name == campaign}
-        return [store.find_all(campaign, items, known) for store in self._stores]
+        return [self._find_in(store, campaign, items, known) for store in self._stores]
+
+    def _find_in(
+        self, store: Store, campaign: str, items: Sequence[Item], etags: Mapping[str, str]
+    ) -> dict[str, Found]:
+        try:
+            return store.find_all(campaign, items, etags)
+        except WorldError as error:
+            self._fail(error)
+            return {item.name: Found() for item in items}
 
     # What is to be removed.
 
-    def link_first(self, plan: Plan, sight: Sight) -> None:
-        """What is to be removed may be what is to be linked to."""
+    def link_first(self, plan: Plan, sight: Sight, busy: Collection[Key]) -> None:
+        """What is to be removed may be what is to be linked to. `busy`: items that are in hand already."""
         for step in plan.steps:
-            if step.action == "link":
+            if step.action == "link" and (step.campaign, step.item.name) not in busy:
                 edition = sight.look.readings[step.campaign].edition
                 try:
                     self._stores[step.store].link(step.campaign, step.item, edition, beside=step.beside)
                 except WorldError as error:
                     self._listener.say("link", f"{step.campaign}/{step.item.name}{TGZ}: {error}", code=error.code)
 
-    def remove(self, removal: Removal, told: Callable[[str, set[str]], None]) -> None:
+    def remove(self, removal: Removal, reading: Reading | None, told: Callable[[str, set[str]], None]) -> None:
         """Purge it; `told` hears of which items, so that nothing is left of them on the ground."""
         campaign, content = removal.campaign, removal.content
         names = {name for store in self._stores for name in store.contents(campaign)}
+        if reading and reading.manifest:
+            names |= {item.name for item in reading.manifest.content}  # told of, if not begun
         freed = sum(store.purge(campaign, content) for store in self._stores)
         what = campaign if content is None else f"{len(content)} items of {campaign}"
         self._listener.say("removed", f"{what}: removed, {removal.reason}; {size_text(freed)} are free again")

@@ -27,7 +27,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from loader.cargo import BESIDE, MARKS, PARTS, aboard, as_held, contents, given_names, is_whole, marks, purge
+from loader.cargo import BESIDE, MARKS, PARTS, aboard, as_held, contents, given_names, is_whole, marks, purge, unmark
 from loader.contract import TGZ, Exhibition, Held, Item, StoreReport
 from loader.crash import crash_point
 from loader.errors import WorldError
@@ -153,17 +153,21 @@ class Store:
         """Give a whole part its final name, or put it beside the version that is still in use."""
         name = part.item.name + TGZ
         etag, digest = part.etag, part.sha256
-        with on_disk(f"{campaign}/{name}"):
-            target = self._root.sub(OURS, "beside", campaign) if beside else self._root.sub(campaign)
-            with target:
-                status = part.finish(target, name)
-            with self._root.sub(OURS, "beside" if beside else "held", campaign) as states:
+        with contextlib.ExitStack() as stack, on_disk(f"{campaign}/{name}"):
+            place = (OURS, "beside", campaign) if beside else (campaign,)
+            target = stack.enter_context(self._root.sub(*place))
+            states = stack.enter_context(self._root.sub(OURS, "beside" if beside else "held", campaign))
+
+            def note(status: os.stat_result) -> None:
+                # Before the name, so that whoever finds the file knows what it is. Were it lost or torn in a power cut,
+                # the file would be read again, not fetched.
                 checked = _checked(status, digest, etag, edition)
-                # Were it lost or torn in a power cut, the file would be read again, not fetched.
                 write_state(states, name + ".json", checked, lasting="nothing")
-                if not beside:
-                    self._hold.note(states, campaign, part.item.name)
-            crash_point("held-written")
+                crash_point("held-written")
+
+            part.finish(target, name, note)
+            if not beside:
+                self._hold.note(states, campaign, part.item.name)
             part.forget()
 
     def link(self, campaign: str, item: Item, edition: Edition, *, beside: bool) -> bool:
@@ -272,6 +276,11 @@ class Store:
                     held.remove(name + ".json")
         self._hold.forget(campaign)
         self.tidy(campaign, [])
+
+    def unsettle(self, campaign: str) -> None:
+        """It is not whole any more, in any version; its days stay known."""
+        with on_disk(f"state of {campaign}"):
+            unmark(self._root, campaign)
 
     def purge(self, campaign: str, contents: Collection[str] | None) -> int:
         """Remove a campaign, or only these of its items, durably; None is all of it. Returns the bytes freed.

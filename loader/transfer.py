@@ -145,6 +145,7 @@ class Transfer:
 
     def _began(self, kept: int) -> None:
         step, self._kept = self.step, kept
+        self._clear_at = kept + MIB  # an error of an earlier try is taken back once bytes flow
         self._tools.listener.began(step.campaign, step.item.name, kept, step.item.size)
         self._tools.status.progress(step.campaign, step.item.name, kept, step.item.size)
 

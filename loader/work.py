@@ -7,24 +7,28 @@ steps themselves are `loader.transfer`'s.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from loader.contract import Manifest
 from loader.errors import WorldError
+from loader.failures import Key
 from loader.lookout import Reading
 from loader.plan import Plan, Step
+from loader.store import Edition
 from loader.transfer import Result, Tools, Transfer
 
-Key = tuple[str, str]  # campaign, content
+log = logging.getLogger("loader")
 _WORK: Final = ("fetch", "verify", "link")
 
 
 @dataclass
 class _Campaign:
-    """One campaign of the plan. `missing`: the items that are not whole yet; `settled`: as it was last left."""
+    """One campaign of the plan. `missing`: the items that are not whole yet."""
 
     reading: Reading
     steps: dict[str, Step] = field(default_factory=dict)
@@ -52,7 +56,7 @@ class Work:
         self._said: dict[Key, str] = {}
         self._order: dict[Key, int] = {}
         self._done: set[Key] = set()  # of the plan before: the newest may have been made while they ended
-        self._settling_now = 0
+        self._in_hand = 0
         self._done_now: set[Key] = set()
         self._held = self._closing = False
         self._wake = threading.Condition()
@@ -69,6 +73,12 @@ class Work:
         # While a campaign is being settled, nothing of its next version may come in between.
         with self._settling, self._wake:
             self._etags, self._campaigns = etags, _campaigns(plan, readings)
+            for step in plan.steps:
+                # Before a hand can take it up: what is told must not be older than what the hand tells.
+                if (step.campaign, step.item.name) not in self._running:
+                    self._announce(step)
+                if step.beside:
+                    self._settled.pop(step.campaign, None)
             for key, transfer in self._running.items():
                 if not self._is_wanted(key, transfer.step):
                     transfer.end()
@@ -78,10 +88,7 @@ class Work:
             self._open = {key: step for key, step in steps.items() if not self._goes_on(key)}
             self._give_way()
             self._wake.notify_all()
-            at_hand = [step for step in plan.steps if (step.campaign, step.item.name) not in self._running]
-        for step in at_hand:
-            self._announce(step)
-        for name in self._campaigns:
+        for name in list(self._campaigns):
             self._settle_if_due(name)
 
     def _is_wanted(self, key: Key, step: Step) -> bool:
@@ -107,7 +114,7 @@ class Work:
                 transfer.end()
 
     def _announce(self, step: Step) -> None:
-        """The ground hears of every item, and at once of what cannot be loaded."""
+        """The ground hears of every item, and at once of what cannot be loaded. With the lock held."""
         status, name, key = self._tools.status, step.item.name, (step.campaign, step.item.name)
         status.progress(
             step.campaign, name, step.begun, step.item.size, final=step.action == "keep" and not step.beside
@@ -115,8 +122,7 @@ class Work:
         if step.action == "keep" and not self._tools.blamed(step.campaign, name):
             status.no_error(step.campaign, name)
         if step.code:
-            with self._wake:
-                self._record(Result(step, self._campaigns[step.campaign].reading.edition.digest, step.code))
+            self._record(Result(step, self._campaigns[step.campaign].reading.edition.digest, step.code))
         if step.action == "refuse":
             error = WorldError(step.code, step.reason)
             status.error(step.campaign, name, error.code, str(error))
@@ -137,7 +143,7 @@ class Work:
     def is_done(self) -> bool:
         """Nothing is in hand and nothing waits."""
         with self._wake:
-            return not (self._running or self._open or self._settling_now)
+            return not (self._running or self._open or self._in_hand)
 
     @property
     def running(self) -> list[Step]:
@@ -146,10 +152,12 @@ class Work:
             return [transfer.step for transfer in self._running.values()]
 
     @property
-    def unsettled(self) -> bool:
-        """A campaign is whole but could not be marked so."""
+    def unsettled(self) -> frozenset[str]:
+        """Campaigns of which all is there, but which could not be put in place."""
         with self._wake:
-            return any(one.is_whole and name not in self._settled for name, one in self._campaigns.items())
+            return frozenset(
+                name for name, one in self._campaigns.items() if not one.missing and name not in self._settled
+            )
 
     def drop(self, campaign: str, seconds: float) -> bool:
         """Give up what is in hand of a campaign and begin no more of it. True if nothing of it is in hand any more."""
@@ -159,7 +167,9 @@ class Work:
             mine = [transfer for key, transfer in self._running.items() if key[0] == campaign]
             for transfer in mine:
                 transfer.end()
-            return self._wake.wait_for(lambda: not any(key[0] == campaign for key in self._running), seconds)
+            gone = self._wake.wait_for(lambda: not any(key[0] == campaign for key in self._running), seconds)
+        with self._settling:  # whoever was about to mark it as whole has done so
+            return gone
 
     def take_results(self) -> list[Result]:
         """What became of steps since this was last asked."""
@@ -182,22 +192,30 @@ class Work:
 
     def _hand(self) -> None:
         while transfer := self._next():
-            result = transfer.run()
-            key = (transfer.step.campaign, transfer.step.item.name)
+            try:
+                self._carry_out(transfer)
+            except Exception:
+                # The edge of a thread: it goes on with the next item.
+                log.exception("After %s/%s", transfer.step.campaign, transfer.step.item.name)
             with self._wake:
-                self._settled.pop(key[0], None)
-                del self._running[key]
-                self._settling_now += 1
-                if result is None and key not in self._open and self._is_wanted(key, transfer.step):
-                    again = {**self._open, key: transfer.step}
-                    self._open = {key: again[key] for key in sorted(again, key=self._order.__getitem__)}
-                self._record(result)
+                self._running = {key: one for key, one in self._running.items() if one is not transfer}
+                self._in_hand -= 1
                 self._wake.notify_all()
-            self._settle_if_due(key[0])
-            with self._wake:
-                self._settling_now -= 1
             if self.is_done:
                 self._changed()
+
+    def _carry_out(self, transfer: Transfer) -> None:
+        result, key = transfer.run(), (transfer.step.campaign, transfer.step.item.name)
+        with self._wake:
+            del self._running[key]
+            self._settled.pop(key[0], None)
+            if result is not None:
+                self._record(result)
+            elif key in self._order and key not in self._open and self._is_wanted(key, transfer.step):
+                again = {**self._open, key: transfer.step}
+                self._open = {key: again[key] for key in sorted(again, key=self._order.__getitem__)}
+            self._wake.notify_all()
+        self._settle_if_due(key[0])
 
     def _next(self) -> Transfer | None:
         with self._wake:
@@ -208,14 +226,13 @@ class Work:
                     reading = self._campaigns[step.campaign].reading
                     etag, again = self._etags.get(key, ""), key in self._done
                     self._running[key] = Transfer(step, reading, etag, self._tools, again=again)
+                    self._in_hand += 1
                     return self._running[key]
                 self._wake.wait()
         return None
 
-    def _record(self, result: Result | None) -> None:
+    def _record(self, result: Result) -> None:
         """With the lock held."""
-        if result is None:
-            return
         self._results.append(result)
         campaign, name = self._campaigns.get(result.step.campaign), result.step.item.name
         self._done_now |= set() if result.code else {(result.step.campaign, name)}
@@ -246,22 +263,30 @@ class Work:
         manifest, stores = campaign.reading.manifest, self._tools.stores
         if manifest is None:
             return
-        items = manifest.content
         for store in stores:
-            store.tidy(name, items)
-        if not campaign.is_whole:
+            store.tidy(name, manifest.content)
+        if campaign.missing:
             return
+        steps = list(campaign.steps.values())
+        if not campaign.is_whole and any(step.beside for step in steps):
+            for store in stores:
+                store.unsettle(name)  # with items of two versions in place it is neither
         for store in stores:
-            store.switch(name, items)
-        for store in stores:
-            store.settle(name, items, campaign.reading.edition, exhibition=manifest.exhibition, title=manifest.title)
-        self._tools.listener.settled(name)
-        for step in campaign.steps.values():
+            store.switch(name, [step.item for step in steps])
+        if campaign.is_whole:
+            self._mark_whole(name, manifest, campaign.reading.edition)
+        for step in steps:
             size = step.item.size
             self._tools.status.progress(name, step.item.name, size, size, final=True)
             if step.beside:
                 self._tools.loaded(name, step.item.name, step.store)
-        self._tools.loaded(name, "", next((step.store for step in campaign.steps.values()), 0))
+        if campaign.is_whole:
+            self._tools.loaded(name, "", next((step.store for step in steps), 0))
+
+    def _mark_whole(self, name: str, manifest: Manifest, edition: Edition) -> None:
+        for store in self._tools.stores:
+            store.settle(name, manifest.content, edition, exhibition=manifest.exhibition, title=manifest.title)
+        self._tools.listener.settled(name)
 
 
 def _campaigns(plan: Plan, readings: Mapping[str, Reading]) -> dict[str, _Campaign]:
