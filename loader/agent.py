@@ -78,6 +78,7 @@ class Agent:
         self._said: dict[str, str] = {}
         self._wishes: tuple[tuple[str, str | None], ...] = ()
         self._sight, self._plan = Sight(Look({})), Plan()
+        self._forgotten: object = None  # for what the reports of things gone were last looked for
         self._trouble = ""  # with the disks, when there was last planned
         self._awaiting = True  # a look, before it can be said how it ends
         self._outcomes: dict[Key, Result] = {}
@@ -174,8 +175,8 @@ class Agent:
         deadline = time.monotonic() + LEASE_WAIT
         while not self.status.judged.wait(0.1) and not self._stop.is_set() and time.monotonic() < deadline:
             self._turned()
-            if self._settings.once and self._link.looked and not self._link.state()[0]:
-                return  # nobody can be asked, and nothing will be loaded
+            if self._link.looked and not self._link.state()[0]:
+                return  # nobody can be asked, and nothing is loaded
 
     def _give_way(self, text: str) -> None:
         """The tail is another machine's. Called by the status thread."""
@@ -190,6 +191,7 @@ class Agent:
             up = self._link.state()[0]
             if up and not was_up:
                 self.status.link_is_back()
+                self._await_lease()
                 due = 0.0
             was_up = up
             if up and time.monotonic() >= due and not self._eyes.looking:
@@ -323,6 +325,7 @@ class Agent:
             self._say_once("ended", f"ended {name}", f"{name}: its exhibition has ended, it is passed over")
         for name, why in self._plan.refused_removals:
             self._say_once("kept", f"kept {name}", f"{name} is not removed: {why}")
+        self._forget_reports()
         refused = {name: (reading.code, reading.text) for name, reading in readings.items() if reading.code}
         titles = {name: reading.manifest.title for name, reading in readings.items() if reading.manifest}
         self._listener.wanted(steps, refused, titles)
@@ -331,6 +334,23 @@ class Agent:
         if todo and self._said.get("plan") != listed and self._work.is_done:
             self._listener.plan(len(todo), sum(step.item.size for step in todo), sum(step.begun for step in todo))
         self._said["plan"] = listed
+
+    def _forget_reports(self) -> None:
+        """Nothing is left on the ground of what is not aboard any more, also where another machine had told of it."""
+        orders, readings = self._dispatch.orders, self._sight.look.readings
+        state = tuple((name, one.edition.digest, self._planner.is_new(name, one)) for name, one in readings.items())
+        if self._forgotten == (now := (orders, state, self.status.knows)):
+            return
+        self._forgotten = now
+        purged = {entry.campaign for entry in (orders.entries if orders else None) or () if entry.action == "purge"}
+        wanted = {step.campaign for step in self._plan.steps}
+        for name, told in self.status.told().items():
+            reading = readings.get(name)
+            if name in purged - wanted and not self._planner.is_aboard(name):
+                self.status.removed(name, told)
+            elif reading and reading.manifest and not self._planner.is_new(name, reading):
+                gone = told - {item.name for item in reading.manifest.content}
+                self.status.removed(name, gone)
 
     # Mind what changes by itself.
 
@@ -402,6 +422,7 @@ class Agent:
         self._note_results()
         if self._changed_meanwhile():
             return None
+        self._forget_reports()
         self._sum_up()
         if look.refused:
             return Exit.REFUSED

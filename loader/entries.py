@@ -62,7 +62,7 @@ def merged(step: Step, before: Entry | None) -> Entry:
         known = before is not None and before.code == step.code
         entry.status, entry.code = "failed", step.code
         entry.error = step.reason or (before.error if before and known else ERRORS[step.code].sentence)
-    elif before is not None and before.status == "failed" and same:
+    elif before is not None and before.status == "failed" and before.code != "NO_SPACE" and same:
         # Until it begins again nothing is known to be better.
         entry.status, entry.code, entry.error = "failed", before.code, before.error
     return entry

@@ -84,6 +84,11 @@ class Outbox:
             if self._is_there(key, letter.body):
                 del self._waiting[key]
 
+    def there(self) -> list[str]:
+        """The keys that the bucket holds, as far as that is known."""
+        listed = {*(self._listed or ()), *self.known}
+        return [key for key in listed if self.known.get(key, b"") is not None]
+
     def _is_there(self, key: str, body: bytes | None) -> bool:
         """Whether the bucket is known to hold exactly this (None: no object)."""
         if key in self.known or self._listed is None:

@@ -41,6 +41,10 @@ class Planner:
                 return edition
         return None
 
+    def is_aboard(self, campaign: str) -> bool:
+        """Something of it lies here."""
+        return any(store.contents(campaign) for store in self._stores)
+
     def is_new(self, campaign: str, reading: Reading) -> bool:
         """Another version than the one that is read now is aboard, or none."""
         return self.edition(campaign) != reading.edition

@@ -69,7 +69,7 @@ class Ranges:
         self._workers: dict[_Worker, threading.Thread] = {}
         self._failures: list[tuple[WorldError, bool, bool]] = []  # with: had it an answer, was it the last at work
         self._over = False
-        self._got = 0
+        self._claimed = self._got = 0
         self._pause_until = -math.inf
 
     def run(self) -> None:
@@ -103,12 +103,27 @@ class Ranges:
         share, length = self._share()
         with self._news:
             while len(self._workers) < share and time.monotonic() >= self._pause_until:
+                if self._workers and not self._claim():
+                    break
                 taken = self._take(share, length)
                 if taken is None:
                     break
                 self._hire(taken)
+            self._give_back()
             waiting = self._map.edge < self._map.size and time.monotonic() < self._pause_until
             return bool(self._workers or self._failures or self._map.beyond or waiting)
+
+    def _claim(self) -> bool:
+        """Items that begin together would each take what is everybody's share alone."""
+        claimed = self._means.streams.claim()
+        self._claimed += claimed
+        return claimed
+
+    def _give_back(self) -> None:
+        spare = self._claimed - max(0, len(self._workers) - 1)
+        if spare > 0:
+            self._claimed -= spare
+            self._means.streams.give_back(spare)
 
     def _share(self) -> tuple[int, int]:
         """How many connections may be used, and how many bytes to ask for over each."""
@@ -219,6 +234,7 @@ class Ranges:
             if worker.taken:
                 self._map.release(worker.taken)
             del self._workers[worker]
+            self._give_back()
             if error and not worker.given_up:
                 self._failures.append((error, worker.answered, not self._workers))
             self._news.notify()

@@ -12,6 +12,7 @@ is under way while it is sent, and if the tail turns out to be another machine's
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -27,11 +28,12 @@ from loader.contract import (
     build_progress,
     campaign_error_key,
     error_key,
+    parse_status_key,
     progress_key,
     reportable,
 )
 from loader.crash import crash_point
-from loader.errors import WorldError
+from loader.errors import BadName, WorldError
 from loader.lease import Lease, TakenError
 from loader.outbox import Letter, Outbox
 from loader.pace import Backoff
@@ -117,6 +119,23 @@ class StatusWriter:
     def no_campaign_error(self, campaign: str) -> None:
         """The campaign as a whole is well."""
         self._post(campaign_error_key(self._airline, self._tail, campaign), None, urgent=True)
+
+    @property
+    def knows(self) -> bool:
+        """Whether what the bucket holds was asked for, or is believed from an earlier run."""
+        return self._listed
+
+    def told(self) -> dict[str, set[str]]:
+        """The items of each campaign of which the bucket is known to hold a report."""
+        with self._wake:
+            keys = self._outbox.there()
+        found: dict[str, set[str]] = {}
+        for key in keys:
+            with contextlib.suppress(BadName):
+                report = parse_status_key(key)
+                if report and report.content:
+                    found.setdefault(report.campaign, set()).add(report.content)
+        return found
 
     def removed(self, campaign: str, contents: Collection[str]) -> None:
         """These items are not aboard any more: nothing of them is left to be told."""

@@ -178,6 +178,7 @@ class Streams:
         self._lock = threading.Lock()
         self._ramp = Ramp(most)
         self._items = self._streams = self._total = 0
+        self._claimed = 0  # connections beyond the first one of an item
         self._limit: int | None = None
         self._answer = math.inf
         self._looked = self._idle_since = clock()
@@ -230,6 +231,18 @@ class Streams:
         with self._lock:
             self._look()
             return max(1, self._ramp.target // max(self._items, 1))
+
+    def claim(self) -> bool:
+        """One connection more for an item that has some, if all items together may have it; to be given back."""
+        with self._lock:
+            free = self._ramp.target - self._items - self._claimed
+            self._claimed += free > 0
+            return free > 0
+
+    def give_back(self, count: int = 1) -> None:
+        """So many of those that were claimed are not used any more."""
+        with self._lock:
+            self._claimed -= count
 
     @property
     def answer(self) -> float:

@@ -128,6 +128,8 @@ class Work:
             status.error(step.campaign, name, error.code, str(error))
             if self._said.get(key) != str(error):
                 self._tools.listener.failed(step.campaign, name, error.code, str(error))
+        elif self._said.get(key) and not step.code:
+            status.no_error(step.campaign, name)  # there is room now
         self._said[key] = step.reason
 
     def hold(self, held: bool) -> None:

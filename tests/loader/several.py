@@ -34,6 +34,9 @@ class Allowed(Streams):
     def share(self) -> int:
         return self.allowed
 
+    def claim(self) -> bool:
+        return True
+
     def worthwhile(self, missing: int) -> bool:
         return self.allowed > 1
 

@@ -44,6 +44,26 @@ def test_what_does_not_fit_is_refused_before_a_byte_moves(aircraft: Aircraft, li
 
 
 @pytest.mark.root
+def test_what_was_refused_is_well_again_as_soon_as_there_is_room(
+    aircraft: Aircraft, link: Link, small_disk: Path
+) -> None:
+    publish(aircraft.media, "c", {"a": os.urandom(3 * MIB), "b": os.urandom(3 * MIB)})
+    filler = small_disk / "filler"
+    filler.write_bytes(bytes(6 * MIB))
+    link.bandwidth = 1_000_000
+    process = aircraft.start(LOADER_MAX_TRANSFERS="1", LOADER_POLL_INTERVAL="300ms")
+    while set(aircraft.errors()) != {"a", "b"}:
+        assert process.poll() is None
+    filler.unlink()
+    # One of them waits for the only hand, and is not held against anybody meanwhile.
+    while aircraft.errors():
+        assert process.poll() is None
+    assert not (aircraft.path("c", "a").exists() and aircraft.path("c", "b").exists())
+    process.terminate()
+    assert finish(process).code == 75
+
+
+@pytest.mark.root
 def test_the_reserve_is_left_free(aircraft: Aircraft, small_disk: Path) -> None:
     publish(aircraft.media, "c", {"a": os.urandom(3 * MIB)})
     assert aircraft.load("--reserve", "6MiB").code == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 import pytest
@@ -166,3 +167,20 @@ def test_after_a_long_silence_it_may_be_another_link(clock: Clock) -> None:
     with streams.item():
         assert streams.share() == 1
         assert not streams.worthwhile(10**12)
+
+
+def test_items_that_begin_together_have_no_more_than_all_may_have() -> None:
+    clock = Clock()
+    streams = Streams(MOST, clock)
+    with contextlib.ExitStack() as stack:
+        for _ in range(4):
+            stack.enter_context(streams.item())
+        streams._ramp.target = MOST
+        claimed = 0
+        while streams.claim():
+            claimed += 1
+        assert claimed + 4 == MOST
+        streams.give_back(2)
+        assert streams.claim()
+        assert streams.claim()
+        assert not streams.claim()

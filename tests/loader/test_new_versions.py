@@ -23,6 +23,15 @@ def on_disk(aircraft: Aircraft) -> dict[str, bytes]:
     return {path.stem: path.read_bytes() for path in (aircraft.folder / "c").iterdir()}
 
 
+def test_what_a_new_version_drops_is_not_told_of_any_more(aircraft: Aircraft) -> None:
+    publish(aircraft.media, "c", {"kept": b"one", "dropped": b"two"})
+    assert aircraft.load().code == 0
+    publish(aircraft.media, "c", {"kept": b"one"}, version=2)
+    assert aircraft.load().code == 0
+    assert not aircraft.path("c", "dropped").exists()
+    assert aircraft.progress("c") == {"kept": 3}
+
+
 def test_only_what_changed_is_fetched_and_the_old_stays_until_the_new_is_whole(aircraft: Aircraft, link: Link) -> None:
     publish(aircraft.media, "c", OLD)
     assert aircraft.load().code == 0

@@ -158,6 +158,14 @@ def test_a_purge_removes_a_campaign_and_what_was_told_of_it(aircraft: Aircraft, 
     assert aircraft.progress("new") == {"film": len(SMALL)}
 
 
+def test_a_purge_of_what_another_machine_had_loaded_leaves_nothing_on_the_ground(aircraft: Aircraft) -> None:
+    for report, body in {"film.tgz.progress": b"6291456", "film.tgz.error": b"TIMEOUT: no answer"}.items():
+        aircraft.status.put(f"{AIRLINE}/{TAIL}/old/{report}", body)
+    order(aircraft, 1, {"campaign": "old", "action": "purge"})
+    assert aircraft.load().code == 0
+    assert set(aircraft.reports()) == {f"{AIRLINE}/{TAIL}/loader.json"}
+
+
 def test_the_campaign_in_use_is_not_removed_and_the_ground_is_told_why(aircraft: Aircraft, link: Link) -> None:
     link.bandwidth = None
     publish(aircraft.media, "c", {"film": SMALL}, exhibition=Exhibition(date(2026, 1, 1), TODAY + timedelta(days=9)))
