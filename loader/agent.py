@@ -17,7 +17,7 @@ from typing import Final
 
 from loader.bucket import Bucket
 from loader.config import Settings
-from loader.contract import Heartbeat, Held, StoreReport, heartbeat_key
+from loader.contract import Heartbeat, heartbeat_key
 from loader.dispatch import Dispatch
 from loader.errands import Errands
 from loader.errors import Exit, WorldError
@@ -337,20 +337,18 @@ class Agent:
 
     def _forget_reports(self) -> None:
         """Nothing is left on the ground of what is not aboard any more, also where another machine had told of it."""
+        with contextlib.suppress(WorldError):  # a disk that fails was told of when there was planned
+            self._forget_what_is_gone()
+
+    def _forget_what_is_gone(self) -> None:
         orders, readings = self._dispatch.orders, self._sight.look.readings
         state = tuple((name, one.edition.digest, self._planner.is_new(name, one)) for name, one in readings.items())
-        if self._forgotten == (now := (orders, state, self.status.knows)):
+        if self._forgotten == (orders, state, self.status.knows):
             return
-        self._forgotten = now
-        purged = {entry.campaign for entry in (orders.entries if orders else None) or () if entry.action == "purge"}
         wanted = {step.campaign for step in self._plan.steps}
-        for name, told in self.status.told().items():
-            reading = readings.get(name)
-            if name in purged - wanted and not self._planner.is_aboard(name):
-                self.status.removed(name, told)
-            elif reading and reading.manifest and not self._planner.is_new(name, reading):
-                gone = told - {item.name for item in reading.manifest.content}
-                self.status.removed(name, gone)
+        for name, gone in self._planner.gone(self.status.told(), readings, orders, wanted).items():
+            self.status.removed(name, gone)
+        self._forgotten = (orders, state, self.status.knows)
 
     # Mind what changes by itself.
 
@@ -489,23 +487,8 @@ class Agent:
             reason=reason[:500],
             campaign=campaign,
             rate_bps=(self._rate() or 0) if state == "loading" else 0,
-            stores=tuple(_space(store) for store in self._stores),
+            stores=self._planner.spaces(),
             queue_version=self._terms.version,
-            held=tuple(self._held()),
+            held=self._planner.held(),
             extra={name: value for name, value in extra.items() if value},
         )
-
-    def _held(self) -> list[Held]:
-        held: dict[str, Held] = {}
-        for store in self._stores:
-            with contextlib.suppress(WorldError):  # a disk that fails holds nothing; its items say why
-                for campaign in store.held():
-                    held.setdefault(campaign.campaign, campaign)
-        return list(held.values())
-
-
-def _space(store: Store) -> StoreReport:
-    try:
-        return store.space()
-    except WorldError:  # it is said without figures
-        return StoreReport(str(store.path))

@@ -5,9 +5,10 @@ What to do about it `loader.plan` decides. Touches content directories, through 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from loader.contract import TGZ, Item
+from loader.contract import TGZ, Held, Item, StoreReport
 from loader.display import size_text
 from loader.errors import WorldError
 from loader.eyes import Sight
@@ -40,10 +41,6 @@ class Planner:
             if edition:
                 return edition
         return None
-
-    def is_aboard(self, campaign: str) -> bool:
-        """Something of it lies here."""
-        return any(store.contents(campaign) for store in self._stores)
 
     def is_new(self, campaign: str, reading: Reading) -> bool:
         """Another version than the one that is read now is aboard, or none."""
@@ -106,6 +103,42 @@ class Planner:
             self._fail(error)
             return {item.name: Found() for item in items}
 
+    # What lies here.
+
+    def _is_aboard(self, campaign: str) -> bool:
+        return any(store.contents(campaign) for store in self._stores)
+
+    def spaces(self) -> tuple[StoreReport, ...]:
+        """Every directory; without figures where it fails."""
+        return tuple(_space(store) for store in self._stores)
+
+    def held(self) -> tuple[Held, ...]:
+        """The campaigns that are whole."""
+        held: dict[str, Held] = {}
+        for store in self._stores:
+            with contextlib.suppress(WorldError):  # a disk that fails holds nothing; its items say why
+                for campaign in store.held():
+                    held.setdefault(campaign.campaign, campaign)
+        return tuple(held.values())
+
+    def gone(
+        self,
+        told: Mapping[str, set[str]],
+        readings: Mapping[str, Reading],
+        orders: Orders | None,
+        wanted: Collection[str],
+    ) -> dict[str, set[str]]:
+        """Of what the ground was told, by campaign, the items that are not here any more, or never were."""
+        purged = {entry.campaign for entry in (orders.entries if orders else None) or () if entry.action == "purge"}
+        found: dict[str, set[str]] = {}
+        for name, items in told.items():
+            reading = readings.get(name)
+            if name in purged and name not in wanted and not self._is_aboard(name):
+                found[name] = items
+            elif reading and reading.manifest and not self.is_new(name, reading):
+                found[name] = items - {item.name for item in reading.manifest.content}
+        return found
+
     # What is to be removed.
 
     def link_first(self, plan: Plan, sight: Sight, busy: Collection[Key]) -> None:
@@ -128,3 +161,10 @@ class Planner:
         what = campaign if content is None else f"{len(content)} items of {campaign}"
         self._listener.say("removed", f"{what}: removed, {removal.reason}; {size_text(freed)} are free again")
         told(campaign, names if content is None else names.intersection(content))
+
+
+def _space(store: Store) -> StoreReport:
+    try:
+        return store.space()
+    except WorldError:
+        return StoreReport(str(store.path))
