@@ -203,6 +203,8 @@ class Agent:
                 self._heed(sight)
             if sight is not None or self._poked.is_set() or self._is_time():
                 self._poked.clear()
+                # Before a new plan: what the queue has stopped must not begin for a moment.
+                self._work.hold(bool(self._why_not()[0]))
                 self._plan_anew()
             self._mind()
             code = self._verdict() if self._settings.once else None

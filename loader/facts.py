@@ -114,8 +114,8 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be done. First the steps that link (what is purged may be their source), then the removals, then the
-    other steps in their order.
+    """What is to be done. Where there are removals, the steps that link go before them (what is purged may be their
+    source); all steps are in their order.
 
     `ended`: passed over because their exhibition has ended. `partial`: campaigns of which only some items are steps;
     they are not whole when these are done. `later`: (campaign, when) of what the queue does not allow yet, and

@@ -86,6 +86,14 @@ def test_a_pause_stops_an_item_in_its_middle_and_its_end_goes_on(
     assert aircraft.heartbeat().queue_version == 2
 
 
+def test_nothing_is_begun_while_the_ground_has_paused_loading(aircraft: Aircraft, link: Link) -> None:
+    link.bandwidth = None
+    publish(aircraft.media, "c", {f"item {number}": SMALL for number in range(20)})
+    order(aircraft, 1, paused=True)
+    assert aircraft.load().code == 75
+    assert link.requests("GET", "*.tgz") == []
+
+
 def test_a_bandwidth_limit_holds_for_an_item_that_is_on_its_way(
     aircraft: Aircraft, link: Link, running: Callable[[], subprocess.Popen[str]]
 ) -> None:
