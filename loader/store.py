@@ -9,7 +9,6 @@
     DIR/.loader/id                                  its lasting random name
     DIR/.loader/lease.json                          which heartbeats are ours (`loader.lease`)
     DIR/.loader/queue.json                          the transfer queue in force (`loader.dispatch`)
-    DIR/.loader/trust.json                          what is known of signatures (`loader.trust`)
     DIR/.loader/told/<campaign>/                    for what the operator's command was run (`loader.owed`)
     DIR/.loader/loader.sock                         the door for programs aboard (`loader.door`)
     DIR/.loader/trust.json                          which signed manifests were accepted (`loader.trust`)
