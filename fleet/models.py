@@ -42,6 +42,7 @@ class Tail(models.Model):
     rate_bps = models.BigIntegerField(null=True, blank=True, help_text="bytes per second, as the loader says")
     stores = models.JSONField(default=list, blank=True)
     held = models.JSONField(default=list, blank=True)
+    keys = models.PositiveIntegerField(default=0, help_text="About how many objects it has in the status bucket.")
 
     objects = TailQuerySet.as_manager()
 
@@ -133,6 +134,9 @@ class Load(Measured):
     manifest_etag = models.CharField(
         max_length=200, blank=True, help_text="Of the manifest these transfers were last held against."
     )
+    archived_at = models.DateTimeField(
+        null=True, blank=True, help_text="When its objects were packed into one; what is shown is what they last said."
+    )
 
     objects = LoadQuerySet.as_manager()
 
@@ -197,7 +201,7 @@ class ProgressSample(models.Model):
     """How many bytes of a load were there at a moment (the portal's clock, UTC)."""
 
     load = models.ForeignKey(Load, on_delete=models.CASCADE, related_name="samples")
-    at = models.DateTimeField()
+    at = models.DateTimeField(db_index=True)
     bytes_done = models.BigIntegerField()
 
     class Meta:
@@ -240,3 +244,35 @@ class Anomaly(models.Model):
 
     def __str__(self) -> str:
         return f"{self.problem}: {self.key}"
+
+
+class UsageQuerySet(ScopedQuerySet["Usage"]):
+    pass
+
+
+class Usage(models.Model):
+    """The requests the portal sent to both buckets for an airline on a day (UTC), and the bytes of their answers.
+
+    Without an airline: those that look for airlines, which only staff see.
+    """
+
+    airline = models.ForeignKey(Airline, null=True, blank=True, on_delete=models.CASCADE, related_name="usage")
+    day = models.DateField()
+    list_requests = models.BigIntegerField(default=0)
+    get_requests = models.BigIntegerField(default=0)
+    put_requests = models.BigIntegerField(default=0)
+    delete_requests = models.BigIntegerField(default=0)
+    bytes_received = models.BigIntegerField(default=0)
+
+    objects = UsageQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "usage"
+        ordering = ["-day", "airline__name"]
+        constraints = [
+            models.UniqueConstraint(fields=["airline", "day"], name="usage_once"),
+            models.UniqueConstraint(fields=["day"], condition=Q(airline=None), name="usage_once_without_airline"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.airline or 'discovery'} on {self.day}"

@@ -24,6 +24,11 @@ class Airline(models.Model):
     name = models.CharField(max_length=200, unique=True, help_text="As it stands in the bucket keys.")
     title = models.CharField(max_length=200, blank=True, help_text="What people call it; the name if empty.")
     discovered = models.BooleanField(default=False, help_text="Made by the poller from a key, not by a person.")
+    archive_after_days = models.PositiveSmallIntegerField(
+        null=True,
+        blank=True,
+        help_text="Loads that finished so many days ago are packed into one object each. Empty: as ARCHIVE_AFTER says.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = AirlineQuerySet.as_manager()
@@ -78,6 +83,11 @@ class Job(models.Model):
     succeeded_at = models.DateTimeField(null=True, blank=True)
     failures = models.PositiveIntegerField(default=0, help_text="In a row; 0 after a success.")
     error = models.TextField(blank=True)
+    steady_since = models.DateTimeField(
+        null=True, blank=True, help_text="Since when it has succeeded again and again without a long gap."
+    )
+    found_at = models.DateTimeField(null=True, blank=True, help_text="When it last found something new.")
+    watched_until = models.DateTimeField(null=True, blank=True, help_text="Until then somebody looks at what it finds.")
 
     class Meta:
         ordering = ["name"]
