@@ -12,7 +12,8 @@ from loader.bucket import Bucket
 class PollResult:
     """Requests sent, objects listed, objects new or gone, transfers written, anomalies open, seconds.
 
-    `listings` counts those that were read to the end, `failures` are sentences. Two results add up.
+    `bytes_received` are those of the answers, `news` counts transfers, loads and campaigns that are not what they were
+    (heartbeats are no news), `listings` those that were read to the end, `failures` are sentences. Two results add up.
     """
 
     list_requests: int = 0
@@ -22,6 +23,10 @@ class PollResult:
     transfers_changed: int = 0
     anomalies: int = 0
     seconds: float = 0.0
+    put_requests: int = 0
+    delete_requests: int = 0
+    bytes_received: int = 0
+    news: int = 0
     listings: int = 0
     failures: tuple[str, ...] = ()
 
