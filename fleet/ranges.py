@@ -1,0 +1,58 @@
+"""Cuts an airline's part of the status bucket into parts that are listed on their own. Pure.
+
+A part is a prefix of what follows `<airline>/` in a key: "" is all of it, "N1" every tail whose name begins so, "N1/"
+the tail N1 alone. Listing by prefix needs no order of keys, which not every store keeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from os.path import commonprefix
+from typing import Final
+
+WHOLE: Final = ("",)
+WHOLE_LIMIT: Final = 100_000  # keys; an airline with more is cut
+PART: Final = 50_000  # keys a part should have at most, so that what is known of them takes some 20 MB
+GROWN: Final = 1.5  # a part is cut anew when it has so many times that
+UNKNOWN: Final = 100  # keys of a tail that has not been counted yet
+
+
+def parts_for(keys: Mapping[str, int], current: Sequence[str] = WHOLE) -> tuple[str, ...]:
+    """Parts that together cover every tail; `keys` says how many keys each has (0: not known yet).
+
+    The `current` parts stay as long as they serve, since each is a job with a history of its own.
+    """
+    weights = {f"{name}/": count or UNKNOWN for name, count in keys.items()}
+    limit = WHOLE_LIMIT if tuple(current) == WHOLE else PART
+    if sum(weights.values()) <= limit:
+        return WHOLE
+    if tuple(current) != WHOLE and _serve(current, weights):
+        return tuple(current)
+    return tuple(_cut("", sorted(weights), weights))
+
+
+def _serve(parts: Iterable[str], weights: Mapping[str, int]) -> bool:
+    """Whether the parts cover each tail, and none that could be cut has grown too large."""
+    covered: dict[str, list[str]] = {part: [] for part in parts}
+    for tail in weights:
+        part = next((part for part in covered if tail.startswith(part)), None)
+        if part is None:
+            return False
+        covered[part].append(tail)
+    return all(
+        part in tails or sum(weights[tail] for tail in tails) <= GROWN * PART
+        for part, tails in covered.items()
+        if tails
+    )
+
+
+def _cut(prefix: str, tails: Sequence[str], weights: Mapping[str, int]) -> list[str]:
+    """`tails` end in a slash, begin with `prefix`, and are sorted."""
+    if sum(weights[tail] for tail in tails) <= PART:
+        return [prefix]
+    if len(tails) == 1:
+        return [tails[0]]  # nothing but this one, whatever names may come
+    common = len(commonprefix(tails))  # noqa: RUF071  characters are what is meant
+    groups = groupby(tails, key=lambda tail: tail[: common + 1])
+    return [part for head, group in groups for part in _cut(head, list(group), weights)]
