@@ -1,0 +1,155 @@
+"""The ledger: requests and bytes by airline and day, written seldom, added up over processes, never lost to a fault."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from unittest.mock import patch
+
+import pytest
+from django.db import DatabaseError, connection
+from django.db.models import QuerySet
+from django.test.utils import CaptureQueriesContext
+
+from fleet import ledger
+from fleet.ledger import Ledger
+from fleet.models import Usage
+from fleet.result import PollResult
+from tests.conftest import Cast
+
+TODAY = date(2026, 12, 1)
+NOON = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
+POLL = PollResult(list_requests=3, get_requests=20, bytes_received=1_000)
+
+
+def row(airline_id: int | None, day: date = TODAY) -> dict[str, int]:
+    return ledger.totals(Usage.objects.filter(airline=airline_id, day=day))
+
+
+def test_polls_of_an_airline_add_up_to_one_row_a_day(cast: Cast) -> None:
+    book = Ledger()
+    for _ in range(5):
+        book.note(cast.acme.pk, POLL)
+    book.note(cast.beta.pk, PollResult(put_requests=1, delete_requests=7))
+    book.note(None, PollResult(list_requests=2))
+    book.flush(NOON)
+    book.note(cast.acme.pk, POLL)
+    book.flush(NOON + timedelta(minutes=1))
+    book.note(cast.acme.pk, POLL)
+    book.flush(NOON + timedelta(days=1))
+    assert Usage.objects.count() == 4
+    assert row(cast.acme.pk) == {
+        "list_requests": 18,
+        "get_requests": 120,
+        "put_requests": 0,
+        "delete_requests": 0,
+        "bytes_received": 6_000,
+    }
+    assert row(cast.beta.pk)["delete_requests"] == 7
+    assert row(None)["list_requests"] == 2
+    assert row(cast.acme.pk, date(2026, 12, 2))["list_requests"] == 3
+
+
+def test_it_is_written_at_most_once_a_minute_and_at_the_end(cast: Cast) -> None:
+    book = Ledger()
+    book.note(cast.acme.pk, POLL)
+    book.flush(NOON)
+    book.note(cast.acme.pk, POLL)
+    with CaptureQueriesContext(connection) as queries:
+        book.flush(NOON + timedelta(seconds=59))
+    assert len(queries) == 0
+    assert row(cast.acme.pk)["list_requests"] == 3
+    book.flush(NOON + timedelta(seconds=59), at_once=True)
+    assert row(cast.acme.pk)["list_requests"] == 6
+
+
+def test_a_clock_put_back_does_not_stop_the_writing(cast: Cast) -> None:
+    book = Ledger()
+    book.flush(NOON)
+    book.note(cast.acme.pk, POLL)
+    book.flush(NOON - timedelta(hours=1))
+    assert row(cast.acme.pk)["list_requests"] == 3
+
+
+def test_polls_without_a_request_write_nothing(cast: Cast) -> None:
+    book = Ledger()
+    book.note(cast.acme.pk, PollResult(seconds=1.0))
+    with CaptureQueriesContext(connection) as queries:
+        book.flush(NOON)
+    assert len(queries) == 0
+
+
+def test_what_cannot_be_written_is_kept(cast: Cast) -> None:
+    book = Ledger()
+    book.note(cast.acme.pk, POLL)
+    with patch.object(QuerySet, "update", side_effect=DatabaseError("away")) as away:
+        book.flush(NOON)
+    assert away.called
+    assert not Usage.objects.exists()
+    book.note(cast.acme.pk, POLL)
+    book.flush(NOON + timedelta(minutes=1))
+    assert row(cast.acme.pk)["get_requests"] == 40
+
+
+def test_the_books_of_an_airline_that_was_deleted_are_closed(cast: Cast) -> None:
+    book = Ledger()
+    book.note(cast.acme.pk, POLL)
+    book.note(cast.beta.pk, POLL)
+    cast.beta.delete()
+    book.flush(NOON)
+    assert Usage.objects.count() == 1
+    assert row(cast.acme.pk)["list_requests"] == 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_processes_that_write_at_once_add_up(cast: Cast) -> None:
+    writers, each = 4, 10
+    barrier, failures = threading.Barrier(writers), []
+
+    def write() -> None:
+        try:
+            book = Ledger()
+            barrier.wait(30)
+            for _ in range(each):
+                book.note(cast.acme.pk, POLL)
+                book.note(None, PollResult(list_requests=1))
+                book.flush(NOON, at_once=True)
+        except Exception as error:  # noqa: BLE001 - a thread's edge: the test reports it
+            failures.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=write) for _ in range(writers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert failures == []
+    assert row(cast.acme.pk)["get_requests"] == writers * each * 20
+    assert row(None)["list_requests"] == writers * each
+
+
+def _work(airline_id: int) -> None:
+    connection.close()
+    ledger.note(airline_id, POLL)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_that_ends_writes_its_last_and_nothing_of_its_parent(cast: Cast) -> None:
+    ledger.note(cast.acme.pk, PollResult(put_requests=1))
+    connection.close()
+    worker = multiprocessing.get_context("fork").Process(target=_work, args=(cast.acme.pk,))
+    worker.start()
+    worker.join(60)
+    assert worker.exitcode == 0
+    assert Usage.objects.get().put_requests == 0
+    assert Usage.objects.get().list_requests == 3
+    ledger.flush(NOON, at_once=True)
+    assert Usage.objects.get(day=TODAY).put_requests == 1
+
+
+def test_the_price_is_that_of_the_list() -> None:
+    counts = {"list_requests": 1_000, "get_requests": 1_000, "put_requests": 1_000, "delete_requests": 1_000}
+    assert ledger.price(counts) == Decimal("0.0104")
