@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
-from django.db.models import F
+from django.db.models import BigIntegerField, F, Func, Q
 
 from campaigns.models import Campaign
 from fleet.anomalies import Open, open_rows
@@ -22,47 +23,100 @@ PROGRESS: Final = progress_key("a", "a", "a", "a").rpartition("/a")[2]
 ERROR: Final = error_key("a", "a", "a", "a").rpartition("/a")[2]
 
 
+class Seconds(Func):
+    """A moment as whole seconds since 1970: a hundred thousand of them are read in a fifth of the time."""
+
+    output_field = BigIntegerField()
+
+    def as_postgresql(self, compiler: Any, connection: Any) -> Any:
+        """As PostgreSQL has it."""
+        return self.as_sql(compiler, connection, template="EXTRACT(EPOCH FROM %(expressions)s)::bigint")
+
+    def as_sqlite(self, compiler: Any, connection: Any, **extra_context: Any) -> Any:
+        """As SQLite has it."""
+        return self.as_sql(
+            compiler, connection, **extra_context, template="CAST(STRFTIME('%%%%s', %(expressions)s) AS INTEGER)"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A tail's row, and about how many keys it has."""
+
+    pk: int
+    keys: int
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """What the rows say: `known` for the survey, the open `anomalies` of the status bucket, and `dirty` loads.
 
-    A load, as (tail, campaign), is dirty while its transfers have not been held against the newest manifest.
+    A load, as (tail, campaign), is dirty while its transfers have not been held against the newest manifest. `tails`
+    are all of the airline.
     """
 
     known: Known
     anomalies: dict[tuple[str, str], Open]
     dirty: frozenset[Place]
+    tails: dict[str, Counted]
 
 
-def standing(airline: Airline) -> Standing:
-    """What the rows of `airline` say, in five queries."""
-    anomalies = open_rows(airline, "status")
-    older = [row for row in anomalies.values() if row.code == OLDER]
-    settled = {row.key: Problem(row.key, row.code, row.detail, row.etag) for row in older}
-    tails = Tail.objects.filter(airline=airline).values_list("pk", "name", "heartbeat_etag", "heartbeat_at")
+def standing(airline: Airline, part: str = "", keys: Collection[str] | None = None) -> Standing:
+    """What the rows say of a part of `airline`, or only of the objects with these `keys`, in five queries.
+
+    Loads that are archived are left out: their objects are not there any more.
+    """
+    home, named = f"{airline.name}/{part}", None if keys is None else _tails_of(airline, keys)
+    found = open_rows(airline, "status")
+    anomalies = {
+        place: row for place, row in found.items() if (row.key.startswith(home) if keys is None else row.key in keys)
+    }
+    rows = Tail.objects.filter(airline=airline).annotate(at=Seconds("heartbeat_at"))
+    tails = list(rows.values_list("pk", "name", "heartbeat_etag", "at", "keys"))
+    mine = {pk: name for pk, name, *_ in tails if (f"{name}/".startswith(part) if named is None else name in named)}
     campaigns = dict(Campaign.objects.filter(airline=airline).values_list("pk", "name"))
-    versions = {heartbeat_key(airline.name, name): (etag, at) for _, name, etag, at in tails if etag and at}
-    tail_names = {pk: name for pk, name, *_ in tails}
-    loads, dirty = _loads(airline, versions, tail_names, campaigns)
+    versions = {
+        heartbeat_key(airline.name, name): (etag, at) for pk, name, etag, at, _ in tails if pk in mine and etag and at
+    }
+    whole = len(mine) == len(tails)
+    loads, dirty = _loads(airline, _below("", airline, None if whole else mine), versions, mine, campaigns)
+    counts = _transfers(airline, _below("load__", airline, None if whole else mine), versions, loads)
     known = Known(
         airline=airline.name,
-        versions=versions,
-        tails=frozenset(tail_names.values()),
+        part=part,
+        versions=versions if keys is None else {key: at for key, at in versions.items() if key in keys},
+        tails=frozenset(name for _, name, *_ in tails),
         campaigns=frozenset(campaigns.values()),
-        rows=_transfers(airline, versions, loads),
-        settled=settled,
+        rows=counts,
+        settled={
+            row.key: Problem(row.key, row.code, row.detail, row.etag) for row in anomalies.values() if row.code == OLDER
+        },
     )
-    return Standing(known, anomalies, dirty)
+    return Standing(known, anomalies, dirty, {name: Counted(pk, count) for pk, name, _, _, count in tails})
+
+
+def _below(path: str, airline: Airline, tails: Collection[int] | None) -> Q:
+    """The loads of some tails of the airline, or of all."""
+    return Q(**{f"{path}tail__airline": airline}) if tails is None else Q(**{f"{path}tail__in": list(tails)})
+
+
+def _tails_of(airline: Airline, keys: Collection[str]) -> set[str]:
+    start = len(airline.name) + 1
+    return {key[start:].partition("/")[0] for key in keys}
 
 
 def _loads(
-    airline: Airline, versions: dict[str, Version], tails: dict[int, str], campaigns: dict[int, str]
+    airline: Airline, theirs: Q, versions: dict[str, Version], tails: dict[int, str], campaigns: dict[int, str]
 ) -> tuple[dict[int, Place], frozenset[Place]]:
     """Tail and campaign of each load by its id, and those of the dirty ones."""
     loads: dict[int, Place] = {}
     dirty: set[Place] = set()
-    rows = Load.objects.filter(tail__airline=airline).annotate(newest=F("campaign__manifest_etag"))
-    fields = rows.values_list("pk", "tail_id", "campaign_id", "error_etag", "error_at", "manifest_etag", "newest")
+    rows = (
+        Load.objects.filter(theirs, archived_at=None)
+        .order_by()
+        .annotate(newest=F("campaign__manifest_etag"), at=Seconds("error_at"))
+    )
+    fields = rows.values_list("pk", "tail_id", "campaign_id", "error_etag", "at", "manifest_etag", "newest")
     for pk, tail, campaign, etag, at, manifest, newest in fields:
         if tail in tails and campaign in campaigns:
             place = loads[pk] = tails[tail], campaigns[campaign]
@@ -73,12 +127,13 @@ def _loads(
     return loads, frozenset(dirty)
 
 
-def _transfers(airline: Airline, versions: dict[str, Version], loads: dict[int, Place]) -> Counter[Place]:
+def _transfers(airline: Airline, theirs: Q, versions: dict[str, Version], loads: dict[int, Place]) -> Counter[Place]:
     """How many transfers each load has. Their keys are put together by hand: checking 100,000 names takes seconds."""
     counts: Counter[Place] = Counter()
     heads: dict[int, str | None] = {pk: _head(airline.name, *place) for pk, place in loads.items()}
-    rows = Transfer.objects.filter(load__tail__airline=airline)
-    fields = rows.values_list("load_id", "content", "progress_etag", "progress_at", "error_etag", "error_at")
+    rows = Transfer.objects.filter(theirs, load__archived_at=None).order_by()
+    timed = rows.annotate(progressed=Seconds("progress_at"), failed=Seconds("error_at"))
+    fields = timed.values_list("load_id", "content", "progress_etag", "progressed", "error_etag", "failed")
     for pk, content, progress, progress_at, error, error_at in fields.iterator(CHUNK):
         head = heads.get(pk)
         if head is None:

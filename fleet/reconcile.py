@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from fleet.transitions import Again, ErrorSeen, ProgressSeen
@@ -19,8 +19,8 @@ from loader.contract import ContractError, Heartbeat, StatusKey, check_name, fol
 
 ETAG_LIMIT: Final = 200  # characters the database holds; S3's own have 32 to 40
 OLDER: Final = "OLDER_OBJECT"
-Version = tuple[str, datetime]  # ETag and LastModified; one that is gone has none
-NEVER: Final[Version] = ("", datetime.max.replace(tzinfo=UTC))
+Version = tuple[str, int]  # ETag, and LastModified in seconds since 1970; one that is gone has none
+NEVER: Final[Version] = ("", 2**62)
 BODY_PROBLEMS: Final = frozenset({"BAD_PROGRESS", "BAD_HEARTBEAT"})
 
 
@@ -34,7 +34,8 @@ class Limits:
     campaigns: int = 2_000  # of one airline
     campaigns_in_all: int = 50_000
     objects: int = 3 * contract.ITEMS_LIMIT  # of one load: its rows, and the objects new in one poll
-    anomalies: int = 500  # open ones of one airline
+    keys: int = 200_000  # of one listing, which takes some seconds; twice what an airline has that is not cut
+    anomalies: int = 500  # open ones of one part of an airline
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +74,14 @@ class Problems:
 
 @dataclass(slots=True)
 class Known:
-    """What the rows of one airline say. `versions` (key to the one last read) is used up by `survey`.
+    """What the rows say of one part of an airline (`fleet.ranges`). `versions` is used up by `survey`.
 
-    `rows` counts the transfers of each (tail, campaign); `settled` are objects that turned out to be `too_old`, by key.
+    These are the versions last read, by key. `tails` and `campaigns` are those of the whole airline. `rows` counts the
+    transfers of each (tail, campaign); `settled` are objects that turned out to be `too_old`, by key.
     """
 
     airline: str
+    part: str = ""
     versions: dict[str, Version] = field(default_factory=dict)
     tails: Collection[str] = ()
     campaigns: Collection[str] = ()
@@ -111,9 +114,11 @@ class TailChanges:
 
 @dataclass(slots=True)
 class Survey:
-    """What a whole listing showed."""
+    """What a listing showed: all of it, or (`cut`) as much as the limit allows. `keys` counts them by tail."""
 
     problems: Problems
+    cut: bool = False
+    keys: dict[str, int] = field(default_factory=dict)
     objects: int = 0
     changed: int = 0
     tails: dict[str, TailChanges] = field(default_factory=dict)
@@ -127,27 +132,38 @@ class Survey:
 
 
 def survey(objects: Iterable[ObjectInfo], known: Known, limits: Limits) -> Survey:
-    """Hold a listing of one airline's prefix against `known`.
+    """Hold a listing of one part of an airline against `known`.
 
     Whatever `objects` raises goes through: what is missing from half a listing is not gone.
     """
     found = Survey(Problems(limits.anomalies))
     reader = _Reader(known, limits, found)
-    versions = known.versions
+    versions, counts, start = known.versions, found.keys, len(known.airline) + 1
     for info in objects:
+        if found.objects == limits.keys:
+            found.cut = True
+            break
         found.objects += 1
-        etag, at = versions.pop(info.key, NEVER)
-        if etag != version(info.etag):
+        key = info.key
+        tail = key[start : key.find("/", start)]
+        counts[tail] = counts.get(tail, 0) + 1
+        etag, at = versions.pop(key, NEVER)
+        if etag != info.etag and etag != version(info.etag):
             reader.read(info)
-        elif moment(info.last_modified) > at:
+        elif int(info.last_modified.timestamp()) > at:
             reader.read(info, same=True)
     reader.conclude()
-    for key, (etag, _) in versions.items():
+    if not found.cut:
+        _note_gone(found, versions)
+    return found
+
+
+def _note_gone(found: Survey, left: Mapping[str, Version]) -> None:
+    for key, (etag, _) in left.items():
         place = parse_status_key(key)
         if place is not None:
             found.of(place.tail).gone.append((place, etag))
             found.gone_keys.append(key)
-    return found
 
 
 def moment(at: datetime) -> datetime:
@@ -247,9 +263,13 @@ class _Reader:
     def conclude(self) -> None:
         """Say what found no room, once for each kind."""
         home = f"{self._known.airline}/"
+        if self._found.cut:
+            detail = f"More than {self._limits.keys:,} keys; the rest is not read."
+            self._odd(f"{home}{self._known.part}", "TOO_MANY_KEYS", detail)
         for names, kind in ((self._tails, "TAILS"), (self._campaigns, "CAMPAIGNS")):
             if names.refused:
-                self._odd(home, f"TOO_MANY_{kind}", f"There is no room for more {kind.lower()} than there are rows.")
+                detail = f"There is no room for more {kind.lower()} than there are rows."
+                self._odd(f"{home}{self._known.part}", f"TOO_MANY_{kind}", detail)
         for (tail, campaign), count in self._objects.items():
             if count > self._limits.objects:
                 detail = f"More than {self._limits.objects:,} objects; the rest is not read."

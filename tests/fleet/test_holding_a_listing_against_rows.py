@@ -27,6 +27,7 @@ from loader.bucket import Fetched, ObjectInfo
 from loader.contract import COUNT_LIMIT, StatusKey, parse_status_key
 
 AT = datetime(2026, 12, 1, 12, tzinfo=UTC)
+SECONDS = int(AT.timestamp())
 MIB = 1_048_576
 KEY = "ACME/N1/2026-12/a.tgz.progress"
 
@@ -48,7 +49,7 @@ def sighted(body: bytes, key: str = KEY) -> Sighting:
 def test_an_object_is_new_if_its_etag_is_not_the_one_last_read() -> None:
     known = Known(
         "ACME",
-        versions={KEY: ("x", AT), "ACME/N2/2026-12/a.tgz.progress": ("y", AT)},
+        versions={KEY: ("x", SECONDS), "ACME/N2/2026-12/a.tgz.progress": ("y", SECONDS)},
         tails=["N1", "N2"],
         campaigns=["2026-12"],
     )
@@ -59,12 +60,12 @@ def test_an_object_is_new_if_its_etag_is_not_the_one_last_read() -> None:
 
 
 def test_what_was_known_and_is_not_listed_is_gone() -> None:
-    found = surveyed(known=Known("ACME", versions={KEY: ("x", AT)}, tails=["N1"]))
+    found = surveyed(known=Known("ACME", versions={KEY: ("x", SECONDS)}, tails=["N1"]))
     assert found.tails["N1"].gone == [(StatusKey("progress", "ACME", "N1", "2026-12", "a"), "x")]
 
 
 def test_the_same_bytes_written_anew_are_seen_again_and_not_fetched() -> None:
-    known = Known("ACME", versions={KEY: ("x", AT)}, tails=["N1"], campaigns=["2026-12"])
+    known = Known("ACME", versions={KEY: ("x", SECONDS)}, tails=["N1"], campaigns=["2026-12"])
     found = surveyed(ObjectInfo(KEY, 1, "x", AT + timedelta(seconds=5, milliseconds=7)), known=known)
     (sighting,) = found.tails["N1"].seen
     reading = guess(sighting, None)
@@ -74,7 +75,7 @@ def test_the_same_bytes_written_anew_are_seen_again_and_not_fetched() -> None:
 
 def test_fractions_of_a_second_decide_nothing() -> None:
     """Some stores list them, but no answer to a GET has them."""
-    known = Known("ACME", versions={KEY: ("x", AT)}, tails=["N1"], campaigns=["2026-12"])
+    known = Known("ACME", versions={KEY: ("x", SECONDS)}, tails=["N1"], campaigns=["2026-12"])
     assert surveyed(ObjectInfo(KEY, 1, "x", AT + timedelta(milliseconds=999)), known=known).changed == 0
 
 
@@ -84,7 +85,7 @@ def test_new_tails_and_campaigns_come_in_the_order_they_are_met() -> None:
 
 
 def test_an_object_listed_twice_is_looked_at_twice_and_never_gone() -> None:
-    known = Known("ACME", versions={KEY: ("x", AT)}, tails=["N1"], campaigns=["2026-12"])
+    known = Known("ACME", versions={KEY: ("x", SECONDS)}, tails=["N1"], campaigns=["2026-12"])
     found = surveyed(listed(), listed(etag="y"), known=known)
     assert (found.changed, found.gone_keys) == (1, [])
 
