@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 from typing import Any
 
 from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from fleet.models import Anomaly, Load, ProgressSample, Tail, Transfer
+from fleet import ledger
+from fleet.models import Anomaly, Load, ProgressSample, Tail, Transfer, Usage
 from ifeportal.admin import Observed, ReadOnlyAdmin, page_link
 
 
@@ -116,3 +121,59 @@ class AnomalyAdmin(Observed[Anomaly]):
     list_select_related = ["airline"]
     search_fields = ["key", "detail", "problem"]
     date_hierarchy = "last_seen"
+
+
+def counts_of(usage: Usage) -> dict[str, int]:
+    """The figures of one row of the ledger."""
+    return {name: getattr(usage, name) for name in ledger.COUNTED}
+
+
+def plain(text: str) -> str:
+    """The text as a cell that no spreadsheet takes for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+@admin.register(Usage)
+class UsageAdmin(Observed[Usage]):
+    """Requests to the buckets by airline and day, with their sums and their price."""
+
+    list_display = ["day", "whose", *ledger.COUNTED, "price"]
+    list_filter = [("airline", admin.RelatedOnlyFieldListFilter), "day"]
+    list_select_related = ["airline"]
+    search_fields = ["airline__name", "airline__title"]
+    date_hierarchy = "day"
+    actions = ["export"]
+
+    @admin.display(description="airline", ordering="airline__name")
+    def whose(self, usage: Usage) -> str:
+        """The airline; requests without one look for new airlines."""
+        return str(usage.airline) if usage.airline else "(looking for airlines)"
+
+    @admin.display(description="USD")
+    def price(self, usage: Usage) -> str:
+        """What S3 would charge for the requests."""
+        return f"{ledger.price(counts_of(usage)):.4f}"
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The list, with the sums of what it shows and of this month above it."""
+        answer = super().changelist_view(request, extra_context)
+        context = getattr(answer, "context_data", {})
+        if "cl" in context:
+            month = self.get_queryset(request).filter(day__gte=timezone.now().date().replace(day=1))
+            sums = (("Listed below", context["cl"].queryset), ("This month", month))
+            totals = [(words, ledger.totals(rows)) for words, rows in sums]
+            context["sums"] = [(words, counts, f"{ledger.price(counts):.4f}") for words, counts in totals]
+        return answer
+
+    @admin.action(description="Export as CSV", permissions=["view"])
+    def export(self, request: HttpRequest, rows: QuerySet[Usage]) -> HttpResponse:
+        """The chosen rows as a file for a spreadsheet."""
+        answer = HttpResponse(content_type="text/csv; charset=utf-8")
+        answer["Content-Disposition"] = 'attachment; filename="usage.csv"'
+        sheet = csv.writer(answer)
+        sheet.writerow(["day", "airline", *ledger.COUNTED, "usd"])
+        for row in rows.select_related("airline"):
+            name = plain(row.airline.name) if row.airline else ""
+            counts = counts_of(row)
+            sheet.writerow([row.day.isoformat(), name, *counts.values(), f"{ledger.price(counts):f}"])
+        return answer

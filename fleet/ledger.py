@@ -11,10 +11,11 @@ import multiprocessing
 import os
 import threading
 from collections import Counter
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from multiprocessing.util import Finalize
-from typing import Final
+from typing import Any, Final
 
 from django.db import Error as DatabaseTrouble
 from django.db import transaction
@@ -45,8 +46,18 @@ def price(counts: dict[str, int]) -> Decimal:
 
 def totals(rows: QuerySet[Usage]) -> dict[str, int]:
     """What the rows add up to, by the names of `COUNTED`."""
-    found = rows.order_by().aggregate(**{f"sum_{name}": Sum(name) for name in COUNTED})
+    found = rows.order_by().aggregate(**_sums())
     return {name: found[f"sum_{name}"] or 0 for name in COUNTED}
+
+
+def by_airline() -> dict[str, dict[str, int]]:
+    """The same of all days for each airline by its name; "" for the requests that look for airlines."""
+    rows: Iterable[Any] = Usage.objects.order_by().values("airline__name").annotate(**_sums())
+    return {row["airline__name"] or "": {name: row[f"sum_{name}"] for name in COUNTED} for row in rows}
+
+
+def _sums() -> dict[str, Sum]:
+    return {f"sum_{name}": Sum(name) for name in COUNTED}
 
 
 class Ledger:

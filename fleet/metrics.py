@@ -12,9 +12,10 @@ from datetime import datetime
 from django.db import Error as DatabaseTrouble
 from django.db.models import Count, Max, Q, QuerySet
 from django.utils import timezone
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from fleet import ledger
 from fleet.models import Anomaly, Load, Tail, Transfer
 from ifeportal.live.feed import current_rev
 from ifeportal.models import Job
@@ -33,7 +34,7 @@ class FleetCollector(Collector):
         """All of it, or only that the database is away."""
         up = GaugeMetricFamily("ifeportal_database_up", "Whether the database answered this scrape.")
         try:
-            found = [*_jobs(timezone.now()), *_measured(), *_tails(), *_anomalies(), *_feed()]
+            found = [*_jobs(timezone.now()), *_measured(), *_tails(), *_anomalies(), *_usage(), *_feed()]
         except DatabaseTrouble as error:
             logger.warning("metrics: the database does not answer: %s", error)
             found = []
@@ -94,6 +95,19 @@ def _anomalies() -> Iterator[Metric]:
     for bucket, problem, number in open_ones.values_list("bucket", "problem").annotate(n=Count("pk")):
         family.add_metric([bucket, problem], number)
     yield family
+
+
+def _usage() -> Iterator[Metric]:
+    words = "Requests to both buckets; without an airline those that look for new ones."
+    sent = CounterMetricFamily("ifeportal_store_requests", words, labels=["airline", "kind"])
+    received = CounterMetricFamily("ifeportal_store_received_bytes", "Bytes of the answers.", labels=["airline"])
+    price = CounterMetricFamily("ifeportal_store_price_usd", "The requests at S3's list price.", labels=["airline"])
+    for name, counts in ledger.by_airline().items():
+        for kind in ledger.PRICES:
+            sent.add_metric([name, kind.removesuffix("_requests")], counts[kind])
+        received.add_metric([name], counts["bytes_received"])
+        price.add_metric([name], float(ledger.price(counts)))
+    yield from (sent, received, price)
 
 
 def _feed() -> Iterator[Metric]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import multiprocessing
 import threading
 from datetime import UTC, date, datetime, timedelta
@@ -11,12 +13,16 @@ from unittest.mock import patch
 import pytest
 from django.db import DatabaseError, connection
 from django.db.models import QuerySet
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
 
 from fleet import ledger
 from fleet.ledger import Ledger
 from fleet.models import Usage
 from fleet.result import PollResult
+from ifeportal.models import Airline
 from tests.conftest import Cast
 
 TODAY = date(2026, 12, 1)
@@ -153,3 +159,60 @@ def test_a_worker_that_ends_writes_its_last_and_nothing_of_its_parent(cast: Cast
 def test_the_price_is_that_of_the_list() -> None:
     counts = {"list_requests": 1_000, "get_requests": 1_000, "put_requests": 1_000, "delete_requests": 1_000}
     assert ledger.price(counts) == Decimal("0.0104")
+
+
+# Where it is shown.
+
+
+def lists(client: Client, **choice: str | int) -> str:
+    return client.get(reverse("admin:fleet_usage_changelist"), choice).content.decode()
+
+
+@pytest.fixture
+def books(cast: Cast) -> Cast:
+    Usage.objects.create(airline=cast.acme, day=TODAY, list_requests=2_000, get_requests=10_000, bytes_received=5)
+    Usage.objects.create(airline=cast.acme, day=timezone.now().date(), list_requests=1_000)
+    Usage.objects.create(airline=cast.beta, day=TODAY, put_requests=4_000)
+    Usage.objects.create(airline=None, day=TODAY, list_requests=6_000)
+    return cast
+
+
+def test_the_admin_shows_the_sums_of_what_is_listed_and_their_price(books: Cast, client: Client) -> None:
+    client.force_login(books.ada)
+    everything = lists(client)
+    assert "<td>9,000</td><td>10,000</td><td>4,000</td>" in everything
+    assert "<td>0.0690</td>" in everything
+    assert "(looking for airlines)" in everything
+    acme = lists(client, airline__id__exact=books.acme.pk)
+    assert "<td>3,000</td><td>10,000</td><td>0</td>" in acme
+    assert "<td>0.0190</td>" in acme
+    day = lists(client, day__gte="2026-12-01", day__lt="2026-12-02", airline__id__exact=books.acme.pk)
+    assert "<td>2,000</td><td>10,000</td><td>0</td>" in day
+
+
+def test_only_who_sees_an_airline_sees_its_books(books: Cast) -> None:
+    assert Usage.objects.visible_to(books.olga).count() == 4
+    assert {row.airline for row in Usage.objects.visible_to(books.alice)} == {books.acme}
+    assert not Usage.objects.visible_to(books.nick).exists()
+
+
+def test_the_books_can_be_taken_along_as_a_file_without_formulas(books: Cast, client: Client) -> None:
+    Airline.objects.filter(pk=books.acme.pk).update(name='=HYPERLINK("x")')
+    client.force_login(books.ada)
+    rows = Usage.objects.filter(day=TODAY)
+    choice = {"action": "export", "_selected_action": [row.pk for row in rows]}
+    answer = client.post(reverse("admin:fleet_usage_changelist"), choice)
+    assert answer["Content-Disposition"] == 'attachment; filename="usage.csv"'
+    sheet = list(csv.reader(io.StringIO(answer.content.decode())))
+    assert sheet[0] == ["day", "airline", *ledger.COUNTED, "usd"]
+    assert ["2026-12-01", '\'=HYPERLINK("x")', "2000", "10000", "0", "0", "5", "0.0140000"] in sheet
+    assert ["2026-12-01", "", "6000", "0", "0", "0", "0", "0.0300000"] in sheet
+
+
+def test_the_metrics_count_by_airline_and_kind(books: Cast, client: Client) -> None:
+    client.force_login(books.olga)
+    lines = client.get("/metrics").content.decode().splitlines()
+    assert 'ifeportal_store_requests_total{airline="ACME",kind="list"} 3000.0' in lines
+    assert 'ifeportal_store_requests_total{airline="",kind="list"} 6000.0' in lines
+    assert 'ifeportal_store_received_bytes_total{airline="ACME"} 5.0' in lines
+    assert 'ifeportal_store_price_usd_total{airline="BETA"} 0.02' in lines

@@ -16,13 +16,13 @@ from django.urls import reverse
 from rest_framework.authtoken.models import Token, TokenProxy
 
 from campaigns.models import Campaign, ContentItem
-from fleet.models import Anomaly, Load, ProgressSample, Tail, Transfer
+from fleet.models import Anomaly, Load, ProgressSample, Tail, Transfer, Usage
 from ifeportal.live.models import Change
 from ifeportal.models import Airline, Job, Membership, User
 from tests.api.conftest import NOON, make_load
 from tests.conftest import Cast
 
-OBSERVED: list[type[Model]] = [Anomaly, Campaign, Change, ContentItem, Job, Load, ProgressSample, Tail, Transfer]
+OBSERVED: list[type[Model]] = [Anomaly, Campaign, Change, ContentItem, Job, Load, ProgressSample, Tail, Transfer, Usage]
 MODELS: list[type[Model]] = [*OBSERVED, Airline, Membership, TokenProxy, User]
 
 
@@ -46,6 +46,7 @@ def grow(cast: Cast, numbers: range) -> None:
         )
         Change.objects.create(topic="load", object=n, rev=n, op="put", airline=cast.acme)
         Job.objects.create(name=f"poll:{n}", due_at=NOON)
+        Usage.objects.create(airline=cast.acme, day=NOON.date() + timedelta(days=n), list_requests=n)
         user = User.objects.create(username=f"user{n}")
         Membership.objects.create(user=user, airline=Airline.objects.create(name=f"A{n}"))
         Token.objects.create(user=user)
