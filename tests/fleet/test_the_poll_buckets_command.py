@@ -14,8 +14,9 @@ from django.conf import LazySettings
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
 
+from fleet import ledger
 from fleet.management.commands.poll_buckets import Polling, Stopped
-from fleet.models import Tail
+from fleet.models import Tail, Usage
 from ifeportal.jobs import lease
 from ifeportal.models import Airline, Job
 from loader.errors import Exit, WorldError
@@ -175,3 +176,17 @@ def test_missing_tables_are_told_with_what_makes_them(world: World) -> None:
     with pytest.raises(CommandError, match=r"manage\.py migrate") as refused:
         poll_buckets("--once")
     assert refused.value.returncode == Exit.UNREACHABLE
+
+
+def test_the_books_tell_what_it_sent_for_each_airline_and_to_find_new_ones(world: World) -> None:
+    ledger.flush(world.clock, at_once=True)  # what tests before this one left in the process
+    Usage.objects.all().delete()
+    world.manifest(items={"a": 100})
+    world.progress("N1/2026-12/a", 50)
+    told = json.loads(poll_buckets("--once", "--json"))
+    books = {row.airline and row.airline.name: row for row in Usage.objects.select_related("airline")}
+    assert books.keys() == {None, "ACME"}
+    assert sum(row.list_requests for row in books.values()) == told["list_requests"]
+    assert books["ACME"].get_requests == told["get_requests"] > 0
+    poll_buckets("--once", "--airline", "ACME")
+    assert Usage.objects.get(airline__name="ACME").list_requests == 2 * books["ACME"].list_requests

@@ -7,6 +7,7 @@ import logging
 import signal
 import threading
 from argparse import ArgumentTypeError, RawDescriptionHelpFormatter
+from collections.abc import Callable
 from typing import Any, Final
 
 from django.conf import settings
@@ -14,8 +15,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import InterfaceError, OperationalError, ProgrammingError, close_old_connections
 from django.utils import timezone
 
+from fleet import ledger
 from fleet.discovery import discover, find_airline
 from fleet.poller import PollResult, poll_airline
+from fleet.result import Meter
 from ifeportal import config, jobs
 from ifeportal.buckets import media_bucket, status_bucket
 from ifeportal.models import Airline
@@ -57,12 +60,15 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         interval: float = options["interval"] or settings.POLL_INTERVAL
         poll = Polling(media_bucket(), status_bucket(), options["airline"], interval)
-        if options["once"]:
-            self._once(poll, as_json=options["json"])
-            return
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: poll.stop.set())
-        self._endlessly(poll, as_json=options["json"])
+        try:
+            if options["once"]:
+                self._once(poll, as_json=options["json"])
+                return
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: poll.stop.set())
+            self._endlessly(poll, as_json=options["json"])
+        finally:
+            ledger.flush(timezone.now(), at_once=True)
 
     def _once(self, poll: Polling, *, as_json: bool) -> None:
         try:
@@ -88,6 +94,7 @@ class Command(BaseCommand):
             except Stopped:
                 break
             self._tell(result, as_json=as_json)
+            ledger.flush(timezone.now())
             failures = min(failures + 1, FAILURES_COUNTED) if result.failures else 0
             pause = min(poll.interval * 2**failures, max(LONGEST_PAUSE, poll.interval))
             poll.stop.wait(max(pause - (timezone.now() - started).total_seconds(), 0))
@@ -110,9 +117,12 @@ class Polling:
     def all(self, *, whoever_else: bool) -> PollResult | None:
         """Poll what there is; None if the airline does not exist. `whoever_else`: even what another polls right now."""
         if self.airline is not None:
+            meter = Meter(self.media, self.status)
             row = find_airline(self.airline, self.media, self.status)
+            ledger.note(None, meter.read())
             return None if row is None else self._one(row, whoever_else=whoever_else)
         result = discover(self.media, self.status, timezone.now())
+        ledger.note(None, result)
         for row in Airline.objects.order_by("name"):
             result += self._one(row, whoever_else=whoever_else)
         return result
@@ -121,12 +131,16 @@ class Polling:
         """Poll one airline under its lease, so that its row tells how it went."""
         done: list[PollResult] = []
 
+        def read(alive: Callable[[], None]) -> None:
+            done.append(poll_airline(airline, self.media, self.status, timezone.now(), alive=alive))
+            ledger.note(airline.pk, done[0])
+
         def work(held: jobs.Lease) -> None:
             def alive() -> None:
                 held.alive()
                 self._go_on()
 
-            done.append(poll_airline(airline, self.media, self.status, timezone.now(), alive=alive))
+            read(alive)
             if done[0].failures:
                 raise jobs.JobFailed("; ".join(done[0].failures))
 
@@ -137,7 +151,7 @@ class Polling:
         except jobs.JobFailed:
             return done[0]  # Told by the result.
         if not done and whoever_else:
-            done.append(poll_airline(airline, self.media, self.status, timezone.now(), alive=self._go_on))
+            read(self._go_on)
         return done[0] if done else PollResult()
 
     def _go_on(self) -> None:
