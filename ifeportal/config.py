@@ -161,6 +161,9 @@ class Config:
     ready_within: float | None = setting(
         seconds, None, "/readyz: how old the last good poll may be. If not given: 1 min or 10 polls, the longer."
     )
+    status_events_queue_url: str = setting(
+        address("http", "https"), "", "SQS queue that hears of each change in STATUS_BUCKET. If not given: only polls."
+    )
     metrics_token: str = setting(text, "", "/metrics: the bearer token of the scraper. Staff may read it anyway.")
     live_sockets_per_user: int = setting(count, 20, "Open pages one user may have in one web process.")
     static_root: str = setting(text, "staticfiles", "Where collectstatic puts what the pages load.")

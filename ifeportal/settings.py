@@ -26,6 +26,7 @@ MEDIA_BUCKET = config.media_bucket
 STATUS_BUCKET = config.status_bucket
 POLL_INTERVAL = config.poll_interval
 READY_WITHIN = config.ready_within or max(60.0, 10 * config.poll_interval)
+STATUS_EVENTS_QUEUE_URL = config.status_events_queue_url
 METRICS_TOKEN = config.metrics_token
 LIVE_SOCKETS_PER_USER = config.live_sockets_per_user
 
