@@ -1,0 +1,115 @@
+"""How long samples of progress are kept: each for an hour, one a minute for two days, one an hour for a year.
+
+Of a minute or an hour the last sample stays, so that what is shown at its end is right; the newest of a load always
+does. `kept` says which ones, purely; `thin` has the database delete the others, a bounded number in a transaction.
+Running it twice, or beside writers, changes nothing: nobody writes samples that are an hour old.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Final
+
+from django.db.models import Count, Exists, F, Max, OuterRef, QuerySet, Window
+from django.db.models.functions import TruncHour, TruncMinute
+
+from fleet.models import ProgressSample
+
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+EACH_FOR: Final = timedelta(hours=1)
+MINUTES_FOR: Final = timedelta(days=2)
+HOURS_FOR: Final = timedelta(days=365)
+ROWS_A_STATEMENT: Final = 10_000  # looked at; more only where one load has more in the span
+Samples = QuerySet[ProgressSample]
+
+
+@dataclass(frozen=True, slots=True)
+class Cuts:
+    """Samples before `end` go, those before `hours` are one an hour, those before `minutes` one a minute."""
+
+    end: datetime
+    hours: datetime
+    minutes: datetime
+
+
+def cuts(now: datetime) -> Cuts:
+    """Where the ages begin, at whole hours and minutes, so that none is thinned before it is over. `now` in UTC."""
+    return Cuts(now - HOURS_FOR, _whole(now - MINUTES_FOR, HOUR), _whole(now - EACH_FOR, MINUTE))
+
+
+def kept(moments: Collection[datetime], now: datetime) -> set[datetime]:
+    """Those of a load's samples that stay."""
+    at = cuts(now)
+    last: dict[tuple[timedelta, datetime], datetime] = {}
+    for moment in sorted(moments):
+        if moment < at.hours:
+            last[HOUR, _whole(moment, HOUR)] = moment
+        elif moment < at.minutes:
+            last[MINUTE, _whole(moment, MINUTE)] = moment
+        else:
+            last[timedelta(), moment] = moment
+    newest = max(moments, default=None)
+    return {moment for moment in last.values() if moment >= at.end or moment == newest}
+
+
+def _whole(moment: datetime, unit: timedelta) -> datetime:
+    moment = moment.replace(second=0, microsecond=0)
+    return moment.replace(minute=0) if unit == HOUR else moment
+
+
+def thin(now: datetime, since: datetime | None = None, *, alive: Callable[[], None] = lambda: None) -> int:
+    """Delete the samples that do not stay; how many. `alive` is called between statements; what it raises ends it.
+
+    `since`: when it was last done, so that only what has become older than an age since then is looked at; None: all.
+    """
+    at, before = cuts(now), cuts(since) if since is not None else None
+    old = _between(before.end if before else None, at.end)
+    hours = _between(before.hours if before else None, at.hours)
+    minutes = _between(max(before.minutes, at.hours) if before else at.hours, at.minutes)
+    return (
+        _delete(old, _followed, alive)
+        + _delete(hours, partial(_not_last, TruncHour("at", tzinfo=UTC)), alive)
+        + _delete(minutes, partial(_not_last, TruncMinute("at", tzinfo=UTC)), alive)
+    )
+
+
+def _between(first: datetime | None, end: datetime) -> Samples:
+    rows = ProgressSample.objects.filter(at__lt=end).order_by()
+    return rows if first is None else rows.filter(at__gte=first)
+
+
+def _followed(rows: Samples) -> Samples:
+    """Those after which the load has another."""
+    return rows.filter(Exists(ProgressSample.objects.filter(load=OuterRef("load"), at__gt=OuterRef("at"))))
+
+
+def _not_last(whole: TruncHour | TruncMinute, rows: Samples) -> Samples:
+    """Those after which the load has another in the same hour or minute, which must be in `rows` as a whole."""
+    last = Window(Max("at"), partition_by=[F("load"), whole])
+    return rows.annotate(last=last).filter(at__lt=F("last"))
+
+
+def _delete(rows: Samples, doomed: Callable[[Samples], Samples], alive: Callable[[], None]) -> int:
+    """Delete the doomed among the rows, some loads at a time."""
+    deleted = 0
+    for first, last in list(_slices(rows)):
+        alive()
+        some = doomed(rows.filter(load__gte=first, load__lte=last))
+        deleted += ProgressSample.objects.filter(pk__in=some.values("pk")).delete()[0]
+    return deleted
+
+
+def _slices(rows: Samples) -> Iterator[tuple[int, int]]:
+    """First and last load of each slice of about `ROWS_A_STATEMENT` rows."""
+    first, count = None, 0
+    load = 0
+    for load, number in rows.values_list("load").annotate(n=Count("pk")).order_by("load").iterator():
+        first, count = load if first is None else first, count + number
+        if count >= ROWS_A_STATEMENT:
+            yield first, load
+            first, count = None, 0
+    if first is not None:
+        yield first, load
