@@ -1,0 +1,109 @@
+"""An invented fleet: how many airlines, tails and items, how they are called, and what befalls them. Pure.
+
+What its loaders write is told by `fleet.traffic`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Final, NamedTuple
+
+from loader.contract import Item, Manifest, build_manifest, build_progress, manifest_key, progress_key
+
+LETTERS: Final = 26
+
+
+class Change(NamedTuple):
+    """One write: `at` seconds after the start; `body` is None where the object is deleted."""
+
+    at: float
+    key: str
+    body: bytes | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that decides the traffic.
+
+    `tails` and `items` are those of each airline, `rate` is in changes a second over all, `size` the mean of an item in
+    bytes. It ends after `seconds`, or once everything is aboard. Shares (0 to 1) are of the tails: at one item such a
+    tail fails (and recovers at last), says nothing for `pause` seconds, or begins again; a foreign loader writes any
+    number, errors without a code, and no heartbeat. `begins` is only what heartbeats say.
+
+    Raises:
+        ValueError: with a sentence, if no fleet can be like that.
+    """
+
+    seed: int = 1
+    airlines: int = 1
+    tails: int = 10
+    items: int = 20
+    rate: float = 10.0
+    seconds: float | None = None
+    size: int = 700_000_000
+    campaign: str = "2026-12"
+    failing: float = 0.01
+    stalling: float = 0.01
+    restarting: float = 0.005
+    foreign: float = 0.0
+    pause: float = 900.0
+    prefix: str = "SIM"
+    begins: datetime = field(default=datetime(2026, 12, 1, tzinfo=UTC))
+
+    def __post_init__(self) -> None:
+        if min(self.airlines, self.tails, self.items, self.size) < 1 or self.rate <= 0 or self.pause <= 0:
+            raise ValueError("airlines, tails, items, size, rate and pause must be above zero")
+        if self.airlines > 999 or self.tails > LETTERS**3 or self.items > 10_000:
+            raise ValueError(f"there can be 999 airlines, {LETTERS**3:,} tails of each and 10,000 items, not more")
+        shares = self.failing, self.stalling, self.restarting
+        if min(*shares, self.foreign) < 0 or sum(shares) > 1 or self.foreign > 1:
+            raise ValueError("shares are 0% to 100%, and those failing, stalling and restarting are different tails")
+        manifest_key(self.airline(0), self.campaign)
+
+    def airline(self, number: int) -> str:
+        """Its name, `SIM001` the first."""
+        return f"{self.prefix}{number + 1:03d}"
+
+    def tail(self, airline: int, number: int) -> str:
+        """Its registration, `S1-AAA` the first."""
+        rest, last = divmod(number, LETTERS)
+        first, middle = divmod(rest, LETTERS)
+        return f"S{airline + 1}-" + "".join(chr(ord("A") + letter) for letter in (first, middle, last))
+
+    def item(self, number: int) -> str:
+        """Its name, `item-001` the first."""
+        return f"item-{number + 1:03d}"
+
+    def progress(self, airline: int, tail: int, item: int) -> str:
+        """Key of the progress of an item on a tail."""
+        return progress_key(self.airline(airline), self.tail(airline, tail), self.campaign, self.item(item))
+
+    def manifest(self, airline: int) -> bytes:
+        """What the media bucket says of the campaign."""
+        items = tuple(Item(self.item(number), size) for number, size in enumerate(self.sizes))
+        title = f"Simulated {self.campaign}"
+        return build_manifest(Manifest(items, airline=self.airline(airline), campaign=self.campaign, title=title))
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """Of each item in bytes, half of `size` to half as much again; the same for every airline."""
+        draw = random.Random(f"sizes of {self.seed}")  # noqa: S311
+        return tuple(max(round(self.size * (0.5 + draw.random())), 1) for _ in range(self.items))
+
+
+def manifests(plan: Plan) -> Iterator[Change]:
+    """What is to be in the media bucket."""
+    for number in range(plan.airlines):
+        yield Change(0.0, manifest_key(plan.airline(number), plan.campaign), plan.manifest(number))
+
+
+def announcement(plan: Plan) -> Iterator[Change]:
+    """What is in the status bucket before the first change: every item of every tail has its progress, 0."""
+    for airline in range(plan.airlines):
+        for tail in range(plan.tails):
+            for item in range(plan.items):
+                yield Change(0.0, plan.progress(airline, tail, item), build_progress(0))

@@ -1,0 +1,212 @@
+"""What the loaders of an invented fleet write into the status bucket, one change after the other. Pure: no clock.
+
+A `Plan` and nothing else decides the whole sequence: the same plan gives the same changes in the same order. Only what
+is loading at a moment is held in memory, however large the fleet. `fleet.expected` tells what they come to.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from array import array
+from collections import deque
+from collections.abc import Generator, Iterator
+from datetime import timedelta
+from math import ceil
+from typing import Final, Literal
+
+from fleet.invention import Change, Plan
+from loader.contract import (
+    MIB,
+    Heartbeat,
+    build_error,
+    build_heartbeat,
+    build_progress,
+    error_key,
+    heartbeat_key,
+)
+
+REPORT_INTERVAL: Final = 2.0  # seconds between two reports of a loader, as ours has it by default
+HEARTBEAT_INTERVAL: Final = 300.0  # seconds
+MOST: Final = 10 * MIB  # between two reports: a link of some 40 Mbit/s
+ERRORS: Final = (
+    ("NETWORK", "the store could not be reached"),
+    ("TIMEOUT", "no byte came for 60 s"),
+    ("SHORT_BODY", "the connection ended early, 12 times in a row"),
+    ("HASH_MISMATCH", "the bytes do not have the SHA-256 of the manifest"),
+    ("NO_SPACE", "the content directory is full"),
+)
+FOREIGN_ERRORS: Final = ("connection reset by peer", "I/O error -5 on /dev/mmcblk0p3", "Übertragung abgebrochen: 17")
+Said = tuple[str, bytes | None]  # a key, and what is written there or None where it is deleted
+
+
+def changes(plan: Plan) -> Iterator[Change]:
+    """What the loaders write after the announcement, in order, `plan.rate` of them a second.
+
+    Each loader writes about every `REPORT_INTERVAL`, so as many tails load at once as the rate needs; the others wait
+    for their turn. With fewer tails than that they report more often.
+    """
+    fleet = _Fleet(plan)
+    since, count = 0.0, 0  # of steps: summing them up would drift
+    while plan.seconds is None or since + count / plan.rate < plan.seconds:
+        at = since + count / plan.rate
+        craft = fleet.next(at)
+        if craft is None:
+            if not fleet.silent:
+                return
+            since, count = fleet.silent[0][0], 0
+            continue
+        said = craft.turn(at)
+        if isinstance(said, float):
+            heapq.heappush(fleet.silent, (at + said, craft.number, craft))
+        elif said is not None:
+            fleet.loading.append(craft)
+            yield Change(at, *said)
+            count += 1
+
+
+class _Fleet:
+    """Who is loading, who is silent and until when. Who has not begun is only a number, who is done is nothing."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.loading: deque[_Aircraft] = deque()
+        self.silent: list[tuple[float, int, _Aircraft]] = []
+        self._plan = plan
+        self._draw = random.Random(plan.seed)  # noqa: S311
+        order = array("I", range(plan.airlines * plan.tails))
+        self._draw.shuffle(order)
+        self._waiting = iter(order)
+        self._places = ceil(plan.rate * REPORT_INTERVAL)
+
+    def next(self, at: float) -> _Aircraft | None:
+        """Who was silent long enough, else a newcomer while there is a place, else who has waited longest."""
+        if self.silent and self.silent[0][0] <= at:
+            return heapq.heappop(self.silent)[2]
+        if len(self.loading) < self._places:
+            number = next(self._waiting, None)
+            if number is not None:
+                return _Aircraft(self._plan, number, self._draw)
+        return self.loading.popleft() if self.loading else None
+
+
+class _Aircraft:
+    """A loader from its start until it has everything."""
+
+    __slots__ = ("_beat", "_ended", "_foreign", "_plan", "_way", "number")
+
+    def __init__(self, plan: Plan, number: int, draw: random.Random) -> None:
+        self.number = number
+        self._plan = plan
+        self._foreign = draw.random() < plan.foreign
+        self._way = _Way(plan, number, draw, foreign=self._foreign).all()
+        self._beat: float | None = None
+        self._ended = False
+
+    def turn(self, at: float) -> Said | float | None:
+        """What it writes now, for how many seconds it is silent, or None if it has said its last."""
+        if self._foreign:
+            return next(self._way, None)
+        if not self._ended and (self._beat is None or at - self._beat >= HEARTBEAT_INTERVAL):
+            return self._heartbeat(at, "loading")
+        said = next(self._way, None)
+        if said is not None or self._ended:
+            return said
+        self._ended = True
+        return self._heartbeat(at, "idle")
+
+    def _heartbeat(self, at: float, state: str) -> Said:
+        self._beat = at
+        plan = self._plan
+        airline, tail = divmod(self.number, plan.tails)
+        beat = Heartbeat(
+            loader="simulated",
+            at=plan.begins + timedelta(seconds=round(at)),
+            started_at=plan.begins,
+            state=state,
+            campaign=plan.campaign if state == "loading" else "",
+        )
+        return heartbeat_key(plan.airline(airline), plan.tail(airline, tail)), build_heartbeat(beat)
+
+
+class _Way:
+    """One item after the other comes aboard; one thing may befall the tail, at a byte of one of them."""
+
+    __slots__ = ("_airline", "_at_byte", "_at_item", "_draw", "_fate", "_foreign", "_plan", "_tail")
+
+    def __init__(self, plan: Plan, number: int, draw: random.Random, *, foreign: bool) -> None:
+        self._airline, self._tail = divmod(number, plan.tails)
+        self._plan, self._draw, self._foreign = plan, draw, foreign
+        self._fate = _fate(plan, draw.random())
+        self._at_item = draw.randrange(plan.items)
+        self._at_byte = draw.randrange(plan.sizes[self._at_item])
+
+    def all(self) -> Iterator[Said | float]:
+        """What is written until everything is aboard, and the silence between."""
+        done, code = 0, ""
+        for item in range(self._plan.items):
+            if not self._fate or item != self._at_item:
+                yield from self._to_the_end(item, 0)
+                continue
+            done = yield from self._until(item, 0, self._at_byte)
+            if self._fate == "fails":
+                code, body = self._error()
+                yield self._error_key(), body
+                continue
+            if self._fate == "stalls":
+                yield self._plan.pause
+            elif done:
+                done = 0
+                yield self._progress(item, 0)
+            yield from self._to_the_end(item, done)
+        if code:
+            yield from self._recover(done, code)
+
+    def _recover(self, done: int, code: str) -> Iterator[Said]:
+        """The item that failed is tried again; what has a wrong sum is not kept."""
+        if code == "HASH_MISMATCH" and done:
+            done = 0
+            yield self._progress(self._at_item, 0)
+        yield from self._to_the_end(self._at_item, done)
+        yield self._error_key(), None
+
+    def _until(self, item: int, done: int, limit: int) -> Generator[Said, None, int]:
+        """Reports above `done` and below `limit`; returns the last one."""
+        while (further := self._further(done)) < limit:
+            done = further
+            yield self._progress(item, done)
+        return done
+
+    def _to_the_end(self, item: int, done: int) -> Iterator[Said]:
+        size = self._plan.sizes[item]
+        yield from self._until(item, done, size)
+        yield self._progress(item, size)
+
+    def _further(self, done: int) -> int:
+        """Ours reports whole MiB, a foreign loader any number."""
+        if self._foreign:
+            return done + self._draw.randint(1, MOST)
+        return done + MIB * self._draw.randint(1, MOST // MIB)
+
+    def _progress(self, item: int, done: int) -> Said:
+        return self._plan.progress(self._airline, self._tail, item), build_progress(done)
+
+    def _error(self) -> tuple[str, bytes]:
+        """Its code and its body."""
+        if self._foreign:
+            return "none", self._draw.choice(FOREIGN_ERRORS).encode()
+        code, text = self._draw.choice(ERRORS)
+        return code, build_error(code, text)
+
+    def _error_key(self) -> str:
+        plan = self._plan
+        airline, tail = plan.airline(self._airline), plan.tail(self._airline, self._tail)
+        return error_key(airline, tail, plan.campaign, plan.item(self._at_item))
+
+
+def _fate(plan: Plan, lot: float) -> Literal["", "fails", "stalls", "restarts"]:
+    """What befalls a tail, from a number that was drawn for it (0 to 1)."""
+    if lot < plan.failing:
+        return "fails"
+    if lot < plan.failing + plan.stalling:
+        return "stalls"
+    return "restarts" if lot < plan.failing + plan.stalling + plan.restarting else ""
