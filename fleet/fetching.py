@@ -1,22 +1,68 @@
-"""Finds out what listed objects say: from the listing where it tells, else by fetching them, several at once.
+"""Reads the status bucket: listings ahead of whoever looks at them, and what objects say, several at once.
 
-Touches the status bucket only. Threads never see the database.
+What the listing tells of an object is not fetched. Touches the status bucket only; threads never see the database.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import queue
+import threading
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from types import TracebackType
 from typing import Final, Self
 
 from fleet.reconcile import Problem, Reading, Sighting, guess, how_much, understand
-from loader.bucket import Bucket
+from loader.bucket import Bucket, Fetched, ObjectInfo
+from loader.contract import ContractError, StatusKey, parse_status_key
 from loader.errors import WorldError
 
 FETCHERS: Final = 8
 FAILURES_IN_A_ROW: Final = 16  # then it is the store that fails, not an object, and asking on prolongs the poll
+PAGE: Final = 1_000  # objects
+PAGES_AHEAD: Final = 8  # bounds what waits in memory to a few megabytes
+END: Final = None
+
+
+class Ahead:
+    """A listing that a thread reads while the caller is busy, at most `PAGES_AHEAD` ahead. To be closed."""
+
+    def __init__(self, bucket: Bucket, prefix: str) -> None:
+        self._pages: queue.Queue[list[ObjectInfo] | Exception | None] = queue.Queue(PAGES_AHEAD)
+        self._closed = threading.Event()
+        # A daemon: one that waits for a store must not keep the process from ending.
+        threading.Thread(target=self._read, args=(bucket, prefix), name="listing", daemon=True).start()
+
+    def __iter__(self) -> Iterator[ObjectInfo]:
+        """The objects, as they come. Raises what the listing raised."""
+        while (page := self._pages.get()) is not END:
+            if isinstance(page, Exception):
+                raise page
+            yield from page
+
+    def close(self) -> None:
+        """Read no further."""
+        self._closed.set()
+
+    def _read(self, bucket: Bucket, prefix: str) -> None:
+        last: Exception | None = END
+        try:
+            objects = iter(bucket.list(prefix))
+            while not self._closed.is_set() and (page := list(islice(objects, PAGE))):
+                self._put(page)
+        except Exception as error:  # noqa: BLE001  the edge of a thread: raised where the listing is read
+            last = error
+        self._put(last)
+
+    def _put(self, page: list[ObjectInfo] | Exception | None) -> None:
+        while not self._closed.is_set():
+            try:
+                self._pages.put(page, timeout=0.1)
+            except queue.Full:
+                continue
+            return
 
 
 @dataclass(slots=True)
@@ -28,6 +74,16 @@ class Readings:
     failure: WorldError | None = None
 
 
+@dataclass(slots=True)
+class Named:
+    """Objects that were asked for by key: those there are; `found_out`, the keys whose fate is known; what failed."""
+
+    infos: list[ObjectInfo] = field(default_factory=list)
+    found_out: set[str] = field(default_factory=set)
+    problems: list[Problem] = field(default_factory=list)
+    failure: WorldError | None = None
+
+
 class Fetcher:
     """Reads objects of one bucket with a few threads, which live as long as the `with` block."""
 
@@ -35,12 +91,27 @@ class Fetcher:
         self._bucket = bucket
         self._pool = ThreadPoolExecutor(FETCHERS, thread_name_prefix="poll")
         self._failures = 0  # in a row; may be off by a few between threads: it is a brake, not a figure
+        self._had: dict[str, Fetched] = {}  # by name
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._pool.shutdown(cancel_futures=True)
+
+    def look_up(self, keys: Iterable[str]) -> Named:
+        """Which of these objects there are; what they say is kept for `read`. No key of a report is asked for."""
+        reports = [(key, place) for key, place in ((key, _report(key)) for key in keys) if place is not None]
+        named = Named()
+        for (key, _), answer in zip(reports, self._pool.map(lambda each: self._get(*each), reports), strict=True):
+            if isinstance(answer, Fetched):
+                self._had[key] = answer
+                named.infos.append(ObjectInfo(key, answer.size, answer.etag, answer.last_modified))
+            elif answer.code != "OBJECT_GONE":
+                named.failure = _failed(named.problems, key, "", answer) or named.failure
+                continue
+            named.found_out.add(key)
+        return named
 
     def read(self, sightings: Iterable[Sighting], sizes: Mapping[str, Mapping[str, int]]) -> Readings:
         """What each object says. `sizes`, in bytes by campaign and content, let more be told without a request."""
@@ -53,31 +124,38 @@ class Fetcher:
             else:
                 readings.by_key[each.name] = reading
         for each, answer in zip(unknown, self._pool.map(self._fetch, unknown), strict=True):
-            if isinstance(answer, Reading):
-                readings.by_key[each.name] = answer
-            else:
-                _miss(readings, each, answer)
+            if isinstance(answer, Fetched):
+                readings.by_key[each.name] = understand(each, answer)
+            elif answer.code != "OBJECT_GONE":  # gone since the listing: the next listing's matter
+                failure = _failed(readings.problems, each.name, each.etag, answer)
+                readings.failure = readings.failure or failure
         return readings
 
-    def _fetch(self, sighting: Sighting) -> Reading | WorldError:
+    def _fetch(self, sighting: Sighting) -> Fetched | WorldError:
+        return self._had.get(sighting.name) or self._get(sighting.name, sighting.key)
+
+    def _get(self, name: str, key: StatusKey) -> Fetched | WorldError:
         if self._failures >= FAILURES_IN_A_ROW:
             return WorldError("NETWORK", "not asked any more after many failed requests")
         try:
-            fetched = self._bucket.get(sighting.name, how_much(sighting))
+            fetched = self._bucket.get(name, how_much(key))
         except WorldError as error:
             self._failures = 0 if error.permanent else self._failures + 1
             return error
         self._failures = 0
-        if fetched is None:
-            return WorldError("INTERNAL", "an unconditional request was answered as not modified")
-        return understand(sighting, fetched)
+        return fetched or WorldError("INTERNAL", "an unconditional request was answered as not modified")
 
 
-def _miss(readings: Readings, sighting: Sighting, error: WorldError) -> None:
-    """An object that could not be had. One that is gone since the listing is the next listing's matter."""
-    if error.code == "OBJECT_GONE":
-        return
-    if error.permanent:
-        readings.problems.append(Problem(sighting.name, error.code, str(error), sighting.etag))
-    else:
-        readings.failure = readings.failure or error
+def _report(key: str) -> StatusKey | None:
+    try:
+        return parse_status_key(key)
+    except ContractError:
+        return None
+
+
+def _failed(problems: list[Problem], name: str, etag: str, error: WorldError) -> WorldError | None:
+    """What could not be had for good is a problem of that object; else it is a failure of the store."""
+    if not error.permanent:
+        return error
+    problems.append(Problem(name, error.code, str(error), etag))
+    return None

@@ -322,9 +322,9 @@ def guess(sighting: Sighting, item_size: int | None) -> Reading | None:
     return None
 
 
-def how_much(sighting: Sighting) -> int:
+def how_much(key: StatusKey) -> int:
     """How many bytes of the object to fetch, at most."""
-    return _FETCH[sighting.key.kind]
+    return _FETCH[key.kind]
 
 
 def understand(sighting: Sighting, fetched: Fetched) -> Reading:

@@ -13,7 +13,8 @@ class PollResult:
     """Requests sent, objects listed, objects new or gone, transfers written, anomalies open, seconds.
 
     `bytes_received` are those of the answers, `news` counts transfers, loads and campaigns that are not what they were
-    (heartbeats are no news), `listings` those that were read to the end, `failures` are sentences. Two results add up.
+    (heartbeats are no news), `listings` those that were read, `cut` those of them that had more keys than are read,
+    `failures` are sentences. Two results add up.
     """
 
     list_requests: int = 0
@@ -28,6 +29,7 @@ class PollResult:
     bytes_received: int = 0
     news: int = 0
     listings: int = 0
+    cut: int = 0
     failures: tuple[str, ...] = ()
 
     def __add__(self, other: PollResult) -> PollResult:

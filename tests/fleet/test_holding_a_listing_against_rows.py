@@ -141,7 +141,7 @@ def test_no_more_is_asked_for_than_the_contract_allows() -> None:
         "ACME/N1/c/campaign.json.error": 4096,
         "ACME/N1/loader.json": 262_144,
     }
-    assert {key: how_much(sighted(b"", key)) for key in keys} == keys
+    assert {key: how_much(sighted(b"", key).key) for key in keys} == keys
 
 
 def test_what_was_fetched_counts_not_what_was_listed() -> None:
