@@ -21,7 +21,7 @@ from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionError, SSLError, TimeoutError
 
 from loader.errors import WorldError
-from loader.objects import BLOCK
+from loader.objects import BLOCK, Requests
 from loader.wire import EPOCH, parse_content_range, parse_http_date
 
 GATHER: Final = 0.05  # seconds that bytes may wait for more: TLS gives them in records of 16 KiB at most
@@ -114,12 +114,14 @@ class Stream:
     no S3 sends for an object, are copied once more.
     """
 
-    def __init__(self, response: BaseHTTPResponse, what: str, start: int, end: int | None = None) -> None:
+    def __init__(self, response: BaseHTTPResponse, what: str, start: int, end: int | None, requests: Requests) -> None:
+        """`requests` hears of the bytes that were read."""
         facts = Facts.of(response, what, start, None if end is None else end - start)
         self.size, self.start = facts.size, facts.start
         self.etag, self.last_modified = facts.etag, facts.last_modified
         self._left = facts.length
         self._response = response
+        self._requests = requests
         self._what = what
         self._socket = _Socket.of(response) if facts.length else None
         self._failed: WorldError | None = None
@@ -164,6 +166,7 @@ class Stream:
             count = len(block)
         else:
             count = self._socket.readinto(view[: self._left], self._what)
+        self._requests.receive(count)
         if self._aborted:  # over TLS, what is read after that may be the bare records
             raise WorldError("NETWORK", f"{self._what}: the read was aborted")
         if self._left is not None:

@@ -2,7 +2,7 @@
 
 `S3Bucket` talks to any S3, `MemoryBucket` is the same in memory, for tests and property machines; one test suite holds
 them to the same behaviour. Requests are signed by `loader.signing` and sent by urllib3, and listings are read by
-`loader.wire`: boto3 itself costs 0.4 s to load and twenty times the CPU for a page of a listing, so it only carries
+`loader.listing`: boto3 itself costs 0.4 s to load and fifty times the CPU for a page of a listing, so it only carries
 large uploads. Whatever fails comes out as `WorldError`, chained, without a secret or a signed address in its text.
 
 Addressing: with an endpoint of one's own the bucket is the first part of the path; on AWS it is part of the host name
@@ -28,10 +28,11 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from loader.answers import Facts, Stream, drop, read_limited, translated
 from loader.errors import WorldError
+from loader.listing import ListPage, parse_listing
 from loader.memory import MemoryBucket
 from loader.objects import Body, Bucket, Fetched, Kind, Names, ObjectInfo, Requests
 from loader.signing import Keyring, Keys, host_of, sign
-from loader.wire import ListPage, Refusal, address, parse_http_date, parse_listing, quote_key, quote_query
+from loader.wire import Refusal, address, parse_http_date, quote_key, quote_query
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -41,6 +42,7 @@ __all__ = ["Body", "Bucket", "Fetched", "MemoryBucket", "ObjectInfo", "Requests"
 ATTEMPTS: Final = 3
 LONGEST_WAIT: Final = 20.0  # seconds; a store that asks for more gets its error reported instead
 LISTING_LIMIT: Final = 16 * 1_048_576  # bytes: 1,000 keys of 1,024 bytes, each byte as %XX, five times over
+EMPTY_PAGES: Final = 100  # in a row; a store may have looked through what was deleted
 REFUSAL_LIMIT: Final = 16 * 1_024
 
 
@@ -143,7 +145,7 @@ class S3Bucket:
         call = _Call("get", "GET", key, condition)
         response = self._granted(replace(call, accept=(200, 206)))
         try:
-            return Stream(response, str(call), start, end)
+            return Stream(response, str(call), start, end, self.requests)
         except WorldError:
             drop(response)
             raise
@@ -183,19 +185,23 @@ class S3Bucket:
             raise WorldError("IO_ERROR", f"PUT {key}: the file cannot be read ({error.strerror})") from error
 
     def _pages(self, prefix: str, extra: Mapping[str, str]) -> Iterator[ListPage]:
-        """Every page of a listing. A store that sends one page for ever, or of another prefix, is an error."""
+        """Every page of a listing. A store that leads in circles or nowhere, or to another prefix, is an error."""
         query = {"list-type": "2", "encoding-type": "url", "max-keys": "1000", **extra}
         if prefix:
             query["prefix"] = prefix
-        seen: set[str] = set()
+        tokens: set[str] = set()
+        first, empty = "", 0
         while True:
             page = self._page(prefix, query)
+            if (page.first and page.first == first) or page.token in tokens:
+                raise WorldError("NETWORK", f"LIST {prefix}: the store sends the same page again and again")
+            first, empty = page.first, 0 if page.first else empty + 1
             yield page
             if page.token is None:
                 return
-            if page.token in seen:
-                raise WorldError("NETWORK", f"LIST {prefix}: the store sends the same page again and again")
-            seen.add(page.token)
+            if empty == EMPTY_PAGES:
+                raise WorldError("NETWORK", f"LIST {prefix}: the store sends page after page with nothing on it")
+            tokens.add(page.token)
             query["continuation-token"] = page.token
 
     def _page(self, prefix: str, query: Mapping[str, str]) -> ListPage:
@@ -205,7 +211,9 @@ class S3Bucket:
             if len(answer.body) > LISTING_LIMIT:
                 raise ValueError("it is too long")
             page = parse_listing(answer.body)
-            if not all(name.startswith(prefix) for name in (*(o.key for o in page.objects), *page.prefixes)):
+            if not all(info.key.startswith(prefix) for info in page.objects):
+                raise ValueError("it is of another prefix")
+            if not all(name.startswith(prefix) for name in page.prefixes):
                 raise ValueError("it is of another prefix")
         except ValueError as error:
             raise WorldError("NETWORK", f"{name}: the answer is not a listing: {error}") from error
@@ -247,20 +255,23 @@ class S3Bucket:
         if call.kind == "get" and response.status in (200, 206):
             facts = Facts.of(response, str(call), 0, call.limit)
         # An empty body, too: only one that was read to its end leaves the connection for the next request.
-        body = read_limited(response, call.limit, str(call), self._deadline())
+        body = self._read(call, response, call.limit)
         if facts and facts.length is not None and len(body) < min(facts.length, call.limit):
             raise WorldError("SHORT_BODY", f"{call}: the connection ended before the body did")
         return _Answer(response.status, response.headers, facts, body)
 
     def _refusal(self, call: _Call, response: urllib3.BaseHTTPResponse) -> Refusal:
         try:
-            body = read_limited(response, REFUSAL_LIMIT, str(call), self._deadline())
+            body = self._read(call, response, REFUSAL_LIMIT)
         finally:
             drop(response)
         return Refusal.read(response.status, response.headers, body)
 
-    def _deadline(self) -> float:
-        return time.monotonic() + 3 * self._timeouts[1]
+    def _read(self, call: _Call, response: urllib3.BaseHTTPResponse, limit: int) -> bytes:
+        body = read_limited(response, limit, str(call), time.monotonic() + 3 * self._timeouts[1])
+        if call.kind in ("list", "get"):
+            self.requests.receive(len(body))
+        return body
 
     def _send(self, call: _Call) -> urllib3.BaseHTTPResponse:
         target = f"{self._root}/{quote_key(call.key)}" + (f"?{call.query}" if call.query else "")

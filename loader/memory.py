@@ -17,6 +17,10 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+def _md5(body: bytes) -> str:
+    return hashlib.md5(body, usedforsecurity=False).hexdigest()
+
+
 class _Stored(NamedTuple):
     body: bytes
     etag: str
@@ -26,12 +30,13 @@ class _Stored(NamedTuple):
 class MemoryBody:
     """An open object: the bytes it had when it was opened."""
 
-    def __init__(self, stored: _Stored, start: int, end: int | None = None) -> None:
+    def __init__(self, stored: _Stored, start: int, end: int | None, requests: Requests) -> None:
         self.size: int | None = len(stored.body)
         self.start = start
         self.etag = stored.etag
         self.last_modified = stored.last_modified
         self._rest = memoryview(stored.body)[start:end]
+        self._requests = requests
         self._aborted = False
 
     def read(self, limit: int = BLOCK) -> bytes:
@@ -39,6 +44,7 @@ class MemoryBody:
         if self._aborted:
             raise WorldError("NETWORK", "the read was aborted")
         block, self._rest = self._rest[:limit], self._rest[limit:]
+        self._requests.receive(len(block))
         return bytes(block)
 
     def readinto(self, buffer: bytearray | memoryview) -> int:
@@ -63,12 +69,18 @@ class MemoryBody:
 
 
 class MemoryBucket:
-    """A bucket in memory. ETags are MD5 sums, dates have whole seconds as S3's have; `clock` may be replaced."""
+    """A bucket in memory. ETags are MD5 sums, dates have whole seconds as S3's have.
 
-    def __init__(self, name: str = "memory", clock: Callable[[], datetime] = _now) -> None:
+    `clock` and `etag` may be replaced. Of a listing, the bytes of the names count as received.
+    """
+
+    def __init__(
+        self, name: str = "memory", clock: Callable[[], datetime] = _now, etag: Callable[[bytes], str] = _md5
+    ) -> None:
         self.name = name
         self.requests = Requests()
         self.clock = clock
+        self.etag = etag
         self._objects: dict[str, _Stored] = {}
         self._lock = threading.Lock()
 
@@ -80,13 +92,16 @@ class MemoryBucket:
             for key in keys[page : page + 1000]:
                 stored = self._objects.get(key)
                 if stored:
+                    self.requests.receive(len(key.encode()))
                     yield ObjectInfo(key, len(stored.body), stored.etag, stored.last_modified)
 
     def prefixes(self, prefix: str = "") -> Names:
         """The names directly below `prefix` that have objects below them, without it and the slash."""
         self.requests.count("list")
         below = (key[len(prefix) :].partition("/") for key in self._keys(prefix))
-        return list(dict.fromkeys(name for name, slash, _ in below if slash))
+        names = list(dict.fromkeys(name for name, slash, _ in below if slash))
+        self.requests.receive(sum(len(name.encode()) for name in names))
+        return names
 
     def get(self, key: str, limit: int, *, if_none_match: str | None = None) -> Fetched | None:
         """The first `limit` bytes (at least 1); None if the ETag still is `if_none_match`."""
@@ -96,6 +111,7 @@ class MemoryBucket:
             return None
         body = stored.body[:limit]
         size = len(stored.body)
+        self.requests.receive(len(body))
         return Fetched(body, stored.etag, stored.last_modified, size, cut=size > len(body), at=self._time())
 
     def open(self, key: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> MemoryBody:
@@ -104,12 +120,12 @@ class MemoryBucket:
         stored = self._find(key, "GET")
         if if_match not in (None, stored.etag) or (start and start >= len(stored.body)):
             raise WorldError("OBJECT_CHANGED", f"GET {key}: the object is not the one asked for any more")
-        return MemoryBody(stored, start, end)
+        return MemoryBody(stored, start, end, self.requests)
 
     def put(self, key: str, body: bytes, *, if_none_match: bool = False, if_match: str | None = None) -> str:
         """Write an object and return its ETag; OBJECT_CHANGED if it must not exist but does, or has changed."""
         self.requests.count("put")
-        new = _Stored(bytes(body), hashlib.md5(body, usedforsecurity=False).hexdigest(), self._time())
+        new = _Stored(bytes(body), self.etag(body), self._time())
         with self._lock:
             held = self._objects.get(key)
             if if_match is not None and held is None:

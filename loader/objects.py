@@ -14,9 +14,12 @@ Kind = Literal["list", "get", "put", "delete"]
 Names = list[str]  # inside a bucket, `list` is the method
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ObjectInfo:
-    """One line of a listing. `size` in bytes, `etag` without quotes, `last_modified` in UTC."""
+    """One line of a listing. `size` in bytes, `etag` without quotes, `last_modified` in UTC.
+
+    Not frozen only because that takes three times as long to make, and a million may be made in one listing.
+    """
 
     key: str
     size: int
@@ -41,18 +44,24 @@ class Fetched:
 
 @dataclass
 class Requests:
-    """How many HTTP requests were sent, retries included."""
+    """How many HTTP requests were sent, retries included, and how many bytes of bodies lists and gets brought."""
 
     list: int = 0
     get: int = 0
     put: int = 0
     delete: int = 0
+    received: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def count(self, kind: Kind) -> None:
         """One more of `kind`, from any thread."""
         with self._lock:
             setattr(self, kind, getattr(self, kind) + 1)
+
+    def receive(self, count: int) -> None:
+        """So many bytes more of an answer's body, from any thread."""
+        with self._lock:
+            self.received += count
 
 
 class Body(Protocol):

@@ -1,4 +1,4 @@
-"""What an object store says over HTTP, put into our words: listings, ranges, dates, refusals.
+"""What an object store says over HTTP, put into our words: ranges, dates, refusals; and how it is addressed.
 
 Pure: takes bytes and headers, gives values or errors; no sockets, no clock but the one passed in. Only
 `loader.bucket` uses it. Whatever stands between us and the store (a captive portal, a broken proxy) may answer too,
@@ -13,26 +13,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
-from urllib.parse import quote, unquote_plus, urlsplit
-from xml.etree import ElementTree
+from urllib.parse import quote, urlsplit
 
 from loader.errors import Unsupported, WorldError
-from loader.objects import ObjectInfo
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})", re.ASCII)
 _IN_A_HOST_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 # Too short for a signature, whatever a store puts there.
 _CODE: Final = re.compile(rb"<Code>([A-Z][A-Za-z0-9._-]{0,49})</Code>")
-
-
-@dataclass(frozen=True, slots=True)
-class ListPage:
-    """One answer to ListObjectsV2; `token` asks for the next one, None after the last."""
-
-    objects: list[ObjectInfo]
-    prefixes: list[str]
-    token: str | None
 
 
 def address(bucket: str, endpoint: str | None, region: str) -> tuple[str, str]:
@@ -62,12 +51,6 @@ def quote_query(values: Mapping[str, str]) -> str:
     return "&".join(f"{name}={value}" for name, value in pairs)
 
 
-def parse_time(text: str) -> datetime:
-    """ISO 8601 as in listings; without a zone it is UTC. Raises ValueError."""
-    when = datetime.fromisoformat(text)
-    return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
-
-
 def parse_http_date(text: str | None) -> datetime | None:
     """The date of a header, or None where it is missing or no date."""
     try:
@@ -86,65 +69,6 @@ def parse_content_range(text: str | None) -> tuple[int, int, int]:
     if not first <= last < size:
         raise ValueError(f"Content-Range {first}-{last}/{size} is impossible")
     return first, last, size
-
-
-def parse_listing(body: bytes) -> ListPage:
-    """A page of ListObjectsV2. Raises ValueError with a reason for anything that is not plainly one.
-
-    An empty or foreign answer is never an empty page: SeaweedFS answers a health page at some addresses, and a
-    captive portal answers its own at all of them.
-    """
-    text = body.decode("utf-8-sig")
-    if "<!DOCTYPE" in text or "<!ENTITY" in text:
-        raise ValueError("it declares a document type")
-    try:
-        root = ElementTree.fromstring(text)  # noqa: S314  entities need the document type refused above
-    except ElementTree.ParseError as error:
-        raise ValueError("it is not XML") from error
-    if _local(root.tag) != "ListBucketResult":
-        raise ValueError("it is no ListBucketResult")
-    return _page(root, root.tag.removesuffix("ListBucketResult"))
-
-
-def _page(root: ElementTree.Element, space: str) -> ListPage:
-    """`space` is the namespace in braces that every tag begins with, or nothing."""
-    truncated = root.findtext(f"{space}IsTruncated")
-    if truncated not in ("true", "false"):
-        raise ValueError("it does not say whether it is the last page")
-    token = root.findtext(f"{space}NextContinuationToken") if truncated == "true" else None
-    if truncated == "true" and not token:
-        raise ValueError("it says that more follows but not how to ask for it")
-    encoded = root.findtext(f"{space}EncodingType") == "url"
-    objects = [_object(element, space, encoded) for element in root.iter(f"{space}Contents")]
-    prefixes = [
-        _decoded(element.findtext(f"{space}Prefix"), encoded) for element in root.iter(f"{space}CommonPrefixes")
-    ]
-    return ListPage(objects, prefixes, token)
-
-
-def _object(element: ElementTree.Element, space: str, encoded: bool) -> ObjectInfo:
-    values = {child.tag: child.text for child in element}
-    try:
-        size = int(values[f"{space}Size"] or "")
-        when = parse_time(values[f"{space}LastModified"] or "")
-        etag = (values[f"{space}ETag"] or "").strip('"')
-        key = _decoded(values[f"{space}Key"], encoded)
-    except (KeyError, ValueError) as error:
-        raise ValueError("an entry lacks its key, size, ETag or date") from error
-    if size < 0:
-        raise ValueError("an entry has a negative size")
-    return ObjectInfo(key, size, etag, when)
-
-
-def _decoded(text: str | None, encoded: bool) -> str:
-    if not text:
-        raise ValueError("an entry has no name")
-    # AWS writes a space as "+", others as "%20"; a real plus is "%2B" with all of them.
-    return unquote_plus(text) if encoded and ("%" in text or "+" in text) else text
-
-
-def _local(tag: str) -> str:
-    return tag.rpartition("}")[2]
 
 
 _BY_CODE: Final[Mapping[str, str]] = {

@@ -103,7 +103,7 @@ class Several(MemoryBucket):
 
     def send(self, asked: Asked, *, breaks: int | None = None, gate: threading.Event | None = None) -> Gated:
         """What is there, up to where it breaks."""
-        body = Gated(self._objects[KEY], asked.start, asked.end)
+        body = Gated(self._objects[KEY], asked.start, asked.end, self.requests)
         body.breaks = breaks
         body.gate = gate or (threading.Event() if asked.end is None else self._gate)
         if asked.end is None:

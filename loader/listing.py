@@ -1,0 +1,186 @@
+"""A page of a listing, as an object store sends it: XML into objects. Pure.
+
+A million keys may pass through here in one poll, so entries that look exactly as the known stores write them, one
+right after the other, are read by one regular expression, in a fifth of the time. Whatever is around them, and all of
+a page with anything else in it, ElementTree reads; both ways end in the same page, or the same refusal.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache, lru_cache
+from typing import Final
+from urllib.parse import unquote_plus
+from xml.etree import ElementTree
+
+from loader.objects import ObjectInfo
+
+_OPEN, _CLOSE = "<Contents>", "</Contents>"
+_SIZE: Final = r"[0-9]{1,19}"
+# What XML takes as it stands: no markup, nothing that a parser would change or refuse.
+_TEXT: Final = r"[^<>&\x00-\x1f\ufffe\uffff]"
+_QUOTE: Final = '(?:"|&quot;|&#34;)?'
+_FIELDS: Final = {
+    "Key": f"<Key>({_TEXT}+)</Key>",
+    "ETag": f'<ETag>{_QUOTE}([^"<>&\\x00-\\x1f\\ufffe\\uffff]*){_QUOTE}</ETag>',
+    "Size": f"<Size>({_SIZE})</Size>",
+    "LastModified": "<LastModified>([0-9TZ:.+-]{10,40})</LastModified>",
+}
+_FIELD: Final = re.compile("<(Key|ETag|Size|LastModified)>")
+_LEAF: Final = "<{0}>[A-Za-z0-9_:. -]*</{0}>"
+_OWNER: Final = f"<Owner>(?:<ID>{_TEXT}*</ID>)?(?:<DisplayName>{_TEXT}*</DisplayName>)?</Owner>"
+_SIMPLE: Final = "|".join(_LEAF.format(name) for name in ("StorageClass", "ChecksumAlgorithm", "ChecksumType"))
+_EXTRAS: Final = f"(?:{_SIMPLE}|{_OWNER}){{0,6}}+"
+_HEAD: Final = re.compile(
+    r'(?:<\?xml version="1\.0" encoding="(?:UTF|utf)-8"\?>\n?)?'
+    r'<ListBucketResult(?: xmlns="http://s3\.amazonaws\.com/doc/2006-03-01/")?>'
+    r"(?:<([A-Za-z]+)>[^<]*</\1>|<[A-Za-z]+/>){0,16}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ListPage:
+    """One answer to ListObjectsV2; `token` asks for the next one, None after the last."""
+
+    objects: list[ObjectInfo]
+    prefixes: list[str]
+    token: str | None
+
+    @property
+    def first(self) -> str:
+        """The first name on it; empty if it has none."""
+        return self.objects[0].key if self.objects else self.prefixes[0] if self.prefixes else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Entries by column; the keys as the store wrote them."""
+
+    keys: list[str]
+    sizes: list[int]
+    etags: list[str]
+    whens: list[datetime]
+
+
+_NOTHING: Final = _Run([], [], [], [])
+
+
+def parse_listing(body: bytes) -> ListPage:
+    """A page of ListObjectsV2. Raises ValueError with a reason for anything that is not plainly one.
+
+    An empty or foreign answer is never an empty page: SeaweedFS answers a health page at some addresses, and a
+    captive portal answers its own at all of them.
+    """
+    return _page(*_take_run(body.decode("utf-8-sig")))
+
+
+def parse_elements(body: bytes) -> ListPage:
+    """The same by ElementTree alone. Raises ValueError."""
+    return _page(_NOTHING, body.decode("utf-8-sig"))
+
+
+@lru_cache(maxsize=8_192)
+def parse_time(text: str) -> datetime:
+    """ISO 8601 as in listings; without a zone it is UTC. Raises ValueError.
+
+    Kept: objects that lie together were mostly written together, within the same seconds.
+    """
+    when = datetime.fromisoformat(text)
+    return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
+
+
+def _take_run(text: str) -> tuple[_Run, str]:
+    """The entries of a page and the page without them; nothing and all of it, unless every character is as expected.
+
+    Before the entries only children of the root may stand, so that they are children of it, too.
+    """
+    start, end = text.find(_OPEN), text.rfind(_CLOSE) + len(_CLOSE)
+    if start < 0 or not _HEAD.fullmatch(text, 0, start):
+        return _NOTHING, text
+    order = tuple(_FIELD.findall(text, start, text.find(_CLOSE)))
+    if sorted(order) != sorted(_FIELDS):
+        return _NOTHING, text
+    # What lies between two entries, then the fields of the next one, again and again.
+    parts = _entry(order).split(text[start:end])
+    if any(parts[:: len(order) + 1]):
+        return _NOTHING, text
+    columns = {name: parts[at :: len(order) + 1] for at, name in enumerate(order, 1)}
+    try:
+        whens = [parse_time(when) for when in columns["LastModified"]]
+    except ValueError:
+        return _NOTHING, text
+    sizes = [int(size) for size in columns["Size"]]
+    return _Run(columns["Key"], sizes, columns["ETag"], whens), text[:start] + text[end:]
+
+
+@cache
+def _entry(order: tuple[str, ...]) -> re.Pattern[str]:
+    """Stores differ in the order of an entry's fields, and in what they say besides."""
+    return re.compile(_OPEN + "".join(_FIELDS[name] + _EXTRAS for name in order) + _CLOSE)
+
+
+def _page(run: _Run, text: str) -> ListPage:
+    """The page that has the entries of `run` before those in `text`."""
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        raise ValueError("it declares a document type")
+    try:
+        root = ElementTree.fromstring(text)  # noqa: S314  entities need the document type refused above
+    except ElementTree.ParseError as error:
+        raise ValueError("it is not XML") from error
+    if root.tag.rpartition("}")[2] != "ListBucketResult":
+        raise ValueError("it is no ListBucketResult")
+    space = root.tag.removesuffix("ListBucketResult")  # in braces, or nothing
+    token = _token(root, space)
+    encoded = root.findtext(f"{space}EncodingType") == "url"
+    objects = list(map(ObjectInfo, _decoded_all(run.keys, encoded), run.sizes, run.etags, run.whens))
+    objects += [_object(element, space, encoded) for element in root.iter(f"{space}Contents")]
+    prefixes = [
+        _decoded(element.findtext(f"{space}Prefix"), encoded) for element in root.iter(f"{space}CommonPrefixes")
+    ]
+    told = root.findtext(f"{space}KeyCount")
+    # Some stores do not count the prefixes.
+    if told is not None and told not in (str(len(objects)), str(len(objects) + len(prefixes))):
+        raise ValueError(f"it says that it has {told[:20]!r} keys and has {len(objects) + len(prefixes)}")
+    return ListPage(objects, prefixes, token)
+
+
+def _token(root: ElementTree.Element, space: str) -> str | None:
+    truncated = root.findtext(f"{space}IsTruncated")
+    if truncated not in ("true", "false"):
+        raise ValueError("it does not say whether it is the last page")
+    token = root.findtext(f"{space}NextContinuationToken") if truncated == "true" else None
+    if truncated == "true" and not token:
+        raise ValueError("it says that more follows but not how to ask for it")
+    return token
+
+
+def _object(element: ElementTree.Element, space: str, encoded: bool) -> ObjectInfo:
+    values = {child.tag: child.text for child in element}
+    try:
+        size = values[f"{space}Size"] or ""
+        when = parse_time(values[f"{space}LastModified"] or "")
+        etag = (values[f"{space}ETag"] or "").strip('"')
+        key = _decoded(values[f"{space}Key"], encoded)
+    except (KeyError, ValueError) as error:
+        raise ValueError("an entry lacks its key, size, ETag or date") from error
+    if not re.fullmatch(_SIZE, size):
+        raise ValueError("an entry has a size that is no plain number")
+    return ObjectInfo(key, int(size), etag, when)
+
+
+def _decoded(text: str | None, encoded: bool) -> str:
+    if not text:
+        raise ValueError("an entry has no name")
+    # AWS writes a space as "+", others as "%20"; a real plus is "%2B" with all of them.
+    return unquote_plus(text) if encoded and ("%" in text or "+" in text) else text
+
+
+def _decoded_all(keys: list[str], encoded: bool) -> list[str]:
+    """All at once, as long as none has a line break: the calls cost more than the work."""
+    together = "\n".join(keys)
+    if not encoded or ("%" not in together and "+" not in together):
+        return keys
+    decoded = unquote_plus(together).split("\n")
+    return decoded if len(decoded) == len(keys) else [unquote_plus(key) for key in keys]
