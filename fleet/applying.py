@@ -6,7 +6,8 @@ is locked first and every decision made against rows read after that, so that tw
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any, Final, Literal, TypeVar
@@ -84,11 +85,15 @@ class Catalog:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What was written of one tail; `older` names objects that were not taken since a newer version is known."""
+    """What was written: transfers, loads, and the campaigns whose sums may be others now.
 
-    transfers: int
-    campaigns: frozenset[str]
-    older: frozenset[Object]
+    `older` names, by tail, objects that were not taken since a newer version is known.
+    """
+
+    transfers: int = 0
+    loads: int = 0
+    campaigns: frozenset[str] = frozenset()
+    older: Mapping[int, frozenset[Object]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -101,7 +106,31 @@ class _Open:
     sizes: Mapping[str, int]
 
 
-def apply_tail(airline: Airline, tail_id: int, news: News, catalog: Catalog, now: datetime) -> Applied:
+def apply_tails(
+    airline: Airline,
+    batch: Mapping[int, News],
+    catalog: Catalog,
+    now: datetime,
+    *,
+    guard: Callable[[], None] = lambda: None,
+) -> Applied:
+    """Write what is new of some tails, by id; those that were deleted meanwhile are left out."""
+    done = Applied()
+    for tail_id, news in batch.items():
+        with suppress(Tail.DoesNotExist):
+            one = _apply_tail(airline, tail_id, news, catalog, now, guard)
+            done = Applied(
+                done.transfers + one.transfers,
+                done.loads + one.loads,
+                done.campaigns | one.campaigns,
+                {**done.older, **one.older},
+            )
+    return done
+
+
+def _apply_tail(
+    airline: Airline, tail_id: int, news: News, catalog: Catalog, now: datetime, guard: Callable[[], None]
+) -> Applied:
     """Write `news` of the tail in one transaction, the change feed last. Raises Tail.DoesNotExist."""
     with transaction.atomic():
         tail = Tail.objects.select_for_update().get(pk=tail_id)
@@ -111,11 +140,13 @@ def apply_tail(airline: Airline, tail_id: int, news: News, catalog: Catalog, now
         changed = _loads(loads, news, {row.load_id for row in transfers}, now)
         anomalies.keep(airline, "status", news.problems, now)
         if _heard(tail, news) or changed or transfers:
+            guard()
             summed = rollup.tails(Tail.objects.filter(pk=tail_id)).get()
             publish(
                 [*map(transfer_published, transfers), *map(load_published, changed), tail_published(summed)],
             )
-    return Applied(len(transfers), frozenset(load.campaign.name for load in changed), older | _older(tail, loads, news))
+    campaigns = frozenset(load.campaign.name for load in changed)
+    return Applied(len(transfers), len(changed), campaigns, {tail_id: older | _older(tail, loads, news)})
 
 
 def tail_published(row: Tail) -> Published:

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from fleet import discovery
-from fleet.poller import PollResult, poll_airline
+from fleet.poller import PollResult, Terms, poll_airline
 from ifeportal.buckets import media_bucket, status_bucket
 from ifeportal.jobs import JobFailed, run
 from ifeportal.models import Airline
@@ -27,7 +27,7 @@ def poll(airline: str) -> None:
     run(
         f"poll:{airline}",
         settings.POLL_INTERVAL,
-        lambda held: _told(poll_airline(row, media, status, timezone.now(), alive=held.alive)),
+        lambda held: _told(poll_airline(row, media, status, timezone.now(), Terms(alive=held.alive))),
     )
 
 

@@ -21,11 +21,14 @@ from ifeportal.models import Airline
 AT_ONCE: Final = 500  # rows of a table flagged by one call; the next call takes the next
 
 
-def note_standstill(airline: Airline, now: datetime) -> set[str]:
+def note_standstill(airline: Airline, now: datetime, steady_since: datetime | None) -> set[str]:
     """Forget the rate of what has not moved for `RATE_HOLDS`, flag what has not for `STALLED_AFTER`, and publish both.
 
-    The names of the campaigns concerned. Writes nothing if nothing stands still that did not before.
+    `steady_since`: since when the airline has been polled without a long gap; None: it has not, so nothing is known to
+    stand still. The names of the campaigns concerned. Writes nothing if nothing stands still that did not before.
     """
+    if steady_since is None:
+        return set()
     quiet = Q(status__in=[Status.LOADING, Status.FAILED], rate_bps__gt=0, moved_at__lte=now - RATE_HOLDS)
     stalled = Q(status=Status.LOADING, stalled=False, moved_at__lte=now - STALLED_AFTER)
     items = list(_of_items(airline).filter(quiet | stalled).values_list("pk", flat=True)[:AT_ONCE])

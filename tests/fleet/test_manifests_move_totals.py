@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
 
-from fleet.applying import Applied, apply_tail
+from fleet.applying import Applied, News, apply_tails
 from fleet.models import Load, Tail, Transfer
 from ifeportal.models import Airline
 from loader.bucket import ObjectInfo
@@ -98,7 +98,7 @@ def test_a_worker_that_dies_between_catalog_and_tails_is_made_up_for(
     world.poll()
     world.manifest(items={"a": 200})
     with monkeypatch.context() as patch:
-        patch.setattr("fleet.poller._Poll.read_status", lambda self: None)
+        patch.setattr("fleet.poller._read_part", lambda *_: False)
         world.poll()
     assert load().bytes_total == 100
     world.poll()
@@ -181,7 +181,7 @@ def test_one_tail_that_cannot_be_written_stops_no_other(world: World, monkeypatc
     for name in ("N1", "N2", "N3"):
         world.progress(f"{name}/2026-12/a", 50)
 
-    monkeypatch.setattr("fleet.poller.apply_tail", _second_fails)
+    monkeypatch.setattr("fleet.writing.apply_tails", _second_fails)
     result = world.poll()
     assert len(result.failures) == 1
     assert "ValueError" in result.failures[0]
@@ -191,10 +191,10 @@ def test_one_tail_that_cannot_be_written_stops_no_other(world: World, monkeypatc
     assert Load.objects.count() == 3
 
 
-def _second_fails(airline: Airline, tail_id: int, *args: Any) -> Applied:
-    if Tail.objects.get(pk=tail_id).name == "N2":
+def _second_fails(airline: Airline, batch: Mapping[int, News], *args: Any, **more: Any) -> Applied:
+    if Tail.objects.filter(pk__in=batch, name="N2").exists():
         raise ValueError("boom")
-    return apply_tail(airline, tail_id, *args)
+    return apply_tails(airline, batch, *args, **more)
 
 
 def _away(prefix: str = "") -> object:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from fleet.models import Load, Tail, Transfer
+from fleet.reconcile import Known, Limits, Survey, survey
 from loader.bucket import ObjectInfo
 from tests.fleet.world import World, load, rows, transfer
 
@@ -15,20 +16,19 @@ pytestmark = pytest.mark.django_db
 
 def overtaken(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next poll is overtaken by a whole other one, between its listing and its writing."""
-    whole = world.status.list
     ahead = [True]
 
-    def slow(prefix: str = "") -> Iterator[ObjectInfo]:
-        listing = list(whole(prefix))
+    def slow(objects: Iterator[ObjectInfo], known: Known, limits: Limits) -> Survey:
+        found = survey(objects, known, limits)
         if ahead and ahead.pop():
             world.later()
             world.progress("N1/2026-12/a", 90)
             world.progress("N1/2026-12/b", 90)
             world.remove("N1/2026-12/b.tgz.error")
             world.poll()
-        yield from listing
+        return found
 
-    monkeypatch.setattr(world.status, "list", slow)
+    monkeypatch.setattr("fleet.poller.survey", slow)
 
 
 def test_a_slow_poller_does_not_take_back_what_a_quick_one_saw(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

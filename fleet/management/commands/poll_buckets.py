@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from fleet import ledger
 from fleet.discovery import discover, find_airline
-from fleet.poller import PollResult, poll_airline
+from fleet.poller import PollResult, Terms, poll_airline
 from fleet.result import Meter
 from ifeportal import config, jobs
 from ifeportal.buckets import media_bucket, status_bucket
@@ -132,7 +132,7 @@ class Polling:
         done: list[PollResult] = []
 
         def read(alive: Callable[[], None]) -> None:
-            done.append(poll_airline(airline, self.media, self.status, timezone.now(), alive=alive))
+            done.append(poll_airline(airline, self.media, self.status, timezone.now(), Terms(alive=alive)))
             ledger.note(airline.pk, done[0])
 
         def work(held: jobs.Lease) -> None:

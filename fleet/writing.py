@@ -1,0 +1,279 @@
+"""Brings the rows of one airline up to what was found in its status bucket, a batch of tails a transaction.
+
+Objects that must be fetched are read from several threads, the database only from the caller's. A tail that cannot be
+written does not stop the rest; it is told in the result. What is not read or written this time still differs from the
+listing, so the next poll takes it up.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Container, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Final
+
+from django.db import InterfaceError, OperationalError, transaction
+
+from campaigns.models import Campaign, ContentItem
+from fleet import anomalies, reconcile, rollup
+from fleet.applying import Catalog, News, apply_tails
+from fleet.discovery import failure
+from fleet.fetching import Fetcher, Readings
+from fleet.known import Standing
+from fleet.models import Tail
+from fleet.reconcile import HeartbeatSeen, Limits, Problem, Problems, Seen, Survey, TailChanges
+from fleet.result import PollResult
+from fleet.states import airline_state, campaign_state
+from fleet.transitions import Again, ErrorSeen, Gone, ProgressSeen
+from ifeportal.jobs import LeaseLost
+from ifeportal.live.feed import Published, publish
+from ifeportal.models import Airline
+from loader.contract import StatusKey
+
+OBJECTS_A_BATCH: Final = 2_000  # fetched before the tails they belong to are written: bounds what waits in memory
+LONGEST_WRITING: Final = 60.0  # seconds; then it is somebody else's turn, and the sums are shown
+TAILS_A_BATCH: Final = 250  # written in one transaction, which others wait for
+COUNTED_ANEW: Final = 100  # keys more or less than a tail was known to have, and a quarter of them, are worth a write
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Work:
+    """What is to be done about one tail. `dirty` are campaigns whose manifest is another now."""
+
+    name: str
+    changes: TailChanges = field(default_factory=TailChanges)
+    dirty: set[str] = field(default_factory=set)
+
+    @property
+    def campaigns(self) -> set[str]:
+        """Every campaign of which there is something to be done."""
+        keys = [each.key for each in self.changes.seen] + [key for key, _ in self.changes.gone]
+        return {key.campaign for key in keys if key.campaign} | self.dirty
+
+
+@dataclass(slots=True)
+class Writer:
+    """What the parts of one poll of one airline share. `touched` are campaigns whose sums may be others now.
+
+    `alive` is called before each batch, `guard` in its transaction; what they raise ends the poll.
+    """
+
+    airline: Airline
+    fetcher: Fetcher
+    now: datetime
+    limits: Limits
+    alive: Callable[[], None]
+    guard: Callable[[], None]
+    result: PollResult = field(default_factory=PollResult)
+    touched: set[str] = field(default_factory=set)
+    new_tails: bool = False
+    sizes: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def failed(self, sentence: str) -> None:
+        """Note that something could not be read or written."""
+        self.result += PollResult(failures=(sentence,))
+
+    def write(self, rows: Standing, found: Survey) -> None:
+        """Write what was found, and hold loads against newer manifests; then what was odd."""
+        work = {name: Work(name, changes) for name, changes in found.tails.items()}
+        for tail, campaign in rows.dirty:
+            work.setdefault(tail, Work(tail)).dirty.add(campaign)
+        settled: set[str] = set()
+        if work:
+            home = f"{self.airline.name}/{rows.known.part}"
+            campaigns, tails = self._campaigns(found, home), self._tails(found, home)
+            end = time.monotonic() + LONGEST_WRITING
+            for batch in _batches([work[name] for name in sorted(work.keys() & tails.keys())]):
+                self.alive()
+                if time.monotonic() > end:
+                    break  # What is left still differs from the listing.
+                settled |= self._write_batch(batch, campaigns, tails, found.problems)
+        self.result += PollResult(
+            objects_seen=found.objects,
+            objects_changed=found.changed + len(found.gone_keys),
+            anomalies=self._note(rows, found, settled),
+        )
+
+    def count_keys(self, rows: Standing, found: Survey) -> None:
+        """Remember how many keys a tail has where it is another number altogether: by that an airline is cut."""
+        changed = []
+        for name, tail in rows.tails.items():
+            if not f"{name}/".startswith(rows.known.part):
+                continue
+            count = found.keys.get(name, 0)
+            if found.cut:
+                count = max(count, tail.keys)
+            if abs(count - tail.keys) > COUNTED_ANEW + tail.keys // 4:
+                changed.append(Tail(pk=tail.pk, keys=count))
+        Tail.objects.bulk_update(changed, ["keys"], batch_size=TAILS_A_BATCH)
+
+    def publish_sums(self) -> None:
+        """The sums of campaigns and airline, once a poll and not once a tail, as they are the dear ones."""
+        if not (self.touched or self.new_tails):
+            return
+        with transaction.atomic():
+            campaigns = rollup.campaigns(Campaign.objects.filter(airline=self.airline, name__in=self.touched))
+            airline = rollup.airlines(Airline.objects.filter(pk=self.airline.pk)).get()
+            changes = [
+                Published("campaign", row.pk, row.airline_id, campaign=row.name, state=campaign_state(row))
+                for row in campaigns
+            ]
+            publish([*changes, Published("airline", airline.pk, airline.pk, state=airline_state(airline))])
+
+    def _campaigns(self, found: Survey, home: str) -> dict[str, Campaign]:
+        """All campaigns of the airline by name; those only the status bucket knows are made first, if there is room."""
+        new = found.new_campaigns
+        if new:
+            room = max(self.limits.campaigns_in_all - Campaign.objects.count(), 0)
+            made = [Campaign(airline=self.airline, name=name, discovered=True) for name in new[:room]]
+            Campaign.objects.bulk_create(made, ignore_conflicts=True)
+        rows = {row.name: row for row in Campaign.objects.filter(airline=self.airline).defer("extra")}
+        self.touched |= rows.keys() & set(new)
+        self._left_out("campaigns", set(new) - rows.keys(), found, home)
+        return rows
+
+    def _tails(self, found: Survey, home: str) -> dict[str, int]:
+        """The ids of all tails of the airline by name; new ones are made first, if there is room."""
+        new = found.new_tails
+        if new:
+            room = max(self.limits.tails_in_all - Tail.objects.count(), 0)
+            made = [
+                Tail(airline=self.airline, name=name, discovered=True, keys=found.keys.get(name, 0))
+                for name in new[:room]
+            ]
+            Tail.objects.bulk_create(made, ignore_conflicts=True)
+        rows = dict(Tail.objects.filter(airline=self.airline).values_list("name", "pk"))
+        self.new_tails |= not rows.keys().isdisjoint(new)
+        self._left_out("tails", set(new) - rows.keys(), found, home)
+        return rows
+
+    def _left_out(self, kind: str, names: set[str], found: Survey, home: str) -> None:
+        if names:
+            detail = f"There is no room for more {kind}, or a name differs from another only in case."
+            found.problems.add(Problem(home, f"TOO_MANY_{kind.upper()}", detail))
+
+    def _learn_sizes(self, campaigns: dict[str, Campaign], names: set[str]) -> None:
+        """Read the listed items of campaigns not read before, in one query.
+
+        After the campaigns' own rows: if a manifest comes in between, the loads stay marked with the older one.
+        """
+        missing = {campaigns[name].pk: name for name in names if name in campaigns and name not in self.sizes}
+        if not missing:
+            return
+        self.sizes |= {name: {} for name in missing.values()}
+        items = ContentItem.objects.filter(campaign__in=missing, listed=True).order_by()
+        for campaign, name, size in items.values_list("campaign", "name", "size"):
+            self.sizes[missing[campaign]][name] = size
+
+    def _write_batch(
+        self, batch: list[Work], campaigns: dict[str, Campaign], tails: Mapping[str, int], problems: Problems
+    ) -> set[str]:
+        """Fetch and write; the keys of objects whose bytes were looked at."""
+        self._learn_sizes(campaigns, set().union(*(one.campaigns for one in batch)))
+        wanted = [each for one in batch for each in one.changes.seen if _has_room(each.key, campaigns)]
+        readings = self.fetcher.read(wanted, self.sizes)
+        if readings.failure is not None:
+            self.failed(failure("status", readings.failure))
+        for problem in readings.problems:
+            problems.add(problem)
+        news = {tails[one.name]: self._news(one, readings, campaigns, problems) for one in batch}
+        works = {tails[one.name]: one for one in batch}
+        some = {pk: each for pk, each in news.items() if each.campaigns or each.heartbeat}
+        self._apply(some, works, Catalog(campaigns, self.sizes), problems)
+        return {each.name for each in wanted if not each.same and each.name in readings.by_key}
+
+    def _apply(self, news: dict[int, News], works: Mapping[int, Work], catalog: Catalog, problems: Problems) -> None:
+        """Write a batch; one that fails is halved, until it is known which tail cannot be written."""
+        if not news:
+            return
+        try:
+            applied = apply_tails(self.airline, news, catalog, self.now, guard=self.guard)
+        except (OperationalError, InterfaceError, LeaseLost):
+            raise  # The database is away, or the work is another's: no other tail would fare better.
+        except Exception as error:  # noqa: BLE001  logged when it is known whose it is
+            if len(news) == 1:
+                (pk,) = news
+                self._not_written(works[pk].name, error, problems)
+                return
+            half = dict(list(news.items())[: len(news) // 2])
+            self._apply(half, works, catalog, problems)
+            self._apply({pk: each for pk, each in news.items() if pk not in half}, works, catalog, problems)
+            return
+        self.result += PollResult(transfers_changed=applied.transfers, news=applied.transfers + applied.loads)
+        self.touched |= applied.campaigns
+        for pk, older in applied.older.items():
+            for each in works[pk].changes.seen:
+                if (each.key.kind, each.key.campaign, each.key.content) in older:
+                    problems.add(reconcile.too_old(each.name, each.etag, each.at))
+
+    def _not_written(self, tail: str, error: Exception, problems: Problems) -> None:
+        logger.error("writing what was seen of %s/%s failed", self.airline.name, tail, exc_info=error)
+        self.failed(f"tail {tail}: {type(error).__name__}")
+        detail = f"What was seen of this tail could not be written ({type(error).__name__}); it is tried again."
+        problems.add(Problem(f"{self.airline.name}/{tail}/", "INTERNAL", detail))
+
+    def _news(self, work: Work, readings: Readings, campaigns: Container[str], problems: Problems) -> News:
+        news = News(dirty={name for name in work.dirty if name in campaigns})
+        for key, etag in work.changes.gone:
+            if _has_room(key, campaigns):
+                _tell(news, key, Gone(etag))
+        for each in work.changes.seen:
+            reading = readings.by_key.get(each.name)
+            if reading is None:
+                continue
+            if reading.problem is not None and problems.add(reading.problem):
+                news.problems.append(reading.problem)
+            news.heard_at = max(news.heard_at or reading.seen.at, reading.seen.at)
+            _tell(news, each.key, reading.seen)
+        return news
+
+    def _note(self, rows: Standing, found: Survey, settled: set[str]) -> int:
+        """Write down what was odd; what the bytes of an unchanged object said before lasts. How much is odd now."""
+        looked_at = settled.union(found.gone_keys)
+        lasting = [
+            row
+            for row in rows.anomalies.values()
+            if found.cut or (row.code in reconcile.BODY_PROBLEMS and row.key not in looked_at)
+        ]
+        return anomalies.record(self.airline, "status", found.problems, rows.anomalies, self.now, lasting=lasting)
+
+
+def limits_left(limits: Limits, rows: Standing) -> Limits:
+    """The limits, less what is odd already and will stay so."""
+    last = sum(row.code in reconcile.BODY_PROBLEMS for row in rows.anomalies.values())
+    return replace(limits, anomalies=max(limits.anomalies - last, 0))
+
+
+def _has_room(key: StatusKey, campaigns: Container[str]) -> bool:
+    """Whether the object's campaign has a row; a heartbeat needs none."""
+    return key.kind == "heartbeat" or key.campaign in campaigns
+
+
+def _tell(news: News, key: StatusKey, seen: Seen | Gone) -> None:
+    """Put what was seen of an object in its place."""
+    match key.kind, seen:
+        case "progress", ProgressSeen() | Again() | Gone():
+            news.progress[key.campaign, key.content] = seen
+        case "error", ErrorSeen() | Again() | Gone():
+            news.errors[key.campaign, key.content] = seen
+        case "campaign_error", ErrorSeen() | Again() | Gone():
+            news.campaign_errors[key.campaign] = seen
+        case "heartbeat", HeartbeatSeen() | Again() | Gone():
+            news.heartbeat = seen
+
+
+def _batches(work: list[Work]) -> Iterator[list[Work]]:
+    """Tails together until they have `OBJECTS_A_BATCH` objects to be read, or are `TAILS_A_BATCH`."""
+    batch: list[Work] = []
+    count = 0
+    for each in work:
+        batch.append(each)
+        count += len(each.changes.seen)
+        if count >= OBJECTS_A_BATCH or len(batch) >= TAILS_A_BATCH:
+            yield batch
+            batch, count = [], 0
+    if batch:
+        yield batch

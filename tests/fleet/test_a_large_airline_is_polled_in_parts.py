@@ -1,0 +1,125 @@
+"""An airline with very many keys: cut into parts, none of which costs more than a listing may, and nothing missed."""
+
+from __future__ import annotations
+
+import pytest
+
+from fleet import ranges
+from fleet.models import Anomaly, Tail, Transfer
+from fleet.poller import Limits, Terms, poll_airline, poll_head, poll_part
+from ifeportal.models import Airline
+from tests.fleet.test_any_interleaving_of_polls_converges import truth
+from tests.fleet.world import MIB, World, transfer
+
+pytestmark = pytest.mark.django_db
+TAILS = [f"D-A{letter}{number}" for letter in "BCX" for number in range(4)]
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A listing may have 400 keys, an airline with more than 200 is cut, a part should have 100."""
+    monkeypatch.setattr(ranges, "WHOLE_LIMIT", 200)
+    monkeypatch.setattr(ranges, "PART", 100)
+
+
+def acme() -> Airline:
+    return Airline.objects.get(name="ACME")
+
+
+def fill(world: World, items: int = 30, tails: list[str] = TAILS) -> None:
+    world.manifest(items={f"item-{number:03}": 3 * MIB for number in range(items)})
+    for tail in tails:
+        for number in range(items):
+            world.progress(f"{tail}/2026-12/item-{number:03}", 3 * MIB if number % 2 else MIB)
+
+
+def test_more_keys_than_a_listing_may_have_are_read_in_parts_at_once(world: World) -> None:
+    fill(world, items=50)
+    world.limits = Limits(keys=400)
+    result = world.poll()
+    assert (result.failures, result.cut) == ((), 1)
+    assert Transfer.objects.count() == 600
+    assert sum(tail.keys for tail in Tail.objects.all()) >= 550
+    lists = world.status.requests.list
+    again = world.poll()
+    assert (again.objects_changed, again.cut, again.transfers_changed) == (0, 0, 0)
+    # Who has objects at all (and airlines), then a page for each part.
+    parts = poll_head(acme(), world.media, world.status, world.clock)[1]
+    assert len(parts) > 3
+    assert world.status.requests.list - lists == 2 + len(parts) + 1
+    assert odd() == {}
+
+
+def odd() -> dict[str, str]:
+    return dict(Anomaly.objects.filter(resolved_at=None).values_list("key", "problem"))
+
+
+def test_in_parts_or_as_a_whole_the_rows_are_the_same(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(world)
+    world.poll()
+    world.later()
+    world.progress("D-AB1/2026-12/item-004", 2 * MIB)
+    world.remove("D-AX3/2026-12/item-001.tgz.progress")
+    world.error("D-AC0/2026-12/item-002", "IO_ERROR: x")
+    world.write("D-AC0/what is this", b"?")
+    world.progress("D-AZ9/2026-12/item-000", MIB)
+    world.poll()
+    assert transfer("item-001", "D-AX3").status == "deleted"
+    assert transfer("item-000", "D-AZ9").bytes_done == MIB
+    in_parts = truth(), odd(), set(Tail.objects.values_list("name", flat=True))
+    Airline.objects.all().delete()
+    monkeypatch.setattr(ranges, "WHOLE_LIMIT", 10**6)
+    world.poll()
+    assert transfer("item-001", "D-AX3").status == "pending", "what was never seen was never deleted"
+    Transfer.objects.filter(content="item-001", load__tail__name="D-AX3").delete()
+    assert in_parts == (truth(), odd(), set(Tail.objects.values_list("name", flat=True)))
+
+
+def test_one_tail_with_too_many_keys_holds_up_no_other(world: World) -> None:
+    """What it has beyond the limit is not read and said to be so; the others are fresh within two polls."""
+    world.limits = Limits(keys=300)
+    for number in range(1000):
+        world.progress(f"D-AB1/2026-12/item-{number:04}", MIB)
+    for tail in ("D-AB0", "D-AB2", "D-AX1"):
+        world.progress(f"{tail}/2026-12/film", MIB)
+    for _ in range(2):
+        world.poll()
+    assert {transfer("film", tail).bytes_done for tail in ("D-AB0", "D-AB2", "D-AX1")} == {MIB}
+    assert Transfer.objects.filter(load__tail__name="D-AB1").count() == 300
+    assert odd() == {"ACME/D-AB1/": "TOO_MANY_KEYS"}
+    world.later()
+    world.progress("D-AX1/2026-12/film", 2 * MIB)
+    result = world.poll()
+    assert (result.failures, transfer("film", "D-AX1").bytes_done) == ((), 2 * MIB)
+    assert Transfer.objects.exclude(status="loading").count() == 0, "what was not listed is not gone"
+    for number in range(1000):
+        world.remove(f"D-AB1/2026-12/item-{number:04}.tgz.progress")
+    world.poll()
+    assert Transfer.objects.filter(status="deleted").count() == 300
+    assert odd() == {}
+
+
+def test_a_part_touches_only_its_own(world: World) -> None:
+    fill(world)
+    world.poll()
+    world.later()
+    for tail in TAILS:
+        world.progress(f"{tail}/2026-12/item-000", 2 * MIB)
+    _, parts = poll_head(acme(), world.media, world.status, world.clock, Terms())
+    assert len(parts) > 1
+    result = poll_part(acme(), parts[0], world.status, world.clock)
+    changed = set(Transfer.objects.filter(bytes_done=2 * MIB).values_list("load__tail__name", flat=True))
+    assert changed == {tail for tail in TAILS if f"{tail}/".startswith(parts[0])}
+    assert result.transfers_changed == result.news - len(changed) == len(changed)
+
+
+def test_parts_stay_while_they_serve_and_a_tail_outside_of_them_is_found(world: World) -> None:
+    fill(world)
+    world.poll()
+    poll_airline(acme(), world.media, world.status, world.clock)
+    _, parts = poll_head(acme(), world.media, world.status, world.clock)
+    assert poll_head(acme(), world.media, world.status, world.clock, parts=parts)[1] == parts
+    world.progress("N1/2026-12/item-000", MIB)
+    _, after = poll_head(acme(), world.media, world.status, world.clock, parts=parts)
+    assert any("N1/".startswith(part) for part in after)
+    assert not any("N1/".startswith(part) for part in parts)
