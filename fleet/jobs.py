@@ -2,40 +2,51 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import cache
 from typing import Final
 
 from django.conf import settings
 from django.utils import timezone
 
-from fleet import discovery
+from fleet import discovery, ledger, pace
 from fleet.poller import PollResult, Terms, poll_airline
 from ifeportal.buckets import media_bucket, status_bucket
-from ifeportal.jobs import JobFailed, run
-from ifeportal.models import Airline
+from ifeportal.jobs import JobFailed, Lease, run
+from ifeportal.models import Airline, Job
 from loader.bucket import Bucket
 
 INTERVALS_A_DISCOVERY: Final = 5  # new airlines come far less often than new objects
+EVENTS_JOB: Final = "take_events"
+PUSH_COUNTS_FOR: Final = timedelta(seconds=60)  # after events were last taken from the queue
 
 
-def poll(airline: str) -> None:
-    """Poll one airline, if it is due and nobody else does. Raises JobFailed where a bucket could not be read."""
+def poll(airline: str, part: str = "") -> None:
+    """Poll one airline, or a part of it, if it is due and nobody else does.
+
+    Raises JobFailed where a bucket could not be read.
+    """
     row = Airline.objects.filter(name=airline).first()
     if row is None:
         return
     media, status = _buckets()
-    run(
-        f"poll:{airline}",
-        settings.POLL_INTERVAL,
-        lambda held: _told(poll_airline(row, media, status, timezone.now(), Terms(alive=held.alive))),
-    )
+
+    def work(held: Lease) -> None:
+        now = timezone.now()
+        result = poll_airline(
+            row, media, status, now, Terms(alive=held.alive, guard=held.guard, steady_since=held.steady_since)
+        )
+        _settle(held, result)
+        _told(row.pk, result)
+
+    run(f"poll:{airline}/{part}" if part else f"poll:{airline}", settings.POLL_INTERVAL, work)
 
 
 def discover() -> None:
     """Look for new airlines, if it is due and nobody else does. Raises JobFailed where a bucket could not be read."""
     media, status = _buckets()
     interval = settings.POLL_INTERVAL * INTERVALS_A_DISCOVERY
-    run("discover", interval, lambda held: _told(discovery.discover(media, status, timezone.now())))
+    run("discover", interval, lambda held: _told(None, discovery.discover(media, status, timezone.now())))
 
 
 @cache
@@ -44,7 +55,26 @@ def _buckets() -> tuple[Bucket, Bucket]:
     return media_bucket(), status_bucket()
 
 
-def _told(result: PollResult) -> PollResult:
+def _settle(held: Lease, result: PollResult) -> None:
+    """Say whether something was found, and when to look again. What was never looked at before is new."""
+    held.found = result.news > 0 or result.transfers_changed > 0 or held.found_at is None
+    quiet = timedelta() if held.found or held.found_at is None else held.started_at - held.found_at
+    held.next_in = pace.pause(
+        max(quiet.total_seconds(), 0.0),
+        watched=held.watched,
+        floor=settings.POLL_INTERVAL,
+        ceiling=settings.POLL_CEILING,
+        pushed=bool(settings.STATUS_EVENTS_QUEUE_URL) and _events_come(),
+    )
+
+
+def _events_come() -> bool:
+    return Job.objects.filter(name=EVENTS_JOB, succeeded_at__gt=timezone.now() - PUSH_COUNTS_FOR).exists()
+
+
+def _told(airline_id: int | None, result: PollResult) -> None:
+    """Enter what the poll cost into the ledger. Raises JobFailed where a bucket could not be read."""
+    ledger.note(airline_id, result)
+    ledger.flush(timezone.now())
     if result.failures:
         raise JobFailed("; ".join(result.failures))
-    return result

@@ -157,9 +157,14 @@ class Config:
     aws_secret_access_key: str = setting(text, "", "S3 credentials, second half.")
     aws_region: str = setting(text, "", "S3 region. If not given: us-east-1.")
     aws_endpoint_url_s3: str = setting(address("http", "https"), "", "The S3 service. If not given: AWS's own.")
-    poll_interval: float = setting(seconds, 2.0, "How often each airline's prefixes are listed.")
+    poll_interval: float = setting(
+        seconds, 2.0, "How often an airline's prefixes are listed while something moves or somebody looks."
+    )
+    poll_ceiling: float = setting(seconds, 60.0, "How seldom at most, while nothing does; never below POLL_INTERVAL.")
     ready_within: float | None = setting(
-        seconds, None, "/readyz: how old the last good poll may be. If not given: 1 min or 10 polls, the longer."
+        seconds,
+        None,
+        "/readyz: how old the last good poll may be. If not given: 3 POLL_CEILING or 10 POLL_INTERVAL, the longer.",
     )
     status_events_queue_url: str = setting(
         address("http", "https"), "", "SQS queue that hears of each change in STATUS_BUCKET. If not given: only polls."

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+from typing import Final, Self
+
 from django.contrib.auth.models import AbstractUser
 from django.db import models
+from django.db.models import Q
 from django.db.models.functions import Lower
 from django.urls import reverse
 
 from ifeportal.access import ScopedQuerySet
+
+PACEMAKER: Final = "pacemaker"  # the one job that nobody is woken for: it is held by whoever wakes the workers
+LATE_AFTER: Final = timedelta(seconds=15)  # past its time; within that the job of a worker that died is taken over
 
 
 class User(AbstractUser):
@@ -65,6 +72,32 @@ class Membership(models.Model):
         return f"{self.user} of {self.airline}"
 
 
+class JobQuerySet(models.QuerySet["Job"]):
+    def work(self) -> Self:
+        """All but the pacemaker's own row."""
+        return self.exclude(name=PACEMAKER)
+
+    def held(self, now: datetime) -> Self:
+        """Somebody does them, and has shown signs of life."""
+        return self.filter(lease_until__gte=now)
+
+    def free(self, now: datetime) -> Self:
+        """Nobody does them, or whoever did has shown no sign of life for too long."""
+        return self.filter(Q(lease_until=None) | Q(lease_until__lt=now))
+
+    def due(self, now: datetime) -> Self:
+        """To be done now, by anybody."""
+        return self.free(now).filter(due_at__lte=now)
+
+    def late(self, now: datetime) -> Self:
+        """Due for so long that it is worth somebody's attention."""
+        return self.work().free(now).filter(due_at__lt=now - LATE_AFTER)
+
+    def failing(self) -> Self:
+        """Those whose last attempt failed."""
+        return self.filter(failures__gt=0)
+
+
 class Job(models.Model):
     """One piece of periodic work (`name`, e.g. "poll:ACME"): when it is due, who holds it, how it went.
 
@@ -72,11 +105,10 @@ class Job(models.Model):
     can tell. All times UTC.
     """
 
-    name = models.CharField(max_length=250, unique=True)
+    name = models.CharField(max_length=420, unique=True, help_text="kind, kind:airline or kind:airline/part")
     due_at = models.DateTimeField()
-    queued_at = models.DateTimeField(null=True, blank=True)
     holder = models.CharField(max_length=200, blank=True)
-    fence = models.PositiveBigIntegerField(default=0)
+    fence = models.PositiveBigIntegerField(default=0, help_text="How often it was begun.")
     lease_until = models.DateTimeField(null=True, blank=True)
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
@@ -89,9 +121,37 @@ class Job(models.Model):
     found_at = models.DateTimeField(null=True, blank=True, help_text="When it last found something new.")
     watched_until = models.DateTimeField(null=True, blank=True, help_text="Until then somebody looks at what it finds.")
 
+    objects = JobQuerySet.as_manager()
+
     class Meta:
         ordering = ["name"]
         indexes = [models.Index(fields=["due_at"])]
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the last finished run took; None before it, and while another runs."""
+        if self.started_at is None or self.finished_at is None or self.finished_at < self.started_at:
+            return None
+        return (self.finished_at - self.started_at).total_seconds()
+
+    def state(self, now: datetime) -> str:
+        """`running`, `failing` (and waiting for the next attempt), `late`, `due` or `waiting`; for the pacemaker's own
+        row `running` or `away`."""
+        if self.lease_until is not None and self.lease_until >= now:
+            return "running"
+        if self.name == PACEMAKER:
+            return "away"
+        if self.due_at < now - LATE_AFTER:
+            return "late"
+        if self.failures:
+            return "failing"
+        return "due" if self.due_at <= now else "waiting"
+
+    def lag(self, now: datetime) -> float:
+        """Seconds past its time; 0 while it is not due or being done."""
+        if self.state(now) in ("running", "away"):
+            return 0.0
+        return max((now - self.due_at).total_seconds(), 0.0)

@@ -25,7 +25,8 @@ CSRF_TRUSTED_ORIGINS = list(config.csrf_trusted_origins)
 MEDIA_BUCKET = config.media_bucket
 STATUS_BUCKET = config.status_bucket
 POLL_INTERVAL = config.poll_interval
-READY_WITHIN = config.ready_within or max(60.0, 10 * config.poll_interval)
+POLL_CEILING = max(config.poll_ceiling, config.poll_interval)
+READY_WITHIN = config.ready_within or max(3 * POLL_CEILING, 10 * POLL_INTERVAL)
 STATUS_EVENTS_QUEUE_URL = config.status_events_queue_url
 METRICS_TOKEN = config.metrics_token
 LIVE_SOCKETS_PER_USER = config.live_sockets_per_user
@@ -177,12 +178,13 @@ LOGGING = logging_settings(
     ],
 )
 
-# django-q2 only carries work to a worker: `ifeportal/jobs.py` says what is due, tries again and keeps the outcome.
+# django-q2 only wakes workers: `ifeportal/jobs.py` says what is due, tries again and keeps the outcome.
 Q_CLUSTER = {
     "name": "ifeportal",
     "orm": "default",
+    "broker_class": "ifeportal.wakeups.PatientBroker",
     "workers": 2,
-    "queue_limit": 2,  # = workers: what a cluster takes in advance is lost with it until `retry`
+    "queue_limit": 2,  # = workers: no more is taken in advance, so that who is free comes first
     "poll": 0.2,  # seconds between two looks at an empty queue
     "timeout": 300,  # seconds after which a worker is killed; below `retry`, or work runs twice at once
     "retry": 360,

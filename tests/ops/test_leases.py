@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
+from functools import partial
 
 import pytest
+from django.conf import LazySettings
+from django.db import transaction
 from django.utils import timezone
 
-from ifeportal.jobs import JobFailed, Lease, LeaseLost, lease, run
-from ifeportal.models import Job
+from ifeportal.jobs import LEASE_SECONDS, JobFailed, Lease, LeaseLost, lease, run
+from ifeportal.models import Airline, Job
 
 pytestmark = pytest.mark.django_db
 
@@ -54,7 +57,7 @@ def test_signs_of_life_renew_a_lease_but_not_every_time(django_assert_num_querie
         with django_assert_num_queries(0):  # type: ignore[operator]
             held.alive()
         until = row().lease_until
-        held._renewed = time.monotonic() - 6
+        held._renewed = time.monotonic() - 5.1
         held.alive()
         assert until is not None
         assert (row().lease_until or until) > until
@@ -117,6 +120,94 @@ def test_one_who_lost_the_lease_stops_and_writes_nothing() -> None:
 
     assert run("work", 60, overtaken) is None
     assert row().succeeded_at is None
+
+
+def test_a_worker_that_died_is_followed_by_another_within_fifteen_seconds() -> None:
+    """The lease, a tick of the pacemaker and a look into the queue, all in all."""
+    assert LEASE_SECONDS + 0.25 + 0.2 < 15
+
+
+def test_what_a_late_holder_writes_is_never_committed() -> None:
+    with lease("work") as late:
+        assert late is not None
+        _write(late, "WRITTEN")
+        past()
+        with lease("work"), pytest.raises(LeaseLost):
+            _write(late, "TOO LATE")
+    assert set(Airline.objects.values_list("name", flat=True)) == {"WRITTEN"}
+
+
+def test_what_is_guarded_holds_the_lease_further() -> None:
+    with lease("work", 15) as held:
+        assert held is not None
+        past()
+        held.guard()
+        with lease("work") as other:
+            assert other is None
+
+
+def test_a_job_is_due_when_the_work_says_and_never_in_the_past() -> None:
+    def slow(held: Lease) -> None:
+        held.next_in = 30
+
+    run("work", 2, slow, when_due=False)
+    job = row()
+    assert job.started_at is not None
+    assert job.due_at == job.started_at + timedelta(seconds=30)
+    run("work", 0.000001, lambda held: None, when_due=False)
+    job = row()
+    assert job.due_at == job.finished_at
+
+
+def test_when_something_was_found_is_kept_and_told_to_the_next_run() -> None:
+    def finds(held: Lease) -> None:
+        held.found = True
+
+    run("work", 60, finds)
+    found = row().found_at
+    assert found is not None
+    assert run("work", 60, lambda held: held.found_at, when_due=False) == found
+    assert row().found_at == found, "nothing was found this time"
+
+
+def test_a_job_is_steady_since_its_first_success_after_a_long_gap(settings: LazySettings) -> None:
+    settings.POLL_CEILING = 100.0
+    steady = partial(run, "work", 60, lambda held: held.steady_since, when_due=False)
+    assert steady() is None
+    first = row().steady_since
+    assert first is not None
+    assert steady() == first
+    Job.objects.update(succeeded_at=timezone.now() - timedelta(seconds=299))
+    assert steady() == first
+    with pytest.raises(ValueError, match="no"):
+        run("work", 2, _fails, when_due=False)
+    assert steady() == first, "one failure is no gap"
+    Job.objects.update(succeeded_at=timezone.now() - timedelta(seconds=301))
+    assert steady() is None
+    assert (row().steady_since or first) > first
+
+
+def test_somebody_who_begins_to_watch_while_it_runs_waits_no_longer_than_the_interval() -> None:
+    def begins(held: Lease) -> None:
+        assert not held.watched
+        Job.objects.update(watched_until=timezone.now() + timedelta(seconds=45))
+        held.next_in = 60
+
+    def knows(held: Lease) -> None:
+        assert held.watched
+        held.next_in = 60
+
+    for work, expected in ((begins, 2), (knows, 60)):
+        run("work", 2, work, when_due=False)
+        job = row()
+        assert job.started_at is not None
+        assert job.due_at == job.started_at + timedelta(seconds=expected)
+
+
+def _write(held: Lease, name: str) -> None:
+    with transaction.atomic():
+        Airline.objects.create(name=name)
+        held.guard()
 
 
 def _fails(held: Lease) -> int:

@@ -1,176 +1,502 @@
-"""The pacemaker's decisions: what is queued when, once, and what happens to what was lost."""
+"""What a worker does that is woken: the most urgent first, one after the other, whatever became of the calls."""
 
 from __future__ import annotations
 
-import os
-import signal
-from datetime import timedelta
+import random
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 
 import pytest
 from django.conf import LazySettings
-from django.core.management import call_command
-from django.db import connection
+from django.db import OperationalError, connection
 from django.utils import timezone
 from django_q.models import OrmQ, Task
 
 from ifeportal import jobs
-from ifeportal.jobs import enqueue_due, lease, perform, run, seconds_to_next
-from ifeportal.management.commands.pacemaker import TICK, tick
+from ifeportal.jobs import call_of, keep_rows, lease, run, set_parts, wake, watch
 from ifeportal.models import Airline, Job
+from ifeportal.wakeups import MOST_WAITING, PatientBroker, seconds_to_next, wake_workers
 from loader.bucket import MemoryBucket
 from loader.errors import WorldError
 
 pytestmark = pytest.mark.django_db
+done: list[str] = []
 
 
-def queued() -> list[tuple[str, tuple[str, ...]]]:
-    """What waits in the queue: function and arguments."""
-    return [(each.task["func"], tuple(each.task["args"])) for each in OrmQ.objects.order_by("pk")]
+def do(airline: str, part: str = "") -> None:
+    """The work of these tests: write down what was done, and be due again in an hour."""
+    name = f"poll:{airline}/{part}" if part else f"poll:{airline}"
+    run(name, 3600, lambda held: done.append(name))
 
 
-def done(name: str, interval: float = 60) -> None:
-    run(name, interval, lambda held: None, when_due=False)
+def do_nothing(airline: str, part: str = "") -> None:
+    """A job whose work is nowhere to be found."""
+    done.append(airline)
 
 
-def test_every_airline_gets_a_job_and_each_is_queued_once() -> None:
-    Airline.objects.create(name="ACME")
-    Airline.objects.create(name="BETA")
-    now = timezone.now()
-    assert enqueue_due(now) == 3
-    assert sorted(queued()) == [
-        ("ifeportal.jobs.perform", ("fleet.jobs.discover",)),
-        ("ifeportal.jobs.perform", ("fleet.jobs.poll", "ACME")),
-        ("ifeportal.jobs.perform", ("fleet.jobs.poll", "BETA")),
-    ]
-    assert [enqueue_due(now + timedelta(seconds=after)) for after in (0, 1, 5, 60, 3600)] == [0] * 5
+def break_down(airline: str, part: str = "") -> None:
+    done.append(airline)
+    raise ValueError("no")
 
 
-def test_a_job_is_queued_again_when_it_has_run_and_is_due() -> None:
-    now = timezone.now()
-    enqueue_due(now)
-    OrmQ.objects.all().delete()
-    done("discover")
-    assert enqueue_due(now + timedelta(seconds=30)) == 0
-    assert enqueue_due(now + timedelta(seconds=62)) == 1
+def fail(airline: str, part: str = "") -> None:
+    def work(held: jobs.Lease) -> None:
+        done.append(airline)
+        raise ValueError("no")
+
+    run(f"poll:{airline}", 2, work)
 
 
-def test_a_job_that_is_being_done_is_not_queued() -> None:
-    enqueue_due(timezone.now())
-    OrmQ.objects.all().delete()
-    with lease("discover"):
-        assert enqueue_due(timezone.now()) == 0
-    assert enqueue_due(timezone.now()) == 1
+@pytest.fixture(autouse=True)
+def work(settings: LazySettings) -> Iterator[None]:
+    settings.JOBS = {}
+    settings.JOBS_PER_AIRLINE = {"poll": f"{__name__}.do"}
+    done.clear()
+    yield
+    done.clear()
 
 
-def test_a_job_lost_with_its_worker_is_queued_again_unless_workers_are_just_late() -> None:
-    now = timezone.now()
-    enqueue_due(now)
-    later = now + jobs.LOST_AFTER + timedelta(seconds=1)
-    assert enqueue_due(later) == 0, "it still waits in the queue"
-    OrmQ.objects.update(lock=now + timedelta(seconds=360))  # a worker took it, and died
-    assert enqueue_due(later) == 1
+def due(name: str, seconds: float = 0, **fields: object) -> Job:
+    """A job that is due for that long."""
+    return Job.objects.create(name=name, due_at=timezone.now() - timedelta(seconds=seconds), **fields)
 
 
-def test_the_lease_of_a_worker_that_died_is_free_after_fifteen_seconds() -> None:
-    enqueue_due(timezone.now())
-    OrmQ.objects.all().delete()
-    with lease("discover"):
-        assert enqueue_due(timezone.now() + timedelta(seconds=14)) == 0
-        assert enqueue_due(timezone.now() + timedelta(seconds=16)) == 1
+def in_(seconds: float) -> datetime:
+    return timezone.now() + timedelta(seconds=seconds)
 
 
-def test_two_pacemakers_queue_a_job_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = timezone.now()
-    enqueue = jobs._enqueue
-    other: list[int] = []
-
-    def overtaken(*args: object) -> bool:
-        if not other:
-            other.append(0)
-            other[0] = enqueue_due(now)
-        return enqueue(*args)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(jobs, "_enqueue", overtaken)
-    assert (enqueue_due(now), other) == (0, [1])
-    assert OrmQ.objects.count() == 1
+def calls() -> int:
+    number: int = OrmQ.objects.count()
+    return number
 
 
-def test_a_pacemaker_whose_clock_is_ahead_does_not_slow_the_job_down() -> None:
-    """It queues what by the worker's clock is not due yet; the worker gives it back to be queued again."""
-    done("discover", 10)
-    ahead = timezone.now() + timedelta(seconds=12)
-    assert enqueue_due(ahead) == 1
-    assert run("discover", 10, lambda held: 1) is None
-    assert enqueue_due(ahead) == 1
+def take(number: int = 1) -> None:
+    """What a worker takes is locked until it answers."""
+    for row in OrmQ.objects.filter(lock__lte=timezone.now())[:number]:
+        OrmQ.objects.filter(pk=row.pk).update(lock=in_(360))
 
 
-def test_jobs_of_an_airline_that_is_no_more_go_with_it() -> None:
-    airline = Airline.objects.create(name="ACME")
-    enqueue_due(timezone.now())
-    airline.delete()
-    enqueue_due(timezone.now())
-    assert list(Job.objects.values_list("name", flat=True)) == ["discover"]
-    perform("fleet.jobs.poll", "ACME")
-    assert list(Job.objects.values_list("name", flat=True)) == ["discover"]
+def test_what_somebody_looks_at_comes_first_then_what_has_waited_longest() -> None:
+    due("poll:A", 1)
+    due("poll:B", 30)
+    due("poll:C", 20, watched_until=in_(10))
+    due("poll:D", 5, watched_until=in_(10))
+    due("poll:E", 40, watched_until=in_(-1))
+    due("poll:F", -60)
+    due("poll:G", 90, lease_until=in_(5), holder="another")
+    due("poll:H", 9, lease_until=in_(-1), holder="one that died")
+    wake()
+    assert done == ["poll:C", "poll:D", "poll:E", "poll:B", "poll:H", "poll:A"]
 
 
-def test_the_pacemaker_sleeps_no_longer_than_until_the_next_job() -> None:
-    assert tick() == TICK
-    done("discover", 0.1)
-    assert (seconds_to_next(timezone.now()) or 1) <= 0.1
-    assert tick() <= 0.1
+def test_what_somebody_begins_to_look_at_goes_past_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    due("poll:A", 9)
+    due("poll:B", 8)
+    due("poll:C", 7)
+
+    def opened(held: jobs.Lease) -> None:
+        done.append("poll:A")
+        watch(["C"])
+
+    def do_or_open(airline: str) -> None:
+        if airline == "A":
+            run("poll:A", 3600, opened)
+        else:
+            do_as_ever(airline)
+
+    do_as_ever = do
+    monkeypatch.setattr(f"{__name__}.do", do_or_open)
+    wake()
+    assert done == ["poll:A", "poll:C", "poll:B"]
 
 
-def test_a_pacemaker_waits_for_tables_that_are_not_there_yet(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """As when all parts of a new system start at once. SQLite and PostgreSQL raise different errors for that."""
-    ticks: list[int] = []
-
-    def first_without_tables() -> float:
-        ticks.append(len(ticks))
-        if len(ticks) == 1:
-            return tick()
-        os.kill(os.getpid(), signal.SIGTERM)
-        return 0.0
-
-    monkeypatch.setattr("ifeportal.management.commands.pacemaker.tick", first_without_tables)
-    with connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE ifeportal_job RENAME TO another")
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        call_command("pacemaker")
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-    assert "manage.py migrate" in caplog.text
-    assert len(ticks) == 2
+def test_a_worker_ends_its_turn_though_more_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    due("poll:A", 2)
+    due("poll:B", 1)
+    monkeypatch.setattr(jobs, "TURN", 0.0)
+    wake()
+    assert done == ["poll:A"]
+    wake()
+    assert done == ["poll:A", "poll:B"]
 
 
-def test_nothing_that_fails_comes_out_of_a_job(caplog: pytest.LogCaptureFixture) -> None:
-    perform("fleet.jobs.there_is_no_such_function")
-    assert "there_is_no_such_function" in caplog.text
+def test_a_job_that_fails_stops_no_other(settings: LazySettings, caplog: pytest.LogCaptureFixture) -> None:
+    settings.JOBS_PER_AIRLINE = {"poll": f"{__name__}.fail"}
+    due("poll:A", 2)
+    due("poll:B", 1)
+    wake()
+    assert done == ["A", "B"]
+    assert "poll:A failed" in caplog.text
+    assert set(Job.objects.values_list("failures", "error")) == {(1, "ValueError: no")}
     assert not Task.objects.exists()
 
 
-def test_polling_jobs_poll_and_write_down_how_it_went(
-    monkeypatch: pytest.MonkeyPatch, settings: LazySettings, memory_media: MemoryBucket, memory_status: MemoryBucket
+@pytest.mark.parametrize(
+    ("function", "sentence"),
+    [("do_nothing", "there is nothing of that name"), ("break_down", "ValueError: no"), ("missing", "ImportError")],
+)
+def test_a_job_that_nobody_claims_is_put_off_and_does_not_spin(
+    settings: LazySettings, function: str, sentence: str
 ) -> None:
-    monkeypatch.setattr("fleet.jobs._buckets", lambda: (memory_media, memory_status))
-    memory_status.put("ACME/N1/2026-12/a.tgz.progress", b"5")
-    perform("fleet.jobs.discover")
-    perform("fleet.jobs.poll", "ACME")
-    assert Job.objects.get(name="poll:ACME").succeeded_at is not None
-    assert Airline.objects.get().tails.get().name == "N1"
-    lists = memory_status.requests.list
-    perform("fleet.jobs.poll", "ACME")
-    assert memory_status.requests.list == lists, "not due yet"
+    settings.JOBS_PER_AIRLINE = {"poll": f"{__name__}.{function}"}
+    due("poll:A", 2)
+    due("poll:B", 1)
+    wake()
+    wake()
+    assert done == ([] if function == "missing" else ["A", "B"])
+    assert wake_workers(timezone.now()) == 0
+    for job in Job.objects.all():
+        assert sentence in job.error
+        assert job.failures == 1
 
-    def away(prefix: str = "") -> object:
+
+def test_work_that_this_version_does_not_know_wakes_nobody() -> None:
+    due("learned later", 9)
+    due("learned:A", 9)
+    assert wake_workers(timezone.now()) == 0
+    wake()
+    assert Job.objects.filter(fence=0, failures=0).count() == 2
+    with pytest.raises(KeyError):
+        call_of("learned:A")
+
+
+def test_a_database_that_goes_away_ends_the_turn_in_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    due("poll:A")
+
+    def away(*_: object) -> None:
+        raise OperationalError("connection refused")
+
+    with connection.execute_wrapper(away):
+        wake()
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "connection refused" in caplog.text
+    assert done == []
+
+
+# The calls.
+
+
+def test_a_call_waits_for_each_job_that_is_due_and_free() -> None:
+    for name in "ABC":
+        due(f"poll:{name}")
+    due("poll:D", -1)
+    due("poll:E", 1, lease_until=in_(5))
+    assert wake_workers(timezone.now()) == 3
+    assert {(row.task["func"], row.task["args"]) for row in OrmQ.objects.all()} == {("ifeportal.jobs.wake", ())}
+    assert [wake_workers(in_(after)) for after in (0.001, 0.5, 0.9)] == [0] * 3, "they are still there"
+
+
+def test_calls_are_bounded_however_much_is_due() -> None:
+    Job.objects.bulk_create([Job(name=f"poll:A{n}", due_at=timezone.now()) for n in range(3 * MOST_WAITING)])
+    for _ in range(5):
+        wake_workers(timezone.now())
+    assert calls() == MOST_WAITING
+
+
+def test_a_call_lost_with_its_worker_costs_nothing_even_while_others_wait() -> None:
+    """Killed after it took the call; the queue would bring it again after minutes, and need not."""
+    for name in "ABC":
+        due(f"poll:{name}")
+    wake_workers(timezone.now())
+    take()
+    assert wake_workers(timezone.now()) == 1
+    wake()
+    assert sorted(done) == ["poll:A", "poll:B", "poll:C"]
+
+
+def test_calls_that_are_repeated_or_late_find_nothing_to_do() -> None:
+    due("poll:A")
+    wake_workers(timezone.now())
+    for _ in range(3):
+        wake()
+    assert done == ["poll:A"]
+    assert wake_workers(timezone.now()) == 0
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_every_job_is_done_once_whatever_becomes_of_the_calls(seed: int) -> None:
+    """Some are lost, some answered twice, in any order, beside two pacemakers."""
+    dice = random.Random(seed)
+    names = [f"poll:A{n}" for n in range(6)]
+    for name in names:
+        due(name, dice.random())
+    while len(done) < len(names):
+        for _ in range(dice.randint(1, 2)):
+            wake_workers(timezone.now())
+        match dice.choice(["lost", "answered", "twice"]):
+            case "lost":
+                take(dice.randint(1, 3))
+            case "answered":
+                wake()
+            case "twice":
+                wake()
+                wake()
+    assert sorted(done) == names
+    assert calls() <= 3 * MOST_WAITING
+
+
+def test_another_that_is_faster_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two workers meet the same job; one of them claims it between the look and the claim of the other."""
+    due("poll:A")
+    claim = jobs._perform
+    overtaken: list[str] = []
+
+    def late(job: Job) -> None:
+        if not overtaken:
+            overtaken.append(job.name)
+            claim(job)
+        claim(job)
+
+    monkeypatch.setattr(jobs, "_perform", late)
+    wake()
+    assert (overtaken, done) == (["poll:A"], ["poll:A"])
+    assert Job.objects.get().failures == 0
+
+
+def test_a_pacemaker_whose_clock_is_ahead_wakes_for_nothing_and_slows_nothing_down() -> None:
+    due("poll:A", -10)
+    assert wake_workers(in_(12)) == 1
+    wake()
+    assert done == []
+    Job.objects.update(due_at=timezone.now())
+    wake()
+    assert done == ["poll:A"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_broker_waits_for_a_database_that_is_away(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("ifeportal.wakeups.PAUSE", 0.0)
+    due("poll:A")
+    wake_workers(timezone.now())
+    broker = PatientBroker()
+    asked: list[str] = []
+
+    def away(_: object, sql: str, *__: object) -> None:
+        asked.append(sql)
+        raise OperationalError("connection refused")
+
+    with connection.execute_wrapper(away):
+        assert broker.dequeue() is None
+        broker.acknowledge(1)
+    assert len(asked) >= 2
+    assert caplog.text.count("the database is away") == 2
+    assert "Traceback" not in caplog.text
+    OrmQ.objects.update(lock=in_(-1))
+    assert len(broker.dequeue()) == 1
+
+
+# The rows.
+
+
+def test_every_airline_gets_its_jobs_and_they_go_with_it(settings: LazySettings) -> None:
+    settings.JOBS = {"discover": "fleet.jobs.discover"}
+    airline = Airline.objects.create(name="ACME")
+    Airline.objects.create(name="ACME2")
+    keep_rows()
+    set_parts("poll:ACME", ["N1", "N2/"])
+    set_parts("poll:ACME2", ["N1"])
+    due("another's work")
+    keep_rows()
+    others = ["another's work", "discover", "poll:ACME2", "poll:ACME2/N1"]
+    assert names() == sorted([*others, "poll:ACME", "poll:ACME/N1", "poll:ACME/N2/"])
+    airline.delete()
+    keep_rows()
+    assert names() == others
+
+
+def names() -> list[str]:
+    return sorted(Job.objects.values_list("name", flat=True))
+
+
+def test_parts_are_jobs_of_their_own_and_follow_what_is_wanted() -> None:
+    due("poll:ACME")
+    set_parts("poll:ACME", ["N1", "N2", "N5DN/"])
+    wake()
+    assert sorted(done) == ["poll:ACME", "poll:ACME/N1", "poll:ACME/N2", "poll:ACME/N5DN/"]
+    set_parts("poll:ACME", ["N1", "N3"])
+    assert names() == ["poll:ACME", "poll:ACME/N1", "poll:ACME/N3"]
+    assert Job.objects.get(name="poll:ACME/N1").fence == 1, "what stays is the same row"
+    set_parts("poll:ACME", [""])
+    assert names() == ["poll:ACME"]
+
+
+def test_a_part_is_called_with_its_airline_and_its_name() -> None:
+    path = f"{__name__}.do"
+    assert call_of("poll:A:B") == (path, "A:B")
+    assert call_of("poll:ACME/N5DN/") == (path, "ACME", "N5DN/")
+
+
+def test_the_longest_names_there_can_be_have_room() -> None:
+    """PostgreSQL refuses what is too long; SQLite does not."""
+    airline, part = "A" * 200, "é" * 100 + "/"
+    due(f"poll:{airline}")
+    set_parts(f"poll:{airline}", [part])
+    wake()
+    assert len(done) == 2
+
+
+def test_the_pacemaker_knows_when_the_next_job_falls_due() -> None:
+    assert seconds_to_next(timezone.now()) is None
+    due("poll:A", -30)
+    due("poll:B", -60)
+    assert 29 < (seconds_to_next(timezone.now()) or 0) <= 30
+
+
+# Watching.
+
+
+@pytest.fixture
+def interval(settings: LazySettings) -> float:
+    settings.POLL_INTERVAL = 2.0
+    return 2.0
+
+
+def resting(name: str, started: float, due_in: float, **fields: object) -> None:
+    """A job that began so many seconds ago and is to rest so many more."""
+    now = timezone.now()
+    Job.objects.create(
+        name=name, started_at=now - timedelta(seconds=started), due_at=now + timedelta(seconds=due_in), **fields
+    )
+
+
+def job(name: str) -> Job:
+    return Job.objects.get(name=name)
+
+
+def test_an_open_page_has_its_airline_and_all_parts_of_it_polled_now_and_first(interval: float) -> None:
+    for name in ("poll:ACME", "poll:ACME/N1", "poll:ACME2", "poll:BETA"):
+        resting(name, 20, 40)
+    watch(["ACME"])
+    now = timezone.now()
+    assert {row.name for row in Job.objects.due(now)} == {"poll:ACME", "poll:ACME/N1"}
+    assert {row.name for row in Job.objects.filter(watched_until__gt=now)} == {"poll:ACME", "poll:ACME/N1"}
+
+
+def test_watching_makes_nothing_faster_than_the_interval_nor_later_than_it_was(interval: float) -> None:
+    resting("poll:ACME", 0.5, 40)
+    resting("poll:SOON", 1, 0.2)
+    resting("poll:LATE", 50, -10)
+    before = {row.name: row.due_at for row in Job.objects.all()}
+    watch(["ACME", "SOON", "LATE"])
+    acme = job("poll:ACME")
+    assert acme.started_at is not None
+    assert acme.due_at == acme.started_at + timedelta(seconds=interval)
+    assert {name: job(name).due_at for name in ("poll:SOON", "poll:LATE")} == {
+        name: at for name, at in before.items() if name != "poll:ACME"
+    }
+
+
+def test_who_goes_on_watching_hurries_nothing_and_what_fails_keeps_its_pause(interval: float) -> None:
+    resting("poll:ACME", 20, 40, watched_until=in_(15))
+    resting("poll:BETA", 20, 40, failures=3)
+    watch(["ACME", "BETA"])
+    assert not Job.objects.due(timezone.now()).exists()
+    assert not Job.objects.filter(watched_until__lt=in_(30)).exists()
+
+
+def test_watching_costs_one_statement_and_nobody_is_no_harm(
+    interval: float, django_assert_num_queries: Callable[..., object]
+) -> None:
+    for name in ("poll:ACME", "poll:ACME/N1", "poll:BETA"):
+        resting(name, 20, 40)
+    with django_assert_num_queries(1):  # type: ignore[attr-defined]
+        watch(["ACME", "BETA"])
+    watch([])
+    watch(["NOBODY"])
+
+
+# The fleet's jobs.
+
+
+@pytest.fixture
+def fleet(
+    monkeypatch: pytest.MonkeyPatch, settings: LazySettings, memory_media: MemoryBucket, memory_status: MemoryBucket
+) -> MemoryBucket:
+    settings.JOBS = {"discover": "fleet.jobs.discover"}
+    settings.JOBS_PER_AIRLINE = {"poll": "fleet.jobs.poll"}
+    settings.POLL_INTERVAL, settings.POLL_CEILING = 2.0, 60.0
+    monkeypatch.setattr("fleet.jobs._buckets", lambda: (memory_media, memory_status))
+    return memory_status
+
+
+def pause(name: str) -> float:
+    """From the start of the last run to the next."""
+    row = job(name)
+    assert row.started_at is not None
+    return (row.due_at - row.started_at).total_seconds()
+
+
+def polled(quiet: float | None = None, **fields: object) -> float:
+    """Poll ACME once more, after so many seconds without news; its pause then."""
+    if quiet is not None:
+        fields["found_at"] = timezone.now() - timedelta(seconds=quiet)
+    Job.objects.filter(name="poll:ACME").update(due_at=timezone.now(), **fields)
+    wake()
+    return pause("poll:ACME")
+
+
+def test_polling_jobs_poll_and_write_down_how_it_went(fleet: MemoryBucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet.put("ACME/N1/2026-12/a.tgz.progress", b"5")
+    keep_rows()
+    wake()
+    keep_rows()
+    wake()
+    assert job("poll:ACME").succeeded_at is not None
+    assert Airline.objects.get().tails.get().name == "N1"
+    lists = fleet.requests.list
+    wake()
+    assert fleet.requests.list == lists, "not due yet"
+
+    def away(prefix: str = "", *_: object, **__: object) -> object:
         raise WorldError("TIMEOUT", "no answer")
 
-    monkeypatch.setattr(memory_status, "list", away)
+    monkeypatch.setattr(fleet, "list", away)
     Job.objects.update(due_at=timezone.now())
-    perform("fleet.jobs.poll", "ACME")
-    job = Job.objects.get(name="poll:ACME")
-    assert (job.failures, job.error) == (1, "status bucket: TIMEOUT: no answer")
+    wake()
+    failed = job("poll:ACME")
+    assert (failed.failures, failed.error) == (1, "status bucket: TIMEOUT: no answer")
+
+
+def test_an_airline_is_polled_at_the_interval_while_it_moves_and_ever_less_often_when_it_does_not(
+    fleet: MemoryBucket,
+) -> None:
+    Airline.objects.create(name="ACME")
+    keep_rows()
+    assert polled() == 2, "a new one"
+    assert [round(polled(quiet), 1) for quiet in (1, 20, 50, 300, 10**6)] == [2, 2, 5, 30, 60]
+    fleet.put("ACME/N1/2026-12/a.tgz.progress", b"5")
+    assert polled(10**6) == 2, "something moves again"
+    assert polled() == 2
+    assert polled(10**6, watched_until=in_(20)) == 2, "somebody looks"
+    assert polled(10**6, watched_until=in_(-1)) == 60, "and not any more"
+
+
+def test_where_the_bucket_tells_what_changes_listing_is_but_the_safety_net(
+    fleet: MemoryBucket, settings: LazySettings
+) -> None:
+    Airline.objects.create(name="ACME")
+    keep_rows()
+    now = timezone.now()
+    events = due("take_events", -9, succeeded_at=now)
+    assert polled(1) == 2, "no queue is set"
+    settings.STATUS_EVENTS_QUEUE_URL = "https://sqs.example.org/events"
+    assert polled(1) == 60
+    assert polled(1, watched_until=in_(20)) == 60
+    Job.objects.filter(pk=events.pk).update(succeeded_at=now - timedelta(seconds=61))
+    assert polled(1) == 2, "the queue is silent"
+
+
+def test_the_job_of_an_airline_that_is_gone_does_nothing(fleet: MemoryBucket) -> None:
+    due("poll:GONE")
+    wake()
+    assert fleet.requests.list == 0
+    assert job("poll:GONE").fence == 0
+
+
+def test_a_lease_is_free_when_its_worker_has_died() -> None:
+    due("poll:A")
+    with lease("poll:A"):
+        assert wake_workers(timezone.now()) == 0
+        assert wake_workers(in_(jobs.LEASE_SECONDS + 0.1)) == 1

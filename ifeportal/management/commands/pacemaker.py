@@ -1,28 +1,35 @@
-"""`pacemaker`: queues what is due, several times a second, until it is told to stop."""
+"""`pacemaker`: wakes the workers when there is work, several times a second, until it is told to stop."""
 
 from __future__ import annotations
 
 import logging
 import signal
 import threading
-from typing import Any
+import time
+from typing import Any, Final
 
 from django.core.management.base import BaseCommand
 from django.db import InterfaceError, OperationalError, ProgrammingError, close_old_connections
 from django.utils import timezone
 
-from ifeportal.jobs import enqueue_due, seconds_to_next
+from ifeportal.jobs import keep_rows
+from ifeportal.leases import Lease, LeaseLost, lease
+from ifeportal.models import PACEMAKER
+from ifeportal.wakeups import seconds_to_next, wake_workers
 
-TICK = 0.25  # seconds
-LONGEST_PAUSE = 5.0  # seconds between two attempts while the database is away
-FAILURES_COUNTED = 16  # in a row; more make a power too large for a float
+TICK: Final = 0.25  # seconds
+ROWS_EVERY: Final = 1.0  # seconds between two looks for airlines that came or went
+LEASE: Final = 3.0  # seconds after which another goes on for a pacemaker that died; renewed each third of it
+LONGEST_PAUSE: Final = 5.0  # seconds between two attempts while the database is away
+STANDBY: Final = 1.0  # seconds between two attempts to take over
+FAILURES_COUNTED: Final = 16  # in a row; more make a power too large for a float
 logger = logging.getLogger(__name__)
 
 
 class Command(BaseCommand):
     help = (
-        "Queues periodic work (polling the buckets) for the workers of qcluster when it is due. Any number may run: "
-        "each job is queued by one of them. Ends on SIGTERM or Ctrl-C."
+        "Wakes the workers of qcluster when periodic work (polling the buckets) is due. Any number may run: one does "
+        "it, the others stand by and go on for it within seconds. Ends on SIGTERM or Ctrl-C."
     )
     requires_migrations_checks = False
 
@@ -34,7 +41,7 @@ class Command(BaseCommand):
         failures = 0
         while not stop.is_set():
             try:
-                pause = tick()
+                pause = lead(stop)
                 failures = 0
             except (OperationalError, InterfaceError, ProgrammingError) as error:
                 failures = min(failures + 1, FAILURES_COUNTED)
@@ -51,8 +58,34 @@ class Command(BaseCommand):
         logger.info("pacemaker stopped")
 
 
-def tick() -> float:
-    """Queue what is due; how many seconds to wait before the next look."""
-    enqueue_due(timezone.now())
-    soonest = seconds_to_next(timezone.now())
-    return TICK if soonest is None else min(max(soonest, 0.0), TICK)
+def lead(stop: threading.Event) -> float:
+    """Wake workers for as long as no other pacemaker does; how many seconds to wait before trying to do so again."""
+    with lease(PACEMAKER, LEASE) as held:
+        if held is None:
+            return STANDBY
+        logger.info("pacemaker leads")
+        rounds = Rounds(held)
+        try:
+            while not stop.is_set():
+                stop.wait(rounds.tick())
+        except LeaseLost as lost:
+            logger.warning("pacemaker stands by: %s", lost)
+    return STANDBY
+
+
+class Rounds:
+    """The looks of one pacemaker at what is due."""
+
+    def __init__(self, held: Lease) -> None:
+        self.held = held
+        self.rows_at = 0.0  # when to look for airlines next, by the monotonic clock
+
+    def tick(self) -> float:
+        """Wake who is needed; how many seconds to wait before the next look. Raises LeaseLost."""
+        self.held.alive()
+        if time.monotonic() >= self.rows_at:
+            keep_rows()
+            self.rows_at = time.monotonic() + ROWS_EVERY
+        wake_workers(timezone.now())
+        soonest = seconds_to_next(timezone.now())
+        return TICK if soonest is None else min(max(soonest, 0.0), TICK)

@@ -1,0 +1,120 @@
+"""Who may do a piece of work: one at a time, for as long as it shows signs of life.
+
+A lease is a row of `Job`, claimed by a conditional update, so that any number of processes may try. Its `fence` grows
+with each claim: one whose lease ran out, and was taken by another, can tell before what it did is committed.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from django.db.models import F
+from django.utils import timezone
+
+from ifeportal.models import Job, JobQuerySet
+
+LEASE_SECONDS: Final = 12.0  # after which another may take over from a holder that has died
+
+
+class LeaseLost(Exception):
+    """Somebody else holds the lease by now: stop, what comes is theirs."""
+
+
+@dataclass(slots=True)
+class Lease:
+    """The right to do a piece of work, for `seconds` from the last renewal. `fence` grows with each holder.
+
+    As it was when claimed: `failures` in a row; `succeeded_at`; `steady_since`, from when on the work has succeeded
+    again and again (None: never yet, or not for long); `found_at`, when it last found something new; `watched`, whether
+    somebody looks at what it finds. For the work to set: `found`, that there was something new, and `next_in`, the
+    seconds from the start of this run to the next.
+    """
+
+    name: str
+    holder: str
+    fence: int
+    seconds: float
+    started_at: datetime
+    failures: int = 0
+    succeeded_at: datetime | None = None
+    steady_since: datetime | None = None
+    found_at: datetime | None = None
+    watched: bool = False
+    found: bool = False
+    next_in: float | None = None
+    _renewed: float = field(default_factory=time.monotonic)
+    _held: bool = True
+
+    def renew(self) -> None:
+        """Hold it for `seconds` from now. Raises LeaseLost."""
+        now = time.monotonic()
+        self.guard()
+        self._renewed = now
+
+    def alive(self) -> None:
+        """To be called often: renews it whenever a third of its time has passed. Raises LeaseLost."""
+        if time.monotonic() - self._renewed > self.seconds / 3:
+            self.renew()
+
+    def guard(self) -> None:
+        """To be called in the transaction that writes: it commits only if the lease is ours, and until then nobody else
+        can claim it, as its row is locked. Raises LeaseLost."""
+        if not self._mine().update(lease_until=timezone.now() + timedelta(seconds=self.seconds)):
+            self._held = False
+            raise LeaseLost(f"{self.name} is held by another worker")
+
+    def release(self, **outcome: Any) -> None:
+        """Give it back, and write `outcome` into the row, if it still is ours."""
+        if self._held:
+            self._held = False
+            self._mine().update(holder="", lease_until=None, **outcome)
+
+    def _mine(self) -> JobQuerySet:
+        return Job.objects.filter(name=self.name, holder=self.holder, fence=self.fence)
+
+
+@contextmanager
+def lease(name: str, seconds: float = LEASE_SECONDS, *, due_by: datetime | None = None) -> Iterator[Lease | None]:
+    """Hold the job `name`, or None if somebody else does (or it is not due by `due_by`)."""
+    held = _claim(name, seconds, due_by)
+    try:
+        yield held
+    finally:
+        if held is not None:
+            held.release()
+
+
+def _claim(name: str, seconds: float, due_by: datetime | None) -> Lease | None:
+    now = timezone.now()
+    holder = f"{socket.gethostname()[:100]}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
+    free = Job.objects.free(now).filter(name=name)
+    if due_by is not None:
+        free = free.filter(due_at__lte=due_by)
+    claim = {"holder": holder, "lease_until": now + timedelta(seconds=seconds), "started_at": now}
+    if not free.update(fence=F("fence") + 1, **claim):
+        _, made = Job.objects.get_or_create(name=name, defaults={"due_at": now})
+        if not made or not free.update(fence=F("fence") + 1, **claim):
+            return None
+    row = Job.objects.filter(name=name, holder=holder).first()
+    if row is None:  # deleted, or its lease so short that it was taken again
+        return None
+    return Lease(
+        name,
+        holder,
+        row.fence,
+        seconds,
+        started_at=now,
+        failures=row.failures,
+        succeeded_at=row.succeeded_at,
+        steady_since=row.steady_since,
+        found_at=row.found_at,
+        watched=row.watched_until is not None and row.watched_until > now,
+    )

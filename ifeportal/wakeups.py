@@ -1,0 +1,67 @@
+"""How workers learn that there is work: django-q2 carries calls of `ifeportal.jobs.wake` to them, through the database.
+
+The only module that knows django-q2. A call says nothing but "there is work", so none of them matters: the pacemaker
+looks several times a second and sees that as many wait as there are jobs to do.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import datetime
+from typing import Any, Final
+
+from django.db import InterfaceError, OperationalError, transaction
+from django.db.models import Min
+from django_q.brokers import get_broker
+from django_q.brokers.orm import ORM
+from django_q.tasks import async_task
+
+from ifeportal.jobs import callable_jobs
+
+MOST_WAITING: Final = 64  # calls; a worker that takes one does all that is due, so that more would find nothing to do
+PAUSE: Final = 1.0  # seconds until the queue is asked again after the database was away
+logger = logging.getLogger(__name__)
+
+
+def wake_workers(now: datetime) -> int:
+    """See that a call waits for each job that is due and free, up to a bound; how many were added."""
+    due = callable_jobs().due(now)[:MOST_WAITING].count()
+    missing = due - waiting() if due else 0
+    if missing > 0:
+        with transaction.atomic():
+            for _ in range(missing):
+                async_task("ifeportal.jobs.wake", task_name="wake")
+    return max(missing, 0)
+
+
+def waiting() -> int:
+    """How many calls wait for a worker."""
+    size: int = get_broker().queue_size()
+    return size
+
+
+def seconds_to_next(now: datetime) -> float | None:
+    """Until the next job falls due; None if none will."""
+    soonest = callable_jobs().filter(due_at__gt=now).aggregate(at=Min("due_at"))["at"]
+    return None if soonest is None else (soonest - now).total_seconds()
+
+
+class PatientBroker(ORM):  # type: ignore[misc]  # django-q2 has no annotations
+    """django-q2's own, but for a database that is away: its processes would end with a traceback, again and again."""
+
+    def dequeue(self) -> Any:
+        """What waits, or nothing."""
+        try:
+            return super().dequeue()
+        except (OperationalError, InterfaceError) as error:
+            logger.warning("the database is away, workers wait: %s", error)
+            time.sleep(PAUSE)
+            return None
+
+    def delete(self, task_id: object) -> None:
+        """Forget a call that was answered; one that cannot be forgotten now comes again, which does no harm."""
+        try:
+            super().delete(task_id)
+        except (OperationalError, InterfaceError) as error:
+            logger.warning("the database is away, a call to wake up stays: %s", error)

@@ -1,0 +1,107 @@
+"""Who wakes the workers: one pacemaker at a time, of any number, as long as any lives."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from django.conf import LazySettings
+from django.core.management import call_command
+from django.db import connection
+from django.utils import timezone
+from django_q.models import OrmQ
+
+from ifeportal.jobs import run
+from ifeportal.leases import LeaseLost, lease
+from ifeportal.management.commands import pacemaker
+from ifeportal.management.commands.pacemaker import LEASE, STANDBY, TICK, Rounds, lead
+from ifeportal.models import PACEMAKER, Airline, Job
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def work(settings: LazySettings) -> None:
+    settings.JOBS = {"discover": "fleet.jobs.discover"}
+
+
+@pytest.fixture
+def rounds() -> Iterator[Rounds]:
+    with lease(PACEMAKER, LEASE) as held:
+        assert held is not None
+        yield Rounds(held)
+
+
+def test_it_makes_rows_wakes_workers_and_sleeps_no_longer_than_until_the_next_job(rounds: Rounds) -> None:
+    Airline.objects.create(name="ACME")
+    assert rounds.tick() == TICK
+    assert set(Job.objects.work().values_list("name", flat=True)) == {"discover", "poll:ACME"}
+    assert OrmQ.objects.count() == 2
+    run("discover", 0.1, lambda held: None, when_due=False)
+    assert rounds.tick() <= 0.1
+
+
+def test_another_stands_by_while_one_leads_and_queues_nothing(rounds: Rounds) -> None:
+    assert lead(threading.Event()) == STANDBY
+    assert not OrmQ.objects.exists()
+
+
+def test_one_that_was_taken_for_dead_stands_by(rounds: Rounds, monkeypatch: pytest.MonkeyPatch) -> None:
+    Job.objects.filter(name=PACEMAKER).update(lease_until=timezone.now() - timedelta(seconds=1))
+    with lease(PACEMAKER, LEASE) as other:
+        assert other is not None
+        rounds.held._renewed -= LEASE
+        with pytest.raises(LeaseLost):
+            rounds.tick()
+
+
+def test_one_that_is_told_to_stop_leaves_its_place_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    stop = threading.Event()
+
+    def last(self: Rounds) -> float:
+        stop.set()
+        return 0.0
+
+    monkeypatch.setattr(Rounds, "tick", last)
+    lead(stop)
+    with lease(PACEMAKER) as other:
+        assert other is not None
+        assert other.fence == 2
+
+
+def test_the_place_of_one_that_died_is_free_within_seconds() -> None:
+    assert LEASE <= 3
+    with lease(PACEMAKER, LEASE):
+        until = Job.objects.get(name=PACEMAKER).lease_until
+        assert until is not None
+        assert (until - timezone.now()).total_seconds() <= LEASE
+
+
+def test_it_waits_for_tables_that_are_not_there_yet(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As when all parts of a new system start at once. SQLite and PostgreSQL raise different errors for that."""
+    attempts: list[int] = []
+
+    def first_without_tables(stop: threading.Event) -> float:
+        attempts.append(len(attempts))
+        if len(attempts) == 1:
+            return lead(stop)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return 0.0
+
+    monkeypatch.setattr(pacemaker, "lead", first_without_tables)
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE ifeportal_job RENAME TO another")
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        call_command("pacemaker")
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert "manage.py migrate" in caplog.text
+    assert len(attempts) == 2
