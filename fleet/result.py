@@ -49,18 +49,27 @@ class PollResult:
 
 
 class Meter:
-    """Requests sent to some buckets, and time, since it was made."""
+    """Requests sent to some buckets, the bytes of their answers, and time, since it was made."""
 
     def __init__(self, *buckets: Bucket) -> None:
         self._buckets = buckets
-        self._lists, self._gets = self._sent()
+        self._before = self._sent()
         self._started = time.monotonic()
 
     def read(self) -> PollResult:
-        """The figures so far: requests and seconds."""
-        lists, gets = self._sent()
-        seconds = time.monotonic() - self._started
-        return PollResult(list_requests=lists - self._lists, get_requests=gets - self._gets, seconds=seconds)
+        """The figures so far."""
+        lists, gets, puts, deletes, received = (
+            now - before for now, before in zip(self._sent(), self._before, strict=True)
+        )
+        return PollResult(
+            list_requests=lists,
+            get_requests=gets,
+            put_requests=puts,
+            delete_requests=deletes,
+            bytes_received=received,
+            seconds=time.monotonic() - self._started,
+        )
 
-    def _sent(self) -> tuple[int, int]:
-        return sum(each.requests.list for each in self._buckets), sum(each.requests.get for each in self._buckets)
+    def _sent(self) -> list[int]:
+        names = ("list", "get", "put", "delete", "received")
+        return [sum(getattr(each.requests, name) for each in self._buckets) for name in names]
