@@ -1,0 +1,118 @@
+"""Writes changes into a bucket with several threads, at their moments or as fast as can be. Touches only the bucket.
+
+What one tail writes is written in order; different tails are written at the same time. A store that is away is waited
+for.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from types import TracebackType
+from typing import Final, Self
+
+from fleet.invention import Change
+from loader.bucket import Bucket
+from loader.errors import WorldError
+
+THREADS: Final = 8
+WAITING: Final = 64  # changes a thread has before it; what is more is not yet taken from the sequence
+LONGEST_PAUSE: Final = 5.0  # seconds between two attempts at a store that is away
+TELL_EVERY: Final = 5.0  # seconds
+
+
+class Outpouring:
+    """Threads that write changes to one bucket, as long as the `with` block lasts; then what waits is written.
+
+    `stop` ends it: nothing more is taken, and a store that is away is not waited for.
+    """
+
+    def __init__(self, bucket: Bucket, stop: threading.Event) -> None:
+        self._bucket = bucket
+        self._stop = stop
+        self._queues = [queue.Queue[Change | None](WAITING) for _ in range(THREADS)]
+        self._threads = [threading.Thread(target=self._work, args=(each,), daemon=True) for each in self._queues]
+        self._lock = threading.Lock()
+        self._started: float | None = None
+        self.puts = self.deletes = self.lost = 0
+        self.behind = self.most_behind = 0.0
+        self.failure: WorldError | None = None
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for each in self._queues:
+            each.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def pour(self, written: Iterable[Change], tell: Callable[[], None], *, paced: bool) -> int:
+        """Take changes and have them written, at their moments if `paced`, else as fast as can be. How many were taken.
+
+        Returns before the last are written. `tell` is called every few seconds. Ends early if told to stop, or if the
+        store will never take a change (`failure`).
+        """
+        started = told = time.monotonic()
+        self._started = started if paced else None
+        taken = 0
+        for change in written:
+            if paced:
+                self._stop.wait(max(started + change.at - time.monotonic(), 0.0))
+            if not self._take(change):
+                break
+            taken += 1
+            if time.monotonic() - told >= TELL_EVERY:
+                told = time.monotonic()
+                tell()
+        return taken
+
+    def _take(self, change: Change) -> bool:
+        """Give the change to the thread of its tail, once that has room."""
+        waiting = self._queues[zlib.crc32(change.key.rpartition("/")[0].encode()) % THREADS]
+        while not self._stop.is_set() and self.failure is None:
+            with suppress(queue.Full):
+                waiting.put(change, timeout=0.2)
+                return True
+        return False
+
+    def _work(self, waiting: queue.Queue[Change | None]) -> None:
+        while (change := waiting.get()) is not None:
+            if self.failure is not None:
+                self._count(lost=1)
+                continue
+            try:
+                self._write(change)
+            except WorldError as error:
+                self.failure = error
+                self._count(lost=1)
+
+    def _write(self, change: Change) -> None:
+        """Raises WorldError if trying again cannot help, or if nobody waits for it any more."""
+        pause = 0.1
+        while True:
+            try:
+                if change.body is None:
+                    self._bucket.delete(change.key)
+                else:
+                    self._bucket.put(change.key, change.body)
+            except WorldError as error:
+                if error.permanent or self._stop.is_set():
+                    raise
+                self._stop.wait(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+            else:
+                break
+        behind = 0.0 if self._started is None else max(time.monotonic() - self._started - change.at, 0.0)
+        self._count(puts=change.body is not None, deletes=change.body is None, behind=behind)
+
+    def _count(self, puts: int = 0, deletes: int = 0, lost: int = 0, behind: float = 0.0) -> None:
+        with self._lock:
+            self.puts, self.deletes, self.lost = self.puts + puts, self.deletes + deletes, self.lost + lost
+            self.behind, self.most_behind = behind, max(self.most_behind, behind)
