@@ -107,6 +107,9 @@ def tail(request: HttpRequest, airline: str, tail: str) -> HttpResponse:
             "counts": pages.state_counts(Transfer.objects.filter(load=load)),
             "page": page,
             "rows": rows,
+            "anomalies": pages.open_anomalies(
+                Anomaly.objects.filter(airline=row.airline, key__startswith=f"{row.airline.name}/{row.name}/")
+            ),
             "newest_load": max((load.pk for load in loads), default=0),
             "newest_transfer": pages.newest(Transfer.objects.filter(load__tail=row)),
         },

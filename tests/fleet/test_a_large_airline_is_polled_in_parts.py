@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from django.test import Client
 
 from fleet import ranges
 from fleet.models import Anomaly, Tail, Transfer
 from fleet.poller import Limits, Terms, poll_airline, poll_head, poll_part
-from ifeportal.models import Airline
+from ifeportal.models import Airline, User
 from tests.fleet.test_any_interleaving_of_polls_converges import truth
 from tests.fleet.world import MIB, World, transfer
 
@@ -75,7 +76,7 @@ def test_in_parts_or_as_a_whole_the_rows_are_the_same(world: World, monkeypatch:
     assert in_parts == (truth(), odd(), set(Tail.objects.values_list("name", flat=True)))
 
 
-def test_one_tail_with_too_many_keys_holds_up_no_other(world: World) -> None:
+def test_one_tail_with_too_many_keys_holds_up_no_other(world: World, client: Client) -> None:
     """What it has beyond the limit is not read and said to be so; the others are fresh within two polls."""
     world.limits = Limits(keys=300)
     for number in range(1000):
@@ -87,6 +88,9 @@ def test_one_tail_with_too_many_keys_holds_up_no_other(world: World) -> None:
     assert {transfer("film", tail).bytes_done for tail in ("D-AB0", "D-AB2", "D-AX1")} == {MIB}
     assert Transfer.objects.filter(load__tail__name="D-AB1").count() == 300
     assert odd() == {"ACME/D-AB1/": "TOO_MANY_KEYS"}
+    client.force_login(User.objects.create_user("olga", is_staff=True))
+    assert "More than 300 keys" in client.get("/airlines/ACME/tails/D-AB1/").content.decode()
+    assert "More than 300 keys" not in client.get("/airlines/ACME/tails/D-AB2/").content.decode()
     world.later()
     world.progress("D-AX1/2026-12/film", 2 * MIB)
     result = world.poll()
