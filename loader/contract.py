@@ -1,13 +1,20 @@
 """The contract both sides obey: names, keys, manifest, queue, progress, error and heartbeat, parsed and built.
 
 This is its public face; everybody imports from here. The parts lie in `names` (which names are legal, keys),
-`manifest` (`campaign.json`), `orders` (a tail's queue) and `reports` (what an aircraft writes). All of it is pure: no
-I/O, no clock (but a queue's hours may be local ones, and ask the machine's time zone), no boto3.
+`manifest` (`campaign.json`), `orders` (a tail's queue), `reports` (what an aircraft writes) and `archive` (a finished
+load in one object). All of it is pure: no I/O, no clock (but a queue's hours may be local ones, and ask the machine's
+time zone), no boto3.
 """
 
 from __future__ import annotations
 
-from loader.errors import BadHeartbeat, BadManifest, BadName, BadOrders, BadProgress, ContractError
+from loader.archive import (
+    ARCHIVE_LIMIT,
+    Archive,
+    build_archive,
+    parse_archive,
+)
+from loader.errors import BadArchive, BadHeartbeat, BadManifest, BadName, BadOrders, BadProgress, ContractError
 from loader.manifest import (
     ITEMS_LIMIT,
     MANIFEST_LIMIT,
@@ -24,6 +31,8 @@ from loader.names import (
     TGZ,
     MediaKey,
     StatusKey,
+    archive_key,
+    archive_prefix,
     campaign_error_key,
     check_name,
     content_key,
@@ -31,7 +40,9 @@ from loader.names import (
     error_key,
     fold,
     heartbeat_key,
+    load_prefix,
     manifest_key,
+    parse_archive_key,
     parse_media_key,
     parse_status_key,
     progress_key,
@@ -67,6 +78,7 @@ from loader.reports import (
 from loader.strictjson import DEPTH_LIMIT
 
 __all__ = [
+    "ARCHIVE_LIMIT",
     "COUNT_LIMIT",
     "DEPTH_LIMIT",
     "ENTRIES_LIMIT",
@@ -79,6 +91,8 @@ __all__ = [
     "ORDERS_LIMIT",
     "PROGRESS_LIMIT",
     "TGZ",
+    "Archive",
+    "BadArchive",
     "BadHeartbeat",
     "BadManifest",
     "BadName",
@@ -96,6 +110,9 @@ __all__ = [
     "Orders",
     "StatusKey",
     "StoreReport",
+    "archive_key",
+    "archive_prefix",
+    "build_archive",
     "build_error",
     "build_heartbeat",
     "build_manifest",
@@ -108,7 +125,10 @@ __all__ = [
     "error_key",
     "fold",
     "heartbeat_key",
+    "load_prefix",
     "manifest_key",
+    "parse_archive",
+    "parse_archive_key",
     "parse_error",
     "parse_heartbeat",
     "parse_manifest",

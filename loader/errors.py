@@ -233,6 +233,12 @@ class BadOrders(ContractError):
     code = "INTERNAL"
 
 
+class BadArchive(ContractError):
+    """The archive of a load is not what the contract says, or would not be."""
+
+    code = "INTERNAL"
+
+
 class WorldError(Exception):
     """The world failed: network, store or disk. `str()` is a sentence without secrets or signed addresses.
 

@@ -26,6 +26,8 @@ SIGNATURE: Final = "campaign.json.dsse"
 CAMPAIGN_ERROR: Final = "campaign.json.error"
 HEARTBEAT: Final = "loader.json"
 FLEET: Final = ".fleet"
+ARCHIVE: Final = ".archive"
+PACKED: Final = ".json.gz"
 
 _CONTROL: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 BIDI: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -129,6 +131,21 @@ def heartbeat_key(airline: str, tail: str) -> str:
     return _join(airline, tail) + HEARTBEAT
 
 
+def archive_key(airline: str, tail: str, campaign: str) -> str:
+    """Key of the archive of a load in the status bucket. Raises BadName."""
+    return f"{archive_prefix(airline)}{check_name(tail)}/{check_name(campaign)}{PACKED}"
+
+
+def archive_prefix(airline: str) -> str:
+    """Where the archives of an airline lie in the status bucket. Raises BadName."""
+    return f"{check_name(airline)}/{ARCHIVE}/"
+
+
+def load_prefix(airline: str, tail: str, campaign: str) -> str:
+    """Where the objects of a load lie in the status bucket. Raises BadName."""
+    return _join(airline, tail, campaign)
+
+
 def _join(*segments: str) -> str:
     return "".join(f"{check_name(segment)}/" for segment in segments)
 
@@ -158,6 +175,18 @@ class StatusKey:
     tail: str
     campaign: str = ""
     content: str = ""
+
+
+def parse_archive_key(key: str) -> tuple[str, str, str]:
+    """Airline, tail and campaign of the archive of a load.
+
+    Raises:
+        BadName: it is the key of no archive, or a name in it is not allowed.
+    """
+    parts = key.split("/")
+    if len(parts) != 4 or parts[1] != ARCHIVE or not parts[3].endswith(PACKED):
+        raise BadName(f"the key {_short(key)} is not <airline>/{ARCHIVE}/<tail>/<campaign>{PACKED}")
+    return check_name(parts[0]), check_name(parts[2]), check_name(parts[3].removesuffix(PACKED))
 
 
 def parse_media_key(key: str) -> MediaKey | None:

@@ -24,7 +24,7 @@ from fleet.rates import STALLED_AFTER
 from ifeportal.api import Pagination, ReadOnly
 from ifeportal.config import Config
 from ifeportal.live import consumer
-from loader import contract, manifest, names, orders, reports, strictjson
+from loader import archive, contract, manifest, names, orders, reports, strictjson
 from loader.config import OPTIONS
 from loader.errors import ERRORS, Exit
 from loader.hours import ALWAYS
@@ -180,6 +180,7 @@ def test_the_limits_of_the_contract_are_as_documented() -> None:
         f"at most {reports.PROGRESS_LIMIT} bytes are read",
         f"at most {reports.ERROR_LIMIT // 1024} KiB are read",
         f"at most {reports.HEARTBEAT_LIMIT // 1024} KiB",
+        f"at most {archive.ARCHIVE_LIMIT // manifest.MIB} MiB, {archive.UNPACKED_LIMIT // manifest.MIB} MiB unpacked",
         f"{limits.airlines:,} airlines; {limits.tails:,} tails and {limits.campaigns:,} campaigns of an airline",
         f"{limits.tails_in_all:,} tails and {limits.campaigns_in_all:,} campaigns in all",
         f"{limits.objects:,} transfers of one load",
@@ -222,6 +223,13 @@ def test_every_field_of_the_queue_is_documented() -> None:
     assert fields | {"version", "entries"} <= set(table)
 
 
+def test_every_field_of_an_archive_is_documented() -> None:
+    table = rows("docs/contract.md")
+    assert set(archive.LOAD_FIELDS) | set(archive.TRANSFER_FIELDS) <= {
+        word for name, cells in table.items() for cell in (name, *cells) for word in re.findall(r"\w+", cell)
+    }
+
+
 def test_the_keys_of_the_contract_are_those_that_are_built() -> None:
     table = rows("docs/contract.md")
     place = {"airline": "A", "tail": "T", "campaign": "C", "name": "i"}
@@ -234,6 +242,7 @@ def test_the_keys_of_the_contract_are_those_that_are_built() -> None:
         contract.error_key("A", "T", "C", "i"),
         contract.campaign_error_key("A", "T", "C"),
         contract.heartbeat_key("A", "T"),
+        contract.archive_key("A", "T", "C"),
     }
     assert documented == built | {"A/C/" + names.SIGNATURE}
 

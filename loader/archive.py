@@ -1,0 +1,236 @@
+"""The archive of a load: what the small objects of a finished load said, in one compact object. Pure.
+
+The portal writes it and reads it; an aircraft never does. It is canonical JSON in gzip: the same load gives the same
+bytes. What is empty is left out. A reader refuses what is too large, not strict, or not of this load, as a whole.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Final, Literal
+
+from loader.errors import BadArchive
+from loader.names import content_name
+from loader.reports import COUNT_LIMIT
+from loader.strictjson import Fields, loads, moment_text
+
+ARCHIVE_LIMIT: Final = 8 * 1_048_576  # bytes of the object
+UNPACKED_LIMIT: Final = 64 * 1_048_576
+TRANSFERS_LIMIT: Final = 30_000
+SAMPLES_LIMIT: Final = 50_000
+TEXT_LIMIT: Final = 8_192  # characters
+STATUSES: Final = frozenset({"pending", "loading", "complete", "failed", "deleted"})
+
+Value = str | int | bool | datetime | None
+Kind = Literal["status", "name", "etag", "code", "text", "flag", "count", "known", "moment"]
+_LENGTHS: Final[Mapping[str, int]] = {"name": 200, "etag": 200, "code": 40, "text": TEXT_LIMIT}
+
+# What there is to say of a load and of a transfer alike: "count" is 0 where it is left out, "known" unknown.
+_MEASURED: Final[Mapping[str, Kind]] = {
+    "status": "status",
+    "stalled": "flag",
+    "bytes_done": "count",
+    "bytes_total": "known",
+    "rate_bps": "known",
+    "error_code": "code",
+    "error": "text",
+    "as_of": "moment",
+    "moved_at": "moment",
+    "started_at": "moment",
+    "finished_at": "moment",
+    "error_etag": "etag",
+    "error_at": "moment",
+}
+LOAD_FIELDS: Final[Mapping[str, Kind]] = {
+    **_MEASURED,
+    "items_total": "known",
+    "items_done": "count",
+    "items_failed": "count",
+    "error_content": "name",
+    "campaign_error": "text",
+    "campaign_error_code": "code",
+    "manifest_etag": "etag",
+}
+TRANSFER_FIELDS: Final[Mapping[str, Kind]] = {
+    **_MEASURED,
+    "listed": "flag",
+    "bytes_reported": "known",
+    "progress_etag": "etag",
+    "progress_at": "moment",
+    "error_cut": "flag",
+    "error_past": "flag",
+    "restarted": "flag",
+    "oversized": "flag",
+    "unreadable": "flag",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """A load as it ended. `load` has the fields of `LOAD_FIELDS`, each of `transfers` (by the item's name) those of
+    `TRANSFER_FIELDS`; `samples` are moments and the bytes there were, in order."""
+
+    airline: str
+    tail: str
+    campaign: str
+    load: Mapping[str, Value]
+    transfers: Mapping[str, Mapping[str, Value]]
+    samples: Sequence[tuple[datetime, int]] = ()
+    title: str = ""
+    version: int | None = None
+    starts: date | None = None
+    ends: date | None = None
+
+
+def build_archive(archive: Archive) -> bytes:
+    """The object's body.
+
+    Raises:
+        BadArchive: it would be larger than a reader takes.
+    """
+    document = {
+        "schema": 1,
+        "airline": archive.airline,
+        "tail": archive.tail,
+        "campaign": archive.campaign,
+        "title": archive.title or None,
+        "version": archive.version,
+        "exhibition": _short({"starts": _day(archive.starts), "ends": _day(archive.ends)}) or None,
+        "load": _written(archive.load),
+        "transfers": [
+            {"content": content, **_written(archive.transfers[content])} for content in sorted(archive.transfers)
+        ],
+        "samples": [[moment_text(at), count] for at, count in archive.samples],
+    }
+    text = json.dumps(_short(document), ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
+    unpacked = text.encode()
+    body = gzip.compress(unpacked, mtime=0)
+    if len(unpacked) > UNPACKED_LIMIT or len(body) > ARCHIVE_LIMIT:
+        raise BadArchive(f"the load would be {len(body):,} bytes, {len(unpacked):,} unpacked: too large for one object")
+    return body
+
+
+def parse_archive(body: bytes, *, airline: str, tail: str, campaign: str) -> Archive:
+    """The archive of that load in the body of an object.
+
+    Raises:
+        BadArchive: with a sentence that names the place.
+    """
+    fields = Fields(loads(_unpacked(body), limit=UNPACKED_LIMIT, error=BadArchive), "", BadArchive)
+    if fields.integer("schema") != 1:
+        fields.refuse("schema", "must be 1")
+    for name, expected in (("airline", airline), ("tail", tail), ("campaign", campaign)):
+        if fields.text(name) != expected:
+            fields.refuse(name, f"must be {expected!a}, as in the key")
+    exhibition = Fields(fields.take("exhibition") or {}, "exhibition", BadArchive)
+    load = _read(Fields(fields.take("load"), "load", BadArchive), LOAD_FIELDS)
+    return Archive(
+        airline=airline,
+        tail=tail,
+        campaign=campaign,
+        load=load,
+        transfers=_transfers(fields),
+        samples=_samples(fields),
+        title=_text(fields, "title", 500),
+        version=fields.integer("version"),
+        starts=exhibition.day("starts"),
+        ends=exhibition.day("ends"),
+    )
+
+
+def _unpacked(body: bytes) -> bytes:
+    if len(body) > ARCHIVE_LIMIT:
+        raise BadArchive(f"it is longer than {ARCHIVE_LIMIT:,} bytes")
+    stream = zlib.decompressobj(wbits=31)
+    try:
+        unpacked = stream.decompress(body, UNPACKED_LIMIT + 1)
+    except zlib.error as error:
+        raise BadArchive(f"it is not gzip: {error}") from error
+    if len(unpacked) > UNPACKED_LIMIT:
+        raise BadArchive(f"it unpacks to more than {UNPACKED_LIMIT:,} bytes")
+    if not stream.eof or stream.unused_data:
+        raise BadArchive("it is cut off" if not stream.eof else "something follows its end")
+    return unpacked
+
+
+def _transfers(fields: Fields) -> dict[str, Mapping[str, Value]]:
+    found: dict[str, Mapping[str, Value]] = {}
+    entries = fields.items("transfers")
+    if len(entries) > TRANSFERS_LIMIT:
+        fields.refuse("transfers", f"must be at most {TRANSFERS_LIMIT:,}")
+    for index, entry in enumerate(entries):
+        item = Fields(entry, f"transfers[{index}]", BadArchive)
+        name = item.text("content")
+        if content_name(f"{name}.tgz") in found:
+            item.refuse("content", f"{name!a} is there twice")
+        found[name] = _read(item, TRANSFER_FIELDS)
+    return found
+
+
+def _samples(fields: Fields) -> tuple[tuple[datetime, int], ...]:
+    entries = fields.items("samples")
+    if len(entries) > SAMPLES_LIMIT:
+        fields.refuse("samples", f"must be at most {SAMPLES_LIMIT:,}")
+    found: list[tuple[datetime, int]] = []
+    for index, entry in enumerate(entries):
+        if not isinstance(entry, list) or len(entry) != 2:
+            fields.refuse(f"samples[{index}]", "must be a time and a number")
+        pair = Fields({"at": entry[0], "bytes": entry[1]}, f"samples[{index}]", BadArchive)
+        at, count = pair.moment("at"), pair.integer("bytes", high=COUNT_LIMIT)
+        if at is None or count is None or (found and at <= found[-1][0]):
+            fields.refuse(f"samples[{index}]", "must be a time after the one before, and a number")
+        found.append((at, count))
+    return tuple(found)
+
+
+def _read(fields: Fields, kinds: Mapping[str, Kind]) -> dict[str, Value]:
+    values = {name: _value(fields, name, kind) for name, kind in kinds.items()}
+    done, total = values["bytes_done"], values["bytes_total"]
+    assert isinstance(done, int)
+    if isinstance(total, int) and done > total:
+        fields.refuse("bytes_done", "must not be above bytes_total")
+    if values["status"] == "complete" and done != total:
+        fields.refuse("status", "must not be complete before every byte is there")
+    return values
+
+
+def _value(fields: Fields, name: str, kind: Kind) -> Value:
+    match kind:
+        case "status":
+            word = fields.text(name)
+            return word if word in STATUSES else fields.refuse(name, f"must be one of {', '.join(sorted(STATUSES))}")
+        case "flag":
+            return fields.boolean(name, False)
+        case "count":
+            return fields.integer(name, high=COUNT_LIMIT) or 0
+        case "known":
+            return fields.integer(name, high=COUNT_LIMIT)
+        case "moment":
+            return fields.moment(name)
+    return _text(fields, name, _LENGTHS[kind])
+
+
+def _text(fields: Fields, name: str, limit: int) -> str:
+    value = fields.text(name)
+    if len(value) > limit:
+        fields.refuse(name, f"must have at most {limit:,} characters")
+    return value
+
+
+def _written(values: Mapping[str, Value]) -> dict[str, object]:
+    """Without what is empty: null, no text, false."""
+    kept = {name: value for name, value in values.items() if value is not None and value != "" and value is not False}
+    return {name: moment_text(value) if isinstance(value, datetime) else value for name, value in kept.items()}
+
+
+def _short(values: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _day(day: date | None) -> str | None:
+    return None if day is None else day.isoformat()
