@@ -9,14 +9,16 @@ from typing import Final
 from django.conf import settings
 from django.utils import timezone
 
-from fleet import discovery, ledger, pace
-from fleet.poller import PollResult, Terms, poll_airline
+from fleet import discovery, ledger, pace, thinning
+from fleet.poller import PollResult, Terms, poll_head, poll_part
+from fleet.ranges import WHOLE
 from ifeportal.buckets import media_bucket, status_bucket
-from ifeportal.jobs import JobFailed, Lease, run
+from ifeportal.jobs import JobFailed, Lease, parts_of, run, set_parts, steady_with_parts
 from ifeportal.models import Airline, Job
 from loader.bucket import Bucket
 
 INTERVALS_A_DISCOVERY: Final = 5  # new airlines come far less often than new objects
+BETWEEN_THINNINGS: Final = 600.0  # seconds
 EVENTS_JOB: Final = "take_events"
 PUSH_COUNTS_FOR: Final = timedelta(seconds=60)  # after events were last taken from the queue
 
@@ -29,17 +31,10 @@ def poll(airline: str, part: str = "") -> None:
     row = Airline.objects.filter(name=airline).first()
     if row is None:
         return
-    media, status = _buckets()
-
-    def work(held: Lease) -> None:
-        now = timezone.now()
-        result = poll_airline(
-            row, media, status, now, Terms(alive=held.alive, guard=held.guard, steady_since=held.steady_since)
-        )
-        _settle(held, result)
-        _told(row.pk, result)
-
-    run(f"poll:{airline}/{part}" if part else f"poll:{airline}", settings.POLL_INTERVAL, work)
+    if part:
+        run(f"poll:{airline}/{part}", settings.POLL_INTERVAL, lambda held: _poll_part(held, row, part))
+    else:
+        run(f"poll:{airline}", settings.POLL_INTERVAL, lambda held: _poll_head(held, row))
 
 
 def discover() -> None:
@@ -49,15 +44,40 @@ def discover() -> None:
     run("discover", interval, lambda held: _told(None, discovery.discover(media, status, timezone.now())))
 
 
+def thin_samples() -> None:
+    """Keep fewer samples of progress the older they are, if it is due and nobody else does."""
+
+    def work(held: Lease) -> None:
+        # What crossed an age while it was last done is looked at again.
+        since = held.succeeded_at and held.succeeded_at - timedelta(seconds=BETWEEN_THINNINGS)
+        thinning.thin(timezone.now(), since, alive=held.alive)
+
+    run("thin_samples", BETWEEN_THINNINGS, work)
+
+
+def _poll_head(held: Lease, airline: Airline) -> None:
+    media, status = _buckets()
+    terms = Terms(alive=held.alive, guard=held.guard, steady_since=steady_with_parts(held))
+    current = parts_of(held.name) or WHOLE
+    result, parts = poll_head(airline, media, status, timezone.now(), terms, parts=current)
+    set_parts(held.name, parts)
+    _settle(held, airline, result)
+
+
+def _poll_part(held: Lease, airline: Airline, part: str) -> None:
+    terms = Terms(alive=held.alive, guard=held.guard)
+    _settle(held, airline, poll_part(airline, part, _buckets()[1], timezone.now(), terms))
+
+
 @cache
 def _buckets() -> tuple[Bucket, Bucket]:
     """Kept for the life of the worker, as their connections are."""
     return media_bucket(), status_bucket()
 
 
-def _settle(held: Lease, result: PollResult) -> None:
+def _settle(held: Lease, airline: Airline, result: PollResult) -> None:
     """Say whether something was found, and when to look again. What was never looked at before is new."""
-    held.found = result.news > 0 or result.transfers_changed > 0 or held.found_at is None
+    held.found = result.news > 0 or held.found_at is None
     quiet = timedelta() if held.found or held.found_at is None else held.started_at - held.found_at
     held.next_in = pace.pause(
         max(quiet.total_seconds(), 0.0),
@@ -66,6 +86,7 @@ def _settle(held: Lease, result: PollResult) -> None:
         ceiling=settings.POLL_CEILING,
         pushed=bool(settings.STATUS_EVENTS_QUEUE_URL) and _events_come(),
     )
+    _told(airline.pk, result)
 
 
 def _events_come() -> bool:

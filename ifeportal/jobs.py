@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from django.conf import settings
@@ -23,7 +23,19 @@ from django.utils.module_loading import import_string
 from ifeportal.leases import LEASE_SECONDS, Lease, LeaseLost, lease
 from ifeportal.models import Airline, Job, JobQuerySet
 
-__all__ = ["LEASE_SECONDS", "JobFailed", "Lease", "LeaseLost", "lease", "run", "set_parts", "wake", "watch"]
+__all__ = [
+    "LEASE_SECONDS",
+    "JobFailed",
+    "Lease",
+    "LeaseLost",
+    "lease",
+    "parts_of",
+    "run",
+    "set_parts",
+    "steady_with_parts",
+    "wake",
+    "watch",
+]
 
 EARLY: Final = timedelta(milliseconds=50)  # clocks of two machines may differ by that without a job being put off
 LONGEST_PAUSE: Final = 60.0  # seconds between two attempts of a job that keeps failing, unless its interval is longer
@@ -50,7 +62,7 @@ def run(name: str, interval: float, work: Callable[[Lease], T], *, when_due: boo
     with lease(name, due_by=due_by) as held:
         if held is None:
             return None
-        if _after_a_gap(held):
+        if _after_a_gap(held.succeeded_at, held.started_at):
             held.steady_since = None
         try:
             result = work(held)
@@ -64,10 +76,10 @@ def run(name: str, interval: float, work: Callable[[Lease], T], *, when_due: boo
         return result
 
 
-def _after_a_gap(held: Lease) -> bool:
-    if held.succeeded_at is None:
+def _after_a_gap(succeeded_at: datetime | None, now: datetime) -> bool:
+    if succeeded_at is None:
         return True
-    return (held.started_at - held.succeeded_at).total_seconds() > max(GAP, 3 * settings.POLL_CEILING)
+    return (now - succeeded_at).total_seconds() > max(GAP, 3 * settings.POLL_CEILING)
 
 
 def _succeeded(held: Lease, interval: float) -> None:
@@ -180,6 +192,21 @@ def set_parts(name: str, parts: Collection[str]) -> None:
         Job.objects.bulk_create([Job(name=each, due_at=now) for each in wanted - there], ignore_conflicts=True)
     if there - wanted:
         rows.filter(name__in=there - wanted).delete()
+
+
+def parts_of(name: str) -> list[str]:
+    """The parts the work of the job is done in; none while it is done whole."""
+    names = Job.objects.filter(name__startswith=f"{name}/").order_by("name").values_list("name", flat=True)
+    return [each.removeprefix(f"{name}/") for each in names]
+
+
+def steady_with_parts(held: Lease) -> datetime | None:
+    """Since when this job and all its parts have succeeded again and again; None: one of them has not."""
+    since = [held.steady_since]
+    for row in Job.objects.filter(name__startswith=f"{held.name}/").only("steady_since", "succeeded_at"):
+        since.append(None if _after_a_gap(row.succeeded_at, held.started_at) else row.steady_since)
+    found = [each for each in since if each is not None]
+    return max(found) if len(found) == len(since) else None
 
 
 def watch(airlines: Collection[str]) -> None:

@@ -194,7 +194,7 @@ Q_CLUSTER = {
     "scheduler": False,  # it looks every 30 s only; the pacemaker does this
     "save_limit": -1,  # successes are not kept
 }
-JOBS = {"discover": "fleet.jobs.discover"}
+JOBS = {"discover": "fleet.jobs.discover", "thin_samples": "fleet.jobs.thin_samples"}
 JOBS_PER_AIRLINE = {"poll": "fleet.jobs.poll"}
 
 REST_FRAMEWORK = {

@@ -10,10 +10,12 @@ import pytest
 from django.conf import LazySettings
 from django.db import OperationalError, connection
 from django.utils import timezone
+from django.utils.module_loading import import_string
 from django_q.models import OrmQ, Task
 
+from fleet.models import Transfer
 from ifeportal import jobs
-from ifeportal.jobs import call_of, keep_rows, lease, run, set_parts, wake, watch
+from ifeportal.jobs import call_of, keep_rows, lease, run, set_parts, steady_with_parts, wake, watch
 from ifeportal.models import Airline, Job
 from ifeportal.wakeups import MOST_WAITING, PatientBroker, seconds_to_next, wake_workers
 from loader.bucket import MemoryBucket
@@ -486,6 +488,59 @@ def test_where_the_bucket_tells_what_changes_listing_is_but_the_safety_net(
     assert polled(1, watched_until=in_(20)) == 60
     Job.objects.filter(pk=events.pk).update(succeeded_at=now - timedelta(seconds=61))
     assert polled(1) == 2, "the queue is silent"
+
+
+def test_a_large_airline_is_polled_in_parts_that_are_jobs_of_their_own(
+    fleet: MemoryBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fleet.ranges.WHOLE_LIMIT", 3)
+    monkeypatch.setattr("fleet.ranges.PART", 2)
+    for tail in ("A1", "A2", "B1", "B2"):
+        fleet.put(f"ACME/{tail}/2026-12/a.tgz.progress", b"5")
+    Airline.objects.create(name="ACME")
+    keep_rows()
+    for _ in range(3):
+        Job.objects.update(due_at=timezone.now())
+        wake()
+    assert len(names()) > 2, "cut"
+    assert set(Job.objects.values_list("failures", flat=True)) == {0}
+    fleet.put("ACME/B2/2026-12/a.tgz.progress", b"7")
+    Job.objects.exclude(name="poll:ACME").update(due_at=timezone.now())
+    wake()
+    assert Transfer.objects.get(load__tail__name="B2").bytes_done == 7
+
+
+def test_an_airline_is_steady_since_all_its_parts_are() -> None:
+    now = timezone.now()
+    hour, minute = now - timedelta(hours=1), now - timedelta(minutes=1)
+    Job.objects.create(name="poll:ACME", due_at=now, succeeded_at=minute, steady_since=hour)
+    part = Job.objects.create(name="poll:ACME/N1", due_at=now, succeeded_at=minute, steady_since=minute)
+    with lease("poll:ACME") as held:
+        assert held is not None
+        assert steady_with_parts(held) == minute
+        Job.objects.filter(pk=part.pk).update(succeeded_at=hour)
+        assert steady_with_parts(held) is None, "it has not been read for an hour"
+        part.delete()
+        assert steady_with_parts(held) == hour
+
+
+def test_samples_are_thinned_and_what_passed_meanwhile_is_looked_at_again(
+    fleet: MemoryBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[datetime | None] = []
+    monkeypatch.setattr("fleet.thinning.thin", lambda now, since, alive: asked.append(since))
+    for _ in range(2):
+        perform("fleet.jobs.thin_samples")
+    at = job("thin_samples").succeeded_at
+    assert at is not None
+    assert asked[0] is None
+    assert asked[1] is not None
+    assert asked[1] < at - timedelta(minutes=5)
+
+
+def perform(path: str) -> None:
+    Job.objects.update(due_at=timezone.now())
+    import_string(path)()
 
 
 def test_the_job_of_an_airline_that_is_gone_does_nothing(fleet: MemoryBucket) -> None:
