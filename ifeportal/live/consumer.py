@@ -1,7 +1,8 @@
 """The socket /ws/live/: lets its user in, sends what the reader brings, and looks again whether they may still hear it.
 
-Touches sessions and users through `audience`, the feed through `reader`. No channel layer: the feed in the database
-reaches every process. Nothing waits in the server for a slow browser but the newest state of each object.
+Touches sessions and users through `audience`, the feed through `reader`, and says through `watching` which airline its
+page shows, so that it is polled more often. No channel layer: the feed in the database reaches every process. Nothing
+waits in the server for a slow browser but the newest state of each object.
 
 The browser sends {"watch": {"airline", "tail", "campaign", "topics"}, "rev": N, "acks": true} and, for every message
 with "changes", {"ack": N}. The server sends {"rev", "changes"}, {"rev"} as a sign of life, {"reload": true} and
@@ -29,6 +30,7 @@ from prometheus_client import Gauge
 from ifeportal.live.audience import SIGNED_OUT, BadMessage, Refused, Scope, Watch, listener, parse_message, scope_for
 from ifeportal.live.reader import message, missed_since, the_reader
 from ifeportal.live.subscription import Subscription
+from ifeportal.live.watching import watching
 from ifeportal.models import User
 
 REAUTHORISE = 30.0  # seconds
@@ -142,6 +144,7 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ha
             subscription.begin(watch.rev or 0, missed or ())
             if missed is None:
                 subscription.give_up()
+            await self._look()
 
     def _unsubscribe(self) -> None:
         if self.subscription is not None:
@@ -219,6 +222,12 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ha
         if scope.lacks(subscription.scope):
             raise Refused(SIGNED_OUT, "You may not see all of this any more.")
         subscription.scope = scope
+        await self._look()
+
+    async def _look(self) -> None:
+        """Have what the page names polled more often. A page of all airlines names none."""
+        if self.watch is not None and self.watch.airline is not None:
+            await in_thread(watching.look, self.watch.airline)
 
     def _rev(self) -> int:
         return self.subscription.rev(self.reader.rev) if self.subscription else self.reader.rev
