@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from math import ceil
 from types import MappingProxyType
 from typing import Final
 
@@ -74,6 +75,14 @@ def age(then: datetime | None, now: datetime) -> str:
         if seconds < limit:
             return f"{seconds // unit} {word} ago"
     return f"{seconds // _DAY} d ago"
+
+
+def until(then: datetime | None, now: datetime) -> str:
+    """How soon `then` is: `in 12 s`, `in 3 min`, `now`; rounded up to the second, then down."""
+    seconds = 0 if then is None else ceil((then - now).total_seconds())
+    if seconds < 1:
+        return "now"
+    return f"in {seconds} s" if seconds < _MINUTE else f"in {seconds // _MINUTE} min"
 
 
 def instant(then: datetime) -> str:

@@ -26,6 +26,7 @@ from ifeportal.models import Airline, Job
 FEW: Final = 12
 NOW_ROWS: Final = 12
 POLL_GRACE: Final = timedelta(seconds=10)
+RESTING: Final = timedelta(seconds=10)  # a shorter pause is not worth a word
 
 FLEET_COLUMNS: Final = ("attention", "name", "percent", "tails")
 AIRLINE_COLUMNS: Final = ("status", "tail", "campaign", "heard", *(key for key in LOAD if key != "status"))
@@ -34,24 +35,53 @@ ITEM_COLUMNS: Final = ("status", "item", *(key for key in MEASURED if key != "st
 
 @dataclass(frozen=True)
 class Freshness:
-    """When the buckets were last read for an airline. `stale`: longer ago than two rounds should take."""
+    """When the buckets were last read for an airline; of one in parts, the part that was read longest ago counts.
 
-    read_at: datetime | None
-    failures: int
-    stale: bool
+    `stale`: longer ago than two rounds at its own pace should take. `next_at`: when it is read next, while it rests.
+    """
+
+    read_at: datetime | None = None
+    failures: int = 0
+    stale: bool = True
+    next_at: datetime | None = None
 
 
 def freshness(airlines: Iterable[Airline], now: datetime) -> dict[str, Freshness]:
     """By the airline's name; one query, whatever their number."""
     names = [airline.name for airline in airlines]
-    jobs = {job.name: job for job in Job.objects.filter(name__in=[f"poll:{name}" for name in names])}
-    limit = now - timedelta(seconds=2 * settings.POLL_INTERVAL) - POLL_GRACE
-    found: dict[str, Freshness] = {}
-    for name in names:
-        job = jobs.get(f"poll:{name}")
-        read_at = job.succeeded_at if job else None
-        found[name] = Freshness(read_at, job.failures if job else 0, read_at is None or read_at < limit)
-    return found
+    heads = {f"poll:{name}": name for name in names}
+    # Most airlines are polled whole: the rows of parts are few, whosoever they are.
+    parts = (
+        Q(name__startswith=f"poll:{names[0]}/") if len(names) == 1 else Q(name__startswith="poll:", name__contains="/")
+    )
+    jobs: dict[str, list[Job]] = {name: [] for name in names}
+    for job in Job.objects.filter(Q(name__in=heads) | parts):
+        airline = heads.get(job.name.partition("/")[0])
+        if airline is not None:
+            jobs[airline].append(job)
+    return {name: _freshness(rows, now) for name, rows in jobs.items()}
+
+
+def _freshness(jobs: Sequence[Job], now: datetime) -> Freshness:
+    read = [job.succeeded_at for job in jobs if job.succeeded_at]
+    if not read:
+        return Freshness(failures=max((job.failures for job in jobs), default=0))
+    rests = [job.due_at for job in jobs if job.succeeded_at and job.due_at - job.succeeded_at > RESTING]
+    return Freshness(
+        read_at=min(read),
+        failures=max(job.failures for job in jobs),
+        stale=any(_is_stale(job, now) for job in jobs),
+        next_at=min(rests) if len(rests) == len(jobs) else None,
+    )
+
+
+def _is_stale(job: Job, now: datetime) -> bool:
+    interval = timedelta(seconds=settings.POLL_INTERVAL)
+    if job.succeeded_at is None:  # a part that is new
+        return now > job.due_at + POLL_GRACE
+    if job.failures:
+        return now > job.succeeded_at + 2 * interval + POLL_GRACE
+    return now > job.due_at + max(job.due_at - job.succeeded_at, interval) + POLL_GRACE
 
 
 @dataclass(frozen=True)

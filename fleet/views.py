@@ -156,7 +156,11 @@ def freshness(request: HttpRequest) -> HttpResponse:
         airlines = airlines.filter(name=request.GET["airline"])
     now = timezone.now()
     read = {
-        name: {"read_at": fresh.read_at and iso(fresh.read_at), "stale": fresh.stale}
+        name: {
+            "read_at": fresh.read_at and iso(fresh.read_at),
+            "stale": fresh.stale,
+            "next_at": fresh.next_at and iso(fresh.next_at),
+        }
         for name, fresh in pages.freshness(airlines, now).items()
     }
     return JsonResponse({"now": iso(now), "airlines": read})

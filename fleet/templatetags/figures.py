@@ -51,6 +51,14 @@ def moment(context: Context, value: datetime | None, field: str = "") -> SafeStr
     )
 
 
+@register.simple_tag(takes_context=True)
+def upcoming(context: Context, value: datetime | None, field: str) -> SafeString:
+    """A time to come as how soon it is; it draws nearer on the screen."""
+    moment = format_html(' datetime="{}" title="{}"', figures.iso(value), figures.instant(value)) if value else ""
+    text = figures.until(value, context["now"])
+    return format_html('<time data-as="until" data-field="{}"{}>{}</time>', field, moment, text)
+
+
 @register.simple_tag
 def figure_instant(value: datetime, field: str) -> SafeString:
     """A time as `2026-12-01 14:03:22 UTC`."""

@@ -265,11 +265,12 @@ def test_the_browser_writes_figures_as_the_server_does(cast: Cast, portal: Porta
     page = visit(cast.alice).go("/")
     wrong = page.evaluate(
         """async (cases) => {
-            const { FORMATS, age } = await import("/static/live/format.js");
+            const { FORMATS, age, until } = await import("/static/live/format.js");
             const wrong = [];
             for (const [how, table] of Object.entries(cases)) for (const [value, text] of table) {
                 const then = value === null ? null : 1e12;
-                const said = how === "age" ? age(then, 1e12 + value * 1000) : FORMATS[how](value);
+                const span = { age, until }[how];
+                const said = span ? span(then, 1e12 + value * 1000) : FORMATS[how](value);
                 if (said !== text) wrong.push([how, value, text, said]);
             }
             return wrong;

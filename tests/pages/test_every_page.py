@@ -212,5 +212,5 @@ def test_signing_out_ends_at_the_login_page(cast: Cast, client: Client) -> None:
 def test_freshness_is_told_for_the_airlines_of_the_user_only(cast: Cast, client: Client) -> None:
     client.force_login(cast.alice)
     answer = client.get("/freshness/").json()
-    assert answer["airlines"] == {"ACME": {"read_at": None, "stale": True}}
+    assert answer["airlines"] == {"ACME": {"read_at": None, "stale": True, "next_at": None}}
     assert client.get("/freshness/?airline=BETA").json()["airlines"] == {}

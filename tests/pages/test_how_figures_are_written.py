@@ -33,6 +33,12 @@ def test_an_age_is_written_by_the_rule(how: str, seconds: int | None, text: str)
     assert figures.age(then, NOW) == text
 
 
+@pytest.mark.parametrize(("how", "seconds", "text"), cases("until"))
+def test_how_soon_something_is_is_written_by_the_rule(how: str, seconds: int | None, text: str) -> None:
+    then = None if seconds is None else NOW - timedelta(seconds=seconds)
+    assert figures.until(then, NOW) == text
+
+
 @given(st.integers(1000, 2**53), st.integers(0, 10**12))
 def test_what_is_shown_as_held_never_exceeds_what_is_held(held: int, more: int) -> None:
     number, unit = figures.size(held).split()

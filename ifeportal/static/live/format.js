@@ -49,6 +49,12 @@ export function age(then, now) {
   return `${Math.floor(seconds / 86400)} d ago`;
 }
 
+export function until(then, now) {
+  const seconds = missing(then) || Number.isNaN(then) ? 0 : Math.ceil((then - now) / 1000);
+  if (seconds < 1) return "now";
+  return seconds < 60 ? `in ${seconds} s` : `in ${Math.floor(seconds / 60)} min`;
+}
+
 export function instant(then) {
   const text = new Date(then).toISOString();
   return `${text.slice(0, 10)} ${text.slice(11, 19)} UTC`;

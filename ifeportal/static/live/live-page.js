@@ -6,14 +6,14 @@
    cannot be patched (a new row, a row that changed state, a figure in a data-refresh) has the page fetched again and its
    data-swap parts replaced, at most once in REFRESH_EVERY. Texts reach the page through textContent and attributes only. */
 
-import { FORMATS, age, instant, percent, stateWord } from "./format.js";
+import { FORMATS, age, instant, percent, stateWord, until } from "./format.js";
 import { LiveSocket } from "./socket.js";
 
 const REFRESH_EVERY = 5000; // milliseconds
 const REFRESH_SOON = 700;
 const CHANGED_FOR = 1000;
 const FRESHNESS_EVERY = 10000;
-const CALM = new Set(["size", "rate", "duration", "age", "instant", "bar"]); // what ticks by itself does not flash
+const CALM = new Set(["size", "rate", "duration", "age", "until", "instant", "bar"]); // what ticks by itself does not flash
 
 class LivePage extends HTMLElement {
   connectedCallback() {
@@ -73,7 +73,7 @@ class LivePage extends HTMLElement {
       }
       if (row.dataset.tail) this.tails.set(row.dataset.tail, row);
     }
-    this.times = [...document.querySelectorAll("time[data-as=age]")];
+    this.times = [...document.querySelectorAll("time[data-as=age], time[data-as=until]")];
   }
 
   partsOf(row) {
@@ -162,7 +162,7 @@ class LivePage extends HTMLElement {
   write(element, value) {
     const how = element.dataset.as;
     if (how === "bar") return writeBar(element, value);
-    if (how === "age") return this.writeTime(element, value);
+    if (how === "age" || how === "until") return this.writeTime(element, value);
     if (how === "state") element.dataset.state = value;
     let text = value === null || value === "" ? element.dataset.empty ?? "" : String(value);
     if (how === "instant") text = value ? instant(Date.parse(value)) : "";
@@ -179,7 +179,7 @@ class LivePage extends HTMLElement {
       element.removeAttribute("datetime");
       element.removeAttribute("title");
     }
-    setText(element, age(value ? Date.parse(value) : null, this.now()));
+    setText(element, span(element, this.now()));
     return true;
   }
 
@@ -268,7 +268,7 @@ class LivePage extends HTMLElement {
   growOlder() {
     const now = this.now();
     for (const element of this.times) {
-      if (element.dateTime) setText(element, age(Date.parse(element.dateTime), now));
+      if (element.dateTime) setText(element, span(element, now));
     }
   }
 
@@ -287,6 +287,11 @@ class LivePage extends HTMLElement {
       // The socket says whether the server is there; the age on the screen goes on growing meanwhile.
     }
   }
+}
+
+/** How long ago the moment of a <time> is, or how soon. */
+function span(element, now) {
+  return (element.dataset.as === "until" ? until : age)(element.dateTime ? Date.parse(element.dateTime) : null, now);
 }
 
 function setText(element, text) {

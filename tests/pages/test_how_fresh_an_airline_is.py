@@ -1,0 +1,107 @@
+"""What a page says of its figures' age, whatever the pace at which the airline is polled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.conf import LazySettings
+from django.test import Client
+from django.utils import timezone
+
+from fleet.pages import Freshness, freshness
+from ifeportal.models import Airline, Job
+from tests.conftest import Cast
+from tests.pages.reading import text
+
+NOW = timezone.now()
+
+
+@pytest.fixture(autouse=True)
+def interval(settings: LazySettings) -> None:
+    settings.POLL_INTERVAL = 2.0
+
+
+def job(name: str, read: float | None, due_in: float, **fields: object) -> None:
+    """A job that last succeeded so many seconds ago and is due in so many."""
+    succeeded_at = None if read is None else NOW - timedelta(seconds=read)
+    Job.objects.create(name=name, due_at=NOW + timedelta(seconds=due_in), succeeded_at=succeeded_at, **fields)
+
+
+def fresh(airline: Airline) -> Freshness:
+    return freshness([airline], NOW)[airline.name]
+
+
+@pytest.mark.parametrize(
+    ("read", "due_in", "failures", "stale"),
+    [
+        (1, 1, 0, False),
+        (13, -11, 0, False),
+        (15, -13, 0, True),
+        (59, 1, 0, False),
+        (129, -69, 0, False),
+        (131, -71, 0, True),
+        (13, 20, 3, False),
+        (15, 20, 3, True),
+        (300, 40, 9, True),
+    ],
+    ids=str,
+)
+def test_figures_are_stale_after_two_rounds_of_their_own_pace(
+    cast: Cast, read: float, due_in: float, failures: int, stale: bool
+) -> None:
+    job("poll:ACME", read, due_in, failures=failures)
+    assert fresh(cast.acme).stale is stale
+
+
+def test_what_was_never_read_is_stale(cast: Cast) -> None:
+    assert fresh(cast.acme) == Freshness(read_at=None, failures=0, stale=True, next_at=None)
+    job("poll:ACME", None, -1, failures=2)
+    assert fresh(cast.acme) == Freshness(read_at=None, failures=2, stale=True, next_at=None)
+
+
+def test_of_an_airline_in_parts_the_oldest_counts(cast: Cast) -> None:
+    job("poll:ACME", 1, 59)
+    job("poll:ACME/N1", 40, 20)
+    job("poll:ACME/N2", 10, 50, failures=1)
+    job("poll:BETA", 500, -400, failures=7)
+    job("poll:ACMEX/N1", 500, -400, failures=7)
+    assert fresh(cast.acme) == Freshness(
+        NOW - timedelta(seconds=40), failures=1, stale=False, next_at=NOW + timedelta(seconds=20)
+    )
+    Job.objects.filter(name="poll:ACME/N1").update(due_at=NOW - timedelta(seconds=300))
+    assert fresh(cast.acme).stale
+
+
+def test_a_part_that_is_new_makes_nothing_stale_unless_nobody_reads_it(cast: Cast) -> None:
+    job("poll:ACME", 1, 1)
+    job("poll:ACME/N1", None, -5)
+    assert not fresh(cast.acme).stale
+    Job.objects.filter(name="poll:ACME/N1").update(due_at=NOW - timedelta(seconds=11))
+    assert fresh(cast.acme).stale
+
+
+def test_it_takes_one_query_for_any_number_of_airlines(
+    cast: Cast, django_assert_num_queries: Callable[..., object]
+) -> None:
+    airlines = [cast.acme, cast.beta, *(Airline.objects.create(name=f"A{n}") for n in range(30))]
+    for airline in airlines:
+        job(f"poll:{airline.name}", 1, 1)
+        job(f"poll:{airline.name}/N1", 4, 1)
+    with django_assert_num_queries(1):  # type: ignore[attr-defined]
+        found = freshness(airlines, NOW)
+    assert {each.read_at for each in found.values()} == {NOW - timedelta(seconds=4)}
+
+
+def test_a_page_says_when_an_airline_that_rests_is_read_next(cast: Cast, client: Client) -> None:
+    now = timezone.now()
+    read_at, due_at = now - timedelta(minutes=40, seconds=30), now + timedelta(minutes=59, seconds=30)
+    Job.objects.create(name="poll:ACME", succeeded_at=read_at, due_at=due_at)
+    client.force_login(cast.alice)
+    said = text(client.get("/airlines/ACME/"), "poll:ACME")
+    assert said == "Last update 40 min ago, next in 59 min"
+    assert "stale" not in said
+    answer = client.get("/freshness/").json()["airlines"]["ACME"]
+    assert answer["next_at"] > answer["read_at"]
+    assert answer["stale"] is False
