@@ -86,6 +86,8 @@ def _settle(held: Lease, airline: Airline, result: PollResult) -> None:
         ceiling=settings.POLL_CEILING,
         pushed=bool(settings.STATUS_EVENTS_QUEUE_URL) and _events_come(),
     )
+    if result.cut and held.name.endswith("/"):
+        held.next_in = settings.POLL_CEILING  # one tail with more keys than are read: it is dear, and not whole anyway
     _told(airline.pk, result)
 
 
