@@ -237,8 +237,10 @@ class Link:
         line = f"HTTP/1.1 {head.status} {_phrase(head.status)}".encode()
         writer.write(_head(line, headers))
         async for chunk in chunks:
-            for at in range(0, len(chunk), self._step()):
-                await self._send(writer, exchange, chunk[at : at + self._step()], framed=head.length is None)
+            while chunk:
+                part = chunk[: self._step()]
+                await self._send(writer, exchange, part, framed=head.length is None)
+                chunk = chunk[len(part) :]
         if head.length is None:
             writer.write(b"0\r\n\r\n")
         await writer.drain()

@@ -34,6 +34,11 @@ def wait_for(what: str, ready: Callable[[], T | None], seconds: float = PATIENCE
         time.sleep(0.02)
 
 
+def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
+    """The same until it is true of whatever it answers. Raises AssertionError when the time is up."""
+    wait_for("what was awaited", lambda: bool(condition()), seconds)
+
+
 class System:
     """Use as a context manager: what was started is stopped. `settings` as in the environment, among them the store."""
 

@@ -123,6 +123,14 @@ def test_a_connection_gets_no_more_than_its_own_rate(aboard: S3Bucket, link: Lin
     assert 0.5 < time.monotonic() - began < 2.5
 
 
+def test_what_passes_is_the_same_when_the_bandwidth_changes_midway(aboard: S3Bucket, link: Link) -> None:
+    link.bandwidth = 20_000
+    with aboard.open(KEY) as body:
+        begun = body.read(1)
+        link.bandwidth = None
+        assert begun + rest_of(body) == CONTENT
+
+
 def test_a_request_waits_for_the_latency(aboard: S3Bucket, link: Link) -> None:
     link.latency = 0.3
     start = time.monotonic()

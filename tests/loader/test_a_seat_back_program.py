@@ -17,6 +17,7 @@ from tests.loader.programs import ask_now, events, request
 
 pytestmark = pytest.mark.processes
 SIZE = 300_000
+SLOW = 20_000  # bytes a second: nothing comes to its end before a test lets it
 
 
 def started(aircraft: Aircraft, *options: str) -> subprocess.Popen[str]:
@@ -38,10 +39,13 @@ def socket_of(aircraft: Aircraft) -> Path:
 def test_it_follows_a_load_to_its_end(aircraft: Aircraft, link: Link) -> None:
     contents = {name: os.urandom(SIZE) for name in ("a", "b")}
     publish(aircraft.media, "c", contents)
-    link.bandwidth = 400_000
+    link.bandwidth = SLOW
     process = started(aircraft, "--once", "--max-transfers", "1")
     told: list[tuple[str, Any]] = []
     with events(aircraft.folder) as stream:
+        while not any(data["bytes_done"] and data["rate_bps"] for kind, data in told if kind in ("status", "change")):
+            told.append(next(stream))
+        link.bandwidth = None
         told += stream
     assert finish(process).code == 0
     assert [kind for kind, _ in told][:: len(told) - 1] == ["status", "end"]
@@ -59,7 +63,7 @@ def test_it_follows_a_load_to_its_end(aircraft: Aircraft, link: Link) -> None:
 
 def test_what_somebody_aboard_wants_comes_first(aircraft: Aircraft, link: Link) -> None:
     publish(aircraft.media, "c", {name: os.urandom(SIZE) for name in ("a", "b", "d")})
-    link.bandwidth = 50_000
+    link.bandwidth = SLOW
     process = started(aircraft, "--once", "--max-transfers", "1")
     answer = ask_now(aircraft.folder, {"campaign": "c", "content": "d"})
     assert (answer.code, answer.json["status"]) == (202, "pending")
@@ -75,7 +79,7 @@ def test_what_somebody_aboard_wants_comes_first(aircraft: Aircraft, link: Link) 
 
 def test_the_next_loader_takes_the_place_of_one_that_was_killed(aircraft: Aircraft, link: Link) -> None:
     publish(aircraft.media, "c", {"a": os.urandom(SIZE)})
-    link.bandwidth = 100_000
+    link.bandwidth = SLOW
     process = started(aircraft, "--once")
     process.kill()
     process.communicate()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 
 import pytest
 
@@ -12,6 +11,7 @@ from fleet.faults import Cut, ErrorInside, FlipByte, Hang, IgnoreRange, Reset, R
 from fleet.link import Link
 from loader.contract import content_key, manifest_key, progress_key
 from tests.loader.aircraft import AIRLINE, TAIL, Aircraft, finish, publish
+from tests.system import until
 
 pytestmark = pytest.mark.processes
 
@@ -175,7 +175,7 @@ def test_a_store_that_asks_for_less_is_given_time_and_gets_few_requests(aircraft
 
 def test_a_store_that_never_answers_is_given_up_in_time(aircraft: Aircraft, link: Link) -> None:
     rule = link.add(Rule(Hang(), key="*/bad.tgz", times=None))
-    assert aircraft.load(LOADER_TRIES="2", LOADER_READ_TIMEOUT="300ms").code == 1
+    assert aircraft.load(LOADER_TRIES="2", LOADER_READ_TIMEOUT="1500ms").code == 1
     assert rule.hits == 2
     assert_only_bad_failed(aircraft, "TIMEOUT")
 
@@ -235,29 +235,21 @@ def test_a_loader_that_stays_waits_for_the_link_and_then_loads(aircraft: Aircraf
     while '"waiting"' not in process.stdout.readline():
         assert process.poll() is None
     link.online()
-    deadline = time.monotonic() + 20
-    while not aircraft.path("c", "bad").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(aircraft.path("c", "bad").exists)
     process.send_signal(signal.SIGINT)
     assert finish(process).code == 75
 
 
-def test_a_stop_takes_less_than_five_seconds_and_loses_nothing(aircraft: Aircraft, link: Link) -> None:
-    link.bandwidth = 400_000
-    process = aircraft.start("--once")
-    deadline = time.monotonic() + 20
-    while not (aircraft.part("c", "bad").exists() and aircraft.part("c", "bad").stat().st_size > 150_000):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    # The store stops answering in the middle: the stop must not wait for it.
+def test_a_stop_waits_for_no_answer_and_loses_nothing(aircraft: Aircraft, link: Link) -> None:
+    part = aircraft.part("c", "bad")
+    link.bandwidth = 100_000
+    process = aircraft.start("--once", LOADER_READ_TIMEOUT="10m")
+    until(lambda: part.exists() and part.stat().st_size > 150_000)
+    # The store stops answering in the middle.
     link.offline(silent=True)
-    began = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    run = finish(process)
-    assert time.monotonic() - began < 5
-    assert run.code == 75
-    kept = aircraft.part("c", "bad").stat().st_size
+    assert finish(process).code == 75
+    kept = part.stat().st_size
     link.online()
     link.bandwidth = None
     assert aircraft.load().code == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,8 +23,10 @@ from loader.hooks import Hooks
 from loader.owed import Ledger, Owed
 from loader.part import write_state
 from tests.loader.aircraft import ROOT
+from tests.system import PATIENCE, until
 
 NEVER = threading.Event()
+ENOUGH = (0.5, 5.0, 50.0)  # seconds; one of them is enough for a command to get as far as it must, then it is ended
 
 
 def script(folder: Path, text: str, name: str = "command") -> str:
@@ -31,13 +34,6 @@ def script(folder: Path, text: str, name: str = "command") -> str:
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
     return str(path)
-
-
-def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def alive(pid: int) -> bool:
@@ -53,7 +49,7 @@ def alive(pid: int) -> bool:
 
 def test_words_are_passed_as_they_are_and_no_shell_sees_them(tmp_path: Path) -> None:
     command = script(tmp_path, 'printf "%s|" "$@"')
-    outcome = run([command, "$HOME; exit 1", "a b", "*", ""], 10, NEVER)
+    outcome = run([command, "$HOME; exit 1", "a b", "*", ""], PATIENCE, NEVER)
     assert outcome.good
     assert outcome.first == b"$HOME; exit 1|a b|*||"
 
@@ -63,7 +59,7 @@ def test_words_are_passed_as_they_are_and_no_shell_sees_them(tmp_path: Path) -> 
     [("exit 3", "exit status 3"), ("kill -KILL $$", "ended by SIGKILL"), ("kill -USR1 $$", "ended by SIGUSR1")],
 )
 def test_an_end_is_told_in_words(tmp_path: Path, text: str, told: str) -> None:
-    outcome = run([script(tmp_path, text)], 10, NEVER)
+    outcome = run([script(tmp_path, text)], PATIENCE, NEVER)
     assert (outcome.good, str(outcome)) == (False, told)
 
 
@@ -73,14 +69,14 @@ def test_a_command_that_cannot_be_run_says_why(tmp_path: Path, mode: int | None)
     if mode is not None:
         path.write_text("#!/bin/sh\n")
         path.chmod(mode)
-    outcome = run([str(path)], 10, NEVER)
+    outcome = run([str(path)], PATIENCE, NEVER)
     assert not outcome.good
     assert str(outcome) == f"cannot be run: {'Permission denied' if mode else 'No such file or directory'}"
 
 
 def test_output_without_end_is_neither_kept_nor_waited_for(tmp_path: Path) -> None:
     command = script(tmp_path, "echo first; head -c 30000000 /dev/zero | tr '\\0' 'x'; echo; printf 'l\\033[1mast\\n'")
-    outcome = run([command], 30, NEVER)
+    outcome = run([command], PATIENCE, NEVER)
     assert outcome.good
     assert (len(outcome.first), len(outcome.last)) == (KEPT, KEPT)
     assert outcome.first_lines[0] == "first"
@@ -92,16 +88,19 @@ def test_after_its_time_it_is_ended_with_all_it_started_whether_it_likes_it_or_n
     command = script(
         tmp_path, f"trap '' TERM; (trap '' TERM; sleep 600) & echo $! $$ > {pids}; while :; do sleep 1; done"
     )
-    outcome = run([command], 0.5, NEVER)
+    for seconds in ENOUGH:
+        outcome = run([command], seconds, NEVER)
+        if pids.exists() and len(pids.read_text().split()) == 2:
+            break
     assert not outcome.good
-    assert str(outcome) == "took longer than 0 s and was ended"
+    assert re.fullmatch(r"took longer than \d+ s and was ended", str(outcome))
     first, second = map(int, pids.read_text().split())
     until(lambda: not alive(first) and not alive(second))
 
 
 def test_a_child_that_keeps_the_output_open_is_not_waited_for(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
-    outcome = run([script(tmp_path, f"sleep 600 & echo $! > {pids}; echo done")], 60, NEVER)
+    outcome = run([script(tmp_path, f"sleep 600 & echo $! > {pids}; echo done")], PATIENCE, NEVER)
     assert outcome.good
     assert outcome.last_lines == ["done"]
     os.kill(int(pids.read_text()), signal.SIGKILL)
@@ -222,13 +221,13 @@ def heard(aboard: Path) -> Heard:
 def make(heard: Heard) -> Iterator[Callable[..., Hooks]]:
     made: list[Hooks] = []
 
-    def one(command: str, timeout: float = 30.0, clock: Callable[[], float] = time.monotonic) -> Hooks:
+    def one(command: str, timeout: float = PATIENCE, clock: Callable[[], float] = time.monotonic) -> Hooks:
         made.append(Hooks(["/bin/sh", command], timeout, heard, clock=clock))
         return made[-1]
 
     yield one
     for hooks in made:
-        hooks.close(5)
+        hooks.close(PATIENCE)
 
 
 def test_it_runs_for_each_item_and_then_for_the_campaign_one_at_a_time(
@@ -281,10 +280,14 @@ def test_a_command_that_takes_too_long_fails(
     tmp_path: Path, aboard: Path, heard: Heard, make: Callable[..., Hooks]
 ) -> None:
     whole(aboard, "c", "a")
-    hooks = make(script(tmp_path, "echo still busy; exec sleep 600"), timeout=1.0)
-    hooks.submit(heard.ledger.owed())
-    until(lambda: hooks.idle)
-    assert "took longer than 1 s and was ended: still busy" in str(heard.bad[0][2])
+    command = script(tmp_path, "echo still busy; exec sleep 600")
+    for seconds in ENOUGH:
+        hooks = make(command, timeout=seconds)
+        hooks.submit(heard.ledger.owed())
+        until(lambda hooks=hooks: hooks.idle)  # type: ignore[misc]
+        if "still busy" in str(heard.bad[-1][2]):
+            break
+    assert re.search(r"took longer than \d+ s and was ended: still busy", str(heard.bad[-1][2]))
 
 
 def test_when_the_loader_stops_the_command_ends_and_stays_owed(
@@ -296,9 +299,9 @@ def test_when_the_loader_stops_the_command_ends_and_stays_owed(
     hooks.submit(heard.ledger.owed())
     until(lambda: pids.exists() and len(pids.read_text().split()) == 2)
     began = time.monotonic()
-    hooks.close(4)
-    assert time.monotonic() - began < 4
-    assert not any(alive(int(pid)) for pid in pids.read_text().split())
+    hooks.close(PATIENCE)
+    assert time.monotonic() - began < PATIENCE
+    until(lambda: not any(alive(int(pid)) for pid in pids.read_text().split()))
     assert not heard.good
     assert not heard.bad
     assert names(heard.ledger.owed()) == [("c", "a"), ("c", "b")]
@@ -349,6 +352,6 @@ def test_after_a_kill_it_is_run_for_all_that_was_not_settled(tmp_path: Path, abo
     os.kill(int(pid.read_text()), signal.SIGKILL)  # aboard, the service's manager does that
     assert names(Ledger(aboard).owed()) == [("c", name) for name in "cdef"] + [("c", "")]
     gate.touch()
-    subprocess.run(started, cwd=ROOT, check=True, timeout=60)
+    subprocess.run(started, cwd=ROOT, check=True, timeout=PATIENCE)
     assert Ledger(aboard).owed() == []
     assert log.read_text().split() == ["<a>", "<b>", "<c>", "<c>", "<d>", "<e>", "<f>", "<>"]

@@ -59,7 +59,7 @@ def test_a_wrong_clock_is_told_with_both_times(aircraft: Aircraft, link: Link, p
     text = next(str(event["text"]) for event in run.events if event.get("code") == "CLOCK_SKEW")
     here, there = (datetime.fromisoformat(f"{word}+00:00") for word in times_in(text))
     assert before <= there
-    assert SKEW - timedelta(seconds=5) < here - there < SKEW + timedelta(seconds=5)
+    assert abs(here - there - SKEW) < timedelta(minutes=1)
     assert len(link.log) < 20
     promises.check()
     assert promises.broken == []

@@ -9,6 +9,7 @@ import pytest
 from fleet.link import Link
 from tests.loader.aircraft import Aircraft, publish
 from tests.loader.nursery import Nursery
+from tests.system import PATIENCE
 
 pytestmark = pytest.mark.processes
 
@@ -18,7 +19,7 @@ def test_one_look_is_enough_however_long_it_takes(aircraft: Aircraft, link: Link
         publish(aircraft.media, campaign, {"a": b"content"})
     link.latency = 0.2
     life = nursery.start(aircraft.environment(LOADER_POLL_INTERVAL="50ms"), "--once")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
 
     def looks() -> int:
         return len([seen for seen in link.requests("LIST") if "delimiter" in seen.query])

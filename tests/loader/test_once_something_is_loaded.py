@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
-import time
-from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
 from loader.contract import Exhibition, queue_key
 from tests.loader.aircraft import AIRLINE, TAIL, Aircraft, finish, publish
-
-
-def until(true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+from tests.system import until
 
 
 def failing_for(tmp_path: Path, content: str) -> str:

@@ -22,7 +22,7 @@ from loader.extents import union
 from loader.pace import Stopped
 from tests.loader.aircraft import Aircraft, finish, publish
 from tests.loader.several import CONTENT, KEY, Asked, Gated, Hangar
-from tests.system import PATIENCE, wait_for
+from tests.system import PATIENCE, until
 
 
 @pytest.fixture
@@ -210,7 +210,7 @@ def test_one_connection_that_goes_on_after_several_failed_loses_nothing_by_a_kil
         read = body.read
 
         def after_the_other(limit: int = MIB) -> bytes:
-            wait_for("the other has failed", lambda: hangar.ledger.retries)
+            until(lambda: hangar.ledger.retries)
             return read(limit)
 
         body.read = after_the_other  # type: ignore[method-assign]
@@ -330,7 +330,7 @@ def await_gap(aircraft: Aircraft, process: subprocess.Popen[str]) -> None:
         extents = noted(aircraft)
         return len(extents) > 1 and extents[-1][1] > 1_000_000
 
-    wait_for("bytes beyond a gap", there_is_one)
+    until(there_is_one)
 
 
 @pytest.mark.processes
