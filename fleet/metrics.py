@@ -6,20 +6,24 @@ Read only. What is counted by airline names it, so that /metrics is for staff an
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from typing import Any, Final
 
 from django.db import Error as DatabaseTrouble
-from django.db.models import Count, Max, Q, QuerySet
+from django.db.models import Count, Max, Q, Sum
 from django.utils import timezone
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from fleet import ledger
-from fleet.models import Anomaly, Load, Tail, Transfer
+from fleet.models import Anomaly, Load, Tail
+from ifeportal import alerts
 from ifeportal.live.feed import current_rev
 from ifeportal.models import Job
 
+ITEMS: Final = ("listed", "done", "failed")
 logger = logging.getLogger(__name__)
 
 
@@ -34,7 +38,8 @@ class FleetCollector(Collector):
         """All of it, or only that the database is away."""
         up = GaugeMetricFamily("ifeportal_database_up", "Whether the database answered this scrape.")
         try:
-            found = [*_jobs(timezone.now()), *_measured(), *_tails(), *_anomalies(), *_usage(), *_feed()]
+            now = timezone.now()
+            found = [*_jobs(now), *_alerts(now), *_loads(), *_tails(), *_anomalies(), *_usage(), *_feed()]
         except DatabaseTrouble as error:
             logger.warning("metrics: the database does not answer: %s", error)
             found = []
@@ -46,32 +51,61 @@ def _jobs(now: datetime) -> Iterator[Metric]:
     age = GaugeMetricFamily(
         "ifeportal_job_success_age_seconds", "Since the last success; absent before the first.", labels=["job"]
     )
-    overdue = GaugeMetricFamily("ifeportal_job_overdue_seconds", "Past its time; 0 when not yet due.", labels=["job"])
+    overdue = GaugeMetricFamily(
+        "ifeportal_job_overdue_seconds", "Past its time; 0 when not yet due or being done.", labels=["job"]
+    )
     failures = GaugeMetricFamily("ifeportal_job_failures", "Failures in a row.", labels=["job"])
-    for job in Job.objects.only("name", "due_at", "succeeded_at", "failures"):
+    took = GaugeMetricFamily("ifeportal_job_duration_seconds", "Of the last run that ended.", labels=["job"])
+    for job in Job.objects.work().defer("error"):
         if job.succeeded_at:
             age.add_metric([job.name], (now - job.succeeded_at).total_seconds())
-        overdue.add_metric([job.name], max((now - job.due_at).total_seconds(), 0.0))
+        if job.seconds is not None:
+            took.add_metric([job.name], job.seconds)
+        overdue.add_metric([job.name], job.lag(now))
         failures.add_metric([job.name], job.failures)
-    yield from (age, overdue, failures)
+    yield from (age, overdue, failures, took)
 
 
-def _measured() -> Iterator[Metric]:
-    yield from _by_status("transfers", Transfer.objects.all(), "load__tail__airline__name")
-    yield from _by_status("loads", Load.objects.all(), "tail__airline__name")
+def _alerts(now: datetime) -> Iterator[Metric]:
+    found = alerts.look(now)
+    for name, words, value in (
+        ("jobs_late", "Jobs that are due for long and that nobody does.", found.jobs_late),
+        ("jobs_failing", "Jobs whose last attempt failed.", found.jobs_failing),
+        ("calls_waiting", "Calls to wake up that wait for a worker.", found.calls_waiting),
+        ("pacemaker_alive", "Whether a pacemaker wakes the workers.", found.pacemaker),
+    ):
+        yield GaugeMetricFamily(f"ifeportal_{name}", words, value=float(value))
 
 
-def _by_status(what: str, rows: QuerySet[Load] | QuerySet[Transfer], airline: str) -> Iterator[Metric]:
-    counted = GaugeMetricFamily(f"ifeportal_{what}", f"{what.capitalize()} by status.", labels=["airline", "status"])
-    stalled = GaugeMetricFamily(f"ifeportal_{what}_stalled", f"{what.capitalize()} standing still.", labels=["airline"])
-    standing: dict[str, int] = {}
-    counts = rows.order_by().values_list(airline, "status").annotate(n=Count("pk"), still=Count("pk", Q(stalled=True)))
-    for name, status, number, still in counts:
-        counted.add_metric([name, status], number)
-        standing[name] = standing.get(name, 0) + still
-    for name, number in standing.items():
-        stalled.add_metric([name], number)
-    yield from (counted, stalled)
+def _loads() -> Iterator[Metric]:
+    loads = GaugeMetricFamily("ifeportal_loads", "Loads by status.", labels=["airline", "status"])
+    stalled = GaugeMetricFamily("ifeportal_loads_stalled", "Loads standing still.", labels=["airline"])
+    # From the sums of the loads: the transfers are too many to be counted at each scrape.
+    items = GaugeMetricFamily(
+        "ifeportal_items", "Items of all loads: listed by their manifests, done, failed.", labels=["airline", "state"]
+    )
+    rows: Iterable[Any] = (
+        Load.objects.order_by()
+        .values("tail__airline__name", "status")
+        .annotate(
+            n=Count("pk"),
+            still=Count("pk", Q(stalled=True)),
+            listed=Sum("items_total"),
+            done=Sum("items_done"),
+            failed=Sum("items_failed"),
+        )
+    )
+    sums: dict[str, Counter[str]] = {}
+    for row in rows:
+        airline = row["tail__airline__name"]
+        loads.add_metric([airline, row["status"]], row["n"])
+        counts = {name: row[name] or 0 for name in ("still", *ITEMS)}
+        sums.setdefault(airline, Counter()).update(counts)
+    for airline, counts in sums.items():
+        stalled.add_metric([airline], counts["still"])
+        for state in ITEMS:
+            items.add_metric([airline, state], counts[state])
+    yield from (loads, stalled, items)
 
 
 def _tails() -> Iterator[Metric]:

@@ -24,6 +24,7 @@ from django.views.decorators.http import require_safe
 from django.views.defaults import server_error as broken
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from ifeportal import alerts
 from ifeportal.models import Airline, Job, User
 
 POLL_JOBS = "poll:"
@@ -51,7 +52,7 @@ def healthz(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_safe
 def readyz(request: HttpRequest) -> HttpResponse:
-    """The database answers and buckets are being read: 200, else 503 with the reason."""
+    """The database answers and buckets are being read: 200, else 503 with the reason; and alerts, in numbers."""
     findings = look()
     ready = all(finding.ok for finding in findings.values())
     reasons = [finding.reason for finding in findings.values() if not finding.ok]
@@ -59,6 +60,7 @@ def readyz(request: HttpRequest) -> HttpResponse:
         "ready": ready,
         "reason": " ".join(reasons),
         "checks": {name: asdict(finding) for name, finding in findings.items()},
+        "alerts": _alerts(),
     }
     return JsonResponse(answer, status=200 if ready else 503)
 
@@ -92,6 +94,13 @@ def look() -> dict[str, Finding]:
         reason = "" if ok else f"The last good poll is {age:.0f} s old; {settings.READY_WITHIN:.0f} s are allowed."
         polls = Finding(ok=ok, reason=reason, age_seconds=age)
     return {"database": Finding(ok=True), "polls": polls}
+
+
+def _alerts() -> dict[str, int | bool] | None:
+    try:
+        return asdict(alerts.look(timezone.now()))
+    except DatabaseTrouble:
+        return None
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

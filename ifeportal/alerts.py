@@ -1,0 +1,30 @@
+"""What an operator should know of the jobs, in numbers that name nobody. Reads the rows of jobs and the queue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from ifeportal import wakeups
+from ifeportal.models import PACEMAKER, Job
+
+
+@dataclass(frozen=True)
+class Alerts:
+    """Jobs that nobody does though they are due, jobs whose last attempt failed, calls that wait for a worker, and
+    whether a pacemaker wakes the workers."""
+
+    jobs_late: int
+    jobs_failing: int
+    calls_waiting: int
+    pacemaker: bool
+
+
+def look(now: datetime) -> Alerts:
+    """How things are. Raises the errors of django.db."""
+    return Alerts(
+        jobs_late=Job.objects.late(now).count(),
+        jobs_failing=Job.objects.work().failing().count(),
+        calls_waiting=wakeups.waiting(),
+        pacemaker=Job.objects.held(now).filter(name=PACEMAKER).exists(),
+    )
