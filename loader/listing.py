@@ -133,41 +133,48 @@ def _page(run: _Run, text: str) -> ListPage:
         raise ValueError("it is no ListBucketResult")
     space = root.tag.removesuffix("ListBucketResult")  # in braces, or nothing
     token = _token(root, space)
-    encoded = root.findtext(f"{space}EncodingType") == "url"
+    encoded = _only(root, f"{space}EncodingType") == "url"
     objects = list(map(ObjectInfo, _decoded_all(run.keys, encoded), run.sizes, run.etags, run.whens))
-    objects += [_object(element, space, encoded) for element in root.iter(f"{space}Contents")]
-    prefixes = [
-        _decoded(element.findtext(f"{space}Prefix"), encoded) for element in root.iter(f"{space}CommonPrefixes")
-    ]
-    told = root.findtext(f"{space}KeyCount")
+    objects += [_object(element, space, encoded) for element in root.findall(f"{space}Contents")]
+    groups = root.findall(f"{space}CommonPrefixes")
+    prefixes = [_decoded(_only(element, f"{space}Prefix"), encoded) for element in groups]
+    told, count = _only(root, f"{space}KeyCount"), len(objects)
     # Some stores do not count the prefixes.
-    if told is not None and told not in (str(len(objects)), str(len(objects) + len(prefixes))):
-        raise ValueError(f"it says that it has {told[:20]!r} keys and has {len(objects) + len(prefixes)}")
+    if told is not None and told not in (str(count), str(count + len(prefixes))):
+        raise ValueError("it does not have as many entries as it says")
     return ListPage(objects, prefixes, token)
 
 
 def _token(root: ElementTree.Element, space: str) -> str | None:
-    truncated = root.findtext(f"{space}IsTruncated")
+    truncated, token = _only(root, f"{space}IsTruncated"), _only(root, f"{space}NextContinuationToken")
     if truncated not in ("true", "false"):
         raise ValueError("it does not say whether it is the last page")
-    token = root.findtext(f"{space}NextContinuationToken") if truncated == "true" else None
-    if truncated == "true" and not token:
+    if truncated == "false":
+        return None
+    if not token:
         raise ValueError("it says that more follows but not how to ask for it")
     return token
 
 
+def _only(element: ElementTree.Element, tag: str) -> str | None:
+    """The text of the one child with that tag; None if there is none. Raises ValueError for two, or one in pieces."""
+    found = element.findall(tag)
+    if len(found) > 1 or any(len(child) for child in found):
+        raise ValueError("it says the same thing twice, or in pieces")
+    return found[0].text or "" if found else None
+
+
 def _object(element: ElementTree.Element, space: str, encoded: bool) -> ObjectInfo:
-    values = {child.tag: child.text for child in element}
+    key, size, etag, when = (_only(element, f"{space}{name}") for name in ("Key", "Size", "ETag", "LastModified"))
+    if etag is None:
+        raise ValueError("an entry has no ETag")
+    if not re.fullmatch(_SIZE, size or ""):
+        raise ValueError("an entry has no size")
     try:
-        size = values[f"{space}Size"] or ""
-        when = parse_time(values[f"{space}LastModified"] or "")
-        etag = (values[f"{space}ETag"] or "").strip('"')
-        key = _decoded(values[f"{space}Key"], encoded)
-    except (KeyError, ValueError) as error:
-        raise ValueError("an entry lacks its key, size, ETag or date") from error
-    if not re.fullmatch(_SIZE, size):
-        raise ValueError("an entry has a size that is no plain number")
-    return ObjectInfo(key, int(size), etag, when)
+        at = parse_time(when or "")
+    except ValueError as error:
+        raise ValueError("an entry has no date") from error
+    return ObjectInfo(_decoded(key, encoded), int(size or ""), etag.strip('"'), at)
 
 
 def _decoded(text: str | None, encoded: bool) -> str:

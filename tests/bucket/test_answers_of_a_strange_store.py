@@ -53,7 +53,13 @@ NO_LISTINGS = {
     "a size in words": listing(ENTRY.format("A/x", "many")),
     "no key": listing(ENTRY.format("", 1)),
     "no date": listing("<Contents><Key>A/x</Key><ETag>a</ETag><Size>1</Size></Contents>"),
+    "no ETag": listing("<Contents><Key>A/x</Key><LastModified>2026-11-21</LastModified><Size>1</Size></Contents>"),
     "another prefix": listing(ENTRY.format("B/x", 1)),
+    "two keys": listing(ENTRY.format("A/x</Key><Key>A/y", 1)),
+    "a key in pieces": listing(ENTRY.format("A/<x/>y", 1)),
+    "two ends": listing("<IsTruncated>true</IsTruncated><NextContinuationToken>x</NextContinuationToken>"),
+    "an entry that is empty": listing("<Contents/>"),
+    "a prefix that is empty": listing("<CommonPrefixes/>"),
 }
 
 
