@@ -88,7 +88,7 @@ def rollup_of(row: Model) -> Rollup:
     return Rollup(**found)
 
 
-def halves(name: str, path: str, condition: Q, default: int | None = None) -> dict[str, Sum]:
+def halves(name: str, path: str, condition: Q | None = None, default: int | None = None) -> dict[str, Sum]:
     """Two sums that `joined` puts together: what strangers report may add up to more than 64 bits; SQLite refuses."""
     high, low = F(path) / HALF, F(path) % HALF
     return {

@@ -12,8 +12,9 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 
 from fleet import rollup
-from fleet.applying import load_published, tail_published, transfer_published
+from fleet.applying import lock_tails
 from fleet.models import Load, Status, Tail, Transfer
+from fleet.published import load_published, tail_published, transfer_published
 from fleet.rates import RATE_HOLDS, STALLED_AFTER
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline
@@ -24,19 +25,25 @@ AT_ONCE: Final = 500  # rows of a table flagged by one call; the next call takes
 def note_standstill(airline: Airline, now: datetime, steady_since: datetime | None) -> set[str]:
     """Forget the rate of what has not moved for `RATE_HOLDS`, flag what has not for `STALLED_AFTER`, and publish both.
 
-    `steady_since`: since when the airline has been polled without a long gap; None: it has not, so nothing is known to
-    stand still. The names of the campaigns concerned. Writes nothing if nothing stands still that did not before.
+    Since `steady_since` the airline has been polled without a long gap; time before that does not count, as nobody saw
+    whether anything moved. None: this is the first poll after a gap, or ever. So what really stands is flagged
+    `STALLED_AFTER` after the portal came back, and nothing before. Loads that are archived rest.
+
+    The names of the campaigns concerned. Writes nothing if nothing stands still that did not before.
     """
-    if steady_since is None:
+    if steady_since is None or steady_since > now - RATE_HOLDS:
         return set()
     quiet = Q(status__in=[Status.LOADING, Status.FAILED], rate_bps__gt=0, moved_at__lte=now - RATE_HOLDS)
     stalled = Q(status=Status.LOADING, stalled=False, moved_at__lte=now - STALLED_AFTER)
-    items = list(_of_items(airline).filter(quiet | stalled).values_list("pk", flat=True)[:AT_ONCE])
-    loads = list(_of_loads(airline).filter(quiet | stalled).values_list("pk", flat=True)[:AT_ONCE])
+    if steady_since > now - STALLED_AFTER:
+        stalled &= Q(pk__in=[])
+    items = dict(_of_items(airline).filter(quiet | stalled).values_list("pk", "load__tail")[:AT_ONCE])
+    loads = dict(_of_loads(airline).filter(quiet | stalled).values_list("pk", "tail")[:AT_ONCE])
     if not (items or loads):
         return set()
     with transaction.atomic():
-        for rows in (Transfer.objects.filter(pk__in=items), Load.objects.filter(pk__in=loads)):
+        lock_tails(airline, {*items.values(), *loads.values()})
+        for rows in (_of_items(airline).filter(pk__in=items), _of_loads(airline).filter(pk__in=loads)):
             rows.filter(quiet).update(rate_bps=None)
             rows.filter(stalled).update(stalled=True, rate_bps=0)
         return _publish(
@@ -46,11 +53,11 @@ def note_standstill(airline: Airline, now: datetime, steady_since: datetime | No
 
 
 def _of_items(airline: Airline) -> QuerySet[Transfer]:
-    return Transfer.objects.filter(load__tail__airline=airline)
+    return Transfer.objects.filter(load__tail__airline=airline, load__archived_at=None)
 
 
 def _of_loads(airline: Airline) -> QuerySet[Load]:
-    return Load.objects.filter(tail__airline=airline)
+    return Load.objects.filter(tail__airline=airline, archived_at=None)
 
 
 def _publish(items: list[Transfer], loads: list[Load]) -> set[str]:

@@ -7,8 +7,9 @@ LastModified of an object. Order is decided by LastModified alone, then by the E
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Final, NamedTuple
 
 from fleet import rates
 from fleet.models import Status
@@ -50,8 +51,7 @@ class Gone:
     etag: str
 
 
-@dataclass(frozen=True, slots=True)
-class TransferState:
+class TransferState(NamedTuple):
     """The fields of a transfer that observation decides, named as in the model."""
 
     status: str = Status.PENDING.value
@@ -78,6 +78,9 @@ class TransferState:
     unreadable: bool = False
 
 
+TRANSFER_FIELDS: Final = TransferState._fields
+
+
 def is_older(at: datetime, etag: str, known_at: datetime | None, known_etag: str) -> bool:
     """Whether a version read just now must not replace the known one: it is older, or the same."""
     return known_at is not None and (at < known_at or (at == known_at and etag == known_etag))
@@ -98,8 +101,7 @@ def advance(
     state = _with_error(_with_progress(before, progress), error)
     total = state.bytes_total if size is None else size
     raw = state.bytes_reported
-    state = replace(
-        state,
+    state = state._replace(
         listed=size is not None,
         bytes_total=total,
         bytes_done=min(raw or 0, COUNT_LIMIT if total is None else total),
@@ -107,7 +109,7 @@ def advance(
     )
     whole = raw is not None and raw == total
     past = whole and not state.unreadable and bool(state.error_etag) and _newer(state.progress_at, state.error_at)
-    state = replace(state, error_past=past, status=_status(state, whole=whole, past=past).value)
+    state = state._replace(error_past=past, status=_status(state, whole=whole, past=past).value)
     return _timed(before, state, now)
 
 
@@ -117,20 +119,19 @@ def _with_progress(state: TransferState, seen: ProgressSeen | Again | Gone | Non
     if isinstance(seen, Gone):
         if seen.etag != state.progress_etag:
             return state
-        return replace(state, progress_etag="", bytes_reported=None, unreadable=False, restarted=False)
+        return state._replace(progress_etag="", bytes_reported=None, unreadable=False, restarted=False)
     if isinstance(seen, Again):
         if not _renews(seen, state.progress_etag, state.progress_at):
             return state
         as_of = state.as_of if state.unreadable else _latest(state.as_of, seen.at)
-        return replace(state, progress_at=seen.at, as_of=as_of)
+        return state._replace(progress_at=seen.at, as_of=as_of)
     if is_older(seen.at, seen.etag, state.progress_at, state.progress_etag):
         return state
-    state = replace(state, progress_etag=seen.etag, progress_at=seen.at, unreadable=seen.value is None)
+    state = state._replace(progress_etag=seen.etag, progress_at=seen.at, unreadable=seen.value is None)
     if seen.value is None:
         return state
     back = state.bytes_reported is not None and seen.value < state.bytes_reported
-    return replace(
-        state,
+    return state._replace(
         bytes_reported=seen.value,
         restarted=state.restarted or back,
         started_at=None if back else state.started_at,
@@ -144,14 +145,13 @@ def _with_error(state: TransferState, seen: ErrorSeen | Again | Gone | None) -> 
     if isinstance(seen, Gone):
         if seen.etag != state.error_etag:
             return state
-        return replace(state, error_etag="", error_code="", error="", error_cut=False)
+        return state._replace(error_etag="", error_code="", error="", error_cut=False)
     if isinstance(seen, Again):
         renewed = _renews(seen, state.error_etag, state.error_at)
-        return replace(state, error_at=seen.at, as_of=_latest(state.as_of, seen.at)) if renewed else state
+        return state._replace(error_at=seen.at, as_of=_latest(state.as_of, seen.at)) if renewed else state
     if is_older(seen.at, seen.etag, state.error_at, state.error_etag):
         return state
-    return replace(
-        state,
+    return state._replace(
         error_etag=seen.etag,
         error_at=seen.at,
         error_code=seen.code,
@@ -184,8 +184,7 @@ def _timed(before: TransferState, state: TransferState, now: datetime) -> Transf
     rate = before.rate_bps if loading else None
     if moved and loading and before.moved_at is not None:
         rate = rates.smoothed(before.rate_bps, step, (now - before.moved_at).total_seconds())
-    return replace(
-        state,
+    return state._replace(
         moved_at=now if moved else before.moved_at,
         stalled=before.stalled and loading and not moved,
         started_at=started_at,
@@ -195,8 +194,7 @@ def _timed(before: TransferState, state: TransferState, now: datetime) -> Transf
     )
 
 
-@dataclass(frozen=True, slots=True)
-class LoadState:
+class LoadState(NamedTuple):
     """The fields of a load that observation decides, named as in the model."""
 
     status: str = Status.PENDING.value
@@ -219,6 +217,9 @@ class LoadState:
     error_etag: str = ""
     error_at: datetime | None = None
     manifest_etag: str = ""
+
+
+LOAD_FIELDS: Final = LoadState._fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,13 +258,13 @@ def with_campaign_error(state: LoadState, seen: ErrorSeen | Again | Gone | None)
     if isinstance(seen, Gone):
         if seen.etag != state.error_etag:
             return state
-        return replace(state, error_etag="", campaign_error="", campaign_error_code="")
+        return state._replace(error_etag="", campaign_error="", campaign_error_code="")
     if isinstance(seen, Again):
-        return replace(state, error_at=seen.at) if _renews(seen, state.error_etag, state.error_at) else state
+        return state._replace(error_at=seen.at) if _renews(seen, state.error_etag, state.error_at) else state
     if is_older(seen.at, seen.etag, state.error_at, state.error_etag):
         return state
-    return replace(
-        state, error_etag=seen.etag, error_at=seen.at, campaign_error=seen.text, campaign_error_code=seen.code
+    return state._replace(
+        error_etag=seen.etag, error_at=seen.at, campaign_error=seen.text, campaign_error_code=seen.code
     )
 
 
@@ -286,8 +287,7 @@ def judge(
         code, text = state.campaign_error_code, state.campaign_error
     elif failure is not None:
         code, text, content = failure.code, failure.text, failure.content
-    return replace(
-        state,
+    return state._replace(
         status=status.value,
         bytes_done=bytes_done,
         bytes_total=sums.bytes_total,

@@ -15,10 +15,11 @@ from django.db import transaction
 from django.db.models import F
 from django.db.transaction import TransactionManagementError
 
+from ifeportal.bulk import upsert
 from ifeportal.live.models import Change, Counter
 
 COUNTER_ID = 1
-ROWS_A_STATEMENT = 500
+COLUMNS = ["rev", "op", "airline_id", "tail", "campaign", "state"]
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,7 @@ def publish(changes: Sequence[Published]) -> int | None:
         return None
     rev = _next_rev()
     newest = {(change.topic, change.object): change for change in changes}
-    Change.objects.bulk_create(
-        [_row(change, rev) for change in newest.values()],
-        batch_size=ROWS_A_STATEMENT,
-        update_conflicts=True,
-        unique_fields=["topic", "object"],
-        update_fields=["rev", "op", "airline", "tail", "campaign", "state"],
-    )
+    upsert(Change, ["topic", "object"], COLUMNS, [_row(change, rev) for change in newest.values()])
     return rev
 
 
@@ -74,14 +69,6 @@ def _next_rev() -> int:
     return counter.values_list("rev", flat=True).get()
 
 
-def _row(change: Published, rev: int) -> Change:
-    return Change(
-        topic=change.topic,
-        object=change.object,
-        rev=rev,
-        op=change.op,
-        airline_id=change.airline_id,
-        tail=change.tail,
-        campaign=change.campaign,
-        state=dict(change.state),
-    )
+def _row(change: Published, rev: int) -> tuple[Any, ...]:
+    place = change.airline_id, change.tail, change.campaign
+    return change.topic, change.object, rev, change.op, *place, dict(change.state)

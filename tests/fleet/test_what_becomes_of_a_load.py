@@ -86,7 +86,7 @@ def test_rate_and_moment_change_only_when_bytes_moved() -> None:
     assert (moved.rate_bps, moved.moved_at) == (7, LATER)
     still = judge(moved, moved, sums, None, LATER + timedelta(1), None)
     assert still == moved
-    stalled = replace(moved, stalled=True)
+    stalled = moved._replace(stalled=True)
     assert judge(stalled, stalled, sums, None, LATER, None).stalled
     assert not judge(stalled, stalled, replace(sums, bytes_done=6), None, LATER, 1).stalled
     done = judge(moved, moved, replace(sums, done=1, loading=0, bytes_done=9, finished_at=LATER), None, LATER, 7)

@@ -208,7 +208,7 @@ def test_the_rate_is_that_of_what_the_portal_saw() -> None:
 
 def test_a_stalled_item_that_moves_is_no_longer_stalled() -> None:
     state = after(progress(500))
-    stalled = TransferState(**{name: getattr(state, name) for name in state.__slots__} | {"stalled": True})
+    stalled = state._replace(stalled=True)
     assert advance(stalled, SIZE, at(900)).stalled
     assert not advance(stalled, SIZE, at(900), progress=progress(501, 3)).stalled
     assert not advance(stalled, SIZE, at(900), error=error("x", 3)).stalled

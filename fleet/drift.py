@@ -1,0 +1,47 @@
+"""Which transfers are not as the manifest has them: the database looks, so that only those need be read.
+
+May touch transfers, reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from django.db import connection
+
+from campaigns.models import ContentItem
+from fleet.models import Load, Transfer
+from ifeportal.bulk import given
+
+DIFFERING = """
+WITH held AS ({held}), item AS ({item})
+SELECT transfer.load_id, transfer.content
+  FROM held JOIN {transfer} AS transfer ON transfer.load_id = held.id
+  LEFT JOIN item ON item.campaign_id = held.campaign_id AND item.name = transfer.content
+ WHERE CASE WHEN item.size IS NULL THEN transfer.listed
+            ELSE NOT transfer.listed OR transfer.bytes_total IS NULL OR transfer.bytes_total <> item.size END
+UNION ALL
+SELECT held.id, item.name
+  FROM held JOIN item ON item.campaign_id = held.campaign_id
+ WHERE NOT EXISTS (SELECT 1 FROM {transfer} AS transfer
+                    WHERE transfer.load_id = held.id AND transfer.content = item.name)
+"""
+
+
+def differing(loads: Mapping[int, int], sizes: Mapping[int, Mapping[str, int]]) -> Iterable[tuple[int, str]]:
+    """Load and content of every transfer that is of another size, listed no more, listed again, or missing.
+
+    `loads` are ids with the ids of their campaigns, `sizes` what those list, in bytes. These and not the rows of the
+    catalog are held against: what is decided rests on them, and a newer manifest may come in between.
+    """
+    if not loads:
+        return []
+    held, loads_text = given(Load, ["id", "campaign_id"], loads.items())
+    listed = ((campaign, name, size) for campaign, items in sizes.items() for name, size in items.items())
+    item, items_text = given(ContentItem, ["campaign_id", "name", "size"], listed)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            DIFFERING.format(held=held, item=item, transfer=Transfer._meta.db_table), [loads_text, items_text]
+        )
+        rows: list[tuple[int, str]] = cursor.fetchall()
+    return rows

@@ -1,0 +1,74 @@
+"""Takes in what tails say of themselves: when they were last heard, and their heartbeats. May touch tails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from operator import attrgetter
+from typing import Final
+
+from fleet.models import Tail
+from fleet.news import Late, News
+from fleet.reconcile import HeartbeatSeen
+from fleet.transitions import Again, Gone
+from ifeportal.bulk import update
+
+HEARD_FIELDS: Final = (
+    "heard_at",
+    "heartbeat_etag",
+    "heartbeat_at",
+    "loader_version",
+    "loader_state",
+    "loader_reason",
+    "rate_bps",
+    "stores",
+    "held",
+)
+_said = attrgetter(*HEARD_FIELDS)
+
+
+def hear(told: Iterable[tuple[Tail, News]]) -> tuple[set[int], Late]:
+    """Write what the tails said; the ids of those that are not as they were, and heartbeats that came too late."""
+    changed: list[Tail] = []
+    late: Late = set()
+    for tail, news in told:
+        before, known = _said(tail), tail.heartbeat_at
+        _take(tail, news.heard_at, news.heartbeat)
+        if isinstance(news.heartbeat, HeartbeatSeen) and known is not None and news.heartbeat.at < known:
+            late.add((tail.pk, ("heartbeat", "", "")))
+        if _said(tail) != before:
+            changed.append(tail)
+    update(Tail, HEARD_FIELDS, [(tail.pk, *_said(tail)) for tail in changed])
+    return {tail.pk for tail in changed}, late
+
+
+def _take(tail: Tail, heard_at: datetime | None, heartbeat: HeartbeatSeen | Again | Gone | None) -> None:
+    if heard_at is not None and (tail.heard_at is None or heard_at > tail.heard_at):
+        tail.heard_at = heard_at
+    if isinstance(heartbeat, HeartbeatSeen):
+        _take_heartbeat(tail, heartbeat)
+    elif heartbeat is not None and heartbeat.etag == tail.heartbeat_etag:
+        _renew_heartbeat(tail, heartbeat)
+
+
+def _renew_heartbeat(tail: Tail, seen: Again | Gone) -> None:
+    if isinstance(seen, Gone):
+        tail.heartbeat_etag = ""
+    elif tail.heartbeat_at is None or seen.at > tail.heartbeat_at:
+        tail.heartbeat_at = seen.at
+
+
+def _take_heartbeat(tail: Tail, seen: HeartbeatSeen) -> None:
+    if tail.heartbeat_at is not None and seen.at < tail.heartbeat_at:
+        return
+    tail.heartbeat_etag, tail.heartbeat_at = seen.etag, seen.at
+    beat = seen.heartbeat
+    if beat is None:
+        return  # What was last understood stays.
+    tail.loader_version, tail.loader_state, tail.loader_reason = beat.loader[:100], beat.state[:20], beat.reason[:500]
+    tail.rate_bps = beat.rate_bps
+    tail.stores = [{"path": store.path, "total": store.total, "free": store.free} for store in beat.stores]
+    tail.held = [
+        {"campaign": held.campaign, "items": held.items, "bytes": held.bytes, "verified": held.verified}
+        for held in beat.held
+    ]

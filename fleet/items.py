@@ -1,0 +1,90 @@
+"""Makes and changes the transfers of any number of loads: only those with news or that their manifest has differently.
+
+May touch transfers. The caller holds the transaction and the locks of the tails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from datetime import datetime
+from operator import itemgetter
+from typing import Final
+
+from fleet.drift import differing
+from fleet.models import Transfer
+from fleet.news import Late, Open
+from fleet.reviving import forget_objects
+from fleet.transitions import TRANSFER_FIELDS, ErrorSeen, ProgressSeen, TransferState, advance
+from ifeportal.bulk import among, upsert
+
+PLACE: Final = ("load_id", "content")
+Place = tuple[int, str]
+_COLUMNS: Final = [each.attname for each in Transfer._meta.concrete_fields]
+_as_columns = itemgetter(*(("id", *PLACE, *TRANSFER_FIELDS).index(name) for name in _COLUMNS))
+
+
+def write_transfers(loads: Collection[Open], now: datetime) -> tuple[list[Transfer], Late]:
+    """Write what differs; the rows written, and the objects whose news came too late."""
+    by_id = {load.row.pk: load for load in loads}
+    concerned = _concerned(loads)
+    states = _states(place for place in concerned if not by_id[place[0]].fresh)
+    decided: dict[Place, TransferState] = {}
+    late: Late = set()
+    for place in sorted(concerned):
+        load, before = by_id[place[0]], states.get(place)
+        if before is not None:
+            late |= _late(load, place[1], before)
+        after = _decided(load, place[1], before, now)
+        if after is not None:
+            decided[place] = after
+    forget_objects({place[0] for place in decided if by_id[place[0]].archived})
+    written = upsert(Transfer, PLACE, TRANSFER_FIELDS, [(*place, *state) for place, state in decided.items()])
+    return [_row(pk, by_id[load_id], content, decided[load_id, content]) for pk, load_id, content in written], late
+
+
+def _concerned(loads: Collection[Open]) -> set[Place]:
+    """The transfers to be looked at. An archived load is not held against a newer manifest: nothing of it is stale."""
+    places = {(load.row.pk, content) for load in loads for content in (*load.progress, *load.errors)}
+    places.update((load.row.pk, content) for load in loads if load.fresh for content in load.sizes)
+    stale = [load.row for load in loads if load.stale and not load.fresh]
+    sizes = {load.row.campaign_id: load.sizes for load in loads if load.stale}
+    return places.union(differing({row.pk: row.campaign_id for row in stale}, sizes))
+
+
+def _states(places: Iterable[Place]) -> dict[Place, TransferState]:
+    """The transfers there are, as the pure machine knows them."""
+    rows = Transfer.objects.filter(among(Transfer, PLACE, places)).order_by()
+    found = rows.values_list(*PLACE, *TRANSFER_FIELDS)
+    return {(row[0], row[1]): TransferState._make(row[2:]) for row in found}
+
+
+def _decided(load: Open, content: str, before: TransferState | None, now: datetime) -> TransferState | None:
+    """What becomes of a transfer (None: it has no row yet); None if nothing does."""
+    size, progress, error = load.sizes.get(content), load.progress.get(content), load.errors.get(content)
+    if before is None:
+        told = isinstance(progress, ProgressSeen) or isinstance(error, ErrorSeen)
+        if not told and (size is None or load.archived):
+            return None  # Of a row deleted meanwhile.
+        return advance(TransferState(), size, now, progress=progress, error=error)
+    if load.archived:
+        held = before.bytes_total if before.listed else None
+        if advance(before, held, now, progress=progress, error=error) == before:
+            return None
+    after = advance(before, size, now, progress=progress, error=error)
+    return None if after == before else after
+
+
+def _late(load: Open, content: str, before: TransferState) -> Late:
+    late: Late = set()
+    progress, error = load.progress.get(content), load.errors.get(content)
+    if isinstance(progress, ProgressSeen) and before.progress_at is not None and progress.at < before.progress_at:
+        late.add((load.row.tail_id, ("progress", load.row.campaign.name, content)))
+    if isinstance(error, ErrorSeen) and before.error_at is not None and error.at < before.error_at:
+        late.add((load.row.tail_id, ("error", load.row.campaign.name, content)))
+    return late
+
+
+def _row(pk: int, load: Open, content: str, state: TransferState) -> Transfer:
+    row = Transfer(*_as_columns((pk, load.row.pk, content, *state)))
+    row.load = load.row
+    return row

@@ -1,0 +1,70 @@
+"""What is new of tails and what should fly, as it is handed to `fleet.applying` and worked on there. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from campaigns.models import Campaign
+from fleet.models import Load
+from fleet.reconcile import HeartbeatSeen, Problem
+from fleet.transitions import Again, ErrorSeen, Gone, ProgressSeen
+
+Item = tuple[str, str]  # campaign, content
+Object = tuple[Literal["progress", "error", "campaign_error", "heartbeat"], str, str]
+Late = set[tuple[int, Object]]  # the id of a tail, and an object of it of which a newer version is known
+
+
+@dataclass(slots=True)
+class News:
+    """What is new of one tail. Items are (campaign, content); `dirty` are campaigns whose manifest is another now,
+    `problems` what the bytes of its objects said that could not be understood."""
+
+    progress: dict[Item, ProgressSeen | Again | Gone] = field(default_factory=dict)
+    errors: dict[Item, ErrorSeen | Again | Gone] = field(default_factory=dict)
+    campaign_errors: dict[str, ErrorSeen | Again | Gone] = field(default_factory=dict)
+    heartbeat: HeartbeatSeen | Again | Gone | None = None
+    heard_at: datetime | None = None
+    dirty: set[str] = field(default_factory=set)
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def campaigns(self) -> set[str]:
+        """Every campaign of which there is news."""
+        named = {campaign for campaign, _ in (*self.progress, *self.errors)}
+        return named | self.campaign_errors.keys() | self.dirty
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """What should fly, as far as it is needed: campaigns by name, and the listed items of each (name to bytes)."""
+
+    campaigns: Mapping[str, Campaign]
+    sizes: Mapping[str, Mapping[str, int]]
+
+
+@dataclass(slots=True)
+class Open:
+    """A load that is being worked on, and what is new of it, by content.
+
+    `fresh`: it has no transfers yet. `stale`: they were last held against another manifest.
+    """
+
+    row: Load
+    sizes: Mapping[str, int]
+    fresh: bool = False
+    stale: bool = False
+    progress: dict[str, ProgressSeen | Again | Gone] = field(default_factory=dict)
+    errors: dict[str, ErrorSeen | Again | Gone] = field(default_factory=dict)
+    campaign_error: ErrorSeen | Again | Gone | None = None
+
+    @property
+    def archived(self) -> bool:
+        """Its objects were packed into one. It rests until an object says something new."""
+        return self.row.archived_at is not None
+
+    def concerns(self, seen: object) -> bool:
+        """Whether what was seen can change it. That the objects of an archived load are gone is no news."""
+        return not (self.archived and isinstance(seen, Gone))

@@ -1,0 +1,103 @@
+"""What the transfers of loads add up to, why they failed, and how quickly they move: a query each for any number.
+
+May touch transfers, loads and samples, reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Count, F, Max, Min, OuterRef, Q, Subquery, Window
+from django.db.models.functions import Lag, Lead
+
+from fleet import rates, rollup
+from fleet.models import Load, ProgressSample, Status, Transfer
+from fleet.transitions import ItemError, Sums
+from ifeportal.bulk import among
+
+
+def sums(loads: Mapping[int, bool]) -> dict[int, Sums]:
+    """What the transfers of each load add up to: those its manifest lists, or all where that is not known (False)."""
+    unknown = [(pk,) for pk, is_known in loads.items() if not is_known]
+    counted = Q(listed=True) | Q(among(Transfer, ["load_id"], unknown)) if unknown else Q(listed=True)
+    found = (
+        Transfer.objects.filter(among(Transfer, ["load_id"], ((pk,) for pk in loads)))
+        .filter(counted)
+        .order_by()
+        .values("load")
+        .annotate(
+            items=Count("pk"),
+            done=Count("pk", filter=Q(status=Status.COMPLETE)),
+            failed=Count("pk", filter=Q(status=Status.FAILED)),
+            loading=Count("pk", filter=Q(status=Status.LOADING)),
+            deleted=Count("pk", filter=Q(status=Status.DELETED)),
+            reported=Count("pk", filter=~Q(progress_etag="")),
+            newest=Max("as_of"),
+            first=Min("started_at"),
+            last=Max("finished_at"),
+            **rollup.halves("sum_done", "bytes_done", default=0),
+            **rollup.halves("sum_total", "bytes_total", default=0),
+        )
+    )
+    summed = {row["load"]: _sum(row, known=loads[row["load"]]) for row in found}
+    return {pk: summed.get(pk) or Sums(bytes_total=0 if is_known else None) for pk, is_known in loads.items()}
+
+
+def _sum(row: Mapping[str, Any], *, known: bool) -> Sums:
+    total = rollup.joined(row["sum_total_high"], row["sum_total_low"]) or 0
+    return Sums(
+        items=row["items"],
+        done=row["done"],
+        failed=row["failed"],
+        loading=row["loading"],
+        deleted=row["deleted"],
+        reported=row["reported"],
+        bytes_done=rollup.joined(row["sum_done_high"], row["sum_done_low"]) or 0,
+        bytes_total=total if known else None,
+        as_of=row["newest"],
+        started_at=row["first"],
+        finished_at=row["last"],
+    )
+
+
+def failures(loads: Collection[int]) -> dict[int, ItemError]:
+    """The newest error among the failed items of each load."""
+    if not loads:
+        return {}
+    failed = Transfer.objects.filter(load=OuterRef("pk"), status=Status.FAILED).order_by("-listed", "-error_at", "pk")
+    concerned = Load.objects.filter(among(Load, ["id"], ((pk,) for pk in loads))).order_by()
+    newest = concerned.annotate(newest=Subquery(failed.values("pk")[:1])).values_list("newest")
+    rows = Transfer.objects.filter(among(Transfer, ["id"], newest)).order_by()
+    found = rows.values_list("load_id", "content", "error_code", "error")
+    return {load: ItemError(content, code, text) for load, content, code, text in found}
+
+
+def speeds(moved: Collection[Load], done: Mapping[int, Sums], now: datetime) -> dict[int, int | None]:
+    """The rate of each load over the last minute of change, the change of this moment included."""
+    if not moved:
+        return {}
+    samples = _turns(moved, now)
+    for row in moved:
+        window = samples[row.pk]
+        if not window and row.moved_at is not None and row.moved_at < now:
+            window.append(rates.Sample(row.moved_at, row.bytes_done))
+        window.append(rates.Sample(now, done[row.pk].bytes_done))
+    return {load: rates.over_window(window) for load, window in samples.items()}
+
+
+def _turns(loads: Collection[Load], now: datetime) -> dict[int, list[rates.Sample]]:
+    """The samples of the window that decide a rate: the first and the last, and where the bytes went down."""
+    window = Q(at__gt=now - rates.WINDOW, at__lt=now) & Q(
+        among(ProgressSample, ["load_id"], ((row.pk,) for row in loads))
+    )
+    recent = ProgressSample.objects.filter(window).annotate(
+        previous=Window(Lag("bytes_done"), partition_by="load", order_by="at"),
+        following=Window(Lead("at"), partition_by="load", order_by="at"),
+    )
+    turns = recent.filter(Q(previous=None) | Q(previous__gt=F("bytes_done")) | Q(following=None)).order_by("at")
+    samples: dict[int, list[rates.Sample]] = {row.pk: [] for row in loads}
+    for load, at, bytes_done in turns.values_list("load", "at", "bytes_done"):
+        samples[load].append(rates.Sample(at, bytes_done))
+    return samples

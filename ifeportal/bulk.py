@@ -1,0 +1,102 @@
+"""Any number of rows in one statement: they reach the database as one JSON text, which it unfolds itself.
+
+PostgreSQL and SQLite both do. With a parameter for every value, as bulk_create has it, the same rows cost several times
+the CPU, and SQLite bounds how many there may be. Columns are named as in the model (`load_id`); tables and columns come
+from models only. Moments, numbers, texts, booleans and JSON go through. The caller holds the transaction.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from django.db import connection
+from django.db.models import BooleanField, CharField, Field, JSONField, Model, TextField
+from django.db.models.expressions import RawSQL
+
+ROWS_A_STATEMENT: Final = 5_000
+Row = Sequence[Any]
+
+
+def given(model: type[Model], names: Sequence[str], rows: Iterable[Row]) -> tuple[str, str]:
+    """A SELECT of `rows` with columns named and typed as those of the model, and its one parameter."""
+    columns = ", ".join(_column(index, field) for index, field in enumerate(_fields(model, names)))
+    unfolded = (
+        "jsonb_array_elements(CAST(%s AS jsonb)) AS listed(value)"
+        if connection.vendor == "postgresql"
+        else "json_each(%s)"
+    )
+    return f"SELECT {columns} FROM {unfolded}", json.dumps(list(rows), default=_moment)  # noqa: S608
+
+
+def among(model: type[Model], names: Sequence[str], rows: Iterable[Row]) -> RawSQL:
+    """The condition that these columns of a row are one of `rows`. An index over just these columns is used."""
+    sql, text = given(model, names, rows)
+    columns = ", ".join(f"{_table(model)}.{_quoted(field)}" for field in _fields(model, names))
+    return RawSQL(f"({columns}) IN ({sql})", (text,), output_field=BooleanField())  # noqa: S611
+
+
+def upsert(model: type[Model], unique: Sequence[str], names: Sequence[str], rows: Sequence[Row]) -> list[Row]:
+    """Insert `rows` of `unique` and `names`, or set `names` of the row that is there; the id and `unique` of each.
+
+    Other columns of a new row get their default.
+    """
+    keys, columns = ([_quoted(field) for field in _fields(model, some)] for some in (unique, names))
+    other = [each for each in model._meta.concrete_fields if each.attname not in {"id", *unique, *names}]
+    defaults = [each.get_default() for each in other]
+    every = [*unique, *names, *(each.attname for each in other)]
+    into = ", ".join(_quoted(field) for field in _fields(model, every))
+    sets = ", ".join(f"{each} = excluded.{each}" for each in columns)
+    written: list[Row] = []
+    for start in range(0, len(rows), ROWS_A_STATEMENT):
+        source, text = given(model, every, ([*row, *defaults] for row in rows[start : start + ROWS_A_STATEMENT]))
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"INSERT INTO {_table(model)} ({into}) {source} WHERE true "
+                f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {sets} RETURNING {', '.join(['id', *keys])}",
+                [text],
+            )
+            written += cursor.fetchall()
+    return written
+
+
+def update(model: type[Model], names: Sequence[str], rows: Sequence[Row]) -> None:
+    """Set `names` of the rows whose id comes first in each of `rows`."""
+    table = _table(model)
+    sets = ", ".join(f"{_quoted(field)} = new.{_quoted(field)}" for field in _fields(model, names))
+    for start in range(0, len(rows), ROWS_A_STATEMENT):
+        source, text = given(model, ["id", *names], rows[start : start + ROWS_A_STATEMENT])
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"UPDATE {table} SET {sets} FROM ({source}) AS new WHERE {table}.id = new.id",  # noqa: S608
+                [text],
+            )
+
+
+def _column(index: int, field: Field[Any, Any]) -> str:
+    """SQLite takes values as JSON types them. On PostgreSQL they are text; casting that to varchar would cut it."""
+    if isinstance(field, JSONField):
+        value = f"value->{index}"
+    elif connection.vendor != "postgresql" or isinstance(field, CharField | TextField):
+        value = f"value->>{index}"
+    else:
+        value = f"CAST(value->>{index} AS {field.db_type(connection)})"
+    return f"{value} AS {_quoted(field)}"
+
+
+def _fields(model: type[Model], names: Iterable[str]) -> list[Field[Any, Any]]:
+    fields = {field.attname: field for field in model._meta.concrete_fields}
+    return [fields[name] for name in names]
+
+
+def _table(model: type[Model]) -> str:
+    return connection.ops.quote_name(model._meta.db_table)
+
+
+def _quoted(field: Field[Any, Any]) -> str:
+    return connection.ops.quote_name(field.column or "")
+
+
+def _moment(value: Any) -> str:
+    return str(connection.ops.adapt_datetimefield_value(value))
