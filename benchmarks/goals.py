@@ -1,4 +1,4 @@
-"""What the loader is held to, and the table that says whether it is. Pure."""
+"""What the loader is held to, and the table that says of it and of others whether goals are met. Pure."""
 
 from __future__ import annotations
 
@@ -23,12 +23,15 @@ BARE: Final = "wall ÷ `s5cmd cp` (neither verified nor durable)"
 EQUAL: Final = "wall ÷ (`s5cmd cp`, `openssl sha256` two at a time, `sync -d`)"
 AWS: Final = "wall ÷ `aws s3 cp` classic (not verified)"
 RCLONE: Final = "wall ÷ `rclone copy --multi-thread-streams 0` (hashes)"
-Unit = Literal["", "s", "MiB", "%"]
+Unit = Literal["", "s", "MiB", "MB", "%", "count"]
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One goal and what was found, both in `unit` (none: a ratio). `low` and `high`: the single runs."""
+    """One goal and what was found, both in `unit` (none: a ratio). `low` and `high`: the single runs.
+
+    `job` is one of JOBS, or says itself what was done.
+    """
 
     job: str
     measure: str
@@ -47,8 +50,8 @@ class Row:
         """As in the table."""
         spread = "" if self.low is None or self.high is None else f"{self._show(self.low)}-{self._show(self.high)}"
         verdict = "met" if self.met else "**missed**"
-        goal = f"≤ {self.goal:g}{self._unit}"
-        return [JOBS[self.job], self.measure, goal, self._show(self.found) + self._unit, verdict, spread]
+        goal = f"≤ {self._figure(self.goal)}{self._unit}"
+        return [JOBS.get(self.job, self.job), self.measure, goal, self._show(self.found) + self._unit, verdict, spread]
 
     def as_json(self) -> dict[str, object]:
         """All of it."""
@@ -56,10 +59,14 @@ class Row:
 
     @property
     def _unit(self) -> str:
-        return f" {self.unit}" if self.unit not in ("", "%") else self.unit
+        return {"": "", "%": "%", "count": ""}.get(self.unit, f" {self.unit}")
+
+    def _figure(self, goal: float) -> str:
+        return f"{goal:,.0f}" if self.unit == "count" else f"{goal:g}"
 
     def _show(self, value: float) -> str:
-        return f"{value:.1f}" if self.unit == "MiB" else f"{value:.2f}"
+        digits = {"MiB": 1, "MB": 1, "count": 0}.get(self.unit, 2)
+        return f"{value:,.{digits}f}"
 
 
 def ratio(job: str, measure: str, goal: float, ours: Sequence[float], theirs: Sequence[float]) -> Row:
@@ -77,6 +84,12 @@ def middle(values: Sequence[float]) -> float:
     """The median."""
     ordered, half = sorted(values), len(values) // 2
     return ordered[half] if len(values) % 2 else (ordered[half - 1] + ordered[half]) / 2
+
+
+def percentile(values: Sequence[float], share: int) -> float:
+    """The smallest value that at least `share` of a hundred are not above."""
+    ordered = sorted(values)
+    return ordered[-(-len(ordered) * share // 100) - 1]
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -25,6 +25,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page
 
+from benchmarks.goals import percentile
 from ifeportal.embedded import SeaweedFS
 from loader.bucket import S3Bucket
 from tests.chromium import headless
@@ -66,8 +67,7 @@ class Latency:
 
     def percentile(self, share: int) -> float:
         """The smallest sample that at least `share` of a hundred are not above."""
-        ordered = sorted(self.samples)
-        return ordered[-(-len(ordered) * share // 100) - 1]
+        return percentile(self.samples, share)
 
     @property
     def goal(self) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -46,20 +47,30 @@ class Variant:
 
 def run(command: Sequence[str | Path], environment: Mapping[str, str], *, seconds: float = 3600.0) -> Cost:
     """Run a command in the project's folder. Raises Failed if it does not end with 0, TimeoutExpired."""
-    done = subprocess.run(
+    with subprocess.Popen(
         [sys.executable, "-S", "-E", LAUNCHER, *command],
         cwd=ROOT,
         env=dict(environment),
         stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=seconds,
-        check=True,
-    )
-    cost = json.loads(done.stdout)
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as launcher:
+        try:
+            output, errors = launcher.communicate(timeout=seconds)
+        finally:
+            if launcher.poll() is None:
+                os.killpg(launcher.pid, signal.SIGKILL)  # and what it started, which else would go on alone
+    if launcher.returncode:
+        raise Failed(f"{command[0]} could not be started:\n{_tail(errors)}")
+    cost = json.loads(output)
     if cost.pop("code"):
-        said = done.stderr[-_TOLD:].decode(errors="replace")
-        raise Failed(f"{' '.join(map(str, command))[:200]} failed:\n{said}")
+        raise Failed(f"{' '.join(map(str, command))[:200]} failed:\n{_tail(errors)}")
     return Cost(**cost)
+
+
+def _tail(said: bytes) -> str:
+    return said[-_TOLD:].decode(errors="replace")
 
 
 def interleaved(
