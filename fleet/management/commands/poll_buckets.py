@@ -7,7 +7,6 @@ import logging
 import signal
 import threading
 from argparse import ArgumentTypeError, RawDescriptionHelpFormatter
-from collections.abc import Callable
 from typing import Any, Final
 
 from django.conf import settings
@@ -131,8 +130,8 @@ class Polling:
         """Poll one airline under its lease, so that its row tells how it went."""
         done: list[PollResult] = []
 
-        def read(alive: Callable[[], None]) -> None:
-            done.append(poll_airline(airline, self.media, self.status, timezone.now(), Terms(alive=alive)))
+        def read(terms: Terms) -> None:
+            done.append(poll_airline(airline, self.media, self.status, timezone.now(), terms))
             ledger.note(airline.pk, done[0])
 
         def work(held: jobs.Lease) -> None:
@@ -140,7 +139,8 @@ class Polling:
                 held.alive()
                 self._go_on()
 
-            read(alive)
+            read(Terms(alive=alive, guard=held.guard, steady_since=held.steady_since))
+            held.found = done[0].news > 0
             if done[0].failures:
                 raise jobs.JobFailed("; ".join(done[0].failures))
 
@@ -151,7 +151,7 @@ class Polling:
         except jobs.JobFailed:
             return done[0]  # Told by the result.
         if not done and whoever_else:
-            read(self._go_on)
+            read(Terms(alive=self._go_on, steady_since=None))  # whoever else polls judges what stands still
         return done[0] if done else PollResult()
 
     def _go_on(self) -> None:
