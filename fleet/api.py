@@ -74,6 +74,9 @@ class LoadRow(MeasuredRow):
     items_total = serializers.IntegerField(allow_null=True, help_text="Null while unknown.")
     items_done = serializers.IntegerField()
     items_failed = serializers.IntegerField()
+    archived_at = serializers.DateTimeField(
+        allow_null=True, help_text="When its reports were packed into one object; what is shown is their last word."
+    )
 
 
 class SumRow(Row[Any]):

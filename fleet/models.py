@@ -137,6 +137,11 @@ class Load(Measured):
     archived_at = models.DateTimeField(
         null=True, blank=True, help_text="When its objects were packed into one; what is shown is what they last said."
     )
+    sweeping = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="It is archived, but some of its small objects may still be there.",
+    )
 
     objects = LoadQuerySet.as_manager()
 

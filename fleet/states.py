@@ -51,6 +51,7 @@ def load_state(row: Load) -> State:
         "items_total": row.items_total,
         "items_done": row.items_done,
         "items_failed": row.items_failed,
+        "archived_at": _moment(row.archived_at),
     }
 
 

@@ -161,6 +161,11 @@ class Config:
         seconds, 2.0, "How often an airline's prefixes are listed while something moves or somebody looks."
     )
     poll_ceiling: float = setting(seconds, 60.0, "How seldom at most, while nothing does; never below POLL_INTERVAL.")
+    archive_after: int | None = setting(
+        count,
+        None,
+        "Days after which a finished load is packed into one object. If not given: never, unless its airline says so.",
+    )
     ready_within: float | None = setting(
         seconds,
         None,

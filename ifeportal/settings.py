@@ -28,6 +28,7 @@ POLL_INTERVAL = config.poll_interval
 POLL_CEILING = max(config.poll_ceiling, config.poll_interval)
 READY_WITHIN = config.ready_within or max(3 * POLL_CEILING, 10 * POLL_INTERVAL)
 STATUS_EVENTS_QUEUE_URL = config.status_events_queue_url
+ARCHIVE_AFTER = config.archive_after
 METRICS_TOKEN = config.metrics_token
 LIVE_SOCKETS_PER_USER = config.live_sockets_per_user
 

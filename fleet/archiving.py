@@ -1,0 +1,322 @@
+"""Packs the reports of a load that ended long ago into one object of the status bucket, and deletes them.
+
+In this order, so that it may be ended at any point and taken up again without a loss: what the rows say is held against
+the bucket, packed, written and read back; the load is marked as archived if nothing has changed meanwhile; only then
+its objects are deleted, each only if it is the version that was packed. A load of which there is news lives on. Rows
+stay as they are, so that pages show what they showed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any, Final
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+
+from fleet.applying import LOAD_FIELDS, TRANSFER_FIELDS, load_published
+from fleet.models import Load, ProgressSample, Status, Tail, Transfer
+from fleet.reviving import forget_objects
+from ifeportal.live.feed import publish
+from ifeportal.models import Airline
+from loader.bucket import Bucket
+from loader.contract import (
+    ARCHIVE_LIMIT,
+    Archive,
+    ContractError,
+    archive_key,
+    build_archive,
+    campaign_error_key,
+    error_key,
+    load_prefix,
+    parse_archive,
+    parse_status_key,
+    progress_key,
+)
+from loader.errors import WorldError
+
+OBJECTS_LIMIT: Final = 70_000  # of one load: 30,000 items with two each, and some to spare
+DELETES_AT_ONCE: Final = 8
+LOADS_A_QUERY: Final = 500
+Version = tuple[str, int]  # ETag, LastModified in whole seconds since 1970: a listing and a GET may differ below
+Nothing = Callable[[], None]
+
+
+class LeftAlone(Exception):
+    """This load is not archived now; `str()` says why, in a sentence without its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A load as its rows have it: `body` is its archive, `objects` the versions of its small objects by key."""
+
+    load: Load
+    archive: Archive
+    body: bytes
+    objects: dict[str, Version]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a load: `objects` deleted (or that would be), `bytes` of its archive; or why it was left alone."""
+
+    tail: str
+    campaign: str
+    objects: int = 0
+    bytes: int = 0
+    left_alone: str = ""
+
+
+def days_of(airline: Airline) -> int | None:
+    """After how many days the airline's loads are archived; None: never."""
+    return settings.ARCHIVE_AFTER if airline.archive_after_days is None else airline.archive_after_days
+
+
+def is_over(limit: datetime) -> Q:
+    """Loads that had ended by `limit`, and of which nothing was heard since then.
+
+    That is: complete with every listed item; or deleted aboard; or the exhibition is over and nothing moves any more.
+    """
+    complete = Q(status=Status.COMPLETE, items_total__isnull=False, finished_at__lte=limit)
+    past = Q(campaign__exhibition_ends__lt=limit.date())
+    still = Q(moved_at=None) | Q(moved_at__lte=limit)
+    return Q(as_of__lte=limit) & still & (complete | Q(status=Status.DELETED) | past)
+
+
+def archive_due(
+    airline: Airline,
+    status: Bucket,
+    now: datetime,
+    days: int | None,
+    *,
+    alive: Nothing = lambda: None,
+    guard: Nothing = lambda: None,
+) -> Iterator[Outcome]:
+    """Archive the loads that ended `days` ago (None: only go on with what was begun), and say of each how it went.
+
+    `alive` is called between the steps and `guard` in the transactions; what they raise ends it. Raises WorldError.
+    """
+    for pk in _begun_or_due(airline, now, days):
+        alive()
+        yield archive_load(pk, status, now, alive=alive, guard=guard)
+
+
+def would_archive(airline: Airline, now: datetime, days: int | None) -> Iterator[Outcome]:
+    """What `archive_due` would do, told from the rows alone."""
+    for pk in _begun_or_due(airline, now, days):
+        try:
+            packed = pack(pk)
+        except LeftAlone as reason:
+            yield _outcome(pk, left_alone=str(reason))
+        else:
+            yield _outcome(pk, objects=len(packed.objects), bytes=len(packed.body))
+
+
+def _begun_or_due(airline: Airline, now: datetime, days: int | None) -> Iterator[int]:
+    wanted = Q(sweeping=True, archived_at__isnull=False)
+    if days is not None:
+        wanted |= Q(is_over(now - timedelta(days=days)), archived_at=None)
+    rows, last = Load.objects.filter(wanted, tail__airline=airline).order_by("pk"), 0
+    while found := list(rows.filter(pk__gt=last).values_list("pk", flat=True)[:LOADS_A_QUERY]):
+        yield from found
+        last = found[-1]
+
+
+def archive_load(
+    pk: int, status: Bucket, now: datetime, *, alive: Nothing = lambda: None, guard: Nothing = lambda: None
+) -> Outcome:
+    """Archive one load, or go on where an earlier attempt was ended. Raises WorldError."""
+    try:
+        packed = pack(pk)
+        if packed.load.archived_at is None:
+            if listed(status, packed) != packed.objects:
+                raise LeftAlone("its objects are not those that were last read")
+            store(status, packed)
+            mark(packed, now, guard)
+            alive()
+        deleted = sweep(status, packed, alive, guard)
+    except LeftAlone as reason:
+        return _outcome(pk, left_alone=str(reason))
+    return _outcome(pk, objects=deleted, bytes=len(packed.body))
+
+
+def pack(pk: int) -> Packed:
+    """The load as its rows have it now. Raises LeftAlone where it cannot be packed."""
+    load = Load.objects.select_related("tail__airline", "campaign").filter(pk=pk).first()
+    if load is None:
+        raise LeftAlone("it was deleted")
+    place = load.tail.airline.name, load.tail.name, load.campaign.name
+    rows = list(Transfer.objects.filter(load=load))
+    archive = Archive(
+        *place,
+        load={name: getattr(load, name) for name in LOAD_FIELDS},
+        transfers={row.content: {name: getattr(row, name) for name in TRANSFER_FIELDS} for row in rows},
+        samples=list(ProgressSample.objects.filter(load=load).order_by("at").values_list("at", "bytes_done")),
+        title=load.campaign.title,
+        version=load.campaign.version,
+        starts=load.campaign.exhibition_starts,
+        ends=load.campaign.exhibition_ends,
+    )
+    try:
+        body, objects = build_archive(archive), _objects(load, rows, place)
+        parse_archive(body, airline=place[0], tail=place[1], campaign=place[2])
+    except ContractError as error:
+        raise LeftAlone(str(error)) from error
+    return Packed(load, archive, body, objects)
+
+
+def _objects(load: Load, rows: list[Transfer], place: tuple[str, str, str]) -> dict[str, Version]:
+    """The objects the rows rest on. Raises BadName."""
+    known = [(campaign_error_key(*place), load.error_etag, load.error_at)]
+    known += [(progress_key(*place, row.content), row.progress_etag, row.progress_at) for row in rows]
+    known += [(error_key(*place, row.content), row.error_etag, row.error_at) for row in rows]
+    return {key: _version(etag, at) for key, etag, at in known if etag and at}
+
+
+def _version(etag: str, at: datetime) -> Version:
+    return etag, int(at.timestamp())
+
+
+def listed(status: Bucket, packed: Packed) -> dict[str, Version]:
+    """The load's objects as the bucket has them now; what is no report is passed over. Raises WorldError, LeftAlone."""
+    found: dict[str, Version] = {}
+    archive = packed.archive
+    prefix = load_prefix(archive.airline, archive.tail, archive.campaign)
+    for count, info in enumerate(islice(status.list(prefix), OBJECTS_LIMIT + 1)):
+        if count == OBJECTS_LIMIT:
+            raise LeftAlone("it has too many objects")
+        try:
+            report = parse_status_key(info.key)
+        except ContractError:
+            continue  # The poll tells of it; nobody deletes it.
+        if report is not None:
+            found[info.key] = _version(info.etag, info.last_modified)
+    return found
+
+
+def store(status: Bucket, packed: Packed) -> None:
+    """Write the archive, over an older one of the same load, and read it back. Raises WorldError, LeftAlone."""
+    key = _key(packed)
+    try:
+        status.put(key, packed.body, if_none_match=True)
+    except WorldError as error:
+        if error.code != "OBJECT_CHANGED":
+            raise
+        _replace(status, key, packed)
+    if _held(status, key) != packed.body:
+        raise WorldError("HASH_MISMATCH", f"GET {key}: this is not what was written a moment ago; nothing was deleted")
+
+
+def _replace(status: Bucket, key: str, packed: Packed) -> None:
+    """Write over the archive of an earlier life of the load, but over nothing else."""
+    there = status.get(key, ARCHIVE_LIMIT + 1)
+    assert there is not None  # asked without a condition
+    if there.body == packed.body:
+        return
+    archive = packed.archive
+    try:
+        parse_archive(there.body, airline=archive.airline, tail=archive.tail, campaign=archive.campaign)
+    except ContractError as error:
+        raise LeftAlone(f"something else lies at {key}: {error}") from error
+    status.put(key, packed.body, if_match=there.etag)
+
+
+def _held(status: Bucket, key: str) -> bytes | None:
+    """The archive in the bucket; None if there is none. Raises WorldError."""
+    try:
+        there = status.get(key, ARCHIVE_LIMIT + 1)
+    except WorldError as error:
+        if error.code == "OBJECT_GONE":
+            return None
+        raise
+    return None if there is None else there.body
+
+
+def mark(packed: Packed, now: datetime, guard: Nothing) -> None:
+    """Mark the load as archived, if its rows still are as they were packed. Raises LeftAlone."""
+    with transaction.atomic():
+        Tail.objects.select_for_update().filter(pk=packed.load.tail_id).first()
+        again = pack(packed.load.pk)
+        if again.load.archived_at is not None or not _same(again.archive, packed.archive):
+            raise LeftAlone("there was news of it meanwhile")
+        _set(again.load, now, guard)
+
+
+def sweep(status: Bucket, packed: Packed, alive: Nothing, guard: Nothing) -> int:
+    """Delete the objects of a marked load, if its archive is there and nothing new is; how many.
+
+    Raises:
+        LeftAlone: there was news, or no archive: the load lives on.
+        WorldError: for good (then the load lives on), or for now.
+    """
+    try:
+        body = _held(status, _key(packed))
+        if body is None or not _is_of(body, packed):
+            raise LeftAlone("its archive is not there, or of another state of it")
+        left = listed(status, packed)
+        if any(packed.objects.get(key) != version for key, version in left.items()):
+            raise LeftAlone("its loader reported again")
+        _delete(status, list(left), alive)
+    except LeftAlone:
+        _revive(packed, guard)
+        raise
+    except WorldError as error:
+        if error.permanent:
+            _revive(packed, guard)
+        raise
+    with transaction.atomic():
+        Load.objects.filter(pk=packed.load.pk, archived_at__isnull=False).update(sweeping=False)
+        guard()
+    return len(left)
+
+
+def _delete(status: Bucket, keys: list[str], alive: Nothing) -> None:
+    with ThreadPoolExecutor(DELETES_AT_ONCE, "archive") as threads:
+        for start in range(0, len(keys), 10 * DELETES_AT_ONCE):
+            alive()
+            list(threads.map(status.delete, keys[start : start + 10 * DELETES_AT_ONCE]))
+
+
+def _revive(packed: Packed, guard: Nothing) -> None:
+    """The load lives on, with the objects it still has."""
+    with transaction.atomic():
+        Tail.objects.select_for_update().filter(pk=packed.load.tail_id).first()
+        load = Load.objects.select_related("tail__airline", "campaign").filter(pk=packed.load.pk).first()
+        if load is not None and load.archived_at is not None:
+            forget_objects([load.pk])
+            _set(load, None, guard)
+
+
+def _set(load: Load, archived_at: datetime | None, guard: Nothing) -> None:
+    load.archived_at, load.sweeping = archived_at, archived_at is not None
+    load.save(update_fields=["archived_at", "sweeping"])
+    guard()
+    publish([load_published(load)])
+
+
+def _same(one: Archive, other: Archive) -> bool:
+    """Whether they say the same; samples may have been thinned between them, and a manifest may have got a title."""
+    return (one.load, one.transfers) == (other.load, other.transfers)
+
+
+def _is_of(body: bytes, packed: Packed) -> bool:
+    archive = packed.archive
+    try:
+        there = parse_archive(body, airline=archive.airline, tail=archive.tail, campaign=archive.campaign)
+    except ContractError:
+        return False
+    return _same(there, archive)
+
+
+def _key(packed: Packed) -> str:
+    return archive_key(packed.archive.airline, packed.archive.tail, packed.archive.campaign)
+
+
+def _outcome(pk: int, **more: Any) -> Outcome:
+    names = Load.objects.filter(pk=pk).values_list("tail__name", "campaign__name").first() or ("?", "?")
+    return Outcome(*names, **more)

@@ -1,0 +1,85 @@
+"""Words for the tests of archiving: a load that ended long ago, and what is left of it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+from fleet.archiving import Outcome, archive_due
+from fleet.models import Load, ProgressSample, Transfer
+from ifeportal.models import Airline
+from loader.bucket import Bucket, MemoryBucket, S3Bucket
+from loader.contract import archive_key
+from loader.errors import WorldError
+from tests.fleet.world import MIB, World, load
+
+KEY = archive_key("ACME", "N1", "2026-12")
+SIZES = {"a": 3 * MIB, "b": 5 * MIB, "c": 0}
+SHOWN = ("archived_at", "sweeping")  # what archiving itself changes in a load
+
+
+def finished(world: World, tail: str = "N1", campaign: str = "2026-12") -> None:
+    """A load with a history: two items came in steps, one after an error; it ended 40 days ago."""
+    world.manifest(campaign, items=SIZES)
+    world.write(f"{tail}/loader.json", b"{}")
+    for done in (0, MIB, 3 * MIB):
+        world.progress(f"{tail}/{campaign}/a", done)
+        world.progress(f"{tail}/{campaign}/b", done)
+        world.progress(f"{tail}/{campaign}/c", 0)
+        world.error(f"{tail}/{campaign}/b", "TIMEOUT: wait")
+        world.poll()
+        world.later(600)
+    world.progress(f"{tail}/{campaign}/b", 5 * MIB)
+    world.poll()
+    world.later(40 * 86_400)
+    world.poll()
+
+
+def archive(world: World, bucket: Bucket | None = None, days: int | None = 30) -> list[Outcome]:
+    airline = Airline.objects.get(name="ACME")
+    return list(archive_due(airline, bucket or world.status, world.clock, days))
+
+
+def said(tail: str = "N1", campaign: str = "2026-12") -> dict[str, Any]:
+    """All that is known of the load, but for whether it is archived."""
+    row = load(tail, campaign)
+    fields = Load.objects.filter(pk=row.pk).values().get()
+    return {
+        "load": {name: value for name, value in fields.items() if name not in SHOWN},
+        "transfers": list(Transfer.objects.filter(load=row).order_by("content").values()),
+        "samples": list(ProgressSample.objects.filter(load=row).order_by("at").values("at", "bytes_done")),
+    }
+
+
+def small(world: World, tail: str = "N1", campaign: str = "2026-12") -> list[str]:
+    """The keys of the load's own objects that are left."""
+    return sorted(info.key for info in world.status.list(f"ACME/{tail}/{campaign}/"))
+
+
+def is_archived(tail: str = "N1", campaign: str = "2026-12") -> bool:
+    return load(tail, campaign).archived_at is not None
+
+
+class Failing:
+    """The bucket, but call number `at` (of any kind) raises before it is done, and so do all that follow."""
+
+    def __init__(self, bucket: MemoryBucket | S3Bucket, at: int, error: Exception | None = None) -> None:
+        self._bucket, self._at = bucket, at
+        self._error = error or WorldError("TIMEOUT", "the store is away")
+        self._calls = itertools.count(1)  # which threads may ask at once
+        self.fired = False
+        self.name, self.requests = bucket.name, bucket.requests
+
+    def fire(self) -> None:
+        """What happens in place of the call."""
+        self.fired = True
+        raise self._error
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def call(*args: Any, **more: Any) -> Any:
+            if next(self._calls) >= self._at:
+                self.fire()
+            return getattr(self._bucket, name)(*args, **more)
+
+        return call

@@ -1,0 +1,362 @@
+"""Archiving: what is due, one object in place of many, and nothing lost wherever it is ended."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.db import connection
+from django.utils import timezone
+
+from fleet import applying, archiving
+from fleet.archiving import days_of, would_archive
+from fleet.figures import iso
+from fleet.models import ProgressSample, Status, Tail, Transfer
+from ifeportal.embedded import SeaweedFS
+from ifeportal.live.models import Change
+from ifeportal.models import Airline
+from loader.archive import LOAD_FIELDS, TRANSFER_FIELDS
+from loader.bucket import MemoryBucket, S3Bucket
+from loader.contract import parse_archive
+from loader.errors import WorldError
+from tests.fleet.archived import KEY, SIZES, Failing, archive, finished, is_archived, said, small
+from tests.fleet.world import MIB, World, load, rows
+
+
+def test_the_archive_names_every_field_that_observation_decides() -> None:
+    assert tuple(sorted(LOAD_FIELDS)) == tuple(sorted(applying.LOAD_FIELDS))
+    assert tuple(sorted(TRANSFER_FIELDS)) == tuple(sorted(applying.TRANSFER_FIELDS))
+
+
+def test_many_small_objects_become_one_and_the_rows_stay_as_they_were(world: World) -> None:
+    finished(world)
+    before = said()
+    assert len(small(world)) == 4
+    (outcome,) = archive(world)
+    assert (outcome.tail, outcome.campaign, outcome.objects, outcome.left_alone) == ("N1", "2026-12", 4, "")
+    assert small(world) == []
+    assert said() == before
+    assert load().archived_at == world.clock
+    fetched = world.status.get(KEY, 100_000)
+    assert fetched is not None
+    assert len(fetched.body) == outcome.bytes
+    there = parse_archive(fetched.body, airline="ACME", tail="N1", campaign="2026-12")
+    assert set(there.transfers) == set(SIZES)
+    assert there.transfers["b"]["error_code"] == "TIMEOUT"
+    assert there.load["finished_at"] == load().finished_at
+    assert [count for _, count in there.samples] == [row["bytes_done"] for row in before["samples"]]
+    assert "ACME/N1/loader.json" in {info.key for info in world.status.list("ACME/N1/")}
+
+
+def test_polls_leave_an_archived_load_as_it_is(world: World) -> None:
+    finished(world)
+    archive(world)
+    before = rows()
+    for _ in range(2):
+        world.later()
+        assert world.poll().transfers_changed == 0
+    assert rows() == before
+    assert archive(world) == []
+
+
+def test_the_feed_tells_that_a_load_was_archived(world: World) -> None:
+    finished(world)
+    archive(world)
+    change = Change.objects.get(topic="load", object=load().pk)
+    assert change.state["archived_at"] == iso(world.clock)
+    assert change.state["status"] == "complete"
+
+
+# What is due.
+
+
+def test_nothing_is_archived_unless_it_is_switched_on(world: World) -> None:
+    finished(world)
+    assert archive(world, days=None) == []
+    assert len(small(world)) == 4
+
+
+def test_days_are_those_of_the_airline_else_of_the_settings(world: World, settings: LazySettings) -> None:
+    airline = Airline.objects.create(name="ACME")
+    assert days_of(airline) is None
+    settings.ARCHIVE_AFTER = 90
+    assert days_of(airline) == 90
+    airline.archive_after_days = 0
+    assert days_of(airline) == 0
+
+
+def test_a_load_is_due_so_many_days_after_its_last_word(world: World) -> None:
+    finished(world)
+    assert archive(world, days=41) == []
+    world.progress("N1/2026-12/c", 0)  # written anew with the same bytes
+    world.poll()
+    assert archive(world, days=40) == []
+    world.later(40 * 86_400)
+    assert len(archive(world, days=40)) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "due"),
+    [
+        (lambda world: world.progress("N1/2026-12/b", MIB), False),
+        (lambda world: world.error("N1/2026-12/b", "NO_SPACE: full"), False),
+        (lambda world: world.manifest(items={**SIZES, "d": 1}), False),
+        (lambda world: world.manifest(items={**SIZES, "d": 1}, exhibition={"ends": "2026-12-31"}), True),
+        (lambda world: [world.status.delete(key) for key in small(world)], True),
+    ],
+    ids=["still loading", "failed", "an item is missing", "the exhibition is over", "deleted aboard"],
+)
+def test_only_a_load_that_is_over_is_due(world: World, change: Callable[[World], Any], due: bool) -> None:
+    finished(world)
+    change(world)
+    world.poll()
+    world.later(100 * 86_400)
+    world.poll()
+    before = said()
+    assert bool(archive(world)) is due
+    assert is_archived() is due
+    assert said() == before
+
+
+def test_a_load_without_a_manifest_is_never_taken_for_whole(world: World) -> None:
+    world.progress("N1/2026-12/a", 5)
+    world.poll()
+    world.later(1_000 * 86_400)
+    assert archive(world) == []
+
+
+def test_loads_of_other_airlines_are_left_alone(world: World) -> None:
+    finished(world)
+    Airline.objects.create(name="BETA")
+    assert list(archiving.archive_due(Airline.objects.get(name="BETA"), world.status, world.clock, 30)) == []
+
+
+def test_a_dry_run_says_the_same_and_sends_nothing(world: World) -> None:
+    finished(world)
+    sent = world.status.requests.list, world.status.requests.put, world.status.requests.get
+    would = list(would_archive(Airline.objects.get(name="ACME"), world.clock, 30))
+    assert (world.status.requests.list, world.status.requests.put, world.status.requests.get) == sent
+    assert not is_archived()
+    assert archive(world) == would
+
+
+# What changes meanwhile.
+
+
+def test_a_load_whose_objects_were_not_read_yet_is_left_alone(world: World) -> None:
+    finished(world)
+    world.progress("N1/2026-12/a", 0)
+    (outcome,) = archive(world)
+    assert outcome.left_alone == "its objects are not those that were last read"
+    assert not is_archived()
+    assert len(small(world)) == 4
+    assert KEY not in {info.key for info in world.status.list()}
+
+
+def interrupted(world: World, monkeypatch: pytest.MonkeyPatch, step: str, news: Callable[[], object]) -> list[Any]:
+    """Archive, with `news` coming right before that step."""
+    real = getattr(archiving, step)
+
+    def first(*args: Any) -> Any:
+        news()
+        return real(*args)
+
+    monkeypatch.setattr(archiving, step, first)
+    outcomes = archive(world)
+    monkeypatch.setattr(archiving, step, real)
+    return outcomes
+
+
+def test_news_before_the_load_is_marked_keep_it_alive(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    finished(world)
+
+    def news() -> None:
+        world.progress("N1/2026-12/a", MIB)
+        world.poll()
+
+    (outcome,) = interrupted(world, monkeypatch, "mark", news)
+    assert outcome.left_alone == "there was news of it meanwhile"
+    assert not is_archived()
+    assert len(small(world)) == 4
+
+
+def test_a_report_between_mark_and_sweep_keeps_every_object(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    finished(world)
+    (outcome,) = interrupted(world, monkeypatch, "sweep", lambda: world.progress("N1/2026-12/a", MIB))
+    assert outcome.left_alone == "its loader reported again"
+    assert not is_archived()
+    assert len(small(world)) == 4
+    world.poll()
+    assert load().status == Status.LOADING
+    assert load().bytes_done == 6 * MIB
+    assert Transfer.objects.filter(load=load(), status=Status.COMPLETE).count() == 2
+
+
+def test_an_archive_that_is_not_there_any_more_keeps_every_object(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished(world)
+    before = said()
+    (outcome,) = interrupted(world, monkeypatch, "sweep", lambda: world.status.delete(KEY))
+    assert "archive is not there" in outcome.left_alone
+    assert not is_archived()
+    assert len(small(world)) == 4
+    world.poll()
+    assert said() == before
+    assert archive(world)[0].left_alone == ""
+
+
+def test_a_tail_deleted_meanwhile_ends_nothing_but_this_load(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    finished(world)
+    finished(world, "N2")
+    deleted = [lambda: Tail.objects.filter(name="N1").delete()]
+    first, second = interrupted(world, monkeypatch, "mark", lambda: deleted and deleted.pop()())
+    assert first.left_alone == "it was deleted"
+    assert (second.tail, second.left_alone) == ("N2", "")
+    assert len(small(world)) == 4
+
+
+def test_what_is_no_report_is_never_deleted(world: World) -> None:
+    finished(world)
+    world.write("N1/2026-12/notes.txt", b"mine")
+    world.poll()
+    archive(world)
+    assert small(world) == ["ACME/N1/2026-12/notes.txt"]
+    assert is_archived()
+
+
+# Faults.
+
+
+@pytest.mark.parametrize("at", range(1, 10))
+def test_a_store_that_goes_away_at_any_call_loses_nothing_and_the_next_run_goes_on(world: World, at: int) -> None:
+    finished(world)
+    before = said()
+    failing = Failing(world.status, at)
+    with pytest.raises(WorldError):
+        archive(world, failing)
+    assert failing.fired
+    assert said() == before
+    assert is_archived() or len(small(world)) == 4
+    world.poll()  # what is left of the objects changes nothing
+    assert said() == before
+    archive(world)
+    assert is_archived()
+    assert small(world) == []
+    assert said() == before
+    assert not load().sweeping
+
+
+def test_without_the_right_to_write_nothing_is_changed(world: World) -> None:
+    finished(world)
+    failing = Failing(world.status, 2, WorldError("FORBIDDEN", "PUT: access denied"))
+    with pytest.raises(WorldError, match="access denied"):
+        archive(world, failing)
+    assert failing.fired
+    assert not is_archived()
+    assert len(small(world)) == 4
+
+
+def test_without_the_right_to_delete_the_load_lives_on(world: World) -> None:
+    finished(world)
+    before = said()
+
+    class NoDelete(MemoryBucket):
+        refused = 0
+
+        def delete(self, key: str) -> None:
+            self.refused += 1
+            raise WorldError("FORBIDDEN", "DELETE: access denied")
+
+    strict = NoDelete("status", clock=lambda: world.clock)
+    strict._objects = world.status._objects
+    with pytest.raises(WorldError, match="access denied"):
+        archive(world, strict)
+    assert strict.refused
+    assert not is_archived()
+    assert len(small(world)) == 4
+    world.poll()
+    assert said() == before
+
+
+def test_an_archive_that_reads_back_otherwise_deletes_nothing(world: World) -> None:
+    finished(world)
+
+    class Forgetful(MemoryBucket):
+        flipped = 0
+
+        def put(self, key: str, body: bytes, *, if_none_match: bool = False, if_match: str | None = None) -> str:
+            self.flipped += 1
+            return super().put(key, body[:-1] + b"?", if_none_match=if_none_match, if_match=if_match)
+
+    broken = Forgetful("status", clock=lambda: world.clock)
+    broken._objects = world.status._objects
+    with pytest.raises(WorldError, match="not what was written"):
+        archive(world, broken)
+    assert broken.flipped
+    assert not is_archived()
+    assert len(small(world)) == 4
+
+
+def test_something_else_under_the_key_of_the_archive_is_not_written_over(world: World) -> None:
+    finished(world)
+    world.status.put(KEY, b"precious")
+    (outcome,) = archive(world)
+    assert "something else lies at" in outcome.left_alone
+    fetched = world.status.get(KEY, 100)
+    assert fetched is not None
+    assert fetched.body == b"precious"
+    assert len(small(world)) == 4
+
+
+def test_samples_thinned_between_two_attempts_do_no_harm(world: World) -> None:
+    finished(world)
+    with pytest.raises(WorldError):
+        archive(world, Failing(world.status, 6))
+    assert load().sweeping
+    ProgressSample.objects.filter(pk=ProgressSample.objects.order_by("at")[0].pk).delete()
+    archive(world)
+    assert not load().sweeping
+    assert small(world) == []
+
+
+class Deadly(Failing):
+    """Kills its process instead."""
+
+    def fire(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("at", [3, 5, 7], ids=["written", "marked", "half deleted"])
+@pytest.mark.django_db(transaction=True)
+def test_a_killed_worker_loses_nothing_and_the_next_one_goes_on(seaweed: SeaweedFS, status: S3Bucket, at: int) -> None:
+    world = World()
+    world.clock = timezone.now()
+    world.status = status  # type: ignore[assignment]
+    finished(world)
+    world.remove("N1/2026-12/b.tgz.error")  # by a clock of whole seconds it is as new as the progress
+    world.poll()
+    before = said()
+
+    def work() -> None:
+        archive(world, Deadly(seaweed.bucket(status.name), at))
+
+    connection.close()
+    worker = multiprocessing.get_context("fork").Process(target=work)
+    worker.start()
+    worker.join(120)
+    assert worker.exitcode == -signal.SIGKILL
+    assert is_archived() is (at > 3)
+    assert len(small(world)) == 3 or is_archived()
+    world.poll()
+    assert said() == before
+    archive(world)
+    assert is_archived()
+    assert small(world) == []
+    world.poll()
+    assert said() == before
