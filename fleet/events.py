@@ -1,0 +1,74 @@
+"""What a message about the status bucket says: the keys of objects that were written or deleted. Pure.
+
+Only the key is taken from an event. Events come late, twice and out of order, so that what an object says now is asked
+of the bucket. Three shapes are read: S3's own (its keys are written as in a form, "+" for a space), the same in an SNS
+envelope, and EventBridge's (keys as they are). Whoever may write into the queue may write anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+from urllib.parse import unquote_plus
+
+from loader.contract import ContractError
+from loader.strictjson import Fields, loads
+
+MESSAGE_LIMIT: Final = 1_048_576  # bytes; SQS's own limit
+RECORDS_LIMIT: Final = 2_000  # of one message; S3 itself writes one
+
+
+class BadEvent(ContractError):
+    """A message says nothing that could be understood."""
+
+    code = "INTERNAL"
+
+
+def keys_of(body: str, bucket: str) -> frozenset[str]:
+    """The keys in `bucket` that the message names; empty if it is about something else.
+
+    Raises:
+        BadEvent: with a sentence that names the place.
+    """
+    event = _read(body)
+    if event.text("Type") == "Notification":
+        event = _read(event.text("Message"))
+    if event.text("Event") == "s3:TestEvent":
+        return frozenset()
+    named = [_detail(event)] if event.text("source") == "aws.s3" else list(_records(event))
+    return frozenset(key for name, key in named if name == bucket)
+
+
+def _read(body: str) -> Fields:
+    return Fields(loads(body.encode(errors="surrogatepass"), limit=MESSAGE_LIMIT, error=BadEvent), "", BadEvent)
+
+
+def _records(event: Fields) -> Iterator[tuple[str, str]]:
+    """Bucket and key of each record, as S3 writes them."""
+    records = event.items("Records")
+    if not 0 < len(records) <= RECORDS_LIMIT:
+        event.refuse("Records", f"must be 1 to {RECORDS_LIMIT:,} events of a bucket")
+    for number, record in enumerate(records):
+        place = f"Records[{number}].s3"
+        bucket, key = _named(Fields(record, f"Records[{number}]", BadEvent).take("s3"), place)
+        try:
+            yield bucket, unquote_plus(key, errors="strict")
+        except UnicodeDecodeError as error:
+            raise BadEvent(f"{place}.object.key: is not UTF-8") from error
+
+
+def _detail(event: Fields) -> tuple[str, str]:
+    """Bucket and key, as EventBridge writes them."""
+    return _named(event.take("detail"), "detail")
+
+
+def _named(value: object, place: str) -> tuple[str, str]:
+    about = Fields(value, place, BadEvent)
+    bucket = Fields(about.take("bucket"), f"{place}.bucket", BadEvent)
+    found = Fields(about.take("object"), f"{place}.object", BadEvent)
+    name, key = bucket.text("name"), found.text("key")
+    if not name:
+        bucket.refuse("name", "is missing")
+    if not key:
+        found.refuse("key", "is missing")
+    return name, key

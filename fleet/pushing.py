@@ -1,0 +1,199 @@
+"""Takes changes of the status bucket from its queue of events into the database, without a listing.
+
+An event only says that an object may be another now. Each object named is fetched, once a batch, and goes the way of
+polling from there, so it does not matter whether events come late, twice, out of order or not at all: what the object
+says now is what is written, and what no event named the next listing finds. A message is deleted when its keys are
+written, or are nothing to us; whoever is stopped in between gets it again and ends in the same rows.
+
+What breaks the rules of names is left to the listing, which alone sees a whole prefix and keeps the anomalies.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from fleet import ledger
+from fleet.discovery import failure, find_airline
+from fleet.events import BadEvent, keys_of
+from fleet.poller import Terms, poll_keys
+from fleet.result import Meter, PollResult
+from ifeportal.eventqueue import LONGEST_WAIT, Message, Queue
+from ifeportal.models import Airline, Job
+from loader.bucket import Bucket
+from loader.contract import ContractError, parse_status_key
+from loader.errors import WorldError
+
+SLICE: Final = 20.0  # seconds; then other work gets its turn
+MESSAGES_A_BATCH: Final = 500
+KEYS_A_BATCH: Final = 2_000  # fetched and written before their messages are deleted: bounds what waits in memory
+STRANGERS_A_BATCH: Final = 20  # airlines without a row that are looked for; the rest is left to the discovery
+TRIES: Final = 10  # after which a message that could never be written is left to the listing
+TRUSTED: Final = timedelta(minutes=1)  # how long events may be silent, or late against a listing that found something
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Taken:
+    """What a slice did: messages received, those among them that said nothing, keys fetched, and the polls' figures."""
+
+    messages: int = 0
+    unreadable: int = 0
+    keys: int = 0
+    result: PollResult = field(default_factory=PollResult)
+
+
+def take_events(
+    queue: Queue,
+    media: Bucket,
+    status: Bucket,
+    clock: Callable[[], datetime],
+    terms: Terms | None = None,
+    *,
+    seconds: float = SLICE,
+    wait: int = LONGEST_WAIT,
+) -> Taken:
+    """Write what events tell until none came for `wait` seconds, something failed, or `seconds` are over.
+
+    `clock` is the portal's. A failure of the queue or of the bucket stands in the result. Raises the errors of
+    django.db if the database is away.
+    """
+    work = _Slice(queue, media, status, clock, terms or Terms(), time.monotonic() + seconds)
+    try:
+        while work.step(wait):
+            pass
+    except WorldError as error:
+        work.failed(f"queue of events: {error.code}: {error}")
+    return work.taken
+
+
+def events_arrive(job: str, found_at: datetime | None, now: datetime) -> bool:
+    """Whether changes come by event, so that listings need only be the safety net.
+
+    `job` is the one that takes them; `found_at`, when a listing last found news. If listings find what no event told
+    of, the events go astray somewhere, however well the queue can be read.
+    """
+    row = Job.objects.filter(name=job, failures=0, succeeded_at__gt=now - TRUSTED).first()
+    if row is None:
+        return False
+    return found_at is None or (row.found_at is not None and row.found_at > found_at - TRUSTED)
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Messages that are written together.
+
+    `messages` have the airlines they are about, `keys` are those of all of them by airline; `odd` says of each message
+    that names nothing why.
+    """
+
+    messages: list[tuple[Message, frozenset[str]]] = field(default_factory=list)
+    keys: dict[str, set[str]] = field(default_factory=dict)
+    odd: list[str] = field(default_factory=list)
+    count: int = 0
+
+    def add(self, message: Message, bucket: str) -> None:
+        """Put in a message, with what it names in `bucket`."""
+        named = self._named(message, bucket)
+        self.messages.append((message, frozenset(airline for airline, _ in named)))
+        for airline, key in named:
+            self.keys.setdefault(airline, set()).add(key)
+        self.count += len(named)
+
+    def _named(self, message: Message, bucket: str) -> list[tuple[str, str]]:
+        """Airline and key of each report the message names."""
+        if message.received > TRIES:
+            self.odd.append(f"it came {message.received} times and could never be written")
+            return []
+        try:
+            return [(airline, key) for key in keys_of(message.body, bucket) if (airline := _airline_of(key))]
+        except BadEvent as error:
+            self.odd.append(str(error))
+            return []
+
+
+def _batches(messages: Iterable[Message], bucket: str) -> Iterator[_Batch]:
+    """The messages in batches of at least `KEYS_A_BATCH` keys, but the last."""
+    batch = _Batch()
+    for message in messages:
+        batch.add(message, bucket)
+        if batch.count >= KEYS_A_BATCH:
+            yield batch
+            batch = _Batch()
+    if batch.messages:
+        yield batch
+
+
+def _airline_of(key: str) -> str | None:
+    """Whose report the key is; None for what is no report, or breaks the rules of names."""
+    try:
+        place = parse_status_key(key)
+    except ContractError:
+        return None
+    return None if place is None else place.airline
+
+
+@dataclass(slots=True)
+class _Slice:
+    """What the steps of a slice share."""
+
+    queue: Queue
+    media: Bucket
+    status: Bucket
+    clock: Callable[[], datetime]
+    terms: Terms
+    ends: float
+    taken: Taken = field(default_factory=Taken)
+
+    def failed(self, sentence: str) -> None:
+        self.taken.result += PollResult(failures=(sentence,))
+
+    def step(self, wait: int) -> bool:
+        """Write what can be received now, or comes within `wait` seconds; whether to go on."""
+        self.terms.alive()
+        messages = self.queue.receive(MESSAGES_A_BATCH, wait)
+        for batch in _batches(messages, self.status.name):
+            self.write(batch)
+            if self.taken.result.failures or time.monotonic() >= self.ends:
+                return False
+        return bool(messages)
+
+    def write(self, batch: _Batch) -> None:
+        """Write what the batch names, then delete its messages but those about an airline that failed."""
+        self.taken.messages += len(batch.messages)
+        self.taken.unreadable += len(batch.odd)
+        if batch.odd:
+            logger.warning("%d events are left to the listing, the first: %s", len(batch.odd), batch.odd[0])
+        rows = {row.name: row for row in Airline.objects.filter(name__in=batch.keys)}
+        strangers = sorted(batch.keys.keys() - rows.keys())[:STRANGERS_A_BATCH]
+        missed = {name for name in strangers if not self._find(name, rows)}
+        missed |= {name for name, row in rows.items() if not self._poll(row, batch.keys[name])}
+        self.queue.delete([message for message, airlines in batch.messages if airlines.isdisjoint(missed)])
+
+    def _find(self, name: str, rows: dict[str, Airline]) -> bool:
+        """Put in the row of an airline that had none, if it may have one. False if the buckets could not be asked."""
+        self.terms.alive()
+        meter = Meter(self.media, self.status)
+        try:
+            row = find_airline(name, self.media, self.status)
+        except WorldError as error:
+            self.failed(failure("status", error))
+            return False
+        finally:
+            ledger.note(None, meter.read())
+        if row is not None:
+            rows[name] = row
+        return True
+
+    def _poll(self, row: Airline, keys: Collection[str]) -> bool:
+        """Write what these objects say now. False if that could not be done for some."""
+        self.terms.alive()
+        result = poll_keys(row, keys, self.status, self.clock(), self.terms)
+        ledger.note(row.pk, result)
+        self.taken.keys += len(keys)
+        self.taken.result += result
+        return not result.failures

@@ -1,0 +1,133 @@
+"""Events of the status bucket for the tests of push: as S3 writes them, and a queue in memory that delivers at will."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote_plus
+
+from fleet.models import Anomaly, Load, Tail, Transfer
+from fleet.poller import Terms
+from fleet.pushing import Taken, take_events
+from ifeportal.eventqueue import Message, Queue
+from loader.bucket import Bucket
+from tests.fleet.world import World
+
+OWN = ("id", "load_id", "tail_id", "campaign_id", "airline_id", "resolved_at", "keys", "created_at")
+
+
+def record(key: str, bucket: str = "status", name: str = "ObjectCreated:Put") -> dict[str, Any]:
+    """One event as S3 writes it."""
+    return {
+        "eventVersion": "2.1",
+        "eventSource": "aws:s3",
+        "awsRegion": "eu-central-1",
+        "eventTime": "2026-12-01T12:00:00.000Z",
+        "eventName": name,
+        "userIdentity": {"principalId": "AWS:AIDA"},
+        "requestParameters": {"sourceIPAddress": "192.0.2.1"},
+        "responseElements": {"x-amz-request-id": "C3D13FE58DE4C810"},
+        "s3": {
+            "s3SchemaVersion": "1.0",
+            "configurationId": "status",
+            "bucket": {
+                "name": bucket,
+                "ownerIdentity": {"principalId": "A3NL1KOZZKExample"},
+                "arn": f"arn:aws:s3:::{bucket}",
+            },
+            "object": {
+                "key": quote_plus(key, safe="/"),
+                "size": 7,
+                "eTag": "d41d8cd98f00b204e9800998ecf8427e",
+                "sequencer": "0055AED6DCD90281E5",
+            },
+        },
+    }
+
+
+def event(*keys: str, bucket: str = "status", name: str = "ObjectCreated:Put") -> str:
+    """A message that names these keys."""
+    return json.dumps({"Records": [record(key, bucket, name) for key in keys]})
+
+
+class MemoryQueue:
+    """A queue that gives out everything it holds until it is deleted, each time anew, in the order it was put in."""
+
+    def __init__(self, bodies: Iterable[str] = ()) -> None:
+        self._numbers = 0
+        self.held: dict[str, Message] = {}
+        self.given: set[str] = set()
+        for body in bodies:
+            self.put(body)
+
+    def put(self, body: str, received: int = 0) -> None:
+        self._numbers += 1
+        receipt = str(self._numbers)
+        self.held[receipt] = Message(body, receipt, received)
+
+    def hidden_no_more(self) -> None:
+        """What was received and not deleted comes again."""
+        self.given.clear()
+
+    def receive(self, limit: int, wait: int = 0) -> list[Message]:
+        found = []
+        for receipt in [each for each in self.held if each not in self.given][:limit]:
+            old = self.held[receipt]
+            found.append(Message(old.body, receipt, old.received + 1))
+            self.held[receipt] = found[-1]
+            self.given.add(receipt)
+        return found
+
+    def delete(self, messages: Iterable[Message]) -> None:
+        for each in messages:
+            self.held.pop(each.receipt, None)
+
+
+class PushedWorld(World):
+    """A world whose status bucket tells a queue of each change, as S3 would."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queue = MemoryQueue()
+
+    def write(self, path: str, body: bytes) -> None:
+        super().write(path, body)
+        self.queue.put(event(_key(path)))
+
+    def remove(self, path: str) -> None:
+        super().remove(path)
+        self.queue.put(event(_key(path), name="ObjectRemoved:Delete"))
+
+    def take(self) -> Taken:
+        """Take everything there is, in one slice."""
+        return taken_from(self.queue, self.media, self.status, self.clock, Terms(self.limits))
+
+
+def taken_from(queue: Queue, media: Bucket, status: Bucket, now: datetime, terms: Terms | None = None) -> Taken:
+    """What a slice does that ends when the queue is empty, however slow the machine is."""
+    return take_events(queue, media, status, lambda: now, terms, seconds=3600, wait=0)
+
+
+def _key(path: str) -> str:
+    return path if path.count("/") > 2 or path.startswith("/") else f"ACME/{path}"
+
+
+def facts() -> dict[str, dict[tuple[str, ...], dict[str, Any]]]:
+    """What every row says, by names in place of ids."""
+    return {
+        "tails": {(row.airline.name, row.name): _values(row) for row in Tail.objects.select_related("airline")},
+        "loads": {
+            (row.tail.name, row.campaign.name): _values(row) for row in Load.objects.select_related("tail", "campaign")
+        },
+        "transfers": {
+            (row.load.tail.name, row.load.campaign.name, row.content): _values(row)
+            for row in Transfer.objects.select_related("load__tail", "load__campaign")
+        },
+        "anomalies": {(row.key, row.problem): _values(row) for row in Anomaly.objects.filter(resolved_at=None)},
+    }
+
+
+def _values(row: Any) -> dict[str, Any]:
+    return {field.attname: getattr(row, field.attname) for field in row._meta.fields if field.attname not in OWN}

@@ -1,0 +1,126 @@
+"""Whatever becomes of the events of a history, push and a listing at the end leave the rows that polling leaves."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fleet.models import Load, Tail
+from ifeportal.models import Airline
+from tests.fleet.pushed import MemoryQueue, PushedWorld, facts
+from tests.fleet.test_any_interleaving_of_polls_converges import truth
+from tests.fleet.world import MIB, rows
+
+pytestmark = pytest.mark.django_db
+
+TAILS = st.sampled_from(["N1", "N2"])
+ITEMS = st.sampled_from("ab")
+WRITES = st.one_of(
+    st.tuples(st.just("progress"), TAILS, ITEMS, st.sampled_from([0, 7, MIB, 2 * MIB, 3 * MIB])),
+    st.tuples(st.just("error"), TAILS, ITEMS, st.sampled_from(["IO_ERROR: x", "y"])),
+    st.tuples(st.just("remove"), TAILS, ITEMS, st.sampled_from(["progress", "error"])),
+    st.tuples(st.just("heartbeat"), TAILS, st.sampled_from(["idle", "loading"])),
+    st.tuples(st.just("campaign"), TAILS, st.sampled_from(["BAD_MANIFEST: x", ""])),
+    st.tuples(st.just("later"), st.sampled_from([0, 1, 30])),
+)
+RANDOM = st.randoms(use_true_random=False)
+STEPS = st.lists(st.one_of(WRITES, st.tuples(st.just("look"))), max_size=14)
+briefly = settings(max_examples=30, suppress_health_check=list(HealthCheck), deadline=None)
+
+
+def act(world: PushedWorld, step: tuple[Any, ...]) -> None:
+    match step:
+        case ("progress", tail, item, value):
+            world.progress(f"{tail}/2026-12/{item}", value)
+        case ("error", tail, item, text):
+            world.error(f"{tail}/2026-12/{item}", text)
+        case ("remove", tail, item, kind):
+            world.remove(f"{tail}/2026-12/{item}.tgz.{kind}")
+        case ("heartbeat", tail, state):
+            world.write(f"{tail}/loader.json", b'{"schema":1,"loader":"1","state":"%s"}' % state.encode())
+        case ("campaign", tail, ""):
+            world.remove(f"{tail}/2026-12/campaign.json.error")
+        case ("campaign", tail, text):
+            world.write(f"{tail}/2026-12/campaign.json.error", text.encode())
+        case ("later", seconds):
+            world.later(seconds)
+
+
+def begin() -> PushedWorld:
+    """An airline with a manifest, polled once; nothing of any world before."""
+    Airline.objects.all().delete()
+    world = PushedWorld()
+    world.manifest(items={"a": 2 * MIB, "b": 3 * MIB})
+    world.poll()
+    return world
+
+
+def look(world: PushedWorld, random: Random, copies: list[int]) -> None:
+    """Take events: of each as many copies as it befalls, mixed, and some of them only at the next look."""
+    bodies = [message.body for message in world.queue.held.values() for _ in range(random.choice(copies))]
+    random.shuffle(bodies)
+    late = random.randint(0, len(bodies))
+    world.queue = MemoryQueue(bodies[late:])
+    assert world.take().unreadable == 0
+    for body in bodies[:late]:
+        world.queue.put(body)
+
+
+@briefly
+@given(steps=STEPS, random=RANDOM)
+def test_events_that_are_lost_doubled_and_mixed_and_a_listing_at_the_end_leave_what_polling_leaves(
+    db: None, steps: list[tuple[Any, ...]], random: Random
+) -> None:
+    world = begin()
+    for step in steps:
+        act(world, step)
+        if step == ("look",):
+            look(world, random, copies=[0, 1, 2])
+    world.take()
+    world.poll()
+    pushed, said, before = truth(), heard(), rows()
+    assert (world.poll().objects_changed, rows()) == (0, before)
+
+    world = begin()
+    for step in steps:
+        act(world, step)
+        if step == ("look",):
+            world.poll()
+    world.poll()
+    polled = truth()
+    # What came and went between two looks may have been seen by one and not by the other.
+    for place in pushed.keys() | polled.keys():
+        mine, other = pushed.get(place), polled.get(place)
+        if mine is not None and other is not None:
+            assert mine == other, place
+        else:
+            row = mine or other or {}
+            assert (row["bytes_reported"], row["error"]) == (None, ""), place
+    assert said == heard()
+
+
+@briefly
+@given(steps=STEPS, random=RANDOM)
+def test_where_no_event_is_lost_a_listing_finds_nothing_new(
+    db: None, steps: list[tuple[Any, ...]], random: Random
+) -> None:
+    world = begin()
+    for step in steps:
+        act(world, step)
+        if step == ("look",):
+            look(world, random, copies=[1, 1, 2])
+    world.take()
+    told = facts()
+    assert world.poll().objects_changed == 0
+    assert facts() == told
+
+
+def heard() -> dict[str, Any]:
+    """What tails and loads say as a whole."""
+    tails = {row.name: (row.loader_state, row.heartbeat_at, row.heartbeat_etag) for row in Tail.objects.all()}
+    loads = {row.tail.name: (row.error_code, row.error_at) for row in Load.objects.select_related("tail")}
+    return {"tails": tails, "loads": {name: each for name, each in loads.items() if each[0]}}

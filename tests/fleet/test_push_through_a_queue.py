@@ -1,0 +1,333 @@
+"""A store that tells a real queue of its changes: what comes out of it, in the rows and when the queue fails."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from fleet.poller import poll_fleet
+from ifeportal import eventqueue
+from ifeportal.eventqueue import EventQueue, Message
+from ifeportal.models import Airline
+from loader.bucket import S3Bucket
+from loader.errors import WorldError
+from tests.bucket.scripted import Reply, ScriptedStore
+from tests.fleet.pushed import event, facts, taken_from
+from tests.fleet.world import MIB, World, rows, transfer
+
+COUNT = b"ApproximateReceiveCount"
+JSON = {"Content-Type": "application/x-amz-json-1.0"}
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def moto() -> Iterator[str]:
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(autouse=True)
+def keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "the-secret")
+    monkeypatch.setattr(eventqueue, "TIMEOUT", 60)  # however busy the machine is
+    monkeypatch.delenv("AWS_REGION", raising=False)
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+
+
+class Store:
+    """A bucket of moto, and the queue that hears of its changes once `connect` was called."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.sqs: Any = boto3.client("sqs", endpoint_url=endpoint, region_name="us-east-1")
+        self.s3: Any = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+        number = next(_numbers)
+        self.bucket = S3Bucket(f"status-{number}", endpoint=endpoint)
+        self.bucket.create()
+        self.url: str = self.sqs.create_queue(QueueName=f"events-{number}")["QueueUrl"]
+        self.queue = EventQueue(self.url)
+
+    def connect(self) -> None:
+        found = self.sqs.get_queue_attributes(QueueUrl=self.url, AttributeNames=["QueueArn"])
+        events = ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]
+        told = [{"QueueArn": found["Attributes"]["QueueArn"], "Events": events}]
+        self.s3.put_bucket_notification_configuration(
+            Bucket=self.bucket.name, NotificationConfiguration={"QueueConfigurations": told}
+        )
+
+    def waiting(self) -> tuple[int, int]:
+        """How many messages wait, and how many are received and not deleted."""
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        found = self.sqs.get_queue_attributes(QueueUrl=self.url, AttributeNames=names)["Attributes"]
+        return int(found[names[0]]), int(found[names[1]])
+
+    def send(self, *bodies: str) -> None:
+        for body in bodies:
+            self.sqs.send_message(QueueUrl=self.url, MessageBody=body)
+
+
+@pytest.fixture
+def store(moto: str) -> Store:
+    return Store(moto)
+
+
+# What a history becomes.
+
+HISTORY: tuple[Callable[[S3Bucket], object], ...] = (
+    lambda bucket: bucket.put("ACME/N1/2026-12/a.tgz.progress", b"0"),
+    lambda bucket: bucket.put("ACME/N1/2026-12/b & é+.tgz.progress", b"0"),
+    lambda bucket: bucket.put("ACME/N1/loader.json", b'{"schema":1,"loader":"1.2","state":"loading","rate_bps":7}'),
+    lambda bucket: bucket.put("ACME/N1/2026-12/a.tgz.progress", b"%d" % MIB),
+    lambda bucket: bucket.put("ACME/N1/2026-12/b & é+.tgz.error", b"NO_SPACE: full"),
+    lambda bucket: bucket.put("ACME/N1/2026-12/a.tgz.progress", b"%d" % MIB),
+    lambda bucket: bucket.put("ACME/N2/2026-12/campaign.json.error", b"BAD_MANIFEST: odd"),
+    lambda bucket: bucket.put("ACME/N1/2026-12/b & é+.tgz.progress", b"12"),
+    lambda bucket: bucket.delete("ACME/N1/2026-12/b & é+.tgz.error"),
+    lambda bucket: bucket.put("ACME/N1/2026-12/a.tgz.progress", b"17"),
+    lambda bucket: bucket.put("ACME/N1/2026-12/a.tgz.progress", b"rubbish"),
+    lambda bucket: bucket.put("ACME/N2/2026-12/a.tgz.progress", b"%d" % (2 * MIB)),
+    lambda bucket: bucket.delete("ACME/N2/2026-12/campaign.json.error"),
+    lambda bucket: bucket.put("ACME/N1/2026-12/a.tgz.progress", b"%d" % (2 * MIB)),
+    lambda bucket: bucket.put("ACME/N1/2026-12/b & é+.tgz.progress", b"100"),
+    lambda bucket: bucket.delete("ACME/N2/2026-12/a.tgz.progress"),
+    lambda bucket: bucket.put("ACME/N1/loader.json", b'{"schema":1,"loader":"1.2","state":"idle","rate_bps":0}'),
+)
+
+
+def lived(
+    bucket: S3Bucket, look: Callable[[World], object], monkeypatch: pytest.MonkeyPatch
+) -> list[dict[str, dict[tuple[str, ...], dict[str, Any]]]]:
+    """What the rows say after each step of the history, if somebody looks each time, and after a listing at the end."""
+    Airline.objects.all().delete()
+    world = World()
+    world.manifest(items={"a": 2 * MIB, "b & é+": 100})
+    world.poll()
+    said = []
+    for step in HISTORY:
+        world.later(7)
+        monkeypatch.setattr("moto.s3.models.utcnow", lambda now=world.clock: now.replace(tzinfo=None))
+        step(bucket)
+        look(world)
+        said.append(facts())
+    poll_fleet(world.media, bucket, world.clock)
+    return [*said, facts()]
+
+
+@pytest.mark.django_db
+def test_the_same_history_by_events_and_by_listings_gives_the_same_rows(
+    moto: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, listed = Store(moto), Store(moto)
+    told.connect()
+
+    def take(world: World) -> None:
+        taken = taken_from(told.queue, world.media, told.bucket, world.clock)
+        assert (taken.result.failures, taken.result.list_requests, taken.unreadable) == ((), 0, 0)
+        assert taken.result.get_requests == taken.keys == 1
+
+    by_events = lived(told.bucket, take, monkeypatch)
+    lists = told.bucket.requests.list
+    assert told.waiting() == (0, 0)
+    by_listings = lived(listed.bucket, lambda world: poll_fleet(world.media, listed.bucket, world.clock), monkeypatch)
+    assert by_events == by_listings
+    assert (lists, listed.bucket.requests.list) == (2, 2 * (len(HISTORY) + 1)), (
+        "one looks for airlines, one for objects"
+    )
+
+
+@pytest.mark.django_db
+def test_whoever_is_killed_before_the_message_is_deleted_gets_it_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        """The process ends here."""
+
+    class Mortal(EventQueue):
+        def delete(self, messages: Iterable[Message]) -> None:
+            raise Killed
+
+    world = World()
+    world.manifest()
+    world.poll()
+    store.connect()
+    store.bucket.put("ACME/N1/2026-12/a.tgz.progress", b"7")
+    monkeypatch.setattr(eventqueue, "HIDDEN", 0)  # as if the time was over in which it comes to nobody else
+    with pytest.raises(Killed):
+        taken_from(Mortal(store.url), world.media, store.bucket, world.clock)
+    assert transfer("a").bytes_done == 7
+    before = rows()
+    taken = taken_from(store.queue, world.media, store.bucket, world.clock)
+    assert (taken.keys, taken.result.failures, rows()) == (1, (), before)
+    assert store.waiting() == (0, 0)
+
+
+# The queue itself.
+
+
+def test_messages_are_received_once_and_deleted_for_good(store: Store) -> None:
+    store.send("one", "two")
+    found = store.queue.receive(10, 0)
+    assert sorted((each.body, each.received) for each in found) == [("one", 1), ("two", 1)]
+    assert store.queue.receive(10, 0) == []
+    store.queue.delete(found)
+    assert store.waiting() == (0, 0)
+    store.queue.delete(found)
+    store.queue.delete([])
+
+
+def test_how_often_a_message_was_received_is_told(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.send("one")
+    monkeypatch.setattr(eventqueue, "HIDDEN", 0)
+    assert [store.queue.receive(1, 0)[0].received for _ in range(3)] == [1, 2, 3]
+
+
+def test_many_messages_are_received_and_deleted_in_one_go(store: Store) -> None:
+    for start in range(0, 120, 10):
+        entries = [{"Id": str(n), "MessageBody": str(start + n)} for n in range(10)]
+        store.sqs.send_message_batch(QueueUrl=store.url, Entries=entries)
+    found = store.queue.receive(100, 0)
+    assert len(found) == len({each.body for each in found}) == 100
+    rest = store.queue.receive(100, 0)
+    assert {int(each.body) for each in (*found, *rest)} == set(range(120))
+    store.queue.delete([*found, *rest])
+    assert store.waiting() == (0, 0)
+
+
+def test_no_more_is_received_than_may_wait_in_memory(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(30):
+        store.send(str(number))
+    monkeypatch.setattr(eventqueue, "BULK", 10)
+    assert len(store.queue.receive(500, 0)) == 10
+
+
+def test_a_queue_that_is_not_there_is_a_sentence_and_no_secret(store: Store) -> None:
+    with pytest.raises(WorldError, match="receiving events: the queue refused") as refused:
+        EventQueue(f"{store.url}-gone").receive(10, 0)
+    assert refused.value.code == "NETWORK"
+    assert "the-secret" not in repr(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("host", "region"),
+    [
+        ("sqs.us-east-2.amazonaws.com", "us-east-2"),
+        ("sqs-fips.us-gov-west-1.amazonaws.com", "us-gov-west-1"),
+        ("ap-southeast-2.queue.amazonaws.com", "ap-southeast-2"),
+        ("vpce-0ab1-c2.sqs.eu-west-3.vpce.amazonaws.com", "eu-west-3"),
+        ("sqs.cn-north-1.amazonaws.com.cn", "cn-north-1"),
+        ("sqs.us-west-2.api.aws", "us-west-2"),
+        ("queue.example.org", "eu-central-1"),
+        ("my-queue-1.example.org", "eu-central-1"),
+    ],
+)
+def test_the_region_is_that_of_the_address_else_of_the_environment(
+    host: str, region: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    client = EventQueue(f"https://{host}/123456789012/events").client()
+    assert (client.meta.region_name, client.meta.endpoint_url) == (region, f"https://{host}")
+
+
+# What fails.
+
+
+class ScriptedQueue(ScriptedStore):
+    """A queue that answers whatever a test wants."""
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        handler: Any = super()._handler()
+        handler.do_POST = handler.answer
+        return handler  # type: ignore[no-any-return]  # made just above
+
+
+@pytest.fixture
+def odd() -> Iterator[ScriptedQueue]:
+    with ScriptedQueue() as scripted:
+        yield scripted
+
+
+def error(name: str) -> Reply:
+    return Reply(400, json.dumps({"__type": f"com.amazonaws.sqs#{name}", "message": "the-secret"}).encode(), JSON)
+
+
+@pytest.mark.parametrize(
+    ("reply", "code"),
+    [
+        (Reply(200, b"<html>Please log in</html>", {"Content-Type": "text/html"}), "NETWORK"),
+        (Reply(200, b"", {}), "NETWORK"),
+        (Reply(200, b'{"Messages": 7}', JSON), "NETWORK"),
+        (Reply(200, b'{"Messages": [7]}', JSON), "NETWORK"),
+        (Reply(200, b'{"Messages": [{"Body": "x"}]}', JSON), "NETWORK"),
+        (Reply(200, b'{"Messages": [{"ReceiptHandle": "x", "Attributes": 7}]}', JSON), "NETWORK"),
+        (Reply(200, b'{"Messages": [{"ReceiptHandle": "x", "Attributes": {"%s": "y"}}]}' % COUNT, JSON), "NETWORK"),
+        (Reply(200, b"[" * 100_000, JSON), "NETWORK"),
+        (Reply(200, b"[]", JSON), "NETWORK"),
+        (Reply(200, b'{"Messages": [', JSON, lie=1000, cut=True), "NETWORK"),
+        (Reply(500, b"<html>", {}), "NETWORK"),
+        (Reply(503, b"", {}), "NETWORK"),
+        (error("AccessDenied"), "FORBIDDEN"),
+        (error("KmsAccessDenied"), "FORBIDDEN"),
+        (error("ExpiredToken"), "CREDENTIALS"),
+        (error("InvalidClientTokenId"), "CREDENTIALS"),
+        (error("SignatureDoesNotMatch"), "CREDENTIALS"),
+        (error("RequestThrottled"), "THROTTLED"),
+        (error("ThrottlingException"), "THROTTLED"),
+    ],
+)
+def test_a_queue_that_answers_rubbish_or_refuses_is_a_failure_and_never_empty(
+    odd: ScriptedQueue, reply: Reply, code: str
+) -> None:
+    odd.answers(reply)
+    with pytest.raises(WorldError) as failed:
+        EventQueue(f"{odd.endpoint}/1/events").receive(10, 0)
+    assert failed.value.code == code
+    assert odd.asked
+    assert "the-secret" not in str(failed.value)
+
+
+def test_without_credentials_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+    with pytest.raises(WorldError, match="NoCredentialsError") as failed:
+        EventQueue("http://127.0.0.1:1/1/events").receive(10, 0)
+    assert failed.value.code == "CREDENTIALS"
+
+
+@pytest.mark.django_db
+def test_where_the_queue_is_away_the_slice_says_so_and_polling_finds_everything(store: Store) -> None:
+    world = World()
+    world.manifest()
+    store.bucket.put("ACME/N1/2026-12/a.tgz.progress", b"7")
+    taken = taken_from(EventQueue("http://127.0.0.1:1/1/events"), world.media, store.bucket, world.clock)
+    assert [each.partition("(")[0] for each in taken.result.failures] == [
+        "queue of events: NETWORK: receiving events failed "
+    ]
+    poll_fleet(world.media, store.bucket, world.clock)
+    assert transfer("a").bytes_done == 7
+
+
+@pytest.mark.django_db
+def test_a_queue_that_will_not_delete_costs_no_row(odd: ScriptedQueue) -> None:
+    world = World()
+    world.progress("N1/2026-12/a", 5)
+    world.poll()
+    world.progress("N1/2026-12/a", 7)
+    body = {"Messages": [{"Body": event("ACME/N1/2026-12/a.tgz.progress"), "ReceiptHandle": "x"}]}
+    odd.answers(Reply(200, json.dumps(body).encode(), JSON), error("AccessDenied"))
+    taken = taken_from(EventQueue(f"{odd.endpoint}/1/events"), world.media, world.status, world.clock)
+    assert len(odd.asked) == 2
+    assert taken.result.failures == ("queue of events: FORBIDDEN: deleting events: the queue refused ('AccessDenied')",)
+    assert transfer("a").bytes_done == 7
