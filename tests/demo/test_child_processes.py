@@ -6,15 +6,14 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ifeportal.processes import LOOPBACK, Process, Supervisor, free_port, wait_until_listening
+from tests.system import PATIENCE, until
 
-SLEEP = "import time; print('here', flush=True); time.sleep(60)"
+SLEEP = "import time; print('here', flush=True); time.sleep(600)"
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + SLEEP
 PARENT = (
     f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', {STUBBORN!r}]).pid, flush=True);" + SLEEP
@@ -27,15 +26,8 @@ def python(code: str, tmp_path: Path, name: str = "child", **options: float) -> 
         [sys.executable, "-c", code],
         log=tmp_path / f"{name}.log",
         stage=int(options.get("stage", 0)),
-        patience=options.get("patience", 10.0),
+        patience=options.get("patience", PATIENCE),
     )
-
-
-def wait_for(ready: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 15
-    while not ready():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def is_alive(pid: int) -> bool:
@@ -48,7 +40,7 @@ def is_alive(pid: int) -> bool:
 def test_a_child_writes_its_log_and_ends_when_asked(tmp_path: Path) -> None:
     child = python(SLEEP, tmp_path)
     child.start()
-    wait_for(lambda: "here" in child.tail())
+    until(lambda: "here" in child.tail())
     assert child.pid
     assert child.stop() == -signal.SIGTERM
     assert child.pid is None
@@ -59,7 +51,7 @@ def test_a_child_that_ends_by_itself_is_noticed_with_its_last_words(tmp_path: Pa
     with Supervisor() as supervisor:
         supervisor.start(python(SLEEP, tmp_path, "well"))
         broken = supervisor.start(python("raise SystemExit('no such thing')", tmp_path, "broken"))
-        wait_for(lambda: supervisor.ended() == [broken])
+        until(lambda: supervisor.ended() == [broken])
         assert broken.ended == 1
         assert broken.tail() == "no such thing"
 
@@ -67,23 +59,23 @@ def test_a_child_that_ends_by_itself_is_noticed_with_its_last_words(tmp_path: Pa
 def test_a_stubborn_child_is_killed_and_its_children_too(tmp_path: Path) -> None:
     child = python(PARENT, tmp_path, patience=0.5)
     child.start()
-    wait_for(lambda: len(child.tail().splitlines()) > 1)
+    until(lambda: len(child.tail().splitlines()) > 1)
     grandchild = int(next(line for line in child.tail().splitlines() if line.isdigit()))
     child.stop()
-    wait_for(lambda: not is_alive(grandchild))
+    until(lambda: not is_alive(grandchild))
 
 
 def test_a_child_started_again_has_a_new_log_and_the_old_one(tmp_path: Path) -> None:
     child = python("print('once')", tmp_path)
     for _ in range(2):
         child.start()
-        wait_for(lambda: child.ended == 0)
+        until(lambda: child.ended == 0)
     assert (tmp_path / "child.log").read_text() == (tmp_path / "child.log.1").read_text() == "once\n"
 
 
 def test_the_highest_stage_stops_first(tmp_path: Path) -> None:
     tell = "import signal,sys,time\ndef end(*_):\n open({0!r}, 'a').write({1!r}); sys.exit()\n"
-    tell += "signal.signal(signal.SIGTERM, end)\nprint('here', flush=True)\ntime.sleep(60)"
+    tell += "signal.signal(signal.SIGTERM, end)\nprint('here', flush=True)\ntime.sleep(600)"
     record = tmp_path / "order"
     with Supervisor() as supervisor:
         children = [
@@ -91,7 +83,7 @@ def test_the_highest_stage_stops_first(tmp_path: Path) -> None:
             for stage in (1, 3, 2)
         ]
         for child in children:
-            wait_for(lambda child=child: "here" in child.tail())  # type: ignore[misc]
+            until(lambda child=child: "here" in child.tail())  # type: ignore[misc]
     assert record.read_text() == "321"
 
 
@@ -99,15 +91,15 @@ def test_children_die_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     code = (
         "import pathlib, sys, time\nfrom ifeportal.processes import Process\n"
         f"child = Process('c', [sys.executable, '-c', {SLEEP!r}], log=pathlib.Path({str(tmp_path / 'log')!r}))\n"
-        "child.start(); print(child.pid, flush=True); time.sleep(60)"
+        "child.start(); print(child.pid, flush=True); time.sleep(600)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=Path.cwd())
     assert parent.stdout
     pid = int(parent.stdout.readline())
-    wait_for(lambda: (tmp_path / "log").read_text() == "here\n")
+    until(lambda: (tmp_path / "log").read_text() == "here\n")
     parent.kill()
     parent.communicate()
-    wait_for(lambda: not is_alive(pid))
+    until(lambda: not is_alive(pid))
 
 
 def test_a_port_that_is_taken_is_not_free() -> None:

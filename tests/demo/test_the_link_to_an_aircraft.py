@@ -47,7 +47,7 @@ def aboard(link: Link, seaweed: SeaweedFS, media: S3Bucket) -> S3Bucket:
         endpoint=link.endpoint,
         access_key=seaweed.access_key,
         secret_key=seaweed.secret_key,
-        read_timeout=1.0,
+        read_timeout=2.5,
         sleep=lambda _: None,
     )
 
@@ -108,19 +108,19 @@ def test_the_bandwidth_is_shared_by_all_connections(aboard: S3Bucket, link: Link
         thread.start()
     for thread in threads:
         thread.join()
-    assert 0.65 < time.monotonic() - start < 3
+    assert time.monotonic() - start > 0.65
 
 
 def test_a_connection_gets_no_more_than_its_own_rate(aboard: S3Bucket, link: Link) -> None:
-    link.per_connection = 400_000
+    link.per_connection = 128_000
     began = time.monotonic()
     threads = [threading.Thread(target=fetch, args=(aboard, len(CONTENT) // 2)) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    # Each took 0.64 s, and all four no longer.
-    assert 0.5 < time.monotonic() - began < 2.5
+    # Each took 2 s; one after the other they would have taken 8.
+    assert 1.8 < time.monotonic() - began < 7
 
 
 def test_what_passes_is_the_same_when_the_bandwidth_changes_midway(aboard: S3Bucket, link: Link) -> None:
@@ -135,7 +135,7 @@ def test_a_request_waits_for_the_latency(aboard: S3Bucket, link: Link) -> None:
     link.latency = 0.3
     start = time.monotonic()
     aboard.get(KEY, 1)
-    assert 0.3 <= time.monotonic() - start < 2
+    assert time.monotonic() - start >= 0.3
 
 
 def test_offline_breaks_what_runs_and_refuses_the_rest(aboard: S3Bucket, link: Link) -> None:
@@ -178,7 +178,7 @@ def test_a_flipped_byte_is_the_one_asked_for(aboard: S3Bucket, link: Link) -> No
         (Reset(100_000), "NETWORK"),
         (Reset(), "NETWORK"),
         (Hang(), "TIMEOUT"),
-        (Trickle(0.5, after=100), "TIMEOUT"),
+        (Trickle(0.1, after=100), "TIMEOUT"),
         (Say(503, "SlowDown"), "THROTTLED"),
         (Say(403, "RequestTimeTooSkewed"), "CLOCK_SKEW"),
         (DropHeader("ETag"), "NETWORK"),

@@ -20,6 +20,7 @@ import pytest
 
 from fleet.simulation import MANAGE
 from ifeportal.processes import free_port
+from tests.system import PATIENCE
 
 pytestmark = [
     pytest.mark.processes,
@@ -59,7 +60,7 @@ class Demo:
     def text(self) -> str:
         return self.output.read_text()
 
-    def _wait_for(self, pattern: re.Pattern[str], seconds: float = 60) -> tuple[str, ...]:
+    def _wait_for(self, pattern: re.Pattern[str], seconds: float = 2 * PATIENCE) -> tuple[str, ...]:
         def found() -> tuple[str, ...] | None:
             assert self.process.poll() is None, self.text
             match = pattern.search(self.text)
@@ -69,7 +70,7 @@ class Demo:
 
     def end(self, number: signal.Signals) -> int:
         self.process.send_signal(number)
-        return self.process.wait(60)
+        return self.process.wait(2 * PATIENCE)
 
     def left_over(self) -> list[str]:
         """Every process that knows of the folder, by its arguments or environment."""
@@ -108,7 +109,7 @@ class Browser:
         self._opener.open(f"{self.address}login/", urllib.parse.urlencode(form).encode()).close()
 
     def get(self, path: str) -> str:
-        with self._opener.open(f"{self.address}{path}", timeout=20) as answer:
+        with self._opener.open(f"{self.address}{path}", timeout=PATIENCE) as answer:
             return str(answer.read().decode())
 
     def rows(self, path: str) -> list[dict[str, Any]]:
@@ -130,9 +131,9 @@ def test_the_demo_loads_stops_and_goes_on_where_it_was(demo: Demo) -> None:
     def moved() -> list[dict[str, Any]] | None:
         return [row for row in ops.rows("loads/") if row["bytes_done"]] or None
 
-    assert wait_until(moved, 30, lambda: demo.text)
-    wait_until(lambda: ops.rows("transfers/?status=complete") or None, 60, lambda: demo.text)
-    failed = wait_until(lambda: ops.rows("transfers/?status=failed") or None, 60, lambda: demo.text)
+    assert wait_until(moved, 2 * PATIENCE, lambda: demo.text)
+    wait_until(lambda: ops.rows("transfers/?status=complete") or None, 2 * PATIENCE, lambda: demo.text)
+    failed = wait_until(lambda: ops.rows("transfers/?status=failed") or None, 2 * PATIENCE, lambda: demo.text)
     assert {(row["tail"], row["error_code"]) for row in failed} == {("G-MRDB", "HASH_MISMATCH")}
     assert "SE-RNA" in ops.get("airlines/AUR/")
     assert {row["airline"] for row in Browser(demo, "aurora").rows("loads/")} == {"AUR"}
@@ -153,4 +154,4 @@ def test_the_demo_loads_stops_and_goes_on_where_it_was(demo: Demo) -> None:
     finally:
         again.process.kill()
         again.process.wait()
-    wait_until(lambda: None if again.left_over() else True, 30, again.left_over)
+    wait_until(lambda: None if again.left_over() else True, PATIENCE, again.left_over)

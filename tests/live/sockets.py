@@ -18,7 +18,7 @@ from ifeportal.live.feed import Published, publish
 from ifeportal.models import Airline, User
 
 ORIGIN = "http://localhost"
-PATIENCE = 20.0  # seconds; generous, the machine may be busy
+PATIENCE = 60.0  # seconds; generous, the machine may be busy
 
 
 class Socket:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 from django.db import OperationalError, connection
@@ -14,9 +15,17 @@ from ifeportal.live.models import Change, Counter
 from ifeportal.live.reader import changes_after, the_reader
 from ifeportal.live.subscription import News
 from tests.conftest import Cast
-from tests.live.sockets import apublish, open_socket, publish_now
+from tests.live.sockets import PATIENCE, apublish, open_socket, publish_now
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+async def read_by_the_reader(rev: int) -> None:
+    """Wait until all up to this revision was offered to the sockets."""
+    began = time.monotonic()
+    while the_reader().rev < rev:
+        assert time.monotonic() - began < PATIENCE
+        await asyncio.sleep(0.02)
 
 
 async def test_a_change_published_after_the_page_reaches_the_socket(cast: Cast) -> None:
@@ -110,8 +119,9 @@ async def test_a_browser_that_does_not_acknowledge_gets_only_the_newest_once_it_
             await apublish(cast.acme, 1, percent=percent)
             sent.append((await socket.read())["rev"])
         for percent in range(50, 60):
-            await apublish(cast.acme, 1, percent=percent)
-        assert await socket.is_quiet(4 * reader.TICK)
+            newest = await apublish(cast.acme, 1, percent=percent)
+        await read_by_the_reader(newest)
+        assert await socket.is_quiet(reader.TICK)
         await socket.say(ack=sent[-1])
         assert [change["state"] for change in await socket.changes()] == [{"percent": 59}]
 
@@ -126,8 +136,9 @@ async def test_a_slow_browser_makes_nothing_grow_but_is_told_to_load_anew(
             await apublish(cast.acme, number)
             await socket.read()
         for number in range(10):
-            await apublish(cast.acme, number)
-        assert await socket.is_quiet(4 * reader.TICK)
+            newest = await apublish(cast.acme, number)
+        await read_by_the_reader(newest)
+        assert await socket.is_quiet(reader.TICK)
         await socket.say(ack=2**40)
         assert await socket.read() == {"reload": True}
 
@@ -163,9 +174,11 @@ async def test_many_sockets_cost_one_query_a_tick_and_the_last_one_ends_the_task
     opened = [await socket.__aenter__() for socket in sockets]
     for socket in opened:
         await socket.watch(rev=0)
-    before = len(reads)
-    await asyncio.sleep(4 * reader.TICK)
-    assert 1 <= len(reads) - before <= 5
+    before, began = len(reads), time.monotonic()
+    while len(reads) < before + 4:
+        await asyncio.sleep(reader.TICK)
+        assert time.monotonic() - began < PATIENCE
+    assert len(reads) - before <= (time.monotonic() - began) / reader.TICK + 1
     assert len(the_reader()) == 12
     for context in sockets:
         await context.__aexit__(None, None, None)

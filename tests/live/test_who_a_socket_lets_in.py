@@ -13,7 +13,7 @@ from ifeportal.live import consumer
 from ifeportal.live.consumer import in_thread, open_sockets
 from ifeportal.models import Airline, Membership
 from tests.conftest import Cast
-from tests.live.sockets import Socket, apublish, open_socket, sign_in
+from tests.live.sockets import PATIENCE, Socket, apublish, open_socket, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -42,13 +42,13 @@ async def test_another_site_is_refused_before_anything_else(cast: Cast, origin: 
     if origin:
         headers.append((b"origin", origin.encode()))
     communicator = WebsocketCommunicator(application, "/ws/live/", headers=headers)
-    accepted, _ = await communicator.connect(10)
+    accepted, _ = await communicator.connect(PATIENCE)
     assert not accepted
 
 
 async def test_an_unknown_socket_address_is_refused(cast: Cast) -> None:
     communicator = WebsocketCommunicator(application, "/ws/other/", headers=[(b"origin", b"http://localhost")])
-    accepted, _ = await communicator.connect(10)
+    accepted, _ = await communicator.connect(PATIENCE)
     assert not accepted
 
 

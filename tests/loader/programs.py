@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from loader.sockets import reach
+from tests.system import PATIENCE
 
 GET_STATUS = b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n"
 GET_EVENTS = b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -45,7 +46,7 @@ def parse(raw: bytes) -> Answer:
 
 def say(directory: Path, raw: bytes, *, hold: bool = False) -> Answer:
     """Send bytes and read until the loader closes; `hold`: keep the sending side open meanwhile, else close it."""
-    with reach(directory, 20.0) as client:
+    with reach(directory, PATIENCE) as client:
         try:
             client.sendall(raw)
             if not hold:
@@ -82,7 +83,7 @@ def ask_now(directory: Path, wish: object) -> Answer:
 @contextmanager
 def events(directory: Path) -> Iterator[Iterator[tuple[str, Any]]]:
     """The stream of events: kind and data; a comment is of kind "comment". Ends when the loader closes."""
-    with reach(directory, 20.0) as client, client.makefile("rb") as lines:
+    with reach(directory, PATIENCE) as client, client.makefile("rb") as lines:
         client.sendall(GET_EVENTS)
         assert lines.readline() == b"HTTP/1.1 200 OK\r\n"
         while lines.readline().strip():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 
 import pytest
 
@@ -12,6 +11,7 @@ from fleet.faults import FlipByte, Rule
 from fleet.link import Link
 from loader.contract import content_key, manifest_key
 from tests.loader.aircraft import AIRLINE, Aircraft, finish, publish
+from tests.system import until
 
 pytestmark = pytest.mark.processes
 
@@ -102,20 +102,13 @@ def test_a_loader_that_stays_tries_bad_content_again_only_when_it_is_another(air
     key = content_key(AIRLINE, "c", "changed")
     aircraft.media.put(key, OLD["changed"][:-1] + bytes([OLD["changed"][-1] ^ 1]))
     process = aircraft.start("--poll-interval", "100ms")
-    deadline = time.monotonic() + 30
-
-    def until(path: str, count: int) -> None:
-        while len(link.requests("*", path)) < count:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-
-    until("*/changed.tgz", 2)
-    until("*/campaign.json", len(link.requests("*", "*/campaign.json")) + 5)
+    until(lambda: len(link.requests("*", "*/changed.tgz")) == 2)
+    looks = len(link.requests("*", "*/campaign.json"))
+    until(lambda: len(link.requests("*", "*/campaign.json")) >= looks + 5)
     assert len(link.requests("*", "*/changed.tgz")) == 2
     assert aircraft.errors()["changed"].startswith("HASH_MISMATCH")
     aircraft.media.put(key, OLD["changed"])
-    while aircraft.errors() or aircraft.progress("c")["changed"] != len(OLD["changed"]):
-        assert time.monotonic() < deadline
+    until(lambda: not aircraft.errors() and aircraft.progress("c")["changed"] == len(OLD["changed"]))
     process.send_signal(signal.SIGTERM)
     assert finish(process).code == 75
     assert on_disk(aircraft) == OLD
@@ -123,13 +116,10 @@ def test_a_loader_that_stays_tries_bad_content_again_only_when_it_is_another(air
 
 def test_a_loader_that_stays_takes_up_a_new_campaign_by_itself(aircraft: Aircraft) -> None:
     process = aircraft.start("--poll-interval", "100ms")
-    deadline = time.monotonic() + 30
     publish(aircraft.media, "c", OLD)
-    while aircraft.progress("c") != {name: len(body) for name, body in OLD.items()}:
-        assert time.monotonic() < deadline
+    until(lambda: aircraft.progress("c") == {name: len(body) for name, body in OLD.items()})
     aircraft.media.delete(manifest_key(AIRLINE, "c"))
-    while "c" not in aircraft.errors():
-        assert time.monotonic() < deadline
+    until(lambda: "c" in aircraft.errors())
     process.send_signal(signal.SIGTERM)
     assert finish(process).code == 75
     assert on_disk(aircraft) == OLD

@@ -26,6 +26,7 @@ from tests.loader.aircraft import Aircraft, publish
 from tests.loader.nursery import Life, Nursery
 from tests.loader.promises import Promises
 from tests.loader.voyage import POINTS, STEPS, assert_arrived
+from tests.system import until
 
 pytestmark = [pytest.mark.processes, pytest.mark.root]
 
@@ -87,9 +88,7 @@ class Machine:
 def freeze(life: Life) -> None:
     """Stop it, and wait until none of its threads is inside a system call any more."""
     life.send(signal.SIGSTOP)
-    deadline = time.monotonic() + 10
-    while any(state(task) not in "TZX" for task in Path(f"/proc/{life.pid}/task").iterdir()):
-        assert time.monotonic() < deadline
+    until(lambda: all(state(task) in "TZX" for task in Path(f"/proc/{life.pid}/task").iterdir()))
 
 
 def state(task: Path) -> str:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from fleet.faults import Reset, Rule, Say
+from fleet.faults import Reset, Rule, Say, Trickle
 from fleet.link import Link
 from ifeportal.embedded import SeaweedFS
 from loader.bucket import Bucket, MemoryBucket, S3Bucket
@@ -19,8 +19,9 @@ from loader.contract import MIB, Heartbeat
 from loader.errors import WorldError
 from loader.lease import Lease
 from loader.outbox import BURST, RATE, Outbox
-from loader.status import StatusWriter
+from loader.status import HELPERS, StatusWriter
 from tests.loader.aircraft import Aircraft, finish, publish
+from tests.system import PATIENCE, until
 
 
 def make(bucket: Bucket, interval: float = 0.05, link_up: Callable[[], bool] = lambda: True) -> StatusWriter:
@@ -33,13 +34,6 @@ def make(bucket: Bucket, interval: float = 0.05, link_up: Callable[[], bool] = l
         heartbeat=lambda: Heartbeat(loader="1", state="loading"),
         link_up=link_up,
     )
-
-
-def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 # The outbox alone, with a clock of its own.
@@ -162,21 +156,19 @@ def over(seaweed: SeaweedFS, status: S3Bucket, latency: float) -> Iterator[tuple
 def test_two_hundred_small_items_cost_two_hundred_writes(seaweed: SeaweedFS, status: S3Bucket) -> None:
     with over(seaweed, status, 0.0) as (link, far):
         writer = make(far, interval=2.0)
-        writer.start()
-        assert writer.judged.wait(10)
         for at in range(200):
             writer.progress("c", f"i{at}", 0, MIB)
         for at in range(200):
             writer.progress("c", f"i{at}", MIB, MIB, final=True)
-        assert writer.close(20)
+        writer.start()
+        assert writer.close(PATIENCE)
         puts = link.requests("PUT", "*.progress")
-    assert len({seen.path for seen in puts}) == 200
-    assert len(puts) <= 210
-    assert {seen.body for seen in puts if seen.body != b"0"} == {b"%d" % MIB}
+    assert len({seen.path for seen in puts}) == len(puts) == 200
+    assert {seen.body for seen in puts} == {b"%d" % MIB}
 
 
 class Slow(MemoryBucket):
-    """Far away: every write waits for a gate that opens once so many are under way; notes what overlaps."""
+    """Far away: every write is under way for a while; notes what overlaps."""
 
     def __init__(self) -> None:
         super().__init__("ife-status")
@@ -223,8 +215,8 @@ def test_helpers_write_side_by_side_but_never_two_values_of_one_item_nor_beside_
     for at in range(40):
         writer.no_error("c", f"i{at}")
         writer.progress("c", f"i{at}", 10 * MIB, 10 * MIB, final=True)
-    assert writer.close(30)
-    assert 4 < bucket.most <= 8
+    assert writer.close(PATIENCE)
+    assert 1 < bucket.most <= HELPERS + 1
     assert bucket.overlaps == 0
     assert bucket.beside_the_heartbeat == 0
     assert bucket.written[-1][0] == "ACME/N1/loader.json"
@@ -250,7 +242,7 @@ def test_ten_thousand_beginnings_over_a_long_link_need_no_round_trip_each(seawee
         writer.close(0.5)
         told = Counter(seen.path for seen in link.requests("PUT", "*.progress"))
     assert max(told.values()) == 1
-    assert before < 400
+    assert before < 2000
     assert [seen.body for seen in link.requests("PUT", "*/i0.tgz.progress")] == [b"%d" % MIB]
 
 
@@ -278,7 +270,7 @@ def test_after_an_outage_the_newest_values_go_out_and_nothing_stale_comes_last(
         refused = len(link.log)
         link.rules.clear()
         writer.link_is_back()
-        assert writer.close(20)
+        assert writer.close(PATIENCE)
         after = link.log[refused:]
     for at in range(20):
         bodies = [seen.body for seen in link.requests("PUT", f"*/i{at}.tgz.progress") if seen.status == 200]
@@ -303,7 +295,7 @@ def test_while_the_link_is_down_nothing_is_tried_and_then_everything_at_once() -
     assert [body for told, body in bucket.written if told == key("a")] == [b"%d" % (49 * MIB)]
     up.clear()
     writer.progress("c", "a", 100 * MIB, 100 * MIB, final=True)
-    assert not writer.close(5)
+    assert not writer.close(PATIENCE)
     assert bucket.written[-1] != (key("a"), b"%d" % (100 * MIB))
 
 
@@ -333,11 +325,11 @@ def test_with_the_status_bucket_down_content_is_loaded_and_told_of_once_it_is_ba
     away = link.add(Rule(Say(503, "SlowDown"), method="PUT", times=None))
     deleting = link.add(Rule(Say(503, "SlowDown"), method="DELETE", times=None))
     process = aircraft.start()
-    until(lambda: all(aircraft.path("c", name).exists() for name in bodies), 50)
+    until(lambda: all(aircraft.path("c", name).exists() for name in bodies))
     assert aircraft.reports() == {}
     assert away.hits
     link.rules.clear()
-    until(lambda: aircraft.progress("c") == {name: len(body) for name, body in bodies.items()}, 50)
+    until(lambda: aircraft.progress("c") == {name: len(body) for name, body in bodies.items()})
     process.terminate()
     assert finish(process).code == 75
     assert deleting.hits == 0  # nothing is sent before the heartbeat arrived
@@ -350,20 +342,19 @@ def test_with_the_status_bucket_down_content_is_loaded_and_told_of_once_it_is_ba
 def test_with_the_media_bucket_down_the_ground_hears_why_and_progress_stays(aircraft: Aircraft, link: Link) -> None:
     body = bytes(3 * MIB)
     publish(aircraft.media, "c", {"a": body})
-    link.bandwidth = 4_000_000
+    link.add(Rule(Trickle(100, after=2 * MIB), key="*/a.tgz"))  # it is on its way until the link fails
     process = aircraft.start(LOADER_TRIES="3", LOADER_POLL_INTERVAL="100ms")
-    until(lambda: aircraft.progress("c").get("a", 0) >= MIB, 50)
+    until(lambda: aircraft.progress("c").get("a", 0) >= MIB)
     down = link.add(Rule(Reset(), method="*", key=f"{aircraft.media.name}/*", times=None))
     link.offline()
     link.online()
-    until(lambda: "a" in aircraft.errors(), 50)
+    until(lambda: "a" in aircraft.errors())
     assert down.hits
     assert aircraft.errors()["a"].startswith("NETWORK: ")
     assert MIB <= aircraft.progress("c")["a"] < len(body)
     link.rules.clear()
-    link.bandwidth = None
-    until(lambda: aircraft.progress("c")["a"] == len(body), 50)
-    until(lambda: aircraft.errors() == {}, 50)
+    until(lambda: aircraft.progress("c")["a"] == len(body))
+    until(lambda: aircraft.errors() == {})
     process.terminate()
     assert finish(process).code == 75
 
@@ -371,9 +362,11 @@ def test_with_the_media_bucket_down_the_ground_hears_why_and_progress_stays(airc
 def test_a_store_in_trouble_is_asked_by_one_alone() -> None:
     class Away(Slow):
         away = False
+        tries = 0
 
         def put(self, key: str, body: bytes, *, if_none_match: bool = False, if_match: str | None = None) -> str:
             if self.away:
+                self.tries += 1
                 with self._under_way(key):
                     raise WorldError("NETWORK", "no route")
             return super().put(key, body, if_none_match=if_none_match, if_match=if_match)
@@ -385,9 +378,10 @@ def test_a_store_in_trouble_is_asked_by_one_alone() -> None:
         writer.progress("c", f"i{at}", 1, 1, final=True)
     until(lambda: len(bucket.written) > 20)
     bucket.away = True
-    until(lambda: writer._backoff.failed >= 1)
-    until(lambda: not writer._outbox.under_way)
-    assert writer._backoff.failed <= 2
+    until(lambda: writer._backoff.failed >= 2)
+    tries = bucket.tries
+    # All that were under way when it went away count as one; then one by one. The last may not be counted yet.
+    assert tries <= HELPERS + writer._backoff.failed + 1
     writer.close(0.1)
 
 
@@ -400,7 +394,7 @@ def test_the_record_holds_what_helpers_told() -> None:
     writer.start()
     for at in range(30):
         writer.progress("c", f"i{at}", 1, 1, final=True)
-    assert writer.close(20)
+    assert writer.close(PATIENCE)
     known = writer.record(NOW)["known"]
     assert isinstance(known, dict)
     assert known == {key(f"i{at}"): "1" for at in range(30)}

@@ -37,12 +37,13 @@ from tests.freshbuckets import FreshBuckets
 from tests.loader.aircraft import AIRLINE, Aircraft, publish
 from tests.loader.nursery import Life, Nursery
 from tests.loader.promises import Promises
+from tests.system import until
 
 pytestmark = [pytest.mark.processes, pytest.mark.root]
 
 VOYAGES, STEPS = 8, 14
 DISK = 16 * 1_048_576  # bytes
-QUICK = {"LOADER_REPORT_TIMEOUT": "500ms", "LOADER_TRIES": "2"}
+QUICK = {"LOADER_REPORT_TIMEOUT": "500ms"}
 
 campaigns = st.sampled_from(["c", "d"])
 items = st.integers(0, 2)
@@ -187,14 +188,16 @@ class Voyage(RuleBasedStateMachine):
         self.resident = None
 
     def start(self, *options: str) -> Life:
-        return self.nursery.start(self.aircraft.environment(**QUICK), *options, boot=self.boot)
+        # What can be told is told, however long it takes.
+        more = QUICK if self.away else {}
+        return self.nursery.start(self.aircraft.environment(LOADER_TRIES="2", **more), *options, boot=self.boot)
 
     def until(self, condition: Callable[[], object]) -> None:
-        deadline = time.monotonic() + 30
-        while not condition():
-            assert time.monotonic() < deadline
+        def true() -> bool:
             assert self.resident is None or not self.resident.ended, self.resident.end()
-            time.sleep(0.005)
+            return bool(condition())
+
+        until(true)
 
     # What must be.
 

@@ -12,7 +12,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,15 +21,9 @@ import pytest
 from loader.errors import WorldError
 from loader.link import KNOCKS, Facts, Knocks, Link, Said, Verdict, destination, judge
 from tests.loader.aircraft import ROOT
+from tests.system import PATIENCE, until
 
 HOST = "s3.example.com"
-
-
-def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 # What it says.
@@ -148,7 +141,7 @@ def test_a_doubt_is_settled_by_one_knock_for_all(made: Callable[..., Link]) -> N
         for hand in hands:
             hand.start()
         for hand in hands:
-            hand.join(20)
+            hand.join(PATIENCE)
         link.note(WorldError("TIMEOUT"))
         assert told == [False] * 8
         assert knocks(server) == 1
@@ -166,7 +159,7 @@ def test_a_store_that_does_not_answer_is_waited_for_and_a_stop_ends_that(made: C
     assert link.state() == heard[0]
     assert told == []
     stop.set()
-    hand.join(5)
+    hand.join(PATIENCE)
     assert told == [True]
 
 
@@ -260,7 +253,7 @@ class Watched:
             self._said.put(line)
 
     def hears(self) -> list[object]:
-        return list(json.loads(self._said.get(timeout=30)))
+        return list(json.loads(self._said.get(timeout=PATIENCE)))
 
     def ask(self, what: str) -> list[object]:
         assert self.process.stdin is not None
@@ -269,7 +262,7 @@ class Watched:
         return self.hears()
 
     def run(self, *words: str) -> None:
-        subprocess.run(["nsenter", "--net", "--target", str(self.process.pid), *words], check=True, timeout=20)
+        subprocess.run(["nsenter", "--net", "--target", str(self.process.pid), *words], check=True, timeout=PATIENCE)
 
     def listen(self, port: int) -> subprocess.Popen[str]:
         """A store of sorts, inside; writes a line for each connection."""
@@ -326,7 +319,10 @@ def test_without_any_network_a_name_is_not_blamed() -> None:
         assert plane.hears() == ["changed", False, f"no route to {HOST}: the network is down"]
 
 
-RESOLVER = "echo nameserver 127.0.0.1 > $D/resolv.conf && mount --bind $D/resolv.conf /etc/resolv.conf"
+RESOLVER = (
+    "printf 'nameserver 127.0.0.1\\noptions timeout:30 attempts:5\\n' > $D/resolv.conf"
+    " && mount --bind $D/resolv.conf /etc/resolv.conf"
+)
 OUTWARD = (
     "ip link set lo up && ip tuntap add dev cabin mode tap && ip addr add 10.1.1.1/24 dev cabin && ip link set cabin up"
 )
@@ -339,7 +335,7 @@ def test_name_resolution_that_fails_or_hangs_is_told_and_held_up_by_nothing(tmp_
     # A name server that takes every question and answers none, or none at all.
     silent = (
         "import socket, time; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('127.0.0.1', 53)); "
-        f"open('{tmp_path}/ready', 'w').close(); s.recv(1000); open('{tmp_path}/asked', 'w').close(); time.sleep(99)"
+        f"open('{tmp_path}/ready', 'w').close(); s.recv(1000); open('{tmp_path}/asked', 'w').close(); time.sleep(999)"
     )
     server = f'{{ {sys.executable} -c "{silent}" & while [ ! -e {tmp_path}/ready ]; do sleep 0.05; done; }}'
     before = f"D={tmp_path} && {RESOLVER} && {OUTWARD}" + (f" && {server}" if hangs else "")
@@ -355,7 +351,7 @@ def test_name_resolution_that_fails_or_hangs_is_told_and_held_up_by_nothing(tmp_
             # It hangs still, and yet the process ends as soon as it is told to.
             assert plane.process.stdin is not None
             plane.process.stdin.close()
-            assert plane.process.wait(5) == 0
+            assert plane.process.wait(PATIENCE) == 0  # the name server has more than two minutes
             plane.process.stdin = None
         finally:
             for pid in _others_in(tmp_path):
@@ -397,5 +393,5 @@ print((after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / (t
 @pytest.mark.processes
 def test_waiting_for_a_network_costs_next_to_nothing() -> None:
     words = ["unshare", "--net", sys.executable, "-c", IDLE, "10.9.9.9"]
-    told = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    told = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True, timeout=PATIENCE)
     assert float(told.stdout) <= 0.001 * 2  # of a processor; eight hands wait where a loader has four
