@@ -1,130 +1,196 @@
-"""The real processes: a pacemaker queues, workers poll, and what an aircraft writes is soon in the database."""
+"""The real processes: a pacemaker wakes, workers poll, and what an aircraft writes is soon in the database."""
 
 from __future__ import annotations
 
-import sqlite3
+import os
+import signal
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.utils import timezone
+from django_q.models import OrmQ, Task
+from websockets.sync.client import connect
 
+from fleet.faults import Hang, Rule
+from fleet.link import Link
+from fleet.models import Transfer
 from ifeportal.embedded import SeaweedFS
+from ifeportal.models import PACEMAKER, Airline, Job
 from ifeportal.processes import Process, Supervisor
 from loader.bucket import S3Bucket
+from tests.conftest import Cast
+from tests.live.sockets import sign_in
+from tests.live.test_across_processes import Web, environment
+from tests.system import wait_for
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
 
 ROOT = Path(__file__).resolve().parents[2]
 INTERVAL = 0.5  # seconds
-PATIENCE = 30.0
+POLL = "poll:ACME"
 
 
 class Portal:
-    """A database in a file, and the processes around it."""
+    """The processes around the database of the test, with a store of their own."""
 
     def __init__(self, folder: Path, seaweed: SeaweedFS, media: S3Bucket, status: S3Bucket) -> None:
         self.folder, self.media, self.status = folder, media, status
-        self.file = folder / "portal.sqlite3"
         self.environment = {
-            "PATH": "/usr/bin:/bin",
-            "DEBUG": "1",
-            "DATABASE_URL": f"sqlite:///{self.file}",
+            **environment(),
             "MEDIA_BUCKET": media.name,
             "STATUS_BUCKET": status.name,
             "POLL_INTERVAL": f"{INTERVAL}s",
+            "POLL_CEILING": "60s",
             **seaweed.environment(),
         }
-        self.processes: dict[str, Process] = {}
+        self.supervisor = Supervisor()
+        self.qcluster = self.process("qcluster")
+        self.pacemaker = self.process("pacemaker", stage=1)
 
-    def process(self, command: str, *, stage: int = 0) -> Process:
-        process = Process(
-            command,
-            [sys.executable, ROOT / "manage.py", *command.split()],
-            log=self.folder / f"{command.split()[0]}.log",
-            environment=self.environment,
+    def process(self, command: str, *, name: str = "", stage: int = 0, **more: str) -> Process:
+        return Process(
+            name or command,
+            [sys.executable, ROOT / "manage.py", command],
+            log=self.folder / f"{name or command}.log",
+            environment=self.environment | more,
             folder=ROOT,
             stage=stage,
+            patience=60,
         )
-        self.processes[command] = process
-        return process
 
-    def run(self, command: str) -> None:
-        process = self.process(command)
-        process.patience = 60
-        process.start()
-        wait_for(lambda: process.ended is not None)
-        assert process.ended == 0, process.tail()
-
-    def rows(self, query: str) -> list[Any]:
-        with closing(sqlite3.connect(self.file, timeout=20)) as database:
-            return database.execute(query).fetchall()
-
-    def bytes_done(self) -> int | None:
-        found = self.rows("SELECT bytes_done FROM fleet_transfer")
-        return int(found[0][0]) if found else None
-
-    def polls_begun(self) -> int:
-        return int(self.rows("SELECT fence FROM ifeportal_job WHERE name = 'poll:ACME'")[0][0])
-
-
-def wait_for(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
-    """Look every 10 ms. Raises AssertionError when the time is up."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "nothing happened in time"
-        time.sleep(0.01)
+    def start(self) -> None:
+        for process in (self.qcluster, self.pacemaker):
+            self.supervisor.start(process)
 
 
 @pytest.fixture
-def portal(tmp_path: Path, seaweed: SeaweedFS, media: S3Bucket, status: S3Bucket) -> Iterator[Portal]:
+def portal(
+    transactional_db: None, tmp_path: Path, seaweed: SeaweedFS, media: S3Bucket, status: S3Bucket
+) -> Iterator[Portal]:
     portal = Portal(tmp_path, seaweed, media, status)
-    portal.run("migrate -v0")
-    with Supervisor() as supervisor:
-        supervisor.start(portal.process("qcluster"))
-        supervisor.start(portal.process("pacemaker", stage=1))
+    with portal.supervisor:
         yield portal
 
 
+def bytes_done() -> int | None:
+    return Transfer.objects.values_list("bytes_done", flat=True).first()
+
+
+def job(name: str = POLL) -> Job:
+    return Job.objects.get(name=name)
+
+
+def pause() -> float:
+    """Seconds from the start of the last poll to the next."""
+    row = job()
+    return (row.due_at - row.started_at).total_seconds() if row.started_at and not row.holder else 0.0
+
+
 def test_what_an_aircraft_writes_is_in_the_database_after_the_next_poll(portal: Portal) -> None:
+    portal.start()
     portal.media.put("ACME/2026-12/campaign.json", b'[{"name": "a", "size": 1000}]')
     portal.status.put("ACME/N1/2026-12/a.tgz.progress", b"0")
-    wait_for(lambda: portal.bytes_done() == 0)  # discovery, then the first poll
+    wait_for("discovery, then the first poll", lambda: bytes_done() == 0)
 
     polls = []
-    for value in range(1, 13):
+    for value in range(1, 7):
         time.sleep(0.037 * value)  # at any moment of the interval
-        before = portal.polls_begun()
+        before = job().fence
         portal.status.put("ACME/N1/2026-12/a.tgz.progress", b"%d" % value)
-        wait_for(lambda value=value: portal.bytes_done() == value)  # type: ignore[misc]
-        polls.append(portal.polls_begun() - before)
+        wait_for("the new value", lambda value=value: bytes_done() == value)  # type: ignore[misc]
+        polls.append(job().fence - before)
     # The one that was under way may have listed already; then it is the next. How long that takes is measured by
     # benchmarks.latency. The median, as a machine busy with other tests may look late.
     assert statistics.median(polls) <= 2, polls
 
-    assert portal.rows("SELECT count(*) FROM django_q_task") == [(0,)], "successes are not kept"
-    assert portal.rows("SELECT count(*) FROM django_q_ormq")[0][0] <= 2
-    assert {name for (name,) in portal.rows("SELECT name FROM ifeportal_job")} == {"discover", "poll:ACME"}
-    assert portal.rows("SELECT failures, error FROM ifeportal_job WHERE name = 'poll:ACME'") == [(0, "")]
+    assert not Task.objects.exists(), "successes are not kept"
+    names = set(Job.objects.values_list("name", flat=True))
+    assert names == {"discover", "thin_samples", POLL, PACEMAKER}
+    assert OrmQ.objects.filter(lock__lte=timezone.now()).count() <= len(names)
+    assert (job().failures, job().error) == (0, "")
+    for process in (portal.pacemaker, portal.qcluster):
+        assert process.stop() == 0
+    assert (job().holder, job(PACEMAKER).holder) == ("", "")
 
 
 def test_the_queue_does_not_pile_up_without_workers_and_they_go_on_when_they_return(portal: Portal) -> None:
     portal.status.put("ACME/N1/2026-12/a.tgz.progress", b"1")
-    wait_for(lambda: portal.bytes_done() == 1)
-    assert portal.processes["qcluster"].stop() == 0
-    wait_for(lambda: portal.rows("SELECT count(*) FROM django_q_ormq")[0][0] == 2)
-    time.sleep(6 * INTERVAL)
-    assert portal.rows("SELECT count(*) FROM django_q_ormq") == [(2,)], "one entry a job"
-    portal.status.put("ACME/N1/2026-12/a.tgz.progress", b"2")
-    portal.processes["qcluster"].start()
-    wait_for(lambda: portal.bytes_done() == 2)
+    portal.supervisor.start(portal.pacemaker)
+    Airline.objects.create(name="ACME")
+    wait_for("a call for each job", lambda: OrmQ.objects.count() == 3)
+    before = job(PACEMAKER).lease_until
+    assert before is not None
+    wait_for(
+        "more rounds of the pacemaker", lambda: (job(PACEMAKER).lease_until or before) > before + timedelta(seconds=1)
+    )
+    assert OrmQ.objects.count() == 3, "no more calls than jobs"
+    portal.supervisor.start(portal.qcluster)
+    wait_for("the first poll", lambda: bytes_done() == 1)
 
 
-def test_both_end_cleanly_when_told(portal: Portal) -> None:
-    wait_for(lambda: portal.rows("SELECT succeeded_at FROM ifeportal_job")[:1])
-    assert portal.processes["pacemaker"].stop() == 0
-    assert portal.processes["qcluster"].stop() == 0
+def test_an_open_page_wakes_an_airline_that_rests_and_lets_it_rest_again_when_closed(
+    portal: Portal, cast: Cast, tmp_path: Path
+) -> None:
+    portal.start()
+    wait_for("the first poll", lambda: Job.objects.filter(name=POLL, succeeded_at__isnull=False).exists())
+    Job.objects.update(found_at=timezone.now() - timedelta(days=1))
+    wait_for("a pause", lambda: pause() == 60)
+    resting = job()
+
+    web = Web(tmp_path)
+    portal.supervisor.processes.append(web.process)
+    web.start()
+    page: dict[str, Any] = {
+        "origin": f"http://127.0.0.1:{web.port}",
+        "additional_headers": {"Cookie": f"sessionid={sign_in(cast.alice)}"},
+        "open_timeout": 60,
+    }
+    with connect(f"ws://127.0.0.1:{web.port}/ws/live/", **page) as socket:
+        socket.send('{"watch": {"airline": "ACME"}}')
+        wait_for("polls at the interval", lambda: job().fence >= resting.fence + 3)
+        assert job(POLL).watched_until is not None
+        assert job("poll:BETA").watched_until is None
+        wait_for("the interval", lambda: 0 < pause() < 60)
+
+    # What a page says holds for 45 s, in case it says so again: here they are over.
+    Job.objects.update(watched_until=timezone.now() - timedelta(seconds=1))
+    wait_for("a pause", lambda: pause() == 60)
+
+
+def test_when_a_machine_dies_in_the_middle_of_a_poll_another_goes_on(portal: Portal, seaweed: SeaweedFS) -> None:
+    """Its workers and its pacemaker, at once."""
+    portal.status.put("ACME/N1/2026-12/a.tgz.progress", b"7")
+    Airline.objects.create(name="ACME")
+    with Link(seaweed.endpoint) as link:
+        slow = link.add(Rule(Hang(), key=f"{portal.status.name}/ACME/*"))
+        dying = [
+            portal.process("pacemaker", name="dying pacemaker", stage=1),
+            portal.process("qcluster", name="dying workers", AWS_ENDPOINT_URL_S3=link.endpoint),
+        ]
+        for process in dying:
+            portal.supervisor.start(process)
+        wait_for("a poll that hangs", lambda: slow.hits == 1)
+        for process in dying:
+            assert process.pid is not None
+            os.killpg(process.pid, signal.SIGKILL)
+        left, led, killed_at = job(), job(PACEMAKER), timezone.now()
+    assert left.holder
+    assert left.lease_until is not None
+    assert left.succeeded_at is None
+
+    portal.start()
+    wait_for("another to take over", lambda: bytes_done() == 7)
+    taken = job()
+    assert taken.fence > left.fence
+    assert taken.started_at is not None
+    assert taken.started_at > left.lease_until, "not before the lease ended"
+    assert taken.holder != left.holder
+    assert job(PACEMAKER).fence > led.fence
+    # What the dead took of the queue stays locked for minutes. Nobody waited for it.
+    assert OrmQ.objects.filter(lock__gt=killed_at + timedelta(minutes=1)).exists()
