@@ -61,7 +61,7 @@ def waits() -> list[float]:
 def scripted(store: ScriptedStore, waits: list[float]) -> S3Bucket:
     """A bucket on the scripted store; it does not really sleep."""
     sleep: Callable[[float], None] = waits.append
-    return S3Bucket("b", endpoint=store.endpoint, access_key="AKEY", secret_key="SECRET", read_timeout=0.5, sleep=sleep)
+    return S3Bucket("b", endpoint=store.endpoint, access_key="AKEY", secret_key="SECRET", read_timeout=1.5, sleep=sleep)
 
 
 @pytest.fixture

@@ -278,7 +278,7 @@ def test_an_endless_small_object_is_cut_and_dropped(store: ScriptedStore, script
 
 
 def test_a_store_that_is_silent_times_out(store: ScriptedStore, scripted: S3Bucket) -> None:
-    store.answers(Reply(200, b"01", OBJECT, lie=10, pause=2))
+    store.answers(Reply(200, b"01", OBJECT, lie=10, pause=5))
     with scripted.open("k") as body, pytest.raises(WorldError) as error:
         drain(body)
     assert error.value.code == "TIMEOUT"
@@ -298,13 +298,13 @@ def test_a_small_object_that_only_drips_times_out(store: ScriptedStore) -> None:
 
 def test_a_read_can_be_aborted_from_another_thread(store: ScriptedStore, scripted: S3Bucket) -> None:
     store.answers(Reply(200, b"0", OBJECT, lie=10, pause=0.3))
-    patient = S3Bucket("b", endpoint=store.endpoint, access_key="a", secret_key="b", read_timeout=30)
+    patient = S3Bucket("b", endpoint=store.endpoint, access_key="a", secret_key="b", read_timeout=600)
     with patient.open("k") as body:
         threading.Timer(0.1, body.abort).start()
         start = time.monotonic()
         with pytest.raises(WorldError):
             drain(body)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 60
 
 
 def test_a_store_that_is_not_there_is_a_network_error() -> None:

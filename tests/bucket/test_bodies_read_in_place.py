@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 
 import pytest
 
@@ -70,7 +69,7 @@ def test_all_small_calls_go_over_one_connection(store: ScriptedStore, scripted: 
 
 
 def test_a_trickle_is_handed_on_soon(store: ScriptedStore, scripted: S3Bucket) -> None:
-    store.answers(Reply(200, bytes(40), OBJECT, pause=GATHER / 10))
+    store.answers(Reply(200, bytes(200), OBJECT, pause=GATHER / 10))
     _, counts = take(scripted, 1_000_000)
     assert len(counts) > 1
 
@@ -93,7 +92,5 @@ def test_nothing_read_after_an_abort_is_handed_on(tls_store: ScriptedStore, trus
         buffer = bytearray(100_000)
         assert body.readinto(buffer) == len(buffer)
         body.abort()
-        start = time.monotonic()
         with pytest.raises(WorldError):
             body.readinto(buffer)
-        assert time.monotonic() - start < 5

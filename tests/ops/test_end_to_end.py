@@ -69,7 +69,7 @@ class Client:
 
     def rows(self, name: str, **filters: str) -> list[dict[str, Any]]:
         address = f"{self.address}/api/v1/{name}/?{urlencode(filters)}"
-        with urlopen(Request(address, headers={"Authorization": f"Token {self._token}"}), timeout=20) as answer:
+        with urlopen(Request(address, headers={"Authorization": f"Token {self._token}"}), timeout=60) as answer:
             found: dict[str, Any] = json.load(answer)
         assert found["next"] is None
         return list(found["results"])
@@ -184,8 +184,8 @@ def ends_cleanly(process: Process) -> None:
     leader = process.pid
     assert leader is not None, f"{process.name} has ended already: {process.tail()}"
     process.signal()
-    wait_for(f"{process.name} ends", lambda: process.pid is None, 20)
-    wait_for(f"{process.name} leaves nothing behind", lambda: not of_session(leader), 5)
+    wait_for(f"{process.name} ends", lambda: process.pid is None)
+    wait_for(f"{process.name} leaves nothing behind", lambda: not of_session(leader))
     assert process.wait() == 0, process.tail()
 
 

@@ -29,7 +29,7 @@ from ifeportal.processes import Process, free_port
 from tests.chromium import NoBrowser, headless
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 20_000  # milliseconds; generous, the machine may be busy
+PATIENCE = 60_000  # milliseconds; generous, the machine may be busy
 
 
 @contextmanager
