@@ -215,7 +215,7 @@ def test_an_item_that_comes_in_one_read_costs_neither_a_note_nor_a_thread(descri
     room = sink.room()
     room[:5] = b"small"
     sink.add(5)
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads
     sink.flush(last=True)
     sink.close()
     assert os.pread(descriptor, 10, 0) == b"small"

@@ -50,7 +50,7 @@ def test_what_was_refused_is_well_again_as_soon_as_there_is_room(
     publish(aircraft.media, "c", {"a": os.urandom(3 * MIB), "b": os.urandom(3 * MIB)})
     filler = small_disk / "filler"
     filler.write_bytes(bytes(6 * MIB))
-    link.bandwidth = 1_000_000
+    link.bandwidth = 500_000
     process = aircraft.start(LOADER_MAX_TRANSFERS="1", LOADER_POLL_INTERVAL="300ms")
     while set(aircraft.errors()) != {"a", "b"}:
         assert process.poll() is None
@@ -74,7 +74,7 @@ def test_the_reserve_is_left_free(aircraft: Aircraft, small_disk: Path) -> None:
 @pytest.mark.root
 def test_a_disk_that_fills_up_midway_keeps_the_part(aircraft: Aircraft, link: Link, small_disk: Path) -> None:
     publish(aircraft.media, "c", {"a": os.urandom(6 * MIB), "z": b"last"})
-    link.bandwidth = 6_000_000
+    link.bandwidth = 3_000_000
     process = aircraft.start("--once")
     while not (aircraft.part("c", "a").exists() and aircraft.part("c", "a").stat().st_size > MIB):
         assert process.poll() is None
@@ -102,7 +102,7 @@ def test_a_read_only_disk_is_told_to_the_ground(aircraft: Aircraft, small_disk: 
 
 def test_a_second_loader_ends_at_once_and_touches_nothing(aircraft: Aircraft, link: Link) -> None:
     publish(aircraft.media, "c", {"a": os.urandom(400_000)})
-    link.bandwidth = 200_000
+    link.bandwidth = 20_000
     first = aircraft.start("--once")
     while not aircraft.part("c", "a").exists():
         assert first.poll() is None
