@@ -9,18 +9,18 @@ from typing import Final
 from django.conf import settings
 from django.utils import timezone
 
-from fleet import discovery, ledger, pace, thinning
+from fleet import discovery, ledger, pace, pushing, thinning
 from fleet.poller import PollResult, Terms, poll_head, poll_part
 from fleet.ranges import WHOLE
 from ifeportal.buckets import media_bucket, status_bucket
+from ifeportal.eventqueue import EventQueue
 from ifeportal.jobs import JobFailed, Lease, parts_of, run, set_parts, steady_with_parts
-from ifeportal.models import Airline, Job
+from ifeportal.models import Airline
 from loader.bucket import Bucket
 
 INTERVALS_A_DISCOVERY: Final = 5  # new airlines come far less often than new objects
 BETWEEN_THINNINGS: Final = 600.0  # seconds
 EVENTS_JOB: Final = "take_events"
-PUSH_COUNTS_FOR: Final = timedelta(seconds=60)  # after events were last taken from the queue
 
 
 def poll(airline: str, part: str = "") -> None:
@@ -42,6 +42,14 @@ def discover() -> None:
     media, status = _buckets()
     interval = settings.POLL_INTERVAL * INTERVALS_A_DISCOVERY
     run("discover", interval, lambda held: _told(None, discovery.discover(media, status, timezone.now())))
+
+
+def take_events() -> None:
+    """Write what the events of the status bucket tell, if it is due and nobody else does.
+
+    Raises JobFailed where the queue or the bucket could not be read.
+    """
+    run(EVENTS_JOB, settings.POLL_INTERVAL, _take_events)
 
 
 def thin_samples() -> None:
@@ -69,6 +77,19 @@ def _poll_part(held: Lease, airline: Airline, part: str) -> None:
     _settle(held, airline, poll_part(airline, part, _buckets()[1], timezone.now(), terms))
 
 
+def _take_events(held: Lease) -> None:
+    terms = Terms(alive=held.alive, guard=held.guard)
+    media, status = _buckets()
+    taken = pushing.take_events(_queue(), media, status, timezone.now, terms)
+    held.found = taken.keys > 0
+    _finish(taken.result)
+
+
+@cache
+def _queue() -> EventQueue:
+    return EventQueue(settings.STATUS_EVENTS_QUEUE_URL)
+
+
 @cache
 def _buckets() -> tuple[Bucket, Bucket]:
     """Kept for the life of the worker, as their connections are."""
@@ -84,20 +105,26 @@ def _settle(held: Lease, airline: Airline, result: PollResult) -> None:
         watched=held.watched,
         floor=settings.POLL_INTERVAL,
         ceiling=settings.POLL_CEILING,
-        pushed=bool(settings.STATUS_EVENTS_QUEUE_URL) and _events_come(),
+        pushed=_events_arrive(held),
     )
     if result.cut and held.name.endswith("/"):
         held.next_in = settings.POLL_CEILING  # one tail with more keys than are read: it is dear, and not whole anyway
     _told(airline.pk, result)
 
 
-def _events_come() -> bool:
-    return Job.objects.filter(name=EVENTS_JOB, succeeded_at__gt=timezone.now() - PUSH_COUNTS_FOR).exists()
+def _events_arrive(held: Lease) -> bool:
+    now = timezone.now()
+    found_at = now if held.found else held.found_at
+    return bool(settings.STATUS_EVENTS_QUEUE_URL) and pushing.events_arrive(EVENTS_JOB, found_at, now)
 
 
 def _told(airline_id: int | None, result: PollResult) -> None:
     """Enter what the poll cost into the ledger. Raises JobFailed where a bucket could not be read."""
     ledger.note(airline_id, result)
+    _finish(result)
+
+
+def _finish(result: PollResult) -> None:
     ledger.flush(timezone.now())
     if result.failures:
         raise JobFailed("; ".join(result.failures))

@@ -179,13 +179,14 @@ LOGGING = logging_settings(
     ],
 )
 
+WORKERS = 3 if STATUS_EVENTS_QUEUE_URL else 2  # one of them always waits for events
 # django-q2 only wakes workers: `ifeportal/jobs.py` says what is due, tries again and keeps the outcome.
 Q_CLUSTER = {
     "name": "ifeportal",
     "orm": "default",
     "broker_class": "ifeportal.wakeups.PatientBroker",
-    "workers": 2,
-    "queue_limit": 2,  # = workers: no more is taken in advance, so that who is free comes first
+    "workers": WORKERS,
+    "queue_limit": WORKERS,  # no more is taken in advance, so that who is free comes first
     "poll": 0.2,  # seconds between two looks at an empty queue
     "timeout": 300,  # seconds after which a worker is killed; below `retry`, or work runs twice at once
     "retry": 360,
@@ -196,6 +197,8 @@ Q_CLUSTER = {
     "save_limit": -1,  # successes are not kept
 }
 JOBS = {"discover": "fleet.jobs.discover", "thin_samples": "fleet.jobs.thin_samples"}
+if STATUS_EVENTS_QUEUE_URL:
+    JOBS["take_events"] = "fleet.jobs.take_events"
 JOBS_PER_AIRLINE = {"poll": "fleet.jobs.poll"}
 
 REST_FRAMEWORK = {

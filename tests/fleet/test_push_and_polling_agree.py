@@ -120,7 +120,10 @@ def test_where_no_event_is_lost_a_listing_finds_nothing_new(
 
 
 def heard() -> dict[str, Any]:
-    """What tails and loads say as a whole."""
-    tails = {row.name: (row.loader_state, row.heartbeat_at, row.heartbeat_etag) for row in Tail.objects.all()}
-    loads = {row.tail.name: (row.error_code, row.error_at) for row in Load.objects.select_related("tail")}
-    return {"tails": tails, "loads": {name: each for name, each in loads.items() if each[0]}}
+    """What heartbeats and errors of whole campaigns say."""
+    tails = Tail.objects.exclude(heartbeat_etag="")
+    loads = Load.objects.exclude(error_etag="").select_related("tail")
+    return {
+        "heartbeats": {row.name: (row.loader_state, row.heartbeat_at, row.heartbeat_etag) for row in tails},
+        "errors": {row.tail.name: (row.campaign_error_code, row.campaign_error, row.error_at) for row in loads},
+    }
