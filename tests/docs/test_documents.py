@@ -24,6 +24,7 @@ from fleet.rates import STALLED_AFTER
 from ifeportal.api import Pagination, ReadOnly
 from ifeportal.config import Config
 from ifeportal.live import consumer
+from ifeportal.models import PACEMAKER
 from loader import archive, contract, manifest, names, orders, reports, strictjson
 from loader.config import OPTIONS
 from loader.errors import ERRORS, Exit
@@ -259,6 +260,11 @@ def test_every_figure_of_the_metrics_is_documented() -> None:
     assert ours <= {name_of(metric) for metric in REGISTRY.collect()}
     documented = set(re.findall(r"`(ifeportal_\w+)", text))
     assert ours == documented
+
+
+def test_every_job_is_documented() -> None:
+    table = rows("docs/operations.md")
+    assert {*settings.JOBS, *(f"{kind}:<airline>" for kind in settings.JOBS_PER_AIRLINE), PACEMAKER} <= set(table)
 
 
 # What is documented is there.

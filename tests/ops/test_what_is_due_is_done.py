@@ -481,7 +481,7 @@ def test_where_the_bucket_tells_what_changes_listing_is_but_the_safety_net(
     Airline.objects.create(name="ACME")
     keep_rows()
     now = timezone.now()
-    events = due("take_events", -9, succeeded_at=now)
+    events = due("take_events", -3600, succeeded_at=now, found_at=now)
     assert polled(1) == 2, "no queue is set"
     settings.STATUS_EVENTS_QUEUE_URL = "https://sqs.example.org/events"
     assert polled(1) == 60

@@ -20,7 +20,7 @@ from ifeportal.wakeups import seconds_to_next, wake_workers
 TICK: Final = 0.25  # seconds
 ROWS_EVERY: Final = 1.0  # seconds between two looks for airlines that came or went
 LEASE: Final = 3.0  # seconds after which another goes on for a pacemaker that died; renewed each third of it
-LONGEST_PAUSE: Final = 5.0  # seconds between two attempts while the database is away
+LONGEST_PAUSE: Final = 2.0  # seconds between two attempts while the database is away
 STANDBY: Final = 1.0  # seconds between two attempts to take over
 FAILURES_COUNTED: Final = 16  # in a row; more make a power too large for a float
 logger = logging.getLogger(__name__)
