@@ -19,9 +19,10 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
 
-from fleet.applying import LOAD_FIELDS, TRANSFER_FIELDS, load_published
 from fleet.models import Load, ProgressSample, Status, Tail, Transfer
+from fleet.published import load_published
 from fleet.reviving import forget_objects
+from fleet.transitions import LOAD_FIELDS, TRANSFER_FIELDS
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline
 from loader.bucket import Bucket

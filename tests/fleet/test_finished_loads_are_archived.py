@@ -13,7 +13,7 @@ from django.conf import LazySettings
 from django.db import connection
 from django.utils import timezone
 
-from fleet import applying, archiving
+from fleet import archiving, transitions
 from fleet.archiving import days_of, would_archive
 from fleet.figures import iso
 from fleet.models import ProgressSample, Status, Tail, Transfer
@@ -29,8 +29,8 @@ from tests.fleet.world import MIB, World, load, rows
 
 
 def test_the_archive_names_every_field_that_observation_decides() -> None:
-    assert tuple(sorted(LOAD_FIELDS)) == tuple(sorted(applying.LOAD_FIELDS))
-    assert tuple(sorted(TRANSFER_FIELDS)) == tuple(sorted(applying.TRANSFER_FIELDS))
+    assert tuple(sorted(LOAD_FIELDS)) == tuple(sorted(transitions.LOAD_FIELDS))
+    assert tuple(sorted(TRANSFER_FIELDS)) == tuple(sorted(transitions.TRANSFER_FIELDS))
 
 
 def test_many_small_objects_become_one_and_the_rows_stay_as_they_were(world: World) -> None:

@@ -1,0 +1,46 @@
+"""The archiving of all airlines, a turn at a time: what is missing here comes back, then what is due is packed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+from fleet import ledger
+from fleet.archiving import archive_due, days_of
+from fleet.restoring import restore
+from fleet.result import Meter
+from ifeportal.models import Airline
+from loader.bucket import Bucket
+from loader.errors import WorldError
+
+
+def take_turn(
+    status: Bucket,
+    clock: Callable[[], datetime],
+    seconds: float,
+    *,
+    alive: Callable[[], None] = lambda: None,
+    guard: Callable[[], None] = lambda: None,
+) -> tuple[bool, list[str]]:
+    """Restore and archive for about so many seconds: whether there may be more to do, and what failed, in sentences.
+
+    A load that is begun is brought to its end. What one airline may not do does not hold up the next.
+    """
+    end = time.monotonic() + seconds
+    failures: list[str] = []
+    for airline in Airline.objects.order_by("name"):
+        alive()
+        meter = Meter(status)
+        try:
+            restore(airline, status, clock(), alive=alive, guard=guard)
+            for _ in archive_due(airline, status, clock(), days_of(airline), alive=alive, guard=guard):
+                if time.monotonic() > end:
+                    return True, failures
+        except WorldError as error:
+            failures.append(f"{airline.name}: {error.code}: {error}")
+            if not error.permanent:
+                break  # The store is away.
+        finally:
+            ledger.note(airline.pk, meter.read())
+    return False, failures

@@ -1,0 +1,143 @@
+"""`archive_loads`: packs the reports of finished loads into one object each, or says what that would do."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentTypeError, RawDescriptionHelpFormatter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from fleet import ledger
+from fleet.archiving import Outcome, archive_due, days_of, would_archive
+from fleet.result import Meter, PollResult
+from ifeportal.buckets import status_bucket
+from ifeportal.models import Airline
+from loader.errors import Exit, WorldError
+
+HELP: Final = """Pack the reports of finished loads into one object each, read it back, and delete them.
+
+Loads are due that ended as many days ago as the airline or ARCHIVE_AFTER says, and of which nothing was heard since.
+It may be ended at any time and run again, and may run beside the job that does the same. The portal's key needs the
+rights s3:PutObject on <airline>/.archive/ and s3:DeleteObject on the airline's other objects in the status bucket.
+
+Exit: 0 done, or nothing to do; 2 usage; 75 the store refused or could not be reached: nothing is lost, try again.
+"""
+OBJECTS_A_LISTING: Final = 1_000
+
+
+@dataclass(slots=True)
+class Sums:
+    """What was done, or would be: loads, small objects deleted, bytes of archives, and loads left alone."""
+
+    loads: int = 0
+    objects: int = 0
+    bytes: int = 0
+    left_alone: int = 0
+    listings: int = 0
+
+    def add(self, outcome: Outcome) -> None:
+        """One load more."""
+        if outcome.left_alone:
+            self.left_alone += 1
+            return
+        self.loads += 1
+        self.objects += outcome.objects
+        self.bytes += outcome.bytes
+        self.listings += 2 * max(1, -(-outcome.objects // OBJECTS_A_LISTING))
+
+    def requests(self) -> PollResult:
+        """What that many take: two listings of a load, its archive written and read back twice, and the deletes."""
+        return PollResult(self.listings, 2 * self.loads, put_requests=self.loads, delete_requests=self.objects)
+
+
+class Command(BaseCommand):
+    help = HELP
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        return super().create_parser(prog_name, subcommand, formatter_class=RawDescriptionHelpFormatter, **kwargs)
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--airline", metavar="A", help="only this one")
+        parser.add_argument("--dry-run", action="store_true", help="only say what would be done; sends no request")
+        parser.add_argument(
+            "--older-than", type=days, metavar="DAYS", help="in place of what the airline and ARCHIVE_AFTER say"
+        )
+        parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        airlines = Airline.objects.order_by("name")
+        if options["airline"] is not None:
+            airlines = airlines.filter(name=options["airline"])
+            if not airlines:
+                raise CommandError(f"there is no airline {options['airline']!r}", returncode=Exit.USAGE)
+        sums, sent = Sums(), PollResult()
+        try:
+            if options["dry_run"]:
+                self._follow(_planned(airlines, options["older_than"]), sums, options)
+                sent = sums.requests()
+            else:
+                sent = self._archive(airlines, sums, options)
+        except WorldError as error:
+            raise CommandError(f"{error.code}: {error}", returncode=Exit.UNREACHABLE) from error
+        finally:
+            ledger.flush(timezone.now(), at_once=True)
+        self._tell(sums, sent, options)
+
+    def _archive(self, airlines: QuerySet[Airline], sums: Sums, options: dict[str, Any]) -> PollResult:
+        status, sent = status_bucket(), PollResult()
+        for airline in airlines:
+            meter = Meter(status)
+            try:
+                due = archive_due(airline, status, timezone.now(), _days(airline, options["older_than"]))
+                self._follow(((airline, outcome) for outcome in due), sums, options)
+            finally:
+                sent += meter.read()
+                ledger.note(airline.pk, meter.read())
+        return sent
+
+    def _follow(self, outcomes: Iterable[tuple[Airline, Outcome]], sums: Sums, options: dict[str, Any]) -> None:
+        for airline, outcome in outcomes:
+            sums.add(outcome)
+            if options["json"]:
+                continue
+            name = f"{airline.name} {outcome.tail} {outcome.campaign}"
+            what = f"left alone: {outcome.left_alone}" if outcome.left_alone else f"{outcome.objects:,} objects"
+            self.stdout.write(f"{name}: {what}")
+
+    def _tell(self, sums: Sums, sent: PollResult, options: dict[str, Any]) -> None:
+        counts = {name: getattr(sent, name) for name in ledger.PRICES}
+        price = ledger.price(counts)
+        if options["json"]:
+            told = {"loads": sums.loads, "objects": sums.objects, "bytes": sums.bytes, "left_alone": sums.left_alone}
+            self.stdout.write(json.dumps({**told, **counts, "usd": float(price)}))
+            return
+        requests = ", ".join(f"{count:,} {name.removesuffix('_requests').upper()}" for name, count in counts.items())
+        words = "would be archived" if options["dry_run"] else "archived"
+        self.stdout.write(
+            f"{sums.loads:,} loads {words}, {sums.left_alone:,} left alone: {sums.objects:,} objects in place of which "
+            f"there {'would be' if options['dry_run'] else 'are'} {sums.loads:,} of {sums.bytes:,} bytes in all; "
+            f"{requests}: {price:.4f} USD at the list price"
+        )
+
+
+def _planned(airlines: QuerySet[Airline], older_than: int | None) -> Iterator[tuple[Airline, Outcome]]:
+    now = timezone.now()
+    for airline in airlines:
+        for outcome in would_archive(airline, now, _days(airline, older_than)):
+            yield airline, outcome
+
+
+def _days(airline: Airline, older_than: int | None) -> int | None:
+    return days_of(airline) if older_than is None else older_than
+
+
+def days(text: str) -> int:
+    """A whole number of days."""
+    if not (text.isascii() and text.isdigit() and int(text) <= 36_500):
+        raise ArgumentTypeError(f"{text!r} must be a whole number of days")
+    return int(text)

@@ -1,0 +1,161 @@
+"""Brings archived loads back into a database that does not know them: a new one, or one that was put back.
+
+Reads the archives of an airline that have no load, strictly and in bounded memory, and makes rows of them, marked as
+archived. What cannot be read is an anomaly and left alone. Archives are for looking at: rows there are never changed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, TypeVar
+
+from django.db import DataError, IntegrityError, transaction
+
+from campaigns.models import Campaign
+from fleet import anomalies, rollup
+from fleet.models import Anomaly, Load, Measured, ProgressSample, Tail, Transfer
+from fleet.published import load_published, tail_published
+from fleet.reconcile import Limits, Problem, Problems
+from fleet.states import airline_state, campaign_state
+from ifeportal.live.feed import Published, publish
+from ifeportal.models import Airline
+from loader.bucket import Bucket, ObjectInfo
+from loader.contract import ARCHIVE_LIMIT, Archive, ContractError, archive_prefix, parse_archive, parse_archive_key
+
+BAD: Final = "BAD_ARCHIVE"
+ROWS_A_STATEMENT: Final = 1_000
+Place = tuple[str, str]  # tail, campaign
+M = TypeVar("M", bound=Measured)
+logger = logging.getLogger(__name__)
+
+
+class NoRoom(Exception):
+    """The load gets no rows; `str()` says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """An archive as it was read, and when it was written."""
+
+    archive: Archive
+    at: datetime
+
+
+def restore(
+    airline: Airline,
+    status: Bucket,
+    now: datetime,
+    *,
+    limits: Limits | None = None,
+    alive: Callable[[], None] = lambda: None,
+    guard: Callable[[], None] = lambda: None,
+) -> int:
+    """Make rows of the archives that have none; how many loads. Raises WorldError."""
+    bounds = limits or Limits()
+    known = set(Load.objects.filter(tail__airline=airline).values_list("tail__name", "campaign__name"))
+    last = {key: row for (key, code), row in anomalies.open_rows(airline, "status").items() if code == BAD}
+    problems, lasting = Problems(bounds.anomalies), set()
+    made: set[Place] = set()
+    for info in status.list(archive_prefix(airline.name)):
+        alive()
+        if info.key in last and last[info.key].etag == info.etag:
+            lasting.add(info.key)
+            continue
+        try:
+            place = _place(info.key)
+            if place not in known:
+                _make(airline, _read(status, info), bounds, guard)
+                made.add(place)
+                logger.info("restored %s/%s/%s from its archive", airline.name, *place)
+        except (ContractError, NoRoom) as error:
+            problems.add(Problem(info.key, BAD, str(error), info.etag))
+    anomalies.keep(airline, "status", problems, now)
+    over = [row.pk for key, row in last.items() if key not in lasting and key not in {each.key for each in problems}]
+    Anomaly.objects.filter(pk__in=over).update(resolved_at=now)
+    _publish_sums(airline, made)
+    return len(made)
+
+
+def _place(key: str) -> Place:
+    _, tail, campaign = parse_archive_key(key)
+    return tail, campaign
+
+
+def _read(status: Bucket, info: ObjectInfo) -> _Reading:
+    """Raises WorldError, BadArchive, BadName."""
+    airline, tail, campaign = parse_archive_key(info.key)
+    fetched = status.get(info.key, ARCHIVE_LIMIT + 1)
+    assert fetched is not None  # asked without a condition
+    return _Reading(parse_archive(fetched.body, airline=airline, tail=tail, campaign=campaign), fetched.last_modified)
+
+
+def _make(airline: Airline, reading: _Reading, bounds: Limits, guard: Callable[[], None]) -> None:
+    """All rows of the load in one transaction. Raises NoRoom."""
+    archive = reading.archive
+    try:
+        with transaction.atomic():
+            load = Load(tail=_tail(airline, archive, bounds), campaign=_campaign(airline, archive, bounds))
+            _take(load, archive.load)
+            load.archived_at = reading.at
+            load.save(force_insert=True)
+            rows = [_take(Transfer(load=load, content=name), said) for name, said in archive.transfers.items()]
+            Transfer.objects.bulk_create(rows, batch_size=ROWS_A_STATEMENT)
+            samples = [ProgressSample(load=load, at=at, bytes_done=count) for at, count in archive.samples]
+            ProgressSample.objects.bulk_create(samples, batch_size=ROWS_A_STATEMENT)
+            tail = rollup.tails(Tail.objects.filter(pk=load.tail_id)).get()
+            guard()
+            publish([load_published(load), tail_published(tail)])
+    except (IntegrityError, DataError) as error:
+        # A name that differs from another only in case, or a figure no column holds; or a poll was first.
+        raise NoRoom("its rows contradict those there are, or a column cannot hold what it says") from error
+
+
+def _take(row: M, said: Mapping[str, Any]) -> M:
+    for name, value in said.items():
+        setattr(row, name, value)
+    return row
+
+
+def _tail(airline: Airline, archive: Archive, bounds: Limits) -> Tail:
+    row = Tail.objects.filter(airline=airline, name=archive.tail).first()
+    if row is None:
+        if Tail.objects.filter(airline=airline).count() >= bounds.tails or Tail.objects.count() >= bounds.tails_in_all:
+            raise NoRoom("there is no room for more tails")
+        row = Tail.objects.create(airline=airline, name=archive.tail, discovered=True)
+    row.airline = airline
+    return row
+
+
+def _campaign(airline: Airline, archive: Archive, bounds: Limits) -> Campaign:
+    rows = Campaign.objects.filter(airline=airline)
+    row = rows.filter(name=archive.campaign).first()
+    if row is None:
+        if rows.count() >= bounds.campaigns or Campaign.objects.count() >= bounds.campaigns_in_all:
+            raise NoRoom("there is no room for more campaigns")
+        row = Campaign.objects.create(
+            airline=airline,
+            name=archive.campaign,
+            discovered=True,
+            title=archive.title,
+            version=archive.version,
+            exhibition_starts=archive.starts,
+            exhibition_ends=archive.ends,
+        )
+    row.airline = airline
+    return row
+
+
+def _publish_sums(airline: Airline, made: Iterable[Place]) -> None:
+    names = {campaign for _, campaign in made}
+    if not names:
+        return
+    with transaction.atomic():
+        campaigns = rollup.campaigns(Campaign.objects.filter(airline=airline, name__in=names))
+        changes = [
+            Published("campaign", row.pk, airline.pk, campaign=row.name, state=campaign_state(row)) for row in campaigns
+        ]
+        row = rollup.airlines(Airline.objects.filter(pk=airline.pk)).get()
+        publish([*changes, Published("airline", row.pk, row.pk, state=airline_state(row))])

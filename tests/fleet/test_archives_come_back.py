@@ -1,0 +1,129 @@
+"""An empty database gets its history back from the archives; what is no archive is told and left alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fleet.models import Anomaly, Load
+from fleet.reconcile import Limits
+from fleet.restoring import restore
+from ifeportal.live.models import Change
+from ifeportal.models import Airline
+from loader import archive as packed
+from loader.contract import archive_key
+from tests.fleet.archived import KEY, archive, finished, is_archived, said
+from tests.fleet.world import World, load
+
+
+def without_keys(said: dict[str, Any]) -> dict[str, Any]:
+    """What is known of the load, without the ids of rows and what a manifest says again by itself."""
+    ids = {"id", "load_id", "tail_id", "campaign_id"}
+    return {
+        "load": {name: value for name, value in said["load"].items() if name not in ids},
+        "transfers": [{name: value for name, value in row.items() if name not in ids} for row in said["transfers"]],
+        "samples": said["samples"],
+    }
+
+
+def brought_back(world: World, limits: Limits | None = None) -> int:
+    return restore(Airline.objects.get(name="ACME"), world.status, world.clock, limits=limits)
+
+
+def test_a_new_database_shows_what_the_old_one_showed(world: World) -> None:
+    finished(world)
+    archive(world)
+    before = without_keys(said())
+    Airline.objects.all().delete()
+    world.poll()
+    assert not Load.objects.exists()
+    assert brought_back(world) == 1
+    assert without_keys(said()) == before
+    assert is_archived()
+    assert load().tail.discovered
+    topics = set(Change.objects.values_list("topic", flat=True))
+    assert {"load", "tail", "campaign", "airline"} <= topics
+    world.later()
+    world.poll()
+    assert without_keys(said()) == before
+    assert brought_back(world) == 0
+
+
+def test_a_campaign_that_is_nowhere_else_comes_back_with_its_title(world: World) -> None:
+    finished(world)
+    world.manifest(items={"a": 1}, title="December", version=7, exhibition={"starts": "2026-12-01"})
+    archive(world)
+    world.media.delete("ACME/2026-12/campaign.json")
+    Airline.objects.all().delete()
+    Airline.objects.create(name="ACME")
+    assert brought_back(world) == 1
+    assert load().campaign.discovered
+
+
+def test_a_load_that_is_known_is_not_read_again(world: World) -> None:
+    finished(world)
+    archive(world)
+    gets = world.status.requests.get
+    assert brought_back(world) == 0
+    assert world.status.requests.get == gets
+
+
+@pytest.mark.parametrize(
+    ("key", "body"),
+    [
+        (KEY, b"no gzip"),
+        (KEY, b"x" * 2_000),
+        ("ACME/.archive/stray", b""),
+        ("ACME/.archive/N1/a\nb.json.gz", b""),
+    ],
+)
+def test_rubbish_is_an_anomaly_that_lasts_until_it_is_gone(
+    world: World, monkeypatch: pytest.MonkeyPatch, key: str, body: bytes
+) -> None:
+    monkeypatch.setattr(packed, "ARCHIVE_LIMIT", 1_000)
+    finished(world, "N2")
+    world.status.put(key, body)
+    assert brought_back(world) == 0
+    row = Anomaly.objects.get(problem="BAD_ARCHIVE", resolved_at=None)
+    assert row.key == key
+    world.poll()
+    gets = world.status.requests.get
+    assert brought_back(world) == 0
+    assert world.status.requests.get == gets
+    assert Anomaly.objects.filter(problem="BAD_ARCHIVE", resolved_at=None).count() == 1
+    world.status.delete(key)
+    brought_back(world)
+    assert not Anomaly.objects.filter(problem="BAD_ARCHIVE", resolved_at=None).exists()
+
+
+def test_an_archive_of_another_load_is_refused(world: World) -> None:
+    finished(world)
+    archive(world)
+    fetched = world.status.get(KEY, 100_000)
+    assert fetched is not None
+    world.status.put(archive_key("ACME", "N7", "2026-12"), fetched.body)
+    assert brought_back(world) == 0
+    assert "as in the key" in Anomaly.objects.get(problem="BAD_ARCHIVE").detail
+
+
+@pytest.mark.parametrize("limits", [Limits(tails=0), Limits(campaigns=0), Limits(tails_in_all=0)])
+def test_strangers_cannot_fill_the_database_with_archives(world: World, limits: Limits) -> None:
+    finished(world)
+    archive(world)
+    Airline.objects.all().delete()
+    Airline.objects.create(name="ACME")
+    assert brought_back(world, limits) == 0
+    assert "no room" in Anomaly.objects.get(problem="BAD_ARCHIVE").detail
+
+
+def test_names_that_differ_only_in_case_make_no_second_tail(world: World) -> None:
+    finished(world)
+    archive(world)
+    fetched = world.status.get(KEY, 100_000)
+    assert fetched is not None
+    other = packed.parse_archive(fetched.body, airline="ACME", tail="N1", campaign="2026-12")
+    lower = packed.Archive("ACME", "n1", "2026-12", other.load, other.transfers)
+    world.status.put(archive_key("ACME", "n1", "2026-12"), packed.build_archive(lower))
+    assert brought_back(world) == 0
+    assert "contradict" in Anomaly.objects.get(problem="BAD_ARCHIVE").detail

@@ -1,0 +1,123 @@
+"""`archive_loads` as an operator uses it, and the turns of the job that does the same."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from django.conf import LazySettings
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from fleet import archivist, ledger
+from fleet.management.commands import archive_loads as module
+from fleet.models import Load, Usage
+from ifeportal.models import Airline
+from loader.bucket import MemoryBucket
+from loader.errors import Exit, WorldError
+from tests.fleet.archived import Failing, finished, is_archived, small
+from tests.fleet.world import World
+
+
+@pytest.fixture
+def world(db: None, monkeypatch: pytest.MonkeyPatch) -> World:
+    """Two loads that ended long ago by the clock of this machine."""
+    world = World()
+    world.clock = timezone.now() - timedelta(days=41)
+    monkeypatch.setattr(module, "status_bucket", lambda: world.status)
+    finished(world)
+    finished(world, "N2")
+    Load.objects.update(as_of=timezone.now() - timedelta(days=40))
+    return world
+
+
+def archive_loads(*options: str) -> str:
+    out = StringIO()
+    call_command("archive_loads", *options, stdout=out)
+    return out.getvalue()
+
+
+def test_it_does_nothing_until_somebody_says_after_how_many_days(world: World) -> None:
+    assert archive_loads().startswith("0 loads archived, 0 left alone")
+    assert not is_archived()
+
+
+def test_a_dry_run_says_what_would_be_done_and_what_it_would_cost(world: World) -> None:
+    told = json.loads(archive_loads("--dry-run", "--older-than", "30", "--json"))
+    assert (told["loads"], told["objects"], told["delete_requests"], told["list_requests"]) == (1, 4, 4, 2)
+    assert told["usd"] == pytest.approx(3 * 0.000005 + 2 * 0.0000004)
+    assert len(small(world)) == 4
+    assert "1 loads would be archived" in archive_loads("--dry-run", "--older-than", "30")
+
+
+def test_it_archives_and_books_what_it_sent(world: World) -> None:
+    ledger.flush(timezone.now(), at_once=True)
+    Usage.objects.all().delete()
+    planned = json.loads(archive_loads("--dry-run", "--older-than", "30", "--json"))
+    done = json.loads(archive_loads("--older-than", "30", "--json"))
+    assert done == planned
+    assert is_archived()
+    books = Usage.objects.get(airline__name="ACME")
+    assert (books.put_requests, books.delete_requests) == (1, 4)
+
+
+def test_what_is_done_is_told_line_by_line(world: World, settings: LazySettings) -> None:
+    settings.ARCHIVE_AFTER = 30
+    lines = archive_loads("--airline", "ACME").splitlines()
+    assert lines[0] == "ACME N1 2026-12: 4 objects"
+    assert lines[1].startswith("1 loads archived, 0 left alone: 4 objects in place of which there are 1 of ")
+
+
+def test_an_airline_that_is_not_there_is_a_wrong_usage(world: World) -> None:
+    with pytest.raises(CommandError) as caught:
+        archive_loads("--airline", "NOPE")
+    assert caught.value.returncode == Exit.USAGE
+
+
+@pytest.mark.parametrize("days", ["-1", "x", "²", "1e3", "99999"])
+def test_days_are_a_whole_number(world: World, days: str) -> None:
+    with pytest.raises(CommandError):
+        archive_loads(f"--older-than={days}")
+
+
+def test_a_store_that_refuses_is_told_with_its_code(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing = Failing(world.status, 2, WorldError("FORBIDDEN", "PUT: access denied"))
+    monkeypatch.setattr(module, "status_bucket", lambda: failing)
+    with pytest.raises(CommandError, match="FORBIDDEN: PUT: access denied") as caught:
+        archive_loads("--older-than", "30")
+    assert failing.fired
+    assert caught.value.returncode == Exit.UNREACHABLE
+    assert len(small(world)) == 4
+
+
+def test_a_turn_archives_what_is_due_and_ends_in_time(world: World) -> None:
+    Airline.objects.update(archive_after_days=30)
+    assert archivist.take_turn(world.status, timezone.now, 0.0) == (True, [])
+    assert is_archived()
+    assert archivist.take_turn(world.status, timezone.now, 60.0) == (False, [])
+
+
+def test_a_turn_brings_back_what_the_database_does_not_know(world: World) -> None:
+    archive_loads("--older-than", "30")
+    Airline.objects.all().delete()
+    Airline.objects.create(name="ACME")
+    assert archivist.take_turn(world.status, timezone.now, 60.0) == (False, [])
+    assert is_archived()
+
+
+def test_what_one_airline_may_not_do_does_not_hold_up_the_next(world: World) -> None:
+    class Strict(MemoryBucket):
+        def put(self, key: str, body: bytes, *, if_none_match: bool = False, if_match: str | None = None) -> str:
+            raise WorldError("FORBIDDEN", f"PUT {key}: access denied")
+
+    strict = Strict("status", clock=lambda: world.clock)
+    strict._objects = world.status._objects
+    Airline.objects.update(archive_after_days=30)
+    Airline.objects.create(name="BETA")
+    before = strict.requests.list
+    more, failures = archivist.take_turn(strict, timezone.now, 60.0)
+    assert (more, len(failures)) == (False, 1)
+    assert failures[0].startswith("ACME: FORBIDDEN: PUT ACME/.archive/")
+    assert strict.requests.list - before == 3  # two archives, and the load
