@@ -14,7 +14,7 @@ from fleet.models import Load, Transfer
 from ifeportal.bulk import given
 
 DIFFERING = """
-WITH held AS ({held}), item AS ({item})
+WITH held AS MATERIALIZED ({held}), item AS MATERIALIZED ({item})
 SELECT transfer.load_id, transfer.content
   FROM held JOIN {transfer} AS transfer ON transfer.load_id = held.id
   LEFT JOIN item ON item.campaign_id = held.campaign_id AND item.name = transfer.content

@@ -88,7 +88,7 @@ def speeds(moved: Collection[Load], done: Mapping[int, Sums], now: datetime) -> 
 
 
 def _turns(loads: Collection[Load], now: datetime) -> dict[int, list[rates.Sample]]:
-    """The samples of the window that decide a rate: the first and the last, and where the bytes went down."""
+    """The samples of the window that decide a rate: the newest, and the oldest since the bytes last went down."""
     window = Q(at__gt=now - rates.WINDOW, at__lt=now) & Q(
         among(ProgressSample, ["load_id"], ((row.pk,) for row in loads))
     )
@@ -98,6 +98,8 @@ def _turns(loads: Collection[Load], now: datetime) -> dict[int, list[rates.Sampl
     )
     turns = recent.filter(Q(previous=None) | Q(previous__gt=F("bytes_done")) | Q(following=None)).order_by("at")
     samples: dict[int, list[rates.Sample]] = {row.pk: [] for row in loads}
-    for load, at, bytes_done in turns.values_list("load", "at", "bytes_done"):
+    for load, at, bytes_done, previous in turns.values_list("load_id", "at", "bytes_done", "previous"):
+        if previous is not None and previous > bytes_done:
+            samples[load].clear()
         samples[load].append(rates.Sample(at, bytes_done))
     return samples

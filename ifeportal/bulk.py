@@ -75,10 +75,12 @@ def update(model: type[Model], names: Sequence[str], rows: Sequence[Row]) -> Non
 
 
 def _column(index: int, field: Field[Any, Any]) -> str:
-    """SQLite takes values as JSON types them. On PostgreSQL they are text; casting that to varchar would cut it."""
+    """A value as the column has it. SQLite takes it as JSON types it, but must be told of text to use an index."""
     if isinstance(field, JSONField):
         value = f"value->{index}"
-    elif connection.vendor != "postgresql" or isinstance(field, CharField | TextField):
+    elif isinstance(field, CharField | TextField):
+        value = f"CAST(value->>{index} AS text)"
+    elif connection.vendor != "postgresql":
         value = f"value->>{index}"
     else:
         value = f"CAST(value->>{index} AS {field.db_type(connection)})"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from fleet.stalling import note_standstill
 from ifeportal.live.models import Change
+from ifeportal.models import Airline
 from tests.fleet.world import World, load, rows, transfer
 
 pytestmark = pytest.mark.django_db
@@ -80,3 +82,42 @@ def test_a_failed_or_finished_item_is_never_stalled(world: World) -> None:
     world.poll()
     assert not transfer("a").stalled
     assert not transfer("b").stalled
+
+
+def test_what_moved_while_nobody_watched_is_not_stalled_at_once(world: World) -> None:
+    """After an outage of the portal nobody knows what moved: what really stands is flagged ten minutes after it."""
+    world.manifest(items={"a": 1000})
+    for done in (100, 200):
+        world.progress("N1/2026-12/a", done)
+        world.poll()
+        world.later(10)
+    airline = Airline.objects.get()
+    world.later(86_400)
+    before = rows()
+    assert note_standstill(airline, world.clock, None) == set(), "the first success after a gap"
+    back = world.clock
+    world.later(179)
+    assert note_standstill(airline, world.clock, back) == set()
+    assert rows() == before
+    world.later(1)
+    assert note_standstill(airline, world.clock, back) == {"2026-12"}
+    assert (transfer("a").rate_bps, load().rate_bps, transfer("a").stalled) == (None, None, False)
+    world.later(419)
+    assert note_standstill(airline, world.clock, back) == set()
+    world.later(1)
+    assert note_standstill(airline, world.clock, back) == {"2026-12"}
+    assert (transfer("a").stalled, load().stalled) == (True, True)
+
+
+def test_what_moves_again_after_an_outage_is_never_stalled(world: World) -> None:
+    world.manifest(items={"a": 1000})
+    world.progress("N1/2026-12/a", 100)
+    world.poll()
+    world.later(86_400)
+    back = world.clock
+    for done in range(200, 900, 100):
+        world.later(120)
+        world.progress("N1/2026-12/a", done)
+        world.poll()
+        note_standstill(Airline.objects.get(), world.clock, back)
+        assert not transfer("a").stalled

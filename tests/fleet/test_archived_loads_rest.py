@@ -1,0 +1,103 @@
+"""A load that was archived stays as it is until one of its objects says something new."""
+
+from __future__ import annotations
+
+import pytest
+
+from campaigns.models import Campaign
+from fleet.applying import News, apply_tails
+from fleet.models import Load, Transfer
+from fleet.stalling import note_standstill
+from fleet.transitions import Again, ErrorSeen, Gone, ProgressSeen
+from ifeportal.models import Airline
+from tests.fleet.test_a_batch_of_tails_is_one_transaction import CAMPAIGN, catalog
+from tests.fleet.world import World, load, rows, tail, transfer
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def archived(world: World) -> World:
+    """One load with items a (whole), b (under way) and c (failed), archived; its manifest has changed since."""
+    world.manifest(items={"a": 100, "b": 100, "c": 100})
+    world.progress("N1/2026-12/a", 100)
+    world.progress("N1/2026-12/b", 50)
+    world.error("N1/2026-12/c", "IO_ERROR: disk")
+    world.write("N1/2026-12/campaign.json.error", b"UNSIGNED: no")
+    world.poll()
+    Load.objects.update(archived_at=world.clock)
+    world.later()
+    Campaign.objects.update(manifest_etag="another")
+    Campaign.objects.get().items.update(size=300)
+    return world
+
+
+def told(world: World, news: News) -> None:
+    news.heard_at = None
+    apply_tails(Airline.objects.get(), {tail().pk: news}, catalog(), world.clock)
+
+
+def test_a_new_manifest_leaves_it_alone(archived: World) -> None:
+    before = rows()
+    told(archived, News(dirty={CAMPAIGN}))
+    assert rows() == before
+
+
+def test_objects_that_are_still_there_and_those_that_are_gone_change_nothing(archived: World) -> None:
+    before = rows()
+    a, b, c = (transfer(name) for name in "abc")
+    assert a.progress_at is not None
+    assert c.error_at is not None
+    told(
+        archived,
+        News(
+            progress={
+                (CAMPAIGN, "a"): ProgressSeen(a.progress_etag, a.progress_at, 100),
+                (CAMPAIGN, "b"): Gone(b.progress_etag),
+                (CAMPAIGN, "new"): Gone("x"),
+            },
+            errors={(CAMPAIGN, "c"): ErrorSeen(c.error_etag, c.error_at, "IO_ERROR", "disk")},
+            campaign_errors={CAMPAIGN: Gone(load().error_etag)},
+        ),
+    )
+    assert rows() == before
+    assert load().archived_at is not None
+
+
+def test_a_progress_that_moved_wakes_it_and_the_rest_is_read_anew(archived: World) -> None:
+    told(archived, News(progress={(CAMPAIGN, "b"): ProgressSeen("x", archived.clock, 80)}))
+    assert load().archived_at is None
+    assert (transfer("b").bytes_done, transfer("b").progress_etag, load().bytes_done) == (80, "x", 180)
+    assert (transfer("a").status, transfer("a").progress_etag, transfer("a").bytes_done) == ("complete", "", 100)
+    assert load().error_etag == ""
+
+
+def test_an_item_that_is_reported_for_the_first_time_wakes_it(archived: World) -> None:
+    told(archived, News(progress={(CAMPAIGN, "new"): ProgressSeen("x", archived.clock, 1)}))
+    assert (load().archived_at, transfer("new").bytes_done, transfer("a").progress_etag) == (None, 1, "")
+
+
+def test_a_new_error_of_the_campaign_wakes_it(archived: World) -> None:
+    told(archived, News(campaign_errors={CAMPAIGN: ErrorSeen("x", archived.clock, "EXPIRED", "late")}))
+    row = load()
+    assert (row.archived_at, row.error_code, row.error_etag) == (None, "EXPIRED", "x")
+    assert transfer("a").progress_etag == ""
+
+
+def test_the_same_error_of_the_campaign_wakes_it_only_if_it_was_written_anew(archived: World) -> None:
+    row = load()
+    assert row.error_at is not None
+    told(archived, News(campaign_errors={CAMPAIGN: Again(row.error_etag, row.error_at)}))
+    assert load().archived_at is not None
+    told(archived, News(campaign_errors={CAMPAIGN: Again(row.error_etag, archived.clock)}))
+    assert load().archived_at is None
+
+
+def test_it_is_never_stalled(archived: World) -> None:
+    since = archived.clock
+    archived.later(86_400)
+    assert note_standstill(Airline.objects.get(), archived.clock, since) == set()
+    assert not Transfer.objects.filter(stalled=True).exists()
+    Load.objects.update(archived_at=None)
+    note_standstill(Airline.objects.get(), archived.clock, since)
+    assert transfer("b").stalled

@@ -1,0 +1,39 @@
+"""The rate of a load is found from few of its samples, and is the one all of them give."""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+
+import pytest
+
+from fleet import rates, summing
+from fleet.models import Load, ProgressSample
+from fleet.rates import Sample
+from fleet.transitions import Sums
+from tests.fleet.world import World
+
+pytestmark = pytest.mark.django_db
+
+
+def test_of_many_loads_at_once_with_restarts_among_them(world: World) -> None:
+    dice = random.Random(11)
+    names = [f"N{number:02}" for number in range(30)]
+    for name in names:
+        world.progress(f"{name}/2026-12/a", 5)
+    world.poll()
+    ProgressSample.objects.all().delete()
+    loads, now = list(Load.objects.all()), world.clock
+    expected = {}
+    done = {load.pk: Sums(bytes_done=dice.randrange(400)) for load in loads}
+    for load in loads:
+        seconds = sorted(dice.sample(range(1, 90), dice.randrange(12)), reverse=True)
+        samples = [Sample(now - timedelta(seconds=each), dice.randrange(400)) for each in seconds]
+        ProgressSample.objects.bulk_create(
+            ProgressSample(load=load, at=each.at, bytes_done=each.bytes_done) for each in samples
+        )
+        window = [each for each in samples if each.at > now - rates.WINDOW]
+        expected[load.pk] = rates.over_window([*window, Sample(now, done[load.pk].bytes_done)])
+        load.moved_at = None
+    assert summing.speeds(loads, done, now) == expected
+    assert len(set(expected.values())) > 10
