@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Self
 
 from benchmarks.processes import ROOT, Failed
@@ -65,12 +66,12 @@ class Resident:
             self._process.kill()
             self._process.communicate()
 
-    def poll(self) -> Cycle:
-        """One cycle. Raises Failed."""
+    def poll(self, profile: Path | None = None) -> Cycle:
+        """One cycle. `profile`: a file to write where the time went, which costs some. Raises Failed."""
         assert self._process.stdin
         assert self._process.stdout
         with suppress(BrokenPipeError):
-            self._process.stdin.write("poll\n")
+            self._process.stdin.write(f"{profile or ''}\n")
             self._process.stdin.flush()
         answer = self._process.stdout.readline()
         if not answer:

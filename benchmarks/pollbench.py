@@ -25,7 +25,8 @@ KINDS: Final[tuple[Kind, ...]] = ("changed", "foreign", "first", "quiet", "arriv
 class Bench:
     """What all jobs need and what they find. `say` hears every run; `peers`: names of what is measured beside us.
 
-    `rate` is in changes a second, for `seconds`. `walls`: of cycles in which nothing changed, by number of objects.
+    `rate` is in changes a second, for `seconds`. `profiles`: a folder for them, if they are wanted. `walls`: of cycles
+    in which nothing changed, by number of objects.
     """
 
     store: SeaweedFS
@@ -38,6 +39,7 @@ class Bench:
     rate: float
     seconds: float
     say: Callable[[str], None]
+    profiles: Path | None = None
     rows: dict[Kind, list[Row]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
     ways: list[Way] = field(default_factory=list)
     walls: dict[int, list[float]] = field(default_factory=dict)

@@ -56,6 +56,7 @@ def prepared(options: argparse.Namespace, names: Sequence[str]) -> Iterator[Benc
             options.rate,
             options.seconds,
             lambda line: print(line, file=sys.stderr, flush=True),
+            options.profiles,
         )
 
 
@@ -89,6 +90,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--seed", type=int, default=1, metavar="N", help="of all that is drawn (%(default)s)")
     made.add_argument("--folder", type=Path, default=Path("/var/tmp"), help="where there is room (%(default)s)")
     made.add_argument("--json", type=Path, metavar="FILE", help="write every run there")
+    made.add_argument("--profiles", type=Path, metavar="FOLDER", help="write there where the time of a cycle goes")
     return made
 
 
@@ -105,6 +107,8 @@ def main() -> None:
     if missing := [*peers.missing(), *mirrors.missing()]:
         parser().error(f"{', '.join(missing)} not found: `make bench` installs the peers, your system has curl.")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an error, so that all of it is ended and removed
+    if options.profiles:
+        options.profiles.mkdir(parents=True, exist_ok=True)
     load = f"load {os.getloadavg()[1]:.1f} before, seed {options.seed}, {options.database}"
     with prepared(options, [*NAMES, CURL]) as bench:
         failures = work(bench, options.only)

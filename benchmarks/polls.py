@@ -34,6 +34,7 @@ def large(bench: Bench) -> None:
         with made.resident() as poller:
             _quiet(bench, poller, made, f"{job}, nothing changed")
             _changed(bench, poller, made, job)
+            _profile(bench, poller, made)
         _once(bench, made, f"{job}, {SHARE:.0%} changed")
 
 
@@ -122,12 +123,20 @@ def _sync(bench: Bench, mirror: Mirror, written: Sequence[Written], way: Way | N
         way.add(cost, lists, gets, missed)
 
 
+def _profile(bench: Bench, poller: Resident, made: World) -> None:
+    """Where the time goes when 1% changed, and when nothing did."""
+    if bench.profiles is not None:
+        _change(bench, made, 2 * bench.runs + 1)
+        for name in ("changed", "quiet"):
+            poller.poll(bench.profiles / f"{name}.txt")
+
+
 def _once(bench: Bench, made: World, job: str) -> None:
     """The same as a command, started anew each time: not judged, as production polls from a process that lives on."""
     bench.say(f"{job}: the command")
     way = bench.way(job, "`poll_buckets --once`, a process each time")
     for turn in range(bench.runs):
-        _change(bench, made, 2 * bench.runs + 1 + turn)
+        _change(bench, made, 2 * bench.runs + 2 + turn)
         before = served(bench.store)
         cost = run(made.once(), made.told)
         lists, gets = spent(before, served(bench.store))

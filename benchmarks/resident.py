@@ -1,15 +1,20 @@
 """Polls one airline whenever a line arrives, and answers what that cost. Started by `cycle.Resident`.
 
+The line is empty, or names a file for a profile.
+
 It does what `poll_buckets` does each time, under the lease of the job, in a process that lives on, as a worker does.
 """
 
 from __future__ import annotations
 
+import cProfile
 import json
+import pstats
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +31,7 @@ from loader.bucket import S3Bucket
 WRITES: Final = re.compile(
     r"\s*(INSERT|UPDATE|DELETE|MERGE|COPY)\b|\s*WITH\b.*\b(INSERT|UPDATE|DELETE|MERGE)\b", re.I | re.S
 )
+LONGEST: Final = 40  # functions in a profile
 PEAK: Final = re.compile(r"VmHWM:\s*(\d+) kB")
 
 
@@ -87,12 +93,27 @@ def _requests(media: S3Bucket, status: S3Bucket) -> dict[str, int]:
     }
 
 
+@contextmanager
+def _profiled(path: str) -> Iterator[None]:
+    """Write into the file, if one is named, where the time went. Threads that list and fetch are not looked into."""
+    if not path:
+        yield
+        return
+    profile = cProfile.Profile()
+    with profile:
+        yield
+    with Path(path).open("w") as file:
+        pstats.Stats(profile, stream=file).sort_stats("tottime").print_stats(LONGEST)
+
+
 def main() -> None:
     """Until standard input ends."""
     media, status = media_bucket(), status_bucket()
     polling = Polling(media, status, sys.argv[1], settings.POLL_INTERVAL)
-    for _ in sys.stdin:
-        print(json.dumps(asdict(cycle(polling, media, status))), flush=True)
+    for line in sys.stdin:
+        with _profiled(line.strip()):
+            found = cycle(polling, media, status)
+        print(json.dumps(asdict(found)), flush=True)
 
 
 if __name__ == "__main__":

@@ -189,6 +189,7 @@ def test_a_small_fleet_is_measured_from_the_first_poll_to_the_last(seaweed: Seaw
         rate=20.0,
         seconds=2.0,
         say=said.append,
+        profiles=tmp_path,
     )
     polls.large(bench)
     polls.small(bench)
@@ -200,6 +201,7 @@ def test_a_small_fleet_is_measured_from_the_first_poll_to_the_last(seaweed: Seaw
     assert [way.missed for way in bench.ways] == [0] * len(bench.ways)
     assert sorted(bench.walls) == [100, 200]
     assert any("2 objects on" in line for line in said)
+    assert all("function calls" in (tmp_path / f"{name}.txt").read_text() for name in ("changed", "quiet"))
 
 
 def test_what_other_programs_are_for_is_known_by_name_and_every_job_is_in_the_help() -> None:
