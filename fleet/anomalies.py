@@ -107,7 +107,7 @@ def _write(news: list[Anomaly], past: list[int], now: datetime) -> None:
     if not news:
         return
     Anomaly.objects.bulk_create(
-        news,
+        sorted(news, key=lambda row: (row.key_hash, row.problem)),  # in one order, so that two writers never deadlock
         update_conflicts=True,
         unique_fields=["bucket", "key_hash", "problem"],
         update_fields=["airline", "detail", "etag", "last_seen", "resolved_at"],

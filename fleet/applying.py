@@ -24,21 +24,12 @@ from fleet.news import Catalog, Late, News, Object, Open
 from fleet.published import load_published, tail_published, transfer_published
 from fleet.reviving import forget_objects
 from fleet.summing import failures, speeds, sums
-from fleet.transitions import LOAD_FIELDS, TRANSFER_FIELDS, ErrorSeen, LoadState, judge, with_campaign_error
+from fleet.transitions import LOAD_FIELDS, ErrorSeen, LoadState, judge, with_campaign_error
 from ifeportal.bulk import among, upsert
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline
 
-__all__ = [
-    "LOAD_FIELDS",
-    "TRANSFER_FIELDS",
-    "Applied",
-    "Catalog",
-    "News",
-    "apply_tails",
-    "load_published",
-    "lock_tails",
-]
+__all__ = ["Applied", "Catalog", "News", "apply_tails", "lock_tails"]
 
 PLACE: Final = ("tail_id", "campaign_id")
 _values = attrgetter(*LOAD_FIELDS)
