@@ -1,0 +1,97 @@
+"""Several workers at the same moment, each with a connection of its own: no job is done by two, none is left."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import TypeVar
+
+import pytest
+from django.conf import LazySettings
+from django.db import connection, transaction
+from django.utils import timezone
+
+from ifeportal.jobs import most_urgent, run, wake
+from ifeportal.leases import lease
+from ifeportal.models import Airline, Job
+
+pytestmark = pytest.mark.django_db(transaction=True)
+WORKERS = 4
+T = TypeVar("T")
+PATIENCE = 60.0  # seconds; only what is broken takes that long
+begun: Counter[str] = Counter()
+under_way: Counter[str] = Counter()
+together: list[str] = []
+
+
+def do(airline: str) -> None:
+    name = f"poll:{airline}"
+
+    def work(held: object) -> None:
+        under_way[name] += 1
+        if under_way[name] > 1:
+            together.append(name)
+        begun[name] += 1
+        under_way[name] -= 1
+
+    run(name, 3600, work)
+
+
+@pytest.fixture
+def workers() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(WORKERS) as pool:
+        yield pool
+
+
+def alone(work: Callable[[], T]) -> T:
+    """Run in a thread that leaves no connection behind."""
+    try:
+        return work()
+    finally:
+        connection.close()
+
+
+def test_each_job_is_done_once_however_many_workers_are_woken_together(
+    settings: LazySettings, workers: ThreadPoolExecutor
+) -> None:
+    settings.JOBS, settings.JOBS_PER_AIRLINE = {}, {"poll": f"{__name__}.do"}
+    names = {f"poll:A{n}" for n in range(20)}
+    Job.objects.bulk_create([Job(name=name, due_at=timezone.now()) for name in names])
+    begun.clear()
+    start = threading.Barrier(WORKERS)
+
+    def woken() -> None:
+        start.wait(PATIENCE)
+        wake()
+
+    for each in [workers.submit(alone, woken) for _ in range(WORKERS)]:
+        each.result(PATIENCE)
+    while most_urgent() is not None:  # a turn ends early on a busy machine
+        wake()
+    assert begun == Counter(names)
+    assert together == []
+    assert not Job.objects.exclude(holder="", failures=0).exists()
+
+
+def test_nobody_takes_a_job_over_while_its_holder_is_about_to_commit(workers: ThreadPoolExecutor) -> None:
+    """Its lease has run out; but it said in its transaction that it lives, so another waits and then finds it held."""
+    asked = threading.Event()
+
+    def take_over() -> bool:
+        asked.set()
+        with lease("work") as other:
+            return other is not None
+
+    with lease("work") as held:
+        assert held is not None
+        Job.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+        with transaction.atomic():
+            Airline.objects.create(name="WRITTEN")
+            held.guard()
+            taken = workers.submit(alone, take_over)
+            assert asked.wait(PATIENCE)
+        assert taken.result(PATIENCE) is False
+        held.renew()
