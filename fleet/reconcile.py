@@ -20,7 +20,7 @@ from loader.contract import ContractError, Heartbeat, StatusKey, check_name, fol
 ETAG_LIMIT: Final = 200  # characters the database holds; S3's own have 32 to 40
 OLDER: Final = "OLDER_OBJECT"
 Version = tuple[str, int]  # ETag, and LastModified in seconds since 1970; one that is gone has none
-NEVER: Final[Version] = ("", 2**62)
+NEVER: Final[Version] = ("\0", 2**62)  # no object has that ETag
 BODY_PROBLEMS: Final = frozenset({"BAD_PROGRESS", "BAD_HEARTBEAT", "BAD_ARCHIVE"})
 
 
@@ -126,6 +126,12 @@ class Survey:
     new_campaigns: list[str] = field(default_factory=list)
     gone_keys: list[str] = field(default_factory=list)
 
+    def count(self, home: str, start: int, keys: int) -> None:
+        """So many keys more below `home`, which names the tail from `start` on, up to a slash."""
+        if keys:
+            tail = home[start:].removesuffix("/")
+            self.keys[tail] = self.keys.get(tail, 0) + keys
+
     def of(self, tail: str) -> TailChanges:
         """The changes of a tail, to be added to."""
         return self.tails.setdefault(tail, TailChanges())
@@ -138,20 +144,25 @@ def survey(objects: Iterable[ObjectInfo], known: Known, limits: Limits) -> Surve
     """
     found = Survey(Problems(limits.anomalies))
     reader = _Reader(known, limits, found)
-    versions, counts, start = known.versions, found.keys, len(known.airline) + 1
+    versions, start = known.versions, len(known.airline) + 1
+    seconds: dict[datetime, int] = {}  # a thousand objects of a page share a few moments
+    home, count = "\0", 0
     for info in objects:
         if found.objects == limits.keys:
             found.cut = True
             break
         found.objects += 1
-        key = info.key
-        tail = key[start : key.find("/", start)]
-        counts[tail] = counts.get(tail, 0) + 1
+        key, listed_at = info.key, info.last_modified
+        if not key.startswith(home):
+            found.count(home, start, count)
+            home, count = key[: key.find("/", start) + 1] or key, 0
+        count += 1
         etag, at = versions.pop(key, NEVER)
         if etag != info.etag and etag != version(info.etag):
             reader.read(info)
-        elif int(info.last_modified.timestamp()) > at:
+        elif (seconds.get(listed_at) or seconds.setdefault(listed_at, int(listed_at.timestamp()))) > at:
             reader.read(info, same=True)
+    found.count(home, start, count)
     reader.conclude()
     if not found.cut:
         _note_gone(found, versions)
@@ -228,6 +239,9 @@ class _Reader:
         self._objects: dict[tuple[str, str], int] = {}
 
     def read(self, info: ObjectInfo, *, same: bool = False) -> None:
+        if not info.etag:
+            self._odd(info.key, "NO_ETAG", "The store lists it without an ETag: whether it changed cannot be told.")
+            return
         try:
             place = parse_status_key(info.key)
         except ContractError as error:

@@ -79,6 +79,23 @@ def test_fractions_of_a_second_decide_nothing() -> None:
     assert surveyed(ObjectInfo(KEY, 1, "x", AT + timedelta(milliseconds=999)), known=known).changed == 0
 
 
+def test_keys_are_counted_by_tail_in_whatever_order_they_come() -> None:
+    keys = ["ACME/N1/a/b", "ACME/N1/a/c", "ACME/N10/x", "ACME/N1/d", "ACME/stray", "ACME/N10/y/z"]
+    assert surveyed(*map(listed, keys)).keys == {"N1": 3, "N10": 2, "stray": 1}
+
+
+def test_an_object_without_an_etag_is_told_and_not_read() -> None:
+    found = surveyed(listed(etag=""))
+    assert (found.changed, [problem.code for problem in found.problems]) == (0, ["NO_ETAG"])
+
+
+def test_a_listing_ends_at_the_limit_and_what_lies_beyond_is_not_gone() -> None:
+    known = Known("ACME", versions={"ACME/N9/c/a.tgz.progress": ("x", SECONDS)}, tails=["N9"])
+    found = surveyed(*(listed(f"ACME/N1/c/{n}.tgz.progress") for n in range(5)), known=known, limits=Limits(keys=3))
+    assert (found.cut, found.objects, found.gone_keys) == (True, 3, [])
+    assert [(problem.key, problem.code) for problem in found.problems] == [("ACME/", "TOO_MANY_KEYS")]
+
+
 def test_new_tails_and_campaigns_come_in_the_order_they_are_met() -> None:
     found = surveyed(listed(), listed("ACME/N2/2027-01/a.tgz.progress"), listed("ACME/N3/loader.json"))
     assert (found.new_tails, found.new_campaigns) == (["N1", "N2", "N3"], ["2026-12", "2027-01"])
