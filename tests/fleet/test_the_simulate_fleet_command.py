@@ -156,25 +156,22 @@ def test_told_to_stop_it_writes_what_it_had_begun_and_says_how_far_it_came(
     seaweed: SeaweedFS, media: S3Bucket, status: S3Bucket
 ) -> None:
     names = {"MEDIA_BUCKET": media.name, "STATUS_BUCKET": status.name, "DEBUG": "1"}
-    child = subprocess.Popen(
-        [sys.executable, MANAGE, "simulate_fleet", *OPTIONS, "--rate", "20", "--size", "2GB", "--json"],
-        env={**os.environ, **seaweed.environment(), **names},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert child.stderr is not None
-    for line in child.stderr:
-        if "items announced" in line:
-            break
-    plan = Plan(airlines=2, tails=3, items=2, size=2_000_000_000, rate=20.0, failing=0.5)
-    while not any(body != b"0" for body in objects(status).values()):
-        assert child.poll() is None
-    child.send_signal(signal.SIGTERM)
-    out, _ = child.communicate(timeout=60)
+    command = [sys.executable, MANAGE, "simulate_fleet", *OPTIONS, "--rate", "20", "--size", "2GB", "--json"]
+    environment = {**os.environ, **seaweed.environment(), **names}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        try:
+            assert child.stderr is not None
+            assert any("items announced" in line for line in child.stderr)
+            while not any(body != b"0" for body in objects(status).values()):
+                assert child.poll() is None
+            child.send_signal(signal.SIGTERM)
+            out, _ = child.communicate()
+        finally:
+            child.kill()
     report = json.loads(out)
     assert child.returncode == 0
     assert report["lost"] == 0
+    plan = Plan(airlines=2, tails=3, items=2, size=2_000_000_000, rate=20.0, failing=0.5)
     assert 0 < report["changes"] < len(list(changes(plan)))
     truth = after(plan, report["changes"])
     held = objects(status)
