@@ -156,7 +156,7 @@ def test_told_to_stop_it_writes_what_it_had_begun_and_says_how_far_it_came(
     seaweed: SeaweedFS, media: S3Bucket, status: S3Bucket
 ) -> None:
     names = {"MEDIA_BUCKET": media.name, "STATUS_BUCKET": status.name, "DEBUG": "1"}
-    command = [sys.executable, MANAGE, "simulate_fleet", *OPTIONS, "--rate", "20", "--size", "2GB", "--json"]
+    command = [sys.executable, str(MANAGE), "simulate_fleet", *OPTIONS, "--rate", "20", "--size", "2GB", "--json"]
     environment = {**os.environ, **seaweed.environment(), **names}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         try:
