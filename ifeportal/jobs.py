@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, close_old_connections, connection
+from django.db import InterfaceError, OperationalError
 from django.db.models import Case, DateTimeField, ExpressionWrapper, F, Q, Value, When
 from django.db.models.functions import Least
 from django.utils import timezone
@@ -117,13 +117,14 @@ def _sentence(error: Exception) -> str:
 
 def wake() -> None:
     """What a worker does when it is woken: the most urgent job that is due, then the next, until none is due or its
-    turn is over. Nothing comes out but the end of the worker itself."""
+    turn is over. Nothing comes out but the end of the worker itself.
+
+    A connection to the database that breaks ends the turn; django-q2 closes it before the next.
+    """
     end = time.monotonic() + TURN
     try:
         while (job := most_urgent()) is not None:
             _perform(job)
-            if not connection.in_atomic_block:
-                close_old_connections()
             if time.monotonic() >= end:
                 break
     except (OperationalError, InterfaceError) as error:
