@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from fleet.link import Exchange
 from loader.bucket import S3Bucket
 from loader.contract import (
     Exhibition,
@@ -104,6 +105,12 @@ class Aircraft:
     def part(self, campaign: str, content: str) -> Path:
         return self.folder / ".loader" / "parts" / campaign / f"{content}.tgz.part"
 
+    def edge(self, campaign: str, content: str) -> int:
+        """Before it, no byte of an unfinished item is missing; there may be some beyond it."""
+        part = self.part(campaign, content)
+        extents = json.loads(part.with_suffix(".json").read_text()).get("extents")
+        return int(extents[0][1]) if extents else part.stat().st_size
+
     def left_over(self) -> list[str]:
         """Parts and temporary files: none after a success."""
         return [str(path) for path in self.folder.rglob("*") if path.suffix in (".part", ".new")]
@@ -144,6 +151,11 @@ class Aircraft:
         fetched = self.status.get(f"{AIRLINE}/{TAIL}/loader.json", 100_000)
         assert fetched is not None
         return parse_heartbeat(fetched.body)
+
+
+def first_byte(seen: Sequence[Exchange]) -> int:
+    """The lowest that these requests for ranges ask for."""
+    return min(int(one.range.removeprefix("bytes=").partition("-")[0]) for one in seen)
 
 
 def finish(process: subprocess.Popen[str], seconds: float = 60.0) -> Run:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from fleet.faults import Reset, Rule, Say, Trickle
+from fleet.faults import Reset, Rule, Say
 from fleet.link import Link
 from ifeportal.embedded import SeaweedFS
 from loader.bucket import Bucket, MemoryBucket, S3Bucket
@@ -342,8 +342,10 @@ def test_with_the_status_bucket_down_content_is_loaded_and_told_of_once_it_is_ba
 def test_with_the_media_bucket_down_the_ground_hears_why_and_progress_stays(aircraft: Aircraft, link: Link) -> None:
     body = bytes(3 * MIB)
     publish(aircraft.media, "c", {"a": body})
-    link.add(Rule(Trickle(100, after=2 * MIB), key="*/a.tgz"))  # it is on its way until the link fails
+    link.bandwidth = 1_000_000
     process = aircraft.start(LOADER_TRIES="3", LOADER_POLL_INTERVAL="100ms")
+    until(lambda: link.requests("PUT", "*/a.tgz.progress")[1:])
+    link.bandwidth = 20_000  # it does not come to its end
     until(lambda: aircraft.progress("c").get("a", 0) >= MIB)
     down = link.add(Rule(Reset(), method="*", key=f"{aircraft.media.name}/*", times=None))
     link.offline()
@@ -353,6 +355,7 @@ def test_with_the_media_bucket_down_the_ground_hears_why_and_progress_stays(airc
     assert aircraft.errors()["a"].startswith("NETWORK: ")
     assert MIB <= aircraft.progress("c")["a"] < len(body)
     link.rules.clear()
+    link.bandwidth = None
     until(lambda: aircraft.progress("c")["a"] == len(body))
     until(lambda: aircraft.errors() == {})
     process.terminate()
