@@ -9,7 +9,7 @@ from typing import Final
 from django.conf import settings
 from django.utils import timezone
 
-from fleet import discovery, ledger, pace, pushing, thinning
+from fleet import archivist, discovery, ledger, pace, pushing, thinning, tidying
 from fleet.poller import PollResult, Terms, poll_head, poll_part
 from fleet.ranges import WHOLE
 from ifeportal.buckets import media_bucket, status_bucket
@@ -20,6 +20,9 @@ from loader.bucket import Bucket
 
 INTERVALS_A_DISCOVERY: Final = 5  # new airlines come far less often than new objects
 BETWEEN_THINNINGS: Final = 600.0  # seconds
+BETWEEN_ARCHIVINGS: Final = 3_600.0
+TURN_OF_ARCHIVING: Final = 10.0  # then other work gets its turn, and the rest is done in the next
+BETWEEN_PRUNINGS: Final = 86_400.0  # a browser that was away for longer loads its page anew
 EVENTS_JOB: Final = "take_events"
 
 
@@ -61,6 +64,28 @@ def thin_samples() -> None:
         thinning.thin(timezone.now(), since, alive=held.alive)
 
     run("thin_samples", BETWEEN_THINNINGS, work)
+
+
+def archive_loads() -> None:
+    """Restore and archive for a while, if it is due and nobody else does. Raises JobFailed with what failed."""
+
+    def work(held: Lease) -> None:
+        status = _buckets()[1]
+        more, failures = archivist.take_turn(
+            status, timezone.now, TURN_OF_ARCHIVING, alive=held.alive, guard=held.guard
+        )
+        ledger.flush(timezone.now())
+        if failures:
+            raise JobFailed("; ".join(failures))
+        if more:
+            held.next_in = 2 * TURN_OF_ARCHIVING
+
+    run("archive_loads", BETWEEN_ARCHIVINGS, work)
+
+
+def prune_feed() -> None:
+    """Tell open pages of what vanished, and forget what was told long ago, if it is due and nobody else does."""
+    run("prune_feed", BETWEEN_PRUNINGS, lambda held: tidying.prune_feed(alive=held.alive, guard=held.guard))
 
 
 def _poll_head(held: Lease, airline: Airline) -> None:

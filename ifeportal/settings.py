@@ -196,7 +196,7 @@ Q_CLUSTER = {
     "scheduler": False,  # it looks every 30 s only; the pacemaker does this
     "save_limit": -1,  # successes are not kept
 }
-JOBS = {"discover": "fleet.jobs.discover", "thin_samples": "fleet.jobs.thin_samples"}
+JOBS = {name: f"fleet.jobs.{name}" for name in ("discover", "thin_samples", "archive_loads", "prune_feed")}
 if STATUS_EVENTS_QUEUE_URL:
     JOBS["take_events"] = "fleet.jobs.take_events"
 JOBS_PER_AIRLINE = {"poll": "fleet.jobs.poll"}

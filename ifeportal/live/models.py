@@ -10,7 +10,7 @@ from ifeportal.access import ScopedQuerySet
 
 
 class Counter(models.Model):
-    """The single row whose update, last in a transaction, makes revision order equal commit order."""
+    """The row whose update, last in a transaction, makes revision order equal commit order; and those of `pruning`."""
 
     rev = models.BigIntegerField(default=0)
 

@@ -20,6 +20,7 @@ from django.db import connection
 from ifeportal.live.audience import Scope
 from ifeportal.live.feed import current_rev
 from ifeportal.live.models import Change
+from ifeportal.live.pruning import forgotten_before
 from ifeportal.live.subscription import PENDING_LIMIT, News, Subscription
 from ifeportal.models import User
 
@@ -146,7 +147,8 @@ def changes_after(rev: int) -> list[News]:
 def missed_since(rev: int, user: User, scope: Scope) -> list[News] | None:
     """What the user's page missed since it was made at revision `rev`; None if only a new page can help.
 
-    That is: too much was missed, or there never was such a revision, because the database was put back or made anew.
+    That is: too much was missed, or deletions since then were forgotten, or there never was such a revision, because
+    the database was put back or made anew.
     """
     rows = Change.objects.visible_to(user).filter(rev__gt=rev, topic__in=scope.topics).order_by("rev")
     if scope.airlines is not None:
@@ -156,7 +158,7 @@ def missed_since(rev: int, user: User, scope: Scope) -> list[News] | None:
     if scope.campaign:
         rows = rows.filter(campaign=scope.campaign)
     found = list(rows[: PENDING_LIMIT + 1])
-    if len(found) > PENDING_LIMIT or (not found and rev > current_rev()):
+    if len(found) > PENDING_LIMIT or rev < forgotten_before() or (not found and rev > current_rev()):
         return None
     return [_news(row) for row in found]
 

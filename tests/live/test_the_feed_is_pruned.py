@@ -1,0 +1,115 @@
+"""The feed forgets what is gone, but not before every browser had its chance to hear of it."""
+
+from __future__ import annotations
+
+from unittest.mock import patch
+
+import pytest
+
+from fleet.models import Load, Tail
+from fleet.poller import poll_fleet
+from fleet.tidying import prune_feed
+from ifeportal.live import pruning
+from ifeportal.live.audience import TOPICS, Scope
+from ifeportal.live.feed import Published, current_rev, publish
+from ifeportal.live.models import Change
+from ifeportal.live.reader import changes_after, missed_since
+from ifeportal.models import User
+from tests.conftest import Cast
+from tests.fleet.world import World
+
+EVERYTHING = Scope(airlines=None, tail="", campaign="", topics=TOPICS)
+
+
+@pytest.fixture
+def world(cast: Cast) -> World:
+    world = World()
+    world.manifest(items={"a": 10})
+    for tail in ("N1", "N2"):
+        world.progress(f"{tail}/2026-12/a", 5)
+    poll_fleet(world.media, world.status, world.clock)
+    return world
+
+
+def ops(rev: int = 0) -> dict[tuple[str, int], str]:
+    return {(row.topic, row.object): row.op for row in Change.objects.filter(rev__gt=rev)}
+
+
+def missed(rev: int, user: User) -> list[tuple[str, str]] | None:
+    news = missed_since(rev, user, EVERYTHING)
+    return None if news is None else [(each.change.topic, each.change.op) for each in news]
+
+
+def test_as_long_as_all_is_there_nothing_is_told(world: World) -> None:
+    rev, before = current_rev(), ops()
+    done = prune_feed()
+    assert (done.told, done.forgotten) == (0, 0)
+    assert (current_rev(), ops()) == (rev, before)
+
+
+def test_what_was_deleted_by_hand_is_told_with_all_that_went_with_it(world: World, cast: Cast) -> None:
+    tail = Tail.objects.get(name="N1")
+    load = Load.objects.get(tail=tail)
+    gone = {("tail", tail.pk), ("load", load.pk), ("transfer", load.transfers.get().pk)}
+    rev = current_rev()
+    tail.delete()
+    with patch.object(pruning, "ROWS_A_SLICE", 2):
+        assert prune_feed().told == 3
+    assert {key for key, op in ops(rev).items() if op == "delete"} == gone
+    row = Change.objects.get(topic="load", op="delete")
+    assert (row.airline, row.tail, row.campaign, row.state) == (cast.acme, "N1", "2026-12", {})
+    assert Change.objects.get(topic="airline", object=cast.acme.pk).state["tails"] == 1
+    assert prune_feed().told == 0
+
+
+def test_a_reader_that_follows_hears_of_it(world: World) -> None:
+    rev = current_rev()
+    Tail.objects.filter(name="N1").delete()
+    prune_feed()
+    assert {each.change.topic for each in changes_after(rev) if each.change.op == "delete"} == {
+        "tail",
+        "load",
+        "transfer",
+    }
+
+
+def test_a_deletion_stays_for_a_round_and_is_forgotten_in_the_one_after_the_next(world: World, cast: Cast) -> None:
+    away = current_rev()
+    Tail.objects.filter(name="N1").delete()
+    prune_feed()
+    here = current_rev()
+    assert missed(away, cast.olga) is not None
+    with patch.object(pruning, "ROWS_A_SLICE", 1):
+        assert prune_feed().forgotten == 3
+    assert not Change.objects.filter(op="delete").exists()
+    assert missed(away, cast.olga) is None, "only a new page can help"
+    assert missed(here, cast.olga) == []
+    assert prune_feed().forgotten == 0
+
+
+def test_a_deletion_after_the_last_round_is_not_forgotten_yet(world: World, cast: Cast) -> None:
+    prune_feed()
+    publish([Published("load", 999, cast.acme.pk, op="delete")])
+    rev = current_rev() - 1
+    assert prune_feed().forgotten == 0
+    assert missed(rev, cast.olga) == [("load", "delete")]
+
+
+def test_topics_of_others_are_left_alone(cast: Cast) -> None:
+    publish([Published("weather", 1, cast.acme.pk)])
+    assert prune_feed().told == 0
+
+
+def test_who_lost_the_lease_tells_nothing(world: World) -> None:
+    class Lost(Exception):
+        pass
+
+    def guard() -> None:
+        raise Lost
+
+    Tail.objects.filter(name="N1").delete()
+    rev = current_rev()
+    with pytest.raises(Lost):
+        prune_feed(guard=guard)
+    assert current_rev() == rev
+    assert not Change.objects.filter(op="delete").exists()
