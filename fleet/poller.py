@@ -20,7 +20,7 @@ from fleet.fetching import Ahead, Fetcher
 from fleet.known import standing
 from fleet.models import Tail
 from fleet.ranges import WHOLE, parts_for
-from fleet.reconcile import Limits, Problem, Problems, Survey, survey
+from fleet.reconcile import BAD_ARCHIVE, Limits, Problem, Problems, Survey, survey
 from fleet.result import Meter, PollResult
 from fleet.stalling import note_standstill
 from fleet.writing import Writer, limits_left
@@ -96,7 +96,9 @@ def poll_head(
             parts = _parts(writer, status, parts)
         if parts != WHOLE:
             _forget_what_no_part_has(writer, parts)
-        writer.touched |= note_standstill(airline, now, terms.steady_since)
+        # What could not be looked at does not stand still.
+        watched_since = None if writer.result.failures else terms.steady_since
+        writer.touched |= note_standstill(airline, now, watched_since)
     return writer.result, parts
 
 
@@ -185,14 +187,17 @@ def _parts(writer: Writer, status: Bucket, current: tuple[str, ...]) -> tuple[st
     except WorldError as error:
         writer.failed(failure("status", error))
         return parts
-    return parts_for({**dict.fromkeys(found, 0), **keys}, current)
+    tails = [name for name in found if not name.startswith(".")]  # archives are in no part: no poll need list them
+    return parts_for({**dict.fromkeys(tails, 0), **keys}, current)
 
 
 def _forget_what_no_part_has(writer: Writer, parts: tuple[str, ...]) -> None:
     """What was odd of the airline as a whole is no more, now that its parts are looked at."""
     homes = tuple(f"{writer.airline.name}/{part}" for part in parts)
     known = anomalies.open_rows(writer.airline, "status")
-    orphans = {place: row for place, row in known.items() if not row.key.startswith(homes)}
+    orphans = {
+        place: row for place, row in known.items() if not row.key.startswith(homes) and row.code != BAD_ARCHIVE
+    }
     anomalies.record(writer.airline, "status", Problems(0), orphans, writer.now)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
@@ -33,8 +33,9 @@ from ifeportal.models import Airline
 from loader.contract import StatusKey
 
 OBJECTS_A_BATCH: Final = 2_000  # fetched before the tails they belong to are written: bounds what waits in memory
+ROWS_A_BATCH: Final = 10_000  # made or held against a manifest in one transaction
 LONGEST_WRITING: Final = 60.0  # seconds; then it is somebody else's turn, and the sums are shown
-TAILS_A_BATCH: Final = 250  # written in one transaction, which others wait for
+TAILS_A_BATCH: Final = 500  # written in one transaction, which others wait for
 COUNTED_ANEW: Final = 100  # keys more or less than a tail was known to have, and a quarter of them, are worth a write
 logger = logging.getLogger(__name__)
 
@@ -86,7 +87,8 @@ class Writer:
             home = f"{self.airline.name}/{rows.known.part}"
             campaigns, tails = self._campaigns(found, home), self._tails(found, home)
             end = time.monotonic() + LONGEST_WRITING
-            for batch in _batches([work[name] for name in sorted(work.keys() & tails.keys())]):
+            weighed = [(work[name], _rows(work[name], rows, campaigns)) for name in sorted(work.keys() & tails.keys())]
+            for batch in _batches(weighed):
                 self.alive()
                 if time.monotonic() > end:
                     break  # What is left still differs from the listing.
@@ -265,15 +267,27 @@ def _tell(news: News, key: StatusKey, seen: Seen | Gone) -> None:
             news.heartbeat = seen
 
 
-def _batches(work: list[Work]) -> Iterator[list[Work]]:
-    """Tails together until they have `OBJECTS_A_BATCH` objects to be read, or are `TAILS_A_BATCH`."""
+def _rows(work: Work, known: Standing, campaigns: Mapping[str, Campaign]) -> int:
+    """How many transfers may be made or changed besides those that objects were seen of: all of a manifest."""
+    rows = 0
+    for name in work.campaigns & campaigns.keys():
+        if name in work.dirty or not known.known.rows.get((work.name, name)):
+            rows += campaigns[name].items_total or 0
+    return rows
+
+
+def _batches(weighed: Iterable[tuple[Work, int]]) -> Iterator[list[Work]]:
+    """Tails together until there are too many of them, of their objects, or (the number beside each) of their rows."""
     batch: list[Work] = []
-    count = 0
-    for each in work:
-        batch.append(each)
-        count += len(each.changes.seen)
-        if count >= OBJECTS_A_BATCH or len(batch) >= TAILS_A_BATCH:
+    objects = rows = 0
+    for each, more in weighed:
+        if batch and rows + more > ROWS_A_BATCH:
             yield batch
-            batch, count = [], 0
+            batch, objects, rows = [], 0, 0
+        batch.append(each)
+        objects, rows = objects + len(each.changes.seen), rows + more
+        if objects >= OBJECTS_A_BATCH or len(batch) >= TAILS_A_BATCH:
+            yield batch
+            batch, objects, rows = [], 0, 0
     if batch:
         yield batch
