@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,6 +109,7 @@ def test_a_second_loader_ends_at_once_and_touches_nothing(aircraft: Aircraft, li
     first = aircraft.start("--once")
     while not aircraft.part("c", "a").exists():
         assert first.poll() is None
+    first.send_signal(signal.SIGSTOP)  # it holds the directory, and writes nothing itself meanwhile
     before = {path: path.stat().st_ino for path in aircraft.folder.rglob("*")}
     reports = aircraft.reports()
     asked = len(link.log)
@@ -117,6 +119,7 @@ def test_a_second_loader_ends_at_once_and_touches_nothing(aircraft: Aircraft, li
     assert {path: path.stat().st_ino for path in aircraft.folder.rglob("*") if path in before} == before
     assert set(reports) <= set(aircraft.reports())
     assert len(link.log) - asked < 20
+    first.send_signal(signal.SIGCONT)
     link.bandwidth = None
     assert finish(first).code == 0
 

@@ -79,7 +79,7 @@ def test_a_pause_stops_an_item_in_its_middle_and_its_end_goes_on(
     until(lambda: aircraft.path("c", "film").exists())
     assert aircraft.path("c", "film").read_bytes() == FILM
     assert first_byte(link.requests("GET", "*/film.tgz")[asked:]) == held
-    assert aircraft.heartbeat().queue_version == 2
+    until(lambda: aircraft.heartbeat().queue_version == 2)
 
 
 def test_nothing_is_begun_while_the_ground_has_paused_loading(aircraft: Aircraft, link: Link) -> None:
