@@ -21,7 +21,8 @@ ETAG_LIMIT: Final = 200  # characters the database holds; S3's own have 32 to 40
 OLDER: Final = "OLDER_OBJECT"
 Version = tuple[str, int]  # ETag, and LastModified in seconds since 1970; one that is gone has none
 NEVER: Final[Version] = ("\0", 2**62)  # no object has that ETag
-BODY_PROBLEMS: Final = frozenset({"BAD_PROGRESS", "BAD_HEARTBEAT", "BAD_ARCHIVE"})
+BAD_ARCHIVE: Final = "BAD_ARCHIVE"  # told of by the job that reads archives; polls let it stand
+BODY_PROBLEMS: Final = frozenset({"BAD_PROGRESS", "BAD_HEARTBEAT", BAD_ARCHIVE})
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,14 +18,13 @@ from campaigns.models import Campaign
 from fleet import anomalies, rollup
 from fleet.models import Anomaly, Load, Measured, ProgressSample, Tail, Transfer
 from fleet.published import load_published, tail_published
-from fleet.reconcile import Limits, Problem, Problems
+from fleet.reconcile import BAD_ARCHIVE, Limits, Problem, Problems
 from fleet.states import airline_state, campaign_state
 from ifeportal.live.feed import Published, publish
 from ifeportal.models import Airline
 from loader.bucket import Bucket, ObjectInfo
 from loader.contract import ARCHIVE_LIMIT, Archive, ContractError, archive_prefix, parse_archive, parse_archive_key
 
-BAD: Final = "BAD_ARCHIVE"
 ROWS_A_STATEMENT: Final = 1_000
 Place = tuple[str, str]  # tail, campaign
 M = TypeVar("M", bound=Measured)
@@ -56,7 +55,7 @@ def restore(
     """Make rows of the archives that have none; how many loads. Raises WorldError."""
     bounds = limits or Limits()
     known = set(Load.objects.filter(tail__airline=airline).values_list("tail__name", "campaign__name"))
-    last = {key: row for (key, code), row in anomalies.open_rows(airline, "status").items() if code == BAD}
+    last = {key: row for (key, code), row in anomalies.open_rows(airline, "status").items() if code == BAD_ARCHIVE}
     problems, lasting = Problems(bounds.anomalies), set()
     made: set[Place] = set()
     for info in status.list(archive_prefix(airline.name)):
@@ -71,7 +70,7 @@ def restore(
                 made.add(place)
                 logger.info("restored %s/%s/%s from its archive", airline.name, *place)
         except (ContractError, NoRoom) as error:
-            problems.add(Problem(info.key, BAD, str(error), info.etag))
+            problems.add(Problem(info.key, BAD_ARCHIVE, str(error), info.etag))
     anomalies.keep(airline, "status", problems, now)
     over = [row.pk for key, row in last.items() if key not in lasting and key not in {each.key for each in problems}]
     Anomaly.objects.filter(pk__in=over).update(resolved_at=now)
