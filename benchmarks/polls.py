@@ -28,7 +28,8 @@ def large(bench: Bench) -> None:
         bench.say(f"{job}, all finished, first poll ever")
         bench.write(made, fleet.finish())
         with made.resident() as poller:
-            _first(bench, poller, made, f"{job}, first poll ever, all finished")
+            first = f"{job}, first poll ever, all finished"
+            bench.rows["first"].append(pollgoals.first(first, _first(bench, poller, made, first)))
             bench.write(made, fleet.load_half())
             bench.learn(poller, made)
         with made.resident() as poller:
@@ -51,7 +52,7 @@ def small(bench: Bench) -> None:
 
 
 def million(bench: Bench) -> None:
-    """5,000 tails of 200 items: what memory it takes, and what an object costs when nothing changes."""
+    """5,000 tails of 200 items: what memory they take, and what an object costs when nothing changes."""
     fleet = bench.fleet(5_000, 200)
     job = f"{len(fleet):,} objects"
     with bench.world("million", fleet) as made:
@@ -60,21 +61,25 @@ def million(bench: Bench) -> None:
         fleet.load_half()
         bench.write(made, list(fleet.written()))
         with made.resident() as poller:
-            cycles = bench.learn(poller, made)
+            first = _first(bench, poller, made, f"{job}, first poll ever")
         with made.resident() as poller:
-            cycles += _unchanged(bench, poller, made, f"{job}, nothing changed")
-    bench.rows["memory"].append(pollgoals.memory(job, [cycle.rss for cycle in cycles]))
+            later = _unchanged(bench, poller, made, f"{job}, nothing changed")
+            bench.say(f"{job}, {SHARE:.0%} changed")
+            _change(bench, made, 1)
+            later.append(bench.poll(poller, made, bench.way(f"{job}, {SHARE:.0%} changed", OURS)))
+    for when, cycles in (("first poll ever", first), (f"nothing changed, then {SHARE:.0%}", later)):
+        bench.rows["memory"].append(pollgoals.memory(f"{job}, {when}", [cycle.rss for cycle in cycles]))
 
 
-def _first(bench: Bench, poller: Resident, made: World, job: str) -> None:
+def _first(bench: Bench, poller: Resident, made: World, job: str) -> list[Cycle]:
+    """All that is new is read, in as many cycles as that takes."""
     cycles = bench.learn(poller, made)
-    bench.rows["first"].append(pollgoals.first(job, cycles))
     gets = sum(cycle.status_gets + cycle.media_gets for cycle in cycles)
     lists = sum(cycle.status_lists + cycle.media_lists for cycle in cycles)
-    wall, cpu = sum(cycle.wall for cycle in cycles), sum(cycle.cpu for cycle in cycles)
-    bench.way(job, f"{len(cycles)} cycles" if len(cycles) > 1 else OURS).add(
-        Cost(wall, cpu, cycles[-1].rss), lists, gets, bench.check(made)
-    )
+    cost = Cost(sum(cycle.wall for cycle in cycles), sum(cycle.cpu for cycle in cycles), cycles[-1].rss)
+    way = bench.way(job, f"{len(cycles)} cycles" if len(cycles) > 1 else OURS)
+    way.add(cost, lists, gets, bench.check(made))
+    return cycles
 
 
 def _changed(bench: Bench, poller: Resident, made: World, fleet: str) -> None:
