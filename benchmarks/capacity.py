@@ -148,13 +148,12 @@ def batch_seconds(who: Operator, habits: Habits, measured: Measured) -> float:
 def rows_a_year(who: Operator, habits: Habits) -> dict[str, float]:
     """Rows that a year adds, by table, once samples are thinned to one an hour of loading."""
     loads = who.airlines * who.tails * habits.campaigns_a_year
-    samples = loads * (habits.loading_seconds / 3600 + 1)
-    return {"fleet_load": loads, "fleet_transfer": loads * habits.items, "fleet_progresssample": samples}
-
-
-def feed_rows(who: Operator, habits: Habits) -> float:
-    """Rows of the feed that a campaign makes: one for each transfer, load and tail, however often it changes."""
-    return who.airlines * who.tails * (habits.items + 2)
+    return {
+        "fleet_load": loads,
+        "fleet_transfer": loads * habits.items,
+        "fleet_progresssample": loads * (habits.loading_seconds / 3600 + 1),
+        "live_change": loads * (habits.items + 1),  # what each transfer and load last said
+    }
 
 
 def samples_at_most(who: Operator, habits: Habits) -> float:

@@ -12,7 +12,6 @@ from benchmarks.capacity import (
     Measured,
     Need,
     Operator,
-    feed_rows,
     need,
     rows_a_year,
     samples_at_most,
@@ -21,18 +20,18 @@ from benchmarks.capacity import (
 
 # What `python -m benchmarks.scaling` printed; docs/scaling.md says when and where.
 MEASURED: Final = Measured(
-    poll=Cost(0.0130, 0.0040, 0.0, 0.0),
-    thousand=Cost(0.0086, 0.0045, 0.0, 140.0),
-    heartbeat=Cost(0.00073, 0.00012, 2.0, 2_000.0),
-    change=Cost(0.00076, 0.00038, 7.0, 14_300.0),
-    pushed=Cost(0.00136, 0.00037, 7.0, 15_000.0),
-    publications=158.0,
+    poll=Cost(0.0109, 0.0030, 0.0, 0.0),
+    thousand=Cost(0.0097, 0.0053, 0.0, 140.0),
+    heartbeat=Cost(0.00086, 0.00008, 2.0, 2_000.0),
+    change=Cost(0.00087, 0.00047, 7.0, 10_400.0),
+    pushed=Cost(0.00167, 0.00044, 7.0, 8_500.0),
+    publications=159.0,
     row_bytes={
         "fleet_tail": 267,
-        "fleet_load": 404,
-        "fleet_transfer": 306,
+        "fleet_load": 421,
+        "fleet_transfer": 311,
         "fleet_progresssample": 143,
-        "live_change": 995,
+        "live_change": 1_087,
     },
 )
 OPERATORS: Final = (Operator(1, 100), Operator(10, 300), Operator(50, 500), Operator(200, 1_000))
@@ -83,15 +82,11 @@ def fleets() -> str:
         "reports a second in a campaign week": [day.changes / DAY for day in days(loading=True)],
         "transfers a year": [rows_a_year(who, HABITS)["fleet_transfer"] for who in OPERATORS],
         "samples at the end of a campaign week": [samples_at_most(who, HABITS) for who in OPERATORS],
-        "rows of the feed a campaign": [feed_rows(who, HABITS) for who in OPERATORS],
     }
     sizes = {
         "GB a year": [size_of(rows_a_year(who, HABITS), MEASURED) / 1e9 for who in OPERATORS],
         "GB of samples at the end of a campaign week": [
             size_of({"fleet_progresssample": samples_at_most(who, HABITS)}, MEASURED) / 1e9 for who in OPERATORS
-        ],
-        "GB of the feed a campaign": [
-            size_of({"live_change": feed_rows(who, HABITS)}, MEASURED) / 1e9 for who in OPERATORS
         ],
     }
     rows = [[name, *(_short(value) for value in values)] for name, values in lines.items()]
