@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from django import forms
-from django.apps import apps
 from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.models import ADDITION, LogEntry
@@ -22,6 +21,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django_q.admin import Schedule  # registers, so that it can be taken out
 from rest_framework.authtoken.admin import TokenAdmin as DrfTokenAdmin
 from rest_framework.authtoken.models import TokenProxy
 
@@ -289,7 +289,7 @@ class ChangeAdmin(Observed[Change]):
 
 
 # The pacemaker decides what runs when; a form that runs any function by name would be a way in.
-admin.site.unregister(apps.get_model("django_q", "Schedule"))
+admin.site.unregister(Schedule)
 admin.site.unregister(TokenProxy)
 
 

@@ -43,7 +43,6 @@ INSTALLED_APPS = [
     "channels",
     "csp",
     "django_filters",
-    "django_q",
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "rest_framework",
@@ -53,6 +52,7 @@ INSTALLED_APPS = [
     "ifeportal.live",
     "campaigns",
     "fleet",
+    "django_q",  # last: `ifeportal` has a qcluster of its own
 ]
 AUTH_USER_MODEL = "ifeportal.User"
 MIDDLEWARE = [

@@ -116,6 +116,8 @@ def test_what_an_aircraft_writes_is_in_the_database_after_the_next_poll(portal: 
     assert OrmQ.objects.filter(lock__lte=timezone.now()).count() <= len(names)
     assert (job().failures, job().error) == (0, "")
     for process in (portal.pacemaker, portal.qcluster):
+        for _ in range(5):  # as often as whoever stops it likes
+            process.signal()
         assert process.stop() == 0
     assert (job().holder, job(PACEMAKER).holder) == ("", "")
 
