@@ -9,7 +9,7 @@ from typing import Any
 from fleet.archiving import Outcome, archive_due
 from fleet.models import Load, ProgressSample, Transfer
 from ifeportal.models import Airline
-from loader.bucket import Bucket, MemoryBucket, S3Bucket
+from loader.bucket import Bucket
 from loader.contract import archive_key
 from loader.errors import WorldError
 from tests.fleet.world import MIB, World, load
@@ -36,7 +36,7 @@ def finished(world: World, tail: str = "N1", campaign: str = "2026-12") -> None:
     world.poll()
 
 
-def archive(world: World, bucket: Bucket | None = None, days: int | None = 30) -> list[Outcome]:
+def archive(world: World, bucket: Any = None, days: int | None = 30) -> list[Outcome]:
     airline = Airline.objects.get(name="ACME")
     return list(archive_due(airline, bucket or world.status, world.clock, days))
 
@@ -64,7 +64,7 @@ def is_archived(tail: str = "N1", campaign: str = "2026-12") -> bool:
 class Failing:
     """The bucket, but call number `at` (of any kind) raises before it is done, and so do all that follow."""
 
-    def __init__(self, bucket: MemoryBucket | S3Bucket, at: int, error: Exception | None = None) -> None:
+    def __init__(self, bucket: Bucket, at: int, error: Exception | None = None) -> None:
         self._bucket, self._at = bucket, at
         self._error = error or WorldError("TIMEOUT", "the store is away")
         self._calls = itertools.count(1)  # which threads may ask at once
@@ -83,3 +83,14 @@ class Failing:
             return getattr(self._bucket, name)(*args, **more)
 
         return call
+
+
+class Over:
+    """The bucket, with some of its methods replaced."""
+
+    def __init__(self, bucket: Bucket, **methods: Callable[..., Any]) -> None:
+        self._bucket, self._methods = bucket, methods
+        self.name, self.requests = bucket.name, bucket.requests
+
+    def __getattr__(self, name: str) -> Any:
+        return self._methods.get(name) or getattr(self._bucket, name)

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from fleet import ranges
 from fleet.models import Anomaly, Load
+from fleet.poller import poll_head
 from fleet.reconcile import Limits
 from fleet.restoring import restore
 from ifeportal.live.models import Change
@@ -127,3 +129,21 @@ def test_names_that_differ_only_in_case_make_no_second_tail(world: World) -> Non
     world.status.put(archive_key("ACME", "n1", "2026-12"), packed.build_archive(lower))
     assert brought_back(world) == 0
     assert "contradict" in Anomaly.objects.get(problem="BAD_ARCHIVE").detail
+
+
+def test_no_part_of_a_large_airline_lists_its_archives(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    finished(world)
+    finished(world, "N2")
+    archive(world)
+    world.status.put(archive_key("ACME", "N8", "2026-12"), b"rubbish")
+    brought_back(world)
+    monkeypatch.setattr(ranges, "WHOLE_LIMIT", 2)
+    monkeypatch.setattr(ranges, "PART", 1)
+    acme = Airline.objects.get(name="ACME")
+    parts: tuple[str, ...] | list[str] = ranges.WHOLE
+    for _ in range(2):
+        _, parts = poll_head(acme, world.media, world.status, world.clock, parts=tuple(parts))
+    assert len(parts) > 1
+    assert not any(part.startswith(".") or not part for part in parts)
+    assert Anomaly.objects.filter(problem="BAD_ARCHIVE", resolved_at=None).count() == 1
+    assert is_archived()

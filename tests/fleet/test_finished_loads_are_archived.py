@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 from django.db import connection
+from django.test import Client
 from django.utils import timezone
 
 from fleet import archiving, transitions
@@ -19,12 +20,12 @@ from fleet.figures import iso
 from fleet.models import ProgressSample, Status, Tail, Transfer
 from ifeportal.embedded import SeaweedFS
 from ifeportal.live.models import Change
-from ifeportal.models import Airline
+from ifeportal.models import Airline, User
 from loader.archive import LOAD_FIELDS, TRANSFER_FIELDS
-from loader.bucket import MemoryBucket, S3Bucket
+from loader.bucket import S3Bucket
 from loader.contract import parse_archive
 from loader.errors import WorldError
-from tests.fleet.archived import KEY, SIZES, Failing, archive, finished, is_archived, said, small
+from tests.fleet.archived import KEY, SIZES, Failing, Over, archive, finished, is_archived, said, small
 from tests.fleet.world import MIB, World, load, rows
 
 
@@ -70,6 +71,20 @@ def test_the_feed_tells_that_a_load_was_archived(world: World) -> None:
     change = Change.objects.get(topic="load", object=load().pk)
     assert change.state["archived_at"] == iso(world.clock)
     assert change.state["status"] == "complete"
+
+
+def test_pages_and_api_show_an_archived_load_as_it_was(world: World, client: Client) -> None:
+    finished(world)
+    client.force_login(User.objects.create_user("olga", is_staff=True))
+    page, row = "/airlines/ACME/tails/N1/", "/api/v1/loads/"
+    assert client.get(row).json()["results"][0]["archived_at"] is None
+    assert 'data-show="archived_at" hidden' in client.get(page).content.decode()
+    before = client.get(row).json()["results"][0]
+    archive(world)
+    assert client.get(row).json()["results"][0] == {**before, "archived_at": iso(world.clock)}
+    shown = client.get(page).content.decode()
+    assert 'data-show="archived_at" title' in shown
+    assert "2027-01-10 12:30:00 UTC" in shown
 
 
 # What is due.
@@ -266,18 +281,16 @@ def test_without_the_right_to_delete_the_load_lives_on(world: World) -> None:
     finished(world)
     before = said()
 
-    class NoDelete(MemoryBucket):
-        refused = 0
+    refused: list[str] = []
 
-        def delete(self, key: str) -> None:
-            self.refused += 1
-            raise WorldError("FORBIDDEN", "DELETE: access denied")
+    def refuse(key: str) -> None:
+        refused.append(key)
+        raise WorldError("FORBIDDEN", "DELETE: access denied")
 
-    strict = NoDelete("status", clock=lambda: world.clock)
-    strict._objects = world.status._objects
+    strict = Over(world.status, delete=refuse)
     with pytest.raises(WorldError, match="access denied"):
         archive(world, strict)
-    assert strict.refused
+    assert refused
     assert not is_archived()
     assert len(small(world)) == 4
     world.poll()
@@ -287,18 +300,16 @@ def test_without_the_right_to_delete_the_load_lives_on(world: World) -> None:
 def test_an_archive_that_reads_back_otherwise_deletes_nothing(world: World) -> None:
     finished(world)
 
-    class Forgetful(MemoryBucket):
-        flipped = 0
+    flipped: list[str] = []
 
-        def put(self, key: str, body: bytes, *, if_none_match: bool = False, if_match: str | None = None) -> str:
-            self.flipped += 1
-            return super().put(key, body[:-1] + b"?", if_none_match=if_none_match, if_match=if_match)
+    def flip(key: str, body: bytes, **condition: bool) -> str:
+        flipped.append(key)
+        return world.status.put(key, body[:-1] + b"?", if_none_match=condition["if_none_match"])
 
-    broken = Forgetful("status", clock=lambda: world.clock)
-    broken._objects = world.status._objects
+    broken = Over(world.status, put=flip)
     with pytest.raises(WorldError, match="not what was written"):
         archive(world, broken)
-    assert broken.flipped
+    assert flipped == [KEY]
     assert not is_archived()
     assert len(small(world)) == 4
 

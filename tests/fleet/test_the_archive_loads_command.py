@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 from io import StringIO
+from typing import Any
 
 import pytest
 from django.conf import LazySettings
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from fleet import archivist, ledger
+from fleet import archivist, jobs, ledger
 from fleet.management.commands import archive_loads as module
 from fleet.models import Load, Usage
-from ifeportal.models import Airline
-from loader.bucket import MemoryBucket
+from ifeportal.jobs import JobFailed
+from ifeportal.models import Airline, Job
 from loader.errors import Exit, WorldError
-from tests.fleet.archived import Failing, finished, is_archived, small
+from tests.fleet.archived import Failing, Over, finished, is_archived, small
 from tests.fleet.world import World
 
 
@@ -108,12 +109,10 @@ def test_a_turn_brings_back_what_the_database_does_not_know(world: World) -> Non
 
 
 def test_what_one_airline_may_not_do_does_not_hold_up_the_next(world: World) -> None:
-    class Strict(MemoryBucket):
-        def put(self, key: str, body: bytes, *, if_none_match: bool = False, if_match: str | None = None) -> str:
-            raise WorldError("FORBIDDEN", f"PUT {key}: access denied")
+    def refuse(key: str, body: bytes, **condition: bool) -> str:
+        raise WorldError("FORBIDDEN", f"PUT {key}: access denied")
 
-    strict = Strict("status", clock=lambda: world.clock)
-    strict._objects = world.status._objects
+    strict: Any = Over(world.status, put=refuse)
     Airline.objects.update(archive_after_days=30)
     Airline.objects.create(name="BETA")
     before = strict.requests.list
@@ -121,3 +120,26 @@ def test_what_one_airline_may_not_do_does_not_hold_up_the_next(world: World) -> 
     assert (more, len(failures)) == (False, 1)
     assert failures[0].startswith("ACME: FORBIDDEN: PUT ACME/.archive/")
     assert strict.requests.list - before == 3  # two archives, and the load
+
+
+def test_the_jobs_do_it_by_themselves(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    Airline.objects.update(archive_after_days=30)
+    monkeypatch.setattr(jobs, "_buckets", lambda: (world.media, world.status))
+    jobs.archive_loads()
+    assert is_archived()
+    jobs.prune_feed()
+    jobs.thin_samples()
+    names = ["archive_loads", "prune_feed", "thin_samples"]
+    done = Job.objects.filter(name__in=names, failures=0, succeeded_at__isnull=False)
+    assert sorted(done.values_list("name", flat=True)) == names
+    assert all(job.due_at > timezone.now() for job in done)
+
+
+def test_a_job_without_the_rights_says_which(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    Airline.objects.update(archive_after_days=30)
+    failing = Failing(world.status, 3, WorldError("FORBIDDEN", "PUT: access denied"))
+    monkeypatch.setattr(jobs, "_buckets", lambda: (world.media, failing))
+    with pytest.raises(JobFailed, match="ACME: FORBIDDEN: PUT: access denied"):
+        jobs.archive_loads()
+    assert failing.fired
+    assert Job.objects.get(name="archive_loads").error == "ACME: FORBIDDEN: PUT: access denied"
