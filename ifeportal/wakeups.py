@@ -1,7 +1,7 @@
 """How workers learn that there is work: django-q2 carries calls of `ifeportal.jobs.wake` to them, through the database.
 
-With the command `qcluster` the only one that knows django-q2. A call says nothing but "there is work", so none of them matters: the pacemaker
-looks several times a second and sees that as many wait as there are jobs to do.
+With the command `qcluster` the only one that knows django-q2. A call says nothing but "there is work", so none of them
+matters: the pacemaker looks several times a second and sees that as many wait as there are jobs to do.
 """
 
 from __future__ import annotations
