@@ -18,7 +18,7 @@ from fleet import anomalies
 from fleet.discovery import discover, failure
 from fleet.fetching import Ahead, Fetcher
 from fleet.known import standing
-from fleet.models import Tail
+from fleet.models import Load, Tail
 from fleet.ranges import WHOLE, parts_for
 from fleet.reconcile import BAD_ARCHIVE, Limits, Problem, Problems, Survey, survey
 from fleet.result import Meter, PollResult
@@ -179,7 +179,8 @@ def _read_media(writer: Writer, media: Bucket) -> None:
 def _parts(writer: Writer, status: Bucket, current: tuple[str, ...]) -> tuple[str, ...]:
     """The parts all tails are in, those without a row included."""
     keys = dict(Tail.objects.filter(airline=writer.airline).values_list("name", "keys"))
-    parts = parts_for(keys, current)
+    archives = Load.objects.filter(tail__airline=writer.airline, archived_at__isnull=False).count()
+    parts = parts_for(keys, current, archives)
     if parts == WHOLE:
         return parts
     try:
@@ -188,16 +189,14 @@ def _parts(writer: Writer, status: Bucket, current: tuple[str, ...]) -> tuple[st
         writer.failed(failure("status", error))
         return parts
     tails = [name for name in found if not name.startswith(".")]  # archives are in no part: no poll need list them
-    return parts_for({**dict.fromkeys(tails, 0), **keys}, current)
+    return parts_for({**dict.fromkeys(tails, 0), **keys}, current, archives)
 
 
 def _forget_what_no_part_has(writer: Writer, parts: tuple[str, ...]) -> None:
     """What was odd of the airline as a whole is no more, now that its parts are looked at."""
     homes = tuple(f"{writer.airline.name}/{part}" for part in parts)
     known = anomalies.open_rows(writer.airline, "status")
-    orphans = {
-        place: row for place, row in known.items() if not row.key.startswith(homes) and row.code != BAD_ARCHIVE
-    }
+    orphans = {place: row for place, row in known.items() if not row.key.startswith(homes) and row.code != BAD_ARCHIVE}
     anomalies.record(writer.airline, "status", Problems(0), orphans, writer.now)
 
 

@@ -18,18 +18,20 @@ GROWN: Final = 1.5  # a part is cut anew when it has so many times that
 UNKNOWN: Final = 100  # keys of a tail that has not been counted yet
 
 
-def parts_for(keys: Mapping[str, int], current: Sequence[str] = WHOLE) -> tuple[str, ...]:
+def parts_for(keys: Mapping[str, int], current: Sequence[str] = WHOLE, archives: int = 0) -> tuple[str, ...]:
     """Parts that together cover every tail; `keys` says how many keys each has (0: not known yet).
 
-    The `current` parts stay as long as they serve, since each is a job with a history of its own.
+    The `current` parts stay as long as they serve, since each is a job with a history of its own. The airline's
+    `archives` are in a listing of the whole, and in no part.
     """
     weights = {f"{name}/": count or UNKNOWN for name, count in keys.items()}
     limit = WHOLE_LIMIT if tuple(current) == WHOLE else PART
-    if sum(weights.values()) <= limit:
+    if not weights or sum(weights.values()) + archives <= limit:
         return WHOLE
     if tuple(current) != WHOLE and _serve(current, weights):
         return tuple(current)
-    return tuple(_cut("", sorted(weights), weights))
+    parts = tuple(_cut("", sorted(weights), weights))
+    return parts if parts != WHOLE else tuple(sorted({name[0] for name in weights}))
 
 
 def _serve(parts: Iterable[str], weights: Mapping[str, int]) -> bool:

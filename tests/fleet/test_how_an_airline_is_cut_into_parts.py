@@ -75,3 +75,16 @@ def test_parts_grow_together_again_only_when_little_is_left() -> None:
     assert cut == ("A/", "B/")
     assert parts_for({"A": 60_000, "B": 10_000}, cut) == cut
     assert parts_for({"A": 30_000, "B": 10_000}, cut) == WHOLE
+
+
+@given(keys=FLEETS, archives=st.integers(0, 2 * WHOLE_LIMIT))
+def test_archives_are_never_in_the_way_of_tails(keys: dict[str, int], archives: int) -> None:
+    """A listing of the whole has them all; where that is too much, it is cut, and they are in none of the parts."""
+    parts = parts_for(keys, archives=archives)
+    assert all(len(parts_of(tail, parts)) == 1 for tail in keys)
+    if parts == WHOLE:
+        assert not keys or weight("", keys) + archives <= WHOLE_LIMIT
+    else:
+        assert not any(".archive/".startswith(part) for part in parts)
+    if keys and weight("", keys) + archives > WHOLE_LIMIT:
+        assert parts_for(keys, parts, archives) == parts
