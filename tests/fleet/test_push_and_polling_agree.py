@@ -29,7 +29,7 @@ WRITES = st.one_of(
 )
 RANDOM = st.randoms(use_true_random=False)
 STEPS = st.lists(st.one_of(WRITES, st.tuples(st.just("look"))), max_size=14)
-briefly = settings(max_examples=30, suppress_health_check=list(HealthCheck), deadline=None)
+briefly = settings(max_examples=12, suppress_health_check=list(HealthCheck), deadline=None)
 
 
 def act(world: PushedWorld, step: tuple[Any, ...]) -> None:
