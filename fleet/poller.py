@@ -123,7 +123,7 @@ def poll_keys(
         found = survey(named.infos, rows.known, limits_left(terms.limits, rows))
         for problem in named.problems:
             found.problems.add(problem)
-        writer.write(rows, found)
+        writer.finish(rows, found)
     return writer.result
 
 
@@ -209,7 +209,7 @@ def _read_part(writer: Writer, part: str, listing: Ahead) -> bool:
     limits = limits_left(writer.limits, rows)
     found = Survey(Problems(limits.anomalies))
     try:
-        found = survey(_watched(listing, writer.alive), rows.known, limits)
+        found = survey(_watched(listing, writer.alive), rows.known, limits, lambda some: writer.write_tails(rows, some))
     except WorldError as error:
         writer.failed(failure("status", error))
         found.cut = True
@@ -218,7 +218,7 @@ def _read_part(writer: Writer, part: str, listing: Ahead) -> bool:
         writer.count_keys(rows, found)
     finally:
         listing.close()
-    writer.write(rows, found)
+    writer.finish(rows, found)
     return found.cut
 
 

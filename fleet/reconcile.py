@@ -7,7 +7,7 @@ the bytes mean. No clock, no bucket, no database. A name that breaks the rules n
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -31,10 +31,11 @@ class Limits:
 
     airlines: int = 1_000
     tails: int = 5_000  # of one airline
-    tails_in_all: int = 100_000
+    tails_in_all: int = 300_000
     campaigns: int = 2_000  # of one airline
     campaigns_in_all: int = 50_000
     objects: int = 3 * contract.ITEMS_LIMIT  # of one load: its rows, and the objects new in one poll
+    held: int = 10_000  # objects seen that wait to be read and written: bounds the memory of a first poll
     keys: int = 200_000  # of one listing, which takes some seconds; twice what an airline has that is not cut
     anomalies: int = 500  # open ones of one part of an airline
 
@@ -122,6 +123,7 @@ class Survey:
     keys: dict[str, int] = field(default_factory=dict)
     objects: int = 0
     changed: int = 0
+    waiting: int = 0
     tails: dict[str, TailChanges] = field(default_factory=dict)
     new_tails: list[str] = field(default_factory=list)
     new_campaigns: list[str] = field(default_factory=list)
@@ -138,10 +140,13 @@ class Survey:
         return self.tails.setdefault(tail, TailChanges())
 
 
-def survey(objects: Iterable[ObjectInfo], known: Known, limits: Limits) -> Survey:
+def survey(
+    objects: Iterable[ObjectInfo], known: Known, limits: Limits, relieve: Callable[[Survey], None] | None = None
+) -> Survey:
     """Hold a listing of one part of an airline against `known`.
 
-    Whatever `objects` raises goes through: what is missing from half a listing is not gone.
+    `relieve` is called whenever `limits.held` objects were seen; it takes `tails` away from the survey. Whatever it or
+    `objects` raises goes through: what is missing from half a listing is not gone.
     """
     found = Survey(Problems(limits.anomalies))
     reader = _Reader(known, limits, found)
@@ -163,6 +168,9 @@ def survey(objects: Iterable[ObjectInfo], known: Known, limits: Limits) -> Surve
             reader.read(info)
         elif (seconds.get(listed_at) or seconds.setdefault(listed_at, int(listed_at.timestamp()))) > at:
             reader.read(info, same=True)
+        if relieve is not None and found.waiting >= limits.held:
+            relieve(found)
+            found.waiting = 0
     found.count(home, start, count)
     reader.conclude()
     if not found.cut:
@@ -237,6 +245,7 @@ class _Reader:
         self._limits = limits
         self._tails = Names(known.tails, limits.tails - len(known.tails))
         self._campaigns = Names(known.campaigns, limits.campaigns - len(known.campaigns))
+        found.new_tails, found.new_campaigns = self._tails.new, self._campaigns.new
         self._objects: dict[tuple[str, str], int] = {}
 
     def read(self, info: ObjectInfo, *, same: bool = False) -> None:
@@ -256,6 +265,7 @@ class _Reader:
             self._found.problems.add(settled)
             return
         self._found.changed += 1
+        self._found.waiting += 1
         self._found.of(place.tail).seen.append(Sighting(place, info.key, info.size, etag, at, same))
 
     def _admitted(self, place: StatusKey) -> bool:
@@ -289,7 +299,6 @@ class _Reader:
             if count > self._limits.objects:
                 detail = f"More than {self._limits.objects:,} objects; the rest is not read."
                 self._odd(f"{home}{tail}/{campaign}/", "TOO_MANY_OBJECTS", detail)
-        self._found.new_tails, self._found.new_campaigns = self._tails.new, self._campaigns.new
 
     def _odd(self, key: str, code: str, detail: str, etag: str = "") -> None:
         self._found.problems.add(Problem(key, code, detail, version(etag)))

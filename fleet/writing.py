@@ -33,7 +33,7 @@ from ifeportal.models import Airline
 from loader.contract import StatusKey
 
 OBJECTS_A_BATCH: Final = 2_000  # fetched before the tails they belong to are written: bounds what waits in memory
-ROWS_A_BATCH: Final = 10_000  # made or held against a manifest in one transaction
+ROWS_A_BATCH: Final = 5_000  # made or held against a manifest in one transaction
 LONGEST_WRITING: Final = 60.0  # seconds; then it is somebody else's turn, and the sums are shown
 TAILS_A_BATCH: Final = 500  # written in one transaction, which others wait for
 COUNTED_ANEW: Final = 100  # keys more or less than a tail was known to have, and a quarter of them, are worth a write
@@ -72,32 +72,44 @@ class Writer:
     touched: set[str] = field(default_factory=set)
     new_tails: bool = False
     sizes: dict[str, dict[str, int]] = field(default_factory=dict)
+    _settled: set[str] = field(default_factory=set)  # keys that were odd and whose bytes were looked at anew
 
     def failed(self, sentence: str) -> None:
         """Note that something could not be read or written."""
         self.result += PollResult(failures=(sentence,))
 
-    def write(self, rows: Standing, found: Survey) -> None:
-        """Write what was found, and hold loads against newer manifests; then what was odd."""
+    def write_tails(self, rows: Standing, found: Survey) -> None:
+        """Write what was found of tails up to now, and take it out of `found`."""
+        work = {name: Work(name, changes) for name, changes in found.tails.items()}
+        found.tails = {}
+        self._write_work(work, rows, found)
+
+    def finish(self, rows: Standing, found: Survey) -> None:
+        """Write what was found since, hold loads against newer manifests, and note what was odd."""
         work = {name: Work(name, changes) for name, changes in found.tails.items()}
         for tail, campaign in rows.dirty:
             work.setdefault(tail, Work(tail)).dirty.add(campaign)
-        settled: set[str] = set()
-        if work:
-            home = f"{self.airline.name}/{rows.known.part}"
-            campaigns, tails = self._campaigns(found, home), self._tails(found, home)
-            end = time.monotonic() + LONGEST_WRITING
-            weighed = [(work[name], _rows(work[name], rows, campaigns)) for name in sorted(work.keys() & tails.keys())]
-            for batch in _batches(weighed):
-                self.alive()
-                if time.monotonic() > end:
-                    break  # What is left still differs from the listing.
-                settled |= self._write_batch(batch, campaigns, tails, found.problems)
+        self._write_work(work, rows, found)
         self.result += PollResult(
             objects_seen=found.objects,
             objects_changed=found.changed + len(found.gone_keys),
-            anomalies=self._note(rows, found, settled),
+            anomalies=self._note(rows, found),
         )
+        self._settled = set()
+
+    def _write_work(self, work: dict[str, Work], rows: Standing, found: Survey) -> None:
+        if not work:
+            return
+        home = f"{self.airline.name}/{rows.known.part}"
+        campaigns, tails = self._campaigns(found, home), self._tails(found, home)
+        odd = {row.key for row in rows.anomalies.values()}
+        end = time.monotonic() + LONGEST_WRITING
+        weighed = [(work[name], _rows(work[name], rows, campaigns)) for name in sorted(work.keys() & tails.keys())]
+        for batch in _batches(weighed):
+            self.alive()
+            if time.monotonic() > end:
+                break  # What is left still differs from the listing.
+            self._settled |= odd & self._write_batch(batch, campaigns, tails, found.problems)
 
     def count_keys(self, rows: Standing, found: Survey) -> None:
         """Remember how many keys a tail has where it is another number altogether: by that an airline is cut."""
@@ -232,9 +244,9 @@ class Writer:
             _tell(news, each.key, reading.seen)
         return news
 
-    def _note(self, rows: Standing, found: Survey, settled: set[str]) -> int:
+    def _note(self, rows: Standing, found: Survey) -> int:
         """Write down what was odd; what the bytes of an unchanged object said before lasts. How much is odd now."""
-        looked_at = settled.union(found.gone_keys)
+        looked_at = self._settled.union(found.gone_keys)
         lasting = [
             row
             for row in rows.anomalies.values()

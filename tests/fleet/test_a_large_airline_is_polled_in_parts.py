@@ -6,8 +6,11 @@ import pytest
 from django.test import Client
 
 from fleet import ranges
+from fleet.known import Standing
 from fleet.models import Anomaly, Tail, Transfer
 from fleet.poller import Limits, Terms, poll_airline, poll_head, poll_part
+from fleet.reconcile import Survey
+from fleet.writing import Writer
 from ifeportal.models import Airline, User
 from tests.fleet.test_any_interleaving_of_polls_converges import truth
 from tests.fleet.world import MIB, World, transfer
@@ -127,3 +130,27 @@ def test_parts_stay_while_they_serve_and_a_tail_outside_of_them_is_found(world: 
     _, after = poll_head(acme(), world.media, world.status, world.clock, parts=parts)
     assert any("N1/".startswith(part) for part in after)
     assert not any("N1/".startswith(part) for part in parts)
+
+
+def test_what_is_seen_is_written_before_more_of_it_is_held_than_may_be(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting: list[int] = []
+    write = Writer.write_tails
+
+    def watched(writer: Writer, rows: Standing, found: Survey) -> None:
+        waiting.append(sum(len(each.seen) for each in found.tails.values()))
+        write(writer, rows, found)
+
+    monkeypatch.setattr(Writer, "write_tails", watched)
+    monkeypatch.setattr(ranges, "WHOLE_LIMIT", 10**6)
+    world.limits = Limits(held=64)
+    fill(world)
+    world.progress("D-AB0/2026-12/item-003", b"what?")
+    result = world.poll()
+    assert waiting == [64] * (12 * 30 // 64)
+    assert (result.objects_changed, result.anomalies) == (12 * 30 + 1, 1)
+    assert Transfer.objects.filter(status="complete").count() == 12 * 15 - 1
+    world.progress("D-AB0/2026-12/item-003", 3 * MIB)
+    assert world.poll().anomalies == 0
+    assert Transfer.objects.filter(status="complete").count() == 12 * 15

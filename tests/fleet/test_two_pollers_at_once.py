@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -18,8 +19,8 @@ def overtaken(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next poll is overtaken by a whole other one, between its listing and its writing."""
     ahead = [True]
 
-    def slow(objects: Iterator[ObjectInfo], known: Known, limits: Limits) -> Survey:
-        found = survey(objects, known, limits)
+    def slow(objects: Iterator[ObjectInfo], known: Known, limits: Limits, *more: Any) -> Survey:
+        found = survey(objects, known, limits, *more)
         if ahead and ahead.pop():
             world.later()
             world.progress("N1/2026-12/a", 90)
