@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+from fleet.link import Link
+from ifeportal.embedded import SeaweedFS
+from loader.bucket import S3Bucket
+from tests.fleet.wire import Keys, Wire
 from tests.fleet.world import World
 
 
 @pytest.fixture
 def world(db: None) -> World:
     return World()
+
+
+@pytest.fixture
+def wire(seaweed: SeaweedFS, media: S3Bucket, status: S3Bucket) -> Iterator[Wire]:
+    """Two empty buckets of a real store, and a link to them."""
+    with Link(seaweed.endpoint) as link:
+        yield Wire(media, status, link, Keys(seaweed.access_key, seaweed.secret_key))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from django.db.models import Model
 
@@ -14,25 +14,17 @@ from fleet.models import Anomaly, Load, ProgressSample, Tail, Transfer
 from fleet.poller import Limits, PollResult, poll_fleet
 from ifeportal.live.models import Change
 from ifeportal.models import Airline
-from loader.bucket import MemoryBucket
+from loader.bucket import Bucket, MemoryBucket
 
 MIB = 1_048_576
+B = TypeVar("B", bound=Bucket)
 
 
-class World:
-    """Two buckets, and a portal whose polls are asked for. `clock` is that of the buckets and the portal alike."""
+class Written(Generic[B]):
+    """Two buckets and short words for what is written into them."""
 
-    def __init__(self) -> None:
-        self.clock = datetime(2026, 12, 1, 12, 0, 0, tzinfo=UTC)
-        self.media = MemoryBucket("media", clock=lambda: self.clock)
-        self.status = MemoryBucket("status", clock=lambda: self.clock)
-        self.limits = Limits()
-
-    def later(self, seconds: float = 2.0) -> None:
-        self.clock += timedelta(seconds=seconds)
-
-    def poll(self) -> PollResult:
-        return poll_fleet(self.media, self.status, self.clock, limits=self.limits)
+    media: B
+    status: B
 
     def manifest(
         self, campaign: str = "2026-12", airline: str = "ACME", items: Mapping[str, int] | None = None, **more: object
@@ -52,6 +44,22 @@ class World:
 
     def remove(self, path: str) -> None:
         self.status.delete(_key(path))
+
+
+class World(Written[MemoryBucket]):
+    """Two buckets, and a portal whose polls are asked for. `clock` is that of the buckets and the portal alike."""
+
+    def __init__(self) -> None:
+        self.clock = datetime(2026, 12, 1, 12, 0, 0, tzinfo=UTC)
+        self.media = MemoryBucket("media", clock=lambda: self.clock)
+        self.status = MemoryBucket("status", clock=lambda: self.clock)
+        self.limits = Limits()
+
+    def later(self, seconds: float = 2.0) -> None:
+        self.clock += timedelta(seconds=seconds)
+
+    def poll(self) -> PollResult:
+        return poll_fleet(self.media, self.status, self.clock, limits=self.limits)
 
 
 def _key(path: str) -> str:
