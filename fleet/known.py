@@ -60,6 +60,13 @@ class Standing:
     dirty: frozenset[Place]
     tails: dict[str, Counted]
 
+    def keep_only(self, keys: Collection[str]) -> None:
+        """Forget what is known of other objects than these."""
+        for key in self.known.versions.keys() - set(keys):
+            del self.known.versions[key]
+        for place in [place for place, row in self.anomalies.items() if row.key not in keys]:
+            del self.anomalies[place]
+
 
 def standing(airline: Airline, part: str = "", keys: Collection[str] | None = None) -> Standing:
     """What the rows say of a part of `airline`, or only of the objects with these `keys`, in five queries.

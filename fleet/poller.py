@@ -116,10 +116,12 @@ def poll_keys(
     """
     terms = terms or Terms()
     with _polling(airline, status, now, terms) as writer:
+        # Before they are fetched: what another poll writes meanwhile must not be taken for what is gone.
+        rows = standing(airline, keys=frozenset(keys))
         named = writer.fetcher.look_up(keys)
         if named.failure is not None:
             writer.failed(failure("status", named.failure))
-        rows = standing(airline, keys=named.found_out)
+        rows.keep_only(named.found_out)
         found = survey(named.infos, rows.known, limits_left(terms.limits, rows))
         for problem in named.problems:
             found.problems.add(problem)

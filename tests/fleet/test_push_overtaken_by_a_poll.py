@@ -1,0 +1,65 @@
+"""A poll that comes between the fetching and the writing of what an event named is not taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import pytest
+
+from fleet.fetching import Fetcher, Named
+from tests.fleet.pushed import PushedWorld
+from tests.fleet.world import transfer
+
+pytestmark = pytest.mark.django_db
+KEY = "N1/2026-12/a"
+
+
+@pytest.fixture
+def pushed(db: None) -> PushedWorld:
+    world = PushedWorld()
+    world.manifest(items={"a": 100})
+    world.progress(KEY, 10)
+    world.poll()
+    world.take()
+    return world
+
+
+def overtaken(world: PushedWorld, monkeypatch: pytest.MonkeyPatch, value: int) -> list[str]:
+    """Right after the objects were fetched, the object is written again and a whole poll sees it; who was overtaken."""
+    look_up = Fetcher.look_up
+    slow: list[str] = []
+
+    def fetched(self: Fetcher, keys: Collection[str]) -> Named:
+        named = look_up(self, keys)
+        if not slow:
+            slow.extend(keys)
+            world.later()
+            world.status.put(f"ACME/{KEY}.tgz.progress", b"%d" % value)
+            world.poll()
+        return named
+
+    monkeypatch.setattr(Fetcher, "look_up", fetched)
+    return slow
+
+
+def test_what_was_fetched_before_a_poll_saw_more_does_not_take_it_back(
+    pushed: PushedWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pushed.later()
+    pushed.progress(KEY, 50)
+    with monkeypatch.context() as patched:
+        slow = overtaken(pushed, patched, 90)
+        pushed.take()
+    assert slow
+    assert transfer("a").bytes_done == 90
+
+
+def test_what_was_gone_before_a_poll_saw_it_back_has_not_vanished(
+    pushed: PushedWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pushed.remove(f"{KEY}.tgz.progress")
+    with monkeypatch.context() as patched:
+        slow = overtaken(pushed, patched, 90)
+        pushed.take()
+    assert slow
+    assert (transfer("a").status, transfer("a").bytes_done) == ("loading", 90)
