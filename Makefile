@@ -63,10 +63,10 @@ $(PEERS): requirements/bench.txt | $(INSTALLED)
 	@.venv/peers/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
 	@touch $@
 
-# All of it takes the better part of an hour, and root for the bad link. Every one is run, whatever the others say.
+# All of it takes about an hour, and root for the bad link. Every one is run, whatever the others say.
 bench: $(INSTALLED) $(PEERS)  ## run all benchmarks
 	@failed=0; \
-	for one in "loader" "latency" "latency --database postgresql" "latency --objects 20000 --writes 40" \
+	for one in "loader" "polling" "latency" "latency --database postgresql" "latency --objects 20000 --writes 40" \
 	  "latency --database postgresql --objects 20000 --writes 40" "lossy"; do \
 	  echo "== python -m benchmarks.$$one"; $(BIN)/python -m benchmarks.$$one || failed=1; \
 	done; exit $$failed
