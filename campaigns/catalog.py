@@ -8,7 +8,7 @@ missing or refused the last good one stays in force.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,6 +19,7 @@ from django.db import transaction
 from campaigns.models import Campaign, ContentItem, ManifestState
 from campaigns.survey import Known, Problem, conflict, decide, is_news, survey
 from ifeportal.models import Airline
+from ifeportal.patience import Ahead, answers, nothing
 from loader.bucket import Bucket, Fetched, ObjectInfo
 from loader.contract import MANIFEST_LIMIT, BadManifest, Item, Manifest, parse_manifest, restrictions
 from loader.errors import WorldError
@@ -60,15 +61,20 @@ class CatalogResult:
     _noted: set[Campaign] = field(default_factory=set, repr=False)
 
 
-def sync_catalog(airline: Airline, media: Bucket, now: datetime) -> CatalogResult:
+def sync_catalog(airline: Airline, media: Bucket, now: datetime, alive: Callable[[], None] = nothing) -> CatalogResult:
     """Bring the airline's campaigns and content items up to what the media bucket says (`now`: for the log).
 
-    It may run twice at once: an older or already applied manifest changes nothing.
+    It may run twice at once: an older or already applied manifest changes nothing. `alive` is called while it waits
+    for the bucket; what it raises ends it.
 
     Raises:
         WorldError: the listing failed; nothing was changed.
     """
-    seen = survey(airline.name, media.list(f"{airline.name}/"))
+    listing = Ahead(media, f"{airline.name}/", alive)
+    try:
+        seen = survey(airline.name, listing)
+    finally:
+        listing.close()
     rows = _rows(airline)
     decisions = decide({name: _known(row) for name, row in rows.items()}, seen)
     result = CatalogResult(seen.objects, problems=decisions.problems)
@@ -76,7 +82,7 @@ def sync_catalog(airline: Airline, media: Bucket, now: datetime) -> CatalogResul
         rows = _create(airline, decisions.create, result)
     for name in decisions.gone:
         result.changed(_gone(rows[name]))
-    for name, found, answer in _fetched(media, {n: f for n, f in decisions.read.items() if n in rows}):
+    for name, found, answer in _fetched(media, {n: f for n, f in decisions.read.items() if n in rows}, alive):
         result.changed(_take_in(rows[name], found, answer, result))
     for row in result.campaigns_changed:
         logger.info("catalog: %s/%s is %s at %s", airline.name, row.name, row.manifest_state, now.isoformat())
@@ -128,7 +134,7 @@ def _update(row: Campaign, **fields: object) -> Campaign | None:
 
 
 def _fetched(
-    media: Bucket, wanted: Mapping[str, ObjectInfo]
+    media: Bucket, wanted: Mapping[str, ObjectInfo], alive: Callable[[], None]
 ) -> Iterator[tuple[str, ObjectInfo, Fetched | BadManifest | WorldError]]:
     """Fetch several at once, but no more than these wait in memory."""
     names = list(wanted)
@@ -136,7 +142,8 @@ def _fetched(
     with ThreadPoolExecutor(FETCHERS, thread_name_prefix="catalog") as pool:
         for start in range(0, len(names), FETCHERS):
             some = names[start : start + FETCHERS]
-            for name, answer in zip(some, pool.map(lambda name: _fetch(media, wanted[name]), some), strict=True):
+            fetched = answers(pool, lambda name: _fetch(media, wanted[name]), some, alive)
+            for name, answer in zip(some, fetched, strict=True):
                 yield name, wanted[name], answer
                 failures = failures + 1 if isinstance(answer, WorldError) and not answer.permanent else 0
             if failures >= FAILURES_LIMIT:

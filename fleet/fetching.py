@@ -1,68 +1,24 @@
-"""Reads the status bucket: listings ahead of whoever looks at them, and what objects say, several at once.
+"""Reads what objects of the status bucket say, several at once.
 
 What the listing tells of an object is not fetched. Touches the status bucket only; threads never see the database.
 """
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
 from types import TracebackType
 from typing import Final, Self
 
 from fleet.reconcile import Problem, Reading, Sighting, guess, how_much, understand
+from ifeportal.patience import answers, nothing
 from loader.bucket import Bucket, Fetched, ObjectInfo
 from loader.contract import ContractError, StatusKey, parse_status_key
 from loader.errors import WorldError
 
 FETCHERS: Final = 8
 FAILURES_IN_A_ROW: Final = 16  # then it is the store that fails, not an object, and asking on prolongs the poll
-PAGE: Final = 1_000  # objects
-PAGES_AHEAD: Final = 8  # bounds what waits in memory to a few megabytes
-END: Final = None
-
-
-class Ahead:
-    """A listing that a thread reads while the caller is busy, at most `PAGES_AHEAD` ahead. To be closed."""
-
-    def __init__(self, bucket: Bucket, prefix: str) -> None:
-        self._pages: queue.Queue[list[ObjectInfo] | Exception | None] = queue.Queue(PAGES_AHEAD)
-        self._closed = threading.Event()
-        # A daemon: one that waits for a store must not keep the process from ending.
-        threading.Thread(target=self._read, args=(bucket, prefix), name="listing", daemon=True).start()
-
-    def __iter__(self) -> Iterator[ObjectInfo]:
-        """The objects, as they come. Raises what the listing raised."""
-        while (page := self._pages.get()) is not END:
-            if isinstance(page, Exception):
-                raise page
-            yield from page
-
-    def close(self) -> None:
-        """Read no further."""
-        self._closed.set()
-
-    def _read(self, bucket: Bucket, prefix: str) -> None:
-        last: Exception | None = END
-        try:
-            objects = iter(bucket.list(prefix))
-            while not self._closed.is_set() and (page := list(islice(objects, PAGE))):
-                self._put(page)
-        except Exception as error:  # noqa: BLE001  the edge of a thread: raised where the listing is read
-            last = error
-        self._put(last)
-
-    def _put(self, page: list[ObjectInfo] | Exception | None) -> None:
-        while not self._closed.is_set():
-            try:
-                self._pages.put(page, timeout=0.1)
-            except queue.Full:
-                continue
-            return
 
 
 @dataclass(slots=True)
@@ -85,10 +41,14 @@ class Named:
 
 
 class Fetcher:
-    """Reads objects of one bucket with a few threads, which live as long as the `with` block."""
+    """Reads objects of one bucket with a few threads, which live as long as the `with` block.
 
-    def __init__(self, bucket: Bucket) -> None:
+    `alive` is called while it waits for them; what it raises goes through.
+    """
+
+    def __init__(self, bucket: Bucket, alive: Callable[[], None] = nothing) -> None:
         self._bucket = bucket
+        self._alive = alive
         self._pool = ThreadPoolExecutor(FETCHERS, thread_name_prefix="poll")
         self._failures = 0  # in a row; may be off by a few between threads: it is a brake, not a figure
         self._had: dict[str, Fetched] = {}  # by name
@@ -103,7 +63,8 @@ class Fetcher:
         """Which of these objects there are; what they say is kept for `read`. No key of a report is asked for."""
         reports = [(key, place) for key, place in ((key, _report(key)) for key in keys) if place is not None]
         named = Named()
-        for (key, _), answer in zip(reports, self._pool.map(lambda each: self._get(*each), reports), strict=True):
+        fetched = answers(self._pool, lambda each: self._get(*each), reports, self._alive)
+        for (key, _), answer in zip(reports, fetched, strict=True):
             if isinstance(answer, Fetched):
                 self._had[key] = answer
                 named.infos.append(ObjectInfo(key, answer.size, answer.etag, answer.last_modified))
@@ -123,7 +84,7 @@ class Fetcher:
                 unknown.append(each)
             else:
                 readings.by_key[each.name] = reading
-        for each, answer in zip(unknown, self._pool.map(self._fetch, unknown), strict=True):
+        for each, answer in zip(unknown, answers(self._pool, self._fetch, unknown, self._alive), strict=True):
             if isinstance(answer, Fetched):
                 readings.by_key[each.name] = understand(each, answer)
             elif answer.code != "OBJECT_GONE":  # gone since the listing: the next listing's matter

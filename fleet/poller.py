@@ -16,7 +16,7 @@ from typing import Final
 from campaigns.catalog import sync_catalog
 from fleet import anomalies
 from fleet.discovery import discover, failure
-from fleet.fetching import Ahead, Fetcher
+from fleet.fetching import Fetcher
 from fleet.known import standing
 from fleet.models import Load, Tail
 from fleet.ranges import WHOLE, parts_for
@@ -25,6 +25,7 @@ from fleet.result import Meter, PollResult
 from fleet.stalling import note_standstill
 from fleet.writing import Writer, limits_left
 from ifeportal.models import Airline
+from ifeportal.patience import Ahead, nothing, prefixes
 from loader.bucket import Bucket, ObjectInfo
 from loader.errors import WorldError
 
@@ -34,10 +35,6 @@ OBJECTS_A_SIGN: Final = 1_000  # listed between two signs of life
 LONGEST_LISTING: Final = 120.0  # seconds
 LISTINGS: Final = 4  # of parts, read at once
 EVER: Final = datetime.min.replace(tzinfo=UTC)
-
-
-def nothing() -> None:
-    """Where nobody needs a sign of life."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +88,7 @@ def poll_head(
     with _polling(airline, status, now, terms, media) as writer:
         _read_media(writer, media)
         parts = _parts(writer, status, tuple(parts))
-        if parts == WHOLE and _read_part(writer, "", Ahead(status, f"{airline.name}/")):
+        if parts == WHOLE and _read_part(writer, "", Ahead(status, f"{airline.name}/", terms.alive)):
             # More than a listing may have: from the next poll on in parts.
             parts = _parts(writer, status, parts)
         if parts != WHOLE:
@@ -133,7 +130,7 @@ def poll_keys(
 def _polling(airline: Airline, status: Bucket, now: datetime, terms: Terms, *more: Bucket) -> Iterator[Writer]:
     """A writer, whose result has the figures of the requests at the end, when the sums have been published."""
     meter = Meter(status, *more)
-    with Fetcher(status) as fetcher:
+    with Fetcher(status, terms.alive) as fetcher:
         writer = Writer(airline, fetcher, now, terms.limits, terms.alive, terms.guard)
         yield writer
         writer.publish_sums()
@@ -144,7 +141,7 @@ def _poll_parts(airline: Airline, parts: Sequence[str], status: Bucket, now: dat
     with _polling(airline, status, now, terms) as writer:
         for start in range(0, len(parts), LISTINGS):
             some = parts[start : start + LISTINGS]
-            listings = [Ahead(status, f"{airline.name}/{part}") for part in some]
+            listings = [Ahead(status, f"{airline.name}/{part}", terms.alive) for part in some]
             try:
                 for part, listing in zip(some, listings, strict=True):
                     _read_part(writer, part, listing)
@@ -158,7 +155,7 @@ def _read_media(writer: Writer, media: Bucket) -> None:
     """What should fly."""
     airline, limits = writer.airline, writer.limits
     try:
-        catalog = sync_catalog(airline, media, writer.now)
+        catalog = sync_catalog(airline, media, writer.now, writer.alive)
     except WorldError as error:
         writer.failed(failure("media", error))
         return
@@ -186,7 +183,7 @@ def _parts(writer: Writer, status: Bucket, current: tuple[str, ...]) -> tuple[st
     if parts == WHOLE:
         return parts
     try:
-        found = status.prefixes(f"{writer.airline.name}/")
+        found = prefixes(status, f"{writer.airline.name}/", writer.alive)
     except WorldError as error:
         writer.failed(failure("status", error))
         return parts

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
 
+from fleet import ranges
 from fleet.fetching import FAILURES_IN_A_ROW, FETCHERS
-from fleet.models import Transfer
+from fleet.models import Tail, Transfer
+from fleet.poller import Terms, poll_airline
+from ifeportal.models import Airline
 from loader.errors import WorldError
 from tests.fleet.world import World
 
@@ -65,3 +69,34 @@ def test_an_object_that_goes_between_listing_and_request_is_the_next_polls_matte
     result = world.poll()
     assert (result.failures, result.anomalies) == ((), 0)
     assert [row.content for row in Transfer.objects.all()] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("bucket", "request_kind"),
+    [("status", "list"), ("status", "get"), ("status", "prefixes"), ("media", "list"), ("media", "get")],
+)
+def test_while_a_store_takes_its_time_the_poll_shows_signs_of_life(
+    world: World, monkeypatch: pytest.MonkeyPatch, bucket: str, request_kind: str
+) -> None:
+    """A lease is shorter than a request may take: without them it would pass from worker to worker for ever."""
+    world.manifest()
+    world.progress("N1/2026-12/movie-001", 5)
+    slow, call = getattr(world, bucket), getattr(getattr(world, bucket), request_kind)
+    begun, sign = threading.Event(), threading.Event()
+
+    def limping(*args: Any, **options: Any) -> Any:
+        begun.set()
+        assert sign.wait(60)
+        return call(*args, **options)
+
+    def alive() -> None:
+        if begun.is_set():
+            sign.set()
+
+    monkeypatch.setattr(slow, request_kind, limping)
+    monkeypatch.setattr(ranges, "WHOLE_LIMIT", 0 if request_kind == "prefixes" else ranges.WHOLE_LIMIT)
+    acme = Airline.objects.create(name="ACME")
+    Tail.objects.create(airline=acme, name="N1")
+    result = poll_airline(acme, world.media, world.status, world.clock, Terms(alive=alive))
+    assert (result.failures, Transfer.objects.filter(bytes_done=5).count()) == ((), 1)
+    assert begun.is_set()
