@@ -16,7 +16,7 @@ from tests.loader.aircraft import Aircraft, finish, publish
 from tests.loader.programs import ask_now, events, request
 
 pytestmark = pytest.mark.processes
-SIZE = 300_000
+SIZE = 1_000_000
 SLOW = 20_000  # bytes a second: nothing comes to its end before a test lets it
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from fleet.link import Link
 from loader.contract import Exhibition
-from tests.loader.aircraft import AIRLINE, TAIL, Aircraft, publish
+from tests.loader.aircraft import AIRLINE, TAIL, Aircraft, finish, publish
+from tests.system import until
 
 CONTENTS = {
     "movie-001": os.urandom(2_500_000),
@@ -64,8 +65,11 @@ def test_a_manifest_of_names_and_sizes_alone_is_enough(aircraft: Aircraft) -> No
 
 def test_every_item_gets_a_first_progress_of_nothing(aircraft: Aircraft, link: Link) -> None:
     publish(aircraft.media, "2026-12", {f"item-{at}": os.urandom(200_000) for at in range(4)})
-    link.bandwidth = 400_000
-    assert aircraft.load().code == 0
+    link.bandwidth = 20_000  # nothing comes to its end before all have told of their beginning
+    process = aircraft.start("--once")
+    until(lambda: len({seen.path for seen in link.requests("PUT", "*.tgz.progress")}) == 4)
+    link.bandwidth = None
+    assert finish(process).code == 0
     for at in range(4):
         told = [seen.body for seen in link.requests("PUT", f"*/item-{at}.tgz.progress")]
         assert (told[0], told[-1]) == (b"0", b"200000")
