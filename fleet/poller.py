@@ -31,7 +31,7 @@ from loader.errors import WorldError
 
 __all__ = ["Limits", "PollResult", "discover", "poll_airline", "poll_fleet", "poll_head", "poll_keys", "poll_part"]
 
-OBJECTS_A_SIGN: Final = 1_000  # listed between two signs of life
+OBJECTS_A_LOOK: Final = 1_000  # listed between two looks at the clock
 LONGEST_LISTING: Final = 120.0  # seconds
 LISTINGS: Final = 4  # of parts, read at once
 EVER: Final = datetime.min.replace(tzinfo=UTC)
@@ -208,7 +208,7 @@ def _read_part(writer: Writer, part: str, listing: Ahead) -> bool:
     limits = limits_left(writer.limits, rows)
     found = Survey(Problems(limits.anomalies))
     try:
-        found = survey(_watched(listing, writer.alive), rows.known, limits, lambda some: writer.write_tails(rows, some))
+        found = survey(_bounded(listing, writer), rows.known, limits, lambda some: writer.write_tails(rows, some))
     except WorldError as error:
         writer.failed(failure("status", error))
         found.cut = True
@@ -221,11 +221,10 @@ def _read_part(writer: Writer, part: str, listing: Ahead) -> bool:
     return found.cut
 
 
-def _watched(objects: Ahead, alive: Callable[[], None]) -> Iterator[ObjectInfo]:
+def _bounded(objects: Ahead, writer: Writer) -> Iterator[ObjectInfo]:
+    """The listing, unless it takes too long. What is written meanwhile is none of its time."""
     end = time.monotonic() + LONGEST_LISTING
     for count, info in enumerate(objects):
-        if count % OBJECTS_A_SIGN == 0:
-            alive()
-            if time.monotonic() > end:
-                raise WorldError("TOO_SLOW", f"the listing was not read within {LONGEST_LISTING:.0f} s")
+        if count % OBJECTS_A_LOOK == 0 and time.monotonic() > end + writer.seconds:
+            raise WorldError("TOO_SLOW", f"the listing was not read within {LONGEST_LISTING:.0f} s")
         yield info

@@ -59,7 +59,8 @@ class Work:
 class Writer:
     """What the parts of one poll of one airline share. `touched` are campaigns whose sums may be others now.
 
-    `alive` is called before each batch, `guard` in its transaction; what they raise ends the poll.
+    `alive` is called before each batch, `guard` in its transaction; what they raise ends the poll. `seconds` were spent
+    on writing what one part has; after `LONGEST_WRITING` the rest is left, which still differs from the next listing.
     """
 
     airline: Airline
@@ -72,6 +73,7 @@ class Writer:
     touched: set[str] = field(default_factory=set)
     new_tails: bool = False
     sizes: dict[str, dict[str, int]] = field(default_factory=dict)
+    seconds: float = 0.0
     _settled: set[str] = field(default_factory=set)  # keys that were odd and whose bytes were looked at anew
 
     def failed(self, sentence: str) -> None:
@@ -95,7 +97,7 @@ class Writer:
             objects_changed=found.changed + len(found.gone_keys),
             anomalies=self._note(rows, found),
         )
-        self._settled = set()
+        self._settled, self.seconds = set(), 0.0
 
     def _write_work(self, work: dict[str, Work], rows: Standing, found: Survey) -> None:
         if not work:
@@ -103,13 +105,14 @@ class Writer:
         home = f"{self.airline.name}/{rows.known.part}"
         campaigns, tails = self._campaigns(found, home), self._tails(found, home)
         odd = {row.key for row in rows.anomalies.values()}
-        end = time.monotonic() + LONGEST_WRITING
+        begun = time.monotonic() - self.seconds
         weighed = [(work[name], _rows(work[name], rows, campaigns)) for name in sorted(work.keys() & tails.keys())]
         for batch in _batches(weighed):
             self.alive()
-            if time.monotonic() > end:
-                break  # What is left still differs from the listing.
+            if self.seconds > LONGEST_WRITING:
+                break
             self._settled |= odd & self._write_batch(batch, campaigns, tails, found.problems)
+            self.seconds = time.monotonic() - begun
 
     def count_keys(self, rows: Standing, found: Survey) -> None:
         """Remember how many keys a tail has where it is another number altogether: by that an airline is cut."""

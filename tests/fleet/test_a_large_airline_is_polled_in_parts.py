@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 from django.test import Client
 
-from fleet import ranges
+from fleet import poller, ranges, writing
+from fleet.applying import Applied, apply_tails
 from fleet.known import Standing
 from fleet.models import Anomaly, Tail, Transfer
 from fleet.poller import Limits, Terms, poll_airline, poll_head, poll_part
@@ -154,3 +158,28 @@ def test_what_is_seen_is_written_before_more_of_it_is_held_than_may_be(
     world.progress("D-AB0/2026-12/item-003", 3 * MIB)
     assert world.poll().anomalies == 0
     assert Transfer.objects.filter(status="complete").count() == 12 * 15
+
+
+def test_what_writing_takes_is_no_time_of_the_listing_and_is_bounded_by_itself(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(now=0.0)
+
+    def slow(*args: Any, **options: Any) -> Applied:
+        clock.now += writing.LONGEST_WRITING / 2
+        return apply_tails(*args, **options)
+
+    for module in (poller, writing):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(writing, "apply_tails", slow)
+    monkeypatch.setattr(poller, "LONGEST_LISTING", 1.0)
+    monkeypatch.setattr(poller, "OBJECTS_A_LOOK", 1)
+    monkeypatch.setattr(ranges, "WHOLE_LIMIT", 10**6)
+    world.limits = Limits(held=30)
+    fill(world)
+    result = world.poll()
+    assert (result.failures, result.objects_seen) == ((), 12 * 30 + 1)
+    assert Tail.objects.exclude(loads=None).count() == 3  # two halves of the time, and one that passes it
+    for _ in range(4):
+        result = world.poll()
+    assert (result.objects_changed, Tail.objects.exclude(loads=None).count()) == (0, 12)
