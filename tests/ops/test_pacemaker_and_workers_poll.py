@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import statistics
 import sys
 import time
 from collections.abc import Iterator
@@ -87,6 +86,12 @@ def job(name: str = POLL) -> Job:
     return Job.objects.get(name=name)
 
 
+def over(fence: int) -> bool:
+    """Whether the poll with this number, or one after it, has come to its end well."""
+    row = job()
+    return row.fence >= fence and not row.holder and not row.failures
+
+
 def pause() -> float:
     """Seconds from the start of the last poll to the next."""
     row = job()
@@ -99,16 +104,13 @@ def test_what_an_aircraft_writes_is_in_the_database_after_the_next_poll(portal: 
     portal.status.put("ACME/N1/2026-12/a.tgz.progress", b"0")
     wait_for("discovery, then the first poll", lambda: bytes_done() == 0)
 
-    polls = []
     for value in range(1, 7):
         time.sleep(0.037 * value)  # at any moment of the interval
-        before = job().fence
         portal.status.put("ACME/N1/2026-12/a.tgz.progress", b"%d" % value)
-        wait_for("the new value", lambda value=value: bytes_done() == value)  # type: ignore[misc]
-        polls.append(job().fence - before)
-    # The one that was under way may have listed already; then it is the next. How long that takes is measured by
-    # benchmarks.latency. The median, as a machine busy with other tests may look late.
-    assert statistics.median(polls) <= 2, polls
+        begun = job().fence
+        # That one may have listed already; then it is the next. How long it takes is measured by benchmarks.latency.
+        wait_for("the new value", lambda value=value, begun=begun: bytes_done() == value or over(begun + 1))  # type: ignore[misc]
+        assert bytes_done() == value
 
     assert not Task.objects.exists(), "successes are not kept"
     names = set(Job.objects.values_list("name", flat=True))
