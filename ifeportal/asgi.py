@@ -4,10 +4,14 @@ import os
 
 from channels.routing import ProtocolTypeRouter
 from django.core.asgi import get_asgi_application
+from django.db import connection
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ifeportal.settings")
 pages = get_asgi_application()  # before the sockets: it loads the apps whose models they need
 
 from ifeportal.live.routing import sockets  # noqa: E402
+from ifeportal.punctual import Punctual  # noqa: E402
 
-application = ProtocolTypeRouter({"http": pages, "websocket": sockets})
+# A file is there or is not: it keeps nobody waiting.
+http = pages if connection.vendor == "sqlite" else Punctual(pages)
+application = ProtocolTypeRouter({"http": http, "websocket": sockets})

@@ -60,7 +60,7 @@ def readyz(request: HttpRequest) -> HttpResponse:
         "ready": ready,
         "reason": " ".join(reasons),
         "checks": {name: asdict(finding) for name, finding in findings.items()},
-        "alerts": _alerts(),
+        "alerts": _alerts() if findings["database"].ok else None,
     }
     return JsonResponse(answer, status=200 if ready else 503)
 
@@ -107,8 +107,18 @@ def server_error(request: HttpRequest) -> HttpResponse:
     """What a request gets that failed: 503 and "come again" if it was for the database, else 500."""
     if not isinstance(sys.exc_info()[1], OperationalError | InterfaceError):
         return broken(request)
-    headers = {"Retry-After": str(RETRY_AFTER), "Cache-Control": "no-store"}
-    if request.path.startswith("/api/"):
+    return unavailable(request.path)
+
+
+def unavailable(path: str) -> HttpResponse:
+    """That the database does not answer: 503, as JSON where a program asks. Complete without any middleware."""
+    headers = {
+        "Retry-After": str(RETRY_AFTER),
+        "Cache-Control": "no-store",
+        "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'",
+        "X-Content-Type-Options": "nosniff",
+    }
+    if path.startswith("/api/") or path == "/readyz":
         return JsonResponse({"detail": "The database does not answer. Try again soon."}, status=503, headers=headers)
     return HttpResponse(render_to_string("503.html"), status=503, headers=headers)
 
