@@ -5,7 +5,7 @@ Reads the database only, and only below rows that its caller has reached by `vis
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -60,6 +60,26 @@ def freshness(airlines: Iterable[Airline], now: datetime) -> dict[str, Freshness
         if airline is not None:
             jobs[airline].append(job)
     return {name: _freshness(rows, now) for name, rows in jobs.items()}
+
+
+@dataclass(frozen=True)
+class Away:
+    """For how many of some airlines the buckets have not been read for too long, and since when for the first."""
+
+    airlines: int
+    stale_count: int = 0
+    read_at: datetime | None = None
+
+    @property
+    def stale(self) -> bool:
+        """Whether there are any."""
+        return self.stale_count > 0
+
+
+def away(found: Collection[Freshness]) -> Away:
+    """What a page says above everything else; an airline that was never read has nothing that could be old."""
+    since = [each.read_at for each in found if each.stale and each.read_at]
+    return Away(len(found), len(since), min(since, default=None))
 
 
 def _freshness(jobs: Sequence[Job], now: datetime) -> Freshness:

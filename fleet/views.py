@@ -27,6 +27,12 @@ def answer(request: HttpRequest, template: str, context: dict[str, Any]) -> Http
     return render(request, template, {"now": timezone.now(), **context})
 
 
+def _freshness(airline: Airline) -> dict[str, Any]:
+    """When the airline was last read, for its badge and for the note above the page."""
+    fresh = pages.freshness([airline], timezone.now())[airline.name]
+    return {"freshness": fresh, "away": pages.away([fresh]), "single": True}
+
+
 @never_cache
 @require_safe
 def fleet(request: HttpRequest) -> HttpResponse:
@@ -43,6 +49,7 @@ def fleet(request: HttpRequest) -> HttpResponse:
             "rev": rev,
             "choice": choice,
             "cards": cards,
+            "away": pages.away([card.freshness for card in cards]),
             "newest": max((card.airline.pk for card in cards), default=0),
             "anomalies": pages.open_anomalies(strays),
         },
@@ -66,7 +73,7 @@ def airline(request: HttpRequest, airline: str) -> HttpResponse:
             "rev": rev,
             "airline": row,
             "sums": pages.sums_of(rollup.airlines(Airline.objects.filter(pk=row.pk))),
-            "freshness": pages.freshness([row], timezone.now())[row.name],
+            **_freshness(row),
             "choice": choice,
             "page": page,
             "rows": rows,
@@ -99,7 +106,7 @@ def tail(request: HttpRequest, airline: str, tail: str) -> HttpResponse:
             "airline": row.airline,
             "tail": row,
             "sums": pages.sums_of(rollup.tails(Tail.objects.filter(pk=row.pk))),
-            "freshness": pages.freshness([row.airline], timezone.now())[row.airline.name],
+            **_freshness(row.airline),
             "loads": loads,
             "load": load,
             "loading": pages.loading_now(row),
@@ -135,7 +142,7 @@ def campaign(request: HttpRequest, airline: str, campaign: str) -> HttpResponse:
             "airline": row.airline,
             "campaign": row,
             "sums": pages.sums_of(rollup.campaigns(Campaign.objects.filter(pk=row.pk))),
-            "freshness": pages.freshness([row.airline], timezone.now())[row.airline.name],
+            **_freshness(row.airline),
             "choice": choice,
             "page": page,
             "names": names,
@@ -155,12 +162,20 @@ def freshness(request: HttpRequest) -> HttpResponse:
     if "airline" in request.GET:
         airlines = airlines.filter(name=request.GET["airline"])
     now = timezone.now()
+    found = pages.freshness(airlines, now)
     read = {
         name: {
             "read_at": fresh.read_at and iso(fresh.read_at),
             "stale": fresh.stale,
             "next_at": fresh.next_at and iso(fresh.next_at),
         }
-        for name, fresh in pages.freshness(airlines, now).items()
+        for name, fresh in found.items()
     }
-    return JsonResponse({"now": iso(now), "airlines": read})
+    away = pages.away(list(found.values()))
+    together = {
+        "airlines": away.airlines,
+        "stale": away.stale,
+        "stale_count": away.stale_count,
+        "read_at": away.read_at and iso(away.read_at),
+    }
+    return JsonResponse({"now": iso(now), "airlines": read, "away": together})

@@ -10,9 +10,10 @@ from django.conf import LazySettings
 from django.test import Client
 from django.utils import timezone
 
-from fleet.pages import Freshness, freshness
+from fleet.pages import Freshness, away, freshness
 from ifeportal.models import Airline, Job
 from tests.conftest import Cast
+from tests.pages.builders import a_campaign, a_load, a_tail, read_just_now
 from tests.pages.reading import text
 
 NOW = timezone.now()
@@ -105,3 +106,24 @@ def test_a_page_says_when_an_airline_that_rests_is_read_next(cast: Cast, client:
     answer = client.get("/freshness/").json()["airlines"]["ACME"]
     assert answer["next_at"] > answer["read_at"]
     assert answer["stale"] is False
+
+
+@pytest.mark.parametrize("address", ["/", "/airlines/ACME/", "/airlines/ACME/tails/N1/", "/airlines/ACME/campaigns/c/"])
+def test_every_page_says_above_all_that_the_store_has_not_been_read(cast: Cast, client: Client, address: str) -> None:
+    a_load(a_tail(cast.acme, "N1"), a_campaign(cast.acme, "c"))
+    read_just_now(cast.acme)
+    read_just_now(cast.beta)
+    client.force_login(cast.olga)
+    assert "has not been read" not in text(client.get(address))
+    read_just_now(cast.acme, seconds=42 * 60)
+    said = text(client.get(address), "poll:")
+    assert said.startswith("The object store has not been read since 42 min ago")
+    assert ("for 1 of 2 airlines" in said) is (address == "/")
+    told = client.get("/freshness/").json()["away"]
+    assert (told["stale"], told["stale_count"], told["airlines"]) == (True, 1, 2)
+    assert client.get("/freshness/?airline=BETA").json()["away"]["stale"] is False
+
+
+def test_an_airline_that_was_never_read_raises_no_alarm(cast: Cast) -> None:
+    job("poll:ACME", None, -60, failures=2)
+    assert not away(list(freshness([cast.acme, cast.beta], NOW).values())).stale

@@ -278,11 +278,12 @@ class LivePage extends HTMLElement {
       const response = await fetch(this.dataset.freshness, { credentials: "same-origin", redirect: "manual" });
       if (response.type === "opaqueredirect") return this.signedOut();
       if (!response.ok) return;
-      const { now, airlines } = await response.json();
+      const { now, airlines, away } = await response.json();
       this.setClock(now);
       for (const [name, state] of Object.entries(airlines)) {
         for (const row of this.rows.get(`poll:${name}`) ?? []) this.patch(row, `poll:${name}`, state, []);
       }
+      for (const row of this.rows.get("poll:") ?? []) this.patch(row, "poll:", away, []);
     } catch {
       // The socket says whether the server is there; the age on the screen goes on growing meanwhile.
     }
