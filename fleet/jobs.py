@@ -23,6 +23,7 @@ BETWEEN_THINNINGS: Final = 600.0  # seconds
 BETWEEN_ARCHIVINGS: Final = 3_600.0
 TURN_OF_ARCHIVING: Final = 10.0  # then other work gets its turn, and the rest is done in the next
 BETWEEN_PRUNINGS: Final = 86_400.0  # a browser that was away for longer loads its page anew
+TURN: Final = 20.0  # seconds after which a poll leaves the rest to the next one, so that no airline holds up others
 EVENTS_JOB: Final = "take_events"
 
 
@@ -90,7 +91,7 @@ def prune_feed() -> None:
 
 def _poll_head(held: Lease, airline: Airline) -> None:
     media, status = _buckets()
-    terms = Terms(alive=held.alive, guard=held.guard, steady_since=steady_with_parts(held))
+    terms = Terms(alive=held.alive, guard=held.guard, steady_since=steady_with_parts(held), seconds=TURN)
     current = parts_of(held.name) or WHOLE
     result, parts = poll_head(airline, media, status, timezone.now(), terms, parts=current)
     set_parts(held.name, parts)
@@ -98,12 +99,12 @@ def _poll_head(held: Lease, airline: Airline) -> None:
 
 
 def _poll_part(held: Lease, airline: Airline, part: str) -> None:
-    terms = Terms(alive=held.alive, guard=held.guard)
+    terms = Terms(alive=held.alive, guard=held.guard, seconds=TURN)
     _settle(held, airline, poll_part(airline, part, _buckets()[1], timezone.now(), terms))
 
 
 def _take_events(held: Lease) -> None:
-    terms = Terms(alive=held.alive, guard=held.guard)
+    terms = Terms(alive=held.alive, guard=held.guard, seconds=TURN)
     media, status = _buckets()
     taken = pushing.take_events(_queue(), media, status, timezone.now, terms)
     held.found = taken.keys > 0
@@ -132,7 +133,9 @@ def _settle(held: Lease, airline: Airline, result: PollResult) -> None:
         ceiling=settings.POLL_CEILING,
         pushed=_events_arrive(held),
     )
-    if result.cut and held.name.endswith("/"):
+    if result.unfinished:
+        held.next_in = settings.POLL_INTERVAL
+    elif result.cut and held.name.endswith("/"):
         held.next_in = settings.POLL_CEILING  # one tail with more keys than are read: it is dear, and not whole anyway
     _told(airline.pk, result)
 

@@ -6,6 +6,7 @@ twice, at once or in a row, in whatever order, ends in the same rows; so does be
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -43,12 +44,14 @@ class Terms:
 
     `alive` is called often, `guard` inside each transaction; what they raise (that a lease was lost) ends the poll and
     undoes the transaction. Since `steady_since` the airline has been polled without a long gap; None: it has not.
+    After `seconds` spent on what changed in a part, the rest of it is left to the next poll.
     """
 
     limits: Limits = field(default_factory=Limits)
     alive: Callable[[], None] = nothing
     guard: Callable[[], None] = nothing
     steady_since: datetime | None = EVER
+    seconds: float = math.inf
 
 
 def poll_airline(
@@ -131,7 +134,7 @@ def _polling(airline: Airline, status: Bucket, now: datetime, terms: Terms, *mor
     """A writer, whose result has the figures of the requests at the end, when the sums have been published."""
     meter = Meter(status, *more)
     with Fetcher(status, terms.alive) as fetcher:
-        writer = Writer(airline, fetcher, now, terms.limits, terms.alive, terms.guard)
+        writer = Writer(airline, fetcher, now, terms.limits, terms.alive, terms.guard, terms.seconds)
         yield writer
         writer.publish_sums()
     writer.result += meter.read()

@@ -116,10 +116,14 @@ class TailChanges:
 
 @dataclass(slots=True)
 class Survey:
-    """What a listing showed: all of it, or (`cut`) as much as the limit allows. `keys` counts them by tail."""
+    """What a listing showed: all of it, or as much as the limit (`cut`) or the time (`unfinished`) allowed.
+
+    `keys` counts the objects by tail.
+    """
 
     problems: Problems
     cut: bool = False
+    unfinished: bool = False
     keys: dict[str, int] = field(default_factory=dict)
     objects: int = 0
     changed: int = 0
@@ -128,6 +132,11 @@ class Survey:
     new_tails: list[str] = field(default_factory=list)
     new_campaigns: list[str] = field(default_factory=list)
     gone_keys: list[str] = field(default_factory=list)
+
+    @property
+    def whole(self) -> bool:
+        """Whether what it does not show is not there."""
+        return not (self.cut or self.unfinished)
 
     def count(self, home: str, start: int, keys: int) -> None:
         """So many keys more below `home`, which names the tail from `start` on, up to a slash."""
@@ -141,12 +150,13 @@ class Survey:
 
 
 def survey(
-    objects: Iterable[ObjectInfo], known: Known, limits: Limits, relieve: Callable[[Survey], None] | None = None
+    objects: Iterable[ObjectInfo], known: Known, limits: Limits, relieve: Callable[[Survey], bool] | None = None
 ) -> Survey:
     """Hold a listing of one part of an airline against `known`.
 
-    `relieve` is called whenever `limits.held` objects were seen; it takes `tails` away from the survey. Whatever it or
-    `objects` raises goes through: what is missing from half a listing is not gone.
+    `relieve` is called whenever `limits.held` objects were seen; it takes `tails` away from the survey, and tells
+    whether there is time to go on. Whatever it or `objects` raises goes through: what is missing from half a listing is
+    not gone.
     """
     found = Survey(Problems(limits.anomalies))
     reader = _Reader(known, limits, found)
@@ -169,11 +179,13 @@ def survey(
         elif (seconds.get(listed_at) or seconds.setdefault(listed_at, int(listed_at.timestamp()))) > at:
             reader.read(info, same=True)
         if relieve is not None and found.waiting >= limits.held:
-            relieve(found)
             found.waiting = 0
+            if not relieve(found):
+                found.unfinished = True
+                break
     found.count(home, start, count)
     reader.conclude()
-    if not found.cut:
+    if found.whole:
         _note_gone(found, versions)
     return found
 

@@ -14,7 +14,7 @@ class PollResult:
 
     `bytes_received` are those of the answers, `news` counts transfers, loads and campaigns that are not what they were
     (heartbeats are no news), `listings` those that were read, `cut` those of them that had more keys than are read,
-    `failures` are sentences. Two results add up.
+    `unfinished` those for which there was no time, `failures` are sentences. Two results add up.
     """
 
     list_requests: int = 0
@@ -30,6 +30,7 @@ class PollResult:
     news: int = 0
     listings: int = 0
     cut: int = 0
+    unfinished: int = 0
     failures: tuple[str, ...] = ()
 
     def __add__(self, other: PollResult) -> PollResult:

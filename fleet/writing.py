@@ -34,7 +34,6 @@ from loader.contract import StatusKey
 
 OBJECTS_A_BATCH: Final = 2_000  # fetched before the tails they belong to are written: bounds what waits in memory
 ROWS_A_BATCH: Final = 5_000  # made or held against a manifest in one transaction
-LONGEST_WRITING: Final = 60.0  # seconds; then it is somebody else's turn, and the sums are shown
 TAILS_A_BATCH: Final = 500  # written in one transaction, which others wait for
 COUNTED_ANEW: Final = 100  # keys more or less than a tail was known to have, and a quarter of them, are worth a write
 logger = logging.getLogger(__name__)
@@ -60,7 +59,8 @@ class Writer:
     """What the parts of one poll of one airline share. `touched` are campaigns whose sums may be others now.
 
     `alive` is called before each batch, `guard` in its transaction; what they raise ends the poll. `seconds` were spent
-    on writing what one part has; after `LONGEST_WRITING` the rest is left, which still differs from the next listing.
+    on reading and writing what changed in one part; after `longest` the rest is left, which still differs from the next
+    listing.
     """
 
     airline: Airline
@@ -69,6 +69,7 @@ class Writer:
     limits: Limits
     alive: Callable[[], None]
     guard: Callable[[], None]
+    longest: float
     result: PollResult = field(default_factory=PollResult)
     touched: set[str] = field(default_factory=set)
     new_tails: bool = False
@@ -80,11 +81,12 @@ class Writer:
         """Note that something could not be read or written."""
         self.result += PollResult(failures=(sentence,))
 
-    def write_tails(self, rows: Standing, found: Survey) -> None:
-        """Write what was found of tails up to now, and take it out of `found`."""
+    def write_tails(self, rows: Standing, found: Survey) -> bool:
+        """Write what was found of tails up to now, and take it out of `found`; whether there is time for more."""
         work = {name: Work(name, changes) for name, changes in found.tails.items()}
         found.tails = {}
         self._write_work(work, rows, found)
+        return not found.unfinished
 
     def finish(self, rows: Standing, found: Survey) -> None:
         """Write what was found since, hold loads against newer manifests, and note what was odd."""
@@ -95,6 +97,7 @@ class Writer:
         self.result += PollResult(
             objects_seen=found.objects,
             objects_changed=found.changed + len(found.gone_keys),
+            unfinished=int(found.unfinished),
             anomalies=self._note(rows, found),
         )
         self._settled, self.seconds = set(), 0.0
@@ -109,10 +112,11 @@ class Writer:
         weighed = [(work[name], _rows(work[name], rows, campaigns)) for name in sorted(work.keys() & tails.keys())]
         for batch in _batches(weighed):
             self.alive()
-            if self.seconds > LONGEST_WRITING:
-                break
             self._settled |= odd & self._write_batch(batch, campaigns, tails, found.problems)
             self.seconds = time.monotonic() - begun
+            if self.seconds >= self.longest:
+                found.unfinished = True
+                break
 
     def count_keys(self, rows: Standing, found: Survey) -> None:
         """Remember how many keys a tail has where it is another number altogether: by that an airline is cut."""
@@ -121,7 +125,7 @@ class Writer:
             if not f"{name}/".startswith(rows.known.part):
                 continue
             count = found.keys.get(name, 0)
-            if found.cut:
+            if not found.whole:
                 count = max(count, tail.keys)
             if abs(count - tail.keys) > COUNTED_ANEW + tail.keys // 4:
                 changed.append(Tail(pk=tail.pk, keys=count))
@@ -253,7 +257,7 @@ class Writer:
         lasting = [
             row
             for row in rows.anomalies.values()
-            if found.cut or (row.code in reconcile.BODY_PROBLEMS and row.key not in looked_at)
+            if not found.whole or (row.code in reconcile.BODY_PROBLEMS and row.key not in looked_at)
         ]
         return anomalies.record(self.airline, "status", found.problems, rows.anomalies, self.now, lasting=lasting)
 

@@ -142,9 +142,9 @@ def test_what_is_seen_is_written_before_more_of_it_is_held_than_may_be(
     waiting: list[int] = []
     write = Writer.write_tails
 
-    def watched(writer: Writer, rows: Standing, found: Survey) -> None:
+    def watched(writer: Writer, rows: Standing, found: Survey) -> bool:
         waiting.append(sum(len(each.seen) for each in found.tails.values()))
-        write(writer, rows, found)
+        return write(writer, rows, found)
 
     monkeypatch.setattr(Writer, "write_tails", watched)
     monkeypatch.setattr(ranges, "WHOLE_LIMIT", 10**6)
@@ -160,13 +160,11 @@ def test_what_is_seen_is_written_before_more_of_it_is_held_than_may_be(
     assert Transfer.objects.filter(status="complete").count() == 12 * 15
 
 
-def test_what_writing_takes_is_no_time_of_the_listing_and_is_bounded_by_itself(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_writing_takes_is_no_time_of_the_listing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(now=0.0)
 
     def slow(*args: Any, **options: Any) -> Applied:
-        clock.now += writing.LONGEST_WRITING / 2
+        clock.now += 30.0
         return apply_tails(*args, **options)
 
     for module in (poller, writing):
@@ -179,7 +177,28 @@ def test_what_writing_takes_is_no_time_of_the_listing_and_is_bounded_by_itself(
     fill(world)
     result = world.poll()
     assert (result.failures, result.objects_seen) == ((), 12 * 30 + 1)
-    assert Tail.objects.exclude(loads=None).count() == 3  # two halves of the time, and one that passes it
-    for _ in range(4):
-        result = world.poll()
-    assert (result.objects_changed, Tail.objects.exclude(loads=None).count()) == (0, 12)
+    assert Tail.objects.exclude(loads=None).count() == 12
+    assert clock.now >= 12 * 30.0
+
+
+def test_a_poll_that_has_no_time_left_leaves_the_rest_to_the_next(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left is not lost, not taken for gone, and read without reading again what was."""
+    monkeypatch.setattr(ranges, "WHOLE_LIMIT", 10**6)
+    monkeypatch.setattr("fleet.writing.OBJECTS_A_BATCH", 30)
+    fill(world)
+    world.poll()
+    before = Transfer.objects.count()
+    world.later()
+    for tail in TAILS:
+        for number in range(30):
+            world.progress(f"{tail}/2026-12/item-{number:03}", 7)
+    hurried = Terms(Limits(held=60), seconds=0)
+    gets = world.status.requests.get
+    results = [poll_airline(acme(), world.media, world.status, world.clock, hurried) for _ in range(13)]
+    assert [result.unfinished for result in results] == [1] * 12 + [0]
+    assert [result.transfers_changed for result in results] == [30] * 12 + [0]
+    assert (Transfer.objects.filter(bytes_reported=7).count(), Transfer.objects.count()) == (12 * 30, before)
+    assert world.status.requests.get - gets == 12 * 30
+    assert odd() == {}
