@@ -38,6 +38,7 @@ def django_db_modify_db_settings(
     for database in connections.settings.values():
         if database["ENGINE"] == "django.db.backends.sqlite3":
             database["TEST"]["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
+            database["OPTIONS"]["timeout"] = 300  # seconds; who waits in turn for a busy machine fails no test
 
 
 @pytest.fixture(scope="session", autouse=True)
