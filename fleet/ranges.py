@@ -13,8 +13,8 @@ from typing import Final
 
 WHOLE: Final = ("",)
 WHOLE_LIMIT: Final = 100_000  # keys; an airline with more is cut
-PART: Final = 50_000  # keys a part should have at most, so that what is known of them takes some 20 MB
-GROWN: Final = 1.5  # a part is cut anew when it has so many times that
+PART: Final = 75_000  # keys a part should have at most, so that what is known of them takes some 25 MB
+GROWN: Final = 1.3  # a part is cut anew when it has so many times that
 UNKNOWN: Final = 100  # keys of a tail that has not been counted yet
 
 

@@ -51,7 +51,7 @@ def test_parts_stay_until_a_tail_is_in_none_or_one_has_grown(keys: dict[str, int
 
 def test_a_small_airline_is_whole_and_a_large_one_is_cut_by_prefix() -> None:
     assert parts_for({f"N{number:03}": 100 for number in range(1000)}) == WHOLE
-    assert parts_for({f"D-A{letter}{number}": 20_000 for letter in "BC" for number in range(3)}) == (
+    assert parts_for({f"D-A{letter}{number}": 30_000 for letter in "BC" for number in range(3)}) == (
         "D-AB0",
         "D-AB1",
         "D-AB2",
@@ -59,7 +59,7 @@ def test_a_small_airline_is_whole_and_a_large_one_is_cut_by_prefix() -> None:
         "D-AC1",
         "D-AC2",
     )
-    assert parts_for({f"N{number}": 30_000 for number in range(1, 13)})[:4] == ("N1/", "N10", "N11", "N12")
+    assert parts_for({f"N{number}": 40_000 for number in range(1, 13)})[:4] == ("N1/", "N10", "N11", "N12")
 
 
 def test_one_tail_with_very_many_keys_is_set_apart_and_its_neighbours_are_not() -> None:
@@ -71,10 +71,10 @@ def test_one_tail_with_very_many_keys_is_set_apart_and_its_neighbours_are_not() 
 
 
 def test_parts_grow_together_again_only_when_little_is_left() -> None:
-    cut = parts_for({"A": 60_000, "B": 60_000})
+    cut = parts_for({"A": 80_000, "B": 80_000})
     assert cut == ("A/", "B/")
-    assert parts_for({"A": 60_000, "B": 10_000}, cut) == cut
-    assert parts_for({"A": 30_000, "B": 10_000}, cut) == WHOLE
+    assert parts_for({"A": 80_000, "B": 10_000}, cut) == cut
+    assert parts_for({"A": 50_000, "B": 10_000}, cut) == WHOLE
 
 
 @given(keys=FLEETS, archives=st.integers(0, 2 * WHOLE_LIMIT))
