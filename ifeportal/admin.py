@@ -15,6 +15,7 @@ from django.contrib import admin
 from django.contrib.admin.models import ADDITION, LogEntry
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.contenttypes.models import ContentType
+from django.db import transaction
 from django.db.models import F, Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
@@ -263,7 +264,8 @@ class JobAdmin(ReadOnlyAdmin[Job]):
         assert isinstance(rows, JobQuerySet)
         now = timezone.now()
         chosen = list(rows.work().free(now))
-        due = Job.objects.free(now).filter(pk__in=[job.pk for job in chosen]).update(due_at=now)
+        with transaction.atomic():
+            due = Job.objects.free(now).filter(pk__in=[job.pk for job in chosen]).locked().update(due_at=now)
         for job in chosen:
             self.log_change(request, job, "Run now")
         self.message_user(request, f"Due now: {due}. Running already, or not to be run: {rows.count() - due}.")

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Case, DateTimeField, ExpressionWrapper, F, Q, Value, When
 from django.db.models.functions import Least
 from django.utils import timezone
@@ -190,9 +190,9 @@ def set_parts(name: str, parts: Collection[str]) -> None:
     there = set(rows.values_list("name", flat=True))
     now = timezone.now()
     if wanted - there:
-        Job.objects.bulk_create([Job(name=each, due_at=now) for each in wanted - there], ignore_conflicts=True)
+        Job.objects.bulk_create([Job(name=each, due_at=now) for each in sorted(wanted - there)], ignore_conflicts=True)
     if there - wanted:
-        rows.filter(name__in=there - wanted).delete()
+        _delete(rows.filter(name__in=there - wanted))
 
 
 def parts_of(name: str) -> list[str]:
@@ -223,10 +223,16 @@ def watch(airlines: Collection[str]) -> None:
     soonest = Case(When(started_at__gt=now - interval, then=after_start), default=Value(now))
     # Who has watched already needs no hurry, and what fails is tried again at its own pace.
     begins = (Q(watched_until=None) | Q(watched_until__lte=now)) & Q(failures=0)
-    Job.objects.filter(named).update(
-        watched_until=now + WATCHED_FOR,
-        due_at=Case(When(begins, then=Least(F("due_at"), soonest)), default=F("due_at")),
-    )
+    with transaction.atomic():
+        Job.objects.filter(named).locked().update(
+            watched_until=now + WATCHED_FOR,
+            due_at=Case(When(begins, then=Least(F("due_at"), soonest)), default=F("due_at")),
+        )
+
+
+def _delete(rows: JobQuerySet) -> None:
+    with transaction.atomic():
+        rows.locked().delete()
 
 
 def keep_rows() -> None:
@@ -235,10 +241,10 @@ def keep_rows() -> None:
     rows = set(Job.objects.order_by().values_list("name", flat=True))
     heads = {f"{kind}:{airline}" for kind in settings.JOBS_PER_AIRLINE for airline in airlines}
     now = timezone.now()
-    new = [Job(name=name, due_at=now) for name in (heads | set(settings.JOBS)) - rows]
+    new = [Job(name=name, due_at=now) for name in sorted((heads | set(settings.JOBS)) - rows)]
     if new:
         Job.objects.bulk_create(new, ignore_conflicts=True)
     kinds = tuple(f"{kind}:" for kind in settings.JOBS_PER_AIRLINE)
     old = [name for name in rows if name.startswith(kinds) and name.partition("/")[0] not in heads]
     if old:
-        Job.objects.filter(name__in=old).delete()
+        _delete(Job.objects.filter(name__in=old))

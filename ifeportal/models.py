@@ -89,6 +89,10 @@ class JobQuerySet(models.QuerySet["Job"]):
         """To be done now, by anybody."""
         return self.free(now).filter(due_at__lte=now)
 
+    def locked(self) -> JobQuerySet:
+        """The same, locked until the transaction ends; by everybody in one order, so that none waits in a circle."""
+        return Job.objects.filter(pk__in=list(self.order_by("pk").select_for_update().values_list("pk", flat=True)))
+
     def late(self, now: datetime) -> Self:
         """Due for so long that it is worth somebody's attention."""
         return self.work().free(now).filter(due_at__lt=now - LATE_AFTER)

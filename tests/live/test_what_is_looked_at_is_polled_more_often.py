@@ -79,8 +79,8 @@ async def test_a_page_that_stays_open_says_so_again(
     await in_thread(rest, "ACME")
     async with open_socket(cast.alice) as socket:
         await socket.watch(airline="ACME")
-        first = await in_thread(until, "poll:ACME")
-        assert first is not None
+        while (first := await in_thread(until, "poll:ACME")) is None:
+            pass
         while (await in_thread(until, "poll:ACME")) == first:
             await socket.read()
 
@@ -99,6 +99,10 @@ async def test_a_database_that_fails_at_it_costs_the_page_nothing(
     assert caplog.text.count("connection refused") == 1
 
 
+def writes(queries: CaptureQueriesContext) -> int:
+    return sum(query["sql"].startswith("UPDATE") for query in queries.captured_queries)
+
+
 def test_a_thousand_pages_of_an_airline_write_once_in_a_while() -> None:
     rest("ACME", "BETA")
     now = 0.0
@@ -107,11 +111,11 @@ def test_a_thousand_pages_of_an_airline_write_once_in_a_while() -> None:
         for _ in range(1000):
             watching.look("ACME")
             watching.look("BETA")
-        assert len(queries) == 2
+        assert writes(queries) == 2
         now = AGAIN - 0.1
         watching.look("ACME")
-        assert len(queries) == 2
+        assert writes(queries) == 2
         now = AGAIN
         watching.look("ACME")
-        assert len(queries) == 3
+        assert writes(queries) == 3
     assert watching._said.keys() == {"ACME"}, "what nobody looks at any more is forgotten"

@@ -14,7 +14,7 @@ from django.conf import LazySettings
 from django.db import connection, transaction
 from django.utils import timezone
 
-from ifeportal.jobs import most_urgent, run, wake
+from ifeportal.jobs import most_urgent, parts_of, run, set_parts, wake, watch
 from ifeportal.leases import lease
 from ifeportal.models import Airline, Job
 
@@ -95,3 +95,21 @@ def test_nobody_takes_a_job_over_while_its_holder_is_about_to_commit(workers: Th
             assert asked.wait(PATIENCE)
         assert taken.result(PATIENCE) is False
         held.renew()
+
+
+def test_who_watches_an_airline_and_who_cuts_it_anew_never_wait_in_a_circle(workers: ThreadPoolExecutor) -> None:
+    """Each writes many rows at once. PostgreSQL ends one of two that wait for each other with an error."""
+    parts = [f"N{number}" for number in range(40)]
+    set_parts("poll:ACME", parts)
+
+    def look() -> None:
+        for _ in range(25):
+            watch(["ACME"])
+
+    def cut() -> None:
+        for number in range(25):
+            set_parts("poll:ACME", parts[number % 2 :: 2])
+
+    done = [workers.submit(alone, work) for work in (look, look, look, cut)]
+    assert [each.result(PATIENCE) for each in done] == [None] * 4
+    assert parts_of("poll:ACME") == sorted(parts[::2])
