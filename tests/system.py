@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self, TypeVar
-from urllib.error import URLError
 from urllib.request import urlopen
 
 from ifeportal.processes import LOOPBACK, Process, Supervisor, free_port
@@ -37,6 +36,16 @@ def wait_for(what: str, ready: Callable[[], T | None], seconds: float = PATIENCE
 def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
     """The same until it is true of whatever it answers. Raises AssertionError when the time is up."""
     wait_for("what was awaited", lambda: bool(condition()), seconds)
+
+
+def answers(address: str, portal: Process) -> bool:
+    """Whether the portal answers yet. Raises AssertionError when its process has ended."""
+    try:
+        with urlopen(f"{address}/login/", timeout=PATIENCE):
+            return True
+    except OSError:  # nobody listens, or who does is not ready
+        assert portal.ended is None, portal.tail()
+        return False
 
 
 class System:
@@ -76,7 +85,7 @@ class System:
         """Start all three and wait until the portal answers."""
         for process in self.processes:
             self._supervisor.start(process)
-        wait_for("the portal answers", self._answers)
+        wait_for("the portal answers", lambda: answers(self.address, self.portal))
 
     def logs(self) -> dict[str, str]:
         """What each has said so far."""
@@ -97,14 +106,6 @@ class System:
             folder=ROOT,
             stage=stage,
         )
-
-    def _answers(self) -> bool:
-        try:
-            with urlopen(f"{self.address}/login/", timeout=5):
-                return True
-        except (URLError, TimeoutError):
-            assert self.portal.ended is None, self.portal.tail()
-            return False
 
 
 def of_session(leader: int) -> list[str]:

@@ -34,9 +34,12 @@ class Socket:
         await self.communicator.send_to(text_data=text)
 
     async def watch(self, *, rev: int | None = None, acks: bool = False, **watch: Any) -> dict[str, Any]:
-        """Say what to watch; answers the first message."""
+        """Say what to watch; the answer, whatever signs of life come before it."""
         await self.say(watch=watch, rev=rev, acks=acks)
-        return await self.read()
+        while True:
+            message = await self.read()
+            if message.keys() != {"rev"}:
+                return message
 
     async def read(self) -> dict[str, Any]:
         message = await self.communicator.receive_output(PATIENCE)

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Protocol
-from urllib.error import URLError
 from urllib.parse import urlsplit
-from urllib.request import urlopen
 
 import pytest
 from axe_core_python.sync_playwright import Axe
@@ -27,6 +24,7 @@ from playwright.sync_api import Browser, BrowserContext, Page
 from ifeportal.models import User
 from ifeportal.processes import Process, free_port
 from tests.chromium import NoBrowser, headless
+from tests.system import answers, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60_000  # milliseconds; generous, the machine may be busy
@@ -75,15 +73,7 @@ class Portal:
 
     def start(self) -> None:
         self.process.start()
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                with urlopen(f"{self.address}/login/", timeout=5):
-                    return
-            except URLError:
-                assert self.process.ended is None, self.log.read_text()
-                assert time.monotonic() < deadline, self.log.read_text()
-                time.sleep(0.05)
+        wait_for("the portal answers", lambda: answers(self.address, self.process), seconds=PATIENCE / 1000)
 
     def stop(self) -> None:
         self.process.signal()
