@@ -34,7 +34,7 @@ class Wire(Written[S3Bucket]):
     """`link` lies between the portal and the store whose buckets are `media` and `status`."""
 
     def __init__(self, media: S3Bucket, status: S3Bucket, link: Link, keys: Keys) -> None:
-        self.media, self.status, self.link, self._keys = media, status, link, keys
+        self.media, self.status, self.link, self.keys = media, status, link, keys
         self.seen_media, self.seen_status = self.over_the_link(media), self.over_the_link(status)
         self.limits = Limits()
         self.ahead = timedelta()  # of the portal's clock
@@ -45,8 +45,8 @@ class Wire(Written[S3Bucket]):
             bucket.name,
             endpoint=self.link.endpoint,
             region=bucket.region,
-            access_key=self._keys.access_key,
-            secret_key=self._keys.secret_key,
+            access_key=self.keys.access_key,
+            secret_key=self.keys.secret_key,
             read_timeout=read_timeout,
             sleep=lambda _: None,
         )

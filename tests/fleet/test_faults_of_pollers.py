@@ -1,0 +1,200 @@
+"""Pollers that die, that meet, whose clock is wrong or whose database goes: real processes at a real store."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from django.db import connection
+from moto.server import ThreadedMotoServer
+
+from fleet.faults import Rule
+from fleet.link import Link
+from fleet.models import Load, Transfer
+from fleet.writing import TAILS_A_BATCH
+from loader.bucket import S3Bucket
+from tests.cable import Cable
+from tests.fleet.wire import Held, Keys, Wire, picture, picture_of_one_poll
+from tests.fleet.world import transfer
+from tests.pages.browser import database_url
+from tests.system import PATIENCE, ROOT, until, wait_for
+
+pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
+
+ITEMS = ("a", "b")
+BATCH = [f"N{number:03d}" for number in range(TAILS_A_BATCH)]
+NEXT = ["P000", "P001"]  # of the second batch, as batches go by name
+
+
+def poller(wire: Wire, *options: str, under: tuple[str, ...] = (), **environment: str) -> subprocess.Popen[str]:
+    """`poll_buckets` on this test's database and buckets, over the link."""
+    told = {
+        **os.environ,
+        "DEBUG": "1",
+        "DATABASE_URL": database_url(),
+        "MEDIA_BUCKET": wire.media.name,
+        "STATUS_BUCKET": wire.status.name,
+        "AWS_ENDPOINT_URL_S3": wire.link.endpoint,
+        "AWS_ACCESS_KEY_ID": wire.keys.access_key,
+        "AWS_SECRET_ACCESS_KEY": wire.keys.secret_key,
+        "AWS_REGION": wire.status.region,
+        **environment,
+    }
+    command = [*under, sys.executable, "manage.py", "poll_buckets", "--json", *options]
+    return subprocess.Popen(command, cwd=ROOT, env=told, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@contextmanager
+def running(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
+    """It does not outlive a test that fails meanwhile."""
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def finished(process: subprocess.Popen[str]) -> None:
+    out, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, errors or out
+
+
+def a_fleet(wire: Wire) -> None:
+    """Two batches of tails, with values that must be fetched."""
+    wire.manifest(items=dict.fromkeys(ITEMS, 100))
+    tails = [*BATCH, *NEXT]
+    wire.write_all({f"{tail}/2026-12/{item}.tgz.progress": b"61" for tail in tails for item in ITEMS})
+
+
+def whole_tails() -> int:
+    """How many tails have been written; each must be there with all its items, or not at all."""
+    tails = Transfer.objects.values_list("load__tail__name", "content", "bytes_done")
+    written: dict[str, set[str]] = {}
+    for tail, content, value in tails:
+        assert value == 61
+        written.setdefault(tail, set()).add(content)
+    assert all(found == set(ITEMS) for found in written.values())
+    assert Load.objects.count() == len(written)
+    return len(written)
+
+
+def test_a_worker_killed_in_the_middle_of_a_cycle_leaves_whole_tails_and_the_next_cycle_ends_it(wire: Wire) -> None:
+    a_fleet(wire)
+    held = wire.breaks(Held(), key="/ACME/P000/*")
+    with running(poller(wire, "--once")) as worker:
+        until(lambda: held.hits >= 1)
+        assert whole_tails() == len(BATCH), "the first batch is written, the second is being fetched"
+        worker.kill()
+        worker.wait(PATIENCE)
+        assert worker.returncode == -9
+    assert whole_tails() == len(BATCH)
+    wire.link.rules.clear()
+    assert wire.poll().failures == ()
+    assert whole_tails() == len(BATCH) + len(NEXT)
+    told = picture()
+    assert told == picture_of_one_poll(wire)
+
+
+def test_two_workers_at_once_end_in_the_rows_of_one(wire: Wire) -> None:
+    wire.manifest(items=dict.fromkeys(ITEMS, 100))
+    for tail in NEXT:
+        for item in ITEMS:
+            wire.progress(f"{tail}/2026-12/{item}", 61)
+    gate = Held()
+    held = wire.breaks(gate, key="/ACME/P000/2026-12/a*")
+    with running(poller(wire, "--once")) as one, running(poller(wire, "--once")) as other:
+        until(lambda: held.hits == 2)  # both have listed, neither has written
+        gate.let_go.set()
+        finished(one)
+        finished(other)
+    assert whole_tails() == len(NEXT)
+    told = picture()
+    assert told == picture_of_one_poll(wire)
+
+
+def test_a_portal_whose_clock_is_hours_off_tells_the_same() -> None:
+    """With moto, as it does not judge the age of signatures; the clock is faketime's."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    try:
+        with Link(endpoint) as link:
+            media, status = (S3Bucket(n, endpoint=endpoint, access_key="a", secret_key="b") for n in ("m-m", "s-s"))
+            media.create()
+            status.create()
+            _skewed(Wire(media, status, link, Keys("a", "b")))
+    finally:
+        server.stop()
+
+
+def _skewed(wire: Wire) -> None:
+    wire.manifest(items={"a": 100, "b": 100, "c": 100})
+    wire.progress("N1/2026-12/a", 100)
+    for hours, value in ((5, 20), (-5, 40)):
+        wire.progress("N1/2026-12/b", value)
+        wire.error("N1/2026-12/c", f"IO_ERROR: {value}")
+        clock = ("faketime", "-f", f"{hours:+d}h")
+        with running(poller(wire, "--once", under=clock, FAKETIME_DONT_FAKE_MONOTONIC="1")) as process:
+            finished(process)
+        row = transfer("b")
+        assert (row.bytes_done, row.stalled, transfer("c").error) == (value, False, str(value)), hours
+    told = picture()
+    assert told == picture_of_one_poll(wire)
+
+
+@contextmanager
+def database_away(cable: Cable | None) -> Iterator[None]:
+    """PostgreSQL refuses; SQLite's file has been moved away, and there is none that could be made anew."""
+    if cable is not None:
+        cable.refuse()
+        yield
+        cable.mend()
+        return
+    path = Path(str(connection.settings_dict["NAME"]))
+    connection.close()
+    away = path.with_name("away")
+    path.rename(away)
+    path.mkdir()
+    yield
+    path.rmdir()
+    away.rename(path)
+
+
+def test_a_poller_whose_database_goes_lives_backs_off_and_ends_in_whole_tails(wire: Wire, tmp_path: Path) -> None:
+    a_fleet(wire)
+    gate = Held()
+    held = wire.breaks(gate, key="/ACME/P000/*")
+    log = tmp_path / "log"
+    if connection.vendor == "sqlite":
+        _without_database(wire, held, gate, log, None, database_url())
+    else:
+        with Cable(database_url()) as cable:
+            _without_database(wire, held, gate, log, cable, cable.url)
+    told = picture()
+    assert told == picture_of_one_poll(wire)
+
+
+def _without_database(wire: Wire, held: Rule, gate: Held, log: Path, cable: Cable | None, url: str) -> None:
+    process = poller(wire, "--interval", "0.1s", DATABASE_URL=url)
+    with running(process):
+        until(lambda: held.hits >= 1)
+        assert whole_tails() == len(BATCH)
+        with database_away(cable):
+            gate.let_go.set()  # what was fetched can't be written now
+            assert process.stderr is not None
+            for line in process.stderr:
+                if "database is away" in line:
+                    break
+            assert process.poll() is None
+        wait_for("it goes on", lambda: whole_tails() == len(BATCH) + len(NEXT))
+        process.terminate()
+        out, _ = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0
+        assert [json.loads(line) for line in out.splitlines()]

@@ -1,0 +1,249 @@
+"""The whole portal in processes, while its database or its object store is away: what pages say, and that it recovers.
+
+Between the processes and the database lies a cable that is cut, between the workers and the store a link; the web
+server has a link of its own to the store, over which nothing may ever come.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import psycopg
+import pytest
+from django.http import HttpResponse
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+
+from fleet.link import Link
+from ifeportal import punctual
+from ifeportal.embedded import SeaweedFS
+from ifeportal.processes import LOOPBACK
+from loader.bucket import S3Bucket
+from tests.cable import Cable
+from tests.databases import postgresql
+from tests.freshbuckets import FreshBuckets
+from tests.ops.production import KEY
+from tests.pages.reading import text
+from tests.system import PATIENCE, System, wait_for
+
+pytestmark = [pytest.mark.processes, pytest.mark.own_database]
+
+PAGES = ("/", "/airlines/ACME/", "/airlines/ACME/tails/N1/", "/airlines/ACME/campaigns/2026-12/")
+LISTS = tuple(f"/api/v1/{name}/" for name in ("airlines", "anomalies", "campaigns", "loads", "tails", "transfers"))
+SOMEBODY = """
+from importlib import import_module
+from django.conf import settings
+from django.test import Client
+from rest_framework.authtoken.models import Token
+from ifeportal.models import User
+olga = User.objects.create_superuser("olga")
+client = Client()
+client.force_login(olga)
+print(client.cookies[settings.SESSION_COOKIE_NAME].value, Token.objects.create(user=olga).key)
+"""
+GENEROUS = 3 * (punctual.PATIENCE + punctual.PROBE)  # seconds; it is 2 where the machine is not busy
+
+
+@dataclass
+class Answer:
+    """What the portal said, and after how many seconds."""
+
+    status: int
+    headers: dict[str, str]
+    text: str
+    seconds: float
+
+
+@dataclass
+class Portal:
+    """All processes, with what lies between them."""
+
+    system: System
+    cable: Cable
+    link: Link
+    webs_link: Link
+    status: S3Bucket
+    database: str
+    cookie: str = ""
+    token: str = ""
+
+    def ask(self, path: str) -> Answer:
+        """A page, as somebody of the staff, or the API for a program."""
+        who = {"Authorization": f"Token {self.token}"} if path.startswith("/api/") else {"Cookie": self.session}
+        began = time.monotonic()
+        try:
+            with urlopen(Request(self.system.address + path, headers=who), timeout=PATIENCE) as answer:
+                status, headers, body = answer.status, dict(answer.headers), answer.read()
+        except HTTPError as refusal:
+            status, headers, body = refusal.code, dict(refusal.headers), refusal.read()
+        return Answer(status, headers, body.decode(), time.monotonic() - began)
+
+    def shown(self, path: str) -> str:
+        """What somebody of the staff sees there."""
+        answer = self.ask(path)
+        return text(HttpResponse(answer.text, status=answer.status))
+
+    @property
+    def session(self) -> str:
+        return f"sessionid={self.cookie}"
+
+    def progress(self, value: int) -> None:
+        """The aircraft goes on."""
+        self.status.put("ACME/N1/2026-12/a.tgz.progress", b"%d" % value)
+
+    def reaches(self, value: int) -> None:
+        """Wait until a poll has brought this value; then every page and the API answer and tell it."""
+        with psycopg.connect(self.database, autocommit=True) as connection:
+            row = "SELECT 1 FROM fleet_transfer WHERE bytes_done = %s"
+            wait_for("polling goes on", lambda: connection.execute(row, [value]).fetchone())
+        for path in PAGES:
+            assert self.ask(path).status == 200, path
+        assert [each["bytes_done"] for each in json.loads(self.ask("/api/v1/transfers/").text)["results"]] == [value]
+
+    def pids(self) -> list[int | None]:
+        return [process.pid for process in self.system.processes]
+
+    @contextmanager
+    def socket(self, rev: int) -> Iterator[ClientConnection]:
+        """An open page's socket that has heard all up to `rev`."""
+        address = self.system.address.replace("http", "ws") + "/ws/live/"
+        origin: Any = self.system.address
+        cookie = {"Cookie": self.session}
+        with connect(address, origin=origin, additional_headers=cookie, open_timeout=PATIENCE) as socket:
+            with suppress(ConnectionClosed):
+                socket.send(json.dumps({"watch": {"airline": "ACME"}, "rev": rev}))
+            yield socket
+
+
+@pytest.fixture(scope="module")
+def portal(
+    tmp_path_factory: pytest.TempPathFactory, seaweed: SeaweedFS, fresh_buckets: FreshBuckets
+) -> Iterator[Portal]:
+    media, status = fresh_buckets.take(), fresh_buckets.take()
+    folder = tmp_path_factory.mktemp("portal")
+    with ExitStack() as stack:
+        database = stack.enter_context(postgresql())
+        cable = stack.enter_context(Cable(database))
+        link, webs_link = (stack.enter_context(Link(seaweed.endpoint)) for _ in range(2))
+        settings = {
+            **seaweed.environment(),
+            "DATABASE_URL": cable.url,
+            "MEDIA_BUCKET": media.name,
+            "STATUS_BUCKET": status.name,
+            "SECRET_KEY": KEY,
+            "POLL_INTERVAL": "0.5s",
+            "POLL_CEILING": "1s",
+            "AWS_ENDPOINT_URL_S3": link.endpoint,
+        }
+        system = System(folder, settings)
+        production = {"DEBUG": "0", "HTTPS": "0", "ALLOWED_HOSTS": LOOPBACK, "STATIC_ROOT": str(folder / "static")}
+        production["CSRF_TRUSTED_ORIGINS"] = system.address
+        system.portal.environment = system.environment | production | {"AWS_ENDPOINT_URL_S3": webs_link.endpoint}
+        system.manage("collectstatic", "--noinput", "-v0", **production)
+        system.manage("migrate", "-v0")
+        cookie, token = system.manage("shell", "-v0", "-c", SOMEBODY).split()
+        portal = Portal(system, cable, link, webs_link, status, database, cookie, token)
+        media.put("ACME/2026-12/campaign.json", b'{"content": [{"name": "a", "size": 1000}]}')
+        portal.progress(1)
+        stack.enter_context(system)
+        system.start()
+        portal.reaches(1)
+        yield portal
+        assert webs_link.log == [], "no web request asks the store for anything"
+    for name, log in system.logs().items():
+        print(f"--- {name}\n{log[-4_000:]}")  # noqa: T201  shown where the test failed
+
+
+def test_what_a_request_may_wait_for_the_database_is_below_two_seconds() -> None:
+    assert punctual.PATIENCE + punctual.PROBE < 2
+
+
+@pytest.mark.parametrize("how", ["refused", "swallowed", "swallowed in the middle of a session"])
+def test_while_the_database_is_away_everything_answers_503_and_recovers_by_itself(portal: Portal, how: str) -> None:
+    before, alive = portal.cable.swallowed, portal.pids()
+    portal.progress(100)
+    portal.reaches(100)
+    paths = (*PAGES, *LISTS, "/readyz", "/admin/")
+    try:
+        if how == "refused":
+            portal.cable.refuse()
+        else:
+            portal.cable.swallow(greeted=how != "swallowed")
+        with ThreadPoolExecutor(6) as pool:
+            answers = dict(zip(paths, pool.map(portal.ask, paths), strict=True))
+        for path, answer in answers.items():
+            assert answer.status == 503, path
+            assert answer.headers.get("Retry-After") == "5" or path == "/readyz", path
+            assert answer.headers["Cache-Control"].count("no-store") == 1, path
+            assert "Back in a moment" in answer.text or "detail" in json.loads(answer.text) or path == "/readyz", path
+        assert portal.ask("/healthz").status == 200
+        portal.progress(200)
+    finally:
+        portal.cable.mend()
+    slowest = max(answer.seconds for answer in answers.values())
+    print(f"{how}: {slowest:.2f} s at most")  # noqa: T201
+    assert slowest < GENEROUS
+    assert (portal.cable.swallowed > before) == (how != "refused"), "it was this that went wrong"
+    portal.reaches(200)
+    assert portal.pids() == alive, "nothing had to be started again"
+
+
+def test_an_open_page_hears_what_happened_while_the_database_was_away(portal: Portal) -> None:
+    portal.progress(300)
+    portal.reaches(300)
+    heard: list[int] = []
+    rev = 0
+
+    def listen(socket: ClientConnection) -> None:
+        """Until the news is heard, or the server says goodbye."""
+        nonlocal rev
+        while 400 not in heard:
+            message = json.loads(socket.recv(timeout=PATIENCE))
+            rev = message.get("rev", rev)
+            heard.extend(change["state"].get("bytes_done", -1) for change in message.get("changes", ()))
+
+    with portal.socket(rev) as socket:
+        try:
+            portal.cable.refuse()
+            portal.progress(400)
+            assert portal.ask("/").status == 503
+        finally:
+            portal.cable.mend()
+        with suppress(ConnectionClosed):
+            listen(socket)
+    while 400 not in heard:  # as a browser does: it comes again, with the revision it has
+        with portal.socket(rev) as socket, suppress(ConnectionClosed):
+            listen(socket)
+
+
+def test_while_the_store_is_away_every_page_serves_with_its_age_and_a_banner(portal: Portal) -> None:
+    portal.progress(500)
+    portal.reaches(500)
+    assert "has not been read" not in portal.shown("/")
+    portal.link.offline()
+    try:
+        an_hour_goes_by = """
+            UPDATE ifeportal_job SET succeeded_at = succeeded_at - interval '1 hour'
+            WHERE name = 'poll:ACME' AND failures > 0 AND error LIKE '%NETWORK%'"""
+        with psycopg.connect(portal.database, autocommit=True) as connection:
+            wait_for("a poll fails", lambda: connection.execute(an_hour_goes_by).rowcount == 1)
+        for path in PAGES:
+            assert "The object store has not been read since 1 h" in portal.shown(path), path
+            assert "stale" in portal.shown(path), path
+        for path in LISTS:
+            assert portal.ask(path).status == 200, path
+        fresh = json.loads(portal.ask("/freshness/").text)
+        assert fresh["airlines"]["ACME"]["stale"] is True
+    finally:
+        portal.link.online()
+        portal.progress(600)
+    portal.reaches(600)
+    wait_for("the note goes", lambda: "has not been read" not in portal.shown("/"))
