@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 from django.db import connections
 from django.test import override_settings
+from hypothesis import HealthCheck, settings
 
 from ifeportal.embedded import SeaweedFS
 from ifeportal.models import Airline, Membership, User
@@ -15,6 +16,10 @@ from loader.bucket import MemoryBucket, S3Bucket
 from tests.freshbuckets import FreshBuckets
 
 PASSWORD = "correct horse battery staple"
+
+# No example fails because the machine is busy.
+settings.register_profile("patient", settings(deadline=None, suppress_health_check=[HealthCheck.too_slow]))
+settings.load_profile("patient")
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def act(world: World, step: tuple[Any, ...]) -> None:
             world.poll()
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=40, suppress_health_check=list(HealthCheck), deadline=None)
 @given(steps=STEPS)
 def test_polls_in_between_change_nothing_of_what_is_seen_at_the_end(db: None, steps: list[tuple[Any, ...]]) -> None:
     Airline.objects.all().delete()

@@ -69,7 +69,7 @@ def test_the_newest_sample_of_a_load_stays_however_old(loads: list[Load]) -> Non
     assert left(other) == {NOW - timedelta(days=2)}
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(histories=st.lists(st.lists(AGES, max_size=12), min_size=3, max_size=3), rows=st.integers(1, 20))
 def test_what_the_database_keeps_is_what_the_rule_says(
     loads: list[Load], histories: list[list[float]], rows: int
@@ -85,7 +85,7 @@ def test_what_the_database_keeps_is_what_the_rule_says(
     assert thin(NOW) == 0
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(ages=st.lists(AGES, max_size=20), runs=st.lists(st.floats(0, 3 * 86400), max_size=4))
 def test_looking_only_at_what_came_of_age_keeps_the_same(load: Load, ages: list[float], runs: list[float]) -> None:
     """Each run sees only samples that were there by then; the last one comes at NOW."""

@@ -69,7 +69,7 @@ def test_names_that_are_no_reports_are_left_to_the_listing(world: World) -> None
     assert not Anomaly.objects.exists()
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=40, suppress_health_check=list(HealthCheck), deadline=None)
 @given(steps=STEPS, order=st.randoms(use_true_random=False))
 def test_named_in_any_order_as_often_as_you_like_the_rows_are_those_of_a_poll(
     db: None, steps: list[tuple[object, ...]], order: object
