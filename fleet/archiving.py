@@ -8,7 +8,7 @@ stay as they are, so that pages show what they showed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -25,6 +25,7 @@ from fleet.reviving import forget_objects
 from fleet.transitions import LOAD_FIELDS, TRANSFER_FIELDS
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline
+from ifeportal.patience import answers
 from loader.bucket import Bucket
 from loader.contract import (
     ARCHIVE_LIMIT,
@@ -262,7 +263,7 @@ def sweep(status: Bucket, packed: Packed, alive: Nothing, guard: Nothing) -> int
         left = listed(status, packed)
         if any(packed.objects.get(key) != version for key, version in left.items()):
             raise LeftAlone("its loader reported again")
-        _delete(status, list(left), alive)
+        _delete(status, left, alive)
     except LeftAlone:
         _revive(packed, guard)
         raise
@@ -276,11 +277,26 @@ def sweep(status: Bucket, packed: Packed, alive: Nothing, guard: Nothing) -> int
     return len(left)
 
 
-def _delete(status: Bucket, keys: list[str], alive: Nothing) -> None:
+def _delete(status: Bucket, objects: Mapping[str, Version], alive: Nothing) -> None:
+    """Raises LeftAlone where one has been written anew since it was listed: many take minutes."""
+
+    def drop(key: str) -> None:
+        etag = objects[key][0]
+        try:
+            there = status.get(key, 1, if_none_match=etag)
+        except WorldError as error:
+            if error.code == "OBJECT_GONE":
+                return
+            raise
+        if there is not None and there.etag != etag:
+            raise LeftAlone("its loader reported again")
+        status.delete(key)
+
+    keys = list(objects)
     with ThreadPoolExecutor(DELETES_AT_ONCE, "archive") as threads:
         for start in range(0, len(keys), 10 * DELETES_AT_ONCE):
-            alive()
-            list(threads.map(status.delete, keys[start : start + 10 * DELETES_AT_ONCE]))
+            for _ in answers(threads, drop, keys[start : start + 10 * DELETES_AT_ONCE], alive):
+                pass
 
 
 def _revive(packed: Packed, guard: Nothing) -> None:

@@ -26,7 +26,7 @@ from loader.bucket import S3Bucket
 from loader.contract import parse_archive
 from loader.errors import WorldError
 from tests.fleet.archived import KEY, SIZES, Failing, Over, archive, finished, is_archived, said, small
-from tests.fleet.world import MIB, World, load, rows
+from tests.fleet.world import MIB, World, load, rows, transfer
 
 
 def test_the_archive_names_every_field_that_observation_decides() -> None:
@@ -210,6 +210,30 @@ def test_a_report_between_mark_and_sweep_keeps_every_object(world: World, monkey
     assert load().status == Status.LOADING
     assert load().bytes_done == 6 * MIB
     assert Transfer.objects.filter(load=load(), status=Status.COMPLETE).count() == 2
+
+
+def test_a_report_while_the_objects_are_deleted_is_not_deleted_with_them(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished(world)
+    delete = world.status.delete
+    reported = "ACME/N1/2026-12/c.tgz.progress"
+    again: list[str] = []
+
+    def overtaken(key: str) -> None:
+        delete(key)
+        if not again:
+            world.later()
+            world.progress("N1/2026-12/c", 7)
+            again.append(key)
+
+    monkeypatch.setattr(archiving, "DELETES_AT_ONCE", 1)
+    monkeypatch.setattr(world.status, "delete", overtaken)
+    assert [outcome.left_alone for outcome in archive(world)] == ["its loader reported again"]
+    assert reported in small(world)
+    assert not is_archived()
+    world.poll()
+    assert transfer("c").bytes_reported == 7
 
 
 def test_an_archive_that_is_not_there_any_more_keeps_every_object(

@@ -51,8 +51,10 @@ class Sums:
         self.listings += 2 * max(1, -(-outcome.objects // OBJECTS_A_LISTING))
 
     def requests(self) -> PollResult:
-        """What that many take: two listings of a load, its archive written and read back twice, and the deletes."""
-        return PollResult(self.listings, 2 * self.loads, put_requests=self.loads, delete_requests=self.objects)
+        """What that many take: two listings of a load, its archive written and read twice; a look and a delete each."""
+        return PollResult(
+            self.listings, 2 * self.loads + self.objects, put_requests=self.loads, delete_requests=self.objects
+        )
 
 
 class Command(BaseCommand):
