@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from django.db import transaction
@@ -14,23 +14,34 @@ from fleet.result import Meter, PollResult
 from fleet.states import airline_state
 from ifeportal.live.feed import Published, publish
 from ifeportal.models import Airline
+from ifeportal.patience import nothing, prefixes
 from loader.bucket import Bucket
 from loader.errors import WorldError
 
 logger = logging.getLogger(__name__)
 
 
-def discover(media: Bucket, status: Bucket, now: datetime, *, limits: Limits | None = None) -> PollResult:
-    """Make a row for every airline that has objects in a bucket but no row. `now` is the portal's clock."""
+def discover(
+    media: Bucket,
+    status: Bucket,
+    now: datetime,
+    *,
+    limits: Limits | None = None,
+    alive: Callable[[], None] = nothing,
+) -> PollResult:
+    """Make a row for every airline that has objects in a bucket but no row. `now` is the portal's clock.
+
+    `alive` is called while it waits for a bucket; what it raises ends it.
+    """
     meter, result = Meter(media, status), PollResult()
     buckets: tuple[tuple[anomalies.BucketName, Bucket], ...] = (("media", media), ("status", status))
     for name, bucket in buckets:
         try:
-            prefixes = bucket.prefixes()
+            found = prefixes(bucket, "", alive)
         except WorldError as error:
             result += PollResult(failures=(failure(name, error),))
         else:
-            result += PollResult(anomalies=_discovered(name, prefixes, limits or Limits(), now), listings=1)
+            result += PollResult(anomalies=_discovered(name, found, limits or Limits(), now), listings=1)
     return result + meter.read()
 
 
@@ -52,8 +63,8 @@ def failure(bucket: str, error: WorldError) -> str:
     return f"{bucket} bucket: {error.code}: {error}"
 
 
-def _discovered(name: anomalies.BucketName, prefixes: Iterable[str], limits: Limits, now: datetime) -> int:
-    found = find_airlines(prefixes, _names(), limits)
+def _discovered(name: anomalies.BucketName, names: Iterable[str], limits: Limits, now: datetime) -> int:
+    found = find_airlines(names, _names(), limits)
     _make(found.names)
     return anomalies.record(None, name, found.problems, anomalies.open_rows(None, name), now)
 

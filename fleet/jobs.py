@@ -44,8 +44,11 @@ def poll(airline: str, part: str = "") -> None:
 def discover() -> None:
     """Look for new airlines, if it is due and nobody else does. Raises JobFailed where a bucket could not be read."""
     media, status = _buckets()
-    interval = settings.POLL_INTERVAL * INTERVALS_A_DISCOVERY
-    run("discover", interval, lambda held: _told(None, discovery.discover(media, status, timezone.now())))
+
+    def work(held: Lease) -> None:
+        _told(None, discovery.discover(media, status, timezone.now(), alive=held.alive))
+
+    run("discover", settings.POLL_INTERVAL * INTERVALS_A_DISCOVERY, work)
 
 
 def take_events() -> None:

@@ -10,7 +10,7 @@ import pytest
 from fleet import ranges
 from fleet.fetching import FAILURES_IN_A_ROW, FETCHERS
 from fleet.models import Tail, Transfer
-from fleet.poller import Terms, poll_airline
+from fleet.poller import Terms, discover, poll_airline
 from ifeportal.models import Airline
 from loader.errors import WorldError
 from tests.fleet.world import World
@@ -100,3 +100,20 @@ def test_while_a_store_takes_its_time_the_poll_shows_signs_of_life(
     result = poll_airline(acme, world.media, world.status, world.clock, Terms(alive=alive))
     assert (result.failures, Transfer.objects.filter(bytes_done=5).count()) == ((), 1)
     assert begun.is_set()
+
+
+@pytest.mark.parametrize("bucket", ["status", "media"])
+def test_who_looks_for_airlines_in_a_slow_store_shows_signs_of_life(
+    world: World, monkeypatch: pytest.MonkeyPatch, bucket: str
+) -> None:
+    world.manifest()
+    slow = getattr(world, bucket)
+    prefixes, sign = slow.prefixes, threading.Event()
+
+    def limping(*args: Any) -> Any:
+        assert sign.wait(60)
+        return prefixes(*args)
+
+    monkeypatch.setattr(slow, "prefixes", limping)
+    assert discover(world.media, world.status, world.clock, alive=sign.set).failures == ()
+    assert Airline.objects.get().name == "ACME"
