@@ -1,0 +1,46 @@
+"""A thousand open pages in one web process, none of which reads: little is kept for each, and each gets the newest."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import pytest
+from django.conf import LazySettings
+
+from ifeportal.live.consumer import ACK_LIMIT, in_thread, open_sockets
+from ifeportal.live.reader import the_reader
+from tests.conftest import Cast
+from tests.live.sockets import Socket, apublish, open_socket, sign_in
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+SOCKETS, AT_ONCE, VALUES = 1_000, 50, 20
+
+
+async def test_a_thousand_sockets_that_do_not_read_all_get_the_newest_value(
+    cast: Cast, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ACK_TIMEOUT", "PING", "REAUTHORISE"):  # however long the machine takes for so many
+        monkeypatch.setattr(f"ifeportal.live.consumer.{name}", 3_600.0)
+    settings.LIVE_SOCKETS_PER_USER = SOCKETS
+    cookie = await in_thread(sign_in, cast.alice)
+    async with AsyncExitStack() as stack:
+        sockets: list[Socket] = []
+        while len(sockets) < SOCKETS:
+            some = [open_socket(None, cookie=cookie) for _ in range(AT_ONCE)]
+            opened = [await stack.enter_async_context(each) for each in some]
+            await asyncio.gather(*(socket.watch(airline="ACME", rev=0, acks=True) for socket in opened))
+            sockets += opened
+        assert len(the_reader()) == sum(open_sockets.values()) == SOCKETS
+        for percent in range(VALUES):
+            await apublish(cast.acme, 1, percent=percent)
+        for socket in sockets:
+            for _ in range(ACK_LIMIT + 1):  # what had been sent, then the newest alone: nothing piled up meanwhile
+                message = await socket.read()
+                (change,) = message["changes"]
+                await socket.say(ack=message["rev"])
+                if change["state"] == {"percent": VALUES - 1}:
+                    break
+            assert change["state"] == {"percent": VALUES - 1}
+    assert not open_sockets
