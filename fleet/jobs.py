@@ -138,6 +138,7 @@ def _settle(held: Lease, airline: Airline, result: PollResult) -> None:
     )
     if result.unfinished:
         held.next_in = settings.POLL_INTERVAL
+        held.steady_since = None  # what could not be looked at does not stand still
     elif result.cut and held.name.endswith("/"):
         held.next_in = settings.POLL_CEILING  # one tail with more keys than are read: it is dear, and not whole anyway
     _told(airline.pk, result)

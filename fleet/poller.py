@@ -97,7 +97,7 @@ def poll_head(
         if parts != WHOLE:
             _forget_what_no_part_has(writer, parts)
         # What could not be looked at does not stand still.
-        watched_since = None if writer.result.failures else terms.steady_since
+        watched_since = None if writer.result.failures or writer.result.unfinished else terms.steady_since
         writer.touched |= note_standstill(airline, now, watched_since)
     return writer.result, parts
 

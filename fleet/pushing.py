@@ -190,10 +190,10 @@ class _Slice:
         return True
 
     def _poll(self, row: Airline, keys: Collection[str]) -> bool:
-        """Write what these objects say now. False if that could not be done for some."""
+        """Write what these objects say now. False if that could not be done for some, or there was no time."""
         self.terms.alive()
         result = poll_keys(row, keys, self.status, self.clock(), self.terms)
         ledger.note(row.pk, result)
         self.taken.keys += len(keys)
         self.taken.result += result
-        return not result.failures
+        return not (result.failures or result.unfinished)

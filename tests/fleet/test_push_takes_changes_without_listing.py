@@ -379,3 +379,18 @@ def test_events_are_relied_on_only_while_they_tell_what_listings_find(
         name="events", due_at=now, succeeded_at=ago(succeeded), failures=failures, found_at=ago(event_at)
     )
     assert events_arrive("events", ago(listing_at), now) is arrive
+
+
+def test_what_there_was_no_time_to_write_comes_again(pushed: PushedWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fleet.writing.TAILS_A_BATCH", 1)
+    for name in ("N1", "N2"):
+        pushed.progress(f"{name}/2026-12/a", MIB)
+    no_time = Terms(seconds=0.0)
+    taken = take_events(pushed.queue, pushed.media, pushed.status, lambda: pushed.clock, no_time, wait=0)
+    assert taken.result.failures == ()
+    assert [row.load.tail.name for row in Transfer.objects.filter(bytes_done=MIB)] == ["N1"]
+    assert len(pushed.queue.held) == 2
+    pushed.queue.hidden_no_more()
+    quietly(pushed)
+    assert Transfer.objects.filter(bytes_done=MIB).count() == 2
+    assert not pushed.queue.held

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from fleet.models import Transfer
+from fleet.poller import Terms, poll_airline
 from fleet.stalling import note_standstill
 from ifeportal.live.models import Change
 from ifeportal.models import Airline
@@ -121,3 +123,18 @@ def test_what_moves_again_after_an_outage_is_never_stalled(world: World) -> None
         world.poll()
         note_standstill(Airline.objects.get(), world.clock, back)
         assert not transfer("a").stalled
+
+
+def test_what_there_was_no_time_to_look_at_is_not_stalled(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fleet.writing.TAILS_A_BATCH", 1)
+    for name in ("N1", "N2", "N3"):
+        world.progress(f"{name}/2026-12/a", 100)
+    world.poll()
+    world.later(600)
+    for name in ("N1", "N2"):
+        world.progress(f"{name}/2026-12/a", 101)
+    acme = Airline.objects.get()
+    result = poll_airline(acme, world.media, world.status, world.clock, Terms(seconds=0.0))
+    assert (result.unfinished, [row.load.tail.name for row in Transfer.objects.filter(stalled=True)]) == (1, [])
+    world.poll()
+    assert [row.load.tail.name for row in Transfer.objects.filter(stalled=True)] == ["N3"]
