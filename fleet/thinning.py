@@ -66,7 +66,7 @@ def thin(now: datetime, since: datetime | None = None, *, alive: Callable[[], No
     `since`: when it was last done, so that only what has become older than an age since then is looked at; None: all.
     """
     at, before = cuts(now), cuts(since) if since is not None else None
-    old = _between(before.end if before else None, at.end)
+    old = _between(None, at.end)  # whatever is left of them was the newest of its load, and may be no more
     hours = _between(before.hours if before else None, at.hours)
     minutes = _between(max(before.minutes, at.hours) if before else at.hours, at.minutes)
     return (

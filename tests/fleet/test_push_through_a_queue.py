@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from moto.sqs.models import SQSBackend
 
 from fleet.poller import poll_fleet
 from ifeportal import eventqueue
@@ -43,6 +45,22 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(eventqueue, "TIMEOUT", 60)  # however busy the machine is
     monkeypatch.delenv("AWS_REGION", raising=False)
     monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Moto itself gives a message to two who ask at the same moment, and forgets that one of two was deleted."""
+    turn = threading.Lock()
+
+    def in_turn(method: Callable[..., object]) -> Callable[..., object]:
+        def call(*arguments: Any, **more: Any) -> object:
+            with turn:
+                return method(*arguments, **more)
+
+        return call
+
+    for name in ("receive_message", "delete_message_batch"):
+        monkeypatch.setattr(SQSBackend, name, in_turn(getattr(SQSBackend, name)))
 
 
 class Store:
