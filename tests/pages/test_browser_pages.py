@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from django.conf import global_settings
 from django.test import override_settings
+from playwright.sync_api import expect
 
 from campaigns.models import Campaign, ManifestState
 from fleet.models import Anomaly, Tail, Transfer
 from tests.conftest import PASSWORD, Cast
-from tests.pages.browser import Portal, axe_violations
+from tests.pages.browser import PATIENCE, Portal, axe_violations
 from tests.pages.builders import a_campaign, a_fleet, a_load, a_tail, now
 from tests.pages.conftest import Visitor
 
 pytestmark = [pytest.mark.browser, pytest.mark.processes]
+expect.set_options(timeout=PATIENCE)
 
 PAGES = ("/", "/airlines/ACME/", "/airlines/ACME/tails/VP-AAA/", "/airlines/ACME/campaigns/2026-12/")
 
@@ -77,16 +81,17 @@ def test_every_page_is_whole_without_javascript(fleet: Cast, visit: Visitor) -> 
     assert page.locator(".card progress").first.get_attribute("value")
     page.get_by_role("link", name="ACME", exact=True).click()
     page.get_by_role("link", name="failed").first.click()
-    assert "status=failed" in page.url
+    expect(page).to_have_url(re.compile("status=failed"))
     page.get_by_role("searchbox").fill("VP-AAD")
     page.get_by_role("button", name="Find").click()
-    assert page.locator("tbody[data-tail]").count() == 1
+    expect(page.locator("tbody[data-tail]")).to_have_count(1)
     page.get_by_role("columnheader", name="Tail").get_by_role("link").click()
+    expect(page).to_have_url(re.compile("sort=tail"))
     assert {"q=VP-AAD", "sort=tail", "status=failed"} <= set(page.url.split("?")[1].split("&"))
     page.get_by_role("link", name="VP-AAD").click()
-    assert "HASH_MISMATCH" in page.locator("main").inner_text()
+    expect(page.locator("main")).to_contain_text("HASH_MISMATCH")
     page.get_by_role("link", name="This campaign on all tails").click()
-    assert page.locator(".matrix .cell").count() == 12 * 12
+    expect(page.locator(".matrix .cell")).to_have_count(12 * 12)
     assert not page.locator("[data-theme-switch]").is_visible()
 
 
