@@ -13,7 +13,6 @@ import pytest
 from django.conf import LazySettings
 
 from fleet import jobs, ledger
-from fleet.models import Usage
 from ifeportal.config import SettingsError, read_config
 from ifeportal.eventqueue import Message
 from ifeportal.jobs import JobFailed
@@ -78,12 +77,12 @@ def test_the_job_writes_what_events_tell_and_notes_when_some_came(portal: Pushed
 
 def test_its_requests_are_booked_to_the_airline(portal: PushedWorld) -> None:
     ledger.flush(portal.clock, at_once=True)
-    before = Usage.objects.get(airline__name="ACME").get_requests
+    before = ledger.by_airline()["ACME"]["get_requests"]
     portal.progress("N1/2026-12/a", 50)
     due("take_events")
     jobs.take_events()
     ledger.flush(portal.clock, at_once=True)
-    assert sum(Usage.objects.filter(airline__name="ACME").values_list("get_requests", flat=True)) == before + 1
+    assert ledger.by_airline()["ACME"]["get_requests"] == before + 1
 
 
 def test_while_events_come_listings_are_the_safety_net(portal: PushedWorld, pushed: list[bool]) -> None:
