@@ -19,6 +19,9 @@ from ifeportal.health import unavailable
 
 PATIENCE: Final = 0.5  # seconds; a request that takes longer asks whether the database is there, again after twice that
 PROBE: Final = 1.2  # seconds the database has to answer; both together stay below two
+# So often within that time. Where this process itself hardly gets to run, each look comes late, and the database, which
+# cannot help it either, is given as much longer.
+LOOKS: Final = 12
 Event = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Event]]
 Send = Callable[[Event], Awaitable[None]]
@@ -66,8 +69,11 @@ class Punctual:
         if asked is None or asked.done() or loop.time() - self._asked_at > PROBE:
             asked = self._asked = loop.run_in_executor(self._threads, _answers)
             self._asked_at = loop.time()
-        await asyncio.wait({asked}, timeout=PROBE)
-        return asked.done() and asked.result()
+        for _ in range(LOOKS):
+            done, _ = await asyncio.wait({asked}, timeout=PROBE / LOOKS)
+            if done:
+                return asked.result()
+        return False
 
     def _ended(self, work: asyncio.Future[None]) -> None:
         self._work.discard(work)

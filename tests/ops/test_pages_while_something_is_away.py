@@ -49,7 +49,7 @@ client = Client()
 client.force_login(olga)
 print(client.cookies[settings.SESSION_COOKIE_NAME].value, Token.objects.create(user=olga).key)
 """
-GENEROUS = 3 * (punctual.PATIENCE + punctual.PROBE)  # seconds; it is 2 where the machine is not busy
+GENEROUS = 20 * (punctual.PATIENCE + punctual.PROBE)  # seconds; it is 2 where the machine is not busy
 
 
 @dataclass
