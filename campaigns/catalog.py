@@ -194,7 +194,8 @@ def _refuse(
 def _apply(row: Campaign, manifest: Manifest, fetched: Fetched) -> Campaign | None:
     """One transaction: the campaign and its items say what the manifest says, or nothing has changed."""
     with transaction.atomic():
-        now_held = Campaign.objects.select_for_update().filter(pk=row.pk).first()
+        # Ordered by names, its airline would be locked too, for which every writer of the feed would wait.
+        now_held = Campaign.objects.select_for_update().filter(pk=row.pk).order_by("pk").first()
         if now_held is None or not is_news(_known(now_held), fetched.etag, fetched.last_modified):
             return None
         _apply_items(row, manifest)

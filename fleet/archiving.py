@@ -242,7 +242,7 @@ def _held(status: Bucket, key: str) -> bytes | None:
 def mark(packed: Packed, now: datetime, guard: Nothing) -> None:
     """Mark the load as archived, if its rows still are as they were packed. Raises LeftAlone."""
     with transaction.atomic():
-        Tail.objects.select_for_update().filter(pk=packed.load.tail_id).first()
+        _lock_tail(packed)
         again = pack(packed.load.pk)
         if again.load.archived_at is not None or not _same(again.archive, packed.archive):
             raise LeftAlone("there was news of it meanwhile")
@@ -302,11 +302,16 @@ def _delete(status: Bucket, objects: Mapping[str, Version], alive: Nothing) -> N
 def _revive(packed: Packed, guard: Nothing) -> None:
     """The load lives on, with the objects it still has."""
     with transaction.atomic():
-        Tail.objects.select_for_update().filter(pk=packed.load.tail_id).first()
+        _lock_tail(packed)
         load = Load.objects.select_related("tail__airline", "campaign").filter(pk=packed.load.pk).first()
         if load is not None and load.archived_at is not None:
             forget_objects([load.pk])
             _set(load, None, guard)
+
+
+def _lock_tail(packed: Packed) -> None:
+    """Until the transaction ends. By id: ordered by names, its airline would be locked too, which all writers share."""
+    Tail.objects.select_for_update().filter(pk=packed.load.tail_id).order_by("pk").first()
 
 
 def _set(load: Load, archived_at: datetime | None, guard: Nothing) -> None:

@@ -12,6 +12,7 @@ import pytest
 from django.conf import LazySettings
 from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from fleet import archiving, transitions
@@ -395,3 +396,13 @@ def test_a_killed_worker_loses_nothing_and_the_next_one_goes_on(seaweed: Seaweed
     assert small(world) == []
     world.poll()
     assert said() == before
+
+
+def test_whoever_locks_a_tail_does_not_lock_its_airline(world: World) -> None:
+    """Each writer of the feed needs the airline's row: whoever held it and waited for the feed would hold up all."""
+    finished(world)
+    with CaptureQueriesContext(connection) as queries:
+        archive(world)
+    locks = [each["sql"] for each in queries if 'FROM "fleet_tail"' in each["sql"] and "LIMIT 1" in each["sql"]]
+    assert locks
+    assert not [sql for sql in locks if "JOIN" in sql]
