@@ -30,6 +30,12 @@ NOON = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
 POLL = PollResult(list_requests=3, get_requests=20, bytes_received=1_000)
 
 
+@pytest.fixture(autouse=True)
+def _nothing_noted() -> None:
+    """Not even what another test noted in this process."""
+    ledger._ledger.begin()
+
+
 def row(airline_id: int | None, day: date = TODAY) -> dict[str, int]:
     return ledger.totals(Usage.objects.filter(airline=airline_id, day=day))
 
