@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import signal
 import threading
 from argparse import ArgumentTypeError, RawDescriptionHelpFormatter
 from typing import Any, Final
@@ -21,6 +20,7 @@ from fleet.result import Meter
 from ifeportal import config, jobs
 from ifeportal.buckets import media_bucket, status_bucket
 from ifeportal.models import Airline
+from ifeportal.stopping import stop_when_told
 from loader.bucket import Bucket
 from loader.errors import Exit, WorldError
 
@@ -63,8 +63,7 @@ class Command(BaseCommand):
             if options["once"]:
                 self._once(poll, as_json=options["json"])
                 return
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, lambda *_: poll.stop.set())
+            stop_when_told(poll.stop)
             self._endlessly(poll, as_json=options["json"])
         finally:
             ledger.flush(timezone.now(), at_once=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import threading
 from argparse import ArgumentTypeError, RawDescriptionHelpFormatter
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from fleet.invention import Plan
 from fleet.simulated import Report, Taken, Tell, remove_fleet, write_fleet
 from ifeportal import config
 from ifeportal.buckets import media_bucket, status_bucket
+from ifeportal.stopping import stop_when_told
 from loader.contract import ContractError
 from loader.errors import Exit, WorldError
 from loader.sizes import parse_size
@@ -82,8 +82,7 @@ class Command(BaseCommand):
         except (ValueError, ContractError) as error:
             raise CommandError(str(error), returncode=Exit.USAGE) from error
         stop = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
+        stop_when_told(stop)
         report = self._run(plan, stop, options)
         self.stdout.write(json.dumps(asdict(report)) if options["json"] else in_words(report))
         if report.lost:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import threading
 import time
 from typing import Any, Final
@@ -15,6 +14,7 @@ from django.utils import timezone
 from ifeportal.jobs import keep_rows
 from ifeportal.leases import Lease, LeaseLost, lease
 from ifeportal.models import PACEMAKER
+from ifeportal.stopping import stop_when_told
 from ifeportal.wakeups import seconds_to_next, wake_workers
 
 TICK: Final = 0.25  # seconds
@@ -35,8 +35,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         stop = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
+        stop_when_told(stop)
         logger.info("pacemaker runs")
         failures = 0
         while not stop.is_set():

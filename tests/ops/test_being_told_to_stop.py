@@ -1,0 +1,33 @@
+"""A command is told to stop as often as its keepers like; it stops once, and nothing kills it at its end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from ifeportal.stopping import stop_when_told
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@pytest.fixture(autouse=True)
+def handlers_put_back() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_the_first_signal_stops_and_further_ones_are_ignored(number: signal.Signals) -> None:
+    stop = threading.Event()
+    stop_when_told(stop)
+    assert not stop.is_set()
+    os.kill(os.getpid(), number)
+    assert stop.wait(60)
+    # What is ignored stays so while the interpreter ends; a handler would be given up, and the signal would kill.
+    assert [signal.getsignal(each) for each in SIGNALS] == [signal.SIG_IGN, signal.SIG_IGN]
