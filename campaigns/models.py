@@ -37,6 +37,10 @@ class Campaign(models.Model):
     manifest_problem = models.TextField(blank=True, help_text="Why the newest campaign.json was refused.")
     manifest_etag = models.CharField(max_length=200, blank=True, help_text="Of the newest campaign.json looked at.")
     manifest_as_of = models.DateTimeField(null=True, blank=True, help_text="LastModified of that object.")
+    signed = models.BooleanField(
+        default=False, db_default=False, help_text="A signed manifest lies beside campaign.json."
+    )
+    withdrawn_at = models.DateTimeField(null=True, blank=True, help_text="When somebody took its manifest away.")
     items_total = models.PositiveIntegerField(null=True, blank=True)
     bytes_total = models.BigIntegerField(null=True, blank=True)
     extra = models.JSONField(default=dict, blank=True, help_text="Fields of the manifest this version does not know.")

@@ -22,6 +22,50 @@ class Status(models.TextChoices):
     DELETED = "deleted", "deleted"
 
 
+class State(models.TextChoices):
+    """The one word for a row, as pages, API, exports and metrics say it: its status, or what lies on top of `loading`.
+
+    `fleet.rates.state_of` decides it.
+    """
+
+    FAILED = "failed", "failed"
+    SILENT = "silent", "silent"
+    STALLED = "stalled", "stalled"
+    CONTRADICTION = "contradiction", "contradiction"
+    WAITING = "waiting", "waiting"
+    RESTARTED = "restarted", "restarted"
+    LOADING = "loading", "loading"
+    PENDING = "pending", "pending"
+    COMPLETE = "complete", "complete"
+    DELETED = "deleted", "deleted"
+
+
+class Duty(models.TextChoices):
+    """Whether a tail counts: stored and retired ones are out of every sum and percentage, and said to be."""
+
+    ACTIVE = "active", "in service"
+    STORED = "stored", "stored"
+    RETIRED = "retired", "retired"
+
+
+class Contradiction(models.TextChoices):
+    """What does not fit together in what an aircraft says of a load."""
+
+    NONE = "", "none"
+    OVERSIZED = "oversized", "reports more bytes than an item has"
+    ERROR_LEFT = "error left", "an error was left behind after its item succeeded"
+    MANIFEST_CHANGED = "manifest changed", "the manifest changed while it was loading"
+
+
+class Proof(models.TextChoices):
+    """How much of what a load claims to hold is proven."""
+
+    NONE = "", "claimed"
+    SIZE = "size", "size-checked"
+    HASH = "hash", "hash-verified"
+    SIGNED = "signed", "signed"
+
+
 class TailQuerySet(ScopedQuerySet["Tail"]):
     pass
 
@@ -43,6 +87,21 @@ class Tail(models.Model):
     stores = models.JSONField(default=list, blank=True)
     held = models.JSONField(default=list, blank=True)
     keys = models.PositiveIntegerField(default=0, help_text="About how many objects it has in the status bucket.")
+    duty = models.CharField(
+        max_length=7, choices=Duty, default=Duty.ACTIVE, db_default=Duty.ACTIVE.value, help_text="Set by operators."
+    )
+    aircraft_type = models.CharField(max_length=100, blank=True, db_default="", help_text="Set by operators.")
+    seen_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the portal, by its own clock, last saw something new of it."
+    )
+    silent = models.BooleanField(default=False, db_default=False, help_text="Nothing was heard of it for long.")
+    queue_version = models.BigIntegerField(null=True, blank=True, help_text="Of the transfer queue its loader follows.")
+    queue_error = models.CharField(
+        max_length=500, blank=True, db_default="", help_text="What is wrong with that queue."
+    )
+    signatures = models.CharField(
+        max_length=20, blank=True, db_default="", help_text="Its loader's policy: off, warn or enforce."
+    )
 
     objects = TailQuerySet.as_manager()
 
@@ -134,6 +193,21 @@ class Load(Measured):
     manifest_etag = models.CharField(
         max_length=200, blank=True, help_text="Of the manifest these transfers were last held against."
     )
+    silent = models.BooleanField(default=False, db_default=False, help_text="Loading, but its tail is silent.")
+    waiting = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="Its loader says why it does not go on: no link, out of hours, paused.",
+    )
+    restarted = models.BooleanField(default=False, db_default=False, help_text="An item of it has begun anew.")
+    contradiction = models.CharField(max_length=16, choices=Contradiction, blank=True, default="", db_default="")
+    at_risk = models.BooleanField(
+        default=False, db_default=False, help_text="It may not be complete when the exhibition starts."
+    )
+    effective_bps = models.BigIntegerField(
+        null=True, blank=True, help_text="bytes per second over days, pauses included; as observed"
+    )
+    proof = models.CharField(max_length=6, choices=Proof, blank=True, default="", db_default="")
     archived_at = models.DateTimeField(
         null=True, blank=True, help_text="When its objects were packed into one; what is shown is what they last said."
     )
@@ -215,6 +289,87 @@ class ProgressSample(models.Model):
 
     def __str__(self) -> str:
         return f"{self.bytes_done} bytes at {self.at}"
+
+
+class EventQuerySet(ScopedQuerySet["Event"]):
+    airline_path = "load__tail__airline"
+
+
+class Event(models.Model):
+    """A turn in the life of a load or of one of its items: the time line, and the history of errors.
+
+    `at` is the LastModified of the object that told of it, or the portal's clock for what no object tells (UTC).
+    `state` is what it was from then on.
+    """
+
+    load = models.ForeignKey(Load, on_delete=models.CASCADE, related_name="events")
+    content = models.CharField(max_length=200, blank=True, help_text="The item; empty for the load itself.")
+    at = models.DateTimeField(db_index=True)
+    state = models.CharField(max_length=13, choices=State)
+    error_code = models.CharField(max_length=40, blank=True)
+    text = models.TextField(blank=True, help_text="The error, or a sentence on what happened.")
+    bytes_done = models.BigIntegerField(help_text="What was held then.")
+    bytes_total = models.BigIntegerField(null=True, blank=True)
+
+    objects = EventQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-at", "-pk"]
+        indexes = [models.Index(fields=["load", "content", "at"])]
+
+    def __str__(self) -> str:
+        return f"{self.content or 'load'} {self.state} at {self.at}"
+
+
+class MovedQuerySet(ScopedQuerySet["Moved"]):
+    pass
+
+
+class Moved(models.Model):
+    """Bytes that arrived on an airline's aircraft in a slot of five minutes (UTC, the portal's clock)."""
+
+    airline = models.ForeignKey(Airline, on_delete=models.CASCADE, related_name="moved")
+    at = models.DateTimeField(help_text="When the slot begins.")
+    bytes = models.BigIntegerField(default=0)
+
+    objects = MovedQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "moved"
+        ordering = ["airline", "at"]
+        constraints = [models.UniqueConstraint(fields=["airline", "at"], name="moved_once")]
+
+    def __str__(self) -> str:
+        return f"{self.bytes} bytes from {self.at}"
+
+
+class AcknowledgementQuerySet(ScopedQuerySet["Acknowledgement"]):
+    airline_path = "load__tail__airline"
+
+
+class Acknowledgement(models.Model):
+    """Somebody has seen that a load needs attention and says what is done about it.
+
+    It stands for the `state` and error code it was given in; once the load is in another it no longer counts.
+    """
+
+    load = models.ForeignKey(Load, on_delete=models.CASCADE, related_name="acknowledgements")
+    state = models.CharField(max_length=13, help_text="What was acknowledged: a state, or `at risk`.")
+    error_code = models.CharField(max_length=40, blank=True)
+    note = models.TextField(max_length=1000)
+    user = models.ForeignKey("ifeportal.User", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    who = models.CharField(max_length=150, help_text="The user's name.")
+    at = models.DateTimeField()
+    withdrawn_at = models.DateTimeField(null=True, blank=True)
+
+    objects = AcknowledgementQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-at"]
+        indexes = [models.Index(fields=["load", "-at"])]
+
+    def __str__(self) -> str:
+        return f"{self.who}: {self.note[:50]}"
 
 
 class AnomalyQuerySet(ScopedQuerySet["Anomaly"]):

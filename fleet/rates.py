@@ -55,3 +55,28 @@ def smoothed(before: int | None, moved: int, seconds: float) -> int | None:
 
 def _rate(moved: int, seconds: float) -> int | None:
     return min(int(moved / seconds), COUNT_LIMIT) if seconds > 0 else None
+
+
+def state_of(
+    status: str,
+    *,
+    silent: bool = False,
+    stalled: bool = False,
+    contradiction: str = "",
+    waiting: bool = False,
+    restarted: bool = False,
+) -> str:
+    """The one word for a row: its status, or what lies on top of `loading`, the weightiest first.
+
+    `fleet.listing.STATE` says the same in SQL.
+    """
+    if status != "loading":
+        return status
+    on_top = {
+        "silent": silent,
+        "stalled": stalled,
+        "contradiction": bool(contradiction),
+        "waiting": waiting,
+        "restarted": restarted,
+    }
+    return next((word for word, holds in on_top.items() if holds), status)

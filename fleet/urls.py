@@ -2,12 +2,12 @@
 
 from django.urls import path
 
-from fleet import views
+from fleet.views import airlines, campaigns, fleets, tails
 
 urlpatterns = [
-    path("", views.fleet, name="fleet"),
-    path("freshness/", views.freshness, name="freshness"),
-    path("airlines/<str:airline>/", views.airline, name="airline"),
-    path("airlines/<str:airline>/tails/<str:tail>/", views.tail, name="tail"),
-    path("airlines/<str:airline>/campaigns/<str:campaign>/", views.campaign, name="campaign"),
+    path("", fleets.fleet, name="fleet"),
+    path("freshness/", fleets.freshness, name="freshness"),
+    path("airlines/<str:airline>/", airlines.airline, name="airline"),
+    path("airlines/<str:airline>/tails/<str:tail>/", tails.tail, name="tail"),
+    path("airlines/<str:airline>/campaigns/<str:campaign>/", campaigns.campaign, name="campaign"),
 ]

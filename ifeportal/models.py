@@ -6,19 +6,27 @@ from datetime import datetime, timedelta
 from typing import Final, Self
 
 from django.contrib.auth.models import AbstractUser
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower
 from django.urls import reverse
 
-from ifeportal.access import ScopedQuerySet
+from ifeportal.access import Role, ScopedQuerySet
 
 PACEMAKER: Final = "pacemaker"  # the one job that nobody is woken for: it is held by whoever wakes the workers
 LATE_AFTER: Final = timedelta(seconds=15)  # past its time; within that the job of a worker that died is taken over
 
 
 class User(AbstractUser):
-    """A person or program that signs in. `is_staff` sees every airline; others see those of their memberships."""
+    """A person or program that signs in. `is_staff` sees every airline; others see those of their memberships.
+
+    A program that shows a token has its limits put upon the user for the length of the request: `limited_to` is the id
+    of the one airline it may reach (None: all of the user's), `reads_only` whether it may change nothing.
+    """
+
+    limited_to: int | None = None
+    reads_only: bool = False
 
 
 class AirlineQuerySet(ScopedQuerySet["Airline"]):
@@ -35,6 +43,35 @@ class Airline(models.Model):
         null=True,
         blank=True,
         help_text="Loads that finished so many days ago are packed into one object each. Empty: as ARCHIVE_AFTER says.",
+    )
+    stalled_after_minutes = models.PositiveSmallIntegerField(
+        default=10,
+        db_default=10,
+        validators=[MinValueValidator(1), MaxValueValidator(1440)],
+        help_text="A load is stalled when its loader is alive but no byte came for so many minutes.",
+    )
+    silent_after_hours = models.PositiveSmallIntegerField(
+        default=24,
+        db_default=24,
+        validators=[MinValueValidator(1), MaxValueValidator(2160)],
+        help_text="A tail is silent when nothing was heard of it for so many hours.",
+    )
+    risk_before_hours = models.PositiveSmallIntegerField(
+        default=48,
+        db_default=48,
+        validators=[MinValueValidator(1), MaxValueValidator(2160)],
+        help_text="So many hours before the exhibition starts, a load whose end cannot be told is at risk.",
+    )
+    colour = models.CharField(
+        max_length=7,
+        blank=True,
+        db_default="",
+        validators=[RegexValidator(r"\A#[0-9a-f]{6}\Z", "Write it as #1a2b3c.")],
+        help_text="Shown beside the airline's name, as #rrggbb.",
+    )
+    logo = models.BinaryField(null=True, blank=True, help_text="A PNG drawn anew from what was uploaded.")
+    contact = models.TextField(
+        blank=True, db_default="", max_length=1000, help_text="Whom to call about this airline, for whoever is on duty."
     )
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -56,10 +93,11 @@ class MembershipQuerySet(ScopedQuerySet["Membership"]):
 
 
 class Membership(models.Model):
-    """A user may see an airline."""
+    """A user may see an airline, and do there what the role allows."""
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
     airline = models.ForeignKey(Airline, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=8, choices=Role, default=Role.VIEWER, db_default=Role.VIEWER.value)
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = MembershipQuerySet.as_manager()
@@ -70,6 +108,39 @@ class Membership(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user} of {self.airline}"
+
+
+class AuditEntryQuerySet(ScopedQuerySet["AuditEntry"]):
+    pass
+
+
+class AuditEntry(models.Model):
+    """Who changed what, when (UTC), from where. Written with the change, never changed, read by managers.
+
+    `who` and `whose` are names as they were, so that the entry outlives the rows. `changes` is {field: [before, after]}
+    and holds no secret. Without an airline only staff see it.
+    """
+
+    at = models.DateTimeField(db_index=True)
+    user = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    who = models.CharField(max_length=150, help_text="The user's name; empty for the system.", blank=True)
+    airline = models.ForeignKey(Airline, null=True, blank=True, on_delete=models.SET_NULL, related_name="audit")
+    whose = models.CharField(max_length=200, blank=True, help_text="The airline's name.")
+    action = models.CharField(max_length=60, help_text="A word for it, e.g. tail.duty or campaign.published.")
+    target = models.CharField(max_length=500, help_text="What was changed, as people name it.")
+    changes = models.JSONField(default=dict, blank=True)
+    via = models.CharField(max_length=7, choices=[(word, word) for word in ("page", "admin", "api", "command")])
+    address = models.GenericIPAddressField(null=True, blank=True, help_text="Where the request came from.")
+
+    objects = AuditEntryQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "audit entries"
+        ordering = ["-at", "-pk"]
+        indexes = [models.Index(fields=["airline", "-at"])]
+
+    def __str__(self) -> str:
+        return f"{self.action}: {self.target}"
 
 
 class JobQuerySet(models.QuerySet["Job"]):

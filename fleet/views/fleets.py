@@ -1,0 +1,59 @@
+"""The page of all airlines, and how fresh what open pages show is."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils import timezone
+
+from fleet import listing, pages
+from fleet.figures import iso
+from fleet.models import Anomaly
+from fleet.views.answers import answer
+from ifeportal.live.feed import current_rev
+from ifeportal.models import Airline
+
+
+def fleet(request: HttpRequest) -> HttpResponse:
+    """Every airline the user may see."""
+    rev = current_rev()
+    airlines = Airline.objects.visible_to(request.user)
+    choice = listing.choice_of(request.GET, pages.FLEET_COLUMNS)
+    cards = pages.fleet_cards(airlines, choice, timezone.now())
+    strays = Anomaly.objects.visible_to(request.user).filter(airline=None)
+    return answer(
+        request,
+        "fleet/fleet.html",
+        {
+            "rev": rev,
+            "choice": choice,
+            "cards": cards,
+            "away": pages.away([card.freshness for card in cards]),
+            "newest": max((card.airline.pk for card in cards), default=0),
+            "anomalies": pages.open_anomalies(strays),
+        },
+    )
+
+
+def freshness(request: HttpRequest) -> HttpResponse:
+    """For open pages: the server's time, and when the buckets were last read for the airlines of the user."""
+    airlines = Airline.objects.visible_to(request.user)
+    if "airline" in request.GET:
+        airlines = airlines.filter(name=request.GET["airline"])
+    now = timezone.now()
+    found = pages.freshness(airlines, now)
+    read = {
+        name: {
+            "read_at": fresh.read_at and iso(fresh.read_at),
+            "stale": fresh.stale,
+            "next_at": fresh.next_at and iso(fresh.next_at),
+        }
+        for name, fresh in found.items()
+    }
+    away = pages.away(list(found.values()))
+    together = {
+        "airlines": away.airlines,
+        "stale": away.stale,
+        "stale_count": away.stale_count,
+        "read_at": away.read_at and iso(away.read_at),
+    }
+    return JsonResponse({"now": iso(now), "airlines": read, "away": together})
