@@ -30,6 +30,7 @@ READY_WITHIN = config.ready_within or max(3 * POLL_CEILING, 10 * POLL_INTERVAL)
 STATUS_EVENTS_QUEUE_URL = config.status_events_queue_url
 ARCHIVE_AFTER = config.archive_after
 METRICS_TOKEN = config.metrics_token
+BEHIND_PROXY = config.behind_proxy
 LIVE_SOCKETS_PER_USER = config.live_sockets_per_user
 
 INSTALLED_APPS = [

@@ -1,0 +1,72 @@
+"""Who changed what: every write in pages, admin and API leaves an entry, in the transaction of the write.
+
+May touch only the log itself. Secrets and hashes of them never get here.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from typing import Final
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.utils import timezone
+from rest_framework.request import Request
+
+from ifeportal.models import Airline, AuditEntry
+
+LONGEST: Final = 1000  # characters of a value that are kept
+Changes = Mapping[str, tuple[object, object]]
+
+
+def record(
+    request: HttpRequest | Request,
+    action: str,
+    target: str,
+    *,
+    airline: Airline | None = None,
+    changes: Changes | None = None,
+) -> None:
+    """Write down what the user of the request has changed: `action` is a word for it, `target` what people call it.
+
+    `changes` is {field: (before, after)}, without secrets. Call it in the transaction of the write.
+    """
+    user = request.user if request.user.is_authenticated else None
+    AuditEntry.objects.create(
+        at=timezone.now(),
+        user=user,
+        who=user.get_username() if user else "",
+        airline=airline if airline and airline.pk else None,
+        whose=airline.name if airline else "",
+        action=action[:60],
+        target=_plain(target)[:500],
+        changes={name: [_value(before), _value(after)] for name, (before, after) in (changes or {}).items()},
+        via=via(request.path),
+        address=address_of(request),
+    )
+
+
+def via(path: str) -> str:
+    """Which way a request came, by its path: admin, api or page."""
+    return "admin" if path.startswith("/admin/") else "api" if path.startswith("/api/") else "page"
+
+
+def address_of(request: HttpRequest | Request) -> str | None:
+    """Where a request came from: what our own proxy saw, if there is one, else who is connected; None for a socket."""
+    found = request.META.get("REMOTE_ADDR", "")
+    if settings.BEHIND_PROXY:
+        found = request.META.get("HTTP_X_FORWARDED_FOR", found).rsplit(",", 1)[-1].strip()
+    try:
+        return str(ipaddress.ip_address(found.partition("%")[0]))  # without the zone, which PostgreSQL refuses
+    except ValueError:
+        return None
+
+
+def _value(value: object) -> object:
+    return value if value is None or isinstance(value, bool | int | float) else _plain(str(value))[:LONGEST]
+
+
+def _plain(text: str) -> str:
+    """Without NUL, which PostgreSQL keeps neither as text nor as JSON."""
+    return text.replace("\0", "")
