@@ -1,0 +1,134 @@
+"""Tables as files: the rows of a page as CSV that no spreadsheet takes for formulas, or as JSON.
+
+Touches nothing but the rows it is given, a chunk at a time. Columns are named as the API's fields: bytes, bytes per
+second, seconds; moments in ISO 8601 with Z.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from itertools import islice
+from typing import Any, Final
+
+from asgiref.sync import sync_to_async
+from defusedcsv import csv
+from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpRequest, StreamingHttpResponse
+from django.utils import timezone
+from django.utils.http import content_disposition_header
+
+LIMIT: Final = 100_000  # rows of one file
+CHUNK: Final = 500
+KINDS: Final = {"csv": "text/csv; charset=utf-8", "json": "application/json"}
+FORMULA: Final = tuple("=+-@|%")
+
+
+@dataclass(frozen=True)
+class Column:
+    """`key` is the API's name of it, `title` what people read, `value` takes a row."""
+
+    key: str
+    title: str
+    value: Callable[[Any], object]
+
+
+@dataclass(frozen=True)
+class Table:
+    """`name` becomes that of the file; of `rows` at most `LIMIT` are taken, and it is said if there were more."""
+
+    name: str
+    columns: Sequence[Column]
+    rows: Iterable[Any]
+
+
+def export(request: HttpRequest, table: Table) -> StreamingHttpResponse | None:
+    """The file that `?export=csv` or `?export=json` asks for; None where the address asks for none."""
+    kind = request.GET.get("export", "")
+    if kind not in KINDS:
+        return None
+    now = timezone.now()
+    texts = _csv(table) if kind == "csv" else _json(table, now)
+    # Under ASGI Django would gather a plain iterator whole before it sends the first byte.
+    content = _awaited(texts) if isinstance(request, ASGIRequest) else texts
+    response = StreamingHttpResponse(content, content_type=KINDS[kind])
+    name = f"{table.name} {now:%Y-%m-%d %H%M}Z.{kind}"
+    response["Content-Disposition"] = content_disposition_header(True, name)
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+def plain(value: object) -> object:
+    """The value as JSON has it: a moment in UTC with Z, a day as 2026-12-01; anything else as it is."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return value.isoformat() if isinstance(value, date) else value
+
+
+def cell(value: object) -> object:
+    """The value as CSV has it: empty for unknown, true and false, and a text that begins no formula."""
+    value = plain(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | dict):
+        value = json.dumps(value)
+    # The writer quotes what begins with a sign; some programs first drop the white space before it.
+    if isinstance(value, str) and value[:1].isspace() and value.lstrip().startswith(FORMULA):
+        return f"'{value}"
+    return value
+
+
+class _Line:
+    """What a CSV writer writes to: hands each line back."""
+
+    def write(self, text: str) -> str:
+        return text
+
+
+def _csv(table: Table) -> Iterator[str]:
+    writer = csv.writer(_Line())
+    rows = iter(table.rows)
+    yield writer.writerow([column.key for column in table.columns])
+    for chunk in _chunks(rows):
+        yield "".join(writer.writerow([cell(column.value(row)) for column in table.columns]) for row in chunk)
+    if _has_more(rows):
+        yield writer.writerow([f"Cut here: there are more than {LIMIT:,} rows."])
+
+
+def _json(table: Table, now: datetime) -> Iterator[str]:
+    rows, count = iter(table.rows), 0
+    head = {
+        "table": table.name,
+        "as_of": plain(now),
+        "columns": [{"key": column.key, "title": column.title} for column in table.columns],
+    }
+    yield f'{json.dumps(head)[:-1]}, "rows": ['
+    for chunk in _chunks(rows):
+        objects = ({column.key: plain(column.value(row)) for column in table.columns} for row in chunk)
+        yield (",\n" if count else "\n") + ",\n".join(map(json.dumps, objects))
+        count += len(chunk)
+    yield f'\n], "count": {count}, "cut": {json.dumps(_has_more(rows))}}}\n'
+
+
+def _chunks(rows: Iterator[Any]) -> Iterator[list[Any]]:
+    """The rows, as many as a file may hold, some at a time."""
+    within = islice(rows, LIMIT)
+    while chunk := list(islice(within, CHUNK)):
+        yield chunk
+
+
+def _has_more(rows: Iterator[Any]) -> bool:
+    return any(True for _ in rows)
+
+
+async def _awaited(texts: Iterator[str]) -> AsyncIterator[str]:
+    """The same for an event loop: each piece is made in the thread of the request."""
+    while (text := await _next(texts)) is not None:
+        yield text
+
+
+@sync_to_async
+def _next(texts: Iterator[str]) -> str | None:
+    return next(texts, None)
