@@ -61,6 +61,15 @@ def upsert(model: type[Model], unique: Sequence[str], names: Sequence[str], rows
     return written
 
 
+def insert(model: type[Model], names: Sequence[str], rows: Sequence[Row]) -> None:
+    """Insert `rows`, which have every column but the id."""
+    into = ", ".join(_quoted(field) for field in _fields(model, names))
+    for start in range(0, len(rows), ROWS_A_STATEMENT):
+        source, text = given(model, names, rows[start : start + ROWS_A_STATEMENT])
+        with connection.cursor() as cursor:
+            cursor.execute(f"INSERT INTO {_table(model)} ({into}) {source}", [text])
+
+
 def update(model: type[Model], names: Sequence[str], rows: Sequence[Row]) -> None:
     """Set `names` of the rows whose id comes first in each of `rows`."""
     table = _table(model)
