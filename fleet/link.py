@@ -166,7 +166,7 @@ class Link:
         finally:
             if reset:
                 _reset(writer)
-            writer.close()
+            await _closed(writer)
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """One request. False at the end of the connection."""
@@ -224,7 +224,7 @@ class Link:
                 chunks = fault.body(chunks, head)
             await self._reply(writer, request.exchange, head, chunks)
         finally:
-            store.close()
+            await _closed(store)
 
     async def _reply(self, writer: asyncio.StreamWriter, exchange: Exchange, head: Head, chunks: Chunks) -> None:
         await self._pause()
@@ -334,6 +334,13 @@ def _phrase(status: int) -> str:
         return HTTPStatus(status).phrase
     except ValueError:
         return "Unknown"
+
+
+async def _closed(writer: asyncio.StreamWriter) -> None:
+    """Close it, and take note of what broke it: what nobody asks for, asyncio may log when it is thrown away."""
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
