@@ -16,15 +16,18 @@ from typing import Final
 
 from django.db import transaction
 
-from fleet import anomalies, rollup
+from fleet import anomalies, history, rollup
 from fleet.hearing import hear
+from fleet.history import Told
 from fleet.items import write_transfers
 from fleet.models import Load, ProgressSample, Tail
+from fleet.moved import count_moved
 from fleet.news import Catalog, Late, News, Object, Open
 from fleet.published import load_published, tail_published, transfer_published
 from fleet.reviving import forget_objects
 from fleet.summing import failures, speeds, sums
 from fleet.transitions import LOAD_FIELDS, ErrorSeen, LoadState, judge, with_campaign_error
+from fleet.turns import Was, of_load
 from ifeportal.bulk import among, upsert
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline
@@ -63,13 +66,15 @@ def apply_tails(
     with transaction.atomic():
         tails = lock_tails(airline, batch)
         loads = _opened(tails, batch, catalog)
-        transfers, late = write_transfers(loads, now)
-        changed, late_errors = _loads(loads, {row.load_id for row in transfers}, now)
+        transfers, late, told, arrived = write_transfers(loads, now)
+        changed, late_errors, turned = _loads(loads, {row.load_id for row in transfers}, now)
         heard, late_beats = hear((tail, batch[pk]) for pk, tail in tails.items())
         anomalies.keep(airline, "status", [problem for pk in tails for problem in batch[pk].problems], now)
         touched = heard.union((row.load.tail_id for row in transfers), (row.tail_id for row in changed))
         changes = [*map(transfer_published, transfers), *map(load_published, changed)]
         changes += map(tail_published, _summed(touched))
+        history.write([*told, *turned])
+        count_moved(airline, arrived, now)
         guard()
         publish(changes)
     older: defaultdict[int, set[Object]] = defaultdict(set)
@@ -132,8 +137,8 @@ def _tell(loads: Mapping[tuple[int, str], Open], tail: int, news: News) -> None:
             loads[tail, campaign].campaign_error = error
 
 
-def _loads(loads: Collection[Open], touched: Collection[int], now: datetime) -> tuple[list[Load], Late]:
-    """Sum up the loads concerned and write those that are another now; and the campaign errors that came too late."""
+def _loads(loads: Collection[Open], touched: Collection[int], now: datetime) -> tuple[list[Load], Late, list[Told]]:
+    """Sum up the loads concerned and write those that are another now; campaign errors that came too late; turns."""
     late: Late = set()
     concerned: list[tuple[Open, LoadState, LoadState]] = []
     for load in loads:
@@ -149,23 +154,28 @@ def _loads(loads: Collection[Open], touched: Collection[int], now: datetime) -> 
             state = state._replace(manifest_etag=load.row.campaign.manifest_etag)
         concerned.append((load, before, state))
     forget_objects([load.row.pk for load, _, _ in concerned if load.archived and load.row.pk not in touched])
-    return _summed_up(concerned, now), late
+    written, turned = _summed_up(concerned, now)
+    return written, late, turned
 
 
-def _summed_up(concerned: Collection[tuple[Open, LoadState, LoadState]], now: datetime) -> list[Load]:
+def _summed_up(
+    concerned: Collection[tuple[Open, LoadState, LoadState]], now: datetime
+) -> tuple[list[Load], list[Told]]:
     """Write the loads as their transfers have them, and a sample of those that moved. None is archived any more."""
     if not concerned:
-        return []
+        return [], []
     rows = [load.row for load, _, _ in concerned]
     done = sums({row.pk: row.campaign.items_total is not None for row in rows})
     failed = failures([pk for pk, each in done.items() if each.failed])
     moved = [row for row in rows if done[row.pk].bytes_done != row.bytes_done]
     rates = speeds(moved, done, now)
-    written = []
+    written: list[Load] = []
+    were: list[Was | None] = []
     for load, before, state in concerned:
         row = load.row
         after = judge(before, state, done[row.pk], failed.get(row.pk), now, rates.get(row.pk))
         if load.fresh or load.archived or after != before:
+            were.append(None if load.fresh else of_load(row))
             row.archived_at = None
             for name, value in zip(LOAD_FIELDS, after, strict=True):
                 setattr(row, name, value)
@@ -174,4 +184,4 @@ def _summed_up(concerned: Collection[tuple[Open, LoadState, LoadState]], now: da
     upsert(Load, PLACE, [*LOAD_FIELDS, "archived_at"], values)
     samples = [ProgressSample(load=row, at=now, bytes_done=row.bytes_done) for row in moved]
     ProgressSample.objects.bulk_create(samples, ignore_conflicts=True)
-    return written
+    return written, history.turned_loads(zip(were, written, strict=True), now)

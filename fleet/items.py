@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from datetime import datetime
 from operator import itemgetter
-from typing import Final
+from typing import Final, NamedTuple
 
 from fleet.drift import differing
-from fleet.models import Transfer
+from fleet.history import Told
+from fleet.models import Status, Transfer
 from fleet.news import Late, Open
 from fleet.reviving import forget_objects
 from fleet.transitions import TRANSFER_FIELDS, ErrorSeen, ProgressSeen, TransferState, advance
+from fleet.turns import Turn, of_item, turn
 from ifeportal.bulk import among, upsert
 
 PLACE: Final = ("load_id", "content")
@@ -23,8 +25,17 @@ _COLUMNS: Final = [each.attname for each in Transfer._meta.concrete_fields]
 _as_columns = itemgetter(*(("id", *PLACE, *TRANSFER_FIELDS).index(name) for name in _COLUMNS))
 
 
-def write_transfers(loads: Collection[Open], now: datetime) -> tuple[list[Transfer], Late]:
-    """Write what differs; the rows written, and the objects whose news came too late."""
+class Written(NamedTuple):
+    """The rows written, the objects whose news came too late, the turns to be told of, and the bytes that arrived."""
+
+    rows: list[Transfer]
+    late: Late
+    told: list[Told]
+    moved: int
+
+
+def write_transfers(loads: Collection[Open], now: datetime) -> Written:
+    """Write what differs."""
     by_id = {load.row.pk: load for load in loads}
     concerned = _concerned(loads)
     states = _states(place for place in concerned if not by_id[place[0]].fresh)
@@ -39,7 +50,14 @@ def write_transfers(loads: Collection[Open], now: datetime) -> tuple[list[Transf
             decided[place] = after
     forget_objects({place[0] for place in decided if by_id[place[0]].archived})
     written = upsert(Transfer, PLACE, TRANSFER_FIELDS, [(*place, *state) for place, state in decided.items()])
-    return [_row(pk, by_id[load_id], content, decided[load_id, content]) for pk, load_id, content in written], late
+    rows = [_row(pk, by_id[load_id], content, decided[load_id, content]) for pk, load_id, content in written]
+    told = [
+        (*place, turned)
+        for place, after in decided.items()
+        if (turned := _turned(by_id[place[0]], states.get(place), after, now)) is not None
+    ]
+    moved = sum(arrived(states.get(place), after) for place, after in decided.items() if not by_id[place[0]].fresh)
+    return Written(rows, late, told, moved)
 
 
 def _concerned(loads: Collection[Open]) -> set[Place]:
@@ -72,6 +90,20 @@ def _decided(load: Open, content: str, before: TransferState | None, now: dateti
             return None
     after = advance(before, size, now, progress=progress, error=error)
     return None if after == before else after
+
+
+def _turned(load: Open, before: TransferState | None, after: TransferState, now: datetime) -> Turn | None:
+    """The turn of an item. Of those of a load first met only failures are told: when the others turned nobody saw."""
+    if not load.fresh:
+        return turn(of_item(before or TransferState()), of_item(after), now, back=True)
+    return turn(None, of_item(after), now) if after.status == Status.FAILED else None
+
+
+def arrived(before: TransferState | None, after: TransferState) -> int:
+    """The bytes that an item holds more, where its aircraft says so; not where only the manifest is another."""
+    if before is None:
+        return after.bytes_done
+    return max(after.bytes_done - before.bytes_done, 0) if after.bytes_reported != before.bytes_reported else 0
 
 
 def _late(load: Open, content: str, before: TransferState) -> Late:

@@ -1,0 +1,95 @@
+"""How many bytes arrived on an airline's aircraft, and when: a row an airline and five minutes.
+
+`count_moved` is part of a writer's transaction, one statement for all that its batch brought; the database adds, so
+that two writers at once lose nothing. What is read is of airlines that the caller has reached by `visible_to`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from django.db import connection
+
+from fleet import rollup
+from fleet.models import Moved
+from ifeportal.bulk import given
+from ifeportal.models import Airline
+from loader.contract import COUNT_LIMIT
+
+SLOT: Final = timedelta(minutes=5)
+KEPT_FOR: Final = timedelta(days=400)
+DAY: Final = timedelta(days=1)
+
+
+def slot_of(moment: datetime) -> datetime:
+    """When the five minutes began that this moment lies in."""
+    moment = moment.astimezone(UTC)
+    return moment.replace(minute=moment.minute - moment.minute % 5, second=0, microsecond=0)
+
+
+def count_moved(airline: Airline, number: int, now: datetime) -> None:
+    """Count so many bytes more; nothing is written of none. What is beyond all measure is counted as the most."""
+    if number <= 0:
+        return
+    rows, text = given(Moved, ["airline_id", "at", "bytes"], [(airline.pk, slot_of(now), min(number, COUNT_LIMIT))])
+    table = connection.ops.quote_name(Moved._meta.db_table)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO {table} (airline_id, at, bytes) {rows} WHERE true "
+            f"ON CONFLICT (airline_id, at) DO UPDATE SET bytes = CASE WHEN {table}.bytes > %s - excluded.bytes "
+            f"THEN %s ELSE {table}.bytes + excluded.bytes END",
+            [text, COUNT_LIMIT, COUNT_LIMIT],
+        )
+
+
+def moved_today(airlines: Collection[Airline], now: datetime) -> dict[int, int]:
+    """The bytes of this day (UTC) by the id of each of the airlines; one query."""
+    since = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    found = (
+        Moved.objects.filter(airline__in=airlines, at__gte=since, at__lte=now)
+        .order_by()
+        .values_list("airline")
+        .annotate(**rollup.halves("bytes", "bytes"))
+    )
+    sums = {pk: rollup.joined(high, low) or 0 for pk, high, low in found}
+    return {airline.pk: sums.get(airline.pk, 0) for airline in airlines}
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Bytes in each slot of five minutes, oldest first, without a gap; the last slot is not over yet."""
+
+    at: list[datetime]
+    moved: list[int]
+
+    @property
+    def bytes(self) -> int:
+        """All of them."""
+        return sum(self.moved)
+
+    @property
+    def rates(self) -> list[int]:
+        """Bytes per second over each slot."""
+        return [number // int(SLOT.total_seconds()) for number in self.moved]
+
+
+def flow(airlines: Collection[int], now: datetime, span: timedelta = DAY) -> Flow:
+    """What arrived on the aircraft of these airlines (ids) in the span up to now; one query."""
+    first, last = slot_of(now - span), slot_of(now)
+    found = (
+        Moved.objects.filter(airline__in=airlines, at__gte=first, at__lte=last)
+        .order_by()
+        .values_list("at")
+        .annotate(**rollup.halves("bytes", "bytes"))
+    )
+    sums = {at: rollup.joined(high, low) or 0 for at, high, low in found}
+    at = [first + SLOT * number for number in range((last - first) // SLOT + 1)]
+    return Flow(at, [sums.get(moment, 0) for moment in at])
+
+
+def prune(now: datetime) -> int:
+    """Forget what moved more than `KEPT_FOR` ago; how many rows."""
+    return Moved.objects.filter(at__lt=now - KEPT_FOR).delete()[0]
