@@ -13,21 +13,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import json
 import logging
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ParamSpec, TypeVar
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
 
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 from django.db import Error as DatabaseTrouble
-from django.db import close_old_connections
-from prometheus_client import Gauge
 
 from ifeportal.live.audience import SIGNED_OUT, BadMessage, Refused, Scope, Watch, listener, parse_message, scope_for
+from ifeportal.live.listeners import enter, in_thread, leave, open_sockets
 from ifeportal.live.reader import message, missed_since, the_reader
 from ifeportal.live.subscription import Subscription
 from ifeportal.live.watching import watching
@@ -44,12 +41,7 @@ TOO_SLOW = 4408
 TOO_MANY = 4429
 TRY_LATER = 1013
 
-P = ParamSpec("P")
-T = TypeVar("T")
 logger = logging.getLogger(__name__)
-open_sockets: Counter[int] = Counter()  # by user id
-gauge = Gauge("ifeportal_live_sockets", "Open sockets of this process")
-threads = ThreadPoolExecutor(4, "live")  # so that a slow database holds up sockets only, not the requests
 
 
 class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels has no annotations
@@ -108,8 +100,7 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ha
             await self._refuse(TOO_MANY, "Too many pages of yours are open.")
             return
         self.user = user
-        open_sockets[user.pk] += 1
-        gauge.inc()
+        enter(user.pk)
         self.writer = asyncio.create_task(self._write(), name="live-writer")
 
     def _leave(self) -> None:
@@ -118,10 +109,7 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ha
             self.writer.cancel()
         self._unsubscribe()
         if self.user is not None:
-            open_sockets[self.user.pk] -= 1
-            if not open_sockets[self.user.pk]:
-                del open_sockets[self.user.pk]
-            gauge.dec()
+            leave(self.user.pk)
             self.user = None
 
     async def _start(self, watch: Watch) -> None:
@@ -249,17 +237,3 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ha
 def _authorise(session_key: str, watch: Watch | None) -> tuple[User, Scope | None]:
     user = listener(session_key)
     return user, scope_for(user, watch) if watch else None
-
-
-async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call something that asks the database, in a thread of ours."""
-    call = functools.partial(_call, function, *args, **kwargs)
-    return await asyncio.get_running_loop().run_in_executor(threads, call)
-
-
-def _call(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    close_old_connections()
-    try:
-        return function(*args, **kwargs)
-    finally:
-        close_old_connections()

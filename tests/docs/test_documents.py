@@ -23,7 +23,7 @@ from fleet.metrics import FleetCollector
 from fleet.rates import STALLED_AFTER
 from ifeportal.api import Pagination, ReadOnly
 from ifeportal.config import Config
-from ifeportal.live import consumer
+from ifeportal.live import listeners
 from ifeportal.models import PACEMAKER
 from loader import archive, contract, manifest, names, orders, reports, strictjson
 from loader.config import OPTIONS
@@ -256,7 +256,7 @@ def name_of(metric: Metric) -> str:
 @pytest.mark.django_db
 def test_every_figure_of_the_metrics_is_documented() -> None:
     text = read("docs/operations.md")
-    ours = {name_of(metric) for metric in (*FleetCollector().collect(), *consumer.gauge.collect())}
+    ours = {name_of(metric) for metric in (*FleetCollector().collect(), *listeners.gauge.collect())}
     assert ours <= {name_of(metric) for metric in REGISTRY.collect()}
     documented = set(re.findall(r"`(ifeportal_\w+)", text))
     assert ours == documented

@@ -17,7 +17,7 @@ from fleet.link import Link
 from fleet.models import Anomaly, Tail, Transfer
 from fleet.reconcile import Limits
 from fleet.states import transfer_state
-from ifeportal.live.consumer import in_thread
+from ifeportal.live.listeners import in_thread
 from ifeportal.models import Airline
 from loader.bucket import S3Bucket
 from loader.contract import ERROR_LIMIT

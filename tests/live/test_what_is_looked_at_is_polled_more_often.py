@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from ifeportal.live import consumer
-from ifeportal.live.consumer import in_thread
+from ifeportal.live.listeners import in_thread
 from ifeportal.live.watching import AGAIN, Watching
 from ifeportal.models import Job
 from tests.conftest import Cast

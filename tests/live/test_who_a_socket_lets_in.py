@@ -10,7 +10,7 @@ from django.test import override_settings
 
 from ifeportal.asgi import application
 from ifeportal.live import consumer
-from ifeportal.live.consumer import in_thread, open_sockets
+from ifeportal.live.listeners import in_thread, open_sockets
 from ifeportal.models import Airline, Membership
 from tests.conftest import Cast
 from tests.live.sockets import PATIENCE, Socket, apublish, open_socket, sign_in
