@@ -36,7 +36,7 @@ BATCH: Final = 500
 COMPARED: Final = ("position", "size", "sha256", "title", "kind", "required", "priority", "listed", "extra")
 WRITTEN: Final = (
     *("title", "version", "exhibition_starts", "exhibition_ends", "extra", "items_total", "bytes_total"),
-    *("manifest_state", "manifest_problem", "manifest_etag", "manifest_as_of"),
+    *("manifest_state", "manifest_problem", "manifest_etag", "manifest_as_of", "withdrawn_at"),
 )
 
 
@@ -82,6 +82,9 @@ def sync_catalog(airline: Airline, media: Bucket, now: datetime, alive: Callable
         rows = _create(airline, decisions.create, result)
     for name in decisions.gone:
         result.changed(_gone(rows[name]))
+    for name, signed in decisions.signed.items():
+        if name in rows:
+            result.changed(_update(rows[name], signed=signed))
     for name, found, answer in _fetched(media, {n: f for n, f in decisions.read.items() if n in rows}, alive):
         result.changed(_take_in(rows[name], found, answer, result))
     for row in result.campaigns_changed:
@@ -97,7 +100,7 @@ def _rows(airline: Airline) -> dict[str, Campaign]:
 
 
 def _known(row: Campaign) -> Known:
-    return Known(row.manifest_state, row.manifest_etag, row.manifest_as_of, row.manifest_problem)
+    return Known(row.manifest_state, row.manifest_etag, row.manifest_as_of, row.manifest_problem, row.signed)
 
 
 def _create(airline: Airline, names: list[str], result: CatalogResult) -> dict[str, Campaign]:
@@ -199,6 +202,8 @@ def _apply(row: Campaign, manifest: Manifest, fetched: Fetched) -> Campaign | No
         if now_held is None or not is_news(_known(now_held), fetched.etag, fetched.last_modified):
             return None
         _apply_items(row, manifest)
+        if now_held.manifest_state == ManifestState.MISSING:
+            row.withdrawn_at = None  # somebody has published it again, whichever way
         row.title = manifest.title[:TITLE_LENGTH]
         row.version = manifest.version
         row.exhibition_starts = manifest.exhibition.starts

@@ -34,6 +34,7 @@ class Survey:
     objects: int = 0
     campaigns: set[str] = field(default_factory=set)
     manifests: dict[str, ObjectInfo] = field(default_factory=dict)
+    signed: set[str] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
     misfits: int = 0
 
@@ -50,6 +51,8 @@ class Survey:
             return
         if key and key.kind == "manifest":
             self.manifests[key.campaign] = found
+        elif key and key.kind == "signature":
+            self.signed.add(key.campaign)
 
     def _misfit(self, found: ObjectInfo, why: str) -> None:
         self.misfits += 1
@@ -76,15 +79,17 @@ class Known:
     etag: str = ""
     as_of: datetime | None = None
     problem: str = ""
+    signed: bool = False
 
 
 @dataclass
 class Decisions:
-    """What is to be done: rows to make, manifests to fetch, manifests that are gone."""
+    """What is to be done: rows to make, manifests to fetch, manifests that are gone, signatures that came or went."""
 
     create: list[str] = field(default_factory=list)
     read: dict[str, ObjectInfo] = field(default_factory=dict)
     gone: list[str] = field(default_factory=list)
+    signed: dict[str, bool] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -94,6 +99,8 @@ def decide(known: Mapping[str, Known], seen: Survey) -> Decisions:
     decisions.create = _admitted(known, seen, decisions.problems)
     for name in sorted(known.keys() | set(decisions.create)):
         held, found = known.get(name, Known()), seen.manifests.get(name)
+        if held.signed != (name in seen.signed):
+            decisions.signed[name] = name in seen.signed
         if found is None:
             if held.state != ManifestState.MISSING:
                 decisions.gone.append(name)

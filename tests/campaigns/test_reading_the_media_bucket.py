@@ -448,3 +448,29 @@ def test_the_number_of_queries_grows_with_changed_campaigns_not_with_items(
     with CaptureQueriesContext(connection) as captured:
         sync(acme, media)
     assert len(captured) == 1
+
+
+def test_a_signature_beside_a_manifest_is_known_as_soon_as_it_lies_there(acme: Airline, media: FailingBucket) -> None:
+    publish(media, "2026-12", item("a"))
+    sync(acme, media)
+    assert not Campaign.objects.get().signed
+    media.put("ACME/2026-12/campaign.json.dsse", b"{}")
+    assert [row.signed for row in sync(acme, media).campaigns_changed] == [True]
+    assert sync(acme, media).campaigns_changed == []
+    media.delete("ACME/2026-12/campaign.json.dsse")
+    sync(acme, media)
+    assert not Campaign.objects.get().signed
+
+
+def test_a_withdrawn_campaign_is_no_longer_so_once_anybody_publishes_it(acme: Airline, media: FailingBucket) -> None:
+    publish(media, "2026-12", item("a"), version=1)
+    sync(acme, media)
+    Campaign.objects.update(withdrawn_at=NOW)
+    publish(media, "2026-12", item("a"), version=2)
+    sync(acme, media)  # what was published before it was withdrawn does not undo that
+    assert Campaign.objects.get().withdrawn_at == NOW
+    media.delete("ACME/2026-12/campaign.json")
+    sync(acme, media)
+    publish(media, "2026-12", item("a"), version=3)
+    sync(acme, media)
+    assert Campaign.objects.get().withdrawn_at is None
