@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 
 from campaigns.models import Campaign, ContentItem
-from ifeportal.admin import Observed
+from ifeportal.admins import Observed
 
 
 @admin.register(Campaign)

@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 
 from fleet import ledger
 from fleet.models import Anomaly, Load, ProgressSample, Tail, Transfer, Usage
-from ifeportal.admin import Observed, ReadOnlyAdmin, page_link
+from ifeportal.admins import Observed, ReadOnlyAdmin, page_link
 
 
 @admin.register(Tail)

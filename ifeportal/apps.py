@@ -1,6 +1,7 @@
-"""The portal's own app: users, airlines, jobs."""
+"""The portal's own app: users, airlines, jobs; and Django's admin with our front door."""
 
 from django.apps import AppConfig
+from django.contrib.admin import apps as admin
 
 from ifeportal import checks as checks  # its system checks register themselves on import
 
@@ -11,3 +12,10 @@ class PortalConfig(AppConfig):
     name = "ifeportal"
     verbose_name = "Portal"
     default_auto_field = "django.db.models.BigAutoField"
+
+
+class PortalAdminConfig(admin.AdminConfig):
+    """Django's admin."""
+
+    default = False  # Django takes the other of the two for `ifeportal`
+    default_site = "ifeportal.adminsite.PortalSite"

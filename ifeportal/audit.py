@@ -1,6 +1,6 @@
 """Who changed what: every write in pages, admin and API leaves an entry, in the transaction of the write.
 
-May touch only the log itself. Secrets and hashes of them never get here.
+May touch only the log itself. Of a secret only that it changed is written, never a value nor a hash of one.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ import ipaddress
 from collections.abc import Mapping
 from typing import Final
 
+from django import forms
 from django.conf import settings
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from rest_framework.request import Request
@@ -17,6 +19,9 @@ from rest_framework.request import Request
 from ifeportal.models import Airline, AuditEntry
 
 LONGEST: Final = 1000  # characters of a value that are kept
+HIDDEN: Final = "(hidden)"
+SECRETS: Final = ("password", "secret", "token", "digest", "private")  # a part of the name of a field that holds one
+SECRET_NAMES: Final = ("key", "data", "extra_data", "settings")  # as second factors and sign-in services keep theirs
 Changes = Mapping[str, tuple[object, object]]
 
 
@@ -45,6 +50,35 @@ def record(
         via=via(request.path),
         address=address_of(request),
     )
+
+
+def changes_of(form: forms.BaseForm, *, added: bool = False) -> dict[str, tuple[object, object]]:
+    """What a valid form has changed; of a row just `added` all that was given."""
+    given = form.cleaned_data
+    if added:
+        return {
+            name: _pair(form, name, None, given[name]) for name in given if given[name] not in (None, "", [], False)
+        }
+    return {
+        name: _pair(form, name, form.get_initial_for_field(form.fields[name], name), given[name])
+        for name in form.changed_data
+        if name in given
+    }
+
+
+def _pair(form: forms.BaseForm, name: str, before: object, after: object) -> tuple[object, object]:
+    if name in SECRET_NAMES or any(word in name for word in SECRETS):
+        return (HIDDEN if before else "", HIDDEN if after else "")
+    field = form.fields.get(name)
+    if isinstance(field, forms.ModelMultipleChoiceField):
+        return (_listed(before), _listed(after))
+    if isinstance(field, forms.ModelChoiceField) and before is not None and field.queryset is not None:
+        before = field.queryset.filter(pk=before).first() or before
+    return (before, after)
+
+
+def _listed(rows: object) -> str:
+    return ", ".join(sorted(str(row) for row in rows)) if isinstance(rows, QuerySet | list) else ""
 
 
 def via(path: str) -> str:

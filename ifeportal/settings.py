@@ -35,7 +35,7 @@ LIVE_SOCKETS_PER_USER = config.live_sockets_per_user
 
 INSTALLED_APPS = [
     "daphne",
-    "django.contrib.admin",
+    "ifeportal.apps.PortalAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

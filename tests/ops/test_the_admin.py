@@ -23,6 +23,7 @@ from tests.api.conftest import NOON, make_load
 from tests.conftest import Cast
 
 OBSERVED: list[type[Model]] = [Anomaly, Campaign, Change, ContentItem, Job, Load, ProgressSample, Tail, Transfer, Usage]
+THRESHOLDS = {"stalled_after_minutes": 10, "silent_after_hours": 24, "risk_before_hours": 48}
 MODELS: list[type[Model]] = [*OBSERVED, Airline, Membership, TokenProxy, User]
 
 
@@ -104,7 +105,7 @@ def test_what_was_observed_cannot_be_changed_by_hand(cast: Cast, ada: Client, mo
 
 
 def test_an_airline_keeps_the_name_that_stands_in_its_keys(cast: Cast, ada: Client) -> None:
-    answer = ada.post(address(Airline, "change", cast.acme.pk), {"name": "OTHER", "title": "Acme Air"})
+    answer = ada.post(address(Airline, "change", cast.acme.pk), {"name": "OTHER", "title": "Acme Air", **THRESHOLDS})
     assert answer.status_code == 302
     cast.acme.refresh_from_db()
     assert (cast.acme.name, cast.acme.title) == ("ACME", "Acme Air")
@@ -112,14 +113,14 @@ def test_an_airline_keeps_the_name_that_stands_in_its_keys(cast: Cast, ada: Clie
 
 @pytest.mark.parametrize("name", ["A/B", "..", ".fleet", "a\\b", "a\u202eb", "é" * 101, "e\u0301", "acme", "ACME"])
 def test_a_name_that_cannot_stand_in_a_key_makes_no_airline(cast: Cast, ada: Client, name: str) -> None:
-    answer = ada.post(address(Airline, "add"), {"name": name, "title": ""})
+    answer = ada.post(address(Airline, "add"), {"name": name, "title": "", **THRESHOLDS})
     assert answer.context["adminform"].form.errors["name"]
     assert set(Airline.objects.values_list("name", flat=True)) == {"ACME", "BETA"}
 
 
 def test_a_name_the_contract_allows_makes_an_airline_with_a_page(cast: Cast, ada: Client) -> None:
     name = "Ä%2F+?#&'<\u2708>"
-    ada.post(address(Airline, "add"), {"name": name, "title": "Odd"})
+    ada.post(address(Airline, "add"), {"name": name, "title": "Odd", **THRESHOLDS})
     assert ada.get(Airline.objects.get(name=name).get_absolute_url()).status_code == 200
     assert ada.get("/").status_code == 200
 

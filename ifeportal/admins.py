@@ -1,0 +1,250 @@
+"""What every admin of ours and of others is built on: whom it is for, which rows it shows, and that each write is kept.
+
+Staff see what Django's permissions name. A manager of an airline who is not staff gets in too, and sees there only what
+is `Managed`, of the airlines they manage. A foreign row answers 404, like one that is not there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from django import forms
+from django.contrib import admin
+from django.contrib.admin.filters import FieldListFilter, RelatedFieldListFilter
+from django.contrib.admin.models import LogEntry
+from django.db import transaction
+from django.db.models import Field, Model, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.text import slugify
+
+from ifeportal import audit
+from ifeportal.access import Role, ScopedQuerySet
+from ifeportal.models import Airline
+
+M = TypeVar("M", bound=Model)
+
+if TYPE_CHECKING:
+    _ModelAdmin = admin.ModelAdmin
+else:
+
+    class _ModelAdmin(admin.ModelAdmin):
+        def __class_getitem__(cls, _: object) -> type:
+            return cls
+
+
+def scoped(model: type[Model]) -> ScopedQuerySet[Model] | None:
+    """All rows of a model whose rows belong to airlines; None for another model."""
+    rows = model._default_manager.all()
+    return rows if isinstance(rows, ScopedQuerySet) else None
+
+
+def airline_of(row: Model) -> Airline | None:
+    """The airline a row belongs to, if it belongs to one."""
+    rows = scoped(type(row))
+    if rows is None:
+        return None
+    found: Any = row
+    for step in rows.airline_path.split("__") if rows.airline_path else ():
+        found = getattr(found, step, None)
+    return found if isinstance(found, Airline) else None
+
+
+def page_link(row: Any) -> SafeString:
+    """A link to the row's page in the portal."""
+    return format_html('<a href="{}">open</a>', row.get_absolute_url())
+
+
+class Told(list[dict[str, dict[str, list[str]]]]):
+    """Django's words for what a form has changed, and what it was and is, of the row and of those below it."""
+
+    changes: audit.Changes
+    below: list[tuple[str, Model, audit.Changes]]
+
+
+class Audited(_ModelAdmin[M]):
+    """Every addition, change, deletion and action leaves an entry in the audit log, in the transaction of the write."""
+
+    def construct_change_message(
+        self, request: HttpRequest, form: Any, formsets: Any, add: bool = False
+    ) -> list[dict[str, dict[str, list[str]]]]:
+        """Django's words, with the values."""
+        told = Told(super().construct_change_message(request, form, formsets, add))
+        told.changes = audit.changes_of(form, added=add)
+        told.below = [row for formset in formsets or () for row in _below(formset)]
+        return told
+
+    def log_addition(self, request: HttpRequest, obj: M, message: Any) -> LogEntry:
+        """In Django's history and in the audit log."""
+        self._record(request, "added", obj, message)
+        return super().log_addition(request, obj, message)
+
+    def log_change(self, request: HttpRequest, obj: M, message: Any) -> LogEntry:
+        """The same; an action says what it did as a text."""
+        self._record(request, slugify(message) if isinstance(message, str) else "changed", obj, message)
+        return super().log_change(request, obj, message)
+
+    def log_deletions(self, request: HttpRequest, queryset: QuerySet[M]) -> Any:
+        """The same, for each row."""
+        for row in queryset:
+            self._record(request, "deleted", row, None)
+        return super().log_deletions(request, queryset)
+
+    def response_action(self, request: HttpRequest, queryset: QuerySet[M], *args: Any) -> HttpResponse | None:
+        """An action and its entries together."""
+        with transaction.atomic():
+            return super().response_action(request, queryset, *args)
+
+    @staticmethod
+    def _record(request: HttpRequest, word: str, row: Model, message: Any) -> None:
+        changes, below = (message.changes, message.below) if isinstance(message, Told) else ({}, [])
+        for what, each, its in [(word, row, changes), *below]:
+            audit.record(request, f"{each._meta.model_name}.{what}", str(each), airline=airline_of(each), changes=its)
+
+
+def _below(formset: Any) -> list[tuple[str, Model, audit.Changes]]:
+    """The rows an inline has written: what happened to each."""
+    added = {id(row) for row in formset.new_objects}
+    deleted: list[tuple[str, Model, audit.Changes]] = [("deleted", row, {}) for row in formset.deleted_objects]
+    gone = {id(form) for form in formset.deleted_forms}
+    return deleted + [
+        ("added" if id(form.instance) in added else "changed", form.instance, audit.changes_of(form))
+        for form in formset.forms
+        if form.has_changed() and id(form) not in gone
+    ]
+
+
+class Guarded(Audited[M]):
+    """For staff, by Django's permissions; others have nothing to do here. Choices hold what the user may manage."""
+
+    view_on_site = False
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        """Whether the user sees that it is there."""
+        return request.user.is_staff and super().has_module_permission(request)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Whether the user may look at it."""
+        return request.user.is_staff and super().has_view_permission(request, obj)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Whether the user may add to it."""
+        return request.user.is_staff and super().has_add_permission(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Whether the user may change it."""
+        return request.user.is_staff and super().has_change_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Whether the user may delete it."""
+        return request.user.is_staff and super().has_delete_permission(request, obj)
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> M:
+        """The row. Raises Http404; Django itself would go to another page and say there that there is none."""
+        row = super().get_object(request, object_id, from_field)
+        if row is None:
+            raise Http404
+        return row
+
+    def formfield_for_foreignkey(
+        self, db_field: Any, request: HttpRequest, **kwargs: Any
+    ) -> forms.ModelChoiceField[Any] | None:
+        """Only what the user may manage can be chosen."""
+        rows = scoped(db_field.remote_field.model)
+        if rows is not None:
+            kwargs.setdefault("queryset", rows.where(request.user, Role.MANAGER))
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+
+class Scoped(Guarded[M]):
+    """Rows of the airlines the user may see; a column that leads to their page in the portal."""
+
+    list_per_page = 100
+    show_full_result_count = False
+
+    def get_queryset(self, request: HttpRequest) -> ScopedQuerySet[M]:
+        """The rows the user may see."""
+        rows = super().get_queryset(request)
+        assert isinstance(rows, ScopedQuerySet)
+        return rows.visible_to(request.user)
+
+    @admin.display(description="page")
+    def page(self, row: M) -> SafeString:
+        """A link to the row's page in the portal."""
+        return page_link(row)
+
+
+class Managed(Scoped[M]):
+    """Rows that the managers of an airline work on, staff or not; a subclass narrows what may be done."""
+
+    def get_queryset(self, request: HttpRequest) -> ScopedQuerySet[M]:
+        """The rows of the airlines the user manages."""
+        return super().get_queryset(request).where(request.user, Role.MANAGER)
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        """Managers see it; staff by Django's permissions."""
+        return super().has_module_permission(request) if request.user.is_staff else self._manages(request)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Managers see their own; staff by Django's permissions."""
+        return super().has_view_permission(request, obj) if request.user.is_staff else self._manages(request, obj)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Managers may add to their own; staff by Django's permissions."""
+        return super().has_add_permission(request) if request.user.is_staff else self._manages(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Managers may change their own; staff by Django's permissions."""
+        return super().has_change_permission(request, obj) if request.user.is_staff else self._manages(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Managers may delete their own; staff by Django's permissions."""
+        return super().has_delete_permission(request, obj) if request.user.is_staff else self._manages(request, obj)
+
+    @staticmethod
+    def _manages(request: HttpRequest, row: Model | None = None) -> bool:
+        """Whether the user is a manager of the row's airline; without a row, of any."""
+        airlines = Airline.objects.where(request.user, Role.MANAGER)
+        airline = airline_of(row) if row is not None else None
+        return airlines.exists() if row is None else airline is not None and airlines.filter(pk=airline.pk).exists()
+
+
+class ReadOnlyAdmin(Guarded[M]):
+    """Rows to look at: none can be added, changed or deleted by hand."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody may."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody may."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody may."""
+        return False
+
+
+class Observed(Scoped[M], ReadOnlyAdmin[M]):
+    """What the buckets say."""
+
+
+class OwnFilter(RelatedFieldListFilter):
+    """A filter by airline, campaign or the like: it offers what the user may see."""
+
+    def field_choices(self, field: Any, request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> Any:
+        """The choices, as Django orders them."""
+        rows = scoped(field.remote_field.model)
+        assert rows is not None
+        order = self.field_admin_ordering(field, request, model_admin)
+        return field.get_choices(
+            include_blank=False, ordering=order, limit_choices_to={"pk__in": rows.visible_to(request.user)}
+        )
+
+
+def _is_scoped(field: Field[Any, Any]) -> bool:
+    return field.remote_field is not None and scoped(field.remote_field.model) is not None
+
+
+FieldListFilter.register(_is_scoped, OwnFilter, take_priority=True)

@@ -1,0 +1,18 @@
+"""The admin of the feed: to look at."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+
+from ifeportal.admins import Observed
+from ifeportal.live.models import Change
+
+
+@admin.register(Change)
+class ChangeAdmin(Observed[Change]):
+    """The feed: the newest state of everything that browsers are told of."""
+
+    list_display = ["rev", "topic", "object", "op", "airline", "tail", "campaign"]
+    list_filter = ["topic", "op", "airline"]
+    list_select_related = ["airline"]
+    search_fields = ["tail", "campaign"]
