@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse
+from django.views.decorators.http import require_safe
 
 from campaigns.models import Campaign
 from fleet import listing, pages, rollup
@@ -13,6 +14,7 @@ from ifeportal.live.feed import current_rev
 from ifeportal.models import Airline
 
 
+@require_safe
 def airline(request: HttpRequest, airline: str) -> HttpResponse:
     """One row a tail, and the airline's campaigns."""
     rev = current_rev()

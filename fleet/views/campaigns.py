@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse
+from django.views.decorators.http import require_safe
 
 from campaigns.models import Campaign
 from fleet import listing, matrix, pages, rollup
@@ -12,6 +13,7 @@ from ifeportal.access import visible_or_404
 from ifeportal.live.feed import current_rev
 
 
+@require_safe
 def campaign(request: HttpRequest, airline: str, campaign: str) -> HttpResponse:
     """A campaign: its manifest, a row a tail, and tails by items."""
     rev = current_rev()

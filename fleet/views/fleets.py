@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
+from django.views.decorators.http import require_safe
 
 from fleet import listing, pages
 from fleet.figures import iso
@@ -13,6 +14,7 @@ from ifeportal.live.feed import current_rev
 from ifeportal.models import Airline
 
 
+@require_safe
 def fleet(request: HttpRequest) -> HttpResponse:
     """Every airline the user may see."""
     rev = current_rev()
@@ -34,6 +36,7 @@ def fleet(request: HttpRequest) -> HttpResponse:
     )
 
 
+@require_safe
 def freshness(request: HttpRequest) -> HttpResponse:
     """For open pages: the server's time, and when the buckets were last read for the airlines of the user."""
     airlines = Airline.objects.visible_to(request.user)

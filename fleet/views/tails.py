@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse
+from django.views.decorators.http import require_safe
 
 from fleet import listing, pages, rollup
 from fleet.models import Anomaly, Tail, Transfer
@@ -11,6 +12,7 @@ from ifeportal.access import visible_or_404
 from ifeportal.live.feed import current_rev
 
 
+@require_safe
 def tail(request: HttpRequest, airline: str, tail: str) -> HttpResponse:
     """An aircraft: its loads, what moves now, and every item of the chosen load."""
     rev = current_rev()
