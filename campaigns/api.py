@@ -31,7 +31,7 @@ def content_state(item: ContentItem) -> dict[str, object]:
 class ContentRow(Row[ContentItem]):
     """One item of a campaign, as its manifest has it."""
 
-    state = content_state
+    values_of = content_state
 
     id = serializers.IntegerField()
     airline = serializers.CharField()

@@ -5,6 +5,8 @@ Reads only; each row is built by `fleet.states`, which pages and the feed use to
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import django_filters
@@ -15,7 +17,8 @@ from rest_framework import serializers
 from campaigns.models import Campaign, ManifestState
 from fleet import rollup
 from fleet.figures import iso
-from fleet.models import Anomaly, Load, Status, Tail, Transfer
+from fleet.listing import in_state, item_in_state
+from fleet.models import Anomaly, Contradiction, Duty, Load, Proof, State, Status, Tail, Transfer
 from fleet.states import airline_state, campaign_state, load_state, tail_state, transfer_state
 from ifeportal.api import Flag, ReadOnly, Row, Words
 from ifeportal.models import Airline
@@ -23,6 +26,7 @@ from ifeportal.models import Airline
 # The order of weight in which a sum of loads gets its word (see Rollup.status).
 WEIGHTS = (Status.FAILED, Status.LOADING, Status.PENDING, Status.COMPLETE)
 SUM_STATUSES = [(word.value, word.label) for word in WEIGHTS]
+SUM_STATES = [(word, word) for word in rollup.COUNTED]
 
 
 class MeasuredRow(Row[Any]):
@@ -33,7 +37,16 @@ class MeasuredRow(Row[Any]):
     tail = serializers.CharField()
     campaign = serializers.CharField()
     status = serializers.ChoiceField(choices=Status.choices)
-    stalled = serializers.BooleanField(help_text="Loading, but no byte for a while.")
+    state = serializers.ChoiceField(
+        choices=State.choices, help_text="The one word: the status, or the weightiest of what lies on top of loading."
+    )
+    stalled = serializers.BooleanField(help_text="Loading, its loader alive, but no byte for a while.")
+    silent = serializers.BooleanField(help_text="Loading, but nothing was heard of its tail for long.")
+    waiting = serializers.BooleanField(help_text="Loading, but its loader says that it waits or is paused.")
+    restarted = serializers.BooleanField(help_text="The bytes of an item went down.")
+    contradiction = serializers.ChoiceField(
+        choices=Contradiction.choices, allow_blank=True, help_text="What does not fit together; empty: all does."
+    )
     bytes_done = serializers.IntegerField(help_text="Never above bytes_total.")
     bytes_total = serializers.IntegerField(allow_null=True, help_text="Null while unknown.")
     percent = serializers.IntegerField(
@@ -51,12 +64,11 @@ class MeasuredRow(Row[Any]):
 class TransferRow(MeasuredRow):
     """One content item on its way to one tail."""
 
-    state = transfer_state
+    values_of = transfer_state
 
     content = serializers.CharField(help_text="The item's name, without .tgz.")
     listed = serializers.BooleanField(help_text="The manifest names it.")
     bytes_reported = serializers.IntegerField(allow_null=True, help_text="As the aircraft says, even above the total.")
-    restarted = serializers.BooleanField(help_text="The bytes held went down.")
     oversized = serializers.BooleanField(help_text="It reported more than the item's size.")
     unreadable = serializers.BooleanField(help_text="Its newest report could not be read.")
     error_past = serializers.BooleanField(help_text="The item succeeded after this error.")
@@ -66,8 +78,18 @@ class TransferRow(MeasuredRow):
 class LoadRow(MeasuredRow):
     """One campaign on one tail."""
 
-    state = load_state
+    values_of = load_state
 
+    at_risk = serializers.BooleanField(help_text="It may not be complete when its exhibition starts.")
+    effective_bps = serializers.IntegerField(
+        allow_null=True, help_text="Bytes per second over days, pauses included, as observed."
+    )
+    eta_latest_seconds = serializers.IntegerField(
+        allow_null=True, help_text="Seconds to the end at the slower of the two rates."
+    )
+    proof = serializers.ChoiceField(
+        choices=Proof.choices, allow_blank=True, help_text="What is proven of a complete load; empty: it is claimed."
+    )
     error_content = serializers.CharField(
         allow_blank=True, help_text="The item whose error it is; empty for an error of the campaign itself."
     )
@@ -80,7 +102,10 @@ class LoadRow(MeasuredRow):
 
 
 class SumRow(Row[Any]):
-    """Sums over loads. Deleted loads are left out; bytes are those of loads whose total is known."""
+    """Sums over loads, each counted under one state.
+
+    Loads that were deleted and those of stored or retired tails are left out; bytes are of loads whose total is known.
+    """
 
     id = serializers.IntegerField()
     airline = serializers.CharField()
@@ -89,16 +114,22 @@ class SumRow(Row[Any]):
         choices=SUM_STATUSES,
         help_text="The word that matters most: failed before loading before pending before complete.",
     )
+    state = serializers.ChoiceField(choices=SUM_STATES, help_text="The weightiest state any of the loads is in.")
     percent = serializers.IntegerField(allow_null=True)
     bytes_done = serializers.IntegerField()
     bytes_total = serializers.IntegerField(allow_null=True, help_text="Null while no total is known.")
     loads = serializers.IntegerField()
     loads_unknown = serializers.IntegerField(help_text="How many of them are not in the bytes.")
-    pending = serializers.IntegerField(help_text="Loads in that state; so the next three.")
+    failed = serializers.IntegerField(help_text="Loads in that state, and in no other; so the next eight.")
+    silent = serializers.IntegerField()
+    stalled = serializers.IntegerField()
+    contradiction = serializers.IntegerField()
+    waiting = serializers.IntegerField()
+    restarted = serializers.IntegerField()
     loading = serializers.IntegerField()
+    pending = serializers.IntegerField()
     complete = serializers.IntegerField()
-    failed = serializers.IntegerField()
-    stalled = serializers.IntegerField(help_text="Loads that are loading but get no byte.")
+    at_risk = serializers.IntegerField(help_text="Loads that may be late, whatever their state.")
     items_total = serializers.IntegerField(allow_null=True)
     items_done = serializers.IntegerField()
     items_failed = serializers.IntegerField()
@@ -108,16 +139,17 @@ class SumRow(Row[Any]):
 class AirlineRow(SumRow):
     """An airline and the sums of all its loads."""
 
-    state = airline_state
+    values_of = airline_state
 
     title = serializers.CharField(allow_blank=True)
-    tails = serializers.IntegerField()
+    tails = serializers.IntegerField(help_text="In service.")
+    tails_out = serializers.IntegerField(help_text="Stored or retired: in no sum.")
 
 
 class CampaignRow(SumRow):
     """A campaign: what its manifest says, and the sums of its loads on all tails."""
 
-    state = campaign_state
+    values_of = campaign_state
 
     campaign = serializers.CharField()
     title = serializers.CharField(allow_blank=True)
@@ -129,7 +161,10 @@ class CampaignRow(SumRow):
     manifest_as_of = serializers.DateTimeField(allow_null=True)
     items = serializers.IntegerField(allow_null=True, help_text="Items of one set.")
     bytes = serializers.IntegerField(allow_null=True, help_text="Bytes of one set.")
-    tails = serializers.IntegerField()
+    signed = serializers.BooleanField(help_text="A signed manifest lies beside the plain one.")
+    withdrawn_at = serializers.DateTimeField(allow_null=True, help_text="When its manifest was taken away.")
+    tails = serializers.IntegerField(help_text="In service, that have begun it.")
+    tails_out = serializers.IntegerField(help_text="Stored or retired ones with a load of it: in no sum.")
 
 
 class StoreRow(serializers.Serializer[Any]):
@@ -143,7 +178,7 @@ class StoreRow(serializers.Serializer[Any]):
 class TailRow(SumRow):
     """An aircraft: what its loader last said of itself, and the sums of its loads."""
 
-    state = tail_state
+    values_of = tail_state
 
     tail = serializers.CharField()
     heard_at = serializers.DateTimeField(allow_null=True, help_text="Time of the newest object it wrote.")
@@ -153,6 +188,13 @@ class TailRow(SumRow):
     loader_reason = serializers.CharField(allow_blank=True)
     rate_bps = serializers.IntegerField(allow_null=True, help_text="Bytes per second, as its loader says.")
     stores = StoreRow(many=True)
+    duty = serializers.ChoiceField(choices=Duty.choices, help_text="Stored and retired ones are in no sum.")
+    aircraft_type = serializers.CharField(allow_blank=True)
+    seen_at = serializers.DateTimeField(allow_null=True, help_text="When the portal last saw something new of it.")
+    is_silent = serializers.BooleanField(help_text="Nothing was heard of it for long.")
+    queue_version = serializers.IntegerField(allow_null=True, help_text="Of the transfer queue its loader follows.")
+    queue_error = serializers.CharField(allow_blank=True, help_text="What is wrong with that queue.")
+    signatures = serializers.CharField(allow_blank=True, help_text="Its loader's policy: off, warn or enforce.")
 
 
 def anomaly_state(row: Anomaly) -> dict[str, Any]:
@@ -173,7 +215,7 @@ def anomaly_state(row: Anomaly) -> dict[str, Any]:
 class AnomalyRow(Row[Anomaly]):
     """Something in a bucket that could not be understood."""
 
-    state = anomaly_state
+    values_of = anomaly_state
 
     id = serializers.IntegerField()
     airline = serializers.CharField(allow_null=True)
@@ -195,8 +237,14 @@ class TransferFilter(django_filters.FilterSet):
     content = django_filters.CharFilter(field_name="content")
     status = Words(field_name="status", choices=Status.choices)
     error_code = django_filters.CharFilter(field_name="error_code")
+    state = Words(choices=State.choices, method="by_state")
     stalled = Flag(field_name="stalled")
+    at_risk = Flag(field_name="load__at_risk")
     listed = Flag(field_name="listed")
+
+    def by_state(self, rows: QuerySet[Transfer], name: str, words: list[str]) -> QuerySet[Transfer]:
+        """The rows in one of these states."""
+        return rows.filter(reduce(or_, map(item_in_state, words), Q()))
 
 
 class LoadFilter(django_filters.FilterSet):
@@ -207,7 +255,15 @@ class LoadFilter(django_filters.FilterSet):
     campaign = django_filters.CharFilter(field_name="campaign__name")
     status = Words(field_name="status", choices=Status.choices)
     error_code = django_filters.CharFilter(field_name="error_code")
+    state = Words(choices=State.choices, method="by_state")
     stalled = Flag(field_name="stalled")
+    at_risk = Flag(field_name="at_risk")
+    proof = Words(field_name="proof", choices=Proof.choices)
+    duty = Words(field_name="tail__duty", choices=Duty.choices)
+
+    def by_state(self, rows: QuerySet[Load], name: str, words: list[str]) -> QuerySet[Load]:
+        """The rows in one of these states."""
+        return rows.filter(reduce(or_, map(in_state, words), Q()))
 
 
 class SumFilter(django_filters.FilterSet):
@@ -224,12 +280,13 @@ class SumFilter(django_filters.FilterSet):
 
     @staticmethod
     def _is(word: str) -> Q:
-        weightier = [other.value for other in WEIGHTS[: [w.value for w in WEIGHTS].index(word)]]
-        none_of_them = Q(**{f"{rollup.PREFIX}{other}": 0 for other in weightier})
-        some = Q(**{f"{rollup.PREFIX}{word}__gt": 0})
+        first = next(place for place, state in enumerate(rollup.COUNTED) if rollup.status_of(state) == word)
+        none_before = Q(**{f"{rollup.PREFIX}{state}": 0 for state in rollup.COUNTED[:first]})
+        theirs = [state for state in rollup.COUNTED if rollup.status_of(state) == word]
+        some = reduce(or_, (Q(**{f"{rollup.PREFIX}{state}__gt": 0}) for state in theirs))
         if word == Status.PENDING:
             some |= Q(**{f"{rollup.PREFIX}{Status.COMPLETE.value}": 0})
-        return none_of_them & some
+        return none_before & some
 
 
 class AirlineFilter(SumFilter):
@@ -255,6 +312,8 @@ class TailFilter(SumFilter):
     tail = django_filters.CharFilter(field_name="name")
     campaign = django_filters.CharFilter(method="by_campaign", label="Tails with a load of this campaign.")
     loader_state = django_filters.CharFilter(field_name="loader_state")
+    duty = Words(field_name="duty", choices=Duty.choices)
+    is_silent = Flag(field_name="silent")
     discovered = Flag(field_name="discovered")
 
     def by_campaign(self, rows: QuerySet[Tail], name: str, campaign: str) -> QuerySet[Tail]:
@@ -277,7 +336,7 @@ MEASURED_ORDERINGS = {
 }
 SUM_ORDERINGS = {
     name: f"{rollup.PREFIX}{name}"
-    for name in ("loads", "pending", "loading", "complete", "failed", "stalled", "items_done", "items_failed", "as_of")
+    for name in ("loads", *rollup.COUNTED, "at_risk", "items_done", "items_failed", "as_of")
 }
 
 

@@ -95,11 +95,6 @@ def iso(then: datetime) -> str:
     return then.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def state_word(status: str, stalled: bool) -> str:
-    """The one word for a row: its status, or `stalled` where it is loading without a byte."""
-    return "stalled" if stalled and status == "loading" else status
-
-
 FORMATS: Final[Mapping[str, Callable[[int | None], str]]] = MappingProxyType(
     {"size": size, "rate": rate, "percent": percent, "count": count, "duration": duration}
 )

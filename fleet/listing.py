@@ -12,26 +12,65 @@ from types import MappingProxyType
 from typing import Final, TypeVar
 
 from django.core.paginator import Page, Paginator
-from django.db.models import Case, F, FloatField, Model, Q, QuerySet, Subquery, Value, When
+from django.db.models import Case, CharField, F, FloatField, Model, Q, QuerySet, Subquery, Value, When
 from django.db.models.expressions import Expression, OrderBy
 from django.db.models.functions import Cast, NullIf
+from django.db.models.lookups import Exact
 from django.http import QueryDict
 
-from fleet.models import Status
+from fleet.models import State, Status
 
 PAGE_ROWS: Final = 50
 SEARCH_LIMIT: Final = 200
-STALLED: Final = "stalled"
-STATES: Final = (Status.FAILED.value, STALLED, *(s.value for s in (Status.LOADING, Status.PENDING, Status.COMPLETE)))
+AT_RISK: Final = "at_risk"
+# Words by which rows are chosen: of each row exactly one of `STATES` holds; it may be at risk besides.
+STATES: Final = tuple(state.value for state in State)
+CHOICES: Final = (*STATES, AT_RISK)
 MOVING: Final = Q(status=Status.LOADING)
 
-_RANKS = (Status.FAILED, Status.LOADING, Status.PENDING, Status.COMPLETE, Status.DELETED)
+
+def _on_loads(path: str = "") -> dict[str, Q]:
+    """What lies on top of `loading`, the weightiest first, as `fleet.rates.state_of` has it; of loads at `path`."""
+    return {
+        State.SILENT.value: Q(**{f"{path}silent": True}),
+        State.STALLED.value: Q(**{f"{path}stalled": True}),
+        State.CONTRADICTION.value: ~Q(**{f"{path}contradiction": ""}),
+        State.WAITING.value: Q(**{f"{path}waiting": True}),
+        State.RESTARTED.value: Q(**{f"{path}restarted": True}),
+    }
+
+
+_ON_ITEMS: Final[Mapping[str, Q]] = MappingProxyType(
+    {
+        State.SILENT.value: Q(load__silent=True),
+        State.STALLED.value: Q(stalled=True),
+        State.CONTRADICTION.value: Q(oversized=True),  # an error that was left behind is one of a complete item
+        State.WAITING.value: Q(load__waiting=True),
+        State.RESTARTED.value: Q(restarted=True),
+    }
+)
+ON_TOP: Final = (*_ON_ITEMS, State.LOADING.value)  # states of what is loading
+
+
+def _word(on_top: Mapping[str, Q]) -> Case:
+    """The word of `fleet.rates.state_of` in SQL."""
+    words = [When(holds, then=Value(word)) for word, holds in on_top.items()]
+    return Case(When(~MOVING, then=F("status")), *words, default=Value(State.LOADING.value), output_field=CharField())
+
+
+STATE: Final = _word(_on_loads())  # of loads
+TRANSFER_STATE: Final = _word(_ON_ITEMS)  # of transfers
+
+
+def _rank(word: Case) -> Case:
+    """The states in order of weight."""
+    return Case(*(When(Exact(word, state), then=Value(rank)) for rank, state in enumerate(STATES)))
+
+
 _SHARE = Cast("bytes_done", FloatField()) / NullIf(Cast("bytes_total", FloatField()), Value(0.0))
 _LEFT = Cast(F("bytes_total") - F("bytes_done"), FloatField()) / NullIf(Cast("rate_bps", FloatField()), Value(0.0))
-# Columns any measured row can be ordered by: the word in the address, and what of the row it means.
-MEASURED: Final[Mapping[str, Expression | F]] = MappingProxyType(
+_MEASURED: Final[Mapping[str, Expression | F]] = MappingProxyType(
     {
-        "status": Case(*(When(status=status, then=Value(rank)) for rank, status in enumerate(_RANKS))),
         "percent": Case(When(status=Status.COMPLETE, then=Value(1.0)), default=_SHARE),
         "bytes": F("bytes_done"),
         "rate": F("rate_bps"),
@@ -39,14 +78,18 @@ MEASURED: Final[Mapping[str, Expression | F]] = MappingProxyType(
         "as_of": F("as_of"),
     }
 )
-LOAD: Final[Mapping[str, Expression | F]] = MappingProxyType({**MEASURED, "items": F("items_done")})
+# Columns that transfers and loads can be ordered by: the word in the address, and what of the row it means.
+ITEM: Final[Mapping[str, Expression | F]] = MappingProxyType({"status": _rank(TRANSFER_STATE), **_MEASURED})
+LOAD: Final[Mapping[str, Expression | F]] = MappingProxyType(
+    {"status": _rank(STATE), **_MEASURED, "items": F("items_done")}
+)
 
 M = TypeVar("M", bound=Model)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What the address asks for. `order` is one of the table's columns, `state` one of `STATES` or ""."""
+    """What the address asks for. `order` is one of the table's columns, `state` one of `CHOICES` or ""."""
 
     search: str
     state: str
@@ -61,24 +104,40 @@ class Choice:
 
 
 def choice_of(params: QueryDict, columns: Sequence[str]) -> Choice:
-    """Read `q`, `status`, `sort` (a column, `-` before it for descending; else the first one) and `page`."""
-    state, order = params.get("status", ""), params.get("sort", "")
+    """Read `q`, `state`, `sort` (a column, `-` before it for descending; else the first one) and `page`."""
+    state, order = params.get("state", ""), params.get("sort", "")
     if order.removeprefix("-") not in columns:
         order = columns[0]
     return Choice(
         search=params.get("q", "").replace("\0", "").strip()[:SEARCH_LIMIT],
-        state=state if state in STATES else "",
+        state=state if state in CHOICES else "",
         order=order.removeprefix("-"),
         descending=order.startswith("-"),
         page=params.get("page", "1"),
     )
 
 
-def in_state(state: str) -> Q:
-    """Rows of a state of `STATES`; for "" every row but deleted ones. As in the API, what is stalled is loading too."""
-    if state == STALLED:
-        return Q(stalled=True)
-    return Q(status=state) if state else ~Q(status=Status.DELETED)
+def in_state(state: str, path: str = "") -> Q:
+    """Loads (at `path` from the row) in a state of `CHOICES`, in exactly one of `STATES`; for "" all but deleted ones."""
+    return Q(**{f"{path}at_risk": True}) if state == AT_RISK else _in(state, _on_loads(path), path)
+
+
+def item_in_state(state: str) -> Q:
+    """The same for transfers; those of a load at risk are at risk."""
+    return Q(load__at_risk=True) if state == AT_RISK else _in(state, _ON_ITEMS)
+
+
+def _in(state: str, on_top: Mapping[str, Q], path: str = "") -> Q:
+    if not state:
+        return ~Q(**{f"{path}status": Status.DELETED})
+    if state not in ON_TOP:
+        return Q(**{f"{path}status": state})
+    found = Q(**{f"{path}status": Status.LOADING})
+    for word, holds in on_top.items():
+        if word == state:
+            return found & holds
+        found &= ~holds
+    return found
 
 
 def ordered(column: Expression | F | Subquery, choice: Choice) -> OrderBy:

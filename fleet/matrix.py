@@ -84,7 +84,10 @@ def matrix(loads: Sequence[Load], columns: Sequence[ItemColumn]) -> list[MatrixR
     found = {
         (cell.load_id, cell.content): cell
         for cell in Transfer.objects.filter(load__in=loads, content__in=[column.name for column in columns]).only(
-            "load", "content", "status", "stalled", "bytes_done", "bytes_total"
+            "load", "content", "status", "stalled", "restarted", "oversized", "error_past", "bytes_done", "bytes_total"
         )
     }
+    by_id = {load.pk: load for load in loads}
+    for cell in found.values():
+        cell.load = by_id[cell.load_id]
     return [MatrixRow(load, [(column, found.get((load.pk, column.name))) for column in columns]) for load in loads]

@@ -8,6 +8,7 @@ from django.db.models.functions import Lower
 from django.urls import reverse
 
 from campaigns.models import Campaign
+from fleet import forecast, rates
 from ifeportal.access import ScopedQuerySet
 from ifeportal.models import Airline
 
@@ -207,6 +208,8 @@ class Load(Measured):
     effective_bps = models.BigIntegerField(
         null=True, blank=True, help_text="bytes per second over days, pauses included; as observed"
     )
+    effective_since = models.DateTimeField(null=True, blank=True, help_text="Since when that is counted.")
+    effective_base = models.BigIntegerField(default=0, db_default=0, help_text="bytes held then")
     proof = models.CharField(max_length=6, choices=Proof, blank=True, default="", db_default="")
     archived_at = models.DateTimeField(
         null=True, blank=True, help_text="When its objects were packed into one; what is shown is what they last said."
@@ -232,6 +235,26 @@ class Load(Measured):
 
     def __str__(self) -> str:
         return f"{self.campaign} on {self.tail}"
+
+    @property
+    def state(self) -> str:
+        """The one word for it, of `State`."""
+        return rates.state_of(
+            self.status,
+            silent=self.silent,
+            stalled=self.stalled,
+            contradiction=self.contradiction,
+            waiting=self.waiting,
+            restarted=self.restarted,
+        )
+
+    @property
+    def eta_latest_seconds(self) -> int | None:
+        """Seconds to the end at the slower of the present and the effective rate; None when it cannot be told."""
+        if self.status != Status.LOADING or self.bytes_total is None:
+            return None
+        band = forecast.seconds(self.bytes_total - self.bytes_done, self.rate_bps, self.effective_bps)
+        return band[1] if band else None
 
 
 class TransferQuerySet(ScopedQuerySet["Transfer"]):
@@ -274,6 +297,25 @@ class Transfer(Measured):
 
     def __str__(self) -> str:
         return f"{self.content} of {self.load}"
+
+    @property
+    def contradiction(self) -> str:
+        """What the objects of this item say that does not fit together, of `Contradiction`."""
+        if self.oversized:
+            return Contradiction.OVERSIZED.value
+        return (Contradiction.ERROR_LEFT if self.error_past else Contradiction.NONE).value
+
+    @property
+    def state(self) -> str:
+        """The one word for it, of `State`. Whether its tail is silent or its loader waits, its load says."""
+        return rates.state_of(
+            self.status,
+            silent=self.load.silent,
+            stalled=self.stalled,
+            contradiction=self.contradiction,
+            waiting=self.load.waiting,
+            restarted=self.restarted,
+        )
 
 
 class ProgressSample(models.Model):

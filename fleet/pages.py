@@ -17,7 +17,7 @@ from django.db.models.expressions import OrderBy
 
 from campaigns.models import Campaign, ContentItem
 from fleet import rollup
-from fleet.listing import LOAD, MEASURED, MOVING, Choice, in_state, ordered, page_of
+from fleet.listing import ITEM, LOAD, MOVING, STATES, Choice, in_state, item_in_state, ordered, page_of
 from fleet.models import Anomaly, Load, Status, Tail, Transfer
 from fleet.rollup import Rollup
 from ifeportal.access import ScopedQuerySet
@@ -30,7 +30,7 @@ RESTING: Final = timedelta(seconds=10)  # a shorter pause is not worth a word
 
 FLEET_COLUMNS: Final = ("attention", "name", "percent", "tails")
 AIRLINE_COLUMNS: Final = ("status", "tail", "campaign", "heard", *(key for key in LOAD if key != "status"))
-ITEM_COLUMNS: Final = ("status", "item", *(key for key in MEASURED if key != "status"))
+ITEM_COLUMNS: Final = ("status", "item", *(key for key in ITEM if key != "status"))
 
 
 @dataclass(frozen=True)
@@ -235,14 +235,11 @@ def loads_of(tail: Tail) -> list[Load]:
     return list(Load.objects.filter(tail=tail).select_related("campaign__airline").order_by(*speaking_first()))
 
 
-def state_counts(rows: QuerySet[Load] | QuerySet[Transfer]) -> dict[str, int]:
-    """How many rows there are in each state, and in `all`."""
-    sums = {state: Count("pk", filter=in_state(state)) for state in _COUNTED}
-    counts: dict[str, int] = rows.order_by().aggregate(all=Count("pk", filter=in_state("")), **sums)
+def state_counts(rows: QuerySet[Transfer]) -> dict[str, int]:
+    """How many of the items there are in each of `STATES`, and in `all`."""
+    sums = {state: Count("pk", filter=item_in_state(state)) for state in STATES}
+    counts: dict[str, int] = rows.order_by().aggregate(all=Count("pk", filter=item_in_state("")), **sums)
     return counts
-
-
-_COUNTED: Final = ("failed", "stalled", "loading", "pending", "complete")
 
 
 @dataclass(frozen=True)
@@ -255,10 +252,10 @@ class ItemRow:
 
 def item_page(load: Load, choice: Choice) -> tuple[Page[Transfer], list[ItemRow]]:
     """A page of the load's items."""
-    rows = Transfer.objects.filter(in_state(choice.state), load=load)
+    rows = Transfer.objects.filter(item_in_state(choice.state), load=load).select_related("load")
     if choice.search:
         rows = rows.filter(Q(content__icontains=choice.search) | Q(error_code__iexact=choice.search))
-    column = F("content") if choice.order == "item" else MEASURED[choice.order]
+    column = F("content") if choice.order == "item" else ITEM[choice.order]
     page = page_of(rows.order_by(ordered(column, choice), "content"), choice.page)
     return page, with_items(load.campaign, list(page.object_list))
 

@@ -1,8 +1,10 @@
 """Sums over loads, for tails, campaigns and airlines: one query for any number of rows.
 
-May touch the database only by annotating query sets. Loads that were deleted are left out. Bytes and items are
-summed over the loads whose total is known, so that done, total and `percent` fit each other; `loads_unknown` says how
-many are not in these sums. Without any known load total and percent are None and `bytes_done` is that of them all.
+May touch the database only by annotating query sets. Loads that were deleted are left out, and so are those of tails
+that are stored or retired (`tails_out` says how many); a tail's own sums are of all its loads. A load is counted under
+exactly one state. Bytes and items are summed over the loads whose total is known, so that done, total and `percent` fit
+each other; `loads_unknown` says how many are not in these sums. Without any known load total and percent are None and
+`bytes_done` is that of them all.
 """
 
 from __future__ import annotations
@@ -11,30 +13,43 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
-from django.db.models import Count, F, Max, Model, Q, QuerySet, Sum
+from django.db.models import Case, Count, F, IntegerField, Max, Model, OuterRef, Q, QuerySet, Subquery, Sum, Value, When
+from django.db.models.functions import Coalesce
 
 from campaigns.models import Campaign
-from fleet.models import Status, Tail
+from fleet.listing import ON_TOP, in_state
+from fleet.models import Duty, State, Status, Tail
 from ifeportal.models import Airline
 
 M = TypeVar("M", bound=Model)
 PREFIX: Final = "sum_"
+COUNTED: Final = tuple(state.value for state in State if state != State.DELETED)
 HIGH, LOW = "_high", "_low"
 HALF: Final = 2**31
 
 
 @dataclass(frozen=True, slots=True)
 class Rollup:
-    """Sums of loads. Bytes and counts; `as_of` is the newest object any of them rests on. `stalled` counts loads."""
+    """Sums of loads. Bytes and counts; `as_of` is the newest object any of them rests on.
+
+    `tails` are those in service (of a campaign: that have begun it). `at_risk` counts loads, whatever their state, as
+    each of `COUNTED` counts those in that state.
+    """
 
     tails: int
+    tails_out: int
     loads: int
     loads_unknown: int
-    pending: int
-    loading: int
-    complete: int
     failed: int
+    silent: int
     stalled: int
+    contradiction: int
+    waiting: int
+    restarted: int
+    loading: int
+    pending: int
+    complete: int
+    at_risk: int
     items_total: int | None
     items_done: int
     items_failed: int
@@ -43,12 +58,14 @@ class Rollup:
     as_of: datetime | None
 
     @property
+    def state(self) -> str:
+        """The weightiest state that any load is in."""
+        return next((word for word in COUNTED if getattr(self, word)), State.PENDING.value)
+
+    @property
     def status(self) -> str:
-        """The word that matters most: failed before loading before pending before complete."""
-        for status in (Status.FAILED, Status.LOADING, Status.PENDING, Status.COMPLETE):
-            if getattr(self, status.value):
-                return status.value
-        return Status.PENDING.value
+        """The status that matters most: failed before loading before pending before complete."""
+        return status_of(self.state)
 
     @property
     def percent(self) -> int | None:
@@ -60,19 +77,46 @@ class Rollup:
         return self.bytes_done * 100 // self.bytes_total
 
 
+def status_of(state: str) -> str:
+    """The status on top of which a state lies."""
+    return Status.LOADING.value if state in ON_TOP else state
+
+
 def airlines(rows: QuerySet[Airline]) -> QuerySet[Airline]:
-    """The airlines with the sums of all their loads."""
-    return _annotated(rows, "tails__loads__", tails=Count("tails", distinct=True))
+    """The airlines with the sums of the loads of their tails in service."""
+    tails = Tail.objects.filter(airline=OuterRef("pk"))
+    return _annotated(
+        rows,
+        "tails__loads__",
+        Q(tails__duty=Duty.ACTIVE),
+        tails=_how_many(tails.filter(duty=Duty.ACTIVE)),
+        tails_out=_how_many(tails.exclude(duty=Duty.ACTIVE)),
+    )
 
 
 def campaigns(rows: QuerySet[Campaign]) -> QuerySet[Campaign]:
-    """The campaigns with the sums of their loads on all tails."""
-    return _annotated(rows.select_related("airline"), "loads__", tails=Count("loads__tail", distinct=True))
+    """The campaigns with the sums of their loads on all tails in service."""
+    active = Q(loads__tail__duty=Duty.ACTIVE)
+    return _annotated(
+        rows.select_related("airline"),
+        "loads__",
+        active,
+        tails=Count("loads__pk", filter=active),
+        tails_out=Count("loads__pk", filter=~active & Q(loads__pk__isnull=False)),
+    )
 
 
 def tails(rows: QuerySet[Tail]) -> QuerySet[Tail]:
     """The tails with the sums of all their loads."""
-    return _annotated(rows.select_related("airline"), "loads__", tails=Count("pk", distinct=True))
+    is_active = Q(duty=Duty.ACTIVE)
+    one, none = Value(1), Value(0)
+    return _annotated(
+        rows.select_related("airline"),
+        "loads__",
+        Q(),
+        tails=Case(When(is_active, then=one), default=none),
+        tails_out=Case(When(is_active, then=none), default=one),
+    )
 
 
 def rollup_of(row: Model) -> Rollup:
@@ -102,27 +146,31 @@ def joined(high: int | None, low: int | None) -> int | None:
     return None if high is None or low is None else high * HALF + low
 
 
-def _annotated(rows: QuerySet[M], path: str, *, tails: Count) -> QuerySet[M]:
-    there = ~Q(**{f"{path}status": Status.DELETED}) & Q(**{f"{path}pk__isnull": False})
+def _how_many(rows: QuerySet[Tail]) -> Coalesce:
+    """How many tails a subquery has."""
+    counted = rows.order_by().values("airline").annotate(n=Count("pk")).values("n")
+    return Coalesce(Subquery(counted), 0, output_field=IntegerField())
+
+
+def _annotated(rows: QuerySet[M], path: str, counts: Q, *, tails: Any, tails_out: Any) -> QuerySet[M]:
+    """The rows with the sums of those loads at the end of `path` for which `counts` holds."""
+    there = ~Q(**{f"{path}status": Status.DELETED}) & Q(**{f"{path}pk__isnull": False}) & counts
     known = there & Q(**{f"{path}bytes_total__isnull": False})
-
-    def how_many(condition: Q) -> Count:
-        return Count(f"{path}pk", filter=condition)
-
     sums: dict[str, Any] = {
         "tails": tails,
-        "loads": how_many(there),
-        "loads_unknown": how_many(there & Q(**{f"{path}bytes_total__isnull": True})),
-        "stalled": how_many(there & Q(**{f"{path}stalled": True})),
+        "tails_out": tails_out,
+        "loads": Count(f"{path}pk", filter=there),
+        "loads_unknown": Count(f"{path}pk", filter=there & Q(**{f"{path}bytes_total__isnull": True})),
+        "at_risk": Count(f"{path}pk", filter=there & Q(**{f"{path}at_risk": True})),
         "items_total": Sum(f"{path}items_total", filter=known),
         "items_done": Sum(f"{path}items_done", filter=known, default=0),
         "items_failed": Sum(f"{path}items_failed", filter=there, default=0),
-        "as_of": Max(f"{path}as_of"),
+        "as_of": Max(f"{path}as_of", filter=counts) if counts else Max(f"{path}as_of"),
         **halves("bytes_done", f"{path}bytes_done", known, default=0),
         **halves("bytes_held", f"{path}bytes_done", there, default=0),
         **halves("bytes_total", f"{path}bytes_total", known),
     }
-    for status in (Status.PENDING, Status.LOADING, Status.COMPLETE, Status.FAILED):
-        sums[status.value] = how_many(Q(**{f"{path}status": status}))
+    for state in COUNTED:
+        sums[state] = Count(f"{path}pk", filter=in_state(state, path) & counts)
     annotated: QuerySet[M] = rows.annotate(**{PREFIX + name: expression for name, expression in sums.items()})
     return annotated

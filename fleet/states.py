@@ -13,7 +13,7 @@ from typing import Any
 from campaigns.models import Campaign
 from fleet.figures import iso
 from fleet.models import Load, Measured, Tail, Transfer
-from fleet.rollup import Rollup, rollup_of
+from fleet.rollup import COUNTED, Rollup, rollup_of
 from ifeportal.models import Airline
 
 State = dict[str, Any]
@@ -29,7 +29,7 @@ def transfer_state(row: Transfer) -> State:
         "campaign": load.campaign.name,
         "content": row.content,
         **_measured(row),
-        "restarted": row.restarted,
+        **_on_top(row, load),
         "oversized": row.oversized,
         "unreadable": row.unreadable,
         "listed": row.listed,
@@ -47,6 +47,11 @@ def load_state(row: Load) -> State:
         "tail": row.tail.name,
         "campaign": row.campaign.name,
         **_measured(row),
+        **_on_top(row, row),
+        "at_risk": row.at_risk,
+        "effective_bps": row.effective_bps,
+        "eta_latest_seconds": row.eta_latest_seconds,
+        "proof": row.proof,
         "error_content": row.error_content,
         "items_total": row.items_total,
         "items_done": row.items_done,
@@ -69,6 +74,13 @@ def tail_state(row: Tail) -> State:
         "loader_reason": row.loader_reason,
         "rate_bps": row.rate_bps,
         "stores": row.stores,
+        "duty": row.duty,
+        "aircraft_type": row.aircraft_type,
+        "seen_at": _moment(row.seen_at),
+        "is_silent": row.silent,
+        "queue_version": row.queue_version,
+        "queue_error": row.queue_error,
+        "signatures": row.signatures,
         **_rolled_up(rollup_of(row)),
     }
 
@@ -88,9 +100,11 @@ def campaign_state(row: Campaign) -> State:
         "manifest_state": row.manifest_state,
         "manifest_problem": row.manifest_problem,
         "manifest_as_of": _moment(row.manifest_as_of),
+        "signed": row.signed,
+        "withdrawn_at": _moment(row.withdrawn_at),
         "items": row.items_total,
         "bytes": row.bytes_total,
-        "tails": rollup.tails,
+        **_counted(rollup),
         **_rolled_up(rollup),
     }
 
@@ -103,8 +117,19 @@ def airline_state(row: Airline) -> State:
         "airline": row.name,
         "title": row.title,
         "discovered": row.discovered,
-        "tails": rollup.tails,
+        **_counted(rollup),
         **_rolled_up(rollup),
+    }
+
+
+def _on_top(row: Load | Transfer, load: Load) -> State:
+    """What lies on top of `loading`, and the one word it comes to."""
+    return {
+        "state": row.state,
+        "silent": load.silent,
+        "waiting": load.waiting,
+        "restarted": row.restarted,
+        "contradiction": row.contradiction,
     }
 
 
@@ -125,19 +150,21 @@ def _measured(row: Measured) -> State:
     }
 
 
+def _counted(rollup: Rollup) -> State:
+    return {"tails": rollup.tails, "tails_out": rollup.tails_out}
+
+
 def _rolled_up(rollup: Rollup) -> State:
     return {
         "status": rollup.status,
+        "state": rollup.state,
         "percent": rollup.percent,
         "bytes_done": rollup.bytes_done,
         "bytes_total": rollup.bytes_total,
         "loads": rollup.loads,
         "loads_unknown": rollup.loads_unknown,
-        "pending": rollup.pending,
-        "loading": rollup.loading,
-        "complete": rollup.complete,
-        "failed": rollup.failed,
-        "stalled": rollup.stalled,
+        **{word: getattr(rollup, word) for word in COUNTED},
+        "at_risk": rollup.at_risk,
         "items_total": rollup.items_total,
         "items_done": rollup.items_done,
         "items_failed": rollup.items_failed,

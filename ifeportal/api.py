@@ -122,11 +122,11 @@ class Words(django_filters.MultipleChoiceFilter):
 class Row(serializers.Serializer[M]):
     """A row whose values come from one function; the declared fields say what they mean (a test holds them equal)."""
 
-    state: ClassVar[Callable[[Any], dict[str, object]]]
+    values_of: ClassVar[Callable[[Any], dict[str, object]]]
 
     def to_representation(self, instance: M) -> dict[str, object]:
         """The row as JSON-ready values."""
-        return type(self).state(instance)
+        return type(self).values_of(instance)
 
 
 class ReadOnly(viewsets.ReadOnlyModelViewSet[M]):

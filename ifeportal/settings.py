@@ -228,7 +228,12 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SWAGGER_UI_SETTINGS": {"deepLinking": True, "displayRequestDuration": True, "persistAuthorization": False},
     "SCHEMA_PATH_PREFIX": "/api/v1",
-    "ENUM_NAME_OVERRIDES": {"Status": "fleet.models.Status", "SumStatus": "fleet.api.SUM_STATUSES"},
+    "ENUM_NAME_OVERRIDES": {
+        "Status": "fleet.models.Status",
+        "SumStatus": "fleet.api.SUM_STATUSES",
+        "State": "fleet.models.State",
+        "SumState": "fleet.api.SUM_STATES",
+    },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "ifeportal.api.document_errors",

@@ -15,7 +15,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from fleet import figures
-from fleet.models import Measured
+from fleet.models import Transfer
 from loader.errors import ERRORS, ErrorKind
 
 register = template.Library()
@@ -66,9 +66,8 @@ def figure_instant(value: datetime, field: str) -> SafeString:
 
 
 @register.simple_tag
-def state(status: str, stalled: bool = False) -> SafeString:
-    """The row's word with its shape (drawn by the style sheet from `data-state`)."""
-    word = figures.state_word(status, stalled)
+def state(word: str) -> SafeString:
+    """The row's word, of `fleet.models.State`, with its shape (drawn by the style sheet from `data-state`)."""
     return format_html('<span class="state" data-field="state" data-as="state" data-state="{0}">{0}</span>', word)
 
 
@@ -85,16 +84,9 @@ def bar(value: int | None, label: str, field: str = "percent") -> SafeString:
 
 
 @register.filter
-def word(row: object) -> str:
-    """The state word of a load or transfer."""
-    return figures.state_word(getattr(row, "status", ""), getattr(row, "stalled", False))
-
-
-@register.filter
-def cell_text(row: Measured) -> str:
+def cell_text(row: Transfer) -> str:
     """What a cell of the matrix says: how far a moving item is, else its state word."""
-    state = figures.state_word(row.status, row.stalled)
-    return figures.percent(row.percent) if state == "loading" else state
+    return figures.percent(row.percent) if row.state == "loading" else row.state
 
 
 @dataclass(frozen=True)

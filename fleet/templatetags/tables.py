@@ -52,7 +52,7 @@ def chip(context: Context, state: str, label: str, count: int, field: str = "") 
         "count": count,
         "field": field,
         "chosen": choice.state == state,
-        "address": _address(context, status=state or None, page=None),
+        "address": _address(context, state=state or None, page=None),
     }
 
 

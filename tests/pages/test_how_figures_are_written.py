@@ -52,11 +52,6 @@ def test_a_moment_is_written_in_utc_for_people_and_programs() -> None:
     assert figures.iso(NOW) == "2026-12-01T14:03:22.123Z"
 
 
-def test_only_a_loading_row_is_called_stalled() -> None:
-    assert figures.state_word("loading", stalled=True) == "stalled"
-    assert figures.state_word("complete", stalled=True) == "complete"
-
-
 @pytest.mark.parametrize(
     ("starts", "ends", "text"),
     [

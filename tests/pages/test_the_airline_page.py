@@ -59,7 +59,7 @@ def test_the_load_that_moves_speaks_for_the_tail_and_failures_elsewhere_are_not_
     row = text(alice.get("/airlines/ACME/"), key("VP-ABC"))
     assert "2026-12" in row
     assert "+1 failed" in row
-    failed = text(alice.get("/airlines/ACME/?status=failed"), key("VP-ABC"))
+    failed = text(alice.get("/airlines/ACME/?state=failed"), key("VP-ABC"))
     assert "2026-11" in failed
     assert "+1 loading" in failed
 
@@ -87,11 +87,11 @@ def test_a_tail_without_a_load_is_listed(cast: Cast, alice: Client) -> None:
     ("query", "shown"),
     [
         ("", ["VP-F", "VP-L", "VP-S", "VP-P", "VP-C", "VP-0"]),
-        ("?status=failed", ["VP-F"]),
-        ("?status=stalled", ["VP-S"]),
-        ("?status=loading", ["VP-L", "VP-S"]),
-        ("?status=complete", ["VP-C"]),
-        ("?status=nonsense", ["VP-F", "VP-L", "VP-S", "VP-P", "VP-C", "VP-0"]),
+        ("?state=failed", ["VP-F"]),
+        ("?state=stalled", ["VP-S"]),
+        ("?state=loading", ["VP-L"]),
+        ("?state=complete", ["VP-C"]),
+        ("?state=nonsense", ["VP-F", "VP-L", "VP-S", "VP-P", "VP-C", "VP-0"]),
         ("?q=vp-c", ["VP-C"]),
         ("?q=hash_mismatch", ["VP-F"]),
         ("?q=2026-12", ["VP-F", "VP-L", "VP-S", "VP-P", "VP-C"]),
@@ -134,7 +134,7 @@ def test_an_airline_without_tails_says_how_one_appears(cast: Cast, alice: Client
 
 def test_a_filter_that_leaves_nothing_offers_the_way_back(cast: Cast, alice: Client) -> None:
     a_fleet(cast.acme, 1)
-    page = text(alice.get("/airlines/ACME/?q=zeppelin&status=failed"))
+    page = text(alice.get("/airlines/ACME/?q=zeppelin&state=failed"))
     assert "No tail matches" in page
     assert "Show all tails" in page
 

@@ -110,7 +110,7 @@ def test_the_filter_narrows_the_tails(cast: Cast, alice: Client) -> None:
     campaign = a_campaign(cast.acme, items=4)
     a_load(a_tail(cast.acme, "VP-A"), campaign, "failed")
     a_load(a_tail(cast.acme, "VP-B"), campaign, "complete")
-    page = text(alice.get(f"{PAGE}?status=failed"))
+    page = text(alice.get(f"{PAGE}?state=failed"))
     assert "VP-A" in page
     assert "VP-B" not in page
     assert "No tail matches" in text(alice.get(f"{PAGE}?q=zeppelin"))

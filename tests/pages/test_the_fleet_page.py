@@ -28,7 +28,7 @@ def test_a_card_sums_up_what_the_airline_holds(cast: Cast, client: Client) -> No
 def test_counts_are_links_to_the_tails_they_count(cast: Cast, client: Client) -> None:
     a_fleet(cast.acme, 3)
     client.force_login(cast.alice)
-    assert 'href="/airlines/ACME/?status=failed"' in html(client.get("/"))
+    assert 'href="/airlines/ACME/?state=failed"' in html(client.get("/"))
 
 
 def test_each_user_sees_the_cards_of_their_airlines_only(cast: Cast, client: Client) -> None:

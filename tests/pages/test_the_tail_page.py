@@ -107,11 +107,11 @@ def test_what_is_odd_about_an_item_is_said_in_words(
 @pytest.mark.parametrize(
     ("query", "shown"),
     [
-        ("?status=complete&sort=item", ["movie-001", "movie-002", "movie-003"]),
-        ("?status=loading&sort=-item", ["movie-005", "movie-004"]),
-        ("?status=failed", []),
+        ("?state=complete&sort=item", ["movie-001", "movie-002", "movie-003"]),
+        ("?state=loading&sort=-item", ["movie-005", "movie-004"]),
+        ("?state=failed", []),
         ("?q=006", ["movie-006"]),
-        ("?sort=-bytes&status=complete", ["movie-003", "movie-002", "movie-001"]),
+        ("?sort=-bytes&state=complete", ["movie-003", "movie-002", "movie-001"]),
     ],
 )
 def test_items_are_filtered_and_ordered_by_the_address(

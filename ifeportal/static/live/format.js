@@ -60,7 +60,4 @@ export function instant(then) {
   return `${text.slice(0, 10)} ${text.slice(11, 19)} UTC`;
 }
 
-/* Of sums of loads `stalled` is a count, not a flag. */
-export const stateWord = (state) => (state.stalled === true && state.status === "loading" ? "stalled" : state.status);
-
 export const FORMATS = { size, rate, percent, count, duration };

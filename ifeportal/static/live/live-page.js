@@ -6,7 +6,7 @@
    cannot be patched (a new row, a row that changed state, a figure in a data-refresh) has the page fetched again and its
    data-swap parts replaced, at most once in REFRESH_EVERY. Texts reach the page through textContent and attributes only. */
 
-import { FORMATS, age, instant, percent, stateWord, until } from "./format.js";
+import { FORMATS, age, instant, percent, until } from "./format.js";
 import { LiveSocket } from "./socket.js";
 
 const REFRESH_EVERY = 5000; // milliseconds
@@ -131,10 +131,9 @@ class LivePage extends HTMLElement {
     this.flash(changed);
   }
 
-  patch(row, key, given, changed) {
+  patch(row, key, state, changed) {
     const first = row.dataset.key.split(" ")[0] === key;
     const prefix = first ? "" : `${key.split(":")[0]}.`;
-    const state = given.status === undefined ? given : { ...given, state: stateWord(given) };
     if (row.classList.contains("cell")) {
       if (patchCell(row, state, changed)) this.refresh(); // how many tails hold the item is counted elsewhere
       return;
