@@ -1,0 +1,197 @@
+"""Why loads need attention: what is alike is put together under its likeliest cause. Pure.
+
+An error code often says by itself where the fault lies: in the object, aboard the aircraft, or on the way. Where it
+does not, or there is none, the pattern decides: what fails on several tails lies with the object, what fails in several
+items of one tail lies with the tail, and the same code on several tails is one fault. What fails on one tail but is
+whole on others lies with the tail, or with its link, whatever the code.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from loader.errors import ERRORS
+
+
+class Kind(StrEnum):
+    """Where the fault most likely lies, the most urgent first."""
+
+    OBJECT = "object"
+    TAIL = "tail"
+    CODE = "code"
+    STALLED = "stalled"
+    SILENT = "silent"
+    AT_RISK = "at risk"
+    CONTRADICTION = "contradiction"
+
+
+# Whose fault a code says it is; for the codes that are in neither the pattern decides.
+OF_THE_OBJECT: Final = frozenset(
+    {
+        "SIZE_MISMATCH", "HASH_MISMATCH", "OBJECT_CHANGED", "OBJECT_GONE", "BAD_MANIFEST", "BAD_NAME", "UNSIGNED",
+        "BAD_SIGNATURE", "ROLLBACK", "EXPIRED",
+    }
+)  # fmt: skip
+OF_THE_TAIL: Final = frozenset({"NO_SPACE", "READ_ONLY", "IO_ERROR", "CREDENTIALS", "CLOCK_SKEW", "HOOK_FAILED"})
+
+STEPS: Final[Mapping[Kind, str]] = MappingProxyType(
+    {
+        Kind.OBJECT: "The aircraft are not at fault. Mend the content once, and every one of them heals by itself.",
+        Kind.TAIL: "The content is not at fault: other aircraft take it. Have this aircraft looked at.",
+        Kind.CODE: "The same happens on several aircraft, so look for what they have in common.",
+        Kind.STALLED: "The loader is alive but gets no byte. Check the link where the aircraft stands; if other "
+        "aircraft load there, have the loader started anew.",
+        Kind.SILENT: "Ask where the aircraft is. If it is out of service, say so on its page, and it is left out; if "
+        "it flies, have the power and the link of its loader checked.",
+        Kind.AT_RISK: "At the rate seen so far it comes too late. Give it more ground time on a good link, pause what "
+        "is not needed first, or load it by hand.",
+        Kind.CONTRADICTION: "What is reported does not fit together, so do not trust these figures: compare what is "
+        "aboard with the manifest.",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong: an item that failed, or (with `content` empty) something about the load as a whole.
+
+    `word` is what the load needs attention for: `failed`, `stalled`, `silent`, `at risk` or `contradiction`.
+    """
+
+    load: int
+    airline: str
+    tail: str
+    campaign: str
+    word: str
+    content: str = ""
+    code: str = ""
+    text: str = ""
+    held_elsewhere: int = 0  # on how many other tails this item is complete
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Faults that most likely have one cause. `subject` names it: an object, a tail, a code, or is empty."""
+
+    kind: Kind
+    airline: str
+    campaign: str
+    subject: str
+    code: str
+    faults: tuple[Fault, ...]
+
+    @property
+    def loads(self) -> frozenset[int]:
+        """The ids of the loads concerned."""
+        return frozenset(fault.load for fault in self.faults)
+
+    @property
+    def tails(self) -> tuple[str, ...]:
+        """The tails concerned, in order."""
+        return tuple(sorted({fault.tail for fault in self.faults}))
+
+    @property
+    def contents(self) -> tuple[str, ...]:
+        """The items concerned, in order."""
+        return tuple(sorted({fault.content for fault in self.faults if fault.content}))
+
+    @property
+    def step(self) -> str:
+        """What to do next: what the error's own table says first, then what the pattern says."""
+        known = ERRORS.get(self.code)
+        return f"{known.advice} {STEPS[self.kind]}" if known else STEPS[self.kind]
+
+
+Key = tuple[Kind, str, str, str, str]  # kind, airline, campaign, subject, code
+
+
+def causes_of(faults: Iterable[Fault]) -> list[Cause]:
+    """The faults under their causes, each in exactly one, the kinds in their order and the largest first."""
+    grouped: dict[Key, list[Fault]] = defaultdict(list)
+    failed: list[Fault] = []
+    for fault in faults:
+        if fault.word == "failed":
+            failed.append(fault)
+        else:
+            grouped[_standing(fault)].append(fault)
+    spread = _spread(failed)
+    for fault in failed:
+        grouped[_failed(fault, spread)].append(fault)
+    causes = [Cause(*key, tuple(sorted(found, key=_place))) for key, found in grouped.items()]
+    order = list(Kind)
+    return sorted(
+        causes, key=lambda each: (order.index(each.kind), -len(each.loads), each.airline, each.campaign, each.subject)
+    )
+
+
+def _standing(fault: Fault) -> Key:
+    """For what is not an error: loads of one campaign together, silent tails whatever they hold."""
+    kind = Kind(fault.word)
+    campaign = "" if kind is Kind.SILENT else fault.campaign
+    subject = fault.text if kind is Kind.CONTRADICTION else ""
+    return kind, fault.airline, campaign, subject, ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Spread:
+    """On how many tails an item fails, in how many items a tail, on how many tails a code."""
+
+    of_object: Mapping[tuple[str, ...], int]
+    of_tail: Mapping[tuple[str, ...], int]
+    of_code: Mapping[tuple[str, ...], int]
+
+
+def _spread(faults: Collection[Fault]) -> _Spread:
+    return _Spread(
+        _counted(faults, _object, lambda fault: fault.tail),
+        _counted(faults, _tail, lambda fault: f"{fault.campaign}/{fault.content}"),
+        _counted(faults, _code, lambda fault: fault.tail),
+    )
+
+
+def _counted(
+    faults: Collection[Fault], key: Callable[[Fault], tuple[str, ...]], counted: Callable[[Fault], str]
+) -> Mapping[tuple[str, ...], int]:
+    found: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    for fault in faults:
+        found[key(fault)].add(counted(fault))
+    return {place: len(each) for place, each in found.items()}
+
+
+def _failed(fault: Fault, spread: _Spread) -> Key:
+    """An item's fault: as its code says, else as the pattern does."""
+    of_object, of_tail = spread.of_object[_object(fault)], spread.of_tail[_tail(fault)]
+    of_code = spread.of_code[_code(fault)] if fault.code else 1
+    if _is_of_the_object(fault, of_object, of_tail):
+        return Kind.OBJECT, fault.airline, fault.campaign, fault.content or "campaign.json", fault.code
+    if of_code > 1 and of_code >= of_tail:
+        return Kind.CODE, fault.airline, "", fault.code, fault.code
+    return Kind.TAIL, fault.airline, "", fault.tail, fault.code
+
+
+def _is_of_the_object(fault: Fault, of_object: int, of_tail: int) -> bool:
+    """What other tails hold whole is not at fault itself, unless it fails on more than one."""
+    if fault.code in OF_THE_OBJECT:
+        return of_object > 1 or not fault.held_elsewhere
+    return fault.code not in OF_THE_TAIL and 1 < of_object >= of_tail
+
+
+def _object(fault: Fault) -> tuple[str, ...]:
+    return fault.airline, fault.campaign, fault.content, fault.code
+
+
+def _tail(fault: Fault) -> tuple[str, ...]:
+    return fault.airline, fault.tail, fault.code
+
+
+def _code(fault: Fault) -> tuple[str, ...]:
+    return fault.airline, fault.code
+
+
+def _place(fault: Fault) -> tuple[str, ...]:
+    return fault.tail, fault.campaign, fault.content

@@ -1,0 +1,164 @@
+"""What needs attention, over all airlines the user may see, and to say that somebody has seen to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+from urllib.parse import urlencode
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.db import transaction
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, QueryDict
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_POST, require_safe
+
+from fleet import pages
+from fleet.attention import WORDS, Group, Trouble, acknowledge, groups_of, troubles, withdraw
+from fleet.causes import Fault, Kind
+from fleet.listing import SEARCH_LIMIT
+from fleet.models import Acknowledgement, Load
+from fleet.views.answers import answer
+from ifeportal import audit
+from ifeportal.access import Role
+from ifeportal.export import Column, Table, export
+from ifeportal.live.feed import current_rev
+from ifeportal.models import Airline
+
+GROUPS_A_PAGE: Final = 25
+LOADS_LIMIT: Final = 5_000  # beyond, something is wrong with all of them, and the page says that it is cut
+LOADS_AT_ONCE: Final = 1_000  # acknowledged by one form
+NOTE_LIMIT: Final = 1_000
+KEPT: Final = ("airline", "kind", "q", "acknowledged")
+Line = tuple[Group, Trouble, Fault, Acknowledgement | None]
+COLUMNS: Final = (
+    Column("cause", "Likely cause", lambda line: line[0].cause.kind.value),
+    Column("airline", "Airline", lambda line: line[2].airline),
+    Column("tail", "Tail", lambda line: line[2].tail),
+    Column("campaign", "Campaign", lambda line: line[2].campaign),
+    Column("content", "Item", lambda line: line[2].content),
+    Column("word", "What for", lambda line: line[2].word),
+    Column("error_code", "Code", lambda line: line[2].code),
+    Column("error", "Error", lambda line: line[2].text),
+    Column("what_to_do", "What to do", lambda line: line[0].cause.step),
+    Column("exhibition_starts", "Exhibition starts", lambda line: line[1].load.campaign.exhibition_starts),
+    Column("as_of", "As of", lambda line: line[1].load.as_of),
+    Column("acknowledged_by", "Acknowledged by", lambda line: line[3].who if line[3] else ""),
+    Column("acknowledged_at", "Acknowledged at", lambda line: line[3].at if line[3] else None),
+    Column("note", "Note", lambda line: line[3].note if line[3] else ""),
+)
+
+
+@never_cache
+@require_safe
+def attention(request: HttpRequest) -> HttpResponseBase:
+    """Everything that failed, stands, is silent, at risk or contradicts itself, under its likeliest cause."""
+    rev = current_rev()
+    now = timezone.now()
+    airlines = Airline.objects.visible_to(request.user)
+    wanted = {name: request.GET.get(name, "").replace("\0", "").strip()[:SEARCH_LIMIT] for name in KEPT}
+    loads = Load.objects.visible_to(request.user)
+    if wanted["airline"]:
+        loads = loads.filter(tail__airline__name=wanted["airline"])
+    found = troubles(loads, LOADS_LIMIT)
+    every = groups_of(found)
+    chosen = [group for group in every if _is_wanted(group, wanted)]
+    shown = chosen if wanted["acknowledged"] else [group for group in chosen if group.is_open]
+    file = export(request, Table("attention", COLUMNS, _lines(shown)))
+    if file:
+        return file
+    return answer(
+        request,
+        "fleet/attention.html",
+        {
+            "rev": rev,
+            "airlines": airlines,
+            "away": pages.away(list(pages.freshness(airlines, now).values())),
+            "wanted": wanted,
+            "kinds": [(kind, sum(group.cause.kind is kind for group in every if group.is_open)) for kind in Kind],
+            "open": sum(group.is_open for group in every),
+            "acknowledged": sum(not group.is_open for group in chosen),
+            "page": Paginator(shown, GROUPS_A_PAGE).get_page(request.GET.get("page", "1")),
+            "cut": len(found) == LOADS_LIMIT,
+            "operated": set(Airline.objects.where(request.user, Role.OPERATOR).values_list("name", flat=True)),
+            "query": urlencode({name: value for name, value in wanted.items() if value}),
+            "note_limit": NOTE_LIMIT,
+        },
+    )
+
+
+def _is_wanted(group: Group, wanted: dict[str, str]) -> bool:
+    if wanted["kind"] and group.cause.kind != wanted["kind"]:
+        return False
+    search = wanted["q"].casefold()
+    texts = (text for fault in group.cause.faults for text in (fault.tail, fault.campaign, fault.content, fault.code))
+    return not search or any(search in text.casefold() for text in texts)
+
+
+def _lines(groups: Sequence[Group]) -> Iterator[Line]:
+    return (
+        (group, trouble, fault, acknowledged)
+        for group in groups
+        for trouble, faults, acknowledged in group.rows
+        for fault in faults
+    )
+
+
+@require_POST
+def acknowledgement(request: HttpRequest) -> HttpResponse:
+    """Note that somebody sees to some loads, or take that back; says what became of each."""
+    word, note = request.POST.get("word", ""), request.POST.get("note", "").replace("\0", "").strip()
+    loads = _loads(request)
+    if word not in WORDS:
+        raise Http404
+    taken_back = "withdraw" in request.POST
+    if not taken_back and not 0 < len(note) <= NOTE_LIMIT:
+        messages.error(request, f"Write a note of at most {NOTE_LIMIT:,} characters: what is being done about it?")
+    else:
+        done = sum(
+            _take_back(request, load, word) if taken_back else _take(request, load, word, note) for load in loads
+        )
+        left = len(loads) - done
+        rest = f" {left} left as they were: they need no attention for this any more." if left else ""
+        messages.success(request, f"{'Taken back' if taken_back else 'Acknowledged'}: {done} of {len(loads)}.{rest}")
+    back = QueryDict(request.POST.get("query", "")[: SEARCH_LIMIT * len(KEPT)])
+    kept = urlencode({name: back[name] for name in KEPT if name in back})
+    return redirect(f"{reverse('attention')}?{kept}" if kept else reverse("attention"))
+
+
+def _loads(request: HttpRequest) -> list[Load]:
+    """The loads of the form. Raises Http404 if the user may not see them all, PermissionDenied if not see to them."""
+    numbers = {int(text) for text in request.POST.getlist("load")[:LOADS_AT_ONCE] if text.isascii() and text.isdigit()}
+    wanted = Load.objects.filter(pk__in=[number for number in numbers if number < 2**63])
+    loads = list(wanted.visible_to(request.user).select_related("tail__airline", "campaign").order_by("pk"))
+    if not loads or len(loads) < len(numbers):
+        raise Http404
+    if wanted.where(request.user, Role.OPERATOR).count() < len(loads):
+        raise PermissionDenied("For this you need to be operator of the airline.")
+    return loads
+
+
+def _take(request: HttpRequest, load: Load, word: str, note: str) -> bool:
+    assert request.user.is_authenticated
+    with transaction.atomic():
+        taken = acknowledge(load, word, request.user, note, timezone.now())
+        if taken is not None:
+            _audit(request, load, "load.acknowledged", {word: ("", note)})
+    return taken is not None
+
+
+def _take_back(request: HttpRequest, load: Load, word: str) -> bool:
+    with transaction.atomic():
+        taken_back = withdraw(load, word, timezone.now()) > 0
+        if taken_back:
+            _audit(request, load, "load.acknowledgement withdrawn", {})
+    return taken_back
+
+
+def _audit(request: HttpRequest, load: Load, action: str, changes: dict[str, tuple[object, object]]) -> None:
+    target = f"{load.campaign.name} on {load.tail.name}"
+    audit.record(request, action, target, airline=load.tail.airline, changes=changes)

@@ -1,0 +1,207 @@
+"""What needs attention stands on one page under its likeliest cause, and somebody can say that they see to it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from fleet import attention
+from fleet.models import Acknowledgement, Contradiction, Duty, Load, Status, Tail, Transfer
+from ifeportal.access import Role
+from ifeportal.models import Airline, AuditEntry, Membership, User
+from tests.conftest import Cast
+from tests.pages.builders import a_campaign, a_load, a_tail, now
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def olive(cast: Cast) -> User:
+    """An operator of ACME."""
+    olive = User.objects.create_user("olive")
+    Membership.objects.create(user=olive, airline=cast.acme, role=Role.OPERATOR)
+    return olive
+
+
+def browse(user: User) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def text(client: Client, address: str = "/attention/") -> str:
+    answer = client.get(address)
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def failing(airline: Airline, *tails: str, content: str = "movie-002", error: str = "<b>broken</b>") -> list[Load]:
+    """Loads of one campaign on which one item has failed."""
+    campaign = airline.campaigns.first() or a_campaign(airline)
+    loads = [a_load(a_tail(airline, tail), campaign) for tail in tails]
+    for load in loads:
+        Transfer.objects.filter(load=load, content=content).update(
+            status=Status.FAILED, error=error, listed=True, error_etag="e"
+        )
+        Load.objects.filter(pk=load.pk).update(status=Status.FAILED, error=error, error_content=content)
+    return loads
+
+
+def acknowledge(client: Client, *loads: Load, word: str = "failed", **form: Any) -> Any:
+    return client.post(
+        "/attention/acknowledgement/",
+        {"load": [load.pk for load in loads], "word": word, "note": "Ticket 12", **form},
+        follow=True,
+    )
+
+
+def test_an_item_that_fails_everywhere_is_one_cause_with_the_next_step(cast: Cast) -> None:
+    failing(cast.acme, "N1", "N2", "N3")
+    page = text(browse(cast.alice))
+    assert "movie-002 of 2026-12 fails on 3 tails" in page
+    assert "Mend the content once" in page
+    assert "&lt;b&gt;broken&lt;/b&gt;" in page
+    assert "<b>broken</b>" not in page
+
+
+def test_nothing_to_do_is_said_so(cast: Cast) -> None:
+    a_load(a_tail(cast.acme, "N1"), a_campaign(cast.acme), "complete")
+    assert "Nothing needs attention" in text(browse(cast.alice))
+
+
+def test_others_see_nothing_of_it(cast: Cast) -> None:
+    failing(cast.acme, "N1")
+    for user in (cast.bob, cast.nick):
+        assert "Nothing needs attention" in text(browse(user))
+        assert "movie-002" not in text(browse(user), "/attention/?airline=ACME")
+
+
+@pytest.mark.parametrize(
+    ("word", "fields", "of_the_tail"),
+    [
+        ("stalled", {"status": Status.LOADING, "stalled": True}, {}),
+        ("silent", {"status": Status.LOADING, "silent": True}, {"silent": True}),
+        ("at risk", {"status": Status.LOADING, "at_risk": True}, {}),
+        ("contradiction", {"status": Status.LOADING, "contradiction": Contradiction.OVERSIZED}, {}),
+    ],
+)
+def test_what_stands_on_top_of_loading_needs_attention_too(
+    cast: Cast, word: str, fields: dict[str, Any], of_the_tail: dict[str, Any]
+) -> None:
+    load = a_load(a_tail(cast.acme, "N1"), a_campaign(cast.acme))
+    Load.objects.filter(pk=load.pk).update(**fields)
+    Tail.objects.filter(pk=load.tail_id).update(**of_the_tail)
+    [trouble] = attention.troubles(Load.objects.all(), 10)
+    assert trouble.words == (word,)
+    assert attention.needing(Load.objects.filter(attention.WORDS[word])).count() == 1
+    assert f'data-kind="{word}"' in text(browse(cast.alice))
+
+
+@pytest.mark.parametrize("duty", [Duty.STORED, Duty.RETIRED])
+def test_tails_out_of_service_and_archived_loads_are_left_alone(cast: Cast, duty: Duty) -> None:
+    out, archived = failing(cast.acme, "N1", "N2")
+    Tail.objects.filter(pk=out.tail_id).update(duty=duty)
+    Load.objects.filter(pk=archived.pk).update(archived_at=now())
+    assert attention.open_count(Load.objects.all()) == 0
+    assert "Nothing needs attention" in text(browse(cast.alice))
+
+
+def test_who_sees_to_it_stands_there_and_it_counts_no_more_until_the_error_is_another(cast: Cast, olive: User) -> None:
+    load, other = failing(cast.acme, "N1", "N2")
+    client = browse(olive)
+    assert "Acknowledged: 2 of 2." in acknowledge(client, load, other).content.decode()
+    assert "Nothing needs attention" in text(client)
+    assert attention.open_count(Load.objects.all()) == 0
+    seen = text(client, "/attention/?acknowledged=1")
+    assert "<b>olive</b>" in seen
+    assert "Ticket 12" in seen
+    Load.objects.filter(pk=load.pk).update(error_code="NO_SPACE")
+    assert attention.open_count(Load.objects.all()) == 1
+    assert "nobody yet" in text(client)
+    assert set(AuditEntry.objects.values_list("action", "who", "target")) == {
+        ("load.acknowledged", "olive", "2026-12 on N1"),
+        ("load.acknowledged", "olive", "2026-12 on N2"),
+    }
+
+
+def test_an_acknowledgement_can_be_taken_back(cast: Cast, olive: User) -> None:
+    [load] = failing(cast.acme, "N1")
+    client = browse(olive)
+    acknowledge(client, load)
+    assert "Taken back: 1 of 1." in acknowledge(client, load, withdraw="1").content.decode()
+    assert attention.open_count(Load.objects.all()) == 1
+    assert Acknowledgement.objects.get().withdrawn_at is not None
+
+
+def test_what_heals_meanwhile_is_said_so_and_not_acknowledged(cast: Cast, olive: User) -> None:
+    load, healed = failing(cast.acme, "N1", "N2")
+    Load.objects.filter(pk=healed.pk).update(status=Status.PENDING)
+    assert "Acknowledged: 1 of 2. 1 left as they were" in acknowledge(browse(olive), load, healed).content.decode()
+
+
+def test_without_a_note_nothing_is_acknowledged(cast: Cast, olive: User) -> None:
+    [load] = failing(cast.acme, "N1")
+    assert "Write a note" in acknowledge(browse(olive), load, note=" \0 ").content.decode()
+    assert not Acknowledgement.objects.exists()
+
+
+def test_a_viewer_may_look_but_not_acknowledge_and_a_stranger_finds_nothing(cast: Cast, olive: User) -> None:
+    [load] = failing(cast.acme, "N1")
+    Membership.objects.filter(user=cast.alice).update(role=Role.VIEWER)
+    assert acknowledge(browse(cast.alice), load).status_code == 403
+    assert acknowledge(browse(cast.bob), load).status_code == 404
+    assert 'name="note"' not in text(browse(cast.alice))
+    assert 'name="note"' in text(browse(olive))
+    [foreign] = failing(cast.beta, "B1")
+    assert acknowledge(browse(olive), load, foreign).status_code == 404
+    assert not Acknowledgement.objects.exists()
+
+
+def test_a_wrong_word_or_no_load_is_not_found(cast: Cast, olive: User) -> None:
+    [load] = failing(cast.acme, "N1")
+    client = browse(olive)
+    assert acknowledge(client, load, word="nonsense").status_code == 404
+    assert client.post("/attention/acknowledgement/", {"word": "failed", "load": "²"}).status_code == 404
+    assert client.get("/attention/acknowledgement/").status_code == 405
+
+
+def test_it_can_be_narrowed_by_airline_cause_and_text(cast: Cast) -> None:
+    failing(cast.acme, "N1", "N2")
+    failing(cast.beta, "B1", content="movie-004", error="HASH")
+    client = browse(cast.olga)
+    assert {"N1", "B1"} <= set(text(client).replace("<", ">").split(">"))
+    assert "B1" not in text(client, "/attention/?airline=ACME")
+    assert "N1" not in text(client, "/attention/?q=movie-004")
+    assert "Nothing matches" in text(client, "/attention/?kind=silent")
+
+
+def test_the_file_has_a_line_for_each_fault_and_no_formula(cast: Cast) -> None:
+    failing(cast.acme, "N1", "N2", error="=cmd()")
+    answer = browse(cast.alice).get("/attention/?export=csv")
+    rows = list(csv.DictReader(io.StringIO(b"".join(answer.streaming_content).decode())))  # type: ignore[attr-defined]
+    assert [(row["tail"], row["content"], row["cause"]) for row in rows] == [
+        ("N1", "movie-002", "object"),
+        ("N2", "movie-002", "object"),
+    ]
+    assert not any(row["error"].startswith("=") for row in rows)
+
+
+def test_the_number_of_queries_does_not_grow_with_what_is_wrong(cast: Cast) -> None:
+    client = browse(cast.alice)
+    failing(cast.acme, "N1")
+    with CaptureQueriesContext(
+        connection,
+    ) as few:
+        text(client)
+    failing(cast.acme, *(f"M{number}" for number in range(20)))
+    Tail.objects.update(heard_at=now() - timedelta(days=3), silent=True)
+    with CaptureQueriesContext(connection) as many:
+        text(client)
+    assert len(many) <= len(few)
