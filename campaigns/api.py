@@ -7,7 +7,8 @@ from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers
 
 from campaigns.models import ContentItem
-from ifeportal.api import Flag, ReadOnly, Row
+from ifeportal.api import ReadOnly, Row
+from ifeportal.filtering import Flag
 
 
 def content_state(item: ContentItem) -> dict[str, object]:

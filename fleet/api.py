@@ -20,7 +20,8 @@ from fleet.figures import iso
 from fleet.listing import in_state, item_in_state
 from fleet.models import Anomaly, Contradiction, Duty, Load, Proof, State, Status, Tail, Transfer
 from fleet.states import airline_state, campaign_state, load_state, tail_state, transfer_state
-from ifeportal.api import Flag, ReadOnly, Row, Words
+from ifeportal.api import ReadOnly, Row
+from ifeportal.filtering import Flag, Words
 from ifeportal.models import Airline
 
 # The order of weight in which a sum of loads gets its word (see Rollup.status).

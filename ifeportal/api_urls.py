@@ -1,15 +1,15 @@
-"""The addresses below `/api/`: the root, tokens, the schema and its pages; the apps above add their lists by name."""
+"""The addresses below `/api/`: the root, the schema and its pages; the apps above add their lists by name."""
 
-from django.urls import URLPattern, URLResolver, include, path
+from django.urls import URLPattern, URLResolver, include, path, re_path
 from drf_spectacular.views import SpectacularAPIView
 
-from ifeportal.api import ApiRoot, Docs, ObtainToken
+from ifeportal.api import ApiRoot, Docs, Unknown
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("v1/", ApiRoot.as_view(), name="api-root"),
-    path("v1/token/", ObtainToken.as_view(), name="api-token"),
     path("v1/", include("campaigns.api_urls")),
     path("v1/", include("fleet.api_urls")),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
     path("docs/", Docs.as_view(), name="docs"),
+    re_path("^(.*/)$", Unknown.as_view(), name="api-unknown"),  # last; without the slash Django adds it
 ]

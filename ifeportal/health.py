@@ -26,6 +26,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from ifeportal import alerts
 from ifeportal.models import Airline, Job, User
+from ifeportal.problems import BELOW, problem
 
 POLL_JOBS = "poll:"
 RETRY_AFTER = 5  # seconds
@@ -105,9 +106,11 @@ def _alerts() -> dict[str, int | bool] | None:
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """What a request gets that failed: 503 and "come again" if it was for the database, else 500."""
-    if not isinstance(sys.exc_info()[1], OperationalError | InterfaceError):
-        return broken(request)
-    return unavailable(request.path)
+    if isinstance(sys.exc_info()[1], OperationalError | InterfaceError):
+        return unavailable(request.path)
+    if request.path.startswith(BELOW):
+        return problem(500, "Something went wrong here; it was noted.", request.path)
+    return broken(request)
 
 
 def unavailable(path: str) -> HttpResponse:
@@ -118,8 +121,9 @@ def unavailable(path: str) -> HttpResponse:
         "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'",
         "X-Content-Type-Options": "nosniff",
     }
-    if path.startswith("/api/") or path == "/readyz":
-        return JsonResponse({"detail": "The database does not answer. Try again soon."}, status=503, headers=headers)
+    if path.startswith(BELOW) or path == "/readyz":
+        detail = "The database does not answer. Try again soon."
+        return problem(503, detail, path, kind="database-away", headers=headers)
     return HttpResponse(render_to_string("503.html"), status=503, headers=headers)
 
 

@@ -8,9 +8,11 @@ from typing import Any, Final
 
 from django.contrib.auth.middleware import LoginRequiredMiddleware
 from django.db import DataError
-from django.http import BadHeaderError, Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.http import BadHeaderError, Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.deprecation import MiddlewareMixin
 from django.views.defaults import bad_request
+
+from ifeportal.problems import BELOW, problem
 
 BAD_VALUES: Final = (DataError, UnicodeEncodeError, BadHeaderError)
 logger = logging.getLogger(__name__)
@@ -35,8 +37,8 @@ class HostileValues(MiddlewareMixin):
         if not isinstance(exception, BAD_VALUES):
             return None
         logger.warning("a request held a value that cannot be used: %s: %s", request.path, exception)
-        if request.path.startswith("/api/"):
-            return JsonResponse({"detail": "A value holds what no text can hold."}, status=400)
+        if request.path.startswith(BELOW):
+            return problem(400, "A value holds what no text can hold.", request.path, kind="bad-value")
         return bad_request(request, exception)
 
 

@@ -210,12 +210,14 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser", "rest_framework.parsers.FormParser"],
-    "DEFAULT_THROTTLE_CLASSES": ["rest_framework.throttling.UserRateThrottle"],
+    "DEFAULT_PARSER_CLASSES": ["ifeportal.parsers.BoundedJSON"],
+    "DEFAULT_THROTTLE_CLASSES": ["ifeportal.throttles.PerCaller"],
     "DEFAULT_THROTTLE_RATES": {"user": "1200/min", "token": "20/min", "token-name": "10/min"},
     # Whose attempts are counted: the address the proxy saw, never what a client writes into X-Forwarded-For itself.
     "NUM_PROXIES": 1 if config.behind_proxy else 0,
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "ifeportal.problems.answer",
+    "SEARCH_PARAM": "q",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
 SPECTACULAR_SETTINGS = {
@@ -236,6 +238,6 @@ SPECTACULAR_SETTINGS = {
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "ifeportal.api.document_errors",
+        "ifeportal.openapi.document_errors",
     ],
 }

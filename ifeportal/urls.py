@@ -12,4 +12,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("ifeportal.health")),
     path("", include("fleet.urls")),
 ]
+handler400 = "ifeportal.refusals.bad_request"
+handler403 = "ifeportal.refusals.permission_denied"
+handler404 = "ifeportal.refusals.not_found"
 handler500 = "ifeportal.health.server_error"

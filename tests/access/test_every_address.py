@@ -86,6 +86,7 @@ RULES = {
     "api-transfers-detail": own_airline(API, lambda its: [its.transfer.pk]),
     "api-anomalies-list": signed_in(API),
     "api-anomalies-detail": own_airline(API, lambda its: [its.anomaly.pk]),
+    "api-unknown": Rule(API, 404, 404, 404, 404, lambda its: [f"v1/{its.airline.pk}/"]),
     "schema": signed_in(API),
     "docs": signed_in(PAGE),
 }

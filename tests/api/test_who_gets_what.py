@@ -18,7 +18,7 @@ def test_nobody_gets_a_401_that_says_how_to_sign_in(db: None, path: str) -> None
     answer = APIClient().get(f"/api/v1/{path}")
     assert answer.status_code == 401
     assert answer["WWW-Authenticate"] == "Token"
-    assert set(answer.json()) == {"detail"}
+    assert set(answer.json()) == {"type", "title", "status", "detail", "instance"}
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)

@@ -1,0 +1,90 @@
+"""The filters, the order and the search that lists of the API share. Builds query sets, asks nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import django_filters
+from django.db.models import F, QuerySet
+from django.db.models.expressions import OrderBy
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import filters
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+
+
+class Ordering(filters.BaseFilterBackend):
+    """`ordering=-bytes_done,tail`: by the view's `orderings` (name in the API to path in the model).
+
+    Rows without a value come last either way, and the id decides between equals, so that pages never overlap.
+    """
+
+    def filter_queryset(self, request: Request, queryset: QuerySet[Any], view: Any) -> QuerySet[Any]:
+        """The rows in the order asked for. Raises ValidationError for a name that is not offered."""
+        asked = [term.strip() for term in request.query_params.get("ordering", "").split(",") if term.strip()]
+        terms = [self._term(term, view.orderings) for term in asked[:10]] or view.usual_order
+        return queryset.order_by(*terms, "pk")
+
+    @staticmethod
+    def _term(term: str, orderings: Mapping[str, str]) -> OrderBy:
+        name = term.removeprefix("-")
+        if name not in orderings:
+            raise ValidationError({"ordering": [f"“{name[:100]}” is not offered; choose from {', '.join(orderings)}."]})
+        path = F(orderings[name])
+        return path.desc(nulls_last=True) if term.startswith("-") else path.asc(nulls_last=True)
+
+    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
+        """What the schema says of `ordering`."""
+        names = list(view.orderings)
+        return [
+            {
+                "name": "ordering",
+                "required": False,
+                "in": "query",
+                "description": "One or more of these, separated by commas; a minus before a name turns it round.",
+                "explode": False,
+                "schema": {
+                    "type": "array",
+                    "items": {"type": "string", "enum": [*names, *(f"-{name}" for name in names)]},
+                },
+            }
+        ]
+
+
+@extend_schema_field({"type": "boolean"})
+class Flag(django_filters.TypedChoiceFilter):
+    """`true` or `false`; anything else is refused, where the library's own boolean filter would ignore it."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(
+            choices=[("true", "true"), ("false", "false")],
+            coerce="true".__eq__,
+            error_messages={"invalid_choice": "“%(value)s” is neither true nor false."},
+            **kwargs,
+        )
+
+
+class Words(django_filters.MultipleChoiceFilter):
+    """One of a few words; may be given several times."""
+
+    def __init__(self, *, choices: Sequence[tuple[str, Any]], **kwargs: Any) -> None:
+        words = ", ".join(word for word, _ in choices)
+        super().__init__(
+            choices=choices,
+            error_messages={"invalid_choice": f"“%(value)s” is not known; choose from {words}."},
+            **kwargs,
+        )
+
+
+def moments(name: str, path: str | None = None) -> dict[str, django_filters.IsoDateTimeFilter]:
+    """The two ends of a range of moments: `<name>_after`, from that moment on, and `<name>_before`, until before it."""
+    says = {"invalid": "Write a moment as 2026-12-01T12:00:00Z."}
+    return {
+        f"{name}_after": django_filters.IsoDateTimeFilter(
+            field_name=path or name, lookup_expr="gte", error_messages=says, label="From that moment on."
+        ),
+        f"{name}_before": django_filters.IsoDateTimeFilter(
+            field_name=path or name, lookup_expr="lt", error_messages=says, label="Before that moment."
+        ),
+    }

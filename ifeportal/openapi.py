@@ -1,0 +1,88 @@
+"""What the schema says of every operation alike: its problems (RFC 9457), entity tags, the revision. Pure."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from ifeportal.problems import KINDS, MEDIA_TYPE, OURS
+
+PROBLEM: Final = {
+    "type": "object",
+    "description": "Problem details as in RFC 9457.",
+    "properties": {
+        "type": {
+            "type": "string",
+            "description": "about:blank where the status says it all, else one of: "
+            + ", ".join(OURS + word for word in KINDS),
+        },
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "A sentence."},
+        "instance": {"type": "string", "description": "What was asked for."},
+        "errors": {
+            "type": "object",
+            "description": "For each parameter that was wrong, the sentences that say why.",
+            "additionalProperties": {"type": "array", "items": {"type": "string"}},
+        },
+    },
+    "required": ["type", "title", "status", "detail", "instance"],
+}
+ANYWHERE: Final = {
+    "401": "No credentials, or ones that are not valid.",
+    "406": "Another form than those offered was asked for.",
+    "429": "Too many requests; `Retry-After` says when to come back.",
+    "503": "The database does not answer; `Retry-After` says when to come back.",
+}
+OF_WRITES: Final = {
+    "400": "The body cannot be read, or a value is not offered: `errors` says which.",
+    "403": "Seen, but not for you to change; or a cookie without its CSRF token.",
+    "413": "The body is too large.",
+    "415": "The body is not JSON.",
+}
+OF_LISTS: Final = {
+    "400": "A parameter has a value that is not offered: `errors` says which.",
+    "404": "There is no such page.",
+}
+OF_ONE: Final = {"404": "Not there, or not for you to see."}
+IF_NONE_MATCH: Final = {
+    "name": "If-None-Match",
+    "in": "header",
+    "required": False,
+    "description": "The `ETag` of what you have: 304 if that is still what there is.",
+    "schema": {"type": "string"},
+}
+TAGGED: Final = {
+    "ETag": {"description": "Of these very rows; for `If-None-Match`.", "schema": {"type": "string"}},
+    "X-Revision": {
+        "description": "The revision of the feed before the rows were read: for `since` of /api/v1/changes/.",
+        "schema": {"type": "integer"},
+    },
+}
+
+
+def document_errors(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
+    """Add to the schema what every operation can answer (a hook of drf-spectacular)."""
+    result.setdefault("components", {}).setdefault("schemas", {})["Problem"] = PROBLEM
+    for path, operations in result["paths"].items():
+        for method, operation in operations.items():
+            _document(path, method, operation)
+    return result
+
+
+def _document(path: str, method: str, operation: dict[str, Any]) -> None:
+    parameters = operation.setdefault("parameters", [])
+    paged = any(parameter["name"] == "page" for parameter in parameters)
+    responses = operation["responses"]
+    if method == "get" and (paged or "{id}" in path):
+        parameters.append(IF_NONE_MATCH)
+        responses["200"]["headers"] = TAGGED
+        responses["304"] = {"description": "You have it already.", "headers": TAGGED}
+    told = ANYWHERE | (OF_ONE if "{id}" in path else {}) | (OF_LISTS if paged and method == "get" else {})
+    if method != "get":
+        told |= OF_WRITES
+    for status, text in sorted(told.items()):
+        responses.setdefault(status, _problem(text))
+
+
+def _problem(text: str) -> dict[str, Any]:
+    return {"description": text, "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}

@@ -1,0 +1,34 @@
+"""How the body of a request of the API is read: JSON, within bounds of size and depth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from io import BytesIO
+from typing import IO, Any
+
+from django.conf import settings
+from rest_framework.exceptions import APIException, ParseError
+from rest_framework.parsers import JSONParser
+
+
+class TooLarge(APIException):
+    """The body is larger than any that makes sense."""
+
+    status_code = 413
+    default_detail = "The body is too large."
+
+
+class BoundedJSON(JSONParser):
+    """JSON; brackets in brackets without end are as malformed as any other text."""
+
+    def parse(
+        self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
+    ) -> Any:
+        """The value of the body. Raises ParseError, TooLarge."""
+        body = stream.read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
+        if len(body) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+            raise TooLarge
+        try:
+            return super().parse(BytesIO(body), media_type, parser_context)
+        except (RecursionError, UnicodeDecodeError) as error:
+            raise ParseError("The JSON cannot be read.") from error

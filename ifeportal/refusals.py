@@ -1,0 +1,29 @@
+"""What a request gets that was refused before any view could answer: a problem below /api/, a page elsewhere."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse
+from django.views import defaults
+
+from ifeportal.problems import BELOW, NOT_THERE, problem
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """400: what was sent cannot be read, or not for this host."""
+    if request.path.startswith(BELOW):
+        return problem(400, "The request cannot be read.", request.path)
+    return defaults.bad_request(request, exception)
+
+
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """403: seen, but not for this user to do."""
+    if request.path.startswith(BELOW):
+        return problem(403, "This is not for you to do.", request.path)
+    return defaults.permission_denied(request, exception)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """404: not there, or not for this user to see."""
+    if request.path.startswith(BELOW):
+        return problem(404, NOT_THERE, request.path)
+    return defaults.page_not_found(request, exception)

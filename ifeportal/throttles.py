@@ -1,0 +1,26 @@
+"""How many requests a program may send: each token, and each person's browsers together, are counted apart.
+
+Counts in the cache.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from rest_framework.request import Request
+from rest_framework.throttling import UserRateThrottle
+
+if TYPE_CHECKING:
+    from rest_framework.views import APIView  # which itself imports the throttles of the settings
+
+
+class PerCaller(UserRateThrottle):
+    """So many requests a minute for each token, and for each user's sessions."""
+
+    def get_cache_key(self, request: Request, view: APIView) -> str | None:
+        """One counter a token or user; the token itself never gets into the cache."""
+        if request.auth is None:
+            return super().get_cache_key(request, view)
+        ident = sha256(str(request.auth.pk).encode()).hexdigest()
+        return self.cache_format % {"scope": self.scope, "ident": f"token-{ident}"}
