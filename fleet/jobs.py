@@ -9,7 +9,7 @@ from typing import Final
 from django.conf import settings
 from django.utils import timezone
 
-from fleet import archivist, discovery, ledger, pace, pushing, thinning, tidying
+from fleet import archivist, discovery, forgetting, ledger, moved, pace, pushing, thinning, tidying
 from fleet.poller import PollResult, Terms, poll_head, poll_part
 from fleet.ranges import WHOLE
 from ifeportal.buckets import media_bucket, status_bucket
@@ -60,12 +60,14 @@ def take_events() -> None:
 
 
 def thin_samples() -> None:
-    """Keep fewer samples of progress the older they are, if it is due and nobody else does."""
+    """Keep fewer samples and events the older they are, and no old counts, if it is due and nobody else does."""
 
     def work(held: Lease) -> None:
         # What crossed an age while it was last done is looked at again.
         since = held.succeeded_at and held.succeeded_at - timedelta(seconds=BETWEEN_THINNINGS)
         thinning.thin(timezone.now(), since, alive=held.alive)
+        forgetting.forget_events(timezone.now(), since, alive=held.alive)
+        moved.prune(timezone.now())
 
     run("thin_samples", BETWEEN_THINNINGS, work)
 

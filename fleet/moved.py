@@ -21,6 +21,7 @@ from loader.contract import COUNT_LIMIT
 
 SLOT: Final = timedelta(minutes=5)
 KEPT_FOR: Final = timedelta(days=400)
+TOLD_AFTER: Final = timedelta(minutes=1)
 DAY: Final = timedelta(days=1)
 
 
@@ -60,20 +61,24 @@ def moved_today(airlines: Collection[Airline], now: datetime) -> dict[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """Bytes in each slot of five minutes, oldest first, without a gap; the last slot is not over yet."""
+    """Bytes in each slot of five minutes, oldest first, without a gap; the last one goes on until `until`."""
 
     at: list[datetime]
     moved: list[int]
+    until: datetime
 
     @property
     def bytes(self) -> int:
         """All of them."""
         return sum(self.moved)
 
-    @property
-    def rates(self) -> list[int]:
-        """Bytes per second over each slot."""
-        return [number // int(SLOT.total_seconds()) for number in self.moved]
+    def rates(self) -> list[int | None]:
+        """Bytes per second over each slot; None while too little of the last one is over to tell."""
+        spans = [min(SLOT, self.until - moment) for moment in self.at]
+        return [
+            number // int(span.total_seconds()) if span >= TOLD_AFTER else None
+            for number, span in zip(self.moved, spans, strict=True)
+        ]
 
 
 def flow(airlines: Collection[int], now: datetime, span: timedelta = DAY) -> Flow:
@@ -87,7 +92,7 @@ def flow(airlines: Collection[int], now: datetime, span: timedelta = DAY) -> Flo
     )
     sums = {at: rollup.joined(high, low) or 0 for at, high, low in found}
     at = [first + SLOT * number for number in range((last - first) // SLOT + 1)]
-    return Flow(at, [sums.get(moment, 0) for moment in at])
+    return Flow(at, [sums.get(moment, 0) for moment in at], now)
 
 
 def prune(now: datetime) -> int:

@@ -106,4 +106,4 @@ def _sentence(before: Was | None, state: str, *, fell: bool) -> str:
         return f"It began anew; before it held {figures.size(before.bytes_done)}."
     if state == State.LOADING and before.state in _PAUSES:
         return f"It goes on; before it was {State(before.state).label}."
-    return "Its error is gone." if before.state == State.FAILED else ""
+    return "Its error is gone." if before.state == State.FAILED != state else ""

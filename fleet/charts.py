@@ -1,0 +1,144 @@
+"""What the charts show: moments, series of numbers beside them, and a sentence that says the same.
+
+Reads the database only, below rows that its caller has reached by `visible_to`. A number that is not known is None:
+what was before the records began, and what came after the buckets were last read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from campaigns.models import Campaign
+from fleet import figures, pages
+from fleet.forecast import start_of
+from fleet.models import ProgressSample, Tail
+from fleet.moved import DAY, SLOT, Flow, flow, slot_of
+from fleet.readiness import readiness_of
+from ifeportal.export import Column, Table
+from ifeportal.models import Airline
+
+Values = Sequence[int | None]
+
+
+@dataclass(frozen=True)
+class Series:
+    """`shape` is how it is drawn: an area, steps, or the lower or upper edge of a band."""
+
+    name: str
+    values: Values
+    shape: str = "area"
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A moment worth a line."""
+
+    at: datetime
+    name: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Numbers at moments, in `bytes/s` or `tails`. `as_of`: when the buckets were last read; None: never."""
+
+    name: str
+    unit: str
+    at: Sequence[datetime]
+    series: Sequence[Series]
+    summary: str
+    as_of: datetime | None
+    marks: Sequence[Mark] = ()
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """As its address answers; moments of points in seconds since 1970."""
+        return {
+            "unit": self.unit,
+            "at": [int(moment.timestamp()) for moment in self.at],
+            "series": [{"name": each.name, "shape": each.shape, "values": each.values} for each in self.series],
+            "marks": [{"name": mark.name, "at": int(mark.at.timestamp())} for mark in self.marks],
+            "summary": self.summary,
+            "as_of": self.as_of and figures.iso(self.as_of),
+        }
+
+    @property
+    def table(self) -> Table:
+        """The same numbers as a table: a row a moment."""
+        unit = "_bps" if self.unit == "bytes/s" else ""
+        columns = [Column("at", "At", _nth(0))]
+        for index, each in enumerate(self.series, 1):
+            columns.append(Column(each.name.replace(" ", "_") + unit, each.name.capitalize(), _nth(index)))
+        return Table(self.name, columns, list(zip(self.at, *(each.values for each in self.series), strict=True)))
+
+
+def _nth(index: int) -> Callable[[Sequence[Any]], object]:
+    return lambda row: row[index]
+
+
+def moved_chart(airlines: Collection[Airline], now: datetime) -> Chart:
+    """Bytes a second that arrived on the aircraft of these airlines in the last 24 hours; two queries."""
+    read = [each.read_at for each in pages.freshness(airlines, now).values() if each.read_at is not None]
+    begun = min((airline.created_at for airline in airlines), default=now)
+    moved = flow([airline.pk for airline in airlines], now)
+    name = f"{next(iter(airlines)).name} moved" if len(airlines) == 1 else "moved"
+    return _flow_chart(name, moved, begun, max(read, default=None))
+
+
+def rate_chart(tail: Tail, now: datetime) -> Chart:
+    """Bytes a second that arrived on an aircraft in the last 24 hours, as its samples have it; two queries."""
+    fresh = pages.freshness([tail.airline], now)[tail.airline.name]
+    return _flow_chart(f"{tail.name} rate", _sampled(tail, now), tail.created_at, fresh.read_at)
+
+
+def _sampled(tail: Tail, now: datetime) -> Flow:
+    """What arrived in each slot: how much more a sample of a load has than the one before it."""
+    first, last = slot_of(now - DAY), slot_of(now)
+    rows = ProgressSample.objects.filter(load__tail=tail, at__gte=first, at__lte=now).order_by("load", "at")
+    at = [first + SLOT * number for number in range((last - first) // SLOT + 1)]
+    moved = [0] * len(at)
+    load, held = None, 0
+    for pk, moment, number in rows.values_list("load", "at", "bytes_done"):
+        if pk == load and number > held:
+            moved[(moment - first) // SLOT] += number - held
+        load, held = pk, number
+    return Flow(at, moved, now)
+
+
+def _flow_chart(name: str, moved: Flow, begun: datetime, read_at: datetime | None) -> Chart:
+    known = [read_at is not None and slot_of(begun) <= moment <= read_at for moment in moved.at]
+    rates = [rate if is_known else None for rate, is_known in zip(moved.rates(), known, strict=True)]
+    seen = [rate for rate in rates if rate is not None]
+    if not seen:
+        summary = "Nothing was recorded in the last 24 hours."
+    elif not any(seen):
+        summary = "No byte arrived in the last 24 hours."
+    else:
+        peak = max(seen)
+        when = moved.at[rates.index(peak)]
+        summary = (
+            f"{figures.size(moved.bytes)} arrived in the last 24 hours, at most {figures.rate(peak)} "
+            f"(about {when:%H:%M} UTC)."
+        )
+    return Chart(name, "bytes/s", moved.at, [Series("received", rates)], summary, read_at)
+
+
+def readiness_chart(campaign: Campaign, now: datetime) -> Chart:
+    """How many tails in service hold a campaign, and will at the earliest and the latest; three queries.
+
+    As of the whole minute, so that what did not change is the same when it is asked for again.
+    """
+    now = now.replace(second=0, microsecond=0)
+    fresh = pages.freshness([campaign.airline], now)[campaign.airline.name]
+    found = readiness_of(campaign, now)
+    series = [
+        Series("hold it", found.observed, "step"),
+        Series("expected at least", found.fewest, "low"),
+        Series("expected at most", found.most, "high"),
+    ]
+    marks = [Mark(now, "now")] if found.at[-1] > now else []
+    if found.starts is not None:
+        marks.append(Mark(start_of(found.starts), "exhibition starts"))
+    return Chart(f"{campaign.name} readiness", "tails", found.at, series, found.summary(now), fresh.read_at, marks)

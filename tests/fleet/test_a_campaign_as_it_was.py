@@ -1,0 +1,138 @@
+"""A campaign as of an earlier moment: from samples and events, and honest about what nobody knows any more."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from campaigns.models import Campaign
+from fleet.asof import Then, as_of, item_state
+from fleet.models import Event, Load, ProgressSample
+from fleet.thinning import thin
+from tests.fleet.world import World, load
+
+NOON = datetime(2026, 12, 1, 12, tzinfo=UTC)
+EARLY, LATE = NOON - timedelta(hours=1), NOON + timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("told", "begun", "started_at", "finished_at", "state"),
+    [
+        (None, False, None, None, ""),
+        (None, True, None, None, "pending"),
+        (None, True, LATE, LATE, "pending"),
+        (None, False, EARLY, LATE, "loading"),
+        (None, False, EARLY, EARLY, "complete"),
+        ("failed", True, EARLY, LATE, "failed"),
+        ("failed", True, EARLY, EARLY, "complete"),
+        ("restarted", True, LATE, None, "restarted"),
+    ],
+)
+def test_an_item_is_what_was_told_last_else_what_its_moments_say(
+    told: str | None, begun: bool, started_at: datetime | None, finished_at: datetime | None, state: str
+) -> None:
+    assert item_state(told, begun, started_at, finished_at, NOON) == state
+
+
+def then(world: World, at: datetime) -> Then:
+    with CaptureQueriesContext(connection) as queries:
+        found = as_of(Campaign.objects.get(), at, world.clock)
+    assert len(queries) - 1 <= 3, "besides the campaign's own"
+    return found
+
+
+def said(found: Then) -> list[tuple[str, str, int | None, int, int]]:
+    return [(row.tail, row.state, row.bytes_done, row.items_done, row.items_failed) for row in found.loads]
+
+
+@pytest.fixture
+def story(world: World, db: None) -> tuple[World, list[datetime]]:
+    """N1 announces two items, loads, fails and completes; N2 comes when N1 has failed. The moments after each step."""
+    world.manifest(items={"a": 100, "b": 100})
+    moments = [world.clock - timedelta(hours=1)]
+
+    def step() -> None:
+        world.poll()
+        moments.append(world.clock + timedelta(seconds=1))
+        world.later(60)
+
+    for item in "ab":
+        world.progress(f"N1/2026-12/{item}", 0)
+    step()
+    world.progress("N1/2026-12/a", 40)
+    step()
+    world.progress("N1/2026-12/a", 100)
+    world.progress("N1/2026-12/b", 20)
+    world.error("N1/2026-12/b", "IO_ERROR: disk")
+    world.progress("N2/2026-12/a", 10)
+    step()
+    world.remove("N1/2026-12/b.tgz.error")
+    world.progress("N1/2026-12/b", 100)
+    step()
+    return world, moments
+
+
+@pytest.mark.django_db
+def test_each_moment_is_shown_as_it_was(story: tuple[World, list[datetime]]) -> None:
+    world, moments = story
+    found = [then(world, at) for at in moments]
+    assert said(found[0]) == []
+    assert found[0].not_begun == 2
+    assert said(found[1]) == [("N1", "pending", 0, 0, 0)]
+    assert said(found[2]) == [("N1", "loading", 40, 0, 0)]
+    assert said(found[3]) == [("N1", "failed", 120, 1, 1), ("N2", "loading", 10, 0, 0)]
+    assert said(found[4])[0] == ("N1", "complete", 200, 2, 0)
+    failed = found[3].loads[0]
+    assert (failed.error_code, failed.error, failed.percent, failed.items_total) == ("IO_ERROR", "b: disk", 60, 2)
+    pk = load().pk
+    assert [each.cell(pk, "a") for each in found] == ["", "pending", "loading", "complete", "complete"]
+    assert [each.cell(pk, "b") for each in found] == ["", "pending", "pending", "failed", "complete"]
+    assert found[3].cell(pk, "none") == ""
+    assert found[3].counts == {"failed": 1, "loading": 1}
+
+
+@pytest.mark.django_db
+def test_what_is_not_known_is_said(story: tuple[World, list[datetime]]) -> None:
+    world, moments = story
+    assert then(world, moments[3]).notes == []
+    assert "its records begin on 2026-12-01 12:00:00 UTC" in then(world, moments[0]).notes[0]
+    Campaign.objects.update(manifest_as_of=world.clock)
+    assert then(world, moments[3]).notes == [
+        "The manifest is a newer one today: items and their sizes are those of today."
+    ]
+    Campaign.objects.update(manifest_as_of=None)
+    Event.objects.filter(load__tail__name="N2").delete()
+    assert "Of 1 loads nothing was recorded by then" in then(world, moments[3]).notes[0]
+    Event.objects.all().delete()
+    assert "nothing was recorded of this campaign" in then(world, moments[3]).notes[0]
+    assert said(then(world, moments[4]))[0][1] == "complete", "its own moments say so"
+
+
+@pytest.mark.django_db
+def test_once_samples_are_thinned_the_age_of_the_bytes_is_told(story: tuple[World, list[datetime]]) -> None:
+    world, moments = story
+    world.later(3 * 86_400)
+    thin(world.clock)
+    found = then(world, moments[3])
+    assert "one figure an hour" in found.notes[0]
+    row = found.loads[0]
+    assert (row.state, row.bytes_done) == ("failed", 120), "the event tells what was held"
+    assert row.bytes_at is not None
+    assert row.bytes_at <= moments[3]
+    world.later(400 * 86_400)
+    assert "more than a year ago" in then(world, moments[3]).notes[0]
+
+
+@pytest.mark.django_db
+def test_a_moment_to_come_is_now_and_the_cost_does_not_grow_with_the_fleet(world: World) -> None:
+    world.manifest(items={"a": 100, "b": 100})
+    for number in range(12):
+        world.progress(f"N{number}/2026-12/a", 10 + number)
+    world.poll()
+    found = then(world, world.clock + timedelta(days=1))
+    assert found.at == world.clock
+    assert sum(row.bytes_done or 0 for row in found.loads) == sum(range(10, 22))
+    assert Load.objects.count() == ProgressSample.objects.count() == len(found.loads) == 12

@@ -1,0 +1,190 @@
+"""What polls leave behind: events of what turned, and how many bytes arrived when."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from fleet import history
+from fleet.models import Event, Load, Moved, Tail, Transfer
+from fleet.moved import count_moved, flow, moved_today, prune, slot_of
+from fleet.turns import of_item, of_load
+from ifeportal.models import Airline
+from loader.contract import COUNT_LIMIT
+from tests.fleet.world import World, load, tail, transfer
+
+pytestmark = pytest.mark.django_db
+PATH = "N1/2026-12"
+
+
+def told(content: str = "", name: str = "N1") -> list[tuple[str, str, int]]:
+    """State, code and bytes of the events, oldest first."""
+    rows = Event.objects.filter(load__tail__name=name, content=content).order_by("at", "pk")
+    return list(rows.values_list("state", "error_code", "bytes_done"))
+
+
+def moved() -> int:
+    return sum(Moved.objects.values_list("bytes", flat=True))
+
+
+@pytest.fixture
+def two(world: World) -> World:
+    """Two items of 100 bytes, announced."""
+    world.manifest(items={"a": 100, "b": 100})
+    for item in "ab":
+        world.progress(f"{PATH}/{item}", 0)
+    world.poll()
+    world.later()
+    return world
+
+
+def test_a_life_of_a_load_is_told_in_order(two: World) -> None:
+    for value in (10, 20, 60):
+        two.progress(f"{PATH}/a", value)
+        two.poll()
+        two.later()
+    two.error(f"{PATH}/a", "IO_ERROR: disk")
+    two.poll()
+    two.later()
+    two.remove(f"{PATH}/a.tgz.error")
+    two.progress(f"{PATH}/a", 30)
+    two.poll()
+    two.later()
+    for item in "ab":
+        two.progress(f"{PATH}/{item}", 100)
+    two.poll()
+    assert told("a") == [
+        ("loading", "", 10),
+        ("failed", "IO_ERROR", 60),
+        ("restarted", "", 30),
+        ("complete", "", 100),
+    ]
+    assert told("b") == [("complete", "", 100)]
+    states = [state for state, _, _ in told()]
+    assert (states[0], states[-1]) == ("pending", "complete")
+    assert "failed" in states
+    assert moved() == 60 + 70 + 100, "a step back takes nothing away"
+    newest = history.timeline(tail())[0]
+    assert (newest.state, newest.at, newest.load.campaign.name) == ("complete", two.clock, "2026-12")
+    assert [row.state for row in history.item_history(load(), "a")] == ["complete", "restarted", "failed", "loading"]
+    assert history.timeline(tail(), campaign="none").paginator.count == 0
+
+
+def test_a_finished_fleet_that_is_first_met_is_one_event_a_load_and_no_bytes(world: World) -> None:
+    world.manifest(items=dict.fromkeys("abcd", 100))
+    for number in range(6):
+        for item in "abcd":
+            world.progress(f"N{number}/2026-12/{item}", 100)
+    world.error("N5/2026-12/e", "NO_SPACE: full")
+    world.poll()
+    assert Event.objects.filter(content="").count() == 6
+    assert list(Event.objects.exclude(content="").values_list("content", "error_code")) == [("e", "NO_SPACE")]
+    assert not Moved.objects.exists()
+
+
+def test_what_does_not_turn_is_not_written(two: World) -> None:
+    two.progress(f"{PATH}/a", 10)
+    two.poll()
+    two.later()
+    before = Event.objects.count()
+    two.progress(f"{PATH}/a", 20)
+    with CaptureQueriesContext(connection) as queries:
+        two.poll()
+    assert Event.objects.count() == before
+    assert not [query for query in queries if 'INTO "fleet_event"' in query["sql"]]
+    assert len([query for query in queries if 'INTO "fleet_moved"' in query["sql"]]) == 1
+
+
+def test_a_batch_is_told_of_in_one_statement(world: World) -> None:
+    world.manifest(items={"a": 100, "b": 100})
+    for number in range(8):
+        world.progress(f"N{number}/2026-12/a", 0)
+    world.poll()
+    world.later()
+    for number in range(8):
+        for item in "ab":
+            world.progress(f"N{number}/2026-12/{item}", 50)
+    with CaptureQueriesContext(connection) as queries:
+        world.poll()
+    assert len([query for query in queries if 'INTO "fleet_event"' in query["sql"]]) == 1
+    assert Event.objects.filter(state="loading").count() == 8 * 3
+
+
+def test_what_stands_still_is_told_by_whoever_sees_it(two: World) -> None:
+    row, item = load(), transfer("a")
+    was, item_was = of_load(row), of_item(item)
+    Load.objects.update(status="loading", stalled=True)
+    Transfer.objects.filter(pk=item.pk).update(status="loading", stalled=True)
+    row = load()
+    with CaptureQueriesContext(connection) as queries:
+        history.load_turns([(was, row)], two.clock)
+        history.load_turns([(of_load(row), row)], two.clock)
+    assert len(queries) == 1
+    history.item_turns([(item_was, transfer("a"))], two.clock)
+    assert told()[-1][0] == told("a")[-1][0] == "stalled"
+    assert Event.objects.filter(state="stalled", at=two.clock).count() == 2
+
+
+def test_bytes_are_counted_in_slots_of_five_minutes_by_airline_and_added_up(world: World) -> None:
+    acme, beta = (Airline.objects.create(name=name) for name in ("ACME", "BETA"))
+    late = world.clock.replace(hour=13, minute=7, second=59)
+    for airline, number, at in (
+        (acme, 5, world.clock),
+        (acme, 6, world.clock + timedelta(minutes=4, seconds=59)),
+        (acme, 7, late),
+        (beta, 8, world.clock),
+        (acme, 90, world.clock - timedelta(days=1)),
+        (acme, 0, late + timedelta(hours=1)),
+        (acme, -3, late + timedelta(hours=1)),
+    ):
+        count_moved(airline, number, at)
+    assert Moved.objects.count() == 4
+    assert slot_of(late).minute == 5
+    with CaptureQueriesContext(connection) as queries:
+        assert moved_today([acme, beta], late) == {acme.pk: 18, beta.pk: 8}
+    assert len(queries) == 1
+    day = flow([acme.pk, beta.pk], late)
+    assert (len(day.at), day.bytes, day.moved[-1], day.at[-1]) == (289, 26, 7, slot_of(late))
+    assert (day.rates()[-1], flow([acme.pk], slot_of(late)).rates()[-1]) == (0, None)
+    assert prune(slot_of(late) + timedelta(days=400)) == 3
+    assert Moved.objects.count() == 1
+
+
+def test_no_count_of_bytes_is_beyond_all_measure(world: World) -> None:
+    acme = Airline.objects.create(name="ACME")
+    for number in (COUNT_LIMIT * 4, 17, COUNT_LIMIT):
+        count_moved(acme, number, world.clock)
+    count_moved(acme, COUNT_LIMIT, world.clock - timedelta(minutes=5))
+    assert moved_today([acme], world.clock)[acme.pk] == 2 * COUNT_LIMIT
+
+
+def test_a_manifest_that_grows_moves_no_bytes(world: World) -> None:
+    world.manifest(items={"a": 100})
+    world.progress(f"{PATH}/a", 10)
+    world.poll()
+    world.later()
+    world.progress(f"{PATH}/a", 150)
+    world.poll()
+    world.later()
+    world.manifest(items={"a": 200})
+    world.poll()
+    assert (transfer("a").bytes_done, moved()) == (150, 90)
+
+
+def test_an_item_that_only_the_aircraft_knows_counts_from_its_first_byte(world: World) -> None:
+    world.progress(f"{PATH}/a", 10)
+    world.poll()
+    world.later()
+    world.progress(f"{PATH}/strange", 40)
+    world.poll()
+    assert moved() == 40
+    assert told("strange") == [("loading", "", 40)]
+
+
+def test_an_event_goes_with_its_tail(two: World) -> None:
+    assert Event.objects.exists()
+    Tail.objects.get().delete()
+    assert not Event.objects.exists()

@@ -1,0 +1,60 @@
+"""Events are bounded: the newest thousand of a load, and none older than 400 days."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from unittest.mock import patch
+
+import pytest
+
+from fleet import forgetting
+from fleet.forgetting import forget_events
+from fleet.models import Event, Load
+from tests.api.conftest import make_load
+from tests.conftest import Cast
+
+NOW = datetime(2026, 12, 1, 12, tzinfo=UTC)
+
+
+def tell(load: Load, number: int, age: timedelta = timedelta()) -> None:
+    Event.objects.bulk_create(
+        Event(load=load, at=NOW - age - timedelta(seconds=second), state="loading", bytes_done=second)
+        for second in range(number)
+    )
+
+
+def left(load: Load) -> list[int]:
+    return sorted(Event.objects.filter(load=load).values_list("bytes_done", flat=True))
+
+
+@pytest.fixture
+def loads(cast: Cast) -> list[Load]:
+    return [make_load(cast.acme, f"N{n}", "2026-12") for n in range(5)]
+
+
+def test_of_each_load_the_newest_stay(loads: list[Load]) -> None:
+    for number, load in enumerate(loads):
+        tell(load, 6 + number)
+    signs: list[int] = []
+    with patch.object(forgetting, "KEPT", 8), patch.object(forgetting, "LOADS_A_STATEMENT", 1):
+        assert forget_events(NOW, alive=lambda: signs.append(1)) == 1 + 2
+        assert forget_events(NOW) == 0
+    assert [len(left(load)) for load in loads] == [6, 7, 8, 8, 8]
+    assert left(loads[4]) == list(range(8))
+    assert len(signs) == 3
+
+
+def test_what_is_older_than_400_days_goes(loads: list[Load]) -> None:
+    tell(loads[0], 2)
+    tell(loads[0], 3, timedelta(days=400))
+    tell(loads[1], 3, timedelta(days=399))
+    assert forget_events(NOW) == 2
+    assert (len(left(loads[0])), len(left(loads[1]))) == (3, 3)
+
+
+def test_only_loads_of_which_something_was_told_since_are_counted(loads: list[Load]) -> None:
+    tell(loads[0], 5, timedelta(days=2))
+    tell(loads[1], 5, timedelta(minutes=1))
+    with patch.object(forgetting, "KEPT", 2):
+        assert forget_events(NOW, NOW - timedelta(minutes=20)) == 3
+        assert (len(left(loads[0])), len(left(loads[1]))) == (5, 2)
