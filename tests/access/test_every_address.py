@@ -127,8 +127,8 @@ class World:
 def world(cast: Cast) -> World:
     cache.clear()  # the counts of the API's throttles
     Airline.objects.all().delete()
-    acme = furnish(Airline(name="ACME"), member=cast.alice, first_id=41_000_000)
-    beta = furnish(Airline(name="BETA"), member=cast.bob, first_id=87_000_000)
+    acme = furnish(Airline(name="ACME"), member=cast.alice, first_id=4_100_000_000_000)
+    beta = furnish(Airline(name="BETA"), member=cast.bob, first_id=8_700_000_000_000)
     return World(replace(cast, acme=acme.airline, beta=beta.airline), acme, beta)
 
 

@@ -31,7 +31,7 @@ class Holding:
 
 
 def furnish(airline: Airline, *, member: User, first_id: int) -> Holding:
-    """One of everything for a new airline, with ids from `first_id` on: long ones, so that none shows by chance."""
+    """One of everything for a new airline, with ids from `first_id` on: so long that none shows by chance."""
     word, ids, now = airline.name.lower(), count(first_id), timezone.now()
     airline.pk = next(ids)
     airline.save(force_insert=True)
@@ -65,7 +65,7 @@ def furnish(airline: Airline, *, member: User, first_id: int) -> Holding:
     )
     with transaction.atomic():
         publish([Published("load", load.pk, airline.pk, tail.name, campaign.name, {"id": load.pk, "tail": tail.name})])
-    return Holding(airline, campaign, item, tail, load, transfer, anomaly, (airline.name, word, str(first_id)[:4]))
+    return Holding(airline, campaign, item, tail, load, transfer, anomaly, (airline.name, word, str(first_id)[:12]))
 
 
 def addresses(patterns: Sequence[URLPattern | URLResolver] | None = None, space: str = "") -> Iterator[tuple[str, str]]:
