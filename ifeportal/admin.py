@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin
-from django.contrib.admin.models import ADDITION, LogEntry
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.contrib.contenttypes.models import ContentType
 from django.http import HttpRequest
-from django.urls import reverse
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
 from django_q.admin import Schedule  # registers, so that it can be taken out
-from rest_framework.authtoken.admin import TokenAdmin as DrfTokenAdmin
-from rest_framework.authtoken.models import TokenProxy
 
-from ifeportal.admins import Scoped
+from ifeportal.admins import ReadOnlyAdmin, Scoped
 from ifeportal.jobadmin import JobAdmin
-from ifeportal.models import Airline, Job, Membership, User
+from ifeportal.models import Airline, AuditEntry, Job, Membership, Token, User
 from loader.contract import BadName, check_name, fold
 
 if TYPE_CHECKING:
@@ -34,7 +26,7 @@ else:
 
 
 class MembershipInline(_MembershipInline):
-    """The airlines of a user."""
+    """The airlines of a user, and what they may do there."""
 
     model = Membership
     extra = 0
@@ -85,10 +77,10 @@ class AirlineAdmin(Scoped[Airline]):
 
 @admin.register(Membership)
 class MembershipAdmin(Scoped[Membership]):
-    """Who sees which airline."""
+    """Who belongs to which airline, and what they may do there."""
 
-    list_display = ["user", "airline", "created_at"]
-    list_filter = ["airline"]
+    list_display = ["user", "airline", "role", "created_at"]
+    list_filter = ["role", "airline"]
     list_select_related = ["user", "airline"]
     search_fields = ["user__username", "user__email", "airline__name", "airline__title"]
     autocomplete_fields = ["user", "airline"]
@@ -98,53 +90,34 @@ class MembershipAdmin(Scoped[Membership]):
 admin.site.register(Job, JobAdmin)
 # The pacemaker decides what runs when; a form that runs any function by name would be a way in.
 admin.site.unregister(Schedule)
-admin.site.unregister(TokenProxy)
 
 
-@admin.register(TokenProxy)
-class TokenAdmin(DrfTokenAdmin):
-    """Tokens of the API. A whole key is shown once, in the message after it is made, and never kept elsewhere."""
+@admin.register(Token)
+class TokenAdmin(ReadOnlyAdmin[Token]):
+    """Tokens of the API: who has which, and to revoke one. They are made by their users, who see the key once."""
 
-    list_display = ["user", "begins_with", "created", "revoke"]
-    list_display_links = None
-    list_select_related: ClassVar[list[str]] = ["user"]
-    autocomplete_fields = ["user"]
+    list_display = ["name", "user", "begins_with", "airline", "may_write", "created", "expiry", "used_at"]
+    list_filter = ["may_write", "airline"]
+    list_select_related = ["user", "airline"]
+    search_fields = ["name", "user__username", "airline__name"]
     date_hierarchy = "created"
+    fields = ["name", "user", "begins_with", "airline", "may_write", "created", "expiry", "used_at"]
 
     @admin.display(description="key")
-    def begins_with(self, token: TokenProxy) -> str:
+    def begins_with(self, token: Token) -> str:
         """Enough of the key to tell one from another."""
-        return f"{token.key[:6]}…"
+        return token.begins_with
 
-    @admin.display(description="")
-    def revoke(self, token: TokenProxy) -> SafeString:
-        """A link to the page that asks whether to delete the token."""
-        address = reverse("admin:authtoken_tokenproxy_delete", args=[token.user_id])
-        return format_html('<a href="{}">revoke</a>', address)
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Staff, by Django's permissions."""
+        return request.user.is_staff and request.user.has_perm("ifeportal.delete_token")
 
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """A token is made and revoked, not changed."""
-        return False
 
-    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> TokenProxy | None:
-        """The token of the user of that id, its key cut so that no page or history entry can show it."""
-        token: TokenProxy | None = super().get_object(request, object_id, from_field)
-        if token is not None:
-            token.key = self.begins_with(token)
-        return token
+@admin.register(AuditEntry)
+class AuditEntryAdmin(Scoped[AuditEntry], ReadOnlyAdmin[AuditEntry]):
+    """Who changed what: to read."""
 
-    def delete_model(self, request: HttpRequest, obj: TokenProxy) -> None:
-        """Revoke the token; found by its user, as the key in hand is cut."""
-        TokenProxy.objects.filter(user=obj.user).delete()
-
-    def log_addition(self, request: HttpRequest, obj: TokenProxy, message: Any) -> LogEntry:
-        """Enter it in the history; Django's own entry would hold the key."""
-        assert request.user.is_authenticated
-        return LogEntry.objects.create(
-            user=request.user,
-            content_type=ContentType.objects.get_for_model(obj, for_concrete_model=False),
-            object_id=str(obj.user_id),
-            object_repr=f"token of {obj.user}"[:200],
-            action_flag=ADDITION,
-            change_message=json.dumps(message),
-        )
+    list_display = ["at", "who", "action", "target", "whose", "via", "address"]
+    list_filter = ["via", "airline"]
+    search_fields = ["who", "action", "target", "whose"]
+    date_hierarchy = "at"

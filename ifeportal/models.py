@@ -1,16 +1,18 @@
-"""Users, airlines and who belongs to which; and the rows by which periodic work is claimed."""
+"""Users, tokens, airlines, who belongs to which, who changed what; and the rows by which periodic work is claimed."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import Final, Self
 
-from django.contrib.auth.models import AbstractUser
+from django.contrib.auth.models import AbstractUser, AnonymousUser
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower
 from django.urls import reverse
+from knox.models import AbstractAuthToken
+from knox.settings import CONSTANTS
 
 from ifeportal.access import Role, ScopedQuerySet
 
@@ -69,7 +71,9 @@ class Airline(models.Model):
         validators=[RegexValidator(r"\A#[0-9a-f]{6}\Z", "Write it as #1a2b3c.")],
         help_text="Shown beside the airline's name, as #rrggbb.",
     )
-    logo = models.BinaryField(null=True, blank=True, help_text="A PNG drawn anew from what was uploaded.")
+    logo_tag = models.CharField(
+        max_length=16, blank=True, db_default="", editable=False, help_text="Of its logo; empty without one."
+    )
     contact = models.TextField(
         blank=True, db_default="", max_length=1000, help_text="Whom to call about this airline, for whoever is on duty."
     )
@@ -86,6 +90,16 @@ class Airline(models.Model):
 
     def get_absolute_url(self) -> str:
         return reverse("airline", args=[self.name])
+
+
+class Logo(models.Model):
+    """An airline's logo, apart from it, so that no list of airlines carries pictures: a PNG drawn anew by ourselves."""
+
+    airline = models.OneToOneField(Airline, primary_key=True, on_delete=models.CASCADE, related_name="logo")
+    png = models.BinaryField()
+
+    def __str__(self) -> str:
+        return f"Logo of {self.airline}"
 
 
 class MembershipQuerySet(ScopedQuerySet["Membership"]):
@@ -141,6 +155,55 @@ class AuditEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.action}: {self.target}"
+
+
+class TokenQuerySet(models.QuerySet["Token"]):
+    def of(self, user: AbstractUser | AnonymousUser) -> Self:
+        """The user's own."""
+        return self.filter(user=user) if user.is_authenticated else self.none()
+
+    def live(self, now: datetime) -> Self:
+        """Those that still open something."""
+        return self.filter(expiry__gt=now, user__is_active=True)
+
+
+class Token(AbstractAuthToken):  # type: ignore[misc]  # knox has no annotations
+    """A key by which a program acts as a user, within the limits given; only the key's SHA-512 and its beginning are
+    kept. `expiry` is when it ends (UTC), `used_at` when it was last used, to the minute.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
+    digest = models.CharField(max_length=CONSTANTS.DIGEST_LENGTH, unique=True, editable=False)
+    name = models.CharField(max_length=100, help_text="What it is for.")
+    airline = models.ForeignKey(
+        Airline,
+        null=True,
+        blank=True,
+        on_delete=models.CASCADE,
+        related_name="+",
+        help_text="Empty: all of the user's.",
+    )
+    may_write = models.BooleanField(default=False, help_text="Else it reads only.")
+    used_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects = TokenQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created", "-pk"]
+        constraints = [models.UniqueConstraint(fields=["user", "name"], name="token_name_once")]
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.user}"
+
+    @property
+    def begins_with(self) -> str:
+        """Enough of the key to tell one from another."""
+        return f"{self.token_key[:10]}…"
+
+    def has_ended(self, now: datetime) -> bool:
+        """Whether it opens nothing any more."""
+        return self.expiry is not None and self.expiry <= now
 
 
 class JobQuerySet(models.QuerySet["Job"]):

@@ -47,7 +47,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "rest_framework",
-    "rest_framework.authtoken",
+    "knox",
     "loader",
     "ifeportal",
     "ifeportal.live",
@@ -202,17 +202,19 @@ if STATUS_EVENTS_QUEUE_URL:
     JOBS["take_events"] = "fleet.jobs.take_events"
 JOBS_PER_AIRLINE = {"poll": "fleet.jobs.poll"}
 
+KNOX_TOKEN_MODEL = "ifeportal.Token"
+REST_KNOX = {"TOKEN_PREFIX": "ife_"}
 REST_FRAMEWORK = {
     # Tokens first, so that a program without valid credentials gets a 401 and not a 403.
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "rest_framework.authentication.TokenAuthentication",
+        "ifeportal.tokens.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["ifeportal.parsers.BoundedJSON"],
     "DEFAULT_THROTTLE_CLASSES": ["ifeportal.throttles.PerCaller"],
-    "DEFAULT_THROTTLE_RATES": {"user": "1200/min", "token": "20/min", "token-name": "10/min"},
+    "DEFAULT_THROTTLE_RATES": {"user": "1200/min"},
     # Whose attempts are counted: the address the proxy saw, never what a client writes into X-Forwarded-For itself.
     "NUM_PROXIES": 1 if config.behind_proxy else 0,
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",

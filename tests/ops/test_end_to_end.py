@@ -21,7 +21,6 @@ from urllib.request import Request, urlopen
 import pytest
 from django.conf import settings
 from playwright.sync_api import Browser, Locator, Page, expect
-from rest_framework.authtoken.models import Token
 
 from fleet.faults import FlipByte, Rule
 from fleet.figures import size
@@ -31,6 +30,7 @@ from fleet.states import load_state, transfer_state
 from ifeportal.embedded import SeaweedFS
 from ifeportal.models import Job, User
 from ifeportal.processes import Process
+from ifeportal.tokens import make_token
 from loader.bucket import S3Bucket
 from tests.conftest import Cast
 from tests.loader.aircraft import AIRLINE, TAIL, Aircraft, finish
@@ -65,7 +65,7 @@ class Client:
     user: User
 
     def __post_init__(self) -> None:
-        self._token = Token.objects.create(user=self.user).key
+        self._token = make_token(self.user, "test", days=1, airline=None, may_write=False)[1]
 
     def rows(self, name: str, **filters: str) -> list[dict[str, Any]]:
         address = f"{self.address}/api/v1/{name}/?{urlencode(filters)}"

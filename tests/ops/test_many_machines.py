@@ -20,7 +20,7 @@ from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
-from urllib.request import Request, urlopen
+from urllib.request import urlopen
 
 import psycopg
 import pytest
@@ -219,17 +219,9 @@ class Office:
 
     def transfers(self) -> list[dict[str, Any]]:
         """Every transfer, from the API."""
-        token = json.loads(self._ask("/api/v1/token/", {"username": "ops", "password": self.password}))["token"]
-        found = json.loads(self._ask("/api/v1/transfers/?page_size=1000", token=token))
+        found = self.context.request.get("/api/v1/transfers/?page_size=1000").json()
         assert found["next"] is None
         return list(found["results"])
-
-    def _ask(self, path: str, body: dict[str, str] | None = None, token: str = "") -> bytes:
-        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Token {token}"} if token else {})
-        data = None if body is None else json.dumps(body).encode()
-        with urlopen(Request(self.proxy.address + path, data, headers), timeout=30) as answer:
-            said: bytes = answer.read()
-            return said
 
 
 class Fleet:

@@ -1,0 +1,89 @@
+"""API tokens: how one is made, and how a request that shows one gets its user and the limits on what it may do.
+
+The whole key is given out once, when it is made. May touch the tokens alone.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from django.db.models import Q
+from django.utils import timezone
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from knox.crypto import hash_token
+from knox.models import get_digest_token
+from knox.settings import CONSTANTS
+from rest_framework.authentication import BaseAuthentication, get_authorization_header
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
+from rest_framework.permissions import SAFE_METHODS
+from rest_framework.request import Request
+
+from ifeportal.models import Airline, Token, User
+
+SCHEMES: Final = (b"bearer", b"token")
+LONGEST: Final = 200  # bytes of a key that are looked at
+USED_EVERY: Final = timedelta(minutes=1)  # a token in use is marked so once in this time
+MOST: Final = 20  # tokens of one user
+
+
+def make_token(user: User, name: str, *, days: int, airline: Airline | None, may_write: bool) -> tuple[Token, str]:
+    """A new token, good for so many days, and its key, which nobody can be shown again."""
+    digest, key = get_digest_token()
+    token = Token.objects.create(
+        user=user,
+        digest=digest,
+        token_key=key[: CONSTANTS.TOKEN_KEY_LENGTH],
+        expiry=timezone.now() + timedelta(days=days),
+        name=name,
+        airline=airline,
+        may_write=may_write,
+    )
+    return token, key
+
+
+class TokenAuthentication(BaseAuthentication):
+    """`Authorization: Bearer …` (or `Token …`): the user of the token, with its limits upon them for this request."""
+
+    def authenticate(self, request: Request) -> tuple[User, Token] | None:
+        """User and token, or None without a header of ours.
+
+        Raises AuthenticationFailed, and PermissionDenied for a write with a token that reads only.
+        """
+        scheme, _, key = get_authorization_header(request).partition(b" ")
+        if scheme.lower() not in SCHEMES:
+            return None
+        token = self._token(key.strip(), timezone.now())
+        user = token.user
+        user.limited_to, user.reads_only = token.airline_id, not token.may_write
+        if user.reads_only and request.method not in SAFE_METHODS:
+            raise PermissionDenied("This token reads only.")
+        return user, token
+
+    def authenticate_header(self, request: Request) -> str:
+        """What a 401 says about how to sign in."""
+        return 'Bearer realm="ifeportal"'
+
+    @staticmethod
+    def _token(key: bytes, now: datetime) -> Token:
+        if not key.isascii() or not 0 < len(key) <= LONGEST:
+            raise AuthenticationFailed("This is no token.")
+        found = Token.objects.live(now).select_related("user").filter(digest=hash_token(key.decode("ascii")))
+        token: Token | None = found.first()
+        if token is None:
+            raise AuthenticationFailed("The token is not known, has ended or was revoked.")
+        if token.used_at is None or token.used_at < now - USED_EVERY:
+            stale = Q(used_at=None) | Q(used_at__lt=now - USED_EVERY)
+            Token.objects.filter(stale, pk=token.pk).update(used_at=now)
+        return token
+
+
+class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """What the schema says of it."""
+
+    target_class = TokenAuthentication
+    name = "token"
+
+    def get_security_definition(self, auto_schema: object) -> dict[str, str]:
+        """A bearer token."""
+        return {"type": "http", "scheme": "bearer", "description": "Made at `/account/tokens/`; shown there once."}
