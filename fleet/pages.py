@@ -237,9 +237,10 @@ def loads_of(tail: Tail) -> list[Load]:
 
 def state_counts(rows: QuerySet[Transfer]) -> dict[str, int]:
     """How many of the items there are in each of `STATES`, and in `all`."""
-    sums = {state: Count("pk", filter=item_in_state(state)) for state in STATES}
-    counts: dict[str, int] = rows.order_by().aggregate(all=Count("pk", filter=item_in_state("")), **sums)
-    return counts
+    # Not named as the states alone, or "stalled" would be the count where a later one asks for the field.
+    sums = {f"in_{state}": Count("pk", filter=item_in_state(state)) for state in STATES}
+    counts = rows.order_by().aggregate(in_all=Count("pk", filter=item_in_state("")), **sums)
+    return {name.removeprefix("in_"): count for name, count in counts.items()}
 
 
 @dataclass(frozen=True)
