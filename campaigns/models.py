@@ -1,14 +1,20 @@
-"""What should fly: each airline's campaigns and their content items, as their manifests say."""
+"""What should fly: each airline's campaigns and their content items, as their manifests say, and drafts of them."""
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Final, Self
+
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.db.models.functions import Lower
 from django.urls import reverse
 
 from ifeportal.access import ScopedQuerySet
 from ifeportal.models import Airline
+
+PRIORITY_LIMIT: Final = 2**31 - 1  # as the contract has it
 
 
 class ManifestState(models.TextChoices):
@@ -96,3 +102,172 @@ class ContentItem(models.Model):
 
     def __str__(self) -> str:
         return self.title or self.name
+
+
+class DraftState(models.TextChoices):
+    """How far the work on a draft is. `BUSY` ones are a job's; in the others people may change it."""
+
+    EDITING = "editing", "being edited"
+    LOOKING = "looking", "looking into the bucket"
+    HASHING = "hashing", "hashing"
+    READY = "ready", "ready to be published"
+    PUBLISHING = "publishing", "publishing"
+    PUBLISHED = "published", "published"
+    WITHDRAWING = "withdrawing", "withdrawing"
+    WITHDRAWN = "withdrawn", "withdrawn"
+    FAILED = "failed", "failed"
+
+
+BUSY: Final = (DraftState.LOOKING, DraftState.HASHING, DraftState.PUBLISHING, DraftState.WITHDRAWING)
+
+
+class DraftQuerySet(ScopedQuerySet["Draft"]):
+    def resting(self) -> Self:
+        """Those no job works on."""
+        return self.exclude(state__in=BUSY)
+
+
+class Draft(models.Model):
+    """What a campaign is to be, as people want it; a job writes it into the media bucket. One for each campaign.
+
+    `manifest_etag`, `manifest_version`: of the campaign.json last seen or written, empty if there is none; whoever
+    changed that since then is not overwritten. `version`: the highest ever seen or published. All times UTC.
+    """
+
+    airline = models.ForeignKey(Airline, on_delete=models.CASCADE, related_name="drafts")
+    name = models.CharField("campaign", max_length=200, help_text="As it stands in the bucket keys, e.g. 2026-12.")
+    title = models.CharField(max_length=500, blank=True, help_text="What people call it; the name if empty.")
+    exhibition_starts = models.DateField("first day", null=True, blank=True, help_text="From when on it is shown.")
+    exhibition_ends = models.DateField("last day", null=True, blank=True)
+    extra = models.JSONField(default=dict, blank=True, help_text="What else the manifest says; it is kept.")
+    state = models.CharField(max_length=11, choices=DraftState, default=DraftState.EDITING)
+    asked_at = models.DateTimeField(null=True, blank=True, help_text="When somebody asked for the work in hand.")
+    turn_at = models.DateTimeField(null=True, blank=True, help_text="When a job last worked on it.")
+    next_try_at = models.DateTimeField(null=True, blank=True)
+    attempts = models.PositiveSmallIntegerField(default=0, help_text="At the work in hand.")
+    rate_bps = models.BigIntegerField(null=True, blank=True, help_text="bytes per second hashed just now")
+    error_code = models.CharField(max_length=40, blank=True)
+    error = models.TextField(blank=True)
+    advice = models.TextField(blank=True, help_text="What to do about the error.")
+    faults = models.JSONField(default=list, blank=True, help_text="What is wrong with it as a whole.")
+    faulty_items = models.PositiveIntegerField(default=0, help_text="How many of its items have a fault.")
+    notices = models.JSONField(default=list, blank=True, help_text="What was noticed in the bucket.")
+    looked_at = models.DateTimeField(null=True, blank=True)
+    manifest_etag = models.CharField(max_length=200, blank=True)
+    manifest_version = models.BigIntegerField(null=True, blank=True)
+    version = models.BigIntegerField(null=True, blank=True)
+    published_at = models.DateTimeField(null=True, blank=True)
+    published_sha256 = models.CharField(max_length=64, blank=True)
+    signed_by = models.TextField(blank=True, help_text="Ids of the keys that signed what was published.")
+    withdrawn_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = DraftQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["airline__name", "-exhibition_starts", "name"]
+        constraints = [
+            models.UniqueConstraint(fields=["airline", "name"], name="draft_once"),
+            models.UniqueConstraint("airline", Lower("name"), name="draft_name_differs_in_more_than_case"),
+            models.CheckConstraint(condition=Q(state__in=DraftState.values), name="draft_state_known"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.airline.name}/{self.name}"
+
+    @property
+    def busy(self) -> bool:
+        """A job works on it."""
+        return self.state in BUSY
+
+
+class DraftItemQuerySet(ScopedQuerySet["DraftItem"]):
+    airline_path = "draft__airline"
+
+    def hashed(self) -> Self:
+        """Whose SHA-256 is known of the object that lies there now."""
+        return self.exclude(sha256="").filter(sha256_etag=F("etag"))
+
+    def to_hash(self) -> Self:
+        """Chosen and there, and not hashed yet."""
+        there = self.filter(chosen=True, problem="", size__isnull=False)
+        return there.filter(Q(sha256="") | ~Q(sha256_etag=F("etag")))
+
+    def due(self, now: datetime) -> Self:
+        """Waiting to be hashed, and not for a later try."""
+        waiting = self.filter(waits=True, draft__state=DraftState.HASHING)
+        return waiting.filter(Q(next_try_at=None) | Q(next_try_at__lte=now))
+
+
+class DraftItem(models.Model):
+    """One `.tgz` that lies, or lay, under a campaign's prefix, or that its manifest names; `chosen` ones are in it.
+
+    `size` is null while no such object is there; `problem` says why it can never be chosen. While it `waits` to be
+    hashed, `hashed_bytes` are done and `aside` is what is needed to go on. `sha256` holds for the object of
+    `sha256_etag`.
+    """
+
+    draft = models.ForeignKey(Draft, on_delete=models.CASCADE, related_name="items")
+    name = models.CharField(max_length=300, help_text="Without .tgz")
+    chosen = models.BooleanField("in it", default=False, help_text="It is part of the campaign.")
+    title = models.CharField(max_length=500, blank=True)
+    kind = models.CharField(max_length=100, blank=True, help_text="movie, music, map …")
+    required = models.BooleanField(default=True)
+    priority = models.IntegerField(
+        default=0,
+        validators=[MinValueValidator(-PRIORITY_LIMIT), MaxValueValidator(PRIORITY_LIMIT)],
+        help_text="Higher is loaded first.",
+    )
+    position = models.PositiveIntegerField(default=0)
+    extra = models.JSONField(default=dict, blank=True)
+    listed = models.BooleanField("in the manifest", default=False, help_text="The campaign.json in the bucket has it.")
+    size = models.BigIntegerField(null=True, blank=True, help_text="bytes")
+    etag = models.CharField(max_length=200, blank=True)
+    modified = models.DateTimeField("written", null=True, blank=True, help_text="LastModified of the object.")
+    problem = models.CharField(max_length=500, blank=True)
+    sha256 = models.CharField(max_length=64, blank=True)
+    sha256_etag = models.CharField(max_length=200, blank=True)
+    waits = models.BooleanField(default=False)
+    hashed_bytes = models.BigIntegerField(default=0)
+    aside = models.CharField(max_length=224, blank=True)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    next_try_at = models.DateTimeField(null=True, blank=True)
+    error_code = models.CharField(max_length=40, blank=True)
+    error = models.TextField(blank=True)
+    advice = models.TextField(blank=True)
+    fault = models.TextField(blank=True, help_text="Why it cannot be published so.")
+
+    objects = DraftItemQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["draft", "position", "name"]
+        constraints = [
+            models.UniqueConstraint(fields=["draft", "name"], name="draft_item_once"),
+            models.CheckConstraint(
+                condition=Q(size__isnull=True) | Q(size__gte=0), name="draft_item_size_not_negative"
+            ),
+        ]
+        indexes = [models.Index(fields=["draft", "waits"])]
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.draft}"
+
+    @property
+    def is_hashed(self) -> bool:
+        """Its SHA-256 is that of the object that lies there now."""
+        return bool(self.sha256) and self.sha256_etag == self.etag
+
+    @property
+    def word(self) -> str:
+        """How it is, in a few words."""
+        if self.problem:
+            return "cannot be used"
+        if self.size is None:
+            return "not in the bucket"
+        if self.is_hashed and not self.waits:
+            return "hashed"
+        if self.waits and self.hashed_bytes:
+            return f"hashing, {self.hashed_bytes * 100 // self.size if self.size else 0}%"
+        if self.waits:
+            return "waits to be tried again" if self.attempts else "waits to be hashed"
+        return f"failed: {self.error_code}" if self.error_code else "not hashed"

@@ -13,33 +13,18 @@ Nothing is deleted: an item that is no longer in the folder leaves the manifest,
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from enum import Enum
-from functools import cached_property
 from pathlib import Path
 from typing import Final, Literal
 
 from campaigns.folder import CannotPublish, File, Hashed, Report, Step, check_untouched, find_files, hash_file
-from loader.bucket import Bucket, Fetched, ObjectInfo
-from loader.contract import (
-    MANIFEST_LIMIT,
-    BadManifest,
-    BadName,
-    Exhibition,
-    Item,
-    Manifest,
-    build_manifest,
-    content_key,
-    manifest_key,
-    parse_manifest,
-)
+from campaigns.release import Before, look_before, release
+from loader.bucket import Bucket
+from loader.contract import BadName, Exhibition, Item, Manifest, content_key, manifest_key
 from loader.errors import WorldError
-
-_VERSION: Final = re.compile(rb'"version"\s*:\s*([0-9]{1,15})')
 
 
 class Keep(Enum):
@@ -115,20 +100,6 @@ class _Asked:
     terms: Terms
 
 
-@dataclass(frozen=True)
-class _Published:
-    """The campaign as it is in the bucket before: its manifest (or none) and its objects by key."""
-
-    manifest: Manifest | None
-    fetched: Fetched | None
-    objects: Mapping[str, ObjectInfo]
-
-    @cached_property
-    def recorded(self) -> Mapping[str, str | None]:
-        """The hash of each item, as the manifest has it."""
-        return {item.name: item.sha256 for item in self.manifest.content} if self.manifest else {}
-
-
 def publish_folder(
     folder: Path,
     airline: str,
@@ -166,52 +137,32 @@ class _Publication:
         except BadName as exc:
             raise CannotPublish(str(exc)) from exc
         files = find_files(self._folder, self._notice)
-        before = self._before()
+        before = look_before(self._airline, self._campaign, self._media, self._notice)
         asked = replace(asked, exhibition=_exhibition(before.manifest, asked.exhibition))
         hashed = [hash_file(file, self._report) for file in files]
         items = tuple(self._send(one, before) for one in hashed)
         self._check_in_place(hashed)
         wanted = self._wanted(hashed, before.manifest, asked)
-        changed = before.manifest is None or not _says_the_same(wanted, before.manifest)
-        version = self._version(before) if changed else wanted.version or 0
-        body = before.fetched.body if before.fetched else b""
-        if changed:
-            body = self._write(replace(wanted, version=version), before, signing=asked.terms.signing is not None)
+        released = release(wanted, before, self._media, self._notice, signing=asked.terms.signing)
         removed = _removed(before.manifest, files)
         if removed:
             self._notice(f"no longer in the campaign, their objects stay in the bucket: {', '.join(removed)}")
         return PublishResult(
             self._airline,
             self._campaign,
-            version,
-            changed,
+            released.version,
+            released.changed,
             items,
             removed,
             tuple(self._notices),
-            hashlib.sha256(body).hexdigest(),
+            released.sha256,
         )
 
     def _notice(self, text: str) -> None:
         self._notices.append(text)
         self._report(Step("notice", text))
 
-    def _before(self) -> _Published:
-        objects = {found.key: found for found in self._media.list(self._key.rpartition("/")[0] + "/")}
-        if self._key not in objects:
-            return _Published(None, None, objects)
-        fetched = self._media.get(self._key, MANIFEST_LIMIT)
-        if fetched is None:
-            return _Published(None, None, objects)
-        try:
-            if fetched.cut:
-                raise BadManifest(f"it is longer than {MANIFEST_LIMIT:,} bytes")
-            manifest = parse_manifest(fetched.body, airline=self._airline, campaign=self._campaign)
-        except BadManifest as exc:
-            self._notice(f"the campaign.json in the bucket cannot be read and is replaced: {exc}")
-            return _Published(None, fetched, objects)
-        return _Published(manifest, fetched, objects)
-
-    def _send(self, hashed: Hashed, before: _Published) -> PublishedItem:
+    def _send(self, hashed: Hashed, before: Before) -> PublishedItem:
         file = hashed.file
         if _is_there(hashed, content_key(self._airline, self._campaign, file.name), before):
             return PublishedItem(file.name, file.size, hashed.sha256, "unchanged")
@@ -257,37 +208,8 @@ class _Publication:
         )
         return asked.terms.applied(wanted)
 
-    def _version(self, before: _Published) -> int:
-        """One more than the present one, also where the present manifest is broken but still shows its version."""
-        if before.manifest:
-            return (before.manifest.version or 0) + 1
-        shown = _VERSION.findall(before.fetched.body) if before.fetched else []
-        return max(map(int, shown), default=0) + 1
 
-    def _write(self, manifest: Manifest, before: _Published, *, signing: bool) -> bytes:
-        try:
-            body = build_manifest(manifest)
-            parse_manifest(body, airline=self._airline, campaign=self._campaign)
-        except BadManifest as exc:
-            raise CannotPublish(f"the manifest would not be accepted: {exc}") from exc
-        try:
-            if before.fetched:
-                self._media.put(self._key, body, if_match=before.fetched.etag)
-            else:
-                self._media.put(self._key, body, if_none_match=True)
-        except WorldError as exc:
-            if exc.code not in ("OBJECT_CHANGED", "OBJECT_GONE"):
-                raise
-            raise CannotPublish(
-                "someone else published this campaign in the meantime; their campaign.json is in force. Publish again.",
-                again=True,
-            ) from exc
-        if f"{self._key}.dsse" in before.objects and not signing:
-            self._notice("campaign.json.dsse still signs the version before: sign the campaign again")
-        return body
-
-
-def _is_there(hashed: Hashed, key: str, before: _Published) -> bool:
+def _is_there(hashed: Hashed, key: str, before: Before) -> bool:
     """Whether the object in the bucket is this file.
 
     Its ETag may prove it, also after a publishing that ended early. Else it is what the manifest recorded, provided
@@ -302,11 +224,6 @@ def _is_there(hashed: Hashed, key: str, before: _Published) -> bool:
     if before.fetched is None or found.last_modified > before.fetched.last_modified:
         return False
     return before.recorded.get(hashed.file.name) == hashed.sha256
-
-
-def _says_the_same(wanted: Manifest, old: Manifest) -> bool:
-    """All but the time at which it was made to be signed: that alone is no news."""
-    return replace(wanted, signed_at=None) == replace(old, signed_at=None)
 
 
 def _exhibition(old: Manifest | None, asked: Exhibition) -> Exhibition:

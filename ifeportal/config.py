@@ -166,6 +166,10 @@ class Config:
         None,
         "Days after which a finished load is packed into one object. If not given: never, unless its airline says so.",
     )
+    signing_keys: tuple[str, ...] = setting(
+        names, (), "Private keys (PEM files of mode 0600, separated by commas) that sign what the admin publishes."
+    )
+    signing_passphrase: str = setting(text, "", "Of those SIGNING_KEYS that are encrypted.")
     ready_within: float | None = setting(
         seconds,
         None,

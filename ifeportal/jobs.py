@@ -28,6 +28,7 @@ __all__ = [
     "JobFailed",
     "Lease",
     "LeaseLost",
+    "hurry",
     "lease",
     "parts_of",
     "run",
@@ -228,6 +229,13 @@ def watch(airlines: Collection[str]) -> None:
             watched_until=now + WATCHED_FOR,
             due_at=Case(When(begins, then=Least(F("due_at"), soonest)), default=F("due_at")),
         )
+
+
+def hurry(name: str) -> None:
+    """There is work for the job `name`: it is due now. One that runs already looks again when it is due next."""
+    now = timezone.now()
+    with transaction.atomic():
+        Job.objects.free(now).filter(name=name, failures=0).locked().update(due_at=now)
 
 
 def _delete(rows: JobQuerySet) -> None:

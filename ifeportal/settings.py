@@ -29,6 +29,8 @@ POLL_CEILING = max(config.poll_ceiling, config.poll_interval)
 READY_WITHIN = config.ready_within or max(3 * POLL_CEILING, 10 * POLL_INTERVAL)
 STATUS_EVENTS_QUEUE_URL = config.status_events_queue_url
 ARCHIVE_AFTER = config.archive_after
+SIGNING_KEYS = config.signing_keys
+SIGNING_PASSPHRASE = config.signing_passphrase
 METRICS_TOKEN = config.metrics_token
 BEHIND_PROXY = config.behind_proxy
 LIVE_SOCKETS_PER_USER = config.live_sockets_per_user
@@ -176,6 +178,7 @@ LOGGING = logging_settings(
         config.secret_key,
         config.aws_secret_access_key,
         config.metrics_token,
+        config.signing_passphrase,
         str(DATABASES["default"].get("PASSWORD") or ""),
     ],
 )
@@ -198,6 +201,7 @@ Q_CLUSTER = {
     "save_limit": -1,  # successes are not kept
 }
 JOBS = {name: f"fleet.jobs.{name}" for name in ("discover", "thin_samples", "archive_loads", "prune_feed")}
+JOBS |= {name: f"campaigns.jobs.{name}" for name in ("run_errands", "hash_items")}
 if STATUS_EVENTS_QUEUE_URL:
     JOBS["take_events"] = "fleet.jobs.take_events"
 JOBS_PER_AIRLINE = {"poll": "fleet.jobs.poll"}

@@ -1,0 +1,140 @@
+"""Publishing and withdrawing a draft: from its rows into the media bucket, and back into the rows what became of it.
+
+May run twice, and be killed at any point: what was written already is recognised, and only what is missing follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from django.db import transaction
+
+from campaigns.checking import manifest_of
+from campaigns.drafting import AFRESH
+from campaigns.folder import CannotPublish
+from campaigns.models import Campaign, Draft, DraftItem, DraftState
+from campaigns.release import Before, Released, release, says_the_same
+from ifeportal.jobs import hurry
+from loader.bucket import Bucket
+from loader.contract import Manifest, content_key, manifest_key, signature_key
+from loader.errors import WorldError
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What was done, to be written down in one transaction."""
+
+    state: DraftState
+    facts: dict[str, object]
+    listed: frozenset[str]
+
+
+def publish(draft: Draft, before: Before, media: Bucket, keys: Sequence[Ed25519PrivateKey], now: datetime) -> Delivered:
+    """Put the draft in force. Raises CannotPublish, CannotSign, WorldError."""
+    chosen = list(draft.items.filter(chosen=True))
+    _check_in_place(draft, chosen, before)
+    wanted = manifest_of(draft, chosen)
+    _check_not_overtaken(draft, before, wanted)
+    notices: list[str] = []
+    released = release(
+        wanted, before, media, notices.append, keys=keys, signing=now if keys else None, floor=_floor(draft)
+    )
+    facts = {**_facts(released, now), "notices": notices}
+    if not released.changed and draft.published_at and draft.version == released.version:
+        facts["published_at"] = draft.published_at
+    return Delivered(DraftState.PUBLISHED, facts, frozenset(item.name for item in chosen))
+
+
+def withdraw(draft: Draft, before: Before, media: Bucket, now: datetime) -> Delivered:
+    """Take the manifest and its signature out of the bucket; the items stay. Raises CannotPublish, WorldError."""
+    key = manifest_key(draft.airline.name, draft.name)
+    if before.fetched:
+        _check_not_overtaken(draft, before, None)
+        _delete(media, key, before.etag)
+    if before.is_signed:
+        signature = signature_key(draft.airline.name, draft.name)
+        _delete(media, signature, before.objects[signature].etag)
+    facts: dict[str, object] = {"withdrawn_at": now, "manifest_etag": "", "manifest_version": None, "notices": []}
+    return Delivered(DraftState.WITHDRAWN, facts, frozenset())
+
+
+def write_down(draft: Draft, done: Delivered, guard: Callable[[], None]) -> None:
+    """What became of it, in one transaction, if the draft still waits for that."""
+    waiting = Draft.objects.filter(pk=draft.pk, state=draft.state, asked_at=draft.asked_at)
+    with transaction.atomic():
+        guard()
+        if not waiting.update(state=done.state, **AFRESH, **done.facts):
+            return
+        names = dict(draft.items.values_list("pk", "name"))
+        for listed in (True, False):
+            wrong = [pk for pk, name in names.items() if (name in done.listed) is listed]
+            for start in range(0, len(wrong), 500):
+                draft.items.filter(pk__in=wrong[start : start + 500]).exclude(listed=listed).update(listed=listed)
+        Campaign.objects.filter(airline=draft.airline, name=draft.name).update(
+            withdrawn_at=done.facts.get("withdrawn_at")
+        )
+    hurry(f"poll:{draft.airline.name}")
+
+
+def _check_in_place(draft: Draft, chosen: Sequence[DraftItem], before: Before) -> None:
+    """Each object is the one that was hashed: a last look before the manifest promises it to aircraft."""
+    reasons = []
+    for item in chosen:
+        found = before.objects.get(content_key(draft.airline.name, draft.name, item.name))
+        if found is None:
+            reasons.append(f"{item.name} is no longer in the bucket")
+        elif (found.etag, found.size) != (item.sha256_etag, item.size):
+            reasons.append(f"{item.name} was replaced since it was hashed")
+    if reasons:
+        more = [f"and {len(reasons) - 10:,} more"] if len(reasons) > 10 else []
+        raise CannotPublish("; ".join([*reasons[:10], *more]) + ". Look into the bucket, hash, then publish again.")
+
+
+def _check_not_overtaken(draft: Draft, before: Before, wanted: Manifest | None) -> None:
+    """The manifest is the one the draft was made upon, or says what this one would (it was written, then killed)."""
+    if before.etag == draft.manifest_etag:
+        return
+    if wanted is not None and before.manifest and says_the_same(wanted, before.manifest):
+        return
+    if not before.fetched:
+        what = "Somebody has taken its campaign.json out of the bucket"
+    else:
+        what = f"Somebody else has published version {before.shown_version}"
+    raise CannotPublish(
+        f"{what} since this draft looked. Nothing was overwritten, and the draft is as it was: look into the bucket to "
+        "see what differs, then decide again."
+    )
+
+
+def _floor(draft: Draft) -> int:
+    """The highest version ever seen: aircraft that enforce signatures take nothing below what they accepted."""
+    known = Campaign.objects.filter(airline=draft.airline, name=draft.name).values_list("version", flat=True).first()
+    return max(draft.version or 0, known or 0)
+
+
+def _facts(released: Released, now: datetime) -> dict[str, object]:
+    return {
+        "version": released.version,
+        "manifest_version": released.version,
+        "manifest_etag": released.etag,
+        "published_at": now,
+        "published_sha256": released.sha256,
+        "signed_by": ", ".join(released.signed.keys) if released.signed else "",
+        "withdrawn_at": None,
+    }
+
+
+def _delete(media: Bucket, key: str, etag: str) -> None:
+    """Stores have no condition for it that all of them know, so it is looked at right before."""
+    try:
+        found = media.get(key, 1)
+    except WorldError as error:
+        if error.code != "OBJECT_GONE":
+            raise
+        return
+    if found is None or found.etag != etag:
+        raise CannotPublish("Somebody else has published it this very moment. It was not withdrawn: look, and decide.")
+    media.delete(key)

@@ -1,0 +1,126 @@
+"""What people do with a draft: ask for work, stop it, have it checked. Touches the database only; jobs do the rest.
+
+Each step is claimed by a conditional update, so that of two who ask at once one is told that a job works on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+from django.db import transaction
+from django.db.models import Q
+
+from campaigns.checking import Faults, faults_of
+from campaigns.models import Draft, DraftItem, DraftItemQuerySet, DraftState
+from ifeportal.jobs import hurry
+
+ERRANDS_JOB: Final = "run_errands"
+HASHING_JOB: Final = "hash_items"
+BATCH: Final = 500
+AFRESH: Final = {"attempts": 0, "next_try_at": None, "error_code": "", "error": "", "advice": ""}
+
+
+class CannotAsk(Exception):
+    """What was asked for cannot be done now; `str()` is a sentence that says why."""
+
+
+def look(draft: Draft, now: datetime) -> str:
+    """Ask that a job looks what lies in the bucket; what was asked, in words. Raises CannotAsk."""
+    _claim(draft, DraftState.LOOKING, now, ERRANDS_JOB)
+    return "A job looks what lies in the bucket."
+
+
+def hash_items(draft: Draft, now: datetime) -> str:
+    """Ask that what is chosen and not hashed yet is hashed; what was begun goes on. Raises CannotAsk."""
+    return _hash(draft, DraftItem.objects.filter(draft=draft).to_hash(), now, {})
+
+
+def hash_anew(draft: Draft, items: DraftItemQuerySet, now: datetime) -> str:
+    """Ask that these items of the draft are hashed from the beginning, whatever is known of them. Raises CannotAsk."""
+    there = items.filter(draft=draft, problem="", size__isnull=False)
+    return _hash(draft, there, now, {"hashed_bytes": 0, "aside": "", "sha256": "", "sha256_etag": ""})
+
+
+def _hash(draft: Draft, items: DraftItemQuerySet, now: datetime, reset: dict[str, object]) -> str:
+    with transaction.atomic():
+        _claim(draft, DraftState.HASHING, now, HASHING_JOB)
+        count = items.update(waits=True, **AFRESH, **reset)
+        if not count:
+            raise CannotAsk("Nothing is to be hashed: all that is in it and in the bucket has been.")
+    return f"A job hashes {count:,} item{'' if count == 1 else 's'}."
+
+
+def publish(draft: Draft, now: datetime) -> str:
+    """Ask that it is published as it is. Raises CannotAsk with what is wrong with it."""
+    with transaction.atomic():
+        faults = check(draft)
+        if faults:
+            raise CannotAsk("It cannot be published: " + in_words(faults))
+        _claim(draft, DraftState.PUBLISHING, now, ERRANDS_JOB)
+    return "A job publishes it."
+
+
+def withdraw(draft: Draft, now: datetime) -> str:
+    """Ask that its campaign.json is taken out of the bucket. Raises CannotAsk."""
+    if not draft.manifest_etag:
+        raise CannotAsk("There is no campaign.json to withdraw, as far as is known: look into the bucket first.")
+    _claim(draft, DraftState.WITHDRAWING, now, ERRANDS_JOB)
+    return "A job withdraws it."
+
+
+ASKS: Final[dict[str, Callable[[Draft, datetime], str]]] = {"look": look, "hash": hash_items, "publish": publish}
+
+
+def stop(draft: Draft) -> str:
+    """Have a job leave off that has written nothing yet; what was hashed is kept. Raises CannotAsk."""
+    busy = Draft.objects.filter(pk=draft.pk, state__in=[DraftState.LOOKING, DraftState.HASHING])
+    with transaction.atomic():
+        if not busy.update(state=DraftState.EDITING, rate_bps=None, **AFRESH):
+            raise CannotAsk("There is nothing to stop: publishing and withdrawing come to their end by themselves.")
+        draft.items.filter(waits=True).update(waits=False)
+        check(draft, edited=True)
+    return "Stopped."
+
+
+def check(draft: Draft, *, edited: bool = False) -> Faults:
+    """Find every fault and write it down; a draft in nobody's work is then ready, or to be edited further.
+
+    What was published or withdrawn stays so unless it was `edited`.
+    """
+    with transaction.atomic():
+        draft.refresh_from_db()
+        items = list(draft.items.filter(Q(chosen=True) | ~Q(fault="")))
+        faults = faults_of(draft, items)
+        changed = [item for item in items if item.fault != faults.items.get(item.pk, "")]
+        for item in changed:
+            item.fault = faults.items.get(item.pk, "")
+        DraftItem.objects.bulk_update(changed, ["fault"], batch_size=BATCH)
+        found = {"faults": faults.whole, "faulty_items": len(faults.items)}
+        Draft.objects.filter(pk=draft.pk).update(**found)
+        resting = Draft.objects.filter(pk=draft.pk).resting()
+        if not edited:
+            resting = resting.exclude(state__in=[DraftState.PUBLISHED, DraftState.WITHDRAWN])
+        resting.update(state=DraftState.EDITING if faults else DraftState.READY, **AFRESH)
+        draft.refresh_from_db()
+    return faults
+
+
+def in_words(faults: Faults, most: int = 5) -> str:
+    """The faults in a few sentences."""
+    if not faults:
+        return "Nothing is wrong with it."
+    shown = list(DraftItem.objects.filter(pk__in=list(faults.items)[:most]).values_list("name", "fault"))
+    lines = [*faults.whole, *(f"{name}: {fault}" for name, fault in shown)]
+    if len(faults.items) > most:
+        lines.append(f"And {len(faults.items) - most:,} more items have a fault.")
+    return " ".join(lines)
+
+
+def _claim(draft: Draft, state: DraftState, now: datetime, job: str) -> None:
+    resting = Draft.objects.filter(pk=draft.pk).resting()
+    if not resting.update(state=state, asked_at=now, turn_at=None, rate_bps=None, **AFRESH):
+        raise CannotAsk("A job works on it: wait until it has ended, or stop it.")
+    draft.refresh_from_db()
+    transaction.on_commit(lambda: hurry(job))

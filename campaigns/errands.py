@@ -1,0 +1,125 @@
+"""The short work on drafts: looking, publishing, withdrawing; what fails is tried again, then told with what to do.
+
+One errand is one draft's. Attempts are counted before each, so that one which kills its worker does not go on for ever.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from django.db import transaction
+from django.db.models import F, Q
+
+from campaigns import delivery, looking
+from campaigns.folder import CannotPublish
+from campaigns.keys import BadKeyError
+from campaigns.models import Draft, DraftState
+from campaigns.release import Before, look_before
+from campaigns.signing import CannotSign
+from ifeportal.patience import awaited
+from loader.bucket import Bucket
+from loader.errors import ContractError, WorldError
+
+MOST_ATTEMPTS: Final = 8
+LONGEST_PAUSE: Final = 60.0  # seconds between two attempts
+ERRANDS: Final = (DraftState.LOOKING, DraftState.PUBLISHING, DraftState.WITHDRAWING)
+AGAIN: Final = "Look into the bucket, then try it once more."
+ADVICE: Final = {
+    "CREDENTIALS": "Correct the portal's S3 credentials, then try it again.",
+    "FORBIDDEN": "Let the portal's S3 user read, write and delete in the media bucket, then try it again.",
+    "CLOCK_SKEW": "Set the clock of the machine the portal's jobs run on.",
+}
+logger = logging.getLogger(__name__)
+Keys = Callable[[], Sequence[Ed25519PrivateKey]]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """`alive` is called often, `guard` in each transaction; what they raise (that a lease was lost) ends the work.
+
+    `keys` loads what signs; it raises BadKeyError.
+    """
+
+    alive: Callable[[], None]
+    guard: Callable[[], None]
+    clock: Callable[[], datetime]
+    keys: Keys
+
+
+def run_errands(media: Bucket, terms: Terms) -> None:
+    """Do all that is asked for and due."""
+    while (draft := _next(terms.clock())) is not None:
+        terms.alive()
+        _run(draft, media, terms)
+
+
+def _next(now: datetime) -> Draft | None:
+    waiting = Draft.objects.filter(state__in=ERRANDS).filter(Q(next_try_at=None) | Q(next_try_at__lte=now))
+    return waiting.select_related("airline").order_by(F("turn_at").asc(nulls_first=True), "asked_at").first()
+
+
+def _run(draft: Draft, media: Bucket, terms: Terms) -> None:
+    """One attempt. What goes wrong with the data or the world is written down, anything else comes out."""
+    row = Draft.objects.filter(pk=draft.pk, state=draft.state, asked_at=draft.asked_at)
+    with transaction.atomic():
+        terms.guard()
+        # Put off for the case that this attempt ends with its worker.
+        later = terms.clock() + timedelta(seconds=LONGEST_PAUSE)
+        if not row.update(attempts=F("attempts") + 1, turn_at=terms.clock(), next_try_at=later):
+            return
+    draft.attempts += 1
+    try:
+        if draft.attempts > MOST_ATTEMPTS:
+            raise ContractError(f"{MOST_ATTEMPTS} attempts ended without a result", code="INTERNAL")
+        _perform(draft, media, terms)
+    except CannotPublish as error:
+        fail(draft, "OBJECT_CHANGED" if error.again else error.code, str(error), AGAIN if error.again else "")
+    except CannotSign as error:
+        fail(draft, error.code, f"It cannot be signed: {error}", AGAIN if error.again else "")
+    except BadKeyError as error:
+        fail(draft, "INTERNAL", f"A signing key cannot be used: {error}", "See to SIGNING_KEYS, then publish again.")
+    except ContractError as error:
+        fail(draft, error.code, str(error), "See the log of the portal's workers.")
+    except WorldError as error:
+        _postpone(draft, error, terms.clock())
+
+
+def _perform(draft: Draft, media: Bucket, terms: Terms) -> None:
+    notices: list[str] = []
+    with ThreadPoolExecutor(1, thread_name_prefix="errand") as thread:  # never sees the database
+        before: Before = awaited(
+            thread.submit(look_before, draft.airline.name, draft.name, media, notices.append), terms.alive
+        )
+    match draft.state:
+        case DraftState.LOOKING:
+            looking.look(draft, before, notices, terms.clock(), terms.guard)
+            return
+        case DraftState.PUBLISHING:
+            done = delivery.publish(draft, before, media, terms.keys(), terms.clock())
+        case _:
+            done = delivery.withdraw(draft, before, media, terms.clock())
+    delivery.write_down(draft, done, terms.guard)
+    logger.info("draft %s is %s", draft, done.state)
+
+
+def fail(draft: Draft, code: str, error: str, advice: str) -> None:
+    """Write down that it is given up, why, and what to do."""
+    waiting = Draft.objects.filter(pk=draft.pk, state=draft.state, asked_at=draft.asked_at)
+    waiting.update(state=DraftState.FAILED, error_code=code, error=error, advice=advice, next_try_at=None)
+    logger.warning("draft %s failed: %s: %s", draft, code, error)
+
+
+def _postpone(draft: Draft, error: WorldError, now: datetime) -> None:
+    advice = ADVICE.get(error.code, "If it stays, see whether the media bucket can be reached from the portal.")
+    if error.permanent or draft.attempts >= MOST_ATTEMPTS:
+        fail(draft, error.code, str(error), advice)
+        return
+    pause = max(min(2.0**draft.attempts, LONGEST_PAUSE), error.retry_after or 0.0)
+    waiting = Draft.objects.filter(pk=draft.pk, state=draft.state, asked_at=draft.asked_at)
+    waiting.update(error_code=error.code, error=str(error), advice=advice, next_try_at=now + timedelta(seconds=pause))

@@ -1,0 +1,175 @@
+"""SHA-256 of what lies in the bucket, streamed from there: a slice at a time, so that other work gets its turn.
+
+Touches the media bucket (reading only) and the rows of draft items. A slice that ends puts its sum aside
+(`campaigns.sha256`); a worker that is killed loses at most its slice. Each request asks for the object that was seen
+(`If-Match`), so that one which changes meanwhile is noticed. Drafts take turns.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from django.db import transaction
+from django.db.models import F
+
+from campaigns import sha256
+from campaigns.drafting import AFRESH, check
+from campaigns.models import Draft, DraftItem, DraftState
+from loader.bucket import Bucket
+from loader.contract import MIB, content_key
+from loader.errors import WorldError
+
+SLICE: Final = 20.0  # seconds of one item, then the next draft has its turn
+LONGEST: Final = 240.0  # seconds, where a sum cannot be put aside; workers are killed after 300
+SIGN: Final = 1.0  # seconds between two signs of life, and two figures for those who watch
+MOST_ATTEMPTS: Final = 8
+LONGEST_PAUSE: Final = 60.0
+CHANGED: Final = "Look into the bucket, then hash again; finish uploading first."
+ADVICE: Final = {
+    "OBJECT_CHANGED": CHANGED,
+    "OBJECT_GONE": CHANGED,
+    "CREDENTIALS": "Correct the portal's S3 credentials, then hash again.",
+    "FORBIDDEN": "Let the portal's S3 user read the media bucket, then hash again.",
+    "TOO_SLOW": "Publish it from its folder with the command publish_campaign, which hashes files.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """`alive` is called often, `guard` in each transaction; what they raise (that a lease was lost) ends the work."""
+
+    alive: Callable[[], None]
+    guard: Callable[[], None]
+    clock: Callable[[], datetime]
+    seconds: float = SLICE
+
+
+def take_turn(media: Bucket, terms: Terms) -> bool:
+    """Hash for a while; whether there is more to do."""
+    end = time.monotonic() + terms.seconds
+    while (left := end - time.monotonic()) > 0:
+        _settle(terms)
+        item = _next(terms.clock())
+        if item is None:
+            break
+        Draft.objects.filter(pk=item.draft_id).update(turn_at=terms.clock())
+        _Slice(item, media, terms).run(left)
+    _settle(terms)
+    return _next(terms.clock()) is not None
+
+
+def _next(now: datetime) -> DraftItem | None:
+    """Of the draft whose turn it is, what was begun before, else the first."""
+    turn = F("draft__turn_at").asc(nulls_first=True)
+    due = DraftItem.objects.due(now).select_related("draft__airline")
+    return due.order_by(turn, "draft_id", "-hashed_bytes", "position", "name").first()
+
+
+def _settle(terms: Terms) -> None:
+    """Drafts of which nothing waits any more are no longer being hashed."""
+    for draft in Draft.objects.filter(state=DraftState.HASHING).exclude(items__waits=True).select_related("airline"):
+        with transaction.atomic():
+            terms.guard()
+            ours = Draft.objects.filter(pk=draft.pk, state=DraftState.HASHING).exclude(items__waits=True)
+            if ours.update(state=DraftState.EDITING, rate_bps=None, **AFRESH):
+                check(draft)
+                _note_failures(draft)
+
+
+def _note_failures(draft: Draft) -> None:
+    failed = draft.items.filter(chosen=True).exclude(error_code="")
+    count = failed.count()
+    if not count:
+        return
+    first = failed[0]
+    Draft.objects.filter(pk=draft.pk).update(
+        state=DraftState.FAILED,
+        error_code=first.error_code,
+        error=f"{count:,} item{' was' if count == 1 else 's were'} not hashed; {first.name}: {first.error}",
+        advice=first.advice,
+    )
+
+
+class _Slice:
+    """One item for a while. The request runs in a thread that never sees the database."""
+
+    def __init__(self, item: DraftItem, media: Bucket, terms: Terms) -> None:
+        self._item, self._media, self._terms = item, media, terms
+        self._sum = sha256.resumed(item.aside)
+        self._stop = threading.Event()
+        self._row = DraftItem.objects.filter(pk=item.pk, waits=True, etag=item.etag, draft__state=DraftState.HASHING)
+
+    def run(self, seconds: float) -> None:
+        """Read until the end, or for so long; write down how far it came. Raises what the signs of life raise."""
+        if not isinstance(self._sum, sha256.Resumable):
+            seconds = LONGEST
+        with ThreadPoolExecutor(1, thread_name_prefix="hashing") as thread:
+            reading = thread.submit(self._read)
+            try:
+                self._watch(reading, time.monotonic() + seconds)
+            finally:
+                self._stop.set()
+        self._note(reading.exception())
+
+    def _read(self) -> None:
+        size = self._item.size or 0
+        if self._sum.count == size and size:
+            return
+        draft, start = self._item.draft, self._sum.count
+        key = content_key(draft.airline.name, draft.name, self._item.name)
+        with self._media.open(key, start=start, if_match=self._item.etag) as body:
+            if (body.etag, body.size, body.start) != (self._item.etag, size, start):
+                raise WorldError("OBJECT_CHANGED", "it is not the object that was seen in the bucket")
+            buffer = memoryview(bytearray(MIB))
+            while not self._stop.is_set() and (count := body.readinto(buffer)):
+                self._sum.update(buffer[:count])
+
+    def _watch(self, reading: Future[None], end: float) -> None:
+        """Show signs of life and how far it is, until it has ended, its time is up or nobody waits for it."""
+        counted, at = self._sum.count, time.monotonic()
+        while not wait([reading], timeout=SIGN).done:
+            self._terms.alive()
+            count, now = self._sum.count, time.monotonic()
+            rate = int((count - counted) / max(now - at, 0.001))
+            counted, at = count, now
+            Draft.objects.filter(pk=self._item.draft_id).update(rate_bps=rate)
+            if not self._row.update(hashed_bytes=count) or now >= end:
+                return
+
+    def _note(self, error: BaseException | None) -> None:
+        if error is not None and not isinstance(error, WorldError):
+            raise error
+        whole = self._sum.count == self._item.size
+        with transaction.atomic():
+            self._terms.guard()
+            if error is not None:
+                self._row.update(**self._failure(error))
+            elif whole:
+                digest = {"sha256": self._sum.hexdigest(), "sha256_etag": self._item.etag}
+                self._row.update(waits=False, hashed_bytes=0, aside="", **digest, **AFRESH)
+            elif aside := self._sum.put_aside():
+                self._row.update(hashed_bytes=self._sum.count, aside=aside, attempts=0)
+            else:
+                slow = WorldError("TOO_SLOW", f"{self._sum.count:,} bytes came within {LONGEST:.0f} s")
+                self._row.update(**self._failure(slow))
+
+    def _failure(self, error: WorldError) -> dict[str, object]:
+        """What to write down: given up, or what there is to go on with and when."""
+        attempts = self._item.attempts + 1
+        told = {
+            "error_code": error.code,
+            "error": str(error),
+            "advice": ADVICE.get(error.code, ""),
+            "attempts": attempts,
+        }
+        if error.permanent or error.code == "TOO_SLOW" or attempts >= MOST_ATTEMPTS:
+            return {**told, "waits": False, "hashed_bytes": 0, "aside": "", "next_try_at": None}
+        pause = max(min(2.0**attempts, LONGEST_PAUSE), error.retry_after or 0.0)
+        again = self._terms.clock() + timedelta(seconds=pause)
+        return {**told, "hashed_bytes": self._sum.count, "aside": self._sum.put_aside(), "next_try_at": again}

@@ -1,0 +1,56 @@
+"""What workers run for campaigns: each calls one function, under the job's lease. The work itself is in the drafts."""
+
+from __future__ import annotations
+
+from functools import cache, partial
+from pathlib import Path
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from django.conf import settings
+from django.utils import timezone
+
+from campaigns import errands, hashing
+from campaigns.drafting import ERRANDS_JOB, HASHING_JOB
+from campaigns.keys import BadKeyError, load_key
+from ifeportal.buckets import media_bucket
+from ifeportal.jobs import Lease, run
+from loader.bucket import Bucket
+
+BETWEEN_LOOKS: Final = 5.0  # seconds, while nobody asks for anything; who asks hurries the job
+
+
+def run_errands() -> None:
+    """Look, publish and withdraw for whoever asked, if it is due and nobody else does."""
+
+    def work(held: Lease) -> None:
+        errands.run_errands(_media(), errands.Terms(held.alive, held.guard, timezone.now, signing_keys))
+
+    run(ERRANDS_JOB, BETWEEN_LOOKS, work)
+
+
+def hash_items() -> None:
+    """Hash for a while, if it is due and nobody else does: so one worker at most is busy with it at a time."""
+
+    def work(held: Lease) -> None:
+        if hashing.take_turn(_media(), hashing.Terms(held.alive, held.guard, timezone.now)):
+            held.next_in = 0.0
+
+    run(HASHING_JOB, BETWEEN_LOOKS, work)
+
+
+def signing_keys() -> list[Ed25519PrivateKey]:
+    """The keys that sign what is published here, as the settings name them. Raises BadKeyError."""
+    return [load_key(Path(path), partial(_passphrase, path)) for path in settings.SIGNING_KEYS]
+
+
+def _passphrase(path: str) -> bytes:
+    if not settings.SIGNING_PASSPHRASE:
+        raise BadKeyError(f"{Path(path).name} is encrypted, and SIGNING_PASSPHRASE is not set")
+    return settings.SIGNING_PASSPHRASE.encode()
+
+
+@cache
+def _media() -> Bucket:
+    """Kept for the life of the worker, as its connections are."""
+    return media_bucket()

@@ -1,0 +1,210 @@
+"""What lies in the bucket under a campaign's prefix, brought into its draft. Reads the bucket; writes the draft's rows.
+
+What people chose and wrote stays as it is, whoever published in the meantime: it is said where the two differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Final
+
+from django.db import transaction
+
+from campaigns.checking import EXHIBITION, manifest_of
+from campaigns.drafting import AFRESH, BATCH, check
+from campaigns.models import Draft, DraftItem, DraftState
+from campaigns.release import Before, says_the_same
+from loader.bucket import ObjectInfo
+from loader.contract import ITEMS_LIMIT, BadName, Item, Manifest, parse_media_key, restrictions
+
+BAD_LIMIT: Final = 1_000  # of names that cannot be used, kept one by one
+NAMED: Final = 5  # in a notice
+OBSERVED: Final = ("position", "listed", "extra", "size", "etag", "modified", "problem", "sha256", "sha256_etag")
+PROGRESS: Final = ("waits", "hashed_bytes", "aside", *AFRESH)
+WISHES: Final = ("title", "kind", "required", "priority")
+
+
+@dataclass
+class Sorted:
+    """The objects of a campaign, sorted out: items by name, names that cannot be used with why, what else there is."""
+
+    good: dict[str, ObjectInfo] = field(default_factory=dict)
+    bad: dict[str, tuple[ObjectInfo, str]] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
+
+
+def sort_out(before: Before) -> Sorted:
+    """Pure: which objects may be items. A name that cannot be one is written in ASCII."""
+    found = Sorted()
+    for key in sorted(before.objects):
+        info = before.objects[key]
+        try:
+            parsed = parse_media_key(key)
+        except BadName as error:
+            found.bad[ascii(key.removeprefix(f"{before.airline}/{before.campaign}/"))[:300]] = (info, str(error))
+            continue
+        if parsed and parsed.kind == "content":
+            found.good[parsed.content] = info
+    _cut(found)
+    return found
+
+
+def _cut(found: Sorted) -> None:
+    if len(found.good) > ITEMS_LIMIT:
+        found.notices.append(f"{len(found.good):,} items lie there; only the first {ITEMS_LIMIT:,} are shown.")
+        found.good = dict(list(found.good.items())[:ITEMS_LIMIT])
+    if found.bad:
+        found.notices.append(f"{len(found.bad):,} objects have a name that cannot be used.")
+        found.bad = dict(list(found.bad.items())[:BAD_LIMIT])
+
+
+def look(draft: Draft, before: Before, notices: list[str], now: datetime, guard: Callable[[], None]) -> bool:
+    """Bring what was found into the draft, in one transaction; False if nobody waits for that any more."""
+    found, asked_at = sort_out(before), draft.asked_at
+    with transaction.atomic():
+        guard()
+        rows = {row.name: row for row in draft.items.all()}
+        draft.refresh_from_db()
+        merge = _Merge(draft, rows, before, found)
+        merge.run()
+        fields = {**_facts(draft, before, now), "notices": [*notices, *found.notices, *merge.notices]}
+        waiting = Draft.objects.filter(pk=draft.pk, state=DraftState.LOOKING, asked_at=asked_at)
+        if not waiting.update(state=DraftState.EDITING, **AFRESH, **fields):
+            transaction.set_rollback(True)
+            return False
+        merge.write()
+        faults = check(draft)
+        chosen = draft.items.filter(chosen=True)
+        if not faults and before.manifest and _says_it(before.manifest, manifest_of(draft, list(chosen))):
+            Draft.objects.filter(pk=draft.pk).update(state=DraftState.PUBLISHED)
+    return True
+
+
+def _says_it(present: Manifest, wanted: Manifest) -> bool:
+    """Whether what lies there means the same, though it may leave out whose it is."""
+    schema = wanted.schema if present.schema is None else present.schema
+    return says_the_same(wanted, replace(present, airline=wanted.airline, campaign=wanted.campaign, schema=schema))
+
+
+def _facts(draft: Draft, before: Before, now: datetime) -> dict[str, object]:
+    """What the draft is to say after this look."""
+    manifest = before.manifest
+    facts: dict[str, object] = {
+        "looked_at": now,
+        "manifest_etag": before.etag,
+        "manifest_version": before.shown_version if before.fetched else None,
+        "version": max(draft.version or 0, before.shown_version) or None,
+    }
+    if manifest is None:
+        return facts
+    facts["extra"] = _extra(manifest)
+    if draft.looked_at is None:
+        facts["title"] = draft.title or manifest.title[:500]
+        facts["exhibition_starts"] = draft.exhibition_starts or manifest.exhibition.starts
+        facts["exhibition_ends"] = draft.exhibition_ends or manifest.exhibition.ends
+    return facts
+
+
+def _extra(manifest: Manifest) -> dict[str, object]:
+    said = {name: value for name, value in restrictions(manifest).items() if value is not None and name != "signed_at"}
+    return {
+        **manifest.extra,
+        **said,
+        **({"schema": manifest.schema} if manifest.schema is not None else {}),
+        **({EXHIBITION: dict(manifest.exhibition.extra)} if manifest.exhibition.extra else {}),
+    }
+
+
+class _Merge:
+    """Rows as they are to be, beside those there are."""
+
+    def __init__(self, draft: Draft, rows: dict[str, DraftItem], before: Before, found: Sorted) -> None:
+        self.draft, self.rows, self.before, self.found = draft, rows, before, found
+        self.notices: list[str] = []
+        self._listed = {item.name: item for item in before.manifest.content} if before.manifest else {}
+        self._places = {name: place for place, name in enumerate(self._listed)}
+        self._next = max([len(self._listed), *(row.position + 1 for row in rows.values())])
+        self._changed: list[DraftItem] = []
+        self._gone: list[int] = []
+        self._differ: list[str] = []
+
+    def run(self) -> None:
+        """Decide; nothing is written."""
+        first = self.draft.looked_at is None
+        all_chosen = first and not self._listed
+        for name in dict.fromkeys([*self._listed, *self.found.good, *self.found.bad, *self.rows]):
+            self._one(name, all_chosen)
+        if all_chosen and self.found.good:
+            self.notices.append("All that lies there was put in it: leave out what does not belong.")
+        if not first and self._differ and self.draft.manifest_etag != self.before.etag:
+            names = ", ".join(self._differ[:NAMED]) + (" …" if len(self._differ) > NAMED else "")
+            self.notices.append(
+                f"Version {self.before.shown_version} was published by somebody else. This draft says something else "
+                f"of {len(self._differ):,} items ({names}); publishing it puts its own word in force."
+            )
+
+    def write(self) -> None:
+        """One upsert for what is new or changed, one deletion for what is neither there nor wanted."""
+        for row in self._changed:
+            row.pk = None  # found by its name
+        DraftItem.objects.bulk_create(
+            self._changed,
+            update_conflicts=True,
+            unique_fields=["draft", "name"],
+            update_fields=[*OBSERVED, *PROGRESS],
+            batch_size=BATCH,
+        )
+        for start in range(0, len(self._gone), BATCH):
+            self.draft.items.filter(pk__in=self._gone[start : start + BATCH]).delete()
+
+    def _one(self, name: str, all_chosen: bool) -> None:
+        row, item = self.rows.get(name), self._listed.get(name)
+        info, problem = self.found.bad.get(name, (self.found.good.get(name), ""))
+        if row is None:
+            row = self._new(name, item, chosen=all_chosen and not problem)
+            before: tuple[object, ...] | None = None
+        else:
+            before = tuple(getattr(row, field) for field in OBSERVED)
+            if info is None and item is None and not row.chosen:
+                self._gone.append(row.pk)
+                return
+            if (_differs(row, item)) if item is not None else (row.chosen and row.listed):
+                self._differ.append(name)
+        self._observe(row, item, info, problem)
+        if before != tuple(getattr(row, field) for field in OBSERVED):
+            self._changed.append(row)
+
+    def _new(self, name: str, item: Item | None, *, chosen: bool) -> DraftItem:
+        row = DraftItem(draft=self.draft, name=name, chosen=chosen)
+        if item is None:
+            row.position, self._next = self._next, self._next + 1
+            return row
+        row.position, row.chosen = self._places[name], True
+        row.title, row.kind = item.title[:500], item.kind[:100]
+        row.required, row.priority = item.required, item.priority
+        return row
+
+    def _observe(self, row: DraftItem, item: Item | None, info: ObjectInfo | None, problem: str) -> None:
+        row.listed, row.problem = item is not None, problem[:500]
+        if item is not None:
+            row.extra = dict(item.extra)
+        etag = info.etag if info else ""
+        if row.etag != etag:
+            row.waits, row.hashed_bytes, row.aside = False, 0, ""
+            for name, value in AFRESH.items():
+                setattr(row, name, value)
+        row.etag, row.size = etag, info.size if info else None
+        row.modified = info.last_modified if info else None
+        if info and item and row.sha256_etag != etag and self._is_recorded(item, info):
+            row.sha256, row.sha256_etag = item.sha256 or "", etag
+
+    def _is_recorded(self, item: Item, info: ObjectInfo) -> bool:
+        """Whether the manifest's hash is of this object: of its size, and not written after the manifest."""
+        fetched = self.before.fetched
+        return bool(item.sha256 and fetched and item.size == info.size and info.last_modified <= fetched.last_modified)
+
+
+def _differs(row: DraftItem, item: Item) -> bool:
+    return not row.chosen or any(getattr(row, name) != getattr(item, name) for name in WISHES)

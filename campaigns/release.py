@@ -1,0 +1,206 @@
+"""How a `campaign.json` gets into the media bucket: the one path of every publisher, from a folder or from a draft.
+
+Touches the media bucket only. The manifest is written last, when its objects are in place, with a version above every
+one before; only if what lies there still is what was read, so that of two publishers at once the second is refused.
+Where keys are given, `campaign.json.dsse` follows: until it does, an aircraft that enforces signatures keeps to the
+one before. What was written is read back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from campaigns.folder import CannotPublish
+from campaigns.signing import SignResult, check_signable, sign_campaign
+from loader.bucket import Bucket, Fetched, ObjectInfo
+from loader.contract import (
+    MANIFEST_LIMIT,
+    BadManifest,
+    ContractError,
+    Manifest,
+    build_manifest,
+    manifest_key,
+    parse_manifest,
+    signature_key,
+)
+from loader.envelope import ENVELOPE_LIMIT, parse_envelope
+from loader.errors import WorldError
+
+_VERSION: Final = re.compile(rb'"version"\s*:\s*([0-9]{1,15})')
+Notice = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Before:
+    """The campaign as it is in the bucket before: its manifest (or none) and its objects by key."""
+
+    airline: str
+    campaign: str
+    manifest: Manifest | None
+    fetched: Fetched | None
+    objects: Mapping[str, ObjectInfo]
+
+    @property
+    def key(self) -> str:
+        """Of the manifest."""
+        return manifest_key(self.airline, self.campaign)
+
+    @property
+    def is_signed(self) -> bool:
+        """A signature lies beside it."""
+        return signature_key(self.airline, self.campaign) in self.objects
+
+    @property
+    def etag(self) -> str:
+        """Of the manifest, "" if there is none."""
+        return self.fetched.etag if self.fetched else ""
+
+    @property
+    def shown_version(self) -> int:
+        """The version the manifest has, also where it is broken but still shows it; 0 if none."""
+        if self.manifest:
+            return self.manifest.version or 0
+        shown = _VERSION.findall(self.fetched.body) if self.fetched else []
+        return max(map(int, shown), default=0)
+
+    @cached_property
+    def recorded(self) -> Mapping[str, str | None]:
+        """The hash of each item, as the manifest has it."""
+        return {item.name: item.sha256 for item in self.manifest.content} if self.manifest else {}
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """What is in force now. `changed`: a new `campaign.json` was written; `etag`, `sha256`: of the one in force."""
+
+    version: int
+    changed: bool
+    etag: str
+    sha256: str
+    signed: SignResult | None = None
+
+
+def look_before(airline: str, campaign: str, media: Bucket, notice: Notice) -> Before:
+    """What lies under the campaign's prefix. Raises BadName, WorldError."""
+    key = manifest_key(airline, campaign)
+    objects = {found.key: found for found in media.list(key.rpartition("/")[0] + "/")}
+    fetched = _get(media, key) if key in objects else None
+    if fetched is None:
+        return Before(airline, campaign, None, None, objects)
+    try:
+        if fetched.cut:
+            raise BadManifest(f"it is longer than {MANIFEST_LIMIT:,} bytes")
+        manifest = parse_manifest(fetched.body, airline=airline, campaign=campaign)
+    except BadManifest as exc:
+        notice(f"the campaign.json in the bucket cannot be read and is replaced: {exc}")
+        return Before(airline, campaign, None, fetched, objects)
+    return Before(airline, campaign, manifest, fetched, objects)
+
+
+def release(
+    wanted: Manifest,
+    before: Before,
+    media: Bucket,
+    notice: Notice,
+    *,
+    keys: Sequence[Ed25519PrivateKey] = (),
+    signing: datetime | None = None,
+    floor: int = 0,
+) -> Released:
+    """Put `wanted` in force, with a version above the present one and `floor`; signed with `keys` at `signing`.
+
+    Nothing is written where the manifest already says the same. `signing` without keys: somebody else signs it.
+
+    Raises:
+        CannotPublish: it would not be accepted, or someone else published meanwhile; theirs is in force.
+        CannotSign: no aircraft would take what is to be signed (then nothing was written), or someone else signed.
+        WorldError: the bucket failed.
+    """
+    wanted = replace(wanted, signed_at=signing)
+    present = before.manifest
+    unsignable = bool(keys) and present is not None and present.version is None
+    changed = present is None or not says_the_same(wanted, present) or unsignable
+    if changed:
+        version = max(before.shown_version, floor, _signed_version(before, media)) + 1
+        body = _built(replace(wanted, version=version), before)
+        if keys and signing:
+            check_signable(body, before.airline, before.campaign, signing)
+        etag = _write(body, before, media)
+    else:
+        assert before.fetched is not None
+        version, body, etag = before.shown_version, before.fetched.body, before.etag
+    _read_back(body, before, media)
+    sha256 = hashlib.sha256(body).hexdigest()
+    if changed and before.is_signed and signing is None:
+        notice("campaign.json.dsse still signs the version before: sign the campaign again")
+    signed = None
+    if keys and signing:
+        signed = sign_campaign(before.airline, before.campaign, media, keys, now=signing, sha256=sha256)
+    return Released(version, changed, etag, sha256, signed)
+
+
+def says_the_same(wanted: Manifest, old: Manifest) -> bool:
+    """All but the version, and the time at which it was made to be signed: that alone is no news."""
+    return replace(wanted, signed_at=None, version=None) == replace(old, signed_at=None, version=None)
+
+
+def _signed_version(before: Before, media: Bucket) -> int:
+    """The version that was signed last: aircraft that accepted it take nothing below."""
+    if not before.is_signed:
+        return 0
+    fetched = _get(media, signature_key(before.airline, before.campaign), ENVELOPE_LIMIT)
+    try:
+        payload = parse_envelope(fetched.body).payload if fetched else b""
+        return parse_manifest(payload, airline=before.airline, campaign=before.campaign).version or 0
+    except ContractError:
+        return 0
+
+
+def _get(media: Bucket, key: str, limit: int = MANIFEST_LIMIT) -> Fetched | None:
+    try:
+        return media.get(key, limit)
+    except WorldError as error:
+        if error.code != "OBJECT_GONE":
+            raise
+        return None
+
+
+def _built(manifest: Manifest, before: Before) -> bytes:
+    try:
+        body = build_manifest(manifest)
+        parse_manifest(body, airline=before.airline, campaign=before.campaign)
+    except BadManifest as exc:
+        raise CannotPublish(f"the manifest would not be accepted: {exc}") from exc
+    return body
+
+
+def _write(body: bytes, before: Before, media: Bucket) -> str:
+    try:
+        if before.fetched:
+            return media.put(before.key, body, if_match=before.fetched.etag)
+        return media.put(before.key, body, if_none_match=True)
+    except WorldError as exc:
+        if exc.code not in ("OBJECT_CHANGED", "OBJECT_GONE"):
+            raise
+        raise _overtaken() from exc
+
+
+def _read_back(body: bytes, before: Before, media: Bucket) -> None:
+    found = _get(media, before.key)
+    if found is None or found.body != body:
+        raise _overtaken()
+
+
+def _overtaken() -> CannotPublish:
+    return CannotPublish(
+        "someone else published this campaign in the meantime; their campaign.json is in force. Publish again.",
+        again=True,
+    )

@@ -1,0 +1,84 @@
+"""Drafts as people and jobs work on them: what the tests of several files do again and again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from campaigns import drafting, errands, hashing
+from campaigns.models import Draft, DraftItem
+from ifeportal.models import Airline
+from ifeportal.patience import nothing
+from loader.bucket import Bucket
+from loader.contract import Manifest, parse_manifest
+
+NOON = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
+Clock = Callable[[], datetime]
+Keys = Sequence[Ed25519PrivateKey]
+
+
+def noon() -> datetime:
+    return NOON
+
+
+def run_errands(media: Bucket, keys: Keys = (), clock: Clock = noon) -> None:
+    """What the job of short work does."""
+    errands.run_errands(media, errands.Terms(nothing, nothing, clock, lambda: keys))
+
+
+def hash_items(media: Bucket, clock: Clock = noon, seconds: float = 60.0) -> bool:
+    """What the job of long work does in one turn; whether there is more to do."""
+    return hashing.take_turn(media, hashing.Terms(nothing, nothing, clock, seconds))
+
+
+def new_draft(airline: Airline, name: str = "2026-12", **fields: object) -> Draft:
+    return Draft.objects.create(airline=airline, name=name, **fields)
+
+
+def looked(draft: Draft, media: Bucket) -> Draft:
+    """After a look into the bucket."""
+    drafting.look(draft, NOON)
+    run_errands(media)
+    draft.refresh_from_db()
+    return draft
+
+
+def hashed(draft: Draft, media: Bucket) -> Draft:
+    """After hashing what is chosen."""
+    drafting.hash_items(draft, NOON)
+    assert not hash_items(media)
+    draft.refresh_from_db()
+    return draft
+
+
+def published(draft: Draft, media: Bucket, keys: Keys = ()) -> Draft:
+    """After publishing; whether that went well is in its state."""
+    drafting.publish(draft, NOON)
+    run_errands(media, keys)
+    draft.refresh_from_db()
+    return draft
+
+
+def ready(airline: Airline, media: Bucket, bodies: dict[str, bytes], name: str = "2026-12") -> Draft:
+    """A draft of these items, looked for and hashed."""
+    for item, body in bodies.items():
+        media.put(f"{airline.name}/{name}/{item}.tgz", body)
+    return hashed(looked(new_draft(airline, name), media), media)
+
+
+def item(draft: Draft, name: str) -> DraftItem:
+    return draft.items.get(name=name)
+
+
+def manifest(draft: Draft, media: Bucket) -> Manifest:
+    """What an aircraft reads."""
+    fetched = media.get(f"{draft.airline.name}/{draft.name}/campaign.json", 10**7)
+    assert fetched is not None
+    return parse_manifest(fetched.body, airline=draft.airline.name, campaign=draft.name)
+
+
+def sha256(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()

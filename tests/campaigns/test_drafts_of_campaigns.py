@@ -1,0 +1,479 @@
+"""From what lies in the bucket to a manifest aircraft can read, in drafts: nothing of anybody's is lost on the way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from campaigns import drafting, errands, hashing, sha256
+from campaigns.drafting import CannotAsk
+from campaigns.keys import public_of
+from campaigns.models import Campaign, DraftItem, DraftState
+from ifeportal.jobs import LeaseLost
+from ifeportal.models import Airline, Job
+from ifeportal.patience import nothing
+from loader.bucket import MemoryBucket, ObjectInfo, S3Bucket
+from loader.envelope import check_signed, parse_envelope
+from loader.errors import WorldError
+from tests.campaigns import drafts
+from tests.campaigns.drafts import NOON, hash_items, hashed, item, looked, manifest, new_draft, published, ready
+
+KEY = "ACME/2026-12/campaign.json"
+FILMS = {"movie-001": b"one", "movie-002": b"two"}
+pytestmark = pytest.mark.django_db
+
+
+class Store(MemoryBucket):
+    """Does what a test wants right before it answers, and counts how often that happened."""
+
+    def __init__(self) -> None:
+        self.now = NOON
+        super().__init__("ife-media", lambda: self.now)
+        self.before_put: Callable[[str], None] = nothing_of
+        self.before_open: Callable[[str], None] = nothing_of
+        self.before_list: Callable[[str], None] = nothing_of
+
+    def put(self, key: str, body: bytes, *, if_none_match: bool = False, if_match: str | None = None) -> str:
+        self.before_put(key)
+        return super().put(key, body, if_none_match=if_none_match, if_match=if_match)
+
+    def open(self, key: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> Any:
+        self.before_open(key)
+        return super().open(key, start=start, end=end, if_match=if_match)
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        self.before_list(prefix)
+        return super().list(prefix)
+
+
+def nothing_of(key: str) -> None:
+    """Nothing."""
+
+
+class Once:
+    """Does something the first time it is called; `done` says that it did."""
+
+    def __init__(self, act: Callable[[], object]) -> None:
+        self.act, self.done = act, False
+
+    def __call__(self, key: str) -> None:
+        if not self.done:
+            self.done = True
+            self.act()
+
+
+def raising(error: Exception) -> Callable[[], None]:
+    def act() -> None:
+        raise error
+
+    return act
+
+
+@pytest.fixture
+def acme() -> Airline:
+    return Airline.objects.create(name="ACME")
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+def document(media: MemoryBucket) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(media.open(KEY).read(10**7))
+    return found
+
+
+@pytest.mark.processes
+def test_a_campaign_goes_from_the_bucket_to_a_signed_manifest_in_a_real_store(acme: Airline, media: S3Bucket) -> None:
+    names = {"movie-001": b"1" * 3_000_000, "Über den Wolken, 映画 100% +&=;:@ 🎬": b"clouds", "leer": b""}
+    for name, body in names.items():
+        media.put(f"ACME/2026-12/{name}.tgz", body)
+    media.put("ACME/2026-12/read me.txt", b"x")
+    draft = looked(new_draft(acme, title="December", exhibition_starts=date(2026, 12, 1)), media)
+    assert (draft.state, draft.items.filter(chosen=True).count()) == (DraftState.EDITING, 3)
+    assert draft.notices[0] == "1 objects have a name that cannot be used."
+    assert draft.faulty_items == 3
+    draft.items.filter(name="movie-001").update(title="The Long Way Up", kind="movie", required=False, priority=100)
+    assert hashed(draft, media).state == DraftState.READY
+    key = Ed25519PrivateKey.generate()
+    assert published(draft, media, [key]).state == DraftState.PUBLISHED, draft.error
+    said = manifest(draft, media)
+    assert {one.name: one.sha256 for one in said.content} == {name: drafts.sha256(body) for name, body in names.items()}
+    film = next(one for one in said.content if one.name == "movie-001")
+    assert (film.title, film.kind, film.required, film.priority) == ("The Long Way Up", "movie", False, 100)
+    assert (said.version, said.title, said.exhibition.starts) == (1, "December", date(2026, 12, 1))
+    fetched = media.get(f"{KEY}.dsse", 10**7)
+    assert fetched is not None
+    envelope = parse_envelope(fetched.body)
+    assert check_signed(envelope, [public_of(key)], 1)
+    assert media.get(KEY, 10**7).body == envelope.payload  # type: ignore[union-attr]
+    item(draft, "movie-001")
+    media.put("ACME/2026-12/movie-001.tgz", b"another cut")
+    media.put(KEY, b'{"version": 7, "content": []}')
+    drafting.publish(draft, NOON)
+    drafts.run_errands(media)
+    draft.refresh_from_db()
+    assert (draft.state, "was replaced since it was hashed" in draft.error) == (DraftState.FAILED, True)
+    looked(draft, media)
+    hashed(draft, media)
+    assert published(draft, media, [key]).version == 8
+    drafting.withdraw(draft, NOON)
+    drafts.run_errands(media)
+    draft.refresh_from_db()
+    assert draft.state == DraftState.WITHDRAWN
+    assert sorted(found.key for found in media.list("ACME/")) == sorted(
+        [*(f"ACME/2026-12/{name}.tgz" for name in names), "ACME/2026-12/read me.txt"]
+    )
+    assert published(draft, media, [key]).version == 9
+
+
+def test_what_a_manifest_says_already_is_kept_and_not_hashed_again(acme: Airline, store: Store) -> None:
+    for name, body in FILMS.items():
+        store.put(f"ACME/2026-12/{name}.tgz", body)
+    first = {"name": "movie-002", "size": 3, "sha256": drafts.sha256(b"two"), "title": "Two", "rating": {"age": 12}}
+    store.put(
+        KEY,
+        json.dumps(
+            {
+                "version": 4,
+                "title": "December",
+                "exhibition": {"starts": "2026-12-01", "cabin": "all"},
+                "tails": ["D-ABCD"],
+                "operator": "x",
+                "content": [{**first, "required": False, "priority": 7, "kind": "movie"}],
+            }
+        ).encode(),
+    )
+    draft = looked(new_draft(acme), store)
+    assert (draft.title, draft.exhibition_starts, draft.version) == ("December", date(2026, 12, 1), 4)
+    assert {row.name: row.chosen for row in draft.items.all()} == {"movie-002": True, "movie-001": False}
+    assert draft.state == DraftState.PUBLISHED
+    draft.items.filter(name="movie-001").update(chosen=True)
+    drafting.check(draft, edited=True)
+    gets = store.requests.get
+    hashed(draft, store)
+    assert store.requests.get - gets == 1  # of the new one alone
+    published(draft, store)
+    said = document(store)
+    assert (said["version"], said["operator"], said["tails"]) == (5, "x", ["D-ABCD"])
+    assert said["exhibition"] == {"starts": "2026-12-01", "cabin": "all"}
+    assert said["content"][0] == {**first, "required": False, "priority": 7, "kind": "movie"}
+    assert [one["name"] for one in said["content"]] == ["movie-002", "movie-001"]
+
+
+def test_an_object_newer_than_the_manifest_that_names_it_is_hashed_again(acme: Airline, store: Store) -> None:
+    store.put(KEY, json.dumps({"content": [{"name": "a", "size": 3, "sha256": "0" * 64}]}).encode())
+    store.now += timedelta(seconds=1)
+    store.put("ACME/2026-12/a.tgz", b"two")
+    draft = looked(new_draft(acme), store)
+    assert item(draft, "a").fault == "It is not hashed yet."
+    assert item(hashed(draft, store), "a").sha256 == drafts.sha256(b"two")
+
+
+def test_every_fault_is_named_by_item_and_as_a_whole(acme: Airline, store: Store) -> None:
+    draft = new_draft(acme, exhibition_starts=date(2026, 12, 2), exhibition_ends=date(2026, 12, 1))
+    drafting.check(draft)
+    assert draft.faults == [
+        "Nobody has looked yet what lies in the bucket: look into it.",
+        "The exhibition would end (2026-12-01) before it starts (2026-12-02).",
+    ]
+    for name in ("Film", "film", "good", "bad\u202ename", "-dash"):
+        store.put(f"ACME/2026-12/{name}.tgz", b"x")
+    store.put("ACME/2026-12/deep/film.tgz", b"x")
+    looked(draft, store)
+    DraftItem.objects.update(chosen=True)
+    hashed(draft, store)
+    store.delete("ACME/2026-12/good.tgz")
+    looked(draft, store)
+    faults = {row.name: row.fault for row in draft.items.exclude(fault="")}
+    assert faults.pop("film").startswith("It is the same as 'Film' but for case")
+    assert faults.pop("good").startswith("It is not in the bucket")
+    assert sorted(faults) == ["'-dash.tgz'", "'bad\\u202ename.tgz'", "'deep/film.tgz'"]
+    assert all(fault.startswith("It cannot be in a campaign: ") for fault in faults.values())
+    with pytest.raises(CannotAsk, match="before it starts"):
+        drafting.publish(draft, NOON)
+    assert draft.state == DraftState.EDITING
+
+
+def test_an_empty_campaign_is_not_published(acme: Airline, store: Store) -> None:
+    draft = looked(new_draft(acme), store)
+    assert draft.faults == ["No item is in it: choose at least one."]
+    with pytest.raises(CannotAsk, match="choose at least one"):
+        drafting.publish(draft, NOON)
+
+
+def test_an_object_that_changes_while_it_is_hashed_is_noticed(acme: Airline, store: Store) -> None:
+    store.put("ACME/2026-12/a.tgz", b"first")
+    draft = looked(new_draft(acme), store)
+    swap = store.before_open = Once(lambda: MemoryBucket.put(store, "ACME/2026-12/a.tgz", b"other"))
+    assert hashed(draft, store).state == DraftState.FAILED
+    assert swap.done
+    assert (draft.error_code, item(draft, "a").word) == ("OBJECT_CHANGED", "failed: OBJECT_CHANGED")
+    assert "hash again" in draft.advice
+    assert hashed(looked(draft, store), store).state == DraftState.READY
+    assert item(draft, "a").sha256 == drafts.sha256(b"other")
+
+
+class Slow(Store):
+    """Gives an item a piece at a time; `after` pieces something happens."""
+
+    def __init__(self, after: int, act: Callable[[], None]) -> None:
+        super().__init__()
+        self.after, self.act, self.pieces = after, act, 0
+
+    def open(self, key: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> Any:
+        body = super().open(key, start=start, end=end, if_match=if_match)
+        whole, outer = body.readinto, self
+
+        def piece(buffer: memoryview) -> int:
+            outer.pieces += 1
+            if outer.pieces == outer.after:
+                outer.act()
+            read: int = whole(buffer[:1000])
+            return read
+
+        body.readinto = piece
+        return body
+
+
+def test_what_a_slice_has_hashed_is_put_aside_and_gone_on_with(acme: Airline) -> None:
+    body = bytes(range(256)) * 40
+    store = Slow(6, raising(WorldError("SHORT_BODY", "the connection ended")))
+    store.put("ACME/2026-12/a.tgz", body)
+    draft = looked(new_draft(acme), store)
+    drafting.hash_items(draft, NOON)
+    assert not hash_items(store)
+    row = item(draft, "a")
+    assert (row.word, row.hashed_bytes, row.attempts) == ("hashing, 48%", 5000, 1)
+    assert row.error_code == "SHORT_BODY"
+    starts: list[int] = []
+    opened = Store.open
+
+    def noted(self: Store, key: str, *, start: int = 0, **more: Any) -> Any:
+        starts.append(start)
+        return opened(self, key, start=start, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Store, "open", noted)
+        assert not hash_items(store, lambda: NOON + timedelta(minutes=5))
+    assert starts == [5000]
+    row.refresh_from_db()
+    assert (row.sha256, row.word, row.error_code, row.aside) == (drafts.sha256(body), "hashed", "", "")
+
+
+def test_a_worker_that_loses_its_lease_in_mid_hash_writes_nothing_and_the_next_ends_right(acme: Airline) -> None:
+    lost: list[int] = []
+
+    def lose() -> None:
+        lost.append(1)
+        raise LeaseLost("held by another worker")
+
+    store = Store()
+    for name in ("a", "b"):
+        store.put(f"ACME/2026-12/{name}.tgz", name.encode() * 5000)
+    draft = looked(new_draft(acme), store)
+    drafting.hash_items(draft, NOON)
+    with pytest.raises(LeaseLost):
+        hashing.take_turn(store, hashing.Terms(nothing, lose, drafts.noon))
+    assert lost
+    assert not draft.items.hashed().exists()
+    assert not hash_items(store)
+    assert {row.name: row.sha256 for row in draft.items.all()} == {
+        name: drafts.sha256(name.encode() * 5000) for name in ("a", "b")
+    }
+
+
+def test_a_worker_killed_between_manifest_and_signature_is_followed_by_one_that_signs(
+    acme: Airline, store: Store
+) -> None:
+    draft = ready(acme, store, FILMS)
+    key = Ed25519PrivateKey.generate()
+
+    def fail(name: str) -> None:
+        if name.endswith(".dsse"):
+            store.before_put = nothing_of
+            raise KeyboardInterrupt
+
+    store.before_put = fail
+    drafting.publish(draft, NOON)
+    with pytest.raises(KeyboardInterrupt):
+        drafts.run_errands(store, [key])
+    draft.refresh_from_db()
+    assert (draft.state, document(store)["version"]) == (DraftState.PUBLISHING, 1)
+    drafts.run_errands(store, [key], lambda: NOON + timedelta(minutes=5))
+    draft.refresh_from_db()
+    assert (draft.state, draft.version, document(store)["version"]) == (DraftState.PUBLISHED, 1, 1)
+    assert check_signed(parse_envelope(store.open(f"{KEY}.dsse").read(10**6)), [public_of(key)], 1)
+
+
+def test_the_second_of_two_publishers_overwrites_nothing_and_loses_nothing(acme: Airline, store: Store) -> None:
+    draft = ready(acme, store, FILMS)
+    draft.items.filter(name="movie-001").update(title="Ours")
+    theirs = b'{"version": 3, "content": [{"name": "movie-001", "size": 3, "title": "Theirs"}]}'
+    overtaken = store.before_put = Once(lambda: MemoryBucket.put(store, KEY, theirs))
+    published(draft, store)
+    assert overtaken.done
+    assert (draft.state, draft.error_code) == (DraftState.FAILED, "OBJECT_CHANGED")
+    assert "someone else published" in draft.error
+    assert store.open(KEY).read() == theirs
+    drafting.publish(draft, NOON)
+    drafts.run_errands(store)
+    draft.refresh_from_db()
+    assert "Somebody else has published version 3 since this draft looked" in draft.error
+    assert store.open(KEY).read() == theirs
+    looked(draft, store)
+    assert item(draft, "movie-001").title == "Ours"
+    assert "Version 3 was published by somebody else" in draft.notices[-1]
+    assert "movie-001" in draft.notices[-1]
+    assert published(draft, store).version == 4
+    assert document(store)["content"][0]["title"] == "Ours"
+
+
+def test_a_draft_that_was_published_elsewhere_is_not_withdrawn(acme: Airline, store: Store) -> None:
+    draft = published(ready(acme, store, FILMS), store)
+    store.put(KEY, b'{"version": 3, "content": []}')
+    drafting.withdraw(draft, NOON)
+    drafts.run_errands(store)
+    draft.refresh_from_db()
+    assert (draft.state, document(store)["version"]) == (DraftState.FAILED, 3)
+
+
+def test_withdrawing_takes_the_manifest_and_its_signature_and_tells_the_campaign(acme: Airline, store: Store) -> None:
+    Campaign.objects.create(airline=acme, name="2026-12", version=9)
+    draft = published(ready(acme, store, FILMS), store, [Ed25519PrivateKey.generate()])
+    assert draft.version == 10  # above whatever was ever seen of it
+    drafting.withdraw(draft, NOON)
+    drafts.run_errands(store)
+    draft.refresh_from_db()
+    assert [found.key for found in store.list()] == [f"ACME/2026-12/{name}.tgz" for name in FILMS]
+    assert Campaign.objects.get().withdrawn_at == draft.withdrawn_at == NOON
+    assert published(draft, store).version == 11
+    assert Campaign.objects.get().withdrawn_at is None
+    drafting.withdraw(draft, NOON)
+    store.delete(KEY)  # by somebody else, or by this job before it was killed
+    drafts.run_errands(store)
+    draft.refresh_from_db()
+    assert draft.state == DraftState.WITHDRAWN
+
+
+def test_a_store_that_is_away_is_tried_again_and_then_given_up(acme: Airline, store: Store) -> None:
+    draft = new_draft(acme)
+    drafting.look(draft, NOON)
+    tries: list[str] = []
+
+    def away(prefix: str) -> None:
+        tries.append(prefix)
+        raise WorldError("NETWORK", "the store refuses connections")
+
+    store.before_list = away
+    for minute in range(errands.MOST_ATTEMPTS):
+        now = NOON + timedelta(minutes=5 * minute)
+        drafts.run_errands(store, clock=lambda now=now: now)  # type: ignore[misc]
+        drafts.run_errands(store, clock=lambda now=now: now)  # type: ignore[misc]  # not before its time
+        draft.refresh_from_db()
+        assert (draft.attempts, draft.error_code) == (minute + 1, "NETWORK")
+    assert len(tries) == errands.MOST_ATTEMPTS
+    assert draft.state == DraftState.FAILED
+    assert "media bucket can be reached" in draft.advice
+
+
+def test_what_kills_its_worker_again_and_again_is_given_up(acme: Airline, store: Store) -> None:
+    draft = new_draft(acme)
+    drafting.look(draft, NOON)
+    store.before_list = lambda prefix: (_ for _ in ()).throw(SystemExit)
+    for hour in range(errands.MOST_ATTEMPTS):
+        with pytest.raises(SystemExit):
+            drafts.run_errands(store, clock=lambda hour=hour: NOON + timedelta(hours=hour))  # type: ignore[misc]
+    drafts.run_errands(store, clock=lambda: NOON + timedelta(days=2))
+    draft.refresh_from_db()
+    assert (draft.state, draft.error_code) == (DraftState.FAILED, "INTERNAL")
+
+
+def test_a_draft_that_a_job_works_on_can_be_stopped_but_not_asked_for_something_else(
+    acme: Airline, store: Store
+) -> None:
+    draft = ready(acme, store, FILMS)
+    drafting.look(draft, NOON)
+    with pytest.raises(CannotAsk, match="A job works on it"):
+        drafting.publish(draft, NOON)
+    drafting.stop(draft)
+    assert draft.state == DraftState.READY
+    drafting.publish(draft, NOON)
+    with pytest.raises(CannotAsk, match="nothing to stop"):
+        drafting.stop(draft)
+
+
+def test_who_asks_hurries_the_job(acme: Airline, django_capture_on_commit_callbacks: Any) -> None:
+    later = timezone.now() + timedelta(hours=1)
+    job = Job.objects.create(name=drafting.ERRANDS_JOB, due_at=later)
+    with django_capture_on_commit_callbacks(execute=True):
+        drafting.look(new_draft(acme), NOON)
+    job.refresh_from_db()
+    assert job.due_at < later
+
+
+def test_drafts_take_turns_at_being_hashed(acme: Airline, store: Store) -> None:
+    for name in ("x", "y"):
+        for film in ("a", "b"):
+            store.put(f"ACME/{name}/{film}.tgz", b"1")
+        drafting.hash_items(looked(new_draft(acme, name), store), NOON)
+    order: list[str] = []
+    store.before_open = order.append
+    times = iter(NOON + timedelta(seconds=n) for n in range(1000))
+    hash_items(store, lambda: next(times))
+    assert [key.split("/")[1] for key in order] == ["x", "y", "x", "y"]
+
+
+def test_without_openssl_an_item_is_hashed_in_one_go(
+    acme: Airline, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sha256, "openssl", lambda: None)
+    assert isinstance(sha256.resumed(""), sha256.Whole)
+    draft = ready(acme, store, FILMS)
+    assert item(draft, "movie-001").sha256 == drafts.sha256(b"one")
+
+
+def test_ten_thousand_items_take_few_queries(acme: Airline, store: Store) -> None:
+    entries = [{"name": f"track {n:05}", "size": 1, "sha256": drafts.sha256(b"x")} for n in range(10_000)]
+    for entry in entries:
+        store._objects[f"ACME/2026-12/{entry['name']}.tgz"] = store._objects.get("x") or _one(store)
+    store.put(KEY, json.dumps({"content": entries}).encode())
+    draft = new_draft(acme)
+    with CaptureQueriesContext(connection) as queries:
+        looked(draft, store)
+    assert (draft.state, draft.items.count()) == (DraftState.PUBLISHED, 10_000)
+    assert len(queries) < 400  # SQLite takes 37 rows a query
+    draft.items.filter(name="track 00007").update(title="Seven")
+    with CaptureQueriesContext(connection) as queries:
+        published(draft, store)
+    assert (draft.state, draft.version) == (DraftState.PUBLISHED, 1)
+    assert len(queries) < 70
+    with CaptureQueriesContext(connection) as queries:
+        looked(draft, store)
+    assert len(queries) < 30
+
+
+def _one(store: Store) -> Any:
+    store.put("x", b"x")
+    return store._objects["x"]
+
+
+def test_what_was_put_aside_by_another_kind_of_machine_is_begun_anew() -> None:
+    begun = sha256.resumed("")
+    begun.update(memoryview(bytearray(b"abc" * 100)))
+    aside = begun.put_aside()
+    again = sha256.resumed(aside)
+    again.update(memoryview(bytearray(b"d")))
+    assert again.hexdigest() == drafts.sha256(b"abc" * 100 + b"d")
+    assert begun.hexdigest() == drafts.sha256(b"abc" * 100)
+    for broken in ("00", "no hex", "0" * 224, aside[:-8] + "00000021"):
+        assert sha256.resumed(broken).count == 0
