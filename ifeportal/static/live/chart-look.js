@@ -1,0 +1,95 @@
+/* How a chart looks and how its points are read out: colours from the page's tokens, times in UTC, sizes for people. */
+
+import { rate, size } from "./format.js";
+
+const DAY = 86_400;
+const MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(" ");
+const FORMATS = { "bytes/s": rate, tails: (value) => `${value}` };
+const AXIS_FORMATS = { "bytes/s": (value) => (value ? `${size(Math.round(value)).replace(/\.0+(?= )/, "")}/s` : "0"), tails: (value) => `${value}` };
+const two = (number) => String(number).padStart(2, "0");
+
+const day = (date) => `${date.getUTCDate()} ${MONTHS[date.getUTCMonth()]}`;
+const clock = (date) => `${two(date.getUTCHours())}:${two(date.getUTCMinutes())}`;
+
+/** What stands at a point: its moment, then each series that has a value there. */
+export function words(numbers, index) {
+  const date = new Date(numbers.at[index] * 1000);
+  const written = FORMATS[numbers.unit];
+  const values = numbers.series
+    .filter((one) => one.values[index] !== null)
+    .map((one) => `${one.name} ${written(one.values[index])}`);
+  return [`${day(date)} ${clock(date)} UTC`, ...(values.length ? values : ["not known"])];
+}
+
+/** What uPlot is told. `element` is the <rate-chart>: its computed style has the colours. */
+export function options(uPlot, element, numbers) {
+  const colour = (name) => () => getComputedStyle(element).getPropertyValue(`--chart-${name}`);
+  const line = colour("line");
+  const soft = colour("soft");
+  const quiet = colour("quiet");
+  const grid = colour("grid");
+  const stepped = uPlot.paths.stepped({ align: 1 });
+  const looks = {
+    area: { stroke: line, fill: soft, width: 1.5 },
+    step: { stroke: line, fill: soft, width: 2, paths: stepped },
+    low: { stroke: line, width: 1, dash: [4, 3], paths: stepped },
+    high: { stroke: line, width: 1, dash: [4, 3], paths: stepped },
+  };
+  const shapes = numbers.series.map((one) => one.shape);
+  const font = `12px ${getComputedStyle(element).fontFamily}`;
+  const axis = { stroke: quiet, font, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid, width: 1, size: 4 } };
+  const low = shapes.indexOf("low") + 1;
+  return {
+    width: element.plot.clientWidth,
+    height: element.plot.clientHeight,
+    legend: { show: false },
+    cursor: { drag: { x: false, y: false, setScale: false }, y: false, points: { size: 7, width: 1.5 } },
+    scales: { x: { range: (_, from, to) => [from, to] }, y: { range: (_, from, to) => [0, Math.max(to * 1.08, 1)] } },
+    axes: [
+      { ...axis, space: 64, size: 28, values: (_, splits) => moments(splits, numbers.at) },
+      {
+        ...axis,
+        size: numbers.unit === "tails" ? 44 : 76,
+        incrs: numbers.unit === "tails" ? [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000] : undefined,
+        values: (_, splits) => splits.map(AXIS_FORMATS[numbers.unit]),
+      },
+    ],
+    tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
+    series: [{}, ...numbers.series.map((one) => ({ label: one.name, ...looks[one.shape], points: { show: false } }))],
+    bands: low ? [{ series: [shapes.indexOf("high") + 1, low], fill: soft }] : [],
+    hooks: {
+      draw: [(chart) => numbers.marks.forEach((mark, place) => drawMark(chart, mark, place, quiet(), font))],
+      setCursor: [(chart) => element.pointed(chart)],
+    },
+  };
+}
+
+function moments(splits, at) {
+  const short = at[at.length - 1] - at[0] <= 2 * DAY;
+  return splits.map((seconds) => {
+    const date = new Date(seconds * 1000);
+    if (short) return seconds % DAY ? clock(date) : day(date);
+    return seconds % DAY ? "" : day(date);
+  });
+}
+
+/** A dashed line with its name beside it, on the side where there is room. */
+function drawMark(chart, mark, place, colour, font) {
+  const { ctx, bbox } = chart;
+  const x = chart.valToPos(mark.at, "x", true);
+  if (x < bbox.left - 1 || x > bbox.left + bbox.width + 1) return;
+  const scale = devicePixelRatio;
+  ctx.save();
+  ctx.strokeStyle = ctx.fillStyle = colour;
+  ctx.lineWidth = scale;
+  ctx.setLineDash([3 * scale, 3 * scale]);
+  ctx.beginPath();
+  ctx.moveTo(x, bbox.top);
+  ctx.lineTo(x, bbox.top + bbox.height);
+  ctx.stroke();
+  ctx.font = font.replace(/^\d+/, (pixels) => pixels * scale);
+  ctx.textBaseline = "top";
+  ctx.textAlign = x + ctx.measureText(mark.name).width + 12 * scale > bbox.left + bbox.width ? "right" : "left";
+  ctx.fillText(mark.name, x + (ctx.textAlign === "left" ? 4 : -4) * scale, bbox.top + place * 16 * scale);
+  ctx.restore();
+}

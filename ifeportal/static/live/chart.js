@@ -1,0 +1,178 @@
+/* <rate-chart>: numbers over time, drawn by uPlot once they are in sight, read again every minute.
+
+     data-src       the address of the numbers (JSON)
+     data-library   the address of uPlot, fetched when the first chart comes into sight
+     data-title     what it is called for whoever hears it
+
+   What the element holds without a script (a sentence, links to the numbers) stays, and is kept true. */
+
+import { instant } from "./format.js";
+import { options, words } from "./chart-look.js";
+
+const AGAIN = 60_000;
+const PAGE = 12;
+const loaded = new Map();
+
+function library(address) {
+  if (!loaded.has(address)) {
+    const script = document.createElement("script");
+    const ready = new Promise((resolve, reject) => {
+      script.onload = () => resolve(window.uPlot);
+      script.onerror = () => {
+        loaded.delete(address);
+        reject(new Error("no library"));
+      };
+    });
+    script.src = address;
+    document.head.append(script);
+    loaded.set(address, ready);
+  }
+  return loaded.get(address);
+}
+
+function make(tag, className, attributes = {}) {
+  const element = document.createElement(tag);
+  element.className = className;
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  return element;
+}
+
+class RateChart extends HTMLElement {
+  connectedCallback() {
+    if (!this.plot) this.furnish();
+    this.sight = new IntersectionObserver(([entry]) => this.seen(entry.isIntersecting));
+    this.sight.observe(this);
+    this.size = new ResizeObserver(() => this.resize());
+    this.size.observe(this.plot);
+    this.theme = new MutationObserver(() => this.chart?.redraw(false));
+    this.theme.observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
+    this.dark = matchMedia("(prefers-color-scheme: dark)");
+    this.repaint = () => this.chart?.redraw(false);
+    this.dark.addEventListener("change", this.repaint);
+    this.awake = () => this.seen(this.visible);
+    document.addEventListener("visibilitychange", this.awake);
+  }
+
+  disconnectedCallback() {
+    for (const observer of [this.sight, this.size, this.theme]) observer.disconnect();
+    this.dark.removeEventListener("change", this.repaint);
+    document.removeEventListener("visibilitychange", this.awake);
+    clearTimeout(this.timer);
+    this.chart?.destroy();
+    this.chart = null;
+    this.visible = false;
+  }
+
+  furnish() {
+    this.plot = make("div", "chart-plot", {
+      role: "application",
+      tabindex: "0",
+      "aria-label": `${this.dataset.title}: chart. The arrow keys read its values.`,
+    });
+    this.note = make("p", "chart-note");
+    this.note.textContent = "Loading…";
+    this.tip = make("div", "chart-tip", { "aria-hidden": "true" });
+    this.tip.hidden = true;
+    this.spoken = make("p", "sr", { "aria-live": "polite" });
+    this.plot.append(this.note, this.tip);
+    this.prepend(this.plot, this.spoken);
+    this.plot.addEventListener("keydown", (event) => this.key(event));
+    this.plot.addEventListener("blur", () => this.point(null));
+  }
+
+  seen(visible) {
+    this.visible = visible;
+    clearTimeout(this.timer);
+    if (visible && !document.hidden) this.read();
+  }
+
+  async read() {
+    if (this.reading) return;
+    this.reading = true;
+    try {
+      const [uPlot, response] = await Promise.all([
+        library(this.dataset.library),
+        fetch(this.dataset.src, { headers: { Accept: "application/json" } }),
+      ]);
+      if (!response.ok) throw new Error(response.status);
+      this.show(uPlot, await response.json());
+    } catch {
+      this.dataset.state = "error";
+      this.say(this.chart ? "These numbers could not be read again." : "The chart could not be loaded.");
+    }
+    this.reading = false;
+    if (this.isConnected && this.visible) this.timer = setTimeout(() => this.seen(this.visible), AGAIN);
+  }
+
+  show(uPlot, numbers) {
+    this.numbers = numbers;
+    const empty = !numbers.series.some((one) => one.values.some((value) => value !== null));
+    this.dataset.state = empty ? "empty" : "drawn";
+    this.say(empty ? "Nothing was recorded in this time." : "");
+    for (const part of this.querySelectorAll("[data-chart-summary]")) part.textContent = numbers.summary;
+    for (const part of this.querySelectorAll("[data-chart-as-of]")) {
+      part.textContent = numbers.as_of ? `As of ${instant(Date.parse(numbers.as_of))}.` : "";
+    }
+    this.chart?.destroy();
+    this.chart = null;
+    if (empty) return;
+    const data = [numbers.at, ...numbers.series.map((one) => one.values)];
+    const at = this.index;
+    this.chart = new uPlot(options(uPlot, this, numbers), data, this.plot);
+    if (at !== undefined && at !== null) this.point(Math.min(at, numbers.at.length - 1));
+  }
+
+  say(text) {
+    this.note.textContent = text;
+    this.note.hidden = !text;
+  }
+
+  resize() {
+    const { clientWidth: width, clientHeight: height } = this.plot;
+    if (this.chart && width && (width !== this.chart.width || height !== this.chart.height)) this.chart.setSize({ width, height });
+  }
+
+  key(event) {
+    if (!this.chart || event.ctrlKey || event.altKey || event.metaKey) return;
+    const last = this.numbers.at.length - 1;
+    const at = this.index ?? last + 1;
+    const steps = { ArrowLeft: at - 1, ArrowRight: at + 1, PageUp: at - PAGE, PageDown: at + PAGE, Home: 0, End: last };
+    if (event.key === "Escape") this.point(null);
+    else if (event.key in steps) {
+      this.point(Math.max(0, Math.min(last, steps[event.key])));
+      this.spoken.textContent = words(this.numbers, this.index).join(", ");
+    } else return;
+    event.preventDefault();
+  }
+
+  /** Move the cursor to a point; null: away. */
+  point(index) {
+    if (!this.chart) return;
+    if (index === null) {
+      this.spoken.textContent = "";
+      this.chart.setCursor({ left: -10, top: -10 });
+      return;
+    }
+    this.chart.setCursor({ left: this.chart.valToPos(this.numbers.at[index], "x"), top: 1 });
+  }
+
+  /** Called by uPlot whenever the cursor has moved, by pointer or by key. */
+  pointed(chart) {
+    const { idx, left } = chart.cursor;
+    this.index = left < 0 ? null : idx;
+    this.tip.hidden = this.index === null || this.index === undefined;
+    if (this.tip.hidden) return;
+    this.tip.replaceChildren(
+      ...words(this.numbers, idx).map((text, line) => {
+        const part = make(line ? "div" : "strong", "");
+        part.textContent = text;
+        return part;
+      }),
+    );
+    const start = chart.over.offsetLeft + left;
+    const right = start + this.tip.offsetWidth + 12 > this.plot.clientWidth;
+    this.tip.style.insetInlineStart = `${Math.max(0, right ? start - this.tip.offsetWidth - 12 : start + 12)}px`;
+  }
+}
+
+customElements.define("rate-chart", RateChart);
