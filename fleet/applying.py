@@ -20,12 +20,13 @@ from fleet import anomalies, history, rollup
 from fleet.hearing import hear
 from fleet.history import Told
 from fleet.items import write_transfers
-from fleet.models import Load, ProgressSample, Tail
+from fleet.models import Load, ProgressSample, Status, Tail
 from fleet.moved import count_moved
 from fleet.news import Catalog, Late, News, Object, Open
+from fleet.proving import prove
 from fleet.published import load_published, tail_published, transfer_published
 from fleet.reviving import forget_objects
-from fleet.summing import failures, speeds, sums
+from fleet.summing import failures, first_counted, speeds, sums
 from fleet.transitions import LOAD_FIELDS, ErrorSeen, LoadState, judge, with_campaign_error
 from fleet.turns import Was, of_load
 from ifeportal.bulk import among, upsert
@@ -68,10 +69,11 @@ def apply_tails(
         loads = _opened(tails, batch, catalog)
         transfers, late, told, arrived = write_transfers(loads, now)
         changed, late_errors, turned = _loads(loads, {row.load_id for row in transfers}, now)
-        heard, late_beats = hear((tail, batch[pk]) for pk, tail in tails.items())
+        heard, holding, late_beats = hear(((tail, batch[pk]) for pk, tail in tails.items()), now)
+        proved = prove(tails=holding, loads={row.pk for row in changed if row.status == Status.COMPLETE})
         anomalies.keep(airline, "status", [problem for pk in tails for problem in batch[pk].problems], now)
         touched = heard.union((row.load.tail_id for row in transfers), (row.tail_id for row in changed))
-        changes = [*map(transfer_published, transfers), *map(load_published, changed)]
+        changes = [*map(transfer_published, transfers), *map(load_published, [*changed, *proved])]
         changes += map(tail_published, _summed(touched))
         history.write([*told, *turned])
         count_moved(airline, arrived, now)
@@ -168,12 +170,12 @@ def _summed_up(
     done = sums({row.pk: row.campaign.items_total is not None for row in rows})
     failed = failures([pk for pk, each in done.items() if each.failed])
     moved = [row for row in rows if done[row.pk].bytes_done != row.bytes_done]
-    rates = speeds(moved, done, now)
+    rates, firsts = speeds(moved, done, now), first_counted(moved, now)
     written: list[Load] = []
     were: list[Was | None] = []
     for load, before, state in concerned:
         row = load.row
-        after = judge(before, state, done[row.pk], failed.get(row.pk), now, rates.get(row.pk))
+        after = judge(before, state, done[row.pk], failed.get(row.pk), now, rates.get(row.pk), firsts.get(row.pk))
         if load.fresh or load.archived or after != before:
             were.append(None if load.fresh else of_load(row))
             row.archived_at = None

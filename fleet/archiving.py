@@ -22,7 +22,7 @@ from django.db.models import Q
 from fleet.models import Load, ProgressSample, Status, Tail, Transfer
 from fleet.published import load_published
 from fleet.reviving import forget_objects
-from fleet.transitions import LOAD_FIELDS, TRANSFER_FIELDS
+from fleet.transitions import ARCHIVED_FIELDS, TRANSFER_FIELDS
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline
 from ifeportal.patience import answers
@@ -156,7 +156,7 @@ def pack(pk: int) -> Packed:
     rows = list(Transfer.objects.filter(load=load))
     archive = Archive(
         *place,
-        load={name: getattr(load, name) for name in LOAD_FIELDS},
+        load={name: getattr(load, name) for name in ARCHIVED_FIELDS},
         transfers={row.content: {name: getattr(row, name) for name in TRANSFER_FIELDS} for row in rows},
         samples=list(ProgressSample.objects.filter(load=load).order_by("at").values_list("at", "bytes_done")),
         title=load.campaign.title,

@@ -1,17 +1,22 @@
-"""Takes in what tails say of themselves: when they were last heard, and their heartbeats. May touch tails."""
+"""Takes in what tails say of themselves: when they were last heard, and their heartbeats. May touch tails.
+
+`heard_at` is the LastModified of the newest object, the store's clock; `seen_at` when the portal saw something new, by
+its own. Of the two only `seen_at` is ever subtracted from the present.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
 from operator import attrgetter
-from typing import Final
+from typing import Final, NamedTuple
 
 from fleet.models import Tail
 from fleet.news import Late, News
 from fleet.reconcile import HeartbeatSeen
 from fleet.transitions import Again, Gone
 from ifeportal.bulk import update
+from loader.contract import said_besides
 
 HEARD_FIELDS: Final = (
     "heard_at",
@@ -23,23 +28,42 @@ HEARD_FIELDS: Final = (
     "rate_bps",
     "stores",
     "held",
+    "queue_version",
+    "queue_error",
+    "signatures",
+    "seen_at",
+    "silent",
 )
 _said = attrgetter(*HEARD_FIELDS)
+_proof = attrgetter("held", "signatures")
 
 
-def hear(told: Iterable[tuple[Tail, News]]) -> tuple[set[int], Late]:
-    """Write what the tails said; the ids of those that are not as they were, and heartbeats that came too late."""
+class Heard(NamedTuple):
+    """The ids of tails that are not as they were, of those that hold something else, and heartbeats come too late."""
+
+    changed: set[int]
+    holding: set[int]
+    late: Late
+
+
+def hear(told: Iterable[tuple[Tail, News]], now: datetime) -> Heard:
+    """Write what the tails said."""
     changed: list[Tail] = []
+    holding: set[int] = set()
     late: Late = set()
     for tail, news in told:
-        before, known = _said(tail), tail.heartbeat_at
+        before, proof, known = _said(tail), _proof(tail), tail.heartbeat_at
         _take(tail, news.heard_at, news.heartbeat)
+        if news.heard_at is not None:
+            tail.seen_at, tail.silent = now, False
         if isinstance(news.heartbeat, HeartbeatSeen) and known is not None and news.heartbeat.at < known:
             late.add((tail.pk, ("heartbeat", "", "")))
         if _said(tail) != before:
             changed.append(tail)
+        if _proof(tail) != proof:
+            holding.add(tail.pk)
     update(Tail, HEARD_FIELDS, [(tail.pk, *_said(tail)) for tail in changed])
-    return {tail.pk for tail in changed}, late
+    return Heard({tail.pk for tail in changed}, holding, late)
 
 
 def _take(tail: Tail, heard_at: datetime | None, heartbeat: HeartbeatSeen | Again | Gone | None) -> None:
@@ -66,7 +90,9 @@ def _take_heartbeat(tail: Tail, seen: HeartbeatSeen) -> None:
     if beat is None:
         return  # What was last understood stays.
     tail.loader_version, tail.loader_state, tail.loader_reason = beat.loader[:100], beat.state[:20], beat.reason[:500]
-    tail.rate_bps = beat.rate_bps
+    tail.rate_bps, tail.queue_version = beat.rate_bps, beat.queue_version
+    tail.queue_error = said_besides(beat, "queue_error")[:500]
+    tail.signatures = said_besides(beat, "signature_policy")[:20]
     tail.stores = [{"path": store.path, "total": store.total, "free": store.free} for store in beat.stores]
     tail.held = [
         {"campaign": held.campaign, "items": held.items, "bytes": held.bytes, "verified": held.verified}

@@ -23,7 +23,7 @@ from fleet.models import Load, Tail
 from fleet.ranges import WHOLE, parts_for
 from fleet.reconcile import BAD_ARCHIVE, Limits, Problem, Problems, Survey, survey
 from fleet.result import Meter, PollResult
-from fleet.stalling import note_standstill
+from fleet.standing import note_proof, note_standing
 from fleet.writing import Writer, limits_left
 from ifeportal.models import Airline
 from ifeportal.patience import Ahead, nothing, prefixes
@@ -96,9 +96,9 @@ def poll_head(
             parts = _parts(writer, status, parts)
         if parts != WHOLE:
             _forget_what_no_part_has(writer, parts)
-        # What could not be looked at does not stand still.
+        # Of what could not be looked at nobody knows whether it stands still.
         watched_since = None if writer.result.failures or writer.result.unfinished else terms.steady_since
-        writer.touched |= note_standstill(airline, now, watched_since)
+        writer.touched |= note_standing(airline, now, watched_since)
     return writer.result, parts
 
 
@@ -165,6 +165,7 @@ def _read_media(writer: Writer, media: Bucket) -> None:
     if catalog.failure is not None:
         writer.failed(failure("media", catalog.failure))
     writer.touched |= {row.name for row in catalog.campaigns_changed}
+    note_proof(airline, {row.pk for row in catalog.campaigns_changed})
     problems = Problems(limits.anomalies)
     for each in catalog.problems:
         problems.add(Problem(each.key, each.code, each.detail, each.etag))

@@ -1,6 +1,8 @@
-"""How quickly bytes arrive: samples in, rate out. Pure.
+"""How quickly bytes arrive, and what it means if none do: observed figures in, rates and states out. Pure.
 
-All moments are those of the portal's own clock at which it saw a change: two clocks are never subtracted.
+All moments that are subtracted from one another are those of the portal's own clock at which it saw something new: two
+machines' clocks never are. `steady_since` is since when the portal has looked without a long gap: time before that is
+not held against anybody, as nobody saw what happened; what was known before it lasts until something new is seen.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from typing import Final
 
 from loader.contract import COUNT_LIMIT
 
-STALLED_AFTER: Final = timedelta(minutes=10)
+WAITS: Final = frozenset({"waiting", "paused"})  # states of a loader in which nothing moves, and it says why
 RATE_HOLDS: Final = timedelta(minutes=3)  # then a rate and the time left rest on nothing any more
 WINDOW: Final = timedelta(seconds=60)
 MEMORY: Final = 20.0  # seconds after which an old rate weighs e times less than a new one
@@ -55,6 +57,58 @@ def smoothed(before: int | None, moved: int, seconds: float) -> int | None:
 
 def _rate(moved: int, seconds: float) -> int | None:
     return min(int(moved / seconds), COUNT_LIMIT) if seconds > 0 else None
+
+
+def is_silent(
+    seen_at: datetime | None, after: timedelta, now: datetime, steady_since: datetime, *, known: bool = False
+) -> bool:
+    """Whether nothing new was seen of a tail for `after`. `known`: that was so before; `seen_at` None: ever."""
+    if known:
+        return seen_at is None or now - seen_at >= after
+    return now - _watched(seen_at, steady_since) >= after
+
+
+def is_stalled(
+    moved_at: datetime | None,
+    alive_at: datetime | None,
+    after: timedelta,
+    now: datetime,
+    steady_since: datetime,
+    *,
+    known: bool = False,
+) -> bool:
+    """Whether no byte came for `after`, though its loader was alive all that time. Only of what is loading.
+
+    `alive_at` is when something new was last seen of the tail, whatever it was: an aircraft that was switched off right
+    after its last byte has not stalled, and one that had is stalled still. None for a loader that gives no other sign
+    of life than its bytes (it has never written a heartbeat): then all time counts. `known`: it was stalled before.
+    """
+    end = now if alive_at is None else min(alive_at, now)
+    if known:
+        return moved_at is None or end - moved_at >= after
+    return end - _watched(moved_at, steady_since) >= after
+
+
+def is_waiting(
+    loader_state: str, said_at: datetime | None, as_of: datetime | None, moved_at: datetime | None, now: datetime
+) -> bool:
+    """Whether no byte moves and its loader says that it waits or is paused. Only of what is loading.
+
+    `said_at` and `as_of` are the LastModified of its heartbeat and of the newest byte: of one clock, the store's. A
+    byte that came later than the heartbeat counts for `RATE_HOLDS`.
+    """
+    if loader_state not in WAITS or said_at is None:
+        return False
+    return as_of is None or as_of <= said_at or not is_quick(moved_at, now)
+
+
+def is_quick(moved_at: datetime | None, now: datetime) -> bool:
+    """Whether a rate still holds that rests on a byte seen at `moved_at`."""
+    return moved_at is not None and now - moved_at < RATE_HOLDS
+
+
+def _watched(moment: datetime | None, steady_since: datetime) -> datetime:
+    return steady_since if moment is None else max(moment, steady_since)
 
 
 def state_of(

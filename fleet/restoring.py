@@ -17,10 +17,9 @@ from django.db import DataError, IntegrityError, transaction
 from campaigns.models import Campaign
 from fleet import anomalies, rollup
 from fleet.models import Anomaly, Load, Measured, ProgressSample, Tail, Transfer
-from fleet.published import load_published, tail_published
+from fleet.published import airline_published, campaign_published, load_published, tail_published
 from fleet.reconcile import BAD_ARCHIVE, Limits, Problem, Problems
-from fleet.states import airline_state, campaign_state
-from ifeportal.live.feed import Published, publish
+from ifeportal.live.feed import publish
 from ifeportal.models import Airline
 from loader.bucket import Bucket, ObjectInfo
 from loader.contract import ARCHIVE_LIMIT, Archive, ContractError, archive_prefix, parse_archive, parse_archive_key
@@ -153,8 +152,5 @@ def _publish_sums(airline: Airline, made: Iterable[Place]) -> None:
         return
     with transaction.atomic():
         campaigns = rollup.campaigns(Campaign.objects.filter(airline=airline, name__in=names))
-        changes = [
-            Published("campaign", row.pk, airline.pk, campaign=row.name, state=campaign_state(row)) for row in campaigns
-        ]
         row = rollup.airlines(Airline.objects.filter(pk=airline.pk)).get()
-        publish([*changes, Published("airline", row.pk, row.pk, state=airline_state(row))])
+        publish([*map(campaign_published, campaigns), airline_published(row)])

@@ -12,7 +12,7 @@ from typing import Any
 from django.db.models import Count, F, Max, Min, OuterRef, Q, Subquery, Window
 from django.db.models.functions import Lag, Lead
 
-from fleet import rates, rollup
+from fleet import forecast, rates, rollup
 from fleet.models import Load, ProgressSample, Status, Transfer
 from fleet.transitions import ItemError, Sums
 from ifeportal.bulk import among
@@ -34,6 +34,9 @@ def sums(loads: Mapping[int, bool]) -> dict[int, Sums]:
             loading=Count("pk", filter=Q(status=Status.LOADING)),
             deleted=Count("pk", filter=Q(status=Status.DELETED)),
             reported=Count("pk", filter=~Q(progress_etag="")),
+            restarted=Count("pk", filter=Q(restarted=True)),
+            oversized=Count("pk", filter=Q(oversized=True)),
+            errors_left=Count("pk", filter=Q(error_past=True)),
             newest=Max("as_of"),
             first=Min("started_at"),
             last=Max("finished_at"),
@@ -54,6 +57,9 @@ def _sum(row: Mapping[str, Any], *, known: bool) -> Sums:
         loading=row["loading"],
         deleted=row["deleted"],
         reported=row["reported"],
+        restarted=row["restarted"],
+        oversized=row["oversized"],
+        errors_left=row["errors_left"],
         bytes_done=rollup.joined(row["sum_done_high"], row["sum_done_low"]) or 0,
         bytes_total=total if known else None,
         as_of=row["newest"],
@@ -85,6 +91,20 @@ def speeds(moved: Collection[Load], done: Mapping[int, Sums], now: datetime) -> 
             window.append(rates.Sample(row.moved_at, row.bytes_done))
         window.append(rates.Sample(now, done[row.pk].bytes_done))
     return {load: rates.over_window(window) for load, window in samples.items()}
+
+
+def first_counted(moved: Collection[Load], now: datetime) -> dict[int, rates.Sample]:
+    """From which sample the effective rate of these loads is counted, of those that have counted for too long."""
+    aged = {row.pk for row in moved if row.effective_since and now - row.effective_since > forecast.SPAN_AT_MOST}
+    if not aged:
+        return {}
+    span = ProgressSample.objects.filter(among(ProgressSample, ["load_id"], ((pk,) for pk in aged)))
+    rows = span.filter(at__gte=now - forecast.SPAN).order_by("load", "at").values_list("load", "at", "bytes_done")
+    samples: dict[int, list[rates.Sample]] = {}
+    for load, at, bytes_done in rows:
+        samples.setdefault(load, []).append(rates.Sample(at, bytes_done))
+    firsts = {load: forecast.first_counted(found, now) for load, found in samples.items()}
+    return {load: first for load, first in firsts.items() if first is not None}
 
 
 def _turns(loads: Collection[Load], now: datetime) -> dict[int, list[rates.Sample]]:

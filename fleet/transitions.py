@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from fleet import rates
-from fleet.models import Status
+from fleet import forecast, rates
+from fleet.models import Contradiction, Proof, Status
 from loader.contract import COUNT_LIMIT
 
 
@@ -195,7 +195,10 @@ def _timed(before: TransferState, state: TransferState, now: datetime) -> Transf
 
 
 class LoadState(NamedTuple):
-    """The fields of a load that observation decides, named as in the model."""
+    """The fields of a load that observation decides, named as in the model.
+
+    `stalled` and the fields of `PASSING` are set as time goes by (`fleet.standing`); here they end.
+    """
 
     status: str = Status.PENDING.value
     stalled: bool = False
@@ -217,9 +220,20 @@ class LoadState(NamedTuple):
     error_etag: str = ""
     error_at: datetime | None = None
     manifest_etag: str = ""
+    restarted: bool = False
+    contradiction: str = Contradiction.NONE.value
+    proof: str = Proof.NONE.value
+    silent: bool = False
+    waiting: bool = False
+    at_risk: bool = False
+    effective_bps: int | None = None
+    effective_since: datetime | None = None
+    effective_base: int = 0
 
 
 LOAD_FIELDS: Final = LoadState._fields
+PASSING: Final = LOAD_FIELDS[LOAD_FIELDS.index("silent") :]  # what changes as time goes by, of no use later
+ARCHIVED_FIELDS: Final = tuple(name for name in LOAD_FIELDS if name not in PASSING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +258,9 @@ class Sums:
     loading: int = 0
     deleted: int = 0
     reported: int = 0
+    restarted: int = 0
+    oversized: int = 0
+    errors_left: int = 0
     bytes_done: int = 0
     bytes_total: int | None = None
     as_of: datetime | None = None
@@ -269,11 +286,18 @@ def with_campaign_error(state: LoadState, seen: ErrorSeen | Again | Gone | None)
 
 
 def judge(
-    before: LoadState, state: LoadState, sums: Sums, failure: ItemError | None, now: datetime, rate_bps: int | None
+    before: LoadState,
+    state: LoadState,
+    sums: Sums,
+    failure: ItemError | None,
+    now: datetime,
+    rate_bps: int | None,
+    first: rates.Sample | None = None,
 ) -> LoadState:
     """The load as its transfers have it. `before` is as stored, `state` with what was seen of the campaign's error.
 
-    `rate_bps` is what the samples say, used only if bytes moved.
+    `rate_bps` is what the samples say, used only if bytes moved; from `first`, if there is one, the effective rate is
+    counted from now on.
     """
     known = sums.bytes_total is not None
     whole = known and sums.done == sums.items
@@ -287,7 +311,8 @@ def judge(
         code, text = state.campaign_error_code, state.campaign_error
     elif failure is not None:
         code, text, content = failure.code, failure.text, failure.content
-    return state._replace(
+    loading = status == Status.LOADING
+    after = state._replace(
         status=status.value,
         bytes_done=bytes_done,
         bytes_total=sums.bytes_total,
@@ -301,9 +326,52 @@ def judge(
         started_at=sums.started_at,
         finished_at=sums.finished_at if status == Status.COMPLETE else None,
         moved_at=now if moved else before.moved_at,
-        stalled=before.stalled and going and not moved,
+        stalled=before.stalled and loading and not moved,
+        silent=before.silent and loading and not moved,
+        waiting=before.waiting and loading and not moved,
+        restarted=sums.restarted > 0,
+        contradiction=_contradiction(before, state, sums, whole=whole).value,
+        at_risk=before.at_risk and status not in (Status.COMPLETE, Status.DELETED),
+        proof=before.proof if status == Status.COMPLETE else Proof.NONE.value,
         rate_bps=(rate_bps if moved else before.rate_bps) if going else None,
     )
+    return _effective(before, after, now, first, open_=status in (Status.LOADING, Status.FAILED))
+
+
+def _contradiction(before: LoadState, state: LoadState, sums: Sums, *, whole: bool) -> Contradiction:
+    """The weightiest one. That the manifest changed midway lasts until the load is complete by the new one.
+
+    Only a manifest that asks for other items or bytes counts: of a new title no aircraft need know.
+    """
+    if sums.oversized:
+        return Contradiction.OVERSIZED
+    if sums.errors_left:
+        return Contradiction.ERROR_LEFT
+    if whole:
+        return Contradiction.NONE
+    midway = before.items_total is not None and before.bytes_done > 0 and before.status != Status.COMPLETE
+    other = (before.items_total, before.bytes_total) != (sums.items, sums.bytes_total)
+    changed = state.manifest_etag != before.manifest_etag and other and sums.bytes_total is not None
+    if (midway and changed) or before.contradiction == Contradiction.MANIFEST_CHANGED:
+        return Contradiction.MANIFEST_CHANGED
+    return Contradiction.NONE
+
+
+def _effective(
+    before: LoadState, after: LoadState, now: datetime, first: rates.Sample | None, *, open_: bool
+) -> LoadState:
+    """The load with its effective rate, where bytes moved: counted from `first`, or anew after a restart."""
+    if not open_:
+        return after._replace(effective_bps=None, effective_since=None, effective_base=0)
+    if after.bytes_done == before.bytes_done:
+        return after
+    since, base = before.effective_since, before.effective_base
+    if first is not None:
+        since, base = first.at, first.bytes_done
+    if since is None or after.bytes_done < before.bytes_done:
+        since, base = now, after.bytes_done
+    found = forecast.effective(since, base, after.bytes_done, now)
+    return after._replace(effective_bps=found, effective_since=since, effective_base=base)
 
 
 def _load_status(sums: Sums, *, whole: bool, own: bool) -> Status:

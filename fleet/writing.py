@@ -23,12 +23,12 @@ from fleet.discovery import failure
 from fleet.fetching import Fetcher, Readings
 from fleet.known import Standing
 from fleet.models import Tail
+from fleet.published import airline_published, campaign_published
 from fleet.reconcile import HeartbeatSeen, Limits, Problem, Problems, Seen, Survey, TailChanges
 from fleet.result import PollResult
-from fleet.states import airline_state, campaign_state
 from fleet.transitions import Again, ErrorSeen, Gone, ProgressSeen
 from ifeportal.jobs import LeaseLost
-from ifeportal.live.feed import Published, publish
+from ifeportal.live.feed import publish
 from ifeportal.models import Airline
 from loader.contract import StatusKey
 
@@ -138,11 +138,7 @@ class Writer:
         with transaction.atomic():
             campaigns = rollup.campaigns(Campaign.objects.filter(airline=self.airline, name__in=self.touched))
             airline = rollup.airlines(Airline.objects.filter(pk=self.airline.pk)).get()
-            changes = [
-                Published("campaign", row.pk, row.airline_id, campaign=row.name, state=campaign_state(row))
-                for row in campaigns
-            ]
-            publish([*changes, Published("airline", airline.pk, airline.pk, state=airline_state(airline))])
+            publish([*map(campaign_published, campaigns), airline_published(airline)])
 
     def _campaigns(self, found: Survey, home: str) -> dict[str, Campaign]:
         """All campaigns of the airline by name; those only the status bucket knows are made first, if there is room."""

@@ -480,6 +480,7 @@ class Agent:
         extra: Mapping[str, object] = {
             "queue_error": "; ".join(filter(None, (self._dispatch.problem, *refused)))[:500],
             "signatures": self._sight.look.doubts,
+            "signature_policy": "" if self._settings.signatures == "off" else self._settings.signatures,
         }
         return Heartbeat(
             loader=VERSION,

@@ -27,7 +27,11 @@ TEXT_LIMIT: Final = 8_192  # characters
 STATUSES: Final = frozenset({"pending", "loading", "complete", "failed", "deleted"})
 
 Value = str | int | bool | datetime | None
-Kind = Literal["status", "name", "etag", "code", "text", "flag", "count", "known", "moment"]
+Kind = Literal["status", "name", "etag", "code", "text", "flag", "count", "known", "moment", "contradiction", "proof"]
+_WORDS: Final[Mapping[str, frozenset[str]]] = {
+    "contradiction": frozenset({"oversized", "error left", "manifest changed"}),
+    "proof": frozenset({"size", "hash", "signed"}),
+}
 _LENGTHS: Final[Mapping[str, int]] = {"name": 200, "etag": 200, "code": 40, "text": TEXT_LIMIT}
 
 # What there is to say of a load and of a transfer alike: "count" is 0 where it is left out, "known" unknown.
@@ -55,6 +59,9 @@ LOAD_FIELDS: Final[Mapping[str, Kind]] = {
     "campaign_error": "text",
     "campaign_error_code": "code",
     "manifest_etag": "etag",
+    "restarted": "flag",
+    "contradiction": "contradiction",
+    "proof": "proof",
 }
 TRANSFER_FIELDS: Final[Mapping[str, Kind]] = {
     **_MEASURED,
@@ -212,6 +219,9 @@ def _value(fields: Fields, name: str, kind: Kind) -> Value:
             return fields.integer(name, high=COUNT_LIMIT)
         case "moment":
             return fields.moment(name)
+        case "contradiction" | "proof":
+            word = fields.text(name)
+            return word if word in _WORDS[kind] else ""  # one of a newer version
     return _text(fields, name, _LENGTHS[kind])
 
 

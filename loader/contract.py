@@ -74,6 +74,7 @@ from loader.reports import (
     parse_progress,
     recognise_progress,
     reportable,
+    said_besides,
 )
 from loader.strictjson import DEPTH_LIMIT
 
@@ -141,5 +142,6 @@ __all__ = [
     "recognise_progress",
     "reportable",
     "restrictions",
+    "said_besides",
     "signature_key",
 ]

@@ -223,6 +223,12 @@ def _line(fields: Fields, name: str) -> str:
     return _one_line(fields.text(name))
 
 
+def said_besides(heartbeat: Heartbeat, name: str) -> str:
+    """A line of text that not every loader's heartbeat has; empty where it is none."""
+    value = heartbeat.extra.get(name)
+    return _one_line(value) if isinstance(value, str) else ""
+
+
 def _store(entry: object, place: str) -> StoreReport:
     fields = Fields(entry, place, BadHeartbeat)
     return StoreReport(_line(fields, "path"), fields.integer("total"), fields.integer("free"), fields.extra)

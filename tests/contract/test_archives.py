@@ -145,6 +145,8 @@ def values(kind: Kind) -> st.SearchStrategy[Value]:
     moments = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1)).map(lambda at: at.replace(tzinfo=UTC))
     strategies: dict[Kind, st.SearchStrategy[Value]] = {
         "status": st.sampled_from(["pending", "loading", "failed", "deleted"]),
+        "contradiction": st.sampled_from(["", "oversized", "error left", "manifest changed"]),
+        "proof": st.sampled_from(["", "size", "hash", "signed"]),
         "flag": st.booleans(),
         "count": counts,
         "known": st.none() | counts,

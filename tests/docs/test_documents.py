@@ -20,11 +20,10 @@ from campaigns import api_urls as campaigns_urls
 from fleet import api_urls as fleet_urls
 from fleet import reconcile
 from fleet.metrics import FleetCollector
-from fleet.rates import STALLED_AFTER
 from ifeportal.api import Pagination, ReadOnly
 from ifeportal.config import Config
 from ifeportal.live import listeners
-from ifeportal.models import PACEMAKER
+from ifeportal.models import PACEMAKER, Airline
 from loader import archive, contract, manifest, names, orders, reports, strictjson
 from loader.config import OPTIONS
 from loader.errors import ERRORS, Exit
@@ -187,7 +186,7 @@ def test_the_limits_of_the_contract_are_as_documented() -> None:
         f"{limits.objects:,} transfers of one load",
     ]:
         assert sentence in text, sentence
-    assert timedelta(minutes=10) == STALLED_AFTER
+    assert Airline().stalled_after_minutes == 10
     assert "no byte came for ten minutes" in " ".join(read("docs/operations.md").split())
 
 

@@ -7,7 +7,7 @@ import pytest
 from campaigns.models import Campaign
 from fleet.applying import News, apply_tails
 from fleet.models import Load, Transfer
-from fleet.stalling import note_standstill
+from fleet.standing import note_standing
 from fleet.transitions import Again, ErrorSeen, Gone, ProgressSeen
 from ifeportal.models import Airline
 from tests.fleet.test_a_batch_of_tails_is_one_transaction import CAMPAIGN, catalog
@@ -96,8 +96,8 @@ def test_the_same_error_of_the_campaign_wakes_it_only_if_it_was_written_anew(arc
 def test_it_is_never_stalled(archived: World) -> None:
     since = archived.clock
     archived.later(86_400)
-    assert note_standstill(Airline.objects.get(), archived.clock, since) == set()
+    assert note_standing(Airline.objects.get(), archived.clock, since) == set()
     assert not Transfer.objects.filter(stalled=True).exists()
     Load.objects.update(archived_at=None)
-    note_standstill(Airline.objects.get(), archived.clock, since)
+    note_standing(Airline.objects.get(), archived.clock, since)
     assert transfer("b").stalled

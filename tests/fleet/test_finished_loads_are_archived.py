@@ -31,7 +31,7 @@ from tests.fleet.world import MIB, World, load, rows, transfer
 
 
 def test_the_archive_names_every_field_that_observation_decides() -> None:
-    assert tuple(sorted(LOAD_FIELDS)) == tuple(sorted(transitions.LOAD_FIELDS))
+    assert tuple(sorted(LOAD_FIELDS)) == tuple(sorted(transitions.ARCHIVED_FIELDS))
     assert tuple(sorted(TRANSFER_FIELDS)) == tuple(sorted(transitions.TRANSFER_FIELDS))
 
 

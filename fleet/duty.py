@@ -1,0 +1,47 @@
+"""Takes tails in and out of service: whether they count in any sum. May touch tails, loads, transfers and the feed."""
+
+from __future__ import annotations
+
+from django.db import transaction
+
+from campaigns.models import Campaign
+from fleet import rollup
+from fleet.applying import lock_tails
+from fleet.models import Duty, Load, Tail, Transfer
+from fleet.published import airline_published, campaign_published, load_published, tail_published
+from ifeportal.live.feed import publish
+from ifeportal.models import Airline
+
+
+def change_duty(tail: Tail, duty: Duty) -> bool:
+    """Have the tail be on this duty, and publish it with all sums it is in; whether it was on another one.
+
+    Of a tail out of service nothing is judged by the time: it neither stalls nor is silent, waiting or at risk. Back in
+    service it is judged anew by the next poll. To be called in the transaction that writes who did it, as its last act:
+    every other writer of the feed waits from here to the commit.
+    """
+    with transaction.atomic():
+        row = lock_tails(tail.airline, [tail.pk])[tail.pk]
+        if row.duty == duty:
+            return False
+        row.duty = tail.duty = duty
+        row.silent = tail.silent = row.silent and duty == Duty.ACTIVE
+        row.save(update_fields=["duty", "silent"])
+        if duty != Duty.ACTIVE:
+            _judge_no_more(row)
+        loads = Load.objects.filter(tail=row).select_related("tail__airline", "campaign")
+        campaigns = rollup.campaigns(Campaign.objects.filter(pk__in=[load.campaign_id for load in loads]))
+        publish(
+            [
+                *map(load_published, loads),
+                *map(tail_published, rollup.tails(Tail.objects.filter(pk=row.pk))),
+                *map(campaign_published, campaigns),
+                *map(airline_published, rollup.airlines(Airline.objects.filter(pk=row.airline_id))),
+            ]
+        )
+    return True
+
+
+def _judge_no_more(tail: Tail) -> None:
+    Load.objects.filter(tail=tail, archived_at=None).update(stalled=False, silent=False, waiting=False, at_risk=False)
+    Transfer.objects.filter(load__tail=tail, load__archived_at=None, stalled=True).update(stalled=False)

@@ -1,0 +1,138 @@
+"""What of a load and its items time alone changes: rates that hold no more, what stalls, waits, is silent or at risk.
+
+Pure: the figures of a row, the airline's thresholds and a clock in, flags out. The rules themselves are in
+`fleet.rates` and `fleet.forecast`; `fleet.standing` reads and writes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import NamedTuple
+
+from fleet import forecast, rates
+from fleet.models import Status
+from fleet.rates import RATE_HOLDS
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """By what an airline's loads are judged: its thresholds, the portal's clock, since when it has looked."""
+
+    stalled_after: timedelta
+    silent_after: timedelta
+    risk_before: timedelta
+    now: datetime
+    steady_since: datetime
+
+
+class Flags(NamedTuple):
+    """What is decided of a load, named as in the model."""
+
+    stalled: bool
+    silent: bool
+    waiting: bool
+    at_risk: bool
+    rate_bps: int | None
+    effective_bps: int | None
+
+
+class Facts(NamedTuple):
+    """What a load is judged by, named as in the model; `Flags` as they are."""
+
+    stalled: bool
+    silent: bool
+    waiting: bool
+    at_risk: bool
+    rate_bps: int | None
+    effective_bps: int | None
+    pk: int
+    tail_id: int
+    status: str
+    bytes_done: int
+    bytes_total: int | None
+    moved_at: datetime | None
+    as_of: datetime | None
+    effective_since: datetime | None
+    effective_base: int
+    starts: date | None
+    ends: date | None
+    seen_at: datetime | None
+    heartbeat_at: datetime | None
+    loader_state: str
+    tail_silent: bool
+
+    @property
+    def flags(self) -> Flags:
+        """As they are."""
+        return Flags._make(self[: len(Flags._fields)])
+
+    @property
+    def alive_at(self) -> datetime | None:
+        """When its loader last gave a sign of life; None if it gives none but its bytes."""
+        return self.seen_at if self.heartbeat_at is not None else None
+
+
+class ItemFacts(NamedTuple):
+    """What an item is judged by. `waiting`: its load is; `alive_at` as of `Facts`."""
+
+    stalled: bool
+    rate_bps: int | None
+    status: str
+    moved_at: datetime | None
+    waiting: bool
+    alive_at: datetime | None
+
+
+def decide(facts: Facts, terms: Terms) -> Flags:
+    """What holds of an open load now. Pure."""
+    now, since = terms.now, terms.steady_since
+    loading = facts.status == Status.LOADING
+    silent = rates.is_silent(facts.seen_at, terms.silent_after, now, since, known=facts.tail_silent)
+    waiting = rates.is_waiting(facts.loader_state, facts.heartbeat_at, facts.as_of, facts.moved_at, now)
+    stalled = not waiting and rates.is_stalled(
+        facts.moved_at, facts.alive_at, terms.stalled_after, now, since, known=facts.stalled
+    )
+    effective_bps = _effective(facts, now)
+    rate_bps = _rate(facts, stalled=loading and stalled, terms=terms)
+    left = None if facts.bytes_total is None else facts.bytes_total - facts.bytes_done
+    return Flags(
+        stalled=loading and stalled,
+        silent=loading and silent,
+        waiting=loading and waiting,
+        at_risk=forecast.is_at_risk(
+            facts.status,
+            forecast.Exhibition(facts.starts, facts.ends),
+            forecast.forecast(left, rate_bps, effective_bps, now),
+            terms.risk_before,
+            now,
+        ),
+        rate_bps=rate_bps,
+        effective_bps=effective_bps,
+    )
+
+
+def decide_item(facts: ItemFacts, terms: Terms) -> tuple[bool, int | None]:
+    """Whether an item has stalled, and the rate that is known of it now."""
+    stalled = (
+        facts.status == Status.LOADING
+        and not facts.waiting
+        and rates.is_stalled(
+            facts.moved_at, facts.alive_at, terms.stalled_after, terms.now, terms.steady_since, known=facts.stalled
+        )
+    )
+    return stalled, _rate(facts, stalled=stalled, terms=terms)
+
+
+def _effective(facts: Facts, now: datetime) -> int | None:
+    """It sinks while nothing comes; small steps are not worth a write."""
+    found = forecast.effective(facts.effective_since, facts.effective_base, facts.bytes_done, now)
+    return found if forecast.differs(facts.effective_bps, found) else facts.effective_bps
+
+
+def _rate(facts: Facts | ItemFacts, *, stalled: bool, terms: Terms) -> int | None:
+    """Nothing is known any more once no byte was seen for `RATE_HOLDS`, and nothing moves in what has stalled."""
+    if stalled:
+        return 0
+    watched = terms.now - terms.steady_since >= RATE_HOLDS
+    return None if watched and not rates.is_quick(facts.moved_at, terms.now) else facts.rate_bps

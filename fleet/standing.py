@@ -1,0 +1,183 @@
+"""Notes what time alone changes: rates that hold no more, what stalls, waits or is silent, and what is at risk.
+
+Every poll of an airline ends with this. It reads the open loads of its tails in service, has `fleet.flags` decide,
+writes only what differs and publishes it. May touch tails, loads, transfers, their history and the feed. What differs
+is read again under the locks of its tails, so that what moves at that moment wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime, timedelta
+from operator import attrgetter
+from typing import Final
+
+from django.db import transaction
+from django.db.models import F, Q, QuerySet
+
+from fleet import history, rates, rollup
+from fleet.applying import lock_tails
+from fleet.flags import Facts, Flags, ItemFacts, Terms, decide, decide_item
+from fleet.models import Duty, Load, Status, Tail, Transfer
+from fleet.proving import prove
+from fleet.published import load_published, tail_published, transfer_published
+from fleet.rates import RATE_HOLDS
+from fleet.turns import of_item, of_load
+from ifeportal.bulk import among, update
+from ifeportal.live.feed import publish
+from ifeportal.models import Airline
+
+AT_ONCE: Final = 500  # rows of a table changed by one call; the next call takes the next
+OPEN: Final = (Status.PENDING, Status.LOADING, Status.FAILED)
+
+
+_PATHS: Final = {
+    "starts": "campaign__exhibition_starts",
+    "ends": "campaign__exhibition_ends",
+    "seen_at": "tail__seen_at",
+    "heartbeat_at": "tail__heartbeat_at",
+    "loader_state": "tail__loader_state",
+    "tail_silent": "tail__silent",
+}
+COLUMNS: Final = tuple(_PATHS.get(name, name) for name in Facts._fields)
+_facts = attrgetter(*(column.replace("__", ".") for column in COLUMNS))
+
+
+def note_standing(airline: Airline, now: datetime, steady_since: datetime | None) -> set[str]:
+    """Write and publish what is other now than it was, as time has gone by.
+
+    Since `steady_since` the airline has been polled without a long gap; time before that does not count, as nobody saw
+    what happened. None: this is the first poll after a gap, or ever, and nothing is noted. Only tails in service are
+    looked at. Loads that are archived rest.
+
+    The names of the campaigns whose sums are others now.
+    """
+    if steady_since is None:
+        return set()
+    terms = Terms(
+        stalled_after=timedelta(minutes=airline.stalled_after_minutes),
+        silent_after=timedelta(hours=airline.silent_after_hours),
+        risk_before=timedelta(hours=airline.risk_before_hours),
+        now=now,
+        steady_since=steady_since,
+    )
+    rows = map(Facts._make, _open(airline).values_list(*COLUMNS))
+    turned = [facts for facts in rows if decide(facts, terms) != facts.flags][:AT_ONCE]
+    items = list(_still(airline, terms).values_list("pk", "load__tail")[:AT_ONCE])
+    tails = list(_quiet(airline, terms).values_list("pk", flat=True)[:AT_ONCE])
+    if not (turned or items or tails):
+        return set()
+    with transaction.atomic():
+        found = lock_tails(airline, {*tails, *(facts.tail_id for facts in turned), *(tail for _, tail in items)})
+        quiet = _note_tails(found.values(), terms)
+        loads, others, shown_anew = _note_loads(airline, [facts.pk for facts in turned], terms)
+        moved = _note_items(airline, [pk for pk, _ in items], terms, also=shown_anew)
+        touched = quiet.union((row.tail_id for row in loads), (row.load.tail_id for row in moved))
+        above = rollup.tails(Tail.objects.filter(among(Tail, ["id"], ((pk,) for pk in touched)))) if touched else []
+        changes = [*map(transfer_published, moved), *map(load_published, loads), *map(tail_published, above)]
+        publish(changes)
+    return others
+
+
+def _open(airline: Airline) -> QuerySet[Load]:
+    rows = Load.objects.filter(tail__airline=airline, tail__duty=Duty.ACTIVE, status__in=OPEN, archived_at=None)
+    return rows.order_by()
+
+
+def _quiet(airline: Airline, terms: Terms) -> QuerySet[Tail]:
+    """Tails that may have become silent, or are no more as they need be silent for longer now."""
+    rows = Tail.objects.filter(airline=airline, duty=Duty.ACTIVE).order_by("pk")
+    limit = terms.now - terms.silent_after
+    long_ago = Q(seen_at=None) | Q(seen_at__lte=limit)
+    if terms.steady_since > limit:
+        return rows.filter(Q(silent=True) & ~long_ago)
+    return rows.filter((Q(silent=False) & long_ago) | (Q(silent=True) & ~long_ago))
+
+
+def _still(airline: Airline, terms: Terms) -> QuerySet[Transfer]:
+    """Items whose rate holds no more, and those that may have stalled or have not any more."""
+    limit = terms.now - terms.stalled_after
+    slow = Q(status__in=[Status.LOADING, Status.FAILED], rate_bps__gt=0, moved_at__lte=terms.now - RATE_HOLDS)
+    if terms.now - terms.steady_since < RATE_HOLDS:
+        slow &= Q(pk__in=[])
+    stalls = Q(status=Status.LOADING, stalled=False, load__waiting=False, moved_at__lte=limit)
+    stalls &= Q(load__tail__heartbeat_at=None) | Q(load__tail__seen_at__gte=F("moved_at") + terms.stalled_after)
+    if terms.steady_since > limit:
+        stalls &= Q(pk__in=[])
+    goes_on = Q(stalled=True) & (Q(load__waiting=True) | Q(moved_at__gt=limit))
+    rows = Transfer.objects.filter(
+        load__tail__airline=airline, load__tail__duty=Duty.ACTIVE, load__archived_at=None, status__in=OPEN
+    )
+    return rows.filter(slow | stalls | goes_on).order_by("pk")
+
+
+def _note_tails(tails: Iterable[Tail], terms: Terms) -> set[int]:
+    """The ids of those that have become silent, or are no more."""
+    turned = []
+    for tail in tails:
+        silent = rates.is_silent(tail.seen_at, terms.silent_after, terms.now, terms.steady_since, known=tail.silent)
+        if silent != tail.silent and tail.duty == Duty.ACTIVE:
+            turned.append((tail.pk, silent))
+    update(Tail, ["silent"], turned)
+    return {pk for pk, _ in turned}
+
+
+def _note_loads(airline: Airline, pks: Collection[int], terms: Terms) -> tuple[list[Load], set[str], set[int]]:
+    """The loads written, the campaigns whose sums they change, and loads by whose flags their items get other words."""
+    before, loads = [], []
+    campaigns: set[str] = set()
+    shown_anew: set[int] = set()
+    rows = _open(airline).filter(among(Load, ["id"], ((pk,) for pk in pks))).select_related("tail__airline", "campaign")
+    for row in rows.order_by("pk"):
+        facts = Facts._make(_facts(row))
+        flags = decide(facts, terms)
+        if flags == facts.flags:
+            continue
+        before.append(of_load(row))
+        state, at_risk = row.state, row.at_risk
+        for name, value in zip(Flags._fields, flags, strict=True):
+            setattr(row, name, value)
+        loads.append(row)
+        if (state, at_risk) != (row.state, row.at_risk):
+            campaigns.add(row.campaign.name)
+        if (facts.silent, facts.waiting) != (flags.silent, flags.waiting):
+            shown_anew.add(row.pk)
+    update(Load, Flags._fields, [(row.pk, *(getattr(row, name) for name in Flags._fields)) for row in loads])
+    history.load_turns(zip(before, loads, strict=True), terms.now)
+    return loads, campaigns, shown_anew
+
+
+def _note_items(airline: Airline, pks: Sequence[int], terms: Terms, *, also: Collection[int]) -> list[Transfer]:
+    """The items written, and what moves of the loads `also`, which say another word of it now."""
+    theirs = Q(among(Transfer, ["id"], ((pk,) for pk in pks)))
+    if also:
+        theirs |= Q(load__in=also, status=Status.LOADING)
+    rows = Transfer.objects.filter(theirs, load__tail__airline=airline, load__archived_at=None)
+    items, written = [], []
+    for row in rows.select_related("load__tail__airline", "load__campaign").order_by("pk"):
+        was, facts = of_item(row), (row.stalled, row.rate_bps)
+        row.stalled, row.rate_bps = decide_item(_item_facts(row), terms)
+        if (row.stalled, row.rate_bps) != facts:
+            written.append((was, row))
+        if (row.stalled, row.rate_bps) != facts or row.load_id in also:
+            items.append(row)
+    update(Transfer, ["stalled", "rate_bps"], [(row.pk, row.stalled, row.rate_bps) for _, row in written])
+    history.item_turns(written, terms.now)
+    return items
+
+
+def _item_facts(row: Transfer) -> ItemFacts:
+    tail = row.load.tail
+    alive_at = tail.seen_at if tail.heartbeat_at is not None else None
+    return ItemFacts(row.stalled, row.rate_bps, row.status, row.moved_at, row.load.waiting, alive_at)
+
+
+def note_proof(airline: Airline, campaigns: Collection[int]) -> None:
+    """Write and publish what is proven of the complete loads of these campaigns (ids), which are others now."""
+    concerned = Load.objects.filter(campaign__in=campaigns, status=Status.COMPLETE, archived_at=None).order_by()
+    tails = set(concerned.values_list("tail", flat=True)) if campaigns else set()
+    if not tails:
+        return
+    with transaction.atomic():
+        lock_tails(airline, tails)
+        publish([*map(load_published, prove(campaigns=campaigns))])
