@@ -35,6 +35,7 @@ M = TypeVar("M", bound=Model)
 
 # The root names the parts served by the apps above, which it cannot import; a test holds it to the routers.
 ENDPOINTS = ("airlines", "anomalies", "campaigns", "content", "loads", "tails", "transfers")
+BESIDES = ("changes",)  # what is no list
 
 
 class Row(serializers.Serializer[M]):
@@ -108,8 +109,9 @@ class ApiRoot(APIView):
         responses={200: {"type": "object", "additionalProperties": {"type": "string", "format": "uri"}}},
     )
     def get(self, request: Request) -> Response:
-        """Name and address of every list."""
-        return Response({name: request.build_absolute_uri(reverse(f"api-{name}-list")) for name in ENDPOINTS})
+        """Name and address of every part."""
+        names = {**{name: f"api-{name}-list" for name in ENDPOINTS}, **{name: f"api-{name}" for name in BESIDES}}
+        return Response({part: request.build_absolute_uri(reverse(name)) for part, name in names.items()})
 
 
 @extend_schema(exclude=True)

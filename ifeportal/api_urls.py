@@ -4,9 +4,11 @@ from django.urls import URLPattern, URLResolver, include, path, re_path
 from drf_spectacular.views import SpectacularAPIView
 
 from ifeportal.api import ApiRoot, Docs, Unknown
+from ifeportal.live.changes import Changes
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("v1/", ApiRoot.as_view(), name="api-root"),
+    path("v1/changes/", Changes.as_view(), name="api-changes"),
     path("v1/", include("campaigns.api_urls")),
     path("v1/", include("fleet.api_urls")),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),

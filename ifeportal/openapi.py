@@ -43,6 +43,13 @@ OF_LISTS: Final = {
     "400": "A parameter has a value that is not offered: `errors` says which.",
     "404": "There is no such page.",
 }
+OF_OPERATIONS: Final = {
+    "changes": {
+        "400": "A parameter has a value that is not offered: `errors` says which.",
+        "404": "There is no such airline, or it is not for you to see.",
+        "410": "What changed since then is no longer known: read the lists anew.",
+    },
+}
 OF_ONE: Final = {"404": "Not there, or not for you to see."}
 IF_NONE_MATCH: Final = {
     "name": "If-None-Match",
@@ -78,6 +85,7 @@ def _document(path: str, method: str, operation: dict[str, Any]) -> None:
         responses["200"]["headers"] = TAGGED
         responses["304"] = {"description": "You have it already.", "headers": TAGGED}
     told = ANYWHERE | (OF_ONE if "{id}" in path else {}) | (OF_LISTS if paged and method == "get" else {})
+    told |= OF_OPERATIONS.get(operation["operationId"], {})
     if method != "get":
         told |= OF_WRITES
     for status, text in sorted(told.items()):

@@ -13,7 +13,7 @@ from django.core.management import call_command
 from django.test import override_settings
 from rest_framework.test import APIClient
 
-from ifeportal.api import ENDPOINTS
+from ifeportal.api import BESIDES, ENDPOINTS
 from tests.api.conftest import ClientOf
 from tests.conftest import Cast
 
@@ -28,7 +28,7 @@ def schema() -> dict[str, Any]:
 
 def test_the_schema_is_valid_and_made_without_a_warning(schema: dict[str, Any]) -> None:
     expected = {f"/api/v1/{name}/" for name in ENDPOINTS} | {f"/api/v1/{name}/{{id}}/" for name in ENDPOINTS}
-    assert set(schema["paths"]) == expected | {"/api/v1/"}
+    assert set(schema["paths"]) == expected | {"/api/v1/", *(f"/api/v1/{name}/" for name in BESIDES)}
 
 
 def test_every_operation_names_its_errors(schema: dict[str, Any]) -> None:
@@ -36,8 +36,10 @@ def test_every_operation_names_its_errors(schema: dict[str, Any]) -> None:
         for operation in operations.values():
             codes = set(operation["responses"])
             assert {"200", "401", "429", "503"} < codes
-            assert ("404" in codes) == any(f"/{name}/" in path for name in ENDPOINTS)
+            assert ("404" in codes) == (path != "/api/v1/")
             assert operation["summary"]
+            for code in codes - {"200", "201", "204", "304"}:
+                assert list(operation["responses"][code]["content"]) == ["application/problem+json"]
 
 
 def test_every_filter_the_contract_names_is_in_the_schema(schema: dict[str, Any]) -> None:

@@ -1,0 +1,234 @@
+"""/api/v1/changes/: what changed since a revision, for programs that would rather not ask for everything again.
+
+The view authorises, reads the question and answers what is there already. Whoever wants to wait for more is handed to
+`waiting`, which stands in front of it: a view holds a thread and a connection for as long as it works.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.utils.cache import patch_vary_headers
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework import serializers
+from rest_framework.exceptions import ValidationError
+from rest_framework.renderers import BaseRenderer, JSONRenderer
+from rest_framework.request import Request
+from rest_framework.throttling import BaseThrottle
+from rest_framework.views import APIView
+
+from ifeportal.live.audience import NAME_LIMIT, TOPICS, Refused, Scope, Watch, scope_for
+from ifeportal.live.feed import current_rev
+from ifeportal.live.models import Change
+from ifeportal.live.pruning import forgotten_before
+from ifeportal.live.reader import change_text
+from ifeportal.models import User
+from ifeportal.problems import problem
+
+LONGEST_WAIT: Final = 30  # seconds
+USUAL, MOST = 500, 1000  # changes of one answer
+HEARING: Final = "ifeportal.hearing"  # where in the connection's scope a question may be left to wait
+STREAM: Final = "text/event-stream"
+TOO_OLD: Final = "What changed since then is no longer known. Read the lists anew and go on from their X-Revision."
+
+
+@dataclass(frozen=True, slots=True)
+class Hearing:
+    """A question that may wait, as the view understood it; without a scope there is nothing to wait for.
+
+    `again`: only to see whether the user may still hear it, so that it does not count as a request.
+    """
+
+    again: bool = False
+    user: User | None = None
+    scope: Scope | None = None
+    since: int | None = None
+    limit: int = USUAL
+    wait: int = 0
+    stream: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Changes as JSON; whoever has them has everything up to `rev`. `more`: there are further ones to ask for."""
+
+    rev: int
+    texts: Sequence[str] = ()
+    more: bool = False
+
+
+class EventStream(BaseRenderer):
+    """Server-sent events; the view writes them itself."""
+
+    media_type = STREAM
+    format = "events"
+
+    def render(self, data: Any, accepted_media_type: str | None = None, renderer_context: Any = None) -> bytes:
+        """Nothing comes here but what is text already."""
+        return str(data).encode()
+
+
+class Question(serializers.Serializer[Any]):
+    """What may be asked."""
+
+    since = serializers.IntegerField(
+        required=False, min_value=0, max_value=2**63 - 1, help_text="A revision; without it the present one is told."
+    )
+    wait = serializers.IntegerField(
+        required=False, min_value=0, max_value=LONGEST_WAIT, help_text="Seconds to wait for a change if there is none."
+    )
+    limit = serializers.IntegerField(
+        required=False, min_value=1, max_value=MOST, help_text="Changes at most; a revision is never cut in two."
+    )
+    airline = serializers.CharField(required=False, max_length=NAME_LIMIT)
+    tail = serializers.CharField(required=False, max_length=NAME_LIMIT)
+    campaign = serializers.CharField(required=False, max_length=NAME_LIMIT)
+    topic = serializers.MultipleChoiceField(
+        required=False, choices=sorted(TOPICS), help_text="May be given several times; all if missing."
+    )
+
+
+class ChangeRow(serializers.Serializer[Any]):
+    """The newest state of one object; a thousand changes of it in between are this one."""
+
+    topic = serializers.ChoiceField(choices=sorted(TOPICS))
+    object = serializers.IntegerField(help_text="The id of the row in the list of that topic.")
+    op = serializers.ChoiceField(choices=["put", "delete"])
+    state = serializers.DictField(help_text="The row, as its list shows it; empty for one that was deleted.")
+
+
+class ChangesAnswer(serializers.Serializer[Any]):
+    """What changed."""
+
+    rev = serializers.IntegerField(help_text="For `since` of the next question.")
+    more = serializers.BooleanField(help_text="There are further changes: ask again at once.")
+    changes = ChangeRow(many=True)
+
+
+class Changes(APIView):
+    """The feed of changes, for programs."""
+
+    renderer_classes = [JSONRenderer, EventStream]
+
+    def get_throttles(self) -> list[BaseThrottle]:
+        """To see whether an open stream may go on is no request of its own."""
+        hearing = hearing_of(self.request)
+        return [] if hearing is not None and hearing.again else super().get_throttles()
+
+    @extend_schema(
+        operation_id="changes",
+        summary="Follow what changes",
+        description="Answers at once if anything has changed since `since`, else waits up to `wait` seconds. With "
+        "`Accept: text/event-stream` the connection stays open: each event is an answer like the JSON one, its id the "
+        "revision to go on from, which `Last-Event-ID` says after a break; an event `reload` asks to read the lists "
+        "anew.",
+        tags=["changes"],
+        parameters=[
+            Question,
+            OpenApiParameter("Last-Event-ID", int, OpenApiParameter.HEADER, description="Counts before `since`."),
+        ],
+        responses={
+            (200, "application/json"): ChangesAnswer,
+            (200, STREAM): OpenApiResponse({"type": "string"}, "Server-sent events."),
+        },
+    )
+    def get(self, request: Request) -> HttpResponse:
+        """What is there; or nothing, and the question left for who waits."""
+        hearing = self._understood(request)
+        waiting = hearing_of(request)
+        if waiting is not None and (hearing.stream or (hearing.wait and hearing.since is not None)):
+            request._request.scope[HEARING] = hearing  # type: ignore[attr-defined]  # it is an ASGIRequest
+            return _answer(Told(0), stream=hearing.stream)
+        told = told_since(hearing)
+        return too_old(request.path) if told is None else _answer(told, stream=hearing.stream)
+
+    def _understood(self, request: Request) -> Hearing:
+        """Raises ValidationError, and Http404 for an airline that is foreign or not there."""
+        question = Question(data=request.query_params)
+        question.is_valid(raise_exception=True)
+        asked = question.validated_data
+        stream = isinstance(request.accepted_renderer, EventStream)
+        topics = frozenset(asked.get("topic") or TOPICS)
+        watch = Watch(asked.get("airline"), asked.get("tail", ""), asked.get("campaign", ""), topics, None, acks=False)
+        assert isinstance(request.user, User)
+        try:
+            scope = scope_for(request.user, watch)
+        except Refused as refused:
+            raise Http404 from refused
+        since = _last_event(request) if stream and "Last-Event-ID" in request.headers else asked.get("since")
+        limit, wait = asked.get("limit", USUAL), asked.get("wait", 0)
+        return Hearing(user=request.user, scope=scope, since=since, limit=limit, wait=wait, stream=stream)
+
+
+def hearing_of(request: Request | HttpRequest) -> Hearing | None:
+    """Where the question of this request may be left to wait, if anybody waits."""
+    connection: dict[str, Any] = getattr(getattr(request, "_request", request), "scope", {})
+    return connection.get(HEARING)
+
+
+def told_since(hearing: Hearing) -> Told | None:
+    """What changed since the revision asked about; None if that cannot be told any more, or there never was such a one.
+
+    Whole revisions only, about `limit` changes. Raises django.db.Error.
+    """
+    newest = current_rev()  # before the rows: they hold everything up to it
+    if hearing.since is None:
+        return Told(newest)
+    newer = _scoped(hearing).filter(rev__gt=hearing.since).order_by("rev")
+    rows = list(newer[: hearing.limit + 1])
+    more = len(rows) > hearing.limit
+    if more:
+        cut = rows[-1].rev
+        rows = [row for row in rows if row.rev < cut] or list(newer.filter(rev=cut))
+    if hearing.since < forgotten_before() or hearing.since > newest:
+        return None
+    rev = rows[-1].rev if more else max([newest, *(row.rev for row in rows[-1:])])
+    return Told(rev, [change_text(row) for row in rows], more)
+
+
+def _scoped(hearing: Hearing) -> QuerySet[Change]:
+    assert hearing.user is not None
+    assert hearing.scope is not None
+    scope = hearing.scope
+    rows = Change.objects.visible_to(hearing.user).filter(topic__in=scope.topics)
+    if scope.airlines is not None:
+        rows = rows.filter(airline__in=scope.airlines)
+    if scope.tail:
+        rows = rows.filter(tail=scope.tail)
+    return rows.filter(campaign=scope.campaign) if scope.campaign else rows
+
+
+def _last_event(request: Request) -> int:
+    said = request.headers["Last-Event-ID"].strip()
+    if not (said.isascii() and said.isdigit() and len(said) < 19):
+        raise ValidationError({"Last-Event-ID": ["It must be the id of an event that was sent."]})
+    return int(said)
+
+
+def body(told: Told) -> str:
+    """The answer as JSON."""
+    more = "true" if told.more else "false"
+    return f'{{"rev":{told.rev},"more":{more},"changes":[{",".join(told.texts)}]}}'
+
+
+def event(told: Told) -> str:
+    """The answer as one server-sent event. JSON as we write it has no line breaks."""
+    return f"id: {told.rev}\ndata: {body(told)}\n\n"
+
+
+def too_old(path: str) -> HttpResponse:
+    """410: who asks has to begin anew."""
+    return problem(410, TOO_OLD, path, kind="start-anew")
+
+
+def _answer(told: Told, *, stream: bool) -> HttpResponse:
+    response = HttpResponse(
+        event(told) if stream else body(told), content_type=STREAM if stream else "application/json"
+    )
+    response["Cache-Control"] = "no-store"
+    patch_vary_headers(response, ["Accept", "Authorization", "Cookie"])
+    return response

@@ -1,0 +1,261 @@
+"""Where questions about changes wait: in front of the application, without a thread, a connection or a query each.
+
+The application authorises a question and says what it may hear (`changes.Hearing`); from then on only the one reader
+of this process asks the database. A stream is authorised anew every 30 s by the same application, so that a token or
+user that was disabled, a session that ended or a membership that was lost ends it. The server has no back-pressure:
+what one stream can leave unread in it is bounded by ending the stream, upon which its reader comes again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from django.conf import settings
+from django.db import Error as DatabaseTrouble
+from django.http import HttpResponse
+
+from ifeportal.health import unavailable
+from ifeportal.live.changes import HEARING, STREAM, Hearing, Told, body, event, told_since, too_old
+from ifeportal.live.listeners import enter, in_thread, leave, open_sockets
+from ifeportal.live.reader import the_reader
+from ifeportal.live.subscription import Subscription
+from ifeportal.problems import problem
+
+PATH: Final = "/api/v1/changes/"
+REAUTHORISE = 30.0  # seconds
+PING = 15.0  # seconds
+LONGEST_STREAM = 900.0  # seconds; then its reader comes again
+STREAM_LIMIT = 2 * 2**20  # bytes, likewise
+RETRY_AFTER: Final = 5  # seconds
+Event = Mapping[str, Any]
+Headers = list[tuple[bytes, bytes]]
+Receive = Callable[[], Awaitable[Event]]
+Send = Callable[[Event], Awaitable[None]]
+Application = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
+logger = logging.getLogger(__name__)
+
+
+class Ended(Exception):
+    """The stream is not to go on."""
+
+
+class WaitingRoom:
+    """The application, but for questions that wait."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["path"] == PATH and scope["method"] == "GET":
+            await _Visit(self._application, scope, receive, send).serve()
+        else:
+            await self._application(scope, receive, send)
+
+
+class _Visit:
+    """One request, from its question to the end of its answer."""
+
+    def __init__(self, application: Application, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        self._application, self._scope, self._receive, self._send = application, scope, receive, send
+        self._reader = the_reader()
+        self._wake = asyncio.Event()
+        self._sent = 0
+
+    async def serve(self) -> None:
+        """Have the question authorised; answer it, wait or stream."""
+        hearing, answer = await self._ask()
+        if hearing.scope is None or hearing.user is None:
+            for said in answer:
+                await self._send(said)
+            return
+        if open_sockets[hearing.user.pk] >= settings.LIVE_SOCKETS_PER_USER:
+            await self._refuse(_too_many())
+            return
+        enter(hearing.user.pk)
+        subscription = Subscription(hearing.scope, self._wake.set)
+        try:
+            await self._listen(hearing, subscription, answer[0]["headers"])
+        except DatabaseTrouble as error:
+            logger.warning("changes: the database does not answer: %s", error)
+            await self._refuse(unavailable(PATH))
+        finally:
+            self._reader.detach(subscription)
+            leave(hearing.user.pk)
+
+    async def _ask(self, *, again: bool = False) -> tuple[Hearing, list[Event]]:
+        """Have the application look at the question; what it understood, and what it would answer."""
+        connection = {**self._scope, HEARING: Hearing(again=again)}
+        answer: list[Event] = []
+        asked = False
+
+        async def receive() -> Event:
+            nonlocal asked
+            if asked:
+                await asyncio.Future()  # who is there and who has left is seen here
+            asked = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(said: Event) -> None:
+            answer.append(said)
+
+        await self._application(connection, receive, send)
+        return connection[HEARING], answer
+
+    async def _listen(self, hearing: Hearing, subscription: Subscription, headers: Headers) -> None:
+        """Subscribe first, then look up what was missed: nothing can slip through between the two."""
+        await self._reader.attach(subscription)
+        told = await in_thread(told_since, hearing)
+        if told is None:
+            await self._refuse(too_old(PATH))
+        elif hearing.stream:
+            with _leaving(self._receive) as left:
+                await self._stream(hearing, subscription, told, headers, left)
+        elif told.texts:
+            await self._answer(told, headers)
+        else:
+            subscription.begin(told.rev)
+            with _leaving(self._receive) as left:
+                await self._poll(hearing, subscription, headers, left)
+
+    async def _poll(
+        self, hearing: Hearing, subscription: Subscription, headers: Headers, left: asyncio.Future[None]
+    ) -> None:
+        """Answer with the first news, or after the time asked for without any."""
+        batch = subscription.take(self._reader.rev)
+        if batch is None:
+            self._wake.clear()
+            await self._wait(float(hearing.wait), left)
+            batch = subscription.take(self._reader.rev)
+        if left.done():
+            return
+        if subscription.lost:
+            await self._refuse(unavailable(PATH))
+        elif batch is None:
+            await self._answer(Told(subscription.rev(self._reader.rev)), headers)
+        elif batch.reload:
+            await self._refuse(too_old(PATH))
+        else:
+            await self._answer(Told(batch.rev, batch.texts, batch.rev < self._reader.rev), headers)
+
+    async def _stream(
+        self,
+        hearing: Hearing,
+        subscription: Subscription,
+        told: Told,
+        headers: Headers,
+        left: asyncio.Future[None],
+    ) -> None:
+        kept = [(name, value) for name, value in headers if name.lower() not in (b"content-length", b"content-type")]
+        kept += [(b"content-type", STREAM.encode()), (b"x-accel-buffering", b"no")]
+        await self._send({"type": "http.response.start", "status": 200, "headers": kept})
+        with contextlib.suppress(Ended, DatabaseTrouble):
+            await self._write("retry: 3000\n\n")
+            told = await self._catch_up(hearing, told)
+            subscription.begin(told.rev)
+            await self._follow(subscription, left)
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _catch_up(self, hearing: Hearing, told: Told) -> Told:
+        """Send what was missed, page by page. Raises Ended."""
+        await self._write(event(told))
+        while told.more:
+            further = await in_thread(told_since, replace(hearing, since=told.rev))
+            if further is None:
+                await self._reload()
+            else:
+                told = further
+                await self._write(event(told))
+        return told
+
+    async def _follow(self, subscription: Subscription, left: asyncio.Future[None]) -> None:
+        """Send news and signs of life until the stream has to end. Raises Ended."""
+        clock = asyncio.get_running_loop().time
+        end = clock() + LONGEST_STREAM
+        ping_at, check_at = clock() + PING, clock() + REAUTHORISE
+        while clock() < end and not left.done() and not subscription.lost:
+            await self._send_news(subscription)
+            await self._wait(min(ping_at, check_at, end) - clock(), left)
+            if clock() >= check_at:
+                await self._check(subscription)
+                check_at = clock() + REAUTHORISE
+            if clock() >= ping_at:
+                await self._write(f": still here\nid: {subscription.rev(self._reader.rev)}\n\n")
+                ping_at = clock() + PING
+
+    async def _send_news(self, subscription: Subscription) -> None:
+        while (batch := subscription.take(self._reader.rev)) is not None:
+            if batch.reload:
+                await self._reload()
+            await self._write(event(Told(batch.rev, batch.texts, batch.rev < self._reader.rev)))
+
+    async def _check(self, subscription: Subscription) -> None:
+        """Have the question authorised afresh. Raises Ended if anything of what is heard was taken away."""
+        hearing, answer = await self._ask(again=True)
+        if hearing.scope is None:
+            if answer[0]["status"] != 503:  # without the database there is no news to keep from anyone either
+                raise Ended
+        elif hearing.scope.lacks(subscription.scope):
+            raise Ended
+        else:
+            subscription.scope = hearing.scope
+
+    async def _wait(self, seconds: float, left: asyncio.Future[None]) -> None:
+        """Until there is news, the time is over or the other side has left."""
+        woken: asyncio.Future[Any] = asyncio.ensure_future(self._wake.wait())
+        either: set[asyncio.Future[Any]] = {woken, left}
+        try:
+            await asyncio.wait(either, timeout=max(seconds, 0), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            woken.cancel()
+        self._wake.clear()
+
+    async def _write(self, text: str) -> None:
+        """Send a part of the stream. Raises Ended once it was enough for one."""
+        part = text.encode()
+        self._sent += len(part)
+        await self._send({"type": "http.response.body", "body": part, "more_body": True})
+        if self._sent > STREAM_LIMIT:
+            raise Ended
+
+    async def _reload(self) -> None:
+        """Say that only a new beginning helps. Raises Ended."""
+        await self._write("event: reload\ndata: {}\n\n")
+        raise Ended
+
+    async def _answer(self, told: Told, headers: Headers) -> None:
+        content = body(told).encode()
+        kept = [(name, value) for name, value in headers if name.lower() != b"content-length"]
+        kept.append((b"content-length", str(len(content)).encode()))
+        await self._send({"type": "http.response.start", "status": 200, "headers": kept})
+        await self._send({"type": "http.response.body", "body": content})
+
+    async def _refuse(self, response: HttpResponse) -> None:
+        headers = [(name.lower().encode(), value.encode()) for name, value in response.items()]
+        await self._send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+        await self._send({"type": "http.response.body", "body": response.content})
+
+
+def _too_many() -> HttpResponse:
+    headers = {"Retry-After": str(RETRY_AFTER)}
+    return problem(429, "Too many connections of yours wait already.", PATH, kind="too-many-listeners", headers=headers)
+
+
+@contextlib.contextmanager
+def _leaving(receive: Receive) -> Iterator[asyncio.Future[None]]:
+    """A future that is done once the other side has left."""
+    left = asyncio.ensure_future(_disconnect(receive))
+    try:
+        yield left
+    finally:
+        left.cancel()
+
+
+async def _disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,372 @@
+"""The feed for programs: at once, by waiting, as a stream; who hears what of it, and what ends it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from django.db import OperationalError, transaction
+from django.test import override_settings
+from rest_framework.test import APIClient
+
+from ifeportal.live import changes, waiting
+from ifeportal.live.feed import Published, publish
+from ifeportal.live.listeners import in_thread, open_sockets
+from ifeportal.live.models import Counter
+from ifeportal.live.pruning import FORGOTTEN
+from ifeportal.live.reader import the_reader
+from ifeportal.models import Membership
+from tests.api.conftest import ClientOf
+from tests.api.wire import Wire, asking
+from tests.conftest import Cast
+from tests.live.sockets import apublish, publish_now
+
+pytestmark = pytest.mark.django_db(transaction=True)
+PATH = "/api/v1/changes/"
+STREAM = {"accept": "text/event-stream"}
+
+
+def objects(answer: Any) -> list[int]:
+    return [change["object"] for change in answer["changes"]]
+
+
+async def told(wire: Wire) -> Any:
+    """What the next event of a stream says."""
+    return json.loads((await wire.event())["data"])
+
+
+# At once
+
+
+def test_without_since_only_the_present_revision_is_told(cast: Cast, client_of: ClientOf) -> None:
+    rev = publish_now(cast.acme, 1)
+    assert client_of(cast.alice).get(PATH).json() == {"rev": rev, "more": False, "changes": []}
+
+
+def test_since_a_revision_comes_what_is_newer_of_ones_own_airlines(cast: Cast, client_of: ClientOf) -> None:
+    first = publish_now(cast.acme, 1)
+    publish_now(cast.beta, 2)
+    last = publish_now(cast.acme, 3, tail="N1", op="put", percent=7)
+    answer = client_of(cast.alice).get(PATH, {"since": first}).json()
+    change = {"topic": "load", "object": 3, "op": "put", "state": {"percent": 7}}
+    assert answer == {"rev": last, "more": False, "changes": [change]}
+    assert objects(client_of(cast.olga).get(PATH, {"since": first}).json()) == [2, 3]
+    assert objects(client_of(cast.nick).get(PATH, {"since": first}).json()) == []
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ({"airline": "ACME"}, [1, 2, 3]),
+        ({"tail": "N1"}, [2, 4]),
+        ({"airline": "ACME", "campaign": "2026-12"}, [3]),
+        ({"topic": ["tail", "transfer"]}, [3]),
+    ],
+)
+def test_it_can_be_narrowed(cast: Cast, client_of: ClientOf, query: dict[str, Any], expected: list[int]) -> None:
+    publish_now(cast.acme, 1)
+    publish_now(cast.acme, 2, tail="N1")
+    publish_now(cast.acme, 3, topic="transfer", campaign="2026-12")
+    publish_now(cast.beta, 4, tail="N1")
+    assert objects(client_of(cast.olga).get(PATH, {"since": 0, **query}).json()) == expected
+
+
+def test_many_changes_come_in_parts_and_no_revision_is_cut(cast: Cast, client_of: ClientOf) -> None:
+    for number in range(7):
+        publish_now(cast.acme, number)
+    client, since, seen, parts = client_of(cast.alice), 0, [], 0
+    while True:
+        answer = client.get(PATH, {"since": since, "limit": 3}).json()
+        seen += objects(answer)
+        since, parts = answer["rev"], parts + 1
+        if not answer["more"]:
+            break
+    assert (seen, parts) == (list(range(7)), 3)
+
+
+@pytest.mark.parametrize("forgotten", [True, False])
+def test_what_is_no_longer_known_or_never_was_is_gone(cast: Cast, client_of: ClientOf, forgotten: bool) -> None:
+    rev = publish_now(cast.acme, 1)
+    if forgotten:
+        Counter.objects.update_or_create(pk=FORGOTTEN, defaults={"rev": rev})
+    answer = client_of(cast.alice).get(PATH, {"since": rev - 1 if forgotten else rev + 1})
+    assert answer.status_code == 410
+    assert answer["Content-Type"] == "application/problem+json"
+    assert answer.json()["type"] == "urn:problem-type:ifeportal:start-anew"
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ({"since": "-1"}, 400),
+        ({"since": "x"}, 400),
+        ({"since": "9" * 30}, 400),
+        ({"wait": "31"}, 400),
+        ({"topic": "colour"}, 400),
+        ({"limit": "0"}, 400),
+        ({"airline": "N\0"}, 400),
+        ({"airline": "BETA"}, 404),
+        ({"airline": "NOSUCH"}, 404),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(cast: Cast, client_of: ClientOf, query: Any, status: int) -> None:
+    answer = client_of(cast.alice).get(PATH, query)
+    assert answer.status_code == status
+    assert answer["Content-Type"] == "application/problem+json"
+    if status == 400:
+        assert list(answer.json()["errors"]) == list(query)
+
+
+def test_the_lists_say_the_revision_to_go_on_from(cast: Cast, client_of: ClientOf) -> None:
+    rev = publish_now(cast.acme, 1)
+    for path in ("/api/v1/loads/", "/api/v1/loads/?paging=cursor"):
+        assert client_of(cast.alice).get(path)["X-Revision"] == str(rev)
+
+
+# By waiting
+
+
+async def test_who_waits_is_answered_as_soon_as_something_changes(cast: Cast) -> None:
+    rev = await apublish(cast.acme, 1)
+    async with asking(PATH, cast.alice, since=rev, wait=30) as wire:
+        while not len(the_reader()):
+            await apublish(cast.beta, 2)  # of no concern
+        last = await apublish(cast.acme, 3)
+        assert await wire.begins() == 200
+        answer = await wire.whole()
+    assert objects(answer) == [3]
+    assert answer["rev"] >= last
+    assert wire.headers["content-type"] == "application/json"
+    assert wire.headers["cache-control"] == "no-store"
+    assert "content-security-policy" in wire.headers
+    assert not open_sockets
+    assert not len(the_reader())
+
+
+async def test_what_is_there_already_is_not_waited_for(cast: Cast) -> None:
+    rev = await apublish(cast.acme, 1)
+    async with asking(PATH, cast.alice, since=rev - 1, wait=30) as wire:
+        assert await wire.begins() == 200
+        assert objects(await wire.whole()) == [1]
+
+
+async def test_after_the_time_asked_for_nothing_is_told_to_have_changed(cast: Cast) -> None:
+    rev = await apublish(cast.acme, 1)
+    async with asking(PATH, cast.alice, since=rev, wait=1) as wire:
+        assert await wire.begins() == 200
+        assert await wire.whole() == {"rev": rev, "more": False, "changes": []}
+
+
+async def test_while_waiting_no_thread_and_no_request_is_held(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The application has long answered, with nothing: all that is left is an entry with the reader."""
+    rev = await apublish(cast.acme, 1)
+    answered: list[int] = []
+    ask = waiting._Visit._ask
+
+    async def noting(self: Any, **how: Any) -> Any:
+        found = await ask(self, **how)
+        answered.append(found[1][0]["status"])
+        return found
+
+    monkeypatch.setattr(waiting._Visit, "_ask", noting)
+    async with asking(PATH, cast.alice, since=rev, wait=30) as wire:
+        while not len(the_reader()):
+            await in_thread(int)
+        assert answered == [200]
+        assert wire.came.empty()
+        await apublish(cast.acme, 2)
+        await wire.begins()
+        assert objects(await wire.whole()) == [2]
+
+
+async def test_who_leaves_while_waiting_leaves_nothing_behind(cast: Cast) -> None:
+    rev = await apublish(cast.acme, 1)
+    async with asking(PATH, cast.alice, since=rev, wait=30) as wire:
+        while not len(the_reader()):
+            await in_thread(int)
+        await wire.leave()
+    assert wire.came.empty()
+    assert not open_sockets
+    assert not len(the_reader())
+
+
+async def test_nobody_and_what_is_foreign_are_refused_as_everywhere(cast: Cast) -> None:
+    for user, query, status in ((None, {}, 401), (cast.alice, {"airline": "BETA"}, 404)):
+        for headers in ({}, STREAM):
+            async with asking(PATH, user, headers=headers, since=0, wait=30, **query) as wire:
+                assert await wire.begins() == status
+                assert (await wire.whole())["status"] == status
+                assert wire.headers["content-type"] == "application/problem+json"
+
+
+async def test_too_old_is_told_to_those_who_would_wait_as_well(cast: Cast) -> None:
+    for headers in ({}, STREAM):
+        async with asking(PATH, cast.alice, headers=headers, since=99, wait=30) as wire:
+            assert await wire.begins() == 410
+            assert (await wire.whole())["title"] == "Changes since then are no longer known"
+
+
+@override_settings(LIVE_SOCKETS_PER_USER=1)
+async def test_one_user_holds_only_so_many_connections(cast: Cast) -> None:
+    async with asking(PATH, cast.alice, headers=STREAM) as first:
+        assert await first.begins() == 200
+        async with asking(PATH, cast.alice, headers=STREAM) as second:
+            assert await second.begins() == 429
+            assert (await second.whole())["type"] == "urn:problem-type:ifeportal:too-many-listeners"
+            assert int(second.headers["retry-after"]) > 0
+        async with asking(PATH, cast.bob, headers=STREAM) as third:
+            assert await third.begins() == 200
+
+
+# As a stream
+
+
+async def test_a_stream_tells_what_was_missed_and_then_what_comes(cast: Cast) -> None:
+    first = await apublish(cast.acme, 1)
+    await apublish(cast.acme, 2)
+    async with asking(PATH, cast.alice, headers=STREAM, since=first) as wire:
+        assert await wire.begins() == 200
+        assert wire.headers["content-type"].startswith("text/event-stream")
+        assert objects(await told(wire)) == [2]
+        await apublish(cast.beta, 3)
+        rev = await apublish(cast.acme, 4)
+        event = await wire.event()
+        assert objects(json.loads(event["data"])) == [4]
+        assert int(event["id"]) == json.loads(event["data"])["rev"] >= rev
+    assert not open_sockets
+
+
+async def test_a_stream_goes_on_after_the_last_event_that_was_taken(cast: Cast) -> None:
+    revs = [await apublish(cast.acme, number) for number in range(3)]
+    headers = {**STREAM, "last-event-id": str(revs[1])}
+    async with asking(PATH, cast.alice, headers=headers, since=0) as wire:
+        await wire.begins()
+        assert objects(await told(wire)) == [2]
+
+
+async def test_a_stream_from_far_back_comes_in_parts(cast: Cast) -> None:
+    for number in range(5):
+        await apublish(cast.acme, number)
+    async with asking(PATH, cast.alice, headers=STREAM, since=0, limit=2) as wire:
+        await wire.begins()
+        seen = [objects(await told(wire)) for _ in range(3)]
+    assert seen == [[0, 1], [2, 3], [4]]
+
+
+async def test_a_quiet_stream_shows_signs_of_life_with_the_revision(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "PING", 0.05)
+    rev = await apublish(cast.beta, 1)
+    async with asking(PATH, cast.alice, headers=STREAM) as wire:
+        await wire.begins()
+        assert json.loads((await wire.event())["data"])["rev"] == rev
+        assert await wire.part() == f": still here\nid: {rev}\n\n"
+
+
+@pytest.mark.parametrize("lost", ["membership", "account"])
+async def test_a_stream_ends_once_its_user_may_hear_less(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    monkeypatch.setattr(waiting, "REAUTHORISE", 0.05)
+    async with asking(PATH, cast.alice, headers=STREAM) as wire:
+        await wire.begins()
+        await wire.event()
+        if lost == "membership":
+            await in_thread(Membership.objects.filter(user=cast.alice).delete)
+        else:
+            await in_thread(type(cast.alice).objects.filter(pk=cast.alice.pk).update, is_active=False)
+        assert await wire.event() == {}
+
+
+async def test_looking_again_does_not_count_as_requests_and_goes_on(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[int] = []
+    check = waiting._Visit._check
+
+    async def noting(self: Any, subscription: Any) -> None:
+        await check(self, subscription)
+        looked.append(1)
+
+    monkeypatch.setattr(waiting, "REAUTHORISE", 0.0)
+    monkeypatch.setattr(waiting._Visit, "_check", noting)
+    monkeypatch.setattr(changes.Changes, "throttle_classes", [OnlyOnce])
+    OnlyOnce.asked = 0
+    async with asking(PATH, cast.alice, headers=STREAM) as wire:
+        await wire.begins()
+        await wire.event()
+        while len(looked) < 3:
+            await in_thread(int)
+        await apublish(cast.acme, 5)
+        assert objects(await told(wire)) == [5]
+    assert OnlyOnce.asked == 1
+
+
+async def test_a_stream_that_was_long_enough_ends_so_that_its_reader_comes_again(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "STREAM_LIMIT", 200)
+    async with asking(PATH, cast.alice, headers=STREAM) as wire:
+        await wire.begins()
+        await wire.event()
+        await apublish(cast.acme, 1, text="x" * 300)
+        event = await wire.event()
+        assert objects(json.loads(event["data"])) == [1]
+        assert await wire.event() == {}
+    headers = {**STREAM, "last-event-id": event["id"]}
+    async with asking(PATH, cast.alice, headers=headers) as again:
+        await again.begins()
+        assert objects(await told(again)) == []
+
+
+async def test_more_than_can_wait_for_one_stream_has_it_begin_anew(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ifeportal.live.subscription.PENDING_LIMIT", 2)
+    async with asking(PATH, cast.alice, headers=STREAM) as wire:
+        await wire.begins()
+        await wire.event()
+        await in_thread(_publish_three_at_once, cast)
+        assert (await wire.event())["event"] == "reload"
+        assert await wire.event() == {}
+
+
+def _publish_three_at_once(cast: Cast) -> None:
+    with transaction.atomic():
+        publish([Published("load", number, cast.acme.pk) for number in range(3)])
+
+
+async def test_without_the_database_who_would_wait_is_told_to_come_again(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(hearing: Any) -> Any:
+        raise OperationalError("away")
+
+    monkeypatch.setattr(waiting, "told_since", away)
+    async with asking(PATH, cast.alice, since=0, wait=30) as wire:
+        assert await wire.begins() == 503
+        assert (await wire.whole())["type"] == "urn:problem-type:ifeportal:database-away"
+        assert int(wire.headers["retry-after"]) > 0
+    assert not open_sockets
+
+
+def test_a_stream_through_a_plain_server_is_one_answer(cast: Cast) -> None:
+    rev = publish_now(cast.acme, 1)
+    client = APIClient()
+    client.force_login(cast.alice)
+    answer = client.get(PATH, {"since": rev - 1}, HTTP_ACCEPT="text/event-stream")
+    assert answer["Content-Type"] == "text/event-stream"
+    assert answer.content.decode().startswith(f'id: {rev}\ndata: {{"rev":{rev},"more":false,"changes":[')
+
+
+class OnlyOnce:
+    """Lets one request through and none after it."""
+
+    asked = 0
+
+    def allow_request(self, request: Any, view: Any) -> bool:
+        OnlyOnce.asked += 1
+        return OnlyOnce.asked == 1
+
+    def wait(self) -> None:
+        return None

@@ -1,0 +1,85 @@
+"""A program's end of an HTTP connection, for tests: in this process, through the whole ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlencode
+
+from django.conf import settings
+
+from ifeportal.asgi import application
+from ifeportal.live.listeners import in_thread
+from ifeportal.models import User
+from tests.live.sockets import PATIENCE, sign_in
+
+
+class Wire:
+    """One request and what comes back, part by part."""
+
+    def __init__(self) -> None:
+        self.came: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.goes: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.text = ""
+
+    async def begins(self) -> int:
+        """The status of the answer."""
+        start = await asyncio.wait_for(self.came.get(), PATIENCE)
+        assert start["type"] == "http.response.start"
+        self.status = start["status"]
+        self.headers = {name.decode().lower(): value.decode() for name, value in start["headers"]}
+        return self.status
+
+    async def part(self) -> str | None:
+        """The next part of the body; None at its end."""
+        said = await asyncio.wait_for(self.came.get(), PATIENCE)
+        self.text += said["body"].decode()
+        return said["body"].decode() if said.get("more_body") else None
+
+    async def whole(self) -> Any:
+        """All of the body, as JSON."""
+        while await self.part() is not None:
+            pass
+        return json.loads(self.text)
+
+    async def event(self) -> dict[str, str]:
+        """The next event that says something, by field."""
+        while (part := await self.part()) is not None:
+            fields = dict(line.split(": ", 1) for line in part.strip().splitlines() if not line.startswith(":"))
+            if "data" in fields:
+                return fields
+        return {}
+
+    async def leave(self) -> None:
+        """Close the connection."""
+        await self.goes.put({"type": "http.disconnect"})
+
+
+@asynccontextmanager
+async def asking(
+    path: str, user: User | None = None, *, headers: Mapping[str, str] | None = None, **query: Any
+) -> AsyncIterator[Wire]:
+    """Ask as a freshly signed-in user (None: as nobody). At the end the application has, too."""
+    sent = {"host": "localhost", **(headers or {})}
+    if user is not None:
+        sent["cookie"] = f"{settings.SESSION_COOKIE_NAME}={await in_thread(sign_in, user)}"
+    wire = Wire()
+    await wire.goes.put({"type": "http.request", "body": b""})
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": path,
+        "query_string": urlencode(query, doseq=True).encode(),
+        "headers": [(name.encode(), value.encode()) for name, value in sent.items()],
+    }
+    work = asyncio.create_task(application(scope, wire.goes.get, wire.came.put))
+    try:
+        yield wire
+    finally:
+        await wire.leave()
+        await asyncio.wait_for(work, PATIENCE)
