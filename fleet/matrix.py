@@ -1,7 +1,8 @@
-"""The campaign page's picture: tails down, items across, and how many tails hold each item.
+"""The campaign page's tables: a row a tail, how many tails hold each item, and both at once for want of the picture.
 
 Reads the database only, and only below a campaign that its caller has reached by `visible_to`. Both directions are
-paged, so the picture stays small and the number of queries constant.
+paged, so the page stays small and the number of queries constant. Counted are the tails in service, those that have
+not begun the campaign too; tails that are stored or retired stand in no row and no sum.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from django.core.paginator import Page, Paginator
-from django.db.models import Count, F, Q
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 
 from campaigns.models import Campaign, ContentItem
 from fleet.listing import LOAD, Choice, in_state, ordered, page_of
-from fleet.models import Load, Status, Transfer
+from fleet.models import Duty, Load, Status, Tail, Transfer
 
 ITEMS_ACROSS: Final = 40
 CAMPAIGN_COLUMNS: Final = ("status", "tail", *(key for key in LOAD if key != "status"))
@@ -41,13 +42,35 @@ class MatrixRow:
     cells: Sequence[tuple[ItemColumn, Transfer | None]]
 
 
-def load_page(campaign: Campaign, choice: Choice) -> Page[Load]:
-    """A page of the campaign's loads with their tails."""
-    rows = Load.objects.filter(in_state(choice.state), campaign=campaign).select_related("tail")
+def not_begun(campaign: Campaign) -> int:
+    """How many tails in service have not begun it; one is counted from the day it is first heard of."""
+    begun = Load.objects.filter(campaign=campaign, tail=OuterRef("pk"))
+    return Tail.objects.filter(~Exists(begun), airline=campaign.airline_id, duty=Duty.ACTIVE).count()
+
+
+def loads_of(campaign: Campaign) -> QuerySet[Load]:
+    """The campaign's loads on tails in service."""
+    return Load.objects.filter(campaign=campaign, tail__duty=Duty.ACTIVE)
+
+
+def cells_of(campaign: Campaign) -> QuerySet[Transfer]:
+    """All items on all tails in service, tail by tail."""
+    rows = Transfer.objects.filter(load__campaign=campaign, load__tail__duty=Duty.ACTIVE)
+    return rows.order_by("load__tail__name", "content")
+
+
+def chosen_loads(campaign: Campaign, choice: Choice) -> QuerySet[Load]:
+    """The campaign's loads with their tails, as the address wants them."""
+    rows = loads_of(campaign).filter(in_state(choice.state)).select_related("tail")
     if choice.search:
         rows = rows.filter(Q(tail__name__icontains=choice.search) | Q(error_code__iexact=choice.search))
     column = F("tail__name") if choice.order == "tail" else LOAD[choice.order]
-    return page_of(rows.order_by(ordered(column, choice), "tail__name"), choice.page)
+    return rows.order_by(ordered(column, choice), "tail__name")
+
+
+def load_page(campaign: Campaign, choice: Choice) -> Page[Load]:
+    """A page of these loads."""
+    return page_of(chosen_loads(campaign, choice), choice.page)
 
 
 def item_names(campaign: Campaign, number: str) -> Page[str]:
@@ -65,7 +88,7 @@ def item_columns(campaign: Campaign, names: Sequence[str]) -> list[ItemColumn]:
     """The named items with their counts over all tails; two queries."""
     items = {item.name: item for item in ContentItem.objects.filter(campaign=campaign, name__in=names)}
     counted = (
-        Transfer.objects.filter(load__campaign=campaign, content__in=names)
+        Transfer.objects.filter(load__campaign=campaign, load__tail__duty=Duty.ACTIVE, content__in=names)
         .order_by()
         .values_list("content")
         .annotate(

@@ -1,28 +1,47 @@
-"""The page of a campaign."""
+"""The page of a campaign, as it is and as it was, and the picture on it."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+from datetime import datetime
+from typing import Any
+
+from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.utils import timezone
+from django.utils.cache import get_conditional_response
+from django.utils.http import quote_etag
+from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_safe
 
 from campaigns.models import Campaign
-from fleet import listing, matrix, pages, rollup
+from fleet import asof, files, listing, matrix, moments, pages, picture, rollup, then
 from fleet.models import Load, Transfer
 from fleet.views.answers import answer, freshness_of
 from ifeportal.access import visible_or_404
+from ifeportal.export import Table, export
 from ifeportal.live.feed import current_rev
 
 
 @require_safe
-def campaign(request: HttpRequest, airline: str, campaign: str) -> HttpResponse:
-    """A campaign: its manifest, a row a tail, and tails by items."""
+def campaign(request: HttpRequest, airline: str, campaign: str) -> HttpResponseBase:
+    """A campaign: its manifest, tails by items, a row a tail, a row an item; with `at` as it was at that moment."""
     rev = current_rev()
-    rows = Campaign.objects.select_related("airline")
-    row = visible_or_404(rows, request.user, airline__name=airline, name=campaign)
+    row = _campaign(request, airline, campaign)
+    file = export(request, _file(request, row))
+    if file is not None:
+        return file
+    at = _moment(request)
+    if at is not None:
+        return _as_it_was(request, row, at)
     choice = listing.choice_of(request.GET, matrix.CAMPAIGN_COLUMNS)
     page = matrix.load_page(row, choice)
     names = matrix.item_names(row, request.GET.get("items", "1"))
     columns = matrix.item_columns(row, list(names.object_list))
+    sums = pages.sums_of(rollup.campaigns(Campaign.objects.filter(pk=row.pk)))
+    not_begun = matrix.not_begun(row)
     return answer(
         request,
         "fleet/campaign.html",
@@ -30,14 +49,74 @@ def campaign(request: HttpRequest, airline: str, campaign: str) -> HttpResponse:
             "rev": rev,
             "airline": row.airline,
             "campaign": row,
-            "sums": pages.sums_of(rollup.campaigns(Campaign.objects.filter(pk=row.pk))),
+            "sums": sums,
+            "not_begun": not_begun,
+            "in_service": sums.tails + not_begun,
             **freshness_of(row.airline),
             "choice": choice,
             "page": page,
             "names": names,
             "columns": columns,
             "matrix": matrix.matrix(list(page.object_list), columns),
+            "as_table": "table" in request.GET,
             "newest_load": pages.newest(Load.objects.filter(campaign=row)),
             "newest_transfer": pages.newest(Transfer.objects.filter(load__campaign=row)),
         },
     )
+
+
+@gzip_page
+@require_safe
+def matrix_json(request: HttpRequest, airline: str, campaign: str) -> HttpResponse:
+    """The picture of the campaign for the page's script, with `at` as it was; 304 for a script that has it."""
+    row = _campaign(request, airline, campaign)
+    now = timezone.now()
+    at = moments.moment_of(request.GET.get("at", ""), now)
+    drawn = picture.picture(row) if at is None else picture.picture_then(row, asof.as_of(row, at, now))
+    body = json.dumps(picture.as_json(drawn), separators=(",", ":")).encode()
+    etag = quote_etag(hashlib.sha256(body).hexdigest()[:32])
+    response = HttpResponse(body, content_type="application/json", headers={"ETag": etag, "Cache-Control": "no-store"})
+    return get_conditional_response(request, etag=etag, response=response) or response
+
+
+def _campaign(request: HttpRequest, airline: str, campaign: str) -> Campaign:
+    rows = Campaign.objects.select_related("airline")
+    return visible_or_404(rows, request.user, airline__name=airline, name=campaign)
+
+
+def _file(request: HttpRequest, row: Campaign) -> Table:
+    """The table that the address names: the loads as they are filtered and ordered, every cell, or the manifest."""
+    name = f"{row.airline.name} {row.name}"
+    match request.GET.get("table"):
+        case "cells":
+            return files.transfers(name, matrix.cells_of(row))
+        case "manifest":
+            return files.manifest(row)
+    return files.loads(name, matrix.chosen_loads(row, listing.choice_of(request.GET, matrix.CAMPAIGN_COLUMNS)))
+
+
+def _moment(request: HttpRequest) -> datetime | None:
+    """The earlier moment asked for; what is none is said, and the page shows the present."""
+    asked = request.GET.get("at")
+    at = moments.moment_of(asked, timezone.now()) if asked is not None else None
+    if asked and at is None:
+        messages.warning(request, "The address asks for a moment that is none or has not passed. Shown is the present.")
+    return at
+
+
+def _as_it_was(request: HttpRequest, row: Campaign, at: datetime) -> HttpResponse:
+    now = timezone.now()
+    found = then.in_service(row, asof.as_of(row, at, now))
+    choice = listing.choice_of(request.GET, then.COLUMNS)
+    context: dict[str, Any] = {
+        "airline": row.airline,
+        "campaign": row,
+        "then": found,
+        "at": moments.as_asked(at),
+        "steps": moments.steps(at, now),
+        "sums": then.sums(found),
+        "choice": choice,
+        "page": then.load_page(found, choice),
+        "items": then.item_page(row, found, request.GET.get("items", "1")),
+    }
+    return answer(request, "fleet/campaign_then.html", context)

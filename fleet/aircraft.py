@@ -1,0 +1,114 @@
+"""What the page of a tail shows besides its rows: how its loads stand, whether the rest fits, and what is proven.
+
+Pure: rows in, words and figures out; `now` is the portal's clock. Bytes; UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from campaigns.models import ContentItem
+from fleet import figures
+from fleet.forecast import Exhibition, Forecast, forecast, start_of
+from fleet.models import Load, Proof, Status, Transfer
+from fleet.proving import held_of, proof
+
+PAST_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Group:
+    """Loads that stand alike; `hidden`: how many more there are."""
+
+    word: str
+    loads: Sequence[Load]
+    hidden: int = 0
+
+
+def groups(loads: Sequence[Load], now: datetime, *, every: bool = False) -> list[Group]:
+    """What is under way, what waits for its turn, and what is done with or over, each in the order given."""
+    found: dict[str, list[Load]] = {"current": [], "queued": [], "past": []}
+    for load in loads:
+        found[_group_of(load, now)].append(load)
+    past = found["past"] if every else found["past"][:PAST_SHOWN]
+    return [
+        Group("current", found["current"]),
+        Group("queued", found["queued"]),
+        Group("past", past, len(found["past"]) - len(past)),
+    ]
+
+
+def _group_of(load: Load, now: datetime) -> str:
+    ends = load.campaign.exhibition_ends
+    over = ends is not None and start_of(ends) < start_of(now.date())
+    if load.status in (Status.COMPLETE, Status.DELETED) or load.archived_at or (over and load.status != Status.LOADING):
+        return "past"
+    return "queued" if load.status == Status.PENDING else "current"
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Bytes that are still to come, and that are free on all disks together; None where it is not known."""
+
+    left: int
+    free: int | None
+    unknown: int
+
+    @property
+    def lacks(self) -> int | None:
+        """Bytes that there is no room for; None while that is not known."""
+        return None if self.free is None else max(self.left - self.free, 0)
+
+
+def fit(stores: object, loads: Sequence[Load]) -> Fit:
+    """Whether what is left of these loads fits; `unknown` counts loads whose size nobody knows."""
+    known = [load for load in loads if load.bytes_total is not None]
+    left = sum((load.bytes_total or 0) - load.bytes_done for load in known)
+    found = [store.get("free") for store in stores if isinstance(store, dict)] if isinstance(stores, list) else []
+    free = [value for value in found if isinstance(value, int) and not isinstance(value, bool) and value >= 0]
+    return Fit(left, sum(free) if free else None, len(loads) - len(known))
+
+
+def expected(load: Load, now: datetime) -> Forecast | None:
+    """When the load will be whole, from the rates that were observed; None while that cannot be told."""
+    if load.status != Status.LOADING or load.bytes_total is None:
+        return None
+    return forecast(load.bytes_total - load.bytes_done, load.rate_bps, load.effective_bps, now)
+
+
+def risk(load: Load, now: datetime) -> str:
+    """Why the load is at risk, in a sentence; empty if it is not."""
+    exhibition = Exhibition(load.campaign.exhibition_starts, load.campaign.exhibition_ends)
+    if not load.at_risk or exhibition.starts is None:
+        return ""
+    start = start_of(exhibition.starts)
+    when = f"begins {figures.instant(start)[:10]}" if start > now else f"began {figures.instant(start)[:10]}"
+    likely = expected(load, now)
+    if load.status == Status.FAILED:
+        return f"Its exhibition {when}, and an item that failed may never come."
+    if likely is None:
+        return f"Its exhibition {when}, and nothing that was observed tells when it will be complete."
+    return f"Its exhibition {when}; at the rates observed it is complete by {figures.instant(likely.latest)[:16]} UTC."
+
+
+def checked_by(item: ContentItem | None) -> str:
+    """What an item can be checked by."""
+    if item is None:
+        return ""
+    return "SHA-256" if item.sha256 else "size only"
+
+
+def item_proof(transfer: Transfer, item: ContentItem | None, load: Load) -> str:
+    """What is proven of a complete item, in the words of `Proof`; empty while it is not complete."""
+    if transfer.status != Status.COMPLETE or item is None:
+        return ""
+    found = proof(
+        hashed=bool(item.sha256),
+        held=held_of(load.tail.held, load.campaign.name),
+        items=load.items_total,
+        signed=load.campaign.signed,
+        policy=load.tail.signatures,
+    )
+    return str(Proof(found).label)

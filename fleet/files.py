@@ -1,0 +1,98 @@
+"""The tables of a campaign's and of a tail's page as files: what a row is and how its columns are called.
+
+The keys are those of the API. Reads nothing but the rows it is given, as they are sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter, itemgetter
+from typing import Any, Final
+
+from django.db.models import QuerySet
+
+from campaigns.models import Campaign, ContentItem
+from fleet.models import Event, Load, Tail, Transfer
+from fleet.states import load_state, transfer_state
+from ifeportal.export import CHUNK, Column, Table
+
+_PLACE: Final = {"airline": "Airline", "tail": "Tail", "campaign": "Campaign"}
+_PROGRESS: Final = {
+    "state": "State",
+    "status": "Status",
+    "percent": "Percent",
+    "bytes_done": "Bytes held",
+    "bytes_total": "Bytes in all",
+    "rate_bps": "Bytes per second",
+    "eta_seconds": "Seconds left",
+}
+_FAULT: Final = {"error_code": "Error code", "error": "Error"}
+_TIMES: Final = {"as_of": "As of", "started_at": "Started", "finished_at": "Finished"}
+LOADS: Final = {
+    **_PLACE,
+    **_PROGRESS,
+    "effective_bps": "Bytes per second over days",
+    "eta_latest_seconds": "Seconds left at the latest",
+    "at_risk": "At risk",
+    "items_total": "Items",
+    "items_done": "Items complete",
+    "items_failed": "Items failed",
+    "proof": "Proof",
+    **_FAULT,
+    "error_content": "Item of the error",
+    **_TIMES,
+    "archived_at": "Archived",
+}
+TRANSFERS: Final = {
+    **_PLACE,
+    "content": "Item",
+    **_PROGRESS,
+    "bytes_reported": "Bytes reported",
+    "listed": "In the manifest",
+    "restarted": "Restarted",
+    **_FAULT,
+    "error_past": "Error is past",
+    **_TIMES,
+}
+MANIFEST: Final = ("name", "title", "kind", "required", "size", "sha256", "priority", "position")
+EVENTS: Final = {"at": "At", "content": "Item", "state": "State", "error_code": "Error code", "text": "Text"}
+
+
+def loads(name: str, rows: QuerySet[Load]) -> Table:
+    """Loads, a row each."""
+    found = rows.select_related("tail__airline", "campaign")
+    return Table(f"{name} loads", _columns(LOADS), _told(load_state, found))
+
+
+def transfers(name: str, rows: QuerySet[Transfer]) -> Table:
+    """Items on tails, a row each."""
+    found = rows.select_related("load__tail__airline", "load__campaign")
+    return Table(f"{name} items", _columns(TRANSFERS), _told(transfer_state, found))
+
+
+def manifest(campaign: Campaign) -> Table:
+    """The items that the campaign's manifest lists, in its order."""
+    rows = ContentItem.objects.filter(campaign=campaign, listed=True).order_by("position", "name")
+    columns = [Column(name, name.capitalize(), attrgetter(name)) for name in MANIFEST]
+    version = "" if campaign.version is None else f" v{campaign.version}"
+    return Table(f"{campaign.airline.name} {campaign.name} manifest{version}", columns, rows.iterator(CHUNK))
+
+
+def events(tail: Tail, rows: QuerySet[Event]) -> Table:
+    """The turns of a tail's loads and items, newest first."""
+    columns = [
+        Column("campaign", "Campaign", attrgetter("load.campaign.name")),
+        *(Column(key, title, attrgetter(key)) for key, title in EVENTS.items()),
+        Column("bytes_done", "Bytes held", attrgetter("bytes_done")),
+        Column("bytes_total", "Bytes in all", attrgetter("bytes_total")),
+    ]
+    found = rows.select_related("load__campaign").iterator(CHUNK)
+    return Table(f"{tail.airline.name} {tail.name} events", columns, found)
+
+
+def _columns(titles: dict[str, str]) -> Sequence[Column]:
+    return [Column(key, title, itemgetter(key)) for key, title in titles.items()]
+
+
+def _told(state: Callable[[Any], dict[str, Any]], rows: QuerySet[Any]) -> Iterable[dict[str, Any]]:
+    return map(state, rows.iterator(CHUNK))

@@ -1,0 +1,102 @@
+"""The tables of a campaign's page as it was at an earlier moment: loads, items and their sums.
+
+Rows are those of `fleet.asof`, as many as a campaign has tails; read are only the names of tails and items.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, Final
+
+from django.core.paginator import Page, Paginator
+
+from campaigns.models import Campaign
+from fleet.asof import Then, ThenLoad
+from fleet.listing import PAGE_ROWS, STATES, Choice
+from fleet.models import Duty, State, Tail
+from fleet.picture import Item, items_of
+
+_BY: Final[Mapping[str, Callable[[ThenLoad], Any]]] = MappingProxyType(
+    {
+        "status": lambda load: STATES.index(load.state) if load.state else len(STATES),
+        "tail": lambda load: load.tail,
+        "percent": lambda load: load.percent,
+        "items": lambda load: load.items_done,
+        "bytes": lambda load: load.bytes_done,
+    }
+)
+COLUMNS: Final = tuple(_BY)
+
+
+@dataclass(frozen=True)
+class Sums:
+    """All loads together. `bytes_total` and `bytes_done` are of those of which both are known."""
+
+    loads: int
+    states: list[tuple[str, int]]
+    bytes_done: int
+    bytes_total: int
+    unknown: int
+
+    @property
+    def percent(self) -> int | None:
+        """Whole percent, rounded down; None while nothing is known."""
+        return self.bytes_done * 100 // self.bytes_total if self.bytes_total else None
+
+
+@dataclass(frozen=True)
+class ItemThen:
+    """An item and on how many loads it was in which state."""
+
+    item: Item
+    complete: int
+    failed: int
+    moving: int
+
+
+def in_service(campaign: Campaign, then: Then) -> Then:
+    """The same of tails that are in service today: whether they were then is not recorded."""
+    names = set(Tail.objects.filter(airline=campaign.airline_id, duty=Duty.ACTIVE).values_list("name", flat=True))
+    return replace(then, loads=[load for load in then.loads if load.tail in names])
+
+
+def sums(then: Then) -> Sums:
+    """What the loads came to."""
+    known = [(load.bytes_done, load.bytes_total) for load in then.loads if load.bytes_total is not None]
+    pairs = [(done, total) for done, total in known if done is not None]
+    return Sums(
+        loads=len(then.loads),
+        states=[(state, then.counts[state]) for state in STATES if then.counts[state]],
+        bytes_done=sum(done for done, _ in pairs),
+        bytes_total=sum(total for _, total in pairs),
+        unknown=len(then.loads) - len(pairs),
+    )
+
+
+def load_page(then: Then, choice: Choice) -> Page[ThenLoad]:
+    """A page of the loads, as the address wants them; what is not known comes last either way."""
+    wanted = choice.search.casefold()
+    rows = [
+        load
+        for load in then.loads
+        if (not choice.state or load.state == choice.state)
+        and (wanted in load.tail.casefold() or wanted == load.error_code.casefold())
+    ]
+    by = _BY[choice.order]
+    known = sorted((load for load in rows if by(load) is not None), key=by, reverse=choice.descending)
+    return Paginator([*known, *(load for load in rows if by(load) is None)], PAGE_ROWS).get_page(choice.page)
+
+
+def item_page(campaign: Campaign, then: Then, number: str) -> Page[ItemThen]:
+    """A page of the items of today's manifest."""
+    counted = [_item(then, item) for item in items_of(campaign)]
+    return Paginator(counted, PAGE_ROWS).get_page(number)
+
+
+def _item(then: Then, item: Item) -> ItemThen:
+    counts = Counter(then.cell(load.pk, item.name) for load in then.loads)
+    complete, failed = counts[State.COMPLETE], counts[State.FAILED]
+    return ItemThen(item, complete, failed, counts.total() - complete - failed - counts[State.PENDING] - counts[""])
