@@ -41,6 +41,14 @@ class Mark:
 
 
 @dataclass(frozen=True)
+class Limit:
+    """What a number may at most be."""
+
+    value: int
+    name: str
+
+
+@dataclass(frozen=True)
 class Chart:
     """Numbers at moments, in `bytes/s` or `tails`. `as_of`: when the buckets were last read; None: never."""
 
@@ -51,6 +59,7 @@ class Chart:
     summary: str
     as_of: datetime | None
     marks: Sequence[Mark] = ()
+    limit: Limit | None = None
 
     @property
     def data(self) -> dict[str, Any]:
@@ -60,6 +69,7 @@ class Chart:
             "at": [int(moment.timestamp()) for moment in self.at],
             "series": [{"name": each.name, "shape": each.shape, "values": each.values} for each in self.series],
             "marks": [{"name": mark.name, "at": int(mark.at.timestamp())} for mark in self.marks],
+            "limit": self.limit and {"name": self.limit.name, "value": self.limit.value},
             "summary": self.summary,
             "as_of": self.as_of and figures.iso(self.as_of),
         }
@@ -141,4 +151,6 @@ def readiness_chart(campaign: Campaign, now: datetime) -> Chart:
     marks = [Mark(now, "now")] if found.at[-1] > now else []
     if found.starts is not None:
         marks.append(Mark(start_of(found.starts), "exhibition starts"))
-    return Chart(f"{campaign.name} readiness", "tails", found.at, series, found.summary(now), fresh.read_at, marks)
+    limit = Limit(found.tails, "tails in service")
+    name = f"{campaign.name} readiness"
+    return Chart(name, "tails", found.at, series, found.summary(now), fresh.read_at, marks, limit)

@@ -39,12 +39,13 @@ export function options(uPlot, element, numbers) {
   const font = `12px ${getComputedStyle(element).fontFamily}`;
   const axis = { stroke: quiet, font, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid, width: 1, size: 4 } };
   const low = shapes.indexOf("low") + 1;
+  const { limit, marks } = numbers;
   return {
     width: element.plot.clientWidth,
     height: element.plot.clientHeight,
     legend: { show: false },
     cursor: { drag: { x: false, y: false, setScale: false }, y: false, points: { size: 7, width: 1.5 } },
-    scales: { x: { range: (_, from, to) => [from, to] }, y: { range: (_, from, to) => [0, Math.max(to * 1.08, 1)] } },
+    scales: { x: { range: (_, from, to) => [from, to] }, y: { range: (_, from, to) => [0, Math.max(to, limit?.value ?? 0, 1) * 1.1] } },
     axes: [
       { ...axis, space: 64, size: 28, values: (_, splits) => moments(splits, numbers.at) },
       {
@@ -58,7 +59,12 @@ export function options(uPlot, element, numbers) {
     series: [{}, ...numbers.series.map((one) => ({ label: one.name, ...looks[one.shape], points: { show: false } }))],
     bands: low ? [{ series: [shapes.indexOf("high") + 1, low], fill: soft }] : [],
     hooks: {
-      draw: [(chart) => numbers.marks.forEach((mark, place) => drawMark(chart, mark, place, quiet(), font))],
+      draw: [
+        (chart) => {
+          if (limit) drawLimit(chart, limit, quiet(), font);
+          marks.forEach((mark, place) => drawMark(chart, mark, place, quiet(), font));
+        },
+      ],
       setCursor: [(chart) => element.pointed(chart)],
     },
   };
@@ -73,23 +79,41 @@ function moments(splits, at) {
   });
 }
 
-/** A dashed line with its name beside it, on the side where there is room. */
-function drawMark(chart, mark, place, colour, font) {
-  const { ctx, bbox } = chart;
-  const x = chart.valToPos(mark.at, "x", true);
-  if (x < bbox.left - 1 || x > bbox.left + bbox.width + 1) return;
+/** A dashed line; whoever calls writes its name and restores the context. */
+function dashed(chart, [fromX, fromY], [toX, toY], colour, font) {
+  const { ctx } = chart;
   const scale = devicePixelRatio;
   ctx.save();
   ctx.strokeStyle = ctx.fillStyle = colour;
   ctx.lineWidth = scale;
   ctx.setLineDash([3 * scale, 3 * scale]);
   ctx.beginPath();
-  ctx.moveTo(x, bbox.top);
-  ctx.lineTo(x, bbox.top + bbox.height);
+  ctx.moveTo(fromX, fromY);
+  ctx.lineTo(toX, toY);
   ctx.stroke();
   ctx.font = font.replace(/^\d+/, (pixels) => pixels * scale);
+  return [ctx, scale];
+}
+
+function drawLimit(chart, { name, value }, colour, font) {
+  const { left, width } = chart.bbox;
+  const y = chart.valToPos(value, "y", true);
+  const [ctx, scale] = dashed(chart, [left, y], [left + width, y], colour, font);
   ctx.textBaseline = "top";
-  ctx.textAlign = x + ctx.measureText(mark.name).width + 12 * scale > bbox.left + bbox.width ? "right" : "left";
-  ctx.fillText(mark.name, x + (ctx.textAlign === "left" ? 4 : -4) * scale, bbox.top + place * 16 * scale);
+  ctx.textAlign = "left";
+  ctx.fillText(`${value} ${name}`, left + 4 * scale, y + 4 * scale);
+  ctx.restore();
+}
+
+/** The name of a moment stands on the side where there is room, each on a line of its own. */
+function drawMark(chart, { name, at }, place, colour, font) {
+  const { left, top, width, height } = chart.bbox;
+  const x = chart.valToPos(at, "x", true);
+  if (x < left - 1 || x > left + width + 1) return;
+  const [ctx, scale] = dashed(chart, [x, top], [x, top + height], colour, font);
+  const fits = x + ctx.measureText(name).width + 12 * scale < left + width;
+  ctx.textBaseline = "bottom";
+  ctx.textAlign = fits ? "left" : "right";
+  ctx.fillText(name, x + (fits ? 4 : -4) * scale, top + height - place * 16 * scale - 4 * scale);
   ctx.restore();
 }
