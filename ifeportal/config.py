@@ -21,6 +21,7 @@ KEY_LENGTH = 50
 PLACEHOLDERS = ("changeme", "change-me", "change_me", "placeholder", "insecure", "development", "secret-key")
 HEALTH_PAGES = {"status", "healthz"}
 UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+PEOPLE = ("staff", "manager", "operator", "viewer")
 DEVELOPMENT_KEY = "development-only-never-used-with-debug-off-0123456789"
 
 
@@ -97,6 +98,24 @@ def address(*schemes: str) -> Callable[[str], str]:
     return parse
 
 
+def issuer(value: str) -> str:
+    """The address of a sign-in service: https, or http on this machine, for development."""
+    parts = urlsplit(value)
+    if parts.scheme != "https" and (parts.scheme, parts.hostname) not in (("http", "localhost"), ("http", "127.0.0.1")):
+        raise ValueError("must be an address that begins with https://")
+    if not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("must be an address such as https://login.example.org/realms/crew")
+    return value.rstrip("/")
+
+
+def second_factors(value: str) -> tuple[str, ...]:
+    """Who needs a second factor: `staff` and roles, separated by commas; `none` for nobody."""
+    found = () if value.strip() == "none" else names(value)
+    if unknown := set(found) - set(PEOPLE):
+        raise ValueError(f"must be none, or some of {', '.join(PEOPLE)}, not {min(unknown)!r}")
+    return found
+
+
 def database(value: str) -> dict[str, Any]:
     """A database's URL, as Django wants it: `postgres://user:password@host/name` or `sqlite:///path`."""
     if not value.startswith(("postgres://", "postgresql://", "sqlite:///")):
@@ -151,6 +170,21 @@ class Config:
         address("redis", "rediss"), "", "Counts API throttles for all web processes together. Not needed."
     )
     email_url: Mapping[str, Any] | None = setting(email, None, "Mail server. If not given: mail goes to the log.")
+    email_from: str = setting(text, "ifeportal@localhost", "Whom mail of the portal comes from.")
+    second_factor_for: tuple[str, ...] = setting(
+        second_factors,
+        (),
+        "Who must sign in with a second factor: some of staff,manager,operator,viewer. If not given: nobody must.",
+    )
+    oidc_issuer: str = setting(
+        issuer, "", "Single sign-on: the OpenID Connect issuer. If not given: passwords and passkeys only."
+    )
+    oidc_client_id: str = setting(text, "", "Single sign-on: what the issuer calls this portal.")
+    oidc_client_secret: str = setting(text, "", "Single sign-on: the secret that goes with it.")
+    oidc_name: str = setting(text, "single sign-on", "Single sign-on: what people call it, on the button.")
+    oidc_creates_users: bool = setting(
+        flag, False, "Single sign-on: makes a user of no airline for a verified e-mail address that nobody has."
+    )
     media_bucket: str = setting(bucket, "ife-media", "What should fly; also called staging.")
     status_bucket: str = setting(bucket, "ife-status", "What has arrived.")
     aws_access_key_id: str = setting(text, "", "S3 credentials, as AWS names them; any source boto3 knows will do.")
@@ -229,6 +263,8 @@ def _contradictions(config: Config) -> list[str]:
         found.append("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY go together: set both or neither.")
     if "*" in config.allowed_hosts and not config.debug:
         found.append("ALLOWED_HOSTS must name the hosts: * would let every site open live updates.")
+    if len({bool(value) for value in (config.oidc_issuer, config.oidc_client_id, config.oidc_client_secret)}) > 1:
+        found.append("OIDC_ISSUER, OIDC_CLIENT_ID and OIDC_CLIENT_SECRET go together: set all three or none.")
     if config.log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         found.append("LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR.")
     return found

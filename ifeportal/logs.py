@@ -54,6 +54,8 @@ def logging_settings(*, level: str, as_json: bool, secrets: Sequence[str]) -> di
             "botocore": {"level": "WARNING"},
             # At INFO it has four lines for every poll of every airline.
             "django-q": {"level": "WARNING"},
+            # And four for every sign-in.
+            "axes": {"level": "WARNING"},
             "urllib3": {"level": "WARNING"},
             "asyncio": {"level": "WARNING"},
         },

@@ -1,4 +1,6 @@
-"""What every request passes: values no text can hold are refused; signing in is needed unless a view says otherwise."""
+"""What every request passes: values no text can hold are refused; signing in is needed unless a view says otherwise,
+and a second factor where the user's role demands one; pages may use none of a device's sensors.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +8,33 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
+from allauth.account.adapter import get_adapter
+from django.conf import settings
+from django.contrib import messages
 from django.contrib.auth.middleware import LoginRequiredMiddleware
 from django.db import DataError
 from django.http import BadHeaderError, Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import redirect
 from django.utils.deprecation import MiddlewareMixin
+from django.utils.http import urlencode
 from django.views.defaults import bad_request
 
 from ifeportal.problems import BELOW, problem
+from ifeportal.secondfactor import Lack, lack
 
 BAD_VALUES: Final = (DataError, UnicodeEncodeError, BadHeaderError)
+OPEN: Final = {"healthz", "readyz", "account_logout", "admin:logout"}
+TO_USE: Final = OPEN | {"mfa_reauthenticate", "mfa_reauthenticate_webauthn"}
+TO_SET_UP: Final = OPEN | {
+    *("mfa_index", "account_reauthenticate", "mfa_activate_totp", "mfa_add_webauthn"),
+    *("mfa_view_recovery_codes", "mfa_download_recovery_codes"),
+}
+DEVICE_RIGHTS: Final = ", ".join(
+    [
+        *(f"{name}=()" for name in ("camera", "geolocation", "microphone", "midi", "payment", "serial", "usb")),
+        *(f"{name}=(self)" for name in ("publickey-credentials-create", "publickey-credentials-get")),
+    ]
+)
 logger = logging.getLogger(__name__)
 
 
@@ -56,3 +76,39 @@ class SignInRequired(LoginRequiredMiddleware):
         if not getattr(view_func, "login_required", True):
             return None
         return super().process_view(request, view_func, view_args, view_kwargs)
+
+
+class SecondFactorRequired(MiddlewareMixin):
+    """Lets a user whose role demands a second factor do nothing before they have one and have used it."""
+
+    def process_view(
+        self,
+        request: HttpRequest,
+        view_func: Callable[..., HttpResponseBase],
+        view_args: tuple[Any, ...],
+        view_kwargs: dict[str, Any],
+    ) -> HttpResponse | None:
+        """None where nothing is missing; else the way to the page that mends it, or for a program a 403."""
+        name = request.resolver_match.view_name if request.resolver_match else ""
+        if not settings.SECOND_FACTOR_FOR or name in OPEN or not request.user.is_authenticated:
+            return None
+        missing = lack(request.user, request.session)
+        if missing is None or name in (TO_SET_UP if missing is Lack.NONE_SET_UP else TO_USE):
+            return None
+        if request.path.startswith(BELOW):
+            return problem(403, missing.value, request.path)
+        if missing is Lack.NONE_SET_UP:
+            messages.warning(request, missing.value)
+            return redirect("mfa_index")
+        ways = get_adapter().get_reauthentication_methods(request.user)
+        address = next(way["url"] for way in ways if way["id"].startswith("mfa"))  # not the password again
+        return redirect(f"{address}?{urlencode({'next': request.get_full_path()})}")
+
+
+class DeviceRights(MiddlewareMixin):
+    """No page needs camera, place or payment; passkeys are for our own pages alone."""
+
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        """The answer with the header."""
+        response.headers.setdefault("Permissions-Policy", DEVICE_RIGHTS)
+        return response

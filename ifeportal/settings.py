@@ -10,6 +10,7 @@ from csp.constants import NONE, SELF
 
 from ifeportal.config import SettingsError, read_config
 from ifeportal.logs import logging_settings
+from ifeportal.signin_settings import signin_settings
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 try:
@@ -43,6 +44,13 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
+    "allauth.usersessions",
+    "axes",
     "channels",
     "csp",
     "django_filters",
@@ -69,7 +77,11 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "ifeportal.middleware.SignInRequired",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "ifeportal.middleware.SecondFactorRequired",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "ifeportal.middleware.DeviceRights",
+    "allauth.account.middleware.AccountMiddleware",
+    "axes.middleware.AxesMiddleware",  # last: it puts its page in place of the sign-in page's answer
 ]
 ROOT_URLCONF = "ifeportal.urls"
 ASGI_APPLICATION = "ifeportal.asgi.application"
@@ -92,10 +104,7 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / config.static_root
-LOGIN_URL = "login"
-LOGIN_REDIRECT_URL = "fleet"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-LOGOUT_REDIRECT_URL = "login"
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {
@@ -139,6 +148,7 @@ CACHES = {
     if config.redis_url
     else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
 }
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = config.email_from
 EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
 globals().update(config.email_url or {})
 
@@ -152,6 +162,9 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if config.behind_p
 SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SESSION_COOKIE_AGE = 8 * 3600
+SECOND_FACTOR_FOR = config.second_factor_for
+OIDC_CREATES_USERS = config.oidc_creates_users
+globals().update(signin_settings(config, https=HTTPS))
 X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
@@ -179,6 +192,7 @@ LOGGING = logging_settings(
         config.aws_secret_access_key,
         config.metrics_token,
         config.signing_passphrase,
+        config.oidc_client_secret,
         str(DATABASES["default"].get("PASSWORD") or ""),
     ],
 )
@@ -206,7 +220,7 @@ if STATUS_EVENTS_QUEUE_URL:
     JOBS["take_events"] = "fleet.jobs.take_events"
 JOBS_PER_AIRLINE = {"poll": "fleet.jobs.poll"}
 
-KNOX_TOKEN_MODEL = "ifeportal.Token"
+KNOX_TOKEN_MODEL = "ifeportal.Token"  # noqa: S105  # the name of a model
 REST_KNOX = {"TOKEN_PREFIX": "ife_"}
 REST_FRAMEWORK = {
     # Tokens first, so that a program without valid credentials gets a 401 and not a 403.
@@ -238,9 +252,9 @@ SPECTACULAR_SETTINGS = {
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "ENUM_NAME_OVERRIDES": {
         "Status": "fleet.models.Status",
-        "SumStatus": "fleet.api.SUM_STATUSES",
+        "SumStatus": "fleet.api_rows.SUM_STATUSES",
         "State": "fleet.models.State",
-        "SumState": "fleet.api.SUM_STATES",
+        "SumState": "fleet.api_rows.SUM_STATES",
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",

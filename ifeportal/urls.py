@@ -1,12 +1,14 @@
 """Every address of the portal."""
 
 from django.contrib import admin
-from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import URLPattern, URLResolver, include, path
 
+from ifeportal import tokenpage
+
 urlpatterns: list[URLPattern | URLResolver] = [
-    path("login/", LoginView.as_view(redirect_authenticated_user=False), name="login"),
-    path("logout/", LogoutView.as_view(next_page="login"), name="logout"),
+    path("", include("ifeportal.account_urls")),
+    path("account/tokens/", tokenpage.tokens, name="tokens"),
+    path("account/tokens/<int:pk>/revoke/", tokenpage.revoke, name="token-revoke"),
     path("admin/", admin.site.urls),
     path("api/", include("ifeportal.api_urls")),
     path("", include("ifeportal.health")),

@@ -20,6 +20,7 @@ from django.utils.crypto import constant_time_compare
 from ifeportal.access import sees_every_airline
 from ifeportal.live.models import Change
 from ifeportal.models import Airline, User
+from ifeportal.secondfactor import lack
 
 TOPICS = frozenset({"airline", "campaign", "tail", "load", "transfer"})
 MESSAGE_LIMIT = 4096
@@ -145,6 +146,8 @@ def listener(session_key: str) -> User:
         for valid in (user.get_session_auth_hash(), *user.get_session_auth_fallback_hash())
     ):
         raise Refused(SIGNED_OUT, "Sign in again to see live updates.")
+    if missing := lack(user, session):
+        raise Refused(SIGNED_OUT, missing.value)
     return user
 
 

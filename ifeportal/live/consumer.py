@@ -1,8 +1,9 @@
 """The socket /ws/live/: lets its user in, sends what the reader brings, and looks again whether they may still hear it.
 
-Touches sessions and users through `audience`, the feed through `reader`, and says through `watching` which airline its
-page shows, so that it is polled more often. No channel layer: the feed in the database reaches every process. Nothing
-waits in the server for a slow browser but the newest state of each object.
+It looks when `rights` has seen a change, and every REAUTHORISE anyway. Touches sessions and users through `audience`,
+the feed through `reader`, and says through `watching` which airline its page shows, so that it is polled more often. No
+channel layer: the feed in the database reaches every process. Nothing waits in the server for a slow browser but the
+newest state of each object.
 
 The browser sends {"watch": {"airline", "tail", "campaign", "topics"}, "rev": N, "acks": true} and, for every message
 with "changes", {"ack": N}. The server sends {"rev", "changes"}, {"rev"} as a sign of life, {"reload": true} and
@@ -26,6 +27,7 @@ from django.db import Error as DatabaseTrouble
 from ifeportal.live.audience import SIGNED_OUT, BadMessage, Refused, Scope, Watch, listener, parse_message, scope_for
 from ifeportal.live.listeners import enter, in_thread, leave, open_sockets
 from ifeportal.live.reader import message, missed_since, the_reader
+from ifeportal.live.rights import Hold, Standing, standing_of, the_rights
 from ifeportal.live.subscription import Subscription
 from ifeportal.live.watching import watching
 from ifeportal.models import User
@@ -50,6 +52,9 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ha
     def __init__(self) -> None:
         super().__init__()
         self.reader = the_reader()
+        self.rights = the_rights()
+        self.hold: Hold | None = None
+        self.in_doubt = False
         self.user: User | None = None
         self.watch: Watch | None = None
         self.watches = 0
@@ -70,13 +75,13 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ha
         """Let a signed-in user in; anyone else is told why not and closed."""
         await self.accept()
         try:
-            user = await in_thread(listener, self._session_key())
+            user, standing, _ = await in_thread(_authorise, self._session_key(), None)
         except Refused as refused:
             await self._refuse(refused.code, str(refused))
         except DatabaseTrouble as error:
             await self._without_database("letting a socket in", error)
         else:
-            await self._enter(user)
+            await self._enter(user, standing)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """Take a message of the browser: what it watches, or what it has taken."""
@@ -95,12 +100,14 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ha
             self.watches += 1
             await self._start(said)
 
-    async def _enter(self, user: User) -> None:
+    async def _enter(self, user: User, standing: Standing) -> None:
         if open_sockets[user.pk] >= settings.LIVE_SOCKETS_PER_USER:
             await self._refuse(TOO_MANY, "Too many pages of yours are open.")
             return
         self.user = user
         enter(user.pk)
+        self.hold = Hold(self._session_key(), user.pk, standing, self._doubt)
+        self.rights.keep(self.hold)
         self.writer = asyncio.create_task(self._write(), name="live-writer")
 
     def _leave(self) -> None:
@@ -108,6 +115,9 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ha
         if self.writer is not None and self.writer is not asyncio.current_task():
             self.writer.cancel()
         self._unsubscribe()
+        if self.hold is not None:
+            self.rights.release(self.hold)
+            self.hold = None
         if self.user is not None:
             leave(self.user.pk)
             self.user = None
@@ -117,8 +127,9 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ha
         self._unsubscribe()
         self.unacknowledged.clear()
         try:
-            user, scope = await in_thread(_authorise, self._session_key(), watch)
+            user, standing, scope = await in_thread(_authorise, self._session_key(), watch)
             assert scope is not None
+            self._found(standing)
             subscription = Subscription(scope, self.wake.set)
             await self.reader.attach(subscription)
             self.subscription, self.watch = subscription, watch
@@ -155,7 +166,7 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ha
         while True:
             await self._send_news(clock())
             await self._wait(min(ping_at, check_at) - clock())
-            if clock() >= check_at:
+            if self.in_doubt or clock() >= check_at:
                 await self._check()
                 check_at = clock() + REAUTHORISE
             if clock() >= ping_at:
@@ -198,19 +209,28 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ha
 
     async def _check(self) -> None:
         """Read user and rights afresh. Raises Refused if anything of what the socket hears was taken away."""
-        subscription = self.subscription
+        subscription, self.in_doubt = self.subscription, False
         try:
-            _, scope = await in_thread(_authorise, self._session_key(), self.watch if subscription else None)
+            _, standing, scope = await in_thread(_authorise, self._session_key(), self.watch if subscription else None)
         except DatabaseTrouble as error:
             # Without the database there is no news to keep from anyone either.
             logger.warning("live: looking again whether a user may listen: %s", error)
             return
+        self._found(standing)
         if scope is None or subscription is None:
             return
         if scope.lacks(subscription.scope):
             raise Refused(SIGNED_OUT, "You may not see all of this any more.")
         subscription.scope = scope
         await self._look()
+
+    def _doubt(self) -> None:
+        self.in_doubt = True
+        self.wake.set()
+
+    def _found(self, standing: Standing) -> None:
+        if self.hold is not None:
+            self.hold.standing = standing
 
     async def _look(self) -> None:
         """Have what the page names polled more often. A page of all airlines names none."""
@@ -234,6 +254,7 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ha
         await self.close(code)
 
 
-def _authorise(session_key: str, watch: Watch | None) -> tuple[User, Scope | None]:
+def _authorise(session_key: str, watch: Watch | None) -> tuple[User, Standing, Scope | None]:
     user = listener(session_key)
-    return user, scope_for(user, watch) if watch else None
+    standing = standing_of(user)  # before the scope: what changes between the two is seen as a change
+    return user, standing, scope_for(user, watch) if watch else None

@@ -1,14 +1,15 @@
 """The one socket of the portal, and what every connection passes before it: first its origin, then its cookies."""
 
 from channels.routing import URLRouter
-from channels.security.websocket import AllowedHostsOriginValidator, WebsocketDenier
+from channels.security.websocket import WebsocketDenier
 from channels.sessions import CookieMiddleware
 from django.urls import path, re_path
 
 from ifeportal.live.consumer import LiveConsumer
+from ifeportal.live.origins import OwnOrigin
 
 addresses = [
     path("ws/live/", LiveConsumer.as_asgi()),
     re_path("", WebsocketDenier.as_asgi()),  # an unknown address is refused; without this it would be an error
 ]
-sockets = AllowedHostsOriginValidator(CookieMiddleware(URLRouter(addresses)))
+sockets = OwnOrigin(CookieMiddleware(URLRouter(addresses)))

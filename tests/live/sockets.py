@@ -18,6 +18,7 @@ from ifeportal.live.listeners import in_thread
 from ifeportal.models import Airline, User
 
 ORIGIN = "http://localhost"
+HOST = (b"host", b"localhost")
 PATIENCE = 60.0  # seconds; generous, the machine may be busy
 
 
@@ -68,7 +69,7 @@ async def open_socket(
     """A socket of a freshly signed-in user (None: of nobody), or of the session in `cookie`."""
     if user is not None and cookie is None:
         cookie = await in_thread(sign_in, user)
-    headers = [(b"cookie", f"{settings.SESSION_COOKIE_NAME}={cookie}".encode())] if cookie else []
+    headers = [HOST, (b"cookie", f"{settings.SESSION_COOKIE_NAME}={cookie}".encode())] if cookie else [HOST]
     if origin:
         headers.append((b"origin", origin.encode()))
     communicator = WebsocketCommunicator(application, "/ws/live/", headers=headers)

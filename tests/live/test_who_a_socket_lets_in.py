@@ -9,11 +9,13 @@ from django.db import OperationalError
 from django.test import override_settings
 
 from ifeportal.asgi import application
-from ifeportal.live import consumer
+from ifeportal.live import consumer, rights
+from ifeportal.live.audience import listener
 from ifeportal.live.listeners import in_thread, open_sockets
+from ifeportal.live.origins import is_own
 from ifeportal.models import Airline, Membership
 from tests.conftest import Cast
-from tests.live.sockets import PATIENCE, Socket, apublish, open_socket, sign_in
+from tests.live.sockets import HOST, PATIENCE, Socket, apublish, open_socket, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -36,18 +38,54 @@ async def test_an_invented_session_is_nobody(cast: Cast) -> None:
         assert await closed_with(socket) == 4403
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", None, "null"])
+@pytest.mark.parametrize(
+    "origin",
+    [
+        *("https://evil.example", None, "null", "", "http://localhost.evil.example", "http://evil.example/?localhost"),
+        *("https://localhost", "http://localhost:8000", "ws://localhost", "localhost", "http://127.0.0.1"),
+    ],
+)
 async def test_another_site_is_refused_before_anything_else(cast: Cast, origin: str | None) -> None:
-    headers = [(b"cookie", f"sessionid={await in_thread(sign_in, cast.alice)}".encode())]
-    if origin:
+    """Another scheme or port is another site too."""
+    headers = [HOST, (b"cookie", f"sessionid={await in_thread(sign_in, cast.alice)}".encode())]
+    if origin is not None:
         headers.append((b"origin", origin.encode()))
     communicator = WebsocketCommunicator(application, "/ws/live/", headers=headers)
     accepted, _ = await communicator.connect(PATIENCE)
     assert not accepted
 
 
+@pytest.mark.parametrize(
+    ("host", "origin", "settings", "own"),
+    [
+        ("ife.example.org", "https://ife.example.org", {"HTTPS": True}, True),
+        ("ife.example.org", "https://ife.example.org:443", {"HTTPS": True}, True),
+        ("ife.example.org", "http://ife.example.org", {"HTTPS": True}, False),
+        ("ife.example.org:8443", "https://ife.example.org:8443", {"HTTPS": True}, True),
+        ("ife.example.org:8443", "https://ife.example.org", {"HTTPS": True}, False),
+        ("inside:8000", "https://ife.example.org", {"CSRF_TRUSTED_ORIGINS": ["https://ife.example.org"]}, True),
+        ("inside:8000", "https://ife.example.org:444", {"CSRF_TRUSTED_ORIGINS": ["https://ife.example.org"]}, False),
+        ("evil.example", "http://evil.example", {}, False),
+        ("[::1]:8000", "http://[::1]:8000", {}, True),
+    ],
+)
+def test_only_the_portals_own_address_to_the_letter_is_its_own(
+    host: str, origin: str, settings: dict[str, object], own: bool
+) -> None:
+    hosts = ["ife.example.org", "inside", "[::1]"]
+    with override_settings(**{"ALLOWED_HOSTS": hosts, "HTTPS": False, "CSRF_TRUSTED_ORIGINS": []} | settings):
+        assert is_own({b"host": host, b"origin": origin}, "ws") is own
+
+
+@pytest.mark.parametrize("behind_proxy", [True, False])
+def test_what_a_proxy_says_of_tls_counts_only_when_there_is_one(behind_proxy: bool) -> None:
+    headers = {b"host": "localhost", b"origin": "https://localhost", b"x-forwarded-proto": "https"}
+    with override_settings(ALLOWED_HOSTS=["localhost"], HTTPS=False, BEHIND_PROXY=behind_proxy):
+        assert is_own(headers, "ws") is behind_proxy
+
+
 async def test_an_unknown_socket_address_is_refused(cast: Cast) -> None:
-    communicator = WebsocketCommunicator(application, "/ws/other/", headers=[(b"origin", b"http://localhost")])
+    communicator = WebsocketCommunicator(application, "/ws/other/", headers=[HOST, (b"origin", b"http://localhost")])
     accepted, _ = await communicator.connect(PATIENCE)
     assert not accepted
 
@@ -84,13 +122,19 @@ async def test_what_was_missed_holds_nothing_foreign(cast: Cast) -> None:
     assert [change["object"] for change in message["changes"]] == [2]
 
 
+@pytest.fixture(params=["seen as a change", "looked at anyway"])
+def looking_again(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the two ways a loss comes to a socket only one is left."""
+    left_out = (consumer, "REAUTHORISE") if request.param == "seen as a change" else (rights, "LOOK")
+    monkeypatch.setattr(*left_out, 3600.0)
+    if request.param != "seen as a change":
+        monkeypatch.setattr(consumer, "REAUTHORISE", 0.2)
+
+
 @pytest.mark.parametrize("loss", ["disabled", "logged out", "password changed", "membership removed", "deleted"])
 @pytest.mark.parametrize("airline", ["ACME", None])
-async def test_a_socket_is_closed_when_its_user_loses_the_right(
-    cast: Cast, loss: str, airline: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(consumer, "REAUTHORISE", 0.2)
-
+@pytest.mark.usefixtures("looking_again")
+async def test_a_socket_is_closed_when_its_user_loses_the_right(cast: Cast, loss: str, airline: str | None) -> None:
     def lose() -> None:
         if loss == "disabled":
             type(cast.alice).objects.filter(pk=cast.alice.pk).update(is_active=False)
@@ -112,25 +156,23 @@ async def test_a_socket_is_closed_when_its_user_loses_the_right(
         assert await socket.is_quiet(0.5)
 
 
-async def test_a_socket_that_watches_nothing_yet_is_closed_on_logout_too(
-    cast: Cast, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(consumer, "REAUTHORISE", 0.2)
+@pytest.mark.usefixtures("looking_again")
+async def test_a_socket_that_watches_nothing_yet_is_closed_on_logout_too(cast: Cast) -> None:
     async with open_socket(cast.alice) as socket:
         await in_thread(Session.objects.all().delete)
         assert await closed_with(socket) == 4403
 
 
-async def test_staff_who_become_ordinary_lose_the_sight_of_all(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer, "REAUTHORISE", 0.2)
+@pytest.mark.usefixtures("looking_again")
+async def test_staff_who_become_ordinary_lose_the_sight_of_all(cast: Cast) -> None:
     async with open_socket(cast.olga) as socket:
         await socket.watch(rev=0)
         await in_thread(type(cast.olga).objects.filter(pk=cast.olga.pk).update, is_staff=False)
         assert await closed_with(socket) == 4403
 
 
-async def test_a_membership_gained_is_heard_without_a_new_socket(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer, "REAUTHORISE", 0.05)
+@pytest.mark.usefixtures("looking_again")
+async def test_a_membership_gained_is_heard_without_a_new_socket(cast: Cast) -> None:
     async with open_socket(cast.alice) as socket:
         await socket.watch(rev=0)
         await in_thread(Membership.objects.create, user=cast.alice, airline=cast.beta)
@@ -139,6 +181,28 @@ async def test_a_membership_gained_is_heard_without_a_new_socket(cast: Cast, mon
             if not await socket.is_quiet(0.3):
                 break
         assert await socket.changes()
+
+
+async def test_what_changes_for_others_leaves_a_socket_alone(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer, "REAUTHORISE", 3600.0)
+    looks: list[str] = []
+    monkeypatch.setattr(consumer, "listener", lambda key: (looks.append(key), listener(key))[1])
+    async with open_socket(cast.alice) as alice, open_socket(cast.bob) as bob:
+        for socket, airline in ((alice, "ACME"), (bob, "BETA")):
+            await socket.watch(airline=airline, rev=0)
+        before = len(looks)
+        await in_thread(Membership.objects.filter(user=cast.bob).delete)
+        assert await closed_with(bob) == 4404
+        assert len(looks) == before + 1
+        await apublish(cast.acme, 1)
+        assert await alice.changes()
+
+
+async def test_the_second_factor_counts_for_sockets_too(cast: Cast) -> None:
+    with override_settings(SECOND_FACTOR_FOR=("viewer",)):
+        async with open_socket(cast.alice) as alice, open_socket(cast.olga) as olga:
+            assert await closed_with(alice) == 4403
+            assert "changes" in await olga.watch(rev=0)
 
 
 @override_settings(LIVE_SOCKETS_PER_USER=2)

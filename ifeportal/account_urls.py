@@ -1,0 +1,44 @@
+"""The addresses of signing in and of one's own account. Of django-allauth only what stands here can be reached."""
+
+from allauth.account import views as accounts
+from allauth.mfa.base import views as factors
+from allauth.mfa.recovery_codes import views as codes
+from allauth.mfa.webauthn import views as passkeys
+from allauth.socialaccount.views import login_cancelled
+from django.urls import path, re_path
+from django.views.decorators.cache import never_cache
+
+from ifeportal import account, singlesignon
+
+urlpatterns = [
+    path("login/", accounts.login, name="account_login"),
+    path("login/second-factor/", factors.authenticate, name="mfa_authenticate"),
+    path("login/passkey/", passkeys.login_webauthn, name="mfa_login_webauthn"),
+    path("login/cancelled/", login_cancelled, name="socialaccount_login_cancelled"),
+    path("login/with/<slug:provider_id>/", singlesignon.begin, name="openid_connect_login"),
+    path("login/with/<slug:provider_id>/back/", singlesignon.come_back, name="openid_connect_callback"),
+    path("login/forgotten/", accounts.password_reset, name="account_reset_password"),
+    path("login/forgotten/sent/", accounts.password_reset_done, name="account_reset_password_done"),
+    re_path(
+        r"^login/forgotten/(?P<uidb36>[0-9A-Za-z]+)-(?P<key>.+)/$",
+        never_cache(accounts.password_reset_from_key),
+        name="account_reset_password_from_key",
+    ),
+    path("login/forgotten/done/", accounts.password_reset_from_key_done, name="account_reset_password_from_key_done"),
+    path("login/disabled/", accounts.account_inactive, name="account_inactive"),
+    path("logout/", never_cache(accounts.logout), name="account_logout"),
+    path("account/", never_cache(account.Account.as_view()), name="mfa_index"),
+    path("account/confirm/", never_cache(accounts.reauthenticate), name="account_reauthenticate"),
+    path("account/confirm/code/", never_cache(factors.reauthenticate), name="mfa_reauthenticate"),
+    path("account/confirm/passkey/", never_cache(passkeys.reauthenticate_webauthn), name="mfa_reauthenticate_webauthn"),
+    path("account/password/", never_cache(account.Password.as_view()), name="account_change_password"),
+    path("account/app/", never_cache(account.AddApp.as_view()), name="mfa_activate_totp"),
+    path("account/app/remove/", never_cache(account.RemoveApp.as_view()), name="mfa_deactivate_totp"),
+    path("account/codes/", never_cache(codes.view_recovery_codes), name="mfa_view_recovery_codes"),
+    path("account/codes/new/", never_cache(account.NewCodes.as_view()), name="mfa_generate_recovery_codes"),
+    path("account/codes/file/", codes.download_recovery_codes, name="mfa_download_recovery_codes"),
+    path("account/passkeys/add/", never_cache(account.AddPasskey.as_view()), name="mfa_add_webauthn"),
+    path("account/passkeys/<int:pk>/", never_cache(account.RenamePasskey.as_view()), name="mfa_edit_webauthn"),
+    path("account/passkeys/<int:pk>/remove/", never_cache(account.RemovePasskey.as_view()), name="mfa_remove_webauthn"),
+    path("account/sessions/", never_cache(account.Sessions.as_view()), name="usersessions_list"),
+]

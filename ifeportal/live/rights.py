@@ -1,0 +1,121 @@
+"""Notices within a second that somebody who listens was signed out, disabled, or lost an airline, whoever did it where.
+
+Touches sessions, users and memberships, read only: one task and one thread per process, three queries every LOOK while
+anybody listens, however many sockets. It only compares with what each socket's rights were found by; a socket whose
+session is gone, or whose user is not as before, is told to look again, and decides itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+from django.contrib.sessions.models import Session
+from django.db import Error as DatabaseTrouble
+from django.db import connection
+from django.utils import timezone
+
+from ifeportal.models import Membership, User
+
+LOOK = 0.5  # seconds
+logger = logging.getLogger(__name__)
+
+
+class Standing(NamedTuple):
+    """What decides who a user is and what they may see."""
+
+    password: str
+    active: bool
+    staff: bool
+    roles: frozenset[tuple[int, str]]  # airline, role
+
+
+@dataclass(eq=False, slots=True)
+class Hold:
+    """One socket: by what its rights were found, and how to tell it to look again."""
+
+    session: str
+    user: int
+    standing: Standing
+    doubt: Callable[[], None]
+
+
+class Rights:
+    """Watches over the sockets of one event loop."""
+
+    def __init__(self) -> None:
+        self._holds: set[Hold] = set()
+        self._task: asyncio.Task[None] | None = None
+        self._thread: ThreadPoolExecutor | None = None
+
+    def keep(self, hold: Hold) -> None:
+        """From now on watch over this socket; the first one starts the task."""
+        self._holds.add(hold)
+        if self._task is None:
+            self._thread = ThreadPoolExecutor(1, "live-rights")
+            self._task = asyncio.create_task(self._follow(self._thread), name="live-rights")
+
+    def release(self, hold: Hold) -> None:
+        """Not any more; the last one ends the task."""
+        self._holds.discard(hold)
+        if not self._holds and self._task is not None and self._thread is not None:
+            self._task.cancel()
+            self._thread.submit(_close)
+            self._thread.shutdown(wait=False)
+            self._task = self._thread = None
+
+    async def _follow(self, thread: ThreadPoolExecutor) -> None:
+        while True:
+            await asyncio.sleep(LOOK)
+            try:
+                await self._look(thread)
+            except DatabaseTrouble as error:
+                # Without the database there is no news to keep from anyone either.
+                logger.warning("live: looking who may still listen: the database does not answer: %s", error)
+                await asyncio.get_running_loop().run_in_executor(thread, _close)
+
+    async def _look(self, thread: ThreadPoolExecutor) -> None:
+        holds = list(self._holds)
+        sessions, users = {hold.session for hold in holds}, {hold.user for hold in holds}
+        asked = asyncio.get_running_loop().run_in_executor(thread, _read, sessions, users)
+        alive, standings = await asked
+        for hold in holds:
+            if hold.session not in alive or standings.get(hold.user) != hold.standing:
+                hold.doubt()
+
+
+def standing_of(user: User) -> Standing:
+    """How the user stands, as read with the row in hand; read it before what is decided by it."""
+    roles = frozenset(Membership.objects.filter(user=user).values_list("airline_id", "role"))
+    return Standing(user.password, user.is_active, user.is_staff, roles)
+
+
+def _read(sessions: Iterable[str], users: Iterable[int]) -> tuple[set[str], dict[int, Standing]]:
+    """The sessions that are there, and how each user stands who is."""
+    there = Session.objects.filter(session_key__in=sessions, expire_date__gt=timezone.now())
+    alive = set(there.values_list("session_key", flat=True))
+    roles: dict[int, set[tuple[int, str]]] = {}
+    for user, airline, role in Membership.objects.filter(user__in=users).values_list("user_id", "airline_id", "role"):
+        roles.setdefault(user, set()).add((airline, role))
+    rows = User.objects.filter(pk__in=users).values_list("pk", "password", "is_active", "is_staff")
+    return alive, {
+        pk: Standing(password, active, staff, frozenset(roles.get(pk, ()))) for pk, password, active, staff in rows
+    }
+
+
+def _close() -> None:
+    """Close the connection of the thread this runs in."""
+    connection.close()
+
+
+_watches: WeakKeyDictionary[asyncio.AbstractEventLoop, Rights] = WeakKeyDictionary()
+
+
+def the_rights() -> Rights:
+    """The one watch of the running event loop."""
+    return _watches.setdefault(asyncio.get_running_loop(), Rights())

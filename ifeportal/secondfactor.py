@@ -1,0 +1,58 @@
+"""The second factor: who must have one, who has, and whether it was used in this session.
+
+Touches memberships and authenticators, read only. Pages, admin and API ask through the middleware, sockets ask
+themselves; a token was made in a session that passed.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from types import SimpleNamespace
+from typing import Final
+
+from allauth.account.authentication import get_authentication_records
+from allauth.mfa.models import Authenticator
+from django.conf import settings
+from django.contrib.sessions.backends.base import SessionBase
+from django.db.models import QuerySet
+
+from ifeportal.models import User
+
+FACTORS: Final = (Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN)
+
+
+class Lack(Enum):
+    """What stands between a user and everything else; the value is the sentence for them."""
+
+    NONE_SET_UP = "Your role needs a second factor to sign in with. Set one up first."
+    NOT_USED = "This session began without your second factor. Use it now to go on."
+
+
+def lack(user: User, session: SessionBase) -> Lack | None:
+    """What the user must do before anything else in this session; None if nothing."""
+    if not is_demanded(user):
+        return None
+    if not factors(user).exists():
+        return Lack.NONE_SET_UP
+    return None if was_used(user, session) else Lack.NOT_USED
+
+
+def is_demanded(user: User) -> bool:
+    """Whether a user of these roles must have a second factor, as SECOND_FACTOR_FOR says."""
+    people = settings.SECOND_FACTOR_FOR
+    if "staff" in people and (user.is_staff or user.is_superuser):
+        return True
+    roles = [word for word in people if word != "staff"]
+    return bool(roles) and user.memberships.filter(role__in=roles).exists()
+
+
+def factors(user: User) -> QuerySet[Authenticator]:
+    """What the user can prove themselves with besides a password. Recovery codes only stand in for one."""
+    found: QuerySet[Authenticator] = Authenticator.objects.filter(user=user, type__in=FACTORS)
+    return found
+
+
+def was_used(user: User, session: SessionBase) -> bool:
+    """Whether the user has shown a second factor in this session."""
+    records = get_authentication_records(SimpleNamespace(session=session), user)
+    return any(record.get("method") == "mfa" for record in records)

@@ -1,0 +1,95 @@
+"""How people sign in, as settings of Django, django-allauth and django-axes, made of the environment's."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Final
+
+from ifeportal.config import Config
+
+SSO: Final = "sso"  # what addresses call the one sign-in service
+FAILURES: Final = 5
+COOL_OFF: Final = timedelta(minutes=15)
+
+
+def signin_settings(config: Config, *, https: bool) -> dict[str, Any]:
+    """The settings by name. `https`: whether the portal is reached only so."""
+    return _passwords() | _lock_out() | _allauth() | _second_factors(https) | _single_sign_on(config)
+
+
+def _passwords() -> dict[str, Any]:
+    return {
+        "AUTHENTICATION_BACKENDS": [
+            "axes.backends.AxesStandaloneBackend",  # first: whoever is locked out is not even asked
+            "allauth.account.auth_backends.AuthenticationBackend",
+        ],
+        "PASSWORD_HASHERS": [
+            "django.contrib.auth.hashers.Argon2PasswordHasher",
+            "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+        ],
+        "LOGIN_URL": "account_login",
+        "LOGIN_REDIRECT_URL": "fleet",
+        "LOGOUT_REDIRECT_URL": "account_login",
+    }
+
+
+def _lock_out() -> dict[str, Any]:
+    return {
+        "AXES_FAILURE_LIMIT": FAILURES,
+        "AXES_COOLOFF_TIME": COOL_OFF,
+        # Together: nobody can lock out somebody else from elsewhere.
+        "AXES_LOCKOUT_PARAMETERS": [["username", "ip_address"]],
+        "AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT": False,
+        "AXES_RESET_ON_SUCCESS": True,
+        "AXES_DISABLE_ACCESS_LOG": True,  # it would grow without end
+        "AXES_ENABLE_ADMIN": False,  # ours shows no form data
+        "AXES_USERNAME_CALLABLE": "ifeportal.signin.name_tried",
+        "AXES_CLIENT_IP_CALLABLE": "ifeportal.audit.address_of",
+        "AXES_LOCKOUT_CALLABLE": "ifeportal.signin.locked_out",
+        "AXES_SENSITIVE_PARAMETERS": ["csrfmiddlewaretoken"],  # who and from where may stand in the log
+        "AXES_VERBOSE": False,
+    }
+
+
+def _allauth() -> dict[str, Any]:
+    return {
+        "ACCOUNT_ADAPTER": "ifeportal.signin.Accounts",
+        "ACCOUNT_FORMS": {
+            "login": "ifeportal.signin.SignInForm",
+            "reset_password": "ifeportal.signin.ForgottenPasswordForm",
+        },
+        "ACCOUNT_LOGIN_METHODS": {"username"},
+        "ACCOUNT_EMAIL_VERIFICATION": "none",  # addresses are given by staff
+        "ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS": False,
+        "ACCOUNT_SESSION_REMEMBER": True,
+    }
+
+
+def _second_factors(https: bool) -> dict[str, Any]:
+    return {
+        "MFA_ADAPTER": "ifeportal.signin.SecondFactors",
+        "MFA_SUPPORTED_TYPES": ["totp", "webauthn", "recovery_codes"],
+        "MFA_PASSKEY_LOGIN_ENABLED": True,
+        "MFA_ALLOW_UNVERIFIED_EMAIL": True,
+        "MFA_TOTP_ISSUER": "ifeportal",
+        "MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN": not https,  # browsers offer passkeys to localhost without TLS
+    }
+
+
+def _single_sign_on(config: Config) -> dict[str, Any]:
+    app = {
+        "provider_id": SSO,
+        "name": config.oidc_name,
+        "client_id": config.oidc_client_id,
+        "secret": config.oidc_client_secret,
+        "settings": {"server_url": config.oidc_issuer},
+    }
+    return {
+        "SOCIALACCOUNT_ADAPTER": "ifeportal.singlesignon.SingleSignOn",
+        "SOCIALACCOUNT_EMAIL_VERIFICATION": "none",
+        # A link, not a form: a form's redirect to the service would break our own form-action policy.
+        "SOCIALACCOUNT_LOGIN_ON_GET": True,
+        "SOCIALACCOUNT_PROVIDERS": {
+            "openid_connect": {"OAUTH_PKCE_ENABLED": True, "APPS": [app] if config.oidc_issuer else []}
+        },
+    }
