@@ -6,13 +6,14 @@ import csv
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from fleet import ledger
-from fleet.models import Anomaly, Load, ProgressSample, Tail, Transfer, Usage
+from fleet.listing import CHOICES, in_state, item_in_state
+from fleet.models import Anomaly, Load, ProgressSample, Status, Tail, Transfer, Usage
 from ifeportal.admins import Observed, ReadOnlyAdmin, page_link
 
 
@@ -20,23 +21,65 @@ from ifeportal.admins import Observed, ReadOnlyAdmin, page_link
 class TailAdmin(Observed[Tail]):
     """Aircraft, and what their loaders last said."""
 
-    list_display = ["name", "airline", "heard_at", "loader_version", "loader_state", "loader_reason", "page"]
-    list_filter = ["loader_state", "discovered", "loader_version", "airline"]
+    list_display = [
+        "name",
+        "airline",
+        "duty",
+        "heard",
+        "heard_at",
+        "loader_version",
+        "loader_state",
+        "loader_reason",
+        "page",
+    ]
+    list_filter = ["duty", "silent", "loader_state", "signatures", "discovered", "loader_version", "airline"]
     list_select_related = ["airline"]
-    search_fields = ["name", "airline__name"]
+    search_fields = ["name", "airline__name", "aircraft_type"]
     date_hierarchy = "heard_at"
+
+    @admin.display(description="heard", ordering="seen_at")
+    def heard(self, tail: Tail) -> str:
+        """Whether it is heard of; Django's own mark for "no" would look like a fault."""
+        return "silent" if tail.silent else "heard"
+
+
+class StateFilter(admin.SimpleListFilter):
+    """By the one word for a row, as pages and API have it, or by being at risk."""
+
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """The words."""
+        return [(word, word.replace("_", " ")) for word in CHOICES]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """The rows in the chosen state."""
+        word = self.value()
+        return queryset.filter(self.condition(word)) if word in CHOICES else queryset
+
+    def condition(self, word: str) -> Q:
+        """Loads in that state."""
+        return in_state(word)
+
+
+class ItemStateFilter(StateFilter):
+    """The same of transfers."""
+
+    def condition(self, word: str) -> Q:
+        """Transfers in that state."""
+        return item_in_state(word)
 
 
 class Measured(Observed[Any]):
     """What the lists of loads and transfers have in common."""
 
-    list_filter = ["status", "stalled", "error_code"]
     date_hierarchy = "as_of"
 
-    @admin.display(description="status", ordering="status")
-    def state(self, row: Load | Transfer) -> str:
-        """The status, and whether it has stalled; Django's own mark for "no" would look like a fault."""
-        return f"{row.get_status_display()}, stalled" if row.stalled else row.get_status_display()
+    @admin.display(description="state", ordering="status")
+    def word(self, row: Load | Transfer) -> str:
+        """The one word for it."""
+        return row.state
 
     @admin.display(description="%")
     def percent(self, row: Load | Transfer) -> str:
@@ -52,8 +95,10 @@ class LoadAdmin(Measured):
         "tail",
         "airline",
         "campaign",
-        "state",
+        "word",
+        "risk",
         "percent",
+        "proven",
         "items_done",
         "items_failed",
         "items_total",
@@ -61,9 +106,19 @@ class LoadAdmin(Measured):
         "as_of",
         "page",
     ]
-    list_filter = [*Measured.list_filter, "tail__airline"]
+    list_filter = [StateFilter, "proof", "contradiction", "tail__duty", "error_code", "tail__airline"]
     list_select_related = ["tail__airline", "campaign"]
     search_fields = ["tail__name", "campaign__name", "error"]
+
+    @admin.display(description="risk", ordering="at_risk")
+    def risk(self, load: Load) -> str:
+        """Whether it may be late."""
+        return "at risk" if load.at_risk else ""
+
+    @admin.display(description="proof", ordering="proof")
+    def proven(self, load: Load) -> str:
+        """What is proven of a complete load."""
+        return load.get_proof_display() if load.status == Status.COMPLETE else ""
 
     @admin.display(ordering="tail__airline__name")
     def airline(self, load: Load) -> str:
@@ -80,8 +135,16 @@ class LoadAdmin(Measured):
 class TransferAdmin(Measured):
     """Content items on their way to tails."""
 
-    list_display = ["content", "tail", "campaign", "state", "percent", "error_code", "as_of", "page"]
-    list_filter = [*Measured.list_filter, "unreadable", "oversized", "restarted", "listed", "load__tail__airline"]
+    list_display = ["content", "tail", "campaign", "word", "percent", "error_code", "as_of", "page"]
+    list_filter = [
+        ItemStateFilter,
+        "error_code",
+        "unreadable",
+        "oversized",
+        "restarted",
+        "listed",
+        "load__tail__airline",
+    ]
     list_select_related = ["load__tail__airline", "load__campaign"]
     search_fields = ["content", "load__tail__name", "load__campaign__name", "error"]
 

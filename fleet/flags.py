@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from fleet import forecast, rates
 from fleet.models import Status
-from fleet.rates import RATE_HOLDS
+from fleet.rates import RATE_HOLDS, Alive
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,7 @@ class Facts(NamedTuple):
     starts: date | None
     ends: date | None
     seen_at: datetime | None
+    awake_since: datetime | None
     heartbeat_at: datetime | None
     loader_state: str
     tail_silent: bool
@@ -68,20 +69,25 @@ class Facts(NamedTuple):
         return Flags._make(self[: len(Flags._fields)])
 
     @property
-    def alive_at(self) -> datetime | None:
-        """When its loader last gave a sign of life; None if it gives none but its bytes."""
-        return self.seen_at if self.heartbeat_at is not None else None
+    def alive(self) -> Alive:
+        """The signs of life of its loader."""
+        return signs_of_life(self.heartbeat_at, self.awake_since, self.seen_at)
 
 
 class ItemFacts(NamedTuple):
-    """What an item is judged by. `waiting`: its load is; `alive_at` as of `Facts`."""
+    """What an item is judged by. `waiting`: its load is."""
 
     stalled: bool
     rate_bps: int | None
     status: str
     moved_at: datetime | None
     waiting: bool
-    alive_at: datetime | None
+    alive: Alive
+
+
+def signs_of_life(heartbeat_at: datetime | None, awake_since: datetime | None, seen_at: datetime | None) -> Alive:
+    """Those of a tail's loader; without any heartbeat it gives none but its bytes."""
+    return Alive() if heartbeat_at is None else Alive(awake_since, seen_at)
 
 
 def decide(facts: Facts, terms: Terms) -> Flags:
@@ -91,7 +97,7 @@ def decide(facts: Facts, terms: Terms) -> Flags:
     silent = rates.is_silent(facts.seen_at, terms.silent_after, now, since, known=facts.tail_silent)
     waiting = rates.is_waiting(facts.loader_state, facts.heartbeat_at, facts.as_of, facts.moved_at, now)
     stalled = not waiting and rates.is_stalled(
-        facts.moved_at, facts.alive_at, terms.stalled_after, now, since, known=facts.stalled
+        facts.moved_at, facts.alive, terms.stalled_after, now, since, known=facts.stalled
     )
     effective_bps = _effective(facts, now)
     rate_bps = _rate(facts, stalled=loading and stalled, terms=terms)
@@ -118,7 +124,7 @@ def decide_item(facts: ItemFacts, terms: Terms) -> tuple[bool, int | None]:
         facts.status == Status.LOADING
         and not facts.waiting
         and rates.is_stalled(
-            facts.moved_at, facts.alive_at, terms.stalled_after, terms.now, terms.steady_since, known=facts.stalled
+            facts.moved_at, facts.alive, terms.stalled_after, terms.now, terms.steady_since, known=facts.stalled
         )
     )
     return stalled, _rate(facts, stalled=stalled, terms=terms)

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from fleet.models import Tail
 from fleet.news import Late, News
+from fleet.rates import ALIVE_FOR
 from fleet.reconcile import HeartbeatSeen
 from fleet.transitions import Again, Gone
 from ifeportal.bulk import update
@@ -32,6 +33,7 @@ HEARD_FIELDS: Final = (
     "queue_error",
     "signatures",
     "seen_at",
+    "awake_since",
     "silent",
 )
 _said = attrgetter(*HEARD_FIELDS)
@@ -55,6 +57,8 @@ def hear(told: Iterable[tuple[Tail, News]], now: datetime) -> Heard:
         before, proof, known = _said(tail), _proof(tail), tail.heartbeat_at
         _take(tail, news.heard_at, news.heartbeat)
         if news.heard_at is not None:
+            if tail.awake_since is None or tail.seen_at is None or now - tail.seen_at > ALIVE_FOR:
+                tail.awake_since = now
             tail.seen_at, tail.silent = now, False
         if isinstance(news.heartbeat, HeartbeatSeen) and known is not None and news.heartbeat.at < known:
             late.add((tail.pk, ("heartbeat", "", "")))

@@ -18,12 +18,14 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from fleet import ledger
-from fleet.models import Anomaly, Load, Tail
+from fleet.listing import STATE
+from fleet.models import Anomaly, Duty, Load, State, Tail
 from ifeportal import alerts
 from ifeportal.live.feed import current_rev
 from ifeportal.models import Job
 
 ITEMS: Final = ("listed", "done", "failed")
+CLAIMED: Final = "claimed"  # the proof of a complete load of which nothing is proven
 logger = logging.getLogger(__name__)
 
 
@@ -78,49 +80,71 @@ def _alerts(now: datetime) -> Iterator[Metric]:
 
 
 def _loads() -> Iterator[Metric]:
-    loads = GaugeMetricFamily("ifeportal_loads", "Loads by status.", labels=["airline", "status"])
-    stalled = GaugeMetricFamily("ifeportal_loads_stalled", "Loads standing still.", labels=["airline"])
+    """Of tails in service, as in every sum."""
+    words = "Loads on tails in service by their one state."
+    loads = GaugeMetricFamily("ifeportal_loads", words, labels=["airline", "state"])
+    at_risk = GaugeMetricFamily(
+        "ifeportal_loads_at_risk", "Loads that may not be complete when their exhibition starts.", labels=["airline"]
+    )
+    proven = GaugeMetricFamily(
+        "ifeportal_loads_complete", "Complete loads by what is proven of them.", labels=["airline", "proof"]
+    )
     # From the sums of the loads: the transfers are too many to be counted at each scrape.
     items = GaugeMetricFamily(
         "ifeportal_items", "Items of all loads: listed by their manifests, done, failed.", labels=["airline", "state"]
     )
     rows: Iterable[Any] = (
-        Load.objects.order_by()
-        .values("tail__airline__name", "status")
+        Load.objects.filter(tail__duty=Duty.ACTIVE)
+        .order_by()
+        .values("tail__airline__name", "proof", word=STATE)
         .annotate(
             n=Count("pk"),
-            still=Count("pk", Q(stalled=True)),
+            risky=Count("pk", Q(at_risk=True)),
             listed=Sum("items_total"),
             done=Sum("items_done"),
             failed=Sum("items_failed"),
         )
     )
+    states: Counter[tuple[str, str]] = Counter()
     sums: dict[str, Counter[str]] = {}
     for row in rows:
         airline = row["tail__airline__name"]
-        loads.add_metric([airline, row["status"]], row["n"])
-        counts = {name: row[name] or 0 for name in ("still", *ITEMS)}
-        sums.setdefault(airline, Counter()).update(counts)
+        states[airline, row["word"]] += row["n"]
+        if row["word"] == State.COMPLETE:
+            proven.add_metric([airline, row["proof"] or CLAIMED], row["n"])
+        sums.setdefault(airline, Counter()).update({name: row[name] or 0 for name in ("risky", *ITEMS)})
+    for (airline, word), number in states.items():
+        loads.add_metric([airline, word], number)
     for airline, counts in sums.items():
-        stalled.add_metric([airline], counts["still"])
+        at_risk.add_metric([airline], counts["risky"])
         for state in ITEMS:
             items.add_metric([airline, state], counts[state])
-    yield from (loads, stalled, items)
+    yield from (loads, at_risk, proven, items)
 
 
 def _tails() -> Iterator[Metric]:
-    tails = GaugeMetricFamily("ifeportal_tails", "Tails known.", labels=["airline"])
+    tails = GaugeMetricFamily("ifeportal_tails", "Tails known by their duty.", labels=["airline", "duty"])
+    silent = GaugeMetricFamily(
+        "ifeportal_tails_silent", "Tails in service of which nothing was heard for long.", labels=["airline"]
+    )
     heard = GaugeMetricFamily(
         "ifeportal_last_heard_timestamp_seconds",
         "When any of its tails last wrote anything.",
         labels=["airline"],
     )
-    counts = Tail.objects.order_by().values_list("airline__name").annotate(n=Count("pk"), newest=Max("heard_at"))
-    for name, number, newest in counts:
-        tails.add_metric([name], number)
-        if newest:
-            heard.add_metric([name], newest.timestamp())
-    yield from (tails, heard)
+    newest: dict[str, datetime] = {}
+    counts = Tail.objects.order_by().values_list("airline__name", "duty")
+    for name, duty, number, quiet, last in counts.annotate(
+        n=Count("pk"), quiet=Count("pk", Q(silent=True)), newest=Max("heard_at")
+    ):
+        tails.add_metric([name, duty], number)
+        if duty == Duty.ACTIVE:
+            silent.add_metric([name], quiet)
+        if last:
+            newest[name] = max(last, newest.get(name, last))
+    for name, last in newest.items():
+        heard.add_metric([name], last.timestamp())
+    yield from (tails, silent, heard)
 
 
 def _anomalies() -> Iterator[Metric]:

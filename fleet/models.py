@@ -95,6 +95,9 @@ class Tail(models.Model):
     seen_at = models.DateTimeField(
         null=True, blank=True, help_text="When the portal, by its own clock, last saw something new of it."
     )
+    awake_since = models.DateTimeField(
+        null=True, blank=True, help_text="Since when, by the same clock, it has been seen without a long gap."
+    )
     silent = models.BooleanField(default=False, db_default=False, help_text="Nothing was heard of it for long.")
     queue_version = models.BigIntegerField(null=True, blank=True, help_text="Of the transfer queue its loader follows.")
     queue_error = models.CharField(

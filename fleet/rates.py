@@ -15,6 +15,7 @@ from typing import Final
 
 from loader.contract import COUNT_LIMIT
 
+ALIVE_FOR: Final = timedelta(minutes=15)  # three heartbeats: a loader that says nothing for longer was not alive
 WAITS: Final = frozenset({"waiting", "paused"})  # states of a loader in which nothing moves, and it says why
 RATE_HOLDS: Final = timedelta(minutes=3)  # then a rate and the time left rest on nothing any more
 WINDOW: Final = timedelta(seconds=60)
@@ -68,9 +69,20 @@ def is_silent(
     return now - _watched(seen_at, steady_since) >= after
 
 
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """Signs of life of a loader, whatever they were: since when without a gap of `ALIVE_FOR`, and the last one.
+
+    None, None: it gives no other sign of life than its bytes (it never wrote a heartbeat), so that all time counts.
+    """
+
+    since: datetime | None = None
+    last: datetime | None = None
+
+
 def is_stalled(
     moved_at: datetime | None,
-    alive_at: datetime | None,
+    alive: Alive,
     after: timedelta,
     now: datetime,
     steady_since: datetime,
@@ -79,14 +91,13 @@ def is_stalled(
 ) -> bool:
     """Whether no byte came for `after`, though its loader was alive all that time. Only of what is loading.
 
-    `alive_at` is when something new was last seen of the tail, whatever it was: an aircraft that was switched off right
-    after its last byte has not stalled, and one that had is stalled still. None for a loader that gives no other sign
-    of life than its bytes (it has never written a heartbeat): then all time counts. `known`: it was stalled before.
+    An aircraft that was switched off right after its last byte has not stalled, nor one that was switched on just now;
+    one that had stalled is stalled still. `known`: it was stalled before.
     """
-    end = now if alive_at is None else min(alive_at, now)
+    end = now if alive.last is None else min(alive.last, now)
     if known:
         return moved_at is None or end - moved_at >= after
-    return end - _watched(moved_at, steady_since) >= after
+    return end - _watched(moved_at, _watched(alive.since, steady_since)) >= after
 
 
 def is_waiting(

@@ -17,7 +17,7 @@ from django.db.models import F, Q, QuerySet
 
 from fleet import history, rates, rollup
 from fleet.applying import lock_tails
-from fleet.flags import Facts, Flags, ItemFacts, Terms, decide, decide_item
+from fleet.flags import Facts, Flags, ItemFacts, Terms, decide, decide_item, signs_of_life
 from fleet.models import Duty, Load, Status, Tail, Transfer
 from fleet.proving import prove
 from fleet.published import load_published, tail_published, transfer_published
@@ -35,6 +35,7 @@ _PATHS: Final = {
     "starts": "campaign__exhibition_starts",
     "ends": "campaign__exhibition_ends",
     "seen_at": "tail__seen_at",
+    "awake_since": "tail__awake_since",
     "heartbeat_at": "tail__heartbeat_at",
     "loader_state": "tail__loader_state",
     "tail_silent": "tail__silent",
@@ -168,8 +169,8 @@ def _note_items(airline: Airline, pks: Sequence[int], terms: Terms, *, also: Col
 
 def _item_facts(row: Transfer) -> ItemFacts:
     tail = row.load.tail
-    alive_at = tail.seen_at if tail.heartbeat_at is not None else None
-    return ItemFacts(row.stalled, row.rate_bps, row.status, row.moved_at, row.load.waiting, alive_at)
+    alive = signs_of_life(tail.heartbeat_at, tail.awake_since, tail.seen_at)
+    return ItemFacts(row.stalled, row.rate_bps, row.status, row.moved_at, row.load.waiting, alive)
 
 
 def note_proof(airline: Airline, campaigns: Collection[int]) -> None:
