@@ -1,11 +1,20 @@
-"""The admin of campaigns and their items: facts of the manifests, to look at."""
+"""The admin of campaigns and their items: facts of the manifests, to look at. They are run in `draftadmin`."""
 
 from __future__ import annotations
 
-from django.contrib import admin
+from urllib.parse import urlencode
 
+from django.contrib import admin
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from campaigns.draftadmin import DraftAdmin
+from campaigns.itemadmin import DraftItemAdmin
 from campaigns.models import Campaign, ContentItem
 from ifeportal.admins import Observed
+
+__all__ = ["CampaignAdmin", "ContentItemAdmin", "DraftAdmin", "DraftItemAdmin"]
 
 
 @admin.register(Campaign)
@@ -20,14 +29,23 @@ class CampaignAdmin(Observed[Campaign]):
         "exhibition_starts",
         "exhibition_ends",
         "manifest_state",
+        "signed",
+        "withdrawn_at",
         "items_total",
         "bytes_total",
         "page",
+        "draft",
     ]
-    list_filter = ["manifest_state", "discovered", "airline"]
+    list_filter = ["manifest_state", "signed", "discovered", "airline"]
     list_select_related = ["airline"]
     search_fields = ["name", "title", "airline__name", "manifest_problem"]
     date_hierarchy = "exhibition_starts"
+
+    @admin.display(description="draft")
+    def draft(self, campaign: Campaign) -> SafeString:
+        """To where it is edited, published and withdrawn."""
+        query = urlencode({"airline": campaign.airline_id, "name": campaign.name})
+        return format_html('<a href="{}?{}">edit</a>', reverse("admin:campaigns_draft_add"), query)
 
 
 @admin.register(ContentItem)

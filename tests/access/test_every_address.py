@@ -372,7 +372,7 @@ def admin_address(name: str, world: World) -> str:
         return "/admin/fleet/tail/1/"
     if name == "admin:app_list":
         return reverse(name, args=["fleet"])
-    if not name.endswith(("_history", "_delete", "_change")) or name == "admin:password_change":
+    if not name.endswith(("_history", "_delete", "_change", "_progress", "_withdraw")) or name == "admin:password_change":
         return reverse(name)
     model = name.removeprefix("admin:").rsplit("_", 1)[0]
     rows = {
@@ -381,6 +381,8 @@ def admin_address(name: str, world: World) -> str:
         "auth_user_password": world.cast.nick,
         "campaigns_campaign": world.acme.campaign,
         "campaigns_contentitem": world.acme.item,
+        "campaigns_draft": world.acme.draft,
+        "campaigns_draftitem": world.acme.draft_item,
         "fleet_tail": world.acme.tail,
         "fleet_load": world.acme.load,
         "fleet_transfer": world.acme.transfer,

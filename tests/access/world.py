@@ -10,7 +10,7 @@ from django.db import transaction
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
-from campaigns.models import Campaign, ContentItem, ManifestState
+from campaigns.models import Campaign, ContentItem, Draft, DraftItem, ManifestState
 from fleet.models import Anomaly, Load, ProgressSample, Status, Tail, Transfer
 from ifeportal.live.feed import Published, publish
 from ifeportal.models import Airline, Membership, User
@@ -23,6 +23,8 @@ class Holding:
     airline: Airline
     campaign: Campaign
     item: ContentItem
+    draft: Draft
+    draft_item: DraftItem
     tail: Tail
     load: Load
     transfer: Transfer
@@ -46,6 +48,8 @@ def furnish(airline: Airline, *, member: User, first_id: int) -> Holding:
         bytes_total=1000,
     )
     item = ContentItem.objects.create(pk=next(ids), campaign=campaign, name=f"{word}-film", size=1000)
+    draft = Draft.objects.create(pk=next(ids), airline=airline, name=campaign.name, title=campaign.title)
+    draft_item = DraftItem.objects.create(pk=next(ids), draft=draft, name=item.name, chosen=True, size=1000, etag="e")
     tail = Tail.objects.create(pk=next(ids), airline=airline, name=f"N-{airline.name}-1", heard_at=now)
     figures = {"status": Status.LOADING, "bytes_done": 400, "bytes_total": 1000, "as_of": now, "started_at": now}
     load = Load.objects.create(pk=next(ids), tail=tail, campaign=campaign, items_total=1, **figures)
@@ -65,7 +69,7 @@ def furnish(airline: Airline, *, member: User, first_id: int) -> Holding:
     )
     with transaction.atomic():
         publish([Published("load", load.pk, airline.pk, tail.name, campaign.name, {"id": load.pk, "tail": tail.name})])
-    return Holding(airline, campaign, item, tail, load, transfer, anomaly, (airline.name, word, str(first_id)[:12]))
+    return Holding(airline, campaign, item, draft, draft_item, tail, load, transfer, anomaly, (airline.name, word, str(first_id)[:12]))
 
 
 def addresses(patterns: Sequence[URLPattern | URLResolver] | None = None, space: str = "") -> Iterator[tuple[str, str]]:

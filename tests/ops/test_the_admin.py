@@ -14,7 +14,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from campaigns.models import Campaign, ContentItem
+from campaigns.models import Campaign, ContentItem, Draft, DraftItem
 from fleet.models import Anomaly, Load, ProgressSample, Tail, Transfer, Usage
 from ifeportal.live.models import Change
 from ifeportal.models import Airline, AuditEntry, Job, Membership, Token, User
@@ -24,7 +24,7 @@ from tests.conftest import Cast
 
 OBSERVED: list[type[Model]] = [Anomaly, Campaign, Change, ContentItem, Job, Load, ProgressSample, Tail, Transfer, Usage]
 THRESHOLDS = {"stalled_after_minutes": 10, "silent_after_hours": 24, "risk_before_hours": 48}
-MODELS: list[type[Model]] = [*OBSERVED, Airline, AuditEntry, Membership, Token, User]
+MODELS: list[type[Model]] = [*OBSERVED, Airline, AuditEntry, Draft, DraftItem, Membership, Token, User]
 
 
 def address(model: type[Model], page: str, *args: object) -> str:
@@ -45,6 +45,8 @@ def grow(cast: Cast, numbers: range) -> None:
             first_seen=NOON,
             last_seen=NOON,
         )
+        draft = Draft.objects.create(airline=cast.acme, name=f"cycle {n}")
+        DraftItem.objects.create(draft=draft, name=f"N1 {n}", size=n)
         Change.objects.create(topic="load", object=n, rev=n, op="put", airline=cast.acme)
         Job.objects.create(name=f"poll:{n}", due_at=NOON)
         Usage.objects.create(airline=cast.acme, day=NOON.date() + timedelta(days=n), list_requests=n)

@@ -1,0 +1,320 @@
+"""Where campaigns are run: drafts in the admin. A request only writes rows; jobs do what concerns the bucket.
+
+For staff by Django's permissions and for the managers of an airline, who see and choose their own airlines alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.text import capfirst
+
+from campaigns import drafting
+from campaigns.draftfigures import figures_of
+from campaigns.drafting import CannotAsk
+from campaigns.itemadmin import WISHES, DraftItemInline, draft_page, number
+from campaigns.models import BUSY, Campaign, Draft, DraftItem
+from ifeportal.admins import Managed
+from loader.contract import BadName, check_name, fold
+
+if TYPE_CHECKING:
+    _DraftForm = forms.ModelForm[Draft]
+else:
+    _DraftForm = forms.ModelForm
+
+INLINE_LIMIT: Final = 100  # items; with more they have a list of their own, with pages
+FIELDS: Final = ("airline", "name", "title", "exhibition_starts", "exhibition_ends")
+OURS: Final = "That is for managers of the airline."
+
+
+class DraftForm(_DraftForm):
+    """A draft made by a person: its name obeys the contract, and is no other campaign's but for case."""
+
+    def clean(self) -> dict[str, Any]:
+        """Dates in order, and a name of its own. Raises nothing: errors stand beside the fields."""
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        starts, ends = cleaned.get("exhibition_starts"), cleaned.get("exhibition_ends")
+        if starts and ends and ends < starts:
+            self.add_error("exhibition_ends", "It would end before it starts.")
+        name, airline = cleaned.get("name"), cleaned.get("airline")
+        if name and airline:
+            rows: tuple[QuerySet[Any], ...] = (Campaign.objects.all(), Draft.objects.exclude(pk=self.instance.pk))
+            names = {other for each in rows for other in each.filter(airline=airline).values_list("name", flat=True)}
+            alike = [other for other in names if other != name and fold(other) == fold(name)]
+            if alike:
+                self.add_error("name", f"It differs from the campaign {alike[0]} only in case or normalisation.")
+        return cleaned
+
+    def clean_name(self) -> str:
+        """The name as it stands in keys and addresses. Raises ValidationError where it could stand in neither."""
+        name: str = self.cleaned_data["name"]
+        try:
+            return check_name(name)
+        except BadName as error:
+            raise forms.ValidationError(f"It cannot stand in a key: {error}.") from error
+
+
+class ExhibitionFilter(admin.SimpleListFilter):
+    """When it is shown."""
+
+    title = "exhibition"
+    parameter_name = "exhibition"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """What people look for."""
+        return [("now", "now"), ("later", "later"), ("over", "over"), ("unknown", "not set")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Draft]) -> QuerySet[Draft]:
+        """Those that are shown then."""
+        today = timezone.now().date()
+        match self.value():
+            case "now":
+                ends = Q(exhibition_ends=None) | Q(exhibition_ends__gte=today)
+                return queryset.filter(ends, exhibition_starts__lte=today)
+            case "later":
+                return queryset.filter(exhibition_starts__gt=today)
+            case "over":
+                return queryset.filter(exhibition_ends__lt=today)
+            case "unknown":
+                return queryset.filter(exhibition_starts=None, exhibition_ends=None)
+        return queryset
+
+
+@admin.register(Draft)
+class DraftAdmin(Managed[Draft]):
+    """Drafts of campaigns, what a job does with them, and what became of it."""
+
+    form = DraftForm
+    list_display = ["name", "airline", "title", "exhibition_starts", "how", "version", "published_at", "wrong"]
+    list_filter = ["state", ExhibitionFilter, "airline"]
+    list_select_related = ["airline"]
+    search_fields = ["name", "title", "airline__name", "airline__title", "error"]
+    date_hierarchy = "exhibition_starts"
+    actions = ["look_all", "hash_all", "check_all", "publish_all"]
+    change_form_template = "admin/campaigns/draft/change_form.html"
+    fields = FIELDS
+
+    @admin.display(description="state", ordering="state")
+    def how(self, draft: Draft) -> str:
+        """In a word, and the last error."""
+        return f"{draft.get_state_display()}: {draft.error_code}" if draft.error_code else draft.get_state_display()
+
+    @admin.display(description="what is wrong", ordering="faulty_items")
+    def wrong(self, draft: Draft) -> str:
+        """The first fault, or how many items have one."""
+        if draft.error:
+            return draft.error[:200]
+        items = [f"{draft.faulty_items:,} items have a fault."] if draft.faulty_items else []
+        return " ".join([*draft.faults, *items])[:200]
+
+    # The form.
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Draft | None = None) -> tuple[str, ...]:
+        """The name once it is given; everything while a job works on it."""
+        if obj is None:
+            return ()
+        return FIELDS if obj.busy else FIELDS[:2]
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """A draft of a campaign that is there already begins with its title and dates."""
+        given: dict[str, Any] = super().get_changeform_initial_data(request)
+        mine = Campaign.objects.visible_to(request.user)
+        known = mine.filter(airline__pk=number(given.get("airline")), name=given.get("name", "")).first()
+        if known:
+            given |= {"title": known.title, "exhibition_starts": known.exhibition_starts}
+            given["exhibition_ends"] = known.exhibition_ends
+        return given
+
+    def get_inlines(self, request: HttpRequest, obj: Draft | None) -> list[type[Any]]:
+        """The items, if there are some and not too many."""
+        count = obj.items.all()[: INLINE_LIMIT + 1].count() if obj else 0
+        return [DraftItemInline] if 0 < count <= INLINE_LIMIT else []
+
+    def save_model(self, request: HttpRequest, obj: Draft, form: Any, change: bool) -> None:
+        """Only what was changed, and only while no job works on it."""
+        if not change:
+            obj.save()
+            return
+        said = {name: form.cleaned_data[name] for name in form.changed_data}
+        if said and not Draft.objects.filter(pk=obj.pk).resting().update(**said):
+            self.message_user(request, "A job began to work on it: nothing was saved.", messages.WARNING)
+
+    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
+        """The same of items."""
+        formset.save(commit=False)
+        resting = DraftItem.objects.exclude(draft__state__in=BUSY)
+        for each in formset.forms:
+            if each.has_changed() and each.instance.pk:
+                said = {name: each.cleaned_data[name] for name in each.changed_data if name in WISHES}
+                resting.filter(pk=each.instance.pk, draft=form.instance).update(**said)
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """Then what is wrong with it now."""
+        super().save_related(request, form, formsets, change)
+        edited = bool(form.changed_data) or any(formset.has_changed() for formset in formsets)
+        drafting.check(form.instance, edited=edited)
+
+    def response_add(self, request: HttpRequest, obj: Draft, post_url_continue: str | None = None) -> HttpResponse:
+        """On to its page; a job looks into the bucket meanwhile."""
+        self._ask(request, obj, "look")
+        return HttpResponseRedirect(draft_page(obj))
+
+    def response_change(self, request: HttpRequest, obj: Draft) -> HttpResponse:
+        """What was asked for is asked of a job, after what was written has been saved."""
+        word = request.POST.get("_ask", "")
+        if not word:
+            if obj.busy:
+                self.message_user(request, "A job works on it: nothing was saved.", messages.WARNING)
+                return HttpResponseRedirect(draft_page(obj))
+            return super().response_change(request, obj)
+        if word == "withdraw":
+            return HttpResponseRedirect(reverse("admin:campaigns_draft_withdraw", args=[obj.pk]))
+        self._ask(request, obj, word)
+        return HttpResponseRedirect(draft_page(obj))
+
+    def _ask(self, request: HttpRequest, draft: Draft, word: str) -> bool:
+        """Ask for one thing, write down who did, and say what came of it."""
+        try:
+            told = _asked(draft, word)
+        except CannotAsk as error:
+            self.message_user(request, f"{draft}: {error}", messages.WARNING)
+            return False
+        if word != "check":
+            self.log_change(request, draft, word)
+        self.message_user(request, f"{draft}: {told}", messages.SUCCESS)
+        return True
+
+    # Its pages.
+
+    def get_urls(self) -> list[URLPattern]:
+        """Django's, how far the work is, and the question before a withdrawal."""
+        wrap = self.admin_site.admin_view
+        return [
+            path("<int:pk>/progress/", wrap(self.progress_view), name="campaigns_draft_progress"),
+            path("<int:pk>/withdraw/", wrap(self.withdraw_view), name="campaigns_draft_withdraw"),
+            *super().get_urls(),
+        ]
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Of a campaign that has a draft, that one."""
+        mine = self.get_queryset(request)
+        there = mine.filter(airline__pk=number(request.GET.get("airline")), name=request.GET.get("name", "")).first()
+        if there and request.method == "GET":
+            return HttpResponseRedirect(draft_page(there))
+        return super().add_view(request, form_url, extra_context)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The form, and above it how the work goes."""
+        draft = self.get_object(request, object_id)
+        context = self._context(request, draft)
+        return super().change_view(request, object_id, form_url, {**context, **(extra_context or {})})
+
+    def _context(self, request: HttpRequest, draft: Draft) -> dict[str, Any]:
+        return {
+            "draft": draft,
+            "now": timezone.now(),
+            "figures": figures_of(draft),
+            "may_change": self.has_change_permission(request, draft),
+            "many": draft.items.count() > INLINE_LIMIT,
+        }
+
+    def progress_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """The part of the page that changes while a job works. Raises Http404, PermissionDenied."""
+        draft = self.get_object(request, str(pk))
+        if not self.has_view_permission(request, draft):
+            raise PermissionDenied(OURS)
+        return render(request, "admin/campaigns/draft/state.html", self._context(request, draft))
+
+    def withdraw_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """What a withdrawal means; done when that was answered. Raises Http404, PermissionDenied."""
+        draft = self.get_object(request, str(pk))
+        if not self.has_change_permission(request, draft):
+            raise PermissionDenied(OURS)
+        if request.method == "POST":
+            with transaction.atomic():
+                self._ask(request, draft, "withdraw")
+            return HttpResponseRedirect(draft_page(draft))
+        context = {
+            **self.admin_site.each_context(request),
+            **self._context(request, draft),
+            "title": f"Withdraw {draft}?",
+            "opts": self.opts,
+        }
+        return render(request, "admin/campaigns/draft/withdraw.html", context)
+
+    # Several at once.
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """Without deletion: a draft is deleted on its own page."""
+        actions = super().get_actions(request)
+        actions.pop("delete_selected", None)
+        return actions
+
+    def _ask_all(self, request: HttpRequest, drafts: QuerySet[Draft], word: str) -> None:
+        """One message for each."""
+        done = sum([self._ask(request, draft, word) for draft in drafts.select_related("airline")])
+        self.message_user(request, f"{capfirst(word)}: {done} asked for, {len(drafts) - done} skipped.")
+
+    @admin.action(description="Look into the bucket", permissions=["change"])
+    def look_all(self, request: HttpRequest, drafts: QuerySet[Draft]) -> None:
+        """For each of the chosen."""
+        self._ask_all(request, drafts, "look")
+
+    @admin.action(description="Hash what is not hashed yet", permissions=["change"])
+    def hash_all(self, request: HttpRequest, drafts: QuerySet[Draft]) -> None:
+        """For each of the chosen."""
+        self._ask_all(request, drafts, "hash")
+
+    @admin.action(description="Validate", permissions=["change"])
+    def check_all(self, request: HttpRequest, drafts: QuerySet[Draft]) -> None:
+        """For each of the chosen."""
+        self._ask_all(request, drafts, "check")
+
+    @admin.action(description="Publish", permissions=["change"])
+    def publish_all(self, request: HttpRequest, drafts: QuerySet[Draft]) -> None:
+        """For each of the chosen."""
+        self._ask_all(request, drafts, "publish")
+
+    # Deleting.
+
+    def has_delete_permission(self, request: HttpRequest, obj: Draft | None = None) -> bool:
+        """Not while a job works on it."""
+        return super().has_delete_permission(request, obj) and not (obj and obj.busy)
+
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[Any], dict[str, int], set[str], list[str]]:
+        """What goes, without a line for each of 10,000 items. Nothing in the bucket does."""
+        count = DraftItem.objects.filter(draft__in=objs).count()
+        return [str(draft) for draft in objs], {"drafts": len(objs), "items of drafts": count}, set(), []
+
+
+def _asked(draft: Draft, word: str) -> str:
+    """Ask; what came of it in words. Raises CannotAsk."""
+    match word:
+        case "stop":
+            return drafting.stop(draft)
+        case "withdraw":
+            return drafting.withdraw(draft, timezone.now())
+        case "check":
+            faults = drafting.check(draft)
+            if faults:
+                raise CannotAsk(drafting.in_words(faults))
+            return drafting.in_words(faults)
+    ask = drafting.ASKS.get(word)
+    if ask is None:
+        raise CannotAsk("Nobody knows what that is.")
+    return ask(draft, timezone.now())

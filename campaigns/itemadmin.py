@@ -1,0 +1,231 @@
+"""The items of drafts in the admin: on their draft's page while they are few, and in a list with pages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from campaigns import drafting
+from campaigns.draftfigures import size
+from campaigns.drafting import CannotAsk
+from campaigns.models import BUSY, Draft, DraftItem
+from ifeportal.admins import Managed
+
+if TYPE_CHECKING:
+    _Inline = admin.TabularInline[DraftItem, Draft]
+else:
+    _Inline = admin.TabularInline
+
+WISHES: Final = ("chosen", "title", "kind", "required", "priority")
+IN: Final = ("chosen", True)
+SHOWN: Final = 20  # items that were skipped, each with a message
+
+
+def draft_page(draft: Draft) -> str:
+    """Where a draft is worked on."""
+    return reverse("admin:campaigns_draft_change", args=[draft.pk])
+
+
+def number(text: object) -> int:
+    """An id in an address; 0, which no row has, if it is none."""
+    return int(str(text)) if str(text).isdecimal() and str(text).isascii() and len(str(text)) < 19 else 0
+
+
+class ItemColumns:
+    """What the inline and the list of items both show."""
+
+    @admin.display(description="state")
+    def how(self, item: DraftItem) -> str:
+        """In a few words."""
+        return item.word
+
+    @admin.display(description="size", ordering="size")
+    def large(self, item: DraftItem) -> str:
+        """As people write it."""
+        return "" if item.size is None else size(item.size)
+
+    @admin.display(description="what is wrong", ordering="fault")
+    def wrong(self, item: DraftItem) -> str:
+        """Why it cannot be published so, or could not be if it were chosen."""
+        return item.fault or item.problem
+
+
+class DraftItemInline(ItemColumns, _Inline):
+    """The items, while there are not too many for one page."""
+
+    model = DraftItem
+    extra = 0
+    ordering = ["position", "name"]
+    fields = ["label", *WISHES, "how", "large", "wrong"]
+    readonly_fields = ["label", "how", "large", "wrong"]
+    template = "admin/campaigns/draft/items.html"
+
+    @admin.display(description="item")
+    def label(self, item: DraftItem) -> str:
+        """Its name."""
+        return item.name
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[DraftItem]:
+        """With what their names are made of."""
+        return super().get_queryset(request).select_related("draft__airline")
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Who may see the draft."""
+        return True
+
+    def has_change_permission(self, request: HttpRequest, obj: Draft | None = None) -> bool:
+        """Whoever may change the draft, while no job works on it."""
+        return obj is not None and not obj.busy and may_change(self, request, obj)
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Items are found in the bucket."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Items are left out, not deleted."""
+        return False
+
+
+def may_change(model_admin: Any, request: HttpRequest, draft: Draft) -> bool:
+    """Whether the user may change the draft, by the draft's own admin."""
+    allowed: bool = model_admin.admin_site.get_model_admin(Draft).has_change_permission(request, draft)
+    return allowed
+
+
+@admin.register(DraftItem)
+class DraftItemAdmin(ItemColumns, Managed[DraftItem]):
+    """The items of drafts, with pages: what is in, and what is said of each."""
+
+    list_display = ["name", *WISHES, "how", "large", "modified", "wrong", "whose"]
+    list_display_links = None
+    list_editable = WISHES
+    list_filter = ["chosen", "listed", "required", "waits", ("fault", admin.EmptyFieldListFilter), "draft__airline"]
+    list_select_related = ["draft__airline"]
+    search_fields = ["name", "title", "kind", "fault", "draft__name"]
+    actions = ["take_in", "leave_out", "require", "require_not", "hash_anew"]
+    change_list_template = "admin/campaigns/draftitem/change_list.html"
+
+    @admin.display(description="draft", ordering="draft__name")
+    def whose(self, item: DraftItem) -> SafeString:
+        """A link to the draft."""
+        return format_html('<a href="{}">{}</a>', draft_page(item.draft), item.draft)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Items are found in the bucket."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Items are left out, not deleted."""
+        return False
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> DraftItem:
+        """Raises PermissionDenied for a change while a job works on its draft, Http404."""
+        item = super().get_object(request, object_id, from_field)
+        if request.method == "POST":
+            raise PermissionDenied("Items are changed in the list of their draft.")
+        return item
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The list; after a change, what is wrong with the draft now."""
+        draft_id = number(request.GET.get("draft__id__exact"))
+        drafts = Draft.objects.select_related("airline").visible_to(request.user)
+        context = {"draft": drafts.filter(pk=draft_id).first() if draft_id else None, **(extra_context or {})}
+        with transaction.atomic():
+            answer = super().changelist_view(request, context)
+            self._check_touched(request)
+        return answer
+
+    def save_model(self, request: HttpRequest, obj: DraftItem, form: Any, change: bool) -> None:
+        """Only what was changed, and only while no job works on the draft."""
+        said = {name: form.cleaned_data[name] for name in form.changed_data if name in WISHES}
+        rows = DraftItem.objects.filter(pk=obj.pk).exclude(draft__state__in=BUSY)
+        if said and not rows.update(**said):
+            text = f"{obj.name}: skipped, a job works on its draft."
+            self.message_user(request, text, messages.WARNING)
+            return
+        _touched(request).add(obj.draft_id)
+
+    def _check_touched(self, request: HttpRequest) -> None:
+        for draft in Draft.objects.filter(pk__in=_touched(request)).select_related("airline"):
+            drafting.check(draft, edited=True)
+
+    # Several at once.
+
+    def _set(self, request: HttpRequest, items: QuerySet[DraftItem], field: str, value: bool, done: str) -> None:
+        """Set a flag of each; how many, and which not and why."""
+        busy = list(items.filter(draft__state__in=BUSY)[:SHOWN])
+        unfit = list(items.exclude(problem="").exclude(draft__state__in=BUSY)[:SHOWN]) if (field, value) == IN else []
+        rows = items.exclude(draft__state__in=BUSY).exclude(**{field: value})
+        if (field, value) == IN:
+            rows = rows.filter(problem="")
+        already = items.filter(**{field: value}).exclude(draft__state__in=BUSY).count()
+        ids = list(rows.order_by().values_list("pk", "draft_id"))
+        for start in range(0, len(ids), drafting.BATCH):
+            DraftItem.objects.filter(pk__in=[pk for pk, _ in ids[start : start + drafting.BATCH]]).update(
+                **{field: value}
+            )
+        for draft in Draft.objects.filter(pk__in={draft_id for _, draft_id in ids}).select_related("airline"):
+            drafting.check(draft, edited=True)
+            self._record(request, done.replace(" ", "-"), draft, None)
+        self._tell(request, done, len(ids), already, [(item, "a job works on its draft") for item in busy])
+        self._tell(request, done, 0, 0, [(item, item.problem) for item in unfit])
+
+    def _tell(
+        self, request: HttpRequest, done: str, count: int, already: int, skipped: list[tuple[DraftItem, str]]
+    ) -> None:
+        if count or already:
+            more = f" {already:,} were so already." if already else ""
+            self.message_user(request, f"{count:,} items: {done}.{more}", messages.SUCCESS)
+        for item, why in skipped:
+            self.message_user(request, f"{item.name}: skipped, {why}.", messages.WARNING)
+        if len(skipped) == SHOWN:
+            self.message_user(request, "There may be more that were skipped.", messages.WARNING)
+
+    @admin.action(description="Put into the campaign", permissions=["change"])
+    def take_in(self, request: HttpRequest, items: QuerySet[DraftItem]) -> None:
+        """The chosen, but those that can be in none."""
+        self._set(request, items, "chosen", True, "put in")
+
+    @admin.action(description="Leave out of the campaign", permissions=["change"])
+    def leave_out(self, request: HttpRequest, items: QuerySet[DraftItem]) -> None:
+        """The chosen."""
+        self._set(request, items, "chosen", False, "left out")
+
+    @admin.action(description="Mark as required", permissions=["change"])
+    def require(self, request: HttpRequest, items: QuerySet[DraftItem]) -> None:
+        """The chosen."""
+        self._set(request, items, "required", True, "required")
+
+    @admin.action(description="Mark as not required", permissions=["change"])
+    def require_not(self, request: HttpRequest, items: QuerySet[DraftItem]) -> None:
+        """The chosen."""
+        self._set(request, items, "required", False, "not required")
+
+    @admin.action(description="Hash anew", permissions=["change"])
+    def hash_anew(self, request: HttpRequest, items: QuerySet[DraftItem]) -> None:
+        """The chosen, from the beginning, whatever is known of them."""
+        drafts = Draft.objects.filter(pk__in=items.order_by().values("draft_id")).select_related("airline")
+        for draft in drafts:
+            ids = list(items.filter(draft=draft).values_list("pk", flat=True))
+            try:
+                told = drafting.hash_anew(draft, DraftItem.objects.filter(pk__in=ids), timezone.now())
+            except CannotAsk as error:
+                self.message_user(request, f"{draft}: skipped. {error}", messages.WARNING)
+                continue
+            self._record(request, "hash", draft, None)
+            self.message_user(request, f"{draft}: {told}", messages.SUCCESS)
+
+
+def _touched(request: HttpRequest) -> set[int]:
+    """The drafts that this request has changed items of."""
+    touched: set[int] = request.META.setdefault("campaigns.touched", set())
+    return touched

@@ -1,0 +1,40 @@
+"""Which tails took a campaign, for the page on which it is run. Reads rows only."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from django import template
+from django.db.models import Count, Q
+from django.utils import timezone
+
+from campaigns.models import Campaign
+from fleet.models import Duty, Load, Status, Tail
+from ifeportal.models import Airline
+
+register = template.Library()
+SHOWN: Final = 100
+
+
+@register.inclusion_tag("fleet/_uptake.html")
+def uptake(airline: Airline, name: str) -> dict[str, Any]:
+    """How many tails in service have the campaign how far, and each with the version its figures rest on."""
+    campaign = Campaign.objects.filter(airline=airline, name=name).select_related("airline").first()
+    tails = Tail.objects.filter(airline=airline, duty=Duty.ACTIVE).count()
+    if campaign is None:
+        return {"campaign": None, "tails": tails}
+    loads = Load.objects.filter(campaign=campaign, tail__duty=Duty.ACTIVE)
+    counts = {f"{word}": Count("pk", filter=Q(status=word)) for word in Status.values}
+    found = loads.aggregate(begun=Count("pk"), **counts)
+    rows = list(loads.select_related("tail").order_by("tail__name")[:SHOWN])
+    for load in rows:
+        load.tail.airline = airline
+    return {
+        "campaign": campaign,
+        "tails": tails,
+        "counts": [(Status(word).label, found[word]) for word in Status.values if found[word]],
+        "untouched": max(tails - found["begun"], 0),
+        "rows": [(load, load.manifest_etag == campaign.manifest_etag) for load in rows],
+        "more": max(found["begun"] - SHOWN, 0),
+        "now": timezone.now(),
+    }

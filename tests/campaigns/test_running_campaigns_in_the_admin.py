@@ -1,0 +1,320 @@
+"""Campaigns are run in the admin: by whom, what each button does, what is told of each item; and by GET nothing."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.contrib.messages import get_messages
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from campaigns import drafting
+from campaigns.models import Campaign, Draft, DraftItem, DraftState
+from fleet.models import Duty, Load, Tail
+from ifeportal.access import Role
+from ifeportal.models import AuditEntry, Membership
+from loader.bucket import MemoryBucket
+from tests.api.conftest import make_load
+from tests.campaigns import drafts
+from tests.campaigns.drafts import NOON, looked, manifest, new_draft, published, ready
+from tests.conftest import Cast
+
+FILMS = {"movie-001": b"one", "movie-002": b"two"}
+ADD = "admin:campaigns_draft_add"
+CHANGE = "admin:campaigns_draft_change"
+LIST = "admin:campaigns_draft_changelist"
+ITEMS = "admin:campaigns_draftitem_changelist"
+WITHDRAW = "admin:campaigns_draft_withdraw"
+PROGRESS = "admin:campaigns_draft_progress"
+
+
+@pytest.fixture
+def media(memory_media: MemoryBucket) -> MemoryBucket:
+    return memory_media
+
+
+@pytest.fixture
+def manager(cast: Cast, client: Client) -> Client:
+    """Alice, who runs the campaigns of ACME and is not staff."""
+    Membership.objects.filter(user=cast.alice).update(role=Role.MANAGER)
+    client.force_login(cast.alice)
+    return client
+
+
+def form_of(page: Any) -> dict[str, Any]:
+    """What a browser would send if nothing was changed on the page of a draft."""
+    data: dict[str, Any] = {}
+    bound = page.context["adminform"].form
+    for field in bound:
+        data[field.html_name] = field.value() if field.value() is not None else ""
+    for inline in page.context["inline_admin_formsets"]:
+        forms = [inline.formset.management_form, *inline.formset.forms]
+        for form in forms:
+            for field in form:
+                value = field.value()
+                if value is not None and value is not False:
+                    data[field.html_name] = value
+    return data
+
+
+def ask(client: Client, draft: Draft, word: str, **changes: Any) -> list[str]:
+    """Press a button on the page of a draft; what is told."""
+    address = reverse(CHANGE, args=[draft.pk])
+    data = {**form_of(client.get(address)), **changes, "_ask": word}
+    answer = client.post(address, {name: value for name, value in data.items() if value is not False})
+    assert answer.status_code == 302, answer.context["errors"] if answer.context else answer.content
+    draft.refresh_from_db()
+    return [str(message) for message in get_messages(answer.wsgi_request)]
+
+
+def test_a_manager_runs_a_campaign_from_the_first_look_to_its_withdrawal(
+    cast: Cast, manager: Client, media: MemoryBucket
+) -> None:
+    for name, body in FILMS.items():
+        media.put(f"ACME/2026-12/{name}.tgz", body)
+    page = manager.get(reverse(ADD))
+    assert list(page.context["adminform"].form.fields["airline"].queryset) == [cast.acme]
+    made = manager.post(reverse(ADD), {"airline": cast.acme.pk, "name": "2026-12", "title": "December"})
+    draft = Draft.objects.get()
+    assert made.headers["Location"] == reverse(CHANGE, args=[draft.pk])
+    assert draft.state == DraftState.LOOKING
+    drafts.run_errands(media)
+    page = manager.get(reverse(CHANGE, args=[draft.pk]))
+    assert "movie-001" in page.content.decode()
+    first = f"items-{list(draft.items.order_by('position')).index(drafts.item(draft, 'movie-001'))}"
+    told = ask(manager, draft, "hash", **{f"{first}-title": "The Long Way Up", f"{first}-priority": 9})
+    assert told == ["ACME/2026-12: A job hashes 2 items."]
+    assert drafts.item(draft, "movie-001").title == "The Long Way Up"
+    busy = manager.get(reverse(CHANGE, args=[draft.pk]))
+    assert 'http-equiv="refresh"' in busy.content.decode()
+    assert 'value="publish"' not in busy.content.decode()
+    assert not drafts.hash_items(media)
+    assert ask(manager, draft, "check") == ["ACME/2026-12: Nothing is wrong with it."]
+    assert ask(manager, draft, "publish") == ["ACME/2026-12: A job publishes it."]
+    drafts.run_errands(media)
+    said = manifest(draft, media)
+    assert (said.version, said.title, said.content[0].title) == (1, "December", "The Long Way Up")
+    draft.refresh_from_db()
+    assert ask(manager, draft, "withdraw") == []
+    assert draft.state == DraftState.PUBLISHED
+    page = manager.get(reverse(WITHDRAW, args=[draft.pk]))
+    assert "stays aboard" in page.content.decode()
+    manager.post(reverse(WITHDRAW, args=[draft.pk]))
+    drafts.run_errands(media)
+    draft.refresh_from_db()
+    assert draft.state == DraftState.WITHDRAWN
+    words = list(AuditEntry.objects.order_by("pk").values_list("action", "who", "airline__name"))
+    for action in ("draft.added", "draft.look", "draft.hash", "draft.publish", "draft.withdraw"):
+        assert (action, "alice", "ACME") in words
+
+
+def test_who_runs_no_campaigns_of_an_airline_finds_none_of_its_drafts(
+    cast: Cast, manager: Client, media: MemoryBucket
+) -> None:
+    draft = published(ready(cast.beta, media, FILMS), media)
+    for name in (CHANGE, WITHDRAW, PROGRESS):
+        for answer in (manager.get(reverse(name, args=[draft.pk])), manager.post(reverse(name, args=[draft.pk]))):
+            assert answer.status_code == 404, name
+    assert manager.get(reverse(ITEMS), {"draft__id__exact": draft.pk}).context["cl"].result_count == 0
+    assert "2026-12" not in manager.get(reverse(LIST)).content.decode()
+    refused = manager.post(reverse(ADD), {"airline": cast.beta.pk, "name": "2027-01"})
+    assert refused.context["adminform"].form.errors["airline"]
+    items = {"action": "leave_out", "_selected_action": list(draft.items.values_list("pk", flat=True))}
+    manager.post(reverse(ITEMS), items)
+    manager.post(reverse(LIST), {"action": "publish_all", "_selected_action": [draft.pk]})
+    draft.refresh_from_db()
+    assert (draft.state, draft.items.filter(chosen=True).count()) == (DraftState.PUBLISHED, 2)
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.OPERATOR])
+def test_only_managers_and_staff_run_campaigns(cast: Cast, client: Client, media: MemoryBucket, role: Role) -> None:
+    Membership.objects.filter(user=cast.alice).update(role=role)
+    draft = looked(new_draft(cast.acme), media)
+    client.force_login(cast.alice)
+    for address in (reverse(LIST), reverse(CHANGE, args=[draft.pk]), reverse(WITHDRAW, args=[draft.pk])):
+        assert client.post(address).status_code in (302, 403)
+    client.force_login(cast.olga)  # staff, but no permission of Django's names drafts
+    assert client.get(reverse(CHANGE, args=[draft.pk])).status_code == 403
+    assert client.post(reverse(WITHDRAW, args=[draft.pk])).status_code == 403
+    cast.olga.user_permissions.add(Permission.objects.get(codename="view_draft"))
+    page = client.get(reverse(CHANGE, args=[draft.pk]))
+    assert page.status_code == 200
+    assert 'name="_ask"' not in page.content.decode()
+    assert client.post(reverse(CHANGE, args=[draft.pk]), {"_ask": "look"}).status_code == 403
+    assert not AuditEntry.objects.filter(action__startswith="draft.").exists()
+
+
+def test_nothing_happens_by_a_link_or_without_the_token_of_the_form(
+    cast: Cast, manager: Client, media: MemoryBucket
+) -> None:
+    draft = published(ready(cast.acme, media, FILMS), media)
+    for name in (CHANGE, WITHDRAW, PROGRESS):
+        manager.get(reverse(name, args=[draft.pk]), {"_ask": "publish"})
+    strict = Client(enforce_csrf_checks=True)
+    strict.force_login(cast.alice)
+    for name in (CHANGE, WITHDRAW):
+        assert strict.post(reverse(name, args=[draft.pk]), {"_ask": "look"}).status_code == 403
+    draft.refresh_from_db()
+    assert draft.state == DraftState.PUBLISHED
+
+
+def test_what_is_edited_while_a_job_works_is_not_saved_and_that_is_said(
+    cast: Cast, manager: Client, media: MemoryBucket
+) -> None:
+    draft = ready(cast.acme, media, FILMS)
+    address = reverse(CHANGE, args=[draft.pk])
+    data = {**form_of(manager.get(address)), "title": "Mine"}
+    drafting.publish(draft, NOON)
+    answer = manager.post(address, data)
+    assert "A job works on it: nothing was saved." in [str(each) for each in get_messages(answer.wsgi_request)]
+    draft.refresh_from_db()
+    assert (draft.title, draft.state) == ("", DraftState.PUBLISHING)
+
+
+def test_an_edited_draft_is_checked_and_no_longer_published(cast: Cast, manager: Client, media: MemoryBucket) -> None:
+    draft = published(ready(cast.acme, media, FILMS), media)
+    address = reverse(CHANGE, args=[draft.pk])
+    manager.post(address, {**form_of(manager.get(address)), "title": "Another"})
+    draft.refresh_from_db()
+    assert (draft.state, draft.title, draft.version) == (DraftState.READY, "Another", 1)
+    dates = {"exhibition_starts": "2026-12-02", "exhibition_ends": "2026-12-01"}
+    answer = manager.post(address, {**form_of(manager.get(address)), **dates})
+    assert answer.context["adminform"].form.errors["exhibition_ends"] == ["It would end before it starts."]
+
+
+@pytest.mark.parametrize("name", [".hidden", "a/b", "a\u202eb", "WINTER", "winter "])
+def test_a_name_that_cannot_be_a_campaign_is_refused(cast: Cast, manager: Client, name: str) -> None:
+    Campaign.objects.create(airline=cast.acme, name="Winter")
+    answer = manager.post(reverse(ADD), {"airline": cast.acme.pk, "name": name})
+    if name.strip() == name:
+        assert answer.context["adminform"].form.errors["name"]
+    assert not Draft.objects.filter(name=name).exists()
+
+
+def test_a_campaign_in_the_list_leads_to_its_draft(cast: Cast, client: Client) -> None:
+    client.force_login(cast.ada)
+    campaign = Campaign.objects.create(airline=cast.acme, name="winter & snow", title="Winter")
+    page = client.get(reverse("admin:campaigns_campaign_changelist")).content.decode()
+    link = re.search(r'href="([^"]*draft/add/\?[^"]*)"', page)
+    assert link
+    begun = client.get(link[1].replace("&amp;", "&"))
+    form = begun.context["adminform"].form
+    assert (form["name"].value(), form["title"].value()) == (campaign.name, "Winter")
+    draft = new_draft(cast.acme, "winter & snow")
+    assert client.get(link[1].replace("&amp;", "&")).headers["Location"] == reverse(CHANGE, args=[draft.pk])
+
+
+def test_bulk_actions_tell_of_each_draft_what_became_of_it(cast: Cast, manager: Client, media: MemoryBucket) -> None:
+    good = ready(cast.acme, media, FILMS)
+    empty = looked(new_draft(cast.acme, "2027-01"), media)
+    busy = new_draft(cast.acme, "2027-02")
+    drafting.look(busy, NOON)
+    answer = manager.post(reverse(LIST), {"action": "publish_all", "_selected_action": [good.pk, empty.pk, busy.pk]})
+    told = [str(message) for message in get_messages(answer.wsgi_request)]
+    assert "ACME/2026-12: A job publishes it." in told
+    assert "ACME/2027-01: It cannot be published: No item is in it: choose at least one." in told
+    assert any(text.startswith("ACME/2027-02: It cannot be published") for text in told)
+    assert "Publish: 1 asked for, 2 skipped." in told
+
+
+def test_items_are_changed_in_a_list_and_each_that_is_skipped_is_named(
+    cast: Cast, manager: Client, media: MemoryBucket
+) -> None:
+    media.put("ACME/2026-12/-dash.tgz", b"x")
+    draft = ready(cast.acme, media, FILMS)
+    ids = list(draft.items.values_list("pk", flat=True))
+    address = f"{reverse(ITEMS)}?draft__id__exact={draft.pk}"
+    answer = manager.post(address, {"action": "take_in", "_selected_action": ids})
+    told = [str(message) for message in get_messages(answer.wsgi_request)]
+    assert told[0] == "0 items: put in. 2 were so already."
+    assert told[1].startswith("'-dash.tgz': skipped, the name")
+    answer = manager.post(address, {"action": "leave_out", "_selected_action": ids})
+    assert "2 items: left out. 1 were so already." in [str(each) for each in get_messages(answer.wsgi_request)]
+    draft.refresh_from_db()
+    assert draft.faults == ["No item is in it: choose at least one."]
+    manager.post(address, {"action": "take_in", "_selected_action": ids})
+    page = manager.get(address)
+    formset = page.context["cl"].formset
+    data = {"_save": "Save", **{field.html_name: field.value() for field in formset.management_form}}
+    for form in formset.forms:
+        said = [field for field in form if field.value() is not None and field.value() is not False]
+        data |= {field.html_name: field.value() for field in said}
+    row = next(form for form in formset.forms if form.instance.name == "movie-002")
+    manager.post(address, {**data, f"{row.prefix}-kind": "movie", f"{row.prefix}-priority": "5"})
+    changed = drafts.item(draft, "movie-002")
+    assert (changed.kind, changed.priority, changed.title) == ("movie", 5, "")
+    assert AuditEntry.objects.filter(action="draftitem.changed", airline=cast.acme).exists()
+    answer = manager.post(address, {"action": "hash_anew", "_selected_action": ids})
+    draft.refresh_from_db()
+    assert (draft.state, draft.items.filter(waits=True).count()) == (DraftState.HASHING, 2)
+    answer = manager.post(address, {"action": "leave_out", "_selected_action": ids})
+    assert "movie-001: skipped, a job works on its draft." in [
+        str(message) for message in get_messages(answer.wsgi_request)
+    ]
+
+
+def test_the_pages_of_a_draft_take_the_same_queries_however_many_items_it_has(
+    cast: Cast, manager: Client, media: MemoryBucket
+) -> None:
+    counts = []
+    for name, count in (("few", 3), ("many", 90), ("thousands", 5000)):
+        draft = new_draft(cast.acme, name, looked_at=NOON)
+        DraftItem.objects.bulk_create(
+            DraftItem(draft=draft, name=f"track {n}", chosen=True, size=1, etag="e") for n in range(count)
+        )
+        manager.get(reverse(CHANGE, args=[draft.pk]))
+        with CaptureQueriesContext(connection) as queries:
+            answer = manager.get(reverse(CHANGE, args=[draft.pk]))
+        assert len(answer.content) < 500_000
+        counts.append(len(queries))
+        with CaptureQueriesContext(connection) as listed:
+            manager.get(reverse(ITEMS), {"draft__id__exact": draft.pk})
+        counts.append(len(listed))
+    assert max(counts[::2]) <= 40
+    assert max(counts[1::2]) <= 45
+
+
+def test_it_is_seen_at_once_which_tails_took_it(cast: Cast, manager: Client, media: MemoryBucket) -> None:
+    draft = published(ready(cast.acme, media, FILMS), media)
+    page = manager.get(reverse(CHANGE, args=[draft.pk])).content.decode()
+    assert "a campaign is known a moment after it was published" in page
+    make_load(cast.acme, "D-ABCD", "2026-12")
+    Tail.objects.create(airline=cast.acme, name="D-LATE")
+    Tail.objects.create(airline=cast.acme, name="D-STORED", duty=Duty.STORED)
+    Campaign.objects.update(version=1, manifest_etag="e1")
+    Load.objects.update(manifest_etag="e1")
+    page = re.sub(r"\s+", " ", manager.get(reverse(CHANGE, args=[draft.pk])).content.decode())
+    assert "Of 2 tails in service: 1 " in page
+    assert "1 not begun" in page
+    assert ">D-ABCD</a>" in page
+
+
+def test_hostile_names_and_errors_are_shown_as_text(cast: Cast, manager: Client, media: MemoryBucket) -> None:
+    hostile = "<script>alert(1)</script>"
+    media.put(f"ACME/2026-12/{hostile[:8]}.tgz", b"x")
+    draft = looked(new_draft(cast.acme, title=hostile, notices=[hostile]), media)
+    Draft.objects.update(error=hostile, advice=hostile, notices=[hostile], faults=[hostile])
+    DraftItem.objects.update(fault=hostile, title=hostile)
+    for address in (
+        reverse(CHANGE, args=[draft.pk]),
+        reverse(PROGRESS, args=[draft.pk]),
+        reverse(ITEMS),
+        reverse(LIST),
+        reverse(WITHDRAW, args=[draft.pk]),
+    ):
+        assert hostile not in manager.get(address).content.decode(), address
+
+
+def test_deleting_a_draft_touches_nothing_in_the_bucket(cast: Cast, manager: Client, media: MemoryBucket) -> None:
+    draft = published(ready(cast.acme, media, FILMS), media)
+    address = reverse("admin:campaigns_draft_delete", args=[draft.pk])
+    before = sorted(found.key for found in media.list())
+    assert "items of drafts: 2" in manager.get(address).content.decode().lower()
+    assert manager.post(address, {"post": "yes"}).status_code == 302
+    assert not Draft.objects.exists()
+    assert sorted(found.key for found in media.list()) == before
