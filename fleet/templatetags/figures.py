@@ -15,7 +15,6 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from fleet import figures
-from fleet.models import Transfer
 from loader.errors import ERRORS, ErrorKind
 
 register = template.Library()
@@ -81,12 +80,6 @@ def bar(value: int | None, label: str, field: str = "percent") -> SafeString:
     return format_html(
         '<progress max="100" value="{}" data-field="{}" data-as="bar" aria-label="{}"></progress>', value, field, label
     )
-
-
-@register.filter
-def cell_text(row: Transfer) -> str:
-    """What a cell of the matrix says: how far a moving item is, else its state word."""
-    return figures.percent(row.percent) if row.state == "loading" else row.state
 
 
 @dataclass(frozen=True)

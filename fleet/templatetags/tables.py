@@ -68,6 +68,13 @@ def find(context: Context, label: str) -> dict[str, Any]:
     }
 
 
+@register.inclusion_tag("fleet/_exports.html", takes_context=True)
+def exports(context: Context, table: str, things: str) -> dict[str, Any]:
+    """The ways to a table as a file, with the filter and order of the page."""
+    addresses = {kind: _address(context, export=kind, table=table, page=None, size=None) for kind in ("csv", "json")}
+    return {"things": things, **addresses}
+
+
 @register.inclusion_tag("fleet/_pager.html", takes_context=True)
 def pager(context: Context, page: Page[Any], things: str, parameter: str = "page") -> dict[str, Any]:
     """Which rows are shown of how many, and the way to the others."""

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-from fleet import listing, pages, rollup
-from fleet.models import Anomaly, Tail, Transfer
+from fleet import aircraft, files, listing, pages, tailpage
+from fleet.models import Anomaly, Load, Status, Tail, Transfer
 from fleet.views.answers import answer, freshness_of
 from ifeportal.access import visible_or_404
+from ifeportal.export import Table, export
 from ifeportal.live.feed import current_rev
 
 
 @require_safe
-def tail(request: HttpRequest, airline: str, tail: str) -> HttpResponse:
-    """An aircraft: its loads, what moves now, and every item of the chosen load."""
-    rev = current_rev()
+def tail(request: HttpRequest, airline: str, tail: str) -> HttpResponseBase:
+    """An aircraft: its loads, what moves now, every item of the chosen load, and what turned when."""
+    rev, now = current_rev(), timezone.now()
     row = visible_or_404(Tail.objects.select_related("airline"), request.user, airline__name=airline, name=tail)
     loads = pages.loads_of(row)
+    for each in loads:
+        each.tail = row
     wanted = request.GET.get("campaign", "")
     load = next((load for load in loads if load.campaign.name == wanted), loads[0] if loads else None)
-    choice = listing.choice_of(request.GET, pages.ITEM_COLUMNS)
-    page, rows = pages.item_page(load, choice) if load else (None, [])
+    file = export(request, _file(request, row, load))
+    if file is not None:
+        return file
+    choice = listing.choice_of(request.GET, tailpage.ITEM_COLUMNS)
+    counts = tailpage.counts(row, load)
+    item = tailpage.item_asked(request.GET)
+    page, rows = tailpage.item_page(load, choice, counts, item) if load else (None, [])
+    moving = tailpage.loading_now(row)
+    speaking = loads[0] if loads else None
+    unfinished = [each for each in loads if each.status in (Status.LOADING, Status.FAILED, Status.PENDING)]
     return answer(
         request,
         "fleet/tail.html",
@@ -29,19 +42,41 @@ def tail(request: HttpRequest, airline: str, tail: str) -> HttpResponse:
             "rev": rev,
             "airline": row.airline,
             "tail": row,
-            "sums": pages.sums_of(rollup.tails(Tail.objects.filter(pk=row.pk))),
             **freshness_of(row.airline),
             "loads": loads,
+            "groups": aircraft.groups(loads, now, every="all" in request.GET),
+            "not_begun": tailpage.not_begun(row, now),
+            "speaking": speaking,
+            "expected": aircraft.expected(speaking, now) if speaking else None,
+            "risk": aircraft.risk(speaking, now) if speaking else "",
+            "fit": aircraft.fit(row.stores, unfinished),
             "load": load,
-            "loading": pages.loading_now(row),
+            "moving": moving[: tailpage.NOW_ROWS],
+            "more_moving": len(moving) > tailpage.NOW_ROWS,
             "choice": choice,
-            "counts": pages.state_counts(Transfer.objects.filter(load=load)),
+            "counts": counts.states,
             "page": page,
             "rows": rows,
+            "turns": tailpage.turns(row, request.GET),
+            "turn_states": tailpage.TURN_STATES,
             "anomalies": pages.open_anomalies(
                 Anomaly.objects.filter(airline=row.airline, key__startswith=f"{row.airline.name}/{row.name}/")
             ),
             "newest_load": max((load.pk for load in loads), default=0),
-            "newest_transfer": pages.newest(Transfer.objects.filter(load__tail=row)),
+            "newest_transfer": counts.newest,
         },
     )
+
+
+def _file(request: HttpRequest, row: Tail, load: Load | None) -> Table:
+    """The table that the address names: the loads, the time line, or the items as they are filtered and ordered."""
+    name = f"{row.airline.name} {row.name}"
+    match request.GET.get("table"):
+        case "loads":
+            return files.loads(name, Load.objects.filter(tail=row))
+        case "events":
+            return files.events(row, tailpage.chosen_turns(row, request.GET.get("turns", "")))
+    if load is None:
+        return files.transfers(name, Transfer.objects.none())
+    choice = listing.choice_of(request.GET, tailpage.ITEM_COLUMNS)
+    return files.transfers(f"{name} {load.campaign.name}", tailpage.chosen_items(load, choice))

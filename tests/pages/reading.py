@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 
-from django.http import HttpResponse, HttpResponseBase
+from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
 
 VOID = {"meta", "link", "input", "br", "img", "path", "circle", "rect"}
 
@@ -50,6 +50,12 @@ def html(response: HttpResponseBase) -> str:
     assert response.status_code == 200, response.status_code
     assert isinstance(response, HttpResponse)
     return response.content.decode()
+
+
+def sent(response: HttpResponseBase) -> str:
+    """A file, whole."""
+    assert isinstance(response, StreamingHttpResponse)
+    return response.getvalue().decode()
 
 
 def text(response: HttpResponseBase, key: str = "") -> str:

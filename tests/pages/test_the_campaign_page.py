@@ -1,17 +1,20 @@
-"""The campaign page: its manifest, tails by items, and how many tails hold each item."""
+"""The campaign page: its manifest, tails by items as a table, and how many tails hold each item."""
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import re
 
 import pytest
 from django.test import Client
 
 from campaigns.models import Campaign, ContentItem, ManifestState
-from fleet.models import Load, Transfer
+from fleet.models import Duty, Load, Tail, Transfer
 from tests.conftest import Cast
-from tests.pages.builders import a_campaign, a_fleet, a_load, a_tail
-from tests.pages.reading import html, text
+from tests.pages.builders import a_campaign, a_fleet, a_load, a_tail, now
+from tests.pages.reading import html, sent, text
 
 PAGE = "/airlines/ACME/campaigns/2026-12/"
 
@@ -30,6 +33,83 @@ def test_the_head_tells_what_the_manifest_says(cast: Cast, alice: Client) -> Non
     assert "1 to 31 Dec 2026" in head
     assert "Items 6" in head
     assert "8.05 GB a tail" in head
+    assert "Signature not signed" in head
+    Campaign.objects.update(signed=True)
+    assert "Signature signed" in text(alice.get(PAGE))
+
+
+def test_a_campaign_that_was_withdrawn_says_so(cast: Cast, alice: Client) -> None:
+    campaign = a_campaign(cast.acme)
+    a_load(a_tail(cast.acme, "VP-A"), campaign, "loading")
+    assert "withdrawn" not in text(alice.get(PAGE))
+    Campaign.objects.update(withdrawn_at=now(), manifest_state=ManifestState.MISSING)
+    page = text(alice.get(PAGE))
+    assert "This campaign was withdrawn" in page
+    assert "There is no campaign.json" not in page
+
+
+def test_an_empty_manifest_explains_itself(cast: Cast, alice: Client) -> None:
+    a_campaign(cast.acme, items=0)
+    assert "The manifest lists no item" in text(alice.get(PAGE))
+
+
+def test_the_denominator_is_stated_and_leaves_out_what_is_not_in_service(cast: Cast, alice: Client) -> None:
+    campaign = a_campaign(cast.acme, items=4)
+    for name, story in (("VP-A", "complete"), ("VP-B", "failed"), ("VP-OLD", "failed")):
+        a_load(a_tail(cast.acme, name), campaign, story)
+    a_tail(cast.acme, "VP-LATE")
+    Tail.objects.filter(name="VP-OLD").update(duty=Duty.RETIRED)
+    page = text(alice.get(PAGE))
+    assert "Counted are the 3 tails of ACME in service: 2 have begun this campaign, 1 has not." in page
+    assert "Left out: 1 that is stored or retired." in page
+    assert "complete on 1 of 3" in page
+    assert "VP-OLD" not in page
+    assert re.search(r"movie-003 .*? 1 of 3 Loading 0 Failing on 1 ", page[page.index("Complete on") :])
+
+
+def test_the_manifest_is_listed_with_its_hashes(cast: Cast, alice: Client) -> None:
+    a_campaign(cast.acme, items=3)
+    ContentItem.objects.filter(name="movie-002").update(sha256="ab" * 32, required=False, kind="series")
+    ContentItem.objects.filter(name="movie-003").update(sha256="")
+    page = text(alice.get(PAGE))
+    assert "movie-002 Slow Rivers, series optional SHA-256 abababababab…" in page
+    assert f'title="{"ab" * 32}"' in html(alice.get(PAGE))
+    assert "size only" in page
+
+
+@pytest.mark.parametrize(
+    ("table", "rows", "column", "values"),
+    [
+        ("loads", 2, "tail", ["VP-A", "VP-B"]),
+        ("cells", 8, "content", ["movie-001", "movie-002", "movie-003", "movie-004"]),
+        ("manifest", 4, "name", ["movie-001", "movie-002", "movie-003", "movie-004"]),
+    ],
+)
+def test_each_table_is_sent_as_a_file(
+    cast: Cast, alice: Client, table: str, rows: int, column: str, values: list[str]
+) -> None:
+    campaign = a_campaign(cast.acme, items=4)
+    for name in ("VP-A", "VP-B"):
+        a_load(a_tail(cast.acme, name), campaign, "failed")
+    Load.objects.update(error="=cmd|'/C calc'!A0")
+    Transfer.objects.update(error="@SUM(A1)")
+    ContentItem.objects.update(title="+1+1")
+    answer = sent(alice.get(f"{PAGE}?export=json&table={table}"))
+    told = json.loads(answer)
+    assert told["count"] == rows
+    assert sorted({row[column] for row in told["rows"]}) == values
+    found = list(csv.reader(io.StringIO(sent(alice.get(f"{PAGE}?export=csv&table={table}")), newline="")))
+    assert len(found) == rows + 1
+    assert not [cell for row in found[1:] for cell in row if cell.startswith(("=", "+", "@"))]
+    assert [cell for row in found[1:] for cell in row if cell.startswith("'")]
+
+
+def test_the_file_of_tails_is_narrowed_as_the_page_is(cast: Cast, alice: Client) -> None:
+    campaign = a_campaign(cast.acme, items=2)
+    a_load(a_tail(cast.acme, "VP-A"), campaign, "failed")
+    a_load(a_tail(cast.acme, "VP-B"), campaign, "complete")
+    told = json.loads(sent(alice.get(f"{PAGE}?export=json&table=loads&state=failed")))
+    assert [row["tail"] for row in told["rows"]] == ["VP-A"]
 
 
 def test_a_campaign_on_no_tail_says_so(cast: Cast, alice: Client) -> None:
@@ -58,7 +138,7 @@ def test_the_matrix_has_a_word_in_every_cell(cast: Cast, alice: Client) -> None:
     a_load(a_tail(cast.acme, "VP-B"), campaign, "loading")
     third = a_load(a_tail(cast.acme, "VP-C"), campaign, "pending")
     Transfer.objects.filter(load=third, content="movie-002").delete()
-    page = html(alice.get(PAGE))
+    page = html(alice.get(f"{PAGE}?table"))
     titles = re.findall(r'class="cell"[^>]*title="([^"]*)"', page)
     assert len(titles) == 12
     assert "VP-A · movie-003: failed 61%" in titles
@@ -73,9 +153,9 @@ def test_items_say_how_many_tails_hold_them_and_where_they_fail(cast: Cast, alic
     for name, story in (("VP-A", "failed"), ("VP-B", "complete"), ("VP-C", "failed")):
         a_load(a_tail(cast.acme, name), campaign, story)
     page = text(alice.get(PAGE))
-    items = page[page.index("Held by tails") :]
-    assert re.search(r"movie-001 .*? 3 of 3 Loading 0 Failed 0", items)
-    assert re.search(r"movie-003 .*? 1 of 3 Loading 0 Failed 2", items)
+    items = page[page.index("Complete on") :]
+    assert re.search(r"movie-001 .*? 3 of 3 Loading 0 Failing on 0", items)
+    assert re.search(r"movie-003 .*? 1 of 3 Loading 0 Failing on 2", items)
 
 
 def test_items_that_only_aircraft_know_of_are_shown_after_those_of_the_manifest(cast: Cast, alice: Client) -> None:
@@ -83,7 +163,7 @@ def test_items_that_only_aircraft_know_of_are_shown_after_those_of_the_manifest(
     ContentItem.objects.filter(name="movie-001").update(listed=False)
     Transfer.objects.create(load=load, content="a-stranger", bytes_done=5)
     page = text(alice.get(PAGE))
-    items = page[page.index("Held by tails") :]
+    items = page[page.index("Complete on") :]
     assert items.index("movie-002") < items.index("movie-001") < items.index("a-stranger")
     assert "no longer listed" in items
     assert "a-stranger not in the manifest" in items
@@ -93,17 +173,17 @@ def test_without_a_manifest_the_matrix_is_made_of_what_aircraft_report(cast: Cas
     campaign = Campaign.objects.create(airline=cast.acme, name="2026-12")
     load = Load.objects.create(tail=a_tail(cast.acme, "VP-A"), campaign=campaign, status="loading", bytes_done=5)
     Transfer.objects.create(load=load, content="x", status="loading", bytes_done=5)
-    page = html(alice.get(PAGE))
+    page = html(alice.get(f"{PAGE}?table"))
     assert 'title="VP-A · x: loading unknown"' in page
 
 
 def test_tails_and_items_are_paged_apart(cast: Cast, alice: Client) -> None:
     a_fleet(cast.acme, 60, items=50)
-    first = html(alice.get(f"{PAGE}?sort=tail"))
+    first = html(alice.get(f"{PAGE}?sort=tail&table"))
     assert first.count('class="cell"') == 50 * 40
-    last = html(alice.get(f"{PAGE}?sort=tail&page=2&items=2"))
+    last = html(alice.get(f"{PAGE}?sort=tail&page=2&items=2&table"))
     assert last.count('class="cell"') == 10 * 10
-    assert 'href="?sort=tail&amp;page=2&amp;items=1"' in last
+    assert 'href="?sort=tail&amp;page=2&amp;items=1&amp;table="' in last
 
 
 def test_the_filter_narrows_the_tails(cast: Cast, alice: Client) -> None:

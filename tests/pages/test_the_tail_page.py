@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
+from datetime import timedelta
+
 import pytest
 from django.test import Client
 
 from campaigns.models import Campaign, ContentItem, ManifestState
-from fleet.models import Load, Tail, Transfer
+from fleet.models import Duty, Event, Load, State, Tail, Transfer
 from tests.conftest import Cast
-from tests.pages.builders import a_campaign, a_load, a_tail
-from tests.pages.reading import html, names, text
+from tests.pages.builders import GB, a_campaign, a_load, a_tail, now
+from tests.pages.reading import html, names, sent, text
 
 PAGE = "/airlines/ACME/tails/VP-ABC/"
 
@@ -77,10 +82,10 @@ def test_every_item_has_its_row_with_how_it_is_checked(client: Client, load: Loa
     first, second = load.transfers.order_by("content")[:2]
     assert (
         row(client, first)
-        == "movie-001 The Long Way Up SHA-256 complete 100% Held 400 MB of 400 MB Rate — Left — As of "
+        == "movie-001 The Long Way Up SHA-256 claimed complete 100% Held 400 MB of 400 MB Rate — Left — As of "
         + (row(client, first).split("As of ")[1])
     )
-    assert "size only complete" in row(client, second)
+    assert "size only size-checked complete" in row(client, second)
 
 
 @pytest.mark.parametrize(
@@ -154,3 +159,167 @@ def test_many_items_come_in_pages(cast: Cast, client: Client, tail: Tail) -> Non
     assert "movie-101" in text(page)
     assert "movie-100" not in text(page)
     assert names(page) == ["2026-12 December 2026"]
+
+
+def test_the_head_says_where_the_tail_stands_and_why_it_is_at_risk(client: Client, load: Load) -> None:
+    left = (load.bytes_total or 0) - load.bytes_done
+    Load.objects.filter(pk=load.pk).update(
+        at_risk=True, rate_bps=left // 60, effective_bps=left // (40 * 86_400), items_failed=0
+    )
+    stands = text(client.get(PAGE), f"load:{load.pk}")
+    assert "December 2026 loading at risk 1 to 31 Dec 2026" in stands
+    assert "complete in 1 min, at the latest in 40 d" in stands
+    assert "Its exhibition" in stands
+    assert "at the rates observed it is complete by" in stands
+
+
+def test_what_cannot_be_forecast_is_unknown(client: Client, load: Load) -> None:
+    Load.objects.filter(pk=load.pk).update(rate_bps=None, effective_bps=None, at_risk=True)
+    stands = text(client.get(PAGE), f"load:{load.pk}")
+    assert "when it will be complete is unknown" in stands
+    assert "nothing that was observed tells when it will be complete" in stands
+
+
+@pytest.mark.parametrize(
+    ("free", "words"),
+    [
+        (500 * GB, "Still to come 5.0"),
+        (GB, "too much for the disk"),
+        (None, "whether it fits is unknown"),
+    ],
+)
+def test_the_head_says_whether_what_is_left_fits(client: Client, load: Load, free: int | None, words: str) -> None:
+    Load.objects.filter(pk=load.pk).update(bytes_done=3 * GB, bytes_total=8_050_000_000)
+    Tail.objects.filter(pk=load.tail_id).update(stores=[{"path": "/var/content", "free": free}])
+    assert words in text(client.get(PAGE))
+
+
+def test_queue_signatures_and_duty_are_told(client: Client, tail: Tail) -> None:
+    head = text(client.get(PAGE), f"tail:{tail.pk}")
+    assert "counts in no sum" not in head
+    Tail.objects.filter(pk=tail.pk).update(
+        queue_version=7,
+        queue_error="entries[0]: no such campaign",
+        signatures="enforce",
+        duty=Duty.STORED,
+        aircraft_type="A321neo",
+        silent=True,
+    )
+    page = text(client.get(PAGE))
+    assert "A321neo" in page
+    assert "stored: counts in no sum" in page
+    assert "Signatures enforce" in page
+    assert "version 7 entries[0]: no such campaign" in page
+
+
+def test_loads_stand_as_current_queued_and_past(cast: Cast, client: Client, load: Load) -> None:
+    for name, story in (("2026-11", "complete"), ("2027-01", "pending")):
+        a_load(load.tail, a_campaign(cast.acme, name, items=2, title=""), story)
+    a_campaign(cast.acme, "2027-02", items=2)
+    gone = a_campaign(cast.acme, "2027-03", items=2)
+    Campaign.objects.filter(pk=gone.pk).update(withdrawn_at=now())
+    page = text(client.get(PAGE))
+    loads = page[page.index("Current") : page.index("Items of")]
+    assert loads.index("2026-12") < loads.index("Queued") < loads.index("2027-01") < loads.index("2027-02")
+    assert loads.index("2027-02") < loads.index("Past") < loads.index("2026-11")
+    assert "2027-03" not in page
+
+
+def test_only_the_newest_past_loads_are_listed_until_all_are_asked_for(cast: Cast, client: Client, tail: Tail) -> None:
+    for month in range(1, 13):
+        a_load(tail, a_campaign(cast.acme, f"2025-{month:02}", items=1, title=""), "complete")
+    page = text(client.get(PAGE))
+    assert "2 older ones are not shown" in page
+    assert "not shown" not in text(client.get(f"{PAGE}?all"))
+
+
+@pytest.mark.parametrize(
+    ("held", "signed", "policy", "first", "second"),
+    [
+        ([], False, "", "claimed", "size-checked"),
+        ([{"campaign": "2026-12", "verified": True}], False, "", "hash-verified", "size-checked"),
+        ([{"campaign": "2026-12", "verified": True}], True, "enforce", "signed", "size-checked"),
+        ([{"campaign": "2026-12", "verified": True}], True, "warn", "hash-verified", "size-checked"),
+        (["nonsense", {"campaign": 7}], True, "enforce", "claimed", "size-checked"),
+    ],
+)
+def test_claim_and_proof_are_told_apart_for_each_item(
+    client: Client, load: Load, held: list[object], signed: bool, policy: str, first: str, second: str
+) -> None:
+    Tail.objects.filter(pk=load.tail_id).update(held=held, signatures=policy)
+    Campaign.objects.update(signed=signed)
+    ContentItem.objects.filter(name="movie-002").update(sha256="")
+    one, two, *_, last = load.transfers.order_by("content")
+    assert f"SHA-256 {first} complete" in row(client, one)
+    assert f"size only {second} complete" in row(client, two)
+    assert "claimed" not in row(client, last)
+
+
+def test_an_item_tells_its_history_and_the_tail_its_time_line(client: Client, load: Load) -> None:
+    at = now() - timedelta(hours=2)
+    for number, (content, state, code) in enumerate(
+        [("", "loading", ""), ("movie-003", "failed", "TIMEOUT"), ("movie-003", "complete", ""), ("", "stalled", "")]
+    ):
+        Event.objects.create(
+            load=load,
+            content=content,
+            at=at + timedelta(minutes=number),
+            state=state,
+            error_code=code,
+            text="<b>no answer</b>" if code else "",
+            bytes_done=number,
+        )
+    third = load.transfers.get(content="movie-003")
+    told = row(client, third)
+    assert "History: 2 turns" in told
+    assert told.index("complete 2 B") < told.index("failed 1 B TIMEOUT <b>no answer</b>")
+    page = text(client.get(PAGE))
+    line = page[page.index("What happened") :]
+    assert line.index("stalled the load") < line.index("complete movie-003") < line.index("failed movie-003")
+    assert "<b>no answer" not in html(client.get(PAGE))
+    only = text(client.get(f"{PAGE}?turns=failed"))
+    assert "failed movie-003" in only[only.index("What happened") :]
+    assert "stalled the load" not in only
+    assert "Nothing of that kind is recorded" in text(client.get(f"{PAGE}?turns=waiting"))
+
+
+def test_the_time_line_is_paged(client: Client, load: Load) -> None:
+    Event.objects.bulk_create(
+        Event(load=load, at=now() - timedelta(minutes=number), state=State.LOADING, bytes_done=number)
+        for number in range(60)
+    )
+    first, last = text(client.get(PAGE)), text(client.get(f"{PAGE}?older=2"))
+    assert "Older" in first
+    assert "Newer" not in first
+    assert "page 3" in last
+    assert " 59 B of unknown" in last
+    for odd in ("-1", "x", "9" * 30, "²"):
+        assert client.get(f"{PAGE}?older={odd}").status_code == 200
+
+
+def test_an_address_leads_to_an_item_on_whatever_page_it_is(cast: Cast, client: Client, tail: Tail) -> None:
+    a_load(tail, a_campaign(cast.acme, items=120), "pending")
+    page = html(client.get(f"{PAGE}?campaign=2026-12&item=movie-101"))
+    found = page.index('id="item"')
+    assert "movie-101" in page[found : found + 600]
+    assert 'id="item"' not in html(client.get(f"{PAGE}?item=nonsense"))
+
+
+@pytest.mark.parametrize(("table", "rows"), [("items", 6), ("loads", 1), ("events", 1)])
+def test_each_table_of_a_tail_is_sent_as_a_file(client: Client, load: Load, table: str, rows: int) -> None:
+    hostile = "=HYPERLINK(1)"
+    Event.objects.create(load=load, at=now(), state="failed", text=hostile, bytes_done=1)
+    Transfer.objects.update(error=hostile)
+    Load.objects.update(error=hostile)
+    told = json.loads(sent(client.get(f"{PAGE}?export=json&table={table}")))
+    assert told["count"] == rows
+    found = list(csv.reader(io.StringIO(sent(client.get(f"{PAGE}?export=csv&table={table}")), newline="")))
+    assert len(found) == rows + 1
+    assert any(f"'{hostile}" in line for line in found[1:])
+
+
+def test_archived_and_withdrawn_are_explained(client: Client, load: Load) -> None:
+    Load.objects.filter(pk=load.pk).update(archived_at=now(), status="failed")
+    assert "This load is archived" in text(client.get(PAGE))
+    Campaign.objects.update(withdrawn_at=now())
+    assert "This campaign was withdrawn" in text(client.get(PAGE))

@@ -1,0 +1,104 @@
+"""The campaign page at an earlier moment: what it shows, what it says is not known, and the ways from there."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.test import Client
+
+from fleet import moments
+from fleet.models import Duty, Event, Load, ProgressSample, Tail
+from tests.conftest import Cast
+from tests.pages.builders import GB, a_campaign, a_load, a_tail, now
+from tests.pages.reading import html, text
+
+PAGE = "/airlines/ACME/campaigns/2026-12/"
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def alice(cast: Cast, client: Client) -> Client:
+    client.force_login(cast.alice)
+    return client
+
+
+@pytest.fixture
+def then(cast: Cast) -> datetime:
+    """VP-A was a quarter done five hours ago with an item that had failed; it is complete today."""
+    load = a_load(a_tail(cast.acme, "VP-A"), a_campaign(cast.acme, items=2), "complete")
+    then = now() - timedelta(hours=5)
+    Load.objects.filter(pk=load.pk).update(started_at=then - timedelta(hours=1), finished_at=now())
+    Event.objects.create(load=load, at=then - timedelta(hours=1), state="loading", bytes_done=0, bytes_total=GB)
+    Event.objects.create(load=load, content="movie-001", at=then, state="failed", bytes_done=7, error_code="NO_SPACE")
+    ProgressSample.objects.create(load=load, at=then, bytes_done=GB // 4)
+    return then
+
+
+def asked(moment: datetime) -> str:
+    return f"{PAGE}?at={moments.as_asked(moment)}"
+
+
+def test_it_shows_what_was_and_says_that_it_is_not_live(cast: Cast, alice: Client, then: datetime) -> None:
+    answer = alice.get(asked(then + timedelta(minutes=1)))
+    page = text(answer)
+    assert f"This is the campaign as it was at {then + timedelta(minutes=1):%Y-%m-%d %H:%M}:00 UTC" in page
+    assert "Show it as it is now" in page
+    assert "VP-A loading 25%" in page
+    assert "250 MB of 1.00 GB" in page
+    assert "movie-001 The Long Way Up 0 of 1 Loading 0 Failing on 1" in page
+    assert "<live-page" not in html(answer)
+    assert f'href="{PAGE}"' in html(answer)
+    assert f"matrix/?at={moments.as_asked(then + timedelta(minutes=1)).replace(':', '%3A')}" in html(answer)
+
+
+def test_what_is_not_known_of_that_moment_is_said(cast: Cast, alice: Client, then: datetime) -> None:
+    page = text(alice.get(asked(then - timedelta(days=9))))
+    assert "Of this moment little is known" in page
+    assert "Nothing had begun" in page
+
+
+def test_tails_out_of_service_today_are_left_out(cast: Cast, alice: Client, then: datetime) -> None:
+    Tail.objects.update(duty=Duty.STORED)
+    assert "VP-A" not in text(alice.get(asked(then + timedelta(minutes=1))))
+
+
+@pytest.mark.parametrize("at", ["nonsense", "2999-01-01T00:00Z", "2026-13-01", "%00", "9" * 60])
+def test_a_moment_that_is_none_falls_back_to_the_present_and_says_so(
+    cast: Cast, alice: Client, then: datetime, at: str
+) -> None:
+    answer = alice.get(f"{PAGE}?at={at}")
+    assert "Shown is the present" in text(answer)
+    assert "<live-page" in html(answer)
+
+
+def test_rows_are_narrowed_ordered_and_paged_by_the_address(cast: Cast, alice: Client, then: datetime) -> None:
+    at = asked(then + timedelta(minutes=1))
+    assert "VP-A loading" in text(alice.get(f"{at}&state=loading&q=vp-&sort=-bytes&page=9"))
+    assert "VP-A loading" not in text(alice.get(f"{at}&state=failed"))
+    assert "VP-A loading" not in text(alice.get(f"{at}&q=zeppelin"))
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-11-20T11:00Z", NOON - timedelta(hours=1)),
+        ("2026-11-20T11:00", NOON - timedelta(hours=1)),
+        ("2026-11-20T13:00+02:00", NOON - timedelta(hours=1)),
+        ("2026-11-20", NOON - timedelta(hours=12)),
+        ("2026-11-20T12:00Z", None),
+        ("2026-11-20T13:00Z", None),
+        ("1812-01-01", None),
+        ("0001-01-01T00:00+14:00", None),
+        ("", None),
+        ("x" * 1000, None),
+    ],
+)
+def test_a_moment_is_read_as_utc_and_only_from_the_past(text: str, moment: datetime | None) -> None:
+    assert moments.moment_of(text, NOON) == moment
+
+
+def test_one_steps_by_hours_and_days_but_not_into_the_future() -> None:
+    labels = [step.label for step in moments.steps(NOON - timedelta(hours=2), NOON)]
+    assert labels == ["1 day back", "1 hour back", "1 hour on"]
+    assert moments.steps(NOON, NOON + timedelta(days=9))[0].at == "2026-11-19T12:00Z"

@@ -1,0 +1,160 @@
+"""What the heat map draws: tails by items as compact JSON, now and as they were."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.http import HttpResponse
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from campaigns.models import Campaign
+from fleet.models import Duty, Event, Load, ProgressSample, State, Tail, Transfer
+from fleet.picture import LETTERS
+from tests.conftest import Cast
+from tests.pages.builders import GB, a_campaign, a_fleet, a_load, a_tail, now
+
+PAGE = "/airlines/ACME/campaigns/2026-12/matrix/"
+
+
+@pytest.fixture
+def alice(cast: Cast, client: Client) -> Client:
+    client.force_login(cast.alice)
+    return client
+
+
+def drawn(client: Client, query: str = "") -> dict[str, Any]:
+    answer = client.get(f"{PAGE}{query}")
+    assert answer.status_code == 200
+    assert isinstance(answer, HttpResponse)
+    told: dict[str, Any] = json.loads(answer.content)
+    return told
+
+
+def line(told: dict[str, Any], tail: str) -> str:
+    names = [row[0] for row in told["tails"]]
+    return str(told["cells"][names.index(tail)])
+
+
+def test_every_state_has_a_letter_of_its_own() -> None:
+    assert set(LETTERS) == set(State.values)
+    assert len(set(LETTERS.values())) == len(LETTERS)
+
+
+def test_each_cell_is_a_letter_and_what_moves_or_failed_says_more(cast: Cast, alice: Client) -> None:
+    campaign = a_campaign(cast.acme, items=4)
+    for name, story in (("VP-A", "failed"), ("VP-B", "complete"), ("VP-C", "pending"), ("VP-D", "stalled")):
+        a_load(a_tail(cast.acme, name), campaign, story)
+    told = drawn(alice)
+    assert [item[0] for item in told["items"]] == ["movie-001", "movie-002", "movie-003", "movie-004"]
+    assert [line(told, name) for name in ("VP-A", "VP-B", "VP-C", "VP-D")] == ["ccfp", "cccc", "pppp", "ccss"]
+    failed = Transfer.objects.get(load__tail__name="VP-A", content="movie-003")
+    assert failed.as_of is not None
+    assert told["moving"][0] == [[2, 61, 0, int(failed.as_of.timestamp())]]
+    assert told["codes"] == ["HASH_MISMATCH"]
+    assert told["moving"][1] == []
+
+
+def test_what_lies_on_a_load_lies_on_its_moving_items(cast: Cast, alice: Client) -> None:
+    load = a_load(a_tail(cast.acme, "VP-A"), a_campaign(cast.acme, items=4), "loading")
+    for field, letter in (("silent", "i"), ("waiting", "w")):
+        Load.objects.filter(pk=load.pk).update(**{field: True})
+        assert line(drawn(alice), "VP-A") == f"cc{letter}{letter}"
+        Load.objects.filter(pk=load.pk).update(**{field: False})
+    Transfer.objects.filter(load=load, content="movie-003").update(restarted=True)
+    Transfer.objects.filter(load=load, content="movie-004").update(oversized=True)
+    assert line(drawn(alice), "VP-A") == "ccrx"
+
+
+def test_a_tail_in_service_that_has_not_begun_is_there_and_a_stored_one_is_not(cast: Cast, alice: Client) -> None:
+    campaign = a_campaign(cast.acme, items=2)
+    a_load(a_tail(cast.acme, "VP-A"), campaign, "complete")
+    for name, duty in (("VP-STORED", Duty.STORED), ("VP-RETIRED", Duty.RETIRED)):
+        tail = a_tail(cast.acme, name)
+        a_load(tail, campaign, "failed")
+        Tail.objects.filter(pk=tail.pk).update(duty=duty)
+    a_tail(cast.acme, "VP-LATE")
+    told = drawn(alice)
+    assert [row[0] for row in told["tails"]] == ["VP-A", "VP-LATE"]
+    assert told["tails"][1] == ["VP-LATE", "", None, None]
+    assert line(told, "VP-LATE") == ".."
+    assert told["out"] == 2
+    assert told["codes"] == []
+
+
+def test_items_no_manifest_names_come_last_and_unknown_sizes_are_unknown(cast: Cast, alice: Client) -> None:
+    campaign = Campaign.objects.create(airline=cast.acme, name="2026-12")
+    load = Load.objects.create(tail=a_tail(cast.acme, "VP-A"), campaign=campaign, status="loading", bytes_done=5)
+    Transfer.objects.create(load=load, content="x", status="loading", bytes_done=5)
+    told = drawn(alice)
+    assert told["items"] == [["x", "", None, 0]]
+    assert told["cells"] == ["l"]
+    assert told["moving"] == [[[0, None, None, None]]]
+
+
+def test_tails_of_other_campaigns_and_airlines_stay_outside(cast: Cast, alice: Client) -> None:
+    campaign = a_campaign(cast.acme, items=2)
+    tail = a_tail(cast.acme, "VP-A")
+    a_load(tail, campaign, "pending")
+    a_load(tail, a_campaign(cast.acme, "2026-11", items=3), "complete")
+    a_load(a_tail(cast.beta, "VP-B"), a_campaign(cast.beta, items=2), "failed")
+    assert drawn(alice)["cells"] == ["pp"]
+    assert alice.get(PAGE.replace("ACME", "BETA")).status_code == 404
+    assert alice.get(PAGE.replace("2026-12", "2030-01")).status_code == 404
+    assert alice.post(PAGE).status_code == 405
+
+
+def test_it_takes_as_many_queries_for_many_rows_as_for_few(cast: Cast, alice: Client) -> None:
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            drawn(alice)
+        return len(captured)
+
+    campaign = a_fleet(cast.acme, 3, items=3)
+    few = queries()
+    for number in range(40):
+        a_load(a_tail(cast.acme, f"VP-X{number}"), campaign, "failed")
+    assert queries() == few <= 8
+
+
+def test_who_has_it_is_not_sent_it_again(cast: Cast, alice: Client) -> None:
+    campaign = a_fleet(cast.acme, 3, items=3)
+    first = alice.get(PAGE)
+    again = alice.get(PAGE, headers={"If-None-Match": first["ETag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    Transfer.objects.filter(load__campaign=campaign).update(status="pending", bytes_done=0)
+    assert alice.get(PAGE, headers={"If-None-Match": first["ETag"]}).status_code == 200
+
+
+def test_it_is_sent_compressed(cast: Cast, alice: Client) -> None:
+    a_fleet(cast.acme, 60, items=20)
+    answer = alice.get(PAGE, headers={"Accept-Encoding": "gzip"})
+    assert answer["Content-Encoding"] == "gzip"
+    assert len(answer.content) < 4_000
+
+
+def test_as_it_was_it_follows_what_was_recorded(cast: Cast, alice: Client) -> None:
+    campaign = a_campaign(cast.acme, items=2)
+    load = a_load(a_tail(cast.acme, "VP-A"), campaign, "complete")
+    a_tail(cast.acme, "VP-LATE")
+    then = now() - timedelta(hours=5)
+    Load.objects.filter(pk=load.pk).update(started_at=then - timedelta(hours=1), finished_at=now())
+    Event.objects.create(load=load, at=then - timedelta(hours=1), state="loading", bytes_done=0, bytes_total=GB)
+    Event.objects.create(load=load, content="movie-001", at=then, state="failed", bytes_done=7, error_code="NO_SPACE")
+    ProgressSample.objects.create(load=load, at=then, bytes_done=GB // 4)
+    told = drawn(alice, f"?at={then + timedelta(minutes=1):%Y-%m-%dT%H:%MZ}")
+    assert told["at"] is not None
+    assert line(told, "VP-A") == "fp"
+    assert told["tails"][0][:3] == ["VP-A", "loading", 25]
+    assert line(told, "VP-LATE") == ".."
+    assert line(drawn(alice), "VP-A") == "cc"
+
+
+@pytest.mark.parametrize("at", ["nonsense", "9999-12-31T23:59Z", "0001-01-01T00:00", "2026-11-20T12:00:00+99:00"])
+def test_a_moment_that_is_none_gives_the_present(cast: Cast, alice: Client, at: str) -> None:
+    a_load(a_tail(cast.acme, "VP-A"), a_campaign(cast.acme, items=2), "complete")
+    assert drawn(alice, f"?at={at}")["at"] is None
