@@ -16,4 +16,5 @@ urlpatterns = [
     path("airlines/<str:airline>/", airlines.airline, name="airline"),
     path("airlines/<str:airline>/tails/<str:tail>/", tails.tail, name="tail"),
     path("airlines/<str:airline>/campaigns/<str:campaign>/", campaigns.campaign, name="campaign"),
+    path("airlines/<str:airline>/campaigns/<str:campaign>/matrix/", campaigns.matrix_json, name="matrix"),
 ]
