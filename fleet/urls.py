@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from fleet.views import airlines, attention, campaigns, charts, fleets, tails
+from fleet.views import airlines, attention, audits, campaigns, charts, duties, fleets, settings, tails
 
 urlpatterns = [
     path("", fleets.fleet, name="fleet"),
@@ -17,4 +17,10 @@ urlpatterns = [
     path("airlines/<str:airline>/tails/<str:tail>/", tails.tail, name="tail"),
     path("airlines/<str:airline>/campaigns/<str:campaign>/", campaigns.campaign, name="campaign"),
     path("airlines/<str:airline>/campaigns/<str:campaign>/matrix/", campaigns.matrix_json, name="matrix"),
+    path("audit/", audits.audit, name="audit"),
+    path("airlines/<str:airline>/audit/", audits.airline_audit, name="airline-audit"),
+    path("airlines/<str:airline>/settings/", settings.settings, name="airline-settings"),
+    path("airlines/<str:airline>/logo.png", settings.logo, name="airline-logo"),
+    path("airlines/<str:airline>/brand.css", settings.brand, name="airline-brand"),
+    path("airlines/<str:airline>/tails/<str:tail>/duty/", duties.duty, name="tail-duty"),
 ]

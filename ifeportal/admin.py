@@ -10,7 +10,9 @@ from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.http import HttpRequest
 from django_q.admin import Schedule  # registers, so that it can be taken out
 
+from ifeportal import signinadmin as signinadmin  # registers its own
 from ifeportal.admins import ReadOnlyAdmin, Scoped
+from ifeportal.airlineform import THRESHOLDS, AirlineForm
 from ifeportal.jobadmin import JobAdmin
 from ifeportal.models import Airline, AuditEntry, Job, Membership, Token, User
 from loader.contract import BadName, check_name, fold
@@ -18,11 +20,9 @@ from loader.contract import BadName, check_name, fold
 if TYPE_CHECKING:
     _MembershipInline = admin.TabularInline[Membership, User]
     _UserAdmin = DjangoUserAdmin[User]
-    _AirlineForm = forms.ModelForm[Airline]
 else:
     _MembershipInline = admin.TabularInline
     _UserAdmin = DjangoUserAdmin
-    _AirlineForm = forms.ModelForm
 
 
 class MembershipInline(_MembershipInline):
@@ -43,8 +43,11 @@ class UserAdmin(_UserAdmin):
     date_hierarchy = "date_joined"
 
 
-class AirlineForm(_AirlineForm):
+class NamedAirlineForm(AirlineForm):
     """An airline made by a person: its name obeys the contract like one found in a bucket."""
+
+    class Meta(AirlineForm.Meta):
+        fields = ["name", "title", "archive_after_days", *THRESHOLDS, "colour", "contact"]
 
     def clean_name(self) -> str:
         """The name as it stands in keys and addresses. Raises ValidationError where it could stand in neither."""
@@ -62,7 +65,7 @@ class AirlineForm(_AirlineForm):
 class AirlineAdmin(Scoped[Airline]):
     """Airlines. The name is fixed once given: it stands in every key."""
 
-    form = AirlineForm
+    form = NamedAirlineForm
     list_display = ["name", "title", "discovered", "created_at", "page"]
     list_filter = ["discovered"]
     search_fields = ["name", "title"]

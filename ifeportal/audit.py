@@ -98,6 +98,8 @@ def address_of(request: HttpRequest | Request) -> str | None:
 
 
 def _value(value: object) -> object:
+    if isinstance(value, bytes):
+        return f"({len(value)} bytes)"
     return value if value is None or isinstance(value, bool | int | float) else _plain(str(value))[:LONGEST]
 
 

@@ -10,6 +10,7 @@ from django.db import connections
 from django.test import override_settings
 from hypothesis import HealthCheck, settings
 
+from ifeportal.access import Role
 from ifeportal.embedded import SeaweedFS
 from ifeportal.models import Airline, Membership, User
 from loader.bucket import MemoryBucket, S3Bucket
@@ -24,10 +25,16 @@ settings.load_profile("patient")
 
 @dataclass(frozen=True)
 class Cast:
-    """Alice belongs to ACME, Bob to BETA; Olga of operations is staff, Ada a superuser, Nick belongs nowhere."""
+    """Alice, Otto and Mona belong to ACME: viewer, operator, manager; Bob and Bruno to BETA: viewer, manager.
+
+    Olga of operations is staff, Ada a superuser, Nick belongs nowhere.
+    """
 
     alice: User
+    otto: User
+    mona: User
     bob: User
+    bruno: User
     olga: User
     ada: User
     nick: User
@@ -58,11 +65,17 @@ def cast(db: None) -> Cast:
     acme, beta = Airline.objects.create(name="ACME"), Airline.objects.create(name="BETA")
     users = {
         name: User.objects.create_user(name, password=PASSWORD, is_staff=name in ("olga", "ada"))
-        for name in ("alice", "bob", "olga", "nick")
+        for name in ("alice", "otto", "mona", "bob", "bruno", "olga", "nick")
     }
     ada = User.objects.create_superuser("ada", password=PASSWORD)
-    Membership.objects.create(user=users["alice"], airline=acme)
-    Membership.objects.create(user=users["bob"], airline=beta)
+    for name, airline, role in (
+        ("alice", acme, Role.VIEWER),
+        ("otto", acme, Role.OPERATOR),
+        ("mona", acme, Role.MANAGER),
+        ("bob", beta, Role.VIEWER),
+        ("bruno", beta, Role.MANAGER),
+    ):
+        Membership.objects.create(user=users[name], airline=airline, role=role)
     return Cast(**users, ada=ada, acme=acme, beta=beta)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 
@@ -11,9 +11,10 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
 from campaigns.models import Campaign, ContentItem, Draft, DraftItem, ManifestState
-from fleet.models import Anomaly, Load, ProgressSample, Status, Tail, Transfer
+from fleet.models import Acknowledgement, Anomaly, Event, Load, Moved, ProgressSample, State, Status, Tail, Transfer
+from ifeportal.access import Role
 from ifeportal.live.feed import Published, publish
-from ifeportal.models import Airline, Membership, User
+from ifeportal.models import Airline, AuditEntry, Membership, User
 
 
 @dataclass(frozen=True)
@@ -29,15 +30,20 @@ class Holding:
     load: Load
     transfer: Transfer
     anomaly: Anomaly
+    event: Event
+    acknowledgement: Acknowledgement
+    moved: Moved
+    entry: AuditEntry
     marks: tuple[str, ...]
 
 
-def furnish(airline: Airline, *, member: User, first_id: int) -> Holding:
+def furnish(airline: Airline, *, members: Mapping[User, Role], first_id: int) -> Holding:
     """One of everything for a new airline, with ids from `first_id` on: so long that none shows by chance."""
     word, ids, now = airline.name.lower(), count(first_id), timezone.now()
     airline.pk = next(ids)
     airline.save(force_insert=True)
-    Membership.objects.create(user=member, airline=airline)
+    for user, role in members.items():
+        Membership.objects.create(user=user, airline=airline, role=role)
     campaign = Campaign.objects.create(
         pk=next(ids),
         airline=airline,
@@ -67,9 +73,33 @@ def furnish(airline: Airline, *, member: User, first_id: int) -> Holding:
         first_seen=now,
         last_seen=now,
     )
+    told = {"load": load, "at": now, "state": State.LOADING}
+    note = {"note": f"{word} is on it", "who": f"{word}-person"}
+    event = Event.objects.create(pk=next(ids), **told, text=f"{word} began", bytes_done=400)
+    acknowledgement = Acknowledgement.objects.create(pk=next(ids), **told, **note)
+    moved = Moved.objects.create(pk=next(ids), airline=airline, at=now, bytes=400)
+    entry = AuditEntry.objects.create(
+        pk=next(ids), at=now, airline=airline, whose=airline.name, action="x", target=f"{word}-thing", via="page"
+    )
     with transaction.atomic():
         publish([Published("load", load.pk, airline.pk, tail.name, campaign.name, {"id": load.pk, "tail": tail.name})])
-    return Holding(airline, campaign, item, draft, draft_item, tail, load, transfer, anomaly, (airline.name, word, str(first_id)[:12]))
+    marks = (airline.name, word, str(first_id)[:12])
+    return Holding(
+        airline,
+        campaign,
+        item,
+        draft,
+        draft_item,
+        tail,
+        load,
+        transfer,
+        anomaly,
+        event,
+        acknowledgement,
+        moved,
+        entry,
+        marks,
+    )
 
 
 def addresses(patterns: Sequence[URLPattern | URLResolver] | None = None, space: str = "") -> Iterator[tuple[str, str]]:

@@ -1,0 +1,56 @@
+"""To say whether a tail is in service, and of what type it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django import forms
+from django.contrib import messages
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.views.decorators.http import require_POST
+
+from fleet import rollup
+from fleet.duty import change_duty
+from fleet.models import Duty, Tail
+from fleet.published import tail_published
+from ifeportal import audit
+from ifeportal.access import Role, role_or_403
+from ifeportal.live.feed import publish
+
+if TYPE_CHECKING:
+    _DutyForm = forms.ModelForm[Tail]
+else:
+    _DutyForm = forms.ModelForm
+
+
+class DutyForm(_DutyForm):
+    """Whether the tail counts, and its type."""
+
+    class Meta:
+        model = Tail
+        fields = ["duty", "aircraft_type"]
+
+
+@require_POST
+def duty(request: HttpRequest, airline: str, tail: str) -> HttpResponse:
+    """Keep both, and publish the tail with all sums it is in."""
+    rows = Tail.objects.select_related("airline")
+    row = role_or_403(rows, request.user, Role.OPERATOR, airline__name=airline, name=tail)
+    form = DutyForm(request.POST, instance=row)
+    if not form.is_valid():
+        messages.error(request, " ".join(str(error) for errors in form.errors.values() for error in errors))
+    elif form.changed_data:
+        with transaction.atomic():
+            _keep(request, rows.get(pk=row.pk), form)
+        messages.success(request, f"{row.name}: {row.get_duty_display()}.")
+    return redirect("tail", airline, tail)
+
+
+def _keep(request: HttpRequest, row: Tail, form: DutyForm) -> None:
+    audit.record(request, "tail.duty", row.name, airline=row.airline, changes=audit.changes_of(form))
+    row.aircraft_type = form.cleaned_data["aircraft_type"]
+    row.save(update_fields=["aircraft_type"])
+    if not change_duty(row, Duty(form.cleaned_data["duty"])):
+        publish([tail_published(each) for each in rollup.tails(Tail.objects.filter(pk=row.pk))])

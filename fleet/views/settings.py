@@ -1,0 +1,79 @@
+"""The settings page of an airline, and what its pages load of how it looks: logo and colour."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.db import transaction
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.utils.cache import patch_cache_control
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import condition, require_http_methods, require_safe
+
+from fleet import rollup
+from fleet.published import airline_published
+from fleet.views.answers import answer
+from ifeportal import audit
+from ifeportal.access import Role, role_or_403, visible_or_404
+from ifeportal.airlineform import AirlineForm, ThresholdForm
+from ifeportal.branding import stylesheet, tag_of
+from ifeportal.live.feed import publish
+from ifeportal.models import Airline, Logo
+
+
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+def settings(request: HttpRequest, airline: str) -> HttpResponse:
+    """What the airline's pages go by, for operators; for managers also how it looks and whom to call."""
+    row = role_or_403(Airline.objects.all(), request.user, Role.OPERATOR, name=airline)
+    manages = Airline.objects.where(request.user, Role.MANAGER).filter(pk=row.pk).exists()
+    kind = AirlineForm if manages else ThresholdForm
+    form = kind(request.POST, request.FILES, instance=row) if request.method == "POST" else kind(instance=row)
+    if form.is_bound and form.is_valid():
+        with transaction.atomic():
+            form.save()
+            if form.changed_data:
+                audit.record(request, "airline.settings", row.name, airline=row, changes=audit.changes_of(form))
+                publish([airline_published(each) for each in rollup.airlines(Airline.objects.filter(pk=row.pk))])
+        messages.success(request, f"The settings of {row} are kept." if form.changed_data else "Nothing was changed.")
+        return redirect("airline-settings", row.name)
+    shown = visible_or_404(Airline.objects.all(), request.user, pk=row.pk)  # as it is, not as the form would have it
+    context = {"airline": shown, "form": form, "manages": manages}
+    page = answer(request, "fleet/settings.html", context)
+    page.status_code = 400 if form.errors else 200
+    return page
+
+
+def _logo(request: HttpRequest, airline: str) -> bytes:
+    row = visible_or_404(Airline.objects.all(), request.user, name=airline)
+    png = Logo.objects.filter(airline=row).values_list("png", flat=True).first()
+    if png is None:
+        raise Http404
+    return bytes(png)
+
+
+def _colour(request: HttpRequest, airline: str) -> str:
+    colour = visible_or_404(Airline.objects.all(), request.user, name=airline).colour
+    if not colour:
+        raise Http404
+    return colour
+
+
+@require_safe
+@condition(etag_func=lambda request, airline: f'"{tag_of(_logo(request, airline))}"')
+def logo(request: HttpRequest, airline: str) -> HttpResponse:
+    """The airline's logo."""
+    return _for_this_user(HttpResponse(_logo(request, airline), content_type="image/png"))
+
+
+@require_safe
+@condition(etag_func=lambda request, airline: f'"{_colour(request, airline)[1:]}"')
+def brand(request: HttpRequest, airline: str) -> HttpResponse:
+    """The airline's colour as a style sheet."""
+    return _for_this_user(HttpResponse(stylesheet(_colour(request, airline)), content_type="text/css; charset=utf-8"))
+
+
+def _for_this_user(response: HttpResponse) -> HttpResponse:
+    """Kept by the user's own browser, which asks each time whether it may still show it."""
+    patch_cache_control(response, private=True, no_cache=True)
+    return response

@@ -1,0 +1,104 @@
+"""The page of one's own API tokens: to make one, see what there is, and revoke. A whole key is shown once, in the
+answer to the form that made it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from django import forms
+from django.contrib import messages
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST
+
+from ifeportal import audit
+from ifeportal.models import Airline, Token, User
+from ifeportal.tokens import MOST, make_token
+
+LONGEST: Final = 365  # days
+USUAL: Final = 90
+
+
+class TokenForm(forms.Form):
+    """What a new token is for, what it may do, and for how long."""
+
+    name = forms.CharField(max_length=100, help_text="What it is for, so that you know it again.")
+    airline = forms.ModelChoiceField(
+        Airline.objects.none(), required=False, empty_label="every airline of mine", label="For"
+    )
+    access = forms.ChoiceField(
+        choices=[("read", "read only"), ("write", "read and write")], initial="read", label="May"
+    )
+    days = forms.IntegerField(
+        min_value=1, max_value=LONGEST, initial=USUAL, label="Ends after days", help_text=f"1 to {LONGEST}."
+    )
+
+    def __init__(self, user: User, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.user = user
+        airline = self.fields["airline"]
+        assert isinstance(airline, forms.ModelChoiceField)
+        airline.queryset = Airline.objects.visible_to(user)
+
+    def clean_name(self) -> str:
+        """The name. Raises ValidationError where another token of the user has it."""
+        name: str = self.cleaned_data["name"]
+        if Token.objects.of(self.user).filter(name=name).exists():
+            raise forms.ValidationError("You have a token of that name. Revoke it first, or choose another name.")
+        return name
+
+    def clean(self) -> dict[str, Any]:
+        """All of it. Raises ValidationError for a user who has too many."""
+        if Token.objects.of(self.user).count() >= MOST:
+            raise forms.ValidationError(f"You have {MOST} tokens, which is all there may be. Revoke one first.")
+        return self.cleaned_data
+
+
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+def tokens(request: HttpRequest) -> HttpResponse:
+    """The user's tokens and the form for another; after it, once, the key."""
+    assert isinstance(request.user, User)
+    form = TokenForm(request.user, request.POST or None)
+    key = _make(request, form) if request.method == "POST" and form.is_valid() else ""
+    rows = Token.objects.of(request.user).select_related("airline")
+    context = {
+        "form": TokenForm(request.user) if key else form,
+        "key": key,
+        "rows": rows,
+        "now": timezone.now(),
+        "most": MOST,
+    }
+    return render(request, "account/tokens.html", context, status=201 if key else 400 if form.errors else 200)
+
+
+def _make(request: HttpRequest, form: TokenForm) -> str:
+    given = form.cleaned_data
+    with transaction.atomic():
+        token, key = make_token(
+            form.user,
+            given["name"],
+            days=given["days"],
+            airline=given["airline"],
+            may_write=given["access"] == "write",
+        )
+        told = {"for": (None, given["airline"] or "every airline"), "may": (None, given["access"])}
+        ends = {"ends": (None, f"{token.expiry:%Y-%m-%d %H:%M} UTC")}
+        audit.record(request, "token.made", str(token), airline=given["airline"], changes=told | ends)
+    return key
+
+
+@require_POST
+def revoke(request: HttpRequest, pk: int) -> HttpResponse:
+    """End one of the user's tokens, at once and for good."""
+    assert isinstance(request.user, User)
+    token = get_object_or_404(Token.objects.of(request.user).select_related("airline"), pk=pk)
+    with transaction.atomic():
+        audit.record(request, "token.revoked", str(token), airline=token.airline)
+        token.delete()
+    messages.success(request, f"“{token.name}” opens nothing any more.")
+    return redirect("tokens")
