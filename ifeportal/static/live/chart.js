@@ -17,7 +17,7 @@ function library(address) {
   if (!loaded.has(address)) {
     const script = document.createElement("script");
     const ready = new Promise((resolve, reject) => {
-      script.onload = () => resolve(window.uPlot);
+      script.onload = resolve;
       script.onerror = () => {
         loaded.delete(address);
         reject(new Error("no library"));
@@ -40,6 +40,7 @@ function make(tag, className, attributes = {}) {
 class RateChart extends HTMLElement {
   connectedCallback() {
     if (!this.plot) this.furnish();
+    if (this.numbers) this.show(this.numbers); // it was only put elsewhere
     this.sight = new IntersectionObserver(([entry]) => this.seen(entry.isIntersecting));
     this.sight.observe(this);
     this.size = new ResizeObserver(() => this.resize());
@@ -83,28 +84,30 @@ class RateChart extends HTMLElement {
   seen(visible) {
     this.visible = visible;
     clearTimeout(this.timer);
-    if (visible && !document.hidden) this.read();
+    const due = this.readAt === undefined ? 0 : this.readAt + AGAIN - performance.now();
+    if (visible && !document.hidden) this.timer = setTimeout(() => this.read(), Math.max(due, 0));
   }
 
   async read() {
     if (this.reading) return;
     this.reading = true;
+    this.readAt = performance.now();
     try {
-      const [uPlot, response] = await Promise.all([
+      const [, response] = await Promise.all([
         library(this.dataset.library),
         fetch(this.dataset.src, { headers: { Accept: "application/json" } }),
       ]);
       if (!response.ok) throw new Error(response.status);
-      this.show(uPlot, await response.json());
+      this.show(await response.json());
     } catch {
       this.dataset.state = "error";
-      this.say(this.chart ? "These numbers could not be read again." : "The chart could not be loaded.");
+      this.say(this.chart ? "These numbers could not be read again." : "The chart could not be loaded. It is tried again every minute.");
     }
     this.reading = false;
-    if (this.isConnected && this.visible) this.timer = setTimeout(() => this.seen(this.visible), AGAIN);
+    if (this.isConnected) this.seen(this.visible);
   }
 
-  show(uPlot, numbers) {
+  show(numbers) {
     this.numbers = numbers;
     const empty = !numbers.series.some((one) => one.values.some((value) => value !== null));
     this.dataset.state = empty ? "empty" : "drawn";
@@ -115,10 +118,10 @@ class RateChart extends HTMLElement {
     }
     this.chart?.destroy();
     this.chart = null;
-    if (empty) return;
+    if (empty || !this.isConnected) return;
     const data = [numbers.at, ...numbers.series.map((one) => one.values)];
     const at = this.index;
-    this.chart = new uPlot(options(uPlot, this, numbers), data, this.plot);
+    this.chart = new window.uPlot(options(window.uPlot, this, numbers), data, this.plot);
     if (at !== undefined && at !== null) this.point(Math.min(at, numbers.at.length - 1));
   }
 

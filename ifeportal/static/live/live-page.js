@@ -230,6 +230,7 @@ class LivePage extends HTMLElement {
       if (!other) continue;
       keepForms(part, other);
       keepOrder(part, other);
+      keepCharts(part, other);
       part.replaceChildren(...document.adoptNode(other).childNodes);
     }
     for (const { name, value } of fresh.attributes) if (name.startsWith("data-newest-")) this.setAttribute(name, value);
@@ -333,6 +334,14 @@ function keepOrder(part, other) {
     const rows = new Map([...fresh.children].filter((row) => row.dataset.key).map((row) => [place(row), row]));
     const keys = [...list.children].filter((row) => row.dataset.key).map(place);
     if (keys.length === rows.size && keys.every((key) => rows.has(key))) fresh.append(...keys.map((key) => rows.get(key)));
+  }
+}
+
+/** A chart reads its numbers itself: it is not drawn anew because the rest of the page is. */
+function keepCharts(part, other) {
+  for (const chart of part.querySelectorAll("rate-chart")) {
+    const fresh = other.querySelector(`rate-chart[data-src="${CSS.escape(chart.dataset.src)}"]`);
+    if (fresh) fresh.replaceWith(chart);
   }
 }
 
