@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from itertools import product
 
 import pytest
@@ -12,6 +13,7 @@ from fleet.listing import AT_RISK, CHOICES, STATE, STATES, TRANSFER_STATE, in_st
 from fleet.models import Contradiction, Duty, Load, State, Status, Tail, Transfer
 from fleet.rates import state_of
 from fleet.rollup import COUNTED, rollup_of
+from fleet.tally import of_airlines
 from ifeportal.models import Airline
 
 pytestmark = pytest.mark.django_db
@@ -96,6 +98,27 @@ def test_sums_count_every_load_under_its_word(airline: Airline) -> None:
         assert sums.at_risk == sum(row.at_risk for row in loads)
         assert sums.loads == len(loads) == sum(getattr(sums, word) for word in COUNTED)
         assert (sums.tails, sums.tails_out, sums.state, sums.status) == (640, 0, "failed", "failed")
+
+
+def test_sums_of_whole_airlines_are_the_same_when_they_are_grouped_first(airline: Airline) -> None:
+    """Totals known and unknown, more bytes than 64 bits hold, an airline without a load, one without a tail."""
+    Load.objects.filter(status="loading", silent=True).update(bytes_total=None, bytes_done=2**62)
+    Load.objects.filter(status="failed").update(bytes_total=2**62, bytes_done=2**61, items_total=4, items_done=3)
+    Load.objects.filter(status="pending").update(as_of=datetime(2026, 12, 1, tzinfo=UTC), items_failed=2)
+    other = Airline.objects.create(name="OTHER")
+    Tail.objects.create(airline=other, name="N1")
+    stored = Tail.objects.create(airline=other, name="N2", duty=Duty.STORED)
+    own = Campaign.objects.create(airline=other, name="2026-12")
+    Load.objects.create(tail=stored, campaign=own, status="loading", bytes_done=5)
+    Airline.objects.create(name="EMPTY")
+    unknown = Airline.objects.create(name="UNKNOWN")
+    for number in range(2):
+        tail = Tail.objects.create(airline=unknown, name=f"N{number}")
+        campaign = Campaign.objects.create(airline=unknown, name=f"2026-{number}")
+        Load.objects.create(tail=tail, campaign=campaign, status="loading", bytes_done=7)
+    rows = list(rollup.airlines(Airline.objects.all()))
+    assert len(rows) == 4
+    assert of_airlines(rows) == {row.pk: rollup_of(row) for row in rows}
 
 
 @pytest.mark.parametrize("duty", [Duty.STORED, Duty.RETIRED])
