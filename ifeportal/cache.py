@@ -1,4 +1,7 @@
-"""The cache that web processes share when there is a Redis: it only counts requests, so it must never stop one."""
+"""The cache that web processes share when there is a Redis: it only counts requests, so it must never stop one.
+
+It also keeps which one-time codes were used within their half minute. Wrong passwords are counted in the database.
+"""
 
 from __future__ import annotations
 
@@ -28,3 +31,19 @@ class ForgivingRedisCache(RedisCache):
             super().set(key, value, timeout, version)
         except RedisError as error:
             logger.warning("cache: writing: %s", error)
+
+    def add(self, key: Any, value: Any, timeout: Any = 300, version: int | None = None) -> bool:
+        """Keep the value if there is none; whether it was kept. Without a Redis: as if it was."""
+        try:
+            return bool(super().add(key, value, timeout, version))
+        except RedisError as error:
+            logger.warning("cache: adding: %s", error)
+            return True
+
+    def delete(self, key: Any, version: int | None = None) -> bool:
+        """Forget the value; whether there was one."""
+        try:
+            return bool(super().delete(key, version))
+        except RedisError as error:
+            logger.warning("cache: deleting: %s", error)
+            return False

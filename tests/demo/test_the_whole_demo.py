@@ -105,7 +105,7 @@ class Browser:
         page = self.get("login/")
         token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page)
         assert token
-        form = {"username": name, "password": demo.logins[name], "csrfmiddlewaretoken": token[1]}
+        form = {"login": name, "password": demo.logins[name], "csrfmiddlewaretoken": token[1]}
         self._opener.open(f"{self.address}login/", urllib.parse.urlencode(form).encode()).close()
 
     def get(self, path: str) -> str:

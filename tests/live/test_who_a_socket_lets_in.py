@@ -13,7 +13,7 @@ from ifeportal.live import consumer, rights
 from ifeportal.live.audience import listener
 from ifeportal.live.listeners import in_thread, open_sockets
 from ifeportal.live.origins import is_own
-from ifeportal.models import Airline, Membership
+from ifeportal.models import Airline, Membership, User
 from tests.conftest import Cast
 from tests.live.sockets import HOST, PATIENCE, Socket, apublish, open_socket, sign_in
 
@@ -186,7 +186,12 @@ async def test_a_membership_gained_is_heard_without_a_new_socket(cast: Cast) -> 
 async def test_what_changes_for_others_leaves_a_socket_alone(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(consumer, "REAUTHORISE", 3600.0)
     looks: list[str] = []
-    monkeypatch.setattr(consumer, "listener", lambda key: (looks.append(key), listener(key))[1])
+
+    def counted(key: str) -> User:
+        looks.append(key)
+        return listener(key)
+
+    monkeypatch.setattr(consumer, "listener", counted)
     async with open_socket(cast.alice) as alice, open_socket(cast.bob) as bob:
         for socket, airline in ((alice, "ACME"), (bob, "BETA")):
             await socket.watch(airline=airline, rev=0)

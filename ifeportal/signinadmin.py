@@ -1,0 +1,76 @@
+"""The admin of signing in: who is locked out, who has which second factor, who is connected with single sign-on.
+
+To look at, and to take away: a failed attempt deleted unlocks, a second factor deleted is reset. No secret is shown.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from allauth.account.admin import EmailAddress, EmailConfirmation
+from allauth.mfa.admin import Authenticator
+from allauth.socialaccount.admin import SocialAccount, SocialApp, SocialToken
+from allauth.usersessions.admin import UserSession
+from axes.models import AccessAttempt
+from django.contrib import admin
+from django.http import HttpRequest
+from django.utils import timezone
+
+from ifeportal.admins import Guarded
+from ifeportal.signin_settings import COOL_OFF, FAILURES
+
+# What they would show is kept elsewhere here: addresses with users, the service in settings; and a session deleted
+# here would go on.
+for model in (Authenticator, EmailAddress, EmailConfirmation, SocialAccount, SocialApp, SocialToken, UserSession):
+    if admin.site.is_registered(model):
+        admin.site.unregister(model)
+
+
+class TakenAway(Guarded[Any]):
+    """Rows that are made by signing in; here they can only be taken away."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Nobody may."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody may."""
+        return False
+
+
+@admin.register(AccessAttempt)
+class AttemptAdmin(TakenAway):
+    """Wrong passwords: after so many of one name from one address, none is looked at until the time told here."""
+
+    list_display = ["username", "ip_address", "failures_since_start", "attempt_time", "locked_until"]
+    list_filter = ["attempt_time"]
+    search_fields = ["username", "ip_address"]
+    fields = ["username", "ip_address", "user_agent", "path_info", "failures_since_start", "attempt_time"]
+
+    @admin.display(description="locked until (UTC)")
+    def locked_until(self, attempt: AccessAttempt) -> str:
+        """When the next password is looked at; deleting the row does it at once."""
+        until = attempt.attempt_time + COOL_OFF
+        locked = attempt.failures_since_start >= FAILURES and until > timezone.now()
+        return f"{until:%H:%M:%S}" if locked else ""
+
+
+@admin.register(Authenticator)
+class SecondFactorAdmin(TakenAway):
+    """Authenticator apps, passkeys and recovery codes."""
+
+    list_display = ["user", "type", "created_at", "last_used_at"]
+    list_filter = ["type"]
+    list_select_related = ["user"]
+    search_fields = ["user__username"]
+    fields = ["user", "type", "created_at", "last_used_at"]
+
+
+@admin.register(SocialAccount)
+class ConnectionAdmin(TakenAway):
+    """Which user the sign-in service knows by which name. Deleted, the next sign-in connects by e-mail address anew."""
+
+    list_display = ["user", "provider", "uid", "date_joined", "last_login"]
+    list_select_related = ["user"]
+    search_fields = ["user__username", "uid"]
+    fields = ["user", "provider", "uid", "date_joined", "last_login"]
