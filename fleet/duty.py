@@ -42,6 +42,14 @@ def change_duty(tail: Tail, duty: Duty) -> bool:
     return True
 
 
+def change_tail(tail: Tail, duty: Duty, aircraft_type: str) -> None:
+    """Have the tail be on this duty and of this type, and publish it. To be called as `change_duty` is."""
+    with transaction.atomic():
+        Tail.objects.filter(pk=tail.pk).update(aircraft_type=aircraft_type)
+        if not change_duty(tail, duty):
+            publish([tail_published(each) for each in rollup.tails(Tail.objects.filter(pk=tail.pk))])
+
+
 def _judge_no_more(tail: Tail) -> None:
     Load.objects.filter(tail=tail, archived_at=None).update(stalled=False, silent=False, waiting=False, at_risk=False)
     Transfer.objects.filter(load__tail=tail, load__archived_at=None, stalled=True).update(stalled=False)

@@ -34,8 +34,21 @@ from ifeportal.unchanged import tag_of
 M = TypeVar("M", bound=Model)
 
 # The root names the parts served by the apps above, which it cannot import; a test holds it to the routers.
-ENDPOINTS = ("airlines", "anomalies", "campaigns", "content", "loads", "tails", "transfers")
-BESIDES = ("changes",)  # what is no list
+ENDPOINTS = (
+    "acknowledgements",
+    "airlines",
+    "anomalies",
+    "audit",
+    "campaigns",
+    "content",
+    "events",
+    "loads",
+    "moved",
+    "tails",
+    "transfers",
+    "usage",
+)
+BESIDES = ("attention", "changes")  # what is no list of rows
 
 
 class Row(serializers.Serializer[M]):

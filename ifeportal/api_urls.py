@@ -2,13 +2,18 @@
 
 from django.urls import URLPattern, URLResolver, include, path, re_path
 from drf_spectacular.views import SpectacularAPIView
+from rest_framework.routers import SimpleRouter
 
 from ifeportal.api import ApiRoot, Docs, Unknown
+from ifeportal.api_audit import Audit
 from ifeportal.live.changes import Changes
 
+router = SimpleRouter()
+router.register("audit", Audit, basename="api-audit")
 urlpatterns: list[URLPattern | URLResolver] = [
     path("v1/", ApiRoot.as_view(), name="api-root"),
     path("v1/changes/", Changes.as_view(), name="api-changes"),
+    path("v1/", include(router.urls)),
     path("v1/", include("campaigns.api_urls")),
     path("v1/", include("fleet.api_urls")),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),

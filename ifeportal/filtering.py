@@ -77,14 +77,14 @@ class Words(django_filters.MultipleChoiceFilter):
         )
 
 
-def moments(name: str, path: str | None = None) -> dict[str, django_filters.IsoDateTimeFilter]:
-    """The two ends of a range of moments: `<name>_after`, from that moment on, and `<name>_before`, until before it."""
+def moments(path: str) -> tuple[django_filters.IsoDateTimeFilter, django_filters.IsoDateTimeFilter]:
+    """The two ends of a range of moments: from one on, and until before the other."""
     says = {"invalid": "Write a moment as 2026-12-01T12:00:00Z."}
-    return {
-        f"{name}_after": django_filters.IsoDateTimeFilter(
-            field_name=path or name, lookup_expr="gte", error_messages=says, label="From that moment on."
+    return (
+        django_filters.IsoDateTimeFilter(
+            field_name=path, lookup_expr="gte", error_messages=says, label="From that moment on."
         ),
-        f"{name}_before": django_filters.IsoDateTimeFilter(
-            field_name=path or name, lookup_expr="lt", error_messages=says, label="Before that moment."
+        django_filters.IsoDateTimeFilter(
+            field_name=path, lookup_expr="lt", error_messages=says, label="Before that moment."
         ),
-    }
+    )

@@ -44,6 +44,14 @@ OF_LISTS: Final = {
     "404": "There is no such page.",
 }
 OF_OPERATIONS: Final = {
+    "acknowledgements_create": {
+        "404": "There is no such load, or it is not for you to see.",
+        "409": "The load does not need attention for that any more.",
+    },
+    "attention": {
+        "400": "A parameter has a value that is not offered: `errors` says which.",
+        "404": "There is no such page.",
+    },
     "changes": {
         "400": "A parameter has a value that is not offered: `errors` says which.",
         "404": "There is no such airline, or it is not for you to see.",

@@ -9,7 +9,6 @@ from urllib.parse import urlencode
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, QueryDict
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -18,12 +17,12 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from fleet import pages
-from fleet.attention import WORDS, Group, Trouble, acknowledge, groups_of, troubles, withdraw
+from fleet.acknowledging import take, take_back
+from fleet.attention import WORDS, Group, Trouble, groups_of, troubles
 from fleet.causes import Fault, Kind
 from fleet.listing import SEARCH_LIMIT
 from fleet.models import Acknowledgement, Load
 from fleet.views.answers import answer
-from ifeportal import audit
 from ifeportal.access import Role
 from ifeportal.export import Column, Table, export
 from ifeportal.live.feed import current_rev
@@ -120,7 +119,7 @@ def acknowledgement(request: HttpRequest) -> HttpResponse:
         messages.error(request, f"Write a note of at most {NOTE_LIMIT:,} characters: what is being done about it?")
     else:
         done = sum(
-            _take_back(request, load, word) if taken_back else _take(request, load, word, note) for load in loads
+            bool(take_back(request, load, word) if taken_back else take(request, load, word, note)) for load in loads
         )
         left = len(loads) - done
         rest = f" {left} left as they were: they need no attention for this any more." if left else ""
@@ -140,25 +139,3 @@ def _loads(request: HttpRequest) -> list[Load]:
     if wanted.where(request.user, Role.OPERATOR).count() < len(loads):
         raise PermissionDenied("For this you need to be operator of the airline.")
     return loads
-
-
-def _take(request: HttpRequest, load: Load, word: str, note: str) -> bool:
-    assert request.user.is_authenticated
-    with transaction.atomic():
-        taken = acknowledge(load, word, request.user, note, timezone.now())
-        if taken is not None:
-            _audit(request, load, "load.acknowledged", {word: ("", note)})
-    return taken is not None
-
-
-def _take_back(request: HttpRequest, load: Load, word: str) -> bool:
-    with transaction.atomic():
-        taken_back = withdraw(load, word, timezone.now()) > 0
-        if taken_back:
-            _audit(request, load, "load.acknowledgement withdrawn", {})
-    return taken_back
-
-
-def _audit(request: HttpRequest, load: Load, action: str, changes: dict[str, tuple[object, object]]) -> None:
-    target = f"{load.campaign.name} on {load.tail.name}"
-    audit.record(request, action, target, airline=load.tail.airline, changes=changes)

@@ -34,7 +34,7 @@ class Rule:
     staff; and to Otto the operator and Mona the manager, where it is not the same as to Alice.
 
     `writes`: the methods besides GET that the address takes from anybody; `empty` what POST of an empty form answers,
-    where a role is needed for it.
+    where a role is needed for it. `apart`: those that change something even without a body, tested where they belong.
     """
 
     anonymous: int
@@ -47,6 +47,7 @@ class Rule:
     otto: int | None = None
     mona: int | None = None
     empty: Rule | None = None
+    apart: tuple[str, ...] = ()
 
     def expected(self, user: str) -> int:
         alike = {"olga": "staff", "ada": "staff", "bruno": "bob"}
@@ -152,6 +153,19 @@ RULES = {
     "campaign": own_airline(PAGE, lambda its: [its.airline.name, its.campaign.name]),
     "api-root": signed_in(API),
     "api-changes": signed_in(API),
+    "api-attention": signed_in(API),
+    "api-acknowledgements-list": replace(signed_in(API), writes=("post",)),
+    "api-acknowledgements-detail": replace(
+        own_airline(API, lambda its: [its.acknowledgement.pk]), writes=("delete",), apart=("delete",)
+    ),
+    "api-audit-list": signed_in(API),
+    "api-audit-detail": replace(own_airline(API, lambda its: [its.entry.pk]), alice=404, mona=200),
+    "api-events-list": signed_in(API),
+    "api-events-detail": own_airline(API, lambda its: [its.event.pk]),
+    "api-moved-list": signed_in(API),
+    "api-moved-detail": own_airline(API, lambda its: [its.moved.pk]),
+    "api-usage-list": signed_in(API),
+    "api-usage-detail": replace(own_airline(API, lambda its: [its.usage.pk]), alice=404),
     "api-airlines-list": signed_in(API),
     "api-airlines-detail": own_airline(API, lambda its: [its.airline.pk]),
     "api-campaigns-list": signed_in(API),
@@ -159,7 +173,7 @@ RULES = {
     "api-content-list": signed_in(API),
     "api-content-detail": own_airline(API, lambda its: [its.item.pk]),
     "api-tails-list": signed_in(API),
-    "api-tails-detail": own_airline(API, lambda its: [its.tail.pk]),
+    "api-tails-detail": replace(own_airline(API, lambda its: [its.tail.pk]), writes=("patch",)),
     "api-loads-list": signed_in(API),
     "api-loads-detail": own_airline(API, lambda its: [its.load.pk]),
     "api-transfers-list": signed_in(API),
@@ -244,7 +258,7 @@ def test_nobody_changes_anything_where_no_write_is_declared(world: World, name: 
     before = everything()
     for user in USERS:
         client = world.client(user)
-        for method in UNSAFE:
+        for method in (word for word in UNSAFE if word not in rule.apart):
             answer = getattr(client, method)(address, data=b"{}", content_type="application/json")
             assert answer.status_code < 500, f"{user}: {method} {address}"
             if method not in rule.writes and not (rule.empty and method == "post"):
@@ -284,7 +298,8 @@ def test_a_token_opens_no_more_than_its_airline_and_one_that_reads_writes_nothin
 
 @pytest.mark.parametrize("name", [name for name in ORDINARY if name.startswith("api-") and name.endswith("-list")])
 def test_a_list_filtered_by_a_foreign_airline_is_empty(world: World, name: str) -> None:
-    for user, count in (("alice", 0), ("nick", 0), ("bob", 1), ("olga", 1)):
+    members = 0 if name in ("api-audit-list", "api-usage-list") else 1
+    for user, count in (("alice", 0), ("nick", 0), ("bob", members), ("olga", 1)):
         answer = world.client(user).get(reverse(name), {"airline": "BETA"})
         assert answer.status_code == 200
         assert answer.json()["count"] == count, user

@@ -11,7 +11,19 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
 from campaigns.models import Campaign, ContentItem, Draft, DraftItem, ManifestState
-from fleet.models import Acknowledgement, Anomaly, Event, Load, Moved, ProgressSample, State, Status, Tail, Transfer
+from fleet.models import (
+    Acknowledgement,
+    Anomaly,
+    Event,
+    Load,
+    Moved,
+    ProgressSample,
+    State,
+    Status,
+    Tail,
+    Transfer,
+    Usage,
+)
 from ifeportal.access import Role
 from ifeportal.live.feed import Published, publish
 from ifeportal.models import Airline, AuditEntry, Membership, User
@@ -34,6 +46,7 @@ class Holding:
     acknowledgement: Acknowledgement
     moved: Moved
     entry: AuditEntry
+    usage: Usage
     marks: tuple[str, ...]
 
 
@@ -81,6 +94,7 @@ def furnish(airline: Airline, *, members: Mapping[User, Role], first_id: int) ->
     entry = AuditEntry.objects.create(
         pk=next(ids), at=now, airline=airline, whose=airline.name, action="x", target=f"{word}-thing", via="page"
     )
+    usage = Usage.objects.create(pk=next(ids), airline=airline, day=now.date(), list_requests=1)
     with transaction.atomic():
         publish([Published("load", load.pk, airline.pk, tail.name, campaign.name, {"id": load.pk, "tail": tail.name})])
     marks = (airline.name, word, str(first_id)[:12])
@@ -98,6 +112,7 @@ def furnish(airline: Airline, *, members: Mapping[User, Role], first_id: int) ->
         acknowledgement,
         moved,
         entry,
+        usage,
         marks,
     )
 

@@ -10,8 +10,8 @@ from django.core.cache import cache
 from rest_framework.test import APIClient
 
 from campaigns.models import Campaign, ContentItem
-from fleet.models import Anomaly, Load, Status, Tail, Transfer
-from ifeportal.models import Airline, User
+from fleet.models import Acknowledgement, Anomaly, Event, Load, Moved, State, Status, Tail, Transfer, Usage
+from ifeportal.models import Airline, AuditEntry, User
 from tests.conftest import Cast
 
 NOON = datetime(2026, 12, 1, 12, tzinfo=UTC)
@@ -75,7 +75,7 @@ def make_load(
 
 @pytest.fixture
 def fleet(cast: Cast) -> Cast:
-    """ACME: N1 loads, N2 is complete; BETA: D-1 loads. One anomaly each, and one that names no airline."""
+    """ACME: N1 loads, N2 is complete; BETA: D-1 loads. One of all else each; an anomaly and a day that name neither."""
     make_load(cast.acme, "N1", "2026-12")
     make_load(cast.acme, "N2", "2026-12", done=4_000, status=Status.COMPLETE)
     make_load(cast.beta, "D-1", "winter")
@@ -89,4 +89,17 @@ def fleet(cast: Cast) -> Cast:
             first_seen=NOON,
             last_seen=NOON,
         )
+    Usage.objects.create(airline=None, day=NOON.date(), list_requests=1)
+    for load in Load.objects.filter(tail__name__in=["N1", "D-1"]).select_related("tail__airline"):
+        make_history(load)
     return cast
+
+
+def make_history(load: Load, at: datetime = NOON) -> None:
+    """One event, acknowledgement, slot, day and entry of the audit log."""
+    airline = load.tail.airline
+    Event.objects.create(load=load, at=at, state=State.LOADING, bytes_done=0)
+    Acknowledgement.objects.create(load=load, state="failed", note="Seen.", who="somebody", at=at)
+    Moved.objects.create(airline=airline, at=at, bytes=5)
+    Usage.objects.create(airline=airline, day=at.date(), list_requests=1)
+    AuditEntry.objects.create(at=at, who="somebody", airline=airline, whose=airline.name, action="a", via="page")

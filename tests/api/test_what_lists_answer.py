@@ -12,12 +12,14 @@ from rest_framework.test import APIClient
 from campaigns import api_urls as campaigns_urls
 from campaigns.api import ContentRow, content_state
 from campaigns.models import Campaign, ContentItem
-from fleet import api, rollup
+from fleet import api_history, api_rows, rollup
 from fleet import api_urls as fleet_urls
-from fleet.models import Anomaly, Load, Status, Tail, Transfer
+from fleet.models import Acknowledgement, Anomaly, Event, Load, Moved, Status, Tail, Transfer, Usage
 from fleet.states import airline_state, campaign_state, load_state, tail_state, transfer_state
+from ifeportal import api_urls
 from ifeportal.api import BESIDES, ENDPOINTS, ReadOnly, Row
-from ifeportal.models import Airline
+from ifeportal.api_audit import AuditRow, audit_state
+from ifeportal.models import Airline, AuditEntry
 from tests.api.conftest import NOON, ClientOf, make_load
 from tests.conftest import Cast
 
@@ -93,12 +95,17 @@ def test_an_unknown_total_is_null_and_never_nought(fleet: Cast, olga: APIClient)
 @pytest.mark.parametrize(
     ("serializer", "build"),
     [
-        (api.TransferRow, lambda: transfer_state(Transfer.objects.all()[0])),
-        (api.LoadRow, lambda: load_state(Load.objects.all()[0])),
-        (api.TailRow, lambda: tail_state(rollup.tails(Tail.objects.all())[0])),
-        (api.CampaignRow, lambda: campaign_state(rollup.campaigns(Campaign.objects.all())[0])),
-        (api.AirlineRow, lambda: airline_state(rollup.airlines(Airline.objects.all())[0])),
-        (api.AnomalyRow, lambda: api.anomaly_state(Anomaly.objects.all()[0])),
+        (api_history.EventRow, lambda: api_history.event_state(Event.objects.all()[0])),
+        (api_history.AcknowledgementRow, lambda: api_history.acknowledgement_state(Acknowledgement.objects.all()[0])),
+        (api_history.MovedRow, lambda: api_history.moved_state(Moved.objects.all()[0])),
+        (api_history.UsageRow, lambda: api_history.usage_state(Usage.objects.all()[0])),
+        (AuditRow, lambda: audit_state(AuditEntry.objects.all()[0])),
+        (api_rows.TransferRow, lambda: transfer_state(Transfer.objects.all()[0])),
+        (api_rows.LoadRow, lambda: load_state(Load.objects.all()[0])),
+        (api_rows.TailRow, lambda: tail_state(rollup.tails(Tail.objects.all())[0])),
+        (api_rows.CampaignRow, lambda: campaign_state(rollup.campaigns(Campaign.objects.all())[0])),
+        (api_rows.AirlineRow, lambda: airline_state(rollup.airlines(Airline.objects.all())[0])),
+        (api_rows.AnomalyRow, lambda: api_rows.anomaly_state(Anomaly.objects.all()[0])),
         (ContentRow, lambda: content_state(ContentItem.objects.all()[0])),
     ],
 )
@@ -201,7 +208,7 @@ def test_rows_without_a_value_come_last_either_way(fleet: Cast, olga: APIClient)
 
 
 def test_every_offered_order_works(olga: APIClient) -> None:
-    for endpoint, view, _ in (*fleet_urls.router.registry, *campaigns_urls.router.registry):
+    for endpoint, view, _ in (*fleet_urls.router.registry, *campaigns_urls.router.registry, *api_urls.router.registry):
         assert issubclass(view, ReadOnly)
         for name in view.orderings:
             assert rows(olga, f"{endpoint}/?ordering=-{name}"), (endpoint, name)
@@ -246,12 +253,16 @@ def test_one_row_says_what_the_list_says(olga: APIClient) -> None:
         assert olga.get(f"/api/v1/{endpoint}/{row['id']}/").json() == row
 
 
-def test_nothing_can_be_written(olga: APIClient) -> None:
+WRITES = {("tails", "patch"), ("acknowledgements", "delete"), ("acknowledgements", "post")}
+
+
+def test_nothing_else_can_be_written(olga: APIClient) -> None:
     for endpoint in ENDPOINTS:
         row = rows(olga, f"{endpoint}/")[0]
-        for method in ("put", "patch", "delete"):
-            assert getattr(olga, method)(f"/api/v1/{endpoint}/{row['id']}/", {}).status_code == 405
-        assert olga.post(f"/api/v1/{endpoint}/", {}).status_code == 405
+        for method in ("put", "patch", "delete", "post"):
+            address = f"/api/v1/{endpoint}/" + ("" if method == "post" else f"{row['id']}/")
+            if (endpoint, method) not in WRITES:
+                assert getattr(olga, method)(address, {}).status_code == 405, (endpoint, method)
 
 
 def test_error_text_comes_through_as_text(fleet: Cast, olga: APIClient) -> None:

@@ -20,7 +20,10 @@ def test_nobody_gets_a_401_that_says_how_to_sign_in(db: None, path: str) -> None
     assert set(answer.json()) == {"type", "title", "status", "detail", "instance"}
 
 
-@pytest.mark.parametrize("endpoint", ENDPOINTS)
+FOR_MEMBERS = [name for name in ENDPOINTS if name not in ("audit", "usage")]
+
+
+@pytest.mark.parametrize("endpoint", FOR_MEMBERS)
 def test_a_member_sees_the_rows_of_the_own_airline_only(fleet: Cast, client_of: ClientOf, endpoint: str) -> None:
     alice, olga = client_of(fleet.alice), client_of(fleet.olga)
     everything = olga.get(f"/api/v1/{endpoint}/").json()["results"]

@@ -1,0 +1,161 @@
+"""What the API's lists of observed things can be narrowed to; named as the columns. Builds conditions, asks nothing."""
+
+from __future__ import annotations
+
+from functools import reduce
+from operator import or_
+from typing import Any
+
+import django_filters
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from campaigns.models import ManifestState
+from fleet import rollup
+from fleet.api_rows import SUM_STATES, SUM_STATUSES
+from fleet.listing import in_state, item_in_state
+from fleet.models import Contradiction, Duty, Load, Proof, State, Status, Tail, Transfer
+from ifeportal.filtering import Flag, Words, moments
+
+CONTRADICTIONS = [choice for choice in Contradiction.choices if choice[0]]
+
+
+class TransferFilter(django_filters.FilterSet):
+    """By where, what, state, error and time."""
+
+    airline = django_filters.CharFilter(field_name="load__tail__airline__name")
+    tail = django_filters.CharFilter(field_name="load__tail__name")
+    campaign = django_filters.CharFilter(field_name="load__campaign__name")
+    content = django_filters.CharFilter(field_name="content")
+    status = Words(field_name="status", choices=Status.choices)
+    error_code = django_filters.CharFilter(field_name="error_code")
+    state = Words(choices=State.choices, method="by_state")
+    stalled = Flag(field_name="stalled")
+    silent = Flag(field_name="load__silent")
+    waiting = Flag(field_name="load__waiting")
+    restarted = Flag(field_name="restarted")
+    oversized = Flag(field_name="oversized")
+    unreadable = Flag(field_name="unreadable")
+    at_risk = Flag(field_name="load__at_risk")
+    listed = Flag(field_name="listed")
+    duty = Words(field_name="load__tail__duty", choices=Duty.choices)
+    as_of_after, as_of_before = moments("as_of")
+    started_at_after, started_at_before = moments("started_at")
+    finished_at_after, finished_at_before = moments("finished_at")
+
+    def by_state(self, rows: QuerySet[Transfer], name: str, words: list[str]) -> QuerySet[Transfer]:
+        """The rows in one of these states."""
+        return rows.filter(reduce(or_, map(item_in_state, words), Q()))
+
+
+class LoadFilter(django_filters.FilterSet):
+    """By where, state, error, proof and time."""
+
+    airline = django_filters.CharFilter(field_name="tail__airline__name")
+    tail = django_filters.CharFilter(field_name="tail__name")
+    campaign = django_filters.CharFilter(field_name="campaign__name")
+    status = Words(field_name="status", choices=Status.choices)
+    error_code = django_filters.CharFilter(field_name="error_code")
+    state = Words(choices=State.choices, method="by_state")
+    stalled = Flag(field_name="stalled")
+    silent = Flag(field_name="silent")
+    waiting = Flag(field_name="waiting")
+    restarted = Flag(field_name="restarted")
+    contradiction = Words(field_name="contradiction", choices=CONTRADICTIONS)
+    at_risk = Flag(field_name="at_risk")
+    proof = Words(field_name="proof", choices=[choice for choice in Proof.choices if choice[0]])
+    archived = Flag(field_name="archived_at", lookup_expr="isnull", exclude=True)
+    duty = Words(field_name="tail__duty", choices=Duty.choices)
+    as_of_after, as_of_before = moments("as_of")
+    started_at_after, started_at_before = moments("started_at")
+    finished_at_after, finished_at_before = moments("finished_at")
+
+    def by_state(self, rows: QuerySet[Load], name: str, words: list[str]) -> QuerySet[Load]:
+        """The rows in one of these states."""
+        return rows.filter(reduce(or_, map(in_state, words), Q()))
+
+
+class SumFilter(django_filters.FilterSet):
+    """By the words the sums come to."""
+
+    status = Words(choices=SUM_STATUSES, method="by_status")
+    state = Words(choices=SUM_STATES, method="by_state")
+    at_risk = Flag(field_name=f"{rollup.PREFIX}at_risk", method="by_risk")
+
+    def by_state(self, rows: QuerySet[Any], name: str, words: list[str]) -> QuerySet[Any]:
+        """The rows whose `state` is one of the words."""
+        return rows.filter(reduce(or_, map(self._weightiest, words), Q()))
+
+    def by_risk(self, rows: QuerySet[Any], name: str, at_risk: bool) -> QuerySet[Any]:
+        """The rows with a load at risk, or those without."""
+        some = Q(**{f"{name}__gt": 0})
+        return rows.filter(some if at_risk else ~some)
+
+    @staticmethod
+    def _weightiest(word: str) -> Q:
+        lighter = rollup.COUNTED[: rollup.COUNTED.index(word)]
+        some = Q(**{f"{rollup.PREFIX}{word}__gt": 0})
+        if word == Status.PENDING:  # of nothing, too
+            some |= Q(**{f"{rollup.PREFIX}{Status.COMPLETE.value}": 0})
+        return some & Q(**{f"{rollup.PREFIX}{state}": 0 for state in lighter})
+
+    def by_status(self, rows: QuerySet[Any], name: str, words: list[str]) -> QuerySet[Any]:
+        """The rows whose `status` is one of the words."""
+        wanted = Q()
+        for word in words:
+            wanted |= self._is(word)
+        return rows.filter(wanted)
+
+    @staticmethod
+    def _is(word: str) -> Q:
+        first = next(place for place, state in enumerate(rollup.COUNTED) if rollup.status_of(state) == word)
+        none_before = Q(**{f"{rollup.PREFIX}{state}": 0 for state in rollup.COUNTED[:first]})
+        theirs = [state for state in rollup.COUNTED if rollup.status_of(state) == word]
+        some = reduce(or_, (Q(**{f"{rollup.PREFIX}{state}__gt": 0}) for state in theirs))
+        if word == Status.PENDING:
+            some |= Q(**{f"{rollup.PREFIX}{Status.COMPLETE.value}": 0})
+        return none_before & some
+
+
+class AirlineFilter(SumFilter):
+    """By name and state."""
+
+    airline = django_filters.CharFilter(field_name="name")
+    discovered = Flag(field_name="discovered")
+
+
+class CampaignFilter(SumFilter):
+    """By airline, name, manifest and state."""
+
+    airline = django_filters.CharFilter(field_name="airline__name")
+    campaign = django_filters.CharFilter(field_name="name")
+    manifest_state = Words(field_name="manifest_state", choices=ManifestState.choices)
+    signed = Flag(field_name="signed")
+    withdrawn = Flag(field_name="withdrawn_at", lookup_expr="isnull", exclude=True)
+    discovered = Flag(field_name="discovered")
+
+
+class TailFilter(SumFilter):
+    """By airline, registration, a campaign on board and state."""
+
+    airline = django_filters.CharFilter(field_name="airline__name")
+    tail = django_filters.CharFilter(field_name="name")
+    campaign = django_filters.CharFilter(method="by_campaign", label="Tails with a load of this campaign.")
+    loader_state = django_filters.CharFilter(field_name="loader_state")
+    duty = Words(field_name="duty", choices=Duty.choices)
+    is_silent = Flag(field_name="silent")
+    heard_at_after, heard_at_before = moments("heard_at")
+    discovered = Flag(field_name="discovered")
+
+    def by_campaign(self, rows: QuerySet[Tail], name: str, campaign: str) -> QuerySet[Tail]:
+        """The tails that have a load of the campaign; their sums stay those of all their loads."""
+        return rows.filter(Exists(Load.objects.filter(tail=OuterRef("pk"), campaign__name=campaign)))
+
+
+class AnomalyFilter(django_filters.FilterSet):
+    """By airline, bucket, problem and whether it is over."""
+
+    airline = django_filters.CharFilter(field_name="airline__name")
+    bucket = Words(field_name="bucket", choices=[("media", "media"), ("status", "status")])
+    problem = django_filters.CharFilter(field_name="problem")
+    resolved = Flag(field_name="resolved_at", lookup_expr="isnull", exclude=True)
+    last_seen_after, last_seen_before = moments("last_seen")
