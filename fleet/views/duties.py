@@ -11,13 +11,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST
 
-from fleet import rollup
-from fleet.duty import change_duty
+from fleet.duty import change_tail
 from fleet.models import Duty, Tail
-from fleet.published import tail_published
 from ifeportal import audit
 from ifeportal.access import Role, role_or_403
-from ifeportal.live.feed import publish
 
 if TYPE_CHECKING:
     _DutyForm = forms.ModelForm[Tail]
@@ -50,7 +47,4 @@ def duty(request: HttpRequest, airline: str, tail: str) -> HttpResponse:
 
 def _keep(request: HttpRequest, row: Tail, form: DutyForm) -> None:
     audit.record(request, "tail.duty", row.name, airline=row.airline, changes=audit.changes_of(form))
-    row.aircraft_type = form.cleaned_data["aircraft_type"]
-    row.save(update_fields=["aircraft_type"])
-    if not change_duty(row, Duty(form.cleaned_data["duty"])):
-        publish([tail_published(each) for each in rollup.tails(Tail.objects.filter(pk=row.pk))])
+    change_tail(row, Duty(form.cleaned_data["duty"]), form.cleaned_data["aircraft_type"])
