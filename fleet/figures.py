@@ -64,6 +64,22 @@ def duration(seconds: int | None) -> str:
     return f"{seconds // _DAY} d {seconds % _DAY // _HOUR} h"
 
 
+def band(earliest: int | None, latest: int | None) -> str:
+    """Seconds to the end, between the two: `2 h 05 min to 3 h 10 min`; one of them where they read alike."""
+    early, late = duration(earliest), duration(latest)
+    if latest is None or early == late:
+        return early
+    return f"at most {late}" if earliest is None else f"{early} to {late}"
+
+
+def free(stores: object) -> str:
+    """What is free on the first disk that a heartbeat tells of, and how many more there are: `187 GB`, `187 GB +1`."""
+    found = [store.get("free") for store in stores if isinstance(store, dict)] if isinstance(stores, list) else []
+    if not found or not isinstance(found[0], int) or isinstance(found[0], bool) or found[0] < 0:
+        return UNKNOWN
+    return size(found[0]) + (f" +{len(found) - 1}" if len(found) > 1 else "")
+
+
 def age(then: datetime | None, now: datetime) -> str:
     """How long ago `then` was: `now`, `12 s ago`, `3 min ago`, `5 h ago`, `4 d ago`; `never` for None."""
     if then is None:

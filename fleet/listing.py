@@ -6,7 +6,7 @@ wrongly falls back to the default: a pasted link never fails.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, TypeVar
@@ -20,7 +20,8 @@ from django.http import QueryDict
 
 from fleet.models import State, Status
 
-PAGE_ROWS: Final = 50
+PAGE_SIZES: Final = (50, 100, 200, 500, 1_000)
+PAGE_ROWS: Final = PAGE_SIZES[0]
 SEARCH_LIMIT: Final = 200
 AT_RISK: Final = "at_risk"
 # Words by which rows are chosen: of each row exactly one of `STATES` holds; it may be at risk besides.
@@ -89,13 +90,18 @@ M = TypeVar("M", bound=Model)
 
 @dataclass(frozen=True)
 class Choice:
-    """What the address asks for. `order` is one of the table's columns, `state` one of `CHOICES` or ""."""
+    """What the address asks for. `order` is one of the table's columns, `state` one of `CHOICES` or "".
+
+    `campaign` may be any text, `size` is one of `PAGE_SIZES`.
+    """
 
     search: str
     state: str
     order: str
     descending: bool
     page: str
+    campaign: str = ""
+    size: int = PAGE_ROWS
 
     @property
     def narrowed(self) -> bool:
@@ -104,21 +110,36 @@ class Choice:
 
 
 def choice_of(params: QueryDict, columns: Sequence[str]) -> Choice:
-    """Read `q`, `state`, `sort` (a column, `-` before it for descending; else the first one) and `page`."""
-    state, order = params.get("state", ""), params.get("sort", "")
+    """Read `q`, `state`, `campaign`, `sort` (a column, with `-` for descending; else the first), `page` and `size`."""
+    state, order, size = params.get("state", ""), params.get("sort", ""), params.get("size", "")
     if order.removeprefix("-") not in columns:
         order = columns[0]
     return Choice(
-        search=params.get("q", "").replace("\0", "").strip()[:SEARCH_LIMIT],
+        search=_text(params, "q"),
         state=state if state in CHOICES else "",
         order=order.removeprefix("-"),
         descending=order.startswith("-"),
         page=params.get("page", "1"),
+        campaign=_text(params, "campaign"),
+        size=next((known for known in PAGE_SIZES if str(known) == size), PAGE_ROWS),
     )
 
 
+def columns_of(params: QueryDict, known: Collection[str], usual: Sequence[str], always: str) -> tuple[str, ...]:
+    """Which columns are shown: `always`, and those that `cols` names (often, or with commas between); else the usual.
+
+    They stand in the order of `known`.
+    """
+    chosen = {word for value in params.getlist("cols") for word in value.split(",")} & {*known}
+    return tuple(word for word in known if word == always or word in chosen) if chosen else tuple(usual)
+
+
+def _text(params: QueryDict, name: str) -> str:
+    return params.get(name, "").replace("\0", "").strip()[:SEARCH_LIMIT]
+
+
 def in_state(state: str, path: str = "") -> Q:
-    """Loads (at `path` from the row) in a state of `CHOICES`, in exactly one of `STATES`; for "" all but deleted ones."""
+    """Loads (at `path` from the row) in a state of `CHOICES`, each in one of `STATES`; for "" all but deleted ones."""
     return Q(**{f"{path}at_risk": True}) if state == AT_RISK else _in(state, _on_loads(path), path)
 
 
@@ -147,6 +168,9 @@ def ordered(column: Expression | F | Subquery, choice: Choice) -> OrderBy:
     return OrderBy(column, nulls_last=True)
 
 
-def page_of(rows: QuerySet[M], number: str, size: int = PAGE_ROWS) -> Page[M]:
-    """One page of the rows; the nearest one there is, if the number is none."""
-    return Paginator(rows, size).get_page(number)
+def page_of(rows: QuerySet[M], number: str, size: int = PAGE_ROWS, count: int | None = None) -> Page[M]:
+    """One page of the rows; the nearest one there is, if the number is none. `count`: how many there are, if known."""
+    paginator = Paginator(rows, size)
+    if count is not None:
+        paginator.count = count
+    return paginator.get_page(number)

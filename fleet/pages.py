@@ -8,28 +8,27 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from django.conf import settings
+from django.contrib.auth.models import AbstractUser, AnonymousUser
 from django.core.paginator import Page, Paginator
-from django.db.models import Case, Count, Exists, F, Max, OuterRef, Q, QuerySet, Subquery, Value, When
+from django.db.models import Case, Count, Exists, F, Max, OuterRef, Q, QuerySet, Subquery, Value, When, Window
 from django.db.models.expressions import OrderBy
 
 from campaigns.models import Campaign, ContentItem
 from fleet import rollup
-from fleet.listing import ITEM, LOAD, MOVING, STATES, Choice, in_state, item_in_state, ordered, page_of
-from fleet.models import Anomaly, Load, Status, Tail, Transfer
+from fleet.listing import ITEM, MOVING, STATES, Choice, item_in_state, ordered, page_of
+from fleet.models import Anomaly, Duty, Load, Status, Tail, Transfer
 from fleet.rollup import Rollup
-from ifeportal.access import ScopedQuerySet
-from ifeportal.models import Airline, Job
+from ifeportal.access import Role, sees_every_airline
+from ifeportal.models import Airline, Job, Membership
 
 FEW: Final = 12
 NOW_ROWS: Final = 12
 POLL_GRACE: Final = timedelta(seconds=10)
 RESTING: Final = timedelta(seconds=10)  # a shorter pause is not worth a word
 
-FLEET_COLUMNS: Final = ("attention", "name", "percent", "tails")
-AIRLINE_COLUMNS: Final = ("status", "tail", "campaign", "heard", *(key for key in LOAD if key != "status"))
 ITEM_COLUMNS: Final = ("status", "item", *(key for key in ITEM if key != "status"))
 
 
@@ -104,50 +103,55 @@ def _is_stale(job: Job, now: datetime) -> bool:
     return now > job.due_at + max(job.due_at - job.succeeded_at, interval) + POLL_GRACE
 
 
+def airlines(rows: QuerySet[Airline]) -> QuerySet[Airline]:
+    """The airlines with their sums, and the newest ids of their tails and loads."""
+    found: QuerySet[Airline] = rollup.airlines(rows).annotate(
+        newest_tail=Max("tails__pk"), newest_load=Max("tails__loads__pk")
+    )
+    return found
+
+
+def ready_tails(airlines: Collection[Airline]) -> dict[int, int]:
+    """By the airline's id, how many of its tails in service hold all that was begun on them; one query."""
+    found = _ready(Tail.objects.filter(airline__in=airlines)).order_by().values_list("airline")
+    return dict(found.annotate(number=Count("pk")))
+
+
+def _ready(tails: QuerySet[Tail]) -> QuerySet[Tail]:
+    loads = Load.objects.filter(tail=OuterRef("pk")).exclude(status=Status.DELETED)
+    return tails.filter(Exists(loads), ~Exists(loads.exclude(status=Status.COMPLETE)), duty=Duty.ACTIVE)
+
+
 @dataclass(frozen=True)
-class Card:
-    """An airline on the fleet page."""
+class About:
+    """Of an airline: how many tails hold all that was begun on them, its newest campaign, and what the user may do."""
 
-    airline: Airline
-    sums: Rollup
-    freshness: Freshness
-
-    def rank(self, column: str) -> tuple[int, ...]:
-        """What the card is ordered by, besides its name."""
-        match column:
-            case "percent":
-                return (-1 if self.sums.percent is None else self.sums.percent,)
-            case "tails":
-                return (-self.sums.tails,)
-            case "attention":
-                return (-self.sums.failed, -self.sums.items_failed, -self.sums.stalled, -int(self.freshness.stale))
-        return ()
+    ready: int
+    newest_campaign: int
+    role: str
 
 
-def fleet_cards(airlines: ScopedQuerySet[Airline], choice: Choice, now: datetime) -> list[Card]:
-    """One card an airline, in the chosen order; two queries."""
-    if choice.search:
-        airlines = airlines.filter(Q(name__icontains=choice.search) | Q(title__icontains=choice.search))
-    rows = list(rollup.airlines(airlines))
-    fresh = freshness(rows, now)
-    cards = [Card(row, rollup.rollup_of(row), fresh[row.name]) for row in rows]
-    cards.sort(key=lambda card: (card.rank(choice.order), str(card.airline).casefold()), reverse=choice.descending)
-    return cards
+def about(airline: Airline, user: AbstractUser | AnonymousUser) -> About:
+    """Gathered in one query."""
+    ready = _ready(Tail.objects.filter(airline=OuterRef("pk"))).order_by().values("airline")
+    campaigns = Campaign.objects.filter(airline=OuterRef("pk")).order_by("-pk")
+    memberships = Membership.objects.filter(user=user.pk, airline=OuterRef("pk"))
+    found = (
+        Airline.objects.filter(pk=airline.pk)
+        .values_list(
+            Subquery(ready.annotate(number=Count("pk")).values("number")),
+            Subquery(campaigns.values("pk")[:1]),
+            Subquery(memberships.values("role")[:1]),
+        )
+        .get()
+    )
+    role = Role.MANAGER.value if sees_every_airline(user) else found[2]
+    return About(found[0] or 0, found[1] or 0, role or "")
 
 
 def sums_of(row: QuerySet[Airline] | QuerySet[Tail] | QuerySet[Campaign]) -> Rollup:
     """The sums of the one row in the query set, which comes from `fleet.rollup`."""
     return rollup.rollup_of(row.get())
-
-
-@dataclass(frozen=True)
-class TailRow:
-    """A tail, the load that speaks for it, and how many other loads of it are moving or have failed."""
-
-    tail: Tail
-    load: Load | None
-    others_loading: int
-    others_failed: int
 
 
 def speaking_first() -> list[OrderBy]:
@@ -160,50 +164,6 @@ def speaking_first() -> list[OrderBy]:
     ]
 
 
-def tail_page(airline: Airline, choice: Choice) -> tuple[Page[Tail], list[TailRow]]:
-    """A page of the airline's tails, each with the load that speaks for it among those in the chosen state."""
-    loads = Load.objects.filter(in_state(choice.state), tail=OuterRef("pk"))
-    speaking = loads.order_by(*speaking_first())
-    tails = airline.tails.annotate(speaker=Subquery(speaking.values("pk")[:1]))
-    if choice.state:
-        tails = tails.filter(speaker__isnull=False)
-    if choice.search:
-        found = loads.filter(Q(campaign__name__icontains=choice.search) | Q(error_code__iexact=choice.search))
-        tails = tails.filter(Q(name__icontains=choice.search) | Exists(found))
-    if choice.order in ("tail", "heard"):
-        column: F | Subquery = F("name" if choice.order == "tail" else "heard_at")
-    else:
-        chosen = F("campaign__name") if choice.order == "campaign" else LOAD[choice.order]
-        column = Subquery(speaking.annotate(chosen=chosen).values("chosen")[:1])
-    page = page_of(tails.order_by(ordered(column, choice), "name"), choice.page)
-    return page, _tail_rows(list(page.object_list))
-
-
-def _tail_rows(tails: Sequence[Tail]) -> list[TailRow]:
-    speakers = [getattr(tail, "speaker") for tail in tails]  # noqa: B009  (an annotation)
-    loads = Load.objects.select_related("campaign__airline").in_bulk([pk for pk in speakers if pk])
-    counts = {
-        row["tail"]: row
-        for row in Load.objects.filter(tail__in=tails)
-        .order_by()
-        .values("tail")
-        .annotate(loading=Count("pk", filter=MOVING), failed=Count("pk", filter=Q(status=Status.FAILED)))
-    }
-    rows = []
-    for tail, speaker in zip(tails, speakers, strict=True):
-        load, count = loads.get(speaker), counts.get(tail.pk, {"loading": 0, "failed": 0})
-        status = load.status if load else ""
-        rows.append(
-            TailRow(
-                tail,
-                load,
-                count["loading"] - (status == Status.LOADING),
-                count["failed"] - (status == Status.FAILED),
-            )
-        )
-    return rows
-
-
 @dataclass(frozen=True)
 class Summed:
     """A campaign and the sums of its loads."""
@@ -213,15 +173,36 @@ class Summed:
 
 
 def newest_campaigns(airline: Airline, limit: int | None) -> list[Summed]:
-    """The airline's campaigns, the latest exhibition first (those without a date before them)."""
-    rows = rollup.campaigns(Campaign.objects.filter(airline=airline))
-    rows = rows.order_by(F("exhibition_starts").desc(nulls_first=True), "-name")
-    return [Summed(row, rollup.rollup_of(row)) for row in rows[:limit]]
+    """The airline's campaigns, the latest exhibition first (those without a date before them); one query."""
+    by_date = (F("exhibition_starts").desc(nulls_first=True), "-name")
+    shown = airline.campaigns.order_by(*by_date).values("pk")[:limit]
+    return [Summed(row, rollup.rollup_of(row)) for row in _campaigns(shown).order_by(*by_date)]
 
 
-def open_anomalies(anomalies: QuerySet[Anomaly]) -> Page[Anomaly]:
-    """The newest few of what could not be understood and still stands; the page knows how many there are."""
-    return Paginator(anomalies.filter(resolved_at=None).order_by("-last_seen", "pk"), FEW).page(1)
+def campaign_of(airline: Airline, name: str) -> Summed | None:
+    """One of its campaigns; None if it has none of that name."""
+    row = _campaigns(airline.campaigns.filter(name=name).values("pk")).first() if name else None
+    return Summed(row, rollup.rollup_of(row)) if row else None
+
+
+def _campaigns(keys: QuerySet[Campaign, Any]) -> QuerySet[Campaign]:
+    """With their sums: of these alone, so that a page of a few does not sum up all there ever were."""
+    return rollup.campaigns(Campaign.objects.filter(pk__in=keys))
+
+
+@dataclass(frozen=True)
+class Understood:
+    """The newest few anomalies that still stand, and how many there are."""
+
+    newest: Sequence[Anomaly]
+    count: int
+
+
+def open_anomalies(anomalies: QuerySet[Anomaly]) -> Understood:
+    """What could not be understood and still stands; one query."""
+    rows = anomalies.filter(resolved_at=None).order_by("-last_seen", "pk")
+    found = list(rows.annotate(count=Window(Count("pk")))[:FEW])
+    return Understood(found, getattr(found[0], "count") if found else 0)  # noqa: B009  (an annotation)
 
 
 def newest(rows: QuerySet[Load] | QuerySet[Tail] | QuerySet[Transfer] | QuerySet[Campaign]) -> int:

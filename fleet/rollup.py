@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
-from django.db.models import Case, Count, F, IntegerField, Max, Model, OuterRef, Q, QuerySet, Subquery, Sum, Value, When
-from django.db.models.functions import Coalesce
+from django.db.models import Case, Count, F, Max, Model, Q, QuerySet, Sum, Value, When
 
 from campaigns.models import Campaign
 from fleet.listing import ON_TOP, in_state
@@ -84,13 +83,14 @@ def status_of(state: str) -> str:
 
 def airlines(rows: QuerySet[Airline]) -> QuerySet[Airline]:
     """The airlines with the sums of the loads of their tails in service."""
-    tails = Tail.objects.filter(airline=OuterRef("pk"))
+    active = Q(tails__duty=Duty.ACTIVE)
+    # No subqueries here: they would be grouped by, and so be asked once for each load.
     return _annotated(
         rows,
         "tails__loads__",
-        Q(tails__duty=Duty.ACTIVE),
-        tails=_how_many(tails.filter(duty=Duty.ACTIVE)),
-        tails_out=_how_many(tails.exclude(duty=Duty.ACTIVE)),
+        active,
+        tails=Count("tails", filter=active, distinct=True),
+        tails_out=Count("tails", filter=~active & Q(tails__pk__isnull=False), distinct=True),
     )
 
 
@@ -144,12 +144,6 @@ def halves(name: str, path: str, condition: Q | None = None, default: int | None
 def joined(high: int | None, low: int | None) -> int | None:
     """The sum whose halves these are."""
     return None if high is None or low is None else high * HALF + low
-
-
-def _how_many(rows: QuerySet[Tail]) -> Coalesce:
-    """How many tails a subquery has."""
-    counted = rows.order_by().values("airline").annotate(n=Count("pk")).values("n")
-    return Coalesce(Subquery(counted), 0, output_field=IntegerField())
 
 
 def _annotated(rows: QuerySet[M], path: str, counts: Q, *, tails: Any, tails_out: Any) -> QuerySet[M]:

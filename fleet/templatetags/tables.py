@@ -7,10 +7,12 @@ from typing import Any
 from django import template
 from django.core.paginator import Page
 from django.template.context import Context
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from fleet.listing import Choice
+from fleet import cells
+from fleet.listing import PAGE_ROWS, PAGE_SIZES, Choice
+from fleet.models import Load
 
 register = template.Library()
 
@@ -56,15 +58,43 @@ def chip(context: Context, state: str, label: str, count: int, field: str = "") 
     }
 
 
+def _kept(context: Context, *changed: str) -> list[tuple[str, str]]:
+    """What else the address says, for a form that changes these parameters."""
+    return [
+        (name, value)
+        for name, values in context["request"].GET.lists()
+        if name not in (*changed, "page")
+        for value in values
+    ]
+
+
 @register.inclusion_tag("fleet/_find.html", takes_context=True)
 def find(context: Context, label: str) -> dict[str, Any]:
     """The search field; it keeps whatever else the address says."""
-    kept = [(name, value) for name, value in context["request"].GET.items() if name not in ("q", "page")]
     return {
         "label": label,
-        "kept": kept,
+        "kept": _kept(context, "q"),
         "search": context["choice"].search,
         "all": _address(context, q=None, page=None),
+    }
+
+
+@register.inclusion_tag("fleet/_columns.html", takes_context=True)
+def columns(context: Context) -> dict[str, Any]:
+    """The choice of columns of the airline page's table."""
+    others = [(key, column.title) for key, column in cells.COLUMNS.items() if key != cells.ALWAYS]
+    return {"others": others, "shown": context["columns"], "kept": _kept(context, "cols")}
+
+
+@register.inclusion_tag("fleet/_campaign_choice.html", takes_context=True)
+def campaign_choice(context: Context) -> dict[str, Any]:
+    """The choice of the campaign that the airline page's rows and counts are of."""
+    chosen = context["choice"].campaign
+    names = [row.campaign.name for row in context["campaigns"]]
+    return {
+        "chosen": chosen,
+        "names": names if chosen in (*names, "") else [chosen, *names],
+        "kept": _kept(context, "campaign"),
     }
 
 
@@ -75,12 +105,36 @@ def exports(context: Context, table: str, things: str) -> dict[str, Any]:
     return {"things": things, **addresses}
 
 
+@register.simple_tag(takes_context=True)
+def tail_headers(context: Context) -> SafeString:
+    """The header of the airline page's table: the columns that are shown, each a link that orders by it."""
+    shown = [(key, cells.COLUMNS[key]) for key in context["columns"]]
+    return format_html_join("", "{}", ((ordering(context, key, column.title, column.kind),) for key, column in shown))
+
+
+@register.simple_tag(takes_context=True)
+def tail_rows(context: Context) -> SafeString:
+    """The rows of the airline page's table."""
+    rows, columns, around = context["rows"], context["columns"], context["around"]
+    return SafeString("".join(cells.write(row, columns, around) for row in rows))
+
+
+@register.simple_tag(takes_context=True)
+def fault_template(context: Context) -> SafeString:
+    """What the page's script puts under a row when an error comes: the row of an error, without one."""
+    return SafeString(cells.fault_row(Load(), len(context["columns"])))
+
+
 @register.inclusion_tag("fleet/_pager.html", takes_context=True)
-def pager(context: Context, page: Page[Any], things: str, parameter: str = "page") -> dict[str, Any]:
-    """Which rows are shown of how many, and the way to the others."""
+def pager(
+    context: Context, page: Page[Any], things: str, parameter: str = "page", sized: bool = False
+) -> dict[str, Any]:
+    """Which rows are shown of how many, and the way to the others; `sized`: and to more or fewer on a page."""
+    sizes = [size for size in PAGE_SIZES if sized and page.paginator.count > PAGE_ROWS]
     return {
         "page": page,
         "things": things,
+        "sizes": [(size, _address(context, size=str(size), page=None)) for size in sizes],
         "previous": _address(context, **{parameter: str(page.number - 1)}) if page.has_previous() else "",
         "next": _address(context, **{parameter: str(page.number + 1)}) if page.has_next() else "",
     }

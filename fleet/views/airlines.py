@@ -2,43 +2,62 @@
 
 from __future__ import annotations
 
-from django.http import HttpRequest, HttpResponse
+from dataclasses import replace
+from typing import Any
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
+from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_safe
 
-from campaigns.models import Campaign
-from fleet import listing, pages, rollup
-from fleet.models import Anomaly, Load, Tail
-from fleet.views.answers import answer, freshness_of
-from ifeportal.access import visible_or_404
+from fleet import cells, listing, pages, rollup, tables, tailrows
+from fleet.models import Anomaly
+from fleet.views.answers import answer, file_of, freshness_of
 from ifeportal.live.feed import current_rev
 from ifeportal.models import Airline
 
 
 @require_safe
-def airline(request: HttpRequest, airline: str) -> HttpResponse:
-    """One row a tail, and the airline's campaigns."""
+@gzip_page
+def airline(request: HttpRequest, airline: str) -> HttpResponseBase:
+    """One row a tail, and the airline's campaigns; or one of these tables as a file."""
     rev = current_rev()
-    row = visible_or_404(Airline.objects.all(), request.user, name=airline)
-    choice = listing.choice_of(request.GET, pages.AIRLINE_COLUMNS)
-    page, rows = pages.tail_page(row, choice)
-    every = "all" in request.GET
-    campaigns = pages.newest_campaigns(row, None if every else pages.FEW + 1)
+    row = get_object_or_404(pages.airlines(Airline.objects.visible_to(request.user)), name=airline)
+    sums, choice = rollup.rollup_of(row), listing.choice_of(request.GET, tailrows.SORTS)
+    chosen = pages.campaign_of(row, choice.campaign)
+    if chosen is None:
+        choice = replace(choice, campaign="")
+    file = file_of(request, tables.of_airline(row, choice))
+    if file is not None:
+        return file
+    page, rows = tailrows.tail_page(row, choice, sums.tails + sums.tails_out)
     return answer(
         request,
         "fleet/airline.html",
         {
             "rev": rev,
             "airline": row,
-            "sums": pages.sums_of(rollup.airlines(Airline.objects.filter(pk=row.pk))),
+            "about": pages.about(row, request.user),
             **freshness_of(row),
             "choice": choice,
+            "all_sums": sums,
+            "chosen": chosen and chosen.campaign,
+            "sums": chosen.sums if chosen else sums,
+            "not_begun": sums.tails - chosen.sums.tails if chosen else 0,
             "page": page,
             "rows": rows,
-            "campaigns": campaigns if every else campaigns[: pages.FEW],
-            "more_campaigns": len(campaigns) > pages.FEW and not every,
-            "newest_tail": pages.newest(Tail.objects.filter(airline=row)),
-            "newest_load": pages.newest(Load.objects.filter(tail__airline=row)),
-            "newest_campaign": pages.newest(Campaign.objects.filter(airline=row)),
+            "columns": listing.columns_of(request.GET, cells.COLUMNS, cells.DEFAULT, cells.ALWAYS),
+            "around": cells.surroundings(row.name, timezone.now()),
+            **_campaigns(request, row),
             "anomalies": pages.open_anomalies(Anomaly.objects.filter(airline=row)),
         },
     )
+
+
+def _campaigns(request: HttpRequest, row: Airline) -> dict[str, Any]:
+    every = "all" in request.GET
+    found = pages.newest_campaigns(row, None if every else pages.FEW + 1)
+    few = found if every else found[: pages.FEW]
+    return {"campaigns": few, "more_campaigns": len(few) < len(found)}

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils import timezone
+from django.utils.cache import add_never_cache_headers
 
 from fleet import pages
+from ifeportal.export import Table, export
 from ifeportal.models import Airline
 
 
 def answer(request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
-    """The page with what every page has: the moment it was made."""
-    return render(request, template, {"now": timezone.now(), **context})
+    """The page with what every page has: when it was made, and whether it hangs on a wall (`?wall=1`). Not kept."""
+    page = render(request, template, {"now": timezone.now(), "wall": request.GET.get("wall") == "1", **context})
+    add_never_cache_headers(page)
+    return page
+
+
+def file_of(request: HttpRequest, tables: Mapping[str, Callable[[], Table]]) -> HttpResponseBase | None:
+    """The file that the address asks for of a page with these tables: `export` says what kind, `table` which one.
+
+    Without a known `table` it is the first of them; None where no file is asked for.
+    """
+    if "export" not in request.GET:
+        return None
+    first = next(iter(tables))
+    return export(request, tables.get(request.GET.get("table", first), tables[first])())
 
 
 def freshness_of(airline: Airline) -> dict[str, Any]:

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
 from django.utils import timezone
+from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_safe
 
-from fleet import listing, pages
+from fleet import listing, overview, pages, tables
 from fleet.figures import iso
 from fleet.models import Anomaly
-from fleet.views.answers import answer
+from fleet.views.answers import answer, file_of
 from ifeportal.live.feed import current_rev
 from ifeportal.models import Airline
 
 
 @require_safe
-def fleet(request: HttpRequest) -> HttpResponse:
-    """Every airline the user may see."""
+@gzip_page
+def fleet(request: HttpRequest) -> HttpResponseBase:
+    """Every airline the user may see; or these as a file."""
     rev = current_rev()
     airlines = Airline.objects.visible_to(request.user)
-    choice = listing.choice_of(request.GET, pages.FLEET_COLUMNS)
-    cards = pages.fleet_cards(airlines, choice, timezone.now())
+    choice = listing.choice_of(request.GET, overview.COLUMNS)
+    cards = overview.cards(airlines, choice, timezone.now())
     strays = Anomaly.objects.visible_to(request.user).filter(airline=None)
+    file = file_of(request, tables.of_fleet(cards, strays))
+    if file is not None:
+        return file
     return answer(
         request,
         "fleet/fleet.html",

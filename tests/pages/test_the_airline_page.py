@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
+import re
 from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.http import HttpResponseBase, StreamingHttpResponse
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils.html import escape
 
+from fleet.api_rows import AnomalyRow, CampaignRow, LoadRow
 from fleet.models import Anomaly, Load, Status, Tail
 from ifeportal.models import Airline
 from tests.conftest import Cast
@@ -27,11 +35,12 @@ def key(tail: str) -> str:
 
 def test_a_row_tells_where_the_tail_stands(cast: Cast, alice: Client) -> None:
     a_load(a_tail(cast.acme, "VP-ABC", timedelta(minutes=3)), a_campaign(cast.acme, items=4), "loading")
+    Tail.objects.update(aircraft_type="A320neo")
     row = text(alice.get("/airlines/ACME/"), key("VP-ABC"))
-    assert row.startswith("VP-ABC 2026-12 loading")
+    assert row.startswith("VP-ABC A320neo 2026-12 loading")
     assert "Items 2 of 4" in row
     assert "MB/s" in row
-    assert row.endswith("Heard 3 min ago")
+    assert row.endswith("Heard 3 min ago Free 187 GB")
 
 
 def test_a_failed_row_says_which_item_why_and_what_to_do(cast: Cast, alice: Client) -> None:
@@ -86,21 +95,28 @@ def test_a_tail_without_a_load_is_listed(cast: Cast, alice: Client) -> None:
 @pytest.mark.parametrize(
     ("query", "shown"),
     [
-        ("", ["VP-F", "VP-L", "VP-S", "VP-P", "VP-C", "VP-0"]),
+        ("", ["VP-F", "VP-S", "VP-L", "VP-P", "VP-C", "VP-0"]),
         ("?state=failed", ["VP-F"]),
         ("?state=stalled", ["VP-S"]),
         ("?state=loading", ["VP-L"]),
         ("?state=complete", ["VP-C"]),
-        ("?state=nonsense", ["VP-F", "VP-L", "VP-S", "VP-P", "VP-C", "VP-0"]),
+        ("?state=nonsense", ["VP-F", "VP-S", "VP-L", "VP-P", "VP-C", "VP-0"]),
         ("?q=vp-c", ["VP-C"]),
         ("?q=hash_mismatch", ["VP-F"]),
-        ("?q=2026-12", ["VP-F", "VP-L", "VP-S", "VP-P", "VP-C"]),
-        ("?q=%00", ["VP-F", "VP-L", "VP-S", "VP-P", "VP-C", "VP-0"]),
+        ("?q=2026-12", ["VP-F", "VP-S", "VP-L", "VP-P", "VP-C"]),
+        ("?q=%00", ["VP-F", "VP-S", "VP-L", "VP-P", "VP-C", "VP-0"]),
         ("?sort=tail", ["VP-0", "VP-C", "VP-F", "VP-L", "VP-P", "VP-S"]),
         ("?sort=-tail", ["VP-S", "VP-P", "VP-L", "VP-F", "VP-C", "VP-0"]),
         ("?sort=-items", ["VP-C", "VP-F", "VP-L", "VP-S", "VP-P", "VP-0"]),
         ("?sort=-rate", ["VP-L", "VP-0", "VP-C", "VP-F", "VP-P", "VP-S"]),
         ("?sort=percent&page=99", ["VP-P", "VP-F", "VP-L", "VP-S", "VP-C", "VP-0"]),
+        ("?state=at_risk", ["VP-P"]),
+        ("?q=a321", ["VP-F"]),
+        ("?sort=-type", ["VP-F", "VP-0", "VP-C", "VP-L", "VP-P", "VP-S"]),
+        ("?sort=disk", ["VP-C", "VP-F", "VP-0", "VP-L", "VP-P", "VP-S"]),
+        ("?campaign=2026-12&state=complete", ["VP-C"]),
+        ("?campaign=nonsense&state=complete", ["VP-C"]),
+        ("?size=nonsense&cols=nonsense", ["VP-F", "VP-S", "VP-L", "VP-P", "VP-C", "VP-0"]),
         ("?page=nonsense&sort=heard", ["VP-C", "VP-F", "VP-L", "VP-P", "VP-S", "VP-0"]),
     ],
 )
@@ -117,6 +133,9 @@ def test_the_address_says_which_tails_and_in_which_order(
         if story == "loading":
             Load.objects.filter(pk=load.pk).update(bytes_done=2_200_000_000)
     a_tail(cast.acme, "VP-0", timedelta(seconds=0))
+    Load.objects.filter(tail__name="VP-P").update(at_risk=True)
+    Tail.objects.filter(name="VP-F").update(aircraft_type="A321", stores=[{"path": "/a", "free": 2}])
+    Tail.objects.filter(name="VP-C").update(stores=[{"path": "/a", "free": 1}])
     assert names(alice.get(f"/airlines/ACME/{query}")) == shown
 
 
@@ -126,6 +145,146 @@ def test_a_thousand_tails_come_fifty_a_page_and_the_links_keep_the_filter(cast: 
     assert names(page) == [f"VP-{number:04}" for number in range(100, 150)]
     assert "150 of 1,000 tails" in text(page)
     assert 'href="?sort=tail&amp;q=vp&amp;page=4"' in html(page)
+
+
+def test_more_rows_stand_on_a_page_where_the_address_says_so(cast: Cast, alice: Client) -> None:
+    Tail.objects.bulk_create(Tail(airline=cast.acme, name=f"VP-{number:03}") for number in range(150))
+    assert len(names(alice.get("/airlines/ACME/?size=100"))) == 100
+    page = alice.get("/airlines/ACME/?size=1000&sort=tail")
+    assert len(names(page)) == 150
+    assert 'href="?size=200&amp;sort=tail"' in html(page)
+
+
+def test_the_address_chooses_the_columns_and_links_keep_them(cast: Cast, alice: Client) -> None:
+    a_fleet(cast.acme, 2)
+
+    def headers(query: str) -> list[str]:
+        table = html(alice.get(f"/airlines/ACME/{query}")).split("<table")[1]
+        return re.findall(r'role="columnheader"[^>]*><a [^>]*>([^<]+)', table)
+
+    assert headers("?cols=rate,items&cols=nonsense") == ["Tail", "Items", "Rate"]
+    assert headers("?cols=items&cols=effective") == ["Tail", "Items", "Effective rate"]
+    assert headers("?cols=nonsense") == headers("")
+    usual = ["Tail", "Type", "Campaign", "State", "Progress", "Items", "Rate", "Left", "Last heard", "Free disk"]
+    assert headers("") == usual
+    assert 'href="?cols=rate%2Citems&amp;sort=rate"' in html(alice.get("/airlines/ACME/?cols=rate,items"))
+
+
+def test_chips_count_loads_by_state_and_leave_out_tails_that_are_not_in_service(cast: Cast, alice: Client) -> None:
+    campaign = a_campaign(cast.acme)
+    for name in ("VP-A", "VP-B", "VP-C"):
+        a_load(a_tail(cast.acme, name), campaign, "failed")
+    Load.objects.filter(tail__name="VP-A").update(status=Status.LOADING, silent=True)
+    Tail.objects.filter(name="VP-C").update(duty="stored")
+    page = alice.get("/airlines/ACME/")
+    assert "all loads 2 failed 1 silent 1" in text(page)
+    assert "1 stored or retired is left out of every count" in text(page)
+    assert "stored" in text(page, key("VP-C"))
+    assert names(alice.get("/airlines/ACME/?state=failed")) == ["VP-B"]
+    assert names(alice.get("/airlines/ACME/?state=silent")) == ["VP-A"]
+
+
+def test_with_a_campaign_rows_and_counts_are_of_its_loads(cast: Cast, alice: Client) -> None:
+    old, new = a_campaign(cast.acme, "2026-11"), a_campaign(cast.acme, "2026-12")
+    for name in ("VP-A", "VP-B"):
+        a_load(a_tail(cast.acme, name), new, "loading")
+    a_load(Tail.objects.get(name="VP-A"), old, "complete")
+    page = alice.get("/airlines/ACME/?campaign=2026-11")
+    assert "1 of 2 tails in service hold it, 1 have not begun it" in text(page)
+    assert "all loads 1" in text(page)
+    assert "2026-11 +1 loading complete 100%" in text(page, key("VP-A"))
+    assert "no load yet" in text(page, key("VP-B"))
+    assert 'data-src="/airlines/ACME/campaigns/2026-11/readiness/"' in html(page)
+
+
+def test_a_tail_at_risk_says_so_beside_its_state_and_when_it_may_be_whole(cast: Cast, alice: Client) -> None:
+    load = a_load(a_tail(cast.acme, "VP-A"), a_campaign(cast.acme), "loading")
+    Load.objects.filter(pk=load.pk).update(at_risk=True, rate_bps=2_000_000, effective_bps=1_000_000)
+    row = text(alice.get("/airlines/ACME/"), key("VP-A"))
+    assert "loading at risk" in row
+    assert re.search(r"Left \d+ min to \d+", row)
+
+
+def test_operators_are_shown_the_settings_and_managers_the_audit_log(cast: Cast, client: Client) -> None:
+    shown = {}
+    for user in (cast.alice, cast.otto, cast.mona, cast.olga):
+        client.force_login(user)
+        page = text(client.get("/airlines/ACME/"))
+        shown[user.username] = ("Settings" in page, "Audit log" in page)
+    assert shown == {"alice": (False, False), "otto": (True, False), "mona": (True, True), "olga": (True, True)}
+
+
+def rows_of(answer: HttpResponseBase) -> list[dict[str, str]]:
+    assert isinstance(answer, StreamingHttpResponse)
+    return list(csv.DictReader(io.StringIO(answer.getvalue().decode(), newline="")))
+
+
+def test_the_table_of_tails_is_a_file_with_the_filter_and_order_of_the_page(cast: Cast, alice: Client) -> None:
+    a_fleet(cast.acme, 60, items=2)
+    every = rows_of(alice.get("/airlines/ACME/?export=csv&sort=-tail&size=50&page=2"))
+    assert [row["tail"] for row in every] == sorted((row["tail"] for row in every), reverse=True)
+    assert len(every) == 60
+    failed = rows_of(alice.get("/airlines/ACME/?export=csv&state=failed"))
+    assert {row["state"] for row in failed} == {"failed"}
+    assert {row["error_code"] for row in failed} == {"HASH_MISMATCH", "NO_SPACE"}
+    answer = alice.get("/airlines/ACME/?export=json&q=vp-aab")
+    assert isinstance(answer, StreamingHttpResponse)
+    (row,) = json.loads(answer.getvalue())["rows"]
+    assert (row["airline"], row["tail"], row["state"], row["items_total"]) == ("ACME", "VP-AAB", "complete", 2)
+
+
+def test_loads_campaigns_and_anomalies_are_files_too_named_as_the_fields_of_the_api(cast: Cast, alice: Client) -> None:
+    a_fleet(cast.acme, 2, items=2)
+    Load.objects.filter(tail__name="VP-AAA").update(error="=cmd|' /C calc'!A0", error_code="@x")
+    Anomaly.objects.create(
+        airline=cast.acme,
+        bucket="status",
+        key="=1+1",
+        key_hash="1",
+        problem="BAD_NAME",
+        first_seen=now(),
+        last_seen=now(),
+    )
+    kinds = {"loads": LoadRow, "campaigns": CampaignRow, "anomalies": AnomalyRow}
+    for table, known in kinds.items():
+        found = rows_of(alice.get(f"/airlines/ACME/?export=csv&table={table}"))
+        assert found
+        assert set(found[0]) <= set(known().fields), table
+    loads = rows_of(alice.get("/airlines/ACME/?export=csv&table=loads&sort=tail"))
+    assert loads[0]["error"].startswith("'=cmd")
+    assert loads[0]["error_code"] == "'@x"
+    assert rows_of(alice.get("/airlines/ACME/?export=csv&table=anomalies"))[0]["key"] == "'=1+1"
+
+
+def test_a_file_holds_nothing_of_another_airline(cast: Cast, alice: Client) -> None:
+    a_fleet(cast.beta, 2)
+    assert alice.get("/airlines/BETA/?export=csv").status_code == 404
+    assert rows_of(alice.get("/airlines/ACME/?export=csv&table=loads")) == []
+
+
+def test_a_file_takes_as_many_queries_for_a_thousand_rows_as_its_pieces(cast: Cast, alice: Client) -> None:
+    a_fleet(cast.acme, 3, items=1)
+
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            rows_of(alice.get("/airlines/ACME/?export=csv"))
+        return len(captured)
+
+    few = queries()
+    campaign = cast.acme.campaigns.get()
+    tails = Tail.objects.bulk_create(Tail(airline=cast.acme, name=f"VP-{number}") for number in range(400))
+    Load.objects.bulk_create(Load(tail=tail, campaign=campaign) for tail in tails)
+    assert queries() == few
+
+
+def test_on_a_wall_there_are_no_controls(cast: Cast, alice: Client) -> None:
+    a_fleet(cast.acme, 2)
+    page = alice.get("/airlines/ACME/?wall=1")
+    sent = html(page)
+    assert 'data-theme="dark"' in sent
+    assert "live/wall.js" in sent
+    assert not re.search(r"<(form|select|button|nav class=\"ways)", sent)
+    assert "Last update" in text(page)
 
 
 def test_an_airline_without_tails_says_how_one_appears(cast: Cast, alice: Client) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 
+from django.http import StreamingHttpResponse
 from django.test import Client
 
-from fleet.models import Anomaly
+from fleet.models import Anomaly, Tail
+from fleet.moved import count_moved
 from ifeportal.models import Airline
 from tests.conftest import Cast
 from tests.pages.builders import a_campaign, a_fleet, a_load, a_tail, now, read_just_now
@@ -19,9 +22,10 @@ def test_a_card_sums_up_what_the_airline_holds(cast: Cast, client: Client) -> No
         a_load(a_tail(cast.acme, name), campaign, story)
     client.force_login(cast.alice)
     card = text(client.get("/"), f"airline:{cast.acme.pk}")
-    assert "tails 3 · loads 3" in card
-    assert "1 failed 1 stalled 1 loading 0 pending 1 complete" in card
-    assert "Failed items: 1" in card
+    assert "1 failed 1 stalled 1 complete" in card
+    assert "1 of 3 tails in service hold all they have begun; none is stored or retired" in card
+    assert "failed items: 1" in card
+    assert "VP-B failed 2026-12 · HASH_MISMATCH · movie-003 VP-C stalled" in card
     assert re.search(r"\d+%", card)
 
 
@@ -53,11 +57,31 @@ def test_failures_come_first_unless_another_order_is_asked_for(cast: Cast, clien
     assert order("?sort=nonsense") == ["BETA", "ACME"]
 
 
+def test_bytes_of_today_and_what_is_left_out_are_said(cast: Cast, client: Client) -> None:
+    a_fleet(cast.acme, 3)
+    Tail.objects.filter(name="VP-AAB").update(duty="retired")
+    count_moved(cast.acme, 5_000_000_000, now())
+    client.force_login(cast.alice)
+    card = text(client.get("/"), f"airline:{cast.acme.pk}")
+    assert "5.00 GB received today" in card
+    assert "0 of 2 tails in service hold all they have begun; 1 stored or retired is left out" in card
+
+
+def test_airlines_are_a_file_too(cast: Cast, client: Client) -> None:
+    a_fleet(cast.acme, 3)
+    client.force_login(cast.alice)
+    answer = client.get("/?export=json")
+    assert isinstance(answer, StreamingHttpResponse)
+    (row,) = json.loads(answer.getvalue())["rows"]
+    assert (row["airline"], row["tails"], row["complete"]) == ("ACME", 3, 1)
+
+
 def test_the_search_finds_by_name_and_title(cast: Cast, client: Client) -> None:
     Airline.objects.filter(pk=cast.beta.pk).update(title="Beta Skies")
     client.force_login(cast.olga)
-    assert "/airlines/ACME/" not in html(client.get("/?q=skies"))
-    assert "/airlines/BETA/" in html(client.get("/?q=skies"))
+    found = text(client.get("/?q=skies"), f"airline:{cast.beta.pk}")
+    assert "Beta Skies" in found
+    assert text(client.get("/?q=skies"), f"airline:{cast.acme.pk}") == ""
     assert "No airline matches “zeppelin”" in text(client.get("/?q=zeppelin"))
 
 

@@ -61,3 +61,40 @@ export function instant(then) {
 }
 
 export const FORMATS = { size, rate, percent, count, duration };
+
+/** Seconds to the end, between the two. */
+export function band(earliest, latest) {
+  const early = duration(earliest);
+  const late = duration(latest);
+  if (missing(latest) || early === late) return early;
+  return missing(earliest) ? `at most ${late}` : `${early} to ${late}`;
+}
+
+/** What is free on the first of the disks that a heartbeat tells of, and how many more there are. */
+export function free(stores) {
+  const found = Array.isArray(stores) ? stores.filter((store) => store && typeof store === "object") : [];
+  const bytes = found[0]?.free;
+  if (!Number.isInteger(bytes) || bytes < 0) return UNKNOWN;
+  return size(bytes) + (found.length > 1 ? ` +${found.length - 1}` : "");
+}
+
+/** Percent of a load's bar: items that are whole, what is held of those in flight, items that failed. See fleet/bars.py. */
+export function parts({ percent: held, items_done: done, items_failed: failed, items_total: total }) {
+  if (missing(held) || !total) return [0, held ?? 0, 0];
+  const whole = Math.min(held, Math.floor((100 * done) / total));
+  return [whole, held - whole, Math.min(100 - held, Math.ceil((100 * failed) / total))];
+}
+
+const ORDER = ["complete", "loading", "restarted", "waiting", "contradiction", "stalled", "silent", "failed", "pending"];
+
+/** Where in a bar each state begins and how wide it is, in percent. */
+export function segments(counts) {
+  const total = ORDER.reduce((sum, word) => sum + (counts[word] ?? 0), 0);
+  const share = (number) => (total ? Math.round((10000 * number) / total) / 100 : 0);
+  let before = 0;
+  return ORDER.map((word) => {
+    const start = share(before);
+    before += counts[word] ?? 0;
+    return [word, start, Math.round((share(before) - start) * 100) / 100];
+  });
+}

@@ -6,14 +6,17 @@
    cannot be patched (a new row, a row that changed state, a figure in a data-refresh) has the page fetched again and its
    data-swap parts replaced, at most once in REFRESH_EVERY. Texts reach the page through textContent and attributes only. */
 
-import { FORMATS, age, instant, percent, until } from "./format.js";
+import { FORMATS, age, band, free, instant, parts, percent, segments, until } from "./format.js";
 import { LiveSocket } from "./socket.js";
 
 const REFRESH_EVERY = 5000; // milliseconds
 const REFRESH_SOON = 700;
 const CHANGED_FOR = 1000;
 const FRESHNESS_EVERY = 10000;
-const CALM = new Set(["size", "rate", "duration", "age", "until", "instant", "bar"]); // what ticks by itself does not flash
+// What ticks by itself does not flash.
+const CALM = new Set(["size", "rate", "duration", "band", "free", "age", "until", "instant", "bar", "parts", "segments"]);
+// What is written from more than one field of the state.
+const WHOLE = { band: writeBand, parts: writeParts, segments: writeSegments };
 
 class LivePage extends HTMLElement {
   connectedCallback() {
@@ -74,6 +77,7 @@ class LivePage extends HTMLElement {
       if (row.dataset.tail) this.tails.set(row.dataset.tail, row);
     }
     this.times = [...document.querySelectorAll("time[data-as=age], time[data-as=until]")];
+    this.template = this.querySelector("template#fault");
   }
 
   partsOf(row) {
@@ -92,6 +96,8 @@ class LivePage extends HTMLElement {
     this.heardAt = this.now();
     if (data.reload) return this.refresh(true);
     if (!data.changes?.length) return;
+    const before = (key) => this.rows.get(key)?.[0].dataset.state;
+    this.dispatchEvent(new CustomEvent("live:changes", { bubbles: true, detail: { changes: data.changes, before } }));
     if (this.refreshing) this.during.push(data);
     this.merge(data);
   }
@@ -142,12 +148,19 @@ class LivePage extends HTMLElement {
       if (!name.startsWith(prefix)) return undefined;
       return state[name.slice(prefix.length)];
     };
+    if (first && (state.error || state.error_code)) this.makeFault(row);
     const { fields, shows } = this.partsOf(row);
     for (const element of fields) {
+      const whole = WHOLE[element.dataset.as];
+      if (whole) {
+        if (valueOf(element.dataset.field) !== undefined) whole(element, state);
+        continue;
+      }
       const value = valueOf(element.dataset.field);
       if (value === undefined || !this.write(element, value)) continue;
       if (!CALM.has(element.dataset.as)) changed.push(element);
-      if (element.dataset.as === "state" || element.parentElement.hasAttribute("data-refresh")) this.refresh();
+      const turned = element.dataset.as === "state" && !row.closest("[data-steady]");
+      if (turned || element.parentElement.hasAttribute("data-refresh")) this.refresh();
     }
     for (const element of shows) {
       const { show, hide } = element.dataset;
@@ -155,6 +168,13 @@ class LivePage extends HTMLElement {
       if (values.some((value) => value !== undefined)) element.hidden = values.some(Boolean) === Boolean(hide);
     }
     if (first && row.hasAttribute("data-state") && state.state) row.dataset.state = state.state;
+  }
+
+  /** A row of the tails' table that has no line for an error yet gets one. */
+  makeFault(row) {
+    if (!this.template || row.localName !== "tbody" || row.querySelector(".fault-row")) return;
+    row.append(this.template.content.cloneNode(true));
+    this.parts.delete(row);
   }
 
   /** Write one figure; true if that changed what is shown. */
@@ -165,6 +185,7 @@ class LivePage extends HTMLElement {
     if (how === "state") element.dataset.state = value;
     let text = value === null || value === "" ? element.dataset.empty ?? "" : String(value);
     if (how === "instant") text = value ? instant(Date.parse(value)) : "";
+    else if (how === "free") text = free(value);
     else if (how in FORMATS) text = FORMATS[how](value);
     if (how === "count") element.closest(".chip, .tally-of")?.classList.toggle("none", !value);
     return setText(element, text);
@@ -239,6 +260,7 @@ class LivePage extends HTMLElement {
     focus();
     this.index();
     this.growOlder();
+    this.dispatchEvent(new CustomEvent("live:swapped"));
     // What came while the page was on its way may be newer than the page.
     for (const data of this.during) if (data.rev > Number(fresh.dataset.rev)) this.merge(data);
   }
@@ -305,6 +327,29 @@ function writeBar(element, value) {
   if (value === null) element.removeAttribute("value");
   else element.value = value;
   return true;
+}
+
+function writeBand(element, state) {
+  setText(element, band(state.eta_seconds, state.eta_latest_seconds));
+}
+
+function writeParts(svg, state) {
+  const [done, flight, lost] = parts(state);
+  svg.classList.toggle("unknown", state.percent === null);
+  const spans = [[0, done], [done, flight], [100 - lost, lost]];
+  [...svg.children].forEach((rect, place) => setSpan(rect, ...spans[place]));
+}
+
+function writeSegments(svg, state) {
+  const rects = new Map([...svg.children].map((rect) => [rect.dataset.state, rect]));
+  for (const [word, start, width] of segments(state)) setSpan(rects.get(word), start, width);
+}
+
+function setSpan(rect, start, width) {
+  const values = { x: `${start}%`, width: `${width}%` };
+  for (const [name, value] of Object.entries(values)) {
+    if (rect.getAttribute(name) !== value) rect.setAttribute(name, value);
+  }
 }
 
 /** Write one cell of the matrix; true if it is of another state now. */

@@ -1,6 +1,7 @@
-/* What every page runs: the theme switch, and the element that keeps figures live. Pages are whole without it. */
+/* What every page runs: the theme switch, menus, notices, and the element that keeps figures live. Pages are whole without it. */
 
 import "./live-page.js";
+import "./notices.js";
 
 const THEMES = ["", "light", "dark"];
 const NAMES = { "": "as the system", light: "light", dark: "dark" };
@@ -34,6 +35,10 @@ document.addEventListener("keydown", (event) => {
   menu.querySelector("summary").focus();
 });
 document.addEventListener("click", (event) => {
-  const menu = document.querySelector("details.menu[open]");
-  if (menu && !menu.contains(event.target)) menu.open = false;
+  for (const menu of document.querySelectorAll("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
+});
+
+// A choice that needs no button.
+document.addEventListener("change", (event) => {
+  if (event.target.matches("select[data-submits]")) event.target.form.requestSubmit();
 });

@@ -1,0 +1,89 @@
+"""The fleet page: a card for each airline, in a number of queries that does not grow with their number.
+
+Reads the database only, and only below airlines that its caller has reached by `visible_to`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from django.db.models import Case, F, IntegerField, Q, Value, When, Window
+from django.db.models.functions import RowNumber
+
+from fleet import attention, pages, rollup
+from fleet.listing import Choice
+from fleet.models import Load, Status
+from fleet.moved import moved_today
+from fleet.pages import Freshness
+from fleet.rollup import Rollup
+from ifeportal.access import ScopedQuerySet
+from ifeportal.models import Airline
+
+COLUMNS: Final = ("attention", "name", "percent", "tails")
+WORST: Final = 3  # loads that a card names
+# What is shown first of what needs attention.
+_WEIGHT: Final = Case(
+    When(status=Status.FAILED, then=Value(0)),
+    When(stalled=True, then=Value(1)),
+    When(silent=True, then=Value(2)),
+    When(at_risk=True, then=Value(3)),
+    default=Value(4),
+    output_field=IntegerField(),
+)
+
+
+@dataclass(frozen=True)
+class Card:
+    """An airline: its sums, bytes that arrived today (UTC), how many tails hold all they began, the worst loads."""
+
+    airline: Airline
+    sums: Rollup
+    freshness: Freshness
+    moved: int
+    ready: int
+    worst: list[Load] = field(default_factory=list)
+
+    def rank(self, column: str) -> tuple[int, ...]:
+        """What the card is ordered by, besides its name."""
+        sums = self.sums
+        match column:
+            case "percent":
+                return (-1 if sums.percent is None else sums.percent,)
+            case "tails":
+                return (-sums.tails,)
+            case "attention":
+                troubles = (sums.failed, sums.items_failed, sums.stalled, sums.silent, sums.at_risk, sums.contradiction)
+                return (*(-count for count in troubles), -int(self.freshness.stale))
+        return ()
+
+
+def cards(airlines: ScopedQuerySet[Airline], choice: Choice, now: datetime) -> list[Card]:
+    """One card an airline, in the chosen order; five queries."""
+    if choice.search:
+        airlines = airlines.filter(Q(name__icontains=choice.search) | Q(title__icontains=choice.search))
+    rows = list(pages.airlines(airlines))
+    fresh, moved = pages.freshness(rows, now), moved_today(rows, now)
+    ready, worst = pages.ready_tails(rows), _worst(rows)
+    found = [Card(row, rollup.rollup_of(row), fresh[row.name], moved[row.pk], ready.get(row.pk, 0), worst.get(row.pk, [])) for row in rows]
+    found.sort(key=lambda card: (card.rank(choice.order), str(card.airline).casefold()), reverse=choice.descending)
+    return found
+
+
+def _worst(airlines: list[Airline]) -> dict[int, list[Load]]:
+    """The few loads of each airline that need attention most, nearest exhibition first; one query."""
+    place = Window(
+        RowNumber(),
+        partition_by=F("tail__airline"),
+        order_by=[_WEIGHT.asc(), F("campaign__exhibition_starts").asc(nulls_last=True), F("tail__name").asc()],
+    )
+    rows = attention.needing(Load.objects.filter(tail__airline__in=airlines)).select_related("tail", "campaign")
+    found: dict[int, list[Load]] = {}
+    for load in rows.annotate(place=place).filter(place__lte=WORST).order_by("place"):
+        found.setdefault(load.tail.airline_id, []).append(load)
+    by_id = {airline.pk: airline for airline in airlines}
+    for airline, worst in found.items():
+        for each in worst:
+            each.tail.airline = by_id[airline]
+    return found

@@ -1,0 +1,132 @@
+"""The tables of the fleet and the airline page as files: all rows of what the address chooses, not one page of them.
+
+Reads the database only, below rows that its caller has reached by `visible_to`, some rows at a time. Columns are named
+as the API's fields; bytes, bytes per second, seconds, UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
+from typing import Any, Final
+
+from django.db.models import F, Q, QuerySet
+
+from fleet import rollup
+from fleet.listing import LOAD, Choice, in_state, ordered
+from fleet.models import Anomaly, Load
+from fleet.overview import Card
+from fleet.states import airline_state, campaign_state, load_state
+from fleet.tailrows import TailRow, every_tail
+from ifeportal.export import CHUNK, Column, Table
+from ifeportal.models import Airline
+
+STATES: Final = (
+    "failed", "silent", "stalled", "contradiction", "waiting", "restarted", "loading", "pending", "complete", "at_risk",
+)  # fmt: skip
+SUMS: Final = (
+    "percent",
+    "bytes_done",
+    "bytes_total",
+    "loads",
+    "loads_unknown",
+    *STATES,
+    "items_total",
+    "items_done",
+    "items_failed",
+    "as_of",
+)
+OF_LOAD: Final = (
+    "campaign", "status", "state", "at_risk", "percent", "bytes_done", "bytes_total", "items_total", "items_done",
+    "items_failed", "rate_bps", "effective_bps", "eta_seconds", "eta_latest_seconds", "proof", "error_code",
+    "error", "error_content", "as_of", "started_at", "finished_at", "archived_at",
+)  # fmt: skip
+OF_TAIL: Final = ("aircraft_type", "duty", "heard_at", "loader_version", "loader_state", "loader_reason", "stores")
+LOADS: Final = ("airline", "tail", *OF_LOAD)
+CAMPAIGNS: Final = (
+    "airline",
+    "campaign",
+    "title",
+    "version",
+    "exhibition_starts",
+    "exhibition_ends",
+    "manifest_state",
+    "manifest_problem",
+    "signed",
+    "withdrawn_at",
+    "items",
+    "bytes",
+    "tails",
+    "tails_out",
+    "state",
+    *SUMS,
+)
+AIRLINES: Final = ("airline", "title", "tails", "tails_out", "state", *SUMS)
+ANOMALIES: Final = ("airline", "bucket", "key", "problem", "detail", "first_seen", "last_seen")
+
+
+def _table(name: str, keys: Sequence[str], rows: Iterable[dict[str, Any]]) -> Table:
+    return Table(name, [Column(key, title(key), itemgetter(key)) for key in keys], rows)
+
+
+def title(key: str) -> str:
+    """The words of a field: `Eta seconds`."""
+    return key.replace("_", " ").capitalize()
+
+
+def of_airline(airline: Airline, choice: Choice) -> dict[str, Callable[[], Table]]:
+    """The tables of an airline's page; the first is the one that is meant where none is named."""
+    return {
+        "tails": lambda: _tails(airline, choice),
+        "loads": lambda: _loads(airline, choice),
+        "campaigns": lambda: _campaigns(airline),
+        "anomalies": lambda: anomalies(airline.name, Anomaly.objects.filter(airline=airline)),
+    }
+
+
+def _tails(airline: Airline, choice: Choice) -> Table:
+    keys = ("airline", "tail", *OF_TAIL, *OF_LOAD)
+    return _table(f"{airline.name} tails", keys, map(_tail, every_tail(airline, choice)))
+
+
+def _tail(row: TailRow) -> dict[str, Any]:
+    load = load_state(row.load) if row.load else {}
+    tail = {key: getattr(row.tail, key) for key in OF_TAIL}
+    return {**{key: load.get(key) for key in OF_LOAD}, **tail, "airline": row.tail.airline.name, "tail": row.tail.name}
+
+
+def _loads(airline: Airline, choice: Choice) -> Table:
+    """Every load in the chosen state, also those that speak for no tail."""
+    rows = Load.objects.filter(in_state(choice.state), tail__airline=airline)
+    if choice.campaign:
+        rows = rows.filter(campaign__name=choice.campaign)
+    if choice.search:
+        named = Q(tail__name__icontains=choice.search) | Q(campaign__name__icontains=choice.search)
+        rows = rows.filter(named | Q(error_code__iexact=choice.search))
+    column = LOAD.get(choice.order, F("campaign__name" if choice.order == "campaign" else "tail__name"))
+    rows = rows.order_by(ordered(column, choice), "tail__name", "campaign__name")
+    found = rows.select_related("tail__airline", "campaign").iterator(CHUNK)
+    return _table(f"{airline.name} loads", LOADS, map(load_state, found))
+
+
+def _campaigns(airline: Airline) -> Table:
+    rows = rollup.campaigns(airline.campaigns.all()).order_by(F("exhibition_starts").desc(nulls_first=True), "-name")
+    return _table(f"{airline.name} campaigns", CAMPAIGNS, map(campaign_state, rows.iterator(CHUNK)))
+
+
+def of_fleet(cards: Iterable[Card], strays: QuerySet[Anomaly]) -> dict[str, Callable[[], Table]]:
+    """The tables of the fleet page."""
+    return {
+        "airlines": lambda: _table("airlines", AIRLINES, (airline_state(card.airline) for card in cards)),
+        "anomalies": lambda: anomalies("fleet", strays),
+    }
+
+
+def anomalies(name: str, rows: QuerySet[Anomaly]) -> Table:
+    """What could not be understood and still stands."""
+    found = rows.filter(resolved_at=None).order_by("-last_seen", "pk").select_related("airline").iterator(CHUNK)
+    told = (
+        {**{key: getattr(row, key) for key in ANOMALIES[1:]}, "airline": row.airline and row.airline.name}
+        for row in found
+    )
+    return _table(f"{name} anomalies", ANOMALIES, told)

@@ -1,0 +1,106 @@
+"""The rows of the airline page: its tails, each with the load that speaks for it, in a fixed number of queries.
+
+Reads the database only, and only below an airline that its caller has reached by `visible_to`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
+
+from django.core.paginator import Page
+from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
+from django.db.models.expressions import Expression
+
+from fleet.listing import LOAD, Choice, in_state, ordered, page_of
+from fleet.models import Duty, Load, Status, Tail
+from fleet.pages import speaking_first
+from ifeportal.models import Airline
+
+# Columns a tail is ordered by: the word in the address, and what of the tail or of its load it means.
+OF_TAIL: Final[Mapping[str, F]] = MappingProxyType(
+    {"tail": F("name"), "type": F("aircraft_type"), "heard": F("heard_at"), "disk": F("stores__0__free")}
+)
+OF_LOAD: Final[Mapping[str, Expression | F]] = MappingProxyType(
+    {**LOAD, "campaign": F("campaign__name"), "effective": F("effective_bps")}
+)
+SORTS: Final = ("status", *OF_TAIL, *(key for key in OF_LOAD if key != "status"))
+CHUNK: Final = 500
+# Of loads, what neither the page nor a file of it says.
+UNUSED: Final = (
+    "campaign_error", "campaign_error_code", "error_etag", "manifest_etag", "campaign__extra",
+    "campaign__manifest_problem", "campaign__manifest_etag",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class TailRow:
+    """A tail, the load that speaks for it, and how many other loads of it are moving or have failed."""
+
+    tail: Tail
+    load: Load | None
+    others_loading: int
+    others_failed: int
+
+
+def tail_page(airline: Airline, choice: Choice, count: int) -> tuple[Page[Tail], list[TailRow]]:
+    """A page of the airline's tails, of which there are `count`; two queries, one more where some are left out."""
+    page = page_of(_chosen(airline, choice), choice.page, choice.size, None if choice.narrowed else count)
+    tails = list(page.object_list)
+    return page, _rows(airline, tails, [getattr(tail, "speaker") for tail in tails])  # noqa: B009  (an annotation)
+
+
+def every_tail(airline: Airline, choice: Choice) -> Iterator[TailRow]:
+    """All the tails in the chosen state and order, some at a time."""
+    rows: QuerySet[Any, Any] = _chosen(airline, choice)
+    keys = list(rows.values_list("pk", "speaker"))
+    for start in range(0, len(keys), CHUNK):
+        chunk = keys[start : start + CHUNK]
+        tails = Tail.objects.in_bulk([pk for pk, _ in chunk])
+        there = [(tails[pk], speaker) for pk, speaker in chunk if pk in tails]
+        yield from _rows(airline, [tail for tail, _ in there], [speaker for _, speaker in there])
+
+
+def _chosen(airline: Airline, choice: Choice) -> QuerySet[Tail]:
+    """The tails, each with the id of the load that speaks for it among those in the chosen state and campaign.
+
+    With a state only tails in service, as it is with the counts of the states.
+    """
+    loads = Load.objects.filter(in_state(choice.state), tail=OuterRef("pk"))
+    if choice.campaign:
+        loads = loads.filter(campaign__name=choice.campaign)
+    speaking = loads.order_by(*speaking_first())
+    tails = airline.tails.defer("held").annotate(speaker=Subquery(speaking.values("pk")[:1]))
+    if choice.state:
+        tails = tails.filter(Exists(loads), duty=Duty.ACTIVE)
+    if choice.search:
+        found = loads.filter(Q(campaign__name__icontains=choice.search) | Q(error_code__iexact=choice.search))
+        named = Q(name__icontains=choice.search) | Q(aircraft_type__icontains=choice.search)
+        tails = tails.filter(named | Exists(found))
+    column: F | Subquery
+    if choice.order in OF_TAIL:
+        column = OF_TAIL[choice.order]
+    else:
+        column = Subquery(speaking.annotate(chosen=OF_LOAD[choice.order]).values("chosen")[:1])
+    return tails.order_by(ordered(column, choice), "name")
+
+
+def _rows(airline: Airline, tails: Sequence[Tail], speakers: Sequence[int | None]) -> list[TailRow]:
+    """The tails with the loads that speak for them, and those that move or have failed counted; one query."""
+    told = Q(pk__in=[pk for pk in speakers if pk])
+    moving = Q(tail__in=[tail.pk for tail in tails], status__in=(Status.LOADING, Status.FAILED))
+    found = Load.objects.filter(told | moving).select_related("campaign").defer(*UNUSED)
+    loads = {load.pk: load for load in found}
+    counts = Counter((load.tail_id, load.status) for load in loads.values())
+    rows = []
+    for tail, speaker in zip(tails, speakers, strict=True):
+        load = loads.get(speaker) if speaker else None
+        tail.airline = airline
+        if load:
+            load.tail, load.campaign.airline = tail, airline
+            counts[tail.pk, load.status] -= 1
+        rows.append(TailRow(tail, load, counts[tail.pk, Status.LOADING], counts[tail.pk, Status.FAILED]))
+    return rows

@@ -1,0 +1,58 @@
+"""Bars of states in templates, drawn with attributes alone; `static/live/live-page.js` keeps them true."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from django import template
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from fleet import bars
+from fleet.listing import AT_RISK
+from fleet.rollup import COUNTED, Rollup
+
+register = template.Library()
+
+WORDS: Final = {**{state: state for state in COUNTED}, AT_RISK: "at risk"}
+PLAIN: Final = ("complete", "pending")
+ALWAYS: Final = ("failed", "complete")  # said even where there are none
+
+
+@register.simple_tag
+def segments(sums: Rollup) -> SafeString:
+    """A bar of how many loads are in each state. Words and counts have to stand beside it."""
+    found = bars.segments({word: getattr(sums, word) for word in bars.ORDER})
+    rects = format_html_join(
+        "",
+        '<rect data-state="{}"{} x="{}%" width="{}%"/>',
+        ((part.word, _pattern(part.word), f"{part.start:g}", f"{part.width:g}") for part in found),
+    )
+    return format_html(
+        '<svg class="parts states" data-field="loads" data-as="segments" aria-hidden="true">{}</svg>', rects
+    )
+
+
+def _pattern(word: str) -> SafeString:
+    """What it is filled with, besides its colour; what is complete or pending is plain."""
+    return format_html(' fill="url(#p-{})"', word) if word not in PLAIN else SafeString("")
+
+
+@register.inclusion_tag("fleet/_segments.html")
+def readiness(sums: Rollup, address: str) -> dict[str, Any]:
+    """The bar of states with the words and counts of its segments, each a link to the rows it counts at `address`."""
+    start = f"{address}{'&' if '?' in address else '?'}state="
+    counts = [(word, label, getattr(sums, word), f"{start}{word}", word in ALWAYS) for word, label in WORDS.items()]
+    return {"sums": sums, "counts": counts}
+
+
+@register.filter
+def words(state: str) -> str:
+    """A state of the address as people say it."""
+    return WORDS.get(state, state)
+
+
+@register.simple_tag
+def counted(sums: Rollup) -> list[tuple[str, str, int]]:
+    """Each state with its word and how many loads are in it, and how many are at risk."""
+    return [(word, label, getattr(sums, word)) for word, label in WORDS.items()]

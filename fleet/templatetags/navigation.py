@@ -1,0 +1,31 @@
+"""What stands above every page: the way to the airlines, and how much needs attention."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from django import template
+from django.template.context import Context
+
+from fleet import attention
+from fleet.models import Load
+from ifeportal.models import Airline
+
+register = template.Library()
+NAMED: Final = 30  # airlines; whoever sees more finds the others on the fleet page
+
+
+@register.inclusion_tag("fleet/_navigation.html", takes_context=True)
+def navigation(context: Context) -> dict[str, Any]:
+    """Fleet, attention with its count, and the airlines the user may see; two queries. Nothing for a stranger."""
+    request = context.get("request")
+    user = getattr(request, "user", None)
+    if request is None or user is None or not user.is_authenticated:
+        return {}
+    airlines = list(Airline.objects.visible_to(user).order_by("name").only("name", "title")[: NAMED + 1])
+    return {
+        "path": request.path,
+        "airlines": airlines[:NAMED],
+        "more": len(airlines) > NAMED,
+        "attention": attention.open_count(Load.objects.visible_to(user)) if airlines else 0,
+    }
