@@ -1,0 +1,20 @@
+"""The form by which an operator says whether a tail is in service."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import template
+from django.template.context import Context
+
+from fleet.models import Duty, Tail
+from ifeportal.access import Role
+
+register = template.Library()
+
+
+@register.inclusion_tag("fleet/_duty.html", takes_context=True)
+def duty_form(context: Context, tail: Tail) -> dict[str, Any]:
+    """Duty and type of the tail, for those who may set them; nothing for others. One query."""
+    may = Tail.objects.where(context["request"].user, Role.OPERATOR).filter(pk=tail.pk).exists()
+    return {"tail": tail, "may": may, "duties": Duty.choices}
