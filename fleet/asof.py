@@ -10,9 +10,9 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from django.db.models import Max, OuterRef, Subquery
+from django.db.models import Case, Max, OuterRef, Subquery, Value, When
 
 from campaigns.models import Campaign
 from fleet.figures import instant
@@ -20,8 +20,19 @@ from fleet.models import Event, Load, ProgressSample, State, Transfer
 from fleet.thinning import HOURS_FOR, MINUTES_FOR
 
 UNKNOWN: Final = ""
-_SAMPLE: Final = ("bytes_done", "at")
-_EVENT: Final = ("load_id", "content", "at", "state", "error_code", "text", "bytes_done", "bytes_total")
+
+
+class Told(NamedTuple):
+    """What an event says, named as in the model."""
+
+    load_id: int
+    content: str
+    at: datetime
+    state: str
+    error_code: str
+    text: str
+    bytes_done: int
+    bytes_total: int | None
 
 
 @dataclass(frozen=True)
@@ -91,36 +102,36 @@ def as_of(campaign: Campaign, at: datetime, now: datetime) -> Then:
     return Then(at, begun, len(rows) - len(begun), _notes(campaign, begun, rows, at, now), cells)
 
 
-def _told(campaign: Campaign, at: datetime) -> dict[tuple[int, str], Event]:
+def _told(campaign: Campaign, at: datetime) -> dict[tuple[int, str], Told]:
     """The last event up to the moment of each load and item. They are written in order, so that is the last written."""
     last = Event.objects.filter(load__campaign=campaign, at__lte=at).order_by().values("load", "content")
     newest = Event.objects.filter(pk__in=last.annotate(last=Max("pk")).values("last")).order_by()
-    return {(row.load_id, row.content): row for row in newest}
+    return {(row[0], row[1]): Told._make(row) for row in newest.values_list(*Told._fields)}
 
 
-def _cells(campaign: Campaign, at: datetime, told: Mapping[tuple[int, str], Event]) -> dict[tuple[int, str], str]:
+def _cells(campaign: Campaign, at: datetime, told: Mapping[tuple[int, str], Told]) -> dict[tuple[int, str], str]:
     """The state of each item, by the id of its load and its name."""
-    rows = Transfer.objects.filter(load__campaign=campaign, listed=True).order_by()
+    moments = Case(
+        When(finished_at__lte=at, then=Value(State.COMPLETE.value)),
+        When(started_at__lte=at, then=Value(State.LOADING.value)),
+        default=Value(UNKNOWN),
+    )
+    rows = Transfer.objects.filter(load__campaign=campaign, listed=True).order_by().annotate(then=moments)
     found = {}
-    for load, content, started_at, finished_at in rows.values_list("load", "content", "started_at", "finished_at"):
-        event, of_load = told.get((load, content)), told.get((load, ""))
-        found[load, content] = item_state(
-            None if event is None else event.state, of_load is not None, started_at, finished_at, at
-        )
+    for load, content, then in rows.values_list("load", "content", "then"):
+        event = told.get((load, content))
+        found[load, content] = item_state(event and event.state, then, load_begun=(load, "") in told)
     return found
 
 
-def item_state(
-    told: str | None, load_begun: bool, started_at: datetime | None, finished_at: datetime | None, at: datetime
-) -> str:
-    """What an item was in: as told last, else as the moments of its objects say, else not begun if its load had."""
-    if finished_at is not None and finished_at <= at:
-        return State.COMPLETE.value
-    if told is not None:
-        return told
-    if started_at is not None and started_at <= at:
-        return State.LOADING.value
-    return State.PENDING.value if load_begun else UNKNOWN
+def item_state(told: str | None, then: str, *, load_begun: bool) -> str:
+    """What an item was in. `then` is what the moments of its objects say of it: complete, loading or nothing.
+
+    Once complete it has been so ever since; else it is as it was told last, or not begun if its load had.
+    """
+    if then == State.COMPLETE:
+        return then
+    return told or then or (State.PENDING.value if load_begun else UNKNOWN)
 
 
 def _loads(campaign: Campaign, at: datetime) -> Any:
@@ -138,7 +149,7 @@ def _loads(campaign: Campaign, at: datetime) -> Any:
     )
 
 
-def _then(row: Any, told: Event | None, items: Counter[str], at: datetime) -> ThenLoad | None:
+def _then(row: Any, told: Told | None, items: Counter[str], at: datetime) -> ThenLoad | None:
     """The load at that moment; None if nothing says that it had begun."""
     complete = row.finished_at is not None and row.finished_at <= at
     begun = row.started_at is not None and row.started_at <= at
