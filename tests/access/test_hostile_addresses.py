@@ -28,6 +28,7 @@ PARAMETERS = {
     "/airlines/ACME/tails/N1/": ("campaign", "q", "sort", "status", "page"),
     "/airlines/ACME/campaigns/C1/": ("q", "sort", "status", "page", "items"),
     "/freshness/": ("airline",),
+    "/moved/": ("export",),
     "/login/": ("next",),
     "/api/schema/": ("format", "lang", "version"),
     **{f"/api/v1/{name.removeprefix('api-').removesuffix('-list')}/": FILTERS for name in LISTS},
@@ -35,6 +36,7 @@ PARAMETERS = {
     "/admin/ifeportal/user/": ("q", "o", "p", "username", "id", "is_staff__exact"),
 }
 PATHS = (
+    *("/airlines/{}/moved/", "/airlines/ACME/tails/{}/rate/", "/airlines/ACME/campaigns/{}/readiness/"),
     *("/airlines/{}/", "/airlines/ACME/tails/{}/", "/airlines/ACME/campaigns/{}/", "/api/v1/loads/{}/", "/{}"),
     *("/static/{}", "/api/v1/{}/", "/admin/fleet/load/{}/change/"),
 )
