@@ -24,6 +24,7 @@ from typing import Final, Self
 from django.core.management import call_command
 from django.db import connection
 
+from fleet import scripted
 from fleet.roster import FLEET, OPERATORS, cycles
 from fleet.simulation import MANAGE, MEDIA, STATUS, Simulation, identity
 from ifeportal.config import Config
@@ -151,6 +152,7 @@ class Demonstration:
         self._simulation: Simulation | None = None
         self._restarts: dict[str, list[float]] = {}
         self._elapsed = state.elapsed
+        self._silent = False
         self._clock = time.monotonic()
 
     @property
@@ -197,6 +199,7 @@ class Demonstration:
         if self._simulation:
             self._simulation.advance(self._elapsed)
         self._state.elapsed = self._elapsed
+        self._silent = self._silent or scripted.fall_silent(datetime.now(UTC))
         if self._store.process.ended is not None:
             self._revive(self._store.process, self._restart_store)
         for process in self._supervisor.ended():
@@ -272,11 +275,14 @@ class Demonstration:
 
 
 def make_users(logins: list[Login]) -> None:
-    """The airlines of the demo, and who may see them; passwords as the state has them."""
+    """The airlines of the demo and their thresholds, and who may see them; passwords as the state has them."""
     airlines = {
-        operator.name: Airline.objects.update_or_create(name=operator.name, defaults={"title": operator.title})[0]
+        operator.name: Airline.objects.get_or_create(
+            name=operator.name, defaults={"title": operator.title, **scripted.THRESHOLDS.get(operator.name, {})}
+        )[0]
         for operator in OPERATORS
     }
+    scripted.make_stored(airlines)
     for login in logins:
         user, new = User.objects.get_or_create(
             username=login.name,

@@ -111,8 +111,8 @@ _SHORTS: Final = (
 
 
 def cycles(today: date) -> list[Cycle]:
-    """Two campaigns of each airline: this month's and the next one's."""
-    first = today.replace(day=1)
+    """Two campaigns of each airline: the next month's and the one's after it."""
+    first = _next_month(today)
     second = _next_month(first)
     return [
         Cycle(
@@ -143,8 +143,8 @@ def _films(airline: str, number: int) -> tuple[Film, ...]:
     return tuple(films[name] for name in sorted(names))
 
 
-def _next_month(first: date) -> date:
-    return (first + timedelta(days=32)).replace(day=1)
+def _next_month(day: date) -> date:
+    return (day.replace(day=1) + timedelta(days=32)).replace(day=1)
 
 
 def timeline(fleet: Sequence[Aircraft]) -> list[Event]:

@@ -13,11 +13,14 @@ import random
 import sys
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from campaigns.publishing import publish_folder
+from fleet import scripted
 from fleet.faults import FlipByte, Rule
 from fleet.link import Link
 from fleet.policy import seaweedfs_identity
@@ -184,7 +187,8 @@ class Simulation:
         }
         self._library = Library(folder / "library")
         self._events = timeline(fleet)
-        self._media = store.bucket(MEDIA)
+        self._media, self._status = store.bucket(MEDIA), store.bucket(STATUS)
+        self._reported = -1.0  # up to when scripted aircraft have reported, in seconds since the first start
         self._supervisor = supervisor
         self._say = say
         self._speed = speed
@@ -204,6 +208,9 @@ class Simulation:
             sentence = self._happen(event, mended)
             if self._began and sentence:
                 self._say(sentence)
+        if not self._began and elapsed > 0:
+            self._reported = elapsed * self._speed  # the demo goes on: all before lies in the bucket
+        self._report(elapsed * self._speed)
         self._began = True
 
     def close(self) -> None:
@@ -211,6 +218,15 @@ class Simulation:
         for tail in self._tails.values():
             if tail.process:
                 tail.link.stop()
+
+    def _report(self, until: float) -> None:
+        """Write what scripted aircraft report; what the store does not take is written the next time."""
+        first = [cycles[0] for cycles in self._cycles.values()]
+        due = dict(scripted.reports(first, self._reported, until, datetime.now(UTC)))
+        with suppress(WorldError):
+            for key, body in due.items():
+                self._status.put(key, body)
+            self._reported = until
 
     def _happen(self, event: Event, mended: set[str]) -> str:
         if event.what == "publish":

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import tarfile
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from fleet.models import Duty, Tail
 from fleet.policy import seaweedfs_identity
 from fleet.roster import (
     CORRUPTED,
@@ -23,9 +24,22 @@ from fleet.roster import (
     library,
     timeline,
 )
+from fleet.scripted import (
+    RESTARTED,
+    SCRIPTED,
+    SILENT,
+    SILENT_FOR,
+    STORED,
+    THRESHOLDS,
+    WAITING,
+    fall_silent,
+    make_stored,
+    reports,
+)
 from fleet.simulation import Library, identity, make_archive
+from ifeportal.models import Airline
 from loader.bucket import MemoryBucket
-from loader.contract import check_name, parse_manifest
+from loader.contract import check_name, heartbeat_key, parse_heartbeat, parse_manifest
 
 
 def load_seconds(airline: str, bandwidth: int) -> list[float]:
@@ -43,10 +57,11 @@ def test_a_load_takes_minutes_and_something_moves_for_more_than_ten() -> None:
 
 
 @pytest.mark.parametrize("today", [date(2026, 1, 31), date(2026, 11, 21), date(2026, 12, 1), date(2028, 2, 29)])
-def test_the_first_campaign_runs_today_and_the_next_one_follows_it(today: date) -> None:
+def test_the_first_campaign_starts_within_a_month_and_the_next_one_follows_it(today: date) -> None:
     for operator in OPERATORS:
         first, second = [cycle for cycle in cycles(today) if cycle.airline == operator.name]
-        assert first.starts <= today <= first.ends < second.starts < second.ends
+        assert today < first.starts <= today + timedelta(days=31)
+        assert first.ends < second.starts < second.ends
         assert first.name < second.name
 
 
@@ -97,3 +112,50 @@ def test_a_campaign_can_be_published_again_and_changes_nothing(tmp_path: Path) -
     manifest = parse_manifest(found.body, airline=cycle.airline, campaign=cycle.name)
     assert (manifest.version, manifest.title, manifest.exhibition.starts) == (1, cycle.title, cycle.starts)
     assert {item.name for item in manifest.content} == {film.name for film in cycle.films}
+
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+FIRST = [cycle for cycle in cycles(NOW.date()) if cycle.name == "2026-12"]
+
+
+def told(since: float, until: float) -> dict[str, bytes]:
+    return dict(reports(FIRST, since, until, NOW))
+
+
+def test_every_name_of_a_scripted_aircraft_is_its_own() -> None:
+    names = [*(one.tail for one in SCRIPTED), STORED[1]]
+    for name in names:
+        check_name(name)
+    assert len({*names, *(aircraft.tail for aircraft in FLEET)}) == len(names) + len(FLEET)
+    assert {one.airline for one in SCRIPTED} | {STORED[0]} | THRESHOLDS.keys() == {each.name for each in OPERATORS}
+
+
+def test_scripted_aircraft_report_at_once_and_go_on_by_their_heartbeats() -> None:
+    first = told(-1, 0)
+    assert {key.split("/")[1] for key in first} == {one.tail for one in SCRIPTED}
+    assert {key.split("/")[1] for key in told(0, 14)} == set()
+    later = told(14, 16)
+    assert {key.split("/")[1] for key in later} == {one.tail for one in SCRIPTED if one.state} - {SILENT.tail}
+    assert parse_heartbeat(later[heartbeat_key("MER", WAITING.tail)]).reason == WAITING.reason
+
+
+def test_of_a_long_span_what_was_said_last_counts() -> None:
+    again = told(-1, 100)
+    at = next(key for key in again if RESTARTED.tail in key)
+    assert (again[at], told(-1, 0)[at]) == (b"1048576", b"3145728")
+
+
+@pytest.mark.django_db
+def test_what_no_bucket_can_tell_is_set_in_the_demos_database() -> None:
+    airline = Airline.objects.create(name="AUR")
+    make_stored({"AUR": airline})
+    make_stored({"AUR": airline})
+    assert Tail.objects.get().duty == Duty.STORED
+    assert not fall_silent(NOW), "the portal has not read anything of it yet"
+    tail = Tail.objects.create(airline=airline, name=SILENT.tail, seen_at=NOW, heartbeat_etag="e")
+    assert fall_silent(NOW)
+    tail.refresh_from_db()
+    assert (tail.silent, tail.seen_at) == (True, NOW - SILENT_FOR)
+    assert fall_silent(NOW + timedelta(hours=1))
+    tail.refresh_from_db()
+    assert tail.seen_at == NOW - SILENT_FOR

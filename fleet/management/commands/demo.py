@@ -15,6 +15,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from fleet.demonstration import DemoError, Demonstration, State
 from fleet.roster import CORRUPTED, FLAKY, FLEET, LATE, OPERATORS
+from fleet.scripted import CONTRADICTORY, RESTARTED, SILENT, STALLED, WAITING
 from fleet.simulation import MANAGE
 from loader.errors import WorldError
 
@@ -104,7 +105,11 @@ def introduction(address: str, state: State) -> str:
     {f"{mer}tails/{CORRUPTED}/":<44} {CORRUPTED} gets a wrong byte: a checksum failure, tried in vain
     {f"{own}tails/{FLAKY}/":<44} {FLAKY} loses its link for a minute, then goes on where it was
     {f"{ksp}tails/{LATE}/":<44} {LATE} joins a minute late
+    {f"{own}tails/{STALLED.tail}/":<44} {STALLED.tail} is alive but gets no byte; {SILENT.tail} is silent
+    {f"{mer}tails/{WAITING.tail}/":<44} {WAITING.tail} waits for its hours
+    {f"{ksp}tails/{RESTARTED.tail}/":<44} {RESTARTED.tail} began anew; {CONTRADICTORY.tail} reports what cannot be
     {f"{address}admin/":<44} as admin; the API is described at {address}api/docs/
+  The last five aircraft are scripted: the demo writes their reports itself. All others run the real loader.
   More campaigns are published after three minutes and later; the open pages show it by themselves.
 
   Everything is kept in {state.folder} (logs: log/). Ctrl-C stops it all.

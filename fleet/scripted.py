@@ -1,0 +1,91 @@
+"""Aircraft of the demo that do not fly: what they report is written down here, for states that take real ones hours.
+
+The demo writes these reports into the status bucket as a third-party loader would; the portal knows no difference. Only
+that one of them has been silent for long it cannot learn from a bucket: that is set in the demo's own database
+(`fall_silent`), as is that one is stored. Everything else here is pure data and arithmetic. Times in seconds since the
+demo's first start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from fleet.models import Duty, Tail
+from fleet.roster import Cycle
+from ifeportal.models import Airline
+from loader.contract import MIB, Heartbeat, build_heartbeat, build_progress, heartbeat_key, progress_key
+
+BEATS: Final = 15.0  # seconds between two heartbeats
+SILENT_FOR: Final = timedelta(hours=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Scripted:
+    """One such tail: what it reports of the largest film, (at, bytes), and what its heartbeats say, if it writes any.
+
+    `beats_for`: after so many seconds it writes none any more.
+    """
+
+    airline: str
+    tail: str
+    progress: tuple[tuple[float, int], ...]
+    state: str = ""
+    reason: str = ""
+    beats_for: float = float("inf")
+
+
+STALLED: Final = Scripted("AUR", "SE-RNS", ((0, 2 * MIB),), "loading")
+SILENT: Final = Scripted("AUR", "OY-RNX", ((0, 3 * MIB),), "loading", beats_for=0)
+WAITING: Final = Scripted("MER", "G-MRDW", ((0, 1 * MIB),), "waiting", "outside its hours, 22:00-05:00")
+RESTARTED: Final = Scripted("KSP", "ZK-KSR", ((0, 3 * MIB), (20, MIB)))
+CONTRADICTORY: Final = Scripted("KSP", "ZK-KSX", ((0, 1_000 * MIB),))
+SCRIPTED: Final = (STALLED, SILENT, WAITING, RESTARTED, CONTRADICTORY)
+STORED: Final = ("AUR", "LN-RNF")
+# Thresholds of the demo's airlines, so low or high that what they are for is seen at once.
+THRESHOLDS: Final[Mapping[str, Mapping[str, int]]] = {
+    "AUR": {"stalled_after_minutes": 1},
+    "KSP": {"risk_before_hours": 1_000},
+}
+
+
+def reports(campaigns: Sequence[Cycle], since: float, until: float, now: datetime) -> Iterator[tuple[str, bytes]]:
+    """The objects, by key, that are written after `since` and up to `until`, in order, of the first campaign of each
+    airline; `now` is what heartbeats say the time is."""
+    for cycle in campaigns:
+        film = max(cycle.films, key=lambda film: film.size)
+        for one in SCRIPTED:
+            if one.airline != cycle.airline:
+                continue
+            for at, done in one.progress:
+                if since < at <= until:
+                    yield progress_key(one.airline, one.tail, cycle.name, film.name), build_progress(done)
+            if one.state and _beats(one, since, until):
+                beat = Heartbeat(loader="scripted", at=now, state=one.state, reason=one.reason, campaign=cycle.name)
+                yield heartbeat_key(one.airline, one.tail), build_heartbeat(beat)
+
+
+def _beats(one: Scripted, since: float, until: float) -> bool:
+    """Whether a heartbeat is due in that span; of several only one is of use."""
+    end = min(until, one.beats_for)
+    return since < 0 <= until or end // BEATS > max(since, 0) // BEATS
+
+
+def make_stored(airlines: Mapping[str, Airline]) -> None:
+    """A tail that is out of service, and so in no sum."""
+    airline, name = STORED
+    if airline in airlines:
+        Tail.objects.get_or_create(airline=airlines[airline], name=name, defaults={"duty": Duty.STORED})
+
+
+def fall_silent(now: datetime) -> bool:
+    """Have the portal believe that it has seen nothing of one tail for `SILENT_FOR`; whether that is done.
+
+    Only once it has read what that tail reports, and never again.
+    """
+    rows = Tail.objects.filter(airline__name=SILENT.airline, name=SILENT.tail).exclude(heartbeat_etag="")
+    if not rows.filter(silent=False, seen_at__gt=now - SILENT_FOR).update(silent=True, seen_at=now - SILENT_FOR):
+        return rows.exists()
+    return True
