@@ -66,7 +66,10 @@ def cards(airlines: ScopedQuerySet[Airline], choice: Choice, now: datetime) -> l
     rows = list(pages.airlines(airlines))
     fresh, moved = pages.freshness(rows, now), moved_today(rows, now)
     ready, worst = pages.ready_tails(rows), _worst(rows)
-    found = [Card(row, rollup.rollup_of(row), fresh[row.name], moved[row.pk], ready.get(row.pk, 0), worst.get(row.pk, [])) for row in rows]
+    found = [
+        Card(row, rollup.rollup_of(row), fresh[row.name], moved[row.pk], ready.get(row.pk, 0), worst.get(row.pk, []))
+        for row in rows
+    ]
     found.sort(key=lambda card: (card.rank(choice.order), str(card.airline).casefold()), reverse=choice.descending)
     return found
 

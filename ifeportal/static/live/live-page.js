@@ -4,12 +4,14 @@
    "<topic>.<field>"). In them stand data-field (a key of the row's state) and data-as (how it is written), data-show
    and data-hide (fields that decide whether the element is there). Changes are gathered and applied once a frame. What
    cannot be patched (a new row, a row that changed state, a figure in a data-refresh) has the page fetched again and its
-   data-swap parts replaced, at most once in REFRESH_EVERY. Texts reach the page through textContent and attributes only. */
+   data-swap parts replaced, at most once in REFRESH_EVERY (of a large page: REFRESH_LARGE). Texts reach the page through textContent and attributes only. */
 
 import { FORMATS, age, band, free, instant, parts, percent, segments, until } from "./format.js";
 import { LiveSocket } from "./socket.js";
 
 const REFRESH_EVERY = 5000; // milliseconds
+const REFRESH_LARGE = 20000; // of a page of many rows, which takes a while to read
+const MANY_ROWS = 300;
 const REFRESH_SOON = 700;
 const CHANGED_FOR = 1000;
 const FRESHNESS_EVERY = 10000;
@@ -218,7 +220,8 @@ class LivePage extends HTMLElement {
       this.again = this.refreshing;
       return;
     }
-    const wait = now ? 0 : Math.max(REFRESH_SOON, this.refreshed + REFRESH_EVERY - Date.now());
+    const pause = this.rows.size > MANY_ROWS ? REFRESH_LARGE : REFRESH_EVERY;
+    const wait = now ? 0 : Math.max(REFRESH_SOON, this.refreshed + pause - Date.now());
     this.refreshTimer = setTimeout(() => this.fetchPage(), wait + Math.random() * 300);
   }
 
