@@ -23,23 +23,28 @@ class CampaignAdmin(Observed[Campaign]):
 
     list_display = [
         "name",
+        "draft",
         "airline",
         "title",
         "version",
         "exhibition_starts",
         "exhibition_ends",
         "manifest_state",
-        "signed",
+        "signature",
         "withdrawn_at",
         "items_total",
         "bytes_total",
         "page",
-        "draft",
     ]
     list_filter = ["manifest_state", "signed", "discovered", "airline"]
     list_select_related = ["airline"]
     search_fields = ["name", "title", "airline__name", "manifest_problem"]
     date_hierarchy = "exhibition_starts"
+
+    @admin.display(description="signature", ordering="signed")
+    def signature(self, campaign: Campaign) -> str:
+        """Whether there is one; Django's own mark for "no" would look like a fault."""
+        return "signed" if campaign.signed else "none"
 
     @admin.display(description="draft")
     def draft(self, campaign: Campaign) -> SafeString:

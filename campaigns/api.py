@@ -7,7 +7,7 @@ from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers
 
 from campaigns.models import ContentItem
-from ifeportal.api import ReadOnly, Row
+from ifeportal.api import ReadOnly, Row, columns
 from ifeportal.filtering import Flag
 
 
@@ -67,7 +67,9 @@ class ContentFilter(django_filters.FilterSet):
 class Content(ReadOnly[ContentItem]):
     """What campaigns consist of."""
 
-    queryset = ContentItem.objects.select_related("campaign__airline")
+    queryset = ContentItem.objects.select_related("campaign__airline").only(
+        *columns(ContentItem), "campaign__name", "campaign__airline__name"
+    )
     serializer_class = ContentRow
     filterset_class = ContentFilter
     search_fields = ["name", "title"]

@@ -32,7 +32,7 @@ else:
     _DraftForm = forms.ModelForm
 
 INLINE_LIMIT: Final = 100  # items; with more they have a list of their own, with pages
-FIELDS: Final = ("airline", "name", "title", "exhibition_starts", "exhibition_ends")
+SAID: Final = ("title", "exhibition_starts", "exhibition_ends")
 OURS: Final = "That is for managers of the airline."
 
 
@@ -101,7 +101,11 @@ class DraftAdmin(Managed[Draft]):
     date_hierarchy = "exhibition_starts"
     actions = ["look_all", "hash_all", "check_all", "publish_all"]
     change_form_template = "admin/campaigns/draft/change_form.html"
-    fields = FIELDS
+
+    @admin.display(description="airline")
+    def whose(self, draft: Draft) -> str:
+        """Without a link, which managers could not follow."""
+        return str(draft.airline)
 
     @admin.display(description="state", ordering="state")
     def how(self, draft: Draft) -> str:
@@ -122,7 +126,11 @@ class DraftAdmin(Managed[Draft]):
         """The name once it is given; everything while a job works on it."""
         if obj is None:
             return ()
-        return FIELDS if obj.busy else FIELDS[:2]
+        return ("whose", "name", *SAID) if obj.busy else ("whose", "name")
+
+    def get_fields(self, request: HttpRequest, obj: Draft | None = None) -> tuple[str, ...]:
+        """What people say of a campaign as a whole."""
+        return ("whose" if obj else "airline", "name", *SAID)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """A draft of a campaign that is there already begins with its title and dates."""
@@ -227,6 +235,7 @@ class DraftAdmin(Managed[Draft]):
             "draft": draft,
             "now": timezone.now(),
             "figures": figures_of(draft),
+            "begun": list(draft.items.filter(waits=True, hashed_bytes__gt=0)[:5]),
             "may_change": self.has_change_permission(request, draft),
             "many": draft.items.count() > INLINE_LIMIT,
         }

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
@@ -15,15 +16,17 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from campaigns import drafting
-from campaigns.draftfigures import size
+from campaigns.draftfigures import HASHED, size
 from campaigns.drafting import CannotAsk
 from campaigns.models import BUSY, Draft, DraftItem
 from ifeportal.admins import Managed
 
 if TYPE_CHECKING:
     _Inline = admin.TabularInline[DraftItem, Draft]
+    _ItemForm = forms.ModelForm[DraftItem]
 else:
     _Inline = admin.TabularInline
+    _ItemForm = forms.ModelForm
 
 WISHES: Final = ("chosen", "title", "kind", "required", "priority")
 IN: Final = ("chosen", True)
@@ -38,6 +41,16 @@ def draft_page(draft: Draft) -> str:
 def number(text: object) -> int:
     """An id in an address; 0, which no row has, if it is none."""
     return int(str(text)) if str(text).isdecimal() and str(text).isascii() and len(str(text)) < 19 else 0
+
+
+class ItemForm(_ItemForm):
+    """A row of a table: each field says what it is of which item, as no label stands beside it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, field in self.fields.items():
+            if name in WISHES:
+                field.widget.attrs["aria-label"] = f"{field.label} of {self.instance.name}"
 
 
 class ItemColumns:
@@ -63,6 +76,8 @@ class DraftItemInline(ItemColumns, _Inline):
     """The items, while there are not too many for one page."""
 
     model = DraftItem
+    form = ItemForm
+    verbose_name_plural = "Items"
     extra = 0
     ordering = ["position", "name"]
     fields = ["label", *WISHES, "how", "large", "wrong"]
@@ -101,14 +116,40 @@ def may_change(model_admin: Any, request: HttpRequest, draft: Draft) -> bool:
     return allowed
 
 
+class ShowFilter(admin.SimpleListFilter):
+    """Which items."""
+
+    title = "what to show"
+    parameter_name = "show"
+    rows: Final = {
+        "in": ("in the campaign", Q(chosen=True)),
+        "out": ("left out of it", Q(chosen=False)),
+        "fault": ("with a fault", ~Q(fault="") | ~Q(problem="")),
+        "unhashed": ("not hashed", ~HASHED),
+        "waiting": ("waiting to be hashed", Q(waits=True)),
+        "gone": ("not in the bucket", Q(size=None)),
+        "listed": ("in the manifest there", Q(listed=True)),
+        "new": ("not in the manifest there", Q(listed=False)),
+    }
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """What people look for."""
+        return [(key, words) for key, (words, _) in self.rows.items()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[DraftItem]) -> QuerySet[DraftItem]:
+        """Those."""
+        found = self.rows.get(self.value() or "")
+        return queryset.filter(found[1]) if found else queryset
+
+
 @admin.register(DraftItem)
 class DraftItemAdmin(ItemColumns, Managed[DraftItem]):
     """The items of drafts, with pages: what is in, and what is said of each."""
 
-    list_display = ["name", *WISHES, "how", "large", "modified", "wrong", "whose"]
+    list_display = ["name", "how", "large", *WISHES, "wrong", "modified", "whose"]
     list_display_links = None
     list_editable = WISHES
-    list_filter = ["chosen", "listed", "required", "waits", ("fault", admin.EmptyFieldListFilter), "draft__airline"]
+    list_filter = [ShowFilter, "required", "draft__airline"]
     list_select_related = ["draft__airline"]
     search_fields = ["name", "title", "kind", "fault", "draft__name"]
     actions = ["take_in", "leave_out", "require", "require_not", "hash_anew"]
@@ -118,6 +159,19 @@ class DraftItemAdmin(ItemColumns, Managed[DraftItem]):
     def whose(self, item: DraftItem) -> SafeString:
         """A link to the draft."""
         return format_html('<a href="{}">{}</a>', draft_page(item.draft), item.draft)
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        """Not in the menu: one comes here from a draft."""
+        return False
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        """Without the draft where all are of one."""
+        columns = super().get_list_display(request)
+        return columns[:-1] if "draft__id__exact" in request.GET else columns
+
+    def get_changelist_form(self, request: HttpRequest, **kwargs: Any) -> type[ItemForm]:
+        """The form of each row."""
+        return ItemForm
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Items are found in the bucket."""

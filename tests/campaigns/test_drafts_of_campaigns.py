@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +15,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from campaigns import drafting, errands, hashing, sha256
+from campaigns import drafting, errands, hashing, jobs, sha256
 from campaigns.drafting import CannotAsk
-from campaigns.keys import public_of
+from campaigns.keys import new_key, public_of
 from campaigns.models import Campaign, DraftItem, DraftState
 from ifeportal.jobs import LeaseLost
 from ifeportal.models import Airline, Job
@@ -290,6 +292,57 @@ def test_a_worker_that_loses_its_lease_in_mid_hash_writes_nothing_and_the_next_e
     assert {row.name: row.sha256 for row in draft.items.all()} == {
         name: drafts.sha256(name.encode() * 5000) for name in ("a", "b")
     }
+
+
+def test_a_lease_that_is_lost_while_bytes_come_ends_the_reading(acme: Airline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hashing, "SIGN", 0.01)
+    lost = threading.Event()
+    store = Slow(3, lambda: lost.wait() and None)
+    body = bytes(range(256)) * 40
+    store.put("ACME/2026-12/a.tgz", body)
+    draft = looked(new_draft(acme), store)
+    drafting.hash_items(draft, NOON)
+
+    def lose() -> None:
+        lost.set()
+        raise LeaseLost("held by another worker")
+
+    with pytest.raises(LeaseLost):
+        hashing.take_turn(store, hashing.Terms(lose, nothing, drafts.noon))
+    assert (lost.is_set(), item(draft, "a").is_hashed) == (True, False)
+    assert not hash_items(store)
+    assert item(draft, "a").sha256 == drafts.sha256(body)
+
+
+def test_the_jobs_do_what_was_asked_and_sign_with_the_keys_of_the_settings(
+    acme: Airline, store: Store, monkeypatch: pytest.MonkeyPatch, settings: Any, tmp_path: Path
+) -> None:
+    key = new_key(tmp_path / "sam", b"open sesame")
+    settings.SIGNING_KEYS, settings.SIGNING_PASSPHRASE = (str(tmp_path / "sam"),), "open sesame"
+    monkeypatch.setattr(jobs, "_media", lambda: store)
+    store.put("ACME/2026-12/a.tgz", b"a")
+    draft = new_draft(acme)
+
+    def work() -> str:
+        Job.objects.update(due_at=timezone.now() - timedelta(seconds=1))
+        jobs.run_errands()
+        jobs.hash_items()
+        draft.refresh_from_db()
+        return str(draft.state)
+
+    for ask, state in (
+        (drafting.look, DraftState.EDITING),
+        (drafting.hash_items, DraftState.READY),
+        (drafting.publish, DraftState.PUBLISHED),
+    ):
+        ask(draft, timezone.now())
+        assert work() == state, draft.error
+    assert check_signed(parse_envelope(store.open(f"{KEY}.dsse").read(10**6)), [public_of(key)], 1)
+    settings.SIGNING_PASSPHRASE = ""
+    drafting.publish(draft, timezone.now())
+    assert work() == DraftState.FAILED
+    assert "sam is encrypted" in draft.error
+    assert "SIGNING_KEYS" in draft.advice
 
 
 def test_a_worker_killed_between_manifest_and_signature_is_followed_by_one_that_signs(
