@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from allauth.account.views import logout as sign_out
 from django.contrib import admin
 from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model
-from django.http import HttpRequest, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.urls import URLPattern, URLResolver, reverse
 from django.utils.decorators import method_decorator
 
@@ -52,6 +53,19 @@ class PortalSite(admin.AdminSite):
         if not self.has_permission(request):
             raise PermissionDenied("The admin is for staff and for managers of an airline.")
         return HttpResponseRedirect(reverse("admin:index"))
+
+    def logout(  # type: ignore[override]  # Django promises a page of its own
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponseBase:
+        """Where everybody signs out."""
+        answer: HttpResponseBase = sign_out(request)
+        return answer
+
+    def password_change(  # type: ignore[override]
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponseRedirect:
+        """To where everybody changes their password."""
+        return HttpResponseRedirect(reverse("account_change_password"))
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
         """Django's, but for the redirect to any row's page by its id: it would tell of foreign ones."""

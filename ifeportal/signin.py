@@ -54,6 +54,18 @@ class Accounts(DefaultAccountAdapter):
         """Where the request comes from, as everywhere here; of a socket in a file that is not known."""
         return audit.address_of(request) or "0.0.0.0"  # noqa: S104  # an address that is none, not one to listen on
 
+    def login(self, request: HttpRequest, user: User) -> None:
+        """Begin the session, and keep that it began."""
+        with transaction.atomic():
+            super().login(request, user)
+            audit.record(request, "user.signed-in", user.get_username())
+
+    def logout(self, request: HttpRequest) -> None:
+        """End the session, and keep that it ended."""
+        with transaction.atomic():
+            audit.record(request, "user.signed-out", request.user.get_username())
+            super().logout(request)
+
     def set_password(self, user: User, password: str) -> None:
         """Keep the new password, and that it was changed; every other session of the user ends with it."""
         with transaction.atomic():

@@ -418,5 +418,6 @@ def everything() -> dict[str, list[dict[str, Any]]]:
             rows[model._meta.label] = [
                 {key: value for key, value in row.items() if key != "last_login"}
                 for row in model._default_manager.order_by("pk").values()
+                if row.get("action") != "user.signed-out"
             ]
     return rows

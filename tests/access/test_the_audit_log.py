@@ -149,6 +149,16 @@ def test_an_airline_is_set_up_in_the_admin(cast: Cast, ada: Client) -> None:
     assert made.changes == {"title": ["", "Acme"], "stalled_after_minutes": [10, 5], "colour": ["", "#aa2200"]}
 
 
+def test_signing_in_and_out_is_kept(cast: Cast, client: Client) -> None:
+    for out in ("/logout/", "/admin/logout/"):
+        client.post("/login/", {"login": "mona", "password": PASSWORD})
+        assert client.get("/").status_code == 200
+        client.post(out)
+        assert client.get("/").status_code == 302
+    assert actions() == ["user.signed-in", "user.signed-out"] * 2
+    assert set(AuditEntry.objects.values_list("who", flat=True)) == {"mona"}
+
+
 # By whom and how it is read.
 
 
