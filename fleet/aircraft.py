@@ -90,7 +90,8 @@ def risk(load: Load, now: datetime) -> str:
         return f"Its exhibition {when}, and an item that failed may never come."
     if likely is None:
         return f"Its exhibition {when}, and nothing that was observed tells when it will be complete."
-    return f"Its exhibition {when}; at the rates observed it is complete by {figures.instant(likely.latest)[:16]} UTC."
+    by = f"{figures.instant(likely.latest)[:16]} UTC"
+    return f"Its exhibition {when}; at the rates observed it is complete at the latest by {by}."
 
 
 def checked_by(item: ContentItem | None) -> str:

@@ -74,8 +74,9 @@ def item_page(load: Load, choice: Choice, found: Counts, wanted: str) -> tuple[P
     """A page of these items: the one asked for, or that on which the `wanted` item stands."""
     rows = chosen_items(load, choice)
     paginator = Paginator(rows, PAGE_ROWS)
-    if not choice.search and choice.state in found.states:
-        paginator.count = found.states[choice.state or "all"]
+    counted = found.states.get(choice.state or "all")
+    if counted is not None and not choice.search:
+        paginator.count = counted
     page = paginator.get_page(_page_with(rows, wanted) if wanted else choice.page)
     transfers = list(page.object_list)
     for transfer in transfers:

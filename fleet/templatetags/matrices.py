@@ -1,35 +1,51 @@
-"""The cells of a table of tails by items. Written here, as a page has thousands of them."""
+"""Cells of the campaign's and the tail's tables: of a load, and of tails by items, of which a page has thousands."""
 
 from __future__ import annotations
 
+from datetime import datetime
+from html import escape
+from typing import Final
+
 from django import template
-from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString
+from django.template.context import Context
+from django.utils.safestring import SafeString, mark_safe
 
 from fleet import figures
+from fleet.cells import COLUMNS, Surroundings
 from fleet.matrix import ItemColumn, MatrixRow
-from fleet.models import Transfer
+from fleet.models import Load, Transfer
+from fleet.tailrows import TailRow
 
+OF_LOAD: Final = ("status", "percent", "items", "bytes", "rate", "eta")
 register = template.Library()
+
+
+@register.simple_tag(takes_context=True)
+def load_cells(context: Context, load: Load) -> SafeString:
+    """What the airline's table says of a load; another item that is whole or failed changes counts of the page."""
+    now: datetime = context["now"]
+    row, around = TailRow(load.tail, load, 0, 0), Surroundings(now, "", "")
+    return mark_safe("".join(_of_load(key, row, around) for key in OF_LOAD))  # noqa: S308  (escaped there)
+
+
+def _of_load(key: str, row: TailRow, around: Surroundings) -> str:
+    column = COLUMNS[key]
+    mark = " data-refresh" if key == "items" else ""
+    return f'<td role="cell" class="{column.kind}"{mark}>{column.write(row, around)}</td>'
 
 
 @register.simple_tag
 def matrix_cells(line: MatrixRow, live: bool) -> SafeString:
     """The state of each item on a tail, and how far a moving one is; `live`: the page's script keeps it true."""
-    return format_html_join("", "{}", ((_cell(line, column, cell, live=live),) for column, cell in line.cells))
+    # The names are escaped; besides them there are only words and numbers of ours.
+    return mark_safe("".join(_cell(line, column, cell, live=live) for column, cell in line.cells))  # noqa: S308
 
 
-def _cell(line: MatrixRow, column: ItemColumn, cell: Transfer | None, *, live: bool) -> SafeString:
-    about = f"{line.load.tail.name} · {column.name}"
+def _cell(line: MatrixRow, column: ItemColumn, cell: Transfer | None, *, live: bool) -> str:
+    about = escape(f"{line.load.tail.name} · {column.name}")
     if cell is None:
-        return format_html('<td class="cell" title="{}: not reported"><span>not reported</span></td>', about)
+        return f'<td class="cell" title="{about}: not reported"><span>not reported</span></td>'
     word, percent = cell.state, figures.percent(cell.percent)
-    return format_html(
-        '<td class="cell"{} data-state="{}" title="{}: {} {}"><span>{}</span></td>',
-        format_html(' data-key="transfer:{}"', cell.pk) if live else "",
-        word,
-        about,
-        word,
-        percent,
-        percent if word == "loading" else word,
-    )
+    key = f' data-key="transfer:{cell.pk}"' if live else ""
+    text = percent if word == "loading" else word
+    return f'<td class="cell"{key} data-state="{word}" title="{about}: {word} {percent}"><span>{text}</span></td>'

@@ -42,6 +42,9 @@ def campaign(request: HttpRequest, airline: str, campaign: str) -> HttpResponseB
     columns = matrix.item_columns(row, list(names.object_list))
     sums = pages.sums_of(rollup.campaigns(Campaign.objects.filter(pk=row.pk)))
     not_begun = matrix.not_begun(row)
+    as_table = "table" in request.GET
+    # A script that fetches the page has no use of what stands there for want of scripts.
+    with_cells = as_table or request.headers.get("Sec-Fetch-Dest") != "empty"
     return answer(
         request,
         "fleet/campaign.html",
@@ -57,8 +60,9 @@ def campaign(request: HttpRequest, airline: str, campaign: str) -> HttpResponseB
             "page": page,
             "names": names,
             "columns": columns,
-            "matrix": matrix.matrix(list(page.object_list), columns),
-            "as_table": "table" in request.GET,
+            "matrix": matrix.matrix(list(page.object_list), columns if with_cells else []),
+            "as_table": as_table,
+            "with_cells": with_cells,
             "newest_load": pages.newest(Load.objects.filter(campaign=row)),
             "newest_transfer": pages.newest(Transfer.objects.filter(load__campaign=row)),
         },
