@@ -86,3 +86,23 @@ def test_without_a_script_the_numbers_are_a_link_away_and_a_failure_is_said(movi
     page.goto("/airlines/ACME/tails/VP-AAA/")
     page.locator("rate-chart").scroll_into_view_if_needed()
     expect(page.locator(".chart-note")).to_contain_text("The chart could not be loaded.")
+
+
+def test_a_chart_in_a_part_that_is_renewed_is_neither_drawn_nor_read_anew(moving: Cast, visit: Visitor) -> None:
+    window = visit(moving.alice)
+    page = window.page
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if request.url.endswith("/moved/") else None)
+    window.go("/")
+    drawn(page)
+    assert len(asked) == 1
+    page.evaluate("""async () => {
+        const home = document.querySelector("live-page");
+        window.kept = document.querySelector("rate-chart");
+        const page = await (await fetch("/")).text();
+        home.swap(new DOMParser().parseFromString(page, "text/html"));
+    }""")
+    assert page.evaluate("document.querySelector('rate-chart') === window.kept")
+    drawn(page)
+    assert len(asked) == 1
+    assert window.complaints == []

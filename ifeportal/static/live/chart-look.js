@@ -28,6 +28,7 @@ export function options(uPlot, element, numbers) {
   const soft = colour("soft");
   const quiet = colour("quiet");
   const grid = colour("grid");
+  const ink = () => ({ colour: quiet(), ground: colour("ground")(), font });
   const stepped = uPlot.paths.stepped({ align: 1 });
   const looks = {
     area: { stroke: line, fill: soft, width: 1.5 },
@@ -61,8 +62,8 @@ export function options(uPlot, element, numbers) {
     hooks: {
       draw: [
         (chart) => {
-          if (limit) drawLimit(chart, limit, quiet(), font);
-          marks.forEach((mark, place) => drawMark(chart, mark, place, quiet(), font));
+          if (limit) drawLimit(chart, limit, ink());
+          marks.forEach((mark, place) => drawMark(chart, mark, place, ink()));
         },
       ],
       setCursor: [(chart) => element.pointed(chart)],
@@ -80,8 +81,7 @@ function moments(splits, at) {
 }
 
 /** A dashed line; whoever calls writes its name and restores the context. */
-function dashed(chart, [fromX, fromY], [toX, toY], colour, font) {
-  const { ctx } = chart;
+function dashed({ ctx }, [fromX, fromY], [toX, toY], { colour, ground, font }) {
   const scale = devicePixelRatio;
   ctx.save();
   ctx.strokeStyle = ctx.fillStyle = colour;
@@ -91,29 +91,39 @@ function dashed(chart, [fromX, fromY], [toX, toY], colour, font) {
   ctx.moveTo(fromX, fromY);
   ctx.lineTo(toX, toY);
   ctx.stroke();
+  ctx.setLineDash([]);
+  ctx.strokeStyle = ground;
+  ctx.lineWidth = 4 * scale;
+  ctx.lineJoin = "round";
   ctx.font = font.replace(/^\d+/, (pixels) => pixels * scale);
   return [ctx, scale];
 }
 
-function drawLimit(chart, { name, value }, colour, font) {
+/** A text that stays legible above a curve. */
+function write(ctx, text, x, y) {
+  ctx.strokeText(text, x, y);
+  ctx.fillText(text, x, y);
+}
+
+function drawLimit(chart, { name, value }, ink) {
   const { left, width } = chart.bbox;
   const y = chart.valToPos(value, "y", true);
-  const [ctx, scale] = dashed(chart, [left, y], [left + width, y], colour, font);
+  const [ctx, scale] = dashed(chart, [left, y], [left + width, y], ink);
   ctx.textBaseline = "top";
   ctx.textAlign = "left";
-  ctx.fillText(`${value} ${name}`, left + 4 * scale, y + 4 * scale);
+  write(ctx, `${value} ${name}`, left + 4 * scale, y + 4 * scale);
   ctx.restore();
 }
 
 /** The name of a moment stands on the side where there is room, each on a line of its own. */
-function drawMark(chart, { name, at }, place, colour, font) {
+function drawMark(chart, { name, at }, place, ink) {
   const { left, top, width, height } = chart.bbox;
   const x = chart.valToPos(at, "x", true);
   if (x < left - 1 || x > left + width + 1) return;
-  const [ctx, scale] = dashed(chart, [x, top], [x, top + height], colour, font);
+  const [ctx, scale] = dashed(chart, [x, top], [x, top + height], ink);
   const fits = x + ctx.measureText(name).width + 12 * scale < left + width;
   ctx.textBaseline = "bottom";
   ctx.textAlign = fits ? "left" : "right";
-  ctx.fillText(name, x + (fits ? 4 : -4) * scale, top + height - place * 16 * scale - 4 * scale);
+  write(ctx, name, x + (fits ? 5 : -5) * scale, top + height - place * 16 * scale - 4 * scale);
   ctx.restore();
 }
