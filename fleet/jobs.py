@@ -96,7 +96,8 @@ def prune_feed() -> None:
 
 def _poll_head(held: Lease, airline: Airline) -> None:
     media, status = _buckets()
-    terms = Terms(alive=held.alive, guard=held.guard, steady_since=steady_with_parts(held), seconds=TURN)
+    steady_since = steady_with_parts(held)
+    terms = Terms(alive=held.alive, guard=held.guard, steady_since=steady_since, seconds=TURN, last=held.succeeded_at)
     current = parts_of(held.name) or WHOLE
     result, parts = poll_head(airline, media, status, timezone.now(), terms, parts=current)
     set_parts(held.name, parts)

@@ -34,6 +34,7 @@ __all__ = ["Limits", "PollResult", "discover", "poll_airline", "poll_fleet", "po
 
 OBJECTS_A_LOOK: Final = 1_000  # listed between two looks at the clock
 LONGEST_LISTING: Final = 120.0  # seconds
+BETWEEN_LOOKS: Final = 10.0  # seconds
 LISTINGS: Final = 4  # of parts, read at once
 EVER: Final = datetime.min.replace(tzinfo=UTC)
 
@@ -44,7 +45,8 @@ class Terms:
 
     `alive` is called often, `guard` inside each transaction; what they raise (that a lease was lost) ends the poll and
     undoes the transaction. Since `steady_since` the airline has been polled without a long gap; None: it has not.
-    After `seconds` spent on what changed in a part, the rest of it is left to the next poll.
+    After `seconds` spent on what changed in a part, the rest of it is left to the next poll. `last` is when it was
+    polled before: what time alone changes is looked at every ten seconds at most.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -52,6 +54,11 @@ class Terms:
     guard: Callable[[], None] = nothing
     steady_since: datetime | None = EVER
     seconds: float = math.inf
+    last: datetime | None = None
+
+    def is_due(self, now: datetime) -> bool:
+        """Whether it is time again to see what time alone has changed."""
+        return self.last is None or now.timestamp() // BETWEEN_LOOKS != self.last.timestamp() // BETWEEN_LOOKS
 
 
 def poll_airline(
@@ -98,7 +105,8 @@ def poll_head(
             _forget_what_no_part_has(writer, parts)
         # Of what could not be looked at nobody knows whether it stands still.
         watched_since = None if writer.result.failures or writer.result.unfinished else terms.steady_since
-        writer.touched |= note_standing(airline, now, watched_since)
+        if terms.is_due(now):
+            writer.touched |= note_standing(airline, now, watched_since)
     return writer.result, parts
 
 

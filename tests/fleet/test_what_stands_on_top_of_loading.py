@@ -383,6 +383,21 @@ def test_turns_are_written_down_with_their_reason(world: World) -> None:
     assert told[-2][1] == "paused by the queue"
 
 
+def test_what_time_alone_changes_is_looked_at_every_ten_seconds(world: World) -> None:
+    begun(world, beats=False)
+    airline = Airline.objects.get()
+    world.later(600)
+    looked = 0
+    for _ in range(10):
+        Load.objects.update(stalled=False)
+        before, terms = world.clock, Terms(last=world.clock)
+        world.later(2)
+        poll_airline(airline, world.media, world.status, world.clock, terms)
+        looked += load().stalled
+        assert load().stalled is (before.second // 10 != world.clock.second // 10)
+    assert looked == 2
+
+
 def test_what_could_not_be_read_is_not_judged(world: World) -> None:
     begun(world, beats=False)
     world.later(600)
