@@ -156,8 +156,8 @@ def test_an_item_that_begins_to_move_joins_what_loads_now(cast: Cast, load: Load
     expect(page.locator(f'tbody[data-key="transfer:{third.pk}"]')).to_contain_text("restarted")
 
 
-def test_the_matrix_follows(cast: Cast, load: Load, visit: Visitor) -> None:
-    page = visit(cast.alice).go("/airlines/ACME/campaigns/2026-12/")
+def test_the_table_of_tails_by_items_follows(cast: Cast, load: Load, visit: Visitor) -> None:
+    page = visit(cast.alice).go("/airlines/ACME/campaigns/2026-12/?table")
     third = load.transfers.get(content="movie-003")
     cell = page.locator(f'.cell[data-key="transfer:{third.pk}"]')
     expect(cell).to_have_attribute("data-state", "loading")
@@ -179,13 +179,14 @@ def test_counts_follow_items_that_the_page_does_not_show(cast: Cast, load: Load,
     expect(complete).to_have_text(re.compile("3"))
 
 
-def test_the_counts_of_an_item_follow_its_cells(cast: Cast, load: Load, visit: Visitor) -> None:
+def test_the_counts_of_an_item_follow_the_items_of_the_campaign(cast: Cast, load: Load, visit: Visitor) -> None:
     page = visit(cast.alice).go("/airlines/ACME/campaigns/2026-12/")
     held = page.locator(".item-counts tbody tr", has_text="movie-003").locator(".tally")
     expect(held).to_have_text("0 of 1")
     third = load.transfers.get(content="movie-003")
     Transfer.objects.filter(pk=third.pk).update(status=Status.COMPLETE, bytes_done=third.bytes_total)
-    tell(third)
+    Load.objects.filter(pk=load.pk).update(items_done=3)
+    tell(third, load, load.campaign)
     expect(held).to_have_text("1 of 1")
 
 
