@@ -89,6 +89,11 @@ class SecondFactors(DefaultMFAAdapter):
         others = secondfactor.factors(user).exclude(pk=authenticator.pk)
         return others.exists() or not secondfactor.is_demanded(user)
 
+    def generate_authenticator_name(self, user: User, type: str) -> str:
+        """A name to begin with."""
+        number = Authenticator.objects.filter(user=user, type=type).count() + 1
+        return "Passkey" if number == 1 else f"Passkey {number}"
+
     def build_totp_svg(self, url: str) -> str:
         """The picture an app takes the secret from, to stand in the page."""
         code = QRCode(image_factory=SvgPathImage, border=2)

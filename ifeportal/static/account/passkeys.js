@@ -46,7 +46,10 @@ function use({ publicKey }) {
 }
 
 async function asked(form) {
-  if (form.dataset.passkey !== "sign-in") return JSON.parse(document.getElementById(form.dataset.options).textContent);
+  if (form.dataset.options) {
+    const there = JSON.parse(document.getElementById(form.dataset.options).textContent);
+    return there.creation_options ?? there.request_options;
+  }
   const answer = await fetch(form.action, { headers: { Accept: "application/json" } });
   if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
   return (await answer.json()).request_options;
