@@ -115,6 +115,8 @@ class _Slice:
                 self._watch(reading, time.monotonic() + seconds)
             finally:
                 self._stop.set()
+            while not wait([reading], timeout=SIGN).done:
+                self._terms.alive()
         self._note(reading.exception())
 
     def _read(self) -> None:

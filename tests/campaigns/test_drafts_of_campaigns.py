@@ -105,7 +105,14 @@ def test_a_campaign_goes_from_the_bucket_to_a_signed_manifest_in_a_real_store(ac
     assert draft.notices[0] == "1 objects have a name that cannot be used."
     assert draft.faulty_items == 3
     draft.items.filter(name="movie-001").update(title="The Long Way Up", kind="movie", required=False, priority=100)
-    assert hashed(draft, media).state == DraftState.READY
+    begun = sha256.resumed("")
+    begun.update(memoryview(bytearray(b"1" * 1_000_001)))
+    draft.items.filter(name="movie-001").update(hashed_bytes=begun.count, aside=begun.put_aside())
+    media.put("ACME/2026-12/leer.tgz", b"no longer")
+    assert hashed(draft, media).state == DraftState.FAILED  # of the other two nothing is lost
+    assert list(draft.items.exclude(error_code="").values_list("name", "error_code")) == [("leer", "OBJECT_CHANGED")]
+    media.put("ACME/2026-12/leer.tgz", b"")
+    assert hashed(looked(draft, media), media).state == DraftState.READY
     key = Ed25519PrivateKey.generate()
     assert published(draft, media, [key]).state == DraftState.PUBLISHED, draft.error
     said = manifest(draft, media)
@@ -228,7 +235,7 @@ def test_an_object_that_changes_while_it_is_hashed_is_noticed(acme: Airline, sto
 class Slow(Store):
     """Gives an item a piece at a time; `after` pieces something happens."""
 
-    def __init__(self, after: int, act: Callable[[], None]) -> None:
+    def __init__(self, after: int, act: Callable[[], object]) -> None:
         super().__init__()
         self.after, self.act, self.pieces = after, act, 0
 
@@ -297,7 +304,7 @@ def test_a_worker_that_loses_its_lease_in_mid_hash_writes_nothing_and_the_next_e
 def test_a_lease_that_is_lost_while_bytes_come_ends_the_reading(acme: Airline, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hashing, "SIGN", 0.01)
     lost = threading.Event()
-    store = Slow(3, lambda: lost.wait() and None)
+    store = Slow(3, lost.wait)
     body = bytes(range(256)) * 40
     store.put("ACME/2026-12/a.tgz", body)
     draft = looked(new_draft(acme), store)
