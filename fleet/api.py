@@ -21,13 +21,16 @@ from fleet.models import Anomaly, Duty, Load, Tail, Transfer
 from fleet.states import tail_state
 from ifeportal import audit
 from ifeportal.access import Role, role_or_403
-from ifeportal.api import ReadOnly
+from ifeportal.api import ReadOnly, columns
 from ifeportal.models import Airline
 
 MEASURED_ORDERINGS = {
     name: name
     for name in ("status", "bytes_done", "bytes_total", "rate_bps", "as_of", "started_at", "finished_at", "error_code")
 }
+# What of the joined rows is shown: all of them would be a hundred columns, a logo among them.
+OF_THE_TAIL = ("tail__name", "tail__airline__name", "campaign__name")
+OF_THE_LOAD = ("silent", "waiting", *OF_THE_TAIL)
 SUM_ORDERINGS = {
     name: f"{rollup.PREFIX}{name}"
     for name in ("loads", *rollup.COUNTED, "at_risk", "items_done", "items_failed", "as_of")
@@ -41,7 +44,7 @@ SUM_ORDERINGS = {
 class Airlines(ReadOnly[Airline]):
     """The airlines the user may see."""
 
-    queryset = Airline.objects.all()
+    queryset = Airline.objects.defer("logo", "contact")
     serializer_class = AirlineRow
     filterset_class = AirlineFilter
     search_fields = ["name", "title"]
@@ -60,7 +63,7 @@ class Airlines(ReadOnly[Airline]):
 class Campaigns(ReadOnly[Campaign]):
     """Content cycles, with how far they have got on all tails."""
 
-    queryset = Campaign.objects.select_related("airline")
+    queryset = Campaign.objects.select_related("airline").defer("airline__logo", "airline__contact", "extra")
     serializer_class = CampaignRow
     filterset_class = CampaignFilter
     search_fields = ["name", "title"]
@@ -85,7 +88,7 @@ class Campaigns(ReadOnly[Campaign]):
 class Tails(ReadOnly[Tail]):
     """Aircraft, with how far all their loads have got."""
 
-    queryset = Tail.objects.select_related("airline")
+    queryset = Tail.objects.select_related("airline").defer("airline__logo", "airline__contact", "held")
     serializer_class = TailRow
     filterset_class = TailFilter
     search_fields = ["name", "loader_reason"]
@@ -131,7 +134,7 @@ class Tails(ReadOnly[Tail]):
 class Loads(ReadOnly[Load]):
     """Campaigns on tails."""
 
-    queryset = Load.objects.select_related("tail__airline", "campaign")
+    queryset = Load.objects.select_related("tail__airline", "campaign").only(*columns(Load), *OF_THE_TAIL)
     serializer_class = LoadRow
     filterset_class = LoadFilter
     search_fields = ["tail__name", "campaign__name", "error"]
@@ -153,7 +156,9 @@ class Loads(ReadOnly[Load]):
 class Transfers(ReadOnly[Transfer]):
     """Content items on their way to tails."""
 
-    queryset = Transfer.objects.select_related("load__tail__airline", "load__campaign")
+    queryset = Transfer.objects.select_related("load__tail__airline", "load__campaign").only(
+        *columns(Transfer), "load__tail", "load__campaign", *(f"load__{name}" for name in OF_THE_LOAD)
+    )
     serializer_class = TransferRow
     filterset_class = TransferFilter
     search_fields = ["content", "load__tail__name", "load__campaign__name", "error"]
@@ -174,7 +179,7 @@ class Transfers(ReadOnly[Transfer]):
 class Anomalies(ReadOnly[Anomaly]):
     """What could not be understood. Those that name no known airline are for staff."""
 
-    queryset = Anomaly.objects.select_related("airline")
+    queryset = Anomaly.objects.select_related("airline").defer("airline__logo", "airline__contact")
     serializer_class = AnomalyRow
     filterset_class = AnomalyFilter
     search_fields = ["key", "detail"]

@@ -23,7 +23,7 @@ from fleet.causes import Fault, Kind
 from fleet.figures import iso
 from fleet.models import Acknowledgement, Event, Load, Moved, State, Usage
 from ifeportal.access import Role, role_or_403
-from ifeportal.api import ReadOnly, Row
+from ifeportal.api import ReadOnly, Row, columns
 from ifeportal.filtering import Flag, Words, moments
 from ifeportal.live.feed import current_rev
 
@@ -208,6 +208,13 @@ class UsageFilter(django_filters.FilterSet):
     day_before = django_filters.DateFilter(field_name="day", lookup_expr="lt", label="Before that day.")
 
 
+NAMES: Final = (
+    "load__tail",
+    "load__campaign",
+    "load__tail__name",
+    "load__tail__airline__name",
+    "load__campaign__name",
+)
 ON_LOAD: Final = {
     "airline": "load__tail__airline__name",
     "tail": "load__tail__name",
@@ -222,7 +229,7 @@ ON_LOAD: Final = {
 class Events(ReadOnly[Event]):
     """Turns in the life of loads and items: the time line, and the history of errors."""
 
-    queryset = Event.objects.select_related("load__tail__airline", "load__campaign")
+    queryset = Event.objects.select_related("load__tail__airline", "load__campaign").only(*columns(Event), *NAMES)
     serializer_class = EventRow
     filterset_class = EventFilter
     search_fields = ["content", "load__tail__name", "load__campaign__name", "text"]
@@ -286,7 +293,7 @@ class Acknowledgements(ReadOnly[Acknowledgement]):
 class MovedSlots(ReadOnly[Moved]):
     """Bytes that arrived, by airline and slot of five minutes."""
 
-    queryset = Moved.objects.select_related("airline")
+    queryset = Moved.objects.select_related("airline").defer("airline__logo", "airline__contact")
     serializer_class = MovedRow
     filterset_class = MovedFilter
     search_fields = ["airline__name"]
@@ -302,7 +309,7 @@ class MovedSlots(ReadOnly[Moved]):
 class UsageDays(ReadOnly[Usage]):
     """The requests the portal sent to both buckets, by airline and day. For staff; others see none."""
 
-    queryset = Usage.objects.select_related("airline")
+    queryset = Usage.objects.select_related("airline").defer("airline__logo", "airline__contact")
     serializer_class = UsageRow
     filterset_class = UsageFilter
     search_fields = ["airline__name"]

@@ -296,6 +296,10 @@ class Transfer(Measured):
         indexes = [
             models.Index(fields=["load", "status"]),
             models.Index(fields=["status", "moved_at"]),
+            models.Index(fields=["status", "load", "content"]),
+            models.Index(
+                fields=["error_code", "load", "content"], name="transfer_by_error", condition=~Q(error_code="")
+            ),
         ]
 
     def __str__(self) -> str:

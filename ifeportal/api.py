@@ -61,6 +61,11 @@ class Row(serializers.Serializer[M]):
         return type(self).values_of(instance)
 
 
+def columns(model: type[Model]) -> list[str]:
+    """All columns of the rows themselves, for a query that takes only some of those that are joined."""
+    return [field.name for field in model._meta.concrete_fields]
+
+
 class ReadOnly(viewsets.ReadOnlyModelViewSet[M]):
     """A list and its rows, read-only: those the user may see, and 404 for all others.
 

@@ -1,0 +1,131 @@
+"""The whole schema, by schemathesis: whatever is sent, every answer is one the schema names, and none says too much.
+
+The same requests in every run, in this process, without a network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from django.core.cache import cache
+from django.core.signals import request_finished, request_started
+from django.core.wsgi import get_wsgi_application
+from django.db import close_old_connections
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from ifeportal.access import Role
+from ifeportal.models import Airline, User
+from ifeportal.tokens import make_token
+from tests.access.world import Holding, furnish
+from tests.conftest import Cast
+
+pytestmark = pytest.mark.own_database
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+LISTS = {
+    "acknowledgements": "acknowledgement",
+    "audit": "entry",
+    "content": "item",
+    "events": "event",
+}  # the others are called like what they hold, or like many of it
+EXAMPLES = settings(
+    max_examples=4,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.fixture
+def holdings(cast: Cast) -> tuple[Holding, Holding]:
+    cache.clear()
+    Airline.objects.all().delete()
+    acme = furnish(Airline(name="ACME"), members={cast.alice: Role.MANAGER}, first_id=4_100_000_000_000)
+    beta = furnish(Airline(name="BETA"), members={cast.bob: Role.MANAGER}, first_id=8_700_000_000_000)
+    return acme, beta
+
+
+@pytest.fixture(autouse=True)
+def _connection_stays() -> Iterator[None]:
+    """A server closes the connection of the database after each request; the test's has to last."""
+    for signal in (request_started, request_finished):
+        signal.disconnect(close_old_connections)
+    yield
+    for signal in (request_started, request_finished):
+        signal.connect(close_old_connections)
+
+
+@pytest.fixture
+def schema(cast: Cast) -> Any:
+    return schemathesis.openapi.from_wsgi("/api/schema/?format=json", get_wsgi_application(), headers=shown(cast.ada))
+
+
+def shown(user: User | None) -> dict[str, str]:
+    """The headers of a program of that user."""
+    if user is None:
+        return {}
+    _, key = make_token(user, "test", days=1, airline=None, may_write=True)
+    return {"Authorization": f"Bearer {key}"}
+
+
+def id_in(holding: Holding, path: str) -> int:
+    """The id of the holding's row in the list of that path."""
+    name = path.split("/")[3]
+    row = getattr(holding, LISTS.get(name, name.removesuffix("s") if name != "anomalies" else "anomaly"))
+    return int(row.pk)
+
+
+def cases(operation: Any, holdings: tuple[Holding, Holding]) -> Iterator[Any]:
+    """What is sent to an operation: what the schema allows, what it does not, and to one row of each airline."""
+    yield operation.as_strategy()
+    yield operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
+    if "{id}" in operation.path:
+        for holding in holdings:
+            yield operation.as_strategy(path_parameters={"id": id_in(holding, operation.path)})
+
+
+@pytest.mark.parametrize("who", ["olga", "alice", None])
+def test_every_answer_is_one_the_schema_names_and_says_nothing_foreign(
+    cast: Cast, holdings: tuple[Holding, Holding], schema: Any, who: str | None
+) -> None:
+    headers = shown(getattr(cast, who) if who else None)
+    foreign = {"olga": (), "alice": holdings[1].marks, None: (*holdings[0].marks, *holdings[1].marks)}[who]
+    asked: list[int] = []
+
+    for operation in (result.ok() for result in schema.get_all_operations()):
+
+        @EXAMPLES
+        @given(case=st.one_of(*cases(operation, holdings)))
+        def holds(case: Any) -> None:
+            answer = case.call_and_validate(headers=headers, checks=CHECKS)
+            asked.append(answer.status_code)
+            text = answer.content.decode(errors="replace").replace(case.formatted_path, "").lower()
+            for mark in foreign:
+                assert mark.lower() not in text, f"{case.method} {case.formatted_path} shows {mark}"
+
+        holds()
+    assert len(asked) > 80
+    if who is None:
+        assert 401 in asked
+        assert min(asked) >= 400
+    else:
+        assert {200, 404} < set(asked)
