@@ -1,7 +1,6 @@
-"""The history of loads and items: their turns are written as events, and read for time lines.
+"""The history of loads and items: their turns are written down as events.
 
-Writing is part of the caller's transaction, which holds the locks of the tails: one statement a batch, none where
-nothing turned. Reading is below rows that the caller has reached by `visible_to`.
+Part of the caller's transaction, which holds the locks of the tails: one statement a batch, none where nothing turned.
 """
 
 from __future__ import annotations
@@ -10,14 +9,10 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
 
-from django.core.paginator import Page
-
-from fleet.listing import page_of
-from fleet.models import Event, Load, Tail, Transfer
+from fleet.models import Event, Load, Transfer
 from fleet.turns import Turn, Was, of_item, of_load, turn
 from ifeportal.bulk import insert
 
-SHOWN: Final = 200  # events of an item, newest first
 NAMES: Final = ("load_id", "content", *Turn._fields)
 Told = tuple[int, str, Turn]  # the id of a load, an item of it or "", and what is written down
 
@@ -42,14 +37,3 @@ def turned_loads(pairs: Iterable[tuple[Was | None, Load]], now: datetime) -> lis
 def write(told: Iterable[Told]) -> None:
     """Write events down, as part of the caller's transaction."""
     insert(Event, NAMES, [(load, content, *each) for load, content, each in told])
-
-
-def timeline(tail: Tail, number: str = "1", campaign: str = "") -> Page[Event]:
-    """A page of the events of a tail, newest first, of all its campaigns or of one; two queries."""
-    rows = Event.objects.filter(load__tail=tail).select_related("load__campaign").order_by("-at", "-pk")
-    return page_of(rows.filter(load__campaign__name=campaign) if campaign else rows, number)
-
-
-def item_history(load: Load, content: str) -> list[Event]:
-    """The newest events of an item, newest first; one query."""
-    return list(Event.objects.filter(load=load, content=content).order_by("-at", "-pk")[:SHOWN])
