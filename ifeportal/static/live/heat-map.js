@@ -69,7 +69,8 @@ class HeatMap extends HTMLElement {
     this.legend.append(...[...this.probes].map(([state, word]) => make("li", {}, word, " ", this.counts.get(state))));
     const tools = make("div", { className: "heat-tools" }, this.rowsBy, this.columnsBy);
     tools.append(make("span", { className: "heat-zoom" }, this.smaller, this.larger));
-    this.replaceChildren(tools, this.legend, this.says, this.tells, this.box);
+    this.left = make("p", { className: "muted small" });
+    this.replaceChildren(tools, this.legend, this.says, this.tells, this.box, this.left);
   }
 
   listen(signal) {
@@ -123,7 +124,7 @@ class HeatMap extends HTMLElement {
     if (!this.at && this.isConnected) this.timer = setTimeout(() => this.fetch(), wait);
   }
 
-  take({ items, tails, cells, moving, codes, at }) {
+  take({ items, tails, cells, moving, codes, at, out, cut }) {
     this.items = items.map(([name, title, size, listed]) => ({ name, title, size, listed }));
     this.tails = tails.map(([name, state, percent, asOf]) => ({ name, state, percent, asOf }));
     this.cells = cells.map((line) => [...line]);
@@ -139,6 +140,7 @@ class HeatMap extends HTMLElement {
     this.order();
     const what = `${this.tails.length} tails by ${this.items.length} items`;
     this.box.setAttribute("aria-label", `${what}. Arrow keys move, Enter opens the transfer.`);
+    this.left.textContent = notDrawn(out, cut);
     this.toggleAttribute("data-ready", true);
     this.lay();
   }
@@ -206,10 +208,11 @@ class HeatMap extends HTMLElement {
     const names = new Intl.Collator("en", { numeric: true });
     const byName = (a, b) => names.compare(this.tails[a].name, this.tails[b].name);
     const held = (row) => this.tails[row].percent ?? (this.tails[row].state ? 0 : -1);
+    const begun = (row) => Number(Boolean(this.tails[row].state));
     const orders = {
       tail: byName,
       percent: (a, b) => held(a) - held(b) || byName(a, b),
-      trouble: (a, b) => scores[b] - scores[a] || held(a) - held(b) || byName(a, b),
+      trouble: (a, b) => scores[b] - scores[a] || begun(b) - begun(a) || held(a) - held(b) || byName(a, b),
     };
     const scores = this.cells.map(score);
     this.rows = this.tails.map((_, row) => row).sort(orders[this.rowsBy.querySelector("select").value]);
@@ -447,6 +450,13 @@ class HeatMap extends HTMLElement {
 function tally(letters) {
   const count = (wanted) => letters.filter((letter) => letter === wanted).length;
   return { complete: count("c"), failed: count("f") };
+}
+
+/** What the picture leaves out, in a sentence; empty if it is all there. */
+function notDrawn(out, cut) {
+  const parts = [[out, "stored or retired tails"], [cut.tails, "more tails"], [cut.items, "more items"]];
+  const said = parts.filter(([count]) => count).map(([count, what]) => `${grouped.format(count)} ${what}`);
+  return said.length ? `Not drawn: ${said.join(", ")}.` : "";
 }
 
 const seconds = (moment) => (moment ? Math.floor(Date.parse(moment) / 1000) : null);
