@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import fields
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,12 @@ from campaigns import api_urls as campaigns_urls
 from fleet import api_urls as fleet_urls
 from fleet import reconcile
 from fleet.metrics import FleetCollector
+from ifeportal import api_urls
 from ifeportal.api import Pagination, ReadOnly
 from ifeportal.config import Config
 from ifeportal.live import listeners
 from ifeportal.models import PACEMAKER, Airline
+from ifeportal.problems import KINDS
 from loader import archive, contract, manifest, names, orders, reports, strictjson
 from loader.config import OPTIONS
 from loader.errors import ERRORS, Exit
@@ -140,7 +142,8 @@ def test_every_anomaly_is_documented() -> None:
 
 
 def lists() -> Iterator[tuple[str, type[ReadOnly[Any]]]]:
-    for prefix, view, _ in (*campaigns_urls.router.registry, *fleet_urls.router.registry):
+    routers = campaigns_urls.router, fleet_urls.router, api_urls.router
+    for prefix, view, _ in (row for router in routers for row in router.registry):
         assert issubclass(view, ReadOnly)
         yield prefix, view
 
@@ -157,6 +160,10 @@ def test_every_list_filter_order_and_column_of_the_api_is_documented() -> None:
         assert words(orderings) == set(view.orderings), prefix
         serializer: Any = view.serializer_class
         assert words(table[prefix][0]) == set(serializer().fields), prefix
+
+
+def test_every_kind_of_problem_of_the_api_is_documented() -> None:
+    assert set(KINDS) <= set(rows("docs/api.md"))
 
 
 def test_the_limits_of_the_api_are_as_documented() -> None:
