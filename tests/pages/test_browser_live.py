@@ -83,7 +83,8 @@ def test_a_figure_changes_without_a_reload(cast: Cast, load: Load, visit: Visito
     Tail.objects.filter(pk=load.tail_id).update(heard_at=now())
     tell(load, load.tail, cast.acme)
     expect(row.locator("[data-as=percent]")).to_have_text("77%")
-    expect(row.locator("progress")).to_have_js_property("value", 77)
+    expect(row.locator("svg.parts .done")).to_have_attribute("width", "50%")
+    expect(row.locator("svg.parts .flight")).to_have_attribute("width", "27%")
     expect(row).to_contain_text("12.0 MB/s")
     expect(row.locator(".c-heard time")).to_have_text(re.compile("now|[0-9]+ s ago"))
     expect(page.locator(".headline .big")).to_have_text("77%")
@@ -116,7 +117,7 @@ def test_an_error_appears_as_text_and_brings_its_advice(cast: Cast, load: Load, 
     )
     tell(load, cast.acme)
     expect(row.locator(".fault .text")).to_have_text(hostile)
-    expect(row.locator(".state")).to_have_attribute("data-state", "failed")
+    expect(row.locator("[data-as=state]")).to_have_attribute("data-state", "failed")
     expect(row).to_contain_text("What to do: Free space")
     expect(page.locator(".chip", has_text="failed")).to_contain_text("1")
     assert page.title() != "owned"
@@ -284,3 +285,69 @@ def test_the_browser_writes_figures_as_the_server_does(cast: Cast, portal: Porta
         cases,
     )
     assert wrong == []
+
+
+def test_the_browser_draws_bars_as_the_server_does(cast: Cast, portal: Portal, visit: Visitor) -> None:
+    cases = json.loads(Path(__file__).with_name("bars.json").read_text())
+    page = visit(cast.alice).go("/")
+    wrong = page.evaluate(
+        """async (cases) => {
+            const { band, free, parts, segments } = await import("/static/live/format.js");
+            const says = { band: (given) => band(...given), free, segments,
+                parts: ([percent, items_done, items_failed, items_total]) =>
+                    parts({ percent, items_done, items_failed, items_total }) };
+            const wrong = [];
+            for (const [how, table] of Object.entries(cases)) for (const [given, expected] of table) {
+                const said = JSON.stringify(says[how](given));
+                if (said !== JSON.stringify(expected)) wrong.push([how, given, said]);
+            }
+            return wrong;
+        }""",
+        cases,
+    )
+    assert wrong == []
+
+
+def test_what_turns_is_told_in_a_corner_and_in_the_title_and_put_away(cast: Cast, load: Load, visit: Visitor) -> None:
+    page = visit(cast.alice).go(AIRLINE)
+    page.evaluate("Object.defineProperty(document, 'hidden', { get: () => window.away ?? false })")
+    toasts = page.locator(".toast")
+    page.evaluate("window.away = true")
+    Load.objects.filter(pk=load.pk).update(status=Status.FAILED, error_code="NO_SPACE<b>", rate_bps=None)
+    tell(load)
+    expect(toasts).to_have_text(re.compile("VP-ABC · 2026-12 failed: NO_SPACE<b>"))
+    expect(toasts.get_by_role("link")).to_have_attribute("href", f"{TAIL}?campaign=2026-12")
+    expect(page).to_have_title(re.compile(r"^\(1\) ACME"))
+    page.evaluate("window.away = false; document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page).to_have_title(re.compile("^ACME"))
+    toasts.get_by_role("button", name="Put away").click()
+    expect(toasts).to_have_count(0)
+    page.locator("summary", has_text="account menu").click()
+    page.get_by_role("button", name="Notices").click()
+    expect(page.get_by_role("button", name="Notices")).to_have_text("Notices: off")
+
+
+def test_many_that_turn_at_once_are_told_together(cast: Cast, load: Load, visit: Visitor) -> None:
+    others = [a_load(a_tail(cast.acme, f"VP-{number}"), load.campaign, "loading") for number in range(5)]
+    page = visit(cast.alice).go(AIRLINE)
+    for other in others:
+        Load.objects.filter(pk=other.pk).update(status=Status.COMPLETE, bytes_done=other.bytes_total)
+    tell(*others)
+    expect(page.locator(".toast")).to_have_text(re.compile("5 loads complete"))
+
+
+def test_a_wall_shows_one_screen_after_the_other_until_it_is_held(cast: Cast, load: Load, visit: Visitor) -> None:
+    for number in range(30):
+        a_tail(cast.acme, f"VP-{number:02}")
+    window = visit(cast.alice, viewport={"width": 1280, "height": 720})
+    window.page.clock.install()
+    page = window.go(f"{AIRLINE}?wall=1&sort=tail")
+    place = page.locator(".wall-place")
+    expect(place).to_have_text(re.compile(r"^1.\d+ of 31$"))
+    assert page.evaluate("document.documentElement.scrollHeight <= innerHeight")
+    first = page.locator("tbody[data-tail]:visible").first
+    expect(first).to_have_attribute("data-tail", "VP-00")
+    page.clock.run_for(13_000)
+    expect(first).not_to_have_attribute("data-tail", "VP-00")
+    page.keyboard.press("Space")
+    expect(place).to_contain_text("held")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet import figures
+from fleet import bars, figures
 from fleet.templatetags.figures import exhibition
 
 CASES: dict[str, list[tuple[int | None, str]]] = json.loads(Path(__file__).with_name("figures.json").read_text())
@@ -64,3 +64,20 @@ def test_a_moment_is_written_in_utc_for_people_and_programs() -> None:
 )
 def test_an_exhibition_is_written_without_repeating_itself(starts: date | None, ends: date | None, text: str) -> None:
     assert exhibition(starts, ends) == text
+
+
+BARS = json.loads(Path(__file__).with_name("bars.json").read_text())
+
+
+def test_a_bar_is_as_long_as_what_is_held_and_its_parts_fit_in() -> None:
+    for held, expected in BARS["parts"]:
+        found = bars.parts(*held)
+        assert list(found) == expected
+        assert sum(found) <= 100
+    for counts, expected in BARS["segments"]:
+        assert [list(segment) for segment in bars.segments(counts)] == expected
+
+
+def test_the_time_left_is_a_band_and_the_disk_the_first_one() -> None:
+    assert [figures.band(*span) for span, _ in BARS["band"]] == [text for _, text in BARS["band"]]
+    assert [figures.free(stores) for stores, _ in BARS["free"]] == [text for _, text in BARS["free"]]

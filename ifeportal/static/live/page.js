@@ -39,6 +39,7 @@ document.addEventListener("click", (event) => {
 });
 
 // A choice that needs no button.
+for (const select of document.querySelectorAll("select[data-submits]")) select.form.querySelector("button").hidden = true;
 document.addEventListener("change", (event) => {
   if (event.target.matches("select[data-submits]")) event.target.form.requestSubmit();
 });
