@@ -63,7 +63,7 @@ class TokenForm(forms.Form):
 def tokens(request: HttpRequest) -> HttpResponse:
     """The user's tokens and the form for another; after it, once, the key."""
     assert isinstance(request.user, User)
-    form = TokenForm(request.user, request.POST or None)
+    form = TokenForm(request.user, request.POST if request.method == "POST" else None)
     key = _make(request, form) if request.method == "POST" and form.is_valid() else ""
     rows = Token.objects.of(request.user).select_related("airline")
     context = {

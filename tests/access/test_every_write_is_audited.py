@@ -1,0 +1,112 @@
+"""Every address that takes a write is written to, and each write that succeeds leaves an entry in the audit log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from campaigns.models import Draft
+from fleet.models import Acknowledgement, Load
+from ifeportal.models import AuditEntry
+from ifeportal.tokens import make_token
+from tests.access.test_every_address import ADMIN, RULES, World, everything
+from tests.access.test_every_address import world as world  # the fixture
+
+# Signing in, and one's own password, factors and sessions: test_signing_in.py holds them to their entries.
+OF_ACCOUNTS = ("account_", "mfa_", "openid_connect_", "socialaccount_", "usersessions_")
+
+
+PAGES_OF_A_MODEL = ("changelist", "add", "change", "delete", "history")
+OF_THE_SITE = (
+    "index",
+    "login",
+    "logout",
+    "jsi18n",
+    "autocomplete",
+    "app_list",
+    "",
+    "password_change",
+    "password_change_done",
+)
+READS = {"admin:campaigns_draft_progress"}
+
+
+@dataclass(frozen=True)
+class Write:
+    """A write that succeeds: its action in the log, who makes it, with what, and the row it needs before it."""
+
+    entry: str
+    user: str
+    given: Callable[[World], dict[str, Any]]
+    method: str = "post"
+    row: Callable[[World], Any] | None = None
+
+
+def token(world: World) -> int:
+    made, _ = make_token(world.person("mona"), "old", days=1, airline=None, may_write=False)
+    return int(made.pk)
+
+
+def stalled(world: World) -> dict[str, Any]:
+    Load.objects.filter(pk=world.acme.load.pk).update(stalled=True)
+    return {"load": world.acme.load.pk, "word": "stalled", "state": "stalled", "note": "somebody drives there"}
+
+
+def acknowledged(world: World) -> int:
+    row = world.acme.acknowledgement
+    Acknowledgement.objects.filter(pk=row.pk).update(state="stalled", at=timezone.now())
+    return row.pk
+
+
+def published(world: World) -> int:
+    Draft.objects.filter(pk=world.acme.draft.pk).update(manifest_etag="0123")
+    return world.acme.draft.pk
+
+
+THRESHOLDS = {"stalled_after_minutes": 20, "silent_after_hours": 12, "risk_before_hours": 72}
+WRITES = {
+    "tokens": Write("token.made", "mona", lambda world: {"name": "x", "access": "read", "days": 9}),
+    "token-revoke": Write("token.revoked", "mona", lambda world: {}, row=token),
+    "airline-settings": Write("airline.settings", "otto", lambda world: THRESHOLDS),
+    "tail-duty": Write("tail.duty", "otto", lambda world: {"duty": "stored", "aircraft_type": "A321neo"}),
+    "acknowledgement": Write("load.acknowledged", "otto", stalled),
+    "api-tails-detail": Write("tail.duty", "otto", lambda world: {"duty": "stored"}, "patch"),
+    "api-acknowledgements-list": Write("load.acknowledged", "otto", stalled),
+    "api-acknowledgements-detail": Write(
+        "load.acknowledgement withdrawn", "otto", lambda world: {}, "delete", acknowledged
+    ),
+    "admin:campaigns_draft_withdraw": Write("draft.withdraw", "mona", lambda world: {}, row=published),
+}
+
+
+def test_every_address_that_takes_a_write_is_tried_here() -> None:
+    writing = {name for name, rule in RULES.items() if rule.writes or rule.empty}
+    besides = {name for name in ADMIN if name.rsplit("_", 1)[-1] not in PAGES_OF_A_MODEL}
+    besides -= {f"admin:{name}" for name in OF_THE_SITE} | {"admin:auth_user_password_change"} | READS
+    ours = {name for name in writing if not name.startswith(OF_ACCOUNTS)}
+    assert ours | besides == set(WRITES)
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_a_write_that_succeeds_leaves_an_entry(world: World, name: str) -> None:
+    write = WRITES[name]
+    row, given = write.row(world) if write.row else None, write.given(world)
+    arguments = [row] if row is not None else RULES[name].arguments(world.acme)
+    client = Client(REMOTE_ADDR="192.0.2.7")
+    client.force_login(world.person(write.user))
+    before = everything()
+    kind = {"content_type": "application/json"} if name.startswith("api-") else {}
+    answer = getattr(client, write.method)(reverse(name, args=arguments), given, **kind)
+    assert answer.status_code < 400, answer.content[:500]
+    after = everything()
+    assert {label for label in after if after[label] != before[label]} > {"ifeportal.AuditEntry"}
+    entry = AuditEntry.objects.order_by("pk").last()
+    assert entry
+    assert (entry.action, entry.who, entry.address) == (write.entry, write.user, "192.0.2.7")
+    assert entry.airline in (world.acme.airline, None)
