@@ -167,7 +167,9 @@ class Config:
         database, None, "PostgreSQL or SQLite. If not given: SQLite in var/ifeportal.sqlite3."
     )
     redis_url: str = setting(
-        address("redis", "rediss"), "", "Counts API throttles for all web processes together. Not needed."
+        address("redis", "rediss"),
+        "",
+        "Counts API throttles and one-time codes for all web processes together. Not needed.",
     )
     email_url: Mapping[str, Any] | None = setting(email, None, "Mail server. If not given: mail goes to the log.")
     email_from: str = setting(text, "ifeportal@localhost", "Whom mail of the portal comes from.")
