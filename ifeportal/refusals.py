@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse
 from django.views import defaults
 
@@ -9,8 +10,10 @@ from ifeportal.problems import BELOW, NOT_THERE, problem
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """400: what was sent cannot be read, or not for this host."""
+    """400: what was sent cannot be read, or is not for this host; 413 for a program that sent too much of it."""
     if request.path.startswith(BELOW):
+        if isinstance(exception, RequestDataTooBig):
+            return problem(413, "The body is too large.", request.path)
         return problem(400, "The request cannot be read.", request.path)
     return defaults.bad_request(request, exception)
 

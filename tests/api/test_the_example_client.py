@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ifeportal_client import Change, Portal, Problem, StartAnew, Transfer
 
-from docs.client.ifeportal_client import Change, Portal, Problem, StartAnew, Transfer
 from fleet.models import Status
 from ifeportal.tokens import make_token
 from tests.api.conftest import make_load
