@@ -25,8 +25,9 @@ FILTERS = (
 PARAMETERS = {
     "/": ("q", "sort", "status", "page"),
     "/airlines/ACME/": ("q", "sort", "status", "page", "all"),
-    "/airlines/ACME/tails/N1/": ("campaign", "q", "sort", "status", "page"),
-    "/airlines/ACME/campaigns/C1/": ("q", "sort", "status", "page", "items"),
+    "/airlines/ACME/tails/N1/": ("campaign", "item", "q", "sort", "state", "page", "turns", "older", "export", "table"),
+    "/airlines/ACME/campaigns/C1/": ("q", "sort", "state", "page", "items", "at", "export", "table"),
+    "/airlines/ACME/campaigns/C1/matrix/": ("at",),
     "/freshness/": ("airline",),
     "/moved/": ("export",),
     "/login/": ("next",),
@@ -37,6 +38,7 @@ PARAMETERS = {
 }
 PATHS = (
     *("/airlines/{}/moved/", "/airlines/ACME/tails/{}/rate/", "/airlines/ACME/campaigns/{}/readiness/"),
+    *("/airlines/ACME/campaigns/{}/matrix/", "/airlines/ACME/tails/N1/?item={}"),
     *("/airlines/{}/", "/airlines/ACME/tails/{}/", "/airlines/ACME/campaigns/{}/", "/api/v1/loads/{}/", "/{}"),
     *("/static/{}", "/api/v1/{}/", "/admin/fleet/load/{}/change/"),
 )

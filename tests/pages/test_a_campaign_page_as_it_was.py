@@ -102,3 +102,13 @@ def test_one_steps_by_hours_and_days_but_not_into_the_future() -> None:
     labels = [step.label for step in moments.steps(NOON - timedelta(hours=2), NOON)]
     assert labels == ["1 day back", "1 hour back", "1 hour on"]
     assert moments.steps(NOON, NOON + timedelta(days=9))[0].at == "2026-11-19T12:00Z"
+
+
+def test_hostile_names_and_errors_of_that_time_are_shown_as_text(cast: Cast, alice: Client, then: datetime) -> None:
+    hostile = "<script>alert(1)</script>"
+    Tail.objects.update(name=hostile.replace("/", ""))
+    Event.objects.filter(content="").update(state="failed", error_code="<b>", text=hostile)
+    page = html(alice.get(asked(then + timedelta(minutes=1))))
+    assert "<script>alert" not in page
+    assert "<b>&lt;" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
