@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from django.urls import get_resolver
@@ -212,6 +213,33 @@ def test_every_offered_order_works(olga: APIClient) -> None:
         assert issubclass(view, ReadOnly)
         for name in view.orderings:
             assert rows(olga, f"{endpoint}/?ordering=-{name}"), (endpoint, name)
+
+
+VALUES = {"Flag": ("true", "false"), "IsoDateTimeFilter": ("2026-12-01T12:00:00Z",), "DateFilter": ("2026-12-01",)}
+
+
+def test_every_offered_filter_works(olga: APIClient) -> None:
+    for endpoint, view, _ in (*fleet_urls.router.registry, *campaigns_urls.router.registry, *api_urls.router.registry):
+        for name, each in view.filterset_class.base_filters.items():  # type: ignore[attr-defined]
+            choices = [word for word, _ in each.extra.get("choices", [])]
+            for value in VALUES.get(type(each).__name__, choices or ("1",)):
+                assert isinstance(rows(olga, f"{endpoint}/?{urlencode({name: value})}"), list), (endpoint, name, value)
+
+
+def test_a_range_takes_its_beginning_and_leaves_out_its_end(olga: APIClient) -> None:
+    at = "2026-12-01T12:00:00Z"
+    for endpoint, name in (("transfers", "as_of"), ("loads", "as_of"), ("events", "at"), ("moved", "at")):
+        assert rows(olga, f"{endpoint}/?{name}_after={at}")
+        assert not rows(olga, f"{endpoint}/?{name}_before={at}")
+
+
+def test_loads_are_found_by_what_lies_on_top_of_loading(fleet: Cast, olga: APIClient) -> None:
+    Load.objects.filter(tail__name="N1").update(silent=True, at_risk=True, contradiction="error left", proof="hash")
+    for query in ("state=silent", "silent=true", "at_risk=true", "contradiction=error+left", "proof=hash"):
+        assert [row["tail"] for row in rows(olga, f"loads/?{query}")] == ["N1"], query
+    assert [row["tail"] for row in rows(olga, "tails/?state=silent&state=failed")] == ["N1"]
+    assert [row["airline"] for row in rows(olga, "airlines/?at_risk=true")] == ["ACME"]
+    assert [row["tail"] for row in rows(olga, "transfers/?state=silent&duty=active")] == ["N1"]
 
 
 @pytest.mark.parametrize(
