@@ -12,7 +12,7 @@ from typing import Final
 from django.db.models import Case, F, IntegerField, Q, Value, When, Window
 from django.db.models.functions import RowNumber
 
-from fleet import attention, pages, rollup
+from fleet import attention, pages, rollup, tally
 from fleet.listing import Choice
 from fleet.models import Load, Status
 from fleet.moved import moved_today
@@ -60,14 +60,15 @@ class Card:
 
 
 def cards(airlines: ScopedQuerySet[Airline], choice: Choice, now: datetime) -> list[Card]:
-    """One card an airline, in the chosen order; five queries."""
+    """One card an airline, in the chosen order; six queries."""
     if choice.search:
         airlines = airlines.filter(Q(name__icontains=choice.search) | Q(title__icontains=choice.search))
-    rows = list(pages.airlines(airlines))
-    fresh, moved = pages.freshness(rows, now), moved_today(rows, now)
-    ready, worst = pages.ready_tails(rows), _worst(rows)
+    rows = list(airlines)
+    tails = tally.tails_of(rows)
+    tally.sum_up(rows, tails)
+    fresh, moved, worst = pages.freshness(rows, now), moved_today(rows, now), _worst(rows)
     found = [
-        Card(row, rollup.rollup_of(row), fresh[row.name], moved[row.pk], ready.get(row.pk, 0), worst.get(row.pk, []))
+        Card(row, rollup.rollup_of(row), fresh[row.name], moved[row.pk], tails[row.pk].ready, worst.get(row.pk, []))
         for row in rows
     ]
     found.sort(key=lambda card: (card.rank(choice.order), str(card.airline).casefold()), reverse=choice.descending)

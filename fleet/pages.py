@@ -13,14 +13,15 @@ from typing import Any, Final
 from django.conf import settings
 from django.contrib.auth.models import AbstractUser, AnonymousUser
 from django.core.paginator import Page, Paginator
-from django.db.models import Case, Count, Exists, F, Max, OuterRef, Q, QuerySet, Subquery, Value, When, Window
+from django.db.models import Case, Count, F, Max, OuterRef, Q, QuerySet, Subquery, Value, When, Window
 from django.db.models.expressions import OrderBy
 
 from campaigns.models import Campaign, ContentItem
 from fleet import rollup
 from fleet.listing import ITEM, MOVING, STATES, Choice, item_in_state, ordered, page_of
-from fleet.models import Anomaly, Duty, Load, Status, Tail, Transfer
+from fleet.models import Anomaly, Load, Tail, Transfer
 from fleet.rollup import Rollup
+from fleet.tally import READY
 from ifeportal.access import Role, sees_every_airline
 from ifeportal.models import Airline, Job, Membership
 
@@ -111,17 +112,6 @@ def airlines(rows: QuerySet[Airline]) -> QuerySet[Airline]:
     return found
 
 
-def ready_tails(airlines: Collection[Airline]) -> dict[int, int]:
-    """By the airline's id, how many of its tails in service hold all that was begun on them; one query."""
-    found = _ready(Tail.objects.filter(airline__in=airlines)).order_by().values_list("airline")
-    return dict(found.annotate(number=Count("pk")))
-
-
-def _ready(tails: QuerySet[Tail]) -> QuerySet[Tail]:
-    loads = Load.objects.filter(tail=OuterRef("pk")).exclude(status=Status.DELETED)
-    return tails.filter(Exists(loads), ~Exists(loads.exclude(status=Status.COMPLETE)), duty=Duty.ACTIVE)
-
-
 @dataclass(frozen=True)
 class About:
     """Of an airline: how many tails hold all that was begun on them, its newest campaign, and what the user may do."""
@@ -133,7 +123,7 @@ class About:
 
 def about(airline: Airline, user: AbstractUser | AnonymousUser) -> About:
     """Gathered in one query."""
-    ready = _ready(Tail.objects.filter(airline=OuterRef("pk"))).order_by().values("airline")
+    ready = Tail.objects.filter(READY, airline=OuterRef("pk")).order_by().values("airline")
     campaigns = Campaign.objects.filter(airline=OuterRef("pk")).order_by("-pk")
     memberships = Membership.objects.filter(user=user.pk, airline=OuterRef("pk"))
     found = (

@@ -6,32 +6,47 @@ queries for any number of airlines. Reads only.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterable
-from datetime import datetime
-from typing import Any, Final
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Final, NamedTuple
 
-from django.db.models import Count, Max, Q, Sum
+from django.db.models import Count, Exists, Max, OuterRef, Q, Sum
 
 from fleet.listing import STATE
 from fleet.models import Duty, Load, Status, Tail
-from fleet.rollup import COUNTED, HIGH, LOW, Rollup, halves, joined
+from fleet.rollup import COUNTED, HIGH, LOW, PREFIX, halves
 from ifeportal.models import Airline
 
 _KNOWN: Final = Q(bytes_total__isnull=False)
-_SUMMED: Final = ("loads", "known", "risky", "items_done", "items_failed")
+_THEIRS: Final = Load.objects.filter(tail=OuterRef("pk")).exclude(status=Status.DELETED)
+READY: Final = Q(Exists(_THEIRS)) & ~Q(Exists(_THEIRS.exclude(status=Status.COMPLETE))) & Q(duty=Duty.ACTIVE)
 
 
-def of_airlines(airlines: Collection[Airline]) -> dict[int, Rollup]:
-    """The sums of the loads of their tails in service, by the airline's id."""
+class Tails(NamedTuple):
+    """How many tails of an airline are in service, out of it, and how many in service hold all they have begun."""
+
+    active: int = 0
+    out: int = 0
+    ready: int = 0
+
+
+def tails_of(airlines: Collection[Airline]) -> dict[int, Tails]:
+    """By the airline's id; one query."""
+    is_active = Q(duty=Duty.ACTIVE)
+    rows = Tail.objects.filter(airline__in=airlines).order_by().values_list("airline")
+    counts = rows.annotate(
+        active=Count("pk", filter=is_active), out=Count("pk", filter=~is_active), ready=Count("pk", filter=READY)
+    )
+    return {airline.pk: Tails() for airline in airlines} | {pk: Tails(*numbers) for pk, *numbers in counts}
+
+
+def sum_up(airlines: Collection[Airline], tails: Mapping[int, Tails]) -> None:
+    """Put the sums on the rows that `fleet.rollup.airlines` would have put there; one query."""
     groups: dict[int, list[Any]] = {airline.pk: [] for airline in airlines}
     for group in _groups(groups):
         groups[group["tail__airline"]].append(group)
-    duties: dict[int, Counter[str]] = {pk: Counter() for pk in groups}
-    tails = Tail.objects.filter(airline__in=groups).order_by().values_list("airline", "duty")
-    for pk, duty, number in tails.annotate(number=Count("pk")):
-        duties[pk][duty] = number
-    return {pk: _rollup(found, duties[pk]) for pk, found in groups.items()}
+    for airline in airlines:
+        for name, value in _sums(groups[airline.pk], tails[airline.pk]).items():
+            setattr(airline, PREFIX + name, value)
 
 
 def _groups(airlines: Iterable[int]) -> Iterable[Any]:
@@ -40,41 +55,40 @@ def _groups(airlines: Iterable[int]) -> Iterable[Any]:
         rows.order_by()
         .values("tail__airline", word=STATE)
         .annotate(
-            loads=Count("pk"),
+            number=Count("pk"),
             known=Count("bytes_total"),
             risky=Count("pk", filter=Q(at_risk=True)),
-            total=Sum("items_total", filter=_KNOWN),
-            items_done=Sum("items_done", filter=_KNOWN, default=0),
-            items_failed=Sum("items_failed", default=0),
+            listed=Sum("items_total", filter=_KNOWN),
+            done=Sum("items_done", filter=_KNOWN, default=0),
+            faulty=Sum("items_failed", default=0),
             newest=Max("as_of"),
-            **halves("done", "bytes_done", _KNOWN, default=0),
-            **halves("held", "bytes_done", default=0),
-            **halves("all", "bytes_total", _KNOWN, default=0),
+            **halves("bytes_done_known", "bytes_done", _KNOWN, default=0),
+            **halves("bytes_held", "bytes_done", default=0),
+            **halves("bytes_all", "bytes_total", _KNOWN),
         )
     )
 
 
-def _rollup(groups: list[Any], duties: Counter[str]) -> Rollup:
-    states = {group["word"]: group["loads"] for group in groups}
-    sums = {name: sum(group[name] for group in groups) for name in _SUMMED}
-    totals = [group["total"] for group in groups if group["total"] is not None]
-    newest: list[datetime] = [group["newest"] for group in groups if group["newest"] is not None]
-    known = sums["known"] > 0
-    return Rollup(
-        tails=duties[Duty.ACTIVE],
-        tails_out=duties.total() - duties[Duty.ACTIVE],
-        loads=sums["loads"],
-        loads_unknown=sums["loads"] - sums["known"],
-        at_risk=sums["risky"],
-        items_total=sum(totals) if totals else None,
-        items_done=sums["items_done"],
-        items_failed=sums["items_failed"],
-        bytes_done=_bytes(groups, "done" if known else "held"),
-        bytes_total=_bytes(groups, "all") if known else None,
-        as_of=max(newest, default=None),
+def _sums(groups: list[Any], tails: Tails) -> dict[str, Any]:
+    def total(name: str) -> Any:
+        """Of the groups in which there is one; None if there is none."""
+        found = [group[name] for group in groups if group[name] is not None]
+        return sum(found) if found else None
+
+    states = {group["word"]: group["number"] for group in groups}
+    loads = total("number") or 0
+    return {
+        "tails": tails.active,
+        "tails_out": tails.out,
+        "loads": loads,
+        "loads_unknown": loads - (total("known") or 0),
+        "at_risk": total("risky") or 0,
+        "items_total": total("listed"),
+        "items_done": total("done") or 0,
+        "items_failed": total("faulty") or 0,
+        "as_of": max((group["newest"] for group in groups if group["newest"] is not None), default=None),
+        **{f"bytes_done{half}": total(f"bytes_done_known{half}") or 0 for half in (HIGH, LOW)},
+        **{f"bytes_held{half}": total(f"bytes_held{half}") or 0 for half in (HIGH, LOW)},
+        **{f"bytes_total{half}": total(f"bytes_all{half}") for half in (HIGH, LOW)},
         **{word: states.get(word, 0) for word in COUNTED},
-    )
-
-
-def _bytes(groups: list[Any], name: str) -> int:
-    return sum(joined(group[name + HIGH], group[name + LOW]) or 0 for group in groups)
+    }

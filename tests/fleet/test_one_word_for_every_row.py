@@ -13,7 +13,7 @@ from fleet.listing import AT_RISK, CHOICES, STATE, STATES, TRANSFER_STATE, in_st
 from fleet.models import Contradiction, Duty, Load, State, Status, Tail, Transfer
 from fleet.rates import state_of
 from fleet.rollup import COUNTED, rollup_of
-from fleet.tally import of_airlines
+from fleet.tally import sum_up, tails_of
 from ifeportal.models import Airline
 
 pytestmark = pytest.mark.django_db
@@ -116,9 +116,13 @@ def test_sums_of_whole_airlines_are_the_same_when_they_are_grouped_first(airline
         tail = Tail.objects.create(airline=unknown, name=f"N{number}")
         campaign = Campaign.objects.create(airline=unknown, name=f"2026-{number}")
         Load.objects.create(tail=tail, campaign=campaign, status="loading", bytes_done=7)
-    rows = list(rollup.airlines(Airline.objects.all()))
+    rows = list(Airline.objects.all())
     assert len(rows) == 4
-    assert of_airlines(rows) == {row.pk: rollup_of(row) for row in rows}
+    sum_up(rows, tails_of(rows))
+    assert {row.pk: rollup_of(row) for row in rows} == {
+        row.pk: rollup_of(row) for row in rollup.airlines(Airline.objects.all())
+    }
+    assert [tails_of(rows)[row.pk].ready for row in rows if row.name == "ACME"] == [128]
 
 
 @pytest.mark.parametrize("duty", [Duty.STORED, Duty.RETIRED])
