@@ -83,10 +83,10 @@ async def test_a_page_that_waits_for_a_lost_database_is_answered_with_503(monkey
     assert len(page.sent) == 2
 
 
-async def test_a_program_is_told_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_program_is_told_as_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     page = Page(monkeypatch, answers=False)
     await page.get("/api/v1/tails/")
-    assert (b"content-type", b"application/json") in page.sent[0]["headers"]
+    assert (b"content-type", b"application/problem+json") in page.sent[0]["headers"]
 
 
 @pytest.mark.parametrize("path", punctual.LEFT_ALONE)
