@@ -21,10 +21,11 @@ from fleet import api_urls as fleet_urls
 from fleet import reconcile
 from fleet.metrics import FleetCollector
 from ifeportal import api_urls
-from ifeportal.api import Pagination, ReadOnly
+from ifeportal.api import ReadOnly
 from ifeportal.config import Config
 from ifeportal.live import listeners
 from ifeportal.models import PACEMAKER, Airline
+from ifeportal.paging import Pagination
 from ifeportal.problems import KINDS
 from loader import archive, contract, manifest, names, orders, reports, strictjson
 from loader.config import OPTIONS
