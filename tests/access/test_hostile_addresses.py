@@ -28,6 +28,8 @@ PARAMETERS = {
     "/airlines/ACME/tails/N1/": ("campaign", "item", "q", "sort", "state", "page", "turns", "older", "export", "table"),
     "/airlines/ACME/campaigns/C1/": ("q", "sort", "state", "page", "items", "at", "export", "table"),
     "/airlines/ACME/campaigns/C1/matrix/": ("at",),
+    "/audit/": ("who", "action", "q", "since", "until", "sort", "page", "size", "export"),
+    "/airlines/ACME/audit/": ("who", "action", "q", "since", "until", "sort"),
     "/freshness/": ("airline",),
     "/moved/": ("export",),
     "/login/": ("next",),
