@@ -33,11 +33,12 @@ demo: $(INSTALLED)  ## run the whole system on this machine until Ctrl-C
 demo-reset: $(INSTALLED)  ## the same, from the beginning
 	@exec $(BIN)/python manage.py demo --reset $(ARGS)
 
-# The aircraft has no database: what tests it, and what tests the contract, is the same on both and is run once.
+# The aircraft has no database: what tests it, and what tests the contract, is the same on both and is run once. So is what
+# a browser shows, and what takes long and says nothing of SQLite.
 NO_DATABASE = tests/benchmarks tests/bucket tests/contract tests/loader
 test: $(INSTALLED)  ## run all tests, on SQLite and then on PostgreSQL
 	@echo "Tests on SQLite"
-	@env -u DATABASE_URL $(PYTEST)
+	@env -u DATABASE_URL $(PYTEST) -m "not browser and not on_postgresql"
 	@echo "Tests on PostgreSQL"
 	@$(BIN)/python -m tests.databases -- $(PYTEST) -m "not own_database" $(NO_DATABASE:%=--ignore=%)
 

@@ -22,6 +22,7 @@ from ifeportal.tokens import make_token
 from tests.access.world import Holding, addresses, furnish
 from tests.conftest import Cast
 
+pytestmark = pytest.mark.on_postgresql
 USERS = ("anonymous", "nick", "alice", "otto", "mona", "bob", "bruno", "olga", "ada")
 UNSAFE = ("post", "put", "patch", "delete")
 FORM = ("post", "put")  # Django's form views take either
