@@ -28,7 +28,7 @@ from ifeportal.live.audience import SIGNED_OUT, BadMessage, Refused, Scope, Watc
 from ifeportal.live.listeners import enter, in_thread, leave, open_sockets
 from ifeportal.live.reader import message, missed_since, the_reader
 from ifeportal.live.rights import Hold, Standing, standing_of, the_rights
-from ifeportal.live.subscription import Subscription
+from ifeportal.live.subscription import News, Subscription
 from ifeportal.live.watching import watching
 from ifeportal.models import User
 
@@ -133,7 +133,7 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ha
             subscription = Subscription(scope, self.wake.set)
             await self.reader.attach(subscription)
             self.subscription, self.watch = subscription, watch
-            missed = [] if watch.rev is None else await in_thread(missed_since, watch.rev, user, scope)
+            missed = await in_thread(_begin, watch, user, scope)
         except Refused as refused:
             await self._refuse(refused.code, str(refused))
         except DatabaseTrouble as error:
@@ -143,7 +143,6 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ha
             subscription.begin(watch.rev or 0, missed or ())
             if missed is None:
                 subscription.give_up()
-            await self._look()
 
     def _unsubscribe(self) -> None:
         if self.subscription is not None:
@@ -211,7 +210,9 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ha
         """Read user and rights afresh. Raises Refused if anything of what the socket hears was taken away."""
         subscription, self.in_doubt = self.subscription, False
         try:
-            _, standing, scope = await in_thread(_authorise, self._session_key(), self.watch if subscription else None)
+            _, standing, scope = await in_thread(
+                _authorise_again, self._session_key(), self.watch if subscription else None
+            )
         except DatabaseTrouble as error:
             # Without the database there is no news to keep from anyone either.
             logger.warning("live: looking again whether a user may listen: %s", error)
@@ -222,7 +223,6 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ha
         if scope.lacks(subscription.scope):
             raise Refused(SIGNED_OUT, "You may not see all of this any more.")
         subscription.scope = scope
-        await self._look()
 
     def _doubt(self) -> None:
         self.in_doubt = True
@@ -231,11 +231,6 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ha
     def _found(self, standing: Standing) -> None:
         if self.hold is not None:
             self.hold.standing = standing
-
-    async def _look(self) -> None:
-        """Have what the page names polled more often. A page of all airlines names none."""
-        if self.watch is not None and self.watch.airline is not None:
-            await in_thread(watching.look, self.watch.airline)
 
     def _rev(self) -> int:
         return self.subscription.rev(self.reader.rev) if self.subscription else self.reader.rev
@@ -258,3 +253,21 @@ def _authorise(session_key: str, watch: Watch | None) -> tuple[User, Standing, S
     user = listener(session_key)
     standing = standing_of(user)  # before the scope: what changes between the two is seen as a change
     return user, standing, scope_for(user, watch) if watch else None
+
+
+def _authorise_again(session_key: str, watch: Watch | None) -> tuple[User, Standing, Scope | None]:
+    found = _authorise(session_key, watch)
+    if watch:
+        _look(watch)
+    return found
+
+
+def _begin(watch: Watch, user: User, scope: Scope) -> Sequence[News] | None:
+    _look(watch)
+    return [] if watch.rev is None else missed_since(watch.rev, user, scope)
+
+
+def _look(watch: Watch) -> None:
+    """Have what the page names polled more often. A page of all airlines names none."""
+    if watch.airline is not None:
+        watching.look(watch.airline)

@@ -9,17 +9,19 @@ import asyncio
 import functools
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Final, ParamSpec, TypeVar
 
-from django.db import close_old_connections
+from django.db import close_old_connections, connection
 from prometheus_client import Gauge
 
 P = ParamSpec("P")
 T = TypeVar("T")
 open_sockets: Counter[int] = Counter()  # by user id
 gauge = Gauge("ifeportal_live_sockets", "Open sockets of this process")
-threads = ThreadPoolExecutor(4, "live")
+THREADS: Final = 4
+threads = ThreadPoolExecutor(THREADS, "live")
+_unfinished: set[Future[Any]] = set()
 
 
 def enter(user: int) -> None:
@@ -38,13 +40,16 @@ def leave(user: int) -> None:
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call something that asks the database, in a thread of ours."""
-    call = functools.partial(_call, function, *args, **kwargs)
-    return await asyncio.get_running_loop().run_in_executor(threads, call)
+    call = threads.submit(functools.partial(_call, function, *args, **kwargs))
+    _unfinished.add(call)
+    call.add_done_callback(_unfinished.discard)
+    return await asyncio.wrap_future(call)
 
 
 def _call(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    close_old_connections()
+    """While more calls wait than there are threads, a thread keeps its connection: to connect costs most of it."""
     try:
         return function(*args, **kwargs)
     finally:
-        close_old_connections()
+        if len(_unfinished) <= THREADS or connection.errors_occurred:
+            close_old_connections()

@@ -1,0 +1,101 @@
+"""Asks the portal's own views for pages, in a process that has Django, and says how long each answer took.
+
+`python -m benchmarks.portal` starts it. Reads a JSON object a line: `user`, `paths` and how many `times` each is asked
+for; or `query` and `times`; or `session`, a user to sign in; or `published`, an airline with a state for the feed;
+answers with one. A page is answered as daphne would have it answered, but without a network: what is measured is the
+server's own time.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, Final
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.test import Client
+
+from benchmarks.measuring import Counting
+from ifeportal.live.feed import Published, current_rev, publish
+from ifeportal.models import Airline, User
+
+
+def pages(user: str, paths: Sequence[str], times: int) -> dict[str, object]:
+    """Ask for the paths in turn. For all together: seconds, statements at most, and bytes in gzip at most."""
+    client = Client(HTTP_HOST=settings.ALLOWED_HOSTS[0])
+    client.force_login(User.objects.get(username=user))
+    seconds: list[float] = []
+    statements, compressed = 0, 0
+    for turn in range(times + 1):
+        for path in paths:
+            counting = Counting()
+            with connection.execute_wrapper(counting):
+                began = time.perf_counter()
+                answer = client.get(path, secure=True)
+                body = answer.content
+                took = time.perf_counter() - began
+            if answer.status_code != 200:
+                raise SystemExit(f"{path} answered {answer.status_code}")
+            if turn:  # the first round fills caches that a running portal has filled
+                seconds.append(took)
+            statements = max(statements, counting.statements)
+            compressed = max(compressed, len(gzip.compress(body, 6)))
+    return {"seconds": seconds, "statements": statements, "bytes": compressed}
+
+
+def bare(query: str, times: int) -> dict[str, object]:
+    """The same rows by one statement, written as JSON: the least that any page of them could take."""
+    seconds = []
+    for _ in range(times):
+        began = time.perf_counter()
+        with connection.cursor() as cursor:
+            cursor.execute(query)
+            json.dumps(cursor.fetchall(), default=str)
+        seconds.append(time.perf_counter() - began)
+    return {"seconds": seconds}
+
+
+def sign_in(session: str) -> dict[str, object]:
+    """The cookie of a new session of this user."""
+    client = Client()
+    client.force_login(User.objects.get(username=session))
+    return {"cookie": f"{settings.SESSION_COOKIE_NAME}={client.session.session_key}", "rev": current_rev()}
+
+
+def publish_one(published: Sequence[Any]) -> dict[str, object]:
+    """Commit one change of a load to the feed."""
+    airline, state = published
+    with transaction.atomic():
+        change = Published("load", state["id"], airlines()[airline], state["tail"], state=state)
+        return {"rev": publish([change])}
+
+
+@cache
+def airlines() -> dict[str, int]:
+    """The id of each airline."""
+    return dict(Airline.objects.values_list("name", "pk"))
+
+
+DOINGS: Final[dict[str, Callable[..., dict[str, object]]]] = {
+    "query": bare,
+    "paths": pages,
+    "session": sign_in,
+    "published": publish_one,
+}
+
+
+def main() -> None:
+    """Do what each line of the input asks for."""
+    for line in sys.stdin:
+        asked: dict[str, Any] = json.loads(line)
+        answer = next(do for name, do in DOINGS.items() if name in asked)(**asked)
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()
