@@ -1,7 +1,8 @@
 """What needs attention: loads that failed, stand, are silent, at risk or contradict themselves, and who has seen to it.
 
 May touch loads, transfers and acknowledgements; only below airlines its caller has reached by `visible_to`. Loads of
-tails out of service, archived loads and deleted ones need none.
+tails out of service, archived loads and deleted ones need none, nor do those that fail because their campaign was
+withdrawn.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from ifeportal.models import User
 FAULTS_LIMIT: Final = 20_000  # failed items that are looked at; beyond, their loads are still listed
 FAILED: Final = "failed"
 _OPEN: Final = Q(status__in=[Status.PENDING, Status.LOADING, Status.FAILED])
+# Of a withdrawn campaign this is what is to be: its objects and its manifest are gone on purpose.
+_EXPECTED: Final = frozenset({"OBJECT_GONE", "UNSIGNED"})
+_WITHDRAWN: Final = Q(campaign__withdrawn_at__isnull=False, error_code__in=_EXPECTED)
 # What a load needs attention for, the weightiest first; a load is listed under each that holds.
 WORDS: Final[Mapping[str, Q]] = {
     FAILED: Q(status=Status.FAILED),
@@ -76,7 +80,8 @@ def needing(loads: QuerySet[Load]) -> QuerySet[Load]:
     wanted = Q()
     for condition in WORDS.values():
         wanted |= condition
-    return loads.filter(wanted, tail__duty=Duty.ACTIVE, archived_at=None).exclude(status=Status.DELETED)
+    counted = loads.filter(wanted, tail__duty=Duty.ACTIVE, archived_at=None)
+    return counted.exclude(Q(status=Status.DELETED) | _WITHDRAWN)
 
 
 def open_count(loads: QuerySet[Load]) -> int:

@@ -80,6 +80,7 @@ def attention(request: HttpRequest) -> HttpResponseBase:
             "wanted": wanted,
             "kinds": [(kind, sum(group.cause.kind is kind for group in every if group.is_open)) for kind in Kind],
             "open": sum(group.is_open for group in every),
+            "open_loads": sum(trouble.is_open for trouble in found),
             "acknowledged": sum(not group.is_open for group in chosen),
             "page": Paginator(shown, GROUPS_A_PAGE).get_page(request.GET.get("page", "1")),
             "cut": len(found) == LOADS_LIMIT,

@@ -6,23 +6,26 @@ import hashlib
 import json
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.cache import get_conditional_response
 from django.utils.http import quote_etag
 from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_safe
 
-from campaigns.models import Campaign
+from campaigns.models import Campaign, Draft
 from fleet import asof, files, listing, matrix, moments, pages, picture, rollup, then
 from fleet.models import Load, Transfer
 from fleet.views.answers import answer, freshness_of
-from ifeportal.access import visible_or_404
+from ifeportal.access import Role, visible_or_404
 from ifeportal.export import Table, export
 from ifeportal.live.feed import current_rev
+from ifeportal.models import Airline
 
 
 @require_safe
@@ -56,6 +59,7 @@ def campaign(request: HttpRequest, airline: str, campaign: str) -> HttpResponseB
             "not_begun": not_begun,
             "in_service": sums.tails + not_begun,
             **freshness_of(row.airline),
+            "run": _run(request, row),
             "choice": choice,
             "page": page,
             "names": names,
@@ -81,6 +85,19 @@ def matrix_json(request: HttpRequest, airline: str, campaign: str) -> HttpRespon
     etag = quote_etag(hashlib.sha256(body).hexdigest()[:32])
     response = HttpResponse(body, content_type="application/json", headers={"ETag": etag, "Cache-Control": "no-store"})
     return get_conditional_response(request, etag=etag, response=response) or response
+
+
+def _run(request: HttpRequest, row: Campaign) -> str:
+    """Where the campaign is run: its draft in the admin, or a new one of its name; empty for who may not."""
+    user = request.user
+    if user.is_staff and not user.has_perm("campaigns.add_draft"):
+        return ""
+    if not Airline.objects.where(user, Role.MANAGER).filter(pk=row.airline_id).exists():
+        return ""
+    draft = Draft.objects.filter(airline=row.airline_id, name=row.name).values_list("pk", flat=True).first()
+    if draft is not None:
+        return reverse("admin:campaigns_draft_change", args=[draft])
+    return f"{reverse('admin:campaigns_draft_add')}?{urlencode({'airline': row.airline_id, 'name': row.name})}"
 
 
 def _campaign(request: HttpRequest, airline: str, campaign: str) -> Campaign:

@@ -340,3 +340,10 @@ def test_names_with_spaces_and_other_letters_have_addresses(cast: Cast, client: 
         page = client.get(address)
         assert "movie-004" in html(page)
     assert escape(tail.get_absolute_url()) in html(client.get(airline.get_absolute_url()))
+
+
+def test_managers_are_led_to_its_campaigns_and_to_a_new_one(cast: Cast, client: Client) -> None:
+    for user, may in ((cast.alice, False), (cast.otto, False), (cast.mona, True), (cast.olga, False), (cast.ada, True)):
+        client.force_login(user)
+        page = client.get("/airlines/ACME/").content.decode()
+        assert (f"/admin/campaigns/draft/add/?airline={cast.acme.pk}" in page) is may, user

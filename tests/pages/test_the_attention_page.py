@@ -12,6 +12,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from campaigns.models import Campaign
 from fleet import attention
 from fleet.models import Acknowledgement, Contradiction, Duty, Load, Status, Tail, Transfer
 from ifeportal.access import Role
@@ -205,3 +206,14 @@ def test_the_number_of_queries_does_not_grow_with_what_is_wrong(cast: Cast) -> N
     with CaptureQueriesContext(connection) as many:
         text(client)
     assert len(many) <= len(few)
+
+
+@pytest.mark.parametrize(("code", "left"), [("OBJECT_GONE", 0), ("UNSIGNED", 0), ("NO_SPACE", 1)])
+def test_what_fails_because_its_campaign_was_withdrawn_needs_none(cast: Cast, code: str, left: int) -> None:
+    failing(cast.acme, "N1")
+    Transfer.objects.filter(status=Status.FAILED).update(error_code=code)
+    Load.objects.update(error_code=code)
+    assert attention.open_count(Load.objects.all()) == 1
+    Campaign.objects.update(withdrawn_at=now())
+    assert attention.open_count(Load.objects.all()) == left
+    assert ("1 load that nobody sees to, under 1 cause" in text(browse(cast.alice))) is bool(left)

@@ -10,7 +10,7 @@ import re
 import pytest
 from django.test import Client
 
-from campaigns.models import Campaign, ContentItem, ManifestState
+from campaigns.models import Campaign, ContentItem, Draft, ManifestState
 from fleet.models import Duty, Load, Tail, Transfer
 from tests.conftest import Cast
 from tests.pages.builders import a_campaign, a_fleet, a_load, a_tail, now
@@ -46,6 +46,17 @@ def test_a_campaign_that_was_withdrawn_says_so(cast: Cast, alice: Client) -> Non
     page = text(alice.get(PAGE))
     assert "This campaign was withdrawn" in page
     assert "There is no campaign.json" not in page
+
+
+def test_who_may_run_the_campaign_is_led_to_its_draft(cast: Cast, client: Client) -> None:
+    campaign = a_campaign(cast.acme)
+    for user, may in ((cast.alice, False), (cast.otto, False), (cast.mona, True), (cast.olga, False), (cast.ada, True)):
+        client.force_login(user)
+        assert ("Run this campaign" in client.get(PAGE).content.decode()) is may, user
+    new = f"/admin/campaigns/draft/add/?airline={cast.acme.pk}&amp;name=2026-12"
+    assert new in client.get(PAGE).content.decode()
+    draft = Draft.objects.create(airline=cast.acme, name=campaign.name)
+    assert f"/admin/campaigns/draft/{draft.pk}/change/" in client.get(PAGE).content.decode()
 
 
 def test_an_empty_manifest_explains_itself(cast: Cast, alice: Client) -> None:
