@@ -55,7 +55,8 @@ class Card:
                 return (-sums.tails,)
             case "attention":
                 troubles = (sums.failed, sums.items_failed, sums.stalled, sums.silent, sums.at_risk, sums.contradiction)
-                return (*(-count for count in troubles), -int(self.freshness.read_at is not None and self.freshness.stale))
+                is_behind = self.freshness.read_at is not None and self.freshness.stale
+                return (*(-count for count in troubles), -int(is_behind))
         return ()
 
 
