@@ -76,11 +76,16 @@ class Group:
 
 
 def needing(loads: QuerySet[Load]) -> QuerySet[Load]:
-    """Those of the loads that need attention, whether somebody has seen to them or not."""
-    wanted = Q()
-    for condition in WORDS.values():
-        wanted |= condition
-    counted = loads.filter(wanted, tail__duty=Duty.ACTIVE, archived_at=None)
+    """Those of the loads that need attention, whether somebody has seen to them or not.
+
+    What the load says itself and what its tail says are asked for apart: for each there is an index of little else.
+    """
+    every, by_itself = Load.objects.order_by(), Q()
+    for word, condition in WORDS.items():
+        if word != Kind.SILENT.value:
+            by_itself |= condition
+    wanted = every.filter(by_itself).values("pk").union(every.filter(WORDS[Kind.SILENT.value]).values("pk"))
+    counted = loads.filter(pk__in=wanted, tail__duty=Duty.ACTIVE, archived_at=None)
     return counted.exclude(Q(status=Status.DELETED) | _WITHDRAWN)
 
 

@@ -115,6 +115,7 @@ class Tail(models.Model):
             models.UniqueConstraint(fields=["airline", "name"], name="tail_once"),
             models.UniqueConstraint("airline", Lower("name"), name="tail_name_differs_in_more_than_case"),
         ]
+        indexes = [models.Index(fields=["airline"], name="tail_silent", condition=Q(silent=True))]
 
     def __str__(self) -> str:
         return self.name
@@ -234,6 +235,11 @@ class Load(Measured):
         indexes = [
             models.Index(fields=["campaign", "status"]),
             models.Index(fields=["status", "moved_at"]),
+            models.Index(
+                fields=["tail"],
+                name="load_needing_attention",
+                condition=Q(status=Status.FAILED) | Q(stalled=True) | Q(at_risk=True) | ~Q(contradiction=""),
+            ),
         ]
 
     def __str__(self) -> str:

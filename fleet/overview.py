@@ -61,7 +61,7 @@ class Card:
 
 
 def cards(airlines: ScopedQuerySet[Airline], choice: Choice, now: datetime) -> list[Card]:
-    """One card an airline, in the chosen order; six queries."""
+    """One card an airline, in the chosen order; seven queries."""
     if choice.search:
         airlines = airlines.filter(Q(name__icontains=choice.search) | Q(title__icontains=choice.search))
     rows = list(airlines)

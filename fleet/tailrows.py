@@ -6,7 +6,7 @@ Reads the database only, and only below an airline that its caller has reached b
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
@@ -15,9 +15,11 @@ from django.core.paginator import Page
 from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
 from django.db.models.expressions import Expression
 
+from campaigns.models import Campaign
 from fleet.listing import LOAD, Choice, in_state, ordered, page_of
 from fleet.models import Duty, Load, Status, Tail
 from fleet.pages import speaking_first
+from ifeportal.bulk import among
 from ifeportal.models import Airline
 
 # Columns a tail is ordered by: the word in the address, and what of the tail or of its load it means.
@@ -85,17 +87,34 @@ def _chosen(airline: Airline, choice: Choice) -> QuerySet[Tail]:
 
 def _rows(airline: Airline, tails: Sequence[Tail], speakers: Sequence[int | None]) -> list[TailRow]:
     """The tails with the loads that speak for them, and those that move or have failed counted; one query."""
-    told = Q(pk__in=[pk for pk in speakers if pk])
-    moving = Q(tail__in=[tail.pk for tail in tails], status__in=(Status.LOADING, Status.FAILED))
-    # Whole rows: to leave columns out makes Django take longer for each than it saves.
-    loads = {load.pk: load for load in Load.objects.filter(told | moving).select_related("campaign")}
+    loads = {load.pk: load for load in _loads(tails, speakers)}
+    campaigns = _campaigns(loads.values())
     counts = Counter((load.tail_id, load.status) for load in loads.values())
     rows = []
     for tail, speaker in zip(tails, speakers, strict=True):
         load = loads.get(speaker) if speaker else None
         tail.airline = airline
         if load:
-            load.tail, load.campaign.airline = tail, airline
+            load.tail, load.campaign = tail, campaigns[load.campaign_id]
+            load.campaign.airline = airline
             counts[tail.pk, load.status] -= 1
         rows.append(TailRow(tail, load, counts[tail.pk, Status.LOADING], counts[tail.pk, Status.FAILED]))
     return rows
+
+
+def _loads(tails: Sequence[Tail], speakers: Sequence[int | None]) -> QuerySet[Load]:
+    """Those of the tails that speak, move or have failed, each with the name of its campaign."""
+    theirs = Load.objects.filter(among(Load, ["tail_id"], ((tail.pk,) for tail in tails)))
+    told = Q(among(Load, ["id"], ((pk,) for pk in speakers if pk)))
+    # Whole rows: to leave columns out makes Django take longer for each than it saves.
+    return (
+        theirs.filter(told | Q(status__in=(Status.LOADING, Status.FAILED)))
+        .annotate(campaign_name=F("campaign__name"))
+        .order_by()
+    )
+
+
+def _campaigns(loads: Collection[Load]) -> dict[int, Campaign]:
+    """Those of the loads, each made once, with nothing but the name: a thousand loads are of a few."""
+    names = {load.campaign_id: getattr(load, "campaign_name") for load in loads}  # noqa: B009  (an annotation)
+    return {pk: Campaign.from_db(None, ["id", "name"], [pk, name]) for pk, name in names.items()}
