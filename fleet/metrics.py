@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 
 from fleet import ledger
 from fleet.listing import STATE
-from fleet.models import Anomaly, Duty, Load, State, Tail
+from fleet.models import Anomaly, Duty, Load, State, Status, Tail
 from ifeportal import alerts
 from ifeportal.live.feed import current_rev
 from ifeportal.models import Job
@@ -91,18 +91,22 @@ def _loads() -> Iterator[Metric]:
     )
     # From the sums of the loads: the transfers are too many to be counted at each scrape.
     items = GaugeMetricFamily(
-        "ifeportal_items", "Items of all loads: listed by their manifests, done, failed.", labels=["airline", "state"]
+        "ifeportal_items",
+        "Items of loads whose size is known: listed, done; and failed ones of all.",
+        labels=["airline", "state"],
     )
+    there = ~Q(status=Status.DELETED)
+    known = there & Q(bytes_total__isnull=False)
     rows: Iterable[Any] = (
         Load.objects.filter(tail__duty=Duty.ACTIVE)
         .order_by()
         .values("tail__airline__name", "proof", word=STATE)
         .annotate(
             n=Count("pk"),
-            risky=Count("pk", Q(at_risk=True)),
-            listed=Sum("items_total"),
-            done=Sum("items_done"),
-            failed=Sum("items_failed"),
+            risky=Count("pk", there & Q(at_risk=True)),
+            listed=Sum("items_total", filter=known),
+            done=Sum("items_done", filter=known),
+            failed=Sum("items_failed", filter=there),
         )
     )
     states: Counter[tuple[str, str]] = Counter()

@@ -14,7 +14,7 @@ from django.db.models import F, Q, QuerySet
 
 from fleet import rollup
 from fleet.listing import LOAD, Choice, in_state, ordered
-from fleet.models import Anomaly, Load
+from fleet.models import Anomaly, Duty, Load
 from fleet.overview import Card
 from fleet.states import airline_state, campaign_state, load_state
 from fleet.tailrows import TailRow, every_tail
@@ -96,8 +96,10 @@ def _tail(row: TailRow) -> dict[str, Any]:
 
 
 def _loads(airline: Airline, choice: Choice) -> Table:
-    """Every load in the chosen state, also those that speak for no tail."""
+    """Every load in the chosen state, also those that speak for no tail; with a state as with its count."""
     rows = Load.objects.filter(in_state(choice.state), tail__airline=airline)
+    if choice.state:
+        rows = rows.filter(tail__duty=Duty.ACTIVE)
     if choice.campaign:
         rows = rows.filter(campaign__name=choice.campaign)
     if choice.search:

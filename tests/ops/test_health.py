@@ -211,7 +211,7 @@ def test_metrics_add_up_items_from_the_sums_of_loads(cast: Cast, client: Client)
         lines = client.get("/metrics").content.decode().splitlines()
     assert not any("fleet_transfer" in query["sql"] for query in queries)
     found = {line.split()[1] for line in lines if line.startswith('ifeportal_items{airline="ACME"')}
-    assert found == {"20.0", "16.0", "1.0"}
+    assert found == {"20.0", "14.0", "1.0"}  # as in every sum, without the load whose size nobody knows
 
 
 def test_metrics_cost_the_same_queries_for_any_number_of_airlines(
