@@ -44,7 +44,7 @@ SUM_ORDERINGS = {
 class Airlines(ReadOnly[Airline]):
     """The airlines the user may see."""
 
-    queryset = Airline.objects.defer("logo", "contact")
+    queryset = Airline.objects.defer("contact")
     serializer_class = AirlineRow
     filterset_class = AirlineFilter
     search_fields = ["name", "title"]
@@ -63,7 +63,7 @@ class Airlines(ReadOnly[Airline]):
 class Campaigns(ReadOnly[Campaign]):
     """Content cycles, with how far they have got on all tails."""
 
-    queryset = Campaign.objects.select_related("airline").defer("airline__logo", "airline__contact", "extra")
+    queryset = Campaign.objects.select_related("airline").defer("airline__contact", "extra")
     serializer_class = CampaignRow
     filterset_class = CampaignFilter
     search_fields = ["name", "title"]
@@ -88,7 +88,7 @@ class Campaigns(ReadOnly[Campaign]):
 class Tails(ReadOnly[Tail]):
     """Aircraft, with how far all their loads have got."""
 
-    queryset = Tail.objects.select_related("airline").defer("airline__logo", "airline__contact", "held")
+    queryset = Tail.objects.select_related("airline").defer("airline__contact", "held")
     serializer_class = TailRow
     filterset_class = TailFilter
     search_fields = ["name", "loader_reason"]
@@ -179,7 +179,7 @@ class Transfers(ReadOnly[Transfer]):
 class Anomalies(ReadOnly[Anomaly]):
     """What could not be understood. Those that name no known airline are for staff."""
 
-    queryset = Anomaly.objects.select_related("airline").defer("airline__logo", "airline__contact")
+    queryset = Anomaly.objects.select_related("airline").defer("airline__contact")
     serializer_class = AnomalyRow
     filterset_class = AnomalyFilter
     search_fields = ["key", "detail"]

@@ -293,7 +293,7 @@ class Acknowledgements(ReadOnly[Acknowledgement]):
 class MovedSlots(ReadOnly[Moved]):
     """Bytes that arrived, by airline and slot of five minutes."""
 
-    queryset = Moved.objects.select_related("airline").defer("airline__logo", "airline__contact")
+    queryset = Moved.objects.select_related("airline").defer("airline__contact")
     serializer_class = MovedRow
     filterset_class = MovedFilter
     search_fields = ["airline__name"]
@@ -309,7 +309,7 @@ class MovedSlots(ReadOnly[Moved]):
 class UsageDays(ReadOnly[Usage]):
     """The requests the portal sent to both buckets, by airline and day. For staff; others see none."""
 
-    queryset = Usage.objects.select_related("airline").defer("airline__logo", "airline__contact")
+    queryset = Usage.objects.select_related("airline").defer("airline__contact")
     serializer_class = UsageRow
     filterset_class = UsageFilter
     search_fields = ["airline__name"]

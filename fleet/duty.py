@@ -29,7 +29,7 @@ def change_duty(tail: Tail, duty: Duty) -> bool:
         row.save(update_fields=["duty", "silent"])
         if duty != Duty.ACTIVE:
             _judge_no_more(row)
-        loads = Load.objects.filter(tail=row).select_related("tail__airline", "campaign").defer("tail__airline__logo")
+        loads = Load.objects.filter(tail=row).select_related("tail__airline", "campaign")
         campaigns = rollup.campaigns(Campaign.objects.filter(pk__in=[load.campaign_id for load in loads]))
         publish(
             [

@@ -48,7 +48,6 @@ def prove(*, tails: Collection[int] = (), loads: Collection[int] = (), campaigns
     rows = (
         Load.objects.filter(theirs, status=Status.COMPLETE, archived_at=None)
         .select_related("tail__airline", "campaign")
-        .defer("tail__airline__logo")
         .annotate(hashed=~Exists(unhashed))
         .order_by()
     )

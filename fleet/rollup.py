@@ -98,7 +98,7 @@ def campaigns(rows: QuerySet[Campaign]) -> QuerySet[Campaign]:
     """The campaigns with the sums of their loads on all tails in service."""
     active = Q(loads__tail__duty=Duty.ACTIVE)
     return _annotated(
-        rows.select_related("airline").defer("airline__logo"),
+        rows.select_related("airline"),
         "loads__",
         active,
         tails=Count("loads__pk", filter=active),
@@ -111,7 +111,7 @@ def tails(rows: QuerySet[Tail]) -> QuerySet[Tail]:
     is_active = Q(duty=Duty.ACTIVE)
     one, none = Value(1), Value(0)
     return _annotated(
-        rows.select_related("airline").defer("airline__logo"),
+        rows.select_related("airline"),
         "loads__",
         Q(),
         tails=Case(When(is_active, then=one), default=none),

@@ -128,12 +128,7 @@ def _note_loads(airline: Airline, pks: Collection[int], terms: Terms) -> tuple[l
     before, loads = [], []
     campaigns: set[str] = set()
     shown_anew: set[int] = set()
-    rows = (
-        _open(airline)
-        .filter(among(Load, ["id"], ((pk,) for pk in pks)))
-        .select_related("tail__airline", "campaign")
-        .defer("tail__airline__logo")
-    )
+    rows = _open(airline).filter(among(Load, ["id"], ((pk,) for pk in pks))).select_related("tail__airline", "campaign")
     for row in rows.order_by("pk"):
         facts = Facts._make(_facts(row))
         flags = decide(facts, terms)
@@ -160,9 +155,7 @@ def _note_items(airline: Airline, pks: Sequence[int], terms: Terms, *, also: Col
         theirs |= Q(load__in=also, status=Status.LOADING)
     rows = Transfer.objects.filter(theirs, load__tail__airline=airline, load__archived_at=None)
     items, written = [], []
-    for row in (
-        rows.select_related("load__tail__airline", "load__campaign").defer("load__tail__airline__logo").order_by("pk")
-    ):
+    for row in rows.select_related("load__tail__airline", "load__campaign").order_by("pk"):
         was, facts = of_item(row), (row.stalled, row.rate_bps)
         row.stalled, row.rate_bps = decide_item(_item_facts(row), terms)
         if (row.stalled, row.rate_bps) != facts:
