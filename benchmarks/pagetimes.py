@@ -1,9 +1,9 @@
 """Asks the portal's own views for pages, in a process that has Django, and says how long each answer took.
 
 `python -m benchmarks.portal` starts it. Reads a JSON object a line: `user`, `paths` and how many `times` each is asked
-for; or `query` and `times`; or `session`, a user to sign in; or `published`, an airline with a state for the feed;
-answers with one. A page is answered as daphne would have it answered, but without a network: what is measured is the
-server's own time.
+for; or `query` and `times`; or `session`, a user to sign in; or `published`, an airline with a state for the feed; or
+`moved`, an airline and which of its loads change; answers with one. A page is answered as daphne would have it
+answered, but without a network: what is measured is the server's own time.
 """
 
 from __future__ import annotations
@@ -19,10 +19,14 @@ from typing import Any, Final
 from django.conf import settings
 from django.db import connection, transaction
 from django.test import Client
+from django.utils import timezone
 
 from benchmarks.measuring import Counting
+from fleet.models import Load, Status
+from fleet.states import load_state
 from ifeportal.live.feed import Published, current_rev, publish
 from ifeportal.models import Airline, User
+from loader.contract import MIB
 
 
 def pages(user: str, paths: Sequence[str], times: int) -> dict[str, object]:
@@ -75,6 +79,22 @@ def publish_one(published: Sequence[Any]) -> dict[str, object]:
         return {"rev": publish([change])}
 
 
+def move(moved: Sequence[Any]) -> dict[str, object]:
+    """Let the next so many loads of an airline have a mebibyte more or less, and commit that to the feed at once."""
+    airline, count, start = moved
+    loads = Load.objects.filter(tail__airline=airlines()[airline]).select_related("tail__airline", "campaign")
+    rows = list(loads.order_by("pk")[start : start + count])
+    for row in rows:
+        row.bytes_done += MIB if row.bytes_done < MIB or start % (2 * count) else -MIB
+        row.status, row.as_of = Status.LOADING, timezone.now()
+    changes = [
+        Published("load", row.pk, row.tail.airline_id, row.tail.name, row.campaign.name, load_state(row))
+        for row in rows
+    ]
+    with transaction.atomic():
+        return {"rev": publish(changes)}
+
+
 @cache
 def airlines() -> dict[str, int]:
     """The id of each airline."""
@@ -86,6 +106,7 @@ DOINGS: Final[dict[str, Callable[..., dict[str, object]]]] = {
     "paths": pages,
     "session": sign_in,
     "published": publish_one,
+    "moved": move,
 }
 
 
