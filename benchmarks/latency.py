@@ -125,7 +125,7 @@ def sign_in(system: System, browser: Browser) -> Page:
     page.goto("/login/")
     page.get_by_label("User").fill("ops")
     page.get_by_label("Password").fill(password)
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Sign in", exact=True).click()
     page.get_by_role("heading", name=re.compile("Fleet|No airline")).first.wait_for()
     return page
 

@@ -14,10 +14,11 @@ from typing import Final
 
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
+from campaigns.models import Campaign
 from fleet.causes import Cause, Fault, Kind, causes_of
 from fleet.models import Acknowledgement, Contradiction, Duty, Load, Status, Transfer
 from ifeportal.bulk import among
-from ifeportal.models import User
+from ifeportal.models import Airline, User
 
 FAULTS_LIMIT: Final = 20_000  # failed items that are looked at; beyond, their loads are still listed
 FAILED: Final = "failed"
@@ -101,13 +102,19 @@ def open_count(loads: QuerySet[Load]) -> int:
 
 
 def troubles(loads: QuerySet[Load], limit: int) -> list[Trouble]:
-    """The loads that need attention, nearest exhibition first, at most `limit`; two queries."""
+    """The loads that need attention, nearest exhibition first, at most `limit`; four queries."""
     rows = (
         needing(loads)
-        .select_related("tail__airline", "campaign__airline")
+        .select_related("tail")
         .order_by("campaign__exhibition_starts", "tail__airline__name", "tail__name", "pk")[:limit]
     )
     found = list(rows)
+    # Each made once: many loads are of few campaigns and airlines.
+    campaigns = Campaign.objects.in_bulk({row.campaign_id for row in found})
+    airlines = Airline.objects.in_bulk({row.tail.airline_id for row in found})
+    for row in found:
+        row.campaign, row.tail.airline = campaigns[row.campaign_id], airlines[row.tail.airline_id]
+        row.campaign.airline = row.tail.airline
     seen = _acknowledged(found)
     return [
         Trouble(row, words, {word: seen[row.pk, word] for word in words if (row.pk, word) in seen})

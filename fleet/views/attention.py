@@ -28,9 +28,10 @@ from ifeportal.export import Column, Table, export
 from ifeportal.live.feed import current_rev
 from ifeportal.models import Airline
 
-GROUPS_A_PAGE: Final = 25
+GROUPS_A_PAGE: Final = 12
 LOADS_LIMIT: Final = 5_000  # beyond, something is wrong with all of them, and the page says that it is cut
 LOADS_AT_ONCE: Final = 1_000  # acknowledged by one form
+ID_DIGITS: Final = 18
 NOTE_LIMIT: Final = 1_000
 KEPT: Final = ("airline", "kind", "q", "acknowledged")
 Line = tuple[Group, Trouble, Fault, Acknowledgement | None]
@@ -132,8 +133,9 @@ def acknowledgement(request: HttpRequest) -> HttpResponse:
 
 def _loads(request: HttpRequest) -> list[Load]:
     """The loads of the form. Raises Http404 if the user may not see them all, PermissionDenied if not see to them."""
-    numbers = {int(text) for text in request.POST.getlist("load")[:LOADS_AT_ONCE] if text.isascii() and text.isdigit()}
-    wanted = Load.objects.filter(pk__in=[number for number in numbers if number < 2**63])
+    texts = {text for text in request.POST.getlist("load")[:LOADS_AT_ONCE] if text.isascii() and text.isdigit()}
+    numbers = {int(text) if len(text) <= ID_DIGITS else 0 for text in texts}  # no load has the id 0
+    wanted = Load.objects.filter(pk__in=numbers)
     loads = list(wanted.visible_to(request.user).select_related("tail__airline", "campaign").order_by("pk"))
     if not loads or len(loads) < len(numbers):
         raise Http404
