@@ -68,7 +68,8 @@ $(PEERS): requirements/bench.txt | $(INSTALLED)
 bench: $(INSTALLED) $(PEERS)  ## run all benchmarks
 	@failed=0; \
 	for one in "loader" "polling" "latency" "latency --database postgresql" "latency --objects 20000 --writes 40" \
-	  "latency --database postgresql --objects 20000 --writes 40" "lossy"; do \
+	  "latency --database postgresql --objects 20000 --writes 40" \
+	  "latency --database postgresql --objects 2000 --changes 50 --writes 60" "portal" "lossy"; do \
 	  echo "== python -m benchmarks.$$one"; $(BIN)/python -m benchmarks.$$one || failed=1; \
 	done; exit $$failed
 

@@ -243,15 +243,15 @@ def sockets(ours: Heard, theirs: Heard) -> list[list[str]]:
     return [
         [
             every, "p95 ≤ 1 s", f"{percentile(ours.delays, 50) * 1000:.0f} ms", f"{slow * 1000:.0f} ms",
-            "met" if slow <= 1 else "**missed**", "", "", f"{slow / least:.1f} of `websockets`",
+            "met" if slow <= 1 else "**missed**", "", "", "", f"{slow / least:.1f} of `websockets`",
         ],
         [
             "heard of what was sent, none dropped", "100%", "", f"{ours.changes / expected:.0%}",
-            "met" if whole else "**missed**", "", "", f"{theirs.changes / expected:.0%}",
+            "met" if whole else "**missed**", "", "", "", f"{theirs.changes / expected:.0%}",
         ],
         [
             "memory of that daphne", "≤ 300 MB", "", f"{ours.rss / 1e6:.0f} MB",
-            "met" if ours.rss <= 300e6 else "**missed**", "", "", f"{ours.rss / theirs.rss:.1f}",
+            "met" if ours.rss <= 300e6 else "**missed**", "", "", "", f"{ours.rss / theirs.rss:.1f}",
         ],
     ]  # fmt: skip
 
@@ -285,6 +285,7 @@ def _line(asked: Asked, found: Mapping[str, Any], bare: Mapping[str, Any]) -> li
         f"{percentile(found['seconds'], 50) * 1000:.0f} ms",
         f"{slow * 1000:.0f} ms",
         "met" if met else "**missed**",
+        f"{found['cpu'] * 1000:.0f} ms",
         f"{found['statements']}",
         f"{found['bytes'] / 1000:.0f} KB",
         f"{slow / least:.1f}",
@@ -311,19 +312,19 @@ def browser(seen: Seen) -> list[list[str]]:
     return [
         [
             f"{every}: script of a batch", "≤ 10 ms", f"{percentile(seen.batches, 50):.1f} ms", f"{script:.1f} ms",
-            "met" if script <= 10 and seen.patches else "**missed**", "", "", "",
+            "met" if script <= 10 and seen.patches else "**missed**", "", "", "", "",
         ],
         [
             f"{every}: tasks over 50 ms", "0", "", f"{len(seen.long_tasks)}, longest {longest:.0f} ms",
-            "**missed**" if seen.long_tasks else "met", "", "", "",
+            "**missed**" if seen.long_tasks else "met", "", "", "", "",
         ],
         [
             "first paint, empty cache", "≤ 500 ms", f"{percentile(seen.paints, 50):.0f} ms", f"{paint:.0f} ms",
-            "met" if paint <= 500 else "**missed**", "", "", "",
+            "met" if paint <= 500 else "**missed**", "", "", "", "",
         ],
         [
             "all JavaScript of these pages, as it came", "≤ 60 KB", "", f"{weight / 1000:.0f} KB",
-            "met" if weight <= 60_000 else "**missed**", "", "", "",
+            "met" if weight <= 60_000 else "**missed**", "", "", "", "",
         ],
     ]  # fmt: skip
 
@@ -338,8 +339,8 @@ def main() -> None:
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[1]:.1f} over 5 min, Python {platform.python_version()}\n")
     with furnished() as system:
         lines = [line for part in parts if part in (options.only or parts) for line in _part(part, system, options)]
-    heads = ["what", "goal, p95", "p50", "p95", "", "statements", "in gzip", "p95 ÷ the least"]
-    every = [heads, ["---", "---:", "---:", "---:", "---", "---:", "---:", "---:"], *lines]
+    heads = ["what", "goal, p95", "p50", "p95", "", "CPU", "statements", "in gzip", "p95 ÷ the least"]
+    every = [heads, ["---", "---:", "---:", "---:", "---", "---:", "---:", "---:", "---:"], *lines]
     print("\n" + "\n".join(f"| {' | '.join(line)} |" for line in every))
     raise SystemExit(any("**missed**" in line for line in lines))
 

@@ -88,7 +88,7 @@ def _chosen(airline: Airline, choice: Choice) -> QuerySet[Tail]:
 def _rows(airline: Airline, tails: Sequence[Tail], speakers: Sequence[int | None]) -> list[TailRow]:
     """The tails with the loads that speak for them, and those that move or have failed counted; one query."""
     loads = {load.pk: load for load in _loads(tails, speakers)}
-    campaigns = _campaigns(loads.values())
+    campaigns = _campaigns(airline, loads.values())
     counts = Counter((load.tail_id, load.status) for load in loads.values())
     rows = []
     for tail, speaker in zip(tails, speakers, strict=True):
@@ -96,7 +96,6 @@ def _rows(airline: Airline, tails: Sequence[Tail], speakers: Sequence[int | None
         tail.airline = airline
         if load:
             load.tail, load.campaign = tail, campaigns[load.campaign_id]
-            load.campaign.airline = airline
             counts[tail.pk, load.status] -= 1
         rows.append(TailRow(tail, load, counts[tail.pk, Status.LOADING], counts[tail.pk, Status.FAILED]))
     return rows
@@ -114,7 +113,10 @@ def _loads(tails: Sequence[Tail], speakers: Sequence[int | None]) -> QuerySet[Lo
     )
 
 
-def _campaigns(loads: Collection[Load]) -> dict[int, Campaign]:
+def _campaigns(airline: Airline, loads: Collection[Load]) -> dict[int, Campaign]:
     """Those of the loads, each made once, with nothing but the name: a thousand loads are of a few."""
     names = {load.campaign_id: getattr(load, "campaign_name") for load in loads}  # noqa: B009  (an annotation)
-    return {pk: Campaign.from_db(None, ["id", "name"], [pk, name]) for pk, name in names.items()}
+    found = {pk: Campaign.from_db(None, ["id", "name"], [pk, name]) for pk, name in names.items()}
+    for campaign in found.values():
+        campaign.airline = airline
+    return found
