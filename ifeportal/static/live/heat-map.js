@@ -56,7 +56,7 @@ class HeatMap extends HTMLElement {
     this.columnsBy = choice("Items", { manifest: "as in the manifest", trouble: "by trouble" }, params.get("columns"));
     this.smaller = make("button", { type: "button", className: "button", textContent: "−", ariaLabel: "Smaller cells" });
     this.larger = make("button", { type: "button", className: "button", textContent: "+", ariaLabel: "Larger cells" });
-    this.says = make("p", { className: "heat-says" });
+    this.says = make("p", { className: "heat-says", textContent: "Drawing…" });
     this.tells = make("p", { className: "sr", role: "status" });
     this.canvas = make("canvas", { ariaHidden: "true" });
     this.link = make("a", { className: "heat-link", tabIndex: -1, ariaHidden: "true", hidden: true });
@@ -454,8 +454,8 @@ function tally(letters) {
 
 /** What the picture leaves out, in a sentence; empty if it is all there. */
 function notDrawn(out, cut) {
-  const parts = [[out, "stored or retired tails"], [cut.tails, "more tails"], [cut.items, "more items"]];
-  const said = parts.filter(([count]) => count).map(([count, what]) => `${grouped.format(count)} ${what}`);
+  const parts = [[out, "stored or retired tail"], [cut.tails, "more tail"], [cut.items, "more item"]];
+  const said = parts.filter(([count]) => count).map(([count, what]) => `${grouped.format(count)} ${what}${count === 1 ? "" : "s"}`);
   return said.length ? `Not drawn: ${said.join(", ")}.` : "";
 }
 
