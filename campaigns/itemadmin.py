@@ -19,6 +19,7 @@ from campaigns import drafting
 from campaigns.draftfigures import HASHED, size
 from campaigns.drafting import CannotAsk
 from campaigns.models import BUSY, Draft, DraftItem
+from ifeportal.access import Role
 from ifeportal.admins import Managed
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ class DraftItemAdmin(ItemColumns, Managed[DraftItem]):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """The list; after a change, what is wrong with the draft now."""
         draft_id = number(request.GET.get("draft__id__exact"))
-        drafts = Draft.objects.select_related("airline").visible_to(request.user)
+        drafts = Draft.objects.select_related("airline").where(request.user, Role.MANAGER)
         context = {"draft": drafts.filter(pk=draft_id).first() if draft_id else None, **(extra_context or {})}
         with transaction.atomic():
             answer = super().changelist_view(request, context)

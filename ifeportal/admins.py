@@ -12,6 +12,8 @@ from django import forms
 from django.contrib import admin
 from django.contrib.admin.filters import FieldListFilter, RelatedFieldListFilter
 from django.contrib.admin.models import LogEntry
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import ChangeList
 from django.db import transaction
 from django.db.models import Field, Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
@@ -146,6 +148,13 @@ class Guarded(Audited[M]):
         if row is None:
             raise Http404
         return row
+
+    def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
+        """The list asked for. Raises IncorrectLookupParameters also for a year that no calendar has."""
+        try:
+            return super().get_changelist_instance(request)
+        except OverflowError as error:
+            raise IncorrectLookupParameters(error) from error
 
     def formfield_for_foreignkey(
         self, db_field: Any, request: HttpRequest, **kwargs: Any

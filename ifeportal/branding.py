@@ -16,6 +16,8 @@ from ifeportal.models import Airline, Logo
 
 UPLOAD_LIMIT: Final = 1_048_576  # bytes
 PIXEL_LIMIT: Final = 4_000_000  # of an upload; 16 MB once it is unpacked
+SCAN_LIMIT: Final = 100  # of a JPEG; each unpacks all its pixels again, and a thousand fit into 40 KB
+SCAN: Final = b"\xff\xda"  # begins one, and stands nowhere else in a picture's data
 BOX: Final = (256, 96)  # pixels, wide and high, that a logo is shrunk into
 FORMATS: Final = ("PNG", "JPEG", "WEBP")
 # What Pillow raises for pictures that are none, are cut, or contradict themselves.
@@ -47,6 +49,8 @@ def draw_logo(upload: bytes) -> bytes:
                 raise BadLogo(
                     f"It has {width} by {height} pixels; {PIXEL_LIMIT:,} in all are allowed. Save it smaller."
                 )
+            if picture.format == "JPEG" and upload.count(SCAN) > SCAN_LIMIT:
+                raise BadLogo("It is packed in too many layers. Save it as a PNG.")
             drawn = picture.convert("RGBA")
     except (Image.DecompressionBombError, MemoryError) as error:
         raise BadLogo(f"It has too many pixels; {PIXEL_LIMIT:,} are allowed. Save it smaller.") from error

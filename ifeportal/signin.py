@@ -5,6 +5,7 @@ May touch users, authenticators and failed attempts, each through its package.
 
 from __future__ import annotations
 
+import ipaddress
 import unicodedata
 from typing import Any
 
@@ -51,8 +52,8 @@ class Accounts(DefaultAccountAdapter):
         """Nothing: whoever is locked out is refused by django-axes."""
 
     def get_client_ip(self, request: HttpRequest) -> str:
-        """Where the request comes from, as everywhere here; of a socket in a file that is not known."""
-        return audit.address_of(request) or "0.0.0.0"  # noqa: S104  # an address that is none, not one to listen on
+        """Where the request comes from; of a socket in a file that is not known."""
+        return place_of(request) or "0.0.0.0"  # noqa: S104  # an address that is none, not one to listen on
 
     def login(self, request: HttpRequest, user: User) -> None:
         """Begin the session, and keep that it began."""
@@ -120,6 +121,17 @@ class ForgottenPasswordForm(ResetPasswordForm):
         return address
 
 
+def place_of(request: HttpRequest) -> str | None:
+    """From where somebody tries: the address, of IPv6 the /64, since whoever has one has 2**64 addresses in it."""
+    found = audit.address_of(request)
+    if found is None or ":" not in found:
+        return found
+    address = ipaddress.IPv6Address(found)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.IPv6Network((address, 64), strict=False).network_address)
+
+
 def name_tried(request: HttpRequest, credentials: dict[str, Any] | None) -> str | None:
     """The name of an attempt to sign in, one for all ways of writing it; None if there is none."""
     name = (credentials or {}).get("username")
@@ -132,7 +144,7 @@ def name_tried(request: HttpRequest, credentials: dict[str, Any] | None) -> str 
 def locked_out(request: HttpRequest, response: HttpResponse, credentials: dict[str, Any] | None) -> HttpResponse:
     """What somebody gets who was wrong too often: until when nothing is taken from them."""
     latest = AccessAttempt.objects.filter(
-        username=name_tried(request, credentials), ip_address=audit.address_of(request)
+        username=name_tried(request, credentials), ip_address=place_of(request)
     ).aggregate(at=Max("attempt_time"))["at"]
     until = (latest or timezone.now()) + COOL_OFF
     wait = max(int((until - timezone.now()).total_seconds()), 1)

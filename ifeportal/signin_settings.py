@@ -44,7 +44,7 @@ def _lock_out() -> dict[str, Any]:
         "AXES_DISABLE_ACCESS_LOG": True,  # it would grow without end
         "AXES_ENABLE_ADMIN": False,  # ours shows no form data
         "AXES_USERNAME_CALLABLE": "ifeportal.signin.name_tried",
-        "AXES_CLIENT_IP_CALLABLE": "ifeportal.audit.address_of",
+        "AXES_CLIENT_IP_CALLABLE": "ifeportal.signin.place_of",
         "AXES_LOCKOUT_CALLABLE": "ifeportal.signin.locked_out",
         "AXES_SENSITIVE_PARAMETERS": ["csrfmiddlewaretoken"],  # who and from where may stand in the log
         "AXES_VERBOSE": False,
@@ -68,6 +68,12 @@ def _allauth() -> dict[str, Any]:
 def _second_factors(https: bool) -> dict[str, Any]:
     return {
         "MFA_ADAPTER": "ifeportal.signin.SecondFactors",
+        "MFA_FORMS": {
+            "add_webauthn": "ifeportal.passkeys.NewPasskey",
+            "authenticate_webauthn": "ifeportal.passkeys.SecondFactorPasskey",
+            "login_webauthn": "ifeportal.passkeys.SignInPasskey",
+            "reauthenticate_webauthn": "ifeportal.passkeys.ConfirmPasskey",
+        },
         "MFA_SUPPORTED_TYPES": ["totp", "webauthn", "recovery_codes"],
         "MFA_PASSKEY_LOGIN_ENABLED": True,
         "MFA_ALLOW_UNVERIFIED_EMAIL": True,

@@ -94,6 +94,9 @@ def test_being_a_member_of_another_airline_is_not_enough(cast: Cast, mona: Clien
     Membership.objects.create(user=cast.mona, airline=cast.beta, role="operator")
     assert mona.get(address(Draft, "change", drafts["BETA"].pk)).status_code == 404
     assert "beta-cycle" not in mona.get(address(Draft, "changelist")).content.decode()
+    items = mona.get(address(DraftItem, "changelist"), {"draft__id__exact": drafts["BETA"].pk})
+    assert items.status_code == 200
+    assert "beta-cycle" not in items.content.decode()
 
 
 def test_choices_are_not_read_out_by_the_field_that_completes(mona: Client) -> None:

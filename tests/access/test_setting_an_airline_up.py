@@ -12,7 +12,7 @@ from django.test import Client
 from PIL import Image, PngImagePlugin
 
 from fleet.models import Duty, Tail
-from ifeportal.branding import BOX, PIXEL_LIMIT, UPLOAD_LIMIT, BadLogo, draw_logo
+from ifeportal.branding import BOX, PIXEL_LIMIT, SCAN_LIMIT, UPLOAD_LIMIT, BadLogo, draw_logo
 from ifeportal.live.models import Change
 from ifeportal.models import Airline, AuditEntry
 from tests.conftest import Cast
@@ -37,6 +37,13 @@ def claiming(width: int, height: int) -> bytes:
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
+
+
+def layered(count: int) -> bytes:
+    """A JPEG that draws its last layer so many times more: little to send, and long to unpack."""
+    plain = picture(64, 64, "JPEG", progressive=True)
+    last = plain[plain.rfind(b"\xff\xda") : -2]
+    return plain[:-2] + last * count + plain[-2:]
 
 
 def signed_in(client: Client, cast: Cast, name: str) -> Client:
@@ -109,6 +116,10 @@ def test_a_logo_is_drawn_anew_small_and_in_proportion(kind: str) -> None:
     assert (drawn.format, drawn.size) == ("PNG", (256, 64))
 
 
+def test_a_picture_in_a_few_layers_is_as_good_as_any() -> None:
+    assert draw_logo(layered(10))
+
+
 def test_nothing_but_pixels_of_an_upload_is_kept() -> None:
     guest = PngImagePlugin.PngInfo()
     guest.add_text("Comment", "<script>alert(1)</script>")
@@ -131,9 +142,10 @@ def test_nothing_but_pixels_of_an_upload_is_kept() -> None:
         (claiming(100, 100), "no picture"),
         (claiming(PIXEL_LIMIT, 2), "pixels"),
         (claiming(2**31 - 1, 2**31 - 1), "pixels"),
+        (layered(SCAN_LIMIT), "too many layers"),
         (b"x" * (UPLOAD_LIMIT + 1), "1 MB"),
     ],
-    ids=["empty", "svg", "gif", "only a beginning", "cut", "short", "many pixels", "a bomb", "too long"],
+    ids=["empty", "svg", "gif", "only a beginning", "cut", "short", "many pixels", "a bomb", "layers", "too long"],
 )
 def test_what_is_no_decent_picture_is_refused_with_the_reason(upload: bytes, words: str) -> None:
     with pytest.raises(BadLogo, match=words):

@@ -86,6 +86,13 @@ def test_others_and_the_same_user_elsewhere_are_not_locked_out(cast: Cast, clien
     assert sign_in(Client(), REMOTE_ADDR="10.0.0.9").status_code == 302
 
 
+def test_another_address_of_the_same_network_gets_nobody_round_it(cast: Cast, client: Client) -> None:
+    for number in range(FAILURES):
+        sign_in(client, password="wrong", REMOTE_ADDR=f"2001:db8:1:2::{number}")
+    assert sign_in(Client(), REMOTE_ADDR="2001:db8:1:2:ffff::9").status_code == 429
+    assert sign_in(Client(), REMOTE_ADDR="2001:db8:1:3::1").status_code == 302
+
+
 @pytest.mark.parametrize(("behind_proxy", "status"), [(False, 429), (True, 302)])
 def test_where_somebody_is_is_told_by_our_own_proxy_alone(
     cast: Cast, client: Client, behind_proxy: bool, status: int

@@ -1,0 +1,75 @@
+"""What a browser sends of a passkey, read strictly: whatever else it may be, it is a wrong code and no error of ours.
+
+django-allauth's forms let some of what a stranger can send end in an exception. Touches what they touch.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from allauth.mfa.adapter import get_adapter
+from allauth.mfa.models import Authenticator
+from allauth.mfa.webauthn.forms import (
+    AddWebAuthnForm,
+    AuthenticateWebAuthnForm,
+    LoginWebAuthnForm,
+    ReauthenticateWebAuthnForm,
+)
+from django import forms
+
+LONGEST: Final = 65_536  # characters of what an authenticator says; a large certificate among it
+# What reading it raises where a part is missing, of another type, or has brackets in brackets without end.
+UNREADABLE: Final = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError)
+
+
+class CredentialField(forms.JSONField):
+    """JSON within bounds."""
+
+    def to_python(self, value: Any) -> Any:
+        """The value. Raises ValidationError."""
+        if isinstance(value, str) and len(value) > LONGEST:
+            raise get_adapter().validation_error("incorrect_code")
+        try:
+            return super().to_python(value)
+        except UNREADABLE as error:
+            raise get_adapter().validation_error("incorrect_code") from error
+
+
+class _Used(forms.Form):
+    """A passkey shown to prove who somebody is."""
+
+    credential = CredentialField(widget=forms.HiddenInput)
+
+    def clean_credential(self) -> Authenticator:
+        """The passkey. Raises ValidationError."""
+        try:
+            found: Authenticator = super().clean_credential()  # type: ignore[misc]  # of the form it is mixed into
+        except UNREADABLE as error:
+            raise get_adapter().validation_error("incorrect_code") from error
+        return found
+
+
+class SignInPasskey(_Used, LoginWebAuthnForm):
+    """To sign in without a password."""
+
+
+class SecondFactorPasskey(_Used, AuthenticateWebAuthnForm):
+    """As the second factor."""
+
+
+class ConfirmPasskey(_Used, ReauthenticateWebAuthnForm):
+    """To confirm once more who one is."""
+
+
+class NewPasskey(AddWebAuthnForm):
+    """A passkey to sign in with from now on."""
+
+    credential = CredentialField(widget=forms.HiddenInput)
+
+    def clean(self) -> dict[str, Any]:
+        """All of it. Raises ValidationError."""
+        try:
+            cleaned: dict[str, Any] = super().clean()
+        except UNREADABLE as error:
+            raise get_adapter().validation_error("incorrect_code") from error
+        return cleaned
