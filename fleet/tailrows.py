@@ -31,6 +31,14 @@ OF_LOAD: Final[Mapping[str, Expression | F]] = MappingProxyType(
 )
 SORTS: Final = ("status", *OF_TAIL, *(key for key in OF_LOAD if key != "status"))
 CHUNK: Final = 500
+# What the page says of a tail and of its load: half of the columns, and hardly one of the moments, each of which takes
+# as long as three numbers.
+TOLD_OF_TAIL: Final = ("airline", "name", "duty", "discovered", "aircraft_type", "heard_at", "stores")
+TOLD_OF_LOAD: Final = (
+    "tail", "campaign", "status", "silent", "stalled", "contradiction", "waiting", "restarted", "at_risk", "bytes_done",
+    "bytes_total", "items_done", "items_failed", "items_total", "rate_bps", "effective_bps", "error_code", "error",
+    "error_content",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +53,11 @@ class TailRow:
 
 def tail_page(airline: Airline, choice: Choice, count: int) -> tuple[Page[Tail], list[TailRow]]:
     """A page of the airline's tails, of which there are `count`; two queries, one more where some are left out."""
-    page = page_of(_chosen(airline, choice), choice.page, choice.size, None if choice.narrowed else count)
+    chosen = _chosen(airline, choice).only(*TOLD_OF_TAIL)
+    page = page_of(chosen, choice.page, choice.size, None if choice.narrowed else count)
     tails = list(page.object_list)
-    return page, _rows(airline, tails, [getattr(tail, "speaker") for tail in tails])  # noqa: B009  (an annotation)
+    speakers = [getattr(tail, "speaker") for tail in tails]  # noqa: B009  (an annotation)
+    return page, _rows(airline, tails, speakers, _loads(tails, speakers).only(*TOLD_OF_LOAD))
 
 
 def every_tail(airline: Airline, choice: Choice) -> Iterator[TailRow]:
@@ -58,7 +68,8 @@ def every_tail(airline: Airline, choice: Choice) -> Iterator[TailRow]:
         chunk = keys[start : start + CHUNK]
         tails = Tail.objects.in_bulk([pk for pk, _ in chunk])
         there = [(tails[pk], speaker) for pk, speaker in chunk if pk in tails]
-        yield from _rows(airline, [tail for tail, _ in there], [speaker for _, speaker in there])
+        some, speakers = [tail for tail, _ in there], [speaker for _, speaker in there]
+        yield from _rows(airline, some, speakers, _loads(some, speakers))
 
 
 def _chosen(airline: Airline, choice: Choice) -> QuerySet[Tail]:
@@ -85,9 +96,11 @@ def _chosen(airline: Airline, choice: Choice) -> QuerySet[Tail]:
     return tails.order_by(ordered(column, choice), "name")
 
 
-def _rows(airline: Airline, tails: Sequence[Tail], speakers: Sequence[int | None]) -> list[TailRow]:
+def _rows(
+    airline: Airline, tails: Sequence[Tail], speakers: Sequence[int | None], found: QuerySet[Load]
+) -> list[TailRow]:
     """The tails with the loads that speak for them, and those that move or have failed counted; one query."""
-    loads = {load.pk: load for load in _loads(tails, speakers)}
+    loads = {load.pk: load for load in found}
     campaigns = _campaigns(airline, loads.values())
     counts = Counter((load.tail_id, load.status) for load in loads.values())
     rows = []
@@ -105,7 +118,6 @@ def _loads(tails: Sequence[Tail], speakers: Sequence[int | None]) -> QuerySet[Lo
     """Those of the tails that speak, move or have failed, each with the name of its campaign."""
     theirs = Load.objects.filter(among(Load, ["tail_id"], ((tail.pk,) for tail in tails)))
     told = Q(among(Load, ["id"], ((pk,) for pk in speakers if pk)))
-    # Whole rows: to leave columns out makes Django take longer for each than it saves.
     return (
         theirs.filter(told | Q(status__in=(Status.LOADING, Status.FAILED)))
         .annotate(campaign_name=F("campaign__name"))
