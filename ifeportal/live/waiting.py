@@ -66,6 +66,7 @@ class _Visit:
         self._reader = the_reader()
         self._wake = asyncio.Event()
         self._sent = 0
+        self._around: Headers = []  # what every answer carries, as the application has it
 
     async def serve(self) -> None:
         """Have the question authorised; answer it, wait or stream."""
@@ -74,6 +75,7 @@ class _Visit:
             for said in answer:
                 await self._send(said)
             return
+        self._around = answer[0]["headers"]
         if open_sockets[hearing.user.pk] >= settings.LIVE_SOCKETS_PER_USER:
             await self._refuse(_too_many())
             return
@@ -236,8 +238,11 @@ class _Visit:
         await self._send({"type": "http.response.body", "body": content})
 
     async def _refuse(self, response: HttpResponse) -> None:
-        headers = [(name.lower().encode(), value.encode()) for name, value in response.items()]
-        await self._send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+        own = {name.lower().encode(): value.encode() for name, value in response.items()}
+        own[b"content-length"] = str(len(response.content)).encode()
+        headers = {name.lower(): value for name, value in self._around} | own
+        start = {"type": "http.response.start", "status": response.status_code, "headers": list(headers.items())}
+        await self._send(start)
         await self._send({"type": "http.response.body", "body": response.content})
 
 

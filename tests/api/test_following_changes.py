@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from django.contrib.sessions.models import Session
 from django.db import OperationalError, transaction
 from django.test import override_settings
 from rest_framework.test import APIClient
@@ -16,7 +17,8 @@ from ifeportal.live.listeners import in_thread, open_sockets
 from ifeportal.live.models import Counter
 from ifeportal.live.pruning import FORGOTTEN
 from ifeportal.live.reader import the_reader
-from ifeportal.models import Membership
+from ifeportal.models import Membership, Token
+from ifeportal.tokens import make_token
 from tests.api.conftest import ClientOf
 from tests.api.wire import Wire, asking
 from tests.conftest import Cast
@@ -25,6 +27,10 @@ from tests.live.sockets import apublish, publish_now
 pytestmark = pytest.mark.django_db(transaction=True)
 PATH = "/api/v1/changes/"
 STREAM = {"accept": "text/event-stream"}
+GUARDS = {
+    *("content-security-policy", "x-content-type-options", "x-frame-options"),
+    *("cross-origin-opener-policy", "referrer-policy", "permissions-policy"),
+}
 
 
 def objects(answer: Any) -> list[int]:
@@ -124,6 +130,13 @@ def test_the_lists_say_the_revision_to_go_on_from(cast: Cast, client_of: ClientO
         assert client_of(cast.alice).get(path)["X-Revision"] == str(rev)
 
 
+def assert_guarded(wire: Any) -> None:
+    """What is answered in front of the application carries what its answers carry."""
+    assert {*wire.headers} >= GUARDS
+    assert wire.headers["content-type"] == "application/problem+json"
+    assert wire.headers["cache-control"] == "no-store"
+
+
 # By waiting
 
 
@@ -205,6 +218,7 @@ async def test_too_old_is_told_to_those_who_would_wait_as_well(cast: Cast) -> No
         async with asking(PATH, cast.alice, headers=headers, since=99, wait=30) as wire:
             assert await wire.begins() == 410
             assert (await wire.whole())["title"] == "Changes since then are no longer known"
+            assert_guarded(wire)
 
 
 @override_settings(LIVE_SOCKETS_PER_USER=1)
@@ -215,6 +229,7 @@ async def test_one_user_holds_only_so_many_connections(cast: Cast) -> None:
             assert await second.begins() == 429
             assert (await second.whole())["type"] == "urn:problem-type:ifeportal:too-many-listeners"
             assert int(second.headers["retry-after"]) > 0
+            assert_guarded(second)
         async with asking(PATH, cast.bob, headers=STREAM) as third:
             assert await third.begins() == 200
 
@@ -277,6 +292,20 @@ async def test_a_stream_ends_once_its_user_may_hear_less(
             await in_thread(Membership.objects.filter(user=cast.alice).delete)
         else:
             await in_thread(type(cast.alice).objects.filter(pk=cast.alice.pk).update, is_active=False)
+        assert await wire.event() == {}
+
+
+@pytest.mark.parametrize("lost", ["token", "session"])
+async def test_a_stream_ends_once_what_opened_it_is_gone(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    monkeypatch.setattr(waiting, "REAUTHORISE", 0.05)
+    token, key = await in_thread(lambda: make_token(cast.alice, "it", days=1, airline=None, may_write=False))
+    headers = STREAM | ({"authorization": f"Bearer {key}"} if lost == "token" else {})
+    async with asking(PATH, None if lost == "token" else cast.alice, headers=headers) as wire:
+        assert await wire.begins() == 200
+        await wire.event()
+        await in_thread((Token.objects.filter(pk=token.pk) if lost == "token" else Session.objects.all()).delete)
         assert await wire.event() == {}
 
 
