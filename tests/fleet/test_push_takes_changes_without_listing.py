@@ -52,7 +52,7 @@ def test_each_kind_of_report_becomes_rows_and_one_request(pushed: PushedWorld) -
     pushed.progress("N1/2026-12/a", 4 * MIB)
     pushed.error("N1/2026-12/b", "NO_SPACE: full")
     pushed.write("N1/2026-12/campaign.json.error", b"BAD_MANIFEST: odd")
-    pushed.write("N1/loader.json", b'{"schema":1,"loader":"1.2","at":"2026-12-01T12:00:00Z","state":"waiting"}')
+    pushed.write("N1/loader.json", b'{"schema":1,"loader":"1.2","at":"2026-12-01T12:00:00Z","state":"verifying"}')
     taken = quietly(pushed)
     assert (taken.messages, taken.keys, taken.unreadable, taken.result.get_requests) == (4, 4, 0, 4)
     assert (transfer("a").status, transfer("b").error_code, load().error_code) == (
@@ -60,7 +60,7 @@ def test_each_kind_of_report_becomes_rows_and_one_request(pushed: PushedWorld) -
         "NO_SPACE",
         "BAD_MANIFEST",
     )
-    assert tail().loader_state == "waiting"
+    assert tail().loader_state == "verifying"
     assert not pushed.queue.held
     pushed.remove("N1/2026-12/b.tgz.error")
     pushed.remove("N1/2026-12/campaign.json.error")
