@@ -63,8 +63,7 @@ class TokenForm(forms.Form):
 def tokens(request: HttpRequest) -> HttpResponse:
     """The user's tokens and the form for another; after it, once, the key."""
     assert isinstance(request.user, User)
-    form = TokenForm(request.user, request.POST if request.method == "POST" else None)
-    key = _make(request, form) if request.method == "POST" and form.is_valid() else ""
+    form, key = _made(request, request.user) if request.method == "POST" else (TokenForm(request.user), "")
     rows = Token.objects.of(request.user).select_related("airline")
     context = {
         "form": TokenForm(request.user) if key else form,
@@ -76,19 +75,26 @@ def tokens(request: HttpRequest) -> HttpResponse:
     return render(request, "account/tokens.html", context, status=201 if key else 400 if form.errors else 200)
 
 
+@transaction.atomic
+def _made(request: HttpRequest, user: User) -> tuple[TokenForm, str]:
+    """The form, and the key of the token made with it; empty if it was not valid. Two at once come one by one."""
+    User.objects.select_for_update().get(pk=user.pk)
+    form = TokenForm(user, request.POST)
+    return form, _make(request, form) if form.is_valid() else ""
+
+
 def _make(request: HttpRequest, form: TokenForm) -> str:
     given = form.cleaned_data
-    with transaction.atomic():
-        token, key = make_token(
-            form.user,
-            given["name"],
-            days=given["days"],
-            airline=given["airline"],
-            may_write=given["access"] == "write",
-        )
-        told = {"for": (None, given["airline"] or "every airline"), "may": (None, given["access"])}
-        ends = {"ends": (None, f"{token.expiry:%Y-%m-%d %H:%M} UTC")}
-        audit.record(request, "token.made", str(token), airline=given["airline"], changes=told | ends)
+    token, key = make_token(
+        form.user,
+        given["name"],
+        days=given["days"],
+        airline=given["airline"],
+        may_write=given["access"] == "write",
+    )
+    told = {"for": (None, given["airline"] or "every airline"), "may": (None, given["access"])}
+    ends = {"ends": (None, f"{token.expiry:%Y-%m-%d %H:%M} UTC")}
+    audit.record(request, "token.made", str(token), airline=given["airline"], changes=told | ends)
     return key
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
@@ -71,6 +73,22 @@ def test_a_form_that_asks_for_too_much_makes_nothing(
 def test_sending_the_form_twice_makes_one_token(cast: Cast, alice: Client) -> None:
     assert [alice.post("/account/tokens/", MADE).status_code for _ in range(2)] == [201, 400]
     assert Token.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_forms_sent_at_once_one_makes_a_token_and_the_others_are_told_why(cast: Cast) -> None:
+    def send(browser: Client) -> int:
+        try:
+            return browser.post("/account/tokens/", MADE).status_code
+        finally:
+            connection.close()
+
+    browsers = [Client(raise_request_exception=False) for _ in range(4)]
+    for browser in browsers:
+        browser.force_login(cast.alice)
+    with ThreadPoolExecutor(4) as threads:
+        assert sorted(threads.map(send, browsers)) == [201, 400, 400, 400]
+    assert Token.objects.count() == AuditEntry.objects.filter(action="token.made").count() == 1
 
 
 def test_nobody_has_more_tokens_than_there_may_be(cast: Cast, alice: Client) -> None:
