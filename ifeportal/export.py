@@ -7,6 +7,7 @@ second, seconds; moments in ISO 8601 with Z.
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -24,6 +25,7 @@ LIMIT: Final = 100_000  # rows of one file
 CHUNK: Final = 500
 KINDS: Final = {"csv": "text/csv; charset=utf-8", "json": "application/json"}
 FORMULA: Final = tuple("=+-@|%")
+UNSEEN: Final = ("Cc", "Cf")  # categories of Unicode: controls, and marks of format such as a byte order mark
 
 
 @dataclass(frozen=True)
@@ -74,10 +76,18 @@ def cell(value: object) -> object:
         return "true" if value else "false"
     if isinstance(value, list | dict):
         value = json.dumps(value)
-    # The writer quotes what begins with a sign; some programs first drop the white space before it.
-    if isinstance(value, str) and value[:1].isspace() and value.lstrip().startswith(FORMULA):
+    # The writer quotes what plainly begins with a sign.
+    if isinstance(value, str) and not value.startswith(FORMULA) and _begins_formula(value):
         return f"'{value}"
     return value
+
+
+def _begins_formula(text: str) -> bool:
+    """Whether a program may see a sign first: some drop what is not to be seen, some take wide signs for usual ones."""
+    if text[:1].isascii() and text[:1].isalnum():
+        return False
+    seen = next((sign for sign in text if not sign.isspace() and unicodedata.category(sign) not in UNSEEN), "")
+    return unicodedata.normalize("NFKC", seen).startswith(FORMULA)
 
 
 class _Line:

@@ -45,7 +45,11 @@ def test_a_file_is_an_attachment_named_after_its_table_and_the_moment() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["=1+1", "+cmd|'/C calc'!A0", "-2+3", "@SUM(A1)", "%0A=1", "|calc", "\t=1+1", "\r=1", " =1+1", "\n@x"]
+    "text",
+    [
+        *("=1+1", "+cmd|'/C calc'!A0", "-2+3", "@SUM(A1)", "%0A=1", "|calc", "\t=1+1", "\r=1", " =1+1", "\n@x"),
+        *("\N{FULLWIDTH EQUALS SIGN}1+1", "\N{SMALL PLUS SIGN}1", "\N{BYTE ORDER MARK}=1", "\N{ZERO WIDTH SPACE} @x"),
+    ],
 )
 def test_no_spreadsheet_takes_a_cell_for_a_formula(text: str) -> None:
     found = list(csv.reader(io.StringIO(sent([{"error": text}], "csv", "error"), newline="")))
