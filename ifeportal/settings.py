@@ -146,7 +146,10 @@ CACHES = {
         "OPTIONS": {"socket_connect_timeout": 0.5, "socket_timeout": 0.5},  # seconds; no request waits longer for it
     }
     if config.redis_url
-    else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+    else {
+        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+        "OPTIONS": {"MAX_ENTRIES": 50_000},  # with Django's 300 whoever asks for much has counts of attempts forgotten
+    }
 }
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = config.email_from
 EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"

@@ -138,3 +138,9 @@ def test_no_choice_of_rows_breaks_an_action_of_the_admin(world: World, chosen: s
     given = {"action": "check_all", "_selected_action": [chosen, str(world.acme.draft.pk)]}
     path = reverse("admin:campaigns_draft_changelist")
     assert status(world.client("mona"), "post", path, given) == (302 if chosen == "-1" else 400)
+
+
+@pytest.mark.parametrize("pattern", ["(", "(a+)+$"])
+def test_no_list_of_the_admin_is_searched_by_a_pattern(world: World, pattern: str) -> None:
+    for field in ("error__regex", "name__iregex"):
+        assert status(world.client("mona"), "get", reverse("admin:campaigns_draft_changelist"), {field: pattern}) == 400

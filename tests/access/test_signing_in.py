@@ -252,6 +252,13 @@ def test_codes_cannot_be_guessed_without_end(cast: Cast, client: Client, code: C
     assert not is_in(client)
 
 
+def test_counts_of_attempts_outlast_many_others() -> None:
+    cache.set("attempts-of-somebody", 5)
+    for number in range(2_000):
+        cache.set(f"attempts-{number}", 1)
+    assert cache.get("attempts-of-somebody") == 5
+
+
 def test_an_app_is_set_up_and_removed_and_both_are_kept_in_the_audit_log(
     cast: Cast, client: Client, monkeypatch: pytest.MonkeyPatch, code: Callable[[int], str]
 ) -> None:
