@@ -190,7 +190,7 @@ def test_with_a_campaign_rows_and_counts_are_of_its_loads(cast: Cast, alice: Cli
         a_load(a_tail(cast.acme, name), new, "loading")
     a_load(Tail.objects.get(name="VP-A"), old, "complete")
     page = alice.get("/airlines/ACME/?campaign=2026-11")
-    assert "1 of 2 tails in service hold it, 1 have not begun it" in text(page)
+    assert "1 of 2 tails in service hold it, 1 has not begun it" in text(page)
     assert "all loads 1" in text(page)
     assert "2026-11 +1 loading complete 100%" in text(page, key("VP-A"))
     assert "no load yet" in text(page, key("VP-B"))
