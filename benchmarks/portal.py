@@ -38,6 +38,7 @@ from tests.system import System, answers, wait_for
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 HOST: Final = "ife.example.org"
+PARTS: Final = ("pages", "sockets", "browser")
 FLEET: Final = Synthetic(airlines=fanout.AIRLINES, tails=1_000, items=20, moving=10, beating=60)
 START: Final = "import django; django.setup(); from benchmarks.pagetimes import main; main()"
 DEEP: Final = "N99999"  # the tail with many loads
@@ -329,16 +330,20 @@ def browser(seen: Seen) -> list[list[str]]:
     ]  # fmt: skip
 
 
-def main() -> None:
-    """Measure and print a table. Exit code 1 if a goal is missed."""
-    parts = ("pages", "sockets", "browser")
+def parser() -> argparse.ArgumentParser:
+    """The options."""
     made = argparse.ArgumentParser(prog="python -m benchmarks.portal", description=__doc__)
     made.add_argument("--times", type=int, default=100, metavar="N", help="answers of each kind (%(default)s)")
-    made.add_argument("--only", choices=parts, action="append", help="may be given more than once")
-    options = made.parse_args()
+    made.add_argument("--only", choices=PARTS, action="append", help="may be given more than once")
+    return made
+
+
+def main() -> None:
+    """Measure and print a table. Exit code 1 if a goal is missed."""
+    options = parser().parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[1]:.1f} over 5 min, Python {platform.python_version()}\n")
     with furnished() as system:
-        lines = [line for part in parts if part in (options.only or parts) for line in _part(part, system, options)]
+        lines = [line for part in PARTS if part in (options.only or PARTS) for line in _part(part, system, options)]
     heads = ["what", "goal, p95", "p50", "p95", "", "CPU", "statements", "in gzip", "p95 ÷ the least"]
     every = [heads, ["---", "---:", "---:", "---:", "---", "---:", "---:", "---:", "---:"], *lines]
     print("\n" + "\n".join(f"| {' | '.join(line)} |" for line in every))
