@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -70,7 +71,8 @@ def test_a_list_its_filters_and_its_search_hold_nothing_foreign(
     for query in ("", "?q=eta", f"?airline__id__exact={drafts['BETA'].airline_id}"):
         page = mona.get(address(model, "changelist") + query)
         assert page.status_code in (200, 302)
-        assert "beta" not in page.content.decode().lower()
+        shown = re.sub(r"[A-Za-z0-9]{64}", "", page.content.decode())  # a token may spell anything
+        assert "beta" not in shown.lower()
 
 
 def test_a_foreign_row_is_not_there_on_any_page(mona: Client, drafts: dict[str, Any]) -> None:
