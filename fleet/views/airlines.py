@@ -9,18 +9,17 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
-from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_safe
 
 from fleet import cells, listing, pages, rollup, tables, tailrows
 from fleet.models import Anomaly
-from fleet.views.answers import answer, file_of, freshness_of
+from fleet.views.answers import answer, compressed, file_of, freshness_of
 from ifeportal.live.feed import current_rev
 from ifeportal.models import Airline
 
 
 @require_safe
-@gzip_page
+@compressed
 def airline(request: HttpRequest, airline: str) -> HttpResponseBase:
     """One row a tail, and the airline's campaigns; or one of these tables as a file."""
     rev = current_rev()

@@ -7,13 +7,29 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.middleware.gzip import GZipMiddleware
 from django.shortcuts import render
 from django.utils import timezone
 from django.utils.cache import add_never_cache_headers
+from django.utils.decorators import decorator_from_middleware
 
 from fleet import pages
 from ifeportal.export import Table, export
 from ifeportal.models import Airline
+
+
+class WholePages(GZipMiddleware):
+    """Compresses pages, but no files that are sent in pieces.
+
+    Under ASGI Django makes an archive of each piece, and browsers read the first one alone.
+    """
+
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        """The answer, compressed if it is whole and the browser takes that."""
+        return response if response.streaming else super().process_response(request, response)
+
+
+compressed = decorator_from_middleware(WholePages)
 
 
 def answer(request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:

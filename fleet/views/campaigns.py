@@ -15,13 +15,12 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.cache import get_conditional_response
 from django.utils.http import quote_etag
-from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_safe
 
 from campaigns.models import Campaign, Draft
 from fleet import asof, files, listing, matrix, moments, pages, picture, rollup, then
 from fleet.models import Load, Transfer
-from fleet.views.answers import answer, freshness_of
+from fleet.views.answers import answer, compressed, freshness_of
 from ifeportal.access import Role, visible_or_404
 from ifeportal.export import Table, export
 from ifeportal.live.feed import current_rev
@@ -73,7 +72,7 @@ def campaign(request: HttpRequest, airline: str, campaign: str) -> HttpResponseB
     )
 
 
-@gzip_page
+@compressed
 @require_safe
 def matrix_json(request: HttpRequest, airline: str, campaign: str) -> HttpResponse:
     """The picture of the campaign for the page's script, with `at` as it was; 304 for a script that has it."""

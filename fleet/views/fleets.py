@@ -5,19 +5,18 @@ from __future__ import annotations
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.utils import timezone
-from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_safe
 
 from fleet import listing, overview, pages, tables
 from fleet.figures import iso
 from fleet.models import Anomaly
-from fleet.views.answers import answer, file_of
+from fleet.views.answers import answer, compressed, file_of
 from ifeportal.live.feed import current_rev
 from ifeportal.models import Airline
 
 
 @require_safe
-@gzip_page
+@compressed
 def fleet(request: HttpRequest) -> HttpResponseBase:
     """Every airline the user may see; or these as a file."""
     rev = current_rev()

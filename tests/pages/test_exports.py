@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 from django.core.handlers.asgi import ASGIRequest
 from django.http import StreamingHttpResponse
-from django.test import AsyncRequestFactory, RequestFactory
+from django.test import AsyncRequestFactory, Client, RequestFactory
 
 from ifeportal import export as exporting
 from ifeportal.export import Column, Table, export
+from tests.conftest import Cast
 
 
 def columns(*keys: str) -> list[Column]:
@@ -119,3 +120,12 @@ def test_under_asgi_the_first_rows_leave_before_the_last_are_read() -> None:
     text = asyncio.run(first_rows())
     assert text.startswith("n\r\n0\r\n1\r\n")
     assert len(read) < 2_000
+
+
+@pytest.mark.parametrize("page", ["/", "/airlines/ACME/"])
+def test_a_page_is_compressed_but_no_file_as_pieces_that_browsers_do_not_read(
+    cast: Cast, client: Client, page: str
+) -> None:
+    client.force_login(cast.alice)
+    assert client.get(page, headers={"accept-encoding": "gzip"})["Content-Encoding"] == "gzip"
+    assert "Content-Encoding" not in client.get(f"{page}?export=csv", headers={"accept-encoding": "gzip"})
