@@ -45,7 +45,6 @@ INTERVAL = 0.5  # seconds between two polls
 NARROW = 2_500_000  # bytes a second: twelve seconds for all of it, were it not widened once enough was seen
 # What is broken has less than a MiB: it is told as 0 until it is whole, so that percents never go down.
 CONTENTS = {"Ærø, the film": 16 * MIB + 7, "film-2": 14 * MIB, "broken": MIB - 1, "album 3": MIB // 2, "note": 11}
-TOTAL = sum(CONTENTS.values())
 REMEMBER = """() => {
     window.neverReloaded = true;
     window.remembered = [];
@@ -166,16 +165,24 @@ def percents_seen(page: Page) -> list[int]:
     return [int(text.removesuffix("%")) for text in page.evaluate("window.remembered")]
 
 
+def shows_state(row: Locator, state: str) -> None:
+    expect(row.locator(".c-state [data-as=state]")).to_have_text(state)
+
+
 def shows_percent(row: Locator, percent: int) -> None:
     expect(row.locator(".c-bar [data-as=percent]")).to_have_text(f"{percent}%")
+
+
+def shows_item(row: Locator, percent: int) -> None:
+    """The figure and the bar of an item on a tail's page."""
+    shows_percent(row, percent)
     expect(row.locator(".c-bar progress")).to_have_js_property("value", percent)
 
 
-def shows_complete(row: Locator, length: int) -> None:
+def shows_complete(row: Locator) -> None:
     """Every byte is there, and no fault is left on the screen."""
-    expect(row.locator(".c-state")).to_have_text("complete")
+    shows_state(row, "complete")
     shows_percent(row, 100)
-    expect(row.locator(".c-held")).to_contain_text(f"{size(length)} of {size(length)}")
     expect(row.locator(".fault")).to_be_hidden()
 
 
@@ -220,11 +227,11 @@ def test_content_reaches_an_aircraft_and_everybody_watches_it_arrive(
     assert flaw.hits > 0
     sentence = re.sub("^HASH_MISMATCH: ", "", aircraft.errors()["broken"])
     for place in (row, item(tail, "broken")):
-        expect(place.locator(".c-state")).to_have_text("failed")
+        shows_state(place, "failed")
         expect(place.locator(".fault .code")).to_have_text("HASH_MISMATCH")
         expect(place.locator(".fault .text")).to_have_text(sentence)
     for name in CONTENTS.keys() - {"broken"}:
-        expect(item(tail, name).locator(".c-state")).to_have_text("complete")
+        shows_state(item(tail, name), "complete")
     failed = client.rows("transfers", status="failed")
     assert [(each["content"], each["error_code"], each["error"]) for each in failed] == [
         ("broken", "HASH_MISMATCH", sentence)
@@ -236,10 +243,12 @@ def test_content_reaches_an_aircraft_and_everybody_watches_it_arrive(
     ended = aircraft.load()
     assert ended.code == 0, ended
     for place in (row, tail.locator("table.loads tbody")):
-        shows_complete(place, TOTAL)
+        shows_complete(place)
         expect(place.locator(".c-items")).to_contain_text(f"{len(CONTENTS)} of {len(CONTENTS)}")
     for name, length in CONTENTS.items():
-        shows_complete(item(tail, name), length)
+        shows_complete(item(tail, name))
+        shows_item(item(tail, name), 100)
+        expect(item(tail, name).locator(".c-held")).to_contain_text(f"{size(length)} of {size(length)}")
     expect(tail.get_by_text("Nothing moves")).to_be_visible()
     assert all(page.evaluate("window.neverReloaded") for page in (airline, tail))
     percents = percents_seen(airline)
@@ -284,7 +293,7 @@ def test_objects_of_somebody_elses_loader_are_found_and_shown_with_right_percent
     shows_percent(airline.locator("table.campaigns tr", has_text="2026-12"), 18)
     tail = open_page(cast.olga, "/airlines/SEED/tails/N1/")
     for name, percent in (("a", 100), ("b", 16)):
-        shows_percent(item(tail, name), percent)
+        shows_item(item(tail, name), percent)
     client = Client(system.address, cast.olga)
     for name, percents in {"airlines": [18], "campaigns": [18], "tails": [37, 0], "loads": [37, 0]}.items():
         assert [each["percent"] for each in client.rows(name, airline="SEED")] == percents, name
