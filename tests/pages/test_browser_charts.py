@@ -32,7 +32,8 @@ def moving(portal: Portal, cast: Cast) -> Cast:
     """One tail of ACME to which 600 MB came in each of the last six slots of five minutes."""
     tail, now = a_tail(cast.acme, "VP-AAA"), timezone.now()
     load = a_load(tail, a_campaign(cast.acme, items=3))
-    type(tail).objects.filter(pk=tail.pk).update(created_at=now - timedelta(days=3))
+    for row in (tail, cast.acme):  # else little but the slot that has just begun would be known
+        type(row).objects.filter(pk=row.pk).update(created_at=now - timedelta(days=3))
     Load.objects.filter(pk=load.pk).update(started_at=now - timedelta(hours=1))
     ProgressSample.objects.bulk_create(
         ProgressSample(load=load, at=now - timedelta(minutes=5 * back), bytes_done=(9 - back) * 600_000_000)
