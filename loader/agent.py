@@ -80,6 +80,7 @@ class Agent:
         self._sight, self._plan = Sight(Look({})), Plan()
         self._forgotten: object = None  # for what the reports of things gone were last looked for
         self._trouble = ""  # with the disks, when there was last planned
+        self._doubt = ""  # about the time, likewise
         self._awaiting = True  # a look, before it can be said how it ends
         self._outcomes: dict[Key, Result] = {}
         self._passes = 0
@@ -87,6 +88,7 @@ class Agent:
         self._failures, self._limiter = Failures(), Limiter(settings.bandwidth_limit)
         self._planner = Planner(stores, settings.campaigns, settings.reserve, listener)
         self._dispatch = Dispatch(settings.airline, settings.tail, media, stores[0])
+        self._store_clock = media.store_clock
         self._lookout = Lookout(settings.airline, settings.campaigns, media, self._trust(media))
         self._eyes = Eyes(self._dispatch, self._lookout, self._failures, self._planner.is_new, stop, self._wake.set)
         self.status = self._status_writer(status)
@@ -304,8 +306,16 @@ class Agent:
 
     def _decide(self) -> Plan:
         now, terms = self._now(), self._terms
-        moment = Moment(now, terms.closes_in(now), self._rate())
+        moment = Moment(now, terms.closes_in(now), self._rate(), self._store_clock.now())
+        self._note_doubt(moment)
         return self._planner.plan(self._sight, moment, terms.orders, self._wishes, self._barred())
+
+    def _note_doubt(self, moment: Moment) -> None:
+        """Say that the clocks contradict each other; while the store has not answered, that is said anyway."""
+        self._doubt = ""
+        if moment.store is not None and moment.trusted is None:
+            self._doubt = f"CLOCK_SKEW: nothing is removed by date: {moment.doubt}"
+        self._say_once("kept", "clock", self._doubt, code="CLOCK_SKEW")
 
     def _barred(self) -> dict[Key, str]:
         etags = self._sight.etags
@@ -382,7 +392,7 @@ class Agent:
         if not look.reached or look.code:
             return "waiting", f"{look.code}: {look.reason}" if look.code else look.reason, ""
         failed = sum(bool(result.code) for result in self._outcomes.values())
-        reasons = (self._trouble, f"{failed} items failed" if failed else "", self._dispatch.problem)
+        reasons = (self._trouble, self._doubt, f"{failed} items failed" if failed else "", self._dispatch.problem)
         return "idle", "; ".join(filter(None, reasons)), ""
 
     def _note_results(self) -> None:

@@ -27,6 +27,7 @@ import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from loader.answers import Facts, Stream, drop, read_limited, translated
+from loader.clock import StoreClock
 from loader.errors import WorldError
 from loader.listing import ListPage, parse_listing
 from loader.memory import MemoryBucket
@@ -99,6 +100,7 @@ class S3Bucket:
         """Nothing is sent yet. Raises ValueError for an endpoint that is no http(s) address."""
         self.name = name
         self.requests = Requests()
+        self.store_clock = StoreClock()
         self.endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         self.region = region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
         self._base, self._root = address(name, self.endpoint, self.region)
@@ -127,11 +129,12 @@ class S3Bucket:
         answer = self._call(call)
         if answer.status == 416:  # no byte 0: the object is empty
             answer = self._call(replace(call, headers=condition, accept=(200, 304)))
+        at = parse_http_date(answer.headers.get("Date"))
+        self.store_clock.hear(at)
         if answer.status == 304 or answer.facts is None:
             return None
         facts, body = answer.facts, answer.body[:limit]
         size = len(answer.body) if facts.size is None else facts.size
-        at = parse_http_date(answer.headers.get("Date"))
         return Fetched(body, facts.etag, facts.last_modified, size, cut=size > len(body), at=at)
 
     def open(self, key: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> Body:
@@ -217,6 +220,7 @@ class S3Bucket:
                 raise ValueError("it is of another prefix")
         except ValueError as error:
             raise WorldError("NETWORK", f"{name}: the answer is not a listing: {error}") from error
+        self.store_clock.hear(parse_http_date(answer.headers.get("Date")))
         return page
 
     def _call(self, call: _Call, attempts: int = ATTEMPTS) -> _Answer:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Literal
 
+from loader.clock import trusted_time, why_untrusted
 from loader.contract import Item, Manifest
 
 Action = Literal["keep", "link", "verify", "fetch", "refuse", "leave"]
@@ -50,11 +51,29 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Now (aware), the seconds until the window closes, and the bytes a second seen lately; None where not known."""
+    """The local clock (aware), the seconds until the window closes, the bytes a second seen lately, and the store's
+    clock; None where not known. The local clock says what is loaded, but removes nothing by itself.
+    """
 
     now: datetime
     seconds_left: float | None = None
     rate: int | None = None
+    store: datetime | None = None
+
+    @property
+    def trusted(self) -> datetime | None:
+        """The time to remove content by; None while nothing may be removed by date."""
+        return trusted_time(self.now, self.store)
+
+    @property
+    def doubt(self) -> str:
+        """Why there is no trusted time; empty if there is."""
+        return why_untrusted(self.now, self.store)
+
+    @property
+    def days(self) -> tuple[date, ...]:
+        """Today by each clock, the latest first."""
+        return tuple(sorted({clock.date() for clock in (self.now, self.store) if clock is not None}, reverse=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +138,7 @@ class Plan:
 
     `ended`: passed over because their exhibition has ended. `partial`: campaigns of which only some items are steps;
     they are not whole when these are done. `later`: (campaign, when) of what the queue does not allow yet, and
-    `next_change` the first of these times. `refused_removals`: (campaign, why).
+    `next_change` the first of these times that is still to come. `refused_removals`: (campaign, why).
     """
 
     steps: tuple[Step, ...] = ()

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from loader.clock import StoreClock
 from loader.errors import WorldError
 from loader.objects import BLOCK, Fetched, Names, ObjectInfo, Requests
 
@@ -79,6 +80,7 @@ class MemoryBucket:
     ) -> None:
         self.name = name
         self.requests = Requests()
+        self.store_clock = StoreClock()
         self.clock = clock
         self.etag = etag
         self._objects: dict[str, _Stored] = {}
@@ -89,6 +91,7 @@ class MemoryBucket:
         keys = self._keys(prefix)
         for page in range(0, max(len(keys), 1), 1000):
             self.requests.count("list")
+            self.store_clock.hear(self._time())
             for key in keys[page : page + 1000]:
                 stored = self._objects.get(key)
                 if stored:
@@ -98,6 +101,7 @@ class MemoryBucket:
     def prefixes(self, prefix: str = "") -> Names:
         """The names directly below `prefix` that have objects below them, without it and the slash."""
         self.requests.count("list")
+        self.store_clock.hear(self._time())
         below = (key[len(prefix) :].partition("/") for key in self._keys(prefix))
         names = list(dict.fromkeys(name for name, slash, _ in below if slash))
         self.requests.receive(sum(len(name.encode()) for name in names))
@@ -107,12 +111,13 @@ class MemoryBucket:
         """The first `limit` bytes (at least 1); None if the ETag still is `if_none_match`."""
         self.requests.count("get")
         stored = self._find(key, "GET")
+        self.store_clock.hear(at := self._time())
         if stored.etag == if_none_match:
             return None
         body = stored.body[:limit]
         size = len(stored.body)
         self.requests.receive(len(body))
-        return Fetched(body, stored.etag, stored.last_modified, size, cut=size > len(body), at=self._time())
+        return Fetched(body, stored.etag, stored.last_modified, size, cut=size > len(body), at=at)
 
     def open(self, key: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> MemoryBody:
         """The object from `start` to before `end`. OBJECT_CHANGED if its ETag is not `if_match` or it ends before."""

@@ -9,6 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal, Protocol, Self
 
+from loader.clock import StoreClock
+
 BLOCK: Final = 262_144  # bytes; a larger buffer gains nothing, a smaller one costs CPU
 Kind = Literal["list", "get", "put", "delete"]
 Names = list[str]  # inside a bucket, `list` is the method
@@ -93,10 +95,14 @@ class Body(Protocol):
 
 
 class Bucket(Protocol):
-    """A bucket. Every method may raise WorldError; a key that is not there is OBJECT_GONE."""
+    """A bucket. Every method may raise WorldError; a key that is not there is OBJECT_GONE.
+
+    `store_clock` hears the Date of what `list`, `prefixes` and `get` are answered, if that is a store's.
+    """
 
     name: str
     requests: Requests
+    store_clock: StoreClock
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Every object below `prefix`, in no order one may rely on. Never ends early without an error."""

@@ -80,7 +80,7 @@ def make_plan(
     `named`: campaigns this loader was told to load, also where their manifest is not to be had: they are not removed.
     `barred`: the code by (campaign, content) of what failed and would only fail again.
     """
-    ranking = rank_all(wanted, orders, moment.now)
+    ranking = rank_all(wanted, orders, moment)
     asked = _asked(first)
     candidates = [_Candidate(wish, find(wish.of.campaign, wish.item), asked(wish)) for wish in ranking.wishes]
     candidates.sort(key=_order(moment))
@@ -93,7 +93,8 @@ def make_plan(
         removals=tuple(purge.removals),
         later=tuple(ranking.later),
         refused_removals=tuple(ranking.refused),
-        next_change=min((when for _, when in ranking.later), default=None),
+        # What is due by the local clock waits for the next look: only the store can confirm the time.
+        next_change=min((when for _, when in ranking.later if when > moment.now), default=None),
         partial=frozenset(one.campaign for one in wanted if 0 < wishes[one.campaign] < len(one.manifest.content)),
     )
 
@@ -123,29 +124,36 @@ def _order(moment: Moment) -> Callable[[_Candidate], tuple[object, ...]]:
 
 
 class _Purge:
-    """What is removed: what the queue asks for, and what the disk asks for while steps are placed."""
+    """What is removed: what the queue asks for, and what the disk asks for while steps are placed.
+
+    By date only while the time can be trusted. `withheld`: why nothing is removed for room that otherwise would be.
+    """
 
     def __init__(self, ranking: Ranking, aboard: Sequence[Aboard], moment: Moment, named: Collection[str]) -> None:
-        today = moment.now.date()
         self.removals: list[Removal] = []
         self._gone: list[Aboard] = []
         wanted = {wish.of.campaign for wish in ranking.wishes}
-        used = dict.fromkeys(named, NAMED) | in_use(aboard, wanted, today)
+        used = dict.fromkeys(named, NAMED)
+        for today in moment.days:
+            used |= in_use(aboard, wanted, today)
+        unsure = {one.campaign for one in aboard if one.starts or one.ends} if moment.store is None else set()
         lying = {one.campaign: one for one in aboard}
+        ranking.refused += [(name, moment.doubt) for name in sorted(ranking.doubted & lying.keys())]
         for campaign, content in ranking.purge.items():
             one = lying.get(campaign)
             asked = content if content is None or one is None else _lying(one, content)
             if one is None or asked == ():
                 continue
-            if campaign in used:
-                ranking.refused.append((campaign, used[campaign]))
+            if campaign in used or campaign in unsure:
+                ranking.refused.append((campaign, used.get(campaign, moment.doubt)))
             else:
                 self.removals.append(Removal(campaign, asked, "the queue asks for it"))
                 self._gone += [one] if asked is None else []
         kept = (
             wanted | used.keys() | ranking.unread | ranking.purge.keys() | {campaign for campaign, _ in ranking.later}
         )
-        self._ended = removable(aboard, kept, today)
+        self._ended = removable(aboard, kept, moment.trusted.date()) if moment.trusted else []
+        self.withheld = moment.doubt if removable(aboard, kept, moment.days[0]) else ""
 
     def begin(self, rooms: Rooms) -> None:
         """Count what the queue's removals free."""
@@ -214,6 +222,8 @@ def _fetch(one: _Candidate, rooms: Rooms, purge: _Purge) -> Step:
     if store is None:
         store = order[0]
         reason = f"{needs[store]} bytes are still to be fetched and {rooms.left(store)} bytes may be used"
+        if purge.withheld:
+            reason += f"; nothing is removed for room: {purge.withheld}"
         begun = one.found[store].part
         return one.step("refuse", store, begun, beside=beside, code="NO_SPACE", reason=reason)
     rooms.take(store, needs[store])

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 from typing import Final
 
 from loader.contract import Entry, Item, Manifest, Orders
-from loader.facts import Wanted
+from loader.facts import Moment, Wanted
 
 NAMED: Final = "it is one of the campaigns this loader was told to load"
 NEVER: Final = datetime.max.replace(tzinfo=UTC)
@@ -31,7 +31,8 @@ class Wish:
 class Ranking:
     """What the queue makes of the campaigns. `purge`: the items it wants gone, by campaign; None is all of it.
 
-    `unread`: campaigns it wants loaded, but whose manifest is not to be had now.
+    `unread`: campaigns it wants loaded, but whose manifest is not to be had now. `doubted`: campaigns whose removal is
+    due by the local clock alone.
     """
 
     wishes: list[Wish] = field(default_factory=list)
@@ -40,6 +41,7 @@ class Ranking:
     later: list[tuple[str, datetime]] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
     unread: set[str] = field(default_factory=set)
+    doubted: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +61,22 @@ def has_ended(manifest: Manifest, today: date) -> bool:
     return manifest.exhibition.ends is not None and manifest.exhibition.ends < today
 
 
-def rank_all(wanted: Sequence[Wanted], orders: Orders | None, now: datetime) -> Ranking:
+def rank_all(wanted: Sequence[Wanted], orders: Orders | None, moment: Moment) -> Ranking:
     """Everything that is wanted now, not yet in order among itself but by `Wish.rank`."""
-    today = now.date()
+    today = moment.now.date()
     if orders is None or orders.entries is None:
         return _without_queue(wanted, today)
     ranking = Ranking()
     lines = _lines(orders.entries)
-    ranking.later = _later(lines, now)
+    ranking.later = _later(lines, moment)
+    ranking.doubted = {line.entry.campaign for line in lines if _is_doubted(line.entry, moment)}
     by_campaign: dict[str, list[_Line]] = {}
     for line in lines:
         # What is not to be purged yet says nothing yet; what is not to be loaded yet holds its items back.
-        if line.entry.action == "load" or not _is_later(line.entry, now):
+        if line.entry.action == "load" or not _is_later(line.entry, moment):
             by_campaign.setdefault(line.entry.campaign, []).append(line)
     for one in wanted:
-        _decide(one, by_campaign.pop(one.campaign, []), now, ranking)
+        _decide(one, by_campaign.pop(one.campaign, []), moment, ranking)
     for campaign, rest in by_campaign.items():
         _decide_unknown(campaign, rest, ranking)
     ranking.unread = {campaign for campaign, rest in by_campaign.items() if any(_loads(line) for line in rest)}
@@ -114,20 +117,30 @@ def _loads(line: _Line) -> bool:
     return line.entry.action == "load"
 
 
-def _is_later(entry: Entry, now: datetime) -> bool:
-    return entry.not_before is not None and entry.not_before > now
+def _is_later(entry: Entry, moment: Moment) -> bool:
+    """Whether it has to wait: a load for the local clock, a removal for trusted time."""
+    if entry.not_before is None:
+        return False
+    now = moment.trusted if entry.action == "purge" else moment.now
+    return now is None or entry.not_before > now
 
 
-def _later(lines: Iterable[_Line], now: datetime) -> list[tuple[str, datetime]]:
+def _is_doubted(entry: Entry, moment: Moment) -> bool:
+    """Whether it waits only because no time can be trusted."""
+    due = entry.not_before is not None and entry.not_before <= moment.now
+    return due and moment.trusted is None and entry.action == "purge"
+
+
+def _later(lines: Iterable[_Line], moment: Moment) -> list[tuple[str, datetime]]:
     held = {
         (entry.campaign, entry.not_before)
         for entry in (line.entry for line in lines)
-        if entry.not_before is not None and entry.not_before > now
+        if entry.not_before is not None and _is_later(entry, moment)
     }
     return sorted(held, key=lambda one: (one[1], one[0]))
 
 
-def _decide(one: Wanted, lines: Sequence[_Line], now: datetime, ranking: Ranking) -> None:
+def _decide(one: Wanted, lines: Sequence[_Line], moment: Moment, ranking: Ranking) -> None:
     """For each item of a campaign the first entry that lists it decides."""
     gone: list[str] = []
     refused = False
@@ -136,11 +149,11 @@ def _decide(one: Wanted, lines: Sequence[_Line], now: datetime, ranking: Ranking
         if line is None or (line.entry.action == "purge" and one.named):
             refused = refused or line is not None
             if one.named:
-                rank = (0, NEVER, len(lines), *_nearest(one, now.date()))
+                rank = (0, NEVER, len(lines), *_nearest(one, moment.now.date()))
                 ranking.wishes.append(Wish(one, item, place, rank))
         elif line.entry.action == "purge":
             gone.append(item.name)
-        elif not _is_later(line.entry, now):
+        elif not _is_later(line.entry, moment):
             rank = (*line.rank, date.min, one.campaign)
             ranking.wishes.append(Wish(one, item, place, rank, line.entry.priority, line.entry.deadline))
     if refused:

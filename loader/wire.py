@@ -55,9 +55,9 @@ def parse_http_date(text: str | None) -> datetime | None:
     """The date of a header, or None where it is missing or no date."""
     try:
         when = parsedate_to_datetime(text or "")
-    except ValueError:
+        return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):  # also a date whose zone would carry it out of the calendar
         return None
-    return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
 
 
 def parse_content_range(text: str | None) -> tuple[int, int, int]:

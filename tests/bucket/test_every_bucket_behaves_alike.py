@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -214,6 +215,28 @@ def test_requests_are_counted_by_kind(bucket: Bucket) -> None:
     bucket.delete("k")
     counted = bucket.requests
     assert (counted.list, counted.get, counted.put, counted.delete) == (2, 2, 1, 1)
+
+
+def test_the_clock_of_the_store_is_heard_with_every_good_answer(bucket: Bucket) -> None:
+    etag = bucket.put("a/k", b"1")
+    asking: list[Callable[[], object]] = [
+        lambda: list(bucket.list()),
+        lambda: bucket.prefixes(),
+        lambda: bucket.get("a/k", 1),
+        lambda: bucket.get("a/k", 1, if_none_match=etag),
+    ]
+    for ask in asking:
+        bucket.store_clock.hear(datetime(2000, 1, 1, tzinfo=UTC))
+        ask()
+        told = bucket.store_clock.now()
+        assert told is not None
+        assert abs(told - datetime.now(UTC)) < timedelta(seconds=30)
+
+
+def test_a_refusal_says_nothing_of_the_time(bucket: Bucket) -> None:
+    with pytest.raises(WorldError):
+        bucket.get("not/there", 1)
+    assert bucket.store_clock.now() is None
 
 
 def test_memory_dates_come_from_its_clock() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,3 +41,16 @@ def nursery() -> Iterator[Nursery]:
 def promises(aircraft: Aircraft, tmp_path: Path) -> Promises:
     """The invariants of this aircraft; nothing may appear in the test's folder beside the content directory."""
     return Promises(aircraft, tmp_path)
+
+
+@pytest.fixture
+def small_disk(aircraft: Aircraft) -> Iterator[Path]:
+    """The content directory is a file system of 8 MiB."""
+    if os.geteuid() != 0:
+        pytest.skip("NOT RUN: a full disk needs root to mount a small file system")
+    aircraft.folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(aircraft.folder)], check=False)
+    if mounted.returncode:
+        pytest.skip("NOT RUN: a full disk needs the right to mount")
+    yield aircraft.folder
+    subprocess.run(["umount", str(aircraft.folder)], check=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,19 +14,6 @@ from tests.loader.aircraft import Aircraft, finish, first_byte, publish
 
 pytestmark = pytest.mark.processes
 MIB = 1_048_576
-
-
-@pytest.fixture
-def small_disk(aircraft: Aircraft) -> Iterator[Path]:
-    """The content directory is a file system of 8 MiB."""
-    if os.geteuid() != 0:
-        pytest.skip("NOT RUN: a full disk needs root to mount a small file system")
-    aircraft.folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(aircraft.folder)], check=False)
-    if mounted.returncode:
-        pytest.skip("NOT RUN: a full disk needs the right to mount")
-    yield aircraft.folder
-    subprocess.run(["umount", str(aircraft.folder)], check=True)
 
 
 @pytest.mark.root

@@ -53,6 +53,9 @@ class World:
 
 DAYS = st.none() | st.integers(-60, 60).map(lambda days: TODAY + timedelta(days=days))
 TIMES = st.none() | st.integers(-5, 5).map(lambda hours: NOW + timedelta(hours=hours))
+STORE_CLOCKS = st.sampled_from(
+    [NOW] * 5 + [None, NOW - timedelta(minutes=5), NOW + timedelta(days=40), NOW - timedelta(days=40)]
+)
 FOUND = st.sampled_from(
     [Found()] * 4
     + [Found("whole"), Found("unchecked"), Found("other"), Found(beside=True), Found(linkable=True), Found(part=7)]
@@ -109,7 +112,7 @@ def worlds(draw: st.DrawFn, most_rooms: int = 3) -> World:
         draw(st.none() | st.builds(Orders, st.just(1), st.none() | st.lists(ENTRIES, max_size=5).map(tuple))),
         tuple(aboard),
         tuple(draw(st.lists(st.tuples(st.sampled_from(CAMPAIGNS), st.none() | st.sampled_from(NAMES)), max_size=2))),
-        Moment(NOW, draw(st.none() | st.floats(0, 10)), draw(st.none() | st.integers(0, 20))),
+        Moment(NOW, draw(st.none() | st.floats(0, 10)), draw(st.none() | st.integers(0, 20)), draw(STORE_CLOCKS)),
     )
 
 
@@ -209,8 +212,8 @@ def _wishes(step: Step) -> list[tuple[str, str | None]]:
 @given(worlds())
 def test_nothing_is_begun_that_may_not_be_begun_yet(world: World) -> None:
     plan = world.plan()
-    assert all(when > NOW for _, when in plan.later)
-    assert plan.next_change == min((when for _, when in plan.later), default=None)
+    assert all(when > NOW for _, when in plan.later) or world.moment.trusted is None
+    assert plan.next_change == min((when for _, when in plan.later if when > NOW), default=None)
     entries = world.orders.entries if world.orders else None
     if entries and all(entry.not_before and entry.not_before > NOW for entry in entries):
         named = {one.campaign for one in world.wanted if one.named}
@@ -236,6 +239,16 @@ def test_what_is_on_today_is_never_removed(world: World) -> None:
     removed = {removal.campaign for removal in plan.removals}
     assert not removed & {one.campaign for one in world.aboard if shown(world, one)}
     assert removed <= {one.campaign for one in world.aboard}
+
+
+@SHORT
+@given(worlds())
+def test_without_trusted_time_only_orders_without_a_date_remove_anything(world: World) -> None:
+    if world.moment.trusted is not None:
+        return
+    entries = (world.orders.entries if world.orders else None) or ()
+    ordered = {entry.campaign for entry in entries if entry.action == "purge" and entry.not_before is None}
+    assert {removal.campaign for removal in world.plan().removals} <= ordered
 
 
 @SHORT
@@ -278,7 +291,7 @@ def test_a_plan_that_is_half_done_goes_on_with_the_rest(world: World) -> None:
     rooms = tuple(
         Room(world.free(room.device) - size, device) if room.device == device else room for room in world.rooms
     )
-    moment = Moment(NOW)
+    moment = Moment(NOW, store=NOW)
     now = World(
         world.wanted, {**world.found, key: tuple(there)}, rooms, world.orders, world.aboard, world.first, moment
     )

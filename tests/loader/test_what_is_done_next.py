@@ -39,6 +39,8 @@ def plan(
     named: Sequence[str] = (),
     seconds_left: float | None = None,
     rate: int | None = None,
+    now: datetime = NOW,
+    store: datetime | None = NOW,
 ) -> Plan:
     rooms = [room if isinstance(room, Room) else Room(room, device) for device, room in enumerate(free)]
 
@@ -49,7 +51,7 @@ def plan(
         campaigns,
         find,
         rooms,
-        Moment(NOW, seconds_left, rate),
+        Moment(now, seconds_left, rate, store),
         orders=None if queue is None else Orders(1, tuple(queue)),
         aboard=aboard,
         first=first,
@@ -454,3 +456,88 @@ def test_what_several_directories_say_of_a_campaign_is_put_together() -> None:
         Aboard("c", date(2026, 1, 1), TODAY, True, (5, 0, 7), frozenset("ab")),
         Aboard("december", DECEMBER.starts, DECEMBER.ends, True, (0, 0, 10)),
     )
+
+
+# The clock cannot be trusted.
+
+LARGE = simple("c", "a", size=51)
+AHEAD, BEHIND = NOW + timedelta(days=40), NOW - timedelta(days=40)
+
+
+@pytest.mark.parametrize(
+    ("now", "store", "why"),
+    [
+        (AHEAD, NOW, "the clock here is 40 days ahead of the store's"),
+        (NOW + timedelta(days=5000), NOW, "the clock here is 5,000 days ahead of the store's"),
+        (NOW, AHEAD, "the clock here is 40 days behind the store's"),
+        (NOW + timedelta(minutes=16), NOW, "the clock here is 16 minutes ahead of the store's"),
+        (NOW, NOW + timedelta(hours=3), "the clock here is 3 hours behind the store's"),
+        (NOW, None, "the store has not answered yet, so the clock here cannot be trusted"),
+    ],
+)
+def test_for_room_nothing_is_removed_while_the_store_does_not_confirm_the_clock(
+    now: datetime, store: datetime | None, why: str
+) -> None:
+    made = plan(LARGE, free=[50], aboard=[DECEMBER, OCTOBER], now=now, store=store)
+    assert removed(made) == []
+    assert made.steps[0].reason == (
+        f"51 bytes are still to be fetched and 50 bytes may be used; nothing is removed for room: {why}"
+    )
+
+
+@pytest.mark.parametrize("minutes", [-15, -1, 0, 1, 15])
+def test_for_room_what_has_ended_goes_while_the_store_confirms_the_clock(minutes: int) -> None:
+    now = NOW + timedelta(minutes=minutes)
+    assert removed(plan(LARGE, free=[50], aboard=[DECEMBER, OCTOBER], now=now)) == ["october"]
+
+
+def test_a_clock_that_is_a_little_ahead_removes_nothing_on_its_last_day() -> None:
+    midnight = datetime(2027, 1, 1, tzinfo=UTC)
+    lying, early = [DECEMBER, Aboard("january", date(2027, 1, 1), date(2027, 1, 31), True, (10,))], timedelta(minutes=5)
+    made = plan(simple("c", "a", size=51), free=[50], aboard=lying, now=midnight + early, store=midnight - early)
+    assert removed(made) == []
+    made = plan(simple("c", "a", size=51), free=[50], aboard=lying, now=midnight + early, store=midnight)
+    assert removed(made) == ["december"]
+
+
+@pytest.mark.parametrize(("now", "store"), [(AHEAD, NOW), (BEHIND, NOW), (NOW, AHEAD), (NOW, BEHIND)])
+def test_what_either_clock_finds_in_use_is_not_purged(now: datetime, store: datetime) -> None:
+    coming = Aboard("january", date(2027, 1, 1), date(2027, 1, 31), True, (10,))
+    made = plan(
+        aboard=[DECEMBER, coming, OCTOBER],
+        queue=[Entry("december", action="purge"), Entry("october", action="purge")],
+        now=now,
+        store=store,
+    )
+    assert made.refused_removals[0] == ("december", "it is in use: its exhibition is on")
+    assert "december" not in removed(made)
+
+
+def test_before_the_store_has_answered_only_what_says_no_days_is_purged() -> None:
+    queue = [Entry("october", action="purge"), Entry("undated", action="purge")]
+    made = plan(aboard=[DECEMBER, OCTOBER, UNDATED], queue=queue, store=None)
+    assert removed(made) == ["undated"]
+    assert made.refused_removals == (
+        ("october", "the store has not answered yet, so the clock here cannot be trusted"),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("now", "store"), [(AHEAD, NOW), (NOW, AHEAD), (AHEAD, BEHIND), (AHEAD, None)])
+def test_a_purge_that_was_put_off_waits_until_the_store_confirms_the_clock(
+    now: datetime, store: datetime | None
+) -> None:
+    queue = [Entry("undated", action="purge", not_before=NOW + timedelta(days=20))]
+    made = plan(aboard=[DECEMBER, UNDATED], queue=queue, now=now, store=store)
+    assert (removed(made), made.next_change is None) == ([], now == AHEAD)
+    assert [campaign for campaign, _ in made.refused_removals] == (["undated"] if now == AHEAD else [])
+    assert removed(plan(aboard=[DECEMBER, UNDATED], queue=queue, now=AHEAD, store=AHEAD)) == ["undated"]
+
+
+def test_what_is_put_off_and_not_aboard_is_not_told_of() -> None:
+    queue = [Entry("gone", action="purge", not_before=NOW)]
+    assert plan(aboard=[DECEMBER], queue=queue, now=AHEAD, store=NOW).refused_removals == ()
+
+
+def test_loading_goes_on_while_the_clock_cannot_be_trusted() -> None:
+    assert done(plan(simple("c", "a"), now=AHEAD)) == [("c", "a", "fetch")]
+    assert done(plan(simple("c", "a"), store=None)) == [("c", "a", "fetch")]
