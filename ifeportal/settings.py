@@ -8,14 +8,16 @@ from pathlib import Path
 
 from csp.constants import NONE, SELF
 
-from ifeportal.config import SettingsError, read_config
+from ifeportal.config import read_config
 from ifeportal.logs import logging_settings
 from ifeportal.signin_settings import signin_settings
+from loader.variables import clean_variables
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 try:
+    clean_variables(os.environ)
     config = read_config(os.environ)
-except SettingsError as error:
+except ValueError as error:
     sys.exit(f"The settings are wrong, so nothing was started.\n{error}")
 
 DEBUG = config.debug

@@ -463,7 +463,7 @@ class Agent:
     def _end(self) -> bool:
         self._work.close(ENDING)
         self._errands.close(COMMAND_ENDING)
-        self._enter("idle", "stopped" if self._stop.is_set() else "done", "")
+        self._enter("idle", "stopped" if self._stop.is_set() else self._result(), "")
         told = self.status.close(FLUSH_STOPPED if self._stop.is_set() else self._settings.report_timeout)
         if self._taken.is_set():
             return False
@@ -474,6 +474,11 @@ class Agent:
         except WorldError as error:
             self._listener.say("record", f"The next run will tell the ground everything again: {error}")
         return told
+
+    def _result(self) -> str:
+        """Reason of the last heartbeat: the status bucket may be in reach although the media bucket is not."""
+        look = self._sight.look
+        return f"done; {look.code}: {look.reason}" if look.code else "done"
 
     # What it says of itself.
 

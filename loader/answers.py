@@ -30,7 +30,7 @@ _DIGITS: Final = re.compile(r"[0-9]{1,19}")
 
 @contextmanager
 def translated(what: str) -> Iterator[None]:
-    """Turn urllib3's errors into WorldError; `what` names the request in the text."""
+    """Turn errors of urllib3 and http.client into WorldError; `what` names the request in the text."""
     try:
         yield
     except NameResolutionError as error:
@@ -46,6 +46,11 @@ def translated(what: str) -> Iterator[None]:
             raise WorldError("SHORT_BODY", f"{what}: the connection ended before the body did") from error
         # Not chained: http.client quotes a line it does not understand, in which a store may say what it was sent.
         raise WorldError("NETWORK", f"{what}: the connection failed ({_root_of(error)})") from None
+    except ValueError as error:  # http.client refuses to send a header with a line break, or outside of Latin-1
+        # Not chained: the message quotes the header, which may be the one with the credentials.
+        raise WorldError(
+            "INTERNAL", f"{what}: the request or its answer is not valid HTTP ({type(error).__name__})"
+        ) from None
 
 
 def _root_of(error: BaseException) -> str:

@@ -278,19 +278,19 @@ class S3Bucket:
         return body
 
     def _send(self, call: _Call) -> urllib3.BaseHTTPResponse:
-        target = f"{self._root}/{quote_key(call.key)}" + (f"?{call.query}" if call.query else "")
-        headers = {"Host": self._host, **call.headers}
-        signed = sign(
-            call.method,
-            target,
-            headers,
-            call.body,
-            keys=self._keyring.keys(),
-            region=self.region,
-            now=datetime.now(UTC),
-        )
-        self.requests.count(call.kind)
         with translated(str(call)):
+            target = f"{self._root}/{quote_key(call.key)}" + (f"?{call.query}" if call.query else "")
+            headers = {"Host": self._host, **call.headers}
+            signed = sign(
+                call.method,
+                target,
+                headers,
+                call.body,
+                keys=self._keyring.keys(),
+                region=self.region,
+                now=datetime.now(UTC),
+            )
+            self.requests.count(call.kind)
             return self._pool.urlopen(
                 call.method,
                 target,

@@ -63,14 +63,18 @@ class Eyes:
 
     def _run(self) -> None:
         try:
-            self._dispatch.read()
-            look = self._lookout.look(self._stop)
-            self._sight = self._with_etags(look)
-        except Exception:
+            sight = self._read()
+        except BaseException as error:
             # The edge of a thread: the next look may fare better.
             log.exception("While looking into the media bucket")
-            self.looking = False
+            sight = _failed(type(error).__name__)
+        # `--once` waits for the result of a look, whatever happened to it.
+        self._sight = sight
         self._seen()
+
+    def _read(self) -> Sight:
+        self._dispatch.read()
+        return self._with_etags(self._lookout.look(self._stop))
 
     def _with_etags(self, look: Look) -> Sight:
         """Where only the object itself can tell whether it is another one: no hash, or a failure to be forgotten."""
@@ -95,3 +99,8 @@ class Eyes:
         if campaign in self._failures.campaigns:
             return True
         return any(item.sha256 is None for item in manifest.content) and self._is_new(campaign, reading)
+
+
+def _failed(reason: str) -> Sight:
+    """A look that ended in an error nobody translated; `reason` is shown on the ground, so it quotes nothing."""
+    return Sight(Look({}, code="INTERNAL", text=f"the media bucket could not be read: unexpected error ({reason})"))

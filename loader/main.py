@@ -30,6 +30,7 @@ from loader.logs import Blotter, set_up
 from loader.status import HELPERS
 from loader.store import Store
 from loader.streams import MOST
+from loader.variables import clean_variables
 from loader.watchdog import Watchdog
 
 log = logging.getLogger("loader")
@@ -86,6 +87,7 @@ def run(options: Mapping[str, object]) -> Exit:
 
 def _settings(given: Mapping[str, object]) -> Settings:
     try:
+        clean_variables(os.environ)
         arm(os.environ)
     except ValueError as error:
         raise SettingsError(str(error)) from error

@@ -47,7 +47,7 @@ class Keyring:
         """Temporary ones are renewed by botocore before they run out. Raises WorldError CREDENTIALS."""
         if self._plain is None:
             self._plain = _from_environment()
-        return self._plain or self._from_chain()
+        return _cleaned(self._plain or self._from_chain())
 
     def forget(self) -> bool:
         """The store says that they have expired. True if they may have been renewed where they came from."""
@@ -76,6 +76,17 @@ def _from_environment() -> Keys | None:
     if not access or not secret or os.environ.get("AWS_CREDENTIAL_EXPIRATION"):
         return None
     return Keys(access, secret, os.environ.get("AWS_SESSION_TOKEN") or os.environ.get("AWS_SECURITY_TOKEN") or None)
+
+
+def _cleaned(keys: Keys) -> Keys:
+    """Trim white space around each part. Raises WorldError CREDENTIALS for what no header can carry."""
+    access, secret, token = keys.access.strip(), keys.secret.strip(), (keys.token or "").strip()
+    for what, text in (("access key id", access), ("session token", token)):
+        if not (text.isascii() and text.isprintable()):
+            raise WorldError("CREDENTIALS", f"the {what} contains a character that is not printable ASCII")
+    if not secret.isprintable():
+        raise WorldError("CREDENTIALS", "the secret access key contains a character that is not printable")
+    return Keys(access, secret, token or None)
 
 
 def host_of(base: str) -> str:

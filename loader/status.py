@@ -182,6 +182,9 @@ class StatusWriter:
         except TakenError as error:
             self._lost = True
             self._taken(str(error))
+        except BaseException:
+            self._lost = True  # what still waits will not be sent
+            raise
         finally:
             self.judged.set()
             with self._wake:
@@ -295,6 +298,10 @@ class StatusWriter:
         try:
             listed = {found.key: found.etag for found in self._bucket.list(f"{self._airline}/{self._tail}/")}
         except WorldError:  # not every key may list; then everything is told
+            return
+        except Exception:
+            # The edge of a thread: reports do not depend on the listing.
+            log.exception("While listing the status bucket")
             return
         with self._wake:
             self._outbox.found(listed)

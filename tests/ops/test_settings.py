@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from ifeportal.config import SettingsError, read_config
 from tests.ops.production import KEY, PRODUCTION, manage
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_without_any_setting_it_is_development() -> None:
@@ -141,3 +146,37 @@ def test_the_deployment_check_warns_of_sqlite_with_a_hint() -> None:
     done = manage("check", "--deploy", **PRODUCTION | {"DATABASE_URL": "sqlite:////tmp/never-made.sqlite3"})
     assert "ifeportal.W002" in done.stderr
     assert "HINT" in done.stderr
+
+
+def started(**more: str) -> subprocess.CompletedProcess[str]:
+    """A process of the portal that prints what its libraries see of these variables."""
+    script = f"import os, ifeportal.settings; print([os.environ.get(name) for name in {sorted(more)!r}])"
+    environment = {"PATH": os.environ["PATH"], "DEBUG": "1", **more}
+    return subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_what_libraries_read_from_the_environment_is_trimmed() -> None:
+    values = {
+        "AWS_ACCESS_KEY_ID": "AKEY",
+        "AWS_CA_BUNDLE": "/etc/ssl/ca.pem",
+        "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1",
+        "AWS_PROFILE": "crew",
+        "AWS_REGION": "eu-west-1",
+        "AWS_SECRET_ACCESS_KEY": "SECRET",
+        "AWS_SESSION_TOKEN": "TOKEN",
+        "HTTPS_PROXY": "http://127.0.0.1:2",
+        "MEDIA_BUCKET": "media",
+    }
+    ended = started(**{name: f" {value}\r\n" for name, value in values.items()})
+    assert (ended.stdout, ended.stderr) == (f"{list(values.values())!r}\n", "")
+    assert started(AWS_SESSION_TOKEN="\r").stdout == "[None]\n"
+
+
+@pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN", "AWS_REGION", "STATUS_BUCKET"])
+def test_a_control_character_inside_is_refused_and_the_value_not_shown(name: str) -> None:
+    ended = started(**{name: "half\rother"})
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert f"{name} contains a control character" in ended.stderr
+    assert "half" not in ended.stderr

@@ -1,0 +1,77 @@
+"""Keys are trimmed wherever they come from; what no header can carry is an error of ours, and nothing is sent."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from loader.bucket import S3Bucket
+from loader.errors import WorldError
+from loader.signing import Keyring, Keys
+from tests.bucket.scripted import ScriptedStore
+
+CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+
+
+@pytest.mark.parametrize("end", ["\r", "\r\n", " ", "\t", "\n"])
+def test_keys_are_trimmed_wherever_they_come_from(end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*CREDENTIALS, "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    answer = {"Version": 1, "AccessKeyId": f"AKEY{end}", "SecretAccessKey": f"S{end}", "SessionToken": f"T{end}"}
+    provider, config = tmp_path / "provider.py", tmp_path / "config"
+    provider.write_text(f"import json; print(json.dumps({answer!r}))\n")
+    config.write_text(f"[default]\ncredential_process = {sys.executable} {provider}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    assert Keyring().keys() == Keys("AKEY", "S", "T")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", f"AENV{end}")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", f"S{end}")
+    assert Keyring().keys() == Keys("AENV", "S")
+    assert Keyring(Keys(f"mine{end}", f"own{end}", f"token{end}")).keys() == Keys("mine", "own", "token")
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        Keys("A\rB", "secret"),
+        Keys("A", "my\nown"),
+        Keys("A", "secret", "my\x00own"),
+        Keys("\ufeffA", "secret"),
+        Keys("A", "secret", "myöwn"),
+        Keys("\udc80A", "secret"),
+    ],
+    ids=["key", "secret", "token", "byte order mark", "not ASCII", "not text"],
+)
+def test_keys_that_no_header_can_carry_are_told_as_credentials(keys: Keys, store: ScriptedStore) -> None:
+    bucket = S3Bucket(
+        "b", endpoint=store.endpoint, access_key=keys.access, secret_key=keys.secret, session_token=keys.token
+    )
+    with pytest.raises(WorldError) as error:
+        bucket.get("k", 10)
+    assert (error.value.code, error.value.permanent, store.asked) == ("CREDENTIALS", True, [])
+    assert all(part not in str(error.value) for part in ("my", "own", "A\r"))
+
+
+@pytest.mark.parametrize("etag", ["a\r\nInjected: yes", "\u2028"])
+@pytest.mark.parametrize("how", ["get", "open", "put"])
+def test_a_header_that_cannot_be_sent_is_an_error_of_ours(etag: str, how: str, store: ScriptedStore) -> None:
+    bucket = S3Bucket("b", endpoint=store.endpoint, access_key="a", secret_key="b", region="r", sleep=_never)
+    with pytest.raises(WorldError) as error:
+        ask(bucket, how, etag)
+    assert (error.value.code, error.value.permanent, store.asked) == ("INTERNAL", True, [])
+    assert "Injected" not in str(error.value)
+
+
+def ask(bucket: S3Bucket, how: str, etag: str) -> None:
+    if how == "get":
+        bucket.get("k", 10, if_none_match=etag)
+    elif how == "open":
+        bucket.open("k", if_match=etag)
+    else:
+        bucket.put("k", b"", if_match=etag)
+
+
+def _never(seconds: float) -> None:
+    raise AssertionError("what is permanent is not tried again")

@@ -1,0 +1,145 @@
+"""White space around a setting is trimmed, a control character inside refused; no surprise keeps `--once` running."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from loader.bucket import MemoryBucket
+from loader.dispatch import Dispatch
+from loader.eyes import Eyes
+from loader.failures import Failures
+from loader.lookout import Lookout
+from loader.reading import Look
+from loader.store import Store
+from loader.trust import Trust
+from tests.loader.aircraft import AIRLINE, ROOT, TAIL, Aircraft, Run, finish, publish
+
+CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+STORE = ("AWS_REGION", "AWS_ENDPOINT_URL_S3", "MEDIA_BUCKET", "STATUS_BUCKET")
+
+
+@pytest.fixture
+def stocked(aircraft: Aircraft) -> Aircraft:
+    publish(aircraft.media, "c", {"a": b"content"})
+    return aircraft
+
+
+# Around a value.
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("name", [*CREDENTIALS, *STORE, "LOADER_TAIL", "LOADER_CONTENT_DIR"])
+def test_a_setting_from_a_windows_file_is_trimmed(stocked: Aircraft, name: str) -> None:
+    value = stocked.environment(AWS_REGION="us-east-1")[name]
+    run = finish(stocked.start("--once", **{name: f" {value}\r\n"}), 20)
+    assert (run.code, run.stderr) == (0, "")
+    assert stocked.path("c", "a").read_bytes() == b"content"
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("name", [*CREDENTIALS, "AWS_SESSION_TOKEN", *STORE])
+def test_a_control_character_inside_a_setting_is_refused_with_its_name(stocked: Aircraft, name: str) -> None:
+    process = stocked.start("--once", **{name: "http://half\rother-half"})
+    stdout, stderr = process.communicate(timeout=20)
+    assert (process.returncode, stdout) == (2, "")
+    assert f"{name} contains a control character" in stderr
+    assert "half" not in stderr
+
+
+# A surprise in a look.
+
+
+class Surprise(BaseException):
+    """Nothing that anybody would catch by name."""
+
+
+@pytest.mark.parametrize("kind", [ValueError, RecursionError, MemoryError, Surprise])
+@pytest.mark.parametrize("where", ["queue", "look"])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_look_that_met_a_surprise_leaves_an_answer(
+    kind: type[BaseException], where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fired: list[str] = []
+
+    def surprise(*_: object) -> Look:
+        fired.append(where)
+        raise kind("surprise")
+
+    if where == "queue":
+        monkeypatch.setattr(Dispatch, "read", surprise)
+    else:
+        monkeypatch.setattr(Lookout, "look", surprise)
+    media, seen = MemoryBucket("media"), threading.Event()
+    eyes = Eyes(
+        Dispatch(AIRLINE, TAIL, media, Store(tmp_path)),
+        Lookout(AIRLINE, (), media, Trust("off", AIRLINE, TAIL)),
+        Failures(),
+        lambda campaign, reading: False,
+        threading.Event(),
+        seen.set,
+    )
+    for times in (1, 2):
+        eyes.begin()
+        assert seen.wait(10)
+        seen.clear()
+        sight = eyes.take()
+        assert sight is not None
+        assert (sight.look.code, len(fired), eyes.looking) == ("INTERNAL", times, False)
+        assert kind.__name__ in sight.look.text
+
+
+SURPRISED = """
+import sys
+from loader import main
+from loader.{module} import {kind}
+
+def surprise(*_):
+    print("the surprise fired", file=sys.stderr)
+    raise ValueError("nobody thought of this")
+
+{kind}.{method} = surprise
+sys.exit(main.main(["--once"]))
+"""
+
+
+def surprised(aircraft: Aircraft, module: str, kind: str, method: str) -> tuple[Run, str]:
+    """`run_loader --once` where this method raises; and the last reason of the heartbeat."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SURPRISED.format(module=module, kind=kind, method=method)],
+        cwd=ROOT,
+        env=aircraft.environment(LOADER_REPORT_TIMEOUT="3s"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    run = finish(process, 30)
+    assert "the surprise fired" in run.stderr
+    return run, aircraft.heartbeat().reason
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    ("module", "kind", "method"),
+    [("lookout", "Lookout", "look"), ("dispatch", "Dispatch", "read"), ("lookout", "Lookout", "read")],
+)
+def test_once_ends_after_a_surprise_and_the_ground_hears(
+    stocked: Aircraft, module: str, kind: str, method: str
+) -> None:
+    run, reason = surprised(stocked, module, kind, method)
+    assert run.code == 1
+    assert any("INTERNAL" in str(event["text"]) for event in run.events)
+    assert "INTERNAL" in reason
+    assert "ValueError" in reason
+    assert not stocked.path("c", "a").exists()
+
+
+@pytest.mark.processes
+def test_reports_that_a_surprise_ended_do_not_count_as_sent(stocked: Aircraft) -> None:
+    run, _ = surprised(stocked, "status", "StatusWriter", "_list")
+    assert run.code == 75
+    assert run.of("status_away")
