@@ -14,21 +14,21 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-HIDDEN = "[hidden]"
+from loader.redaction import HIDDEN, Redactor, redact
+
 SECRET_NAMES = re.compile(r"password|passwd|secret|token|authorization|cookie|signature|session_?key|api_?key", re.I)
 SECRET_TEXT = (
     re.compile(r"(?<=X-Amz-Signature=)[^&\s\"']+", re.I),
     re.compile(r"(?<=X-Amz-Credential=)[^&\s\"']+", re.I),
     re.compile(r"(?<=X-Amz-Security-Token=)[^&\s\"']+", re.I),
     re.compile(r"(?<=Signature=)[0-9a-f]{16,}", re.I),
-    re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"),
     re.compile(r"(?<=Authorization: )\S+ \S+", re.I),
 )
 DEPTH_LIMIT = 8
 
 
 def logging_settings(*, level: str, as_json: bool, secrets: Sequence[str]) -> dict[str, Any]:
-    """Django's LOGGING. `secrets` are texts that must never be seen, wherever they turn up."""
+    """Django's LOGGING. `secrets` are texts that must never be seen, wherever and in whatever form they turn up."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -66,7 +66,7 @@ class Cleaner:
     """Escapes control characters and blots out secrets in everything a line has."""
 
     def __init__(self, secrets: Sequence[str]) -> None:
-        self.secrets = tuple(secret for secret in secrets if len(secret) >= 8)
+        self._own = Redactor(secrets)
 
     def __call__(self, logger: WrappedLogger, name: str, line: EventDict) -> EventDict:
         """One of structlog's processors."""
@@ -86,8 +86,7 @@ class Cleaner:
         return self._text(str(value), keep="\n" if key in ("exception", "stack") else "")
 
     def _text(self, text: str, keep: str = "") -> str:
-        for secret in self.secrets:
-            text = text.replace(secret, HIDDEN)
+        text = redact(self._own(text))
         for pattern in SECRET_TEXT:
             text = pattern.sub(HIDDEN, text)
         return escaped(text, keep)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from csp.constants import NONE, SELF
 
 from ifeportal.config import read_config
 from ifeportal.logs import logging_settings
 from ifeportal.signin_settings import signin_settings
+from loader.redaction import secrets_in
 from loader.variables import clean_variables
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -195,10 +197,13 @@ LOGGING = logging_settings(
     secrets=[
         config.secret_key,
         config.aws_secret_access_key,
+        *secrets_in(os.environ),
         config.metrics_token,
         config.signing_passphrase,
         config.oidc_client_secret,
         str(DATABASES["default"].get("PASSWORD") or ""),
+        str((config.email_url or {}).get("EMAIL_HOST_PASSWORD") or ""),
+        unquote(urlsplit(config.redis_url).password or ""),
     ],
 )
 

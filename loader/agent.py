@@ -32,6 +32,7 @@ from loader.means import Means, link_is_up
 from loader.pace import Backoff, Limiter
 from loader.planner import Planner
 from loader.reading import Look
+from loader.redaction import redact
 from loader.status import StatusWriter
 from loader.store import Store
 from loader.terms import Terms
@@ -493,8 +494,8 @@ class Agent:
         state, reason, campaign = self._state
         refused = (f"{name} is not removed: {why}" for name, why in self._plan.refused_removals)
         extra: Mapping[str, object] = {
-            "queue_error": "; ".join(filter(None, (self._dispatch.problem, *refused)))[:500],
-            "signatures": self._sight.look.doubts,
+            "queue_error": redact("; ".join(filter(None, (self._dispatch.problem, *refused))))[:500],
+            "signatures": {name: redact(doubt) for name, doubt in self._sight.look.doubts.items()},
             "signature_policy": "" if self._settings.signatures == "off" else self._settings.signatures,
         }
         return Heartbeat(
@@ -502,7 +503,7 @@ class Agent:
             at=self._now(),
             started_at=self._started,
             state=state,
-            reason=reason[:500],
+            reason=redact(reason)[:500],
             campaign=campaign,
             rate_bps=(self._rate() or 0) if state == "loading" else 0,
             stores=self._planner.spaces(),

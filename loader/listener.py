@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from loader.plan import Step
+from loader.redaction import redact
 
 
 class Listener:
@@ -150,3 +151,37 @@ class Fan(Listener):
         """To all."""
         for listener in self._listeners:
             listener.close()
+
+
+class Redacting(Fan):
+    """Passes on without secrets: texts of errors, and of the bucket, which may quote what it was sent."""
+
+    def wanted(self, steps: Sequence[Step], refused: Mapping[str, tuple[str, str]], titles: Mapping[str, str]) -> None:
+        """Reasons and titles."""
+        reasons = {name: (code, redact(text)) for name, (code, text) in refused.items()}
+        super().wanted(steps, reasons, {name: redact(title) for name, title in titles.items()})
+
+    def say(self, event: str, text: str, **fields: object) -> None:
+        """The sentence and the fields that are text."""
+        safe = {name: redact(value) if isinstance(value, str) else value for name, value in fields.items()}
+        super().say(event, redact(text), **safe)
+
+    def retrying(self, campaign: str, content: str, code: str, text: str, wait: float) -> None:
+        """The error."""
+        super().retrying(campaign, content, code, redact(text), wait)
+
+    def failed(self, campaign: str, content: str, code: str, text: str) -> None:
+        """The error."""
+        super().failed(campaign, content, code, redact(text))
+
+    def campaign_failed(self, campaign: str, code: str, text: str) -> None:
+        """The error."""
+        super().campaign_failed(campaign, code, redact(text))
+
+    def state(self, state: str, reason: str, campaign: str) -> None:
+        """The reason."""
+        super().state(state, redact(reason), campaign)
+
+    def link(self, up: bool, reason: str) -> None:
+        """The reason."""
+        super().link(up, redact(reason))

@@ -1,51 +1,40 @@
 """Where everything goes that is not an event: log records, warnings, what no thread caught; plain or as JSON lines.
 
 With JSON every line is one object, like those of `loader.display`. Secrets are blotted out of all of it, tracebacks
-included: those this process was given, and whatever looks like a signature.
+included: those this process was given or has found, and whatever looks like a signature.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import re
 import sys
 import threading
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Final, TextIO
+from typing import TextIO
 
 from loader.display import plain_text
-
-HIDDEN: Final = "[hidden]"
-SECRETS: Final = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
-_SHORTEST: Final = 6  # signs; anything shorter would blot out words
-_SIGNED: Final = re.compile(
-    r"(?i)((?:X-Amz-(?:Signature|Credential|Security-Token)|AWSAccessKeyId|Signature|Credential|Authorization)"
-    r"[\"']?\s*[=:]\s*[\"']?)(?:AWS4-HMAC-SHA256\s+|AWS\s+|Bearer\s+|Basic\s+)?[^\s\"'&,;<>]+"
-)
-_USERINFO: Final = re.compile(r"(?<=://)[^\s/@]+@")
+from loader.redaction import Redactor, redact, secrets_in
 
 log = logging.getLogger("loader")
 
 
 class Blotter:
-    """Makes text safe to be shown. `secrets` are texts that must never be seen."""
+    """Makes text safe to be shown. `secrets` must never be seen, in any form; what `redaction` has learned neither."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._secrets = sorted({secret for secret in secrets if len(secret) >= _SHORTEST}, key=len, reverse=True)
+        self._own = Redactor(secrets)
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Blotter:
-        """With the secrets of AWS's own variables."""
-        return cls(environment.get(name, "") for name in SECRETS)
+        """With the secrets of AWS's own variables and of proxies."""
+        return cls(secrets_in(environment))
 
     def __call__(self, text: str) -> str:
         """The text without them."""
-        for secret in self._secrets:
-            text = text.replace(secret, HIDDEN)
-        return _USERINFO.sub(f"{HIDDEN}@", _SIGNED.sub(rf"\1{HIDDEN}", text))
+        return redact(self._own(text))
 
 
 class _Lines(logging.Formatter):
@@ -57,9 +46,10 @@ class _Lines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         said = record.getMessage()
-        trace = self.formatException(record.exc_info) if record.exc_info else ""
+        # Before it is cut into lines: a secret may have a line break.
+        trace = self._blot(self.formatException(record.exc_info)) if record.exc_info else ""
         at = datetime.fromtimestamp(record.created, UTC)
-        text, lines = plain_text(self._blot(said)), [plain_text(self._blot(line)) for line in trace.splitlines()]
+        text, lines = plain_text(self._blot(said)), [plain_text(line) for line in trace.splitlines()]
         if not self._as_json:
             return " | ".join([f"{at:%H:%M:%S} {record.levelname} {text}", *lines])
         told: dict[str, object] = {

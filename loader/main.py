@@ -25,8 +25,9 @@ from loader.display import Display, make_display
 from loader.door import Door
 from loader.errors import Exit, WorldError
 from loader.link import Link, destination
-from loader.listener import Fan
+from loader.listener import Redacting
 from loader.logs import Blotter, set_up
+from loader.redaction import redact, secrets_in
 from loader.status import HELPERS
 from loader.store import Store
 from loader.streams import MOST
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         return run(vars(parser.parse_args(arguments)))
     except SettingsError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{redact(str(error))}\n")
         return Exit.USAGE
 
 
@@ -75,7 +76,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: Mapping[str, object]) -> Exit:
     """Load with these options, by name as in `loader.config`, and the environment. Raises SettingsError."""
     settings = _settings({option.name: options.get(option.name) for option in OPTIONS})
-    set_up(sys.stderr, Blotter.of(os.environ), as_json=settings.json)
+    redact.learn(*secrets_in(os.environ))
+    set_up(sys.stderr, Blotter(), as_json=settings.json)
     with _signals() as stop, contextlib.ExitStack() as stack:
         stores = _stores(settings, stack)
         if stores is None:
@@ -123,7 +125,7 @@ def _load(settings: Settings, stores: Sequence[Store], display: Display, stop: t
         media,
         status,
         stores,
-        Fan(display, board, watchdog),
+        Redacting(display, board, watchdog),
         link,
         stop,
         rate=lambda: board.rate,

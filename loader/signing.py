@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from loader.errors import WorldError
+from loader.redaction import redact
 
 if TYPE_CHECKING:
     from botocore.credentials import Credentials
@@ -81,6 +82,7 @@ def _from_environment() -> Keys | None:
 def _cleaned(keys: Keys) -> Keys:
     """Trim white space around each part. Raises WorldError CREDENTIALS for what no header can carry."""
     access, secret, token = keys.access.strip(), keys.secret.strip(), (keys.token or "").strip()
+    redact.learn(secret, token)
     for what, text in (("access key id", access), ("session token", token)):
         if not (text.isascii() and text.isprintable()):
             raise WorldError("CREDENTIALS", f"the {what} contains a character that is not printable ASCII")

@@ -37,6 +37,7 @@ from loader.errors import BadName, WorldError
 from loader.lease import Lease, TakenError
 from loader.outbox import Letter, Outbox
 from loader.pace import Backoff
+from loader.redaction import redact
 
 log = logging.getLogger("loader")
 RECORD_AGE: Final = timedelta(days=1)
@@ -106,7 +107,8 @@ class StatusWriter:
 
     def error(self, campaign: str, content: str, code: str, text: str) -> None:
         """The item has failed, or is being tried again."""
-        self._post(error_key(self._airline, self._tail, campaign, content), build_error(code, text), urgent=True)
+        key = error_key(self._airline, self._tail, campaign, content)
+        self._post(key, build_error(code, redact(text)), urgent=True)
 
     def no_error(self, campaign: str, content: str) -> None:
         """The item is well."""
@@ -114,7 +116,8 @@ class StatusWriter:
 
     def campaign_error(self, campaign: str, code: str, text: str) -> None:
         """The campaign as a whole cannot be loaded."""
-        self._post(campaign_error_key(self._airline, self._tail, campaign), build_error(code, text), urgent=True)
+        key = campaign_error_key(self._airline, self._tail, campaign)
+        self._post(key, build_error(code, redact(text)), urgent=True)
 
     def no_campaign_error(self, campaign: str) -> None:
         """The campaign as a whole is well."""

@@ -22,7 +22,8 @@ import pytest
 
 from loader.bucket import S3Bucket
 from loader.errors import WorldError
-from loader.logs import HIDDEN, Blotter, set_up
+from loader.logs import Blotter, set_up
+from loader.redaction import HIDDEN
 from loader.sockets import reach
 from tests.loader.aircraft import ROOT, Aircraft, publish
 from tests.loader.programs import GET_STATUS

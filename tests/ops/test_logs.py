@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import logging
 import logging.config
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -18,8 +20,8 @@ SECRET = "s3cr3t-of-the-portal"
 class Log:
     """A logger with our formatter, and what it wrote."""
 
-    def __init__(self, as_json: bool) -> None:
-        made = logging_settings(level="INFO", as_json=as_json, secrets=[SECRET])
+    def __init__(self, as_json: bool, secret: str = SECRET) -> None:
+        made = logging_settings(level="INFO", as_json=as_json, secrets=[secret])
         configured = logging.config.DictConfigurator(made)
         self.written = io.StringIO()
         handler = logging.StreamHandler(self.written)
@@ -111,3 +113,25 @@ def test_a_request_with_its_cookies_is_never_in_a_line(log: Log) -> None:
     log.logger.warning("Not Found: /x", extra={"request": "<cookie: f1ndm3>", "status_code": 404})
     assert "f1ndm3" not in log.text
     assert log.line["status_code"] == 404
+
+
+def test_a_secret_is_hidden_in_the_forms_a_traceback_gives_it() -> None:
+    secret = "pass\r'wörd\"of\\the+portal"
+    told = [secret, repr(secret), repr(secret.encode()), json.dumps(secret), quote(secret, safe="")]
+    told.append(base64.b64encode(f"user:{secret}".encode()).decode())
+    for as_json in (True, False):
+        log = Log(as_json, secret)
+        try:
+            raise ValueError({"told": told}, secret.encode())
+        except ValueError:
+            log.logger.exception("failed: %s", told, extra={"told": told, "raw": secret.encode()})
+        assert log.text.count("[hidden]") >= 20
+        for form in told:
+            assert form.strip("\"'b") not in log.text
+        for part in ("rd\\", "portal", told[-1][8:]):
+            assert part not in log.text
+
+
+def test_a_password_with_an_at_sign_is_hidden_whole(readable: Log) -> None:
+    readable.logger.info("connecting to redis://:p@ss@cache:6379/0")
+    assert "ss@" not in readable.text

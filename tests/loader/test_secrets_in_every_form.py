@@ -1,0 +1,235 @@
+"""A secret is hidden in every form that Python, JSON, URLs and headers give it, wherever the text goes."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import logging
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote, quote_plus
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from ifeportal.logs import Cleaner
+from loader.bucket import S3Bucket
+from loader.logs import Blotter, set_up
+from loader.redaction import HIDDEN
+from tests.loader.aircraft import ROOT, Aircraft
+from tests.loader.tattler import MEDIA, STATUS, Tattler
+from tests.loader.test_secrets_stay_inside import Seen, look_on
+
+TOKEN = "Tok\"en'of\\this/very+air craft%and==no&other<one>"
+PASSWORD = "p@ss/word:of%the proxy"
+
+secrets = st.one_of(
+    st.text(min_size=8, max_size=60),
+    st.text("ab\\'\"/+= %\r\n\t\x00\x1b\xe9\u2028\U0001f600", min_size=8, max_size=30),
+    st.text("\\'", min_size=8, max_size=20),
+).filter(lambda text: len(text.strip()) >= 8)
+
+
+def forms(secret: str) -> Iterator[str]:
+    """How it may stand in a text."""
+    yield secret
+    yield repr(secret)[1:-1]
+    yield ascii(secret)[1:-1]
+    yield repr_twice(secret)
+    yield repr(secret.encode())[2:-1]
+    yield json.dumps(secret)[1:-1]
+    yield json.dumps(secret, ensure_ascii=False)[1:-1]
+    yield json.dumps(json.dumps({"a": secret}))[11:-4]
+    yield quote(secret)
+    yield re.sub("%..", lambda found: found[0].lower(), quote(secret, safe=""))
+    yield quote(quote(secret, safe=""), safe="")
+    yield quote_plus(secret)
+    for before in ("", "a", "user:", "ab"):
+        together = f"{before}{secret}".encode()
+        yield base64.b64encode(together).decode()
+        yield base64.urlsafe_b64encode(together).decode().rstrip("=")
+        yield quote(base64.b64encode(together), safe="")
+
+
+def repr_twice(secret: str) -> str:
+    """As in the representation of an error that holds a representation."""
+    once = repr(secret)
+    twice = repr(once)
+    quotes = 2 if twice.startswith(once[0], 1) else 3
+    return twice[quotes:-quotes]
+
+
+def everywhere(text: str) -> Iterator[str]:
+    yield f"before {text} after"
+    yield f"Invalid header value b'{text}\\r'"
+
+
+def assert_hidden(secret: str, shown: str, *, at_least: int = 1) -> None:
+    assert shown.count(HIDDEN) >= at_least
+    for form in forms(secret):
+        assert form not in shown
+
+
+@settings(max_examples=60, deadline=None)
+@given(secrets, st.sampled_from(["", "\r", "\r\n", " "]))
+def test_no_form_of_a_secret_gets_through(secret: str, end: str) -> None:
+    assume(HIDDEN not in secret and secret not in HIDDEN)
+    given_untrimmed, given_trimmed = Blotter([secret + end]), Blotter([secret.strip()])
+    cleaner = Cleaner([secret + end])
+    for form in (*forms(secret), *forms(secret + end)):
+        for text in everywhere(form):
+            assert_hidden(secret.strip(), given_untrimmed(text))
+            assert_hidden(secret.strip(), given_trimmed(text))
+            assert_hidden(secret.strip(), str(cleaner(None, "", {"event": text})["event"]))
+
+
+@settings(max_examples=40, deadline=None)
+@given(secrets)
+def test_no_form_gets_through_a_traceback_in_a_line_of_the_log(secret: str) -> None:
+    assume(HIDDEN not in secret and secret not in HIDDEN)
+    for as_json in (True, False):
+        line = logged(secret, as_json=as_json)
+        assert len(line.splitlines()) == 1
+        assert_hidden(secret.strip(), line, at_least=3)
+
+
+def logged(secret: str, *, as_json: bool) -> str:
+    """What is written of a record with a traceback whose errors quote the secret."""
+    before, stream = list(logging.root.handlers), io.StringIO()
+    hooks, raising = (sys.excepthook, sys.unraisablehook, threading.excepthook), logging.raiseExceptions
+    try:
+        set_up(stream, Blotter([secret]), as_json=as_json)
+        try:
+            try:
+                raise ValueError(secret)
+            except ValueError as error:
+                raise KeyError({"token": secret}, secret.encode()) from error
+        except KeyError:
+            logging.getLogger("loader.test").exception("sent %r", secret)
+    finally:
+        logging.root.handlers[:] = before
+        logging.captureWarnings(False)
+        sys.excepthook, sys.unraisablehook, threading.excepthook = hooks
+        logging.raiseExceptions = raising
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("short", ["", "a", "key", "  key \r\n", "a" * 5])
+def test_short_values_hide_nothing(short: str) -> None:
+    text = "a key aaaaa IGEga2V5 %20 key"
+    assert Blotter([short])(text) == text
+
+
+@pytest.mark.parametrize("password", ["p@ss:word", "pass"])
+def test_passwords_of_addresses_are_hidden_whole(password: str) -> None:
+    said = Blotter.of({"https_proxy": f"http://crew:{quote(password, safe='')}@proxy:1"})(
+        f"to http://crew:{password}@proxy:1/ with Proxy-Authorization: Basic Y3Jldzpw"
+    )
+    assert password.partition("@")[2] or password not in said
+    assert "ss:word" not in said
+    assert "Y3Jldzpw" not in said
+
+
+TELLER = """
+import base64, json, logging, os, sys, threading
+from urllib.parse import quote
+from loader import main
+from loader.bucket import S3Bucket
+from loader.lookout import Lookout
+from loader.reading import Look, Reading
+
+secret, log = TOLD, logging.getLogger("loader.test")
+forms = [secret, repr(secret), repr(secret.encode()), json.dumps(secret), quote(secret, safe=""),
+         base64.b64encode(b"user:" + secret.encode()).decode()]
+
+def die():
+    raise ValueError(*forms)
+
+def look(self, stop):
+    self._media._keyring.keys()
+    thread = threading.Thread(target=die)
+    thread.start()
+    thread.join()
+    try:
+        die()
+    except ValueError:
+        log.exception("told: %s", forms)
+    print("the tale was told", file=sys.stderr)
+    readings = {f"c{at}": Reading(f"c{at}", code="BAD_MANIFEST", text=form) for at, form in enumerate(forms)}
+    return Look({**readings, "d": Reading("d", doubt=forms[1])}, tuple(forms), code="CREDENTIALS", text=" ".join(forms))
+
+Lookout.look = look
+sys.exit(main.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("as_json", ["1", ""], ids=["json", "plain"])
+@pytest.mark.parametrize("source", ["environment", "profile"])
+def test_no_form_leaves_a_running_loader(source: str, as_json: str, tmp_path: Path) -> None:
+    keys = {"AWS_ACCESS_KEY_ID": "tail1", "AWS_SECRET_ACCESS_KEY": "x" * 40, "AWS_SESSION_TOKEN": TOKEN + "\r"}
+    if source == "profile":
+        keys = {"AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "credentials")}
+        lines = ("[default]", "aws_access_key_id = tail1", f"aws_secret_access_key = {TOKEN}")
+        (tmp_path / "credentials").write_text("\n".join(lines))
+    with Tattler("denied") as store:
+        seen = told_by_a_loader(
+            Aircraft(tmp_path / "content", store.endpoint, keys, _none(store), _none(store)), as_json
+        )
+        written = [body.decode() for body in store.written]
+    assert "the tale was told" in seen.texts[1]
+    stdout, stderr, *socket = seen.texts
+    for shown, at_least in ((stdout, 6), (stderr, 18), ("\n".join(socket), 6), ("\n".join(written), 6)):
+        assert_hidden(TOKEN, shown, at_least=at_least)
+    assert any("BAD_MANIFEST" in body for body in written)
+    assert any("CREDENTIALS" in body for body in written)
+
+
+def _none(store: Tattler) -> S3Bucket:
+    return S3Bucket("none", endpoint=store.endpoint, access_key="x", secret_key="x")
+
+
+def told_by_a_loader(aircraft: Aircraft, as_json: str) -> Seen:
+    """Runs for a few seconds, with a look that tells the secret in many forms."""
+    script = aircraft.folder.with_name("teller.py")  # in a file: a command line is seen by everybody
+    script.write_text(TELLER.replace("TOLD", repr(TOKEN)))
+    told = {"MEDIA_BUCKET": MEDIA, "STATUS_BUCKET": STATUS, "LOADER_JSON": as_json, "LOADER_REPORT_TIMEOUT": "2s"}
+    process = subprocess.Popen(
+        [sys.executable, str(script)],
+        cwd=ROOT,
+        env=aircraft.environment(PYTHONPATH=str(ROOT), LOADER_POLL_INTERVAL="1s", **told),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    timer = threading.Timer(5.0, process.terminate)
+    timer.start()
+    try:
+        return look_on(process, aircraft.folder)
+    finally:
+        timer.cancel()
+
+
+def test_a_setting_that_is_refused_is_not_shown_with_its_password(tmp_path: Path) -> None:
+    environment = {"PATH": "", "AWS_ENDPOINT_URL_S3": f"ftp://crew:{quote(PASSWORD, safe='')}@store"}
+    ended = subprocess.run(
+        [sys.executable, "manage.py", "run_loader", "--airline=A", "--tail=T", f"--content-dir={tmp_path}"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert_not_shown(ended.stderr)
+
+
+def assert_not_shown(text: str) -> None:
+    assert text
+    assert all(form not in text for form in forms(PASSWORD))
