@@ -36,8 +36,9 @@ class Failures:
     @property
     def campaigns(self) -> set[str]:
         """Those with an item that failed because of its object: listing them tells whether it is another one now."""
-        # A copy: it is asked for by the thread that looks, while results come in.
-        return {campaign for (campaign, _), failure in list(self._known.items()) if failure.code in OF_THE_OBJECT}
+        # The thread that looks asks while results come in. A list of the items would not do: making its tuples may
+        # start a garbage collection, and with it another thread.
+        return {campaign for (campaign, _), failure in self._known.copy().items() if failure.code in OF_THE_OBJECT}
 
     def note(self, key: Key, code: str, digest: str, etag: str, now: float) -> None:
         """It was tried and failed with `code`, or is well (""). `digest` is the manifest's, `etag` the object's."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
 from pathlib import Path
@@ -78,3 +79,23 @@ def test_a_queue_written_closely_is_taken_and_remembered(tmp_path: Path) -> None
     assert dispatch.problem == ""
     assert dispatch.orders is not None
     assert Dispatch(AIRLINE, TAIL, MemoryBucket("another"), store).orders == dispatch.orders
+
+
+def test_what_failed_may_be_asked_while_a_garbage_collection_lets_another_thread_run() -> None:
+    failures, collected, threshold = Failures(), list[str](), gc.get_threshold()
+    for number in range(3_000):
+        failures.note(("c", f"item-{number}"), "OBJECT_GONE", "digest", "etag", 0.0)
+
+    def another(phase: str, info: dict[str, int]) -> None:
+        collected.append(phase)
+        failures.note(("c", f"more-{len(collected)}"), "OBJECT_GONE", "digest", "etag", 0.0)
+
+    gc.callbacks.append(another)
+    gc.set_threshold(10)
+    try:
+        asked = [failures.campaigns for _ in range(50)]
+    finally:
+        gc.callbacks.remove(another)
+        gc.set_threshold(*threshold)
+    assert collected
+    assert asked == [{"c"}] * 50
