@@ -151,6 +151,7 @@ class DraftItemAdmin(ItemColumns, Managed[DraftItem]):
     list_display_links = None
     list_editable = WISHES
     list_filter = [ShowFilter, "required", "draft__airline"]
+    linked_by = ["draft"]
     list_select_related = ["draft__airline"]
     search_fields = ["name", "title", "kind", "fault", "draft__name"]
     actions = ["take_in", "leave_out", "require", "require_not", "hash_anew"]

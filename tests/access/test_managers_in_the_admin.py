@@ -70,7 +70,7 @@ def test_a_list_its_filters_and_its_search_hold_nothing_foreign(
 ) -> None:
     for query in ("", "?q=eta", f"?airline__id__exact={drafts['BETA'].airline_id}"):
         page = mona.get(address(model, "changelist") + query)
-        assert page.status_code in (200, 302)
+        assert page.status_code in (200, 302, 400)
         shown = re.sub(r"[A-Za-z0-9]{64}", "", page.content.decode())  # a token may spell anything
         assert "beta" not in shown.lower()
 
