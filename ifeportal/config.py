@@ -151,6 +151,9 @@ class Config:
         "Development. If not given: on, unless SECRET_KEY, ALLOWED_HOSTS or a PostgreSQL DATABASE_URL is.",
     )
     secret_key: str = setting(text, "", f"Signs tokens; at least {KEY_LENGTH} random characters. Needed unless DEBUG.")
+    secret_key_fallbacks: tuple[str, ...] = setting(
+        names, (), "Earlier values of SECRET_KEY, separated by commas: what they signed and encrypted is still read."
+    )
     allowed_hosts: tuple[str, ...] = setting(
         names, ("localhost", "127.0.0.1", "[::1]"), "Names this portal is reached by."
     )

@@ -24,6 +24,7 @@ except ValueError as error:
 
 DEBUG = config.debug
 SECRET_KEY = config.secret_key
+SECRET_KEY_FALLBACKS = list(config.secret_key_fallbacks)
 ALLOWED_HOSTS = list(config.allowed_hosts)
 CSRF_TRUSTED_ORIGINS = list(config.csrf_trusted_origins)
 
@@ -196,6 +197,7 @@ LOGGING = logging_settings(
     as_json=config.log_json if config.log_json is not None else not DEBUG,
     secrets=[
         config.secret_key,
+        *config.secret_key_fallbacks,
         config.aws_secret_access_key,
         *secrets_in(os.environ),
         config.metrics_token,

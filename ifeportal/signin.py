@@ -6,6 +6,7 @@ May touch users, authenticators and failed attempts, each through its package.
 from __future__ import annotations
 
 import ipaddress
+import logging
 import unicodedata
 from typing import Any
 
@@ -23,9 +24,11 @@ from django.utils import timezone
 from qrcode import QRCode
 from qrcode.image.svg import SvgPathImage
 
-from ifeportal import audit, secondfactor
+from ifeportal import audit, encryption, secondfactor
 from ifeportal.models import User
 from ifeportal.signin_settings import COOL_OFF
+
+logger = logging.getLogger(__name__)
 
 NAME_LIMIT = 255  # characters kept of a name that was tried
 WAIT_FOR_CODES = "Too many wrong codes. Wait five minutes, then try again."
@@ -83,6 +86,18 @@ class SecondFactors(DefaultMFAAdapter):
         "incorrect_code": "That did not fit. A code of the app holds for half a minute and counts once, and so does a "
         "recovery code: type the newest one, or try the passkey again.",
     }
+
+    def encrypt(self, text: str) -> str:
+        """Return what is stored of a secret."""
+        return encryption.encrypt(text)
+
+    def decrypt(self, encrypted_text: str) -> str:
+        """Return the secret. Raises Undecipherable, which a form shows."""
+        try:
+            return encryption.decrypt(encrypted_text)
+        except encryption.Undecipherable:
+            logger.error("a second factor cannot be decrypted: is the key it was made with in SECRET_KEY_FALLBACKS?")
+            raise
 
     def can_delete_authenticator(self, authenticator: Authenticator) -> bool:
         """Not the last second factor of somebody who must have one."""

@@ -1,0 +1,46 @@
+"""`encrypt_second_factors`: after a change of SECRET_KEY, before its fallback is dropped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from allauth.mfa.models import Authenticator
+from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
+
+from ifeportal.encryption import Undecipherable, convert, reencrypt
+
+HELP = (
+    "Encrypt the secrets of authenticator apps and recovery codes under SECRET_KEY, those that are in clear or under a "
+    "key of SECRET_KEY_FALLBACKS. May run while the portal does, and any number of times."
+)
+
+
+class Command(BaseCommand):
+    help = HELP
+
+    def handle(self, *args: Any, **options: Any) -> str:
+        keys = Authenticator.objects.exclude(type=Authenticator.Type.WEBAUTHN).order_by("pk")
+        found = {pk: _encrypt(pk) for pk in keys.values_list("pk", flat=True)}
+        if unreadable := [pk for pk, changed in found.items() if changed is None]:
+            names = Authenticator.objects.filter(pk__in=unreadable).values_list("user__username", flat=True)
+            who = ", ".join(sorted(set(names)))
+            raise CommandError(f"No key decrypts the second factors of: {who}. Add the key they were made with.")
+        return f"Encrypted anew: {sum(map(bool, found.values()))} of {len(found)}."
+
+
+@transaction.atomic
+def _encrypt(pk: int) -> bool | None:
+    """Encrypt one authenticator. Return whether anything changed; None where no key of ours reads it."""
+    row = Authenticator.objects.select_for_update().filter(pk=pk).first()
+    if row is None:
+        return False
+    try:
+        changed = convert(row.data, reencrypt)
+    except Undecipherable:
+        return None
+    if changed == row.data:
+        return False
+    row.data = changed
+    row.save(update_fields=["data"])
+    return True
