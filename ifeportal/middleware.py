@@ -1,5 +1,6 @@
-"""What every request passes: values no text can hold are refused; signing in is needed unless a view says otherwise,
-and a second factor where the user's role demands one; pages may use none of a device's sensors.
+"""What every request passes: values no text can hold and passwords beyond the limit are refused; signing in is needed
+unless a view says otherwise, and a second factor where the user's role demands one; pages may use none of a device's
+sensors.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from django.utils.deprecation import MiddlewareMixin
 from django.utils.http import urlencode
 from django.views.defaults import bad_request
 
+from ifeportal.passwords import TooManyPasswords
 from ifeportal.problems import BELOW, problem
+from ifeportal.refusals import too_many_passwords
 from ifeportal.secondfactor import Lack, lack
 
 BAD_VALUES: Final = (DataError, UnicodeEncodeError, BadHeaderError)
@@ -60,6 +63,17 @@ class HostileValues(MiddlewareMixin):
         if request.path.startswith(BELOW):
             return problem(400, "A value holds what no text can hold.", request.path, kind="bad-value")
         return bad_request(request, exception)
+
+
+class PasswordsLimited(MiddlewareMixin):
+    """A request whose password could not be hashed in time is told when to come again."""
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        """503 for TooManyPasswords."""
+        if not isinstance(exception, TooManyPasswords):
+            return None
+        logger.warning("too many passwords to hash at the same time: %s", request.path)
+        return too_many_passwords(request)
 
 
 class SignInRequired(LoginRequiredMiddleware):

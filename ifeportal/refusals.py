@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
 from django.views import defaults
 
+from ifeportal.passwords import RETRY_AFTER
 from ifeportal.problems import BELOW, NOT_THERE, problem
 
 
@@ -16,6 +18,14 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
             return problem(413, "The body is too large.", request.path)
         return problem(400, "The request cannot be read.", request.path)
     return defaults.bad_request(request, exception)
+
+
+def too_many_passwords(request: HttpRequest) -> HttpResponse:
+    """503: so many passwords are being checked that this one was not looked at, and how long to wait (seconds)."""
+    headers = {"Retry-After": str(RETRY_AFTER), "Cache-Control": "no-store"}
+    if request.path.startswith(BELOW):
+        return problem(503, "Too many passwords are being checked. Try again soon.", request.path, headers=headers)
+    return HttpResponse(render_to_string("too_many_passwords.html"), status=503, headers=headers)
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -24,8 +24,8 @@ def _passwords() -> dict[str, Any]:
             "allauth.account.auth_backends.AuthenticationBackend",
         ],
         "PASSWORD_HASHERS": [
-            "django.contrib.auth.hashers.Argon2PasswordHasher",
-            "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+            "ifeportal.passwords.Argon2",
+            "ifeportal.passwords.PBKDF2",
         ],
         "LOGIN_URL": "account_login",
         "LOGIN_REDIRECT_URL": "fleet",
