@@ -226,6 +226,7 @@ class Demonstration:
 
     def _portal(self) -> list[Process]:
         environment = self._state.environment() | self._store.environment(PORTAL.name)
+        environment["PORTAL_URL"] = self.address.rstrip("/")
         daphne = ["daphne", "-b", LOOPBACK, "-p", str(self.port), "ifeportal.asgi:application"]
         commands: dict[str, list[str | Path]] = {
             "portal": [sys.executable, "-m", *daphne],

@@ -20,6 +20,7 @@ T = TypeVar("T")
 KEY_LENGTH = 50
 PLACEHOLDERS = ("changeme", "change-me", "change_me", "placeholder", "insecure", "development", "secret-key")
 HEALTH_PAGES = {"status", "healthz"}
+ORIGIN = re.compile(r"https?://(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 PEOPLE = ("staff", "manager", "operator", "viewer")
 DEVELOPMENT_KEY = "development-only-never-used-with-debug-off-0123456789"
@@ -75,6 +76,18 @@ def origins(value: str) -> tuple[str, ...]:
         if not re.fullmatch(r"https?://[^/\s]+", origin):
             raise ValueError(f"must be origins such as https://ife.example.org, separated by commas, not {origin!r}")
     return found
+
+
+def origin(value: str) -> str:
+    """The address of a site: scheme, host and port, nothing after them but one slash, which is taken off."""
+    plain = value.removesuffix("/").lower()
+    try:
+        valid = ORIGIN.fullmatch(plain) and urlsplit(plain).port != 0
+    except ValueError:  # a port above 65535, or no IPv6 address in the brackets
+        valid = False
+    if not valid:
+        raise ValueError("must be an address such as https://ife.example.org, without a path or a user name")
+    return plain
 
 
 def bucket(value: str) -> str:
@@ -175,6 +188,12 @@ class Config:
         "Counts API throttles and one-time codes for all web processes together. Not needed.",
     )
     email_url: Mapping[str, Any] | None = setting(email, None, "Mail server. If not given: mail goes to the log.")
+    portal_url: str = setting(
+        origin,
+        "",
+        "Address of this portal, such as https://ife.example.org, that links in mails begin with. "
+        "Needed with EMAIL_URL unless DEBUG. If not given: http://localhost:8000.",
+    )
     email_from: str = setting(text, "ifeportal@localhost", "Whom mail of the portal comes from.")
     second_factor_for: tuple[str, ...] = setting(
         second_factors,
@@ -268,6 +287,8 @@ def _contradictions(config: Config) -> list[str]:
         found.append("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY go together: set both or neither.")
     if "*" in config.allowed_hosts and not config.debug:
         found.append("ALLOWED_HOSTS must name the hosts: * would let every site open live updates.")
+    if config.email_url and not config.portal_url and not config.debug:
+        found.append("PORTAL_URL is missing: with EMAIL_URL it must say where links in mails lead.")
     if len({bool(value) for value in (config.oidc_issuer, config.oidc_client_id, config.oidc_client_secret)}) > 1:
         found.append("OIDC_ISSUER, OIDC_CLIENT_ID and OIDC_CLIENT_SECRET go together: set all three or none.")
     if config.log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):

@@ -157,6 +157,7 @@ CACHES = {
         "OPTIONS": {"MAX_ENTRIES": 50_000},  # with Django's 300 whoever asks for much has counts of attempts forgotten
     }
 }
+PORTAL_URL = config.portal_url or "http://localhost:8000"  # never the host that a request names
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = config.email_from
 EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
 globals().update(config.email_url or {})

@@ -8,7 +8,9 @@ from __future__ import annotations
 import ipaddress
 import logging
 import unicodedata
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.forms import LoginForm, ResetPasswordForm
@@ -16,10 +18,12 @@ from allauth.core import context
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
 from axes.models import AccessAttempt
+from django.conf import settings
 from django.db import transaction
 from django.db.models import Max
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.urls import reverse
 from django.utils import timezone
 from qrcode import QRCode
 from qrcode.image.svg import SvgPathImage
@@ -32,6 +36,14 @@ logger = logging.getLogger(__name__)
 
 NAME_LIMIT = 255  # characters kept of a name that was tried
 WAIT_FOR_CODES = "Too many wrong codes. Wait five minutes, then try again."
+
+
+@dataclass(frozen=True)
+class MailSite:
+    """What mails call the portal. allauth would take both from the Host header of the request."""
+
+    name: str
+    domain: str
 
 
 class Accounts(DefaultAccountAdapter):
@@ -57,6 +69,19 @@ class Accounts(DefaultAccountAdapter):
     def get_client_ip(self, request: HttpRequest) -> str:
         """Where the request comes from; of a socket in a file that is not known."""
         return place_of(request) or "0.0.0.0"  # noqa: S104  # an address that is none, not one to listen on
+
+    def get_reset_password_from_key_url(self, key: str) -> str:
+        """Return the link to set a new password, below PORTAL_URL."""
+        path = reverse("account_reset_password_from_key", kwargs={"uidb36": "UID", "key": "KEY"})
+        return f"{settings.PORTAL_URL}{path.replace('UID-KEY', quote(key))}"
+
+    def format_email_subject(self, subject: str) -> str:
+        """Return the subject with the name of the portal in front."""
+        return f"[{_mail_site().name}] {subject}"
+
+    def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
+        """Send a mail whose text names no host but that of PORTAL_URL."""
+        super().send_mail(template_prefix, email, {**context, "current_site": _mail_site()})
 
     def login(self, request: HttpRequest, user: User) -> None:
         """Begin the session, and keep that it began."""
@@ -134,6 +159,11 @@ class ForgottenPasswordForm(ResetPasswordForm):
         address: str = super().clean_email()
         self.users: list[User] = [user for user in self.users if user.has_usable_password()]
         return address
+
+
+def _mail_site() -> MailSite:
+    host = urlsplit(settings.PORTAL_URL).netloc
+    return MailSite(name=host, domain=host)
 
 
 def place_of(request: HttpRequest) -> str | None:

@@ -16,7 +16,16 @@ PRODUCTION = {
     "DATABASE_URL": "postgres://ife:hunter2hunter2@database/ife",
 }
 OURS = ("AWS_", "LOADER_", "DJANGO_")
-NAMES = ("SECRET_KEY", "DATABASE_URL", "DEBUG", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "REDIS_URL", "EMAIL_URL")
+NAMES = (
+    "SECRET_KEY",
+    "DATABASE_URL",
+    "DEBUG",
+    "ALLOWED_HOSTS",
+    "CSRF_TRUSTED_ORIGINS",
+    "REDIS_URL",
+    "EMAIL_URL",
+    "PORTAL_URL",
+)
 
 
 def manage(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

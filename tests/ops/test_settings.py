@@ -77,6 +77,27 @@ def test_with_debug_off_a_key_is_needed_that_nobody_guesses(key: str, sentence: 
         ("AWS_ENDPOINT_URL_S3", "s3.example.org", "AWS_ENDPOINT_URL_S3 must be an address"),
         ("AWS_ACCESS_KEY_ID", "AKIA", "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY go together"),
         ("CSRF_TRUSTED_ORIGINS", "ife.example.org", "CSRF_TRUSTED_ORIGINS must be origins"),
+        *(
+            ("PORTAL_URL", value, "PORTAL_URL must be an address such as https://ife.example.org")
+            for value in (
+                "ife.example.org",
+                "ftp://ife.example.org",
+                "https://",
+                "https://ife.example.org/portal",
+                "https://ife.example.org//",
+                "https://ife.example.org?a=b",
+                "https://ife.example.org#top",
+                "https://user@ife.example.org",
+                "https://ife.example.org:0",
+                "https://ife.example.org:65536",
+                "https://ife.example.org:",
+                "https://[::1",
+                "https://[:::1]",
+                "https://ife.example.org\nX-Evil: 1",
+                "https://ife.example.org\\@evil.example",
+                "https://\u0456fe.example.org",
+            )
+        ),
         ("LIVE_SOCKETS_PER_USER", "0", "LIVE_SOCKETS_PER_USER must be a whole number above zero."),
         ("LIVE_SOCKETS_PER_USER", "\uff11\uff12", "LIVE_SOCKETS_PER_USER must be a whole number above zero."),
         ("LOG_LEVEL", "loud", "LOG_LEVEL must be DEBUG"),
@@ -105,6 +126,26 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
 )
 def test_a_duration_is_written_as_people_write_it(text: str, expected: float) -> None:
     assert read_config({"POLL_INTERVAL": text}).poll_interval == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("https://ife.example.org", "https://ife.example.org"),
+        ("HTTPS://IFE.example.org:8443/", "https://ife.example.org:8443"),
+        ("http://[::1]:8000", "http://[::1]:8000"),
+    ],
+)
+def test_the_portals_address_is_an_origin(text: str, expected: str) -> None:
+    assert read_config({"PORTAL_URL": text}).portal_url == expected
+
+
+def test_who_sends_mail_in_production_must_say_where_its_links_lead() -> None:
+    mail = PRODUCTION | {"EMAIL_URL": "smtp+tls://user:password@mail.example.org:587"}
+    with pytest.raises(SettingsError, match="PORTAL_URL is missing"):
+        read_config(mail)
+    assert read_config(mail | {"PORTAL_URL": "https://ife.example.org"}).portal_url == "https://ife.example.org"
+    assert read_config({"EMAIL_URL": "consolemail://"}).portal_url == ""
 
 
 def test_a_secret_may_lie_in_a_file(tmp_path: Path) -> None:

@@ -1,0 +1,63 @@
+"""One daphne in a process of its own, started as the manual says, on the database of the running test."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Self
+
+from ifeportal.processes import LOOPBACK, Process, free_port
+from tests.pages.browser import database_url
+from tests.system import PATIENCE, ROOT, answers, wait_for
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer of the server. `cookies` are those that it sets, as a client sends them back."""
+
+    status: int
+    headers: dict[str, str]
+    body: str
+    cookies: dict[str, str]
+
+
+class WebServer:
+    """Use as a context manager; `settings` are those of the environment, besides the database."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.port = free_port()
+        self.address = f"http://{LOOPBACK}:{self.port}"
+        environment = {**os.environ, "DEBUG": "1", "DATABASE_URL": database_url(), "PYTHONUNBUFFERED": "1", **settings}
+        command = [sys.executable, "-m", "daphne", "-b", LOOPBACK, "-p", str(self.port), "ifeportal.asgi:application"]
+        self.process = Process("web", command, log=folder / "web.log", environment=environment, folder=ROOT)
+
+    @property
+    def log(self) -> str:
+        """All that it has written, mails for the console too."""
+        return self.process.log.read_text(errors="replace")
+
+    def ask(
+        self, method: str, path: str, body: str | bytes | None = None, headers: dict[str, str] | None = None
+    ) -> Answer:
+        """Send one request over a connection of its own."""
+        connection = HTTPConnection(LOOPBACK, self.port, timeout=PATIENCE)
+        try:
+            connection.request(method, path, body, headers or {})
+            found = connection.getresponse()
+            set_cookies = found.headers.get_all("Set-Cookie", [])
+            pairs = (line.partition(";")[0].partition("=") for line in set_cookies)
+            text = found.read().decode()
+            return Answer(found.status, dict(found.headers), text, {name: value for name, _, value in pairs})
+        finally:
+            connection.close()
+
+    def __enter__(self) -> Self:
+        self.process.start()
+        wait_for("the web server answers", lambda: answers(self.address, self.process))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.stop()
