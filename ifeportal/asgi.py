@@ -9,7 +9,7 @@ from django.db import connection
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ifeportal.settings")
 pages = get_asgi_application()  # before the sockets: it loads the apps whose models they need
 
-from ifeportal.asgi_middleware import IgnoreRootPath  # noqa: E402
+from ifeportal.asgi_middleware import BodyLimit, IgnoreRootPath  # noqa: E402
 from ifeportal.live.routing import sockets  # noqa: E402
 from ifeportal.live.waiting import WaitingRoom  # noqa: E402
 from ifeportal.punctual import Punctual  # noqa: E402
@@ -17,5 +17,5 @@ from ifeportal.webserver import install_request_class  # noqa: E402
 
 # A file is there or is not: it keeps nobody waiting.
 http = pages if connection.vendor == "sqlite" else Punctual(pages)
-application = IgnoreRootPath(ProtocolTypeRouter({"http": WaitingRoom(http), "websocket": sockets}))
+application = IgnoreRootPath(ProtocolTypeRouter({"http": BodyLimit(WaitingRoom(http)), "websocket": sockets}))
 install_request_class()

@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from django.conf import settings
+from django.http import HttpResponse
+
+from ifeportal.refusals import body_too_large
+
 Event = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Event]]
 Send = Callable[[Event], Awaitable[None]]
@@ -26,3 +31,48 @@ class IgnoreRootPath:
         if "root_path" in scope:
             scope = {**scope, "root_path": ""}
         await self._application(scope, receive, send)
+
+
+class BodyTooLarge(Exception):
+    """More of a body arrived than any request may have."""
+
+
+class BodyLimit:
+    """Refuse a request body above BODY_LIMIT before the application stores it.
+
+    Where daphne is the server, `webserver` has refused it already; other servers hand a body on as it arrives.
+    """
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Serve one HTTP request."""
+        received = 0
+
+        async def receive_bounded() -> Event:
+            nonlocal received
+            event = await receive()
+            received += len(event.get("body", b""))
+            if received > settings.BODY_LIMIT:
+                raise BodyTooLarge
+            return event
+
+        try:
+            if _declared_length(scope) > settings.BODY_LIMIT:
+                raise BodyTooLarge
+            await self._application(scope, receive_bounded, send)
+        except BodyTooLarge:
+            await _send_response(body_too_large(scope["path"]), send)
+
+
+def _declared_length(scope: Mapping[str, Any]) -> int:
+    """Return the Content-Length in bytes, 0 if there is none."""
+    found = dict(scope["headers"]).get(b"content-length", b"")
+    return int(found) if found.isdigit() else 0
+
+
+async def _send_response(response: HttpResponse, send: Send) -> None:
+    headers = [(name.lower().encode(), value.encode()) for name, value in response.items()]
+    await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+    await send({"type": "http.response.body", "body": response.content})

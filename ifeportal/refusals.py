@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
@@ -10,12 +12,14 @@ from django.views import defaults
 from ifeportal.passwords import RETRY_AFTER
 from ifeportal.problems import BELOW, NOT_THERE, problem
 
+TOO_LARGE: Final = "The body is too large."
+
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """400: what was sent cannot be read, or is not for this host; 413 for a program that sent too much of it."""
     if request.path.startswith(BELOW):
         if isinstance(exception, RequestDataTooBig):
-            return problem(413, "The body is too large.", request.path)
+            return problem(413, TOO_LARGE, request.path)
         return problem(400, "The request cannot be read.", request.path)
     return defaults.bad_request(request, exception)
 
@@ -26,6 +30,18 @@ def too_many_passwords(request: HttpRequest) -> HttpResponse:
     if request.path.startswith(BELOW):
         return problem(503, "Too many passwords are being checked. Try again soon.", request.path, headers=headers)
     return HttpResponse(render_to_string("too_many_passwords.html"), status=503, headers=headers)
+
+
+def body_too_large(path: str) -> HttpResponse:
+    """413: the body is larger than any the portal takes. Complete without any middleware."""
+    headers = {
+        "Cache-Control": "no-store",
+        "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'",
+        "X-Content-Type-Options": "nosniff",
+    }
+    if path.startswith(BELOW):
+        return problem(413, TOO_LARGE, path, headers=headers)
+    return HttpResponse(render_to_string("413.html"), status=413, headers=headers)
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -186,6 +186,7 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1_048_576
+BODY_LIMIT = 2 * DATA_UPLOAD_MAX_MEMORY_SIZE  # bytes of any request: the largest form with the largest logo
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 2000  # a page of the admin with every row ticked
 DATA_UPLOAD_MAX_NUMBER_FILES = 10
 AUTH_PASSWORD_VALIDATORS = [

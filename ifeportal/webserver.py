@@ -5,18 +5,105 @@ The command `daphne` has no option for a request class, so `ifeportal.asgi` inst
 
 from __future__ import annotations
 
+from io import BytesIO
+from typing import Any, Final
+from urllib.parse import unquote
+
 from daphne import http_protocol
+from django.conf import settings
+from django.http import HttpResponse
+
+from ifeportal.refusals import body_too_large
+
+# Seconds a refused client may go on sending. Closed at once, the connection would be reset, and the reset could reach
+# the client before the answer (RFC 9112, section 9.6).
+LINGER: Final = 5
 
 
 class PortalRequest(http_protocol.WebRequest):
-    """A request of daphne without the header that sets `root_path`."""
+    """A request of daphne, without the header that sets `root_path`, and with a bounded body.
+
+    daphne stores a body whole before the application is called, so only here can a body be refused early.
+    """
+
+    content: BytesIO  # or a temporary file, for large bodies
+    _received = 0  # bytes of the body
+    _refused = False
+
+    def __init__(self, *arguments: Any) -> None:
+        """Leave forms to the application.
+
+        Twisted would parse them in the event loop, with many times their size in memory, for `args`, which daphne
+        never reads.
+        """
+        super().__init__(*arguments, parsePOSTFormSubmission=False)
+
+    def gotLength(self, length: int | None) -> None:
+        """Refuse a body that is declared too large; `length` is None for a chunked one."""
+        super().gotLength(length if length is None else min(length, settings.BODY_LIMIT))
+        if length is not None and length > settings.BODY_LIMIT:
+            self._refuse()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Store a part of the body, or refuse the body once it is too large."""
+        self._received += len(data)
+        if not self._refused and self._received > settings.BODY_LIMIT:
+            self._refuse()
+        if not self._refused:
+            super().handleContentChunk(data)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """Process the request at the end of its body. Of a refused one the end closes the connection."""
+        if self._refused:
+            self.channel.loseConnection()
+        else:
+            super().requestReceived(command, path, version)
 
     def process(self) -> object:
         """Remove the header first: daphne answers 500 if its value is not ASCII. Sockets come this way too."""
         self.requestHeaders.removeHeader(b"daphne-root-path")
         return super().process()
 
+    def _refuse(self) -> None:
+        """Answer 413, drop what has arrived and what arrives, and close the connection after LINGER seconds."""
+        self._refused = True
+        self.content.close()
+        self.content = BytesIO()
+        self.requestHeaders.removeHeader(b"expect")  # Twisted would ask for the body
+        channel = self.channel
+        uri = channel._path.decode("latin-1")
+        response = body_too_large(unquote(uri.partition("?")[0]))
+        channel.transport.write(_serialize(response))
+        channel.transport.unregisterProducer()
+        channel.transport.loseWriteConnection()
+        channel.dataReceived = _drop
+        channel.setTimeout(LINGER)
+        self._log_refusal(uri, response)
+
+    def _log_refusal(self, uri: str, response: HttpResponse) -> None:
+        details = {
+            "path": uri,
+            "status": response.status_code,
+            "method": self.channel._command.decode("latin-1"),
+            "client": f"{getattr(self.client, 'host', '')}:{getattr(self.client, 'port', '')}",
+            "time_taken": 0.0,
+            "size": len(response.content),
+        }
+        self.server.log_action("http", "complete", details)
+
 
 def install_request_class() -> None:
     """Make daphne use PortalRequest for every connection from now on."""
     http_protocol.WebRequest = PortalRequest
+
+
+def _drop(data: bytes) -> None:
+    """Do nothing with what a refused client still sends."""
+
+
+def _serialize(response: HttpResponse) -> bytes:
+    """Return the answer as HTTP/1.1 has it, the last of its connection."""
+    status = f"HTTP/1.1 {response.status_code} {response.reason_phrase}"
+    headers = {**response.headers, "Content-Length": str(len(response.content)), "Connection": "close"}
+    lines = [status, *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + response.content

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -38,6 +39,15 @@ class WebServer:
     def log(self) -> str:
         """All that it has written, mails for the console too."""
         return self.process.log.read_text(errors="replace")
+
+    def connect(self) -> socket.socket:
+        """Open a connection on which a test says whatever it likes."""
+        return socket.create_connection((LOOPBACK, self.port), timeout=PATIENCE)
+
+    def memory(self, field: str = "VmRSS") -> int:
+        """Return its memory in bytes: VmRSS is the memory in use now, VmHWM the most that ever was."""
+        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) * 1024
 
     def ask(
         self, method: str, path: str, body: str | bytes | None = None, headers: dict[str, str] | None = None
