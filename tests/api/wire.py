@@ -21,7 +21,7 @@ class Wire:
     """One request and what comes back, part by part."""
 
     def __init__(self) -> None:
-        self.came: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.came: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue()
         self.goes: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.status = 0
         self.headers: dict[str, str] = {}
