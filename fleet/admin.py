@@ -186,9 +186,9 @@ class AnomalyAdmin(Observed[Anomaly]):
     date_hierarchy = "last_seen"
 
 
-def counts_of(usage: Usage) -> dict[str, int]:
+def counts_of(row: Usage) -> dict[str, int]:
     """The figures of one row of the ledger."""
-    return {name: getattr(usage, name) for name in ledger.COUNTED}
+    return {name: getattr(row, name) for name in ledger.COUNTED}
 
 
 def plain(text: str) -> str:
@@ -208,14 +208,14 @@ class UsageAdmin(Observed[Usage]):
     actions = ["export"]
 
     @admin.display(description="airline", ordering="airline__name")
-    def whose(self, usage: Usage) -> str:
+    def whose(self, row: Usage) -> str:
         """The airline; requests without one look for new airlines."""
-        return str(usage.airline) if usage.airline else "(looking for airlines)"
+        return str(row.airline) if row.airline else "(looking for airlines)"
 
     @admin.display(description="USD")
-    def price(self, usage: Usage) -> str:
+    def price(self, row: Usage) -> str:
         """What S3 would charge for the requests."""
-        return f"{ledger.price(counts_of(usage)):.4f}"
+        return f"{ledger.price(counts_of(row)):.4f}"
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """The list, with the sums of what it shows and of this month above it."""

@@ -33,8 +33,6 @@ from ifeportal.bulk import among, upsert
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline
 
-__all__ = ["Applied", "Catalog", "News", "apply_tails", "lock_tails"]
-
 PLACE: Final = ("tail_id", "campaign_id")
 _values = attrgetter(*LOAD_FIELDS)
 

@@ -10,8 +10,9 @@ from django.conf import settings
 from django.utils import timezone
 
 from fleet import archivist, discovery, forgetting, ledger, moved, pace, pushing, thinning, tidying
-from fleet.poller import PollResult, Terms, poll_head, poll_part
+from fleet.poller import Terms, poll_head, poll_part
 from fleet.ranges import WHOLE
+from fleet.result import PollResult
 from ifeportal.buckets import media_bucket, status_bucket
 from ifeportal.eventqueue import EventQueue
 from ifeportal.jobs import JobFailed, Lease, parts_of, run, set_parts, steady_with_parts

@@ -23,7 +23,7 @@ from django.db.models import F, QuerySet, Sum
 from django.utils import timezone
 
 from fleet.models import Usage
-from fleet.result import PollResult
+from fleet.result import RequestCounts
 from ifeportal.models import Airline
 
 # USD a request: list price of S3 Standard in us-east-1, https://aws.amazon.com/s3/pricing/. DELETE is free, as are the
@@ -73,11 +73,11 @@ class Ledger:
         self._flushed_at: datetime | None = None
         self._ending = False
 
-    def note(self, airline_id: int | None, result: PollResult) -> None:
+    def note(self, airline_id: int | None, counts: RequestCounts) -> None:
         """Add the requests and bytes of a poll of the airline; None for those that look for airlines."""
-        counts = Counter({name: getattr(result, name) for name in COUNTED})
+        noted = Counter({name: getattr(counts, name) for name in COUNTED})
         with self._lock:
-            self._open.setdefault(airline_id, Counter()).update(counts)
+            self._open.setdefault(airline_id, Counter()).update(noted)
             if not self._ending and multiprocessing.parent_process() is not None:
                 # A worker of a process pool that ends in order; commands write their last by themselves.
                 self._ending = True
@@ -127,9 +127,9 @@ def _add(airline_id: int | None, day: date, counts: Counter[str]) -> None:
 _ledger = Ledger()
 
 
-def note(airline_id: int | None, result: PollResult) -> None:
+def note(airline_id: int | None, counts: RequestCounts) -> None:
     """Add the requests and bytes of a poll of the airline; None for those that look for airlines."""
-    _ledger.note(airline_id, result)
+    _ledger.note(airline_id, counts)
 
 
 def flush(now: datetime, *, at_once: bool = False) -> None:

@@ -90,7 +90,7 @@ M = TypeVar("M", bound=Model)
 
 @dataclass(frozen=True)
 class Choice:
-    """What the address asks for. `order` is one of the table's columns, `state` one of `CHOICES` or "".
+    """What the address asks for. `order` is one of the table's columns, `state` one of its states or "".
 
     `campaign` may be any text, `size` is one of `PAGE_SIZES`.
     """
@@ -109,14 +109,17 @@ class Choice:
         return bool(self.search or self.state)
 
 
-def choice_of(params: QueryDict, columns: Sequence[str]) -> Choice:
-    """Read `q`, `state`, `campaign`, `sort` (a column, with `-` for descending; else the first), `page` and `size`."""
+def choice_of(params: QueryDict, columns: Sequence[str], states: Collection[str] = ()) -> Choice:
+    """Read `q`, `state`, `campaign`, `sort` (a column, with `-` for descending; else the first), `page` and `size`.
+
+    A `state` that is none of `states` selects all rows.
+    """
     state, order, size = params.get("state", ""), params.get("sort", ""), params.get("size", "")
     if order.removeprefix("-") not in columns:
         order = columns[0]
     return Choice(
         search=_text(params, "q"),
-        state=state if state in CHOICES else "",
+        state=state if state in states else "",
         order=order.removeprefix("-"),
         descending=order.startswith("-"),
         page=params.get("page", "1"),

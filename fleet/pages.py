@@ -12,25 +12,23 @@ from typing import Any, Final
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractUser, AnonymousUser
-from django.core.paginator import Page, Paginator
 from django.db.models import Case, Count, F, Max, OuterRef, Q, QuerySet, Subquery, Value, When, Window
 from django.db.models.expressions import OrderBy
+from django.utils import timezone
 
-from campaigns.models import Campaign, ContentItem
+from campaigns.models import Campaign
 from fleet import rollup
-from fleet.listing import ITEM, MOVING, STATES, Choice, item_in_state, ordered, page_of
+from fleet.listing import MOVING
 from fleet.models import Anomaly, Load, Tail, Transfer
 from fleet.rollup import Rollup
 from fleet.tally import READY
 from ifeportal.access import Role, sees_every_airline
 from ifeportal.models import Airline, Job, Membership
 
-FEW: Final = 12
-NOW_ROWS: Final = 12
+ANOMALIES_SHOWN: Final = 12
+CAMPAIGNS_SHOWN: Final = 12
 POLL_GRACE: Final = timedelta(seconds=10)
 RESTING: Final = timedelta(seconds=10)  # a shorter pause is not worth a word
-
-ITEM_COLUMNS: Final = ("status", "item", *(key for key in ITEM if key != "status"))
 
 
 @dataclass(frozen=True)
@@ -80,6 +78,12 @@ def away(found: Collection[Freshness]) -> Away:
     """What a page says above everything else; an airline that was never read has nothing that could be old."""
     since = [each.read_at for each in found if each.stale and each.read_at]
     return Away(len(found), len(since), min(since, default=None))
+
+
+def freshness_of(airline: Airline) -> dict[str, Any]:
+    """When the airline was last read, for its badge and for the note above the page."""
+    fresh = freshness([airline], timezone.now())[airline.name]
+    return {"freshness": fresh, "away": away([fresh]), "single": True}
 
 
 def _freshness(jobs: Sequence[Job], now: datetime) -> Freshness:
@@ -191,7 +195,7 @@ class Understood:
 def open_anomalies(anomalies: QuerySet[Anomaly]) -> Understood:
     """What could not be understood and still stands; one query."""
     rows = anomalies.filter(resolved_at=None).order_by("-last_seen", "pk")
-    found = list(rows.annotate(count=Window(Count("pk")))[:FEW])
+    found = list(rows.annotate(count=Window(Count("pk")))[:ANOMALIES_SHOWN])
     return Understood(found, getattr(found[0], "count") if found else 0)  # noqa: B009  (an annotation)
 
 
@@ -204,42 +208,3 @@ def newest(rows: QuerySet[Load] | QuerySet[Tail] | QuerySet[Transfer] | QuerySet
 def loads_of(tail: Tail) -> list[Load]:
     """The tail's loads, the one that speaks for it first."""
     return list(Load.objects.filter(tail=tail).select_related("campaign__airline").order_by(*speaking_first()))
-
-
-def state_counts(rows: QuerySet[Transfer]) -> dict[str, int]:
-    """How many of the items there are in each of `STATES`, and in `all`."""
-    # Not named as the states alone, or "stalled" would be the count where a later one asks for the field.
-    sums = {f"in_{state}": Count("pk", filter=item_in_state(state)) for state in STATES}
-    counts = rows.order_by().aggregate(in_all=Count("pk", filter=item_in_state("")), **sums)
-    return {name.removeprefix("in_"): count for name, count in counts.items()}
-
-
-@dataclass(frozen=True)
-class ItemRow:
-    """A transfer and what the manifest says of its item, if it names it."""
-
-    transfer: Transfer
-    item: ContentItem | None
-
-
-def item_page(load: Load, choice: Choice) -> tuple[Page[Transfer], list[ItemRow]]:
-    """A page of the load's items."""
-    rows = Transfer.objects.filter(item_in_state(choice.state), load=load).select_related("load")
-    if choice.search:
-        rows = rows.filter(Q(content__icontains=choice.search) | Q(error_code__iexact=choice.search))
-    column = F("content") if choice.order == "item" else ITEM[choice.order]
-    page = page_of(rows.order_by(ordered(column, choice), "content"), choice.page)
-    return page, with_items(load.campaign, list(page.object_list))
-
-
-def with_items(campaign: Campaign, transfers: Sequence[Transfer]) -> list[ItemRow]:
-    """Each transfer with its content item; one query."""
-    names = {transfer.content for transfer in transfers}
-    items = {item.name: item for item in ContentItem.objects.filter(campaign=campaign, name__in=names)}
-    return [ItemRow(transfer, items.get(transfer.content)) for transfer in transfers]
-
-
-def loading_now(tail: Tail) -> Page[Transfer]:
-    """What moves on the tail, over all its loads, those without a byte for a while first."""
-    rows = Transfer.objects.filter(MOVING, load__tail=tail).select_related("load__campaign")
-    return Paginator(rows.order_by("-stalled", "-as_of", "content"), NOW_ROWS).page(1)

@@ -30,8 +30,6 @@ from ifeportal.patience import Ahead, nothing, prefixes
 from loader.bucket import Bucket, ObjectInfo
 from loader.errors import WorldError
 
-__all__ = ["Limits", "PollResult", "discover", "poll_airline", "poll_fleet", "poll_head", "poll_keys", "poll_part"]
-
 OBJECTS_A_LOOK: Final = 1_000  # listed between two looks at the clock
 LONGEST_LISTING: Final = 120.0  # seconds
 BETWEEN_LOOKS: Final = 10.0  # seconds

@@ -3,38 +3,49 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from loader.bucket import Bucket
 
 
 @dataclass(frozen=True, slots=True)
-class PollResult:
+class RequestCounts:
+    """Requests sent to the buckets, bytes of their responses, and the seconds over which they were counted."""
+
+    list_requests: int = 0
+    get_requests: int = 0
+    put_requests: int = 0
+    delete_requests: int = 0
+    bytes_received: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: RequestCounts) -> RequestCounts:
+        return RequestCounts(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(RequestCounts)))
+
+
+@dataclass(frozen=True, slots=True)
+class PollResult(RequestCounts):
     """Requests sent, objects listed, objects new or gone, transfers written, anomalies open, seconds.
 
     `bytes_received` are those of the answers, `news` counts transfers, loads and campaigns that are not what they were
     (heartbeats are no news), `listings` those that were read, `cut` those of them that had more keys than are read,
-    `unfinished` those for which there was no time, `failures` are sentences. Two results add up.
+    `unfinished` those for which there was no time, `failures` are sentences. Two results add up; bare counts of
+    requests can be added too.
     """
 
-    list_requests: int = 0
-    get_requests: int = 0
     objects_seen: int = 0
     objects_changed: int = 0
     transfers_changed: int = 0
     anomalies: int = 0
-    seconds: float = 0.0
-    put_requests: int = 0
-    delete_requests: int = 0
-    bytes_received: int = 0
     news: int = 0
     listings: int = 0
     cut: int = 0
     unfinished: int = 0
     failures: tuple[str, ...] = ()
 
-    def __add__(self, other: PollResult) -> PollResult:
-        return PollResult(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
+    def __add__(self, other: RequestCounts) -> PollResult:
+        more = {each.name: getattr(other, each.name) for each in fields(other)}
+        return replace(self, **{name: getattr(self, name) + value for name, value in more.items()})
 
     def figures(self) -> dict[str, int | float]:
         """What the contract promises of it, ready for JSON."""
@@ -57,12 +68,12 @@ class Meter:
         self._before = self._sent()
         self._started = time.monotonic()
 
-    def read(self) -> PollResult:
-        """The figures so far."""
+    def read(self) -> RequestCounts:
+        """The counts so far."""
         lists, gets, puts, deletes, received = (
             now - before for now, before in zip(self._sent(), self._before, strict=True)
         )
-        return PollResult(
+        return RequestCounts(
             list_requests=lists,
             get_requests=gets,
             put_requests=puts,

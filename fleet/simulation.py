@@ -19,6 +19,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from django.conf import settings
+
 from campaigns.publishing import publish_folder
 from fleet import scripted
 from fleet.faults import FlipByte, Rule
@@ -39,7 +41,7 @@ from ifeportal.processes import Process, Supervisor
 from loader.bucket import Bucket
 from loader.errors import WorldError
 
-MANAGE: Final = Path(__file__).resolve().parent.parent / "manage.py"
+MANAGE: Final = Path(settings.BASE_DIR) / "manage.py"
 MEDIA: Final = "ife-media"
 STATUS: Final = "ife-status"
 STAGE: Final = 3  # aircraft are stopped first

@@ -18,11 +18,12 @@ from django.db import InterfaceError, OperationalError, transaction
 
 from campaigns.models import Campaign, ContentItem
 from fleet import anomalies, reconcile, rollup
-from fleet.applying import Catalog, News, apply_tails
+from fleet.applying import apply_tails
 from fleet.discovery import failure
 from fleet.fetching import Fetcher, Readings
 from fleet.known import Standing
 from fleet.models import Tail
+from fleet.news import Catalog, News
 from fleet.published import airline_published, campaign_published
 from fleet.reconcile import HeartbeatSeen, Limits, Problem, Problems, Seen, Survey, TailChanges
 from fleet.result import PollResult

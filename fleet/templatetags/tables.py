@@ -7,12 +7,10 @@ from typing import Any
 from django import template
 from django.core.paginator import Page
 from django.template.context import Context
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from fleet import cells
 from fleet.listing import PAGE_ROWS, PAGE_SIZES, Choice
-from fleet.models import Load
 
 register = template.Library()
 
@@ -58,7 +56,7 @@ def chip(context: Context, state: str, label: str, count: int, field: str = "") 
     }
 
 
-def _kept(context: Context, *changed: str) -> list[tuple[str, str]]:
+def kept(context: Context, *changed: str) -> list[tuple[str, str]]:
     """What else the address says, for a form that changes these parameters."""
     return [
         (name, value)
@@ -73,28 +71,9 @@ def find(context: Context, label: str) -> dict[str, Any]:
     """The search field; it keeps whatever else the address says."""
     return {
         "label": label,
-        "kept": _kept(context, "q"),
+        "kept": kept(context, "q"),
         "search": context["choice"].search,
         "all": _address(context, q=None, page=None),
-    }
-
-
-@register.inclusion_tag("fleet/_columns.html", takes_context=True)
-def columns(context: Context) -> dict[str, Any]:
-    """The choice of columns of the airline page's table."""
-    others = [(key, column.title) for key, column in cells.COLUMNS.items() if key != cells.ALWAYS]
-    return {"others": others, "shown": context["columns"], "kept": _kept(context, "cols")}
-
-
-@register.inclusion_tag("fleet/_campaign_choice.html", takes_context=True)
-def campaign_choice(context: Context) -> dict[str, Any]:
-    """The choice of the campaign that the airline page's rows and counts are of."""
-    chosen = context["choice"].campaign
-    names = [row.campaign.name for row in context["campaigns"]]
-    return {
-        "chosen": chosen,
-        "names": names if chosen in (*names, "") else [chosen, *names],
-        "kept": _kept(context, "campaign"),
     }
 
 
@@ -103,26 +82,6 @@ def exports(context: Context, table: str, things: str) -> dict[str, Any]:
     """The ways to a table as a file, with the filter and order of the page."""
     addresses = {kind: _address(context, export=kind, table=table, page=None, size=None) for kind in ("csv", "json")}
     return {"things": things, **addresses}
-
-
-@register.simple_tag(takes_context=True)
-def tail_headers(context: Context) -> SafeString:
-    """The header of the airline page's table: the columns that are shown, each a link that orders by it."""
-    shown = [(key, cells.COLUMNS[key]) for key in context["columns"]]
-    return format_html_join("", "{}", ((ordering(context, key, column.title, column.kind),) for key, column in shown))
-
-
-@register.simple_tag(takes_context=True)
-def tail_rows(context: Context) -> SafeString:
-    """The rows of the airline page's table."""
-    rows, columns, around = context["rows"], context["columns"], context["around"]
-    return SafeString("".join(cells.write(row, columns, around) for row in rows))
-
-
-@register.simple_tag(takes_context=True)
-def fault_template(context: Context) -> SafeString:
-    """What the page's script puts under a row when an error comes: the row of an error, without one."""
-    return SafeString(cells.fault_row(Load(), len(context["columns"])))
 
 
 @register.inclusion_tag("fleet/_pager.html", takes_context=True)

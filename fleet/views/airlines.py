@@ -13,7 +13,7 @@ from django.views.decorators.http import require_safe
 
 from fleet import cells, listing, pages, rollup, tables, tailrows
 from fleet.models import Anomaly
-from fleet.views.answers import answer, compressed, file_of, freshness_of
+from fleet.views.answers import answer, compressed, file_of
 from ifeportal.live.feed import current_rev
 from ifeportal.models import Airline
 
@@ -24,7 +24,7 @@ def airline(request: HttpRequest, airline: str) -> HttpResponseBase:
     """One row a tail, and the airline's campaigns; or one of these tables as a file."""
     rev = current_rev()
     row = get_object_or_404(pages.airlines(Airline.objects.visible_to(request.user)), name=airline)
-    sums, choice = rollup.rollup_of(row), listing.choice_of(request.GET, tailrows.SORTS)
+    sums, choice = rollup.rollup_of(row), listing.choice_of(request.GET, tailrows.SORTS, listing.CHOICES)
     chosen = pages.campaign_of(row, choice.campaign)
     if chosen is None:
         choice = replace(choice, campaign="")
@@ -39,7 +39,7 @@ def airline(request: HttpRequest, airline: str) -> HttpResponseBase:
             "rev": rev,
             "airline": row,
             "about": pages.about(row, request.user),
-            **freshness_of(row),
+            **pages.freshness_of(row),
             "choice": choice,
             "all_sums": sums,
             "chosen": chosen and chosen.campaign,
@@ -57,6 +57,6 @@ def airline(request: HttpRequest, airline: str) -> HttpResponseBase:
 
 def _campaigns(request: HttpRequest, row: Airline) -> dict[str, Any]:
     every = "all" in request.GET
-    found = pages.newest_campaigns(row, None if every else pages.FEW + 1)
-    few = found if every else found[: pages.FEW]
+    found = pages.newest_campaigns(row, None if every else pages.CAMPAIGNS_SHOWN + 1)
+    few = found if every else found[: pages.CAMPAIGNS_SHOWN]
     return {"campaigns": few, "more_campaigns": len(few) < len(found)}

@@ -1,4 +1,4 @@
-"""What every page is answered with. May touch the database only to see when the buckets were read."""
+"""What every page is answered with."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from django.utils import timezone
 from django.utils.cache import add_never_cache_headers
 from django.utils.decorators import decorator_from_middleware
 
-from fleet import pages
 from ifeportal.export import Table, export
-from ifeportal.models import Airline
 
 
 class WholePages(GZipMiddleware):
@@ -48,9 +46,3 @@ def file_of(request: HttpRequest, tables: Mapping[str, Callable[[], Table]]) -> 
         return None
     first = next(iter(tables))
     return export(request, tables.get(request.GET.get("table", first), tables[first])())
-
-
-def freshness_of(airline: Airline) -> dict[str, Any]:
-    """When the airline was last read, for its badge and for the note above the page."""
-    fresh = pages.freshness([airline], timezone.now())[airline.name]
-    return {"freshness": fresh, "away": pages.away([fresh]), "single": True}

@@ -20,7 +20,7 @@ from django.views.decorators.http import require_safe
 from campaigns.models import Campaign, Draft
 from fleet import asof, files, listing, matrix, moments, pages, picture, rollup, then
 from fleet.models import Load, Transfer
-from fleet.views.answers import answer, compressed, freshness_of
+from fleet.views.answers import answer, compressed
 from ifeportal.access import Role, visible_or_404
 from ifeportal.export import Table, export
 from ifeportal.live.feed import current_rev
@@ -38,7 +38,7 @@ def campaign(request: HttpRequest, airline: str, campaign: str) -> HttpResponseB
     at = _moment(request)
     if at is not None:
         return _as_it_was(request, row, at)
-    choice = listing.choice_of(request.GET, matrix.CAMPAIGN_COLUMNS)
+    choice = listing.choice_of(request.GET, matrix.CAMPAIGN_COLUMNS, listing.CHOICES)
     page = matrix.load_page(row, choice)
     names = matrix.item_names(row, request.GET.get("items", "1"))
     columns = matrix.item_columns(row, list(names.object_list))
@@ -57,7 +57,7 @@ def campaign(request: HttpRequest, airline: str, campaign: str) -> HttpResponseB
             "sums": sums,
             "not_begun": not_begun,
             "in_service": sums.tails + not_begun,
-            **freshness_of(row.airline),
+            **pages.freshness_of(row.airline),
             "run": _run(request, row),
             "choice": choice,
             "page": page,
@@ -115,7 +115,9 @@ def _file(request: HttpRequest, row: Campaign) -> Table:
             return files.transfers(name, matrix.cells_of(row))
         case "manifest":
             return files.manifest(row)
-    return files.loads(name, matrix.chosen_loads(row, listing.choice_of(request.GET, matrix.CAMPAIGN_COLUMNS)))
+    return files.loads(
+        name, matrix.chosen_loads(row, listing.choice_of(request.GET, matrix.CAMPAIGN_COLUMNS, listing.CHOICES))
+    )
 
 
 def _moment(request: HttpRequest) -> datetime | None:
@@ -130,7 +132,7 @@ def _moment(request: HttpRequest) -> datetime | None:
 def _as_it_was(request: HttpRequest, row: Campaign, at: datetime) -> HttpResponse:
     now = timezone.now()
     found = then.in_service(row, asof.as_of(row, at, now))
-    choice = listing.choice_of(request.GET, then.COLUMNS)
+    choice = listing.choice_of(request.GET, then.COLUMNS, listing.CHOICES)
     context: dict[str, Any] = {
         "airline": row.airline,
         "campaign": row,

@@ -9,7 +9,7 @@ from django.views.decorators.http import require_safe
 
 from fleet import aircraft, files, listing, pages, tailpage
 from fleet.models import Anomaly, Load, Status, Tail, Transfer
-from fleet.views.answers import answer, freshness_of
+from fleet.views.answers import answer
 from ifeportal.access import visible_or_404
 from ifeportal.export import Table, export
 from ifeportal.live.feed import current_rev
@@ -28,7 +28,7 @@ def tail(request: HttpRequest, airline: str, tail: str) -> HttpResponseBase:
     file = export(request, _file(request, row, load))
     if file is not None:
         return file
-    choice = listing.choice_of(request.GET, tailpage.ITEM_COLUMNS)
+    choice = listing.choice_of(request.GET, tailpage.ITEM_COLUMNS, listing.CHOICES)
     counts = tailpage.counts(row, load)
     item = tailpage.item_asked(request.GET)
     page, rows = tailpage.item_page(load, choice, counts, item) if load else (None, [])
@@ -42,7 +42,7 @@ def tail(request: HttpRequest, airline: str, tail: str) -> HttpResponseBase:
             "rev": rev,
             "airline": row.airline,
             "tail": row,
-            **freshness_of(row.airline),
+            **pages.freshness_of(row.airline),
             "loads": loads,
             "groups": aircraft.groups(loads, now, every="all" in request.GET),
             "not_begun": tailpage.not_begun(row, now),
@@ -78,5 +78,5 @@ def _file(request: HttpRequest, row: Tail, load: Load | None) -> Table:
             return files.events(row, tailpage.chosen_turns(row, request.GET.get("turns", "")))
     if load is None:
         return files.transfers(name, Transfer.objects.none())
-    choice = listing.choice_of(request.GET, tailpage.ITEM_COLUMNS)
+    choice = listing.choice_of(request.GET, tailpage.ITEM_COLUMNS, listing.CHOICES)
     return files.transfers(f"{name} {load.campaign.name}", tailpage.chosen_items(load, choice))

@@ -12,8 +12,9 @@ from django.db import IntegrityError, connection
 from django.test.utils import CaptureQueriesContext
 
 from campaigns.models import Campaign, ContentItem
-from fleet.applying import Applied, Catalog, News, apply_tails
+from fleet.applying import Applied, apply_tails
 from fleet.models import Load, Tail, Transfer
+from fleet.news import Catalog, News
 from fleet.reconcile import HeartbeatSeen
 from fleet.transitions import ErrorSeen, ProgressSeen
 from ifeportal.models import Airline

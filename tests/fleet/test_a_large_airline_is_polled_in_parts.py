@@ -12,8 +12,8 @@ from fleet import poller, ranges, writing
 from fleet.applying import Applied, apply_tails
 from fleet.known import Standing
 from fleet.models import Anomaly, Tail, Transfer
-from fleet.poller import Limits, Terms, poll_airline, poll_head, poll_part
-from fleet.reconcile import Survey
+from fleet.poller import Terms, poll_airline, poll_head, poll_part
+from fleet.reconcile import Limits, Survey
 from fleet.writing import Writer
 from ifeportal.models import Airline, User
 from tests.fleet.test_any_interleaving_of_polls_converges import truth

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from fleet import ranges
+from fleet.discovery import discover
 from fleet.fetching import FAILURES_IN_A_ROW, FETCHERS
 from fleet.models import Tail, Transfer
-from fleet.poller import Terms, discover, poll_airline
+from fleet.poller import Terms, poll_airline
 from ifeportal.models import Airline
 from loader.errors import WorldError
 from tests.fleet.world import World

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from campaigns.models import Campaign
-from fleet.applying import News, apply_tails
+from fleet.applying import apply_tails
 from fleet.models import Load, Transfer
+from fleet.news import News
 from fleet.standing import note_standing
 from fleet.transitions import Again, ErrorSeen, Gone, ProgressSeen
 from ifeportal.models import Airline

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from fleet.applying import Applied, News, apply_tails
+from fleet.applying import Applied, apply_tails
 from fleet.models import Load, Tail, Transfer
+from fleet.news import News
 from ifeportal.models import Airline
 from loader.bucket import ObjectInfo
 from loader.errors import WorldError

@@ -12,9 +12,10 @@ from django.utils import timezone
 
 from fleet import pushing
 from fleet.models import Anomaly, Load, Tail, Transfer
-from fleet.poller import PollResult, Terms
+from fleet.poller import Terms
 from fleet.pushing import Taken, events_arrive, take_events
 from fleet.reconcile import Limits
+from fleet.result import PollResult
 from ifeportal.eventqueue import Message
 from ifeportal.jobs import LeaseLost
 from ifeportal.models import Airline, Job

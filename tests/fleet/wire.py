@@ -16,7 +16,9 @@ from datetime import UTC, datetime, timedelta
 from fleet.faults import Chunks, Fault, Head, Rule
 from fleet.link import Exchange, Link
 from fleet.models import Anomaly, Load, Transfer
-from fleet.poller import Limits, PollResult, poll_fleet
+from fleet.poller import poll_fleet
+from fleet.reconcile import Limits
+from fleet.result import PollResult
 from ifeportal.models import Airline
 from loader.bucket import S3Bucket
 from tests.fleet.world import Written

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from fleet import ledger
 from fleet.archiving import Outcome, archive_due, days_of, would_archive
-from fleet.result import Meter, PollResult
+from fleet.result import Meter, RequestCounts
 from ifeportal.buckets import status_bucket
 from ifeportal.models import Airline
 from loader.errors import Exit, WorldError
@@ -50,9 +50,9 @@ class Sums:
         self.bytes += outcome.bytes
         self.listings += 2 * max(1, -(-outcome.objects // OBJECTS_A_LISTING))
 
-    def requests(self) -> PollResult:
+    def requests(self) -> RequestCounts:
         """What that many take: two listings of a load, its archive written and read twice; a look and a delete each."""
-        return PollResult(
+        return RequestCounts(
             self.listings, 2 * self.loads + self.objects, put_requests=self.loads, delete_requests=self.objects
         )
 
@@ -77,7 +77,7 @@ class Command(BaseCommand):
             airlines = airlines.filter(name=options["airline"])
             if not airlines:
                 raise CommandError(f"there is no airline {options['airline']!r}", returncode=Exit.USAGE)
-        sums, sent = Sums(), PollResult()
+        sums, sent = Sums(), RequestCounts()
         try:
             if options["dry_run"]:
                 self._follow(_planned(airlines, options["older_than"]), sums, options)
@@ -90,8 +90,8 @@ class Command(BaseCommand):
             ledger.flush(timezone.now(), at_once=True)
         self._tell(sums, sent, options)
 
-    def _archive(self, airlines: QuerySet[Airline], sums: Sums, options: dict[str, Any]) -> PollResult:
-        status, sent = status_bucket(), PollResult()
+    def _archive(self, airlines: QuerySet[Airline], sums: Sums, options: dict[str, Any]) -> RequestCounts:
+        status, sent = status_bucket(), RequestCounts()
         for airline in airlines:
             meter = Meter(status)
             try:
@@ -111,7 +111,7 @@ class Command(BaseCommand):
             what = f"left alone: {outcome.left_alone}" if outcome.left_alone else f"{outcome.objects:,} objects"
             self.stdout.write(f"{name}: {what}")
 
-    def _tell(self, sums: Sums, sent: PollResult, options: dict[str, Any]) -> None:
+    def _tell(self, sums: Sums, sent: RequestCounts, options: dict[str, Any]) -> None:
         counts = {name: getattr(sent, name) for name in ledger.PRICES}
         price = ledger.price(counts)
         if options["json"]:

@@ -15,8 +15,8 @@ from django.utils import timezone
 
 from fleet import ledger
 from fleet.discovery import discover, find_airline
-from fleet.poller import PollResult, Terms, poll_airline
-from fleet.result import Meter
+from fleet.poller import Terms, poll_airline
+from fleet.result import Meter, PollResult
 from ifeportal import config, jobs
 from ifeportal.buckets import media_bucket, status_bucket
 from ifeportal.models import Airline

@@ -1,0 +1,55 @@
+"""The table of the airline page in templates: its columns, header and rows, and the choice of a campaign."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import template
+from django.template.context import Context
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
+
+from fleet import cells
+from fleet.models import Load
+from fleet.templatetags.tables import kept, ordering
+
+register = template.Library()
+
+
+@register.inclusion_tag("fleet/_columns.html", takes_context=True)
+def columns(context: Context) -> dict[str, Any]:
+    """The choice of columns of the airline page's table."""
+    others = [(key, column.title) for key, column in cells.COLUMNS.items() if key != cells.ALWAYS]
+    return {"others": others, "shown": context["columns"], "kept": kept(context, "cols")}
+
+
+@register.inclusion_tag("fleet/_campaign_choice.html", takes_context=True)
+def campaign_choice(context: Context) -> dict[str, Any]:
+    """The choice of the campaign that the airline page's rows and counts are of."""
+    chosen = context["choice"].campaign
+    names = [row.campaign.name for row in context["campaigns"]]
+    return {
+        "chosen": chosen,
+        "names": names if chosen in (*names, "") else [chosen, *names],
+        "kept": kept(context, "campaign"),
+    }
+
+
+@register.simple_tag(takes_context=True)
+def tail_headers(context: Context) -> SafeString:
+    """The header of the airline page's table: the columns that are shown, each a link that orders by it."""
+    shown = [(key, cells.COLUMNS[key]) for key in context["columns"]]
+    return format_html_join("", "{}", ((ordering(context, key, column.title, column.kind),) for key, column in shown))
+
+
+@register.simple_tag(takes_context=True)
+def tail_rows(context: Context) -> SafeString:
+    """The rows of the airline page's table."""
+    rows, columns, around = context["rows"], context["columns"], context["around"]
+    return SafeString("".join(cells.write(row, columns, around) for row in rows))
+
+
+@register.simple_tag(takes_context=True)
+def fault_template(context: Context) -> SafeString:
+    """What the page's script puts under a row when an error comes: the row of an error, without one."""
+    return SafeString(cells.fault_row(Load(), len(context["columns"])))
