@@ -1,4 +1,4 @@
-"""How long the parts of a bar are. Pure: counts and percent in, percent out; held by `static/live/format.js` alike."""
+"""How long the parts of a bar are. Pure: counts and percent in, percent out; held by `static/js/format.js` alike."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """How a figure is written for people. Pure: values and a clock in, text out.
 
-One rule each, held by the pages here and by `static/live/format.js` alike (a shared table of cases tests both):
+One rule each, held by the pages here and by `static/js/format.js` alike (a shared table of cases tests both):
 sizes are decimal (1 kB = 1,000 bytes, as disks and links are sold) with three digits, rounded down, so that what
 is shown as held is never more than what is held; percent is whole and rounded down, so that 100% means every
 byte; what is not known is said so and never shown as 0.

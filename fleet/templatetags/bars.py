@@ -1,4 +1,4 @@
-"""Bars of states in templates, drawn with attributes alone; `static/live/live-page.js` keeps them true."""
+"""Bars of states in templates, drawn with attributes alone; `static/js/live/live-page.js` keeps them true."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _pattern(word: str) -> SafeString:
     return format_html(' fill="url(#p-{})"', word) if word not in PLAIN else SafeString("")
 
 
-@register.inclusion_tag("fleet/_segments.html")
+@register.inclusion_tag("components/state_bar.html")
 def readiness(sums: Rollup, address: str) -> dict[str, Any]:
     """The bar of states with the words and counts of its segments, each a link to the rows it counts at `address`."""
     start = f"{address}{'&' if '?' in address else '?'}state="

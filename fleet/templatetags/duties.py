@@ -13,7 +13,7 @@ from ifeportal.access import Role
 register = template.Library()
 
 
-@register.inclusion_tag("fleet/_duty.html", takes_context=True)
+@register.inclusion_tag("fleet/tail/service_status.html", takes_context=True)
 def duty_form(context: Context, tail: Tail) -> dict[str, Any]:
     """Duty and type of the tail, for those who may set them; nothing for others. One query."""
     may = Tail.objects.where(context["request"].user, Role.OPERATOR).filter(pk=tail.pk).exists()

@@ -15,7 +15,7 @@ register = template.Library()
 NAMED: Final = 30  # airlines; whoever sees more finds the others on the fleet page
 
 
-@register.inclusion_tag("fleet/_navigation.html", takes_context=True)
+@register.inclusion_tag("components/navigation.html", takes_context=True)
 def navigation(context: Context) -> dict[str, Any]:
     """Fleet, attention with its count, and the airlines the user may see; two queries. Nothing for a stranger."""
     request = context.get("request")

@@ -42,7 +42,7 @@ def ordering(context: Context, column: str, label: str, kind: str = "") -> SafeS
     )
 
 
-@register.inclusion_tag("fleet/_chip.html", takes_context=True)
+@register.inclusion_tag("components/state_chip.html", takes_context=True)
 def chip(context: Context, state: str, label: str, count: int, field: str = "") -> dict[str, Any]:
     """A filter by state with its count; `state` "" lifts the filter. `field` names the count in the row's state."""
     choice: Choice = context["choice"]
@@ -66,7 +66,7 @@ def kept(context: Context, *changed: str) -> list[tuple[str, str]]:
     ]
 
 
-@register.inclusion_tag("fleet/_find.html", takes_context=True)
+@register.inclusion_tag("components/search_form.html", takes_context=True)
 def find(context: Context, label: str) -> dict[str, Any]:
     """The search field; it keeps whatever else the address says."""
     return {
@@ -77,14 +77,14 @@ def find(context: Context, label: str) -> dict[str, Any]:
     }
 
 
-@register.inclusion_tag("fleet/_exports.html", takes_context=True)
+@register.inclusion_tag("components/exports.html", takes_context=True)
 def exports(context: Context, table: str, things: str) -> dict[str, Any]:
     """The ways to a table as a file, with the filter and order of the page."""
     addresses = {kind: _address(context, export=kind, table=table, page=None, size=None) for kind in ("csv", "json")}
     return {"things": things, **addresses}
 
 
-@register.inclusion_tag("fleet/_pager.html", takes_context=True)
+@register.inclusion_tag("components/pager.html", takes_context=True)
 def pager(
     context: Context, page: Page[Any], things: str, parameter: str = "page", sized: bool = False
 ) -> dict[str, Any]:

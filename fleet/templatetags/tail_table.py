@@ -16,14 +16,14 @@ from fleet.templatetags.tables import kept, ordering
 register = template.Library()
 
 
-@register.inclusion_tag("fleet/_columns.html", takes_context=True)
+@register.inclusion_tag("components/column_picker.html", takes_context=True)
 def columns(context: Context) -> dict[str, Any]:
     """The choice of columns of the airline page's table."""
     others = [(key, column.title) for key, column in cells.COLUMNS.items() if key != cells.ALWAYS]
     return {"others": others, "shown": context["columns"], "kept": kept(context, "cols")}
 
 
-@register.inclusion_tag("fleet/_campaign_choice.html", takes_context=True)
+@register.inclusion_tag("fleet/airline/campaign_picker.html", takes_context=True)
 def campaign_choice(context: Context) -> dict[str, Any]:
     """The choice of the campaign that the airline page's rows and counts are of."""
     chosen = context["choice"].campaign

@@ -16,7 +16,7 @@ register = template.Library()
 SHOWN: Final = 100
 
 
-@register.inclusion_tag("fleet/_uptake.html")
+@register.inclusion_tag("fleet/campaign/progress.html")
 def uptake(airline: Airline, name: str) -> dict[str, Any]:
     """How many tails in service have the campaign how far, and each with the version its figures rest on."""
     campaign = Campaign.objects.filter(airline=airline, name=name).select_related("airline").first()

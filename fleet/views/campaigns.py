@@ -144,4 +144,4 @@ def _as_it_was(request: HttpRequest, row: Campaign, at: datetime) -> HttpRespons
         "page": then.load_page(found, choice),
         "items": then.item_page(row, found, request.GET.get("items", "1")),
     }
-    return answer(request, "fleet/campaign_then.html", context)
+    return answer(request, "fleet/campaign_at.html", context)

@@ -29,7 +29,7 @@ def fleet(request: HttpRequest) -> HttpResponseBase:
         return file
     return answer(
         request,
-        "fleet/fleet.html",
+        "fleet/overview.html",
         {
             "rev": rev,
             "choice": choice,

@@ -272,7 +272,7 @@ def test_the_browser_writes_figures_as_the_server_does(cast: Cast, portal: Porta
     page = visit(cast.alice).go("/")
     wrong = page.evaluate(
         """async (cases) => {
-            const { FORMATS, age, until } = await import("/static/live/format.js");
+            const { FORMATS, age, until } = await import("/static/js/format.js");
             const wrong = [];
             for (const [how, table] of Object.entries(cases)) for (const [value, text] of table) {
                 const then = value === null ? null : 1e12;
@@ -292,7 +292,7 @@ def test_the_browser_draws_bars_as_the_server_does(cast: Cast, portal: Portal, v
     page = visit(cast.alice).go("/")
     wrong = page.evaluate(
         """async (cases) => {
-            const { band, free, parts, segments } = await import("/static/live/format.js");
+            const { band, free, parts, segments } = await import("/static/js/format.js");
             const says = { band: (given) => band(...given), free, segments,
                 parts: ([percent, items_done, items_failed, items_total]) =>
                     parts({ percent, items_done, items_failed, items_total }) };

@@ -282,7 +282,7 @@ def test_on_a_wall_there_are_no_controls(cast: Cast, alice: Client) -> None:
     page = alice.get("/airlines/ACME/?wall=1")
     sent = html(page)
     assert 'data-theme="dark"' in sent
-    assert "live/wall.js" in sent
+    assert "js/pages/wallboard.js" in sent
     assert not re.search(r"<(form|select|button|nav class=\"ways)", sent)
     assert "Last update" in text(page)
 

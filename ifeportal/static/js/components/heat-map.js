@@ -4,8 +4,8 @@
    hears of; one that names a tail or item that is not there has the JSON fetched again. Lines stay where they are until
    somebody asks for another order. What is pointed at is a link to the transfer, laid over its cell. */
 
-import { age, instant, percent as written } from "./format.js";
-import { Paint, visible } from "./heat-paint.js";
+import { age, instant, percent as written } from "../format.js";
+import { Paint, visible } from "./heat-map-canvas.js";
 
 const STATES = {
   f: "failed", i: "silent", s: "stalled", x: "contradiction", w: "waiting",

@@ -1,7 +1,7 @@
 /* What every page runs: the theme switch, menus, notices, and the element that keeps figures live. Pages are whole without it. */
 
-import "./live-page.js";
-import "./notices.js";
+import "./live/live-page.js";
+import "./components/toasts.js";
 
 const THEMES = ["", "light", "dark"];
 const NAMES = { "": "as the system", light: "light", dark: "dark" };

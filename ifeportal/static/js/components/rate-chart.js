@@ -6,8 +6,8 @@
 
    What the element holds without a script (a sentence, links to the numbers) stays, and is kept true. */
 
-import { instant } from "./format.js";
-import { options, words } from "./chart-look.js";
+import { instant } from "../format.js";
+import { options, words } from "./rate-chart-options.js";
 
 const AGAIN = 60_000;
 const PAGE = 12;

@@ -1,6 +1,6 @@
 /* How a chart looks and how its points are read out: colours from the page's tokens, times in UTC, sizes for people. */
 
-import { rate, size } from "./format.js";
+import { rate, size } from "../format.js";
 
 const DAY = 86_400;
 const MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(" ");

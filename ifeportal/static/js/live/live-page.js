@@ -6,7 +6,7 @@
    cannot be patched (a new row, a row that changed state, a figure in a data-refresh) has the page fetched again and its
    data-swap parts replaced, at most once in REFRESH_EVERY (of a large page: REFRESH_LARGE). Texts reach the page through textContent and attributes only. */
 
-import { FORMATS, age, band, free, instant, parts, percent, segments, until } from "./format.js";
+import { FORMATS, age, band, free, instant, parts, percent, segments, until } from "../format.js";
 import { LiveSocket } from "./socket.js";
 
 const REFRESH_EVERY = 5000; // milliseconds
