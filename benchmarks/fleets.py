@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from benchmarks.goals import MIB
-from loader.contract import Item, Manifest, build_manifest, progress_key
+from loader.manifest import Item, Manifest, build_manifest
+from loader.names import progress_key
 
 AIRLINE: Final = "ACME"
 CAMPAIGN: Final = "2026-12"

@@ -16,12 +16,14 @@ from typing import Final
 
 from benchmarks import goals, peers
 from benchmarks.bigobject import BigObject
+from benchmarks.forwarder import FAR
 from benchmarks.goals import MIB, Row, plain, ratio
 from benchmarks.ground import CAMPAIGN, LOADER, LOADS, MEDIA, Ground
-from benchmarks.lossy import FAR, LossyLink
+from benchmarks.lossy import LossyLink
 from benchmarks.processes import ROOT, Cost, Failed, Variant, interleaved, run
 from fleet.link import Link
-from loader.contract import Item, Manifest, build_manifest, content_key, manifest_key
+from loader.manifest import Item, Manifest, build_manifest
+from loader.names import content_key, manifest_key
 
 GIB: Final = 1 << 30
 OURS, QUIET, S5CMD, VERIFIED, AWS, RCLONE = (

@@ -24,12 +24,10 @@ from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
-from benchmarks.forwarder import FAR, NEAR, Conditions, Counts, listen
+from benchmarks.forwarder import FAR, Conditions, Counts, listen
 from benchmarks.namespaces import inside, why_not
 from loader.config import parse_duration
 from loader.sizes import parse_size
-
-__all__ = ["FAR", "NEAR", "Conditions", "LossyLink", "Measured", "measure", "parse_share"]
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 ENDPOINT: Final = "AWS_ENDPOINT_URL_S3"

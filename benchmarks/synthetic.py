@@ -19,7 +19,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from loader.contract import MIB, Heartbeat, Item, Manifest, build_heartbeat, build_manifest
+from loader.manifest import MIB, Item, Manifest, build_manifest
+from loader.reports import Heartbeat, build_heartbeat
 
 MEDIA: Final = "synthetic-media"
 STATUS: Final = "synthetic-status"

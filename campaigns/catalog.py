@@ -20,11 +20,9 @@ from campaigns.models import Campaign, ContentItem, ManifestState
 from campaigns.survey import Known, Problem, conflict, decide, is_news, survey
 from ifeportal.models import Airline
 from ifeportal.patience import Ahead, answers, nothing
-from loader.bucket import Bucket, Fetched, ObjectInfo
-from loader.contract import MANIFEST_LIMIT, BadManifest, Item, Manifest, parse_manifest, restrictions
-from loader.errors import WorldError
-
-__all__ = ["CatalogResult", "Problem", "sync_catalog"]
+from loader.errors import BadManifest, WorldError
+from loader.manifest import MANIFEST_LIMIT, Item, Manifest, parse_manifest, restrictions
+from loader.objects import Bucket, Fetched, ObjectInfo
 
 logger = logging.getLogger(__name__)
 

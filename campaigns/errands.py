@@ -23,8 +23,8 @@ from campaigns.models import Draft, DraftState
 from campaigns.release import Before, look_before
 from campaigns.signing import CannotSign
 from ifeportal.patience import awaited
-from loader.bucket import Bucket
 from loader.errors import ContractError, WorldError
+from loader.objects import Bucket
 
 MOST_ATTEMPTS: Final = 8
 LONGEST_PAUSE: Final = 60.0  # seconds between two attempts

@@ -14,8 +14,9 @@ from campaigns import errands, hashing
 from campaigns.drafting import ERRANDS_JOB, HASHING_JOB
 from campaigns.keys import BadKeyError, load_key
 from ifeportal.buckets import media_bucket
-from ifeportal.jobs import Lease, run
-from loader.bucket import Bucket
+from ifeportal.jobs import run
+from ifeportal.leases import Lease
+from loader.objects import Bucket
 
 BETWEEN_LOOKS: Final = 5.0  # seconds, while nobody asks for anything; who asks hurries the job
 

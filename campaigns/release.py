@@ -20,19 +20,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from campaigns.folder import CannotPublish
 from campaigns.signing import SignResult, check_signable, sign_campaign
-from loader.bucket import Bucket, Fetched, ObjectInfo
-from loader.contract import (
-    MANIFEST_LIMIT,
-    BadManifest,
-    ContractError,
-    Manifest,
-    build_manifest,
-    manifest_key,
-    parse_manifest,
-    signature_key,
-)
 from loader.envelope import ENVELOPE_LIMIT, parse_envelope
-from loader.errors import WorldError
+from loader.errors import BadManifest, ContractError, WorldError
+from loader.manifest import MANIFEST_LIMIT, Manifest, build_manifest, parse_manifest
+from loader.names import manifest_key, signature_key
+from loader.objects import Bucket, Fetched, ObjectInfo
 
 _VERSION: Final = re.compile(rb'"version"\s*:\s*([0-9]{1,15})')
 Notice = Callable[[str], None]

@@ -14,16 +14,6 @@ from datetime import datetime
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from campaigns.keys import public_of
-from loader.bucket import Bucket, Fetched
-from loader.contract import (
-    MANIFEST_LIMIT,
-    BadName,
-    ContractError,
-    Manifest,
-    manifest_key,
-    parse_manifest,
-    signature_key,
-)
 from loader.envelope import (
     CAMPAIGN_TYPE,
     ENVELOPE_LIMIT,
@@ -36,8 +26,11 @@ from loader.envelope import (
     parse_envelope,
     sign_envelope,
 )
-from loader.errors import WorldError
+from loader.errors import BadName, ContractError, WorldError
 from loader.keyring import Keyring
+from loader.manifest import MANIFEST_LIMIT, Manifest, parse_manifest
+from loader.names import manifest_key, signature_key
+from loader.objects import Bucket, Fetched
 from loader.verdict import Place, admit, read_signed
 
 

@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Final, Literal
 
 from campaigns.models import ManifestState
-from loader.bucket import ObjectInfo
-from loader.contract import BadName, check_name, fold, manifest_key, parse_media_key
+from loader.errors import BadName
+from loader.names import check_name, fold, manifest_key, parse_media_key
+from loader.objects import ObjectInfo
 
 CAMPAIGNS_LIMIT: Final = 10_000
 PROBLEMS_LIMIT: Final = 1_000

@@ -26,21 +26,10 @@ from fleet.transitions import ARCHIVED_FIELDS, TRANSFER_FIELDS
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline
 from ifeportal.patience import answers
-from loader.bucket import Bucket
-from loader.contract import (
-    ARCHIVE_LIMIT,
-    Archive,
-    ContractError,
-    archive_key,
-    build_archive,
-    campaign_error_key,
-    error_key,
-    load_prefix,
-    parse_archive,
-    parse_status_key,
-    progress_key,
-)
-from loader.errors import WorldError
+from loader.archive import ARCHIVE_LIMIT, Archive, build_archive, parse_archive
+from loader.errors import ContractError, WorldError
+from loader.names import archive_key, campaign_error_key, error_key, load_prefix, parse_status_key, progress_key
+from loader.objects import Bucket
 
 OBJECTS_LIMIT: Final = 70_000  # of one load: 30,000 items with two each, and some to spare
 DELETES_AT_ONCE: Final = 8

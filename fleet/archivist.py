@@ -11,8 +11,8 @@ from fleet.archiving import archive_due, days_of
 from fleet.restoring import restore
 from fleet.result import Meter
 from ifeportal.models import Airline
-from loader.bucket import Bucket
 from loader.errors import WorldError
+from loader.objects import Bucket
 
 
 def take_turn(

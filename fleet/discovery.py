@@ -15,8 +15,8 @@ from fleet.states import airline_state
 from ifeportal.live.feed import Published, publish
 from ifeportal.models import Airline
 from ifeportal.patience import nothing, prefixes
-from loader.bucket import Bucket
 from loader.errors import WorldError
+from loader.objects import Bucket
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Final
 from urllib.parse import unquote_plus
 
-from loader.contract import ContractError
+from loader.errors import ContractError
 from loader.strictjson import Fields, loads
 
 MESSAGE_LIMIT: Final = 1_048_576  # bytes; SQS's own limit

@@ -13,9 +13,9 @@ from typing import Final, Self
 
 from fleet.reconcile import Problem, Reading, Sighting, guess, how_much, understand
 from ifeportal.patience import answers, nothing
-from loader.bucket import Bucket, Fetched, ObjectInfo
-from loader.contract import ContractError, StatusKey, parse_status_key
-from loader.errors import WorldError
+from loader.errors import ContractError, WorldError
+from loader.names import StatusKey, parse_status_key
+from loader.objects import Bucket, Fetched, ObjectInfo
 
 FETCHERS: Final = 8
 FAILURES_IN_A_ROW: Final = 16  # then it is the store that fails, not an object, and asking on prolongs the poll

@@ -12,7 +12,9 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Final, NamedTuple
 
-from loader.contract import Item, Manifest, build_manifest, build_progress, manifest_key, progress_key
+from loader.manifest import Item, Manifest, build_manifest
+from loader.names import manifest_key, progress_key
+from loader.reports import build_progress
 
 LETTERS: Final = 26
 

@@ -15,9 +15,10 @@ from fleet.ranges import WHOLE
 from fleet.result import PollResult
 from ifeportal.buckets import media_bucket, status_bucket
 from ifeportal.eventqueue import EventQueue
-from ifeportal.jobs import JobFailed, Lease, parts_of, run, set_parts, steady_with_parts
+from ifeportal.jobs import JobFailed, parts_of, run, set_parts, steady_with_parts
+from ifeportal.leases import Lease
 from ifeportal.models import Airline
-from loader.bucket import Bucket
+from loader.objects import Bucket
 
 INTERVALS_A_DISCOVERY: Final = 5  # new airlines come far less often than new objects
 BETWEEN_THINNINGS: Final = 600.0  # seconds

@@ -16,8 +16,8 @@ from types import TracebackType
 from typing import Final, Self
 
 from fleet.invention import Change
-from loader.bucket import Bucket
 from loader.errors import WorldError
+from loader.objects import Bucket
 
 THREADS: Final = 8
 WAITING: Final = 64  # changes a thread has before it; what is more is not yet taken from the sequence

@@ -27,8 +27,8 @@ from fleet.standing import note_proof, note_standing
 from fleet.writing import Writer, limits_left
 from ifeportal.models import Airline
 from ifeportal.patience import Ahead, nothing, prefixes
-from loader.bucket import Bucket, ObjectInfo
 from loader.errors import WorldError
+from loader.objects import Bucket, ObjectInfo
 
 OBJECTS_A_LOOK: Final = 1_000  # listed between two looks at the clock
 LONGEST_LISTING: Final = 120.0  # seconds

@@ -13,9 +13,11 @@ from datetime import datetime
 from typing import Final
 
 from fleet.transitions import Again, ErrorSeen, ProgressSeen
-from loader import contract
-from loader.bucket import Fetched, ObjectInfo
-from loader.contract import ContractError, Heartbeat, StatusKey, check_name, fold, parse_status_key
+from loader import manifest, reports
+from loader.errors import ContractError
+from loader.names import StatusKey, check_name, fold, parse_status_key
+from loader.objects import Fetched, ObjectInfo
+from loader.reports import Heartbeat
 
 ETAG_LIMIT: Final = 200  # characters the database holds; S3's own have 32 to 40
 OLDER: Final = "OLDER_OBJECT"
@@ -34,7 +36,7 @@ class Limits:
     tails_in_all: int = 300_000
     campaigns: int = 2_000  # of one airline
     campaigns_in_all: int = 50_000
-    objects: int = 3 * contract.ITEMS_LIMIT  # of one load: its rows, and the objects new in one poll
+    objects: int = 3 * manifest.ITEMS_LIMIT  # of one load: its rows, and the objects new in one poll
     held: int = 10_000  # objects seen that wait to be read and written: bounds the memory of a first poll
     keys: int = 200_000  # of one listing, which takes some seconds; twice what an airline has that is not cut
     anomalies: int = 500  # open ones of one part of an airline
@@ -327,10 +329,10 @@ class HeartbeatSeen:
 
 Seen = ProgressSeen | ErrorSeen | HeartbeatSeen | Again
 _FETCH: Final = {
-    "progress": contract.PROGRESS_LIMIT,
-    "error": contract.ERROR_LIMIT,
-    "campaign_error": contract.ERROR_LIMIT,
-    "heartbeat": contract.HEARTBEAT_LIMIT,
+    "progress": reports.PROGRESS_LIMIT,
+    "error": reports.ERROR_LIMIT,
+    "campaign_error": reports.ERROR_LIMIT,
+    "heartbeat": reports.HEARTBEAT_LIMIT,
 }
 
 
@@ -348,13 +350,13 @@ def guess(sighting: Sighting, item_size: int | None) -> Reading | None:
     if sighting.same:
         return Reading(Again(etag, at))
     if kind == "progress":
-        if not 0 < sighting.size <= contract.PROGRESS_LIMIT:
-            return _unreadable(sighting, f"A progress has 1 to {contract.PROGRESS_LIMIT} bytes, not {sighting.size:,}.")
-        value = contract.recognise_progress(etag, item_size)
+        if not 0 < sighting.size <= reports.PROGRESS_LIMIT:
+            return _unreadable(sighting, f"A progress has 1 to {reports.PROGRESS_LIMIT} bytes, not {sighting.size:,}.")
+        value = reports.recognise_progress(etag, item_size)
         if value is not None and len(str(value)) == sighting.size:
             return Reading(ProgressSeen(etag, at, value))
-    if kind == "heartbeat" and sighting.size > contract.HEARTBEAT_LIMIT:
-        return _unreadable(sighting, f"A heartbeat has at most {contract.HEARTBEAT_LIMIT:,} bytes.")
+    if kind == "heartbeat" and sighting.size > reports.HEARTBEAT_LIMIT:
+        return _unreadable(sighting, f"A heartbeat has at most {reports.HEARTBEAT_LIMIT:,} bytes.")
     return None
 
 
@@ -369,12 +371,12 @@ def understand(sighting: Sighting, fetched: Fetched) -> Reading:
     now = Sighting(sighting.key, sighting.name, fetched.size, etag, at)
     try:
         if sighting.key.kind == "progress":
-            return Reading(ProgressSeen(etag, at, contract.parse_progress(_whole(fetched))))
+            return Reading(ProgressSeen(etag, at, reports.parse_progress(_whole(fetched))))
         if sighting.key.kind == "heartbeat":
-            return Reading(HeartbeatSeen(etag, at, contract.parse_heartbeat(_whole(fetched))))
+            return Reading(HeartbeatSeen(etag, at, reports.parse_heartbeat(_whole(fetched))))
     except ContractError as error:
         return _unreadable(now, str(error))
-    report = contract.parse_error(fetched.body, cut=fetched.cut)
+    report = reports.parse_error(fetched.body, cut=fetched.cut)
     return Reading(ErrorSeen(etag, at, report.code or "", report.text, report.cut))
 
 

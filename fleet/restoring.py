@@ -21,8 +21,10 @@ from fleet.published import airline_published, campaign_published, load_publishe
 from fleet.reconcile import BAD_ARCHIVE, Limits, Problem, Problems
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline
-from loader.bucket import Bucket, ObjectInfo
-from loader.contract import ARCHIVE_LIMIT, Archive, ContractError, archive_prefix, parse_archive, parse_archive_key
+from loader.archive import ARCHIVE_LIMIT, Archive, parse_archive
+from loader.errors import ContractError
+from loader.names import archive_prefix, parse_archive_key
+from loader.objects import Bucket, ObjectInfo
 
 ROWS_A_STATEMENT: Final = 1_000
 Place = tuple[str, str]  # tail, campaign

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, fields, replace
 
-from loader.bucket import Bucket
+from loader.objects import Bucket
 
 
 @dataclass(frozen=True, slots=True)

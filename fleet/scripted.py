@@ -16,7 +16,9 @@ from typing import Final
 from fleet.models import Duty, Tail
 from fleet.roster import Cycle
 from ifeportal.models import Airline
-from loader.contract import MIB, Heartbeat, build_heartbeat, build_progress, heartbeat_key, progress_key
+from loader.manifest import MIB
+from loader.names import heartbeat_key, progress_key
+from loader.reports import Heartbeat, build_heartbeat, build_progress
 
 BEATS: Final = 15.0  # seconds between two heartbeats
 SILENT_FOR: Final = timedelta(hours=30)

@@ -38,8 +38,8 @@ from fleet.roster import (
 )
 from ifeportal.embedded import Identity, SeaweedFS
 from ifeportal.processes import Process, Supervisor
-from loader.bucket import Bucket
 from loader.errors import WorldError
+from loader.objects import Bucket
 
 MANAGE: Final = Path(settings.BASE_DIR) / "manage.py"
 MEDIA: Final = "ife-media"

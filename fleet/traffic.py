@@ -16,15 +16,9 @@ from math import ceil
 from typing import Final, Literal
 
 from fleet.invention import Change, Plan
-from loader.contract import (
-    MIB,
-    Heartbeat,
-    build_error,
-    build_heartbeat,
-    build_progress,
-    error_key,
-    heartbeat_key,
-)
+from loader.manifest import MIB
+from loader.names import error_key, heartbeat_key
+from loader.reports import Heartbeat, build_error, build_heartbeat, build_progress
 
 REPORT_INTERVAL: Final = 2.0  # seconds between two reports of a loader, as ours has it by default
 HEARTBEAT_INTERVAL: Final = 300.0  # seconds

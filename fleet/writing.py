@@ -28,10 +28,10 @@ from fleet.published import airline_published, campaign_published
 from fleet.reconcile import HeartbeatSeen, Limits, Problem, Problems, Seen, Survey, TailChanges
 from fleet.result import PollResult
 from fleet.transitions import Again, ErrorSeen, Gone, ProgressSeen
-from ifeportal.jobs import LeaseLost
+from ifeportal.leases import LeaseLost
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline
-from loader.contract import StatusKey
+from loader.names import StatusKey
 
 OBJECTS_A_BATCH: Final = 2_000  # fetched before the tails they belong to are written: bounds what waits in memory
 ROWS_A_BATCH: Final = 5_000  # made or held against a manifest in one transaction

@@ -22,11 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from ifeportal.processes import LOOPBACK, PORTS, Process, Supervisor, free_port, is_free
+from ifeportal.processes import LOOPBACK, PORTS, Process, is_free
 from loader.bucket import S3Bucket
 from loader.errors import WorldError
-
-__all__ = ["Identity", "Process", "SeaweedFS", "Supervisor", "free_port"]
 
 REGION: Final = "us-east-1"
 GRPC: Final = 10_000  # SeaweedFS listens for its own parts at each port plus this

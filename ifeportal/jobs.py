@@ -20,23 +20,8 @@ from django.db.models.functions import Least
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from ifeportal.leases import LEASE_SECONDS, Lease, LeaseLost, lease
+from ifeportal.leases import Lease, LeaseLost, lease
 from ifeportal.models import Airline, Job, JobQuerySet
-
-__all__ = [
-    "LEASE_SECONDS",
-    "JobFailed",
-    "Lease",
-    "LeaseLost",
-    "hurry",
-    "lease",
-    "parts_of",
-    "run",
-    "set_parts",
-    "steady_with_parts",
-    "wake",
-    "watch",
-]
 
 EARLY: Final = timedelta(milliseconds=50)  # clocks of two machines may differ by that without a job being put off
 LONGEST_PAUSE: Final = 60.0  # seconds between two attempts of a job that keeps failing, unless its interval is longer

@@ -30,15 +30,13 @@ from loader.answers import Facts, Stream, drop, read_limited, translated
 from loader.clock import StoreClock
 from loader.errors import WorldError
 from loader.listing import ListPage, parse_listing
-from loader.memory import MemoryBucket
-from loader.objects import Body, Bucket, Fetched, Kind, Names, ObjectInfo, Requests
+from loader.objects import Body, Fetched, Kind, Names, ObjectInfo, Requests
 from loader.signing import Keyring, Keys, host_of, sign
 from loader.wire import Refusal, address, parse_http_date, quote_key, quote_query
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-__all__ = ["Body", "Bucket", "Fetched", "MemoryBucket", "ObjectInfo", "Requests", "S3Bucket"]
 
 ATTEMPTS: Final = 3
 LONGEST_WAIT: Final = 20.0  # seconds; a store that asks for more gets its error reported instead

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from loader.contract import check_name
 from loader.errors import BadName
 from loader.hours import ALWAYS, Window, parse_window
+from loader.names import check_name
 from loader.sizes import parse_size
 
 _DURATIONS: Final[Mapping[str, float]] = {

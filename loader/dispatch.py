@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from loader.bucket import Bucket
-from loader.contract import ORDERS_LIMIT, BadOrders, Orders, parse_orders, queue_key
-from loader.errors import WorldError
+from loader.errors import BadOrders, WorldError
+from loader.names import queue_key
+from loader.objects import Bucket
+from loader.orders import ORDERS_LIMIT, Orders, parse_orders
 from loader.store import Store
 
 log = logging.getLogger("loader")

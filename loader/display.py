@@ -13,13 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TextIO
 
-from loader.contract import TGZ, parse_error
 from loader.listener import Listener
+from loader.names import TGZ
+from loader.reports import parse_error
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from loader.plan import Step
+    from loader.facts import Step
 
 Key = tuple[str, str]
 _TENTH: Final = 10  # seconds at least between two plain lines of one item

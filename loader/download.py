@@ -10,15 +10,13 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from loader.bucket import Body
 from loader.errors import WorldError
 from loader.folder import DISK_CODES
 from loader.means import Means, Watch
+from loader.objects import Body
 from loader.pace import Budget, Stopped, Trickle
 from loader.part import Part
 from loader.ranges import Ranges, RangesIgnored
-
-__all__ = ["Download", "Means", "Watch", "bring"]
 
 CHANGES_LIMIT: Final = 3  # times an object may be replaced under one download
 

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from loader.errors import ERRORS
+from loader.facts import Step
 from loader.meter import Meter, eta
-from loader.plan import Step
 
 Status = Literal["pending", "loading", "complete", "failed"]
 

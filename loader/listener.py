@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from loader.plan import Step
+from loader.facts import Step
 from loader.redaction import redact
 
 

@@ -13,26 +13,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from loader.bucket import Bucket, Fetched
-from loader.contract import (
-    MANIFEST_LIMIT,
-    Item,
-    Manifest,
-    check_name,
-    content_key,
-    fold,
-    manifest_key,
-    parse_manifest,
-    signature_key,
-)
 from loader.envelope import ENVELOPE_LIMIT, BadEnvelope
 from loader.errors import BadManifest, BadName, ContractError, WorldError
+from loader.manifest import MANIFEST_LIMIT, Item, Manifest, parse_manifest
+from loader.names import check_name, content_key, fold, manifest_key, signature_key
+from loader.objects import Bucket, Fetched
 from loader.reading import Look, Reading
 from loader.store import Edition
 from loader.trust import Trust
 from loader.verdict import Signed
-
-__all__ = ["Look", "Lookout", "Reading"]
 
 T = TypeVar("T")
 

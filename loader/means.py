@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from loader.bucket import Body, Bucket
 from loader.errors import WorldError
+from loader.objects import Body, Bucket
 from loader.pace import Backoff, Limiter
 from loader.streams import Streams
 

@@ -11,25 +11,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from loader.contract import Item, Orders
-from loader.facts import Aboard, Action, Found, Moment, Plan, Removal, Room, Step, Wanted, together
-from loader.ranking import NAMED, First, Ranking, Wish, first_wanted, has_ended, rank_all
+from loader.facts import Aboard, Action, Found, Moment, Plan, Removal, Room, Step, Wanted
+from loader.manifest import Item
+from loader.orders import Orders
+from loader.ranking import NAMED, First, Ranking, Wish, first_wanted, rank_all
 from loader.rooms import Rooms, in_use, removable, with_days
-
-__all__ = [
-    "Aboard",
-    "Action",
-    "Found",
-    "Moment",
-    "Plan",
-    "Removal",
-    "Room",
-    "Step",
-    "Wanted",
-    "has_ended",
-    "make_plan",
-    "together",
-]
 
 Find = Callable[[str, Item], Sequence[Found]]
 Barred = Mapping[tuple[str, str], str]

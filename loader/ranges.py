@@ -17,12 +17,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from loader.bucket import Body
 from loader.crash import crash_point
 from loader.errors import WorldError
 from loader.extents import Extents, Range
 from loader.folder import DISK_CODES, on_disk
 from loader.means import Means, Watch
+from loader.objects import Body
 from loader.pace import Budget, Stopped, Trickle
 from loader.part import Part
 

@@ -13,9 +13,9 @@ from types import MappingProxyType
 from typing import Final
 
 from loader.board import Board
-from loader.contract import content_name
 from loader.errors import BadName, ContractError
 from loader.inquiry import BODY_LIMIT, Inquiry, Refusal, answer, encoded, framed
+from loader.names import content_name
 from loader.strictjson import Fields, loads
 
 Ask = Callable[[str, str | None], str | None]

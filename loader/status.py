@@ -20,24 +20,15 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from loader.bucket import Bucket
-from loader.contract import (
-    Heartbeat,
-    build_error,
-    build_heartbeat,
-    build_progress,
-    campaign_error_key,
-    error_key,
-    parse_status_key,
-    progress_key,
-    reportable,
-)
 from loader.crash import crash_point
 from loader.errors import BadName, WorldError
 from loader.lease import Lease, TakenError
+from loader.names import campaign_error_key, error_key, parse_status_key, progress_key
+from loader.objects import Bucket
 from loader.outbox import Letter, Outbox
 from loader.pace import Backoff
 from loader.redaction import redact
+from loader.reports import Heartbeat, build_error, build_heartbeat, build_progress, reportable
 
 log = logging.getLogger("loader")
 RECORD_AGE: Final = timedelta(days=1)

@@ -11,15 +11,17 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from loader.bucket import Body
-from loader.contract import MIB, TGZ, content_key
 from loader.download import bring
 from loader.errors import WorldError
+from loader.facts import Step
 from loader.listener import Listener
-from loader.lookout import Lookout, Reading
+from loader.lookout import Lookout
+from loader.manifest import MIB
 from loader.means import Means
+from loader.names import TGZ, content_key
+from loader.objects import Body
 from loader.pace import Stopped
-from loader.plan import Step
+from loader.reading import Reading
 from loader.status import StatusWriter
 from loader.store import Store
 

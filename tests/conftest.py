@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, settings
 from ifeportal.access import Role
 from ifeportal.embedded import SeaweedFS
 from ifeportal.models import Airline, Membership, User
-from loader.bucket import MemoryBucket, S3Bucket
+from loader.bucket import S3Bucket
+from loader.memory import MemoryBucket
 from tests.freshbuckets import FreshBuckets
 
 PASSWORD = "correct horse battery staple"

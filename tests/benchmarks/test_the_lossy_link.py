@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.forwarder import Channel, listen
-from benchmarks.lossy import FAR, NEAR, Conditions, LossyLink, moved, parse_share
+from benchmarks.forwarder import FAR, NEAR, Channel, Conditions, listen
+from benchmarks.lossy import LossyLink, moved, parse_share
 from benchmarks.namespaces import inside
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -21,7 +21,9 @@ from benchmarks.polling import JOBS, rows
 from benchmarks.processes import Cost
 from benchmarks.writing import Address, Writers
 from ifeportal.embedded import SeaweedFS
-from loader.contract import parse_manifest, parse_status_key, recognise_progress
+from loader.manifest import parse_manifest
+from loader.names import parse_status_key
+from loader.reports import recognise_progress
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -16,7 +16,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from moto.server import ThreadedMotoServer
 
-from loader.bucket import Bucket, MemoryBucket, S3Bucket
+from loader.bucket import S3Bucket
+from loader.memory import MemoryBucket
+from loader.objects import Bucket
 from tests.bucket.scripted import Reply, ScriptedStore
 
 _numbers = itertools.count()

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from loader.bucket import Bucket, MemoryBucket, S3Bucket
+from loader.bucket import S3Bucket
 from loader.errors import WorldError
+from loader.memory import MemoryBucket
+from loader.objects import Bucket
 
 KEYS = [
     "ACME/2026-12/campaign.json",

@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from loader.bucket import MemoryBucket, S3Bucket
+from loader.bucket import S3Bucket
 from loader.errors import WorldError
+from loader.memory import MemoryBucket
 from tests.bucket.pages import Entry, Page
 from tests.bucket.scripted import Reply, ScriptedStore
 

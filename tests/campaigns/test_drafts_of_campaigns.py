@@ -19,12 +19,14 @@ from campaigns import drafting, errands, hashing, jobs, sha256
 from campaigns.drafting import CannotAsk
 from campaigns.keys import new_key, public_of
 from campaigns.models import Campaign, DraftItem, DraftState
-from ifeportal.jobs import LeaseLost
+from ifeportal.leases import LeaseLost
 from ifeportal.models import Airline, Job
 from ifeportal.patience import nothing
-from loader.bucket import MemoryBucket, ObjectInfo, S3Bucket
+from loader.bucket import S3Bucket
 from loader.envelope import check_signed, parse_envelope
 from loader.errors import WorldError
+from loader.memory import MemoryBucket
+from loader.objects import ObjectInfo
 from tests.campaigns import drafts
 from tests.campaigns.drafts import NOON, hash_items, hashed, item, looked, manifest, new_draft, published, ready
 

@@ -14,8 +14,8 @@ from django.core.management import CommandError, call_command
 from campaigns.folder import Step
 from campaigns.management.commands import publish_campaign
 from campaigns.publishing_display import PlainDisplay, TerminalDisplay
-from loader.bucket import MemoryBucket
 from loader.errors import WorldError
+from loader.memory import MemoryBucket
 
 
 class BrokenBucket(MemoryBucket):

@@ -16,9 +16,10 @@ import pytest
 from campaigns import folder as folder_module
 from campaigns.folder import CannotPublish, Step
 from campaigns.publishing import PublishResult, publish_folder
-from loader.bucket import Fetched, MemoryBucket
-from loader.contract import parse_manifest
 from loader.errors import WorldError
+from loader.manifest import parse_manifest
+from loader.memory import MemoryBucket
+from loader.objects import Fetched
 
 MANIFEST = "ACME/2026-12/campaign.json"
 

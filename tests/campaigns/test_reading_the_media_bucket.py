@@ -17,9 +17,10 @@ from campaigns import survey as survey_module
 from campaigns.catalog import CatalogResult, sync_catalog
 from campaigns.models import Campaign, ContentItem, ManifestState
 from ifeportal.models import Airline
-from loader.bucket import Fetched, MemoryBucket, ObjectInfo
-from loader.contract import Manifest, parse_manifest
 from loader.errors import WorldError
+from loader.manifest import Manifest, parse_manifest
+from loader.memory import MemoryBucket
+from loader.objects import Fetched, ObjectInfo
 
 NOW = datetime(2026, 12, 1, 12, tzinfo=UTC)
 pytestmark = pytest.mark.django_db

@@ -14,20 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loader import archive
-from loader.archive import LOAD_FIELDS, TRANSFER_FIELDS, Kind, Value
-from loader.contract import (
-    Archive,
-    BadArchive,
-    BadName,
-    archive_key,
-    archive_prefix,
-    build_archive,
-    load_prefix,
-    parse_archive,
-    parse_archive_key,
-    parse_status_key,
-    progress_key,
-)
+from loader.archive import LOAD_FIELDS, TRANSFER_FIELDS, Archive, Kind, Value, build_archive, parse_archive
+from loader.errors import BadArchive, BadName
+from loader.names import archive_key, archive_prefix, load_prefix, parse_archive_key, parse_status_key, progress_key
 from tests.contract.strategies import CONTENT, SEGMENTS
 
 NOON = datetime(2026, 12, 1, 12, 0, 5, tzinfo=UTC)

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from securesystemslib.dsse import Envelope as Standard
 from securesystemslib.signer import CryptoSigner, SSlibKey
 
-from loader.contract import Item, Manifest, build_manifest
 from loader.envelope import (
     CAMPAIGN_TYPE,
     ENVELOPE_LIMIT,
@@ -32,7 +31,7 @@ from loader.envelope import (
     signers,
 )
 from loader.errors import BadManifest, ContractError
-from loader.manifest import MANIFEST_LIMIT
+from loader.manifest import MANIFEST_LIMIT, Item, Manifest, build_manifest
 from loader.verdict import Place, Signed, admit, read_signed
 from tests.contract.signing import dsse, envelope, private, public
 

@@ -7,25 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from loader.contract import (
-    BadManifest,
-    BadProgress,
-    Entry,
-    ErrorReport,
-    Exhibition,
-    Heartbeat,
-    Held,
-    Item,
-    Manifest,
-    Orders,
-    StoreReport,
-    parse_error,
-    parse_heartbeat,
-    parse_manifest,
-    parse_orders,
-    parse_progress,
-)
+from loader.errors import BadManifest, BadProgress
 from loader.hours import Window
+from loader.manifest import Exhibition, Item, Manifest, parse_manifest
+from loader.orders import Entry, Orders, parse_orders
+from loader.reports import ErrorReport, Heartbeat, Held, StoreReport, parse_error, parse_heartbeat, parse_progress
 
 GOLDEN = Path(__file__).parent / "golden"
 SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"

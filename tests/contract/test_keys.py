@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loader.contract import (
-    BadName,
+from loader.errors import BadName
+from loader.names import (
     MediaKey,
     StatusKey,
     campaign_error_key,

@@ -11,16 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loader.contract import (
-    ITEMS_LIMIT,
-    MANIFEST_LIMIT,
-    BadManifest,
-    Item,
-    Manifest,
-    build_manifest,
-    parse_manifest,
-)
-from loader.manifest import TAILS_LIMIT
+from loader.errors import BadManifest
+from loader.manifest import ITEMS_LIMIT, MANIFEST_LIMIT, TAILS_LIMIT, Item, Manifest, build_manifest, parse_manifest
 from tests.contract.strategies import ANY_TEXT, JSON_VALUES, is_for_people, manifests
 
 

@@ -12,13 +12,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from loader.contract import (
+from loader.errors import ERRORS, BadHeartbeat, BadProgress, ContractError, WorldError
+from loader.manifest import MIB
+from loader.reports import (
     ERROR_LIMIT,
     HEARTBEAT_LIMIT,
-    MIB,
     PROGRESS_LIMIT,
-    BadHeartbeat,
-    BadProgress,
     Heartbeat,
     build_error,
     build_heartbeat,
@@ -29,7 +28,6 @@ from loader.contract import (
     recognise_progress,
     reportable,
 )
-from loader.errors import ERRORS, ContractError, WorldError
 from tests.contract.strategies import HEARTBEATS, is_for_people
 
 NOT_A_NUMBER = [b"", b" ", b"abc", b"NaN", b"1e6", b"0x10", b"1_000", b"+5", b"-1", b"1.0", b"1,000", b"4 2", b"5\0"]

@@ -38,8 +38,10 @@ from fleet.scripted import (
 )
 from fleet.simulation import Library, identity, make_archive
 from ifeportal.models import Airline
-from loader.bucket import MemoryBucket
-from loader.contract import check_name, heartbeat_key, parse_heartbeat, parse_manifest
+from loader.manifest import parse_manifest
+from loader.memory import MemoryBucket
+from loader.names import check_name, heartbeat_key
+from loader.reports import parse_heartbeat
 
 
 def load_seconds(airline: str, bandwidth: int) -> list[float]:

@@ -25,8 +25,7 @@ import yaml
 from django.core.management import get_commands
 
 from ifeportal.config import Config, read_config
-from ifeportal.embedded import free_port
-from ifeportal.processes import LOOPBACK, Process
+from ifeportal.processes import LOOPBACK, Process, free_port
 from loader.bucket import S3Bucket
 from loader.config import OPTIONS, read_settings
 from loader.errors import Exit, WorldError

@@ -27,7 +27,7 @@ from ifeportal.live import listeners
 from ifeportal.models import PACEMAKER, Airline
 from ifeportal.paging import Pagination
 from ifeportal.problems import KINDS
-from loader import archive, contract, manifest, names, orders, reports, strictjson
+from loader import archive, manifest, names, orders, reports, strictjson
 from loader.config import OPTIONS
 from loader.errors import ERRORS, Exit
 from loader.hours import ALWAYS
@@ -199,16 +199,16 @@ def test_the_limits_of_the_contract_are_as_documented() -> None:
 
 def test_the_examples_of_the_contract_are_legal_and_whole() -> None:
     examples = blocks("docs/contract.md", "json")
-    parsed = contract.parse_manifest(examples[0].encode(), airline="ACME", campaign="2026-12")
+    parsed = manifest.parse_manifest(examples[0].encode(), airline="ACME", campaign="2026-12")
     assert parsed.content[0].sha256
     assert not parsed.extra
     assert not parsed.content[0].extra
-    queue = contract.parse_orders(examples[1].encode())
+    queue = orders.parse_orders(examples[1].encode())
     assert [entry.action for entry in queue.entries or ()] == ["load", "load", "purge"]
     assert not queue.extra
     assert not queue.settings_extra
     assert not any(entry.extra for entry in queue.entries or ())
-    heartbeat = contract.parse_heartbeat(examples[2].encode())
+    heartbeat = reports.parse_heartbeat(examples[2].encode())
     assert heartbeat.queue_version == 7
     assert set(heartbeat.extra) == {"holder"}
     assert len(examples) == 3
@@ -216,14 +216,14 @@ def test_the_examples_of_the_contract_are_legal_and_whole() -> None:
 
 def test_every_field_of_the_queue_is_documented() -> None:
     table = rows("docs/contract.md")
-    full = contract.Orders(
+    full = orders.Orders(
         1,
-        (contract.Entry("c", ("i",), "load", 1, datetime.now(UTC), datetime.now(UTC)),),
+        (orders.Entry("c", ("i",), "load", 1, datetime.now(UTC), datetime.now(UTC)),),
         paused=True,
         bandwidth_limit=1,
         window=ALWAYS,
     )
-    written = json.loads(contract.build_orders(full))
+    written = json.loads(orders.build_orders(full))
     fields = {f"entries[].{name}" for name in written["entries"][0]} | {
         f"settings.{name}" for name in written["settings"]
     }
@@ -242,14 +242,14 @@ def test_the_keys_of_the_contract_are_those_that_are_built() -> None:
     place = {"airline": "A", "tail": "T", "campaign": "C", "name": "i"}
     documented = {re.sub(r"<(\w+)>", lambda match: place[match[1]], key) for key in table if key.startswith("<")}
     built = {
-        contract.manifest_key("A", "C"),
-        contract.content_key("A", "C", "i"),
-        contract.queue_key("A", "T"),
-        contract.progress_key("A", "T", "C", "i"),
-        contract.error_key("A", "T", "C", "i"),
-        contract.campaign_error_key("A", "T", "C"),
-        contract.heartbeat_key("A", "T"),
-        contract.archive_key("A", "T", "C"),
+        names.manifest_key("A", "C"),
+        names.content_key("A", "C", "i"),
+        names.queue_key("A", "T"),
+        names.progress_key("A", "T", "C", "i"),
+        names.error_key("A", "T", "C", "i"),
+        names.campaign_error_key("A", "T", "C"),
+        names.heartbeat_key("A", "T"),
+        names.archive_key("A", "T", "C"),
     }
     assert documented == built | {"A/C/" + names.SIGNATURE}
 

@@ -12,7 +12,7 @@ from fleet.models import Anomaly, Load, Tail, Transfer
 from fleet.poller import Terms
 from fleet.pushing import Taken, take_events
 from ifeportal.eventqueue import Message, Queue
-from loader.bucket import Bucket
+from loader.objects import Bucket
 from tests.fleet.world import World
 
 OWN = ("id", "load_id", "tail_id", "campaign_id", "airline_id", "resolved_at", "keys", "created_at")

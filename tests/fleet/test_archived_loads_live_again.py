@@ -8,9 +8,10 @@ import pytest
 from django.db import connection
 
 from fleet.models import Status, Transfer
-from loader.bucket import MemoryBucket, ObjectInfo
-from loader.contract import parse_archive
+from loader.archive import parse_archive
 from loader.errors import WorldError
+from loader.memory import MemoryBucket
+from loader.objects import ObjectInfo
 from tests.fleet.archived import KEY, Failing, archive, finished, is_archived, said, small
 from tests.fleet.world import MIB, World, load, rows, transfer
 

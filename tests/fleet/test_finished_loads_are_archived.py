@@ -22,9 +22,8 @@ from fleet.models import ProgressSample, Status, Tail, Transfer
 from ifeportal.embedded import SeaweedFS
 from ifeportal.live.models import Change
 from ifeportal.models import Airline, User
-from loader.archive import LOAD_FIELDS, TRANSFER_FIELDS
+from loader.archive import LOAD_FIELDS, TRANSFER_FIELDS, parse_archive
 from loader.bucket import S3Bucket
-from loader.contract import parse_archive
 from loader.errors import WorldError
 from tests.fleet.archived import KEY, SIZES, Failing, Over, archive, finished, is_archived, said, small
 from tests.fleet.world import MIB, World, load, rows, transfer

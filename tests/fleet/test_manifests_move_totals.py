@@ -11,8 +11,8 @@ from fleet.applying import Applied, apply_tails
 from fleet.models import Load, Tail, Transfer
 from fleet.news import News
 from ifeportal.models import Airline
-from loader.bucket import ObjectInfo
 from loader.errors import WorldError
+from loader.objects import ObjectInfo
 from tests.fleet.world import World, load, rows, transfer
 
 pytestmark = pytest.mark.django_db

@@ -17,10 +17,11 @@ from fleet.pushing import Taken, events_arrive, take_events
 from fleet.reconcile import Limits
 from fleet.result import PollResult
 from ifeportal.eventqueue import Message
-from ifeportal.jobs import LeaseLost
+from ifeportal.leases import LeaseLost
 from ifeportal.models import Airline, Job
-from loader.bucket import Fetched, MemoryBucket
 from loader.errors import WorldError
+from loader.memory import MemoryBucket
+from loader.objects import Fetched
 from tests.fleet.pushed import MemoryQueue, PushedWorld, event, facts
 from tests.fleet.world import MIB, load, rows, tail, transfer
 

@@ -16,7 +16,8 @@ from fleet.reconcile import Limits
 from fleet.result import PollResult
 from ifeportal.live.models import Change
 from ifeportal.models import Airline
-from loader.bucket import Bucket, MemoryBucket
+from loader.memory import MemoryBucket
+from loader.objects import Bucket
 
 MIB = 1_048_576
 B = TypeVar("B", bound=Bucket)

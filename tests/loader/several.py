@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from loader.bucket import Body, MemoryBucket
-from loader.contract import MIB, Item
-from loader.download import Means, bring
+from loader.download import bring
 from loader.errors import WorldError
-from loader.means import link_is_up
-from loader.memory import MemoryBody
+from loader.manifest import MIB, Item
+from loader.means import Means, link_is_up
+from loader.memory import MemoryBody, MemoryBucket
+from loader.objects import Body
 from loader.pace import Backoff, Limiter
 from loader.store import Edition, Store
 from loader.streams import Streams

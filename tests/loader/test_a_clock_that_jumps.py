@@ -17,7 +17,8 @@ import pytest
 
 from fleet.faults import Fault, Head, Rule
 from fleet.link import Link
-from loader.contract import Exhibition, queue_key
+from loader.manifest import Exhibition
+from loader.names import queue_key
 from tests.loader.aircraft import AIRLINE, TAIL, Aircraft, Run, finish, publish
 from tests.system import until
 

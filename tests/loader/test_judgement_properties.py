@@ -9,8 +9,11 @@ from datetime import UTC, date, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loader.contract import Entry, Exhibition, Item, Manifest, Orders
-from loader.plan import Aboard, Found, Moment, Plan, Room, Step, Wanted, has_ended, make_plan
+from loader.facts import Aboard, Found, Moment, Plan, Room, Step, Wanted
+from loader.manifest import Exhibition, Item, Manifest
+from loader.orders import Entry, Orders
+from loader.plan import make_plan
+from loader.ranking import has_ended
 
 NOW = datetime(2026, 12, 15, 12, tzinfo=UTC)
 TODAY = NOW.date()

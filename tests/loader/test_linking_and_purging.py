@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from loader import crash
-from loader.contract import Exhibition, Item
 from loader.errors import WorldError
-from loader.plan import Aboard
+from loader.facts import Aboard
+from loader.manifest import Exhibition, Item
 from loader.store import Edition, Store
 from tests.loader.parts import append
 

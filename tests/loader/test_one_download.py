@@ -13,10 +13,12 @@ from typing import Self
 
 import pytest
 
-from loader.bucket import Body, MemoryBucket
-from loader.contract import MIB, Item
-from loader.download import Means, bring
+from loader.download import bring
 from loader.errors import WorldError
+from loader.manifest import MIB, Item
+from loader.means import Means
+from loader.memory import MemoryBucket
+from loader.objects import Body
 from loader.pace import CHUNK, Backoff, Limiter, Stopped
 from loader.store import Edition, Store
 from tests.loader.parts import append

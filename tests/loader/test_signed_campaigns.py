@@ -21,17 +21,13 @@ from django.core.management import call_command
 
 from campaigns.management.commands import publish_campaign, sign_campaign
 from fleet.link import Link
-from loader.bucket import Bucket, MemoryBucket
-from loader.contract import (
-    Exhibition,
-    Item,
-    Manifest,
-    build_manifest,
-    manifest_key,
-    signature_key,
-)
 from loader.keyring import Provisioned, build_chain
-from loader.lookout import Lookout, Reading
+from loader.lookout import Lookout
+from loader.manifest import Exhibition, Item, Manifest, build_manifest
+from loader.memory import MemoryBucket
+from loader.names import manifest_key, signature_key
+from loader.objects import Bucket
+from loader.reading import Reading
 from loader.store import Edition, Store
 from loader.trust import Policy, Trust, encrypted
 from tests.contract.signing import dsse, keyring, provision, role

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from loader.bucket import MemoryBucket
 from loader.dispatch import Dispatch
 from loader.eyes import Eyes
 from loader.failures import Failures
 from loader.lookout import Lookout
+from loader.memory import MemoryBucket
 from loader.reading import Look
 from loader.store import Store
 from loader.trust import Trust

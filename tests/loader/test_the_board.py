@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from loader.board import ITEMS_LIMIT, PACE, Board, Fan, Listener
-from loader.contract import Item, StoreReport
+from loader.board import ITEMS_LIMIT, PACE, Board
 from loader.errors import ERRORS, WorldError
+from loader.facts import Step
+from loader.listener import Fan, Listener
+from loader.manifest import Item
 from loader.meter import Meter, eta
-from loader.plan import Step
+from loader.reports import StoreReport
 
 HASH = "0" * 64
 MIB = 1024 * 1024

@@ -8,8 +8,10 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from loader.contract import Entry, Exhibition, Item, Manifest, Orders
-from loader.plan import Aboard, Found, Moment, Plan, Removal, Room, Wanted, make_plan, together
+from loader.facts import Aboard, Found, Moment, Plan, Removal, Room, Wanted, together
+from loader.manifest import Exhibition, Item, Manifest
+from loader.orders import Entry, Orders
+from loader.plan import make_plan
 
 NOW = datetime(2026, 12, 15, 12, tzinfo=UTC)
 TODAY = NOW.date()

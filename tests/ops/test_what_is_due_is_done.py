@@ -14,12 +14,13 @@ from django.utils.module_loading import import_string
 from django_q.models import OrmQ, Task
 
 from fleet.models import Transfer
-from ifeportal import jobs
-from ifeportal.jobs import call_of, keep_rows, lease, run, set_parts, steady_with_parts, wake, watch
+from ifeportal import jobs, leases
+from ifeportal.jobs import call_of, keep_rows, run, set_parts, steady_with_parts, wake, watch
+from ifeportal.leases import lease
 from ifeportal.models import Airline, Job
 from ifeportal.wakeups import MOST_WAITING, PatientBroker, seconds_to_next, wake_workers
-from loader.bucket import MemoryBucket
 from loader.errors import WorldError
+from loader.memory import MemoryBucket
 
 pytestmark = pytest.mark.django_db
 done: list[str] = []
@@ -42,7 +43,7 @@ def break_down(airline: str, part: str = "") -> None:
 
 
 def fail(airline: str, part: str = "") -> None:
-    def work(held: jobs.Lease) -> None:
+    def work(held: leases.Lease) -> None:
         done.append(airline)
         raise ValueError("no")
 
@@ -97,7 +98,7 @@ def test_what_somebody_begins_to_look_at_goes_past_the_others(monkeypatch: pytes
     due("poll:B", 8)
     due("poll:C", 7)
 
-    def opened(held: jobs.Lease) -> None:
+    def opened(held: leases.Lease) -> None:
         done.append("poll:A")
         watch(["C"])
 
@@ -556,4 +557,4 @@ def test_a_lease_is_free_when_its_worker_has_died() -> None:
     due("poll:A")
     with lease("poll:A"):
         assert wake_workers(timezone.now()) == 0
-        assert wake_workers(in_(jobs.LEASE_SECONDS + 0.1)) == 1
+        assert wake_workers(in_(leases.LEASE_SECONDS + 0.1)) == 1

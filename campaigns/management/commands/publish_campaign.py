@@ -22,8 +22,8 @@ from campaigns.publishing_display import PlainDisplay, TerminalDisplay
 from campaigns.signing import CannotSign, sign_campaign
 from campaigns.signing import in_words as signed_in_words
 from ifeportal.buckets import media_bucket
-from loader.bucket import Bucket
 from loader.errors import Exit, WorldError
+from loader.objects import Bucket
 
 HELP: Final = """Hash every .tgz file of a folder, upload those that changed, and write campaign.json last.
 

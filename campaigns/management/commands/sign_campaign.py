@@ -15,8 +15,8 @@ from campaigns.keyfiles import add_passphrase_option, load_keys
 from campaigns.signing import CannotSign, in_words, sign_campaign, signatures_missing
 from campaigns.trustfile import load_chain
 from ifeportal.buckets import media_bucket
-from loader.bucket import Bucket
 from loader.errors import ContractError, Exit, WorldError
+from loader.objects import Bucket
 
 HELP: Final = """Sign the campaign.json of a campaign as it lies in the media bucket, and write campaign.json.dsse.
 

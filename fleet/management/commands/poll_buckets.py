@@ -17,12 +17,12 @@ from fleet import ledger
 from fleet.discovery import discover, find_airline
 from fleet.poller import Terms, poll_airline
 from fleet.result import Meter, PollResult
-from ifeportal import config, jobs
+from ifeportal import config, jobs, leases
 from ifeportal.buckets import media_bucket, status_bucket
 from ifeportal.models import Airline
 from ifeportal.stopping import stop_when_told
-from loader.bucket import Bucket
 from loader.errors import Exit, WorldError
+from loader.objects import Bucket
 
 HELP: Final = """Read both buckets into the database: what should fly, and what has arrived.
 
@@ -133,7 +133,7 @@ class Polling:
             done.append(poll_airline(airline, self.media, self.status, timezone.now(), terms))
             ledger.note(airline.pk, done[0])
 
-        def work(held: jobs.Lease) -> None:
+        def work(held: leases.Lease) -> None:
             def alive() -> None:
                 held.alive()
                 self._go_on()
