@@ -107,14 +107,16 @@ def build_archive(archive: Archive) -> bytes:
         "campaign": archive.campaign,
         "title": archive.title or None,
         "version": archive.version,
-        "exhibition": _short({"starts": _day(archive.starts), "ends": _day(archive.ends)}) or None,
+        "exhibition": _without_none({"starts": _day(archive.starts), "ends": _day(archive.ends)}) or None,
         "load": _written(archive.load),
         "transfers": [
             {"content": content, **_written(archive.transfers[content])} for content in sorted(archive.transfers)
         ],
         "samples": [[moment_text(at), count] for at, count in archive.samples],
     }
-    text = json.dumps(_short(document), ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
+    text = json.dumps(
+        _without_none(document), ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
+    )
     unpacked = text.encode()
     body = gzip.compress(unpacked, mtime=0)
     if len(unpacked) > UNPACKED_LIMIT or len(body) > ARCHIVE_LIMIT:
@@ -238,7 +240,7 @@ def _written(values: Mapping[str, Value]) -> dict[str, object]:
     return {name: moment_text(value) if isinstance(value, datetime) else value for name, value in kept.items()}
 
 
-def _short(values: Mapping[str, object]) -> dict[str, object]:
+def _without_none(values: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in values.items() if value is not None}
 
 

@@ -107,7 +107,7 @@ class S3Bucket:
         self._keyring = Keyring(given)
         self._timeouts = (connect_timeout, read_timeout)
         self._sleep = sleep
-        self._pool = _pool(self._base, connections)
+        self._pool = connection_pool(self._base, connections)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Every object below `prefix`, in no order one may rely on. Never ends early without an error."""
@@ -357,7 +357,8 @@ class _Encrypted(_Whole, HTTPSConnection):
     pass
 
 
-def _pool(base: str, connections: int) -> urllib3.HTTPConnectionPool:
+def connection_pool(base: str, connections: int) -> urllib3.HTTPConnectionPool:
+    """Return a pool of keep-alive connections to the endpoint `base`, through a proxy where the environment names one."""
     parts = urlsplit(base)
     options: dict[str, Any] = {"maxsize": connections}
     if parts.scheme == "https":

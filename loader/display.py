@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
 Key = tuple[str, str]
 _TENTH: Final = 10  # seconds at least between two plain lines of one item
-_UNITS: Final = ("B", "kB", "MB", "GB", "TB")
+_DECIMAL_UNITS: Final = ("B", "kB", "MB", "GB", "TB")
 
 
 def size_text(size: float) -> str:
     """Bytes as people read them: "734 MB"."""
     unit = 0
-    while size >= 999.5 and unit < len(_UNITS) - 1:
+    while size >= 999.5 and unit < len(_DECIMAL_UNITS) - 1:
         size, unit = size / 1000, unit + 1
-    return f"{size:.0f} {_UNITS[unit]}" if unit == 0 or size >= 9.95 else f"{size:.1f} {_UNITS[unit]}"
+    return f"{size:.0f} {_DECIMAL_UNITS[unit]}" if unit == 0 or size >= 9.95 else f"{size:.1f} {_DECIMAL_UNITS[unit]}"
 
 
 def plain_text(text: str) -> str:

@@ -18,7 +18,7 @@ from typing import Final, Literal, Self
 from loader.errors import WorldError
 
 Lasting = Literal["name", "bytes", "nothing"]
-_CODES: Final = {
+CODE_OF_ERRNO: Final = {
     errno.ENOSPC: "NO_SPACE",
     errno.EDQUOT: "NO_SPACE",
     errno.EFBIG: "NO_SPACE",
@@ -26,7 +26,7 @@ _CODES: Final = {
     errno.EACCES: "READ_ONLY",
     errno.EPERM: "READ_ONLY",
 }
-DISK_CODES: Final = frozenset(_CODES.values()) | {"IO_ERROR"}
+DISK_CODES: Final = frozenset(CODE_OF_ERRNO.values()) | {"IO_ERROR"}
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # O_NONBLOCK: opening a planted pipe must not wait for its other end.
 _FILE: Final = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -38,7 +38,9 @@ def on_disk(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise WorldError(_CODES.get(error.errno or 0, "IO_ERROR"), f"{what}: {error.strerror or error}") from error
+        raise WorldError(
+            CODE_OF_ERRNO.get(error.errno or 0, "IO_ERROR"), f"{what}: {error.strerror or error}"
+        ) from error
 
 
 class Folder:

@@ -185,7 +185,7 @@ def parse_archive_key(key: str) -> tuple[str, str, str]:
     """
     parts = key.split("/")
     if len(parts) != 4 or parts[1] != ARCHIVE or not parts[3].endswith(PACKED):
-        raise BadName(f"the key {_short(key)} is not <airline>/{ARCHIVE}/<tail>/<campaign>{PACKED}")
+        raise BadName(f"the key {quoted_key(key)} is not <airline>/{ARCHIVE}/<tail>/<campaign>{PACKED}")
     return check_name(parts[0]), check_name(parts[2]), check_name(parts[3].removesuffix(PACKED))
 
 
@@ -201,7 +201,7 @@ def parse_media_key(key: str) -> MediaKey | None:
     if _not_for_us(parts):
         return None
     if len(parts) != 3:
-        raise BadName(f"the key {_short(key)} is not <airline>/<campaign>/<object>")
+        raise BadName(f"the key {quoted_key(key)} is not <airline>/<campaign>/<object>")
     airline, campaign, name = check_name(parts[0]), check_name(parts[1]), parts[2]
     if name == MANIFEST:
         return MediaKey("manifest", airline, campaign)
@@ -209,7 +209,7 @@ def parse_media_key(key: str) -> MediaKey | None:
         return MediaKey("signature", airline, campaign)
     if name.endswith(TGZ):
         return MediaKey("content", airline, campaign, content_name(name))
-    raise BadName(f"the key {_short(key)} is neither {MANIFEST} nor a {TGZ}")
+    raise BadName(f"the key {quoted_key(key)} is neither {MANIFEST} nor a {TGZ}")
 
 
 def parse_status_key(key: str) -> StatusKey | None:
@@ -224,7 +224,7 @@ def parse_status_key(key: str) -> StatusKey | None:
     if len(parts) == 3 and parts[2] == HEARTBEAT:
         return StatusKey("heartbeat", check_name(parts[0]), check_name(parts[1]))
     if len(parts) != 4:
-        raise BadName(f"the key {_short(key)} is not <airline>/<tail>/<campaign>/<object>")
+        raise BadName(f"the key {quoted_key(key)} is not <airline>/<tail>/<campaign>/<object>")
     airline, tail, campaign = (check_name(part) for part in parts[:3])
     name = parts[3]
     if name == CAMPAIGN_ERROR:
@@ -233,7 +233,7 @@ def parse_status_key(key: str) -> StatusKey | None:
         return StatusKey("progress", airline, tail, campaign, _content(name.removesuffix(PROGRESS)))
     if name.endswith(ERROR):
         return StatusKey("error", airline, tail, campaign, _content(name.removesuffix(ERROR)))
-    raise BadName(f"the key {_short(key)} ends neither in {PROGRESS} nor in {ERROR}")
+    raise BadName(f"the key {quoted_key(key)} ends neither in {PROGRESS} nor in {ERROR}")
 
 
 def _not_for_us(parts: list[str]) -> bool:
@@ -245,5 +245,6 @@ def _not_for_us(parts: list[str]) -> bool:
     return all(check_name(part) for part in parts[:-1])
 
 
-def _short(key: str) -> str:
+def quoted_key(key: str) -> str:
+    """Return a key as ASCII for messages, at most 120 characters of it."""
     return f"{key[:120]!a}…" if len(key) > 120 else f"{key!a}"

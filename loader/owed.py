@@ -20,7 +20,7 @@ from loader.hold import OURS
 from loader.names import TGZ
 from loader.part import read_state, write_state
 
-_TOLD: Final = "told"
+TOLD: Final = "told"
 _WHOLE: Final = "campaign.json"  # no item's: theirs end in .tgz.json
 
 
@@ -73,7 +73,7 @@ class Ledger:
     def settle(self, owed: Owed) -> None:
         """The command was run for it."""
         name = f"{owed.content}{TGZ}.json" if owed.content else _WHOLE
-        with on_disk("notes of the command"), self._root() as root, root.sub(OURS, _TOLD, owed.campaign) as told:
+        with on_disk("notes of the command"), self._root() as root, root.sub(OURS, TOLD, owed.campaign) as told:
             # Were it lost in a power cut, the command would be run again.
             write_state(told, name, {"mark": owed.mark}, lasting="nothing")
 
@@ -81,11 +81,11 @@ class Ledger:
         """Forget items that are not here any more."""
         with on_disk("notes of the command"), self._root() as root:
             held = set(_names(root, OURS, "held", campaign))
-            with _below(root, OURS, _TOLD, campaign) as told:
+            with _below(root, OURS, TOLD, campaign) as told:
                 for name in told.names() if told else []:
                     if told and name not in held and (name != _WHOLE or not held):
                         told.remove(name)
-            with _below(root, OURS, _TOLD) as above:
+            with _below(root, OURS, TOLD) as above:
                 if above and not held:
                     above.discard(campaign)
 
@@ -111,7 +111,7 @@ class Ledger:
         return Owed(self._path / campaign / name, campaign, name.removesuffix(TGZ), mark)
 
     def _told(self, root: Folder, campaign: str, name: str, mark: str) -> bool:
-        with _below(root, OURS, _TOLD, campaign) as told:
+        with _below(root, OURS, TOLD, campaign) as told:
             return told is not None and read_state(told, name).get("mark") == mark
 
     @contextlib.contextmanager

@@ -70,7 +70,7 @@ def make_plan(
     asked = _asked(first)
     candidates = [_Candidate(wish, find(wish.of.campaign, wish.item), asked(wish)) for wish in ranking.wishes]
     candidates.sort(key=_order(moment))
-    purge = _Purge(ranking, with_days(aboard, wanted), moment, named)
+    purge = EvictionPlanner(ranking, with_days(aboard, wanted), moment, named)
     steps = _place(candidates, Rooms(rooms), purge, barred)
     wishes = Counter(wish.of.campaign for wish in ranking.wishes)
     return Plan(
@@ -109,7 +109,7 @@ def _order(moment: Moment) -> Callable[[_Candidate], tuple[object, ...]]:
     return key
 
 
-class _Purge:
+class EvictionPlanner:
     """What is removed: what the queue asks for, and what the disk asks for while steps are placed.
 
     By date only while the time can be trusted. `withheld`: why nothing is removed for room that otherwise would be.
@@ -163,7 +163,7 @@ def _lying(one: Aboard, content: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in content if one.content is None or name in one.content)
 
 
-def _place(candidates: Sequence[_Candidate], rooms: Rooms, purge: _Purge, barred: Barred) -> list[Step]:
+def _place(candidates: Sequence[_Candidate], rooms: Rooms, purge: EvictionPlanner, barred: Barred) -> list[Step]:
     at_hand = [_at_hand(one, barred) for one in candidates]
     for step in at_hand:
         if step is not None and step.action == "link":
@@ -197,7 +197,7 @@ def _nearness(there: Found) -> tuple[bool, bool, int]:
     return there.final == "unchecked", there.final != "absent", there.part
 
 
-def _fetch(one: _Candidate, rooms: Rooms, purge: _Purge) -> Step:
+def _fetch(one: _Candidate, rooms: Rooms, purge: EvictionPlanner) -> Step:
     """Where something of it is already, else where most room is; refused where nothing can make it fit."""
     beside = one.wish.of.replacing
     order = sorted(range(len(rooms)), key=lambda at: (*_nearness(one.found[at]), rooms.left(at)), reverse=True)

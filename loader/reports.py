@@ -108,7 +108,7 @@ def parse_error(body: bytes, *, cut: bool = False) -> ErrorReport:
     `cut`: `body` is not the whole object. A code is told only if the table has it; else all of it is text.
     """
     cut = cut or len(body) > ERROR_LIMIT
-    text = _one_line(_whole_characters(body[:ERROR_LIMIT], cut).decode(errors="replace"))
+    text = one_line(_whole_characters(body[:ERROR_LIMIT], cut).decode(errors="replace"))
     coded = _CODED.fullmatch(text)
     if coded and (kind := ERRORS.get(coded[1])):
         return ErrorReport(kind.code, (coded[2] or "").strip() or kind.sentence, cut)
@@ -121,7 +121,7 @@ def build_error(code: str, text: str) -> bytes:
     Raises:
         KeyError: the table has no such code.
     """
-    line = f"{ERRORS[code].code}: {_one_line(text) or ERRORS[code].sentence}"
+    line = f"{ERRORS[code].code}: {one_line(text) or ERRORS[code].sentence}"
     body = line.encode(errors="replace")
     if len(body) < ERROR_LIMIT:
         return body + b"\n"
@@ -142,7 +142,7 @@ def _whole_characters(body: bytes, cut: bool) -> bytes:
     return body
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """White space as single blanks, NUL gone, every other control character visible, nothing that turns text round."""
     text = _BREAKS.sub(" ", text.replace("\0", "").removeprefix("\ufeff"))
     return " ".join("".join(map(_visible, text)).split())
@@ -220,13 +220,13 @@ def parse_heartbeat(body: bytes) -> Heartbeat:
 
 
 def _line(fields: Fields, name: str) -> str:
-    return _one_line(fields.text(name))
+    return one_line(fields.text(name))
 
 
 def said_besides(heartbeat: Heartbeat, name: str) -> str:
     """A line of text that not every loader's heartbeat has; empty where it is none."""
     value = heartbeat.extra.get(name)
-    return _one_line(value) if isinstance(value, str) else ""
+    return one_line(value) if isinstance(value, str) else ""
 
 
 def _store(entry: object, place: str) -> StoreReport:
