@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import date
 from typing import Final
 
-from loader.crash import crash_point
 from loader.facts import Aboard
+from loader.failpoints import crash_point
 from loader.folder import Folder
 from loader.hold import HELD, LINK, OURS, existing
 from loader.names import TGZ

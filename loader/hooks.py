@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
-from loader.command import Outcome, run
+from loader.command_runner import Outcome, run
 from loader.errors import WorldError
 from loader.failures import BARRED_FOR
 from loader.owed import Owed

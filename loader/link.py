@@ -18,7 +18,7 @@ from typing import Final, Literal
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from loader.command import run
+from loader.command_runner import run
 from loader.errors import WorldError
 from loader.routes import Address, LookUp, answers, has_route, outward
 from loader.wire import address

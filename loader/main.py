@@ -20,10 +20,10 @@ from loader.agent import VERSION, Agent
 from loader.board import Board
 from loader.bucket import S3Bucket
 from loader.config import OPTIONS, Settings, SettingsError, read_settings
-from loader.crash import arm
 from loader.display import Display, make_display
 from loader.door import Door
 from loader.errors import Exit, WorldError
+from loader.failpoints import arm
 from loader.link import Link, destination
 from loader.listener import Redacting
 from loader.logs import Blotter, set_up

@@ -20,9 +20,9 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from loader.crash import crash_point
 from loader.errors import WorldError
 from loader.extents import Extent
+from loader.failpoints import crash_point
 from loader.folder import Folder, Lasting, on_disk
 from loader.kept import Kept
 from loader.manifest import Item

@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from loader.crash import crash_point
 from loader.errors import WorldError
 from loader.extents import Extents, Range
+from loader.failpoints import crash_point
 from loader.folder import DISK_CODES, on_disk
 from loader.means import Means, Watch
 from loader.objects import Body

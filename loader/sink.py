@@ -25,7 +25,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from loader.crash import crash_point
+from loader.failpoints import crash_point
 
 log = logging.getLogger("loader")
 

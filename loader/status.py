@@ -20,8 +20,8 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from loader.crash import crash_point
 from loader.errors import BadName, WorldError
+from loader.failpoints import crash_point
 from loader.lease import Lease, TakenError
 from loader.names import campaign_error_key, error_key, parse_status_key, progress_key
 from loader.objects import Bucket

@@ -31,9 +31,9 @@ from pathlib import Path
 from typing import Final
 
 from loader.cargo import BESIDE, MARKS, PARTS, aboard, as_held, contents, given_names, is_whole, marks, purge, unmark
-from loader.crash import crash_point
 from loader.errors import WorldError
 from loader.facts import Aboard, Found
+from loader.failpoints import crash_point
 from loader.folder import Folder, Lasting, on_disk
 from loader.hold import HELD, OURS, Checked, Hold, existing
 from loader.manifest import Exhibition, Item

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from loader.command import KEPT, harmless, run
+from loader.command_runner import KEPT, harmless, run
 from loader.errors import WorldError
 from loader.failures import BARRED_FOR
 from loader.folder import Folder

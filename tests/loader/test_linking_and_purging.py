@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from loader import crash
+from loader import failpoints
 from loader.errors import WorldError
 from loader.facts import Aboard
 from loader.manifest import Exhibition, Item
@@ -75,7 +75,7 @@ def killed_at(point: str, do: Callable[[], object]) -> bool:
     """Do it in a process that dies at a named instant; whether it did."""
     child = os.fork()
     if child == 0:
-        crash.arm({crash.VARIABLE: point})
+        failpoints.arm({failpoints.VARIABLE: point})
         do()
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 
-from loader.crash import CRASH_POINTS
+from loader.failpoints import CRASH_POINTS
 from tests.loader.aircraft import Aircraft, Run, publish
 from tests.loader.promises import Promises
 
