@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from benchmarks.goals import MIB
-from loader.manifest import Item, Manifest, build_manifest
-from loader.names import progress_key
+from loader.contract.keys import progress_key
+from loader.contract.manifest import Item, Manifest, build_manifest
 
 AIRLINE: Final = "ACME"
 CAMPAIGN: Final = "2026-12"

@@ -22,8 +22,8 @@ from benchmarks.ground import CAMPAIGN, LOADER, LOADS, MEDIA, Ground
 from benchmarks.lossy import LossyLink
 from benchmarks.processes import ROOT, Cost, Failed, Variant, interleaved, run
 from fleet.link import Link
-from loader.manifest import Item, Manifest, build_manifest
-from loader.names import content_key, manifest_key
+from loader.contract.keys import content_key, manifest_key
+from loader.contract.manifest import Item, Manifest, build_manifest
 
 GIB: Final = 1 << 30
 OURS, QUIET, S5CMD, VERIFIED, AWS, RCLONE = (

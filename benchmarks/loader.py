@@ -27,8 +27,7 @@ from benchmarks.jobs import Bench
 from benchmarks.namespaces import why_not
 from benchmarks.processes import Failed
 from ifeportal.embedded import SeaweedFS
-from loader.config import parse_duration
-from loader.sizes import parse_size
+from loader.contract.units import parse_duration, parse_size
 
 OTHERS = (
     ("once", jobs.once),

@@ -26,8 +26,7 @@ from urllib.parse import urlsplit
 
 from benchmarks.forwarder import FAR, Conditions, Counts, listen
 from benchmarks.namespaces import inside, why_not
-from loader.config import parse_duration
-from loader.sizes import parse_size
+from loader.contract.units import parse_duration, parse_size
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 ENDPOINT: Final = "AWS_ENDPOINT_URL_S3"

@@ -27,7 +27,7 @@ from fleet.models import Load, Status
 from fleet.states import load_state
 from ifeportal.live.feed import Published, current_rev, publish
 from ifeportal.models import Airline, User
-from loader.manifest import MIB
+from loader.contract.units import MIB
 
 
 def pages(user: str, paths: Sequence[str], times: int) -> dict[str, object]:

@@ -28,7 +28,7 @@ from benchmarks.mirrors import CURL, NAMES
 from benchmarks.pollbench import KINDS, Bench
 from benchmarks.processes import Failed
 from ifeportal.embedded import SeaweedFS
-from loader.config import parse_duration
+from loader.contract.units import parse_duration
 
 JOBS: Final[Mapping[str, Callable[[Bench], None]]] = {
     "large": polls.large,

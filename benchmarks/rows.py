@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 import psycopg
 
 from benchmarks.fleets import AIRLINE
-from loader.names import progress_key
+from loader.contract.keys import progress_key
 
 LOOK: Final = 0.05  # seconds between two looks
 ALL: Final = """

@@ -19,8 +19,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from loader.manifest import MIB, Item, Manifest, build_manifest
-from loader.reports import Heartbeat, build_heartbeat
+from loader.contract.heartbeat import Heartbeat, build_heartbeat
+from loader.contract.manifest import Item, Manifest, build_manifest
+from loader.contract.units import MIB
 
 MEDIA: Final = "synthetic-media"
 STATUS: Final = "synthetic-status"

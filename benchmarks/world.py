@@ -21,7 +21,7 @@ from benchmarks.rows import said
 from benchmarks.writing import Address, Writers
 from ifeportal.embedded import SeaweedFS
 from loader.bucket import S3Bucket
-from loader.names import manifest_key
+from loader.contract.keys import manifest_key
 from tests.databases import postgresql
 from tests.system import System
 

@@ -20,8 +20,8 @@ from campaigns.models import Campaign, ContentItem, ManifestState
 from campaigns.survey import Known, Problem, conflict, decide, is_news, survey
 from ifeportal.models import Airline
 from ifeportal.patience import Ahead, answers, nothing
+from loader.contract.manifest import MANIFEST_LIMIT, Item, Manifest, parse_manifest, restrictions
 from loader.errors import BadManifest, WorldError
-from loader.manifest import MANIFEST_LIMIT, Item, Manifest, parse_manifest, restrictions
 from loader.objects import Bucket, Fetched, ObjectInfo
 
 logger = logging.getLogger(__name__)

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from datetime import date
 
 from campaigns.models import Draft, DraftItem
+from loader.contract.manifest import ITEMS_LIMIT, MANIFEST_LIMIT, Manifest, build_manifest, parse_manifest
+from loader.contract.names import TGZ, fold
 from loader.errors import BadManifest
-from loader.manifest import ITEMS_LIMIT, MANIFEST_LIMIT, Manifest, build_manifest, parse_manifest
-from loader.names import TGZ, fold
 
 EXHIBITION = "exhibition"
 

@@ -18,9 +18,9 @@ from campaigns.folder import CannotPublish
 from campaigns.models import Campaign, Draft, DraftItem, DraftState
 from campaigns.release import Before, Released, release, says_the_same
 from ifeportal.jobs import hurry
+from loader.contract.keys import content_key, manifest_key, signature_key
+from loader.contract.manifest import Manifest
 from loader.errors import WorldError
-from loader.manifest import Manifest
-from loader.names import content_key, manifest_key, signature_key
 from loader.objects import Bucket
 
 

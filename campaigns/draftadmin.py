@@ -24,8 +24,8 @@ from campaigns.drafting import CannotAsk
 from campaigns.itemadmin import WISHES, DraftItemInline, draft_page, number
 from campaigns.models import BUSY, Campaign, Draft, DraftItem
 from ifeportal.admins import Managed
+from loader.contract.names import check_name, fold
 from loader.errors import BadName
-from loader.names import check_name, fold
 
 if TYPE_CHECKING:
     _DraftForm = forms.ModelForm[Draft]

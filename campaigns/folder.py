@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
+from loader.contract.manifest import ITEMS_LIMIT
+from loader.contract.names import TGZ, content_name, fold
+from loader.contract.units import MIB
 from loader.errors import BadName, ContractError
-from loader.manifest import ITEMS_LIMIT, MIB
-from loader.names import TGZ, content_name, fold
 
 # What boto3 does by default: from this size on an object is sent in parts of this size, and its ETag is made of theirs.
 PART: Final = 8 * MIB

@@ -21,9 +21,9 @@ from django.db.models import F
 from campaigns import sha256
 from campaigns.drafting import AFRESH, check
 from campaigns.models import Draft, DraftItem, DraftState
+from loader.contract.keys import content_key
+from loader.contract.units import MIB
 from loader.errors import WorldError
-from loader.manifest import MIB
-from loader.names import content_key
 from loader.objects import Bucket
 
 SLICE: Final = 20.0  # seconds of one item, then the next draft has its turn

@@ -16,9 +16,9 @@ from campaigns.checking import EXHIBITION, manifest_of
 from campaigns.drafting import AFRESH, BATCH, check
 from campaigns.models import Draft, DraftItem, DraftState
 from campaigns.release import Before, says_the_same
+from loader.contract.keys import parse_media_key
+from loader.contract.manifest import ITEMS_LIMIT, Item, Manifest, restrictions
 from loader.errors import BadName
-from loader.manifest import ITEMS_LIMIT, Item, Manifest, restrictions
-from loader.names import parse_media_key
 from loader.objects import ObjectInfo
 
 BAD_LIMIT: Final = 1_000  # of names that cannot be used, kept one by one

@@ -22,9 +22,9 @@ from typing import Final, Literal
 
 from campaigns.folder import CannotPublish, File, Hashed, Report, Step, check_untouched, find_files, hash_file
 from campaigns.release import Before, look_before, release
+from loader.contract.keys import content_key, manifest_key
+from loader.contract.manifest import Exhibition, Item, Manifest
 from loader.errors import BadName, WorldError
-from loader.manifest import Exhibition, Item, Manifest
-from loader.names import content_key, manifest_key
 from loader.objects import Bucket
 
 

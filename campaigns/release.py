@@ -20,10 +20,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from campaigns.folder import CannotPublish
 from campaigns.signing import SignResult, check_signable, sign_campaign
+from loader.contract.keys import manifest_key, signature_key
+from loader.contract.manifest import MANIFEST_LIMIT, Manifest, build_manifest, parse_manifest
 from loader.envelope import ENVELOPE_LIMIT, parse_envelope
 from loader.errors import BadManifest, ContractError, WorldError
-from loader.manifest import MANIFEST_LIMIT, Manifest, build_manifest, parse_manifest
-from loader.names import manifest_key, signature_key
 from loader.objects import Bucket, Fetched, ObjectInfo
 
 _VERSION: Final = re.compile(rb'"version"\s*:\s*([0-9]{1,15})')

@@ -14,6 +14,8 @@ from datetime import datetime
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from campaigns.keys import public_of
+from loader.contract.keys import manifest_key, signature_key
+from loader.contract.manifest import MANIFEST_LIMIT, Manifest, parse_manifest
 from loader.envelope import (
     CAMPAIGN_TYPE,
     ENVELOPE_LIMIT,
@@ -28,8 +30,6 @@ from loader.envelope import (
 )
 from loader.errors import BadName, ContractError, WorldError
 from loader.keyring import Keyring
-from loader.manifest import MANIFEST_LIMIT, Manifest, parse_manifest
-from loader.names import manifest_key, signature_key
 from loader.objects import Bucket, Fetched
 from loader.verdict import Place, admit, read_signed
 

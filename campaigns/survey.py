@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Final, Literal
 
 from campaigns.models import ManifestState
+from loader.contract.keys import manifest_key, parse_media_key
+from loader.contract.names import check_name, fold
 from loader.errors import BadName
-from loader.names import check_name, fold, manifest_key, parse_media_key
 from loader.objects import ObjectInfo
 
 CAMPAIGNS_LIMIT: Final = 10_000

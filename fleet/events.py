@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from typing import Final
 from urllib.parse import unquote_plus
 
+from loader.contract.strict_json import Fields, loads
 from loader.errors import ContractError
-from loader.strictjson import Fields, loads
 
 MESSAGE_LIMIT: Final = 1_048_576  # bytes; SQS's own limit
 RECORDS_LIMIT: Final = 2_000  # of one message; S3 itself writes one

@@ -14,8 +14,8 @@ from typing import NamedTuple
 from fleet.invention import Change, Plan
 from fleet.models import Status
 from fleet.traffic import changes
-from loader.names import parse_status_key
-from loader.reports import parse_error, parse_progress
+from loader.contract.item_reports import parse_error, parse_progress
+from loader.contract.keys import parse_status_key
 
 Place = tuple[str, str, str]  # airline, tail, content
 

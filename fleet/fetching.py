@@ -13,8 +13,8 @@ from typing import Final, Self
 
 from fleet.reconcile import Problem, Reading, Sighting, guess, how_much, understand
 from ifeportal.patience import answers, nothing
+from loader.contract.keys import StatusKey, parse_status_key
 from loader.errors import ContractError, WorldError
-from loader.names import StatusKey, parse_status_key
 from loader.objects import Bucket, Fetched, ObjectInfo
 
 FETCHERS: Final = 8

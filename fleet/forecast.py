@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
 from fleet.rates import Sample
-from loader.reports import COUNT_LIMIT
+from loader.contract.item_reports import COUNT_LIMIT
 
 SPAN: Final = timedelta(days=5)  # of samples that the effective rate is counted over
 SPAN_AT_MOST: Final = timedelta(days=7)  # only then it is counted from a later sample

@@ -17,7 +17,7 @@ from fleet.rates import ALIVE_FOR
 from fleet.reconcile import HeartbeatSeen
 from fleet.transitions import Again, Gone
 from ifeportal.bulk import update
-from loader.reports import said_besides
+from loader.contract.heartbeat import said_besides
 
 HEARD_FIELDS: Final = (
     "heard_at",

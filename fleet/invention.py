@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Final, NamedTuple
 
-from loader.manifest import Item, Manifest, build_manifest
-from loader.names import manifest_key, progress_key
-from loader.reports import build_progress
+from loader.contract.item_reports import build_progress
+from loader.contract.keys import manifest_key, progress_key
+from loader.contract.manifest import Item, Manifest, build_manifest
 
 LETTERS: Final = 26
 

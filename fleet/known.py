@@ -15,8 +15,8 @@ from fleet.anomalies import Open, open_rows
 from fleet.models import Load, Tail, Transfer
 from fleet.reconcile import OLDER, Known, Problem, Version
 from ifeportal.models import Airline
+from loader.contract.keys import campaign_error_key, error_key, heartbeat_key, progress_key
 from loader.errors import ContractError
-from loader.names import campaign_error_key, error_key, heartbeat_key, progress_key
 
 Place = tuple[str, str]  # tail, campaign
 CHUNK: Final = 5_000

@@ -17,7 +17,7 @@ from fleet import rollup
 from fleet.models import Moved
 from ifeportal.bulk import given
 from ifeportal.models import Airline
-from loader.reports import COUNT_LIMIT
+from loader.contract.item_reports import COUNT_LIMIT
 
 SLOT: Final = timedelta(minutes=5)
 KEPT_FOR: Final = timedelta(days=400)

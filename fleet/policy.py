@@ -17,8 +17,9 @@ import re
 from typing import Any, Final
 
 from ifeportal.embedded import Identity
+from loader.contract.keys import content_key, heartbeat_key, manifest_key, queue_key, signature_key
+from loader.contract.names import check_name
 from loader.errors import BadName
-from loader.names import check_name, content_key, heartbeat_key, manifest_key, queue_key, signature_key
 
 _LIKE_A_MANIFEST: Final = "campaign"  # the tail whose queue is called as every manifest is
 _WILD: Final = re.compile(r"[*?$]")

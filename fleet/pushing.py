@@ -24,8 +24,8 @@ from fleet.poller import Terms, poll_keys
 from fleet.result import Meter, PollResult
 from ifeportal.eventqueue import LONGEST_WAIT, Message, Queue
 from ifeportal.models import Airline, Job
+from loader.contract.keys import parse_status_key
 from loader.errors import ContractError, WorldError
-from loader.names import parse_status_key
 from loader.objects import Bucket
 
 SLICE: Final = 20.0  # seconds; then other work gets its turn

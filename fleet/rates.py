@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from loader.reports import COUNT_LIMIT
+from loader.contract.item_reports import COUNT_LIMIT
 
 ALIVE_FOR: Final = timedelta(minutes=15)  # three heartbeats: a loader that says nothing for longer was not alive
 WAITS: Final = frozenset({"waiting", "paused"})  # states of a loader in which nothing moves, and it says why

@@ -13,11 +13,12 @@ from datetime import datetime
 from typing import Final
 
 from fleet.transitions import Again, ErrorSeen, ProgressSeen
-from loader import manifest, reports
+from loader.contract import item_reports, manifest
+from loader.contract.heartbeat import HEARTBEAT_LIMIT, Heartbeat, parse_heartbeat
+from loader.contract.keys import StatusKey, parse_status_key
+from loader.contract.names import check_name, fold
 from loader.errors import ContractError
-from loader.names import StatusKey, check_name, fold, parse_status_key
 from loader.objects import Fetched, ObjectInfo
-from loader.reports import Heartbeat
 
 ETAG_LIMIT: Final = 200  # characters the database holds; S3's own have 32 to 40
 OLDER: Final = "OLDER_OBJECT"
@@ -329,10 +330,10 @@ class HeartbeatSeen:
 
 Seen = ProgressSeen | ErrorSeen | HeartbeatSeen | Again
 _FETCH: Final = {
-    "progress": reports.PROGRESS_LIMIT,
-    "error": reports.ERROR_LIMIT,
-    "campaign_error": reports.ERROR_LIMIT,
-    "heartbeat": reports.HEARTBEAT_LIMIT,
+    "progress": item_reports.PROGRESS_LIMIT,
+    "error": item_reports.ERROR_LIMIT,
+    "campaign_error": item_reports.ERROR_LIMIT,
+    "heartbeat": HEARTBEAT_LIMIT,
 }
 
 
@@ -350,13 +351,15 @@ def guess(sighting: Sighting, item_size: int | None) -> Reading | None:
     if sighting.same:
         return Reading(Again(etag, at))
     if kind == "progress":
-        if not 0 < sighting.size <= reports.PROGRESS_LIMIT:
-            return _unreadable(sighting, f"A progress has 1 to {reports.PROGRESS_LIMIT} bytes, not {sighting.size:,}.")
-        value = reports.recognise_progress(etag, item_size)
+        if not 0 < sighting.size <= item_reports.PROGRESS_LIMIT:
+            return _unreadable(
+                sighting, f"A progress has 1 to {item_reports.PROGRESS_LIMIT} bytes, not {sighting.size:,}."
+            )
+        value = item_reports.recognise_progress(etag, item_size)
         if value is not None and len(str(value)) == sighting.size:
             return Reading(ProgressSeen(etag, at, value))
-    if kind == "heartbeat" and sighting.size > reports.HEARTBEAT_LIMIT:
-        return _unreadable(sighting, f"A heartbeat has at most {reports.HEARTBEAT_LIMIT:,} bytes.")
+    if kind == "heartbeat" and sighting.size > HEARTBEAT_LIMIT:
+        return _unreadable(sighting, f"A heartbeat has at most {HEARTBEAT_LIMIT:,} bytes.")
     return None
 
 
@@ -371,12 +374,12 @@ def understand(sighting: Sighting, fetched: Fetched) -> Reading:
     now = Sighting(sighting.key, sighting.name, fetched.size, etag, at)
     try:
         if sighting.key.kind == "progress":
-            return Reading(ProgressSeen(etag, at, reports.parse_progress(_whole(fetched))))
+            return Reading(ProgressSeen(etag, at, item_reports.parse_progress(_whole(fetched))))
         if sighting.key.kind == "heartbeat":
-            return Reading(HeartbeatSeen(etag, at, reports.parse_heartbeat(_whole(fetched))))
+            return Reading(HeartbeatSeen(etag, at, parse_heartbeat(_whole(fetched))))
     except ContractError as error:
         return _unreadable(now, str(error))
-    report = reports.parse_error(fetched.body, cut=fetched.cut)
+    report = item_reports.parse_error(fetched.body, cut=fetched.cut)
     return Reading(ErrorSeen(etag, at, report.code or "", report.text, report.cut))
 
 

@@ -22,8 +22,8 @@ from fleet.reconcile import BAD_ARCHIVE, Limits, Problem, Problems
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline
 from loader.archive import ARCHIVE_LIMIT, Archive, parse_archive
+from loader.contract.keys import archive_prefix, parse_archive_key
 from loader.errors import ContractError
-from loader.names import archive_prefix, parse_archive_key
 from loader.objects import Bucket, ObjectInfo
 
 ROWS_A_STATEMENT: Final = 1_000

@@ -16,9 +16,10 @@ from typing import Final
 from fleet.models import Duty, Tail
 from fleet.roster import Cycle
 from ifeportal.models import Airline
-from loader.manifest import MIB
-from loader.names import heartbeat_key, progress_key
-from loader.reports import Heartbeat, build_heartbeat, build_progress
+from loader.contract.heartbeat import Heartbeat, build_heartbeat
+from loader.contract.item_reports import build_progress
+from loader.contract.keys import heartbeat_key, progress_key
+from loader.contract.units import MIB
 
 BEATS: Final = 15.0  # seconds between two heartbeats
 SILENT_FOR: Final = timedelta(hours=30)

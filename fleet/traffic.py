@@ -16,9 +16,10 @@ from math import ceil
 from typing import Final, Literal
 
 from fleet.invention import Change, Plan
-from loader.manifest import MIB
-from loader.names import error_key, heartbeat_key
-from loader.reports import Heartbeat, build_error, build_heartbeat, build_progress
+from loader.contract.heartbeat import Heartbeat, build_heartbeat
+from loader.contract.item_reports import build_error, build_progress
+from loader.contract.keys import error_key, heartbeat_key
+from loader.contract.units import MIB
 
 REPORT_INTERVAL: Final = 2.0  # seconds between two reports of a loader, as ours has it by default
 HEARTBEAT_INTERVAL: Final = 300.0  # seconds

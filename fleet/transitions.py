@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from fleet import forecast, rates
 from fleet.models import Contradiction, Proof, Status
-from loader.reports import COUNT_LIMIT
+from loader.contract.item_reports import COUNT_LIMIT
 
 
 @dataclass(frozen=True, slots=True)

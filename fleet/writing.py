@@ -31,7 +31,7 @@ from fleet.transitions import Again, ErrorSeen, Gone, ProgressSeen
 from ifeportal.leases import LeaseLost
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline
-from loader.names import StatusKey
+from loader.contract.keys import StatusKey
 
 OBJECTS_A_BATCH: Final = 2_000  # fetched before the tails they belong to are written: bounds what waits in memory
 ROWS_A_BATCH: Final = 5_000  # made or held against a manifest in one transaction

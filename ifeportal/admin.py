@@ -15,8 +15,8 @@ from ifeportal.admins import ReadOnlyAdmin, Scoped
 from ifeportal.airlineform import THRESHOLDS, AirlineForm
 from ifeportal.jobadmin import JobAdmin
 from ifeportal.models import Airline, AuditEntry, Job, Membership, Token, User
+from loader.contract.names import check_name, fold
 from loader.errors import BadName
-from loader.names import check_name, fold
 
 if TYPE_CHECKING:
     _MembershipInline = admin.TabularInline[Membership, User]

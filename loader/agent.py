@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 from loader.config import Settings
+from loader.contract.heartbeat import Heartbeat
+from loader.contract.keys import heartbeat_key
 from loader.dispatch import Dispatch
 from loader.errands import Errands
 from loader.errors import Exit, WorldError
@@ -27,13 +29,11 @@ from loader.link import Link
 from loader.listener import Listener
 from loader.lookout import Lookout
 from loader.means import Means, link_is_up
-from loader.names import heartbeat_key
 from loader.objects import Bucket
 from loader.pace import Backoff, Limiter
 from loader.planner import Planner
 from loader.reading import Look
 from loader.redaction import redact
-from loader.reports import Heartbeat
 from loader.status import StatusWriter
 from loader.store import Store
 from loader.terms import Terms

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final, Literal
 
+from loader.contract.item_reports import COUNT_LIMIT
+from loader.contract.names import content_name
+from loader.contract.strict_json import Fields, loads, moment_text
 from loader.errors import BadArchive
-from loader.names import content_name
-from loader.reports import COUNT_LIMIT
-from loader.strictjson import Fields, loads, moment_text
 
 ARCHIVE_LIMIT: Final = 8 * 1_048_576  # bytes of the object
 UNPACKED_LIMIT: Final = 64 * 1_048_576

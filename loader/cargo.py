@@ -11,13 +11,13 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import date
 from typing import Final
 
+from loader.contract.heartbeat import Held
+from loader.contract.names import TGZ
 from loader.facts import Aboard
 from loader.failpoints import crash_point
 from loader.folder import Folder
 from loader.hold import HELD, LINK, OURS, existing
-from loader.names import TGZ
 from loader.part import read_state, write_state
-from loader.reports import Held
 
 MARKS: Final = "campaigns"
 BESIDE: Final = "beside"

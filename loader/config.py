@@ -12,45 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from loader.contract.names import check_name
+from loader.contract.time_window import ALWAYS, Window, parse_window
+from loader.contract.units import parse_duration, parse_size
 from loader.errors import BadName
-from loader.hours import ALWAYS, Window, parse_window
-from loader.names import check_name
-from loader.sizes import parse_size
 
-_DURATIONS: Final[Mapping[str, float]] = {
-    word: seconds
-    for words, seconds in (
-        ("ms millisecond milliseconds", 0.001),
-        ("s sec secs second seconds", 1),
-        ("m min mins minute minutes", 60),
-        ("h hour hours", 3600),
-        ("d day days", 86_400),
-        ("w week weeks", 604_800),
-    )
-    for word in words.split()
-}
-_DURATION_PART = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)", re.ASCII)
 _TRUE: Final = ("1", "true", "yes", "on")
 _FALSE: Final = ("", "0", "false", "no", "off")
 
 
 class SettingsError(ValueError):
     """A setting is missing or wrong; `str()` is a sentence that names it."""
-
-
-def parse_duration(text: str) -> float:
-    """Seconds from "2s", "500 ms", "1h30m", "2 days" or "90". Raises ValueError."""
-    text = text.strip().lower()
-    if re.fullmatch(r"\d+(\.\d+)?", text, re.ASCII):
-        return float(text)
-    total, at = 0.0, 0
-    while match := _DURATION_PART.match(text, at):
-        if match[2] not in _DURATIONS:
-            break
-        total, at = total + float(match[1]) * _DURATIONS[match[2]], match.end()
-    if not text or at != len(text):
-        raise ValueError(f"{text!r} is not a duration; write it like 2s, 5 minutes or 2 days")
-    return total
 
 
 def parse_switch(text: str) -> bool:

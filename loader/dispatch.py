@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+from loader.contract.keys import queue_key
+from loader.contract.transfer_queue import ORDERS_LIMIT, Orders, parse_orders
 from loader.errors import BadOrders, WorldError
-from loader.names import queue_key
 from loader.objects import Bucket
-from loader.orders import ORDERS_LIMIT, Orders, parse_orders
 from loader.store import Store
 
 log = logging.getLogger("loader")

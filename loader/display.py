@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TextIO
 
+from loader.contract.item_reports import parse_error
+from loader.contract.names import TGZ
 from loader.listener import Listener
-from loader.names import TGZ
-from loader.reports import parse_error
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

@@ -17,9 +17,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from loader.contract.manifest import MANIFEST_LIMIT
+from loader.contract.strict_json import Fields, dumps, kind_of, loads
 from loader.errors import ContractError
-from loader.manifest import MANIFEST_LIMIT
-from loader.strictjson import Fields, dumps, kind_of, loads
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

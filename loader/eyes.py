@@ -10,11 +10,11 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from loader.contract.manifest import Manifest
 from loader.dispatch import Dispatch
 from loader.errors import WorldError
 from loader.failures import Failures, Key
 from loader.lookout import Lookout
-from loader.manifest import Manifest
 from loader.reading import Look, Reading
 
 log = logging.getLogger("loader")

@@ -9,7 +9,7 @@ from datetime import date, datetime
 from typing import Literal
 
 from loader.clock import trusted_time, why_untrusted
-from loader.manifest import Item, Manifest
+from loader.contract.manifest import Item, Manifest
 
 Action = Literal["keep", "link", "verify", "fetch", "refuse", "leave"]
 

@@ -15,9 +15,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from loader.contract.manifest import Item
+from loader.contract.names import TGZ
 from loader.folder import Folder
-from loader.manifest import Item
-from loader.names import TGZ
 from loader.part import read_state
 
 OURS: Final = ".loader"

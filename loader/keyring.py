@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from loader.contract.names import check_name
+from loader.contract.strict_json import Fields, dumps, loads
 from loader.envelope import (
     KEY_ID,
     PUBLIC_KEY,
@@ -23,8 +25,6 @@ from loader.envelope import (
     read_envelope,
 )
 from loader.errors import BadName
-from loader.names import check_name
-from loader.strictjson import Fields, dumps, loads
 
 TRUST_TYPE: Final = "application/vnd.ifeportal.trust+json;v=1"
 TRUST_LIMIT: Final = 256 * 1024  # bytes, of one version

@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Literal
 
+from loader.contract.heartbeat import HEARTBEAT_LIMIT, Heartbeat, parse_heartbeat
 from loader.errors import BadHeartbeat, Unsupported, WorldError
 from loader.failpoints import crash_point
 from loader.objects import Bucket
-from loader.reports import HEARTBEAT_LIMIT, Heartbeat, parse_heartbeat
 from loader.store import Store
 
 Verdict = Literal["go on", "take", "lose"]

@@ -13,10 +13,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
+from loader.contract.keys import content_key, manifest_key, signature_key
+from loader.contract.manifest import MANIFEST_LIMIT, Item, Manifest, parse_manifest
+from loader.contract.names import check_name, fold
 from loader.envelope import ENVELOPE_LIMIT, BadEnvelope
 from loader.errors import BadManifest, BadName, ContractError, WorldError
-from loader.manifest import MANIFEST_LIMIT, Item, Manifest, parse_manifest
-from loader.names import check_name, content_key, fold, manifest_key, signature_key
 from loader.objects import Bucket, Fetched
 from loader.reading import Look, Reading
 from loader.store import Edition

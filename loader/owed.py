@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from loader.contract.names import TGZ
 from loader.folder import Folder, on_disk
 from loader.hold import OURS
-from loader.names import TGZ
 from loader.part import read_state, write_state
 
 TOLD: Final = "told"

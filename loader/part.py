@@ -20,13 +20,13 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from loader.contract.manifest import Item
+from loader.contract.names import TGZ
 from loader.errors import WorldError
 from loader.extents import Extent
 from loader.failpoints import crash_point
 from loader.folder import Folder, Lasting, on_disk
 from loader.kept import Kept
-from loader.manifest import Item
-from loader.names import TGZ
 from loader.pace import Stopped
 from loader.sink import SYNC_EVERY, Sink
 

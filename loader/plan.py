@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from loader.contract.manifest import Item
+from loader.contract.transfer_queue import Orders
 from loader.facts import Aboard, Action, Found, Moment, Plan, Removal, Room, Step, Wanted
-from loader.manifest import Item
-from loader.orders import Orders
 from loader.ranking import NAMED, First, Ranking, Wish, first_wanted, rank_all
 from loader.rooms import Rooms, in_use, removable, with_days
 

@@ -8,19 +8,19 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 
+from loader.contract.heartbeat import Held, StoreReport
+from loader.contract.manifest import Item
+from loader.contract.names import TGZ
+from loader.contract.transfer_queue import Orders
 from loader.display import size_text
 from loader.errors import WorldError
 from loader.eyes import Sight
 from loader.facts import Aboard, Found, Moment, Plan, Removal, Room, Wanted, together
 from loader.failures import Key
 from loader.listener import Listener
-from loader.manifest import Item
-from loader.names import TGZ
-from loader.orders import Orders
 from loader.plan import make_plan
 from loader.ranking import First
 from loader.reading import Reading
-from loader.reports import Held, StoreReport
 from loader.store import Edition, Store
 
 

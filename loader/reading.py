@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from loader.manifest import Manifest
+from loader.contract.manifest import Manifest
 from loader.store import Edition
 from loader.verdict import REFUSALS
 

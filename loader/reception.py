@@ -13,10 +13,10 @@ from types import MappingProxyType
 from typing import Final
 
 from loader.board import Board
+from loader.contract.names import content_name
+from loader.contract.strict_json import Fields, loads
 from loader.errors import BadName, ContractError
 from loader.inquiry import BODY_LIMIT, Inquiry, Refusal, answer, encoded, framed
-from loader.names import content_name
-from loader.strictjson import Fields, loads
 
 Ask = Callable[[str, str | None], str | None]
 METHODS: Final[Mapping[str, str]] = MappingProxyType({"/status": "GET", "/events": "GET", "/now": "POST"})

@@ -20,15 +20,16 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from loader.contract.heartbeat import Heartbeat, build_heartbeat
+from loader.contract.item_reports import build_error, build_progress, reportable
+from loader.contract.keys import campaign_error_key, error_key, parse_status_key, progress_key
 from loader.errors import BadName, WorldError
 from loader.failpoints import crash_point
 from loader.lease import Lease, TakenError
-from loader.names import campaign_error_key, error_key, parse_status_key, progress_key
 from loader.objects import Bucket
 from loader.outbox import Letter, Outbox
 from loader.pace import Backoff
 from loader.redaction import redact
-from loader.reports import Heartbeat, build_error, build_heartbeat, build_progress, reportable
 
 log = logging.getLogger("loader")
 RECORD_AGE: Final = timedelta(days=1)

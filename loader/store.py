@@ -31,16 +31,16 @@ from pathlib import Path
 from typing import Final
 
 from loader.cargo import BESIDE, MARKS, PARTS, aboard, as_held, contents, given_names, is_whole, marks, purge, unmark
+from loader.contract.heartbeat import Held, StoreReport
+from loader.contract.manifest import Exhibition, Item
+from loader.contract.names import TGZ
 from loader.errors import WorldError
 from loader.facts import Aboard, Found
 from loader.failpoints import crash_point
 from loader.folder import Folder, Lasting, on_disk
 from loader.hold import HELD, OURS, Checked, Hold, existing
-from loader.manifest import Exhibition, Item
-from loader.names import TGZ
 from loader.pace import Stopped
 from loader.part import STATE_LIMIT, Part, read_state, write_state
-from loader.reports import Held, StoreReport
 
 _BLOCK: Final = 1024 * 1024
 _RECORD_LIMIT: Final = 64 * 1024 * 1024

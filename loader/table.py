@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 from unicodedata import combining, east_asian_width
 
+from loader.contract.heartbeat import Held, StoreReport
 from loader.display import plain_text, size_text
-from loader.reports import Held, StoreReport
 
 _BAR: Final = 20
 _NAME: Final = 40

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from loader.hours import ALWAYS, Window
-from loader.orders import Orders
+from loader.contract.time_window import ALWAYS, Window
+from loader.contract.transfer_queue import Orders
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,14 +11,15 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from loader.contract.keys import content_key
+from loader.contract.names import TGZ
+from loader.contract.units import MIB
 from loader.download import bring
 from loader.errors import WorldError
 from loader.facts import Step
 from loader.listener import Listener
 from loader.lookout import Lookout
-from loader.manifest import MIB
 from loader.means import Means
-from loader.names import TGZ, content_key
 from loader.objects import Body
 from loader.pace import Stopped
 from loader.reading import Reading

@@ -18,10 +18,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, Literal
 
+from loader.contract.manifest import MANIFEST_LIMIT, Manifest
 from loader.envelope import BadEnvelope, check_signed, parse_envelope
 from loader.errors import ContractError, WorldError
 from loader.keyring import FILE_LIMIT, Provisioned, follow, parse_chain
-from loader.manifest import MANIFEST_LIMIT, Manifest
 from loader.store import Store
 from loader.verdict import NOTE_LIMIT, Known, Place, Signed, admit, note_of, read_note, read_signed
 

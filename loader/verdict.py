@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
+from loader.contract.manifest import MANIFEST_LIMIT, Manifest, read_manifest
+from loader.contract.strict_json import Fields, loads, moment_text
 from loader.envelope import BadEnvelope, envelope_document
 from loader.errors import BadManifest, ContractError
 from loader.keyring import Keyring, Provisioned, lost_keys, provisioned
-from loader.manifest import MANIFEST_LIMIT, Manifest, read_manifest
-from loader.strictjson import Fields, loads, moment_text
 
 REFUSALS: Final = frozenset({"UNSIGNED", "BAD_SIGNATURE", "ROLLBACK", "EXPIRED"})
 NOTE_LIMIT: Final = 16 * 1024 * 1024  # bytes: more than 10,000 campaigns with the longest names need

@@ -14,10 +14,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from loader.contract.manifest import Manifest
 from loader.errors import WorldError
 from loader.facts import Plan, Step
 from loader.failures import Key
-from loader.manifest import Manifest
 from loader.reading import Reading
 from loader.store import Edition
 from loader.transfer import Result, Tools, Transfer

@@ -21,9 +21,9 @@ from benchmarks.polling import JOBS, rows
 from benchmarks.processes import Cost
 from benchmarks.writing import Address, Writers
 from ifeportal.embedded import SeaweedFS
-from loader.manifest import parse_manifest
-from loader.names import parse_status_key
-from loader.reports import recognise_progress
+from loader.contract.item_reports import recognise_progress
+from loader.contract.keys import parse_status_key
+from loader.contract.manifest import parse_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -12,7 +12,7 @@ from campaigns import drafting, errands, hashing
 from campaigns.models import Draft, DraftItem
 from ifeportal.models import Airline
 from ifeportal.patience import nothing
-from loader.manifest import Manifest, parse_manifest
+from loader.contract.manifest import Manifest, parse_manifest
 from loader.objects import Bucket
 
 NOON = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)

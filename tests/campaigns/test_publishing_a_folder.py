@@ -16,8 +16,8 @@ import pytest
 from campaigns import folder as folder_module
 from campaigns.folder import CannotPublish, Step
 from campaigns.publishing import PublishResult, publish_folder
+from loader.contract.manifest import parse_manifest
 from loader.errors import WorldError
-from loader.manifest import parse_manifest
 from loader.memory import MemoryBucket
 from loader.objects import Fetched
 

@@ -17,8 +17,8 @@ from campaigns import survey as survey_module
 from campaigns.catalog import CatalogResult, sync_catalog
 from campaigns.models import Campaign, ContentItem, ManifestState
 from ifeportal.models import Airline
+from loader.contract.manifest import Manifest, parse_manifest
 from loader.errors import WorldError
-from loader.manifest import Manifest, parse_manifest
 from loader.memory import MemoryBucket
 from loader.objects import Fetched, ObjectInfo
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from loader.contract.heartbeat import Heartbeat, Held, StoreReport
+from loader.contract.manifest import Exhibition, Item, Manifest
+from loader.contract.names import check_name, content_name, fold
 from loader.errors import BadName
-from loader.manifest import Exhibition, Item, Manifest
-from loader.names import check_name, content_name, fold
-from loader.reports import Heartbeat, Held, StoreReport
 
 # Biased towards what has hurt before: path syntax, our own endings, case and normalisation pairs, odd spaces.
 NASTY = st.sampled_from(

@@ -15,8 +15,15 @@ from hypothesis import strategies as st
 
 from loader import archive
 from loader.archive import LOAD_FIELDS, TRANSFER_FIELDS, Archive, Kind, Value, build_archive, parse_archive
+from loader.contract.keys import (
+    archive_key,
+    archive_prefix,
+    load_prefix,
+    parse_archive_key,
+    parse_status_key,
+    progress_key,
+)
 from loader.errors import BadArchive, BadName
-from loader.names import archive_key, archive_prefix, load_prefix, parse_archive_key, parse_status_key, progress_key
 from tests.contract.strategies import CONTENT, SEGMENTS
 
 NOON = datetime(2026, 12, 1, 12, 0, 5, tzinfo=UTC)

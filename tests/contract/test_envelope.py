@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from securesystemslib.dsse import Envelope as Standard
 from securesystemslib.signer import CryptoSigner, SSlibKey
 
+from loader.contract.manifest import MANIFEST_LIMIT, Item, Manifest, build_manifest
 from loader.envelope import (
     CAMPAIGN_TYPE,
     ENVELOPE_LIMIT,
@@ -31,7 +32,6 @@ from loader.envelope import (
     signers,
 )
 from loader.errors import BadManifest, ContractError
-from loader.manifest import MANIFEST_LIMIT, Item, Manifest, build_manifest
 from loader.verdict import Place, Signed, admit, read_signed
 from tests.contract.signing import dsse, envelope, private, public
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from loader.contract.heartbeat import Heartbeat, Held, StoreReport, parse_heartbeat
+from loader.contract.item_reports import ErrorReport, parse_error, parse_progress
+from loader.contract.manifest import Exhibition, Item, Manifest, parse_manifest
+from loader.contract.time_window import Window
+from loader.contract.transfer_queue import Entry, Orders, parse_orders
 from loader.errors import BadManifest, BadProgress
-from loader.hours import Window
-from loader.manifest import Exhibition, Item, Manifest, parse_manifest
-from loader.orders import Entry, Orders, parse_orders
-from loader.reports import ErrorReport, Heartbeat, Held, StoreReport, parse_error, parse_heartbeat, parse_progress
 
 GOLDEN = Path(__file__).parent / "golden"
 SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"

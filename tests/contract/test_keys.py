@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loader.errors import BadName
-from loader.names import (
+from loader.contract.keys import (
     MediaKey,
     StatusKey,
     campaign_error_key,
@@ -22,6 +21,7 @@ from loader.names import (
     progress_key,
     queue_key,
 )
+from loader.errors import BadName
 from tests.contract.strategies import ANY_TEXT, CONTENT, SEGMENTS
 
 

@@ -11,8 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loader.contract.manifest import (
+    ITEMS_LIMIT,
+    MANIFEST_LIMIT,
+    TAILS_LIMIT,
+    Item,
+    Manifest,
+    build_manifest,
+    parse_manifest,
+)
 from loader.errors import BadManifest
-from loader.manifest import ITEMS_LIMIT, MANIFEST_LIMIT, TAILS_LIMIT, Item, Manifest, build_manifest, parse_manifest
 from tests.contract.strategies import ANY_TEXT, JSON_VALUES, is_for_people, manifests
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loader.contract.names import check_name, content_name, fold
 from loader.errors import BadName
-from loader.names import check_name, content_name, fold
 from tests.contract.strategies import ANY_TEXT
 
 GOOD = [

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loader.contract.manifest import ITEMS_LIMIT
+from loader.contract.time_window import ALWAYS, Window
+from loader.contract.transfer_queue import ENTRIES_LIMIT, ORDERS_LIMIT, Entry, Orders, build_orders, parse_orders
 from loader.errors import BadOrders
-from loader.hours import ALWAYS, Window
-from loader.manifest import ITEMS_LIMIT
-from loader.orders import ENTRIES_LIMIT, ORDERS_LIMIT, Entry, Orders, build_orders, parse_orders
 from tests.contract.strategies import CONTENT, SEGMENTS, TIMES, extras, is_for_people
 
 MINUTES = st.integers(0, 24 * 60 - 1)

@@ -12,22 +12,19 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from loader.errors import ERRORS, BadHeartbeat, BadProgress, ContractError, WorldError
-from loader.manifest import MIB
-from loader.reports import (
+from loader.contract.heartbeat import HEARTBEAT_LIMIT, Heartbeat, build_heartbeat, parse_heartbeat
+from loader.contract.item_reports import (
     ERROR_LIMIT,
-    HEARTBEAT_LIMIT,
     PROGRESS_LIMIT,
-    Heartbeat,
     build_error,
-    build_heartbeat,
     build_progress,
     parse_error,
-    parse_heartbeat,
     parse_progress,
     recognise_progress,
     reportable,
 )
+from loader.contract.units import MIB
+from loader.errors import ERRORS, BadHeartbeat, BadProgress, ContractError, WorldError
 from tests.contract.strategies import HEARTBEATS, is_for_people
 
 NOT_A_NUMBER = [b"", b" ", b"abc", b"NaN", b"1e6", b"0x10", b"1_000", b"+5", b"-1", b"1.0", b"1,000", b"4 2", b"5\0"]

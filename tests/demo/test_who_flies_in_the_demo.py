@@ -38,10 +38,11 @@ from fleet.scripted import (
 )
 from fleet.simulation import Library, identity, make_archive
 from ifeportal.models import Airline
-from loader.manifest import parse_manifest
+from loader.contract.heartbeat import parse_heartbeat
+from loader.contract.keys import heartbeat_key
+from loader.contract.manifest import parse_manifest
+from loader.contract.names import check_name
 from loader.memory import MemoryBucket
-from loader.names import check_name, heartbeat_key
-from loader.reports import parse_heartbeat
 
 
 def load_seconds(airline: str, bandwidth: int) -> list[float]:

@@ -27,10 +27,12 @@ from ifeportal.live import listeners
 from ifeportal.models import PACEMAKER, Airline
 from ifeportal.paging import Pagination
 from ifeportal.problems import KINDS
-from loader import archive, manifest, names, orders, reports, strictjson
+from loader import archive
 from loader.config import OPTIONS
+from loader.contract import item_reports, keys, manifest, names, strict_json, transfer_queue, units
+from loader.contract.heartbeat import HEARTBEAT_LIMIT, parse_heartbeat
+from loader.contract.time_window import ALWAYS
 from loader.errors import ERRORS, Exit
-from loader.hours import ALWAYS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -180,14 +182,14 @@ def test_the_limits_of_the_contract_are_as_documented() -> None:
     limits = reconcile.Limits()
     for sentence in [
         f"1 to {names.NAME_LIMIT} bytes of UTF-8",
-        f"at most {manifest.MANIFEST_LIMIT // manifest.MIB} MiB, {manifest.ITEMS_LIMIT:,} items",
-        f"{strictjson.DEPTH_LIMIT} levels deep",
-        f"at most {orders.ORDERS_LIMIT // manifest.MIB} MiB, {orders.ENTRIES_LIMIT:,} entries",
+        f"at most {manifest.MANIFEST_LIMIT // units.MIB} MiB, {manifest.ITEMS_LIMIT:,} items",
+        f"{strict_json.DEPTH_LIMIT} levels deep",
+        f"at most {transfer_queue.ORDERS_LIMIT // units.MIB} MiB, {transfer_queue.ENTRIES_LIMIT:,} entries",
         f"{manifest.ITEMS_LIMIT:,} names in one of them",
-        f"at most {reports.PROGRESS_LIMIT} bytes are read",
-        f"at most {reports.ERROR_LIMIT // 1024} KiB are read",
-        f"at most {reports.HEARTBEAT_LIMIT // 1024} KiB",
-        f"at most {archive.ARCHIVE_LIMIT // manifest.MIB} MiB, {archive.UNPACKED_LIMIT // manifest.MIB} MiB unpacked",
+        f"at most {item_reports.PROGRESS_LIMIT} bytes are read",
+        f"at most {item_reports.ERROR_LIMIT // 1024} KiB are read",
+        f"at most {HEARTBEAT_LIMIT // 1024} KiB",
+        f"at most {archive.ARCHIVE_LIMIT // units.MIB} MiB, {archive.UNPACKED_LIMIT // units.MIB} MiB unpacked",
         f"{limits.airlines:,} airlines; {limits.tails:,} tails and {limits.campaigns:,} campaigns of an airline",
         f"{limits.tails_in_all:,} tails and {limits.campaigns_in_all:,} campaigns in all",
         f"{limits.objects:,} transfers of one load",
@@ -203,12 +205,12 @@ def test_the_examples_of_the_contract_are_legal_and_whole() -> None:
     assert parsed.content[0].sha256
     assert not parsed.extra
     assert not parsed.content[0].extra
-    queue = orders.parse_orders(examples[1].encode())
+    queue = transfer_queue.parse_orders(examples[1].encode())
     assert [entry.action for entry in queue.entries or ()] == ["load", "load", "purge"]
     assert not queue.extra
     assert not queue.settings_extra
     assert not any(entry.extra for entry in queue.entries or ())
-    heartbeat = reports.parse_heartbeat(examples[2].encode())
+    heartbeat = parse_heartbeat(examples[2].encode())
     assert heartbeat.queue_version == 7
     assert set(heartbeat.extra) == {"holder"}
     assert len(examples) == 3
@@ -216,14 +218,14 @@ def test_the_examples_of_the_contract_are_legal_and_whole() -> None:
 
 def test_every_field_of_the_queue_is_documented() -> None:
     table = rows("docs/contract.md")
-    full = orders.Orders(
+    full = transfer_queue.Orders(
         1,
-        (orders.Entry("c", ("i",), "load", 1, datetime.now(UTC), datetime.now(UTC)),),
+        (transfer_queue.Entry("c", ("i",), "load", 1, datetime.now(UTC), datetime.now(UTC)),),
         paused=True,
         bandwidth_limit=1,
         window=ALWAYS,
     )
-    written = json.loads(orders.build_orders(full))
+    written = json.loads(transfer_queue.build_orders(full))
     fields = {f"entries[].{name}" for name in written["entries"][0]} | {
         f"settings.{name}" for name in written["settings"]
     }
@@ -242,16 +244,16 @@ def test_the_keys_of_the_contract_are_those_that_are_built() -> None:
     place = {"airline": "A", "tail": "T", "campaign": "C", "name": "i"}
     documented = {re.sub(r"<(\w+)>", lambda match: place[match[1]], key) for key in table if key.startswith("<")}
     built = {
-        names.manifest_key("A", "C"),
-        names.content_key("A", "C", "i"),
-        names.queue_key("A", "T"),
-        names.progress_key("A", "T", "C", "i"),
-        names.error_key("A", "T", "C", "i"),
-        names.campaign_error_key("A", "T", "C"),
-        names.heartbeat_key("A", "T"),
-        names.archive_key("A", "T", "C"),
+        keys.manifest_key("A", "C"),
+        keys.content_key("A", "C", "i"),
+        keys.queue_key("A", "T"),
+        keys.progress_key("A", "T", "C", "i"),
+        keys.error_key("A", "T", "C", "i"),
+        keys.campaign_error_key("A", "T", "C"),
+        keys.heartbeat_key("A", "T"),
+        keys.archive_key("A", "T", "C"),
     }
-    assert documented == built | {"A/C/" + names.SIGNATURE}
+    assert documented == built | {"A/C/" + keys.SIGNATURE}
 
 
 def name_of(metric: Metric) -> str:

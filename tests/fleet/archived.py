@@ -9,8 +9,8 @@ from typing import Any
 from fleet.archiving import Outcome, archive_due
 from fleet.models import Load, ProgressSample, Transfer
 from ifeportal.models import Airline
+from loader.contract.keys import archive_key
 from loader.errors import WorldError
-from loader.names import archive_key
 from loader.objects import Bucket
 from tests.fleet.world import MIB, World, load
 

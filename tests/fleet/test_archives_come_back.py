@@ -14,7 +14,7 @@ from fleet.restoring import restore
 from ifeportal.live.models import Change
 from ifeportal.models import Airline
 from loader import archive as packed
-from loader.names import archive_key
+from loader.contract.keys import archive_key
 from tests.fleet.archived import KEY, archive, finished, is_archived, said
 from tests.fleet.world import World, load
 

@@ -20,7 +20,7 @@ from fleet.states import transfer_state
 from ifeportal.live.listeners import in_thread
 from ifeportal.models import Airline
 from loader.bucket import S3Bucket
-from loader.reports import ERROR_LIMIT
+from loader.contract.item_reports import ERROR_LIMIT
 from tests.conftest import Cast
 from tests.fleet.wire import Keys, Rewritten, Wire, problems
 from tests.fleet.world import load, rows, transfer

@@ -23,7 +23,7 @@ from fleet.forecast import (
     seconds,
 )
 from fleet.rates import Sample
-from loader.reports import COUNT_LIMIT
+from loader.contract.item_reports import COUNT_LIMIT
 
 NOW = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
 BYTES = st.integers(0, COUNT_LIMIT)

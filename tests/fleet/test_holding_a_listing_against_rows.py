@@ -23,9 +23,9 @@ from fleet.reconcile import (
     version,
 )
 from fleet.transitions import Again, ErrorSeen, ProgressSeen
-from loader.names import StatusKey, parse_status_key
+from loader.contract.item_reports import COUNT_LIMIT
+from loader.contract.keys import StatusKey, parse_status_key
 from loader.objects import Fetched, ObjectInfo
-from loader.reports import COUNT_LIMIT
 
 AT = datetime(2026, 12, 1, 12, tzinfo=UTC)
 SECONDS = int(AT.timestamp())

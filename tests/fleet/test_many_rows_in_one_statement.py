@@ -13,7 +13,7 @@ from fleet.models import Load, Tail, Transfer
 from fleet.transitions import TRANSFER_FIELDS, TransferState
 from ifeportal import bulk
 from ifeportal.bulk import among, update, upsert
-from loader.reports import COUNT_LIMIT
+from loader.contract.item_reports import COUNT_LIMIT
 from tests.fleet.world import World, tail
 
 pytestmark = pytest.mark.django_db

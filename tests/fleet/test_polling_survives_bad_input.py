@@ -9,9 +9,10 @@ import pytest
 from fleet.models import Anomaly, Tail, Transfer
 from fleet.reconcile import Limits
 from fleet.states import transfer_state
+from loader.contract.heartbeat import HEARTBEAT_LIMIT
+from loader.contract.item_reports import COUNT_LIMIT
 from loader.errors import WorldError
 from loader.objects import ObjectInfo
-from loader.reports import COUNT_LIMIT, HEARTBEAT_LIMIT
 from tests.fleet.world import World, load, rows, tail, transfer
 
 pytestmark = pytest.mark.django_db

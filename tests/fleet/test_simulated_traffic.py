@@ -14,10 +14,12 @@ from fleet.expected import Expected, after, noted
 from fleet.invention import Change, Plan, announcement, manifests
 from fleet.models import Transfer
 from fleet.traffic import HEARTBEAT_INTERVAL, changes
+from loader.contract.heartbeat import parse_heartbeat
+from loader.contract.item_reports import parse_error, parse_progress
+from loader.contract.keys import parse_status_key
+from loader.contract.manifest import parse_manifest
+from loader.contract.units import MIB
 from loader.errors import ContractError
-from loader.manifest import MIB, parse_manifest
-from loader.names import parse_status_key
-from loader.reports import parse_error, parse_heartbeat, parse_progress
 from tests.fleet.world import World
 
 SHARES = st.sampled_from([0.0, 0.1, 0.3])

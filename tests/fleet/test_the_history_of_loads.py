@@ -13,7 +13,7 @@ from fleet.models import Event, Load, Moved, Tail, Transfer
 from fleet.moved import count_moved, flow, moved_today, prune, slot_of
 from fleet.turns import of_item, of_load
 from ifeportal.models import Airline
-from loader.reports import COUNT_LIMIT
+from loader.contract.item_reports import COUNT_LIMIT
 from tests.fleet.world import World, load, transfer
 
 pytestmark = pytest.mark.django_db

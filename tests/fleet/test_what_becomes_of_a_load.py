@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from fleet.transitions import ErrorSeen, Gone, ItemError, LoadState, Sums, judge, with_campaign_error
-from loader.reports import COUNT_LIMIT
+from loader.contract.item_reports import COUNT_LIMIT
 
 START = datetime(2026, 12, 1, 12, tzinfo=UTC)
 LATER = START + timedelta(seconds=10)

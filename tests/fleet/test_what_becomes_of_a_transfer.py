@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fleet.models import Status
 from fleet.transitions import Again, ErrorSeen, Gone, ProgressSeen, TransferState, advance
-from loader.reports import COUNT_LIMIT
+from loader.contract.item_reports import COUNT_LIMIT
 
 START = datetime(2026, 12, 1, 12, tzinfo=UTC)
 SIZE = 1000

@@ -18,8 +18,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
+from loader.contract.keys import parse_status_key
 from loader.errors import ERRORS, WorldError
-from loader.names import parse_status_key
 from tests.loader.aircraft import AIRLINE, DIGITS, TAIL, Aircraft
 
 STATES = 2_000_000  # bytes: small files and directories, in blocks

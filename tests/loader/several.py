@@ -9,9 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from loader.contract.manifest import Item
+from loader.contract.units import MIB
 from loader.download import bring
 from loader.errors import WorldError
-from loader.manifest import MIB, Item
 from loader.means import Means, link_is_up
 from loader.memory import MemoryBody, MemoryBucket
 from loader.objects import Body

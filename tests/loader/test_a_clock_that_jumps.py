@@ -17,8 +17,8 @@ import pytest
 
 from fleet.faults import Fault, Head, Rule
 from fleet.link import Link
-from loader.manifest import Exhibition
-from loader.names import queue_key
+from loader.contract.keys import queue_key
+from loader.contract.manifest import Exhibition
 from tests.loader.aircraft import AIRLINE, TAIL, Aircraft, Run, finish, publish
 from tests.system import until
 

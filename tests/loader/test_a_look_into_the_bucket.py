@@ -7,15 +7,15 @@ import json
 import threading
 from pathlib import Path
 
+from loader.contract.keys import manifest_key, queue_key
+from loader.contract.manifest import Item, Manifest, build_manifest
+from loader.contract.transfer_queue import ORDERS_LIMIT
 from loader.dispatch import Dispatch
 from loader.errors import WorldError
 from loader.eyes import Eyes
 from loader.failures import Failures
 from loader.lookout import Lookout
-from loader.manifest import Item, Manifest, build_manifest
 from loader.memory import MemoryBucket
-from loader.names import manifest_key, queue_key
-from loader.orders import ORDERS_LIMIT
 from loader.reading import Reading
 from loader.store import Store
 from loader.trust import Trust

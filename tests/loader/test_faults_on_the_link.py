@@ -9,7 +9,7 @@ import pytest
 
 from fleet.faults import Cut, ErrorInside, FlipByte, Hang, IgnoreRange, Reset, Rule, Say, Swap, WrongRange
 from fleet.link import Link
-from loader.names import content_key, manifest_key, progress_key
+from loader.contract.keys import content_key, manifest_key, progress_key
 from tests.loader.aircraft import AIRLINE, TAIL, Aircraft, finish, first_byte, publish
 from tests.system import until
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from loader.command_runner import KEPT, harmless, run
+from loader.contract.manifest import Item
 from loader.errors import WorldError
 from loader.failures import BARRED_FOR
 from loader.folder import Folder
 from loader.hooks import Hooks
-from loader.manifest import Item
 from loader.owed import Ledger, Owed
 from loader.part import write_state
 from tests.loader.aircraft import ROOT

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loader.hours import ALWAYS, Window, parse_window
+from loader.contract.time_window import ALWAYS, Window, parse_window
 
 SECOND, HOUR = timedelta(seconds=1), 3600.0
 

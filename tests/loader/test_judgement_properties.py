@@ -9,9 +9,9 @@ from datetime import UTC, date, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from loader.contract.manifest import Exhibition, Item, Manifest
+from loader.contract.transfer_queue import Entry, Orders
 from loader.facts import Aboard, Found, Moment, Plan, Room, Step, Wanted
-from loader.manifest import Exhibition, Item, Manifest
-from loader.orders import Entry, Orders
 from loader.plan import make_plan
 from loader.ranking import has_ended
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from loader import failpoints
+from loader.contract.manifest import Exhibition, Item
 from loader.errors import WorldError
 from loader.facts import Aboard
-from loader.manifest import Exhibition, Item
 from loader.store import Edition, Store
 from tests.loader.parts import append
 

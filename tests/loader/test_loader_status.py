@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from loader.board import Board
+from loader.contract.heartbeat import StoreReport
+from loader.contract.manifest import Item
 from loader.door import Door
 from loader.facts import Step
 from loader.knock import NobodyHomeError, status, watch
-from loader.manifest import Item
-from loader.reports import StoreReport
 from loader.store import Edition, Store
 from loader.table import duration_text, lines
 from tests.loader.aircraft import ROOT, bare_environment

@@ -9,7 +9,7 @@ import pytest
 
 from fleet.faults import FlipByte, Rule
 from fleet.link import Link
-from loader.names import content_key, manifest_key
+from loader.contract.keys import content_key, manifest_key
 from tests.loader.aircraft import AIRLINE, Aircraft, finish, publish
 from tests.system import until
 

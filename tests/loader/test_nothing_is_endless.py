@@ -14,8 +14,8 @@ import pytest
 
 from fleet.faults import Chunks, Fault, Head, Rule, Say
 from fleet.link import Link
-from loader.manifest import MANIFEST_LIMIT, Item, Manifest, build_manifest
-from loader.names import content_key, manifest_key
+from loader.contract.keys import content_key, manifest_key
+from loader.contract.manifest import MANIFEST_LIMIT, Item, Manifest, build_manifest
 from tests.loader.aircraft import AIRLINE, Aircraft, finish, publish
 from tests.loader.promises import Promises
 

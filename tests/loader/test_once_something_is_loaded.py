@@ -7,8 +7,8 @@ import signal
 from datetime import date
 from pathlib import Path
 
-from loader.manifest import Exhibition
-from loader.names import queue_key
+from loader.contract.keys import queue_key
+from loader.contract.manifest import Exhibition
 from tests.loader.aircraft import AIRLINE, TAIL, Aircraft, finish, publish
 from tests.system import until
 

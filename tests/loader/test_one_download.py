@@ -13,9 +13,10 @@ from typing import Self
 
 import pytest
 
+from loader.contract.manifest import Item
+from loader.contract.units import MIB
 from loader.download import bring
 from loader.errors import WorldError
-from loader.manifest import MIB, Item
 from loader.means import Means
 from loader.memory import MemoryBucket
 from loader.objects import Body

@@ -9,13 +9,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from loader.contract.heartbeat import Heartbeat, parse_heartbeat
+from loader.contract.units import MIB
 from loader.errors import WorldError
 from loader.lease import Lease
-from loader.manifest import MIB
 from loader.memory import MemoryBucket
 from loader.objects import ObjectInfo
 from loader.outbox import Outbox
-from loader.reports import Heartbeat, parse_heartbeat
 from loader.status import StatusWriter
 from tests.system import PATIENCE, until
 

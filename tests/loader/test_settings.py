@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from loader.config import OPTIONS, Settings, SettingsError, parse_duration, read_settings
-from loader.sizes import parse_size
+from loader.config import OPTIONS, Settings, SettingsError, read_settings
+from loader.contract.units import parse_duration, parse_size
 
 LEAST = {"airline": "ACME", "tail": "N1", "content_dir": ["/content"]}
 

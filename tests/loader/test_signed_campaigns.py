@@ -21,11 +21,11 @@ from django.core.management import call_command
 
 from campaigns.management.commands import publish_campaign, sign_campaign
 from fleet.link import Link
+from loader.contract.keys import manifest_key, signature_key
+from loader.contract.manifest import Exhibition, Item, Manifest, build_manifest
 from loader.keyring import Provisioned, build_chain
 from loader.lookout import Lookout
-from loader.manifest import Exhibition, Item, Manifest, build_manifest
 from loader.memory import MemoryBucket
-from loader.names import manifest_key, signature_key
 from loader.objects import Bucket
 from loader.reading import Reading
 from loader.store import Edition, Store

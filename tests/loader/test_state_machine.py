@@ -32,7 +32,7 @@ from hypothesis.stateful import (
 from fleet.faults import Reset, Rule
 from fleet.link import Link
 from ifeportal.embedded import SeaweedFS
-from loader.names import content_key, manifest_key
+from loader.contract.keys import content_key, manifest_key
 from tests.freshbuckets import FreshBuckets
 from tests.loader.aircraft import AIRLINE, Aircraft, publish
 from tests.loader.nursery import Life, Nursery

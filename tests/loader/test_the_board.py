@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from loader.board import ITEMS_LIMIT, PACE, Board
+from loader.contract.heartbeat import StoreReport
+from loader.contract.manifest import Item
 from loader.errors import ERRORS, WorldError
 from loader.facts import Step
 from loader.listener import Fan, Listener
-from loader.manifest import Item
 from loader.meter import Meter, eta
-from loader.reports import StoreReport
 
 HASH = "0" * 64
 MIB = 1024 * 1024

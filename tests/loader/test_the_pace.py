@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from loader.manifest import MIB
+from loader.contract.units import MIB
 from loader.pace import CHUNK, Backoff, Budget, Limiter, Stopped, Trickle
 
 

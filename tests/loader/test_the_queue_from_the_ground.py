@@ -11,8 +11,8 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from fleet.link import Link
-from loader.manifest import Exhibition
-from loader.names import queue_key
+from loader.contract.keys import queue_key
+from loader.contract.manifest import Exhibition
 from tests.loader.aircraft import AIRLINE, TAIL, Aircraft, finish, first_byte, publish
 from tests.system import until
 

@@ -13,8 +13,8 @@ import pytest
 
 from loader.board import Board
 from loader.config import OPTIONS
+from loader.contract.manifest import Item
 from loader.facts import Step
-from loader.manifest import Item
 from loader.reception import METHODS
 from tests.loader.aircraft import ROOT
 

@@ -8,9 +8,9 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
+from loader.contract.manifest import Exhibition, Item, Manifest
+from loader.contract.transfer_queue import Entry, Orders
 from loader.facts import Aboard, Found, Moment, Plan, Removal, Room, Wanted, together
-from loader.manifest import Exhibition, Item, Manifest
-from loader.orders import Entry, Orders
 from loader.plan import make_plan
 
 NOW = datetime(2026, 12, 15, 12, tzinfo=UTC)

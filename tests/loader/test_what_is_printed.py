@@ -11,9 +11,9 @@ from typing import Any, TextIO
 
 import pytest
 
+from loader.contract.manifest import Item
 from loader.display import Bars, Display, JsonLines, plain_text
 from loader.facts import Step
-from loader.manifest import Item
 
 HOSTILE = 'a\n{"event": "forged"}\r\x1b[2J\u202egpj\x00\ud800'
 

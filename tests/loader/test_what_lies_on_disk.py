@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from loader.contract.manifest import Item
 from loader.errors import WorldError
 from loader.folder import Folder
-from loader.manifest import Item
 from loader.part import Part
 from loader.store import Edition, Store
 from tests.loader.parts import append

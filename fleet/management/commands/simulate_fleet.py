@@ -16,8 +16,8 @@ from fleet.simulated import Report, Taken, Tell, remove_fleet, write_fleet
 from ifeportal import config
 from ifeportal.buckets import media_bucket, status_bucket
 from ifeportal.stopping import stop_when_told
+from loader.contract.units import parse_size
 from loader.errors import ContractError, Exit, WorldError
-from loader.sizes import parse_size
 
 HELP: Final = """Write what the loaders of an invented fleet would write, into the buckets of the settings.
 

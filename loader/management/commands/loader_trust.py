@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from loader.contract.strict_json import moment_text
 from loader.envelope import BadEnvelope
 from loader.errors import Exit, WorldError
 from loader.store import Store
-from loader.strictjson import moment_text
 from loader.trust import recall, remember
 from loader.verdict import Accepted, Known
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
+from loader.contract.manifest import ITEMS_LIMIT, PRIORITY_LIMIT
+from loader.contract.names import TGZ, check_name, content_name
+from loader.contract.strict_json import INT_LIMIT, Fields, dumps, kind_of, loads, said, utc_text
+from loader.contract.time_window import Window, parse_window
+from loader.contract.units import MIB, parse_size
 from loader.errors import BadName, BadOrders
-from loader.hours import Window, parse_window
-from loader.manifest import ITEMS_LIMIT, MIB, PRIORITY_LIMIT
-from loader.names import TGZ, check_name, content_name
-from loader.sizes import parse_size
-from loader.strictjson import INT_LIMIT, Fields, dumps, kind_of, loads, said, utc_text
 
 ORDERS_LIMIT: Final = MIB
 ENTRIES_LIMIT: Final = 1000

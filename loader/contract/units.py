@@ -25,3 +25,36 @@ def parse_size(text: str) -> int:
     if match is None or match[2] not in _UNITS:
         raise ValueError(f"{text[:60]!r} is not a size; write it like 20MB, 5 GB or 512 KiB")
     return round(float(match[1]) * _UNITS[match[2]])
+
+
+MIB: Final = 1_048_576
+
+_DURATIONS: Final[Mapping[str, float]] = {
+    word: seconds
+    for words, seconds in (
+        ("ms millisecond milliseconds", 0.001),
+        ("s sec secs second seconds", 1),
+        ("m min mins minute minutes", 60),
+        ("h hour hours", 3600),
+        ("d day days", 86_400),
+        ("w week weeks", 604_800),
+    )
+    for word in words.split()
+}
+
+_DURATION_PART = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)", re.ASCII)
+
+
+def parse_duration(text: str) -> float:
+    """Seconds from "2s", "500 ms", "1h30m", "2 days" or "90". Raises ValueError."""
+    text = text.strip().lower()
+    if re.fullmatch(r"\d+(\.\d+)?", text, re.ASCII):
+        return float(text)
+    total, at = 0.0, 0
+    while match := _DURATION_PART.match(text, at):
+        if match[2] not in _DURATIONS:
+            break
+        total, at = total + float(match[1]) * _DURATIONS[match[2]], match.end()
+    if not text or at != len(text):
+        raise ValueError(f"{text!r} is not a duration; write it like 2s, 5 minutes or 2 days")
+    return total

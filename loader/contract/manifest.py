@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from typing import Final
 
+from loader.contract.names import TGZ, check_name, content_name, fold
+from loader.contract.strict_json import INT_LIMIT, Fields, dumps, kind_of, loads, moment_text
+from loader.contract.units import MIB
 from loader.errors import BadManifest, BadName
-from loader.names import TGZ, check_name, content_name, fold
-from loader.strictjson import INT_LIMIT, Fields, dumps, kind_of, loads, moment_text
 
-MIB: Final = 1_048_576
 MANIFEST_LIMIT: Final = 5 * MIB
 ITEMS_LIMIT: Final = 10_000
 TAILS_LIMIT: Final = 10_000

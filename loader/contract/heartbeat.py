@@ -1,0 +1,127 @@
+"""`loader.json`, the heartbeat of a loader: parsed and built, unknown fields kept. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from loader.contract.strict_json import Fields, dumps, loads, said, utc_text
+from loader.contract.text import one_line
+from loader.errors import BadHeartbeat
+
+HEARTBEAT_LIMIT: Final = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class StoreReport:
+    """One content directory; `total` and `free` in bytes."""
+
+    path: str
+    total: int | None = None
+    free: int | None = None
+    extra: Mapping[str, object] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One campaign that lies on the aircraft."""
+
+    campaign: str
+    items: int | None = None
+    bytes: int | None = None
+    verified: bool = False
+    extra: Mapping[str, object] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """A loader's own state. Times aware, UTC; `rate_bps` in bytes per second; None where it does not say."""
+
+    loader: str = ""
+    at: datetime | None = None
+    started_at: datetime | None = None
+    state: str = ""
+    reason: str = ""
+    campaign: str = ""
+    rate_bps: int | None = None
+    stores: tuple[StoreReport, ...] = ()
+    queue_version: int | None = None
+    held: tuple[Held, ...] = ()
+    schema: int | None = 1
+    extra: Mapping[str, object] = field(default_factory=dict, hash=False)
+
+
+def parse_heartbeat(body: bytes) -> Heartbeat:
+    """The heartbeat in the body of a `loader.json`; fields it does not have are empty or None.
+
+    Raises:
+        BadHeartbeat: with a sentence that names the place.
+    """
+    fields = Fields(loads(body, limit=HEARTBEAT_LIMIT, error=BadHeartbeat), "", BadHeartbeat)
+    return Heartbeat(
+        loader=_line(fields, "loader"),
+        at=fields.time("at"),
+        started_at=fields.time("started_at"),
+        state=_line(fields, "state"),
+        reason=_line(fields, "reason"),
+        campaign=_line(fields, "campaign"),
+        rate_bps=fields.integer("rate_bps"),
+        stores=tuple(_store(entry, f"stores[{at}]") for at, entry in enumerate(fields.items("stores"))),
+        queue_version=fields.integer("queue_version"),
+        held=tuple(_held(entry, f"held[{at}]") for at, entry in enumerate(fields.items("held"))),
+        schema=fields.integer("schema"),
+        extra=fields.extra,
+    )
+
+
+def _line(fields: Fields, name: str) -> str:
+    return one_line(fields.text(name))
+
+
+def said_besides(heartbeat: Heartbeat, name: str) -> str:
+    """A line of text that not every loader's heartbeat has; empty where it is none."""
+    value = heartbeat.extra.get(name)
+    return one_line(value) if isinstance(value, str) else ""
+
+
+def _store(entry: object, place: str) -> StoreReport:
+    fields = Fields(entry, place, BadHeartbeat)
+    return StoreReport(_line(fields, "path"), fields.integer("total"), fields.integer("free"), fields.extra)
+
+
+def _held(entry: object, place: str) -> Held:
+    fields = Fields(entry, place, BadHeartbeat)
+    return Held(
+        campaign=_line(fields, "campaign"),
+        items=fields.integer("items"),
+        bytes=fields.integer("bytes"),
+        verified=fields.boolean("verified", False),
+        extra=fields.extra,
+    )
+
+
+def build_heartbeat(heartbeat: Heartbeat) -> bytes:
+    """The body of a `loader.json`; parsing it gives the same heartbeat, unknown fields included."""
+    return dumps(
+        said(
+            {
+                "schema": heartbeat.schema,
+                "loader": heartbeat.loader,
+                "at": utc_text(heartbeat.at),
+                "started_at": utc_text(heartbeat.started_at),
+                "state": heartbeat.state,
+                "reason": heartbeat.reason,
+                "campaign": heartbeat.campaign,
+                "rate_bps": heartbeat.rate_bps,
+                "stores": [said({"path": s.path, "total": s.total, "free": s.free}, s.extra) for s in heartbeat.stores],
+                "queue_version": heartbeat.queue_version,
+                "held": [
+                    said({"campaign": h.campaign, "items": h.items, "bytes": h.bytes, "verified": h.verified}, h.extra)
+                    for h in heartbeat.held
+                ],
+            },
+            heartbeat.extra,
+        )
+    )
