@@ -28,7 +28,7 @@ from playwright.sync_api import Browser, Page
 
 from benchmarks.goals import percentile
 from ifeportal.embedded import SeaweedFS
-from loader.bucket import S3Bucket
+from loader.s3.client import S3Bucket
 from tests.chromium import headless
 from tests.databases import postgresql
 from tests.system import System

@@ -26,7 +26,7 @@ from benchmarks.cycle import Cycle
 from fleet.management.commands.poll_buckets import Polling
 from ifeportal.buckets import media_bucket, status_bucket
 from ifeportal.models import Job
-from loader.bucket import S3Bucket
+from loader.s3.client import S3Bucket
 
 WRITES: Final = re.compile(
     r"\s*(INSERT|UPDATE|DELETE|MERGE|COPY)\b|\s*WITH\b.*\b(INSERT|UPDATE|DELETE|MERGE)\b", re.I | re.S

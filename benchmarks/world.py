@@ -20,8 +20,8 @@ from benchmarks.fleets import AIRLINE, CAMPAIGN, Fleet
 from benchmarks.rows import said
 from benchmarks.writing import Address, Writers
 from ifeportal.embedded import SeaweedFS
-from loader.bucket import S3Bucket
 from loader.contract.keys import manifest_key
+from loader.s3.client import S3Bucket
 from tests.databases import postgresql
 from tests.system import System
 

@@ -1,7 +1,7 @@
 """Puts many small objects into a bucket, from processes of its own and for as little CPU as may be.
 
-Store, portal and writers share this machine. What `loader.bucket` does for each object takes three times as much CPU,
-which would be missing where something is measured.
+Store, portal and writers share this machine. What `loader.s3.client` does for each object takes three times as much
+CPU, which would be missing where something is measured.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from urllib.parse import urlsplit
 
 from benchmarks.fleets import Written
 from benchmarks.processes import Failed
-from loader.signing import Keys, sign
-from loader.wire import quote_key
+from loader.s3.credentials import Keys
+from loader.s3.sigv4 import sign
+from loader.s3.urls import quote_key
 
 PROCESSES: Final = 2
 THREADS: Final = 8

@@ -22,7 +22,7 @@ from ifeportal.models import Airline
 from ifeportal.patience import Ahead, answers, nothing
 from loader.contract.manifest import MANIFEST_LIMIT, Item, Manifest, parse_manifest, restrictions
 from loader.errors import BadManifest, WorldError
-from loader.objects import Bucket, Fetched, ObjectInfo
+from loader.s3.interface import Bucket, Fetched, ObjectInfo
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from ifeportal.jobs import hurry
 from loader.contract.keys import content_key, manifest_key, signature_key
 from loader.contract.manifest import Manifest
 from loader.errors import WorldError
-from loader.objects import Bucket
+from loader.s3.interface import Bucket
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from campaigns.release import Before, look_before
 from campaigns.signing import CannotSign
 from ifeportal.patience import awaited
 from loader.errors import ContractError, WorldError
-from loader.objects import Bucket
+from loader.s3.interface import Bucket
 
 MOST_ATTEMPTS: Final = 8
 LONGEST_PAUSE: Final = 60.0  # seconds between two attempts

@@ -24,7 +24,7 @@ from campaigns.models import Draft, DraftItem, DraftState
 from loader.contract.keys import content_key
 from loader.contract.units import MIB
 from loader.errors import WorldError
-from loader.objects import Bucket
+from loader.s3.interface import Bucket
 
 SLICE: Final = 20.0  # seconds of one item, then the next draft has its turn
 LONGEST: Final = 240.0  # seconds, where a sum cannot be put aside; workers are killed after 300

@@ -16,7 +16,7 @@ from campaigns.keys import BadKeyError, load_key
 from ifeportal.buckets import media_bucket
 from ifeportal.jobs import run
 from ifeportal.leases import Lease
-from loader.objects import Bucket
+from loader.s3.interface import Bucket
 
 BETWEEN_LOOKS: Final = 5.0  # seconds, while nobody asks for anything; who asks hurries the job
 

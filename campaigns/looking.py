@@ -19,7 +19,7 @@ from campaigns.release import Before, says_the_same
 from loader.contract.keys import parse_media_key
 from loader.contract.manifest import ITEMS_LIMIT, Item, Manifest, restrictions
 from loader.errors import BadName
-from loader.objects import ObjectInfo
+from loader.s3.interface import ObjectInfo
 
 BAD_LIMIT: Final = 1_000  # of names that cannot be used, kept one by one
 NAMED: Final = 5  # in a notice

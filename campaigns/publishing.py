@@ -25,7 +25,7 @@ from campaigns.release import Before, look_before, release
 from loader.contract.keys import content_key, manifest_key
 from loader.contract.manifest import Exhibition, Item, Manifest
 from loader.errors import BadName, WorldError
-from loader.objects import Bucket
+from loader.s3.interface import Bucket
 
 
 class Keep(Enum):

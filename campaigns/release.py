@@ -24,7 +24,7 @@ from loader.contract.keys import manifest_key, signature_key
 from loader.contract.manifest import MANIFEST_LIMIT, Manifest, build_manifest, parse_manifest
 from loader.envelope import ENVELOPE_LIMIT, parse_envelope
 from loader.errors import BadManifest, ContractError, WorldError
-from loader.objects import Bucket, Fetched, ObjectInfo
+from loader.s3.interface import Bucket, Fetched, ObjectInfo
 
 _VERSION: Final = re.compile(rb'"version"\s*:\s*([0-9]{1,15})')
 Notice = Callable[[str], None]

@@ -30,7 +30,7 @@ from loader.envelope import (
 )
 from loader.errors import BadName, ContractError, WorldError
 from loader.keyring import Keyring
-from loader.objects import Bucket, Fetched
+from loader.s3.interface import Bucket, Fetched
 from loader.verdict import Place, admit, read_signed
 
 

@@ -11,7 +11,7 @@ from campaigns.models import ManifestState
 from loader.contract.keys import manifest_key, parse_media_key
 from loader.contract.names import check_name, fold
 from loader.errors import BadName
-from loader.objects import ObjectInfo
+from loader.s3.interface import ObjectInfo
 
 CAMPAIGNS_LIMIT: Final = 10_000
 PROBLEMS_LIMIT: Final = 1_000

@@ -29,7 +29,7 @@ from ifeportal.patience import answers
 from loader.archive import ARCHIVE_LIMIT, Archive, build_archive, parse_archive
 from loader.contract.keys import archive_key, campaign_error_key, error_key, load_prefix, parse_status_key, progress_key
 from loader.errors import ContractError, WorldError
-from loader.objects import Bucket
+from loader.s3.interface import Bucket
 
 OBJECTS_LIMIT: Final = 70_000  # of one load: 30,000 items with two each, and some to spare
 DELETES_AT_ONCE: Final = 8

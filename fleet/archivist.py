@@ -12,7 +12,7 @@ from fleet.restoring import restore
 from fleet.result import Meter
 from ifeportal.models import Airline
 from loader.errors import WorldError
-from loader.objects import Bucket
+from loader.s3.interface import Bucket
 
 
 def take_turn(

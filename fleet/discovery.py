@@ -16,7 +16,7 @@ from ifeportal.live.feed import Published, publish
 from ifeportal.models import Airline
 from ifeportal.patience import nothing, prefixes
 from loader.errors import WorldError
-from loader.objects import Bucket
+from loader.s3.interface import Bucket
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from fleet.reconcile import Problem, Reading, Sighting, guess, how_much, underst
 from ifeportal.patience import answers, nothing
 from loader.contract.keys import StatusKey, parse_status_key
 from loader.errors import ContractError, WorldError
-from loader.objects import Bucket, Fetched, ObjectInfo
+from loader.s3.interface import Bucket, Fetched, ObjectInfo
 
 FETCHERS: Final = 8
 FAILURES_IN_A_ROW: Final = 16  # then it is the store that fails, not an object, and asking on prolongs the poll

@@ -14,11 +14,11 @@ from fleet.poller import Terms, poll_head, poll_part
 from fleet.ranges import WHOLE
 from fleet.result import PollResult
 from ifeportal.buckets import media_bucket, status_bucket
-from ifeportal.eventqueue import EventQueue
 from ifeportal.jobs import JobFailed, parts_of, run, set_parts, steady_with_parts
 from ifeportal.leases import Lease
 from ifeportal.models import Airline
-from loader.objects import Bucket
+from loader.s3.interface import Bucket
+from loader.s3.sqs import EventQueue
 
 INTERVALS_A_DISCOVERY: Final = 5  # new airlines come far less often than new objects
 BETWEEN_THINNINGS: Final = 600.0  # seconds

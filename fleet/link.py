@@ -15,7 +15,7 @@ it serves tests and the demo alike; no Django, touches sockets only.
 more than `per_connection` bytes a second, as over a long or lossy link; each request waits for the latency once.
 Signatures stay valid: the client signs the link's own address, the Host header goes through unchanged, and stores check
 what that header says (SeaweedFS does; moto checks nothing). To the store every request is a connection of its own. A
-request's body needs a Content-Length, which all of `loader.bucket` sends.
+request's body needs a Content-Length, which all of `loader.s3.client` sends.
 """
 
 from __future__ import annotations

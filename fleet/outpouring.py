@@ -17,7 +17,7 @@ from typing import Final, Self
 
 from fleet.invention import Change
 from loader.errors import WorldError
-from loader.objects import Bucket
+from loader.s3.interface import Bucket
 
 THREADS: Final = 8
 WAITING: Final = 64  # changes a thread has before it; what is more is not yet taken from the sequence

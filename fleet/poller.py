@@ -28,7 +28,7 @@ from fleet.writing import Writer, limits_left
 from ifeportal.models import Airline
 from ifeportal.patience import Ahead, nothing, prefixes
 from loader.errors import WorldError
-from loader.objects import Bucket, ObjectInfo
+from loader.s3.interface import Bucket, ObjectInfo
 
 OBJECTS_A_LOOK: Final = 1_000  # listed between two looks at the clock
 LONGEST_LISTING: Final = 120.0  # seconds

@@ -22,11 +22,11 @@ from fleet.discovery import failure, find_airline
 from fleet.events import BadEvent, keys_of
 from fleet.poller import Terms, poll_keys
 from fleet.result import Meter, PollResult
-from ifeportal.eventqueue import LONGEST_WAIT, Message, Queue
 from ifeportal.models import Airline, Job
 from loader.contract.keys import parse_status_key
 from loader.errors import ContractError, WorldError
-from loader.objects import Bucket
+from loader.s3.interface import Bucket
+from loader.s3.sqs import LONGEST_WAIT, Message, Queue
 
 SLICE: Final = 20.0  # seconds; then other work gets its turn
 MESSAGES_A_BATCH: Final = 500

@@ -18,7 +18,7 @@ from loader.contract.heartbeat import HEARTBEAT_LIMIT, Heartbeat, parse_heartbea
 from loader.contract.keys import StatusKey, parse_status_key
 from loader.contract.names import check_name, fold
 from loader.errors import ContractError
-from loader.objects import Fetched, ObjectInfo
+from loader.s3.interface import Fetched, ObjectInfo
 
 ETAG_LIMIT: Final = 200  # characters the database holds; S3's own have 32 to 40
 OLDER: Final = "OLDER_OBJECT"

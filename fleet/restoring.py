@@ -24,7 +24,7 @@ from ifeportal.models import Airline
 from loader.archive import ARCHIVE_LIMIT, Archive, parse_archive
 from loader.contract.keys import archive_prefix, parse_archive_key
 from loader.errors import ContractError
-from loader.objects import Bucket, ObjectInfo
+from loader.s3.interface import Bucket, ObjectInfo
 
 ROWS_A_STATEMENT: Final = 1_000
 Place = tuple[str, str]  # tail, campaign

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, fields, replace
 
-from loader.objects import Bucket
+from loader.s3.interface import Bucket
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from fleet.invention import Change, Plan, announcement, manifests
 from fleet.outpouring import Outpouring
 from fleet.traffic import changes
 from loader.errors import WorldError
-from loader.objects import Bucket
+from loader.s3.interface import Bucket
 
 MARKER: Final = ".simulated"  # as any name that begins with a dot, it is nobody's status
 MARK: Final = b"Everything beside this was made by simulate_fleet, and simulate_fleet may delete it.\n"

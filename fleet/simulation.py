@@ -39,7 +39,7 @@ from fleet.roster import (
 from ifeportal.embedded import Identity, SeaweedFS
 from ifeportal.processes import Process, Supervisor
 from loader.errors import WorldError
-from loader.objects import Bucket
+from loader.s3.interface import Bucket
 
 MANAGE: Final = Path(settings.BASE_DIR) / "manage.py"
 MEDIA: Final = "ife-media"

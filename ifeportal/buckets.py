@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.conf import settings
 
-from loader.bucket import S3Bucket
+from loader.s3.client import S3Bucket
 
 
 def media_bucket() -> S3Bucket:

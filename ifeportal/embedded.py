@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Final, Self
 
 from ifeportal.processes import LOOPBACK, PORTS, Process, is_free
-from loader.bucket import S3Bucket
 from loader.errors import WorldError
+from loader.s3.client import S3Bucket
 
 REGION: Final = "us-east-1"
 GRPC: Final = 10_000  # SeaweedFS listens for its own parts at each port plus this

@@ -13,7 +13,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Final, TypeVar
 
-from loader.objects import Bucket, ObjectInfo
+from loader.s3.interface import Bucket, ObjectInfo
 
 SIGN: Final = 1.0  # seconds between two signs of life
 PAGE: Final = 1_000  # objects

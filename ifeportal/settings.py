@@ -12,8 +12,8 @@ from csp.constants import NONE, SELF
 from ifeportal.config import read_config
 from ifeportal.logs import logging_settings
 from ifeportal.signin_settings import signin_settings
-from loader.redaction import secrets_in
-from loader.variables import clean_variables
+from loader.s3.environment import clean_variables
+from loader.s3.redaction import secrets_in
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 try:

@@ -29,11 +29,12 @@ from loader.link import Link
 from loader.listener import Listener
 from loader.lookout import Lookout
 from loader.means import Means, link_is_up
-from loader.objects import Bucket
-from loader.pace import Backoff, Limiter
+from loader.pace import Limiter
 from loader.planner import Planner
 from loader.reading import Look
-from loader.redaction import redact
+from loader.s3.interface import Bucket
+from loader.s3.redaction import redact
+from loader.s3.retry import Backoff
 from loader.status import StatusWriter
 from loader.store import Store
 from loader.terms import Terms

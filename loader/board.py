@@ -20,7 +20,7 @@ from loader.entries import Entry, Status, Sums, campaign_row, merged, row, utc
 from loader.errors import WorldError
 from loader.facts import Step
 from loader.listener import Listener
-from loader.meter import Meter
+from loader.s3.throughput import Meter
 
 ITEMS_LIMIT: Final = 10_000  # items that are kept; a plan's unfinished ones come first
 PACE: Final = 0.25  # seconds at least between two revisions that tell of mere progress

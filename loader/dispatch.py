@@ -12,7 +12,7 @@ from typing import Final
 from loader.contract.keys import queue_key
 from loader.contract.transfer_queue import ORDERS_LIMIT, Orders, parse_orders
 from loader.errors import BadOrders, WorldError
-from loader.objects import Bucket
+from loader.s3.interface import Bucket
 from loader.store import Store
 
 log = logging.getLogger("loader")

@@ -9,7 +9,7 @@ from typing import Literal
 
 from loader.errors import ERRORS
 from loader.facts import Step
-from loader.meter import Meter, eta
+from loader.s3.throughput import Meter, eta
 
 Status = Literal["pending", "loading", "complete", "failed"]
 

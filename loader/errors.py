@@ -263,3 +263,7 @@ class WorldError(Exception):
 
 class Unsupported(WorldError):
     """The store does not offer what it was asked for, and says so (501)."""
+
+
+class Stopped(Exception):
+    """The loader was told to end; whatever was being done is left so that it can go on later."""

@@ -19,7 +19,7 @@ from typing import Final, Literal
 from loader.contract.heartbeat import HEARTBEAT_LIMIT, Heartbeat, parse_heartbeat
 from loader.errors import BadHeartbeat, Unsupported, WorldError
 from loader.failpoints import crash_point
-from loader.objects import Bucket
+from loader.s3.interface import Bucket
 from loader.store import Store
 
 Verdict = Literal["go on", "take", "lose"]

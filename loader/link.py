@@ -21,7 +21,7 @@ from urllib.request import getproxies, proxy_bypass
 from loader.command_runner import run
 from loader.errors import WorldError
 from loader.routes import Address, LookUp, answers, has_route, outward
-from loader.wire import address
+from loader.s3.urls import address
 
 log = logging.getLogger("loader")
 LOCAL: Final = 2.0  # seconds between two looks at the routes

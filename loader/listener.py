@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from loader.facts import Step
-from loader.redaction import redact
+from loader.s3.redaction import redact
 
 
 class Listener:

@@ -18,8 +18,8 @@ from loader.contract.manifest import MANIFEST_LIMIT, Item, Manifest, parse_manif
 from loader.contract.names import check_name, fold
 from loader.envelope import ENVELOPE_LIMIT, BadEnvelope
 from loader.errors import BadManifest, BadName, ContractError, WorldError
-from loader.objects import Bucket, Fetched
 from loader.reading import Look, Reading
+from loader.s3.interface import Bucket, Fetched
 from loader.store import Edition
 from loader.trust import Trust
 from loader.verdict import Signed

@@ -18,7 +18,6 @@ from typing import Final
 
 from loader.agent import VERSION, Agent
 from loader.board import Board
-from loader.bucket import S3Bucket
 from loader.config import OPTIONS, Settings, SettingsError, read_settings
 from loader.display import Display, make_display
 from loader.door import Door
@@ -27,11 +26,12 @@ from loader.failpoints import arm
 from loader.link import Link, destination
 from loader.listener import Redacting
 from loader.logs import Blotter, set_up
-from loader.redaction import redact, secrets_in
+from loader.s3.client import S3Bucket
+from loader.s3.environment import clean_variables
+from loader.s3.redaction import redact, secrets_in
 from loader.status import HELPERS
 from loader.store import Store
 from loader.streams import MOST
-from loader.variables import clean_variables
 from loader.watchdog import Watchdog
 
 log = logging.getLogger("loader")

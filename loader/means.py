@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from loader.errors import WorldError
-from loader.objects import Body, Bucket
-from loader.pace import Backoff, Limiter
+from loader.pace import Limiter
+from loader.s3.interface import Body, Bucket
+from loader.s3.retry import Backoff
 from loader.streams import Streams
 
 

@@ -5,23 +5,18 @@ Times are seconds of a monotonic clock, sizes bytes.
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
+
+from loader.errors import Stopped
 
 CHUNK: Final = 2 * 1024 * 1024
 _LARGEST: Final = 256 * 1024  # under a limit
 _SMALLEST: Final = 4 * 1024
 _CHANGE: Final = 0.5  # seconds until a changed rate is noticed
-_GAIN: Final = 1024 * 1024
-
-
-class Stopped(Exception):
-    """The loader was told to end; whatever was being done is left so that it can go on later."""
 
 
 class Limiter:
@@ -86,49 +81,3 @@ class Trickle:
             self._marks.popleft()
         began, before = self._marks[0]
         return now - began >= self._window and total - before < self._rate * (now - began)
-
-
-@dataclass
-class Backoff:
-    """Full jitter: each wait is random between 0 and a limit that doubles. Counts tries that brought nothing."""
-
-    tries: int
-    first: float
-    longest: float
-    failed: int = 0
-    chance: random.Random = field(default_factory=random.Random)
-
-    def again(self, retry_after: float | None = None) -> float | None:
-        """Seconds to wait before another try, or None when there were enough. At least what the server asked."""
-        self.failed += 1
-        if self.failed >= self.tries:
-            return None
-        limit = min(self.longest, self.first * 2.0 ** min(self.failed - 1, 30))
-        return max(self.chance.uniform(0.0, limit), min(retry_after or 0.0, self.longest))
-
-    def reset(self) -> None:
-        """Something was gained."""
-        self.failed = 0
-
-
-class Budget:
-    """The tries of one item, over however many connections.
-
-    A MiB that was gained fills it anew: a trickle of bytes between two failures is no progress, and only that bounds
-    the number of requests.
-    """
-
-    def __init__(self, backoff: Backoff, held: int) -> None:
-        self._backoff, self._mark = backoff, held
-
-    @property
-    def count(self) -> int:
-        """Tries in a row that brought nothing."""
-        return self._backoff.failed
-
-    def failed(self, held: int, retry_after: float | None = None) -> float | None:
-        """A try ended with so many bytes held: seconds to wait before another, None if there were enough."""
-        if held >= self._mark + _GAIN:
-            self._backoff.reset()
-            self._mark = held
-        return self._backoff.again(retry_after)

@@ -22,12 +22,11 @@ from typing import Final
 
 from loader.contract.manifest import Item
 from loader.contract.names import TGZ
-from loader.errors import WorldError
+from loader.errors import Stopped, WorldError
 from loader.extents import Extent
 from loader.failpoints import crash_point
 from loader.folder import Folder, Lasting, on_disk
 from loader.kept import Kept
-from loader.pace import Stopped
 from loader.sink import SYNC_EVERY, Sink
 
 STATE_LIMIT: Final = 16 * 1024

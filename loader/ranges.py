@@ -17,14 +17,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from loader.errors import WorldError
+from loader.errors import Stopped, WorldError
 from loader.extents import Extents, Range
 from loader.failpoints import crash_point
 from loader.folder import DISK_CODES, on_disk
 from loader.means import Means, Watch
-from loader.objects import Body
-from loader.pace import Budget, Stopped, Trickle
+from loader.pace import Trickle
 from loader.part import Part
+from loader.s3.interface import Body
+from loader.s3.retry import Budget
 
 log = logging.getLogger("loader")
 

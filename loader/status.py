@@ -26,10 +26,10 @@ from loader.contract.keys import campaign_error_key, error_key, parse_status_key
 from loader.errors import BadName, WorldError
 from loader.failpoints import crash_point
 from loader.lease import Lease, TakenError
-from loader.objects import Bucket
 from loader.outbox import Letter, Outbox
-from loader.pace import Backoff
-from loader.redaction import redact
+from loader.s3.interface import Bucket
+from loader.s3.redaction import redact
+from loader.s3.retry import Backoff
 
 log = logging.getLogger("loader")
 RECORD_AGE: Final = timedelta(days=1)

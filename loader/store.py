@@ -34,12 +34,11 @@ from loader.cargo import BESIDE, MARKS, PARTS, aboard, as_held, contents, given_
 from loader.contract.heartbeat import Held, StoreReport
 from loader.contract.manifest import Exhibition, Item
 from loader.contract.names import TGZ
-from loader.errors import WorldError
+from loader.errors import Stopped, WorldError
 from loader.facts import Aboard, Found
 from loader.failpoints import crash_point
 from loader.folder import Folder, Lasting, on_disk
 from loader.hold import HELD, OURS, Checked, Hold, existing
-from loader.pace import Stopped
 from loader.part import STATE_LIMIT, Part, read_state, write_state
 
 _BLOCK: Final = 1024 * 1024

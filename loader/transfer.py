@@ -15,14 +15,13 @@ from loader.contract.keys import content_key
 from loader.contract.names import TGZ
 from loader.contract.units import MIB
 from loader.download import bring
-from loader.errors import WorldError
+from loader.errors import Stopped, WorldError
 from loader.facts import Step
 from loader.listener import Listener
 from loader.lookout import Lookout
 from loader.means import Means
-from loader.objects import Body
-from loader.pace import Stopped
 from loader.reading import Reading
+from loader.s3.interface import Body
 from loader.status import StatusWriter
 from loader.store import Store
 

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, settings
 from ifeportal.access import Role
 from ifeportal.embedded import SeaweedFS
 from ifeportal.models import Airline, Membership, User
-from loader.bucket import S3Bucket
-from loader.memory import MemoryBucket
+from loader.s3.client import S3Bucket
+from loader.s3.memory import MemoryBucket
 from tests.freshbuckets import FreshBuckets
 
 PASSWORD = "correct horse battery staple"

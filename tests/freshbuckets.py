@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Self
 
 from ifeportal.embedded import SeaweedFS
-from loader.bucket import S3Bucket
+from loader.s3.client import S3Bucket
 
 READY = 4
 

@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from moto.server import ThreadedMotoServer
 
-from loader.bucket import S3Bucket
-from loader.memory import MemoryBucket
-from loader.objects import Bucket
+from loader.s3.client import S3Bucket
+from loader.s3.interface import Bucket
+from loader.s3.memory import MemoryBucket
 from tests.bucket.scripted import Reply, ScriptedStore
 
 _numbers = itertools.count()

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from loader.bucket import S3Bucket
 from loader.errors import Unsupported, WorldError
-from loader.objects import Body
+from loader.s3.client import S3Bucket
+from loader.s3.interface import Body
 from tests.bucket.scripted import Reply, ScriptedStore
 
 OBJECT = {"ETag": '"abc"', "Last-Modified": "Sat, 21 Nov 2026 03:00:00 GMT"}

@@ -6,9 +6,9 @@ import os
 
 import pytest
 
-from loader.answers import GATHER
-from loader.bucket import S3Bucket
 from loader.errors import WorldError
+from loader.s3.client import S3Bucket
+from loader.s3.responses import GATHER
 from tests.bucket.scripted import Reply, ScriptedStore
 
 OBJECT = {"ETag": '"abc"'}

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from loader.bucket import S3Bucket
 from loader.errors import WorldError
-from loader.memory import MemoryBucket
-from loader.objects import Bucket
+from loader.s3.client import S3Bucket
+from loader.s3.interface import Bucket
+from loader.s3.memory import MemoryBucket
 
 KEYS = [
     "ACME/2026-12/campaign.json",

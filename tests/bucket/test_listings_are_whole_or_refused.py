@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from loader.bucket import EMPTY_PAGES, LISTING_LIMIT, S3Bucket
 from loader.errors import WorldError
+from loader.s3.client import EMPTY_PAGES, LISTING_LIMIT, S3Bucket
 from tests.bucket.pages import STORES, Entry, Page
 from tests.bucket.scripted import Reply, ScriptedStore
 

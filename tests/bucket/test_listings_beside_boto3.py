@@ -12,8 +12,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from hypothesis import given, settings
 
-from loader.bucket import S3Bucket
 from loader.errors import WorldError
+from loader.s3.client import S3Bucket
 from tests.bucket.pages import STORES, Entry, Page, pages, spoiled, stores
 from tests.bucket.scripted import Asked, Reply, ScriptedStore
 

@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given, settings
 
-from loader.listing import ListPage, parse_elements, parse_listing
-from loader.objects import ObjectInfo
+from loader.s3.interface import ObjectInfo
+from loader.s3.listing import ListPage, parse_elements, parse_listing
 from tests.bucket.pages import STORES, Entry, Page, pages, spoiled, stores
 
 AT = datetime(2026, 11, 21, 3, tzinfo=UTC)

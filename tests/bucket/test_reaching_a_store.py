@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from loader.bucket import S3Bucket
 from loader.errors import WorldError
-from loader.wire import address
+from loader.s3.client import S3Bucket
+from loader.s3.urls import address
 from tests.bucket.scripted import Reply, ScriptedStore
 
 FOUND = Reply(200, b"ok", {"ETag": '"abc"'})

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from ifeportal.embedded import Identity, SeaweedFS
-from loader.bucket import S3Bucket
 from loader.errors import WorldError
+from loader.s3.client import S3Bucket
 
 N1 = Identity("N1", ("Read:ife-media/ACME/*", "List:ife-media/ACME/*", "Write:ife-status/ACME/N1/*"))
 

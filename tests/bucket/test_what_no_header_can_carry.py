@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from loader.bucket import S3Bucket
 from loader.errors import WorldError
-from loader.signing import Keyring, Keys
+from loader.s3.client import S3Bucket
+from loader.s3.credentials import Keyring, Keys
 from tests.bucket.scripted import ScriptedStore
 
 CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")

@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from loader.bucket import S3Bucket
 from loader.errors import WorldError
-from loader.memory import MemoryBucket
+from loader.s3.client import S3Bucket
+from loader.s3.memory import MemoryBucket
 from tests.bucket.pages import Entry, Page
 from tests.bucket.scripted import Reply, ScriptedStore
 

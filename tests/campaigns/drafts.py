@@ -13,7 +13,7 @@ from campaigns.models import Draft, DraftItem
 from ifeportal.models import Airline
 from ifeportal.patience import nothing
 from loader.contract.manifest import Manifest, parse_manifest
-from loader.objects import Bucket
+from loader.s3.interface import Bucket
 
 NOON = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
 Clock = Callable[[], datetime]

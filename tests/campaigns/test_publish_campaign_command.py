@@ -15,7 +15,7 @@ from campaigns.folder import Step
 from campaigns.management.commands import publish_campaign
 from campaigns.publishing_display import PlainDisplay, TerminalDisplay
 from loader.errors import WorldError
-from loader.memory import MemoryBucket
+from loader.s3.memory import MemoryBucket
 
 
 class BrokenBucket(MemoryBucket):

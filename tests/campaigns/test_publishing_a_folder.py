@@ -18,8 +18,8 @@ from campaigns.folder import CannotPublish, Step
 from campaigns.publishing import PublishResult, publish_folder
 from loader.contract.manifest import parse_manifest
 from loader.errors import WorldError
-from loader.memory import MemoryBucket
-from loader.objects import Fetched
+from loader.s3.interface import Fetched
+from loader.s3.memory import MemoryBucket
 
 MANIFEST = "ACME/2026-12/campaign.json"
 

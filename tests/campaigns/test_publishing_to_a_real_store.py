@@ -20,8 +20,8 @@ from campaigns.models import Campaign
 from campaigns.publishing import publish_folder
 from ifeportal.embedded import SeaweedFS
 from ifeportal.models import Airline
-from loader.bucket import S3Bucket
 from loader.errors import WorldError
+from loader.s3.client import S3Bucket
 
 ROOT = Path(__file__).parents[2]
 MIB = 1_048_576

@@ -19,8 +19,8 @@ from campaigns.models import Campaign, ContentItem, ManifestState
 from ifeportal.models import Airline
 from loader.contract.manifest import Manifest, parse_manifest
 from loader.errors import WorldError
-from loader.memory import MemoryBucket
-from loader.objects import Fetched, ObjectInfo
+from loader.s3.interface import Fetched, ObjectInfo
+from loader.s3.memory import MemoryBucket
 
 NOW = datetime(2026, 12, 1, 12, tzinfo=UTC)
 pytestmark = pytest.mark.django_db

@@ -18,7 +18,7 @@ from campaigns.models import Campaign, Draft, DraftItem, DraftState
 from fleet.models import Duty, Load, Tail
 from ifeportal.access import Role
 from ifeportal.models import AuditEntry, Membership
-from loader.memory import MemoryBucket
+from loader.s3.memory import MemoryBucket
 from tests.api.conftest import make_load
 from tests.campaigns import drafts
 from tests.campaigns.drafts import NOON, looked, manifest, new_draft, published, ready

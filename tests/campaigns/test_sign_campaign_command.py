@@ -22,7 +22,7 @@ from loader.contract.manifest import Item, Manifest, build_manifest
 from loader.envelope import Envelope, check_signed, key_id, parse_envelope
 from loader.errors import WorldError
 from loader.keyring import follow, parse_chain
-from loader.memory import MemoryBucket
+from loader.s3.memory import MemoryBucket
 
 NOW = datetime.now(UTC)
 MANIFEST, SIGNATURE = "ACME/2026-12/campaign.json", "ACME/2026-12/campaign.json.dsse"

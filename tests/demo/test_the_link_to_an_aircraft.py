@@ -25,9 +25,9 @@ from fleet.faults import (
 )
 from fleet.link import Link
 from ifeportal.embedded import SeaweedFS
-from loader.bucket import S3Bucket
 from loader.errors import WorldError
-from loader.objects import Body
+from loader.s3.client import S3Bucket
+from loader.s3.interface import Body
 
 CONTENT = bytes(range(256)) * 2_000  # 512,000 bytes
 KEY = "ACME/2026-12/Über uns +1.tgz"

@@ -42,7 +42,7 @@ from loader.contract.heartbeat import parse_heartbeat
 from loader.contract.keys import heartbeat_key
 from loader.contract.manifest import parse_manifest
 from loader.contract.names import check_name
-from loader.memory import MemoryBucket
+from loader.s3.memory import MemoryBucket
 
 
 def load_seconds(airline: str, bandwidth: int) -> list[float]:

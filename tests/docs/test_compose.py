@@ -26,9 +26,9 @@ from django.core.management import get_commands
 
 from ifeportal.config import Config, read_config
 from ifeportal.processes import LOOPBACK, Process, free_port
-from loader.bucket import S3Bucket
 from loader.config import OPTIONS, read_settings
 from loader.errors import Exit, WorldError
+from loader.s3.client import S3Bucket
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 AWS = {"AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}

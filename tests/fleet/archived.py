@@ -11,7 +11,7 @@ from fleet.models import Load, ProgressSample, Transfer
 from ifeportal.models import Airline
 from loader.contract.keys import archive_key
 from loader.errors import WorldError
-from loader.objects import Bucket
+from loader.s3.interface import Bucket
 from tests.fleet.world import MIB, World, load
 
 KEY = archive_key("ACME", "N1", "2026-12")

@@ -8,7 +8,7 @@ import pytest
 
 from fleet.link import Link
 from ifeportal.embedded import SeaweedFS
-from loader.bucket import S3Bucket
+from loader.s3.client import S3Bucket
 from tests.fleet.wire import Keys, Wire
 from tests.fleet.world import World
 

@@ -11,8 +11,8 @@ from urllib.parse import quote_plus
 from fleet.models import Anomaly, Load, Tail, Transfer
 from fleet.poller import Terms
 from fleet.pushing import Taken, take_events
-from ifeportal.eventqueue import Message, Queue
-from loader.objects import Bucket
+from loader.s3.interface import Bucket
+from loader.s3.sqs import Message, Queue
 from tests.fleet.world import World
 
 OWN = ("id", "load_id", "tail_id", "campaign_id", "airline_id", "resolved_at", "keys", "created_at")

@@ -10,8 +10,8 @@ from django.db import connection
 from fleet.models import Status, Transfer
 from loader.archive import parse_archive
 from loader.errors import WorldError
-from loader.memory import MemoryBucket
-from loader.objects import ObjectInfo
+from loader.s3.interface import ObjectInfo
+from loader.s3.memory import MemoryBucket
 from tests.fleet.archived import KEY, Failing, archive, finished, is_archived, said, small
 from tests.fleet.world import MIB, World, load, rows, transfer
 

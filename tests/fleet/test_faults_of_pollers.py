@@ -20,7 +20,7 @@ from fleet.link import Link
 from fleet.models import Load, Transfer
 from fleet.writing import TAILS_A_BATCH
 from ifeportal.models import Job
-from loader.bucket import S3Bucket
+from loader.s3.client import S3Bucket
 from tests.cable import Cable
 from tests.fleet.wire import Held, Keys, Wire, picture, picture_of_one_poll
 from tests.fleet.world import transfer

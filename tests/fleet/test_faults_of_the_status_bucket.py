@@ -19,8 +19,8 @@ from fleet.reconcile import Limits
 from fleet.states import transfer_state
 from ifeportal.live.listeners import in_thread
 from ifeportal.models import Airline
-from loader.bucket import S3Bucket
 from loader.contract.item_reports import ERROR_LIMIT
+from loader.s3.client import S3Bucket
 from tests.conftest import Cast
 from tests.fleet.wire import Keys, Rewritten, Wire, problems
 from tests.fleet.world import load, rows, transfer

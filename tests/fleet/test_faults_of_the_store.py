@@ -16,7 +16,7 @@ from fleet.faults import Cut, ErrorInside, Fault, Hang, Reset, Rule, Say
 from fleet.models import Tail, Transfer
 from fleet.poller import Terms, poll_airline
 from fleet.reconcile import Limits
-from loader.bucket import S3Bucket
+from loader.s3.client import S3Bucket
 from tests.bucket.pages import Entry, Page
 from tests.conftest import Cast
 from tests.fleet.wire import Wire, problems

@@ -23,8 +23,8 @@ from ifeportal.embedded import SeaweedFS
 from ifeportal.live.models import Change
 from ifeportal.models import Airline, User
 from loader.archive import LOAD_FIELDS, TRANSFER_FIELDS, parse_archive
-from loader.bucket import S3Bucket
 from loader.errors import WorldError
+from loader.s3.client import S3Bucket
 from tests.fleet.archived import KEY, SIZES, Failing, Over, archive, finished, is_archived, said, small
 from tests.fleet.world import MIB, World, load, rows, transfer
 

@@ -25,7 +25,7 @@ from fleet.reconcile import (
 from fleet.transitions import Again, ErrorSeen, ProgressSeen
 from loader.contract.item_reports import COUNT_LIMIT
 from loader.contract.keys import StatusKey, parse_status_key
-from loader.objects import Fetched, ObjectInfo
+from loader.s3.interface import Fetched, ObjectInfo
 
 AT = datetime(2026, 12, 1, 12, tzinfo=UTC)
 SECONDS = int(AT.timestamp())

@@ -12,7 +12,7 @@ from fleet.models import Load, Tail, Transfer
 from fleet.news import News
 from ifeportal.models import Airline
 from loader.errors import WorldError
-from loader.objects import ObjectInfo
+from loader.s3.interface import ObjectInfo
 from tests.fleet.world import World, load, rows, transfer
 
 pytestmark = pytest.mark.django_db

@@ -12,7 +12,7 @@ from fleet.states import transfer_state
 from loader.contract.heartbeat import HEARTBEAT_LIMIT
 from loader.contract.item_reports import COUNT_LIMIT
 from loader.errors import WorldError
-from loader.objects import ObjectInfo
+from loader.s3.interface import ObjectInfo
 from tests.fleet.world import World, load, rows, tail, transfer
 
 pytestmark = pytest.mark.django_db

@@ -14,10 +14,10 @@ from django.conf import LazySettings
 
 from fleet import jobs, ledger
 from ifeportal.config import SettingsError, read_config
-from ifeportal.eventqueue import Message
 from ifeportal.jobs import JobFailed
 from ifeportal.models import Job
 from loader.errors import WorldError
+from loader.s3.sqs import Message
 from tests.fleet.pushed import MemoryQueue, PushedWorld
 from tests.fleet.world import transfer
 

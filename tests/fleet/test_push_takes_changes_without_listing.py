@@ -16,12 +16,12 @@ from fleet.poller import Terms
 from fleet.pushing import Taken, events_arrive, take_events
 from fleet.reconcile import Limits
 from fleet.result import PollResult
-from ifeportal.eventqueue import Message
 from ifeportal.leases import LeaseLost
 from ifeportal.models import Airline, Job
 from loader.errors import WorldError
-from loader.memory import MemoryBucket
-from loader.objects import Fetched
+from loader.s3.interface import Fetched
+from loader.s3.memory import MemoryBucket
+from loader.s3.sqs import Message
 from tests.fleet.pushed import MemoryQueue, PushedWorld, event, facts
 from tests.fleet.world import MIB, load, rows, tail, transfer
 

@@ -15,11 +15,11 @@ from moto.server import ThreadedMotoServer
 from moto.sqs.models import SQSBackend
 
 from fleet.poller import poll_fleet
-from ifeportal import eventqueue
-from ifeportal.eventqueue import EventQueue, Message
 from ifeportal.models import Airline
-from loader.bucket import S3Bucket
 from loader.errors import WorldError
+from loader.s3 import sqs
+from loader.s3.client import S3Bucket
+from loader.s3.sqs import EventQueue, Message
 from tests.bucket.scripted import Reply, ScriptedStore
 from tests.fleet.pushed import event, facts, taken_from
 from tests.fleet.world import MIB, World, rows, transfer
@@ -42,7 +42,7 @@ def moto() -> Iterator[str]:
 def keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "the-secret")
-    monkeypatch.setattr(eventqueue, "TIMEOUT", 60)  # however busy the machine is
+    monkeypatch.setattr(sqs, "TIMEOUT", 60)  # however busy the machine is
     monkeypatch.delenv("AWS_REGION", raising=False)
     monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
 
@@ -179,7 +179,7 @@ def test_whoever_is_killed_before_the_message_is_deleted_gets_it_again(
     world.poll()
     store.connect()
     store.bucket.put("ACME/N1/2026-12/a.tgz.progress", b"7")
-    monkeypatch.setattr(eventqueue, "HIDDEN", 0)  # as if the time was over in which it comes to nobody else
+    monkeypatch.setattr(sqs, "HIDDEN", 0)  # as if the time was over in which it comes to nobody else
     with pytest.raises(Killed):
         taken_from(Mortal(store.url), world.media, store.bucket, world.clock)
     assert transfer("a").bytes_done == 7
@@ -205,7 +205,7 @@ def test_messages_are_received_once_and_deleted_for_good(store: Store) -> None:
 
 def test_how_often_a_message_was_received_is_told(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.send("one")
-    monkeypatch.setattr(eventqueue, "HIDDEN", 0)
+    monkeypatch.setattr(sqs, "HIDDEN", 0)
     assert [store.queue.receive(1, 0)[0].received for _ in range(3)] == [1, 2, 3]
 
 
@@ -224,7 +224,7 @@ def test_many_messages_are_received_and_deleted_in_one_go(store: Store) -> None:
 def test_no_more_is_received_than_may_wait_in_memory(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(30):
         store.send(str(number))
-    monkeypatch.setattr(eventqueue, "BULK", 10)
+    monkeypatch.setattr(sqs, "BULK", 10)
     assert len(store.queue.receive(500, 0)) == 10
 
 

@@ -22,10 +22,10 @@ from fleet.simulated import MARKER
 from fleet.simulation import MANAGE
 from fleet.traffic import changes
 from ifeportal.embedded import SeaweedFS
-from loader.bucket import S3Bucket
 from loader.errors import Exit, WorldError
-from loader.memory import MemoryBucket
-from loader.objects import Bucket
+from loader.s3.client import S3Bucket
+from loader.s3.interface import Bucket
+from loader.s3.memory import MemoryBucket
 
 OPTIONS = ["--airlines", "2", "--tails", "3", "--items", "2", "--size", "20MB", "--rate", "400", "--failing", "50%"]
 PLAN = Plan(airlines=2, tails=3, items=2, size=20_000_000, rate=400.0, failing=0.5)

@@ -9,7 +9,7 @@ import pytest
 
 from fleet.models import Load, Tail, Transfer
 from fleet.reconcile import Known, Limits, Survey, survey
-from loader.objects import ObjectInfo
+from loader.s3.interface import ObjectInfo
 from tests.fleet.world import World, load, rows, transfer
 
 pytestmark = pytest.mark.django_db

@@ -11,7 +11,7 @@ import pytest
 
 from fleet.poller import poll_fleet
 from ifeportal.embedded import SeaweedFS
-from loader.bucket import S3Bucket
+from loader.s3.client import S3Bucket
 from tests.fleet.world import MIB, World, transfer
 
 pytestmark = pytest.mark.django_db

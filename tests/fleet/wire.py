@@ -20,7 +20,7 @@ from fleet.poller import poll_fleet
 from fleet.reconcile import Limits
 from fleet.result import PollResult
 from ifeportal.models import Airline
-from loader.bucket import S3Bucket
+from loader.s3.client import S3Bucket
 from tests.fleet.world import Written
 
 

@@ -16,8 +16,8 @@ from fleet.reconcile import Limits
 from fleet.result import PollResult
 from ifeportal.live.models import Change
 from ifeportal.models import Airline
-from loader.memory import MemoryBucket
-from loader.objects import Bucket
+from loader.s3.interface import Bucket
+from loader.s3.memory import MemoryBucket
 
 MIB = 1_048_576
 B = TypeVar("B", bound=Bucket)

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Self
 
 from fleet.link import Exchange
-from loader.bucket import S3Bucket
 from loader.contract.heartbeat import Heartbeat, parse_heartbeat
 from loader.contract.keys import content_key, manifest_key, parse_status_key
 from loader.contract.manifest import Exhibition, Item, Manifest, build_manifest
 from loader.errors import WorldError
+from loader.s3.client import S3Bucket
 
 ROOT = Path(__file__).resolve().parents[2]
 AIRLINE, TAIL = "ACME", "D-ABCD"

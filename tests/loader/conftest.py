@@ -11,7 +11,7 @@ import pytest
 
 from fleet.link import Link
 from ifeportal.embedded import SeaweedFS
-from loader.bucket import S3Bucket
+from loader.s3.client import S3Bucket
 from tests.loader.aircraft import Aircraft
 from tests.loader.nursery import Nursery
 from tests.loader.promises import Promises

@@ -14,9 +14,10 @@ from loader.contract.units import MIB
 from loader.download import bring
 from loader.errors import WorldError
 from loader.means import Means, link_is_up
-from loader.memory import MemoryBody, MemoryBucket
-from loader.objects import Body
-from loader.pace import Backoff, Limiter
+from loader.pace import Limiter
+from loader.s3.interface import Body
+from loader.s3.memory import MemoryBody, MemoryBucket
+from loader.s3.retry import Backoff
 from loader.store import Edition, Store
 from loader.streams import Streams
 

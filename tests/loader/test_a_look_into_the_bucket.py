@@ -15,8 +15,8 @@ from loader.errors import WorldError
 from loader.eyes import Eyes
 from loader.failures import Failures
 from loader.lookout import Lookout
-from loader.memory import MemoryBucket
 from loader.reading import Reading
+from loader.s3.memory import MemoryBucket
 from loader.store import Store
 from loader.trust import Trust
 

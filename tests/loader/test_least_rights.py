@@ -20,10 +20,10 @@ from fleet.faults import FlipByte, Rule
 from fleet.link import Link
 from fleet.policy import iam_policy, seaweedfs_identity
 from ifeportal.embedded import SeaweedFS
-from loader.bucket import S3Bucket
 from loader.contract.keys import heartbeat_key, manifest_key, queue_key, signature_key
 from loader.contract.transfer_queue import Orders, build_orders
 from loader.errors import BadName, WorldError
+from loader.s3.client import S3Bucket
 from tests.loader.aircraft import AIRLINE, TAIL, Aircraft
 
 MEDIA, STATUS, CAMPAIGN = "ife-media", "ife-status", "2026-12"

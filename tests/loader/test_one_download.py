@@ -16,11 +16,12 @@ import pytest
 from loader.contract.manifest import Item
 from loader.contract.units import MIB
 from loader.download import bring
-from loader.errors import WorldError
+from loader.errors import Stopped, WorldError
 from loader.means import Means
-from loader.memory import MemoryBucket
-from loader.objects import Body
-from loader.pace import CHUNK, Backoff, Limiter, Stopped
+from loader.pace import CHUNK, Limiter
+from loader.s3.interface import Body
+from loader.s3.memory import MemoryBucket
+from loader.s3.retry import Backoff
 from loader.store import Edition, Store
 from tests.loader.parts import append
 

@@ -18,9 +18,8 @@ from fleet.faults import Rule, Swap
 from fleet.link import Exchange, Link
 from loader.contract.manifest import Item
 from loader.contract.units import MIB
-from loader.errors import WorldError
+from loader.errors import Stopped, WorldError
 from loader.extents import union
-from loader.pace import Stopped
 from tests.loader.aircraft import Aircraft, finish, publish
 from tests.loader.several import CONTENT, KEY, Asked, Gated, Hangar
 from tests.system import PATIENCE, until

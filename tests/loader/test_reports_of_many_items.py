@@ -14,14 +14,14 @@ import pytest
 from fleet.faults import Reset, Rule, Say
 from fleet.link import Link
 from ifeportal.embedded import SeaweedFS
-from loader.bucket import S3Bucket
 from loader.contract.heartbeat import Heartbeat
 from loader.contract.units import MIB
 from loader.errors import WorldError
 from loader.lease import Lease
-from loader.memory import MemoryBucket
-from loader.objects import Bucket
 from loader.outbox import BURST, RATE, Outbox
+from loader.s3.client import S3Bucket
+from loader.s3.interface import Bucket
+from loader.s3.memory import MemoryBucket
 from loader.status import HELPERS, StatusWriter
 from tests.loader.aircraft import Aircraft, finish, publish
 from tests.system import PATIENCE, until

@@ -13,9 +13,9 @@ from loader.contract.heartbeat import Heartbeat, parse_heartbeat
 from loader.contract.units import MIB
 from loader.errors import WorldError
 from loader.lease import Lease
-from loader.memory import MemoryBucket
-from loader.objects import ObjectInfo
 from loader.outbox import Outbox
+from loader.s3.interface import ObjectInfo
+from loader.s3.memory import MemoryBucket
 from loader.status import StatusWriter
 from tests.system import PATIENCE, until
 

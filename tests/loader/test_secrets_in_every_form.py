@@ -19,9 +19,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ifeportal.logs import Cleaner
-from loader.bucket import S3Bucket
 from loader.logs import Blotter, set_up
-from loader.redaction import HIDDEN
+from loader.s3.client import S3Bucket
+from loader.s3.redaction import HIDDEN
 from tests.loader.aircraft import ROOT, Aircraft
 from tests.loader.tattler import MEDIA, STATUS, Tattler
 from tests.loader.test_secrets_stay_inside import Seen, look_on
@@ -140,7 +140,7 @@ TELLER = """
 import base64, json, logging, os, sys, threading
 from urllib.parse import quote
 from loader import main
-from loader.bucket import S3Bucket
+from loader.s3.client import S3Bucket
 from loader.lookout import Lookout
 from loader.reading import Look, Reading
 

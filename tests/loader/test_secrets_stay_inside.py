@@ -20,10 +20,10 @@ from pathlib import Path
 
 import pytest
 
-from loader.bucket import S3Bucket
 from loader.errors import WorldError
 from loader.logs import Blotter, set_up
-from loader.redaction import HIDDEN
+from loader.s3.client import S3Bucket
+from loader.s3.redaction import HIDDEN
 from loader.sockets import reach
 from tests.loader.aircraft import ROOT, Aircraft, publish
 from tests.loader.programs import GET_STATUS

@@ -25,9 +25,9 @@ from loader.contract.keys import manifest_key, signature_key
 from loader.contract.manifest import Exhibition, Item, Manifest, build_manifest
 from loader.keyring import Provisioned, build_chain
 from loader.lookout import Lookout
-from loader.memory import MemoryBucket
-from loader.objects import Bucket
 from loader.reading import Reading
+from loader.s3.interface import Bucket
+from loader.s3.memory import MemoryBucket
 from loader.store import Edition, Store
 from loader.trust import Policy, Trust, encrypted
 from tests.contract.signing import dsse, keyring, provision, role

@@ -13,8 +13,8 @@ from loader.dispatch import Dispatch
 from loader.eyes import Eyes
 from loader.failures import Failures
 from loader.lookout import Lookout
-from loader.memory import MemoryBucket
 from loader.reading import Look
+from loader.s3.memory import MemoryBucket
 from loader.store import Store
 from loader.trust import Trust
 from tests.loader.aircraft import AIRLINE, ROOT, TAIL, Aircraft, Run, finish, publish

@@ -15,7 +15,7 @@ from loader.contract.manifest import Item
 from loader.errors import ERRORS, WorldError
 from loader.facts import Step
 from loader.listener import Fan, Listener
-from loader.meter import Meter, eta
+from loader.s3.throughput import Meter, eta
 
 HASH = "0" * 64
 MIB = 1024 * 1024

@@ -8,7 +8,9 @@ import threading
 import pytest
 
 from loader.contract.units import MIB
-from loader.pace import CHUNK, Backoff, Budget, Limiter, Stopped, Trickle
+from loader.errors import Stopped
+from loader.pace import CHUNK, Limiter, Trickle
+from loader.s3.retry import Backoff, Budget
 
 
 class Clock:

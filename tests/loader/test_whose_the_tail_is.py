@@ -14,8 +14,8 @@ import pytest
 from loader.contract.heartbeat import Heartbeat, build_heartbeat, parse_heartbeat
 from loader.errors import Unsupported, WorldError
 from loader.lease import Lease, Seen, TakenError, Us, Verdict, judge
-from loader.memory import MemoryBucket
-from loader.objects import Fetched
+from loader.s3.interface import Fetched
+from loader.s3.memory import MemoryBucket
 from loader.status import StatusWriter
 from loader.store import Store
 from tests.system import until

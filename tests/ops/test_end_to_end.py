@@ -31,7 +31,7 @@ from ifeportal.embedded import SeaweedFS
 from ifeportal.models import Job, User
 from ifeportal.processes import Process
 from ifeportal.tokens import make_token
-from loader.bucket import S3Bucket
+from loader.s3.client import S3Bucket
 from tests.conftest import Cast
 from tests.loader.aircraft import AIRLINE, TAIL, Aircraft, finish
 from tests.pages.browser import PATIENCE, Visit, chromium, database_url

@@ -31,7 +31,7 @@ from fleet.invention import Change, Plan, announcement, manifests
 from fleet.traffic import changes
 from ifeportal.embedded import SeaweedFS
 from ifeportal.processes import LOOPBACK, Process, Supervisor, free_port
-from loader.bucket import S3Bucket
+from loader.s3.client import S3Bucket
 from tests.databases import postgresql
 from tests.pages.browser import chromium
 from tests.system import ROOT, of_session, wait_for

@@ -23,7 +23,7 @@ from fleet.models import Transfer
 from ifeportal.embedded import SeaweedFS
 from ifeportal.models import PACEMAKER, Airline, Job
 from ifeportal.processes import Process, Supervisor
-from loader.bucket import S3Bucket
+from loader.s3.client import S3Bucket
 from tests.conftest import Cast
 from tests.live.sockets import sign_in
 from tests.live.test_across_processes import Web, environment

@@ -26,7 +26,7 @@ from fleet.link import Link
 from ifeportal import punctual
 from ifeportal.embedded import SeaweedFS
 from ifeportal.processes import LOOPBACK
-from loader.bucket import S3Bucket
+from loader.s3.client import S3Bucket
 from tests.cable import Cable
 from tests.databases import postgresql
 from tests.freshbuckets import FreshBuckets

@@ -20,7 +20,7 @@ from ifeportal.leases import lease
 from ifeportal.models import Airline, Job
 from ifeportal.wakeups import MOST_WAITING, PatientBroker, seconds_to_next, wake_workers
 from loader.errors import WorldError
-from loader.memory import MemoryBucket
+from loader.s3.memory import MemoryBucket
 
 pytestmark = pytest.mark.django_db
 done: list[str] = []

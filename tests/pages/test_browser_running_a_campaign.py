@@ -7,7 +7,7 @@ import pytest
 from campaigns.models import Draft
 from ifeportal.access import Role
 from ifeportal.models import Membership
-from loader.memory import MemoryBucket
+from loader.s3.memory import MemoryBucket
 from tests.campaigns import drafts
 from tests.conftest import Cast
 from tests.pages.browser import axe_violations

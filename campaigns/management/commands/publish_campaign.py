@@ -23,7 +23,7 @@ from campaigns.signing import CannotSign, sign_campaign
 from campaigns.signing import in_words as signed_in_words
 from ifeportal.buckets import media_bucket
 from loader.errors import Exit, WorldError
-from loader.objects import Bucket
+from loader.s3.interface import Bucket
 
 HELP: Final = """Hash every .tgz file of a folder, upload those that changed, and write campaign.json last.
 

@@ -16,7 +16,7 @@ from campaigns.signing import CannotSign, in_words, sign_campaign, signatures_mi
 from campaigns.trustfile import load_chain
 from ifeportal.buckets import media_bucket
 from loader.errors import ContractError, Exit, WorldError
-from loader.objects import Bucket
+from loader.s3.interface import Bucket
 
 HELP: Final = """Sign the campaign.json of a campaign as it lies in the media bucket, and write campaign.json.dsse.
 

@@ -22,7 +22,7 @@ from ifeportal.buckets import media_bucket, status_bucket
 from ifeportal.models import Airline
 from ifeportal.stopping import stop_when_told
 from loader.errors import Exit, WorldError
-from loader.objects import Bucket
+from loader.s3.interface import Bucket
 
 HELP: Final = """Read both buckets into the database: what should fly, and what has arrived.
 

@@ -11,7 +11,7 @@ from typing import NamedTuple, Self
 
 from loader.clock import StoreClock
 from loader.errors import WorldError
-from loader.objects import BLOCK, Fetched, Names, ObjectInfo, Requests
+from loader.s3.interface import BLOCK, Fetched, Names, ObjectInfo, Requests
 
 
 def _now() -> datetime:

@@ -1,7 +1,7 @@
 """What an object store says over HTTP, put into our words: ranges, dates, refusals; and how it is addressed.
 
 Pure: takes bytes and headers, gives values or errors; no sockets, no clock but the one passed in. Only
-`loader.bucket` uses it. Whatever stands between us and the store (a captive portal, a broken proxy) may answer too,
+`loader.s3.client` uses it. Whatever stands between us and the store (a captive portal, a broken proxy) may answer too,
 so nothing is believed that does not look exactly like S3.
 """
 
@@ -10,65 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from typing import Final
-from urllib.parse import quote, urlsplit
 
 from loader.errors import Unsupported, WorldError
+from loader.s3.headers import parse_http_date
 
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})", re.ASCII)
-_IN_A_HOST_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 # Too short for a signature, whatever a store puts there.
 _CODE: Final = re.compile(rb"<Code>([A-Z][A-Za-z0-9._-]{0,49})</Code>")
-
-
-def address(bucket: str, endpoint: str | None, region: str) -> tuple[str, str]:
-    """Scheme and host, and what every path begins with. Raises ValueError for an endpoint that is no http(s) address.
-
-    On AWS the bucket is part of the host name, unless dots or capitals in its name would break TLS there.
-    """
-    if endpoint:
-        parts = urlsplit(endpoint)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"the endpoint {endpoint!r} is not an http:// or https:// address")
-        return f"{parts.scheme}://{parts.netloc}", f"{parts.path.rstrip('/')}/{bucket}"
-    domain = f"s3.{region}.amazonaws.com" + (".cn" if region.startswith("cn-") else "")
-    if _IN_A_HOST_NAME.fullmatch(bucket):
-        return f"https://{bucket}.{domain}", ""
-    return f"https://{domain}", f"/{bucket}"
-
-
-def quote_key(key: str) -> str:
-    """A key as it stands in a request's path and signature. Unpaired surrogates raise UnicodeEncodeError."""
-    return quote(key, safe="/~")
-
-
-def quote_query(values: Mapping[str, str]) -> str:
-    """A query string in the one spelling that Signature Version 4 also signs."""
-    pairs = sorted((quote(name, safe="~"), quote(value, safe="~")) for name, value in values.items())
-    return "&".join(f"{name}={value}" for name, value in pairs)
-
-
-def parse_http_date(text: str | None) -> datetime | None:
-    """The date of a header, or None where it is missing or no date."""
-    try:
-        when = parsedate_to_datetime(text or "")
-        return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):  # also a date whose zone would carry it out of the calendar
-        return None
-
-
-def parse_content_range(text: str | None) -> tuple[int, int, int]:
-    """First byte, last byte, whole size of a 206. Raises ValueError."""
-    match = _CONTENT_RANGE.fullmatch(text or "")
-    if match is None:
-        raise ValueError("no usable Content-Range")
-    first, last, size = (int(number) for number in match.groups())
-    if not first <= last < size:
-        raise ValueError(f"Content-Range {first}-{last}/{size} is impossible")
-    return first, last, size
 
 
 _BY_CODE: Final[Mapping[str, str]] = {

@@ -1,4 +1,4 @@
-"""The words of `loader.bucket`: what a bucket can do and what it answers. Types only; imports nothing that costs."""
+"""The words of `loader.s3.client`: what a bucket can do and what it answers. Types only; imports nothing that costs."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
 """Both buckets, seen from either side: list, get, open, put, upload, delete. The only module that knows boto3.
 
 `S3Bucket` talks to any S3, `MemoryBucket` is the same in memory, for tests and property machines; one test suite holds
-them to the same behaviour. Requests are signed by `loader.signing` and sent by urllib3, and listings are read by
-`loader.listing`: boto3 itself costs 0.4 s to load and fifty times the CPU for a page of a listing, so it only carries
-large uploads. Whatever fails comes out as `WorldError`, chained, without a secret or a signed address in its text.
+them to the same behaviour. Requests are signed by `loader.s3.sigv4` and sent by urllib3, and listings are read by
+`loader.s3.listing`: boto3 itself costs 0.4 s to load and fifty times the CPU for a page of a listing, so it only
+carries large uploads. Whatever fails comes out as `WorldError`, chained, without a secret or a signed address in its
+text.
 
 Addressing: with an endpoint of one's own the bucket is the first part of the path; on AWS it is part of the host name
 where its name allows. Credentials, region and endpoint come from the arguments, else from AWS's own variables, else
@@ -19,20 +20,21 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
+from typing import TYPE_CHECKING, Final
 
 import urllib3
-from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from loader.answers import Facts, Stream, drop, read_limited, translated
 from loader.clock import StoreClock
 from loader.errors import WorldError
-from loader.listing import ListPage, parse_listing
-from loader.objects import Body, Fetched, Kind, Names, ObjectInfo, Requests
-from loader.signing import Keyring, Keys, host_of, sign
-from loader.wire import Refusal, address, parse_http_date, quote_key, quote_query
+from loader.s3.connections import connection_pool
+from loader.s3.credentials import Keyring, Keys
+from loader.s3.errors import Refusal
+from loader.s3.headers import parse_http_date
+from loader.s3.interface import Body, Fetched, Kind, Names, ObjectInfo, Requests
+from loader.s3.listing import ListPage, parse_listing
+from loader.s3.responses import Facts, Stream, drop, read_limited, translated
+from loader.s3.sigv4 import sign
+from loader.s3.urls import address, host_of, quote_key, quote_query
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -327,52 +329,6 @@ class S3Bucket:
 
     def _count_upload(self, request: object, **_: object) -> None:
         self.requests.count("get" if getattr(request, "method", "") == "HEAD" else "put")
-
-
-class _Whole:
-    """Sends a request in one piece. Of one that ends between headers and body, SeaweedFS keeps an empty object."""
-
-    _pieces: bytearray | None = None
-
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        pieces = self._pieces = bytearray()
-        try:
-            super().request(*args, **kwargs)  # type: ignore[misc]  # of the connection it is mixed into
-        finally:
-            self._pieces = None
-        self.send(bytes(pieces))
-
-    def send(self, data: Any) -> None:
-        if self._pieces is None:
-            super().send(data)  # type: ignore[misc]  # likewise
-        else:
-            self._pieces += data
-
-
-class _Plain(_Whole, HTTPConnection):
-    pass
-
-
-class _Encrypted(_Whole, HTTPSConnection):
-    pass
-
-
-def connection_pool(base: str, connections: int) -> urllib3.HTTPConnectionPool:
-    """Return a pool of keep-alive connections to the endpoint `base`, through a proxy where the environment names one."""
-    parts = urlsplit(base)
-    options: dict[str, Any] = {"maxsize": connections}
-    if parts.scheme == "https":
-        options["ca_certs"] = os.environ.get("AWS_CA_BUNDLE") or None
-        proxy = getproxies().get("https")
-        if proxy and parts.hostname and not proxy_bypass(parts.hostname):
-            manager = urllib3.ProxyManager(proxy, **options)
-            return _sending_whole(manager.connection_from_host(parts.hostname, parts.port, parts.scheme))
-    return _sending_whole(urllib3.connection_from_url(base, **options))
-
-
-def _sending_whole(pool: urllib3.HTTPConnectionPool) -> urllib3.HTTPConnectionPool:
-    pool.ConnectionCls = _Encrypted if pool.scheme == "https" else _Plain
-    return pool
 
 
 def _etag(headers: Mapping[str, str], what: str) -> str:

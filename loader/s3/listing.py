@@ -15,7 +15,7 @@ from typing import Final
 from urllib.parse import unquote_plus
 from xml.etree import ElementTree
 
-from loader.objects import ObjectInfo
+from loader.s3.interface import ObjectInfo
 
 _OPEN, _CLOSE = "<Contents>", "</Contents>"
 _SIZE: Final = r"[0-9]{1,19}"

@@ -1,6 +1,6 @@
 """Answers of an object store as urllib3 hands them over: read within limits, checked, errors in our words.
 
-May touch the sockets behind the responses it is given, nothing else. Only `loader.bucket` uses it.
+May touch the sockets behind the responses it is given, nothing else. Only `loader.s3.client` uses it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionError, SSLError, TimeoutError
 
 from loader.errors import WorldError
-from loader.objects import BLOCK, Requests
-from loader.wire import EPOCH, parse_content_range, parse_http_date
+from loader.s3.headers import EPOCH, parse_content_range, parse_http_date
+from loader.s3.interface import BLOCK, Requests
 
 GATHER: Final = 0.05  # seconds that bytes may wait for more: TLS gives them in records of 16 KiB at most
 _DIGITS: Final = re.compile(r"[0-9]{1,19}")
@@ -113,7 +113,7 @@ class Facts:
 
 
 class Stream:
-    """An open object: `loader.objects.Body` over one response.
+    """An open object: `loader.s3.interface.Body` over one response.
 
     A body whose length is known is read past urllib3, straight from the socket into the caller's memory. Others, which
     no S3 sends for an object, are copied once more.

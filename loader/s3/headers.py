@@ -1,0 +1,32 @@
+"""HTTP headers of a store: dates and content ranges. Pure."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+_CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})", re.ASCII)
+
+
+def parse_http_date(text: str | None) -> datetime | None:
+    """The date of a header, or None where it is missing or no date."""
+    try:
+        when = parsedate_to_datetime(text or "")
+        return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):  # also a date whose zone would carry it out of the calendar
+        return None
+
+
+def parse_content_range(text: str | None) -> tuple[int, int, int]:
+    """First byte, last byte, whole size of a 206. Raises ValueError."""
+    match = _CONTENT_RANGE.fullmatch(text or "")
+    if match is None:
+        raise ValueError("no usable Content-Range")
+    first, last, size = (int(number) for number in match.groups())
+    if not first <= last < size:
+        raise ValueError(f"Content-Range {first}-{last}/{size} is impossible")
+    return first, last, size
