@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from loader.envelope import PUBLIC_KEY
+from loader.signatures.dsse import PUBLIC_KEY
 
 Passphrase = Callable[[], bytes]
 _PEM_LIMIT: Final = 64 * 1024

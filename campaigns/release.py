@@ -22,9 +22,9 @@ from campaigns.folder import CannotPublish
 from campaigns.signing import SignResult, check_signable, sign_campaign
 from loader.contract.keys import manifest_key, signature_key
 from loader.contract.manifest import MANIFEST_LIMIT, Manifest, build_manifest, parse_manifest
-from loader.envelope import ENVELOPE_LIMIT, parse_envelope
 from loader.errors import BadManifest, ContractError, WorldError
 from loader.s3.interface import Bucket, Fetched, ObjectInfo
+from loader.signatures.dsse import ENVELOPE_LIMIT, parse_envelope
 
 _VERSION: Final = re.compile(rb'"version"\s*:\s*([0-9]{1,15})')
 Notice = Callable[[str], None]

@@ -1,7 +1,7 @@
 """Signs a campaign as it lies in the media bucket: the exact bytes of `campaign.json`, in `campaign.json.dsse`.
 
 What an aircraft that enforces signatures would refuse is not signed: it is judged by the aircraft's own rules
-(`loader.verdict`). Touches the media bucket only; keys come from `campaigns.keys` and are only used.
+(`loader.signatures.signed_manifest`). Touches the media bucket only; keys come from `campaigns.keys` and are only used.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from campaigns.keys import public_of
 from loader.contract.keys import manifest_key, signature_key
 from loader.contract.manifest import MANIFEST_LIMIT, Manifest, parse_manifest
-from loader.envelope import (
+from loader.errors import BadName, ContractError, WorldError
+from loader.s3.interface import Bucket, Fetched
+from loader.signatures.dsse import (
     CAMPAIGN_TYPE,
     ENVELOPE_LIMIT,
     SIGNATURES_LIMIT,
@@ -28,10 +30,8 @@ from loader.envelope import (
     parse_envelope,
     sign_envelope,
 )
-from loader.errors import BadName, ContractError, WorldError
-from loader.keyring import Keyring
-from loader.s3.interface import Bucket, Fetched
-from loader.verdict import Place, admit, read_signed
+from loader.signatures.signed_manifest import Place, admit, read_signed
+from loader.signatures.trusted_keys import Keyring
 
 
 class CannotSign(ContractError):

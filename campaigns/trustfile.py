@@ -1,7 +1,7 @@
 """Makes and renews `trust.json`, the file that tells aircraft whose signatures count. Touches that one file.
 
 A file holds every version, oldest first, so that an aircraft that was away can follow. It is checked as an aircraft
-will check it (`loader.keyring`).
+will check it (`loader.signatures.trusted_keys`).
 """
 
 from __future__ import annotations
@@ -15,9 +15,18 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.core.management.base import CommandError
 
-from loader.envelope import BadEnvelope, Envelope, key_id, sign_envelope, signers
 from loader.errors import ContractError, Exit
-from loader.keyring import FILE_LIMIT, TRUST_TYPE, Keyring, Provisioned, Role, build_chain, build_keyring, parse_chain
+from loader.signatures.dsse import BadEnvelope, Envelope, key_id, sign_envelope, signers
+from loader.signatures.trusted_keys import (
+    FILE_LIMIT,
+    TRUST_TYPE,
+    Keyring,
+    Provisioned,
+    Role,
+    build_chain,
+    build_keyring,
+    parse_chain,
+)
 
 
 def load_chain(path: Path) -> list[Provisioned]:

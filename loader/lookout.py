@@ -16,13 +16,13 @@ from typing import Generic, TypeVar
 from loader.contract.keys import content_key, manifest_key, signature_key
 from loader.contract.manifest import MANIFEST_LIMIT, Item, Manifest, parse_manifest
 from loader.contract.names import check_name, fold
-from loader.envelope import ENVELOPE_LIMIT, BadEnvelope
 from loader.errors import BadManifest, BadName, ContractError, WorldError
 from loader.reading import Look, Reading
 from loader.s3.interface import Bucket, Fetched
+from loader.signatures.dsse import ENVELOPE_LIMIT, BadEnvelope
+from loader.signatures.signed_manifest import Signed
 from loader.store import Edition
 from loader.trust import Trust
-from loader.verdict import Signed
 
 T = TypeVar("T")
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from loader.contract.manifest import Manifest
+from loader.signatures.signed_manifest import REFUSALS
 from loader.store import Edition
-from loader.verdict import REFUSALS
 
 NO_EDITION: Final = Edition("")
 OUT_OF_REACH: Final = frozenset({"NETWORK", "TIMEOUT", "THROTTLED"})

@@ -1,9 +1,9 @@
 """Trust: which manifests this loader takes, by whose signature, and what it remembers of that from run to run.
 
-Reads the file of trusted keys (`loader.keyring`) and keeps a small durable note in every content directory; what
-follows from them is decided in `loader.verdict`. Nothing is taken before it is noted, so a kill at any instant
-forgets nothing that was acted upon. Where a note is there but cannot be read, nothing is taken at all: it may have
-known better.
+Reads the file of trusted keys (`loader.signatures.trusted_keys`) and keeps a small durable note in every content
+directory; what follows from them is decided in `loader.signatures.signed_manifest`. Nothing is taken before it is
+noted, so a kill at any instant forgets nothing that was acted upon. Where a note is there but cannot be read, nothing
+is taken at all: it may have known better.
 
 With the policy `off` nothing here reads, writes or costs anything.
 """
@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Final, Literal
 
 from loader.contract.manifest import MANIFEST_LIMIT, Manifest
-from loader.envelope import BadEnvelope, check_signed, parse_envelope
 from loader.errors import ContractError, WorldError
-from loader.keyring import FILE_LIMIT, Provisioned, follow, parse_chain
+from loader.signatures.dsse import BadEnvelope, check_signed, parse_envelope
+from loader.signatures.signed_manifest import Place, Signed, admit, read_signed
+from loader.signatures.trust_state import NOTE_LIMIT, Known, note_of, read_note
+from loader.signatures.trusted_keys import FILE_LIMIT, Provisioned, follow, parse_chain
 from loader.store import Store
-from loader.verdict import NOTE_LIMIT, Known, Place, Signed, admit, note_of, read_note, read_signed
 
 Policy = Literal["off", "warn", "enforce"]
 NOTE: Final = "trust"

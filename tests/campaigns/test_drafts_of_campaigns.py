@@ -22,11 +22,11 @@ from campaigns.models import Campaign, DraftItem, DraftState
 from ifeportal.leases import LeaseLost
 from ifeportal.models import Airline, Job
 from ifeportal.patience import nothing
-from loader.envelope import check_signed, parse_envelope
 from loader.errors import WorldError
 from loader.s3.client import S3Bucket
 from loader.s3.interface import ObjectInfo
 from loader.s3.memory import MemoryBucket
+from loader.signatures.dsse import check_signed, parse_envelope
 from tests.campaigns import drafts
 from tests.campaigns.drafts import NOON, hash_items, hashed, item, looked, manifest, new_draft, published, ready
 

@@ -19,10 +19,10 @@ from django.core.management import CommandError, call_command
 from campaigns.keys import load_key, new_key, public_of
 from campaigns.management.commands import publish_campaign, sign_campaign
 from loader.contract.manifest import Item, Manifest, build_manifest
-from loader.envelope import Envelope, check_signed, key_id, parse_envelope
 from loader.errors import WorldError
-from loader.keyring import follow, parse_chain
 from loader.s3.memory import MemoryBucket
+from loader.signatures.dsse import Envelope, check_signed, key_id, parse_envelope
+from loader.signatures.trusted_keys import follow, parse_chain
 
 NOW = datetime.now(UTC)
 MANIFEST, SIGNATURE = "ACME/2026-12/campaign.json", "ACME/2026-12/campaign.json.dsse"

@@ -8,8 +8,8 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from loader.envelope import CAMPAIGN_TYPE, Envelope, build_envelope, key_id, sign_envelope
-from loader.keyring import TRUST_TYPE, Keyring, Provisioned, Role, build_keyring
+from loader.signatures.dsse import CAMPAIGN_TYPE, Envelope, build_envelope, key_id, sign_envelope
+from loader.signatures.trusted_keys import TRUST_TYPE, Keyring, Provisioned, Role, build_keyring
 
 
 def private(name: str) -> Ed25519PrivateKey:

@@ -17,7 +17,8 @@ from securesystemslib.dsse import Envelope as Standard
 from securesystemslib.signer import CryptoSigner, SSlibKey
 
 from loader.contract.manifest import MANIFEST_LIMIT, Item, Manifest, build_manifest
-from loader.envelope import (
+from loader.errors import BadManifest, ContractError
+from loader.signatures.dsse import (
     CAMPAIGN_TYPE,
     ENVELOPE_LIMIT,
     SIGNATURES_LIMIT,
@@ -31,8 +32,7 @@ from loader.envelope import (
     sign_envelope,
     signers,
 )
-from loader.errors import BadManifest, ContractError
-from loader.verdict import Place, Signed, admit, read_signed
+from loader.signatures.signed_manifest import Place, Signed, admit, read_signed
 from tests.contract.signing import dsse, envelope, private, public
 
 GOLDEN = Path(__file__).parent / "golden_signed"
@@ -202,7 +202,7 @@ def test_bits_that_base64_leaves_over_must_be_nought() -> None:
 
 def test_a_list_of_ten_thousand_signatures_is_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
-    monkeypatch.setattr("loader.envelope._is_right", lambda *given: asked.append(given))
+    monkeypatch.setattr("loader.signatures.dsse._is_right", lambda *given: asked.append(given))
     many = document("sam")
     many["signatures"] *= 10_000
     assert len(body_of(many)) < ENVELOPE_LIMIT

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from loader.envelope import BadEnvelope, check_signed, key_id
-from loader.keyring import (
+from loader.signatures.dsse import BadEnvelope, check_signed, key_id
+from loader.signatures.signed_manifest import Signed, read_signed
+from loader.signatures.trust_state import Accepted, Known, note_of, read_note
+from loader.signatures.trusted_keys import (
     BadKeyring,
     Keyring,
     Provisioned,
@@ -23,7 +25,6 @@ from loader.keyring import (
     parse_chain,
     parse_keyring,
 )
-from loader.verdict import Accepted, Known, Signed, note_of, read_note, read_signed
 from tests.contract.signing import keyring, provision, public, role
 from tests.contract.test_envelope import HERE, manifest
 

@@ -23,11 +23,11 @@ from campaigns.management.commands import publish_campaign, sign_campaign
 from fleet.link import Link
 from loader.contract.keys import manifest_key, signature_key
 from loader.contract.manifest import Exhibition, Item, Manifest, build_manifest
-from loader.keyring import Provisioned, build_chain
 from loader.lookout import Lookout
 from loader.reading import Reading
 from loader.s3.interface import Bucket
 from loader.s3.memory import MemoryBucket
+from loader.signatures.trusted_keys import Provisioned, build_chain
 from loader.store import Edition, Store
 from loader.trust import Policy, Trust, encrypted
 from tests.contract.signing import dsse, keyring, provision, role

@@ -18,7 +18,7 @@ from pathlib import Path
 from fleet.link import Link
 from ifeportal.embedded import SeaweedFS
 from loader.contract.manifest import Exhibition, Item, Manifest, build_manifest
-from loader.keyring import build_chain
+from loader.signatures.trusted_keys import build_chain
 from tests.contract.signing import dsse, keyring, provision
 from tests.system import wait_for
 from tests.upgrade.aircraft import BOOT_ID, FIXTURES, OLD_BOOT_ID, Aircraft, Objects, pack, set_boot

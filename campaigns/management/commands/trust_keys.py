@@ -22,9 +22,9 @@ from campaigns.trustfile import (
     signed_version,
     with_signatures,
 )
-from loader.envelope import key_id
 from loader.errors import Exit
-from loader.keyring import Keyring, Role
+from loader.signatures.dsse import key_id
+from loader.signatures.trusted_keys import Keyring, Role
 
 HELP: Final = """Keys that sign campaigns, and the file that tells aircraft which of them count.
 

@@ -13,11 +13,11 @@ from typing import Any, Final
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from loader.contract.strict_json import moment_text
-from loader.envelope import BadEnvelope
 from loader.errors import Exit, WorldError
+from loader.signatures.dsse import BadEnvelope
+from loader.signatures.trust_state import Accepted, Known
 from loader.store import Store
 from loader.trust import recall, remember
-from loader.verdict import Accepted, Known
 
 WHAT: Final = ("signed", "versions", "time", "keys")
 

@@ -1,8 +1,4 @@
-"""Whether a signed manifest may be used here and now, and what is to be remembered of it. Pure: no clock, no disk.
-
-In this order: the envelope and its signatures (`loader.envelope`), strict JSON, the place it was signed for, its
-version against the highest one accepted before, its expiry against trusted time, then names, sizes and hashes.
-"""
+"""What a loader remembers of signed manifests: keys, versions, trusted time. Pure; with a checksum."""
 
 from __future__ import annotations
 
@@ -13,88 +9,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
-from loader.contract.manifest import MANIFEST_LIMIT, Manifest, read_manifest
-from loader.contract.strict_json import Fields, loads, moment_text
-from loader.envelope import BadEnvelope, envelope_document
-from loader.errors import BadManifest, ContractError
-from loader.keyring import Keyring, Provisioned, lost_keys, provisioned
+from loader.contract.strict_json import Fields, moment_text
+from loader.signatures.dsse import BadEnvelope, envelope_document
+from loader.signatures.signed_manifest import Signed
+from loader.signatures.trusted_keys import Keyring, Provisioned, lost_keys, provisioned
 
-REFUSALS: Final = frozenset({"UNSIGNED", "BAD_SIGNATURE", "ROLLBACK", "EXPIRED"})
 NOTE_LIMIT: Final = 16 * 1024 * 1024  # bytes: more than 10,000 campaigns with the longest names need
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a manifest is read: it must have been signed for just this."""
-
-    airline: str
-    campaign: str
-    tail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Signed:
-    """A manifest whose signatures are right and that was made for this place.
-
-    `digest`: SHA-256 of the signed bytes. `head`: all but its content. `rest`: the whole of it, or why it is refused.
-    """
-
-    digest: str
-    head: Manifest
-    rest: Manifest | ContractError
-
-
-def read_signed(payload: bytes, place: Place) -> Signed:
-    """What a payload with enough signatures says.
-
-    Raises:
-        BadManifest: it breaks the contract.
-        BadEnvelope: it was signed for another place, or says too little to tell.
-    """
-    document = loads(payload, limit=MANIFEST_LIMIT, error=BadManifest)
-    if not isinstance(document, dict):
-        raise BadEnvelope("it does not say which airline and campaign it was signed for")
-    for name, here in (("airline", place.airline), ("campaign", place.campaign)):
-        if document.get(name) != here:
-            said = document.get(name)
-            raise BadEnvelope(f"it was not signed for this place: {name} is {str(said)[:80]!a}, not {here!a}")
-    head = read_manifest({**document, "content": []}, airline=place.airline, campaign=place.campaign)
-    if head.tails is not None and place.tail not in head.tails:
-        raise BadEnvelope(f"it was not signed for this aircraft: {place.tail!a} is not among its tails")
-    if head.version is None:
-        raise BadEnvelope("it was signed without a version, so an older one could not be told from it")
-    return Signed(hashlib.sha256(payload).hexdigest(), head, _rest(document, place))
-
-
-def _rest(document: object, place: Place) -> Manifest | ContractError:
-    try:
-        manifest = read_manifest(document, airline=place.airline, campaign=place.campaign)
-    except BadManifest as error:
-        return error
-    return uncovered(manifest) or manifest
-
-
-def uncovered(manifest: Manifest) -> BadEnvelope | None:
-    """What is wrong if an item has no hash: the signature would cover nothing of it."""
-    bare = next((item.name for item in manifest.content if item.sha256 is None), None)
-    return BadEnvelope(f"{bare!a} has no sha256, so no signature covers it") if bare is not None else None
-
-
-def admit(signed: Signed, floor: int | None, now: datetime) -> Manifest:
-    """The manifest, if it may be used. `floor`: the highest version accepted before; `now`: trusted time.
-
-    Raises:
-        ContractError: ROLLBACK, EXPIRED, or what is wrong with its content.
-    """
-    head = signed.head
-    if floor is not None and (head.version or 0) < floor:
-        raise ContractError(f"version {head.version} is below version {floor}, accepted before", code="ROLLBACK")
-    if head.expires is not None and head.expires <= now:
-        since, at = moment_text(head.expires), moment_text(now.replace(microsecond=0))
-        raise ContractError(f"it expired at {since}; it is {at} at least", code="EXPIRED")
-    if isinstance(signed.rest, ContractError):
-        raise signed.rest
-    return signed.rest
 
 
 @dataclass(frozen=True, slots=True)

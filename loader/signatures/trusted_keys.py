@@ -14,7 +14,8 @@ from typing import Final
 
 from loader.contract.names import check_name
 from loader.contract.strict_json import Fields, dumps, loads
-from loader.envelope import (
+from loader.errors import BadName
+from loader.signatures.dsse import (
     KEY_ID,
     PUBLIC_KEY,
     BadEnvelope,
@@ -24,7 +25,6 @@ from loader.envelope import (
     key_id,
     read_envelope,
 )
-from loader.errors import BadName
 
 TRUST_TYPE: Final = "application/vnd.ifeportal.trust+json;v=1"
 TRUST_LIMIT: Final = 256 * 1024  # bytes, of one version
