@@ -36,7 +36,7 @@ from loader.s3.interface import Bucket
 from loader.s3.redaction import redact
 from loader.s3.retry import Backoff
 from loader.status import StatusWriter
-from loader.store import Store
+from loader.storage.content_store import Store
 from loader.terms import Terms
 from loader.transfer import Result, Tools
 from loader.trust import Trust, encrypted

@@ -13,7 +13,7 @@ from loader.contract.keys import queue_key
 from loader.contract.transfer_queue import ORDERS_LIMIT, Orders, parse_orders
 from loader.errors import BadOrders, WorldError
 from loader.s3.interface import Bucket
-from loader.store import Store
+from loader.storage.content_store import Store
 
 log = logging.getLogger("loader")
 NOTE: Final = "queue"

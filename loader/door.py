@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Final
 
 from loader.board import Board
-from loader.folder import Folder
 from loader.inquiry import Refusal, part, read_body, read_inquiry
 from loader.reception import Ask, Reception
 from loader.sockets import listen, withdraw
+from loader.storage.directory import Folder
 
 log = logging.getLogger("loader")
 

@@ -10,14 +10,13 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from loader.errors import Stopped, WorldError
-from loader.folder import DISK_CODES
+from loader.errors import DISK_CODES, Stopped, WorldError
 from loader.means import Means, Watch
 from loader.pace import Trickle
-from loader.part import Part
 from loader.ranges import Ranges, RangesIgnored
 from loader.s3.interface import Body
 from loader.s3.retry import Budget
+from loader.storage.partial_file import Part
 
 CHANGES_LIMIT: Final = 3  # times an object may be replaced under one download
 

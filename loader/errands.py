@@ -15,7 +15,7 @@ from loader.hooks import Hooks
 from loader.listener import Listener
 from loader.owed import Ledger, Owed
 from loader.status import StatusWriter
-from loader.store import Store
+from loader.storage.content_store import Store
 
 
 class Errands:

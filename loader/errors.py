@@ -6,6 +6,7 @@ Standard library only. Where the data is wrong a `ContractError` is raised, wher
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -267,3 +268,15 @@ class Unsupported(WorldError):
 
 class Stopped(Exception):
     """The loader was told to end; whatever was being done is left so that it can go on later."""
+
+
+CODE_OF_ERRNO: Final = {
+    errno.ENOSPC: "NO_SPACE",
+    errno.EDQUOT: "NO_SPACE",
+    errno.EFBIG: "NO_SPACE",
+    errno.EROFS: "READ_ONLY",
+    errno.EACCES: "READ_ONLY",
+    errno.EPERM: "READ_ONLY",
+}
+
+DISK_CODES: Final = frozenset(CODE_OF_ERRNO.values()) | {"IO_ERROR"}

@@ -11,19 +11,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-Extent = tuple[int, int]
+from loader.storage.byte_ranges import Extent, union
+
 SMALLEST: Final = 128 * 1024  # bytes: less is not worth a request of its own
-
-
-def union(extents: Iterable[Extent]) -> list[Extent]:
-    """Sorted, without overlaps, neighbours joined, empty ones left out."""
-    joined: list[Extent] = []
-    for start, end in sorted(extent for extent in extents if extent[0] < extent[1]):
-        if joined and start <= joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(joined[-1][1], end))
-        else:
-            joined.append((start, end))
-    return joined
 
 
 @dataclass(eq=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Literal
@@ -12,21 +11,6 @@ from loader.clock import trusted_time, why_untrusted
 from loader.contract.manifest import Item, Manifest
 
 Action = Literal["keep", "link", "verify", "fetch", "refuse", "leave"]
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What one content directory has of one item.
-
-    `final`: "absent"; "whole": the wanted content; "unchecked": the right size, but nothing known about it; "other":
-    something else, e.g. an older version. `beside`: the wanted content waits there. `part`: bytes begun. `linkable`:
-    the same content is whole in this directory under another name.
-    """
-
-    final: str = "absent"
-    beside: bool = False
-    part: int = 0
-    linkable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,21 +58,6 @@ class Moment:
     def days(self) -> tuple[date, ...]:
         """Today by each clock, the latest first."""
         return tuple(sorted({clock.date() for clock in (self.now, self.store) if clock is not None}, reverse=True))
-
-
-@dataclass(frozen=True, slots=True)
-class Aboard:
-    """A campaign of which something lies here. `bytes`: what removing it would free, for each content directory.
-
-    `content`: the items of which something lies here; None where that is not known.
-    """
-
-    campaign: str
-    starts: date | None = None
-    ends: date | None = None
-    whole: bool = False
-    bytes: tuple[int, ...] = ()
-    content: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,26 +117,3 @@ class Plan:
     refused_removals: tuple[tuple[str, str], ...] = ()
     next_change: datetime | None = None
     partial: frozenset[str] = frozenset()
-
-
-def together(stores: Sequence[Iterable[Aboard]]) -> tuple[Aboard, ...]:
-    """What several content directories say of their campaigns (`bytes` of one element each), as one."""
-    found: dict[str, list[Aboard | None]] = {}
-    for store, campaigns in enumerate(stores):
-        for one in campaigns:
-            found.setdefault(one.campaign, [None] * len(stores))[store] = one
-    return tuple(_joined(campaign, found[campaign]) for campaign in sorted(found))
-
-
-def _joined(campaign: str, parts: Sequence[Aboard | None]) -> Aboard:
-    there = [part for part in parts if part is not None]
-    return Aboard(
-        campaign,
-        next((part.starts for part in there if part.starts), None),
-        next((part.ends for part in there if part.ends), None),
-        any(part.whole for part in there),
-        tuple(sum(part.bytes) if part else 0 for part in parts),
-        frozenset().union(*(part.content for part in there if part.content is not None))
-        if all(part.content is not None for part in there)
-        else None,
-    )

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from loader.folder import DISK_CODES
+from loader.errors import DISK_CODES
 
 OF_THE_OBJECT: Final = frozenset({"SIZE_MISMATCH", "HASH_MISMATCH", "OBJECT_CHANGED", "OBJECT_GONE"})
 # NO_SPACE is decided anew by each plan; what is not listed here was the link's fault and is tried at every look.

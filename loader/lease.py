@@ -20,7 +20,7 @@ from loader.contract.heartbeat import HEARTBEAT_LIMIT, Heartbeat, parse_heartbea
 from loader.errors import BadHeartbeat, Unsupported, WorldError
 from loader.failpoints import crash_point
 from loader.s3.interface import Bucket
-from loader.store import Store
+from loader.storage.content_store import Store
 
 Verdict = Literal["go on", "take", "lose"]
 _ROUNDS: Final = 3  # of reading and writing, where others write in between

@@ -21,7 +21,7 @@ from loader.reading import Look, Reading
 from loader.s3.interface import Bucket, Fetched
 from loader.signatures.dsse import ENVELOPE_LIMIT, BadEnvelope
 from loader.signatures.signed_manifest import Signed
-from loader.store import Edition
+from loader.storage.inventory import Edition
 from loader.trust import Trust
 
 T = TypeVar("T")

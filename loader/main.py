@@ -30,7 +30,7 @@ from loader.s3.client import S3Bucket
 from loader.s3.environment import clean_variables
 from loader.s3.redaction import redact, secrets_in
 from loader.status import HELPERS
-from loader.store import Store
+from loader.storage.content_store import Store
 from loader.streams import MOST
 from loader.watchdog import Watchdog
 

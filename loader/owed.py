@@ -4,7 +4,8 @@
     DIR/.loader/told/<campaign>/campaign.json        and for this edition of the campaign
 
 Owed is what is whole here and has no such note: so a kill at any instant loses nothing, at worst the command is run
-twice. Reads what `loader.store` keeps; writes only below DIR/.loader/told. Names are those of our own states.
+twice. Reads what `loader.storage.content_store` keeps; writes only below DIR/.loader/told. Names are those of our own
+states.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from pathlib import Path
 from typing import Final
 
 from loader.contract.names import TGZ
-from loader.folder import Folder, on_disk
-from loader.hold import OURS
-from loader.part import read_state, write_state
+from loader.storage.directory import Folder, on_disk
+from loader.storage.layout import OURS
+from loader.storage.state_files import read_state, write_state
 
 TOLD: Final = "told"
 _WHOLE: Final = "campaign.json"  # no item's: theirs end in .tgz.json

@@ -13,9 +13,10 @@ from types import MappingProxyType
 
 from loader.contract.manifest import Item
 from loader.contract.transfer_queue import Orders
-from loader.facts import Aboard, Action, Found, Moment, Plan, Removal, Room, Step, Wanted
+from loader.facts import Action, Moment, Plan, Removal, Room, Step, Wanted
 from loader.ranking import NAMED, First, Ranking, Wish, first_wanted, rank_all
 from loader.rooms import Rooms, in_use, removable, with_days
+from loader.storage.inventory import Aboard, Found
 
 Find = Callable[[str, Item], Sequence[Found]]
 Barred = Mapping[tuple[str, str], str]

@@ -1,6 +1,7 @@
 """Holds what was seen in the bucket against what lies on disk, and removes what is to be removed.
 
-What to do about it `loader.plan` decides. Touches content directories, through `loader.store`, and no network.
+What to do about it `loader.plan` decides. Touches content directories, through `loader.storage.content_store`, and no
+network.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from loader.contract.transfer_queue import Orders
 from loader.display import size_text
 from loader.errors import WorldError
 from loader.eyes import Sight
-from loader.facts import Aboard, Found, Moment, Plan, Removal, Room, Wanted, together
+from loader.facts import Moment, Plan, Removal, Room, Wanted
 from loader.failures import Key
 from loader.listener import Listener
 from loader.plan import make_plan
 from loader.ranking import First
 from loader.reading import Reading
-from loader.store import Edition, Store
+from loader.storage.content_store import Store
+from loader.storage.inventory import Aboard, Edition, Found, together
 
 
 class Planner:

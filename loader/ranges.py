@@ -17,15 +17,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from loader.errors import Stopped, WorldError
+from loader.errors import DISK_CODES, Stopped, WorldError
 from loader.extents import Extents, Range
 from loader.failpoints import crash_point
-from loader.folder import DISK_CODES, on_disk
 from loader.means import Means, Watch
 from loader.pace import Trickle
-from loader.part import Part
 from loader.s3.interface import Body
 from loader.s3.retry import Budget
+from loader.storage.directory import on_disk
+from loader.storage.partial_file import Part
 
 log = logging.getLogger("loader")
 

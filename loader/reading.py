@@ -8,7 +8,7 @@ from typing import Final
 
 from loader.contract.manifest import Manifest
 from loader.signatures.signed_manifest import REFUSALS
-from loader.store import Edition
+from loader.storage.inventory import Edition
 
 NO_EDITION: Final = Edition("")
 OUT_OF_REACH: Final = frozenset({"NETWORK", "TIMEOUT", "THROTTLED"})

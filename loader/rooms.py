@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 
-from loader.facts import Aboard, Room, Wanted
+from loader.facts import Room, Wanted
+from loader.storage.inventory import Aboard
 
 
 class Rooms:

@@ -13,7 +13,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from loader.folder import Folder
+from loader.storage.directory import Folder
 
 SOCKET: Final = "loader.sock"
 _WAITING: Final = 16  # connections that wait to be accepted

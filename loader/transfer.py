@@ -1,7 +1,7 @@
 """One step of a plan in hand: an item fetched, linked or verified, and what became of it.
 
-Reads the media bucket through `loader.download`, writes one content directory through `loader.store`, and tells the
-ground and whoever listens how it goes. Decides nothing that `loader.plan` could have decided.
+Reads the media bucket through `loader.download`, writes one content directory through `loader.storage.content_store`,
+and tells the ground and whoever listens how it goes. Decides nothing that `loader.plan` could have decided.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from loader.means import Means
 from loader.reading import Reading
 from loader.s3.interface import Body
 from loader.status import StatusWriter
-from loader.store import Store
+from loader.storage.content_store import Store
 
 log = logging.getLogger("loader")
 

@@ -24,7 +24,7 @@ from loader.signatures.dsse import BadEnvelope, check_signed, parse_envelope
 from loader.signatures.signed_manifest import Place, Signed, admit, read_signed
 from loader.signatures.trust_state import NOTE_LIMIT, Known, note_of, read_note
 from loader.signatures.trusted_keys import FILE_LIMIT, Provisioned, follow, parse_chain
-from loader.store import Store
+from loader.storage.content_store import Store
 
 Policy = Literal["off", "warn", "enforce"]
 NOTE: Final = "trust"

@@ -19,7 +19,7 @@ from loader.errors import WorldError
 from loader.facts import Plan, Step
 from loader.failures import Key
 from loader.reading import Reading
-from loader.store import Edition
+from loader.storage.inventory import Edition
 from loader.transfer import Result, Tools, Transfer
 
 log = logging.getLogger("loader")

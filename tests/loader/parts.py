@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loader.part import Part
+from loader.storage.partial_file import Part
 
 
 def append(part: Part, data: bytes | memoryview, piece: int = 100_000, flush_after: float = 60.0) -> None:

@@ -18,7 +18,8 @@ from loader.pace import Limiter
 from loader.s3.interface import Body
 from loader.s3.memory import MemoryBody, MemoryBucket
 from loader.s3.retry import Backoff
-from loader.store import Edition, Store
+from loader.storage.content_store import Store
+from loader.storage.inventory import Edition
 from loader.streams import Streams
 
 KEY = "ACME/c/movie.tgz"

@@ -17,7 +17,7 @@ from loader.failures import Failures
 from loader.lookout import Lookout
 from loader.reading import Reading
 from loader.s3.memory import MemoryBucket
-from loader.store import Store
+from loader.storage.content_store import Store
 from loader.trust import Trust
 
 AIRLINE, TAIL = "ACME", "D-ABCD"

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loader.sink import BLOCK, BLOCKS, SYNC_EVERY, Sink
+from loader.storage.buffered_writer import BLOCK, BLOCKS, SYNC_EVERY, Sink
 
 CONTENT = os.urandom(3 * BLOCK + 4321)
 NEVER = 3600.0  # seconds

@@ -18,10 +18,10 @@ from loader.command_runner import KEPT, harmless, run
 from loader.contract.manifest import Item
 from loader.errors import WorldError
 from loader.failures import BARRED_FOR
-from loader.folder import Folder
 from loader.hooks import Hooks
 from loader.owed import Ledger, Owed
-from loader.part import write_state
+from loader.storage.directory import Folder
+from loader.storage.state_files import write_state
 from tests.loader.aircraft import ROOT
 from tests.system import PATIENCE, until
 
@@ -131,7 +131,7 @@ def aboard(tmp_path: Path) -> Path:
 
 
 def whole(aboard: Path, campaign: str, *contents: str, settled: str = "", body: bytes = b"content") -> None:
-    """Lay it down as `loader.store` would."""
+    """Lay it down as `loader.storage.content_store` would."""
     with Folder.open(aboard) as root:
         folder, held = root.sub(campaign), root.sub(".loader", "held", campaign)
         for content in contents:

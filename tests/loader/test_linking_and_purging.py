@@ -16,8 +16,8 @@ import pytest
 from loader import failpoints
 from loader.contract.manifest import Exhibition, Item
 from loader.errors import WorldError
-from loader.facts import Aboard
-from loader.store import Edition, Store
+from loader.storage.content_store import Store
+from loader.storage.inventory import Aboard, Edition
 from tests.loader.parts import append
 
 BODY, OTHER = os.urandom(300_000), os.urandom(10_000)

@@ -20,7 +20,8 @@ from loader.contract.manifest import Item
 from loader.door import Door
 from loader.facts import Step
 from loader.knock import NobodyHomeError, status, watch
-from loader.store import Edition, Store
+from loader.storage.content_store import Store
+from loader.storage.inventory import Edition
 from loader.table import duration_text, lines
 from tests.loader.aircraft import ROOT, bare_environment
 

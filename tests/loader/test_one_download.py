@@ -22,7 +22,8 @@ from loader.pace import CHUNK, Limiter
 from loader.s3.interface import Body
 from loader.s3.memory import MemoryBucket
 from loader.s3.retry import Backoff
-from loader.store import Edition, Store
+from loader.storage.content_store import Store
+from loader.storage.inventory import Edition
 from tests.loader.parts import append
 
 KEY = "ACME/c/movie.tgz"

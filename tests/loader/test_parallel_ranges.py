@@ -19,7 +19,7 @@ from fleet.link import Exchange, Link
 from loader.contract.manifest import Item
 from loader.contract.units import MIB
 from loader.errors import Stopped, WorldError
-from loader.extents import union
+from loader.storage.byte_ranges import union
 from tests.loader.aircraft import Aircraft, finish, publish
 from tests.loader.several import CONTENT, KEY, Asked, Gated, Hangar
 from tests.system import PATIENCE, until

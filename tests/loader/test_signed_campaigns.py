@@ -28,7 +28,8 @@ from loader.reading import Reading
 from loader.s3.interface import Bucket
 from loader.s3.memory import MemoryBucket
 from loader.signatures.trusted_keys import Provisioned, build_chain
-from loader.store import Edition, Store
+from loader.storage.content_store import Store
+from loader.storage.inventory import Edition
 from loader.trust import Policy, Trust, encrypted
 from tests.contract.signing import dsse, keyring, provision, role
 from tests.loader.aircraft import AIRLINE, ROOT, TAIL, Aircraft, Run, bare_environment, publish
@@ -234,7 +235,7 @@ def test_a_note_that_cannot_be_written_lets_nothing_in(loader: Loader, monkeypat
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as broken:
-        broken.setattr("loader.store.write_state", full)
+        broken.setattr("loader.storage.content_store.write_state", full)
         assert lookout.look(threading.Event()).readings["c"].code == "NO_SPACE"
     assert lookout.look(threading.Event()).readings["c"].code == ""
 

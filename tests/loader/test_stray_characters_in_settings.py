@@ -15,7 +15,7 @@ from loader.failures import Failures
 from loader.lookout import Lookout
 from loader.reading import Look
 from loader.s3.memory import MemoryBucket
-from loader.store import Store
+from loader.storage.content_store import Store
 from loader.trust import Trust
 from tests.loader.aircraft import AIRLINE, ROOT, TAIL, Aircraft, Run, finish, publish
 

@@ -12,9 +12,10 @@ import pytest
 
 from loader.contract.manifest import Item
 from loader.errors import WorldError
-from loader.folder import Folder
-from loader.part import Part
-from loader.store import Edition, Store
+from loader.storage.content_store import Store
+from loader.storage.directory import Folder
+from loader.storage.inventory import Edition
+from loader.storage.partial_file import Part
 from tests.loader.parts import append
 
 BODY = os.urandom(300_000)

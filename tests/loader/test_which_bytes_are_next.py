@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loader.extents import SMALLEST, Extent, Extents, union
-from loader.kept import Kept
+from loader.extents import SMALLEST, Extents
+from loader.storage.byte_ranges import Extent, union
+from loader.storage.partial_state import Kept
 
 SIZES = st.integers(1, 40 * SMALLEST)
 LENGTH, WINDOW = 3 * SMALLEST, 12 * SMALLEST

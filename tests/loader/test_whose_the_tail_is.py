@@ -17,7 +17,7 @@ from loader.lease import Lease, Seen, TakenError, Us, Verdict, judge
 from loader.s3.interface import Fetched
 from loader.s3.memory import MemoryBucket
 from loader.status import StatusWriter
-from loader.store import Store
+from loader.storage.content_store import Store
 from tests.system import until
 
 KEY = "ACME/N1/loader.json"

@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from loader import knock
 from loader.errors import Exit, WorldError
-from loader.store import Store
+from loader.storage.content_store import Store
 from loader.table import at_rest, lines
 
 CLEAR = "\x1b[H\x1b[2J"

@@ -16,7 +16,7 @@ from loader.contract.strict_json import moment_text
 from loader.errors import Exit, WorldError
 from loader.signatures.dsse import BadEnvelope
 from loader.signatures.trust_state import Accepted, Known
-from loader.store import Store
+from loader.storage.content_store import Store
 from loader.trust import recall, remember
 
 WHAT: Final = ("signed", "versions", "time", "keys")

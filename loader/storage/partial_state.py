@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from loader.extents import Extent, union
+from loader.storage.byte_ranges import Extent, union
 
 
 @dataclass(frozen=True, slots=True)

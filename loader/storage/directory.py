@@ -15,18 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Literal, Self
 
-from loader.errors import WorldError
+from loader.errors import CODE_OF_ERRNO, WorldError
 
 Lasting = Literal["name", "bytes", "nothing"]
-CODE_OF_ERRNO: Final = {
-    errno.ENOSPC: "NO_SPACE",
-    errno.EDQUOT: "NO_SPACE",
-    errno.EFBIG: "NO_SPACE",
-    errno.EROFS: "READ_ONLY",
-    errno.EACCES: "READ_ONLY",
-    errno.EPERM: "READ_ONLY",
-}
-DISK_CODES: Final = frozenset(CODE_OF_ERRNO.values()) | {"IO_ERROR"}
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # O_NONBLOCK: opening a planted pipe must not wait for its other end.
 _FILE: Final = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -195,3 +186,14 @@ class Folder:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@contextlib.contextmanager
+def existing(above: Folder, *names: str) -> Iterator[Folder | None]:
+    """A folder below, closed again afterwards; None if there is none to be had."""
+    folder = above.existing(*names)
+    try:
+        yield folder
+    finally:
+        if folder is not None:
+            folder.close()

@@ -1,69 +1,41 @@
 """One unfinished item on disk: its bytes, the state that says what they belong to, and the durable finish.
 
-`<content>.tgz.part` holds bytes of the object, from its start on without a gap unless several connections brought
-them; `<content>.tgz.json` beside it says of which object and, where there may be gaps, which bytes (`loader.kept`).
-What a torn or foreign state says is never believed: the bytes are then fetched again. Raises WorldError; touches only
-the folder it is given.
+`<content>.tgz.part` holds bytes of the object, from its start on without a gap unless several connections brought them;
+`<content>.tgz.json` beside it says of which object and, where there may be gaps, which bytes
+(`loader.storage.partial_state`). What a torn or foreign state says is never believed: the bytes are then fetched again.
+Raises WorldError; touches only the folder it is given.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from functools import cache
-from pathlib import Path
 from typing import Final
 
 from loader.contract.manifest import Item
 from loader.contract.names import TGZ
 from loader.errors import Stopped, WorldError
-from loader.extents import Extent
 from loader.failpoints import crash_point
-from loader.folder import Folder, Lasting, on_disk
-from loader.kept import Kept
-from loader.sink import SYNC_EVERY, Sink
+from loader.storage.buffered_writer import SYNC_EVERY, Sink
+from loader.storage.byte_ranges import Extent
+from loader.storage.directory import Folder, Lasting, on_disk
+from loader.storage.partial_state import Kept
+from loader.storage.state_files import boot_identity, read_state, write_state
 
-STATE_LIMIT: Final = 16 * 1024
 _BLOCK: Final = 1024 * 1024
-
-
-@cache
-def boot_identity() -> str:
-    """Changes when the machine starts anew: until then written bytes survive even a killed process."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
-
-
-def read_state(folder: Folder, name: str) -> Mapping[str, object]:
-    """A small state file; empty if it is missing, torn or no JSON object."""
-    body = folder.read(name, STATE_LIMIT)
-    try:
-        state = json.loads(body or b"{}")
-    except (ValueError, RecursionError):
-        return {}
-    return state if isinstance(state, dict) else {}
-
-
-def write_state(folder: Folder, name: str, state: Mapping[str, object], *, lasting: Lasting = "name") -> None:
-    """In one step, see `Folder.write`. Raises OSError."""
-    body = json.dumps({"schema": 1, **state}, ensure_ascii=False).encode(errors="surrogatepass")
-    folder.write(name, body, lasting=lasting)
 
 
 class Part:
     """The bytes kept of one item. Used by one thread, but see `spread`.
 
     `kept` counts the bytes before the first gap that are in the file; `beyond` says which lie behind it. What was added
-    and waits in memory to be written (`loader.sink`) is in the hash already. After an error of the disk a part can only
-    be saved, dropped or closed.
+    and waits in memory to be written (`loader.storage.buffered_writer`) is in the hash already. After an error of the
+    disk a part can only be saved, dropped or closed.
     """
 
     def __init__(self, folder: Folder, item: Item, version: int | None, boot: str | None = None) -> None:

@@ -2,7 +2,7 @@
 
     DIR/<campaign>/<content>.tgz                    whole, checked, durable
     DIR/.loader/held/<campaign>/<content>.tgz.json  what was checked of it
-    DIR/.loader/parts/<campaign>/                   what is on its way (`loader.part`)
+    DIR/.loader/parts/<campaign>/                   what is on its way (`loader.storage.partial_file`)
     DIR/.loader/beside/<campaign>/                  a new version, waiting to be whole
     DIR/.loader/campaigns/<campaign>.json           the version that is whole
     DIR/.loader/status.json                         what the status bucket was last told (`loader.status`)
@@ -26,32 +26,26 @@ import re
 import secrets
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from loader.cargo import BESIDE, MARKS, PARTS, aboard, as_held, contents, given_names, is_whole, marks, purge, unmark
 from loader.contract.heartbeat import Held, StoreReport
 from loader.contract.manifest import Exhibition, Item
 from loader.contract.names import TGZ
 from loader.errors import Stopped, WorldError
-from loader.facts import Aboard, Found
 from loader.failpoints import crash_point
-from loader.folder import Folder, Lasting, on_disk
-from loader.hold import HELD, OURS, Checked, Hold, existing
-from loader.part import STATE_LIMIT, Part, read_state, write_state
+from loader.storage.campaigns import aboard, as_held, contents, given_names, is_whole, marks, purge, unmark
+from loader.storage.directory import Folder, Lasting, existing, on_disk
+from loader.storage.inventory import Aboard, Edition, Found
+from loader.storage.item_index import Checked, Hold
+from loader.storage.layout import BESIDE, HELD, MARKS, OURS, PARTS
+from loader.storage.partial_file import Part
+from loader.storage.state_files import STATE_LIMIT, read_state, write_state
 
 _BLOCK: Final = 1024 * 1024
 _RECORD_LIMIT: Final = 64 * 1024 * 1024
 _IDENTITY: Final = re.compile(r"[0-9a-f]{32}")
-
-
-@dataclass(frozen=True, slots=True)
-class Edition:
-    """What a campaign is: its manifest's version (if it has one) and the SHA-256 of the manifest."""
-
-    digest: str
-    version: int | None = None
 
 
 class Store:

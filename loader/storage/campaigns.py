@@ -13,15 +13,12 @@ from typing import Final
 
 from loader.contract.heartbeat import Held
 from loader.contract.names import TGZ
-from loader.facts import Aboard
 from loader.failpoints import crash_point
-from loader.folder import Folder
-from loader.hold import HELD, LINK, OURS, existing
-from loader.part import read_state, write_state
+from loader.storage.directory import Folder, existing
+from loader.storage.inventory import Aboard
+from loader.storage.layout import BESIDE, HELD, LINK, MARKS, OURS, PARTS
+from loader.storage.state_files import read_state, write_state
 
-MARKS: Final = "campaigns"
-BESIDE: Final = "beside"
-PARTS: Final = "parts"
 _JSON: Final = ".json"
 _DAYS: Final = ("starts", "ends", "title")
 _ENDINGS: Final = ("", _JSON, _JSON + ".new", ".part", LINK)  # of names in our own folders

@@ -7,7 +7,6 @@ Touches only the directory it is given. Methods may be called from any thread; t
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import threading
@@ -17,13 +16,11 @@ from typing import Final
 
 from loader.contract.manifest import Item
 from loader.contract.names import TGZ
-from loader.folder import Folder
-from loader.part import read_state
+from loader.storage.directory import Folder, existing
+from loader.storage.layout import HELD, LINK, OURS
+from loader.storage.state_files import read_state
 
-OURS: Final = ".loader"
-HELD: Final = "held"
 _JSON: Final = ".json"
-LINK: Final = ".link"
 # The file system cannot, may not or will not; the content is then fetched.
 _NO_LINK: Final = frozenset(
     {errno.EMLINK, errno.EXDEV, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOENT, errno.ELOOP}
@@ -169,14 +166,3 @@ class Hold:
                 return name, checked
             target.remove(name)
         return None
-
-
-@contextlib.contextmanager
-def existing(above: Folder, *names: str) -> Iterator[Folder | None]:
-    """A folder below, closed again afterwards; None if there is none to be had."""
-    folder = above.existing(*names)
-    try:
-        yield folder
-    finally:
-        if folder is not None:
-            folder.close()

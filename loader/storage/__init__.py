@@ -1,0 +1,1 @@
+"""One content directory: durable, locked, no link followed. Touches nothing outside it."""
