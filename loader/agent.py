@@ -25,10 +25,10 @@ from loader.eyes import Eyes, Sight
 from loader.facts import Moment, Plan
 from loader.failures import OF_THE_OBJECT, Failures, Key
 from loader.lease import Lease
-from loader.link import Link
 from loader.listener import Listener
 from loader.lookout import Lookout
 from loader.means import Means, link_is_up
+from loader.network.link_monitor import Link
 from loader.pace import Limiter
 from loader.planner import Planner
 from loader.reading import Look

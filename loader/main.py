@@ -23,9 +23,9 @@ from loader.display import Display, make_display
 from loader.door import Door
 from loader.errors import Exit, WorldError
 from loader.failpoints import arm
-from loader.link import Link, destination
 from loader.listener import Redacting
 from loader.logs import Blotter, set_up
+from loader.network.link_monitor import Link, destination
 from loader.s3.client import S3Bucket
 from loader.s3.environment import clean_variables
 from loader.s3.redaction import redact, secrets_in

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from loader.errors import WorldError
-from loader.link import KNOCKS, Facts, Knocks, Link, Said, Verdict, destination, judge
+from loader.network.link_monitor import KNOCKS, Facts, Knocks, Link, Said, Verdict, destination, judge
 from tests.loader.aircraft import ROOT
 from tests.system import PATIENCE, until
 
@@ -198,9 +198,9 @@ def test_a_command_that_cannot_be_run_is_a_no(tmp_path: Path, made: Callable[...
 def test_a_yes_is_asked_for_again_and_again_and_a_no_too(
     tmp_path: Path, made: Callable[..., Link], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("loader.link.LOCAL", 0.01)
-    monkeypatch.setattr("loader.link._COMMAND_UP", 0.2)
-    monkeypatch.setattr("loader.link._COMMAND_DOWN", 0.1)
+    monkeypatch.setattr("loader.network.link_monitor.LOCAL", 0.01)
+    monkeypatch.setattr("loader.network.link_monitor._COMMAND_UP", 0.2)
+    monkeypatch.setattr("loader.network.link_monitor._COMMAND_DOWN", 0.1)
     words = command(tmp_path, f"echo run >> {tmp_path}/log; [ -e {tmp_path}/gate ] || {{ echo taxiing; exit 1; }}")
     heard: list[tuple[bool, str]] = []
     with listening() as server:
@@ -218,7 +218,7 @@ def test_a_yes_is_asked_for_again_and_again_and_a_no_too(
 
 WATCH = """
 import json, sys, threading
-from loader.link import Link
+from loader.network.link_monitor import Link
 def say(*what):
     print(json.dumps(what), flush=True)
 stop = threading.Event()
@@ -373,7 +373,7 @@ def _others_in(folder: Path) -> list[int]:
 
 IDLE = """
 import resource, sys, threading, time
-from loader.link import Link
+from loader.network.link_monitor import Link
 link, stop = Link(sys.argv[1], 443), threading.Event()
 link.start()
 for _ in range(8):

@@ -20,7 +20,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from loader.command_runner import run
 from loader.errors import WorldError
-from loader.routes import Address, LookUp, answers, has_route, outward
+from loader.network.probes import Address, LookUp, answers, has_route, outward
 from loader.s3.urls import address
 
 log = logging.getLogger("loader")
