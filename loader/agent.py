@@ -22,8 +22,6 @@ from loader.dispatch import Dispatch
 from loader.errands import Errands
 from loader.errors import Exit, WorldError
 from loader.eyes import Eyes, Sight
-from loader.facts import Moment, Plan
-from loader.failures import OF_THE_OBJECT, Failures, Key
 from loader.lease import Lease
 from loader.listener import Listener
 from loader.lookout import Lookout
@@ -31,13 +29,16 @@ from loader.means import Means, link_is_up
 from loader.network.link_monitor import Link
 from loader.pace import Limiter
 from loader.planner import Planner
+from loader.planning.failure_history import OF_THE_OBJECT, Failures
+from loader.planning.limits import Terms
+from loader.planning.model import Moment, Plan
 from loader.reading import Look
 from loader.s3.interface import Bucket
 from loader.s3.redaction import redact
 from loader.s3.retry import Backoff
 from loader.status import StatusWriter
 from loader.storage.content_store import Store
-from loader.terms import Terms
+from loader.storage.inventory import Key
 from loader.transfer import Result, Tools
 from loader.trust import Trust, encrypted
 from loader.work import Work

@@ -18,8 +18,8 @@ from typing import Final
 from loader.contract.heartbeat import StoreReport
 from loader.entries import Entry, Status, Sums, campaign_row, merged, row, utc
 from loader.errors import WorldError
-from loader.facts import Step
 from loader.listener import Listener
+from loader.planning.model import Step
 from loader.s3.throughput import Meter
 
 ITEMS_LIMIT: Final = 10_000  # items that are kept; a plan's unfinished ones come first

@@ -20,7 +20,7 @@ from loader.listener import Listener
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from loader.facts import Step
+    from loader.planning.model import Step
 
 Key = tuple[str, str]
 _TENTH: Final = 10  # seconds at least between two plain lines of one item

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from loader.errors import ERRORS
-from loader.facts import Step
+from loader.planning.model import Step
 from loader.s3.throughput import Meter, eta
 
 Status = Literal["pending", "loading", "complete", "failed"]

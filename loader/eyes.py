@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from loader.contract.manifest import Manifest
 from loader.dispatch import Dispatch
 from loader.errors import WorldError
-from loader.failures import Failures, Key
 from loader.lookout import Lookout
+from loader.planning.failure_history import Failures
 from loader.reading import Look, Reading
+from loader.storage.inventory import Key
 
 log = logging.getLogger("loader")
 

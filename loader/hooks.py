@@ -14,8 +14,8 @@ from typing import Final
 
 from loader.command_runner import Outcome, run
 from loader.errors import WorldError
-from loader.failures import BARRED_FOR
 from loader.owed import Owed
+from loader.planning.failure_history import BARRED_FOR
 
 log = logging.getLogger("loader")
 Key = tuple[str, str, str]

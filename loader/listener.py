@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from loader.facts import Step
+from loader.planning.model import Step
 from loader.s3.redaction import redact
 
 

@@ -1,7 +1,7 @@
 """Holds what was seen in the bucket against what lies on disk, and removes what is to be removed.
 
-What to do about it `loader.plan` decides. Touches content directories, through `loader.storage.content_store`, and no
-network.
+What to do about it `loader.planning.planner` decides. Touches content directories, through
+`loader.storage.content_store`, and no network.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ from loader.contract.transfer_queue import Orders
 from loader.display import size_text
 from loader.errors import WorldError
 from loader.eyes import Sight
-from loader.facts import Moment, Plan, Removal, Room, Wanted
-from loader.failures import Key
 from loader.listener import Listener
-from loader.plan import make_plan
-from loader.ranking import First
+from loader.planning.model import Moment, Plan, Removal, Room, Wanted
+from loader.planning.planner import make_plan
+from loader.planning.priorities import First
 from loader.reading import Reading
 from loader.storage.content_store import Store
-from loader.storage.inventory import Aboard, Edition, Found, together
+from loader.storage.inventory import Aboard, Edition, Found, Key, together
 
 
 class Planner:

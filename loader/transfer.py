@@ -1,7 +1,7 @@
 """One step of a plan in hand: an item fetched, linked or verified, and what became of it.
 
 Reads the media bucket through `loader.download`, writes one content directory through `loader.storage.content_store`,
-and tells the ground and whoever listens how it goes. Decides nothing that `loader.plan` could have decided.
+and tells the ground and whoever listens how it goes. Decides nothing that `loader.planning.planner` could have decided.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from loader.contract.names import TGZ
 from loader.contract.units import MIB
 from loader.download import bring
 from loader.errors import Stopped, WorldError
-from loader.facts import Step
 from loader.listener import Listener
 from loader.lookout import Lookout
 from loader.means import Means
+from loader.planning.model import Step
 from loader.reading import Reading
 from loader.s3.interface import Body
 from loader.status import StatusWriter

@@ -16,10 +16,9 @@ from typing import Final
 
 from loader.contract.manifest import Manifest
 from loader.errors import WorldError
-from loader.facts import Plan, Step
-from loader.failures import Key
+from loader.planning.model import Plan, Step
 from loader.reading import Reading
-from loader.storage.inventory import Edition
+from loader.storage.inventory import Edition, Key
 from loader.transfer import Result, Tools, Transfer
 
 log = logging.getLogger("loader")

@@ -66,3 +66,6 @@ class Edition:
 
     digest: str
     version: int | None = None
+
+
+Key = tuple[str, str]  # campaign, content

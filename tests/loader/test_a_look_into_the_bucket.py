@@ -13,8 +13,8 @@ from loader.contract.transfer_queue import ORDERS_LIMIT
 from loader.dispatch import Dispatch
 from loader.errors import WorldError
 from loader.eyes import Eyes
-from loader.failures import Failures
 from loader.lookout import Lookout
+from loader.planning.failure_history import Failures
 from loader.reading import Reading
 from loader.s3.memory import MemoryBucket
 from loader.storage.content_store import Store

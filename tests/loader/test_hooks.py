@@ -17,9 +17,9 @@ import pytest
 from loader.command_runner import KEPT, harmless, run
 from loader.contract.manifest import Item
 from loader.errors import WorldError
-from loader.failures import BARRED_FOR
 from loader.hooks import Hooks
 from loader.owed import Ledger, Owed
+from loader.planning.failure_history import BARRED_FOR
 from loader.storage.directory import Folder
 from loader.storage.state_files import write_state
 from tests.loader.aircraft import ROOT

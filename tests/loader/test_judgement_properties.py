@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from loader.contract.manifest import Exhibition, Item, Manifest
 from loader.contract.transfer_queue import Entry, Orders
-from loader.facts import Moment, Plan, Room, Step, Wanted
-from loader.plan import make_plan
-from loader.ranking import has_ended
+from loader.planning.model import Moment, Plan, Room, Step, Wanted
+from loader.planning.planner import make_plan
+from loader.planning.priorities import has_ended
 from loader.storage.inventory import Aboard, Found
 
 NOW = datetime(2026, 12, 15, 12, tzinfo=UTC)

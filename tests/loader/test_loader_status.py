@@ -18,8 +18,8 @@ from loader.board import Board
 from loader.contract.heartbeat import StoreReport
 from loader.contract.manifest import Item
 from loader.door import Door
-from loader.facts import Step
 from loader.knock import NobodyHomeError, status, watch
+from loader.planning.model import Step
 from loader.storage.content_store import Store
 from loader.storage.inventory import Edition
 from loader.table import duration_text, lines

@@ -11,8 +11,8 @@ import pytest
 
 from loader.dispatch import Dispatch
 from loader.eyes import Eyes
-from loader.failures import Failures
 from loader.lookout import Lookout
+from loader.planning.failure_history import Failures
 from loader.reading import Look
 from loader.s3.memory import MemoryBucket
 from loader.storage.content_store import Store

@@ -13,8 +13,8 @@ from loader.board import ITEMS_LIMIT, PACE, Board
 from loader.contract.heartbeat import StoreReport
 from loader.contract.manifest import Item
 from loader.errors import ERRORS, WorldError
-from loader.facts import Step
 from loader.listener import Fan, Listener
+from loader.planning.model import Step
 from loader.s3.throughput import Meter, eta
 
 HASH = "0" * 64

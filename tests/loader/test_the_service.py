@@ -14,7 +14,7 @@ import pytest
 from loader.board import Board
 from loader.config import OPTIONS
 from loader.contract.manifest import Item
-from loader.facts import Step
+from loader.planning.model import Step
 from loader.reception import METHODS
 from tests.loader.aircraft import ROOT
 

@@ -10,8 +10,8 @@ import pytest
 
 from loader.contract.manifest import Exhibition, Item, Manifest
 from loader.contract.transfer_queue import Entry, Orders
-from loader.facts import Moment, Plan, Removal, Room, Wanted
-from loader.plan import make_plan
+from loader.planning.model import Moment, Plan, Removal, Room, Wanted
+from loader.planning.planner import make_plan
 from loader.storage.inventory import Aboard, Found, together
 
 NOW = datetime(2026, 12, 15, 12, tzinfo=UTC)

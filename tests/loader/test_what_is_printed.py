@@ -13,7 +13,7 @@ import pytest
 
 from loader.contract.manifest import Item
 from loader.display import Bars, Display, JsonLines, plain_text
-from loader.facts import Step
+from loader.planning.model import Step
 
 HOSTILE = 'a\n{"event": "forged"}\r\x1b[2J\u202egpj\x00\ud800'
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
-from datetime import date
+from collections.abc import Iterable, Mapping, Sequence
 
-from loader.facts import Room, Wanted
+from loader.planning.model import Room
 from loader.storage.inventory import Aboard
 
 
@@ -73,38 +71,3 @@ class Rooms:
         return sum(
             size for one in campaigns for at, size in zip(self._devices, one.bytes, strict=False) if at == device
         )
-
-
-def with_days(aboard: Iterable[Aboard], wanted: Iterable[Wanted]) -> list[Aboard]:
-    """The days of a manifest that can be read are newer than those that were kept."""
-    days = {one.campaign: one.manifest.exhibition for one in wanted}
-    return [
-        replace(one, starts=days[one.campaign].starts, ends=days[one.campaign].ends) if one.campaign in days else one
-        for one in aboard
-    ]
-
-
-def in_use(aboard: Iterable[Aboard], wanted: Collection[str], today: date) -> dict[str, str]:
-    """The campaigns that may not be removed, and why: somebody may be watching them."""
-    lying = list(aboard)
-    dated = [one for one in lying if one.starts or one.ends]
-    shown = [one for one in dated if (one.starts or today) <= today <= (one.ends or today)]
-    used = {one.campaign: "it is in use: its exhibition is on" for one in shown}
-    begun = [one for one in dated if (one.starts or date.min) <= today]
-    if begun and not shown:
-        last = max(_start(one) for one in begun)
-        used = {one.campaign: "it is in use: no later exhibition is aboard" for one in begun if _start(one) == last}
-    for one in lying:
-        if one.whole and one.campaign in wanted and not (one.starts or one.ends):
-            used[one.campaign] = "it is in use: it may be shown on any day"
-    return used
-
-
-def _start(one: Aboard) -> tuple[date, date]:
-    return one.starts or date.min, one.ends or date.min
-
-
-def removable(aboard: Iterable[Aboard], kept: Collection[str], today: date) -> list[Aboard]:
-    """Those whose exhibition has ended and that are not among `kept`, the longest ended first."""
-    ended = [(one.ends, one.campaign, one) for one in aboard if one.ends and one.ends < today]
-    return [one for _, campaign, one in sorted(ended, key=lambda entry: entry[:2]) if campaign not in kept]

@@ -1,7 +1,7 @@
 """What to do next, and what not: manifests, queue, what is on disk, free space and the time in; ordered steps out.
 
-Pure: no disk, no network, no clock. Sizes in bytes. What is wanted and in which order `loader.ranking` knows, what has
-room `loader.rooms`; the words are those of `loader.facts`.
+Pure: no disk, no network, no clock. Sizes in bytes. What is wanted and in which order `loader.planning.priorities`
+knows, what has room `loader.planning.disk_space`; the words are those of `loader.planning.model`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from types import MappingProxyType
 
 from loader.contract.manifest import Item
 from loader.contract.transfer_queue import Orders
-from loader.facts import Action, Moment, Plan, Removal, Room, Step, Wanted
-from loader.ranking import NAMED, First, Ranking, Wish, first_wanted, rank_all
-from loader.rooms import Rooms, in_use, removable, with_days
+from loader.planning.disk_space import Rooms
+from loader.planning.eviction import EvictionPlanner, with_days
+from loader.planning.model import Action, Moment, Plan, Room, Step, Wanted
+from loader.planning.priorities import First, Wish, first_wanted, rank_all
 from loader.storage.inventory import Aboard, Found
 
 Find = Callable[[str, Item], Sequence[Found]]
@@ -108,60 +109,6 @@ def _order(moment: Moment) -> Callable[[_Candidate], tuple[object, ...]]:
         return (one.asked, one.wish.rank, not item.required, late, -item.priority, one.wish.place)
 
     return key
-
-
-class EvictionPlanner:
-    """What is removed: what the queue asks for, and what the disk asks for while steps are placed.
-
-    By date only while the time can be trusted. `withheld`: why nothing is removed for room that otherwise would be.
-    """
-
-    def __init__(self, ranking: Ranking, aboard: Sequence[Aboard], moment: Moment, named: Collection[str]) -> None:
-        self.removals: list[Removal] = []
-        self._gone: list[Aboard] = []
-        wanted = {wish.of.campaign for wish in ranking.wishes}
-        used = dict.fromkeys(named, NAMED)
-        for today in moment.days:
-            used |= in_use(aboard, wanted, today)
-        unsure = {one.campaign for one in aboard if one.starts or one.ends} if moment.store is None else set()
-        lying = {one.campaign: one for one in aboard}
-        ranking.refused += [(name, moment.doubt) for name in sorted(ranking.doubted & lying.keys())]
-        for campaign, content in ranking.purge.items():
-            one = lying.get(campaign)
-            asked = content if content is None or one is None else _lying(one, content)
-            if one is None or asked == ():
-                continue
-            if campaign in used or campaign in unsure:
-                ranking.refused.append((campaign, used.get(campaign, moment.doubt)))
-            else:
-                self.removals.append(Removal(campaign, asked, "the queue asks for it"))
-                self._gone += [one] if asked is None else []
-        kept = (
-            wanted | used.keys() | ranking.unread | ranking.purge.keys() | {campaign for campaign, _ in ranking.later}
-        )
-        self._ended = removable(aboard, kept, moment.trusted.date()) if moment.trusted else []
-        self.withheld = moment.doubt if removable(aboard, kept, moment.days[0]) else ""
-
-    def begin(self, rooms: Rooms) -> None:
-        """Count what the queue's removals free."""
-        for one in self._gone:
-            rooms.give(one)
-
-    def for_room(self, needs: Mapping[int, int], rooms: Rooms) -> int | None:
-        """Remove what has ended, if that makes room in one directory for what it needs: in which."""
-        way = rooms.make_for(needs, self._ended)
-        if way is None:
-            return None
-        store, chosen = way
-        for one in chosen:
-            self._ended.remove(one)
-            rooms.give(one)
-            self.removals.append(Removal(one.campaign, None, f"its exhibition ended on {one.ends}; room is needed"))
-        return store
-
-
-def _lying(one: Aboard, content: Sequence[str]) -> tuple[str, ...]:
-    return tuple(name for name in content if one.content is None or name in one.content)
 
 
 def _place(candidates: Sequence[_Candidate], rooms: Rooms, purge: EvictionPlanner, barred: Barred) -> list[Step]:

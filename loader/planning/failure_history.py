@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from loader.errors import DISK_CODES
+from loader.storage.inventory import Key
 
 OF_THE_OBJECT: Final = frozenset({"SIZE_MISMATCH", "HASH_MISMATCH", "OBJECT_CHANGED", "OBJECT_GONE"})
 # NO_SPACE is decided anew by each plan; what is not listed here was the link's fault and is tried at every look.
 _OF_THE_PLACE: Final = (DISK_CODES - {"NO_SPACE"}) | {"FORBIDDEN", "INTERNAL"}
 BARRED_FOR: Final = 600.0  # seconds
-
-Key = tuple[str, str]  # campaign, content
 
 
 @dataclass(frozen=True, slots=True)

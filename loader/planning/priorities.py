@@ -9,7 +9,7 @@ from typing import Final
 
 from loader.contract.manifest import Item, Manifest
 from loader.contract.transfer_queue import Entry, Orders
-from loader.facts import Moment, Wanted
+from loader.planning.model import Moment, Wanted
 
 NAMED: Final = "it is one of the campaigns this loader was told to load"
 NEVER: Final = datetime.max.replace(tzinfo=UTC)

@@ -1,0 +1,101 @@
+"""Which campaigns may be removed, by request of the queue or to make room. Pure; sizes in bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import date
+
+from loader.planning.disk_space import Rooms
+from loader.planning.model import Moment, Removal, Wanted
+from loader.planning.priorities import NAMED, Ranking
+from loader.storage.inventory import Aboard
+
+
+def with_days(aboard: Iterable[Aboard], wanted: Iterable[Wanted]) -> list[Aboard]:
+    """The days of a manifest that can be read are newer than those that were kept."""
+    days = {one.campaign: one.manifest.exhibition for one in wanted}
+    return [
+        replace(one, starts=days[one.campaign].starts, ends=days[one.campaign].ends) if one.campaign in days else one
+        for one in aboard
+    ]
+
+
+def in_use(aboard: Iterable[Aboard], wanted: Collection[str], today: date) -> dict[str, str]:
+    """The campaigns that may not be removed, and why: somebody may be watching them."""
+    lying = list(aboard)
+    dated = [one for one in lying if one.starts or one.ends]
+    shown = [one for one in dated if (one.starts or today) <= today <= (one.ends or today)]
+    used = {one.campaign: "it is in use: its exhibition is on" for one in shown}
+    begun = [one for one in dated if (one.starts or date.min) <= today]
+    if begun and not shown:
+        last = max(_start(one) for one in begun)
+        used = {one.campaign: "it is in use: no later exhibition is aboard" for one in begun if _start(one) == last}
+    for one in lying:
+        if one.whole and one.campaign in wanted and not (one.starts or one.ends):
+            used[one.campaign] = "it is in use: it may be shown on any day"
+    return used
+
+
+def _start(one: Aboard) -> tuple[date, date]:
+    return one.starts or date.min, one.ends or date.min
+
+
+def removable(aboard: Iterable[Aboard], kept: Collection[str], today: date) -> list[Aboard]:
+    """Those whose exhibition has ended and that are not among `kept`, the longest ended first."""
+    ended = [(one.ends, one.campaign, one) for one in aboard if one.ends and one.ends < today]
+    return [one for _, campaign, one in sorted(ended, key=lambda entry: entry[:2]) if campaign not in kept]
+
+
+class EvictionPlanner:
+    """What is removed: what the queue asks for, and what the disk asks for while steps are placed.
+
+    By date only while the time can be trusted. `withheld`: why nothing is removed for room that otherwise would be.
+    """
+
+    def __init__(self, ranking: Ranking, aboard: Sequence[Aboard], moment: Moment, named: Collection[str]) -> None:
+        self.removals: list[Removal] = []
+        self._gone: list[Aboard] = []
+        wanted = {wish.of.campaign for wish in ranking.wishes}
+        used = dict.fromkeys(named, NAMED)
+        for today in moment.days:
+            used |= in_use(aboard, wanted, today)
+        unsure = {one.campaign for one in aboard if one.starts or one.ends} if moment.store is None else set()
+        lying = {one.campaign: one for one in aboard}
+        ranking.refused += [(name, moment.doubt) for name in sorted(ranking.doubted & lying.keys())]
+        for campaign, content in ranking.purge.items():
+            one = lying.get(campaign)
+            asked = content if content is None or one is None else _lying(one, content)
+            if one is None or asked == ():
+                continue
+            if campaign in used or campaign in unsure:
+                ranking.refused.append((campaign, used.get(campaign, moment.doubt)))
+            else:
+                self.removals.append(Removal(campaign, asked, "the queue asks for it"))
+                self._gone += [one] if asked is None else []
+        kept = (
+            wanted | used.keys() | ranking.unread | ranking.purge.keys() | {campaign for campaign, _ in ranking.later}
+        )
+        self._ended = removable(aboard, kept, moment.trusted.date()) if moment.trusted else []
+        self.withheld = moment.doubt if removable(aboard, kept, moment.days[0]) else ""
+
+    def begin(self, rooms: Rooms) -> None:
+        """Count what the queue's removals free."""
+        for one in self._gone:
+            rooms.give(one)
+
+    def for_room(self, needs: Mapping[int, int], rooms: Rooms) -> int | None:
+        """Remove what has ended, if that makes room in one directory for what it needs: in which."""
+        way = rooms.make_for(needs, self._ended)
+        if way is None:
+            return None
+        store, chosen = way
+        for one in chosen:
+            self._ended.remove(one)
+            rooms.give(one)
+            self.removals.append(Removal(one.campaign, None, f"its exhibition ended on {one.ends}; room is needed"))
+        return store
+
+
+def _lying(one: Aboard, content: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for name in content if one.content is None or name in one.content)
