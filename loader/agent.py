@@ -18,21 +18,22 @@ from typing import Final
 from loader.config import Settings
 from loader.contract.heartbeat import Heartbeat
 from loader.contract.keys import heartbeat_key
-from loader.dispatch import Dispatch
 from loader.errands import Errands
 from loader.errors import Exit, WorldError
-from loader.eyes import Eyes, Sight
 from loader.lease import Lease
 from loader.listener import Listener
-from loader.lookout import Lookout
 from loader.means import Means, link_is_up
+from loader.media.manifest_reader import Lookout
+from loader.media.manifest_verifier import Trust, encrypted
+from loader.media.poller import Eyes
+from loader.media.queue_reader import Dispatch
+from loader.media.snapshot import Look, Sight
 from loader.network.link_monitor import Link
 from loader.pace import Limiter
 from loader.planner import Planner
 from loader.planning.failure_history import OF_THE_OBJECT, Failures
 from loader.planning.limits import Terms
 from loader.planning.model import Moment, Plan
-from loader.reading import Look
 from loader.s3.interface import Bucket
 from loader.s3.redaction import redact
 from loader.s3.retry import Backoff
@@ -40,7 +41,6 @@ from loader.status import StatusWriter
 from loader.storage.content_store import Store
 from loader.storage.inventory import Key
 from loader.transfer import Result, Tools
-from loader.trust import Trust, encrypted
 from loader.work import Work
 
 VERSION: Final = "0.1.0"

@@ -15,12 +15,11 @@ from loader.contract.names import TGZ
 from loader.contract.transfer_queue import Orders
 from loader.display import size_text
 from loader.errors import WorldError
-from loader.eyes import Sight
 from loader.listener import Listener
+from loader.media.snapshot import Reading, Sight
 from loader.planning.model import Moment, Plan, Removal, Room, Wanted
 from loader.planning.planner import make_plan
 from loader.planning.priorities import First
-from loader.reading import Reading
 from loader.storage.content_store import Store
 from loader.storage.inventory import Aboard, Edition, Found, Key, together
 

@@ -17,10 +17,10 @@ from loader.contract.units import MIB
 from loader.download import bring
 from loader.errors import Stopped, WorldError
 from loader.listener import Listener
-from loader.lookout import Lookout
 from loader.means import Means
+from loader.media.manifest_reader import Lookout
+from loader.media.snapshot import Reading
 from loader.planning.model import Step
-from loader.reading import Reading
 from loader.s3.interface import Body
 from loader.status import StatusWriter
 from loader.storage.content_store import Store

@@ -16,8 +16,8 @@ from typing import Final
 
 from loader.contract.manifest import Manifest
 from loader.errors import WorldError
+from loader.media.snapshot import Reading
 from loader.planning.model import Plan, Step
-from loader.reading import Reading
 from loader.storage.inventory import Edition, Key
 from loader.transfer import Result, Tools, Transfer
 

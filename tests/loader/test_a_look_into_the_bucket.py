@@ -10,15 +10,15 @@ from pathlib import Path
 from loader.contract.keys import manifest_key, queue_key
 from loader.contract.manifest import Item, Manifest, build_manifest
 from loader.contract.transfer_queue import ORDERS_LIMIT
-from loader.dispatch import Dispatch
 from loader.errors import WorldError
-from loader.eyes import Eyes
-from loader.lookout import Lookout
+from loader.media.manifest_reader import Lookout
+from loader.media.manifest_verifier import Trust
+from loader.media.poller import Eyes
+from loader.media.queue_reader import Dispatch
+from loader.media.snapshot import Reading
 from loader.planning.failure_history import Failures
-from loader.reading import Reading
 from loader.s3.memory import MemoryBucket
 from loader.storage.content_store import Store
-from loader.trust import Trust
 
 AIRLINE, TAIL = "ACME", "D-ABCD"
 

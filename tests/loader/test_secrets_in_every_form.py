@@ -141,8 +141,8 @@ import base64, json, logging, os, sys, threading
 from urllib.parse import quote
 from loader import main
 from loader.s3.client import S3Bucket
-from loader.lookout import Lookout
-from loader.reading import Look, Reading
+from loader.media.manifest_reader import Lookout
+from loader.media.snapshot import Look, Reading
 
 secret, log = TOLD, logging.getLogger("loader.test")
 forms = [secret, repr(secret), repr(secret.encode()), json.dumps(secret), quote(secret, safe=""),

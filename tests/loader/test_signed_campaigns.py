@@ -23,14 +23,14 @@ from campaigns.management.commands import publish_campaign, sign_campaign
 from fleet.link import Link
 from loader.contract.keys import manifest_key, signature_key
 from loader.contract.manifest import Exhibition, Item, Manifest, build_manifest
-from loader.lookout import Lookout
-from loader.reading import Reading
+from loader.media.manifest_reader import Lookout
+from loader.media.manifest_verifier import Policy, Trust, encrypted
+from loader.media.snapshot import Reading
 from loader.s3.interface import Bucket
 from loader.s3.memory import MemoryBucket
 from loader.signatures.trusted_keys import Provisioned, build_chain
 from loader.storage.content_store import Store
 from loader.storage.inventory import Edition
-from loader.trust import Policy, Trust, encrypted
 from tests.contract.signing import dsse, keyring, provision, role
 from tests.loader.aircraft import AIRLINE, ROOT, TAIL, Aircraft, Run, bare_environment, publish
 
@@ -561,7 +561,7 @@ def test_signatures_cost_nothing_where_they_are_off(aircraft: Aircraft) -> None:
     _, told = process.communicate(timeout=60)
     imported = {line.rpartition("|")[2].strip() for line in told.splitlines() if line.startswith("import time:")}
     assert process.returncode == 0
-    assert "loader.trust" in imported
+    assert "loader.media.manifest_verifier" in imported
     assert not any(name.startswith(("securesystemslib", "cryptography")) for name in imported)
 
 

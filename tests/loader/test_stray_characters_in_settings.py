@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from loader.dispatch import Dispatch
-from loader.eyes import Eyes
-from loader.lookout import Lookout
+from loader.media.manifest_reader import Lookout
+from loader.media.manifest_verifier import Trust
+from loader.media.poller import Eyes
+from loader.media.queue_reader import Dispatch
+from loader.media.snapshot import Look
 from loader.planning.failure_history import Failures
-from loader.reading import Look
 from loader.s3.memory import MemoryBucket
 from loader.storage.content_store import Store
-from loader.trust import Trust
 from tests.loader.aircraft import AIRLINE, ROOT, TAIL, Aircraft, Run, finish, publish
 
 CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")

@@ -14,10 +14,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from loader.contract.strict_json import moment_text
 from loader.errors import Exit, WorldError
+from loader.media.manifest_verifier import recall, remember
 from loader.signatures.dsse import BadEnvelope
 from loader.signatures.trust_state import Accepted, Known
 from loader.storage.content_store import Store
-from loader.trust import recall, remember
 
 WHAT: Final = ("signed", "versions", "time", "keys")
 

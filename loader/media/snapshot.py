@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from loader.contract.manifest import Manifest
 from loader.signatures.signed_manifest import REFUSALS
-from loader.storage.inventory import Edition
+from loader.storage.inventory import Edition, Key
 
 NO_EDITION: Final = Edition("")
 OUT_OF_REACH: Final = frozenset({"NETWORK", "TIMEOUT", "THROTTLED"})
@@ -76,3 +76,12 @@ class Look:
         """What a heartbeat says about signatures, by campaign: only so many of them."""
         doubts = {name: reading.doubt for name, reading in self.readings.items() if reading.doubt}
         return dict(list(doubts.items())[:DOUBTS_LIMIT])
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a look brought. `etags`: of objects, where they were listed. `notes`: sentences for the log."""
+
+    look: Look
+    etags: Mapping[Key, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()

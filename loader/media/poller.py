@@ -7,27 +7,17 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
 from loader.contract.manifest import Manifest
-from loader.dispatch import Dispatch
 from loader.errors import WorldError
-from loader.lookout import Lookout
+from loader.media.manifest_reader import Lookout
+from loader.media.queue_reader import Dispatch
+from loader.media.snapshot import Look, Reading, Sight
 from loader.planning.failure_history import Failures
-from loader.reading import Look, Reading
 from loader.storage.inventory import Key
 
 log = logging.getLogger("loader")
-
-
-@dataclass(frozen=True, slots=True)
-class Sight:
-    """What a look brought. `etags`: of objects, where they were listed. `notes`: sentences for the log."""
-
-    look: Look
-    etags: Mapping[Key, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
 
 
 class Eyes:

@@ -1,7 +1,8 @@
 """Which campaigns there are for this aircraft, and what each of them consists of, as the media bucket says now.
 
-Reads manifests by ETag, so that a look at nothing new costs one small request a campaign (two while signatures are
-only warned about). Whether a signed one may be used is `loader.trust`'s to say. Touches no disk but through that.
+Reads manifests by ETag, so that a look at nothing new costs one small request a campaign (two while signatures are only
+warned about). Whether a signed one may be used is `loader.media.manifest_verifier`'s to say. Touches no disk but
+through that.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from loader.contract.keys import content_key, manifest_key, signature_key
 from loader.contract.manifest import MANIFEST_LIMIT, Item, Manifest, parse_manifest
 from loader.contract.names import check_name, fold
 from loader.errors import BadManifest, BadName, ContractError, WorldError
-from loader.reading import Look, Reading
+from loader.media.manifest_verifier import Trust
+from loader.media.snapshot import Look, Reading
 from loader.s3.interface import Bucket, Fetched
 from loader.signatures.dsse import ENVELOPE_LIMIT, BadEnvelope
 from loader.signatures.signed_manifest import Signed
 from loader.storage.inventory import Edition
-from loader.trust import Trust
 
 T = TypeVar("T")
 
