@@ -20,7 +20,6 @@ from loader.contract.heartbeat import Heartbeat
 from loader.contract.keys import heartbeat_key
 from loader.errands import Errands
 from loader.errors import Exit, WorldError
-from loader.lease import Lease
 from loader.listener import Listener
 from loader.means import Means, link_is_up
 from loader.media.manifest_reader import Lookout
@@ -34,10 +33,11 @@ from loader.planner import Planner
 from loader.planning.failure_history import OF_THE_OBJECT, Failures
 from loader.planning.limits import Terms
 from loader.planning.model import Moment, Plan
+from loader.reporting.lease import Lease
+from loader.reporting.reporter import StatusWriter
 from loader.s3.interface import Bucket
 from loader.s3.redaction import redact
 from loader.s3.retry import Backoff
-from loader.status import StatusWriter
 from loader.storage.content_store import Store
 from loader.storage.inventory import Key
 from loader.transfer import Result, Tools

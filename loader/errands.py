@@ -14,7 +14,7 @@ from loader.errors import WorldError
 from loader.hooks import Hooks
 from loader.listener import Listener
 from loader.owed import Ledger, Owed
-from loader.status import StatusWriter
+from loader.reporting.reporter import StatusWriter
 from loader.storage.content_store import Store
 
 

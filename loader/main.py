@@ -26,10 +26,10 @@ from loader.failpoints import arm
 from loader.listener import Redacting
 from loader.logs import Blotter, set_up
 from loader.network.link_monitor import Link, destination
+from loader.reporting.reporter import HELPERS
 from loader.s3.client import S3Bucket
 from loader.s3.environment import clean_variables
 from loader.s3.redaction import redact, secrets_in
-from loader.status import HELPERS
 from loader.storage.content_store import Store
 from loader.streams import MOST
 from loader.watchdog import Watchdog

@@ -21,8 +21,8 @@ from loader.means import Means
 from loader.media.manifest_reader import Lookout
 from loader.media.snapshot import Reading
 from loader.planning.model import Step
+from loader.reporting.reporter import StatusWriter
 from loader.s3.interface import Body
-from loader.status import StatusWriter
 from loader.storage.content_store import Store
 
 log = logging.getLogger("loader")

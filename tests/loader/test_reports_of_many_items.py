@@ -17,12 +17,12 @@ from ifeportal.embedded import SeaweedFS
 from loader.contract.heartbeat import Heartbeat
 from loader.contract.units import MIB
 from loader.errors import WorldError
-from loader.lease import Lease
-from loader.outbox import BURST, RATE, Outbox
+from loader.reporting.lease import Lease
+from loader.reporting.outbox import BURST, RATE, Outbox
+from loader.reporting.reporter import HELPERS, StatusWriter
 from loader.s3.client import S3Bucket
 from loader.s3.interface import Bucket
 from loader.s3.memory import MemoryBucket
-from loader.status import HELPERS, StatusWriter
 from tests.loader.aircraft import Aircraft, finish, publish
 from tests.system import PATIENCE, until
 

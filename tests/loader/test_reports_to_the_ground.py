@@ -12,11 +12,11 @@ import pytest
 from loader.contract.heartbeat import Heartbeat, parse_heartbeat
 from loader.contract.units import MIB
 from loader.errors import WorldError
-from loader.lease import Lease
-from loader.outbox import Outbox
+from loader.reporting.lease import Lease
+from loader.reporting.outbox import Outbox
+from loader.reporting.reporter import StatusWriter
 from loader.s3.interface import ObjectInfo
 from loader.s3.memory import MemoryBucket
-from loader.status import StatusWriter
 from tests.system import PATIENCE, until
 
 NOW = datetime(2026, 12, 15, tzinfo=UTC)

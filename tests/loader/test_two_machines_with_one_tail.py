@@ -18,7 +18,7 @@ from fleet.faults import Fault, Rule, Say
 from fleet.link import Link
 from ifeportal.embedded import Identity, SeaweedFS
 from loader.contract.heartbeat import Heartbeat, build_heartbeat
-from loader.lease import Lease
+from loader.reporting.lease import Lease
 from tests.loader.aircraft import AIRLINE, TAIL, Aircraft, finish, publish
 from tests.system import until as await_true
 

@@ -13,10 +13,10 @@ import pytest
 
 from loader.contract.heartbeat import Heartbeat, build_heartbeat, parse_heartbeat
 from loader.errors import Unsupported, WorldError
-from loader.lease import Lease, Seen, TakenError, Us, Verdict, judge
+from loader.reporting.lease import Lease, Seen, TakenError, Us, Verdict, judge
+from loader.reporting.reporter import StatusWriter
 from loader.s3.interface import Fetched
 from loader.s3.memory import MemoryBucket
-from loader.status import StatusWriter
 from loader.storage.content_store import Store
 from tests.system import until
 

@@ -1,13 +1,14 @@
 """What the ground is told: progress, errors and the heartbeat, written by one small thread beside the transfers.
 
-Of every object only the newest value waits (`loader.outbox`). A `.progress` leaves at most once per interval, only if
-it changed, and its last value without waiting. When the status bucket is away the values wait and grow no older: what
-goes out when it is back is what is true then. Nothing here ever slows or fails a transfer.
+Of every object only the newest value waits (`loader.reporting.outbox`). A `.progress` leaves at most once per interval,
+only if it changed, and its last value without waiting. When the status bucket is away the values wait and grow no
+older: what goes out when it is back is what is true then. Nothing here ever slows or fails a transfer.
 
 Where each write waits long for its answer and many are due, and at the end, a few helpers write at the same time.
 
-The heartbeat is also the lease of the tail (`loader.lease`): nothing else is sent unless the last one arrived, nothing
-is under way while it is sent, and if the tail turns out to be another machine's, nothing is sent at all any more.
+The heartbeat is also the lease of the tail (`loader.reporting.lease`): nothing else is sent unless the last one
+arrived, nothing is under way while it is sent, and if the tail turns out to be another machine's, nothing is sent at
+all any more.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from loader.contract.item_reports import build_error, build_progress, reportable
 from loader.contract.keys import campaign_error_key, error_key, parse_status_key, progress_key
 from loader.errors import BadName, WorldError
 from loader.failpoints import crash_point
-from loader.lease import Lease, TakenError
-from loader.outbox import Letter, Outbox
+from loader.reporting.lease import Lease, TakenError
+from loader.reporting.outbox import Letter, Outbox
 from loader.s3.interface import Bucket
 from loader.s3.redaction import redact
 from loader.s3.retry import Backoff
