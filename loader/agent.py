@@ -20,13 +20,13 @@ from loader.contract.heartbeat import Heartbeat
 from loader.contract.keys import heartbeat_key
 from loader.errands import Errands
 from loader.errors import Exit, WorldError
-from loader.listener import Listener
 from loader.means import Means, link_is_up
 from loader.media.manifest_reader import Lookout
 from loader.media.manifest_verifier import Trust, encrypted
 from loader.media.poller import Eyes
 from loader.media.queue_reader import Dispatch
 from loader.media.snapshot import Look, Sight
+from loader.monitor.events import Listener
 from loader.network.link_monitor import Link
 from loader.pace import Limiter
 from loader.planner import Planner

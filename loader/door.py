@@ -21,8 +21,8 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
-from loader.board import Board
 from loader.inquiry import Refusal, part, read_body, read_inquiry
+from loader.monitor.status_board import Board
 from loader.reception import Ask, Reception
 from loader.sockets import listen, withdraw
 from loader.storage.directory import Folder

@@ -12,7 +12,7 @@ from functools import partial
 
 from loader.errors import WorldError
 from loader.hooks import Hooks
-from loader.listener import Listener
+from loader.monitor.events import Listener
 from loader.owed import Ledger, Owed
 from loader.reporting.reporter import StatusWriter
 from loader.storage.content_store import Store

@@ -1,7 +1,7 @@
 """Where everything goes that is not an event: log records, warnings, what no thread caught; plain or as JSON lines.
 
-With JSON every line is one object, like those of `loader.display`. Secrets are blotted out of all of it, tracebacks
-included: those this process was given or has found, and whatever looks like a signature.
+With JSON every line is one object, like those of `loader.monitor.terminal`. Secrets are blotted out of all of it,
+tracebacks included: those this process was given or has found, and whatever looks like a signature.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import TextIO
 
-from loader.display import plain_text
+from loader.contract.item_reports import plain_text
 from loader.s3.redaction import Redactor, redact, secrets_in
 
 log = logging.getLogger("loader")

@@ -17,14 +17,15 @@ from types import FrameType
 from typing import Final
 
 from loader.agent import VERSION, Agent
-from loader.board import Board
 from loader.config import OPTIONS, Settings, SettingsError, read_settings
-from loader.display import Display, make_display
 from loader.door import Door
 from loader.errors import Exit, WorldError
 from loader.failpoints import arm
-from loader.listener import Redacting
 from loader.logs import Blotter, set_up
+from loader.monitor.events import Redacting
+from loader.monitor.status_board import Board
+from loader.monitor.systemd import Watchdog
+from loader.monitor.terminal import Display, make_display
 from loader.network.link_monitor import Link, destination
 from loader.reporting.reporter import HELPERS
 from loader.s3.client import S3Bucket
@@ -32,7 +33,6 @@ from loader.s3.environment import clean_variables
 from loader.s3.redaction import redact, secrets_in
 from loader.storage.content_store import Store
 from loader.streams import MOST
-from loader.watchdog import Watchdog
 
 log = logging.getLogger("loader")
 

@@ -13,10 +13,10 @@ from loader.contract.heartbeat import Held, StoreReport
 from loader.contract.manifest import Item
 from loader.contract.names import TGZ
 from loader.contract.transfer_queue import Orders
-from loader.display import size_text
+from loader.contract.units import size_text
 from loader.errors import WorldError
-from loader.listener import Listener
 from loader.media.snapshot import Reading, Sight
+from loader.monitor.events import Listener
 from loader.planning.model import Moment, Plan, Removal, Room, Wanted
 from loader.planning.planner import make_plan
 from loader.planning.priorities import First

@@ -12,11 +12,11 @@ from http import HTTPStatus
 from types import MappingProxyType
 from typing import Final
 
-from loader.board import Board
 from loader.contract.names import content_name
 from loader.contract.strict_json import Fields, loads
 from loader.errors import BadName, ContractError
 from loader.inquiry import BODY_LIMIT, Inquiry, Refusal, answer, encoded, framed
+from loader.monitor.status_board import Board
 
 Ask = Callable[[str, str | None], str | None]
 METHODS: Final[Mapping[str, str]] = MappingProxyType({"/status": "GET", "/events": "GET", "/now": "POST"})

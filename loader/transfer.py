@@ -16,10 +16,10 @@ from loader.contract.names import TGZ
 from loader.contract.units import MIB
 from loader.download import bring
 from loader.errors import Stopped, WorldError
-from loader.listener import Listener
 from loader.means import Means
 from loader.media.manifest_reader import Lookout
 from loader.media.snapshot import Reading
+from loader.monitor.events import Listener
 from loader.planning.model import Step
 from loader.reporting.reporter import StatusWriter
 from loader.s3.interface import Body

@@ -134,3 +134,9 @@ def _whole_characters(body: bytes, cut: bool) -> bytes:
             if lead < 0x80:
                 break
     return body
+
+
+def plain_text(text: str) -> str:
+    """One line without control characters, whatever a store or a file system wrote into it."""
+    said = parse_error(text.encode(errors="replace"))
+    return f"{said.code}: {said.text}" if said.code else said.text if text else ""

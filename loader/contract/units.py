@@ -58,3 +58,27 @@ def parse_duration(text: str) -> float:
     if not text or at != len(text):
         raise ValueError(f"{text!r} is not a duration; write it like 2s, 5 minutes or 2 days")
     return total
+
+
+_DECIMAL_UNITS: Final = ("B", "kB", "MB", "GB", "TB")
+
+
+def size_text(size: float) -> str:
+    """Bytes as people read them: "734 MB"."""
+    unit = 0
+    while size >= 999.5 and unit < len(_DECIMAL_UNITS) - 1:
+        size, unit = size / 1000, unit + 1
+    return f"{size:.0f} {_DECIMAL_UNITS[unit]}" if unit == 0 or size >= 9.95 else f"{size:.1f} {_DECIMAL_UNITS[unit]}"
+
+
+def duration_text(seconds: float) -> str:
+    """Seconds as people say them: "45 s", "12 min", "3 h 05 min", "2 days"."""
+    whole = round(seconds)
+    if whole < 100:
+        return f"{whole} s"
+    minutes = round(whole / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60:02} min"
+    return f"{minutes // (24 * 60)} days"

@@ -14,15 +14,16 @@ from typing import Any
 
 import pytest
 
-from loader.board import Board
 from loader.contract.heartbeat import StoreReport
 from loader.contract.manifest import Item
+from loader.contract.units import duration_text
 from loader.door import Door
 from loader.knock import NobodyHomeError, status, watch
+from loader.monitor.status_board import Board
+from loader.monitor.status_table import lines
 from loader.planning.model import Step
 from loader.storage.content_store import Store
 from loader.storage.inventory import Edition
-from loader.table import duration_text, lines
 from tests.loader.aircraft import ROOT, bare_environment
 
 HASH = "0" * 64

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from loader.board import ITEMS_LIMIT, PACE, Board
 from loader.contract.heartbeat import StoreReport
 from loader.contract.manifest import Item
 from loader.errors import ERRORS, WorldError
-from loader.listener import Fan, Listener
+from loader.monitor.events import Fan, Listener
+from loader.monitor.status_board import ITEMS_LIMIT, PACE, Board
 from loader.planning.model import Step
 from loader.s3.throughput import Meter, eta
 

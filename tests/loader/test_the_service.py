@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from loader.board import Board
 from loader.config import OPTIONS
 from loader.contract.manifest import Item
+from loader.monitor.status_board import Board
 from loader.planning.model import Step
 from loader.reception import METHODS
 from tests.loader.aircraft import ROOT

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from loader import door as the_door
-from loader.board import Board
 from loader.contract.manifest import Item
 from loader.door import PROGRAMS, READERS, Door
 from loader.inquiry import BODY_LIMIT, HEAD_LIMIT
+from loader.monitor.status_board import Board
 from loader.planning.model import Step
 from loader.sockets import reach
 from tests.loader.programs import GET_EVENTS, GET_STATUS, ask_now, events, request, say

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from loader.watchdog import Watchdog
+from loader.monitor.systemd import Watchdog
 
 
 @pytest.fixture(params=["path", "abstract"])

@@ -11,8 +11,9 @@ from typing import Any, TextIO
 
 import pytest
 
+from loader.contract.item_reports import plain_text
 from loader.contract.manifest import Item
-from loader.display import Bars, Display, JsonLines, plain_text
+from loader.monitor.terminal import Bars, Display, JsonLines
 from loader.planning.model import Step
 
 HOSTILE = 'a\n{"event": "forged"}\r\x1b[2J\u202egpj\x00\ud800'

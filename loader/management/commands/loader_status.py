@@ -13,8 +13,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from loader import knock
 from loader.errors import Exit, WorldError
+from loader.monitor.status_table import at_rest, lines
 from loader.storage.content_store import Store
-from loader.table import at_rest, lines
 
 CLEAR = "\x1b[H\x1b[2J"
 

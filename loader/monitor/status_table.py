@@ -7,25 +7,13 @@ from typing import Any, Final
 from unicodedata import combining, east_asian_width
 
 from loader.contract.heartbeat import Held, StoreReport
-from loader.display import plain_text, size_text
+from loader.contract.item_reports import plain_text
+from loader.contract.units import duration_text, size_text
 
 _BAR: Final = 20
 _NAME: Final = 40
 
 Told = Mapping[str, Any]
-
-
-def duration_text(seconds: float) -> str:
-    """Seconds as people say them: "45 s", "12 min", "3 h 05 min", "2 days"."""
-    whole = round(seconds)
-    if whole < 100:
-        return f"{whole} s"
-    minutes = round(whole / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    if minutes < 48 * 60:
-        return f"{minutes // 60} h {minutes % 60:02} min"
-    return f"{minutes // (24 * 60)} days"
 
 
 def lines(told: Told) -> list[str]:

@@ -16,9 +16,9 @@ from types import MappingProxyType
 from typing import Final
 
 from loader.contract.heartbeat import StoreReport
-from loader.entries import Entry, Status, Sums, campaign_row, merged, row, utc
 from loader.errors import WorldError
-from loader.listener import Listener
+from loader.monitor.events import Listener
+from loader.monitor.rows import Entry, Status, Sums, campaign_row, merged, row, utc
 from loader.planning.model import Step
 from loader.s3.throughput import Meter
 

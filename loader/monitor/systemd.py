@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from loader.display import plain_text
-from loader.listener import Listener
+from loader.contract.item_reports import plain_text
+from loader.monitor.events import Listener
 
 _SHARE: Final = 3  # times a watchdog interval that a sign of life leaves, so that one may come late
 _TEXT_LIMIT: Final = 500

@@ -13,9 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TextIO
 
-from loader.contract.item_reports import parse_error
+from loader.contract.item_reports import plain_text
 from loader.contract.names import TGZ
-from loader.listener import Listener
+from loader.contract.units import size_text
+from loader.monitor.events import Listener
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -24,21 +25,6 @@ if TYPE_CHECKING:
 
 Key = tuple[str, str]
 _TENTH: Final = 10  # seconds at least between two plain lines of one item
-_DECIMAL_UNITS: Final = ("B", "kB", "MB", "GB", "TB")
-
-
-def size_text(size: float) -> str:
-    """Bytes as people read them: "734 MB"."""
-    unit = 0
-    while size >= 999.5 and unit < len(_DECIMAL_UNITS) - 1:
-        size, unit = size / 1000, unit + 1
-    return f"{size:.0f} {_DECIMAL_UNITS[unit]}" if unit == 0 or size >= 9.95 else f"{size:.1f} {_DECIMAL_UNITS[unit]}"
-
-
-def plain_text(text: str) -> str:
-    """One line without control characters, whatever a store or a file system wrote into it."""
-    said = parse_error(text.encode(errors="replace"))
-    return f"{said.code}: {said.text}" if said.code else said.text if text else ""
 
 
 class Display(Listener):
