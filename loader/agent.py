@@ -18,8 +18,8 @@ from typing import Final
 from loader.config import Settings
 from loader.contract.heartbeat import Heartbeat
 from loader.contract.keys import heartbeat_key
-from loader.errands import Errands
 from loader.errors import Exit, WorldError
+from loader.hooks.runner import Errands
 from loader.means import Means, link_is_up
 from loader.media.manifest_reader import Lookout
 from loader.media.manifest_verifier import Trust, encrypted

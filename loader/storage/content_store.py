@@ -7,7 +7,7 @@
     what the status bucket was last told (`loader.reporting.reporter`) DIR/.loader/id
     its lasting random name DIR/.loader/lease.json which heartbeats are ours (`loader.reporting.lease`)
     DIR/.loader/queue.json                          the transfer queue in force (`loader.media.queue_reader`)
-    DIR/.loader/told/<campaign>/                    for what the operator's command was run (`loader.owed`)
+    DIR/.loader/told/<campaign>/                    for what the operator's command was run (`loader.hooks.ledger`)
     DIR/.loader/loader.sock                         the door for programs aboard (`loader.door`) DIR/.loader/trust.json
     which signed manifests were accepted (`loader.media.manifest_verifier`)
 

@@ -15,3 +15,6 @@ MARKS: Final = "campaigns"
 BESIDE: Final = "beside"
 
 PARTS: Final = "parts"
+
+
+TOLD: Final = "told"

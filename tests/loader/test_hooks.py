@@ -17,8 +17,8 @@ import pytest
 from loader.command_runner import KEPT, harmless, run
 from loader.contract.manifest import Item
 from loader.errors import WorldError
-from loader.hooks import Hooks
-from loader.owed import Ledger, Owed
+from loader.hooks.ledger import Ledger, Owed
+from loader.hooks.runner import Hooks
 from loader.planning.failure_history import BARRED_FOR
 from loader.storage.directory import Folder
 from loader.storage.state_files import write_state
@@ -325,8 +325,8 @@ def test_what_was_removed_meanwhile_is_passed_over(
 KILLED = """
 import sys, time
 from pathlib import Path
-from loader.hooks import Hooks
-from loader.owed import Ledger
+from loader.hooks.runner import Hooks
+from loader.hooks.ledger import Ledger
 ledger = Ledger(Path(sys.argv[1]))
 hooks = Hooks(sys.argv[2:], 60, lambda owed, error: ledger.settle(owed))
 hooks.submit(ledger.owed())

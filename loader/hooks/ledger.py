@@ -18,10 +18,9 @@ from typing import Final
 
 from loader.contract.names import TGZ
 from loader.storage.directory import Folder, on_disk
-from loader.storage.layout import OURS
+from loader.storage.layout import OURS, TOLD
 from loader.storage.state_files import read_state, write_state
 
-TOLD: Final = "told"
 _WHOLE: Final = "campaign.json"  # no item's: theirs end in .tgz.json
 
 
