@@ -20,7 +20,6 @@ from loader.contract.heartbeat import Heartbeat
 from loader.contract.keys import heartbeat_key
 from loader.errors import Exit, WorldError
 from loader.hooks.runner import Errands
-from loader.means import Means, link_is_up
 from loader.media.manifest_reader import Lookout
 from loader.media.manifest_verifier import Trust, encrypted
 from loader.media.poller import Eyes
@@ -28,7 +27,6 @@ from loader.media.queue_reader import Dispatch
 from loader.media.snapshot import Look, Sight
 from loader.monitor.events import Listener
 from loader.network.link_monitor import Link
-from loader.pace import Limiter
 from loader.planner import Planner
 from loader.planning.failure_history import OF_THE_OBJECT, Failures
 from loader.planning.limits import Terms
@@ -40,8 +38,10 @@ from loader.s3.redaction import redact
 from loader.s3.retry import Backoff
 from loader.storage.content_store import Store
 from loader.storage.inventory import Key
-from loader.transfer import Result, Tools
-from loader.work import Work
+from loader.transfer.context import Means, link_is_up
+from loader.transfer.manager import Work
+from loader.transfer.rate_limit import Limiter
+from loader.transfer.task import Result, Tools
 
 VERSION: Final = "0.1.0"
 PASSES: Final = 3  # of `--once`, where campaigns change under it

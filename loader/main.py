@@ -32,7 +32,7 @@ from loader.s3.client import S3Bucket
 from loader.s3.environment import clean_variables
 from loader.s3.redaction import redact, secrets_in
 from loader.storage.content_store import Store
-from loader.streams import MOST
+from loader.transfer.concurrency import MOST
 
 log = logging.getLogger("loader")
 

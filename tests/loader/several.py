@@ -11,16 +11,16 @@ from pathlib import Path
 
 from loader.contract.manifest import Item
 from loader.contract.units import MIB
-from loader.download import bring
 from loader.errors import WorldError
-from loader.means import Means, link_is_up
-from loader.pace import Limiter
 from loader.s3.interface import Body
 from loader.s3.memory import MemoryBody, MemoryBucket
 from loader.s3.retry import Backoff
 from loader.storage.content_store import Store
 from loader.storage.inventory import Edition
-from loader.streams import Streams
+from loader.transfer.concurrency import Streams
+from loader.transfer.context import Means, link_is_up
+from loader.transfer.download import bring
+from loader.transfer.rate_limit import Limiter
 
 KEY = "ACME/c/movie.tgz"
 CONTENT = os.urandom(9 * MIB + 77)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from loader.streams import FORGET, LONGEST_PAUSE, MOST, PAUSE, SLOW, Ramp, Sample, Streams
+from loader.transfer.concurrency import FORGET, LONGEST_PAUSE, MOST, PAUSE, SLOW, Ramp, Sample, Streams
 
 TICK = 0.1
 

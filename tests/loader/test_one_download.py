@@ -15,15 +15,15 @@ import pytest
 
 from loader.contract.manifest import Item
 from loader.contract.units import MIB
-from loader.download import bring
 from loader.errors import Stopped, WorldError
-from loader.means import Means
-from loader.pace import CHUNK, Limiter
 from loader.s3.interface import Body
 from loader.s3.memory import MemoryBucket
 from loader.s3.retry import Backoff
 from loader.storage.content_store import Store
 from loader.storage.inventory import Edition
+from loader.transfer.context import Means
+from loader.transfer.download import bring
+from loader.transfer.rate_limit import CHUNK, Limiter
 from tests.loader.parts import append
 
 KEY = "ACME/c/movie.tgz"

@@ -9,8 +9,8 @@ import pytest
 
 from loader.contract.units import MIB
 from loader.errors import Stopped
-from loader.pace import CHUNK, Limiter, Trickle
 from loader.s3.retry import Backoff, Budget
+from loader.transfer.rate_limit import CHUNK, Limiter, Trickle
 
 
 class Clock:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loader.extents import SMALLEST, Extents
 from loader.storage.byte_ranges import Extent, union
 from loader.storage.partial_state import Kept
+from loader.transfer.range_allocator import SMALLEST, Extents
 
 SIZES = st.integers(1, 40 * SMALLEST)
 LENGTH, WINDOW = 3 * SMALLEST, 12 * SMALLEST

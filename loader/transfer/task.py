@@ -1,7 +1,8 @@
 """One step of a plan in hand: an item fetched, linked or verified, and what became of it.
 
-Reads the media bucket through `loader.download`, writes one content directory through `loader.storage.content_store`,
-and tells the ground and whoever listens how it goes. Decides nothing that `loader.planning.planner` could have decided.
+Reads the media bucket through `loader.transfer.download`, writes one content directory through
+`loader.storage.content_store`, and tells the ground and whoever listens how it goes. Decides nothing that
+`loader.planning.planner` could have decided.
 """
 
 from __future__ import annotations
@@ -14,9 +15,7 @@ from dataclasses import dataclass, replace
 from loader.contract.keys import content_key
 from loader.contract.names import TGZ
 from loader.contract.units import MIB
-from loader.download import bring
 from loader.errors import Stopped, WorldError
-from loader.means import Means
 from loader.media.manifest_reader import Lookout
 from loader.media.snapshot import Reading
 from loader.monitor.events import Listener
@@ -24,6 +23,8 @@ from loader.planning.model import Step
 from loader.reporting.reporter import StatusWriter
 from loader.s3.interface import Body
 from loader.storage.content_store import Store
+from loader.transfer.context import Means
+from loader.transfer.download import bring
 
 log = logging.getLogger("loader")
 
@@ -151,7 +152,7 @@ class Transfer:
         self._tools.listener.began(step.campaign, step.item.name, kept, step.item.size)
         self._tools.status.progress(step.campaign, step.item.name, kept, step.item.size)
 
-    # What the download tells: `loader.download.Watch`.
+    # What the download tells: `loader.transfer.download.Watch`.
 
     def moved(self, kept: int) -> None:
         """So many bytes are kept."""

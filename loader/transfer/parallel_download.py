@@ -1,9 +1,9 @@
 """One item over several connections at once, each with a range of its own; the hash follows the bytes without a gap.
 
-The thread that calls `Ranges.run` leads: it starts workers as `loader.streams` allows, hashes what has arrived up to
-the first gap by reading it back, notes on disk which bytes are there, and decides what a failure means. A worker only
-asks for a range of the object with the part's ETag and writes what comes to its place. A worker that hangs in a
-connection is left behind: it has a descriptor of its own and looks before it writes.
+The thread that calls `Ranges.run` leads: it starts workers as `loader.transfer.concurrency` allows, hashes what has
+arrived up to the first gap by reading it back, notes on disk which bytes are there, and decides what a failure means. A
+worker only asks for a range of the object with the part's ETag and writes what comes to its place. A worker that hangs
+in a connection is left behind: it has a descriptor of its own and looks before it writes.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from contextlib import contextmanager
 from typing import Final
 
 from loader.errors import DISK_CODES, Stopped, WorldError
-from loader.extents import Extents, Range
 from loader.failpoints import crash_point
-from loader.means import Means, Watch
-from loader.pace import Trickle
 from loader.s3.interface import Body
 from loader.s3.retry import Budget
 from loader.storage.directory import on_disk
 from loader.storage.partial_file import Part
+from loader.transfer.context import Means, Watch
+from loader.transfer.range_allocator import Extents, Range
+from loader.transfer.rate_limit import Trickle
 
 log = logging.getLogger("loader")
 

@@ -2,7 +2,7 @@
 
 A plan is replaced by a newer one while items are on their way (`Work.update`): what is still wanted goes on
 undisturbed, what is not is given up with its bytes kept, and what is more urgent takes the place of what is less. The
-steps themselves are `loader.transfer`'s.
+steps themselves are `loader.transfer.task`'s.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from loader.errors import WorldError
 from loader.media.snapshot import Reading
 from loader.planning.model import Plan, Step
 from loader.storage.inventory import Edition, Key
-from loader.transfer import Result, Tools, Transfer
+from loader.transfer.task import Result, Tools, Transfer
 
 log = logging.getLogger("loader")
 _WORK: Final = ("fetch", "verify", "link")

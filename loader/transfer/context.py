@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from loader.errors import WorldError
-from loader.pace import Limiter
 from loader.s3.interface import Body, Bucket
 from loader.s3.retry import Backoff
-from loader.streams import Streams
+from loader.transfer.concurrency import Streams
+from loader.transfer.rate_limit import Limiter
 
 
 class Watch(Protocol):

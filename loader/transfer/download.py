@@ -11,12 +11,12 @@ from collections.abc import Callable
 from typing import Final
 
 from loader.errors import DISK_CODES, Stopped, WorldError
-from loader.means import Means, Watch
-from loader.pace import Trickle
-from loader.ranges import Ranges, RangesIgnored
 from loader.s3.interface import Body
 from loader.s3.retry import Budget
 from loader.storage.partial_file import Part
+from loader.transfer.context import Means, Watch
+from loader.transfer.parallel_download import Ranges, RangesIgnored
+from loader.transfer.rate_limit import Trickle
 
 CHANGES_LIMIT: Final = 3  # times an object may be replaced under one download
 

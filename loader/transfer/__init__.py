@@ -1,0 +1,1 @@
+"""Carries out plans: downloads, verifies and links items with several threads."""
