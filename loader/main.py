@@ -18,9 +18,9 @@ from typing import Final
 
 from loader.agent import VERSION, Agent
 from loader.config import OPTIONS, Settings, SettingsError, read_settings
-from loader.door import Door
 from loader.errors import Exit, WorldError
 from loader.failpoints import arm
+from loader.local_api.server import Door
 from loader.logs import Blotter, set_up
 from loader.monitor.events import Redacting
 from loader.monitor.status_board import Board

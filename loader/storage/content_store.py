@@ -3,13 +3,13 @@
     DIR/<campaign>/<content>.tgz                    whole, checked, durable
     DIR/.loader/held/<campaign>/<content>.tgz.json  what was checked of it DIR/.loader/parts/<campaign>/ what is on its
     way (`loader.storage.partial_file`) DIR/.loader/beside/<campaign>/                  a new version, waiting to be
-    whole DIR/.loader/campaigns/<campaign>.json           the version that is whole DIR/.loader/status.json
-    what the status bucket was last told (`loader.reporting.reporter`) DIR/.loader/id
-    its lasting random name DIR/.loader/lease.json which heartbeats are ours (`loader.reporting.lease`)
-    DIR/.loader/queue.json                          the transfer queue in force (`loader.media.queue_reader`)
-    DIR/.loader/told/<campaign>/                    for what the operator's command was run (`loader.hooks.ledger`)
-    DIR/.loader/loader.sock                         the door for programs aboard (`loader.door`) DIR/.loader/trust.json
-    which signed manifests were accepted (`loader.media.manifest_verifier`)
+    whole DIR/.loader/campaigns/<campaign>.json           the version that is whole DIR/.loader/status.json what the
+    status bucket was last told (`loader.reporting.reporter`) DIR/.loader/id its lasting random name
+    DIR/.loader/lease.json which heartbeats are ours (`loader.reporting.lease`) DIR/.loader/queue.json
+    the transfer queue in force (`loader.media.queue_reader`) DIR/.loader/told/<campaign>/                    for what
+    the operator's command was run (`loader.hooks.ledger`) DIR/.loader/loader.sock                         the door for
+    programs aboard (`loader.local_api.server`) DIR/.loader/trust.json which signed manifests were accepted
+    (`loader.media.manifest_verifier`)
 
 The lock is on DIR itself and dies with the process. Names must have been checked. Raises WorldError.
 """

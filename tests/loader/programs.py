@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loader.sockets import reach
+from loader.local_api.unix_socket import reach
 from tests.system import PATIENCE
 
 GET_STATUS = b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -17,8 +17,8 @@ import pytest
 from loader.contract.heartbeat import StoreReport
 from loader.contract.manifest import Item
 from loader.contract.units import duration_text
-from loader.door import Door
-from loader.knock import NobodyHomeError, status, watch
+from loader.local_api.client import NobodyHomeError, status, watch
+from loader.local_api.server import Door
 from loader.monitor.status_board import Board
 from loader.monitor.status_table import lines
 from loader.planning.model import Step

@@ -21,10 +21,10 @@ from pathlib import Path
 import pytest
 
 from loader.errors import WorldError
+from loader.local_api.unix_socket import reach
 from loader.logs import Blotter, set_up
 from loader.s3.client import S3Bucket
 from loader.s3.redaction import HIDDEN
-from loader.sockets import reach
 from tests.loader.aircraft import ROOT, Aircraft, publish
 from tests.loader.programs import GET_STATUS
 from tests.loader.tattler import MEDIA, STATUS, TALES, Tattler

@@ -13,9 +13,9 @@ import pytest
 
 from loader.config import OPTIONS
 from loader.contract.manifest import Item
+from loader.local_api.service import METHODS
 from loader.monitor.status_board import Board
 from loader.planning.model import Step
-from loader.reception import METHODS
 from tests.loader.aircraft import ROOT
 
 PAGES = ROOT / "docs" / "loader"

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from loader import door as the_door
 from loader.contract.manifest import Item
-from loader.door import PROGRAMS, READERS, Door
-from loader.inquiry import BODY_LIMIT, HEAD_LIMIT
+from loader.local_api import server as the_door
+from loader.local_api.http import BODY_LIMIT, HEAD_LIMIT
+from loader.local_api.server import PROGRAMS, READERS, Door
+from loader.local_api.unix_socket import reach
 from loader.monitor.status_board import Board
 from loader.planning.model import Step
-from loader.sockets import reach
 from tests.loader.programs import GET_EVENTS, GET_STATUS, ask_now, events, request, say
 from tests.system import PATIENCE, until
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from loader import knock
 from loader.errors import Exit, WorldError
+from loader.local_api import client
 from loader.monitor.status_table import at_rest, lines
 from loader.storage.content_store import Store
 
@@ -39,18 +39,18 @@ class Command(BaseCommand):
     def handle(self, *args: object, **options: Any) -> None:
         directory = _directory(options["content_dir"])
         try:
-            for told in knock.watch(directory) if options["watch"] else [knock.status(directory)]:
+            for told in client.watch(directory) if options["watch"] else [client.status(directory)]:
                 self._show(told, as_json=options["json"], again=options["watch"])
         except PermissionError as error:
             text = f"You may not ask the loader of {directory}: be its user, or of the socket's group."
             raise CommandError(text, returncode=Exit.SOME_FAILED) from error
-        except knock.NobodyHomeError as error:
+        except client.NobodyHomeError as error:
             self._show_disk(directory, str(error), as_json=options["json"])
             sys.exit(Exit.UNREACHABLE)
         except KeyboardInterrupt:
             pass
 
-    def _show(self, told: knock.Status, *, as_json: bool, again: bool) -> None:
+    def _show(self, told: client.Status, *, as_json: bool, again: bool) -> None:
         if as_json:
             self._print([json.dumps(told)])
         else:

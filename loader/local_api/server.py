@@ -21,10 +21,10 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
-from loader.inquiry import Refusal, part, read_body, read_inquiry
+from loader.local_api.http import Refusal, part, read_body, read_inquiry
+from loader.local_api.service import Ask, Reception
+from loader.local_api.unix_socket import listen, withdraw
 from loader.monitor.status_board import Board
-from loader.reception import Ask, Reception
-from loader.sockets import listen, withdraw
 from loader.storage.directory import Folder
 
 log = logging.getLogger("loader")

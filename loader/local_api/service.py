@@ -15,7 +15,7 @@ from typing import Final
 from loader.contract.names import content_name
 from loader.contract.strict_json import Fields, loads
 from loader.errors import BadName, ContractError
-from loader.inquiry import BODY_LIMIT, Inquiry, Refusal, answer, encoded, framed
+from loader.local_api.http import BODY_LIMIT, Inquiry, Refusal, answer, encoded, framed
 from loader.monitor.status_board import Board
 
 Ask = Callable[[str, str | None], str | None]

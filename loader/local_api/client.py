@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Final
 
-from loader.sockets import reach
+from loader.local_api.unix_socket import reach
 
 TIMEOUT: Final = 10.0  # seconds for one answer
 QUIET: Final = 60.0  # seconds without a sign of life after which a stream is taken to be dead

@@ -1,0 +1,1 @@
+"""HTTP over a Unix socket for programs on the aircraft: server, service and client."""
