@@ -16,7 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import FrameType
 from typing import Final
 
-from loader.agent import VERSION, Agent
+from loader import VERSION
+from loader.agent.loop import Agent
 from loader.config import OPTIONS, Settings, SettingsError, read_settings
 from loader.errors import Exit, WorldError
 from loader.failpoints import arm

@@ -11,7 +11,7 @@ import tomllib
 
 import pytest
 
-from loader.agent import VERSION
+from loader import VERSION
 from loader.config import OPTIONS
 from tests.loader.aircraft import ROOT, Aircraft, bare_environment, publish
 

@@ -15,6 +15,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
+from loader import VERSION
+from loader.agent.local_content import Planner
 from loader.config import Settings
 from loader.contract.heartbeat import Heartbeat
 from loader.contract.keys import heartbeat_key
@@ -27,7 +29,6 @@ from loader.media.queue_reader import Dispatch
 from loader.media.snapshot import Look, Sight
 from loader.monitor.events import Listener
 from loader.network.link_monitor import Link
-from loader.planner import Planner
 from loader.planning.failure_history import OF_THE_OBJECT, Failures
 from loader.planning.limits import Terms
 from loader.planning.model import Moment, Plan
@@ -43,7 +44,6 @@ from loader.transfer.manager import Work
 from loader.transfer.rate_limit import Limiter
 from loader.transfer.task import Result, Tools
 
-VERSION: Final = "0.1.0"
 PASSES: Final = 3  # of `--once`, where campaigns change under it
 TURN: Final = 1.0  # seconds
 LEASE_WAIT: Final = 30.0  # seconds for the status bucket to say whose the tail is; then content is loaded anyhow

@@ -1,0 +1,1 @@
+"""The control loop: poll, plan, transfer, report."""
