@@ -20,7 +20,7 @@ T = TypeVar("T")
 AT_ONCE: Final = 2  # in each process; hashes that earlier releases made take 100 MiB each, ours 19
 MOST_WAITING: Final = 40  # requests; each keeps a thread, and often a connection to the database
 PATIENCE: Final = 5.0  # seconds a request waits for its turn
-RETRY_AFTER: Final = 5  # seconds
+HASHING_RETRY_AFTER: Final = 5  # seconds
 
 
 class TooManyPasswords(Exception):

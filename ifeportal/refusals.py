@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.views import defaults
 
-from ifeportal.passwords import RETRY_AFTER
+from ifeportal.passwords import HASHING_RETRY_AFTER
 from ifeportal.problems import BELOW, NOT_THERE, problem
 
 TOO_LARGE: Final = "The body is too large."
@@ -26,7 +26,7 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def too_many_passwords(request: HttpRequest) -> HttpResponse:
     """503: so many passwords are being checked that this one was not looked at, and how long to wait (seconds)."""
-    headers = {"Retry-After": str(RETRY_AFTER), "Cache-Control": "no-store"}
+    headers = {"Retry-After": str(HASHING_RETRY_AFTER), "Cache-Control": "no-store"}
     if request.path.startswith(BELOW):
         return problem(503, "Too many passwords are being checked. Try again soon.", request.path, headers=headers)
     return HttpResponse(render_to_string("too_many_passwords.html"), status=503, headers=headers)
