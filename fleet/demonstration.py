@@ -27,7 +27,7 @@ from django.db import connection
 from fleet import scripted
 from fleet.roster import FLEET, OPERATORS, cycles
 from fleet.simulation import MANAGE, MEDIA, STATUS, Simulation, identity
-from ifeportal.config import Config
+from ifeportal.conf.environment import Config
 from ifeportal.embedded import Identity, SeaweedFS
 from ifeportal.models import Airline, Membership, User
 from ifeportal.processes import LOOPBACK, Process, Supervisor, free_port, wait_until_listening

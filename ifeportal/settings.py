@@ -9,9 +9,9 @@ from urllib.parse import unquote, urlsplit
 
 from csp.constants import NONE, SELF
 
-from ifeportal.config import read_config
-from ifeportal.logs import logging_settings
-from ifeportal.signin_settings import signin_settings
+from ifeportal.conf.authentication import signin_settings
+from ifeportal.conf.environment import read_config
+from ifeportal.conf.logging import logging_settings
 from loader.s3.environment import clean_variables
 from loader.s3.redaction import secrets_in
 

@@ -29,8 +29,8 @@ from qrcode import QRCode
 from qrcode.image.svg import SvgPathImage
 
 from ifeportal import audit, encryption, secondfactor
+from ifeportal.conf.authentication import COOL_OFF
 from ifeportal.models import User
-from ifeportal.signin_settings import COOL_OFF
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from ifeportal.admins import Guarded
-from ifeportal.signin_settings import COOL_OFF, FAILURES
+from ifeportal.conf.authentication import COOL_OFF, FAILURES
 
 # What they would show is kept elsewhere here: addresses with users, the service in settings; and a session deleted
 # here would go on.

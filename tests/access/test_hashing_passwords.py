@@ -21,11 +21,12 @@ from django.contrib.auth.hashers import (
 from django.core.cache import cache
 from django.test import Client, RequestFactory, override_settings
 
-from ifeportal import config, passwords
+from ifeportal import passwords
+from ifeportal.conf import environment
+from ifeportal.conf.authentication import signin_settings
 from ifeportal.models import User
 from ifeportal.passwords import Hashing, TooManyPasswords
 from ifeportal.refusals import too_many_passwords
-from ifeportal.signin_settings import signin_settings
 from tests.access.test_signing_in import is_in, sign_in
 from tests.conftest import PASSWORD, Cast
 from tests.system import until
@@ -36,7 +37,7 @@ LONG = 60.0  # seconds
 @pytest.fixture(autouse=True)
 def real_hashers() -> Iterator[None]:
     cache.clear()
-    hashers = signin_settings(config.Config(), https=True)["PASSWORD_HASHERS"]
+    hashers = signin_settings(environment.Config(), https=True)["PASSWORD_HASHERS"]
     with override_settings(PASSWORD_HASHERS=hashers):
         yield
 

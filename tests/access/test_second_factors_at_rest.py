@@ -18,7 +18,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client, override_settings
 
-from ifeportal.config import read_config
+from ifeportal.conf.environment import read_config
 from ifeportal.encryption import UNREADABLE
 from ifeportal.models import User
 from tests.access.test_signing_in import SECRET, is_in, sign_in

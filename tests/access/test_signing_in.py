@@ -20,10 +20,11 @@ from django.core.management import CommandError, call_command
 from django.test import Client, override_settings
 from django.urls import reverse
 
-from ifeportal import config, secondfactor
+from ifeportal import secondfactor
 from ifeportal.access import Role
+from ifeportal.conf import environment
+from ifeportal.conf.authentication import FAILURES, signin_settings
 from ifeportal.models import AuditEntry, User
-from ifeportal.signin_settings import FAILURES, signin_settings
 from tests.conftest import PASSWORD, Cast
 
 SECRET = "JBSWY3DPEHPK3PXP"
@@ -145,7 +146,7 @@ def test_a_name_longer_than_any_or_with_a_nul_is_just_wrong(cast: Cast, client: 
 
 
 def test_passwords_are_kept_with_argon2() -> None:
-    hashers = signin_settings(config.Config(), https=True)["PASSWORD_HASHERS"]
+    hashers = signin_settings(environment.Config(), https=True)["PASSWORD_HASHERS"]
     with override_settings(PASSWORD_HASHERS=hashers):
         assert identify_hasher(make_password(PASSWORD)).algorithm == "argon2"
 
@@ -295,11 +296,11 @@ def test_nobody_shows_or_changes_the_second_factor_of_another(cast: Cast, client
 
 
 def test_the_words_of_the_setting_are_the_roles_there_are() -> None:
-    assert {*config.PEOPLE} == {"staff", *Role.values}
-    assert config.second_factors("staff, manager") == ("staff", "manager")
-    assert config.second_factors("none") == ()
+    assert {*environment.PEOPLE} == {"staff", *Role.values}
+    assert environment.second_factors("staff, manager") == ("staff", "manager")
+    assert environment.second_factors("none") == ()
     with pytest.raises(ValueError, match="must be none, or some of staff"):
-        config.second_factors("staff,boss")
+        environment.second_factors("staff,boss")
 
 
 @pytest.mark.parametrize(

@@ -24,9 +24,9 @@ from django.http import HttpResponse
 from django.test import Client, override_settings
 from jwt.algorithms import RSAAlgorithm
 
-from ifeportal.config import Config, SettingsError, read_config
+from ifeportal.conf.authentication import signin_settings
+from ifeportal.conf.environment import Config, SettingsError, read_config
 from ifeportal.models import Membership, User
-from ifeportal.signin_settings import signin_settings
 from tests.conftest import Cast
 
 CLIENT, SECRET = "portal", "a-secret-between-the-two"

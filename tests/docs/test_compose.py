@@ -24,7 +24,7 @@ import pytest
 import yaml
 from django.core.management import get_commands
 
-from ifeportal.config import Config, read_config
+from ifeportal.conf.environment import Config, read_config
 from ifeportal.processes import LOOPBACK, Process, free_port
 from loader.config import OPTIONS, read_settings
 from loader.errors import Exit, WorldError

@@ -22,7 +22,7 @@ from fleet import reconcile
 from fleet.metrics import FleetCollector
 from ifeportal import api_urls
 from ifeportal.api import ReadOnly
-from ifeportal.config import Config
+from ifeportal.conf.environment import Config
 from ifeportal.live import listeners
 from ifeportal.models import PACEMAKER, Airline
 from ifeportal.paging import Pagination

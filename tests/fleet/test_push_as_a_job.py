@@ -13,7 +13,7 @@ import pytest
 from django.conf import LazySettings
 
 from fleet import jobs, ledger
-from ifeportal.config import SettingsError, read_config
+from ifeportal.conf.environment import SettingsError, read_config
 from ifeportal.jobs import JobFailed
 from ifeportal.models import Job
 from loader.errors import WorldError

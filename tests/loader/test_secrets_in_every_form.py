@@ -18,7 +18,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from ifeportal.logs import Cleaner
+from ifeportal.conf.logging import Cleaner
 from loader.logs import Blotter, set_up
 from loader.s3.client import S3Bucket
 from loader.s3.redaction import HIDDEN

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import pytest
 
-from ifeportal.logs import logging_settings
+from ifeportal.conf.logging import logging_settings
 
 SECRET = "s3cr3t-of-the-portal"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ifeportal.config import SettingsError, read_config
+from ifeportal.conf.environment import SettingsError, read_config
 from tests.ops.production import KEY, PRODUCTION, manage
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -17,8 +17,9 @@ from fleet import ledger
 from fleet.discovery import discover, find_airline
 from fleet.poller import Terms, poll_airline
 from fleet.result import Meter, PollResult
-from ifeportal import config, jobs, leases
+from ifeportal import jobs, leases
 from ifeportal.buckets import media_bucket, status_bucket
+from ifeportal.conf import environment
 from ifeportal.models import Airline
 from ifeportal.stopping import stop_when_told
 from loader.errors import Exit, WorldError
@@ -176,7 +177,7 @@ def attempt(poll: Polling) -> PollResult:
 def duration(text: str) -> float:
     """Seconds, from a duration as people write it."""
     try:
-        return config.seconds(text)
+        return environment.seconds(text)
     except ValueError as error:
         raise ArgumentTypeError(f"{text!r} {error}") from error
 

@@ -13,8 +13,8 @@ from django.utils import timezone
 
 from fleet.invention import Plan
 from fleet.simulated import Report, Taken, Tell, remove_fleet, write_fleet
-from ifeportal import config
 from ifeportal.buckets import media_bucket, status_bucket
+from ifeportal.conf import environment
 from ifeportal.stopping import stop_when_told
 from loader.contract.units import parse_size
 from loader.errors import ContractError, Exit, WorldError
@@ -111,7 +111,7 @@ class Command(BaseCommand):
 def duration(text: str) -> float:
     """Seconds, from a duration as people write it."""
     try:
-        return config.seconds(text)
+        return environment.seconds(text)
     except ValueError as error:
         raise ArgumentTypeError(f"{text!r} {error}") from error
 

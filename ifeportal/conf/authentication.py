@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, Final
 
-from ifeportal.config import Config
+from ifeportal.conf.environment import Config
 
 SSO: Final = "sso"  # what addresses call the one sign-in service
 FAILURES: Final = 5
