@@ -21,9 +21,9 @@ from django.utils import timezone
 
 from fleet.poller import poll_airline, poll_keys
 from fleet.result import PollResult
-from ifeportal.buckets import media_bucket, status_bucket
 from ifeportal.live.feed import Published, current_rev, publish
 from ifeportal.models import Airline
+from ifeportal.storage.buckets import media_bucket, status_bucket
 
 TICK: Final = os.sysconf("SC_CLK_TCK")
 STATE: Final = {"status": "loading", "bytes_done": 1_048_576, "bytes_total": 734_003_200, "percent": 0, "error": ""}

@@ -24,8 +24,8 @@ from django.db import close_old_connections, connection
 
 from benchmarks.cycle import Cycle
 from fleet.management.commands.poll_buckets import Polling
-from ifeportal.buckets import media_bucket, status_bucket
 from ifeportal.models import Job
+from ifeportal.storage.buckets import media_bucket, status_bucket
 from loader.s3.client import S3Bucket
 
 WRITES: Final = re.compile(

@@ -19,7 +19,7 @@ from django.db import transaction
 from campaigns.models import Campaign, ContentItem, ManifestState
 from campaigns.survey import Known, Problem, conflict, decide, is_news, survey
 from ifeportal.models import Airline
-from ifeportal.patience import Ahead, answers, nothing
+from ifeportal.storage.background import Ahead, answers, nothing
 from loader.contract.manifest import MANIFEST_LIMIT, Item, Manifest, parse_manifest, restrictions
 from loader.errors import BadManifest, WorldError
 from loader.s3.interface import Bucket, Fetched, ObjectInfo

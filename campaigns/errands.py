@@ -22,7 +22,7 @@ from campaigns.keys import BadKeyError
 from campaigns.models import Draft, DraftState
 from campaigns.release import Before, look_before
 from campaigns.signing import CannotSign
-from ifeportal.patience import awaited
+from ifeportal.storage.background import awaited
 from loader.errors import ContractError, WorldError
 from loader.s3.interface import Bucket
 

@@ -13,9 +13,9 @@ from django.utils import timezone
 from campaigns import errands, hashing
 from campaigns.drafting import ERRANDS_JOB, HASHING_JOB
 from campaigns.keys import BadKeyError, load_key
-from ifeportal.buckets import media_bucket
 from ifeportal.jobs import run
 from ifeportal.leases import Lease
+from ifeportal.storage.buckets import media_bucket
 from loader.s3.interface import Bucket
 
 BETWEEN_LOOKS: Final = 5.0  # seconds, while nobody asks for anything; who asks hurries the job

@@ -25,7 +25,7 @@ from fleet.reviving import forget_objects
 from fleet.transitions import ARCHIVED_FIELDS, TRANSFER_FIELDS
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline
-from ifeportal.patience import answers
+from ifeportal.storage.background import answers
 from loader.archive import ARCHIVE_LIMIT, Archive, build_archive, parse_archive
 from loader.contract.keys import archive_key, campaign_error_key, error_key, load_prefix, parse_status_key, progress_key
 from loader.errors import ContractError, WorldError

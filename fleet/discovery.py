@@ -14,7 +14,7 @@ from fleet.result import Meter, PollResult
 from fleet.states import airline_state
 from ifeportal.live.feed import Published, publish
 from ifeportal.models import Airline
-from ifeportal.patience import nothing, prefixes
+from ifeportal.storage.background import nothing, prefixes
 from loader.errors import WorldError
 from loader.s3.interface import Bucket
 

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from fleet.reconcile import Problem, Reading, Sighting, guess, how_much, understand
-from ifeportal.patience import answers, nothing
+from ifeportal.storage.background import answers, nothing
 from loader.contract.keys import StatusKey, parse_status_key
 from loader.errors import ContractError, WorldError
 from loader.s3.interface import Bucket, Fetched, ObjectInfo

@@ -26,7 +26,7 @@ from fleet.result import Meter, PollResult
 from fleet.standing import note_proof, note_standing
 from fleet.writing import Writer, limits_left
 from ifeportal.models import Airline
-from ifeportal.patience import Ahead, nothing, prefixes
+from ifeportal.storage.background import Ahead, nothing, prefixes
 from loader.errors import WorldError
 from loader.s3.interface import Bucket, ObjectInfo
 

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from campaigns import drafting, errands, hashing
 from campaigns.models import Draft, DraftItem
 from ifeportal.models import Airline
-from ifeportal.patience import nothing
+from ifeportal.storage.background import nothing
 from loader.contract.manifest import Manifest, parse_manifest
 from loader.s3.interface import Bucket
 

@@ -21,7 +21,7 @@ from campaigns.keys import new_key, public_of
 from campaigns.models import Campaign, DraftItem, DraftState
 from ifeportal.leases import LeaseLost
 from ifeportal.models import Airline, Job
-from ifeportal.patience import nothing
+from ifeportal.storage.background import nothing
 from loader.errors import WorldError
 from loader.s3.client import S3Bucket
 from loader.s3.interface import ObjectInfo

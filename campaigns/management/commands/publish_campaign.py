@@ -21,7 +21,7 @@ from campaigns.publishing import KEEP, PublishResult, Terms, publish_folder
 from campaigns.publishing_display import PlainDisplay, TerminalDisplay
 from campaigns.signing import CannotSign, sign_campaign
 from campaigns.signing import in_words as signed_in_words
-from ifeportal.buckets import media_bucket
+from ifeportal.storage.buckets import media_bucket
 from loader.errors import Exit, WorldError
 from loader.s3.interface import Bucket
 

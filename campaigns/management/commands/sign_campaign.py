@@ -14,7 +14,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from campaigns.keyfiles import add_passphrase_option, load_keys
 from campaigns.signing import CannotSign, in_words, sign_campaign, signatures_missing
 from campaigns.trustfile import load_chain
-from ifeportal.buckets import media_bucket
+from ifeportal.storage.buckets import media_bucket
 from loader.errors import ContractError, Exit, WorldError
 from loader.s3.interface import Bucket
 

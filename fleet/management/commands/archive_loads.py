@@ -15,8 +15,8 @@ from django.utils import timezone
 from fleet import ledger
 from fleet.archiving import Outcome, archive_due, days_of, would_archive
 from fleet.result import Meter, RequestCounts
-from ifeportal.buckets import status_bucket
 from ifeportal.models import Airline
+from ifeportal.storage.buckets import status_bucket
 from loader.errors import Exit, WorldError
 
 HELP: Final = """Pack the reports of finished loads into one object each, read it back, and delete them.

@@ -18,10 +18,10 @@ from fleet.discovery import discover, find_airline
 from fleet.poller import Terms, poll_airline
 from fleet.result import Meter, PollResult
 from ifeportal import jobs, leases
-from ifeportal.buckets import media_bucket, status_bucket
 from ifeportal.conf import environment
 from ifeportal.models import Airline
 from ifeportal.stopping import stop_when_told
+from ifeportal.storage.buckets import media_bucket, status_bucket
 from loader.errors import Exit, WorldError
 from loader.s3.interface import Bucket
 
