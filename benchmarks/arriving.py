@@ -16,7 +16,7 @@ from benchmarks.pollbench import Bench
 from benchmarks.processes import ROOT, Failed
 from benchmarks.rows import watched
 from benchmarks.world import PYTHON, World
-from ifeportal.processes import Process
+from ifeportal.embedded.processes import Process
 
 WARM_UP: Final = 0.25  # of the time that counts, before it
 PATIENCE: Final = 120.0  # seconds for the last changes to be seen

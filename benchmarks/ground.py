@@ -20,7 +20,7 @@ from benchmarks.goals import MIB
 from benchmarks.peers import Source
 from benchmarks.processes import Failed
 from campaigns.publishing import publish_folder
-from ifeportal.embedded import SeaweedFS
+from ifeportal.embedded.seaweedfs import SeaweedFS
 
 MEDIA, STATUS, CAMPAIGN = "bench-media", "bench-status", "2026-12"
 LOADER: Final = (sys.executable, "manage.py", "run_loader")

@@ -27,7 +27,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page
 
 from benchmarks.goals import percentile
-from ifeportal.embedded import SeaweedFS
+from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.s3.client import S3Bucket
 from tests.chromium import headless
 from tests.databases import postgresql

@@ -26,7 +26,7 @@ from benchmarks.ground import MEDIA, STATUS, Ground
 from benchmarks.jobs import Bench
 from benchmarks.namespaces import why_not
 from benchmarks.processes import Failed
-from ifeportal.embedded import SeaweedFS
+from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.contract.units import parse_duration, parse_size
 
 OTHERS = (

@@ -20,7 +20,7 @@ from benchmarks.fleets import Written
 from benchmarks.peers import PROGRAMS, environment
 from benchmarks.processes import Cost, Failed, run
 from benchmarks.world import World
-from ifeportal.embedded import SeaweedFS
+from ifeportal.embedded.seaweedfs import SeaweedFS
 
 S5CMD: Final = "s5cmd sync"
 RCLONE: Final = "rclone sync --use-server-modtime"

@@ -14,7 +14,7 @@ from benchmarks.goals import Row
 from benchmarks.pollgoals import MB, OURS, Way, of_cycle
 from benchmarks.processes import Cost, Failed
 from benchmarks.world import World, world
-from ifeportal.embedded import SeaweedFS
+from ifeportal.embedded.seaweedfs import SeaweedFS
 
 MOST_CYCLES: Final = 60  # until a new fleet is known whole
 Kind = Literal["changed", "foreign", "first", "quiet", "arriving", "memory"]

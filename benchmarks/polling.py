@@ -27,7 +27,7 @@ from benchmarks.loader import machine
 from benchmarks.mirrors import CURL, NAMES
 from benchmarks.pollbench import KINDS, Bench
 from benchmarks.processes import Failed
-from ifeportal.embedded import SeaweedFS
+from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.contract.units import parse_duration
 
 JOBS: Final[Mapping[str, Callable[[Bench], None]]] = {

@@ -19,7 +19,7 @@ from benchmarks.cycle import Resident
 from benchmarks.fleets import AIRLINE, CAMPAIGN, Fleet
 from benchmarks.rows import said
 from benchmarks.writing import Address, Writers
-from ifeportal.embedded import SeaweedFS
+from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.contract.keys import manifest_key
 from loader.s3.client import S3Bucket
 from tests.databases import postgresql

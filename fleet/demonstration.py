@@ -28,9 +28,9 @@ from fleet import scripted
 from fleet.roster import FLEET, OPERATORS, cycles
 from fleet.simulation import MANAGE, MEDIA, STATUS, Simulation, identity
 from ifeportal.conf.environment import Config
-from ifeportal.embedded import Identity, SeaweedFS
+from ifeportal.embedded.processes import LOOPBACK, Process, Supervisor, free_port, wait_until_listening
+from ifeportal.embedded.seaweedfs import Identity, SeaweedFS
 from ifeportal.models import Airline, Membership, User
-from ifeportal.processes import LOOPBACK, Process, Supervisor, free_port, wait_until_listening
 
 PORTAL: Final = Identity(
     "portal", (f"Read:{MEDIA}", f"List:{MEDIA}", f"Write:{MEDIA}", f"Read:{STATUS}", f"List:{STATUS}")

@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from ifeportal.embedded import Identity
+from ifeportal.embedded.seaweedfs import Identity
 from loader.contract.keys import content_key, heartbeat_key, manifest_key, queue_key, signature_key
 from loader.contract.names import check_name
 from loader.errors import BadName

@@ -36,8 +36,8 @@ from fleet.roster import (
     Film,
     timeline,
 )
-from ifeportal.embedded import Identity, SeaweedFS
-from ifeportal.processes import Process, Supervisor
+from ifeportal.embedded.processes import Process, Supervisor
+from ifeportal.embedded.seaweedfs import Identity, SeaweedFS
 from loader.errors import WorldError
 from loader.s3.interface import Bucket
 

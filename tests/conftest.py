@@ -11,7 +11,7 @@ from django.test import override_settings
 from hypothesis import HealthCheck, settings
 
 from ifeportal.access import Role
-from ifeportal.embedded import SeaweedFS
+from ifeportal.embedded.seaweedfs import SeaweedFS
 from ifeportal.models import Airline, Membership, User
 from loader.s3.client import S3Bucket
 from loader.s3.memory import MemoryBucket

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Self, TypeVar
 from urllib.request import urlopen
 
-from ifeportal.processes import LOOPBACK, Process, Supervisor, free_port
+from ifeportal.embedded.processes import LOOPBACK, Process, Supervisor, free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 60.0  # seconds; only what is broken takes that long

@@ -10,7 +10,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Self
 
-from ifeportal.processes import LOOPBACK, Process, free_port
+from ifeportal.embedded.processes import LOOPBACK, Process, free_port
 from tests.pages.browser import database_url
 from tests.system import PATIENCE, ROOT, answers, wait_for
 

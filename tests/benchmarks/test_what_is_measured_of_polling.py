@@ -20,7 +20,7 @@ from benchmarks.pollgoals import OURS, Way
 from benchmarks.polling import JOBS, rows
 from benchmarks.processes import Cost
 from benchmarks.writing import Address, Writers
-from ifeportal.embedded import SeaweedFS
+from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.contract.item_reports import recognise_progress
 from loader.contract.keys import parse_status_key
 from loader.contract.manifest import parse_manifest

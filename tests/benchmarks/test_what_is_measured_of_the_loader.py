@@ -15,7 +15,7 @@ from benchmarks.bigobject import BigObject, answer_to
 from benchmarks.goals import HEADS, JOBS, Row, middle, plain, ratio, table
 from benchmarks.jobs import AWS, OURS, QUIET, RCLONE, S5CMD, VERIFIED, throughput_rows
 from benchmarks.processes import Cost, Failed, Variant, interleaved, run
-from ifeportal.embedded import SeaweedFS
+from ifeportal.embedded.seaweedfs import SeaweedFS
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = {"PATH": "/usr/bin:/bin"}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ifeportal.embedded import Identity, SeaweedFS
+from ifeportal.embedded.seaweedfs import Identity, SeaweedFS
 from loader.errors import WorldError
 from loader.s3.client import S3Bucket
 

@@ -18,7 +18,7 @@ from campaigns.catalog import sync_catalog
 from campaigns.folder import CannotPublish, Step
 from campaigns.models import Campaign
 from campaigns.publishing import publish_folder
-from ifeportal.embedded import SeaweedFS
+from ifeportal.embedded.seaweedfs import SeaweedFS
 from ifeportal.models import Airline
 from loader.errors import WorldError
 from loader.s3.client import S3Bucket

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ifeportal.processes import LOOPBACK, Process, Supervisor, free_port, wait_until_listening
+from ifeportal.embedded.processes import LOOPBACK, Process, Supervisor, free_port, wait_until_listening
 from tests.system import PATIENCE, until
 
 SLEEP = "import time; print('here', flush=True); time.sleep(600)"
@@ -89,7 +89,7 @@ def test_the_highest_stage_stops_first(tmp_path: Path) -> None:
 
 def test_children_die_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     code = (
-        "import pathlib, sys, time\nfrom ifeportal.processes import Process\n"
+        "import pathlib, sys, time\nfrom ifeportal.embedded.processes import Process\n"
         f"child = Process('c', [sys.executable, '-c', {SLEEP!r}], log=pathlib.Path({str(tmp_path / 'log')!r}))\n"
         "child.start(); print(child.pid, flush=True); time.sleep(600)"
     )

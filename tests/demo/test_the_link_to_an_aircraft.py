@@ -24,7 +24,7 @@ from fleet.faults import (
     WrongRange,
 )
 from fleet.link import Link
-from ifeportal.embedded import SeaweedFS
+from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.errors import WorldError
 from loader.s3.client import S3Bucket
 from loader.s3.interface import Body

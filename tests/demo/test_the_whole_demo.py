@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import pytest
 
 from fleet.simulation import MANAGE
-from ifeportal.processes import free_port
+from ifeportal.embedded.processes import free_port
 from tests.system import PATIENCE
 
 pytestmark = [

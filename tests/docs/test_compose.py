@@ -25,7 +25,7 @@ import yaml
 from django.core.management import get_commands
 
 from ifeportal.conf.environment import Config, read_config
-from ifeportal.processes import LOOPBACK, Process, free_port
+from ifeportal.embedded.processes import LOOPBACK, Process, free_port
 from loader.config import OPTIONS, read_settings
 from loader.errors import Exit, WorldError
 from loader.s3.client import S3Bucket

@@ -21,7 +21,7 @@ from fleet.outpouring import Outpouring
 from fleet.simulated import MARKER
 from fleet.simulation import MANAGE
 from fleet.traffic import changes
-from ifeportal.embedded import SeaweedFS
+from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.errors import Exit, WorldError
 from loader.s3.client import S3Bucket
 from loader.s3.interface import Bucket

@@ -10,7 +10,7 @@ import boto3
 import pytest
 
 from fleet.poller import poll_fleet
-from ifeportal.embedded import SeaweedFS
+from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.s3.client import S3Bucket
 from tests.fleet.world import MIB, World, transfer
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fleet.link import Link
-from ifeportal.embedded import SeaweedFS
+from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.s3.client import S3Bucket
 from tests.loader.aircraft import Aircraft
 from tests.loader.nursery import Nursery

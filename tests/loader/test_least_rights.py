@@ -19,7 +19,7 @@ from campaigns.signing import sign_campaign
 from fleet.faults import FlipByte, Rule
 from fleet.link import Link
 from fleet.policy import iam_policy, seaweedfs_identity
-from ifeportal.embedded import SeaweedFS
+from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.contract.keys import heartbeat_key, manifest_key, queue_key, signature_key
 from loader.contract.transfer_queue import Orders, build_orders
 from loader.errors import BadName, WorldError

@@ -13,7 +13,7 @@ import pytest
 
 from fleet.faults import Reset, Rule, Say
 from fleet.link import Link
-from ifeportal.embedded import SeaweedFS
+from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.contract.heartbeat import Heartbeat
 from loader.contract.units import MIB
 from loader.errors import WorldError

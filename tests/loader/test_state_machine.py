@@ -31,7 +31,7 @@ from hypothesis.stateful import (
 
 from fleet.faults import Reset, Rule
 from fleet.link import Link
-from ifeportal.embedded import SeaweedFS
+from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.contract.keys import content_key, manifest_key
 from tests.freshbuckets import FreshBuckets
 from tests.loader.aircraft import AIRLINE, Aircraft, publish

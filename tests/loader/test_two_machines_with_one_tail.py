@@ -16,7 +16,7 @@ import pytest
 
 from fleet.faults import Fault, Rule, Say
 from fleet.link import Link
-from ifeportal.embedded import Identity, SeaweedFS
+from ifeportal.embedded.seaweedfs import Identity, SeaweedFS
 from loader.contract.heartbeat import Heartbeat, build_heartbeat
 from loader.reporting.lease import Lease
 from tests.loader.aircraft import AIRLINE, TAIL, Aircraft, finish, publish

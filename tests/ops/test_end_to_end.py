@@ -27,9 +27,9 @@ from fleet.figures import size
 from fleet.link import Link
 from fleet.models import Load, Transfer
 from fleet.states import load_state, transfer_state
-from ifeportal.embedded import SeaweedFS
+from ifeportal.embedded.processes import Process
+from ifeportal.embedded.seaweedfs import SeaweedFS
 from ifeportal.models import Job, User
-from ifeportal.processes import Process
 from ifeportal.tokens import make_token
 from loader.s3.client import S3Bucket
 from tests.conftest import Cast

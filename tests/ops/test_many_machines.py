@@ -29,8 +29,8 @@ from playwright.sync_api import Browser, Page
 from fleet.expected import Expected, noted
 from fleet.invention import Change, Plan, announcement, manifests
 from fleet.traffic import changes
-from ifeportal.embedded import SeaweedFS
-from ifeportal.processes import LOOPBACK, Process, Supervisor, free_port
+from ifeportal.embedded.processes import LOOPBACK, Process, Supervisor, free_port
+from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.s3.client import S3Bucket
 from tests.databases import postgresql
 from tests.pages.browser import chromium

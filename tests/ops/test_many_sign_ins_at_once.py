@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from ifeportal.processes import LOOPBACK
+from ifeportal.embedded.processes import LOOPBACK
 from tests.conftest import PASSWORD
 from tests.system import System, answers, wait_for
 

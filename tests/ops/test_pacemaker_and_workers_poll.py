@@ -20,9 +20,9 @@ from websockets.sync.client import connect
 from fleet.faults import Hang, Rule
 from fleet.link import Link
 from fleet.models import Transfer
-from ifeportal.embedded import SeaweedFS
+from ifeportal.embedded.processes import Process, Supervisor
+from ifeportal.embedded.seaweedfs import SeaweedFS
 from ifeportal.models import PACEMAKER, Airline, Job
-from ifeportal.processes import Process, Supervisor
 from loader.s3.client import S3Bucket
 from tests.conftest import Cast
 from tests.live.sockets import sign_in

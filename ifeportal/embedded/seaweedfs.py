@@ -2,7 +2,7 @@
 
 For the demo, the tests and development. Touches its folder (data, keys, configuration, log), free ports, and the
 sockets that `weed` puts into /tmp. It is started with every port chosen, telemetry off and no page for people. Data
-survives a stop, a kill and a change of ports. The processes of the demo are kept by `ifeportal.processes`.
+survives a stop, a kill and a change of ports. The processes of the demo are kept by `ifeportal.embedded.processes`.
 
 Never call a bucket `status` or `healthz` here: SeaweedFS answers its own health page at that address.
 """
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from ifeportal.processes import LOOPBACK, PORTS, Process, is_free
+from ifeportal.embedded.processes import LOOPBACK, PORTS, Process, is_free
 from loader.errors import WorldError
 from loader.s3.client import S3Bucket
 

@@ -1,0 +1,4 @@
+"""SeaweedFS and child processes on the loopback interface, for the demo, the tests and development.
+
+Touches no database.
+"""
