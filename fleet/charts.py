@@ -17,8 +17,8 @@ from fleet.forecast import start_of
 from fleet.models import ProgressSample, Tail
 from fleet.moved import DAY, SLOT, Flow, flow, slot_of
 from fleet.readiness import readiness_of
-from ifeportal.export import Column, Table
 from ifeportal.models import Airline
+from ifeportal.tables.export import Column, Table
 
 Values = Sequence[int | None]
 

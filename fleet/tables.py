@@ -18,8 +18,8 @@ from fleet.models import Anomaly, Duty, Load
 from fleet.overview import Card
 from fleet.states import airline_state, campaign_state, load_state
 from fleet.tailrows import TailRow, every_tail
-from ifeportal.export import CHUNK, Column, Table
 from ifeportal.models import Airline
+from ifeportal.tables.export import CHUNK, Column, Table
 
 STATES: Final = (
     "failed", "silent", "stalled", "contradiction", "waiting", "restarted", "loading", "pending", "complete", "at_risk",

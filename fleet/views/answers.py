@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.cache import add_never_cache_headers
 from django.utils.decorators import decorator_from_middleware
 
-from ifeportal.export import Table, export
+from ifeportal.tables.export import Table, export
 
 
 class WholePages(GZipMiddleware):

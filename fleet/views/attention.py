@@ -24,9 +24,9 @@ from fleet.listing import SEARCH_LIMIT
 from fleet.models import Acknowledgement, Load
 from fleet.views.answers import answer
 from ifeportal.access import Role
-from ifeportal.export import Column, Table, export
 from ifeportal.live.feed import current_rev
 from ifeportal.models import Airline
+from ifeportal.tables.export import Column, Table, export
 
 GROUPS_A_PAGE: Final = 12
 LOADS_LIMIT: Final = 5_000  # beyond, something is wrong with all of them, and the page says that it is cut

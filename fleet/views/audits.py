@@ -12,8 +12,8 @@ from django.views.decorators.http import require_safe
 from fleet import auditlog, listing
 from fleet.views.answers import answer
 from ifeportal.access import Role, role_or_403, sees_every_airline
-from ifeportal.export import Table, export
 from ifeportal.models import Airline, AuditEntry
+from ifeportal.tables.export import Table, export
 
 
 @never_cache

@@ -22,9 +22,9 @@ from fleet import asof, files, listing, matrix, moments, pages, picture, rollup,
 from fleet.models import Load, Transfer
 from fleet.views.answers import answer, compressed
 from ifeportal.access import Role, visible_or_404
-from ifeportal.export import Table, export
 from ifeportal.live.feed import current_rev
 from ifeportal.models import Airline
+from ifeportal.tables.export import Table, export
 
 
 @require_safe

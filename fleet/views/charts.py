@@ -17,8 +17,8 @@ from campaigns.models import Campaign
 from fleet import charts
 from fleet.models import Tail
 from ifeportal.access import visible_or_404
-from ifeportal.export import export
 from ifeportal.models import Airline
+from ifeportal.tables.export import export
 
 KEPT_FOR: Final = 10  # seconds, by the browser
 

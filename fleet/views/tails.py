@@ -11,8 +11,8 @@ from fleet import aircraft, files, listing, pages, tailpage
 from fleet.models import Anomaly, Load, Status, Tail, Transfer
 from fleet.views.answers import answer
 from ifeportal.access import visible_or_404
-from ifeportal.export import Table, export
 from ifeportal.live.feed import current_rev
+from ifeportal.tables.export import Table, export
 
 
 @require_safe

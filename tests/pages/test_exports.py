@@ -16,8 +16,8 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import StreamingHttpResponse
 from django.test import AsyncRequestFactory, Client, RequestFactory
 
-from ifeportal import export as exporting
-from ifeportal.export import Column, Table, export
+from ifeportal.tables import export as exporting
+from ifeportal.tables.export import Column, Table, export
 from tests.conftest import Cast
 
 
