@@ -17,7 +17,7 @@ from campaigns.drafting import AFRESH
 from campaigns.folder import CannotPublish
 from campaigns.models import Campaign, Draft, DraftItem, DraftState
 from campaigns.release import Before, Released, release, says_the_same
-from ifeportal.jobs import hurry
+from ifeportal.jobs.queue import hurry
 from loader.contract.keys import content_key, manifest_key, signature_key
 from loader.contract.manifest import Manifest
 from loader.errors import WorldError

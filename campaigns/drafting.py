@@ -14,7 +14,7 @@ from django.db.models import Q
 
 from campaigns.checking import Faults, faults_of
 from campaigns.models import Draft, DraftItem, DraftItemQuerySet, DraftState
-from ifeportal.jobs import hurry
+from ifeportal.jobs.queue import hurry
 
 ERRANDS_JOB: Final = "run_errands"
 HASHING_JOB: Final = "hash_items"

@@ -13,8 +13,8 @@ from django.utils import timezone
 from campaigns import errands, hashing
 from campaigns.drafting import ERRANDS_JOB, HASHING_JOB
 from campaigns.keys import BadKeyError, load_key
-from ifeportal.jobs import run
-from ifeportal.leases import Lease
+from ifeportal.jobs.leases import Lease
+from ifeportal.jobs.runner import run
 from ifeportal.storage.buckets import media_bucket
 from loader.s3.interface import Bucket
 

@@ -13,8 +13,9 @@ from fleet import archivist, discovery, forgetting, ledger, moved, pace, pushing
 from fleet.poller import Terms, poll_head, poll_part
 from fleet.ranges import WHOLE
 from fleet.result import PollResult
-from ifeportal.jobs import JobFailed, parts_of, run, set_parts, steady_with_parts
-from ifeportal.leases import Lease
+from ifeportal.jobs.leases import Lease
+from ifeportal.jobs.queue import parts_of, set_parts
+from ifeportal.jobs.runner import JobFailed, run, steady_with_parts
 from ifeportal.models import Airline
 from ifeportal.storage.buckets import media_bucket, status_bucket
 from loader.s3.interface import Bucket

@@ -20,7 +20,7 @@ from prometheus_client.registry import Collector
 from fleet import ledger
 from fleet.listing import STATE
 from fleet.models import Anomaly, Duty, Load, State, Status, Tail
-from ifeportal import alerts
+from ifeportal.jobs import status
 from ifeportal.live.feed import current_rev
 from ifeportal.models import Job
 
@@ -69,7 +69,7 @@ def _jobs(now: datetime) -> Iterator[Metric]:
 
 
 def _alerts(now: datetime) -> Iterator[Metric]:
-    found = alerts.look(now)
+    found = status.look(now)
     for name, words, value in (
         ("jobs_late", "Jobs that are due for long and that nobody does.", found.jobs_late),
         ("jobs_failing", "Jobs whose last attempt failed.", found.jobs_failing),

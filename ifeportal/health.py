@@ -24,7 +24,7 @@ from django.views.decorators.http import require_safe
 from django.views.defaults import server_error as broken
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from ifeportal import alerts
+from ifeportal.jobs import status
 from ifeportal.models import Airline, Job, User
 from ifeportal.problems import BELOW, problem
 
@@ -99,7 +99,7 @@ def look() -> dict[str, Finding]:
 
 def _alerts() -> dict[str, int | bool] | None:
     try:
-        return asdict(alerts.look(timezone.now()))
+        return asdict(status.look(timezone.now()))
     except DatabaseTrouble:
         return None
 

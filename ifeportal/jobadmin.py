@@ -14,8 +14,8 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from ifeportal import alerts
 from ifeportal.admins import ReadOnlyAdmin
+from ifeportal.jobs import status
 from ifeportal.models import PACEMAKER, Job, JobQuerySet
 
 
@@ -74,7 +74,7 @@ class JobAdmin(ReadOnlyAdmin[Job]):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """The list, and above it how things are as a whole."""
-        context = {"title": "Jobs", "alerts": alerts.look(timezone.now())}
+        context = {"title": "Jobs", "alerts": status.look(timezone.now())}
         return super().changelist_view(request, context | (extra_context or {}))
 
     @admin.display(description="state")

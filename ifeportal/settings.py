@@ -213,11 +213,11 @@ LOGGING = logging_settings(
 )
 
 WORKERS = 3 if STATUS_EVENTS_QUEUE_URL else 2  # one of them always waits for events
-# django-q2 only wakes workers: `ifeportal/jobs.py` says what is due, tries again and keeps the outcome.
+# django-q2 only wakes workers: `ifeportal/jobs/runner.py` says what is due, tries again and keeps the outcome.
 Q_CLUSTER = {
     "name": "ifeportal",
     "orm": "default",
-    "broker_class": "ifeportal.wakeups.PatientBroker",
+    "broker_class": "ifeportal.jobs.broker.PatientBroker",
     "workers": WORKERS,
     "queue_limit": WORKERS,  # no more is taken in advance, so that who is free comes first
     "poll": 0.2,  # seconds between two looks at an empty queue

@@ -12,7 +12,7 @@ from typing import Final
 
 from django.db import Error as DatabaseTrouble
 
-from ifeportal.jobs import watch
+from ifeportal.jobs.queue import watch
 
 AGAIN: Final = 12.0  # seconds; with the 30 s between two words of a page still below what one word counts for
 logger = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from campaigns import drafting, errands, hashing, jobs, sha256
 from campaigns.drafting import CannotAsk
 from campaigns.keys import new_key, public_of
 from campaigns.models import Campaign, DraftItem, DraftState
-from ifeportal.leases import LeaseLost
+from ifeportal.jobs.leases import LeaseLost
 from ifeportal.models import Airline, Job
 from ifeportal.storage.background import nothing
 from loader.errors import WorldError

@@ -14,7 +14,7 @@ from django.conf import LazySettings
 
 from fleet import jobs, ledger
 from ifeportal.conf.environment import SettingsError, read_config
-from ifeportal.jobs import JobFailed
+from ifeportal.jobs.runner import JobFailed
 from ifeportal.models import Job
 from loader.errors import WorldError
 from loader.s3.sqs import Message

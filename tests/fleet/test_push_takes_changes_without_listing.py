@@ -16,7 +16,7 @@ from fleet.poller import Terms
 from fleet.pushing import Taken, events_arrive, take_events
 from fleet.reconcile import Limits
 from fleet.result import PollResult
-from ifeportal.leases import LeaseLost
+from ifeportal.jobs.leases import LeaseLost
 from ifeportal.models import Airline, Job
 from loader.errors import WorldError
 from loader.s3.interface import Fetched

@@ -15,7 +15,7 @@ from django.utils import timezone
 from fleet import archivist, jobs, ledger
 from fleet.management.commands import archive_loads as module
 from fleet.models import Load, Usage
-from ifeportal.jobs import JobFailed
+from ifeportal.jobs.runner import JobFailed
 from ifeportal.models import Airline, Job
 from loader.errors import Exit, WorldError
 from tests.fleet.archived import Failing, Over, finished, is_archived, small

@@ -17,7 +17,7 @@ from django.db import OperationalError, connection
 from fleet import ledger
 from fleet.management.commands.poll_buckets import Polling, Stopped
 from fleet.models import Tail, Usage
-from ifeportal.leases import lease
+from ifeportal.jobs.leases import lease
 from ifeportal.models import Airline, Job
 from loader.errors import Exit, WorldError
 from tests.fleet.world import World, transfer

@@ -14,9 +14,9 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from fleet.models import Load, Status
-from ifeportal.leases import lease
+from ifeportal.jobs.broker import wake_workers
+from ifeportal.jobs.leases import lease
 from ifeportal.models import PACEMAKER, Airline, Job
-from ifeportal.wakeups import wake_workers
 from tests.api.conftest import make_load
 from tests.conftest import Cast
 

@@ -11,8 +11,8 @@ from django.conf import LazySettings
 from django.db import transaction
 from django.utils import timezone
 
-from ifeportal.jobs import JobFailed, run
-from ifeportal.leases import LEASE_SECONDS, Lease, LeaseLost, lease
+from ifeportal.jobs.leases import LEASE_SECONDS, Lease, LeaseLost, lease
+from ifeportal.jobs.runner import JobFailed, run
 from ifeportal.models import Airline, Job
 
 pytestmark = pytest.mark.django_db

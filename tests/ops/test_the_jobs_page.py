@@ -11,7 +11,7 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 from django.utils import timezone
 
-from ifeportal.leases import lease
+from ifeportal.jobs.leases import lease
 from ifeportal.models import PACEMAKER, Job
 from tests.conftest import Cast
 

@@ -15,8 +15,8 @@ from django.db import connection
 from django.utils import timezone
 from django_q.models import OrmQ
 
-from ifeportal.jobs import run
-from ifeportal.leases import LeaseLost, lease
+from ifeportal.jobs.leases import LeaseLost, lease
+from ifeportal.jobs.runner import run
 from ifeportal.management.commands import pacemaker
 from ifeportal.management.commands.pacemaker import LEASE, STANDBY, TICK, Rounds, lead
 from ifeportal.models import PACEMAKER, Airline, Job

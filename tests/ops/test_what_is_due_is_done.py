@@ -14,11 +14,12 @@ from django.utils.module_loading import import_string
 from django_q.models import OrmQ, Task
 
 from fleet.models import Transfer
-from ifeportal import jobs, leases
-from ifeportal.jobs import call_of, keep_rows, run, set_parts, steady_with_parts, wake, watch
-from ifeportal.leases import lease
+from ifeportal.jobs import leases, runner
+from ifeportal.jobs.broker import MOST_WAITING, PatientBroker, seconds_to_next, wake_workers
+from ifeportal.jobs.leases import lease
+from ifeportal.jobs.queue import call_of, keep_rows, set_parts, watch
+from ifeportal.jobs.runner import run, steady_with_parts, wake
 from ifeportal.models import Airline, Job
-from ifeportal.wakeups import MOST_WAITING, PatientBroker, seconds_to_next, wake_workers
 from loader.errors import WorldError
 from loader.s3.memory import MemoryBucket
 
@@ -52,7 +53,7 @@ def fail(airline: str, part: str = "") -> None:
 
 @pytest.fixture(autouse=True)
 def work(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(jobs, "TURN", 600.0)  # however busy the machine is
+    monkeypatch.setattr(runner, "TURN", 600.0)  # however busy the machine is
     settings.JOBS = {}
     settings.JOBS_PER_AIRLINE = {"poll": f"{__name__}.do"}
     done.clear()
@@ -117,7 +118,7 @@ def test_what_somebody_begins_to_look_at_goes_past_the_others(monkeypatch: pytes
 def test_a_worker_ends_its_turn_though_more_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
     due("poll:A", 2)
     due("poll:B", 1)
-    monkeypatch.setattr(jobs, "TURN", 0.0)
+    monkeypatch.setattr(runner, "TURN", 0.0)
     wake()
     assert done == ["poll:A"]
     wake()
@@ -186,7 +187,7 @@ def test_a_call_waits_for_each_job_that_is_due_and_free() -> None:
     due("poll:D", -600)
     due("poll:E", 1, lease_until=in_(600))
     assert wake_workers(timezone.now()) == 3
-    assert {(row.task["func"], row.task["args"]) for row in OrmQ.objects.all()} == {("ifeportal.jobs.wake", ())}
+    assert {(row.task["func"], row.task["args"]) for row in OrmQ.objects.all()} == {("ifeportal.jobs.runner.wake", ())}
     assert [wake_workers(in_(after)) for after in (0.001, 0.5, 0.9)] == [0] * 3, "they are still there"
 
 
@@ -242,7 +243,7 @@ def test_every_job_is_done_once_whatever_becomes_of_the_calls(seed: int) -> None
 def test_another_that_is_faster_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two workers meet the same job; one of them claims it between the look and the claim of the other."""
     due("poll:A")
-    claim = jobs._perform
+    claim = runner._perform
     overtaken: list[str] = []
 
     def late(job: Job) -> None:
@@ -251,7 +252,7 @@ def test_another_that_is_faster_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -
             claim(job)
         claim(job)
 
-    monkeypatch.setattr(jobs, "_perform", late)
+    monkeypatch.setattr(runner, "_perform", late)
     wake()
     assert (overtaken, done) == (["poll:A"], ["poll:A"])
     assert Job.objects.get().failures == 0
@@ -271,7 +272,7 @@ def test_a_pacemaker_whose_clock_is_ahead_wakes_for_nothing_and_slows_nothing_do
 def test_the_broker_waits_for_a_database_that_is_away(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("ifeportal.wakeups.PAUSE", 0.0)
+    monkeypatch.setattr("ifeportal.jobs.broker.PAUSE", 0.0)
     due("poll:A")
     wake_workers(timezone.now())
     broker = PatientBroker()

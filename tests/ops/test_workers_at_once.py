@@ -14,8 +14,9 @@ from django.conf import LazySettings
 from django.db import connection, transaction
 from django.utils import timezone
 
-from ifeportal.jobs import most_urgent, parts_of, run, set_parts, wake, watch
-from ifeportal.leases import lease
+from ifeportal.jobs.leases import lease
+from ifeportal.jobs.queue import most_urgent, parts_of, set_parts, watch
+from ifeportal.jobs.runner import run, wake
 from ifeportal.models import Airline, Job
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -17,8 +17,8 @@ from fleet import ledger
 from fleet.discovery import discover, find_airline
 from fleet.poller import Terms, poll_airline
 from fleet.result import Meter, PollResult
-from ifeportal import jobs, leases
 from ifeportal.conf import environment
+from ifeportal.jobs import leases, runner
 from ifeportal.models import Airline
 from ifeportal.stopping import stop_when_told
 from ifeportal.storage.buckets import media_bucket, status_bucket
@@ -142,13 +142,13 @@ class Polling:
             read(Terms(alive=alive, guard=held.guard, steady_since=held.steady_since))
             held.found = done[0].news > 0
             if done[0].failures:
-                raise jobs.JobFailed("; ".join(done[0].failures))
+                raise runner.JobFailed("; ".join(done[0].failures))
 
         self._go_on()
         try:
             # Due again when a pacemaker would have it so, however seldom this command polls.
-            jobs.run(f"poll:{airline.name}", settings.POLL_INTERVAL, work, when_due=False)
-        except jobs.JobFailed:
+            runner.run(f"poll:{airline.name}", settings.POLL_INTERVAL, work, when_due=False)
+        except runner.JobFailed:
             return done[0]  # Told by the result.
         if not done and whoever_else:
             read(Terms(alive=self._go_on, steady_since=None))  # whoever else polls judges what stands still

@@ -11,11 +11,11 @@ from django.core.management.base import BaseCommand
 from django.db import InterfaceError, OperationalError, ProgrammingError, close_old_connections
 from django.utils import timezone
 
-from ifeportal.jobs import keep_rows
-from ifeportal.leases import Lease, LeaseLost, lease
+from ifeportal.jobs.broker import seconds_to_next, wake_workers
+from ifeportal.jobs.leases import Lease, LeaseLost, lease
+from ifeportal.jobs.queue import keep_rows
 from ifeportal.models import PACEMAKER
 from ifeportal.stopping import stop_when_told
-from ifeportal.wakeups import seconds_to_next, wake_workers
 
 TICK: Final = 0.25  # seconds
 ROWS_EVERY: Final = 1.0  # seconds between two looks for airlines that came or went

@@ -1,4 +1,5 @@
-"""How workers learn that there is work: django-q2 carries calls of `ifeportal.jobs.wake` to them, through the database.
+"""How workers learn that there is work: django-q2 carries calls of `ifeportal.jobs.runner.wake` to them, through the
+database.
 
 With the command `qcluster` the only one that knows django-q2. A call says nothing but "there is work", so none of them
 matters: the pacemaker looks several times a second and sees that as many wait as there are jobs to do.
@@ -17,7 +18,7 @@ from django_q.brokers import get_broker
 from django_q.brokers.orm import ORM
 from django_q.tasks import async_task
 
-from ifeportal.jobs import callable_jobs
+from ifeportal.jobs.queue import callable_jobs
 
 MOST_WAITING: Final = 64  # calls; a worker that takes one does all that is due, so that more would find nothing to do
 PAUSE: Final = 1.0  # seconds until the queue is asked again after the database was away
@@ -31,7 +32,7 @@ def wake_workers(now: datetime) -> int:
     if missing > 0:
         with transaction.atomic():
             for _ in range(missing):
-                async_task("ifeportal.jobs.wake", task_name="wake")
+                async_task("ifeportal.jobs.runner.wake", task_name="wake")
     return max(missing, 0)
 
 

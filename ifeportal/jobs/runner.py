@@ -1,34 +1,33 @@
 """Periodic work: what is due, who does it, how it went, and when it is due again. Every job may run twice.
 
-A job is a row of `Job`. Nobody is told to do a certain one: a worker that is woken (`ifeportal.wakeups`) takes the most
-urgent that is due and free, then the next. So a call to wake up that is lost, repeated or late costs nothing, and which
-job comes first is decided when it begins.
+A job is a row of `Job`. Nobody is told to do a certain one: a worker that is woken (`ifeportal.jobs.broker`) takes the
+most urgent that is due and free, then the next. So a call to wake up that is lost, repeated or late costs nothing, and
+which job comes first is decided when it begins.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, transaction
-from django.db.models import Case, DateTimeField, ExpressionWrapper, F, Q, Value, When
-from django.db.models.functions import Least
+from django.db import InterfaceError, OperationalError
+from django.db.models import Case, F, Value, When
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from ifeportal.leases import Lease, LeaseLost, lease
-from ifeportal.models import Airline, Job, JobQuerySet
+from ifeportal.jobs.leases import Lease, LeaseLost, lease
+from ifeportal.jobs.queue import call_of, most_urgent
+from ifeportal.models import Job
 
 EARLY: Final = timedelta(milliseconds=50)  # clocks of two machines may differ by that without a job being put off
 LONGEST_PAUSE: Final = 60.0  # seconds between two attempts of a job that keeps failing, unless its interval is longer
 ERROR_LIMIT: Final = 2_000  # characters
 TURN: Final = 3.0  # seconds after which a worker begins no further job: other work gets its turn, and a stop is soon
 GAP: Final = 180.0  # seconds without a success after which a job is not steady any more
-WATCHED_FOR: Final = timedelta(seconds=45)  # after a page that is open said so; it says so every 30 s
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
@@ -117,30 +116,6 @@ def wake() -> None:
         logger.warning("the database is away, jobs wait: %s", error)
 
 
-def most_urgent() -> Job | None:
-    """Of the jobs that are due: what somebody looks at before the rest, then what has waited longest."""
-    now = timezone.now()
-    unwatched = Case(When(watched_until__gt=now, then=0), default=1)
-    return callable_jobs().due(now).order_by(unwatched, "due_at", "pk").first()
-
-
-def callable_jobs() -> JobQuerySet:
-    """The rows of the kinds of work that this version knows."""
-    known = Q(name__in=settings.JOBS)
-    for kind in settings.JOBS_PER_AIRLINE:
-        known |= Q(name__startswith=f"{kind}:")
-    return Job.objects.filter(known)
-
-
-def call_of(name: str) -> tuple[str, ...]:
-    """The path of the function that does a job, and its arguments. Raises KeyError for work nobody knows."""
-    kind, _, rest = name.partition(":")
-    if not rest:
-        return (settings.JOBS[name],)
-    airline, _, part = rest.partition("/")
-    return (settings.JOBS_PER_AIRLINE[kind], airline, part) if part else (settings.JOBS_PER_AIRLINE[kind], airline)
-
-
 def _perform(job: Job) -> None:
     """Do the job, unless another was faster. What fails is logged, and stops no other job."""
     failure: Exception | None = None
@@ -166,27 +141,6 @@ def _put_off(job: Job, failure: Exception | None) -> None:
     )
 
 
-def set_parts(name: str, parts: Collection[str]) -> None:
-    """Let the work of the job `name` be done in these parts besides, each a job of its own: `name/part`.
-
-    No parts, or only "", which is the job itself: it is done whole.
-    """
-    wanted = {f"{name}/{part}" for part in parts if part}
-    rows = Job.objects.filter(name__startswith=f"{name}/")
-    there = set(rows.values_list("name", flat=True))
-    now = timezone.now()
-    if wanted - there:
-        Job.objects.bulk_create([Job(name=each, due_at=now) for each in sorted(wanted - there)], ignore_conflicts=True)
-    if there - wanted:
-        _delete(rows.filter(name__in=there - wanted))
-
-
-def parts_of(name: str) -> list[str]:
-    """The parts the work of the job is done in; none while it is done whole."""
-    names = Job.objects.filter(name__startswith=f"{name}/").order_by("name").values_list("name", flat=True)
-    return [each.removeprefix(f"{name}/") for each in names]
-
-
 def steady_with_parts(held: Lease) -> datetime | None:
     """Since when this job and all its parts have succeeded again and again; None: one of them has not."""
     since = [held.steady_since]
@@ -194,50 +148,3 @@ def steady_with_parts(held: Lease) -> datetime | None:
         since.append(None if _after_a_gap(row.succeeded_at, held.started_at) else row.steady_since)
     found = [each for each in since if each is not None]
     return max(found) if len(found) == len(since) else None
-
-
-def watch(airlines: Collection[str]) -> None:
-    """Somebody looks at these airlines now: their jobs come first, and those that were to rest are due as soon as the
-    interval since their last start has passed. To be said again every 30 s; after 45 s it is over."""
-    now = timezone.now()
-    named = Q(pk=None)
-    for airline in airlines:
-        for kind in settings.JOBS_PER_AIRLINE:
-            named |= Q(name=f"{kind}:{airline}") | Q(name__startswith=f"{kind}:{airline}/")
-    interval = timedelta(seconds=settings.POLL_INTERVAL)
-    after_start = ExpressionWrapper(F("started_at") + interval, output_field=DateTimeField())
-    soonest = Case(When(started_at__gt=now - interval, then=after_start), default=Value(now))
-    # Who has watched already needs no hurry, and what fails is tried again at its own pace.
-    begins = (Q(watched_until=None) | Q(watched_until__lte=now)) & Q(failures=0)
-    with transaction.atomic():
-        Job.objects.filter(named).locked().update(
-            watched_until=now + WATCHED_FOR,
-            due_at=Case(When(begins, then=Least(F("due_at"), soonest)), default=F("due_at")),
-        )
-
-
-def hurry(name: str) -> None:
-    """There is work for the job `name`: it is due now. One that runs already looks again when it is due next."""
-    now = timezone.now()
-    with transaction.atomic():
-        Job.objects.free(now).filter(name=name, failures=0).locked().update(due_at=now)
-
-
-def _delete(rows: JobQuerySet) -> None:
-    with transaction.atomic():
-        rows.locked().delete()
-
-
-def keep_rows() -> None:
-    """See that there is a row for every job of every airline, and none of an airline that is no more."""
-    airlines = Airline.objects.order_by().values_list("name", flat=True)
-    rows = set(Job.objects.order_by().values_list("name", flat=True))
-    heads = {f"{kind}:{airline}" for kind in settings.JOBS_PER_AIRLINE for airline in airlines}
-    now = timezone.now()
-    new = [Job(name=name, due_at=now) for name in sorted((heads | set(settings.JOBS)) - rows)]
-    if new:
-        Job.objects.bulk_create(new, ignore_conflicts=True)
-    kinds = tuple(f"{kind}:" for kind in settings.JOBS_PER_AIRLINE)
-    old = [name for name in rows if name.startswith(kinds) and name.partition("/")[0] not in heads]
-    if old:
-        _delete(Job.objects.filter(name__in=old))

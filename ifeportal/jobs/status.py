@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from ifeportal import wakeups
+from ifeportal.jobs import broker
 from ifeportal.models import PACEMAKER, Job
 
 
@@ -25,6 +25,6 @@ def look(now: datetime) -> Alerts:
     return Alerts(
         jobs_late=Job.objects.late(now).count(),
         jobs_failing=Job.objects.work().failing().count(),
-        calls_waiting=wakeups.waiting(),
+        calls_waiting=broker.waiting(),
         pacemaker=Job.objects.held(now).filter(name=PACEMAKER).exists(),
     )
