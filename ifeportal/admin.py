@@ -12,7 +12,7 @@ from django_q.admin import Schedule  # registers, so that it can be taken out
 
 from ifeportal import signinadmin as signinadmin  # registers its own
 from ifeportal.admins import ReadOnlyAdmin, Scoped
-from ifeportal.airlineform import THRESHOLDS, AirlineForm
+from ifeportal.airlines.forms import THRESHOLDS, AirlineForm
 from ifeportal.jobadmin import JobAdmin
 from ifeportal.models import Airline, AuditEntry, Job, Membership, Token, User
 from loader.contract.names import check_name, fold

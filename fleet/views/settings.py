@@ -15,8 +15,8 @@ from fleet.published import airline_published
 from fleet.views.answers import answer
 from ifeportal import audit
 from ifeportal.access import Role, role_or_403, visible_or_404
-from ifeportal.airlineform import AirlineForm, ThresholdForm
-from ifeportal.branding import stylesheet, tag_of
+from ifeportal.airlines.branding import stylesheet, tag_of
+from ifeportal.airlines.forms import AirlineForm, ThresholdForm
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline, Logo
 

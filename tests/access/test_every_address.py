@@ -15,7 +15,7 @@ from django.test import Client
 from django.urls import reverse
 
 from ifeportal.access import Role
-from ifeportal.branding import keep_logo
+from ifeportal.airlines.branding import keep_logo
 from ifeportal.live.models import Change, Counter
 from ifeportal.models import Airline, Token, User
 from ifeportal.tokens import make_token

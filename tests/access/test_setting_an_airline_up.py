@@ -12,7 +12,7 @@ from django.test import Client
 from PIL import Image, PngImagePlugin
 
 from fleet.models import Duty, Tail
-from ifeportal.branding import BOX, PIXEL_LIMIT, SCAN_LIMIT, UPLOAD_LIMIT, BadLogo, draw_logo
+from ifeportal.airlines.branding import BOX, PIXEL_LIMIT, SCAN_LIMIT, UPLOAD_LIMIT, BadLogo, draw_logo
 from ifeportal.live.models import Change
 from ifeportal.models import Airline, AuditEntry
 from tests.conftest import Cast

@@ -11,7 +11,7 @@ from django import forms
 from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
 
-from ifeportal.branding import UPLOAD_LIMIT, BadLogo, draw_logo, keep_logo
+from ifeportal.airlines.branding import UPLOAD_LIMIT, BadLogo, draw_logo, keep_logo
 from ifeportal.models import Airline
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""An airline's settings forms, logo and colour. Touches rows of `Airline` and `Logo`."""
