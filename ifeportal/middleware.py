@@ -20,10 +20,10 @@ from django.utils.deprecation import MiddlewareMixin
 from django.utils.http import urlencode
 from django.views.defaults import bad_request
 
-from ifeportal.passwords import TooManyPasswords
+from ifeportal.accounts.hashers import TooManyPasswords
+from ifeportal.accounts.second_factor import Lack, lack
 from ifeportal.problems import BELOW, problem
 from ifeportal.refusals import too_many_passwords
-from ifeportal.secondfactor import Lack, lack
 
 BAD_VALUES: Final = (DataError, UnicodeEncodeError, BadHeaderError)
 OPEN: Final = {"healthz", "readyz", "account_logout", "admin:logout"}

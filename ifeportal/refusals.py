@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.views import defaults
 
-from ifeportal.passwords import HASHING_RETRY_AFTER
+from ifeportal.accounts.hashers import HASHING_RETRY_AFTER
 from ifeportal.problems import BELOW, NOT_THERE, problem
 
 TOO_LARGE: Final = "The body is too large."

@@ -3,12 +3,12 @@
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
-from ifeportal import tokenpage
+from ifeportal.accounts import token_views
 
 urlpatterns: list[URLPattern | URLResolver] = [
-    path("", include("ifeportal.account_urls")),
-    path("account/tokens/", tokenpage.tokens, name="tokens"),
-    path("account/tokens/<int:pk>/revoke/", tokenpage.revoke, name="token-revoke"),
+    path("", include("ifeportal.accounts.urls")),
+    path("account/tokens/", token_views.tokens, name="tokens"),
+    path("account/tokens/<int:pk>/revoke/", token_views.revoke, name="token-revoke"),
     path("admin/", admin.site.urls),
     path("api/", include("ifeportal.api_urls")),
     path("", include("ifeportal.health")),

@@ -24,8 +24,8 @@ def _passwords() -> dict[str, Any]:
             "allauth.account.auth_backends.AuthenticationBackend",
         ],
         "PASSWORD_HASHERS": [
-            "ifeportal.passwords.Argon2",
-            "ifeportal.passwords.PBKDF2",
+            "ifeportal.accounts.hashers.Argon2",
+            "ifeportal.accounts.hashers.PBKDF2",
         ],
         "LOGIN_URL": "account_login",
         "LOGIN_REDIRECT_URL": "fleet",
@@ -43,9 +43,9 @@ def _lock_out() -> dict[str, Any]:
         "AXES_RESET_ON_SUCCESS": True,
         "AXES_DISABLE_ACCESS_LOG": True,  # it would grow without end
         "AXES_ENABLE_ADMIN": False,  # ours shows no form data
-        "AXES_USERNAME_CALLABLE": "ifeportal.signin.name_tried",
-        "AXES_CLIENT_IP_CALLABLE": "ifeportal.signin.place_of",
-        "AXES_LOCKOUT_CALLABLE": "ifeportal.signin.locked_out",
+        "AXES_USERNAME_CALLABLE": "ifeportal.accounts.lockout.name_tried",
+        "AXES_CLIENT_IP_CALLABLE": "ifeportal.accounts.lockout.place_of",
+        "AXES_LOCKOUT_CALLABLE": "ifeportal.accounts.lockout.locked_out",
         "AXES_SENSITIVE_PARAMETERS": ["csrfmiddlewaretoken"],  # who and from where may stand in the log
         "AXES_VERBOSE": False,
     }
@@ -53,10 +53,10 @@ def _lock_out() -> dict[str, Any]:
 
 def _allauth() -> dict[str, Any]:
     return {
-        "ACCOUNT_ADAPTER": "ifeportal.signin.Accounts",
+        "ACCOUNT_ADAPTER": "ifeportal.accounts.adapters.Accounts",
         "ACCOUNT_FORMS": {
-            "login": "ifeportal.signin.SignInForm",
-            "reset_password": "ifeportal.signin.ForgottenPasswordForm",
+            "login": "ifeportal.accounts.forms.SignInForm",
+            "reset_password": "ifeportal.accounts.forms.ForgottenPasswordForm",
         },
         "ACCOUNT_LOGIN_METHODS": {"username"},
         "ACCOUNT_EMAIL_VERIFICATION": "none",  # addresses are given by staff
@@ -67,12 +67,12 @@ def _allauth() -> dict[str, Any]:
 
 def _second_factors(https: bool) -> dict[str, Any]:
     return {
-        "MFA_ADAPTER": "ifeportal.signin.SecondFactors",
+        "MFA_ADAPTER": "ifeportal.accounts.adapters.SecondFactors",
         "MFA_FORMS": {
-            "add_webauthn": "ifeportal.passkeys.NewPasskey",
-            "authenticate_webauthn": "ifeportal.passkeys.SecondFactorPasskey",
-            "login_webauthn": "ifeportal.passkeys.SignInPasskey",
-            "reauthenticate_webauthn": "ifeportal.passkeys.ConfirmPasskey",
+            "add_webauthn": "ifeportal.accounts.passkeys.NewPasskey",
+            "authenticate_webauthn": "ifeportal.accounts.passkeys.SecondFactorPasskey",
+            "login_webauthn": "ifeportal.accounts.passkeys.SignInPasskey",
+            "reauthenticate_webauthn": "ifeportal.accounts.passkeys.ConfirmPasskey",
         },
         "MFA_SUPPORTED_TYPES": ["totp", "webauthn", "recovery_codes"],
         "MFA_PASSKEY_LOGIN_ENABLED": True,
@@ -91,7 +91,7 @@ def _single_sign_on(config: Config) -> dict[str, Any]:
         "settings": {"server_url": config.oidc_issuer},
     }
     return {
-        "SOCIALACCOUNT_ADAPTER": "ifeportal.singlesignon.SingleSignOn",
+        "SOCIALACCOUNT_ADAPTER": "ifeportal.accounts.sso.SingleSignOn",
         "SOCIALACCOUNT_EMAIL_VERIFICATION": "none",
         # A link, not a form: a form's redirect to the service would break our own form-action policy.
         "SOCIALACCOUNT_LOGIN_ON_GET": True,

@@ -18,9 +18,9 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.utils.crypto import constant_time_compare
 
 from ifeportal.access import sees_every_airline
+from ifeportal.accounts.second_factor import lack
 from ifeportal.live.models import Change
 from ifeportal.models import Airline, User
-from ifeportal.secondfactor import lack
 
 TOPICS = frozenset({"airline", "campaign", "tail", "load", "transfer"})
 MESSAGE_LIMIT = 4096

@@ -2,7 +2,7 @@
 
 from django.db import migrations, transaction
 
-from ifeportal.encryption import PREFIX, convert, decrypt, encrypt
+from ifeportal.accounts.encryption import PREFIX, convert, decrypt, encrypt
 
 
 def _rewrite(apps, alias, change):
@@ -27,7 +27,6 @@ def decrypt_all(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
         ("ifeportal", "0005_tokens"),
         ("mfa", "0003_authenticator_type_uniq"),

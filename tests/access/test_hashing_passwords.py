@@ -21,11 +21,11 @@ from django.contrib.auth.hashers import (
 from django.core.cache import cache
 from django.test import Client, RequestFactory, override_settings
 
-from ifeportal import passwords
+from ifeportal.accounts import hashers as accounts_hashers
+from ifeportal.accounts.hashers import Hashing, TooManyPasswords
 from ifeportal.conf import environment
 from ifeportal.conf.authentication import signin_settings
 from ifeportal.models import User
-from ifeportal.passwords import Hashing, TooManyPasswords
 from ifeportal.refusals import too_many_passwords
 from tests.access.test_signing_in import is_in, sign_in
 from tests.conftest import PASSWORD, Cast
@@ -81,7 +81,7 @@ def test_hashes_of_earlier_releases_hold_and_are_made_anew_at_sign_in(cast: Cast
 def test_every_hasher_there_is_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     made = {name: make_password(PASSWORD, hasher=name) for name in ("argon2", "pbkdf2_sha256")}
     full = Hashing(1, 0, LONG)
-    monkeypatch.setattr(passwords, "hashing", full)
+    monkeypatch.setattr(accounts_hashers, "hashing", full)
     with busy(full, 1):
         for name, encoded in made.items():
             with pytest.raises(TooManyPasswords):
@@ -131,7 +131,7 @@ def test_whose_turn_does_not_come_is_told_when_to_come_again(
 ) -> None:
     full = Hashing(1, 0, LONG)
     with monkeypatch.context() as patch, busy(full, 1):
-        patch.setattr(passwords, "hashing", full)
+        patch.setattr(accounts_hashers, "hashing", full)
         for name in ("alice", "nobody"):
             answer = sign_in(client, name)
             assert answer.status_code == 503
@@ -159,4 +159,4 @@ def test_a_program_is_told_so_as_a_problem(rf: RequestFactory) -> None:
 
 
 def test_the_hashers_are_ours() -> None:
-    assert type(identify_hasher(make_password(PASSWORD))) is passwords.Argon2
+    assert type(identify_hasher(make_password(PASSWORD))) is accounts_hashers.Argon2

@@ -18,8 +18,8 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client, override_settings
 
+from ifeportal.accounts.encryption import UNREADABLE
 from ifeportal.conf.environment import read_config
-from ifeportal.encryption import UNREADABLE
 from ifeportal.models import User
 from tests.access.test_signing_in import SECRET, is_in, sign_in
 from tests.conftest import Cast

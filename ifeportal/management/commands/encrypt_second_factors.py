@@ -8,7 +8,7 @@ from allauth.mfa.models import Authenticator
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
-from ifeportal.encryption import Undecipherable, convert, reencrypt
+from ifeportal.accounts.encryption import Undecipherable, convert, reencrypt
 
 HELP = (
     "Encrypt the secrets of authenticator apps and recovery codes under SECRET_KEY, those that are in clear or under a "

@@ -5,36 +5,29 @@ May touch users, authenticators and failed attempts, each through its package.
 
 from __future__ import annotations
 
-import ipaddress
 import logging
-import unicodedata
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from allauth.account.adapter import DefaultAccountAdapter
-from allauth.account.forms import LoginForm, ResetPasswordForm
 from allauth.core import context
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
-from axes.models import AccessAttempt
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Max
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.http import HttpRequest
 from django.urls import reverse
-from django.utils import timezone
 from qrcode import QRCode
 from qrcode.image.svg import SvgPathImage
 
-from ifeportal import audit, encryption, secondfactor
-from ifeportal.conf.authentication import COOL_OFF
+from ifeportal import audit
+from ifeportal.accounts import encryption, second_factor
+from ifeportal.accounts.lockout import place_of
 from ifeportal.models import User
 
 logger = logging.getLogger(__name__)
 
-NAME_LIMIT = 255  # characters kept of a name that was tried
 WAIT_FOR_CODES = "Too many wrong codes. Wait five minutes, then try again."
 
 
@@ -127,8 +120,8 @@ class SecondFactors(DefaultMFAAdapter):
     def can_delete_authenticator(self, authenticator: Authenticator) -> bool:
         """Not the last second factor of somebody who must have one."""
         user = authenticator.user
-        others = secondfactor.factors(user).exclude(pk=authenticator.pk)
-        return others.exists() or not secondfactor.is_demanded(user)
+        others = second_factor.factors(user).exclude(pk=authenticator.pk)
+        return others.exists() or not second_factor.is_demanded(user)
 
     def generate_authenticator_name(self, user: User, type: str) -> str:
         """A name to begin with."""
@@ -143,56 +136,6 @@ class SecondFactors(DefaultMFAAdapter):
         return picture.decode()
 
 
-class SignInForm(LoginForm):
-    """User name and password."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fields["login"].label = "User name"
-
-
-class ForgottenPasswordForm(ResetPasswordForm):
-    """The address a link to set a new password is sent to."""
-
-    def clean_email(self) -> str:
-        """Only to those who have a password: who signs in elsewhere shall not get one by mail."""
-        address: str = super().clean_email()
-        self.users: list[User] = [user for user in self.users if user.has_usable_password()]
-        return address
-
-
 def _mail_site() -> MailSite:
     host = urlsplit(settings.PORTAL_URL).netloc
     return MailSite(name=host, domain=host)
-
-
-def place_of(request: HttpRequest) -> str | None:
-    """From where somebody tries: the address, of IPv6 the /64, since whoever has one has 2**64 addresses in it."""
-    found = audit.address_of(request)
-    if found is None or ":" not in found:
-        return found
-    address = ipaddress.IPv6Address(found)
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.IPv6Network((address, 64), strict=False).network_address)
-
-
-def name_tried(request: HttpRequest, credentials: dict[str, Any] | None) -> str | None:
-    """The name of an attempt to sign in, one for all ways of writing it; None if there is none."""
-    name = (credentials or {}).get("username")
-    if not isinstance(name, str):
-        return None
-    plain = unicodedata.normalize("NFKC", name).casefold().strip()
-    return "".join(sign for sign in plain if sign != "\0" and not "\ud800" <= sign <= "\udfff")[:NAME_LIMIT]
-
-
-def locked_out(request: HttpRequest, response: HttpResponse, credentials: dict[str, Any] | None) -> HttpResponse:
-    """What somebody gets who was wrong too often: until when nothing is taken from them."""
-    latest = AccessAttempt.objects.filter(
-        username=name_tried(request, credentials), ip_address=place_of(request)
-    ).aggregate(at=Max("attempt_time"))["at"]
-    until = (latest or timezone.now()) + COOL_OFF
-    wait = max(int((until - timezone.now()).total_seconds()), 1)
-    answer = render(request, "account/locked.html", {"until": until, "minutes": -(-wait // 60)}, status=429)
-    answer["Retry-After"], answer["Cache-Control"] = str(wait), "no-store"
-    return answer

@@ -8,15 +8,15 @@ from allauth.socialaccount.views import login_cancelled
 from django.urls import path, re_path
 from django.views.decorators.cache import never_cache
 
-from ifeportal import account, singlesignon
+from ifeportal.accounts import sso, views
 
 urlpatterns = [
     path("login/", accounts.login, name="account_login"),
     path("login/second-factor/", factors.authenticate, name="mfa_authenticate"),
     path("login/passkey/", passkeys.login_webauthn, name="mfa_login_webauthn"),
     path("login/cancelled/", login_cancelled, name="socialaccount_login_cancelled"),
-    path("login/with/<slug:provider_id>/", singlesignon.begin, name="openid_connect_login"),
-    path("login/with/<slug:provider_id>/back/", singlesignon.come_back, name="openid_connect_callback"),
+    path("login/with/<slug:provider_id>/", sso.begin, name="openid_connect_login"),
+    path("login/with/<slug:provider_id>/back/", sso.come_back, name="openid_connect_callback"),
     path("login/forgotten/", accounts.password_reset, name="account_reset_password"),
     path("login/forgotten/sent/", accounts.password_reset_done, name="account_reset_password_done"),
     re_path(
@@ -27,18 +27,18 @@ urlpatterns = [
     path("login/forgotten/done/", accounts.password_reset_from_key_done, name="account_reset_password_from_key_done"),
     path("login/disabled/", accounts.account_inactive, name="account_inactive"),
     path("logout/", never_cache(accounts.logout), name="account_logout"),
-    path("account/", never_cache(account.Account.as_view()), name="mfa_index"),
+    path("account/", never_cache(views.Account.as_view()), name="mfa_index"),
     path("account/confirm/", never_cache(accounts.reauthenticate), name="account_reauthenticate"),
     path("account/confirm/code/", never_cache(factors.reauthenticate), name="mfa_reauthenticate"),
     path("account/confirm/passkey/", never_cache(passkeys.reauthenticate_webauthn), name="mfa_reauthenticate_webauthn"),
-    path("account/password/", never_cache(account.Password.as_view()), name="account_change_password"),
-    path("account/app/", never_cache(account.AddApp.as_view()), name="mfa_activate_totp"),
-    path("account/app/remove/", never_cache(account.RemoveApp.as_view()), name="mfa_deactivate_totp"),
+    path("account/password/", never_cache(views.Password.as_view()), name="account_change_password"),
+    path("account/app/", never_cache(views.AddApp.as_view()), name="mfa_activate_totp"),
+    path("account/app/remove/", never_cache(views.RemoveApp.as_view()), name="mfa_deactivate_totp"),
     path("account/codes/", never_cache(codes.view_recovery_codes), name="mfa_view_recovery_codes"),
-    path("account/codes/new/", never_cache(account.NewCodes.as_view()), name="mfa_generate_recovery_codes"),
+    path("account/codes/new/", never_cache(views.NewCodes.as_view()), name="mfa_generate_recovery_codes"),
     path("account/codes/file/", codes.download_recovery_codes, name="mfa_download_recovery_codes"),
-    path("account/passkeys/add/", never_cache(account.AddPasskey.as_view()), name="mfa_add_webauthn"),
-    path("account/passkeys/<int:pk>/", never_cache(account.RenamePasskey.as_view()), name="mfa_edit_webauthn"),
-    path("account/passkeys/<int:pk>/remove/", never_cache(account.RemovePasskey.as_view()), name="mfa_remove_webauthn"),
-    path("account/sessions/", never_cache(account.Sessions.as_view()), name="usersessions_list"),
+    path("account/passkeys/add/", never_cache(views.AddPasskey.as_view()), name="mfa_add_webauthn"),
+    path("account/passkeys/<int:pk>/", never_cache(views.RenamePasskey.as_view()), name="mfa_edit_webauthn"),
+    path("account/passkeys/<int:pk>/remove/", never_cache(views.RemovePasskey.as_view()), name="mfa_remove_webauthn"),
+    path("account/sessions/", never_cache(views.Sessions.as_view()), name="usersessions_list"),
 ]

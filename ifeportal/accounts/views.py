@@ -25,7 +25,7 @@ from django.shortcuts import redirect
 from django.urls import reverse_lazy
 
 from ifeportal import audit
-from ifeportal.secondfactor import is_demanded
+from ifeportal.accounts.second_factor import is_demanded
 
 ACCOUNT = reverse_lazy("mfa_index")
 
