@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from ifeportal.problems import KINDS, MEDIA_TYPE, OURS
+from ifeportal.web.problems import KINDS, MEDIA_TYPE, OURS
 
 PROBLEM: Final = {
     "type": "object",

@@ -75,17 +75,17 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
-    "ifeportal.middleware.HostileValues",
-    "ifeportal.middleware.PasswordsLimited",
+    "ifeportal.web.middleware.HostileValues",
+    "ifeportal.web.middleware.PasswordsLimited",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "ifeportal.middleware.SignInRequired",
+    "ifeportal.web.middleware.SignInRequired",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "ifeportal.middleware.SecondFactorRequired",
+    "ifeportal.web.middleware.SecondFactorRequired",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "ifeportal.middleware.DeviceRights",
+    "ifeportal.web.middleware.DeviceRights",
     "allauth.account.middleware.AccountMiddleware",
     "axes.middleware.AxesMiddleware",  # last: it puts its page in place of the sign-in page's answer
 ]
@@ -116,7 +116,7 @@ STORAGES = {
     "staticfiles": {
         "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
         if DEBUG
-        else "ifeportal.staticfiles.HashedStaticFiles"
+        else "ifeportal.web.staticfiles.HashedStaticFiles"
     },
 }
 
@@ -147,7 +147,7 @@ else:
     }
 CACHES = {
     "default": {
-        "BACKEND": "ifeportal.cache.ForgivingRedisCache",
+        "BACKEND": "ifeportal.web.cache.ForgivingRedisCache",
         "LOCATION": config.redis_url,
         "OPTIONS": {"socket_connect_timeout": 0.5, "socket_timeout": 0.5},  # seconds; no request waits longer for it
     }
@@ -252,7 +252,7 @@ REST_FRAMEWORK = {
     # Whose attempts are counted: the address the proxy saw, never what a client writes into X-Forwarded-For itself.
     "NUM_PROXIES": 1 if config.behind_proxy else 0,
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "ifeportal.problems.answer",
+    "EXCEPTION_HANDLER": "ifeportal.web.problems.answer",
     "SEARCH_PARAM": "q",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }

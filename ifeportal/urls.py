@@ -11,10 +11,10 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("account/tokens/<int:pk>/revoke/", token_views.revoke, name="token-revoke"),
     path("admin/", admin.site.urls),
     path("api/", include("ifeportal.api_urls")),
-    path("", include("ifeportal.health")),
+    path("", include("ifeportal.web.health")),
     path("", include("fleet.urls")),
 ]
-handler400 = "ifeportal.refusals.bad_request"
-handler403 = "ifeportal.refusals.permission_denied"
-handler404 = "ifeportal.refusals.not_found"
-handler500 = "ifeportal.health.server_error"
+handler400 = "ifeportal.web.errors.bad_request"
+handler403 = "ifeportal.web.errors.permission_denied"
+handler404 = "ifeportal.web.errors.not_found"
+handler500 = "ifeportal.web.errors.server_error"

@@ -27,7 +27,7 @@ from ifeportal.live.models import Change
 from ifeportal.live.pruning import forgotten_before
 from ifeportal.live.reader import change_text
 from ifeportal.models import User
-from ifeportal.problems import problem
+from ifeportal.web.problems import problem
 
 LONGEST_WAIT: Final = 30  # seconds
 USUAL, MOST = 500, 1000  # changes of one answer

@@ -19,12 +19,12 @@ from django.conf import settings
 from django.db import Error as DatabaseTrouble
 from django.http import HttpResponse
 
-from ifeportal.health import unavailable
 from ifeportal.live.changes import HEARING, STREAM, Hearing, Told, body, event, told_since, too_old
 from ifeportal.live.listeners import enter, in_thread, leave, open_sockets
 from ifeportal.live.reader import the_reader
 from ifeportal.live.subscription import Subscription
-from ifeportal.problems import problem
+from ifeportal.web.errors import unavailable
+from ifeportal.web.problems import problem
 
 PATH: Final = "/api/v1/changes/"
 REAUTHORISE = 30.0  # seconds

@@ -26,7 +26,7 @@ from ifeportal.accounts.hashers import Hashing, TooManyPasswords
 from ifeportal.conf import environment
 from ifeportal.conf.authentication import signin_settings
 from ifeportal.models import User
-from ifeportal.refusals import too_many_passwords
+from ifeportal.web.errors import too_many_passwords
 from tests.access.test_signing_in import is_in, sign_in
 from tests.conftest import PASSWORD, Cast
 from tests.system import until

@@ -12,9 +12,9 @@ import pytest
 from django.test import override_settings
 from websockets.asyncio.client import connect
 
-from ifeportal.asgi_middleware import IgnoreRootPath
 from ifeportal.live.listeners import in_thread
 from ifeportal.models import AuditEntry, User
+from ifeportal.web.asgi_middleware import IgnoreRootPath
 from tests.conftest import PASSWORD, Cast
 from tests.live.sockets import sign_in as session_of
 from tests.system import wait_for

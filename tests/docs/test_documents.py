@@ -26,7 +26,7 @@ from ifeportal.conf.environment import Config
 from ifeportal.live import listeners
 from ifeportal.models import PACEMAKER, Airline
 from ifeportal.paging import Pagination
-from ifeportal.problems import KINDS
+from ifeportal.web.problems import KINDS
 from loader import archive
 from loader.config import OPTIONS
 from loader.contract import item_reports, keys, manifest, names, strict_json, transfer_queue, units

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from ifeportal import punctual
-from ifeportal.punctual import Punctual
+from ifeportal.web import database_timeout
+from ifeportal.web.database_timeout import Punctual
 
 Event = Mapping[str, Any]
 START = {"type": "http.response.start", "status": 200, "headers": []}
@@ -30,9 +30,9 @@ class Page:
             self.asked += 1
             return answers
 
-        monkeypatch.setattr(punctual, "_answers", ask)
-        monkeypatch.setattr(punctual, "PATIENCE", 0.01)
-        monkeypatch.setattr(punctual, "PROBE", 60.0)
+        monkeypatch.setattr(database_timeout, "_answers", ask)
+        monkeypatch.setattr(database_timeout, "PATIENCE", 0.01)
+        monkeypatch.setattr(database_timeout, "PROBE", 60.0)
         self.front = Punctual(self.application)
 
     async def application(
@@ -89,7 +89,7 @@ async def test_a_program_is_told_as_a_problem(monkeypatch: pytest.MonkeyPatch) -
     assert (b"content-type", b"application/problem+json") in page.sent[0]["headers"]
 
 
-@pytest.mark.parametrize("path", punctual.LEFT_ALONE)
+@pytest.mark.parametrize("path", database_timeout.LEFT_ALONE)
 async def test_what_tells_of_an_outage_itself_is_left_alone(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     page = Page(monkeypatch, answers=False)
     page.ready.set()
@@ -127,7 +127,7 @@ async def test_many_that_wait_ask_the_database_once(monkeypatch: pytest.MonkeyPa
         asked.append(1)
         return go_on.wait(60)
 
-    monkeypatch.setattr(punctual, "_answers", ask)
+    monkeypatch.setattr(database_timeout, "_answers", ask)
     requests = [asyncio.ensure_future(page.get()) for _ in range(30)]
     while not asked:
         await asyncio.sleep(0.005)

@@ -23,9 +23,9 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from fleet.link import Link
-from ifeportal import punctual
 from ifeportal.embedded.processes import LOOPBACK
 from ifeportal.embedded.seaweedfs import SeaweedFS
+from ifeportal.web import database_timeout
 from loader.s3.client import S3Bucket
 from tests.cable import Cable
 from tests.databases import postgresql
@@ -50,7 +50,7 @@ client.force_login(olga)
 key = make_token(olga, "test", days=1, airline=None, may_write=False)[1]
 print(client.cookies[settings.SESSION_COOKIE_NAME].value, key)
 """
-GENEROUS = 20 * (punctual.PATIENCE + punctual.PROBE)  # seconds; it is 2 where the machine is not busy
+GENEROUS = 20 * (database_timeout.PATIENCE + database_timeout.PROBE)  # seconds; it is 2 where the machine is not busy
 
 
 @dataclass
@@ -164,7 +164,7 @@ def portal(
 
 
 def test_what_a_request_may_wait_for_the_database_is_below_two_seconds() -> None:
-    assert punctual.PATIENCE + punctual.PROBE < 2
+    assert database_timeout.PATIENCE + database_timeout.PROBE < 2
 
 
 @pytest.mark.parametrize("how", ["refused", "swallowed", "swallowed in the middle of a session"])

@@ -20,8 +20,8 @@ from django.conf import settings
 from django.test import Client
 from PIL import Image
 
-from ifeportal.asgi_middleware import BodyLimit
 from ifeportal.models import Airline
+from ifeportal.web.asgi_middleware import BodyLimit
 from tests.conftest import Cast
 from tests.system import PATIENCE
 from tests.webserver import WebServer

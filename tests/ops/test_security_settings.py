@@ -42,7 +42,7 @@ def test_production_is_https_only_with_secure_cookies_and_hashed_static_names() 
     assert found["CSRF_COOKIE_SECURE"]
     assert found["SECURE_HSTS_SECONDS"] == 365 * 86400
     assert found["SECURE_PROXY_SSL_HEADER"] is None
-    assert found["STORAGES"]["staticfiles"]["BACKEND"] == "ifeportal.staticfiles.HashedStaticFiles"
+    assert found["STORAGES"]["staticfiles"]["BACKEND"] == "ifeportal.web.staticfiles.HashedStaticFiles"
 
 
 def test_the_proxys_header_counts_only_when_there_is_a_proxy() -> None:

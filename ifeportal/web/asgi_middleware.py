@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpResponse
 
-from ifeportal.refusals import body_too_large
+from ifeportal.web.errors import body_too_large
 
 Event = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Event]]

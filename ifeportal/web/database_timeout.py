@@ -15,7 +15,7 @@ from typing import Any, Final
 from django.db import Error as DatabaseTrouble
 from django.db import connection
 
-from ifeportal.health import unavailable
+from ifeportal.web.errors import unavailable
 
 PATIENCE: Final = 0.5  # seconds; a request that takes longer asks whether the database is there, again after twice that
 PROBE: Final = 1.2  # seconds the database has to answer; both together stay below two

@@ -5,31 +5,25 @@ Nothing here names an airline to a stranger: who balances the load or watches th
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict, dataclass
 
 from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.models import AnonymousUser
 from django.db import Error as DatabaseTrouble
-from django.db import InterfaceError, OperationalError
 from django.db.models import Max
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
-from django.template.loader import render_to_string
 from django.urls import path
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
-from django.views.defaults import server_error as broken
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from ifeportal.jobs import status
 from ifeportal.models import Airline, Job, User
-from ifeportal.problems import BELOW, problem
 
 POLL_JOBS = "poll:"
-RETRY_AFTER = 5  # seconds
 
 
 @dataclass(frozen=True)
@@ -102,29 +96,6 @@ def _alerts() -> dict[str, int | bool] | None:
         return asdict(status.look(timezone.now()))
     except DatabaseTrouble:
         return None
-
-
-def server_error(request: HttpRequest) -> HttpResponse:
-    """What a request gets that failed: 503 and "come again" if it was for the database, else 500."""
-    if isinstance(sys.exc_info()[1], OperationalError | InterfaceError):
-        return unavailable(request.path)
-    if request.path.startswith(BELOW):
-        return problem(500, "Something went wrong here; it was noted.", request.path)
-    return broken(request)
-
-
-def unavailable(path: str) -> HttpResponse:
-    """That the database does not answer: 503, as JSON where a program asks. Complete without any middleware."""
-    headers = {
-        "Retry-After": str(RETRY_AFTER),
-        "Cache-Control": "no-store",
-        "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'",
-        "X-Content-Type-Options": "nosniff",
-    }
-    if path.startswith(BELOW) or path == "/readyz":
-        detail = "The database does not answer. Try again soon."
-        return problem(503, detail, path, kind="database-away", headers=headers)
-    return HttpResponse(render_to_string("503.html"), status=503, headers=headers)
 
 
 def _has_token(request: HttpRequest) -> bool:

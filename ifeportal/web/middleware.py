@@ -22,8 +22,8 @@ from django.views.defaults import bad_request
 
 from ifeportal.accounts.hashers import TooManyPasswords
 from ifeportal.accounts.second_factor import Lack, lack
-from ifeportal.problems import BELOW, problem
-from ifeportal.refusals import too_many_passwords
+from ifeportal.web.errors import too_many_passwords
+from ifeportal.web.problems import BELOW, problem
 
 BAD_VALUES: Final = (DataError, UnicodeEncodeError, BadHeaderError)
 OPEN: Final = {"healthz", "readyz", "account_logout", "admin:logout"}

@@ -13,7 +13,7 @@ from daphne import http_protocol
 from django.conf import settings
 from django.http import HttpResponse
 
-from ifeportal.refusals import body_too_large
+from ifeportal.web.errors import body_too_large
 
 # Seconds a refused client may go on sending. Closed at once, the connection would be reset, and the reset could reach
 # the client before the answer (RFC 9112, section 9.6).
