@@ -21,11 +21,12 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
-from ifeportal.live.audience import NAME_LIMIT, TOPICS, Refused, Scope, Watch, scope_for
 from ifeportal.live.feed import current_rev
 from ifeportal.live.models import Change
+from ifeportal.live.protocol import NAME_LIMIT, TOPICS, Refused, Watch
 from ifeportal.live.pruning import forgotten_before
 from ifeportal.live.reader import change_text
+from ifeportal.live.scope import Scope, scope_for
 from ifeportal.models import User
 from ifeportal.web.problems import problem
 

@@ -24,12 +24,14 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 from django.db import Error as DatabaseTrouble
 
-from ifeportal.live.audience import SIGNED_OUT, BadMessage, Refused, Scope, Watch, listener, parse_message, scope_for
-from ifeportal.live.listeners import enter, in_thread, leave, open_sockets
+from ifeportal.live.authentication import listener
+from ifeportal.live.connections import enter, in_thread, leave, open_sockets
+from ifeportal.live.protocol import SIGNED_OUT, BadMessage, Refused, Watch, parse_message
 from ifeportal.live.reader import message, missed_since, the_reader
-from ifeportal.live.rights import Hold, Standing, standing_of, the_rights
+from ifeportal.live.revocation import Hold, Standing, standing_of, the_rights
+from ifeportal.live.scope import Scope, scope_for
 from ifeportal.live.subscription import News, Subscription
-from ifeportal.live.watching import watching
+from ifeportal.live.viewers import watching
 from ifeportal.models import User
 
 REAUTHORISE = 30.0  # seconds

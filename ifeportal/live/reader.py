@@ -17,10 +17,10 @@ from weakref import WeakKeyDictionary
 from django.db import Error as DatabaseTrouble
 from django.db import connection
 
-from ifeportal.live.audience import Scope
 from ifeportal.live.feed import current_rev
 from ifeportal.live.models import Change
 from ifeportal.live.pruning import forgotten_before
+from ifeportal.live.scope import Scope
 from ifeportal.live.subscription import PENDING_LIMIT, News, Subscription
 from ifeportal.models import User
 

@@ -6,7 +6,7 @@ from channels.sessions import CookieMiddleware
 from django.urls import path, re_path
 
 from ifeportal.live.consumer import LiveConsumer
-from ifeportal.live.origins import OwnOrigin
+from ifeportal.live.origin import OwnOrigin
 
 addresses = [
     path("ws/live/", LiveConsumer.as_asgi()),

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ifeportal.live.audience import Scope
 from ifeportal.live.models import Change
+from ifeportal.live.scope import Scope
 
 PENDING_LIMIT = 5000
 BATCH_LIMIT = 500

@@ -20,7 +20,7 @@ from django.db import Error as DatabaseTrouble
 from django.http import HttpResponse
 
 from ifeportal.live.changes import HEARING, STREAM, Hearing, Told, body, event, told_since, too_old
-from ifeportal.live.listeners import enter, in_thread, leave, open_sockets
+from ifeportal.live.connections import enter, in_thread, leave, open_sockets
 from ifeportal.live.reader import the_reader
 from ifeportal.live.subscription import Subscription
 from ifeportal.web.errors import unavailable

@@ -12,7 +12,7 @@ import pytest
 from django.test import override_settings
 from websockets.asyncio.client import connect
 
-from ifeportal.live.listeners import in_thread
+from ifeportal.live.connections import in_thread
 from ifeportal.models import AuditEntry, User
 from ifeportal.web.asgi_middleware import IgnoreRootPath
 from tests.conftest import PASSWORD, Cast

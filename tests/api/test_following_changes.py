@@ -12,8 +12,8 @@ from django.test import override_settings
 from rest_framework.test import APIClient
 
 from ifeportal.live import changes, waiting
+from ifeportal.live.connections import in_thread, open_sockets
 from ifeportal.live.feed import Published, publish
-from ifeportal.live.listeners import in_thread, open_sockets
 from ifeportal.live.models import Counter
 from ifeportal.live.pruning import FORGOTTEN
 from ifeportal.live.reader import the_reader

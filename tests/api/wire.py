@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from django.conf import settings
 
 from ifeportal.asgi import application
-from ifeportal.live.listeners import in_thread
+from ifeportal.live.connections import in_thread
 from ifeportal.models import User
 from tests.live.sockets import PATIENCE, sign_in
 

@@ -23,7 +23,7 @@ from fleet.metrics import FleetCollector
 from ifeportal import api_urls
 from ifeportal.api import ReadOnly
 from ifeportal.conf.environment import Config
-from ifeportal.live import listeners
+from ifeportal.live import connections
 from ifeportal.models import PACEMAKER, Airline
 from ifeportal.paging import Pagination
 from ifeportal.web.problems import KINDS
@@ -264,7 +264,7 @@ def name_of(metric: Metric) -> str:
 @pytest.mark.django_db
 def test_every_figure_of_the_metrics_is_documented() -> None:
     text = read("docs/operations.md")
-    ours = {name_of(metric) for metric in (*FleetCollector().collect(), *listeners.gauge.collect())}
+    ours = {name_of(metric) for metric in (*FleetCollector().collect(), *connections.gauge.collect())}
     assert ours <= {name_of(metric) for metric in REGISTRY.collect()}
     documented = set(re.findall(r"`(ifeportal_\w+)", text))
     assert ours == documented

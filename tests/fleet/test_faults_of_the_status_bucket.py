@@ -17,7 +17,7 @@ from fleet.link import Link
 from fleet.models import Anomaly, Tail, Transfer
 from fleet.reconcile import Limits
 from fleet.states import transfer_state
-from ifeportal.live.listeners import in_thread
+from ifeportal.live.connections import in_thread
 from ifeportal.models import Airline
 from loader.contract.item_reports import ERROR_LIMIT
 from loader.s3.client import S3Bucket

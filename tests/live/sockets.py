@@ -13,8 +13,8 @@ from django.db import transaction
 from django.test import Client
 
 from ifeportal.asgi import application
+from ifeportal.live.connections import in_thread
 from ifeportal.live.feed import Published, publish
-from ifeportal.live.listeners import in_thread
 from ifeportal.models import Airline, User
 
 ORIGIN = "http://localhost"

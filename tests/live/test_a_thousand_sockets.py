@@ -8,8 +8,8 @@ from contextlib import AsyncExitStack
 import pytest
 from django.conf import LazySettings
 
+from ifeportal.live.connections import in_thread, open_sockets
 from ifeportal.live.consumer import ACK_LIMIT
-from ifeportal.live.listeners import in_thread, open_sockets
 from ifeportal.live.reader import the_reader
 from tests.conftest import Cast
 from tests.live.sockets import Socket, apublish, open_socket, sign_in

@@ -19,7 +19,7 @@ from django.db import connection
 from websockets.asyncio.client import ClientConnection, connect
 
 from ifeportal.embedded.processes import Process, free_port, wait_until_listening
-from ifeportal.live.listeners import in_thread
+from ifeportal.live.connections import in_thread
 from tests.conftest import Cast
 from tests.live.sockets import sign_in
 

@@ -10,10 +10,11 @@ from fleet.models import Load, Tail
 from fleet.poller import poll_fleet
 from fleet.tidying import prune_feed
 from ifeportal.live import pruning
-from ifeportal.live.audience import TOPICS, Scope
 from ifeportal.live.feed import Published, current_rev, publish
 from ifeportal.live.models import Change
+from ifeportal.live.protocol import TOPICS
 from ifeportal.live.reader import changes_after, missed_since
+from ifeportal.live.scope import Scope
 from ifeportal.models import User
 from tests.conftest import Cast
 from tests.fleet.world import World

@@ -10,7 +10,7 @@ from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 
 from ifeportal.live import reader, subscription
-from ifeportal.live.listeners import open_sockets
+from ifeportal.live.connections import open_sockets
 from ifeportal.live.models import Change, Counter
 from ifeportal.live.reader import changes_after, the_reader
 from ifeportal.live.subscription import News

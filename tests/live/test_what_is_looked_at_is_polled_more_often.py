@@ -10,8 +10,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from ifeportal.live import consumer
-from ifeportal.live.listeners import in_thread
-from ifeportal.live.watching import AGAIN, Watching
+from ifeportal.live.connections import in_thread
+from ifeportal.live.viewers import AGAIN, Watching
 from ifeportal.models import Job
 from tests.conftest import Cast
 from tests.live.sockets import open_socket
@@ -91,7 +91,7 @@ async def test_a_database_that_fails_at_it_costs_the_page_nothing(
     def away(airlines: list[str]) -> None:
         raise OperationalError("connection refused")
 
-    monkeypatch.setattr("ifeportal.live.watching.watch", away)
+    monkeypatch.setattr("ifeportal.live.viewers.watch", away)
     async with open_socket(cast.alice) as socket:
         assert (await socket.watch(airline="ACME", rev=0))["changes"] == []
         await socket.say(watch={"airline": "ACME"}, rev=0)

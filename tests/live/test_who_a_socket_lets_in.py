@@ -9,10 +9,10 @@ from django.db import OperationalError
 from django.test import override_settings
 
 from ifeportal.asgi import application
-from ifeportal.live import consumer, rights
-from ifeportal.live.audience import listener
-from ifeportal.live.listeners import in_thread, open_sockets
-from ifeportal.live.origins import is_own
+from ifeportal.live import consumer, revocation
+from ifeportal.live.authentication import listener
+from ifeportal.live.connections import in_thread, open_sockets
+from ifeportal.live.origin import is_own
 from ifeportal.models import Airline, Membership, User
 from tests.conftest import Cast
 from tests.live.sockets import HOST, PATIENCE, Socket, apublish, open_socket, sign_in
@@ -125,7 +125,7 @@ async def test_what_was_missed_holds_nothing_foreign(cast: Cast) -> None:
 @pytest.fixture(params=["seen as a change", "looked at anyway"])
 def looking_again(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the two ways a loss comes to a socket only one is left."""
-    left_out = (consumer, "REAUTHORISE") if request.param == "seen as a change" else (rights, "LOOK")
+    left_out = (consumer, "REAUTHORISE") if request.param == "seen as a change" else (revocation, "LOOK")
     monkeypatch.setattr(*left_out, 3600.0)
     if request.param != "seen as a change":
         monkeypatch.setattr(consumer, "REAUTHORISE", 0.2)
