@@ -7,8 +7,8 @@ from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers
 
 from campaigns.models import ContentItem
-from ifeportal.api import ReadOnly, Row, columns
-from ifeportal.filtering import Flag
+from ifeportal.api.filters import Flag
+from ifeportal.api.viewsets import ReadOnly, Row, columns
 
 
 def content_state(item: ContentItem) -> dict[str, object]:

@@ -21,7 +21,7 @@ from fleet.models import Anomaly, Duty, Load, Tail, Transfer
 from fleet.states import tail_state
 from ifeportal import audit
 from ifeportal.access import Role, role_or_403
-from ifeportal.api import ReadOnly, columns
+from ifeportal.api.viewsets import ReadOnly, columns
 from ifeportal.models import Airline
 
 MEASURED_ORDERINGS = {

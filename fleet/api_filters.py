@@ -14,7 +14,7 @@ from fleet import rollup
 from fleet.api_rows import SUM_STATES, SUM_STATUSES
 from fleet.listing import in_state, item_in_state
 from fleet.models import Contradiction, Duty, Load, Proof, State, Status, Tail, Transfer
-from ifeportal.filtering import Flag, Words, moments
+from ifeportal.api.filters import Flag, Words, moments
 
 CONTRADICTIONS = [choice for choice in Contradiction.choices if choice[0]]
 

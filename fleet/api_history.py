@@ -23,8 +23,8 @@ from fleet.causes import Fault, Kind
 from fleet.figures import iso
 from fleet.models import Acknowledgement, Event, Load, Moved, State, Usage
 from ifeportal.access import Role, role_or_403
-from ifeportal.api import ReadOnly, Row, columns
-from ifeportal.filtering import Flag, Words, moments
+from ifeportal.api.filters import Flag, Words, moments
+from ifeportal.api.viewsets import ReadOnly, Row, columns
 from ifeportal.live.feed import current_rev
 
 LOADS_LIMIT: Final = 5_000  # that need attention; beyond, something is wrong with all of them

@@ -11,7 +11,7 @@ from fleet import rollup
 from fleet.figures import iso
 from fleet.models import Anomaly, Contradiction, Duty, Proof, State, Status
 from fleet.states import airline_state, campaign_state, load_state, tail_state, transfer_state
-from ifeportal.api import Row
+from ifeportal.api.viewsets import Row
 
 # The order of weight in which a sum of loads gets its word (see Rollup.status).
 WEIGHTS = (Status.FAILED, Status.LOADING, Status.PENDING, Status.COMPLETE)

@@ -9,8 +9,8 @@ from django.db import connection
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ifeportal.settings")
 pages = get_asgi_application()  # before the sockets: it loads the apps whose models they need
 
+from ifeportal.api.changes_stream import WaitingRoom  # noqa: E402
 from ifeportal.live.routing import sockets  # noqa: E402
-from ifeportal.live.waiting import WaitingRoom  # noqa: E402
 from ifeportal.web.asgi_middleware import BodyLimit, IgnoreRootPath  # noqa: E402
 from ifeportal.web.daphne_request import install_request_class  # noqa: E402
 from ifeportal.web.database_timeout import Punctual  # noqa: E402

@@ -241,13 +241,13 @@ MIGRATION_MODULES = {"knox": None}  # its own table, in place of which we have o
 REST_FRAMEWORK = {
     # Tokens first, so that a program without valid credentials gets a 401 and not a 403.
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "ifeportal.tokens.TokenAuthentication",
+        "ifeportal.api.authentication.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["ifeportal.parsers.BoundedJSON"],
-    "DEFAULT_THROTTLE_CLASSES": ["ifeportal.throttles.PerCaller"],
+    "DEFAULT_PARSER_CLASSES": ["ifeportal.api.parsers.BoundedJSON"],
+    "DEFAULT_THROTTLE_CLASSES": ["ifeportal.api.throttling.PerCaller"],
     "DEFAULT_THROTTLE_RATES": {"user": "1200/min"},
     # Whose attempts are counted: the address the proxy saw, never what a client writes into X-Forwarded-For itself.
     "NUM_PROXIES": 1 if config.behind_proxy else 0,
@@ -274,6 +274,6 @@ SPECTACULAR_SETTINGS = {
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "ifeportal.openapi.document_errors",
+        "ifeportal.api.schema.document_errors",
     ],
 }

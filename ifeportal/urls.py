@@ -10,7 +10,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("account/tokens/", token_views.tokens, name="tokens"),
     path("account/tokens/<int:pk>/revoke/", token_views.revoke, name="token-revoke"),
     path("admin/", admin.site.urls),
-    path("api/", include("ifeportal.api_urls")),
+    path("api/", include("ifeportal.api.urls")),
     path("", include("ifeportal.web.health")),
     path("", include("fleet.urls")),
 ]

@@ -16,8 +16,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
 from ifeportal import audit
+from ifeportal.accounts.tokens import MOST, make_token
 from ifeportal.models import Airline, Token, User
-from ifeportal.tokens import MOST, make_token
 
 LONGEST: Final = 365  # days
 USUAL: Final = 90

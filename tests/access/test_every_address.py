@@ -15,10 +15,10 @@ from django.test import Client
 from django.urls import reverse
 
 from ifeportal.access import Role
+from ifeportal.accounts.tokens import make_token
 from ifeportal.airlines.branding import keep_logo
 from ifeportal.live.models import Change, Counter
 from ifeportal.models import Airline, Token, User
-from ifeportal.tokens import make_token
 from tests.access.world import Holding, addresses, furnish
 from tests.conftest import Cast
 

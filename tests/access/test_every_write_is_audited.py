@@ -13,8 +13,8 @@ from django.utils import timezone
 
 from campaigns.models import Draft
 from fleet.models import Acknowledgement, Load
+from ifeportal.accounts.tokens import make_token
 from ifeportal.models import AuditEntry
-from ifeportal.tokens import make_token
 from tests.access.test_every_address import ADMIN, RULES, World, everything
 from tests.access.test_every_address import world as world  # the fixture
 

@@ -12,8 +12,8 @@ from django.test import Client
 from django.utils import timezone
 
 from fleet.models import Tail
+from ifeportal.accounts.tokens import MOST, make_token
 from ifeportal.models import AuditEntry, Token
-from ifeportal.tokens import MOST, make_token
 from tests.conftest import Cast
 
 MADE = {"name": "nightly export", "airline": "", "access": "read", "days": "90"}

@@ -11,14 +11,14 @@ from django.db import OperationalError, transaction
 from django.test import override_settings
 from rest_framework.test import APIClient
 
-from ifeportal.live import changes, waiting
+from ifeportal.accounts.tokens import make_token
+from ifeportal.api import changes, changes_stream
 from ifeportal.live.connections import in_thread, open_sockets
 from ifeportal.live.feed import Published, publish
 from ifeportal.live.models import Counter
 from ifeportal.live.pruning import FORGOTTEN
 from ifeportal.live.reader import the_reader
 from ifeportal.models import Membership, Token
-from ifeportal.tokens import make_token
 from tests.api.conftest import ClientOf
 from tests.api.wire import Wire, asking
 from tests.conftest import Cast
@@ -175,14 +175,14 @@ async def test_while_waiting_no_thread_and_no_request_is_held(cast: Cast, monkey
     """The application has long answered, with nothing: all that is left is an entry with the reader."""
     rev = await apublish(cast.acme, 1)
     answered: list[int] = []
-    ask = waiting._Visit._ask
+    ask = changes_stream._Visit._ask
 
     async def noting(self: Any, **how: Any) -> Any:
         found = await ask(self, **how)
         answered.append(found[1][0]["status"])
         return found
 
-    monkeypatch.setattr(waiting._Visit, "_ask", noting)
+    monkeypatch.setattr(changes_stream._Visit, "_ask", noting)
     async with asking(PATH, cast.alice, since=rev, wait=30) as wire:
         while not len(the_reader()):
             await in_thread(int)
@@ -272,7 +272,7 @@ async def test_a_stream_from_far_back_comes_in_parts(cast: Cast) -> None:
 async def test_a_quiet_stream_shows_signs_of_life_with_the_revision(
     cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "PING", 0.05)
+    monkeypatch.setattr(changes_stream, "PING", 0.05)
     rev = await apublish(cast.beta, 1)
     async with asking(PATH, cast.alice, headers=STREAM) as wire:
         await wire.begins()
@@ -284,7 +284,7 @@ async def test_a_quiet_stream_shows_signs_of_life_with_the_revision(
 async def test_a_stream_ends_once_its_user_may_hear_less(
     cast: Cast, monkeypatch: pytest.MonkeyPatch, lost: str
 ) -> None:
-    monkeypatch.setattr(waiting, "REAUTHORISE", 0.05)
+    monkeypatch.setattr(changes_stream, "REAUTHORISE", 0.05)
     async with asking(PATH, cast.alice, headers=STREAM) as wire:
         await wire.begins()
         await wire.event()
@@ -299,7 +299,7 @@ async def test_a_stream_ends_once_its_user_may_hear_less(
 async def test_a_stream_ends_once_what_opened_it_is_gone(
     cast: Cast, monkeypatch: pytest.MonkeyPatch, lost: str
 ) -> None:
-    monkeypatch.setattr(waiting, "REAUTHORISE", 0.05)
+    monkeypatch.setattr(changes_stream, "REAUTHORISE", 0.05)
     token, key = await in_thread(lambda: make_token(cast.alice, "it", days=1, airline=None, may_write=False))
     headers = STREAM | ({"authorization": f"Bearer {key}"} if lost == "token" else {})
     async with asking(PATH, None if lost == "token" else cast.alice, headers=headers) as wire:
@@ -313,14 +313,14 @@ async def test_looking_again_does_not_count_as_requests_and_goes_on(
     cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked: list[int] = []
-    check = waiting._Visit._check
+    check = changes_stream._Visit._check
 
     async def noting(self: Any, subscription: Any) -> None:
         await check(self, subscription)
         looked.append(1)
 
-    monkeypatch.setattr(waiting, "REAUTHORISE", 0.0)
-    monkeypatch.setattr(waiting._Visit, "_check", noting)
+    monkeypatch.setattr(changes_stream, "REAUTHORISE", 0.0)
+    monkeypatch.setattr(changes_stream._Visit, "_check", noting)
     monkeypatch.setattr(changes.Changes, "throttle_classes", [OnlyOnce])
     OnlyOnce.asked = 0
     async with asking(PATH, cast.alice, headers=STREAM) as wire:
@@ -336,7 +336,7 @@ async def test_looking_again_does_not_count_as_requests_and_goes_on(
 async def test_a_stream_that_was_long_enough_ends_so_that_its_reader_comes_again(
     cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "STREAM_LIMIT", 200)
+    monkeypatch.setattr(changes_stream, "STREAM_LIMIT", 200)
     async with asking(PATH, cast.alice, headers=STREAM) as wire:
         await wire.begins()
         await wire.event()
@@ -371,7 +371,7 @@ async def test_without_the_database_who_would_wait_is_told_to_come_again(
     def away(hearing: Any) -> Any:
         raise OperationalError("away")
 
-    monkeypatch.setattr(waiting, "told_since", away)
+    monkeypatch.setattr(changes_stream, "told_since", away)
     async with asking(PATH, cast.alice, since=0, wait=30) as wire:
         assert await wire.begins() == 503
         assert (await wire.whole())["type"] == "urn:problem-type:ifeportal:database-away"

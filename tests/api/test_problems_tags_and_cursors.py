@@ -14,9 +14,9 @@ from rest_framework.test import APIClient
 from rest_framework.throttling import SimpleRateThrottle
 
 from fleet.models import Load, Tail, Transfer
-from ifeportal.api import ENDPOINTS
+from ifeportal.accounts.tokens import make_token
+from ifeportal.api.root import ENDPOINTS
 from ifeportal.models import Airline, Membership
-from ifeportal.tokens import make_token
 from tests.api.conftest import ClientOf, make_load
 from tests.conftest import Cast
 
@@ -80,7 +80,7 @@ def test_a_database_that_is_away_is_a_problem_with_a_time(
     def away() -> int:
         raise OperationalError("away")
 
-    monkeypatch.setattr("ifeportal.api.current_rev", away)
+    monkeypatch.setattr("ifeportal.api.viewsets.current_rev", away)
     answer = client.get("/api/v1/loads/")
     assert_problem(answer, 503, "database-away")
     assert int(answer["Retry-After"]) > 0
@@ -95,7 +95,7 @@ def test_what_goes_wrong_here_is_a_problem_that_tells_nothing(
     def fail() -> int:
         raise ValueError("secret")
 
-    monkeypatch.setattr("ifeportal.api.current_rev", fail)
+    monkeypatch.setattr("ifeportal.api.viewsets.current_rev", fail)
     assert "secret" not in str(assert_problem(client.get("/api/v1/loads/"), 500))
 
 

@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 
 from fleet.models import Anomaly
 from ifeportal.access import Role
-from ifeportal.api import ENDPOINTS
+from ifeportal.api.root import ENDPOINTS
 from ifeportal.models import Airline, Membership
 from tests.api.conftest import NOON, ClientOf, make_history, make_load
 from tests.conftest import Cast

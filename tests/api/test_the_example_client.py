@@ -15,7 +15,7 @@ import pytest
 from ifeportal_client import Change, Portal, Problem, StartAnew, Transfer
 
 from fleet.models import Status
-from ifeportal.tokens import make_token
+from ifeportal.accounts.tokens import make_token
 from tests.api.conftest import make_load
 from tests.conftest import Cast
 from tests.live.sockets import publish_now

@@ -13,7 +13,7 @@ from django.core.management import call_command
 from django.test import override_settings
 from rest_framework.test import APIClient
 
-from ifeportal.api import BESIDES, ENDPOINTS
+from ifeportal.api.root import BESIDES, ENDPOINTS
 from tests.api.conftest import ClientOf
 from tests.conftest import Cast
 

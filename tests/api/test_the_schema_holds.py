@@ -26,8 +26,8 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from ifeportal.access import Role
+from ifeportal.accounts.tokens import make_token
 from ifeportal.models import Airline, User
-from ifeportal.tokens import make_token
 from tests.access.world import Holding, furnish
 from tests.conftest import Cast
 

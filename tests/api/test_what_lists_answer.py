@@ -17,9 +17,10 @@ from fleet import api_history, api_rows, rollup
 from fleet import api_urls as fleet_urls
 from fleet.models import Acknowledgement, Anomaly, Event, Load, Moved, Status, Tail, Transfer, Usage
 from fleet.states import airline_state, campaign_state, load_state, tail_state, transfer_state
-from ifeportal import api_urls
-from ifeportal.api import BESIDES, ENDPOINTS, ReadOnly, Row
-from ifeportal.api_audit import AuditRow, audit_state
+from ifeportal.api import urls
+from ifeportal.api.audit import AuditRow, audit_state
+from ifeportal.api.root import BESIDES, ENDPOINTS
+from ifeportal.api.viewsets import ReadOnly, Row
 from ifeportal.models import Airline, AuditEntry
 from tests.api.conftest import NOON, ClientOf, make_load
 from tests.conftest import Cast
@@ -209,7 +210,7 @@ def test_rows_without_a_value_come_last_either_way(fleet: Cast, olga: APIClient)
 
 
 def test_every_offered_order_works(olga: APIClient) -> None:
-    for endpoint, view, _ in (*fleet_urls.router.registry, *campaigns_urls.router.registry, *api_urls.router.registry):
+    for endpoint, view, _ in (*fleet_urls.router.registry, *campaigns_urls.router.registry, *urls.router.registry):
         assert issubclass(view, ReadOnly)
         for name in view.orderings:
             assert rows(olga, f"{endpoint}/?ordering=-{name}"), (endpoint, name)
@@ -219,7 +220,7 @@ VALUES = {"Flag": ("true", "false"), "IsoDateTimeFilter": ("2026-12-01T12:00:00Z
 
 
 def test_every_offered_filter_works(olga: APIClient) -> None:
-    for endpoint, view, _ in (*fleet_urls.router.registry, *campaigns_urls.router.registry, *api_urls.router.registry):
+    for endpoint, view, _ in (*fleet_urls.router.registry, *campaigns_urls.router.registry, *urls.router.registry):
         for name, each in view.filterset_class.base_filters.items():  # type: ignore[attr-defined]
             choices = [word for word, _ in each.extra.get("choices", [])]
             for value in VALUES.get(type(each).__name__, choices or ("1",)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from rest_framework.test import APIClient
 
-from ifeportal.api import ENDPOINTS
+from ifeportal.api.root import ENDPOINTS
 from tests.api.conftest import ClientOf
 from tests.conftest import Cast
 

@@ -20,12 +20,12 @@ from campaigns import api_urls as campaigns_urls
 from fleet import api_urls as fleet_urls
 from fleet import reconcile
 from fleet.metrics import FleetCollector
-from ifeportal import api_urls
-from ifeportal.api import ReadOnly
+from ifeportal.api import urls
+from ifeportal.api.pagination import Pagination
+from ifeportal.api.viewsets import ReadOnly
 from ifeportal.conf.environment import Config
 from ifeportal.live import connections
 from ifeportal.models import PACEMAKER, Airline
-from ifeportal.paging import Pagination
 from ifeportal.web.problems import KINDS
 from loader import archive
 from loader.config import OPTIONS
@@ -145,7 +145,7 @@ def test_every_anomaly_is_documented() -> None:
 
 
 def lists() -> Iterator[tuple[str, type[ReadOnly[Any]]]]:
-    routers = campaigns_urls.router, fleet_urls.router, api_urls.router
+    routers = campaigns_urls.router, fleet_urls.router, urls.router
     for prefix, view, _ in (row for router in routers for row in router.registry):
         assert issubclass(view, ReadOnly)
         yield prefix, view

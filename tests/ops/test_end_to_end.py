@@ -27,10 +27,10 @@ from fleet.figures import size
 from fleet.link import Link
 from fleet.models import Load, Transfer
 from fleet.states import load_state, transfer_state
+from ifeportal.accounts.tokens import make_token
 from ifeportal.embedded.processes import Process
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from ifeportal.models import Job, User
-from ifeportal.tokens import make_token
 from loader.s3.client import S3Bucket
 from tests.conftest import Cast
 from tests.loader.aircraft import AIRLINE, TAIL, Aircraft, finish

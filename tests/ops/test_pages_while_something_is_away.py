@@ -43,7 +43,7 @@ from importlib import import_module
 from django.conf import settings
 from django.test import Client
 from ifeportal.models import User
-from ifeportal.tokens import make_token
+from ifeportal.accounts.tokens import make_token
 olga = User.objects.create_superuser("olga")
 client = Client()
 client.force_login(olga)

@@ -16,9 +16,9 @@ from django.urls import reverse
 
 from campaigns.models import Campaign, ContentItem, Draft, DraftItem
 from fleet.models import Anomaly, Load, ProgressSample, Tail, Transfer, Usage
+from ifeportal.accounts.tokens import make_token
 from ifeportal.live.models import Change
 from ifeportal.models import Airline, AuditEntry, Job, Membership, Token, User
-from ifeportal.tokens import make_token
 from tests.api.conftest import NOON, make_load
 from tests.conftest import Cast
 

@@ -6,11 +6,8 @@ The view authorises, reads the question and answers what is there already. Whoev
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
-from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.cache import patch_vary_headers
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
@@ -21,45 +18,16 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
-from ifeportal.live.feed import current_rev
-from ifeportal.live.models import Change
+from ifeportal.live.feed_query import MOST, USUAL, Hearing, Told, told_since
 from ifeportal.live.protocol import NAME_LIMIT, TOPICS, Refused, Watch
-from ifeportal.live.pruning import forgotten_before
-from ifeportal.live.reader import change_text
-from ifeportal.live.scope import Scope, scope_for
+from ifeportal.live.scope import scope_for
 from ifeportal.models import User
 from ifeportal.web.problems import problem
 
 LONGEST_WAIT: Final = 30  # seconds
-USUAL, MOST = 500, 1000  # changes of one answer
 HEARING: Final = "ifeportal.hearing"  # where in the connection's scope a question may be left to wait
 STREAM: Final = "text/event-stream"
 TOO_OLD: Final = "What changed since then is no longer known. Read the lists anew and go on from their X-Revision."
-
-
-@dataclass(frozen=True, slots=True)
-class Hearing:
-    """A question that may wait, as the view understood it; without a scope there is nothing to wait for.
-
-    `again`: only to see whether the user may still hear it, so that it does not count as a request.
-    """
-
-    again: bool = False
-    user: User | None = None
-    scope: Scope | None = None
-    since: int | None = None
-    limit: int = USUAL
-    wait: int = 0
-    stream: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """Changes as JSON; whoever has them has everything up to `rev`. `more`: there are further ones to ask for."""
-
-    rev: int
-    texts: Sequence[str] = ()
-    more: bool = False
 
 
 class EventStream(BaseRenderer):
@@ -169,38 +137,6 @@ def hearing_of(request: Request | HttpRequest) -> Hearing | None:
     """Where the question of this request may be left to wait, if anybody waits."""
     connection: dict[str, Any] = getattr(getattr(request, "_request", request), "scope", {})
     return connection.get(HEARING)
-
-
-def told_since(hearing: Hearing) -> Told | None:
-    """What changed since the revision asked about; None if that cannot be told any more, or there never was such a one.
-
-    Whole revisions only, about `limit` changes. Raises django.db.Error.
-    """
-    newest = current_rev()  # before the rows: they hold everything up to it
-    if hearing.since is None:
-        return Told(newest)
-    newer = _scoped(hearing).filter(rev__gt=hearing.since).order_by("rev")
-    rows = list(newer[: hearing.limit + 1])
-    more = len(rows) > hearing.limit
-    if more:
-        cut = rows[-1].rev
-        rows = [row for row in rows if row.rev < cut] or list(newer.filter(rev=cut))
-    if hearing.since < forgotten_before() or hearing.since > newest:
-        return None
-    rev = rows[-1].rev if more else max([newest, *(row.rev for row in rows[-1:])])
-    return Told(rev, [change_text(row) for row in rows], more)
-
-
-def _scoped(hearing: Hearing) -> QuerySet[Change]:
-    assert hearing.user is not None
-    assert hearing.scope is not None
-    scope = hearing.scope
-    rows = Change.objects.visible_to(hearing.user).filter(topic__in=scope.topics)
-    if scope.airlines is not None:
-        rows = rows.filter(airline__in=scope.airlines)
-    if scope.tail:
-        rows = rows.filter(tail=scope.tail)
-    return rows.filter(campaign=scope.campaign) if scope.campaign else rows
 
 
 def _last_event(request: Request) -> int:

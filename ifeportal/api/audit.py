@@ -10,8 +10,8 @@ from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers
 
 from ifeportal.access import Role
-from ifeportal.api import ReadOnly, Row
-from ifeportal.filtering import Words, moments
+from ifeportal.api.filters import Words, moments
+from ifeportal.api.viewsets import ReadOnly, Row
 from ifeportal.models import AuditEntry, User
 
 WAYS = [(word, word) for word in ("page", "admin", "api", "command")]

@@ -19,8 +19,9 @@ from django.conf import settings
 from django.db import Error as DatabaseTrouble
 from django.http import HttpResponse
 
-from ifeportal.live.changes import HEARING, STREAM, Hearing, Told, body, event, told_since, too_old
+from ifeportal.api.changes import HEARING, STREAM, body, event, too_old
 from ifeportal.live.connections import enter, in_thread, leave, open_sockets
+from ifeportal.live.feed_query import Hearing, Told, told_since
 from ifeportal.live.reader import the_reader
 from ifeportal.live.subscription import Subscription
 from ifeportal.web.errors import unavailable

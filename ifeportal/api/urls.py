@@ -4,9 +4,9 @@ from django.urls import URLPattern, URLResolver, include, path, re_path
 from drf_spectacular.views import SpectacularAPIView
 from rest_framework.routers import SimpleRouter
 
-from ifeportal.api import ApiRoot, Docs, Unknown
-from ifeportal.api_audit import Audit
-from ifeportal.live.changes import Changes
+from ifeportal.api.audit import Audit
+from ifeportal.api.changes import Changes
+from ifeportal.api.root import ApiRoot, Docs, Unknown
 
 router = SimpleRouter()
 router.register("audit", Audit, basename="api-audit")

@@ -9,46 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
-from csp.decorators import csp_update
-from django.contrib.auth.views import redirect_to_login
 from django.db.models import Model, QuerySet
-from django.http import Http404, HttpRequest
-from django.http.response import HttpResponseBase
-from django.urls import reverse
+from django.http import HttpRequest
 from django.utils.cache import get_conditional_response, patch_vary_headers
-from django.utils.decorators import method_decorator
 from django_filters.rest_framework import DjangoFilterBackend
-from drf_spectacular.utils import extend_schema
-from drf_spectacular.views import SpectacularSwaggerSplitView
 from rest_framework import filters, serializers, viewsets
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from ifeportal.access import ScopedQuerySet
-from ifeportal.filtering import Ordering
+from ifeportal.api.etags import tag_of
+from ifeportal.api.filters import Ordering
+from ifeportal.api.pagination import Pagination
 from ifeportal.live.feed import current_rev
-from ifeportal.paging import Pagination
-from ifeportal.unchanged import tag_of
 
 M = TypeVar("M", bound=Model)
-
-# The root names the parts served by the apps above, which it cannot import; a test holds it to the routers.
-ENDPOINTS = (
-    "acknowledgements",
-    "airlines",
-    "anomalies",
-    "audit",
-    "campaigns",
-    "content",
-    "events",
-    "loads",
-    "moved",
-    "tails",
-    "transfers",
-    "usage",
-)
-BESIDES = ("attention", "changes")  # what is no list of rows
 
 
 class Row(serializers.Serializer[M]):
@@ -116,41 +91,3 @@ class ReadOnly(viewsets.ReadOnlyModelViewSet[M]):
         response["Cache-Control"] = "private, no-cache"
         patch_vary_headers(response, ["Authorization", "Cookie"])
         return response
-
-
-class ApiRoot(APIView):
-    """Where everything is."""
-
-    @extend_schema(
-        summary="List the parts of the API",
-        tags=["api"],
-        responses={200: {"type": "object", "additionalProperties": {"type": "string", "format": "uri"}}},
-    )
-    def get(self, request: Request) -> Response:
-        """Name and address of every part."""
-        names = {**{name: f"api-{name}-list" for name in ENDPOINTS}, **{name: f"api-{name}" for name in BESIDES}}
-        return Response({part: request.build_absolute_uri(reverse(name)) for part, name in names.items()})
-
-
-@extend_schema(exclude=True)
-class Unknown(APIView):
-    """Whatever else is asked for below /api/: 404, and 401 to nobody."""
-
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Raises NotAuthenticated, Throttled, Http404."""
-        super().initial(request, *args, **kwargs)
-        raise Http404
-
-
-# Its stylesheet draws arrows and icons from data: addresses; nothing else of the policy has to give way.
-@method_decorator(csp_update({"img-src": ["'self'", "data:"]}), name="dispatch")
-class Docs(SpectacularSwaggerSplitView):
-    """The schema to read and try out; nothing on the page comes from elsewhere and no script is inline."""
-
-    template_name = "api/docs.html"
-
-    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """A person who has not signed in is asked to, rather than shown a 401 as a program would be."""
-        if not request.user.is_authenticated:
-            return redirect_to_login(request.get_full_path())
-        return super().dispatch(request, *args, **kwargs)

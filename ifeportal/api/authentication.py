@@ -1,6 +1,6 @@
-"""API tokens: how one is made, and how a request that shows one gets its user and the limits on what it may do.
+"""Authentication by API token: the user of a request, with the token's limits.
 
-The whole key is given out once, when it is made. May touch the tokens alone.
+Touches rows of `Token` only.
 """
 
 from __future__ import annotations
@@ -12,34 +12,18 @@ from django.db.models import Q
 from django.utils import timezone
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from knox.crypto import hash_token
-from knox.models import get_digest_token
-from knox.settings import CONSTANTS
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 
-from ifeportal.models import Airline, Token, User
+from ifeportal.models import Token, User
 
 SCHEMES: Final = (b"bearer", b"token")
+
 LONGEST: Final = 200  # bytes of a key that are looked at
+
 USED_EVERY: Final = timedelta(minutes=1)  # a token in use is marked so once in this time
-MOST: Final = 20  # tokens of one user
-
-
-def make_token(user: User, name: str, *, days: int, airline: Airline | None, may_write: bool) -> tuple[Token, str]:
-    """A new token, good for so many days, and its key, which nobody can be shown again."""
-    digest, key = get_digest_token()
-    token = Token.objects.create(
-        user=user,
-        digest=digest,
-        token_key=key[: CONSTANTS.TOKEN_KEY_LENGTH],
-        expiry=timezone.now() + timedelta(days=days),
-        name=name,
-        airline=airline,
-        may_write=may_write,
-    )
-    return token, key
 
 
 class TokenAuthentication(BaseAuthentication):

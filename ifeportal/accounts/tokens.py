@@ -1,0 +1,32 @@
+"""API tokens: how one is made, and how a request that shows one gets its user and the limits on what it may do.
+
+The whole key is given out once, when it is made. May touch the tokens alone.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+from django.utils import timezone
+from knox.models import get_digest_token
+from knox.settings import CONSTANTS
+
+from ifeportal.models import Airline, Token, User
+
+MOST: Final = 20  # tokens of one user
+
+
+def make_token(user: User, name: str, *, days: int, airline: Airline | None, may_write: bool) -> tuple[Token, str]:
+    """A new token, good for so many days, and its key, which nobody can be shown again."""
+    digest, key = get_digest_token()
+    token = Token.objects.create(
+        user=user,
+        digest=digest,
+        token_key=key[: CONSTANTS.TOKEN_KEY_LENGTH],
+        expiry=timezone.now() + timedelta(days=days),
+        name=name,
+        airline=airline,
+        may_write=may_write,
+    )
+    return token, key

@@ -1,0 +1,4 @@
+"""The shared part of the REST API:
+
+view sets, filters, pagination, authentication, schema, and the feed of changes.
+"""
