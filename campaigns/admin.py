@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString
 from campaigns.draftadmin import DraftAdmin
 from campaigns.itemadmin import DraftItemAdmin
 from campaigns.models import Campaign, ContentItem
-from ifeportal.admins import Observed
+from ifeportal.admin.base import Observed
 
 __all__ = ["CampaignAdmin", "ContentItemAdmin", "DraftAdmin", "DraftItemAdmin"]
 

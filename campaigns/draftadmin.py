@@ -23,7 +23,7 @@ from campaigns.draftfigures import figures_of
 from campaigns.drafting import CannotAsk
 from campaigns.itemadmin import WISHES, DraftItemInline, draft_page, number
 from campaigns.models import BUSY, Campaign, Draft, DraftItem
-from ifeportal.admins import Managed
+from ifeportal.admin.base import Managed
 from loader.contract.names import check_name, fold
 from loader.errors import BadName
 

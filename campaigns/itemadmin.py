@@ -20,7 +20,7 @@ from campaigns.draftfigures import HASHED, size
 from campaigns.drafting import CannotAsk
 from campaigns.models import BUSY, Draft, DraftItem
 from ifeportal.access import Role
-from ifeportal.admins import Managed
+from ifeportal.admin.base import Managed
 
 if TYPE_CHECKING:
     _Inline = admin.TabularInline[DraftItem, Draft]

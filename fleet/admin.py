@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 from fleet import ledger
 from fleet.listing import CHOICES, in_state, item_in_state
 from fleet.models import Anomaly, Load, ProgressSample, Status, Tail, Transfer, Usage
-from ifeportal.admins import Observed, ReadOnlyAdmin, page_link
+from ifeportal.admin.base import Observed, ReadOnlyAdmin, page_link
 
 
 @admin.register(Tail)

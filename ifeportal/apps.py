@@ -18,4 +18,5 @@ class PortalAdminConfig(admin.AdminConfig):
     """Django's admin."""
 
     default = False  # Django takes the other of the two for `ifeportal`
-    default_site = "ifeportal.adminsite.PortalSite"
+    # A function, not the class: importing `ifeportal.admin` registers models, which needs the site that is being made.
+    default_site = "ifeportal.admin.site.portal_site"

@@ -14,7 +14,7 @@ from django.contrib.auth.models import Permission
 from django.db.models import Field, JSONField, Model
 from django.test import Client, RequestFactory
 
-from ifeportal.admins import Guarded
+from ifeportal.admin.base import Guarded
 from ifeportal.models import User
 from tests.conftest import Cast
 from tests.ops.test_the_admin import address, grow

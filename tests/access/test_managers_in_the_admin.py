@@ -13,7 +13,7 @@ from django.test import Client
 from django.urls import reverse
 
 from campaigns.models import Draft, DraftItem
-from ifeportal.admins import Managed
+from ifeportal.admin.base import Managed
 from ifeportal.models import Airline, Membership
 from tests.conftest import Cast
 

@@ -16,7 +16,7 @@ from django.db import transaction
 from django.test import Client
 from django.urls import reverse
 
-from ifeportal.admins import Managed
+from ifeportal.admin.base import Managed
 from tests.access.test_every_address import ORDINARY, RULES, World, world
 
 __all__ = ["world"]  # the fixture

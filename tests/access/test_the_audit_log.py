@@ -16,7 +16,7 @@ from django.test import Client, RequestFactory, override_settings
 from django.urls import reverse
 
 from ifeportal import audit
-from ifeportal.admins import Audited, Guarded
+from ifeportal.admin.base import Audited, Guarded
 from ifeportal.models import Airline, AuditEntry, Job, Membership, User
 from tests.conftest import PASSWORD, Cast
 

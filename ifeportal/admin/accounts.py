@@ -5,7 +5,7 @@ To look at, and to take away: a failed attempt deleted unlocks, a second factor 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from allauth.account.admin import EmailAddress, EmailConfirmation
 from allauth.mfa.admin import Authenticator
@@ -13,11 +13,13 @@ from allauth.socialaccount.admin import SocialAccount, SocialApp, SocialToken
 from allauth.usersessions.admin import UserSession
 from axes.models import AccessAttempt
 from django.contrib import admin
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.http import HttpRequest
 from django.utils import timezone
 
-from ifeportal.admins import Guarded
+from ifeportal.admin.base import Guarded, ReadOnlyAdmin, Scoped
 from ifeportal.conf.authentication import COOL_OFF, FAILURES
+from ifeportal.models import Membership, Token, User
 
 # What they would show is kept elsewhere here: addresses with users, the service in settings; and a session deleted
 # here would go on.
@@ -74,3 +76,62 @@ class ConnectionAdmin(TakenAway):
     list_select_related = ["user"]
     search_fields = ["user__username", "uid"]
     fields = ["user", "provider", "uid", "date_joined", "last_login"]
+
+
+if TYPE_CHECKING:
+    _MembershipInline = admin.TabularInline[Membership, User]
+    _UserAdmin = DjangoUserAdmin[User]
+else:
+    _MembershipInline = admin.TabularInline
+    _UserAdmin = DjangoUserAdmin
+
+
+class MembershipInline(_MembershipInline):
+    """The airlines of a user, and what they may do there."""
+
+    model = Membership
+    extra = 0
+    autocomplete_fields = ["airline"]
+
+
+@admin.register(User)
+class UserAdmin(_UserAdmin):
+    """People and programs that sign in, and the airlines they see."""
+
+    inlines = [MembershipInline]
+    list_display = ["username", "email", "first_name", "last_name", "is_staff", "is_active", "last_login"]
+    list_filter = ["is_staff", "is_superuser", "is_active", "memberships__airline"]
+    date_hierarchy = "date_joined"
+
+
+@admin.register(Membership)
+class MembershipAdmin(Scoped[Membership]):
+    """Who belongs to which airline, and what they may do there."""
+
+    list_display = ["user", "airline", "role", "created_at"]
+    list_filter = ["role", "airline"]
+    list_select_related = ["user", "airline"]
+    search_fields = ["user__username", "user__email", "airline__name", "airline__title"]
+    autocomplete_fields = ["user", "airline"]
+    date_hierarchy = "created_at"
+
+
+@admin.register(Token)
+class TokenAdmin(ReadOnlyAdmin[Token]):
+    """Tokens of the API: who has which, and to revoke one. They are made by their users, who see the key once."""
+
+    list_display = ["name", "user", "begins_with", "airline", "may_write", "created", "expiry", "used_at"]
+    list_filter = ["may_write", "airline"]
+    list_select_related = ["user", "airline"]
+    search_fields = ["name", "user__username", "airline__name"]
+    date_hierarchy = "created"
+    fields = ["name", "user", "begins_with", "airline", "may_write", "created", "expiry", "used_at"]
+
+    @admin.display(description="key")
+    def begins_with(self, token: Token) -> str:
+        """Enough of the key to tell one from another."""
+        return token.begins_with
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Staff, by Django's permissions."""
+        return request.user.is_staff and request.user.has_perm("ifeportal.delete_token")

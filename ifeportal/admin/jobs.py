@@ -13,8 +13,9 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django_q.admin import Schedule
 
-from ifeportal.admins import ReadOnlyAdmin
+from ifeportal.admin.base import ReadOnlyAdmin
 from ifeportal.jobs import status
 from ifeportal.models import PACEMAKER, Job, JobQuerySet
 
@@ -136,3 +137,9 @@ def _span(then: datetime) -> str:
         return f"{seconds}\N{NO-BREAK SPACE}s"
     number, unit = (seconds // 60, "min") if seconds < 7200 else (seconds // 3600, "h")
     return f"{number}\N{NO-BREAK SPACE}{unit}"
+
+
+admin.site.register(Job, JobAdmin)
+
+# The pacemaker decides what runs when; a form that runs any function by name would be a way in.
+admin.site.unregister(Schedule)

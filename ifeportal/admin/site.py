@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 from allauth.account.views import logout as sign_out
@@ -16,8 +17,14 @@ from django.urls import URLPattern, URLResolver, reverse
 from django.utils.decorators import method_decorator
 
 from ifeportal.access import Role
-from ifeportal.admins import Guarded
+from ifeportal.admin.base import Guarded
 from ifeportal.models import Airline
+
+
+@cache
+def portal_site() -> PortalSite:
+    """Return the portal's one admin site. Django asks for it again while this package registers its models."""
+    return PortalSite()
 
 
 class PortalSite(admin.AdminSite):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from ifeportal.admins import Observed
+from ifeportal.admin.base import Observed
 from ifeportal.live.models import Change
 
 

@@ -1,0 +1,10 @@
+"""Django's admin of the portal: importing this package registers every model admin.
+
+Django's autodiscovery imports it. `site.portal_site` returns one site, also while this package is being imported.
+"""
+
+from ifeportal.admin import accounts as accounts
+from ifeportal.admin import airlines as airlines
+from ifeportal.admin import audit as audit
+from ifeportal.admin import jobs as jobs
+from ifeportal.admin import live as live

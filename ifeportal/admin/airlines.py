@@ -1,0 +1,48 @@
+"""Admin of airlines."""
+
+from __future__ import annotations
+
+from django import forms
+from django.contrib import admin
+from django.http import HttpRequest
+
+from ifeportal.admin.base import Scoped
+from ifeportal.airlines.forms import THRESHOLDS, AirlineForm
+from ifeportal.models import Airline
+from loader.contract.names import check_name, fold
+from loader.errors import BadName
+
+
+class NamedAirlineForm(AirlineForm):
+    """An airline made by a person: its name obeys the contract like one found in a bucket."""
+
+    class Meta(AirlineForm.Meta):
+        fields = ["name", "title", "archive_after_days", *THRESHOLDS, "colour", "contact"]
+
+    def clean_name(self) -> str:
+        """The name as it stands in keys and addresses. Raises ValidationError where it could stand in neither."""
+        name: str = self.cleaned_data["name"]
+        try:
+            check_name(name)
+        except BadName as error:
+            raise forms.ValidationError(f"It cannot stand in a key: {error}.") from error
+        if any(fold(other) == fold(name) for other in Airline.objects.values_list("name", flat=True)):
+            raise forms.ValidationError("There is an airline of that name, or one that differs only in case.")
+        return name
+
+
+@admin.register(Airline)
+class AirlineAdmin(Scoped[Airline]):
+    """Airlines. The name is fixed once given: it stands in every key."""
+
+    form = NamedAirlineForm
+    list_display = ["name", "title", "discovered", "created_at", "page"]
+    list_filter = ["discovered"]
+    search_fields = ["name", "title"]
+    date_hierarchy = "created_at"
+    readonly_fields = ["discovered", "created_at", "page"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Airline | None = None) -> list[str]:
+        """The name too, once the row exists."""
+        fixed = ["discovered", "created_at"]
+        return ["name", *fixed, "page"] if obj else fixed

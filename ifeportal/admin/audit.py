@@ -1,0 +1,18 @@
+"""Admin of the audit log, read-only."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+
+from ifeportal.admin.base import ReadOnlyAdmin, Scoped
+from ifeportal.models import AuditEntry
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(Scoped[AuditEntry], ReadOnlyAdmin[AuditEntry]):
+    """Who changed what: to read."""
+
+    list_display = ["at", "who", "action", "target", "whose", "via", "address"]
+    list_filter = ["via", "airline"]
+    search_fields = ["who", "action", "target", "whose"]
+    date_hierarchy = "at"
