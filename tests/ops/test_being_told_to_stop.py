@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ifeportal.stopping import stop_when_told
+from ifeportal.management.shutdown import stop_when_told
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 

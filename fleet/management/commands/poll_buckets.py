@@ -19,8 +19,8 @@ from fleet.poller import Terms, poll_airline
 from fleet.result import Meter, PollResult
 from ifeportal.conf import environment
 from ifeportal.jobs import leases, runner
+from ifeportal.management.shutdown import stop_when_told
 from ifeportal.models import Airline
-from ifeportal.stopping import stop_when_told
 from ifeportal.storage.buckets import media_bucket, status_bucket
 from loader.errors import Exit, WorldError
 from loader.s3.interface import Bucket

@@ -14,7 +14,7 @@ from django.utils import timezone
 from fleet.invention import Plan
 from fleet.simulated import Report, Taken, Tell, remove_fleet, write_fleet
 from ifeportal.conf import environment
-from ifeportal.stopping import stop_when_told
+from ifeportal.management.shutdown import stop_when_told
 from ifeportal.storage.buckets import media_bucket, status_bucket
 from loader.contract.units import parse_size
 from loader.errors import ContractError, Exit, WorldError

@@ -14,8 +14,8 @@ from django.utils import timezone
 from ifeportal.jobs.broker import seconds_to_next, wake_workers
 from ifeportal.jobs.leases import Lease, LeaseLost, lease
 from ifeportal.jobs.queue import keep_rows
+from ifeportal.management.shutdown import stop_when_told
 from ifeportal.models import PACEMAKER
-from ifeportal.stopping import stop_when_told
 
 TICK: Final = 0.25  # seconds
 ROWS_EVERY: Final = 1.0  # seconds between two looks for airlines that came or went
