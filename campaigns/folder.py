@@ -120,10 +120,10 @@ def _digests(stream: BinaryIO, file: File, report: Report) -> tuple[str, str]:
             md5.update(block)
             report(Step("hashing", file.name, len(block), file.size))
         parts.append(md5.digest())
-    return sha256.hexdigest(), _etag(parts, file.size)
+    return sha256.hexdigest(), multipart_etag(parts, file.size)
 
 
-def _etag(parts: Sequence[bytes], size: int) -> str:
+def multipart_etag(parts: Sequence[bytes], size: int) -> str:
     """The ETag of an object made of parts with these MD5 sums."""
     if size < PART:
         return parts[0].hex()
