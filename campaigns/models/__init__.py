@@ -1,0 +1,19 @@
+"""Campaigns as their manifests say, and drafts of campaigns. Import models from here."""
+
+from campaigns.models.campaigns import Campaign, CampaignQuerySet, ContentItem, ContentItemQuerySet, ManifestState
+from campaigns.models.drafts import BUSY, PRIORITY_LIMIT, Draft, DraftItem, DraftItemQuerySet, DraftQuerySet, DraftState
+
+__all__ = [
+    "BUSY",
+    "PRIORITY_LIMIT",
+    "Campaign",
+    "CampaignQuerySet",
+    "ContentItem",
+    "ContentItemQuerySet",
+    "Draft",
+    "DraftItem",
+    "DraftItemQuerySet",
+    "DraftQuerySet",
+    "DraftState",
+    "ManifestState",
+]
