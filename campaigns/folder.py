@@ -8,18 +8,16 @@ from __future__ import annotations
 import hashlib
 import os
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final, Literal
+from typing import BinaryIO, Literal
 
+from campaigns.hashing.etags import PART, multipart_etag
 from loader.contract.manifest import ITEMS_LIMIT
 from loader.contract.names import TGZ, content_name, fold
 from loader.contract.units import MIB
 from loader.errors import BadName, ContractError
-
-# What boto3 does by default: from this size on an object is sent in parts of this size, and its ETag is made of theirs.
-PART: Final = 8 * MIB
 
 
 class CannotPublish(ContractError):
@@ -121,13 +119,6 @@ def _digests(stream: BinaryIO, file: File, report: Report) -> tuple[str, str]:
             report(Step("hashing", file.name, len(block), file.size))
         parts.append(md5.digest())
     return sha256.hexdigest(), multipart_etag(parts, file.size)
-
-
-def multipart_etag(parts: Sequence[bytes], size: int) -> str:
-    """The ETag of an object made of parts with these MD5 sums."""
-    if size < PART:
-        return parts[0].hex()
-    return f"{hashlib.md5(b''.join(parts), usedforsecurity=False).hexdigest()}-{len(parts)}"
 
 
 def _is_ours(path: Path, notice: Notice) -> bool:

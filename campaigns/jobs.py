@@ -10,8 +10,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.conf import settings
 from django.utils import timezone
 
-from campaigns import errands, hashing
+from campaigns import errands
 from campaigns.drafting import ERRANDS_JOB, HASHING_JOB
+from campaigns.drafts import hashing
 from campaigns.keys import BadKeyError, load_key
 from ifeportal.jobs.leases import Lease
 from ifeportal.jobs.runner import run

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from campaigns import drafting, errands, hashing
+from campaigns import drafting, errands
+from campaigns.drafts import hashing
 from campaigns.models import Draft, DraftItem
 from ifeportal.models import Airline
 from ifeportal.storage.background import nothing

@@ -15,8 +15,10 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from campaigns import drafting, errands, hashing, jobs, sha256
+from campaigns import drafting, errands, jobs
 from campaigns.drafting import CannotAsk
+from campaigns.drafts import hashing
+from campaigns.hashing import resumable_sha256
 from campaigns.keys import new_key, public_of
 from campaigns.models import Campaign, DraftItem, DraftState
 from ifeportal.jobs.leases import LeaseLost
@@ -107,7 +109,7 @@ def test_a_campaign_goes_from_the_bucket_to_a_signed_manifest_in_a_real_store(ac
     assert draft.notices[0] == "1 objects have a name that cannot be used."
     assert draft.faulty_items == 3
     draft.items.filter(name="movie-001").update(title="The Long Way Up", kind="movie", required=False, priority=100)
-    begun = sha256.resumed("")
+    begun = resumable_sha256.resumed("")
     begun.update(memoryview(bytearray(b"1" * 1_000_001)))
     draft.items.filter(name="movie-001").update(hashed_bytes=begun.count, aside=begun.put_aside())
     media.put("ACME/2026-12/leer.tgz", b"no longer")
@@ -498,8 +500,8 @@ def test_drafts_take_turns_at_being_hashed(acme: Airline, store: Store) -> None:
 def test_without_openssl_an_item_is_hashed_in_one_go(
     acme: Airline, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sha256, "openssl", lambda: None)
-    assert isinstance(sha256.resumed(""), sha256.Whole)
+    monkeypatch.setattr(resumable_sha256, "openssl", lambda: None)
+    assert isinstance(resumable_sha256.resumed(""), resumable_sha256.Whole)
     draft = ready(acme, store, FILMS)
     assert item(draft, "movie-001").sha256 == drafts.sha256(b"one")
 
@@ -531,12 +533,12 @@ def _one(store: Store) -> Any:
 
 
 def test_what_was_put_aside_by_another_kind_of_machine_is_begun_anew() -> None:
-    begun = sha256.resumed("")
+    begun = resumable_sha256.resumed("")
     begun.update(memoryview(bytearray(b"abc" * 100)))
     aside = begun.put_aside()
-    again = sha256.resumed(aside)
+    again = resumable_sha256.resumed(aside)
     again.update(memoryview(bytearray(b"d")))
     assert again.hexdigest() == drafts.sha256(b"abc" * 100 + b"d")
     assert begun.hexdigest() == drafts.sha256(b"abc" * 100)
     for broken in ("00", "no hex", "0" * 224, aside[:-8] + "00000021"):
-        assert sha256.resumed(broken).count == 0
+        assert resumable_sha256.resumed(broken).count == 0

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from campaigns import folder as folder_module
 from campaigns.folder import CannotPublish, Step
+from campaigns.hashing import etags as folder_module
 from campaigns.publishing import PublishResult, publish_folder
 from loader.contract.manifest import parse_manifest
 from loader.errors import WorldError

@@ -1,8 +1,8 @@
 """SHA-256 of what lies in the bucket, streamed from there: a slice at a time, so that other work gets its turn.
 
 Touches the media bucket (reading only) and the rows of draft items. A slice that ends puts its sum aside
-(`campaigns.sha256`); a worker that is killed loses at most its slice. Each request asks for the object that was seen
-(`If-Match`), so that one which changes meanwhile is noticed. Drafts take turns.
+(`campaigns.hashing.resumable_sha256`); a worker that is killed loses at most its slice. Each request asks for the
+object that was seen (`If-Match`), so that one which changes meanwhile is noticed. Drafts take turns.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Final
 from django.db import transaction
 from django.db.models import F
 
-from campaigns import sha256
 from campaigns.drafting import AFRESH, check
+from campaigns.hashing import resumable_sha256
 from campaigns.models import Draft, DraftItem, DraftState
 from loader.contract.keys import content_key
 from loader.contract.units import MIB
@@ -102,13 +102,13 @@ class _Slice:
 
     def __init__(self, item: DraftItem, media: Bucket, terms: Terms) -> None:
         self._item, self._media, self._terms = item, media, terms
-        self._sum = sha256.resumed(item.aside)
+        self._sum = resumable_sha256.resumed(item.aside)
         self._stop = threading.Event()
         self._row = DraftItem.objects.filter(pk=item.pk, waits=True, etag=item.etag, draft__state=DraftState.HASHING)
 
     def run(self, seconds: float) -> None:
         """Read until the end, or for so long; write down how far it came. Raises what the signs of life raise."""
-        if not isinstance(self._sum, sha256.Resumable):
+        if not isinstance(self._sum, resumable_sha256.Resumable):
             seconds = LONGEST
         with ThreadPoolExecutor(1, thread_name_prefix="hashing") as thread:
             reading = thread.submit(self._read)
