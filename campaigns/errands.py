@@ -18,10 +18,10 @@ from django.db.models import F, Q
 
 from campaigns import delivery, looking
 from campaigns.folder import CannotPublish
-from campaigns.keys import BadKeyError
 from campaigns.models import Draft, DraftState
 from campaigns.release import Before, look_before
-from campaigns.signing import CannotSign
+from campaigns.signing.manifest_signature import CannotSign
+from campaigns.signing.private_keys import BadKeyError
 from ifeportal.storage.background import awaited
 from loader.errors import ContractError, WorldError
 from loader.s3.interface import Bucket

@@ -13,7 +13,7 @@ from django.utils import timezone
 from campaigns import errands
 from campaigns.drafting import ERRANDS_JOB, HASHING_JOB
 from campaigns.drafts import hashing
-from campaigns.keys import BadKeyError, load_key
+from campaigns.signing.private_keys import BadKeyError, load_key
 from ifeportal.jobs.leases import Lease
 from ifeportal.jobs.runner import run
 from ifeportal.storage.buckets import media_bucket

@@ -19,8 +19,8 @@ from campaigns import drafting, errands, jobs
 from campaigns.drafting import CannotAsk
 from campaigns.drafts import hashing
 from campaigns.hashing import resumable_sha256
-from campaigns.keys import new_key, public_of
 from campaigns.models import Campaign, DraftItem, DraftState
+from campaigns.signing.private_keys import new_key, public_of
 from ifeportal.jobs.leases import LeaseLost
 from ifeportal.models import Airline, Job
 from ifeportal.storage.background import nothing

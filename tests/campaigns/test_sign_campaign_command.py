@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from django.core.management import CommandError, call_command
 
-from campaigns.keys import load_key, new_key, public_of
 from campaigns.management.commands import publish_campaign, sign_campaign
+from campaigns.signing.private_keys import load_key, new_key, public_of
 from loader.contract.manifest import Item, Manifest, build_manifest
 from loader.errors import WorldError
 from loader.s3.memory import MemoryBucket

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 
-from campaigns.keys import new_key, public_of
 from campaigns.publishing import publish_folder
-from campaigns.signing import sign_campaign
+from campaigns.signing.manifest_signature import sign_campaign
+from campaigns.signing.private_keys import new_key, public_of
 from fleet.faults import FlipByte, Rule
 from fleet.link import Link
 from fleet.policy import iam_policy, seaweedfs_identity

@@ -16,11 +16,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from campaigns.folder import CannotPublish, Report
-from campaigns.keyfiles import add_passphrase_option, load_keys
 from campaigns.publishing import KEEP, PublishResult, Terms, publish_folder
 from campaigns.publishing_display import PlainDisplay, TerminalDisplay
-from campaigns.signing import CannotSign, sign_campaign
-from campaigns.signing import in_words as signed_in_words
+from campaigns.signing.key_options import add_passphrase_option, load_keys
+from campaigns.signing.manifest_signature import CannotSign, sign_campaign
+from campaigns.signing.manifest_signature import in_words as signed_in_words
 from ifeportal.storage.buckets import media_bucket
 from loader.errors import Exit, WorldError
 from loader.s3.interface import Bucket

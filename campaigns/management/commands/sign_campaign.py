@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from campaigns.keyfiles import add_passphrase_option, load_keys
-from campaigns.signing import CannotSign, in_words, sign_campaign, signatures_missing
-from campaigns.trustfile import load_chain
+from campaigns.signing.key_options import add_passphrase_option, load_keys
+from campaigns.signing.manifest_signature import CannotSign, in_words, sign_campaign, signatures_missing
+from campaigns.signing.trust_file import load_chain
 from ifeportal.storage.buckets import media_bucket
 from loader.errors import ContractError, Exit, WorldError
 from loader.s3.interface import Bucket

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from campaigns.keyfiles import add_passphrase_option, load_keys
-from campaigns.keys import BadKeyError, load_public, new_key, public_of, read_passphrase
-from campaigns.trustfile import (
+from campaigns.signing.key_options import add_passphrase_option, load_keys
+from campaigns.signing.private_keys import BadKeyError, load_public, new_key, public_of, read_passphrase
+from campaigns.signing.trust_file import (
     first_keyring,
     load_chain,
     next_keyring,

@@ -1,7 +1,8 @@
 """Signs a campaign as it lies in the media bucket: the exact bytes of `campaign.json`, in `campaign.json.dsse`.
 
 What an aircraft that enforces signatures would refuse is not signed: it is judged by the aircraft's own rules
-(`loader.signatures.signed_manifest`). Touches the media bucket only; keys come from `campaigns.keys` and are only used.
+(`loader.signatures.signed_manifest`). Touches the media bucket only; keys come from `campaigns.signing.private_keys`
+and are only used.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from datetime import datetime
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from campaigns.keys import public_of
+from campaigns.signing.private_keys import public_of
 from loader.contract.keys import manifest_key, signature_key
 from loader.contract.manifest import MANIFEST_LIMIT, Manifest, parse_manifest
 from loader.errors import BadName, ContractError, WorldError

@@ -11,7 +11,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.core.management.base import CommandError, CommandParser
 
-from campaigns.keys import BadKeyError, load_key, read_passphrase
+from campaigns.signing.private_keys import BadKeyError, load_key, read_passphrase
 from loader.errors import Exit
 
 
