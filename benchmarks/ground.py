@@ -19,7 +19,7 @@ from typing import Final
 from benchmarks.goals import MIB
 from benchmarks.peers import Source
 from benchmarks.processes import Failed
-from campaigns.publishing import publish_folder
+from campaigns.publishing.folder_publisher import publish_folder
 from ifeportal.embedded.seaweedfs import SeaweedFS
 
 MEDIA, STATUS, CAMPAIGN = "bench-media", "bench-status", "2026-12"

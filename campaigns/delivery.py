@@ -14,9 +14,9 @@ from django.db import transaction
 
 from campaigns.checking import manifest_of
 from campaigns.drafting import AFRESH
-from campaigns.folder import CannotPublish
 from campaigns.models import Campaign, Draft, DraftItem, DraftState
-from campaigns.release import Before, Released, release, says_the_same
+from campaigns.publishing.errors import CannotPublish
+from campaigns.publishing.manifest_writer import Before, Released, release, says_the_same
 from ifeportal.jobs.queue import hurry
 from loader.contract.keys import content_key, manifest_key, signature_key
 from loader.contract.manifest import Manifest

@@ -17,9 +17,9 @@ from django.db import transaction
 from django.db.models import F, Q
 
 from campaigns import delivery, looking
-from campaigns.folder import CannotPublish
 from campaigns.models import Draft, DraftState
-from campaigns.release import Before, look_before
+from campaigns.publishing.errors import CannotPublish
+from campaigns.publishing.manifest_writer import Before, look_before
 from campaigns.signing.manifest_signature import CannotSign
 from campaigns.signing.private_keys import BadKeyError
 from ifeportal.storage.background import awaited

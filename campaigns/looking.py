@@ -15,7 +15,7 @@ from django.db import transaction
 from campaigns.checking import EXHIBITION, manifest_of
 from campaigns.drafting import AFRESH, BATCH, check
 from campaigns.models import Draft, DraftItem, DraftState
-from campaigns.release import Before, says_the_same
+from campaigns.publishing.manifest_writer import Before, says_the_same
 from loader.contract.keys import parse_media_key
 from loader.contract.manifest import ITEMS_LIMIT, Item, Manifest, restrictions
 from loader.errors import BadName

@@ -21,7 +21,7 @@ from typing import Final
 
 from django.conf import settings
 
-from campaigns.publishing import publish_folder
+from campaigns.publishing.folder_publisher import publish_folder
 from fleet import scripted
 from fleet.faults import FlipByte, Rule
 from fleet.link import Link

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from campaigns.folder import Step
 from campaigns.management.commands import publish_campaign
-from campaigns.publishing_display import PlainDisplay, TerminalDisplay
+from campaigns.publishing.progress import PlainDisplay, Step, TerminalDisplay
 from loader.errors import WorldError
 from loader.s3.memory import MemoryBucket
 

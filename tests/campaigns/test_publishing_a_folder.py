@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from campaigns.folder import CannotPublish, Step
 from campaigns.hashing import etags as folder_module
-from campaigns.publishing import PublishResult, publish_folder
+from campaigns.publishing.errors import CannotPublish
+from campaigns.publishing.folder_publisher import PublishResult, publish_folder
+from campaigns.publishing.progress import Step
 from loader.contract.manifest import parse_manifest
 from loader.errors import WorldError
 from loader.s3.interface import Fetched

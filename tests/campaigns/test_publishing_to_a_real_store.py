@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from campaigns.catalog import sync_catalog
-from campaigns.folder import CannotPublish, Step
 from campaigns.models import Campaign
-from campaigns.publishing import publish_folder
+from campaigns.publishing.errors import CannotPublish
+from campaigns.publishing.folder_publisher import publish_folder
+from campaigns.publishing.progress import Step
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from ifeportal.models import Airline
 from loader.errors import WorldError

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 
-from campaigns.publishing import publish_folder
+from campaigns.publishing.folder_publisher import publish_folder
 from campaigns.signing.manifest_signature import sign_campaign
 from campaigns.signing.private_keys import new_key, public_of
 from fleet.faults import FlipByte, Rule

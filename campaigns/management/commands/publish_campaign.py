@@ -15,9 +15,9 @@ from typing import Any, Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from campaigns.folder import CannotPublish, Report
-from campaigns.publishing import KEEP, PublishResult, Terms, publish_folder
-from campaigns.publishing_display import PlainDisplay, TerminalDisplay
+from campaigns.publishing.errors import CannotPublish
+from campaigns.publishing.folder_publisher import KEEP, PublishResult, Terms, publish_folder
+from campaigns.publishing.progress import PlainDisplay, Report, TerminalDisplay
 from campaigns.signing.key_options import add_passphrase_option, load_keys
 from campaigns.signing.manifest_signature import CannotSign, sign_campaign
 from campaigns.signing.manifest_signature import in_words as signed_in_words

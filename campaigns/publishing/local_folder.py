@@ -8,47 +8,18 @@ from __future__ import annotations
 import hashlib
 import os
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 from campaigns.hashing.etags import PART, multipart_etag
+from campaigns.publishing.errors import CannotPublish
+from campaigns.publishing.progress import Notice, Report, Step
 from loader.contract.manifest import ITEMS_LIMIT
 from loader.contract.names import TGZ, content_name, fold
 from loader.contract.units import MIB
-from loader.errors import BadName, ContractError
-
-
-class CannotPublish(ContractError):
-    """The folder, or what was asked for, cannot become a campaign. `reasons`: one sentence each, all of them.
-
-    `again`: the same command may well succeed when it is run once more.
-    """
-
-    code = "BAD_NAME"
-
-    def __init__(self, *reasons: str, again: bool = False) -> None:
-        super().__init__("\n".join(reasons))
-        self.reasons = reasons
-        self.again = again
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """Something happened: `advanced` bytes more of `size` of an item were hashed or sent; 0 of them: it begins.
-
-    For a notice `name` is its text. Steps of an upload come from several threads.
-    """
-
-    phase: Literal["hashing", "uploading", "notice"]
-    name: str
-    advanced: int = 0
-    size: int = 0
-
-
-Report = Callable[[Step], None]
-Notice = Callable[[str], None]
+from loader.errors import BadName
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Final, Self, TextIO
+from dataclasses import dataclass
+from typing import Final, Literal, Self, TextIO
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -19,8 +20,6 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
-
-from campaigns.folder import Step
 
 EVERY: Final = 5.0  # seconds between two lines about the same file
 
@@ -96,3 +95,21 @@ class TerminalDisplay:
             if self._progress.tasks and all(known.id != task or known.finished for known in self._progress.tasks):
                 self._progress.remove_task(task)
                 del self._tasks[key]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something happened: `advanced` bytes more of `size` of an item were hashed or sent; 0 of them: it begins.
+
+    For a notice `name` is its text. Steps of an upload come from several threads.
+    """
+
+    phase: Literal["hashing", "uploading", "notice"]
+    name: str
+    advanced: int = 0
+    size: int = 0
+
+
+Report = Callable[[Step], None]
+
+Notice = Callable[[str], None]

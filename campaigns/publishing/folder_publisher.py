@@ -20,8 +20,10 @@ from enum import Enum
 from pathlib import Path
 from typing import Final, Literal
 
-from campaigns.folder import CannotPublish, File, Hashed, Report, Step, check_untouched, find_files, hash_file
-from campaigns.release import Before, look_before, release
+from campaigns.publishing.errors import CannotPublish
+from campaigns.publishing.local_folder import File, Hashed, check_untouched, find_files, hash_file
+from campaigns.publishing.manifest_writer import Before, look_before, release
+from campaigns.publishing.progress import Report, Step
 from loader.contract.keys import content_key, manifest_key
 from loader.contract.manifest import Exhibition, Item, Manifest
 from loader.errors import BadName, WorldError

@@ -1,0 +1,19 @@
+"""The error of publishing: what cannot be published, and whether trying again can help."""
+
+from __future__ import annotations
+
+from loader.errors import ContractError
+
+
+class CannotPublish(ContractError):
+    """The folder, or what was asked for, cannot become a campaign. `reasons`: one sentence each, all of them.
+
+    `again`: the same command may well succeed when it is run once more.
+    """
+
+    code = "BAD_NAME"
+
+    def __init__(self, *reasons: str, again: bool = False) -> None:
+        super().__init__("\n".join(reasons))
+        self.reasons = reasons
+        self.again = again
