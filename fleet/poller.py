@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-from campaigns.catalog import sync_catalog
+from campaigns.catalog.sync import sync_catalog
 from fleet import anomalies
 from fleet.discovery import discover, failure
 from fleet.fetching import Fetcher

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from campaigns.catalog import sync_catalog
+from campaigns.catalog.sync import sync_catalog
 from campaigns.models import Campaign
 from campaigns.publishing.errors import CannotPublish
 from campaigns.publishing.folder_publisher import publish_folder

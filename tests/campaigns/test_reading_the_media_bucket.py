@@ -12,9 +12,9 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from campaigns import catalog
-from campaigns import survey as survey_module
-from campaigns.catalog import CatalogResult, sync_catalog
+from campaigns.catalog import listing_diff as survey_module
+from campaigns.catalog import sync as catalog_sync
+from campaigns.catalog.sync import CatalogResult, sync_catalog
 from campaigns.models import Campaign, ContentItem, ManifestState
 from ifeportal.models import Airline
 from loader.contract.manifest import Manifest, parse_manifest
@@ -413,7 +413,7 @@ def test_an_answer_overtaken_by_another_reading_changes_nothing(
         Campaign.objects.update(**newer)
         return parse_manifest(body, airline=airline, campaign=campaign)
 
-    monkeypatch.setattr(catalog, "parse_manifest", overtaken)
+    monkeypatch.setattr(catalog_sync, "parse_manifest", overtaken)
     sync(acme, media)
     assert Campaign.objects.get().version == 9
     assert not ContentItem.objects.exists()

@@ -16,8 +16,8 @@ from typing import Final
 
 from django.db import transaction
 
+from campaigns.catalog.listing_diff import Known, Problem, conflict, decide, is_news, survey
 from campaigns.models import Campaign, ContentItem, ManifestState
-from campaigns.survey import Known, Problem, conflict, decide, is_news, survey
 from ifeportal.models import Airline
 from ifeportal.storage.background import Ahead, answers, nothing
 from loader.contract.manifest import MANIFEST_LIMIT, Item, Manifest, parse_manifest, restrictions

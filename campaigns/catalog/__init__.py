@@ -1,0 +1,1 @@
+"""Reads the media bucket into Campaign and ContentItem rows."""
