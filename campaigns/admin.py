@@ -9,8 +9,8 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from campaigns.draftadmin import DraftAdmin
-from campaigns.itemadmin import DraftItemAdmin
+from campaigns.drafts.admin import DraftAdmin
+from campaigns.drafts.item_admin import DraftItemAdmin
 from campaigns.models import Campaign, ContentItem
 from ifeportal.admin.base import Observed
 

@@ -10,9 +10,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.conf import settings
 from django.utils import timezone
 
-from campaigns import errands
-from campaigns.drafting import ERRANDS_JOB, HASHING_JOB
-from campaigns.drafts import hashing
+from campaigns.drafts import hashing, tasks
+from campaigns.drafts.requests import ERRANDS_JOB, HASHING_JOB
 from campaigns.signing.private_keys import BadKeyError, load_key
 from ifeportal.jobs.leases import Lease
 from ifeportal.jobs.runner import run
@@ -26,7 +25,7 @@ def run_errands() -> None:
     """Look, publish and withdraw for whoever asked, if it is due and nobody else does."""
 
     def work(held: Lease) -> None:
-        errands.run_errands(_media(), errands.Terms(held.alive, held.guard, timezone.now, signing_keys))
+        tasks.run_errands(_media(), tasks.Terms(held.alive, held.guard, timezone.now, signing_keys))
 
     run(ERRANDS_JOB, BETWEEN_LOOKS, work)
 

@@ -18,7 +18,7 @@ from typing import Final
 from django.db import transaction
 from django.db.models import F
 
-from campaigns.drafting import AFRESH, check
+from campaigns.drafts.requests import AFRESH, check
 from campaigns.hashing import resumable_sha256
 from campaigns.models import Draft, DraftItem, DraftState
 from loader.contract.keys import content_key

@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from campaigns import drafting, errands
-from campaigns.drafts import hashing
+from campaigns.drafts import hashing, requests, tasks
 from campaigns.models import Draft, DraftItem
 from ifeportal.models import Airline
 from ifeportal.storage.background import nothing
@@ -27,7 +26,7 @@ def noon() -> datetime:
 
 def run_errands(media: Bucket, keys: Keys = (), clock: Clock = noon) -> None:
     """What the job of short work does."""
-    errands.run_errands(media, errands.Terms(nothing, nothing, clock, lambda: keys))
+    tasks.run_errands(media, tasks.Terms(nothing, nothing, clock, lambda: keys))
 
 
 def hash_items(media: Bucket, clock: Clock = noon, seconds: float = 60.0) -> bool:
@@ -41,7 +40,7 @@ def new_draft(airline: Airline, name: str = "2026-12", **fields: object) -> Draf
 
 def looked(draft: Draft, media: Bucket) -> Draft:
     """After a look into the bucket."""
-    drafting.look(draft, NOON)
+    requests.look(draft, NOON)
     run_errands(media)
     draft.refresh_from_db()
     return draft
@@ -49,7 +48,7 @@ def looked(draft: Draft, media: Bucket) -> Draft:
 
 def hashed(draft: Draft, media: Bucket) -> Draft:
     """After hashing what is chosen."""
-    drafting.hash_items(draft, NOON)
+    requests.hash_items(draft, NOON)
     assert not hash_items(media)
     draft.refresh_from_db()
     return draft
@@ -57,7 +56,7 @@ def hashed(draft: Draft, media: Bucket) -> Draft:
 
 def published(draft: Draft, media: Bucket, keys: Keys = ()) -> Draft:
     """After publishing; whether that went well is in its state."""
-    drafting.publish(draft, NOON)
+    requests.publish(draft, NOON)
     run_errands(media, keys)
     draft.refresh_from_db()
     return draft

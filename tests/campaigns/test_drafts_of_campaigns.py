@@ -15,9 +15,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from campaigns import drafting, errands, jobs
-from campaigns.drafting import CannotAsk
-from campaigns.drafts import hashing
+from campaigns import jobs
+from campaigns.drafts import hashing, requests, tasks
+from campaigns.drafts.requests import CannotAsk
 from campaigns.hashing import resumable_sha256
 from campaigns.models import Campaign, DraftItem, DraftState
 from campaigns.signing.private_keys import new_key, public_of
@@ -132,14 +132,14 @@ def test_a_campaign_goes_from_the_bucket_to_a_signed_manifest_in_a_real_store(ac
     item(draft, "movie-001")
     media.put("ACME/2026-12/movie-001.tgz", b"another cut")
     media.put(KEY, b'{"version": 7, "content": []}')
-    drafting.publish(draft, NOON)
+    requests.publish(draft, NOON)
     drafts.run_errands(media)
     draft.refresh_from_db()
     assert (draft.state, "was replaced since it was hashed" in draft.error) == (DraftState.FAILED, True)
     looked(draft, media)
     hashed(draft, media)
     assert published(draft, media, [key]).version == 8
-    drafting.withdraw(draft, NOON)
+    requests.withdraw(draft, NOON)
     drafts.run_errands(media)
     draft.refresh_from_db()
     assert draft.state == DraftState.WITHDRAWN
@@ -171,7 +171,7 @@ def test_what_a_manifest_says_already_is_kept_and_not_hashed_again(acme: Airline
     assert {row.name: row.chosen for row in draft.items.all()} == {"movie-002": True, "movie-001": False}
     assert draft.state == DraftState.PUBLISHED
     draft.items.filter(name="movie-001").update(chosen=True)
-    drafting.check(draft, edited=True)
+    requests.check(draft, edited=True)
     gets = store.requests.get
     hashed(draft, store)
     assert store.requests.get - gets == 1  # of the new one alone
@@ -194,7 +194,7 @@ def test_an_object_newer_than_the_manifest_that_names_it_is_hashed_again(acme: A
 
 def test_every_fault_is_named_by_item_and_as_a_whole(acme: Airline, store: Store) -> None:
     draft = new_draft(acme, exhibition_starts=date(2026, 12, 2), exhibition_ends=date(2026, 12, 1))
-    drafting.check(draft)
+    requests.check(draft)
     assert draft.faults == [
         "Nobody has looked yet what lies in the bucket: look into it.",
         "The exhibition would end (2026-12-01) before it starts (2026-12-02).",
@@ -213,7 +213,7 @@ def test_every_fault_is_named_by_item_and_as_a_whole(acme: Airline, store: Store
     assert sorted(faults) == ["'-dash.tgz'", "'bad\\u202ename.tgz'", "'deep/film.tgz'"]
     assert all(fault.startswith("It cannot be in a campaign: ") for fault in faults.values())
     with pytest.raises(CannotAsk, match="before it starts"):
-        drafting.publish(draft, NOON)
+        requests.publish(draft, NOON)
     assert draft.state == DraftState.EDITING
 
 
@@ -221,7 +221,7 @@ def test_an_empty_campaign_is_not_published(acme: Airline, store: Store) -> None
     draft = looked(new_draft(acme), store)
     assert draft.faults == ["No item is in it: choose at least one."]
     with pytest.raises(CannotAsk, match="choose at least one"):
-        drafting.publish(draft, NOON)
+        requests.publish(draft, NOON)
 
 
 def test_an_object_that_changes_while_it_is_hashed_is_noticed(acme: Airline, store: Store) -> None:
@@ -263,7 +263,7 @@ def test_what_a_slice_has_hashed_is_put_aside_and_gone_on_with(acme: Airline) ->
     store = Slow(6, raising(WorldError("SHORT_BODY", "the connection ended")))
     store.put("ACME/2026-12/a.tgz", body)
     draft = looked(new_draft(acme), store)
-    drafting.hash_items(draft, NOON)
+    requests.hash_items(draft, NOON)
     assert not hash_items(store)
     row = item(draft, "a")
     assert (row.word, row.hashed_bytes, row.attempts) == ("hashing, 48%", 5000, 1)
@@ -294,7 +294,7 @@ def test_a_worker_that_loses_its_lease_in_mid_hash_writes_nothing_and_the_next_e
     for name in ("a", "b"):
         store.put(f"ACME/2026-12/{name}.tgz", name.encode() * 5000)
     draft = looked(new_draft(acme), store)
-    drafting.hash_items(draft, NOON)
+    requests.hash_items(draft, NOON)
     with pytest.raises(LeaseLost):
         hashing.take_turn(store, hashing.Terms(nothing, lose, drafts.noon))
     assert lost
@@ -312,7 +312,7 @@ def test_a_lease_that_is_lost_while_bytes_come_ends_the_reading(acme: Airline, m
     body = bytes(range(256)) * 40
     store.put("ACME/2026-12/a.tgz", body)
     draft = looked(new_draft(acme), store)
-    drafting.hash_items(draft, NOON)
+    requests.hash_items(draft, NOON)
 
     def lose() -> None:
         lost.set()
@@ -342,15 +342,15 @@ def test_the_jobs_do_what_was_asked_and_sign_with_the_keys_of_the_settings(
         return str(draft.state)
 
     for ask, state in (
-        (drafting.look, DraftState.EDITING),
-        (drafting.hash_items, DraftState.READY),
-        (drafting.publish, DraftState.PUBLISHED),
+        (requests.look, DraftState.EDITING),
+        (requests.hash_items, DraftState.READY),
+        (requests.publish, DraftState.PUBLISHED),
     ):
         ask(draft, timezone.now())
         assert work() == state, draft.error
     assert check_signed(parse_envelope(store.open(f"{KEY}.dsse").read(10**6)), [public_of(key)], 1)
     settings.SIGNING_PASSPHRASE = ""
-    drafting.publish(draft, timezone.now())
+    requests.publish(draft, timezone.now())
     assert work() == DraftState.FAILED
     assert "sam is encrypted" in draft.error
     assert "SIGNING_KEYS" in draft.advice
@@ -368,7 +368,7 @@ def test_a_worker_killed_between_manifest_and_signature_is_followed_by_one_that_
             raise KeyboardInterrupt
 
     store.before_put = fail
-    drafting.publish(draft, NOON)
+    requests.publish(draft, NOON)
     with pytest.raises(KeyboardInterrupt):
         drafts.run_errands(store, [key])
     draft.refresh_from_db()
@@ -389,7 +389,7 @@ def test_the_second_of_two_publishers_overwrites_nothing_and_loses_nothing(acme:
     assert (draft.state, draft.error_code) == (DraftState.FAILED, "OBJECT_CHANGED")
     assert "someone else published" in draft.error
     assert store.open(KEY).read() == theirs
-    drafting.publish(draft, NOON)
+    requests.publish(draft, NOON)
     drafts.run_errands(store)
     draft.refresh_from_db()
     assert "Somebody else has published version 3 since this draft looked" in draft.error
@@ -405,7 +405,7 @@ def test_the_second_of_two_publishers_overwrites_nothing_and_loses_nothing(acme:
 def test_a_draft_that_was_published_elsewhere_is_not_withdrawn(acme: Airline, store: Store) -> None:
     draft = published(ready(acme, store, FILMS), store)
     store.put(KEY, b'{"version": 3, "content": []}')
-    drafting.withdraw(draft, NOON)
+    requests.withdraw(draft, NOON)
     drafts.run_errands(store)
     draft.refresh_from_db()
     assert (draft.state, document(store)["version"]) == (DraftState.FAILED, 3)
@@ -415,14 +415,14 @@ def test_withdrawing_takes_the_manifest_and_its_signature_and_tells_the_campaign
     Campaign.objects.create(airline=acme, name="2026-12", version=9)
     draft = published(ready(acme, store, FILMS), store, [Ed25519PrivateKey.generate()])
     assert draft.version == 10  # above whatever was ever seen of it
-    drafting.withdraw(draft, NOON)
+    requests.withdraw(draft, NOON)
     drafts.run_errands(store)
     draft.refresh_from_db()
     assert [found.key for found in store.list()] == [f"ACME/2026-12/{name}.tgz" for name in FILMS]
     assert Campaign.objects.get().withdrawn_at == draft.withdrawn_at == NOON
     assert published(draft, store).version == 11
     assert Campaign.objects.get().withdrawn_at is None
-    drafting.withdraw(draft, NOON)
+    requests.withdraw(draft, NOON)
     store.delete(KEY)  # by somebody else, or by this job before it was killed
     drafts.run_errands(store)
     draft.refresh_from_db()
@@ -431,7 +431,7 @@ def test_withdrawing_takes_the_manifest_and_its_signature_and_tells_the_campaign
 
 def test_a_store_that_is_away_is_tried_again_and_then_given_up(acme: Airline, store: Store) -> None:
     draft = new_draft(acme)
-    drafting.look(draft, NOON)
+    requests.look(draft, NOON)
     tries: list[str] = []
 
     def away(prefix: str) -> None:
@@ -439,22 +439,22 @@ def test_a_store_that_is_away_is_tried_again_and_then_given_up(acme: Airline, st
         raise WorldError("NETWORK", "the store refuses connections")
 
     store.before_list = away
-    for minute in range(errands.MOST_ATTEMPTS):
+    for minute in range(tasks.MOST_ATTEMPTS):
         now = NOON + timedelta(minutes=5 * minute)
         drafts.run_errands(store, clock=lambda now=now: now)  # type: ignore[misc]
         drafts.run_errands(store, clock=lambda now=now: now)  # type: ignore[misc]  # not before its time
         draft.refresh_from_db()
         assert (draft.attempts, draft.error_code) == (minute + 1, "NETWORK")
-    assert len(tries) == errands.MOST_ATTEMPTS
+    assert len(tries) == tasks.MOST_ATTEMPTS
     assert draft.state == DraftState.FAILED
     assert "media bucket can be reached" in draft.advice
 
 
 def test_what_kills_its_worker_again_and_again_is_given_up(acme: Airline, store: Store) -> None:
     draft = new_draft(acme)
-    drafting.look(draft, NOON)
+    requests.look(draft, NOON)
     store.before_list = lambda prefix: (_ for _ in ()).throw(SystemExit)
-    for hour in range(errands.MOST_ATTEMPTS):
+    for hour in range(tasks.MOST_ATTEMPTS):
         with pytest.raises(SystemExit):
             drafts.run_errands(store, clock=lambda hour=hour: NOON + timedelta(hours=hour))  # type: ignore[misc]
     drafts.run_errands(store, clock=lambda: NOON + timedelta(days=2))
@@ -466,21 +466,21 @@ def test_a_draft_that_a_job_works_on_can_be_stopped_but_not_asked_for_something_
     acme: Airline, store: Store
 ) -> None:
     draft = ready(acme, store, FILMS)
-    drafting.look(draft, NOON)
+    requests.look(draft, NOON)
     with pytest.raises(CannotAsk, match="A job works on it"):
-        drafting.publish(draft, NOON)
-    drafting.stop(draft)
+        requests.publish(draft, NOON)
+    requests.stop(draft)
     assert draft.state == DraftState.READY
-    drafting.publish(draft, NOON)
+    requests.publish(draft, NOON)
     with pytest.raises(CannotAsk, match="nothing to stop"):
-        drafting.stop(draft)
+        requests.stop(draft)
 
 
 def test_who_asks_hurries_the_job(acme: Airline, django_capture_on_commit_callbacks: Any) -> None:
     later = timezone.now() + timedelta(hours=1)
-    job = Job.objects.create(name=drafting.ERRANDS_JOB, due_at=later)
+    job = Job.objects.create(name=requests.ERRANDS_JOB, due_at=later)
     with django_capture_on_commit_callbacks(execute=True):
-        drafting.look(new_draft(acme), NOON)
+        requests.look(new_draft(acme), NOON)
     job.refresh_from_db()
     assert job.due_at < later
 
@@ -489,7 +489,7 @@ def test_drafts_take_turns_at_being_hashed(acme: Airline, store: Store) -> None:
     for name in ("x", "y"):
         for film in ("a", "b"):
             store.put(f"ACME/{name}/{film}.tgz", b"1")
-        drafting.hash_items(looked(new_draft(acme, name), store), NOON)
+        requests.hash_items(looked(new_draft(acme, name), store), NOON)
     order: list[str] = []
     store.before_open = order.append
     times = iter(NOON + timedelta(seconds=n) for n in range(1000))

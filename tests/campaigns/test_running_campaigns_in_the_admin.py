@@ -13,7 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from campaigns import drafting
+from campaigns.drafts import requests
 from campaigns.models import Campaign, Draft, DraftItem, DraftState
 from fleet.models import Duty, Load, Tail
 from ifeportal.access import Role
@@ -169,7 +169,7 @@ def test_what_is_edited_while_a_job_works_is_not_saved_and_that_is_said(
     draft = ready(cast.acme, media, FILMS)
     address = reverse(CHANGE, args=[draft.pk])
     data = {**form_of(manager.get(address)), "title": "Mine"}
-    drafting.publish(draft, NOON)
+    requests.publish(draft, NOON)
     answer = manager.post(address, data)
     assert "A job works on it: nothing was saved." in [str(each) for each in get_messages(answer.wsgi_request)]
     draft.refresh_from_db()
@@ -213,7 +213,7 @@ def test_bulk_actions_tell_of_each_draft_what_became_of_it(cast: Cast, manager: 
     good = ready(cast.acme, media, FILMS)
     empty = looked(new_draft(cast.acme, "2027-01"), media)
     busy = new_draft(cast.acme, "2027-02")
-    drafting.look(busy, NOON)
+    requests.look(busy, NOON)
     answer = manager.post(reverse(LIST), {"action": "publish_all", "_selected_action": [good.pk, empty.pk, busy.pk]})
     told = [str(message) for message in get_messages(answer.wsgi_request)]
     assert "ACME/2026-12: A job publishes it." in told

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.db import transaction
 from django.db.models import F, Q
 
-from campaigns import delivery, looking
+from campaigns.drafts import publication, scan
 from campaigns.models import Draft, DraftState
 from campaigns.publishing.errors import CannotPublish
 from campaigns.publishing.manifest_writer import Before, look_before
@@ -98,13 +98,13 @@ def _perform(draft: Draft, media: Bucket, terms: Terms) -> None:
         )
     match draft.state:
         case DraftState.LOOKING:
-            looking.look(draft, before, notices, terms.clock(), terms.guard)
+            scan.look(draft, before, notices, terms.clock(), terms.guard)
             return
         case DraftState.PUBLISHING:
-            done = delivery.publish(draft, before, media, terms.keys(), terms.clock())
+            done = publication.publish(draft, before, media, terms.keys(), terms.clock())
         case _:
-            done = delivery.withdraw(draft, before, media, terms.clock())
-    delivery.write_down(draft, done, terms.guard)
+            done = publication.withdraw(draft, before, media, terms.clock())
+    publication.write_down(draft, done, terms.guard)
     logger.info("draft %s is %s", draft, done.state)
 
 

@@ -15,9 +15,9 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from campaigns import drafting
-from campaigns.draftfigures import HASHED, size
-from campaigns.drafting import CannotAsk
+from campaigns.drafts import requests
+from campaigns.drafts.requests import CannotAsk
+from campaigns.drafts.totals import HASHED, size
 from campaigns.models import BUSY, Draft, DraftItem
 from ifeportal.access import Role
 from ifeportal.admin.base import Managed
@@ -212,7 +212,7 @@ class DraftItemAdmin(ItemColumns, Managed[DraftItem]):
 
     def _check_touched(self, request: HttpRequest) -> None:
         for draft in Draft.objects.filter(pk__in=_touched(request)).select_related("airline"):
-            drafting.check(draft, edited=True)
+            requests.check(draft, edited=True)
 
     # Several at once.
 
@@ -225,12 +225,12 @@ class DraftItemAdmin(ItemColumns, Managed[DraftItem]):
             rows = rows.filter(problem="")
         already = items.filter(**{field: value}).exclude(draft__state__in=BUSY).count()
         ids = list(rows.order_by().values_list("pk", "draft_id"))
-        for start in range(0, len(ids), drafting.BATCH):
-            DraftItem.objects.filter(pk__in=[pk for pk, _ in ids[start : start + drafting.BATCH]]).update(
+        for start in range(0, len(ids), requests.BATCH):
+            DraftItem.objects.filter(pk__in=[pk for pk, _ in ids[start : start + requests.BATCH]]).update(
                 **{field: value}
             )
         for draft in Draft.objects.filter(pk__in={draft_id for _, draft_id in ids}).select_related("airline"):
-            drafting.check(draft, edited=True)
+            requests.check(draft, edited=True)
             self._record(request, done.replace(" ", "-"), draft, None)
         self._tell(request, done, len(ids), already, [(item, "a job works on its draft") for item in busy])
         self._tell(request, done, 0, 0, [(item, item.problem) for item in unfit])
@@ -273,7 +273,7 @@ class DraftItemAdmin(ItemColumns, Managed[DraftItem]):
         for draft in drafts:
             ids = list(items.filter(draft=draft).values_list("pk", flat=True))
             try:
-                told = drafting.hash_anew(draft, DraftItem.objects.filter(pk__in=ids), timezone.now())
+                told = requests.hash_anew(draft, DraftItem.objects.filter(pk__in=ids), timezone.now())
             except CannotAsk as error:
                 self.message_user(request, f"{draft}: skipped. {error}", messages.WARNING)
                 continue

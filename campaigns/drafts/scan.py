@@ -12,8 +12,8 @@ from typing import Final
 
 from django.db import transaction
 
-from campaigns.checking import EXHIBITION, manifest_of
-from campaigns.drafting import AFRESH, BATCH, check
+from campaigns.drafts.requests import AFRESH, BATCH, check
+from campaigns.drafts.validation import EXHIBITION, manifest_of
 from campaigns.models import Draft, DraftItem, DraftState
 from campaigns.publishing.manifest_writer import Before, says_the_same
 from loader.contract.keys import parse_media_key

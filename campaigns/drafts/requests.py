@@ -12,7 +12,7 @@ from typing import Final
 from django.db import transaction
 from django.db.models import Q
 
-from campaigns.checking import Faults, faults_of
+from campaigns.drafts.validation import Faults, faults_of
 from campaigns.models import Draft, DraftItem, DraftItemQuerySet, DraftState
 from ifeportal.jobs.queue import hurry
 

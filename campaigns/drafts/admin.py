@@ -18,10 +18,10 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.text import capfirst
 
-from campaigns import drafting
-from campaigns.draftfigures import figures_of
-from campaigns.drafting import CannotAsk
-from campaigns.itemadmin import WISHES, DraftItemInline, draft_page, number
+from campaigns.drafts import requests
+from campaigns.drafts.item_admin import WISHES, DraftItemInline, draft_page, number
+from campaigns.drafts.requests import CannotAsk
+from campaigns.drafts.totals import figures_of
 from campaigns.models import BUSY, Campaign, Draft, DraftItem
 from ifeportal.admin.base import Managed
 from loader.contract.names import check_name, fold
@@ -170,7 +170,7 @@ class DraftAdmin(Managed[Draft]):
         """Then what is wrong with it now."""
         super().save_related(request, form, formsets, change)
         edited = bool(form.changed_data) or any(formset.has_changed() for formset in formsets)
-        drafting.check(form.instance, edited=edited)
+        requests.check(form.instance, edited=edited)
 
     def response_add(self, request: HttpRequest, obj: Draft, post_url_continue: str | None = None) -> HttpResponse:
         """On to its page; a job looks into the bucket meanwhile."""
@@ -316,15 +316,15 @@ def _asked(draft: Draft, word: str) -> str:
     """Ask; what came of it in words. Raises CannotAsk."""
     match word:
         case "stop":
-            return drafting.stop(draft)
+            return requests.stop(draft)
         case "withdraw":
-            return drafting.withdraw(draft, timezone.now())
+            return requests.withdraw(draft, timezone.now())
         case "check":
-            faults = drafting.check(draft)
+            faults = requests.check(draft)
             if faults:
-                raise CannotAsk(drafting.in_words(faults))
-            return drafting.in_words(faults)
-    ask = drafting.ASKS.get(word)
+                raise CannotAsk(requests.in_words(faults))
+            return requests.in_words(faults)
+    ask = requests.ASKS.get(word)
     if ask is None:
         raise CannotAsk("Nobody knows what that is.")
     return ask(draft, timezone.now())

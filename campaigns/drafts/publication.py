@@ -12,8 +12,8 @@ from datetime import datetime
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.db import transaction
 
-from campaigns.checking import manifest_of
-from campaigns.drafting import AFRESH
+from campaigns.drafts.requests import AFRESH
+from campaigns.drafts.validation import manifest_of
 from campaigns.models import Campaign, Draft, DraftItem, DraftState
 from campaigns.publishing.errors import CannotPublish
 from campaigns.publishing.manifest_writer import Before, Released, release, says_the_same
