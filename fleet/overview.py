@@ -67,7 +67,7 @@ def cards(airlines: ScopedQuerySet[Airline], choice: Choice, now: datetime) -> l
     rows = list(airlines)
     tails = tally.tails_of(rows)
     tally.sum_up(rows, tails)
-    fresh, moved, worst = pages.freshness(rows, now), moved_today(rows, now), _worst(rows)
+    fresh, moved, worst = pages.load_freshness(rows, now), moved_today(rows, now), _worst(rows)
     found = [
         Card(row, rollup.rollup_of(row), fresh[row.name], moved[row.pk], tails[row.pk].ready, worst.get(row.pk, []))
         for row in rows

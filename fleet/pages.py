@@ -44,7 +44,7 @@ class Freshness:
     next_at: datetime | None = None
 
 
-def freshness(airlines: Iterable[Airline], now: datetime) -> dict[str, Freshness]:
+def load_freshness(airlines: Iterable[Airline], now: datetime) -> dict[str, Freshness]:
     """By the airline's name; one query, whatever their number."""
     names = [airline.name for airline in airlines]
     heads = {f"poll:{name}": name for name in names}
@@ -74,7 +74,7 @@ class Away:
         return self.stale_count > 0
 
 
-def away(found: Collection[Freshness]) -> Away:
+def store_outage(found: Collection[Freshness]) -> Away:
     """What a page says above everything else; an airline that was never read has nothing that could be old."""
     since = [each.read_at for each in found if each.stale and each.read_at]
     return Away(len(found), len(since), min(since, default=None))
@@ -82,8 +82,8 @@ def away(found: Collection[Freshness]) -> Away:
 
 def freshness_of(airline: Airline) -> dict[str, Any]:
     """When the airline was last read, for its badge and for the note above the page."""
-    fresh = freshness([airline], timezone.now())[airline.name]
-    return {"freshness": fresh, "away": away([fresh]), "single": True}
+    fresh = load_freshness([airline], timezone.now())[airline.name]
+    return {"freshness": fresh, "away": store_outage([fresh]), "single": True}
 
 
 def _freshness(jobs: Sequence[Job], now: datetime) -> Freshness:

@@ -66,10 +66,10 @@ ANOMALIES: Final = ("airline", "bucket", "key", "problem", "detail", "first_seen
 
 
 def _table(name: str, keys: Sequence[str], rows: Iterable[dict[str, Any]]) -> Table:
-    return Table(name, [Column(key, title(key), itemgetter(key)) for key in keys], rows)
+    return Table(name, [Column(key, field_title(key), itemgetter(key)) for key in keys], rows)
 
 
-def title(key: str) -> str:
+def field_title(key: str) -> str:
     """The words of a field: `Eta seconds`."""
     return key.replace("_", " ").capitalize()
 

@@ -77,7 +77,7 @@ def attention(request: HttpRequest) -> HttpResponseBase:
         {
             "rev": rev,
             "airlines": airlines,
-            "away": pages.away(list(pages.freshness(airlines, now).values())),
+            "away": pages.store_outage(list(pages.load_freshness(airlines, now).values())),
             "wanted": wanted,
             "kinds": [(kind, sum(group.cause.kind is kind for group in every if group.is_open)) for kind in Kind],
             "open": sum(group.is_open for group in every),

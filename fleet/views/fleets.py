@@ -34,7 +34,7 @@ def fleet(request: HttpRequest) -> HttpResponseBase:
             "rev": rev,
             "choice": choice,
             "cards": cards,
-            "away": pages.away([card.freshness for card in cards]),
+            "away": pages.store_outage([card.freshness for card in cards]),
             "newest": max((card.airline.pk for card in cards), default=0),
             "anomalies": pages.open_anomalies(strays),
         },
@@ -48,7 +48,7 @@ def freshness(request: HttpRequest) -> HttpResponse:
     if "airline" in request.GET:
         airlines = airlines.filter(name=request.GET["airline"])
     now = timezone.now()
-    found = pages.freshness(airlines, now)
+    found = pages.load_freshness(airlines, now)
     read = {
         name: {
             "read_at": fresh.read_at and iso(fresh.read_at),
@@ -57,7 +57,7 @@ def freshness(request: HttpRequest) -> HttpResponse:
         }
         for name, fresh in found.items()
     }
-    away = pages.away(list(found.values()))
+    away = pages.store_outage(list(found.values()))
     together = {
         "airlines": away.airlines,
         "stale": away.stale,

@@ -10,7 +10,7 @@ from django.conf import LazySettings
 from django.test import Client
 from django.utils import timezone
 
-from fleet.pages import Freshness, away, freshness
+from fleet.pages import Freshness, load_freshness, store_outage
 from ifeportal.models import Airline, Job
 from tests.conftest import Cast
 from tests.pages.builders import a_campaign, a_load, a_tail, read_just_now
@@ -31,7 +31,7 @@ def job(name: str, read: float | None, due_in: float, **fields: object) -> None:
 
 
 def fresh(airline: Airline) -> Freshness:
-    return freshness([airline], NOW)[airline.name]
+    return load_freshness([airline], NOW)[airline.name]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_it_takes_one_query_for_any_number_of_airlines(
         job(f"poll:{airline.name}", 1, 1)
         job(f"poll:{airline.name}/N1", 4, 1)
     with django_assert_num_queries(1):  # type: ignore[attr-defined]
-        found = freshness(airlines, NOW)
+        found = load_freshness(airlines, NOW)
     assert {each.read_at for each in found.values()} == {NOW - timedelta(seconds=4)}
 
 
@@ -126,4 +126,4 @@ def test_every_page_says_above_all_that_the_store_has_not_been_read(cast: Cast, 
 
 def test_an_airline_that_was_never_read_raises_no_alarm(cast: Cast) -> None:
     job("poll:ACME", None, -60, failures=2)
-    assert not away(list(freshness([cast.acme, cast.beta], NOW).values())).stale
+    assert not store_outage(list(load_freshness([cast.acme, cast.beta], NOW).values())).stale
