@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from campaigns.models import ContentItem
-from fleet import figures
 from fleet.forecast import Exhibition, Forecast, forecast, start_of
 from fleet.models import Load, Proof, Status, Transfer
 from fleet.proving import held_of, proof
+from ifeportal import formatting
 
 PAST_SHOWN = 10
 
@@ -84,13 +84,13 @@ def risk(load: Load, now: datetime) -> str:
     if not load.at_risk or exhibition.starts is None:
         return ""
     start = start_of(exhibition.starts)
-    when = f"begins {figures.instant(start)[:10]}" if start > now else f"began {figures.instant(start)[:10]}"
+    when = f"begins {formatting.instant(start)[:10]}" if start > now else f"began {formatting.instant(start)[:10]}"
     likely = expected(load, now)
     if load.status == Status.FAILED:
         return f"Its exhibition {when}, and an item that failed may never come."
     if likely is None:
         return f"Its exhibition {when}, and nothing that was observed tells when it will be complete."
-    by = f"{figures.instant(likely.latest)[:16]} UTC"
+    by = f"{formatting.instant(likely.latest)[:16]} UTC"
     return f"Its exhibition {when}; at the rates observed it is complete at the latest by {by}."
 
 

@@ -20,11 +20,11 @@ from rest_framework.views import APIView
 from fleet.acknowledging import take, take_back
 from fleet.attention import WORDS, Group, Trouble, groups_of, troubles
 from fleet.causes import Fault, Kind
-from fleet.figures import iso
 from fleet.models import Acknowledgement, Event, Load, Moved, State, Usage
 from ifeportal.access import Role, role_or_403
 from ifeportal.api.filters import Flag, Words, moments
 from ifeportal.api.viewsets import ReadOnly, Row, columns
+from ifeportal.formatting import iso
 from ifeportal.live.feed import current_rev
 
 LOADS_LIMIT: Final = 5_000  # that need attention; beyond, something is wrong with all of them

@@ -8,10 +8,10 @@ from rest_framework import serializers
 
 from campaigns.models import ManifestState
 from fleet import rollup
-from fleet.figures import iso
 from fleet.models import Anomaly, Contradiction, Duty, Proof, State, Status
 from fleet.states import airline_state, campaign_state, load_state, tail_state, transfer_state
 from ifeportal.api.viewsets import Row
+from ifeportal.formatting import iso
 
 # The order of weight in which a sum of loads gets its word (see Rollup.status).
 WEIGHTS = (Status.FAILED, Status.LOADING, Status.PENDING, Status.COMPLETE)

@@ -15,9 +15,9 @@ from typing import Any, Final, NamedTuple
 from django.db.models import Case, Max, OuterRef, Subquery, Value, When
 
 from campaigns.models import Campaign
-from fleet.figures import instant
 from fleet.models import Event, Load, ProgressSample, State, Transfer
 from fleet.thinning import HOURS_FOR, MINUTES_FOR
+from ifeportal.formatting import instant
 
 UNKNOWN: Final = ""
 

@@ -17,9 +17,10 @@ from urllib.parse import quote
 from django.urls import reverse
 from django.utils.safestring import SafeString, mark_safe
 
-from fleet import bars, figures
+from fleet import bars
 from fleet.models import Duty, Load
 from fleet.tailrows import TailRow
+from ifeportal import formatting
 from loader.errors import ERRORS
 
 SAFE: Final = "!$&'()*+,;=/~:@"  # in an address, as Django's `reverse` has it
@@ -66,8 +67,9 @@ def moment(value: datetime | None, now: datetime, field: str) -> str:
     if value is None:
         return f'<time data-as="age" data-field="{field}">never</time>'
     return (
-        f'<time data-as="age" data-field="{field}" datetime="{figures.iso(value)}" title="{figures.instant(value)}">'
-        f"{figures.age(value, now)}</time>"
+        f'<time data-as="age" data-field="{field}" datetime="{formatting.iso(value)}"'
+        f' title="{formatting.instant(value)}">'
+        f"{formatting.age(value, now)}</time>"
     )
 
 
@@ -80,7 +82,7 @@ def _bar(load: Load) -> str:
         f'<rect class="done" width="{done}%"/>'
         f'<rect class="flight" fill="url(#p-loading)" x="{done}%" width="{flight}%"/>'
         f'<rect class="lost" fill="url(#p-failed)" x="{100 - lost}%" width="{lost}%"/></svg>'
-        f"{figure(figures.percent(percent), 'percent', 'percent')}</div>"
+        f"{figure(formatting.percent(percent), 'percent', 'percent')}</div>"
     )
 
 
@@ -92,7 +94,7 @@ def _name(row: TailRow, around: Surroundings) -> str:
 
 
 def _type(row: TailRow, around: Surroundings) -> str:
-    return escape(row.tail.aircraft_type) or f'<span class="muted">{figures.NONE}</span>'
+    return escape(row.tail.aircraft_type) or f'<span class="muted">{formatting.NONE}</span>'
 
 
 def _campaign(row: TailRow, around: Surroundings) -> str:
@@ -114,7 +116,7 @@ def _heard(row: TailRow, around: Surroundings) -> str:
 
 def _disk(row: TailRow, around: Surroundings) -> str:
     field = "tail.stores" if row.load else "stores"
-    return f'<span class="lead">Free</span> {figure(figures.free(row.tail.stores), field, "free")}'
+    return f'<span class="lead">Free</span> {figure(formatting.free(row.tail.stores), field, "free")}'
 
 
 def _state(load: Load) -> str:
@@ -130,29 +132,29 @@ def _items(load: Load) -> str:
     failed = "" if load.items_failed else " hidden"
     return (
         f'<span class="lead">Items</span> <span class="bad-count" data-show="items_failed"{failed}>'
-        f"{figure(figures.count(load.items_failed), 'items_failed', 'count')} failed</span> "
-        f"{figure(figures.count(load.items_done), 'items_done', 'count')} of "
-        f"{figure(figures.count(load.items_total), 'items_total', 'count')}"
+        f"{figure(formatting.count(load.items_failed), 'items_failed', 'count')} failed</span> "
+        f"{figure(formatting.count(load.items_done), 'items_done', 'count')} of "
+        f"{figure(formatting.count(load.items_total), 'items_total', 'count')}"
     )
 
 
 def _held(load: Load) -> str:
     return (
-        f'<span class="lead">Held</span> {figure(figures.size(load.bytes_done), "bytes_done", "size")} '
-        f'<span class="muted">of {figure(figures.size(load.bytes_total), "bytes_total", "size")}</span>'
+        f'<span class="lead">Held</span> {figure(formatting.size(load.bytes_done), "bytes_done", "size")} '
+        f'<span class="muted">of {figure(formatting.size(load.bytes_total), "bytes_total", "size")}</span>'
     )
 
 
 def _rate(load: Load) -> str:
-    return f'<span class="lead">Rate</span> {figure(figures.rate(load.rate_bps), "rate_bps", "rate")}'
+    return f'<span class="lead">Rate</span> {figure(formatting.rate(load.rate_bps), "rate_bps", "rate")}'
 
 
 def _effective(load: Load) -> str:
-    return f'<span class="lead">Effective</span> {figure(figures.rate(load.effective_bps), "effective_bps", "rate")}'
+    return f'<span class="lead">Effective</span> {figure(formatting.rate(load.effective_bps), "effective_bps", "rate")}'
 
 
 def _eta(load: Load) -> str:
-    text = figures.band(load.eta_seconds, load.eta_latest_seconds)
+    text = formatting.band(load.eta_seconds, load.eta_latest_seconds)
     return f'<span class="lead">Left</span> {figure(text, "eta_seconds", "band")}'
 
 

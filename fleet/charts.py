@@ -12,11 +12,12 @@ from datetime import datetime
 from typing import Any
 
 from campaigns.models import Campaign
-from fleet import figures, pages
+from fleet import pages
 from fleet.forecast import start_of
 from fleet.models import ProgressSample, Tail
 from fleet.moved import DAY, SLOT, Flow, flow, slot_of
 from fleet.readiness import readiness_of
+from ifeportal import formatting
 from ifeportal.models import Airline
 from ifeportal.tables.export import Column, Table
 
@@ -71,7 +72,7 @@ class Chart:
             "marks": [{"name": mark.name, "at": int(mark.at.timestamp())} for mark in self.marks],
             "limit": self.limit and {"name": self.limit.name, "value": self.limit.value},
             "summary": self.summary,
-            "as_of": self.as_of and figures.iso(self.as_of),
+            "as_of": self.as_of and formatting.iso(self.as_of),
         }
 
     @property
@@ -129,7 +130,7 @@ def _flow_chart(name: str, moved: Flow, begun: datetime, read_at: datetime | Non
         peak = max(seen)
         when = moved.at[rates.index(peak)]
         summary = (
-            f"{figures.size(moved.bytes)} arrived in the last 24 hours, at most {figures.rate(peak)} "
+            f"{formatting.size(moved.bytes)} arrived in the last 24 hours, at most {formatting.rate(peak)} "
             f"(about {when:%H:%M} UTC)."
         )
     return Chart(name, "bytes/s", moved.at, [Series("received", rates)], summary, read_at)

@@ -14,8 +14,8 @@ from typing import Any, Final, NamedTuple
 
 from campaigns.models import Campaign, ContentItem
 from fleet.asof import Then, ThenLoad
-from fleet.figures import iso
 from fleet.models import Duty, Load, State, Status, Tail, Transfer
+from ifeportal.formatting import iso
 
 ITEMS_LIMIT: Final = 500
 TAILS_LIMIT: Final = 3_000

@@ -11,9 +11,9 @@ from datetime import date, datetime
 from typing import Any
 
 from campaigns.models import Campaign
-from fleet.figures import iso
 from fleet.models import Load, Measured, Tail, Transfer
 from fleet.rollup import COUNTED, Rollup, rollup_of
+from ifeportal.formatting import iso
 from ifeportal.models import Airline
 
 State = dict[str, Any]

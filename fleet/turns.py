@@ -10,10 +10,10 @@ import re
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from fleet import figures
 from fleet.models import Contradiction, Load, State, Transfer
 from fleet.rates import state_of
 from fleet.transitions import TransferState
+from ifeportal import formatting
 
 _DIGITS: Final = re.compile(r"\d+")
 _PAUSES: Final = frozenset({State.STALLED, State.SILENT, State.WAITING, State.CONTRADICTION})
@@ -103,7 +103,7 @@ def _sentence(before: Was | None, state: str, *, fell: bool) -> str:
     if before is None:
         return ""
     if fell:
-        return f"It began anew; before it held {figures.size(before.bytes_done)}."
+        return f"It began anew; before it held {formatting.size(before.bytes_done)}."
     if state == State.LOADING and before.state in _PAUSES:
         return f"It goes on; before it was {State(before.state).label}."
     return "Its error is gone." if before.state == State.FAILED != state else ""

@@ -10,11 +10,11 @@ from django import template
 from django.template.context import Context
 from django.utils.safestring import SafeString, mark_safe
 
-from fleet import figures
 from fleet.cells import COLUMNS, Surroundings
 from fleet.matrix import ItemColumn, MatrixRow
 from fleet.models import Load, Transfer
 from fleet.tailrows import TailRow
+from ifeportal import formatting
 
 OF_LOAD: Final = ("status", "percent", "items", "bytes", "rate", "eta")
 register = template.Library()
@@ -45,7 +45,7 @@ def _cell(line: MatrixRow, column: ItemColumn, cell: Transfer | None, *, live: b
     about = escape(f"{line.load.tail.name} · {column.name}")
     if cell is None:
         return f'<td class="cell" title="{about}: not reported"><span>not reported</span></td>'
-    word, percent = cell.state, figures.percent(cell.percent)
+    word, percent = cell.state, formatting.percent(cell.percent)
     key = f' data-key="transfer:{cell.pk}"' if live else ""
     text = percent if word == "loading" else word
     return f'<td class="cell"{key} data-state="{word}" title="{about}: {word} {percent}"><span>{text}</span></td>'

@@ -8,9 +8,9 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from fleet import listing, overview, pages, tables
-from fleet.figures import iso
 from fleet.models import Anomaly
 from fleet.views.answers import answer, compressed, file_of
+from ifeportal.formatting import iso
 from ifeportal.live.feed import current_rev
 from ifeportal.models import Airline
 

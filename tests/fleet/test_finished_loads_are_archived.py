@@ -17,9 +17,9 @@ from django.utils import timezone
 
 from fleet import archiving, transitions
 from fleet.archiving import days_of, would_archive
-from fleet.figures import iso
 from fleet.models import ProgressSample, Status, Tail, Transfer
 from ifeportal.embedded.seaweedfs import SeaweedFS
+from ifeportal.formatting import iso
 from ifeportal.live.models import Change
 from ifeportal.models import Airline, User
 from loader.archive import LOAD_FIELDS, TRANSFER_FIELDS, parse_archive

@@ -23,13 +23,13 @@ from django.conf import settings
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from fleet.faults import FlipByte, Rule
-from fleet.figures import size
 from fleet.link import Link
 from fleet.models import Load, Transfer
 from fleet.states import load_state, transfer_state
 from ifeportal.accounts.tokens import make_token
 from ifeportal.embedded.processes import Process
 from ifeportal.embedded.seaweedfs import SeaweedFS
+from ifeportal.formatting import size
 from ifeportal.models import Job, User
 from loader.s3.client import S3Bucket
 from tests.conftest import Cast

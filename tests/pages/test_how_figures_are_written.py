@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet import bars, figures
-from fleet.templatetags.figures import exhibition
+from fleet import bars
+from ifeportal import formatting
+from ifeportal.templatetags.formatting import exhibition
 
 CASES: dict[str, list[tuple[int | None, str]]] = json.loads(Path(__file__).with_name("figures.json").read_text())
 NOW = datetime(2026, 12, 1, 14, 3, 22, 123456, UTC)
@@ -22,34 +23,34 @@ def cases(*hows: str) -> list[Any]:
     return [pytest.param(how, value, text, id=f"{how} {value}") for how in hows for value, text in CASES[how]]
 
 
-@pytest.mark.parametrize(("how", "value", "text"), cases(*figures.FORMATS))
+@pytest.mark.parametrize(("how", "value", "text"), cases(*formatting.FORMATS))
 def test_a_number_is_written_by_the_rule(how: str, value: int | None, text: str) -> None:
-    assert figures.FORMATS[how](value) == text
+    assert formatting.FORMATS[how](value) == text
 
 
 @pytest.mark.parametrize(("how", "seconds", "text"), cases("age"))
 def test_an_age_is_written_by_the_rule(how: str, seconds: int | None, text: str) -> None:
     then = None if seconds is None else NOW - timedelta(seconds=seconds)
-    assert figures.age(then, NOW) == text
+    assert formatting.age(then, NOW) == text
 
 
 @pytest.mark.parametrize(("how", "seconds", "text"), cases("until"))
 def test_how_soon_something_is_is_written_by_the_rule(how: str, seconds: int | None, text: str) -> None:
     then = None if seconds is None else NOW - timedelta(seconds=seconds)
-    assert figures.until(then, NOW) == text
+    assert formatting.until(then, NOW) == text
 
 
 @given(st.integers(1000, 2**53), st.integers(0, 10**12))
 def test_what_is_shown_as_held_never_exceeds_what_is_held(held: int, more: int) -> None:
-    number, unit = figures.size(held).split()
+    number, unit = formatting.size(held).split()
     power = ["kB", "MB", "GB", "TB", "PB"].index(unit) + 1
     whole, _, fraction = number.replace(",", "").partition(".")
     assert (int(whole) * 100 + int(fraction.ljust(2, "0"))) * 1000**power <= held * 100
 
 
 def test_a_moment_is_written_in_utc_for_people_and_programs() -> None:
-    assert figures.instant(NOW) == "2026-12-01 14:03:22 UTC"
-    assert figures.iso(NOW) == "2026-12-01T14:03:22.123Z"
+    assert formatting.instant(NOW) == "2026-12-01 14:03:22 UTC"
+    assert formatting.iso(NOW) == "2026-12-01T14:03:22.123Z"
 
 
 @pytest.mark.parametrize(
@@ -79,5 +80,5 @@ def test_a_bar_is_as_long_as_what_is_held_and_its_parts_fit_in() -> None:
 
 
 def test_the_time_left_is_a_band_and_the_disk_the_first_one() -> None:
-    assert [figures.band(*span) for span, _ in BARS["band"]] == [text for _, text in BARS["band"]]
-    assert [figures.free(stores) for stores, _ in BARS["free"]] == [text for _, text in BARS["free"]]
+    assert [formatting.band(*span) for span, _ in BARS["band"]] == [text for _, text in BARS["band"]]
+    assert [formatting.free(stores) for stores, _ in BARS["free"]] == [text for _, text in BARS["free"]]

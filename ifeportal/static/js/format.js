@@ -1,4 +1,4 @@
-/* How a figure is written for people: the same rules as fleet/figures.py, held to it by a shared table of cases. */
+/* How a figure is written for people: the same rules as ifeportal/formatting.py, held to it by a shared table of cases. */
 
 const UNITS = ["kB", "MB", "GB", "TB", "PB"];
 const UNKNOWN = "unknown";

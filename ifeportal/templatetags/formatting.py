@@ -14,24 +14,24 @@ from django.template.context import Context
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from fleet import figures
+from ifeportal import formatting
 from loader.errors import ERRORS, ErrorKind
 
 register = template.Library()
 
-register.filter("size", figures.size)
-register.filter("rate", figures.rate)
-register.filter("percent", figures.percent)
-register.filter("count", figures.count)
-register.filter("duration", figures.duration)
-register.filter("instant", figures.instant)
-register.filter("iso", figures.iso)
+register.filter("size", formatting.size)
+register.filter("rate", formatting.rate)
+register.filter("percent", formatting.percent)
+register.filter("count", formatting.count)
+register.filter("duration", formatting.duration)
+register.filter("instant", formatting.instant)
+register.filter("iso", formatting.iso)
 
 
 @register.simple_tag
 def figure(value: int | None, field: str, how: str) -> SafeString:
     """A number of the row's state, written as `how` says (a key of `figures.FORMATS`)."""
-    return format_html('<span data-field="{}" data-as="{}">{}</span>', field, how, figures.FORMATS[how](value))
+    return format_html('<span data-field="{}" data-as="{}">{}</span>', field, how, formatting.FORMATS[how](value))
 
 
 @register.simple_tag(takes_context=True)
@@ -44,24 +44,24 @@ def moment(context: Context, value: datetime | None, field: str = "") -> SafeStr
     return format_html(
         '<time data-as="age"{} datetime="{}" title="{}">{}</time>',
         mark,
-        figures.iso(value),
-        figures.instant(value),
-        figures.age(value, now),
+        formatting.iso(value),
+        formatting.instant(value),
+        formatting.age(value, now),
     )
 
 
 @register.simple_tag(takes_context=True)
 def upcoming(context: Context, value: datetime | None, field: str) -> SafeString:
     """A time to come as how soon it is; it draws nearer on the screen."""
-    moment = format_html(' datetime="{}" title="{}"', figures.iso(value), figures.instant(value)) if value else ""
-    text = figures.until(value, context["now"])
+    moment = format_html(' datetime="{}" title="{}"', formatting.iso(value), formatting.instant(value)) if value else ""
+    text = formatting.until(value, context["now"])
     return format_html('<time data-as="until" data-field="{}"{}>{}</time>', field, moment, text)
 
 
 @register.simple_tag
 def figure_instant(value: datetime, field: str) -> SafeString:
     """A time as `2026-12-01 14:03:22 UTC`."""
-    return format_html('<span data-field="{}" data-as="instant">{}</span>', field, figures.instant(value))
+    return format_html('<span data-field="{}" data-as="instant">{}</span>', field, formatting.instant(value))
 
 
 @register.simple_tag
@@ -117,7 +117,7 @@ def known_error(code: str) -> ErrorKind | None:
 def exhibition(starts: date | None, ends: date | None) -> str:
     """The days of an exhibition: `1 to 31 Dec 2026`, `20 Dec 2026 to 3 Jan 2027`, `from 1 Dec 2026`."""
     if starts is None or ends is None:
-        return f"from {_day(starts)}" if starts else f"until {_day(ends)}" if ends else figures.NONE
+        return f"from {_day(starts)}" if starts else f"until {_day(ends)}" if ends else formatting.NONE
     if (starts.year, starts.month) == (ends.year, ends.month):
         return f"{starts.day} to {_day(ends)}"
     first = f"{starts.day} {starts:%b}" if starts.year == ends.year else _day(starts)
