@@ -23,7 +23,8 @@ from django.test import Client
 from django.utils import timezone
 
 from benchmarks.measuring import Counting
-from fleet.models import Load, Status
+from fleet.choices import Status
+from fleet.models import Load
 from fleet.states import load_state
 from ifeportal.live.feed import Published, current_rev, publish
 from ifeportal.models import Airline, User

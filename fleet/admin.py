@@ -12,8 +12,9 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from fleet import ledger
+from fleet.choices import Status
 from fleet.listing import CHOICES, in_state, item_in_state
-from fleet.models import Anomaly, Load, ProgressSample, Status, Tail, Transfer, Usage
+from fleet.models import Anomaly, Load, ProgressSample, Tail, Transfer, Usage
 from ifeportal.admin.base import Observed, ReadOnlyAdmin, page_link
 
 

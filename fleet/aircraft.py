@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from campaigns.models import ContentItem
+from fleet.choices import Proof, Status
 from fleet.forecast import Exhibition, Forecast, forecast, start_of
-from fleet.models import Load, Proof, Status, Transfer
+from fleet.models import Load, Transfer
 from fleet.proving import held_of, proof
 from ifeportal import formatting
 

@@ -20,7 +20,8 @@ from rest_framework.views import APIView
 from fleet.acknowledging import take, take_back
 from fleet.attention import WORDS, Group, Trouble, groups_of, troubles
 from fleet.causes import Fault, Kind
-from fleet.models import Acknowledgement, Event, Load, Moved, State, Usage
+from fleet.choices import State
+from fleet.models import Acknowledgement, Event, Load, Moved, Usage
 from ifeportal.access import Role, role_or_403
 from ifeportal.api.filters import Flag, Words, moments
 from ifeportal.api.viewsets import ReadOnly, Row, columns

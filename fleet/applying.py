@@ -17,10 +17,11 @@ from typing import Final
 from django.db import transaction
 
 from fleet import anomalies, history, rollup
+from fleet.choices import Status
 from fleet.hearing import hear
 from fleet.history import Told
 from fleet.items import write_transfers
-from fleet.models import Load, ProgressSample, Status, Tail
+from fleet.models import Load, ProgressSample, Tail
 from fleet.moved import count_moved
 from fleet.news import Catalog, Late, News, Object, Open
 from fleet.proving import prove

@@ -19,7 +19,8 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
 
-from fleet.models import Load, ProgressSample, Status, Tail, Transfer
+from fleet.choices import Status
+from fleet.models import Load, ProgressSample, Tail, Transfer
 from fleet.published import load_published
 from fleet.reviving import forget_objects
 from fleet.transitions import ARCHIVED_FIELDS, TRANSFER_FIELDS

@@ -15,7 +15,8 @@ from typing import Any, Final, NamedTuple
 from django.db.models import Case, Max, OuterRef, Subquery, Value, When
 
 from campaigns.models import Campaign
-from fleet.models import Event, Load, ProgressSample, State, Transfer
+from fleet.choices import State
+from fleet.models import Event, Load, ProgressSample, Transfer
 from fleet.thinning import HOURS_FOR, MINUTES_FOR
 from ifeportal.formatting import instant
 

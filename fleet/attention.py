@@ -16,7 +16,8 @@ from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
 from campaigns.models import Campaign
 from fleet.causes import Cause, Fault, Kind, causes_of
-from fleet.models import Acknowledgement, Contradiction, Duty, Load, Status, Transfer
+from fleet.choices import Contradiction, Duty, Status
+from fleet.models import Acknowledgement, Load, Transfer
 from ifeportal.bulk import among
 from ifeportal.models import Airline, User
 

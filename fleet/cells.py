@@ -18,7 +18,8 @@ from django.urls import reverse
 from django.utils.safestring import SafeString, mark_safe
 
 from fleet import bars
-from fleet.models import Duty, Load
+from fleet.choices import Duty
+from fleet.models import Load
 from fleet.tailrows import TailRow
 from ifeportal import formatting
 from loader.errors import ERRORS

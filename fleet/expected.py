@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple
 
+from fleet.choices import Status
 from fleet.invention import Change, Plan
-from fleet.models import Status
 from fleet.traffic import changes
 from loader.contract.item_reports import parse_error, parse_progress
 from loader.contract.keys import parse_status_key

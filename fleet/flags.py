@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
 from fleet import forecast, rates
-from fleet.models import Status
+from fleet.choices import Status
 from fleet.rates import RATE_HOLDS, Alive
 
 

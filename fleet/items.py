@@ -10,9 +10,10 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Final, NamedTuple
 
+from fleet.choices import Status
 from fleet.drift import differing
 from fleet.history import Told
-from fleet.models import Status, Transfer
+from fleet.models import Transfer
 from fleet.news import Late, Open
 from fleet.reviving import forget_objects
 from fleet.transitions import TRANSFER_FIELDS, ErrorSeen, ProgressSeen, TransferState, advance

@@ -18,7 +18,7 @@ from django.db.models.functions import Cast, NullIf
 from django.db.models.lookups import Exact
 from django.http import QueryDict
 
-from fleet.models import State, Status
+from fleet.choices import State, Status
 
 PAGE_SIZES: Final = (50, 100, 200, 500, 1_000)
 PAGE_ROWS: Final = PAGE_SIZES[0]

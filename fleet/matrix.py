@@ -15,8 +15,9 @@ from django.core.paginator import Page, Paginator
 from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 
 from campaigns.models import Campaign, ContentItem
+from fleet.choices import Duty, Status
 from fleet.listing import LOAD, Choice, in_state, ordered, page_of
-from fleet.models import Duty, Load, Status, Tail, Transfer
+from fleet.models import Load, Tail, Transfer
 
 ITEMS_ACROSS: Final = 40
 CAMPAIGN_COLUMNS: Final = ("status", "tail", *(key for key in LOAD if key != "status"))

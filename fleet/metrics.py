@@ -18,8 +18,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from fleet import ledger
+from fleet.choices import Duty, State, Status
 from fleet.listing import STATE
-from fleet.models import Anomaly, Duty, Load, State, Status, Tail
+from fleet.models import Anomaly, Load, Tail
 from ifeportal.jobs import status
 from ifeportal.live.feed import current_rev
 from ifeportal.models import Job

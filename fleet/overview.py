@@ -13,8 +13,9 @@ from django.db.models import Case, F, IntegerField, Q, Value, When, Window
 from django.db.models.functions import RowNumber
 
 from fleet import attention, pages, rollup, tally
+from fleet.choices import Status
 from fleet.listing import Choice
-from fleet.models import Load, Status
+from fleet.models import Load
 from fleet.moved import moved_today
 from fleet.pages import Freshness
 from fleet.rollup import Rollup

@@ -14,7 +14,8 @@ from typing import Any, Final, NamedTuple
 
 from campaigns.models import Campaign, ContentItem
 from fleet.asof import Then, ThenLoad
-from fleet.models import Duty, Load, State, Status, Tail, Transfer
+from fleet.choices import Duty, State, Status
+from fleet.models import Load, Tail, Transfer
 from ifeportal.formatting import iso
 
 ITEMS_LIMIT: Final = 500

@@ -14,7 +14,8 @@ from typing import Any, Final
 from django.db.models import Exists, OuterRef, Q
 
 from campaigns.models import ContentItem
-from fleet.models import Load, Proof, Status
+from fleet.choices import Proof, Status
+from fleet.models import Load
 from ifeportal.bulk import among, update
 
 ENFORCE: Final = "enforce"

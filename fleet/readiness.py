@@ -14,8 +14,9 @@ from datetime import date, datetime, timedelta
 from typing import Final
 
 from campaigns.models import Campaign
+from fleet.choices import Duty, Status
 from fleet.forecast import Forecast, forecast, start_of
-from fleet.models import Duty, Load, Status, Tail
+from fleet.models import Load, Tail
 
 POINTS: Final = 120
 LONGEST: Final = timedelta(days=120)  # shown before the end

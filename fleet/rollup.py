@@ -16,8 +16,9 @@ from typing import Any, Final, TypeVar
 from django.db.models import Case, Count, F, Max, Model, Q, QuerySet, Sum, Value, When
 
 from campaigns.models import Campaign
+from fleet.choices import Duty, State, Status
 from fleet.listing import ON_TOP, in_state
-from fleet.models import Duty, State, Status, Tail
+from fleet.models import Tail
 from ifeportal.models import Airline
 
 M = TypeVar("M", bound=Model)

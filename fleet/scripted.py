@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from fleet.models import Duty, Tail
+from fleet.choices import Duty
+from fleet.models import Tail
 from fleet.roster import Cycle
 from ifeportal.models import Airline
 from loader.contract.heartbeat import Heartbeat, build_heartbeat

@@ -17,8 +17,9 @@ from django.db.models import F, Q, QuerySet
 
 from fleet import history, rates, rollup
 from fleet.applying import lock_tails
+from fleet.choices import Duty, Status
 from fleet.flags import Facts, Flags, ItemFacts, Terms, decide, decide_item, signs_of_life
-from fleet.models import Duty, Load, Status, Tail, Transfer
+from fleet.models import Load, Tail, Transfer
 from fleet.proving import prove
 from fleet.published import load_published, tail_published, transfer_published
 from fleet.rates import RATE_HOLDS

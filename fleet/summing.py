@@ -13,7 +13,8 @@ from django.db.models import Count, F, Max, Min, OuterRef, Q, Subquery, Window
 from django.db.models.functions import Lag, Lead
 
 from fleet import forecast, rates, rollup
-from fleet.models import Load, ProgressSample, Status, Transfer
+from fleet.choices import Status
+from fleet.models import Load, ProgressSample, Transfer
 from fleet.transitions import ItemError, Sums
 from ifeportal.bulk import among
 

@@ -13,8 +13,9 @@ from typing import Any, Final
 from django.db.models import F, Q, QuerySet
 
 from fleet import rollup
+from fleet.choices import Duty
 from fleet.listing import LOAD, Choice, in_state, ordered
-from fleet.models import Anomaly, Duty, Load
+from fleet.models import Anomaly, Load
 from fleet.overview import Card
 from fleet.states import airline_state, campaign_state, load_state
 from fleet.tailrows import TailRow, every_tail

@@ -16,8 +16,9 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
 from django.db.models.expressions import Expression
 
 from campaigns.models import Campaign
+from fleet.choices import Duty, Status
 from fleet.listing import LOAD, Choice, in_state, ordered, page_of
-from fleet.models import Duty, Load, Status, Tail
+from fleet.models import Load, Tail
 from fleet.pages import speaking_first
 from ifeportal.bulk import among
 from ifeportal.models import Airline

@@ -15,8 +15,9 @@ from django.core.paginator import Page, Paginator
 
 from campaigns.models import Campaign
 from fleet.asof import Then, ThenLoad
+from fleet.choices import Duty, State
 from fleet.listing import PAGE_ROWS, STATES, Choice
-from fleet.models import Duty, State, Tail
+from fleet.models import Tail
 from fleet.picture import Item, items_of
 
 _BY: Final[Mapping[str, Callable[[ThenLoad], Any]]] = MappingProxyType(

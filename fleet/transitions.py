@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 from fleet import forecast, rates
-from fleet.models import Contradiction, Proof, Status
+from fleet.choices import Contradiction, Proof, Status
 from loader.contract.item_reports import COUNT_LIMIT
 
 

@@ -10,7 +10,8 @@ import re
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from fleet.models import Contradiction, Load, State, Transfer
+from fleet.choices import Contradiction, State
+from fleet.models import Load, Transfer
 from fleet.rates import state_of
 from fleet.transitions import TransferState
 from ifeportal import formatting

@@ -267,9 +267,9 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_SETTINGS": {"deepLinking": True, "displayRequestDuration": True, "persistAuthorization": False},
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "ENUM_NAME_OVERRIDES": {
-        "Status": "fleet.models.Status",
+        "Status": "fleet.choices.Status",
         "SumStatus": "fleet.api_rows.SUM_STATUSES",
-        "State": "fleet.models.State",
+        "State": "fleet.choices.State",
         "SumState": "fleet.api_rows.SUM_STATES",
     },
     "POSTPROCESSING_HOOKS": [

@@ -7,7 +7,8 @@ from typing import Any
 from django import template
 from django.template.context import Context
 
-from fleet.models import Duty, Tail
+from fleet.choices import Duty
+from fleet.models import Tail
 from ifeportal.access import Role
 
 register = template.Library()

@@ -9,7 +9,8 @@ from django.db.models import Count, Q
 from django.utils import timezone
 
 from campaigns.models import Campaign
-from fleet.models import Duty, Load, Status, Tail
+from fleet.choices import Duty, Status
+from fleet.models import Load, Tail
 from ifeportal.models import Airline
 
 register = template.Library()

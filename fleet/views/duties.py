@@ -11,8 +11,9 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST
 
+from fleet.choices import Duty
 from fleet.duty import change_tail
-from fleet.models import Duty, Tail
+from fleet.models import Tail
 from ifeportal import audit
 from ifeportal.access import Role, role_or_403
 

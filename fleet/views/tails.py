@@ -8,7 +8,8 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from fleet import aircraft, files, listing, pages, tailpage
-from fleet.models import Anomaly, Load, Status, Tail, Transfer
+from fleet.choices import Status
+from fleet.models import Anomaly, Load, Tail, Transfer
 from fleet.views.answers import answer
 from ifeportal.access import visible_or_404
 from ifeportal.live.feed import current_rev

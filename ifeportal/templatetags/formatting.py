@@ -66,7 +66,7 @@ def figure_instant(value: datetime, field: str) -> SafeString:
 
 @register.simple_tag
 def state(word: str) -> SafeString:
-    """The row's word, of `fleet.models.State`, with its shape (drawn by the style sheet from `data-state`)."""
+    """The row's word, of `fleet.choices.State`, with its shape (drawn by the style sheet from `data-state`)."""
     return format_html('<span class="state" data-field="state" data-as="state" data-state="{0}">{0}</span>', word)
 
 

@@ -9,7 +9,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from campaigns.models import Campaign, ContentItem, Draft, DraftItem
-from fleet.models import Acknowledgement, Anomaly, Contradiction, Event, Load, Status, Tail, Transfer
+from fleet.choices import Contradiction, Status
+from fleet.models import Acknowledgement, Anomaly, Event, Load, Tail, Transfer
 from ifeportal.models import Airline, AuditEntry, Job, User
 from tests.access.test_every_address import ADMIN, ORDINARY, RULES, World, admin_address, world
 from tests.access.world import Holding

@@ -11,7 +11,8 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from PIL import Image, PngImagePlugin
 
-from fleet.models import Duty, Tail
+from fleet.choices import Duty
+from fleet.models import Tail
 from ifeportal.airlines.branding import BOX, PIXEL_LIMIT, SCAN_LIMIT, UPLOAD_LIMIT, BadLogo, draw_logo
 from ifeportal.live.models import Change
 from ifeportal.models import Airline, AuditEntry

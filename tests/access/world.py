@@ -11,19 +11,8 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
 from campaigns.models import Campaign, ContentItem, Draft, DraftItem, ManifestState
-from fleet.models import (
-    Acknowledgement,
-    Anomaly,
-    Event,
-    Load,
-    Moved,
-    ProgressSample,
-    State,
-    Status,
-    Tail,
-    Transfer,
-    Usage,
-)
+from fleet.choices import State, Status
+from fleet.models import Acknowledgement, Anomaly, Event, Load, Moved, ProgressSample, Tail, Transfer, Usage
 from ifeportal.access import Role
 from ifeportal.live.feed import Published, publish
 from ifeportal.models import Airline, AuditEntry, Membership, User

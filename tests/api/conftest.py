@@ -10,7 +10,8 @@ from django.core.cache import cache
 from rest_framework.test import APIClient
 
 from campaigns.models import Campaign, ContentItem
-from fleet.models import Acknowledgement, Anomaly, Event, Load, Moved, State, Status, Tail, Transfer, Usage
+from fleet.choices import State, Status
+from fleet.models import Acknowledgement, Anomaly, Event, Load, Moved, Tail, Transfer, Usage
 from ifeportal.models import Airline, AuditEntry, User
 from tests.conftest import Cast
 

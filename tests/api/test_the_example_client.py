@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from ifeportal_client import Change, Portal, Problem, StartAnew, Transfer
 
-from fleet.models import Status
+from fleet.choices import Status
 from ifeportal.accounts.tokens import make_token
 from tests.api.conftest import make_load
 from tests.conftest import Cast

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from fleet.models import Acknowledgement, Load, Status, Tail
+from fleet.choices import Status
+from fleet.models import Acknowledgement, Load, Tail
 from ifeportal.access import Role
 from ifeportal.live.models import Change
 from ifeportal.models import AuditEntry, Membership, User

@@ -15,7 +15,8 @@ from django.urls import reverse
 
 from campaigns.drafts import requests
 from campaigns.models import Campaign, Draft, DraftItem, DraftState
-from fleet.models import Duty, Load, Tail
+from fleet.choices import Duty
+from fleet.models import Load, Tail
 from ifeportal.access import Role
 from ifeportal.models import AuditEntry, Membership
 from loader.s3.memory import MemoryBucket

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fleet.models import Duty, Tail
+from fleet.choices import Duty
+from fleet.models import Tail
 from fleet.policy import seaweedfs_identity
 from fleet.roster import (
     CORRUPTED,

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from django.db import connection
 
-from fleet.models import Status, Transfer
+from fleet.choices import Status
+from fleet.models import Transfer
 from loader.archive import parse_archive
 from loader.errors import WorldError
 from loader.s3.interface import ObjectInfo

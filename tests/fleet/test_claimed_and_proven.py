@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from campaigns.models import Campaign
-from fleet.models import Proof
+from fleet.choices import Proof
 from fleet.proving import proof
 from ifeportal.live.models import Change
 from tests.fleet.world import World, load, rows, tail

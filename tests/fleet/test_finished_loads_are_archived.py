@@ -17,7 +17,8 @@ from django.utils import timezone
 
 from fleet import archiving, transitions
 from fleet.archiving import days_of, would_archive
-from fleet.models import ProgressSample, Status, Tail, Transfer
+from fleet.choices import Status
+from fleet.models import ProgressSample, Tail, Transfer
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from ifeportal.formatting import iso
 from ifeportal.live.models import Change

@@ -9,8 +9,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from campaigns.models import Campaign
+from fleet.choices import Duty, Status
 from fleet.forecast import Forecast
-from fleet.models import Duty, Load, Status, Tail
+from fleet.models import Load, Tail
 from fleet.readiness import Standing, readiness, readiness_of, standing
 from tests.api.conftest import make_load
 from tests.conftest import Cast

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.models import Status, Transfer
+from fleet.choices import Status
+from fleet.models import Transfer
 from fleet.rates import Sample, over_window, smoothed
 from loader.contract.item_reports import COUNT_LIMIT
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.models import Status
+from fleet.choices import Status
 from fleet.transitions import Again, ErrorSeen, Gone, ProgressSeen, TransferState, advance
 from loader.contract.item_reports import COUNT_LIMIT
 

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from fleet.models import Contradiction, Load, Tail
+from fleet.choices import Contradiction
+from fleet.models import Load, Tail
 from fleet.transitions import TransferState
 from fleet.turns import Was, of_item, of_load, turn
 

@@ -8,8 +8,9 @@ from datetime import date
 import pytest
 
 from campaigns.models import Campaign
+from fleet.choices import Duty
 from fleet.duty import change_duty
-from fleet.models import Duty, Event, Load, Tail
+from fleet.models import Event, Load, Tail
 from fleet.poller import Terms, poll_airline
 from fleet.standing import note_standing
 from ifeportal.live.models import Change

@@ -13,7 +13,8 @@ from django.test import Client, override_settings
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from fleet.models import Load, Status
+from fleet.choices import Status
+from fleet.models import Load
 from ifeportal.jobs.broker import wake_workers
 from ifeportal.jobs.leases import lease
 from ifeportal.models import PACEMAKER, Airline, Job

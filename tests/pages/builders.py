@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 
 from campaigns.models import Campaign, ContentItem, ManifestState
-from fleet.models import Load, Status, Tail, Transfer
+from fleet.choices import Status
+from fleet.models import Load, Tail, Transfer
 from ifeportal.models import Airline, Job
 
 GB = 1_000_000_000

@@ -8,7 +8,8 @@ import pytest
 from django.test import Client
 
 from fleet import moments
-from fleet.models import Duty, Event, Load, ProgressSample, Tail
+from fleet.choices import Duty
+from fleet.models import Event, Load, ProgressSample, Tail
 from tests.conftest import Cast
 from tests.pages.builders import GB, a_campaign, a_load, a_tail, now
 from tests.pages.reading import html, text

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from fleet.models import Acknowledgement, Load, Status, Transfer
+from fleet.choices import Status
+from fleet.models import Acknowledgement, Load, Transfer
 from ifeportal.access import Role
 from ifeportal.models import Membership
 from tests.conftest import Cast

@@ -8,7 +8,8 @@ import pytest
 from django.db import transaction
 from playwright.sync_api import expect
 
-from fleet.models import Load, Status, Tail, Transfer
+from fleet.choices import Status
+from fleet.models import Load, Tail, Transfer
 from fleet.published import transfer_published
 from ifeportal.live.feed import publish
 from tests.conftest import Cast

@@ -13,7 +13,8 @@ from playwright.sync_api import Page, expect
 
 from campaigns.models import Campaign, ManifestState
 from fleet import rollup
-from fleet.models import Load, Status, Tail, Transfer
+from fleet.choices import Status
+from fleet.models import Load, Tail, Transfer
 from fleet.states import airline_state, campaign_state, load_state, tail_state, transfer_state
 from ifeportal.live.feed import Published, publish
 from ifeportal.models import Airline

@@ -16,7 +16,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils.html import escape
 
 from fleet.api_rows import AnomalyRow, CampaignRow, LoadRow
-from fleet.models import Anomaly, Load, Status, Tail
+from fleet.choices import Status
+from fleet.models import Anomaly, Load, Tail
 from ifeportal.models import Airline
 from tests.conftest import Cast
 from tests.pages.builders import a_campaign, a_fleet, a_load, a_tail, now

@@ -14,7 +14,8 @@ from django.test.utils import CaptureQueriesContext
 
 from campaigns.models import Campaign
 from fleet import attention
-from fleet.models import Acknowledgement, Contradiction, Duty, Load, Status, Tail, Transfer
+from fleet.choices import Contradiction, Duty, Status
+from fleet.models import Acknowledgement, Load, Tail, Transfer
 from ifeportal.access import Role
 from ifeportal.models import Airline, AuditEntry, Membership, User
 from tests.conftest import Cast

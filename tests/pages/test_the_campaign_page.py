@@ -11,7 +11,8 @@ import pytest
 from django.test import Client
 
 from campaigns.models import Campaign, ContentItem, Draft, ManifestState
-from fleet.models import Duty, Load, Tail, Transfer
+from fleet.choices import Duty
+from fleet.models import Load, Tail, Transfer
 from tests.conftest import Cast
 from tests.pages.builders import a_campaign, a_fleet, a_load, a_tail, now
 from tests.pages.reading import html, sent, text

@@ -11,7 +11,8 @@ import pytest
 from django.test import Client
 
 from campaigns.models import Campaign, ContentItem, ManifestState
-from fleet.models import Duty, Event, Load, State, Tail, Transfer
+from fleet.choices import Duty, State
+from fleet.models import Event, Load, Tail, Transfer
 from tests.conftest import Cast
 from tests.pages.builders import GB, a_campaign, a_load, a_tail, now
 from tests.pages.reading import html, names, sent, text

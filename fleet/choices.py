@@ -1,0 +1,62 @@
+"""Words for the columns of the fleet:
+
+status, state, service status, inconsistency, verification. No models: everything may import them.
+"""
+
+from __future__ import annotations
+
+from django.db import models
+
+
+class Status(models.TextChoices):
+    """The contract's words; `stalled` is a flag on top."""
+
+    PENDING = "pending", "pending"
+    LOADING = "loading", "loading"
+    COMPLETE = "complete", "complete"
+    FAILED = "failed", "failed"
+    DELETED = "deleted", "deleted"
+
+
+class State(models.TextChoices):
+    """The one word for a row, as pages, API, exports and metrics say it: its status, or what lies on top of `loading`.
+
+    `fleet.rates.state_of` decides it.
+    """
+
+    FAILED = "failed", "failed"
+    SILENT = "silent", "silent"
+    STALLED = "stalled", "stalled"
+    CONTRADICTION = "contradiction", "contradiction"
+    WAITING = "waiting", "waiting"
+    RESTARTED = "restarted", "restarted"
+    LOADING = "loading", "loading"
+    PENDING = "pending", "pending"
+    COMPLETE = "complete", "complete"
+    DELETED = "deleted", "deleted"
+
+
+class Duty(models.TextChoices):
+    """Whether a tail counts: stored and retired ones are out of every sum and percentage, and said to be."""
+
+    ACTIVE = "active", "in service"
+    STORED = "stored", "stored"
+    RETIRED = "retired", "retired"
+
+
+class Contradiction(models.TextChoices):
+    """What does not fit together in what an aircraft says of a load."""
+
+    NONE = "", "none"
+    OVERSIZED = "oversized", "reports more bytes than an item has"
+    ERROR_LEFT = "error left", "an error was left behind after its item succeeded"
+    MANIFEST_CHANGED = "manifest changed", "the manifest changed while it was loading"
+
+
+class Proof(models.TextChoices):
+    """How much of what a load claims to hold is proven."""
+
+    NONE = "", "claimed"
+    SIZE = "size", "size-checked"
+    HASH = "hash", "hash-verified"
+    SIGNED = "signed", "signed"

@@ -1,0 +1,28 @@
+"""Rows of what has arrived: tails, loads, transfers, their history, issues and usage."""
+
+from fleet.models.history import Event, EventQuerySet, Moved, MovedQuerySet, ProgressSample
+from fleet.models.issues import Acknowledgement, AcknowledgementQuerySet, Anomaly, AnomalyQuerySet
+from fleet.models.load import Load, LoadQuerySet, Measured, Transfer, TransferQuerySet
+from fleet.models.tail import Tail, TailQuerySet
+from fleet.models.usage import Usage, UsageQuerySet
+
+__all__ = [
+    "Acknowledgement",
+    "AcknowledgementQuerySet",
+    "Anomaly",
+    "AnomalyQuerySet",
+    "Event",
+    "EventQuerySet",
+    "Load",
+    "LoadQuerySet",
+    "Measured",
+    "Moved",
+    "MovedQuerySet",
+    "ProgressSample",
+    "Tail",
+    "TailQuerySet",
+    "Transfer",
+    "TransferQuerySet",
+    "Usage",
+    "UsageQuerySet",
+]

@@ -1,0 +1,219 @@
+"""Loads (a campaign on a tail) and their transfers (an item on a tail), with the constraints they share."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import F, Q
+
+from campaigns.models import Campaign
+from fleet import forecast, rates
+from fleet.choices import Contradiction, Proof, Status
+from fleet.models.tail import Tail
+from ifeportal.access import ScopedQuerySet
+
+
+class Measured(models.Model):
+    """What a load and a transfer have in common. Bytes; bytes per second; UTC. Unknown is null, never 0."""
+
+    status = models.CharField(max_length=8, choices=Status, default=Status.PENDING)
+    stalled = models.BooleanField(default=False, help_text="Loading, but no byte for a while.")
+    bytes_done = models.BigIntegerField(default=0, help_text="Never above bytes_total.")
+    bytes_total = models.BigIntegerField(null=True, blank=True)
+    rate_bps = models.BigIntegerField(null=True, blank=True)
+    error_code = models.CharField(max_length=40, blank=True)
+    error = models.TextField(blank=True)
+    as_of = models.DateTimeField(null=True, blank=True, help_text="LastModified of the newest object this rests on.")
+    moved_at = models.DateTimeField(null=True, blank=True, help_text="When the portal last saw bytes_done change.")
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        abstract = True
+
+    @property
+    def percent(self) -> int | None:
+        """Whole percent of the bytes, rounded down so that 100 means every byte; None while the total is unknown."""
+        if self.bytes_total is None:
+            return None
+        if self.status == Status.COMPLETE:
+            return 100
+        return self.bytes_done * 100 // self.bytes_total if self.bytes_total else 0
+
+    @property
+    def eta_seconds(self) -> int | None:
+        """Seconds to the end at the present rate; None when it cannot be told."""
+        if self.status != Status.LOADING or self.stalled or not self.rate_bps or self.bytes_total is None:
+            return None
+        return -(-(self.bytes_total - self.bytes_done) // self.rate_bps)
+
+
+def measured_constraints(name: str) -> list[models.BaseConstraint]:
+    """The checks that hold for every measured row; `name` begins their names."""
+    return [
+        models.CheckConstraint(condition=Q(status__in=Status.values), name=f"{name}_status_known"),
+        models.CheckConstraint(
+            condition=Q(bytes_done__gte=0) & (Q(bytes_total__isnull=True) | Q(bytes_done__lte=F("bytes_total"))),
+            name=f"{name}_bytes_within_total",
+        ),
+        models.CheckConstraint(
+            condition=~Q(status=Status.COMPLETE) | Q(bytes_total__isnull=False, bytes_done=F("bytes_total")),
+            name=f"{name}_complete_is_whole",
+        ),
+    ]
+
+
+class LoadQuerySet(ScopedQuerySet["Load"]):
+    airline_path = "tail__airline"
+
+
+class Load(Measured):
+    """One campaign on one tail, with the sums of its transfers.
+
+    `error` is what to show first: that of `campaign.json.error`, else the newest of a failed item (then `error_content`
+    names it). Once the manifest is known only items it lists are counted.
+    """
+
+    tail = models.ForeignKey(Tail, on_delete=models.CASCADE, related_name="loads")
+    campaign = models.ForeignKey(Campaign, on_delete=models.CASCADE, related_name="loads")
+    items_total = models.PositiveIntegerField(null=True, blank=True)
+    items_done = models.PositiveIntegerField(default=0)
+    items_failed = models.PositiveIntegerField(default=0)
+    error_content = models.CharField(max_length=200, blank=True, help_text="The item whose error this is.")
+    campaign_error = models.TextField(blank=True, help_text="What campaign.json.error says.")
+    campaign_error_code = models.CharField(max_length=40, blank=True)
+    error_etag = models.CharField(max_length=200, blank=True, help_text="Of campaign.json.error; empty: there is none.")
+    error_at = models.DateTimeField(null=True, blank=True, help_text="LastModified of campaign.json.error.")
+    manifest_etag = models.CharField(
+        max_length=200, blank=True, help_text="Of the manifest these transfers were last held against."
+    )
+    silent = models.BooleanField(default=False, db_default=False, help_text="Loading, but its tail is silent.")
+    waiting = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="Its loader says why it does not go on: no link, out of hours, paused.",
+    )
+    restarted = models.BooleanField(default=False, db_default=False, help_text="An item of it has begun anew.")
+    contradiction = models.CharField(max_length=16, choices=Contradiction, blank=True, default="", db_default="")
+    at_risk = models.BooleanField(
+        default=False, db_default=False, help_text="It may not be complete when the exhibition starts."
+    )
+    effective_bps = models.BigIntegerField(
+        null=True, blank=True, help_text="bytes per second over days, pauses included; as observed"
+    )
+    effective_since = models.DateTimeField(null=True, blank=True, help_text="Since when that is counted.")
+    effective_base = models.BigIntegerField(default=0, db_default=0, help_text="bytes held then")
+    proof = models.CharField(max_length=6, choices=Proof, blank=True, default="", db_default="")
+    archived_at = models.DateTimeField(
+        null=True, blank=True, help_text="When its objects were packed into one; what is shown is what they last said."
+    )
+    sweeping = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="It is archived, but some of its small objects may still be there.",
+    )
+
+    objects = LoadQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["tail__airline__name", "tail__name", "campaign__name"]
+        constraints = [
+            models.UniqueConstraint(fields=["tail", "campaign"], name="load_once"),
+            *measured_constraints("load"),
+        ]
+        indexes = [
+            models.Index(fields=["campaign", "status"]),
+            models.Index(fields=["status", "moved_at"]),
+            models.Index(
+                fields=["tail"],
+                name="load_needing_attention",
+                condition=Q(status=Status.FAILED) | Q(stalled=True) | Q(at_risk=True) | ~Q(contradiction=""),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.campaign} on {self.tail}"
+
+    @property
+    def state(self) -> str:
+        """The one word for it, of `State`."""
+        return rates.state_of(
+            self.status,
+            silent=self.silent,
+            stalled=self.stalled,
+            contradiction=self.contradiction,
+            waiting=self.waiting,
+            restarted=self.restarted,
+        )
+
+    @property
+    def eta_latest_seconds(self) -> int | None:
+        """Seconds to the end at the slower of the present and the effective rate; None when it cannot be told."""
+        if self.status != Status.LOADING or self.bytes_total is None:
+            return None
+        band = forecast.seconds(self.bytes_total - self.bytes_done, self.rate_bps, self.effective_bps)
+        return band[1] if band else None
+
+
+class TransferQuerySet(ScopedQuerySet["Transfer"]):
+    airline_path = "load__tail__airline"
+
+
+class Transfer(Measured):
+    """One content item on its way to one tail; what the objects `.progress` and `.error` last said."""
+
+    load = models.ForeignKey(Load, on_delete=models.CASCADE, related_name="transfers")
+    content = models.CharField(max_length=200, help_text="The item's name, without .tgz")
+    listed = models.BooleanField(default=False, help_text="The manifest names it.")
+    bytes_reported = models.BigIntegerField(
+        null=True, blank=True, help_text="As the object says, even above the total."
+    )
+    progress_etag = models.CharField(max_length=200, blank=True)
+    progress_at = models.DateTimeField(
+        null=True, blank=True, help_text="LastModified of .progress; without an ETag beside it the object has vanished."
+    )
+    error_etag = models.CharField(max_length=200, blank=True, help_text="Empty: there is no error now.")
+    error_at = models.DateTimeField(null=True, blank=True, help_text="LastModified of .error.")
+    error_cut = models.BooleanField(default=False, help_text="The error was longer than 4 KiB.")
+    error_past = models.BooleanField(default=False, help_text="The item succeeded after this error.")
+    restarted = models.BooleanField(default=False, help_text="bytes_done went down.")
+    oversized = models.BooleanField(default=False, help_text="It reported more than its size.")
+    unreadable = models.BooleanField(default=False, help_text="The newest .progress could not be read.")
+
+    objects = TransferQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["load", "content"]
+        constraints = [
+            models.UniqueConstraint(fields=["load", "content"], name="transfer_once"),
+            *measured_constraints("transfer"),
+        ]
+        indexes = [
+            models.Index(fields=["load", "status"]),
+            models.Index(fields=["status", "moved_at"]),
+            models.Index(fields=["status", "load", "content"]),
+            models.Index(
+                fields=["error_code", "load", "content"], name="transfer_by_error", condition=~Q(error_code="")
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.content} of {self.load}"
+
+    @property
+    def contradiction(self) -> str:
+        """What the objects of this item say that does not fit together, of `Contradiction`."""
+        if self.oversized:
+            return Contradiction.OVERSIZED.value
+        return (Contradiction.ERROR_LEFT if self.error_past else Contradiction.NONE).value
+
+    @property
+    def state(self) -> str:
+        """The one word for it, of `State`. Whether its tail is silent or its loader waits, its load says."""
+        return rates.state_of(
+            self.status,
+            silent=self.load.silent,
+            stalled=self.stalled,
+            contradiction=self.contradiction,
+            waiting=self.load.waiting,
+            restarted=self.restarted,
+        )

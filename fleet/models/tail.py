@@ -1,0 +1,69 @@
+"""Aircraft, and the last heartbeat of their loaders."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Lower
+from django.urls import reverse
+
+from fleet.choices import Duty
+from ifeportal.access import ScopedQuerySet
+from ifeportal.models import Airline
+
+
+class TailQuerySet(ScopedQuerySet["Tail"]):
+    pass
+
+
+class Tail(models.Model):
+    """An aircraft, by registration. What its loader last said of itself is null or empty until it has."""
+
+    airline = models.ForeignKey(Airline, on_delete=models.CASCADE, related_name="tails")
+    name = models.CharField(max_length=200, help_text="Registration, as it stands in the bucket keys.")
+    discovered = models.BooleanField(default=False, help_text="Made by the poller from a key, not by a person.")
+    created_at = models.DateTimeField(auto_now_add=True)
+    heard_at = models.DateTimeField(null=True, blank=True, help_text="Newest LastModified of anything it wrote.")
+    heartbeat_etag = models.CharField(max_length=200, blank=True)
+    heartbeat_at = models.DateTimeField(null=True, blank=True, help_text="LastModified of its loader.json.")
+    loader_version = models.CharField(max_length=100, blank=True)
+    loader_state = models.CharField(max_length=20, blank=True)
+    loader_reason = models.CharField(max_length=500, blank=True)
+    rate_bps = models.BigIntegerField(null=True, blank=True, help_text="bytes per second, as the loader says")
+    stores = models.JSONField(default=list, blank=True)
+    held = models.JSONField(default=list, blank=True)
+    keys = models.PositiveIntegerField(default=0, help_text="About how many objects it has in the status bucket.")
+    duty = models.CharField(
+        max_length=7, choices=Duty, default=Duty.ACTIVE, db_default=Duty.ACTIVE.value, help_text="Set by operators."
+    )
+    aircraft_type = models.CharField(max_length=100, blank=True, db_default="", help_text="Set by operators.")
+    seen_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the portal, by its own clock, last saw something new of it."
+    )
+    awake_since = models.DateTimeField(
+        null=True, blank=True, help_text="Since when, by the same clock, it has been seen without a long gap."
+    )
+    silent = models.BooleanField(default=False, db_default=False, help_text="Nothing was heard of it for long.")
+    queue_version = models.BigIntegerField(null=True, blank=True, help_text="Of the transfer queue its loader follows.")
+    queue_error = models.CharField(
+        max_length=500, blank=True, db_default="", help_text="What is wrong with that queue."
+    )
+    signatures = models.CharField(
+        max_length=20, blank=True, db_default="", help_text="Its loader's policy: off, warn or enforce."
+    )
+
+    objects = TailQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["airline__name", "name"]
+        constraints = [
+            models.UniqueConstraint(fields=["airline", "name"], name="tail_once"),
+            models.UniqueConstraint("airline", Lower("name"), name="tail_name_differs_in_more_than_case"),
+        ]
+        indexes = [models.Index(fields=["airline"], name="tail_silent", condition=Q(silent=True))]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        return reverse("tail", args=[self.airline.name, self.name])
