@@ -11,9 +11,9 @@ from datetime import datetime
 
 from campaigns.models import ContentItem
 from fleet.choices import Proof, Status
-from fleet.forecast import Exhibition, Forecast, forecast, start_of
 from fleet.models import Load, Transfer
 from fleet.proving import held_of, proof
+from fleet.state.forecast import Exhibition, Forecast, forecast, start_of
 from ifeportal import formatting
 
 PAST_SHOWN = 10

@@ -27,8 +27,9 @@ from fleet.news import Catalog, Late, News, Object, Open
 from fleet.proving import prove
 from fleet.published import load_published, tail_published, transfer_published
 from fleet.reviving import forget_objects
+from fleet.state.load import LOAD_FIELDS, LoadState, judge, with_campaign_error
+from fleet.state.observations import ErrorSeen
 from fleet.summing import failures, first_counted, speeds, sums
-from fleet.transitions import LOAD_FIELDS, ErrorSeen, LoadState, judge, with_campaign_error
 from fleet.turns import Was, of_load
 from ifeportal.bulk import among, upsert
 from ifeportal.live.feed import publish

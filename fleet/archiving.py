@@ -23,7 +23,8 @@ from fleet.choices import Status
 from fleet.models import Load, ProgressSample, Tail, Transfer
 from fleet.published import load_published
 from fleet.reviving import forget_objects
-from fleet.transitions import ARCHIVED_FIELDS, TRANSFER_FIELDS
+from fleet.state.load import ARCHIVED_FIELDS
+from fleet.state.transfer import TRANSFER_FIELDS
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline
 from ifeportal.storage.background import answers

@@ -21,7 +21,7 @@ class Status(models.TextChoices):
 class State(models.TextChoices):
     """The one word for a row, as pages, API, exports and metrics say it: its status, or what lies on top of `loading`.
 
-    `fleet.rates.state_of` decides it.
+    `fleet.state.precedence.state_of` decides it.
     """
 
     FAILED = "failed", "failed"

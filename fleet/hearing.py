@@ -13,9 +13,9 @@ from typing import Final, NamedTuple
 
 from fleet.models import Tail
 from fleet.news import Late, News
-from fleet.rates import ALIVE_FOR
 from fleet.reconcile import HeartbeatSeen
-from fleet.transitions import Again, Gone
+from fleet.state.health import ALIVE_FOR
+from fleet.state.observations import Again, Gone
 from ifeportal.bulk import update
 from loader.contract.heartbeat import said_besides
 

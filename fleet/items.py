@@ -16,7 +16,8 @@ from fleet.history import Told
 from fleet.models import Transfer
 from fleet.news import Late, Open
 from fleet.reviving import forget_objects
-from fleet.transitions import TRANSFER_FIELDS, ErrorSeen, ProgressSeen, TransferState, advance
+from fleet.state.observations import ErrorSeen, ProgressSeen
+from fleet.state.transfer import TRANSFER_FIELDS, TransferState, advance
 from fleet.turns import Turn, of_item, turn
 from ifeportal.bulk import among, upsert
 

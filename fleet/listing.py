@@ -31,7 +31,9 @@ MOVING: Final = Q(status=Status.LOADING)
 
 
 def _on_loads(path: str = "") -> dict[str, Q]:
-    """What lies on top of `loading`, the weightiest first, as `fleet.rates.state_of` has it; of loads at `path`."""
+    """What lies on top of `loading`, the weightiest first, as `fleet.state.precedence.state_of` has it; of loads at
+    `path`.
+    """
     return {
         State.SILENT.value: Q(**{f"{path}silent": True}),
         State.STALLED.value: Q(**{f"{path}stalled": True}),
@@ -54,7 +56,7 @@ ON_TOP: Final = (*_ON_ITEMS, State.LOADING.value)  # states of what is loading
 
 
 def _word(on_top: Mapping[str, Q]) -> Case:
-    """The word of `fleet.rates.state_of` in SQL."""
+    """The word of `fleet.state.precedence.state_of` in SQL."""
     words = [When(holds, then=Value(word)) for word, holds in on_top.items()]
     return Case(When(~MOVING, then=F("status")), *words, default=Value(State.LOADING.value), output_field=CharField())
 

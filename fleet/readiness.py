@@ -2,7 +2,8 @@
 
 `readiness` is pure; `readiness_of` reads what it needs in two queries, below a campaign that the caller has reached by
 `visible_to`. Counted are the airline's tails in service. When a tail holds it at the earliest and the latest follows
-from observed rates alone (`fleet.forecast`); of a load that has failed, or of which no rate was seen, it is not known.
+from observed rates alone (`fleet.state.forecast`); of a load that has failed, or of which no rate was seen, it is not
+known.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import Final
 
 from campaigns.models import Campaign
 from fleet.choices import Duty, Status
-from fleet.forecast import Forecast, forecast, start_of
 from fleet.models import Load, Tail
+from fleet.state.forecast import Forecast, forecast, start_of
 
 POINTS: Final = 120
 LONGEST: Final = timedelta(days=120)  # shown before the end

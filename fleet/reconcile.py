@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from fleet.transitions import Again, ErrorSeen, ProgressSeen
+from fleet.state.observations import Again, ErrorSeen, ProgressSeen
 from loader.contract import item_reports, manifest
 from loader.contract.heartbeat import HEARTBEAT_LIMIT, Heartbeat, parse_heartbeat
 from loader.contract.keys import StatusKey, parse_status_key

@@ -1,8 +1,8 @@
 """Notes what time alone changes: rates that hold no more, what stalls, waits or is silent, and what is at risk.
 
-Every poll of an airline ends with this. It reads the open loads of its tails in service, has `fleet.flags` decide,
-writes only what differs and publishes it. May touch tails, loads, transfers, their history and the feed. What differs
-is read again under the locks of its tails, so that what moves at that moment wins.
+Every poll of an airline ends with this. It reads the open loads of its tails in service, has `fleet.state.health`
+decide, writes only what differs and publishes it. May touch tails, loads, transfers, their history and the feed. What
+differs is read again under the locks of its tails, so that what moves at that moment wins.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from typing import Final
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
 
-from fleet import history, rates, rollup
+from fleet import history, rollup
 from fleet.applying import lock_tails
 from fleet.choices import Duty, Status
-from fleet.flags import Facts, Flags, ItemFacts, Terms, decide, decide_item, signs_of_life
 from fleet.models import Load, Tail, Transfer
 from fleet.proving import prove
 from fleet.published import load_published, tail_published, transfer_published
-from fleet.rates import RATE_HOLDS
+from fleet.state import health
+from fleet.state.health import Facts, Flags, ItemFacts, Terms, decide, decide_item, signs_of_life
+from fleet.state.rates import RATE_HOLDS
 from fleet.turns import of_item, of_load
 from ifeportal.bulk import among, update
 from ifeportal.live.feed import publish
@@ -117,7 +118,7 @@ def _note_tails(tails: Iterable[Tail], terms: Terms) -> set[int]:
     """The ids of those that have become silent, or are no more."""
     turned = []
     for tail in tails:
-        silent = rates.is_silent(tail.seen_at, terms.silent_after, terms.now, terms.steady_since, known=tail.silent)
+        silent = health.is_silent(tail.seen_at, terms.silent_after, terms.now, terms.steady_since, known=tail.silent)
         if silent != tail.silent and tail.duty == Duty.ACTIVE:
             turned.append((tail.pk, silent))
     update(Tail, ["silent"], turned)

@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 
 from fleet.choices import Contradiction, State
 from fleet.models import Load, Transfer
-from fleet.rates import state_of
-from fleet.transitions import TransferState
+from fleet.state.precedence import state_of
+from fleet.state.transfer import TransferState
 from ifeportal import formatting
 
 _DIGITS: Final = re.compile(r"\d+")

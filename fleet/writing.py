@@ -27,7 +27,7 @@ from fleet.news import Catalog, News
 from fleet.published import airline_published, campaign_published
 from fleet.reconcile import HeartbeatSeen, Limits, Problem, Problems, Seen, Survey, TailChanges
 from fleet.result import PollResult
-from fleet.transitions import Again, ErrorSeen, Gone, ProgressSeen
+from fleet.state.observations import Again, ErrorSeen, Gone, ProgressSeen
 from ifeportal.jobs.leases import LeaseLost
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline

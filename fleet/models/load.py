@@ -6,9 +6,9 @@ from django.db import models
 from django.db.models import F, Q
 
 from campaigns.models import Campaign
-from fleet import forecast, rates
 from fleet.choices import Contradiction, Proof, Status
 from fleet.models.tail import Tail
+from fleet.state import forecast, precedence
 from ifeportal.access import ScopedQuerySet
 
 
@@ -136,7 +136,7 @@ class Load(Measured):
     @property
     def state(self) -> str:
         """The one word for it, of `State`."""
-        return rates.state_of(
+        return precedence.state_of(
             self.status,
             silent=self.silent,
             stalled=self.stalled,
@@ -209,7 +209,7 @@ class Transfer(Measured):
     @property
     def state(self) -> str:
         """The one word for it, of `State`. Whether its tail is silent or its loader waits, its load says."""
-        return rates.state_of(
+        return precedence.state_of(
             self.status,
             silent=self.load.silent,
             stalled=self.stalled,

@@ -9,7 +9,7 @@ from fleet.applying import apply_tails
 from fleet.models import Load, Transfer
 from fleet.news import News
 from fleet.standing import note_standing
-from fleet.transitions import Again, ErrorSeen, Gone, ProgressSeen
+from fleet.state.observations import Again, ErrorSeen, Gone, ProgressSeen
 from ifeportal.models import Airline
 from tests.fleet.test_a_batch_of_tails_is_one_transaction import CAMPAIGN, catalog
 from tests.fleet.world import World, load, rows, tail, transfer

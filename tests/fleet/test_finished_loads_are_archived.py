@@ -15,10 +15,12 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from fleet import archiving, transitions
+from fleet import archiving
 from fleet.archiving import days_of, would_archive
 from fleet.choices import Status
 from fleet.models import ProgressSample, Tail, Transfer
+from fleet.state import transfer as state_transfer
+from fleet.state.load import ARCHIVED_FIELDS
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from ifeportal.formatting import iso
 from ifeportal.live.models import Change
@@ -31,8 +33,8 @@ from tests.fleet.world import MIB, World, load, rows, transfer
 
 
 def test_the_archive_names_every_field_that_observation_decides() -> None:
-    assert tuple(sorted(LOAD_FIELDS)) == tuple(sorted(transitions.ARCHIVED_FIELDS))
-    assert tuple(sorted(TRANSFER_FIELDS)) == tuple(sorted(transitions.TRANSFER_FIELDS))
+    assert tuple(sorted(LOAD_FIELDS)) == tuple(sorted(ARCHIVED_FIELDS))
+    assert tuple(sorted(TRANSFER_FIELDS)) == tuple(sorted(state_transfer.TRANSFER_FIELDS))
 
 
 def test_many_small_objects_become_one_and_the_rows_stay_as_they_were(world: World) -> None:

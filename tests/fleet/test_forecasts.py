@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.forecast import (
+from fleet.state.forecast import (
     LONGEST,
     SAME,
     SPAN,
@@ -22,7 +22,7 @@ from fleet.forecast import (
     is_at_risk,
     seconds,
 )
-from fleet.rates import Sample
+from fleet.state.rates import Sample
 from loader.contract.item_reports import COUNT_LIMIT
 
 NOW = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)

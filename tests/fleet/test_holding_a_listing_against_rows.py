@@ -22,7 +22,7 @@ from fleet.reconcile import (
     understand,
     version,
 )
-from fleet.transitions import Again, ErrorSeen, ProgressSeen
+from fleet.state.observations import Again, ErrorSeen, ProgressSeen
 from loader.contract.item_reports import COUNT_LIMIT
 from loader.contract.keys import StatusKey, parse_status_key
 from loader.s3.interface import Fetched, ObjectInfo

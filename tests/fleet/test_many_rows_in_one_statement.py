@@ -10,7 +10,7 @@ from django.db import DatabaseError, connection
 from django.test.utils import CaptureQueriesContext
 
 from fleet.models import Load, Tail, Transfer
-from fleet.transitions import TRANSFER_FIELDS, TransferState
+from fleet.state.transfer import TRANSFER_FIELDS, TransferState
 from ifeportal import bulk
 from ifeportal.bulk import among, update, upsert
 from loader.contract.item_reports import COUNT_LIMIT

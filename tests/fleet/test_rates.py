@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fleet.choices import Status
 from fleet.models import Transfer
-from fleet.rates import Sample, over_window, smoothed
+from fleet.state.rates import Sample, over_window, smoothed
 from loader.contract.item_reports import COUNT_LIMIT
 
 START = datetime(2026, 12, 1, tzinfo=UTC)

@@ -7,10 +7,11 @@ from datetime import timedelta
 
 import pytest
 
-from fleet import rates, summing
+from fleet import summing
 from fleet.models import Load, ProgressSample
-from fleet.rates import Sample
-from fleet.transitions import Sums
+from fleet.state import rates
+from fleet.state.load import Sums
+from fleet.state.rates import Sample
 from tests.fleet.world import World
 
 pytestmark = pytest.mark.django_db

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from fleet.transitions import ErrorSeen, Gone, ItemError, LoadState, Sums, judge, with_campaign_error
+from fleet.state.load import ItemError, LoadState, Sums, judge, with_campaign_error
+from fleet.state.observations import ErrorSeen, Gone
 from loader.contract.item_reports import COUNT_LIMIT
 
 START = datetime(2026, 12, 1, 12, tzinfo=UTC)

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.choices import Status
-from fleet.transitions import Again, ErrorSeen, Gone, ProgressSeen, TransferState, advance
+from fleet.state.observations import Again, ErrorSeen, Gone, ProgressSeen
+from fleet.state.transfer import TransferState, advance
 from loader.contract.item_reports import COUNT_LIMIT
 
 START = datetime(2026, 12, 1, 12, tzinfo=UTC)

@@ -8,7 +8,7 @@ import pytest
 
 from fleet.choices import Contradiction
 from fleet.models import Load, Tail
-from fleet.transitions import TransferState
+from fleet.state.transfer import TransferState
 from fleet.turns import Was, of_item, of_load, turn
 
 NOW = datetime(2026, 12, 1, 12, tzinfo=UTC)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
-from fleet.rates import Sample
+from fleet.state.rates import Sample
 from loader.contract.item_reports import COUNT_LIMIT
 
 SPAN: Final = timedelta(days=5)  # of samples that the effective rate is counted over

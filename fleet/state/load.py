@@ -1,8 +1,7 @@
-"""What becomes of a transfer and a load when something new is seen of them. Pure: values in, values out.
+"""The state machine of a load, from the totals of its transfers. Pure: values in, values out.
 
-`advance` takes a transfer from one state to the next, `judge` a load from the sums of its transfers. Both give an equal
-state where nothing changed, so that nothing is written. `now` is the portal's clock; every other moment is the
-LastModified of an object. Order is decided by LastModified alone, then by the ETag, as one second is all it resolves.
+`judge` returns an equal state where nothing changed, so that nothing is written. `now` is the portal's clock; every
+other timestamp is the LastModified of an object.
 """
 
 from __future__ import annotations
@@ -11,187 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from fleet import forecast, rates
 from fleet.choices import Contradiction, Proof, Status
+from fleet.state import forecast, rates
+from fleet.state.observations import Again, ErrorSeen, Gone, _latest, _newer, _renews, is_older
 from loader.contract.item_reports import COUNT_LIMIT
-
-
-@dataclass(frozen=True, slots=True)
-class ProgressSeen:
-    """A `.progress` as it was read; `value` in bytes, None if it could not be understood."""
-
-    etag: str
-    at: datetime
-    value: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorSeen:
-    """An error object as it was read."""
-
-    etag: str
-    at: datetime
-    code: str
-    text: str
-    cut: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Again:
-    """An object that was written anew at `at` with the bytes it had: what it says is true of that later moment."""
-
-    etag: str
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Gone:
-    """An object that a whole listing no longer had; `etag` is that of the version it was known by."""
-
-    etag: str
-
-
-class TransferState(NamedTuple):
-    """The fields of a transfer that observation decides, named as in the model."""
-
-    status: str = Status.PENDING.value
-    stalled: bool = False
-    bytes_done: int = 0
-    bytes_total: int | None = None
-    rate_bps: int | None = None
-    error_code: str = ""
-    error: str = ""
-    as_of: datetime | None = None
-    moved_at: datetime | None = None
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-    listed: bool = False
-    bytes_reported: int | None = None
-    progress_etag: str = ""
-    progress_at: datetime | None = None
-    error_etag: str = ""
-    error_at: datetime | None = None
-    error_cut: bool = False
-    error_past: bool = False
-    restarted: bool = False
-    oversized: bool = False
-    unreadable: bool = False
-
-
-TRANSFER_FIELDS: Final = TransferState._fields
-
-
-def is_older(at: datetime, etag: str, known_at: datetime | None, known_etag: str) -> bool:
-    """Whether a version read just now must not replace the known one: it is older, or the same."""
-    return known_at is not None and (at < known_at or (at == known_at and etag == known_etag))
-
-
-def advance(
-    before: TransferState,
-    size: int | None,
-    now: datetime,
-    *,
-    progress: ProgressSeen | Again | Gone | None = None,
-    error: ErrorSeen | Again | Gone | None = None,
-) -> TransferState:
-    """The state after these objects (None: nothing new) were seen.
-
-    `size` is what the manifest says of the item, in bytes; None where it does not list it or is not known.
-    """
-    state = _with_error(_with_progress(before, progress), error)
-    total = state.bytes_total if size is None else size
-    raw = state.bytes_reported
-    state = state._replace(
-        listed=size is not None,
-        bytes_total=total,
-        bytes_done=min(raw or 0, COUNT_LIMIT if total is None else total),
-        oversized=raw is not None and total is not None and raw > total,
-    )
-    whole = raw is not None and raw == total
-    past = whole and not state.unreadable and bool(state.error_etag) and _newer(state.progress_at, state.error_at)
-    state = state._replace(error_past=past, status=_status(state, whole=whole, past=past).value)
-    return _timed(before, state, now)
-
-
-def _with_progress(state: TransferState, seen: ProgressSeen | Again | Gone | None) -> TransferState:
-    if seen is None:
-        return state
-    if isinstance(seen, Gone):
-        if seen.etag != state.progress_etag:
-            return state
-        return state._replace(progress_etag="", bytes_reported=None, unreadable=False, restarted=False)
-    if isinstance(seen, Again):
-        if not _renews(seen, state.progress_etag, state.progress_at):
-            return state
-        as_of = state.as_of if state.unreadable else _latest(state.as_of, seen.at)
-        return state._replace(progress_at=seen.at, as_of=as_of)
-    if is_older(seen.at, seen.etag, state.progress_at, state.progress_etag):
-        return state
-    state = state._replace(progress_etag=seen.etag, progress_at=seen.at, unreadable=seen.value is None)
-    if seen.value is None:
-        return state
-    back = state.bytes_reported is not None and seen.value < state.bytes_reported
-    return state._replace(
-        bytes_reported=seen.value,
-        restarted=state.restarted or back,
-        started_at=None if back else state.started_at,
-        as_of=_latest(state.as_of, seen.at),
-    )
-
-
-def _with_error(state: TransferState, seen: ErrorSeen | Again | Gone | None) -> TransferState:
-    if seen is None:
-        return state
-    if isinstance(seen, Gone):
-        if seen.etag != state.error_etag:
-            return state
-        return state._replace(error_etag="", error_code="", error="", error_cut=False)
-    if isinstance(seen, Again):
-        renewed = _renews(seen, state.error_etag, state.error_at)
-        return state._replace(error_at=seen.at, as_of=_latest(state.as_of, seen.at)) if renewed else state
-    if is_older(seen.at, seen.etag, state.error_at, state.error_etag):
-        return state
-    return state._replace(
-        error_etag=seen.etag,
-        error_at=seen.at,
-        error_code=seen.code,
-        error=seen.text,
-        error_cut=seen.cut,
-        as_of=_latest(state.as_of, seen.at),
-    )
-
-
-def _status(state: TransferState, *, whole: bool, past: bool) -> Status:
-    if state.error_etag and not past:
-        return Status.FAILED
-    if not state.progress_etag and state.progress_at is not None:
-        return Status.DELETED
-    if whole:
-        return Status.COMPLETE
-    return Status.LOADING if state.bytes_reported else Status.PENDING
-
-
-def _timed(before: TransferState, state: TransferState, now: datetime) -> TransferState:
-    """The state with its moments, its rate and the flags that end with them."""
-    loading, complete = state.status == Status.LOADING, state.status == Status.COMPLETE
-    step = (state.bytes_reported or 0) - (before.bytes_reported or 0)
-    moved = bool(step) or (loading and before.status != Status.LOADING)
-    started_at = state.started_at
-    if started_at is None and loading:
-        started_at = state.progress_at
-    if started_at is None and complete and before.status != Status.COMPLETE and before.bytes_reported is not None:
-        started_at = before.progress_at
-    rate = before.rate_bps if loading else None
-    if moved and loading and before.moved_at is not None:
-        rate = rates.smoothed(before.rate_bps, step, (now - before.moved_at).total_seconds())
-    return state._replace(
-        moved_at=now if moved else before.moved_at,
-        stalled=before.stalled and loading and not moved,
-        started_at=started_at,
-        finished_at=(before.finished_at or state.progress_at) if complete else None,
-        restarted=state.restarted and not complete,
-        rate_bps=rate,
-    )
 
 
 class LoadState(NamedTuple):
@@ -232,7 +54,9 @@ class LoadState(NamedTuple):
 
 
 LOAD_FIELDS: Final = LoadState._fields
+
 PASSING: Final = LOAD_FIELDS[LOAD_FIELDS.index("silent") :]  # what changes as time goes by, of no use later
+
 ARCHIVED_FIELDS: Final = tuple(name for name in LOAD_FIELDS if name not in PASSING)
 
 
@@ -383,15 +207,3 @@ def _load_status(sums: Sums, *, whole: bool, own: bool) -> Status:
     if sums.deleted and not sums.reported:
         return Status.DELETED
     return Status.LOADING if sums.loading or sums.bytes_done else Status.PENDING
-
-
-def _renews(seen: Again, etag: str, at: datetime | None) -> bool:
-    return seen.etag == etag and _newer(seen.at, at)
-
-
-def _newer(one: datetime | None, other: datetime | None) -> bool:
-    return one is not None and (other is None or one > other)
-
-
-def _latest(one: datetime | None, other: datetime | None) -> datetime | None:
-    return max((moment for moment in (one, other) if moment is not None), default=None)

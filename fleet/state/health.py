@@ -1,18 +1,18 @@
 """What of a load and its items time alone changes: rates that hold no more, what stalls, waits, is silent or at risk.
 
 Pure: the figures of a row, the airline's thresholds and a clock in, flags out. The rules themselves are in
-`fleet.rates` and `fleet.forecast`; `fleet.standing` reads and writes.
+`fleet.state.rates` and `fleet.state.forecast`; `fleet.standing` reads and writes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from fleet import forecast, rates
 from fleet.choices import Status
-from fleet.rates import RATE_HOLDS, Alive
+from fleet.state import forecast, rates
+from fleet.state.rates import RATE_HOLDS, is_quick
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +94,9 @@ def decide(facts: Facts, terms: Terms) -> Flags:
     """What holds of an open load now. Pure."""
     now, since = terms.now, terms.steady_since
     loading = facts.status == Status.LOADING
-    silent = rates.is_silent(facts.seen_at, terms.silent_after, now, since, known=facts.tail_silent)
-    waiting = rates.is_waiting(facts.loader_state, facts.heartbeat_at, facts.as_of, facts.moved_at, now)
-    stalled = not waiting and rates.is_stalled(
+    silent = is_silent(facts.seen_at, terms.silent_after, now, since, known=facts.tail_silent)
+    waiting = is_waiting(facts.loader_state, facts.heartbeat_at, facts.as_of, facts.moved_at, now)
+    stalled = not waiting and is_stalled(
         facts.moved_at, facts.alive, terms.stalled_after, now, since, known=facts.stalled
     )
     effective_bps = _effective(facts, now)
@@ -123,7 +123,7 @@ def decide_item(facts: ItemFacts, terms: Terms) -> tuple[bool, int | None]:
     stalled = (
         facts.status == Status.LOADING
         and not facts.waiting
-        and rates.is_stalled(
+        and is_stalled(
             facts.moved_at, facts.alive, terms.stalled_after, terms.now, terms.steady_since, known=facts.stalled
         )
     )
@@ -142,3 +142,65 @@ def _rate(facts: Facts | ItemFacts, *, stalled: bool, terms: Terms) -> int | Non
         return 0
     watched = terms.now - terms.steady_since >= RATE_HOLDS
     return None if watched and not rates.is_quick(facts.moved_at, terms.now) else facts.rate_bps
+
+
+ALIVE_FOR: Final = timedelta(minutes=15)  # three heartbeats: a loader that says nothing for longer was not alive
+
+WAITS: Final = frozenset({"waiting", "paused"})  # states of a loader in which nothing moves, and it says why
+
+
+def is_silent(
+    seen_at: datetime | None, after: timedelta, now: datetime, steady_since: datetime, *, known: bool = False
+) -> bool:
+    """Whether nothing new was seen of a tail for `after`. `known`: that was so before; `seen_at` None: ever."""
+    if known:
+        return seen_at is None or now - seen_at >= after
+    return now - _watched(seen_at, steady_since) >= after
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """Signs of life of a loader, whatever they were: since when without a gap of `ALIVE_FOR`, and the last one.
+
+    None, None: it gives no other sign of life than its bytes (it never wrote a heartbeat), so that all time counts.
+    """
+
+    since: datetime | None = None
+    last: datetime | None = None
+
+
+def is_stalled(
+    moved_at: datetime | None,
+    alive: Alive,
+    after: timedelta,
+    now: datetime,
+    steady_since: datetime,
+    *,
+    known: bool = False,
+) -> bool:
+    """Whether no byte came for `after`, though its loader was alive all that time. Only of what is loading.
+
+    An aircraft that was switched off right after its last byte has not stalled, nor one that was switched on just now;
+    one that had stalled is stalled still. `known`: it was stalled before.
+    """
+    end = now if alive.last is None else min(alive.last, now)
+    if known:
+        return moved_at is None or end - moved_at >= after
+    return end - _watched(moved_at, _watched(alive.since, steady_since)) >= after
+
+
+def is_waiting(
+    loader_state: str, said_at: datetime | None, as_of: datetime | None, moved_at: datetime | None, now: datetime
+) -> bool:
+    """Whether no byte moves and its loader says that it waits or is paused. Only of what is loading.
+
+    `said_at` and `as_of` are the LastModified of its heartbeat and of the newest byte: of one clock, the store's. A
+    byte that came later than the heartbeat counts for `RATE_HOLDS`.
+    """
+    if loader_state not in WAITS or said_at is None:
+        return False
+    return as_of is None or as_of <= said_at or not is_quick(moved_at, now)
+
+
+def _watched(moment: datetime | None, steady_since: datetime) -> datetime:
+    return steady_since if moment is None else max(moment, steady_since)

@@ -1,0 +1,61 @@
+"""Observations of objects: progress, errors and heartbeats as read, rewritten or deleted. Pure.
+
+Order is decided by LastModified alone, then by the ETag, as LastModified resolves one second only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressSeen:
+    """A `.progress` as it was read; `value` in bytes, None if it could not be understood."""
+
+    etag: str
+    at: datetime
+    value: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorSeen:
+    """An error object as it was read."""
+
+    etag: str
+    at: datetime
+    code: str
+    text: str
+    cut: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """An object that was written anew at `at` with the bytes it had: what it says is true of that later moment."""
+
+    etag: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """An object that a whole listing no longer had; `etag` is that of the version it was known by."""
+
+    etag: str
+
+
+def is_older(at: datetime, etag: str, known_at: datetime | None, known_etag: str) -> bool:
+    """Whether a version read just now must not replace the known one: it is older, or the same."""
+    return known_at is not None and (at < known_at or (at == known_at and etag == known_etag))
+
+
+def _renews(seen: Again, etag: str, at: datetime | None) -> bool:
+    return seen.etag == etag and _newer(seen.at, at)
+
+
+def _newer(one: datetime | None, other: datetime | None) -> bool:
+    return one is not None and (other is None or one > other)
+
+
+def _latest(one: datetime | None, other: datetime | None) -> datetime | None:
+    return max((moment for moment in (one, other) if moment is not None), default=None)
