@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any, Final
 
-from fleet.ranges import PART, WHOLE_LIMIT
+from fleet.reconcile.partitions import PART, WHOLE_LIMIT
 
 DAY: Final = 86_400
 PAGE: Final = 1_000  # keys

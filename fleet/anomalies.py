@@ -15,7 +15,8 @@ from typing import Final, Literal
 from django.db import transaction
 
 from fleet.models import Anomaly
-from fleet.reconcile import Problem, Problems, storable, version
+from fleet.reconcile.objects import storable, version
+from fleet.reconcile.problems import Problem, Problems
 from ifeportal.models import Airline
 
 RESOLVED_KEPT: Final = 500

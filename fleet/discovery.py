@@ -9,7 +9,8 @@ from datetime import datetime
 from django.db import transaction
 
 from fleet import anomalies, rollup
-from fleet.reconcile import Limits, find_airlines
+from fleet.reconcile.limits import Limits
+from fleet.reconcile.names import find_airlines
 from fleet.result import Meter, PollResult
 from fleet.states import airline_state
 from ifeportal.live.feed import Published, publish

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self
 
-from fleet.reconcile import Problem, Reading, Sighting, guess, how_much, understand
+from fleet.reconcile.objects import Reading, Sighting, guess, how_much, understand
+from fleet.reconcile.problems import Problem
 from ifeportal.storage.background import answers, nothing
 from loader.contract.keys import StatusKey, parse_status_key
 from loader.errors import ContractError, WorldError

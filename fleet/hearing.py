@@ -13,9 +13,8 @@ from typing import Final, NamedTuple
 
 from fleet.models import Tail
 from fleet.news import Late, News
-from fleet.reconcile import HeartbeatSeen
 from fleet.state.health import ALIVE_FOR
-from fleet.state.observations import Again, Gone
+from fleet.state.observations import Again, Gone, HeartbeatSeen
 from ifeportal.bulk import update
 from loader.contract.heartbeat import said_besides
 

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from fleet import archivist, discovery, forgetting, ledger, moved, pace, pushing, thinning, tidying
 from fleet.poller import Terms, poll_head, poll_part
-from fleet.ranges import WHOLE
+from fleet.reconcile.partitions import WHOLE
 from fleet.result import PollResult
 from ifeportal.jobs.leases import Lease
 from ifeportal.jobs.queue import parts_of, set_parts

@@ -13,7 +13,8 @@ from django.db.models import BigIntegerField, F, Func, Q
 from campaigns.models import Campaign
 from fleet.anomalies import Open, open_rows
 from fleet.models import Load, Tail, Transfer
-from fleet.reconcile import OLDER, Known, Problem, Version
+from fleet.reconcile.diff import Known, Version
+from fleet.reconcile.problems import OLDER, Problem
 from ifeportal.models import Airline
 from loader.contract.keys import campaign_error_key, error_key, heartbeat_key, progress_key
 from loader.errors import ContractError

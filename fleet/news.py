@@ -9,8 +9,8 @@ from typing import Literal
 
 from campaigns.models import Campaign
 from fleet.models import Load
-from fleet.reconcile import HeartbeatSeen, Problem
-from fleet.state.observations import Again, ErrorSeen, Gone, ProgressSeen
+from fleet.reconcile.problems import Problem
+from fleet.state.observations import Again, ErrorSeen, Gone, HeartbeatSeen, ProgressSeen
 
 Item = tuple[str, str]  # campaign, content
 Object = tuple[Literal["progress", "error", "campaign_error", "heartbeat"], str, str]

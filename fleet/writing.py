@@ -17,7 +17,7 @@ from typing import Final
 from django.db import InterfaceError, OperationalError, transaction
 
 from campaigns.models import Campaign, ContentItem
-from fleet import anomalies, reconcile, rollup
+from fleet import anomalies, rollup
 from fleet.applying import apply_tails
 from fleet.discovery import failure
 from fleet.fetching import Fetcher, Readings
@@ -25,9 +25,11 @@ from fleet.known import Standing
 from fleet.models import Tail
 from fleet.news import Catalog, News
 from fleet.published import airline_published, campaign_published
-from fleet.reconcile import HeartbeatSeen, Limits, Problem, Problems, Seen, Survey, TailChanges
+from fleet.reconcile.diff import Survey, TailChanges
+from fleet.reconcile.limits import Limits
+from fleet.reconcile.problems import BODY_PROBLEMS, Problem, Problems, too_old
 from fleet.result import PollResult
-from fleet.state.observations import Again, ErrorSeen, Gone, ProgressSeen
+from fleet.state.observations import Again, ErrorSeen, Gone, HeartbeatSeen, ProgressSeen, Seen
 from ifeportal.jobs.leases import LeaseLost
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline
@@ -225,7 +227,7 @@ class Writer:
         for pk, older in applied.older.items():
             for each in works[pk].changes.seen:
                 if (each.key.kind, each.key.campaign, each.key.content) in older:
-                    problems.add(reconcile.too_old(each.name, each.etag, each.at))
+                    problems.add(too_old(each.name, each.etag, each.at))
 
     def _not_written(self, tail: str, error: Exception, problems: Problems) -> None:
         logger.error("writing what was seen of %s/%s failed", self.airline.name, tail, exc_info=error)
@@ -254,14 +256,14 @@ class Writer:
         lasting = [
             row
             for row in rows.anomalies.values()
-            if not found.whole or (row.code in reconcile.BODY_PROBLEMS and row.key not in looked_at)
+            if not found.whole or (row.code in BODY_PROBLEMS and row.key not in looked_at)
         ]
         return anomalies.record(self.airline, "status", found.problems, rows.anomalies, self.now, lasting=lasting)
 
 
 def limits_left(limits: Limits, rows: Standing) -> Limits:
     """The limits, less what is odd already and will stay so."""
-    last = sum(row.code in reconcile.BODY_PROBLEMS for row in rows.anomalies.values())
+    last = sum(row.code in BODY_PROBLEMS for row in rows.anomalies.values())
     return replace(limits, anomalies=max(limits.anomalies - last, 0))
 
 

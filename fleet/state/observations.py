@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from loader.contract.heartbeat import Heartbeat
+
 
 @dataclass(frozen=True, slots=True)
 class ProgressSeen:
@@ -59,3 +61,15 @@ def _newer(one: datetime | None, other: datetime | None) -> bool:
 
 def _latest(one: datetime | None, other: datetime | None) -> datetime | None:
     return max((moment for moment in (one, other) if moment is not None), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class HeartbeatSeen:
+    """A `loader.json` as it was read; `heartbeat` is None if it could not be understood."""
+
+    etag: str
+    at: datetime
+    heartbeat: Heartbeat | None
+
+
+Seen = ProgressSeen | ErrorSeen | HeartbeatSeen | Again

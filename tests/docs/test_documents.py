@@ -18,8 +18,8 @@ from prometheus_client.core import Metric
 
 from campaigns import api_urls as campaigns_urls
 from fleet import api_urls as fleet_urls
-from fleet import reconcile
 from fleet.metrics import FleetCollector
+from fleet.reconcile.limits import Limits
 from ifeportal.api import urls
 from ifeportal.api.pagination import Pagination
 from ifeportal.api.viewsets import ReadOnly
@@ -179,7 +179,7 @@ def test_the_limits_of_the_api_are_as_documented() -> None:
 
 def test_the_limits_of_the_contract_are_as_documented() -> None:
     text = " ".join(read("docs/contract.md").split())
-    limits = reconcile.Limits()
+    limits = Limits()
     for sentence in [
         f"1 to {names.NAME_LIMIT} bytes of UTF-8",
         f"at most {manifest.MANIFEST_LIMIT // units.MIB} MiB, {manifest.ITEMS_LIMIT:,} items",

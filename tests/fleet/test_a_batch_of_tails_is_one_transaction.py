@@ -15,8 +15,7 @@ from campaigns.models import Campaign, ContentItem
 from fleet.applying import Applied, apply_tails
 from fleet.models import Load, Tail, Transfer
 from fleet.news import Catalog, News
-from fleet.reconcile import HeartbeatSeen
-from fleet.state.observations import ErrorSeen, ProgressSeen
+from fleet.state.observations import ErrorSeen, HeartbeatSeen, ProgressSeen
 from ifeportal.models import Airline
 from tests.fleet.world import World, load, rows, tail, transfer
 

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from fleet import poller, ranges, writing
+from fleet import poller, writing
 from fleet.applying import Applied, apply_tails
 from fleet.known import Standing
 from fleet.models import Anomaly, Tail, Transfer
 from fleet.poller import Terms, poll_airline, poll_head, poll_part
-from fleet.reconcile import Limits, Survey
+from fleet.reconcile import partitions
+from fleet.reconcile.diff import Survey
+from fleet.reconcile.limits import Limits
 from fleet.writing import Writer
 from ifeportal.models import Airline, User
 from tests.fleet.test_any_interleaving_of_polls_converges import truth
@@ -26,8 +28,8 @@ TAILS = [f"D-A{letter}{number}" for letter in "BCX" for number in range(4)]
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """A listing may have 400 keys, an airline with more than 200 is cut, a part should have 100."""
-    monkeypatch.setattr(ranges, "WHOLE_LIMIT", 200)
-    monkeypatch.setattr(ranges, "PART", 100)
+    monkeypatch.setattr(partitions, "WHOLE_LIMIT", 200)
+    monkeypatch.setattr(partitions, "PART", 100)
 
 
 def acme() -> Airline:
@@ -76,7 +78,7 @@ def test_in_parts_or_as_a_whole_the_rows_are_the_same(world: World, monkeypatch:
     assert transfer("item-000", "D-AZ9").bytes_done == MIB
     in_parts = truth(), odd(), set(Tail.objects.values_list("name", flat=True))
     Airline.objects.all().delete()
-    monkeypatch.setattr(ranges, "WHOLE_LIMIT", 10**6)
+    monkeypatch.setattr(partitions, "WHOLE_LIMIT", 10**6)
     world.poll()
     assert transfer("item-001", "D-AX3").status == "pending", "what was never seen was never deleted"
     Transfer.objects.filter(content="item-001", load__tail__name="D-AX3").delete()
@@ -147,7 +149,7 @@ def test_what_is_seen_is_written_before_more_of_it_is_held_than_may_be(
         return write(writer, rows, found)
 
     monkeypatch.setattr(Writer, "write_tails", watched)
-    monkeypatch.setattr(ranges, "WHOLE_LIMIT", 10**6)
+    monkeypatch.setattr(partitions, "WHOLE_LIMIT", 10**6)
     world.limits = Limits(held=64)
     fill(world)
     world.progress("D-AB0/2026-12/item-003", b"what?")
@@ -172,7 +174,7 @@ def test_what_writing_takes_is_no_time_of_the_listing(world: World, monkeypatch:
     monkeypatch.setattr(writing, "apply_tails", slow)
     monkeypatch.setattr(poller, "LONGEST_LISTING", 1.0)
     monkeypatch.setattr(poller, "OBJECTS_A_LOOK", 1)
-    monkeypatch.setattr(ranges, "WHOLE_LIMIT", 10**6)
+    monkeypatch.setattr(partitions, "WHOLE_LIMIT", 10**6)
     world.limits = Limits(held=30)
     fill(world)
     result = world.poll()
@@ -185,7 +187,7 @@ def test_a_poll_that_has_no_time_left_leaves_the_rest_to_the_next(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is left is not lost, not taken for gone, and read without reading again what was."""
-    monkeypatch.setattr(ranges, "WHOLE_LIMIT", 10**6)
+    monkeypatch.setattr(partitions, "WHOLE_LIMIT", 10**6)
     monkeypatch.setattr("fleet.writing.OBJECTS_A_BATCH", 30)
     fill(world)
     world.poll()

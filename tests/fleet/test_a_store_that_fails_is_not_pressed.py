@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from fleet import ranges
 from fleet.discovery import discover
 from fleet.fetching import FAILURES_IN_A_ROW, FETCHERS
 from fleet.models import Tail, Transfer
 from fleet.poller import Terms, poll_airline
+from fleet.reconcile import partitions
 from ifeportal.models import Airline
 from loader.errors import WorldError
 from tests.fleet.world import World
@@ -95,7 +95,7 @@ def test_while_a_store_takes_its_time_the_poll_shows_signs_of_life(
             sign.set()
 
     monkeypatch.setattr(slow, request_kind, limping)
-    monkeypatch.setattr(ranges, "WHOLE_LIMIT", 0 if request_kind == "prefixes" else ranges.WHOLE_LIMIT)
+    monkeypatch.setattr(partitions, "WHOLE_LIMIT", 0 if request_kind == "prefixes" else partitions.WHOLE_LIMIT)
     acme = Airline.objects.create(name="ACME")
     Tail.objects.create(airline=acme, name="N1")
     result = poll_airline(acme, world.media, world.status, world.clock, Terms(alive=alive))

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from fleet import ranges
 from fleet.models import Anomaly, Load
 from fleet.poller import poll_head
-from fleet.reconcile import Limits
+from fleet.reconcile import partitions
+from fleet.reconcile.limits import Limits
 from fleet.restoring import restore
 from ifeportal.live.models import Change
 from ifeportal.models import Airline
@@ -137,10 +137,10 @@ def test_no_part_of_a_large_airline_lists_its_archives(world: World, monkeypatch
     archive(world)
     world.status.put(archive_key("ACME", "N8", "2026-12"), b"rubbish")
     brought_back(world)
-    monkeypatch.setattr(ranges, "WHOLE_LIMIT", 2)
-    monkeypatch.setattr(ranges, "PART", 1)
+    monkeypatch.setattr(partitions, "WHOLE_LIMIT", 2)
+    monkeypatch.setattr(partitions, "PART", 1)
     acme = Airline.objects.get(name="ACME")
-    parts: tuple[str, ...] | list[str] = ranges.WHOLE
+    parts: tuple[str, ...] | list[str] = partitions.WHOLE
     for _ in range(2):
         _, parts = poll_head(acme, world.media, world.status, world.clock, parts=tuple(parts))
     assert len(parts) > 1

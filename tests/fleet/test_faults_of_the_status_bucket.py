@@ -15,7 +15,7 @@ from moto.server import ThreadedMotoServer
 from campaigns.models import Campaign
 from fleet.link import Link
 from fleet.models import Anomaly, Tail, Transfer
-from fleet.reconcile import Limits
+from fleet.reconcile.limits import Limits
 from fleet.states import transfer_state
 from ifeportal.live.connections import in_thread
 from ifeportal.models import Airline

@@ -7,22 +7,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from fleet.reconcile import (
-    HeartbeatSeen,
-    Known,
-    Limits,
-    Problems,
-    Sighting,
-    Survey,
-    find_airlines,
-    guess,
-    how_much,
-    storable,
-    survey,
-    understand,
-    version,
-)
-from fleet.state.observations import Again, ErrorSeen, ProgressSeen
+from fleet.reconcile.diff import Known, Survey, survey
+from fleet.reconcile.limits import Limits
+from fleet.reconcile.names import find_airlines
+from fleet.reconcile.objects import Sighting, guess, how_much, storable, understand, version
+from fleet.reconcile.problems import Problems
+from fleet.state.observations import Again, ErrorSeen, HeartbeatSeen, ProgressSeen
 from loader.contract.item_reports import COUNT_LIMIT
 from loader.contract.keys import StatusKey, parse_status_key
 from loader.s3.interface import Fetched, ObjectInfo

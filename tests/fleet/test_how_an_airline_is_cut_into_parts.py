@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.ranges import GROWN, PART, UNKNOWN, WHOLE, WHOLE_LIMIT, parts_for
+from fleet.reconcile.partitions import GROWN, PART, UNKNOWN, WHOLE, WHOLE_LIMIT, parts_for
 
 NAMES = st.text(st.sampled_from("AB1-é"), min_size=1, max_size=4)
 FLEETS = st.dictionaries(NAMES, st.integers(0, 2 * PART), max_size=12)

@@ -14,7 +14,7 @@ from fleet import pushing
 from fleet.models import Anomaly, Load, Tail, Transfer
 from fleet.poller import Terms
 from fleet.pushing import Taken, events_arrive, take_events
-from fleet.reconcile import Limits
+from fleet.reconcile.limits import Limits
 from fleet.result import PollResult
 from ifeportal.jobs.leases import LeaseLost
 from ifeportal.models import Airline, Job

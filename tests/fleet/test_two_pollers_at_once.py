@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from fleet.models import Load, Tail, Transfer
-from fleet.reconcile import Known, Limits, Survey, survey
+from fleet.reconcile.diff import Known, Survey, survey
+from fleet.reconcile.limits import Limits
 from loader.s3.interface import ObjectInfo
 from tests.fleet.world import World, load, rows, transfer
 

@@ -1,0 +1,201 @@
+"""A listing of the status bucket against what is known: what is new, what is gone, what is odd. Pure.
+
+`survey` reads a whole listing and says which objects differ from the version last read. `guess` tells what such an
+object says from the listing alone, where it can; for the others `how_much` says what to fetch, and `understand` what
+the bytes mean. No clock, no bucket, no database. A name that breaks the rules never gets further than a `Problem`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from fleet.reconcile.limits import Limits
+from fleet.reconcile.names import Names
+from fleet.reconcile.objects import Sighting, moment, version
+from fleet.reconcile.problems import Problem, Problems, too_old
+from loader.contract.keys import StatusKey, parse_status_key
+from loader.errors import ContractError
+from loader.s3.interface import ObjectInfo
+
+Version = tuple[str, int]  # ETag, and LastModified in seconds since 1970; one that is gone has none
+NEVER: Final[Version] = ("\0", 2**62)  # no object has that ETag
+
+
+@dataclass(slots=True)
+class Known:
+    """What the rows say of one part of an airline (`fleet.reconcile.partitions`). `versions` is used up by `survey`.
+
+    These are the versions last read, by key. `tails` and `campaigns` are those of the whole airline. `rows` counts the
+    transfers of each (tail, campaign); `settled` are objects that turned out to be `too_old`, by key.
+    """
+
+    airline: str
+    part: str = ""
+    versions: dict[str, Version] = field(default_factory=dict)
+    tails: Collection[str] = ()
+    campaigns: Collection[str] = ()
+    rows: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    settled: Mapping[str, Problem] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class TailChanges:
+    """What is new and what is gone of one tail; `gone` holds the ETag last read."""
+
+    seen: list[Sighting] = field(default_factory=list)
+    gone: list[tuple[StatusKey, str]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Survey:
+    """What a listing showed: all of it, or as much as the limit (`cut`) or the time (`unfinished`) allowed.
+
+    `keys` counts the objects by tail.
+    """
+
+    problems: Problems
+    cut: bool = False
+    unfinished: bool = False
+    keys: dict[str, int] = field(default_factory=dict)
+    objects: int = 0
+    changed: int = 0
+    waiting: int = 0
+    tails: dict[str, TailChanges] = field(default_factory=dict)
+    new_tails: list[str] = field(default_factory=list)
+    new_campaigns: list[str] = field(default_factory=list)
+    gone_keys: list[str] = field(default_factory=list)
+
+    @property
+    def whole(self) -> bool:
+        """Whether what it does not show is not there."""
+        return not (self.cut or self.unfinished)
+
+    def count(self, home: str, start: int, keys: int) -> None:
+        """So many keys more below `home`, which names the tail from `start` on, up to a slash."""
+        if keys:
+            tail = home[start:].removesuffix("/")
+            self.keys[tail] = self.keys.get(tail, 0) + keys
+
+    def of(self, tail: str) -> TailChanges:
+        """The changes of a tail, to be added to."""
+        return self.tails.setdefault(tail, TailChanges())
+
+
+def survey(
+    objects: Iterable[ObjectInfo], known: Known, limits: Limits, relieve: Callable[[Survey], bool] | None = None
+) -> Survey:
+    """Hold a listing of one part of an airline against `known`.
+
+    `relieve` is called whenever `limits.held` objects were seen; it takes `tails` away from the survey, and tells
+    whether there is time to go on. Whatever it or `objects` raises goes through: what is missing from half a listing is
+    not gone.
+    """
+    found = Survey(Problems(limits.anomalies))
+    reader = _Reader(known, limits, found)
+    versions, start = known.versions, len(known.airline) + 1
+    seconds: dict[datetime, int] = {}  # a thousand objects of a page share a few moments
+    home, count = "\0", 0
+    for info in objects:
+        if found.objects == limits.keys:
+            found.cut = True
+            break
+        found.objects += 1
+        key, listed_at = info.key, info.last_modified
+        if not key.startswith(home):
+            found.count(home, start, count)
+            home, count = key[: key.find("/", start) + 1] or key, 0
+        count += 1
+        etag, at = versions.pop(key, NEVER)
+        if etag != info.etag and etag != version(info.etag):
+            reader.read(info)
+        elif (seconds.get(listed_at) or seconds.setdefault(listed_at, int(listed_at.timestamp()))) > at:
+            reader.read(info, same=True)
+        if relieve is not None and found.waiting >= limits.held:
+            found.waiting = 0
+            if not relieve(found):
+                found.unfinished = True
+                break
+    found.count(home, start, count)
+    reader.conclude()
+    if found.whole:
+        _note_gone(found, versions)
+    return found
+
+
+def _note_gone(found: Survey, left: Mapping[str, Version]) -> None:
+    for key, (etag, _) in left.items():
+        place = parse_status_key(key)
+        if place is not None:
+            found.of(place.tail).gone.append((place, etag))
+            found.gone_keys.append(key)
+
+
+class _Reader:
+    """Sorts the objects of a listing that are not as they were."""
+
+    def __init__(self, known: Known, limits: Limits, found: Survey) -> None:
+        self._known = known
+        self._found = found
+        self._limits = limits
+        self._tails = Names(known.tails, limits.tails - len(known.tails))
+        self._campaigns = Names(known.campaigns, limits.campaigns - len(known.campaigns))
+        found.new_tails, found.new_campaigns = self._tails.new, self._campaigns.new
+        self._objects: dict[tuple[str, str], int] = {}
+
+    def read(self, info: ObjectInfo, *, same: bool = False) -> None:
+        if not info.etag:
+            self._odd(info.key, "NO_ETAG", "The store lists it without an ETag: whether it changed cannot be told.")
+            return
+        try:
+            place = parse_status_key(info.key)
+        except ContractError as error:
+            self._odd(info.key, error.code, str(error), info.etag)
+            return
+        if place is None or not self._admitted(place) or not self._room_in_load(place):
+            return
+        etag, at = version(info.etag), moment(info.last_modified)
+        settled = self._known.settled.get(info.key)
+        if settled is not None and settled == too_old(info.key, etag, at):
+            self._found.problems.add(settled)
+            return
+        self._found.changed += 1
+        self._found.waiting += 1
+        self._found.of(place.tail).seen.append(Sighting(place, info.key, info.size, etag, at, same))
+
+    def _admitted(self, place: StatusKey) -> bool:
+        prefix = f"{place.airline}/{place.tail}/"
+        if not self._admit(self._tails, place.tail, prefix):
+            return False
+        return place.kind == "heartbeat" or self._admit(self._campaigns, place.campaign, f"{prefix}{place.campaign}/")
+
+    def _admit(self, names: Names, name: str, prefix: str) -> bool:
+        refusal = names.admit(name)
+        if refusal:
+            self._odd(prefix, "NAME_CONFLICT", f"{name!r} differs from {refusal!r} only in case or normalisation.")
+        return refusal is None
+
+    def _room_in_load(self, place: StatusKey) -> bool:
+        load = place.tail, place.campaign
+        count = self._objects[load] = self._objects.get(load, self._known.rows.get(load, 0)) + 1
+        return count <= self._limits.objects
+
+    def conclude(self) -> None:
+        """Say what found no room, once for each kind."""
+        home = f"{self._known.airline}/"
+        if self._found.cut:
+            detail = f"More than {self._limits.keys:,} keys; the rest is not read."
+            self._odd(f"{home}{self._known.part}", "TOO_MANY_KEYS", detail)
+        for names, kind in ((self._tails, "TAILS"), (self._campaigns, "CAMPAIGNS")):
+            if names.refused:
+                detail = f"There is no room for more {kind.lower()} than there are rows."
+                self._odd(f"{home}{self._known.part}", f"TOO_MANY_{kind}", detail)
+        for (tail, campaign), count in self._objects.items():
+            if count > self._limits.objects:
+                detail = f"More than {self._limits.objects:,} objects; the rest is not read."
+                self._odd(f"{home}{tail}/{campaign}/", "TOO_MANY_OBJECTS", detail)
+
+    def _odd(self, key: str, code: str, detail: str, etag: str = "") -> None:
+        self._found.problems.add(Problem(key, code, detail, version(etag)))
