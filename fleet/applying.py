@@ -16,10 +16,11 @@ from typing import Final
 
 from django.db import transaction
 
-from fleet import anomalies, history, rollup
+from fleet import anomalies, rollup
 from fleet.choices import Status
 from fleet.hearing import hear
-from fleet.history import Told
+from fleet.history import events
+from fleet.history.events import Told, Was, of_load
 from fleet.items import write_transfers
 from fleet.models import Load, ProgressSample, Tail
 from fleet.moved import count_moved
@@ -30,7 +31,6 @@ from fleet.reviving import forget_objects
 from fleet.state.load import LOAD_FIELDS, LoadState, judge, with_campaign_error
 from fleet.state.observations import ErrorSeen
 from fleet.summing import failures, first_counted, speeds, sums
-from fleet.turns import Was, of_load
 from ifeportal.bulk import among, upsert
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline
@@ -75,7 +75,7 @@ def apply_tails(
         touched = heard.union((row.load.tail_id for row in transfers), (row.tail_id for row in changed))
         changes = [*map(transfer_published, transfers), *map(load_published, [*changed, *proved])]
         changes += map(tail_published, _summed(touched))
-        history.write([*told, *turned])
+        events.write([*told, *turned])
         count_moved(airline, arrived, now)
         guard()
         publish(changes)
@@ -186,4 +186,4 @@ def _summed_up(
     upsert(Load, PLACE, [*LOAD_FIELDS, "archived_at"], values)
     samples = [ProgressSample(load=row, at=now, bytes_done=row.bytes_done) for row in moved]
     ProgressSample.objects.bulk_create(samples, ignore_conflicts=True)
-    return written, history.turned_loads(zip(were, written, strict=True), now)
+    return written, events.turned_loads(zip(were, written, strict=True), now)

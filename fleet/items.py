@@ -12,13 +12,12 @@ from typing import Final, NamedTuple
 
 from fleet.choices import Status
 from fleet.drift import differing
-from fleet.history import Told
+from fleet.history.events import Told, Turn, of_item, turn
 from fleet.models import Transfer
 from fleet.news import Late, Open
 from fleet.reviving import forget_objects
 from fleet.state.observations import ErrorSeen, ProgressSeen
 from fleet.state.transfer import TRANSFER_FIELDS, TransferState, advance
-from fleet.turns import Turn, of_item, turn
 from ifeportal.bulk import among, upsert
 
 PLACE: Final = ("load_id", "content")

@@ -9,7 +9,8 @@ from typing import Final
 from django.conf import settings
 from django.utils import timezone
 
-from fleet import archivist, discovery, forgetting, ledger, moved, pace, pushing, thinning, tidying
+from fleet import archivist, discovery, ledger, moved, pace, pushing, tidying
+from fleet.history import retention
 from fleet.poller import Terms, poll_head, poll_part
 from fleet.reconcile.partitions import WHOLE
 from fleet.result import PollResult
@@ -68,8 +69,8 @@ def thin_samples() -> None:
     def work(held: Lease) -> None:
         # What crossed an age while it was last done is looked at again.
         since = held.succeeded_at and held.succeeded_at - timedelta(seconds=BETWEEN_THINNINGS)
-        thinning.thin(timezone.now(), since, alive=held.alive)
-        forgetting.forget_events(timezone.now(), since, alive=held.alive)
+        retention.thin(timezone.now(), since, alive=held.alive)
+        retention.forget_events(timezone.now(), since, alive=held.alive)
         moved.prune(timezone.now())
 
     run("thin_samples", BETWEEN_THINNINGS, work)

@@ -13,8 +13,8 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from campaigns.models import Campaign, ContentItem
-from fleet.asof import Then, ThenLoad
 from fleet.choices import Duty, State, Status
+from fleet.history.point_in_time import Then, ThenLoad
 from fleet.models import Load, Tail, Transfer
 from ifeportal.formatting import iso
 

@@ -15,16 +15,17 @@ from typing import Final
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
 
-from fleet import history, rollup
+from fleet import rollup
 from fleet.applying import lock_tails
 from fleet.choices import Duty, Status
+from fleet.history import events
+from fleet.history.events import of_item, of_load
 from fleet.models import Load, Tail, Transfer
 from fleet.proving import prove
 from fleet.published import load_published, tail_published, transfer_published
 from fleet.state import health
 from fleet.state.health import Facts, Flags, ItemFacts, Terms, decide, decide_item, signs_of_life
 from fleet.state.rates import RATE_HOLDS
-from fleet.turns import of_item, of_load
 from ifeportal.bulk import among, update
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline
@@ -146,7 +147,7 @@ def _note_loads(airline: Airline, pks: Collection[int], terms: Terms) -> tuple[l
         if (facts.silent, facts.waiting) != (flags.silent, flags.waiting):
             shown_anew.add(row.pk)
     update(Load, Flags._fields, [(row.pk, *(getattr(row, name) for name in Flags._fields)) for row in loads])
-    history.load_turns(zip(before, loads, strict=True), terms.now)
+    events.load_turns(zip(before, loads, strict=True), terms.now)
     return loads, campaigns, shown_anew
 
 
@@ -165,7 +166,7 @@ def _note_items(airline: Airline, pks: Sequence[int], terms: Terms, *, also: Col
         if (row.stalled, row.rate_bps) != facts or row.load_id in also:
             items.append(row)
     update(Transfer, ["stalled", "rate_bps"], [(row.pk, row.stalled, row.rate_bps) for _, row in written])
-    history.item_turns(written, terms.now)
+    events.item_turns(written, terms.now)
     return items
 
 

@@ -1,6 +1,7 @@
 """The tables of a campaign's page as it was at an earlier moment: loads, items and their sums.
 
-Rows are those of `fleet.asof`, as many as a campaign has tails; read are only the names of tails and items.
+Rows are those of `fleet.history.point_in_time`, as many as a campaign has tails; read are only the names of tails and
+items.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from typing import Any, Final
 from django.core.paginator import Page, Paginator
 
 from campaigns.models import Campaign
-from fleet.asof import Then, ThenLoad
 from fleet.choices import Duty, State
+from fleet.history.point_in_time import Then, ThenLoad
 from fleet.listing import PAGE_ROWS, STATES, Choice
 from fleet.models import Tail
 from fleet.picture import Item, items_of

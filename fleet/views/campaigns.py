@@ -18,7 +18,8 @@ from django.utils.http import quote_etag
 from django.views.decorators.http import require_safe
 
 from campaigns.models import Campaign, Draft
-from fleet import asof, files, listing, matrix, moments, pages, picture, rollup, then
+from fleet import files, listing, matrix, moments, pages, picture, rollup, then
+from fleet.history import point_in_time
 from fleet.models import Load, Transfer
 from fleet.views.answers import answer, compressed
 from ifeportal.access import Role, visible_or_404
@@ -79,7 +80,7 @@ def matrix_json(request: HttpRequest, airline: str, campaign: str) -> HttpRespon
     row = _campaign(request, airline, campaign)
     now = timezone.now()
     at = moments.moment_of(request.GET.get("at", ""), now)
-    drawn = picture.picture(row) if at is None else picture.picture_then(row, asof.as_of(row, at, now))
+    drawn = picture.picture(row) if at is None else picture.picture_then(row, point_in_time.as_of(row, at, now))
     body = json.dumps(picture.as_json(drawn), separators=(",", ":")).encode()
     etag = quote_etag(hashlib.sha256(body).hexdigest()[:32])
     response = HttpResponse(body, content_type="application/json", headers={"ETag": etag, "Cache-Control": "no-store"})
@@ -131,7 +132,7 @@ def _moment(request: HttpRequest) -> datetime | None:
 
 def _as_it_was(request: HttpRequest, row: Campaign, at: datetime) -> HttpResponse:
     now = timezone.now()
-    found = then.in_service(row, asof.as_of(row, at, now))
+    found = then.in_service(row, point_in_time.as_of(row, at, now))
     choice = listing.choice_of(request.GET, then.COLUMNS, listing.CHOICES)
     context: dict[str, Any] = {
         "airline": row.airline,

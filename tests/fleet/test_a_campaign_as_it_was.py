@@ -9,9 +9,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from campaigns.models import Campaign
-from fleet.asof import Then, as_of, item_state
+from fleet.history.point_in_time import Then, as_of, item_state
+from fleet.history.retention import thin
 from fleet.models import Event, Load, ProgressSample
-from fleet.thinning import thin
 from tests.fleet.world import World, load
 
 

@@ -11,9 +11,9 @@ from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fleet import thinning
+from fleet.history import retention
+from fleet.history.retention import kept, thin
 from fleet.models import Load, ProgressSample
-from fleet.thinning import kept, thin
 from tests.api.conftest import make_load
 from tests.conftest import Cast
 
@@ -78,7 +78,7 @@ def test_what_the_database_keeps_is_what_the_rule_says(
     for each, ages in zip(loads, histories, strict=True):
         samples(each, *(timedelta(seconds=age) for age in ages))
     before = {each.pk: left(each) for each in loads}
-    with patch.object(thinning, "ROWS_A_STATEMENT", rows):
+    with patch.object(retention, "ROWS_A_STATEMENT", rows):
         deleted = thin(NOW)
     assert {each.pk: left(each) for each in loads} == {pk: kept(moments, NOW) for pk, moments in before.items()}
     assert deleted == sum(map(len, before.values())) - ProgressSample.objects.count()
@@ -115,7 +115,7 @@ def test_the_work_is_cut_into_bounded_statements_and_can_be_stopped_between_them
             raise Stopped
 
     signs: list[int] = []
-    with patch.object(thinning, "ROWS_A_STATEMENT", 10):
+    with patch.object(retention, "ROWS_A_STATEMENT", 10):
         with pytest.raises(Stopped):
             thin(NOW, alive=stop_at_the_third)
         assert ProgressSample.objects.count() == 30 - 16  # two slices of two loads with five samples each

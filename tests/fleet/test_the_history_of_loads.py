@@ -8,10 +8,10 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from fleet import history
+from fleet.history import events
+from fleet.history.events import of_item, of_load
 from fleet.models import Event, Load, Moved, Tail, Transfer
 from fleet.moved import count_moved, flow, moved_today, prune, slot_of
-from fleet.turns import of_item, of_load
 from ifeportal.models import Airline
 from loader.contract.item_reports import COUNT_LIMIT
 from tests.fleet.world import World, load, transfer
@@ -117,10 +117,10 @@ def test_what_stands_still_is_told_by_whoever_sees_it(two: World) -> None:
     Transfer.objects.filter(pk=item.pk).update(status="loading", stalled=True)
     row = load()
     with CaptureQueriesContext(connection) as queries:
-        history.load_turns([(was, row)], two.clock)
-        history.load_turns([(of_load(row), row)], two.clock)
+        events.load_turns([(was, row)], two.clock)
+        events.load_turns([(of_load(row), row)], two.clock)
     assert len(queries) == 1
-    history.item_turns([(item_was, transfer("a"))], two.clock)
+    events.item_turns([(item_was, transfer("a"))], two.clock)
     assert told()[-1][0] == told("a")[-1][0] == "stalled"
     assert Event.objects.filter(state="stalled", at=two.clock).count() == 2
 

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from fleet.choices import Contradiction
+from fleet.history.events import Was, of_item, of_load, turn
 from fleet.models import Load, Tail
 from fleet.state.transfer import TransferState
-from fleet.turns import Was, of_item, of_load, turn
 
 NOW = datetime(2026, 12, 1, 12, tzinfo=UTC)
 SEEN = NOW - timedelta(seconds=30)

@@ -7,8 +7,8 @@ from unittest.mock import patch
 
 import pytest
 
-from fleet import forgetting
-from fleet.forgetting import forget_events
+from fleet.history import retention
+from fleet.history.retention import forget_events
 from fleet.models import Event, Load
 from tests.api.conftest import make_load
 from tests.conftest import Cast
@@ -36,7 +36,7 @@ def test_of_each_load_the_newest_stay(loads: list[Load]) -> None:
     for number, load in enumerate(loads):
         tell(load, 6 + number)
     signs: list[int] = []
-    with patch.object(forgetting, "KEPT", 8), patch.object(forgetting, "LOADS_A_STATEMENT", 1):
+    with patch.object(retention, "KEPT", 8), patch.object(retention, "LOADS_A_STATEMENT", 1):
         assert forget_events(NOW, alive=lambda: signs.append(1)) == 1 + 2
         assert forget_events(NOW) == 0
     assert [len(left(load)) for load in loads] == [6, 7, 8, 8, 8]
@@ -55,6 +55,6 @@ def test_what_is_older_than_400_days_goes(loads: list[Load]) -> None:
 def test_only_loads_of_which_something_was_told_since_are_counted(loads: list[Load]) -> None:
     tell(loads[0], 5, timedelta(days=2))
     tell(loads[1], 5, timedelta(minutes=1))
-    with patch.object(forgetting, "KEPT", 2):
+    with patch.object(retention, "KEPT", 2):
         assert forget_events(NOW, NOW - timedelta(minutes=20)) == 3
         assert (len(left(loads[0])), len(left(loads[1]))) == (5, 2)

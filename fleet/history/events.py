@@ -7,14 +7,16 @@ only (times, counts, attempts) is the same one told again.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Final, NamedTuple
 
 from fleet.choices import Contradiction, State
-from fleet.models import Load, Transfer
+from fleet.models import Event, Load, Transfer
 from fleet.state.precedence import state_of
 from fleet.state.transfer import TransferState
 from ifeportal import formatting
+from ifeportal.bulk import insert
 
 _DIGITS: Final = re.compile(r"\d+")
 _PAUSES: Final = frozenset({State.STALLED, State.SILENT, State.WAITING, State.CONTRADICTION})
@@ -108,3 +110,30 @@ def _sentence(before: Was | None, state: str, *, fell: bool) -> str:
     if state == State.LOADING and before.state in _PAUSES:
         return f"It goes on; before it was {State(before.state).label}."
     return "Its error is gone." if before.state == State.FAILED != state else ""
+
+
+NAMES: Final = ("load_id", "content", *Turn._fields)
+
+Told = tuple[int, str, Turn]  # the id of a load, an item of it or "", and what is written down
+
+
+def load_turns(pairs: Iterable[tuple[Was | None, Load]], now: datetime) -> None:
+    """Write what turned of these loads, each with what `turns.of_load` said of it before (None: it is new)."""
+    write(turned_loads(pairs, now))
+
+
+def item_turns(pairs: Iterable[tuple[Was, Transfer]], now: datetime) -> None:
+    """Write what turned of these items, each with what `turns.of_item` said of it before."""
+    told = ((row, turn(was, of_item(row), now, back=True)) for was, row in pairs)
+    write((row.load_id, row.content, each) for row, each in told if each is not None)
+
+
+def turned_loads(pairs: Iterable[tuple[Was | None, Load]], now: datetime) -> list[Told]:
+    """What is to be written down of these loads."""
+    told = ((row, turn(was, of_load(row), now)) for was, row in pairs)
+    return [(row.pk, "", each) for row, each in told if each is not None]
+
+
+def write(told: Iterable[Told]) -> None:
+    """Write events down, as part of the caller's transaction."""
+    insert(Event, NAMES, [(load, content, *each) for load, content, each in told])

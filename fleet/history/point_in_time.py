@@ -16,8 +16,8 @@ from django.db.models import Case, Max, OuterRef, Subquery, Value, When
 
 from campaigns.models import Campaign
 from fleet.choices import State
+from fleet.history.retention import HOURS_FOR, MINUTES_FOR
 from fleet.models import Event, Load, ProgressSample, Transfer
-from fleet.thinning import HOURS_FOR, MINUTES_FOR
 from ifeportal.formatting import instant
 
 UNKNOWN: Final = ""
