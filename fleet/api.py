@@ -13,13 +13,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from campaigns.models import Campaign
-from fleet import rollup
 from fleet.api_filters import AirlineFilter, AnomalyFilter, CampaignFilter, LoadFilter, TailFilter, TransferFilter
 from fleet.api_rows import AirlineRow, AnomalyRow, CampaignRow, LoadRow, TailChange, TailRow, TransferRow
 from fleet.choices import Duty
 from fleet.duty import change_tail
 from fleet.models import Anomaly, Load, Tail, Transfer
 from fleet.states import tail_state
+from fleet.stats import rollup
 from ifeportal import audit
 from ifeportal.access import Role, role_or_403
 from ifeportal.api.viewsets import ReadOnly, columns

@@ -10,11 +10,11 @@ import django_filters
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from campaigns.models import ManifestState
-from fleet import rollup
 from fleet.api_rows import SUM_STATES, SUM_STATUSES
 from fleet.choices import Contradiction, Duty, Proof, State, Status
 from fleet.listing import in_state, item_in_state
 from fleet.models import Load, Tail, Transfer
+from fleet.stats import rollup
 from ifeportal.api.filters import Flag, Words, moments
 
 CONTRADICTIONS = [choice for choice in Contradiction.choices if choice[0]]

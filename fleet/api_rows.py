@@ -7,10 +7,10 @@ from typing import Any
 from rest_framework import serializers
 
 from campaigns.models import ManifestState
-from fleet import rollup
 from fleet.choices import Contradiction, Duty, Proof, State, Status
 from fleet.models import Anomaly
 from fleet.states import airline_state, campaign_state, load_state, tail_state, transfer_state
+from fleet.stats import rollup
 from ifeportal.api.viewsets import Row
 from ifeportal.formatting import iso
 

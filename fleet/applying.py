@@ -16,20 +16,21 @@ from typing import Final
 
 from django.db import transaction
 
-from fleet import anomalies, rollup
+from fleet import anomalies
 from fleet.choices import Status
 from fleet.hearing import hear
 from fleet.history import events
 from fleet.history.events import Told, Was, of_load
 from fleet.items import write_transfers
 from fleet.models import Load, ProgressSample, Tail
-from fleet.moved import count_moved
 from fleet.news import Catalog, Late, News, Object, Open
 from fleet.proving import prove
 from fleet.published import load_published, tail_published, transfer_published
 from fleet.reviving import forget_objects
 from fleet.state.load import LOAD_FIELDS, LoadState, judge, with_campaign_error
 from fleet.state.observations import ErrorSeen
+from fleet.stats import rollup
+from fleet.stats.throughput import count_moved
 from fleet.summing import failures, first_counted, speeds, sums
 from ifeportal.bulk import among, upsert
 from ifeportal.live.feed import publish

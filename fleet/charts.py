@@ -14,9 +14,9 @@ from typing import Any
 from campaigns.models import Campaign
 from fleet import pages
 from fleet.models import ProgressSample, Tail
-from fleet.moved import DAY, SLOT, Flow, flow, slot_of
-from fleet.readiness import readiness_of
 from fleet.state.forecast import start_of
+from fleet.stats.readiness import readiness_of
+from fleet.stats.throughput import DAY, SLOT, Flow, flow, slot_of
 from ifeportal import formatting
 from ifeportal.models import Airline
 from ifeportal.tables.export import Column, Table

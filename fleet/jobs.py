@@ -9,11 +9,12 @@ from typing import Final
 from django.conf import settings
 from django.utils import timezone
 
-from fleet import archivist, discovery, ledger, moved, pace, pushing, tidying
+from fleet import archivist, discovery, ledger, pace, pushing, tidying
 from fleet.history import retention
 from fleet.poller import Terms, poll_head, poll_part
 from fleet.reconcile.partitions import WHOLE
 from fleet.result import PollResult
+from fleet.stats import throughput
 from ifeportal.jobs.leases import Lease
 from ifeportal.jobs.queue import parts_of, set_parts
 from ifeportal.jobs.runner import JobFailed, run, steady_with_parts
@@ -71,7 +72,7 @@ def thin_samples() -> None:
         since = held.succeeded_at and held.succeeded_at - timedelta(seconds=BETWEEN_THINNINGS)
         retention.thin(timezone.now(), since, alive=held.alive)
         retention.forget_events(timezone.now(), since, alive=held.alive)
-        moved.prune(timezone.now())
+        throughput.prune(timezone.now())
 
     run("thin_samples", BETWEEN_THINNINGS, work)
 

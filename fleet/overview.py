@@ -12,13 +12,14 @@ from typing import Final
 from django.db.models import Case, F, IntegerField, Q, Value, When, Window
 from django.db.models.functions import RowNumber
 
-from fleet import attention, pages, rollup, tally
+from fleet import attention, pages
 from fleet.choices import Status
 from fleet.listing import Choice
 from fleet.models import Load
-from fleet.moved import moved_today
 from fleet.pages import Freshness
-from fleet.rollup import Rollup
+from fleet.stats import airline_totals, rollup
+from fleet.stats.rollup import Rollup
+from fleet.stats.throughput import moved_today
 from ifeportal.access import ScopedQuerySet
 from ifeportal.models import Airline
 
@@ -66,8 +67,8 @@ def cards(airlines: ScopedQuerySet[Airline], choice: Choice, now: datetime) -> l
     if choice.search:
         airlines = airlines.filter(Q(name__icontains=choice.search) | Q(title__icontains=choice.search))
     rows = list(airlines)
-    tails = tally.tails_of(rows)
-    tally.sum_up(rows, tails)
+    tails = airline_totals.tails_of(rows)
+    airline_totals.sum_up(rows, tails)
     fresh, moved, worst = pages.load_freshness(rows, now), moved_today(rows, now), _worst(rows)
     found = [
         Card(row, rollup.rollup_of(row), fresh[row.name], moved[row.pk], tails[row.pk].ready, worst.get(row.pk, []))

@@ -17,11 +17,11 @@ from django.db.models.expressions import OrderBy
 from django.utils import timezone
 
 from campaigns.models import Campaign
-from fleet import rollup
 from fleet.listing import MOVING
 from fleet.models import Anomaly, Load, Tail, Transfer
-from fleet.rollup import Rollup
-from fleet.tally import READY
+from fleet.stats import rollup
+from fleet.stats.airline_totals import READY
+from fleet.stats.rollup import Rollup
 from ifeportal.access import Role, sees_every_airline
 from ifeportal.models import Airline, Job, Membership
 
@@ -144,7 +144,7 @@ def about(airline: Airline, user: AbstractUser | AnonymousUser) -> About:
 
 
 def sums_of(row: QuerySet[Airline] | QuerySet[Tail] | QuerySet[Campaign]) -> Rollup:
-    """The sums of the one row in the query set, which comes from `fleet.rollup`."""
+    """The sums of the one row in the query set, which comes from `fleet.stats.rollup`."""
     return rollup.rollup_of(row.get())
 
 

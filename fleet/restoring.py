@@ -15,11 +15,12 @@ from typing import Any, Final, TypeVar
 from django.db import DataError, IntegrityError, transaction
 
 from campaigns.models import Campaign
-from fleet import anomalies, rollup
+from fleet import anomalies
 from fleet.models import Anomaly, Load, Measured, ProgressSample, Tail, Transfer
 from fleet.published import airline_published, campaign_published, load_published, tail_published
 from fleet.reconcile.limits import Limits
 from fleet.reconcile.problems import BAD_ARCHIVE, Problem, Problems
+from fleet.stats import rollup
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline
 from loader.archive import ARCHIVE_LIMIT, Archive, parse_archive

@@ -15,7 +15,6 @@ from typing import Final
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
 
-from fleet import rollup
 from fleet.applying import lock_tails
 from fleet.choices import Duty, Status
 from fleet.history import events
@@ -26,6 +25,7 @@ from fleet.published import load_published, tail_published, transfer_published
 from fleet.state import health
 from fleet.state.health import Facts, Flags, ItemFacts, Terms, decide, decide_item, signs_of_life
 from fleet.state.rates import RATE_HOLDS
+from fleet.stats import rollup
 from ifeportal.bulk import among, update
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline

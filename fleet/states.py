@@ -2,7 +2,7 @@
 
 Pure: reads the row and what was loaded with it, never the database. `transfer_state` and `load_state` want
 `select_related("load__tail__airline", "load__campaign")` and `("tail__airline", "campaign")`; the other three want rows
-from `fleet.rollup`. Bytes, bytes per second, seconds; moments in ISO 8601 with Z; unknown is None, never 0.
+from `fleet.stats.rollup`. Bytes, bytes per second, seconds; moments in ISO 8601 with Z; unknown is None, never 0.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from campaigns.models import Campaign
 from fleet.models import Load, Measured, Tail, Transfer
-from fleet.rollup import COUNTED, Rollup, rollup_of
+from fleet.stats.rollup import COUNTED, Rollup, rollup_of
 from ifeportal.formatting import iso
 from ifeportal.models import Airline
 

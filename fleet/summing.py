@@ -12,11 +12,11 @@ from typing import Any
 from django.db.models import Count, F, Max, Min, OuterRef, Q, Subquery, Window
 from django.db.models.functions import Lag, Lead
 
-from fleet import rollup
 from fleet.choices import Status
 from fleet.models import Load, ProgressSample, Transfer
 from fleet.state import forecast, rates
 from fleet.state.load import ItemError, Sums
+from fleet.stats import rollup
 from ifeportal.bulk import among
 
 

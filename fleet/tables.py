@@ -12,12 +12,12 @@ from typing import Any, Final
 
 from django.db.models import F, Q, QuerySet
 
-from fleet import rollup
 from fleet.choices import Duty
 from fleet.listing import LOAD, Choice, in_state, ordered
 from fleet.models import Anomaly, Load
 from fleet.overview import Card
 from fleet.states import airline_state, campaign_state, load_state
+from fleet.stats import rollup
 from fleet.tailrows import TailRow, every_tail
 from ifeportal.models import Airline
 from ifeportal.tables.export import CHUNK, Column, Table

@@ -10,9 +10,9 @@ from django.db import transaction
 from django.db.models import Model
 
 from campaigns.models import Campaign
-from fleet import rollup
 from fleet.models import Load, Tail, Transfer
 from fleet.states import airline_state
+from fleet.stats import rollup
 from ifeportal.live.feed import Published, publish
 from ifeportal.live.pruning import Pruned, prune
 from ifeportal.models import Airline

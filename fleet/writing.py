@@ -17,7 +17,7 @@ from typing import Final
 from django.db import InterfaceError, OperationalError, transaction
 
 from campaigns.models import Campaign, ContentItem
-from fleet import anomalies, rollup
+from fleet import anomalies
 from fleet.applying import apply_tails
 from fleet.discovery import failure
 from fleet.fetching import Fetcher, Readings
@@ -30,6 +30,7 @@ from fleet.reconcile.limits import Limits
 from fleet.reconcile.problems import BODY_PROBLEMS, Problem, Problems, too_old
 from fleet.result import PollResult
 from fleet.state.observations import Again, ErrorSeen, Gone, HeartbeatSeen, ProgressSeen, Seen
+from fleet.stats import rollup
 from ifeportal.jobs.leases import LeaseLost
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline

@@ -10,7 +10,7 @@ from django.utils.safestring import SafeString
 
 from fleet import bars
 from fleet.listing import AT_RISK
-from fleet.rollup import COUNTED, Rollup
+from fleet.stats.rollup import COUNTED, Rollup
 
 register = template.Library()
 

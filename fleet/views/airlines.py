@@ -11,8 +11,9 @@ from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-from fleet import cells, listing, pages, rollup, tables, tailrows
+from fleet import cells, listing, pages, tables, tailrows
 from fleet.models import Anomaly
+from fleet.stats import rollup
 from fleet.views.answers import answer, compressed, file_of
 from ifeportal.live.feed import current_rev
 from ifeportal.models import Airline

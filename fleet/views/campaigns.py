@@ -18,9 +18,10 @@ from django.utils.http import quote_etag
 from django.views.decorators.http import require_safe
 
 from campaigns.models import Campaign, Draft
-from fleet import files, listing, matrix, moments, pages, picture, rollup, then
+from fleet import files, listing, matrix, moments, pages, picture, then
 from fleet.history import point_in_time
 from fleet.models import Load, Transfer
+from fleet.stats import rollup
 from fleet.views.answers import answer, compressed
 from ifeportal.access import Role, visible_or_404
 from ifeportal.live.feed import current_rev

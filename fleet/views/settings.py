@@ -10,8 +10,8 @@ from django.utils.cache import patch_cache_control
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import condition, require_http_methods, require_safe
 
-from fleet import rollup
 from fleet.published import airline_published
+from fleet.stats import rollup
 from fleet.views.answers import answer
 from ifeportal import audit
 from ifeportal.access import Role, role_or_403, visible_or_404

@@ -11,8 +11,8 @@ from django.test.utils import CaptureQueriesContext
 from campaigns.models import Campaign
 from fleet.choices import Duty, Status
 from fleet.models import Load, Tail
-from fleet.readiness import Standing, readiness, readiness_of, standing
 from fleet.state.forecast import Forecast
+from fleet.stats.readiness import Standing, readiness, readiness_of, standing
 from tests.api.conftest import make_load
 from tests.conftest import Cast
 

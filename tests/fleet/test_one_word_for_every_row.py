@@ -8,13 +8,13 @@ from itertools import product
 import pytest
 
 from campaigns.models import Campaign
-from fleet import rollup
 from fleet.choices import Contradiction, Duty, State, Status
 from fleet.listing import AT_RISK, CHOICES, STATE, STATES, TRANSFER_STATE, in_state, item_in_state
 from fleet.models import Load, Tail, Transfer
-from fleet.rollup import COUNTED, rollup_of
 from fleet.state.precedence import state_of
-from fleet.tally import sum_up, tails_of
+from fleet.stats import rollup
+from fleet.stats.airline_totals import sum_up, tails_of
+from fleet.stats.rollup import COUNTED, rollup_of
 from ifeportal.models import Airline
 
 pytestmark = pytest.mark.django_db

@@ -7,9 +7,9 @@ import json
 import pytest
 
 from campaigns.models import Campaign
-from fleet import rollup
 from fleet.models import Tail
 from fleet.states import airline_state, campaign_state, load_state, tail_state, transfer_state
+from fleet.stats import rollup
 from ifeportal.live.models import Change
 from ifeportal.models import Airline
 from tests.fleet.world import World, load, transfer
@@ -83,7 +83,7 @@ def test_sums_need_one_query_for_any_number_of_rows(world: World, django_assert_
 def test_a_row_from_elsewhere_has_no_sums(world: World) -> None:
     world.progress("N1/2026-12/a", 100)
     world.poll()
-    with pytest.raises(AttributeError, match=r"fleet\.rollup"):
+    with pytest.raises(AttributeError, match=r"fleet\.stats\.rollup"):
         tail_state(Tail.objects.get())
 
 

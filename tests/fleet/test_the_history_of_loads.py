@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from fleet.history import events
 from fleet.history.events import of_item, of_load
 from fleet.models import Event, Load, Moved, Tail, Transfer
-from fleet.moved import count_moved, flow, moved_today, prune, slot_of
+from fleet.stats.throughput import count_moved, flow, moved_today, prune, slot_of
 from ifeportal.models import Airline
 from loader.contract.item_reports import COUNT_LIMIT
 from tests.fleet.world import World, load, transfer

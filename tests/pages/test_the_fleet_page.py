@@ -9,7 +9,7 @@ from django.http import StreamingHttpResponse
 from django.test import Client
 
 from fleet.models import Anomaly, Tail
-from fleet.moved import count_moved
+from fleet.stats.throughput import count_moved
 from ifeportal.models import Airline
 from tests.conftest import Cast
 from tests.pages.builders import a_campaign, a_fleet, a_load, a_tail, now, read_just_now

@@ -13,7 +13,7 @@ from django.test import Client
 from campaigns.models import Campaign
 from fleet.choices import Duty, Status
 from fleet.models import Load
-from fleet.rollup import COUNTED
+from fleet.stats.rollup import COUNTED
 from tests.conftest import Cast
 from tests.pages.builders import a_campaign, a_load, a_tail, read_just_now
 from tests.pages.reading import html, sent

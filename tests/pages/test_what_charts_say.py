@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from fleet.charts import moved_chart, rate_chart
 from fleet.models import Load, Moved, ProgressSample, Tail
-from fleet.moved import slot_of
+from fleet.stats.throughput import slot_of
 from ifeportal.models import Airline
 from tests.conftest import Cast
 from tests.pages.builders import a_campaign, a_load, a_tail, read_just_now

@@ -1,7 +1,7 @@
 """The sums of whole airlines for a page that shows many: loads are grouped by state first, which is far quicker.
 
-The same sums as those of `fleet.rollup.airlines`, which is for query sets that are filtered and ordered by them. Three
-queries for any number of airlines. Reads only.
+The same sums as those of `fleet.stats.rollup.airlines`, which is for query sets that are filtered and ordered by them.
+Three queries for any number of airlines. Reads only.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from django.db.models import Count, Exists, Max, OuterRef, Q, Sum
 from fleet.choices import Duty, Status
 from fleet.listing import STATE
 from fleet.models import Load, Tail
-from fleet.rollup import COUNTED, HIGH, LOW, PREFIX, halves
+from fleet.stats.rollup import COUNTED, HIGH, LOW, PREFIX, halves
 from ifeportal.models import Airline
 
 _KNOWN: Final = Q(bytes_total__isnull=False)
@@ -41,7 +41,7 @@ def tails_of(airlines: Collection[Airline]) -> dict[int, Tails]:
 
 
 def sum_up(airlines: Collection[Airline], tails: Mapping[int, Tails]) -> None:
-    """Put the sums on the rows that `fleet.rollup.airlines` would have put there; one query."""
+    """Put the sums on the rows that `fleet.stats.rollup.airlines` would have put there; one query."""
     groups: dict[int, list[Any]] = {airline.pk: [] for airline in airlines}
     for group in _groups(groups):
         groups[group["tail__airline"]].append(group)

@@ -124,7 +124,7 @@ def rollup_of(row: Model) -> Rollup:
     """The sums a query set above put on the row. Raises AttributeError for a row from elsewhere."""
     found = {name.removeprefix(PREFIX): value for name, value in vars(row).items() if name.startswith(PREFIX)}
     if not found:
-        raise AttributeError(f"{row!r} has no sums: take it from fleet.rollup")
+        raise AttributeError(f"{row!r} has no sums: take it from fleet.stats.rollup")
     for name in ("bytes_done", "bytes_held", "bytes_total"):
         found[name] = joined(found.pop(name + HIGH), found.pop(name + LOW))
     held = found.pop("bytes_held")

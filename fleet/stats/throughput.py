@@ -13,8 +13,8 @@ from typing import Final
 
 from django.db import connection
 
-from fleet import rollup
 from fleet.models import Moved
+from fleet.stats import rollup
 from ifeportal.bulk import given
 from ifeportal.models import Airline
 from loader.contract.item_reports import COUNT_LIMIT

@@ -1,0 +1,1 @@
+"""Totals over loads: per tail, campaign and airline, over time, and readiness. Reads the database."""
