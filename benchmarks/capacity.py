@@ -14,7 +14,7 @@ from fleet.reconcile.partitions import PART, WHOLE_LIMIT
 
 DAY: Final = 86_400
 PAGE: Final = 1_000  # keys
-# USD a request: list prices of S3 Standard (as in `fleet.ledger`, which needs Django) and of SQS.
+# USD a request: list prices of S3 Standard (as in `fleet.usage`, which needs Django) and of SQS.
 LIST_PRICE: Final = 5e-6
 GET_PRICE: Final = 4e-7
 SQS_PRICE: Final = 4e-7  # https://aws.amazon.com/sqs/pricing/, a standard queue, first tier

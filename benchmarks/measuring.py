@@ -20,7 +20,7 @@ from django.db import connection, connections, transaction
 from django.utils import timezone
 
 from fleet.poller import poll_airline, poll_keys
-from fleet.result import PollResult
+from fleet.polling.result import PollResult
 from ifeportal.live.feed import Published, current_rev, publish
 from ifeportal.models import Airline
 from ifeportal.storage.buckets import media_bucket, status_bucket

@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from fleet import ledger
+from fleet import usage
 from fleet.choices import Status
 from fleet.listing import CHOICES, in_state, item_in_state
 from fleet.models import Anomaly, Load, ProgressSample, Tail, Transfer, Usage
@@ -189,7 +189,7 @@ class AnomalyAdmin(Observed[Anomaly]):
 
 def counts_of(row: Usage) -> dict[str, int]:
     """The figures of one row of the ledger."""
-    return {name: getattr(row, name) for name in ledger.COUNTED}
+    return {name: getattr(row, name) for name in usage.COUNTED}
 
 
 def plain(text: str) -> str:
@@ -201,7 +201,7 @@ def plain(text: str) -> str:
 class UsageAdmin(Observed[Usage]):
     """Requests to the buckets by airline and day, with their sums and their price."""
 
-    list_display = ["day", "whose", *ledger.COUNTED, "price"]
+    list_display = ["day", "whose", *usage.COUNTED, "price"]
     list_filter = [("airline", admin.RelatedOnlyFieldListFilter), "day"]
     list_select_related = ["airline"]
     search_fields = ["airline__name", "airline__title"]
@@ -216,7 +216,7 @@ class UsageAdmin(Observed[Usage]):
     @admin.display(description="USD")
     def price(self, row: Usage) -> str:
         """What S3 would charge for the requests."""
-        return f"{ledger.price(counts_of(row)):.4f}"
+        return f"{usage.price(counts_of(row)):.4f}"
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """The list, with the sums of what it shows and of this month above it."""
@@ -225,8 +225,8 @@ class UsageAdmin(Observed[Usage]):
         if "cl" in context:
             month = self.get_queryset(request).filter(day__gte=timezone.now().date().replace(day=1))
             sums = (("Listed below", context["cl"].queryset), ("This month", month))
-            totals = [(words, ledger.totals(rows)) for words, rows in sums]
-            context["sums"] = [(words, counts, f"{ledger.price(counts):.4f}") for words, counts in totals]
+            totals = [(words, usage.totals(rows)) for words, rows in sums]
+            context["sums"] = [(words, counts, f"{usage.price(counts):.4f}") for words, counts in totals]
         return answer
 
     @admin.action(description="Export as CSV", permissions=["view"])
@@ -235,9 +235,9 @@ class UsageAdmin(Observed[Usage]):
         answer = HttpResponse(content_type="text/csv; charset=utf-8")
         answer["Content-Disposition"] = 'attachment; filename="usage.csv"'
         sheet = csv.writer(answer)
-        sheet.writerow(["day", "airline", *ledger.COUNTED, "usd"])
+        sheet.writerow(["day", "airline", *usage.COUNTED, "usd"])
         for row in rows.select_related("airline"):
             name = plain(row.airline.name) if row.airline else ""
             counts = counts_of(row)
-            sheet.writerow([row.day.isoformat(), name, *counts.values(), f"{ledger.price(counts):f}"])
+            sheet.writerow([row.day.isoformat(), name, *counts.values(), f"{usage.price(counts):f}"])
         return answer

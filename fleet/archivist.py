@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
-from fleet import ledger
+from fleet import usage
 from fleet.archiving import archive_due, days_of
 from fleet.restoring import restore
-from fleet.result import Meter
+from fleet.usage import Meter
 from ifeportal.models import Airline
 from loader.errors import WorldError
 from loader.s3.interface import Bucket
@@ -42,5 +42,5 @@ def take_turn(
             if not error.permanent:
                 break  # The store is away.
         finally:
-            ledger.note(airline.pk, meter.read())
+            usage.note(airline.pk, meter.read())
     return False, failures

@@ -9,11 +9,12 @@ from datetime import datetime
 from django.db import transaction
 
 from fleet import anomalies
+from fleet.polling.result import PollResult
 from fleet.reconcile.limits import Limits
 from fleet.reconcile.names import find_airlines
-from fleet.result import Meter, PollResult
 from fleet.states import airline_state
 from fleet.stats import rollup
+from fleet.usage import Meter
 from ifeportal.live.feed import Published, publish
 from ifeportal.models import Airline
 from ifeportal.storage.background import nothing, prefixes

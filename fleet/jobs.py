@@ -9,11 +9,11 @@ from typing import Final
 from django.conf import settings
 from django.utils import timezone
 
-from fleet import archivist, discovery, ledger, pace, pushing, tidying
+from fleet import archivist, discovery, pace, pushing, tidying, usage
 from fleet.history import retention
 from fleet.poller import Terms, poll_head, poll_part
+from fleet.polling.result import PollResult
 from fleet.reconcile.partitions import WHOLE
-from fleet.result import PollResult
 from fleet.stats import throughput
 from ifeportal.jobs.leases import Lease
 from ifeportal.jobs.queue import parts_of, set_parts
@@ -85,7 +85,7 @@ def archive_loads() -> None:
         more, failures = archivist.take_turn(
             status, timezone.now, TURN_OF_ARCHIVING, alive=held.alive, guard=held.guard
         )
-        ledger.flush(timezone.now())
+        usage.flush(timezone.now())
         if failures:
             raise JobFailed("; ".join(failures))
         if more:
@@ -160,11 +160,11 @@ def _events_arrive(held: Lease) -> bool:
 
 def _told(airline_id: int | None, result: PollResult) -> None:
     """Enter what the poll cost into the ledger. Raises JobFailed where a bucket could not be read."""
-    ledger.note(airline_id, result)
+    usage.note(airline_id, result)
     _finish(result)
 
 
 def _finish(result: PollResult) -> None:
-    ledger.flush(timezone.now())
+    usage.flush(timezone.now())
     if result.failures:
         raise JobFailed("; ".join(result.failures))

@@ -17,7 +17,7 @@ from django.utils import timezone
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from fleet import ledger
+from fleet import usage
 from fleet.choices import Duty, State, Status
 from fleet.listing import STATE
 from fleet.models import Anomaly, Load, Tail
@@ -165,11 +165,11 @@ def _usage() -> Iterator[Metric]:
     sent = CounterMetricFamily("ifeportal_store_requests", words, labels=["airline", "kind"])
     received = CounterMetricFamily("ifeportal_store_received_bytes", "Bytes of the answers.", labels=["airline"])
     price = CounterMetricFamily("ifeportal_store_price_usd", "The requests at S3's list price.", labels=["airline"])
-    for name, counts in ledger.by_airline().items():
-        for kind in ledger.PRICES:
+    for name, counts in usage.by_airline().items():
+        for kind in usage.PRICES:
             sent.add_metric([name, kind.removesuffix("_requests")], counts[kind])
         received.add_metric([name], counts["bytes_received"])
-        price.add_metric([name], float(ledger.price(counts)))
+        price.add_metric([name], float(usage.price(counts)))
     yield from (sent, received, price)
 
 

@@ -20,12 +20,13 @@ from fleet.discovery import discover, failure
 from fleet.fetching import Fetcher
 from fleet.known import standing
 from fleet.models import Load, Tail
+from fleet.polling.result import PollResult
 from fleet.reconcile.diff import Survey, survey
 from fleet.reconcile.limits import Limits
 from fleet.reconcile.partitions import WHOLE, parts_for
 from fleet.reconcile.problems import BAD_ARCHIVE, Problem, Problems
-from fleet.result import Meter, PollResult
 from fleet.standing import note_proof, note_standing
+from fleet.usage import Meter
 from fleet.writing import Writer, limits_left
 from ifeportal.models import Airline
 from ifeportal.storage.background import Ahead, nothing, prefixes

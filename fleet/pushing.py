@@ -17,11 +17,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from fleet import ledger
+from fleet import usage
 from fleet.discovery import failure, find_airline
 from fleet.events import BadEvent, keys_of
 from fleet.poller import Terms, poll_keys
-from fleet.result import Meter, PollResult
+from fleet.polling.result import PollResult
+from fleet.usage import Meter
 from ifeportal.models import Airline, Job
 from loader.contract.keys import parse_status_key
 from loader.errors import ContractError, WorldError
@@ -184,7 +185,7 @@ class _Slice:
             self.failed(failure("status", error))
             return False
         finally:
-            ledger.note(None, meter.read())
+            usage.note(None, meter.read())
         if row is not None:
             rows[name] = row
         return True
@@ -193,7 +194,7 @@ class _Slice:
         """Write what these objects say now. False if that could not be done for some, or there was no time."""
         self.terms.alive()
         result = poll_keys(row, keys, self.status, self.clock(), self.terms)
-        ledger.note(row.pk, result)
+        usage.note(row.pk, result)
         self.taken.keys += len(keys)
         self.taken.result += result
         return not (result.failures or result.unfinished)

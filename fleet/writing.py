@@ -24,11 +24,11 @@ from fleet.fetching import Fetcher, Readings
 from fleet.known import Standing
 from fleet.models import Tail
 from fleet.news import Catalog, News
+from fleet.polling.result import PollResult
 from fleet.published import airline_published, campaign_published
 from fleet.reconcile.diff import Survey, TailChanges
 from fleet.reconcile.limits import Limits
 from fleet.reconcile.problems import BODY_PROBLEMS, Problem, Problems, too_old
-from fleet.result import PollResult
 from fleet.state.observations import Again, ErrorSeen, Gone, HeartbeatSeen, ProgressSeen, Seen
 from fleet.stats import rollup
 from ifeportal.jobs.leases import LeaseLost

@@ -30,7 +30,7 @@ from benchmarks.capacity import (
 )
 from benchmarks.synthetic import MEDIA, STATUS, Server, Synthetic
 from fleet import fetching, pushing
-from fleet.ledger import PRICES
+from fleet.usage import PRICES
 from loader.s3.client import S3Bucket
 
 SCALING = Path(__file__).resolve().parents[2] / "docs/scaling.md"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fleet.models import Anomaly, Tail
 from fleet.poller import poll_keys
-from fleet.result import PollResult
+from fleet.polling.result import PollResult
 from ifeportal.models import Airline
 from loader.errors import WorldError
 from tests.fleet.test_any_interleaving_of_polls_converges import STEPS, act, truth

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 
-from fleet import jobs, ledger
+from fleet import jobs, usage
 from ifeportal.conf.environment import SettingsError, read_config
 from ifeportal.jobs.runner import JobFailed
 from ifeportal.models import Job
@@ -76,13 +76,13 @@ def test_the_job_writes_what_events_tell_and_notes_when_some_came(portal: Pushed
 
 
 def test_its_requests_are_booked_to_the_airline(portal: PushedWorld) -> None:
-    ledger.flush(portal.clock, at_once=True)
-    before = ledger.by_airline()["ACME"]["get_requests"]
+    usage.flush(portal.clock, at_once=True)
+    before = usage.by_airline()["ACME"]["get_requests"]
     portal.progress("N1/2026-12/a", 50)
     due("take_events")
     jobs.take_events()
-    ledger.flush(portal.clock, at_once=True)
-    assert ledger.by_airline()["ACME"]["get_requests"] == before + 1
+    usage.flush(portal.clock, at_once=True)
+    assert usage.by_airline()["ACME"]["get_requests"] == before + 1
 
 
 def test_while_events_come_listings_are_the_safety_net(portal: PushedWorld, pushed: list[bool]) -> None:

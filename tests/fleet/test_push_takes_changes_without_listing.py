@@ -13,9 +13,9 @@ from django.utils import timezone
 from fleet import pushing
 from fleet.models import Anomaly, Load, Tail, Transfer
 from fleet.poller import Terms
+from fleet.polling.result import PollResult
 from fleet.pushing import Taken, events_arrive, take_events
 from fleet.reconcile.limits import Limits
-from fleet.result import PollResult
 from ifeportal.jobs.leases import LeaseLost
 from ifeportal.models import Airline, Job
 from loader.errors import WorldError

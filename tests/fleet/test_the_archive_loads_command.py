@@ -12,7 +12,7 @@ from django.conf import LazySettings
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from fleet import archivist, jobs, ledger
+from fleet import archivist, jobs, usage
 from fleet.management.commands import archive_loads as module
 from fleet.models import Load, Usage
 from ifeportal.jobs.runner import JobFailed
@@ -54,7 +54,7 @@ def test_a_dry_run_says_what_would_be_done_and_what_it_would_cost(world: World) 
 
 
 def test_it_archives_and_books_what_it_sent(world: World) -> None:
-    ledger.flush(timezone.now(), at_once=True)
+    usage.flush(timezone.now(), at_once=True)
     Usage.objects.all().delete()
     planned = json.loads(archive_loads("--dry-run", "--older-than", "30", "--json"))
     done = json.loads(archive_loads("--older-than", "30", "--json"))

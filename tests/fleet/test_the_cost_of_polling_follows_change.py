@@ -9,7 +9,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from fleet.models import Transfer
-from fleet.result import PollResult
+from fleet.polling.result import PollResult
 from tests.fleet.world import MIB, World
 
 pytestmark = pytest.mark.django_db

@@ -14,7 +14,7 @@ from django.conf import LazySettings
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
 
-from fleet import ledger
+from fleet import usage
 from fleet.management.commands.poll_buckets import Polling, Stopped
 from fleet.models import Tail, Usage
 from ifeportal.jobs.leases import lease
@@ -179,7 +179,7 @@ def test_missing_tables_are_told_with_what_makes_them(world: World) -> None:
 
 
 def test_the_books_tell_what_it_sent_for_each_airline_and_to_find_new_ones(world: World) -> None:
-    ledger.flush(world.clock, at_once=True)  # what tests before this one left in the process
+    usage.flush(world.clock, at_once=True)  # what tests before this one left in the process
     Usage.objects.all().delete()
     world.manifest(items={"a": 100})
     world.progress("N1/2026-12/a", 50)

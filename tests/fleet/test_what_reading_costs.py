@@ -18,10 +18,10 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from fleet import ledger
-from fleet.ledger import Ledger
+from fleet import usage
 from fleet.models import Usage
-from fleet.result import PollResult
+from fleet.polling.result import PollResult
+from fleet.usage import Ledger
 from ifeportal.models import Airline
 from tests.conftest import Cast
 
@@ -33,11 +33,11 @@ POLL = PollResult(list_requests=3, get_requests=20, bytes_received=1_000)
 @pytest.fixture(autouse=True)
 def _nothing_noted() -> None:
     """Not even what another test noted in this process."""
-    ledger._ledger.begin()
+    usage._ledger.begin()
 
 
 def row(airline_id: int | None, day: date = TODAY) -> dict[str, int]:
-    return ledger.totals(Usage.objects.filter(airline=airline_id, day=day))
+    return usage.totals(Usage.objects.filter(airline=airline_id, day=day))
 
 
 def test_polls_of_an_airline_add_up_to_one_row_a_day(cast: Cast) -> None:
@@ -145,12 +145,12 @@ def test_processes_that_write_at_once_add_up(cast: Cast) -> None:
 
 def _work(airline_id: int) -> None:
     connection.close()
-    ledger.note(airline_id, POLL)
+    usage.note(airline_id, POLL)
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_worker_that_ends_writes_its_last_and_nothing_of_its_parent(cast: Cast) -> None:
-    ledger.note(cast.acme.pk, PollResult(put_requests=1))
+    usage.note(cast.acme.pk, PollResult(put_requests=1))
     connection.close()
     worker = multiprocessing.get_context("fork").Process(target=_work, args=(cast.acme.pk,))
     worker.start()
@@ -158,13 +158,13 @@ def test_a_worker_that_ends_writes_its_last_and_nothing_of_its_parent(cast: Cast
     assert worker.exitcode == 0
     assert Usage.objects.get().put_requests == 0
     assert Usage.objects.get().list_requests == 3
-    ledger.flush(NOON, at_once=True)
+    usage.flush(NOON, at_once=True)
     assert Usage.objects.get(day=TODAY).put_requests == 1
 
 
 def test_the_price_is_that_of_the_list() -> None:
     counts = {"list_requests": 1_000, "get_requests": 1_000, "put_requests": 1_000, "delete_requests": 1_000}
-    assert ledger.price(counts) == Decimal("0.0104")
+    assert usage.price(counts) == Decimal("0.0104")
 
 
 # Where it is shown.
@@ -210,7 +210,7 @@ def test_the_books_can_be_taken_along_as_a_file_without_formulas(books: Cast, cl
     answer = client.post(reverse("admin:fleet_usage_changelist"), choice)
     assert answer["Content-Disposition"] == 'attachment; filename="usage.csv"'
     sheet = list(csv.reader(io.StringIO(answer.content.decode())))
-    assert sheet[0] == ["day", "airline", *ledger.COUNTED, "usd"]
+    assert sheet[0] == ["day", "airline", *usage.COUNTED, "usd"]
     assert ["2026-12-01", '\'=HYPERLINK("x")', "2000", "10000", "0", "0", "5", "0.0140000"] in sheet
     assert ["2026-12-01", "", "6000", "0", "0", "0", "0", "0.0300000"] in sheet
 

@@ -17,8 +17,8 @@ from fleet.faults import Chunks, Fault, Head, Rule
 from fleet.link import Exchange, Link
 from fleet.models import Anomaly, Load, Transfer
 from fleet.poller import poll_fleet
+from fleet.polling.result import PollResult
 from fleet.reconcile.limits import Limits
-from fleet.result import PollResult
 from ifeportal.models import Airline
 from loader.s3.client import S3Bucket
 from tests.fleet.world import Written

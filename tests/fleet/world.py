@@ -12,8 +12,8 @@ from django.db.models import Model
 from campaigns.models import Campaign
 from fleet.models import Anomaly, Load, ProgressSample, Tail, Transfer
 from fleet.poller import poll_fleet
+from fleet.polling.result import PollResult
 from fleet.reconcile.limits import Limits
-from fleet.result import PollResult
 from ifeportal.live.models import Change
 from ifeportal.models import Airline
 from loader.s3.interface import Bucket

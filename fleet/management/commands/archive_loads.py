@@ -12,9 +12,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from fleet import ledger
+from fleet import usage
 from fleet.archiving import Outcome, archive_due, days_of, would_archive
-from fleet.result import Meter, RequestCounts
+from fleet.usage import Meter, RequestCounts
 from ifeportal.models import Airline
 from ifeportal.storage.buckets import status_bucket
 from loader.errors import Exit, WorldError
@@ -87,7 +87,7 @@ class Command(BaseCommand):
         except WorldError as error:
             raise CommandError(f"{error.code}: {error}", returncode=Exit.UNREACHABLE) from error
         finally:
-            ledger.flush(timezone.now(), at_once=True)
+            usage.flush(timezone.now(), at_once=True)
         self._tell(sums, sent, options)
 
     def _archive(self, airlines: QuerySet[Airline], sums: Sums, options: dict[str, Any]) -> RequestCounts:
@@ -99,7 +99,7 @@ class Command(BaseCommand):
                 self._follow(((airline, outcome) for outcome in due), sums, options)
             finally:
                 sent += meter.read()
-                ledger.note(airline.pk, meter.read())
+                usage.note(airline.pk, meter.read())
         return sent
 
     def _follow(self, outcomes: Iterable[tuple[Airline, Outcome]], sums: Sums, options: dict[str, Any]) -> None:
@@ -112,8 +112,8 @@ class Command(BaseCommand):
             self.stdout.write(f"{name}: {what}")
 
     def _tell(self, sums: Sums, sent: RequestCounts, options: dict[str, Any]) -> None:
-        counts = {name: getattr(sent, name) for name in ledger.PRICES}
-        price = ledger.price(counts)
+        counts = {name: getattr(sent, name) for name in usage.PRICES}
+        price = usage.price(counts)
         if options["json"]:
             told = {"loads": sums.loads, "objects": sums.objects, "bytes": sums.bytes, "left_alone": sums.left_alone}
             self.stdout.write(json.dumps({**told, **counts, "usd": float(price)}))

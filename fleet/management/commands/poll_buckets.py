@@ -13,10 +13,11 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import InterfaceError, OperationalError, ProgrammingError, close_old_connections
 from django.utils import timezone
 
-from fleet import ledger
+from fleet import usage
 from fleet.discovery import discover, find_airline
 from fleet.poller import Terms, poll_airline
-from fleet.result import Meter, PollResult
+from fleet.polling.result import PollResult
+from fleet.usage import Meter
 from ifeportal.conf import environment
 from ifeportal.jobs import leases, runner
 from ifeportal.management.shutdown import stop_when_told
@@ -67,7 +68,7 @@ class Command(BaseCommand):
             stop_when_told(poll.stop)
             self._endlessly(poll, as_json=options["json"])
         finally:
-            ledger.flush(timezone.now(), at_once=True)
+            usage.flush(timezone.now(), at_once=True)
 
     def _once(self, poll: Polling, *, as_json: bool) -> None:
         try:
@@ -93,7 +94,7 @@ class Command(BaseCommand):
             except Stopped:
                 break
             self._tell(result, as_json=as_json)
-            ledger.flush(timezone.now())
+            usage.flush(timezone.now())
             failures = min(failures + 1, FAILURES_COUNTED) if result.failures else 0
             pause = min(poll.interval * 2**failures, max(LONGEST_PAUSE, poll.interval))
             poll.stop.wait(max(pause - (timezone.now() - started).total_seconds(), 0))
@@ -118,10 +119,10 @@ class Polling:
         if self.airline is not None:
             meter = Meter(self.media, self.status)
             row = find_airline(self.airline, self.media, self.status)
-            ledger.note(None, meter.read())
+            usage.note(None, meter.read())
             return None if row is None else self._one(row, whoever_else=whoever_else)
         result = discover(self.media, self.status, timezone.now())
-        ledger.note(None, result)
+        usage.note(None, result)
         for row in Airline.objects.order_by("name"):
             result += self._one(row, whoever_else=whoever_else)
         return result
@@ -132,7 +133,7 @@ class Polling:
 
         def read(terms: Terms) -> None:
             done.append(poll_airline(airline, self.media, self.status, timezone.now(), terms))
-            ledger.note(airline.pk, done[0])
+            usage.note(airline.pk, done[0])
 
         def work(held: leases.Lease) -> None:
             def alive() -> None:

@@ -2,25 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, fields, replace
 
-from loader.s3.interface import Bucket
-
-
-@dataclass(frozen=True, slots=True)
-class RequestCounts:
-    """Requests sent to the buckets, bytes of their responses, and the seconds over which they were counted."""
-
-    list_requests: int = 0
-    get_requests: int = 0
-    put_requests: int = 0
-    delete_requests: int = 0
-    bytes_received: int = 0
-    seconds: float = 0.0
-
-    def __add__(self, other: RequestCounts) -> RequestCounts:
-        return RequestCounts(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(RequestCounts)))
+from fleet.usage import RequestCounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,30 +42,3 @@ class PollResult(RequestCounts):
             "anomalies": self.anomalies,
             "seconds": round(self.seconds, 3),
         }
-
-
-class Meter:
-    """Requests sent to some buckets, the bytes of their answers, and time, since it was made."""
-
-    def __init__(self, *buckets: Bucket) -> None:
-        self._buckets = buckets
-        self._before = self._sent()
-        self._started = time.monotonic()
-
-    def read(self) -> RequestCounts:
-        """The counts so far."""
-        lists, gets, puts, deletes, received = (
-            now - before for now, before in zip(self._sent(), self._before, strict=True)
-        )
-        return RequestCounts(
-            list_requests=lists,
-            get_requests=gets,
-            put_requests=puts,
-            delete_requests=deletes,
-            bytes_received=received,
-            seconds=time.monotonic() - self._started,
-        )
-
-    def _sent(self) -> list[int]:
-        names = ("list", "get", "put", "delete", "received")
-        return [sum(getattr(each.requests, name) for each in self._buckets) for name in names]

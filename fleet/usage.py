@@ -10,8 +10,10 @@ import logging
 import multiprocessing
 import os
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from multiprocessing.util import Finalize
@@ -23,8 +25,8 @@ from django.db.models import F, QuerySet, Sum
 from django.utils import timezone
 
 from fleet.models import Usage
-from fleet.result import RequestCounts
 from ifeportal.models import Airline
+from loader.s3.interface import Bucket
 
 # USD a request: list price of S3 Standard in us-east-1, https://aws.amazon.com/s3/pricing/. DELETE is free, as are the
 # bytes that go to the same region. What is stored, and bytes that leave the region, are not counted here.
@@ -138,3 +140,45 @@ def flush(now: datetime, *, at_once: bool = False) -> None:
 
 
 os.register_at_fork(after_in_child=_ledger.begin)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestCounts:
+    """Requests sent to the buckets, bytes of their responses, and the seconds over which they were counted."""
+
+    list_requests: int = 0
+    get_requests: int = 0
+    put_requests: int = 0
+    delete_requests: int = 0
+    bytes_received: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: RequestCounts) -> RequestCounts:
+        return RequestCounts(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(RequestCounts)))
+
+
+class Meter:
+    """Requests sent to some buckets, the bytes of their answers, and time, since it was made."""
+
+    def __init__(self, *buckets: Bucket) -> None:
+        self._buckets = buckets
+        self._before = self._sent()
+        self._started = time.monotonic()
+
+    def read(self) -> RequestCounts:
+        """The counts so far."""
+        lists, gets, puts, deletes, received = (
+            now - before for now, before in zip(self._sent(), self._before, strict=True)
+        )
+        return RequestCounts(
+            list_requests=lists,
+            get_requests=gets,
+            put_requests=puts,
+            delete_requests=deletes,
+            bytes_received=received,
+            seconds=time.monotonic() - self._started,
+        )
+
+    def _sent(self) -> list[int]:
+        names = ("list", "get", "put", "delete", "received")
+        return [sum(getattr(each.requests, name) for each in self._buckets) for name in names]
