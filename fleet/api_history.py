@@ -17,9 +17,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from fleet.acknowledging import take, take_back
-from fleet.attention import WORDS, Group, Trouble, groups_of, troubles
-from fleet.causes import Fault, Kind
+from fleet.attention.acknowledgements import take, take_back
+from fleet.attention.diagnosis import Fault, Kind
+from fleet.attention.queries import WORDS, Group, Trouble, groups_of, troubles
 from fleet.choices import State
 from fleet.models import Acknowledgement, Event, Load, Moved, Usage
 from ifeportal.access import Role, role_or_403

@@ -12,7 +12,8 @@ from typing import Final
 from django.db.models import Case, F, IntegerField, Q, Value, When, Window
 from django.db.models.functions import RowNumber
 
-from fleet import attention, pages
+from fleet import pages
+from fleet.attention import queries
 from fleet.choices import Status
 from fleet.listing import Choice
 from fleet.models import Load
@@ -85,7 +86,7 @@ def _worst(airlines: list[Airline]) -> dict[int, list[Load]]:
         partition_by=F("tail__airline"),
         order_by=[_WEIGHT.asc(), F("campaign__exhibition_starts").asc(nulls_last=True), F("tail__name").asc()],
     )
-    rows = attention.needing(Load.objects.filter(tail__airline__in=airlines)).select_related("tail", "campaign")
+    rows = queries.needing(Load.objects.filter(tail__airline__in=airlines)).select_related("tail", "campaign")
     found: dict[int, list[Load]] = {}
     for load in rows.annotate(place=place).filter(place__lte=WORST).order_by("place"):
         found.setdefault(load.tail.airline_id, []).append(load)

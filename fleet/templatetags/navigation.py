@@ -7,7 +7,7 @@ from typing import Any, Final
 from django import template
 from django.template.context import Context
 
-from fleet import attention
+from fleet.attention import queries
 from fleet.models import Load
 from ifeportal.models import Airline
 
@@ -27,5 +27,5 @@ def navigation(context: Context) -> dict[str, Any]:
         "path": request.path,
         "airlines": airlines[:NAMED],
         "more": len(airlines) > NAMED,
-        "attention": attention.open_count(Load.objects.visible_to(user)) if airlines else 0,
+        "attention": queries.open_count(Load.objects.visible_to(user)) if airlines else 0,
     }

@@ -17,9 +17,9 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from fleet import pages
-from fleet.acknowledging import take, take_back
-from fleet.attention import WORDS, Group, Trouble, groups_of, troubles
-from fleet.causes import Fault, Kind
+from fleet.attention.acknowledgements import take, take_back
+from fleet.attention.diagnosis import Fault, Kind
+from fleet.attention.queries import WORDS, Group, Trouble, groups_of, troubles
 from fleet.listing import SEARCH_LIMIT
 from fleet.models import Acknowledgement, Load
 from fleet.views.answers import answer

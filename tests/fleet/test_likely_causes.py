@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.causes import OF_THE_OBJECT, OF_THE_TAIL, STEPS, Cause, Fault, Kind, causes_of
+from fleet.attention.diagnosis import OF_THE_OBJECT, OF_THE_TAIL, STEPS, Cause, Fault, Kind, causes_of
 from loader.errors import ERRORS
 
 WORDS = ("failed", "stalled", "silent", "at risk", "contradiction")

@@ -13,7 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from campaigns.models import Campaign
-from fleet import attention
+from fleet.attention import queries
 from fleet.choices import Contradiction, Duty, Status
 from fleet.models import Acknowledgement, Load, Tail, Transfer
 from ifeportal.access import Role
@@ -100,9 +100,9 @@ def test_what_stands_on_top_of_loading_needs_attention_too(
     load = a_load(a_tail(cast.acme, "N1"), a_campaign(cast.acme))
     Load.objects.filter(pk=load.pk).update(**fields)
     Tail.objects.filter(pk=load.tail_id).update(**of_the_tail)
-    [trouble] = attention.troubles(Load.objects.all(), 10)
+    [trouble] = queries.troubles(Load.objects.all(), 10)
     assert trouble.words == (word,)
-    assert attention.needing(Load.objects.filter(attention.WORDS[word])).count() == 1
+    assert queries.needing(Load.objects.filter(queries.WORDS[word])).count() == 1
     assert f'data-kind="{word}"' in text(browse(cast.alice))
 
 
@@ -111,7 +111,7 @@ def test_tails_out_of_service_and_archived_loads_are_left_alone(cast: Cast, duty
     out, archived = failing(cast.acme, "N1", "N2")
     Tail.objects.filter(pk=out.tail_id).update(duty=duty)
     Load.objects.filter(pk=archived.pk).update(archived_at=now())
-    assert attention.open_count(Load.objects.all()) == 0
+    assert queries.open_count(Load.objects.all()) == 0
     assert "Nothing needs attention" in text(browse(cast.alice))
 
 
@@ -120,12 +120,12 @@ def test_who_sees_to_it_stands_there_and_it_counts_no_more_until_the_error_is_an
     client = browse(olive)
     assert "Acknowledged: 2 of 2." in acknowledge(client, load, other).content.decode()
     assert "Nothing needs attention" in text(client)
-    assert attention.open_count(Load.objects.all()) == 0
+    assert queries.open_count(Load.objects.all()) == 0
     seen = text(client, "/attention/?acknowledged=1")
     assert "<b>olive</b>" in seen
     assert "Ticket 12" in seen
     Load.objects.filter(pk=load.pk).update(error_code="NO_SPACE")
-    assert attention.open_count(Load.objects.all()) == 1
+    assert queries.open_count(Load.objects.all()) == 1
     assert "nobody yet" in text(client)
     assert set(AuditEntry.objects.values_list("action", "who", "target")) == {
         ("load.acknowledged", "olive", "2026-12 on N1"),
@@ -138,7 +138,7 @@ def test_an_acknowledgement_can_be_taken_back(cast: Cast, olive: User) -> None:
     client = browse(olive)
     acknowledge(client, load)
     assert "Taken back: 1 of 1." in acknowledge(client, load, withdraw="1").content.decode()
-    assert attention.open_count(Load.objects.all()) == 1
+    assert queries.open_count(Load.objects.all()) == 1
     assert Acknowledgement.objects.get().withdrawn_at is not None
 
 
@@ -215,7 +215,7 @@ def test_what_fails_because_its_campaign_was_withdrawn_needs_none(cast: Cast, co
     failing(cast.acme, "N1")
     Transfer.objects.filter(status=Status.FAILED).update(error_code=code)
     Load.objects.update(error_code=code)
-    assert attention.open_count(Load.objects.all()) == 1
+    assert queries.open_count(Load.objects.all()) == 1
     Campaign.objects.update(withdrawn_at=now())
-    assert attention.open_count(Load.objects.all()) == left
+    assert queries.open_count(Load.objects.all()) == left
     assert ("1 load that nobody sees to, under 1 cause" in text(browse(cast.alice))) is bool(left)

@@ -7,7 +7,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from rest_framework.request import Request
 
-from fleet.attention import acknowledge, withdraw
+from fleet.attention.queries import acknowledge, withdraw
 from fleet.models import Acknowledgement, Load
 from ifeportal import audit
 

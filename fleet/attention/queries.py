@@ -15,7 +15,7 @@ from typing import Final
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
 from campaigns.models import Campaign
-from fleet.causes import Cause, Fault, Kind, causes_of
+from fleet.attention.diagnosis import Cause, Fault, Kind, causes_of
 from fleet.choices import Contradiction, Duty, Status
 from fleet.models import Acknowledgement, Load, Transfer
 from ifeportal.bulk import among

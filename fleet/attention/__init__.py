@@ -1,0 +1,1 @@
+"""Loads that need action: finding them, grouping them by likely cause, acknowledging them."""
