@@ -25,7 +25,7 @@ from django.utils import timezone
 from benchmarks.measuring import Counting
 from fleet.choices import Status
 from fleet.models import Load
-from fleet.states import load_state
+from fleet.serialization import load_state
 from ifeportal.live.feed import Published, current_rev, publish
 from ifeportal.models import Airline, User
 from loader.contract.units import MIB

@@ -1,7 +1,7 @@
 """What has arrived, in the API: airlines and campaigns with their sums, tails, loads, transfers, anomalies.
 
-Each row is built by `fleet.states`, which pages and the feed use too, so that all say the same. Only whether a tail is
-in service, and its type, can be written.
+Each row is built by `fleet.serialization`, which pages and the feed use too, so that all say the same. Only whether a
+tail is in service, and its type, can be written.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fleet.api_rows import AirlineRow, AnomalyRow, CampaignRow, LoadRow, TailCha
 from fleet.choices import Duty
 from fleet.duty import change_tail
 from fleet.models import Anomaly, Load, Tail, Transfer
-from fleet.states import tail_state
+from fleet.serialization import tail_state
 from fleet.stats import rollup
 from ifeportal import audit
 from ifeportal.access import Role, role_or_403

@@ -1,4 +1,6 @@
-"""What the columns of the API's rows of observed things mean; their values come from `fleet.states`. Asks nothing."""
+"""What the columns of the API's rows of observed things mean; their values come from `fleet.serialization`. Asks
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from rest_framework import serializers
 from campaigns.models import ManifestState
 from fleet.choices import Contradiction, Duty, Proof, State, Status
 from fleet.models import Anomaly
-from fleet.states import airline_state, campaign_state, load_state, tail_state, transfer_state
+from fleet.serialization import airline_state, campaign_state, load_state, tail_state, transfer_state
 from fleet.stats import rollup
 from ifeportal.api.viewsets import Row
 from ifeportal.formatting import iso

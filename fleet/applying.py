@@ -18,6 +18,7 @@ from django.db import transaction
 
 from fleet import anomalies
 from fleet.choices import Status
+from fleet.feed import load_published, tail_published, transfer_published
 from fleet.hearing import hear
 from fleet.history import events
 from fleet.history.events import Told, Was, of_load
@@ -25,7 +26,6 @@ from fleet.items import write_transfers
 from fleet.models import Load, ProgressSample, Tail
 from fleet.news import Catalog, Late, News, Object, Open
 from fleet.proving import prove
-from fleet.published import load_published, tail_published, transfer_published
 from fleet.reviving import forget_objects
 from fleet.state.load import LOAD_FIELDS, LoadState, judge, with_campaign_error
 from fleet.state.observations import ErrorSeen

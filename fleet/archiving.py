@@ -20,8 +20,8 @@ from django.db import transaction
 from django.db.models import Q
 
 from fleet.choices import Status
+from fleet.feed import load_published
 from fleet.models import Load, ProgressSample, Tail, Transfer
-from fleet.published import load_published
 from fleet.reviving import forget_objects
 from fleet.state.load import ARCHIVED_FIELDS
 from fleet.state.transfer import TRANSFER_FIELDS

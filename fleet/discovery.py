@@ -12,7 +12,7 @@ from fleet import anomalies
 from fleet.polling.result import PollResult
 from fleet.reconcile.limits import Limits
 from fleet.reconcile.names import find_airlines
-from fleet.states import airline_state
+from fleet.serialization import airline_state
 from fleet.stats import rollup
 from fleet.usage import Meter
 from ifeportal.live.feed import Published, publish

@@ -7,8 +7,8 @@ from django.db import transaction
 from campaigns.models import Campaign
 from fleet.applying import lock_tails
 from fleet.choices import Duty
+from fleet.feed import airline_published, campaign_published, load_published, tail_published
 from fleet.models import Load, Tail, Transfer
-from fleet.published import airline_published, campaign_published, load_published, tail_published
 from fleet.stats import rollup
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline

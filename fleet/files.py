@@ -13,7 +13,7 @@ from django.db.models import QuerySet
 
 from campaigns.models import Campaign, ContentItem
 from fleet.models import Event, Load, Tail, Transfer
-from fleet.states import load_state, transfer_state
+from fleet.serialization import load_state, transfer_state
 from ifeportal.tables.export import CHUNK, Column, Table
 
 _PLACE: Final = {"airline": "Airline", "tail": "Tail", "campaign": "Campaign"}

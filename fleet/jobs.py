@@ -9,7 +9,7 @@ from typing import Final
 from django.conf import settings
 from django.utils import timezone
 
-from fleet import archivist, discovery, pace, pushing, tidying, usage
+from fleet import archivist, discovery, feed, pace, pushing, usage
 from fleet.history import retention
 from fleet.poller import Terms, poll_head, poll_part
 from fleet.polling.result import PollResult
@@ -96,7 +96,7 @@ def archive_loads() -> None:
 
 def prune_feed() -> None:
     """Tell open pages of what vanished, and forget what was told long ago, if it is due and nobody else does."""
-    run("prune_feed", BETWEEN_PRUNINGS, lambda held: tidying.prune_feed(alive=held.alive, guard=held.guard))
+    run("prune_feed", BETWEEN_PRUNINGS, lambda held: feed.prune_feed(alive=held.alive, guard=held.guard))
 
 
 def _poll_head(held: Lease, airline: Airline) -> None:

@@ -17,11 +17,11 @@ from django.db.models import F, Q, QuerySet
 
 from fleet.applying import lock_tails
 from fleet.choices import Duty, Status
+from fleet.feed import load_published, tail_published, transfer_published
 from fleet.history import events
 from fleet.history.events import of_item, of_load
 from fleet.models import Load, Tail, Transfer
 from fleet.proving import prove
-from fleet.published import load_published, tail_published, transfer_published
 from fleet.state import health
 from fleet.state.health import Facts, Flags, ItemFacts, Terms, decide, decide_item, signs_of_life
 from fleet.state.rates import RATE_HOLDS

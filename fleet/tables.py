@@ -16,7 +16,7 @@ from fleet.choices import Duty
 from fleet.listing import LOAD, Choice, in_state, ordered
 from fleet.models import Anomaly, Load
 from fleet.overview import Card
-from fleet.states import airline_state, campaign_state, load_state
+from fleet.serialization import airline_state, campaign_state, load_state
 from fleet.stats import rollup
 from fleet.tailrows import TailRow, every_tail
 from ifeportal.models import Airline

@@ -20,12 +20,12 @@ from campaigns.models import Campaign, ContentItem
 from fleet import anomalies
 from fleet.applying import apply_tails
 from fleet.discovery import failure
+from fleet.feed import airline_published, campaign_published
 from fleet.fetching import Fetcher, Readings
 from fleet.known import Standing
 from fleet.models import Tail
 from fleet.news import Catalog, News
 from fleet.polling.result import PollResult
-from fleet.published import airline_published, campaign_published
 from fleet.reconcile.diff import Survey, TailChanges
 from fleet.reconcile.limits import Limits
 from fleet.reconcile.problems import BODY_PROBLEMS, Problem, Problems, too_old

@@ -10,7 +10,7 @@ from django.utils.cache import patch_cache_control
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import condition, require_http_methods, require_safe
 
-from fleet.published import airline_published
+from fleet.feed import airline_published
 from fleet.stats import rollup
 from fleet.views.answers import answer
 from ifeportal import audit

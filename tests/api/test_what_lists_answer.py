@@ -17,7 +17,7 @@ from fleet import api_history, api_rows
 from fleet import api_urls as fleet_urls
 from fleet.choices import Status
 from fleet.models import Acknowledgement, Anomaly, Event, Load, Moved, Tail, Transfer, Usage
-from fleet.states import airline_state, campaign_state, load_state, tail_state, transfer_state
+from fleet.serialization import airline_state, campaign_state, load_state, tail_state, transfer_state
 from fleet.stats import rollup
 from ifeportal.api import urls
 from ifeportal.api.audit import AuditRow, audit_state

@@ -16,7 +16,7 @@ from campaigns.models import Campaign
 from fleet.link import Link
 from fleet.models import Anomaly, Tail, Transfer
 from fleet.reconcile.limits import Limits
-from fleet.states import transfer_state
+from fleet.serialization import transfer_state
 from ifeportal.live.connections import in_thread
 from ifeportal.models import Airline
 from loader.contract.item_reports import ERROR_LIMIT

@@ -8,7 +8,7 @@ import pytest
 
 from fleet.models import Anomaly, Tail, Transfer
 from fleet.reconcile.limits import Limits
-from fleet.states import transfer_state
+from fleet.serialization import transfer_state
 from loader.contract.heartbeat import HEARTBEAT_LIMIT
 from loader.contract.item_reports import COUNT_LIMIT
 from loader.errors import WorldError

@@ -8,7 +8,7 @@ import pytest
 
 from campaigns.models import Campaign
 from fleet.models import Tail
-from fleet.states import airline_state, campaign_state, load_state, tail_state, transfer_state
+from fleet.serialization import airline_state, campaign_state, load_state, tail_state, transfer_state
 from fleet.stats import rollup
 from ifeportal.live.models import Change
 from ifeportal.models import Airline

@@ -6,9 +6,9 @@ from unittest.mock import patch
 
 import pytest
 
+from fleet.feed import prune_feed
 from fleet.models import Load, Tail
 from fleet.poller import poll_fleet
-from fleet.tidying import prune_feed
 from ifeportal.live import pruning
 from ifeportal.live.feed import Published, current_rev, publish
 from ifeportal.live.models import Change

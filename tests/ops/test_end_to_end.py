@@ -25,7 +25,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from fleet.faults import FlipByte, Rule
 from fleet.link import Link
 from fleet.models import Load, Transfer
-from fleet.states import load_state, transfer_state
+from fleet.serialization import load_state, transfer_state
 from ifeportal.accounts.tokens import make_token
 from ifeportal.embedded.processes import Process
 from ifeportal.embedded.seaweedfs import SeaweedFS

@@ -9,8 +9,8 @@ from django.db import transaction
 from playwright.sync_api import expect
 
 from fleet.choices import Status
+from fleet.feed import transfer_published
 from fleet.models import Load, Tail, Transfer
-from fleet.published import transfer_published
 from ifeportal.live.feed import publish
 from tests.conftest import Cast
 from tests.pages.browser import PATIENCE, Portal, axe_violations

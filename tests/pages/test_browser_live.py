@@ -14,7 +14,7 @@ from playwright.sync_api import Page, expect
 from campaigns.models import Campaign, ManifestState
 from fleet.choices import Status
 from fleet.models import Load, Tail, Transfer
-from fleet.states import airline_state, campaign_state, load_state, tail_state, transfer_state
+from fleet.serialization import airline_state, campaign_state, load_state, tail_state, transfer_state
 from fleet.stats import rollup
 from ifeportal.live.feed import Published, publish
 from ifeportal.models import Airline

@@ -1,4 +1,4 @@
-"""Tidies the change feed of what the fleet's tables no longer have, and has open pages hear of it."""
+"""Rows as the change feed takes them. Pure; what must be loaded with a row is told in `fleet.serialization`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,38 @@ from django.db.models import Model
 
 from campaigns.models import Campaign
 from fleet.models import Load, Tail, Transfer
-from fleet.states import airline_state
+from fleet.serialization import airline_state, campaign_state, load_state, tail_state, transfer_state
 from fleet.stats import rollup
 from ifeportal.live.feed import Published, publish
 from ifeportal.live.pruning import Pruned, prune
 from ifeportal.models import Airline
+
+
+def transfer_published(row: Transfer) -> Published:
+    """A transfer, as the feed takes it."""
+    tail = row.load.tail
+    return Published("transfer", row.pk, tail.airline_id, tail.name, row.load.campaign.name, transfer_state(row))
+
+
+def load_published(row: Load) -> Published:
+    """A load, as the feed takes it."""
+    return Published("load", row.pk, row.tail.airline_id, row.tail.name, row.campaign.name, load_state(row))
+
+
+def tail_published(row: Tail) -> Published:
+    """A tail, as the feed takes it."""
+    return Published("tail", row.pk, row.airline_id, tail=row.name, state=tail_state(row))
+
+
+def campaign_published(row: Campaign) -> Published:
+    """A campaign, as the feed takes it."""
+    return Published("campaign", row.pk, row.airline_id, campaign=row.name, state=campaign_state(row))
+
+
+def airline_published(row: Airline) -> Published:
+    """An airline, as the feed takes it."""
+    return Published("airline", row.pk, row.pk, state=airline_state(row))
+
 
 MODELS: Final[Mapping[str, type[Model]]] = MappingProxyType(
     {"airline": Airline, "campaign": Campaign, "tail": Tail, "load": Load, "transfer": Transfer}
