@@ -12,8 +12,8 @@ from datetime import datetime
 from campaigns.models import ContentItem
 from fleet.choices import Proof, Status
 from fleet.models import Load, Transfer
-from fleet.proving import held_of, proof
 from fleet.state.forecast import Exhibition, Forecast, forecast, start_of
+from fleet.state.verification import held_of, proof
 from ifeportal import formatting
 
 PAST_SHOWN = 10

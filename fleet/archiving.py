@@ -21,8 +21,8 @@ from django.db.models import Q
 
 from fleet.choices import Status
 from fleet.feed import load_published
+from fleet.ingest.rows import forget_objects
 from fleet.models import Load, ProgressSample, Tail, Transfer
-from fleet.reviving import forget_objects
 from fleet.state.load import ARCHIVED_FIELDS
 from fleet.state.transfer import TRANSFER_FIELDS
 from ifeportal.live.feed import publish

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from django.db import transaction
 
-from fleet import anomalies
+from fleet.ingest import anomalies
 from fleet.polling.result import PollResult
 from fleet.reconcile.limits import Limits
 from fleet.reconcile.names import find_airlines

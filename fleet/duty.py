@@ -5,9 +5,9 @@ from __future__ import annotations
 from django.db import transaction
 
 from campaigns.models import Campaign
-from fleet.applying import lock_tails
 from fleet.choices import Duty
 from fleet.feed import airline_published, campaign_published, load_published, tail_published
+from fleet.ingest.rows import lock_tails
 from fleet.models import Load, Tail, Transfer
 from fleet.stats import rollup
 from ifeportal.live.feed import publish

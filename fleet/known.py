@@ -11,7 +11,7 @@ from typing import Any, Final
 from django.db.models import BigIntegerField, F, Func, Q
 
 from campaigns.models import Campaign
-from fleet.anomalies import Open, open_rows
+from fleet.ingest.anomalies import Open, open_rows
 from fleet.models import Load, Tail, Transfer
 from fleet.reconcile.diff import Known, Version
 from fleet.reconcile.problems import OLDER, Problem

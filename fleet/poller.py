@@ -15,9 +15,11 @@ from datetime import UTC, datetime
 from typing import Final
 
 from campaigns.catalog.sync import sync_catalog
-from fleet import anomalies
 from fleet.discovery import discover, failure
 from fleet.fetching import Fetcher
+from fleet.ingest import anomalies
+from fleet.ingest.health import note_standing
+from fleet.ingest.verification import note_proof
 from fleet.known import standing
 from fleet.models import Load, Tail
 from fleet.polling.result import PollResult
@@ -25,7 +27,6 @@ from fleet.reconcile.diff import Survey, survey
 from fleet.reconcile.limits import Limits
 from fleet.reconcile.partitions import WHOLE, parts_for
 from fleet.reconcile.problems import BAD_ARCHIVE, Problem, Problems
-from fleet.standing import note_proof, note_standing
 from fleet.usage import Meter
 from fleet.writing import Writer, limits_left
 from ifeportal.models import Airline

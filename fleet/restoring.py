@@ -15,8 +15,8 @@ from typing import Any, Final, TypeVar
 from django.db import DataError, IntegrityError, transaction
 
 from campaigns.models import Campaign
-from fleet import anomalies
 from fleet.feed import airline_published, campaign_published, load_published, tail_published
+from fleet.ingest import anomalies
 from fleet.models import Anomaly, Load, Measured, ProgressSample, Tail, Transfer
 from fleet.reconcile.limits import Limits
 from fleet.reconcile.problems import BAD_ARCHIVE, Problem, Problems

@@ -17,14 +17,14 @@ from typing import Final
 from django.db import InterfaceError, OperationalError, transaction
 
 from campaigns.models import Campaign, ContentItem
-from fleet import anomalies
-from fleet.applying import apply_tails
 from fleet.discovery import failure
 from fleet.feed import airline_published, campaign_published
 from fleet.fetching import Fetcher, Readings
+from fleet.ingest import anomalies
+from fleet.ingest.apply import apply_tails
+from fleet.ingest.updates import Catalog, News
 from fleet.known import Standing
 from fleet.models import Tail
-from fleet.news import Catalog, News
 from fleet.polling.result import PollResult
 from fleet.reconcile.diff import Survey, TailChanges
 from fleet.reconcile.limits import Limits

@@ -1,7 +1,7 @@
 """What of a load and its items time alone changes: rates that hold no more, what stalls, waits, is silent or at risk.
 
 Pure: the figures of a row, the airline's thresholds and a clock in, flags out. The rules themselves are in
-`fleet.state.rates` and `fleet.state.forecast`; `fleet.standing` reads and writes.
+`fleet.state.rates` and `fleet.state.forecast`; `fleet.ingest.health` reads and writes.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from loader.contract.item_reports import COUNT_LIMIT
 class LoadState(NamedTuple):
     """The fields of a load that observation decides, named as in the model.
 
-    `stalled` and the fields of `PASSING` are set as time goes by (`fleet.standing`); here they end.
+    `stalled` and the fields of `PASSING` are set as time goes by (`fleet.ingest.health`); here they end.
     """
 
     status: str = Status.PENDING.value

@@ -12,9 +12,9 @@ from django.db import IntegrityError, connection
 from django.test.utils import CaptureQueriesContext
 
 from campaigns.models import Campaign, ContentItem
-from fleet.applying import Applied, apply_tails
+from fleet.ingest.apply import Applied, apply_tails
+from fleet.ingest.updates import Catalog, News
 from fleet.models import Load, Tail, Transfer
-from fleet.news import Catalog, News
 from fleet.state.observations import ErrorSeen, HeartbeatSeen, ProgressSeen
 from ifeportal.models import Airline
 from tests.fleet.world import World, load, rows, tail, transfer

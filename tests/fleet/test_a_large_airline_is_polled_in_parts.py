@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 
 from fleet import poller, writing
-from fleet.applying import Applied, apply_tails
+from fleet.ingest.apply import Applied, apply_tails
 from fleet.known import Standing
 from fleet.models import Anomaly, Tail, Transfer
 from fleet.poller import Terms, poll_airline, poll_head, poll_part

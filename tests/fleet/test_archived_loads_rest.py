@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from campaigns.models import Campaign
-from fleet.applying import apply_tails
+from fleet.ingest.apply import apply_tails
+from fleet.ingest.health import note_standing
+from fleet.ingest.updates import News
 from fleet.models import Load, Transfer
-from fleet.news import News
-from fleet.standing import note_standing
 from fleet.state.observations import Again, ErrorSeen, Gone, ProgressSeen
 from ifeportal.models import Airline
 from tests.fleet.test_a_batch_of_tails_is_one_transaction import CAMPAIGN, catalog

@@ -9,7 +9,7 @@ import pytest
 
 from campaigns.models import Campaign
 from fleet.choices import Proof
-from fleet.proving import proof
+from fleet.state.verification import proof
 from ifeportal.live.models import Change
 from tests.fleet.world import World, load, rows, tail
 

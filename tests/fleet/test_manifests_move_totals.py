@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from fleet.applying import Applied, apply_tails
+from fleet.ingest.apply import Applied, apply_tails
+from fleet.ingest.updates import News
 from fleet.models import Load, Tail, Transfer
-from fleet.news import News
 from ifeportal.models import Airline
 from loader.errors import WorldError
 from loader.s3.interface import ObjectInfo

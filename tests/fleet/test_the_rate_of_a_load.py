@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from fleet import summing
+from fleet.ingest import aggregates
 from fleet.models import Load, ProgressSample
 from fleet.state import rates
 from fleet.state.load import Sums
@@ -36,5 +36,5 @@ def test_of_many_loads_at_once_with_restarts_among_them(world: World) -> None:
         window = [each for each in samples if each.at > now - rates.WINDOW]
         expected[load.pk] = rates.over_window([*window, Sample(now, done[load.pk].bytes_done)])
         load.moved_at = None
-    assert summing.speeds(loads, done, now) == expected
+    assert aggregates.speeds(loads, done, now) == expected
     assert len(set(expected.values())) > 10

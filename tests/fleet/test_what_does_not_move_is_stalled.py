@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from fleet.ingest.health import note_standing
 from fleet.models import Transfer
 from fleet.poller import Terms, poll_airline
-from fleet.standing import note_standing
 from ifeportal.live.models import Change
 from ifeportal.models import Airline
 from tests.fleet.world import World, load, rows, transfer

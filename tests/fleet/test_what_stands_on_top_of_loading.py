@@ -10,9 +10,9 @@ import pytest
 from campaigns.models import Campaign
 from fleet.choices import Duty
 from fleet.duty import change_duty
+from fleet.ingest.health import note_standing
 from fleet.models import Event, Load, Tail
 from fleet.poller import Terms, poll_airline
-from fleet.standing import note_standing
 from ifeportal.live.models import Change
 from ifeportal.models import Airline
 from tests.fleet.world import World, load, rows, tail, transfer
@@ -366,7 +366,7 @@ def test_what_moves_at_that_moment_wins(world: World, monkeypatch: pytest.Monkey
         load().transfers.update(moved_at=world.clock)
         return {row.pk: row for row in Tail.objects.all()}
 
-    monkeypatch.setattr("fleet.standing.lock_tails", lock)
+    monkeypatch.setattr("fleet.ingest.health.lock_tails", lock)
     assert note_standing(airline, world.clock, world.clock.replace(year=2025)) == set()
     assert met, "there was something to be noted"
     assert (load().stalled, transfer("a").stalled) == (False, False)

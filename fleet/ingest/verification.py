@@ -8,32 +8,20 @@ May touch loads; the caller holds the transaction and the locks of the tails, an
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any, Final
+from collections.abc import Collection
 
+from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
 
 from campaigns.models import ContentItem
-from fleet.choices import Proof, Status
+from fleet.choices import Status
+from fleet.feed import load_published
+from fleet.ingest.rows import lock_tails
 from fleet.models import Load
+from fleet.state.verification import held_of, proof
 from ifeportal.bulk import among, update
-
-ENFORCE: Final = "enforce"
-
-
-def proof(*, hashed: bool, held: Mapping[str, Any] | None, items: int | None, signed: bool, policy: str) -> Proof:
-    """What is proven of a complete load. Pure.
-
-    `hashed`: the manifest has a SHA-256 for every item. `held` is what the loader's heartbeat says of the campaign, of
-    which it must hold all `items`; `policy` is that on signatures.
-    """
-    if not hashed:
-        return Proof.SIZE
-    number = held.get("items") if held else None
-    whole = not isinstance(number, int) or items is None or number >= items
-    if not (held and held.get("verified") is True and whole):
-        return Proof.NONE
-    return Proof.SIGNED if signed and policy == ENFORCE else Proof.HASH
+from ifeportal.live.feed import publish
+from ifeportal.models import Airline
 
 
 def prove(*, tails: Collection[int] = (), loads: Collection[int] = (), campaigns: Collection[int] = ()) -> list[Load]:
@@ -68,7 +56,12 @@ def prove(*, tails: Collection[int] = (), loads: Collection[int] = (), campaigns
     return changed
 
 
-def held_of(held: object, campaign: str) -> Mapping[str, Any] | None:
-    """What a heartbeat says of a campaign, whatever else it may say."""
-    entries = held if isinstance(held, list) else []
-    return next((each for each in entries if isinstance(each, dict) and each.get("campaign") == campaign), None)
+def note_proof(airline: Airline, campaigns: Collection[int]) -> None:
+    """Write and publish what is proven of the complete loads of these campaigns (ids), which are others now."""
+    concerned = Load.objects.filter(campaign__in=campaigns, status=Status.COMPLETE, archived_at=None).order_by()
+    tails = set(concerned.values_list("tail", flat=True)) if campaigns else set()
+    if not tails:
+        return
+    with transaction.atomic():
+        lock_tails(airline, tails)
+        publish([*map(load_published, prove(campaigns=campaigns))])

@@ -1,4 +1,4 @@
-"""What is new of tails and what should fly, as it is handed to `fleet.applying` and worked on there. Pure."""
+"""What is new of tails and what should fly, as it is handed to `fleet.ingest.apply` and worked on there. Pure."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Final, NamedTuple
 
+from fleet.ingest.updates import Late, News
 from fleet.models import Tail
-from fleet.news import Late, News
 from fleet.state.health import ALIVE_FOR
 from fleet.state.observations import Again, Gone, HeartbeatSeen
 from ifeportal.bulk import update

@@ -15,13 +15,12 @@ from typing import Final
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
 
-from fleet.applying import lock_tails
 from fleet.choices import Duty, Status
 from fleet.feed import load_published, tail_published, transfer_published
 from fleet.history import events
 from fleet.history.events import of_item, of_load
+from fleet.ingest.rows import lock_tails
 from fleet.models import Load, Tail, Transfer
-from fleet.proving import prove
 from fleet.state import health
 from fleet.state.health import Facts, Flags, ItemFacts, Terms, decide, decide_item, signs_of_life
 from fleet.state.rates import RATE_HOLDS
@@ -174,14 +173,3 @@ def _item_facts(row: Transfer) -> ItemFacts:
     tail = row.load.tail
     alive = signs_of_life(tail.heartbeat_at, tail.awake_since, tail.seen_at)
     return ItemFacts(row.stalled, row.rate_bps, row.status, row.moved_at, row.load.waiting, alive)
-
-
-def note_proof(airline: Airline, campaigns: Collection[int]) -> None:
-    """Write and publish what is proven of the complete loads of these campaigns (ids), which are others now."""
-    concerned = Load.objects.filter(campaign__in=campaigns, status=Status.COMPLETE, archived_at=None).order_by()
-    tails = set(concerned.values_list("tail", flat=True)) if campaigns else set()
-    if not tails:
-        return
-    with transaction.atomic():
-        lock_tails(airline, tails)
-        publish([*map(load_published, prove(campaigns=campaigns))])

@@ -11,11 +11,11 @@ from operator import itemgetter
 from typing import Final, NamedTuple
 
 from fleet.choices import Status
-from fleet.drift import differing
 from fleet.history.events import Told, Turn, of_item, turn
+from fleet.ingest.manifest_diff import differing
+from fleet.ingest.rows import forget_objects
+from fleet.ingest.updates import Late, Open
 from fleet.models import Transfer
-from fleet.news import Late, Open
-from fleet.reviving import forget_objects
 from fleet.state.observations import ErrorSeen, ProgressSeen
 from fleet.state.transfer import TRANSFER_FIELDS, TransferState, advance
 from ifeportal.bulk import among, upsert

@@ -1,0 +1,1 @@
+"""Writing observations of tails: rows, totals, history and feed in one transaction."""

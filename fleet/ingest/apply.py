@@ -1,0 +1,87 @@
+"""Writes what was seen of tails: their rows, the sums of their loads, samples, and the feed, in one transaction.
+
+The number of statements depends neither on the number of tails nor on that of objects (beyond the rows that fit a
+statement). The tails' rows are locked first, in order of id, and every decision made against rows read after that, so
+that two writers at once end in the same rows. Whoever else writes loads or transfers locks their tails the same way.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from django.db import transaction
+
+from fleet.choices import Status
+from fleet.feed import load_published, tail_published, transfer_published
+from fleet.history import events
+from fleet.ingest import anomalies
+from fleet.ingest.heartbeats import hear
+from fleet.ingest.loads import _loads, _opened
+from fleet.ingest.rows import lock_tails
+from fleet.ingest.transfers import write_transfers
+from fleet.ingest.updates import Catalog, News, Object
+from fleet.ingest.verification import prove
+from fleet.models import Tail
+from fleet.stats import rollup
+from fleet.stats.throughput import count_moved
+from ifeportal.bulk import among
+from ifeportal.live.feed import publish
+from ifeportal.models import Airline
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """How many transfers and loads were written, and the campaigns whose sums may be others now.
+
+    `older` names, by the id of their tail, objects that were not taken since a newer version is known.
+    """
+
+    transfers: int = 0
+    loads: int = 0
+    campaigns: frozenset[str] = frozenset()
+    older: Mapping[int, frozenset[Object]] = field(default_factory=dict)
+
+
+def apply_tails(
+    airline: Airline,
+    batch: Mapping[int, News],
+    catalog: Catalog,
+    now: datetime,
+    *,
+    guard: Callable[[], None] = lambda: None,
+) -> Applied:
+    """Write the news of these tails (by id) in one transaction, the change feed last. Tails without a row are left out.
+
+    `guard` is called right before the feed is written; what it raises undoes everything, as any error does.
+    """
+    with transaction.atomic():
+        tails = lock_tails(airline, batch)
+        loads = _opened(tails, batch, catalog)
+        transfers, late, told, arrived = write_transfers(loads, now)
+        changed, late_errors, turned = _loads(loads, {row.load_id for row in transfers}, now)
+        heard, holding, late_beats = hear(((tail, batch[pk]) for pk, tail in tails.items()), now)
+        proved = prove(tails=holding, loads={row.pk for row in changed if row.status == Status.COMPLETE})
+        anomalies.keep(airline, "status", [problem for pk in tails for problem in batch[pk].problems], now)
+        touched = heard.union((row.load.tail_id for row in transfers), (row.tail_id for row in changed))
+        changes = [*map(transfer_published, transfers), *map(load_published, [*changed, *proved])]
+        changes += map(tail_published, _summed(touched))
+        events.write([*told, *turned])
+        count_moved(airline, arrived, now)
+        guard()
+        publish(changes)
+    older: defaultdict[int, set[Object]] = defaultdict(set)
+    for pk, name in late | late_errors | late_beats:
+        older[pk].add(name)
+    return Applied(
+        transfers=len(transfers),
+        loads=len(changed),
+        campaigns=frozenset(load.campaign.name for load in changed),
+        older={pk: frozenset(names) for pk, names in older.items()},
+    )
+
+
+def _summed(tails: Collection[int]) -> Collection[Tail]:
+    return rollup.tails(Tail.objects.filter(among(Tail, ["id"], ((pk,) for pk in tails)))) if tails else []

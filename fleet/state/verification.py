@@ -1,0 +1,36 @@
+"""How much of a complete load is verified. Pure.
+
+A complete load *claims* that every byte has come. `size`: the manifest has no SHA-256 for some item. `hash`: it has
+one for each, and the loader's heartbeat says that it holds the campaign verified. `signed`: moreover the manifest is
+signed and the loader accepts signed manifests only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fleet.choices import Proof
+
+ENFORCE: Final = "enforce"
+
+
+def proof(*, hashed: bool, held: Mapping[str, Any] | None, items: int | None, signed: bool, policy: str) -> Proof:
+    """What is proven of a complete load. Pure.
+
+    `hashed`: the manifest has a SHA-256 for every item. `held` is what the loader's heartbeat says of the campaign, of
+    which it must hold all `items`; `policy` is that on signatures.
+    """
+    if not hashed:
+        return Proof.SIZE
+    number = held.get("items") if held else None
+    whole = not isinstance(number, int) or items is None or number >= items
+    if not (held and held.get("verified") is True and whole):
+        return Proof.NONE
+    return Proof.SIGNED if signed and policy == ENFORCE else Proof.HASH
+
+
+def held_of(held: object, campaign: str) -> Mapping[str, Any] | None:
+    """What a heartbeat says of a campaign, whatever else it may say."""
+    entries = held if isinstance(held, list) else []
+    return next((each for each in entries if isinstance(each, dict) and each.get("campaign") == campaign), None)
