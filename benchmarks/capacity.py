@@ -19,8 +19,8 @@ LIST_PRICE: Final = 5e-6
 GET_PRICE: Final = 4e-7
 SQS_PRICE: Final = 4e-7  # https://aws.amazon.com/sqs/pricing/, a standard queue, first tier
 EVENTS_A_REQUEST: Final = 10
-MESSAGES_A_BATCH: Final = 500  # as in `fleet.pushing`
-FETCHERS: Final = 8  # as in `fleet.fetching`
+MESSAGES_A_BATCH: Final = 500  # as in `fleet.polling.event_consumer`
+FETCHERS: Final = 8  # as in `fleet.polling.fetcher`
 Answer = Mapping[str, Any]
 Sizes = Mapping[str, Mapping[str, int]]
 

@@ -19,7 +19,7 @@ from typing import Any, Final
 from django.db import connection, connections, transaction
 from django.utils import timezone
 
-from fleet.poller import poll_airline, poll_keys
+from fleet.polling.poller import poll_airline, poll_keys
 from fleet.polling.result import PollResult
 from ifeportal.live.feed import Published, current_rev, publish
 from ifeportal.models import Airline

@@ -9,9 +9,10 @@ from typing import Final
 from django.conf import settings
 from django.utils import timezone
 
-from fleet import archivist, discovery, feed, pace, pushing, usage
+from fleet import archivist, feed, usage
 from fleet.history import retention
-from fleet.poller import Terms, poll_head, poll_part
+from fleet.polling import discovery, event_consumer, interval
+from fleet.polling.poller import Terms, poll_head, poll_part
 from fleet.polling.result import PollResult
 from fleet.reconcile.partitions import WHOLE
 from fleet.stats import throughput
@@ -117,7 +118,7 @@ def _poll_part(held: Lease, airline: Airline, part: str) -> None:
 def _take_events(held: Lease) -> None:
     terms = Terms(alive=held.alive, guard=held.guard, seconds=TURN)
     media, status = _buckets()
-    taken = pushing.take_events(_queue(), media, status, timezone.now, terms)
+    taken = event_consumer.take_events(_queue(), media, status, timezone.now, terms)
     held.found = taken.keys > 0
     _finish(taken.result)
 
@@ -137,7 +138,7 @@ def _settle(held: Lease, airline: Airline, result: PollResult) -> None:
     """Say whether something was found, and when to look again. What was never looked at before is new."""
     held.found = result.news > 0 or held.found_at is None
     quiet = timedelta() if held.found or held.found_at is None else held.started_at - held.found_at
-    held.next_in = pace.pause(
+    held.next_in = interval.pause(
         max(quiet.total_seconds(), 0.0),
         watched=held.watched,
         floor=settings.POLL_INTERVAL,
@@ -155,7 +156,7 @@ def _settle(held: Lease, airline: Airline, result: PollResult) -> None:
 def _events_arrive(held: Lease) -> bool:
     now = timezone.now()
     found_at = now if held.found else held.found_at
-    return bool(settings.STATUS_EVENTS_QUEUE_URL) and pushing.events_arrive(EVENTS_JOB, found_at, now)
+    return bool(settings.STATUS_EVENTS_QUEUE_URL) and event_consumer.events_arrive(EVENTS_JOB, found_at, now)
 
 
 def _told(airline_id: int | None, result: PollResult) -> None:

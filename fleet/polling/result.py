@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 
 from fleet.usage import RequestCounts
+from loader.errors import WorldError
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +43,8 @@ class PollResult(RequestCounts):
             "anomalies": self.anomalies,
             "seconds": round(self.seconds, 3),
         }
+
+
+def failure(bucket: str, error: WorldError) -> str:
+    """That a bucket could not be read, in a sentence."""
+    return f"{bucket} bucket: {error.code}: {error}"

@@ -29,7 +29,7 @@ from benchmarks.capacity import (
     told,
 )
 from benchmarks.synthetic import MEDIA, STATUS, Server, Synthetic
-from fleet import fetching, pushing
+from fleet.polling import event_consumer, fetcher
 from fleet.usage import PRICES
 from loader.s3.client import S3Bucket
 
@@ -91,7 +91,7 @@ def test_one_worker_takes_events_batch_by_batch() -> None:
 
 
 def test_what_the_model_repeats_is_as_in_the_code() -> None:
-    assert (MESSAGES_A_BATCH, FETCHERS) == (pushing.MESSAGES_A_BATCH, fetching.FETCHERS)
+    assert (MESSAGES_A_BATCH, FETCHERS) == (event_consumer.MESSAGES_A_BATCH, fetcher.FETCHERS)
 
 
 def test_a_slow_listing_slows_the_pace_and_a_large_airline_is_listed_in_parts() -> None:

@@ -9,8 +9,8 @@ from typing import Any
 from urllib.parse import quote_plus
 
 from fleet.models import Anomaly, Load, Tail, Transfer
-from fleet.poller import Terms
-from fleet.pushing import Taken, take_events
+from fleet.polling.event_consumer import Taken, take_events
+from fleet.polling.poller import Terms
 from loader.s3.interface import Bucket
 from loader.s3.sqs import Message, Queue
 from tests.fleet.world import World

@@ -8,15 +8,16 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from fleet import poller, writing
 from fleet.ingest.apply import Applied, apply_tails
-from fleet.known import Standing
 from fleet.models import Anomaly, Tail, Transfer
-from fleet.poller import Terms, poll_airline, poll_head, poll_part
+from fleet.polling import poller
+from fleet.polling import writer as polling_writer
+from fleet.polling.poller import Terms, poll_airline, poll_head, poll_part
+from fleet.polling.snapshot import Standing
+from fleet.polling.writer import Writer
 from fleet.reconcile import partitions
 from fleet.reconcile.diff import Survey
 from fleet.reconcile.limits import Limits
-from fleet.writing import Writer
 from ifeportal.models import Airline, User
 from tests.fleet.test_any_interleaving_of_polls_converges import truth
 from tests.fleet.world import MIB, World, transfer
@@ -169,9 +170,9 @@ def test_what_writing_takes_is_no_time_of_the_listing(world: World, monkeypatch:
         clock.now += 30.0
         return apply_tails(*args, **options)
 
-    for module in (poller, writing):
+    for module in (poller, polling_writer):
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now))
-    monkeypatch.setattr(writing, "apply_tails", slow)
+    monkeypatch.setattr(polling_writer, "apply_tails", slow)
     monkeypatch.setattr(poller, "LONGEST_LISTING", 1.0)
     monkeypatch.setattr(poller, "OBJECTS_A_LOOK", 1)
     monkeypatch.setattr(partitions, "WHOLE_LIMIT", 10**6)
@@ -188,7 +189,7 @@ def test_a_poll_that_has_no_time_left_leaves_the_rest_to_the_next(
 ) -> None:
     """What is left is not lost, not taken for gone, and read without reading again what was."""
     monkeypatch.setattr(partitions, "WHOLE_LIMIT", 10**6)
-    monkeypatch.setattr("fleet.writing.OBJECTS_A_BATCH", 30)
+    monkeypatch.setattr("fleet.polling.writer.OBJECTS_A_BATCH", 30)
     fill(world)
     world.poll()
     before = Transfer.objects.count()

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from fleet.discovery import discover
-from fleet.fetching import FAILURES_IN_A_ROW, FETCHERS
 from fleet.models import Tail, Transfer
-from fleet.poller import Terms, poll_airline
+from fleet.polling.discovery import discover
+from fleet.polling.fetcher import FAILURES_IN_A_ROW, FETCHERS
+from fleet.polling.poller import Terms, poll_airline
 from fleet.reconcile import partitions
 from ifeportal.models import Airline
 from loader.errors import WorldError

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fleet.models import Anomaly, Load
-from fleet.poller import poll_head
+from fleet.polling.poller import poll_head
 from fleet.reconcile import partitions
 from fleet.reconcile.limits import Limits
 from fleet.restoring import restore

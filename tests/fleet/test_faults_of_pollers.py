@@ -18,7 +18,7 @@ from moto.server import ThreadedMotoServer
 from fleet.faults import Rule
 from fleet.link import Link
 from fleet.models import Load, Transfer
-from fleet.writing import TAILS_A_BATCH
+from fleet.polling.writer import TAILS_A_BATCH
 from ifeportal.models import Job
 from loader.s3.client import S3Bucket
 from tests.cable import Cable

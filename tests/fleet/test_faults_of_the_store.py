@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from fleet.faults import Cut, ErrorInside, Fault, Hang, Reset, Rule, Say
 from fleet.models import Tail, Transfer
-from fleet.poller import Terms, poll_airline
+from fleet.polling.poller import Terms, poll_airline
 from fleet.reconcile.limits import Limits
 from loader.s3.client import S3Bucket
 from tests.bucket.pages import Entry, Page

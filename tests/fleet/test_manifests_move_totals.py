@@ -99,7 +99,7 @@ def test_a_worker_that_dies_between_catalog_and_tails_is_made_up_for(
     world.poll()
     world.manifest(items={"a": 200})
     with monkeypatch.context() as patch:
-        patch.setattr("fleet.poller._read_part", lambda *_: False)
+        patch.setattr("fleet.polling.poller._read_part", lambda *_: False)
         world.poll()
     assert load().bytes_total == 100
     world.poll()
@@ -182,7 +182,7 @@ def test_one_tail_that_cannot_be_written_stops_no_other(world: World, monkeypatc
     for name in ("N1", "N2", "N3"):
         world.progress(f"{name}/2026-12/a", 50)
 
-    monkeypatch.setattr("fleet.writing.apply_tails", _second_fails)
+    monkeypatch.setattr("fleet.polling.writer.apply_tails", _second_fails)
     result = world.poll()
     assert len(result.failures) == 1
     assert "ValueError" in result.failures[0]

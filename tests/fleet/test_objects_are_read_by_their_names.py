@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fleet.models import Anomaly, Tail
-from fleet.poller import poll_keys
+from fleet.polling.poller import poll_keys
 from fleet.polling.result import PollResult
 from ifeportal.models import Airline
 from loader.errors import WorldError

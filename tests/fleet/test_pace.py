@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.pace import pause
+from fleet.polling.interval import pause
 
 spans = st.floats(0, 1e9)
 floors = st.floats(0.001, 86400)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fleet.events import MESSAGE_LIMIT, RECORDS_LIMIT, BadEvent, keys_of
+from fleet.polling.s3_events import MESSAGE_LIMIT, RECORDS_LIMIT, BadEvent, keys_of
 from tests.fleet.pushed import event, record
 
 KEY = "ACME/N1/2026-12/movie-001.tgz.progress"

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import pytest
 
-from fleet.fetching import Fetcher, Named
+from fleet.polling.fetcher import Fetcher, Named
 from tests.fleet.pushed import PushedWorld
 from tests.fleet.world import transfer
 

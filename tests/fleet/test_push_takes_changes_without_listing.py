@@ -10,11 +10,11 @@ import pytest
 from django.db import OperationalError
 from django.utils import timezone
 
-from fleet import pushing
 from fleet.models import Anomaly, Load, Tail, Transfer
-from fleet.poller import Terms
+from fleet.polling import event_consumer
+from fleet.polling.event_consumer import Taken, events_arrive, take_events
+from fleet.polling.poller import Terms
 from fleet.polling.result import PollResult
-from fleet.pushing import Taken, events_arrive, take_events
 from fleet.reconcile.limits import Limits
 from ifeportal.jobs.leases import LeaseLost
 from ifeportal.models import Airline, Job
@@ -98,11 +98,11 @@ def test_an_airline_without_a_row_is_looked_for(pushed: PushedWorld) -> None:
 
 
 def test_airlines_that_nobody_has_are_looked_for_within_bounds(pushed: PushedWorld) -> None:
-    names = [f"ghost-{number}" for number in range(3 * pushing.STRANGERS_A_BATCH)]
+    names = [f"ghost-{number}" for number in range(3 * event_consumer.STRANGERS_A_BATCH)]
     pushed.queue.put(event(*(f"{name}/N1/2026-12/a.tgz.progress" for name in names)))
     lists = pushed.status.requests.list
     taken = pushed.take()
-    assert pushed.status.requests.list - lists == pushing.STRANGERS_A_BATCH
+    assert pushed.status.requests.list - lists == event_consumer.STRANGERS_A_BATCH
     assert (taken.messages, Airline.objects.count(), pushed.queue.held) == (1, 1, {})
 
 
@@ -170,7 +170,7 @@ def test_rubbish_is_counted_said_in_a_line_and_deleted(pushed: PushedWorld, capl
     for body in ("", "rubbish", "{}", "[" * 1000, json.dumps({"Records": [{"s3": 7}]})):
         pushed.queue.put(body)
     pushed.progress("N1/2026-12/a", 7)
-    with caplog.at_level(logging.WARNING, "fleet.pushing"):
+    with caplog.at_level(logging.WARNING, "fleet.polling.event_consumer"):
         taken = quietly(pushed)
     assert (taken.messages, taken.unreadable, taken.keys) == (6, 5, 1)
     assert transfer("a").bytes_done == 7
@@ -252,7 +252,7 @@ def test_a_database_that_is_away_costs_no_message(pushed: PushedWorld, monkeypat
 
     pushed.progress("N1/2026-12/a", 2 * MIB)
     with monkeypatch.context() as patched:
-        patched.setattr("fleet.pushing.poll_keys", away)
+        patched.setattr("fleet.polling.event_consumer.poll_keys", away)
         with pytest.raises(OperationalError):
             pushed.take()
     pushed.queue.hidden_no_more()
@@ -295,7 +295,7 @@ def test_what_a_failing_store_kept_from_being_written_comes_again(db: None) -> N
 
 def test_a_message_that_can_never_be_written_does_not_come_for_ever(pushed: PushedWorld) -> None:
     pushed.status.put("ACME/N1/2026-12/a.tgz.progress", b"7")
-    pushed.queue.put(event("ACME/N1/2026-12/a.tgz.progress"), received=pushing.TRIES)
+    pushed.queue.put(event("ACME/N1/2026-12/a.tgz.progress"), received=event_consumer.TRIES)
     taken = quietly(pushed)
     assert (taken.unreadable, taken.keys, pushed.queue.held) == (1, 0, {})
     assert transfer("a").bytes_done == 0
@@ -304,7 +304,7 @@ def test_a_message_that_can_never_be_written_does_not_come_for_ever(pushed: Push
 def test_a_slice_takes_batch_after_batch_until_its_time_is_over(
     pushed: PushedWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pushing, "MESSAGES_A_BATCH", 2)
+    monkeypatch.setattr(event_consumer, "MESSAGES_A_BATCH", 2)
     for number in range(5):
         pushed.progress(f"N1/2026-12/c{number}", 7)
     taken = take_events(pushed.queue, pushed.media, pushed.status, lambda: pushed.clock, seconds=0, wait=0)
@@ -315,7 +315,7 @@ def test_a_slice_takes_batch_after_batch_until_its_time_is_over(
 def test_one_message_with_many_keys_is_written_before_the_next_is_looked_at(
     pushed: PushedWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pushing, "KEYS_A_BATCH", 3)
+    monkeypatch.setattr(event_consumer, "KEYS_A_BATCH", 3)
     for number in range(8):
         pushed.status.put(f"ACME/N1/2026-12/c{number}.tgz.progress", b"7")
     names = [f"ACME/N1/2026-12/c{number}.tgz.progress" for number in range(8)]
@@ -384,7 +384,7 @@ def test_events_are_relied_on_only_while_they_tell_what_listings_find(
 
 
 def test_what_there_was_no_time_to_write_comes_again(pushed: PushedWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fleet.writing.TAILS_A_BATCH", 1)
+    monkeypatch.setattr("fleet.polling.writer.TAILS_A_BATCH", 1)
     for name in ("N1", "N2"):
         pushed.progress(f"{name}/2026-12/a", MIB)
     no_time = Terms(seconds=0.0)

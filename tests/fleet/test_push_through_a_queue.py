@@ -14,7 +14,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 from moto.sqs.models import SQSBackend
 
-from fleet.poller import poll_fleet
+from fleet.polling.poller import poll_fleet
 from ifeportal.models import Airline
 from loader.errors import WorldError
 from loader.s3 import sqs

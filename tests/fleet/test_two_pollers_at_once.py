@@ -30,7 +30,7 @@ def overtaken(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
             world.poll()
         return found
 
-    monkeypatch.setattr("fleet.poller.survey", slow)
+    monkeypatch.setattr("fleet.polling.poller.survey", slow)
 
 
 def test_a_slow_poller_does_not_take_back_what_a_quick_one_saw(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

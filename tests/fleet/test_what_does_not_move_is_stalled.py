@@ -6,7 +6,7 @@ import pytest
 
 from fleet.ingest.health import note_standing
 from fleet.models import Transfer
-from fleet.poller import Terms, poll_airline
+from fleet.polling.poller import Terms, poll_airline
 from ifeportal.live.models import Change
 from ifeportal.models import Airline
 from tests.fleet.world import World, load, rows, transfer
@@ -129,7 +129,7 @@ def test_what_moves_again_after_an_outage_is_never_stalled(world: World) -> None
 
 
 def test_what_there_was_no_time_to_look_at_is_not_stalled(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fleet.writing.TAILS_A_BATCH", 1)
+    monkeypatch.setattr("fleet.polling.writer.TAILS_A_BATCH", 1)
     for name in ("N1", "N2", "N3"):
         world.progress(f"{name}/2026-12/a", 100)
     world.poll()

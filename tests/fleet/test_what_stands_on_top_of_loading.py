@@ -12,7 +12,7 @@ from fleet.choices import Duty
 from fleet.duty import change_duty
 from fleet.ingest.health import note_standing
 from fleet.models import Event, Load, Tail
-from fleet.poller import Terms, poll_airline
+from fleet.polling.poller import Terms, poll_airline
 from ifeportal.live.models import Change
 from ifeportal.models import Airline
 from tests.fleet.world import World, load, rows, tail, transfer

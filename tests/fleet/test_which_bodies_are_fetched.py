@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import boto3
 import pytest
 
-from fleet.poller import poll_fleet
+from fleet.polling.poller import poll_fleet
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.s3.client import S3Bucket
 from tests.fleet.world import MIB, World, transfer

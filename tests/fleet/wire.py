@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from fleet.faults import Chunks, Fault, Head, Rule
 from fleet.link import Exchange, Link
 from fleet.models import Anomaly, Load, Transfer
-from fleet.poller import poll_fleet
+from fleet.polling.poller import poll_fleet
 from fleet.polling.result import PollResult
 from fleet.reconcile.limits import Limits
 from ifeportal.models import Airline

@@ -11,7 +11,7 @@ from django.db.models import Model
 
 from campaigns.models import Campaign
 from fleet.models import Anomaly, Load, ProgressSample, Tail, Transfer
-from fleet.poller import poll_fleet
+from fleet.polling.poller import poll_fleet
 from fleet.polling.result import PollResult
 from fleet.reconcile.limits import Limits
 from ifeportal.live.models import Change

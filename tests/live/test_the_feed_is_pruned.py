@@ -8,7 +8,7 @@ import pytest
 
 from fleet.feed import prune_feed
 from fleet.models import Load, Tail
-from fleet.poller import poll_fleet
+from fleet.polling.poller import poll_fleet
 from ifeportal.live import pruning
 from ifeportal.live.feed import Published, current_rev, publish
 from ifeportal.live.models import Change

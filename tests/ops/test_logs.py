@@ -26,7 +26,7 @@ class Log:
         self.written = io.StringIO()
         handler = logging.StreamHandler(self.written)
         handler.setFormatter(configured.configure_formatter(made["formatters"]["structured"]))
-        self.logger = logging.Logger("fleet.poller")
+        self.logger = logging.Logger("fleet.polling.poller")
         self.logger.addHandler(handler)
 
     @property
@@ -56,7 +56,7 @@ def test_a_line_is_one_json_object_with_time_level_logger_and_what_was_added(log
     assert log.line | {"timestamp": ""} == {
         "event": "polled ACME",
         "level": "warning",
-        "logger": "fleet.poller",
+        "logger": "fleet.polling.poller",
         "objects": 20,
         "timestamp": "",
     }

@@ -14,8 +14,8 @@ from django.db import InterfaceError, OperationalError, ProgrammingError, close_
 from django.utils import timezone
 
 from fleet import usage
-from fleet.discovery import discover, find_airline
-from fleet.poller import Terms, poll_airline
+from fleet.polling.discovery import discover, find_airline
+from fleet.polling.poller import Terms, poll_airline
 from fleet.polling.result import PollResult
 from fleet.usage import Meter
 from ifeportal.conf import environment

@@ -17,15 +17,14 @@ from typing import Final
 from django.db import InterfaceError, OperationalError, transaction
 
 from campaigns.models import Campaign, ContentItem
-from fleet.discovery import failure
 from fleet.feed import airline_published, campaign_published
-from fleet.fetching import Fetcher, Readings
 from fleet.ingest import anomalies
 from fleet.ingest.apply import apply_tails
 from fleet.ingest.updates import Catalog, News
-from fleet.known import Standing
 from fleet.models import Tail
-from fleet.polling.result import PollResult
+from fleet.polling.fetcher import Fetcher, Readings
+from fleet.polling.result import PollResult, failure
+from fleet.polling.snapshot import Standing
 from fleet.reconcile.diff import Survey, TailChanges
 from fleet.reconcile.limits import Limits
 from fleet.reconcile.problems import BODY_PROBLEMS, Problem, Problems, too_old

@@ -18,10 +18,10 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from fleet import usage
-from fleet.discovery import failure, find_airline
-from fleet.events import BadEvent, keys_of
-from fleet.poller import Terms, poll_keys
-from fleet.polling.result import PollResult
+from fleet.polling.discovery import find_airline
+from fleet.polling.poller import Terms, poll_keys
+from fleet.polling.result import PollResult, failure
+from fleet.polling.s3_events import BadEvent, keys_of
 from fleet.usage import Meter
 from ifeportal.models import Airline, Job
 from loader.contract.keys import parse_status_key

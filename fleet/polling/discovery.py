@@ -9,7 +9,7 @@ from datetime import datetime
 from django.db import transaction
 
 from fleet.ingest import anomalies
-from fleet.polling.result import PollResult
+from fleet.polling.result import PollResult, failure
 from fleet.reconcile.limits import Limits
 from fleet.reconcile.names import find_airlines
 from fleet.serialization import airline_state
@@ -59,11 +59,6 @@ def find_airline(name: str, media: Bucket, status: Bucket) -> Airline | None:
         _make(find_airlines([name], _names(), Limits()).names)
         row = Airline.objects.filter(name=name).first()
     return row
-
-
-def failure(bucket: str, error: WorldError) -> str:
-    """That a bucket could not be read, in a sentence."""
-    return f"{bucket} bucket: {error.code}: {error}"
 
 
 def _discovered(name: anomalies.BucketName, names: Iterable[str], limits: Limits, now: datetime) -> int:

@@ -15,20 +15,20 @@ from datetime import UTC, datetime
 from typing import Final
 
 from campaigns.catalog.sync import sync_catalog
-from fleet.discovery import discover, failure
-from fleet.fetching import Fetcher
 from fleet.ingest import anomalies
 from fleet.ingest.health import note_standing
 from fleet.ingest.verification import note_proof
-from fleet.known import standing
 from fleet.models import Load, Tail
-from fleet.polling.result import PollResult
+from fleet.polling.discovery import discover
+from fleet.polling.fetcher import Fetcher
+from fleet.polling.result import PollResult, failure
+from fleet.polling.snapshot import standing
+from fleet.polling.writer import Writer, limits_left
 from fleet.reconcile.diff import Survey, survey
 from fleet.reconcile.limits import Limits
 from fleet.reconcile.partitions import WHOLE, parts_for
 from fleet.reconcile.problems import BAD_ARCHIVE, Problem, Problems
 from fleet.usage import Meter
-from fleet.writing import Writer, limits_left
 from ifeportal.models import Airline
 from ifeportal.storage.background import Ahead, nothing, prefixes
 from loader.errors import WorldError
