@@ -9,7 +9,8 @@ from typing import Final
 from django.conf import settings
 from django.utils import timezone
 
-from fleet import archivist, feed, usage
+from fleet import feed, usage
+from fleet.archive import scheduler
 from fleet.history import retention
 from fleet.polling import discovery, event_consumer, interval
 from fleet.polling.poller import Terms, poll_head, poll_part
@@ -83,7 +84,7 @@ def archive_loads() -> None:
 
     def work(held: Lease) -> None:
         status = _buckets()[1]
-        more, failures = archivist.take_turn(
+        more, failures = scheduler.take_turn(
             status, timezone.now, TURN_OF_ARCHIVING, alive=held.alive, guard=held.guard
         )
         usage.flush(timezone.now())

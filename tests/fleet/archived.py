@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
-from fleet.archiving import Outcome, archive_due
+from fleet.archive.archiver import Outcome, archive_due
 from fleet.models import Load, ProgressSample, Transfer
 from ifeportal.models import Airline
 from loader.contract.keys import archive_key

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from fleet.archive.restorer import restore
 from fleet.models import Anomaly, Load
 from fleet.polling.poller import poll_head
 from fleet.reconcile import partitions
 from fleet.reconcile.limits import Limits
-from fleet.restoring import restore
 from ifeportal.live.models import Change
 from ifeportal.models import Airline
 from loader import archive as packed

@@ -15,8 +15,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from fleet import archiving
-from fleet.archiving import days_of, would_archive
+from fleet.archive import archiver
+from fleet.archive.archiver import days_of, would_archive
 from fleet.choices import Status
 from fleet.models import ProgressSample, Tail, Transfer
 from fleet.state import transfer as state_transfer
@@ -151,7 +151,7 @@ def test_a_load_without_a_manifest_is_never_taken_for_whole(world: World) -> Non
 def test_loads_of_other_airlines_are_left_alone(world: World) -> None:
     finished(world)
     Airline.objects.create(name="BETA")
-    assert list(archiving.archive_due(Airline.objects.get(name="BETA"), world.status, world.clock, 30)) == []
+    assert list(archiver.archive_due(Airline.objects.get(name="BETA"), world.status, world.clock, 30)) == []
 
 
 def test_a_dry_run_says_the_same_and_sends_nothing(world: World) -> None:
@@ -178,15 +178,15 @@ def test_a_load_whose_objects_were_not_read_yet_is_left_alone(world: World) -> N
 
 def interrupted(world: World, monkeypatch: pytest.MonkeyPatch, step: str, news: Callable[[], object]) -> list[Any]:
     """Archive, with `news` coming right before that step."""
-    real = getattr(archiving, step)
+    real = getattr(archiver, step)
 
     def first(*args: Any) -> Any:
         news()
         return real(*args)
 
-    monkeypatch.setattr(archiving, step, first)
+    monkeypatch.setattr(archiver, step, first)
     outcomes = archive(world)
-    monkeypatch.setattr(archiving, step, real)
+    monkeypatch.setattr(archiver, step, real)
     return outcomes
 
 
@@ -230,7 +230,7 @@ def test_a_report_while_the_objects_are_deleted_is_not_deleted_with_them(
             world.progress("N1/2026-12/c", 7)
             again.append(key)
 
-    monkeypatch.setattr(archiving, "DELETES_AT_ONCE", 1)
+    monkeypatch.setattr(archiver, "DELETES_AT_ONCE", 1)
     monkeypatch.setattr(world.status, "delete", overtaken)
     assert [outcome.left_alone for outcome in archive(world)] == ["its loader reported again"]
     assert reported in small(world)

@@ -13,7 +13,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from fleet import usage
-from fleet.archiving import Outcome, archive_due, days_of, would_archive
+from fleet.archive.archiver import Outcome, archive_due, days_of, would_archive
 from fleet.usage import Meter, RequestCounts
 from ifeportal.models import Airline
 from ifeportal.storage.buckets import status_bucket

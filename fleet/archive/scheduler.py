@@ -7,8 +7,8 @@ from collections.abc import Callable
 from datetime import datetime
 
 from fleet import usage
-from fleet.archiving import archive_due, days_of
-from fleet.restoring import restore
+from fleet.archive.archiver import archive_due, days_of
+from fleet.archive.restorer import restore
 from fleet.usage import Meter
 from ifeportal.models import Airline
 from loader.errors import WorldError
