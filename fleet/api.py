@@ -16,9 +16,9 @@ from campaigns.models import Campaign
 from fleet.api_filters import AirlineFilter, AnomalyFilter, CampaignFilter, LoadFilter, TailFilter, TransferFilter
 from fleet.api_rows import AirlineRow, AnomalyRow, CampaignRow, LoadRow, TailChange, TailRow, TransferRow
 from fleet.choices import Duty
-from fleet.duty import change_tail
 from fleet.models import Anomaly, Load, Tail, Transfer
 from fleet.serialization import tail_state
+from fleet.service_status import change_tail
 from fleet.stats import rollup
 from ifeportal import audit
 from ifeportal.access import Role, role_or_403

@@ -24,8 +24,8 @@ from django.conf import settings
 from campaigns.publishing.folder_publisher import publish_folder
 from fleet import scripted
 from fleet.faults import FlipByte, Rule
+from fleet.iam_policy import seaweedfs_identity
 from fleet.link import Link
-from fleet.policy import seaweedfs_identity
 from fleet.roster import (
     CORRUPTED,
     CORRUPTED_BYTE,

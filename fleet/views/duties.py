@@ -12,8 +12,8 @@ from django.shortcuts import redirect
 from django.views.decorators.http import require_POST
 
 from fleet.choices import Duty
-from fleet.duty import change_tail
 from fleet.models import Tail
+from fleet.service_status import change_tail
 from ifeportal import audit
 from ifeportal.access import Role, role_or_403
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from fleet.choices import Duty
+from fleet.iam_policy import seaweedfs_identity
 from fleet.models import Tail
-from fleet.policy import seaweedfs_identity
 from fleet.roster import (
     CORRUPTED,
     CORRUPTED_BYTE,

@@ -9,10 +9,10 @@ import pytest
 
 from campaigns.models import Campaign
 from fleet.choices import Duty
-from fleet.duty import change_duty
 from fleet.ingest.health import note_standing
 from fleet.models import Event, Load, Tail
 from fleet.polling.poller import Terms, poll_airline
+from fleet.service_status import change_duty
 from ifeportal.live.models import Change
 from ifeportal.models import Airline
 from tests.fleet.world import World, load, rows, tail, transfer

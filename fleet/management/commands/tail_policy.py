@@ -8,7 +8,7 @@ from typing import Any, Final
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from fleet.policy import iam_policy, seaweedfs_identity
+from fleet.iam_policy import iam_policy, seaweedfs_identity
 from loader.errors import BadName
 
 HELP: Final = (
