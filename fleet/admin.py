@@ -13,8 +13,8 @@ from django.utils.safestring import SafeString
 
 from fleet import usage
 from fleet.choices import Status
-from fleet.listing import CHOICES, in_state, item_in_state
 from fleet.models import Anomaly, Load, ProgressSample, Tail, Transfer, Usage
+from fleet.state.precedence import CHOICES, in_state, item_in_state
 from ifeportal.admin.base import Observed, ReadOnlyAdmin, page_link
 
 

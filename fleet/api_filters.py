@@ -12,8 +12,8 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from campaigns.models import ManifestState
 from fleet.api_rows import SUM_STATES, SUM_STATUSES
 from fleet.choices import Contradiction, Duty, Proof, State, Status
-from fleet.listing import in_state, item_in_state
 from fleet.models import Load, Tail, Transfer
+from fleet.state.precedence import in_state, item_in_state
 from fleet.stats import rollup
 from ifeportal.api.filters import Flag, Words, moments
 

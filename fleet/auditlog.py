@@ -14,9 +14,9 @@ from django.db.models import F, Q, QuerySet, TextField
 from django.db.models.functions import Cast
 from django.http import QueryDict
 
-from fleet.listing import SEARCH_LIMIT, Choice, ordered
 from ifeportal.models import AuditEntry
 from ifeportal.tables.export import Column
+from ifeportal.tables.query import SEARCH_LIMIT, Choice, ordered
 
 # By what the table is ordered: the word in the address, and the field. A young age comes first.
 SORTS: Final = {"age": "at", "who": "who", "action": "action", "target": "target", "airline": "whose", "via": "via"}

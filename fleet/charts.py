@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Any
 
 from campaigns.models import Campaign
-from fleet import pages
 from fleet.models import ProgressSample, Tail
+from fleet.pages import freshness
 from fleet.state.forecast import start_of
 from fleet.stats.readiness import readiness_of
 from fleet.stats.throughput import DAY, SLOT, Flow, flow, slot_of
@@ -91,7 +91,7 @@ def _nth(index: int) -> Callable[[Sequence[Any]], object]:
 
 def moved_chart(airlines: Collection[Airline], now: datetime) -> Chart:
     """Bytes a second that arrived on the aircraft of these airlines in the last 24 hours; two queries."""
-    read = [each.read_at for each in pages.load_freshness(airlines, now).values() if each.read_at is not None]
+    read = [each.read_at for each in freshness.load_freshness(airlines, now).values() if each.read_at is not None]
     begun = min((airline.created_at for airline in airlines), default=now)
     moved = flow([airline.pk for airline in airlines], now)
     name = f"{next(iter(airlines)).name} moved" if len(airlines) == 1 else "moved"
@@ -100,7 +100,7 @@ def moved_chart(airlines: Collection[Airline], now: datetime) -> Chart:
 
 def rate_chart(tail: Tail, now: datetime) -> Chart:
     """Bytes a second that arrived on an aircraft in the last 24 hours, as its samples have it; two queries."""
-    fresh = pages.load_freshness([tail.airline], now)[tail.airline.name]
+    fresh = freshness.load_freshness([tail.airline], now)[tail.airline.name]
     return _flow_chart(f"{tail.name} rate", _sampled(tail, now), tail.created_at, fresh.read_at)
 
 
@@ -142,7 +142,7 @@ def readiness_chart(campaign: Campaign, now: datetime) -> Chart:
     As of the whole minute, so that what did not change is the same when it is asked for again.
     """
     now = now.replace(second=0, microsecond=0)
-    fresh = pages.load_freshness([campaign.airline], now)[campaign.airline.name]
+    fresh = freshness.load_freshness([campaign.airline], now)[campaign.airline.name]
     found = readiness_of(campaign, now)
     series = [
         Series("hold it", found.observed, "step"),

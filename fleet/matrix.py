@@ -16,8 +16,10 @@ from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 
 from campaigns.models import Campaign, ContentItem
 from fleet.choices import Duty, Status
-from fleet.listing import LOAD, Choice, in_state, ordered, page_of
 from fleet.models import Load, Tail, Transfer
+from fleet.pages.orderings import LOAD
+from fleet.state.precedence import in_state
+from ifeportal.tables.query import Choice, ordered, page_of
 
 ITEMS_ACROSS: Final = 40
 CAMPAIGN_COLUMNS: Final = ("status", "tail", *(key for key in LOAD if key != "status"))

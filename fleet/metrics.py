@@ -19,8 +19,8 @@ from prometheus_client.registry import Collector
 
 from fleet import usage
 from fleet.choices import Duty, State, Status
-from fleet.listing import STATE
 from fleet.models import Anomaly, Load, Tail
+from fleet.state.precedence import STATE
 from ifeportal.jobs import status
 from ifeportal.live.feed import current_rev
 from ifeportal.models import Job

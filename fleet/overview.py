@@ -12,17 +12,16 @@ from typing import Final
 from django.db.models import Case, F, IntegerField, Q, Value, When, Window
 from django.db.models.functions import RowNumber
 
-from fleet import pages
 from fleet.attention import queries
 from fleet.choices import Status
-from fleet.listing import Choice
 from fleet.models import Load
-from fleet.pages import Freshness
+from fleet.pages.freshness import Freshness, load_freshness
 from fleet.stats import airline_totals, rollup
 from fleet.stats.rollup import Rollup
 from fleet.stats.throughput import moved_today
 from ifeportal.access import ScopedQuerySet
 from ifeportal.models import Airline
+from ifeportal.tables.query import Choice
 
 COLUMNS: Final = ("attention", "name", "percent", "tails")
 WORST: Final = 3  # loads that a card names
@@ -70,7 +69,7 @@ def cards(airlines: ScopedQuerySet[Airline], choice: Choice, now: datetime) -> l
     rows = list(airlines)
     tails = airline_totals.tails_of(rows)
     airline_totals.sum_up(rows, tails)
-    fresh, moved, worst = pages.load_freshness(rows, now), moved_today(rows, now), _worst(rows)
+    fresh, moved, worst = load_freshness(rows, now), moved_today(rows, now), _worst(rows)
     found = [
         Card(row, rollup.rollup_of(row), fresh[row.name], moved[row.pk], tails[row.pk].ready, worst.get(row.pk, []))
         for row in rows

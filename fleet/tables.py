@@ -13,14 +13,16 @@ from typing import Any, Final
 from django.db.models import F, Q, QuerySet
 
 from fleet.choices import Duty
-from fleet.listing import LOAD, Choice, in_state, ordered
 from fleet.models import Anomaly, Load
 from fleet.overview import Card
+from fleet.pages.orderings import LOAD
 from fleet.serialization import airline_state, campaign_state, load_state
+from fleet.state.precedence import in_state
 from fleet.stats import rollup
 from fleet.tailrows import TailRow, every_tail
 from ifeportal.models import Airline
 from ifeportal.tables.export import CHUNK, Column, Table
+from ifeportal.tables.query import Choice, ordered
 
 STATES: Final = (
     "failed", "silent", "stalled", "contradiction", "waiting", "restarted", "loading", "pending", "complete", "at_risk",

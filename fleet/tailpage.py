@@ -17,8 +17,10 @@ from django.db.models import Count, F, Max, Q, QuerySet
 from campaigns.models import Campaign, ContentItem, ManifestState
 from fleet import aircraft
 from fleet.choices import State
-from fleet.listing import ITEM, MOVING, PAGE_ROWS, SEARCH_LIMIT, STATES, Choice, item_in_state, ordered
 from fleet.models import Event, Load, Tail, Transfer
+from fleet.pages.orderings import ITEM
+from fleet.state.precedence import MOVING, STATES, item_in_state
+from ifeportal.tables.query import PAGE_ROWS, SEARCH_LIMIT, Choice, ordered
 
 ITEM_COLUMNS: Final = ("status", "item", *(key for key in ITEM if key != "status"))
 NOW_ROWS: Final = 12

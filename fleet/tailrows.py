@@ -17,11 +17,12 @@ from django.db.models.expressions import Expression
 
 from campaigns.models import Campaign
 from fleet.choices import Duty, Status
-from fleet.listing import LOAD, Choice, in_state, ordered, page_of
 from fleet.models import Load, Tail
-from fleet.pages import speaking_first
+from fleet.pages.orderings import LOAD, speaking_first
+from fleet.state.precedence import in_state
 from ifeportal.bulk import among
 from ifeportal.models import Airline
+from ifeportal.tables.query import Choice, ordered, page_of
 
 # Columns a tail is ordered by: the word in the address, and what of the tail or of its load it means.
 OF_TAIL: Final[Mapping[str, F]] = MappingProxyType(

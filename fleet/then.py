@@ -17,9 +17,10 @@ from django.core.paginator import Page, Paginator
 from campaigns.models import Campaign
 from fleet.choices import Duty, State
 from fleet.history.point_in_time import Then, ThenLoad
-from fleet.listing import PAGE_ROWS, STATES, Choice
 from fleet.models import Tail
 from fleet.picture import Item, items_of
+from fleet.state.precedence import STATES
+from ifeportal.tables.query import PAGE_ROWS, Choice
 
 _BY: Final[Mapping[str, Callable[[ThenLoad], Any]]] = MappingProxyType(
     {

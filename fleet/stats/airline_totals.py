@@ -12,8 +12,8 @@ from typing import Any, Final, NamedTuple
 from django.db.models import Count, Exists, Max, OuterRef, Q, Sum
 
 from fleet.choices import Duty, Status
-from fleet.listing import STATE
 from fleet.models import Load, Tail
+from fleet.state.precedence import STATE
 from fleet.stats.rollup import COUNTED, HIGH, LOW, PREFIX, halves
 from ifeportal.models import Airline
 

@@ -17,8 +17,8 @@ from django.db.models import Case, Count, F, Max, Model, Q, QuerySet, Sum, Value
 
 from campaigns.models import Campaign
 from fleet.choices import Duty, State, Status
-from fleet.listing import ON_TOP, in_state
 from fleet.models import Tail
+from fleet.state.precedence import ON_TOP, in_state
 from ifeportal.models import Airline
 
 M = TypeVar("M", bound=Model)

@@ -9,7 +9,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from fleet import bars
-from fleet.listing import AT_RISK
+from fleet.state.precedence import AT_RISK
 from fleet.stats.rollup import COUNTED, Rollup
 
 register = template.Library()

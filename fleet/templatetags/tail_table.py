@@ -11,7 +11,7 @@ from django.utils.safestring import SafeString
 
 from fleet import cells
 from fleet.models import Load
-from fleet.templatetags.tables import kept, ordering
+from ifeportal.templatetags.tables import kept, ordering
 
 register = template.Library()
 

@@ -11,12 +11,16 @@ from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-from fleet import cells, listing, pages, tables, tailrows
+from fleet import cells, tables, tailrows
 from fleet.models import Anomaly
+from fleet.pages import anomalies, freshness
+from fleet.pages.airline import queries
+from fleet.state import precedence
 from fleet.stats import rollup
-from fleet.views.answers import answer, compressed, file_of
 from ifeportal.live.feed import current_rev
 from ifeportal.models import Airline
+from ifeportal.tables import query
+from ifeportal.web.responses import answer, compressed, file_of
 
 
 @require_safe
@@ -24,9 +28,9 @@ from ifeportal.models import Airline
 def airline(request: HttpRequest, airline: str) -> HttpResponseBase:
     """One row a tail, and the airline's campaigns; or one of these tables as a file."""
     rev = current_rev()
-    row = get_object_or_404(pages.airlines(Airline.objects.visible_to(request.user)), name=airline)
-    sums, choice = rollup.rollup_of(row), listing.choice_of(request.GET, tailrows.SORTS, listing.CHOICES)
-    chosen = pages.campaign_of(row, choice.campaign)
+    row = get_object_or_404(queries.airlines(Airline.objects.visible_to(request.user)), name=airline)
+    sums, choice = rollup.rollup_of(row), query.choice_of(request.GET, tailrows.SORTS, precedence.CHOICES)
+    chosen = queries.campaign_of(row, choice.campaign)
     if chosen is None:
         choice = replace(choice, campaign="")
     file = file_of(request, tables.of_airline(row, choice))
@@ -39,8 +43,8 @@ def airline(request: HttpRequest, airline: str) -> HttpResponseBase:
         {
             "rev": rev,
             "airline": row,
-            "about": pages.about(row, request.user),
-            **pages.freshness_of(row),
+            "about": queries.about(row, request.user),
+            **freshness.freshness_of(row),
             "choice": choice,
             "all_sums": sums,
             "chosen": chosen and chosen.campaign,
@@ -48,16 +52,16 @@ def airline(request: HttpRequest, airline: str) -> HttpResponseBase:
             "not_begun": sums.tails - chosen.sums.tails if chosen else 0,
             "page": page,
             "rows": rows,
-            "columns": listing.columns_of(request.GET, cells.COLUMNS, cells.DEFAULT, cells.ALWAYS),
+            "columns": query.columns_of(request.GET, cells.COLUMNS, cells.DEFAULT, cells.ALWAYS),
             "around": cells.surroundings(row.name, timezone.now()),
             **_campaigns(request, row),
-            "anomalies": pages.open_anomalies(Anomaly.objects.filter(airline=row)),
+            "anomalies": anomalies.open_anomalies(Anomaly.objects.filter(airline=row)),
         },
     )
 
 
 def _campaigns(request: HttpRequest, row: Airline) -> dict[str, Any]:
     every = "all" in request.GET
-    found = pages.newest_campaigns(row, None if every else pages.CAMPAIGNS_SHOWN + 1)
-    few = found if every else found[: pages.CAMPAIGNS_SHOWN]
+    found = queries.newest_campaigns(row, None if every else queries.CAMPAIGNS_SHOWN + 1)
+    few = found if every else found[: queries.CAMPAIGNS_SHOWN]
     return {"campaigns": few, "more_campaigns": len(few) < len(found)}

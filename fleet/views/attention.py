@@ -16,17 +16,17 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from fleet import pages
 from fleet.attention.acknowledgements import take, take_back
 from fleet.attention.diagnosis import Fault, Kind
 from fleet.attention.queries import WORDS, Group, Trouble, groups_of, troubles
-from fleet.listing import SEARCH_LIMIT
 from fleet.models import Acknowledgement, Load
-from fleet.views.answers import answer
+from fleet.pages import freshness
 from ifeportal.access import Role
 from ifeportal.live.feed import current_rev
 from ifeportal.models import Airline
 from ifeportal.tables.export import Column, Table, export
+from ifeportal.tables.query import SEARCH_LIMIT
+from ifeportal.web.responses import answer
 
 GROUPS_A_PAGE: Final = 12
 LOADS_LIMIT: Final = 5_000  # beyond, something is wrong with all of them, and the page says that it is cut
@@ -77,7 +77,7 @@ def attention(request: HttpRequest) -> HttpResponseBase:
         {
             "rev": rev,
             "airlines": airlines,
-            "away": pages.store_outage(list(pages.load_freshness(airlines, now).values())),
+            "away": freshness.store_outage(list(freshness.load_freshness(airlines, now).values())),
             "wanted": wanted,
             "kinds": [(kind, sum(group.cause.kind is kind for group in every if group.is_open)) for kind in Kind],
             "open": sum(group.is_open for group in every),

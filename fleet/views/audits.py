@@ -9,11 +9,12 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from fleet import auditlog, listing
-from fleet.views.answers import answer
+from fleet import auditlog
 from ifeportal.access import Role, role_or_403, sees_every_airline
 from ifeportal.models import Airline, AuditEntry
+from ifeportal.tables import query
 from ifeportal.tables.export import Table, export
+from ifeportal.web.responses import answer
 
 
 @never_cache
@@ -34,14 +35,14 @@ def audit(request: HttpRequest) -> HttpResponseBase:
 
 
 def _page(request: HttpRequest, rows: QuerySet[AuditEntry], airline: Airline | None) -> HttpResponseBase:
-    choice = listing.choice_of(request.GET, tuple(auditlog.SORTS))
+    choice = query.choice_of(request.GET, tuple(auditlog.SORTS))
     wanted = auditlog.wanted_of(request.GET)
     found = auditlog.entries(rows, wanted, choice)
     name = f"{airline.name} audit" if airline else "audit"
     file = export(request, Table(name, auditlog.COLUMNS, found.iterator()))
     if file:
         return file
-    page = listing.page_of(found, choice.page, choice.size)
+    page = query.page_of(found, choice.page, choice.size)
     return answer(
         request,
         "fleet/audit.html",

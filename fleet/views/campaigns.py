@@ -18,15 +18,19 @@ from django.utils.http import quote_etag
 from django.views.decorators.http import require_safe
 
 from campaigns.models import Campaign, Draft
-from fleet import files, listing, matrix, moments, pages, picture, then
+from fleet import files, matrix, moments, picture, then
 from fleet.history import point_in_time
 from fleet.models import Load, Transfer
+from fleet.pages import freshness
+from fleet.pages.campaign import queries
+from fleet.state import precedence
 from fleet.stats import rollup
-from fleet.views.answers import answer, compressed
 from ifeportal.access import Role, visible_or_404
 from ifeportal.live.feed import current_rev
 from ifeportal.models import Airline
+from ifeportal.tables import query
 from ifeportal.tables.export import Table, export
+from ifeportal.web.responses import answer, compressed
 
 
 @require_safe
@@ -40,11 +44,11 @@ def campaign(request: HttpRequest, airline: str, campaign: str) -> HttpResponseB
     at = _moment(request)
     if at is not None:
         return _as_it_was(request, row, at)
-    choice = listing.choice_of(request.GET, matrix.CAMPAIGN_COLUMNS, listing.CHOICES)
+    choice = query.choice_of(request.GET, matrix.CAMPAIGN_COLUMNS, precedence.CHOICES)
     page = matrix.load_page(row, choice)
     names = matrix.item_names(row, request.GET.get("items", "1"))
     columns = matrix.item_columns(row, list(names.object_list))
-    sums = pages.sums_of(rollup.campaigns(Campaign.objects.filter(pk=row.pk)))
+    sums = queries.sums_of(rollup.campaigns(Campaign.objects.filter(pk=row.pk)))
     not_begun = matrix.not_begun(row)
     as_table = "table" in request.GET
     # A script that fetches the page has no use of what stands there for want of scripts.
@@ -59,7 +63,7 @@ def campaign(request: HttpRequest, airline: str, campaign: str) -> HttpResponseB
             "sums": sums,
             "not_begun": not_begun,
             "in_service": sums.tails + not_begun,
-            **pages.freshness_of(row.airline),
+            **freshness.freshness_of(row.airline),
             "run": _run(request, row),
             "choice": choice,
             "page": page,
@@ -68,8 +72,8 @@ def campaign(request: HttpRequest, airline: str, campaign: str) -> HttpResponseB
             "matrix": matrix.matrix(list(page.object_list), columns if with_cells else []),
             "as_table": as_table,
             "with_cells": with_cells,
-            "newest_load": pages.newest(Load.objects.filter(campaign=row)),
-            "newest_transfer": pages.newest(Transfer.objects.filter(load__campaign=row)),
+            "newest_load": queries.newest(Load.objects.filter(campaign=row)),
+            "newest_transfer": queries.newest(Transfer.objects.filter(load__campaign=row)),
         },
     )
 
@@ -118,7 +122,7 @@ def _file(request: HttpRequest, row: Campaign) -> Table:
         case "manifest":
             return files.manifest(row)
     return files.loads(
-        name, matrix.chosen_loads(row, listing.choice_of(request.GET, matrix.CAMPAIGN_COLUMNS, listing.CHOICES))
+        name, matrix.chosen_loads(row, query.choice_of(request.GET, matrix.CAMPAIGN_COLUMNS, precedence.CHOICES))
     )
 
 
@@ -134,7 +138,7 @@ def _moment(request: HttpRequest) -> datetime | None:
 def _as_it_was(request: HttpRequest, row: Campaign, at: datetime) -> HttpResponse:
     now = timezone.now()
     found = then.in_service(row, point_in_time.as_of(row, at, now))
-    choice = listing.choice_of(request.GET, then.COLUMNS, listing.CHOICES)
+    choice = query.choice_of(request.GET, then.COLUMNS, precedence.CHOICES)
     context: dict[str, Any] = {
         "airline": row.airline,
         "campaign": row,

@@ -7,12 +7,15 @@ from django.http.response import HttpResponseBase
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-from fleet import listing, overview, pages, tables
+from fleet import overview, tables
 from fleet.models import Anomaly
-from fleet.views.answers import answer, compressed, file_of
+from fleet.pages import anomalies
+from fleet.pages.freshness import load_freshness, store_outage
 from ifeportal.formatting import iso
 from ifeportal.live.feed import current_rev
 from ifeportal.models import Airline
+from ifeportal.tables import query
+from ifeportal.web.responses import answer, compressed, file_of
 
 
 @require_safe
@@ -21,7 +24,7 @@ def fleet(request: HttpRequest) -> HttpResponseBase:
     """Every airline the user may see; or these as a file."""
     rev = current_rev()
     airlines = Airline.objects.visible_to(request.user)
-    choice = listing.choice_of(request.GET, overview.COLUMNS)
+    choice = query.choice_of(request.GET, overview.COLUMNS)
     cards = overview.cards(airlines, choice, timezone.now())
     strays = Anomaly.objects.visible_to(request.user).filter(airline=None)
     file = file_of(request, tables.of_fleet(cards, strays))
@@ -34,9 +37,9 @@ def fleet(request: HttpRequest) -> HttpResponseBase:
             "rev": rev,
             "choice": choice,
             "cards": cards,
-            "away": pages.store_outage([card.freshness for card in cards]),
+            "away": store_outage([card.freshness for card in cards]),
             "newest": max((card.airline.pk for card in cards), default=0),
-            "anomalies": pages.open_anomalies(strays),
+            "anomalies": anomalies.open_anomalies(strays),
         },
     )
 
@@ -48,7 +51,7 @@ def freshness(request: HttpRequest) -> HttpResponse:
     if "airline" in request.GET:
         airlines = airlines.filter(name=request.GET["airline"])
     now = timezone.now()
-    found = pages.load_freshness(airlines, now)
+    found = load_freshness(airlines, now)
     read = {
         name: {
             "read_at": fresh.read_at and iso(fresh.read_at),
@@ -57,7 +60,7 @@ def freshness(request: HttpRequest) -> HttpResponse:
         }
         for name, fresh in found.items()
     }
-    away = pages.store_outage(list(found.values()))
+    away = store_outage(list(found.values()))
     together = {
         "airlines": away.airlines,
         "stale": away.stale,

@@ -12,13 +12,13 @@ from django.views.decorators.http import condition, require_http_methods, requir
 
 from fleet.feed import airline_published
 from fleet.stats import rollup
-from fleet.views.answers import answer
 from ifeportal import audit
 from ifeportal.access import Role, role_or_403, visible_or_404
 from ifeportal.airlines.branding import stylesheet, tag_of
 from ifeportal.airlines.forms import AirlineForm, ThresholdForm
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline, Logo
+from ifeportal.web.responses import answer
 
 
 @never_cache

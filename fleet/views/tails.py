@@ -7,13 +7,17 @@ from django.http.response import HttpResponseBase
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-from fleet import aircraft, files, listing, pages, tailpage
+from fleet import aircraft, files, tailpage
 from fleet.choices import Status
 from fleet.models import Anomaly, Load, Tail, Transfer
-from fleet.views.answers import answer
+from fleet.pages import anomalies, freshness
+from fleet.pages.tail import queries
+from fleet.state import precedence
 from ifeportal.access import visible_or_404
 from ifeportal.live.feed import current_rev
+from ifeportal.tables import query
 from ifeportal.tables.export import Table, export
+from ifeportal.web.responses import answer
 
 
 @require_safe
@@ -21,7 +25,7 @@ def tail(request: HttpRequest, airline: str, tail: str) -> HttpResponseBase:
     """An aircraft: its loads, what moves now, every item of the chosen load, and what turned when."""
     rev, now = current_rev(), timezone.now()
     row = visible_or_404(Tail.objects.select_related("airline"), request.user, airline__name=airline, name=tail)
-    loads = pages.loads_of(row)
+    loads = queries.loads_of(row)
     for each in loads:
         each.tail = row
     wanted = request.GET.get("campaign", "")
@@ -29,7 +33,7 @@ def tail(request: HttpRequest, airline: str, tail: str) -> HttpResponseBase:
     file = export(request, _file(request, row, load))
     if file is not None:
         return file
-    choice = listing.choice_of(request.GET, tailpage.ITEM_COLUMNS, listing.CHOICES)
+    choice = query.choice_of(request.GET, tailpage.ITEM_COLUMNS, precedence.CHOICES)
     counts = tailpage.counts(row, load)
     item = tailpage.item_asked(request.GET)
     page, rows = tailpage.item_page(load, choice, counts, item) if load else (None, [])
@@ -43,7 +47,7 @@ def tail(request: HttpRequest, airline: str, tail: str) -> HttpResponseBase:
             "rev": rev,
             "airline": row.airline,
             "tail": row,
-            **pages.freshness_of(row.airline),
+            **freshness.freshness_of(row.airline),
             "loads": loads,
             "groups": aircraft.groups(loads, now, every="all" in request.GET),
             "not_begun": tailpage.not_begun(row, now),
@@ -60,7 +64,7 @@ def tail(request: HttpRequest, airline: str, tail: str) -> HttpResponseBase:
             "rows": rows,
             "turns": tailpage.turns(row, request.GET),
             "turn_states": tailpage.TURN_STATES,
-            "anomalies": pages.open_anomalies(
+            "anomalies": anomalies.open_anomalies(
                 Anomaly.objects.filter(airline=row.airline, key__startswith=f"{row.airline.name}/{row.name}/")
             ),
             "newest_load": max((load.pk for load in loads), default=0),
@@ -79,5 +83,5 @@ def _file(request: HttpRequest, row: Tail, load: Load | None) -> Table:
             return files.events(row, tailpage.chosen_turns(row, request.GET.get("turns", "")))
     if load is None:
         return files.transfers(name, Transfer.objects.none())
-    choice = listing.choice_of(request.GET, tailpage.ITEM_COLUMNS, listing.CHOICES)
+    choice = query.choice_of(request.GET, tailpage.ITEM_COLUMNS, precedence.CHOICES)
     return files.transfers(f"{name} {load.campaign.name}", tailpage.chosen_items(load, choice))

@@ -9,9 +9,8 @@ import pytest
 
 from campaigns.models import Campaign
 from fleet.choices import Contradiction, Duty, State, Status
-from fleet.listing import AT_RISK, CHOICES, STATE, STATES, TRANSFER_STATE, in_state, item_in_state
 from fleet.models import Load, Tail, Transfer
-from fleet.state.precedence import state_of
+from fleet.state.precedence import AT_RISK, CHOICES, STATE, STATES, TRANSFER_STATE, in_state, item_in_state, state_of
 from fleet.stats import rollup
 from fleet.stats.airline_totals import sum_up, tails_of
 from fleet.stats.rollup import COUNTED, rollup_of

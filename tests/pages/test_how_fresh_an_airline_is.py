@@ -10,7 +10,7 @@ from django.conf import LazySettings
 from django.test import Client
 from django.utils import timezone
 
-from fleet.pages import Freshness, load_freshness, store_outage
+from fleet.pages.freshness import Freshness, load_freshness, store_outage
 from ifeportal.models import Airline, Job
 from tests.conftest import Cast
 from tests.pages.builders import a_campaign, a_load, a_tail, read_just_now

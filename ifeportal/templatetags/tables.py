@@ -10,7 +10,7 @@ from django.template.context import Context
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from fleet.listing import PAGE_ROWS, PAGE_SIZES, Choice
+from ifeportal.tables.query import PAGE_ROWS, PAGE_SIZES, Choice
 
 register = template.Library()
 

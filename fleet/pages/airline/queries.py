@@ -1,0 +1,83 @@
+"""Rows, totals and choices of the airline page, in a number of queries that does not grow with the rows.
+
+Reads the database only, and only below rows that its caller has reached by `visible_to`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django.contrib.auth.models import AbstractUser, AnonymousUser
+from django.db.models import Count, F, Max, OuterRef, QuerySet, Subquery
+
+from campaigns.models import Campaign
+from fleet.models import Tail
+from fleet.stats import rollup
+from fleet.stats.airline_totals import READY
+from fleet.stats.rollup import Rollup
+from ifeportal.access import Role, sees_every_airline
+from ifeportal.models import Airline, Membership
+
+CAMPAIGNS_SHOWN: Final = 12
+
+
+def airlines(rows: QuerySet[Airline]) -> QuerySet[Airline]:
+    """The airlines with their sums, and the newest ids of their tails and loads."""
+    found: QuerySet[Airline] = rollup.airlines(rows).annotate(
+        newest_tail=Max("tails__pk"), newest_load=Max("tails__loads__pk")
+    )
+    return found
+
+
+@dataclass(frozen=True)
+class About:
+    """Of an airline: how many tails hold all that was begun on them, its newest campaign, and what the user may do."""
+
+    ready: int
+    newest_campaign: int
+    role: str
+
+
+def about(airline: Airline, user: AbstractUser | AnonymousUser) -> About:
+    """Gathered in one query."""
+    ready = Tail.objects.filter(READY, airline=OuterRef("pk")).order_by().values("airline")
+    campaigns = Campaign.objects.filter(airline=OuterRef("pk")).order_by("-pk")
+    memberships = Membership.objects.filter(user=user.pk, airline=OuterRef("pk"))
+    found = (
+        Airline.objects.filter(pk=airline.pk)
+        .values_list(
+            Subquery(ready.annotate(number=Count("pk")).values("number")),
+            Subquery(campaigns.values("pk")[:1]),
+            Subquery(memberships.values("role")[:1]),
+        )
+        .get()
+    )
+    role = Role.MANAGER.value if sees_every_airline(user) else found[2]
+    return About(found[0] or 0, found[1] or 0, role or "")
+
+
+@dataclass(frozen=True)
+class Summed:
+    """A campaign and the sums of its loads."""
+
+    campaign: Campaign
+    sums: Rollup
+
+
+def newest_campaigns(airline: Airline, limit: int | None) -> list[Summed]:
+    """The airline's campaigns, the latest exhibition first (those without a date before them); one query."""
+    by_date = (F("exhibition_starts").desc(nulls_first=True), "-name")
+    shown = airline.campaigns.order_by(*by_date).values("pk")[:limit]
+    return [Summed(row, rollup.rollup_of(row)) for row in _campaigns(shown).order_by(*by_date)]
+
+
+def campaign_of(airline: Airline, name: str) -> Summed | None:
+    """One of its campaigns; None if it has none of that name."""
+    row = _campaigns(airline.campaigns.filter(name=name).values("pk")).first() if name else None
+    return Summed(row, rollup.rollup_of(row)) if row else None
+
+
+def _campaigns(keys: QuerySet[Campaign, Any]) -> QuerySet[Campaign]:
+    """With their sums: of these alone, so that a page of a few does not sum up all there ever were."""
+    return rollup.campaigns(Campaign.objects.filter(pk__in=keys))

@@ -1,0 +1,28 @@
+"""Anomalies that are still open, for pages. Reads the database only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from django.db.models import Count, QuerySet, Window
+
+from fleet.models import Anomaly
+
+ANOMALIES_SHOWN: Final = 12
+
+
+@dataclass(frozen=True)
+class Understood:
+    """The newest few anomalies that still stand, and how many there are."""
+
+    newest: Sequence[Anomaly]
+    count: int
+
+
+def open_anomalies(anomalies: QuerySet[Anomaly]) -> Understood:
+    """What could not be understood and still stands; one query."""
+    rows = anomalies.filter(resolved_at=None).order_by("-last_seen", "pk")
+    found = list(rows.annotate(count=Window(Count("pk")))[:ANOMALIES_SHOWN])
+    return Understood(found, getattr(found[0], "count") if found else 0)  # noqa: B009  (an annotation)

@@ -1,0 +1,52 @@
+"""Columns that loads and transfers can be ordered by, and the order that picks a tail's primary load."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from django.db.models import Case, F, FloatField, Q, Value, When
+from django.db.models.expressions import Expression, OrderBy
+from django.db.models.functions import Cast, NullIf
+from django.db.models.lookups import Exact
+
+from fleet.choices import Status
+from fleet.state.precedence import MOVING, STATE, STATES, TRANSFER_STATE
+
+
+def _rank(word: Case) -> Case:
+    """The states in order of weight."""
+    return Case(*(When(Exact(word, state), then=Value(rank)) for rank, state in enumerate(STATES)))
+
+
+_SHARE = Cast("bytes_done", FloatField()) / NullIf(Cast("bytes_total", FloatField()), Value(0.0))
+
+_LEFT = Cast(F("bytes_total") - F("bytes_done"), FloatField()) / NullIf(Cast("rate_bps", FloatField()), Value(0.0))
+
+_MEASURED: Final[Mapping[str, Expression | F]] = MappingProxyType(
+    {
+        "percent": Case(When(status=Status.COMPLETE, then=Value(1.0)), default=_SHARE),
+        "bytes": F("bytes_done"),
+        "rate": F("rate_bps"),
+        "eta": Case(When(MOVING & Q(stalled=False), then=_LEFT)),
+        "as_of": F("as_of"),
+    }
+)
+
+# Columns that transfers and loads can be ordered by: the word in the address, and what of the row it means.
+ITEM: Final[Mapping[str, Expression | F]] = MappingProxyType({"status": _rank(TRANSFER_STATE), **_MEASURED})
+
+LOAD: Final[Mapping[str, Expression | F]] = MappingProxyType(
+    {"status": _rank(STATE), **_MEASURED, "items": F("items_done")}
+)
+
+
+def speaking_first() -> list[OrderBy]:
+    """Which load speaks for a tail: the one that moves (nearest exhibition first), else the one heard of last."""
+    return [
+        Case(When(MOVING, then=Value(0)), default=Value(1)).asc(),
+        Case(When(MOVING, then=F("campaign__exhibition_starts"))).asc(nulls_last=True),
+        Case(When(~MOVING, then=F("as_of"))).desc(nulls_last=True),
+        F("pk").desc(),
+    ]
