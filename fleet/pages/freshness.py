@@ -12,8 +12,11 @@ from typing import Any, Final
 
 from django.conf import settings
 from django.db.models import Q
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
+from django.views.decorators.http import require_safe
 
+from ifeportal.formatting import iso
 from ifeportal.models import Airline, Job
 
 POLL_GRACE: Final = timedelta(seconds=10)
@@ -95,3 +98,29 @@ def _is_stale(job: Job, now: datetime) -> bool:
     if job.failures:
         return now > job.succeeded_at + 2 * interval + POLL_GRACE
     return now > job.due_at + max(job.due_at - job.succeeded_at, interval) + POLL_GRACE
+
+
+@require_safe
+def freshness(request: HttpRequest) -> HttpResponse:
+    """For open pages: the server's time, and when the buckets were last read for the airlines of the user."""
+    airlines = Airline.objects.visible_to(request.user)
+    if "airline" in request.GET:
+        airlines = airlines.filter(name=request.GET["airline"])
+    now = timezone.now()
+    found = load_freshness(airlines, now)
+    read = {
+        name: {
+            "read_at": fresh.read_at and iso(fresh.read_at),
+            "stale": fresh.stale,
+            "next_at": fresh.next_at and iso(fresh.next_at),
+        }
+        for name, fresh in found.items()
+    }
+    away = store_outage(list(found.values()))
+    together = {
+        "airlines": away.airlines,
+        "stale": away.stale,
+        "stale_count": away.stale_count,
+        "read_at": away.read_at and iso(away.read_at),
+    }
+    return JsonResponse({"now": iso(now), "airlines": read, "away": together})

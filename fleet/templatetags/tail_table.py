@@ -9,8 +9,8 @@ from django.template.context import Context
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
-from fleet import cells
 from fleet.models import Load
+from fleet.pages.airline.columns import ALWAYS, COLUMNS, fault_row, write
 from ifeportal.templatetags.tables import kept, ordering
 
 register = template.Library()
@@ -19,7 +19,7 @@ register = template.Library()
 @register.inclusion_tag("components/column_picker.html", takes_context=True)
 def columns(context: Context) -> dict[str, Any]:
     """The choice of columns of the airline page's table."""
-    others = [(key, column.title) for key, column in cells.COLUMNS.items() if key != cells.ALWAYS]
+    others = [(key, column.title) for key, column in COLUMNS.items() if key != ALWAYS]
     return {"others": others, "shown": context["columns"], "kept": kept(context, "cols")}
 
 
@@ -38,7 +38,7 @@ def campaign_choice(context: Context) -> dict[str, Any]:
 @register.simple_tag(takes_context=True)
 def tail_headers(context: Context) -> SafeString:
     """The header of the airline page's table: the columns that are shown, each a link that orders by it."""
-    shown = [(key, cells.COLUMNS[key]) for key in context["columns"]]
+    shown = [(key, COLUMNS[key]) for key in context["columns"]]
     return format_html_join("", "{}", ((ordering(context, key, column.title, column.kind),) for key, column in shown))
 
 
@@ -46,10 +46,10 @@ def tail_headers(context: Context) -> SafeString:
 def tail_rows(context: Context) -> SafeString:
     """The rows of the airline page's table."""
     rows, columns, around = context["rows"], context["columns"], context["around"]
-    return SafeString("".join(cells.write(row, columns, around) for row in rows))
+    return SafeString("".join(write(row, columns, around) for row in rows))
 
 
 @register.simple_tag(takes_context=True)
 def fault_template(context: Context) -> SafeString:
     """What the page's script puts under a row when an error comes: the row of an error, without one."""
-    return SafeString(cells.fault_row(Load(), len(context["columns"])))
+    return SafeString(fault_row(Load(), len(context["columns"])))

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.test import Client
 
-from fleet import moments
 from fleet.choices import Duty
 from fleet.models import Event, Load, ProgressSample, Tail
+from fleet.pages.campaign import history
 from tests.conftest import Cast
 from tests.pages.builders import GB, a_campaign, a_load, a_tail, now
 from tests.pages.reading import html, text
@@ -37,7 +37,7 @@ def then(cast: Cast) -> datetime:
 
 
 def asked(moment: datetime) -> str:
-    return f"{PAGE}?at={moments.as_asked(moment)}"
+    return f"{PAGE}?at={history.as_asked(moment)}"
 
 
 def test_it_shows_what_was_and_says_that_it_is_not_live(cast: Cast, alice: Client, then: datetime) -> None:
@@ -50,7 +50,7 @@ def test_it_shows_what_was_and_says_that_it_is_not_live(cast: Cast, alice: Clien
     assert "movie-001 The Long Way Up 0 of 1 Loading 0 Failing on 1" in page
     assert "<live-page" not in html(answer)
     assert f'href="{PAGE}"' in html(answer)
-    assert f"matrix/?at={moments.as_asked(then + timedelta(minutes=1)).replace(':', '%3A')}" in html(answer)
+    assert f"matrix/?at={history.as_asked(then + timedelta(minutes=1)).replace(':', '%3A')}" in html(answer)
 
 
 def test_what_is_not_known_of_that_moment_is_said(cast: Cast, alice: Client, then: datetime) -> None:
@@ -96,13 +96,13 @@ def test_rows_are_narrowed_ordered_and_paged_by_the_address(cast: Cast, alice: C
     ],
 )
 def test_a_moment_is_read_as_utc_and_only_from_the_past(text: str, moment: datetime | None) -> None:
-    assert moments.moment_of(text, NOON) == moment
+    assert history.moment_of(text, NOON) == moment
 
 
 def test_one_steps_by_hours_and_days_but_not_into_the_future() -> None:
-    labels = [step.label for step in moments.steps(NOON - timedelta(hours=2), NOON)]
+    labels = [step.label for step in history.steps(NOON - timedelta(hours=2), NOON)]
     assert labels == ["1 day back", "1 hour back", "1 hour on"]
-    assert moments.steps(NOON, NOON + timedelta(days=9))[0].at == "2026-11-19T12:00Z"
+    assert history.steps(NOON, NOON + timedelta(days=9))[0].at == "2026-11-19T12:00Z"
 
 
 def test_hostile_names_and_errors_of_that_time_are_shown_as_text(cast: Cast, alice: Client, then: datetime) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet import bars
+from fleet.pages import bars
 from ifeportal import formatting
 from ifeportal.templatetags.formatting import exhibition
 

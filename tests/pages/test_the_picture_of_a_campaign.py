@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from campaigns.models import Campaign
 from fleet.choices import Duty, State
 from fleet.models import Event, Load, ProgressSample, Tail, Transfer
-from fleet.picture import LETTERS
+from fleet.pages.campaign.heatmap import LETTERS
 from tests.conftest import Cast
 from tests.pages.builders import GB, a_campaign, a_fleet, a_load, a_tail, now
 

@@ -14,8 +14,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from fleet.charts import moved_chart, rate_chart
 from fleet.models import Load, Moved, ProgressSample, Tail
+from fleet.pages.charts import moved_chart, rate_chart
 from fleet.stats.throughput import slot_of
 from ifeportal.models import Airline
 from tests.conftest import Cast
@@ -90,7 +90,7 @@ def test_the_rate_of_an_aircraft_follows_from_the_samples_of_all_its_loads(load:
 
 @pytest.mark.parametrize("path", ["/moved/", MOVED, RATE, READY])
 def test_a_chart_is_cheap_kept_by_the_browser_alone_and_told_once(alice: Client, path: str) -> None:
-    with patch("fleet.views.charts.timezone.now", return_value=timezone.now()):
+    with patch("fleet.pages.charts.timezone.now", return_value=timezone.now()):
         with CaptureQueriesContext(connection) as queries:
             answer = alice.get(path)
         again = alice.get(path, headers={"if-none-match": answer["ETag"]})

@@ -7,13 +7,22 @@ not begun the campaign too; tails that are stored or retired stand in no row and
 
 from __future__ import annotations
 
-from django.db.models import Max, QuerySet
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
 
-from campaigns.models import Campaign
+from django.core.paginator import Page, Paginator
+from django.db.models import Count, Exists, F, Max, OuterRef, Q, QuerySet
+
+from campaigns.models import Campaign, ContentItem
+from fleet.choices import Duty, Status
 from fleet.models import Load, Tail, Transfer
+from fleet.pages.orderings import LOAD
+from fleet.state.precedence import in_state
 from fleet.stats import rollup
 from fleet.stats.rollup import Rollup
 from ifeportal.models import Airline
+from ifeportal.tables.query import Choice, ordered, page_of
 
 
 def sums_of(row: QuerySet[Airline] | QuerySet[Tail] | QuerySet[Campaign]) -> Rollup:
@@ -25,3 +34,102 @@ def newest(rows: QuerySet[Load] | QuerySet[Tail] | QuerySet[Transfer] | QuerySet
     """The highest id among the rows, so that the page can tell a new row from one on another page."""
     top: int | None = rows.aggregate(top=Max("pk"))["top"]
     return top or 0
+
+
+ITEMS_ACROSS: Final = 40
+
+CAMPAIGN_COLUMNS: Final = ("status", "tail", *(key for key in LOAD if key != "status"))
+
+
+@dataclass(frozen=True)
+class ItemColumn:
+    """An item, as the manifest has it (`item` is None if it does not), and how many tails stand where with it."""
+
+    name: str
+    item: ContentItem | None
+    complete: int
+    loading: int
+    failed: int
+    reported: int
+
+
+@dataclass(frozen=True)
+class MatrixRow:
+    """A load and its transfers in the order of the columns; None where the aircraft has said nothing."""
+
+    load: Load
+    cells: Sequence[tuple[ItemColumn, Transfer | None]]
+
+
+def not_begun(campaign: Campaign) -> int:
+    """How many tails in service have not begun it; one is counted from the day it is first heard of."""
+    begun = Load.objects.filter(campaign=campaign, tail=OuterRef("pk"))
+    return Tail.objects.filter(~Exists(begun), airline=campaign.airline_id, duty=Duty.ACTIVE).count()
+
+
+def loads_of(campaign: Campaign) -> QuerySet[Load]:
+    """The campaign's loads on tails in service."""
+    return Load.objects.filter(campaign=campaign, tail__duty=Duty.ACTIVE)
+
+
+def cells_of(campaign: Campaign) -> QuerySet[Transfer]:
+    """All items on all tails in service, tail by tail."""
+    rows = Transfer.objects.filter(load__campaign=campaign, load__tail__duty=Duty.ACTIVE)
+    return rows.order_by("load__tail__name", "content")
+
+
+def chosen_loads(campaign: Campaign, choice: Choice) -> QuerySet[Load]:
+    """The campaign's loads with their tails, as the address wants them."""
+    rows = loads_of(campaign).filter(in_state(choice.state)).select_related("tail")
+    if choice.search:
+        rows = rows.filter(Q(tail__name__icontains=choice.search) | Q(error_code__iexact=choice.search))
+    column = F("tail__name") if choice.order == "tail" else LOAD[choice.order]
+    return rows.order_by(ordered(column, choice), "tail__name")
+
+
+def load_page(campaign: Campaign, choice: Choice) -> Page[Load]:
+    """A page of these loads."""
+    return page_of(chosen_loads(campaign, choice), choice.page)
+
+
+def item_names(campaign: Campaign, number: str) -> Page[str]:
+    """A page of item names: those of the manifest in its order, then those that only aircraft know of."""
+    known = list(
+        ContentItem.objects.filter(campaign=campaign).order_by("-listed", "position").values_list("name", flat=True)
+    )
+    strange = Transfer.objects.filter(load__campaign=campaign, listed=False).order_by("content")
+    seen = set(known)
+    known += [name for name in strange.values_list("content", flat=True).distinct() if name not in seen]
+    return Paginator(known, ITEMS_ACROSS).get_page(number)
+
+
+def item_columns(campaign: Campaign, names: Sequence[str]) -> list[ItemColumn]:
+    """The named items with their counts over all tails; two queries."""
+    items = {item.name: item for item in ContentItem.objects.filter(campaign=campaign, name__in=names)}
+    counted = (
+        Transfer.objects.filter(load__campaign=campaign, load__tail__duty=Duty.ACTIVE, content__in=names)
+        .order_by()
+        .values_list("content")
+        .annotate(
+            complete=Count("pk", filter=Q(status=Status.COMPLETE)),
+            loading=Count("pk", filter=Q(status=Status.LOADING)),
+            failed=Count("pk", filter=Q(status=Status.FAILED)),
+            reported=Count("pk"),
+        )
+    )
+    counts = {name: tuple(numbers) for name, *numbers in counted}
+    return [ItemColumn(name, items.get(name), *counts.get(name, (0, 0, 0, 0))) for name in names]
+
+
+def matrix(loads: Sequence[Load], columns: Sequence[ItemColumn]) -> list[MatrixRow]:
+    """The cells of these loads and items; one query."""
+    found = {
+        (cell.load_id, cell.content): cell
+        for cell in Transfer.objects.filter(load__in=loads, content__in=[column.name for column in columns]).only(
+            "load", "content", "status", "stalled", "restarted", "oversized", "error_past", "bytes_done", "bytes_total"
+        )
+    }
+    by_id = {load.pk: load for load in loads}
+    for cell in found.values():
+        cell.load = by_id[cell.load_id]
+    return [MatrixRow(load, [(column, found.get((load.pk, column.name))) for column in columns]) for load in loads]

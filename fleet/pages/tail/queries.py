@@ -6,10 +6,167 @@ grow with the rows.
 
 from __future__ import annotations
 
-from fleet.models import Load, Tail
-from fleet.pages.orderings import speaking_first
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from django.core.paginator import Page, Paginator
+from django.db.models import Count, F, Max, Q, QuerySet
+
+from campaigns.models import Campaign, ContentItem, ManifestState
+from fleet.choices import State
+from fleet.models import Event, Load, Tail, Transfer
+from fleet.pages.orderings import ITEM, speaking_first
+from fleet.pages.tail import presenter
+from fleet.state.precedence import MOVING, STATES, item_in_state
+from ifeportal.tables.query import PAGE_ROWS, SEARCH_LIMIT, Choice, ordered
 
 
 def loads_of(tail: Tail) -> list[Load]:
     """The tail's loads, the one that speaks for it first."""
     return list(Load.objects.filter(tail=tail).select_related("campaign__airline").order_by(*speaking_first()))
+
+
+ITEM_COLUMNS: Final = ("status", "item", *(key for key in ITEM if key != "status"))
+
+NOW_ROWS: Final = 12
+
+QUEUE_ROWS: Final = 12
+
+TURN_ROWS: Final = 25
+
+TURN_STATES: Final = tuple(state.value for state in State if state not in (State.PENDING, State.DELETED))
+
+TURNS_READ: Final = 1_000  # of the items of one page
+
+TURNS_SHOWN: Final = 20  # of one item
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many items of the load are in which state (and in `all`), and the newest item of the tail."""
+
+    states: dict[str, int]
+    newest: int
+
+
+def counts(tail: Tail, load: Load | None) -> Counts:
+    """One query for both; an item is counted under exactly one state."""
+    its = Q(load=load)
+    sums = {f"in_{state}": Count("pk", filter=its & item_in_state(state)) for state in STATES}
+    rows = Transfer.objects.filter(load__tail=tail).order_by()
+    found = rows.aggregate(newest=Max("pk"), in_all=Count("pk", filter=its & item_in_state("")), **sums)
+    return Counts({word: found[f"in_{word}"] if load else 0 for word in (*STATES, "all")}, found["newest"] or 0)
+
+
+@dataclass(frozen=True)
+class ItemRow:
+    """A transfer, what the manifest says of its item, what is proven of it, and its turns, newest first."""
+
+    transfer: Transfer
+    item: ContentItem | None
+    proof: str
+    turns: Sequence[Event]
+    wanted: bool
+
+    @property
+    def checked_by(self) -> str:
+        """What it can be checked by."""
+        return presenter.checked_by(self.item)
+
+
+def chosen_items(load: Load, choice: Choice) -> QuerySet[Transfer]:
+    """The items of the load as the address wants them."""
+    rows = Transfer.objects.filter(item_in_state(choice.state), load=load)
+    if choice.search:
+        rows = rows.filter(Q(content__icontains=choice.search) | Q(error_code__iexact=choice.search))
+    column = F("content") if choice.order == "item" else ITEM[choice.order]
+    return rows.order_by(ordered(column, choice), "content")
+
+
+def item_page(load: Load, choice: Choice, found: Counts, wanted: str) -> tuple[Page[Transfer], list[ItemRow]]:
+    """A page of these items: the one asked for, or that on which the `wanted` item stands."""
+    rows = chosen_items(load, choice)
+    paginator = Paginator(rows, PAGE_ROWS)
+    counted = found.states.get(choice.state or "all")
+    if counted is not None and not choice.search:
+        paginator.count = counted
+    page = paginator.get_page(_page_with(rows, wanted) if wanted else choice.page)
+    transfers = list(page.object_list)
+    for transfer in transfers:
+        transfer.load = load
+    names = {transfer.content for transfer in transfers}
+    items = {item.name: item for item in ContentItem.objects.filter(campaign=load.campaign, name__in=names)}
+    turns = _turns_of(load, names)
+    return page, [
+        ItemRow(
+            transfer,
+            item := items.get(transfer.content),
+            presenter.item_proof(transfer, item, load),
+            turns.get(transfer.content, ()),
+            transfer.content == wanted,
+        )
+        for transfer in transfers
+    ]
+
+
+def _page_with(rows: QuerySet[Transfer], wanted: str) -> int:
+    names = list(rows.values_list("content", flat=True))
+    return names.index(wanted) // PAGE_ROWS + 1 if wanted in names else 1
+
+
+def _turns_of(load: Load, names: set[str]) -> dict[str, list[Event]]:
+    """The newest turns of these items, newest first; one query."""
+    turns: dict[str, list[Event]] = {}
+    rows = Event.objects.filter(load=load, content__in=names).order_by("-at", "-pk")
+    for event in rows[:TURNS_READ]:
+        its = turns.setdefault(event.content, [])
+        if len(its) < TURNS_SHOWN:
+            its.append(event)
+    return turns
+
+
+def loading_now(tail: Tail) -> list[Transfer]:
+    """What moves on the tail, over all its loads, those without a byte for a while first; one more than is shown."""
+    rows = Transfer.objects.filter(MOVING, load__tail=tail).select_related("load__campaign")
+    return list(rows.order_by("-stalled", "-as_of", "content")[: NOW_ROWS + 1])
+
+
+def not_begun(tail: Tail, today: datetime) -> list[Campaign]:
+    """Campaigns that its loader may take by itself and has not begun, the nearest exhibition first."""
+    rows = Campaign.objects.filter(airline=tail.airline_id, manifest_state=ManifestState.OK, withdrawn_at=None)
+    rows = rows.filter(Q(exhibition_ends=None) | Q(exhibition_ends__gte=today.date())).exclude(loads__tail=tail)
+    return list(
+        rows.select_related("airline").order_by(F("exhibition_starts").asc(nulls_last=True), "name")[:QUEUE_ROWS]
+    )
+
+
+@dataclass(frozen=True)
+class Turns:
+    """A page of the time line. `state`: of which turns; `more`: whether there are older ones."""
+
+    events: Sequence[Event]
+    state: str
+    number: int
+    more: bool
+
+
+def chosen_turns(tail: Tail, asked: str) -> QuerySet[Event]:
+    """The turns of the tail's loads and items, newest first; of one state if it is one."""
+    rows = Event.objects.filter(load__tail=tail).order_by("-at", "-pk")
+    return rows.filter(state=asked) if asked in State.values else rows
+
+
+def turns(tail: Tail, params: Any) -> Turns:
+    """The page of the time line that `turns` (a state) and `older` (how many pages back) ask for; one query."""
+    asked, older = params.get("turns", ""), params.get("older", "")
+    number = int(older) if older.isascii() and older.isdigit() and len(older) < 5 else 0
+    rows = chosen_turns(tail, asked).select_related("load__campaign")
+    found = list(rows[number * TURN_ROWS : (number + 1) * TURN_ROWS + 1])
+    return Turns(found[:TURN_ROWS], asked if asked in State.values else "", number, len(found) > TURN_ROWS)
+
+
+def item_asked(params: Any) -> str:
+    """The item that the address leads to; empty for none."""
+    return str(params.get("item", ""))[:SEARCH_LIMIT].replace("\0", "")

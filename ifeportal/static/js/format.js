@@ -78,7 +78,7 @@ export function free(stores) {
   return size(bytes) + (found.length > 1 ? ` +${found.length - 1}` : "");
 }
 
-/** Percent of a load's bar: items that are whole, what is held of those in flight, items that failed. See fleet/bars.py. */
+/** Percent of a load's bar: items that are whole, what is held of those in flight, items that failed. See fleet/pages/bars.py. */
 export function parts({ percent: held, items_done: done, items_failed: failed, items_total: total }) {
   if (missing(held) || !total) return [0, held ?? 0, 0];
   const whole = Math.min(held, Math.floor((100 * done) / total));

@@ -1,6 +1,6 @@
 /* <heat-map>: tails by items of a campaign, every one at once, and what the cell under the pointer or the keys says.
 
-   The figures come from the JSON address in data-src (see fleet/picture.py) and stay true by the changes <live-page>
+   The figures come from the JSON address in data-src (see fleet/pages/campaign/heatmap.py) and stay true by the changes <live-page>
    hears of; one that names a tail or item that is not there has the JSON fetched again. Lines stay where they are until
    somebody asks for another order. What is pointed at is a link to the transfer, laid over its cell. */
 

@@ -11,10 +11,10 @@ from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-from fleet import cells, tables, tailrows
 from fleet.models import Anomaly
 from fleet.pages import anomalies, freshness
-from fleet.pages.airline import queries
+from fleet.pages.airline import columns, exports, queries
+from fleet.pages.airline.rows import SORTS, tail_page
 from fleet.state import precedence
 from fleet.stats import rollup
 from ifeportal.live.feed import current_rev
@@ -29,14 +29,14 @@ def airline(request: HttpRequest, airline: str) -> HttpResponseBase:
     """One row a tail, and the airline's campaigns; or one of these tables as a file."""
     rev = current_rev()
     row = get_object_or_404(queries.airlines(Airline.objects.visible_to(request.user)), name=airline)
-    sums, choice = rollup.rollup_of(row), query.choice_of(request.GET, tailrows.SORTS, precedence.CHOICES)
+    sums, choice = rollup.rollup_of(row), query.choice_of(request.GET, SORTS, precedence.CHOICES)
     chosen = queries.campaign_of(row, choice.campaign)
     if chosen is None:
         choice = replace(choice, campaign="")
-    file = file_of(request, tables.of_airline(row, choice))
+    file = file_of(request, exports.of_airline(row, choice))
     if file is not None:
         return file
-    page, rows = tailrows.tail_page(row, choice, sums.tails + sums.tails_out)
+    page, rows = tail_page(row, choice, sums.tails + sums.tails_out)
     return answer(
         request,
         "fleet/airline.html",
@@ -52,8 +52,8 @@ def airline(request: HttpRequest, airline: str) -> HttpResponseBase:
             "not_begun": sums.tails - chosen.sums.tails if chosen else 0,
             "page": page,
             "rows": rows,
-            "columns": query.columns_of(request.GET, cells.COLUMNS, cells.DEFAULT, cells.ALWAYS),
-            "around": cells.surroundings(row.name, timezone.now()),
+            "columns": query.columns_of(request.GET, columns.COLUMNS, columns.DEFAULT, columns.ALWAYS),
+            "around": columns.surroundings(row.name, timezone.now()),
             **_campaigns(request, row),
             "anomalies": anomalies.open_anomalies(Anomaly.objects.filter(airline=row)),
         },

@@ -8,7 +8,7 @@ from django import template
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from fleet import bars
+from fleet.pages import bars
 from fleet.state.precedence import AT_RISK
 from fleet.stats.rollup import COUNTED, Rollup
 

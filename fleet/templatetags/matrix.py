@@ -10,10 +10,10 @@ from django import template
 from django.template.context import Context
 from django.utils.safestring import SafeString, mark_safe
 
-from fleet.cells import COLUMNS, Surroundings
-from fleet.matrix import ItemColumn, MatrixRow
 from fleet.models import Load, Transfer
-from fleet.tailrows import TailRow
+from fleet.pages.airline.columns import COLUMNS, Surroundings
+from fleet.pages.airline.rows import TailRow
+from fleet.pages.campaign.queries import ItemColumn, MatrixRow
 from ifeportal import formatting
 
 OF_LOAD: Final = ("status", "percent", "items", "bytes", "rate", "eta")

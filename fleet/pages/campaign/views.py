@@ -18,11 +18,10 @@ from django.utils.http import quote_etag
 from django.views.decorators.http import require_safe
 
 from campaigns.models import Campaign, Draft
-from fleet import files, matrix, moments, picture, then
 from fleet.history import point_in_time
 from fleet.models import Load, Transfer
-from fleet.pages import freshness
-from fleet.pages.campaign import queries
+from fleet.pages import exports, freshness
+from fleet.pages.campaign import heatmap, history, queries
 from fleet.state import precedence
 from fleet.stats import rollup
 from ifeportal.access import Role, visible_or_404
@@ -44,12 +43,12 @@ def campaign(request: HttpRequest, airline: str, campaign: str) -> HttpResponseB
     at = _moment(request)
     if at is not None:
         return _as_it_was(request, row, at)
-    choice = query.choice_of(request.GET, matrix.CAMPAIGN_COLUMNS, precedence.CHOICES)
-    page = matrix.load_page(row, choice)
-    names = matrix.item_names(row, request.GET.get("items", "1"))
-    columns = matrix.item_columns(row, list(names.object_list))
+    choice = query.choice_of(request.GET, queries.CAMPAIGN_COLUMNS, precedence.CHOICES)
+    page = queries.load_page(row, choice)
+    names = queries.item_names(row, request.GET.get("items", "1"))
+    columns = queries.item_columns(row, list(names.object_list))
     sums = queries.sums_of(rollup.campaigns(Campaign.objects.filter(pk=row.pk)))
-    not_begun = matrix.not_begun(row)
+    not_begun = queries.not_begun(row)
     as_table = "table" in request.GET
     # A script that fetches the page has no use of what stands there for want of scripts.
     with_cells = as_table or request.headers.get("Sec-Fetch-Dest") != "empty"
@@ -69,7 +68,7 @@ def campaign(request: HttpRequest, airline: str, campaign: str) -> HttpResponseB
             "page": page,
             "names": names,
             "columns": columns,
-            "matrix": matrix.matrix(list(page.object_list), columns if with_cells else []),
+            "matrix": queries.matrix(list(page.object_list), columns if with_cells else []),
             "as_table": as_table,
             "with_cells": with_cells,
             "newest_load": queries.newest(Load.objects.filter(campaign=row)),
@@ -84,9 +83,9 @@ def matrix_json(request: HttpRequest, airline: str, campaign: str) -> HttpRespon
     """The picture of the campaign for the page's script, with `at` as it was; 304 for a script that has it."""
     row = _campaign(request, airline, campaign)
     now = timezone.now()
-    at = moments.moment_of(request.GET.get("at", ""), now)
-    drawn = picture.picture(row) if at is None else picture.picture_then(row, point_in_time.as_of(row, at, now))
-    body = json.dumps(picture.as_json(drawn), separators=(",", ":")).encode()
+    at = history.moment_of(request.GET.get("at", ""), now)
+    drawn = heatmap.picture(row) if at is None else heatmap.picture_then(row, point_in_time.as_of(row, at, now))
+    body = json.dumps(heatmap.as_json(drawn), separators=(",", ":")).encode()
     etag = quote_etag(hashlib.sha256(body).hexdigest()[:32])
     response = HttpResponse(body, content_type="application/json", headers={"ETag": etag, "Cache-Control": "no-store"})
     return get_conditional_response(request, etag=etag, response=response) or response
@@ -118,18 +117,18 @@ def _file(request: HttpRequest, row: Campaign) -> Table:
     name = f"{row.airline.name} {row.name}"
     match request.GET.get("table"):
         case "cells":
-            return files.transfers(name, matrix.cells_of(row))
+            return exports.transfers(name, queries.cells_of(row))
         case "manifest":
-            return files.manifest(row)
-    return files.loads(
-        name, matrix.chosen_loads(row, query.choice_of(request.GET, matrix.CAMPAIGN_COLUMNS, precedence.CHOICES))
+            return exports.manifest(row)
+    return exports.loads(
+        name, queries.chosen_loads(row, query.choice_of(request.GET, queries.CAMPAIGN_COLUMNS, precedence.CHOICES))
     )
 
 
 def _moment(request: HttpRequest) -> datetime | None:
     """The earlier moment asked for; what is none is said, and the page shows the present."""
     asked = request.GET.get("at")
-    at = moments.moment_of(asked, timezone.now()) if asked is not None else None
+    at = history.moment_of(asked, timezone.now()) if asked is not None else None
     if asked and at is None:
         messages.warning(request, "The address asks for a moment that is none or has not passed. Shown is the present.")
     return at
@@ -137,17 +136,17 @@ def _moment(request: HttpRequest) -> datetime | None:
 
 def _as_it_was(request: HttpRequest, row: Campaign, at: datetime) -> HttpResponse:
     now = timezone.now()
-    found = then.in_service(row, point_in_time.as_of(row, at, now))
-    choice = query.choice_of(request.GET, then.COLUMNS, precedence.CHOICES)
+    found = history.in_service(row, point_in_time.as_of(row, at, now))
+    choice = query.choice_of(request.GET, history.COLUMNS, precedence.CHOICES)
     context: dict[str, Any] = {
         "airline": row.airline,
         "campaign": row,
         "then": found,
-        "at": moments.as_asked(at),
-        "steps": moments.steps(at, now),
-        "sums": then.sums(found),
+        "at": history.as_asked(at),
+        "steps": history.steps(at, now),
+        "sums": history.sums(found),
         "choice": choice,
-        "page": then.load_page(found, choice),
-        "items": then.item_page(row, found, request.GET.get("items", "1")),
+        "page": history.load_page(found, choice),
+        "items": history.item_page(row, found, request.GET.get("items", "1")),
     }
     return answer(request, "fleet/campaign_at.html", context)

@@ -1,7 +1,7 @@
 """The columns of the airline page's table, and how a row of it is written.
 
-Pure: rows of `fleet.tailrows` in, HTML out. Written here rather than in a template because a page may hold a thousand
-rows, which a template takes ten times as long for. Whatever is not a number goes through `escape`.
+Pure: rows of `fleet.pages.airline.rows` in, HTML out. Written here rather than in a template because a page may hold a
+thousand rows, which a template takes ten times as long for. Whatever is not a number goes through `escape`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from urllib.parse import quote
 from django.urls import reverse
 from django.utils.safestring import SafeString, mark_safe
 
-from fleet import bars
 from fleet.choices import Duty
 from fleet.models import Load
-from fleet.tailrows import TailRow
+from fleet.pages import bars
+from fleet.pages.airline.rows import TailRow
 from ifeportal import formatting
 from loader.errors import ERRORS
 

@@ -1,6 +1,7 @@
-"""The tables of a campaign's and of a tail's page as files: what a row is and how its columns are called.
+"""The tables of the fleet and the airline page as files: all rows of what the address chooses, not one page of them.
 
-The keys are those of the API. Reads nothing but the rows it is given, as they are sent.
+Reads the database only, below rows that its caller has reached by `visible_to`, some rows at a time. Columns are named
+as the API's fields; bytes, bytes per second, seconds, UTC.
 """
 
 from __future__ import annotations
@@ -12,11 +13,49 @@ from typing import Any, Final
 from django.db.models import QuerySet
 
 from campaigns.models import Campaign, ContentItem
-from fleet.models import Event, Load, Tail, Transfer
+from fleet.models import Anomaly, Event, Load, Tail, Transfer
 from fleet.serialization import load_state, transfer_state
 from ifeportal.tables.export import CHUNK, Column, Table
 
+STATES: Final = (
+    "failed", "silent", "stalled", "contradiction", "waiting", "restarted", "loading", "pending", "complete", "at_risk",
+)  # fmt: skip
+SUMS: Final = (
+    "percent",
+    "bytes_done",
+    "bytes_total",
+    "loads",
+    "loads_unknown",
+    *STATES,
+    "items_total",
+    "items_done",
+    "items_failed",
+    "as_of",
+)
+ANOMALIES: Final = ("airline", "bucket", "key", "problem", "detail", "first_seen", "last_seen")
+
+
+def _table(name: str, keys: Sequence[str], rows: Iterable[dict[str, Any]]) -> Table:
+    return Table(name, [Column(key, field_title(key), itemgetter(key)) for key in keys], rows)
+
+
+def field_title(key: str) -> str:
+    """The words of a field: `Eta seconds`."""
+    return key.replace("_", " ").capitalize()
+
+
+def anomalies(name: str, rows: QuerySet[Anomaly]) -> Table:
+    """What could not be understood and still stands."""
+    found = rows.filter(resolved_at=None).order_by("-last_seen", "pk").select_related("airline").iterator(CHUNK)
+    told = (
+        {**{key: getattr(row, key) for key in ANOMALIES[1:]}, "airline": row.airline and row.airline.name}
+        for row in found
+    )
+    return _table(f"{name} anomalies", ANOMALIES, told)
+
+
 _PLACE: Final = {"airline": "Airline", "tail": "Tail", "campaign": "Campaign"}
+
 _PROGRESS: Final = {
     "state": "State",
     "status": "Status",
@@ -26,8 +65,11 @@ _PROGRESS: Final = {
     "rate_bps": "Bytes per second",
     "eta_seconds": "Seconds left",
 }
+
 _FAULT: Final = {"error_code": "Error code", "error": "Error"}
+
 _TIMES: Final = {"as_of": "As of", "started_at": "Started", "finished_at": "Finished"}
+
 LOADS: Final = {
     **_PLACE,
     **_PROGRESS,
@@ -43,6 +85,7 @@ LOADS: Final = {
     **_TIMES,
     "archived_at": "Archived",
 }
+
 TRANSFERS: Final = {
     **_PLACE,
     "content": "Item",
@@ -54,7 +97,9 @@ TRANSFERS: Final = {
     "error_past": "Error is past",
     **_TIMES,
 }
+
 MANIFEST: Final = ("name", "title", "kind", "required", "size", "sha256", "priority", "position")
+
 EVENTS: Final = {"at": "At", "content": "Item", "state": "State", "error_code": "Error code", "text": "Text"}
 
 

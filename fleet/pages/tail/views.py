@@ -7,11 +7,10 @@ from django.http.response import HttpResponseBase
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-from fleet import aircraft, files, tailpage
 from fleet.choices import Status
 from fleet.models import Anomaly, Load, Tail, Transfer
-from fleet.pages import anomalies, freshness
-from fleet.pages.tail import queries
+from fleet.pages import anomalies, exports, freshness
+from fleet.pages.tail import presenter, queries
 from fleet.state import precedence
 from ifeportal.access import visible_or_404
 from ifeportal.live.feed import current_rev
@@ -33,11 +32,11 @@ def tail(request: HttpRequest, airline: str, tail: str) -> HttpResponseBase:
     file = export(request, _file(request, row, load))
     if file is not None:
         return file
-    choice = query.choice_of(request.GET, tailpage.ITEM_COLUMNS, precedence.CHOICES)
-    counts = tailpage.counts(row, load)
-    item = tailpage.item_asked(request.GET)
-    page, rows = tailpage.item_page(load, choice, counts, item) if load else (None, [])
-    moving = tailpage.loading_now(row)
+    choice = query.choice_of(request.GET, queries.ITEM_COLUMNS, precedence.CHOICES)
+    counts = queries.counts(row, load)
+    item = queries.item_asked(request.GET)
+    page, rows = queries.item_page(load, choice, counts, item) if load else (None, [])
+    moving = queries.loading_now(row)
     speaking = loads[0] if loads else None
     unfinished = [each for each in loads if each.status in (Status.LOADING, Status.FAILED, Status.PENDING)]
     return answer(
@@ -49,21 +48,21 @@ def tail(request: HttpRequest, airline: str, tail: str) -> HttpResponseBase:
             "tail": row,
             **freshness.freshness_of(row.airline),
             "loads": loads,
-            "groups": aircraft.groups(loads, now, every="all" in request.GET),
-            "not_begun": tailpage.not_begun(row, now),
+            "groups": presenter.groups(loads, now, every="all" in request.GET),
+            "not_begun": queries.not_begun(row, now),
             "speaking": speaking,
-            "expected": aircraft.expected(speaking, now) if speaking else None,
-            "risk": aircraft.risk(speaking, now) if speaking else "",
-            "fit": aircraft.fit(row.stores, unfinished),
+            "expected": presenter.expected(speaking, now) if speaking else None,
+            "risk": presenter.risk(speaking, now) if speaking else "",
+            "fit": presenter.fit(row.stores, unfinished),
             "load": load,
-            "moving": moving[: tailpage.NOW_ROWS],
-            "more_moving": len(moving) > tailpage.NOW_ROWS,
+            "moving": moving[: queries.NOW_ROWS],
+            "more_moving": len(moving) > queries.NOW_ROWS,
             "choice": choice,
             "counts": counts.states,
             "page": page,
             "rows": rows,
-            "turns": tailpage.turns(row, request.GET),
-            "turn_states": tailpage.TURN_STATES,
+            "turns": queries.turns(row, request.GET),
+            "turn_states": queries.TURN_STATES,
             "anomalies": anomalies.open_anomalies(
                 Anomaly.objects.filter(airline=row.airline, key__startswith=f"{row.airline.name}/{row.name}/")
             ),
@@ -78,10 +77,10 @@ def _file(request: HttpRequest, row: Tail, load: Load | None) -> Table:
     name = f"{row.airline.name} {row.name}"
     match request.GET.get("table"):
         case "loads":
-            return files.loads(name, Load.objects.filter(tail=row))
+            return exports.loads(name, Load.objects.filter(tail=row))
         case "events":
-            return files.events(row, tailpage.chosen_turns(row, request.GET.get("turns", "")))
+            return exports.events(row, queries.chosen_turns(row, request.GET.get("turns", "")))
     if load is None:
-        return files.transfers(name, Transfer.objects.none())
-    choice = query.choice_of(request.GET, tailpage.ITEM_COLUMNS, precedence.CHOICES)
-    return files.transfers(f"{name} {load.campaign.name}", tailpage.chosen_items(load, choice))
+        return exports.transfers(name, Transfer.objects.none())
+    choice = query.choice_of(request.GET, queries.ITEM_COLUMNS, precedence.CHOICES)
+    return exports.transfers(f"{name} {load.campaign.name}", queries.chosen_items(load, choice))

@@ -1,51 +1,34 @@
-"""The tables of the fleet and the airline page as files: all rows of what the address chooses, not one page of them.
-
-Reads the database only, below rows that its caller has reached by `visible_to`, some rows at a time. Columns are named
-as the API's fields; bytes, bytes per second, seconds, UTC.
-"""
+"""The tables of the airline page as files: all rows that the address selects, not one page of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from operator import itemgetter
+from collections.abc import Callable
 from typing import Any, Final
 
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, Q
 
 from fleet.choices import Duty
 from fleet.models import Anomaly, Load
-from fleet.overview import Card
+from fleet.pages.airline.rows import TailRow, every_tail
+from fleet.pages.exports import SUMS, _table, anomalies
 from fleet.pages.orderings import LOAD
-from fleet.serialization import airline_state, campaign_state, load_state
+from fleet.serialization import campaign_state, load_state
 from fleet.state.precedence import in_state
 from fleet.stats import rollup
-from fleet.tailrows import TailRow, every_tail
 from ifeportal.models import Airline
-from ifeportal.tables.export import CHUNK, Column, Table
+from ifeportal.tables.export import CHUNK, Table
 from ifeportal.tables.query import Choice, ordered
 
-STATES: Final = (
-    "failed", "silent", "stalled", "contradiction", "waiting", "restarted", "loading", "pending", "complete", "at_risk",
-)  # fmt: skip
-SUMS: Final = (
-    "percent",
-    "bytes_done",
-    "bytes_total",
-    "loads",
-    "loads_unknown",
-    *STATES,
-    "items_total",
-    "items_done",
-    "items_failed",
-    "as_of",
-)
 OF_LOAD: Final = (
     "campaign", "status", "state", "at_risk", "percent", "bytes_done", "bytes_total", "items_total", "items_done",
     "items_failed", "rate_bps", "effective_bps", "eta_seconds", "eta_latest_seconds", "proof", "error_code",
     "error", "error_content", "as_of", "started_at", "finished_at", "archived_at",
 )  # fmt: skip
+
 OF_TAIL: Final = ("aircraft_type", "duty", "heard_at", "loader_version", "loader_state", "loader_reason", "stores")
+
 LOADS: Final = ("airline", "tail", *OF_LOAD)
+
 CAMPAIGNS: Final = (
     "airline",
     "campaign",
@@ -64,17 +47,6 @@ CAMPAIGNS: Final = (
     "state",
     *SUMS,
 )
-AIRLINES: Final = ("airline", "title", "tails", "tails_out", "state", *SUMS)
-ANOMALIES: Final = ("airline", "bucket", "key", "problem", "detail", "first_seen", "last_seen")
-
-
-def _table(name: str, keys: Sequence[str], rows: Iterable[dict[str, Any]]) -> Table:
-    return Table(name, [Column(key, field_title(key), itemgetter(key)) for key in keys], rows)
-
-
-def field_title(key: str) -> str:
-    """The words of a field: `Eta seconds`."""
-    return key.replace("_", " ").capitalize()
 
 
 def of_airline(airline: Airline, choice: Choice) -> dict[str, Callable[[], Table]]:
@@ -117,21 +89,3 @@ def _loads(airline: Airline, choice: Choice) -> Table:
 def _campaigns(airline: Airline) -> Table:
     rows = rollup.campaigns(airline.campaigns.all()).order_by(F("exhibition_starts").desc(nulls_first=True), "-name")
     return _table(f"{airline.name} campaigns", CAMPAIGNS, map(campaign_state, rows.iterator(CHUNK)))
-
-
-def of_fleet(cards: Iterable[Card], strays: QuerySet[Anomaly]) -> dict[str, Callable[[], Table]]:
-    """The tables of the fleet page."""
-    return {
-        "airlines": lambda: _table("airlines", AIRLINES, (airline_state(card.airline) for card in cards)),
-        "anomalies": lambda: anomalies("fleet", strays),
-    }
-
-
-def anomalies(name: str, rows: QuerySet[Anomaly]) -> Table:
-    """What could not be understood and still stands."""
-    found = rows.filter(resolved_at=None).order_by("-last_seen", "pk").select_related("airline").iterator(CHUNK)
-    told = (
-        {**{key: getattr(row, key) for key in ANOMALIES[1:]}, "airline": row.airline and row.airline.name}
-        for row in found
-    )
-    return _table(f"{name} anomalies", ANOMALIES, told)

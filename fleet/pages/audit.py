@@ -10,13 +10,20 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
+from django.core.exceptions import PermissionDenied
 from django.db.models import F, Q, QuerySet, TextField
 from django.db.models.functions import Cast
-from django.http import QueryDict
+from django.http import HttpRequest, QueryDict
+from django.http.response import HttpResponseBase
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
 
-from ifeportal.models import AuditEntry
-from ifeportal.tables.export import Column
+from ifeportal.access import Role, role_or_403, sees_every_airline
+from ifeportal.models import Airline, AuditEntry
+from ifeportal.tables import query
+from ifeportal.tables.export import Column, Table, export
 from ifeportal.tables.query import SEARCH_LIMIT, Choice, ordered
+from ifeportal.web.responses import answer
 
 # By what the table is ordered: the word in the address, and the field. A young age comes first.
 SORTS: Final = {"age": "at", "who": "who", "action": "action", "target": "target", "airline": "whose", "via": "via"}
@@ -90,3 +97,43 @@ def words(entry: AuditEntry) -> Iterator[tuple[str, str, str]]:
 
 def _word(value: object) -> str:
     return "" if value is None else {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
+@never_cache
+@require_safe
+def airline_audit(request: HttpRequest, airline: str) -> HttpResponseBase:
+    """What was changed at an airline."""
+    row = role_or_403(Airline.objects.all(), request.user, Role.MANAGER, name=airline)
+    return _page(request, AuditEntry.objects.visible_to(request.user).filter(airline=row), row)
+
+
+@never_cache
+@require_safe
+def audit(request: HttpRequest) -> HttpResponseBase:
+    """What was changed anywhere. Raises PermissionDenied for all but staff."""
+    if not sees_every_airline(request.user):
+        raise PermissionDenied("The audit log of everything is for staff. Managers find that of their airline there.")
+    return _page(request, AuditEntry.objects.visible_to(request.user), None)
+
+
+def _page(request: HttpRequest, rows: QuerySet[AuditEntry], airline: Airline | None) -> HttpResponseBase:
+    choice = query.choice_of(request.GET, tuple(SORTS))
+    wanted = wanted_of(request.GET)
+    found = entries(rows, wanted, choice)
+    name = f"{airline.name} audit" if airline else "audit"
+    file = export(request, Table(name, COLUMNS, found.iterator()))
+    if file:
+        return file
+    page = query.page_of(found, choice.page, choice.size)
+    return answer(
+        request,
+        "fleet/audit.html",
+        {
+            "airline": airline,
+            "choice": choice,
+            "wanted": wanted,
+            "actions": rows.order_by("action").values_list("action", flat=True).distinct(),
+            "page": page,
+            "entries": [(entry, list(words(entry))) for entry in page],
+        },
+    )

@@ -9,7 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from hashlib import sha256
+from typing import Any, Final
+
+from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from django.utils import timezone
+from django.utils.cache import get_conditional_response, patch_cache_control
+from django.views.decorators.http import require_safe
 
 from campaigns.models import Campaign
 from fleet.models import ProgressSample, Tail
@@ -18,8 +24,9 @@ from fleet.state.forecast import start_of
 from fleet.stats.readiness import readiness_of
 from fleet.stats.throughput import DAY, SLOT, Flow, flow, slot_of
 from ifeportal import formatting
+from ifeportal.access import visible_or_404
 from ifeportal.models import Airline
-from ifeportal.tables.export import Column, Table
+from ifeportal.tables.export import Column, Table, export
 
 Values = Sequence[int | None]
 
@@ -155,3 +162,46 @@ def readiness_chart(campaign: Campaign, now: datetime) -> Chart:
     limit = Limit(found.tails, "tails in service")
     name = f"{campaign.name} readiness"
     return Chart(name, "tails", found.at, series, found.summary(now), fresh.read_at, marks, limit)
+
+
+KEPT_FOR: Final = 10  # seconds, by the browser
+
+
+@require_safe
+def fleet_moved(request: HttpRequest) -> HttpResponseBase:
+    """What arrived on all aircraft the user may see."""
+    return _answer(request, moved_chart(list(Airline.objects.visible_to(request.user)), timezone.now()))
+
+
+@require_safe
+def airline_moved(request: HttpRequest, airline: str) -> HttpResponseBase:
+    """What arrived on the aircraft of an airline."""
+    row = visible_or_404(Airline.objects.all(), request.user, name=airline)
+    return _answer(request, moved_chart([row], timezone.now()))
+
+
+@require_safe
+def tail_rate(request: HttpRequest, airline: str, tail: str) -> HttpResponseBase:
+    """What arrived on an aircraft."""
+    row = visible_or_404(Tail.objects.select_related("airline"), request.user, airline__name=airline, name=tail)
+    return _answer(request, rate_chart(row, timezone.now()))
+
+
+@require_safe
+def campaign_readiness(request: HttpRequest, airline: str, campaign: str) -> HttpResponseBase:
+    """How many tails hold a campaign, and will."""
+    rows = Campaign.objects.select_related("airline")
+    row = visible_or_404(rows, request.user, airline__name=airline, name=campaign)
+    return _answer(request, readiness_chart(row, timezone.now()))
+
+
+def _answer(request: HttpRequest, chart: Chart) -> HttpResponseBase:
+    file = export(request, chart.table)
+    if file is not None:
+        return file
+    response = JsonResponse(chart.data)
+    etag = f'"{sha256(response.content).hexdigest()[:32]}"'
+    response["ETag"] = etag
+    patch_cache_control(response, private=True, max_age=KEPT_FOR)
+    found = get_conditional_response(request, etag=etag, response=response)
+    return response if found is None else found

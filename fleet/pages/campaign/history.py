@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from django.core.paginator import Page, Paginator
 
@@ -18,7 +19,7 @@ from campaigns.models import Campaign
 from fleet.choices import Duty, State
 from fleet.history.point_in_time import Then, ThenLoad
 from fleet.models import Tail
-from fleet.picture import Item, items_of
+from fleet.pages.campaign.heatmap import Item, items_of
 from fleet.state.precedence import STATES
 from ifeportal.tables.query import PAGE_ROWS, Choice
 
@@ -103,3 +104,44 @@ def _item(then: Then, item: Item) -> ItemThen:
     counts = Counter(then.cell(load.pk, item.name) for load in then.loads)
     complete, failed = counts[State.COMPLETE], counts[State.FAILED]
     return ItemThen(item, complete, failed, counts.total() - complete - failed - counts[State.PENDING] - counts[""])
+
+
+STEPS: Final[Mapping[str, timedelta]] = MappingProxyType(
+    {
+        "1 day back": timedelta(days=-1),
+        "1 hour back": timedelta(hours=-1),
+        "1 hour on": timedelta(hours=1),
+        "1 day on": timedelta(days=1),
+    }
+)
+
+FIRST: Final = datetime(2000, 1, 1, tzinfo=UTC)  # nothing was recorded before
+
+LENGTH_LIMIT: Final = 40
+
+
+class Step(NamedTuple):
+    """A way to a moment a little before or after; `at` is as an address has it."""
+
+    label: str
+    at: str
+
+
+def moment_of(text: str, now: datetime) -> datetime | None:
+    """What `?at=` says, `2026-11-20T12:00Z`, in UTC where it names no zone; None if it is no moment or none passed."""
+    try:
+        found = datetime.fromisoformat(text) if len(text) <= LENGTH_LIMIT else now
+        found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return found if FIRST < found < now else None
+
+
+def as_asked(moment: datetime) -> str:
+    """The moment as an address has it, to the minute."""
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%MZ}"
+
+
+def steps(at: datetime, now: datetime) -> list[Step]:
+    """Where one can go from a moment: as far as `moment_of` follows."""
+    return [Step(label, as_asked(at + by)) for label, by in STEPS.items() if FIRST < at + by < now]

@@ -1,0 +1,43 @@
+"""The page of all airlines, and how fresh what open pages show is."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils import timezone
+from django.views.decorators.http import require_safe
+
+from fleet.models import Anomaly
+from fleet.pages import anomalies
+from fleet.pages.freshness import store_outage
+from fleet.pages.overview import exports, queries
+from ifeportal.live.feed import current_rev
+from ifeportal.models import Airline
+from ifeportal.tables import query
+from ifeportal.web.responses import answer, compressed, file_of
+
+
+@require_safe
+@compressed
+def fleet(request: HttpRequest) -> HttpResponseBase:
+    """Every airline the user may see; or these as a file."""
+    rev = current_rev()
+    airlines = Airline.objects.visible_to(request.user)
+    choice = query.choice_of(request.GET, queries.COLUMNS)
+    cards = queries.cards(airlines, choice, timezone.now())
+    strays = Anomaly.objects.visible_to(request.user).filter(airline=None)
+    file = file_of(request, exports.of_fleet(cards, strays))
+    if file is not None:
+        return file
+    return answer(
+        request,
+        "fleet/overview.html",
+        {
+            "rev": rev,
+            "choice": choice,
+            "cards": cards,
+            "away": store_outage([card.freshness for card in cards]),
+            "newest": max((card.airline.pk for card in cards), default=0),
+            "anomalies": anomalies.open_anomalies(strays),
+        },
+    )
