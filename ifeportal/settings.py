@@ -268,9 +268,9 @@ SPECTACULAR_SETTINGS = {
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "ENUM_NAME_OVERRIDES": {
         "Status": "fleet.choices.Status",
-        "SumStatus": "fleet.api_rows.SUM_STATUSES",
+        "SumStatus": "fleet.api.serializers.SUM_STATUSES",
         "State": "fleet.choices.State",
-        "SumState": "fleet.api_rows.SUM_STATES",
+        "SumState": "fleet.api.serializers.SUM_STATES",
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",

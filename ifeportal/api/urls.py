@@ -15,7 +15,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("v1/changes/", Changes.as_view(), name="api-changes"),
     path("v1/", include(router.urls)),
     path("v1/", include("campaigns.api_urls")),
-    path("v1/", include("fleet.api_urls")),
+    path("v1/", include("fleet.api.urls")),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
     path("docs/", Docs.as_view(), name="docs"),
     re_path("^(.*/)$", Unknown.as_view(), name="api-unknown"),  # last; without the slash Django adds it

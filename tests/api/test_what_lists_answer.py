@@ -13,8 +13,8 @@ from rest_framework.test import APIClient
 from campaigns import api_urls as campaigns_urls
 from campaigns.api import ContentRow, content_state
 from campaigns.models import Campaign, ContentItem
-from fleet import api_history, api_rows
-from fleet import api_urls as fleet_urls
+from fleet.api import acknowledgements, activity, events, serializers
+from fleet.api import urls as fleet_urls
 from fleet.choices import Status
 from fleet.models import Acknowledgement, Anomaly, Event, Load, Moved, Tail, Transfer, Usage
 from fleet.serialization import airline_state, campaign_state, load_state, tail_state, transfer_state
@@ -99,17 +99,20 @@ def test_an_unknown_total_is_null_and_never_nought(fleet: Cast, olga: APIClient)
 @pytest.mark.parametrize(
     ("serializer", "build"),
     [
-        (api_history.EventRow, lambda: api_history.event_state(Event.objects.all()[0])),
-        (api_history.AcknowledgementRow, lambda: api_history.acknowledgement_state(Acknowledgement.objects.all()[0])),
-        (api_history.MovedRow, lambda: api_history.moved_state(Moved.objects.all()[0])),
-        (api_history.UsageRow, lambda: api_history.usage_state(Usage.objects.all()[0])),
+        (events.EventRow, lambda: events.event_state(Event.objects.all()[0])),
+        (
+            acknowledgements.AcknowledgementRow,
+            lambda: acknowledgements.acknowledgement_state(Acknowledgement.objects.all()[0]),
+        ),
+        (activity.MovedRow, lambda: activity.moved_state(Moved.objects.all()[0])),
+        (activity.UsageRow, lambda: activity.usage_state(Usage.objects.all()[0])),
         (AuditRow, lambda: audit_state(AuditEntry.objects.all()[0])),
-        (api_rows.TransferRow, lambda: transfer_state(Transfer.objects.all()[0])),
-        (api_rows.LoadRow, lambda: load_state(Load.objects.all()[0])),
-        (api_rows.TailRow, lambda: tail_state(rollup.tails(Tail.objects.all())[0])),
-        (api_rows.CampaignRow, lambda: campaign_state(rollup.campaigns(Campaign.objects.all())[0])),
-        (api_rows.AirlineRow, lambda: airline_state(rollup.airlines(Airline.objects.all())[0])),
-        (api_rows.AnomalyRow, lambda: api_rows.anomaly_state(Anomaly.objects.all()[0])),
+        (serializers.TransferRow, lambda: transfer_state(Transfer.objects.all()[0])),
+        (serializers.LoadRow, lambda: load_state(Load.objects.all()[0])),
+        (serializers.TailRow, lambda: tail_state(rollup.tails(Tail.objects.all())[0])),
+        (serializers.CampaignRow, lambda: campaign_state(rollup.campaigns(Campaign.objects.all())[0])),
+        (serializers.AirlineRow, lambda: airline_state(rollup.airlines(Airline.objects.all())[0])),
+        (serializers.AnomalyRow, lambda: serializers.anomaly_state(Anomaly.objects.all()[0])),
         (ContentRow, lambda: content_state(ContentItem.objects.all()[0])),
     ],
 )

@@ -17,7 +17,7 @@ from prometheus_client import REGISTRY
 from prometheus_client.core import Metric
 
 from campaigns import api_urls as campaigns_urls
-from fleet import api_urls as fleet_urls
+from fleet.api import urls as fleet_urls
 from fleet.metrics import FleetCollector
 from fleet.reconcile.limits import Limits
 from ifeportal.api import urls

@@ -15,7 +15,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils.html import escape
 
-from fleet.api_rows import AnomalyRow, CampaignRow, LoadRow
+from fleet.api.serializers import AnomalyRow, CampaignRow, LoadRow
 from fleet.choices import Status
 from fleet.models import Anomaly, Load, Tail
 from ifeportal.models import Airline

@@ -3,8 +3,11 @@
 from django.urls import path
 from rest_framework.routers import SimpleRouter
 
-from fleet.api import Airlines, Anomalies, Campaigns, Loads, Tails, Transfers
-from fleet.api_history import Acknowledgements, Attention, Events, MovedSlots, UsageDays
+from fleet.api.acknowledgements import Acknowledgements
+from fleet.api.activity import MovedSlots, UsageDays
+from fleet.api.attention import Attention
+from fleet.api.events import Events
+from fleet.api.viewsets import Airlines, Anomalies, Campaigns, Loads, Tails, Transfers
 
 router = SimpleRouter()
 router.register("acknowledgements", Acknowledgements, basename="api-acknowledgements")

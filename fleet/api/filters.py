@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from functools import reduce
 from operator import or_
-from typing import Any
+from typing import Any, Final
 
 import django_filters
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from campaigns.models import ManifestState
-from fleet.api_rows import SUM_STATES, SUM_STATUSES
+from fleet.api.serializers import SUM_STATES, SUM_STATUSES
 from fleet.choices import Contradiction, Duty, Proof, State, Status
 from fleet.models import Load, Tail, Transfer
 from fleet.state.precedence import in_state, item_in_state
@@ -160,3 +160,20 @@ class AnomalyFilter(django_filters.FilterSet):
     problem = django_filters.CharFilter(field_name="problem")
     resolved = Flag(field_name="resolved_at", lookup_expr="isnull", exclude=True)
     last_seen_after, last_seen_before = moments("last_seen")
+
+
+class OnLoadFilter(django_filters.FilterSet):
+    """By where."""
+
+    airline = django_filters.CharFilter(field_name="load__tail__airline__name")
+    tail = django_filters.CharFilter(field_name="load__tail__name")
+    campaign = django_filters.CharFilter(field_name="load__campaign__name")
+    load = django_filters.NumberFilter(field_name="load_id", min_value=0, max_value=2**63 - 1)
+    at_after, at_before = moments("at")
+
+
+ON_LOAD: Final = {
+    "airline": "load__tail__airline__name",
+    "tail": "load__tail__name",
+    "campaign": "load__campaign__name",
+}

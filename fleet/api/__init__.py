@@ -1,0 +1,1 @@
+"""The fleet in the API: view sets, serializers and filters."""

@@ -1,0 +1,130 @@
+"""Acknowledgements of loads that need attention, in the API. Operators create and withdraw them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import django_filters
+from drf_spectacular.utils import extend_schema, extend_schema_view
+from rest_framework import serializers
+from rest_framework.exceptions import APIException
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from fleet.api.filters import ON_LOAD, OnLoadFilter
+from fleet.attention.acknowledgements import take, take_back
+from fleet.attention.queries import WORDS
+from fleet.models import Acknowledgement, Load
+from ifeportal.access import Role, role_or_403
+from ifeportal.api.filters import Flag, Words
+from ifeportal.api.viewsets import ReadOnly, Row
+from ifeportal.formatting import iso
+
+WORD_CHOICES: Final = [(word, word) for word in WORDS]
+
+
+class Conflict(APIException):
+    """What was asked for does not fit what is."""
+
+    status_code = 409
+    default_detail = "The load does not need attention for that any more."
+
+
+def acknowledgement_state(row: Acknowledgement) -> dict[str, Any]:
+    """Who saw to a load, for what."""
+    load = row.load
+    return {
+        "id": row.pk,
+        "airline": load.tail.airline.name,
+        "tail": load.tail.name,
+        "campaign": load.campaign.name,
+        "load": row.load_id,
+        "state": row.state,
+        "error_code": row.error_code,
+        "note": row.note,
+        "who": row.who,
+        "at": iso(row.at),
+        "withdrawn_at": iso(row.withdrawn_at) if row.withdrawn_at else None,
+    }
+
+
+class AcknowledgementRow(Row[Acknowledgement]):
+    """Somebody sees to a load. It counts while the load is in that state, with that error, and it is not withdrawn."""
+
+    values_of = acknowledgement_state
+
+    id = serializers.IntegerField()
+    airline = serializers.CharField()
+    tail = serializers.CharField()
+    campaign = serializers.CharField()
+    load = serializers.IntegerField(help_text="The load's id.")
+    state = serializers.CharField(help_text="What it was acknowledged for.")
+    error_code = serializers.CharField(allow_blank=True)
+    note = serializers.CharField()
+    who = serializers.CharField()
+    at = serializers.DateTimeField()
+    withdrawn_at = serializers.DateTimeField(allow_null=True)
+
+
+class AcknowledgementQuestion(serializers.Serializer[Any]):
+    """What is to be acknowledged."""
+
+    load = serializers.IntegerField(min_value=1, max_value=2**63 - 1, help_text="The load's id.")
+    state = serializers.ChoiceField(choices=WORD_CHOICES, help_text="What it needs attention for.")
+    note = serializers.CharField(max_length=1000, help_text="What is being done about it.")
+
+
+class AcknowledgementFilter(OnLoadFilter):
+    """By where, what for, who and time."""
+
+    state = Words(field_name="state", choices=WORD_CHOICES)
+    who = django_filters.CharFilter(field_name="who")
+    withdrawn = Flag(field_name="withdrawn_at", lookup_expr="isnull", exclude=True)
+
+
+@extend_schema_view(
+    list=extend_schema(summary="List acknowledgements", tags=["attention"]),
+    retrieve=extend_schema(summary="One acknowledgement", tags=["attention"]),
+)
+class Acknowledgements(ReadOnly[Acknowledgement]):
+    """Who sees to which loads."""
+
+    queryset = Acknowledgement.objects.select_related("load__tail__airline", "load__campaign")
+    serializer_class = AcknowledgementRow
+    filterset_class = AcknowledgementFilter
+    search_fields = ["note", "who", "load__tail__name", "load__campaign__name"]
+    usual_order = ["-at"]
+    newest_first = True
+    orderings = {"at": "at", "state": "state", "who": "who", **ON_LOAD}
+
+    @extend_schema(
+        summary="Acknowledge what a load needs attention for",
+        description="For operators of the airline. 409 if the load does not need attention for that any more.",
+        tags=["attention"],
+        request=AcknowledgementQuestion,
+        responses={201: AcknowledgementRow},
+    )
+    def create(self, request: Request) -> Response:
+        """Note that the user sees to it. Raises Http404, PermissionDenied, Conflict, ValidationError."""
+        question = AcknowledgementQuestion(data=request.data)
+        question.is_valid(raise_exception=True)
+        asked = question.validated_data
+        loads = Load.objects.select_related("tail__airline", "campaign")
+        load = role_or_403(loads, request.user, Role.OPERATOR, pk=asked["load"])
+        taken = take(request, load, asked["state"], asked["note"])
+        if taken is None:
+            raise Conflict
+        return Response(acknowledgement_state(taken), status=201)
+
+    @extend_schema(
+        summary="Withdraw an acknowledgement",
+        description="For operators of the airline: the load needs attention for that again.",
+        tags=["attention"],
+        responses={204: None},
+    )
+    def destroy(self, request: Request, pk: str) -> Response:
+        """Take it back; one that was is so already. Raises Http404, PermissionDenied."""
+        row = role_or_403(self.queryset.all(), request.user, Role.OPERATOR, pk=pk)
+        if row.withdrawn_at is None:
+            take_back(request, row.load, row.state)
+        return Response(status=204)

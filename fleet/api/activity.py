@@ -1,0 +1,116 @@
+"""Bytes received and requests to the buckets, in the API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import django_filters
+from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema, extend_schema_view
+from rest_framework import serializers
+
+from fleet.models import Moved, Usage
+from ifeportal.api.filters import moments
+from ifeportal.api.viewsets import ReadOnly, Row
+from ifeportal.formatting import iso
+
+
+def moved_state(row: Moved) -> dict[str, Any]:
+    """Bytes of five minutes."""
+    return {"id": row.pk, "airline": row.airline.name, "at": iso(row.at), "bytes": row.bytes}
+
+
+class MovedRow(Row[Moved]):
+    """Bytes that arrived on an airline's aircraft within five minutes."""
+
+    values_of = moved_state
+
+    id = serializers.IntegerField()
+    airline = serializers.CharField()
+    at = serializers.DateTimeField(help_text="When the five minutes begin.")
+    bytes = serializers.IntegerField()
+
+
+def usage_state(row: Usage) -> dict[str, Any]:
+    """Requests of a day."""
+    return {
+        "id": row.pk,
+        "airline": row.airline.name if row.airline else None,
+        "day": row.day.isoformat(),
+        "list_requests": row.list_requests,
+        "get_requests": row.get_requests,
+        "put_requests": row.put_requests,
+        "delete_requests": row.delete_requests,
+        "bytes_received": row.bytes_received,
+    }
+
+
+class UsageRow(Row[Usage]):
+    """The requests the portal sent to both buckets on a day (UTC). Without an airline: to find airlines."""
+
+    values_of = usage_state
+
+    id = serializers.IntegerField()
+    airline = serializers.CharField(allow_null=True)
+    day = serializers.DateField()
+    list_requests = serializers.IntegerField()
+    get_requests = serializers.IntegerField()
+    put_requests = serializers.IntegerField()
+    delete_requests = serializers.IntegerField()
+    bytes_received = serializers.IntegerField()
+
+
+class MovedFilter(django_filters.FilterSet):
+    """By airline and time."""
+
+    airline = django_filters.CharFilter(field_name="airline__name")
+    at_after, at_before = moments("at")
+
+
+class UsageFilter(django_filters.FilterSet):
+    """By airline and day."""
+
+    airline = django_filters.CharFilter(field_name="airline__name")
+    day = django_filters.DateFilter(field_name="day")
+    day_after = django_filters.DateFilter(field_name="day", lookup_expr="gte", label="From that day on.")
+    day_before = django_filters.DateFilter(field_name="day", lookup_expr="lt", label="Before that day.")
+
+
+@extend_schema_view(
+    list=extend_schema(summary="List bytes moved", tags=["moved"]),
+    retrieve=extend_schema(summary="One slot", tags=["moved"]),
+)
+class MovedSlots(ReadOnly[Moved]):
+    """Bytes that arrived, by airline and slot of five minutes."""
+
+    queryset = Moved.objects.select_related("airline").defer("airline__contact")
+    serializer_class = MovedRow
+    filterset_class = MovedFilter
+    search_fields = ["airline__name"]
+    usual_order = ["-at", "airline__name"]
+    newest_first = True
+    orderings = {"airline": "airline__name", "at": "at", "bytes": "bytes"}
+
+
+@extend_schema_view(
+    list=extend_schema(summary="List requests to the buckets", tags=["usage"]),
+    retrieve=extend_schema(summary="One day", tags=["usage"]),
+)
+class UsageDays(ReadOnly[Usage]):
+    """The requests the portal sent to both buckets, by airline and day. For staff; others see none."""
+
+    queryset = Usage.objects.select_related("airline").defer("airline__contact")
+    serializer_class = UsageRow
+    filterset_class = UsageFilter
+    search_fields = ["airline__name"]
+    usual_order = ["-day", "airline__name"]
+    newest_first = True
+    orderings = {name: name for name in ("day", "list_requests", "get_requests", "put_requests", "delete_requests")} | {
+        "airline": "airline__name",
+        "bytes_received": "bytes_received",
+    }
+
+    def get_queryset(self) -> QuerySet[Usage]:
+        """What the buckets cost is for who pays for them."""
+        rows = super().get_queryset()
+        return rows if self.request.user.is_staff else rows.none()

@@ -1,0 +1,142 @@
+"""Loads that need attention, grouped by likely cause, in the API."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.pagination import PageNumberPagination
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from fleet.api.acknowledgements import AcknowledgementRow, acknowledgement_state
+from fleet.attention.diagnosis import Fault, Kind
+from fleet.attention.queries import Group, Trouble, groups_of, troubles
+from fleet.models import Acknowledgement, Load
+from ifeportal.formatting import iso
+from ifeportal.live.feed import current_rev
+
+LOADS_LIMIT: Final = 5_000  # that need attention; beyond, something is wrong with all of them
+
+KINDS: Final = [(kind.value, kind.value) for kind in Kind]
+
+
+class AttentionQuestion(serializers.Serializer[Any]):
+    """What of it is asked for."""
+
+    airline = serializers.CharField(required=False, max_length=200)
+    kind = serializers.ChoiceField(required=False, choices=KINDS)
+    acknowledged = serializers.ChoiceField(
+        required=False, choices=[("true", "true"), ("false", "false")], help_text="With `true` also what is seen to."
+    )
+
+
+class FaultRow(serializers.Serializer[Any]):
+    """One thing that is wrong with a load."""
+
+    content = serializers.CharField(allow_blank=True, help_text="The item; empty for the load itself.")
+    error_code = serializers.CharField(allow_blank=True)
+    error = serializers.CharField(allow_blank=True)
+
+
+class TroubleRow(serializers.Serializer[Any]):
+    """A load of a group."""
+
+    load = serializers.IntegerField(help_text="The load's id.")
+    tail = serializers.CharField()
+    campaign = serializers.CharField()
+    exhibition_starts = serializers.DateField(allow_null=True)
+    as_of = serializers.DateTimeField(allow_null=True)
+    faults = FaultRow(many=True)
+    acknowledgement = AcknowledgementRow(allow_null=True)
+
+
+class GroupRow(serializers.Serializer[Any]):
+    """Loads whose trouble most likely has one cause, and what to do about it."""
+
+    kind = serializers.ChoiceField(choices=KINDS)
+    airline = serializers.CharField()
+    campaign = serializers.CharField(allow_blank=True, help_text="Empty where several are concerned.")
+    subject = serializers.CharField(allow_blank=True, help_text="The object, tail or code at fault; may be empty.")
+    error_code = serializers.CharField(allow_blank=True)
+    state = serializers.CharField(help_text="What its loads are acknowledged for.")
+    step = serializers.CharField(help_text="What to do next.")
+    open = serializers.BooleanField(help_text="One of its loads has not been seen to.")
+    loads = TroubleRow(many=True)
+
+
+def group_state(group: Group) -> dict[str, Any]:
+    """One cause, with its loads."""
+    cause = group.cause
+    return {
+        "kind": cause.kind.value,
+        "airline": cause.airline,
+        "campaign": cause.campaign,
+        "subject": cause.subject,
+        "error_code": cause.code,
+        "state": group.word,
+        "step": cause.step,
+        "open": group.is_open,
+        "loads": [_trouble_state(*row) for row in group.rows],
+    }
+
+
+def _trouble_state(trouble: Trouble, faults: list[Fault], seen: Acknowledgement | None) -> dict[str, Any]:
+    load = trouble.load
+    if seen is not None:
+        seen.load = load  # with the names that are loaded already
+    return {
+        "load": load.pk,
+        "tail": load.tail.name,
+        "campaign": load.campaign.name,
+        "exhibition_starts": load.campaign.exhibition_starts,
+        "as_of": iso(load.as_of) if load.as_of else None,
+        "faults": [{"content": fault.content, "error_code": fault.code, "error": fault.text} for fault in faults],
+        "acknowledgement": acknowledgement_state(seen) if seen else None,
+    }
+
+
+class GroupPages(PageNumberPagination):
+    """Few groups a page: each may hold many loads."""
+
+    page_size = 25
+    page_size_query_param = "page_size"
+    max_page_size = 100
+
+
+class Attention(APIView):
+    """What needs attention, under its likeliest cause, as the page has it."""
+
+    pagination_class = GroupPages
+
+    @extend_schema(
+        operation_id="attention",
+        summary="What needs attention",
+        description="Everything failed, stalled, silent, at risk or contradictory, grouped by its likeliest cause, the "
+        f"most urgent first. At most {LOADS_LIMIT:,} loads are looked at, those first whose exhibition is nearest.",
+        tags=["attention"],
+        parameters=[AttentionQuestion],
+        responses=GroupRow(many=True),
+    )
+    def get(self, request: Request) -> Response:
+        """A page of groups. Raises ValidationError, NotFound."""
+        question = AttentionQuestion(data=request.query_params)
+        question.is_valid(raise_exception=True)
+        asked = question.validated_data
+        rev = current_rev()
+        loads = Load.objects.visible_to(request.user)
+        if "airline" in asked:
+            loads = loads.filter(tail__airline__name=asked["airline"])
+        groups = [group for group in groups_of(troubles(loads, LOADS_LIMIT)) if _is_asked(group, asked)]
+        pages = GroupPages()
+        page: Any = pages.paginate_queryset(groups, request, self)
+        response = pages.get_paginated_response([group_state(group) for group in page])
+        response["X-Revision"] = str(rev)
+        response["Cache-Control"] = "no-store"
+        return response
+
+
+def _is_asked(group: Group, asked: dict[str, Any]) -> bool:
+    return (group.is_open or asked.get("acknowledged") == "true") and asked.get("kind") in (None, group.cause.kind)

@@ -1,0 +1,87 @@
+"""Events of loads and items, in the API."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import django_filters
+from drf_spectacular.utils import extend_schema, extend_schema_view
+from rest_framework import serializers
+
+from fleet.api.filters import ON_LOAD, OnLoadFilter
+from fleet.choices import State
+from fleet.models import Event
+from ifeportal.api.filters import Words
+from ifeportal.api.viewsets import ReadOnly, Row, columns
+from ifeportal.formatting import iso
+
+
+def event_state(row: Event) -> dict[str, Any]:
+    """One turn in the life of a load or an item."""
+    load = row.load
+    return {
+        "id": row.pk,
+        "airline": load.tail.airline.name,
+        "tail": load.tail.name,
+        "campaign": load.campaign.name,
+        "content": row.content,
+        "load": row.load_id,
+        "at": iso(row.at),
+        "state": row.state,
+        "error_code": row.error_code,
+        "text": row.text,
+        "bytes_done": row.bytes_done,
+        "bytes_total": row.bytes_total,
+    }
+
+
+class EventRow(Row[Event]):
+    """A load or an item turned."""
+
+    values_of = event_state
+
+    id = serializers.IntegerField()
+    airline = serializers.CharField()
+    tail = serializers.CharField()
+    campaign = serializers.CharField()
+    content = serializers.CharField(allow_blank=True, help_text="The item; empty for the load itself.")
+    load = serializers.IntegerField(help_text="The load's id.")
+    at = serializers.DateTimeField(help_text="When what told of it was written.")
+    state = serializers.ChoiceField(choices=State.choices, help_text="What it was from then on.")
+    error_code = serializers.CharField(allow_blank=True)
+    text = serializers.CharField(allow_blank=True, help_text="The error, or a sentence on what happened.")
+    bytes_done = serializers.IntegerField()
+    bytes_total = serializers.IntegerField(allow_null=True)
+
+
+class EventFilter(OnLoadFilter):
+    """By where, what, state, error and time."""
+
+    content = django_filters.CharFilter(field_name="content")
+    state = Words(field_name="state", choices=State.choices)
+    error_code = django_filters.CharFilter(field_name="error_code")
+
+
+NAMES: Final = (
+    "load__tail",
+    "load__campaign",
+    "load__tail__name",
+    "load__tail__airline__name",
+    "load__campaign__name",
+)
+
+
+@extend_schema_view(
+    list=extend_schema(summary="List events", tags=["events"]),
+    retrieve=extend_schema(summary="One event", tags=["events"]),
+)
+class Events(ReadOnly[Event]):
+    """Turns in the life of loads and items: the time line, and the history of errors."""
+
+    queryset = Event.objects.select_related("load__tail__airline", "load__campaign").only(*columns(Event), *NAMES)
+    serializer_class = EventRow
+    filterset_class = EventFilter
+    search_fields = ["content", "load__tail__name", "load__campaign__name", "text"]
+    usual_order = ["-at"]
+    newest_first = True
+    orderings = {"at": "at", "state": "state", "error_code": "error_code", **ON_LOAD}
