@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from fleet.simulation import MANAGE
+from fleet.demo.aircraft import MANAGE
 from ifeportal.embedded.processes import free_port
 from tests.system import PATIENCE
 

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from fleet.choices import Duty
-from fleet.iam_policy import seaweedfs_identity
-from fleet.models import Tail
-from fleet.roster import (
+from fleet.demo.aircraft import Library, identity, make_archive
+from fleet.demo.scenario import (
     CORRUPTED,
     CORRUPTED_BYTE,
     CORRUPTED_FILM,
@@ -25,7 +24,7 @@ from fleet.roster import (
     library,
     timeline,
 )
-from fleet.scripted import (
+from fleet.demo.scripted_tails import (
     RESTARTED,
     SCRIPTED,
     SILENT,
@@ -37,7 +36,8 @@ from fleet.scripted import (
     make_stored,
     reports,
 )
-from fleet.simulation import Library, identity, make_archive
+from fleet.iam_policy import seaweedfs_identity
+from fleet.models import Tail
 from ifeportal.models import Airline
 from loader.contract.heartbeat import parse_heartbeat
 from loader.contract.keys import heartbeat_key

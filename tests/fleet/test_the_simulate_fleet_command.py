@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
+from fleet.demo.aircraft import MANAGE
 from fleet.expected import after
 from fleet.invention import Change, Plan, announcement
 from fleet.outpouring import Outpouring
 from fleet.simulated import MARKER
-from fleet.simulation import MANAGE
 from fleet.traffic import changes
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.errors import Exit, WorldError

@@ -13,10 +13,11 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from fleet.demonstration import DemoError, Demonstration, State
-from fleet.roster import CORRUPTED, FLAKY, FLEET, LATE, OPERATORS
-from fleet.scripted import CONTRADICTORY, RESTARTED, SILENT, STALLED, WAITING
-from fleet.simulation import MANAGE
+from fleet.demo.aircraft import MANAGE
+from fleet.demo.scenario import CORRUPTED, FLAKY, FLEET, LATE, OPERATORS
+from fleet.demo.scripted_tails import CONTRADICTORY, RESTARTED, SILENT, STALLED, WAITING
+from fleet.demo.state import DemoError, State
+from fleet.demo.system import Demonstration
 from loader.errors import WorldError
 
 MARK = "IFEPORTAL_DEMO"  # set in the process that uses the demo's own database

@@ -1,7 +1,7 @@
 """Simulated aircraft: each runs the real loader as a process of its own, over a link of its own, with keys of its own.
 
 For the demo and for load tests. Touches a folder (what the aircraft hold), the processes and links it starts, and the
-media bucket when a campaign is published. Who flies and what happens is told by `fleet.roster`.
+media bucket when a campaign is published. Who flies and what happens is told by `fleet.demo.scenario`.
 """
 
 from __future__ import annotations
@@ -22,20 +22,11 @@ from typing import Final
 from django.conf import settings
 
 from campaigns.publishing.folder_publisher import publish_folder
-from fleet import scripted
+from fleet.demo import scripted_tails
+from fleet.demo.scenario import CORRUPTED, CORRUPTED_BYTE, CORRUPTED_FILM, Aircraft, Cycle, Event, Film, timeline
 from fleet.faults import FlipByte, Rule
 from fleet.iam_policy import seaweedfs_identity
 from fleet.link import Link
-from fleet.roster import (
-    CORRUPTED,
-    CORRUPTED_BYTE,
-    CORRUPTED_FILM,
-    Aircraft,
-    Cycle,
-    Event,
-    Film,
-    timeline,
-)
 from ifeportal.embedded.processes import Process, Supervisor
 from ifeportal.embedded.seaweedfs import Identity, SeaweedFS
 from loader.errors import WorldError
@@ -224,7 +215,7 @@ class Simulation:
     def _report(self, until: float) -> None:
         """Write what scripted aircraft report; what the store does not take is written the next time."""
         first = [cycles[0] for cycles in self._cycles.values()]
-        due = dict(scripted.reports(first, self._reported, until, datetime.now(UTC)))
+        due = dict(scripted_tails.reports(first, self._reported, until, datetime.now(UTC)))
         with suppress(WorldError):
             for key, body in due.items():
                 self._status.put(key, body)

@@ -14,8 +14,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from fleet.choices import Duty
+from fleet.demo.scenario import Cycle
 from fleet.models import Tail
-from fleet.roster import Cycle
 from ifeportal.models import Airline
 from loader.contract.heartbeat import Heartbeat, build_heartbeat
 from loader.contract.item_reports import build_progress
