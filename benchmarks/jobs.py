@@ -21,7 +21,7 @@ from benchmarks.goals import MIB, Row, plain, ratio
 from benchmarks.ground import CAMPAIGN, LOADER, LOADS, MEDIA, Ground
 from benchmarks.lossy import LossyLink
 from benchmarks.processes import ROOT, Cost, Failed, Variant, interleaved, run
-from fleet.link import Link
+from fleet.simulation.proxy import Link
 from loader.contract.keys import content_key, manifest_key
 from loader.contract.manifest import Item, Manifest, build_manifest
 

@@ -24,9 +24,9 @@ from django.conf import settings
 from campaigns.publishing.folder_publisher import publish_folder
 from fleet.demo import scripted_tails
 from fleet.demo.scenario import CORRUPTED, CORRUPTED_BYTE, CORRUPTED_FILM, Aircraft, Cycle, Event, Film, timeline
-from fleet.faults import FlipByte, Rule
 from fleet.iam_policy import seaweedfs_identity
-from fleet.link import Link
+from fleet.simulation.faults import FlipByte, Rule
+from fleet.simulation.proxy import Link
 from ifeportal.embedded.processes import Process, Supervisor
 from ifeportal.embedded.seaweedfs import Identity, SeaweedFS
 from loader.errors import WorldError

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fleet.faults import (
+from fleet.simulation.faults import (
     Cut,
     Delay,
     DropHeader,
@@ -23,7 +23,7 @@ from fleet.faults import (
     Trickle,
     WrongRange,
 )
-from fleet.link import Link
+from fleet.simulation.proxy import Link
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.errors import WorldError
 from loader.s3.client import S3Bucket

@@ -15,10 +15,10 @@ from django.db import connection
 from django.utils import timezone
 from moto.server import ThreadedMotoServer
 
-from fleet.faults import Rule
-from fleet.link import Link
 from fleet.models import Load, Transfer
 from fleet.polling.writer import TAILS_A_BATCH
+from fleet.simulation.faults import Rule
+from fleet.simulation.proxy import Link
 from ifeportal.models import Job
 from loader.s3.client import S3Bucket
 from tests.cable import Cable

@@ -13,10 +13,10 @@ from django.test import Client
 from moto.server import ThreadedMotoServer
 
 from campaigns.models import Campaign
-from fleet.link import Link
 from fleet.models import Anomaly, Tail, Transfer
 from fleet.reconcile.limits import Limits
 from fleet.serialization import transfer_state
+from fleet.simulation.proxy import Link
 from ifeportal.live.connections import in_thread
 from ifeportal.models import Airline
 from loader.contract.item_reports import ERROR_LIMIT

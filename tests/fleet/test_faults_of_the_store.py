@@ -12,10 +12,10 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from django.utils import timezone
 
-from fleet.faults import Cut, ErrorInside, Fault, Hang, Reset, Rule, Say
 from fleet.models import Tail, Transfer
 from fleet.polling.poller import Terms, poll_airline
 from fleet.reconcile.limits import Limits
+from fleet.simulation.faults import Cut, ErrorInside, Fault, Hang, Reset, Rule, Say
 from loader.s3.client import S3Bucket
 from tests.bucket.pages import Entry, Page
 from tests.conftest import Cast

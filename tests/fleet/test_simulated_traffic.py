@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleet.expected import Expected, after, noted
-from fleet.invention import Change, Plan, announcement, manifests
 from fleet.models import Transfer
-from fleet.traffic import HEARTBEAT_INTERVAL, changes
+from fleet.simulation.expected import Expected, after, noted
+from fleet.simulation.plan import Change, Plan, announcement, manifests
+from fleet.simulation.traffic import HEARTBEAT_INTERVAL, changes
 from loader.contract.heartbeat import parse_heartbeat
 from loader.contract.item_reports import parse_error, parse_progress
 from loader.contract.keys import parse_status_key

@@ -16,11 +16,11 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from fleet.demo.aircraft import MANAGE
-from fleet.expected import after
-from fleet.invention import Change, Plan, announcement
-from fleet.outpouring import Outpouring
-from fleet.simulated import MARKER
-from fleet.traffic import changes
+from fleet.simulation.expected import after
+from fleet.simulation.plan import Change, Plan, announcement
+from fleet.simulation.run import MARKER
+from fleet.simulation.traffic import changes
+from fleet.simulation.writer import Outpouring
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.errors import Exit, WorldError
 from loader.s3.client import S3Bucket

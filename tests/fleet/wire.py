@@ -13,12 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from fleet.faults import Chunks, Fault, Head, Rule
-from fleet.link import Exchange, Link
 from fleet.models import Anomaly, Load, Transfer
 from fleet.polling.poller import poll_fleet
 from fleet.polling.result import PollResult
 from fleet.reconcile.limits import Limits
+from fleet.simulation.faults import Chunks, Fault, Head, Rule
+from fleet.simulation.proxy import Exchange, Link
 from ifeportal.models import Airline
 from loader.s3.client import S3Bucket
 from tests.fleet.world import Written

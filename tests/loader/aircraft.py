@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from fleet.link import Exchange
+from fleet.simulation.proxy import Exchange
 from loader.contract.heartbeat import Heartbeat, parse_heartbeat
 from loader.contract.keys import content_key, manifest_key, parse_status_key
 from loader.contract.manifest import Exhibition, Item, Manifest, build_manifest

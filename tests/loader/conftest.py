@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.link import Link
+from fleet.simulation.proxy import Link
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.s3.client import S3Bucket
 from tests.loader.aircraft import Aircraft

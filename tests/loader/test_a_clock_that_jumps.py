@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from fleet.faults import Fault, Head, Rule
-from fleet.link import Link
+from fleet.simulation.faults import Fault, Head, Rule
+from fleet.simulation.proxy import Link
 from loader.contract.keys import queue_key
 from loader.contract.manifest import Exhibition
 from tests.loader.aircraft import AIRLINE, TAIL, Aircraft, Run, finish, publish

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fleet.link import Link
+from fleet.simulation.proxy import Link
 from loader.local_api.client import NobodyHomeError, status
 from tests.loader.aircraft import Aircraft, finish, publish
 from tests.loader.programs import ask_now, events, request

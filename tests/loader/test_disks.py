@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.link import Link
+from fleet.simulation.proxy import Link
 from tests.loader.aircraft import Aircraft, finish, first_byte, publish
 
 pytestmark = pytest.mark.processes

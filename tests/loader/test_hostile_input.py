@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.link import Link
+from fleet.simulation.proxy import Link
 from tests.loader.aircraft import AIRLINE, TAIL, Aircraft, publish
 
 pytestmark = pytest.mark.processes

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from fleet.link import Link
+from fleet.simulation.proxy import Link
 from tests.loader.aircraft import Aircraft, publish
 from tests.loader.nursery import Life, Nursery
 from tests.loader.promises import Promises

@@ -16,9 +16,9 @@ from django.core.management import CommandError, call_command
 from campaigns.publishing.folder_publisher import publish_folder
 from campaigns.signing.manifest_signature import sign_campaign
 from campaigns.signing.private_keys import new_key, public_of
-from fleet.faults import FlipByte, Rule
 from fleet.iam_policy import iam_policy, seaweedfs_identity
-from fleet.link import Link
+from fleet.simulation.faults import FlipByte, Rule
+from fleet.simulation.proxy import Link
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.contract.keys import heartbeat_key, manifest_key, queue_key, signature_key
 from loader.contract.transfer_queue import Orders, build_orders

@@ -7,8 +7,8 @@ import signal
 
 import pytest
 
-from fleet.faults import FlipByte, Rule
-from fleet.link import Link
+from fleet.simulation.faults import FlipByte, Rule
+from fleet.simulation.proxy import Link
 from loader.contract.keys import content_key, manifest_key
 from tests.loader.aircraft import AIRLINE, Aircraft, finish, publish
 from tests.system import until

@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from fleet.faults import Rule, Say
-from fleet.link import Link
+from fleet.simulation.faults import Rule, Say
+from fleet.simulation.proxy import Link
 from tests.loader.aircraft import Aircraft, finish, publish
 from tests.loader.promises import Promises
 from tests.loader.tracing import start_under

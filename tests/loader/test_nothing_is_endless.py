@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from fleet.faults import Chunks, Fault, Head, Rule, Say
-from fleet.link import Link
+from fleet.simulation.faults import Chunks, Fault, Head, Rule, Say
+from fleet.simulation.proxy import Link
 from loader.contract.keys import content_key, manifest_key
 from loader.contract.manifest import MANIFEST_LIMIT, Item, Manifest, build_manifest
 from tests.loader.aircraft import AIRLINE, Aircraft, finish, publish

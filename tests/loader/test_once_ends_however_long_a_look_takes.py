@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from fleet.link import Link
+from fleet.simulation.proxy import Link
 from tests.loader.aircraft import Aircraft, publish
 from tests.loader.nursery import Nursery
 from tests.system import PATIENCE

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.link import Link
+from fleet.simulation.proxy import Link
 from tests.loader.aircraft import Aircraft, publish
 from tests.loader.nursery import Nursery
 

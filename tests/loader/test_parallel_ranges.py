@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from fleet.faults import Rule, Swap
-from fleet.link import Exchange, Link
+from fleet.simulation.faults import Rule, Swap
+from fleet.simulation.proxy import Exchange, Link
 from loader.contract.manifest import Item
 from loader.contract.units import MIB
 from loader.errors import Stopped, WorldError

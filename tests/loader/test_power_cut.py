@@ -20,8 +20,8 @@ from pathlib import Path
 
 import pytest
 
-from fleet.faults import Rule, Say
-from fleet.link import Link
+from fleet.simulation.faults import Rule, Say
+from fleet.simulation.proxy import Link
 from tests.loader.aircraft import Aircraft, publish
 from tests.loader.nursery import Life, Nursery
 from tests.loader.promises import Promises

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from fleet.faults import Reset, Rule, Say
-from fleet.link import Link
+from fleet.simulation.faults import Reset, Rule, Say
+from fleet.simulation.proxy import Link
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.contract.heartbeat import Heartbeat
 from loader.contract.units import MIB

@@ -20,7 +20,7 @@ import pytest
 from django.core.management import call_command
 
 from campaigns.management.commands import publish_campaign, sign_campaign
-from fleet.link import Link
+from fleet.simulation.proxy import Link
 from loader.contract.keys import manifest_key, signature_key
 from loader.contract.manifest import Exhibition, Item, Manifest, build_manifest
 from loader.media.manifest_reader import Lookout

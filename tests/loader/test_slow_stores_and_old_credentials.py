@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fleet.faults import Cut, Rule, Say, Trickle
-from fleet.link import Link
+from fleet.simulation.faults import Cut, Rule, Say, Trickle
+from fleet.simulation.proxy import Link
 from tests.loader.aircraft import Aircraft, publish
 from tests.loader.promises import Promises
 

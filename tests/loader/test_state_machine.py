@@ -29,8 +29,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from fleet.faults import Reset, Rule
-from fleet.link import Link
+from fleet.simulation.faults import Reset, Rule
+from fleet.simulation.proxy import Link
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.contract.keys import content_key, manifest_key
 from tests.freshbuckets import FreshBuckets

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.link import Link
+from fleet.simulation.proxy import Link
 from tests.loader.aircraft import Aircraft, finish, publish
 from tests.loader.promises import Promises
 from tests.loader.tracing import Call, read_trace, start_under, traced

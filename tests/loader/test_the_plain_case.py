@@ -7,7 +7,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from fleet.link import Link
+from fleet.simulation.proxy import Link
 from loader.contract.manifest import Exhibition
 from tests.loader.aircraft import AIRLINE, TAIL, Aircraft, finish, publish
 from tests.system import until

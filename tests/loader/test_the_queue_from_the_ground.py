@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from fleet.link import Link
+from fleet.simulation.proxy import Link
 from loader.contract.keys import queue_key
 from loader.contract.manifest import Exhibition
 from tests.loader.aircraft import AIRLINE, TAIL, Aircraft, finish, first_byte, publish

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from fleet.faults import Fault, Rule, Say
-from fleet.link import Link
+from fleet.simulation.faults import Fault, Rule, Say
+from fleet.simulation.proxy import Link
 from ifeportal.embedded.seaweedfs import Identity, SeaweedFS
 from loader.contract.heartbeat import Heartbeat, build_heartbeat
 from loader.reporting.lease import Lease

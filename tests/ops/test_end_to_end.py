@@ -22,10 +22,10 @@ import pytest
 from django.conf import settings
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from fleet.faults import FlipByte, Rule
-from fleet.link import Link
 from fleet.models import Load, Transfer
 from fleet.serialization import load_state, transfer_state
+from fleet.simulation.faults import FlipByte, Rule
+from fleet.simulation.proxy import Link
 from ifeportal.accounts.tokens import make_token
 from ifeportal.embedded.processes import Process
 from ifeportal.embedded.seaweedfs import SeaweedFS

@@ -26,9 +26,9 @@ import psycopg
 import pytest
 from playwright.sync_api import Browser, Page
 
-from fleet.expected import Expected, noted
-from fleet.invention import Change, Plan, announcement, manifests
-from fleet.traffic import changes
+from fleet.simulation.expected import Expected, noted
+from fleet.simulation.plan import Change, Plan, announcement, manifests
+from fleet.simulation.traffic import changes
 from ifeportal.embedded.processes import LOOPBACK, Process, Supervisor, free_port
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.s3.client import S3Bucket

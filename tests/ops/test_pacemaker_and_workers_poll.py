@@ -17,9 +17,9 @@ from django.utils import timezone
 from django_q.models import OrmQ, Task
 from websockets.sync.client import connect
 
-from fleet.faults import Hang, Rule
-from fleet.link import Link
 from fleet.models import Transfer
+from fleet.simulation.faults import Hang, Rule
+from fleet.simulation.proxy import Link
 from ifeportal.embedded.processes import Process, Supervisor
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from ifeportal.models import PACEMAKER, Airline, Job

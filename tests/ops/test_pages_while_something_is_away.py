@@ -22,7 +22,7 @@ from django.http import HttpResponse
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from fleet.link import Link
+from fleet.simulation.proxy import Link
 from ifeportal.embedded.processes import LOOPBACK
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from ifeportal.web import database_timeout

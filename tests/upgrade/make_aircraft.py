@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from datetime import date
 from pathlib import Path
 
-from fleet.link import Link
+from fleet.simulation.proxy import Link
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.contract.manifest import Exhibition, Item, Manifest, build_manifest
 from loader.signatures.trusted_keys import build_chain

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from fleet.link import Exchange, Link
+from fleet.simulation.proxy import Exchange, Link
 from tests.upgrade.aircraft import (
     BOOT_ID,
     FIXTURES,

@@ -11,8 +11,8 @@ from typing import Any, Final
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from fleet.invention import Plan
-from fleet.simulated import Report, Taken, Tell, remove_fleet, write_fleet
+from fleet.simulation.plan import Plan
+from fleet.simulation.run import Report, Taken, Tell, remove_fleet, write_fleet
 from ifeportal.conf import environment
 from ifeportal.management.shutdown import stop_when_told
 from ifeportal.storage.buckets import media_bucket, status_bucket

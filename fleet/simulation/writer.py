@@ -15,7 +15,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
-from fleet.invention import Change
+from fleet.simulation.plan import Change
 from loader.errors import WorldError
 from loader.s3.interface import Bucket
 

@@ -5,7 +5,7 @@ it serves tests and the demo alike; no Django, touches sockets only.
 
     with Link(seaweed.endpoint, bandwidth=500_000, latency=0.2) as link:   # bytes a second, seconds
         bucket = S3Bucket("ife-media", endpoint=link.endpoint, ...)        # or AWS_ENDPOINT_URL_S3=link.endpoint
-        rule = link.add(Rule(FlipByte(at=1_000), key="*/movie-001.tgz"))   # all faults: fleet.faults
+        rule = link.add(Rule(FlipByte(at=1_000), key="*/movie-001.tgz"))   # all faults: fleet.simulation.faults
         link.offline()                    # connections are reset; offline(silent=True): nothing answers any more
         link.online()
         assert rule.hits == 1
@@ -34,7 +34,7 @@ from typing import Any, Final, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 from weakref import WeakKeyDictionary
 
-from fleet.faults import Chunks, Fault, HangUp, Head, Rule, pieces
+from fleet.simulation.faults import Chunks, Fault, HangUp, Head, Rule, pieces
 
 LOOPBACK: Final = "127.0.0.1"
 _BLOCK: Final = 65_536

@@ -1,7 +1,7 @@
 """What the loaders of an invented fleet write into the status bucket, one change after the other. Pure: no clock.
 
 A `Plan` and nothing else decides the whole sequence: the same plan gives the same changes in the same order. Only what
-is loading at a moment is held in memory, however large the fleet. `fleet.expected` tells what they come to.
+is loading at a moment is held in memory, however large the fleet. `fleet.simulation.expected` tells what they come to.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from datetime import timedelta
 from math import ceil
 from typing import Final, Literal
 
-from fleet.invention import Change, Plan
+from fleet.simulation.plan import Change, Plan
 from loader.contract.heartbeat import Heartbeat, build_heartbeat
 from loader.contract.item_reports import build_error, build_progress
 from loader.contract.keys import error_key, heartbeat_key

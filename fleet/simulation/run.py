@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from fleet.invention import Change, Plan, announcement, manifests
-from fleet.outpouring import Outpouring
-from fleet.traffic import changes
+from fleet.simulation.plan import Change, Plan, announcement, manifests
+from fleet.simulation.traffic import changes
+from fleet.simulation.writer import Outpouring
 from loader.errors import WorldError
 from loader.s3.interface import Bucket
 
@@ -31,8 +31,8 @@ class Taken(Exception):
 class Report:
     """What a run did: progresses announced, then changes of the sequence, written or (`lost`) not; seconds.
 
-    `fleet.expected.after` tells what rows should say after so many `changes`, if none is lost. `most_behind`: how many
-    seconds after its moment one was written, at most.
+    `fleet.simulation.expected.after` tells what rows should say after so many `changes`, if none is lost.
+    `most_behind`: how many seconds after its moment one was written, at most.
     """
 
     announced: int = 0

@@ -1,7 +1,7 @@
 """What every transfer of an invented fleet should say once so many changes were written. Pure.
 
-It follows the written objects alone, as a poller does, and not what `fleet.traffic` meant by them: rows can be held
-against it.
+It follows the written objects alone, as a poller does, and not what `fleet.simulation.traffic` meant by them: rows can
+be held against it.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from itertools import islice
 from typing import NamedTuple
 
 from fleet.choices import Status
-from fleet.invention import Change, Plan
-from fleet.traffic import changes
+from fleet.simulation.plan import Change, Plan
+from fleet.simulation.traffic import changes
 from loader.contract.item_reports import parse_error, parse_progress
 from loader.contract.keys import parse_status_key
 
@@ -91,7 +91,7 @@ class Truth:
 
 
 def after(plan: Plan, count: int, *, media: bool = True) -> Truth:
-    """The truth after the first `count` changes of `fleet.traffic.changes`."""
+    """The truth after the first `count` changes of `fleet.simulation.traffic.changes`."""
     return noted(plan, islice(changes(plan), count), media=media)
 
 

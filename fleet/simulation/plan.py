@@ -1,6 +1,6 @@
 """An invented fleet: how many airlines, tails and items, how they are called, and what befalls them. Pure.
 
-What its loaders write is told by `fleet.traffic`.
+What its loaders write is told by `fleet.simulation.traffic`.
 """
 
 from __future__ import annotations
