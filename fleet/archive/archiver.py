@@ -19,6 +19,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
 
+from fleet.archive.format import ARCHIVE_LIMIT, Archive, archive_key, build_archive, parse_archive
 from fleet.choices import Status
 from fleet.feed import load_published
 from fleet.ingest.rows import forget_objects
@@ -28,8 +29,7 @@ from fleet.state.transfer import TRANSFER_FIELDS
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline
 from ifeportal.storage.background import answers
-from loader.archive import ARCHIVE_LIMIT, Archive, build_archive, parse_archive
-from loader.contract.keys import archive_key, campaign_error_key, error_key, load_prefix, parse_status_key, progress_key
+from loader.contract.keys import campaign_error_key, error_key, load_prefix, parse_status_key, progress_key
 from loader.errors import ContractError, WorldError
 from loader.s3.interface import Bucket
 

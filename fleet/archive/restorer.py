@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 from django.db import DataError, IntegrityError, transaction
 
 from campaigns.models import Campaign
+from fleet.archive.format import ARCHIVE_LIMIT, Archive, archive_prefix, parse_archive, parse_archive_key
 from fleet.feed import airline_published, campaign_published, load_published, tail_published
 from fleet.ingest import anomalies
 from fleet.models import Anomaly, Load, Measured, ProgressSample, Tail, Transfer
@@ -23,8 +24,6 @@ from fleet.reconcile.problems import BAD_ARCHIVE, Problem, Problems
 from fleet.stats import rollup
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline
-from loader.archive import ARCHIVE_LIMIT, Archive, parse_archive
-from loader.contract.keys import archive_prefix, parse_archive_key
 from loader.errors import ContractError
 from loader.s3.interface import Bucket, ObjectInfo
 

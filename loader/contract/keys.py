@@ -22,10 +22,6 @@ HEARTBEAT: Final = "loader.json"
 
 FLEET: Final = ".fleet"
 
-ARCHIVE: Final = ".archive"
-
-PACKED: Final = ".json.gz"
-
 
 def manifest_key(airline: str, campaign: str) -> str:
     """Key of a campaign's manifest in the media bucket. Raises BadName."""
@@ -67,16 +63,6 @@ def heartbeat_key(airline: str, tail: str) -> str:
     return _join(airline, tail) + HEARTBEAT
 
 
-def archive_key(airline: str, tail: str, campaign: str) -> str:
-    """Key of the archive of a load in the status bucket. Raises BadName."""
-    return f"{archive_prefix(airline)}{check_name(tail)}/{check_name(campaign)}{PACKED}"
-
-
-def archive_prefix(airline: str) -> str:
-    """Where the archives of an airline lie in the status bucket. Raises BadName."""
-    return f"{check_name(airline)}/{ARCHIVE}/"
-
-
 def load_prefix(airline: str, tail: str, campaign: str) -> str:
     """Where the objects of a load lie in the status bucket. Raises BadName."""
     return _join(airline, tail, campaign)
@@ -111,18 +97,6 @@ class StatusKey:
     tail: str
     campaign: str = ""
     content: str = ""
-
-
-def parse_archive_key(key: str) -> tuple[str, str, str]:
-    """Airline, tail and campaign of the archive of a load.
-
-    Raises:
-        BadName: it is the key of no archive, or a name in it is not allowed.
-    """
-    parts = key.split("/")
-    if len(parts) != 4 or parts[1] != ARCHIVE or not parts[3].endswith(PACKED):
-        raise BadName(f"the key {quoted_key(key)} is not <airline>/{ARCHIVE}/<tail>/<campaign>{PACKED}")
-    return check_name(parts[0]), check_name(parts[2]), check_name(parts[3].removesuffix(PACKED))
 
 
 def parse_media_key(key: str) -> MediaKey | None:

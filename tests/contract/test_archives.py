@@ -13,16 +13,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loader import archive
-from loader.archive import LOAD_FIELDS, TRANSFER_FIELDS, Archive, Kind, Value, build_archive, parse_archive
-from loader.contract.keys import (
+from fleet.archive import format
+from fleet.archive.format import (
+    LOAD_FIELDS,
+    TRANSFER_FIELDS,
+    Archive,
+    Kind,
+    Value,
     archive_key,
     archive_prefix,
-    load_prefix,
+    build_archive,
+    parse_archive,
     parse_archive_key,
-    parse_status_key,
-    progress_key,
 )
+from loader.contract.keys import load_prefix, parse_status_key, progress_key
 from loader.errors import BadArchive, BadName
 from tests.contract.strategies import CONTENT, SEGMENTS
 
@@ -218,7 +222,7 @@ def test_an_archive_that_unpacks_without_end_is_refused_in_bounded_memory() -> N
 
 
 def test_a_load_too_large_for_one_object_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive, "UNPACKED_LIMIT", 200)
+    monkeypatch.setattr(format, "UNPACKED_LIMIT", 200)
     with pytest.raises(BadArchive, match="too large"):
         build_archive(FULL)
 

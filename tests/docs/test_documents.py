@@ -18,6 +18,7 @@ from prometheus_client.core import Metric
 
 from campaigns import api_urls as campaigns_urls
 from fleet.api import urls as fleet_urls
+from fleet.archive import format
 from fleet.metrics import FleetCollector
 from fleet.reconcile.limits import Limits
 from ifeportal.api import urls
@@ -27,7 +28,6 @@ from ifeportal.conf.environment import Config
 from ifeportal.live import connections
 from ifeportal.models import PACEMAKER, Airline
 from ifeportal.web.problems import KINDS
-from loader import archive
 from loader.config import OPTIONS
 from loader.contract import item_reports, keys, manifest, names, strict_json, transfer_queue, units
 from loader.contract.heartbeat import HEARTBEAT_LIMIT, parse_heartbeat
@@ -189,7 +189,7 @@ def test_the_limits_of_the_contract_are_as_documented() -> None:
         f"at most {item_reports.PROGRESS_LIMIT} bytes are read",
         f"at most {item_reports.ERROR_LIMIT // 1024} KiB are read",
         f"at most {HEARTBEAT_LIMIT // 1024} KiB",
-        f"at most {archive.ARCHIVE_LIMIT // units.MIB} MiB, {archive.UNPACKED_LIMIT // units.MIB} MiB unpacked",
+        f"at most {format.ARCHIVE_LIMIT // units.MIB} MiB, {format.UNPACKED_LIMIT // units.MIB} MiB unpacked",
         f"{limits.airlines:,} airlines; {limits.tails:,} tails and {limits.campaigns:,} campaigns of an airline",
         f"{limits.tails_in_all:,} tails and {limits.campaigns_in_all:,} campaigns in all",
         f"{limits.objects:,} transfers of one load",
@@ -234,7 +234,7 @@ def test_every_field_of_the_queue_is_documented() -> None:
 
 def test_every_field_of_an_archive_is_documented() -> None:
     table = rows("docs/contract.md")
-    assert set(archive.LOAD_FIELDS) | set(archive.TRANSFER_FIELDS) <= {
+    assert set(format.LOAD_FIELDS) | set(format.TRANSFER_FIELDS) <= {
         word for name, cells in table.items() for cell in (name, *cells) for word in re.findall(r"\w+", cell)
     }
 
@@ -251,7 +251,7 @@ def test_the_keys_of_the_contract_are_those_that_are_built() -> None:
         keys.error_key("A", "T", "C", "i"),
         keys.campaign_error_key("A", "T", "C"),
         keys.heartbeat_key("A", "T"),
-        keys.archive_key("A", "T", "C"),
+        format.archive_key("A", "T", "C"),
     }
     assert documented == built | {"A/C/" + keys.SIGNATURE}
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from fleet.archive.archiver import Outcome, archive_due
+from fleet.archive.format import archive_key
 from fleet.models import Load, ProgressSample, Transfer
 from ifeportal.models import Airline
-from loader.contract.keys import archive_key
 from loader.errors import WorldError
 from loader.s3.interface import Bucket
 from tests.fleet.world import MIB, World, load

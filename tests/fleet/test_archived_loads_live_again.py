@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 import pytest
 from django.db import connection
 
+from fleet.archive.format import parse_archive
 from fleet.choices import Status
 from fleet.models import Transfer
-from loader.archive import parse_archive
 from loader.errors import WorldError
 from loader.s3.interface import ObjectInfo
 from loader.s3.memory import MemoryBucket

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from fleet.archive import format as packed
+from fleet.archive.format import archive_key
 from fleet.archive.restorer import restore
 from fleet.models import Anomaly, Load
 from fleet.polling.poller import poll_head
@@ -13,8 +15,6 @@ from fleet.reconcile import partitions
 from fleet.reconcile.limits import Limits
 from ifeportal.live.models import Change
 from ifeportal.models import Airline
-from loader import archive as packed
-from loader.contract.keys import archive_key
 from tests.fleet.archived import KEY, archive, finished, is_archived, said
 from tests.fleet.world import World, load
 

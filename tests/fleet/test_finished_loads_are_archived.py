@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from fleet.archive import archiver
 from fleet.archive.archiver import days_of, would_archive
+from fleet.archive.format import LOAD_FIELDS, TRANSFER_FIELDS, parse_archive
 from fleet.choices import Status
 from fleet.models import ProgressSample, Tail, Transfer
 from fleet.state import transfer as state_transfer
@@ -25,7 +26,6 @@ from ifeportal.embedded.seaweedfs import SeaweedFS
 from ifeportal.formatting import iso
 from ifeportal.live.models import Change
 from ifeportal.models import Airline, User
-from loader.archive import LOAD_FIELDS, TRANSFER_FIELDS, parse_archive
 from loader.errors import WorldError
 from loader.s3.client import S3Bucket
 from tests.fleet.archived import KEY, SIZES, Failing, Over, archive, finished, is_archived, said, small

@@ -15,9 +15,10 @@ from datetime import date, datetime
 from typing import Final, Literal
 
 from loader.contract.item_reports import COUNT_LIMIT
-from loader.contract.names import content_name
+from loader.contract.keys import quoted_key
+from loader.contract.names import check_name, content_name
 from loader.contract.strict_json import Fields, loads, moment_text
-from loader.errors import BadArchive
+from loader.errors import BadArchive, BadName
 
 ARCHIVE_LIMIT: Final = 8 * 1_048_576  # bytes of the object
 UNPACKED_LIMIT: Final = 64 * 1_048_576
@@ -246,3 +247,30 @@ def _without_none(values: Mapping[str, object]) -> dict[str, object]:
 
 def _day(day: date | None) -> str | None:
     return None if day is None else day.isoformat()
+
+
+ARCHIVE: Final = ".archive"
+
+PACKED: Final = ".json.gz"
+
+
+def archive_key(airline: str, tail: str, campaign: str) -> str:
+    """Key of the archive of a load in the status bucket. Raises BadName."""
+    return f"{archive_prefix(airline)}{check_name(tail)}/{check_name(campaign)}{PACKED}"
+
+
+def archive_prefix(airline: str) -> str:
+    """Where the archives of an airline lie in the status bucket. Raises BadName."""
+    return f"{check_name(airline)}/{ARCHIVE}/"
+
+
+def parse_archive_key(key: str) -> tuple[str, str, str]:
+    """Airline, tail and campaign of the archive of a load.
+
+    Raises:
+        BadName: it is the key of no archive, or a name in it is not allowed.
+    """
+    parts = key.split("/")
+    if len(parts) != 4 or parts[1] != ARCHIVE or not parts[3].endswith(PACKED):
+        raise BadName(f"the key {quoted_key(key)} is not <airline>/{ARCHIVE}/<tail>/<campaign>{PACKED}")
+    return check_name(parts[0]), check_name(parts[2]), check_name(parts[3].removesuffix(PACKED))
