@@ -35,12 +35,12 @@ demo-reset: $(INSTALLED)  ## the same, from the beginning
 
 # The aircraft has no database: what tests it, and what tests the contract, is the same on both and is run once. So is what
 # a browser shows, and what takes long and says nothing of SQLite.
-NO_DATABASE = tests/benchmarks tests/bucket tests/contract tests/loader
+NO_DATABASE = tests/benchmarks tests/fleet/archive/test_format.py tests/ifeportal/embedded tests/loader
 test: $(INSTALLED)  ## run all tests, on SQLite and then on PostgreSQL
 	@echo "Tests on SQLite"
 	@env -u DATABASE_URL $(PYTEST) -m "not browser and not on_postgresql"
 	@echo "Tests on PostgreSQL"
-	@$(BIN)/python -m tests.databases -- $(PYTEST) -m "not own_database" $(NO_DATABASE:%=--ignore=%)
+	@$(BIN)/python -m tests.support.postgresql -- $(PYTEST) -m "not own_database" $(NO_DATABASE:%=--ignore=%)
 
 # The deployment check sees what production would have; nothing is connected to.
 check: $(INSTALLED)  ## lint, types, layers, migrations, deployment settings

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from playwright.sync_api import Browser, Page, Response
 
-from tests.chromium import headless
+from tests.support.chromium import headless
 
 ROWS: Final = 100  # changed each second
 SECONDS: Final = 20

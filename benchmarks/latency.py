@@ -29,9 +29,9 @@ from playwright.sync_api import Browser, Page
 from benchmarks.goals import percentile
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.s3.client import S3Bucket
-from tests.chromium import headless
-from tests.databases import postgresql
-from tests.system import System
+from tests.support.chromium import headless
+from tests.support.portal_system import System
+from tests.support.postgresql import postgresql
 
 MEDIA, STATUS = "bench-media", "bench-status"
 MEGABYTE = 1_000_000

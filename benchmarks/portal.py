@@ -33,8 +33,8 @@ from benchmarks.filling import fill
 from benchmarks.frames import Seen
 from benchmarks.goals import percentile
 from benchmarks.synthetic import CAMPAIGN, EPOCH, SIZE, Synthetic
-from tests.databases import postgresql
-from tests.system import System, answers, wait_for
+from tests.support.portal_system import System, answers, wait_for
+from tests.support.postgresql import postgresql
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 HOST: Final = "ife.example.org"

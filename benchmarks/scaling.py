@@ -29,8 +29,8 @@ from benchmarks import capacity, needs
 from benchmarks.filling import fill
 from benchmarks.processes import ROOT
 from benchmarks.synthetic import MEDIA, STATUS, Synthetic
-from tests.databases import postgresql
-from tests.system import System
+from tests.support.portal_system import System
+from tests.support.postgresql import postgresql
 
 # That of the tests may lose what was committed. This one is as durable as any.
 DURABLE: Final = ("fsync", "synchronous_commit", "full_page_writes")

@@ -22,8 +22,8 @@ from benchmarks.writing import Address, Writers
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.contract.keys import manifest_key
 from loader.s3.client import S3Bucket
-from tests.databases import postgresql
-from tests.system import System
+from tests.support.portal_system import System
+from tests.support.postgresql import postgresql
 
 PYTHON: Final = sys.executable
 # That of the tests may lose what was committed. This one is as durable as any.

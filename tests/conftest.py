@@ -15,7 +15,7 @@ from ifeportal.embedded.seaweedfs import SeaweedFS
 from ifeportal.models import Airline, Membership, User
 from loader.s3.client import S3Bucket
 from loader.s3.memory import MemoryBucket
-from tests.freshbuckets import FreshBuckets
+from tests.support.bucket_pool import FreshBuckets
 
 PASSWORD = "correct horse battery staple"
 

@@ -19,8 +19,8 @@ from ifeportal.accounts.tokens import make_token
 from ifeportal.airlines.branding import keep_logo
 from ifeportal.live.models import Change, Counter
 from ifeportal.models import Airline, Token, User
-from tests.access.world import Holding, addresses, furnish
 from tests.conftest import Cast
+from tests.support.populated_airlines import Holding, addresses, furnish
 
 pytestmark = pytest.mark.on_postgresql
 USERS = ("anonymous", "nick", "alice", "otto", "mona", "bob", "bruno", "olga", "ada")

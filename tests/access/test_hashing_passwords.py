@@ -29,7 +29,7 @@ from ifeportal.models import User
 from ifeportal.web.errors import too_many_passwords
 from tests.access.test_signing_in import is_in, sign_in
 from tests.conftest import PASSWORD, Cast
-from tests.system import until
+from tests.support.portal_system import until
 
 LONG = 60.0  # seconds
 

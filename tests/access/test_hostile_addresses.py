@@ -10,8 +10,8 @@ from django.test import Client
 
 from campaigns.models import Campaign
 from fleet.models import Load, Tail
-from tests.access.world import addresses
 from tests.conftest import Cast
+from tests.support.populated_airlines import addresses
 
 pytestmark = pytest.mark.on_postgresql  # which refuses more than SQLite does
 VALUES = (

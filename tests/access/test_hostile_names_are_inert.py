@@ -13,7 +13,7 @@ from fleet.choices import Contradiction, Status
 from fleet.models import Acknowledgement, Anomaly, Event, Load, Tail, Transfer
 from ifeportal.models import Airline, AuditEntry, Job, User
 from tests.access.test_every_address import ADMIN, ORDINARY, RULES, World, admin_address, world
-from tests.access.world import Holding
+from tests.support.populated_airlines import Holding
 
 __all__ = ["world"]  # the fixture
 

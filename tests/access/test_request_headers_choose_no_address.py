@@ -16,9 +16,9 @@ from ifeportal.live.connections import in_thread
 from ifeportal.models import AuditEntry, User
 from ifeportal.web.asgi_middleware import IgnoreRootPath
 from tests.conftest import PASSWORD, Cast
-from tests.live.sockets import sign_in as session_of
-from tests.system import wait_for
-from tests.webserver import Answer, WebServer
+from tests.support.live_sockets import sign_in as session_of
+from tests.support.portal_system import wait_for
+from tests.support.web_server import Answer, WebServer
 
 pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
 

@@ -23,7 +23,7 @@ from ifeportal.conf.environment import read_config
 from ifeportal.models import User
 from tests.access.test_signing_in import SECRET, is_in, sign_in
 from tests.conftest import Cast
-from tests.ops.production import KEY, PRODUCTION
+from tests.support.production_environment import KEY, PRODUCTION
 
 SEED = "5eed" * 20
 NEW_KEY = KEY[::-1]

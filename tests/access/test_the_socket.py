@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.conftest import Cast
-from tests.live.sockets import apublish, open_socket
+from tests.support.live_sockets import apublish, open_socket
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

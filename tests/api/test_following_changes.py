@@ -19,10 +19,10 @@ from ifeportal.live.models import Counter
 from ifeportal.live.pruning import FORGOTTEN
 from ifeportal.live.reader import the_reader
 from ifeportal.models import Membership, Token
-from tests.api.conftest import ClientOf
-from tests.api.wire import Wire, asking
 from tests.conftest import Cast
-from tests.live.sockets import apublish, publish_now
+from tests.support.api_fleet import ClientOf
+from tests.support.asgi_client import Wire, asking
+from tests.support.live_sockets import apublish, publish_now
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PATH = "/api/v1/changes/"

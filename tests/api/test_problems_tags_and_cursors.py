@@ -17,8 +17,8 @@ from fleet.models import Load, Tail, Transfer
 from ifeportal.accounts.tokens import make_token
 from ifeportal.api.root import ENDPOINTS
 from ifeportal.models import Airline, Membership
-from tests.api.conftest import ClientOf, make_load
 from tests.conftest import Cast
+from tests.support.api_fleet import ClientOf, make_load
 
 
 def assert_problem(answer: Any, status: int, kind: str = "about:blank") -> dict[str, Any]:

@@ -13,8 +13,8 @@ from fleet.models import Anomaly
 from ifeportal.access import Role
 from ifeportal.api.root import ENDPOINTS
 from ifeportal.models import Airline, Membership
-from tests.api.conftest import NOON, ClientOf, make_history, make_load
 from tests.conftest import Cast
+from tests.support.api_fleet import NOON, ClientOf, make_history, make_load
 
 Grow = Callable[[Cast, range], None]
 

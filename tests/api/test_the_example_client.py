@@ -16,10 +16,10 @@ from ifeportal_client import Change, Portal, Problem, StartAnew, Transfer
 
 from fleet.choices import Status
 from ifeportal.accounts.tokens import make_token
-from tests.api.conftest import make_load
 from tests.conftest import Cast
-from tests.live.sockets import publish_now
 from tests.live.test_across_processes import Web
+from tests.support.api_fleet import make_load
+from tests.support.live_sockets import publish_now
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from django.test import override_settings
 from rest_framework.test import APIClient
 
 from ifeportal.api.root import BESIDES, ENDPOINTS
-from tests.api.conftest import ClientOf
 from tests.conftest import Cast
+from tests.support.api_fleet import ClientOf
 
 
 @pytest.fixture(scope="module")

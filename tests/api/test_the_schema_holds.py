@@ -28,8 +28,8 @@ from schemathesis.specs.openapi.checks import (
 from ifeportal.access import Role
 from ifeportal.accounts.tokens import make_token
 from ifeportal.models import Airline, User
-from tests.access.world import Holding, furnish
 from tests.conftest import Cast
+from tests.support.populated_airlines import Holding, furnish
 
 pytestmark = pytest.mark.own_database
 CHECKS = [

@@ -11,8 +11,8 @@ from fleet.models import Acknowledgement, Load, Tail
 from ifeportal.access import Role
 from ifeportal.live.models import Change
 from ifeportal.models import AuditEntry, Membership, User
-from tests.api.conftest import NOON, ClientOf, make_load
 from tests.conftest import Cast
+from tests.support.api_fleet import NOON, ClientOf, make_load
 
 NOTE = "Link crew called."
 

@@ -24,8 +24,8 @@ from ifeportal.api.audit import AuditRow, audit_state
 from ifeportal.api.root import BESIDES, ENDPOINTS
 from ifeportal.api.viewsets import ReadOnly, Row
 from ifeportal.models import Airline, AuditEntry
-from tests.api.conftest import NOON, ClientOf, make_load
 from tests.conftest import Cast
+from tests.support.api_fleet import NOON, ClientOf, make_load
 
 CONTRACT_TRANSFER = [
     "airline",

@@ -6,8 +6,8 @@ import pytest
 from rest_framework.test import APIClient
 
 from ifeportal.api.root import ENDPOINTS
-from tests.api.conftest import ClientOf
 from tests.conftest import Cast
+from tests.support.api_fleet import ClientOf
 
 PATHS = ["", *(f"{name}/" for name in ENDPOINTS)]
 

@@ -19,7 +19,7 @@ from moto.server import ThreadedMotoServer
 from loader.s3.client import S3Bucket
 from loader.s3.interface import Bucket
 from loader.s3.memory import MemoryBucket
-from tests.bucket.scripted import Reply, ScriptedStore
+from tests.support.scripted_store import Reply, ScriptedStore
 
 _numbers = itertools.count()
 

@@ -10,7 +10,7 @@ import pytest
 from loader.errors import Unsupported, WorldError
 from loader.s3.client import S3Bucket
 from loader.s3.interface import Body
-from tests.bucket.scripted import Reply, ScriptedStore
+from tests.support.scripted_store import Reply, ScriptedStore
 
 OBJECT = {"ETag": '"abc"', "Last-Modified": "Sat, 21 Nov 2026 03:00:00 GMT"}
 ENTRY = (

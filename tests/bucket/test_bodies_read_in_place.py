@@ -9,7 +9,7 @@ import pytest
 from loader.errors import WorldError
 from loader.s3.client import S3Bucket
 from loader.s3.responses import GATHER
-from tests.bucket.scripted import Reply, ScriptedStore
+from tests.support.scripted_store import Reply, ScriptedStore
 
 OBJECT = {"ETag": '"abc"'}
 BODY = os.urandom(3_000_003)

@@ -10,8 +10,8 @@ import pytest
 
 from loader.errors import WorldError
 from loader.s3.client import EMPTY_PAGES, LISTING_LIMIT, S3Bucket
-from tests.bucket.pages import STORES, Entry, Page
-from tests.bucket.scripted import Reply, ScriptedStore
+from tests.support.listing_pages import STORES, Entry, Page
+from tests.support.scripted_store import Reply, ScriptedStore
 
 FIRST = Page([Entry(f"A/{number:03}") for number in range(100)], token="more")
 LAST = Page([Entry(f"A/{number:03}") for number in range(100, 200)])

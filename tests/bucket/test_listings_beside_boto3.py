@@ -14,8 +14,8 @@ from hypothesis import given, settings
 
 from loader.errors import WorldError
 from loader.s3.client import S3Bucket
-from tests.bucket.pages import STORES, Entry, Page, pages, spoiled, stores
-from tests.bucket.scripted import Asked, Reply, ScriptedStore
+from tests.support.listing_pages import STORES, Entry, Page, pages, spoiled, stores
+from tests.support.scripted_store import Asked, Reply, ScriptedStore
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 
 from loader.s3.interface import ObjectInfo
 from loader.s3.listing import ListPage, parse_elements, parse_listing
-from tests.bucket.pages import STORES, Entry, Page, pages, spoiled, stores
+from tests.support.listing_pages import STORES, Entry, Page, pages, spoiled, stores
 
 AT = datetime(2026, 11, 21, 3, tzinfo=UTC)
 ETAG = "cfcd208495d565ef66e7dff9f98764da"

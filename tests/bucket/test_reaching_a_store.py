@@ -11,7 +11,7 @@ import pytest
 from loader.errors import WorldError
 from loader.s3.client import S3Bucket
 from loader.s3.urls import address
-from tests.bucket.scripted import Reply, ScriptedStore
+from tests.support.scripted_store import Reply, ScriptedStore
 
 FOUND = Reply(200, b"ok", {"ETag": '"abc"'})
 EXPIRED = Reply(400, b"<Error><Code>ExpiredToken</Code></Error>")

@@ -10,7 +10,7 @@ import pytest
 from loader.errors import WorldError
 from loader.s3.client import S3Bucket
 from loader.s3.credentials import Keyring, Keys
-from tests.bucket.scripted import ScriptedStore
+from tests.support.scripted_store import ScriptedStore
 
 CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 

@@ -9,8 +9,8 @@ import pytest
 from loader.errors import WorldError
 from loader.s3.client import S3Bucket
 from loader.s3.memory import MemoryBucket
-from tests.bucket.pages import Entry, Page
-from tests.bucket.scripted import Reply, ScriptedStore
+from tests.support.listing_pages import Entry, Page
+from tests.support.scripted_store import Reply, ScriptedStore
 
 OBJECT = {"ETag": '"abc"'}
 LISTING = Page([Entry("A/x")], ["A/p/"]).written_by("aws")

@@ -29,8 +29,8 @@ from loader.s3.client import S3Bucket
 from loader.s3.interface import ObjectInfo
 from loader.s3.memory import MemoryBucket
 from loader.signatures.dsse import check_signed, parse_envelope
-from tests.campaigns import drafts
-from tests.campaigns.drafts import NOON, hash_items, hashed, item, looked, manifest, new_draft, published, ready
+from tests.support import campaign_drafts
+from tests.support.campaign_drafts import NOON, hash_items, hashed, item, looked, manifest, new_draft, published, ready
 
 KEY = "ACME/2026-12/campaign.json"
 FILMS = {"movie-001": b"one", "movie-002": b"two"}
@@ -120,7 +120,9 @@ def test_a_campaign_goes_from_the_bucket_to_a_signed_manifest_in_a_real_store(ac
     key = Ed25519PrivateKey.generate()
     assert published(draft, media, [key]).state == DraftState.PUBLISHED, draft.error
     said = manifest(draft, media)
-    assert {one.name: one.sha256 for one in said.content} == {name: drafts.sha256(body) for name, body in names.items()}
+    assert {one.name: one.sha256 for one in said.content} == {
+        name: campaign_drafts.sha256(body) for name, body in names.items()
+    }
     film = next(one for one in said.content if one.name == "movie-001")
     assert (film.title, film.kind, film.required, film.priority) == ("The Long Way Up", "movie", False, 100)
     assert (said.version, said.title, said.exhibition.starts) == (1, "December", date(2026, 12, 1))
@@ -133,14 +135,14 @@ def test_a_campaign_goes_from_the_bucket_to_a_signed_manifest_in_a_real_store(ac
     media.put("ACME/2026-12/movie-001.tgz", b"another cut")
     media.put(KEY, b'{"version": 7, "content": []}')
     requests.publish(draft, NOON)
-    drafts.run_errands(media)
+    campaign_drafts.run_errands(media)
     draft.refresh_from_db()
     assert (draft.state, "was replaced since it was hashed" in draft.error) == (DraftState.FAILED, True)
     looked(draft, media)
     hashed(draft, media)
     assert published(draft, media, [key]).version == 8
     requests.withdraw(draft, NOON)
-    drafts.run_errands(media)
+    campaign_drafts.run_errands(media)
     draft.refresh_from_db()
     assert draft.state == DraftState.WITHDRAWN
     assert sorted(found.key for found in media.list("ACME/")) == sorted(
@@ -152,7 +154,13 @@ def test_a_campaign_goes_from_the_bucket_to_a_signed_manifest_in_a_real_store(ac
 def test_what_a_manifest_says_already_is_kept_and_not_hashed_again(acme: Airline, store: Store) -> None:
     for name, body in FILMS.items():
         store.put(f"ACME/2026-12/{name}.tgz", body)
-    first = {"name": "movie-002", "size": 3, "sha256": drafts.sha256(b"two"), "title": "Two", "rating": {"age": 12}}
+    first = {
+        "name": "movie-002",
+        "size": 3,
+        "sha256": campaign_drafts.sha256(b"two"),
+        "title": "Two",
+        "rating": {"age": 12},
+    }
     store.put(
         KEY,
         json.dumps(
@@ -189,7 +197,7 @@ def test_an_object_newer_than_the_manifest_that_names_it_is_hashed_again(acme: A
     store.put("ACME/2026-12/a.tgz", b"two")
     draft = looked(new_draft(acme), store)
     assert item(draft, "a").fault == "It is not hashed yet."
-    assert item(hashed(draft, store), "a").sha256 == drafts.sha256(b"two")
+    assert item(hashed(draft, store), "a").sha256 == campaign_drafts.sha256(b"two")
 
 
 def test_every_fault_is_named_by_item_and_as_a_whole(acme: Airline, store: Store) -> None:
@@ -233,7 +241,7 @@ def test_an_object_that_changes_while_it_is_hashed_is_noticed(acme: Airline, sto
     assert (draft.error_code, item(draft, "a").word) == ("OBJECT_CHANGED", "failed: OBJECT_CHANGED")
     assert "hash again" in draft.advice
     assert hashed(looked(draft, store), store).state == DraftState.READY
-    assert item(draft, "a").sha256 == drafts.sha256(b"other")
+    assert item(draft, "a").sha256 == campaign_drafts.sha256(b"other")
 
 
 class Slow(Store):
@@ -280,7 +288,7 @@ def test_what_a_slice_has_hashed_is_put_aside_and_gone_on_with(acme: Airline) ->
         assert not hash_items(store, lambda: NOON + timedelta(minutes=5))
     assert starts == [5000]
     row.refresh_from_db()
-    assert (row.sha256, row.word, row.error_code, row.aside) == (drafts.sha256(body), "hashed", "", "")
+    assert (row.sha256, row.word, row.error_code, row.aside) == (campaign_drafts.sha256(body), "hashed", "", "")
 
 
 def test_a_worker_that_loses_its_lease_in_mid_hash_writes_nothing_and_the_next_ends_right(acme: Airline) -> None:
@@ -296,12 +304,12 @@ def test_a_worker_that_loses_its_lease_in_mid_hash_writes_nothing_and_the_next_e
     draft = looked(new_draft(acme), store)
     requests.hash_items(draft, NOON)
     with pytest.raises(LeaseLost):
-        hashing.take_turn(store, hashing.Terms(nothing, lose, drafts.noon))
+        hashing.take_turn(store, hashing.Terms(nothing, lose, campaign_drafts.noon))
     assert lost
     assert not draft.items.hashed().exists()
     assert not hash_items(store)
     assert {row.name: row.sha256 for row in draft.items.all()} == {
-        name: drafts.sha256(name.encode() * 5000) for name in ("a", "b")
+        name: campaign_drafts.sha256(name.encode() * 5000) for name in ("a", "b")
     }
 
 
@@ -319,10 +327,10 @@ def test_a_lease_that_is_lost_while_bytes_come_ends_the_reading(acme: Airline, m
         raise LeaseLost("held by another worker")
 
     with pytest.raises(LeaseLost):
-        hashing.take_turn(store, hashing.Terms(lose, nothing, drafts.noon))
+        hashing.take_turn(store, hashing.Terms(lose, nothing, campaign_drafts.noon))
     assert (lost.is_set(), item(draft, "a").is_hashed) == (True, False)
     assert not hash_items(store)
-    assert item(draft, "a").sha256 == drafts.sha256(body)
+    assert item(draft, "a").sha256 == campaign_drafts.sha256(body)
 
 
 def test_the_jobs_do_what_was_asked_and_sign_with_the_keys_of_the_settings(
@@ -370,10 +378,10 @@ def test_a_worker_killed_between_manifest_and_signature_is_followed_by_one_that_
     store.before_put = fail
     requests.publish(draft, NOON)
     with pytest.raises(KeyboardInterrupt):
-        drafts.run_errands(store, [key])
+        campaign_drafts.run_errands(store, [key])
     draft.refresh_from_db()
     assert (draft.state, document(store)["version"]) == (DraftState.PUBLISHING, 1)
-    drafts.run_errands(store, [key], lambda: NOON + timedelta(minutes=5))
+    campaign_drafts.run_errands(store, [key], lambda: NOON + timedelta(minutes=5))
     draft.refresh_from_db()
     assert (draft.state, draft.version, document(store)["version"]) == (DraftState.PUBLISHED, 1, 1)
     assert check_signed(parse_envelope(store.open(f"{KEY}.dsse").read(10**6)), [public_of(key)], 1)
@@ -390,7 +398,7 @@ def test_the_second_of_two_publishers_overwrites_nothing_and_loses_nothing(acme:
     assert "someone else published" in draft.error
     assert store.open(KEY).read() == theirs
     requests.publish(draft, NOON)
-    drafts.run_errands(store)
+    campaign_drafts.run_errands(store)
     draft.refresh_from_db()
     assert "Somebody else has published version 3 since this draft looked" in draft.error
     assert store.open(KEY).read() == theirs
@@ -406,7 +414,7 @@ def test_a_draft_that_was_published_elsewhere_is_not_withdrawn(acme: Airline, st
     draft = published(ready(acme, store, FILMS), store)
     store.put(KEY, b'{"version": 3, "content": []}')
     requests.withdraw(draft, NOON)
-    drafts.run_errands(store)
+    campaign_drafts.run_errands(store)
     draft.refresh_from_db()
     assert (draft.state, document(store)["version"]) == (DraftState.FAILED, 3)
 
@@ -416,7 +424,7 @@ def test_withdrawing_takes_the_manifest_and_its_signature_and_tells_the_campaign
     draft = published(ready(acme, store, FILMS), store, [Ed25519PrivateKey.generate()])
     assert draft.version == 10  # above whatever was ever seen of it
     requests.withdraw(draft, NOON)
-    drafts.run_errands(store)
+    campaign_drafts.run_errands(store)
     draft.refresh_from_db()
     assert [found.key for found in store.list()] == [f"ACME/2026-12/{name}.tgz" for name in FILMS]
     assert Campaign.objects.get().withdrawn_at == draft.withdrawn_at == NOON
@@ -424,7 +432,7 @@ def test_withdrawing_takes_the_manifest_and_its_signature_and_tells_the_campaign
     assert Campaign.objects.get().withdrawn_at is None
     requests.withdraw(draft, NOON)
     store.delete(KEY)  # by somebody else, or by this job before it was killed
-    drafts.run_errands(store)
+    campaign_drafts.run_errands(store)
     draft.refresh_from_db()
     assert draft.state == DraftState.WITHDRAWN
 
@@ -441,8 +449,8 @@ def test_a_store_that_is_away_is_tried_again_and_then_given_up(acme: Airline, st
     store.before_list = away
     for minute in range(tasks.MOST_ATTEMPTS):
         now = NOON + timedelta(minutes=5 * minute)
-        drafts.run_errands(store, clock=lambda now=now: now)  # type: ignore[misc]
-        drafts.run_errands(store, clock=lambda now=now: now)  # type: ignore[misc]  # not before its time
+        campaign_drafts.run_errands(store, clock=lambda now=now: now)  # type: ignore[misc]
+        campaign_drafts.run_errands(store, clock=lambda now=now: now)  # type: ignore[misc]  # not before its time
         draft.refresh_from_db()
         assert (draft.attempts, draft.error_code) == (minute + 1, "NETWORK")
     assert len(tries) == tasks.MOST_ATTEMPTS
@@ -456,8 +464,8 @@ def test_what_kills_its_worker_again_and_again_is_given_up(acme: Airline, store:
     store.before_list = lambda prefix: (_ for _ in ()).throw(SystemExit)
     for hour in range(tasks.MOST_ATTEMPTS):
         with pytest.raises(SystemExit):
-            drafts.run_errands(store, clock=lambda hour=hour: NOON + timedelta(hours=hour))  # type: ignore[misc]
-    drafts.run_errands(store, clock=lambda: NOON + timedelta(days=2))
+            campaign_drafts.run_errands(store, clock=lambda hour=hour: NOON + timedelta(hours=hour))  # type: ignore[misc]
+    campaign_drafts.run_errands(store, clock=lambda: NOON + timedelta(days=2))
     draft.refresh_from_db()
     assert (draft.state, draft.error_code) == (DraftState.FAILED, "INTERNAL")
 
@@ -503,12 +511,12 @@ def test_without_openssl_an_item_is_hashed_in_one_go(
     monkeypatch.setattr(resumable_sha256, "openssl", lambda: None)
     assert isinstance(resumable_sha256.resumed(""), resumable_sha256.Whole)
     draft = ready(acme, store, FILMS)
-    assert item(draft, "movie-001").sha256 == drafts.sha256(b"one")
+    assert item(draft, "movie-001").sha256 == campaign_drafts.sha256(b"one")
 
 
 @pytest.mark.on_postgresql
 def test_ten_thousand_items_take_few_queries(acme: Airline, store: Store) -> None:
-    entries = [{"name": f"track {n:05}", "size": 1, "sha256": drafts.sha256(b"x")} for n in range(10_000)]
+    entries = [{"name": f"track {n:05}", "size": 1, "sha256": campaign_drafts.sha256(b"x")} for n in range(10_000)]
     for entry in entries:
         store._objects[f"ACME/2026-12/{entry['name']}.tgz"] = store._objects.get("x") or _one(store)
     store.put(KEY, json.dumps({"content": entries}).encode())
@@ -538,7 +546,7 @@ def test_what_was_put_aside_by_another_kind_of_machine_is_begun_anew() -> None:
     aside = begun.put_aside()
     again = resumable_sha256.resumed(aside)
     again.update(memoryview(bytearray(b"d")))
-    assert again.hexdigest() == drafts.sha256(b"abc" * 100 + b"d")
-    assert begun.hexdigest() == drafts.sha256(b"abc" * 100)
+    assert again.hexdigest() == campaign_drafts.sha256(b"abc" * 100 + b"d")
+    assert begun.hexdigest() == campaign_drafts.sha256(b"abc" * 100)
     for broken in ("00", "no hex", "0" * 224, aside[:-8] + "00000021"):
         assert resumable_sha256.resumed(broken).count == 0

@@ -20,10 +20,10 @@ from fleet.models import Load, Tail
 from ifeportal.access import Role
 from ifeportal.models import AuditEntry, Membership
 from loader.s3.memory import MemoryBucket
-from tests.api.conftest import make_load
-from tests.campaigns import drafts
-from tests.campaigns.drafts import NOON, looked, manifest, new_draft, published, ready
 from tests.conftest import Cast
+from tests.support import campaign_drafts
+from tests.support.api_fleet import make_load
+from tests.support.campaign_drafts import NOON, looked, manifest, new_draft, published, ready
 
 FILMS = {"movie-001": b"one", "movie-002": b"two"}
 ADD = "admin:campaigns_draft_add"
@@ -84,20 +84,20 @@ def test_a_manager_runs_a_campaign_from_the_first_look_to_its_withdrawal(
     draft = Draft.objects.get()
     assert made.headers["Location"] == reverse(CHANGE, args=[draft.pk])
     assert draft.state == DraftState.LOOKING
-    drafts.run_errands(media)
+    campaign_drafts.run_errands(media)
     page = manager.get(reverse(CHANGE, args=[draft.pk]))
     assert "movie-001" in page.content.decode()
-    first = f"items-{list(draft.items.order_by('position')).index(drafts.item(draft, 'movie-001'))}"
+    first = f"items-{list(draft.items.order_by('position')).index(campaign_drafts.item(draft, 'movie-001'))}"
     told = ask(manager, draft, "hash", **{f"{first}-title": "The Long Way Up", f"{first}-priority": 9})
     assert told == ["ACME/2026-12: A job hashes 2 items."]
-    assert drafts.item(draft, "movie-001").title == "The Long Way Up"
+    assert campaign_drafts.item(draft, "movie-001").title == "The Long Way Up"
     busy = manager.get(reverse(CHANGE, args=[draft.pk]))
     assert 'http-equiv="refresh"' in busy.content.decode()
     assert 'value="publish"' not in busy.content.decode()
-    assert not drafts.hash_items(media)
+    assert not campaign_drafts.hash_items(media)
     assert ask(manager, draft, "check") == ["ACME/2026-12: Nothing is wrong with it."]
     assert ask(manager, draft, "publish") == ["ACME/2026-12: A job publishes it."]
-    drafts.run_errands(media)
+    campaign_drafts.run_errands(media)
     said = manifest(draft, media)
     assert (said.version, said.title, said.content[0].title) == (1, "December", "The Long Way Up")
     draft.refresh_from_db()
@@ -106,7 +106,7 @@ def test_a_manager_runs_a_campaign_from_the_first_look_to_its_withdrawal(
     page = manager.get(reverse(WITHDRAW, args=[draft.pk]))
     assert "stays aboard" in page.content.decode()
     manager.post(reverse(WITHDRAW, args=[draft.pk]))
-    drafts.run_errands(media)
+    campaign_drafts.run_errands(media)
     draft.refresh_from_db()
     assert draft.state == DraftState.WITHDRAWN
     words = list(AuditEntry.objects.order_by("pk").values_list("action", "who", "airline__name"))
@@ -247,7 +247,7 @@ def test_items_are_changed_in_a_list_and_each_that_is_skipped_is_named(
         data |= {field.html_name: field.value() for field in said}
     row = next(form for form in formset.forms if form.instance.name == "movie-002")
     manager.post(address, {**data, f"{row.prefix}-kind": "movie", f"{row.prefix}-priority": "5"})
-    changed = drafts.item(draft, "movie-002")
+    changed = campaign_drafts.item(draft, "movie-002")
     assert (changed.kind, changed.priority, changed.title) == ("movie", 5, "")
     assert AuditEntry.objects.filter(action="draftitem.changed", airline=cast.acme).exists()
     answer = manager.post(address, {"action": "hash_anew", "_selected_action": ids})

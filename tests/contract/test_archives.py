@@ -28,7 +28,7 @@ from fleet.archive.format import (
 )
 from loader.contract.keys import load_prefix, parse_status_key, progress_key
 from loader.errors import BadArchive, BadName
-from tests.contract.strategies import CONTENT, SEGMENTS
+from tests.support.contract_strategies import CONTENT, SEGMENTS
 
 NOON = datetime(2026, 12, 1, 12, 0, 5, tzinfo=UTC)
 GOLDEN = Path(__file__).parent / "golden" / "archive-full.json.gz"

@@ -33,7 +33,7 @@ from loader.signatures.dsse import (
     signers,
 )
 from loader.signatures.signed_manifest import Place, Signed, admit, read_signed
-from tests.contract.signing import dsse, envelope, private, public
+from tests.support.signing_keys import dsse, envelope, private, public
 
 GOLDEN = Path(__file__).parent / "golden_signed"
 PAYLOAD = b'{"airline": "ACME"}'

@@ -22,7 +22,7 @@ from loader.contract.keys import (
     queue_key,
 )
 from loader.errors import BadName
-from tests.contract.strategies import ANY_TEXT, CONTENT, SEGMENTS
+from tests.support.contract_strategies import ANY_TEXT, CONTENT, SEGMENTS
 
 
 @given(SEGMENTS, SEGMENTS, CONTENT)

@@ -21,7 +21,7 @@ from loader.contract.manifest import (
     parse_manifest,
 )
 from loader.errors import BadManifest
-from tests.contract.strategies import ANY_TEXT, JSON_VALUES, is_for_people, manifests
+from tests.support.contract_strategies import ANY_TEXT, JSON_VALUES, is_for_people, manifests
 
 
 def parse(document: Any) -> Manifest:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from loader.contract.names import check_name, content_name, fold
 from loader.errors import BadName
-from tests.contract.strategies import ANY_TEXT
+from tests.support.contract_strategies import ANY_TEXT
 
 GOOD = [
     "ACME",

@@ -14,7 +14,7 @@ from loader.contract.manifest import ITEMS_LIMIT
 from loader.contract.time_window import ALWAYS, Window
 from loader.contract.transfer_queue import ENTRIES_LIMIT, ORDERS_LIMIT, Entry, Orders, build_orders, parse_orders
 from loader.errors import BadOrders
-from tests.contract.strategies import CONTENT, SEGMENTS, TIMES, extras, is_for_people
+from tests.support.contract_strategies import CONTENT, SEGMENTS, TIMES, extras, is_for_people
 
 MINUTES = st.integers(0, 24 * 60 - 1)
 SPANS = st.tuples(MINUTES, st.integers(0, 24 * 60)).filter(

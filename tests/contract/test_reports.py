@@ -25,7 +25,7 @@ from loader.contract.item_reports import (
 )
 from loader.contract.units import MIB
 from loader.errors import ERRORS, BadHeartbeat, BadProgress, ContractError, WorldError
-from tests.contract.strategies import HEARTBEATS, is_for_people
+from tests.support.contract_strategies import HEARTBEATS, is_for_people
 
 NOT_A_NUMBER = [b"", b" ", b"abc", b"NaN", b"1e6", b"0x10", b"1_000", b"+5", b"-1", b"1.0", b"1,000", b"4 2", b"5\0"]
 NOT_A_NUMBER += ["\uff14\uff12".encode(), "\u00b2".encode(), "\u0664".encode(), b"\xff", b"5 MB", b"\xef\xbb\xbf5"]

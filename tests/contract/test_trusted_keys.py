@@ -25,8 +25,8 @@ from loader.signatures.trusted_keys import (
     parse_chain,
     parse_keyring,
 )
-from tests.contract.signing import keyring, provision, public, role
 from tests.contract.test_envelope import HERE, manifest
+from tests.support.signing_keys import keyring, provision, public, role
 
 GOLDEN = Path(__file__).parent / "golden_signed"
 ONE = provision(keyring(1), "rita")

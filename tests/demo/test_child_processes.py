@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ifeportal.embedded.processes import LOOPBACK, Process, Supervisor, free_port, wait_until_listening
-from tests.system import PATIENCE, until
+from tests.support.portal_system import PATIENCE, until
 
 SLEEP = "import time; print('here', flush=True); time.sleep(600)"
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + SLEEP

@@ -20,7 +20,7 @@ import pytest
 
 from fleet.demo.aircraft import MANAGE
 from ifeportal.embedded.processes import free_port
-from tests.system import PATIENCE
+from tests.support.portal_system import PATIENCE
 
 pytestmark = [
     pytest.mark.processes,

@@ -9,8 +9,8 @@ import pytest
 from fleet.simulation.proxy import Link
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.s3.client import S3Bucket
-from tests.fleet.wire import Keys, Wire
-from tests.fleet.world import World
+from tests.support.polling_world import World
+from tests.support.proxied_buckets import Keys, Wire
 
 
 @pytest.fixture

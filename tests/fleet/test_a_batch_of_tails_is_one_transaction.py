@@ -17,7 +17,7 @@ from fleet.ingest.updates import Catalog, News
 from fleet.models import Load, Tail, Transfer
 from fleet.state.observations import ErrorSeen, HeartbeatSeen, ProgressSeen
 from ifeportal.models import Airline
-from tests.fleet.world import World, load, rows, tail, transfer
+from tests.support.polling_world import World, load, rows, tail, transfer
 
 CAMPAIGN = "2026-12"
 

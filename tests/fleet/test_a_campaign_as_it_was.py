@@ -12,7 +12,7 @@ from campaigns.models import Campaign
 from fleet.history.point_in_time import Then, as_of, item_state
 from fleet.history.retention import thin
 from fleet.models import Event, Load, ProgressSample
-from tests.fleet.world import World, load
+from tests.support.polling_world import World, load
 
 
 @pytest.mark.parametrize(

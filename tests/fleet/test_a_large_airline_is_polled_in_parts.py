@@ -20,7 +20,7 @@ from fleet.reconcile.diff import Survey
 from fleet.reconcile.limits import Limits
 from ifeportal.models import Airline, User
 from tests.fleet.test_any_interleaving_of_polls_converges import truth
-from tests.fleet.world import MIB, World, transfer
+from tests.support.polling_world import MIB, World, transfer
 
 pytestmark = pytest.mark.django_db
 TAILS = [f"D-A{letter}{number}" for letter in "BCX" for number in range(4)]

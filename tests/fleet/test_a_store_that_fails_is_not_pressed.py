@@ -14,7 +14,7 @@ from fleet.polling.poller import Terms, poll_airline
 from fleet.reconcile import partitions
 from ifeportal.models import Airline
 from loader.errors import WorldError
-from tests.fleet.world import World
+from tests.support.polling_world import World
 
 pytestmark = pytest.mark.django_db
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fleet.models import Load, Tail, Transfer
 from ifeportal.models import Airline
-from tests.fleet.world import MIB, World, load, rows, transfer
+from tests.support.polling_world import MIB, World, load, rows, transfer
 
 pytestmark = pytest.mark.django_db
 

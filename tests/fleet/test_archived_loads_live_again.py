@@ -13,8 +13,8 @@ from fleet.models import Transfer
 from loader.errors import WorldError
 from loader.s3.interface import ObjectInfo
 from loader.s3.memory import MemoryBucket
-from tests.fleet.archived import KEY, Failing, archive, finished, is_archived, said, small
-from tests.fleet.world import MIB, World, load, rows, transfer
+from tests.support.archived_loads import KEY, Failing, archive, finished, is_archived, said, small
+from tests.support.polling_world import MIB, World, load, rows, transfer
 
 
 def statuses() -> dict[str, str]:

@@ -12,7 +12,7 @@ from fleet.models import Load, Transfer
 from fleet.state.observations import Again, ErrorSeen, Gone, ProgressSeen
 from ifeportal.models import Airline
 from tests.fleet.test_a_batch_of_tails_is_one_transaction import CAMPAIGN, catalog
-from tests.fleet.world import World, load, rows, tail, transfer
+from tests.support.polling_world import World, load, rows, tail, transfer
 
 pytestmark = pytest.mark.django_db
 

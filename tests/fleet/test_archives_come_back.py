@@ -15,8 +15,8 @@ from fleet.reconcile import partitions
 from fleet.reconcile.limits import Limits
 from ifeportal.live.models import Change
 from ifeportal.models import Airline
-from tests.fleet.archived import KEY, archive, finished, is_archived, said
-from tests.fleet.world import World, load
+from tests.support.archived_loads import KEY, archive, finished, is_archived, said
+from tests.support.polling_world import World, load
 
 
 def without_keys(said: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from campaigns.models import Campaign
 from fleet.choices import Proof
 from fleet.state.verification import proof
 from ifeportal.live.models import Change
-from tests.fleet.world import World, load, rows, tail
+from tests.support.polling_world import World, load, rows, tail
 
 SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 

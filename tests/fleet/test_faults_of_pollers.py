@@ -21,11 +21,11 @@ from fleet.simulation.faults import Rule
 from fleet.simulation.proxy import Link
 from ifeportal.models import Job
 from loader.s3.client import S3Bucket
-from tests.cable import Cable
-from tests.fleet.wire import Held, Keys, Wire, picture, picture_of_one_poll
-from tests.fleet.world import transfer
-from tests.pages.browser import database_url
-from tests.system import PATIENCE, ROOT, until, wait_for
+from tests.support.browser_portal import database_url
+from tests.support.polling_world import transfer
+from tests.support.portal_system import PATIENCE, ROOT, until, wait_for
+from tests.support.postgresql_proxy import Cable
+from tests.support.proxied_buckets import Held, Keys, Wire, picture, picture_of_one_poll
 
 pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
 

@@ -22,10 +22,10 @@ from ifeportal.models import Airline
 from loader.contract.item_reports import ERROR_LIMIT
 from loader.s3.client import S3Bucket
 from tests.conftest import Cast
-from tests.fleet.wire import Keys, Rewritten, Wire, problems
-from tests.fleet.world import load, rows, transfer
-from tests.live.sockets import open_socket
-from tests.pages.reading import html, text
+from tests.support.html import html, text
+from tests.support.live_sockets import open_socket
+from tests.support.polling_world import load, rows, transfer
+from tests.support.proxied_buckets import Keys, Rewritten, Wire, problems
 
 pytestmark = pytest.mark.django_db
 _numbers = itertools.count()

@@ -17,11 +17,11 @@ from fleet.polling.poller import Terms, poll_airline
 from fleet.reconcile.limits import Limits
 from fleet.simulation.faults import Cut, ErrorInside, Fault, Hang, Reset, Rule, Say
 from loader.s3.client import S3Bucket
-from tests.bucket.pages import Entry, Page
 from tests.conftest import Cast
-from tests.fleet.wire import Wire, problems
-from tests.fleet.world import rows, transfer
-from tests.system import until
+from tests.support.listing_pages import Entry, Page
+from tests.support.polling_world import rows, transfer
+from tests.support.portal_system import until
+from tests.support.proxied_buckets import Wire, problems
 
 pytestmark = pytest.mark.django_db
 

@@ -28,8 +28,8 @@ from ifeportal.live.models import Change
 from ifeportal.models import Airline, User
 from loader.errors import WorldError
 from loader.s3.client import S3Bucket
-from tests.fleet.archived import KEY, SIZES, Failing, Over, archive, finished, is_archived, said, small
-from tests.fleet.world import MIB, World, load, rows, transfer
+from tests.support.archived_loads import KEY, SIZES, Failing, Over, archive, finished, is_archived, said, small
+from tests.support.polling_world import MIB, World, load, rows, transfer
 
 
 def test_the_archive_names_every_field_that_observation_decides() -> None:

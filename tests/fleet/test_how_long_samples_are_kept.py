@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from fleet.history import retention
 from fleet.history.retention import kept, thin
 from fleet.models import Load, ProgressSample
-from tests.api.conftest import make_load
 from tests.conftest import Cast
+from tests.support.api_fleet import make_load
 
 NOW = datetime(2026, 12, 1, 12, 34, 56, 789, tzinfo=UTC)
 # Ages in seconds, most of them near the borders of the rule.

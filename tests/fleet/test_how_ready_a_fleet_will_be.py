@@ -13,8 +13,8 @@ from fleet.choices import Duty, Status
 from fleet.models import Load, Tail
 from fleet.state.forecast import Forecast
 from fleet.stats.readiness import Standing, readiness, readiness_of, standing
-from tests.api.conftest import make_load
 from tests.conftest import Cast
+from tests.support.api_fleet import make_load
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 STARTS = date(2026, 12, 1)

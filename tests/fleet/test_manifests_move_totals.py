@@ -13,7 +13,7 @@ from fleet.models import Load, Tail, Transfer
 from ifeportal.models import Airline
 from loader.errors import WorldError
 from loader.s3.interface import ObjectInfo
-from tests.fleet.world import World, load, rows, transfer
+from tests.support.polling_world import World, load, rows, transfer
 
 pytestmark = pytest.mark.django_db
 

@@ -14,7 +14,7 @@ from fleet.state.transfer import TRANSFER_FIELDS, TransferState
 from ifeportal import bulk
 from ifeportal.bulk import among, update, upsert
 from loader.contract.item_reports import COUNT_LIMIT
-from tests.fleet.world import World, tail
+from tests.support.polling_world import World, tail
 
 pytestmark = pytest.mark.django_db
 

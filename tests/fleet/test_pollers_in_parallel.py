@@ -11,7 +11,7 @@ from django.db import connection
 
 from fleet.models import Load, ProgressSample, Transfer
 from ifeportal.live.models import Change, Counter
-from tests.fleet.world import MIB, World, rows
+from tests.support.polling_world import MIB, World, rows
 
 POLLERS, TAILS, ITEMS = 3, 6, 4
 POLLS = 30

@@ -13,7 +13,7 @@ from loader.contract.heartbeat import HEARTBEAT_LIMIT
 from loader.contract.item_reports import COUNT_LIMIT
 from loader.errors import WorldError
 from loader.s3.interface import ObjectInfo
-from tests.fleet.world import World, load, rows, tail, transfer
+from tests.support.polling_world import World, load, rows, tail, transfer
 
 pytestmark = pytest.mark.django_db
 

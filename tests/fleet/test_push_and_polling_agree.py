@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from fleet.models import Load, Tail
 from ifeportal.models import Airline
-from tests.fleet.pushed import MemoryQueue, PushedWorld, facts
 from tests.fleet.test_any_interleaving_of_polls_converges import truth
-from tests.fleet.world import MIB, rows
+from tests.support.event_queue import MemoryQueue, PushedWorld, facts
+from tests.support.polling_world import MIB, rows
 
 pytestmark = pytest.mark.django_db
 

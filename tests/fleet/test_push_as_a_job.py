@@ -18,8 +18,8 @@ from ifeportal.jobs.runner import JobFailed
 from ifeportal.models import Job
 from loader.errors import WorldError
 from loader.s3.sqs import Message
-from tests.fleet.pushed import MemoryQueue, PushedWorld
-from tests.fleet.world import transfer
+from tests.support.event_queue import MemoryQueue, PushedWorld
+from tests.support.polling_world import transfer
 
 ROOT = Path(__file__).resolve().parents[2]
 URL = "https://sqs.eu-central-1.amazonaws.com/123456789012/status-events"

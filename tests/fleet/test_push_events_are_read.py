@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fleet.polling.s3_events import MESSAGE_LIMIT, RECORDS_LIMIT, BadEvent, keys_of
-from tests.fleet.pushed import event, record
+from tests.support.event_queue import event, record
 
 KEY = "ACME/N1/2026-12/movie-001.tgz.progress"
 ODD_KEY = "ACME/N 1/2026+12/Zürich & 100%2F é.tgz.error"

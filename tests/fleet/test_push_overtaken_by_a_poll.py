@@ -7,8 +7,8 @@ from collections.abc import Collection
 import pytest
 
 from fleet.polling.fetcher import Fetcher, Named
-from tests.fleet.pushed import PushedWorld
-from tests.fleet.world import transfer
+from tests.support.event_queue import PushedWorld
+from tests.support.polling_world import transfer
 
 pytestmark = pytest.mark.django_db
 KEY = "N1/2026-12/a"

@@ -22,8 +22,8 @@ from loader.errors import WorldError
 from loader.s3.interface import Fetched
 from loader.s3.memory import MemoryBucket
 from loader.s3.sqs import Message
-from tests.fleet.pushed import MemoryQueue, PushedWorld, event, facts
-from tests.fleet.world import MIB, load, rows, tail, transfer
+from tests.support.event_queue import MemoryQueue, PushedWorld, event, facts
+from tests.support.polling_world import MIB, load, rows, tail, transfer
 
 pytestmark = pytest.mark.django_db
 

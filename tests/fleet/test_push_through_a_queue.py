@@ -20,9 +20,9 @@ from loader.errors import WorldError
 from loader.s3 import sqs
 from loader.s3.client import S3Bucket
 from loader.s3.sqs import EventQueue, Message
-from tests.bucket.scripted import Reply, ScriptedStore
-from tests.fleet.pushed import event, facts, taken_from
-from tests.fleet.world import MIB, World, rows, transfer
+from tests.support.event_queue import event, facts, taken_from
+from tests.support.polling_world import MIB, World, rows, transfer
+from tests.support.scripted_store import Reply, ScriptedStore
 
 COUNT = b"ApproximateReceiveCount"
 JSON = {"Content-Type": "application/x-amz-json-1.0"}

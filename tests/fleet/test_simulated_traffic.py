@@ -20,7 +20,7 @@ from loader.contract.keys import parse_status_key
 from loader.contract.manifest import parse_manifest
 from loader.contract.units import MIB
 from loader.errors import ContractError
-from tests.fleet.world import World
+from tests.support.polling_world import World
 
 SHARES = st.sampled_from([0.0, 0.1, 0.3])
 PLANS = st.builds(

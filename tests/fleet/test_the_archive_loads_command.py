@@ -19,8 +19,8 @@ from fleet.models import Load, Usage
 from ifeportal.jobs.runner import JobFailed
 from ifeportal.models import Airline, Job
 from loader.errors import Exit, WorldError
-from tests.fleet.archived import Failing, Over, finished, is_archived, small
-from tests.fleet.world import World
+from tests.support.archived_loads import Failing, Over, finished, is_archived, small
+from tests.support.polling_world import World
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from fleet.models import Transfer
 from fleet.polling.result import PollResult
-from tests.fleet.world import MIB, World
+from tests.support.polling_world import MIB, World
 
 pytestmark = pytest.mark.django_db
 

@@ -12,7 +12,7 @@ from fleet.serialization import airline_state, campaign_state, load_state, tail_
 from fleet.stats import rollup
 from ifeportal.live.models import Change
 from ifeportal.models import Airline
-from tests.fleet.world import World, load, transfer
+from tests.support.polling_world import World, load, transfer
 
 pytestmark = pytest.mark.django_db
 

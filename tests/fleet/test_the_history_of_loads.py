@@ -14,7 +14,7 @@ from fleet.models import Event, Load, Moved, Tail, Transfer
 from fleet.stats.throughput import count_moved, flow, moved_today, prune, slot_of
 from ifeportal.models import Airline
 from loader.contract.item_reports import COUNT_LIMIT
-from tests.fleet.world import World, load, transfer
+from tests.support.polling_world import World, load, transfer
 
 pytestmark = pytest.mark.django_db
 PATH = "N1/2026-12"

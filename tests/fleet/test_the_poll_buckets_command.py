@@ -20,7 +20,7 @@ from fleet.models import Tail, Usage
 from ifeportal.jobs.leases import lease
 from ifeportal.models import Airline, Job
 from loader.errors import Exit, WorldError
-from tests.fleet.world import World, transfer
+from tests.support.polling_world import World, transfer
 
 pytestmark = pytest.mark.django_db
 

@@ -12,7 +12,7 @@ from fleet.models import Load, ProgressSample
 from fleet.state import rates
 from fleet.state.load import Sums
 from fleet.state.rates import Sample
-from tests.fleet.world import World
+from tests.support.polling_world import World
 
 pytestmark = pytest.mark.django_db
 

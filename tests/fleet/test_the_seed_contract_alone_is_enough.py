@@ -9,7 +9,7 @@ from fleet.models import Tail
 from fleet.serialization import airline_state, campaign_state, load_state, tail_state, transfer_state
 from fleet.stats import rollup
 from ifeportal.models import Airline
-from tests.fleet.world import World, load, rows, tail, transfer
+from tests.support.polling_world import World, load, rows, tail, transfer
 
 pytestmark = pytest.mark.django_db
 

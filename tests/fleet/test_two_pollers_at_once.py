@@ -11,7 +11,7 @@ from fleet.models import Load, Tail, Transfer
 from fleet.reconcile.diff import Known, Survey, survey
 from fleet.reconcile.limits import Limits
 from loader.s3.interface import ObjectInfo
-from tests.fleet.world import World, load, rows, transfer
+from tests.support.polling_world import World, load, rows, transfer
 
 pytestmark = pytest.mark.django_db
 

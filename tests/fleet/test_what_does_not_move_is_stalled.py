@@ -9,7 +9,7 @@ from fleet.models import Transfer
 from fleet.polling.poller import Terms, poll_airline
 from ifeportal.live.models import Change
 from ifeportal.models import Airline
-from tests.fleet.world import World, load, rows, transfer
+from tests.support.polling_world import World, load, rows, transfer
 
 pytestmark = pytest.mark.django_db
 

@@ -10,8 +10,8 @@ import pytest
 from fleet.history import retention
 from fleet.history.retention import forget_events
 from fleet.models import Event, Load
-from tests.api.conftest import make_load
 from tests.conftest import Cast
+from tests.support.api_fleet import make_load
 
 NOW = datetime(2026, 12, 1, 12, tzinfo=UTC)
 

@@ -15,7 +15,7 @@ from fleet.polling.poller import Terms, poll_airline
 from fleet.service_status import change_duty
 from ifeportal.live.models import Change
 from ifeportal.models import Airline
-from tests.fleet.world import World, load, rows, tail, transfer
+from tests.support.polling_world import World, load, rows, tail, transfer
 
 pytestmark = pytest.mark.django_db
 HOUR, DAY, GB = 3_600, 86_400, 1_000_000_000

@@ -12,7 +12,7 @@ import pytest
 from fleet.polling.poller import poll_fleet
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.s3.client import S3Bucket
-from tests.fleet.world import MIB, World, transfer
+from tests.support.polling_world import MIB, World, transfer
 
 pytestmark = pytest.mark.django_db
 

@@ -12,7 +12,7 @@ from ifeportal.live.connections import in_thread, open_sockets
 from ifeportal.live.consumer import ACK_LIMIT
 from ifeportal.live.reader import the_reader
 from tests.conftest import Cast
-from tests.live.sockets import Socket, apublish, open_socket, sign_in
+from tests.support.live_sockets import Socket, apublish, open_socket, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -21,7 +21,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from ifeportal.embedded.processes import Process, free_port, wait_until_listening
 from ifeportal.live.connections import in_thread
 from tests.conftest import Cast
-from tests.live.sockets import sign_in
+from tests.support.live_sockets import sign_in
 
 pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
 

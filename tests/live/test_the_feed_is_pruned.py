@@ -17,7 +17,7 @@ from ifeportal.live.reader import changes_after, missed_since
 from ifeportal.live.scope import Scope
 from ifeportal.models import User
 from tests.conftest import Cast
-from tests.fleet.world import World
+from tests.support.polling_world import World
 
 EVERYTHING = Scope(airlines=None, tail="", campaign="", topics=TOPICS)
 

@@ -15,7 +15,7 @@ from ifeportal.live.models import Change, Counter
 from ifeportal.live.reader import changes_after, the_reader
 from ifeportal.live.subscription import News
 from tests.conftest import Cast
-from tests.live.sockets import PATIENCE, apublish, open_socket, publish_now
+from tests.support.live_sockets import PATIENCE, apublish, open_socket, publish_now
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

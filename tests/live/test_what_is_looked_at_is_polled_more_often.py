@@ -14,7 +14,7 @@ from ifeportal.live.connections import in_thread
 from ifeportal.live.viewers import AGAIN, Watching
 from ifeportal.models import Job
 from tests.conftest import Cast
-from tests.live.sockets import open_socket
+from tests.support.live_sockets import open_socket
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -15,7 +15,7 @@ from ifeportal.live.connections import in_thread, open_sockets
 from ifeportal.live.origin import is_own
 from ifeportal.models import Airline, Membership, User
 from tests.conftest import Cast
-from tests.live.sockets import HOST, PATIENCE, Socket, apublish, open_socket, sign_in
+from tests.support.live_sockets import HOST, PATIENCE, Socket, apublish, open_socket, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

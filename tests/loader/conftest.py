@@ -12,9 +12,9 @@ import pytest
 from fleet.simulation.proxy import Link
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.s3.client import S3Bucket
-from tests.loader.aircraft import Aircraft
-from tests.loader.nursery import Nursery
-from tests.loader.promises import Promises
+from tests.support.aircraft import Aircraft
+from tests.support.fork_server import Nursery
+from tests.support.invariants import Promises
 
 
 @pytest.fixture

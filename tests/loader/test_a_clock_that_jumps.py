@@ -19,8 +19,8 @@ from fleet.simulation.faults import Fault, Head, Rule
 from fleet.simulation.proxy import Link
 from loader.contract.keys import queue_key
 from loader.contract.manifest import Exhibition
-from tests.loader.aircraft import AIRLINE, TAIL, Aircraft, Run, finish, publish
-from tests.system import until
+from tests.support.aircraft import AIRLINE, TAIL, Aircraft, Run, finish, publish
+from tests.support.portal_system import until
 
 pytestmark = [pytest.mark.processes, pytest.mark.root]
 

@@ -12,8 +12,8 @@ import pytest
 
 from fleet.simulation.proxy import Link
 from loader.local_api.client import NobodyHomeError, status
-from tests.loader.aircraft import Aircraft, finish, publish
-from tests.loader.programs import ask_now, events, request
+from tests.support.aircraft import Aircraft, finish, publish
+from tests.support.local_programs import ask_now, events, request
 
 pytestmark = pytest.mark.processes
 SIZE = 1_000_000

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fleet.simulation.proxy import Link
-from tests.loader.aircraft import Aircraft, finish, first_byte, publish
+from tests.support.aircraft import Aircraft, finish, first_byte, publish
 
 pytestmark = pytest.mark.processes
 MIB = 1_048_576

@@ -10,8 +10,8 @@ import pytest
 from fleet.simulation.faults import Cut, ErrorInside, FlipByte, Hang, IgnoreRange, Reset, Rule, Say, Swap, WrongRange
 from fleet.simulation.proxy import Link
 from loader.contract.keys import content_key, manifest_key, progress_key
-from tests.loader.aircraft import AIRLINE, TAIL, Aircraft, finish, first_byte, publish
-from tests.system import until
+from tests.support.aircraft import AIRLINE, TAIL, Aircraft, finish, first_byte, publish
+from tests.support.portal_system import until
 
 pytestmark = pytest.mark.processes
 

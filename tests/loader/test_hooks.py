@@ -22,8 +22,8 @@ from loader.hooks.runner import Hooks
 from loader.planning.failure_history import BARRED_FOR
 from loader.storage.directory import Folder
 from loader.storage.state_files import write_state
-from tests.loader.aircraft import ROOT
-from tests.system import PATIENCE, until
+from tests.support.aircraft import ROOT
+from tests.support.portal_system import PATIENCE, until
 
 NEVER = threading.Event()
 ENOUGH = (0.5, 5.0, 50.0)  # seconds; one of them is enough for a command to get as far as it must, then it is ended

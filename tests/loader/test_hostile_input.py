@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fleet.simulation.proxy import Link
-from tests.loader.aircraft import AIRLINE, TAIL, Aircraft, publish
+from tests.support.aircraft import AIRLINE, TAIL, Aircraft, publish
 
 pytestmark = pytest.mark.processes
 

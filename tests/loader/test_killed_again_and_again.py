@@ -1,7 +1,7 @@
 """200 seeded kills over one campaign: nothing is lost, no promise is broken at any sample, and few bytes come twice.
 
 A life is ended after so many bytes or requests, or at any time. When the campaign is whole a new version of it is
-published, so that kills also meet what waits beside and the switch. Lives are forked (see `tests.loader.nursery`).
+published, so that kills also meet what waits beside and the switch. Lives are forked (see `tests.support.fork_server`).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from fleet.simulation.proxy import Link
-from tests.loader.aircraft import Aircraft, publish
-from tests.loader.nursery import Life, Nursery
-from tests.loader.promises import Promises
+from tests.support.aircraft import Aircraft, publish
+from tests.support.fork_server import Life, Nursery
+from tests.support.invariants import Promises
 
 pytestmark = pytest.mark.processes
 

@@ -24,7 +24,7 @@ from loader.contract.keys import heartbeat_key, manifest_key, queue_key, signatu
 from loader.contract.transfer_queue import Orders, build_orders
 from loader.errors import BadName, WorldError
 from loader.s3.client import S3Bucket
-from tests.loader.aircraft import AIRLINE, TAIL, Aircraft
+from tests.support.aircraft import AIRLINE, TAIL, Aircraft
 
 MEDIA, STATUS, CAMPAIGN = "ife-media", "ife-status", "2026-12"
 OTHER = "D-OTHER"

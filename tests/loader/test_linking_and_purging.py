@@ -18,7 +18,7 @@ from loader.contract.manifest import Exhibition, Item
 from loader.errors import WorldError
 from loader.storage.content_store import Store
 from loader.storage.inventory import Aboard, Edition
-from tests.loader.parts import append
+from tests.support.partial_files import append
 
 BODY, OTHER = os.urandom(300_000), os.urandom(10_000)
 NEVER = threading.Event()

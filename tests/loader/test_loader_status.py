@@ -24,7 +24,7 @@ from loader.monitor.status_table import lines
 from loader.planning.model import Step
 from loader.storage.content_store import Store
 from loader.storage.inventory import Edition
-from tests.loader.aircraft import ROOT, bare_environment
+from tests.support.aircraft import ROOT, bare_environment
 
 HASH = "0" * 64
 

@@ -10,8 +10,8 @@ import pytest
 from fleet.simulation.faults import FlipByte, Rule
 from fleet.simulation.proxy import Link
 from loader.contract.keys import content_key, manifest_key
-from tests.loader.aircraft import AIRLINE, Aircraft, finish, publish
-from tests.system import until
+from tests.support.aircraft import AIRLINE, Aircraft, finish, publish
+from tests.support.portal_system import until
 
 pytestmark = pytest.mark.processes
 

@@ -12,9 +12,9 @@ import pytest
 
 from fleet.simulation.faults import Rule, Say
 from fleet.simulation.proxy import Link
-from tests.loader.aircraft import Aircraft, finish, publish
-from tests.loader.promises import Promises
-from tests.loader.tracing import start_under
+from tests.support.aircraft import Aircraft, finish, publish
+from tests.support.invariants import Promises
+from tests.support.strace import start_under
 
 pytestmark = pytest.mark.processes
 

@@ -16,8 +16,8 @@ from fleet.simulation.faults import Chunks, Fault, Head, Rule, Say
 from fleet.simulation.proxy import Link
 from loader.contract.keys import content_key, manifest_key
 from loader.contract.manifest import MANIFEST_LIMIT, Item, Manifest, build_manifest
-from tests.loader.aircraft import AIRLINE, Aircraft, finish, publish
-from tests.loader.promises import Promises
+from tests.support.aircraft import AIRLINE, Aircraft, finish, publish
+from tests.support.invariants import Promises
 
 pytestmark = pytest.mark.processes
 

@@ -7,9 +7,9 @@ import time
 import pytest
 
 from fleet.simulation.proxy import Link
-from tests.loader.aircraft import Aircraft, publish
-from tests.loader.nursery import Nursery
-from tests.system import PATIENCE
+from tests.support.aircraft import Aircraft, publish
+from tests.support.fork_server import Nursery
+from tests.support.portal_system import PATIENCE
 
 pytestmark = pytest.mark.processes
 

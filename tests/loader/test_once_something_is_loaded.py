@@ -9,8 +9,8 @@ from pathlib import Path
 
 from loader.contract.keys import queue_key
 from loader.contract.manifest import Exhibition
-from tests.loader.aircraft import AIRLINE, TAIL, Aircraft, finish, publish
-from tests.system import until
+from tests.support.aircraft import AIRLINE, TAIL, Aircraft, finish, publish
+from tests.support.portal_system import until
 
 
 def failing_for(tmp_path: Path, content: str) -> str:

@@ -24,7 +24,7 @@ from loader.storage.inventory import Edition
 from loader.transfer.context import Means
 from loader.transfer.download import bring
 from loader.transfer.rate_limit import CHUNK, Limiter
-from tests.loader.parts import append
+from tests.support.partial_files import append
 
 KEY = "ACME/c/movie.tgz"
 CONTENT = os.urandom(3 * MIB + 77)

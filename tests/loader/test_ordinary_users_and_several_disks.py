@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from fleet.simulation.proxy import Link
-from tests.loader.aircraft import Aircraft, publish
-from tests.loader.nursery import Nursery
+from tests.support.aircraft import Aircraft, publish
+from tests.support.fork_server import Nursery
 
 pytestmark = [pytest.mark.processes, pytest.mark.root]
 

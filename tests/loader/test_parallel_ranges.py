@@ -20,9 +20,9 @@ from loader.contract.manifest import Item
 from loader.contract.units import MIB
 from loader.errors import Stopped, WorldError
 from loader.storage.byte_ranges import union
-from tests.loader.aircraft import Aircraft, finish, publish
-from tests.loader.several import CONTENT, KEY, Asked, Gated, Hangar
-from tests.system import PATIENCE, until
+from tests.support.aircraft import Aircraft, finish, publish
+from tests.support.parallel_bucket import CONTENT, KEY, Asked, Gated, Hangar
+from tests.support.portal_system import PATIENCE, until
 
 
 @pytest.fixture

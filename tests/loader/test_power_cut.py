@@ -22,11 +22,11 @@ import pytest
 
 from fleet.simulation.faults import Rule, Say
 from fleet.simulation.proxy import Link
-from tests.loader.aircraft import Aircraft, publish
-from tests.loader.nursery import Life, Nursery
-from tests.loader.promises import Promises
-from tests.loader.voyage import POINTS, STEPS, assert_arrived
-from tests.system import until
+from tests.support.aircraft import Aircraft, publish
+from tests.support.failpoint_scenario import POINTS, STEPS, assert_arrived
+from tests.support.fork_server import Life, Nursery
+from tests.support.invariants import Promises
+from tests.support.portal_system import until
 
 pytestmark = [pytest.mark.processes, pytest.mark.root]
 

@@ -23,8 +23,8 @@ from loader.reporting.reporter import HELPERS, StatusWriter
 from loader.s3.client import S3Bucket
 from loader.s3.interface import Bucket
 from loader.s3.memory import MemoryBucket
-from tests.loader.aircraft import Aircraft, finish, publish
-from tests.system import PATIENCE, until
+from tests.support.aircraft import Aircraft, finish, publish
+from tests.support.portal_system import PATIENCE, until
 
 
 def make(bucket: Bucket, interval: float = 0.05, link_up: Callable[[], bool] = lambda: True) -> StatusWriter:

@@ -17,7 +17,7 @@ from loader.reporting.outbox import Outbox
 from loader.reporting.reporter import StatusWriter
 from loader.s3.interface import ObjectInfo
 from loader.s3.memory import MemoryBucket
-from tests.system import PATIENCE, until
+from tests.support.portal_system import PATIENCE, until
 
 NOW = datetime(2026, 12, 15, tzinfo=UTC)
 

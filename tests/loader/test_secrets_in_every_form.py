@@ -22,9 +22,9 @@ from ifeportal.conf.logging import Cleaner
 from loader.logs import Blotter, set_up
 from loader.s3.client import S3Bucket
 from loader.s3.redaction import HIDDEN
-from tests.loader.aircraft import ROOT, Aircraft
-from tests.loader.tattler import MEDIA, STATUS, Tattler
 from tests.loader.test_secrets_stay_inside import Seen, look_on
+from tests.support.aircraft import ROOT, Aircraft
+from tests.support.echo_store import MEDIA, STATUS, Tattler
 
 TOKEN = "Tok\"en'of\\this/very+air craft%and==no&other<one>"
 PASSWORD = "p@ss/word:of%the proxy"

@@ -25,9 +25,9 @@ from loader.local_api.unix_socket import reach
 from loader.logs import Blotter, set_up
 from loader.s3.client import S3Bucket
 from loader.s3.redaction import HIDDEN
-from tests.loader.aircraft import ROOT, Aircraft, publish
-from tests.loader.programs import GET_STATUS
-from tests.loader.tattler import MEDIA, STATUS, TALES, Tattler
+from tests.support.aircraft import ROOT, Aircraft, publish
+from tests.support.echo_store import MEDIA, STATUS, TALES, Tattler
+from tests.support.local_programs import GET_STATUS
 
 SECRET = "sEcReT/oF+ThE/AiRcRaFt/0123456789abcdefg"
 TOKEN = "FwoGZXIvYXdzEToKenOfThisVeryAircraftAndNoOther//////////"

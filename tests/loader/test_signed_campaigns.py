@@ -31,8 +31,8 @@ from loader.s3.memory import MemoryBucket
 from loader.signatures.trusted_keys import Provisioned, build_chain
 from loader.storage.content_store import Store
 from loader.storage.inventory import Edition
-from tests.contract.signing import dsse, keyring, provision, role
-from tests.loader.aircraft import AIRLINE, ROOT, TAIL, Aircraft, Run, bare_environment, publish
+from tests.support.aircraft import AIRLINE, ROOT, TAIL, Aircraft, Run, bare_environment, publish
+from tests.support.signing_keys import dsse, keyring, provision, role
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 LATER = NOW + timedelta(days=30)

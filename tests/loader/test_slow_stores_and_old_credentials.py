@@ -12,8 +12,8 @@ import pytest
 
 from fleet.simulation.faults import Cut, Rule, Say, Trickle
 from fleet.simulation.proxy import Link
-from tests.loader.aircraft import Aircraft, publish
-from tests.loader.promises import Promises
+from tests.support.aircraft import Aircraft, publish
+from tests.support.invariants import Promises
 
 pytestmark = pytest.mark.processes
 

@@ -6,8 +6,8 @@ import resource
 import subprocess
 import sys
 
-from tests.loader.aircraft import ROOT, bare_environment
-from tests.system import PATIENCE
+from tests.support.aircraft import ROOT, bare_environment
+from tests.support.portal_system import PATIENCE
 
 HELP = [sys.executable, "manage.py", "run_loader", "--help"]
 STORE = [sys.executable, "-c", "import boto3; boto3.client('s3', region_name='eu-central-1')"]

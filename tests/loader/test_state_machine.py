@@ -33,11 +33,11 @@ from fleet.simulation.faults import Reset, Rule
 from fleet.simulation.proxy import Link
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.contract.keys import content_key, manifest_key
-from tests.freshbuckets import FreshBuckets
-from tests.loader.aircraft import AIRLINE, Aircraft, publish
-from tests.loader.nursery import Life, Nursery
-from tests.loader.promises import Promises
-from tests.system import until
+from tests.support.aircraft import AIRLINE, Aircraft, publish
+from tests.support.bucket_pool import FreshBuckets
+from tests.support.fork_server import Life, Nursery
+from tests.support.invariants import Promises
+from tests.support.portal_system import until
 
 pytestmark = [pytest.mark.processes, pytest.mark.root]
 

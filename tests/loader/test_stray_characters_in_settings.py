@@ -17,7 +17,7 @@ from loader.media.snapshot import Look
 from loader.planning.failure_history import Failures
 from loader.s3.memory import MemoryBucket
 from loader.storage.content_store import Store
-from tests.loader.aircraft import AIRLINE, ROOT, TAIL, Aircraft, Run, finish, publish
+from tests.support.aircraft import AIRLINE, ROOT, TAIL, Aircraft, Run, finish, publish
 
 CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 STORE = ("AWS_REGION", "AWS_ENDPOINT_URL_S3", "MEDIA_BUCKET", "STATUS_BUCKET")

@@ -1,6 +1,6 @@
 """kill -9 at every named instant: the next run ends whole, and no promise is broken before it begins.
 
-Random instants: see `test_killed_again_and_again`. Lives are forked (see `tests.loader.nursery`).
+Random instants: see `test_killed_again_and_again`. Lives are forked (see `tests.support.fork_server`).
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ import signal
 
 import pytest
 
-from tests.loader.aircraft import Aircraft
-from tests.loader.nursery import Nursery
-from tests.loader.promises import Promises
-from tests.loader.voyage import POINTS, STEPS, assert_arrived
+from tests.support.aircraft import Aircraft
+from tests.support.failpoint_scenario import POINTS, STEPS, assert_arrived
+from tests.support.fork_server import Nursery
+from tests.support.invariants import Promises
 
 pytestmark = pytest.mark.processes
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from fleet.simulation.proxy import Link
-from tests.loader.aircraft import Aircraft, finish, publish
-from tests.loader.promises import Promises
-from tests.loader.tracing import Call, read_trace, start_under, traced
+from tests.support.aircraft import Aircraft, finish, publish
+from tests.support.invariants import Promises
+from tests.support.strace import Call, read_trace, start_under, traced
 
 pytestmark = pytest.mark.processes
 

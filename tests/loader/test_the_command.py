@@ -13,7 +13,7 @@ import pytest
 
 from loader import VERSION
 from loader.config import OPTIONS
-from tests.loader.aircraft import ROOT, Aircraft, bare_environment, publish
+from tests.support.aircraft import ROOT, Aircraft, bare_environment, publish
 
 pytestmark = pytest.mark.processes
 

@@ -20,8 +20,8 @@ import pytest
 
 from loader.errors import WorldError
 from loader.network.link_monitor import KNOCKS, Facts, Knocks, Link, Said, Verdict, destination, judge
-from tests.loader.aircraft import ROOT
-from tests.system import PATIENCE, until
+from tests.support.aircraft import ROOT
+from tests.support.portal_system import PATIENCE, until
 
 HOST = "s3.example.com"
 

@@ -9,8 +9,8 @@ import pytest
 
 from fleet.simulation.proxy import Link
 from loader.contract.manifest import Exhibition
-from tests.loader.aircraft import AIRLINE, TAIL, Aircraft, finish, publish
-from tests.system import until
+from tests.support.aircraft import AIRLINE, TAIL, Aircraft, finish, publish
+from tests.support.portal_system import until
 
 CONTENTS = {
     "movie-001": os.urandom(2_500_000),

@@ -13,8 +13,8 @@ import pytest
 from fleet.simulation.proxy import Link
 from loader.contract.keys import queue_key
 from loader.contract.manifest import Exhibition
-from tests.loader.aircraft import AIRLINE, TAIL, Aircraft, finish, first_byte, publish
-from tests.system import until
+from tests.support.aircraft import AIRLINE, TAIL, Aircraft, finish, first_byte, publish
+from tests.support.portal_system import until
 
 pytestmark = pytest.mark.processes
 

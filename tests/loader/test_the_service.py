@@ -16,7 +16,7 @@ from loader.contract.manifest import Item
 from loader.local_api.service import METHODS
 from loader.monitor.status_board import Board
 from loader.planning.model import Step
-from tests.loader.aircraft import ROOT
+from tests.support.aircraft import ROOT
 
 PAGES = ROOT / "docs" / "loader"
 UNIT = PAGES / "ife-loader.service"

@@ -20,8 +20,8 @@ from loader.local_api.server import PROGRAMS, READERS, Door
 from loader.local_api.unix_socket import reach
 from loader.monitor.status_board import Board
 from loader.planning.model import Step
-from tests.loader.programs import GET_EVENTS, GET_STATUS, ask_now, events, request, say
-from tests.system import PATIENCE, until
+from tests.support.local_programs import GET_EVENTS, GET_STATUS, ask_now, events, request, say
+from tests.support.portal_system import PATIENCE, until
 
 HASH = "0" * 64
 

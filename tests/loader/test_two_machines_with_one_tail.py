@@ -19,8 +19,8 @@ from fleet.simulation.proxy import Link
 from ifeportal.embedded.seaweedfs import Identity, SeaweedFS
 from loader.contract.heartbeat import Heartbeat, build_heartbeat
 from loader.reporting.lease import Lease
-from tests.loader.aircraft import AIRLINE, TAIL, Aircraft, finish, publish
-from tests.system import until as await_true
+from tests.support.aircraft import AIRLINE, TAIL, Aircraft, finish, publish
+from tests.support.portal_system import until as await_true
 
 pytestmark = pytest.mark.processes
 HEARTBEAT = f"{AIRLINE}/{TAIL}/loader.json"

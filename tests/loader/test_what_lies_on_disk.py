@@ -16,7 +16,7 @@ from loader.storage.content_store import Store
 from loader.storage.directory import Folder
 from loader.storage.inventory import Edition
 from loader.storage.partial_file import Part
-from tests.loader.parts import append
+from tests.support.partial_files import append
 
 BODY = os.urandom(300_000)
 ITEM = Item("movie é 1", len(BODY), hashlib.sha256(BODY).hexdigest())

@@ -18,7 +18,7 @@ from loader.reporting.reporter import StatusWriter
 from loader.s3.interface import Fetched
 from loader.s3.memory import MemoryBucket
 from loader.storage.content_store import Store
-from tests.system import until
+from tests.support.portal_system import until
 
 KEY = "ACME/N1/loader.json"
 PATIENCE = 420.0

@@ -33,9 +33,9 @@ from ifeportal.formatting import size
 from ifeportal.models import Job, User
 from loader.s3.client import S3Bucket
 from tests.conftest import Cast
-from tests.loader.aircraft import AIRLINE, TAIL, Aircraft, finish
-from tests.pages.browser import PATIENCE, Visit, chromium, database_url
-from tests.system import System, of_session, wait_for
+from tests.support.aircraft import AIRLINE, TAIL, Aircraft, finish
+from tests.support.browser_portal import PATIENCE, Visit, chromium, database_url
+from tests.support.portal_system import System, of_session, wait_for
 
 pytestmark = [pytest.mark.browser, pytest.mark.processes]
 

@@ -18,8 +18,8 @@ from fleet.models import Load
 from ifeportal.jobs.broker import wake_workers
 from ifeportal.jobs.leases import lease
 from ifeportal.models import PACEMAKER, Airline, Job
-from tests.api.conftest import make_load
 from tests.conftest import Cast
+from tests.support.api_fleet import make_load
 
 Factory = Callable[..., Any]
 

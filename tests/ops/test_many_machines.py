@@ -32,9 +32,9 @@ from fleet.simulation.traffic import changes
 from ifeportal.embedded.processes import LOOPBACK, Process, Supervisor, free_port
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.s3.client import S3Bucket
-from tests.databases import postgresql
-from tests.pages.browser import chromium
-from tests.system import ROOT, of_session, wait_for
+from tests.support.browser_portal import chromium
+from tests.support.portal_system import ROOT, of_session, wait_for
+from tests.support.postgresql import postgresql
 
 pytestmark = [pytest.mark.processes, pytest.mark.browser, pytest.mark.own_database]
 

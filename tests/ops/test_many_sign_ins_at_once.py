@@ -15,7 +15,7 @@ import pytest
 
 from ifeportal.embedded.processes import LOOPBACK
 from tests.conftest import PASSWORD
-from tests.system import System, answers, wait_for
+from tests.support.portal_system import System, answers, wait_for
 
 AT_ONCE = 28  # below the 30 a minute that one address has
 MIB = 1024

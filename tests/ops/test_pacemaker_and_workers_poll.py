@@ -25,9 +25,9 @@ from ifeportal.embedded.seaweedfs import SeaweedFS
 from ifeportal.models import PACEMAKER, Airline, Job
 from loader.s3.client import S3Bucket
 from tests.conftest import Cast
-from tests.live.sockets import sign_in
 from tests.live.test_across_processes import Web, environment
-from tests.system import wait_for
+from tests.support.live_sockets import sign_in
+from tests.support.portal_system import wait_for
 
 pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
 

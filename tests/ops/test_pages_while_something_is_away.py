@@ -27,12 +27,12 @@ from ifeportal.embedded.processes import LOOPBACK
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from ifeportal.web import database_timeout
 from loader.s3.client import S3Bucket
-from tests.cable import Cable
-from tests.databases import postgresql
-from tests.freshbuckets import FreshBuckets
-from tests.ops.production import KEY
-from tests.pages.reading import text
-from tests.system import PATIENCE, System, wait_for
+from tests.support.bucket_pool import FreshBuckets
+from tests.support.html import text
+from tests.support.portal_system import PATIENCE, System, wait_for
+from tests.support.postgresql import postgresql
+from tests.support.postgresql_proxy import Cable
+from tests.support.production_environment import KEY
 
 pytestmark = [pytest.mark.processes, pytest.mark.own_database]
 

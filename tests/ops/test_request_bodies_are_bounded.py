@@ -23,8 +23,8 @@ from PIL import Image
 from ifeportal.models import Airline
 from ifeportal.web.asgi_middleware import BodyLimit
 from tests.conftest import Cast
-from tests.system import PATIENCE
-from tests.webserver import WebServer
+from tests.support.portal_system import PATIENCE
+from tests.support.web_server import WebServer
 
 pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
 

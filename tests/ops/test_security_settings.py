@@ -10,7 +10,7 @@ from django.conf import settings
 from django.test import Client
 
 from tests.conftest import Cast
-from tests.ops.production import PRODUCTION, manage
+from tests.support.production_environment import PRODUCTION, manage
 
 SHOWN = (
     "SECURE_SSL_REDIRECT",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ifeportal.conf.environment import SettingsError, read_config
-from tests.ops.production import KEY, PRODUCTION, manage
+from tests.support.production_environment import KEY, PRODUCTION, manage
 
 ROOT = Path(__file__).resolve().parents[2]
 

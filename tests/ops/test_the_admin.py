@@ -19,8 +19,8 @@ from fleet.models import Anomaly, Load, ProgressSample, Tail, Transfer, Usage
 from ifeportal.accounts.tokens import make_token
 from ifeportal.live.models import Change
 from ifeportal.models import Airline, AuditEntry, Job, Membership, Token, User
-from tests.api.conftest import NOON, make_load
 from tests.conftest import Cast
+from tests.support.api_fleet import NOON, make_load
 
 OBSERVED: list[type[Model]] = [Anomaly, Campaign, Change, ContentItem, Job, Load, ProgressSample, Tail, Transfer, Usage]
 THRESHOLDS = {"stalled_after_minutes": 10, "silent_after_hours": 24, "risk_before_hours": 48}

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser
 from ifeportal.live.feed import COUNTER_ID
 from ifeportal.live.models import Counter
 from ifeportal.models import User
-from tests.pages.browser import Portal, Visit, chromium
+from tests.support.browser_portal import Portal, Visit, chromium
 
 Visitor = Callable[..., Visit]
 

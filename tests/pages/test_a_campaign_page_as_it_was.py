@@ -11,8 +11,8 @@ from fleet.choices import Duty
 from fleet.models import Event, Load, ProgressSample, Tail
 from fleet.pages.campaign import history
 from tests.conftest import Cast
-from tests.pages.builders import GB, a_campaign, a_load, a_tail, now
-from tests.pages.reading import html, text
+from tests.support.html import html, text
+from tests.support.page_rows import GB, a_campaign, a_load, a_tail, now
 
 PAGE = "/airlines/ACME/campaigns/2026-12/"
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)

@@ -19,10 +19,10 @@ from fleet.stats import rollup
 from ifeportal.live.feed import Published, publish
 from ifeportal.models import Airline
 from tests.conftest import Cast
-from tests.pages.browser import PATIENCE, Portal
-from tests.pages.builders import a_campaign, a_load, a_tail, now, read_just_now
 from tests.pages.conftest import Visitor
-from tests.system import until
+from tests.support.browser_portal import PATIENCE, Portal
+from tests.support.page_rows import a_campaign, a_load, a_tail, now, read_just_now
+from tests.support.portal_system import until
 
 pytestmark = [pytest.mark.browser, pytest.mark.processes]
 expect.set_options(timeout=PATIENCE)

@@ -8,10 +8,10 @@ from campaigns.models import Draft
 from ifeportal.access import Role
 from ifeportal.models import Membership
 from loader.s3.memory import MemoryBucket
-from tests.campaigns import drafts
 from tests.conftest import Cast
-from tests.pages.browser import axe_violations
 from tests.pages.conftest import Visitor
+from tests.support import campaign_drafts
+from tests.support.browser_portal import axe_violations
 
 pytestmark = [pytest.mark.browser, pytest.mark.processes]
 
@@ -28,16 +28,16 @@ def test_a_manager_sees_how_far_it_is_without_loading_the_page_again(
     page.fill("#id_name", "2026-12")
     page.click("input[name=_save]")
     page.locator('[data-draft-state="looking"]').wait_for()
-    drafts.run_errands(memory_media)
+    campaign_drafts.run_errands(memory_media)
     page.get_by_label("title of movie-001").fill("The Long Way Up")
     assert axe_violations(page) == []
     page.get_by_role("button", name="Hash").click()
     page.locator('[data-draft-state="hashing"] progress').wait_for()
-    drafts.hash_items(memory_media)
+    campaign_drafts.hash_items(memory_media)
     page.locator('[data-draft-state="ready"]').wait_for()
     page.get_by_role("button", name="Publish").click()
     page.locator('[data-draft-state="publishing"]').wait_for()
-    drafts.run_errands(memory_media)
+    campaign_drafts.run_errands(memory_media)
     page.locator('[data-draft-state="published"]').wait_for()
-    assert drafts.manifest(Draft.objects.get(), memory_media).content[0].title == "The Long Way Up"
+    assert campaign_drafts.manifest(Draft.objects.get(), memory_media).content[0].title == "The Long Way Up"
     assert window.complaints == []

@@ -13,8 +13,8 @@ from campaigns.models import Campaign, ManifestState
 from fleet.models import Anomaly, Load, Tail, Transfer
 from ifeportal.models import Airline
 from tests.conftest import PASSWORD, Cast
-from tests.pages.builders import a_campaign, a_fleet, a_load, a_tail, now
-from tests.pages.reading import html, text
+from tests.support.html import html, text
+from tests.support.page_rows import a_campaign, a_fleet, a_load, a_tail, now
 
 FLEET, AIRLINE = "/", "/airlines/ACME/"
 TAIL, CAMPAIGN = "/airlines/ACME/tails/VP-AAA/", "/airlines/ACME/campaigns/2026-12/"

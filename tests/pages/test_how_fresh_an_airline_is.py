@@ -13,8 +13,8 @@ from django.utils import timezone
 from fleet.pages.freshness import Freshness, load_freshness, store_outage
 from ifeportal.models import Airline, Job
 from tests.conftest import Cast
-from tests.pages.builders import a_campaign, a_load, a_tail, read_just_now
-from tests.pages.reading import text
+from tests.support.html import text
+from tests.support.page_rows import a_campaign, a_load, a_tail, read_just_now
 
 NOW = timezone.now()
 

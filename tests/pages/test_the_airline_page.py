@@ -20,8 +20,8 @@ from fleet.choices import Status
 from fleet.models import Anomaly, Load, Tail
 from ifeportal.models import Airline
 from tests.conftest import Cast
-from tests.pages.builders import a_campaign, a_fleet, a_load, a_tail, now
-from tests.pages.reading import html, names, text
+from tests.support.html import html, names, text
+from tests.support.page_rows import a_campaign, a_fleet, a_load, a_tail, now
 
 
 @pytest.fixture

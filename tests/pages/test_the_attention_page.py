@@ -19,7 +19,7 @@ from fleet.models import Acknowledgement, Load, Tail, Transfer
 from ifeportal.access import Role
 from ifeportal.models import Airline, AuditEntry, Membership, User
 from tests.conftest import Cast
-from tests.pages.builders import a_campaign, a_load, a_tail, now
+from tests.support.page_rows import a_campaign, a_load, a_tail, now
 
 pytestmark = pytest.mark.django_db
 

@@ -14,8 +14,8 @@ from campaigns.models import Campaign, ContentItem, Draft, ManifestState
 from fleet.choices import Duty
 from fleet.models import Load, Tail, Transfer
 from tests.conftest import Cast
-from tests.pages.builders import a_campaign, a_fleet, a_load, a_tail, now
-from tests.pages.reading import html, sent, text
+from tests.support.html import html, sent, text
+from tests.support.page_rows import a_campaign, a_fleet, a_load, a_tail, now
 
 PAGE = "/airlines/ACME/campaigns/2026-12/"
 

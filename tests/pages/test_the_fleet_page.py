@@ -12,8 +12,8 @@ from fleet.models import Anomaly, Tail
 from fleet.stats.throughput import count_moved
 from ifeportal.models import Airline
 from tests.conftest import Cast
-from tests.pages.builders import a_campaign, a_fleet, a_load, a_tail, now, read_just_now
-from tests.pages.reading import html, text
+from tests.support.html import html, text
+from tests.support.page_rows import a_campaign, a_fleet, a_load, a_tail, now, read_just_now
 
 
 def test_a_card_sums_up_what_the_airline_holds(cast: Cast, client: Client) -> None:

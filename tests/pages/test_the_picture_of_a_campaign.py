@@ -17,7 +17,7 @@ from fleet.choices import Duty, State
 from fleet.models import Event, Load, ProgressSample, Tail, Transfer
 from fleet.pages.campaign.heatmap import LETTERS
 from tests.conftest import Cast
-from tests.pages.builders import GB, a_campaign, a_fleet, a_load, a_tail, now
+from tests.support.page_rows import GB, a_campaign, a_fleet, a_load, a_tail, now
 
 PAGE = "/airlines/ACME/campaigns/2026-12/matrix/"
 

@@ -15,8 +15,8 @@ from fleet.choices import Duty, Status
 from fleet.models import Load
 from fleet.stats.rollup import COUNTED
 from tests.conftest import Cast
-from tests.pages.builders import a_campaign, a_load, a_tail, read_just_now
-from tests.pages.reading import html, sent
+from tests.support.html import html, sent
+from tests.support.page_rows import a_campaign, a_load, a_tail, read_just_now
 
 pytestmark = pytest.mark.django_db
 AIRLINE, CAMPAIGN = "/airlines/ACME/", "/airlines/ACME/campaigns/2026-12/"

@@ -14,8 +14,8 @@ from campaigns.models import Campaign, ContentItem, ManifestState
 from fleet.choices import Duty, State
 from fleet.models import Event, Load, Tail, Transfer
 from tests.conftest import Cast
-from tests.pages.builders import GB, a_campaign, a_load, a_tail, now
-from tests.pages.reading import html, names, sent, text
+from tests.support.html import html, names, sent, text
+from tests.support.page_rows import GB, a_campaign, a_load, a_tail, now
 
 PAGE = "/airlines/ACME/tails/VP-ABC/"
 

@@ -19,7 +19,7 @@ from fleet.pages.charts import moved_chart, rate_chart
 from fleet.stats.throughput import slot_of
 from ifeportal.models import Airline
 from tests.conftest import Cast
-from tests.pages.builders import a_campaign, a_load, a_tail, read_just_now
+from tests.support.page_rows import a_campaign, a_load, a_tail, read_just_now
 
 pytestmark = pytest.mark.django_db
 MINUTE = timedelta(minutes=1)

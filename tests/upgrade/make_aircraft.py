@@ -19,8 +19,8 @@ from fleet.simulation.proxy import Link
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.contract.manifest import Exhibition, Item, Manifest, build_manifest
 from loader.signatures.trusted_keys import build_chain
-from tests.contract.signing import dsse, keyring, provision
-from tests.system import wait_for
+from tests.support.portal_system import wait_for
+from tests.support.signing_keys import dsse, keyring, provision
 from tests.upgrade.aircraft import BOOT_ID, FIXTURES, OLD_BOOT_ID, Aircraft, Objects, pack, set_boot
 from tests.upgrade.contents import AIRLINE, FIRST, NEWEST, TAIL, build_body, content_key
 

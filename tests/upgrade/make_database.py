@@ -1,5 +1,5 @@
 """Make the fixture of a database with rows in every table: `python -m tests.upgrade.make_database`, and once more with
-`python -m tests.databases --` before it for PostgreSQL.
+`python -m tests.support.postgresql --` before it for PostgreSQL.
 
 It shows what the portal of one commit keeps, so it is made once, by that commit, and not again when the schema changes.
 A later commit adds a fixture of its own under another name. What polling writes is written by two polls, the rest by

@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable, Mapping
 
 from loader.failpoints import CRASH_POINTS
-from tests.loader.aircraft import Aircraft, Run, publish
-from tests.loader.promises import Promises
+from tests.support.aircraft import Aircraft, Run, publish
+from tests.support.invariants import Promises
 
 Wanted = Mapping[str, Mapping[str, bytes]]  # contents by campaign, when the step is done
 Step = Callable[[Aircraft, Promises], Wanted]

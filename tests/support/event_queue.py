@@ -13,7 +13,7 @@ from fleet.polling.event_consumer import Taken, take_events
 from fleet.polling.poller import Terms
 from loader.s3.interface import Bucket
 from loader.s3.sqs import Message, Queue
-from tests.fleet.world import World
+from tests.support.polling_world import World
 
 OWN = ("id", "load_id", "tail_id", "campaign_id", "airline_id", "resolved_at", "keys", "created_at")
 

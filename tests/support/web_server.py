@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Self
 
 from ifeportal.embedded.processes import LOOPBACK, Process, free_port
-from tests.pages.browser import database_url
-from tests.system import PATIENCE, ROOT, answers, wait_for
+from tests.support.browser_portal import database_url
+from tests.support.portal_system import PATIENCE, ROOT, answers, wait_for
 
 
 @dataclass(frozen=True)

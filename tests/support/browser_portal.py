@@ -23,8 +23,8 @@ from playwright.sync_api import Browser, BrowserContext, Page
 
 from ifeportal.embedded.processes import Process, free_port
 from ifeportal.models import User
-from tests.chromium import NoBrowser, headless
-from tests.system import answers, wait_for
+from tests.support.chromium import NoBrowser, headless
+from tests.support.portal_system import answers, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60_000  # milliseconds; generous, the machine may be busy

@@ -12,7 +12,7 @@ from fleet.models import Load, ProgressSample, Transfer
 from ifeportal.models import Airline
 from loader.errors import WorldError
 from loader.s3.interface import Bucket
-from tests.fleet.world import MIB, World, load
+from tests.support.polling_world import MIB, World, load
 
 KEY = archive_key("ACME", "N1", "2026-12")
 SIZES = {"a": 3 * MIB, "b": 5 * MIB, "c": 0}

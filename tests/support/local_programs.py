@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from loader.local_api.unix_socket import reach
-from tests.system import PATIENCE
+from tests.support.portal_system import PATIENCE
 
 GET_STATUS = b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n"
 GET_EVENTS = b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n"

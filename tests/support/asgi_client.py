@@ -14,7 +14,7 @@ from django.conf import settings
 from ifeportal.asgi import application
 from ifeportal.live.connections import in_thread
 from ifeportal.models import User
-from tests.live.sockets import PATIENCE, sign_in
+from tests.support.live_sockets import PATIENCE, sign_in
 
 
 class Wire:

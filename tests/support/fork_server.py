@@ -26,7 +26,7 @@ import django
 from django.core.management import execute_from_command_line
 
 import loader
-from tests.loader.aircraft import ROOT, Run, bare_environment
+from tests.support.aircraft import ROOT, Run, bare_environment
 
 # What the loader imports only when it needs it.
 LATER = (
@@ -88,7 +88,7 @@ class Nursery:
         # Not where the test looks for strangers.
         self._folder = tempfile.TemporaryDirectory(prefix="nursery-")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.loader.nursery"],
+            [sys.executable, "-m", "tests.support.fork_server"],
             cwd=ROOT,
             env=bare_environment(),
             stdin=subprocess.PIPE,

@@ -16,7 +16,7 @@ from urllib.request import urlopen
 
 from ifeportal.embedded.processes import LOOPBACK, Process, Supervisor, free_port
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0  # seconds; only what is broken takes that long
 T = TypeVar("T")
 

@@ -21,7 +21,7 @@ from fleet.simulation.faults import Chunks, Fault, Head, Rule
 from fleet.simulation.proxy import Exchange, Link
 from ifeportal.models import Airline
 from loader.s3.client import S3Bucket
-from tests.fleet.world import Written
+from tests.support.polling_world import Written
 
 
 @dataclass(frozen=True)
