@@ -22,7 +22,7 @@ from ifeportal.conf.logging import Cleaner
 from loader.logs import Blotter, set_up
 from loader.s3.client import S3Bucket
 from loader.s3.redaction import HIDDEN
-from tests.loader.test_secrets_stay_inside import Seen, look_on
+from tests.loader.end_to_end.test_secret_redaction import Seen, look_on
 from tests.support.aircraft import ROOT, Aircraft
 from tests.support.echo_store import MEDIA, STATUS, Tattler
 

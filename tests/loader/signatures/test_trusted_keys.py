@@ -25,7 +25,7 @@ from loader.signatures.trusted_keys import (
     parse_chain,
     parse_keyring,
 )
-from tests.contract.test_envelope import HERE, manifest
+from tests.loader.signatures.test_dsse import HERE, manifest
 from tests.support.signing_keys import keyring, provision, public, role
 
 GOLDEN = Path(__file__).parent / "golden_signed"

@@ -156,5 +156,5 @@ def test_a_queue_is_read_as_it_always_was(name: str) -> None:
 
 def test_every_golden_file_is_expected_somewhere() -> None:
     expected = {*MANIFESTS, *REFUSED, *PROGRESS, *ERRORS, *HEARTBEATS, *ORDERS, "error-binary.txt"}
-    expected |= {"progress-refused-fullwidth.txt", "progress-refused-underscore.txt", "archive-full.json.gz"}
+    expected |= {"progress-refused-fullwidth.txt", "progress-refused-underscore.txt"}
     assert {path.name for path in GOLDEN.iterdir()} == expected

@@ -28,7 +28,7 @@ from tests.support.aircraft import AIRLINE, TAIL, Aircraft
 
 MEDIA, STATUS, CAMPAIGN = "ife-media", "ife-status", "2026-12"
 OTHER = "D-OTHER"
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs/loader.md"
+DOCUMENT = Path(__file__).resolve().parents[3] / "docs/loader.md"
 WHOSE = (AIRLINE, TAIL, MEDIA, STATUS)
 
 
