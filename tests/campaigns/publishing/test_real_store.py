@@ -24,7 +24,7 @@ from ifeportal.models import Airline
 from loader.errors import WorldError
 from loader.s3.client import S3Bucket
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 MIB = 1_048_576
 SIZES = {
     "movie-001": 17 * MIB + 5,
