@@ -17,7 +17,7 @@ from ifeportal_client import Change, Portal, Problem, StartAnew, Transfer
 from fleet.choices import Status
 from ifeportal.accounts.tokens import make_token
 from tests.conftest import Cast
-from tests.live.test_across_processes import Web
+from tests.ifeportal.live.test_across_processes import Web
 from tests.support.api_fleet import make_load
 from tests.support.live_sockets import publish_now
 

@@ -25,7 +25,7 @@ from ifeportal.embedded.seaweedfs import SeaweedFS
 from ifeportal.models import PACEMAKER, Airline, Job
 from loader.s3.client import S3Bucket
 from tests.conftest import Cast
-from tests.live.test_across_processes import Web, environment
+from tests.ifeportal.live.test_across_processes import Web, environment
 from tests.support.live_sockets import sign_in
 from tests.support.portal_system import wait_for
 

@@ -17,7 +17,7 @@ from django.test import Client
 from django.urls import reverse
 
 from ifeportal.admin.base import Managed
-from tests.access.test_every_address import ORDINARY, RULES, World, world
+from tests.ifeportal.access.test_every_address import ORDINARY, RULES, World, world
 
 __all__ = ["world"]  # the fixture
 

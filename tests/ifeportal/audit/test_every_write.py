@@ -15,8 +15,8 @@ from campaigns.models import Draft
 from fleet.models import Acknowledgement, Load
 from ifeportal.accounts.tokens import make_token
 from ifeportal.models import AuditEntry
-from tests.access.test_every_address import ADMIN, RULES, World, everything
-from tests.access.test_every_address import world as world  # the fixture
+from tests.ifeportal.access.test_every_address import ADMIN, RULES, World, everything
+from tests.ifeportal.access.test_every_address import world as world  # the fixture
 
 # Signing in, and one's own password, factors and sessions: test_signing_in.py holds them to their entries.
 OF_ACCOUNTS = ("account_", "mfa_", "openid_connect_", "socialaccount_", "usersessions_")

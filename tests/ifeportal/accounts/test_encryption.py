@@ -21,8 +21,8 @@ from django.test import Client, override_settings
 from ifeportal.accounts.encryption import UNREADABLE
 from ifeportal.conf.environment import read_config
 from ifeportal.models import User
-from tests.access.test_signing_in import SECRET, is_in, sign_in
 from tests.conftest import Cast
+from tests.ifeportal.accounts.test_sign_in import SECRET, is_in, sign_in
 from tests.support.production_environment import KEY, PRODUCTION
 
 SEED = "5eed" * 20

@@ -27,8 +27,8 @@ from ifeportal.conf import environment
 from ifeportal.conf.authentication import signin_settings
 from ifeportal.models import User
 from ifeportal.web.errors import too_many_passwords
-from tests.access.test_signing_in import is_in, sign_in
 from tests.conftest import PASSWORD, Cast
+from tests.ifeportal.accounts.test_sign_in import is_in, sign_in
 from tests.support.portal_system import until
 
 LONG = 60.0  # seconds

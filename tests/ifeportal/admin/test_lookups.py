@@ -17,7 +17,7 @@ from django.test import Client, RequestFactory
 from ifeportal.admin.base import Guarded
 from ifeportal.models import User
 from tests.conftest import Cast
-from tests.ops.test_the_admin import address, grow
+from tests.ifeportal.admin.test_every_model import address, grow
 
 SECRET = "WBSWY3DPEHPK3PXP"
 SECRETS = {

@@ -12,7 +12,7 @@ from campaigns.models import Campaign, ContentItem, Draft, DraftItem
 from fleet.choices import Contradiction, Status
 from fleet.models import Acknowledgement, Anomaly, Event, Load, Tail, Transfer
 from ifeportal.models import Airline, AuditEntry, Job, User
-from tests.access.test_every_address import ADMIN, ORDINARY, RULES, World, admin_address, world
+from tests.ifeportal.access.test_every_address import ADMIN, ORDINARY, RULES, World, admin_address, world
 from tests.support.populated_airlines import Holding
 
 __all__ = ["world"]  # the fixture

@@ -25,7 +25,7 @@ from tests.support.live_sockets import sign_in
 
 pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PATIENCE = 60.0  # seconds; only a broken feed takes that long
 WRITER = """
 import sys, time

@@ -1,4 +1,6 @@
-"""One table of cases holds the server's and the browser's way of writing a figure (see test_browser_live.py)."""
+"""One table of cases holds the server's and the browser's way of writing a figure (see
+system/browser/test_live_pages.py).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from fleet.pages import bars
 from ifeportal import formatting
 from ifeportal.templatetags.formatting import exhibition
 
-CASES: dict[str, list[tuple[int | None, str]]] = json.loads(Path(__file__).with_name("figures.json").read_text())
+CASES: dict[str, list[tuple[int | None, str]]] = json.loads(
+    Path(__file__).parents[1].joinpath("support/figures.json").read_text()
+)
 NOW = datetime(2026, 12, 1, 14, 3, 22, 123456, UTC)
 
 
@@ -67,7 +71,7 @@ def test_an_exhibition_is_written_without_repeating_itself(starts: date | None, 
     assert exhibition(starts, ends) == text
 
 
-BARS = json.loads(Path(__file__).with_name("bars.json").read_text())
+BARS = json.loads(Path(__file__).parents[1].joinpath("support/bars.json").read_text())
 
 
 def test_a_bar_is_as_long_as_what_is_held_and_its_parts_fit_in() -> None:
