@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 from benchmarks import goals, latency
-from tests.fleet import test_the_cost_of_polling_follows_change as cost
+from tests.fleet.polling import test_polling_cost as cost
 
 ROOT = Path(__file__).resolve().parents[2]
 # The others help these.

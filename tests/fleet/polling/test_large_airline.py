@@ -19,7 +19,7 @@ from fleet.reconcile import partitions
 from fleet.reconcile.diff import Survey
 from fleet.reconcile.limits import Limits
 from ifeportal.models import Airline, User
-from tests.fleet.test_any_interleaving_of_polls_converges import truth
+from tests.fleet.polling.test_interleavings import truth
 from tests.support.polling_world import MIB, World, transfer
 
 pytestmark = pytest.mark.django_db

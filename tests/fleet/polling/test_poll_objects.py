@@ -11,7 +11,7 @@ from fleet.polling.poller import poll_keys
 from fleet.polling.result import PollResult
 from ifeportal.models import Airline
 from loader.errors import WorldError
-from tests.fleet.test_any_interleaving_of_polls_converges import STEPS, act, truth
+from tests.fleet.polling.test_interleavings import STEPS, act, truth
 from tests.support.polling_world import MIB, World, load, rows, tail, transfer
 
 pytestmark = pytest.mark.django_db

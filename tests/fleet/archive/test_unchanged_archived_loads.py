@@ -11,7 +11,7 @@ from fleet.ingest.updates import News
 from fleet.models import Load, Transfer
 from fleet.state.observations import Again, ErrorSeen, Gone, ProgressSeen
 from ifeportal.models import Airline
-from tests.fleet.test_a_batch_of_tails_is_one_transaction import CAMPAIGN, catalog
+from tests.fleet.ingest.test_apply import CAMPAIGN, catalog
 from tests.support.polling_world import World, load, rows, tail, transfer
 
 pytestmark = pytest.mark.django_db

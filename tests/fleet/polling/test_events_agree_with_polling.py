@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fleet.models import Load, Tail
 from ifeportal.models import Airline
-from tests.fleet.test_any_interleaving_of_polls_converges import truth
+from tests.fleet.polling.test_interleavings import truth
 from tests.support.event_queue import MemoryQueue, PushedWorld, facts
 from tests.support.polling_world import MIB, rows
 

@@ -21,7 +21,7 @@ from loader.s3.sqs import Message
 from tests.support.event_queue import MemoryQueue, PushedWorld
 from tests.support.polling_world import transfer
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 URL = "https://sqs.eu-central-1.amazonaws.com/123456789012/status-events"
 
 
