@@ -13,8 +13,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from ifeportal.models import User
 from tests.conftest import PASSWORD, Cast
-from tests.pages.conftest import Visitor
 from tests.support.browser_portal import PATIENCE, Portal, Visit, axe_violations
+from tests.system.browser.conftest import Visitor
 
 pytestmark = [pytest.mark.browser, pytest.mark.processes]
 expect.set_options(timeout=PATIENCE)

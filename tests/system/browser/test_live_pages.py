@@ -19,10 +19,10 @@ from fleet.stats import rollup
 from ifeportal.live.feed import Published, publish
 from ifeportal.models import Airline
 from tests.conftest import Cast
-from tests.pages.conftest import Visitor
 from tests.support.browser_portal import PATIENCE, Portal
 from tests.support.page_rows import a_campaign, a_load, a_tail, now, read_just_now
 from tests.support.portal_system import until
+from tests.system.browser.conftest import Visitor
 
 pytestmark = [pytest.mark.browser, pytest.mark.processes]
 expect.set_options(timeout=PATIENCE)
@@ -269,7 +269,7 @@ def test_who_is_signed_out_elsewhere_is_led_to_the_login_page(
 
 
 def test_the_browser_writes_figures_as_the_server_does(cast: Cast, portal: Portal, visit: Visitor) -> None:
-    cases = json.loads(Path(__file__).with_name("figures.json").read_text())
+    cases = json.loads(Path(__file__).parents[2].joinpath("support/figures.json").read_text())
     page = visit(cast.alice).go("/")
     wrong = page.evaluate(
         """async (cases) => {
@@ -289,7 +289,7 @@ def test_the_browser_writes_figures_as_the_server_does(cast: Cast, portal: Porta
 
 
 def test_the_browser_draws_bars_as_the_server_does(cast: Cast, portal: Portal, visit: Visitor) -> None:
-    cases = json.loads(Path(__file__).with_name("bars.json").read_text())
+    cases = json.loads(Path(__file__).parents[2].joinpath("support/bars.json").read_text())
     page = visit(cast.alice).go("/")
     wrong = page.evaluate(
         """async (cases) => {

@@ -13,9 +13,9 @@ from fleet.models import Acknowledgement, Load, Transfer
 from ifeportal.access import Role
 from ifeportal.models import Membership
 from tests.conftest import Cast
-from tests.pages.conftest import Visitor
 from tests.support.browser_portal import PATIENCE
 from tests.support.page_rows import a_campaign, a_load, a_tail
+from tests.system.browser.conftest import Visitor
 
 pytestmark = [pytest.mark.browser, pytest.mark.processes]
 expect.set_options(timeout=PATIENCE)

@@ -13,9 +13,9 @@ from fleet.feed import transfer_published
 from fleet.models import Load, Tail, Transfer
 from ifeportal.live.feed import publish
 from tests.conftest import Cast
-from tests.pages.conftest import Visitor
 from tests.support.browser_portal import PATIENCE, Portal, axe_violations
 from tests.support.page_rows import a_campaign, a_load, a_tail, read_just_now
+from tests.system.browser.conftest import Visitor
 
 pytestmark = [pytest.mark.browser, pytest.mark.processes]
 expect.set_options(timeout=PATIENCE)

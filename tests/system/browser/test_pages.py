@@ -12,9 +12,9 @@ from playwright.sync_api import Page, expect
 from campaigns.models import Campaign, ManifestState
 from fleet.models import Anomaly, Tail, Transfer
 from tests.conftest import PASSWORD, Cast
-from tests.pages.conftest import Visitor
 from tests.support.browser_portal import PATIENCE, Portal, axe_violations
 from tests.support.page_rows import a_campaign, a_fleet, a_load, a_tail, now
+from tests.system.browser.conftest import Visitor
 
 pytestmark = [pytest.mark.browser, pytest.mark.processes]
 expect.set_options(timeout=PATIENCE)

@@ -9,9 +9,9 @@ from ifeportal.access import Role
 from ifeportal.models import Membership
 from loader.s3.memory import MemoryBucket
 from tests.conftest import Cast
-from tests.pages.conftest import Visitor
 from tests.support import campaign_drafts
 from tests.support.browser_portal import axe_violations
+from tests.system.browser.conftest import Visitor
 
 pytestmark = [pytest.mark.browser, pytest.mark.processes]
 

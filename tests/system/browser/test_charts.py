@@ -10,9 +10,9 @@ from playwright.sync_api import Page, expect
 
 from fleet.models import Load, ProgressSample
 from tests.conftest import Cast
-from tests.pages.conftest import Visitor
 from tests.support.browser_portal import PATIENCE, Portal, axe_violations
 from tests.support.page_rows import a_campaign, a_load, a_tail, read_just_now
+from tests.system.browser.conftest import Visitor
 
 pytestmark = [pytest.mark.browser, pytest.mark.processes]
 expect.set_options(timeout=PATIENCE)

@@ -30,7 +30,7 @@ from loader.config import OPTIONS, read_settings
 from loader.errors import Exit, WorldError
 from loader.s3.client import S3Bucket
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 AWS = {"AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
 BUCKETS = {"MEDIA_BUCKET", "STATUS_BUCKET"}
 PORTAL = ("migrate", "web", "jobs", "pacemaker")
