@@ -26,7 +26,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page
 
-from benchmarks.goals import percentile
+from benchmarks.shared.goals import percentile
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.s3.client import S3Bucket
 from tests.support.chromium import headless

@@ -11,91 +11,24 @@ link is measured: round trip, goodput of one connection and of eight, packets lo
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import socket
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Final, Self
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
 from urllib.parse import urlsplit
 
-from benchmarks.forwarder import FAR, Conditions, Counts, listen
-from benchmarks.namespaces import inside, why_not
+from benchmarks.network.forwarder import FAR, Conditions, listen
+from benchmarks.network.lossy_link import LossyLink
+from benchmarks.network.namespaces import inside
 from loader.contract.units import parse_duration, parse_size
 
-ROOT: Final = Path(__file__).resolve().parents[1]
 ENDPOINT: Final = "AWS_ENDPOINT_URL_S3"
 _BLOCK: Final = 65_536
 _PROBE: Final = 9  # port of the probe; nobody else is there
-
-
-class LossyLink:
-    """Use as a context manager.
-
-    with LossyLink(Conditions(rtt=0.08, loss=0.005, rate=2_500_000), forward=[store_port]) as link:
-        subprocess.run(link.command(["curl", f"http://{FAR}:{store_port}/"]))     # another process at the near end
-        with inside(link.near): sock = socket.create_connection((FAR, store_port))  # a socket of this process
-    """
-
-    def __init__(self, conditions: Conditions | None = None, *, forward: Sequence[int] = ()) -> None:
-        self.conditions = conditions or Conditions()
-        self._forward = forward
-        self._process: subprocess.Popen[str] | None = None
-        self.near = self.far = Path()
-
-    def __enter__(self) -> Self:
-        """Raises OSError, with a sentence, where no link can be made."""
-        if reason := why_not():
-            raise PermissionError(reason)
-        told = [json.dumps(asdict(self.conditions)), *map(str, self._forward)]
-        # A session of its own: a Ctrl-C is for us, and it ends when our end of the pipe does.
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.forwarder", *told],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        try:
-            made = self._answer()
-        except BaseException:
-            self.__exit__()
-            raise
-        self.near, self.far = (Path(f"/proc/{self._process.pid}/fd/{made[end]}") for end in ("near", "far"))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._process and self._process.stdin and self._process.stdout:
-            self._process.stdin.close()
-            self._process.wait()
-            self._process.stdout.close()
-
-    def command(self, command: Sequence[str | Path]) -> list[str]:
-        """The same command at the near end."""
-        return ["nsenter", f"--net={self.near}", "--", *map(str, command)]
-
-    def counts(self) -> tuple[Counts, Counts]:
-        """Packets so far: from near to far, and back."""
-        assert self._process
-        assert self._process.stdin
-        self._process.stdin.write("counts\n")
-        self._process.stdin.flush()
-        there, back = self._answer()
-        return Counts(**there), Counts(**back)
-
-    def _answer(self) -> Any:
-        assert self._process
-        assert self._process.stdout
-        line = self._process.stdout.readline()
-        if not line:
-            raise OSError(f"the link ended by itself (exit {self._process.wait()})")
-        return json.loads(line)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,252 @@
+"""The jobs of `benchmarks.loader.__main__`: each does what it says with real processes and returns the rows of its
+goals.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from benchmarks.loader.setup import CAMPAIGN, LOADER, LOADS, MEDIA, Ground
+from benchmarks.loader.zero_server import BigObject
+from benchmarks.network.forwarder import FAR
+from benchmarks.network.lossy_link import LossyLink
+from benchmarks.shared import goals, peers
+from benchmarks.shared.goals import MIB, Row, plain, ratio
+from benchmarks.shared.processes import ROOT, Cost, Failed, Variant, interleaved, run
+from fleet.simulation.proxy import Link
+from loader.contract.keys import content_key, manifest_key
+from loader.contract.manifest import Item, Manifest, build_manifest
+
+GIB: Final = 1 << 30
+OURS, QUIET, S5CMD, VERIFIED, AWS, RCLONE = (
+    "run_loader",
+    "run_loader, progress off",
+    "s5cmd cp",
+    "s5cmd cp, openssl, sync",
+    "aws s3 cp",
+    "rclone copy mt0",
+)
+BIG: Final = "BENCH-X"
+KILL_AT: Final = 0.7
+SETTLE: Final = 20.0  # seconds after its start before a loader counts as idle
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass
+class Bench:
+    """What all jobs need. `say` hears every run; `peaks` is the loader's memory, in MiB, of every run of any job."""
+
+    ground: Ground
+    folder: Path
+    runs: int
+    link_runs: int
+    idle_seconds: float
+    big: int
+    say: Callable[[str], None]
+    costs: dict[str, dict[str, list[Cost]]] = field(default_factory=dict)
+    peaks: list[float] = field(default_factory=list)
+
+    def need(self, name: str) -> None:
+        """See that a load is published."""
+        if name not in self.ground.published:
+            self.say(f"publishing {name}: {LOADS[name].items} x {LOADS[name].size >> 20} MiB")
+            self.ground.publish(name)
+
+    def note(self, job: str, costs: Mapping[str, Sequence[Cost]]) -> None:
+        """Keep what runs of a job cost."""
+        self.costs[job] = {name: list(of) for name, of in costs.items()}
+        self.peaks += [cost.rss / MIB for name in (OURS, QUIET) for cost in costs.get(name, ())]
+
+
+def ours(ground: Ground, job: str, name: str = OURS, **more: str) -> Variant:
+    """The loader with its default settings, plus what is told."""
+    return Variant(
+        name,
+        lambda target, number: [*LOADER, "--once"],
+        lambda target, number: ground.loader(LOADS[job].airline, target, f"T-{time.time_ns()}", **more),
+        lambda target: ground.check(job, target),
+    )
+
+
+def theirs(ground: Ground, job: str, name: str) -> Variant:
+    """A peer."""
+    source, keys = ground.source(job), ground.store.environment()
+    several = ["--multi-thread-streams", "10", "--multi-thread-cutoff", "1M"] if job == "link" else []
+    commands: Mapping[str, Callable[[Path], list[str]]] = {
+        S5CMD: source.s5cmd,
+        VERIFIED: source.verified,
+        AWS: source.aws,
+        RCLONE: lambda target: source.rclone(target, *(several or ["--multi-thread-streams", "0"])),
+    }
+    return Variant(
+        name,
+        lambda target, number: commands[name](target),
+        lambda target, number: peers.environment(keys, target.parent),
+        lambda target: ground.check(job, target),
+    )
+
+
+def throughput(bench: Bench, job: str, *, wanted: Sequence[str]) -> list[Row]:
+    """Job a, b or c against the peers; with "progress" wanted also without reports, which is all that then counts."""
+    bench.need(job)
+    ground = bench.ground
+    variants = [ours(ground, job)]
+    if "progress" in wanted and job == "a":
+        variants.append(ours(ground, job, QUIET, LOADER_PROGRESS_INTERVAL="1 day"))
+    if job in wanted:
+        names = {"a": (VERIFIED, S5CMD, AWS, RCLONE), "b": (VERIFIED, S5CMD, AWS), "c": (VERIFIED, S5CMD)}[job]
+        variants += [theirs(ground, job, name) for name in names]
+    costs = interleaved(variants, bench.runs, bench.folder, touch=LOADS[job].bytes, say=bench.say)
+    bench.note(job, costs)
+    return throughput_rows(job, costs)
+
+
+GOALS: Final = (
+    (VERIFIED, goals.EQUAL, {"a": 0.70, "b": 0.95, "c": 0.80}),
+    (S5CMD, goals.BARE, {"a": 1.3, "b": 1.9, "c": 1.1}),
+    (AWS, goals.AWS, {"a": 0.65, "b": 0.6}),
+    (RCLONE, goals.RCLONE, {"a": 0.70}),
+)
+
+
+def throughput_rows(job: str, costs: Mapping[str, Sequence[Cost]]) -> list[Row]:
+    """Pure: the rows that these runs allow."""
+    walls = {name: [cost.wall for cost in of] for name, of in costs.items()}
+    rows = [
+        ratio(job, measure, goal[job], walls[OURS], walls[peer])
+        for peer, measure, goal in GOALS
+        if peer in walls and job in goal
+    ]
+    if job == "a":
+        spent = [cost.cpu * GIB / LOADS[job].bytes for cost in costs[OURS]]
+        rows.append(plain(job, "CPU seconds per GiB", 1.3, spent, "s"))
+    if QUIET in walls:
+        rows.append(ratio("progress", "wall, progress on ÷ off", 1.05, walls[OURS], walls[QUIET]))
+    return rows
+
+
+def shaped(bench: Bench) -> list[Row]:
+    """One item over a bad link, against each peer with several connections."""
+    bench.need("link")
+    port = int(bench.ground.store.endpoint.rpartition(":")[2])
+    with LossyLink(forward=[port]) as link:
+        ground = bench.ground.by_way_of(f"http://{FAR}:{port}")
+        plain_variants = [ours(ground, "link"), *(theirs(ground, "link", name) for name in (S5CMD, AWS, RCLONE))]
+        variants = [_over(link, variant) for variant in plain_variants]
+        costs = interleaved(variants, bench.link_runs, bench.folder, touch=0, say=bench.say, warm=0)
+    bench.note("link", costs)
+    walls = {name: [cost.wall for cost in of] for name, of in costs.items()}
+    best = min((name for name in walls if name != OURS), key=lambda name: goals.middle(walls[name]))
+    return [ratio("link", f"wall ÷ best of the peers (`{best}`)", 1.0, walls[OURS], walls[best])]
+
+
+def _over(link: LossyLink, variant: Variant) -> Variant:
+    return Variant(
+        variant.name,
+        lambda target, number: link.command(variant.command(target, number)),
+        variant.environment,
+        variant.check,
+    )
+
+
+def memory(bench: Bench) -> list[Row]:
+    """One item that is larger than this machine's memory may be; and the peak of all runs of the other jobs."""
+    digest, zeros = hashlib.sha256(), bytes(MIB)
+    for _ in range(bench.big // MIB):
+        digest.update(zeros)
+    media = bench.ground.store.bucket(MEDIA)
+    items = (Item("item-000", bench.big, digest.hexdigest()),)
+    media.put(manifest_key(BIG, CAMPAIGN), build_manifest(Manifest(items)))
+    path = f"/{MEDIA}/{content_key(BIG, CAMPAIGN, 'item-000')}"
+    with BigObject(path, bench.big, bench.ground.store.endpoint) as server, _folder(bench) as target:
+        told = bench.ground.by_way_of(server.endpoint).loader(BIG, target, "T-big")
+        cost = run([*LOADER, "--once"], told)
+        loaded = target / CAMPAIGN / "item-000.tgz"
+        if loaded.stat().st_size != bench.big:
+            raise Failed("the big item is not whole")
+    bench.say(f"  {bench.big >> 30} GiB: {cost.wall:.1f} s, CPU {cost.cpu:.1f} s, {cost.rss >> 20} MiB")
+    bench.note("rss", {OURS: [cost]})
+    return [Row("rss", "peak RSS, of this and every other run", 64, max(bench.peaks), "MiB")]
+
+
+def resumed(bench: Bench) -> list[Row]:
+    """SIGKILL at 70 % of a large item, then a second start; the link between counts the bytes."""
+    bench.need("c")
+    again = []
+    for number in range(bench.runs):
+        with _folder(bench) as target, Link(bench.ground.store.endpoint) as link:
+            ground = bench.ground.by_way_of(link.endpoint)
+            told = ground.loader(LOADS["c"].airline, target, f"T-{time.time_ns()}")
+            killed = subprocess.Popen(
+                [*LOADER, "--once"], cwd=ROOT, env=told, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+            while _sent(link) < KILL_AT * LOADS["c"].bytes:
+                if killed.poll() is not None:
+                    raise Failed("the loader ended before it could be killed")
+                time.sleep(0.005)
+            killed.send_signal(signal.SIGKILL)
+            killed.wait()
+            run([*LOADER, "--once"], told)
+            ground.check("c", target)
+            again.append((_sent(link) - LOADS["c"].bytes) / MIB)
+        bench.say(f"  [{number}] fetched again: {again[-1]:.1f} MiB")
+    return [plain("resume", "bytes fetched again", 64, again, "MiB")]
+
+
+def _sent(link: Link) -> int:
+    return sum(exchange.sent for exchange in link.requests("GET", "*.tgz"))
+
+
+def idle(bench: Bench) -> list[Row]:
+    """A loader that has everything and no link: what it costs to wait."""
+    bench.need("small")
+    with _folder(bench) as target, Link(bench.ground.store.endpoint) as link:
+        told = bench.ground.by_way_of(link.endpoint).loader(LOADS["small"].airline, target, f"T-{time.time_ns()}")
+        run([*LOADER, "--once"], told)
+        link.offline()
+        waiting = subprocess.Popen(LOADER, cwd=ROOT, env=told, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            time.sleep(SETTLE)
+            before, began = _spent(waiting.pid), time.monotonic()
+            time.sleep(bench.idle_seconds)
+            share = (_spent(waiting.pid) - before) / (time.monotonic() - began)
+            if waiting.poll() is not None:
+                raise Failed("the loader did not wait for the link")
+        finally:
+            waiting.terminate()
+            waiting.wait()
+    bench.say(f"  CPU {share:.3%} over {bench.idle_seconds:.0f} s")
+    return [Row("idle", f"CPU, over {bench.idle_seconds:.0f} s", 0.1, share * 100, "%")]
+
+
+def _spent(process: int) -> float:
+    """Seconds of CPU so far."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def once(bench: Bench) -> list[Row]:
+    """A start that finds everything in place."""
+    bench.need("small")
+    with _folder(bench) as target:
+        told = bench.ground.loader(LOADS["small"].airline, target, f"T-{time.time_ns()}")
+        costs = [run([*LOADER, "--once"], told) for _ in range(1 + bench.runs)][1:]
+    bench.note("once", {OURS: costs})
+    bench.say(f"  CPU {[round(cost.cpu, 2) for cost in costs]}")
+    return [plain("once", "CPU seconds", 0.7, [cost.cpu for cost in costs], "s")]
+
+
+@contextmanager
+def _folder(bench: Bench) -> Iterator[Path]:
+    with TemporaryDirectory(dir=bench.folder, prefix="target-") as made:
+        yield Path(made)

@@ -1,0 +1,119 @@
+"""The ground side of the loader's benchmarks: a SeaweedFS with campaigns in it, and what a loader is told of it.
+
+Touches its folder, the loopback interface, and the store it starts. Content is noise, published as it always is, with
+hashes; nothing of it is kept but in the store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from random import Random
+from typing import Final
+
+from benchmarks.shared.goals import MIB
+from benchmarks.shared.peers import Source
+from benchmarks.shared.processes import Failed
+from campaigns.publishing.folder_publisher import publish_folder
+from ifeportal.embedded.seaweedfs import SeaweedFS
+
+MEDIA, STATUS, CAMPAIGN = "bench-media", "bench-status", "2026-12"
+LOADER: Final = (sys.executable, "manage.py", "run_loader")
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A campaign of one airline. `size` of each item in bytes."""
+
+    airline: str
+    items: int
+    size: int
+
+    @property
+    def bytes(self) -> int:
+        """Of all items."""
+        return self.items * self.size
+
+
+LOADS: Final[Mapping[str, Load]] = {
+    "a": Load("BENCH-A", 4, 512 * MIB),
+    "b": Load("BENCH-B", 200, 2 * MIB),
+    "c": Load("BENCH-C", 1, 2048 * MIB),
+    "link": Load("BENCH-L", 1, 200 * MIB),
+    "small": Load("BENCH-S", 1, MIB),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """See the module. `endpoint` is what loaders and peers are told, a link of its own for instance.
+
+    `published`: by load, the SHA-256 of each file.
+    """
+
+    folder: Path
+    store: SeaweedFS
+    endpoint: str
+    published: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def source(self, name: str) -> Source:
+        """Of a load, for peers."""
+        return Source(self.endpoint, f"{MEDIA}/{LOADS[name].airline}/{CAMPAIGN}")
+
+    def by_way_of(self, endpoint: str) -> Ground:
+        """The same, over another address."""
+        return replace(self, endpoint=endpoint)
+
+    def publish(self, name: str) -> None:
+        """Make a load and put it into the media bucket."""
+        load, folder = LOADS[name], self.folder / "content"
+        folder.mkdir()
+        try:
+            for number in range(load.items):
+                noise = Random(f"{name}/{number}")
+                with (folder / f"item-{number:03}.tgz").open("wb") as file:
+                    for _ in range(load.size // MIB):
+                        file.write(noise.randbytes(MIB))
+            result = publish_folder(folder, load.airline, CAMPAIGN, self.store.bucket(MEDIA))
+            self.published[name] = {f"{item.name}.tgz": item.sha256 for item in result.items}
+        finally:
+            shutil.rmtree(folder)
+
+    def loader(self, airline: str, target: Path, tail: str, **more: str) -> dict[str, str]:
+        """The environment of a loader with default settings. Each run is a tail of its own, as new as its folder."""
+        told = {
+            "PATH": "/usr/bin:/bin",
+            "LANG": "C.UTF-8",
+            **self.store.environment(),
+            "AWS_ENDPOINT_URL_S3": self.endpoint,
+            "MEDIA_BUCKET": MEDIA,
+            "STATUS_BUCKET": STATUS,
+            "LOADER_AIRLINE": airline,
+            "LOADER_TAIL": tail,
+            "LOADER_CONTENT_DIR": str(target),
+        }
+        return told | more
+
+    def check(self, name: str, target: Path) -> None:
+        """Every file of a load is there and is right, wherever below `target`. Raises Failed."""
+        wanted, found = self.published[name], sums(target)
+        wrong = [file for file in wanted | found if found.get(file) != wanted.get(file)]
+        if wrong:
+            raise Failed(f"{len(wrong)} files are missing or wrong, {wrong[0]} among them")
+
+
+def sums(target: Path) -> dict[str, str]:
+    """SHA-256 of the archives below a folder, by name."""
+    paths = sorted(target.rglob("*.tgz"))
+    with ThreadPoolExecutor(2) as threads:
+        return dict(zip((path.name for path in paths), threads.map(_digest, paths), strict=True))
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""A link with delay and loss between two network namespaces, for `benchmarks.lossy` and others."""

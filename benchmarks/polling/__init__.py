@@ -1,0 +1,1 @@
+"""Reading the status bucket against programs that mirror it: `python -m benchmarks.polling.__main__`."""

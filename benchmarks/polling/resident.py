@@ -1,0 +1,120 @@
+"""Polls one airline whenever a line arrives, and answers what that cost. Started by `cycle.Resident`.
+
+The line is empty, or names a file for a profile.
+
+It does what `poll_buckets` does each time, under the lease of the job, in a process that lives on, as a worker does.
+"""
+
+from __future__ import annotations
+
+import cProfile
+import json
+import pstats
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from django.conf import settings
+from django.db import close_old_connections, connection
+
+from benchmarks.polling.cycle import Cycle
+from fleet.management.commands.poll_buckets import Polling
+from ifeportal.models import Job
+from ifeportal.storage.buckets import media_bucket, status_bucket
+from loader.s3.client import S3Bucket
+
+WRITES: Final = re.compile(
+    r"\s*(INSERT|UPDATE|DELETE|MERGE|COPY)\b|\s*WITH\b.*\b(INSERT|UPDATE|DELETE|MERGE)\b", re.I | re.S
+)
+LONGEST: Final = 40  # functions in a profile
+PEAK: Final = re.compile(r"VmHWM:\s*(\d+) kB")
+
+
+class Statements:
+    """Counts what is sent to the database."""
+
+    def __init__(self) -> None:
+        self.all = self.writes = self.lease_writes = 0
+
+    def __call__(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
+        """As Django's `execute_wrapper` wants it."""
+        self.all += 1
+        if WRITES.match(sql):
+            if Job._meta.db_table in sql:
+                self.lease_writes += 1
+            else:
+                self.writes += 1
+        return execute(sql, params, many, context)
+
+
+def cycle(polling: Polling, media: S3Bucket, status: S3Bucket) -> Cycle:
+    """One poll. The database is connected to anew, as it is for every job of a worker."""
+    before, began, spent = _requests(media, status), time.perf_counter(), time.process_time()
+    statements = Statements()
+    with connection.execute_wrapper(statements):
+        result = polling.all(whoever_else=False)
+    close_old_connections()
+    wall, cpu = time.perf_counter() - began, time.process_time() - spent
+    if result is None or result.failures or not result.listings:
+        raise SystemExit(f"the poll failed: {result}")
+    requests = {name: count - before[name] for name, count in _requests(media, status).items()}
+    return Cycle(
+        wall=wall,
+        cpu=cpu,
+        rss=peak(),
+        **requests,
+        statements=statements.all,
+        writes=statements.writes,
+        lease_writes=statements.lease_writes,
+        seen=result.objects_seen,
+        changed=result.objects_changed,
+        transfers=result.transfers_changed,
+    )
+
+
+def peak() -> int:
+    """Bytes of memory this process has had at most; not what it was before it became this program."""
+    found = PEAK.search(Path("/proc/self/status").read_text())
+    assert found
+    return int(found[1]) * 1024
+
+
+def _requests(media: S3Bucket, status: S3Bucket) -> dict[str, int]:
+    return {
+        "status_lists": status.requests.list,
+        "status_gets": status.requests.get,
+        "media_lists": media.requests.list,
+        "media_gets": media.requests.get,
+    }
+
+
+@contextmanager
+def _profiled(path: str) -> Iterator[None]:
+    """Write into the file, if one is named, where the time went. Threads that list and fetch are not looked into."""
+    if not path:
+        yield
+        return
+    profile = cProfile.Profile()
+    with profile:
+        yield
+    with Path(path).open("w") as file:
+        pstats.Stats(profile, stream=file).sort_stats("tottime").print_stats(LONGEST)
+
+
+def main() -> None:
+    """Until standard input ends."""
+    media, status = media_bucket(), status_bucket()
+    polling = Polling(media, status, sys.argv[1], settings.POLL_INTERVAL)
+    for line in sys.stdin:
+        with _profiled(line.strip()):
+            found = cycle(polling, media, status)
+        print(json.dumps(asdict(found)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

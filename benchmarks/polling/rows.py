@@ -1,0 +1,87 @@
+"""Reads what the database says of an airline's objects, past Django: all of it once, or some of it again and again."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any, Final, Protocol
+
+import psycopg
+
+from benchmarks.polling.fleet import AIRLINE
+from loader.contract.keys import progress_key
+
+LOOK: Final = 0.05  # seconds between two looks
+ALL: Final = """
+    SELECT transfer.id, tail.name, campaign.name, transfer.content, transfer.bytes_reported
+    FROM fleet_transfer transfer
+    JOIN fleet_load load ON load.id = transfer.load_id
+    JOIN fleet_tail tail ON tail.id = load.tail_id
+    JOIN campaigns_campaign campaign ON campaign.id = load.campaign_id
+    ORDER BY transfer.id
+"""
+SOME: Final = "SELECT id, bytes_reported FROM fleet_transfer WHERE id IN ({})"
+Sighting = tuple[float, int]  # when, in seconds since 1970, and how many bytes
+
+
+class Database(Protocol):
+    """What both drivers have in common."""
+
+    def execute(self, query: str) -> Any:
+        """Its rows can be iterated over."""
+
+
+@contextmanager
+def connected(url: str) -> Iterator[Database]:
+    """To a database that Django's URL names; what is committed is seen at once."""
+    if url.startswith("sqlite:///"):
+        path = url.removeprefix("sqlite:///")
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False)) as file:
+            yield file
+    else:
+        with psycopg.connect(url, autocommit=True) as server:
+            yield server
+
+
+def said(url: str) -> dict[str, int]:
+    """How many bytes the rows say, by the key they were read from."""
+    with connected(url) as database:
+        return {key: value for _, key, value in _rows(database) if value is not None}
+
+
+@contextmanager
+def watched(url: str, step: int) -> Iterator[dict[str, list[Sighting]]]:
+    """What every `step`th row says and since when, as it is seen: filled in the background, each 50 ms.
+
+    The moment is that after the answer came: no change is told too early.
+    """
+    seen: dict[str, list[Sighting]] = {}
+    over = threading.Event()
+    with connected(url) as database:
+        keys = {pk: key for number, (pk, key, _) in enumerate(_rows(database)) if number % step == 0}
+        look = SOME.format(", ".join(map(str, keys)))
+
+        def watch() -> None:
+            while not over.wait(LOOK):
+                rows = list(database.execute(look))
+                at = time.time()
+                for pk, value in rows:
+                    told = seen.setdefault(keys[pk], [])
+                    if not told or told[-1][1] != value:
+                        told.append((at, value))
+
+        thread = threading.Thread(target=watch)
+        thread.start()
+        try:
+            yield seen
+        finally:
+            over.set()
+            thread.join()
+
+
+def _rows(database: Database) -> Iterator[tuple[int, str, int | None]]:
+    for pk, tail, campaign, content, value in database.execute(ALL):
+        yield pk, progress_key(AIRLINE, tail, campaign, content), value

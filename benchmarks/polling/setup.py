@@ -1,0 +1,107 @@
+"""What the jobs of `benchmarks.polling.__main__` share: the store, how much is asked, and what was found so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+
+from benchmarks.polling.cycle import Cycle, Resident
+from benchmarks.polling.fleet import Fleet, Written, tails_of
+from benchmarks.polling.goals import MB, OURS, Way, of_cycle
+from benchmarks.polling.world import World, world
+from benchmarks.shared.goals import Row
+from benchmarks.shared.processes import Cost, Failed
+from ifeportal.embedded.seaweedfs import SeaweedFS
+
+MOST_CYCLES: Final = 60  # until a new fleet is known whole
+Kind = Literal["changed", "foreign", "first", "quiet", "arriving", "memory"]
+KINDS: Final[tuple[Kind, ...]] = ("changed", "foreign", "first", "quiet", "arriving", "memory")
+
+
+@dataclass
+class Bench:
+    """What all jobs need and what they find. `say` hears every run; `peers`: names of what is measured beside us.
+
+    `rate` is in changes a second, for `seconds`. `profiles`: a folder for them, if they are wanted. `walls`: of cycles
+    in which nothing changed, by number of objects.
+    """
+
+    store: SeaweedFS
+    database: str
+    folder: Path
+    peers: Sequence[str]
+    runs: int
+    scale: float
+    seed: int
+    rate: float
+    seconds: float
+    say: Callable[[str], None]
+    profiles: Path | None = None
+    rows: dict[Kind, list[Row]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
+    ways: list[Way] = field(default_factory=list)
+    walls: dict[int, list[float]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    missed: int = 0
+
+    def fleet(self, tails: int, items: int) -> Fleet:
+        """A new one, made smaller by the scale."""
+        return Fleet(max(round(tails * self.scale), 1), items, self.seed)
+
+    @contextmanager
+    def world(self, name: str, fleet: Fleet) -> Iterator[World]:
+        """Around a fleet; its processes and its database are gone afterwards."""
+        with world(f"bench-{name}", fleet, self.store, self.database, self.folder) as made:
+            yield made
+
+    def note(self, sentence: str) -> None:
+        """What is to be said below the tables."""
+        self.notes.append(sentence)
+        self.say(f"  {sentence}")
+
+    def write(self, made: World, objects: Sequence[Written]) -> None:
+        """Put objects, and say how long it took."""
+        seconds = made.writers.put(objects)
+        self.say(f"  {len(objects):,} objects on {tails_of(objects):,} tails written in {seconds:.1f} s")
+
+    def way(self, job: str, name: str) -> Way:
+        """A new line of the second table."""
+        self.ways.append(Way(job, name))
+        return self.ways[-1]
+
+    def poll(self, poller: Resident, made: World, way: Way | None = None) -> Cycle:
+        """One cycle, after which the rows have to say what the objects say."""
+        cycle, missed = poller.poll(), self.check(made)
+        requests = f"{cycle.status_lists} LIST, {cycle.status_gets} GET"
+        database = f"{cycle.statements} statements, {cycle.writes} writing"
+        self.say(f"  {OURS}: {figures(of_cycle(cycle))}, {requests}, {database}, {missed} missed")
+        if way:
+            way.add(
+                of_cycle(cycle), cycle.status_lists + cycle.media_lists, cycle.status_gets + cycle.media_gets, missed
+            )
+        return cycle
+
+    def check(self, made: World) -> int:
+        """How many objects the rows do not tell as they are."""
+        missed = made.missed()
+        self.missed += missed
+        return missed
+
+    def learn(self, poller: Resident, made: World) -> list[Cycle]:
+        """Poll until a cycle finds nothing new; what the others took. Raises Failed."""
+        cycles = list[Cycle]()
+        while len(cycles) < MOST_CYCLES:
+            cycle = poller.poll()
+            self.say(f"  {OURS}: {figures(of_cycle(cycle))}, {cycle.changed:,} of {cycle.seen:,} objects changed")
+            if not cycle.changed and cycle.seen >= len(made.fleet):
+                made.tidy()
+                return cycles
+            cycles.append(cycle)
+        raise Failed(f"{MOST_CYCLES} cycles, and still there is something new")
+
+
+def figures(cost: Cost) -> str:
+    """Of one run, for people."""
+    return f"{cost.wall:.2f} s, CPU {cost.cpu:.2f} s, {cost.rss / MB:.0f} MB"

@@ -1,0 +1,103 @@
+"""A fleet in a real store, a database of its own, and the processes of the portal that read it.
+
+Touches the store it is given, a database it makes, its folder, and the processes it starts.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import psycopg
+
+from benchmarks.polling.cycle import Resident
+from benchmarks.polling.fleet import AIRLINE, CAMPAIGN, Fleet
+from benchmarks.polling.rows import said
+from benchmarks.polling.writers import Address, Writers
+from ifeportal.embedded.seaweedfs import SeaweedFS
+from loader.contract.keys import manifest_key
+from loader.s3.client import S3Bucket
+from tests.support.portal_system import System
+from tests.support.postgresql import postgresql
+
+PYTHON: Final = sys.executable
+# That of the tests may lose what was committed. This one is as durable as any.
+DURABLE: Final = ("fsync", "synchronous_commit", "full_page_writes")
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """`name` is that of its status bucket; `told` the environment of a portal that reads it; `database` an URL."""
+
+    fleet: Fleet
+    name: str
+    folder: Path
+    store: SeaweedFS
+    database: str
+    told: Mapping[str, str]
+    writers: Writers
+
+    @property
+    def status(self) -> S3Bucket:
+        """The status bucket, for us."""
+        return self.store.bucket(self.name)
+
+    def resident(self) -> Resident:
+        """A process that polls when told."""
+        return Resident(AIRLINE, self.told)
+
+    def once(self) -> list[str]:
+        """The command that polls once."""
+        return [PYTHON, "manage.py", "poll_buckets", "--once", "--airline", AIRLINE, "--json"]
+
+    def missed(self) -> int:
+        """Of how many objects the rows do not say what the object says."""
+        return self.fleet.missed(said(self.database))
+
+    def tidy(self) -> None:
+        """What PostgreSQL does by itself within minutes of a large change."""
+        if self.database.startswith("postgres"):
+            with psycopg.connect(self.database, autocommit=True) as connection:
+                connection.execute("VACUUM ANALYZE")
+
+
+@contextmanager
+def world(name: str, fleet: Fleet, store: SeaweedFS, database: str, folder: Path) -> Iterator[World]:
+    """An empty one; `database` is "sqlite" or "postgresql". The manifest is there, status objects are not."""
+    made = folder / name
+    made.mkdir()
+    with ExitStack() as stack:
+        url = f"sqlite:///{made}/portal.sqlite3" if database == "sqlite" else stack.enter_context(_durable())
+        media = store.create_bucket(f"{name}-media")
+        media.put(manifest_key(AIRLINE, CAMPAIGN), fleet.manifest())
+        store.create_bucket(name)
+        told = {
+            "DATABASE_URL": url,
+            "DEBUG": "0",  # which would keep every statement in memory
+            "SECRET_KEY": secrets.token_urlsafe(50),
+            "ALLOWED_HOSTS": "ife.example.org",
+            "LOG_LEVEL": "WARNING",
+            "DJANGO_SETTINGS_MODULE": "ifeportal.settings",
+            "MEDIA_BUCKET": media.name,
+            "STATUS_BUCKET": name,
+            **store.environment(),
+        }
+        system = System(made, told)
+        system.manage("migrate", "-v0")
+        address = Address(name, store.endpoint, store.access_key, store.secret_key)
+        yield World(fleet, name, made, store, url, system.environment, stack.enter_context(Writers(address)))
+
+
+@contextmanager
+def _durable() -> Iterator[str]:
+    with postgresql() as url:
+        with psycopg.connect(url, autocommit=True) as connection:
+            for setting in DURABLE:
+                connection.execute(f"ALTER SYSTEM SET {setting} = on")
+            connection.execute("SELECT pg_reload_conf()")
+        yield url

@@ -1,0 +1,154 @@
+"""Puts many small objects into a bucket, from processes of its own and for as little CPU as may be.
+
+Store, portal and writers share this machine. What `loader.s3.client` does for each object takes three times as much
+CPU, which would be missing where something is measured.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Final, Self, TypeVar
+from urllib.parse import urlsplit
+
+from benchmarks.polling.fleet import Written
+from benchmarks.shared.processes import Failed
+from loader.s3.credentials import Keys
+from loader.s3.sigv4 import sign
+from loader.s3.urls import quote_key
+
+PROCESSES: Final = 2
+THREADS: Final = 8
+PACED_THREADS: Final = 24  # so that one answer that takes long holds up no other
+CHUNK: Final = 500
+REGION: Final = "us-east-1"
+PATIENCE: Final = 60.0  # seconds
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where and as whom to write."""
+
+    bucket: str
+    endpoint: str
+    access_key: str
+    secret_key: str
+
+
+class Line:
+    """A connection that is kept, for one thread. Use as a context manager."""
+
+    def __init__(self, address: Address) -> None:
+        self._path, self._keys = f"/{address.bucket}/", Keys(address.access_key, address.secret_key)
+        self._host = urlsplit(address.endpoint).netloc
+
+    def __enter__(self) -> Self:
+        name, _, port = self._host.partition(":")
+        self._socket = socket.create_connection((name, int(port)), PATIENCE)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._answers = self._socket.makefile("rb")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._answers.close()
+        self._socket.close()
+
+    def put(self, key: str, value: int) -> None:
+        """Write an object. Raises Failed if the store refuses, OSError."""
+        body, target = b"%d" % value, self._path + quote_key(key)
+        host = {"Host": self._host}
+        signed = sign("PUT", target, host, body, keys=self._keys, region=REGION, now=datetime.now(UTC))
+        lines = [f"PUT {target} HTTP/1.1", *(f"{name}: {value}" for name, value in signed.items())]
+        head = "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""])
+        self._socket.sendall(head.encode() + body)
+        status, length = self._answers.readline(), 0
+        while (line := self._answers.readline().lower()) not in (b"\r\n", b""):
+            if line.startswith(b"content-length:"):
+                length = int(line.partition(b":")[2])
+        said = self._answers.read(length)
+        if b" 200 " not in status:
+            raise Failed(f"PUT {key}: {status.decode(errors='replace')} {said[:500].decode(errors='replace')}")
+
+
+class Writers:
+    """Use as a context manager. Raises Failed if the store refuses, OSError."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+
+    def __enter__(self) -> Self:
+        self._pool = ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn"), _ready)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def put(self, objects: Iterable[Written]) -> float:
+        """Write all of them, as fast as possible; how many seconds it took."""
+        began = time.monotonic()
+        waiting = [self._pool.submit(_put, self._address, chunk) for chunk in _chunks(objects)]
+        for each in waiting:
+            each.result()
+        return time.monotonic() - began
+
+    def paced(self, objects: Sequence[Written], rate: float) -> Future[list[float]]:
+        """Write `rate` of them a second, in order. When each was acknowledged, in seconds since 1970."""
+        return self._pool.submit(_paced, self._address, objects, rate)
+
+
+def _ready() -> None:
+    """An interrupt from the terminal reaches every process; whoever started this one ends it in good order."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _put(address: Address, objects: Sequence[Written]) -> None:
+    rest, lock = iter(objects), threading.Lock()
+
+    def write() -> None:
+        with Line(address) as line:
+            while each := _next(rest, lock):
+                line.put(*each)
+
+    _in_threads(write, THREADS)
+
+
+def _paced(address: Address, objects: Sequence[Written], rate: float) -> list[float]:
+    rest, lock, acknowledged = iter(enumerate(objects)), threading.Lock(), [0.0] * len(objects)
+    began = time.monotonic()
+
+    def write() -> None:
+        with Line(address) as line:
+            while each := _next(rest, lock):
+                turn, (key, value) = each
+                time.sleep(max(began + turn / rate - time.monotonic(), 0))
+                line.put(key, value)
+                acknowledged[turn] = time.time()
+
+    _in_threads(write, PACED_THREADS)
+    return acknowledged
+
+
+def _next(rest: Iterator[T], lock: threading.Lock) -> T | None:
+    with lock:
+        return next(rest, None)
+
+
+def _in_threads(work: Callable[[], None], count: int) -> None:
+    with ThreadPoolExecutor(count) as threads:
+        for done in [threads.submit(work) for _ in range(count)]:
+            done.result()
+
+
+def _chunks(objects: Iterable[Written]) -> Iterator[list[Written]]:
+    rest = iter(objects)
+    while chunk := list(islice(rest, CHUNK)):
+        yield chunk

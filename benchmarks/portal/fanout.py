@@ -1,0 +1,167 @@
+"""A thousand open pages on one daphne, each hearing of its airline's changes, beside a bare WebSocket server.
+
+`python -m benchmarks.portal.__main__` runs it. The bare server is the library `websockets` sending the same texts to
+the same sockets, without users, rights or a database: `python -m benchmarks.portal.fanout` is that server, and reads
+from its input to which airline's sockets it shall send what. All clocks are this machine's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.server import ServerConnection, broadcast, serve
+
+SOCKETS: Final = 1_000
+AIRLINES: Final = 20
+AT_ONCE: Final = 50  # opened together
+CHANGES: Final = 50  # a second
+SECONDS: Final = 20
+QUIET: Final = 10.0  # seconds without a message, after which nothing more comes
+MIB: Final = 1 << 20
+Send = Callable[[int, float], Awaitable[None]]
+
+
+@dataclass
+class Heard:
+    """What the sockets heard: seconds from the commit to each, how many messages, how many sockets were dropped."""
+
+    delays: list[float] = field(default_factory=list)
+    changes: int = 0
+    dropped: int = 0
+    rss: int = 0  # bytes the server held at most
+
+
+def state(number: int, at: float) -> dict[str, object]:
+    """What a change says; about as long as a load's."""
+    return {
+        "id": number,
+        "tail": f"N{number:05d}",
+        "status": "loading",
+        "state": "loading",
+        "bytes_done": 1_048_576 * number,
+        "bytes_total": 734_003_200,
+        "percent": number % 100,
+        "error": "x" * 400,
+        "at": at,
+    }
+
+
+async def listen(address: str, cookie: str, watches: Sequence[object], pid: int, send: Send) -> Heard:
+    """Open a socket for each of `watches`, send changes for `SECONDS`, and hear what comes of them."""
+    heard = Heard()
+    async with asyncio.TaskGroup() as group, opened(address, cookie, watches) as sockets:
+        listeners = [group.create_task(_hear(socket, heard)) for socket in sockets]
+        began = time.monotonic()
+        for number in range(CHANGES * SECONDS):
+            await asyncio.sleep(max(began + number / CHANGES - time.monotonic(), 0))
+            await send(number, time.time())
+            heard.rss = max(heard.rss, resident(pid))
+        count, since = heard.changes, time.monotonic()
+        while count < len(watches) * CHANGES * SECONDS // AIRLINES and time.monotonic() < since + QUIET:
+            await asyncio.sleep(0.1)
+            if heard.changes > count:
+                count, since = heard.changes, time.monotonic()
+        for listener in listeners:
+            listener.cancel()
+    return heard
+
+
+@asynccontextmanager
+async def opened(address: str, cookie: str, watches: Sequence[object]) -> AsyncIterator[list[ClientConnection]]:
+    """A socket for each of `watches`, which it has said and the server has taken up."""
+    sockets: list[ClientConnection] = []
+    try:
+        for start in range(0, len(watches), AT_ONCE):
+            some = watches[start : start + AT_ONCE]
+            sockets += await asyncio.gather(*(_open(address, cookie, watch) for watch in some))
+        yield sockets
+    finally:
+        await asyncio.gather(*(socket.close() for socket in sockets), return_exceptions=True)
+
+
+async def _open(address: str, cookie: str, watch: object) -> ClientConnection:
+    origin = address.replace("ws://", "http://").partition("/ws/")[0]
+    socket = await connect(
+        address,
+        additional_headers={"Cookie": cookie, "Origin": origin},
+        compression=None,
+        open_timeout=60,
+        ping_interval=None,
+    )
+    await socket.send(json.dumps(watch))
+    await socket.recv()  # what the page has missed: nothing
+    return socket
+
+
+async def _hear(socket: ClientConnection, heard: Heard) -> None:
+    try:
+        async for text in socket:
+            now, message = time.time(), json.loads(text)
+            for change in message.get("changes", ()):
+                heard.changes += 1
+                heard.delays.append(now - change["state"]["at"])
+    finally:
+        heard.dropped += socket.close_code is not None and socket.close_code != 1000
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory the process holds."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    raise ProcessLookupError(pid)
+
+
+async def beside(airlines: Sequence[str]) -> Heard:
+    """The same by the bare server."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.portal.fanout"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdin
+    assert child.stdout
+    feed = child.stdin
+
+    async def send(number: int, at: float) -> None:
+        airline = airlines[number % len(airlines)]
+        feed.write(json.dumps([airline, {"rev": number, "changes": [{"state": state(number, at)}]}]) + "\n")
+        feed.flush()
+
+    try:
+        port = int(child.stdout.readline())
+        watches = [{"watch": {"airline": airlines[number % len(airlines)]}} for number in range(SOCKETS)]
+        return await listen(f"ws://127.0.0.1:{port}/ws/live/", "", watches, child.pid, send)
+    finally:
+        feed.close()
+        child.wait()
+
+
+async def main() -> None:
+    """Be the bare server, until the input ends."""
+    rooms: dict[str, set[ServerConnection]] = {}
+
+    async def enter(socket: ServerConnection) -> None:
+        said: dict[str, Any] = json.loads(await socket.recv())
+        rooms.setdefault(said["watch"]["airline"], set()).add(socket)
+        await socket.send(json.dumps({"rev": 0, "changes": []}))
+        await socket.wait_closed()
+
+    async with serve(enter, "127.0.0.1", 0, compression=None, ping_interval=None) as server:
+        print(next(iter(server.sockets)).getsockname()[1], flush=True)
+        loop = asyncio.get_running_loop()
+        while line := await loop.run_in_executor(None, sys.stdin.readline):
+            airline, message = json.loads(line)
+            broadcast(rooms.get(airline, ()), json.dumps(message))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

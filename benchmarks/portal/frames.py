@@ -1,0 +1,114 @@
+"""What a browser does with a page of a thousand rows of which a hundred change each second, and how soon it paints.
+
+`python -m benchmarks.portal.__main__` runs it. Chromium's own trace says how long every piece of script took: what is
+counted is the callback of an animation frame, in which the page applies all that came since the last one, and the
+message handler before it. Long tasks (over 50 ms, style and layout included) are those of its PerformanceObserver.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from playwright.sync_api import Browser, Page, Response
+
+from tests.support.chromium import headless
+
+ROWS: Final = 100  # changed each second
+SECONDS: Final = 20
+PAINTS: Final = 10  # of each page
+PATIENCE: Final = 60_000  # milliseconds
+SCRIPT: Final = ("FireAnimationFrame", "WebSocketReceive", "FunctionCall")
+OBSERVE: Final = """() => {
+    window.longTasks = [];
+    new PerformanceObserver((list) => window.longTasks.push(...list.getEntries().map((entry) => entry.duration)))
+        .observe({type: "longtask"});
+    window.patched = 0;
+    new MutationObserver((found) => { window.patched += found.length; })
+        .observe(document.querySelector("table.tails"), {subtree: true, childList: true, characterData: true});
+}"""
+PAINTED: Final = """() => new Promise((tell) => {
+    const look = () => {
+        const found = performance.getEntriesByName("first-contentful-paint")[0];
+        if (found) tell(found.startTime);
+        else requestAnimationFrame(look);
+    };
+    look();
+})"""
+
+
+@dataclass
+class Seen:
+    """Milliseconds of script for each batch, of each long task, to each first paint; bytes of script as it came."""
+
+    batches: list[float] = field(default_factory=list)
+    long_tasks: list[float] = field(default_factory=list)
+    patches: int = 0
+    paints: list[float] = field(default_factory=list)
+    script: dict[str, int] = field(default_factory=dict)
+
+
+def look(address: str, cookie: str, table: str, pages: Sequence[str], change: Callable[[], object]) -> Seen:
+    """Watch the page at `table` while `change` is called each second; then open each of `pages` without a cache."""
+    seen = Seen()
+    with headless() as browser:
+        _follow(browser, _page(browser, address, cookie), table, change, seen)
+        for path in pages:
+            for _ in range(PAINTS):
+                page = _page(browser, address, cookie)
+                page.on("response", lambda response: _weigh(response, seen))
+                page.goto(path, wait_until="load")
+                seen.paints.append(page.evaluate(PAINTED))
+                page.wait_for_load_state("networkidle")
+                page.context.close()
+    return seen
+
+
+def _page(browser: Browser, address: str, cookie: str) -> Page:
+    """A window of its own, with an empty cache, of somebody who is signed in."""
+    context = browser.new_context(base_url=address, viewport={"width": 1440, "height": 900})
+    context.set_default_timeout(PATIENCE)
+    name, _, value = cookie.partition("=")
+    context.add_cookies([{"name": name, "value": value, "url": address}])
+    return context.new_page()
+
+
+def _follow(browser: Browser, page: Page, table: str, change: Callable[[], object], seen: Seen) -> None:
+    page.goto(table)
+    page.locator('[data-live-status][data-state="live"]').wait_for()
+    change()
+    page.wait_for_timeout(2_000)
+    page.evaluate(OBSERVE)
+    browser.start_tracing(page=page, categories=["devtools.timeline"])
+    began = time.monotonic()
+    for number in range(SECONDS):
+        change()
+        page.wait_for_timeout(max(began + number + 1 - time.monotonic(), 0) * 1000)
+    page.wait_for_timeout(1_000)
+    trace = json.loads(browser.stop_tracing())
+    seen.batches = _batches(trace["traceEvents"])
+    seen.long_tasks, seen.patches = page.evaluate("() => [window.longTasks, window.patched]")
+    page.context.close()
+
+
+def _batches(events: Sequence[dict[str, Any]]) -> list[float]:
+    """How long script ran in each task in which it ran at all; milliseconds. What lies within another is not added."""
+    spans = sorted(
+        (event["ts"], event["ts"] + event["dur"])
+        for event in events
+        if event["name"] in SCRIPT and event.get("ph") == "X"
+    )
+    found, end = [], 0
+    for start, stop in spans:
+        if start >= end:
+            found.append((stop - start) / 1000)
+            end = stop
+    return found
+
+
+def _weigh(response: Response, seen: Seen) -> None:
+    if response.url.endswith(".js") and response.url not in seen.script:
+        seen.script[response.url] = response.request.sizes()["responseBodySize"]

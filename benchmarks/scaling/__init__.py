@@ -1,0 +1,1 @@
+"""What a fleet of any size needs: `python -m benchmarks.scaling.__main__`."""

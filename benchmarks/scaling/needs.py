@@ -1,0 +1,164 @@
+"""The tables of docs/scaling.md: what operators of several sizes need, by the model and what was measured. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from benchmarks.scaling.capacity import (
+    DAY,
+    Cost,
+    Habits,
+    Measured,
+    Need,
+    Operator,
+    need,
+    rows_a_year,
+    samples_at_most,
+    size_of,
+)
+
+# What `python -m benchmarks.scaling.__main__` printed; docs/scaling.md says when and where.
+MEASURED: Final = Measured(
+    poll=Cost(0.0109, 0.0030, 0.0, 0.0),
+    thousand=Cost(0.0097, 0.0053, 0.0, 140.0),
+    heartbeat=Cost(0.00086, 0.00008, 2.0, 2_000.0),
+    change=Cost(0.00087, 0.00047, 7.0, 10_400.0),
+    pushed=Cost(0.00167, 0.00044, 7.0, 8_500.0),
+    publications=159.0,
+    row_bytes={
+        "fleet_tail": 267,
+        "fleet_load": 421,
+        "fleet_transfer": 311,
+        "fleet_progresssample": 143,
+        "live_change": 1_087,
+    },
+)
+OPERATORS: Final = (Operator(1, 100), Operator(10, 300), Operator(50, 500), Operator(200, 1_000))
+HABITS: Final = Habits()
+PATIENT: Final = Habits(report=30.0, interval=10.0)
+LIMITS: Final[Mapping[str, tuple[str, float]]] = {
+    "worker": ("workers: 4 cores, 70% busy", 4 * 0.7),
+    "database": ("PostgreSQL: 8 cores, 70% busy", 8 * 0.7),
+    "log": ("PostgreSQL: 100 MB of log a second", 100e6),
+    "feed": ("the feed's counter: 70% of the publications measured", 0.7),
+    "listing": ("a listing within the poll interval", 1.0),
+}
+Figure = Callable[[Need], str]
+FIGURES: Final[tuple[tuple[str, Figure], ...]] = (
+    ("LIST requests a day", lambda day: _short(day.lists)),
+    ("GET requests a day", lambda day: _short(day.gets)),
+    ("USD a day", lambda day: f"{day.usd:,.2f}" if day.usd < 10 else f"{day.usd:,.0f}"),
+    ("cores of workers", lambda day: f"{day.cost.worker / DAY:.2f}"),
+    ("cores of PostgreSQL", lambda day: f"{day.cost.database / DAY:.2f}"),
+    ("rows written a second", lambda day: _short(day.cost.rows / DAY)),
+    ("MB of PostgreSQL's log a second", lambda day: f"{day.cost.log / DAY / 1e6:.2f}"),
+    ("publications a second", lambda day: f"{day.publications / DAY:.1f}"),
+)
+EVENTS: Final[tuple[str, Figure]] = ("events, of what one worker can take", lambda day: f"{day.events:.0%}")
+
+
+def demand(days: Sequence[Need]) -> str:
+    """The table of what a day takes, a column an operator."""
+    figures = [*FIGURES, EVENTS] if any(day.events for day in days) else FIGURES
+    return _table(["", *(who.name for who in OPERATORS)], [[name, *map(figure, days)] for name, figure in figures])
+
+
+def days(*, loading: bool, pushed: bool = False, habits: Habits = HABITS) -> list[Need]:
+    """A day of each operator."""
+    return [need(who, habits, MEASURED, loading=loading, pushed=pushed) for who in OPERATORS]
+
+
+def fleets() -> str:
+    """The table of what there is, and what it grows by."""
+    lines: dict[str, list[float]] = {
+        "tails": [who.airlines * who.tails for who in OPERATORS],
+        "keys in the status bucket": [
+            who.airlines * who.tails * (HABITS.items * HABITS.campaigns + 1) for who in OPERATORS
+        ],
+        "tails that load at a moment of a campaign week": [
+            who.airlines * who.tails * HABITS.loading_seconds / 7 / DAY for who in OPERATORS
+        ],
+        "reports a second in a campaign week": [day.changes / DAY for day in days(loading=True)],
+        "transfers a year": [rows_a_year(who, HABITS)["fleet_transfer"] for who in OPERATORS],
+        "samples at the end of a campaign week": [samples_at_most(who, HABITS) for who in OPERATORS],
+    }
+    sizes = {
+        "GB a year": [size_of(rows_a_year(who, HABITS), MEASURED) / 1e9 for who in OPERATORS],
+        "GB of samples at the end of a campaign week": [
+            size_of({"fleet_progresssample": samples_at_most(who, HABITS)}, MEASURED) / 1e9 for who in OPERATORS
+        ],
+    }
+    rows = [[name, *(_short(value) for value in values)] for name, values in lines.items()]
+    rows += [[name, *(f"{value:.2f}" for value in values)] for name, values in sizes.items()]
+    return _table(["", *(who.name for who in OPERATORS)], rows)
+
+
+def tail() -> str:
+    """The table of what a tail adds in a year."""
+    rows = {"fleet_tail": 1.0, **rows_a_year(Operator(1, 1), HABITS)}
+    lines = [
+        [f"`{name}`", f"{count:.0f}", f"{size_of({name: count}, MEASURED) / 1e3:.1f}"] for name, count in rows.items()
+    ]
+    return _table(["", "rows a tail and year", "KB a tail and year"], lines)
+
+
+def used(day: Need, habits: Habits) -> dict[str, float]:
+    """How much of each limit a day takes; above 1 it is too much for one of it."""
+    per_second = {
+        "worker": day.cost.worker / DAY,
+        "database": day.cost.database / DAY,
+        "log": day.cost.log / DAY,
+        "feed": day.publications / DAY / MEASURED.publications,
+        "listing": day.listing / habits.interval,
+    }
+    return {name: value / LIMITS[name][1] for name, value in per_second.items()}
+
+
+def saturation(found: Sequence[Need], habits: Habits = HABITS) -> str:
+    """The table of how much of each limit is used, fullest in bold."""
+    columns = [used(day, habits) for day in found]
+    rows = [
+        [
+            text,
+            *(
+                f"**{column[name]:.0%}**" if column[name] == max(column.values()) else f"{column[name]:.0%}"
+                for column in columns
+            ),
+        ]
+        for name, (text, _) in LIMITS.items()
+    ]
+    return _table(["", *(who.name for who in OPERATORS)], rows)
+
+
+def tables() -> dict[str, str]:
+    """Everything docs/scaling.md shows, by its heading."""
+    campaign = days(loading=True)
+    return {
+        "What there is": fleets(),
+        "A quiet day": demand(days(loading=False)),
+        "A day of a campaign week, polled": demand(campaign),
+        "A day of a campaign week, slower": demand(days(loading=True, habits=PATIENT)),
+        "A day of a campaign week, pushed": demand(days(loading=True, pushed=True)),
+        "A day of a campaign week, slower and pushed": demand(days(loading=True, pushed=True, habits=PATIENT)),
+        "What saturates first": saturation(campaign),
+        "What a tail adds in a year": tail(),
+    }
+
+
+def document() -> str:
+    """All tables."""
+    return "\n\n".join(f"### {title}\n\n{table}" for title, table in tables().items())
+
+
+def _short(value: float) -> str:
+    """A number as people read it."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if value >= size:
+            return f"{value / (1e3 if unit == 'k' else size):,.{0 if unit == 'k' else 1}f} {unit}"
+    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |".replace("|  |", "| |") for line in lines)

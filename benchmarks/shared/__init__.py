@@ -1,0 +1,1 @@
+"""Goals, processes and peers that several benchmarks use."""

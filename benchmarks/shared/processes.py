@@ -1,0 +1,113 @@
+"""Whole processes, one after the other, and what each cost. Touches the folders and processes it is told of."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+LAUNCHER: Final = Path(__file__).with_name("launcher.py")
+_BLOCK: Final = 1 << 20
+_TOLD: Final = 2000  # bytes of what a failed process said
+
+
+class Failed(Exception):
+    """A measured process did not do what it was to; `str()` says which and what it said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Of a process and those it waited for: seconds, seconds of CPU, bytes of memory at the peak of the largest."""
+
+    wall: float
+    cpu: float
+    rss: int
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One way of doing a job. `command` is made anew for each run, for a folder that is empty and a number of its own.
+
+    `codes`: how it may end. `check` looks at the folder afterwards and raises Failed.
+    """
+
+    name: str
+    command: Callable[[Path, int], Sequence[str | Path]]
+    environment: Callable[[Path, int], Mapping[str, str]]
+    check: Callable[[Path], None] = lambda folder: None
+
+
+def run(command: Sequence[str | Path], environment: Mapping[str, str], *, seconds: float = 3600.0) -> Cost:
+    """Run a command in the project's folder. Raises Failed if it does not end with 0, TimeoutExpired."""
+    with subprocess.Popen(
+        [sys.executable, "-S", "-E", LAUNCHER, *command],
+        cwd=ROOT,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as launcher:
+        try:
+            output, errors = launcher.communicate(timeout=seconds)
+        finally:
+            if launcher.poll() is None:
+                os.killpg(launcher.pid, signal.SIGKILL)  # and what it started, which else would go on alone
+    if launcher.returncode:
+        raise Failed(f"{command[0]} could not be started:\n{_tail(errors)}")
+    cost = json.loads(output)
+    if cost.pop("code"):
+        raise Failed(f"{' '.join(map(str, command))[:200]} failed:\n{_tail(errors)}")
+    return Cost(**cost)
+
+
+def _tail(said: bytes) -> str:
+    return said[-_TOLD:].decode(errors="replace")
+
+
+def interleaved(
+    variants: Sequence[Variant], runs: int, folder: Path, *, touch: int, say: Callable[[str], None], warm: int = 1
+) -> dict[str, list[Cost]]:
+    """Every variant `runs` times, A B C A B C …, each into a new folder. The first `warm` rounds do not count.
+
+    `touch`: bytes of page cache each will use; see `pretouch`. Raises Failed.
+    """
+    costs: dict[str, list[Cost]] = {variant.name: [] for variant in variants}
+    for number in range(runs + warm):
+        for variant in variants:
+            target = folder / "target"
+            target.mkdir(parents=True)
+            try:
+                pretouch(folder, touch)
+                cost = run(variant.command(target, number), variant.environment(target, number))
+                variant.check(target)
+            finally:
+                shutil.rmtree(target)
+            say(f"  [{number}] {variant.name}: {cost.wall:.2f} s, CPU {cost.cpu:.2f} s, {cost.rss >> 20} MiB")
+            if number >= warm:
+                costs[variant.name].append(cost)
+    return costs
+
+
+def pretouch(folder: Path, size: int) -> None:
+    """Let everything be written, then fill and drop so many bytes of page cache.
+
+    In a virtual machine the host backs memory when it is first touched: writing a file costs whoever comes first two to
+    four times as much.
+    """
+    os.sync()
+    path, block = folder / "pretouch", bytes(_BLOCK)
+    try:
+        with path.open("wb", buffering=0) as file:
+            for _ in range(size // _BLOCK):
+                file.write(block)
+    finally:
+        path.unlink(missing_ok=True)
