@@ -1,6 +1,6 @@
 """Named instants at which a test may kill the loader: `LOADER_CRASH_AT=renamed`, or `chunk-kept:3` for the third time.
 
-Unset, which is always so aboard, `crash_point` costs one look at an empty dictionary. Touches nothing else.
+Unset, which is always so aboard, `failpoint` costs one look at an empty dictionary. Touches nothing else.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 VARIABLE: Final = "LOADER_CRASH_AT"
-CRASH_POINTS: Final = (
+FAILPOINTS: Final = (
     "part-begun",  # its file is there, empty
     "chunk-kept",  # each time bytes were written to a part
     "last-byte",
@@ -35,23 +35,23 @@ CRASH_POINTS: Final = (
     "purge-halfway",  # each time one of its files was removed
 )
 
-_armed: dict[str, Iterator[int]] = {}
+_enabled: dict[str, Iterator[int]] = {}
 
 
-def arm(environment: Mapping[str, str]) -> None:
+def enable_failpoints(environment: Mapping[str, str]) -> None:
     """Read the variable. Raises ValueError if it names no crash point."""
-    _armed.clear()
+    _enabled.clear()
     wanted = environment.get(VARIABLE, "")
     if not wanted:
         return
     name, _, times = wanted.partition(":")
-    if name not in CRASH_POINTS or not (times or "1").isdecimal():
-        raise ValueError(f"{VARIABLE} must be one of {', '.join(CRASH_POINTS)}, not {wanted!r}.")
-    _armed[name] = itertools.count(int(times or "1") - 1, -1)
+    if name not in FAILPOINTS or not (times or "1").isdecimal():
+        raise ValueError(f"{VARIABLE} must be one of {', '.join(FAILPOINTS)}, not {wanted!r}.")
+    _enabled[name] = itertools.count(int(times or "1") - 1, -1)
 
 
-def crash_point(name: str) -> None:
+def failpoint(name: str) -> None:
     """Die here, as if the power of the process were cut, if a test asked for it."""
-    countdown = _armed.get(name)
+    countdown = _enabled.get(name)
     if countdown is not None and next(countdown) == 0:
         os.kill(os.getpid(), signal.SIGKILL)

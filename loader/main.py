@@ -20,7 +20,7 @@ from loader import VERSION
 from loader.agent.loop import Agent
 from loader.config import OPTIONS, Settings, SettingsError, read_settings
 from loader.errors import Exit, WorldError
-from loader.failpoints import arm
+from loader.failpoints import enable_failpoints
 from loader.local_api.server import Door
 from loader.logs import Blotter, set_up
 from loader.monitor.events import Redacting
@@ -91,7 +91,7 @@ def run(options: Mapping[str, object]) -> Exit:
 def _settings(given: Mapping[str, object]) -> Settings:
     try:
         clean_variables(os.environ)
-        arm(os.environ)
+        enable_failpoints(os.environ)
     except ValueError as error:
         raise SettingsError(str(error)) from error
     return read_settings(given, os.environ)

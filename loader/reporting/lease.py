@@ -18,7 +18,7 @@ from typing import Final, Literal
 
 from loader.contract.heartbeat import HEARTBEAT_LIMIT, Heartbeat, parse_heartbeat
 from loader.errors import BadHeartbeat, Unsupported, WorldError
-from loader.failpoints import crash_point
+from loader.failpoints import failpoint
 from loader.s3.interface import Bucket
 from loader.storage.content_store import Store
 
@@ -159,7 +159,7 @@ class Lease:
             if self._conditional and (error.code == "OBJECT_CHANGED" or (etag and error.code == "OBJECT_GONE")):
                 raise _NotMetError from error
             raise
-        crash_point("heartbeat-sent")
+        failpoint("heartbeat-sent")
         self._us = replace(self._us, held=True)
         noted, self._etags = self._etags[0], [self.etag]
         if noted != self.etag:  # a store whose ETags are no MD5 sums

@@ -25,7 +25,7 @@ from loader.contract.heartbeat import Heartbeat, build_heartbeat
 from loader.contract.item_reports import build_error, build_progress, reportable
 from loader.contract.keys import campaign_error_key, error_key, parse_status_key, progress_key
 from loader.errors import BadName, WorldError
-from loader.failpoints import crash_point
+from loader.failpoints import failpoint
 from loader.reporting.lease import Lease, TakenError
 from loader.reporting.outbox import Letter, Outbox
 from loader.s3.interface import Bucket
@@ -333,7 +333,7 @@ class StatusWriter:
             self._outbox.sent(key, body, now)
             self._backoff.reset()
             self._wake.notify_all()
-        crash_point("error-removed" if body is None else "progress-sent")
+        failpoint("error-removed" if body is None else "progress-sent")
 
     def _postpone(self, key: str, error: WorldError, *, alone: bool) -> None:
         with self._wake:

@@ -25,7 +25,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from loader.failpoints import crash_point
+from loader.failpoints import failpoint
 
 log = logging.getLogger("loader")
 
@@ -177,7 +177,7 @@ class Sink:
                 _keep(self._blocks.popleft())
                 self._base = end
                 self._turn.notify_all()
-        crash_point("chunk-kept")
+        failpoint("chunk-kept")
 
     def _put(self, start: int, end: int) -> None:
         """The bytes of the first block between two offsets of the file: whole pages directly, the rest not."""

@@ -13,7 +13,7 @@ from typing import Final
 
 from loader.contract.heartbeat import Held
 from loader.contract.names import TGZ
-from loader.failpoints import crash_point
+from loader.failpoints import failpoint
 from loader.storage.directory import Folder, existing
 from loader.storage.inventory import Aboard
 from loader.storage.layout import BESIDE, HELD, LINK, MARKS, OURS, PARTS
@@ -127,7 +127,7 @@ def purge(root: Folder, campaign: str, contents: Collection[str] | None) -> int:
     if names is not None and not _touches(root, campaign, names):
         return 0
     unmark(root, campaign)
-    crash_point("purge-begun")
+    failpoint("purge-begun")
     files = _remove_finals(root, campaign, names)
     for place in (BESIDE, PARTS):
         files += _remove_all(root, place, campaign, names)
@@ -168,7 +168,7 @@ def _remove_finals(root: Folder, campaign: str, names: Collection[str] | None) -
             if finals and status:
                 finals.remove(name)
                 removed.append(status)
-                crash_point("purge-halfway")
+                failpoint("purge-halfway")
         if finals:
             finals.sync()
     return removed

@@ -32,7 +32,7 @@ from loader.contract.heartbeat import Held, StoreReport
 from loader.contract.manifest import Exhibition, Item
 from loader.contract.names import TGZ
 from loader.errors import Stopped, WorldError
-from loader.failpoints import crash_point
+from loader.failpoints import failpoint
 from loader.storage.campaigns import aboard, as_held, contents, given_names, is_whole, marks, purge, unmark
 from loader.storage.directory import Folder, Lasting, existing, on_disk
 from loader.storage.inventory import Aboard, Edition, Found
@@ -159,7 +159,7 @@ class Store:
                 # the file would be read again, not fetched.
                 checked = _checked(status, digest, etag, edition)
                 write_state(states, name + ".json", checked, lasting="nothing")
-                crash_point("held-written")
+                failpoint("held-written")
 
             part.finish(target, name, note)
             if not beside:
@@ -177,14 +177,14 @@ class Store:
                 made = self._hold.link(campaign, item, parts)
                 if made is None:
                     return False
-                crash_point("link-made")
+                failpoint("link-made")
                 temporary, checked = made
                 with self._root.sub(OURS, BESIDE, campaign) if beside else self._root.sub(campaign) as target:
                     parts.move(temporary, target, name)
                     target.sync()
                 # A name that is moved over another one of the same file stays where it was.
                 parts.remove(temporary)
-                crash_point("linked")
+                failpoint("linked")
                 with self._root.sub(OURS, BESIDE if beside else HELD, campaign) as states:
                     write_state(states, name + ".json", _linked(checked, edition), lasting="bytes")
                     if not beside:
@@ -219,7 +219,7 @@ class Store:
         with on_disk(f"switch of {campaign}"), existing(self._root, OURS, "beside", campaign) as beside:
             if beside is None:
                 return
-            crash_point("switch-begun")
+            failpoint("switch-begun")
             with self._root.sub(campaign) as folder, self._root.sub(OURS, "held", campaign) as held:
                 for name in (item.name + TGZ for item in items):
                     if beside.plain(name) is not None:
@@ -229,7 +229,7 @@ class Store:
             with self._root.sub(OURS, "beside") as above:
                 above.discard(campaign)
             self._hold.forget(campaign)
-            crash_point("switch-done")
+            failpoint("switch-done")
 
     def settle(
         self,
@@ -382,7 +382,7 @@ def _take_over(name: str, beside: Folder, folder: Folder, held: Folder) -> None:
         held, name + ".json", {field: value for field, value in state.items() if field != "schema"}, lasting="bytes"
     )
     beside.move(name, folder, name)
-    crash_point("switch-halfway")
+    failpoint("switch-halfway")
     folder.sync()
 
 

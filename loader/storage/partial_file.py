@@ -20,7 +20,7 @@ from typing import Final
 from loader.contract.manifest import Item
 from loader.contract.names import TGZ
 from loader.errors import Stopped, WorldError
-from loader.failpoints import crash_point
+from loader.failpoints import failpoint
 from loader.storage.buffered_writer import SYNC_EVERY, Sink
 from loader.storage.byte_ranges import Extent
 from loader.storage.directory import Folder, Lasting, on_disk
@@ -120,7 +120,7 @@ class Part:
             self.etag = etag
             self._there = True
             self._descriptor = self._folder.file(self._file, os.O_RDWR | os.O_CREAT | os.O_EXCL)
-            crash_point("part-begun")
+            failpoint("part-begun")
 
     def room(self, flush_after: float) -> memoryview:
         """Memory for the bytes that come next; hand what was filled of it to `add`. Raises WorldError.
@@ -260,13 +260,13 @@ class Part:
         `note` is told of the file as it will be under that name, right before it gets it. Raises WorldError
         SIZE_MISMATCH or HASH_MISMATCH (the bytes are then dropped), or of the disk.
         """
-        crash_point("last-byte")
+        failpoint("last-byte")
         if self.reached != self.item.size:
             self._refuse("SIZE_MISMATCH", f"{self.reached} bytes arrived, campaign.json says {self.item.size}")
-        crash_point("size-checked")
+        failpoint("size-checked")
         if self.item.sha256 is not None and self.sha256 != self.item.sha256:
             self._refuse("HASH_MISMATCH", f"SHA-256 is {self.sha256}, campaign.json says {self.item.sha256}")
-        crash_point("hash-checked")
+        failpoint("hash-checked")
         self._flush(last=True)
         with on_disk(self._file):
             try:
@@ -274,15 +274,15 @@ class Part:
             except OSError:
                 self.drop()
                 raise
-            crash_point("part-synced")
+            failpoint("part-synced")
             status = os.fstat(self._descriptor)
             self._shut()
-            crash_point("part-closed")
+            failpoint("part-closed")
             note(status)
             self._folder.move(self._file, target, name)
-            crash_point("renamed")
+            failpoint("renamed")
             target.sync()
-            crash_point("folder-synced")
+            failpoint("folder-synced")
 
     def _refuse(self, code: str, text: str) -> None:
         self.drop()

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from loader.errors import DISK_CODES, Stopped, WorldError
-from loader.failpoints import crash_point
+from loader.failpoints import failpoint
 from loader.s3.interface import Body
 from loader.s3.retry import Budget
 from loader.storage.directory import on_disk
@@ -287,6 +287,6 @@ class Ranges:
             self._map.advance(taken, new)
             worker.moved_at = time.monotonic()
             self._got += count
-        crash_point("chunk-kept")
+        failpoint("chunk-kept")
         means.streams.gained(count, means.limiter.rate)
         means.limiter.take(count, means.stop)

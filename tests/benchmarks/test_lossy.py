@@ -90,7 +90,10 @@ def test_a_command_at_the_near_end_reaches_a_forwarded_port_and_its_exit_code_co
 
 
 def test_whoever_is_not_root_is_told_so_in_a_sentence() -> None:
-    program = "import benchmarks.network.namespaces as n; n.os.geteuid = lambda: 1000; from benchmarks.lossy import main; main()"
+    program = (
+        "import benchmarks.network.namespaces as n; n.os.geteuid = lambda: 1000; "
+        "from benchmarks.lossy import main; main()"
+    )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.strip() == "A link of one's own needs root: it makes network namespaces and TUN devices."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 
-from loader.failpoints import CRASH_POINTS
+from loader.failpoints import FAILPOINTS
 from tests.support.aircraft import Aircraft, Run, publish
 from tests.support.invariants import Promises
 
@@ -39,7 +39,7 @@ def third(aircraft: Aircraft, promises: Promises) -> Wanted:
 
 STEPS: tuple[Step, ...] = (first, second, third)
 # Removing needs the queue of the tail: see `test_linking_and_purging`.
-POINTS = tuple(point for point in CRASH_POINTS if not point.startswith(("link", "purge")))
+POINTS = tuple(point for point in FAILPOINTS if not point.startswith(("link", "purge")))
 
 
 def assert_arrived(run: Run, aircraft: Aircraft, promises: Promises, wanted: Wanted) -> None:

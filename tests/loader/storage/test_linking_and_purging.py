@@ -75,7 +75,7 @@ def killed_at(point: str, do: Callable[[], object]) -> bool:
     """Do it in a process that dies at a named instant; whether it did."""
     child = os.fork()
     if child == 0:
-        failpoints.arm({failpoints.VARIABLE: point})
+        failpoints.enable_failpoints({failpoints.VARIABLE: point})
         do()
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
