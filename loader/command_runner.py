@@ -18,27 +18,27 @@ from dataclasses import dataclass, field
 from threading import Event
 from typing import Final
 
-KEPT: Final = 1024  # bytes of the first and of the last output
+OUTPUT_LIMIT: Final = 1024  # bytes of the first and of the last output
 _GRACE: Final = 1.0  # seconds between asking a command to end and ending it
 _TICK: Final = 0.25  # seconds; how soon a stop is noticed
 _SECRET: Final = re.compile(r"AWS_|.*(SECRET|PASSWORD|PASSWD|TOKEN|CREDENTIAL|_KEY)|(DATABASE|REDIS|EMAIL)_URL", re.I)
-_SIGNED_IN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]*@", re.I)
+_URL_WITH_PASSWORD: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]*@", re.I)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CommandResult:
     """How it ended. `status`: as of `Popen`, None if it never ran; `problem`: empty, or why there was no proper end."""
 
-    status: int | None
+    exit_status: int | None
     problem: str = ""
     first: bytes = b""
     last: bytes = b""
     stopped: bool = False
 
     @property
-    def good(self) -> bool:
+    def succeeded(self) -> bool:
         """It ran to its end and is content."""
-        return self.status == 0 and not self.problem and not self.stopped
+        return self.exit_status == 0 and not self.problem and not self.stopped
 
     @property
     def first_lines(self) -> list[str]:
@@ -51,27 +51,27 @@ class Outcome:
         return _lines(self.last)
 
     def __str__(self) -> str:
-        if self.problem or self.status is None:
+        if self.problem or self.exit_status is None:
             return self.problem
-        if self.status < 0:
-            return f"ended by {_signal_name(-self.status)}"
-        return f"exit status {self.status}"
+        if self.exit_status < 0:
+            return f"ended by {_signal_name(-self.exit_status)}"
+        return f"exit status {self.exit_status}"
 
 
 @dataclass(slots=True)
-class _Ends:
+class _HeadAndTail:
     """The first and the last bytes of an output of any length."""
 
     first: bytearray = field(default_factory=bytearray)
     last: bytearray = field(default_factory=bytearray)
 
     def add(self, block: bytes) -> None:
-        self.first += block[: KEPT - len(self.first)]
+        self.first += block[: OUTPUT_LIMIT - len(self.first)]
         self.last += block
-        del self.last[:-KEPT]
+        del self.last[:-OUTPUT_LIMIT]
 
 
-def run(words: Sequence[str], seconds: float, stop: Event) -> Outcome:
+def run_command(words: Sequence[str], seconds: float, stop: Event) -> CommandResult:
     """Run it to its end, for at most `seconds`, or until `stop`; then its process group is ended."""
     try:
         process = subprocess.Popen(
@@ -80,56 +80,56 @@ def run(words: Sequence[str], seconds: float, stop: Event) -> Outcome:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env=harmless(os.environ),
+            env=without_secrets(os.environ),
         )
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
-        return Outcome(None, f"cannot be run: {reason}")
-    ends, stopped = _Ends(), False
+        return CommandResult(None, f"cannot be run: {reason}")
+    ends, stopped = _HeadAndTail(), False
     with process:
-        ended = _follow(process, ends, time.monotonic() + seconds, stop)
+        ended = _collect_output(process, ends, time.monotonic() + seconds, stop)
         if not ended:
             stopped = stop.is_set()
-            end_group(process)
-        _drain(process, ends)
+            kill_process_group(process)
+        _read_rest(process, ends)
     problem = "" if ended or stopped else f"took longer than {seconds:.0f} s and was ended"
-    return Outcome(process.returncode, problem, bytes(ends.first), bytes(ends.last), stopped)
+    return CommandResult(process.returncode, problem, bytes(ends.first), bytes(ends.last), stopped)
 
 
-def harmless(environment: Mapping[str, str]) -> dict[str, str]:
+def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
     """What a command may know of our environment: nothing of AWS, no secret, no address with a password in it."""
     return {
         name: value
         for name, value in environment.items()
-        if not _SECRET.match(name) and not _SIGNED_IN.match(value.strip())
+        if not _SECRET.match(name) and not _URL_WITH_PASSWORD.match(value.strip())
     }
 
 
-def end_group(process: subprocess.Popen[bytes]) -> None:
+def kill_process_group(process: subprocess.Popen[bytes]) -> None:
     """Ask the process and all it started to end, and a second later make them. It has been awaited afterwards."""
-    _tell(process, signal.SIGTERM)
+    _send_signal(process, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(_GRACE)
     # Its children may live on without it.
-    _tell(process, signal.SIGKILL)
+    _send_signal(process, signal.SIGKILL)
     process.wait()
 
 
-def _tell(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+def _send_signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)
 
 
-def _follow(process: subprocess.Popen[bytes], ends: _Ends, deadline: float, stop: Event) -> bool:
+def _collect_output(process: subprocess.Popen[bytes], ends: _HeadAndTail, deadline: float, stop: Event) -> bool:
     """Read what it says until it ends (not until its output does: a child may hold that). False: it has to be ended."""
     with selectors.DefaultSelector() as selector:
-        output, end = _output(process), os.pidfd_open(process.pid)
+        output, end = _output_descriptor(process), os.pidfd_open(process.pid)
         try:
             selector.register(output, selectors.EVENT_READ)
             selector.register(end, selectors.EVENT_READ)
             while not stop.is_set() and (left := deadline - time.monotonic()) > 0:
                 ready = {key.fd for key, _ in selector.select(min(left, _TICK))}
-                if output in ready and _take(output, ends) == 0:
+                if output in ready and _read_block(output, ends) == 0:
                     selector.unregister(output)
                 if end in ready:
                     process.wait()
@@ -139,27 +139,27 @@ def _follow(process: subprocess.Popen[bytes], ends: _Ends, deadline: float, stop
     return False
 
 
-def _output(process: subprocess.Popen[bytes]) -> int:
+def _output_descriptor(process: subprocess.Popen[bytes]) -> int:
     if process.stdout is None:
         raise AssertionError("its output was asked for")
     os.set_blocking(process.stdout.fileno(), False)
     return process.stdout.fileno()
 
 
-def _take(output: int, ends: _Ends) -> int:
+def _read_block(output: int, collected: _HeadAndTail) -> int:
     """Read one block and say how long it was: 0 at the end of the output, -1 if there is nothing now."""
     try:
         block = os.read(output, 65_536)
     except BlockingIOError:
         return -1
-    ends.add(block)
+    collected.add(block)
     return len(block)
 
 
-def _drain(process: subprocess.Popen[bytes], ends: _Ends) -> None:
+def _read_rest(process: subprocess.Popen[bytes], ends: _HeadAndTail) -> None:
     """What it said last; a child of its that goes on talking is not listened to."""
     for _ in range(16):  # blocks: no pipe holds more than a mebibyte
-        if _take(_output(process), ends) <= 0:
+        if _read_block(_output_descriptor(process), ends) <= 0:
             return
 
 

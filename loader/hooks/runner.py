@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Final
 
-from loader.command_runner import Outcome, run
+from loader.command_runner import CommandResult, run_command
 from loader.errors import WorldError
 from loader.hooks.ledger import Ledger, Owed
 from loader.monitor.events import Listener
@@ -121,11 +121,11 @@ class Hooks:
     def _one(self, owed: Owed) -> None:
         if not owed.still_there():
             return
-        outcome = run([*self._command, str(owed.path), owed.campaign, owed.content], self._timeout, self._stop)
+        outcome = run_command([*self._command, str(owed.path), owed.campaign, owed.content], self._timeout, self._stop)
         log.info("%s ran for %s: %s", self._command[0], owed, _told(outcome))
         if outcome.stopped:
             return
-        error = None if outcome.good else WorldError("HOOK_FAILED", _sentence(outcome))
+        error = None if outcome.succeeded else WorldError("HOOK_FAILED", _sentence(outcome))
         with self._changed:
             self._barred.pop(owed.key, None)
             if error is not None:
@@ -133,12 +133,12 @@ class Hooks:
         self._done(owed, error)
 
 
-def _sentence(outcome: Outcome) -> str:
+def _sentence(outcome: CommandResult) -> str:
     last = "".join(outcome.last_lines[-1:])[:_OUTPUT_LIMIT]
     return f"the command to be run after loading: {outcome}" + (f": {last}" if last else "")
 
 
-def _told(outcome: Outcome) -> str:
+def _told(outcome: CommandResult) -> str:
     """How it ended and what it said, for the log of the aircraft."""
     first, last = (" | ".join(lines) for lines in (outcome.first_lines, outcome.last_lines))
     return f"{'stopped' if outcome.stopped else outcome}; {first}" + (f" … {last}" if last != first else "")

@@ -18,7 +18,7 @@ from typing import Final, Literal
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from loader.command_runner import run
+from loader.command_runner import run_command
 from loader.errors import WorldError
 from loader.network.probes import Address, LookUp, answers, has_route, outward
 from loader.s3.urls import address
@@ -250,8 +250,8 @@ class Link:
     def _ask(self, now: float) -> Said:
         """What the command says now, or said a moment ago."""
         if now - self._commanded_at >= _COMMAND_DOWN:
-            outcome = run(self._command, _COMMAND_TIME, self._end)
+            outcome = run_command(self._command, _COMMAND_TIME, self._end)
             words = "".join(outcome.first_lines[:1])[:_REASON_LIMIT]
-            self._said = Said(outcome.good, words if outcome.status and words else str(outcome))
+            self._said = Said(outcome.succeeded, words if outcome.exit_status and words else str(outcome))
             self._commanded_at = self._clock()
         return self._said

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from loader.command_runner import KEPT, harmless, run
+from loader.command_runner import OUTPUT_LIMIT, run_command, without_secrets
 from loader.contract.manifest import Item
 from loader.errors import WorldError
 from loader.hooks.ledger import Ledger, Owed
@@ -49,8 +49,8 @@ def alive(pid: int) -> bool:
 
 def test_words_are_passed_as_they_are_and_no_shell_sees_them(tmp_path: Path) -> None:
     command = script(tmp_path, 'printf "%s|" "$@"')
-    outcome = run([command, "$HOME; exit 1", "a b", "*", ""], PATIENCE, NEVER)
-    assert outcome.good
+    outcome = run_command([command, "$HOME; exit 1", "a b", "*", ""], PATIENCE, NEVER)
+    assert outcome.succeeded
     assert outcome.first == b"$HOME; exit 1|a b|*||"
 
 
@@ -59,8 +59,8 @@ def test_words_are_passed_as_they_are_and_no_shell_sees_them(tmp_path: Path) -> 
     [("exit 3", "exit status 3"), ("kill -KILL $$", "ended by SIGKILL"), ("kill -USR1 $$", "ended by SIGUSR1")],
 )
 def test_an_end_is_told_in_words(tmp_path: Path, text: str, told: str) -> None:
-    outcome = run([script(tmp_path, text)], PATIENCE, NEVER)
-    assert (outcome.good, str(outcome)) == (False, told)
+    outcome = run_command([script(tmp_path, text)], PATIENCE, NEVER)
+    assert (outcome.succeeded, str(outcome)) == (False, told)
 
 
 @pytest.mark.parametrize("mode", [0o644, None])
@@ -69,16 +69,16 @@ def test_a_command_that_cannot_be_run_says_why(tmp_path: Path, mode: int | None)
     if mode is not None:
         path.write_text("#!/bin/sh\n")
         path.chmod(mode)
-    outcome = run([str(path)], PATIENCE, NEVER)
-    assert not outcome.good
+    outcome = run_command([str(path)], PATIENCE, NEVER)
+    assert not outcome.succeeded
     assert str(outcome) == f"cannot be run: {'Permission denied' if mode else 'No such file or directory'}"
 
 
 def test_output_without_end_is_neither_kept_nor_waited_for(tmp_path: Path) -> None:
     command = script(tmp_path, "echo first; head -c 30000000 /dev/zero | tr '\\0' 'x'; echo; printf 'l\\033[1mast\\n'")
-    outcome = run([command], PATIENCE, NEVER)
-    assert outcome.good
-    assert (len(outcome.first), len(outcome.last)) == (KEPT, KEPT)
+    outcome = run_command([command], PATIENCE, NEVER)
+    assert outcome.succeeded
+    assert (len(outcome.first), len(outcome.last)) == (OUTPUT_LIMIT, OUTPUT_LIMIT)
     assert outcome.first_lines[0] == "first"
     assert outcome.last_lines[-1] == r"l\x1b[1mast"
 
@@ -89,10 +89,10 @@ def test_after_its_time_it_is_ended_with_all_it_started_whether_it_likes_it_or_n
         tmp_path, f"trap '' TERM; (trap '' TERM; sleep 600) & echo $! $$ > {pids}; while :; do sleep 1; done"
     )
     for seconds in ENOUGH:
-        outcome = run([command], seconds, NEVER)
+        outcome = run_command([command], seconds, NEVER)
         if pids.exists() and len(pids.read_text().split()) == 2:
             break
-    assert not outcome.good
+    assert not outcome.succeeded
     assert re.fullmatch(r"took longer than \d+ s and was ended", str(outcome))
     first, second = map(int, pids.read_text().split())
     until(lambda: not alive(first) and not alive(second))
@@ -100,8 +100,8 @@ def test_after_its_time_it_is_ended_with_all_it_started_whether_it_likes_it_or_n
 
 def test_a_child_that_keeps_the_output_open_is_not_waited_for(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
-    outcome = run([script(tmp_path, f"sleep 600 & echo $! > {pids}; echo done")], PATIENCE, NEVER)
-    assert outcome.good
+    outcome = run_command([script(tmp_path, f"sleep 600 & echo $! > {pids}; echo done")], PATIENCE, NEVER)
+    assert outcome.succeeded
     assert outcome.last_lines == ["done"]
     os.kill(int(pids.read_text()), signal.SIGKILL)
 
@@ -119,7 +119,7 @@ def test_no_secret_of_ours_is_in_its_environment() -> None:
         "HTTPS_PROXY": "http://user:word@proxy:8080",
         "NO_PROXY": "localhost",
     }
-    assert set(harmless(ours)) == {"PATH", "LOADER_TAIL", "NO_PROXY"}
+    assert set(without_secrets(ours)) == {"PATH", "LOADER_TAIL", "NO_PROXY"}
 
 
 # What is owed.
