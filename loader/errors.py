@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Final
 
 
-class Exit(IntEnum):
+class ExitCode(IntEnum):
     """How a command ends."""
 
     DONE = 0
@@ -228,7 +228,7 @@ class BadHeartbeat(ContractError):
     code = "INTERNAL"
 
 
-class BadOrders(ContractError):
+class BadTransferQueue(ContractError):
     """A tail's transfer queue is not what the contract says; nothing of it is used."""
 
     code = "INTERNAL"

@@ -19,7 +19,7 @@ from typing import Final
 from loader import VERSION
 from loader.agent.loop import Agent
 from loader.config import OPTIONS, Settings, SettingsError, read_settings
-from loader.errors import Exit, WorldError
+from loader.errors import ExitCode, WorldError
 from loader.failpoints import enable_failpoints
 from loader.local_api.server import Door
 from loader.logs import Blotter, set_up
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
         return run(vars(parser.parse_args(arguments)))
     except SettingsError as error:
         sys.stderr.write(f"{redact(str(error))}\n")
-        return Exit.USAGE
+        return ExitCode.USAGE
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -74,7 +74,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         )
 
 
-def run(options: Mapping[str, object]) -> Exit:
+def run(options: Mapping[str, object]) -> ExitCode:
     """Load with these options, by name as in `loader.config`, and the environment. Raises SettingsError."""
     settings = _settings({option.name: options.get(option.name) for option in OPTIONS})
     redact.learn(*secrets_in(os.environ))
@@ -82,7 +82,7 @@ def run(options: Mapping[str, object]) -> Exit:
     with _signals() as stop, contextlib.ExitStack() as stack:
         stores = _stores(settings, stack)
         if stores is None:
-            return Exit.HELD
+            return ExitCode.HELD
         display = make_display(sys.stdout, as_json=settings.json, interval=settings.progress_interval)
         stack.callback(display.close)
         return _load(settings, stores, display, stop)
@@ -113,7 +113,7 @@ def _stores(settings: Settings, stack: contextlib.ExitStack) -> list[Store] | No
     return stores
 
 
-def _load(settings: Settings, stores: Sequence[Store], display: Display, stop: threading.Event) -> Exit:
+def _load(settings: Settings, stores: Sequence[Store], display: Display, stop: threading.Event) -> ExitCode:
     media = _bucket(settings.media_bucket, settings, stop, settings.max_transfers + MOST + 4)
     status = _bucket(settings.status_bucket, settings, stop, HELPERS + 2)
     where = f"{settings.airline}/{settings.tail}"

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.core.management.base import CommandError, CommandParser
 
 from campaigns.signing.private_keys import BadKeyError, load_key, read_passphrase
-from loader.errors import Exit
+from loader.errors import ExitCode
 
 
 def add_passphrase_option(parser: CommandParser) -> None:
@@ -30,7 +30,7 @@ def load_keys(paths: Sequence[Path], passphrase_file: Path | None) -> list[Ed255
     try:
         return [load_key(path, partial(_passphrase, path, passphrase_file)) for path in dict.fromkeys(paths)]
     except BadKeyError as error:
-        raise CommandError(f"{error}.", returncode=Exit.USAGE) from error
+        raise CommandError(f"{error}.", returncode=ExitCode.USAGE) from error
 
 
 def _passphrase(path: Path, file: Path | None) -> bytes:

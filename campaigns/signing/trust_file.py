@@ -15,7 +15,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.core.management.base import CommandError
 
-from loader.errors import ContractError, Exit
+from loader.errors import ContractError, ExitCode
 from loader.signatures.dsse import BadEnvelope, Envelope, key_id, sign_envelope, signers
 from loader.signatures.trusted_keys import (
     FILE_LIMIT,
@@ -35,9 +35,9 @@ def load_chain(path: Path) -> list[Provisioned]:
         with path.open("rb") as stream:
             return parse_chain(stream.read(FILE_LIMIT + 1))
     except OSError as error:
-        raise CommandError(f"{path.name} cannot be read: {error.strerror}.", returncode=Exit.USAGE) from error
+        raise CommandError(f"{path.name} cannot be read: {error.strerror}.", returncode=ExitCode.USAGE) from error
     except ContractError as error:
-        raise CommandError(f"{path.name} is refused: {error}.", returncode=Exit.USAGE) from error
+        raise CommandError(f"{path.name} is refused: {error}.", returncode=ExitCode.USAGE) from error
 
 
 def save_chain(path: Path, chain: Sequence[Provisioned]) -> None:
@@ -51,7 +51,7 @@ def save_chain(path: Path, chain: Sequence[Provisioned]) -> None:
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise CommandError(f"{path.name} cannot be written: {error.strerror}.", returncode=Exit.USAGE) from error
+        raise CommandError(f"{path.name} cannot be written: {error.strerror}.", returncode=ExitCode.USAGE) from error
 
 
 def first_keyring(root: Role, airlines: Mapping[str, Role], publics: Sequence[str]) -> Keyring:
@@ -85,7 +85,7 @@ def signed_version(keyring: Keyring, keys: Sequence[Ed25519PrivateKey]) -> Provi
     try:
         version = Provisioned(keyring, Envelope(build_keyring(keyring), TRUST_TYPE))
     except BadEnvelope as error:
-        raise CommandError(f"aircraft would refuse this: {error}.", returncode=Exit.USAGE) from error
+        raise CommandError(f"aircraft would refuse this: {error}.", returncode=ExitCode.USAGE) from error
     return with_signatures(version, keys)
 
 

@@ -20,7 +20,7 @@ from loader.agent.local_content import Planner
 from loader.config import Settings
 from loader.contract.heartbeat import Heartbeat
 from loader.contract.keys import heartbeat_key
-from loader.errors import Exit, WorldError
+from loader.errors import ExitCode, WorldError
 from loader.hooks.runner import Errands
 from loader.media.manifest_reader import Lookout
 from loader.media.manifest_verifier import Trust, encrypted
@@ -161,20 +161,20 @@ class Agent:
             self._errands.failed,
         )
 
-    def run(self) -> Exit:
+    def run(self) -> ExitCode:
         """Until nothing is left to do (`once`) or `stop` is set."""
         self.status.believe(self._stores[0].take_record(), self._now())
         self.status.start()
         self._await_lease()
-        code = Exit.UNREACHABLE
+        code = ExitCode.UNREACHABLE
         try:
             self._work.start()
             code = self._turns()
         finally:
             told = self._end()
         if self._taken.is_set():
-            return Exit.HELD
-        return Exit.UNREACHABLE if code is Exit.DONE and not told else code
+            return ExitCode.HELD
+        return ExitCode.UNREACHABLE if code is ExitCode.DONE and not told else code
 
     def _await_lease(self) -> None:
         """Before a byte is fetched: whose is the tail? While the status bucket cannot tell, content has precedence."""
@@ -190,7 +190,7 @@ class Agent:
         self._taken.set()
         self._stop.set()
 
-    def _turns(self) -> Exit:
+    def _turns(self) -> ExitCode:
         due, was_up = 0.0, True
         while not self._stop.is_set():
             self._turned()
@@ -218,7 +218,7 @@ class Agent:
                 return code
             self._wake.wait(TURN)
             self._wake.clear()
-        return Exit.UNREACHABLE
+        return ExitCode.UNREACHABLE
 
     def _is_time(self) -> bool:
         """For something that was ordered for later."""
@@ -421,16 +421,16 @@ class Agent:
 
     # How it ends.
 
-    def _verdict(self) -> Exit | None:
+    def _verdict(self) -> ExitCode | None:
         """With `once`: how it ends, None while there is something to be done."""
         look = self._sight.look
         held = self._why_not()[0] and not self._work.running
         if held and self._link.looked and not self._link.state()[0]:
-            return Exit.UNREACHABLE
+            return ExitCode.UNREACHABLE
         if self._awaiting or self._poked.is_set():
             return None
         if held or (not look.reached and self._work.is_done):
-            return Exit.UNREACHABLE
+            return ExitCode.UNREACHABLE
         if not (self._work.is_done and self._errands.idle):
             return None
         self._note_results()
@@ -439,10 +439,10 @@ class Agent:
         self._forget_reports()
         self._sum_up()
         if look.refused:
-            return Exit.REFUSED
+            return ExitCode.REFUSED
         codes = {reading.code for reading in look.readings.values()} | {one.code for one in self._outcomes.values()}
         failed = look.code or codes - {""} or self._work.unsettled or self._errands.any_failed or self._trouble
-        return Exit.SOME_FAILED if failed else Exit.DONE
+        return ExitCode.SOME_FAILED if failed else ExitCode.DONE
 
     def _changed_meanwhile(self) -> bool:
         """Something failed because of its object: a new version may have been published meanwhile."""

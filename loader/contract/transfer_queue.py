@@ -16,7 +16,7 @@ from loader.contract.names import TGZ, check_name, content_name
 from loader.contract.strict_json import INT_LIMIT, Fields, dumps, kind_of, loads, said, utc_text
 from loader.contract.time_window import Window, parse_window
 from loader.contract.units import MIB, parse_size
-from loader.errors import BadName, BadOrders
+from loader.errors import BadName, BadTransferQueue
 
 ORDERS_LIMIT: Final = MIB
 ENTRIES_LIMIT: Final = 1000
@@ -64,12 +64,12 @@ def parse_orders(body: bytes) -> Orders:
         BadOrders: it breaks the contract anywhere; the sentence names the place. Its code is BAD_NAME where a name
             is the reason.
     """
-    fields = Fields(loads(body, limit=ORDERS_LIMIT, error=BadOrders), "", BadOrders)
+    fields = Fields(loads(body, limit=ORDERS_LIMIT, error=BadTransferQueue), "", BadTransferQueue)
     version = fields.integer("version")
     if version is None:
         fields.refuse("version", "is missing")
     given = fields.take("settings")
-    settings = Fields({} if given is None else given, "settings", BadOrders)
+    settings = Fields({} if given is None else given, "settings", BadTransferQueue)
     return Orders(
         version=version,
         entries=_entries(fields),
@@ -93,7 +93,7 @@ def _entries(fields: Fields) -> tuple[Entry, ...] | None:
 
 
 def _entry(entry: object, place: str) -> Entry:
-    fields = Fields(entry, place, BadOrders)
+    fields = Fields(entry, place, BadTransferQueue)
     return Entry(
         campaign=_campaign(fields),
         content=_content(fields),
@@ -182,7 +182,7 @@ def build_orders(orders: Orders) -> bytes:
     }
     body = dumps(said(known, orders.extra))
     if len(body) > ORDERS_LIMIT:
-        raise BadOrders(f"it would have {len(body):,} bytes; {ORDERS_LIMIT:,} are allowed")
+        raise BadTransferQueue(f"it would have {len(body):,} bytes; {ORDERS_LIMIT:,} are allowed")
     return body
 
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from loader.contract.keys import queue_key
 from loader.contract.transfer_queue import ORDERS_LIMIT, Orders, parse_orders
-from loader.errors import BadOrders, WorldError
+from loader.errors import BadTransferQueue, WorldError
 from loader.s3.interface import Bucket
 from loader.storage.content_store import Store
 
@@ -34,7 +34,7 @@ class Dispatch:
         try:
             body = self._store.read_note(NOTE, _NOTE_LIMIT).get("body")
             return parse_orders(body.encode()) if isinstance(body, str) else None
-        except (WorldError, BadOrders):  # a disk that cannot be read is told by whoever loads onto it
+        except (WorldError, BadTransferQueue):  # a disk that cannot be read is told by whoever loads onto it
             return None
 
     def read(self) -> None:
@@ -66,7 +66,7 @@ class Dispatch:
             return f"The transfer queue is longer than {ORDERS_LIMIT} bytes{stays}"
         try:
             orders = parse_orders(body)
-        except BadOrders as error:
+        except BadTransferQueue as error:
             return f"The transfer queue is refused: {error}{stays}"
         if last is not None and orders.version < last:
             return f"The transfer queue went back to version {orders.version}{stays}"

@@ -32,7 +32,7 @@ from loader.config import OPTIONS
 from loader.contract import item_reports, keys, manifest, names, strict_json, transfer_queue, units
 from loader.contract.heartbeat import HEARTBEAT_LIMIT, parse_heartbeat
 from loader.contract.time_window import ALWAYS
-from loader.errors import ERRORS, Exit
+from loader.errors import ERRORS, ExitCode
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -132,7 +132,7 @@ def test_every_error_code_is_documented_with_what_to_do(name: str) -> None:
 
 def test_every_exit_code_is_documented() -> None:
     table = rows("docs/loader.md")
-    assert {str(int(code)) for code in Exit} <= set(table)
+    assert {str(int(code)) for code in ExitCode} <= set(table)
 
 
 def test_every_anomaly_is_documented() -> None:

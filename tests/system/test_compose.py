@@ -27,7 +27,7 @@ from django.core.management import get_commands
 from ifeportal.conf.environment import Config, read_config
 from ifeportal.embedded.processes import LOOPBACK, Process, free_port
 from loader.config import OPTIONS, read_settings
-from loader.errors import Exit, WorldError
+from loader.errors import ExitCode, WorldError
 from loader.s3.client import S3Bucket
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -270,7 +270,7 @@ def _load(endpoint: str, given: dict[str, str], secrets: dict[str, str], content
         timeout=60,
         check=False,
     )
-    assert ended.returncode == Exit.SOME_FAILED, ended.stdout + ended.stderr
+    assert ended.returncode == ExitCode.SOME_FAILED, ended.stdout + ended.stderr
     assert (content / "2026-12/short.tgz").read_bytes() == body
     reports = {found.key for found in _bucket(endpoint, "ife-status", "PORTAL", secrets).list("DEMO/N1/2026-12/")}
     place = "DEMO/N1/2026-12/"

@@ -22,7 +22,7 @@ from campaigns.signing.key_options import add_passphrase_option, load_keys
 from campaigns.signing.manifest_signature import CannotSign, sign_campaign
 from campaigns.signing.manifest_signature import in_words as signed_in_words
 from ifeportal.storage.buckets import media_bucket
-from loader.errors import Exit, WorldError
+from loader.errors import ExitCode, WorldError
 from loader.s3.interface import Bucket
 
 HELP: Final = """Hash every .tgz file of a folder, upload those that changed, and write campaign.json last.
@@ -98,7 +98,7 @@ class Command(BaseCommand):
                 result.airline, result.campaign, bucket(), keys, now=datetime.now(UTC), sha256=result.sha256
             )
         except CannotSign as exc:
-            raise CommandError(f"published, but not signed: {exc}", returncode=Exit.SOME_FAILED) from exc
+            raise CommandError(f"published, but not signed: {exc}", returncode=ExitCode.SOME_FAILED) from exc
         except WorldError as exc:
             raise CommandError(f"published, but not signed: {exc.code}: {exc}", returncode=code_of(exc)) from exc
         (self.stderr if as_json else self.stdout).write(signed_in_words(signed))
@@ -130,13 +130,13 @@ def bucket() -> Bucket:
     try:
         return media_bucket()
     except ValueError as exc:
-        raise CommandError(str(exc), returncode=Exit.USAGE) from exc
+        raise CommandError(str(exc), returncode=ExitCode.USAGE) from exc
 
 
 def terms_of(options: dict[str, Any]) -> Terms:
     """For whom and until when, as the options say."""
     if options["all_tails"] and options["tail"]:
-        raise CommandError("--tail and --all-tails exclude each other", returncode=Exit.USAGE)
+        raise CommandError("--tail and --all-tails exclude each other", returncode=ExitCode.USAGE)
     tails = tuple(dict.fromkeys(options["tail"])) if options["tail"] else None
     return Terms(
         KEEP if options["expires"] is None else options["expires"].at,
@@ -175,13 +175,13 @@ def day(text: str) -> date:
         raise ArgumentTypeError(f"{text!r} is not a date as 2026-12-31") from exc
 
 
-def code_of(error: CannotPublish | WorldError) -> Exit:
+def code_of(error: CannotPublish | WorldError) -> ExitCode:
     """How the command ends after this error."""
     if isinstance(error, CannotPublish):
-        return Exit.SOME_FAILED if error.again else Exit.USAGE
+        return ExitCode.SOME_FAILED if error.again else ExitCode.USAGE
     if not error.permanent:
-        return Exit.UNREACHABLE
-    return Exit.USAGE if error.code in ("CREDENTIALS", "FORBIDDEN", "CLOCK_SKEW") else Exit.SOME_FAILED
+        return ExitCode.UNREACHABLE
+    return ExitCode.USAGE if error.code in ("CREDENTIALS", "FORBIDDEN", "CLOCK_SKEW") else ExitCode.SOME_FAILED
 
 
 def as_json(result: PublishResult) -> dict[str, object]:

@@ -15,7 +15,7 @@ from campaigns.signing.key_options import add_passphrase_option, load_keys
 from campaigns.signing.manifest_signature import CannotSign, in_words, sign_campaign, signatures_missing
 from campaigns.signing.trust_file import load_chain
 from ifeportal.storage.buckets import media_bucket
-from loader.errors import ContractError, Exit, WorldError
+from loader.errors import ContractError, ExitCode, WorldError
 from loader.s3.interface import Bucket
 
 HELP: Final = """Sign the campaign.json of a campaign as it lies in the media bucket, and write campaign.json.dsse.
@@ -64,9 +64,11 @@ class Command(BaseCommand):
             )
             missing = signatures_missing(*where, media, chain[-1].keyring) if chain else None
         except CannotSign as error:
-            raise CommandError(f"not signed: {error}.", returncode=Exit.SOME_FAILED) from error
+            raise CommandError(f"not signed: {error}.", returncode=ExitCode.SOME_FAILED) from error
         except ContractError as error:
-            raise CommandError(f"signed, but no aircraft takes it: {error}.", returncode=Exit.SOME_FAILED) from error
+            raise CommandError(
+                f"signed, but no aircraft takes it: {error}.", returncode=ExitCode.SOME_FAILED
+            ) from error
         except WorldError as error:
             raise CommandError(f"not signed: {error.code}: {error}", returncode=code_of(error)) from error
         told = json.dumps({**asdict(result), "missing": missing}) if options["json"] else in_words(result, missing)
@@ -78,11 +80,11 @@ def bucket() -> Bucket:
     try:
         return media_bucket()
     except ValueError as error:
-        raise CommandError(str(error), returncode=Exit.USAGE) from error
+        raise CommandError(str(error), returncode=ExitCode.USAGE) from error
 
 
-def code_of(error: WorldError) -> Exit:
+def code_of(error: WorldError) -> ExitCode:
     """How the command ends after this error."""
     if not error.permanent:
-        return Exit.UNREACHABLE
-    return Exit.USAGE if error.code in ("CREDENTIALS", "FORBIDDEN", "CLOCK_SKEW") else Exit.SOME_FAILED
+        return ExitCode.UNREACHABLE
+    return ExitCode.USAGE if error.code in ("CREDENTIALS", "FORBIDDEN", "CLOCK_SKEW") else ExitCode.SOME_FAILED

@@ -22,7 +22,7 @@ from campaigns.signing.trust_file import (
     signed_version,
     with_signatures,
 )
-from loader.errors import Exit
+from loader.errors import ExitCode
 from loader.signatures.dsse import key_id
 from loader.signatures.trusted_keys import Keyring, Role
 
@@ -82,7 +82,7 @@ class Command(BaseCommand):
         try:
             told = getattr(self, f"_{options['action']}")(options)
         except BadKeyError as error:
-            raise CommandError(f"{error}.", returncode=Exit.USAGE) from error
+            raise CommandError(f"{error}.", returncode=ExitCode.USAGE) from error
         self.stdout.write("\n".join(told))
 
     def _new(self, options: dict[str, Any]) -> list[str]:
@@ -96,7 +96,7 @@ class Command(BaseCommand):
 
     def _trust(self, options: dict[str, Any]) -> list[str]:
         if options["file"].exists():
-            raise CommandError(f"{options['file']} is there already: rotate it.", returncode=Exit.USAGE)
+            raise CommandError(f"{options['file']} is there already: rotate it.", returncode=ExitCode.USAGE)
         keys = load_keys(options["root"], options["passphrase_file"])
         roots = [*(public_of(key) for key in keys), *map(load_public, options["also_root"])]
         airlines, publics = _airlines(options)
@@ -132,7 +132,7 @@ class Command(BaseCommand):
 def _airlines(options: dict[str, Any]) -> tuple[dict[str, Role], list[str]]:
     publics = [load_public(one) for one in options["signer"]]
     if bool(options["airline"]) != bool(publics):
-        raise CommandError("--airline and --signer go together.", returncode=Exit.USAGE)
+        raise CommandError("--airline and --signer go together.", returncode=ExitCode.USAGE)
     return ({options["airline"]: role(publics, options["threshold"])} if publics else {}), publics
 
 

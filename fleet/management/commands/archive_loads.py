@@ -17,7 +17,7 @@ from fleet.archive.archiver import Outcome, archive_due, days_of, would_archive
 from fleet.usage import Meter, RequestCounts
 from ifeportal.models import Airline
 from ifeportal.storage.buckets import status_bucket
-from loader.errors import Exit, WorldError
+from loader.errors import ExitCode, WorldError
 
 HELP: Final = """Pack the reports of finished loads into one object each, read it back, and delete them.
 
@@ -76,7 +76,7 @@ class Command(BaseCommand):
         if options["airline"] is not None:
             airlines = airlines.filter(name=options["airline"])
             if not airlines:
-                raise CommandError(f"there is no airline {options['airline']!r}", returncode=Exit.USAGE)
+                raise CommandError(f"there is no airline {options['airline']!r}", returncode=ExitCode.USAGE)
         sums, sent = Sums(), RequestCounts()
         try:
             if options["dry_run"]:
@@ -85,7 +85,7 @@ class Command(BaseCommand):
             else:
                 sent = self._archive(airlines, sums, options)
         except WorldError as error:
-            raise CommandError(f"{error.code}: {error}", returncode=Exit.UNREACHABLE) from error
+            raise CommandError(f"{error.code}: {error}", returncode=ExitCode.UNREACHABLE) from error
         finally:
             usage.flush(timezone.now(), at_once=True)
         self._tell(sums, sent, options)

@@ -23,7 +23,7 @@ from ifeportal.jobs import leases, runner
 from ifeportal.management.shutdown import stop_when_told
 from ifeportal.models import Airline
 from ifeportal.storage.buckets import media_bucket, status_bucket
-from loader.errors import Exit, WorldError
+from loader.errors import ExitCode, WorldError
 from loader.s3.interface import Bucket
 
 HELP: Final = """Read both buckets into the database: what should fly, and what has arrived.
@@ -75,14 +75,14 @@ class Command(BaseCommand):
             result = poll.all(whoever_else=True)
         except (OperationalError, InterfaceError, ProgrammingError) as error:
             sentence = f"the database is away or its tables are missing (manage.py migrate makes them): {error}"
-            raise CommandError(sentence, returncode=Exit.UNREACHABLE) from error
+            raise CommandError(sentence, returncode=ExitCode.UNREACHABLE) from error
         except WorldError as error:
-            raise CommandError(f"{error.code}: {error}", returncode=Exit.UNREACHABLE) from error
+            raise CommandError(f"{error.code}: {error}", returncode=ExitCode.UNREACHABLE) from error
         if result is None:
-            raise CommandError(f"no bucket has objects of the airline {poll.airline!r}", returncode=Exit.USAGE)
+            raise CommandError(f"no bucket has objects of the airline {poll.airline!r}", returncode=ExitCode.USAGE)
         self._tell(result, as_json=as_json)
         if result.failures:
-            code = Exit.SOME_FAILED if result.listings else Exit.UNREACHABLE
+            code = ExitCode.SOME_FAILED if result.listings else ExitCode.UNREACHABLE
             raise CommandError("; ".join(result.failures), returncode=code)
 
     def _endlessly(self, poll: Polling, *, as_json: bool) -> None:

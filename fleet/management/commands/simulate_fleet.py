@@ -17,7 +17,7 @@ from ifeportal.conf import environment
 from ifeportal.management.shutdown import stop_when_told
 from ifeportal.storage.buckets import media_bucket, status_bucket
 from loader.contract.units import parse_size
-from loader.errors import ContractError, Exit, WorldError
+from loader.errors import ContractError, ExitCode, WorldError
 
 HELP: Final = """Write what the loaders of an invented fleet would write, into the buckets of the settings.
 
@@ -79,13 +79,13 @@ class Command(BaseCommand):
             named = {name: options[name] for name in Plan.__dataclass_fields__ if name in options}
             plan = Plan(**named, begins=timezone.now().replace(microsecond=0))
         except (ValueError, ContractError) as error:
-            raise CommandError(str(error), returncode=Exit.USAGE) from error
+            raise CommandError(str(error), returncode=ExitCode.USAGE) from error
         stop = threading.Event()
         stop_when_told(stop)
         report = self._run(plan, stop, options)
         self.stdout.write(json.dumps(asdict(report)) if options["json"] else in_words(report))
         if report.lost:
-            raise CommandError(f"{report.lost:,} changes could not be written", returncode=Exit.SOME_FAILED)
+            raise CommandError(f"{report.lost:,} changes could not be written", returncode=ExitCode.SOME_FAILED)
 
     def _run(self, plan: Plan, stop: threading.Event, options: dict[str, Any]) -> Report:
         media, status, tell = media_bucket(), status_bucket(), self._teller(as_json=options["json"])
@@ -94,9 +94,9 @@ class Command(BaseCommand):
                 return remove_fleet(plan.prefix, media, status, stop, tell)
             return write_fleet(plan, media, status, stop, tell, publish=options["media"])
         except Taken as error:
-            raise CommandError(str(error), returncode=Exit.USAGE) from error
+            raise CommandError(str(error), returncode=ExitCode.USAGE) from error
         except WorldError as error:
-            raise CommandError(f"{error.code}: {error}", returncode=Exit.UNREACHABLE) from error
+            raise CommandError(f"{error.code}: {error}", returncode=ExitCode.UNREACHABLE) from error
 
     def _teller(self, *, as_json: bool) -> Tell:
         stream = self.stderr if as_json else self.stdout

@@ -11,7 +11,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from loader.errors import Exit, WorldError
+from loader.errors import ExitCode, WorldError
 from loader.local_api import client
 from loader.monitor.status_table import at_rest, lines
 from loader.storage.content_store import Store
@@ -43,10 +43,10 @@ class Command(BaseCommand):
                 self._show(told, as_json=options["json"], again=options["watch"])
         except PermissionError as error:
             text = f"You may not ask the loader of {directory}: be its user, or of the socket's group."
-            raise CommandError(text, returncode=Exit.SOME_FAILED) from error
+            raise CommandError(text, returncode=ExitCode.SOME_FAILED) from error
         except client.NobodyHomeError as error:
             self._show_disk(directory, str(error), as_json=options["json"])
-            sys.exit(Exit.UNREACHABLE)
+            sys.exit(ExitCode.UNREACHABLE)
         except KeyboardInterrupt:
             pass
 
@@ -83,5 +83,5 @@ def _directory(given: str | None) -> Path:
     """The first content directory. Raises CommandError."""
     texts = [given] if given else [text for text in os.environ.get("LOADER_CONTENT_DIR", "").split(":") if text]
     if not texts:
-        raise CommandError("--content-dir (or LOADER_CONTENT_DIR) must be given.", returncode=Exit.USAGE)
+        raise CommandError("--content-dir (or LOADER_CONTENT_DIR) must be given.", returncode=ExitCode.USAGE)
     return Path(texts[0]).expanduser().resolve()

@@ -13,7 +13,7 @@ from typing import Any, Final
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from loader.contract.strict_json import moment_text
-from loader.errors import Exit, WorldError
+from loader.errors import ExitCode, WorldError
 from loader.media.manifest_verifier import recall, remember
 from loader.signatures.dsse import BadEnvelope
 from loader.signatures.trust_state import Accepted, Known
@@ -50,7 +50,7 @@ class Command(BaseCommand):
         named = os.environ.get("LOADER_CONTENT_DIR", "").split(":")
         paths = options["content_dir"] or [Path(one) for one in named if one]
         if not paths or not all(path.is_dir() for path in paths):
-            raise CommandError("--content-dir must name the loader's content directories.", returncode=Exit.USAGE)
+            raise CommandError("--content-dir must name the loader's content directories.", returncode=ExitCode.USAGE)
         with contextlib.ExitStack() as stack:
             try:
                 stores = [Store(path) for path in paths]
@@ -60,14 +60,16 @@ class Command(BaseCommand):
                     self._reset(stores, options["only"] or [])
                 self.stdout.write(json.dumps(_shown(recall(stores)), indent=1, ensure_ascii=False))
             except WorldError as error:
-                code = Exit.REFUSED if error.code == "IO_ERROR" else Exit.USAGE
+                code = ExitCode.REFUSED if error.code == "IO_ERROR" else ExitCode.USAGE
                 raise CommandError(f"{error.code}: {error}.", returncode=code) from error
             except BadEnvelope as error:
-                raise CommandError(f"what was remembered cannot be read: {error}.", returncode=Exit.REFUSED) from error
+                raise CommandError(
+                    f"what was remembered cannot be read: {error}.", returncode=ExitCode.REFUSED
+                ) from error
 
     def _reset(self, stores: Sequence[Store], only: Sequence[str]) -> None:
         if not all(store.lock() for store in stores):
-            raise CommandError("The loader is running: stop it first.", returncode=Exit.HELD)
+            raise CommandError("The loader is running: stop it first.", returncode=ExitCode.HELD)
         known = recall(stores) if only else Known(serial=max(_serial(store) for store in stores))
         remember(stores, _without(known, only))
 

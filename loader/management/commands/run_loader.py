@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from loader.config import SettingsError
-from loader.errors import Exit
+from loader.errors import ExitCode
 from loader.main import ABOUT, add_options, run
 
 
@@ -24,5 +24,5 @@ class Command(BaseCommand):
         try:
             code = run(options)
         except SettingsError as error:
-            raise CommandError(str(error), returncode=Exit.USAGE) from error
+            raise CommandError(str(error), returncode=ExitCode.USAGE) from error
         sys.exit(code)

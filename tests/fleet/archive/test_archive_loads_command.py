@@ -18,7 +18,7 @@ from fleet.management.commands import archive_loads as module
 from fleet.models import Load, Usage
 from ifeportal.jobs.runner import JobFailed
 from ifeportal.models import Airline, Job
-from loader.errors import Exit, WorldError
+from loader.errors import ExitCode, WorldError
 from tests.support.archived_loads import Failing, Over, finished, is_archived, small
 from tests.support.polling_world import World
 
@@ -75,7 +75,7 @@ def test_what_is_done_is_told_line_by_line(world: World, settings: LazySettings)
 def test_an_airline_that_is_not_there_is_a_wrong_usage(world: World) -> None:
     with pytest.raises(CommandError) as caught:
         archive_loads("--airline", "NOPE")
-    assert caught.value.returncode == Exit.USAGE
+    assert caught.value.returncode == ExitCode.USAGE
 
 
 @pytest.mark.parametrize("days", ["-1", "x", "²", "1e3", "99999"])
@@ -90,7 +90,7 @@ def test_a_store_that_refuses_is_told_with_its_code(world: World, monkeypatch: p
     with pytest.raises(CommandError, match="FORBIDDEN: PUT: access denied") as caught:
         archive_loads("--older-than", "30")
     assert failing.fired
-    assert caught.value.returncode == Exit.UNREACHABLE
+    assert caught.value.returncode == ExitCode.UNREACHABLE
     assert len(small(world)) == 4
 
 

@@ -19,7 +19,7 @@ from fleet.management.commands.poll_buckets import Polling, Stopped
 from fleet.models import Tail, Usage
 from ifeportal.jobs.leases import lease
 from ifeportal.models import Airline, Job
-from loader.errors import Exit, WorldError
+from loader.errors import ExitCode, WorldError
 from tests.support.polling_world import World, transfer
 
 pytestmark = pytest.mark.django_db
@@ -175,7 +175,7 @@ def test_missing_tables_are_told_with_what_makes_them(world: World) -> None:
         cursor.execute("ALTER TABLE ifeportal_airline RENAME TO another")
     with pytest.raises(CommandError, match=r"manage\.py migrate") as refused:
         poll_buckets("--once")
-    assert refused.value.returncode == Exit.UNREACHABLE
+    assert refused.value.returncode == ExitCode.UNREACHABLE
 
 
 def test_the_books_tell_what_it_sent_for_each_airline_and_to_find_new_ones(world: World) -> None:

@@ -22,7 +22,7 @@ from fleet.simulation.run import MARKER
 from fleet.simulation.traffic import changes
 from fleet.simulation.writer import Outpouring
 from ifeportal.embedded.seaweedfs import SeaweedFS
-from loader.errors import Exit, WorldError
+from loader.errors import ExitCode, WorldError
 from loader.s3.client import S3Bucket
 from loader.s3.interface import Bucket
 from loader.s3.memory import MemoryBucket
@@ -120,7 +120,7 @@ def test_objects_of_an_airline_of_the_same_name_are_never_touched(
 ) -> None:
     buckets[place].put("SIM002/2026-12/campaign.json", b"{}")
     error = refusal(*OPTIONS, *options)
-    assert error.returncode == Exit.USAGE
+    assert error.returncode == ExitCode.USAGE
     assert "an airline SIM002 that simulate_fleet did not make; choose other names with --airline-prefix" in str(error)
     simulate("--remove")
     assert objects(buckets[place]) == {"SIM002/2026-12/campaign.json": b"{}"}
@@ -131,7 +131,7 @@ def test_objects_of_an_airline_of_the_same_name_are_never_touched(
 def test_an_earlier_run_is_not_written_over(buckets: tuple[MemoryBucket, MemoryBucket]) -> None:
     simulate(*OPTIONS, "--for", "10ms")
     error = refusal(*OPTIONS)
-    assert error.returncode == Exit.USAGE
+    assert error.returncode == ExitCode.USAGE
     assert "an earlier simulation of SIM001; simulate_fleet --remove deletes it" in str(error)
 
 
@@ -224,4 +224,4 @@ def test_a_store_that_refuses_from_the_beginning_is_told_with_its_exit_code(
     monkeypatch: pytest.MonkeyPatch, buckets: tuple[MemoryBucket, MemoryBucket]
 ) -> None:
     use(monkeypatch, buckets[0], Flaky("FORBIDDEN"))
-    assert refusal(*OPTIONS).returncode == Exit.UNREACHABLE
+    assert refusal(*OPTIONS).returncode == ExitCode.UNREACHABLE

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from loader.contract.manifest import ITEMS_LIMIT
 from loader.contract.time_window import ALWAYS, Window
 from loader.contract.transfer_queue import ENTRIES_LIMIT, ORDERS_LIMIT, Entry, Orders, build_orders, parse_orders
-from loader.errors import BadOrders
+from loader.errors import BadTransferQueue
 from tests.support.contract_strategies import CONTENT, SEGMENTS, TIMES, extras, is_for_people
 
 MINUTES = st.integers(0, 24 * 60 - 1)
@@ -61,7 +61,7 @@ def test_orders_round_trip(orders: Orders) -> None:
 def test_any_bytes_are_orders_or_refused(hostile: bytes) -> None:
     try:
         parse_orders(hostile)
-    except BadOrders as exc:
+    except BadTransferQueue as exc:
         is_for_people(exc)
 
 
@@ -87,7 +87,7 @@ def test_any_bytes_are_orders_or_refused(hostile: bytes) -> None:
 def test_any_json_is_orders_or_refused_with_the_place(document: dict[str, Any]) -> None:
     try:
         parse_orders(json.dumps(document).encode())
-    except BadOrders as exc:
+    except BadTransferQueue as exc:
         is_for_people(exc)
 
 
@@ -135,7 +135,7 @@ def test_any_json_is_orders_or_refused_with_the_place(document: dict[str, Any]) 
     ],
 )
 def test_wrong_orders_are_refused_with_the_place(hostile: bytes, sentence: str) -> None:
-    with pytest.raises(BadOrders, match=sentence) as caught:
+    with pytest.raises(BadTransferQueue, match=sentence) as caught:
         parse_orders(hostile)
     assert caught.value.code == "INTERNAL"
     is_for_people(caught.value)
@@ -145,7 +145,7 @@ def test_wrong_orders_are_refused_with_the_place(hostile: bytes, sentence: str) 
     "entry", [{"campaign": "../x"}, {"campaign": ".fleet"}, {"campaign": "a", "content": ["../b"]}]
 )
 def test_a_name_that_breaks_the_rules_refuses_the_queue_and_says_so(entry: dict[str, Any]) -> None:
-    with pytest.raises(BadOrders, match=r"entries\[0\]\.") as caught:
+    with pytest.raises(BadTransferQueue, match=r"entries\[0\]\.") as caught:
         parse_orders(body(entries=[entry]))
     assert caught.value.code == "BAD_NAME"
 
@@ -186,5 +186,5 @@ def test_hours_that_are_absent_are_another_thing_than_all_hours() -> None:
 
 
 def test_orders_too_long_to_be_read_are_not_built() -> None:
-    with pytest.raises(BadOrders, match="bytes; 1,048,576 are allowed"):
+    with pytest.raises(BadTransferQueue, match="bytes; 1,048,576 are allowed"):
         build_orders(Orders(1, extra={"x": "y" * ORDERS_LIMIT}))
