@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from loader.contract.names import check_name
-from loader.contract.time_window import ALWAYS, Window, parse_window
+from loader.contract.time_window import ALWAYS, TimeWindow, parse_time_window
 from loader.contract.units import parse_duration, parse_size
 from loader.errors import BadName
 
@@ -160,7 +160,11 @@ OPTIONS: Final = (
         "TIME",
     ),
     Option(
-        "window", parse_window, "", "load only in these hours, e.g. 22:00-05:00 (UTC) or 22:00-05:00 local", "HOURS"
+        "window",
+        parse_time_window,
+        "",
+        "load only in these hours, e.g. 22:00-05:00 (UTC) or 22:00-05:00 local",
+        "HOURS",
     ),
     Option("link_check", _command, "", "command that says whether the link may be used: exit 0 is yes", "COMMAND"),
     Option(
@@ -203,7 +207,7 @@ class Settings:
     report_timeout: float = 15.0
     heartbeat_interval: float = 60.0
     takeover_after: float = 420.0
-    window: Window = ALWAYS
+    window: TimeWindow = ALWAYS
     link_check: tuple[str, ...] = ()
     on_loaded: tuple[str, ...] = ()
     on_loaded_timeout: float = 600.0

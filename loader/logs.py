@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import TextIO
 
-from loader.contract.item_reports import plain_text
+from loader.contract.item_reports import one_line
 from loader.s3.redaction import Redactor, redact, secrets_in
 
 log = logging.getLogger("loader")
@@ -49,7 +49,7 @@ class _Lines(logging.Formatter):
         # Before it is cut into lines: a secret may have a line break.
         trace = self._blot(self.formatException(record.exc_info)) if record.exc_info else ""
         at = datetime.fromtimestamp(record.created, UTC)
-        text, lines = plain_text(self._blot(said)), [plain_text(line) for line in trace.splitlines()]
+        text, lines = one_line(self._blot(said)), [one_line(line) for line in trace.splitlines()]
         if not self._as_json:
             return " | ".join([f"{at:%H:%M:%S} {record.levelname} {text}", *lines])
         told: dict[str, object] = {

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from campaigns.models import ManifestState
 from loader.contract.keys import manifest_key, parse_media_key
-from loader.contract.names import check_name, fold
+from loader.contract.names import check_name, conflict_key
 from loader.errors import BadName
 from loader.s3.interface import ObjectInfo
 
@@ -136,11 +136,11 @@ def _standing(held: Known, found: ObjectInfo) -> list[Problem]:
 
 def _admitted(known: Mapping[str, Known], seen: Survey, problems: list[Problem]) -> list[str]:
     """The campaigns to be made: no two that differ only in case or normalisation, and not too many."""
-    names = {fold(name): name for name in known}
+    names = {conflict_key(name): name for name in known}
     admitted: list[str] = []
     left_out = 0
     for name in sorted(seen.campaigns - known.keys()):
-        other = names.setdefault(fold(name), name)
+        other = names.setdefault(conflict_key(name), name)
         if other != name:
             problems.append(conflict(seen.airline, name, other))
         elif len(known) + len(admitted) >= CAMPAIGNS_LIMIT:

@@ -20,7 +20,7 @@ from campaigns.catalog.listing_diff import Known, Problem, conflict, decide, is_
 from campaigns.models import Campaign, ContentItem, ManifestState
 from ifeportal.models import Airline
 from ifeportal.storage.background import Ahead, answers, nothing
-from loader.contract.manifest import MANIFEST_LIMIT, Item, Manifest, parse_manifest, restrictions
+from loader.contract.manifest import MANIFEST_LIMIT, Item, Manifest, parse_manifest, restriction_fields
 from loader.errors import BadManifest, WorldError
 from loader.s3.interface import Bucket, Fetched, ObjectInfo
 
@@ -208,7 +208,7 @@ def _apply(row: Campaign, manifest: Manifest, fetched: Fetched) -> Campaign | No
         row.exhibition_ends = manifest.exhibition.ends
         row.extra = {
             **manifest.extra,
-            **{name: said for name, said in restrictions(manifest).items() if said is not None},
+            **{name: said for name, said in restriction_fields(manifest).items() if said is not None},
         }
         row.items_total = len(manifest.content)
         row.bytes_total = manifest.bytes_total

@@ -24,7 +24,7 @@ from campaigns.drafts.requests import CannotAsk
 from campaigns.drafts.totals import figures_of
 from campaigns.models import BUSY, Campaign, Draft, DraftItem
 from ifeportal.admin.base import Managed
-from loader.contract.names import check_name, fold
+from loader.contract.names import check_name, conflict_key
 from loader.errors import BadName
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class DraftForm(_DraftForm):
         if name and airline:
             rows: tuple[QuerySet[Any], ...] = (Campaign.objects.all(), Draft.objects.exclude(pk=self.instance.pk))
             names = {other for each in rows for other in each.filter(airline=airline).values_list("name", flat=True)}
-            alike = [other for other in names if other != name and fold(other) == fold(name)]
+            alike = [other for other in names if other != name and conflict_key(other) == conflict_key(name)]
             if alike:
                 self.add_error("name", f"It differs from the campaign {alike[0]} only in case or normalisation.")
         return cleaned

@@ -17,7 +17,7 @@ from campaigns.drafts.validation import EXHIBITION, manifest_of
 from campaigns.models import Draft, DraftItem, DraftState
 from campaigns.publishing.manifest_writer import Before, says_the_same
 from loader.contract.keys import parse_media_key
-from loader.contract.manifest import ITEMS_LIMIT, Item, Manifest, restrictions
+from loader.contract.manifest import ITEMS_LIMIT, Item, Manifest, restriction_fields
 from loader.errors import BadName
 from loader.s3.interface import ObjectInfo
 
@@ -110,7 +110,9 @@ def _facts(draft: Draft, before: Before, now: datetime) -> dict[str, object]:
 
 
 def _extra(manifest: Manifest) -> dict[str, object]:
-    said = {name: value for name, value in restrictions(manifest).items() if value is not None and name != "signed_at"}
+    said = {
+        name: value for name, value in restriction_fields(manifest).items() if value is not None and name != "signed_at"
+    }
     return {
         **manifest.extra,
         **said,

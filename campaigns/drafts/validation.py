@@ -12,7 +12,7 @@ from datetime import date
 
 from campaigns.models import Draft, DraftItem
 from loader.contract.manifest import ITEMS_LIMIT, MANIFEST_LIMIT, Manifest, build_manifest, parse_manifest
-from loader.contract.names import TGZ, fold
+from loader.contract.names import TGZ, conflict_key
 from loader.errors import BadManifest
 
 EXHIBITION = "exhibition"
@@ -71,7 +71,7 @@ def _fault_of(item: DraftItem) -> str:
 def _add_conflicts(chosen: Sequence[DraftItem], faults: Faults) -> None:
     first: dict[str, DraftItem] = {}
     for item in chosen:
-        other = first.setdefault(fold(item.name), item)
+        other = first.setdefault(conflict_key(item.name), item)
         if other is not item:
             text = f"It is the same as {other.name!a} but for case or normalisation: leave one of them out."
             faults.items[item.pk] = " ".join(filter(None, [faults.items.get(item.pk, ""), text]))

@@ -17,7 +17,7 @@ from campaigns.hashing.etags import PART, multipart_etag
 from campaigns.publishing.errors import CannotPublish
 from campaigns.publishing.progress import Notice, Report, Step
 from loader.contract.manifest import ITEMS_LIMIT
-from loader.contract.names import TGZ, content_name, fold
+from loader.contract.names import TGZ, conflict_key, content_name
 from loader.contract.units import MIB
 from loader.errors import BadName
 
@@ -129,7 +129,7 @@ def _conflicts(names: Iterable[tuple[Path, str]]) -> list[str]:
     first: dict[str, Path] = {}
     reasons = []
     for path, name in names:
-        other = first.setdefault(fold(name), path)
+        other = first.setdefault(conflict_key(name), path)
         if other is not path:
             reasons.append(f"{_shown(path)} and {_shown(other)} differ only in case or normalisation: rename one")
     return reasons

@@ -17,7 +17,7 @@ from typing import Final, Literal
 from loader.contract.item_reports import COUNT_LIMIT
 from loader.contract.keys import quoted_key
 from loader.contract.names import check_name, content_name
-from loader.contract.strict_json import Fields, loads, moment_text
+from loader.contract.strict_json import Fields, format_utc, loads
 from loader.errors import BadArchive, BadName
 
 ARCHIVE_LIMIT: Final = 8 * 1_048_576  # bytes of the object
@@ -113,7 +113,7 @@ def build_archive(archive: Archive) -> bytes:
         "transfers": [
             {"content": content, **_written(archive.transfers[content])} for content in sorted(archive.transfers)
         ],
-        "samples": [[moment_text(at), count] for at, count in archive.samples],
+        "samples": [[format_utc(at), count] for at, count in archive.samples],
     }
     text = json.dumps(
         _without_none(document), ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
@@ -133,12 +133,12 @@ def parse_archive(body: bytes, *, airline: str, tail: str, campaign: str) -> Arc
     """
     fields = Fields(loads(_unpacked(body), limit=UNPACKED_LIMIT, error=BadArchive), "", BadArchive)
     if fields.integer("schema") != 1:
-        fields.refuse("schema", "must be 1")
+        fields.fail("schema", "must be 1")
     for name, expected in (("airline", airline), ("tail", tail), ("campaign", campaign)):
         if fields.text(name) != expected:
-            fields.refuse(name, f"must be {expected!a}, as in the key")
-    exhibition = Fields(fields.take("exhibition") or {}, "exhibition", BadArchive)
-    load = _read(Fields(fields.take("load"), "load", BadArchive), LOAD_FIELDS)
+            fields.fail(name, f"must be {expected!a}, as in the key")
+    exhibition = Fields(fields.pop("exhibition") or {}, "exhibition", BadArchive)
+    load = _read(Fields(fields.pop("load"), "load", BadArchive), LOAD_FIELDS)
     return Archive(
         airline=airline,
         tail=tail,
@@ -148,8 +148,8 @@ def parse_archive(body: bytes, *, airline: str, tail: str, campaign: str) -> Arc
         samples=_samples(fields),
         title=_text(fields, "title", 500),
         version=fields.integer("version"),
-        starts=exhibition.day("starts"),
-        ends=exhibition.day("ends"),
+        starts=exhibition.iso_date("starts"),
+        ends=exhibition.iso_date("ends"),
     )
 
 
@@ -170,30 +170,30 @@ def _unpacked(body: bytes) -> bytes:
 
 def _transfers(fields: Fields) -> dict[str, Mapping[str, Value]]:
     found: dict[str, Mapping[str, Value]] = {}
-    entries = fields.items("transfers")
+    entries = fields.array("transfers")
     if len(entries) > TRANSFERS_LIMIT:
-        fields.refuse("transfers", f"must be at most {TRANSFERS_LIMIT:,}")
+        fields.fail("transfers", f"must be at most {TRANSFERS_LIMIT:,}")
     for index, entry in enumerate(entries):
         item = Fields(entry, f"transfers[{index}]", BadArchive)
         name = item.text("content")
         if content_name(f"{name}.tgz") in found:
-            item.refuse("content", f"{name!a} is there twice")
+            item.fail("content", f"{name!a} is there twice")
         found[name] = _read(item, TRANSFER_FIELDS)
     return found
 
 
 def _samples(fields: Fields) -> tuple[tuple[datetime, int], ...]:
-    entries = fields.items("samples")
+    entries = fields.array("samples")
     if len(entries) > SAMPLES_LIMIT:
-        fields.refuse("samples", f"must be at most {SAMPLES_LIMIT:,}")
+        fields.fail("samples", f"must be at most {SAMPLES_LIMIT:,}")
     found: list[tuple[datetime, int]] = []
     for index, entry in enumerate(entries):
         if not isinstance(entry, list) or len(entry) != 2:
-            fields.refuse(f"samples[{index}]", "must be a time and a number")
+            fields.fail(f"samples[{index}]", "must be a time and a number")
         pair = Fields({"at": entry[0], "bytes": entry[1]}, f"samples[{index}]", BadArchive)
-        at, count = pair.moment("at"), pair.integer("bytes", high=COUNT_LIMIT)
+        at, count = pair.datetime_with_offset("at"), pair.integer("bytes", high=COUNT_LIMIT)
         if at is None or count is None or (found and at <= found[-1][0]):
-            fields.refuse(f"samples[{index}]", "must be a time after the one before, and a number")
+            fields.fail(f"samples[{index}]", "must be a time after the one before, and a number")
         found.append((at, count))
     return tuple(found)
 
@@ -203,9 +203,9 @@ def _read(fields: Fields, kinds: Mapping[str, Kind]) -> dict[str, Value]:
     done, total = values["bytes_done"], values["bytes_total"]
     assert isinstance(done, int)
     if isinstance(total, int) and done > total:
-        fields.refuse("bytes_done", "must not be above bytes_total")
+        fields.fail("bytes_done", "must not be above bytes_total")
     if values["status"] == "complete" and done != total:
-        fields.refuse("status", "must not be complete before every byte is there")
+        fields.fail("status", "must not be complete before every byte is there")
     return values
 
 
@@ -213,7 +213,7 @@ def _value(fields: Fields, name: str, kind: Kind) -> Value:
     match kind:
         case "status":
             word = fields.text(name)
-            return word if word in STATUSES else fields.refuse(name, f"must be one of {', '.join(sorted(STATUSES))}")
+            return word if word in STATUSES else fields.fail(name, f"must be one of {', '.join(sorted(STATUSES))}")
         case "flag":
             return fields.boolean(name, False)
         case "count":
@@ -221,7 +221,7 @@ def _value(fields: Fields, name: str, kind: Kind) -> Value:
         case "known":
             return fields.integer(name, high=COUNT_LIMIT)
         case "moment":
-            return fields.moment(name)
+            return fields.datetime_with_offset(name)
         case "contradiction" | "proof":
             word = fields.text(name)
             return word if word in _WORDS[kind] else ""  # one of a newer version
@@ -231,14 +231,14 @@ def _value(fields: Fields, name: str, kind: Kind) -> Value:
 def _text(fields: Fields, name: str, limit: int) -> str:
     value = fields.text(name)
     if len(value) > limit:
-        fields.refuse(name, f"must have at most {limit:,} characters")
+        fields.fail(name, f"must have at most {limit:,} characters")
     return value
 
 
 def _written(values: Mapping[str, Value]) -> dict[str, object]:
     """Without what is empty: null, no text, false."""
     kept = {name: value for name, value in values.items() if value is not None and value != "" and value is not False}
-    return {name: moment_text(value) if isinstance(value, datetime) else value for name, value in kept.items()}
+    return {name: format_utc(value) if isinstance(value, datetime) else value for name, value in kept.items()}
 
 
 def _without_none(values: Mapping[str, object]) -> dict[str, object]:

@@ -16,7 +16,7 @@ from fleet.models import Tail
 from fleet.state.health import ALIVE_FOR
 from fleet.state.observations import Again, Gone, HeartbeatSeen
 from ifeportal.bulk import update
-from loader.contract.heartbeat import said_besides
+from loader.contract.heartbeat import extra_text
 
 HEARD_FIELDS: Final = (
     "heard_at",
@@ -94,8 +94,8 @@ def _take_heartbeat(tail: Tail, seen: HeartbeatSeen) -> None:
         return  # What was last understood stays.
     tail.loader_version, tail.loader_state, tail.loader_reason = beat.loader[:100], beat.state[:20], beat.reason[:500]
     tail.rate_bps, tail.queue_version = beat.rate_bps, beat.queue_version
-    tail.queue_error = said_besides(beat, "queue_error")[:500]
-    tail.signatures = said_besides(beat, "signature_policy")[:20]
+    tail.queue_error = extra_text(beat, "queue_error")[:500]
+    tail.signatures = extra_text(beat, "signature_policy")[:20]
     tail.stores = [{"path": store.path, "total": store.total, "free": store.free} for store in beat.stores]
     tail.held = [
         {"campaign": held.campaign, "items": held.items, "bytes": held.bytes, "verified": held.verified}

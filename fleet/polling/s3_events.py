@@ -45,12 +45,12 @@ def _read(body: str) -> Fields:
 
 def _records(event: Fields) -> Iterator[tuple[str, str]]:
     """Bucket and key of each record, as S3 writes them."""
-    records = event.items("Records")
+    records = event.array("Records")
     if not 0 < len(records) <= RECORDS_LIMIT:
-        event.refuse("Records", f"must be 1 to {RECORDS_LIMIT:,} events of a bucket")
+        event.fail("Records", f"must be 1 to {RECORDS_LIMIT:,} events of a bucket")
     for number, record in enumerate(records):
         place = f"Records[{number}].s3"
-        bucket, key = _named(Fields(record, f"Records[{number}]", BadEvent).take("s3"), place)
+        bucket, key = _named(Fields(record, f"Records[{number}]", BadEvent).pop("s3"), place)
         try:
             yield bucket, unquote_plus(key, errors="strict")
         except UnicodeDecodeError as error:
@@ -59,16 +59,16 @@ def _records(event: Fields) -> Iterator[tuple[str, str]]:
 
 def _detail(event: Fields) -> tuple[str, str]:
     """Bucket and key, as EventBridge writes them."""
-    return _named(event.take("detail"), "detail")
+    return _named(event.pop("detail"), "detail")
 
 
 def _named(value: object, place: str) -> tuple[str, str]:
     about = Fields(value, place, BadEvent)
-    bucket = Fields(about.take("bucket"), f"{place}.bucket", BadEvent)
-    found = Fields(about.take("object"), f"{place}.object", BadEvent)
+    bucket = Fields(about.pop("bucket"), f"{place}.bucket", BadEvent)
+    found = Fields(about.pop("object"), f"{place}.object", BadEvent)
     name, key = bucket.text("name"), found.text("key")
     if not name:
-        bucket.refuse("name", "is missing")
+        bucket.fail("name", "is missing")
     if not key:
-        found.refuse("key", "is missing")
+        found.fail("key", "is missing")
     return name, key

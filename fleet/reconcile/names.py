@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fleet.reconcile.limits import Limits
 from fleet.reconcile.problems import Problem, Problems
-from loader.contract.names import check_name, fold
+from loader.contract.names import check_name, conflict_key
 from loader.errors import ContractError
 
 
@@ -16,7 +16,7 @@ class Names:
 
     def __init__(self, known: Iterable[str], room: int) -> None:
         self._good = set(known)
-        self._by_fold = {fold(name): name for name in self._good}
+        self._by_fold = {conflict_key(name): name for name in self._good}
         self._room = room
         self.new: list[str] = []
         self.refused = 0
@@ -25,13 +25,13 @@ class Names:
         """None if the name has or may get a row; a word for the reason otherwise (empty: no room)."""
         if name in self._good:
             return None
-        taken = self._by_fold.get(fold(name))
+        taken = self._by_fold.get(conflict_key(name))
         if taken is not None:
             return taken
         if self._room <= len(self.new):
             self.refused += 1
             return ""
-        self._by_fold[fold(name)] = name
+        self._by_fold[conflict_key(name)] = name
         self._good.add(name)
         self.new.append(name)
         return None

@@ -77,7 +77,7 @@ def guess(sighting: Sighting, item_size: int | None) -> Reading | None:
             return _unreadable(
                 sighting, f"A progress has 1 to {item_reports.PROGRESS_LIMIT} bytes, not {sighting.size:,}."
             )
-        value = item_reports.recognise_progress(etag, item_size)
+        value = item_reports.progress_from_etag(etag, item_size)
         if value is not None and len(str(value)) == sighting.size:
             return Reading(ProgressSeen(etag, at, value))
     if kind == "heartbeat" and sighting.size > HEARTBEAT_LIMIT:
@@ -101,8 +101,8 @@ def understand(sighting: Sighting, fetched: Fetched) -> Reading:
             return Reading(HeartbeatSeen(etag, at, parse_heartbeat(_whole(fetched))))
     except ContractError as error:
         return _unreadable(now, str(error))
-    report = item_reports.parse_error(fetched.body, cut=fetched.cut)
-    return Reading(ErrorSeen(etag, at, report.code or "", report.text, report.cut))
+    report = item_reports.parse_error(fetched.body, truncated=fetched.cut)
+    return Reading(ErrorSeen(etag, at, report.code or "", report.text, report.truncated))
 
 
 def _whole(fetched: Fetched) -> bytes:

@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from ifeportal.admin.base import Scoped
 from ifeportal.airlines.forms import THRESHOLDS, AirlineForm
 from ifeportal.models import Airline
-from loader.contract.names import check_name, fold
+from loader.contract.names import check_name, conflict_key
 from loader.errors import BadName
 
 
@@ -26,7 +26,7 @@ class NamedAirlineForm(AirlineForm):
             check_name(name)
         except BadName as error:
             raise forms.ValidationError(f"It cannot stand in a key: {error}.") from error
-        if any(fold(other) == fold(name) for other in Airline.objects.values_list("name", flat=True)):
+        if any(conflict_key(other) == conflict_key(name) for other in Airline.objects.values_list("name", flat=True)):
             raise forms.ValidationError("There is an airline of that name, or one that differs only in case.")
         return name
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from loader.contract.heartbeat import Held, StoreReport
+from loader.contract.heartbeat import HeldCampaign, StoreUsage
 from loader.contract.manifest import Item
 from loader.contract.names import TGZ
-from loader.contract.transfer_queue import Orders
-from loader.contract.units import size_text
+from loader.contract.transfer_queue import TransferQueue
+from loader.contract.units import format_size
 from loader.errors import WorldError
 from loader.media.snapshot import Reading, Sight
 from loader.monitor.events import Listener
@@ -49,7 +49,7 @@ class Planner:
         return self.edition(campaign) != reading.edition
 
     def plan(
-        self, sight: Sight, moment: Moment, orders: Orders | None, first: First, barred: Mapping[Key, str]
+        self, sight: Sight, moment: Moment, orders: TransferQueue | None, first: First, barred: Mapping[Key, str]
     ) -> Plan:
         """What is to be done, before a byte moves."""
         self.problem = ""
@@ -110,13 +110,13 @@ class Planner:
     def _is_aboard(self, campaign: str) -> bool:
         return any(store.contents(campaign) for store in self._stores)
 
-    def spaces(self) -> tuple[StoreReport, ...]:
+    def spaces(self) -> tuple[StoreUsage, ...]:
         """Every directory; without figures where it fails."""
         return tuple(_space(store) for store in self._stores)
 
-    def held(self) -> tuple[Held, ...]:
+    def held(self) -> tuple[HeldCampaign, ...]:
         """The campaigns that are whole."""
-        held: dict[str, Held] = {}
+        held: dict[str, HeldCampaign] = {}
         for store in self._stores:
             with contextlib.suppress(WorldError):  # a disk that fails holds nothing; its items say why
                 for campaign in store.held():
@@ -127,7 +127,7 @@ class Planner:
         self,
         told: Mapping[str, set[str]],
         readings: Mapping[str, Reading],
-        orders: Orders | None,
+        orders: TransferQueue | None,
         wanted: Collection[str],
     ) -> dict[str, set[str]]:
         """Of what the ground was told, by campaign, the items that are not here any more, or never were."""
@@ -161,12 +161,12 @@ class Planner:
             names |= {item.name for item in reading.manifest.content}  # told of, if not begun
         freed = sum(store.purge(campaign, content) for store in self._stores)
         what = campaign if content is None else f"{len(content)} items of {campaign}"
-        self._listener.say("removed", f"{what}: removed, {removal.reason}; {size_text(freed)} are free again")
+        self._listener.say("removed", f"{what}: removed, {removal.reason}; {format_size(freed)} are free again")
         told(campaign, names if content is None else names.intersection(content))
 
 
-def _space(store: Store) -> StoreReport:
+def _space(store: Store) -> StoreUsage:
     try:
         return store.space()
     except WorldError:
-        return StoreReport(str(store.path))
+        return StoreUsage(str(store.path))

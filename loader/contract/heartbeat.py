@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from loader.contract.strict_json import Fields, dumps, loads, said, utc_text
-from loader.contract.text import one_line
+from loader.contract.strict_json import Fields, dumps, format_utc_or_none, loads, with_extra
+from loader.contract.text import clean_line
 from loader.errors import BadHeartbeat
 
 HEARTBEAT_LIMIT: Final = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class StoreReport:
+class StoreUsage:
     """One content directory; `total` and `free` in bytes."""
 
     path: str
@@ -25,7 +25,7 @@ class StoreReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldCampaign:
     """One campaign that lies on the aircraft."""
 
     campaign: str
@@ -46,9 +46,9 @@ class Heartbeat:
     reason: str = ""
     campaign: str = ""
     rate_bps: int | None = None
-    stores: tuple[StoreReport, ...] = ()
+    stores: tuple[StoreUsage, ...] = ()
     queue_version: int | None = None
-    held: tuple[Held, ...] = ()
+    held: tuple[HeldCampaign, ...] = ()
     schema: int | None = 1
     extra: Mapping[str, object] = field(default_factory=dict, hash=False)
 
@@ -62,38 +62,38 @@ def parse_heartbeat(body: bytes) -> Heartbeat:
     fields = Fields(loads(body, limit=HEARTBEAT_LIMIT, error=BadHeartbeat), "", BadHeartbeat)
     return Heartbeat(
         loader=_line(fields, "loader"),
-        at=fields.time("at"),
-        started_at=fields.time("started_at"),
+        at=fields.datetime_or_utc("at"),
+        started_at=fields.datetime_or_utc("started_at"),
         state=_line(fields, "state"),
         reason=_line(fields, "reason"),
         campaign=_line(fields, "campaign"),
         rate_bps=fields.integer("rate_bps"),
-        stores=tuple(_store(entry, f"stores[{at}]") for at, entry in enumerate(fields.items("stores"))),
+        stores=tuple(_store_usage(entry, f"stores[{at}]") for at, entry in enumerate(fields.array("stores"))),
         queue_version=fields.integer("queue_version"),
-        held=tuple(_held(entry, f"held[{at}]") for at, entry in enumerate(fields.items("held"))),
+        held=tuple(_held_campaign(entry, f"held[{at}]") for at, entry in enumerate(fields.array("held"))),
         schema=fields.integer("schema"),
         extra=fields.extra,
     )
 
 
 def _line(fields: Fields, name: str) -> str:
-    return one_line(fields.text(name))
+    return clean_line(fields.text(name))
 
 
-def said_besides(heartbeat: Heartbeat, name: str) -> str:
+def extra_text(heartbeat: Heartbeat, name: str) -> str:
     """A line of text that not every loader's heartbeat has; empty where it is none."""
     value = heartbeat.extra.get(name)
-    return one_line(value) if isinstance(value, str) else ""
+    return clean_line(value) if isinstance(value, str) else ""
 
 
-def _store(entry: object, place: str) -> StoreReport:
-    fields = Fields(entry, place, BadHeartbeat)
-    return StoreReport(_line(fields, "path"), fields.integer("total"), fields.integer("free"), fields.extra)
+def _store_usage(entry: object, path: str) -> StoreUsage:
+    fields = Fields(entry, path, BadHeartbeat)
+    return StoreUsage(_line(fields, "path"), fields.integer("total"), fields.integer("free"), fields.extra)
 
 
-def _held(entry: object, place: str) -> Held:
-    fields = Fields(entry, place, BadHeartbeat)
-    return Held(
+def _held_campaign(entry: object, path: str) -> HeldCampaign:
+    fields = Fields(entry, path, BadHeartbeat)
+    return HeldCampaign(
         campaign=_line(fields, "campaign"),
         items=fields.integer("items"),
         bytes=fields.integer("bytes"),
@@ -105,20 +105,24 @@ def _held(entry: object, place: str) -> Held:
 def build_heartbeat(heartbeat: Heartbeat) -> bytes:
     """The body of a `loader.json`; parsing it gives the same heartbeat, unknown fields included."""
     return dumps(
-        said(
+        with_extra(
             {
                 "schema": heartbeat.schema,
                 "loader": heartbeat.loader,
-                "at": utc_text(heartbeat.at),
-                "started_at": utc_text(heartbeat.started_at),
+                "at": format_utc_or_none(heartbeat.at),
+                "started_at": format_utc_or_none(heartbeat.started_at),
                 "state": heartbeat.state,
                 "reason": heartbeat.reason,
                 "campaign": heartbeat.campaign,
                 "rate_bps": heartbeat.rate_bps,
-                "stores": [said({"path": s.path, "total": s.total, "free": s.free}, s.extra) for s in heartbeat.stores],
+                "stores": [
+                    with_extra({"path": s.path, "total": s.total, "free": s.free}, s.extra) for s in heartbeat.stores
+                ],
                 "queue_version": heartbeat.queue_version,
                 "held": [
-                    said({"campaign": h.campaign, "items": h.items, "bytes": h.bytes, "verified": h.verified}, h.extra)
+                    with_extra(
+                        {"campaign": h.campaign, "items": h.items, "bytes": h.bytes, "verified": h.verified}, h.extra
+                    )
                     for h in heartbeat.held
                 ],
             },

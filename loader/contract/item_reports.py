@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Final
 
-from loader.contract.text import one_line
+from loader.contract.text import clean_line
 from loader.contract.units import MIB
 from loader.errors import ERRORS, BadProgress
 
@@ -41,50 +41,50 @@ def parse_progress(body: bytes) -> int:
     return done
 
 
-def build_progress(done: int) -> bytes:
+def build_progress(bytes_done: int) -> bytes:
     """The body of a `.progress` for `done` bytes. Raises BadProgress for what could not be read back."""
-    if not 0 <= done <= COUNT_LIMIT:
-        raise BadProgress(f"{done} is not a number of bytes")
-    return b"%d" % done
+    if not 0 <= bytes_done <= COUNT_LIMIT:
+        raise BadProgress(f"{bytes_done} is not a number of bytes")
+    return b"%d" % bytes_done
 
 
-def reportable(done: int, size: int, *, final: bool = False) -> int:
+def progress_to_report(bytes_done: int, size: int, *, final: bool = False) -> int:
     """What to report for `done` of `size` bytes: whole MiB below `size`, so that the ETag tells the value.
 
     The size itself only if `final`: whole, checked, durable under its final name.
     """
-    if final and done == size:
+    if final and bytes_done == size:
         return size
-    return max(0, min(done, size - 1)) // MIB * MIB
+    return max(0, min(bytes_done, size - 1)) // MIB * MIB
 
 
-def recognise_progress(etag: str, size: int | None) -> int | None:
+def progress_from_etag(etag: str, size: int | None) -> int | None:
     """The value whose plain body has this ETag (an MD5): 0, `size`, or whole MiB below `size`.
 
     None where it is another value, the ETag no MD5, or `size` unknown (then only 0 is told): fetch it.
     """
     digest = etag.strip('"').lower()
-    if size is not None and digest == _size_digest(size):
+    if size is not None and digest == _etag_of_size(size):
         return size
-    value = _whole_mib().get(digest)
+    value = _etags_of_whole_mib().get(digest)
     if value == 0 or (value is not None and size is not None and value < size):
         return value
     return None
 
 
-def _digest(value: int) -> str:
+def _md5(value: int) -> str:
     return hashlib.md5(b"%d" % value, usedforsecurity=False).hexdigest()
 
 
 @cache
-def _whole_mib() -> dict[str, int]:
+def _etags_of_whole_mib() -> dict[str, int]:
     """Made once, in about 10 ms; independent of any item's size, so one serves all."""
-    return {_digest(value * MIB): value * MIB for value in range(RECOGNISED_MIB)}
+    return {_md5(value * MIB): value * MIB for value in range(RECOGNISED_MIB)}
 
 
 @lru_cache(maxsize=65_536)
-def _size_digest(size: int) -> str:
-    return _digest(size)
+def _etag_of_size(size: int) -> str:
+    return _md5(size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,20 +93,20 @@ class ErrorReport:
 
     code: str | None
     text: str
-    cut: bool = False
+    truncated: bool = False
 
 
-def parse_error(body: bytes, *, cut: bool = False) -> ErrorReport:
+def parse_error(body: bytes, *, truncated: bool = False) -> ErrorReport:
     """What an `.error` says; whatever its bytes are, this gives a line that can be shown and stored.
 
     `cut`: `body` is not the whole object. A code is told only if the table has it; else all of it is text.
     """
-    cut = cut or len(body) > ERROR_LIMIT
-    text = one_line(_whole_characters(body[:ERROR_LIMIT], cut).decode(errors="replace"))
+    truncated = truncated or len(body) > ERROR_LIMIT
+    text = clean_line(_without_partial_character(body[:ERROR_LIMIT], truncated).decode(errors="replace"))
     coded = _CODED.fullmatch(text)
     if coded and (kind := ERRORS.get(coded[1])):
-        return ErrorReport(kind.code, (coded[2] or "").strip() or kind.sentence, cut)
-    return ErrorReport(None, text or _EMPTY, cut)
+        return ErrorReport(kind.code, (coded[2] or "").strip() or kind.sentence, truncated)
+    return ErrorReport(None, text or _EMPTY, truncated)
 
 
 def build_error(code: str, text: str) -> bytes:
@@ -115,17 +115,17 @@ def build_error(code: str, text: str) -> bytes:
     Raises:
         KeyError: the table has no such code.
     """
-    line = f"{ERRORS[code].code}: {one_line(text) or ERRORS[code].sentence}"
+    line = f"{ERRORS[code].code}: {clean_line(text) or ERRORS[code].sentence}"
     body = line.encode(errors="replace")
     if len(body) < ERROR_LIMIT:
         return body + b"\n"
     ellipsis = "…".encode()
-    return _whole_characters(body[: ERROR_LIMIT - len(ellipsis) - 1], True) + ellipsis + b"\n"
+    return _without_partial_character(body[: ERROR_LIMIT - len(ellipsis) - 1], True) + ellipsis + b"\n"
 
 
-def _whole_characters(body: bytes, cut: bool) -> bytes:
+def _without_partial_character(body: bytes, truncated: bool) -> bytes:
     """Without the beginning of a character whose end was cut off."""
-    if cut:
+    if truncated:
         for back in range(1, min(4, len(body) + 1)):
             lead = body[-back]
             if lead >= 0xC0:
@@ -136,7 +136,7 @@ def _whole_characters(body: bytes, cut: bool) -> bytes:
     return body
 
 
-def plain_text(text: str) -> str:
+def one_line(text: str) -> str:
     """One line without control characters, whatever a store or a file system wrote into it."""
     said = parse_error(text.encode(errors="replace"))
     return f"{said.code}: {said.text}" if said.code else said.text if text else ""

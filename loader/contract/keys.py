@@ -25,17 +25,17 @@ FLEET: Final = ".fleet"
 
 def manifest_key(airline: str, campaign: str) -> str:
     """Key of a campaign's manifest in the media bucket. Raises BadName."""
-    return _join(airline, campaign) + MANIFEST
+    return _prefix(airline, campaign) + MANIFEST
 
 
 def signature_key(airline: str, campaign: str) -> str:
     """Key of a campaign's signed manifest in the media bucket. Raises BadName."""
-    return _join(airline, campaign) + SIGNATURE
+    return _prefix(airline, campaign) + SIGNATURE
 
 
 def content_key(airline: str, campaign: str, content: str) -> str:
     """Key of one content item (named without `.tgz`) in the media bucket. Raises BadName."""
-    return _join(airline, campaign) + _content(content) + TGZ
+    return _prefix(airline, campaign) + _content_name(content) + TGZ
 
 
 def queue_key(airline: str, tail: str) -> str:
@@ -45,34 +45,34 @@ def queue_key(airline: str, tail: str) -> str:
 
 def progress_key(airline: str, tail: str, campaign: str, content: str) -> str:
     """Key of an item's progress in the status bucket. Raises BadName."""
-    return _join(airline, tail, campaign) + _content(content) + PROGRESS
+    return _prefix(airline, tail, campaign) + _content_name(content) + PROGRESS
 
 
 def error_key(airline: str, tail: str, campaign: str, content: str) -> str:
     """Key of an item's error in the status bucket. Raises BadName."""
-    return _join(airline, tail, campaign) + _content(content) + ERROR
+    return _prefix(airline, tail, campaign) + _content_name(content) + ERROR
 
 
 def campaign_error_key(airline: str, tail: str, campaign: str) -> str:
     """Key of a whole campaign's error in the status bucket. Raises BadName."""
-    return _join(airline, tail, campaign) + CAMPAIGN_ERROR
+    return _prefix(airline, tail, campaign) + CAMPAIGN_ERROR
 
 
 def heartbeat_key(airline: str, tail: str) -> str:
     """Key of a loader's heartbeat in the status bucket. Raises BadName."""
-    return _join(airline, tail) + HEARTBEAT
+    return _prefix(airline, tail) + HEARTBEAT
 
 
 def load_prefix(airline: str, tail: str, campaign: str) -> str:
     """Where the objects of a load lie in the status bucket. Raises BadName."""
-    return _join(airline, tail, campaign)
+    return _prefix(airline, tail, campaign)
 
 
-def _join(*segments: str) -> str:
+def _prefix(*segments: str) -> str:
     return "".join(f"{check_name(segment)}/" for segment in segments)
 
 
-def _content(content: str) -> str:
+def _content_name(content: str) -> str:
     """A content name as it is: `a.tgz` here is the item whose object is `a.tgz.tgz`."""
     return content_name(content + TGZ)
 
@@ -108,7 +108,7 @@ def parse_media_key(key: str) -> MediaKey | None:
     parts = key.split("/")
     if len(parts) == 3 and parts[1] == FLEET and parts[2].endswith(".json"):
         return MediaKey("queue", check_name(parts[0]), tail=check_name(parts[2].removesuffix(".json")))
-    if _not_for_us(parts):
+    if _is_ignored(parts):
         return None
     if len(parts) != 3:
         raise BadName(f"the key {quoted_key(key)} is not <airline>/<campaign>/<object>")
@@ -129,7 +129,7 @@ def parse_status_key(key: str) -> StatusKey | None:
         BadName: it fits no shape of the contract, or a name in it is not allowed.
     """
     parts = key.split("/")
-    if _not_for_us(parts):
+    if _is_ignored(parts):
         return None
     if len(parts) == 3 and parts[2] == HEARTBEAT:
         return StatusKey("heartbeat", check_name(parts[0]), check_name(parts[1]))
@@ -140,13 +140,13 @@ def parse_status_key(key: str) -> StatusKey | None:
     if name == CAMPAIGN_ERROR:
         return StatusKey("campaign_error", airline, tail, campaign)
     if name.endswith(PROGRESS):
-        return StatusKey("progress", airline, tail, campaign, _content(name.removesuffix(PROGRESS)))
+        return StatusKey("progress", airline, tail, campaign, _content_name(name.removesuffix(PROGRESS)))
     if name.endswith(ERROR):
-        return StatusKey("error", airline, tail, campaign, _content(name.removesuffix(ERROR)))
+        return StatusKey("error", airline, tail, campaign, _content_name(name.removesuffix(ERROR)))
     raise BadName(f"the key {quoted_key(key)} ends neither in {PROGRESS} nor in {ERROR}")
 
 
-def _not_for_us(parts: list[str]) -> bool:
+def _is_ignored(parts: list[str]) -> bool:
     """A segment of ours (it begins with a dot), or a folder marker. Where a `.` or `..` is, it is neither."""
     if any(part.startswith(".") for part in parts):
         return all(part.strip(".") for part in parts if part.startswith("."))

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from typing import Final
 
-from loader.contract.names import TGZ, check_name, content_name, fold
-from loader.contract.strict_json import INT_LIMIT, Fields, dumps, kind_of, loads, moment_text
+from loader.contract.names import TGZ, check_name, conflict_key, content_name
+from loader.contract.strict_json import INT_LIMIT, Fields, dumps, format_utc, json_type_name, loads
 from loader.contract.units import MIB
 from loader.errors import BadManifest, BadName
 
@@ -80,26 +80,26 @@ def parse_manifest(body: bytes, *, airline: str, campaign: str) -> Manifest:
         BadManifest: it breaks the contract anywhere; the sentence names the place. Its code is BAD_NAME where
             a name is the reason, else BAD_MANIFEST.
     """
-    return read_manifest(loads(body, limit=MANIFEST_LIMIT, error=BadManifest), airline=airline, campaign=campaign)
+    return manifest_from_json(loads(body, limit=MANIFEST_LIMIT, error=BadManifest), airline=airline, campaign=campaign)
 
 
-def read_manifest(document: object, *, airline: str, campaign: str) -> Manifest:
+def manifest_from_json(document: object, *, airline: str, campaign: str) -> Manifest:
     """The same from JSON that was read already. Raises BadManifest."""
     if isinstance(document, list):
         document = {"content": document}
     fields = Fields(document, "", BadManifest)
-    listed = fields.take("content" if "content" in fields.extra else "items")
+    listed = fields.pop("content" if "content" in fields.extra else "items")
     manifest = Manifest(
         content=_items(listed),
-        airline=_same(fields, "airline", airline),
-        campaign=_same(fields, "campaign", campaign),
+        airline=_matching(fields, "airline", airline),
+        campaign=_matching(fields, "campaign", campaign),
         version=fields.integer("version"),
         title=fields.text("title"),
-        exhibition=_exhibition(fields.take("exhibition")),
+        exhibition=_exhibition(fields.pop("exhibition")),
         schema=fields.integer("schema"),
         tails=_tails(fields),
         expires=_expires(fields),
-        signed_at=fields.moment("signed_at"),
+        signed_at=fields.datetime_with_offset("signed_at"),
         extra=fields.extra,
     )
     if manifest.bytes_total > INT_LIMIT:
@@ -107,11 +107,11 @@ def read_manifest(document: object, *, airline: str, campaign: str) -> Manifest:
     return manifest
 
 
-def _same(fields: Fields, name: str, prefix: str) -> str | None:
-    value = fields.take(name)
+def _matching(fields: Fields, name: str, prefix: str) -> str | None:
+    value = fields.pop(name)
     if value is not None and value != prefix:
-        said = f"{value[:80]!a}" if isinstance(value, str) else kind_of(value)
-        fields.refuse(name, f"says {said}, but the manifest lies under {prefix!a}")
+        said = f"{value[:80]!a}" if isinstance(value, str) else json_type_name(value)
+        fields.fail(name, f"says {said}, but the manifest lies under {prefix!a}")
     return None if value is None else prefix
 
 
@@ -119,25 +119,25 @@ def _expires(fields: Fields) -> datetime | None:
     """A time; a day is its beginning in UTC."""
     said = fields.extra.get("expires")
     if isinstance(said, str) and len(said) == len("2026-12-31"):
-        day = fields.day("expires")
+        day = fields.iso_date("expires")
         return datetime.combine(day, time.min, UTC) if day else None
-    return fields.moment("expires")
+    return fields.datetime_with_offset("expires")
 
 
 def _tails(fields: Fields) -> tuple[str, ...] | None:
     if fields.extra.get("tails") is None:
-        fields.take("tails")
+        fields.pop("tails")
         return None
-    listed = fields.items("tails")
+    listed = fields.array("tails")
     if len(listed) > TAILS_LIMIT:
-        fields.refuse("tails", f"has {len(listed):,} names; {TAILS_LIMIT:,} are allowed")
+        fields.fail("tails", f"has {len(listed):,} names; {TAILS_LIMIT:,} are allowed")
     for index, tail in enumerate(listed):
         if not isinstance(tail, str):
-            fields.refuse(f"tails[{index}]", f"must be a string, not {kind_of(tail)}")
+            fields.fail(f"tails[{index}]", f"must be a string, not {json_type_name(tail)}")
         try:
             check_name(tail)
         except BadName as exc:
-            fields.refuse(f"tails[{index}]", str(exc), code="BAD_NAME")
+            fields.fail(f"tails[{index}]", str(exc), code="BAD_NAME")
     return tuple(str(tail) for tail in listed)
 
 
@@ -145,20 +145,20 @@ def _exhibition(value: object) -> Exhibition:
     if value is None:
         return Exhibition()
     fields = Fields(value, "exhibition", BadManifest)
-    return Exhibition(fields.day("starts"), fields.day("ends"), fields.extra)
+    return Exhibition(fields.iso_date("starts"), fields.iso_date("ends"), fields.extra)
 
 
 def _items(listed: object) -> tuple[Item, ...]:
     if not isinstance(listed, list):
         raise BadManifest(
-            "content: is missing" if listed is None else f"content: must be a list, not {kind_of(listed)}"
+            "content: is missing" if listed is None else f"content: must be a list, not {json_type_name(listed)}"
         )
     if len(listed) > ITEMS_LIMIT:
         raise BadManifest(f"content: has {len(listed):,} items; {ITEMS_LIMIT:,} are allowed")
     items = tuple(_item(entry, f"content[{index}]") for index, entry in enumerate(listed))
     first: dict[str, int] = {}
     for index, item in enumerate(items):
-        other = first.setdefault(fold(item.name), index)
+        other = first.setdefault(conflict_key(item.name), index)
         if other != index:
             raise BadManifest(
                 f"content[{index}].name: {item.name!a} is the same as {items[other].name!a} of content[{other}] "
@@ -167,18 +167,18 @@ def _items(listed: object) -> tuple[Item, ...]:
     return items
 
 
-def _item(entry: object, place: str) -> Item:
-    fields = Fields(entry, place, BadManifest)
-    name = fields.take("name")
+def _item(entry: object, path: str) -> Item:
+    fields = Fields(entry, path, BadManifest)
+    name = fields.pop("name")
     if not isinstance(name, str):
-        fields.refuse("name", "is missing" if name is None else f"must be a string, not {kind_of(name)}")
+        fields.fail("name", "is missing" if name is None else f"must be a string, not {json_type_name(name)}")
     try:
         name = content_name(name)
     except BadName as exc:
-        fields.refuse("name", str(exc), code="BAD_NAME")
+        fields.fail("name", str(exc), code="BAD_NAME")
     size = fields.integer("size")
     if size is None:
-        fields.refuse("size", "is missing")
+        fields.fail("size", "is missing")
     return Item(
         name=name,
         size=size,
@@ -192,11 +192,11 @@ def _item(entry: object, place: str) -> Item:
 
 
 def _sha256(fields: Fields) -> str | None:
-    value = fields.take("sha256")
+    value = fields.pop("sha256")
     if value is None:
         return None
     if not isinstance(value, str) or not _SHA256.fullmatch(value):
-        fields.refuse("sha256", "must be 64 hexadecimal digits")
+        fields.fail("sha256", "must be 64 hexadecimal digits")
     return value.lower()
 
 
@@ -214,7 +214,7 @@ def build_manifest(manifest: Manifest) -> bytes:
             "version": manifest.version,
             "title": manifest.title or None,
             "exhibition": _exhibition_fields(manifest.exhibition) or None,
-            **restrictions(manifest),
+            **restriction_fields(manifest),
             "content": _item_fields(manifest.content),
         },
         manifest.extra,
@@ -225,13 +225,13 @@ def build_manifest(manifest: Manifest) -> bytes:
     return body
 
 
-def restrictions(manifest: Manifest) -> dict[str, object]:
+def restriction_fields(manifest: Manifest) -> dict[str, object]:
     """For whom and until when it holds, as it is written; None where it does not say."""
     return {
         "tails": None if manifest.tails is None else list(manifest.tails),
         # A midnight as a day: what was written so stays so.
-        "expires": moment_text(manifest.expires).removesuffix("T00:00:00Z") if manifest.expires else None,
-        "signed_at": moment_text(manifest.signed_at) if manifest.signed_at else None,
+        "expires": format_utc(manifest.expires).removesuffix("T00:00:00Z") if manifest.expires else None,
+        "signed_at": format_utc(manifest.signed_at) if manifest.signed_at else None,
     }
 
 

@@ -24,7 +24,7 @@ BIDI: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\
 # Zero-width joiner and non-joiner: without them Persian and many Indian words cannot be written.
 _JOINERS: Final = frozenset("\u200c\u200d")
 _PRINTABLE: Final = frozenset("LMNPS")
-_OUR_ENDINGS: Final = (".part", ".progress", ".error")
+_RESERVED_ENDINGS: Final = (".part", ".progress", ".error")
 
 
 def check_name(segment: str) -> str:
@@ -65,17 +65,17 @@ def content_name(name: str) -> str:
         raise BadName(f"the name {bare!a} begins with a dash")
     if bare.endswith("."):
         raise BadName(f"the name {bare!a} ends with a dot")
-    if bare.casefold().endswith(_OUR_ENDINGS):
-        raise BadName(f"the name {bare!a} ends like one of the loader's own files ({', '.join(_OUR_ENDINGS)})")
-    if not all(_printable(sign) for sign in bare):
+    if bare.casefold().endswith(_RESERVED_ENDINGS):
+        raise BadName(f"the name {bare!a} ends like one of the loader's own files ({', '.join(_RESERVED_ENDINGS)})")
+    if not all(_is_visible(sign) for sign in bare):
         raise BadName(f"the name {bare!a} holds a character that cannot be seen")
     return bare
 
 
-def _printable(sign: str) -> bool:
+def _is_visible(sign: str) -> bool:
     return sign == " " or sign in _JOINERS or unicodedata.category(sign)[0] in _PRINTABLE
 
 
-def fold(name: str) -> str:
+def conflict_key(name: str) -> str:
     """Two names conflict if and only if these are equal: case and normalisation taken away."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())

@@ -27,7 +27,7 @@ E = TypeVar("E", bound=ContractError)
 _TOKENS: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 
-_MOMENT: Final = re.compile(
+_DATETIME: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}:[0-9]{2})", re.ASCII
 )
 
@@ -45,10 +45,14 @@ def loads(body: bytes, *, limit: int, error: type[E]) -> object:
     if len(body) > limit:
         raise error(f"it is longer than {limit:,} bytes")
     text = _decode(body, error)
-    _check_bulk(text, error)
+    _check_size_and_depth(text, error)
     try:
         value = json.loads(
-            text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite, parse_int=_short
+            text,
+            object_pairs_hook=_without_duplicates,
+            parse_constant=_reject_constant,
+            parse_float=_parse_finite,
+            parse_int=_parse_short_integer,
         )
     except json.JSONDecodeError as exc:
         raise error(f"line {exc.lineno}, column {exc.colno}: not JSON ({exc.msg})") from exc
@@ -73,7 +77,7 @@ def _decode(body: bytes, error: type[E]) -> str:
         raise error(f"byte {exc.start}: not UTF-8") from exc
 
 
-def _check_bulk(text: str, error: type[E]) -> None:
+def _check_size_and_depth(text: str, error: type[E]) -> None:
     """Count and depth before the parser sees it: no recursion, one pass."""
     if text.count(",") + text.count("[") + text.count("{") > VALUES_LIMIT:
         raise error(f"it holds more than {VALUES_LIMIT:,} values")
@@ -88,7 +92,7 @@ def _check_bulk(text: str, error: type[E]) -> None:
             depth -= 1
 
 
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) != len(pairs):
         again, _ = Counter(key for key, _ in pairs).most_common(1)[0]
@@ -96,36 +100,36 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-def _no_constant(word: str) -> NoReturn:
+def _reject_constant(word: str) -> NoReturn:
     raise _Refused(f"{word} is not JSON")
 
 
-def _finite(digits: str) -> float:
+def _parse_finite(digits: str) -> float:
     number = float(digits)
     if not math.isfinite(number):
         raise _Refused(f"the number {digits[:40]} is too large")
     return number
 
 
-def _short(digits: str) -> int:
+def _parse_short_integer(digits: str) -> int:
     if len(digits) > DIGITS_LIMIT:
         raise _Refused(f"a number has more than {DIGITS_LIMIT} digits")
     return int(digits)
 
 
-def _check_strings(value: object, place: str, error: type[E]) -> None:
+def _check_strings(value: object, path: str, error: type[E]) -> None:
     """No text that a database, a file name or UTF-8 cannot hold. Recursion is bounded by `DEPTH_LIMIT`."""
     if isinstance(value, str):
         if "\0" in value or any("\ud800" <= sign <= "\udfff" for sign in value):
-            raise error(f"{place or 'the text'}: holds a NUL or an unpaired surrogate")
+            raise error(f"{path or 'the text'}: holds a NUL or an unpaired surrogate")
     elif isinstance(value, dict):
         for key, inner in value.items():
-            _check_strings(key, f"a key of {place or 'the object'}", error)
+            _check_strings(key, f"a key of {path or 'the object'}", error)
             shown = key[:80] if key.isprintable() else ascii(key[:80])
-            _check_strings(inner, f"{place}.{shown}" if place else shown, error)
+            _check_strings(inner, f"{path}.{shown}" if path else shown, error)
     elif isinstance(value, list):
         for index, inner in enumerate(value):
-            _check_strings(inner, f"{place}[{index}]", error)
+            _check_strings(inner, f"{path}[{index}]", error)
 
 
 class Fields:
@@ -134,55 +138,55 @@ class Fields:
     A field that is null counts as not given. `place` begins every sentence, e.g. "content[3]".
     """
 
-    def __init__(self, value: object, place: str, error: type[ContractError]) -> None:
+    def __init__(self, value: object, path: str, error: type[ContractError]) -> None:
         if not isinstance(value, dict):
-            raise error(f"{place or 'the document'}: must be an object, not {kind_of(value)}")
+            raise error(f"{path or 'the document'}: must be an object, not {json_type_name(value)}")
         self.extra: dict[str, object] = dict(value)
-        self._place = place
+        self._path = path
         self._error = error
 
-    def refuse(self, name: str, why: str, *, code: str | None = None) -> NoReturn:
+    def fail(self, name: str, why: str, *, code: str | None = None) -> NoReturn:
         """Raise this object's error about the field `name`."""
-        raise self._error(f"{self.at(name)}: {why}", code=code)
+        raise self._error(f"{self.path_of(name)}: {why}", code=code)
 
-    def at(self, name: str) -> str:
+    def path_of(self, name: str) -> str:
         """The place of the field `name`."""
-        return f"{self._place}.{name}" if self._place else name
+        return f"{self._path}.{name}" if self._path else name
 
-    def take(self, name: str) -> object:
+    def pop(self, name: str) -> object:
         """The field as it is; None if missing."""
         return self.extra.pop(name, None)
 
     def text(self, name: str, default: str = "") -> str:
         """A string; `default` if missing."""
-        value = self.take(name)
+        value = self.pop(name)
         if value is None:
             return default
         if not isinstance(value, str):
-            self.refuse(name, f"must be a string, not {kind_of(value)}")
+            self.fail(name, f"must be a string, not {json_type_name(value)}")
         return value
 
     def integer(self, name: str, low: int = 0, high: int = INT_LIMIT) -> int | None:
         """A whole number between `low` and `high`; None if missing. `true` and `1.0` are not numbers here."""
-        value = self.take(name)
+        value = self.pop(name)
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int):
-            self.refuse(name, f"must be a whole number, not {kind_of(value)}")
+            self.fail(name, f"must be a whole number, not {json_type_name(value)}")
         if not low <= value <= high:
-            self.refuse(name, f"must be between {low} and {high}, not {value}")
+            self.fail(name, f"must be between {low} and {high}, not {value}")
         return value
 
     def boolean(self, name: str, default: bool) -> bool:
         """true or false; `default` if missing."""
-        value = self.take(name)
+        value = self.pop(name)
         if value is None:
             return default
         if not isinstance(value, bool):
-            self.refuse(name, f"must be true or false, not {kind_of(value)}")
+            self.fail(name, f"must be true or false, not {json_type_name(value)}")
         return value
 
-    def day(self, name: str) -> date | None:
+    def iso_date(self, name: str) -> date | None:
         """A date as YYYY-MM-DD; None if missing."""
         value = self.text(name)
         if not value:
@@ -192,22 +196,22 @@ class Fields:
                 return date.fromisoformat(value)
         except ValueError:
             pass
-        self.refuse(name, f"must be a date as 2026-12-31, not {value[:40]!a}")
+        self.fail(name, f"must be a date as 2026-12-31, not {value[:40]!a}")
 
-    def moment(self, name: str) -> datetime | None:
+    def datetime_with_offset(self, name: str) -> datetime | None:
         """A point in time as 2026-12-31T23:59:00Z (any offset, but one must be given), in UTC; None if missing."""
         if self.extra.get(name) is None:
-            self.take(name)
+            self.pop(name)
             return None
         value = self.text(name)
         try:
-            if _MOMENT.fullmatch(value):
+            if _DATETIME.fullmatch(value):
                 return datetime.fromisoformat(value).astimezone(UTC)
         except (ValueError, OverflowError):
             pass
-        self.refuse(name, f"must be a time as 2026-12-31T23:59:00Z, not {value[:40]!a}")
+        self.fail(name, f"must be a time as 2026-12-31T23:59:00Z, not {value[:40]!a}")
 
-    def time(self, name: str) -> datetime | None:
+    def datetime_or_utc(self, name: str) -> datetime | None:
         """A time in ISO 8601, as UTC; without a zone it is read as UTC. None if missing."""
         value = self.text(name)
         if not value:
@@ -216,35 +220,35 @@ class Fields:
             moment = datetime.fromisoformat(value)
             return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
         except (ValueError, OverflowError):
-            self.refuse(name, f"must be a UTC time in ISO 8601, not {value[:40]!a}")
+            self.fail(name, f"must be a UTC time in ISO 8601, not {value[:40]!a}")
 
-    def items(self, name: str) -> list[object]:
+    def array(self, name: str) -> list[object]:
         """A list; empty if missing."""
-        value = self.take(name)
+        value = self.pop(name)
         if value is None:
             return []
         if not isinstance(value, list):
-            self.refuse(name, f"must be a list, not {kind_of(value)}")
+            self.fail(name, f"must be a list, not {json_type_name(value)}")
         return value
 
 
-def moment_text(moment: datetime) -> str:
+def format_utc(when: datetime) -> str:
     """As `Fields.moment` reads it, in UTC."""
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return when.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def said(known: Mapping[str, object], extra: Mapping[str, object]) -> dict[str, object]:
+def with_extra(known: Mapping[str, object], extra: Mapping[str, object]) -> dict[str, object]:
     """What is to be written of an object: the known fields that have a value, then the unknown ones."""
     written = {name: value for name, value in known.items() if value is not None}
     return written | {name: value for name, value in extra.items() if name not in known}
 
 
-def utc_text(moment: datetime | None) -> str | None:
+def format_utc_or_none(when: datetime | None) -> str | None:
     """An aware time as it is written: ISO 8601 in UTC, ending in Z."""
-    return None if moment is None else moment_text(moment)
+    return None if when is None else format_utc(when)
 
 
-def kind_of(value: object) -> str:
+def json_type_name(value: object) -> str:
     """What a value is, in JSON's words."""
     names: Mapping[type, str] = {dict: "an object", list: "a list", str: "a string", bool: "true or false"}
     names = {**names, int: "a number", float: "a fraction", type(None): "null"}

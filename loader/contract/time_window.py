@@ -16,7 +16,7 @@ _SPANS_LIMIT: Final = 24
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class TimeWindow:
     """Spans of minutes of the day, each from its first to before its last; one may go over midnight. None: always."""
 
     spans: tuple[tuple[int, int], ...] = ()
@@ -29,29 +29,29 @@ class Window:
     def is_open(self, now: datetime) -> bool:
         """Whether `now` (aware, of any zone) lies in it."""
         minute = self._minute(now)
-        return not self.spans or any(_within(minute, begin, end) for begin, end in self.spans)
+        return not self.spans or any(_contains(minute, begin, end) for begin, end in self.spans)
 
-    def changes_in(self, now: datetime) -> float | None:
+    def seconds_until_change(self, now: datetime) -> float | None:
         """Seconds until it closes, or opens if it is closed; None if it never does."""
         state, minute = self.is_open(now), self._minute(now)
         edges = {edge % _DAY for span in self.spans for edge in span}
         # A whole day away is the edge that is now.
         for away in sorted((edge - minute - 1) % _DAY + 1 for edge in edges):
             edge = (minute + away) % _DAY
-            if any(_within(edge, begin, end) for begin, end in self.spans) != state:
+            if any(_contains(edge, begin, end) for begin, end in self.spans) != state:
                 return self._seconds(now, away)
         return None
 
     def _minute(self, now: datetime) -> int:
-        here = self._here(now)
+        here = self._local_time(now)
         return here.hour * 60 + here.minute
 
-    def _here(self, now: datetime) -> datetime:
+    def _local_time(self, now: datetime) -> datetime:
         return now.astimezone(None if self.local else UTC)
 
     def _seconds(self, now: datetime, minutes: int) -> float:
         """Until the clock on the wall has gone on by so many minutes, counted from the last full one."""
-        here = self._here(now).replace(second=0, microsecond=0)
+        here = self._local_time(now).replace(second=0, microsecond=0)
         then = here.replace(tzinfo=None) + timedelta(minutes=minutes)
         if not self.local:
             return (then.replace(tzinfo=UTC) - now).total_seconds()
@@ -60,10 +60,10 @@ class Window:
         return min((seconds for seconds in away if seconds > 0), default=0.0)
 
 
-ALWAYS: Final = Window()
+ALWAYS: Final = TimeWindow()
 
 
-def parse_window(text: str) -> Window:
+def parse_time_window(text: str) -> TimeWindow:
     """A window from its text; empty is always open. Raises ValueError."""
     hours, local = text.strip(), False
     for word in ("utc", "local"):
@@ -77,7 +77,7 @@ def parse_window(text: str) -> Window:
     spans = [_span(part.strip(), text) for part in hours.split(",")]
     if len(spans) > _SPANS_LIMIT:
         raise ValueError(f"more than {_SPANS_LIMIT} spans of hours")
-    return Window(tuple(spans), local)
+    return TimeWindow(tuple(spans), local)
 
 
 def _span(part: str, text: str) -> tuple[int, int]:
@@ -91,7 +91,7 @@ def _span(part: str, text: str) -> tuple[int, int]:
     return begin, end
 
 
-def _within(minute: int, begin: int, end: int) -> bool:
+def _contains(minute: int, begin: int, end: int) -> bool:
     return begin <= minute < end if begin < end else minute >= begin or minute < end
 
 

@@ -13,18 +13,18 @@ from typing import Final
 
 from loader.contract.manifest import ITEMS_LIMIT, PRIORITY_LIMIT
 from loader.contract.names import TGZ, check_name, content_name
-from loader.contract.strict_json import INT_LIMIT, Fields, dumps, kind_of, loads, said, utc_text
-from loader.contract.time_window import Window, parse_window
+from loader.contract.strict_json import INT_LIMIT, Fields, dumps, format_utc_or_none, json_type_name, loads, with_extra
+from loader.contract.time_window import TimeWindow, parse_time_window
 from loader.contract.units import MIB, parse_size
 from loader.errors import BadName, BadTransferQueue
 
-ORDERS_LIMIT: Final = MIB
+QUEUE_LIMIT: Final = MIB
 ENTRIES_LIMIT: Final = 1000
 _ACTION_LIMIT: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class QueueEntry:
     """One line of the queue. `content`: names without `.tgz`; None is all of the campaign, () is none of it.
 
     `action`: "load" or "purge"; another one is passed over. Times aware, UTC.
@@ -40,7 +40,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Orders:
+class TransferQueue:
     """A whole queue. `entries` None: it says nothing about campaigns, all are loaded as without a queue; (): none is.
 
     `bandwidth_limit` in bytes a second, None and 0 are no limit; `window` None is any hour. The loader's own settings
@@ -48,29 +48,29 @@ class Orders:
     """
 
     version: int
-    entries: tuple[Entry, ...] | None = None
+    entries: tuple[QueueEntry, ...] | None = None
     paused: bool = False
     bandwidth_limit: int | None = None
-    window: Window | None = None
+    window: TimeWindow | None = None
     schema: int | None = 1
     extra: Mapping[str, object] = field(default_factory=dict, hash=False)
     settings_extra: Mapping[str, object] = field(default_factory=dict, hash=False)
 
 
-def parse_orders(body: bytes) -> Orders:
+def parse_transfer_queue(body: bytes) -> TransferQueue:
     """The queue in `body`.
 
     Raises:
         BadOrders: it breaks the contract anywhere; the sentence names the place. Its code is BAD_NAME where a name
             is the reason.
     """
-    fields = Fields(loads(body, limit=ORDERS_LIMIT, error=BadTransferQueue), "", BadTransferQueue)
+    fields = Fields(loads(body, limit=QUEUE_LIMIT, error=BadTransferQueue), "", BadTransferQueue)
     version = fields.integer("version")
     if version is None:
-        fields.refuse("version", "is missing")
-    given = fields.take("settings")
+        fields.fail("version", "is missing")
+    given = fields.pop("settings")
     settings = Fields({} if given is None else given, "settings", BadTransferQueue)
-    return Orders(
+    return TransferQueue(
         version=version,
         entries=_entries(fields),
         paused=settings.boolean("paused", False),
@@ -82,62 +82,62 @@ def parse_orders(body: bytes) -> Orders:
     )
 
 
-def _entries(fields: Fields) -> tuple[Entry, ...] | None:
+def _entries(fields: Fields) -> tuple[QueueEntry, ...] | None:
     if fields.extra.get("entries") is None:
-        fields.take("entries")
+        fields.pop("entries")
         return None
-    listed = fields.items("entries")
+    listed = fields.array("entries")
     if len(listed) > ENTRIES_LIMIT:
-        fields.refuse("entries", f"has {len(listed):,} entries; {ENTRIES_LIMIT:,} are allowed")
+        fields.fail("entries", f"has {len(listed):,} entries; {ENTRIES_LIMIT:,} are allowed")
     return tuple(_entry(entry, f"entries[{index}]") for index, entry in enumerate(listed))
 
 
-def _entry(entry: object, place: str) -> Entry:
-    fields = Fields(entry, place, BadTransferQueue)
-    return Entry(
+def _entry(entry: object, path: str) -> QueueEntry:
+    fields = Fields(entry, path, BadTransferQueue)
+    return QueueEntry(
         campaign=_campaign(fields),
         content=_content(fields),
         action=_action(fields),
         priority=fields.integer("priority", -PRIORITY_LIMIT, PRIORITY_LIMIT) or 0,
-        not_before=fields.time("not_before"),
-        deadline=fields.time("deadline"),
+        not_before=fields.datetime_or_utc("not_before"),
+        deadline=fields.datetime_or_utc("deadline"),
         extra=fields.extra,
     )
 
 
 def _campaign(fields: Fields) -> str:
-    name = fields.take("campaign")
+    name = fields.pop("campaign")
     if not isinstance(name, str):
-        fields.refuse("campaign", "is missing" if name is None else f"must be a string, not {kind_of(name)}")
+        fields.fail("campaign", "is missing" if name is None else f"must be a string, not {json_type_name(name)}")
     try:
         return check_name(name)
     except BadName as exc:
-        fields.refuse("campaign", str(exc), code="BAD_NAME")
+        fields.fail("campaign", str(exc), code="BAD_NAME")
 
 
 def _content(fields: Fields) -> tuple[str, ...] | None:
     if fields.extra.get("content") is None:
-        fields.take("content")
+        fields.pop("content")
         return None
-    listed = fields.items("content")
+    listed = fields.array("content")
     if len(listed) > ITEMS_LIMIT:
-        fields.refuse("content", f"has {len(listed):,} names; {ITEMS_LIMIT:,} are allowed")
+        fields.fail("content", f"has {len(listed):,} names; {ITEMS_LIMIT:,} are allowed")
     return tuple(_name(fields, f"content[{index}]", name) for index, name in enumerate(listed))
 
 
-def _name(fields: Fields, place: str, name: object) -> str:
+def _name(fields: Fields, path: str, name: object) -> str:
     if not isinstance(name, str):
-        fields.refuse(place, f"must be a string, not {kind_of(name)}")
+        fields.fail(path, f"must be a string, not {json_type_name(name)}")
     try:
         return content_name(name)
     except BadName as exc:
-        fields.refuse(place, str(exc), code="BAD_NAME")
+        fields.fail(path, str(exc), code="BAD_NAME")
 
 
 def _action(fields: Fields) -> str:
     action = fields.text("action", "load")
     if len(action) > _ACTION_LIMIT or not action.isprintable():
-        fields.refuse("action", f"must be load or purge, not {action[:_ACTION_LIMIT]!a}")
+        fields.fail("action", f"must be load or purge, not {action[:_ACTION_LIMIT]!a}")
     return action
 
 
@@ -147,46 +147,46 @@ def _limit(settings: Fields) -> int | None:
     try:
         limit = parse_size(settings.text("bandwidth_limit"))
     except ValueError as error:
-        settings.refuse("bandwidth_limit", str(error))
+        settings.fail("bandwidth_limit", str(error))
     if limit > INT_LIMIT:
-        settings.refuse("bandwidth_limit", f"must be at most {INT_LIMIT} bytes a second")
+        settings.fail("bandwidth_limit", f"must be at most {INT_LIMIT} bytes a second")
     return limit
 
 
-def _window(settings: Fields) -> Window | None:
+def _window(settings: Fields) -> TimeWindow | None:
     if settings.extra.get("window") is None:
-        settings.take("window")
+        settings.pop("window")
         return None
     try:
-        return parse_window(settings.text("window"))
+        return parse_time_window(settings.text("window"))
     except ValueError as error:
-        settings.refuse("window", str(error))
+        settings.fail("window", str(error))
 
 
-def build_orders(orders: Orders) -> bytes:
+def build_transfer_queue(queue: TransferQueue) -> bytes:
     """The body of a queue; parsing it gives the same orders, unknown fields included.
 
     Raises:
-        BadOrders: it would be longer than `ORDERS_LIMIT`.
+        BadOrders: it would be longer than `QUEUE_LIMIT`.
     """
     settings = {
-        "paused": orders.paused or None,
-        "bandwidth_limit": orders.bandwidth_limit,
-        "window": None if orders.window is None else str(orders.window),
+        "paused": queue.paused or None,
+        "bandwidth_limit": queue.bandwidth_limit,
+        "window": None if queue.window is None else str(queue.window),
     }
     known = {
-        "schema": orders.schema,
-        "version": orders.version,
-        "entries": None if orders.entries is None else [_entry_fields(entry) for entry in orders.entries],
-        "settings": said(settings, orders.settings_extra) or None,
+        "schema": queue.schema,
+        "version": queue.version,
+        "entries": None if queue.entries is None else [_entry_fields(entry) for entry in queue.entries],
+        "settings": with_extra(settings, queue.settings_extra) or None,
     }
-    body = dumps(said(known, orders.extra))
-    if len(body) > ORDERS_LIMIT:
-        raise BadTransferQueue(f"it would have {len(body):,} bytes; {ORDERS_LIMIT:,} are allowed")
+    body = dumps(with_extra(known, queue.extra))
+    if len(body) > QUEUE_LIMIT:
+        raise BadTransferQueue(f"it would have {len(body):,} bytes; {QUEUE_LIMIT:,} are allowed")
     return body
 
 
-def _entry_fields(entry: Entry) -> dict[str, object]:
+def _entry_fields(entry: QueueEntry) -> dict[str, object]:
     content = entry.content
     known = {
         "campaign": entry.campaign,
@@ -194,7 +194,7 @@ def _entry_fields(entry: Entry) -> dict[str, object]:
         "content": None if content is None else [name + TGZ if name.endswith(TGZ) else name for name in content],
         "action": entry.action,
         "priority": entry.priority or None,
-        "not_before": utc_text(entry.not_before),
-        "deadline": utc_text(entry.deadline),
+        "not_before": format_utc_or_none(entry.not_before),
+        "deadline": format_utc_or_none(entry.deadline),
     }
-    return said(known, entry.extra)
+    return with_extra(known, entry.extra)

@@ -63,7 +63,7 @@ def parse_duration(text: str) -> float:
 _DECIMAL_UNITS: Final = ("B", "kB", "MB", "GB", "TB")
 
 
-def size_text(size: float) -> str:
+def format_size(size: float) -> str:
     """Bytes as people read them: "734 MB"."""
     unit = 0
     while size >= 999.5 and unit < len(_DECIMAL_UNITS) - 1:
@@ -71,7 +71,7 @@ def size_text(size: float) -> str:
     return f"{size:.0f} {_DECIMAL_UNITS[unit]}" if unit == 0 or size >= 9.95 else f"{size:.1f} {_DECIMAL_UNITS[unit]}"
 
 
-def duration_text(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Seconds as people say them: "45 s", "12 min", "3 h 05 min", "2 days"."""
     whole = round(seconds)
     if whole < 100:

@@ -120,7 +120,7 @@ def _wish(body: bytes) -> tuple[str, str | None]:
         fields = Fields(loads(body, limit=BODY_LIMIT, error=BadWish), "", BadWish)
         campaign, content = fields.text("campaign"), fields.text("content")
         if not campaign:
-            fields.refuse("campaign", "is missing")
+            fields.fail("campaign", "is missing")
         return campaign, content_name(content) if content else None
     except (BadWish, BadName) as error:
         raise Refusal(HTTPStatus.BAD_REQUEST, f"The body is refused: {error}.", _EXAMPLE) from error

@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 
 from loader.contract.keys import content_key, manifest_key, signature_key
 from loader.contract.manifest import MANIFEST_LIMIT, Item, Manifest, parse_manifest
-from loader.contract.names import check_name, fold
+from loader.contract.names import check_name, conflict_key
 from loader.errors import BadManifest, BadName, ContractError, WorldError
 from loader.media.manifest_verifier import Trust
 from loader.media.snapshot import Look, Reading
@@ -53,12 +53,12 @@ class Lookout:
             names, odd = self._names()
         except WorldError as error:
             return Look({}, code=error.code, text=str(error))
-        alike = Counter(fold(name) for name in names)
+        alike = Counter(conflict_key(name) for name in names)
         readings: dict[str, Reading] = {}
         for name in names:
             if stop.is_set():
                 break
-            if alike[fold(name)] > 1:
+            if alike[conflict_key(name)] > 1:
                 readings[name] = Reading(name, code="BAD_NAME", text="another campaign differs from it only in case")
                 continue
             reading = self.read(name)

@@ -10,14 +10,14 @@ import logging
 from typing import Final
 
 from loader.contract.keys import queue_key
-from loader.contract.transfer_queue import ORDERS_LIMIT, Orders, parse_orders
+from loader.contract.transfer_queue import QUEUE_LIMIT, TransferQueue, parse_transfer_queue
 from loader.errors import BadTransferQueue, WorldError
 from loader.s3.interface import Bucket
 from loader.storage.content_store import Store
 
 log = logging.getLogger("loader")
 NOTE: Final = "queue"
-_NOTE_LIMIT: Final = 2 * ORDERS_LIMIT + 1024  # bytes: as a string in JSON, a line break or a quote takes two
+_NOTE_LIMIT: Final = 2 * QUEUE_LIMIT + 1024  # bytes: as a string in JSON, a line break or a quote takes two
 
 
 class Dispatch:
@@ -30,10 +30,10 @@ class Dispatch:
         self.problem = ""
         self.orders = self._remembered()
 
-    def _remembered(self) -> Orders | None:
+    def _remembered(self) -> TransferQueue | None:
         try:
             body = self._store.read_note(NOTE, _NOTE_LIMIT).get("body")
-            return parse_orders(body.encode()) if isinstance(body, str) else None
+            return parse_transfer_queue(body.encode()) if isinstance(body, str) else None
         except (WorldError, BadTransferQueue):  # a disk that cannot be read is told by whoever loads onto it
             return None
 
@@ -46,7 +46,7 @@ class Dispatch:
 
     def _read(self) -> None:
         try:
-            fetched = self._media.get(self._key, ORDERS_LIMIT, if_none_match=self._etag or None)
+            fetched = self._media.get(self._key, QUEUE_LIMIT, if_none_match=self._etag or None)
         except WorldError as error:
             # On AWS, whose ListBucket is granted for a prefix only is told 403 of what is not there.
             if error.code != "OBJECT_GONE" and (error.code != "FORBIDDEN" or self.orders is not None):
@@ -63,9 +63,9 @@ class Dispatch:
         last = self.orders.version if self.orders else None
         stays = f"; version {last} stays in force" if last is not None else "; there is none in force"
         if cut:
-            return f"The transfer queue is longer than {ORDERS_LIMIT} bytes{stays}"
+            return f"The transfer queue is longer than {QUEUE_LIMIT} bytes{stays}"
         try:
-            orders = parse_orders(body)
+            orders = parse_transfer_queue(body)
         except BadTransferQueue as error:
             return f"The transfer queue is refused: {error}{stays}"
         if last is not None and orders.version < last:
@@ -73,7 +73,7 @@ class Dispatch:
         self._put_in_force(orders, body)
         return ""
 
-    def _put_in_force(self, orders: Orders | None, body: bytes) -> None:
+    def _put_in_force(self, orders: TransferQueue | None, body: bytes) -> None:
         if orders == self.orders:
             return
         self.orders = orders

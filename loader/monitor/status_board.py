@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Final
 
-from loader.contract.heartbeat import StoreReport
+from loader.contract.heartbeat import StoreUsage
 from loader.errors import WorldError
 from loader.monitor.events import Listener
 from loader.monitor.rows import Entry, Status, Sums, campaign_row, merged, row, utc
@@ -36,7 +36,7 @@ class Board(Listener):
         tail: str,
         version: str = "",
         *,
-        space: Callable[[], Sequence[StoreReport]] = tuple,
+        space: Callable[[], Sequence[StoreUsage]] = tuple,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:

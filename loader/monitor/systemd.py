@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from loader.contract.item_reports import plain_text
+from loader.contract.item_reports import one_line
 from loader.monitor.events import Listener
 
 _SHARE: Final = 3  # times a watchdog interval that a sign of life leaves, so that one may come late
@@ -40,7 +40,7 @@ class Watchdog(Listener):
 
     def status(self, text: str) -> None:
         """One line for `systemctl status`; the same one twice is sent once."""
-        line = plain_text(text)[:_TEXT_LIMIT]
+        line = one_line(text)[:_TEXT_LIMIT]
         with self._lock:
             if line == self._said:
                 return

@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TextIO
 
-from loader.contract.item_reports import plain_text
+from loader.contract.item_reports import one_line
 from loader.contract.names import TGZ
-from loader.contract.units import size_text
+from loader.contract.units import format_size
 from loader.monitor.events import Listener
 
 if TYPE_CHECKING:
@@ -39,17 +39,17 @@ class Display(Listener):
     def plan(self, items: int, size: int, begun: int) -> None:
         """A pass begins: so many items of so many bytes are to be loaded, of which `begun` bytes are here already."""
         if items:
-            kept = f", {size_text(begun)} of it are here" if begun else ""
-            self.say("plan", f"{items} items to load, {size_text(size)}{kept}", items=items, bytes=size, begun=begun)
+            kept = f", {format_size(begun)} of it are here" if begun else ""
+            self.say("plan", f"{items} items to load, {format_size(size)}{kept}", items=items, bytes=size, begun=begun)
 
     def say(self, event: str, text: str, **fields: object) -> None:
         """Anything without a method of its own."""
-        self._print(f"{datetime.now(UTC):%H:%M:%S} {plain_text(text)}")
+        self._print(f"{datetime.now(UTC):%H:%M:%S} {one_line(text)}")
 
     def began(self, campaign: str, content: str, kept: int, size: int) -> None:
         """A transfer begins, with `kept` bytes on disk."""
-        at = f" from {size_text(kept)}" if kept else ""
-        text = f"{campaign}/{content}{TGZ}: loading {size_text(size)}{at}"
+        at = f" from {format_size(kept)}" if kept else ""
+        text = f"{campaign}/{content}{TGZ}: loading {format_size(size)}{at}"
         self.say("began", text, campaign=campaign, content=content, bytes_done=kept, bytes_total=size)
 
     def moved(self, campaign: str, content: str, kept: int, size: int, gained: int) -> None:
@@ -63,32 +63,32 @@ class Display(Listener):
     def retrying(self, campaign: str, content: str, code: str, text: str, wait: float) -> None:
         """A try failed; another follows in `wait` seconds."""
         said = f"{campaign}/{content}{TGZ}: {code}: {text}; again in {wait:.1f} s"
-        self.say("retrying", said, campaign=campaign, content=content, code=code, error=plain_text(text), seconds=wait)
+        self.say("retrying", said, campaign=campaign, content=content, code=code, error=one_line(text), seconds=wait)
 
     def finished(self, campaign: str, content: str, size: int, *, verified: bool) -> None:
         """The item is whole."""
         self._told.pop((campaign, content), None)
         word = "verified" if verified else "size-checked"
-        text = f"{campaign}/{content}{TGZ}: done, {size_text(size)}, {word}"
+        text = f"{campaign}/{content}{TGZ}: done, {format_size(size)}, {word}"
         self.say("finished", text, campaign=campaign, content=content, bytes_total=size, verified=verified)
 
     def failed(self, campaign: str, content: str, code: str, text: str) -> None:
         """The item is given up for now."""
         self._told.pop((campaign, content), None)
         said = f"{campaign}/{content}{TGZ}: failed, {code}: {text}"
-        self.say("failed", said, campaign=campaign, content=content, code=code, error=plain_text(text))
+        self.say("failed", said, campaign=campaign, content=content, code=code, error=one_line(text))
 
     def campaign_failed(self, campaign: str, code: str, text: str) -> None:
         """The whole campaign is."""
         said = f"{campaign}: failed, {code}: {text}"
-        self.say("campaign_failed", said, campaign=campaign, code=code, error=plain_text(text))
+        self.say("campaign_failed", said, campaign=campaign, code=code, error=one_line(text))
 
     def state(self, state: str, reason: str, campaign: str) -> None:
         """Only what keeps it from loading, and that it does no longer: the rest can be seen from the items."""
         held = (state, reason) if state in ("waiting", "paused") else None
         if held != self._held:
             self._held = held
-            self.say("state", f"{state}: {reason}" if reason else state, state=state, reason=plain_text(reason))
+            self.say("state", f"{state}: {reason}" if reason else state, state=state, reason=one_line(reason))
 
     def close(self) -> None:
         """No more events."""
@@ -113,7 +113,7 @@ class JsonLines(Display):
     def say(self, event: str, text: str, **fields: object) -> None:
         """The sentence and the fields."""
         at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        self._print(json.dumps({"at": at, "event": event, "text": plain_text(text), **fields}, default=str))
+        self._print(json.dumps({"at": at, "event": event, "text": one_line(text), **fields}, default=str))
 
     def moved(self, campaign: str, content: str, kept: int, size: int, gained: int) -> None:
         """At most one line per interval."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from loader.contract.time_window import ALWAYS, Window
-from loader.contract.transfer_queue import Orders
+from loader.contract.time_window import ALWAYS, TimeWindow
+from loader.contract.transfer_queue import TransferQueue
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,8 +14,8 @@ class Terms:
     """`limit` and `hours` are the loader's own: bytes a second, None is no limit; `orders` None is no queue."""
 
     limit: int | None = None
-    hours: Window = ALWAYS
-    orders: Orders | None = None
+    hours: TimeWindow = ALWAYS
+    orders: TransferQueue | None = None
 
     @property
     def version(self) -> int | None:
@@ -34,7 +34,7 @@ class Terms:
         return min((limit for limit in limits if limit), default=None)
 
     @property
-    def windows(self) -> tuple[Window, ...]:
+    def windows(self) -> tuple[TimeWindow, ...]:
         """All of them must be open."""
         both = (self.hours, self.orders.window if self.orders else None)
         return tuple(window for window in both if window is not None and window.spans)
@@ -48,5 +48,5 @@ class Terms:
 
     def closes_in(self, now: datetime) -> float | None:
         """Seconds until loading is not allowed any more by the hours, None if it always is."""
-        changes = (window.changes_in(now) for window in self.windows)
+        changes = (window.seconds_until_change(now) for window in self.windows)
         return min((seconds for seconds in changes if seconds is not None), default=None)

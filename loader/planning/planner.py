@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from loader.contract.manifest import Item
-from loader.contract.transfer_queue import Orders
+from loader.contract.transfer_queue import TransferQueue
 from loader.planning.disk_space import Rooms
 from loader.planning.eviction import EvictionPlanner, with_days
 from loader.planning.model import Action, Moment, Plan, Room, Step, Wanted
@@ -55,7 +55,7 @@ def make_plan(
     rooms: Sequence[Room],
     moment: Moment,
     *,
-    orders: Orders | None = None,
+    orders: TransferQueue | None = None,
     aboard: Sequence[Aboard] = (),
     first: First = (),
     named: Collection[str] = (),

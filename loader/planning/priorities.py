@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 from typing import Final
 
 from loader.contract.manifest import Item, Manifest
-from loader.contract.transfer_queue import Entry, Orders
+from loader.contract.transfer_queue import QueueEntry, TransferQueue
 from loader.planning.model import Moment, Wanted
 
 NAMED: Final = "it is one of the campaigns this loader was told to load"
@@ -49,7 +49,7 @@ class Ranking:
 class _Line:
     """An entry, its place in the order of all, and its names ready to be looked up."""
 
-    entry: Entry
+    entry: QueueEntry
     rank: tuple[int, datetime, int]
     names: frozenset[str] | None
 
@@ -62,7 +62,7 @@ def has_ended(manifest: Manifest, today: date) -> bool:
     return manifest.exhibition.ends is not None and manifest.exhibition.ends < today
 
 
-def rank_all(wanted: Sequence[Wanted], orders: Orders | None, moment: Moment) -> Ranking:
+def rank_all(wanted: Sequence[Wanted], orders: TransferQueue | None, moment: Moment) -> Ranking:
     """Everything that is wanted now, not yet in order among itself but by `Wish.rank`."""
     today = moment.now.date()
     if orders is None or orders.entries is None:
@@ -100,7 +100,7 @@ def _nearest(one: Wanted, today: date) -> tuple[date, str]:
     return one.manifest.exhibition.starts or today, one.campaign
 
 
-def _lines(entries: Iterable[Entry]) -> list[_Line]:
+def _lines(entries: Iterable[QueueEntry]) -> list[_Line]:
     """Higher priority first, then the earlier deadline, then as they stand in the queue."""
     lines = [
         _Line(
@@ -118,7 +118,7 @@ def _loads(line: _Line) -> bool:
     return line.entry.action == "load"
 
 
-def _is_later(entry: Entry, moment: Moment) -> bool:
+def _is_later(entry: QueueEntry, moment: Moment) -> bool:
     """Whether it has to wait: a load for the local clock, a removal for trusted time."""
     if entry.not_before is None:
         return False
@@ -126,7 +126,7 @@ def _is_later(entry: Entry, moment: Moment) -> bool:
     return now is None or entry.not_before > now
 
 
-def _is_doubted(entry: Entry, moment: Moment) -> bool:
+def _is_doubted(entry: QueueEntry, moment: Moment) -> bool:
     """Whether it waits only because no time can be trusted."""
     due = entry.not_before is not None and entry.not_before <= moment.now
     return due and moment.trusted is None and entry.action == "purge"

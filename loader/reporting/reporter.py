@@ -22,7 +22,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from loader.contract.heartbeat import Heartbeat, build_heartbeat
-from loader.contract.item_reports import build_error, build_progress, reportable
+from loader.contract.item_reports import build_error, build_progress, progress_to_report
 from loader.contract.keys import campaign_error_key, error_key, parse_status_key, progress_key
 from loader.errors import BadName, WorldError
 from loader.failpoints import failpoint
@@ -91,7 +91,7 @@ class StatusWriter:
 
     def progress(self, campaign: str, content: str, done: int, size: int, *, final: bool = False) -> None:
         """So many bytes are held. `final`: the item is whole, checked and durable under its final name."""
-        value = reportable(done, size, final=final)
+        value = progress_to_report(done, size, final=final)
         if self._noted.get((campaign, content)) == value:
             return
         self._noted[campaign, content] = value

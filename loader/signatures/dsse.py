@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from loader.contract.manifest import MANIFEST_LIMIT
-from loader.contract.strict_json import Fields, dumps, kind_of, loads
+from loader.contract.strict_json import Fields, dumps, json_type_name, loads
 from loader.errors import ContractError
 
 if TYPE_CHECKING:
@@ -84,13 +84,13 @@ def read_envelope(document: object, *, kind: str, limit: int) -> Envelope:
     fields = Fields(document, "", BadEnvelope)
     said = fields.text("payloadType")
     if said != kind:
-        fields.refuse("payloadType", f"must be {kind}, not {said[:120]!a}")
-    signatures = fields.items("signatures")
+        fields.fail("payloadType", f"must be {kind}, not {said[:120]!a}")
+    signatures = fields.array("signatures")
     if not 1 <= len(signatures) <= SIGNATURES_LIMIT:
-        fields.refuse("signatures", f"has {len(signatures):,} entries; 1 to {SIGNATURES_LIMIT} are allowed")
+        fields.fail("signatures", f"has {len(signatures):,} entries; 1 to {SIGNATURES_LIMIT} are allowed")
     payload = _base64(fields, "payload")
     if len(payload) > limit:
-        fields.refuse("payload", f"has {len(payload):,} bytes; {limit:,} are allowed")
+        fields.fail("payload", f"has {len(payload):,} bytes; {limit:,} are allowed")
     return Envelope(payload, kind, tuple(_signature(one, index) for index, one in enumerate(signatures)))
 
 
@@ -98,21 +98,21 @@ def _signature(entry: object, index: int) -> Signature:
     fields = Fields(entry, f"signatures[{index}]", BadEnvelope)
     keyid = fields.text("keyid")
     if not 1 <= len(keyid) <= _KEY_ID_LIMIT:
-        fields.refuse("keyid", f"must have 1 to {_KEY_ID_LIMIT} characters")
+        fields.fail("keyid", f"must have 1 to {_KEY_ID_LIMIT} characters")
     return Signature(keyid, _base64(fields, "sig"))
 
 
 def _base64(fields: Fields, name: str) -> bytes:
     """Standard alphabet, padded, nothing around it and no bits left over: one spelling for each value."""
-    text = fields.take(name)
+    text = fields.pop(name)
     if not isinstance(text, str):
-        fields.refuse(name, "is missing" if text is None else f"must be a string, not {kind_of(text)}")
+        fields.fail(name, "is missing" if text is None else f"must be a string, not {json_type_name(text)}")
     try:
         value = binascii.a2b_base64(text.encode(), strict_mode=True)
     except binascii.Error:
         value = None
     if value is None or b64encode(value).decode() != text:
-        fields.refuse(name, "must be base64 in the standard alphabet, padded")
+        fields.fail(name, "must be base64 in the standard alphabet, padded")
     return value
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from loader.contract.manifest import MANIFEST_LIMIT, Manifest, read_manifest
-from loader.contract.strict_json import loads, moment_text
+from loader.contract.manifest import MANIFEST_LIMIT, Manifest, manifest_from_json
+from loader.contract.strict_json import format_utc, loads
 from loader.errors import BadManifest, ContractError
 from loader.signatures.dsse import BadEnvelope
 
@@ -54,7 +54,7 @@ def read_signed(payload: bytes, place: Place) -> Signed:
         if document.get(name) != here:
             said = document.get(name)
             raise BadEnvelope(f"it was not signed for this place: {name} is {str(said)[:80]!a}, not {here!a}")
-    head = read_manifest({**document, "content": []}, airline=place.airline, campaign=place.campaign)
+    head = manifest_from_json({**document, "content": []}, airline=place.airline, campaign=place.campaign)
     if head.tails is not None and place.tail not in head.tails:
         raise BadEnvelope(f"it was not signed for this aircraft: {place.tail!a} is not among its tails")
     if head.version is None:
@@ -64,7 +64,7 @@ def read_signed(payload: bytes, place: Place) -> Signed:
 
 def _rest(document: object, place: Place) -> Manifest | ContractError:
     try:
-        manifest = read_manifest(document, airline=place.airline, campaign=place.campaign)
+        manifest = manifest_from_json(document, airline=place.airline, campaign=place.campaign)
     except BadManifest as error:
         return error
     return uncovered(manifest) or manifest
@@ -86,7 +86,7 @@ def admit(signed: Signed, floor: int | None, now: datetime) -> Manifest:
     if floor is not None and (head.version or 0) < floor:
         raise ContractError(f"version {head.version} is below version {floor}, accepted before", code="ROLLBACK")
     if head.expires is not None and head.expires <= now:
-        since, at = moment_text(head.expires), moment_text(now.replace(microsecond=0))
+        since, at = format_utc(head.expires), format_utc(now.replace(microsecond=0))
         raise ContractError(f"it expired at {since}; it is {at} at least", code="EXPIRED")
     if isinstance(signed.rest, ContractError):
         raise signed.rest

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
-from loader.contract.strict_json import Fields, moment_text
+from loader.contract.strict_json import Fields, format_utc
 from loader.signatures.dsse import BadEnvelope, envelope_document
 from loader.signatures.signed_manifest import Signed
 from loader.signatures.trusted_keys import Keyring, Provisioned, lost_keys, provisioned
@@ -68,7 +68,7 @@ def note_of(known: Known) -> dict[str, object]:
     """What is written down, with a digest over it: half a note must not be taken for a whole one."""
     note: dict[str, object] = {
         "serial": known.serial,
-        "time": moment_text(known.time) if known.time else None,
+        "time": format_utc(known.time) if known.time else None,
         "keys": envelope_document(known.keys.envelope) if known.keys else None,
         "airlines": {
             name: {"signed": one.signed, "rotated": one.rotated, "versions": dict(one.versions)}
@@ -86,15 +86,15 @@ def read_note(note: Mapping[str, object]) -> Known:
     if note.get("sum") != _sum(written):
         raise BadEnvelope("it is torn")
     fields = Fields(written, "", BadEnvelope)
-    serial, time, keys = fields.integer("serial") or 0, fields.moment("time"), fields.take("keys")
-    airlines = Fields(fields.take("airlines"), "airlines", BadEnvelope).extra
+    serial, time, keys = fields.integer("serial") or 0, fields.datetime_with_offset("time"), fields.pop("keys")
+    airlines = Fields(fields.pop("airlines"), "airlines", BadEnvelope).extra
     accepted = {name: _accepted(one, f"airlines.{name}") for name, one in airlines.items()}
     return Known(serial, time, None if keys is None else provisioned(keys), accepted)
 
 
 def _accepted(value: object, place: str) -> Accepted:
     fields = Fields(value, place, BadEnvelope)
-    versions = Fields(fields.take("versions"), f"{place}.versions", BadEnvelope)
+    versions = Fields(fields.pop("versions"), f"{place}.versions", BadEnvelope)
     numbers = {name: versions.integer(name) or 0 for name in list(versions.extra)}
     return Accepted(fields.boolean("signed", False), numbers, fields.boolean("rotated", False))
 

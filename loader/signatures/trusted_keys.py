@@ -74,12 +74,12 @@ def parse_keyring(payload: bytes) -> Keyring:
     fields = Fields(loads(payload, limit=TRUST_LIMIT, error=BadKeyring), "", BadKeyring)
     version = fields.integer("version", low=1)
     if version is None:
-        fields.refuse("version", "is missing")
-    keys = _keys(fields.take("keys"))
-    root = _role(fields.take("root"), "root", keys)
-    airlines = Fields(fields.take("airlines"), "airlines", BadKeyring).extra
+        fields.fail("version", "is missing")
+    keys = _keys(fields.pop("keys"))
+    root = _role(fields.pop("root"), "root", keys)
+    airlines = Fields(fields.pop("airlines"), "airlines", BadKeyring).extra
     if len(airlines) > AIRLINES_LIMIT:
-        fields.refuse("airlines", f"has {len(airlines):,} names; {AIRLINES_LIMIT:,} are allowed")
+        fields.fail("airlines", f"has {len(airlines):,} names; {AIRLINES_LIMIT:,} are allowed")
     fields.integer("schema")
     roles = {_name(name): _role(role, f"airlines.{name}", keys) for name, role in airlines.items()}
     return Keyring(version, keys, root, roles, fields.extra)
@@ -102,9 +102,9 @@ def _keys(value: object) -> dict[str, str]:
 def _public(keyid: str, value: object) -> str:
     place = f"keys.{keyid[:64]!a}"
     key = Fields(value, place, BadKeyring)
-    if (key.take("keytype"), key.take("scheme")) != ("ed25519", "ed25519"):
+    if (key.pop("keytype"), key.pop("scheme")) != ("ed25519", "ed25519"):
         raise BadKeyring(f"{place}: keytype and scheme must be ed25519")
-    public = Fields(key.take("keyval"), f"{place}.keyval", BadKeyring).text("public")
+    public = Fields(key.pop("keyval"), f"{place}.keyval", BadKeyring).text("public")
     if not PUBLIC_KEY.fullmatch(public):
         raise BadKeyring(f"{place}.keyval.public: must be 64 hexadecimal digits in lower case")
     if keyid != key_id(public):
@@ -114,16 +114,16 @@ def _public(keyid: str, value: object) -> str:
 
 def _role(value: object, place: str, keys: Mapping[str, str]) -> Role:
     fields = Fields(value, place, BadKeyring)
-    listed = fields.items("keys")
+    listed = fields.array("keys")
     ids = [keyid for keyid in listed if isinstance(keyid, str) and KEY_ID.fullmatch(keyid)]
     if len(ids) != len(listed) or len(set(ids)) != len(ids):
-        fields.refuse("keys", "must be ids of keys, each of them once")
+        fields.fail("keys", "must be ids of keys, each of them once")
     unknown = [keyid for keyid in ids if keyid not in keys]
     if unknown:
-        fields.refuse("keys", f"{unknown[0]} is not among the keys")
+        fields.fail("keys", f"{unknown[0]} is not among the keys")
     threshold = fields.integer("threshold", low=1, high=max(1, len(ids)))
     if threshold is None or not ids:
-        fields.refuse("threshold" if ids else "keys", "is missing")
+        fields.fail("threshold" if ids else "keys", "is missing")
     return Role(tuple(ids), threshold)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import date
 from typing import Final
 
-from loader.contract.heartbeat import Held
+from loader.contract.heartbeat import HeldCampaign
 from loader.contract.names import TGZ
 from loader.failpoints import failpoint
 from loader.storage.directory import Folder, existing
@@ -36,10 +36,10 @@ def is_whole(mark: Mapping[str, object]) -> bool:
     return isinstance(mark.get("manifest"), str)
 
 
-def as_held(campaign: str, mark: Mapping[str, object]) -> Held:
+def as_held(campaign: str, mark: Mapping[str, object]) -> HeldCampaign:
     """As the heartbeat tells it."""
     items, size = mark.get("items"), mark.get("bytes")
-    return Held(
+    return HeldCampaign(
         campaign,
         items if isinstance(items, int) else None,
         size if isinstance(size, int) else None,

@@ -28,7 +28,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from loader.contract.heartbeat import Held, StoreReport
+from loader.contract.heartbeat import HeldCampaign, StoreUsage
 from loader.contract.manifest import Exhibition, Item
 from loader.contract.names import TGZ
 from loader.errors import Stopped, WorldError
@@ -65,11 +65,11 @@ class Store:
         """Release it."""
         self._root.close()
 
-    def space(self) -> StoreReport:
+    def space(self) -> StoreUsage:
         """Its size and what may still be taken, in bytes."""
         with on_disk("free space"):
             total, free = self._root.space()
-        return StoreReport(str(self.path), total, free)
+        return StoreUsage(str(self.path), total, free)
 
     @property
     def device(self) -> int:
@@ -126,7 +126,7 @@ class Store:
         digest, version = state.get("manifest"), state.get("version")
         return Edition(digest, version if isinstance(version, int) else None) if isinstance(digest, str) else None
 
-    def held(self) -> list[Held]:
+    def held(self) -> list[HeldCampaign]:
         """The campaigns that are whole here."""
         with on_disk("states of campaigns"):
             return [as_held(campaign, mark) for campaign, mark in marks(self._root).items() if is_whole(mark)]

@@ -23,7 +23,7 @@ from benchmarks.polling.writers import Address, Writers
 from benchmarks.shared.goals import MIB, Row, percentile, table
 from benchmarks.shared.processes import Cost
 from ifeportal.embedded.seaweedfs import SeaweedFS
-from loader.contract.item_reports import recognise_progress
+from loader.contract.item_reports import progress_from_etag
 from loader.contract.keys import parse_status_key
 from loader.contract.manifest import parse_manifest
 
@@ -41,7 +41,7 @@ def fleet() -> Fleet:
 
 def recognised(fleet: Fleet, value: int, key: str) -> bool:
     size = fleet.size([key for key, _ in fleet.written()].index(key))
-    return recognise_progress(hashlib.md5(b"%d" % value).hexdigest(), size) == value
+    return progress_from_etag(hashlib.md5(b"%d" % value).hexdigest(), size) == value
 
 
 def test_every_object_has_a_key_of_the_contract_and_the_size_that_the_manifest_says(fleet: Fleet) -> None:

@@ -184,7 +184,7 @@ def test_the_limits_of_the_contract_are_as_documented() -> None:
         f"1 to {names.NAME_LIMIT} bytes of UTF-8",
         f"at most {manifest.MANIFEST_LIMIT // units.MIB} MiB, {manifest.ITEMS_LIMIT:,} items",
         f"{strict_json.DEPTH_LIMIT} levels deep",
-        f"at most {transfer_queue.ORDERS_LIMIT // units.MIB} MiB, {transfer_queue.ENTRIES_LIMIT:,} entries",
+        f"at most {transfer_queue.QUEUE_LIMIT // units.MIB} MiB, {transfer_queue.ENTRIES_LIMIT:,} entries",
         f"{manifest.ITEMS_LIMIT:,} names in one of them",
         f"at most {item_reports.PROGRESS_LIMIT} bytes are read",
         f"at most {item_reports.ERROR_LIMIT // 1024} KiB are read",
@@ -205,7 +205,7 @@ def test_the_examples_of_the_contract_are_legal_and_whole() -> None:
     assert parsed.content[0].sha256
     assert not parsed.extra
     assert not parsed.content[0].extra
-    queue = transfer_queue.parse_orders(examples[1].encode())
+    queue = transfer_queue.parse_transfer_queue(examples[1].encode())
     assert [entry.action for entry in queue.entries or ()] == ["load", "load", "purge"]
     assert not queue.extra
     assert not queue.settings_extra
@@ -218,14 +218,14 @@ def test_the_examples_of_the_contract_are_legal_and_whole() -> None:
 
 def test_every_field_of_the_queue_is_documented() -> None:
     table = rows("docs/contract.md")
-    full = transfer_queue.Orders(
+    full = transfer_queue.TransferQueue(
         1,
-        (transfer_queue.Entry("c", ("i",), "load", 1, datetime.now(UTC), datetime.now(UTC)),),
+        (transfer_queue.QueueEntry("c", ("i",), "load", 1, datetime.now(UTC), datetime.now(UTC)),),
         paused=True,
         bandwidth_limit=1,
         window=ALWAYS,
     )
-    written = json.loads(transfer_queue.build_orders(full))
+    written = json.loads(transfer_queue.build_transfer_queue(full))
     fields = {f"entries[].{name}" for name in written["entries"][0]} | {
         f"settings.{name}" for name in written["settings"]
     }

@@ -7,9 +7,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from loader.contract.heartbeat import Heartbeat, Held, StoreReport
+from loader.contract.heartbeat import Heartbeat, HeldCampaign, StoreUsage
 from loader.contract.manifest import Exhibition, Item, Manifest
-from loader.contract.names import check_name, content_name, fold
+from loader.contract.names import check_name, conflict_key, content_name
 from loader.errors import BadName
 
 # Biased towards what has hurt before: path syntax, our own endings, case and normalisation pairs, odd spaces.
@@ -124,7 +124,7 @@ def manifests(airline: str, campaign: str) -> st.SearchStrategy[Manifest]:
     """Any manifest that may lie under this prefix."""
     return st.builds(
         Manifest,
-        content=st.lists(ITEMS, max_size=5, unique_by=lambda item: fold(item.name)).map(tuple),
+        content=st.lists(ITEMS, max_size=5, unique_by=lambda item: conflict_key(item.name)).map(tuple),
         airline=st.sampled_from([None, airline]),
         campaign=st.sampled_from([None, campaign]),
         version=st.none() | st.integers(0, 2**53),
@@ -158,12 +158,12 @@ HEARTBEATS = st.builds(
     campaign=LINES,
     rate_bps=COUNTS,
     stores=st.lists(
-        st.builds(StoreReport, path=LINES, total=COUNTS, free=COUNTS, extra=extras("path", "total", "free")), max_size=3
+        st.builds(StoreUsage, path=LINES, total=COUNTS, free=COUNTS, extra=extras("path", "total", "free")), max_size=3
     ).map(tuple),
     queue_version=COUNTS,
     held=st.lists(
         st.builds(
-            Held,
+            HeldCampaign,
             campaign=LINES,
             items=COUNTS,
             bytes=COUNTS,

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from loader.contract.strict_json import moment_text
+from loader.contract.strict_json import format_utc
 from loader.errors import ExitCode, WorldError
 from loader.media.manifest_verifier import recall, remember
 from loader.signatures.dsse import BadEnvelope
@@ -95,7 +95,7 @@ def _without(known: Known, only: Sequence[str]) -> Known:
 
 def _shown(known: Known) -> dict[str, object]:
     return {
-        "time": moment_text(known.time) if known.time else None,
+        "time": format_utc(known.time) if known.time else None,
         "keys": known.keys.keyring.version if known.keys else None,
         "airlines": {
             name: {"signed": one.signed, "versions": dict(sorted(one.versions.items()))}

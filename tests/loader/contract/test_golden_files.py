@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from loader.contract.heartbeat import Heartbeat, Held, StoreReport, parse_heartbeat
+from loader.contract.heartbeat import Heartbeat, HeldCampaign, StoreUsage, parse_heartbeat
 from loader.contract.item_reports import ErrorReport, parse_error, parse_progress
 from loader.contract.manifest import Exhibition, Item, Manifest, parse_manifest
-from loader.contract.time_window import Window
-from loader.contract.transfer_queue import Entry, Orders, parse_orders
+from loader.contract.time_window import TimeWindow
+from loader.contract.transfer_queue import QueueEntry, TransferQueue, parse_transfer_queue
 from loader.errors import BadManifest, BadProgress
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -70,18 +70,18 @@ HEARTBEATS = {
         state="loading",
         campaign="2026-12",
         rate_bps=1_250_000,
-        stores=(StoreReport("/content", 1000, 10, {"mount": "sda1"}),),
+        stores=(StoreUsage("/content", 1000, 10, {"mount": "sda1"}),),
         queue_version=7,
-        held=(Held("2026-11", 40, 99, True),),
+        held=(HeldCampaign("2026-11", 40, 99, True),),
         extra={"battery": 0.5},
     ),
     "heartbeat-empty.json": Heartbeat(schema=None),
 }
 ORDERS = {
-    "orders-full.json": Orders(
+    "orders-full.json": TransferQueue(
         version=7,
         entries=(
-            Entry(
+            QueueEntry(
                 "2026-12",
                 ("movie-001", "movie-002"),
                 "load",
@@ -89,21 +89,21 @@ ORDERS = {
                 datetime(2026, 12, 1, 22, tzinfo=UTC),
                 datetime(2026, 12, 2, 4, tzinfo=UTC),
             ),
-            Entry("2026-12"),
-            Entry("2026-10", action="purge"),
+            QueueEntry("2026-12"),
+            QueueEntry("2026-10", action="purge"),
         ),
         paused=True,
         bandwidth_limit=20_000_000,
-        window=Window(((1320, 300),)),
+        window=TimeWindow(((1320, 300),)),
     ),
-    "orders-newer.json": Orders(
+    "orders-newer.json": TransferQueue(
         version=8,
-        entries=(Entry("2026-12", action="polish", extra={"ticket": "T-5"}),),
+        entries=(QueueEntry("2026-12", action="polish", extra={"ticket": "T-5"}),),
         schema=None,
         extra={"by": "ops"},
         settings_extra={"link": "5g"},
     ),
-    "orders-empty.json": Orders(version=0, schema=None),
+    "orders-empty.json": TransferQueue(version=0, schema=None),
 }
 
 
@@ -151,7 +151,7 @@ def test_a_heartbeat_is_read_as_it_always_was(name: str) -> None:
 
 @pytest.mark.parametrize("name", ORDERS)
 def test_a_queue_is_read_as_it_always_was(name: str) -> None:
-    assert parse_orders((GOLDEN / name).read_bytes()) == ORDERS[name]
+    assert parse_transfer_queue((GOLDEN / name).read_bytes()) == ORDERS[name]
 
 
 def test_every_golden_file_is_expected_somewhere() -> None:

@@ -20,8 +20,8 @@ from loader.contract.item_reports import (
     build_progress,
     parse_error,
     parse_progress,
-    recognise_progress,
-    reportable,
+    progress_from_etag,
+    progress_to_report,
 )
 from loader.contract.units import MIB
 from loader.errors import ERRORS, BadHeartbeat, BadProgress, ContractError, WorldError
@@ -68,22 +68,22 @@ def test_any_bytes_are_a_number_or_refused(body: bytes) -> None:
 
 @given(st.integers(0, 2**40), st.integers(0, 2**40))
 def test_what_is_reported_on_the_way_is_whole_mib_below_the_size(done: int, size: int) -> None:
-    value = reportable(done, size)
+    value = progress_to_report(done, size)
     assert value % MIB == 0
     assert value <= done
     assert value < size or value == size == 0
-    assert reportable(size, size, final=True) == size
-    assert reportable(done, size, final=done != size and True) in (value, size)
+    assert progress_to_report(size, size, final=True) == size
+    assert progress_to_report(done, size, final=done != size and True) in (value, size)
 
 
 @given(st.integers(0, 16 * 1024 * MIB), st.integers(0, 16 * 1024 * MIB))
 @example(0, 0)
 @example(MIB, MIB)
 def test_what_is_reported_is_recognised_from_its_etag(done: int, size: int) -> None:
-    for value in (reportable(min(done, size), size), size):
+    for value in (progress_to_report(min(done, size), size), size):
         etag = hashlib.md5(build_progress(value)).hexdigest()
-        assert recognise_progress(etag, size) == value
-        assert recognise_progress(f'"{etag.upper()}"', size) == value
+        assert progress_from_etag(etag, size) == value
+        assert progress_from_etag(f'"{etag.upper()}"', size) == value
 
 
 @pytest.mark.parametrize(
@@ -91,22 +91,22 @@ def test_what_is_reported_is_recognised_from_its_etag(done: int, size: int) -> N
     [(b"5", 10), (b"1048577", 2 * MIB), (b"2097152", 2 * MIB - 1), (b"0\n", 10), (b"", 10), (b"1048576", None)],
 )
 def test_what_is_not_certain_is_not_recognised(body: bytes, size: int | None) -> None:
-    assert recognise_progress(hashlib.md5(body).hexdigest(), size) is None
+    assert progress_from_etag(hashlib.md5(body).hexdigest(), size) is None
 
 
 def test_nothing_but_zero_is_recognised_while_the_size_is_unknown() -> None:
-    assert recognise_progress(hashlib.md5(b"0").hexdigest(), None) == 0
+    assert progress_from_etag(hashlib.md5(b"0").hexdigest(), None) == 0
 
 
 @pytest.mark.parametrize("etag", ["", "x", "d41d8cd98f00b204e9800998ecf8427e-2"])
 def test_an_etag_that_is_no_md5_is_not_recognised(etag: str) -> None:
-    assert recognise_progress(etag, 2**53) is None
+    assert progress_from_etag(etag, 2**53) is None
 
 
 @pytest.mark.parametrize("code", ERRORS)
 def test_every_code_round_trips_with_its_text(code: str) -> None:
     report = parse_error(build_error(code, "what happened: twice"))
-    assert (report.code, report.text, report.cut) == (code, "what happened: twice", False)
+    assert (report.code, report.text, report.truncated) == (code, "what happened: twice", False)
 
 
 @pytest.mark.parametrize("body", [b"WARNING: x", b"no_space: x", b"E42: x", b"NO_SPACES: x", b"SLOW LINK"])
@@ -129,10 +129,10 @@ def test_an_error_without_text_is_still_an_error_one_can_see(body: bytes) -> Non
 def test_a_long_error_is_cut_between_characters_and_says_so() -> None:
     body = ("NO_SPACE: x" + "ü€🎬" * 1000).encode()
     for length in range(ERROR_LIMIT - 8, ERROR_LIMIT + 1):
-        report = parse_error(body[:length], cut=True)
-        assert report.cut
+        report = parse_error(body[:length], truncated=True)
+        assert report.truncated
         assert "\ufffd" not in report.text
-    assert parse_error(body).cut
+    assert parse_error(body).truncated
 
 
 def test_what_turns_text_round_or_moves_a_cursor_is_made_visible() -> None:
@@ -142,7 +142,7 @@ def test_what_turns_text_round_or_moves_a_cursor_is_made_visible() -> None:
 
 @given(st.binary(max_size=5000), st.booleans())
 def test_any_bytes_become_one_line_that_can_be_stored_and_shown(body: bytes, cut: bool) -> None:
-    text = parse_error(body, cut=cut).text
+    text = parse_error(body, truncated=cut).text
     assert text
     assert not any(unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp") for sign in text)
     assert text.encode()

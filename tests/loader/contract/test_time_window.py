@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loader.contract.time_window import ALWAYS, Window, parse_window
+from loader.contract.time_window import ALWAYS, TimeWindow, parse_time_window
 
 SECOND, HOUR = timedelta(seconds=1), 3600.0
 
@@ -48,8 +48,8 @@ def at(clock: str, day: str = "2026-12-15") -> datetime:
     ],
 )
 def test_hours_are_read_as_people_write_them(hours: str, spans: tuple[tuple[int, int], ...], local: bool) -> None:
-    assert parse_window(hours) == Window(spans, local)
-    assert parse_window(str(parse_window(hours))) == parse_window(hours)
+    assert parse_time_window(hours) == TimeWindow(spans, local)
+    assert parse_time_window(str(parse_time_window(hours))) == parse_time_window(hours)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_hours_are_read_as_people_write_them(hours: str, spans: tuple[tuple[int,
 )  # fmt: skip
 def test_what_are_no_hours_is_refused(hours: str) -> None:
     with pytest.raises(ValueError, match=r"hours|length|spans") as refused:
-        parse_window(hours)
+        parse_time_window(hours)
     assert len(str(refused.value)) < 200
 
 
@@ -86,20 +86,20 @@ def test_what_are_no_hours_is_refused(hours: str) -> None:
     ],
 )
 def test_edges_are_exact(hours: str, clock: str, is_open: bool, seconds: float | None) -> None:
-    window = parse_window(hours)
-    assert (window.is_open(at(clock)), window.changes_in(at(clock))) == (is_open, seconds)
+    window = parse_time_window(hours)
+    assert (window.is_open(at(clock)), window.seconds_until_change(at(clock))) == (is_open, seconds)
 
 
 def test_hours_are_utc_whatever_zone_the_time_is_given_in() -> None:
-    window, now = parse_window("22:00-05:00"), datetime(2026, 12, 15, 23, 30, tzinfo=timezone(timedelta(hours=2)))
-    assert (window.is_open(now), window.changes_in(now)) == (False, 0.5 * HOUR)
+    window, now = parse_time_window("22:00-05:00"), datetime(2026, 12, 15, 23, 30, tzinfo=timezone(timedelta(hours=2)))
+    assert (window.is_open(now), window.seconds_until_change(now)) == (False, 0.5 * HOUR)
 
 
 def test_local_hours_are_those_of_the_machine(zone: Callable[[str], None]) -> None:
     zone("Asia/Kolkata")
-    window = parse_window("22:00-05:00 local")
-    assert (window.is_open(at("16:29:59")), window.changes_in(at("16:29:59"))) == (False, 1)
-    assert (window.is_open(at("16:30:00")), window.changes_in(at("16:30:00"))) == (True, 7 * HOUR)
+    window = parse_time_window("22:00-05:00 local")
+    assert (window.is_open(at("16:29:59")), window.seconds_until_change(at("16:29:59"))) == (False, 1)
+    assert (window.is_open(at("16:30:00")), window.seconds_until_change(at("16:30:00"))) == (True, 7 * HOUR)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_the_night_on_which_clocks_are_changed_has_another_length(
     zone: Callable[[str], None], day: str, clock: str, seconds: float
 ) -> None:
     zone("Europe/Berlin")
-    assert parse_window("22:00-05:00 local").changes_in(at(clock, day)) == seconds
+    assert parse_time_window("22:00-05:00 local").seconds_until_change(at(clock, day)) == seconds
 
 
 @pytest.mark.parametrize(
@@ -130,10 +130,10 @@ def test_an_hour_that_comes_twice_is_meant_twice(
     zone: Callable[[str], None], clock: str, is_open: bool, seconds: float | None
 ) -> None:
     zone("Europe/Berlin")
-    window, now = parse_window("01:00-02:30 local"), at(clock, "2026-10-25")
+    window, now = parse_time_window("01:00-02:30 local"), at(clock, "2026-10-25")
     assert window.is_open(now) == is_open
     if seconds:
-        assert window.changes_in(now) == seconds
+        assert window.seconds_until_change(now) == seconds
 
 
 MINUTES = st.integers(0, 1439)
@@ -142,8 +142,8 @@ SPANS = st.lists(st.tuples(MINUTES, MINUTES).filter(lambda span: span[0] != span
 
 @given(spans=SPANS, now=st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC)))
 def test_it_changes_when_it_says_and_not_before(spans: list[tuple[int, int]], now: datetime) -> None:
-    window = Window(tuple(spans))
-    change, state = window.changes_in(now), window.is_open(now)
+    window = TimeWindow(tuple(spans))
+    change, state = window.seconds_until_change(now), window.is_open(now)
     if change is None:
         assert all(window.is_open(now + timedelta(minutes=minute)) == state for minute in range(0, 1440, 7))
         return
@@ -155,4 +155,8 @@ def test_it_changes_when_it_says_and_not_before(spans: list[tuple[int, int]], no
 
 
 def test_always_is_open_and_never_changes() -> None:
-    assert (ALWAYS.is_open(at("03:00:00")), ALWAYS.changes_in(at("03:00:00")), str(ALWAYS)) == (True, None, "")
+    assert (ALWAYS.is_open(at("03:00:00")), ALWAYS.seconds_until_change(at("03:00:00")), str(ALWAYS)) == (
+        True,
+        None,
+        "",
+    )

@@ -11,8 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loader.contract.manifest import ITEMS_LIMIT
-from loader.contract.time_window import ALWAYS, Window
-from loader.contract.transfer_queue import ENTRIES_LIMIT, ORDERS_LIMIT, Entry, Orders, build_orders, parse_orders
+from loader.contract.time_window import ALWAYS, TimeWindow
+from loader.contract.transfer_queue import (
+    ENTRIES_LIMIT,
+    QUEUE_LIMIT,
+    QueueEntry,
+    TransferQueue,
+    build_transfer_queue,
+    parse_transfer_queue,
+)
 from loader.errors import BadTransferQueue
 from tests.support.contract_strategies import CONTENT, SEGMENTS, TIMES, extras, is_for_people
 
@@ -20,9 +27,9 @@ MINUTES = st.integers(0, 24 * 60 - 1)
 SPANS = st.tuples(MINUTES, st.integers(0, 24 * 60)).filter(
     lambda span: span[0] != span[1] and (span[1] > 0 or span[0] > 0)
 )
-WINDOWS = st.builds(Window, st.lists(SPANS, min_size=1, max_size=4).map(tuple), st.booleans())
+WINDOWS = st.builds(TimeWindow, st.lists(SPANS, min_size=1, max_size=4).map(tuple), st.booleans())
 ENTRIES = st.builds(
-    Entry,
+    QueueEntry,
     campaign=SEGMENTS,
     content=st.none() | st.lists(CONTENT, max_size=3).map(tuple),
     action=st.sampled_from(["load", "purge", "polish"]),
@@ -32,7 +39,7 @@ ENTRIES = st.builds(
     extra=extras("campaign", "content", "action", "priority", "not_before", "deadline"),
 )
 ORDERS = st.builds(
-    Orders,
+    TransferQueue,
     version=st.integers(0, 2**53),
     entries=st.none() | st.lists(ENTRIES, max_size=3).map(tuple),
     paused=st.booleans(),
@@ -48,19 +55,19 @@ def body(**fields: Any) -> bytes:
     return json.dumps({"version": 1, **fields}).encode()
 
 
-def settings(**fields: Any) -> Orders:
-    return parse_orders(body(settings=fields))
+def settings(**fields: Any) -> TransferQueue:
+    return parse_transfer_queue(body(settings=fields))
 
 
 @given(ORDERS)
-def test_orders_round_trip(orders: Orders) -> None:
-    assert parse_orders(build_orders(orders)) == orders
+def test_orders_round_trip(orders: TransferQueue) -> None:
+    assert parse_transfer_queue(build_transfer_queue(orders)) == orders
 
 
 @given(st.binary(max_size=100))
 def test_any_bytes_are_orders_or_refused(hostile: bytes) -> None:
     try:
-        parse_orders(hostile)
+        parse_transfer_queue(hostile)
     except BadTransferQueue as exc:
         is_for_people(exc)
 
@@ -86,7 +93,7 @@ def test_any_bytes_are_orders_or_refused(hostile: bytes) -> None:
 )
 def test_any_json_is_orders_or_refused_with_the_place(document: dict[str, Any]) -> None:
     try:
-        parse_orders(json.dumps(document).encode())
+        parse_transfer_queue(json.dumps(document).encode())
     except BadTransferQueue as exc:
         is_for_people(exc)
 
@@ -131,12 +138,12 @@ def test_any_json_is_orders_or_refused_with_the_place(document: dict[str, Any]) 
         (b'{"version": NaN}', "NaN is not JSON"),
         (b"[" * 100_000, "nested deeper"),
         (b"\xef\xbb\xbf{}", "byte order mark"),
-        (b" " * (ORDERS_LIMIT + 1), "longer than"),
+        (b" " * (QUEUE_LIMIT + 1), "longer than"),
     ],
 )
 def test_wrong_orders_are_refused_with_the_place(hostile: bytes, sentence: str) -> None:
     with pytest.raises(BadTransferQueue, match=sentence) as caught:
-        parse_orders(hostile)
+        parse_transfer_queue(hostile)
     assert caught.value.code == "INTERNAL"
     is_for_people(caught.value)
 
@@ -146,19 +153,23 @@ def test_wrong_orders_are_refused_with_the_place(hostile: bytes, sentence: str) 
 )
 def test_a_name_that_breaks_the_rules_refuses_the_queue_and_says_so(entry: dict[str, Any]) -> None:
     with pytest.raises(BadTransferQueue, match=r"entries\[0\]\.") as caught:
-        parse_orders(body(entries=[entry]))
+        parse_transfer_queue(body(entries=[entry]))
     assert caught.value.code == "BAD_NAME"
 
 
 def test_entries_that_are_absent_are_another_thing_than_none() -> None:
-    assert parse_orders(body()).entries is None
-    assert parse_orders(body(entries=None)).entries is None
-    assert parse_orders(body(entries=[])).entries == ()
+    assert parse_transfer_queue(body()).entries is None
+    assert parse_transfer_queue(body(entries=None)).entries is None
+    assert parse_transfer_queue(body(entries=[])).entries == ()
 
 
 def test_content_that_is_absent_is_all_and_an_empty_list_is_none() -> None:
     listed = [{"campaign": "a"}, {"campaign": "a", "content": []}, {"campaign": "a", "content": ["b", "c.tgz"]}]
-    assert [entry.content for entry in parse_orders(body(entries=listed)).entries or ()] == [None, (), ("b", "c")]
+    assert [entry.content for entry in parse_transfer_queue(body(entries=listed)).entries or ()] == [
+        None,
+        (),
+        ("b", "c"),
+    ]
 
 
 def test_a_time_without_zone_is_utc_and_any_zone_is_understood() -> None:
@@ -166,7 +177,7 @@ def test_a_time_without_zone_is_utc_and_any_zone_is_understood() -> None:
         {"campaign": "a", "not_before": "2026-12-01T10:00:00", "deadline": "2026-12-01T10:00:00+05:30"},
         {"campaign": "a", "not_before": "2026-12-01T10:00:00Z"},
     ]
-    first, second = parse_orders(body(entries=listed)).entries or ()
+    first, second = parse_transfer_queue(body(entries=listed)).entries or ()
     assert first.not_before == second.not_before == datetime(2026, 12, 1, 10, tzinfo=UTC)
     assert first.deadline == datetime(2026, 12, 1, 4, 30, tzinfo=UTC)
 
@@ -182,9 +193,9 @@ def test_a_bandwidth_limit_is_written_as_people_write_it_or_as_a_number(written:
 def test_hours_that_are_absent_are_another_thing_than_all_hours() -> None:
     assert settings().window is None
     assert settings(window="").window == ALWAYS
-    assert settings(window="22:00-05:00 local").window == Window(((1320, 300),), local=True)
+    assert settings(window="22:00-05:00 local").window == TimeWindow(((1320, 300),), local=True)
 
 
 def test_orders_too_long_to_be_read_are_not_built() -> None:
     with pytest.raises(BadTransferQueue, match="bytes; 1,048,576 are allowed"):
-        build_orders(Orders(1, extra={"x": "y" * ORDERS_LIMIT}))
+        build_transfer_queue(TransferQueue(1, extra={"x": "y" * QUEUE_LIMIT}))

@@ -21,7 +21,7 @@ from fleet.simulation.faults import FlipByte, Rule
 from fleet.simulation.proxy import Link
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.contract.keys import heartbeat_key, manifest_key, queue_key, signature_key
-from loader.contract.transfer_queue import Orders, build_orders
+from loader.contract.transfer_queue import TransferQueue, build_transfer_queue
 from loader.errors import BadName, WorldError
 from loader.s3.client import S3Bucket
 from tests.support.aircraft import AIRLINE, TAIL, Aircraft
@@ -67,7 +67,7 @@ def test_a_whole_load_needs_no_more(store: SeaweedFS, tmp_path: Path) -> None:
     whose = ["--airline", AIRLINE, "--signer", public_of(signer), "--root", str(tmp_path / "root")]
     call_command("trust_keys", "trust", str(tmp_path / "trust.json"), *whose, stdout=StringIO())
     sign_campaign(AIRLINE, CAMPAIGN, media, [signer], now=datetime.now(UTC))
-    media.put(queue_key(AIRLINE, TAIL), build_orders(Orders(version=1)))
+    media.put(queue_key(AIRLINE, TAIL), build_transfer_queue(TransferQueue(version=1)))
     assert public_of(root) != public_of(signer)
 
     with Link(store.endpoint) as link:

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from loader.contract.heartbeat import StoreReport
+from loader.contract.heartbeat import StoreUsage
 from loader.contract.manifest import Item
-from loader.contract.units import duration_text
+from loader.contract.units import format_duration
 from loader.local_api.client import NobodyHomeError, status, watch
 from loader.local_api.server import Door
 from loader.monitor.status_board import Board
@@ -31,7 +31,7 @@ HASH = "0" * 64
 
 @pytest.fixture
 def board() -> Board:
-    board = Board("ACME", "N1", "0.1.0", space=lambda: [StoreReport("/content", 64_000_000_000, 12_000_000_000)])
+    board = Board("ACME", "N1", "0.1.0", space=lambda: [StoreUsage("/content", 64_000_000_000, 12_000_000_000)])
     steps = [
         Step("2026-12", Item("movie-001", 1000, HASH), "fetch", 0, 250),
         Step("2026-12", Item("movie-002", 2000), "refuse", 0, code="NO_SPACE", reason="too\x1b[31m big"),
@@ -118,7 +118,7 @@ def test_bars_stand_below_each_other_whatever_the_script_of_the_names(name: str,
     [(0, "0 s"), (99, "99 s"), (100, "2 min"), (3599, "1 h 00 min"), (11_100, "3 h 05 min"), (200_000, "2 days")],
 )
 def test_times_are_told_as_people_say_them(seconds: int, text: str) -> None:
-    assert duration_text(seconds) == text
+    assert format_duration(seconds) == text
 
 
 # The command.

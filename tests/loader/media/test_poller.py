@@ -9,7 +9,7 @@ from pathlib import Path
 
 from loader.contract.keys import manifest_key, queue_key
 from loader.contract.manifest import Item, Manifest, build_manifest
-from loader.contract.transfer_queue import ORDERS_LIMIT
+from loader.contract.transfer_queue import QUEUE_LIMIT
 from loader.errors import WorldError
 from loader.media.manifest_reader import Lookout
 from loader.media.manifest_verifier import Trust
@@ -72,7 +72,7 @@ def test_what_failed_may_be_asked_while_more_fails() -> None:
 def test_a_queue_written_closely_is_taken_and_remembered(tmp_path: Path) -> None:
     entries = [{"campaign": f"c{at}", "content": [f"m{name}" for name in range(10_000)]} for at in range(11)]
     body = json.dumps({"schema": 1, "version": 3, "entries": entries}, separators=(",", ":")).encode()
-    body += b"\n" * (ORDERS_LIMIT - len(body))
+    body += b"\n" * (QUEUE_LIMIT - len(body))
     media, store = MemoryBucket("media"), Store(tmp_path)
     media.put(queue_key(AIRLINE, TAIL), body)
     dispatch = Dispatch(AIRLINE, TAIL, media, store)

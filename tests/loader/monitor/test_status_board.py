@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from loader.contract.heartbeat import StoreReport
+from loader.contract.heartbeat import StoreUsage
 from loader.contract.manifest import Item
 from loader.errors import ERRORS, WorldError
 from loader.monitor.events import Fan, Listener
@@ -278,7 +278,7 @@ def test_who_waits_hears_of_progress_of_an_event_and_of_nothing() -> None:
 
 
 def test_state_link_queue_and_disks_are_told() -> None:
-    board = Board("ACME", "N1", "0.1.0", space=lambda: [StoreReport("/content", 100, 40)])
+    board = Board("ACME", "N1", "0.1.0", space=lambda: [StoreUsage("/content", 100, 40)])
     board.state("waiting", "the link is down", "c")
     board.link(False, "no route")
     board.queue(7, True, "22:00-05:00", 20_000_000)
@@ -291,7 +291,7 @@ def test_state_link_queue_and_disks_are_told() -> None:
 
 
 def test_a_disk_that_does_not_answer_hides_nothing_else() -> None:
-    def away() -> list[StoreReport]:
+    def away() -> list[StoreUsage]:
         raise WorldError("IO_ERROR")
 
     assert told(Board("ACME", "N1", space=away))["stores"] == []

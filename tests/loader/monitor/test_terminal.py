@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 import pytest
 
-from loader.contract.item_reports import plain_text
+from loader.contract.item_reports import one_line
 from loader.contract.manifest import Item
 from loader.monitor.terminal import Bars, Display, JsonLines
 from loader.planning.model import Step
@@ -141,7 +141,7 @@ def test_what_gave_way_has_no_bar_and_what_goes_on_has_one() -> None:
     ],
 )
 def test_a_text_stays_what_it_is_in_one_line(text: str, plain: str) -> None:
-    assert plain_text(text) == plain
+    assert one_line(text) == plain
 
 
 class _Gone(io.StringIO):

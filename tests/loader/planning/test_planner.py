@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from loader.contract.manifest import Exhibition, Item, Manifest
-from loader.contract.transfer_queue import Entry, Orders
+from loader.contract.transfer_queue import QueueEntry, TransferQueue
 from loader.planning.model import Moment, Plan, Removal, Room, Wanted
 from loader.planning.planner import make_plan
 from loader.storage.inventory import Aboard, Found, together
@@ -36,7 +36,7 @@ def plan(
     free: Sequence[int | Room] = (10**12,),
     found: Mapping[tuple[str, str], Sequence[Found]] | None = None,
     barred: Mapping[tuple[str, str], str] | None = None,
-    queue: Sequence[Entry] | None = None,
+    queue: Sequence[QueueEntry] | None = None,
     aboard: Sequence[Aboard] = (),
     first: Sequence[tuple[str, str | None]] = (),
     named: Sequence[str] = (),
@@ -55,7 +55,7 @@ def plan(
         find,
         rooms,
         Moment(now, seconds_left, rate, store),
-        orders=None if queue is None else Orders(1, tuple(queue)),
+        orders=None if queue is None else TransferQueue(1, tuple(queue)),
         aboard=aboard,
         first=first,
         named=named,
@@ -117,12 +117,12 @@ def test_what_can_be_finished_before_the_window_closes_comes_before_what_cannot(
 
 def test_a_queue_is_done_by_priority_then_deadline_then_its_own_order() -> None:
     queue = [
-        Entry("low", priority=-5, deadline=EARLIER),
-        Entry("second"),
-        Entry("third"),
-        Entry("due", deadline=LATER),
-        Entry("sooner", deadline=EARLIER),
-        Entry("high", priority=7),
+        QueueEntry("low", priority=-5, deadline=EARLIER),
+        QueueEntry("second"),
+        QueueEntry("third"),
+        QueueEntry("due", deadline=LATER),
+        QueueEntry("sooner", deadline=EARLIER),
+        QueueEntry("high", priority=7),
     ]
     made = plan(*(simple(name, "a") for name in ("third", "second", "low", "due", "high", "sooner")), queue=queue)
     assert [step.campaign for step in made.steps] == ["high", "sooner", "due", "second", "third", "low"]
@@ -131,26 +131,30 @@ def test_a_queue_is_done_by_priority_then_deadline_then_its_own_order() -> None:
 
 def test_a_campaign_the_queue_does_not_name_is_not_loaded_unless_this_loader_was_told_to() -> None:
     campaigns = [simple("queued", "a"), simple("other", "a"), simple("named", "a", named=True)]
-    assert done(plan(*campaigns, queue=[Entry("queued")])) == [("queued", "a", "fetch"), ("named", "a", "fetch")]
+    assert done(plan(*campaigns, queue=[QueueEntry("queued")])) == [("queued", "a", "fetch"), ("named", "a", "fetch")]
     assert done(plan(*campaigns, queue=[])) == [("named", "a", "fetch")]
 
 
 def test_a_queue_may_ask_for_what_has_ended() -> None:
-    assert done(plan(simple("november", "a", ends=OVER), queue=[Entry("november")])) == [("november", "a", "fetch")]
+    assert done(plan(simple("november", "a", ends=OVER), queue=[QueueEntry("november")])) == [
+        ("november", "a", "fetch")
+    ]
 
 
 def test_an_entry_of_some_items_makes_steps_of_these_only() -> None:
-    made = plan(simple("c", "a", "b", "c"), simple("d", "a"), queue=[Entry("c", ("b", "not listed")), Entry("d")])
+    made = plan(
+        simple("c", "a", "b", "c"), simple("d", "a"), queue=[QueueEntry("c", ("b", "not listed")), QueueEntry("d")]
+    )
     assert done(made) == [("c", "b", "fetch"), ("d", "a", "fetch")]
     assert made.partial == {"c"}
 
 
 def test_an_entry_of_no_items_is_not_one_of_all() -> None:
-    assert plan(simple("c", "a"), queue=[Entry("c", ())]).steps == ()
+    assert plan(simple("c", "a"), queue=[QueueEntry("c", ())]).steps == ()
 
 
 def test_the_first_entry_that_names_an_item_decides_for_it() -> None:
-    queue = [Entry("c"), Entry("d"), Entry("c", ("film",), priority=9)]
+    queue = [QueueEntry("c"), QueueEntry("d"), QueueEntry("c", ("film",), priority=9)]
     made = plan(simple("c", "a", "film"), simple("d", "x"), queue=queue)
     assert done(made) == [("c", "film", "fetch"), ("c", "a", "fetch"), ("d", "x", "fetch")]
     assert made.partial == frozenset()
@@ -158,10 +162,10 @@ def test_the_first_entry_that_names_an_item_decides_for_it() -> None:
 
 def test_what_may_not_be_begun_yet_is_told_for_later() -> None:
     queue = [
-        Entry("c", ("film",), priority=9),
-        Entry("c", not_before=LATER),
-        Entry("d", not_before=LATER + timedelta(hours=1)),
-        Entry("e", not_before=EARLIER),
+        QueueEntry("c", ("film",), priority=9),
+        QueueEntry("c", not_before=LATER),
+        QueueEntry("d", not_before=LATER + timedelta(hours=1)),
+        QueueEntry("e", not_before=EARLIER),
     ]
     made = plan(simple("c", "a", "film"), simple("d", "a"), simple("e", "a"), queue=queue)
     assert done(made) == [("c", "film", "fetch"), ("e", "a", "fetch")]
@@ -171,25 +175,25 @@ def test_what_may_not_be_begun_yet_is_told_for_later() -> None:
 
 
 def test_an_item_held_back_is_held_back_though_a_later_entry_takes_all() -> None:
-    queue = [Entry("c", ("film",), priority=9, not_before=LATER), Entry("c")]
+    queue = [QueueEntry("c", ("film",), priority=9, not_before=LATER), QueueEntry("c")]
     assert names(plan(simple("c", "a", "film"), queue=queue)) == ["a"]
 
 
 def test_what_is_to_be_purged_later_is_loaded_until_then() -> None:
-    queue = [Entry("c", action="purge", priority=9, not_before=LATER), Entry("c")]
+    queue = [QueueEntry("c", action="purge", priority=9, not_before=LATER), QueueEntry("c")]
     made = plan(simple("c", "a"), queue=queue, aboard=[Aboard("c", bytes=(5,))])
     assert (names(made), made.removals, made.next_change) == (["a"], (), LATER)
 
 
 def test_an_action_that_is_not_known_here_is_passed_over() -> None:
-    queue = [Entry("c", action="polish", priority=9, not_before=LATER), Entry("c")]
+    queue = [QueueEntry("c", action="polish", priority=9, not_before=LATER), QueueEntry("c")]
     made = plan(simple("c", "a"), queue=queue)
     assert (names(made), made.later) == (["a"], ())
 
 
 def test_a_queue_without_entries_is_as_no_queue() -> None:
     made = make_plan(
-        [simple("c", "a")], lambda _campaign, _item: [NOTHING], [Room(9, 1)], Moment(NOW), orders=Orders(3, None)
+        [simple("c", "a")], lambda _campaign, _item: [NOTHING], [Room(9, 1)], Moment(NOW), orders=TransferQueue(3, None)
     )
     assert names(made) == ["a"]
 
@@ -200,7 +204,7 @@ def test_what_somebody_aboard_wants_comes_before_everything_the_newest_wish_firs
         wanted("d", Item("x", 1), Item("y", 1)),
         simple("e", "z"),
     ]
-    queue = [Entry("c", priority=100), Entry("d"), Entry("e")]
+    queue = [QueueEntry("c", priority=100), QueueEntry("d"), QueueEntry("e")]
     made = plan(*campaigns, queue=queue, first=[("d", "y"), ("c", "b"), ("e", None), ("d", None), ("gone", None)])
     assert names(made) == ["y", "b", "z", "x", "a"]
 
@@ -353,8 +357,8 @@ def test_nothing_is_removed_for_room_that_is_wanted_or_named_or_to_come() -> Non
     named = simple("november", "x", ends=OVER, named=True)
     assert removed(plan(campaign, november, **room, found=held)) == ["november"]  # type: ignore[arg-type]
     assert removed(plan(campaign, named, **room, found=held)) == []  # type: ignore[arg-type]
-    for entry in (Entry("november"), Entry("november", not_before=LATER)):
-        queue = [Entry("c"), entry]
+    for entry in (QueueEntry("november"), QueueEntry("november", not_before=LATER)):
+        queue = [QueueEntry("c"), entry]
         assert removed(plan(campaign, november, **room, found=held, queue=queue)) == []  # type: ignore[arg-type]
 
 
@@ -378,14 +382,14 @@ def test_the_days_of_a_manifest_are_newer_than_those_that_were_kept() -> None:
 
 
 def test_the_queue_purges_what_is_aboard_and_frees_its_room() -> None:
-    queue = [Entry("october", action="purge"), Entry("not aboard", action="purge"), Entry("c")]
+    queue = [QueueEntry("october", action="purge"), QueueEntry("not aboard", action="purge"), QueueEntry("c")]
     made = plan(simple("c", "a", size=90), free=[50], aboard=[DECEMBER, OCTOBER], queue=queue)
     assert made.removals == (Removal("october", None, "the queue asks for it"),)
     assert done(made) == [("c", "a", "fetch")]
 
 
 def test_what_is_in_use_is_not_purged_even_if_the_queue_asks() -> None:
-    queue = [Entry("december", action="purge"), Entry("november", ("x",), action="purge")]
+    queue = [QueueEntry("december", action="purge"), QueueEntry("november", ("x",), action="purge")]
     made = plan(aboard=[DECEMBER], queue=queue)
     assert (made.removals, made.refused_removals) == ((), (("december", "it is in use: its exhibition is on"),))
     made = plan(aboard=[NOVEMBER, OCTOBER], queue=queue)
@@ -393,15 +397,15 @@ def test_what_is_in_use_is_not_purged_even_if_the_queue_asks() -> None:
 
 
 def test_what_says_no_days_is_in_use_while_it_is_whole_and_wanted() -> None:
-    campaign, purge = simple("undated", "a", "b"), Entry("undated", ("b",), action="purge", priority=9)
+    campaign, purge = simple("undated", "a", "b"), QueueEntry("undated", ("b",), action="purge", priority=9)
     assert removed(plan(campaign, aboard=[UNDATED], queue=[purge])) == ["undated"]
-    made = plan(campaign, aboard=[UNDATED], queue=[purge, Entry("undated")])
+    made = plan(campaign, aboard=[UNDATED], queue=[purge, QueueEntry("undated")])
     assert (made.removals, made.refused_removals) == ((), (("undated", "it is in use: it may be shown on any day"),))
 
 
 def test_what_this_loader_was_told_to_load_is_not_purged() -> None:
     made = plan(
-        simple("october", "a", named=True), aboard=[DECEMBER, OCTOBER], queue=[Entry("october", action="purge")]
+        simple("october", "a", named=True), aboard=[DECEMBER, OCTOBER], queue=[QueueEntry("october", action="purge")]
     )
     assert made.removals == ()
     assert made.refused_removals == (("october", "it is one of the campaigns this loader was told to load"),)
@@ -410,11 +414,11 @@ def test_what_this_loader_was_told_to_load_is_not_purged() -> None:
 
 def test_what_is_wanted_stays_though_its_manifest_cannot_be_read_now() -> None:
     lying = [DECEMBER, NOVEMBER]
-    assert removed(plan(simple("c", "a", size=51), free=[50], aboard=lying, queue=[Entry("c")])) == ["november"]
-    wish = [Entry("c"), Entry("november")]
+    assert removed(plan(simple("c", "a", size=51), free=[50], aboard=lying, queue=[QueueEntry("c")])) == ["november"]
+    wish = [QueueEntry("c"), QueueEntry("november")]
     assert removed(plan(simple("c", "a", size=51), free=[50], aboard=lying, queue=wish)) == []
     assert removed(plan(simple("c", "a", size=51), free=[50], aboard=lying, named=["november"])) == []
-    purge = [Entry("november", action="purge")]
+    purge = [QueueEntry("november", action="purge")]
     assert removed(plan(aboard=lying, queue=purge)) == ["november"]
     refused = plan(aboard=lying, queue=purge, named=["november"])
     assert refused.refused_removals == (("november", "it is one of the campaigns this loader was told to load"),)
@@ -422,7 +426,7 @@ def test_what_is_wanted_stays_though_its_manifest_cannot_be_read_now() -> None:
 
 
 def test_items_that_do_not_lie_here_are_not_purged_again_and_again() -> None:
-    queue = [Entry("c", ("a", "b"), action="purge"), Entry("december", ("a",), action="purge")]
+    queue = [QueueEntry("c", ("a", "b"), action="purge"), QueueEntry("december", ("a",), action="purge")]
     lying = [replace(DECEMBER, content=frozenset("x")), Aboard("c", bytes=(1,), content=frozenset("bx"))]
     made = plan(simple("c", "a", "b", "x"), aboard=lying, queue=queue)
     assert (made.removals, made.refused_removals) == ((Removal("c", ("b",), "the queue asks for it"),), ())
@@ -430,7 +434,11 @@ def test_items_that_do_not_lie_here_are_not_purged_again_and_again() -> None:
 
 
 def test_some_items_are_purged_and_others_loaded() -> None:
-    queue = [Entry("c", ("a", "b"), action="purge", priority=5), Entry("c", ("b", "d"), priority=9), Entry("c")]
+    queue = [
+        QueueEntry("c", ("a", "b"), action="purge", priority=5),
+        QueueEntry("c", ("b", "d"), priority=9),
+        QueueEntry("c"),
+    ]
     made = plan(simple("c", "a", "b", "d", "e"), aboard=[DECEMBER, Aboard("c", bytes=(1,))], queue=queue)
     assert names(made) == ["b", "d", "e"]
     assert made.removals == (Removal("c", ("a",), "the queue asks for it"),)
@@ -438,18 +446,18 @@ def test_some_items_are_purged_and_others_loaded() -> None:
 
 
 def test_of_what_is_purged_whole_the_items_asked_for_before_stay() -> None:
-    queue = [Entry("c", ("b",), priority=9), Entry("c", action="purge")]
+    queue = [QueueEntry("c", ("b",), priority=9), QueueEntry("c", action="purge")]
     made = plan(simple("c", "a", "b", "d"), aboard=[DECEMBER, Aboard("c", bytes=(1,))], queue=queue)
     assert (names(made), made.removals) == (["b"], (Removal("c", ("a", "d"), "the queue asks for it"),))
 
 
 def test_a_campaign_without_a_manifest_may_be_purged() -> None:
     lying = [DECEMBER, Aboard("c", bytes=(1,))]
-    assert plan(aboard=lying, queue=[Entry("c", action="purge")]).removals[0].content is None
-    assert plan(aboard=lying, queue=[Entry("c", ("a",), action="purge")]).removals[0].content == ("a",)
-    refused = plan(aboard=lying, queue=[Entry("c", ("a",), priority=1), Entry("c", action="purge")])
+    assert plan(aboard=lying, queue=[QueueEntry("c", action="purge")]).removals[0].content is None
+    assert plan(aboard=lying, queue=[QueueEntry("c", ("a",), action="purge")]).removals[0].content == ("a",)
+    refused = plan(aboard=lying, queue=[QueueEntry("c", ("a",), priority=1), QueueEntry("c", action="purge")])
     assert (refused.removals, [campaign for campaign, _ in refused.refused_removals]) == ((), ["c"])
-    assert plan(aboard=lying, queue=[Entry("c", priority=1), Entry("c", action="purge")]).removals == ()
+    assert plan(aboard=lying, queue=[QueueEntry("c", priority=1), QueueEntry("c", action="purge")]).removals == ()
 
 
 def test_what_several_directories_say_of_a_campaign_is_put_together() -> None:
@@ -508,7 +516,7 @@ def test_what_either_clock_finds_in_use_is_not_purged(now: datetime, store: date
     coming = Aboard("january", date(2027, 1, 1), date(2027, 1, 31), True, (10,))
     made = plan(
         aboard=[DECEMBER, coming, OCTOBER],
-        queue=[Entry("december", action="purge"), Entry("october", action="purge")],
+        queue=[QueueEntry("december", action="purge"), QueueEntry("october", action="purge")],
         now=now,
         store=store,
     )
@@ -517,7 +525,7 @@ def test_what_either_clock_finds_in_use_is_not_purged(now: datetime, store: date
 
 
 def test_before_the_store_has_answered_only_what_says_no_days_is_purged() -> None:
-    queue = [Entry("october", action="purge"), Entry("undated", action="purge")]
+    queue = [QueueEntry("october", action="purge"), QueueEntry("undated", action="purge")]
     made = plan(aboard=[DECEMBER, OCTOBER, UNDATED], queue=queue, store=None)
     assert removed(made) == ["undated"]
     assert made.refused_removals == (
@@ -529,7 +537,7 @@ def test_before_the_store_has_answered_only_what_says_no_days_is_purged() -> Non
 def test_a_purge_that_was_put_off_waits_until_the_store_confirms_the_clock(
     now: datetime, store: datetime | None
 ) -> None:
-    queue = [Entry("undated", action="purge", not_before=NOW + timedelta(days=20))]
+    queue = [QueueEntry("undated", action="purge", not_before=NOW + timedelta(days=20))]
     made = plan(aboard=[DECEMBER, UNDATED], queue=queue, now=now, store=store)
     assert (removed(made), made.next_change is None) == ([], now == AHEAD)
     assert [campaign for campaign, _ in made.refused_removals] == (["undated"] if now == AHEAD else [])
@@ -537,7 +545,7 @@ def test_a_purge_that_was_put_off_waits_until_the_store_confirms_the_clock(
 
 
 def test_what_is_put_off_and_not_aboard_is_not_told_of() -> None:
-    queue = [Entry("gone", action="purge", not_before=NOW)]
+    queue = [QueueEntry("gone", action="purge", not_before=NOW)]
     assert plan(aboard=[DECEMBER], queue=queue, now=AHEAD, store=NOW).refused_removals == ()
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loader.contract.manifest import Exhibition, Item, Manifest
-from loader.contract.transfer_queue import Entry, Orders
+from loader.contract.transfer_queue import QueueEntry, TransferQueue
 from loader.planning.model import Moment, Plan, Room, Step, Wanted
 from loader.planning.planner import make_plan
 from loader.planning.priorities import has_ended
@@ -30,12 +30,14 @@ class World:
     wanted: tuple[Wanted, ...]
     found: dict[tuple[str, str], tuple[Found, ...]]
     rooms: tuple[Room, ...]
-    orders: Orders | None
+    orders: TransferQueue | None
     aboard: tuple[Aboard, ...]
     first: tuple[tuple[str, str | None], ...]
     moment: Moment
 
-    def plan(self, orders: Orders | None = None, found: dict[tuple[str, str], tuple[Found, ...]] | None = None) -> Plan:
+    def plan(
+        self, orders: TransferQueue | None = None, found: dict[tuple[str, str], tuple[Found, ...]] | None = None
+    ) -> Plan:
         there = self.found if found is None else found
 
         def find(campaign: str, item: Item) -> Sequence[Found]:
@@ -66,7 +68,7 @@ FOUND = st.sampled_from(
 )
 CONTENT = st.none() | st.lists(st.sampled_from(NAMES), max_size=3).map(tuple)
 ENTRIES = st.builds(
-    Entry,
+    QueueEntry,
     campaign=st.sampled_from(CAMPAIGNS),
     content=CONTENT,
     action=st.sampled_from(["load", "load", "purge"]),
@@ -113,7 +115,7 @@ def worlds(draw: st.DrawFn, most_rooms: int = 3) -> World:
         tuple(wanted),
         {(one.campaign, name): tuple(draw(FOUND) for _ in rooms) for one in wanted for name in NAMES},
         tuple(rooms),
-        draw(st.none() | st.builds(Orders, st.just(1), st.none() | st.lists(ENTRIES, max_size=5).map(tuple))),
+        draw(st.none() | st.builds(TransferQueue, st.just(1), st.none() | st.lists(ENTRIES, max_size=5).map(tuple))),
         tuple(aboard),
         tuple(draw(st.lists(st.tuples(st.sampled_from(CAMPAIGNS), st.none() | st.sampled_from(NAMES)), max_size=2))),
         Moment(NOW, draw(st.none() | st.floats(0, 10)), draw(st.none() | st.integers(0, 20)), draw(STORE_CLOCKS)),
