@@ -21,8 +21,8 @@ from urllib.parse import urlsplit
 
 from benchmarks.polling.fleet import Written
 from benchmarks.shared.processes import Failed
-from loader.s3.credentials import Keys
-from loader.s3.sigv4 import sign
+from loader.s3.credentials import S3Credentials
+from loader.s3.sigv4 import sign_request
 from loader.s3.urls import quote_key
 
 PROCESSES: Final = 2
@@ -48,7 +48,7 @@ class Line:
     """A connection that is kept, for one thread. Use as a context manager."""
 
     def __init__(self, address: Address) -> None:
-        self._path, self._keys = f"/{address.bucket}/", Keys(address.access_key, address.secret_key)
+        self._path, self._keys = f"/{address.bucket}/", S3Credentials(address.access_key, address.secret_key)
         self._host = urlsplit(address.endpoint).netloc
 
     def __enter__(self) -> Self:
@@ -66,7 +66,7 @@ class Line:
         """Write an object. Raises Failed if the store refuses, OSError."""
         body, target = b"%d" % value, self._path + quote_key(key)
         host = {"Host": self._host}
-        signed = sign("PUT", target, host, body, keys=self._keys, region=REGION, now=datetime.now(UTC))
+        signed = sign_request("PUT", target, host, body, credentials=self._keys, region=REGION, now=datetime.now(UTC))
         lines = [f"PUT {target} HTTP/1.1", *(f"{name}: {value}" for name, value in signed.items())]
         head = "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""])
         self._socket.sendall(head.encode() + body)

@@ -22,7 +22,7 @@ from ifeportal.models import Airline
 from ifeportal.storage.background import Ahead, answers, nothing
 from loader.contract.manifest import MANIFEST_LIMIT, Item, Manifest, parse_manifest, restriction_fields
 from loader.errors import BadManifest, WorldError
-from loader.s3.interface import Bucket, Fetched, ObjectInfo
+from loader.s3.interface import Bucket, GetResult, ObjectInfo
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ def _update(row: Campaign, **fields: object) -> Campaign | None:
 
 def _fetched(
     media: Bucket, wanted: Mapping[str, ObjectInfo], alive: Callable[[], None]
-) -> Iterator[tuple[str, ObjectInfo, Fetched | BadManifest | WorldError]]:
+) -> Iterator[tuple[str, ObjectInfo, GetResult | BadManifest | WorldError]]:
     """Fetch several at once, but no more than these wait in memory."""
     names = list(wanted)
     failures = 0
@@ -151,7 +151,7 @@ def _fetched(
                 return
 
 
-def _fetch(media: Bucket, found: ObjectInfo) -> Fetched | BadManifest | WorldError:
+def _fetch(media: Bucket, found: ObjectInfo) -> GetResult | BadManifest | WorldError:
     too_long = BadManifest(f"it is longer than {MANIFEST_LIMIT:,} bytes")
     if found.size > MANIFEST_LIMIT:
         return too_long
@@ -159,11 +159,11 @@ def _fetch(media: Bucket, found: ObjectInfo) -> Fetched | BadManifest | WorldErr
         answer = media.get(found.key, MANIFEST_LIMIT)
     except WorldError as exc:
         return exc
-    return too_long if answer is None or answer.cut else answer
+    return too_long if answer is None or answer.truncated else answer
 
 
 def _take_in(
-    row: Campaign, found: ObjectInfo, answer: Fetched | BadManifest | WorldError, result: CatalogResult
+    row: Campaign, found: ObjectInfo, answer: GetResult | BadManifest | WorldError, result: CatalogResult
 ) -> Campaign | None:
     """Apply one manifest, or say why it is not; returns the row if it changed."""
     if isinstance(answer, WorldError):
@@ -192,7 +192,7 @@ def _refuse(
     )
 
 
-def _apply(row: Campaign, manifest: Manifest, fetched: Fetched) -> Campaign | None:
+def _apply(row: Campaign, manifest: Manifest, fetched: GetResult) -> Campaign | None:
     """One transaction: the campaign and its items say what the manifest says, or nothing has changed."""
     with transaction.atomic():
         # Ordered by names, its airline would be locked too, for which every writer of the feed would wait.

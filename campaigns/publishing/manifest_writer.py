@@ -23,7 +23,7 @@ from campaigns.signing.manifest_signature import SignResult, check_signable, sig
 from loader.contract.keys import manifest_key, signature_key
 from loader.contract.manifest import MANIFEST_LIMIT, Manifest, build_manifest, parse_manifest
 from loader.errors import BadManifest, ContractError, WorldError
-from loader.s3.interface import Bucket, Fetched, ObjectInfo
+from loader.s3.interface import Bucket, GetResult, ObjectInfo
 from loader.signatures.dsse import ENVELOPE_LIMIT, parse_envelope
 
 _VERSION: Final = re.compile(rb'"version"\s*:\s*([0-9]{1,15})')
@@ -37,7 +37,7 @@ class Before:
     airline: str
     campaign: str
     manifest: Manifest | None
-    fetched: Fetched | None
+    fetched: GetResult | None
     objects: Mapping[str, ObjectInfo]
 
     @property
@@ -88,7 +88,7 @@ def look_before(airline: str, campaign: str, media: Bucket, notice: Notice) -> B
     if fetched is None:
         return Before(airline, campaign, None, None, objects)
     try:
-        if fetched.cut:
+        if fetched.truncated:
             raise BadManifest(f"it is longer than {MANIFEST_LIMIT:,} bytes")
         manifest = parse_manifest(fetched.body, airline=airline, campaign=campaign)
     except BadManifest as exc:
@@ -156,7 +156,7 @@ def _signed_version(before: Before, media: Bucket) -> int:
         return 0
 
 
-def _get(media: Bucket, key: str, limit: int = MANIFEST_LIMIT) -> Fetched | None:
+def _get(media: Bucket, key: str, limit: int = MANIFEST_LIMIT) -> GetResult | None:
     try:
         return media.get(key, limit)
     except WorldError as error:

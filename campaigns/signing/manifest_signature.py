@@ -18,7 +18,7 @@ from campaigns.signing.private_keys import public_of
 from loader.contract.keys import manifest_key, signature_key
 from loader.contract.manifest import MANIFEST_LIMIT, Manifest, parse_manifest
 from loader.errors import BadName, ContractError, WorldError
-from loader.s3.interface import Bucket, Fetched
+from loader.s3.interface import Bucket, GetResult
 from loader.signatures.dsse import (
     CAMPAIGN_TYPE,
     ENVELOPE_LIMIT,
@@ -135,7 +135,7 @@ def signatures_missing(airline: str, campaign: str, media: Bucket, keyring: Keyr
     return max(0, role.threshold - len(good))
 
 
-def _manifest(airline: str, campaign: str, media: Bucket) -> Fetched:
+def _manifest(airline: str, campaign: str, media: Bucket) -> GetResult:
     try:
         fetched = media.get(manifest_key(airline, campaign), MANIFEST_LIMIT)
     except BadName as error:
@@ -144,12 +144,12 @@ def _manifest(airline: str, campaign: str, media: Bucket) -> Fetched:
         if error.code != "OBJECT_GONE":
             raise
         raise CannotSign(f"there is no campaign.json of {airline}/{campaign}: publish it first") from error
-    if fetched is None or fetched.cut:
+    if fetched is None or fetched.truncated:
         raise CannotSign(f"campaign.json is longer than {MANIFEST_LIMIT:,} bytes")
     return fetched
 
 
-def _before(airline: str, campaign: str, media: Bucket) -> tuple[Fetched | None, Envelope | None]:
+def _before(airline: str, campaign: str, media: Bucket) -> tuple[GetResult | None, Envelope | None]:
     """The object that is there, and the envelope in it if it is one."""
     try:
         held = media.get(signature_key(airline, campaign), ENVELOPE_LIMIT)
@@ -158,7 +158,7 @@ def _before(airline: str, campaign: str, media: Bucket) -> tuple[Fetched | None,
             raise
         return None, None
     try:
-        return held, parse_envelope(held.body) if held and not held.cut else None
+        return held, parse_envelope(held.body) if held and not held.truncated else None
     except BadEnvelope:
         return held, None
 
@@ -176,7 +176,7 @@ def _check_version(before: Envelope, manifest: Manifest, airline: str, campaign:
         )
 
 
-def _write(media: Bucket, key: str, body: bytes, held: Fetched | None) -> None:
+def _write(media: Bucket, key: str, body: bytes, held: GetResult | None) -> None:
     try:
         if held is None:
             media.put(key, body, if_none_match=True)

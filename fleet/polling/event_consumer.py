@@ -27,7 +27,7 @@ from ifeportal.models import Airline, Job
 from loader.contract.keys import parse_status_key
 from loader.errors import ContractError, WorldError
 from loader.s3.interface import Bucket
-from loader.s3.sqs import LONGEST_WAIT, Message, Queue
+from loader.s3.sqs import MAX_WAIT, Message, Queue
 
 SLICE: Final = 20.0  # seconds; then other work gets its turn
 MESSAGES_A_BATCH: Final = 500
@@ -56,7 +56,7 @@ def take_events(
     terms: Terms | None = None,
     *,
     seconds: float = SLICE,
-    wait: int = LONGEST_WAIT,
+    wait: int = MAX_WAIT,
 ) -> Taken:
     """Write what events tell until none came for `wait` seconds, something failed, or `seconds` are over.
 
@@ -107,8 +107,8 @@ class _Batch:
 
     def _named(self, message: Message, bucket: str) -> list[tuple[str, str]]:
         """Airline and key of each report the message names."""
-        if message.received > TRIES:
-            self.odd.append(f"it came {message.received} times and could never be written")
+        if message.receive_count > TRIES:
+            self.odd.append(f"it came {message.receive_count} times and could never be written")
             return []
         try:
             return [(airline, key) for key in keys_of(message.body, bucket) if (airline := _airline_of(key))]

@@ -16,7 +16,7 @@ from fleet.reconcile.problems import Problem
 from ifeportal.storage.background import answers, nothing
 from loader.contract.keys import StatusKey, parse_status_key
 from loader.errors import ContractError, WorldError
-from loader.s3.interface import Bucket, Fetched, ObjectInfo
+from loader.s3.interface import Bucket, GetResult, ObjectInfo
 
 FETCHERS: Final = 8
 FAILURES_IN_A_ROW: Final = 16  # then it is the store that fails, not an object, and asking on prolongs the poll
@@ -52,7 +52,7 @@ class Fetcher:
         self._alive = alive
         self._pool = ThreadPoolExecutor(FETCHERS, thread_name_prefix="poll")
         self._failures = 0  # in a row; may be off by a few between threads: it is a brake, not a figure
-        self._had: dict[str, Fetched] = {}  # by name
+        self._had: dict[str, GetResult] = {}  # by name
 
     def __enter__(self) -> Self:
         return self
@@ -66,7 +66,7 @@ class Fetcher:
         named = Named()
         fetched = answers(self._pool, lambda each: self._get(*each), reports, self._alive)
         for (key, _), answer in zip(reports, fetched, strict=True):
-            if isinstance(answer, Fetched):
+            if isinstance(answer, GetResult):
                 self._had[key] = answer
                 named.infos.append(ObjectInfo(key, answer.size, answer.etag, answer.last_modified))
             elif answer.code != "OBJECT_GONE":
@@ -86,17 +86,17 @@ class Fetcher:
             else:
                 readings.by_key[each.name] = reading
         for each, answer in zip(unknown, answers(self._pool, self._fetch, unknown, self._alive), strict=True):
-            if isinstance(answer, Fetched):
+            if isinstance(answer, GetResult):
                 readings.by_key[each.name] = understand(each, answer)
             elif answer.code != "OBJECT_GONE":  # gone since the listing: the next listing's matter
                 failure = _failed(readings.problems, each.name, each.etag, answer)
                 readings.failure = readings.failure or failure
         return readings
 
-    def _fetch(self, sighting: Sighting) -> Fetched | WorldError:
+    def _fetch(self, sighting: Sighting) -> GetResult | WorldError:
         return self._had.get(sighting.name) or self._get(sighting.name, sighting.key)
 
-    def _get(self, name: str, key: StatusKey) -> Fetched | WorldError:
+    def _get(self, name: str, key: StatusKey) -> GetResult | WorldError:
         if self._failures >= FAILURES_IN_A_ROW:
             return WorldError("NETWORK", "not asked any more after many failed requests")
         try:

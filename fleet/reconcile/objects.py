@@ -16,7 +16,7 @@ from loader.contract import item_reports
 from loader.contract.heartbeat import HEARTBEAT_LIMIT, parse_heartbeat
 from loader.contract.keys import StatusKey
 from loader.errors import ContractError
-from loader.s3.interface import Fetched
+from loader.s3.interface import GetResult
 
 ETAG_LIMIT: Final = 200  # characters the database holds; S3's own have 32 to 40
 
@@ -90,7 +90,7 @@ def how_much(key: StatusKey) -> int:
     return _FETCH[key.kind]
 
 
-def understand(sighting: Sighting, fetched: Fetched) -> Reading:
+def understand(sighting: Sighting, fetched: GetResult) -> Reading:
     """What the bytes of the object say."""
     etag, at = version(fetched.etag), moment(fetched.last_modified)
     now = Sighting(sighting.key, sighting.name, fetched.size, etag, at)
@@ -101,13 +101,13 @@ def understand(sighting: Sighting, fetched: Fetched) -> Reading:
             return Reading(HeartbeatSeen(etag, at, parse_heartbeat(_whole(fetched))))
     except ContractError as error:
         return _unreadable(now, str(error))
-    report = item_reports.parse_error(fetched.body, truncated=fetched.cut)
+    report = item_reports.parse_error(fetched.body, truncated=fetched.truncated)
     return Reading(ErrorSeen(etag, at, report.code or "", report.text, report.truncated))
 
 
-def _whole(fetched: Fetched) -> bytes:
+def _whole(fetched: GetResult) -> bytes:
     """The body; of one that was cut, more than any parser takes."""
-    return fetched.body + b"?" if fetched.cut else fetched.body
+    return fetched.body + b"?" if fetched.truncated else fetched.body
 
 
 def _unreadable(sighting: Sighting, detail: str) -> Reading:

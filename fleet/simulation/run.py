@@ -102,7 +102,7 @@ def _at_once(written: Iterator[Change], bucket: Bucket, stop: threading.Event, t
 def check(plan: Plan, bucket: Bucket) -> None:
     """Raises Taken unless nothing lies under the names of the fleet's airlines; WorldError."""
     names = {plan.airline(number) for number in range(plan.airlines)}
-    for name in sorted(names.intersection(bucket.prefixes())):
+    for name in sorted(names.intersection(bucket.list_prefixes())):
         if _is_ours(name, bucket):
             raise Taken(f"{bucket.name} holds an earlier simulation of {name}; simulate_fleet --remove deletes it")
         if next(iter(bucket.list(f"{name}/")), None) is not None:
@@ -121,7 +121,7 @@ def mark(plan: Plan, bucket: Bucket) -> None:
 def ours(prefix: str, bucket: Bucket) -> list[str]:
     """The airlines that earlier runs made with this prefix of their names. Raises WorldError."""
     shape = re.compile(rf"{re.escape(prefix)}\d{{3}}")
-    return [name for name in sorted(bucket.prefixes()) if shape.fullmatch(name) and _is_ours(name, bucket)]
+    return [name for name in sorted(bucket.list_prefixes()) if shape.fullmatch(name) and _is_ours(name, bucket)]
 
 
 def leftovers(airline: str, bucket: Bucket) -> Iterator[Change]:

@@ -95,7 +95,7 @@ class SeaweedFS:
     def create_bucket(self, name: str) -> S3Bucket:
         """Make a bucket where there is none."""
         bucket = self.bucket(name)
-        bucket.create()
+        bucket.create_bucket()
         return bucket
 
     def start(self, seconds: float = 60.0) -> None:
@@ -141,7 +141,7 @@ class SeaweedFS:
         bucket = self.bucket(_PROBE)
         while self.process.ended is None and time.monotonic() < deadline:
             try:
-                bucket.create()
+                bucket.create_bucket()
                 bucket.put("ready", b"")
             except WorldError:
                 time.sleep(0.05)

@@ -47,7 +47,7 @@ def answers(threads: Executor, call: Callable[[A], T], to: Iterable[A], alive: C
 def prefixes(bucket: Bucket, prefix: str, alive: Callable[[], None]) -> list[str]:
     """The names directly below `prefix`. Raises WorldError."""
     with ThreadPoolExecutor(1, thread_name_prefix="prefixes") as thread:
-        return awaited(thread.submit(bucket.prefixes, prefix), alive)
+        return awaited(thread.submit(bucket.list_prefixes, prefix), alive)
 
 
 class Ahead:

@@ -20,7 +20,7 @@ from loader.contract.names import check_name, conflict_key
 from loader.errors import BadManifest, BadName, ContractError, WorldError
 from loader.media.manifest_verifier import Trust
 from loader.media.snapshot import Look, Reading
-from loader.s3.interface import Bucket, Fetched
+from loader.s3.interface import Bucket, GetResult
 from loader.signatures.dsse import ENVELOPE_LIMIT, BadEnvelope
 from loader.signatures.signed_manifest import Signed
 from loader.storage.inventory import Edition
@@ -129,8 +129,8 @@ class Lookout:
     def _as_it_lies(self, campaign: str) -> Reading:
         """campaign.json, whoever wrote it."""
 
-        def parsed(fetched: Fetched) -> Reading:
-            return self._parse(campaign, fetched.body, fetched.cut)
+        def parsed(fetched: GetResult) -> Reading:
+            return self._parse(campaign, fetched.body, fetched.truncated)
 
         try:
             return self._read(manifest_key(self._airline, campaign), MANIFEST_LIMIT, campaign, self._plain, parsed)
@@ -142,10 +142,10 @@ class Lookout:
     def _envelope(self, campaign: str) -> Signed:
         """What campaign.json.dsse holds. Raises WorldError, ContractError."""
 
-        def verified(fetched: Fetched) -> Signed | ContractError:
-            self._trust.saw(fetched.at)
+        def verified(fetched: GetResult) -> Signed | ContractError:
+            self._trust.saw(fetched.server_time)
             try:
-                if fetched.cut:
+                if fetched.truncated:
                     raise BadEnvelope(f"it is longer than {ENVELOPE_LIMIT:,} bytes")
                 return self._trust.verify(campaign, fetched.body)
             except ContractError as error:
@@ -157,7 +157,9 @@ class Lookout:
             raise found
         return found
 
-    def _read(self, key: str, limit: int, campaign: str, kept: dict[str, _Kept[T]], make: Callable[[Fetched], T]) -> T:
+    def _read(
+        self, key: str, limit: int, campaign: str, kept: dict[str, _Kept[T]], make: Callable[[GetResult], T]
+    ) -> T:
         """What `make` makes of an object, made anew only where something changed. Raises WorldError."""
         generation = self._trust.generation
         with self._lock:
@@ -180,7 +182,7 @@ class Lookout:
             return list(self._named), []
         good: list[str] = []
         odd: list[str] = []
-        for name in self._media.prefixes(f"{self._airline}/"):
+        for name in self._media.list_prefixes(f"{self._airline}/"):
             if name.startswith(".") and name.strip("."):
                 continue  # ours, but no campaign
             try:

@@ -55,7 +55,7 @@ class Dispatch:
             self._put_in_force(None, b"")
             return
         if fetched is not None:
-            self._etag, self._fault = fetched.etag, self._judge(fetched.body, fetched.cut)
+            self._etag, self._fault = fetched.etag, self._judge(fetched.body, fetched.truncated)
         self.problem = self._fault
 
     def _judge(self, body: bytes, cut: bool) -> str:

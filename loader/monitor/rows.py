@@ -9,7 +9,7 @@ from typing import Literal
 
 from loader.errors import ERRORS
 from loader.planning.model import Step
-from loader.s3.throughput import Meter, eta
+from loader.s3.throughput import RateMeter, eta
 
 Status = Literal["pending", "loading", "complete", "failed"]
 
@@ -29,7 +29,7 @@ class Entry:
     code: str = ""
     error: str = ""
     retry_at: datetime | None = None
-    meter: Meter | None = field(default=None, compare=False)
+    meter: RateMeter | None = field(default=None, compare=False)
     changed: int = field(default=0, compare=False)
 
     @property

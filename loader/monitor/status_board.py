@@ -20,7 +20,7 @@ from loader.errors import WorldError
 from loader.monitor.events import Listener
 from loader.monitor.rows import Entry, Status, Sums, campaign_row, merged, row, utc
 from loader.planning.model import Step
-from loader.s3.throughput import Meter
+from loader.s3.throughput import RateMeter
 
 ITEMS_LIMIT: Final = 10_000  # items that are kept; a plan's unfinished ones come first
 PACE: Final = 0.25  # seconds at least between two revisions that tell of mere progress
@@ -44,7 +44,7 @@ class Board(Listener):
         self._space, self._clock, self._now = space, clock, now
         self._entries: dict[tuple[str, str], Entry] = {}
         self._left_out = 0
-        self._meters: dict[str, Meter] = {}
+        self._meters: dict[str, RateMeter] = {}
         self._titles: Mapping[str, str] = MappingProxyType({})
         self._refused: dict[str, tuple[str, str]] = {}
         self._state, self._link = ("idle", "", ""), (True, "")
@@ -78,8 +78,8 @@ class Board(Listener):
         with self._wake:
             if entry := self._entries.get((campaign, content)):
                 entry.status, entry.done, entry.total = "loading", kept, size
-                entry.meter = Meter(self._clock())
-                self._meters.setdefault(campaign, Meter(self._clock()))
+                entry.meter = RateMeter(self._clock())
+                self._meters.setdefault(campaign, RateMeter(self._clock()))
                 self._changed(entry)
 
     def moved(self, campaign: str, content: str, kept: int, size: int, gained: int) -> None:

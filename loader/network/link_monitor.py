@@ -21,7 +21,7 @@ from urllib.request import getproxies, proxy_bypass
 from loader.command_runner import run_command
 from loader.errors import WorldError
 from loader.network.probes import Address, LookUp, answers, has_route, outward
-from loader.s3.urls import address
+from loader.s3.urls import endpoint_for
 
 log = logging.getLogger("loader")
 LOCAL: Final = 2.0  # seconds between two looks at the routes
@@ -85,7 +85,7 @@ def judge(facts: Facts, host: str) -> Verdict:
 
 def destination(bucket: str, endpoint: str | None, region: str) -> tuple[str, int]:
     """Host and port that requests to a bucket go to: the store's, or those of a proxy in between."""
-    parts = urlsplit(address(bucket, endpoint, region)[0])
+    parts = urlsplit(endpoint_for(bucket, endpoint, region)[0])
     host = parts.hostname or ""
     proxy = getproxies().get("https") if parts.scheme == "https" and not proxy_bypass(host) else None
     if proxy:

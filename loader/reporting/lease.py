@@ -181,7 +181,7 @@ class Lease:
             raise
         if fetched is None:
             return None
-        silent = (fetched.at - fetched.last_modified).total_seconds() if fetched.at else None
+        silent = (fetched.server_time - fetched.last_modified).total_seconds() if fetched.server_time else None
         try:
             heartbeat = parse_heartbeat(fetched.body)
         except BadHeartbeat:

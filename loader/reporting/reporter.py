@@ -243,7 +243,7 @@ class StatusWriter:
         if letter is not None and self._helpers < HELPERS and (self._closing or self._took > _LONG):
             more = self._outbox.next_due(now)
             # A store in trouble is asked by one.
-            if more is not None and more <= now and not self._backoff.failed:
+            if more is not None and more <= now and not self._backoff.failures:
                 self._helpers += 1
                 threading.Thread(target=self._help, name="status helper", daemon=True).start()
         return letter
@@ -255,7 +255,7 @@ class StatusWriter:
                 now = self._clock()
                 # A heartbeat that is due must not wait for more values.
                 due = not self._closing and now >= self._beat_due
-                letter = None if due or self._backoff.failed or self._lost else self._take(now)
+                letter = None if due or self._backoff.failures or self._lost else self._take(now)
                 if letter is None:
                     self._helpers -= 1
                     return
@@ -351,8 +351,8 @@ class StatusWriter:
 
     def _trouble(self, error: WorldError) -> float:
         with self._wake:
-            first = self._backoff.failed == 0
-            wait = self._backoff.again(error.retry_after) or 60.0
+            first = self._backoff.failures == 0
+            wait = self._backoff.next_delay(error.retry_after) or 60.0
             until = self._clock() + (min(wait, 1.0) if self._closing else wait)
         if first:
             self._complain(f"The status bucket cannot be told: {error.code}: {error}")

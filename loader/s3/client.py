@@ -27,31 +27,31 @@ import urllib3
 from loader.clock import StoreClock
 from loader.errors import WorldError
 from loader.s3.connections import connection_pool
-from loader.s3.credentials import Keyring, Keys
-from loader.s3.errors import Refusal
+from loader.s3.credentials import CredentialProvider, S3Credentials
+from loader.s3.errors import S3ErrorResponse
 from loader.s3.headers import parse_http_date
-from loader.s3.interface import Body, Fetched, Kind, Names, ObjectInfo, Requests
+from loader.s3.interface import Body, GetResult, Names, ObjectInfo, RequestKind, RequestStats
 from loader.s3.listing import ListPage, parse_listing
-from loader.s3.responses import Facts, Stream, drop, read_limited, translated
-from loader.s3.sigv4 import sign
-from loader.s3.urls import address, host_of, quote_key, quote_query
+from loader.s3.responses import ObjectHeaders, ResponseBody, read_limited, release_connection, translate_errors
+from loader.s3.sigv4 import sign_request
+from loader.s3.urls import endpoint_for, host_header, quote_key, quote_query
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 
-ATTEMPTS: Final = 3
-LONGEST_WAIT: Final = 20.0  # seconds; a store that asks for more gets its error reported instead
+MAX_ATTEMPTS: Final = 3
+MAX_RETRY_WAIT: Final = 20.0  # seconds; a store that asks for more gets its error reported instead
 LISTING_LIMIT: Final = 16 * 1_048_576  # bytes: 1,000 keys of 1,024 bytes, each byte as %XX, five times over
-EMPTY_PAGES: Final = 100  # in a row; a store may have looked through what was deleted
-REFUSAL_LIMIT: Final = 16 * 1_024
+MAX_EMPTY_PAGES: Final = 100  # in a row; a store may have looked through what was deleted
+ERROR_BODY_LIMIT: Final = 16 * 1_024
 
 
 @dataclass(frozen=True, slots=True)
-class _Call:
+class _S3Request:
     """One request for a small thing. `accept`: the statuses that are an answer, any other is a refusal."""
 
-    kind: Kind
+    kind: RequestKind
     method: str
     key: str
     headers: Mapping[str, str]
@@ -66,12 +66,12 @@ class _Call:
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class _S3Response:
     """A status, the headers as they are, and at most one byte more than the call's limit."""
 
     status: int
     headers: Mapping[str, str]
-    facts: Facts | None
+    object_headers: ObjectHeaders | None
     body: bytes
 
 
@@ -99,14 +99,14 @@ class S3Bucket:
     ) -> None:
         """Nothing is sent yet. Raises ValueError for an endpoint that is no http(s) address."""
         self.name = name
-        self.requests = Requests()
+        self.requests = RequestStats()
         self.store_clock = StoreClock()
         self.endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         self.region = region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
-        self._base, self._root = address(name, self.endpoint, self.region)
-        self._host = host_of(self._base)
-        given = Keys(access_key, secret_key, session_token) if access_key and secret_key else None
-        self._keyring = Keyring(given)
+        self._base, self._path_prefix = endpoint_for(name, self.endpoint, self.region)
+        self._host = host_header(self._base)
+        given = S3Credentials(access_key, secret_key, session_token) if access_key and secret_key else None
+        self._credentials = CredentialProvider(given)
         self._timeouts = (connect_timeout, read_timeout)
         self._sleep = sleep
         self._pool = connection_pool(self._base, connections)
@@ -116,26 +116,26 @@ class S3Bucket:
         for page in self._pages(prefix, {}):
             yield from page.objects
 
-    def prefixes(self, prefix: str = "") -> Names:
+    def list_prefixes(self, prefix: str = "") -> Names:
         """The names directly below `prefix` that have objects below them, without it and the slash."""
         pages = self._pages(prefix, {"delimiter": "/"})
         return [name[len(prefix) :].removesuffix("/") for page in pages for name in page.prefixes]
 
-    def get(self, key: str, limit: int, *, if_none_match: str | None = None) -> Fetched | None:
+    def get(self, key: str, limit: int, *, if_none_match: str | None = None) -> GetResult | None:
         """The first `limit` bytes (at least 1); None if the ETag still is `if_none_match`."""
         condition = {} if if_none_match is None else {"If-None-Match": f'"{if_none_match}"'}
         ranged = {**condition, "Range": f"bytes=0-{limit - 1}"}
-        call = _Call("get", "GET", key, ranged, limit=limit, accept=(200, 206, 304, 416))
+        call = _S3Request("get", "GET", key, ranged, limit=limit, accept=(200, 206, 304, 416))
         answer = self._call(call)
         if answer.status == 416:  # no byte 0: the object is empty
             answer = self._call(replace(call, headers=condition, accept=(200, 304)))
         at = parse_http_date(answer.headers.get("Date"))
         self.store_clock.hear(at)
-        if answer.status == 304 or answer.facts is None:
+        if answer.status == 304 or answer.object_headers is None:
             return None
-        facts, body = answer.facts, answer.body[:limit]
+        facts, body = answer.object_headers, answer.body[:limit]
         size = len(answer.body) if facts.size is None else facts.size
-        return Fetched(body, facts.etag, facts.last_modified, size, cut=size > len(body), at=at)
+        return GetResult(body, facts.etag, facts.last_modified, size, truncated=size > len(body), server_time=at)
 
     def open(self, key: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> Body:
         """The object from byte `start` on, to before byte `end` if given, in one attempt.
@@ -145,12 +145,12 @@ class S3Bucket:
         condition = {} if if_match is None else {"If-Match": f'"{if_match}"'}
         if start or end is not None:
             condition["Range"] = f"bytes={start}-" + ("" if end is None else str(end - 1))
-        call = _Call("get", "GET", key, condition)
-        response = self._granted(replace(call, accept=(200, 206)))
+        call = _S3Request("get", "GET", key, condition)
+        response = self._request(replace(call, accept=(200, 206)))
         try:
-            return Stream(response, str(call), start, end, self.requests)
+            return ResponseBody(response, str(call), start, end, self.requests)
         except WorldError:
-            drop(response)
+            release_connection(response)
             raise
 
     def put(self, key: str, body: bytes, *, if_none_match: bool = False, if_match: str | None = None) -> str:
@@ -158,16 +158,18 @@ class S3Bucket:
         condition = {"If-None-Match": "*"} if if_none_match else {}
         if if_match is not None:
             condition["If-Match"] = f'"{if_match}"'
-        answer = self._call(_Call("put", "PUT", key, condition, body=body), attempts=1 if condition else ATTEMPTS)
+        answer = self._call(
+            _S3Request("put", "PUT", key, condition, body=body), attempts=1 if condition else MAX_ATTEMPTS
+        )
         return _etag(answer.headers, f"PUT {key}")
 
     def delete(self, key: str) -> None:
         """Remove the object; nothing happens if there is none."""
-        self._call(_Call("delete", "DELETE", key, {}, accept=(200, 204)))
+        self._call(_S3Request("delete", "DELETE", key, {}, accept=(200, 204)))
 
-    def create(self) -> None:
+    def create_bucket(self) -> None:
         """Make the bucket where there is none. For embedded stores: it says nothing of a region, as AWS would want."""
-        self._call(_Call("put", "PUT", "", {}, accept=(200, 409)))
+        self._call(_S3Request("put", "PUT", "", {}, accept=(200, 409)))
 
     def upload(self, key: str, path: Path, *, progress: Callable[[int], None] | None = None) -> str:
         """Write a file of any size and return its ETag. `progress` hears how many bytes more were sent."""
@@ -176,7 +178,7 @@ class S3Bucket:
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
         try:
-            client = self._client()
+            client = self._boto3_client()
             client.upload_file(str(path), self.name, key, Callback=progress)
             return client.head_object(Bucket=self.name, Key=key)["ETag"].strip('"')
         except (S3UploadFailedError, ClientError) as error:
@@ -202,14 +204,14 @@ class S3Bucket:
             yield page
             if page.token is None:
                 return
-            if empty == EMPTY_PAGES:
+            if empty == MAX_EMPTY_PAGES:
                 raise WorldError("NETWORK", f"LIST {prefix}: the store sends page after page with nothing on it")
             tokens.add(page.token)
             query["continuation-token"] = page.token
 
     def _page(self, prefix: str, query: Mapping[str, str]) -> ListPage:
         name = f"LIST {prefix}".strip()
-        answer = self._call(_Call("list", "GET", "", {}, query=quote_query(query), limit=LISTING_LIMIT, name=name))
+        answer = self._call(_S3Request("list", "GET", "", {}, query=quote_query(query), limit=LISTING_LIMIT, name=name))
         try:
             if len(answer.body) > LISTING_LIMIT:
                 raise ValueError("it is too long")
@@ -223,70 +225,70 @@ class S3Bucket:
         self.store_clock.hear(parse_http_date(answer.headers.get("Date")))
         return page
 
-    def _call(self, call: _Call, attempts: int = ATTEMPTS) -> _Answer:
+    def _call(self, call: _S3Request, attempts: int = MAX_ATTEMPTS) -> _S3Response:
         """One small call, tried again with full jitter while that may help."""
         for attempt in range(1, attempts + 1):
             try:
-                return self._once(call)
+                return self._attempt(call)
             except WorldError as error:
                 wait = max(error.retry_after or 0.0, random.uniform(0, 0.25 * 2**attempt))  # noqa: S311
-                if error.permanent or attempt == attempts or wait > LONGEST_WAIT:
+                if error.permanent or attempt == attempts or wait > MAX_RETRY_WAIT:
                     raise
             self._sleep(wait)
         raise AssertionError("the last attempt returns or raises")
 
-    def _once(self, call: _Call) -> _Answer:
-        response = self._granted(call)
+    def _attempt(self, call: _S3Request) -> _S3Response:
+        response = self._request(call)
         try:
-            return self._answer(call, response)
+            return self._read_response(call, response)
         finally:
-            drop(response)
+            release_connection(response)
 
-    def _granted(self, call: _Call) -> urllib3.BaseHTTPResponse:
+    def _request(self, call: _S3Request) -> urllib3.BaseHTTPResponse:
         """The store's answer if it is one of those hoped for, its body unread. Raises WorldError."""
         response = self._send(call)
         if response.status not in call.accept:
-            refusal = self._refusal(call, response)
-            if refusal.s3 != "ExpiredToken" or not self._keyring.forget():
-                raise refusal.error(str(call), self.name, datetime.now(UTC))
+            refusal = self._error_response(call, response)
+            if refusal.s3_code != "ExpiredToken" or not self._credentials.invalidate():
+                raise refusal.to_error(str(call), self.name, datetime.now(UTC))
             response = self._send(call)
             if response.status not in call.accept:
-                raise self._refusal(call, response).error(str(call), self.name, datetime.now(UTC))
+                raise self._error_response(call, response).to_error(str(call), self.name, datetime.now(UTC))
         return response
 
-    def _answer(self, call: _Call, response: urllib3.BaseHTTPResponse) -> _Answer:
+    def _read_response(self, call: _S3Request, response: urllib3.BaseHTTPResponse) -> _S3Response:
         facts = None
         if call.kind == "get" and response.status in (200, 206):
-            facts = Facts.of(response, str(call), 0, call.limit)
+            facts = ObjectHeaders.from_response(response, str(call), 0, call.limit)
         # An empty body, too: only one that was read to its end leaves the connection for the next request.
         body = self._read(call, response, call.limit)
         if facts and facts.length is not None and len(body) < min(facts.length, call.limit):
             raise WorldError("SHORT_BODY", f"{call}: the connection ended before the body did")
-        return _Answer(response.status, response.headers, facts, body)
+        return _S3Response(response.status, response.headers, facts, body)
 
-    def _refusal(self, call: _Call, response: urllib3.BaseHTTPResponse) -> Refusal:
+    def _error_response(self, call: _S3Request, response: urllib3.BaseHTTPResponse) -> S3ErrorResponse:
         try:
-            body = self._read(call, response, REFUSAL_LIMIT)
+            body = self._read(call, response, ERROR_BODY_LIMIT)
         finally:
-            drop(response)
-        return Refusal.read(response.status, response.headers, body)
+            release_connection(response)
+        return S3ErrorResponse.from_response(response.status, response.headers, body)
 
-    def _read(self, call: _Call, response: urllib3.BaseHTTPResponse, limit: int) -> bytes:
+    def _read(self, call: _S3Request, response: urllib3.BaseHTTPResponse, limit: int) -> bytes:
         body = read_limited(response, limit, str(call), time.monotonic() + 3 * self._timeouts[1])
         if call.kind in ("list", "get"):
             self.requests.receive(len(body))
         return body
 
-    def _send(self, call: _Call) -> urllib3.BaseHTTPResponse:
-        with translated(str(call)):
-            target = f"{self._root}/{quote_key(call.key)}" + (f"?{call.query}" if call.query else "")
+    def _send(self, call: _S3Request) -> urllib3.BaseHTTPResponse:
+        with translate_errors(str(call)):
+            target = f"{self._path_prefix}/{quote_key(call.key)}" + (f"?{call.query}" if call.query else "")
             headers = {"Host": self._host, **call.headers}
-            signed = sign(
+            signed = sign_request(
                 call.method,
                 target,
                 headers,
                 call.body,
-                keys=self._keyring.keys(),
+                credentials=self._credentials.current(),
                 region=self.region,
                 now=datetime.now(UTC),
             )
@@ -303,11 +305,11 @@ class S3Bucket:
                 decode_content=False,
             )
 
-    def _client(self) -> S3Client:
+    def _boto3_client(self) -> S3Client:
         import boto3  # noqa: PLC0415  late, see upload()
         from botocore.config import Config  # noqa: PLC0415
 
-        keys = self._keyring.keys()
+        keys = self._credentials.current()
         client = boto3.client(
             "s3",
             endpoint_url=self.endpoint,
@@ -319,7 +321,7 @@ class S3Bucket:
                 signature_version="s3v4",
                 connect_timeout=self._timeouts[0],
                 read_timeout=self._timeouts[1],
-                retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+                retries={"mode": "standard", "total_max_attempts": MAX_ATTEMPTS},
                 response_checksum_validation="when_required",
                 s3={"addressing_style": "path" if self.endpoint else "auto", "payload_signing_enabled": True},
             ),
@@ -343,5 +345,5 @@ def _upload_error(error: Exception, what: str, bucket: str) -> WorldError:
     inner = error if hasattr(error, "response") else error.__context__
     response = getattr(inner, "response", {})
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
-    refusal = Refusal(status, str(response.get("Error", {}).get("Code", "")), {})
-    return refusal.error(what, bucket, datetime.now(UTC))
+    refusal = S3ErrorResponse(status, str(response.get("Error", {}).get("Code", "")), {})
+    return refusal.to_error(what, bucket, datetime.now(UTC))

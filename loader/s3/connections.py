@@ -11,31 +11,31 @@ import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 
-class _Whole:
+class _SendInOnePiece:
     """Sends a request in one piece. Of one that ends between headers and body, SeaweedFS keeps an empty object."""
 
-    _pieces: bytearray | None = None
+    _pending: bytearray | None = None
 
     def request(self, *args: Any, **kwargs: Any) -> None:
-        pieces = self._pieces = bytearray()
+        pieces = self._pending = bytearray()
         try:
             super().request(*args, **kwargs)  # type: ignore[misc]  # of the connection it is mixed into
         finally:
-            self._pieces = None
+            self._pending = None
         self.send(bytes(pieces))
 
     def send(self, data: Any) -> None:
-        if self._pieces is None:
+        if self._pending is None:
             super().send(data)  # type: ignore[misc]  # likewise
         else:
-            self._pieces += data
+            self._pending += data
 
 
-class _Plain(_Whole, HTTPConnection):
+class _HttpConnection(_SendInOnePiece, HTTPConnection):
     pass
 
 
-class _Encrypted(_Whole, HTTPSConnection):
+class _HttpsConnection(_SendInOnePiece, HTTPSConnection):
     pass
 
 
@@ -50,10 +50,10 @@ def connection_pool(base: str, connections: int) -> urllib3.HTTPConnectionPool:
         proxy = getproxies().get("https")
         if proxy and parts.hostname and not proxy_bypass(parts.hostname):
             manager = urllib3.ProxyManager(proxy, **options)
-            return _sending_whole(manager.connection_from_host(parts.hostname, parts.port, parts.scheme))
-    return _sending_whole(urllib3.connection_from_url(base, **options))
+            return _with_own_connections(manager.connection_from_host(parts.hostname, parts.port, parts.scheme))
+    return _with_own_connections(urllib3.connection_from_url(base, **options))
 
 
-def _sending_whole(pool: urllib3.HTTPConnectionPool) -> urllib3.HTTPConnectionPool:
-    pool.ConnectionCls = _Encrypted if pool.scheme == "https" else _Plain
+def _with_own_connections(pool: urllib3.HTTPConnectionPool) -> urllib3.HTTPConnectionPool:
+    pool.ConnectionCls = _HttpsConnection if pool.scheme == "https" else _HttpConnection
     return pool

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Keys:
+class S3Credentials:
     """What requests are signed with; `token` goes with temporary keys."""
 
     access: str
@@ -27,27 +27,27 @@ class Keys:
     token: str | None = field(default=None, repr=False)
 
 
-class Keyring:
+class CredentialProvider:
     """The credentials of any moment, for any number of threads: those given, else AWS's variables, else botocore's."""
 
-    def __init__(self, given: Keys | None = None) -> None:
-        self._given, self._plain = given, given
+    def __init__(self, given: S3Credentials | None = None) -> None:
+        self._given, self._cached = given, given
         self._chain: Credentials | None = None
         self._lock = threading.Lock()
 
-    def keys(self) -> Keys:
+    def current(self) -> S3Credentials:
         """Temporary ones are renewed by botocore before they run out. Raises WorldError CREDENTIALS."""
-        if self._plain is None:
-            self._plain = _from_environment()
-        return _cleaned(self._plain or self._from_chain())
+        if self._cached is None:
+            self._cached = _from_environment()
+        return _cleaned(self._cached or self._from_chain())
 
-    def forget(self) -> bool:
+    def invalidate(self) -> bool:
         """The store says that they have expired. True if they may have been renewed where they came from."""
         with self._lock:
-            self._plain, self._chain = self._given, None
+            self._cached, self._chain = self._given, None
         return self._given is None
 
-    def _from_chain(self) -> Keys:
+    def _from_chain(self) -> S3Credentials:
         from botocore.exceptions import BotoCoreError  # noqa: PLC0415  late, see the module
         from botocore.session import Session  # noqa: PLC0415
 
@@ -60,17 +60,19 @@ class Keyring:
                 found = self._chain.get_frozen_credentials()
         except BotoCoreError as error:
             raise WorldError("CREDENTIALS", f"no credentials ({type(error).__name__})") from error
-        return Keys(found.access_key or "", found.secret_key or "", found.token)
+        return S3Credentials(found.access_key or "", found.secret_key or "", found.token)
 
 
-def _from_environment() -> Keys | None:
+def _from_environment() -> S3Credentials | None:
     access, secret = os.environ.get("AWS_ACCESS_KEY_ID"), os.environ.get("AWS_SECRET_ACCESS_KEY")
     if not access or not secret or os.environ.get("AWS_CREDENTIAL_EXPIRATION"):
         return None
-    return Keys(access, secret, os.environ.get("AWS_SESSION_TOKEN") or os.environ.get("AWS_SECURITY_TOKEN") or None)
+    return S3Credentials(
+        access, secret, os.environ.get("AWS_SESSION_TOKEN") or os.environ.get("AWS_SECURITY_TOKEN") or None
+    )
 
 
-def _cleaned(keys: Keys) -> Keys:
+def _cleaned(keys: S3Credentials) -> S3Credentials:
     """Trim white space around each part. Raises WorldError CREDENTIALS for what no header can carry."""
     access, secret, token = keys.access.strip(), keys.secret.strip(), (keys.token or "").strip()
     redact.learn(secret, token)
@@ -79,4 +81,4 @@ def _cleaned(keys: Keys) -> Keys:
             raise WorldError("CREDENTIALS", f"the {what} contains a character that is not printable ASCII")
     if not secret.isprintable():
         raise WorldError("CREDENTIALS", "the secret access key contains a character that is not printable")
-    return Keys(access, secret, token or None)
+    return S3Credentials(access, secret, token or None)

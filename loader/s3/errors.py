@@ -55,15 +55,15 @@ _BY_STATUS: Final[Mapping[int, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class S3ErrorResponse:
     """An answer that is not the one hoped for: `s3` is the store's own code for it, or empty."""
 
     status: int
-    s3: str
+    s3_code: str
     headers: Mapping[str, str]
 
     @classmethod
-    def read(cls, status: int, headers: Mapping[str, str], body: bytes) -> Refusal:
+    def from_response(cls, status: int, headers: Mapping[str, str], body: bytes) -> S3ErrorResponse:
         """`headers` may be looked up in any case; `body` is the beginning of the answer."""
         found = _CODE.search(body)
         return cls(status, found.group(1).decode() if found else "", headers)
@@ -71,21 +71,21 @@ class Refusal:
     @property
     def code(self) -> str:
         """One of `errors.ERRORS`. A redirect is not followed: stores answer themselves, captive portals redirect."""
-        if self.s3 in _BY_CODE:
-            return _BY_CODE[self.s3]
+        if self.s3_code in _BY_CODE:
+            return _BY_CODE[self.s3_code]
         return _BY_STATUS.get(self.status, "NETWORK" if self.status < 400 else "INTERNAL")
 
-    def error(self, what: str, bucket: str, now: datetime) -> WorldError:
+    def to_error(self, what: str, bucket: str, now: datetime) -> WorldError:
         """The error to raise; `what` names the request, e.g. "GET ACME/2026-12/campaign.json"."""
         reason = self._reason(bucket, now)
-        kind = Unsupported if self.status == 501 or self.s3 == "NotImplemented" else WorldError
+        kind = Unsupported if self.status == 501 or self.s3_code == "NotImplemented" else WorldError
         return kind(self.code, f"{what}: {reason}", retry_after=self._retry_after(now))
 
     def _reason(self, bucket: str, now: datetime) -> str:
-        said = f"{self.status} {self.s3}".strip()
-        if self.s3 == "NoSuchBucket":
+        said = f"{self.status} {self.s3_code}".strip()
+        if self.s3_code == "NoSuchBucket":
             return f"there is no bucket {bucket!r}"
-        if self.s3 in ("AuthorizationHeaderMalformed", "PermanentRedirect"):
+        if self.s3_code in ("AuthorizationHeaderMalformed", "PermanentRedirect"):
             return f"the bucket is in another region than the one set ({said})"
         if self.code == "CLOCK_SKEW":
             theirs = parse_http_date(self.headers.get("Date"))

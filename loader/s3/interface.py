@@ -12,7 +12,7 @@ from typing import Final, Literal, Protocol, Self
 from loader.clock import StoreClock
 
 BLOCK: Final = 262_144  # bytes; a larger buffer gains nothing, a smaller one costs CPU
-Kind = Literal["list", "get", "put", "delete"]
+RequestKind = Literal["list", "get", "put", "delete"]
 Names = list[str]  # inside a bucket, `list` is the method
 
 
@@ -30,7 +30,7 @@ class ObjectInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
+class GetResult:
     """A small object. `size` is that of the whole object in bytes; `cut`: the body stopped at the limit.
 
     `at`: the store's clock when it answered, None where it does not tell.
@@ -40,12 +40,12 @@ class Fetched:
     etag: str
     last_modified: datetime
     size: int
-    cut: bool
-    at: datetime | None = None
+    truncated: bool
+    server_time: datetime | None = None
 
 
 @dataclass
-class Requests:
+class RequestStats:
     """How many HTTP requests were sent, retries included, and how many bytes of bodies lists and gets brought."""
 
     list: int = 0
@@ -55,7 +55,7 @@ class Requests:
     received: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
-    def count(self, kind: Kind) -> None:
+    def count(self, kind: RequestKind) -> None:
         """One more of `kind`, from any thread."""
         with self._lock:
             setattr(self, kind, getattr(self, kind) + 1)
@@ -101,19 +101,19 @@ class Bucket(Protocol):
     """
 
     name: str
-    requests: Requests
+    requests: RequestStats
     store_clock: StoreClock
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Every object below `prefix`, in no order one may rely on. Never ends early without an error."""
 
-    def prefixes(self, prefix: str = "") -> Names:
+    def list_prefixes(self, prefix: str = "") -> Names:
         """The names directly below `prefix` with something below them, without it and the slash.
 
         SeaweedFS still names one whose objects are all deleted.
         """
 
-    def get(self, key: str, limit: int, *, if_none_match: str | None = None) -> Fetched | None:
+    def get(self, key: str, limit: int, *, if_none_match: str | None = None) -> GetResult | None:
         """The first `limit` bytes (at least 1); None if the ETag still is `if_none_match`."""
 
     def open(self, key: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> Body:

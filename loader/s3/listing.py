@@ -55,7 +55,7 @@ class ListPage:
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
+class _Columns:
     """Entries by column; the keys as the store wrote them."""
 
     keys: list[str]
@@ -64,7 +64,7 @@ class _Run:
     whens: list[datetime]
 
 
-_NOTHING: Final = _Run([], [], [], [])
+_NOTHING: Final = _Columns([], [], [], [])
 
 
 def parse_listing(body: bytes) -> ListPage:
@@ -73,10 +73,10 @@ def parse_listing(body: bytes) -> ListPage:
     An empty or foreign answer is never an empty page: SeaweedFS answers a health page at some addresses, and a
     captive portal answers its own at all of them.
     """
-    return _page(*_take_run(body.decode("utf-8-sig")))
+    return _page(*_fast_parse(body.decode("utf-8-sig")))
 
 
-def parse_elements(body: bytes) -> ListPage:
+def parse_with_elementtree(body: bytes) -> ListPage:
     """The same by ElementTree alone. Raises ValueError."""
     return _page(_NOTHING, body.decode("utf-8-sig"))
 
@@ -91,7 +91,7 @@ def parse_time(text: str) -> datetime:
     return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
 
 
-def _take_run(text: str) -> tuple[_Run, str]:
+def _fast_parse(text: str) -> tuple[_Columns, str]:
     """The entries of a page and the page without them; nothing and all of it, unless every character is as expected.
 
     Before the entries only children of the root may stand, so that they are children of it, too.
@@ -112,7 +112,7 @@ def _take_run(text: str) -> tuple[_Run, str]:
     except ValueError:
         return _NOTHING, text
     sizes = [int(size) for size in columns["Size"]]
-    return _Run(columns["Key"], sizes, columns["ETag"], whens), text[:start] + text[end:]
+    return _Columns(columns["Key"], sizes, columns["ETag"], whens), text[:start] + text[end:]
 
 
 @cache
@@ -121,7 +121,7 @@ def _entry(order: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile(_OPEN + "".join(_FIELDS[name] + _EXTRAS for name in order) + _CLOSE)
 
 
-def _page(run: _Run, text: str) -> ListPage:
+def _page(columns: _Columns, text: str) -> ListPage:
     """The page that has the entries of `run` before those in `text`."""
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise ValueError("it declares a document type")
@@ -133,12 +133,12 @@ def _page(run: _Run, text: str) -> ListPage:
         raise ValueError("it is no ListBucketResult")
     space = root.tag.removesuffix("ListBucketResult")  # in braces, or nothing
     token = _token(root, space)
-    encoded = _only(root, f"{space}EncodingType") == "url"
-    objects = list(map(ObjectInfo, _decoded_all(run.keys, encoded), run.sizes, run.etags, run.whens))
-    objects += [_object(element, space, encoded) for element in root.findall(f"{space}Contents")]
+    encoded = _child_text(root, f"{space}EncodingType") == "url"
+    objects = list(map(ObjectInfo, _decoded_all(columns.keys, encoded), columns.sizes, columns.etags, columns.whens))
+    objects += [_object_info(element, space, encoded) for element in root.findall(f"{space}Contents")]
     groups = root.findall(f"{space}CommonPrefixes")
-    prefixes = [_decoded(_only(element, f"{space}Prefix"), encoded) for element in groups]
-    told, count = _only(root, f"{space}KeyCount"), len(objects)
+    prefixes = [_decoded(_child_text(element, f"{space}Prefix"), encoded) for element in groups]
+    told, count = _child_text(root, f"{space}KeyCount"), len(objects)
     # Some stores do not count the prefixes.
     if told is not None and told not in (str(count), str(count + len(prefixes))):
         raise ValueError("it does not have as many entries as it says")
@@ -146,7 +146,7 @@ def _page(run: _Run, text: str) -> ListPage:
 
 
 def _token(root: ElementTree.Element, space: str) -> str | None:
-    truncated, token = _only(root, f"{space}IsTruncated"), _only(root, f"{space}NextContinuationToken")
+    truncated, token = _child_text(root, f"{space}IsTruncated"), _child_text(root, f"{space}NextContinuationToken")
     if truncated not in ("true", "false"):
         raise ValueError("it does not say whether it is the last page")
     if truncated == "false":
@@ -156,7 +156,7 @@ def _token(root: ElementTree.Element, space: str) -> str | None:
     return token
 
 
-def _only(element: ElementTree.Element, tag: str) -> str | None:
+def _child_text(element: ElementTree.Element, tag: str) -> str | None:
     """The text of the one child with that tag; None if there is none. Raises ValueError for two, or one in pieces."""
     found = element.findall(tag)
     if len(found) > 1 or any(len(child) for child in found):
@@ -164,8 +164,8 @@ def _only(element: ElementTree.Element, tag: str) -> str | None:
     return found[0].text or "" if found else None
 
 
-def _object(element: ElementTree.Element, space: str, encoded: bool) -> ObjectInfo:
-    key, size, etag, when = (_only(element, f"{space}{name}") for name in ("Key", "Size", "ETag", "LastModified"))
+def _object_info(element: ElementTree.Element, space: str, encoded: bool) -> ObjectInfo:
+    key, size, etag, when = (_child_text(element, f"{space}{name}") for name in ("Key", "Size", "ETag", "LastModified"))
     if etag is None:
         raise ValueError("an entry has no ETag")
     if not re.fullmatch(_SIZE, size or ""):

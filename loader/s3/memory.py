@@ -11,7 +11,7 @@ from typing import NamedTuple, Self
 
 from loader.clock import StoreClock
 from loader.errors import WorldError
-from loader.s3.interface import BLOCK, Fetched, Names, ObjectInfo, Requests
+from loader.s3.interface import BLOCK, GetResult, Names, ObjectInfo, RequestStats
 
 
 def _now() -> datetime:
@@ -31,7 +31,7 @@ class _Stored(NamedTuple):
 class MemoryBody:
     """An open object: the bytes it had when it was opened."""
 
-    def __init__(self, stored: _Stored, start: int, end: int | None, requests: Requests) -> None:
+    def __init__(self, stored: _Stored, start: int, end: int | None, requests: RequestStats) -> None:
         self.size: int | None = len(stored.body)
         self.start = start
         self.etag = stored.etag
@@ -79,7 +79,7 @@ class MemoryBucket:
         self, name: str = "memory", clock: Callable[[], datetime] = _now, etag: Callable[[bytes], str] = _md5
     ) -> None:
         self.name = name
-        self.requests = Requests()
+        self.requests = RequestStats()
         self.store_clock = StoreClock()
         self.clock = clock
         self.etag = etag
@@ -98,7 +98,7 @@ class MemoryBucket:
                     self.requests.receive(len(key.encode()))
                     yield ObjectInfo(key, len(stored.body), stored.etag, stored.last_modified)
 
-    def prefixes(self, prefix: str = "") -> Names:
+    def list_prefixes(self, prefix: str = "") -> Names:
         """The names directly below `prefix` that have objects below them, without it and the slash."""
         self.requests.count("list")
         self.store_clock.hear(self._time())
@@ -107,7 +107,7 @@ class MemoryBucket:
         self.requests.receive(sum(len(name.encode()) for name in names))
         return names
 
-    def get(self, key: str, limit: int, *, if_none_match: str | None = None) -> Fetched | None:
+    def get(self, key: str, limit: int, *, if_none_match: str | None = None) -> GetResult | None:
         """The first `limit` bytes (at least 1); None if the ETag still is `if_none_match`."""
         self.requests.count("get")
         stored = self._find(key, "GET")
@@ -117,7 +117,7 @@ class MemoryBucket:
         body = stored.body[:limit]
         size = len(stored.body)
         self.requests.receive(len(body))
-        return Fetched(body, stored.etag, stored.last_modified, size, cut=size > len(body), at=at)
+        return GetResult(body, stored.etag, stored.last_modified, size, truncated=size > len(body), server_time=at)
 
     def open(self, key: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> MemoryBody:
         """The object from `start` to before `end`. OBJECT_CHANGED if its ETag is not `if_match` or it ends before."""

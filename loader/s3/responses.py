@@ -22,14 +22,14 @@ from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionErro
 
 from loader.errors import WorldError
 from loader.s3.headers import EPOCH, parse_content_range, parse_http_date
-from loader.s3.interface import BLOCK, Requests
+from loader.s3.interface import BLOCK, RequestStats
 
 GATHER: Final = 0.05  # seconds that bytes may wait for more: TLS gives them in records of 16 KiB at most
 _DIGITS: Final = re.compile(r"[0-9]{1,19}")
 
 
 @contextmanager
-def translated(what: str) -> Iterator[None]:
+def translate_errors(what: str) -> Iterator[None]:
     """Turn errors of urllib3 and http.client into WorldError; `what` names the request in the text."""
     try:
         yield
@@ -45,7 +45,7 @@ def translated(what: str) -> Iterator[None]:
         if isinstance(error.__cause__, http.client.IncompleteRead):
             raise WorldError("SHORT_BODY", f"{what}: the connection ended before the body did") from error
         # Not chained: http.client quotes a line it does not understand, in which a store may say what it was sent.
-        raise WorldError("NETWORK", f"{what}: the connection failed ({_root_of(error)})") from None
+        raise WorldError("NETWORK", f"{what}: the connection failed ({_root_cause_name(error)})") from None
     except ValueError as error:  # http.client refuses to send a header with a line break, or outside of Latin-1
         # Not chained: the message quotes the header, which may be the one with the credentials.
         raise WorldError(
@@ -53,14 +53,14 @@ def translated(what: str) -> Iterator[None]:
         ) from None
 
 
-def _root_of(error: BaseException) -> str:
+def _root_cause_name(error: BaseException) -> str:
     """The kind of the first cause: names such as ConnectionRefusedError; messages may hold addresses."""
     while inner := error.__cause__ or error.__context__:
         error = inner
     return type(error).__name__
 
 
-def drop(response: BaseHTTPResponse) -> None:
+def release_connection(response: BaseHTTPResponse) -> None:
     """Give the connection back to its pool, closed if the body was not read to its end."""
     if not response.closed:
         response.close()
@@ -73,7 +73,7 @@ def read_limited(response: BaseHTTPResponse, limit: int, what: str, deadline: fl
     while len(found) <= limit:
         if time.monotonic() > deadline:
             raise WorldError("TIMEOUT", f"{what}: the answer comes too slowly")
-        with translated(what):
+        with translate_errors(what):
             block = response.read1(min(BLOCK, limit + 1 - len(found)))
         if not block:
             break
@@ -82,7 +82,7 @@ def read_limited(response: BaseHTTPResponse, limit: int, what: str, deadline: fl
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ObjectHeaders:
     """What the headers of an object say: its ETag and date, its whole size, the bytes that follow and their offset."""
 
     etag: str
@@ -92,7 +92,9 @@ class Facts:
     length: int | None
 
     @classmethod
-    def of(cls, response: BaseHTTPResponse, what: str, start: int, limit: int | None = None) -> Facts:
+    def from_response(
+        cls, response: BaseHTTPResponse, what: str, start: int, limit: int | None = None
+    ) -> ObjectHeaders:
         """Check a 200 or 206 to a request for `limit` bytes from `start` on. Raises WorldError if they do not agree."""
         etag = (response.headers.get("ETag") or "").strip('"')
         if not etag:
@@ -112,23 +114,25 @@ class Facts:
         return cls(etag, when, size, first, last - first + 1)
 
 
-class Stream:
+class ResponseBody:
     """An open object: `loader.s3.interface.Body` over one response.
 
     A body whose length is known is read past urllib3, straight from the socket into the caller's memory. Others, which
     no S3 sends for an object, are copied once more.
     """
 
-    def __init__(self, response: BaseHTTPResponse, what: str, start: int, end: int | None, requests: Requests) -> None:
+    def __init__(
+        self, response: BaseHTTPResponse, what: str, start: int, end: int | None, requests: RequestStats
+    ) -> None:
         """`requests` hears of the bytes that were read."""
-        facts = Facts.of(response, what, start, None if end is None else end - start)
+        facts = ObjectHeaders.from_response(response, what, start, None if end is None else end - start)
         self.size, self.start = facts.size, facts.start
         self.etag, self.last_modified = facts.etag, facts.last_modified
         self._left = facts.length
         self._response = response
         self._requests = requests
         self._what = what
-        self._socket = _Socket.of(response) if facts.length else None
+        self._socket = _Socket.from_response(response) if facts.length else None
         self._failed: WorldError | None = None
         self._aborted = False
 
@@ -149,7 +153,7 @@ class Stream:
             while got < len(view):
                 if got and not (self._left and self._socket and self._socket.readable(deadline)):
                     break
-                count = self._some(view[got:])
+                count = self._read_some(view[got:])
                 if count == 0:
                     break
                 deadline = deadline or time.monotonic() + GATHER
@@ -160,12 +164,12 @@ class Stream:
             self._failed = error
         return got
 
-    def _some(self, view: memoryview) -> int:
+    def _read_some(self, view: memoryview) -> int:
         """What has arrived, or waits for it; 0 at the end."""
         if self._left == 0:
             return 0
         if self._socket is None:
-            with translated(self._what):
+            with translate_errors(self._what):
                 block = self._response.read1(len(view))
             view[: len(block)] = block
             count = len(block)
@@ -179,7 +183,7 @@ class Stream:
             if count == 0:
                 raise WorldError("SHORT_BODY", f"{self._what}: {self._left} bytes are missing at the end")
             if self._left == 0 and self._socket:
-                self._socket.done()
+                self._socket.finish()
         return count
 
     def abort(self) -> None:
@@ -191,7 +195,7 @@ class Stream:
 
     def close(self) -> None:
         """Give the connection back, or drop it if bytes are left."""
-        drop(self._response)
+        release_connection(self._response)
 
     def __enter__(self) -> Self:
         return self
@@ -210,7 +214,7 @@ class _Socket:
         self._poll.register(response.fileno(), select.POLLIN)
 
     @classmethod
-    def of(cls, response: BaseHTTPResponse) -> Self | None:
+    def from_response(cls, response: BaseHTTPResponse) -> Self | None:
         """None for a body in chunks, which only http.client can take apart, or one that is over."""
         inner = getattr(response, "_original_response", None)
         if not isinstance(inner, http.client.HTTPResponse) or inner.chunked or inner.isclosed():
@@ -245,6 +249,6 @@ class _Socket:
         wait = deadline - time.monotonic()
         return wait > 0 and (bool(self._buffered) or bool(self._poll.poll(wait * 1000)))
 
-    def done(self) -> None:
+    def finish(self) -> None:
         """The body was read to its end: the connection may be used again."""
         self._response.close()

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from loader.s3.credentials import Keys
+from loader.s3.credentials import S3Credentials
 
 if TYPE_CHECKING:
     pass
@@ -21,8 +21,15 @@ if TYPE_CHECKING:
 _ALGORITHM: Final = "AWS4-HMAC-SHA256"
 
 
-def sign(
-    method: str, target: str, headers: Mapping[str, str], body: bytes, *, keys: Keys, region: str, now: datetime
+def sign_request(
+    method: str,
+    target: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    credentials: S3Credentials,
+    region: str,
+    now: datetime,
 ) -> dict[str, str]:
     """The headers (Host among them) with what S3 wants beside: time, hash of the body, token, signature.
 
@@ -30,18 +37,18 @@ def sign(
     """
     stamp, digest = now.strftime("%Y%m%dT%H%M%SZ"), hashlib.sha256(body).hexdigest()
     all_headers = {**headers, "X-Amz-Date": stamp, "X-Amz-Content-SHA256": digest}
-    if keys.token:
-        all_headers["X-Amz-Security-Token"] = keys.token
+    if credentials.token:
+        all_headers["X-Amz-Security-Token"] = credentials.token
     low = {name.lower(): " ".join(value.split()) for name, value in all_headers.items()}
     path, _, query = target.partition("?")
     names = ";".join(sorted(low))
     lines = [method, path, query, *(f"{name}:{low[name]}" for name in sorted(low)), "", names, digest]
     scope = f"{stamp[:8]}/{region}/s3/aws4_request"
     text = "\n".join((_ALGORITHM, stamp, scope, hashlib.sha256("\n".join(lines).encode()).hexdigest()))
-    key = b"AWS4" + keys.secret.encode()
+    key = b"AWS4" + credentials.secret.encode()
     for part in (*scope.split("/"), text):
         key = hmac.digest(key, part.encode(), "sha256")
     all_headers["Authorization"] = (
-        f"{_ALGORITHM} Credential={keys.access}/{scope}, SignedHeaders={names}, Signature={key.hex()}"
+        f"{_ALGORITHM} Credential={credentials.access}/{scope}, SignedHeaders={names}, Signature={key.hex()}"
     )
     return all_headers

@@ -21,17 +21,19 @@ from urllib.parse import urlsplit
 
 from loader.errors import WorldError
 
-LONGEST_WAIT: Final = (
-    6  # seconds for a message to come; with TIMEOUT short of a lease, even of one not renewed just now
-)
+MAX_WAIT: Final = 6  # seconds for a message to come; with TIMEOUT short of a lease, even of one not renewed just now
 TIMEOUT: Final = 2  # seconds without a byte, beyond the wait that was asked for
-HIDDEN: Final = 120  # seconds in which a received message comes to nobody else: longer than a batch takes to be written
-A_REQUEST: Final = 10  # messages, at most; SQS's own limit
-AT_ONCE: Final = 8  # requests
-BULK: Final = 8 * 1_048_576  # characters received, after which no more is asked for: bounds what waits in memory
+VISIBILITY_TIMEOUT: Final = (
+    120  # seconds in which a received message comes to nobody else: longer than a batch takes to be written
+)
+MESSAGES_PER_REQUEST: Final = 10  # messages, at most; SQS's own limit
+MAX_CONCURRENT_REQUESTS: Final = 8  # requests
+MAX_RECEIVED_CHARACTERS: Final = (
+    8 * 1_048_576
+)  # characters received, after which no more is asked for: bounds what waits in memory
 _REGION: Final = re.compile(r"(?:^|\.)([a-z]+(?:-[a-z]+)+-[0-9]+)\.(?:.+\.)?(?:amazonaws\.com(?:\.cn)?|api\.aws)$")
 # What SQS or botocore calls it, by our codes.
-_WORDS: Final = {
+_ERROR_NAMES: Final = {
     "FORBIDDEN": ("AccessDenied", "Forbidden"),
     "CREDENTIALS": ("Token", "Signature", "Credential", "AccessKeyId"),
     "THROTTLED": ("Throttl", "TooManyRequests"),
@@ -44,14 +46,14 @@ class Message:
     """One message: its text, what it is deleted by, and how often it has been received by now."""
 
     body: str
-    receipt: str
-    received: int = 1
+    receipt_handle: str
+    receive_count: int = 1
 
 
 class Queue(Protocol):
     """What takes messages out of a queue. Both methods may raise WorldError."""
 
-    def receive(self, limit: int, wait: int = LONGEST_WAIT) -> list[Message]:
+    def receive(self, limit: int, wait: int = MAX_WAIT) -> list[Message]:
         """At most `limit` messages; empty if none came within `wait` seconds."""
 
     def delete(self, messages: Iterable[Message]) -> None:
@@ -71,21 +73,24 @@ class EventQueue:
             (found and found[1]) or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
         )
         self._lock = threading.Lock()
-        self._made: Any = None
+        self._client: Any = None
 
-    def receive(self, limit: int, wait: int = LONGEST_WAIT) -> list[Message]:
+    def receive(self, limit: int, wait: int = MAX_WAIT) -> list[Message]:
         """At most `limit` messages; empty if none came within `wait` seconds (at most `LONGEST_WAIT`).
 
         Only the first request waits. Where it is answered in full there is more, which is fetched by several at once.
         """
         client = self.client()
-        found = self._ask(client, min(limit, A_REQUEST), min(wait, LONGEST_WAIT))
-        if len(found) < A_REQUEST:
+        found = self._receive_once(client, min(limit, MESSAGES_PER_REQUEST), min(wait, MAX_WAIT))
+        if len(found) < MESSAGES_PER_REQUEST:
             return found
-        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="events") as pool:
-            while len(found) + A_REQUEST <= limit and sum(len(each.body) for each in found) < BULK:
-                rounds = min(AT_ONCE, (limit - len(found)) // A_REQUEST)
-                answers = list(pool.map(lambda _: self._ask(client, A_REQUEST, 0), range(rounds)))
+        with ThreadPoolExecutor(MAX_CONCURRENT_REQUESTS, thread_name_prefix="events") as pool:
+            while (
+                len(found) + MESSAGES_PER_REQUEST <= limit
+                and sum(len(each.body) for each in found) < MAX_RECEIVED_CHARACTERS
+            ):
+                rounds = min(MAX_CONCURRENT_REQUESTS, (limit - len(found)) // MESSAGES_PER_REQUEST)
+                answers = list(pool.map(lambda _: self._receive_once(client, MESSAGES_PER_REQUEST, 0), range(rounds)))
                 found += [message for answer in answers for message in answer]
                 if not all(answers):
                     break
@@ -94,23 +99,23 @@ class EventQueue:
     def delete(self, messages: Iterable[Message]) -> None:
         """So that they never come again. One that the queue will not delete comes again."""
         client = self.client()
-        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="events") as pool:
-            list(pool.map(lambda some: self._drop(client, some), _tens(messages)))
+        with ThreadPoolExecutor(MAX_CONCURRENT_REQUESTS, thread_name_prefix="events") as pool:
+            list(pool.map(lambda some: self._delete_batch(client, some), _batches(messages)))
 
-    def _ask(self, client: Any, limit: int, wait: int) -> list[Message]:
-        with _translated("receiving"):
+    def _receive_once(self, client: Any, limit: int, wait: int) -> list[Message]:
+        with _translate_errors("receiving"):
             answer = client.receive_message(
                 QueueUrl=self.url,
                 MaxNumberOfMessages=limit,
                 WaitTimeSeconds=wait,
-                VisibilityTimeout=HIDDEN,
+                VisibilityTimeout=VISIBILITY_TIMEOUT,
                 MessageSystemAttributeNames=["ApproximateReceiveCount"],
             )
-            return [_message(each) for each in answer.get("Messages") or []]
+            return [_to_message(each) for each in answer.get("Messages") or []]
 
-    def _drop(self, client: Any, messages: Sequence[Message]) -> None:
-        entries = [{"Id": str(number), "ReceiptHandle": each.receipt} for number, each in enumerate(messages)]
-        with _translated("deleting"):
+    def _delete_batch(self, client: Any, messages: Sequence[Message]) -> None:
+        entries = [{"Id": str(number), "ReceiptHandle": each.receipt_handle} for number, each in enumerate(messages)]
+        with _translate_errors("deleting"):
             client.delete_message_batch(QueueUrl=self.url, Entries=entries)
 
     def client(self) -> Any:
@@ -119,42 +124,42 @@ class EventQueue:
         import boto3  # noqa: PLC0415
         from botocore.config import Config  # noqa: PLC0415
 
-        with self._lock, _translated("asking for"):
-            if self._made is None:
-                self._made = boto3.session.Session().client(
+        with self._lock, _translate_errors("asking for"):
+            if self._client is None:
+                self._client = boto3.session.Session().client(
                     "sqs",
                     endpoint_url=self._endpoint,
                     region_name=self._region,
                     config=Config(
                         connect_timeout=TIMEOUT,
-                        read_timeout=LONGEST_WAIT + TIMEOUT,
-                        max_pool_connections=AT_ONCE,
+                        read_timeout=MAX_WAIT + TIMEOUT,
+                        max_pool_connections=MAX_CONCURRENT_REQUESTS,
                         retries={"mode": "standard", "total_max_attempts": 1},  # the job is what tries again
                     ),
                 )
-                self._made.meta.events.register("before-parse.sqs", _held_to_be_json)
-            return self._made
+                self._client.meta.events.register("before-parse.sqs", _require_json_object)
+            return self._client
 
 
-def _held_to_be_json(response_dict: Any, **_: object) -> None:
+def _require_json_object(response_dict: Any, **_: object) -> None:
     """botocore takes a page of HTML, or half an answer, for one without messages. Raises ValueError."""
     if response_dict["status_code"] < 300 and not isinstance(json.loads(response_dict["body"]), dict):
         raise ValueError("it is not a JSON object")
 
 
-def _message(found: Any) -> Message:
+def _to_message(found: Any) -> Message:
     count = found.get("Attributes", {}).get("ApproximateReceiveCount", "1")
     return Message(found.get("Body", ""), found["ReceiptHandle"], int(count))
 
 
-def _tens(messages: Iterable[Message]) -> Iterator[list[Message]]:
+def _batches(messages: Iterable[Message]) -> Iterator[list[Message]]:
     rest = iter(messages)
-    while some := list(islice(rest, A_REQUEST)):
+    while some := list(islice(rest, MESSAGES_PER_REQUEST)):
         yield some
 
 
 @contextmanager
-def _translated(doing: str) -> Iterator[None]:
+def _translate_errors(doing: str) -> Iterator[None]:
     """Makes a WorldError of what botocore raises; its own texts may name keys."""
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  late, see above
     from botocore.parsers import ResponseParserError  # noqa: PLC0415  likewise
@@ -163,15 +168,15 @@ def _translated(doing: str) -> Iterator[None]:
         yield
     except ClientError as error:
         word = str(error.response.get("Error", {}).get("Code", ""))[:100]
-        raise WorldError(_code(word), f"{doing} events: the queue refused ({word!a})") from error
+        raise WorldError(_error_code(word), f"{doing} events: the queue refused ({word!a})") from error
     except BotoCoreError as error:
         word = type(error).__name__
-        raise WorldError(_code(word), f"{doing} events failed ({word})") from error
+        raise WorldError(_error_code(word), f"{doing} events failed ({word})") from error
     except (ResponseParserError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         # Not in the shape of an answer: a proxy's page, or JSON of something else.
         raise WorldError("NETWORK", f"{doing} events: the answer is not a queue's ({type(error).__name__})") from error
 
 
-def _code(word: str) -> str:
+def _error_code(word: str) -> str:
     """The code of `loader.errors` for what SQS or botocore calls it."""
-    return next((code for code, words in _WORDS.items() if any(each in word for each in words)), "NETWORK")
+    return next((code for code, words in _ERROR_NAMES.items() if any(each in word for each in words)), "NETWORK")

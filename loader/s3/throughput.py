@@ -7,10 +7,10 @@ from collections import deque
 from typing import Final
 
 WINDOW: Final = 10  # seconds
-_SETTLED: Final = 1.0  # seconds before a rate means anything
+_MIN_SPAN: Final = 1.0  # seconds before a rate means anything
 
 
-class Meter:
+class RateMeter:
     """Not for several threads at once. Times in seconds of one monotonic clock."""
 
     def __init__(self, now: float) -> None:
@@ -35,7 +35,7 @@ class Meter:
         """Bytes a second; None while too little was seen to tell."""
         first = int(now) - WINDOW + 1
         span = now - max(self._since, first)
-        if span < _SETTLED:
+        if span < _MIN_SPAN:
             return None
         return round(sum(count for second, count in self._slots if second >= first) / span)
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote, urlsplit
 
-_IN_A_HOST_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
+_DNS_COMPATIBLE: Final = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 
 
-def address(bucket: str, endpoint: str | None, region: str) -> tuple[str, str]:
+def endpoint_for(bucket: str, endpoint: str | None, region: str) -> tuple[str, str]:
     """Scheme and host, and what every path begins with. Raises ValueError for an endpoint that is no http(s) address.
 
     On AWS the bucket is part of the host name, unless dots or capitals in its name would break TLS there.
@@ -21,7 +21,7 @@ def address(bucket: str, endpoint: str | None, region: str) -> tuple[str, str]:
             raise ValueError(f"the endpoint {endpoint!r} is not an http:// or https:// address")
         return f"{parts.scheme}://{parts.netloc}", f"{parts.path.rstrip('/')}/{bucket}"
     domain = f"s3.{region}.amazonaws.com" + (".cn" if region.startswith("cn-") else "")
-    if _IN_A_HOST_NAME.fullmatch(bucket):
+    if _DNS_COMPATIBLE.fullmatch(bucket):
         return f"https://{bucket}.{domain}", ""
     return f"https://{domain}", f"/{bucket}"
 
@@ -40,7 +40,7 @@ def quote_query(values: Mapping[str, str]) -> str:
 _PORTS: Final = {"http": 80, "https": 443}
 
 
-def host_of(base: str) -> str:
+def host_header(base: str) -> str:
     """What the Host header says for scheme and host of an endpoint: with a port only where it is not the usual one."""
     parts = urlsplit(base)
     name = parts.hostname or ""

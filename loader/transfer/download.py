@@ -12,7 +12,7 @@ from typing import Final
 
 from loader.errors import DISK_CODES, Stopped, WorldError
 from loader.s3.interface import Body
-from loader.s3.retry import Budget
+from loader.s3.retry import RetryBudget
 from loader.storage.partial_file import Part
 from loader.transfer.context import Means, Watch
 from loader.transfer.parallel_download import Ranges, RangesIgnored
@@ -26,7 +26,7 @@ class Download:
 
     def __init__(self, key: str, part: Part, means: Means, watch: Watch) -> None:
         self._key, self._part, self._means, self._watch = key, part, means, watch
-        self._budget = Budget(means.backoff(), part.held)
+        self._budget = RetryBudget(means.backoff(), part.held)
         self._changes = 0
         self._ranges = True  # until the store has shown that it knows none
 
@@ -65,10 +65,10 @@ class Download:
             if self._means.stop.is_set():
                 raise Stopped from error
             return
-        wait = self._budget.failed(self._part.held, error.retry_after)
+        wait = self._budget.next_delay(self._part.held, error.retry_after)
         if wait is None:
             raise error
-        self._watch.retrying(error, wait, self._budget.count)
+        self._watch.retrying(error, wait, self._budget.failures)
         if self._means.stop.wait(wait):
             raise Stopped from error
 

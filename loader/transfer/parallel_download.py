@@ -20,7 +20,7 @@ from typing import Final
 from loader.errors import DISK_CODES, Stopped, WorldError
 from loader.failpoints import failpoint
 from loader.s3.interface import Body
-from loader.s3.retry import Budget
+from loader.s3.retry import RetryBudget
 from loader.storage.directory import on_disk
 from loader.storage.partial_file import Part
 from loader.transfer.context import Means, Watch
@@ -61,7 +61,7 @@ class _Worker:
 class Ranges:
     """Brings a part nearer to being whole. For one `run`."""
 
-    def __init__(self, key: str, part: Part, means: Means, watch: Watch, budget: Budget) -> None:
+    def __init__(self, key: str, part: Part, means: Means, watch: Watch, budget: RetryBudget) -> None:
         """`part` has an ETag and bytes at its start."""
         self._key, self._part, self._means, self._watch, self._budget = key, part, means, watch, budget
         self._map = Extents(part.item.size, [(0, part.kept), *part.beyond])
@@ -171,11 +171,11 @@ class Ranges:
     def _pause(self, error: WorldError, answered: bool) -> None:
         if not answered:
             self._means.streams.refused()
-        wait = self._budget.failed(self._part.held, error.retry_after)
+        wait = self._budget.next_delay(self._part.held, error.retry_after)
         if wait is None:
             raise error
         self._pause_until = time.monotonic() + wait
-        self._watch.retrying(error, wait, self._budget.count)
+        self._watch.retrying(error, wait, self._budget.failures)
 
     def _give_up_the_stalled(self) -> None:
         now, patience = time.monotonic(), max(STALLED, STALLED_ANSWERS * self._means.streams.answer)

@@ -164,8 +164,8 @@ def test_the_synthetic_buckets_are_listed_as_any_other_and_their_etags_are_hones
             assert fetched is not None
             assert hashlib.md5(fetched.body).hexdigest() == fetched.etag == info.etag
             assert (fetched.size, fetched.last_modified) == (info.size, info.last_modified)
-        assert status.prefixes() == ["SYN000", "SYN001", "SYN002"]
-        assert len(status.prefixes("SYN001/")) == 120
+        assert status.list_prefixes() == ["SYN000", "SYN001", "SYN002"]
+        assert len(status.list_prefixes("SYN001/")) == 120
         assert {info.key for info in status.list("SYN001/N0001")} == {k for k in listed if k.startswith("SYN001/N0001")}
         assert [info.key for info in media.list("SYN001/")] == ["SYN001/2026-12/campaign.json"]
 

@@ -75,14 +75,14 @@ class MemoryQueue:
         found = []
         for receipt in [each for each in self.held if each not in self.given][:limit]:
             old = self.held[receipt]
-            found.append(Message(old.body, receipt, old.received + 1))
+            found.append(Message(old.body, receipt, old.receive_count + 1))
             self.held[receipt] = found[-1]
             self.given.add(receipt)
         return found
 
     def delete(self, messages: Iterable[Message]) -> None:
         for each in messages:
-            self.held.pop(each.receipt, None)
+            self.held.pop(each.receipt_handle, None)
 
 
 class PushedWorld(World):

@@ -231,7 +231,7 @@ def _check_rights(endpoint: str, secrets: dict[str, str]) -> None:
     for airline in ("DEMO", "OTHER"):
         media.put(f"{airline}/c/campaign.json", b"{}")
     board, reports = bucket("ife-media", "AIRCRAFT"), bucket("ife-status", "AIRCRAFT")
-    assert board.prefixes("DEMO/") == ["c"]
+    assert board.list_prefixes("DEMO/") == ["c"]
     assert board.get("DEMO/c/campaign.json", 10) is not None
     reports.put("DEMO/N1/c/x.tgz.progress", b"0")
     assert [found.key for found in status.list("DEMO/")] == ["DEMO/N1/c/x.tgz.progress"]
@@ -282,7 +282,7 @@ def _create_when_up(buckets: list[S3Bucket]) -> None:
     for attempt in range(100):
         try:
             for bucket in buckets:
-                bucket.create()
+                bucket.create_bucket()
                 bucket.put("ready", b"")
                 bucket.delete("ready")
         except WorldError:

@@ -19,7 +19,7 @@ from campaigns.models import Campaign, ContentItem, ManifestState
 from ifeportal.models import Airline
 from loader.contract.manifest import Manifest, parse_manifest
 from loader.errors import WorldError
-from loader.s3.interface import Fetched, ObjectInfo
+from loader.s3.interface import GetResult, ObjectInfo
 from loader.s3.memory import MemoryBucket
 
 NOW = datetime(2026, 12, 1, 12, tzinfo=UTC)
@@ -51,7 +51,7 @@ class FailingBucket(MemoryBucket):
                 raise WorldError("NETWORK", "the connection was reset")
             yield found
 
-    def get(self, key: str, limit: int, *, if_none_match: str | None = None) -> Fetched | None:
+    def get(self, key: str, limit: int, *, if_none_match: str | None = None) -> GetResult | None:
         if key in getattr(self, "broken", {}):
             self.requests.count("get")
             raise self.broken[key]

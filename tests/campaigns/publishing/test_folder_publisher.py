@@ -19,7 +19,7 @@ from campaigns.publishing.folder_publisher import PublishResult, publish_folder
 from campaigns.publishing.progress import Step
 from loader.contract.manifest import parse_manifest
 from loader.errors import WorldError
-from loader.s3.interface import Fetched
+from loader.s3.interface import GetResult
 from loader.s3.memory import MemoryBucket
 
 MANIFEST = "ACME/2026-12/campaign.json"
@@ -72,7 +72,7 @@ def publish(folder: Path, media: MemoryBucket, **more: Any) -> PublishResult:
 
 def manifest(media: MemoryBucket) -> dict[str, Any]:
     fetched = media.get(MANIFEST, 10**6)
-    assert isinstance(fetched, Fetched)
+    assert isinstance(fetched, GetResult)
     parse_manifest(fetched.body, airline="ACME", campaign="2026-12")
     document: dict[str, Any] = json.loads(fetched.body)
     return document

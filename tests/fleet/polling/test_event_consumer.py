@@ -19,7 +19,7 @@ from fleet.reconcile.limits import Limits
 from ifeportal.jobs.leases import LeaseLost
 from ifeportal.models import Airline, Job
 from loader.errors import WorldError
-from loader.s3.interface import Fetched
+from loader.s3.interface import GetResult
 from loader.s3.memory import MemoryBucket
 from loader.s3.sqs import Message
 from tests.support.event_queue import MemoryQueue, PushedWorld, event, facts
@@ -155,7 +155,7 @@ def test_a_huge_object_is_read_no_further_than_it_may_say_something(pushed: Push
     limits: list[int] = []
     get = pushed.status.get
 
-    def noting(key: str, limit: int, *, if_none_match: str | None = None) -> Fetched | None:
+    def noting(key: str, limit: int, *, if_none_match: str | None = None) -> GetResult | None:
         limits.append(limit)
         return get(key, limit, if_none_match=if_none_match)
 
@@ -187,7 +187,7 @@ def test_an_event_that_comes_late_does_not_take_back_what_is_there_now(pushed: P
     pushed.progress("N1/2026-12/a", 2 * MIB)
     quietly(pushed)
     pushed.queue.hidden_no_more()
-    assert [message.receipt for message in removed] == list(pushed.queue.held)
+    assert [message.receipt_handle for message in removed] == list(pushed.queue.held)
     before = rows()
     assert quietly(pushed).result.get_requests == 1
     assert rows() == before
@@ -265,7 +265,7 @@ class Failing(MemoryBucket):
 
     broken = ""
 
-    def get(self, key: str, limit: int, *, if_none_match: str | None = None) -> Fetched | None:
+    def get(self, key: str, limit: int, *, if_none_match: str | None = None) -> GetResult | None:
         if self.broken and key.startswith(self.broken):
             self.requests.count("get")
             raise WorldError("THROTTLED")

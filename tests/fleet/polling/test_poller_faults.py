@@ -129,8 +129,8 @@ def test_a_portal_whose_clock_is_hours_off_tells_the_same() -> None:
     try:
         with Link(endpoint) as link:
             media, status = (S3Bucket(n, endpoint=endpoint, access_key="a", secret_key="b") for n in ("m-m", "s-s"))
-            media.create()
-            status.create()
+            media.create_bucket()
+            status.create_bucket()
             _skewed(Wire(media, status, link, Keys("a", "b")))
     finally:
         server.stop()

@@ -71,7 +71,7 @@ class Store:
         self.s3: Any = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
         number = next(_numbers)
         self.bucket = S3Bucket(f"status-{number}", endpoint=endpoint)
-        self.bucket.create()
+        self.bucket.create_bucket()
         self.url: str = self.sqs.create_queue(QueueName=f"events-{number}")["QueueUrl"]
         self.queue = EventQueue(self.url)
 
@@ -179,7 +179,7 @@ def test_whoever_is_killed_before_the_message_is_deleted_gets_it_again(
     world.poll()
     store.connect()
     store.bucket.put("ACME/N1/2026-12/a.tgz.progress", b"7")
-    monkeypatch.setattr(sqs, "HIDDEN", 0)  # as if the time was over in which it comes to nobody else
+    monkeypatch.setattr(sqs, "VISIBILITY_TIMEOUT", 0)  # as if the time was over in which it comes to nobody else
     with pytest.raises(Killed):
         taken_from(Mortal(store.url), world.media, store.bucket, world.clock)
     assert transfer("a").bytes_done == 7
@@ -195,7 +195,7 @@ def test_whoever_is_killed_before_the_message_is_deleted_gets_it_again(
 def test_messages_are_received_once_and_deleted_for_good(store: Store) -> None:
     store.send("one", "two")
     found = store.queue.receive(10, 0)
-    assert sorted((each.body, each.received) for each in found) == [("one", 1), ("two", 1)]
+    assert sorted((each.body, each.receive_count) for each in found) == [("one", 1), ("two", 1)]
     assert store.queue.receive(10, 0) == []
     store.queue.delete(found)
     assert store.waiting() == (0, 0)
@@ -205,8 +205,8 @@ def test_messages_are_received_once_and_deleted_for_good(store: Store) -> None:
 
 def test_how_often_a_message_was_received_is_told(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.send("one")
-    monkeypatch.setattr(sqs, "HIDDEN", 0)
-    assert [store.queue.receive(1, 0)[0].received for _ in range(3)] == [1, 2, 3]
+    monkeypatch.setattr(sqs, "VISIBILITY_TIMEOUT", 0)
+    assert [store.queue.receive(1, 0)[0].receive_count for _ in range(3)] == [1, 2, 3]
 
 
 def test_many_messages_are_received_and_deleted_in_one_go(store: Store) -> None:
@@ -224,7 +224,7 @@ def test_many_messages_are_received_and_deleted_in_one_go(store: Store) -> None:
 def test_no_more_is_received_than_may_wait_in_memory(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(30):
         store.send(str(number))
-    monkeypatch.setattr(sqs, "BULK", 10)
+    monkeypatch.setattr(sqs, "MAX_RECEIVED_CHARACTERS", 10)
     assert len(store.queue.receive(500, 0)) == 10
 
 

@@ -52,8 +52,8 @@ def lenient(moto: str) -> Iterator[Wire]:
         media, status = (
             S3Bucket(f"{name}-{kind}", endpoint=moto, access_key="any", secret_key="any") for kind in ("m", "s")
         )
-        media.create()
-        status.create()
+        media.create_bucket()
+        status.create_bucket()
         yield Wire(media, status, link, Keys("any", "any"))
 
 

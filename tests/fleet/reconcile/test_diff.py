@@ -15,7 +15,7 @@ from fleet.reconcile.problems import Problems
 from fleet.state.observations import Again, ErrorSeen, HeartbeatSeen, ProgressSeen
 from loader.contract.item_reports import COUNT_LIMIT
 from loader.contract.keys import StatusKey, parse_status_key
-from loader.s3.interface import Fetched, ObjectInfo
+from loader.s3.interface import GetResult, ObjectInfo
 
 AT = datetime(2026, 12, 1, 12, tzinfo=UTC)
 SECONDS = int(AT.timestamp())
@@ -155,24 +155,24 @@ def test_no_more_is_asked_for_than_the_contract_allows() -> None:
 def test_what_was_fetched_counts_not_what_was_listed() -> None:
     """The object was replaced between the listing and the request."""
     later = datetime(2026, 12, 1, 13, tzinfo=UTC)
-    reading = understand(sighted(b"5"), Fetched(b"77", "new", later, 2, cut=False))
+    reading = understand(sighted(b"5"), GetResult(b"77", "new", later, 2, truncated=False))
     assert reading.seen == ProgressSeen("new", later, 77)
 
 
 def test_a_progress_that_grew_too_long_meanwhile_is_unreadable() -> None:
-    reading = understand(sighted(b"5"), Fetched(b"7" * 64, "new", AT, 10**9, cut=True))
+    reading = understand(sighted(b"5"), GetResult(b"7" * 64, "new", AT, 10**9, truncated=True))
     assert reading.seen == ProgressSeen("new", AT, None)
 
 
 def test_an_error_is_understood_whatever_it_is() -> None:
-    reading = understand(sighted(b"", "ACME/N1/c/a.tgz.error"), Fetched(b"\xff\x00", "new", AT, 2, cut=False))
+    reading = understand(sighted(b"", "ACME/N1/c/a.tgz.error"), GetResult(b"\xff\x00", "new", AT, 2, truncated=False))
     assert isinstance(reading.seen, ErrorSeen)
     assert reading.seen.text
     assert reading.problem is None
 
 
 def test_a_heartbeat_that_is_cut_is_not_understood() -> None:
-    reading = understand(sighted(b"", "ACME/N1/loader.json"), Fetched(b"{}", "new", AT, 10**9, cut=True))
+    reading = understand(sighted(b"", "ACME/N1/loader.json"), GetResult(b"{}", "new", AT, 10**9, truncated=True))
     assert reading.seen == HeartbeatSeen("new", AT, None)
 
 

@@ -240,5 +240,5 @@ def test_rules_choose_by_method_key_and_turn(aboard: S3Bucket, link: Link) -> No
     aboard.put("a1", b"")
     with pytest.raises(WorldError):
         aboard.put("a2", b"")
-    aboard.prefixes()
+    aboard.list_prefixes()
     assert (puts.hits, lists.hits) == (3, 1)

@@ -75,7 +75,7 @@ def test_data_keys_and_rights_outlive_a_kill(tmp_path: Path) -> None:
         assert found is not None
         assert found.body == b"film"
         status.put("ACME/N1/loader.json", b"{}")
-        assert media.prefixes("ACME/") == ["c"]
+        assert media.list_prefixes("ACME/") == ["c"]
         assert refused(lambda: status.put("ACME/N2/loader.json", b"{}"))
         assert refused(lambda: media.put("ACME/c/x.tgz", b"other"))
         assert refused(lambda: list(media.list()))

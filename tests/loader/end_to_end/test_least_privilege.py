@@ -115,9 +115,9 @@ def test_what_is_not_its_own_is_refused(store: SeaweedFS) -> None:
     attempts: dict[str, Callable[[], object]] = {
         "another airline's content": lambda: mine.get("BETA/c/film.tgz", 9),
         "another airline's manifest": lambda: mine.get(manifest_key("BETA", "c"), 9),
-        "another airline's campaigns": lambda: mine.prefixes("BETA/"),
+        "another airline's campaigns": lambda: mine.list_prefixes("BETA/"),
         "the whole media bucket": lambda: list(mine.list()),
-        "all airlines": lambda: mine.prefixes(),
+        "all airlines": lambda: mine.list_prefixes(),
         "another tail's queue": lambda: mine.get(queue_key(AIRLINE, OTHER), 9),
         "a queue whose name begins alike": lambda: mine.get(queue_key(AIRLINE, f"{TAIL}.json"), 9),
         "what is no part of a campaign": lambda: mine.get(f"{AIRLINE}/notes.txt", 9),

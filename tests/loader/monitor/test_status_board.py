@@ -15,7 +15,7 @@ from loader.errors import ERRORS, WorldError
 from loader.monitor.events import Fan, Listener
 from loader.monitor.status_board import ITEMS_LIMIT, PACE, Board
 from loader.planning.model import Step
-from loader.s3.throughput import Meter, eta
+from loader.s3.throughput import RateMeter, eta
 
 HASH = "0" * 64
 MIB = 1024 * 1024
@@ -218,7 +218,7 @@ def test_a_stalled_transfer_has_no_time_of_arrival(board: Board, clock: Clock) -
 
 
 def test_a_meter_begins_anew_after_a_silence() -> None:
-    meter = Meter(0.0)
+    meter = RateMeter(0.0)
     meter.add(1000, 0.5)
     meter.add(1000, 100.2)
     assert meter.rate(100.9) is None

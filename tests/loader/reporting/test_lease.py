@@ -15,7 +15,7 @@ from loader.contract.heartbeat import Heartbeat, build_heartbeat, parse_heartbea
 from loader.errors import Unsupported, WorldError
 from loader.reporting.lease import Lease, Seen, TakenError, Us, Verdict, judge
 from loader.reporting.reporter import StatusWriter
-from loader.s3.interface import Fetched
+from loader.s3.interface import GetResult
 from loader.s3.memory import MemoryBucket
 from loader.storage.content_store import Store
 from tests.support.portal_system import until
@@ -96,7 +96,7 @@ class Picky(MemoryBucket):
         self.lose_answers = 0
         self.conditions: list[str | None] = []
 
-    def get(self, key: str, limit: int, *, if_none_match: str | None = None) -> Fetched | None:
+    def get(self, key: str, limit: int, *, if_none_match: str | None = None) -> GetResult | None:
         if self.unreadable:
             raise WorldError("FORBIDDEN", "not yours")
         return super().get(key, limit, if_none_match=if_none_match)
@@ -172,7 +172,7 @@ def test_of_two_that_take_over_at_once_only_one_does(world: World) -> None:
     second, third = world.machine("b"), world.machine("c")
     read = world.bucket.get
 
-    def meanwhile(key: str, limit: int, *, if_none_match: str | None = None) -> Fetched | None:
+    def meanwhile(key: str, limit: int, *, if_none_match: str | None = None) -> GetResult | None:
         found = read(key, limit, if_none_match=if_none_match)
         world.bucket.get = read  # type: ignore[method-assign]
         third.beat()

@@ -384,10 +384,10 @@ def test_a_store_in_trouble_is_asked_by_one_alone() -> None:
         writer.progress("c", f"i{at}", 1, 1, final=True)
     until(lambda: len(bucket.written) > 20)
     bucket.away = True
-    until(lambda: writer._backoff.failed >= 2)
+    until(lambda: writer._backoff.failures >= 2)
     tries = bucket.tries
     # All that were under way when it went away count as one; then one by one. The last may not be counted yet.
-    assert tries <= HELPERS + writer._backoff.failed + 1
+    assert tries <= HELPERS + writer._backoff.failures + 1
     writer.close(0.1)
 
 

@@ -42,7 +42,7 @@ def bucket(request: pytest.FixtureRequest) -> Bucket:
         return store
     endpoint: str = request.getfixturevalue("moto")
     store = S3Bucket(f"bucket-{next(_numbers)}", endpoint=endpoint, access_key="any", secret_key="any")
-    store.create()
+    store.create_bucket()
     store.requests.put = 0
     return store
 

@@ -10,7 +10,7 @@ import pytest
 
 from loader.errors import WorldError
 from loader.s3.client import S3Bucket
-from loader.s3.urls import address
+from loader.s3.urls import endpoint_for
 from tests.support.scripted_store import Reply, ScriptedStore
 
 FOUND = Reply(200, b"ok", {"ETag": '"abc"'})
@@ -28,7 +28,7 @@ EXPIRED = Reply(400, b"<Error><Code>ExpiredToken</Code></Error>")
     ],
 )
 def test_a_bucket_has_an_address(bucket: str, endpoint: str | None, region: str, base: str, root: str) -> None:
-    assert address(bucket, endpoint, region) == (base, root)
+    assert endpoint_for(bucket, endpoint, region) == (base, root)
 
 
 @pytest.mark.parametrize("endpoint", ["127.0.0.1:8333", "ftp://store", "store", "http://"])

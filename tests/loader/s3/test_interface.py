@@ -40,7 +40,7 @@ def test_any_key_can_be_written_read_listed_and_deleted(bucket: Bucket, key: str
     etag = bucket.put(key, b"hello")
     fetched = bucket.get(key, 100)
     assert fetched is not None
-    assert (fetched.body, fetched.etag, fetched.size, fetched.cut) == (b"hello", etag, 5, False)
+    assert (fetched.body, fetched.etag, fetched.size, fetched.truncated) == (b"hello", etag, 5, False)
     assert [info.key for info in bucket.list()] == [key]
     bucket.delete(key)
     assert list(bucket.list()) == []
@@ -80,25 +80,25 @@ def test_a_listing_is_of_its_prefix_only(bucket: Bucket) -> None:
 def test_prefixes_are_the_names_one_level_below(bucket: Bucket) -> None:
     for key in ("A/c 1/x", "A/c+2/x", "A/c+2/y", "A/é/x/y", "A/file", "B/c/x"):
         bucket.put(key, b"")
-    assert sorted(bucket.prefixes()) == ["A", "B"]
-    assert sorted(bucket.prefixes("A/")) == ["c 1", "c+2", "é"]
-    assert bucket.prefixes("A/c 1/") == []
+    assert sorted(bucket.list_prefixes()) == ["A", "B"]
+    assert sorted(bucket.list_prefixes("A/")) == ["c 1", "c+2", "é"]
+    assert bucket.list_prefixes("A/c 1/") == []
 
 
 def test_a_get_stops_at_its_limit_and_says_so(bucket: Bucket) -> None:
     bucket.put("k", b"0123456789")
     cut, whole = bucket.get("k", 4), bucket.get("k", 10)
     assert cut is not None
-    assert (cut.body, cut.size, cut.cut) == (b"0123", 10, True)
+    assert (cut.body, cut.size, cut.truncated) == (b"0123", 10, True)
     assert whole is not None
-    assert (whole.body, whole.size, whole.cut) == (b"0123456789", 10, False)
+    assert (whole.body, whole.size, whole.truncated) == (b"0123456789", 10, False)
 
 
 def test_an_empty_object_is_not_a_missing_one(bucket: Bucket) -> None:
     etag = bucket.put("empty", b"")
     fetched = bucket.get("empty", 64)
     assert fetched is not None
-    assert (fetched.body, fetched.size, fetched.cut, fetched.etag) == (b"", 0, False, etag)
+    assert (fetched.body, fetched.size, fetched.truncated, fetched.etag) == (b"", 0, False, etag)
     with bucket.open("empty") as body:
         assert (body.size, body.start, body.read()) == (0, 0, b"")
 
@@ -213,7 +213,7 @@ def test_requests_are_counted_by_kind(bucket: Bucket) -> None:
     bucket.get("k", 1)
     bucket.open("k").close()
     list(bucket.list())
-    bucket.prefixes()
+    bucket.list_prefixes()
     bucket.delete("k")
     counted = bucket.requests
     assert (counted.list, counted.get, counted.put, counted.delete) == (2, 2, 1, 1)
@@ -223,7 +223,7 @@ def test_the_clock_of_the_store_is_heard_with_every_good_answer(bucket: Bucket) 
     etag = bucket.put("a/k", b"1")
     asking: list[Callable[[], object]] = [
         lambda: list(bucket.list()),
-        lambda: bucket.prefixes(),
+        lambda: bucket.list_prefixes(),
         lambda: bucket.get("a/k", 1),
         lambda: bucket.get("a/k", 1, if_none_match=etag),
     ]

@@ -9,7 +9,7 @@ import pytest
 
 from loader.errors import WorldError
 from loader.s3.client import S3Bucket
-from loader.s3.credentials import Keyring, Keys
+from loader.s3.credentials import CredentialProvider, S3Credentials
 from tests.support.scripted_store import ScriptedStore
 
 CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
@@ -25,26 +25,28 @@ def test_keys_are_trimmed_wherever_they_come_from(end: str, tmp_path: Path, monk
     config.write_text(f"[default]\ncredential_process = {sys.executable} {provider}\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
-    assert Keyring().keys() == Keys("AKEY", "S", "T")
+    assert CredentialProvider().current() == S3Credentials("AKEY", "S", "T")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", f"AENV{end}")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", f"S{end}")
-    assert Keyring().keys() == Keys("AENV", "S")
-    assert Keyring(Keys(f"mine{end}", f"own{end}", f"token{end}")).keys() == Keys("mine", "own", "token")
+    assert CredentialProvider().current() == S3Credentials("AENV", "S")
+    assert CredentialProvider(S3Credentials(f"mine{end}", f"own{end}", f"token{end}")).current() == S3Credentials(
+        "mine", "own", "token"
+    )
 
 
 @pytest.mark.parametrize(
     "keys",
     [
-        Keys("A\rB", "secret"),
-        Keys("A", "my\nown"),
-        Keys("A", "secret", "my\x00own"),
-        Keys("\ufeffA", "secret"),
-        Keys("A", "secret", "myöwn"),
-        Keys("\udc80A", "secret"),
+        S3Credentials("A\rB", "secret"),
+        S3Credentials("A", "my\nown"),
+        S3Credentials("A", "secret", "my\x00own"),
+        S3Credentials("\ufeffA", "secret"),
+        S3Credentials("A", "secret", "myöwn"),
+        S3Credentials("\udc80A", "secret"),
     ],
     ids=["key", "secret", "token", "byte order mark", "not ASCII", "not text"],
 )
-def test_keys_that_no_header_can_carry_are_told_as_credentials(keys: Keys, store: ScriptedStore) -> None:
+def test_keys_that_no_header_can_carry_are_told_as_credentials(keys: S3Credentials, store: ScriptedStore) -> None:
     bucket = S3Bucket(
         "b", endpoint=store.endpoint, access_key=keys.access, secret_key=keys.secret, session_token=keys.token
     )

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 
 from loader.s3.interface import ObjectInfo
-from loader.s3.listing import ListPage, parse_elements, parse_listing
+from loader.s3.listing import ListPage, parse_listing, parse_with_elementtree
 from tests.support.listing_pages import STORES, Entry, Page, pages, spoiled, stores
 
 AT = datetime(2026, 11, 21, 3, tzinfo=UTC)
@@ -60,7 +60,7 @@ def test_a_page_that_looks_otherwise_is_read_as_well(store: str, elements: list[
         body.replace(b"movie", b"movie&#45;"),
         body.replace(b"</Size>", b" </Size>"),
     ):
-        assert either(parse_listing, other) == either(parse_elements, other)
+        assert either(parse_listing, other) == either(parse_with_elementtree, other)
     assert any("Contents" in text for text in elements)
 
 
@@ -83,7 +83,7 @@ def test_whatever_is_written_is_read(page: Page, store: str) -> None:
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(spoiled())
 def test_both_readers_tell_the_same_of_any_bytes(body: bytes) -> None:
-    assert either(parse_listing, body) == either(parse_elements, body)
+    assert either(parse_listing, body) == either(parse_with_elementtree, body)
 
 
 @pytest.mark.parametrize("store", STORES)
@@ -92,7 +92,7 @@ def test_a_page_that_ends_early_is_never_a_page(store: str) -> None:
     for length in range(len(body)):
         cut = either(parse_listing, body[:length])
         assert isinstance(cut, str), f"{length} of {len(body)} bytes"
-        assert cut == either(parse_elements, body[:length])
+        assert cut == either(parse_with_elementtree, body[:length])
 
 
 @pytest.mark.parametrize("store", STORES)
@@ -100,4 +100,4 @@ def test_a_byte_that_is_missing_anywhere_is_told_alike(store: str) -> None:
     body = Page(ENTRIES, ["A/p/"], token="more").written_by(store)
     for at in range(len(body)):
         other = body[:at] + body[at + 1 :]
-        assert either(parse_listing, other) == either(parse_elements, other), f"without byte {at}"
+        assert either(parse_listing, other) == either(parse_with_elementtree, other), f"without byte {at}"

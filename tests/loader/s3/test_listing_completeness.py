@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from loader.errors import WorldError
-from loader.s3.client import EMPTY_PAGES, LISTING_LIMIT, S3Bucket
+from loader.s3.client import LISTING_LIMIT, MAX_EMPTY_PAGES, S3Bucket
 from tests.support.listing_pages import STORES, Entry, Page
 from tests.support.scripted_store import Reply, ScriptedStore
 
@@ -98,14 +98,14 @@ def test_a_page_that_comes_again_under_another_token(store: ScriptedStore, scrip
 
 
 def test_pages_without_anything_may_come_but_not_for_ever(store: ScriptedStore, scripted: S3Bucket) -> None:
-    nothing = [page(Page(token=f"token-{number}")) for number in range(2 * EMPTY_PAGES)]
-    store.answers(*nothing[1:EMPTY_PAGES], page(FIRST), *nothing[EMPTY_PAGES + 1 :], page(LAST))
+    nothing = [page(Page(token=f"token-{number}")) for number in range(2 * MAX_EMPTY_PAGES)]
+    store.answers(*nothing[1:MAX_EMPTY_PAGES], page(FIRST), *nothing[MAX_EMPTY_PAGES + 1 :], page(LAST))
     assert len(list(scripted.list("A/"))) == 200
-    store.answers(*nothing[:EMPTY_PAGES], page(LAST))
+    store.answers(*nothing[:MAX_EMPTY_PAGES], page(LAST))
     asked = len(store.asked)
     with refused(match="nothing on it"):
         list(scripted.list("A/"))
-    assert len(store.asked) == asked + EMPTY_PAGES
+    assert len(store.asked) == asked + MAX_EMPTY_PAGES
 
 
 def test_a_listing_that_nobody_reads_on_leaves_nothing_behind(store: ScriptedStore, scripted: S3Bucket) -> None:

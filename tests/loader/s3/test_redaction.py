@@ -152,7 +152,7 @@ def die():
     raise ValueError(*forms)
 
 def look(self, stop):
-    self._media._keyring.keys()
+    self._media._credentials.current()
     thread = threading.Thread(target=die)
     thread.start()
     thread.join()

@@ -19,7 +19,7 @@ LISTING = Page([Entry("A/x")], ["A/p/"]).written_by("aws")
 def test_listings_count_with_all_their_bytes(store: ScriptedStore, scripted: S3Bucket) -> None:
     store.answers(Reply(body=LISTING))
     list(scripted.list("A/"))
-    scripted.prefixes("A/")
+    scripted.list_prefixes("A/")
     assert scripted.requests.received == 2 * len(LISTING)
 
 
@@ -65,7 +65,7 @@ def test_a_bucket_in_memory_counts_names_and_bodies() -> None:
     bucket.put("A/é", b"0123456789")
     list(bucket.list())
     assert bucket.requests.received == 4
-    bucket.prefixes()
+    bucket.list_prefixes()
     bucket.get("A/é", 7)
     with bucket.open("A/é", start=4) as body:
         body.read()

@@ -210,7 +210,7 @@ def test_a_store_that_ignores_the_range_is_told_by_the_start(store: ScriptedStor
         assert (body.start, body.size, body.read()) == (0, 10, b"0123456789")
     fetched = scripted.get("k", 4)
     assert fetched is not None
-    assert (fetched.body, fetched.size, fetched.cut) == (b"0123", 10, True)
+    assert (fetched.body, fetched.size, fetched.truncated) == (b"0123", 10, True)
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ def test_an_endless_small_object_is_cut_and_dropped(store: ScriptedStore, script
     fetched = scripted.get("k", 4096)
     assert fetched is not None
     assert len(fetched.body) == 4096
-    assert fetched.cut
+    assert fetched.truncated
 
 
 def test_a_store_that_is_silent_times_out(store: ScriptedStore, scripted: S3Bucket) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from loader.contract.units import MIB
 from loader.errors import Stopped
-from loader.s3.retry import Backoff, Budget
+from loader.s3.retry import Backoff, RetryBudget
 from loader.transfer.rate_limit import CHUNK, Limiter, Trickle
 
 
@@ -73,11 +73,11 @@ def test_a_minimum_that_rises_is_not_held_against_what_came_before() -> None:
 
 
 def test_tries_are_counted_anew_after_a_mib() -> None:
-    budget = Budget(Backoff(3, 1.0, 1.0), 0)
-    assert [budget.failed(held) is None for held in (0, 1000, 2000)] == [False, False, True]
-    assert budget.count == 3
-    assert budget.failed(MIB) is not None
-    assert budget.count == 1
+    budget = RetryBudget(Backoff(3, 1.0, 1.0), 0)
+    assert [budget.next_delay(held) is None for held in (0, 1000, 2000)] == [False, False, True]
+    assert budget.failures == 3
+    assert budget.next_delay(MIB) is not None
+    assert budget.failures == 1
 
 
 def test_a_trickle_is_told_from_a_slow_link() -> None:
@@ -96,9 +96,9 @@ def test_a_link_that_stalls_later_is_too_slow_then() -> None:
 def test_the_wait_is_random_between_nothing_and_a_limit_that_doubles() -> None:
     waits: list[list[float]] = [[] for _ in range(9)]
     for seed in range(300):
-        backoff = Backoff(10, 1.0, 60.0, chance=random.Random(seed))
+        backoff = Backoff(10, 1.0, 60.0, rng=random.Random(seed))
         for at in range(9):
-            waits[at].append(backoff.again() or 0.0)
+            waits[at].append(backoff.next_delay() or 0.0)
     for at, limit in enumerate([1, 2, 4, 8, 16, 32, 60, 60, 60]):
         assert max(waits[at]) <= limit
         assert max(waits[at]) > 0.9 * limit
@@ -106,16 +106,16 @@ def test_the_wait_is_random_between_nothing_and_a_limit_that_doubles() -> None:
 
 
 def test_the_server_is_given_the_time_it_asks_for_within_reason() -> None:
-    assert (Backoff(3, 0.001, 60.0).again(retry_after=30.0) or 0) >= 30.0
-    assert (Backoff(3, 0.001, 60.0).again(retry_after=86_400.0) or 0) == 60.0
+    assert (Backoff(3, 0.001, 60.0).next_delay(retry_after=30.0) or 0) >= 30.0
+    assert (Backoff(3, 0.001, 60.0).next_delay(retry_after=86_400.0) or 0) == 60.0
 
 
 def test_tries_run_out_and_are_given_back_when_something_was_gained() -> None:
     backoff = Backoff(3, 0.001, 0.001)
-    assert [backoff.again() is None for _ in range(3)] == [False, False, True]
+    assert [backoff.next_delay() is None for _ in range(3)] == [False, False, True]
     backoff.reset()
-    assert backoff.again() is not None
+    assert backoff.next_delay() is not None
 
 
 def test_the_millionth_wait_is_no_overflow() -> None:
-    assert (Backoff(10**9, 1.0, 60.0, failed=10**6).again() or 0) <= 60.0
+    assert (Backoff(10**9, 1.0, 60.0, failures=10**6).next_delay() or 0) <= 60.0
