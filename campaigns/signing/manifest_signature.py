@@ -26,13 +26,13 @@ from loader.signatures.dsse import (
     BadEnvelope,
     Envelope,
     build_envelope,
-    check_signed,
     key_id,
     parse_envelope,
+    require_signatures,
     sign_envelope,
 )
-from loader.signatures.signed_manifest import Place, admit, read_signed
-from loader.signatures.trusted_keys import Keyring
+from loader.signatures.signed_manifest import SigningScope, check_acceptable, read_signed_manifest
+from loader.signatures.trusted_keys import TrustedKeys
 
 
 class CannotSign(ContractError):
@@ -101,8 +101,8 @@ def check_signable(body: bytes, airline: str, campaign: str, now: datetime) -> M
         tails = parse_manifest(body, airline=airline, campaign=campaign).tails
         if tails == ():
             raise CannotSign("its list of tails is empty, so no aircraft would take it")
-        signed = read_signed(body, Place(airline, campaign, tails[0] if tails else ""))
-        return admit(signed, None, now)
+        signed = read_signed_manifest(body, SigningScope(airline, campaign, tails[0] if tails else ""))
+        return check_acceptable(signed, None, now)
     except CannotSign:
         raise
     except ContractError as error:
@@ -122,14 +122,14 @@ def in_words(result: SignResult, missing: int | None = None) -> str:
     return "\n".join(lines)
 
 
-def signatures_missing(airline: str, campaign: str, media: Bucket, keyring: Keyring) -> int:
+def signatures_missing(airline: str, campaign: str, media: Bucket, keyring: TrustedKeys) -> int:
     """How many more signatures the envelope in the bucket needs for these keys. Raises WorldError, ContractError."""
     fetched = media.get(signature_key(airline, campaign), ENVELOPE_LIMIT)
     role = keyring.airlines.get(airline)
     if role is None or fetched is None:
         raise BadEnvelope(f"no key is trusted for {airline!a}")
     try:
-        good = check_signed(parse_envelope(fetched.body), keyring.public(role), 1)
+        good = require_signatures(parse_envelope(fetched.body), keyring.public_keys(role), 1)
     except BadEnvelope:
         return role.threshold
     return max(0, role.threshold - len(good))

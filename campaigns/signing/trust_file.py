@@ -16,20 +16,20 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.core.management.base import CommandError
 
 from loader.errors import ContractError, ExitCode
-from loader.signatures.dsse import BadEnvelope, Envelope, key_id, sign_envelope, signers
+from loader.signatures.dsse import BadEnvelope, Envelope, key_id, sign_envelope, verified_signers
 from loader.signatures.trusted_keys import (
     FILE_LIMIT,
     TRUST_TYPE,
-    Keyring,
-    Provisioned,
-    Role,
+    SigningRole,
+    TrustedKeys,
+    TrustedKeysVersion,
     build_chain,
-    build_keyring,
+    build_trusted_keys,
     parse_chain,
 )
 
 
-def load_chain(path: Path) -> list[Provisioned]:
+def load_chain(path: Path) -> list[TrustedKeysVersion]:
     """The versions in a file, oldest first, not yet proven. Raises CommandError."""
     try:
         with path.open("rb") as stream:
@@ -40,7 +40,7 @@ def load_chain(path: Path) -> list[Provisioned]:
         raise CommandError(f"{path.name} is refused: {error}.", returncode=ExitCode.USAGE) from error
 
 
-def save_chain(path: Path, chain: Sequence[Provisioned]) -> None:
+def save_chain(path: Path, chain: Sequence[TrustedKeysVersion]) -> None:
     """Write the file in one step. Raises CommandError."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
@@ -54,14 +54,14 @@ def save_chain(path: Path, chain: Sequence[Provisioned]) -> None:
         raise CommandError(f"{path.name} cannot be written: {error.strerror}.", returncode=ExitCode.USAGE) from error
 
 
-def first_keyring(root: Role, airlines: Mapping[str, Role], publics: Sequence[str]) -> Keyring:
+def first_keyring(root: SigningRole, airlines: Mapping[str, SigningRole], publics: Sequence[str]) -> TrustedKeys:
     """Version 1."""
-    return _with_keys(Keyring(1, {}, root, dict(airlines)), publics)
+    return _with_keys(TrustedKeys(1, {}, root, dict(airlines)), publics)
 
 
 def next_keyring(
-    keyring: Keyring, root: Role | None, airlines: Mapping[str, Role | None], publics: Sequence[str]
-) -> Keyring:
+    keyring: TrustedKeys, root: SigningRole | None, airlines: Mapping[str, SigningRole | None], publics: Sequence[str]
+) -> TrustedKeys:
     """The version after this one: another root if given, other roles of airlines (None: the airline goes)."""
     roles = {**keyring.airlines, **airlines}
     kept = {name: role for name, role in roles.items() if role is not None}
@@ -69,27 +69,27 @@ def next_keyring(
     return _with_keys(new, [*keyring.keys.values(), *publics])
 
 
-def _with_keys(keyring: Keyring, publics: Sequence[str]) -> Keyring:
+def _with_keys(keyring: TrustedKeys, publics: Sequence[str]) -> TrustedKeys:
     """With those of the keys that some role has."""
     used = {keyid for role in (keyring.root, *keyring.airlines.values()) for keyid in role.keys}
     return replace(keyring, keys={key_id(public): public for public in publics if key_id(public) in used})
 
 
-def role(publics: Sequence[str], threshold: int) -> Role:
+def role(publics: Sequence[str], threshold: int) -> SigningRole:
     """These keys, so many of which must sign."""
-    return Role(tuple(dict.fromkeys(key_id(public) for public in publics)), threshold)
+    return SigningRole(tuple(dict.fromkeys(key_id(public) for public in publics)), threshold)
 
 
-def signed_version(keyring: Keyring, keys: Sequence[Ed25519PrivateKey]) -> Provisioned:
+def signed_version(keyring: TrustedKeys, keys: Sequence[Ed25519PrivateKey]) -> TrustedKeysVersion:
     """The keyring in an envelope with the signatures of these keys. Raises CommandError if it breaks the rules."""
     try:
-        version = Provisioned(keyring, Envelope(build_keyring(keyring), TRUST_TYPE))
+        version = TrustedKeysVersion(keyring, Envelope(build_trusted_keys(keyring), TRUST_TYPE))
     except BadEnvelope as error:
         raise CommandError(f"aircraft would refuse this: {error}.", returncode=ExitCode.USAGE) from error
     return with_signatures(version, keys)
 
 
-def with_signatures(version: Provisioned, keys: Sequence[Ed25519PrivateKey]) -> Provisioned:
+def with_signatures(version: TrustedKeysVersion, keys: Sequence[Ed25519PrivateKey]) -> TrustedKeysVersion:
     """The same with these signatures, too."""
     envelope = version.envelope
     for key in keys:
@@ -97,14 +97,14 @@ def with_signatures(version: Provisioned, keys: Sequence[Ed25519PrivateKey]) -> 
     return replace(version, envelope=envelope)
 
 
-def signatures_missing(chain: Sequence[Provisioned], at: int) -> list[str]:
+def signatures_missing(chain: Sequence[TrustedKeysVersion], at: int) -> list[str]:
     """What the version at this place of the chain still needs, in words; nothing if an aircraft would take it."""
     version = chain[at]
-    asked = {f"the root of version {version.keyring.version}": version.keyring}
+    asked = {f"the root of version {version.trusted_keys.version}": version.trusted_keys}
     if at:
-        asked[f"the root of version {chain[at - 1].keyring.version}"] = chain[at - 1].keyring
+        asked[f"the root of version {chain[at - 1].trusted_keys.version}"] = chain[at - 1].trusted_keys
     lacking = {
-        name: keyring.root.threshold - len(signers(version.envelope, keyring.public(keyring.root)))
+        name: keyring.root.threshold - len(verified_signers(version.envelope, keyring.public_keys(keyring.root)))
         for name, keyring in asked.items()
     }
     return [f"{count} more of {name}" for name, count in lacking.items() if count > 0]

@@ -22,7 +22,7 @@ from loader.media.manifest_verifier import Trust
 from loader.media.snapshot import Look, Reading
 from loader.s3.interface import Bucket, GetResult
 from loader.signatures.dsse import ENVELOPE_LIMIT, BadEnvelope
-from loader.signatures.signed_manifest import Signed
+from loader.signatures.signed_manifest import SignedManifest
 from loader.storage.inventory import Edition
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class Lookout:
     def __init__(self, airline: str, named: Sequence[str], media: Bucket, trust: Trust) -> None:
         self._airline, self._named, self._media, self._trust = airline, tuple(named), media, trust
         self._plain: dict[str, _Kept[Reading]] = {}
-        self._signed: dict[str, _Kept[Signed | ContractError]] = {}
+        self._signed: dict[str, _Kept[SignedManifest | ContractError]] = {}
         self._lock = threading.Lock()
 
     def look(self, stop: threading.Event) -> Look:
@@ -80,14 +80,14 @@ class Lookout:
 
     def _only_signed(self, campaign: str) -> Reading:
         """What was signed; campaign.json itself is not even asked for."""
-        signed: Signed | None = None
+        signed: SignedManifest | None = None
         try:
             signed = self._envelope(campaign)
             manifest = self._trust.admit(campaign, signed)
         except WorldError as error:
             return _unsigned(campaign, error)
         except ContractError as error:
-            if error.code == "EXPIRED" and signed and self._is_over(signed.head):
+            if error.code == "EXPIRED" and signed and self._is_over(signed.summary):
                 return Reading(campaign)  # there is nothing left to be loaded of it, so nobody need sign it again
             return Reading(campaign, code=error.code, text=_refusal(error))
         return Reading(campaign, manifest, Edition(signed.digest, manifest.version))
@@ -139,10 +139,10 @@ class Lookout:
             text = "campaign.json is not there" if absent else str(error)
             return Reading(campaign, code=error.code, text=text, absent=absent)
 
-    def _envelope(self, campaign: str) -> Signed:
+    def _envelope(self, campaign: str) -> SignedManifest:
         """What campaign.json.dsse holds. Raises WorldError, ContractError."""
 
-        def verified(fetched: GetResult) -> Signed | ContractError:
+        def verified(fetched: GetResult) -> SignedManifest | ContractError:
             self._trust.saw(fetched.server_time)
             try:
                 if fetched.truncated:

@@ -20,10 +20,10 @@ from typing import Final, Literal
 
 from loader.contract.manifest import MANIFEST_LIMIT, Manifest
 from loader.errors import ContractError, WorldError
-from loader.signatures.dsse import BadEnvelope, check_signed, parse_envelope
-from loader.signatures.signed_manifest import Place, Signed, admit, read_signed
-from loader.signatures.trust_state import NOTE_LIMIT, Known, note_of, read_note
-from loader.signatures.trusted_keys import FILE_LIMIT, Provisioned, follow, parse_chain
+from loader.signatures.dsse import BadEnvelope, parse_envelope, require_signatures
+from loader.signatures.signed_manifest import SignedManifest, SigningScope, check_acceptable, read_signed_manifest
+from loader.signatures.trust_state import TRUST_STATE_LIMIT, TrustState, dump_state, load_state
+from loader.signatures.trusted_keys import FILE_LIMIT, TrustedKeysVersion, newest_trusted, parse_chain
 from loader.storage.content_store import Store
 
 Policy = Literal["off", "warn", "enforce"]
@@ -56,7 +56,7 @@ class Trust:
         self.policy, self.airline, self.tail = policy, airline, tail
         self._file, self._stores, self._tls, self._now, self._say = keys, tuple(stores), tls, now, say
         self._lock = threading.Lock()
-        self._known = Known()
+        self._known = TrustState()
         self._heard = _NEVER  # the newest time of others, noted or not
         self._clock_is_wrong = False
         self._closed = ""
@@ -67,12 +67,12 @@ class Trust:
     @property
     def generation(self) -> int:
         """The version of the keys in force; what was verified under another one must be verified again."""
-        return self._known.keys.keyring.version if self._known.keys else 0
+        return self._known.keys.trusted_keys.version if self._known.keys else 0
 
     @property
     def sticky(self) -> bool:
         """Whether the unsigned is refused, whatever the policy but `off`: something signed was accepted before."""
-        return bool(self._closed) or self._known.of(self.airline).signed
+        return bool(self._closed) or self._known.accepted_of(self.airline).signed
 
     def time(self) -> datetime:
         """The latest of our clock, what the store said over TLS, and what was signed; never earlier than noted."""
@@ -100,7 +100,7 @@ class Trust:
             self._heard = max(self._heard, at)
             self._clock_is_wrong = self._now() - at > AHEAD
 
-    def verify(self, campaign: str, body: bytes) -> Signed:
+    def verify(self, campaign: str, body: bytes) -> SignedManifest:
         """What the envelope in `body` says of this campaign, if enough of those who may have signed it.
 
         Raises:
@@ -110,18 +110,18 @@ class Trust:
         if self._closed:
             raise BadEnvelope(self._closed)
         envelope = parse_envelope(body, limit=MANIFEST_LIMIT)
-        keys = self._known.keys.keyring if self._known.keys else None
+        keys = self._known.keys.trusted_keys if self._known.keys else None
         role = keys.airlines.get(self.airline) if keys else None
         if keys is None or role is None:
             raise BadEnvelope(f"no key is trusted for {self.airline!a}: provision LOADER_TRUSTED_KEYS")
-        check_signed(envelope, keys.public(role), role.threshold)
-        signed = read_signed(envelope.payload, Place(self.airline, campaign, self.tail))
-        if signed.head.signed_at is not None:
+        require_signatures(envelope, keys.public_keys(role), role.threshold)
+        signed = read_signed_manifest(envelope.payload, SigningScope(self.airline, campaign, self.tail))
+        if signed.summary.signed_at is not None:
             with self._lock:
-                self._heard = max(self._heard, signed.head.signed_at)
+                self._heard = max(self._heard, signed.summary.signed_at)
         return signed
 
-    def admit(self, campaign: str, signed: Signed) -> Manifest:
+    def admit(self, campaign: str, signed: SignedManifest) -> Manifest:
         """The manifest, if it may be used now; durably noted before it is given out.
 
         Raises:
@@ -132,11 +132,11 @@ class Trust:
             known, now = self._known, self.time()
             floor = self._floor(known, campaign)
             try:
-                manifest = admit(signed, floor, now)
+                manifest = check_acceptable(signed, floor, now)
                 known = known.with_accepted(self.airline, signed, campaign)
             finally:
                 # Also of what is refused: a clock that is set back must not make it fresh again.
-                self._remember(_at(known, now, signed.head.expires))
+                self._remember(_at(known, now, signed.summary.expires))
         return manifest
 
     def ended(self, manifest: Manifest) -> bool:
@@ -150,15 +150,15 @@ class Trust:
 
     # What is known.
 
-    def _floor(self, known: Known, campaign: str) -> int | None:
+    def _floor(self, known: TrustState, campaign: str) -> int | None:
         """The version below which nothing is taken: as accepted before, or as held from a time without signatures."""
-        accepted = known.of(self.airline)
+        accepted = known.accepted_of(self.airline)
         if campaign in accepted.versions:
             return accepted.versions[campaign]
-        editions = [] if accepted.rotated else [store.edition(campaign) for store in self._stores]
+        editions = [] if accepted.reset_by_rotation else [store.edition(campaign) for store in self._stores]
         return max((edition.version for edition in editions if edition and edition.version is not None), default=None)
 
-    def _newest_keys(self) -> tuple[Provisioned | None, str]:
+    def _newest_keys(self) -> tuple[TrustedKeysVersion | None, str]:
         held = self._known.keys
         if self._file is None:
             return held, "" if held else "no keys are trusted: LOADER_TRUSTED_KEYS is not set"
@@ -169,7 +169,7 @@ class Trust:
             return held, f"the file of trusted keys cannot be read: {error.strerror}"
         except ContractError as error:
             return held, f"the file of trusted keys is refused: {error}"
-        return follow(held, chain)
+        return newest_trusted(held, chain)
 
     # What is written down.
 
@@ -188,7 +188,7 @@ class Trust:
             )
             self._complain(self._closed)
 
-    def _remember(self, known: Known) -> None:
+    def _remember(self, known: TrustState) -> None:
         """Note it in every directory, then go by it. Raises WorldError if none could be written."""
         if known is not self._known:
             self._known = remember(self._stores, known)
@@ -200,7 +200,7 @@ class Trust:
                 self._say(text)
 
 
-def _at(known: Known, now: datetime, expires: datetime | None) -> Known:
+def _at(known: TrustState, now: datetime, expires: datetime | None) -> TrustState:
     """With this time, where it is worth writing down: it is much later, or something expired by it."""
     noted = known.time or _NEVER
     expired = expires is not None and noted < expires <= now
@@ -213,27 +213,27 @@ def encrypted(bucket: object) -> bool:
     return endpoint is None or str(endpoint).lower().startswith("https:")
 
 
-def recall(stores: Sequence[Store]) -> Known:
+def recall(stores: Sequence[Store]) -> TrustState:
     """The newest of the notes. Raises WorldError or BadEnvelope if any of them is there and cannot be read."""
     return _newest(_notes(stores))
 
 
-def _notes(stores: Sequence[Store]) -> list[Known]:
-    return [read_note(store.read_note(NOTE, NOTE_LIMIT)) for store in stores]
+def _notes(stores: Sequence[Store]) -> list[TrustState]:
+    return [load_state(store.read_note(NOTE, TRUST_STATE_LIMIT)) for store in stores]
 
 
-def _newest(notes: Sequence[Known]) -> Known:
-    return max(notes, key=lambda known: known.serial, default=Known())
+def _newest(notes: Sequence[TrustState]) -> TrustState:
+    return max(notes, key=lambda known: known.serial, default=TrustState())
 
 
-def remember(stores: Sequence[Store], known: Known) -> Known:
+def remember(stores: Sequence[Store], known: TrustState) -> TrustState:
     """Write a note into every directory that takes it; returns it as written. Raises WorldError if none does."""
     known = replace(known, serial=known.serial + 1)
     failure: WorldError | None = None
     written = 0
     for store in stores:
         try:
-            store.write_note(NOTE, note_of(known))
+            store.write_note(NOTE, dump_state(known))
             written += 1
         except WorldError as error:
             failure = error

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from loader.contract.manifest import Manifest
-from loader.signatures.signed_manifest import REFUSALS
+from loader.signatures.signed_manifest import REFUSAL_CODES
 from loader.storage.inventory import Edition, Key
 
 NO_EDITION: Final = Edition("")
@@ -39,7 +39,7 @@ class Reading:
     @property
     def refused(self) -> bool:
         """The policy on signatures does not let it in."""
-        return self.code in REFUSALS
+        return self.code in REFUSAL_CODES
 
 
 @dataclass(frozen=True, slots=True)

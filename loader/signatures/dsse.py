@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 CAMPAIGN_TYPE: Final = "application/vnd.ifeportal.campaign+json;v=1"
 SIGNATURES_LIMIT: Final = 16
-ROOM: Final = 64 * 1024  # bytes of an envelope beside its payload
+ENVELOPE_OVERHEAD: Final = 64 * 1024  # bytes of an envelope beside its payload
 KEY_ID: Final = re.compile(r"[0-9a-f]{64}")
 PUBLIC_KEY: Final = re.compile(r"[0-9a-f]{64}")
 _SIGNATURE_SIZE: Final = 64  # bytes, of Ed25519
@@ -41,7 +41,7 @@ class BadEnvelope(ContractError):
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """Who claims to have signed, and the signature; proven only by `signers`."""
+    """Who claims to have signed, and the signature; proven only by `verified_signers`."""
 
     keyid: str
     value: bytes
@@ -49,7 +49,7 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """`payload` is what was signed, together with `kind`; nothing of it may be used before `check_signed`."""
+    """`payload` is what was signed, together with `kind`; nothing of it may be used before `require_signatures`."""
 
     payload: bytes
     kind: str
@@ -64,7 +64,7 @@ def key_id(public: str) -> str:
 
 def envelope_limit(payload_limit: int) -> int:
     """Bytes of the longest envelope around so many bytes."""
-    return 4 * -(-payload_limit // 3) + ROOM
+    return 4 * -(-payload_limit // 3) + ENVELOPE_OVERHEAD
 
 
 ENVELOPE_LIMIT: Final = envelope_limit(MANIFEST_LIMIT)
@@ -76,10 +76,10 @@ def parse_envelope(body: bytes, *, kind: str = CAMPAIGN_TYPE, limit: int = MANIF
     Raises:
         BadEnvelope: with a sentence that names the place.
     """
-    return read_envelope(loads(body, limit=envelope_limit(limit), error=BadEnvelope), kind=kind, limit=limit)
+    return envelope_from_json(loads(body, limit=envelope_limit(limit), error=BadEnvelope), kind=kind, limit=limit)
 
 
-def read_envelope(document: object, *, kind: str, limit: int) -> Envelope:
+def envelope_from_json(document: object, *, kind: str, limit: int) -> Envelope:
     """The same from JSON that was read already. Raises BadEnvelope."""
     fields = Fields(document, "", BadEnvelope)
     said = fields.text("payloadType")
@@ -118,10 +118,10 @@ def _base64(fields: Fields, name: str) -> bytes:
 
 def build_envelope(envelope: Envelope) -> bytes:
     """The body of a `campaign.json.dsse`; parsing it gives the same envelope."""
-    return dumps(envelope_document(envelope))
+    return dumps(envelope_to_json(envelope))
 
 
-def envelope_document(envelope: Envelope) -> dict[str, object]:
+def envelope_to_json(envelope: Envelope) -> dict[str, object]:
     """The envelope as JSON has it."""
     return {
         "payload": b64encode(envelope.payload).decode(),
@@ -132,21 +132,21 @@ def envelope_document(envelope: Envelope) -> dict[str, object]:
     }
 
 
-def signers(envelope: Envelope, keys: Iterable[str]) -> frozenset[str]:
+def verified_signers(envelope: Envelope, keys: Iterable[str]) -> frozenset[str]:
     """Those of `keys` (public keys, 64 hexadecimal digits each) whose signature is there and right."""
     known = {key_id(public): public for public in keys}
     claims = [signature for signature in envelope.signatures if signature.keyid in known]
     if not claims:
         return frozenset()
     data = _signed_bytes(envelope)
-    return frozenset(known[claim.keyid] for claim in claims if _is_right(claim, known[claim.keyid], data))
+    return frozenset(known[claim.keyid] for claim in claims if _is_valid(claim, known[claim.keyid], data))
 
 
-def check_signed(envelope: Envelope, keys: Sequence[str], threshold: int) -> frozenset[str]:
+def require_signatures(envelope: Envelope, keys: Sequence[str], threshold: int) -> frozenset[str]:
     """Raise BadEnvelope unless `threshold` different ones of `keys` have signed; returns those who have."""
     if threshold < 1:
         raise BadEnvelope(f"a threshold of {threshold} would let unsigned data pass")
-    good = signers(envelope, keys)
+    good = verified_signers(envelope, keys)
     if len(good) < threshold:
         names = ", ".join(sorted({signature.keyid[:12] for signature in envelope.signatures}))
         asked = "one of the keys known for it" if threshold == 1 else f"{threshold} of the keys known for it"
@@ -161,7 +161,7 @@ def _signed_bytes(envelope: Envelope) -> bytes:
     return Standard(envelope.payload, envelope.kind, {}).pae()
 
 
-def _is_right(claim: Signature, public: str, data: bytes) -> bool:
+def _is_valid(claim: Signature, public: str, data: bytes) -> bool:
     from securesystemslib.exceptions import UnverifiedSignatureError  # noqa: PLC0415
     from securesystemslib.signer import Signature as Standard  # noqa: PLC0415
     from securesystemslib.signer import SSlibKey  # noqa: PLC0415

@@ -16,11 +16,11 @@ from loader.contract.strict_json import format_utc, loads
 from loader.errors import BadManifest, ContractError
 from loader.signatures.dsse import BadEnvelope
 
-REFUSALS: Final = frozenset({"UNSIGNED", "BAD_SIGNATURE", "ROLLBACK", "EXPIRED"})
+REFUSAL_CODES: Final = frozenset({"UNSIGNED", "BAD_SIGNATURE", "ROLLBACK", "EXPIRED"})
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SigningScope:
     """Where a manifest is read: it must have been signed for just this."""
 
     airline: str
@@ -29,18 +29,18 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Signed:
+class SignedManifest:
     """A manifest whose signatures are right and that was made for this place.
 
     `digest`: SHA-256 of the signed bytes. `head`: all but its content. `rest`: the whole of it, or why it is refused.
     """
 
     digest: str
-    head: Manifest
-    rest: Manifest | ContractError
+    summary: Manifest
+    body: Manifest | ContractError
 
 
-def read_signed(payload: bytes, place: Place) -> Signed:
+def read_signed_manifest(payload: bytes, scope: SigningScope) -> SignedManifest:
     """What a payload with enough signatures says.
 
     Raises:
@@ -50,44 +50,44 @@ def read_signed(payload: bytes, place: Place) -> Signed:
     document = loads(payload, limit=MANIFEST_LIMIT, error=BadManifest)
     if not isinstance(document, dict):
         raise BadEnvelope("it does not say which airline and campaign it was signed for")
-    for name, here in (("airline", place.airline), ("campaign", place.campaign)):
+    for name, here in (("airline", scope.airline), ("campaign", scope.campaign)):
         if document.get(name) != here:
             said = document.get(name)
             raise BadEnvelope(f"it was not signed for this place: {name} is {str(said)[:80]!a}, not {here!a}")
-    head = manifest_from_json({**document, "content": []}, airline=place.airline, campaign=place.campaign)
-    if head.tails is not None and place.tail not in head.tails:
-        raise BadEnvelope(f"it was not signed for this aircraft: {place.tail!a} is not among its tails")
+    head = manifest_from_json({**document, "content": []}, airline=scope.airline, campaign=scope.campaign)
+    if head.tails is not None and scope.tail not in head.tails:
+        raise BadEnvelope(f"it was not signed for this aircraft: {scope.tail!a} is not among its tails")
     if head.version is None:
         raise BadEnvelope("it was signed without a version, so an older one could not be told from it")
-    return Signed(hashlib.sha256(payload).hexdigest(), head, _rest(document, place))
+    return SignedManifest(hashlib.sha256(payload).hexdigest(), head, _read_body(document, scope))
 
 
-def _rest(document: object, place: Place) -> Manifest | ContractError:
+def _read_body(document: object, scope: SigningScope) -> Manifest | ContractError:
     try:
-        manifest = manifest_from_json(document, airline=place.airline, campaign=place.campaign)
+        manifest = manifest_from_json(document, airline=scope.airline, campaign=scope.campaign)
     except BadManifest as error:
         return error
-    return uncovered(manifest) or manifest
+    return missing_hash_error(manifest) or manifest
 
 
-def uncovered(manifest: Manifest) -> BadEnvelope | None:
+def missing_hash_error(manifest: Manifest) -> BadEnvelope | None:
     """What is wrong if an item has no hash: the signature would cover nothing of it."""
     bare = next((item.name for item in manifest.content if item.sha256 is None), None)
     return BadEnvelope(f"{bare!a} has no sha256, so no signature covers it") if bare is not None else None
 
 
-def admit(signed: Signed, floor: int | None, now: datetime) -> Manifest:
+def check_acceptable(signed: SignedManifest, min_version: int | None, now: datetime) -> Manifest:
     """The manifest, if it may be used. `floor`: the highest version accepted before; `now`: trusted time.
 
     Raises:
         ContractError: ROLLBACK, EXPIRED, or what is wrong with its content.
     """
-    head = signed.head
-    if floor is not None and (head.version or 0) < floor:
-        raise ContractError(f"version {head.version} is below version {floor}, accepted before", code="ROLLBACK")
+    head = signed.summary
+    if min_version is not None and (head.version or 0) < min_version:
+        raise ContractError(f"version {head.version} is below version {min_version}, accepted before", code="ROLLBACK")
     if head.expires is not None and head.expires <= now:
         since, at = format_utc(head.expires), format_utc(now.replace(microsecond=0))
         raise ContractError(f"it expired at {since}; it is {at} at least", code="EXPIRED")
-    if isinstance(signed.rest, ContractError):
-        raise signed.rest
-    return signed.rest
+    if isinstance(signed.body, ContractError):
+        raise signed.body
+    return signed.body

@@ -10,15 +10,15 @@ from datetime import datetime
 from typing import Final
 
 from loader.contract.strict_json import Fields, format_utc
-from loader.signatures.dsse import BadEnvelope, envelope_document
-from loader.signatures.signed_manifest import Signed
-from loader.signatures.trusted_keys import Keyring, Provisioned, lost_keys, provisioned
+from loader.signatures.dsse import BadEnvelope, envelope_to_json
+from loader.signatures.signed_manifest import SignedManifest
+from loader.signatures.trusted_keys import TrustedKeys, TrustedKeysVersion, revokes_key, trusted_keys_from_json
 
-NOTE_LIMIT: Final = 16 * 1024 * 1024  # bytes: more than 10,000 campaigns with the longest names need
+TRUST_STATE_LIMIT: Final = 16 * 1024 * 1024  # bytes: more than 10,000 campaigns with the longest names need
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class AcceptedVersions:
     """What was accepted of one airline. `signed`: something was, so the unsigned is refused from now on.
 
     `versions`: the highest one of each campaign. `rotated`: versions from before a change of keys do not count.
@@ -26,78 +26,82 @@ class Accepted:
 
     signed: bool = False
     versions: Mapping[str, int] = field(default_factory=dict)
-    rotated: bool = False
+    reset_by_rotation: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class TrustState:
     """All that is remembered from run to run. `serial` grows with every change; `time`: the newest trusted one."""
 
     serial: int = 0
     time: datetime | None = None
-    keys: Provisioned | None = None
-    airlines: Mapping[str, Accepted] = field(default_factory=dict)
+    keys: TrustedKeysVersion | None = None
+    airlines: Mapping[str, AcceptedVersions] = field(default_factory=dict)
 
-    def of(self, airline: str) -> Accepted:
+    def accepted_of(self, airline: str) -> AcceptedVersions:
         """What was accepted of an airline."""
-        return self.airlines.get(airline, Accepted())
+        return self.airlines.get(airline, AcceptedVersions())
 
-    def with_accepted(self, airline: str, signed: Signed, campaign: str) -> Known:
+    def with_accepted(self, airline: str, signed: SignedManifest, campaign: str) -> TrustState:
         """With this manifest; the same if that is nothing new."""
-        before, version = self.of(airline), signed.head.version or 0
+        before, version = self.accepted_of(airline), signed.summary.version or 0
         highest = max(version, before.versions.get(campaign, 0))
         after = replace(before, signed=True, versions={**before.versions, campaign: highest})
         return self if after == before else replace(self, airlines={**self.airlines, airline: after})
 
-    def with_keys(self, keys: Provisioned) -> Known:
+    def with_keys(self, keys: TrustedKeysVersion) -> TrustState:
         """With newer keys. Where one was taken from an airline, versions it may have signed are forgotten.
 
         That is TUF's way back from a stolen key that signed version 1,000,000,000.
         """
-        old = self.keys.keyring if self.keys else None
-        airlines = {name: _kept(accepted, old, keys.keyring, name) for name, accepted in self.airlines.items()}
+        old = self.keys.trusted_keys if self.keys else None
+        airlines = {
+            name: _reset_if_revoked(accepted, old, keys.trusted_keys, name) for name, accepted in self.airlines.items()
+        }
         return replace(self, keys=keys, airlines=airlines)
 
 
-def _kept(accepted: Accepted, old: Keyring | None, new: Keyring, airline: str) -> Accepted:
-    lost = old is not None and lost_keys(old, new, airline)
-    return replace(accepted, versions={}, rotated=True) if lost else accepted
+def _reset_if_revoked(
+    accepted: AcceptedVersions, old: TrustedKeys | None, new: TrustedKeys, airline: str
+) -> AcceptedVersions:
+    lost = old is not None and revokes_key(old, new, airline)
+    return replace(accepted, versions={}, reset_by_rotation=True) if lost else accepted
 
 
-def note_of(known: Known) -> dict[str, object]:
+def dump_state(state: TrustState) -> dict[str, object]:
     """What is written down, with a digest over it: half a note must not be taken for a whole one."""
     note: dict[str, object] = {
-        "serial": known.serial,
-        "time": format_utc(known.time) if known.time else None,
-        "keys": envelope_document(known.keys.envelope) if known.keys else None,
+        "serial": state.serial,
+        "time": format_utc(state.time) if state.time else None,
+        "keys": envelope_to_json(state.keys.envelope) if state.keys else None,
         "airlines": {
-            name: {"signed": one.signed, "rotated": one.rotated, "versions": dict(one.versions)}
-            for name, one in known.airlines.items()
+            name: {"signed": one.signed, "rotated": one.reset_by_rotation, "versions": dict(one.versions)}
+            for name, one in state.airlines.items()
         },
     }
-    return {**note, "sum": _sum(note)}
+    return {**note, "sum": _checksum(note)}
 
 
-def read_note(note: Mapping[str, object]) -> Known:
+def load_state(note: Mapping[str, object]) -> TrustState:
     """What was written down; of an empty note, nothing. Raises BadEnvelope if it is not as it was written."""
     if not note:
-        return Known()
+        return TrustState()
     written = {name: value for name, value in note.items() if name not in ("sum", "schema")}
-    if note.get("sum") != _sum(written):
+    if note.get("sum") != _checksum(written):
         raise BadEnvelope("it is torn")
     fields = Fields(written, "", BadEnvelope)
     serial, time, keys = fields.integer("serial") or 0, fields.datetime_with_offset("time"), fields.pop("keys")
     airlines = Fields(fields.pop("airlines"), "airlines", BadEnvelope).extra
-    accepted = {name: _accepted(one, f"airlines.{name}") for name, one in airlines.items()}
-    return Known(serial, time, None if keys is None else provisioned(keys), accepted)
+    accepted = {name: _accepted_versions(one, f"airlines.{name}") for name, one in airlines.items()}
+    return TrustState(serial, time, None if keys is None else trusted_keys_from_json(keys), accepted)
 
 
-def _accepted(value: object, place: str) -> Accepted:
-    fields = Fields(value, place, BadEnvelope)
-    versions = Fields(fields.pop("versions"), f"{place}.versions", BadEnvelope)
+def _accepted_versions(value: object, path: str) -> AcceptedVersions:
+    fields = Fields(value, path, BadEnvelope)
+    versions = Fields(fields.pop("versions"), f"{path}.versions", BadEnvelope)
     numbers = {name: versions.integer(name) or 0 for name in list(versions.extra)}
-    return Accepted(fields.boolean("signed", False), numbers, fields.boolean("rotated", False))
+    return AcceptedVersions(fields.boolean("signed", False), numbers, fields.boolean("rotated", False))
 
 
-def _sum(note: Mapping[str, object]) -> str:
+def _checksum(note: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(note, sort_keys=True).encode()).hexdigest()

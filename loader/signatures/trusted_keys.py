@@ -20,10 +20,10 @@ from loader.signatures.dsse import (
     PUBLIC_KEY,
     BadEnvelope,
     Envelope,
-    check_signed,
-    envelope_document,
+    envelope_from_json,
+    envelope_to_json,
     key_id,
-    read_envelope,
+    require_signatures,
 )
 
 TRUST_TYPE: Final = "application/vnd.ifeportal.trust+json;v=1"
@@ -34,12 +34,12 @@ KEYS_LIMIT: Final = 200
 AIRLINES_LIMIT: Final = 1_000
 
 
-class BadKeyring(BadEnvelope):
+class BadTrustedKeys(BadEnvelope):
     """A `trust.json` is refused."""
 
 
 @dataclass(frozen=True, slots=True)
-class Role:
+class SigningRole:
     """Who may sign: ids of keys, and how many different ones of them must."""
 
     keys: tuple[str, ...]
@@ -47,73 +47,73 @@ class Role:
 
 
 @dataclass(frozen=True, slots=True)
-class Keyring:
+class TrustedKeys:
     """One version. `keys`: public keys (64 hexadecimal digits) by id; `root` signs the next version of it."""
 
     version: int
     keys: Mapping[str, str]
-    root: Role
-    airlines: Mapping[str, Role]
+    root: SigningRole
+    airlines: Mapping[str, SigningRole]
     extra: Mapping[str, object] = field(default_factory=dict)
 
-    def public(self, role: Role) -> list[str]:
+    def public_keys(self, role: SigningRole) -> list[str]:
         """The public keys of a role."""
         return [self.keys[keyid] for keyid in role.keys]
 
 
 @dataclass(frozen=True, slots=True)
-class Provisioned:
+class TrustedKeysVersion:
     """A keyring together with the envelope that proves it."""
 
-    keyring: Keyring
+    trusted_keys: TrustedKeys
     envelope: Envelope
 
 
-def parse_keyring(payload: bytes) -> Keyring:
+def parse_trusted_keys(payload: bytes) -> TrustedKeys:
     """The keyring in an envelope's payload. Raises BadKeyring with a sentence that names the place."""
-    fields = Fields(loads(payload, limit=TRUST_LIMIT, error=BadKeyring), "", BadKeyring)
+    fields = Fields(loads(payload, limit=TRUST_LIMIT, error=BadTrustedKeys), "", BadTrustedKeys)
     version = fields.integer("version", low=1)
     if version is None:
         fields.fail("version", "is missing")
     keys = _keys(fields.pop("keys"))
     root = _role(fields.pop("root"), "root", keys)
-    airlines = Fields(fields.pop("airlines"), "airlines", BadKeyring).extra
+    airlines = Fields(fields.pop("airlines"), "airlines", BadTrustedKeys).extra
     if len(airlines) > AIRLINES_LIMIT:
         fields.fail("airlines", f"has {len(airlines):,} names; {AIRLINES_LIMIT:,} are allowed")
     fields.integer("schema")
     roles = {_name(name): _role(role, f"airlines.{name}", keys) for name, role in airlines.items()}
-    return Keyring(version, keys, root, roles, fields.extra)
+    return TrustedKeys(version, keys, root, roles, fields.extra)
 
 
 def _name(airline: str) -> str:
     try:
         return check_name(airline)
     except BadName as error:
-        raise BadKeyring(f"airlines: {error}") from error
+        raise BadTrustedKeys(f"airlines: {error}") from error
 
 
 def _keys(value: object) -> dict[str, str]:
-    listed = Fields(value, "keys", BadKeyring).extra
+    listed = Fields(value, "keys", BadTrustedKeys).extra
     if len(listed) > KEYS_LIMIT:
-        raise BadKeyring(f"keys: has {len(listed):,} of them; {KEYS_LIMIT:,} are allowed")
-    return {keyid: _public(keyid, key) for keyid, key in listed.items()}
+        raise BadTrustedKeys(f"keys: has {len(listed):,} of them; {KEYS_LIMIT:,} are allowed")
+    return {keyid: _public_key(keyid, key) for keyid, key in listed.items()}
 
 
-def _public(keyid: str, value: object) -> str:
+def _public_key(keyid: str, value: object) -> str:
     place = f"keys.{keyid[:64]!a}"
-    key = Fields(value, place, BadKeyring)
+    key = Fields(value, place, BadTrustedKeys)
     if (key.pop("keytype"), key.pop("scheme")) != ("ed25519", "ed25519"):
-        raise BadKeyring(f"{place}: keytype and scheme must be ed25519")
-    public = Fields(key.pop("keyval"), f"{place}.keyval", BadKeyring).text("public")
+        raise BadTrustedKeys(f"{place}: keytype and scheme must be ed25519")
+    public = Fields(key.pop("keyval"), f"{place}.keyval", BadTrustedKeys).text("public")
     if not PUBLIC_KEY.fullmatch(public):
-        raise BadKeyring(f"{place}.keyval.public: must be 64 hexadecimal digits in lower case")
+        raise BadTrustedKeys(f"{place}.keyval.public: must be 64 hexadecimal digits in lower case")
     if keyid != key_id(public):
-        raise BadKeyring(f"{place}: is not the id of its key, which is {key_id(public)}")
+        raise BadTrustedKeys(f"{place}: is not the id of its key, which is {key_id(public)}")
     return public
 
 
-def _role(value: object, place: str, keys: Mapping[str, str]) -> Role:
-    fields = Fields(value, place, BadKeyring)
+def _role(value: object, place: str, keys: Mapping[str, str]) -> SigningRole:
+    fields = Fields(value, place, BadTrustedKeys)
     listed = fields.array("keys")
     ids = [keyid for keyid in listed if isinstance(keyid, str) and KEY_ID.fullmatch(keyid)]
     if len(ids) != len(listed) or len(set(ids)) != len(ids):
@@ -124,87 +124,89 @@ def _role(value: object, place: str, keys: Mapping[str, str]) -> Role:
     threshold = fields.integer("threshold", low=1, high=max(1, len(ids)))
     if threshold is None or not ids:
         fields.fail("threshold" if ids else "keys", "is missing")
-    return Role(tuple(ids), threshold)
+    return SigningRole(tuple(ids), threshold)
 
 
-def build_keyring(keyring: Keyring) -> bytes:
+def build_trusted_keys(trusted_keys: TrustedKeys) -> bytes:
     """The payload; parsing it gives the same keyring. Raises BadKeyring for what could not be read back."""
     key = {"keytype": "ed25519", "scheme": "ed25519"}
     known: dict[str, object] = {
         "schema": 1,
-        "version": keyring.version,
-        "root": _role_document(keyring.root),
-        "airlines": {name: _role_document(role) for name, role in keyring.airlines.items()},
-        "keys": {keyid: {**key, "keyval": {"public": public}} for keyid, public in keyring.keys.items()},
+        "version": trusted_keys.version,
+        "root": _role_to_json(trusted_keys.root),
+        "airlines": {name: _role_to_json(role) for name, role in trusted_keys.airlines.items()},
+        "keys": {keyid: {**key, "keyval": {"public": public}} for keyid, public in trusted_keys.keys.items()},
     }
-    payload = dumps({**known, **{name: value for name, value in keyring.extra.items() if name not in known}})
-    parse_keyring(payload)
+    payload = dumps({**known, **{name: value for name, value in trusted_keys.extra.items() if name not in known}})
+    parse_trusted_keys(payload)
     return payload
 
 
-def _role_document(role: Role) -> dict[str, object]:
+def _role_to_json(role: SigningRole) -> dict[str, object]:
     return {"keys": list(role.keys), "threshold": role.threshold}
 
 
-def parse_chain(body: bytes) -> list[Provisioned]:
+def parse_chain(body: bytes) -> list[TrustedKeysVersion]:
     """The versions in a file, oldest first. Nothing is proven yet. Raises BadEnvelope."""
-    document = loads(body, limit=FILE_LIMIT, error=BadKeyring)
+    document = loads(body, limit=FILE_LIMIT, error=BadTrustedKeys)
     listed = document if isinstance(document, list) else [document]
     if not 1 <= len(listed) <= CHAIN_LIMIT:
-        raise BadKeyring(f"it holds {len(listed):,} versions; 1 to {CHAIN_LIMIT} are allowed")
-    return [provisioned(one) for one in listed]
+        raise BadTrustedKeys(f"it holds {len(listed):,} versions; 1 to {CHAIN_LIMIT} are allowed")
+    return [trusted_keys_from_json(one) for one in listed]
 
 
-def provisioned(document: object) -> Provisioned:
+def trusted_keys_from_json(document: object) -> TrustedKeysVersion:
     """One version from JSON that was read already. Nothing is proven yet. Raises BadEnvelope."""
-    envelope = read_envelope(document, kind=TRUST_TYPE, limit=TRUST_LIMIT)
-    return Provisioned(parse_keyring(envelope.payload), envelope)
+    envelope = envelope_from_json(document, kind=TRUST_TYPE, limit=TRUST_LIMIT)
+    return TrustedKeysVersion(parse_trusted_keys(envelope.payload), envelope)
 
 
-def build_chain(chain: Sequence[Provisioned]) -> bytes:
+def build_chain(chain: Sequence[TrustedKeysVersion]) -> bytes:
     """The body of the file: one envelope, or the list of them."""
-    documents = [envelope_document(one.envelope) for one in chain]
+    documents = [envelope_to_json(one.envelope) for one in chain]
     return dumps(documents[0] if len(documents) == 1 else documents)
 
 
-def check_self(new: Provisioned) -> None:
+def require_self_signed(new: TrustedKeysVersion) -> None:
     """Raise BadEnvelope unless a version is signed by the threshold of its own root keys."""
-    keyring = new.keyring
-    check_signed(new.envelope, keyring.public(keyring.root), keyring.root.threshold)
+    keyring = new.trusted_keys
+    require_signatures(new.envelope, keyring.public_keys(keyring.root), keyring.root.threshold)
 
 
-def check_next(held: Keyring, new: Provisioned) -> None:
+def require_successor(current: TrustedKeys, new: TrustedKeysVersion) -> None:
     """Raise BadEnvelope unless `new` may follow `held`."""
-    if new.keyring.version != held.version + 1:
-        raise BadKeyring(f"version {new.keyring.version} does not follow version {held.version}")
-    check_signed(new.envelope, held.public(held.root), held.root.threshold)
-    check_self(new)
+    if new.trusted_keys.version != current.version + 1:
+        raise BadTrustedKeys(f"version {new.trusted_keys.version} does not follow version {current.version}")
+    require_signatures(new.envelope, current.public_keys(current.root), current.root.threshold)
+    require_self_signed(new)
 
 
-def follow(held: Provisioned | None, chain: Sequence[Provisioned]) -> tuple[Provisioned | None, str]:
+def newest_trusted(
+    current: TrustedKeysVersion | None, chain: Sequence[TrustedKeysVersion]
+) -> tuple[TrustedKeysVersion | None, str]:
     """The newest version that may be trusted, given the one trusted so far, and a sentence on what may not be."""
-    newest = held
+    newest = current
     for new in chain:
         try:
             if newest is None:
-                check_self(new)
-            elif new.keyring.version < newest.keyring.version:
+                require_self_signed(new)
+            elif new.trusted_keys.version < newest.trusted_keys.version:
                 continue
-            elif new.keyring.version == newest.keyring.version:
+            elif new.trusted_keys.version == newest.trusted_keys.version:
                 if new.envelope.payload != newest.envelope.payload:
-                    raise BadKeyring("it is not the one known by that number")
+                    raise BadTrustedKeys("it is not the one known by that number")
                 continue
             else:
-                check_next(newest.keyring, new)
+                require_successor(newest.trusted_keys, new)
         except BadEnvelope as error:
-            return newest, f"version {new.keyring.version} of the trusted keys is refused: {error}"
+            return newest, f"version {new.trusted_keys.version} of the trusted keys is refused: {error}"
         newest = new
-    if newest and chain and chain[-1].keyring.version < newest.keyring.version:
-        return newest, f"the file of trusted keys is out of date: version {newest.keyring.version} is in force"
+    if newest and chain and chain[-1].trusted_keys.version < newest.trusted_keys.version:
+        return newest, f"the file of trusted keys is out of date: version {newest.trusted_keys.version} is in force"
     return newest, ""
 
 
-def lost_keys(old: Keyring, new: Keyring, airline: str) -> bool:
+def revokes_key(old: TrustedKeys, new: TrustedKeys, airline: str) -> bool:
     """Whether a key that could sign for the airline no longer can."""
     before, after = old.airlines.get(airline), new.airlines.get(airline)
     return before is not None and not set(before.keys) <= set(after.keys if after else ())

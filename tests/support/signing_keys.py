@@ -9,7 +9,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from loader.signatures.dsse import CAMPAIGN_TYPE, Envelope, build_envelope, key_id, sign_envelope
-from loader.signatures.trusted_keys import TRUST_TYPE, Keyring, Provisioned, Role, build_keyring
+from loader.signatures.trusted_keys import TRUST_TYPE, SigningRole, TrustedKeys, TrustedKeysVersion, build_trusted_keys
 
 
 def private(name: str) -> Ed25519PrivateKey:
@@ -35,22 +35,22 @@ def dsse(payload: bytes, *names: str) -> bytes:
     return build_envelope(envelope(payload, *names))
 
 
-def role(*names: str, threshold: int = 1) -> Role:
-    return Role(tuple(key_id(public(name)) for name in names), threshold)
+def role(*names: str, threshold: int = 1) -> SigningRole:
+    return SigningRole(tuple(key_id(public(name)) for name in names), threshold)
 
 
 def keyring(
-    version: int = 1, *, root: Role | None = None, people: Sequence[str] = ("rita",), **airlines: Role
-) -> Keyring:
+    version: int = 1, *, root: SigningRole | None = None, people: Sequence[str] = ("rita",), **airlines: SigningRole
+) -> TrustedKeys:
     """With the root of Rita unless told otherwise. `people`: whose keys it lists besides those of Rita and Sam."""
     names = dict.fromkeys(["rita", "sam", *people])
     roles = airlines or {"ACME": role("sam")}
-    return Keyring(version, {key_id(public(name)): public(name) for name in names}, root or role("rita"), roles)
+    return TrustedKeys(version, {key_id(public(name)): public(name) for name in names}, root or role("rita"), roles)
 
 
-def provision(ring: Keyring, *names: str) -> Provisioned:
+def provision(ring: TrustedKeys, *names: str) -> TrustedKeysVersion:
     """Signed by these people."""
-    return Provisioned(ring, envelope(build_keyring(ring), *names, kind=TRUST_TYPE))
+    return TrustedKeysVersion(ring, envelope(build_trusted_keys(ring), *names, kind=TRUST_TYPE))
 
 
 def changed(document: dict[str, Any], **fields: Any) -> dict[str, Any]:

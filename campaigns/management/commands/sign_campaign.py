@@ -62,7 +62,7 @@ class Command(BaseCommand):
             result = sign_campaign(
                 *where, media, keys, now=datetime.now(UTC), sha256=(options["sha256"] or "").lower() or None
             )
-            missing = signatures_missing(*where, media, chain[-1].keyring) if chain else None
+            missing = signatures_missing(*where, media, chain[-1].trusted_keys) if chain else None
         except CannotSign as error:
             raise CommandError(f"not signed: {error}.", returncode=ExitCode.SOME_FAILED) from error
         except ContractError as error:

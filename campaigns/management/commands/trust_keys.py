@@ -24,7 +24,7 @@ from campaigns.signing.trust_file import (
 )
 from loader.errors import ExitCode
 from loader.signatures.dsse import key_id
-from loader.signatures.trusted_keys import Keyring, Role
+from loader.signatures.trusted_keys import SigningRole, TrustedKeys
 
 HELP: Final = """Keys that sign campaigns, and the file that tells aircraft which of them count.
 
@@ -103,15 +103,15 @@ class Command(BaseCommand):
         root = role(roots, options["root_threshold"] or 1)
         chain = [signed_version(first_keyring(root, airlines, [*roots, *publics]), keys)]
         save_chain(options["file"], chain)
-        return _shown(chain[-1].keyring, signatures_missing(chain, 0))
+        return _shown(chain[-1].trusted_keys, signatures_missing(chain, 0))
 
     def _rotate(self, options: dict[str, Any]) -> list[str]:
         chain = load_chain(options["file"])
-        before = chain[-1].keyring
+        before = chain[-1].trusted_keys
         keys = load_keys(options["root"], options["passphrase_file"])
-        roots = [load_public(one) for one in options["new_root"]] or before.public(before.root)
+        roots = [load_public(one) for one in options["new_root"]] or before.public_keys(before.root)
         airlines, publics = _airlines(options)
-        gone: dict[str, Role | None] = dict.fromkeys(options["remove_airline"])
+        gone: dict[str, SigningRole | None] = dict.fromkeys(options["remove_airline"])
         root = role(roots, options["root_threshold"] or before.root.threshold)
         new = next_keyring(before, root, {**airlines, **gone}, [*roots, *publics])
         chain.append(signed_version(new, keys))
@@ -122,14 +122,16 @@ class Command(BaseCommand):
         chain = load_chain(options["file"])
         chain[-1] = with_signatures(chain[-1], load_keys(options["root"], options["passphrase_file"]))
         save_chain(options["file"], chain)
-        return _shown(chain[-1].keyring, signatures_missing(chain, len(chain) - 1))
+        return _shown(chain[-1].trusted_keys, signatures_missing(chain, len(chain) - 1))
 
     def _show(self, options: dict[str, Any]) -> list[str]:
         chain = load_chain(options["file"])
-        return [line for at, one in enumerate(chain) for line in _shown(one.keyring, signatures_missing(chain, at))]
+        return [
+            line for at, one in enumerate(chain) for line in _shown(one.trusted_keys, signatures_missing(chain, at))
+        ]
 
 
-def _airlines(options: dict[str, Any]) -> tuple[dict[str, Role], list[str]]:
+def _airlines(options: dict[str, Any]) -> tuple[dict[str, SigningRole], list[str]]:
     publics = [load_public(one) for one in options["signer"]]
     if bool(options["airline"]) != bool(publics):
         raise CommandError("--airline and --signer go together.", returncode=ExitCode.USAGE)
@@ -151,12 +153,12 @@ def _new_passphrase(options: dict[str, Any]) -> bytes | None:
     return first
 
 
-def _shown(keyring: Keyring, missing: list[str]) -> list[str]:
+def _shown(keyring: TrustedKeys, missing: list[str]) -> list[str]:
     lines = [f"version {keyring.version}", *_role_lines("root", keyring.root)]
     for airline, one in sorted(keyring.airlines.items()):
         lines += _role_lines(airline, one)
     return [*lines, f"  not in force: it needs signatures, {', '.join(missing)}" if missing else "  signed"]
 
 
-def _role_lines(name: str, one: Role) -> list[str]:
+def _role_lines(name: str, one: SigningRole) -> list[str]:
     return [f"  {name}: {one.threshold} of {len(one.keys)}", *(f"    {keyid}" for keyid in one.keys)]

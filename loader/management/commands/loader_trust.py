@@ -16,7 +16,7 @@ from loader.contract.strict_json import format_utc
 from loader.errors import ExitCode, WorldError
 from loader.media.manifest_verifier import recall, remember
 from loader.signatures.dsse import BadEnvelope
-from loader.signatures.trust_state import Accepted, Known
+from loader.signatures.trust_state import AcceptedVersions, TrustState
 from loader.storage.content_store import Store
 
 WHAT: Final = ("signed", "versions", "time", "keys")
@@ -70,7 +70,7 @@ class Command(BaseCommand):
     def _reset(self, stores: Sequence[Store], only: Sequence[str]) -> None:
         if not all(store.lock() for store in stores):
             raise CommandError("The loader is running: stop it first.", returncode=ExitCode.HELD)
-        known = recall(stores) if only else Known(serial=max(_serial(store) for store in stores))
+        known = recall(stores) if only else TrustState(serial=max(_serial(store) for store in stores))
         remember(stores, _without(known, only))
 
 
@@ -82,21 +82,21 @@ def _serial(store: Store) -> int:
         return 0
 
 
-def _without(known: Known, only: Sequence[str]) -> Known:
-    def forgetful(one: Accepted) -> Accepted:
+def _without(known: TrustState, only: Sequence[str]) -> TrustState:
+    def forgetful(one: AcceptedVersions) -> AcceptedVersions:
         one = replace(one, signed=one.signed and "signed" not in only)
         # What was held before there were signatures must not count again either.
-        return replace(one, versions={}, rotated=True) if "versions" in only else one
+        return replace(one, versions={}, reset_by_rotation=True) if "versions" in only else one
 
     known = replace(known, airlines={name: forgetful(one) for name, one in known.airlines.items()})
     known = replace(known, time=None) if "time" in only else known
     return replace(known, keys=None) if "keys" in only else known
 
 
-def _shown(known: Known) -> dict[str, object]:
+def _shown(known: TrustState) -> dict[str, object]:
     return {
         "time": format_utc(known.time) if known.time else None,
-        "keys": known.keys.keyring.version if known.keys else None,
+        "keys": known.keys.trusted_keys.version if known.keys else None,
         "airlines": {
             name: {"signed": one.signed, "versions": dict(sorted(one.versions.items()))}
             for name, one in sorted(known.airlines.items())

@@ -21,8 +21,8 @@ from campaigns.signing.private_keys import load_key, new_key, public_of
 from loader.contract.manifest import Item, Manifest, build_manifest
 from loader.errors import WorldError
 from loader.s3.memory import MemoryBucket
-from loader.signatures.dsse import Envelope, check_signed, key_id, parse_envelope
-from loader.signatures.trusted_keys import follow, parse_chain
+from loader.signatures.dsse import Envelope, key_id, parse_envelope, require_signatures
+from loader.signatures.trusted_keys import newest_trusted, parse_chain
 
 NOW = datetime.now(UTC)
 MANIFEST, SIGNATURE = "ACME/2026-12/campaign.json", "ACME/2026-12/campaign.json.dsse"
@@ -87,7 +87,7 @@ def test_the_exact_bytes_in_the_bucket_are_signed_and_the_key_is_named(media: Me
     body = put(media)
     told = sign("--key", str(keys / "sam"))
     assert envelope(media).payload == body
-    assert check_signed(envelope(media), [public(keys, "sam")], 1)
+    assert require_signatures(envelope(media), [public(keys, "sam")], 1)
     assert told.splitlines()[0] == "signed ACME/2026-12 version 3: 1 items"
     assert f"by key {key_id(public(keys, 'sam'))}" in told
 
@@ -97,7 +97,7 @@ def test_two_people_sign_one_after_the_other(media: MemoryBucket, keys: Path) ->
     sign("--key", str(keys / "sam"))
     told = json.loads(sign("--key", str(keys / "tess"), "--json"))
     assert told["others"] == [key_id(public(keys, "sam"))]
-    assert check_signed(envelope(media), [public(keys, name) for name in ("sam", "tess")], 2)
+    assert require_signatures(envelope(media), [public(keys, name) for name in ("sam", "tess")], 2)
     sign("--key", str(keys / "tess"))
     assert len(envelope(media).signatures) == 2
 
@@ -105,7 +105,7 @@ def test_two_people_sign_one_after_the_other(media: MemoryBucket, keys: Path) ->
 def test_or_one_person_with_two_keys_at_once(media: MemoryBucket, keys: Path) -> None:
     put(media)
     sign("--key", str(keys / "sam"), "--key", str(keys / "tess"))
-    assert check_signed(envelope(media), [public(keys, name) for name in ("sam", "tess")], 2)
+    assert require_signatures(envelope(media), [public(keys, name) for name in ("sam", "tess")], 2)
 
 
 def test_signatures_of_an_older_manifest_go(media: MemoryBucket, keys: Path) -> None:
@@ -264,8 +264,8 @@ def first(keys: Path, *options: str) -> str:
 
 
 def in_force(keys: Path) -> int:
-    newest, _ = follow(None, parse_chain((keys / "trust.json").read_bytes()))
-    return newest.keyring.version if newest else 0
+    newest, _ = newest_trusted(None, parse_chain((keys / "trust.json").read_bytes()))
+    return newest.trusted_keys.version if newest else 0
 
 
 def test_trusted_keys_are_made_shown_and_never_made_again(keys: Path) -> None:
@@ -293,9 +293,9 @@ def test_a_signer_is_replaced_and_the_history_stays(keys: Path) -> None:
     )
     assert "ACME: 2 of 2" in told
     chain = parse_chain((keys / "trust.json").read_bytes())
-    assert [one.keyring.version for one in chain] == [1, 2]
+    assert [one.trusted_keys.version for one in chain] == [1, 2]
     assert in_force(keys) == 2
-    assert key_id(public(keys, "sam")) not in chain[-1].keyring.keys
+    assert key_id(public(keys, "sam")) not in chain[-1].trusted_keys.keys
 
 
 def test_a_root_is_replaced_only_with_its_own_signature(keys: Path) -> None:
@@ -312,7 +312,7 @@ def test_airlines_come_and_go(keys: Path) -> None:
     root = ("--root", str(keys / "rita"))
     trust("rotate", keys, *root, "--airline", "BETA", "--signer", str(keys / "tess.pub"))
     trust("rotate", keys, *root, "--remove-airline", "ACME")
-    assert set(parse_chain((keys / "trust.json").read_bytes())[-1].keyring.airlines) == {"BETA"}
+    assert set(parse_chain((keys / "trust.json").read_bytes())[-1].trusted_keys.airlines) == {"BETA"}
     assert in_force(keys) == 3
 
 
@@ -357,7 +357,7 @@ def document(media: MemoryBucket) -> dict[str, Any]:
 def test_a_campaign_is_published_and_signed_at_once(media: MemoryBucket, keys: Path, folder: Path) -> None:
     told = release(folder, "--sign-with", str(keys / "sam"), "--tail", "D-ABCD", "--expires", "2027-01-15")
     assert "signed ACME/2026-12 version 1: 1 items" in told
-    assert check_signed(envelope(media), [public(keys, "sam")], 1)
+    assert require_signatures(envelope(media), [public(keys, "sam")], 1)
     assert envelope(media).payload == media.open(MANIFEST).read()
     said = document(media)
     assert (said["tails"], said["expires"]) == (["D-ABCD"], "2027-01-16")

@@ -28,7 +28,7 @@ from loader.media.manifest_verifier import Policy, Trust, encrypted
 from loader.media.snapshot import Reading
 from loader.s3.interface import Bucket
 from loader.s3.memory import MemoryBucket
-from loader.signatures.trusted_keys import Provisioned, build_chain
+from loader.signatures.trusted_keys import TrustedKeysVersion, build_chain
 from loader.storage.content_store import Store
 from loader.storage.inventory import Edition
 from tests.support.aircraft import AIRLINE, ROOT, TAIL, Aircraft, Run, bare_environment, publish
@@ -66,7 +66,7 @@ class Loader:
     said: list[str] = field(default_factory=list)
     stores: list[Store] = field(default_factory=list)
 
-    def provision(self, *chain: Provisioned) -> None:
+    def provision(self, *chain: TrustedKeysVersion) -> None:
         self.keys.write_bytes(build_chain(chain))
 
     def start(self, policy: Policy = "enforce", tail: str = TAIL, named: Sequence[str] = ()) -> Lookout:

@@ -26,25 +26,25 @@ from loader.signatures.dsse import (
     Envelope,
     Signature,
     build_envelope,
-    check_signed,
     key_id,
     parse_envelope,
+    require_signatures,
     sign_envelope,
-    signers,
+    verified_signers,
 )
-from loader.signatures.signed_manifest import Place, Signed, admit, read_signed
+from loader.signatures.signed_manifest import SignedManifest, SigningScope, check_acceptable, read_signed_manifest
 from tests.support.signing_keys import dsse, envelope, private, public
 
 GOLDEN = Path(__file__).parent / "golden_signed"
 PAYLOAD = b'{"airline": "ACME"}'
-HERE = Place("ACME", "2026-12", "D-ABCD")
+HERE = SigningScope("ACME", "2026-12", "D-ABCD")
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
 
 
 def check(body: bytes, people: Sequence[str] = ("sam",), threshold: int = 1) -> bytes:
     """What a reader with these keys would go on with."""
     parsed = parse_envelope(body)
-    check_signed(parsed, [public(name) for name in people], threshold)
+    require_signatures(parsed, [public(name) for name in people], threshold)
     return parsed.payload
 
 
@@ -161,7 +161,10 @@ def test_no_bit_of_a_signature_may_change(at: int, bit: int) -> None:
     good = envelope(PAYLOAD, "sam").signatures[0]
     value = bytearray(good.value)
     value[at] ^= 1 << bit
-    assert signers(Envelope(PAYLOAD, CAMPAIGN_TYPE, (Signature(good.keyid, bytes(value)),)), [public("sam")]) == set()
+    assert (
+        verified_signers(Envelope(PAYLOAD, CAMPAIGN_TYPE, (Signature(good.keyid, bytes(value)),)), [public("sam")])
+        == set()
+    )
 
 
 # How it is written.
@@ -202,7 +205,7 @@ def test_bits_that_base64_leaves_over_must_be_nought() -> None:
 
 def test_a_list_of_ten_thousand_signatures_is_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
-    monkeypatch.setattr("loader.signatures.dsse._is_right", lambda *given: asked.append(given))
+    monkeypatch.setattr("loader.signatures.dsse._is_valid", lambda *given: asked.append(given))
     many = document("sam")
     many["signatures"] *= 10_000
     assert len(body_of(many)) < ENVELOPE_LIMIT
@@ -280,7 +283,7 @@ def test_fields_of_others_are_ignored() -> None:
 def test_what_was_built_is_read_back(payload: bytes, people: list[str]) -> None:
     made = envelope(payload, *people)
     assert parse_envelope(build_envelope(made)) == made
-    assert signers(made, [public(name) for name in "abc"]) == {public(name) for name in people}
+    assert verified_signers(made, [public(name) for name in "abc"]) == {public(name) for name in people}
 
 
 # As others write and read it.
@@ -308,8 +311,8 @@ def test_a_golden_envelope_is_read_and_written_as_it_always_was() -> None:
     body, payload = (GOLDEN / "campaign.json.dsse").read_bytes(), (GOLDEN / "campaign.json").read_bytes()
     assert check(body, ("sam", "tess"), 2) == payload
     assert dsse(payload, "sam", "tess") == body
-    signed = read_signed(payload, HERE)
-    assert admit(signed, 3, NOW).content[0].name == "movie-001"
+    signed = read_signed_manifest(payload, HERE)
+    assert check_acceptable(signed, 3, NOW).content[0].name == "movie-001"
     assert signed.digest == hashlib.sha256(payload).hexdigest()
 
 
@@ -322,7 +325,7 @@ def manifest(**fields: Any) -> bytes:
 
 
 def judge(payload: bytes, floor: int | None = None, now: datetime = NOW) -> Manifest:
-    return admit(read_signed(payload, HERE), floor, now)
+    return check_acceptable(read_signed_manifest(payload, HERE), floor, now)
 
 
 def code_of(payload: bytes, floor: int | None = None, now: datetime = NOW) -> str:
@@ -381,7 +384,7 @@ def test_an_item_without_a_hash_is_not_covered_by_any_signature() -> None:
 )
 def test_signed_nonsense_is_nonsense(payload: bytes, code: str) -> None:
     with pytest.raises(BadManifest):
-        read_signed(payload, HERE)
+        read_signed_manifest(payload, HERE)
     assert code_of(payload) == code
 
 
@@ -395,4 +398,4 @@ def test_the_checks_come_in_their_order() -> None:
     assert code_of(json.dumps({**last, **place}).encode(), floor=3) == "ROLLBACK"
     assert code_of(json.dumps({**last, **place}).encode(), floor=1) == "EXPIRED"
     assert code_of(json.dumps({**last, **place, "expires": None}).encode(), floor=1) == "BAD_NAME"
-    assert isinstance(read_signed(json.dumps({**last, **place}).encode(), HERE), Signed)
+    assert isinstance(read_signed_manifest(json.dumps({**last, **place}).encode(), HERE), SignedManifest)

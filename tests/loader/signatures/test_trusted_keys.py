@@ -10,20 +10,20 @@ from typing import Any
 
 import pytest
 
-from loader.signatures.dsse import BadEnvelope, check_signed, key_id
-from loader.signatures.signed_manifest import Signed, read_signed
-from loader.signatures.trust_state import Accepted, Known, note_of, read_note
+from loader.signatures.dsse import BadEnvelope, key_id, require_signatures
+from loader.signatures.signed_manifest import SignedManifest, read_signed_manifest
+from loader.signatures.trust_state import AcceptedVersions, TrustState, dump_state, load_state
 from loader.signatures.trusted_keys import (
-    BadKeyring,
-    Keyring,
-    Provisioned,
+    BadTrustedKeys,
+    TrustedKeys,
+    TrustedKeysVersion,
     build_chain,
-    build_keyring,
-    check_self,
-    follow,
-    lost_keys,
+    build_trusted_keys,
+    newest_trusted,
     parse_chain,
-    parse_keyring,
+    parse_trusted_keys,
+    require_self_signed,
+    revokes_key,
 )
 from tests.loader.signatures.test_dsse import HERE, manifest
 from tests.support.signing_keys import keyring, provision, public, role
@@ -33,20 +33,20 @@ ONE = provision(keyring(1), "rita")
 TWO = provision(keyring(2, people=("tess",), ACME=role("sam", "tess")), "rita")
 
 
-def document(ring: Keyring) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(build_keyring(ring))
+def document(ring: TrustedKeys) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(build_trusted_keys(ring))
     return found
 
 
 def test_a_keyring_is_read_as_it_was_written() -> None:
     ring = replace(keyring(7, BETA=role("sam"), ACME=role("sam", "rita", threshold=2)), extra={"note": ["kept"]})
-    assert parse_keyring(build_keyring(ring)) == ring
+    assert parse_trusted_keys(build_trusted_keys(ring)) == ring
 
 
 def test_a_golden_chain_is_followed_as_it_always_was() -> None:
-    newest, complaint = follow(None, parse_chain((GOLDEN / "trust.json").read_bytes()))
+    newest, complaint = newest_trusted(None, parse_chain((GOLDEN / "trust.json").read_bytes()))
     assert newest is not None
-    assert (newest.keyring.version, newest.keyring.airlines, complaint) == (
+    assert (newest.trusted_keys.version, newest.trusted_keys.airlines, complaint) == (
         2,
         {"ACME": role("sam", "tess", threshold=2)},
         "",
@@ -87,8 +87,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("fields", "sentence"), WRONG.values(), ids=WRONG.keys())
 def test_a_wrong_keyring_is_refused_with_the_place(fields: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(BadKeyring, match=sentence):
-        parse_keyring(json.dumps({**document(keyring()), **fields}).encode())
+    with pytest.raises(BadTrustedKeys, match=sentence):
+        parse_trusted_keys(json.dumps({**document(keyring()), **fields}).encode())
 
 
 @pytest.mark.parametrize(
@@ -105,23 +105,23 @@ def test_a_wrong_keyring_is_refused_with_the_place(fields: dict[str, Any], sente
 def test_a_key_must_be_what_its_id_says(change: dict[str, Any], sentence: str) -> None:
     found = document(keyring())
     found["keys"][SAM] |= change
-    with pytest.raises(BadKeyring, match=sentence):
-        parse_keyring(json.dumps(found).encode())
+    with pytest.raises(BadTrustedKeys, match=sentence):
+        parse_trusted_keys(json.dumps(found).encode())
 
 
 def test_one_key_cannot_have_two_ids() -> None:
     found = document(keyring())
     found["keys"]["0" * 64] = found["keys"][SAM]
-    with pytest.raises(BadKeyring, match="is not the id of its key"):
-        parse_keyring(json.dumps(found).encode())
+    with pytest.raises(BadTrustedKeys, match="is not the id of its key"):
+        parse_trusted_keys(json.dumps(found).encode())
 
 
 # From version to version.
 
 
 def test_the_first_one_must_be_signed_by_its_own_root() -> None:
-    assert follow(None, [ONE]) == (ONE, "")
-    newest, complaint = follow(None, [provision(keyring(1), "sam")])
+    assert newest_trusted(None, [ONE]) == (ONE, "")
+    newest, complaint = newest_trusted(None, [provision(keyring(1), "sam")])
     assert newest is None
     assert "version 1 of the trusted keys is refused: it must be signed" in complaint
 
@@ -129,41 +129,41 @@ def test_the_first_one_must_be_signed_by_its_own_root() -> None:
 def test_the_next_one_must_be_signed_by_both_roots() -> None:
     ring = keyring(2, root=role("ruth"), people=("ruth",))
     for people in (("rita",), ("ruth",), ("sam", "eve")):
-        newest, complaint = follow(ONE, [provision(ring, *people)])
+        newest, complaint = newest_trusted(ONE, [provision(ring, *people)])
         assert newest is ONE
         assert "version 2 of the trusted keys is refused" in complaint
     both = provision(ring, "rita", "ruth")
-    assert follow(ONE, [both]) == (both, "")
+    assert newest_trusted(ONE, [both]) == (both, "")
 
 
 def test_the_threshold_of_the_version_before_counts_and_of_the_new_one_too() -> None:
     held = provision(keyring(1, root=role("rita", "ruth", threshold=2), people=("ruth",)), "rita", "ruth")
     alone = keyring(2, root=role("rita"), people=("ruth",))
-    assert follow(held, [provision(alone, "rita")])[0] is held
+    assert newest_trusted(held, [provision(alone, "rita")])[0] is held
     good = provision(alone, "rita", "ruth")
-    assert follow(held, [good]) == (good, "")
-    assert follow(good, [provision(replace(held.keyring, version=3), "rita")])[0] is good
+    assert newest_trusted(held, [good]) == (good, "")
+    assert newest_trusted(good, [provision(replace(held.trusted_keys, version=3), "rita")])[0] is good
 
 
 def test_whoever_was_away_follows_the_whole_chain() -> None:
     three = provision(keyring(3, root=role("ruth"), people=("ruth",)), "rita", "ruth")
     four = provision(keyring(4, root=role("ruth"), people=("ruth",)), "ruth")
-    assert follow(ONE, [ONE, TWO, three, four]) == (four, "")
-    assert follow(None, [TWO, three, four]) == (four, "")
-    newest, complaint = follow(ONE, [three, four])
+    assert newest_trusted(ONE, [ONE, TWO, three, four]) == (four, "")
+    assert newest_trusted(None, [TWO, three, four]) == (four, "")
+    newest, complaint = newest_trusted(ONE, [three, four])
     assert newest is ONE
     assert "version 3 does not follow version 1" in complaint
 
 
 def test_an_older_file_does_not_bring_older_keys_back() -> None:
-    newest, complaint = follow(TWO, [ONE])
+    newest, complaint = newest_trusted(TWO, [ONE])
     assert newest is TWO
     assert "out of date: version 2 is in force" in complaint
 
 
 def test_another_file_by_the_same_number_is_refused() -> None:
     other = provision(keyring(2, people=("eve",), ACME=role("eve")), "rita")
-    newest, complaint = follow(TWO, [other])
+    newest, complaint = newest_trusted(TWO, [other])
     assert newest is TWO
     assert "it is not the one known by that number" in complaint
 
@@ -185,52 +185,57 @@ def test_a_signed_campaign_is_no_keyring() -> None:
 
 
 def test_root_keys_do_not_sign_campaigns() -> None:
-    check_self(ONE)
-    ring = ONE.keyring
+    require_self_signed(ONE)
+    ring = ONE.trusted_keys
     with pytest.raises(BadEnvelope):
-        check_signed(ONE.envelope, ring.public(ring.airlines["ACME"]), 1)
+        require_signatures(ONE.envelope, ring.public_keys(ring.airlines["ACME"]), 1)
 
 
 def test_a_key_is_lost_when_it_can_sign_for_the_airline_no_more() -> None:
-    assert not lost_keys(ONE.keyring, TWO.keyring, "ACME")
-    assert lost_keys(TWO.keyring, ONE.keyring, "ACME")
-    assert lost_keys(ONE.keyring, keyring(2, BETA=role("sam")), "ACME")
-    assert not lost_keys(ONE.keyring, TWO.keyring, "BETA")
+    assert not revokes_key(ONE.trusted_keys, TWO.trusted_keys, "ACME")
+    assert revokes_key(TWO.trusted_keys, ONE.trusted_keys, "ACME")
+    assert revokes_key(ONE.trusted_keys, keyring(2, BETA=role("sam")), "ACME")
+    assert not revokes_key(ONE.trusted_keys, TWO.trusted_keys, "BETA")
 
 
 # What is remembered.
 
 
-def seen(version: int) -> Signed:
-    return read_signed(manifest(version=version), HERE)
+def seen(version: int) -> SignedManifest:
+    return read_signed_manifest(manifest(version=version), HERE)
 
 
-def known() -> Known:
-    full = replace(Known(serial=4), time=datetime(2026, 12, 1, 1, 2, 3, 4, tzinfo=UTC)).with_keys(TWO)
+def known() -> TrustState:
+    full = replace(TrustState(serial=4), time=datetime(2026, 12, 1, 1, 2, 3, 4, tzinfo=UTC)).with_keys(TWO)
     return full.with_accepted("ACME", seen(3), "2026-12")
 
 
 def test_what_is_remembered_is_read_back() -> None:
-    note = json.loads(json.dumps({"schema": 1, **note_of(known())}))
-    assert read_note(note) == known()
-    assert read_note({}) == Known()
+    note = json.loads(json.dumps({"schema": 1, **dump_state(known())}))
+    assert load_state(note) == known()
+    assert load_state({}) == TrustState()
 
 
 def test_a_note_with_anything_changed_is_torn() -> None:
     changes: list[dict[str, object]] = [{"serial": 3}, {"time": None}, {"airlines": {}}, {"sum": None}, {"more": 1}]
     for change in changes:
         with pytest.raises(BadEnvelope, match="it is torn"):
-            read_note({**note_of(known()), **change})
+            load_state({**dump_state(known()), **change})
 
 
 def test_the_highest_version_stays_the_highest() -> None:
     assert known().with_accepted("ACME", seen(3), "2026-12") == known()
-    assert known().with_accepted("ACME", seen(2), "2026-12").of("ACME").versions == {"2026-12": 3}
-    assert known().with_accepted("ACME", seen(5), "2026-12").of("ACME").versions == {"2026-12": 5}
-    assert known().of("BETA") == Accepted()
+    assert known().with_accepted("ACME", seen(2), "2026-12").accepted_of("ACME").versions == {"2026-12": 3}
+    assert known().with_accepted("ACME", seen(5), "2026-12").accepted_of("ACME").versions == {"2026-12": 5}
+    assert known().accepted_of("BETA") == AcceptedVersions()
 
 
 def test_versions_are_forgotten_when_a_key_is_taken_away_and_only_then() -> None:
-    assert known().with_keys(Provisioned(replace(TWO.keyring, version=3), TWO.envelope)).of("ACME").versions
-    after = known().with_keys(ONE).of("ACME")
-    assert (after.versions, after.rotated, after.signed) == ({}, True, True)
+    assert (
+        known()
+        .with_keys(TrustedKeysVersion(replace(TWO.trusted_keys, version=3), TWO.envelope))
+        .accepted_of("ACME")
+        .versions
+    )
+    after = known().with_keys(ONE).accepted_of("ACME")
+    assert (after.versions, after.reset_by_rotation, after.signed) == ({}, True, True)
