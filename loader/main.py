@@ -32,7 +32,7 @@ from loader.reporting.reporter import HELPERS
 from loader.s3.client import S3Bucket
 from loader.s3.environment import clean_variables
 from loader.s3.redaction import redact, secrets_in
-from loader.storage.content_store import Store
+from loader.storage.content_store import ContentStore
 from loader.transfer.concurrency import MOST
 
 log = logging.getLogger("loader")
@@ -97,12 +97,12 @@ def _settings(given: Mapping[str, object]) -> Settings:
     return read_settings(given, os.environ)
 
 
-def _stores(settings: Settings, stack: contextlib.ExitStack) -> list[Store] | None:
+def _stores(settings: Settings, stack: contextlib.ExitStack) -> list[ContentStore] | None:
     """The content directories, locked; None if another loader has one of them."""
     stores = []
     for path in settings.content_dirs:
         try:
-            store = Store(path)
+            store = ContentStore(path)
             stack.callback(store.close)
             if not store.lock():
                 log.error("Another loader is at work in %s.", path)
@@ -113,7 +113,7 @@ def _stores(settings: Settings, stack: contextlib.ExitStack) -> list[Store] | No
     return stores
 
 
-def _load(settings: Settings, stores: Sequence[Store], display: Display, stop: threading.Event) -> ExitCode:
+def _load(settings: Settings, stores: Sequence[ContentStore], display: Display, stop: threading.Event) -> ExitCode:
     media = _bucket(settings.media_bucket, settings, stop, settings.max_transfers + MOST + 4)
     status = _bucket(settings.status_bucket, settings, stop, HELPERS + 2)
     where = f"{settings.airline}/{settings.tail}"

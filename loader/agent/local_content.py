@@ -20,23 +20,23 @@ from loader.monitor.events import Listener
 from loader.planning.model import Moment, Plan, Removal, Room, Wanted
 from loader.planning.planner import make_plan
 from loader.planning.priorities import First
-from loader.storage.content_store import Store
-from loader.storage.inventory import Aboard, Edition, Found, Key, together
+from loader.storage.content_store import ContentStore
+from loader.storage.inventory import CampaignOnDisk, ItemKey, LocalItemState, ManifestVersion, merge_stores
 
 
 class Planner:
     """For the content directories of one loader. Methods raise WorldError where none of them can be used."""
 
-    def __init__(self, stores: Sequence[Store], named: Sequence[str], reserve: int, listener: Listener) -> None:
+    def __init__(self, stores: Sequence[ContentStore], named: Sequence[str], reserve: int, listener: Listener) -> None:
         """`named`: campaigns asked for by name; `reserve`: bytes to be left free in each directory."""
         self._stores, self._named, self._reserve, self._listener = stores, frozenset(named), reserve, listener
         self.problem = ""  # of a directory, when there was last planned
 
-    def edition(self, campaign: str) -> Edition | None:
+    def edition(self, campaign: str) -> ManifestVersion | None:
         """The version of a campaign that was last whole aboard."""
         for store in self._stores:
             try:
-                edition = store.edition(campaign)
+                edition = store.installed_version(campaign)
             except WorldError as error:
                 self._fail(error)
                 continue
@@ -49,7 +49,7 @@ class Planner:
         return self.edition(campaign) != reading.edition
 
     def plan(
-        self, sight: Sight, moment: Moment, orders: TransferQueue | None, first: First, barred: Mapping[Key, str]
+        self, sight: Sight, moment: Moment, orders: TransferQueue | None, first: First, barred: Mapping[ItemKey, str]
     ) -> Plan:
         """What is to be done, before a byte moves."""
         self.problem = ""
@@ -61,7 +61,7 @@ class Planner:
         ]
         found = {one.campaign: self._find(one.campaign, one.manifest.content, sight.etags) for one in wanted}
 
-        def find(campaign: str, item: Item) -> list[Found]:
+        def find(campaign: str, item: Item) -> list[LocalItemState]:
             return [there[item.name] for there in found[campaign]]
 
         rooms, lying = self._rooms()
@@ -69,18 +69,18 @@ class Planner:
             wanted, find, rooms, moment, orders=orders, aboard=lying, first=first, named=self._named, barred=barred
         )
 
-    def _rooms(self) -> tuple[list[Room], tuple[Aboard, ...]]:
+    def _rooms(self) -> tuple[list[Room], tuple[CampaignOnDisk, ...]]:
         """What may still be taken of each directory, and what lies there; one that fails has no room and nothing."""
         rooms, lying = [], []
         for at, store in enumerate(self._stores):
             try:
-                room, there = Room((store.space().free or 0) - self._reserve, store.device), store.aboard()
+                room, there = Room((store.space().free or 0) - self._reserve, store.device), store.list_campaigns()
             except WorldError as error:
                 self._fail(error)
                 room, there = Room(0, -1 - at), []
             rooms.append(room)
             lying.append(there)
-        return rooms, together(lying)
+        return rooms, merge_stores(lying)
 
     def _fail(self, error: WorldError) -> None:
         """One of several directories fails: the others go on."""
@@ -92,23 +92,25 @@ class Planner:
         held = self.edition(campaign)
         return held is not None and held.digest != reading.edition.digest
 
-    def _find(self, campaign: str, items: Sequence[Item], etags: Mapping[Key, str]) -> list[dict[str, Found]]:
+    def _find(
+        self, campaign: str, items: Sequence[Item], etags: Mapping[ItemKey, str]
+    ) -> list[dict[str, LocalItemState]]:
         known = {content: etag for (name, content), etag in etags.items() if name == campaign}
         return [self._find_in(store, campaign, items, known) for store in self._stores]
 
     def _find_in(
-        self, store: Store, campaign: str, items: Sequence[Item], etags: Mapping[str, str]
-    ) -> dict[str, Found]:
+        self, store: ContentStore, campaign: str, items: Sequence[Item], etags: Mapping[str, str]
+    ) -> dict[str, LocalItemState]:
         try:
-            return store.find_all(campaign, items, etags)
+            return store.item_states(campaign, items, etags)
         except WorldError as error:
             self._fail(error)
-            return {item.name: Found() for item in items}
+            return {item.name: LocalItemState() for item in items}
 
     # What lies here.
 
     def _is_aboard(self, campaign: str) -> bool:
-        return any(store.contents(campaign) for store in self._stores)
+        return any(store.item_names(campaign) for store in self._stores)
 
     def spaces(self) -> tuple[StoreUsage, ...]:
         """Every directory; without figures where it fails."""
@@ -119,7 +121,7 @@ class Planner:
         held: dict[str, HeldCampaign] = {}
         for store in self._stores:
             with contextlib.suppress(WorldError):  # a disk that fails holds nothing; its items say why
-                for campaign in store.held():
+                for campaign in store.held_campaigns():
                     held.setdefault(campaign.campaign, campaign)
         return tuple(held.values())
 
@@ -143,20 +145,20 @@ class Planner:
 
     # What is to be removed.
 
-    def link_first(self, plan: Plan, sight: Sight, busy: Collection[Key]) -> None:
+    def link_first(self, plan: Plan, sight: Sight, busy: Collection[ItemKey]) -> None:
         """What is to be removed may be what is to be linked to. `busy`: items that are in hand already."""
         for step in plan.steps:
             if step.action == "link" and (step.campaign, step.item.name) not in busy:
                 edition = sight.look.readings[step.campaign].edition
                 try:
-                    self._stores[step.store].link(step.campaign, step.item, edition, beside=step.beside)
+                    self._stores[step.store].link_duplicate(step.campaign, step.item, edition, staged=step.beside)
                 except WorldError as error:
                     self._listener.say("link", f"{step.campaign}/{step.item.name}{TGZ}: {error}", code=error.code)
 
     def remove(self, removal: Removal, reading: Reading | None, told: Callable[[str, set[str]], None]) -> None:
         """Purge it; `told` hears of which items, so that nothing is left of them on the ground."""
         campaign, content = removal.campaign, removal.content
-        names = {name for store in self._stores for name in store.contents(campaign)}
+        names = {name for store in self._stores for name in store.item_names(campaign)}
         if reading and reading.manifest:
             names |= {item.name for item in reading.manifest.content}  # told of, if not begun
         freed = sum(store.purge(campaign, content) for store in self._stores)
@@ -165,7 +167,7 @@ class Planner:
         told(campaign, names if content is None else names.intersection(content))
 
 
-def _space(store: Store) -> StoreUsage:
+def _space(store: ContentStore) -> StoreUsage:
     try:
         return store.space()
     except WorldError:

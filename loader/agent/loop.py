@@ -37,8 +37,8 @@ from loader.reporting.reporter import StatusWriter
 from loader.s3.interface import Bucket
 from loader.s3.redaction import redact
 from loader.s3.retry import Backoff
-from loader.storage.content_store import Store
-from loader.storage.inventory import Key
+from loader.storage.content_store import ContentStore
+from loader.storage.inventory import ItemKey
 from loader.transfer.context import Means, link_is_up
 from loader.transfer.manager import Work
 from loader.transfer.rate_limit import Limiter
@@ -66,7 +66,7 @@ class Agent:
         settings: Settings,
         media: Bucket,
         status: Bucket,
-        stores: Sequence[Store],
+        stores: Sequence[ContentStore],
         listener: Listener,
         link: Link,
         stop: threading.Event,
@@ -86,7 +86,7 @@ class Agent:
         self._trouble = ""  # with the disks, when there was last planned
         self._doubt = ""  # about the time, likewise
         self._awaiting = True  # a look, before it can be said how it ends
-        self._outcomes: dict[Key, Result] = {}
+        self._outcomes: dict[ItemKey, Result] = {}
         self._passes = 0
         self._wake, self._poked, self._taken = threading.Event(), threading.Event(), threading.Event()
         self._failures, self._limiter = Failures(), Limiter(settings.bandwidth_limit)
@@ -163,7 +163,7 @@ class Agent:
 
     def run(self) -> ExitCode:
         """Until nothing is left to do (`once`) or `stop` is set."""
-        self.status.believe(self._stores[0].take_record(), self._now())
+        self.status.believe(self._stores[0].load_report_cache(), self._now())
         self.status.start()
         self._await_lease()
         code = ExitCode.UNREACHABLE
@@ -321,7 +321,7 @@ class Agent:
             self._doubt = f"CLOCK_SKEW: nothing is removed by date: {moment.doubt}"
         self._say_once("kept", "clock", self._doubt, code="CLOCK_SKEW")
 
-    def _barred(self) -> dict[Key, str]:
+    def _barred(self) -> dict[ItemKey, str]:
         etags = self._sight.etags
         digests = {name: reading.edition.digest for name, reading in self._sight.look.readings.items()}
         barred = self._failures.barred(digests, etags, time.monotonic())
@@ -474,7 +474,7 @@ class Agent:
         if not told:
             self._listener.say("status_away", "Not everything could be told to the status bucket; run again later.")
         try:
-            self._stores[0].keep_record(self.status.record(self._now()))
+            self._stores[0].save_report_cache(self.status.record(self._now()))
         except WorldError as error:
             self._listener.say("record", f"The next run will tell the ground everything again: {error}")
         return told

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Final
 
 from loader.contract.names import TGZ
-from loader.storage.directory import Folder, on_disk
-from loader.storage.layout import OURS, TOLD
+from loader.storage.directory import Directory, translate_disk_errors
+from loader.storage.layout import HOOKS_DIR, LOADER_DIR
 from loader.storage.state_files import read_state, write_state
 
 _WHOLE: Final = "campaign.json"  # no item's: theirs end in .tgz.json
@@ -50,19 +50,19 @@ class Ledger:
     """What is owed in one content directory. Methods may be called from any thread and raise WorldError."""
 
     def __init__(self, path: Path) -> None:
-        """The directory of a `Store`, which holds its lock."""
+        """The directory of a `ContentStore`, which holds its lock."""
         self._path = path
 
     def owed(self, campaign: str | None = None) -> list[Owed]:
         """Everything, or all of one campaign: items first, then the campaign, if that is whole."""
-        with on_disk("notes of the command"), self._root() as root:
-            names = _names(root, OURS, "held") if campaign is None else [campaign]
+        with translate_disk_errors("notes of the command"), self._root() as root:
+            names = _names(root, LOADER_DIR, "held") if campaign is None else [campaign]
             return [owed for name in names for owed in self._of(root, name)]
 
     def item(self, campaign: str, content: str) -> list[Owed]:
         """The one item, if it is owed."""
         name = content + TGZ
-        with on_disk("notes of the command"), self._root() as root:
+        with translate_disk_errors("notes of the command"), self._root() as root:
             owed = self._item(root, campaign, name)
         return [owed] if owed else []
 
@@ -73,35 +73,39 @@ class Ledger:
     def settle(self, owed: Owed) -> None:
         """The command was run for it."""
         name = f"{owed.content}{TGZ}.json" if owed.content else _WHOLE
-        with on_disk("notes of the command"), self._root() as root, root.sub(OURS, TOLD, owed.campaign) as told:
+        with (
+            translate_disk_errors("notes of the command"),
+            self._root() as root,
+            root.make_subdirectory(LOADER_DIR, HOOKS_DIR, owed.campaign) as told,
+        ):
             # Were it lost in a power cut, the command would be run again.
-            write_state(told, name, {"mark": owed.mark}, lasting="nothing")
+            write_state(told, name, {"mark": owed.mark}, durability="nothing")
 
     def tidy(self, campaign: str) -> None:
         """Forget items that are not here any more."""
-        with on_disk("notes of the command"), self._root() as root:
-            held = set(_names(root, OURS, "held", campaign))
-            with _below(root, OURS, TOLD, campaign) as told:
-                for name in told.names() if told else []:
+        with translate_disk_errors("notes of the command"), self._root() as root:
+            held = set(_names(root, LOADER_DIR, "held", campaign))
+            with _below(root, LOADER_DIR, HOOKS_DIR, campaign) as told:
+                for name in told.list_names() if told else []:
                     if told and name not in held and (name != _WHOLE or not held):
                         told.remove(name)
-            with _below(root, OURS, TOLD) as above:
+            with _below(root, LOADER_DIR, HOOKS_DIR) as above:
                 if above and not held:
-                    above.discard(campaign)
+                    above.remove_if_empty(campaign)
 
-    def _of(self, root: Folder, campaign: str) -> Iterator[Owed]:
-        for name in _names(root, OURS, "held", campaign):
+    def _of(self, root: Directory, campaign: str) -> Iterator[Owed]:
+        for name in _names(root, LOADER_DIR, "held", campaign):
             owed = self._item(root, campaign, name.removesuffix(".json"))
             if owed:
                 yield owed
-        with _below(root, OURS, "campaigns") as states, _below(root, campaign) as folder:
+        with _below(root, LOADER_DIR, "campaigns") as states, _below(root, campaign) as folder:
             mark = read_state(states, f"{campaign}.json").get("manifest") if states and folder else None
         if isinstance(mark, str) and not self._told(root, campaign, _WHOLE, mark):
             yield Owed(self._path / campaign, campaign, "", mark)
 
-    def _item(self, root: Folder, campaign: str, name: str) -> Owed | None:
-        with _below(root, campaign) as folder, _below(root, OURS, "held", campaign) as held:
-            status = folder.plain(name) if folder else None
+    def _item(self, root: Directory, campaign: str, name: str) -> Owed | None:
+        with _below(root, campaign) as folder, _below(root, LOADER_DIR, "held", campaign) as held:
+            status = folder.stat_file(name) if folder else None
             state = read_state(held, name + ".json") if held else {}
         if status is None or (state.get("size"), state.get("mtime_ns")) != (status.st_size, status.st_mtime_ns):
             return None
@@ -110,19 +114,19 @@ class Ledger:
             return None
         return Owed(self._path / campaign / name, campaign, name.removesuffix(TGZ), mark)
 
-    def _told(self, root: Folder, campaign: str, name: str, mark: str) -> bool:
-        with _below(root, OURS, TOLD, campaign) as told:
+    def _told(self, root: Directory, campaign: str, name: str, mark: str) -> bool:
+        with _below(root, LOADER_DIR, HOOKS_DIR, campaign) as told:
             return told is not None and read_state(told, name).get("mark") == mark
 
     @contextlib.contextmanager
-    def _root(self) -> Iterator[Folder]:
-        with Folder.open(self._path) as root:
+    def _root(self) -> Iterator[Directory]:
+        with Directory.open(self._path) as root:
             yield root
 
 
 @contextlib.contextmanager
-def _below(root: Folder, *names: str) -> Iterator[Folder | None]:
-    folder = root.existing(*names)
+def _below(root: Directory, *names: str) -> Iterator[Directory | None]:
+    folder = root.open_subdirectory(*names)
     try:
         yield folder
     finally:
@@ -130,6 +134,6 @@ def _below(root: Folder, *names: str) -> Iterator[Folder | None]:
             folder.close()
 
 
-def _names(root: Folder, *names: str) -> list[str]:
+def _names(root: Directory, *names: str) -> list[str]:
     with _below(root, *names) as folder:
-        return folder.names() if folder else []
+        return folder.list_names() if folder else []

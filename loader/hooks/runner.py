@@ -20,7 +20,7 @@ from loader.hooks.ledger import Ledger, Owed
 from loader.monitor.events import Listener
 from loader.planning.failure_history import BARRED_FOR
 from loader.reporting.reporter import StatusWriter
-from loader.storage.content_store import Store
+from loader.storage.content_store import ContentStore
 
 log = logging.getLogger("loader")
 Key = tuple[str, str, str]
@@ -151,7 +151,7 @@ class Errands:
         self,
         command: Sequence[str],
         timeout: float,
-        stores: Sequence[Store],
+        stores: Sequence[ContentStore],
         status: StatusWriter,
         listener: Listener,
         changed: Callable[[], None] = lambda: None,

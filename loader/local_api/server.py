@@ -25,7 +25,7 @@ from loader.local_api.http import Refusal, part, read_body, read_inquiry
 from loader.local_api.service import Ask, Reception
 from loader.local_api.unix_socket import listen, withdraw
 from loader.monitor.status_board import Board
-from loader.storage.directory import Folder
+from loader.storage.directory import Directory
 
 log = logging.getLogger("loader")
 
@@ -67,14 +67,14 @@ class Door:
         self._readers = threading.BoundedSemaphore(READERS)
         self._moving = threading.Condition()
         self._inside: set[socket.socket] = set()
-        self._folder: Folder | None = None
+        self._folder: Directory | None = None
         self._server: socket.socket | None = None
 
     def start(self) -> None:
         """Open it. The directory must be locked by us: whatever socket is there is of a loader that was killed."""
         try:
-            with Folder.open(self._path) as root:
-                self._folder = root.sub(".loader")
+            with Directory.open(self._path) as root:
+                self._folder = root.make_subdirectory(".loader")
             self._server = listen(self._folder, self._mode)
         except OSError as error:
             self._complain(f"Programs aboard cannot ask this loader, there is no socket: {error.strerror or error}")

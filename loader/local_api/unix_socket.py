@@ -13,13 +13,13 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from loader.storage.directory import Folder
+from loader.storage.directory import Directory
 
 SOCKET: Final = "loader.sock"
 _WAITING: Final = 16  # connections that wait to be accepted
 
 
-def listen(folder: Folder, mode: int) -> socket.socket:
+def listen(folder: Directory, mode: int) -> socket.socket:
     """A socket under its name in `folder`, in place of whatever has it; `mode` is in force before it can be reached."""
     new = SOCKET + ".new"
     folder.remove(new)
@@ -37,7 +37,7 @@ def listen(folder: Folder, mode: int) -> socket.socket:
     return server
 
 
-def withdraw(folder: Folder) -> None:
+def withdraw(folder: Directory) -> None:
     """Take the name away."""
     folder.remove(SOCKET)
 
@@ -45,7 +45,7 @@ def withdraw(folder: Folder) -> None:
 def reach(directory: Path, timeout: float) -> socket.socket:
     """Connect to the loader of that content directory; `timeout` in seconds, for this and all that follows."""
     descriptor = os.open(directory / ".loader", os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    with Folder(descriptor) as folder:
+    with Directory(descriptor) as folder:
         client = socket.socket(socket.AF_UNIX)
         client.settimeout(timeout)
         try:
@@ -56,11 +56,11 @@ def reach(directory: Path, timeout: float) -> socket.socket:
     return client
 
 
-def _address(folder: Folder, name: str) -> str:
+def _address(folder: Directory, name: str) -> str:
     return f"/proc/self/fd/{folder.descriptor}/{name}"
 
 
-def _change_mode(folder: Folder, name: str, mode: int) -> None:
+def _change_mode(folder: Directory, name: str, mode: int) -> None:
     """Of the socket itself: a link in its place is refused."""
     handle = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder.descriptor)
     try:

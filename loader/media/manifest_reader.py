@@ -23,7 +23,7 @@ from loader.media.snapshot import Look, Reading
 from loader.s3.interface import Bucket, GetResult
 from loader.signatures.dsse import ENVELOPE_LIMIT, BadEnvelope
 from loader.signatures.signed_manifest import SignedManifest
-from loader.storage.inventory import Edition
+from loader.storage.inventory import ManifestVersion
 
 T = TypeVar("T")
 
@@ -90,7 +90,7 @@ class Lookout:
             if error.code == "EXPIRED" and signed and self._is_over(signed.summary):
                 return Reading(campaign)  # there is nothing left to be loaded of it, so nobody need sign it again
             return Reading(campaign, code=error.code, text=_refusal(error))
-        return Reading(campaign, manifest, Edition(signed.digest, manifest.version))
+        return Reading(campaign, manifest, ManifestVersion(signed.digest, manifest.version))
 
     def _warned(self, campaign: str) -> Reading:
         """campaign.json as it lies, with what is wrong about its signature; refused once signed ones were accepted."""
@@ -207,7 +207,7 @@ class Lookout:
             manifest = parse_manifest(body, airline=self._airline, campaign=campaign)
         except ContractError as error:
             return Reading(campaign, code=error.code, text=f"campaign.json is refused: {error}")
-        return Reading(campaign, manifest, Edition(hashlib.sha256(body).hexdigest(), manifest.version))
+        return Reading(campaign, manifest, ManifestVersion(hashlib.sha256(body).hexdigest(), manifest.version))
 
     # Of one campaign.
 

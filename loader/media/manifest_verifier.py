@@ -24,7 +24,7 @@ from loader.signatures.dsse import BadEnvelope, parse_envelope, require_signatur
 from loader.signatures.signed_manifest import SignedManifest, SigningScope, check_acceptable, read_signed_manifest
 from loader.signatures.trust_state import TRUST_STATE_LIMIT, TrustState, dump_state, load_state
 from loader.signatures.trusted_keys import FILE_LIMIT, TrustedKeysVersion, newest_trusted, parse_chain
-from loader.storage.content_store import Store
+from loader.storage.content_store import ContentStore
 
 Policy = Literal["off", "warn", "enforce"]
 NOTE: Final = "trust"
@@ -44,7 +44,7 @@ class Trust:
         tail: str,
         *,
         keys: Path | None = None,
-        stores: Sequence[Store] = (),
+        stores: Sequence[ContentStore] = (),
         tls: bool = False,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         say: Callable[[str], None] = lambda text: None,
@@ -155,7 +155,7 @@ class Trust:
         accepted = known.accepted_of(self.airline)
         if campaign in accepted.versions:
             return accepted.versions[campaign]
-        editions = [] if accepted.reset_by_rotation else [store.edition(campaign) for store in self._stores]
+        editions = [] if accepted.reset_by_rotation else [store.installed_version(campaign) for store in self._stores]
         return max((edition.version for edition in editions if edition and edition.version is not None), default=None)
 
     def _newest_keys(self) -> tuple[TrustedKeysVersion | None, str]:
@@ -213,27 +213,27 @@ def encrypted(bucket: object) -> bool:
     return endpoint is None or str(endpoint).lower().startswith("https:")
 
 
-def recall(stores: Sequence[Store]) -> TrustState:
+def recall(stores: Sequence[ContentStore]) -> TrustState:
     """The newest of the notes. Raises WorldError or BadEnvelope if any of them is there and cannot be read."""
     return _newest(_notes(stores))
 
 
-def _notes(stores: Sequence[Store]) -> list[TrustState]:
-    return [load_state(store.read_note(NOTE, TRUST_STATE_LIMIT)) for store in stores]
+def _notes(stores: Sequence[ContentStore]) -> list[TrustState]:
+    return [load_state(store.read_state(NOTE, TRUST_STATE_LIMIT)) for store in stores]
 
 
 def _newest(notes: Sequence[TrustState]) -> TrustState:
     return max(notes, key=lambda known: known.serial, default=TrustState())
 
 
-def remember(stores: Sequence[Store], known: TrustState) -> TrustState:
+def remember(stores: Sequence[ContentStore], known: TrustState) -> TrustState:
     """Write a note into every directory that takes it; returns it as written. Raises WorldError if none does."""
     known = replace(known, serial=known.serial + 1)
     failure: WorldError | None = None
     written = 0
     for store in stores:
         try:
-            store.write_note(NOTE, dump_state(known))
+            store.write_state(NOTE, dump_state(known))
             written += 1
         except WorldError as error:
             failure = error

@@ -15,7 +15,7 @@ from loader.media.manifest_reader import Lookout
 from loader.media.queue_reader import Dispatch
 from loader.media.snapshot import Look, Reading, Sight
 from loader.planning.failure_history import Failures
-from loader.storage.inventory import Key
+from loader.storage.inventory import ItemKey
 
 log = logging.getLogger("loader")
 
@@ -69,7 +69,7 @@ class Eyes:
 
     def _with_etags(self, look: Look) -> Sight:
         """Where only the object itself can tell whether it is another one: no hash, or a failure to be forgotten."""
-        etags: dict[Key, str] = {}
+        etags: dict[ItemKey, str] = {}
         notes: list[str] = []
         for name, reading in look.readings.items():
             manifest = reading.manifest

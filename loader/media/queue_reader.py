@@ -13,7 +13,7 @@ from loader.contract.keys import queue_key
 from loader.contract.transfer_queue import QUEUE_LIMIT, TransferQueue, parse_transfer_queue
 from loader.errors import BadTransferQueue, WorldError
 from loader.s3.interface import Bucket
-from loader.storage.content_store import Store
+from loader.storage.content_store import ContentStore
 
 log = logging.getLogger("loader")
 NOTE: Final = "queue"
@@ -23,7 +23,7 @@ _NOTE_LIMIT: Final = 2 * QUEUE_LIMIT + 1024  # bytes: as a string in JSON, a lin
 class Dispatch:
     """What the ground has ordered. Used by one thread."""
 
-    def __init__(self, airline: str, tail: str, media: Bucket, store: Store) -> None:
+    def __init__(self, airline: str, tail: str, media: Bucket, store: ContentStore) -> None:
         """Takes up what was in force when the loader last ran."""
         self._key, self._media, self._store = queue_key(airline, tail), media, store
         self._etag = self._fault = ""
@@ -32,7 +32,7 @@ class Dispatch:
 
     def _remembered(self) -> TransferQueue | None:
         try:
-            body = self._store.read_note(NOTE, _NOTE_LIMIT).get("body")
+            body = self._store.read_state(NOTE, _NOTE_LIMIT).get("body")
             return parse_transfer_queue(body.encode()) if isinstance(body, str) else None
         except (WorldError, BadTransferQueue):  # a disk that cannot be read is told by whoever loads onto it
             return None
@@ -78,7 +78,7 @@ class Dispatch:
             return
         self.orders = orders
         try:
-            self._store.write_note(NOTE, {} if orders is None else {"body": body.decode()})
+            self._store.write_state(NOTE, {} if orders is None else {"body": body.decode()})
         except (
             WorldError
         ):  # a disk that cannot be written is told by whoever loads onto it; the next run will ask again

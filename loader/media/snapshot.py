@@ -8,9 +8,9 @@ from typing import Final
 
 from loader.contract.manifest import Manifest
 from loader.signatures.signed_manifest import REFUSAL_CODES
-from loader.storage.inventory import Edition, Key
+from loader.storage.inventory import ItemKey, ManifestVersion
 
-NO_EDITION: Final = Edition("")
+NO_EDITION: Final = ManifestVersion("")
 OUT_OF_REACH: Final = frozenset({"NETWORK", "TIMEOUT", "THROTTLED"})
 DOUBTS_LIMIT: Final = 20  # of a heartbeat
 
@@ -25,7 +25,7 @@ class Reading:
 
     campaign: str
     manifest: Manifest | None = None
-    edition: Edition = NO_EDITION
+    edition: ManifestVersion = NO_EDITION
     code: str = ""
     text: str = ""
     doubt: str = ""
@@ -83,5 +83,5 @@ class Sight:
     """What a look brought. `etags`: of objects, where they were listed. `notes`: sentences for the log."""
 
     look: Look
-    etags: Mapping[Key, str] = field(default_factory=dict)
+    etags: Mapping[ItemKey, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

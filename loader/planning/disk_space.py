@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from loader.planning.model import Room
-from loader.storage.inventory import Aboard
+from loader.storage.inventory import CampaignOnDisk
 
 
 class Rooms:
@@ -33,7 +33,7 @@ class Rooms:
         """So much may be linked to there; to purge where it is linked from would not free it."""
         self._owed[self._devices[store]] += size
 
-    def give(self, one: Aboard) -> None:
+    def give(self, one: CampaignOnDisk) -> None:
         """This campaign is removed."""
         for device in self._free:
             gained = self._gain([one], device)
@@ -41,7 +41,9 @@ class Rooms:
             self._owed[device] -= owed
             self._free[device] += gained - owed
 
-    def make_for(self, needs: Mapping[int, int], ended: Sequence[Aboard]) -> tuple[int, list[Aboard]] | None:
+    def make_for(
+        self, needs: Mapping[int, int], ended: Sequence[CampaignOnDisk]
+    ) -> tuple[int, list[CampaignOnDisk]] | None:
         """The directory for which the fewest of `ended` (the first ones first) need go, and which; None if all of
         them would not be enough. `needs`: bytes by directory, the best directory first.
         """
@@ -50,10 +52,10 @@ class Rooms:
         ]
         return min(ways, key=lambda way: len(way[1])) if ways else None
 
-    def _enough(self, size: int, store: int, ended: Sequence[Aboard]) -> list[Aboard] | None:
+    def _enough(self, size: int, store: int, ended: Sequence[CampaignOnDisk]) -> list[CampaignOnDisk] | None:
         device = self._devices[store]
         missing = size - self._free[device] + self._owed[device]
-        chosen: list[Aboard] = []
+        chosen: list[CampaignOnDisk] = []
         for one in ended:
             if self._gain(chosen, device) >= missing:
                 break
@@ -67,7 +69,7 @@ class Rooms:
                 chosen = rest
         return chosen
 
-    def _gain(self, campaigns: Iterable[Aboard], device: int) -> int:
+    def _gain(self, campaigns: Iterable[CampaignOnDisk], device: int) -> int:
         return sum(
             size for one in campaigns for at, size in zip(self._devices, one.bytes, strict=False) if at == device
         )

@@ -9,10 +9,10 @@ from datetime import date
 from loader.planning.disk_space import Rooms
 from loader.planning.model import Moment, Removal, Wanted
 from loader.planning.priorities import NAMED, Ranking
-from loader.storage.inventory import Aboard
+from loader.storage.inventory import CampaignOnDisk
 
 
-def with_days(aboard: Iterable[Aboard], wanted: Iterable[Wanted]) -> list[Aboard]:
+def with_days(aboard: Iterable[CampaignOnDisk], wanted: Iterable[Wanted]) -> list[CampaignOnDisk]:
     """The days of a manifest that can be read are newer than those that were kept."""
     days = {one.campaign: one.manifest.exhibition for one in wanted}
     return [
@@ -21,7 +21,7 @@ def with_days(aboard: Iterable[Aboard], wanted: Iterable[Wanted]) -> list[Aboard
     ]
 
 
-def in_use(aboard: Iterable[Aboard], wanted: Collection[str], today: date) -> dict[str, str]:
+def in_use(aboard: Iterable[CampaignOnDisk], wanted: Collection[str], today: date) -> dict[str, str]:
     """The campaigns that may not be removed, and why: somebody may be watching them."""
     lying = list(aboard)
     dated = [one for one in lying if one.starts or one.ends]
@@ -32,16 +32,16 @@ def in_use(aboard: Iterable[Aboard], wanted: Collection[str], today: date) -> di
         last = max(_start(one) for one in begun)
         used = {one.campaign: "it is in use: no later exhibition is aboard" for one in begun if _start(one) == last}
     for one in lying:
-        if one.whole and one.campaign in wanted and not (one.starts or one.ends):
+        if one.is_complete and one.campaign in wanted and not (one.starts or one.ends):
             used[one.campaign] = "it is in use: it may be shown on any day"
     return used
 
 
-def _start(one: Aboard) -> tuple[date, date]:
+def _start(one: CampaignOnDisk) -> tuple[date, date]:
     return one.starts or date.min, one.ends or date.min
 
 
-def removable(aboard: Iterable[Aboard], kept: Collection[str], today: date) -> list[Aboard]:
+def removable(aboard: Iterable[CampaignOnDisk], kept: Collection[str], today: date) -> list[CampaignOnDisk]:
     """Those whose exhibition has ended and that are not among `kept`, the longest ended first."""
     ended = [(one.ends, one.campaign, one) for one in aboard if one.ends and one.ends < today]
     return [one for _, campaign, one in sorted(ended, key=lambda entry: entry[:2]) if campaign not in kept]
@@ -53,9 +53,11 @@ class EvictionPlanner:
     By date only while the time can be trusted. `withheld`: why nothing is removed for room that otherwise would be.
     """
 
-    def __init__(self, ranking: Ranking, aboard: Sequence[Aboard], moment: Moment, named: Collection[str]) -> None:
+    def __init__(
+        self, ranking: Ranking, aboard: Sequence[CampaignOnDisk], moment: Moment, named: Collection[str]
+    ) -> None:
         self.removals: list[Removal] = []
-        self._gone: list[Aboard] = []
+        self._gone: list[CampaignOnDisk] = []
         wanted = {wish.of.campaign for wish in ranking.wishes}
         used = dict.fromkeys(named, NAMED)
         for today in moment.days:
@@ -97,5 +99,5 @@ class EvictionPlanner:
         return store
 
 
-def _lying(one: Aboard, content: Sequence[str]) -> tuple[str, ...]:
+def _lying(one: CampaignOnDisk, content: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in content if one.content is None or name in one.content)

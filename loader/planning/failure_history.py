@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from loader.errors import DISK_CODES
-from loader.storage.inventory import Key
+from loader.storage.inventory import ItemKey
 
 OF_THE_OBJECT: Final = frozenset({"SIZE_MISMATCH", "HASH_MISMATCH", "OBJECT_CHANGED", "OBJECT_GONE"})
 # NO_SPACE is decided anew by each plan; what is not listed here was the link's fault and is tried at every look.
@@ -30,7 +30,7 @@ class Failures:
     """Remembers by (campaign, content)."""
 
     def __init__(self) -> None:
-        self._known: dict[Key, _Failure] = {}
+        self._known: dict[ItemKey, _Failure] = {}
 
     @property
     def campaigns(self) -> set[str]:
@@ -39,13 +39,13 @@ class Failures:
         # start a garbage collection, and with it another thread.
         return {campaign for (campaign, _), failure in self._known.copy().items() if failure.code in OF_THE_OBJECT}
 
-    def note(self, key: Key, code: str, digest: str, etag: str, now: float) -> None:
+    def note(self, key: ItemKey, code: str, digest: str, etag: str, now: float) -> None:
         """It was tried and failed with `code`, or is well (""). `digest` is the manifest's, `etag` the object's."""
         self._known.pop(key, None)
         if code in OF_THE_OBJECT or code in _OF_THE_PLACE:
             self._known[key] = _Failure(code, digest, etag, now + BARRED_FOR)
 
-    def barred(self, digests: Mapping[str, str], etags: Mapping[Key, str], now: float) -> dict[Key, str]:
+    def barred(self, digests: Mapping[str, str], etags: Mapping[ItemKey, str], now: float) -> dict[ItemKey, str]:
         """The codes of what would only fail again. Forgets what has a new manifest or object, or had time enough."""
         for key, failure in list(self._known.items()):
             other_object = failure.code in OF_THE_OBJECT and etags.get(key, failure.etag) != failure.etag

@@ -17,9 +17,9 @@ from loader.planning.disk_space import Rooms
 from loader.planning.eviction import EvictionPlanner, with_days
 from loader.planning.model import Action, Moment, Plan, Room, Step, Wanted
 from loader.planning.priorities import First, Wish, first_wanted, rank_all
-from loader.storage.inventory import Aboard, Found
+from loader.storage.inventory import CampaignOnDisk, LocalItemState
 
-Find = Callable[[str, Item], Sequence[Found]]
+Find = Callable[[str, Item], Sequence[LocalItemState]]
 Barred = Mapping[tuple[str, str], str]
 
 
@@ -28,7 +28,7 @@ class _Candidate:
     """A wish and what every content directory has of it."""
 
     wish: Wish
-    found: Sequence[Found]
+    found: Sequence[LocalItemState]
     asked: int
 
     @property
@@ -38,8 +38,8 @@ class _Candidate:
     @property
     def missing(self) -> int:
         """Bytes that the link would have to carry."""
-        at_hand = any(there.final in ("whole", "unchecked") or there.beside or there.linkable for there in self.found)
-        return 0 if at_hand else self.item.size - max(there.part for there in self.found)
+        at_hand = any(there.file in ("whole", "unchecked") or there.staged or there.linkable for there in self.found)
+        return 0 if at_hand else self.item.size - max(there.bytes_done for there in self.found)
 
     def step(
         self, action: Action, store: int, begun: int = 0, *, beside: bool = False, code: str = "", reason: str = ""
@@ -56,7 +56,7 @@ def make_plan(
     moment: Moment,
     *,
     orders: TransferQueue | None = None,
-    aboard: Sequence[Aboard] = (),
+    aboard: Sequence[CampaignOnDisk] = (),
     first: First = (),
     named: Collection[str] = (),
     barred: Barred = MappingProxyType({}),
@@ -124,32 +124,32 @@ def _at_hand(one: _Candidate, barred: Barred) -> Step | None:
     """What needs no room: kept, linked, left as it failed, or read before anything else is decided."""
     beside, stores = one.wish.of.replacing, range(len(one.found))
     for store in stores:
-        if one.found[store].final == "whole":
+        if one.found[store].file == "whole":
             return one.step("keep", store, one.item.size)
     for store in stores:
-        if one.found[store].beside:
+        if one.found[store].staged:
             return one.step("keep", store, one.item.size, beside=True)
     for store in stores:
         if one.found[store].linkable:
             return one.step("link", store, beside=beside)
     store = max(stores, key=lambda store: _nearness(one.found[store]))
     if code := barred.get((one.wish.of.campaign, one.item.name)):
-        return one.step("leave", store, one.found[store].part, beside=beside, code=code)
-    if one.found[store].final == "unchecked" and not beside:
+        return one.step("leave", store, one.found[store].bytes_done, beside=beside, code=code)
+    if one.found[store].file == "unchecked" and not beside:
         return one.step("verify", store)
     return None
 
 
-def _nearness(there: Found) -> tuple[bool, bool, int]:
+def _nearness(there: LocalItemState) -> tuple[bool, bool, int]:
     """What of an item already lies in a directory, most useful first."""
-    return there.final == "unchecked", there.final != "absent", there.part
+    return there.file == "unchecked", there.file != "absent", there.bytes_done
 
 
 def _fetch(one: _Candidate, rooms: Rooms, purge: EvictionPlanner) -> Step:
     """Where something of it is already, else where most room is; refused where nothing can make it fit."""
     beside = one.wish.of.replacing
     order = sorted(range(len(rooms)), key=lambda at: (*_nearness(one.found[at]), rooms.left(at)), reverse=True)
-    needs = {store: one.item.size - one.found[store].part for store in order}
+    needs = {store: one.item.size - one.found[store].bytes_done for store in order}
     store = next((store for store in order if needs[store] <= rooms.left(store)), None)
     if store is None:
         store = purge.for_room(needs, rooms)
@@ -158,7 +158,7 @@ def _fetch(one: _Candidate, rooms: Rooms, purge: EvictionPlanner) -> Step:
         reason = f"{needs[store]} bytes are still to be fetched and {rooms.left(store)} bytes may be used"
         if purge.withheld:
             reason += f"; nothing is removed for room: {purge.withheld}"
-        begun = one.found[store].part
+        begun = one.found[store].bytes_done
         return one.step("refuse", store, begun, beside=beside, code="NO_SPACE", reason=reason)
     rooms.take(store, needs[store])
-    return one.step("fetch", store, one.found[store].part, beside=beside)
+    return one.step("fetch", store, one.found[store].bytes_done, beside=beside)

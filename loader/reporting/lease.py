@@ -20,7 +20,7 @@ from loader.contract.heartbeat import HEARTBEAT_LIMIT, Heartbeat, parse_heartbea
 from loader.errors import BadHeartbeat, Unsupported, WorldError
 from loader.failpoints import failpoint
 from loader.s3.interface import Bucket
-from loader.storage.content_store import Store
+from loader.storage.content_store import ContentStore
 
 Verdict = Literal["go on", "take", "lose"]
 _ROUNDS: Final = 3  # of reading and writing, where others write in between
@@ -78,7 +78,7 @@ class Lease:
         self,
         bucket: Bucket,
         key: str,
-        stores: Sequence[Store],
+        stores: Sequence[ContentStore],
         *,
         patience: float,
         say: Callable[[str], None] = lambda text: None,
@@ -199,7 +199,7 @@ class Lease:
         if self._store is None:
             return []
         with contextlib.suppress(WorldError):
-            note = self._store.read_note("lease")
+            note = self._store.read_state("lease")
             etags = note.get("etags")
             if (note.get("bucket"), note.get("key")) == (self._bucket.name, self._key) and isinstance(etags, list):
                 return [etag for etag in etags if isinstance(etag, str) and etag][: _KEPT + 2]
@@ -210,16 +210,16 @@ class Lease:
         if self._store is not None:
             note = {"bucket": self._bucket.name, "key": self._key, "etags": self._etags}
             with contextlib.suppress(WorldError):
-                self._store.write_note("lease", note, lasting="bytes")
+                self._store.write_state("lease", note, durability="bytes")
 
 
 class _NotMetError(Exception):
     """The object is not the one that the write was meant to replace."""
 
 
-def _identity(store: Store) -> str:
+def _identity(store: ContentStore) -> str:
     try:
-        return store.identity()
+        return store.store_id()
     except WorldError:  # a disk that cannot be written to; for this run any name will do
         return secrets.token_hex(16)
 

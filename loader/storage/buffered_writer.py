@@ -36,27 +36,29 @@ _SECTOR: Final = 4096  # bytes: every disk takes direct writes of as much
 _DIRECT_FROM: Final = 64 * 1024  # bytes; less is not worth a wait for the disk
 
 _spare: list[mmap.mmap] = []  # memory that was used before costs no page faults
-_SPARE: Final = 8
+_MAX_SPARE: Final = 8
 
 
-class Sink:
+class BufferedWriter:
     """One file from an offset on. All but what it says of itself is for the thread that reads.
 
     They raise OSError if writing failed, in either thread; nothing more can be added then. `lost`: what failed was a
     sync, so nobody knows what of the file is on the disk.
     """
 
-    def __init__(self, descriptor: int, offset: int, flush_after: float, note: Callable[[int | None], None]) -> None:
+    def __init__(
+        self, descriptor: int, offset: int, flush_after: float, on_written: Callable[[int | None], None]
+    ) -> None:
         """`descriptor` stays the caller's. `flush_after`: seconds that a byte may wait in memory.
 
         `note` is called, by either thread, before the first byte is written, unless it is also the last (None), and
         whenever the file is durable up to an offset.
         """
         self.added = self.written = offset
-        self.lost = False
-        self._descriptor, self._flush_after, self._note = descriptor, flush_after, note
+        self.sync_failed = False
+        self._descriptor, self._flush_after, self._on_written = descriptor, flush_after, on_written
         self._durable = offset
-        self._noted = False
+        self._announced = False
         self._blocks: deque[mmap.mmap] = deque()
         self._base = offset - offset % BLOCK  # where the first of them begins
         self._waiting_since = 0.0
@@ -64,40 +66,40 @@ class Sink:
         self._may_direct = True
         self._error: OSError | None = None
         self._closed = False
-        self._turn = threading.Condition()
-        self._pen = threading.Lock()  # whoever writes holds it; it is taken before `_turn`
+        self._condition = threading.Condition()
+        self._write_lock = threading.Lock()  # whoever writes holds it; it is taken before `_turn`
         self._writer: threading.Thread | None = None
 
-    def room(self) -> memoryview:
+    def buffer(self) -> memoryview:
         """Memory for what comes next, at least a byte. Waits for the disk if all of it is full."""
-        with self._turn:
+        with self._condition:
             if self._writer is None and self.added > self.written:
                 # Not before the second read: many items come in one, and are written by whoever ends them.
                 self._writer = threading.Thread(target=self._write, name="writer", daemon=True)
                 self._writer.start()
             if self.added >= self._base + len(self._blocks) * BLOCK:
-                self._turn.wait_for(lambda: self._error or len(self._blocks) < BLOCKS)
-                self._blocks.append(_memory())
+                self._condition.wait_for(lambda: self._error or len(self._blocks) < BLOCKS)
+                self._blocks.append(_new_block())
             self._check()
             return memoryview(self._blocks[-1])[self.added % BLOCK :]
 
     def add(self, count: int) -> None:
         """So many bytes were put into `room`."""
-        with self._turn:
+        with self._condition:
             self._check()
             if self.added == self.written:
                 self._waiting_since = time.monotonic()
             self.added += count
             if self.added % BLOCK == 0:
-                self._turn.notify_all()
+                self._condition.notify_all()
 
     def flush(self, *, last: bool = False) -> None:
         """All that was added is in the file when this returns. `last`: all that ever will be."""
-        with self._pen:
-            self._noted |= last
+        with self._write_lock:
+            self._announced |= last
             try:
                 while self.written < self.added and not self._error:
-                    self._step(self.added)
+                    self._write_block(self.added)
                 self._go_direct(False)  # whoever reads the file next may read anything of it
             except OSError as error:
                 self._fail(error)
@@ -110,21 +112,21 @@ class Sink:
 
     def close(self) -> None:
         """Give the memory back; what was not flushed is forgotten."""
-        with self._pen, self._turn:
+        with self._write_lock, self._condition:
             self._closed = True
             self._go_direct(False)
             while self._blocks:
-                _keep(self._blocks.popleft())
-            self._turn.notify_all()
+                _recycle(self._blocks.popleft())
+            self._condition.notify_all()
 
     def _check(self) -> None:
         if self._error:
             raise OSError(self._error.errno, self._error.strerror)
 
     def _fail(self, error: OSError) -> None:
-        with self._turn:
+        with self._condition:
             self._error = error
-            self._turn.notify_all()
+            self._condition.notify_all()
 
     # Either thread, holding the pen.
 
@@ -132,10 +134,10 @@ class Sink:
         """The thread that writes."""
         try:
             while self._await_work():
-                with self._pen:
+                with self._write_lock:
                     if self._closed:
                         return
-                    self._step(self._due())
+                    self._write_block(self._due())
                     if self.written - self._durable >= SYNC_EVERY:
                         self._sync()
         except OSError as error:
@@ -147,9 +149,9 @@ class Sink:
 
     def _await_work(self) -> bool:
         """Until something is due. False at the end."""
-        with self._turn:
+        with self._condition:
             while not self._closed and not self._error and self._due() == self.written:
-                self._turn.wait(self._flush_after / 4)
+                self._condition.wait(self._flush_after / 4)
             return not self._closed and not self._error
 
     def _due(self) -> int:
@@ -161,25 +163,25 @@ class Sink:
     def _overdue(self) -> bool:
         return time.monotonic() - self._waiting_since >= self._flush_after / 2
 
-    def _step(self, end: int) -> None:
+    def _write_block(self, end: int) -> None:
         """Write up to `end` or the end of the first block."""
         end = min(end, self._base + BLOCK)
         if end == self.written:
             return
-        if not self._noted:
-            self._noted = True
-            self._note(None)
+        if not self._announced:
+            self._announced = True
+            self._on_written(None)
         started = time.monotonic()
-        self._put(self.written, end)
-        with self._turn:
+        self._write_range(self.written, end)
+        with self._condition:
             self.written, self._waiting_since = end, started
             if end == self._base + BLOCK:
-                _keep(self._blocks.popleft())
+                _recycle(self._blocks.popleft())
                 self._base = end
-                self._turn.notify_all()
+                self._condition.notify_all()
         failpoint("chunk-kept")
 
-    def _put(self, start: int, end: int) -> None:
+    def _write_range(self, start: int, end: int) -> None:
         """The bytes of the first block between two offsets of the file: whole pages directly, the rest not."""
         aligned = end - end % _SECTOR
         if start % _SECTOR or aligned - start < _DIRECT_FROM:
@@ -219,18 +221,18 @@ class Sink:
             os.fdatasync(self._descriptor)
         except OSError:
             # After a failed fsync nobody knows what is on disk; trying again would only say that all is well.
-            self.lost = True
+            self.sync_failed = True
             raise
         self._durable = self.written
-        self._note(self._durable)
+        self._on_written(self._durable)
 
 
-def _memory() -> mmap.mmap:
+def _new_block() -> mmap.mmap:
     with contextlib.suppress(IndexError):
         return _spare.pop()
     return mmap.mmap(-1, BLOCK)
 
 
-def _keep(block: mmap.mmap) -> None:
-    if len(_spare) < _SPARE:
+def _recycle(block: mmap.mmap) -> None:
+    if len(_spare) < _MAX_SPARE:
         _spare.append(block)

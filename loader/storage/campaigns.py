@@ -14,78 +14,85 @@ from typing import Final
 from loader.contract.heartbeat import HeldCampaign
 from loader.contract.names import TGZ
 from loader.failpoints import failpoint
-from loader.storage.directory import Folder, existing
-from loader.storage.inventory import Aboard
-from loader.storage.layout import BESIDE, HELD, LINK, MARKS, OURS, PARTS
+from loader.storage.directory import Directory, open_if_present
+from loader.storage.inventory import CampaignOnDisk
+from loader.storage.layout import CAMPAIGNS_DIR, HELD_DIR, LINK_SUFFIX, LOADER_DIR, PARTS_DIR, STAGED_DIR
 from loader.storage.state_files import read_state, write_state
 
 _JSON: Final = ".json"
-_DAYS: Final = ("starts", "ends", "title")
-_ENDINGS: Final = ("", _JSON, _JSON + ".new", ".part", LINK)  # of names in our own folders
+_EXHIBITION_FIELDS: Final = ("starts", "ends", "title")
+_SUFFIXES: Final = ("", _JSON, _JSON + ".new", ".part", LINK_SUFFIX)  # of names in our own folders
 
 
-def marks(root: Folder) -> dict[str, Mapping[str, object]]:
+def campaign_records(root: Directory) -> dict[str, Mapping[str, object]]:
     """What is known of every campaign that is, or was, whole here."""
-    with existing(root, OURS, MARKS) as folder:
-        names = [name for name in folder.names() if name.endswith(_JSON)] if folder else []
+    with open_if_present(root, LOADER_DIR, CAMPAIGNS_DIR) as folder:
+        names = [name for name in folder.list_names() if name.endswith(_JSON)] if folder else []
         return {name.removesuffix(_JSON): read_state(folder, name) for name in names} if folder else {}
 
 
-def is_whole(mark: Mapping[str, object]) -> bool:
+def is_complete(record: Mapping[str, object]) -> bool:
     """The campaign was whole when the mark was written."""
-    return isinstance(mark.get("manifest"), str)
+    return isinstance(record.get("manifest"), str)
 
 
-def as_held(campaign: str, mark: Mapping[str, object]) -> HeldCampaign:
+def to_held_campaign(campaign: str, record: Mapping[str, object]) -> HeldCampaign:
     """As the heartbeat tells it."""
-    items, size = mark.get("items"), mark.get("bytes")
+    items, size = record.get("items"), record.get("bytes")
     return HeldCampaign(
         campaign,
         items if isinstance(items, int) else None,
         size if isinstance(size, int) else None,
-        mark.get("verified") is True,
+        record.get("verified") is True,
     )
 
 
-def aboard(root: Folder) -> list[Aboard]:
+def list_campaigns(root: Directory) -> list[CampaignOnDisk]:
     """Every campaign of which something of ours lies here. What has a second name elsewhere would free nothing."""
-    known = marks(root)
+    known = campaign_records(root)
     campaigns = set(known)
-    for place in (HELD, BESIDE, PARTS):
-        with existing(root, OURS, place) as folder:
-            campaigns |= set(folder.names()) if folder else set()
-    found = [_aboard(root, campaign, known.get(campaign, {})) for campaign in sorted(campaigns)]
+    for place in (HELD_DIR, STAGED_DIR, PARTS_DIR):
+        with open_if_present(root, LOADER_DIR, place) as folder:
+            campaigns |= set(folder.list_names()) if folder else set()
+    found = [_campaign_on_disk(root, campaign, known.get(campaign, {})) for campaign in sorted(campaigns)]
     return [one for one in found if one is not None]
 
 
-def _aboard(root: Folder, campaign: str, mark: Mapping[str, object]) -> Aboard | None:
-    with existing(root, campaign) as finals, existing(root, OURS, HELD, campaign) as held:
-        lying = [finals.plain(name) for name in given_names(held)] if finals else []
-    for place in (BESIDE, PARTS):
-        with existing(root, OURS, place, campaign) as folder:
-            lying += [folder.plain(name) for name in folder.names() if _is_content(name)] if folder else []
-    content = frozenset(contents(root, campaign))
-    if not (content or is_whole(mark)):
+def _campaign_on_disk(root: Directory, campaign: str, record: Mapping[str, object]) -> CampaignOnDisk | None:
+    with open_if_present(root, campaign) as finals, open_if_present(root, LOADER_DIR, HELD_DIR, campaign) as held:
+        lying = [finals.stat_file(name) for name in installed_names(held)] if finals else []
+    for place in (STAGED_DIR, PARTS_DIR):
+        with open_if_present(root, LOADER_DIR, place, campaign) as folder:
+            lying += [folder.stat_file(name) for name in folder.list_names() if _is_content(name)] if folder else []
+    content = frozenset(item_names(root, campaign))
+    if not (content or is_complete(record)):
         return None
-    freed = _freed(status for status in lying if status is not None)
-    return Aboard(campaign, _day(mark.get("starts")), _day(mark.get("ends")), is_whole(mark), (freed,), content)
+    freed = _freed_bytes(status for status in lying if status is not None)
+    return CampaignOnDisk(
+        campaign,
+        _parse_date(record.get("starts")),
+        _parse_date(record.get("ends")),
+        is_complete(record),
+        (freed,),
+        content,
+    )
 
 
-def contents(root: Folder, campaign: str) -> set[str]:
+def item_names(root: Directory, campaign: str) -> set[str]:
     """The items, without `.tgz`, of which something lies here that the loader put there."""
     found: set[str] = set()
-    for place in (HELD, BESIDE, PARTS):
-        with existing(root, OURS, place, campaign) as folder:
-            for name in folder.names() if folder else []:
+    for place in (HELD_DIR, STAGED_DIR, PARTS_DIR):
+        with open_if_present(root, LOADER_DIR, place, campaign) as folder:
+            for name in folder.list_names() if folder else []:
                 # The longest ending first: every name ends in the empty one.
-                ending = next(ending for ending in reversed(_ENDINGS) if name.endswith(ending))
+                ending = next(ending for ending in reversed(_SUFFIXES) if name.endswith(ending))
                 found |= {name.removesuffix(ending).removesuffix(TGZ)}
     return found
 
 
-def given_names(held: Folder | None) -> list[str]:
+def installed_names(held: Directory | None) -> list[str]:
     """The final names that the loader gave, from the folder of their states."""
-    names = held.names() if held else []
+    names = held.list_names() if held else []
     return [name.removesuffix(_JSON) for name in names if name.endswith(TGZ + _JSON)]
 
 
@@ -93,7 +100,7 @@ def _is_content(name: str) -> bool:
     return not name.endswith((_JSON, _JSON + ".new"))
 
 
-def _freed(files: Iterable[os.stat_result]) -> int:
+def _freed_bytes(files: Iterable[os.stat_result]) -> int:
     """Bytes, if all of these go. One that has names elsewhere stays."""
     names: dict[tuple[int, int], int] = {}
     freed = 0
@@ -101,90 +108,93 @@ def _freed(files: Iterable[os.stat_result]) -> int:
         identity = status.st_dev, status.st_ino
         names[identity] = names.get(identity, 0) + 1
         if names[identity] == status.st_nlink:
-            freed += _room(status)
+            freed += _disk_usage(status)
     return freed
 
 
-def _room(status: os.stat_result) -> int:
+def _disk_usage(status: os.stat_result) -> int:
     """Bytes on disk, at most the size: a sparse file has fewer."""
     return min(status.st_size, status.st_blocks * 512)
 
 
-def _day(value: object) -> date | None:
+def _parse_date(value: object) -> date | None:
     try:
         return date.fromisoformat(value) if isinstance(value, str) else None
     except ValueError:
         return None
 
 
-def purge(root: Folder, campaign: str, contents: Collection[str] | None) -> int:
+def purge(root: Directory, campaign: str, contents: Collection[str] | None) -> int:
     """Remove a campaign, or some of its items (without `.tgz`); durable. Returns the bytes freed.
 
     First the mark goes, so that it is not told to be held while files go; then the files, then what says that they are
     ours. After a kill in between, calling it again does the rest.
     """
     names = None if contents is None else {content + TGZ for content in contents}
-    if names is not None and not _touches(root, campaign, names):
+    if names is not None and not _has_any(root, campaign, names):
         return 0
-    unmark(root, campaign)
+    mark_incomplete(root, campaign)
     failpoint("purge-begun")
     files = _remove_finals(root, campaign, names)
-    for place in (BESIDE, PARTS):
+    for place in (STAGED_DIR, PARTS_DIR):
         files += _remove_all(root, place, campaign, names)
-    _remove_all(root, HELD, campaign, names)
+    _remove_all(root, HELD_DIR, campaign, names)
     if names is None:
-        root.discard(campaign)
-        with existing(root, OURS, MARKS) as folder:
+        root.remove_if_empty(campaign)
+        with open_if_present(root, LOADER_DIR, CAMPAIGNS_DIR) as folder:
             if folder:
                 folder.remove(campaign + _JSON)
-                folder.sync()
+                folder.fsync()
     # Each was looked at right before it went: the last name of a file is the one that frees it.
-    return sum(_room(status) for status in files if status.st_nlink == 1)
+    return sum(_disk_usage(status) for status in files if status.st_nlink == 1)
 
 
-def _touches(root: Folder, campaign: str, names: Collection[str]) -> bool:
+def _has_any(root: Directory, campaign: str, names: Collection[str]) -> bool:
     """Something of these items lies here."""
-    listed = {name + ending for name in names for ending in _ENDINGS}
-    for place in (HELD, BESIDE, PARTS):
-        with existing(root, OURS, place, campaign) as folder:
-            if folder and listed & set(folder.names()):
+    listed = {name + ending for name in names for ending in _SUFFIXES}
+    for place in (HELD_DIR, STAGED_DIR, PARTS_DIR):
+        with open_if_present(root, LOADER_DIR, place, campaign) as folder:
+            if folder and listed & set(folder.list_names()):
                 return True
     return False
 
 
-def unmark(root: Folder, campaign: str) -> None:
+def mark_incomplete(root: Directory, campaign: str) -> None:
     """It is no longer whole; its days stay known until all of it is gone."""
-    with existing(root, OURS, MARKS) as folder:
+    with open_if_present(root, LOADER_DIR, CAMPAIGNS_DIR) as folder:
         mark = read_state(folder, campaign + _JSON) if folder else {}
-        if folder and is_whole(mark):
-            write_state(folder, campaign + _JSON, {field: mark[field] for field in _DAYS if field in mark})
+        if folder and is_complete(mark):
+            write_state(folder, campaign + _JSON, {field: mark[field] for field in _EXHIBITION_FIELDS if field in mark})
 
 
-def _remove_finals(root: Folder, campaign: str, names: Collection[str] | None) -> list[os.stat_result]:
+def _remove_finals(root: Directory, campaign: str, names: Collection[str] | None) -> list[os.stat_result]:
     removed: list[os.stat_result] = []
-    with existing(root, campaign) as finals, existing(root, OURS, HELD, campaign) as held:
-        for name in given_names(held) if finals else []:
-            status = finals.plain(name) if finals and (names is None or name in names) else None
+    with open_if_present(root, campaign) as finals, open_if_present(root, LOADER_DIR, HELD_DIR, campaign) as held:
+        for name in installed_names(held) if finals else []:
+            status = finals.stat_file(name) if finals and (names is None or name in names) else None
             if finals and status:
                 finals.remove(name)
                 removed.append(status)
                 failpoint("purge-halfway")
         if finals:
-            finals.sync()
+            finals.fsync()
     return removed
 
 
-def _remove_all(root: Folder, place: str, campaign: str, names: Collection[str] | None) -> list[os.stat_result]:
+def _remove_all(root: Directory, place: str, campaign: str, names: Collection[str] | None) -> list[os.stat_result]:
     """What lies of it in one of our own folders."""
-    listed = None if names is None else {name + ending for name in names for ending in _ENDINGS}
+    listed = None if names is None else {name + ending for name in names for ending in _SUFFIXES}
     removed: list[os.stat_result] = []
-    with existing(root, OURS, place) as above, existing(root, OURS, place, campaign) as folder:
-        for name in folder.names() if folder else []:
-            status = folder.plain(name) if folder and (listed is None or name in listed) else None
+    with (
+        open_if_present(root, LOADER_DIR, place) as above,
+        open_if_present(root, LOADER_DIR, place, campaign) as folder,
+    ):
+        for name in folder.list_names() if folder else []:
+            status = folder.stat_file(name) if folder and (listed is None or name in listed) else None
             if folder and status:
                 folder.remove(name)
                 removed += [status] if _is_content(name) else []
         if above and folder:
-            folder.sync()
-            above.discard(campaign)
+            folder.fsync()
+            above.remove_if_empty(campaign)
     return removed

@@ -33,32 +33,41 @@ from loader.contract.manifest import Exhibition, Item
 from loader.contract.names import TGZ
 from loader.errors import Stopped, WorldError
 from loader.failpoints import failpoint
-from loader.storage.campaigns import aboard, as_held, contents, given_names, is_whole, marks, purge, unmark
-from loader.storage.directory import Folder, Lasting, existing, on_disk
-from loader.storage.inventory import Aboard, Edition, Found
-from loader.storage.item_index import Checked, Hold
-from loader.storage.layout import BESIDE, HELD, MARKS, OURS, PARTS
-from loader.storage.partial_file import Part
+from loader.storage.campaigns import (
+    campaign_records,
+    installed_names,
+    is_complete,
+    item_names,
+    list_campaigns,
+    mark_incomplete,
+    purge,
+    to_held_campaign,
+)
+from loader.storage.directory import Directory, Durability, open_if_present, translate_disk_errors
+from loader.storage.inventory import CampaignOnDisk, LocalItemState, ManifestVersion
+from loader.storage.item_index import ItemIndex, ItemRecord
+from loader.storage.layout import CAMPAIGNS_DIR, HELD_DIR, LOADER_DIR, PARTS_DIR, STAGED_DIR
+from loader.storage.partial_file import PartialFile
 from loader.storage.state_files import STATE_LIMIT, read_state, write_state
 
 _BLOCK: Final = 1024 * 1024
-_RECORD_LIMIT: Final = 64 * 1024 * 1024
-_IDENTITY: Final = re.compile(r"[0-9a-f]{32}")
+_REPORT_CACHE_LIMIT: Final = 64 * 1024 * 1024
+_STORE_ID: Final = re.compile(r"[0-9a-f]{32}")
 
 
-class Store:
+class ContentStore:
     """A content directory, open and, after `lock`, ours. Methods may be called from any thread."""
 
     def __init__(self, path: Path) -> None:
         """Open or make it. Raises WorldError."""
         self.path = path
-        with on_disk(f"content directory {path}"):
-            self._root = Folder.open(path)
-        self._hold = Hold(self._root)
+        with translate_disk_errors(f"content directory {path}"):
+            self._root = Directory.open(path)
+        self._index = ItemIndex(self._root)
 
     def lock(self) -> bool:
         """False if another loader holds it; nothing was touched then. Raises WorldError."""
-        with on_disk(f"content directory {self.path}"):
+        with translate_disk_errors(f"content directory {self.path}"):
             return self._root.lock()
 
     def close(self) -> None:
@@ -67,175 +76,205 @@ class Store:
 
     def space(self) -> StoreUsage:
         """Its size and what may still be taken, in bytes."""
-        with on_disk("free space"):
+        with translate_disk_errors("free space"):
             total, free = self._root.space()
         return StoreUsage(str(self.path), total, free)
 
     @property
     def device(self) -> int:
         """Which disk it lies on: two directories with the same number share one room."""
-        with on_disk(f"content directory {self.path}"):
+        with translate_disk_errors(f"content directory {self.path}"):
             return os.fstat(self._root.descriptor).st_dev
 
     # What is there.
 
-    def find(self, campaign: str, item: Item, etag: str = "") -> Found:
+    def item_state(self, campaign: str, item: Item, etag: str = "") -> LocalItemState:
         """What it has of an item. `etag`: of the object in the bucket now, where that is known."""
-        return self.find_all(campaign, [item], {item.name: etag})[item.name]
+        return self.item_states(campaign, [item], {item.name: etag})[item.name]
 
-    def find_all(self, campaign: str, items: Iterable[Item], etags: Mapping[str, str]) -> dict[str, Found]:
+    def item_states(self, campaign: str, items: Iterable[Item], etags: Mapping[str, str]) -> dict[str, LocalItemState]:
         """What it has of a campaign's items, by name, in one pass. `etags`: of the objects in the bucket, by name."""
-        with on_disk(f"content of {campaign}"), contextlib.ExitStack() as stack:
-            places = ((campaign,), (OURS, HELD, campaign), (OURS, BESIDE, campaign), (OURS, PARTS, campaign))
-            finals, held, beside, parts = (stack.enter_context(existing(self._root, *place)) for place in places)
+        with translate_disk_errors(f"content of {campaign}"), contextlib.ExitStack() as stack:
+            places = (
+                (campaign,),
+                (LOADER_DIR, HELD_DIR, campaign),
+                (LOADER_DIR, STAGED_DIR, campaign),
+                (LOADER_DIR, PARTS_DIR, campaign),
+            )
+            finals, held, beside, parts = (stack.enter_context(open_if_present(self._root, *place)) for place in places)
 
-            def found(item: Item) -> Found:
+            def found(item: Item) -> LocalItemState:
                 etag = etags.get(item.name, "")
-                final = self._final(campaign, item, etag, finals, held)
+                final = self._file_state(campaign, item, etag, finals, held)
                 if final == "whole":
-                    return Found(final)
-                waits = beside is not None and _waits(beside, item, etag)
-                part = Part.trusted(parts, item) if parts else 0
-                return Found(final, waits, part, not waits and self._hold.linkable(campaign, item))
+                    return LocalItemState(final)
+                waits = beside is not None and _is_staged(beside, item, etag)
+                part = PartialFile.resumable_bytes(parts, item) if parts else 0
+                return LocalItemState(final, waits, part, not waits and self._index.has_duplicate(campaign, item))
 
             return {item.name: found(item) for item in items}
 
-    def _final(self, campaign: str, item: Item, etag: str, finals: Folder | None, held: Folder | None) -> str:
-        status = finals.plain(item.name + TGZ) if finals else None
+    def _file_state(
+        self, campaign: str, item: Item, etag: str, finals: Directory | None, held: Directory | None
+    ) -> str:
+        status = finals.stat_file(item.name + TGZ) if finals else None
         if status is None:
             return "absent"
-        checked = self._hold.state(held, campaign, item.name) if held else None
-        if checked is None or not checked.is_of(status):
+        checked = self._index.record(held, campaign, item.name) if held else None
+        if checked is None or not checked.matches_file(status):
             return "unchecked" if status.st_size == item.size else "other"
-        return "whole" if checked.fits(item, etag) else "other"
+        return "whole" if checked.matches_item(item, etag) else "other"
 
-    def aboard(self) -> list[Aboard]:
+    def list_campaigns(self) -> list[CampaignOnDisk]:
         """Every campaign of which something lies here; `bytes` has one element."""
-        with on_disk("campaigns aboard"):
-            return aboard(self._root)
+        with translate_disk_errors("campaigns aboard"):
+            return list_campaigns(self._root)
 
-    def contents(self, campaign: str) -> set[str]:
+    def item_names(self, campaign: str) -> set[str]:
         """The items of a campaign of which something lies here."""
-        with on_disk(f"content of {campaign}"):
-            return contents(self._root, campaign)
+        with translate_disk_errors(f"content of {campaign}"):
+            return item_names(self._root, campaign)
 
-    def edition(self, campaign: str) -> Edition | None:
+    def installed_version(self, campaign: str) -> ManifestVersion | None:
         """The version of the campaign that was last whole here."""
-        with on_disk(f"state of {campaign}"), existing(self._root, OURS, "campaigns") as folder:
+        with (
+            translate_disk_errors(f"state of {campaign}"),
+            open_if_present(self._root, LOADER_DIR, "campaigns") as folder,
+        ):
             state = read_state(folder, f"{campaign}.json") if folder else {}
         digest, version = state.get("manifest"), state.get("version")
-        return Edition(digest, version if isinstance(version, int) else None) if isinstance(digest, str) else None
+        return (
+            ManifestVersion(digest, version if isinstance(version, int) else None) if isinstance(digest, str) else None
+        )
 
-    def held(self) -> list[HeldCampaign]:
+    def held_campaigns(self) -> list[HeldCampaign]:
         """The campaigns that are whole here."""
-        with on_disk("states of campaigns"):
-            return [as_held(campaign, mark) for campaign, mark in marks(self._root).items() if is_whole(mark)]
+        with translate_disk_errors("states of campaigns"):
+            return [
+                to_held_campaign(campaign, mark)
+                for campaign, mark in campaign_records(self._root).items()
+                if is_complete(mark)
+            ]
 
     # Getting there.
 
     @contextlib.contextmanager
-    def part(self, campaign: str, item: Item, edition: Edition) -> Iterator[Part]:
+    def open_partial(self, campaign: str, item: Item, manifest_version: ManifestVersion) -> Iterator[PartialFile]:
         """The unfinished item, taken up or new; call its `resume` first."""
-        with on_disk(f"{campaign}/{item.name}{TGZ}"):
-            folder = self._root.sub(OURS, "parts", campaign)
+        with translate_disk_errors(f"{campaign}/{item.name}{TGZ}"):
+            folder = self._root.make_subdirectory(LOADER_DIR, "parts", campaign)
         with folder:
-            part = Part(folder, item, edition.version)
+            part = PartialFile(folder, item, manifest_version.version)
             try:
                 yield part
             finally:
                 part.close()
 
-    def finish(self, campaign: str, part: Part, edition: Edition, *, beside: bool) -> None:
+    def install(self, campaign: str, part: PartialFile, manifest_version: ManifestVersion, *, staged: bool) -> None:
         """Give a whole part its final name, or put it beside the version that is still in use."""
         name = part.item.name + TGZ
         etag, digest = part.etag, part.sha256
-        with contextlib.ExitStack() as stack, on_disk(f"{campaign}/{name}"):
-            place = (OURS, "beside", campaign) if beside else (campaign,)
-            target = stack.enter_context(self._root.sub(*place))
-            states = stack.enter_context(self._root.sub(OURS, "beside" if beside else "held", campaign))
+        with contextlib.ExitStack() as stack, translate_disk_errors(f"{campaign}/{name}"):
+            place = (LOADER_DIR, "beside", campaign) if staged else (campaign,)
+            target = stack.enter_context(self._root.make_subdirectory(*place))
+            states = stack.enter_context(
+                self._root.make_subdirectory(LOADER_DIR, "beside" if staged else "held", campaign)
+            )
 
             def note(status: os.stat_result) -> None:
                 # Before the name, so that whoever finds the file knows what it is. Were it lost or torn in a power cut,
                 # the file would be read again, not fetched.
-                checked = _checked(status, digest, etag, edition)
-                write_state(states, name + ".json", checked, lasting="nothing")
+                checked = _item_record(status, digest, etag, manifest_version)
+                write_state(states, name + ".json", checked, durability="nothing")
                 failpoint("held-written")
 
             part.finish(target, name, note)
-            if not beside:
-                self._hold.note(states, campaign, part.item.name)
-            part.forget()
+            if not staged:
+                self._index.refresh(states, campaign, part.item.name)
+            part.remove_state()
 
-    def link(self, campaign: str, item: Item, edition: Edition, *, beside: bool) -> bool:
+    def link_duplicate(self, campaign: str, item: Item, manifest_version: ManifestVersion, *, staged: bool) -> bool:
         """Give the same content, whole here under another name, this item's name too; durable.
 
         False if that turned out not to be possible: the item is then to be fetched.
         """
         name = item.name + TGZ
-        with on_disk(f"{campaign}/{name}"):
-            with self._root.sub(OURS, PARTS, campaign) as parts:
-                made = self._hold.link(campaign, item, parts)
+        with translate_disk_errors(f"{campaign}/{name}"):
+            with self._root.make_subdirectory(LOADER_DIR, PARTS_DIR, campaign) as parts:
+                made = self._index.link_duplicate(campaign, item, parts)
                 if made is None:
                     return False
                 failpoint("link-made")
                 temporary, checked = made
-                with self._root.sub(OURS, BESIDE, campaign) if beside else self._root.sub(campaign) as target:
+                with (
+                    self._root.make_subdirectory(LOADER_DIR, STAGED_DIR, campaign)
+                    if staged
+                    else self._root.make_subdirectory(campaign) as target
+                ):
                     parts.move(temporary, target, name)
-                    target.sync()
+                    target.fsync()
                 # A name that is moved over another one of the same file stays where it was.
                 parts.remove(temporary)
                 failpoint("linked")
-                with self._root.sub(OURS, BESIDE if beside else HELD, campaign) as states:
-                    write_state(states, name + ".json", _linked(checked, edition), lasting="bytes")
-                    if not beside:
-                        self._hold.note(states, campaign, item.name)
+                with self._root.make_subdirectory(LOADER_DIR, STAGED_DIR if staged else HELD_DIR, campaign) as states:
+                    write_state(states, name + ".json", _linked_record(checked, manifest_version), durability="bytes")
+                    if not staged:
+                        self._index.refresh(states, campaign, item.name)
                 for ending in (".part", ".json"):
                     parts.remove(name + ending)
             return True
 
-    def verify(self, campaign: str, item: Item, etag: str, edition: Edition, stop: threading.Event) -> bool:
+    def verify(
+        self, campaign: str, item: Item, etag: str, manifest_version: ManifestVersion, stop: threading.Event
+    ) -> bool:
         """Read a file of the right size that nothing is known about; note it if it is right. Raises Stopped."""
         name = item.name + TGZ
-        with on_disk(f"{campaign}/{name}"), existing(self._root, campaign) as folder:
+        with translate_disk_errors(f"{campaign}/{name}"), open_if_present(self._root, campaign) as folder:
             if folder is None:
                 return False
-            descriptor = folder.file(name, os.O_RDONLY, shared=True)
+            descriptor = folder.open_file(name, os.O_RDONLY, shared=True)
             with os.fdopen(descriptor, "rb", buffering=0) as stream:
-                digest = _digest(stream.readinto, stop)
+                digest = _sha256(stream.readinto, stop)
                 os.fsync(descriptor)
                 status = os.fstat(descriptor)
             if status.st_size != item.size or (item.sha256 is not None and digest != item.sha256):
                 return False
-            folder.sync()
-            with self._root.sub(OURS, "held", campaign) as held:
-                write_state(held, name + ".json", _checked(status, digest, etag, edition))
-                self._hold.note(held, campaign, item.name)
+            folder.fsync()
+            with self._root.make_subdirectory(LOADER_DIR, "held", campaign) as held:
+                write_state(held, name + ".json", _item_record(status, digest, etag, manifest_version))
+                self._index.refresh(held, campaign, item.name)
         return True
 
     # A campaign as a whole.
 
-    def switch(self, campaign: str, items: Collection[Item]) -> None:
+    def activate_staged(self, campaign: str, items: Collection[Item]) -> None:
         """Give every item that waits beside its final name. A kill in between is made good by calling it again."""
-        with on_disk(f"switch of {campaign}"), existing(self._root, OURS, "beside", campaign) as beside:
+        with (
+            translate_disk_errors(f"switch of {campaign}"),
+            open_if_present(self._root, LOADER_DIR, "beside", campaign) as beside,
+        ):
             if beside is None:
                 return
             failpoint("switch-begun")
-            with self._root.sub(campaign) as folder, self._root.sub(OURS, "held", campaign) as held:
+            with (
+                self._root.make_subdirectory(campaign) as folder,
+                self._root.make_subdirectory(LOADER_DIR, "held", campaign) as held,
+            ):
                 for name in (item.name + TGZ for item in items):
-                    if beside.plain(name) is not None:
-                        _take_over(name, beside, folder, held)
-            for name in beside.names():
+                    if beside.stat_file(name) is not None:
+                        _activate_item(name, beside, folder, held)
+            for name in beside.list_names():
                 beside.remove(name)
-            with self._root.sub(OURS, "beside") as above:
-                above.discard(campaign)
-            self._hold.forget(campaign)
+            with self._root.make_subdirectory(LOADER_DIR, "beside") as above:
+                above.remove_if_empty(campaign)
+            self._index.invalidate(campaign)
             failpoint("switch-done")
 
-    def settle(
+    def mark_complete(
         self,
         campaign: str,
         items: Collection[Item],
-        edition: Edition,
+        manifest_version: ManifestVersion,
         *,
         exhibition: Exhibition | None = None,
         title: str = "",
@@ -246,8 +285,8 @@ class Store:
         """
         days = exhibition or Exhibition()
         mark = {
-            "manifest": edition.digest,
-            "version": edition.version,
+            "manifest": manifest_version.digest,
+            "version": manifest_version.version,
             "items": len(items),
             "bytes": sum(item.size for item in items),
             "verified": all(item.sha256 is not None for item in items),
@@ -255,28 +294,34 @@ class Store:
             "ends": days.ends.isoformat() if days.ends else None,
             "title": title,
         }
-        with on_disk(f"state of {campaign}"), self._root.sub(OURS, MARKS) as folder:
+        with (
+            translate_disk_errors(f"state of {campaign}"),
+            self._root.make_subdirectory(LOADER_DIR, CAMPAIGNS_DIR) as folder,
+        ):
             if {**read_state(folder, f"{campaign}.json"), "schema": 1} != {"schema": 1, **mark}:
-                self._clear(campaign, {item.name: item for item in items})
+                self._remove_unlisted(campaign, {item.name: item for item in items})
                 write_state(folder, f"{campaign}.json", mark)
 
-    def _clear(self, campaign: str, items: Mapping[str, Item]) -> None:
+    def _remove_unlisted(self, campaign: str, items: Mapping[str, Item]) -> None:
         """Remove what is of no more use. Only what we put there; other people's files stay."""
-        with existing(self._root, OURS, HELD, campaign) as held, existing(self._root, campaign) as finals:
-            for name in given_names(held) if held and finals else []:
+        with (
+            open_if_present(self._root, LOADER_DIR, HELD_DIR, campaign) as held,
+            open_if_present(self._root, campaign) as finals,
+        ):
+            for name in installed_names(held) if held and finals else []:
                 item = items.get(name.removesuffix(TGZ))
-                checked = self._hold.state(held, campaign, name.removesuffix(TGZ)) if held else None
+                checked = self._index.record(held, campaign, name.removesuffix(TGZ)) if held else None
                 # Listed, but of an older version: the wanted one is in another content directory.
-                if held and finals and (item is None or (checked is not None and not checked.fits(item))):
+                if held and finals and (item is None or (checked is not None and not checked.matches_item(item))):
                     finals.remove(name)
                     held.remove(name + ".json")
-        self._hold.forget(campaign)
-        self.tidy(campaign, [])
+        self._index.invalidate(campaign)
+        self.remove_stale_partials(campaign, [])
 
-    def unsettle(self, campaign: str) -> None:
+    def mark_incomplete(self, campaign: str) -> None:
         """It is not whole any more, in any version; its days stay known."""
-        with on_disk(f"state of {campaign}"):
-            unmark(self._root, campaign)
+        with translate_disk_errors(f"state of {campaign}"):
+            mark_incomplete(self._root, campaign)
 
     def purge(self, campaign: str, contents: Collection[str] | None) -> int:
         """Remove a campaign, or only these of its items, durably; None is all of it. Returns the bytes freed.
@@ -284,30 +329,30 @@ class Store:
         No item of it may be under way. Only files under names that the loader gave are touched; links that others
         planted are not followed. A kill in between is made good by calling it again.
         """
-        with on_disk(f"purge of {campaign}"):
+        with translate_disk_errors(f"purge of {campaign}"):
             try:
                 return purge(self._root, campaign, contents)
             finally:
-                self._hold.forget(campaign)
+                self._index.invalidate(campaign)
 
-    def tidy(self, campaign: str, items: Collection[Item]) -> None:
+    def remove_stale_partials(self, campaign: str, items: Collection[Item]) -> None:
         """Remove parts of items that the campaign no longer lists, and the folder of parts once it is empty."""
         listed = {item.name + TGZ + ending for item in items for ending in (".part", ".json")}
-        with on_disk(f"parts of {campaign}"):
-            with existing(self._root, OURS, "parts", campaign) as folder:
-                for name in folder.names() if folder else []:
+        with translate_disk_errors(f"parts of {campaign}"):
+            with open_if_present(self._root, LOADER_DIR, "parts", campaign) as folder:
+                for name in folder.list_names() if folder else []:
                     if folder and name not in listed:
                         folder.remove(name)
-            with existing(self._root, OURS, "parts") as parts:
+            with open_if_present(self._root, LOADER_DIR, "parts") as parts:
                 if parts:
-                    parts.discard(campaign)
+                    parts.remove_if_empty(campaign)
 
     # What the status bucket was last told.
 
-    def take_record(self) -> Mapping[str, object]:
+    def load_report_cache(self) -> Mapping[str, object]:
         """The record of an orderly end; it is removed, so that after a kill there is none."""
-        with on_disk("record of reports"), existing(self._root, OURS) as folder:
-            body = folder.read("status.json", _RECORD_LIMIT) if folder else None
+        with translate_disk_errors("record of reports"), open_if_present(self._root, LOADER_DIR) as folder:
+            body = folder.read("status.json", _REPORT_CACHE_LIMIT) if folder else None
             if folder:
                 folder.remove("status.json")
         try:
@@ -316,77 +361,81 @@ class Store:
             return {}
         return record if isinstance(record, dict) else {}
 
-    def keep_record(self, record: Mapping[str, object]) -> None:
+    def save_report_cache(self, record: Mapping[str, object]) -> None:
         """Leave a record for the next run."""
-        with on_disk("record of reports"), self._root.sub(OURS) as folder:
-            folder.write("status.json", json.dumps(record, ensure_ascii=False).encode(), lasting="nothing")
+        with translate_disk_errors("record of reports"), self._root.make_subdirectory(LOADER_DIR) as folder:
+            folder.write("status.json", json.dumps(record, ensure_ascii=False).encode(), durability="nothing")
 
     # Who this is.
 
-    def identity(self) -> str:
+    def store_id(self) -> str:
         """Its lasting random name, 32 hexadecimal digits; made durably when first asked for."""
-        with on_disk("identity"), self._root.sub(OURS) as folder:
+        with translate_disk_errors("identity"), self._root.make_subdirectory(LOADER_DIR) as folder:
             found = (folder.read("id", 64) or b"").decode(errors="replace").strip()
-            if not _IDENTITY.fullmatch(found):
+            if not _STORE_ID.fullmatch(found):
                 found = secrets.token_hex(16)
                 folder.write("id", found.encode() + b"\n")
         return found
 
-    def read_note(self, name: str, limit: int = STATE_LIMIT) -> Mapping[str, object]:
+    def read_state(self, name: str, limit: int = STATE_LIMIT) -> Mapping[str, object]:
         """The note that was left under this name, empty where there is none. Raises WorldError if it cannot be read."""
-        with on_disk(f"note {name}"), existing(self._root, OURS) as folder:
+        with translate_disk_errors(f"note {name}"), open_if_present(self._root, LOADER_DIR) as folder:
             file = f"{name}.json"
             body = folder.read(file, limit) if folder else None
-            if folder is None or (body is None and file not in folder.names()):
+            if folder is None or (body is None and file not in folder.list_names()):
                 return {}
             try:
                 note = json.loads(body or b"")
             except (ValueError, RecursionError):
                 note = None
             if not isinstance(note, dict):
-                raise WorldError("IO_ERROR", f"{OURS}/{file} is there, but is not what was written")
+                raise WorldError("IO_ERROR", f"{LOADER_DIR}/{file} is there, but is not what was written")
             return note
 
-    def write_note(self, name: str, note: Mapping[str, object], *, lasting: Lasting = "name") -> None:
+    def write_state(self, name: str, state: Mapping[str, object], *, durability: Durability = "name") -> None:
         """Keep a note for this and the next run, in one step."""
-        with on_disk(f"note {name}"), self._root.sub(OURS) as folder:
-            write_state(folder, f"{name}.json", note, lasting=lasting)
+        with translate_disk_errors(f"note {name}"), self._root.make_subdirectory(LOADER_DIR) as folder:
+            write_state(folder, f"{name}.json", state, durability=durability)
 
 
-def _waits(beside: Folder, item: Item, etag: str) -> bool:
-    status = beside.plain(item.name + TGZ)
-    checked = Checked.of(read_state(beside, f"{item.name}{TGZ}.json")) if status else None
-    return status is not None and checked is not None and checked.is_of(status) and checked.fits(item, etag)
+def _is_staged(staged: Directory, item: Item, etag: str) -> bool:
+    status = staged.stat_file(item.name + TGZ)
+    checked = ItemRecord.from_json(read_state(staged, f"{item.name}{TGZ}.json")) if status else None
+    return (
+        status is not None and checked is not None and checked.matches_file(status) and checked.matches_item(item, etag)
+    )
 
 
-def _linked(checked: Checked, edition: Edition) -> dict[str, object]:
+def _linked_record(record: ItemRecord, manifest_version: ManifestVersion) -> dict[str, object]:
     # The object this item would have come from was not looked at: it has no ETag here.
-    return {**asdict(checked), "etag": "", "version": edition.version, "manifest": edition.digest}
+    return {**asdict(record), "etag": "", "version": manifest_version.version, "manifest": manifest_version.digest}
 
 
-def _checked(status: os.stat_result, digest: str, etag: str, edition: Edition) -> dict[str, object]:
+def _item_record(
+    status: os.stat_result, digest: str, etag: str, manifest_version: ManifestVersion
+) -> dict[str, object]:
     return {
         "size": status.st_size,
         "mtime_ns": status.st_mtime_ns,
         "sha256": digest,
         "etag": etag,
-        "version": edition.version,
-        "manifest": edition.digest,
+        "version": manifest_version.version,
+        "manifest": manifest_version.digest,
     }
 
 
-def _take_over(name: str, beside: Folder, folder: Folder, held: Folder) -> None:
-    state = read_state(beside, name + ".json")
+def _activate_item(name: str, staged: Directory, folder: Directory, held: Directory) -> None:
+    state = read_state(staged, name + ".json")
     # Before the name: without it nothing would tell after a kill that the new one is there, and it would be fetched.
     write_state(
-        held, name + ".json", {field: value for field, value in state.items() if field != "schema"}, lasting="bytes"
+        held, name + ".json", {field: value for field, value in state.items() if field != "schema"}, durability="bytes"
     )
-    beside.move(name, folder, name)
+    staged.move(name, folder, name)
     failpoint("switch-halfway")
-    folder.sync()
+    folder.fsync()
 
 
-def _digest(readinto: Callable[[memoryview], int], stop: threading.Event) -> str:
+def _sha256(readinto: Callable[[memoryview], int], stop: threading.Event) -> str:
     checksum, buffer = hashlib.sha256(), memoryview(bytearray(_BLOCK))
     while count := readinto(buffer):
         if stop.is_set():

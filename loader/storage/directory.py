@@ -1,7 +1,7 @@
 """One directory, held by its descriptor: small safe file operations. Nothing planted in it is ever followed.
 
 Every name is opened relative to a descriptor with O_NOFOLLOW, so neither a symbolic link nor a renamed parent can lead
-a write elsewhere. `on_disk` turns what the system says into our errors; texts never name a path outside.
+a write elsewhere. `translate_disk_errors` turns what the system says into our errors; texts never name a path outside.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Final, Literal, Self
 
 from loader.errors import CODE_OF_ERRNO, WorldError
 
-Lasting = Literal["name", "bytes", "nothing"]
-_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+Durability = Literal["name", "bytes", "nothing"]
+_DIRECTORY_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # O_NONBLOCK: opening a planted pipe must not wait for its other end.
-_FILE: Final = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_FILE_FLAGS: Final = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 @contextlib.contextmanager
-def on_disk(what: str) -> Iterator[None]:
+def translate_disk_errors(what: str) -> Iterator[None]:
     """`what` was being done to the disk. Raises WorldError NO_SPACE, READ_ONLY or IO_ERROR for any OSError."""
     try:
         yield
@@ -34,7 +34,7 @@ def on_disk(what: str) -> Iterator[None]:
         ) from error
 
 
-class Folder:
+class Directory:
     """A directory. Methods raise OSError; names are single path components that were checked before."""
 
     def __init__(self, descriptor: int) -> None:
@@ -44,14 +44,14 @@ class Folder:
     def open(cls, path: Path) -> Self:
         """The folder an operator named; it is made if missing, and may itself be reached by a link."""
         path.mkdir(parents=True, exist_ok=True)
-        return cls(os.open(path, _FOLDER))
+        return cls(os.open(path, _DIRECTORY_FLAGS))
 
-    def sub(self, *names: str) -> Folder:
+    def make_subdirectory(self, *names: str) -> Directory:
         """A folder below, made if missing. A link or file in its place raises OSError."""
         folder = self
         try:
             for name in names:
-                below = folder._enter(name)
+                below = folder._open_or_make(name)
                 if folder is not self:
                     folder.close()
                 folder = below
@@ -61,21 +61,21 @@ class Folder:
             raise
         return folder
 
-    def _enter(self, name: str) -> Folder:
+    def _open_or_make(self, name: str) -> Directory:
         try:
-            return Folder(os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=self.descriptor))
+            return Directory(os.open(name, _DIRECTORY_FLAGS | os.O_NOFOLLOW, dir_fd=self.descriptor))
         except FileNotFoundError:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(name, dir_fd=self.descriptor)
-                self.sync()
-        return Folder(os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=self.descriptor))
+                self.fsync()
+        return Directory(os.open(name, _DIRECTORY_FLAGS | os.O_NOFOLLOW, dir_fd=self.descriptor))
 
-    def existing(self, *names: str) -> Folder | None:
+    def open_subdirectory(self, *names: str) -> Directory | None:
         """A folder below, or None if there is none to be had: not there, a link, a file."""
-        folder: Folder = self
+        folder: Directory = self
         for name in names:
             try:
-                below = Folder(os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder.descriptor))
+                below = Directory(os.open(name, _DIRECTORY_FLAGS | os.O_NOFOLLOW, dir_fd=folder.descriptor))
             except (FileNotFoundError, NotADirectoryError):
                 return None
             except OSError as error:
@@ -88,19 +88,19 @@ class Folder:
             folder = below
         return folder
 
-    def file(self, name: str, flags: int, *, shared: bool = False) -> int:
+    def open_file(self, name: str, flags: int, *, shared: bool = False) -> int:
         """A descriptor of a plain file with one name; `shared`: it may have several, and is only to be read.
 
         Raises OSError (ELOOP for a link, EINVAL for a stranger).
         """
-        descriptor = os.open(name, flags | _FILE, 0o644, dir_fd=self.descriptor)
+        descriptor = os.open(name, flags | _FILE_FLAGS, 0o644, dir_fd=self.descriptor)
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or (status.st_nlink != 1 and not shared):
             os.close(descriptor)
             raise OSError(errno.EINVAL, "not a plain file of ours", name)
         return descriptor
 
-    def plain(self, name: str) -> os.stat_result | None:
+    def stat_file(self, name: str) -> os.stat_result | None:
         """The status of a plain file, or None for nothing, a link or anything else."""
         try:
             status = os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
@@ -111,14 +111,14 @@ class Folder:
     def read(self, name: str, limit: int) -> bytes | None:
         """A small file; None if it is missing, longer than `limit` or not a plain one."""
         try:
-            descriptor = self.file(name, os.O_RDONLY)
+            descriptor = self.open_file(name, os.O_RDONLY)
         except OSError:
             return None
         with os.fdopen(descriptor, "rb") as stream:
             body = stream.read(limit + 1)
         return body if len(body) <= limit else None
 
-    def write(self, name: str, body: bytes, *, lasting: Lasting = "name") -> None:
+    def write(self, name: str, body: bytes, *, durability: Durability = "name") -> None:
         """Replace a small file in one step: temporary file, rename. A reader sees the old or the new one.
 
         `lasting`: what is to survive a power cut when this returns: the "name" (fsync of file and folder), the "bytes"
@@ -126,20 +126,20 @@ class Folder:
         """
         temporary = name + ".new"
         try:
-            descriptor = self.file(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+            descriptor = self.open_file(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         except FileExistsError:
             self.remove(temporary)
-            descriptor = self.file(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+            descriptor = self.open_file(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(body)
             stream.flush()
-            if lasting != "nothing":
+            if durability != "nothing":
                 os.fsync(descriptor)
         self.move(temporary, self, name)
-        if lasting == "name":
-            self.sync()
+        if durability == "name":
+            self.fsync()
 
-    def move(self, name: str, target: Folder, new: str) -> None:
+    def move(self, name: str, target: Directory, new: str) -> None:
         """Rename over whatever is there."""
         os.rename(name, new, src_dir_fd=self.descriptor, dst_dir_fd=target.descriptor)
 
@@ -148,17 +148,17 @@ class Folder:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self.descriptor)
 
-    def discard(self, name: str) -> None:
+    def remove_if_empty(self, name: str) -> None:
         """Remove a folder below if it is empty."""
         with contextlib.suppress(OSError):
             os.rmdir(name, dir_fd=self.descriptor)
 
-    def names(self) -> list[str]:
+    def list_names(self) -> list[str]:
         """What is in it, sorted."""
         with os.scandir(self.descriptor) as entries:
             return sorted(entry.name for entry in entries)
 
-    def sync(self) -> None:
+    def fsync(self) -> None:
         """Make names durable."""
         os.fsync(self.descriptor)
 
@@ -189,9 +189,9 @@ class Folder:
 
 
 @contextlib.contextmanager
-def existing(above: Folder, *names: str) -> Iterator[Folder | None]:
+def open_if_present(parent: Directory, *names: str) -> Iterator[Directory | None]:
     """A folder below, closed again afterwards; None if there is none to be had."""
-    folder = above.existing(*names)
+    folder = parent.open_subdirectory(*names)
     try:
         yield folder
     finally:

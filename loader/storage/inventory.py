@@ -8,7 +8,7 @@ from datetime import date
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class LocalItemState:
     """What one content directory has of one item.
 
     `final`: "absent"; "whole": the wanted content; "unchecked": the right size, but nothing known about it; "other":
@@ -16,14 +16,14 @@ class Found:
     the same content is whole in this directory under another name.
     """
 
-    final: str = "absent"
-    beside: bool = False
-    part: int = 0
+    file: str = "absent"
+    staged: bool = False
+    bytes_done: int = 0
     linkable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Aboard:
+class CampaignOnDisk:
     """A campaign of which something lies here. `bytes`: what removing it would free, for each content directory.
 
     `content`: the items of which something lies here; None where that is not known.
@@ -32,27 +32,27 @@ class Aboard:
     campaign: str
     starts: date | None = None
     ends: date | None = None
-    whole: bool = False
+    is_complete: bool = False
     bytes: tuple[int, ...] = ()
     content: frozenset[str] | None = None
 
 
-def together(stores: Sequence[Iterable[Aboard]]) -> tuple[Aboard, ...]:
+def merge_stores(stores: Sequence[Iterable[CampaignOnDisk]]) -> tuple[CampaignOnDisk, ...]:
     """What several content directories say of their campaigns (`bytes` of one element each), as one."""
-    found: dict[str, list[Aboard | None]] = {}
+    found: dict[str, list[CampaignOnDisk | None]] = {}
     for store, campaigns in enumerate(stores):
         for one in campaigns:
             found.setdefault(one.campaign, [None] * len(stores))[store] = one
-    return tuple(_joined(campaign, found[campaign]) for campaign in sorted(found))
+    return tuple(_merge(campaign, found[campaign]) for campaign in sorted(found))
 
 
-def _joined(campaign: str, parts: Sequence[Aboard | None]) -> Aboard:
+def _merge(campaign: str, parts: Sequence[CampaignOnDisk | None]) -> CampaignOnDisk:
     there = [part for part in parts if part is not None]
-    return Aboard(
+    return CampaignOnDisk(
         campaign,
         next((part.starts for part in there if part.starts), None),
         next((part.ends for part in there if part.ends), None),
-        any(part.whole for part in there),
+        any(part.is_complete for part in there),
         tuple(sum(part.bytes) if part else 0 for part in parts),
         frozenset().union(*(part.content for part in there if part.content is not None))
         if all(part.content is not None for part in there)
@@ -61,11 +61,11 @@ def _joined(campaign: str, parts: Sequence[Aboard | None]) -> Aboard:
 
 
 @dataclass(frozen=True, slots=True)
-class Edition:
+class ManifestVersion:
     """What a campaign is: its manifest's version (if it has one) and the SHA-256 of the manifest."""
 
     digest: str
     version: int | None = None
 
 
-Key = tuple[str, str]  # campaign, content
+ItemKey = tuple[str, str]  # campaign, content

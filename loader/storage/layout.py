@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
-OURS: Final = ".loader"
+LOADER_DIR: Final = ".loader"
 
-HELD: Final = "held"
+HELD_DIR: Final = "held"
 
-LINK: Final = ".link"
+LINK_SUFFIX: Final = ".link"
 
-MARKS: Final = "campaigns"
+CAMPAIGNS_DIR: Final = "campaigns"
 
-BESIDE: Final = "beside"
+STAGED_DIR: Final = "beside"
 
-PARTS: Final = "parts"
+PARTS_DIR: Final = "parts"
 
 
-TOLD: Final = "told"
+HOOKS_DIR: Final = "told"

@@ -12,7 +12,7 @@ from loader.storage.byte_ranges import Extent, union
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class PartialState:
     """Of which object (ETag, size, SHA-256, manifest version) bytes are kept, and which.
 
     `durable`: so many from the start survive a power cut. `boot`: the start of the machine in which it was written.
@@ -28,7 +28,7 @@ class Kept:
     extents: tuple[Extent, ...] | None = None
 
     @classmethod
-    def of(cls, state: Mapping[str, object]) -> Kept | None:
+    def from_json(cls, state: Mapping[str, object]) -> PartialState | None:
         """None for a state that is not plainly one."""
         texts = [state.get(field) for field in ("etag", "boot")]
         numbers = [state.get(field) for field in ("size", "durable")]
@@ -41,7 +41,7 @@ class Kept:
             return None
         return cls(**values)  # type: ignore[arg-type]  # the other two are only compared
 
-    def believed(self, length: int, boot: str) -> list[Extent]:
+    def resumable_extents(self, length: int, boot: str) -> list[Extent]:
         """The bytes that are there in a file of so many bytes; those before the first gap are never none of several.
 
         After a power cut the length of a file says nothing about what lies in it. Nor does it ever where there may be

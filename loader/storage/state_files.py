@@ -8,13 +8,13 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from loader.storage.directory import Folder, Lasting
+from loader.storage.directory import Directory, Durability
 
 STATE_LIMIT: Final = 16 * 1024
 
 
 @cache
-def boot_identity() -> str:
+def boot_id() -> str:
     """Changes when the machine starts anew: until then written bytes survive even a killed process."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -22,9 +22,9 @@ def boot_identity() -> str:
         return ""
 
 
-def read_state(folder: Folder, name: str) -> Mapping[str, object]:
+def read_state(directory: Directory, name: str) -> Mapping[str, object]:
     """A small state file; empty if it is missing, torn or no JSON object."""
-    body = folder.read(name, STATE_LIMIT)
+    body = directory.read(name, STATE_LIMIT)
     try:
         state = json.loads(body or b"{}")
     except (ValueError, RecursionError):
@@ -32,7 +32,9 @@ def read_state(folder: Folder, name: str) -> Mapping[str, object]:
     return state if isinstance(state, dict) else {}
 
 
-def write_state(folder: Folder, name: str, state: Mapping[str, object], *, lasting: Lasting = "name") -> None:
-    """In one step, see `Folder.write`. Raises OSError."""
+def write_state(
+    directory: Directory, name: str, state: Mapping[str, object], *, durability: Durability = "name"
+) -> None:
+    """In one step, see `Directory.write`. Raises OSError."""
     body = json.dumps({"schema": 1, **state}, ensure_ascii=False).encode(errors="surrogatepass")
-    folder.write(name, body, lasting=lasting)
+    directory.write(name, body, durability=durability)

@@ -13,7 +13,7 @@ from typing import Final
 from loader.errors import DISK_CODES, Stopped, WorldError
 from loader.s3.interface import Body
 from loader.s3.retry import RetryBudget
-from loader.storage.partial_file import Part
+from loader.storage.partial_file import PartialFile
 from loader.transfer.context import Means, Watch
 from loader.transfer.parallel_download import Ranges, RangesIgnored
 from loader.transfer.rate_limit import Trickle
@@ -24,9 +24,9 @@ CHANGES_LIMIT: Final = 3  # times an object may be replaced under one download
 class Download:
     """Brings one part to its full size. `finish` is the caller's; see `bring`."""
 
-    def __init__(self, key: str, part: Part, means: Means, watch: Watch) -> None:
+    def __init__(self, key: str, part: PartialFile, means: Means, watch: Watch) -> None:
         self._key, self._part, self._means, self._watch = key, part, means, watch
-        self._budget = RetryBudget(means.backoff(), part.held)
+        self._budget = RetryBudget(means.backoff(), part.bytes_done)
         self._changes = 0
         self._ranges = True  # until the store has shown that it knows none
 
@@ -37,7 +37,7 @@ class Download:
 
     def run(self) -> None:
         """Until the part is whole. Raises WorldError, Stopped."""
-        while not self._part.whole:
+        while not self._part.is_complete:
             try:
                 with self._means.streams.item():
                     self._go_on()
@@ -48,7 +48,7 @@ class Download:
                     self._part.save()
                 else:
                     # Nothing would tell whether more bytes are of the same object.
-                    self._part.drop()
+                    self._part.discard()
                 self._wait(error)
 
     def _wait(self, error: WorldError) -> None:
@@ -65,7 +65,7 @@ class Download:
             if self._means.stop.is_set():
                 raise Stopped from error
             return
-        wait = self._budget.next_delay(self._part.held, error.retry_after)
+        wait = self._budget.next_delay(self._part.bytes_done, error.retry_after)
         if wait is None:
             raise error
         self._watch.retrying(error, wait, self._budget.failures)
@@ -74,15 +74,15 @@ class Download:
 
     def _start_over(self, error: WorldError) -> None:
         self._changes += 1
-        self._part.drop()
+        self._part.discard()
         self._watch.moved(0)
         if self._changes > CHANGES_LIMIT or not self._watch.still_wanted():
             raise error
 
     def _go_on(self) -> None:
         """Over one connection or several, as long as nothing fails."""
-        while not self._part.whole:
-            if self._part.beyond or self._several():
+        while not self._part.is_complete:
+            if self._part.detached or self._several():
                 self._attempt_ranges()
             else:
                 self._attempt()
@@ -90,23 +90,25 @@ class Download:
     def _several(self) -> bool:
         """Whether more than one connection should be used from here on."""
         part = self._part
-        return self._ranges and bool(part.etag and part.reached) and self._means.streams.worthwhile(part.missing)
+        return (
+            self._ranges and bool(part.etag and part.contiguous_bytes) and self._means.streams.worthwhile(part.missing)
+        )
 
     def _attempt_ranges(self) -> None:
         try:
             Ranges(self._key, self._part, self._means, self._watch, self._budget).run()
         except RangesIgnored:
             self._ranges = False
-            self._part.drop()
+            self._part.discard()
             self._watch.moved(0)
         except WorldError as error:
             if error.code == "SIZE_MISMATCH":
-                self._part.drop()
+                self._part.discard()
             raise
 
     def _attempt(self) -> None:
-        self._part.gather()  # several connections may have ended with an error, but without a gap
-        start, streams, asked = self._part.kept, self._means.streams, time.monotonic()
+        self._part.end_ranges()  # several connections may have ended with an error, but without a gap
+        start, streams, asked = self._part.written_bytes, self._means.streams, time.monotonic()
         with (
             self._means.media.open(self._key, start=start, if_match=self._part.etag or None) as body,
             streams.stream(time.monotonic() - asked),
@@ -122,14 +124,14 @@ class Download:
         """Only what continues the bytes that are kept, or starts anew."""
         size = self._part.item.size
         if body.size is not None and body.size != size:
-            self._part.drop()
+            self._part.discard()
             raise WorldError("SIZE_MISMATCH", f"the object has {body.size} bytes, campaign.json says {size}")
         if start and body.start == start:
             if body.etag != self._part.etag:
                 raise WorldError("OBJECT_CHANGED", "the store sent a range of another object than was asked for")
         elif body.start == 0:
             # Also when a range was asked for: a store that ignores that sends everything.
-            self._part.begin(body.etag)
+            self._part.restart(body.etag)
         else:
             raise WorldError("NETWORK", f"the store answered from byte {body.start}, not from {start}")
 
@@ -137,15 +139,15 @@ class Download:
         part, means, size = self._part, self._means, self._part.item.size
         trickle, got = Trickle(means.least_rate, means.min_rate_time), 0
         trickle.too_slow(time.monotonic(), 0)
-        while part.reached < size:
-            room = part.room(means.flush_after)
-            count = body.readinto(room[: min(means.limiter.piece, size - part.reached)])
+        while part.contiguous_bytes < size:
+            room = part.write_buffer(means.flush_after)
+            count = body.readinto(room[: min(means.limiter.piece, size - part.contiguous_bytes)])
             if count == 0:
-                raise WorldError("SHORT_BODY", f"the body ended after {part.reached} of {size} bytes")
-            part.add(room[:count])
+                raise WorldError("SHORT_BODY", f"the body ended after {part.contiguous_bytes} of {size} bytes")
+            part.append(room[:count])
             got += count
             means.streams.gained(count, means.limiter.rate)
-            self._watch.moved(part.kept)
+            self._watch.moved(part.written_bytes)
             if means.stop.is_set():
                 raise Stopped
             trickle.expect(means.least_rate)
@@ -156,11 +158,11 @@ class Download:
                 part.flush()
                 return
         if body.size is None and body.readinto(bytearray(1)):
-            part.drop()
+            part.discard()
             raise WorldError("SIZE_MISMATCH", f"the object has more than the {size} bytes that campaign.json says")
 
 
-def bring(key: str, part: Part, means: Means, watch: Watch, finish: Callable[[], None]) -> None:
+def bring(key: str, part: PartialFile, means: Means, watch: Watch, finish: Callable[[], None]) -> None:
     """Download and finish one item; what is wrong is fetched once more from the start, then the item has failed.
 
     `finish` checks and installs the part; it raises HASH_MISMATCH after dropping the bytes. Raises WorldError, Stopped.

@@ -18,7 +18,7 @@ from loader.contract.manifest import Manifest
 from loader.errors import WorldError
 from loader.media.snapshot import Reading
 from loader.planning.model import Plan, Step
-from loader.storage.inventory import Edition, Key
+from loader.storage.inventory import ItemKey, ManifestVersion
 from loader.transfer.task import Result, Tools, Transfer
 
 log = logging.getLogger("loader")
@@ -47,16 +47,16 @@ class Work:
         """`changed` is called by a hand when nothing is left to be done."""
         self._tools, self._at_once, self._changed = tools, at_once, changed
         self._campaigns: dict[str, _Campaign] = {}
-        self._open: dict[Key, Step] = {}  # to be done, in this order
-        self._running: dict[Key, Transfer] = {}
+        self._open: dict[ItemKey, Step] = {}  # to be done, in this order
+        self._running: dict[ItemKey, Transfer] = {}
         self._results: list[Result] = []
-        self._etags: Mapping[Key, str] = {}
+        self._etags: Mapping[ItemKey, str] = {}
         self._settled: dict[str, tuple[str, bool]] = {}
-        self._said: dict[Key, str] = {}
-        self._order: dict[Key, int] = {}
-        self._done: set[Key] = set()  # of the plan before: the newest may have been made while they ended
+        self._said: dict[ItemKey, str] = {}
+        self._order: dict[ItemKey, int] = {}
+        self._done: set[ItemKey] = set()  # of the plan before: the newest may have been made while they ended
         self._in_hand = 0
-        self._done_now: set[Key] = set()
+        self._done_now: set[ItemKey] = set()
         self._held = self._closing = False
         self._wake = threading.Condition()
         self._settling = threading.Lock()
@@ -67,7 +67,7 @@ class Work:
             # Daemons: one that hangs in a connection must not keep the process from ending.
             threading.Thread(target=self._hand, name=f"transfer-{number}", daemon=True).start()
 
-    def update(self, plan: Plan, readings: Mapping[str, Reading], etags: Mapping[Key, str]) -> None:
+    def update(self, plan: Plan, readings: Mapping[str, Reading], etags: Mapping[ItemKey, str]) -> None:
         """Carry out this plan from now on. What needs no hand is done when it returns."""
         # While a campaign is being settled, nothing of its next version may come in between.
         with self._settling, self._wake:
@@ -90,12 +90,12 @@ class Work:
         for name in list(self._campaigns):
             self._settle_if_due(name)
 
-    def _is_wanted(self, key: Key, step: Step) -> bool:
+    def _is_wanted(self, key: ItemKey, step: Step) -> bool:
         campaign = self._campaigns.get(key[0])
         wanted = campaign.steps.get(key[1]) if campaign else None
         return wanted is not None and (wanted.item, wanted.store, wanted.beside) == (step.item, step.store, step.beside)
 
-    def _goes_on(self, key: Key) -> bool:
+    def _goes_on(self, key: ItemKey) -> bool:
         running = self._running.get(key)
         return running is not None and not running.stop.is_set()
 
@@ -265,15 +265,15 @@ class Work:
         if manifest is None:
             return
         for store in stores:
-            store.tidy(name, manifest.content)
+            store.remove_stale_partials(name, manifest.content)
         if campaign.missing:
             return
         steps = list(campaign.steps.values())
         if not campaign.is_whole and any(step.beside for step in steps):
             for store in stores:
-                store.unsettle(name)  # with items of two versions in place it is neither
+                store.mark_incomplete(name)  # with items of two versions in place it is neither
         for store in stores:
-            store.switch(name, [step.item for step in steps])
+            store.activate_staged(name, [step.item for step in steps])
         if campaign.is_whole:
             self._mark_whole(name, manifest, campaign.reading.edition)
         for step in steps:
@@ -284,9 +284,9 @@ class Work:
         if campaign.is_whole:
             self._tools.loaded(name, "", next((step.store for step in steps), 0))
 
-    def _mark_whole(self, name: str, manifest: Manifest, edition: Edition) -> None:
+    def _mark_whole(self, name: str, manifest: Manifest, edition: ManifestVersion) -> None:
         for store in self._tools.stores:
-            store.settle(name, manifest.content, edition, exhibition=manifest.exhibition, title=manifest.title)
+            store.mark_complete(name, manifest.content, edition, exhibition=manifest.exhibition, title=manifest.title)
         self._tools.listener.settled(name)
 
 

@@ -21,8 +21,8 @@ from loader.errors import DISK_CODES, Stopped, WorldError
 from loader.failpoints import failpoint
 from loader.s3.interface import Body
 from loader.s3.retry import RetryBudget
-from loader.storage.directory import on_disk
-from loader.storage.partial_file import Part
+from loader.storage.directory import translate_disk_errors
+from loader.storage.partial_file import PartialFile
 from loader.transfer.context import Means, Watch
 from loader.transfer.range_allocator import Extents, Range
 from loader.transfer.rate_limit import Trickle
@@ -61,10 +61,10 @@ class _Worker:
 class Ranges:
     """Brings a part nearer to being whole. For one `run`."""
 
-    def __init__(self, key: str, part: Part, means: Means, watch: Watch, budget: RetryBudget) -> None:
+    def __init__(self, key: str, part: PartialFile, means: Means, watch: Watch, budget: RetryBudget) -> None:
         """`part` has an ETag and bytes at its start."""
         self._key, self._part, self._means, self._watch, self._budget = key, part, means, watch, budget
-        self._map = Extents(part.item.size, [(0, part.kept), *part.beyond])
+        self._map = Extents(part.item.size, [(0, part.written_bytes), *part.detached])
         self._etag = part.etag
         self._news = threading.Condition()
         self._workers: dict[_Worker, threading.Thread] = {}
@@ -80,7 +80,7 @@ class Ranges:
         finally:
             self._end()
             self._keep(math.inf)
-        self._part.gather()
+        self._part.end_ranges()
 
     # Leading.
 
@@ -139,7 +139,7 @@ class Ranges:
 
     def _hire(self, taken: Range) -> None:
         try:
-            descriptor = self._part.spread()
+            descriptor = self._part.open_for_ranges()
         except WorldError:
             self._map.release(taken)
             raise
@@ -152,10 +152,10 @@ class Ranges:
     def _keep(self, flush_after: float) -> None:
         with self._news:
             held = self._map.held
-        before = self._part.held
-        self._part.follow(held, flush_after)
-        if self._part.held != before:
-            self._watch.moved(self._part.held)
+        before = self._part.bytes_done
+        self._part.hash_contiguous(held, flush_after)
+        if self._part.bytes_done != before:
+            self._watch.moved(self._part.bytes_done)
 
     def _judge(self) -> None:
         """Whether what failed ends all of it."""
@@ -171,7 +171,7 @@ class Ranges:
     def _pause(self, error: WorldError, answered: bool) -> None:
         if not answered:
             self._means.streams.refused()
-        wait = self._budget.next_delay(self._part.held, error.retry_after)
+        wait = self._budget.next_delay(self._part.bytes_done, error.retry_after)
         if wait is None:
             raise error
         self._pause_until = time.monotonic() + wait
@@ -277,7 +277,7 @@ class Ranges:
             raise WorldError("SHORT_BODY", f"the body ended at byte {taken.at}, before {taken.end}")
         if self._over:
             return
-        with on_disk(self._key):
+        with translate_disk_errors(self._key):
             written = 0
             while written < count:
                 written += os.pwrite(descriptor, buffer[written:count], taken.at + written)

@@ -22,7 +22,7 @@ from loader.monitor.events import Listener
 from loader.planning.model import Step
 from loader.reporting.reporter import StatusWriter
 from loader.s3.interface import Body
-from loader.storage.content_store import Store
+from loader.storage.content_store import ContentStore
 from loader.transfer.context import Means
 from loader.transfer.download import bring
 
@@ -51,7 +51,7 @@ class Tools:
     """
 
     airline: str
-    stores: Sequence[Store]
+    stores: Sequence[ContentStore]
     means: Means
     lookout: Lookout
     status: StatusWriter
@@ -112,11 +112,11 @@ class Transfer:
         """Whether it is had without the bucket: linked, found to be right, or come since the plan was made."""
         step = self.step
         if self._again:
-            found = self._store.find(step.campaign, step.item, self._known_etag)
-            if found.final == "whole" or found.beside:
+            found = self._store.item_state(step.campaign, step.item, self._known_etag)
+            if found.file == "whole" or found.staged:
                 return True
         if step.action == "link":
-            return self._store.link(step.campaign, step.item, self._edition, beside=step.beside)
+            return self._store.link_duplicate(step.campaign, step.item, self._edition, staged=step.beside)
         if step.action == "verify":
             self._tools.listener.say("verify", f"{step.campaign}/{step.item.name}{TGZ}: reading what is there")
             return self._store.verify(step.campaign, step.item, self._known_etag, self._edition, self.stop)
@@ -124,16 +124,16 @@ class Transfer:
 
     def _fetch(self) -> None:
         step, tools, store = self.step, self._tools, self._store
-        with store.part(step.campaign, step.item, self._edition) as part:
+        with store.open_partial(step.campaign, step.item, self._edition) as part:
             part.resume(self.stop)
             missing, free = part.missing, (store.space().free or 0) - tools.reserve
             if missing > max(0, free):
                 raise WorldError("NO_SPACE", f"{missing} bytes are still to be fetched and {max(0, free)} may be used")
-            self._began(part.held)
+            self._began(part.bytes_done)
             key = content_key(tools.airline, step.campaign, step.item.name)
 
             def finish() -> None:
-                store.finish(step.campaign, part, self._edition, beside=step.beside)
+                store.install(step.campaign, part, self._edition, staged=step.beside)
 
             try:
                 bring(key, part, replace(tools.means, stop=self.stop), self, finish)

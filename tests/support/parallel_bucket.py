@@ -15,8 +15,8 @@ from loader.errors import WorldError
 from loader.s3.interface import Body
 from loader.s3.memory import MemoryBody, MemoryBucket
 from loader.s3.retry import Backoff
-from loader.storage.content_store import Store
-from loader.storage.inventory import Edition
+from loader.storage.content_store import ContentStore
+from loader.storage.inventory import ManifestVersion
 from loader.transfer.concurrency import Streams
 from loader.transfer.context import Means, link_is_up
 from loader.transfer.download import bring
@@ -24,7 +24,7 @@ from loader.transfer.rate_limit import Limiter
 
 KEY = "ACME/c/movie.tgz"
 CONTENT = os.urandom(9 * MIB + 77)
-EDITION = Edition("1" * 64)
+EDITION = ManifestVersion("1" * 64)
 
 
 class Allowed(Streams):
@@ -160,7 +160,7 @@ class Hangar:
 
     def __post_init__(self) -> None:
         self.streams = Allowed(self.share)
-        self.store = Store(self.folder)
+        self.store = ContentStore(self.folder)
 
     def run(self) -> None:
         means = Means(
@@ -174,10 +174,10 @@ class Hangar:
             flush_after=0.0,
             await_link=self.await_link,
         )
-        with self.store.part("c", self.item, EDITION) as part:
+        with self.store.open_partial("c", self.item, EDITION) as part:
             part.resume(self.stop)
             try:
-                bring(KEY, part, means, self.ledger, lambda: self.store.finish("c", part, EDITION, beside=False))
+                bring(KEY, part, means, self.ledger, lambda: self.store.install("c", part, EDITION, staged=False))
             finally:
                 part.save()
 
@@ -188,7 +188,7 @@ class Hangar:
     @property
     def kept(self) -> int:
         """Bytes that would be gone on from."""
-        return self.store.find("c", self.item).part
+        return self.store.item_state("c", self.item).bytes_done
 
     def succeeds(self) -> None:
         self.run()

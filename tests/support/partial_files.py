@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from loader.storage.partial_file import Part
+from loader.storage.partial_file import PartialFile
 
 
-def append(part: Part, data: bytes | memoryview, piece: int = 100_000, flush_after: float = 60.0) -> None:
+def append(part: PartialFile, data: bytes | memoryview, piece: int = 100_000, flush_after: float = 60.0) -> None:
     """Add bytes to a part in pieces of that size, at most."""
     rest = memoryview(data)
     while rest:
-        room = part.room(flush_after)[:piece]
+        room = part.write_buffer(flush_after)[:piece]
         count = min(len(room), len(rest))
         room[:count] = rest[:count]
-        part.add(room[:count])
+        part.append(room[:count])
         rest = rest[count:]

@@ -14,7 +14,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from loader.errors import ExitCode, WorldError
 from loader.local_api import client
 from loader.monitor.status_table import at_rest, lines
-from loader.storage.content_store import Store
+from loader.storage.content_store import ContentStore
 
 CLEAR = "\x1b[H\x1b[2J"
 
@@ -61,8 +61,8 @@ class Command(BaseCommand):
         held, space = [], None
         if directory.is_dir():
             try:
-                store = Store(directory)
-                held, space = store.held(), store.space()
+                store = ContentStore(directory)
+                held, space = store.held_campaigns(), store.space()
                 store.close()
             except WorldError as error:
                 why = f"{why}; {error}"

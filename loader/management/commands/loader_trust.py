@@ -17,7 +17,7 @@ from loader.errors import ExitCode, WorldError
 from loader.media.manifest_verifier import recall, remember
 from loader.signatures.dsse import BadEnvelope
 from loader.signatures.trust_state import AcceptedVersions, TrustState
-from loader.storage.content_store import Store
+from loader.storage.content_store import ContentStore
 
 WHAT: Final = ("signed", "versions", "time", "keys")
 
@@ -53,7 +53,7 @@ class Command(BaseCommand):
             raise CommandError("--content-dir must name the loader's content directories.", returncode=ExitCode.USAGE)
         with contextlib.ExitStack() as stack:
             try:
-                stores = [Store(path) for path in paths]
+                stores = [ContentStore(path) for path in paths]
                 for store in stores:
                     stack.callback(store.close)
                 if options["action"] == "reset":
@@ -67,14 +67,14 @@ class Command(BaseCommand):
                     f"what was remembered cannot be read: {error}.", returncode=ExitCode.REFUSED
                 ) from error
 
-    def _reset(self, stores: Sequence[Store], only: Sequence[str]) -> None:
+    def _reset(self, stores: Sequence[ContentStore], only: Sequence[str]) -> None:
         if not all(store.lock() for store in stores):
             raise CommandError("The loader is running: stop it first.", returncode=ExitCode.HELD)
         known = recall(stores) if only else TrustState(serial=max(_serial(store) for store in stores))
         remember(stores, _without(known, only))
 
 
-def _serial(store: Store) -> int:
+def _serial(store: ContentStore) -> int:
     """Of a note, 0 if that cannot be read."""
     try:
         return recall([store]).serial

@@ -20,7 +20,7 @@ from loader.errors import WorldError
 from loader.hooks.ledger import Ledger, Owed
 from loader.hooks.runner import Hooks
 from loader.planning.failure_history import BARRED_FOR
-from loader.storage.directory import Folder
+from loader.storage.directory import Directory
 from loader.storage.state_files import write_state
 from tests.support.aircraft import ROOT
 from tests.support.portal_system import PATIENCE, until
@@ -132,16 +132,16 @@ def aboard(tmp_path: Path) -> Path:
 
 def whole(aboard: Path, campaign: str, *contents: str, settled: str = "", body: bytes = b"content") -> None:
     """Lay it down as `loader.storage.content_store` would."""
-    with Folder.open(aboard) as root:
-        folder, held = root.sub(campaign), root.sub(".loader", "held", campaign)
+    with Directory.open(aboard) as root:
+        folder, held = root.make_subdirectory(campaign), root.make_subdirectory(".loader", "held", campaign)
         for content in contents:
             folder.write(f"{content}.tgz", body)
-            status = folder.plain(f"{content}.tgz")
+            status = folder.stat_file(f"{content}.tgz")
             assert status is not None
             mark = {"size": status.st_size, "mtime_ns": status.st_mtime_ns, "sha256": Item("a", 1).sha256}
             write_state(held, f"{content}.tgz.json", mark)
         if settled:
-            write_state(root.sub(".loader", "campaigns"), f"{campaign}.json", {"manifest": settled})
+            write_state(root.make_subdirectory(".loader", "campaigns"), f"{campaign}.json", {"manifest": settled})
 
 
 def names(owed: list[Owed]) -> list[tuple[str, str]]:

@@ -22,8 +22,8 @@ from loader.local_api.server import Door
 from loader.monitor.status_board import Board
 from loader.monitor.status_table import lines
 from loader.planning.model import Step
-from loader.storage.content_store import Store
-from loader.storage.inventory import Edition
+from loader.storage.content_store import ContentStore
+from loader.storage.inventory import ManifestVersion
 from tests.support.aircraft import ROOT, bare_environment
 
 HASH = "0" * 64
@@ -174,8 +174,8 @@ def test_on_a_terminal_each_change_takes_the_place_of_the_last(tmp_path: Path, b
 
 @pytest.mark.processes
 def test_without_a_loader_it_tells_what_lies_on_disk(tmp_path: Path) -> None:
-    store = Store(tmp_path / "content")
-    store.settle("2026-11", [Item("a", 5_000_000, HASH)], Edition("x"))
+    store = ContentStore(tmp_path / "content")
+    store.mark_complete("2026-11", [Item("a", 5_000_000, HASH)], ManifestVersion("x"))
     store.close()
     shown = run("--content-dir", str(tmp_path / "content"))
     assert shown.returncode == 75

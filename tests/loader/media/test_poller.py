@@ -18,7 +18,7 @@ from loader.media.queue_reader import Dispatch
 from loader.media.snapshot import Reading
 from loader.planning.failure_history import Failures
 from loader.s3.memory import MemoryBucket
-from loader.storage.content_store import Store
+from loader.storage.content_store import ContentStore
 
 AIRLINE, TAIL = "ACME", "D-ABCD"
 
@@ -33,7 +33,7 @@ def test_a_disk_that_cannot_say_what_it_holds_does_not_blind_the_loader(tmp_path
         raise WorldError("IO_ERROR", f"state of {campaign}: Input/output error")
 
     eyes = Eyes(
-        Dispatch(AIRLINE, TAIL, media, Store(tmp_path)),
+        Dispatch(AIRLINE, TAIL, media, ContentStore(tmp_path)),
         Lookout(AIRLINE, (), media, Trust("off", AIRLINE, TAIL)),
         Failures(),
         broken,
@@ -73,7 +73,7 @@ def test_a_queue_written_closely_is_taken_and_remembered(tmp_path: Path) -> None
     entries = [{"campaign": f"c{at}", "content": [f"m{name}" for name in range(10_000)]} for at in range(11)]
     body = json.dumps({"schema": 1, "version": 3, "entries": entries}, separators=(",", ":")).encode()
     body += b"\n" * (QUEUE_LIMIT - len(body))
-    media, store = MemoryBucket("media"), Store(tmp_path)
+    media, store = MemoryBucket("media"), ContentStore(tmp_path)
     media.put(queue_key(AIRLINE, TAIL), body)
     dispatch = Dispatch(AIRLINE, TAIL, media, store)
     dispatch.read()

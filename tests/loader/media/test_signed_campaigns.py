@@ -29,8 +29,8 @@ from loader.media.snapshot import Reading
 from loader.s3.interface import Bucket
 from loader.s3.memory import MemoryBucket
 from loader.signatures.trusted_keys import TrustedKeysVersion, build_chain
-from loader.storage.content_store import Store
-from loader.storage.inventory import Edition
+from loader.storage.content_store import ContentStore
+from loader.storage.inventory import ManifestVersion
 from tests.support.aircraft import AIRLINE, ROOT, TAIL, Aircraft, Run, bare_environment, publish
 from tests.support.signing_keys import dsse, keyring, provision, role
 
@@ -64,13 +64,13 @@ class Loader:
     now: datetime = NOW
     keys: Path = Path()
     said: list[str] = field(default_factory=list)
-    stores: list[Store] = field(default_factory=list)
+    stores: list[ContentStore] = field(default_factory=list)
 
     def provision(self, *chain: TrustedKeysVersion) -> None:
         self.keys.write_bytes(build_chain(chain))
 
     def start(self, policy: Policy = "enforce", tail: str = TAIL, named: Sequence[str] = ()) -> Lookout:
-        store = Store(self.folder)
+        store = ContentStore(self.folder)
         self.stores.append(store)
         trust = Trust(
             policy,
@@ -211,8 +211,8 @@ def test_a_lower_version_is_loaded_with_the_policy_off(loader: Loader) -> None:
 
 
 def test_a_version_below_one_held_from_a_time_without_signatures_is_a_rollback(loader: Loader) -> None:
-    store = Store(loader.folder)
-    store.settle("c", [], Edition("0" * 64, 7))
+    store = ContentStore(loader.folder)
+    store.mark_complete("c", [], ManifestVersion("0" * 64, 7))
     store.close()
     put(loader.media, manifest(ITEMS, 6), "sam")
     assert loader.look().code == "ROLLBACK"
@@ -329,10 +329,10 @@ def test_an_operator_sees_what_is_remembered_and_makes_it_forget_one_thing(loade
 
 def test_of_several_directories_the_newest_note_counts(loader: Loader, tmp_path: Path) -> None:
     put(loader.media, manifest(ITEMS, 3), "sam")
-    stores = [Store(tmp_path / name) for name in ("one", "two", "new")]
+    stores = [ContentStore(tmp_path / name) for name in ("one", "two", "new")]
     loader.stores += stores
 
-    def code(*those: Store) -> str:
+    def code(*those: ContentStore) -> str:
         trust = Trust("enforce", AIRLINE, TAIL, keys=loader.keys, stores=those)
         return Lookout(AIRLINE, [], loader.media, trust).look(threading.Event()).readings["c"].code
 

@@ -12,12 +12,12 @@ from loader.contract.manifest import Exhibition, Item, Manifest
 from loader.contract.transfer_queue import QueueEntry, TransferQueue
 from loader.planning.model import Moment, Plan, Removal, Room, Wanted
 from loader.planning.planner import make_plan
-from loader.storage.inventory import Aboard, Found, together
+from loader.storage.inventory import CampaignOnDisk, LocalItemState, merge_stores
 
 NOW = datetime(2026, 12, 15, 12, tzinfo=UTC)
 TODAY = NOW.date()
 LATER, EARLIER = NOW + timedelta(hours=3), NOW - timedelta(hours=3)
-NOTHING = Found()
+NOTHING = LocalItemState()
 OVER = date(2026, 11, 30)
 
 
@@ -34,10 +34,10 @@ def simple(campaign: str, *names: str, size: int = 1, ends: date | None = None, 
 def plan(
     *campaigns: Wanted,
     free: Sequence[int | Room] = (10**12,),
-    found: Mapping[tuple[str, str], Sequence[Found]] | None = None,
+    found: Mapping[tuple[str, str], Sequence[LocalItemState]] | None = None,
     barred: Mapping[tuple[str, str], str] | None = None,
     queue: Sequence[QueueEntry] | None = None,
-    aboard: Sequence[Aboard] = (),
+    aboard: Sequence[CampaignOnDisk] = (),
     first: Sequence[tuple[str, str | None]] = (),
     named: Sequence[str] = (),
     seconds_left: float | None = None,
@@ -47,7 +47,7 @@ def plan(
 ) -> Plan:
     rooms = [room if isinstance(room, Room) else Room(room, device) for device, room in enumerate(free)]
 
-    def find(campaign: str, item: Item) -> Sequence[Found]:
+    def find(campaign: str, item: Item) -> Sequence[LocalItemState]:
         return (found or {}).get((campaign, item.name), [NOTHING] * len(rooms))
 
     return make_plan(
@@ -105,7 +105,7 @@ def test_required_items_come_first_then_priority_then_the_order_of_the_list() ->
 
 def test_what_can_be_finished_before_the_window_closes_comes_before_what_cannot() -> None:
     items = (Item("long", 1000, priority=9), Item("short", 100), Item("optional", 1, required=False))
-    found = {("c", "begun"): [Found(part=950)]}
+    found = {("c", "begun"): [LocalItemState(bytes_done=950)]}
     campaign = wanted("c", *items, Item("begun", 1000))
     assert names(plan(campaign, found=found)) == ["long", "short", "begun", "optional"]
     assert names(plan(campaign, found=found, seconds_left=10, rate=10)) == ["short", "begun", "long", "optional"]
@@ -181,7 +181,7 @@ def test_an_item_held_back_is_held_back_though_a_later_entry_takes_all() -> None
 
 def test_what_is_to_be_purged_later_is_loaded_until_then() -> None:
     queue = [QueueEntry("c", action="purge", priority=9, not_before=LATER), QueueEntry("c")]
-    made = plan(simple("c", "a"), queue=queue, aboard=[Aboard("c", bytes=(5,))])
+    made = plan(simple("c", "a"), queue=queue, aboard=[CampaignOnDisk("c", bytes=(5,))])
     assert (names(made), made.removals, made.next_change) == (["a"], (), LATER)
 
 
@@ -222,43 +222,49 @@ def test_what_does_not_fit_is_refused_and_what_fits_goes_on() -> None:
 
 
 def test_bytes_already_begun_need_no_room() -> None:
-    found = {("c", "a"): [Found(part=70)]}
+    found = {("c", "a"): [LocalItemState(bytes_done=70)]}
     assert done(plan(simple("c", "a", size=100), free=[30], found=found)) == [("c", "a", "fetch")]
     assert done(plan(simple("c", "a", size=100), free=[29], found=found)) == [("c", "a", "refuse")]
 
 
 def test_what_is_whole_is_kept_even_without_room() -> None:
-    found = {("c", "a"): [Found(final="whole")], ("c", "b"): [Found(beside=True)]}
+    found = {("c", "a"): [LocalItemState(file="whole")], ("c", "b"): [LocalItemState(staged=True)]}
     made = plan(simple("c", "a", "b", size=100), free=[-5], found=found)
     assert done(made) == [("c", "a", "keep"), ("c", "b", "keep")]
     assert [step.beside for step in made.steps] == [False, True]
 
 
 def test_the_same_content_is_linked_without_room_and_counts_as_at_hand() -> None:
-    found = {("c", "a"): [NOTHING, Found(linkable=True)], ("c", "b"): [Found(part=9, linkable=True), NOTHING]}
+    found = {
+        ("c", "a"): [NOTHING, LocalItemState(linkable=True)],
+        ("c", "b"): [LocalItemState(bytes_done=9, linkable=True), NOTHING],
+    }
     made = plan(simple("c", "a", "b", size=100), free=[0, 0], found=found, barred={("c", "a"): "HASH_MISMATCH"})
     assert [(step.action, step.store, step.missing) for step in made.steps] == [("link", 1, 0), ("link", 0, 0)]
 
 
 def test_a_new_version_is_linked_beside_the_one_in_use() -> None:
     one = Wanted("c", Manifest((Item("a", 1),)), replacing=True)
-    step = plan(one, found={("c", "a"): [Found(final="other", linkable=True)]}).steps[0]
+    step = plan(one, found={("c", "a"): [LocalItemState(file="other", linkable=True)]}).steps[0]
     assert (step.action, step.beside) == ("link", True)
 
 
 def test_a_file_nothing_is_known_about_is_read_not_fetched() -> None:
-    made = plan(simple("c", "a", size=100), found={("c", "a"): [Found(final="unchecked")]}, free=[0])
+    made = plan(simple("c", "a", size=100), found={("c", "a"): [LocalItemState(file="unchecked")]}, free=[0])
     assert done(made) == [("c", "a", "verify")]
 
 
 def test_directories_are_filled_by_free_space_and_an_item_stays_where_it_is() -> None:
-    found = {("c", "d"): [Found(part=1), NOTHING]}
+    found = {("c", "d"): [LocalItemState(bytes_done=1), NOTHING]}
     made = plan(simple("c", "a", "b", "c", "d", size=40), free=[100, 130], found=found)
     assert [step.store for step in made.steps] == [1, 0, 1, 0]
 
 
 def test_an_item_moves_on_where_its_own_directory_is_full() -> None:
-    found = {("c", "a"): [Found(part=10), NOTHING, NOTHING], ("c", "b"): [Found(final="other"), NOTHING, NOTHING]}
+    found = {
+        ("c", "a"): [LocalItemState(bytes_done=10), NOTHING, NOTHING],
+        ("c", "b"): [LocalItemState(file="other"), NOTHING, NOTHING],
+    }
     made = plan(simple("c", "a", "b", size=40), free=[29, 50, 60], found=found)
     assert [(step.store, step.begun) for step in made.steps] == [(2, 0), (1, 0)]
 
@@ -272,7 +278,7 @@ def test_two_directories_of_one_device_share_its_room() -> None:
 
 def test_a_new_version_is_put_beside_the_one_in_use() -> None:
     one = Wanted("c", Manifest((Item("a", 1),)), replacing=True)
-    assert plan(one, found={("c", "a"): [Found(final="other")]}).steps[0].beside
+    assert plan(one, found={("c", "a"): [LocalItemState(file="other")]}).steps[0].beside
 
 
 def test_what_failed_for_good_is_left_and_takes_no_room() -> None:
@@ -288,10 +294,10 @@ def test_an_empty_item_fits_a_full_disk(free: list[int]) -> None:
 
 # What is removed.
 
-DECEMBER = Aboard("december", date(2026, 12, 1), date(2026, 12, 31), True, (10,))
-NOVEMBER = Aboard("november", date(2026, 11, 1), OVER, True, (40,))
-OCTOBER = Aboard("october", date(2026, 10, 1), date(2026, 10, 31), True, (40,))
-UNDATED = Aboard("undated", whole=True, bytes=(10,))
+DECEMBER = CampaignOnDisk("december", date(2026, 12, 1), date(2026, 12, 31), True, (10,))
+NOVEMBER = CampaignOnDisk("november", date(2026, 11, 1), OVER, True, (40,))
+OCTOBER = CampaignOnDisk("october", date(2026, 10, 1), date(2026, 10, 31), True, (40,))
+UNDATED = CampaignOnDisk("undated", is_complete=True, bytes=(10,))
 
 
 def removed(plan: Plan) -> list[str]:
@@ -312,7 +318,7 @@ def test_for_room_the_longest_ended_goes_first_and_no_more_than_needed(size: int
 
 
 def test_of_those_that_would_go_none_goes_that_is_not_needed() -> None:
-    small = Aboard("october", date(2026, 10, 1), date(2026, 10, 31), True, (5,))
+    small = CampaignOnDisk("october", date(2026, 10, 1), date(2026, 10, 31), True, (5,))
     made = plan(simple("c", "a", size=85), free=[50], aboard=[DECEMBER, NOVEMBER, small])
     assert removed(made) == ["november"]
 
@@ -325,13 +331,13 @@ def test_a_removal_says_why() -> None:
 
 
 def test_what_is_removed_lies_on_the_disk_that_needs_it() -> None:
-    elsewhere = Aboard("october", ends=date(2026, 10, 31), bytes=(0, 500))
-    here = Aboard("november", ends=OVER, bytes=(30, 0))
+    elsewhere = CampaignOnDisk("october", ends=date(2026, 10, 31), bytes=(0, 500))
+    here = CampaignOnDisk("november", ends=OVER, bytes=(30, 0))
     made = plan(
         simple("c", "a", size=60),
         free=[40, 0],
         aboard=[elsewhere, here, DECEMBER],
-        found={("c", "a"): [Found(part=5), NOTHING]},
+        found={("c", "a"): [LocalItemState(bytes_done=5), NOTHING]},
     )
     assert (removed(made), made.steps[0].store) == (["november"], 0)
 
@@ -343,7 +349,7 @@ def test_what_the_disk_freed_serves_the_next_item_too() -> None:
 
 
 def test_what_will_be_linked_to_is_not_counted_as_freed() -> None:
-    found = {("c", "a"): [Found(linkable=True)]}
+    found = {("c", "a"): [LocalItemState(linkable=True)]}
     made = plan(wanted("c", Item("a", 30), Item("b", 60)), free=[50], found=found, aboard=[DECEMBER, NOVEMBER])
     assert [step.action for step in made.steps] == ["link", "fetch"]
     made = plan(wanted("c", Item("a", 31), Item("b", 60)), free=[50], found=found, aboard=[DECEMBER, NOVEMBER])
@@ -352,7 +358,7 @@ def test_what_will_be_linked_to_is_not_counted_as_freed() -> None:
 
 def test_nothing_is_removed_for_room_that_is_wanted_or_named_or_to_come() -> None:
     campaign, room = simple("c", "a", size=51), {"free": [50], "aboard": [DECEMBER, NOVEMBER]}
-    held = {("november", "x"): [Found(final="whole")]}
+    held = {("november", "x"): [LocalItemState(file="whole")]}
     november = simple("november", "x", ends=OVER)
     named = simple("november", "x", ends=OVER, named=True)
     assert removed(plan(campaign, november, **room, found=held)) == ["november"]  # type: ignore[arg-type]
@@ -365,7 +371,7 @@ def test_nothing_is_removed_for_room_that_is_wanted_or_named_or_to_come() -> Non
 def test_where_no_exhibition_is_on_the_one_that_started_last_is_in_use() -> None:
     made = plan(simple("c", "a", size=91), free=[50], aboard=[NOVEMBER, OCTOBER])
     assert (removed(made), [step.action for step in made.steps]) == ([], ["refuse"])
-    coming = Aboard("january", date(2027, 1, 1), date(2027, 1, 31), True, (10,))
+    coming = CampaignOnDisk("january", date(2027, 1, 1), date(2027, 1, 31), True, (10,))
     assert removed(plan(simple("c", "a", size=60), free=[50], aboard=[coming, NOVEMBER, OCTOBER])) == ["october"]
 
 
@@ -376,7 +382,7 @@ def test_the_days_of_a_manifest_are_newer_than_those_that_were_kept() -> None:
         prolonged,
         free=[50],
         aboard=[DECEMBER, NOVEMBER],
-        found={("november", "x"): [Found(final="whole")]},
+        found={("november", "x"): [LocalItemState(file="whole")]},
     )
     assert removed(made) == []
 
@@ -427,7 +433,7 @@ def test_what_is_wanted_stays_though_its_manifest_cannot_be_read_now() -> None:
 
 def test_items_that_do_not_lie_here_are_not_purged_again_and_again() -> None:
     queue = [QueueEntry("c", ("a", "b"), action="purge"), QueueEntry("december", ("a",), action="purge")]
-    lying = [replace(DECEMBER, content=frozenset("x")), Aboard("c", bytes=(1,), content=frozenset("bx"))]
+    lying = [replace(DECEMBER, content=frozenset("x")), CampaignOnDisk("c", bytes=(1,), content=frozenset("bx"))]
     made = plan(simple("c", "a", "b", "x"), aboard=lying, queue=queue)
     assert (made.removals, made.refused_removals) == ((Removal("c", ("b",), "the queue asks for it"),), ())
     assert plan(aboard=[DECEMBER, replace(lying[1], content=frozenset("x"))], queue=queue[:1]).removals == ()
@@ -439,7 +445,7 @@ def test_some_items_are_purged_and_others_loaded() -> None:
         QueueEntry("c", ("b", "d"), priority=9),
         QueueEntry("c"),
     ]
-    made = plan(simple("c", "a", "b", "d", "e"), aboard=[DECEMBER, Aboard("c", bytes=(1,))], queue=queue)
+    made = plan(simple("c", "a", "b", "d", "e"), aboard=[DECEMBER, CampaignOnDisk("c", bytes=(1,))], queue=queue)
     assert names(made) == ["b", "d", "e"]
     assert made.removals == (Removal("c", ("a",), "the queue asks for it"),)
     assert made.partial == {"c"}
@@ -447,12 +453,12 @@ def test_some_items_are_purged_and_others_loaded() -> None:
 
 def test_of_what_is_purged_whole_the_items_asked_for_before_stay() -> None:
     queue = [QueueEntry("c", ("b",), priority=9), QueueEntry("c", action="purge")]
-    made = plan(simple("c", "a", "b", "d"), aboard=[DECEMBER, Aboard("c", bytes=(1,))], queue=queue)
+    made = plan(simple("c", "a", "b", "d"), aboard=[DECEMBER, CampaignOnDisk("c", bytes=(1,))], queue=queue)
     assert (names(made), made.removals) == (["b"], (Removal("c", ("a", "d"), "the queue asks for it"),))
 
 
 def test_a_campaign_without_a_manifest_may_be_purged() -> None:
-    lying = [DECEMBER, Aboard("c", bytes=(1,))]
+    lying = [DECEMBER, CampaignOnDisk("c", bytes=(1,))]
     assert plan(aboard=lying, queue=[QueueEntry("c", action="purge")]).removals[0].content is None
     assert plan(aboard=lying, queue=[QueueEntry("c", ("a",), action="purge")]).removals[0].content == ("a",)
     refused = plan(aboard=lying, queue=[QueueEntry("c", ("a",), priority=1), QueueEntry("c", action="purge")])
@@ -461,11 +467,11 @@ def test_a_campaign_without_a_manifest_may_be_purged() -> None:
 
 
 def test_what_several_directories_say_of_a_campaign_is_put_together() -> None:
-    one = Aboard("c", date(2026, 1, 1), None, False, (5,), frozenset("a"))
-    two = Aboard("c", None, TODAY, True, (7,), frozenset("ab"))
-    assert together([[one], [], [two, DECEMBER]]) == (
-        Aboard("c", date(2026, 1, 1), TODAY, True, (5, 0, 7), frozenset("ab")),
-        Aboard("december", DECEMBER.starts, DECEMBER.ends, True, (0, 0, 10)),
+    one = CampaignOnDisk("c", date(2026, 1, 1), None, False, (5,), frozenset("a"))
+    two = CampaignOnDisk("c", None, TODAY, True, (7,), frozenset("ab"))
+    assert merge_stores([[one], [], [two, DECEMBER]]) == (
+        CampaignOnDisk("c", date(2026, 1, 1), TODAY, True, (5, 0, 7), frozenset("ab")),
+        CampaignOnDisk("december", DECEMBER.starts, DECEMBER.ends, True, (0, 0, 10)),
     )
 
 
@@ -504,7 +510,10 @@ def test_for_room_what_has_ended_goes_while_the_store_confirms_the_clock(minutes
 
 def test_a_clock_that_is_a_little_ahead_removes_nothing_on_its_last_day() -> None:
     midnight = datetime(2027, 1, 1, tzinfo=UTC)
-    lying, early = [DECEMBER, Aboard("january", date(2027, 1, 1), date(2027, 1, 31), True, (10,))], timedelta(minutes=5)
+    lying, early = (
+        [DECEMBER, CampaignOnDisk("january", date(2027, 1, 1), date(2027, 1, 31), True, (10,))],
+        timedelta(minutes=5),
+    )
     made = plan(simple("c", "a", size=51), free=[50], aboard=lying, now=midnight + early, store=midnight - early)
     assert removed(made) == []
     made = plan(simple("c", "a", size=51), free=[50], aboard=lying, now=midnight + early, store=midnight)
@@ -513,7 +522,7 @@ def test_a_clock_that_is_a_little_ahead_removes_nothing_on_its_last_day() -> Non
 
 @pytest.mark.parametrize(("now", "store"), [(AHEAD, NOW), (BEHIND, NOW), (NOW, AHEAD), (NOW, BEHIND)])
 def test_what_either_clock_finds_in_use_is_not_purged(now: datetime, store: datetime) -> None:
-    coming = Aboard("january", date(2027, 1, 1), date(2027, 1, 31), True, (10,))
+    coming = CampaignOnDisk("january", date(2027, 1, 1), date(2027, 1, 31), True, (10,))
     made = plan(
         aboard=[DECEMBER, coming, OCTOBER],
         queue=[QueueEntry("december", action="purge"), QueueEntry("october", action="purge")],

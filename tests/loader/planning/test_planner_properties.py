@@ -14,7 +14,7 @@ from loader.contract.transfer_queue import QueueEntry, TransferQueue
 from loader.planning.model import Moment, Plan, Room, Step, Wanted
 from loader.planning.planner import make_plan
 from loader.planning.priorities import has_ended
-from loader.storage.inventory import Aboard, Found
+from loader.storage.inventory import CampaignOnDisk, LocalItemState
 
 NOW = datetime(2026, 12, 15, 12, tzinfo=UTC)
 TODAY = NOW.date()
@@ -28,19 +28,21 @@ class World:
     """All that a plan rests on."""
 
     wanted: tuple[Wanted, ...]
-    found: dict[tuple[str, str], tuple[Found, ...]]
+    found: dict[tuple[str, str], tuple[LocalItemState, ...]]
     rooms: tuple[Room, ...]
     orders: TransferQueue | None
-    aboard: tuple[Aboard, ...]
+    aboard: tuple[CampaignOnDisk, ...]
     first: tuple[tuple[str, str | None], ...]
     moment: Moment
 
     def plan(
-        self, orders: TransferQueue | None = None, found: dict[tuple[str, str], tuple[Found, ...]] | None = None
+        self,
+        orders: TransferQueue | None = None,
+        found: dict[tuple[str, str], tuple[LocalItemState, ...]] | None = None,
     ) -> Plan:
         there = self.found if found is None else found
 
-        def find(campaign: str, item: Item) -> Sequence[Found]:
+        def find(campaign: str, item: Item) -> Sequence[LocalItemState]:
             return there[campaign, item.name]
 
         return make_plan(
@@ -63,8 +65,15 @@ STORE_CLOCKS = st.sampled_from(
     [NOW] * 5 + [None, NOW - timedelta(minutes=5), NOW + timedelta(days=40), NOW - timedelta(days=40)]
 )
 FOUND = st.sampled_from(
-    [Found()] * 4
-    + [Found("whole"), Found("unchecked"), Found("other"), Found(beside=True), Found(linkable=True), Found(part=7)]
+    [LocalItemState()] * 4
+    + [
+        LocalItemState("whole"),
+        LocalItemState("unchecked"),
+        LocalItemState("other"),
+        LocalItemState(staged=True),
+        LocalItemState(linkable=True),
+        LocalItemState(bytes_done=7),
+    ]
 )
 CONTENT = st.none() | st.lists(st.sampled_from(NAMES), max_size=3).map(tuple)
 ENTRIES = st.builds(
@@ -102,7 +111,7 @@ def worlds(draw: st.DrawFn, most_rooms: int = 3) -> World:
         for campaign in draw(st.lists(st.sampled_from(CAMPAIGNS), unique=True, max_size=4))
     ]
     aboard = [
-        Aboard(
+        CampaignOnDisk(
             campaign,
             draw(DAYS),
             draw(DAYS),
@@ -156,7 +165,7 @@ def test_what_is_refused_fitted_nowhere_when_its_turn_came(world: World) -> None
             continue
         assert step.code == "NO_SPACE"
         for store, room in enumerate(world.rooms):
-            need = step.item.size - world.found[step.campaign, step.item.name][store].part
+            need = step.item.size - world.found[step.campaign, step.item.name][store].bytes_done
             # What came before it took the room; nothing that comes after it did.
             assert need > world.free(room.device) - taken(world, plan.steps[:place], room.device)
 
@@ -226,13 +235,13 @@ def test_nothing_is_begun_that_may_not_be_begun_yet(world: World) -> None:
         assert {step.campaign for step in plan.steps} <= named
 
 
-def days(world: World, one: Aboard) -> tuple[date | None, date | None]:
+def days(world: World, one: CampaignOnDisk) -> tuple[date | None, date | None]:
     """Of its manifest if there is one."""
     said = {wanted.campaign: wanted.manifest.exhibition for wanted in world.wanted}.get(one.campaign)
     return (said.starts, said.ends) if said else (one.starts, one.ends)
 
 
-def shown(world: World, one: Aboard) -> bool:
+def shown(world: World, one: CampaignOnDisk) -> bool:
     """Its days have today among them."""
     starts, ends = days(world, one)
     return bool(starts or ends) and (starts or TODAY) <= TODAY <= (ends or TODAY)
@@ -292,7 +301,7 @@ def test_a_plan_that_is_half_done_goes_on_with_the_rest(world: World) -> None:
         return
     key, size = (fetch.campaign, fetch.item.name), fetch.missing
     there = list(world.found[key])
-    there[fetch.store] = Found(beside=True) if fetch.beside else Found("whole")
+    there[fetch.store] = LocalItemState(staged=True) if fetch.beside else LocalItemState("whole")
     device = world.rooms[fetch.store].device
     rooms = tuple(
         Room(world.free(room.device) - size, device) if room.device == device else room for room in world.rooms

@@ -17,7 +17,7 @@ from loader.reporting.lease import Lease, Seen, TakenError, Us, Verdict, judge
 from loader.reporting.reporter import StatusWriter
 from loader.s3.interface import GetResult
 from loader.s3.memory import MemoryBucket
-from loader.storage.content_store import Store
+from loader.storage.content_store import ContentStore
 from tests.support.portal_system import until
 
 KEY = "ACME/N1/loader.json"
@@ -63,10 +63,10 @@ class World:
         self.folder, self.now = folder, BEGUN
         self.bucket = Picky(lambda: self.now)
         self.said: list[str] = []
-        self.stores: list[Store] = []
+        self.stores: list[ContentStore] = []
 
     def machine(self, name: str, started: datetime = BEGUN, bucket: MemoryBucket | None = None) -> Machine:
-        store = Store(self.folder / name)
+        store = ContentStore(self.folder / name)
         self.stores.append(store)
         lease = Lease(bucket or self.bucket, KEY, [store], patience=PATIENCE, say=self.said.append)
         return Machine(lease, Heartbeat(loader="1", state="idle", started_at=started))

@@ -16,7 +16,7 @@ from loader.media.queue_reader import Dispatch
 from loader.media.snapshot import Look
 from loader.planning.failure_history import Failures
 from loader.s3.memory import MemoryBucket
-from loader.storage.content_store import Store
+from loader.storage.content_store import ContentStore
 from tests.support.aircraft import AIRLINE, ROOT, TAIL, Aircraft, Run, finish, publish
 
 CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
@@ -76,7 +76,7 @@ def test_a_look_that_met_a_surprise_leaves_an_answer(
         monkeypatch.setattr(Lookout, "look", surprise)
     media, seen = MemoryBucket("media"), threading.Event()
     eyes = Eyes(
-        Dispatch(AIRLINE, TAIL, media, Store(tmp_path)),
+        Dispatch(AIRLINE, TAIL, media, ContentStore(tmp_path)),
         Lookout(AIRLINE, (), media, Trust("off", AIRLINE, TAIL)),
         Failures(),
         lambda campaign, reading: False,

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loader.storage.buffered_writer import BLOCK, BLOCKS, SYNC_EVERY, Sink
+from loader.storage.buffered_writer import BLOCK, BLOCKS, SYNC_EVERY, BufferedWriter
 
 CONTENT = os.urandom(3 * BLOCK + 4321)
 NEVER = 3600.0  # seconds
@@ -71,10 +71,10 @@ def descriptor(tmp_path: Path) -> Iterator[int]:
     os.close(found)
 
 
-def feed(sink: Sink, data: bytes) -> None:
+def feed(sink: BufferedWriter, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
-        room = sink.room()
+        room = sink.buffer()
         count = min(len(room), len(rest))
         room[:count] = rest[:count]
         sink.add(count)
@@ -93,7 +93,7 @@ def test_whatever_the_pieces_and_flushes_the_file_has_the_same_bytes(
     with tempfile.TemporaryFile(dir=Path.cwd()) as stream:
         descriptor, at = stream.fileno(), start
         os.pwrite(descriptor, CONTENT[:start], 0)
-        sink = Sink(descriptor, start, 0.002 if impatient else NEVER, Notes())
+        sink = BufferedWriter(descriptor, start, 0.002 if impatient else NEVER, Notes())
         for size, flush in [*pieces, (len(CONTENT), True)]:
             feed(sink, CONTENT[at : at + size])
             at = min(at + size, len(CONTENT))
@@ -107,7 +107,7 @@ def test_whatever_the_pieces_and_flushes_the_file_has_the_same_bytes(
 
 def test_full_windows_go_past_the_page_cache_and_the_tail_does_not(writes: Writes) -> None:
     with tempfile.TemporaryFile(dir=Path.cwd()) as stream:  # on a disk, whatever /tmp is
-        sink = Sink(stream.fileno(), 0, NEVER, Notes())
+        sink = BufferedWriter(stream.fileno(), 0, NEVER, Notes())
         feed(sink, CONTENT)
         sink.flush(last=True)
         sink.close()
@@ -117,7 +117,7 @@ def test_full_windows_go_past_the_page_cache_and_the_tail_does_not(writes: Write
 
 
 def test_direct_and_other_writes_never_share_a_page(descriptor: int, writes: Writes) -> None:
-    sink = Sink(descriptor, 77, NEVER, Notes())
+    sink = BufferedWriter(descriptor, 77, NEVER, Notes())
     for end in (100_000, BLOCK + 5, 2 * BLOCK, 3 * BLOCK - 1, len(CONTENT)):
         feed(sink, CONTENT[sink.added : end])
         sink.flush()
@@ -131,9 +131,9 @@ def test_direct_and_other_writes_never_share_a_page(descriptor: int, writes: Wri
 
 def test_a_byte_does_not_wait_for_the_next_one(descriptor: int) -> None:
     notes = Notes()
-    sink = Sink(descriptor, 0, 0.01, notes)
+    sink = BufferedWriter(descriptor, 0, 0.01, notes)
     feed(sink, b"1")
-    sink.room()  # from here on the thread waits for a link that brings nothing more
+    sink.buffer()  # from here on the thread waits for a link that brings nothing more
     assert notes.heard.wait(10)
     while sink.written == 0:
         notes.heard.wait(0.01)
@@ -144,7 +144,7 @@ def test_a_byte_does_not_wait_for_the_next_one(descriptor: int) -> None:
 
 def test_a_file_system_that_refuses_direct_writes_gets_others(descriptor: int, writes: Writes) -> None:
     writes.refuse_direct = True
-    sink = Sink(descriptor, 0, NEVER, Notes())
+    sink = BufferedWriter(descriptor, 0, NEVER, Notes())
     feed(sink, CONTENT)
     sink.flush()
     sink.close()
@@ -157,7 +157,7 @@ def test_memory_as_a_disk_will_do(tmp_path: Path) -> None:
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "none", tmp_path], check=True)
     try:
         descriptor = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
-        sink = Sink(descriptor, 0, NEVER, Notes())
+        sink = BufferedWriter(descriptor, 0, NEVER, Notes())
         feed(sink, CONTENT)
         sink.flush()
         sink.close()
@@ -172,12 +172,12 @@ def test_an_error_of_the_thread_that_writes_is_met_by_the_one_that_reads(
     code: int, descriptor: int, writes: Writes
 ) -> None:
     writes.errors = [code]
-    sink = Sink(descriptor, 0, NEVER, Notes())
+    sink = BufferedWriter(descriptor, 0, NEVER, Notes())
     with pytest.raises(OSError, match=os.strerror(code)) as failed:
         feed(sink, bytes((BLOCKS + 2) * BLOCK))
     assert failed.value.errno == code
-    assert (sink.failed, sink.lost, sink.written) == (True, False, 0)
-    for again in (sink.room, sink.flush):
+    assert (sink.failed, sink.sync_failed, sink.written) == (True, False, 0)
+    for again in (sink.buffer, sink.flush):
         with pytest.raises(OSError, match=os.strerror(code)):
             again()
     sink.close()
@@ -191,17 +191,17 @@ def test_a_failed_sync_is_told_from_a_failed_write(descriptor: int, monkeypatch:
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(os, "fdatasync", broken)
-    sink = Sink(descriptor, 0, NEVER, Notes())
+    sink = BufferedWriter(descriptor, 0, NEVER, Notes())
     with pytest.raises(OSError, match="Input/output"):
         feed(sink, bytes(SYNC_EVERY + (BLOCKS + 2) * BLOCK))
     sink.close()
     assert len(calls) == 1  # never "sync again and carry on"
-    assert sink.lost
+    assert sink.sync_failed
 
 
 def test_the_file_is_made_durable_again_and_again_on_the_way(descriptor: int) -> None:
     notes = Notes()
-    sink = Sink(descriptor, 0, NEVER, notes)
+    sink = BufferedWriter(descriptor, 0, NEVER, notes)
     for _ in range(2 * SYNC_EVERY // BLOCK + BLOCKS):
         feed(sink, bytes(BLOCK))
     sink.flush()
@@ -211,8 +211,8 @@ def test_the_file_is_made_durable_again_and_again_on_the_way(descriptor: int) ->
 
 def test_an_item_that_comes_in_one_read_costs_neither_a_note_nor_a_thread(descriptor: int) -> None:
     notes, threads = Notes(), threading.active_count()
-    sink = Sink(descriptor, 0, NEVER, notes)
-    room = sink.room()
+    sink = BufferedWriter(descriptor, 0, NEVER, notes)
+    room = sink.buffer()
     room[:5] = b"small"
     sink.add(5)
     assert threading.active_count() <= threads

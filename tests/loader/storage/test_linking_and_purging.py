@@ -16,13 +16,13 @@ import pytest
 from loader import failpoints
 from loader.contract.manifest import Exhibition, Item
 from loader.errors import WorldError
-from loader.storage.content_store import Store
-from loader.storage.inventory import Aboard, Edition
+from loader.storage.content_store import ContentStore
+from loader.storage.inventory import CampaignOnDisk, ManifestVersion
 from tests.support.partial_files import append
 
 BODY, OTHER = os.urandom(300_000), os.urandom(10_000)
 NEVER = threading.Event()
-FIRST, SECOND = Edition("1" * 64, 1), Edition("2" * 64, 2)
+FIRST, SECOND = ManifestVersion("1" * 64, 1), ManifestVersion("2" * 64, 2)
 
 
 def of(name: str, body: bytes) -> Item:
@@ -33,40 +33,46 @@ FILM = of("film é", BODY)
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "content")
+def store(tmp_path: Path) -> ContentStore:
+    return ContentStore(tmp_path / "content")
 
 
 def load(
-    store: Store, campaign: str, item: Item, body: bytes, edition: Edition = FIRST, *, beside: bool = False
+    store: ContentStore,
+    campaign: str,
+    item: Item,
+    body: bytes,
+    edition: ManifestVersion = FIRST,
+    *,
+    beside: bool = False,
 ) -> None:
     begin(store, campaign, item, body)
-    with store.part(campaign, item, edition) as part:
+    with store.open_partial(campaign, item, edition) as part:
         part.resume(NEVER)
-        store.finish(campaign, part, edition, beside=beside)
+        store.install(campaign, part, edition, staged=beside)
 
 
-def begin(store: Store, campaign: str, item: Item, body: bytes) -> None:
-    with store.part(campaign, item, FIRST) as part:
+def begin(store: ContentStore, campaign: str, item: Item, body: bytes) -> None:
+    with store.open_partial(campaign, item, FIRST) as part:
         part.resume(NEVER)
-        part.begin("e1")
+        part.restart("e1")
         append(part, body)
         part.save()
 
 
-def whole(store: Store, campaign: str, bodies: dict[str, bytes], ends: date | None = None) -> None:
+def whole(store: ContentStore, campaign: str, bodies: dict[str, bytes], ends: date | None = None) -> None:
     """A campaign that is all there."""
     items = [of(name, body) for name, body in bodies.items()]
     for item in items:
         load(store, campaign, item, bodies[item.name])
-    store.settle(campaign, items, FIRST, exhibition=Exhibition(ends=ends), title="A title")
+    store.mark_complete(campaign, items, FIRST, exhibition=Exhibition(ends=ends), title="A title")
 
 
-def final(store: Store, campaign: str, item: Item) -> Path:
+def final(store: ContentStore, campaign: str, item: Item) -> Path:
     return store.path / campaign / f"{item.name}.tgz"
 
 
-def tree(store: Store) -> set[str]:
+def tree(store: ContentStore) -> set[str]:
     """Every file."""
     return {str(path.relative_to(store.path)) for path in store.path.rglob("*") if not path.is_dir()}
 
@@ -84,82 +90,84 @@ def killed_at(point: str, do: Callable[[], object]) -> bool:
 # Linking.
 
 
-def test_the_same_content_of_another_campaign_is_found_and_linked(store: Store) -> None:
+def test_the_same_content_of_another_campaign_is_found_and_linked(store: ContentStore) -> None:
     load(store, "old", FILM, BODY)
     again = of("another name", BODY)
-    assert store.find("new", again).linkable
-    assert store.link("new", again, SECOND, beside=False)
-    assert store.find("new", again).final == "whole"
+    assert store.item_state("new", again).linkable
+    assert store.link_duplicate("new", again, SECOND, staged=False)
+    assert store.item_state("new", again).file == "whole"
     assert final(store, "new", again).samefile(final(store, "old", FILM))
     assert not [name for name in tree(store) if "parts" in name]
 
 
-def test_a_new_version_that_only_renames_is_linked_beside(store: Store) -> None:
+def test_a_new_version_that_only_renames_is_linked_beside(store: ContentStore) -> None:
     whole(store, "c", {"a": BODY, "b": OTHER})
     swapped = [of("a", OTHER), of("b", BODY)]
     for item in swapped:
-        assert store.find("c", item).linkable
-        assert store.link("c", item, SECOND, beside=True)
-        assert store.find("c", item).beside
+        assert store.item_state("c", item).linkable
+        assert store.link_duplicate("c", item, SECOND, staged=True)
+        assert store.item_state("c", item).staged
     assert final(store, "c", swapped[0]).read_bytes() == BODY
-    store.switch("c", swapped)
-    store.settle("c", swapped, SECOND)
+    store.activate_staged("c", swapped)
+    store.mark_complete("c", swapped, SECOND)
     assert [final(store, "c", item).read_bytes() for item in swapped] == [OTHER, BODY]
-    assert [store.find("c", item).final for item in swapped] == ["whole", "whole"]
+    assert [store.item_state("c", item).file for item in swapped] == ["whole", "whole"]
     assert [final(store, "c", item).stat().st_nlink for item in swapped] == [1, 1]
 
 
-def test_bytes_begun_are_given_up_for_a_link(store: Store) -> None:
+def test_bytes_begun_are_given_up_for_a_link(store: ContentStore) -> None:
     load(store, "old", FILM, BODY)
     begin(store, "new", FILM, BODY[:1000])
-    assert (store.find("new", FILM).part, store.find("new", FILM).linkable) == (1000, True)
-    assert store.link("new", FILM, SECOND, beside=False)
+    assert (store.item_state("new", FILM).bytes_done, store.item_state("new", FILM).linkable) == (1000, True)
+    assert store.link_duplicate("new", FILM, SECOND, staged=False)
     assert not [name for name in tree(store) if "parts" in name]
 
 
-def test_without_a_hash_nothing_is_the_same(store: Store) -> None:
+def test_without_a_hash_nothing_is_the_same(store: ContentStore) -> None:
     load(store, "old", FILM, BODY)
-    assert not store.find("new", Item("film", len(BODY))).linkable
-    assert not store.find("new", Item("film", len(BODY), "0" * 64)).linkable
-    assert not store.find("new", Item("film", len(BODY) + 1, FILM.sha256)).linkable
+    assert not store.item_state("new", Item("film", len(BODY))).linkable
+    assert not store.item_state("new", Item("film", len(BODY), "0" * 64)).linkable
+    assert not store.item_state("new", Item("film", len(BODY) + 1, FILM.sha256)).linkable
 
 
-def test_what_is_linkable_is_known_after_a_restart_and_after_every_change(store: Store) -> None:
+def test_what_is_linkable_is_known_after_a_restart_and_after_every_change(store: ContentStore) -> None:
     load(store, "old", FILM, BODY)
-    again = Store(store.path)
-    assert again.find("new", FILM).linkable
+    again = ContentStore(store.path)
+    assert again.item_state("new", FILM).linkable
     load(again, "old", of("late", OTHER), OTHER)
-    assert again.find("new", of("late", OTHER)).linkable
+    assert again.item_state("new", of("late", OTHER)).linkable
     again.purge("old", ["late"])
-    assert not again.find("new", of("late", OTHER)).linkable
+    assert not again.item_state("new", of("late", OTHER)).linkable
     newer = os.urandom(5000)
     load(again, "old", of("late", newer), newer, SECOND, beside=True)
-    assert not again.find("new", of("late", newer)).linkable
-    again.switch("old", [of("late", newer)])
-    assert again.find("new", of("late", newer)).linkable
+    assert not again.item_state("new", of("late", newer)).linkable
+    again.activate_staged("old", [of("late", newer)])
+    assert again.item_state("new", of("late", newer)).linkable
 
 
-def test_what_others_removed_or_wrote_is_not_linked_to(store: Store) -> None:
+def test_what_others_removed_or_wrote_is_not_linked_to(store: ContentStore) -> None:
     load(store, "old", FILM, BODY)
     load(store, "older", FILM, BODY)
-    assert store.find("new", FILM).linkable
+    assert store.item_state("new", FILM).linkable
     final(store, "old", FILM).unlink()
     final(store, "older", FILM).write_bytes(BODY[:-1] + bytes([BODY[-1] ^ 1]))
-    assert not store.find("new", FILM).linkable
-    assert not store.link("new", FILM, SECOND, beside=False)
+    assert not store.item_state("new", FILM).linkable
+    assert not store.link_duplicate("new", FILM, SECOND, staged=False)
     assert not final(store, "new", FILM).exists()
 
 
-def test_a_planted_link_is_no_source(store: Store, tmp_path: Path) -> None:
+def test_a_planted_link_is_no_source(store: ContentStore, tmp_path: Path) -> None:
     load(store, "old", FILM, BODY)
     moved = tmp_path / "moved"
     final(store, "old", FILM).rename(moved)
     final(store, "old", FILM).symlink_to(moved)
-    assert not store.find("new", FILM).linkable
-    assert not store.link("new", FILM, SECOND, beside=False)
+    assert not store.item_state("new", FILM).linkable
+    assert not store.link_duplicate("new", FILM, SECOND, staged=False)
 
 
-def test_where_the_file_system_has_no_links_it_says_so_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_the_file_system_has_no_links_it_says_so_once(
+    store: ContentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     load(store, "old", FILM, BODY)
     tried: list[object] = []
 
@@ -168,12 +176,12 @@ def test_where_the_file_system_has_no_links_it_says_so_once(store: Store, monkey
         raise OSError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refuse)
-    assert not store.link("new", FILM, SECOND, beside=False)
+    assert not store.link_duplicate("new", FILM, SECOND, staged=False)
     assert tried
-    assert not store.find("new", FILM).linkable
+    assert not store.item_state("new", FILM).linkable
 
 
-def test_a_disk_that_is_broken_while_linking_is_an_error(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_is_broken_while_linking_is_an_error(store: ContentStore, monkeypatch: pytest.MonkeyPatch) -> None:
     load(store, "old", FILM, BODY)
 
     def refuse(*_names: object, **_: object) -> None:
@@ -181,44 +189,44 @@ def test_a_disk_that_is_broken_while_linking_is_an_error(store: Store, monkeypat
 
     monkeypatch.setattr(os, "link", refuse)
     with pytest.raises(WorldError) as failed:
-        store.link("new", FILM, SECOND, beside=False)
+        store.link_duplicate("new", FILM, SECOND, staged=False)
     assert failed.value.code == "IO_ERROR"
 
 
 @pytest.mark.parametrize("point", ["link-made", "linked"])
 @pytest.mark.parametrize("beside", [False, True])
-def test_a_kill_while_linking_is_made_good(store: Store, point: str, beside: bool) -> None:
+def test_a_kill_while_linking_is_made_good(store: ContentStore, point: str, beside: bool) -> None:
     load(store, "old", FILM, BODY)
-    assert killed_at(point, lambda: store.link("new", FILM, SECOND, beside=beside))
-    again = Store(store.path)
+    assert killed_at(point, lambda: store.link_duplicate("new", FILM, SECOND, staged=beside))
+    again = ContentStore(store.path)
     place = final(again, "new", FILM)
     assert not place.exists() or place.read_bytes() == BODY
-    assert again.find("new", FILM).final in ("absent", "unchecked")
-    assert again.link("new", FILM, SECOND, beside=beside)
-    assert again.find("new", FILM).beside if beside else again.find("new", FILM).final == "whole"
+    assert again.item_state("new", FILM).file in ("absent", "unchecked")
+    assert again.link_duplicate("new", FILM, SECOND, staged=beside)
+    assert again.item_state("new", FILM).staged if beside else again.item_state("new", FILM).file == "whole"
     assert not [name for name in tree(again) if "parts" in name]
 
 
-def test_a_linked_file_can_be_read_to_verify_it(store: Store) -> None:
+def test_a_linked_file_can_be_read_to_verify_it(store: ContentStore) -> None:
     load(store, "old", FILM, BODY)
-    store.link("new", FILM, SECOND, beside=False)
+    store.link_duplicate("new", FILM, SECOND, staged=False)
     (store.path / ".loader" / "held" / "new" / f"{FILM.name}.tgz.json").unlink()
-    assert store.find("new", FILM).final == "unchecked"
+    assert store.item_state("new", FILM).file == "unchecked"
     assert store.verify("new", FILM, "", SECOND, NEVER)
-    assert store.find("new", FILM).final == "whole"
+    assert store.item_state("new", FILM).file == "whole"
 
 
-def test_a_look_at_a_whole_campaign_says_the_same_as_looks_at_its_items(store: Store) -> None:
+def test_a_look_at_a_whole_campaign_says_the_same_as_looks_at_its_items(store: ContentStore) -> None:
     whole(store, "c", {"a": BODY, "b": OTHER})
     begin(store, "c", of("begun", BODY), BODY[:10])
     items = [of("a", BODY), of("b", BODY), of("begun", BODY), of("gone", b"x"), Item("a2", 5)]
-    assert store.find_all("c", items, {}) == {item.name: store.find("c", item) for item in items}
+    assert store.item_states("c", items, {}) == {item.name: store.item_state("c", item) for item in items}
 
 
 # Purging.
 
 
-def test_a_purged_campaign_leaves_nothing_and_others_stay(store: Store) -> None:
+def test_a_purged_campaign_leaves_nothing_and_others_stay(store: ContentStore) -> None:
     whole(store, "c", {"a": BODY, "b": OTHER})
     whole(store, "d", {"a": OTHER})
     kept = {name for name in tree(store) if name.startswith("d/") or "/d/" in name or name.endswith("/d.json")}
@@ -227,13 +235,13 @@ def test_a_purged_campaign_leaves_nothing_and_others_stay(store: Store) -> None:
     # b and d/a are two files though their content is the same: nobody linked them.
     assert store.purge("c", None) == 2 * len(BODY) + 2 * len(OTHER)
     assert tree(store) == kept
-    assert [held.campaign for held in store.held()] == ["d"]
+    assert [held.campaign for held in store.held_campaigns()] == ["d"]
     assert not (store.path / "c").exists()
-    assert [one.campaign for one in store.aboard()] == ["d"]
+    assert [one.campaign for one in store.list_campaigns()] == ["d"]
     assert store.purge("c", None) == 0
 
 
-def test_other_peoples_files_and_what_links_point_to_stay(store: Store, tmp_path: Path) -> None:
+def test_other_peoples_files_and_what_links_point_to_stay(store: ContentStore, tmp_path: Path) -> None:
     whole(store, "c", {"a": BODY, "b": OTHER})
     victim = tmp_path / "victim"
     victim.write_bytes(b"precious")
@@ -244,10 +252,10 @@ def test_other_peoples_files_and_what_links_point_to_stay(store: Store, tmp_path
     store.purge("c", None)
     assert victim.read_bytes() == b"precious"
     assert sorted(path.name for path in (store.path / "c").iterdir()) == ["b.tgz", "theirs.tgz", "theirs.txt"]
-    assert store.held() == []
+    assert store.held_campaigns() == []
 
 
-def test_a_folder_that_is_a_link_is_not_purged_through(store: Store, tmp_path: Path) -> None:
+def test_a_folder_that_is_a_link_is_not_purged_through(store: ContentStore, tmp_path: Path) -> None:
     whole(store, "c", {"a": BODY})
     elsewhere = tmp_path / "elsewhere"
     (store.path / "c").rename(elsewhere)
@@ -256,84 +264,91 @@ def test_a_folder_that_is_a_link_is_not_purged_through(store: Store, tmp_path: P
     assert (elsewhere / "a.tgz").read_bytes() == BODY
 
 
-def test_some_items_go_and_the_campaign_is_no_longer_whole(store: Store) -> None:
+def test_some_items_go_and_the_campaign_is_no_longer_whole(store: ContentStore) -> None:
     whole(store, "c", {"a": BODY, "b": OTHER}, ends=date(2026, 12, 31))
     assert store.purge("c", ["not there"]) == 0
-    assert len(store.held()) == 1
+    assert len(store.held_campaigns()) == 1
     assert store.purge("c", ["a"]) == len(BODY)
-    assert (store.find("c", of("a", BODY)).final, store.find("c", of("b", OTHER)).final) == ("absent", "whole")
-    assert (store.held(), store.edition("c")) == ([], None)
-    assert store.aboard() == [Aboard("c", None, date(2026, 12, 31), False, (len(OTHER),), frozenset("b"))]
+    assert (store.item_state("c", of("a", BODY)).file, store.item_state("c", of("b", OTHER)).file) == (
+        "absent",
+        "whole",
+    )
+    assert (store.held_campaigns(), store.installed_version("c")) == ([], None)
+    assert store.list_campaigns() == [
+        CampaignOnDisk("c", None, date(2026, 12, 31), False, (len(OTHER),), frozenset("b"))
+    ]
 
 
 @pytest.mark.parametrize("point", ["purge-begun", "purge-halfway", "purge-halfway:2"])
-def test_a_purge_that_was_killed_is_made_good_by_calling_it_again(store: Store, point: str) -> None:
+def test_a_purge_that_was_killed_is_made_good_by_calling_it_again(store: ContentStore, point: str) -> None:
     whole(store, "c", {"a": BODY, "b": OTHER}, ends=date(2026, 11, 30))
     assert killed_at(point, lambda: store.purge("c", None))
-    again = Store(store.path)
-    assert (again.held(), again.edition("c")) == ([], None)
+    again = ContentStore(store.path)
+    assert (again.held_campaigns(), again.installed_version("c")) == ([], None)
     # Its days are still known: it goes on being one that may be removed for room.
-    assert [(one.campaign, one.ends, one.whole) for one in again.aboard()] == [("c", date(2026, 11, 30), False)]
+    assert [(one.campaign, one.ends, one.is_complete) for one in again.list_campaigns()] == [
+        ("c", date(2026, 11, 30), False)
+    ]
     again.purge("c", None)
     assert tree(again) == set()
-    assert again.aboard() == []
+    assert again.list_campaigns() == []
 
 
 @pytest.mark.parametrize("point", ["purge-begun", "purge-halfway"])
-def test_a_purge_of_items_that_was_killed_is_made_good(store: Store, point: str) -> None:
+def test_a_purge_of_items_that_was_killed_is_made_good(store: ContentStore, point: str) -> None:
     whole(store, "c", {"a": BODY, "b": OTHER})
     assert killed_at(point, lambda: store.purge("c", ["a"]))
-    again = Store(store.path)
+    again = ContentStore(store.path)
     again.purge("c", ["a"])
     assert [name for name in tree(again) if "/a.tgz" in name] == []
-    assert again.find("c", of("b", OTHER)).final == "whole"
-    assert again.held() == []
+    assert again.item_state("c", of("b", OTHER)).file == "whole"
+    assert again.held_campaigns() == []
 
 
-def test_what_has_another_name_frees_nothing_until_the_last_one_goes(store: Store) -> None:
+def test_what_has_another_name_frees_nothing_until_the_last_one_goes(store: ContentStore) -> None:
     whole(store, "old", {"a": BODY, "b": OTHER})
-    store.link("new", of("a", BODY), SECOND, beside=False)
-    assert [(one.campaign, one.bytes) for one in store.aboard()] == [("new", (0,)), ("old", (len(OTHER),))]
+    store.link_duplicate("new", of("a", BODY), SECOND, staged=False)
+    assert [(one.campaign, one.bytes) for one in store.list_campaigns()] == [("new", (0,)), ("old", (len(OTHER),))]
     assert store.purge("old", None) == len(OTHER)
     assert final(store, "new", of("a", BODY)).read_bytes() == BODY
     assert store.purge("new", None) == len(BODY)
 
 
-def test_what_is_aboard_is_told_with_its_days_and_without_other_peoples_folders(store: Store) -> None:
+def test_what_is_aboard_is_told_with_its_days_and_without_other_peoples_folders(store: ContentStore) -> None:
     whole(store, "c", {"a": BODY}, ends=date(2026, 12, 31))
     begin(store, "begun", FILM, BODY[:5000])
     (store.path / "theirs").mkdir()
     (store.path / "theirs" / "a.tgz").write_bytes(BODY)
-    found = {one.campaign: one for one in store.aboard()}
+    found = {one.campaign: one for one in store.list_campaigns()}
     assert set(found) == {"begun", "c"}
-    assert found["c"] == Aboard("c", None, date(2026, 12, 31), True, (len(BODY),), frozenset("a"))
-    assert (found["begun"].whole, found["begun"].ends) == (False, None)
+    assert found["c"] == CampaignOnDisk("c", None, date(2026, 12, 31), True, (len(BODY),), frozenset("a"))
+    assert (found["begun"].is_complete, found["begun"].ends) == (False, None)
     assert found["begun"].content == frozenset({FILM.name})
     assert 0 < found["begun"].bytes[0] <= 5000
 
 
-def test_a_torn_mark_says_nothing(store: Store) -> None:
+def test_a_torn_mark_says_nothing(store: ContentStore) -> None:
     whole(store, "c", {"a": BODY})
     (store.path / ".loader" / "campaigns" / "c.json").write_bytes(b'{"starts": 5, "ends": "soon"}')
-    assert store.aboard() == [Aboard("c", None, None, False, (len(BODY),), frozenset("a"))]
+    assert store.list_campaigns() == [CampaignOnDisk("c", None, None, False, (len(BODY),), frozenset("a"))]
 
 
-def test_what_an_older_version_left_in_another_directory_goes_when_the_new_one_is_whole(store: Store) -> None:
+def test_what_an_older_version_left_in_another_directory_goes_when_the_new_one_is_whole(store: ContentStore) -> None:
     whole(store, "c", {"a": BODY, "b": OTHER})
     moved = of("a", OTHER)
-    store.settle("c", [moved, of("b", OTHER)], SECOND)
+    store.mark_complete("c", [moved, of("b", OTHER)], SECOND)
     assert not final(store, "c", moved).exists()
     assert final(store, "c", of("b", OTHER)).exists()
 
 
-def test_two_directories_of_one_disk_say_so(store: Store, tmp_path: Path) -> None:
-    assert store.device == Store(tmp_path / "second").device
-    assert store.device != Store(Path("/dev/shm") / f"loader-{os.getpid()}").device
+def test_two_directories_of_one_disk_say_so(store: ContentStore, tmp_path: Path) -> None:
+    assert store.device == ContentStore(tmp_path / "second").device
+    assert store.device != ContentStore(Path("/dev/shm") / f"loader-{os.getpid()}").device
     (Path("/dev/shm") / f"loader-{os.getpid()}").rmdir()
 
 
-def test_two_names_of_one_file_that_go_together_free_it_once(store: Store) -> None:
+def test_two_names_of_one_file_that_go_together_free_it_once(store: ContentStore) -> None:
     whole(store, "c", {"a": BODY})
-    store.link("c", of("b", BODY), FIRST, beside=False)
-    assert [one.bytes for one in store.aboard()] == [(len(BODY),)]
+    store.link_duplicate("c", of("b", BODY), FIRST, staged=False)
+    assert [one.bytes for one in store.list_campaigns()] == [(len(BODY),)]
     assert store.purge("c", None) == len(BODY)

@@ -19,8 +19,8 @@ from loader.errors import Stopped, WorldError
 from loader.s3.interface import Body
 from loader.s3.memory import MemoryBucket
 from loader.s3.retry import Backoff
-from loader.storage.content_store import Store
-from loader.storage.inventory import Edition
+from loader.storage.content_store import ContentStore
+from loader.storage.inventory import ManifestVersion
 from loader.transfer.context import Means
 from loader.transfer.download import bring
 from loader.transfer.rate_limit import CHUNK, Limiter
@@ -29,7 +29,7 @@ from tests.support.partial_files import append
 KEY = "ACME/c/movie.tgz"
 CONTENT = os.urandom(3 * MIB + 77)
 ITEM = Item("movie", len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
-EDITION = Edition("1" * 64)
+EDITION = ManifestVersion("1" * 64)
 
 
 class Wire:
@@ -123,7 +123,7 @@ class Witness:
 class Bench:
     """One item, one bucket, one content directory."""
 
-    store: Store
+    store: ContentStore
     bucket: Scripted = field(default_factory=Scripted)
     witness: Witness = field(default_factory=Witness)
     stop: threading.Event = field(default_factory=threading.Event)
@@ -142,9 +142,9 @@ class Bench:
             self.min_rate,
             self.min_rate_time,
         )
-        with self.store.part("c", self.item, EDITION) as part:
+        with self.store.open_partial("c", self.item, EDITION) as part:
             part.resume(self.stop)
-            bring(KEY, part, means, self.witness, lambda: self.store.finish("c", part, EDITION, beside=False))
+            bring(KEY, part, means, self.witness, lambda: self.store.install("c", part, EDITION, staged=False))
 
     def fails(self) -> str:
         with pytest.raises(WorldError) as failed:
@@ -165,7 +165,7 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
-    store = Store(tmp_path)
+    store = ContentStore(tmp_path)
     yield Bench(store)
     store.close()
 
@@ -190,7 +190,7 @@ def test_a_chunked_body_that_ends_early_is_found_by_its_size(bench: Bench) -> No
 def test_a_body_that_always_ends_early_fails_after_some_tries(bench: Bench) -> None:
     bench.bucket.script = [short(bench, 10 * at) for at in range(1, 5)]
     assert bench.fails() == "SHORT_BODY"
-    assert bench.store.find("c", ITEM).part == 40
+    assert bench.store.item_state("c", ITEM).bytes_done == 40
 
 
 def test_a_store_that_always_cuts_but_brings_a_mib_each_time_is_enough(bench: Bench) -> None:
@@ -225,7 +225,7 @@ def test_wrong_bytes_are_fetched_once_more_then_the_item_has_failed(bench: Bench
     bench.bucket.content = CONTENT[:-1] + bytes([CONTENT[-1] ^ 1])
     assert bench.fails() == "HASH_MISMATCH"
     assert bench.bucket.opened == [(0, None), (0, None)]
-    assert bench.store.find("c", ITEM).part == 0
+    assert bench.store.item_state("c", ITEM).bytes_done == 0
     assert bench.witness.kept[-1] == 0
 
 
@@ -242,7 +242,7 @@ def test_a_longer_object_is_a_size_mismatch(bench: Bench, chunked: bool) -> None
     bench.bucket.content = CONTENT + b"!"
     bench.bucket.script = [lambda start: bench.bucket.send(start, chunked=chunked)]
     assert bench.fails() == "SIZE_MISMATCH"
-    assert bench.store.find("c", ITEM).part == 0
+    assert bench.store.item_state("c", ITEM).bytes_done == 0
 
 
 def test_a_shorter_object_is_a_size_mismatch_before_a_byte_is_read(bench: Bench) -> None:
@@ -274,7 +274,7 @@ def test_an_object_replaced_midway_fails_if_the_manifest_says_something_else(ben
     bench.witness.wanted = False
     bench.bucket.script = [short(bench, MIB), refuse("OBJECT_CHANGED")]
     assert bench.fails() == "OBJECT_CHANGED"
-    assert bench.store.find("c", ITEM).part == 0
+    assert bench.store.item_state("c", ITEM).bytes_done == 0
 
 
 @pytest.mark.parametrize("content", [CONTENT[:-1], bytes(len(CONTENT))])
@@ -297,7 +297,7 @@ def test_what_trying_again_cannot_help_is_not_tried_again(bench: Bench, code: st
     bench.bucket.script = [short(bench, MIB), refuse(code)]
     assert bench.fails() == code
     assert len(bench.bucket.opened) == 2
-    assert bench.store.find("c", ITEM).part == MIB
+    assert bench.store.item_state("c", ITEM).bytes_done == MIB
 
 
 @pytest.mark.parametrize("code", ["THROTTLED", "TIMEOUT", "NETWORK"])
@@ -322,7 +322,7 @@ def test_a_stop_in_the_middle_keeps_the_bytes(bench: Bench) -> None:
     bench.witness = Stopper()
     with pytest.raises(Stopped):
         bench.run()
-    assert bench.store.find("c", ITEM).part == CHUNK
+    assert bench.store.item_state("c", ITEM).bytes_done == CHUNK
 
 
 def test_an_empty_item_needs_its_object_and_no_bytes(bench: Bench) -> None:
@@ -347,9 +347,9 @@ def test_an_object_without_an_etag_is_not_gone_on_with(bench: Bench) -> None:
 
 
 def test_a_whole_part_left_by_a_kill_is_installed_without_a_request(bench: Bench) -> None:
-    with bench.store.part("c", ITEM, EDITION) as part:
+    with bench.store.open_partial("c", ITEM, EDITION) as part:
         part.resume(bench.stop)
-        part.begin("e1")
+        part.restart("e1")
         append(part, CONTENT)
     bench.succeeds()
     assert bench.bucket.opened == []

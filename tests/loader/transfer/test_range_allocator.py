@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loader.storage.byte_ranges import Extent, union
-from loader.storage.partial_state import Kept
+from loader.storage.partial_state import PartialState
 from loader.transfer.range_allocator import SMALLEST, Extents
 
 SIZES = st.integers(1, 40 * SMALLEST)
@@ -112,8 +112,8 @@ def test_bytes_outside_the_item_are_refused() -> None:
 STATE = {"etag": "e", "size": 100, "sha256": None, "version": 1, "durable": 30, "boot": "b"}
 
 
-def kept(**changes: object) -> Kept | None:
-    return Kept.of({**STATE, **changes})
+def kept(**changes: object) -> PartialState | None:
+    return PartialState.from_json({**STATE, **changes})
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_a_sparse_file_is_never_taken_for_longer_than_what_was_written(
 ) -> None:
     state = kept(extents=extents)
     assert state is not None
-    assert state.believed(length, boot) == there
+    assert state.resumable_extents(length, boot) == there
 
 
 @pytest.mark.parametrize("extents", ["0-5", [[0]], [[0, 1, 2]], [0, 1], [[0, "5"]], [[-1, 5]], [[0.0, 5]], {"0": 5}])
