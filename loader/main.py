@@ -27,7 +27,7 @@ from loader.monitor.events import Redacting
 from loader.monitor.status_board import Board
 from loader.monitor.systemd import Watchdog
 from loader.monitor.terminal import Display, make_display
-from loader.network.link_monitor import Link, destination
+from loader.network.link_monitor import LinkMonitor, connect_target
 from loader.reporting.reporter import HELPERS
 from loader.s3.client import S3Bucket
 from loader.s3.environment import clean_variables
@@ -119,7 +119,7 @@ def _load(settings: Settings, stores: Sequence[ContentStore], display: Display, 
     where = f"{settings.airline}/{settings.tail}"
     display.say("start", f"Loading for {where} into {', '.join(map(str, settings.content_dirs))}", loader=where)
     board = Board(settings.airline, settings.tail, VERSION, space=lambda: [store.space() for store in stores])
-    link = Link(*destination(media.name, media.endpoint, media.region), settings.link_check)
+    link = LinkMonitor(*connect_target(media.name, media.endpoint, media.region), settings.link_check)
     watchdog = Watchdog(os.environ)
     agent = Agent(
         settings,

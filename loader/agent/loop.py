@@ -28,7 +28,7 @@ from loader.media.poller import Eyes
 from loader.media.queue_reader import Dispatch
 from loader.media.snapshot import Look, Sight
 from loader.monitor.events import Listener
-from loader.network.link_monitor import Link
+from loader.network.link_monitor import LinkMonitor
 from loader.planning.failure_history import OF_THE_OBJECT, Failures
 from loader.planning.limits import Terms
 from loader.planning.model import Moment, Plan
@@ -68,7 +68,7 @@ class Agent:
         status: Bucket,
         stores: Sequence[ContentStore],
         listener: Listener,
-        link: Link,
+        link: LinkMonitor,
         stop: threading.Event,
         *,
         rate: Callable[[], int | None] = lambda: None,
@@ -147,7 +147,7 @@ class Agent:
             settings.min_rate_time,
             flush_after=min(settings.progress_interval, FLUSH),
             # Whoever lets us run once waits for us, not for the link.
-            await_link=link_is_up if settings.once else self._link.wait_up,
+            await_link=link_is_up if settings.once else self._link.wait_until_up,
         )
         return Tools(
             settings.airline,
@@ -181,7 +181,7 @@ class Agent:
         deadline = time.monotonic() + LEASE_WAIT
         while not self.status.judged.wait(0.1) and not self._stop.is_set() and time.monotonic() < deadline:
             self._turned()
-            if self._link.looked and not self._link.state()[0]:
+            if self._link.checked and not self._link.state()[0]:
                 return  # nobody can be asked, and nothing is loaded
 
     def _give_way(self, text: str) -> None:
@@ -425,7 +425,7 @@ class Agent:
         """With `once`: how it ends, None while there is something to be done."""
         look = self._sight.look
         held = self._why_not()[0] and not self._work.running
-        if held and self._link.looked and not self._link.state()[0]:
+        if held and self._link.checked and not self._link.state()[0]:
             return ExitCode.UNREACHABLE
         if self._awaiting or self._poked.is_set():
             return None

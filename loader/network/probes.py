@@ -1,6 +1,6 @@
 """What this machine's network says of a way to a store: routes, names, an answer. Nothing is decided here.
 
-Only `answers` and a name's look-up send anything. Linux: routes are read from /proc/net.
+Only `accepts_connection` and a name's look-up send anything. Linux: routes are read from /proc/net.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def has_route(addresses: Sequence[Address]) -> bool:
     return False
 
 
-def outward() -> frozenset[tuple[str, ...]]:
+def external_routes() -> frozenset[tuple[str, ...]]:
     """The routes that lead out of this machine."""
     found: set[tuple[str, ...]] = set()
     for path, columns, interface in _ROUTES:
@@ -42,7 +42,7 @@ def outward() -> frozenset[tuple[str, ...]]:
     return frozenset(found)
 
 
-def answers(addresses: Sequence[Address], seconds: float) -> bool:
+def accepts_connection(addresses: Sequence[Address], seconds: float) -> bool:
     """Whether one of them takes a connection in time; of each family the first that has a route is asked."""
     asked: set[int] = set()
     for one in addresses:
@@ -55,32 +55,32 @@ def answers(addresses: Sequence[Address], seconds: float) -> bool:
     return False
 
 
-class LookUp:
+class Resolver:
     """Finds the addresses of one name. A resolver may hang for minutes: it does so on a thread of its own, a daemon."""
 
     def __init__(self, host: str, port: int) -> None:
         self._host, self._port = host, port
         self.literal = _literal(host, port)
-        self._under_way: _Question | None = None
+        self._pending: _Query | None = None
 
-    def find(self, seconds: float) -> list[Address] | None:
+    def resolve(self, seconds: float) -> list[Address] | None:
         """Its addresses; empty if there are none, None if nobody said so in time. For one thread at a time."""
         if self.literal:
             return self.literal
-        question = self._under_way or _Question(self._host, self._port)
+        question = self._pending or _Query(self._host, self._port)
         answered = question.done.wait(seconds)
-        self._under_way = None if answered else question
+        self._pending = None if answered else question
         return question.found if answered else None
 
 
-class _Question:
+class _Query:
     def __init__(self, host: str, port: int) -> None:
         self._host, self._port = host, port
         self.found: list[Address] = []
         self.done = threading.Event()
-        threading.Thread(target=self._ask, name="name look-up", daemon=True).start()
+        threading.Thread(target=self._run, name="name look-up", daemon=True).start()
 
-    def _ask(self) -> None:
+    def _run(self) -> None:
         with contextlib.suppress(OSError, UnicodeError):
             rows = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
             self.found = [(family, str(where[0]), self._port) for family, _, _, _, where in rows]

@@ -19,7 +19,16 @@ from pathlib import Path
 import pytest
 
 from loader.errors import WorldError
-from loader.network.link_monitor import KNOCKS, Facts, Knocks, Link, Said, Verdict, destination, judge
+from loader.network.link_monitor import (
+    MAX_PROBES,
+    CommandAnswer,
+    LinkMonitor,
+    LinkState,
+    ProbeResults,
+    ProbeSchedule,
+    assess_link,
+    connect_target,
+)
 from tests.support.aircraft import ROOT
 from tests.support.portal_system import PATIENCE, until
 
@@ -32,39 +41,39 @@ HOST = "s3.example.com"
 @pytest.mark.parametrize(
     ("facts", "reason"),
     [
-        (Facts(), ""),
-        (Facts(command=Said(True), name="known", route=True, answers=True), ""),
-        (Facts(network=False), ""),
-        (Facts(network=False, route=True, answers=True), ""),
-        (Facts(route=False), "no route to s3.example.com: the network is down"),
-        (Facts(network=False, name="unknown"), "no route to s3.example.com: the network is down"),
-        (Facts(network=False, name="silent"), "no route to s3.example.com: the network is down"),
-        (Facts(command=Said(False, "on approach")), "the link check command says: on approach"),
-        (Facts(command=Said(False)), "the link check command says: no"),
+        (ProbeResults(), ""),
+        (ProbeResults(command=CommandAnswer(True), name="known", route=True, accepts_connection=True), ""),
+        (ProbeResults(network=False), ""),
+        (ProbeResults(network=False, route=True, accepts_connection=True), ""),
+        (ProbeResults(route=False), "no route to s3.example.com: the network is down"),
+        (ProbeResults(network=False, name="unknown"), "no route to s3.example.com: the network is down"),
+        (ProbeResults(network=False, name="silent"), "no route to s3.example.com: the network is down"),
+        (ProbeResults(command=CommandAnswer(False, "on approach")), "the link check command says: on approach"),
+        (ProbeResults(command=CommandAnswer(False)), "the link check command says: no"),
         (
-            Facts(name="unknown"),
+            ProbeResults(name="unknown"),
             "the name s3.example.com is not known here: name resolution gives no address for it",
         ),
         (
-            Facts(name="silent"),
+            ProbeResults(name="silent"),
             "the name s3.example.com cannot be looked up: name resolution does not answer",
         ),
-        (Facts(name="known", route=False), "no route to s3.example.com: the network is down"),
-        (Facts(name="known", route=True, answers=False), "s3.example.com does not answer"),
+        (ProbeResults(name="known", route=False), "no route to s3.example.com: the network is down"),
+        (ProbeResults(name="known", route=True, accepts_connection=False), "s3.example.com does not answer"),
     ],
 )
-def test_what_it_says(facts: Facts, reason: str) -> None:
-    assert judge(facts, HOST) == Verdict(not reason, reason)
+def test_what_it_says(facts: ProbeResults, reason: str) -> None:
+    assert assess_link(facts, HOST) == LinkState(not reason, reason)
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_it_knocks_at_random_times_but_never_more_than_four_times_a_minute(seed: int) -> None:
-    knocks, now, at = Knocks(random.Random(seed)), 0.0, []
+    knocks, now, at = ProbeSchedule(random.Random(seed)), 0.0, []
     for turn in range(200):
         now = knocks.next(now, within=2.0 if turn % 3 else 30.0)
-        knocks.knocked(now)
+        knocks.record(now)
         at.append(now)
-    assert all(later - earlier >= 59.999 for earlier, later in zip(at, at[KNOCKS:], strict=False))
+    assert all(later - earlier >= 59.999 for earlier, later in zip(at, at[MAX_PROBES:], strict=False))
     assert len({round(later - earlier, 3) for earlier, later in itertools.pairwise(at)}) > 20
 
 
@@ -87,7 +96,7 @@ def test_it_knocks_where_requests_go(
         monkeypatch.delenv(name, raising=False)
     if proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy)
-    assert destination("films", endpoint, "eu-central-1") == expected
+    assert connect_target("films", endpoint, "eu-central-1") == expected
 
 
 # On this machine's own network.
@@ -102,13 +111,13 @@ def listening() -> Iterator[socket.socket]:
 
 
 @pytest.fixture
-def made() -> Iterator[Callable[..., Link]]:
-    links: list[Link] = []
+def made() -> Iterator[Callable[..., LinkMonitor]]:
+    links: list[LinkMonitor] = []
 
     def make(
         port: int, command: tuple[str, ...] = (), changed: Callable[[bool, str], None] = lambda up, reason: None
-    ) -> Link:
-        links.append(Link("127.0.0.1", port, command, changed=changed))
+    ) -> LinkMonitor:
+        links.append(LinkMonitor("127.0.0.1", port, command, changed=changed))
         links[-1].start()
         return links[-1]
 
@@ -126,7 +135,7 @@ def knocks(server: socket.socket) -> int:
     return count
 
 
-def test_a_link_nobody_doubts_is_up_and_nothing_is_sent(made: Callable[..., Link]) -> None:
+def test_a_link_nobody_doubts_is_up_and_nothing_is_sent(made: Callable[..., LinkMonitor]) -> None:
     with listening() as server:
         link = made(server.getsockname()[1])
         link.note(WorldError("HASH_MISMATCH"))
@@ -134,10 +143,10 @@ def test_a_link_nobody_doubts_is_up_and_nothing_is_sent(made: Callable[..., Link
         assert knocks(server) == 0
 
 
-def test_a_doubt_is_settled_by_one_knock_for_all(made: Callable[..., Link]) -> None:
+def test_a_doubt_is_settled_by_one_knock_for_all(made: Callable[..., LinkMonitor]) -> None:
     with listening() as server:
         link, stop, told = made(server.getsockname()[1]), threading.Event(), []
-        hands = [threading.Thread(target=lambda: told.append(link.wait_up(stop))) for _ in range(8)]
+        hands = [threading.Thread(target=lambda: told.append(link.wait_until_up(stop))) for _ in range(8)]
         for hand in hands:
             hand.start()
         for hand in hands:
@@ -147,12 +156,12 @@ def test_a_doubt_is_settled_by_one_knock_for_all(made: Callable[..., Link]) -> N
         assert knocks(server) == 1
 
 
-def test_a_store_that_does_not_answer_is_waited_for_and_a_stop_ends_that(made: Callable[..., Link]) -> None:
+def test_a_store_that_does_not_answer_is_waited_for_and_a_stop_ends_that(made: Callable[..., LinkMonitor]) -> None:
     with listening() as server:
         port = server.getsockname()[1]
     heard: list[tuple[bool, str]] = []
     link, stop, told = made(port, changed=lambda up, reason: heard.append((up, reason))), threading.Event(), []
-    hand = threading.Thread(target=lambda: told.append(link.wait_up(stop)))
+    hand = threading.Thread(target=lambda: told.append(link.wait_until_up(stop)))
     hand.start()
     until(lambda: heard)
     assert heard == [(False, "127.0.0.1 does not answer")]
@@ -169,7 +178,9 @@ def command(folder: Path, text: str) -> tuple[str, ...]:
     return ("/bin/sh", str(path))
 
 
-def test_the_airline_decides_and_without_its_yes_nothing_is_sent(tmp_path: Path, made: Callable[..., Link]) -> None:
+def test_the_airline_decides_and_without_its_yes_nothing_is_sent(
+    tmp_path: Path, made: Callable[..., LinkMonitor]
+) -> None:
     words = command(tmp_path, "echo; echo on approach; echo more; exit 3")
     with listening() as server:
         link = made(server.getsockname()[1], words)
@@ -184,21 +195,21 @@ def test_the_airline_decides_and_without_its_yes_nothing_is_sent(tmp_path: Path,
     [("exit 1", "exit status 1"), ("kill -KILL $$", "ended by SIGKILL"), ("printf 'a\\033[2Jb'; exit 1", r"a\x1b[2Jb")],
 )
 def test_a_no_without_words_still_has_a_reason(
-    tmp_path: Path, made: Callable[..., Link], text: str, words: str
+    tmp_path: Path, made: Callable[..., LinkMonitor], text: str, words: str
 ) -> None:
     link = made(9, command(tmp_path, text))
     until(lambda: link.state() == (False, f"the link check command says: {words}"))
 
 
-def test_a_command_that_cannot_be_run_is_a_no(tmp_path: Path, made: Callable[..., Link]) -> None:
+def test_a_command_that_cannot_be_run_is_a_no(tmp_path: Path, made: Callable[..., LinkMonitor]) -> None:
     link = made(9, (str(tmp_path / "missing"),))
     until(lambda: link.state() == (False, "the link check command says: cannot be run: No such file or directory"))
 
 
 def test_a_yes_is_asked_for_again_and_again_and_a_no_too(
-    tmp_path: Path, made: Callable[..., Link], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, made: Callable[..., LinkMonitor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("loader.network.link_monitor.LOCAL", 0.01)
+    monkeypatch.setattr("loader.network.link_monitor.ROUTE_INTERVAL", 0.01)
     monkeypatch.setattr("loader.network.link_monitor._COMMAND_UP", 0.2)
     monkeypatch.setattr("loader.network.link_monitor._COMMAND_DOWN", 0.1)
     words = command(tmp_path, f"echo run >> {tmp_path}/log; [ -e {tmp_path}/gate ] || {{ echo taxiing; exit 1; }}")
@@ -218,16 +229,16 @@ def test_a_yes_is_asked_for_again_and_again_and_a_no_too(
 
 WATCH = """
 import json, sys, threading
-from loader.network.link_monitor import Link
+from loader.network.link_monitor import LinkMonitor
 def say(*what):
     print(json.dumps(what), flush=True)
 stop = threading.Event()
-link = Link(sys.argv[1], int(sys.argv[2]), changed=lambda up, reason: say("changed", up, reason))
+link = LinkMonitor(sys.argv[1], int(sys.argv[2]), changed=lambda up, reason: say("changed", up, reason))
 link.start()
-threading.Thread(target=lambda: say("waited", link.wait_up(stop)), daemon=True).start()
+threading.Thread(target=lambda: say("waited", link.wait_until_up(stop)), daemon=True).start()
 for line in sys.stdin:
     if line.strip() == "wait":
-        threading.Thread(target=lambda: say("waited", link.wait_up(stop)), daemon=True).start()
+        threading.Thread(target=lambda: say("waited", link.wait_until_up(stop)), daemon=True).start()
     if line.strip() == "state":
         say("state", *link.state())
 """
@@ -373,11 +384,11 @@ def _others_in(folder: Path) -> list[int]:
 
 IDLE = """
 import resource, sys, threading, time
-from loader.network.link_monitor import Link
-link, stop = Link(sys.argv[1], 443), threading.Event()
+from loader.network.link_monitor import LinkMonitor
+link, stop = LinkMonitor(sys.argv[1], 443), threading.Event()
 link.start()
 for _ in range(8):
-    threading.Thread(target=link.wait_up, args=(stop,), daemon=True).start()
+    threading.Thread(target=link.wait_until_up, args=(stop,), daemon=True).start()
 while link.state()[0]:
     time.sleep(0.01)
 time.sleep(1)
