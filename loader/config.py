@@ -25,7 +25,7 @@ class SettingsError(ValueError):
     """A setting is missing or wrong; `str()` is a sentence that names it."""
 
 
-def parse_switch(text: str) -> bool:
+def parse_boolean(text: str) -> bool:
     """True or False from 1/0, yes/no, true/false, on/off; empty is False. Raises ValueError."""
     word = text.strip().lower()
     if word not in _TRUE + _FALSE:
@@ -54,7 +54,7 @@ def _rate(text: str) -> int | None:
     return (parse_size(text) or None) if text.strip() else None
 
 
-def _folder(text: str) -> Path:
+def _directory(text: str) -> Path:
     if not text.strip() or "\0" in text:
         raise ValueError("a content directory needs a path")
     # Two spellings of one directory would look like two loaders at its lock.
@@ -95,8 +95,8 @@ class Option:
     default: str | None
     help: str
     metavar: str = ""
-    many: bool = False
-    switch: bool = False
+    repeatable: bool = False
+    is_flag: bool = False
     dest: str = ""
 
     @property
@@ -120,11 +120,11 @@ OPTIONS: Final = (
     Option("tail", check_name, None, "the aircraft's registration", "T"),
     Option(
         "content_dir",
-        _folder,
+        _directory,
         None,
         "where content goes, as DIR/CAMPAIGN/CONTENT.tgz; may be given more than once",
         "DIR",
-        many=True,
+        repeatable=True,
         dest="content_dirs",
     ),
     Option(
@@ -133,15 +133,15 @@ OPTIONS: Final = (
         "",
         "load only this campaign, even if its exhibition has ended; may be given more than once",
         "C",
-        many=True,
+        repeatable=True,
         dest="campaigns",
     ),
-    Option("once", parse_switch, "", "end when nothing is left to do", switch=True),
+    Option("once", parse_boolean, "", "end when nothing is left to do", is_flag=True),
     Option("max_transfers", _count, "4", "items loaded at once", "N"),
     Option("bandwidth_limit", _rate, "", "of all transfers together, in bytes a second (20MB, 50 Mbit)", "SIZE"),
     Option("progress_interval", _positive(parse_duration), "2s", "time between two reports of one item", "TIME"),
     Option("poll_interval", _positive(parse_duration), "60s", "time between two looks at the media bucket", "TIME"),
-    Option("json", parse_switch, "", "print one JSON object a line", switch=True),
+    Option("json", parse_boolean, "", "print one JSON object a line", is_flag=True),
     Option("reserve", parse_size, "16MB", "space to be left free in every content directory", "SIZE"),
     Option("tries", _count, "8", "attempts in a row that may bring nothing before an item fails for now", "N"),
     Option("retry_delay", _positive(parse_duration), "1s", "first limit of the random wait, doubled each try", "TIME"),
@@ -246,7 +246,7 @@ def _value(option: Option, given: object, variable: str | None) -> object:
         parsed = [option.parse(text) for text in texts]
     except (BadName, ValueError) as error:
         raise SettingsError(f"{source}: {str(error).rstrip('.')}.") from error
-    return tuple(dict.fromkeys(parsed)) if option.many else parsed[0]
+    return tuple(dict.fromkeys(parsed)) if option.repeatable else parsed[0]
 
 
 def _texts(option: Option, given: object, variable: str | None) -> Sequence[str]:
@@ -255,9 +255,9 @@ def _texts(option: Option, given: object, variable: str | None) -> Sequence[str]
         return [str(text) for text in given]
     if given is not None and given is not False:
         return ["1" if given is True else str(given)]
-    if variable and option.many:
+    if variable and option.repeatable:
         return [text for text in variable.split(":") if text]
     text = variable or option.default
-    if option.many:
+    if option.repeatable:
         return []
     return [] if text is None else [text]

@@ -61,14 +61,14 @@ def main(arguments: Sequence[str]) -> int:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Everything `loader.config` knows."""
     for option in OPTIONS:
-        if option.switch:
+        if option.is_flag:
             parser.add_argument(option.flag, dest=option.name, action="store_true", default=None, help=option.help)
             continue
         default = f" (default {option.default})" if option.default else ""
         parser.add_argument(
             option.flag,
             dest=option.name,
-            action="append" if option.many else "store",
+            action="append" if option.repeatable else "store",
             metavar=option.metavar,
             help=(option.help + default).replace("%", "%%"),
         )
