@@ -21,14 +21,14 @@ from loader.s3.redaction import Redactor, redact, secrets_in
 log = logging.getLogger("loader")
 
 
-class Blotter:
+class SecretRedactor:
     """Makes text safe to be shown. `secrets` must never be seen, in any form; what `redaction` has learned neither."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._own = Redactor(secrets)
 
     @classmethod
-    def of(cls, environment: Mapping[str, str]) -> Blotter:
+    def from_environment(cls, environment: Mapping[str, str]) -> SecretRedactor:
         """With the secrets of AWS's own variables and of proxies."""
         return cls(secrets_in(environment))
 
@@ -37,19 +37,19 @@ class Blotter:
         return redact(self._own(text))
 
 
-class _Lines(logging.Formatter):
+class _LineFormatter(logging.Formatter):
     """One record, one line; a traceback follows in it, its own lines joined by " | "."""
 
-    def __init__(self, blot: Blotter, *, as_json: bool) -> None:
+    def __init__(self, redact: SecretRedactor, *, as_json: bool) -> None:
         super().__init__()
-        self._blot, self._as_json = blot, as_json
+        self._redact, self._as_json = redact, as_json
 
     def format(self, record: logging.LogRecord) -> str:
         said = record.getMessage()
         # Before it is cut into lines: a secret may have a line break.
-        trace = self._blot(self.formatException(record.exc_info)) if record.exc_info else ""
+        trace = self._redact(self.formatException(record.exc_info)) if record.exc_info else ""
         at = datetime.fromtimestamp(record.created, UTC)
-        text, lines = one_line(self._blot(said)), [one_line(line) for line in trace.splitlines()]
+        text, lines = one_line(self._redact(said)), [one_line(line) for line in trace.splitlines()]
         if not self._as_json:
             return " | ".join([f"{at:%H:%M:%S} {record.levelname} {text}", *lines])
         told: dict[str, object] = {
@@ -62,10 +62,10 @@ class _Lines(logging.Formatter):
         return json.dumps(told | ({"traceback": lines} if lines else {}))
 
 
-def set_up(stream: TextIO, blot: Blotter, *, as_json: bool) -> None:
+def configure_logging(stream: TextIO, redact: SecretRedactor, *, as_json: bool) -> None:
     """From now on log records from WARNING on, warnings and what nobody caught go to `stream`."""
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(_Lines(blot, as_json=as_json))
+    handler.setFormatter(_LineFormatter(redact, as_json=as_json))
     logging.root.handlers[:] = [handler]
     logging.raiseExceptions = False  # a reader of the log that went away must not be told of in another place
     logging.captureWarnings(True)

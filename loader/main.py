@@ -22,7 +22,7 @@ from loader.config import OPTIONS, Settings, SettingsError, read_settings
 from loader.errors import ExitCode, WorldError
 from loader.failpoints import enable_failpoints
 from loader.local_api.server import Door
-from loader.logs import Blotter, set_up
+from loader.logs import SecretRedactor, configure_logging
 from loader.monitor.events import Redacting
 from loader.monitor.status_board import Board
 from loader.monitor.systemd import Watchdog
@@ -78,7 +78,7 @@ def run(options: Mapping[str, object]) -> ExitCode:
     """Load with these options, by name as in `loader.config`, and the environment. Raises SettingsError."""
     settings = _settings({option.name: options.get(option.name) for option in OPTIONS})
     redact.learn(*secrets_in(os.environ))
-    set_up(sys.stderr, Blotter(), as_json=settings.json)
+    configure_logging(sys.stderr, SecretRedactor(), as_json=settings.json)
     with _signals() as stop, contextlib.ExitStack() as stack:
         stores = _stores(settings, stack)
         if stores is None:

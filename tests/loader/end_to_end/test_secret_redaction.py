@@ -22,7 +22,7 @@ import pytest
 
 from loader.errors import WorldError
 from loader.local_api.unix_socket import reach
-from loader.logs import Blotter, set_up
+from loader.logs import SecretRedactor, configure_logging
 from loader.s3.client import S3Bucket
 from loader.s3.redaction import HIDDEN
 from tests.support.aircraft import ROOT, Aircraft, publish
@@ -198,13 +198,17 @@ def asked(bucket: S3Bucket, what: str) -> None:
 
 @pytest.fixture
 def logged() -> Iterator[Callable[..., io.StringIO]]:
-    """`set_up` for one test, with everything put back afterwards."""
+    """`configure_logging` for one test, with everything put back afterwards."""
     handlers, hooks = list(logging.root.handlers), (sys.excepthook, sys.unraisablehook, threading.excepthook)
     raising = logging.raiseExceptions
 
     def begin(*, as_json: bool) -> io.StringIO:
         stream = io.StringIO()
-        set_up(stream, Blotter.of({"AWS_SECRET_ACCESS_KEY": SECRET, "AWS_SESSION_TOKEN": TOKEN}), as_json=as_json)
+        configure_logging(
+            stream,
+            SecretRedactor.from_environment({"AWS_SECRET_ACCESS_KEY": SECRET, "AWS_SESSION_TOKEN": TOKEN}),
+            as_json=as_json,
+        )
         return stream
 
     yield begin
@@ -266,7 +270,8 @@ def test_the_plain_log_has_one_line_a_record_and_no_secret_either(logged: Callab
 
 def test_what_nobody_caught_ends_it_with_one_json_object() -> None:
     script = (
-        "import sys; from loader.logs import *; set_up(sys.stderr, Blotter(['open sesame']), as_json=True);"
+        "import sys; from loader.logs import *; "
+        "configure_logging(sys.stderr, SecretRedactor(['open sesame']), as_json=True);"
         "raise ValueError('open sesame')"
     )
     ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -276,4 +281,4 @@ def test_what_nobody_caught_ends_it_with_one_json_object() -> None:
 
 
 def test_short_settings_do_not_blot_out_words() -> None:
-    assert Blotter(["", "a", "key"])("a key") == "a key"
+    assert SecretRedactor(["", "a", "key"])("a key") == "a key"
