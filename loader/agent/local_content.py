@@ -17,9 +17,9 @@ from loader.contract.units import format_size
 from loader.errors import WorldError
 from loader.media.snapshot import Reading, Sight
 from loader.monitor.events import Listener
-from loader.planning.model import Moment, Plan, Removal, Room, Wanted
+from loader.planning.model import DiskSpace, Plan, PlanningContext, Removal, TargetCampaign
 from loader.planning.planner import make_plan
-from loader.planning.priorities import First
+from loader.planning.priorities import RequestedItems
 from loader.storage.content_store import ContentStore
 from loader.storage.inventory import CampaignOnDisk, ItemKey, LocalItemState, ManifestVersion, merge_stores
 
@@ -49,13 +49,18 @@ class Planner:
         return self.edition(campaign) != reading.edition
 
     def plan(
-        self, sight: Sight, moment: Moment, orders: TransferQueue | None, first: First, barred: Mapping[ItemKey, str]
+        self,
+        sight: Sight,
+        moment: PlanningContext,
+        orders: TransferQueue | None,
+        first: RequestedItems,
+        barred: Mapping[ItemKey, str],
     ) -> Plan:
         """What is to be done, before a byte moves."""
         self.problem = ""
         readings = sight.look.readings.items()
         wanted = [
-            Wanted(name, reading.manifest, name in self._named, self._is_replacing(name, reading))
+            TargetCampaign(name, reading.manifest, name in self._named, self._is_replacing(name, reading))
             for name, reading in readings
             if reading.manifest is not None
         ]
@@ -66,18 +71,18 @@ class Planner:
 
         rooms, lying = self._rooms()
         return make_plan(
-            wanted, find, rooms, moment, orders=orders, aboard=lying, first=first, named=self._named, barred=barred
+            wanted, find, rooms, moment, queue=orders, on_disk=lying, requested=first, named=self._named, blocked=barred
         )
 
-    def _rooms(self) -> tuple[list[Room], tuple[CampaignOnDisk, ...]]:
+    def _rooms(self) -> tuple[list[DiskSpace], tuple[CampaignOnDisk, ...]]:
         """What may still be taken of each directory, and what lies there; one that fails has no room and nothing."""
         rooms, lying = [], []
         for at, store in enumerate(self._stores):
             try:
-                room, there = Room((store.space().free or 0) - self._reserve, store.device), store.list_campaigns()
+                room, there = DiskSpace((store.space().free or 0) - self._reserve, store.device), store.list_campaigns()
             except WorldError as error:
                 self._fail(error)
-                room, there = Room(0, -1 - at), []
+                room, there = DiskSpace(0, -1 - at), []
             rooms.append(room)
             lying.append(there)
         return rooms, merge_stores(lying)
@@ -151,7 +156,7 @@ class Planner:
             if step.action == "link" and (step.campaign, step.item.name) not in busy:
                 edition = sight.look.readings[step.campaign].edition
                 try:
-                    self._stores[step.store].link_duplicate(step.campaign, step.item, edition, staged=step.beside)
+                    self._stores[step.store].link_duplicate(step.campaign, step.item, edition, staged=step.staged)
                 except WorldError as error:
                     self._listener.say("link", f"{step.campaign}/{step.item.name}{TGZ}: {error}", code=error.code)
 

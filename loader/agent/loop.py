@@ -29,9 +29,9 @@ from loader.media.queue_reader import Dispatch
 from loader.media.snapshot import Look, Sight
 from loader.monitor.events import Listener
 from loader.network.link_monitor import LinkMonitor
-from loader.planning.failure_history import OF_THE_OBJECT, Failures
-from loader.planning.limits import Terms
-from loader.planning.model import Moment, Plan
+from loader.planning.failure_history import OBJECT_FAILURES, FailureHistory
+from loader.planning.limits import EffectiveLimits
+from loader.planning.model import Plan, PlanningContext
 from loader.reporting.lease import Lease
 from loader.reporting.reporter import StatusWriter
 from loader.s3.interface import Bucket
@@ -89,7 +89,7 @@ class Agent:
         self._outcomes: dict[ItemKey, Result] = {}
         self._passes = 0
         self._wake, self._poked, self._taken = threading.Event(), threading.Event(), threading.Event()
-        self._failures, self._limiter = Failures(), Limiter(settings.bandwidth_limit)
+        self._failures, self._limiter = FailureHistory(), Limiter(settings.bandwidth_limit)
         self._planner = Planner(stores, settings.campaigns, settings.reserve, listener)
         self._dispatch = Dispatch(settings.airline, settings.tail, media, stores[0])
         self._store_clock = media.store_clock
@@ -273,8 +273,8 @@ class Agent:
     # What follows from it.
 
     @property
-    def _terms(self) -> Terms:
-        return Terms(self._settings.bandwidth_limit, self._settings.window, self._dispatch.orders)
+    def _terms(self) -> EffectiveLimits:
+        return EffectiveLimits(self._settings.bandwidth_limit, self._settings.window, self._dispatch.orders)
 
     def _plan_anew(self) -> None:
         """From what was seen last, what lies on disk, the queue and the time."""
@@ -310,11 +310,11 @@ class Agent:
 
     def _decide(self) -> Plan:
         now, terms = self._now(), self._terms
-        moment = Moment(now, terms.closes_in(now), self._rate(), self._store_clock.now())
+        moment = PlanningContext(now, terms.seconds_until_closed(now), self._rate(), self._store_clock.now())
         self._note_doubt(moment)
-        return self._planner.plan(self._sight, moment, terms.orders, self._wishes, self._barred())
+        return self._planner.plan(self._sight, moment, terms.queue, self._wishes, self._barred())
 
-    def _note_doubt(self, moment: Moment) -> None:
+    def _note_doubt(self, moment: PlanningContext) -> None:
         """Say that the clocks contradict each other; while the store has not answered, that is said anyway."""
         self._doubt = ""
         if moment.store is not None and moment.trusted is None:
@@ -324,7 +324,7 @@ class Agent:
     def _barred(self) -> dict[ItemKey, str]:
         etags = self._sight.etags
         digests = {name: reading.edition.digest for name, reading in self._sight.look.readings.items()}
-        barred = self._failures.barred(digests, etags, time.monotonic())
+        barred = self._failures.blocked_items(digests, etags, time.monotonic())
         if self._settings.once:
             # Whoever lets us run once decides when it is tried again.
             failed = {key: one for key, one in self._outcomes.items() if one.code and one.step.action != "refuse"}
@@ -348,7 +348,7 @@ class Agent:
         todo = [step for step in steps if step.action in ("fetch", "verify", "link")]
         listed = " ".join(f"{step.campaign}/{step.item.name}" for step in todo)
         if todo and self._said.get("plan") != listed and self._work.is_done:
-            self._listener.plan(len(todo), sum(step.item.size for step in todo), sum(step.begun for step in todo))
+            self._listener.plan(len(todo), sum(step.item.size for step in todo), sum(step.bytes_done for step in todo))
         self._said["plan"] = listed
 
     def _forget_reports(self) -> None:
@@ -382,7 +382,7 @@ class Agent:
 
     def _why_not(self) -> tuple[str, str]:
         """The state and the reason for loading nothing now; both empty if it may be."""
-        forbidden = self._terms.forbid(self._now())
+        forbidden = self._terms.blocked_reason(self._now())
         up, why = self._link.state()
         return forbidden if forbidden[0] or up else ("waiting", why)
 
@@ -404,7 +404,7 @@ class Agent:
             key = (result.step.campaign, result.step.item.name)
             self._outcomes[key] = result
             if result.step.action not in ("leave", "refuse"):
-                self._failures.note(key, result.code, result.digest, result.etag, time.monotonic())
+                self._failures.record(key, result.code, result.digest, result.etag, time.monotonic())
 
     def ask(self, campaign: str, content: str | None) -> str | None:
         """Somebody aboard wants it first. Returns why that cannot be, None if it will be so. From any thread."""
@@ -447,7 +447,7 @@ class Agent:
     def _changed_meanwhile(self) -> bool:
         """Something failed because of its object: a new version may have been published meanwhile."""
         self._passes += 1
-        campaigns = {key[0] for key, result in self._outcomes.items() if result.code in OF_THE_OBJECT}
+        campaigns = {key[0] for key, result in self._outcomes.items() if result.code in OBJECT_FAILURES}
         for name in campaigns if self._passes < PASSES else ():
             now = self._lookout.read(name)
             before = self._sight.look.readings.get(name)

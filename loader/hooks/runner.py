@@ -18,7 +18,7 @@ from loader.command_runner import CommandResult, run_command
 from loader.errors import WorldError
 from loader.hooks.ledger import Ledger, Owed
 from loader.monitor.events import Listener
-from loader.planning.failure_history import BARRED_FOR
+from loader.planning.failure_history import BLOCK_TIME
 from loader.reporting.reporter import StatusWriter
 from loader.storage.content_store import ContentStore
 
@@ -129,7 +129,7 @@ class Hooks:
         with self._changed:
             self._barred.pop(owed.key, None)
             if error is not None:
-                self._barred[owed.key] = (owed, self._clock() + BARRED_FOR)
+                self._barred[owed.key] = (owed, self._clock() + BLOCK_TIME)
         self._done(owed, error)
 
 

@@ -14,7 +14,7 @@ from loader.errors import WorldError
 from loader.media.manifest_reader import Lookout
 from loader.media.queue_reader import Dispatch
 from loader.media.snapshot import Look, Reading, Sight
-from loader.planning.failure_history import Failures
+from loader.planning.failure_history import FailureHistory
 from loader.storage.inventory import ItemKey
 
 log = logging.getLogger("loader")
@@ -27,7 +27,7 @@ class Eyes:
         self,
         dispatch: Dispatch,
         lookout: Lookout,
-        failures: Failures,
+        failures: FailureHistory,
         is_new: Callable[[str, Reading], bool],
         stop: threading.Event,
         seen: Callable[[], None],
@@ -87,7 +87,7 @@ class Eyes:
 
     def _has_doubts(self, campaign: str, reading: Reading, manifest: Manifest) -> bool:
         """Whether its objects have to be asked. Raises WorldError where the disk cannot say."""
-        if campaign in self._failures.campaigns:
+        if campaign in self._failures.with_object_failures:
             return True
         return any(item.sha256 is None for item in manifest.content) and self._is_new(campaign, reading)
 

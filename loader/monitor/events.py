@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from loader.planning.model import Step
+from loader.planning.model import PlanStep
 from loader.s3.redaction import redact
 
 
@@ -17,7 +17,9 @@ class Listener:
     def plan(self, items: int, size: int, begun: int) -> None:
         """So many items of so many bytes are to be loaded, of which `begun` bytes are here already."""
 
-    def wanted(self, steps: Sequence[Step], refused: Mapping[str, tuple[str, str]], titles: Mapping[str, str]) -> None:
+    def wanted(
+        self, steps: Sequence[PlanStep], refused: Mapping[str, tuple[str, str]], titles: Mapping[str, str]
+    ) -> None:
         """A new plan: all its steps, those that need no work too.
 
         `refused`: the code and the sentence for each campaign that cannot be loaded at all; `titles`: of campaigns.
@@ -77,7 +79,9 @@ class Fan(Listener):
         for listener in self._listeners:
             listener.plan(items, size, begun)
 
-    def wanted(self, steps: Sequence[Step], refused: Mapping[str, tuple[str, str]], titles: Mapping[str, str]) -> None:
+    def wanted(
+        self, steps: Sequence[PlanStep], refused: Mapping[str, tuple[str, str]], titles: Mapping[str, str]
+    ) -> None:
         """To all."""
         for listener in self._listeners:
             listener.wanted(steps, refused, titles)
@@ -156,7 +160,9 @@ class Fan(Listener):
 class Redacting(Fan):
     """Passes on without secrets: texts of errors, and of the bucket, which may quote what it was sent."""
 
-    def wanted(self, steps: Sequence[Step], refused: Mapping[str, tuple[str, str]], titles: Mapping[str, str]) -> None:
+    def wanted(
+        self, steps: Sequence[PlanStep], refused: Mapping[str, tuple[str, str]], titles: Mapping[str, str]
+    ) -> None:
         """Reasons and titles."""
         reasons = {name: (code, redact(text)) for name, (code, text) in refused.items()}
         super().wanted(steps, reasons, {name: redact(title) for name, title in titles.items()})

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from loader.errors import ERRORS
-from loader.planning.model import Step
+from loader.planning.model import PlanStep
 from loader.s3.throughput import RateMeter, eta
 
 Status = Literal["pending", "loading", "complete", "failed"]
@@ -42,20 +42,20 @@ class Entry:
         self.code, self.error, self.retry_at = "", "", None
 
 
-def merged(step: Step, before: Entry | None) -> Entry:
+def merged(step: PlanStep, before: Entry | None) -> Entry:
     """What the board keeps of an item after a new plan, given what it knew."""
     item = step.item
-    entry = Entry(step.campaign, item.name, item.title, item.size, item.sha256 is not None, beside=step.beside)
+    entry = Entry(step.campaign, item.name, item.title, item.size, item.sha256 is not None, beside=step.staged)
     same = before is not None and (before.total, before.hashed) == (entry.total, entry.hashed)
     if before is not None and same and before.meter is not None and step.action not in ("keep", "refuse", "leave"):
         # On its way: what the plan saw on disk is older than what was heard since.
         entry.status, entry.done, entry.meter = before.status, before.done, before.meter
         entry.code, entry.error, entry.retry_at = before.code, before.error, before.retry_at
         return entry
-    entry.done = step.begun
+    entry.done = step.bytes_done
     if step.action == "keep":
         entry.done = item.size
-        entry.status = "loading" if step.beside else "complete"
+        entry.status = "loading" if step.staged else "complete"
         if before is not None and same and before.code == "HOOK_FAILED":
             entry.status, entry.code, entry.error = "failed", before.code, before.error
     elif step.code:

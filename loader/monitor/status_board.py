@@ -19,7 +19,7 @@ from loader.contract.heartbeat import StoreUsage
 from loader.errors import WorldError
 from loader.monitor.events import Listener
 from loader.monitor.rows import Entry, Status, Sums, campaign_row, merged, row, utc
-from loader.planning.model import Step
+from loader.planning.model import PlanStep
 from loader.s3.throughput import RateMeter
 
 ITEMS_LIMIT: Final = 10_000  # items that are kept; a plan's unfinished ones come first
@@ -56,7 +56,9 @@ class Board(Listener):
 
     # What it hears.
 
-    def wanted(self, steps: Sequence[Step], refused: Mapping[str, tuple[str, str]], titles: Mapping[str, str]) -> None:
+    def wanted(
+        self, steps: Sequence[PlanStep], refused: Mapping[str, tuple[str, str]], titles: Mapping[str, str]
+    ) -> None:
         """Every item of the plan, with what is already known of it."""
         kept = steps if len(steps) <= ITEMS_LIMIT else sorted(steps, key=lambda step: step.action == "keep")
         with self._wake:

@@ -21,7 +21,7 @@ from loader.monitor.events import Listener
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from loader.planning.model import Step
+    from loader.planning.model import PlanStep
 
 Key = tuple[str, str]
 _TENTH: Final = 10  # seconds at least between two plain lines of one item
@@ -136,10 +136,12 @@ class Bars(Display):
         self._begun: dict[Key, int] = {}
         self._counted: dict[Key, int] = {}  # bytes of each item that the bar for all holds
 
-    def wanted(self, steps: Sequence[Step], refused: Mapping[str, tuple[str, str]], titles: Mapping[str, str]) -> None:
+    def wanted(
+        self, steps: Sequence[PlanStep], refused: Mapping[str, tuple[str, str]], titles: Mapping[str, str]
+    ) -> None:
         """What is here already, item by item."""
         with self._lock:
-            self._begun = {(step.campaign, step.item.name): step.begun for step in steps}
+            self._begun = {(step.campaign, step.item.name): step.bytes_done for step in steps}
 
     def plan(self, items: int, size: int, begun: int) -> None:
         """Anew, with a bar for all of it."""

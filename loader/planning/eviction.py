@@ -6,24 +6,24 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 
-from loader.planning.disk_space import Rooms
-from loader.planning.model import Moment, Removal, Wanted
-from loader.planning.priorities import NAMED, Ranking
+from loader.planning.disk_space import SpaceBudget
+from loader.planning.model import PlanningContext, Removal, TargetCampaign
+from loader.planning.priorities import REQUESTED_REASON, RankedItems
 from loader.storage.inventory import CampaignOnDisk
 
 
-def with_days(aboard: Iterable[CampaignOnDisk], wanted: Iterable[Wanted]) -> list[CampaignOnDisk]:
+def with_manifest_dates(on_disk: Iterable[CampaignOnDisk], wanted: Iterable[TargetCampaign]) -> list[CampaignOnDisk]:
     """The days of a manifest that can be read are newer than those that were kept."""
     days = {one.campaign: one.manifest.exhibition for one in wanted}
     return [
         replace(one, starts=days[one.campaign].starts, ends=days[one.campaign].ends) if one.campaign in days else one
-        for one in aboard
+        for one in on_disk
     ]
 
 
-def in_use(aboard: Iterable[CampaignOnDisk], wanted: Collection[str], today: date) -> dict[str, str]:
+def protected_campaigns(on_disk: Iterable[CampaignOnDisk], wanted: Collection[str], today: date) -> dict[str, str]:
     """The campaigns that may not be removed, and why: somebody may be watching them."""
-    lying = list(aboard)
+    lying = list(on_disk)
     dated = [one for one in lying if one.starts or one.ends]
     shown = [one for one in dated if (one.starts or today) <= today <= (one.ends or today)]
     used = {one.campaign: "it is in use: its exhibition is on" for one in shown}
@@ -41,9 +41,9 @@ def _start(one: CampaignOnDisk) -> tuple[date, date]:
     return one.starts or date.min, one.ends or date.min
 
 
-def removable(aboard: Iterable[CampaignOnDisk], kept: Collection[str], today: date) -> list[CampaignOnDisk]:
+def evictable(on_disk: Iterable[CampaignOnDisk], kept: Collection[str], today: date) -> list[CampaignOnDisk]:
     """Those whose exhibition has ended and that are not among `kept`, the longest ended first."""
-    ended = [(one.ends, one.campaign, one) for one in aboard if one.ends and one.ends < today]
+    ended = [(one.ends, one.campaign, one) for one in on_disk if one.ends and one.ends < today]
     return [one for _, campaign, one in sorted(ended, key=lambda entry: entry[:2]) if campaign not in kept]
 
 
@@ -54,50 +54,54 @@ class EvictionPlanner:
     """
 
     def __init__(
-        self, ranking: Ranking, aboard: Sequence[CampaignOnDisk], moment: Moment, named: Collection[str]
+        self, ranking: RankedItems, aboard: Sequence[CampaignOnDisk], moment: PlanningContext, named: Collection[str]
     ) -> None:
         self.removals: list[Removal] = []
-        self._gone: list[CampaignOnDisk] = []
-        wanted = {wish.of.campaign for wish in ranking.wishes}
-        used = dict.fromkeys(named, NAMED)
+        self._removed: list[CampaignOnDisk] = []
+        wanted = {wish.target.campaign for wish in ranking.items}
+        used = dict.fromkeys(named, REQUESTED_REASON)
         for today in moment.days:
-            used |= in_use(aboard, wanted, today)
+            used |= protected_campaigns(aboard, wanted, today)
         unsure = {one.campaign for one in aboard if one.starts or one.ends} if moment.store is None else set()
         lying = {one.campaign: one for one in aboard}
         ranking.refused += [(name, moment.doubt) for name in sorted(ranking.doubted & lying.keys())]
         for campaign, content in ranking.purge.items():
             one = lying.get(campaign)
-            asked = content if content is None or one is None else _lying(one, content)
+            asked = content if content is None or one is None else _items_on_disk(one, content)
             if one is None or asked == ():
                 continue
             if campaign in used or campaign in unsure:
                 ranking.refused.append((campaign, used.get(campaign, moment.doubt)))
             else:
                 self.removals.append(Removal(campaign, asked, "the queue asks for it"))
-                self._gone += [one] if asked is None else []
+                self._removed += [one] if asked is None else []
         kept = (
-            wanted | used.keys() | ranking.unread | ranking.purge.keys() | {campaign for campaign, _ in ranking.later}
+            wanted
+            | used.keys()
+            | ranking.unread
+            | ranking.purge.keys()
+            | {campaign for campaign, _ in ranking.deferred}
         )
-        self._ended = removable(aboard, kept, moment.trusted.date()) if moment.trusted else []
-        self.withheld = moment.doubt if removable(aboard, kept, moment.days[0]) else ""
+        self._ended = evictable(aboard, kept, moment.trusted.date()) if moment.trusted else []
+        self.withheld = moment.doubt if evictable(aboard, kept, moment.days[0]) else ""
 
-    def begin(self, rooms: Rooms) -> None:
+    def release_removed(self, rooms: SpaceBudget) -> None:
         """Count what the queue's removals free."""
-        for one in self._gone:
-            rooms.give(one)
+        for one in self._removed:
+            rooms.release(one)
 
-    def for_room(self, needs: Mapping[int, int], rooms: Rooms) -> int | None:
+    def make_room(self, needs: Mapping[int, int], rooms: SpaceBudget) -> int | None:
         """Remove what has ended, if that makes room in one directory for what it needs: in which."""
-        way = rooms.make_for(needs, self._ended)
+        way = rooms.choose_evictions(needs, self._ended)
         if way is None:
             return None
         store, chosen = way
         for one in chosen:
             self._ended.remove(one)
-            rooms.give(one)
+            rooms.release(one)
             self.removals.append(Removal(one.campaign, None, f"its exhibition ended on {one.ends}; room is needed"))
         return store
 
 
-def _lying(one: CampaignOnDisk, content: Sequence[str]) -> tuple[str, ...]:
+def _items_on_disk(one: CampaignOnDisk, content: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in content if one.content is None or name in one.content)

@@ -12,10 +12,10 @@ from typing import Final
 from loader.errors import DISK_CODES
 from loader.storage.inventory import ItemKey
 
-OF_THE_OBJECT: Final = frozenset({"SIZE_MISMATCH", "HASH_MISMATCH", "OBJECT_CHANGED", "OBJECT_GONE"})
+OBJECT_FAILURES: Final = frozenset({"SIZE_MISMATCH", "HASH_MISMATCH", "OBJECT_CHANGED", "OBJECT_GONE"})
 # NO_SPACE is decided anew by each plan; what is not listed here was the link's fault and is tried at every look.
-_OF_THE_PLACE: Final = (DISK_CODES - {"NO_SPACE"}) | {"FORBIDDEN", "INTERNAL"}
-BARRED_FOR: Final = 600.0  # seconds
+_LOCAL_FAILURES: Final = (DISK_CODES - {"NO_SPACE"}) | {"FORBIDDEN", "INTERNAL"}
+BLOCK_TIME: Final = 600.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,29 +26,29 @@ class _Failure:
     until: float
 
 
-class Failures:
+class FailureHistory:
     """Remembers by (campaign, content)."""
 
     def __init__(self) -> None:
         self._known: dict[ItemKey, _Failure] = {}
 
     @property
-    def campaigns(self) -> set[str]:
+    def with_object_failures(self) -> set[str]:
         """Those with an item that failed because of its object: listing them tells whether it is another one now."""
         # The thread that looks asks while results come in. A list of the items would not do: making its tuples may
         # start a garbage collection, and with it another thread.
-        return {campaign for (campaign, _), failure in self._known.copy().items() if failure.code in OF_THE_OBJECT}
+        return {campaign for (campaign, _), failure in self._known.copy().items() if failure.code in OBJECT_FAILURES}
 
-    def note(self, key: ItemKey, code: str, digest: str, etag: str, now: float) -> None:
+    def record(self, key: ItemKey, code: str, digest: str, etag: str, now: float) -> None:
         """It was tried and failed with `code`, or is well (""). `digest` is the manifest's, `etag` the object's."""
         self._known.pop(key, None)
-        if code in OF_THE_OBJECT or code in _OF_THE_PLACE:
-            self._known[key] = _Failure(code, digest, etag, now + BARRED_FOR)
+        if code in OBJECT_FAILURES or code in _LOCAL_FAILURES:
+            self._known[key] = _Failure(code, digest, etag, now + BLOCK_TIME)
 
-    def barred(self, digests: Mapping[str, str], etags: Mapping[ItemKey, str], now: float) -> dict[ItemKey, str]:
+    def blocked_items(self, digests: Mapping[str, str], etags: Mapping[ItemKey, str], now: float) -> dict[ItemKey, str]:
         """The codes of what would only fail again. Forgets what has a new manifest or object, or had time enough."""
         for key, failure in list(self._known.items()):
-            other_object = failure.code in OF_THE_OBJECT and etags.get(key, failure.etag) != failure.etag
+            other_object = failure.code in OBJECT_FAILURES and etags.get(key, failure.etag) != failure.etag
             # To find wrong bytes again would cost the whole item each time; the rest costs a request.
             waited = failure.code != "HASH_MISMATCH" and now >= failure.until
             if digests.get(key[0]) != failure.digest or other_object or waited:

@@ -10,11 +10,11 @@ from typing import Literal
 from loader.clock import trusted_time, why_untrusted
 from loader.contract.manifest import Item, Manifest
 
-Action = Literal["keep", "link", "verify", "fetch", "refuse", "leave"]
+Action = Literal["keep", "link", "verify", "fetch", "refuse", "blocked"]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class TargetCampaign:
     """A campaign as its manifest has it. `named`: with --campaign. `replacing`: an older version is whole on board and
     stays until this is.
     """
@@ -26,7 +26,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class DiskSpace:
     """What one content directory may still take, the reserve taken off. Those of one device share one room."""
 
     free: int
@@ -34,7 +34,7 @@ class Room:
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class PlanningContext:
     """The local clock (aware), the seconds until the window closes, the bytes a second seen lately, and the store's
     clock; None where not known. The local clock says what is loaded, but removes nothing by itself.
     """
@@ -70,7 +70,7 @@ class Removal:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PlanStep:
     """One item and what is to be done: keep it, link it to the same content, read it to verify it, fetch it, refuse it
     for want of space, or leave it as it failed. `store`: which content directory; `begun`: bytes there; `beside`: not
     under its final name yet. `asked`: its place among what somebody aboard wants first, after all of that if
@@ -81,23 +81,23 @@ class Step:
     item: Item
     action: Action
     store: int
-    begun: int = field(default=0, compare=False)
-    beside: bool = False
+    bytes_done: int = field(default=0, compare=False)
+    staged: bool = False
     code: str = field(default="", compare=False)
     reason: str = field(default="", compare=False)
     priority: int = field(default=0, compare=False)
     deadline: datetime | None = field(default=None, compare=False)
-    asked: int = field(default=0, compare=False)
+    request_rank: int = field(default=0, compare=False)
 
     @property
     def urgency(self) -> tuple[int, int, float]:
         """Smaller goes first, even in the middle of what is larger."""
-        return self.asked, -self.priority, self.deadline.timestamp() if self.deadline else math.inf
+        return self.request_rank, -self.priority, self.deadline.timestamp() if self.deadline else math.inf
 
     @property
     def missing(self) -> int:
         """Bytes still to be fetched."""
-        return self.item.size - self.begun if self.action == "fetch" else 0
+        return self.item.size - self.bytes_done if self.action == "fetch" else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +110,10 @@ class Plan:
     `next_change` the first of these times that is still to come. `refused_removals`: (campaign, why).
     """
 
-    steps: tuple[Step, ...] = ()
+    steps: tuple[PlanStep, ...] = ()
     ended: tuple[str, ...] = ()
     removals: tuple[Removal, ...] = ()
-    later: tuple[tuple[str, datetime], ...] = ()
+    deferred: tuple[tuple[str, datetime], ...] = ()
     refused_removals: tuple[tuple[str, str], ...] = ()
     next_change: datetime | None = None
-    partial: frozenset[str] = frozenset()
+    partial_campaigns: frozenset[str] = frozenset()

@@ -13,27 +13,27 @@ from types import MappingProxyType
 
 from loader.contract.manifest import Item
 from loader.contract.transfer_queue import TransferQueue
-from loader.planning.disk_space import Rooms
-from loader.planning.eviction import EvictionPlanner, with_days
-from loader.planning.model import Action, Moment, Plan, Room, Step, Wanted
-from loader.planning.priorities import First, Wish, first_wanted, rank_all
+from loader.planning.disk_space import SpaceBudget
+from loader.planning.eviction import EvictionPlanner, with_manifest_dates
+from loader.planning.model import Action, DiskSpace, Plan, PlanningContext, PlanStep, TargetCampaign
+from loader.planning.priorities import RankedItem, RequestedItems, rank_items, request_ranks
 from loader.storage.inventory import CampaignOnDisk, LocalItemState
 
-Find = Callable[[str, Item], Sequence[LocalItemState]]
-Barred = Mapping[tuple[str, str], str]
+FindItem = Callable[[str, Item], Sequence[LocalItemState]]
+BlockedItems = Mapping[tuple[str, str], str]
 
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
     """A wish and what every content directory has of it."""
 
-    wish: Wish
+    ranked: RankedItem
     found: Sequence[LocalItemState]
-    asked: int
+    request_rank: int
 
     @property
     def item(self) -> Item:
-        return self.wish.item
+        return self.ranked.item
 
     @property
     def missing(self) -> int:
@@ -42,24 +42,24 @@ class _Candidate:
         return 0 if at_hand else self.item.size - max(there.bytes_done for there in self.found)
 
     def step(
-        self, action: Action, store: int, begun: int = 0, *, beside: bool = False, code: str = "", reason: str = ""
-    ) -> Step:
-        wish = self.wish
-        urgency = (wish.priority, wish.deadline, self.asked)
-        return Step(wish.of.campaign, self.item, action, store, begun, beside, code, reason, *urgency)
+        self, action: Action, store: int, bytes_done: int = 0, *, staged: bool = False, code: str = "", reason: str = ""
+    ) -> PlanStep:
+        wish = self.ranked
+        urgency = (wish.priority, wish.deadline, self.request_rank)
+        return PlanStep(wish.target.campaign, self.item, action, store, bytes_done, staged, code, reason, *urgency)
 
 
 def make_plan(
-    wanted: Sequence[Wanted],
-    find: Find,
-    rooms: Sequence[Room],
-    moment: Moment,
+    targets: Sequence[TargetCampaign],
+    find: FindItem,
+    spaces: Sequence[DiskSpace],
+    context: PlanningContext,
     *,
-    orders: TransferQueue | None = None,
-    aboard: Sequence[CampaignOnDisk] = (),
-    first: First = (),
+    queue: TransferQueue | None = None,
+    on_disk: Sequence[CampaignOnDisk] = (),
+    requested: RequestedItems = (),
     named: Collection[str] = (),
-    barred: Barred = MappingProxyType({}),
+    blocked: BlockedItems = MappingProxyType({}),
 ) -> Plan:
     """Decide everything before a byte moves.
 
@@ -68,37 +68,39 @@ def make_plan(
     `named`: campaigns this loader was told to load, also where their manifest is not to be had: they are not removed.
     `barred`: the code by (campaign, content) of what failed and would only fail again.
     """
-    ranking = rank_all(wanted, orders, moment)
-    asked = _asked(first)
-    candidates = [_Candidate(wish, find(wish.of.campaign, wish.item), asked(wish)) for wish in ranking.wishes]
-    candidates.sort(key=_order(moment))
-    purge = EvictionPlanner(ranking, with_days(aboard, wanted), moment, named)
-    steps = _place(candidates, Rooms(rooms), purge, barred)
-    wishes = Counter(wish.of.campaign for wish in ranking.wishes)
+    ranking = rank_items(targets, queue, context)
+    asked = _request_rank(requested)
+    candidates = [_Candidate(wish, find(wish.target.campaign, wish.item), asked(wish)) for wish in ranking.items]
+    candidates.sort(key=_order(context))
+    purge = EvictionPlanner(ranking, with_manifest_dates(on_disk, targets), context, named)
+    steps = _place_items(candidates, SpaceBudget(spaces), purge, blocked)
+    wishes = Counter(wish.target.campaign for wish in ranking.items)
     return Plan(
         steps=tuple(steps),
         ended=tuple(ranking.ended),
         removals=tuple(purge.removals),
-        later=tuple(ranking.later),
+        deferred=tuple(ranking.deferred),
         refused_removals=tuple(ranking.refused),
         # What is due by the local clock waits for the next look: only the store can confirm the time.
-        next_change=min((when for _, when in ranking.later if when > moment.now), default=None),
-        partial=frozenset(one.campaign for one in wanted if 0 < wishes[one.campaign] < len(one.manifest.content)),
+        next_change=min((when for _, when in ranking.deferred if when > context.now), default=None),
+        partial_campaigns=frozenset(
+            one.campaign for one in targets if 0 < wishes[one.campaign] < len(one.manifest.content)
+        ),
     )
 
 
-def _asked(first: First) -> Callable[[Wish], int]:
+def _request_rank(first: RequestedItems) -> Callable[[RankedItem], int]:
     """How early somebody aboard wants it."""
-    wishes = first_wanted(first)
+    wishes = request_ranks(first)
 
-    def asked(wish: Wish) -> int:
-        campaign = wish.of.campaign
+    def asked(wish: RankedItem) -> int:
+        campaign = wish.target.campaign
         return min(wishes.get((campaign, name), len(wishes)) for name in (wish.item.name, None))
 
     return asked
 
 
-def _order(moment: Moment) -> Callable[[_Candidate], tuple[object, ...]]:
+def _order(moment: PlanningContext) -> Callable[[_Candidate], tuple[object, ...]]:
     room = None
     if moment.seconds_left is not None and moment.rate is not None:
         room = moment.seconds_left * moment.rate
@@ -106,35 +108,37 @@ def _order(moment: Moment) -> Callable[[_Candidate], tuple[object, ...]]:
     def key(one: _Candidate) -> tuple[object, ...]:
         item = one.item
         late = room is not None and one.missing > room
-        return (one.asked, one.wish.rank, not item.required, late, -item.priority, one.wish.place)
+        return (one.request_rank, one.ranked.rank, not item.required, late, -item.priority, one.ranked.position)
 
     return key
 
 
-def _place(candidates: Sequence[_Candidate], rooms: Rooms, purge: EvictionPlanner, barred: Barred) -> list[Step]:
-    at_hand = [_at_hand(one, barred) for one in candidates]
+def _place_items(
+    candidates: Sequence[_Candidate], rooms: SpaceBudget, purge: EvictionPlanner, barred: BlockedItems
+) -> list[PlanStep]:
+    at_hand = [_step_without_download(one, barred) for one in candidates]
     for step in at_hand:
         if step is not None and step.action == "link":
-            rooms.owe(step.store, step.item.size)
-    purge.begin(rooms)
-    return [step or _fetch(one, rooms, purge) for one, step in zip(candidates, at_hand, strict=True)]
+            rooms.reserve_link(step.store, step.item.size)
+    purge.release_removed(rooms)
+    return [step or _download_step(one, rooms, purge) for one, step in zip(candidates, at_hand, strict=True)]
 
 
-def _at_hand(one: _Candidate, barred: Barred) -> Step | None:
+def _step_without_download(one: _Candidate, barred: BlockedItems) -> PlanStep | None:
     """What needs no room: kept, linked, left as it failed, or read before anything else is decided."""
-    beside, stores = one.wish.of.replacing, range(len(one.found))
+    beside, stores = one.ranked.target.replacing, range(len(one.found))
     for store in stores:
         if one.found[store].file == "whole":
             return one.step("keep", store, one.item.size)
     for store in stores:
         if one.found[store].staged:
-            return one.step("keep", store, one.item.size, beside=True)
+            return one.step("keep", store, one.item.size, staged=True)
     for store in stores:
         if one.found[store].linkable:
-            return one.step("link", store, beside=beside)
+            return one.step("link", store, staged=beside)
     store = max(stores, key=lambda store: _nearness(one.found[store]))
-    if code := barred.get((one.wish.of.campaign, one.item.name)):
-        return one.step("leave", store, one.found[store].bytes_done, beside=beside, code=code)
+    if code := barred.get((one.ranked.target.campaign, one.item.name)):
+        return one.step("blocked", store, one.found[store].bytes_done, staged=beside, code=code)
     if one.found[store].file == "unchecked" and not beside:
         return one.step("verify", store)
     return None
@@ -145,20 +149,20 @@ def _nearness(there: LocalItemState) -> tuple[bool, bool, int]:
     return there.file == "unchecked", there.file != "absent", there.bytes_done
 
 
-def _fetch(one: _Candidate, rooms: Rooms, purge: EvictionPlanner) -> Step:
+def _download_step(one: _Candidate, rooms: SpaceBudget, purge: EvictionPlanner) -> PlanStep:
     """Where something of it is already, else where most room is; refused where nothing can make it fit."""
-    beside = one.wish.of.replacing
-    order = sorted(range(len(rooms)), key=lambda at: (*_nearness(one.found[at]), rooms.left(at)), reverse=True)
+    beside = one.ranked.target.replacing
+    order = sorted(range(len(rooms)), key=lambda at: (*_nearness(one.found[at]), rooms.available(at)), reverse=True)
     needs = {store: one.item.size - one.found[store].bytes_done for store in order}
-    store = next((store for store in order if needs[store] <= rooms.left(store)), None)
+    store = next((store for store in order if needs[store] <= rooms.available(store)), None)
     if store is None:
-        store = purge.for_room(needs, rooms)
+        store = purge.make_room(needs, rooms)
     if store is None:
         store = order[0]
-        reason = f"{needs[store]} bytes are still to be fetched and {rooms.left(store)} bytes may be used"
+        reason = f"{needs[store]} bytes are still to be fetched and {rooms.available(store)} bytes may be used"
         if purge.withheld:
             reason += f"; nothing is removed for room: {purge.withheld}"
         begun = one.found[store].bytes_done
-        return one.step("refuse", store, begun, beside=beside, code="NO_SPACE", reason=reason)
-    rooms.take(store, needs[store])
-    return one.step("fetch", store, one.found[store].bytes_done, beside=beside)
+        return one.step("refuse", store, begun, staged=beside, code="NO_SPACE", reason=reason)
+    rooms.reserve(store, needs[store])
+    return one.step("fetch", store, one.found[store].bytes_done, staged=beside)

@@ -17,7 +17,7 @@ from typing import Final
 from loader.contract.manifest import Manifest
 from loader.errors import WorldError
 from loader.media.snapshot import Reading
-from loader.planning.model import Plan, Step
+from loader.planning.model import Plan, PlanStep
 from loader.storage.inventory import ItemKey, ManifestVersion
 from loader.transfer.task import Result, Tools, Transfer
 
@@ -30,7 +30,7 @@ class _Campaign:
     """One campaign of the plan. `missing`: the items that are not whole yet."""
 
     reading: Reading
-    steps: dict[str, Step] = field(default_factory=dict)
+    steps: dict[str, PlanStep] = field(default_factory=dict)
     missing: set[str] = field(default_factory=set)
 
     @property
@@ -47,7 +47,7 @@ class Work:
         """`changed` is called by a hand when nothing is left to be done."""
         self._tools, self._at_once, self._changed = tools, at_once, changed
         self._campaigns: dict[str, _Campaign] = {}
-        self._open: dict[ItemKey, Step] = {}  # to be done, in this order
+        self._open: dict[ItemKey, PlanStep] = {}  # to be done, in this order
         self._running: dict[ItemKey, Transfer] = {}
         self._results: list[Result] = []
         self._etags: Mapping[ItemKey, str] = {}
@@ -76,7 +76,7 @@ class Work:
                 # Before a hand can take it up: what is told must not be older than what the hand tells.
                 if (step.campaign, step.item.name) not in self._running:
                     self._announce(step)
-                if step.beside:
+                if step.staged:
                     self._settled.pop(step.campaign, None)
             for key, transfer in self._running.items():
                 if not self._is_wanted(key, transfer.step):
@@ -90,10 +90,10 @@ class Work:
         for name in list(self._campaigns):
             self._settle_if_due(name)
 
-    def _is_wanted(self, key: ItemKey, step: Step) -> bool:
+    def _is_wanted(self, key: ItemKey, step: PlanStep) -> bool:
         campaign = self._campaigns.get(key[0])
         wanted = campaign.steps.get(key[1]) if campaign else None
-        return wanted is not None and (wanted.item, wanted.store, wanted.beside) == (step.item, step.store, step.beside)
+        return wanted is not None and (wanted.item, wanted.store, wanted.staged) == (step.item, step.store, step.staged)
 
     def _goes_on(self, key: ItemKey) -> bool:
         running = self._running.get(key)
@@ -112,11 +112,11 @@ class Work:
             if urgent < urgency:
                 transfer.end()
 
-    def _announce(self, step: Step) -> None:
+    def _announce(self, step: PlanStep) -> None:
         """The ground hears of every item, and at once of what cannot be loaded. With the lock held."""
         status, name, key = self._tools.status, step.item.name, (step.campaign, step.item.name)
         status.progress(
-            step.campaign, name, step.begun, step.item.size, final=step.action == "keep" and not step.beside
+            step.campaign, name, step.bytes_done, step.item.size, final=step.action == "keep" and not step.staged
         )
         if step.action == "keep" and not self._tools.blamed(step.campaign, name):
             status.no_error(step.campaign, name)
@@ -147,7 +147,7 @@ class Work:
             return not (self._running or self._open or self._in_hand)
 
     @property
-    def running(self) -> list[Step]:
+    def running(self) -> list[PlanStep]:
         """What is in hand."""
         with self._wake:
             return [transfer.step for transfer in self._running.values()]
@@ -269,7 +269,7 @@ class Work:
         if campaign.missing:
             return
         steps = list(campaign.steps.values())
-        if not campaign.is_whole and any(step.beside for step in steps):
+        if not campaign.is_whole and any(step.staged for step in steps):
             for store in stores:
                 store.mark_incomplete(name)  # with items of two versions in place it is neither
         for store in stores:
@@ -279,7 +279,7 @@ class Work:
         for step in steps:
             size = step.item.size
             self._tools.status.progress(name, step.item.name, size, size, final=True)
-            if step.beside:
+            if step.staged:
                 self._tools.loaded(name, step.item.name, step.store)
         if campaign.is_whole:
             self._tools.loaded(name, "", next((step.store for step in steps), 0))

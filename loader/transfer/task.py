@@ -19,7 +19,7 @@ from loader.errors import Stopped, WorldError
 from loader.media.manifest_reader import Lookout
 from loader.media.snapshot import Reading
 from loader.monitor.events import Listener
-from loader.planning.model import Step
+from loader.planning.model import PlanStep
 from loader.reporting.reporter import StatusWriter
 from loader.s3.interface import Body
 from loader.storage.content_store import ContentStore
@@ -36,7 +36,7 @@ class Result:
     `digest`: of the manifest it was carried out for.
     """
 
-    step: Step
+    step: PlanStep
     digest: str
     code: str = ""
     etag: str = ""
@@ -64,7 +64,7 @@ class Tools:
 class Transfer:
     """A step in hand. `run` blocks, `end` may be called from anywhere."""
 
-    def __init__(self, step: Step, reading: Reading, etag: str, tools: Tools, *, again: bool = False) -> None:
+    def __init__(self, step: PlanStep, reading: Reading, etag: str, tools: Tools, *, again: bool = False) -> None:
         """`etag`: of the object in the bucket now, where that is known. `again`: it was carried out before."""
         self._again = again
         self.step = step
@@ -93,10 +93,10 @@ class Transfer:
             log.exception("While loading %s/%s%s", step.campaign, step.item.name, TGZ)
             return self._failed(WorldError("INTERNAL"))
         size = step.item.size
-        tools.status.progress(step.campaign, step.item.name, size, size, final=not step.beside)
+        tools.status.progress(step.campaign, step.item.name, size, size, final=not step.staged)
         tools.status.no_error(step.campaign, step.item.name)
         tools.listener.finished(step.campaign, step.item.name, size, verified=step.item.sha256 is not None)
-        if not step.beside:
+        if not step.staged:
             tools.loaded(step.campaign, step.item.name, step.store)
         return Result(step, self._edition.digest)
 
@@ -116,7 +116,7 @@ class Transfer:
             if found.file == "whole" or found.staged:
                 return True
         if step.action == "link":
-            return self._store.link_duplicate(step.campaign, step.item, self._edition, staged=step.beside)
+            return self._store.link_duplicate(step.campaign, step.item, self._edition, staged=step.staged)
         if step.action == "verify":
             self._tools.listener.say("verify", f"{step.campaign}/{step.item.name}{TGZ}: reading what is there")
             return self._store.verify(step.campaign, step.item, self._known_etag, self._edition, self.stop)
@@ -133,7 +133,7 @@ class Transfer:
             key = content_key(tools.airline, step.campaign, step.item.name)
 
             def finish() -> None:
-                store.install(step.campaign, part, self._edition, staged=step.beside)
+                store.install(step.campaign, part, self._edition, staged=step.staged)
 
             try:
                 bring(key, part, replace(tools.means, stop=self.stop), self, finish)

@@ -19,7 +19,7 @@ from loader.contract.manifest import Item
 from loader.errors import WorldError
 from loader.hooks.ledger import Ledger, Owed
 from loader.hooks.runner import Hooks
-from loader.planning.failure_history import BARRED_FOR
+from loader.planning.failure_history import BLOCK_TIME
 from loader.storage.directory import Directory
 from loader.storage.state_files import write_state
 from tests.support.aircraft import ROOT
@@ -269,7 +269,7 @@ def test_a_failure_is_told_with_status_and_last_words_and_tried_again_later(
     assert hooks.submit(heard.ledger.owed()) == hooks.look() == 0
     assert names(hooks.failed) == [("c", "a")]
     bad.unlink()
-    now[0] = BARRED_FOR
+    now[0] = BLOCK_TIME
     assert hooks.look() == 1
     until(lambda: hooks.idle)
     assert heard.good == [("c", "b"), ("c", "a")]

@@ -19,7 +19,7 @@ from loader.local_api.http import BODY_LIMIT, HEAD_LIMIT
 from loader.local_api.server import PROGRAMS, READERS, Door
 from loader.local_api.unix_socket import reach
 from loader.monitor.status_board import Board
-from loader.planning.model import Step
+from loader.planning.model import PlanStep
 from tests.support.local_programs import GET_EVENTS, GET_STATUS, ask_now, events, request, say
 from tests.support.portal_system import PATIENCE, until
 
@@ -52,9 +52,9 @@ class Cabin:
 def cabin(tmp_path: Path) -> Cabin:
     board = Board("ACME", "N1", "0.1.0")
     steps = [
-        Step("c", Item("a", 1000, HASH), "fetch", 0),
-        Step("c", Item("b", 1000, HASH), "fetch", 0),
-        Step("c", Item("whole", 10, HASH), "keep", 0),
+        PlanStep("c", Item("a", 1000, HASH), "fetch", 0),
+        PlanStep("c", Item("b", 1000, HASH), "fetch", 0),
+        PlanStep("c", Item("whole", 10, HASH), "keep", 0),
     ]
     board.wanted(steps, {}, {"c": "December"})
     return Cabin(tmp_path / "content", board)
@@ -112,7 +112,7 @@ def test_events_begin_with_everything_and_go_on_with_what_changed(cabin: Cabin, 
         while change["items"] and change["items"][0]["status"] != "complete":
             kind, change = next(stream)
         assert change["items_done"] == 2
-        cabin.board.wanted([Step("d", Item("x", 1, HASH), "fetch", 0)], {}, {})
+        cabin.board.wanted([PlanStep("d", Item("x", 1, HASH), "fetch", 0)], {}, {})
         kind, whole = next(stream)
         assert (kind, [one["content"] for one in whole["items"]]) == ("status", ["x"])
         door.close()
@@ -279,7 +279,7 @@ def test_a_program_that_drips_byte_after_byte_has_no_more_time_than_others(
 
 def test_a_program_that_never_reads_is_dropped(cabin: Cabin, door: Door, hurried: None) -> None:
     board = cabin.board
-    board.wanted([Step("c", Item(f"item-{number}", 10, HASH), "fetch", 0) for number in range(5000)], {}, {})
+    board.wanted([PlanStep("c", Item(f"item-{number}", 10, HASH), "fetch", 0) for number in range(5000)], {}, {})
     with reach(cabin.directory, PATIENCE) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.sendall(GET_EVENTS)

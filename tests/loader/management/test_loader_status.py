@@ -21,7 +21,7 @@ from loader.local_api.client import NobodyHomeError, status, watch
 from loader.local_api.server import Door
 from loader.monitor.status_board import Board
 from loader.monitor.status_table import lines
-from loader.planning.model import Step
+from loader.planning.model import PlanStep
 from loader.storage.content_store import ContentStore
 from loader.storage.inventory import ManifestVersion
 from tests.support.aircraft import ROOT, bare_environment
@@ -33,9 +33,9 @@ HASH = "0" * 64
 def board() -> Board:
     board = Board("ACME", "N1", "0.1.0", space=lambda: [StoreUsage("/content", 64_000_000_000, 12_000_000_000)])
     steps = [
-        Step("2026-12", Item("movie-001", 1000, HASH), "fetch", 0, 250),
-        Step("2026-12", Item("movie-002", 2000), "refuse", 0, code="NO_SPACE", reason="too\x1b[31m big"),
-        Step("2026-12", Item("n" * 60, 0, HASH), "keep", 0),
+        PlanStep("2026-12", Item("movie-001", 1000, HASH), "fetch", 0, 250),
+        PlanStep("2026-12", Item("movie-002", 2000), "refuse", 0, code="NO_SPACE", reason="too\x1b[31m big"),
+        PlanStep("2026-12", Item("n" * 60, 0, HASH), "keep", 0),
     ]
     board.wanted(steps, {"2027-01": ("BAD_MANIFEST", "line 1: not JSON")}, {"2026-12": "December\x07"})
     board.state("loading", "", "2026-12")
@@ -109,7 +109,7 @@ def test_an_empty_plan_is_told_as_such() -> None:
 )
 def test_bars_stand_below_each_other_whatever_the_script_of_the_names(name: str, shown: str) -> None:
     board = Board("ACME", "N1")
-    board.wanted([Step("c", Item(name, 1000), "fetch", 0)], {}, {})
+    board.wanted([PlanStep("c", Item(name, 1000), "fetch", 0)], {}, {})
     assert f"  {shown} [..." in table(board)
 
 

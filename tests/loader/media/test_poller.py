@@ -16,7 +16,7 @@ from loader.media.manifest_verifier import Trust
 from loader.media.poller import Eyes
 from loader.media.queue_reader import Dispatch
 from loader.media.snapshot import Reading
-from loader.planning.failure_history import Failures
+from loader.planning.failure_history import FailureHistory
 from loader.s3.memory import MemoryBucket
 from loader.storage.content_store import ContentStore
 
@@ -35,7 +35,7 @@ def test_a_disk_that_cannot_say_what_it_holds_does_not_blind_the_loader(tmp_path
     eyes = Eyes(
         Dispatch(AIRLINE, TAIL, media, ContentStore(tmp_path)),
         Lookout(AIRLINE, (), media, Trust("off", AIRLINE, TAIL)),
-        Failures(),
+        FailureHistory(),
         broken,
         threading.Event(),
         seen.set,
@@ -50,20 +50,20 @@ def test_a_disk_that_cannot_say_what_it_holds_does_not_blind_the_loader(tmp_path
 
 
 def test_what_failed_may_be_asked_while_more_fails() -> None:
-    failures, done, faults = Failures(), threading.Event(), list[Exception]()
+    failures, done, faults = FailureHistory(), threading.Event(), list[Exception]()
 
     def ask() -> None:
         try:
             while not done.is_set():
-                assert failures.campaigns <= {"c"}
+                assert failures.with_object_failures <= {"c"}
         except RuntimeError as error:
             faults.append(error)
 
     asking = threading.Thread(target=ask)
     asking.start()
     for number in range(20_000):
-        failures.note(("c", f"item-{number % 3_000}"), "OBJECT_GONE", "digest", "etag", 0.0)
-        failures.note(("c", f"item-{(number + 1_500) % 3_000}"), "", "digest", "", 0.0)
+        failures.record(("c", f"item-{number % 3_000}"), "OBJECT_GONE", "digest", "etag", 0.0)
+        failures.record(("c", f"item-{(number + 1_500) % 3_000}"), "", "digest", "", 0.0)
     done.set()
     asking.join()
     assert faults == []
@@ -83,18 +83,18 @@ def test_a_queue_written_closely_is_taken_and_remembered(tmp_path: Path) -> None
 
 
 def test_what_failed_may_be_asked_while_a_garbage_collection_lets_another_thread_run() -> None:
-    failures, collected, threshold = Failures(), list[str](), gc.get_threshold()
+    failures, collected, threshold = FailureHistory(), list[str](), gc.get_threshold()
     for number in range(3_000):
-        failures.note(("c", f"item-{number}"), "OBJECT_GONE", "digest", "etag", 0.0)
+        failures.record(("c", f"item-{number}"), "OBJECT_GONE", "digest", "etag", 0.0)
 
     def another(phase: str, info: dict[str, int]) -> None:
         collected.append(phase)
-        failures.note(("c", f"more-{len(collected)}"), "OBJECT_GONE", "digest", "etag", 0.0)
+        failures.record(("c", f"more-{len(collected)}"), "OBJECT_GONE", "digest", "etag", 0.0)
 
     gc.callbacks.append(another)
     gc.set_threshold(10)
     try:
-        asked = [failures.campaigns for _ in range(50)]
+        asked = [failures.with_object_failures for _ in range(50)]
     finally:
         gc.callbacks.remove(another)
         gc.set_threshold(*threshold)

@@ -14,7 +14,7 @@ from loader.contract.manifest import Item
 from loader.errors import ERRORS, WorldError
 from loader.monitor.events import Fan, Listener
 from loader.monitor.status_board import ITEMS_LIMIT, PACE, Board
-from loader.planning.model import Step
+from loader.planning.model import PlanStep
 from loader.s3.throughput import RateMeter, eta
 
 HASH = "0" * 64
@@ -31,16 +31,16 @@ class Clock:
         return self.now
 
 
-def fetch(content: str, size: int = 100, *, campaign: str = "c", begun: int = 0, beside: bool = False) -> Step:
-    return Step(campaign, Item(content, size, HASH, title=content.upper()), "fetch", 0, begun, beside)
+def fetch(content: str, size: int = 100, *, campaign: str = "c", begun: int = 0, beside: bool = False) -> PlanStep:
+    return PlanStep(campaign, Item(content, size, HASH, title=content.upper()), "fetch", 0, begun, beside)
 
 
-def keep(content: str, size: int = 100, *, beside: bool = False) -> Step:
-    return Step("c", Item(content, size, HASH), "keep", 0, size, beside)
+def keep(content: str, size: int = 100, *, beside: bool = False) -> PlanStep:
+    return PlanStep("c", Item(content, size, HASH), "keep", 0, size, beside)
 
 
-def refuse(content: str) -> Step:
-    return Step("c", Item(content, 100), "refuse", 0, code="NO_SPACE", reason="too big")
+def refuse(content: str) -> PlanStep:
+    return PlanStep("c", Item(content, 100), "refuse", 0, code="NO_SPACE", reason="too big")
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def board(clock: Clock) -> Board:
     return Board("ACME", "N1", "0.1.0", clock=clock, now=lambda: datetime(2026, 12, 1, 10, tzinfo=UTC))
 
 
-def want(board: Board, *steps: Step) -> None:
+def want(board: Board, *steps: PlanStep) -> None:
     board.wanted(steps, {}, {"c": "December"})
 
 
@@ -153,7 +153,7 @@ def test_a_failed_item_stays_failed_until_it_begins_again(board: Board) -> None:
     want(board, fetch("a"))
     board.began("c", "a", 0, 100)
     board.failed("c", "a", "HASH_MISMATCH", "wrong bytes")
-    want(board, Step("c", Item("a", 100, HASH), "leave", 0, code="HASH_MISMATCH"))
+    want(board, PlanStep("c", Item("a", 100, HASH), "leave", 0, code="HASH_MISMATCH"))
     assert (item(board, "a")["status"], item(board, "a")["error"]) == ("failed", "wrong bytes")
     want(board, fetch("a"))
     assert item(board, "a")["status"] == "failed"
@@ -162,7 +162,7 @@ def test_a_failed_item_stays_failed_until_it_begins_again(board: Board) -> None:
 
 
 def test_what_is_left_alone_without_a_word_is_told_in_those_of_the_table(board: Board) -> None:
-    want(board, Step("c", Item("a", 100, HASH), "leave", 0, code="OBJECT_GONE"))
+    want(board, PlanStep("c", Item("a", 100, HASH), "leave", 0, code="OBJECT_GONE"))
     assert item(board, "a")["error"] == ERRORS["OBJECT_GONE"].sentence
 
 

@@ -14,7 +14,7 @@ import pytest
 from loader.contract.item_reports import one_line
 from loader.contract.manifest import Item
 from loader.monitor.terminal import Bars, Display, JsonLines
-from loader.planning.model import Step
+from loader.planning.model import PlanStep
 
 HOSTILE = 'a\n{"event": "forged"}\r\x1b[2J\u202egpj\x00\ud800'
 
@@ -91,12 +91,12 @@ def test_what_keeps_it_from_loading_is_said_when_it_changes() -> None:
     ]
 
 
-def bars(*steps: Step) -> tuple[Bars, io.StringIO]:
+def bars(*steps: PlanStep) -> tuple[Bars, io.StringIO]:
     """With a plan of these."""
     stream = io.StringIO()
     shown = Bars(stream)
     shown.wanted(steps, {}, {})
-    shown.plan(len(steps), sum(step.item.size for step in steps), sum(step.begun for step in steps))
+    shown.plan(len(steps), sum(step.item.size for step in steps), sum(step.bytes_done for step in steps))
     return shown, stream
 
 
@@ -106,8 +106,8 @@ def last_view(display: Bars, stream: io.StringIO) -> list[str]:
     return [line for line in stream.getvalue().splitlines() if "━" in line]
 
 
-def fetch(name: str, size: int, begun: int = 0) -> Step:
-    return Step("c", Item(name, size), "fetch", 0, begun)
+def fetch(name: str, size: int, begun: int = 0) -> PlanStep:
+    return PlanStep("c", Item(name, size), "fetch", 0, begun)
 
 
 def test_the_bar_for_all_knows_what_was_linked_and_what_began_anew() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from loader.contract.manifest import Exhibition, Item, Manifest
 from loader.contract.transfer_queue import QueueEntry, TransferQueue
-from loader.planning.model import Moment, Plan, Removal, Room, Wanted
+from loader.planning.model import DiskSpace, Plan, PlanningContext, Removal, TargetCampaign
 from loader.planning.planner import make_plan
 from loader.storage.inventory import CampaignOnDisk, LocalItemState, merge_stores
 
@@ -23,17 +23,17 @@ OVER = date(2026, 11, 30)
 
 def wanted(
     campaign: str, *items: Item, starts: date | None = None, ends: date | None = None, named: bool = False
-) -> Wanted:
-    return Wanted(campaign, Manifest(items, exhibition=Exhibition(starts, ends)), named)
+) -> TargetCampaign:
+    return TargetCampaign(campaign, Manifest(items, exhibition=Exhibition(starts, ends)), named)
 
 
-def simple(campaign: str, *names: str, size: int = 1, ends: date | None = None, named: bool = False) -> Wanted:
+def simple(campaign: str, *names: str, size: int = 1, ends: date | None = None, named: bool = False) -> TargetCampaign:
     return wanted(campaign, *(Item(name, size) for name in names), ends=ends, named=named)
 
 
 def plan(
-    *campaigns: Wanted,
-    free: Sequence[int | Room] = (10**12,),
+    *campaigns: TargetCampaign,
+    free: Sequence[int | DiskSpace] = (10**12,),
     found: Mapping[tuple[str, str], Sequence[LocalItemState]] | None = None,
     barred: Mapping[tuple[str, str], str] | None = None,
     queue: Sequence[QueueEntry] | None = None,
@@ -45,7 +45,7 @@ def plan(
     now: datetime = NOW,
     store: datetime | None = NOW,
 ) -> Plan:
-    rooms = [room if isinstance(room, Room) else Room(room, device) for device, room in enumerate(free)]
+    rooms = [room if isinstance(room, DiskSpace) else DiskSpace(room, device) for device, room in enumerate(free)]
 
     def find(campaign: str, item: Item) -> Sequence[LocalItemState]:
         return (found or {}).get((campaign, item.name), [NOTHING] * len(rooms))
@@ -54,12 +54,12 @@ def plan(
         campaigns,
         find,
         rooms,
-        Moment(now, seconds_left, rate, store),
-        orders=None if queue is None else TransferQueue(1, tuple(queue)),
-        aboard=aboard,
-        first=first,
+        PlanningContext(now, seconds_left, rate, store),
+        queue=None if queue is None else TransferQueue(1, tuple(queue)),
+        on_disk=aboard,
+        requested=first,
         named=named,
-        barred=barred or {},
+        blocked=barred or {},
     )
 
 
@@ -146,7 +146,7 @@ def test_an_entry_of_some_items_makes_steps_of_these_only() -> None:
         simple("c", "a", "b", "c"), simple("d", "a"), queue=[QueueEntry("c", ("b", "not listed")), QueueEntry("d")]
     )
     assert done(made) == [("c", "b", "fetch"), ("d", "a", "fetch")]
-    assert made.partial == {"c"}
+    assert made.partial_campaigns == {"c"}
 
 
 def test_an_entry_of_no_items_is_not_one_of_all() -> None:
@@ -157,7 +157,7 @@ def test_the_first_entry_that_names_an_item_decides_for_it() -> None:
     queue = [QueueEntry("c"), QueueEntry("d"), QueueEntry("c", ("film",), priority=9)]
     made = plan(simple("c", "a", "film"), simple("d", "x"), queue=queue)
     assert done(made) == [("c", "film", "fetch"), ("c", "a", "fetch"), ("d", "x", "fetch")]
-    assert made.partial == frozenset()
+    assert made.partial_campaigns == frozenset()
 
 
 def test_what_may_not_be_begun_yet_is_told_for_later() -> None:
@@ -169,9 +169,9 @@ def test_what_may_not_be_begun_yet_is_told_for_later() -> None:
     ]
     made = plan(simple("c", "a", "film"), simple("d", "a"), simple("e", "a"), queue=queue)
     assert done(made) == [("c", "film", "fetch"), ("e", "a", "fetch")]
-    assert made.later == (("c", LATER), ("d", LATER + timedelta(hours=1)))
+    assert made.deferred == (("c", LATER), ("d", LATER + timedelta(hours=1)))
     assert made.next_change == LATER
-    assert made.partial == {"c"}
+    assert made.partial_campaigns == {"c"}
 
 
 def test_an_item_held_back_is_held_back_though_a_later_entry_takes_all() -> None:
@@ -188,12 +188,16 @@ def test_what_is_to_be_purged_later_is_loaded_until_then() -> None:
 def test_an_action_that_is_not_known_here_is_passed_over() -> None:
     queue = [QueueEntry("c", action="polish", priority=9, not_before=LATER), QueueEntry("c")]
     made = plan(simple("c", "a"), queue=queue)
-    assert (names(made), made.later) == (["a"], ())
+    assert (names(made), made.deferred) == (["a"], ())
 
 
 def test_a_queue_without_entries_is_as_no_queue() -> None:
     made = make_plan(
-        [simple("c", "a")], lambda _campaign, _item: [NOTHING], [Room(9, 1)], Moment(NOW), orders=TransferQueue(3, None)
+        [simple("c", "a")],
+        lambda _campaign, _item: [NOTHING],
+        [DiskSpace(9, 1)],
+        PlanningContext(NOW),
+        queue=TransferQueue(3, None),
     )
     assert names(made) == ["a"]
 
@@ -231,7 +235,7 @@ def test_what_is_whole_is_kept_even_without_room() -> None:
     found = {("c", "a"): [LocalItemState(file="whole")], ("c", "b"): [LocalItemState(staged=True)]}
     made = plan(simple("c", "a", "b", size=100), free=[-5], found=found)
     assert done(made) == [("c", "a", "keep"), ("c", "b", "keep")]
-    assert [step.beside for step in made.steps] == [False, True]
+    assert [step.staged for step in made.steps] == [False, True]
 
 
 def test_the_same_content_is_linked_without_room_and_counts_as_at_hand() -> None:
@@ -244,9 +248,9 @@ def test_the_same_content_is_linked_without_room_and_counts_as_at_hand() -> None
 
 
 def test_a_new_version_is_linked_beside_the_one_in_use() -> None:
-    one = Wanted("c", Manifest((Item("a", 1),)), replacing=True)
+    one = TargetCampaign("c", Manifest((Item("a", 1),)), replacing=True)
     step = plan(one, found={("c", "a"): [LocalItemState(file="other", linkable=True)]}).steps[0]
-    assert (step.action, step.beside) == ("link", True)
+    assert (step.action, step.staged) == ("link", True)
 
 
 def test_a_file_nothing_is_known_about_is_read_not_fetched() -> None:
@@ -266,19 +270,19 @@ def test_an_item_moves_on_where_its_own_directory_is_full() -> None:
         ("c", "b"): [LocalItemState(file="other"), NOTHING, NOTHING],
     }
     made = plan(simple("c", "a", "b", size=40), free=[29, 50, 60], found=found)
-    assert [(step.store, step.begun) for step in made.steps] == [(2, 0), (1, 0)]
+    assert [(step.store, step.bytes_done) for step in made.steps] == [(2, 0), (1, 0)]
 
 
 def test_two_directories_of_one_device_share_its_room() -> None:
-    made = plan(simple("c", "a", "b", size=60), free=[Room(100, 7), Room(90, 7)])
+    made = plan(simple("c", "a", "b", size=60), free=[DiskSpace(100, 7), DiskSpace(90, 7)])
     assert [step.action for step in made.steps] == ["fetch", "refuse"]
-    made = plan(simple("c", "a", "b", size=45), free=[Room(100, 7), Room(90, 7)])
+    made = plan(simple("c", "a", "b", size=45), free=[DiskSpace(100, 7), DiskSpace(90, 7)])
     assert [step.action for step in made.steps] == ["fetch", "fetch"]
 
 
 def test_a_new_version_is_put_beside_the_one_in_use() -> None:
-    one = Wanted("c", Manifest((Item("a", 1),)), replacing=True)
-    assert plan(one, found={("c", "a"): [LocalItemState(file="other")]}).steps[0].beside
+    one = TargetCampaign("c", Manifest((Item("a", 1),)), replacing=True)
+    assert plan(one, found={("c", "a"): [LocalItemState(file="other")]}).steps[0].staged
 
 
 def test_what_failed_for_good_is_left_and_takes_no_room() -> None:
@@ -448,7 +452,7 @@ def test_some_items_are_purged_and_others_loaded() -> None:
     made = plan(simple("c", "a", "b", "d", "e"), aboard=[DECEMBER, CampaignOnDisk("c", bytes=(1,))], queue=queue)
     assert names(made) == ["b", "d", "e"]
     assert made.removals == (Removal("c", ("a",), "the queue asks for it"),)
-    assert made.partial == {"c"}
+    assert made.partial_campaigns == {"c"}
 
 
 def test_of_what_is_purged_whole_the_items_asked_for_before_stay() -> None:

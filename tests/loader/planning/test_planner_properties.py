@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from loader.contract.manifest import Exhibition, Item, Manifest
 from loader.contract.transfer_queue import QueueEntry, TransferQueue
-from loader.planning.model import Moment, Plan, Room, Step, Wanted
+from loader.planning.model import DiskSpace, Plan, PlanningContext, PlanStep, TargetCampaign
 from loader.planning.planner import make_plan
 from loader.planning.priorities import has_ended
 from loader.storage.inventory import CampaignOnDisk, LocalItemState
@@ -27,13 +27,13 @@ CAMPAIGNS = ("one", "two", "three", "four")
 class World:
     """All that a plan rests on."""
 
-    wanted: tuple[Wanted, ...]
+    wanted: tuple[TargetCampaign, ...]
     found: dict[tuple[str, str], tuple[LocalItemState, ...]]
-    rooms: tuple[Room, ...]
+    rooms: tuple[DiskSpace, ...]
     orders: TransferQueue | None
     aboard: tuple[CampaignOnDisk, ...]
     first: tuple[tuple[str, str | None], ...]
-    moment: Moment
+    moment: PlanningContext
 
     def plan(
         self,
@@ -50,9 +50,9 @@ class World:
             find,
             self.rooms,
             self.moment,
-            orders=orders or self.orders,
-            aboard=self.aboard,
-            first=self.first,
+            queue=orders or self.orders,
+            on_disk=self.aboard,
+            requested=self.first,
         )
 
     def free(self, device: int) -> int:
@@ -100,9 +100,11 @@ ITEMS = st.lists(
 
 @st.composite
 def worlds(draw: st.DrawFn, most_rooms: int = 3) -> World:
-    rooms = draw(st.lists(st.builds(Room, st.integers(-10, 150), st.integers(0, 1)), min_size=1, max_size=most_rooms))
+    rooms = draw(
+        st.lists(st.builds(DiskSpace, st.integers(-10, 150), st.integers(0, 1)), min_size=1, max_size=most_rooms)
+    )
     wanted = [
-        Wanted(
+        TargetCampaign(
             campaign,
             Manifest(tuple(draw(ITEMS)), exhibition=Exhibition(draw(DAYS), draw(DAYS))),
             named=draw(st.integers(0, 4)) == 0,
@@ -127,7 +129,9 @@ def worlds(draw: st.DrawFn, most_rooms: int = 3) -> World:
         draw(st.none() | st.builds(TransferQueue, st.just(1), st.none() | st.lists(ENTRIES, max_size=5).map(tuple))),
         tuple(aboard),
         tuple(draw(st.lists(st.tuples(st.sampled_from(CAMPAIGNS), st.none() | st.sampled_from(NAMES)), max_size=2))),
-        Moment(NOW, draw(st.none() | st.floats(0, 10)), draw(st.none() | st.integers(0, 20)), draw(STORE_CLOCKS)),
+        PlanningContext(
+            NOW, draw(st.none() | st.floats(0, 10)), draw(st.none() | st.integers(0, 20)), draw(STORE_CLOCKS)
+        ),
     )
 
 
@@ -143,7 +147,7 @@ def freed(world: World, plan: Plan, device: int) -> int:
     )
 
 
-def taken(world: World, steps: Sequence[Step], device: int) -> int:
+def taken(world: World, steps: Sequence[PlanStep], device: int) -> int:
     return sum(step.missing for step in steps if world.rooms[step.store].device == device)
 
 
@@ -207,7 +211,7 @@ def test_steps_stand_in_the_order_of_the_rules(world: World) -> None:
     plan = world.plan()
     wishes = list(world.first)
 
-    def asked(step: Step) -> int:
+    def asked(step: PlanStep) -> int:
         return min(wishes.index(wish) if wish in wishes else 99 for wish in _wishes(step))
 
     assert [asked(step) for step in plan.steps] == sorted(asked(step) for step in plan.steps)
@@ -219,7 +223,7 @@ def test_steps_stand_in_the_order_of_the_rules(world: World) -> None:
                 assert before.deadline < after.deadline
 
 
-def _wishes(step: Step) -> list[tuple[str, str | None]]:
+def _wishes(step: PlanStep) -> list[tuple[str, str | None]]:
     return [(step.campaign, step.item.name), (step.campaign, None)]
 
 
@@ -227,8 +231,8 @@ def _wishes(step: Step) -> list[tuple[str, str | None]]:
 @given(worlds())
 def test_nothing_is_begun_that_may_not_be_begun_yet(world: World) -> None:
     plan = world.plan()
-    assert all(when > NOW for _, when in plan.later) or world.moment.trusted is None
-    assert plan.next_change == min((when for _, when in plan.later if when > NOW), default=None)
+    assert all(when > NOW for _, when in plan.deferred) or world.moment.trusted is None
+    assert plan.next_change == min((when for _, when in plan.deferred if when > NOW), default=None)
     entries = world.orders.entries if world.orders else None
     if entries and all(entry.not_before and entry.not_before > NOW for entry in entries):
         named = {one.campaign for one in world.wanted if one.named}
@@ -301,12 +305,12 @@ def test_a_plan_that_is_half_done_goes_on_with_the_rest(world: World) -> None:
         return
     key, size = (fetch.campaign, fetch.item.name), fetch.missing
     there = list(world.found[key])
-    there[fetch.store] = LocalItemState(staged=True) if fetch.beside else LocalItemState("whole")
+    there[fetch.store] = LocalItemState(staged=True) if fetch.staged else LocalItemState("whole")
     device = world.rooms[fetch.store].device
     rooms = tuple(
-        Room(world.free(room.device) - size, device) if room.device == device else room for room in world.rooms
+        DiskSpace(world.free(room.device) - size, device) if room.device == device else room for room in world.rooms
     )
-    moment = Moment(NOW, store=NOW)
+    moment = PlanningContext(NOW, store=NOW)
     now = World(
         world.wanted, {**world.found, key: tuple(there)}, rooms, world.orders, world.aboard, world.first, moment
     )

@@ -14,7 +14,7 @@ from loader.media.manifest_verifier import Trust
 from loader.media.poller import Eyes
 from loader.media.queue_reader import Dispatch
 from loader.media.snapshot import Look
-from loader.planning.failure_history import Failures
+from loader.planning.failure_history import FailureHistory
 from loader.s3.memory import MemoryBucket
 from loader.storage.content_store import ContentStore
 from tests.support.aircraft import AIRLINE, ROOT, TAIL, Aircraft, Run, finish, publish
@@ -78,7 +78,7 @@ def test_a_look_that_met_a_surprise_leaves_an_answer(
     eyes = Eyes(
         Dispatch(AIRLINE, TAIL, media, ContentStore(tmp_path)),
         Lookout(AIRLINE, (), media, Trust("off", AIRLINE, TAIL)),
-        Failures(),
+        FailureHistory(),
         lambda campaign, reading: False,
         threading.Event(),
         seen.set,
