@@ -28,7 +28,7 @@ from loader.monitor.status_board import Board
 from loader.monitor.systemd import Watchdog
 from loader.monitor.terminal import Display, make_display
 from loader.network.link_monitor import LinkMonitor, connect_target
-from loader.reporting.reporter import HELPERS
+from loader.reporting.reporter import MAX_HELPERS
 from loader.s3.client import S3Bucket
 from loader.s3.environment import clean_variables
 from loader.s3.redaction import redact, secrets_in
@@ -115,7 +115,7 @@ def _stores(settings: Settings, stack: contextlib.ExitStack) -> list[ContentStor
 
 def _load(settings: Settings, stores: Sequence[ContentStore], display: Display, stop: threading.Event) -> ExitCode:
     media = _bucket(settings.media_bucket, settings, stop, settings.max_transfers + MOST + 4)
-    status = _bucket(settings.status_bucket, settings, stop, HELPERS + 2)
+    status = _bucket(settings.status_bucket, settings, stop, MAX_HELPERS + 2)
     where = f"{settings.airline}/{settings.tail}"
     display.say("start", f"Loading for {where} into {', '.join(map(str, settings.content_dirs))}", loader=where)
     board = Board(settings.airline, settings.tail, VERSION, space=lambda: [store.space() for store in stores])

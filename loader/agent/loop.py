@@ -32,8 +32,8 @@ from loader.network.link_monitor import LinkMonitor
 from loader.planning.failure_history import OBJECT_FAILURES, FailureHistory
 from loader.planning.limits import EffectiveLimits
 from loader.planning.model import Plan, PlanningContext
-from loader.reporting.lease import Lease
-from loader.reporting.reporter import StatusWriter
+from loader.reporting.lease import TailLease
+from loader.reporting.reporter import StatusReporter
 from loader.s3.interface import Bucket
 from loader.s3.redaction import redact
 from loader.s3.retry import Backoff
@@ -114,16 +114,16 @@ class Agent:
             say=lambda text: self._listener.say("trust", text),
         )
 
-    def _status_writer(self, status: Bucket) -> StatusWriter:
+    def _status_writer(self, status: Bucket) -> StatusReporter:
         settings, listener = self._settings, self._listener
-        lease = Lease(
+        lease = TailLease(
             status,
             heartbeat_key(settings.airline, settings.tail),
             self._stores,
-            patience=settings.takeover_after,
+            takeover_after=settings.takeover_after,
             say=lambda text: listener.say("lease", text),
         )
-        return StatusWriter(
+        return StatusReporter(
             status,
             settings.airline,
             settings.tail,
@@ -131,8 +131,8 @@ class Agent:
             interval=settings.progress_interval,
             heartbeat=self.heartbeat,
             heartbeat_interval=settings.heartbeat_interval,
-            complain=lambda text: listener.say("status_away", text),
-            taken=self._give_way,
+            on_unreachable=lambda text: listener.say("status_away", text),
+            on_lease_lost=self._give_way,
             link_up=lambda: self._link.state()[0],
         )
 
@@ -163,7 +163,7 @@ class Agent:
 
     def run(self) -> ExitCode:
         """Until nothing is left to do (`once`) or `stop` is set."""
-        self.status.believe(self._stores[0].load_report_cache(), self._now())
+        self.status.import_state(self._stores[0].load_report_cache(), self._now())
         self.status.start()
         self._await_lease()
         code = ExitCode.UNREACHABLE
@@ -179,7 +179,7 @@ class Agent:
     def _await_lease(self) -> None:
         """Before a byte is fetched: whose is the tail? While the status bucket cannot tell, content has precedence."""
         deadline = time.monotonic() + LEASE_WAIT
-        while not self.status.judged.wait(0.1) and not self._stop.is_set() and time.monotonic() < deadline:
+        while not self.status.lease_checked.wait(0.1) and not self._stop.is_set() and time.monotonic() < deadline:
             self._turned()
             if self._link.checked and not self._link.state()[0]:
                 return  # nobody can be asked, and nothing is loaded
@@ -196,7 +196,7 @@ class Agent:
             self._turned()
             up = self._link.state()[0]
             if up and not was_up:
-                self.status.link_is_back()
+                self.status.link_restored()
                 self._await_lease()
                 due = 0.0
             was_up = up
@@ -255,7 +255,7 @@ class Agent:
             if not reading.code:
                 self._said.pop(f"campaign {name}", None)
                 if not self._errands.failed(name) and name not in self._work.unsettled:
-                    self.status.no_campaign_error(name)
+                    self.status.clear_campaign_error(name)
             elif reading.out_of_reach:
                 self._listener.say("waiting", f"{name}: {reading.text}", campaign=name, code=reading.code)
             elif self._said.get(f"campaign {name}") != reading.text:
@@ -302,7 +302,7 @@ class Agent:
             campaign = removal.campaign
             try:
                 if self._work.drop(campaign, ENDING):
-                    self._planner.remove(removal, self._sight.look.readings.get(campaign), self.status.removed)
+                    self._planner.remove(removal, self._sight.look.readings.get(campaign), self.status.remove_items)
                     self._errands.removed(campaign)
                     self._say_once("kept", f"kept {campaign}", "")
             except WorldError as error:
@@ -359,12 +359,12 @@ class Agent:
     def _forget_what_is_gone(self) -> None:
         orders, readings = self._dispatch.orders, self._sight.look.readings
         state = tuple((name, one.edition.digest, self._planner.is_new(name, one)) for name, one in readings.items())
-        if self._forgotten == (orders, state, self.status.knows):
+        if self._forgotten == (orders, state, self.status.has_listing):
             return
         wanted = {step.campaign for step in self._plan.steps}
-        for name, gone in self._planner.gone(self.status.told(), readings, orders, wanted).items():
-            self.status.removed(name, gone)
-        self._forgotten = (orders, state, self.status.knows)
+        for name, gone in self._planner.gone(self.status.reported_items(), readings, orders, wanted).items():
+            self.status.remove_items(name, gone)
+        self._forgotten = (orders, state, self.status.has_listing)
 
     # Mind what changes by itself.
 
@@ -474,7 +474,7 @@ class Agent:
         if not told:
             self._listener.say("status_away", "Not everything could be told to the status bucket; run again later.")
         try:
-            self._stores[0].save_report_cache(self.status.record(self._now()))
+            self._stores[0].save_report_cache(self.status.export_state(self._now()))
         except WorldError as error:
             self._listener.say("record", f"The next run will tell the ground everything again: {error}")
         return told
@@ -490,7 +490,7 @@ class Agent:
         if (state, reason, campaign) != self._state:
             self._state = (state, reason, campaign)
             self._listener.state(state, reason, campaign)
-            self.status.beat()
+            self.status.request_heartbeat()
 
     def heartbeat(self) -> Heartbeat:
         """The loader's own state, now. Called by the status thread."""

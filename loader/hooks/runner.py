@@ -19,7 +19,7 @@ from loader.errors import WorldError
 from loader.hooks.ledger import Ledger, Owed
 from loader.monitor.events import Listener
 from loader.planning.failure_history import BLOCK_TIME
-from loader.reporting.reporter import StatusWriter
+from loader.reporting.reporter import StatusReporter
 from loader.storage.content_store import ContentStore
 
 log = logging.getLogger("loader")
@@ -152,7 +152,7 @@ class Errands:
         command: Sequence[str],
         timeout: float,
         stores: Sequence[ContentStore],
-        status: StatusWriter,
+        status: StatusReporter,
         listener: Listener,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
@@ -241,10 +241,10 @@ class Errands:
     def _tell(self, owed: Owed, error: WorldError | None) -> None:
         campaign, content = owed.campaign, owed.content
         if error is None and content:
-            self._status.no_error(campaign, content)
+            self._status.clear_error(campaign, content)
             self._listener.well(campaign, content)
         elif error is None:
-            self._status.no_campaign_error(campaign)
+            self._status.clear_campaign_error(campaign)
         elif content:
             self._status.error(campaign, content, error.code, str(error))
             self._listener.failed(campaign, content, error.code, str(error))

@@ -1,8 +1,8 @@
 """Which machine loads a tail: the heartbeat as a lease, held by writing it again on condition that it is still ours.
 
 Each content directory has a lasting random identity, and the heartbeat names the one of its writer. A write that meets
-another heartbeat than our last one is judged: `judge` decides and is pure, `Lease` reads and writes `loader.json` and
-notes on disk which ETags are ours. Ages are differences on the store's clock; no clock of ours is asked.
+another heartbeat than our last one is judged: `decide` decides and is pure, `TailLease` reads and writes `loader.json`
+and notes on disk which ETags are ours. Ages are differences on the store's clock; no clock of ours is asked.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from loader.failpoints import failpoint
 from loader.s3.interface import Bucket
 from loader.storage.content_store import ContentStore
 
-Verdict = Literal["go on", "take", "lose"]
-_ROUNDS: Final = 3  # of reading and writing, where others write in between
-_KEPT: Final = 3  # ETags of writes whose fate is unknown
+Decision = Literal["renew", "take_over", "yield"]
+_MAX_ROUNDS: Final = 3  # of reading and writing, where others write in between
+_MAX_ETAGS: Final = 3  # ETags of writes whose fate is unknown
 _EMPTY: Final = hashlib.md5(b"", usedforsecurity=False).hexdigest()
-_IDENTITY: Final = re.compile(r"[0-9a-f]{32}")
+_HOLDER_ID: Final = re.compile(r"[0-9a-f]{32}")
 
 
-class TakenError(Exception):
+class TailLeaseLost(Exception):
     """Another machine loads this tail; `str()` says who, since when, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class CurrentHolder:
     """A heartbeat as it lies in the bucket.
 
     `holder` is empty where it names none (an older or another loader). `silent`: seconds since it was written, None
@@ -49,7 +49,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Us:
+class OwnIdentity:
     """Who asks: the identities of our directories, when we started, and whether we have held the lease since."""
 
     identities: frozenset[str]
@@ -57,21 +57,21 @@ class Us:
     held: bool = False
 
 
-def judge(seen: Seen, us: Us, patience: float) -> Verdict:
+def decide(holder: CurrentHolder, own: OwnIdentity, takeover_after: float) -> Decision:
     """Whether we may write over a heartbeat that is not the last one we know to be ours.
 
     `patience`: seconds after which a silent loader is taken to be gone.
     """
     # Before we held it, our own identity means an earlier run of ours: its directory is locked by us now. Later on only
     # this very run can have written it; another one means that the directory was copied to another machine.
-    if seen.holder in us.identities and (not us.held or seen.started_at == us.started_at):
-        return "go on"
-    if seen.ended or (seen.silent is not None and seen.silent >= patience):
-        return "take"
-    return "lose"
+    if holder.holder in own.identities and (not own.held or holder.started_at == own.started_at):
+        return "renew"
+    if holder.ended or (holder.silent is not None and holder.silent >= takeover_after):
+        return "take_over"
+    return "yield"
 
 
-class Lease:
+class TailLease:
     """The lease of one tail. Used by one thread at a time; the first of `stores` keeps its notes."""
 
     def __init__(
@@ -80,27 +80,27 @@ class Lease:
         key: str,
         stores: Sequence[ContentStore],
         *,
-        patience: float,
+        takeover_after: float,
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
         """Reads the identities and makes those that are missing. `say` hears what an operator should know."""
-        self._bucket, self._key, self._patience, self._say = bucket, key, patience, say
+        self._bucket, self._key, self._takeover_after, self._say = bucket, key, takeover_after, say
         self._store = stores[0] if stores else None
-        identities = [_identity(store) for store in stores] or [secrets.token_hex(16)]
-        self.identity = identities[0]
-        self._us = Us(frozenset(identities))
-        self._etags = self._noted()
+        identities = [_store_id(store) for store in stores] or [secrets.token_hex(16)]
+        self.holder_id = identities[0]
+        self._own = OwnIdentity(frozenset(identities))
+        self._etags = self._load_etags()
         self._conditional = True
         self.etag = ""  # of the last heartbeat that certainly arrived
 
-    def know(self, etag: str) -> None:
+    def add_own_etag(self, etag: str) -> None:
         """This was our last heartbeat, too."""
         self._etags = [etag, *(other for other in self._etags if other != etag)]
 
-    def signed(self, heartbeat: Heartbeat, *, ended: bool) -> Heartbeat:
+    def with_holder(self, heartbeat: Heartbeat, *, ended: bool) -> Heartbeat:
         """The heartbeat with our name. `ended`: it is the last one, anybody may take the tail over."""
-        self._us = replace(self._us, started_at=heartbeat.started_at)
-        extra: dict[str, object] = {**heartbeat.extra, "holder": self.identity}
+        self._own = replace(self._own, started_at=heartbeat.started_at)
+        extra: dict[str, object] = {**heartbeat.extra, "holder": self.holder_id}
         return replace(heartbeat, extra={**extra, "ended": True} if ended else extra)
 
     def write(self, body: bytes) -> str:
@@ -114,8 +114,8 @@ class Lease:
         conditions: list[str | None] = [*self._etags, _EMPTY, None] if self._etags else [None]
         digest = hashlib.md5(body, usedforsecurity=False).hexdigest()
         # Noted before it is sent: after a kill in between, what lies there is still known to be ours.
-        self._etags = list(dict.fromkeys([digest, *self._etags[:-1][:_KEPT], *self._etags[-1:]]))
-        self._note()
+        self._etags = list(dict.fromkeys([digest, *self._etags[:-1][:_MAX_ETAGS], *self._etags[-1:]]))
+        self._save_etags()
         try:
             return self._write(body, conditions)
         except WorldError as error:
@@ -127,17 +127,19 @@ class Lease:
 
     def _write(self, body: bytes, conditions: Sequence[str | None]) -> str:
         ours = set(self._etags)
-        for _ in range(_ROUNDS):
+        for _ in range(_MAX_ROUNDS):
             for etag in conditions:
-                with contextlib.suppress(_NotMetError):
+                with contextlib.suppress(_PreconditionFailed):
                     self._put(body, etag)
                     return etag if etag and etag in ours else ""
             seen = self._read()
-            verdict = judge(seen, self._us, self._patience) if seen else "take"
-            if seen and verdict == "lose":
-                raise TakenError(_sentence(self._key, seen, self._us, self._patience))
-            if seen and verdict == "take" and not seen.ended:
-                self._say(f"Taking over {self._key.rpartition('/')[0]} from {_name(seen)}, {_heard(seen)}.")
+            verdict = decide(seen, self._own, self._takeover_after) if seen else "take_over"
+            if seen and verdict == "yield":
+                raise TailLeaseLost(_lost_text(self._key, seen, self._own, self._takeover_after))
+            if seen and verdict == "take_over" and not seen.ended:
+                self._say(
+                    f"Taking over {self._key.rpartition('/')[0]} from {_holder_name(seen)}, {_last_seen_text(seen)}."
+                )
             conditions = [seen.etag if seen else None]
         raise WorldError("THROTTLED", f"PUT {self._key}: others keep writing it")
 
@@ -157,15 +159,15 @@ class Lease:
         except WorldError as error:
             # A bucket that is not there is no object that is not there.
             if self._conditional and (error.code == "OBJECT_CHANGED" or (etag and error.code == "OBJECT_GONE")):
-                raise _NotMetError from error
+                raise _PreconditionFailed from error
             raise
         failpoint("heartbeat-sent")
-        self._us = replace(self._us, held=True)
+        self._own = replace(self._own, held=True)
         noted, self._etags = self._etags[0], [self.etag]
         if noted != self.etag:  # a store whose ETags are no MD5 sums
-            self._note()
+            self._save_etags()
 
-    def _read(self) -> Seen | None:
+    def _read(self) -> CurrentHolder | None:
         """What lies there. Raises TakenError if we may not know, WorldError."""
         try:
             fetched = self._bucket.get(self._key, HEARTBEAT_LIMIT)
@@ -173,7 +175,7 @@ class Lease:
             if error.code == "OBJECT_GONE":
                 return None
             if error.code == "FORBIDDEN":
-                raise TakenError(
+                raise TailLeaseLost(
                     f"{self._key} is there, is not known to be ours, and these credentials may not read it, so another "
                     f"machine may be loading this tail. Allow s3:GetObject on {self._key} of the status bucket, or, "
                     "if no other machine does, remove that object; then start again."
@@ -185,9 +187,9 @@ class Lease:
         try:
             heartbeat = parse_heartbeat(fetched.body)
         except BadHeartbeat:
-            return Seen(fetched.etag, silent=silent)
+            return CurrentHolder(fetched.etag, silent=silent)
         holder = heartbeat.extra.get("holder")
-        return Seen(
+        return CurrentHolder(
             fetched.etag,
             holder if isinstance(holder, str) else "",
             heartbeat.started_at,
@@ -195,17 +197,17 @@ class Lease:
             heartbeat.extra.get("ended") is True,
         )
 
-    def _noted(self) -> list[str]:
+    def _load_etags(self) -> list[str]:
         if self._store is None:
             return []
         with contextlib.suppress(WorldError):
             note = self._store.read_state("lease")
             etags = note.get("etags")
             if (note.get("bucket"), note.get("key")) == (self._bucket.name, self._key) and isinstance(etags, list):
-                return [etag for etag in etags if isinstance(etag, str) and etag][: _KEPT + 2]
+                return [etag for etag in etags if isinstance(etag, str) and etag][: _MAX_ETAGS + 2]
         return []
 
-    def _note(self) -> None:
+    def _save_etags(self) -> None:
         """A disk that cannot be written to is told to the ground by whoever loads; here, reading will have to do."""
         if self._store is not None:
             note = {"bucket": self._bucket.name, "key": self._key, "etags": self._etags}
@@ -213,34 +215,35 @@ class Lease:
                 self._store.write_state("lease", note, durability="bytes")
 
 
-class _NotMetError(Exception):
+class _PreconditionFailed(Exception):
     """The object is not the one that the write was meant to replace."""
 
 
-def _identity(store: ContentStore) -> str:
+def _store_id(store: ContentStore) -> str:
     try:
         return store.store_id()
     except WorldError:  # a disk that cannot be written to; for this run any name will do
         return secrets.token_hex(16)
 
 
-def _sentence(key: str, seen: Seen, us: Us, patience: float) -> str:
+def _lost_text(key: str, seen: CurrentHolder, us: OwnIdentity, patience: float) -> str:
     tail = key.rpartition("/")[0]
     since = f", running since {seen.started_at:%Y-%m-%d %H:%M:%S} UTC" if seen.started_at else ""
     if seen.holder in us.identities:
         return (
-            f"Another machine loads {tail} from a copy of this content directory{since}, {_heard(seen)}. "
+            f"Another machine loads {tail} from a copy of this content directory{since}, {_last_seen_text(seen)}. "
             "Stop one of the two, remove .loader/id from its content directory, and start again."
         )
     return (
-        f"Another machine loads {tail}: {_name(seen)}{since}, {_heard(seen)}. Stop that one if this one is to load; "
+        f"Another machine loads {tail}: {_holder_name(seen)}{since}, {_last_seen_text(seen)}. "
+        "Stop that one if this one is to load; "
         f"once it has ended, or has been silent for {patience:.0f} s, this one can be started."
     )
 
 
-def _name(seen: Seen) -> str:
-    return f"holder {seen.holder[:8]}" if _IDENTITY.fullmatch(seen.holder) else "a loader that gives no name"
+def _holder_name(seen: CurrentHolder) -> str:
+    return f"holder {seen.holder[:8]}" if _HOLDER_ID.fullmatch(seen.holder) else "a loader that gives no name"
 
 
-def _heard(seen: Seen) -> str:
+def _last_seen_text(seen: CurrentHolder) -> str:
     return "heard lately" if seen.silent is None else f"last heard {max(0.0, seen.silent):.0f} s ago"

@@ -19,8 +19,8 @@ from typing import Final
 RATE: Final = 50.0  # writes a second, of all items together
 BURST: Final = 100.0  # of them at once after a silence
 GRACE: Final = 1.0  # seconds in which an item may get further, so that its first value need not be told
-Letter = tuple[str, bytes | None]
-_URGENT, _NEWS, _FIRST, _TIDYING = range(4)
+PendingWrite = tuple[str, bytes | None]
+_URGENT, _UPDATE, _FIRST, _CLEANUP = range(4)
 
 
 @dataclass(slots=True)
@@ -42,7 +42,7 @@ class Outbox:
         self._wanted: dict[str, bytes | None] = {}
         self._later: list[tuple[float, int, str]] = []  # due, ticket, key
         self._ready: list[tuple[int, int, int, str]] = []  # rank, place, ticket, key
-        self._under_way: dict[str, list[tuple[int, int, int, str]]] = {}  # by item: what waits for its turn
+        self._in_flight: dict[str, list[tuple[int, int, int, str]]] = {}  # by item: what waits for its turn
         self._tickets = 0
         self._tokens, self._filled_at = burst, float("-inf")
         self._capped = True
@@ -54,42 +54,42 @@ class Outbox:
         return len(self._waiting)
 
     @property
-    def under_way(self) -> int:
+    def in_flight(self) -> int:
         """How many were taken and neither arrived nor failed."""
-        return len(self._under_way)
+        return len(self._in_flight)
 
     def post(self, key: str, body: bytes | None, now: float, *, urgent: bool = False) -> float | None:
         """Let `body` be what is sent next for `key`; returns when it is due, None if there is nothing to send."""
         self._wanted[key] = body
-        if self._is_there(key, body):
+        if self._is_current(key, body):
             self._waiting.pop(key, None)
             return None
         due, rank = self._order(key, body, now, urgent)
         letter = self._waiting.get(key)
         if letter is None:
             letter = self._waiting[key] = _Waiting(body, due, rank)
-            self._file(key, letter)
+            self._push(key, letter)
         else:
             due = max(due, letter.not_before)
             moved = (letter.due, letter.rank) != (due, rank)
             letter.body, letter.due, letter.rank = body, due, rank
             if moved:
-                self._file(key, letter)
+                self._push(key, letter)
         return max(letter.due, self.paused_until)
 
-    def found(self, listed: Mapping[str, str]) -> None:
+    def set_listing(self, listed: Mapping[str, str]) -> None:
         """All that lies in the bucket, as ETags by key: what is there already need not be told."""
         self._listed = {**listed, **dict.fromkeys(self.known, "")}
         for key, letter in list(self._waiting.items()):
-            if self._is_there(key, letter.body):
+            if self._is_current(key, letter.body):
                 del self._waiting[key]
 
-    def there(self) -> list[str]:
+    def existing_keys(self) -> list[str]:
         """The keys that the bucket holds, as far as that is known."""
         listed = {*(self._listed or ()), *self.known}
         return [key for key in listed if self.known.get(key, b"") is not None]
 
-    def _is_there(self, key: str, body: bytes | None) -> bool:
+    def _is_current(self, key: str, body: bytes | None) -> bool:
         """Whether the bucket is known to hold exactly this (None: no object)."""
         if key in self.known or self._listed is None:
             return key in self.known and self.known[key] == body
@@ -104,22 +104,22 @@ class Outbox:
         """When it is due, and what goes before it."""
         if body is None and urgent:
             # What was told is taken back as quickly as it was told.
-            return now, _NEWS if self.known.get(key) is not None else _TIDYING
+            return now, _UPDATE if self.known.get(key) is not None else _CLEANUP
         if urgent:
             return now, _URGENT
         if key in self._sent_at:
-            return self._sent_at[key] + self._interval, _NEWS
+            return self._sent_at[key] + self._interval, _UPDATE
         held = self._waiting.get(key)
         if held is not None:
-            return held.due, held.rank if held.body == body else _NEWS
+            return held.due, held.rank if held.body == body else _UPDATE
         return now + min(GRACE, self._interval), _FIRST
 
-    def _file(self, key: str, letter: _Waiting) -> None:
+    def _push(self, key: str, write: _Waiting) -> None:
         self._tickets += 1
-        letter.ticket = self._tickets
-        heapq.heappush(self._later, (letter.due, letter.ticket, key))
+        write.ticket = self._tickets
+        heapq.heappush(self._later, (write.due, write.ticket, key))
 
-    def take(self, now: float) -> Letter | None:
+    def take(self, now: float) -> PendingWrite | None:
         """The key and the value to be sent next, under way from now on; None if nothing may leave now."""
         if now < self.paused_until or (self._capped and not self._has_token(now)):
             return None
@@ -130,10 +130,10 @@ class Outbox:
             letter = self._waiting.get(key)
             if letter is None or letter.ticket != ticket:
                 continue
-            if _item(key) in self._under_way:
-                self._under_way[_item(key)].append(entry)
+            if _item_of(key) in self._in_flight:
+                self._in_flight[_item_of(key)].append(entry)
                 continue
-            self._under_way[_item(key)] = []
+            self._in_flight[_item_of(key)] = []
             self._tokens -= self._capped
             # Until it has arrived nobody knows what the bucket holds.
             self.known.pop(key, None)
@@ -168,7 +168,7 @@ class Outbox:
 
     def sent(self, key: str, body: bytes | None, now: float) -> None:
         """It arrived. If a newer value came meanwhile, that one waits for its turn."""
-        self._landed(key)
+        self._finish(key)
         self.known[key] = body
         self._sent_at[key] = now
         letter = self._waiting.get(key)
@@ -177,40 +177,40 @@ class Outbox:
         elif letter is not None:
             if letter.rank != _URGENT and self._capped:
                 letter.due = max(letter.due, now + self._interval)
-            self._file(key, letter)
+            self._push(key, letter)
 
     def failed(self, key: str, until: float) -> None:
         """It did not arrive, or nobody knows: what the bucket holds is not known, and this key waits."""
-        self._landed(key)
+        self._finish(key)
         self.known.pop(key, None)
         letter = self._waiting.get(key)
         if letter is not None:
             letter.due = letter.not_before = until
-            self._file(key, letter)
+            self._push(key, letter)
 
-    def _landed(self, key: str) -> None:
-        for entry in self._under_way.pop(_item(key), ()):
+    def _finish(self, key: str) -> None:
+        for entry in self._in_flight.pop(_item_of(key), ()):
             heapq.heappush(self._ready, entry)
 
-    def forget(self, now: float) -> None:
+    def reset(self, now: float) -> None:
         """What the bucket holds is not known after all: everything is to be said again."""
         self.known.clear()
         self._listed = None
         for key, body in self._wanted.items():
             self.post(key, body, now, urgent=body is None)
 
-    def drop(self, key: str) -> None:
+    def discard(self, key: str) -> None:
         """It will never arrive."""
         self._waiting.pop(key, None)
 
-    def hurry(self) -> None:
+    def flush_now(self) -> None:
         """The loader ends: everything is due, as much of it as can."""
         self._capped, self.paused_until = False, 0.0
         for key, letter in self._waiting.items():
             letter.due = letter.not_before = 0.0
-            self._file(key, letter)
+            self._push(key, letter)
 
 
-def _item(key: str) -> str:
+def _item_of(key: str) -> str:
     """What a key is of: the progress and the error of an item are told one after the other."""
     return key.rpartition(".")[0]

@@ -26,22 +26,24 @@ from loader.contract.item_reports import build_error, build_progress, progress_t
 from loader.contract.keys import campaign_error_key, error_key, parse_status_key, progress_key
 from loader.errors import BadName, WorldError
 from loader.failpoints import failpoint
-from loader.reporting.lease import Lease, TakenError
-from loader.reporting.outbox import Letter, Outbox
+from loader.reporting.lease import TailLease, TailLeaseLost
+from loader.reporting.outbox import Outbox, PendingWrite
 from loader.s3.interface import Bucket
 from loader.s3.redaction import redact
 from loader.s3.retry import Backoff
 
 log = logging.getLogger("loader")
-RECORD_AGE: Final = timedelta(days=1)
+CACHE_AGE: Final = timedelta(days=1)
 _LAST_CALL: Final = 0.7  # of the time for closing; the rest is for the last heartbeat
-HELPERS: Final = 7  # beside the thread itself
-_LONG: Final = 0.02  # seconds for one write; where it takes less, help would only take the processor from transfers
+MAX_HELPERS: Final = 7  # beside the thread itself
+_SLOW_WRITE: Final = (
+    0.02  # seconds for one write; where it takes less, help would only take the processor from transfers
+)
 _LINK_WAIT: Final = 5.0  # seconds between two looks whether the link is back, should nobody say so
-_PATIENCE: Final = 1_000_000_000  # tries: the writer never gives up, it only waits longer
+_UNLIMITED_TRIES: Final = 1_000_000_000  # tries: the writer never gives up, it only waits longer
 
 
-class StatusWriter:
+class StatusReporter:
     """The thread and the words. All methods return at once, but `close`."""
 
     def __init__(
@@ -50,12 +52,12 @@ class StatusWriter:
         airline: str,
         tail: str,
         *,
-        lease: Lease,
+        lease: TailLease,
         interval: float,
         heartbeat: Callable[[], Heartbeat],
         heartbeat_interval: float = 60.0,
-        complain: Callable[[str], None] = lambda text: None,
-        taken: Callable[[str], None] = lambda text: None,
+        on_unreachable: Callable[[str], None] = lambda text: None,
+        on_lease_lost: Callable[[str], None] = lambda text: None,
         link_up: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -65,36 +67,38 @@ class StatusWriter:
         no, nothing is tried.
         """
         self._bucket, self._airline, self._tail = bucket, airline, tail
-        self._heartbeat, self._beat_interval, self._complain, self._clock = (
+        self._heartbeat, self._heartbeat_interval, self._on_unreachable, self._clock = (
             heartbeat,
             heartbeat_interval,
-            complain,
+            on_unreachable,
             clock,
         )
-        self._lease, self._taken, self._link_up = lease, taken, link_up
-        self.judged = threading.Event()
+        self._lease, self._on_lease_lost, self._link_up = lease, on_lease_lost, link_up
+        self.lease_checked = threading.Event()
         self._outbox = Outbox(interval)
-        self._noted: dict[tuple[str, str], int] = {}
-        self._beat_due, self._last_call = 0.0, 0.0
-        self._believed = ""
+        self._last_values: dict[tuple[str, str], int] = {}
+        self._heartbeat_due, self._last_call = 0.0, 0.0
+        self._imported_etag = ""
         self._wake = threading.Condition()
         self._wake_at = 0.0
-        self._held = self._told = self._closing = self._ended = self._lost = self._beating = False
-        self._listed = False  # what the bucket holds was asked for, or believed
-        self._helpers, self._took = 0, 0.0
-        self._backoff = Backoff(_PATIENCE, 1.0, 60.0)
+        self._has_lease = self._final_sent = self._closing = self._ended = self._incomplete = (
+            self._sending_heartbeat
+        ) = False
+        self._has_listing = False  # what the bucket holds was asked for, or believed
+        self._helpers, self._last_write_time = 0, 0.0
+        self._backoff = Backoff(_UNLIMITED_TRIES, 1.0, 60.0)
         self._thread = threading.Thread(target=self._run, name="status", daemon=True)
 
     def start(self) -> None:
         """From now on things are sent."""
         self._thread.start()
 
-    def progress(self, campaign: str, content: str, done: int, size: int, *, final: bool = False) -> None:
+    def progress(self, campaign: str, content: str, bytes_done: int, size: int, *, final: bool = False) -> None:
         """So many bytes are held. `final`: the item is whole, checked and durable under its final name."""
-        value = progress_to_report(done, size, final=final)
-        if self._noted.get((campaign, content)) == value:
+        value = progress_to_report(bytes_done, size, final=final)
+        if self._last_values.get((campaign, content)) == value:
             return
-        self._noted[campaign, content] = value
+        self._last_values[campaign, content] = value
         key = progress_key(self._airline, self._tail, campaign, content)
         self._post(key, build_progress(value), urgent=final)
 
@@ -103,7 +107,7 @@ class StatusWriter:
         key = error_key(self._airline, self._tail, campaign, content)
         self._post(key, build_error(code, redact(text)), urgent=True)
 
-    def no_error(self, campaign: str, content: str) -> None:
+    def clear_error(self, campaign: str, content: str) -> None:
         """The item is well."""
         self._post(error_key(self._airline, self._tail, campaign, content), None, urgent=True)
 
@@ -112,19 +116,19 @@ class StatusWriter:
         key = campaign_error_key(self._airline, self._tail, campaign)
         self._post(key, build_error(code, redact(text)), urgent=True)
 
-    def no_campaign_error(self, campaign: str) -> None:
+    def clear_campaign_error(self, campaign: str) -> None:
         """The campaign as a whole is well."""
         self._post(campaign_error_key(self._airline, self._tail, campaign), None, urgent=True)
 
     @property
-    def knows(self) -> bool:
+    def has_listing(self) -> bool:
         """Whether what the bucket holds was asked for, or is believed from an earlier run."""
-        return self._listed
+        return self._has_listing
 
-    def told(self) -> dict[str, set[str]]:
+    def reported_items(self) -> dict[str, set[str]]:
         """The items of each campaign of which the bucket is known to hold a report."""
         with self._wake:
-            keys = self._outbox.there()
+            keys = self._outbox.existing_keys()
         found: dict[str, set[str]] = {}
         for key in keys:
             with contextlib.suppress(BadName):
@@ -133,23 +137,23 @@ class StatusWriter:
                     found.setdefault(report.campaign, set()).add(report.content)
         return found
 
-    def removed(self, campaign: str, contents: Collection[str]) -> None:
+    def remove_items(self, campaign: str, contents: Collection[str]) -> None:
         """These items are not aboard any more: nothing of them is left to be told."""
         for content in contents:
-            self._noted.pop((campaign, content), None)
+            self._last_values.pop((campaign, content), None)
             self._post(progress_key(self._airline, self._tail, campaign, content), None, urgent=True)
-            self.no_error(campaign, content)
+            self.clear_error(campaign, content)
 
-    def beat(self) -> None:
+    def request_heartbeat(self) -> None:
         """The loader's state changed: send a heartbeat now."""
         with self._wake:
-            self._beat_due = 0.0
+            self._heartbeat_due = 0.0
             self._wake.notify()
 
-    def link_is_back(self) -> None:
+    def link_restored(self) -> None:
         """What waited for the link goes out now."""
         with self._wake:
-            self._outbox.paused_until = self._beat_due = 0.0
+            self._outbox.paused_until = self._heartbeat_due = 0.0
             self._backoff.reset()
             self._wake.notify_all()
 
@@ -157,54 +161,54 @@ class StatusWriter:
         """Send what is left for at most `timeout` seconds, the heartbeat last, and end. True if all was sent."""
         with self._wake:
             self._closing, self._last_call = True, self._clock() + _LAST_CALL * timeout
-            self._beat_due = 0.0
-            self._outbox.hurry()
+            self._heartbeat_due = 0.0
+            self._outbox.flush_now()
             self._wake.notify()
             self._wake.wait_for(lambda: self._ended, timeout)
-            return self._ended and not self._lost
+            return self._ended and not self._incomplete
 
     def _post(self, key: str, body: bytes | None, *, urgent: bool) -> None:
         with self._wake:
             due = self._outbox.post(key, body, self._clock(), urgent=urgent)
             # Waking the thread for what is not due would only take the processor from the transfers.
-            if self._held and due is not None and due < self._wake_at:
+            if self._has_lease and due is not None and due < self._wake_at:
                 self._wake_at = due
                 self._wake.notify()
 
     def _run(self) -> None:
         try:
-            while self._round():
+            while self._send_next():
                 pass
-        except TakenError as error:
-            self._lost = True
-            self._taken(str(error))
+        except TailLeaseLost as error:
+            self._incomplete = True
+            self._on_lease_lost(str(error))
         except BaseException:
-            self._lost = True  # what still waits will not be sent
+            self._incomplete = True  # what still waits will not be sent
             raise
         finally:
-            self.judged.set()
+            self.lease_checked.set()
             with self._wake:
                 self._ended = True
                 self._wake.notify_all()
 
-    def _round(self) -> bool:
+    def _send_next(self) -> bool:
         """Wait for something to be due, send it; False at the end."""
-        letter: Letter | None = None
+        letter: PendingWrite | None = None
         with self._wake:
             now = self._clock()
             # The last heartbeat gives the tail away, so nothing may follow it.
             last = self._closing and (not self._outbox or now >= self._last_call)
-            if last and self._told:
-                self._lost |= bool(self._outbox)
+            if last and self._final_sent:
+                self._incomplete |= bool(self._outbox)
                 return False
             if not self._link_up():
                 return self._await_link()
-            beat_at = self._beat_due if last else max(self._beat_due, self._outbox.paused_until)
-            first_the_rest = self._closing and self._held and self._outbox and not last
-            self._beating = beat_at <= now and not first_the_rest
-            if not self._beating:
+            beat_at = self._heartbeat_due if last else max(self._heartbeat_due, self._outbox.paused_until)
+            first_the_rest = self._closing and self._has_lease and self._outbox and not last
+            self._sending_heartbeat = beat_at <= now and not first_the_rest
+            if not self._sending_heartbeat:
                 letter = self._take(now)
-            if letter is None and (not self._beating or self._outbox.under_way):
+            if letter is None and (not self._sending_heartbeat or self._outbox.in_flight):
                 self._wait(now, beat_at, last)
                 return True
         if letter is None:
@@ -215,10 +219,10 @@ class StatusWriter:
 
     def _await_link(self) -> bool:
         if self._closing:
-            self._lost = True
+            self._incomplete = True
             return False
         # Nothing was tried meanwhile, so there is nothing to wait for once it is back.
-        self._outbox.paused_until = self._beat_due = 0.0
+        self._outbox.paused_until = self._heartbeat_due = 0.0
         self._backoff.reset()
         self._wake.wait(_LINK_WAIT)
         return True
@@ -226,21 +230,25 @@ class StatusWriter:
     def _wait(self, now: float, beat_at: float, last: bool) -> None:
         """Until a heartbeat or a value is due, something arrived, or something changes."""
         due = [now + 3600.0]
-        if not self._beating:
+        if not self._sending_heartbeat:
             due.append(beat_at)
-        if self._held and not last and not self._beating:
+        if self._has_lease and not last and not self._sending_heartbeat:
             due.append(self._outbox.next_due(now) or beat_at)
         if self._closing and now < self._last_call:
             due.append(self._last_call)
         self._wake_at = min(due)
         self._wake.wait(max(0.0, self._wake_at - now))
 
-    def _take(self, now: float) -> Letter | None:
+    def _take(self, now: float) -> PendingWrite | None:
         """What may be sent now, by whoever asks; where more is due and help is worth it, a helper is called."""
-        if not self._held or self._beating or (self._closing and now >= self._last_call):
+        if not self._has_lease or self._sending_heartbeat or (self._closing and now >= self._last_call):
             return None
         letter = self._outbox.take(now)
-        if letter is not None and self._helpers < HELPERS and (self._closing or self._took > _LONG):
+        if (
+            letter is not None
+            and self._helpers < MAX_HELPERS
+            and (self._closing or self._last_write_time > _SLOW_WRITE)
+        ):
             more = self._outbox.next_due(now)
             # A store in trouble is asked by one.
             if more is not None and more <= now and not self._backoff.failures:
@@ -254,8 +262,8 @@ class StatusWriter:
             with self._wake:
                 now = self._clock()
                 # A heartbeat that is due must not wait for more values.
-                due = not self._closing and now >= self._beat_due
-                letter = None if due or self._backoff.failures or self._lost else self._take(now)
+                due = not self._closing and now >= self._heartbeat_due
+                letter = None if due or self._backoff.failures or self._incomplete else self._take(now)
                 if letter is None:
                     self._helpers -= 1
                     return
@@ -263,31 +271,31 @@ class StatusWriter:
 
     def _send_heartbeat(self, last: bool) -> None:
         with self._wake:
-            self._beat_due = self._clock() + self._beat_interval
+            self._heartbeat_due = self._clock() + self._heartbeat_interval
         try:
-            heartbeat = self._lease.signed(self._heartbeat(), ended=last)
+            heartbeat = self._lease.with_holder(self._heartbeat(), ended=last)
             replaced = self._lease.write(build_heartbeat(heartbeat))
         except WorldError as error:
-            self._unheard(error)
-        except TakenError:
+            self._heartbeat_failed(error)
+        except TailLeaseLost:
             raise
         except Exception:
             # The edge of a thread: nobody would hear of this tail any more.
             log.exception("While writing the heartbeat")
-            self._unheard(WorldError("INTERNAL"))
+            self._heartbeat_failed(WorldError("INTERNAL"))
         else:
             with self._wake:
                 self._backoff.reset()
-                self._held, self._told = True, last
+                self._has_lease, self._final_sent = True, last
                 # Whether the bucket still is as we left it: then our last heartbeat is still there.
-                new = not replaced or self._believed not in ("", replaced)
+                new = not replaced or self._imported_etag not in ("", replaced)
                 if new:
-                    self._outbox.forget(self._clock())
-                unsure = new or not (self._listed or self._believed)
-                self._believed, self._listed = "", True
+                    self._outbox.reset(self._clock())
+                unsure = new or not (self._has_listing or self._imported_etag)
+                self._imported_etag, self._has_listing = "", True
             if unsure and not last:
                 self._list()
-        self.judged.set()
+        self.lease_checked.set()
 
     def _list(self) -> None:
         """Ask once what lies there: what is as it should be need not be told, what is not there not removed."""
@@ -300,15 +308,15 @@ class StatusWriter:
             log.exception("While listing the status bucket")
             return
         with self._wake:
-            self._outbox.found(listed)
+            self._outbox.set_listing(listed)
 
-    def _unheard(self, error: WorldError) -> None:
+    def _heartbeat_failed(self, error: WorldError) -> None:
         """The heartbeat did not arrive, so nothing else may be sent."""
-        until = self._trouble(error)
+        until = self._retry_at(error)
         with self._wake:
-            self._held, self._beat_due = False, until
+            self._has_lease, self._heartbeat_due = False, until
             if self._closing and error.permanent:
-                self._lost = self._told = True
+                self._incomplete = self._final_sent = True
                 self._last_call = 0.0
 
     def _send(self, key: str, body: bytes | None) -> None:
@@ -329,7 +337,7 @@ class StatusWriter:
             return
         with self._wake:
             now = self._clock()
-            self._took = now - began
+            self._last_write_time = now - began
             self._outbox.sent(key, body, now)
             self._backoff.reset()
             self._wake.notify_all()
@@ -339,34 +347,34 @@ class StatusWriter:
         with self._wake:
             known = not alone and self._clock() < self._outbox.paused_until
         # Of several that were under way when the store went away, one is enough to count.
-        until = self._outbox.paused_until if known else self._trouble(error)
+        until = self._outbox.paused_until if known else self._retry_at(error)
         with self._wake:
             self._outbox.failed(key, until if alone else 0.0)
             if self._closing and error.permanent:
-                self._lost = True
-                self._outbox.drop(key)
+                self._incomplete = True
+                self._outbox.discard(key)
             elif not alone:
                 self._outbox.paused_until = until
             self._wake.notify_all()
 
-    def _trouble(self, error: WorldError) -> float:
+    def _retry_at(self, error: WorldError) -> float:
         with self._wake:
             first = self._backoff.failures == 0
             wait = self._backoff.next_delay(error.retry_after) or 60.0
             until = self._clock() + (min(wait, 1.0) if self._closing else wait)
         if first:
-            self._complain(f"The status bucket cannot be told: {error.code}: {error}")
+            self._on_unreachable(f"The status bucket cannot be told: {error.code}: {error}")
         return until
 
     # A record of what was sent, so that the next run need not say it again.
 
-    def record(self, now: datetime) -> dict[str, object]:
+    def export_state(self, now: datetime) -> dict[str, object]:
         """What the bucket is known to hold; call after `close`."""
         with self._wake:
             known = {key: None if body is None else body.decode() for key, body in self._outbox.known.items()}
         return {"at": now.isoformat(), "bucket": self._bucket.name, "heartbeat": self._lease.etag, "known": known}
 
-    def believe(self, record: Mapping[str, object], now: datetime) -> None:
+    def import_state(self, record: Mapping[str, object], now: datetime) -> None:
         """Take up the record of an orderly end, unless it is of another bucket or too old; call before `start`."""
         at, known, etag = record.get("at"), record.get("known"), record.get("heartbeat")
         if not isinstance(at, str) or not isinstance(known, dict) or not isinstance(etag, str):
@@ -375,9 +383,9 @@ class StatusWriter:
             age = now - datetime.fromisoformat(at).astimezone(UTC)
         except ValueError:
             return
-        if record.get("bucket") == self._bucket.name and etag and timedelta(0) <= age <= RECORD_AGE:
+        if record.get("bucket") == self._bucket.name and etag and timedelta(0) <= age <= CACHE_AGE:
             own = f"{self._airline}/{self._tail}/"
             bodies = {key: None if body is None else str(body).encode() for key, body in known.items()}
             self._outbox.known.update({key: body for key, body in bodies.items() if key.startswith(own)})
-            self._believed = etag
-            self._lease.know(etag)
+            self._imported_etag = etag
+            self._lease.add_own_etag(etag)

@@ -119,7 +119,7 @@ class Work:
             step.campaign, name, step.bytes_done, step.item.size, final=step.action == "keep" and not step.staged
         )
         if step.action == "keep" and not self._tools.blamed(step.campaign, name):
-            status.no_error(step.campaign, name)
+            status.clear_error(step.campaign, name)
         if step.code:
             self._record(Result(step, self._campaigns[step.campaign].reading.edition.digest, step.code))
         if step.action == "refuse":
@@ -128,7 +128,7 @@ class Work:
             if self._said.get(key) != str(error):
                 self._tools.listener.failed(step.campaign, name, error.code, str(error))
         elif self._said.get(key) and not step.code:
-            status.no_error(step.campaign, name)  # there is room now
+            status.clear_error(step.campaign, name)  # there is room now
         self._said[key] = step.reason
 
     def hold(self, held: bool) -> None:

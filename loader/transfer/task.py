@@ -20,7 +20,7 @@ from loader.media.manifest_reader import Lookout
 from loader.media.snapshot import Reading
 from loader.monitor.events import Listener
 from loader.planning.model import PlanStep
-from loader.reporting.reporter import StatusWriter
+from loader.reporting.reporter import StatusReporter
 from loader.s3.interface import Body
 from loader.storage.content_store import ContentStore
 from loader.transfer.context import Means
@@ -54,7 +54,7 @@ class Tools:
     stores: Sequence[ContentStore]
     means: Means
     lookout: Lookout
-    status: StatusWriter
+    status: StatusReporter
     listener: Listener
     reserve: int = 0
     loaded: Callable[[str, str, int], None] = lambda campaign, content, store: None
@@ -94,7 +94,7 @@ class Transfer:
             return self._failed(WorldError("INTERNAL"))
         size = step.item.size
         tools.status.progress(step.campaign, step.item.name, size, size, final=not step.staged)
-        tools.status.no_error(step.campaign, step.item.name)
+        tools.status.clear_error(step.campaign, step.item.name)
         tools.listener.finished(step.campaign, step.item.name, size, verified=step.item.sha256 is not None)
         if not step.staged:
             tools.loaded(step.campaign, step.item.name, step.store)
@@ -162,7 +162,7 @@ class Transfer:
         self._tools.listener.moved(step.campaign, step.item.name, kept, step.item.size, gained)
         if self._clear_at is not None and kept >= self._clear_at:
             self._clear_at = None
-            self._tools.status.no_error(step.campaign, step.item.name)
+            self._tools.status.clear_error(step.campaign, step.item.name)
 
     def retrying(self, error: WorldError, wait: float, failed: int) -> None:
         """A try brought nothing."""

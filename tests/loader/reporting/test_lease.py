@@ -13,8 +13,8 @@ import pytest
 
 from loader.contract.heartbeat import Heartbeat, build_heartbeat, parse_heartbeat
 from loader.errors import Unsupported, WorldError
-from loader.reporting.lease import Lease, Seen, TakenError, Us, Verdict, judge
-from loader.reporting.reporter import StatusWriter
+from loader.reporting.lease import CurrentHolder, Decision, OwnIdentity, TailLease, TailLeaseLost, decide
+from loader.reporting.reporter import StatusReporter
 from loader.s3.interface import GetResult
 from loader.s3.memory import MemoryBucket
 from loader.storage.content_store import ContentStore
@@ -24,9 +24,9 @@ KEY = "ACME/N1/loader.json"
 PATIENCE = 420.0
 BEGUN, LATER = datetime(2026, 12, 1, tzinfo=UTC), datetime(2026, 12, 2, tzinfo=UTC)
 A, B = "a" * 32, "b" * 32
-FRESH, OURS = Seen("e", B, BEGUN, 5.0), Seen("e", A, BEGUN, 5.0)
-STARTING = Us(frozenset({A}), LATER)
-RUNNING = Us(frozenset({A}), BEGUN, held=True)
+FRESH, OURS = CurrentHolder("e", B, BEGUN, 5.0), CurrentHolder("e", A, BEGUN, 5.0)
+STARTING = OwnIdentity(frozenset({A}), LATER)
+RUNNING = OwnIdentity(frozenset({A}), BEGUN, held=True)
 
 
 @pytest.mark.parametrize(
@@ -52,8 +52,8 @@ RUNNING = Us(frozenset({A}), BEGUN, held=True)
         (replace(OURS, started_at=LATER, silent=PATIENCE), RUNNING, "take"),
     ],
 )
-def test_whose_the_tail_is(seen: Seen, us: Us, verdict: Verdict) -> None:
-    assert judge(seen, us, PATIENCE) == verdict
+def test_whose_the_tail_is(seen: CurrentHolder, us: OwnIdentity, verdict: Decision) -> None:
+    assert decide(seen, us, PATIENCE) == verdict
 
 
 class World:
@@ -68,7 +68,7 @@ class World:
     def machine(self, name: str, started: datetime = BEGUN, bucket: MemoryBucket | None = None) -> Machine:
         store = ContentStore(self.folder / name)
         self.stores.append(store)
-        lease = Lease(bucket or self.bucket, KEY, [store], patience=PATIENCE, say=self.said.append)
+        lease = TailLease(bucket or self.bucket, KEY, [store], takeover_after=PATIENCE, say=self.said.append)
         return Machine(lease, Heartbeat(loader="1", state="idle", started_at=started))
 
     def there(self) -> Heartbeat:
@@ -78,13 +78,13 @@ class World:
 
 
 class Machine:
-    def __init__(self, lease: Lease, heartbeat: Heartbeat) -> None:
+    def __init__(self, lease: TailLease, heartbeat: Heartbeat) -> None:
         self.lease, self._heartbeat, self._count = lease, heartbeat, 0
 
     def beat(self, *, ended: bool = False) -> str:
         self._count += 1
         beat = replace(self._heartbeat, reason=str(self._count))
-        return self.lease.write(build_heartbeat(self.lease.signed(beat, ended=ended)))
+        return self.lease.write(build_heartbeat(self.lease.with_holder(beat, ended=ended)))
 
 
 class Picky(MemoryBucket):
@@ -122,9 +122,9 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 def test_the_identity_of_a_directory_lasts_and_is_its_own(world: World) -> None:
     first, again, other = world.machine("a"), world.machine("a"), world.machine("b")
-    assert re.fullmatch("[0-9a-f]{32}", first.lease.identity)
-    assert first.lease.identity == again.lease.identity == (world.folder / "a/.loader/id").read_text().strip()
-    assert other.lease.identity != first.lease.identity
+    assert re.fullmatch("[0-9a-f]{32}", first.lease.holder_id)
+    assert first.lease.holder_id == again.lease.holder_id == (world.folder / "a/.loader/id").read_text().strip()
+    assert other.lease.holder_id != first.lease.holder_id
 
 
 def test_every_heartbeat_names_its_writer_and_replaces_only_its_last_one(world: World) -> None:
@@ -137,21 +137,21 @@ def test_every_heartbeat_names_its_writer_and_replaces_only_its_last_one(world: 
     assert world.bucket.conditions[1] == first
     assert None not in world.bucket.conditions
     assert world.bucket.requests.get == 0
-    assert world.there().extra == {"holder": machine.lease.identity}
+    assert world.there().extra == {"holder": machine.lease.holder_id}
 
 
 def test_a_second_machine_loses_and_changes_nothing(world: World) -> None:
     machine = world.machine("a")
     machine.beat()
     world.now += timedelta(seconds=100)
-    with pytest.raises(TakenError) as lost:
+    with pytest.raises(TailLeaseLost) as lost:
         world.machine("b", LATER).beat()
     assert str(lost.value) == (
-        f"Another machine loads ACME/N1: holder {machine.lease.identity[:8]}, running since 2026-12-01 00:00:00 UTC, "
+        f"Another machine loads ACME/N1: holder {machine.lease.holder_id[:8]}, running since 2026-12-01 00:00:00 UTC, "
         "last heard 100 s ago. Stop that one if this one is to load; once it has ended, or has been silent for 420 s, "
         "this one can be started."
     )
-    assert world.there().extra["holder"] == machine.lease.identity
+    assert world.there().extra["holder"] == machine.lease.holder_id
     assert machine.beat() != ""
 
 
@@ -160,8 +160,8 @@ def test_a_silent_machine_is_taken_over_and_then_gives_way(world: World) -> None
     old.beat()
     world.now += timedelta(seconds=PATIENCE)
     assert new.beat() == ""
-    assert world.said == [f"Taking over ACME/N1 from holder {old.lease.identity[:8]}, last heard 420 s ago."]
-    with pytest.raises(TakenError, match=new.lease.identity[:8]):
+    assert world.said == [f"Taking over ACME/N1 from holder {old.lease.holder_id[:8]}, last heard 420 s ago."]
+    with pytest.raises(TailLeaseLost, match=new.lease.holder_id[:8]):
         old.beat()
     new.beat()
 
@@ -179,7 +179,7 @@ def test_of_two_that_take_over_at_once_only_one_does(world: World) -> None:
         return found
 
     world.bucket.get = meanwhile  # type: ignore[method-assign]
-    with pytest.raises(TakenError, match=third.lease.identity[:8]):
+    with pytest.raises(TailLeaseLost, match=third.lease.holder_id[:8]):
         second.beat()
 
 
@@ -189,14 +189,14 @@ def test_an_orderly_end_gives_the_tail_away_at_once(world: World) -> None:
     old.beat(ended=True)
     assert world.there().extra["ended"] is True
     new.beat()
-    assert world.there().extra == {"holder": new.lease.identity}
+    assert world.there().extra == {"holder": new.lease.holder_id}
     assert world.said == []
 
 
 @pytest.mark.parametrize("body", [b"", b"not json", b'{"loader": "0.0.9", "state": "idle"}', b'{"holder": 7}'])
 def test_a_heartbeat_that_names_nobody_counts_until_it_is_old(world: World, body: bytes) -> None:
     world.bucket.put(KEY, body)
-    with pytest.raises(TakenError, match="a loader that gives no name"):
+    with pytest.raises(TailLeaseLost, match="a loader that gives no name"):
         world.machine("a").beat()
     world.now += timedelta(seconds=PATIENCE)
     world.machine("a").beat()
@@ -232,7 +232,7 @@ def test_a_write_of_ours_of_which_the_store_kept_an_empty_object_costs_us_nothin
     machine = world.machine("a")
     machine.beat()
     world.bucket.put(KEY, b"")
-    with pytest.raises(TakenError):
+    with pytest.raises(TailLeaseLost):
         world.machine("b").beat()
     assert machine.beat() == ""
     world.bucket.put(KEY, b"")
@@ -267,7 +267,7 @@ def test_without_the_right_to_read_nobody_guesses(world: World) -> None:
     world.machine("a").beat()
     world.now += timedelta(days=9)
     world.bucket.unreadable = True
-    with pytest.raises(TakenError, match=r"Allow s3:GetObject on ACME/N1/loader.json .* remove that object"):
+    with pytest.raises(TailLeaseLost, match=r"Allow s3:GetObject on ACME/N1/loader.json .* remove that object"):
         world.machine("b").beat()
     world.bucket.delete(KEY)
     world.machine("b").beat()
@@ -277,7 +277,7 @@ def test_a_copied_directory_is_noticed_by_whoever_writes_next(world: World) -> N
     first, copy = world.machine("a"), world.machine("a", LATER)
     first.beat()
     copy.beat()
-    with pytest.raises(TakenError, match=r"from a copy of this content directory.* remove \.loader/id"):
+    with pytest.raises(TailLeaseLost, match=r"from a copy of this content directory.* remove \.loader/id"):
         first.beat()
 
 
@@ -307,25 +307,25 @@ def test_a_disk_that_takes_no_notes_still_has_a_name_for_this_run(world: World) 
     (world.folder / "b/.loader").write_text("in the way")
     machine.beat()
     assert machine.beat() != ""
-    with pytest.raises(TakenError):
+    with pytest.raises(TailLeaseLost):
         world.machine("b").beat()
 
 
 def test_of_a_lost_tail_nothing_more_is_told(world: World) -> None:
     world.machine("a").beat()
     loser, taken = world.machine("b"), list[str]()
-    writer = StatusWriter(
+    writer = StatusReporter(
         world.bucket,
         "ACME",
         "N1",
         lease=loser.lease,
         interval=0.01,
         heartbeat=lambda: Heartbeat(loader="1", state="idle", started_at=LATER),
-        taken=taken.append,
+        on_lease_lost=taken.append,
     )
     writer.progress("c", "a", 7, 7, final=True)
     writer.start()
-    assert writer.judged.wait(5)
+    assert writer.lease_checked.wait(5)
     writer.error("c", "a", "TIMEOUT", "no answer")
     assert not writer.close(1)
     assert len(taken) == 1
@@ -342,7 +342,7 @@ def test_the_last_heartbeat_comes_after_everything_else(world: World) -> None:
         return etag
 
     world.bucket.put = noted  # type: ignore[method-assign]
-    writer = StatusWriter(
+    writer = StatusReporter(
         world.bucket,
         "ACME",
         "N1",
@@ -368,7 +368,7 @@ def test_the_tail_is_given_away_in_time_even_if_not_all_can_be_told(world: World
         return put(key, body, if_none_match=if_none_match, if_match=if_match)
 
     world.bucket.put = slow  # type: ignore[method-assign]
-    writer = StatusWriter(
+    writer = StatusReporter(
         world.bucket,
         "ACME",
         "N1",

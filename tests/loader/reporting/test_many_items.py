@@ -17,9 +17,9 @@ from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.contract.heartbeat import Heartbeat
 from loader.contract.units import MIB
 from loader.errors import WorldError
-from loader.reporting.lease import Lease
+from loader.reporting.lease import TailLease
 from loader.reporting.outbox import BURST, RATE, Outbox
-from loader.reporting.reporter import HELPERS, StatusWriter
+from loader.reporting.reporter import MAX_HELPERS, StatusReporter
 from loader.s3.client import S3Bucket
 from loader.s3.interface import Bucket
 from loader.s3.memory import MemoryBucket
@@ -27,12 +27,12 @@ from tests.support.aircraft import Aircraft, finish, publish
 from tests.support.portal_system import PATIENCE, until
 
 
-def make(bucket: Bucket, interval: float = 0.05, link_up: Callable[[], bool] = lambda: True) -> StatusWriter:
-    return StatusWriter(
+def make(bucket: Bucket, interval: float = 0.05, link_up: Callable[[], bool] = lambda: True) -> StatusReporter:
+    return StatusReporter(
         bucket,
         "ACME",
         "N1",
-        lease=Lease(bucket, "ACME/N1/loader.json", [], patience=0.0),
+        lease=TailLease(bucket, "ACME/N1/loader.json", [], takeover_after=0.0),
         interval=interval,
         heartbeat=lambda: Heartbeat(loader="1", state="loading"),
         link_up=link_up,
@@ -69,7 +69,7 @@ def test_at_the_end_the_cap_is_lifted() -> None:
     outbox = Outbox(2.0)
     for at in range(2000):
         outbox.post(key(str(at)), b"0", 0.0)
-    outbox.hurry()
+    outbox.flush_now()
     assert len(drain(outbox, 0.0)) == 2000
     assert not outbox
 
@@ -118,7 +118,7 @@ def test_of_one_item_nothing_leaves_while_something_is_under_way() -> None:
     assert outbox.take(1.0) == (key("a"), b"7")
     assert outbox.take(1.0) is None
     outbox.post(key("a"), b"0", 1.1)
-    assert outbox.under_way == 1
+    assert outbox.in_flight == 1
     outbox.sent(key("a"), b"7", 1.2)
     assert outbox.take(1.2) == (key("a", "error"), None)
     assert outbox.take(9.0) is None
@@ -213,13 +213,13 @@ def test_helpers_write_side_by_side_but_never_two_values_of_one_item_nor_beside_
         for at in range(40):
             writer.error("c", f"i{at}", "TIMEOUT", f"no answer {turn}")
             writer.progress("c", f"i{at}", turn * MIB, 10 * MIB)
-        writer.beat()
+        writer.request_heartbeat()
         time.sleep(0.05)
     for at in range(40):
-        writer.no_error("c", f"i{at}")
+        writer.clear_error("c", f"i{at}")
         writer.progress("c", f"i{at}", 10 * MIB, 10 * MIB, final=True)
     assert writer.close(PATIENCE)
-    assert 1 < bucket.most <= HELPERS + 1
+    assert 1 < bucket.most <= MAX_HELPERS + 1
     assert bucket.overlaps == 0
     assert bucket.beside_the_heartbeat == 0
     assert bucket.written[-1][0] == "ACME/N1/loader.json"
@@ -272,7 +272,7 @@ def test_after_an_outage_the_newest_values_go_out_and_nothing_stale_comes_last(
             writer.progress("c", f"i{at}", 60 * MIB, 100 * MIB)
         refused = len(link.log)
         link.rules.clear()
-        writer.link_is_back()
+        writer.link_restored()
         assert writer.close(PATIENCE)
         after = link.log[refused:]
     for at in range(20):
@@ -293,7 +293,7 @@ def test_while_the_link_is_down_nothing_is_tried_and_then_everything_at_once() -
         writer.progress("c", "a", turn * MIB, 100 * MIB)
     assert bucket.written == []
     up.set()
-    writer.link_is_back()
+    writer.link_restored()
     until(lambda: (key("a"), b"%d" % (49 * MIB)) in bucket.written)
     assert [body for told, body in bucket.written if told == key("a")] == [b"%d" % (49 * MIB)]
     up.clear()
@@ -387,7 +387,7 @@ def test_a_store_in_trouble_is_asked_by_one_alone() -> None:
     until(lambda: writer._backoff.failures >= 2)
     tries = bucket.tries
     # All that were under way when it went away count as one; then one by one. The last may not be counted yet.
-    assert tries <= HELPERS + writer._backoff.failures + 1
+    assert tries <= MAX_HELPERS + writer._backoff.failures + 1
     writer.close(0.1)
 
 
@@ -401,6 +401,6 @@ def test_the_record_holds_what_helpers_told() -> None:
     for at in range(30):
         writer.progress("c", f"i{at}", 1, 1, final=True)
     assert writer.close(PATIENCE)
-    known = writer.record(NOW)["known"]
+    known = writer.export_state(NOW)["known"]
     assert isinstance(known, dict)
     assert known == {key(f"i{at}"): "1" for at in range(30)}

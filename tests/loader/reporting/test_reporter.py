@@ -12,9 +12,9 @@ import pytest
 from loader.contract.heartbeat import Heartbeat, parse_heartbeat
 from loader.contract.units import MIB
 from loader.errors import WorldError
-from loader.reporting.lease import Lease
+from loader.reporting.lease import TailLease
 from loader.reporting.outbox import Outbox
-from loader.reporting.reporter import StatusWriter
+from loader.reporting.reporter import StatusReporter
 from loader.s3.interface import ObjectInfo
 from loader.s3.memory import MemoryBucket
 from tests.support.portal_system import PATIENCE, until
@@ -64,19 +64,19 @@ def bucket() -> Moody:
     return Moody()
 
 
-def make(bucket: Moody, interval: float = 0.05) -> StatusWriter:
-    return StatusWriter(
+def make(bucket: Moody, interval: float = 0.05) -> StatusReporter:
+    return StatusReporter(
         bucket,
         "ACME",
         "N1",
-        lease=Lease(bucket, "ACME/N1/loader.json", [], patience=0.0),
+        lease=TailLease(bucket, "ACME/N1/loader.json", [], takeover_after=0.0),
         interval=interval,
         heartbeat=lambda: Heartbeat(loader="1", state="idle"),
     )
 
 
 @pytest.fixture
-def writer(bucket: Moody) -> Iterator[StatusWriter]:
+def writer(bucket: Moody) -> Iterator[StatusReporter]:
     writer = make(bucket)
     writer.start()
     yield writer
@@ -123,10 +123,10 @@ def test_the_final_value_does_not_wait_for_the_interval(bucket: Moody) -> None:
     writer.close(1)
 
 
-def test_nothing_is_sent_twice(bucket: Moody, writer: StatusWriter) -> None:
+def test_nothing_is_sent_twice(bucket: Moody, writer: StatusReporter) -> None:
     for _ in range(20):
         writer.progress("c", "a", 3 * MIB + 5, 10 * MIB)
-        writer.no_error("c", "a")
+        writer.clear_error("c", "a")
         time.sleep(0.01)
     assert writer.close(PATIENCE)
     assert bucket.of(".progress") == [b"3145728"]
@@ -142,7 +142,7 @@ def test_an_error_of_an_earlier_life_is_removed(bucket: Moody, may_list: bool) -
     again = make(bucket)
     for content in ("old", "new"):
         again.progress("c", content, 7, 7, final=True)
-        again.no_error("c", content)
+        again.clear_error("c", content)
     again.start()
     assert again.close(PATIENCE)
     assert [key for key, body in bucket.writes if body is None and "old" in key] == ["ACME/N1/c/old.tgz.error"]
@@ -153,11 +153,11 @@ def test_an_error_of_an_earlier_life_is_removed(bucket: Moody, may_list: bool) -
     assert [found.key for found in bucket.list("ACME/N1/c/") if found.key.endswith(".error")] == []
 
 
-def test_an_error_goes_only_after_the_success_is_told(bucket: Moody, writer: StatusWriter) -> None:
+def test_an_error_goes_only_after_the_success_is_told(bucket: Moody, writer: StatusReporter) -> None:
     writer.error("c", "a", "TIMEOUT", "no answer")
     until(lambda: bucket.of(".error"))
     bucket.away.set()
-    writer.no_error("c", "a")
+    writer.clear_error("c", "a")
     writer.progress("c", "a", 7, 7, final=True)
     bucket.away.clear()
     assert writer.close(PATIENCE)
@@ -167,7 +167,7 @@ def test_an_error_goes_only_after_the_success_is_told(bucket: Moody, writer: Sta
     ]
 
 
-def test_while_the_bucket_is_away_only_the_newest_value_is_kept(bucket: Moody, writer: StatusWriter) -> None:
+def test_while_the_bucket_is_away_only_the_newest_value_is_kept(bucket: Moody, writer: StatusReporter) -> None:
     bucket.away.set()
     for done in range(0, 50 * MIB, MIB):
         writer.progress("c", "a", done, 50 * MIB)
@@ -178,7 +178,7 @@ def test_while_the_bucket_is_away_only_the_newest_value_is_kept(bucket: Moody, w
     assert bucket.of(".progress") == [b"%d" % (49 * MIB)]
 
 
-def test_a_bucket_that_is_away_is_not_asked_without_end(bucket: Moody, writer: StatusWriter) -> None:
+def test_a_bucket_that_is_away_is_not_asked_without_end(bucket: Moody, writer: StatusReporter) -> None:
     bucket.away.set()
     began = time.monotonic()
     for done in range(500):
@@ -189,7 +189,7 @@ def test_a_bucket_that_is_away_is_not_asked_without_end(bucket: Moody, writer: S
     assert bucket.tries < 40
 
 
-def test_a_key_that_may_not_be_written_does_not_hold_up_the_others(bucket: Moody, writer: StatusWriter) -> None:
+def test_a_key_that_may_not_be_written_does_not_hold_up_the_others(bucket: Moody, writer: StatusReporter) -> None:
     bucket.forbidden = "/bad.tgz"
     writer.progress("c", "bad", 1, 2)
     writer.progress("c", "good", 2, 2, final=True)
@@ -197,29 +197,29 @@ def test_a_key_that_may_not_be_written_does_not_hold_up_the_others(bucket: Moody
     assert bucket.of("bad.tgz.progress") == []
 
 
-def test_closing_gives_up_after_its_time(bucket: Moody, writer: StatusWriter) -> None:
+def test_closing_gives_up_after_its_time(bucket: Moody, writer: StatusReporter) -> None:
     bucket.away.set()
     writer.progress("c", "a", 1, 2)
     assert not writer.close(0.3)  # or it would wait for ever
 
 
-def test_a_heartbeat_is_sent_at_the_start_and_at_each_change(bucket: Moody, writer: StatusWriter) -> None:
+def test_a_heartbeat_is_sent_at_the_start_and_at_each_change(bucket: Moody, writer: StatusReporter) -> None:
     until(lambda: len(bucket.of("loader.json")) == 1)
-    writer.beat()
+    writer.request_heartbeat()
     until(lambda: len(bucket.of("loader.json")) == 2)
     assert parse_heartbeat(bucket.of("loader.json")[0] or b"").state == "idle"
 
 
-def test_after_an_orderly_end_nothing_is_said_again(bucket: Moody, writer: StatusWriter) -> None:
+def test_after_an_orderly_end_nothing_is_said_again(bucket: Moody, writer: StatusReporter) -> None:
     writer.progress("c", "a", 7, 7, final=True)
-    writer.no_error("c", "a")
+    writer.clear_error("c", "a")
     assert writer.close(PATIENCE)
     again = make(bucket)
-    again.believe(writer.record(NOW), NOW + timedelta(hours=1))
+    again.import_state(writer.export_state(NOW), NOW + timedelta(hours=1))
     bucket.writes.clear()
     again.start()
     again.progress("c", "a", 7, 7, final=True)
-    again.no_error("c", "a")
+    again.clear_error("c", "a")
     assert again.close(PATIENCE)
     assert {key for key, _ in bucket.writes} == {"ACME/N1/loader.json"}
 
@@ -242,21 +242,21 @@ def test_a_record_that_is_old_or_odd_is_not_believed(bucket: Moody, spoiled: dic
     known = {"ACME/N1/c/a.tgz.progress": "7"}
     record = {"at": NOW.isoformat(), "bucket": bucket.name, "heartbeat": etag, "known": known, **spoiled}
     writer = make(bucket)
-    writer.believe(record if spoiled else {}, NOW)
+    writer.import_state(record if spoiled else {}, NOW)
     writer.start()
     writer.progress("c", "a", 7, 7, final=True)
     assert writer.close(PATIENCE)
     assert bucket.of(".progress") == [b"7"]
 
 
-def test_a_bucket_that_was_emptied_meanwhile_is_told_everything_again(bucket: Moody, writer: StatusWriter) -> None:
+def test_a_bucket_that_was_emptied_meanwhile_is_told_everything_again(bucket: Moody, writer: StatusReporter) -> None:
     writer.progress("c", "a", 7, 7, final=True)
     assert writer.close(PATIENCE)
-    record = writer.record(NOW)
+    record = writer.export_state(NOW)
     for found in list(bucket.list()):
         bucket.delete(found.key)
     again = make(bucket)
-    again.believe(record, NOW)
+    again.import_state(record, NOW)
     again.progress("c", "a", 7, 7, final=True)
     bucket.writes.clear()
     again.start()
@@ -264,7 +264,7 @@ def test_a_bucket_that_was_emptied_meanwhile_is_told_everything_again(bucket: Mo
     assert bucket.of(".progress") == [b"7"]
 
 
-def test_closing_does_not_wait_for_what_is_refused(bucket: Moody, writer: StatusWriter) -> None:
+def test_closing_does_not_wait_for_what_is_refused(bucket: Moody, writer: StatusReporter) -> None:
     bucket.forbidden = "ACME"
     writer.progress("c", "a", 7, 7, final=True)
     began = time.monotonic()

@@ -18,7 +18,7 @@ from fleet.simulation.faults import Fault, Rule, Say
 from fleet.simulation.proxy import Link
 from ifeportal.embedded.seaweedfs import Identity, SeaweedFS
 from loader.contract.heartbeat import Heartbeat, build_heartbeat
-from loader.reporting.lease import Lease
+from loader.reporting.lease import TailLease
 from tests.support.aircraft import AIRLINE, TAIL, Aircraft, finish, publish
 from tests.support.portal_system import until as await_true
 
@@ -145,8 +145,8 @@ def test_while_the_status_bucket_is_away_content_is_loaded_and_the_tail_judged_a
     aircraft: Aircraft, other: Aircraft, link: Link
 ) -> None:
     publish(aircraft.media, "c", {"a": b"content", "b": bytes(3_000_000)})
-    holder = Lease(aircraft.status, HEARTBEAT, [], patience=420)
-    holder.write(build_heartbeat(holder.signed(Heartbeat(loader="1", state="idle"), ended=False)))
+    holder = TailLease(aircraft.status, HEARTBEAT, [], takeover_after=420)
+    holder.write(build_heartbeat(holder.with_holder(Heartbeat(loader="1", state="idle"), ended=False)))
     away = link.add(Rule(Say(503, "SlowDown"), method="PUT", times=None))
     link.bandwidth = 50_000
     process = replace(other, endpoint=link.endpoint).start()
