@@ -15,7 +15,7 @@ from loader.contract.names import TGZ
 from loader.contract.transfer_queue import TransferQueue
 from loader.contract.units import format_size
 from loader.errors import WorldError
-from loader.media.snapshot import Reading, Sight
+from loader.media.snapshot import ManifestResult, MediaSnapshot
 from loader.monitor.events import Listener
 from loader.planning.model import DiskSpace, Plan, PlanningContext, Removal, TargetCampaign
 from loader.planning.planner import make_plan
@@ -44,13 +44,13 @@ class Planner:
                 return edition
         return None
 
-    def is_new(self, campaign: str, reading: Reading) -> bool:
+    def is_new(self, campaign: str, reading: ManifestResult) -> bool:
         """Another version than the one that is read now is aboard, or none."""
-        return self.edition(campaign) != reading.edition
+        return self.edition(campaign) != reading.manifest_version
 
     def plan(
         self,
-        sight: Sight,
+        sight: MediaSnapshot,
         moment: PlanningContext,
         orders: TransferQueue | None,
         first: RequestedItems,
@@ -58,7 +58,7 @@ class Planner:
     ) -> Plan:
         """What is to be done, before a byte moves."""
         self.problem = ""
-        readings = sight.look.readings.items()
+        readings = sight.scan.manifests.items()
         wanted = [
             TargetCampaign(name, reading.manifest, name in self._named, self._is_replacing(name, reading))
             for name, reading in readings
@@ -93,9 +93,9 @@ class Planner:
             raise error
         self.problem = f"{error.code}: {error}"
 
-    def _is_replacing(self, campaign: str, reading: Reading) -> bool:
+    def _is_replacing(self, campaign: str, reading: ManifestResult) -> bool:
         held = self.edition(campaign)
-        return held is not None and held.digest != reading.edition.digest
+        return held is not None and held.digest != reading.manifest_version.digest
 
     def _find(
         self, campaign: str, items: Sequence[Item], etags: Mapping[ItemKey, str]
@@ -133,7 +133,7 @@ class Planner:
     def gone(
         self,
         told: Mapping[str, set[str]],
-        readings: Mapping[str, Reading],
+        readings: Mapping[str, ManifestResult],
         orders: TransferQueue | None,
         wanted: Collection[str],
     ) -> dict[str, set[str]]:
@@ -150,17 +150,17 @@ class Planner:
 
     # What is to be removed.
 
-    def link_first(self, plan: Plan, sight: Sight, busy: Collection[ItemKey]) -> None:
+    def link_first(self, plan: Plan, sight: MediaSnapshot, busy: Collection[ItemKey]) -> None:
         """What is to be removed may be what is to be linked to. `busy`: items that are in hand already."""
         for step in plan.steps:
             if step.action == "link" and (step.campaign, step.item.name) not in busy:
-                edition = sight.look.readings[step.campaign].edition
+                edition = sight.scan.manifests[step.campaign].manifest_version
                 try:
                     self._stores[step.store].link_duplicate(step.campaign, step.item, edition, staged=step.staged)
                 except WorldError as error:
                     self._listener.say("link", f"{step.campaign}/{step.item.name}{TGZ}: {error}", code=error.code)
 
-    def remove(self, removal: Removal, reading: Reading | None, told: Callable[[str, set[str]], None]) -> None:
+    def remove(self, removal: Removal, reading: ManifestResult | None, told: Callable[[str, set[str]], None]) -> None:
         """Purge it; `told` hears of which items, so that nothing is left of them on the ground."""
         campaign, content = removal.campaign, removal.content
         names = {name for store in self._stores for name in store.item_names(campaign)}

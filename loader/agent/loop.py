@@ -22,11 +22,11 @@ from loader.contract.heartbeat import Heartbeat
 from loader.contract.keys import heartbeat_key
 from loader.errors import ExitCode, WorldError
 from loader.hooks.runner import Errands
-from loader.media.manifest_reader import Lookout
-from loader.media.manifest_verifier import Trust, encrypted
-from loader.media.poller import Eyes
-from loader.media.queue_reader import Dispatch
-from loader.media.snapshot import Look, Sight
+from loader.media.manifest_reader import ManifestReader
+from loader.media.manifest_verifier import ManifestVerifier, uses_tls
+from loader.media.poller import MediaPoller
+from loader.media.queue_reader import TransferQueueReader
+from loader.media.snapshot import ManifestScan, MediaSnapshot
 from loader.monitor.events import Listener
 from loader.network.link_monitor import LinkMonitor
 from loader.planning.failure_history import OBJECT_FAILURES, FailureHistory
@@ -81,7 +81,7 @@ class Agent:
         self._state = ("idle", "", "")
         self._said: dict[str, str] = {}
         self._wishes: tuple[tuple[str, str | None], ...] = ()
-        self._sight, self._plan = Sight(Look({})), Plan()
+        self._sight, self._plan = MediaSnapshot(ManifestScan({})), Plan()
         self._forgotten: object = None  # for what the reports of things gone were last looked for
         self._trouble = ""  # with the disks, when there was last planned
         self._doubt = ""  # about the time, likewise
@@ -91,25 +91,27 @@ class Agent:
         self._wake, self._poked, self._taken = threading.Event(), threading.Event(), threading.Event()
         self._failures, self._limiter = FailureHistory(), Limiter(settings.bandwidth_limit)
         self._planner = Planner(stores, settings.campaigns, settings.reserve, listener)
-        self._dispatch = Dispatch(settings.airline, settings.tail, media, stores[0])
+        self._dispatch = TransferQueueReader(settings.airline, settings.tail, media, stores[0])
         self._store_clock = media.store_clock
-        self._lookout = Lookout(settings.airline, settings.campaigns, media, self._trust(media))
-        self._eyes = Eyes(self._dispatch, self._lookout, self._failures, self._planner.is_new, stop, self._wake.set)
+        self._lookout = ManifestReader(settings.airline, settings.campaigns, media, self._trust(media))
+        self._eyes = MediaPoller(
+            self._dispatch, self._lookout, self._failures, self._planner.is_new, stop, self._wake.set
+        )
         self.status = self._status_writer(status)
         self._errands = Errands(
             settings.on_loaded, settings.on_loaded_timeout, stores, self.status, listener, self._wake.set
         )
         self._work = Work(self._tools(media), settings.max_transfers, self._wake.set)
 
-    def _trust(self, media: Bucket) -> Trust:
+    def _trust(self, media: Bucket) -> ManifestVerifier:
         settings = self._settings
-        return Trust(
+        return ManifestVerifier(
             settings.signatures,
             settings.airline,
             settings.tail,
             keys=settings.trusted_keys,
             stores=self._stores,
-            tls=encrypted(media),
+            tls=uses_tls(media),
             now=self._now,
             say=lambda text: self._listener.say("trust", text),
         )
@@ -200,10 +202,10 @@ class Agent:
                 self._await_lease()
                 due = 0.0
             was_up = up
-            if up and time.monotonic() >= due and not self._eyes.looking:
-                self._eyes.begin()
+            if up and time.monotonic() >= due and not self._eyes.polling:
+                self._eyes.start_poll()
                 due = time.monotonic() + self._settings.poll_interval
-            sight = self._eyes.take()
+            sight = self._eyes.take_snapshot()
             if sight is not None:
                 self._awaiting = False
                 self._heed(sight)
@@ -226,37 +228,37 @@ class Agent:
 
     # What was seen.
 
-    def _heed(self, sight: Sight) -> None:
+    def _heed(self, sight: MediaSnapshot) -> None:
         """Say what is wrong in the bucket. While it is out of reach, what was seen last still counts."""
-        look = sight.look
+        look = sight.scan
         self._say_once("queue", "queue", self._dispatch.problem)
         for note in sight.notes:
             self._listener.say("listing", note)
-        for text in look.odd:
+        for text in look.ignored_prefixes:
             self._say_once("prefix", text, text)
         if not look.reached:
             self._say_once("waiting", "look", f"The media bucket is out of reach: {look.reason}", code=look.code)
         else:
             self._say_once("waiting", "look", f"{look.code}: {look.text}" if look.code else "", code=look.code)
         self._tell_problems(look)
-        before = self._sight.look.readings
+        before = self._sight.scan.manifests
         # What cannot be read just now is as it was: nothing is given up for that.
         kept = {
-            name: before[name] if reading.out_of_reach and name in before else reading
-            for name, reading in look.readings.items()
+            name: before[name] if reading.unreachable and name in before else reading
+            for name, reading in look.manifests.items()
         }
         if not look.reached or look.code:
             kept = {**before, **kept}
-        self._sight = Sight(replace(look, readings=kept), sight.etags)
+        self._sight = MediaSnapshot(replace(look, readings=kept), sight.etags)
 
-    def _tell_problems(self, look: Look) -> None:
-        for name, reading in look.readings.items():
-            self._say_once("doubt", f"doubt {name}", f"{name}: {reading.doubt}" if reading.doubt else "")
+    def _tell_problems(self, look: ManifestScan) -> None:
+        for name, reading in look.manifests.items():
+            self._say_once("doubt", f"doubt {name}", f"{name}: {reading.warning}" if reading.warning else "")
             if not reading.code:
                 self._said.pop(f"campaign {name}", None)
                 if not self._errands.failed(name) and name not in self._work.unsettled:
                     self.status.clear_campaign_error(name)
-            elif reading.out_of_reach:
+            elif reading.unreachable:
                 self._listener.say("waiting", f"{name}: {reading.text}", campaign=name, code=reading.code)
             elif self._said.get(f"campaign {name}") != reading.text:
                 self._said[f"campaign {name}"] = reading.text
@@ -274,7 +276,7 @@ class Agent:
 
     @property
     def _terms(self) -> EffectiveLimits:
-        return EffectiveLimits(self._settings.bandwidth_limit, self._settings.window, self._dispatch.orders)
+        return EffectiveLimits(self._settings.bandwidth_limit, self._settings.window, self._dispatch.queue)
 
     def _plan_anew(self) -> None:
         """From what was seen last, what lies on disk, the queue and the time."""
@@ -292,7 +294,7 @@ class Agent:
         wanted = {(step.campaign, step.item.name) for step in self._plan.steps}
         self._outcomes = {key: result for key, result in self._outcomes.items() if key in wanted}
         self._tell_plan()
-        self._work.update(self._plan, self._sight.look.readings, self._sight.etags)
+        self._work.update(self._plan, self._sight.scan.manifests, self._sight.etags)
         self._errands.look()
 
     def _remove(self, plan: Plan) -> None:
@@ -302,7 +304,7 @@ class Agent:
             campaign = removal.campaign
             try:
                 if self._work.drop(campaign, ENDING):
-                    self._planner.remove(removal, self._sight.look.readings.get(campaign), self.status.remove_items)
+                    self._planner.remove(removal, self._sight.scan.manifests.get(campaign), self.status.remove_items)
                     self._errands.removed(campaign)
                     self._say_once("kept", f"kept {campaign}", "")
             except WorldError as error:
@@ -323,7 +325,7 @@ class Agent:
 
     def _barred(self) -> dict[ItemKey, str]:
         etags = self._sight.etags
-        digests = {name: reading.edition.digest for name, reading in self._sight.look.readings.items()}
+        digests = {name: reading.manifest_version.digest for name, reading in self._sight.scan.manifests.items()}
         barred = self._failures.blocked_items(digests, etags, time.monotonic())
         if self._settings.once:
             # Whoever lets us run once decides when it is tried again.
@@ -336,7 +338,7 @@ class Agent:
         return barred
 
     def _tell_plan(self) -> None:
-        readings, steps = self._sight.look.readings, self._plan.steps
+        readings, steps = self._sight.scan.manifests, self._plan.steps
         for name in self._plan.ended:
             self._say_once("ended", f"ended {name}", f"{name}: its exhibition has ended, it is passed over")
         for name, why in self._plan.refused_removals:
@@ -357,8 +359,10 @@ class Agent:
             self._forget_what_is_gone()
 
     def _forget_what_is_gone(self) -> None:
-        orders, readings = self._dispatch.orders, self._sight.look.readings
-        state = tuple((name, one.edition.digest, self._planner.is_new(name, one)) for name, one in readings.items())
+        orders, readings = self._dispatch.queue, self._sight.scan.manifests
+        state = tuple(
+            (name, one.manifest_version.digest, self._planner.is_new(name, one)) for name, one in readings.items()
+        )
         if self._forgotten == (orders, state, self.status.has_listing):
             return
         wanted = {step.campaign for step in self._plan.steps}
@@ -387,7 +391,7 @@ class Agent:
         return forbidden if forbidden[0] or up else ("waiting", why)
 
     def _doing(self) -> tuple[str, str, str]:
-        running, look = self._work.running, self._sight.look
+        running, look = self._work.running, self._sight.scan
         if running:
             verifying = all(step.action == "verify" for step in running)
             return "verifying" if verifying else "loading", self._dispatch.problem, running[0].campaign
@@ -408,7 +412,7 @@ class Agent:
 
     def ask(self, campaign: str, content: str | None) -> str | None:
         """Somebody aboard wants it first. Returns why that cannot be, None if it will be so. From any thread."""
-        reading = self._sight.look.readings.get(campaign)
+        reading = self._sight.scan.manifests.get(campaign)
         if reading is None or reading.manifest is None:
             return f"There is no campaign {campaign!r} to be loaded here"
         if content is not None and not any(item.name == content for item in reading.manifest.content):
@@ -423,7 +427,7 @@ class Agent:
 
     def _verdict(self) -> ExitCode | None:
         """With `once`: how it ends, None while there is something to be done."""
-        look = self._sight.look
+        look = self._sight.scan
         held = self._why_not()[0] and not self._work.running
         if held and self._link.checked and not self._link.state()[0]:
             return ExitCode.UNREACHABLE
@@ -440,7 +444,7 @@ class Agent:
         self._sum_up()
         if look.refused:
             return ExitCode.REFUSED
-        codes = {reading.code for reading in look.readings.values()} | {one.code for one in self._outcomes.values()}
+        codes = {reading.code for reading in look.manifests.values()} | {one.code for one in self._outcomes.values()}
         failed = look.code or codes - {""} or self._work.unsettled or self._errands.any_failed or self._trouble
         return ExitCode.SOME_FAILED if failed else ExitCode.DONE
 
@@ -450,10 +454,10 @@ class Agent:
         campaigns = {key[0] for key, result in self._outcomes.items() if result.code in OBJECT_FAILURES}
         for name in campaigns if self._passes < PASSES else ():
             now = self._lookout.read(name)
-            before = self._sight.look.readings.get(name)
-            if before and now.manifest is not None and now.edition != before.edition:
+            before = self._sight.scan.manifests.get(name)
+            if before and now.manifest is not None and now.manifest_version != before.manifest_version:
                 self._awaiting = True
-                self._eyes.begin()
+                self._eyes.start_poll()
                 return True
         return False
 
@@ -481,7 +485,7 @@ class Agent:
 
     def _result(self) -> str:
         """Reason of the last heartbeat: the status bucket may be in reach although the media bucket is not."""
-        look = self._sight.look
+        look = self._sight.scan
         return f"done; {look.code}: {look.reason}" if look.code else "done"
 
     # What it says of itself.
@@ -498,7 +502,7 @@ class Agent:
         refused = (f"{name} is not removed: {why}" for name, why in self._plan.refused_removals)
         extra: Mapping[str, object] = {
             "queue_error": redact("; ".join(filter(None, (self._dispatch.problem, *refused))))[:500],
-            "signatures": {name: redact(doubt) for name, doubt in self._sight.look.doubts.items()},
+            "signatures": {name: redact(doubt) for name, doubt in self._sight.scan.signature_warnings.items()},
             "signature_policy": "" if self._settings.signatures == "off" else self._settings.signatures,
         }
         return Heartbeat(

@@ -18,8 +18,8 @@ from loader.contract.keys import content_key, manifest_key, signature_key
 from loader.contract.manifest import MANIFEST_LIMIT, Item, Manifest, parse_manifest
 from loader.contract.names import check_name, conflict_key
 from loader.errors import BadManifest, BadName, ContractError, WorldError
-from loader.media.manifest_verifier import Trust
-from loader.media.snapshot import Look, Reading
+from loader.media.manifest_verifier import ManifestVerifier
+from loader.media.snapshot import ManifestResult, ManifestScan
 from loader.s3.interface import Bucket, GetResult
 from loader.signatures.dsse import ENVELOPE_LIMIT, BadEnvelope
 from loader.signatures.signed_manifest import SignedManifest
@@ -29,125 +29,134 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept(Generic[T]):
+class _Cached(Generic[T]):
     """What was made of an object, for as long as its ETag (and the keys it was judged by) stay the same."""
 
     etag: str
-    generation: int
+    keys_version: int
     value: T
 
 
-class Lookout:
+class ManifestReader:
     """The campaigns of one airline, or those of them that were named. May be used by several threads."""
 
-    def __init__(self, airline: str, named: Sequence[str], media: Bucket, trust: Trust) -> None:
-        self._airline, self._named, self._media, self._trust = airline, tuple(named), media, trust
-        self._plain: dict[str, _Kept[Reading]] = {}
-        self._signed: dict[str, _Kept[SignedManifest | ContractError]] = {}
+    def __init__(self, airline: str, named: Sequence[str], media: Bucket, verifier: ManifestVerifier) -> None:
+        self._airline, self._named, self._media, self._verifier = airline, tuple(named), media, verifier
+        self._unsigned: dict[str, _Cached[ManifestResult]] = {}
+        self._signed: dict[str, _Cached[SignedManifest | ContractError]] = {}
         self._lock = threading.Lock()
 
-    def look(self, stop: threading.Event) -> Look:
+    def read_all(self, stop: threading.Event) -> ManifestScan:
         """Find the campaigns and read their manifests, until `stop` is set. Never raises."""
-        self._trust.refresh()
+        self._verifier.refresh()
         try:
-            names, odd = self._names()
+            names, odd = self._list_campaigns()
         except WorldError as error:
-            return Look({}, code=error.code, text=str(error))
+            return ManifestScan({}, code=error.code, text=str(error))
         alike = Counter(conflict_key(name) for name in names)
-        readings: dict[str, Reading] = {}
+        readings: dict[str, ManifestResult] = {}
         for name in names:
             if stop.is_set():
                 break
             if alike[conflict_key(name)] > 1:
-                readings[name] = Reading(name, code="BAD_NAME", text="another campaign differs from it only in case")
+                readings[name] = ManifestResult(
+                    name, code="BAD_NAME", text="another campaign differs from it only in case"
+                )
                 continue
             reading = self.read(name)
-            if not reading.absent or not self._is_left_over(name):
+            if not reading.absent or not self._is_empty_prefix(name):
                 readings[name] = reading
-        return Look(readings, tuple(odd))
+        return ManifestScan(readings, tuple(odd))
 
-    def read(self, campaign: str) -> Reading:
+    def read(self, campaign: str) -> ManifestResult:
         """The manifest as it is now. Never raises: what is wrong is in the answer."""
-        match self._trust.policy:
+        match self._verifier.policy:
             case "enforce":
-                return self._only_signed(campaign)
+                return self._read_signed(campaign)
             case "warn":
-                return self._warned(campaign)
+                return self._read_with_warning(campaign)
             case _:
-                return self._for_us(self._as_it_lies(campaign))
+                return self._if_for_this_tail(self._read_unsigned(campaign))
 
     # The three policies.
 
-    def _only_signed(self, campaign: str) -> Reading:
+    def _read_signed(self, campaign: str) -> ManifestResult:
         """What was signed; campaign.json itself is not even asked for."""
         signed: SignedManifest | None = None
         try:
-            signed = self._envelope(campaign)
-            manifest = self._trust.admit(campaign, signed)
+            signed = self._read_envelope(campaign)
+            manifest = self._verifier.accept(campaign, signed)
         except WorldError as error:
-            return _unsigned(campaign, error)
+            return _unsigned_result(campaign, error)
         except ContractError as error:
             if error.code == "EXPIRED" and signed and self._is_over(signed.summary):
-                return Reading(campaign)  # there is nothing left to be loaded of it, so nobody need sign it again
-            return Reading(campaign, code=error.code, text=_refusal(error))
-        return Reading(campaign, manifest, ManifestVersion(signed.digest, manifest.version))
+                return ManifestResult(
+                    campaign
+                )  # there is nothing left to be loaded of it, so nobody need sign it again
+            return ManifestResult(campaign, code=error.code, text=_refusal_text(error))
+        return ManifestResult(campaign, manifest, ManifestVersion(signed.digest, manifest.version))
 
-    def _warned(self, campaign: str) -> Reading:
+    def _read_with_warning(self, campaign: str) -> ManifestResult:
         """campaign.json as it lies, with what is wrong about its signature; refused once signed ones were accepted."""
-        reading = self._as_it_lies(campaign)
+        reading = self._read_unsigned(campaign)
         if reading.manifest is None:
             return reading
         try:
-            signed = self._envelope(campaign)
-            self._trust.admit(campaign, signed)
+            signed = self._read_envelope(campaign)
+            self._verifier.accept(campaign, signed)
         except WorldError as error:
-            refused = _unsigned(campaign, error)
+            refused = _unsigned_result(campaign, error)
         except ContractError as error:
-            refused = Reading(campaign, code=error.code, text=_refusal(error))
+            refused = ManifestResult(campaign, code=error.code, text=_refusal_text(error))
         else:
-            same = signed.digest == reading.edition.digest
+            same = signed.digest == reading.manifest_version.digest
             text = "BAD_SIGNATURE: campaign.json and what campaign.json.dsse signs are not the same"
-            return self._for_us(reading if same else replace(reading, doubt=text))
-        ours = self._for_us(reading)
+            return self._if_for_this_tail(reading if same else replace(reading, warning=text))
+        ours = self._if_for_this_tail(reading)
         if ours.manifest is None:
             return ours
-        if self._trust.sticky and refused.code not in ("ROLLBACK", "EXPIRED", "BAD_MANIFEST", "BAD_NAME"):
+        if self._verifier.signatures_required and refused.code not in (
+            "ROLLBACK",
+            "EXPIRED",
+            "BAD_MANIFEST",
+            "BAD_NAME",
+        ):
             return refused
-        return replace(ours, doubt=f"{refused.code}: {refused.text}")
+        return replace(ours, warning=f"{refused.code}: {refused.text}")
 
-    def _for_us(self, reading: Reading) -> Reading:
+    def _if_for_this_tail(self, reading: ManifestResult) -> ManifestResult:
         """Without its manifest if that is for other aircraft."""
-        if reading.manifest is None or self._trust.for_us(reading.manifest.tails):
+        if reading.manifest is None or self._verifier.is_for_this_tail(reading.manifest.tails):
             return reading
-        return Reading(reading.campaign)
+        return ManifestResult(reading.campaign)
 
     def _is_over(self, head: Manifest) -> bool:
-        return head.campaign not in self._named and self._trust.ended(head)
+        return head.campaign not in self._named and self._verifier.has_ended(head)
 
     # What lies in the bucket.
 
-    def _as_it_lies(self, campaign: str) -> Reading:
+    def _read_unsigned(self, campaign: str) -> ManifestResult:
         """campaign.json, whoever wrote it."""
 
-        def parsed(fetched: GetResult) -> Reading:
+        def parsed(fetched: GetResult) -> ManifestResult:
             return self._parse(campaign, fetched.body, fetched.truncated)
 
         try:
-            return self._read(manifest_key(self._airline, campaign), MANIFEST_LIMIT, campaign, self._plain, parsed)
+            return self._read(manifest_key(self._airline, campaign), MANIFEST_LIMIT, campaign, self._unsigned, parsed)
         except WorldError as error:
             absent = error.code == "OBJECT_GONE"
             text = "campaign.json is not there" if absent else str(error)
-            return Reading(campaign, code=error.code, text=text, absent=absent)
+            return ManifestResult(campaign, code=error.code, text=text, absent=absent)
 
-    def _envelope(self, campaign: str) -> SignedManifest:
+    def _read_envelope(self, campaign: str) -> SignedManifest:
         """What campaign.json.dsse holds. Raises WorldError, ContractError."""
 
         def verified(fetched: GetResult) -> SignedManifest | ContractError:
-            self._trust.saw(fetched.server_time)
+            self._verifier.observe_store_time(fetched.server_time)
             try:
                 if fetched.truncated:
                     raise BadEnvelope(f"it is longer than {ENVELOPE_LIMIT:,} bytes")
-                return self._trust.verify(campaign, fetched.body)
+                return self._verifier.verify(campaign, fetched.body)
             except ContractError as error:
                 return error
 
@@ -158,13 +167,13 @@ class Lookout:
         return found
 
     def _read(
-        self, key: str, limit: int, campaign: str, kept: dict[str, _Kept[T]], make: Callable[[GetResult], T]
+        self, key: str, limit: int, campaign: str, kept: dict[str, _Cached[T]], make: Callable[[GetResult], T]
     ) -> T:
         """What `make` makes of an object, made anew only where something changed. Raises WorldError."""
-        generation = self._trust.generation
+        generation = self._verifier.keys_version
         with self._lock:
             before = kept.get(campaign)
-        if before and before.generation != generation:
+        if before and before.keys_version != generation:
             before = None
         fetched = self._media.get(key, limit, if_none_match=before.etag if before else None)
         if fetched is None:
@@ -173,10 +182,10 @@ class Lookout:
             return before.value
         value = make(fetched)
         with self._lock:
-            kept[campaign] = _Kept(fetched.etag, generation, value)
+            kept[campaign] = _Cached(fetched.etag, generation, value)
         return value
 
-    def _names(self) -> tuple[list[str], list[str]]:
+    def _list_campaigns(self) -> tuple[list[str], list[str]]:
         """The campaigns to look at, and a sentence for each prefix that is none."""
         if self._named:
             return list(self._named), []
@@ -191,7 +200,7 @@ class Lookout:
                 odd.append(f"A prefix is left alone: {error}.")
         return sorted(good), odd
 
-    def _is_left_over(self, campaign: str) -> bool:
+    def _is_empty_prefix(self, campaign: str) -> bool:
         """A prefix without objects: some stores go on naming it. One that was asked for by name is none."""
         if campaign in self._named:
             return False
@@ -200,18 +209,18 @@ class Lookout:
         except WorldError:
             return False
 
-    def _parse(self, campaign: str, body: bytes, cut: bool) -> Reading:
+    def _parse(self, campaign: str, body: bytes, truncated: bool) -> ManifestResult:
         try:
-            if cut:
+            if truncated:
                 raise BadManifest(f"it is longer than {MANIFEST_LIMIT} bytes")
             manifest = parse_manifest(body, airline=self._airline, campaign=campaign)
         except ContractError as error:
-            return Reading(campaign, code=error.code, text=f"campaign.json is refused: {error}")
-        return Reading(campaign, manifest, ManifestVersion(hashlib.sha256(body).hexdigest(), manifest.version))
+            return ManifestResult(campaign, code=error.code, text=f"campaign.json is refused: {error}")
+        return ManifestResult(campaign, manifest, ManifestVersion(hashlib.sha256(body).hexdigest(), manifest.version))
 
     # Of one campaign.
 
-    def lists(self, campaign: str, item: Item) -> bool:
+    def still_lists(self, campaign: str, item: Item) -> bool:
         """Whether the manifest, read again, lists this item with the same size and hash."""
         manifest = self.read(campaign).manifest
         return manifest is not None and any(
@@ -225,11 +234,11 @@ class Lookout:
         return {item.name: etags.get(content_key(self._airline, campaign, item.name), "") for item in manifest.content}
 
 
-def _unsigned(campaign: str, error: WorldError) -> Reading:
+def _unsigned_result(campaign: str, error: WorldError) -> ManifestResult:
     if error.code != "OBJECT_GONE":
-        return Reading(campaign, code=error.code, text=str(error))
-    return Reading(campaign, code="UNSIGNED", text="campaign.json.dsse is not there", absent=True)
+        return ManifestResult(campaign, code=error.code, text=str(error))
+    return ManifestResult(campaign, code="UNSIGNED", text="campaign.json.dsse is not there", absent=True)
 
 
-def _refusal(error: ContractError) -> str:
+def _refusal_text(error: ContractError) -> str:
     return f"campaign.json.dsse is refused: {error}"

@@ -27,14 +27,14 @@ from loader.signatures.trusted_keys import FILE_LIMIT, TrustedKeysVersion, newes
 from loader.storage.content_store import ContentStore
 
 Policy = Literal["off", "warn", "enforce"]
-NOTE: Final = "trust"
+TRUST_STATE: Final = "trust"
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
 TIME_STEP: Final = timedelta(minutes=15)  # trusted time is written down this often, so that disks are spared
 AHEAD: Final = timedelta(days=1)  # a clock of ours this far ahead of the store's is wrong, not trusted
 RESET: Final = "look at it with `manage.py loader_trust show`, then `manage.py loader_trust reset`"
 
 
-class Trust:
+class ManifestVerifier:
     """Of one loader, for its airline and tail. May be used by several threads. `stores` must be locked."""
 
     def __init__(
@@ -56,48 +56,48 @@ class Trust:
         self.policy, self.airline, self.tail = policy, airline, tail
         self._file, self._stores, self._tls, self._now, self._say = keys, tuple(stores), tls, now, say
         self._lock = threading.Lock()
-        self._known = TrustState()
-        self._heard = _NEVER  # the newest time of others, noted or not
+        self._state = TrustState()
+        self._latest_time = _NEVER  # the newest time of others, noted or not
         self._clock_is_wrong = False
-        self._closed = ""
-        self._said = ""
+        self._refusal = ""
+        self._last_message = ""
         if policy != "off":
-            self._recall()
+            self._load()
 
     @property
-    def generation(self) -> int:
+    def keys_version(self) -> int:
         """The version of the keys in force; what was verified under another one must be verified again."""
-        return self._known.keys.trusted_keys.version if self._known.keys else 0
+        return self._state.keys.trusted_keys.version if self._state.keys else 0
 
     @property
-    def sticky(self) -> bool:
+    def signatures_required(self) -> bool:
         """Whether the unsigned is refused, whatever the policy but `off`: something signed was accepted before."""
-        return bool(self._closed) or self._known.accepted_of(self.airline).signed
+        return bool(self._refusal) or self._state.accepted_of(self.airline).signed
 
-    def time(self) -> datetime:
+    def trusted_time(self) -> datetime:
         """The latest of our clock, what the store said over TLS, and what was signed; never earlier than noted."""
         clock = _NEVER if self._clock_is_wrong else self._now()
-        return max(clock, self._heard, self._known.time or _NEVER)
+        return max(clock, self._latest_time, self._state.time or _NEVER)
 
     def refresh(self) -> None:
         """Read the file of trusted keys again. Never raises."""
-        if self.policy == "off" or self._closed:
+        if self.policy == "off" or self._refusal:
             return
         with self._lock:
             keys, complaint = self._newest_keys()
             try:
-                if keys is not None and keys != self._known.keys:
-                    self._remember(self._known.with_keys(keys))
+                if keys is not None and keys != self._state.keys:
+                    self._save(self._state.with_keys(keys))
             except WorldError as error:
                 complaint = f"newer trusted keys cannot be written down, so they are not in force: {error}"
         self._complain(complaint)
 
-    def saw(self, at: datetime | None) -> None:
+    def observe_store_time(self, at: datetime | None) -> None:
         """The store's clock, as it answered just now."""
         if self.policy == "off" or not self._tls or at is None:
             return
         with self._lock:
-            self._heard = max(self._heard, at)
+            self._latest_time = max(self._latest_time, at)
             self._clock_is_wrong = self._now() - at > AHEAD
 
     def verify(self, campaign: str, body: bytes) -> SignedManifest:
@@ -107,10 +107,10 @@ class Trust:
             BadEnvelope: BAD_SIGNATURE, in every case but the next.
             BadManifest: what was signed breaks the contract.
         """
-        if self._closed:
-            raise BadEnvelope(self._closed)
+        if self._refusal:
+            raise BadEnvelope(self._refusal)
         envelope = parse_envelope(body, limit=MANIFEST_LIMIT)
-        keys = self._known.keys.trusted_keys if self._known.keys else None
+        keys = self._state.keys.trusted_keys if self._state.keys else None
         role = keys.airlines.get(self.airline) if keys else None
         if keys is None or role is None:
             raise BadEnvelope(f"no key is trusted for {self.airline!a}: provision LOADER_TRUSTED_KEYS")
@@ -118,10 +118,10 @@ class Trust:
         signed = read_signed_manifest(envelope.payload, SigningScope(self.airline, campaign, self.tail))
         if signed.summary.signed_at is not None:
             with self._lock:
-                self._heard = max(self._heard, signed.summary.signed_at)
+                self._latest_time = max(self._latest_time, signed.summary.signed_at)
         return signed
 
-    def admit(self, campaign: str, signed: SignedManifest) -> Manifest:
+    def accept(self, campaign: str, signed: SignedManifest) -> Manifest:
         """The manifest, if it may be used now; durably noted before it is given out.
 
         Raises:
@@ -129,37 +129,37 @@ class Trust:
             WorldError: it could not be noted, so it may not be used.
         """
         with self._lock:
-            known, now = self._known, self.time()
-            floor = self._floor(known, campaign)
+            known, now = self._state, self.trusted_time()
+            floor = self._min_version(known, campaign)
             try:
                 manifest = check_acceptable(signed, floor, now)
                 known = known.with_accepted(self.airline, signed, campaign)
             finally:
                 # Also of what is refused: a clock that is set back must not make it fresh again.
-                self._remember(_at(known, now, signed.summary.expires))
+                self._save(_with_time(known, now, signed.summary.expires))
         return manifest
 
-    def ended(self, manifest: Manifest) -> bool:
+    def has_ended(self, manifest: Manifest) -> bool:
         """Whether its exhibition is over."""
         ends = manifest.exhibition.ends
-        return ends is not None and ends < self.time().date()
+        return ends is not None and ends < self.trusted_time().date()
 
-    def for_us(self, tails: Collection[str] | None) -> bool:
+    def is_for_this_tail(self, tails: Collection[str] | None) -> bool:
         """Whether a manifest with these tails is for this aircraft."""
         return tails is None or self.tail in tails
 
     # What is known.
 
-    def _floor(self, known: TrustState, campaign: str) -> int | None:
+    def _min_version(self, state: TrustState, campaign: str) -> int | None:
         """The version below which nothing is taken: as accepted before, or as held from a time without signatures."""
-        accepted = known.accepted_of(self.airline)
+        accepted = state.accepted_of(self.airline)
         if campaign in accepted.versions:
             return accepted.versions[campaign]
         editions = [] if accepted.reset_by_rotation else [store.installed_version(campaign) for store in self._stores]
         return max((edition.version for edition in editions if edition and edition.version is not None), default=None)
 
     def _newest_keys(self) -> tuple[TrustedKeysVersion | None, str]:
-        held = self._known.keys
+        held = self._state.keys
         if self._file is None:
             return held, "" if held else "no keys are trusted: LOADER_TRUSTED_KEYS is not set"
         try:
@@ -173,70 +173,70 @@ class Trust:
 
     # What is written down.
 
-    def _recall(self) -> None:
+    def _load(self) -> None:
         try:
-            notes = _notes(self._stores)
-            self._known = _newest(notes)
-            if any(note.serial != self._known.serial for note in notes):
+            notes = _load_all(self._stores)
+            self._state = _newest(notes)
+            if any(note.serial != self._state.serial for note in notes):
                 # One was added, or could not be written for a while; the others may be gone tomorrow.
                 with contextlib.suppress(WorldError):
-                    self._known = remember(self._stores, self._known)
+                    self._state = save_trust_state(self._stores, self._state)
         except (WorldError, BadEnvelope) as error:
-            self._closed = (
+            self._refusal = (
                 f"what this loader knew of signatures cannot be read ({error}), so nothing is taken until an operator "
                 f"has seen to it: {RESET}"
             )
-            self._complain(self._closed)
+            self._complain(self._refusal)
 
-    def _remember(self, known: TrustState) -> None:
+    def _save(self, state: TrustState) -> None:
         """Note it in every directory, then go by it. Raises WorldError if none could be written."""
-        if known is not self._known:
-            self._known = remember(self._stores, known)
+        if state is not self._state:
+            self._state = save_trust_state(self._stores, state)
 
     def _complain(self, text: str) -> None:
-        if text != self._said:
-            self._said = text
+        if text != self._last_message:
+            self._last_message = text
             if text:
                 self._say(text)
 
 
-def _at(known: TrustState, now: datetime, expires: datetime | None) -> TrustState:
+def _with_time(state: TrustState, now: datetime, expires: datetime | None) -> TrustState:
     """With this time, where it is worth writing down: it is much later, or something expired by it."""
-    noted = known.time or _NEVER
+    noted = state.time or _NEVER
     expired = expires is not None and noted < expires <= now
-    return replace(known, time=now) if expired or now - noted > TIME_STEP else known
+    return replace(state, time=now) if expired or now - noted > TIME_STEP else state
 
 
-def encrypted(bucket: object) -> bool:
+def uses_tls(bucket: object) -> bool:
     """Whether what a bucket answers comes over TLS."""
     endpoint = getattr(bucket, "endpoint", "http:")  # in memory there is none; None is AWS's own
     return endpoint is None or str(endpoint).lower().startswith("https:")
 
 
-def recall(stores: Sequence[ContentStore]) -> TrustState:
+def load_trust_state(stores: Sequence[ContentStore]) -> TrustState:
     """The newest of the notes. Raises WorldError or BadEnvelope if any of them is there and cannot be read."""
-    return _newest(_notes(stores))
+    return _newest(_load_all(stores))
 
 
-def _notes(stores: Sequence[ContentStore]) -> list[TrustState]:
-    return [load_state(store.read_state(NOTE, TRUST_STATE_LIMIT)) for store in stores]
+def _load_all(stores: Sequence[ContentStore]) -> list[TrustState]:
+    return [load_state(store.read_state(TRUST_STATE, TRUST_STATE_LIMIT)) for store in stores]
 
 
 def _newest(notes: Sequence[TrustState]) -> TrustState:
     return max(notes, key=lambda known: known.serial, default=TrustState())
 
 
-def remember(stores: Sequence[ContentStore], known: TrustState) -> TrustState:
+def save_trust_state(stores: Sequence[ContentStore], state: TrustState) -> TrustState:
     """Write a note into every directory that takes it; returns it as written. Raises WorldError if none does."""
-    known = replace(known, serial=known.serial + 1)
+    state = replace(state, serial=state.serial + 1)
     failure: WorldError | None = None
     written = 0
     for store in stores:
         try:
-            store.write_state(NOTE, dump_state(known))
+            store.write_state(TRUST_STATE, dump_state(state))
             written += 1
         except WorldError as error:
             failure = error
     if failure is not None and not written:
         raise failure
-    return known
+    return state

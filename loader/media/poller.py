@@ -11,45 +11,45 @@ from collections.abc import Callable
 
 from loader.contract.manifest import Manifest
 from loader.errors import WorldError
-from loader.media.manifest_reader import Lookout
-from loader.media.queue_reader import Dispatch
-from loader.media.snapshot import Look, Reading, Sight
+from loader.media.manifest_reader import ManifestReader
+from loader.media.queue_reader import TransferQueueReader
+from loader.media.snapshot import ManifestResult, ManifestScan, MediaSnapshot
 from loader.planning.failure_history import FailureHistory
 from loader.storage.inventory import ItemKey
 
 log = logging.getLogger("loader")
 
 
-class Eyes:
+class MediaPoller:
     """One look at a time. `seen` is called, on the thread of the look, when there is something to `take`."""
 
     def __init__(
         self,
-        dispatch: Dispatch,
-        lookout: Lookout,
+        queue_reader: TransferQueueReader,
+        manifest_reader: ManifestReader,
         failures: FailureHistory,
-        is_new: Callable[[str, Reading], bool],
+        is_new: Callable[[str, ManifestResult], bool],
         stop: threading.Event,
-        seen: Callable[[], None],
+        on_snapshot: Callable[[], None],
     ) -> None:
         """`is_new(campaign, reading)`: another edition of the campaign is aboard, or none."""
-        self._dispatch, self._lookout, self._failures = dispatch, lookout, failures
-        self._is_new, self._stop, self._seen = is_new, stop, seen
-        self._sight: Sight | None = None
-        self.looking = False
+        self._queue_reader, self._manifest_reader, self._failures = queue_reader, manifest_reader, failures
+        self._is_new, self._stop, self._on_snapshot = is_new, stop, on_snapshot
+        self._snapshot: MediaSnapshot | None = None
+        self.polling = False
 
-    def begin(self) -> None:
+    def start_poll(self) -> None:
         """Look, unless that is being done already."""
-        if not self.looking:
-            self.looking = True
+        if not self.polling:
+            self.polling = True
             # A daemon: a store that hangs must not keep the process from ending.
             threading.Thread(target=self._run, name="look", daemon=True).start()
 
-    def take(self) -> Sight | None:
+    def take_snapshot(self) -> MediaSnapshot | None:
         """What was seen since this was last asked."""
-        sight, self._sight = self._sight, None
+        sight, self._snapshot = self._snapshot, None
         if sight is not None:
-            self.looking = False
+            self.polling = False
         return sight
 
     def _run(self) -> None:
@@ -60,38 +60,40 @@ class Eyes:
             log.exception("While looking into the media bucket")
             sight = _failed(type(error).__name__)
         # `--once` waits for the result of a look, whatever happened to it.
-        self._sight = sight
-        self._seen()
+        self._snapshot = sight
+        self._on_snapshot()
 
-    def _read(self) -> Sight:
-        self._dispatch.read()
-        return self._with_etags(self._lookout.look(self._stop))
+    def _read(self) -> MediaSnapshot:
+        self._queue_reader.read()
+        return self._with_etags(self._manifest_reader.read_all(self._stop))
 
-    def _with_etags(self, look: Look) -> Sight:
+    def _with_etags(self, look: ManifestScan) -> MediaSnapshot:
         """Where only the object itself can tell whether it is another one: no hash, or a failure to be forgotten."""
         etags: dict[ItemKey, str] = {}
         notes: list[str] = []
-        for name, reading in look.readings.items():
+        for name, reading in look.manifests.items():
             manifest = reading.manifest
             if manifest is None or self._stop.is_set():
                 continue
             try:
-                if not self._has_doubts(name, reading, manifest):
+                if not self._needs_listing(name, reading, manifest):
                     continue
-                found = self._lookout.object_etags(name, manifest)
+                found = self._manifest_reader.object_etags(name, manifest)
             except WorldError as error:
                 notes.append(f"{name}: whether its objects are others now is not known: {error}")
                 continue
             etags.update({(name, content): etag for content, etag in found.items()})
-        return Sight(look, etags, tuple(notes))
+        return MediaSnapshot(look, etags, tuple(notes))
 
-    def _has_doubts(self, campaign: str, reading: Reading, manifest: Manifest) -> bool:
+    def _needs_listing(self, campaign: str, reading: ManifestResult, manifest: Manifest) -> bool:
         """Whether its objects have to be asked. Raises WorldError where the disk cannot say."""
         if campaign in self._failures.with_object_failures:
             return True
         return any(item.sha256 is None for item in manifest.content) and self._is_new(campaign, reading)
 
 
-def _failed(reason: str) -> Sight:
+def _failed(reason: str) -> MediaSnapshot:
     """A look that ended in an error nobody translated; `reason` is shown on the ground, so it quotes nothing."""
-    return Sight(Look({}, code="INTERNAL", text=f"the media bucket could not be read: unexpected error ({reason})"))
+    return MediaSnapshot(
+        ManifestScan({}, code="INTERNAL", text=f"the media bucket could not be read: unexpected error ({reason})")
+    )

@@ -16,11 +16,11 @@ from loader.s3.interface import Bucket
 from loader.storage.content_store import ContentStore
 
 log = logging.getLogger("loader")
-NOTE: Final = "queue"
-_NOTE_LIMIT: Final = 2 * QUEUE_LIMIT + 1024  # bytes: as a string in JSON, a line break or a quote takes two
+QUEUE_STATE: Final = "queue"
+_STATE_LIMIT: Final = 2 * QUEUE_LIMIT + 1024  # bytes: as a string in JSON, a line break or a quote takes two
 
 
-class Dispatch:
+class TransferQueueReader:
     """What the ground has ordered. Used by one thread."""
 
     def __init__(self, airline: str, tail: str, media: Bucket, store: ContentStore) -> None:
@@ -28,11 +28,11 @@ class Dispatch:
         self._key, self._media, self._store = queue_key(airline, tail), media, store
         self._etag = self._fault = ""
         self.problem = ""
-        self.orders = self._remembered()
+        self.queue = self._load_last()
 
-    def _remembered(self) -> TransferQueue | None:
+    def _load_last(self) -> TransferQueue | None:
         try:
-            body = self._store.read_state(NOTE, _NOTE_LIMIT).get("body")
+            body = self._store.read_state(QUEUE_STATE, _STATE_LIMIT).get("body")
             return parse_transfer_queue(body.encode()) if isinstance(body, str) else None
         except (WorldError, BadTransferQueue):  # a disk that cannot be read is told by whoever loads onto it
             return None
@@ -49,20 +49,20 @@ class Dispatch:
             fetched = self._media.get(self._key, QUEUE_LIMIT, if_none_match=self._etag or None)
         except WorldError as error:
             # On AWS, whose ListBucket is granted for a prefix only is told 403 of what is not there.
-            if error.code != "OBJECT_GONE" and (error.code != "FORBIDDEN" or self.orders is not None):
+            if error.code != "OBJECT_GONE" and (error.code != "FORBIDDEN" or self.queue is not None):
                 raise
             self._etag = self._fault = self.problem = ""
-            self._put_in_force(None, b"")
+            self._set_current(None, b"")
             return
         if fetched is not None:
-            self._etag, self._fault = fetched.etag, self._judge(fetched.body, fetched.truncated)
+            self._etag, self._fault = fetched.etag, self._accept(fetched.body, fetched.truncated)
         self.problem = self._fault
 
-    def _judge(self, body: bytes, cut: bool) -> str:
+    def _accept(self, body: bytes, truncated: bool) -> str:
         """Put it in force, or say why not."""
-        last = self.orders.version if self.orders else None
+        last = self.queue.version if self.queue else None
         stays = f"; version {last} stays in force" if last is not None else "; there is none in force"
-        if cut:
+        if truncated:
             return f"The transfer queue is longer than {QUEUE_LIMIT} bytes{stays}"
         try:
             orders = parse_transfer_queue(body)
@@ -70,15 +70,15 @@ class Dispatch:
             return f"The transfer queue is refused: {error}{stays}"
         if last is not None and orders.version < last:
             return f"The transfer queue went back to version {orders.version}{stays}"
-        self._put_in_force(orders, body)
+        self._set_current(orders, body)
         return ""
 
-    def _put_in_force(self, orders: TransferQueue | None, body: bytes) -> None:
-        if orders == self.orders:
+    def _set_current(self, queue: TransferQueue | None, body: bytes) -> None:
+        if queue == self.queue:
             return
-        self.orders = orders
+        self.queue = queue
         try:
-            self._store.write_state(NOTE, {} if orders is None else {"body": body.decode()})
+            self._store.write_state(QUEUE_STATE, {} if queue is None else {"body": body.decode()})
         except (
             WorldError
         ):  # a disk that cannot be written is told by whoever loads onto it; the next run will ask again

@@ -10,13 +10,13 @@ from loader.contract.manifest import Manifest
 from loader.signatures.signed_manifest import REFUSAL_CODES
 from loader.storage.inventory import ItemKey, ManifestVersion
 
-NO_EDITION: Final = ManifestVersion("")
-OUT_OF_REACH: Final = frozenset({"NETWORK", "TIMEOUT", "THROTTLED"})
-DOUBTS_LIMIT: Final = 20  # of a heartbeat
+NO_VERSION: Final = ManifestVersion("")
+UNREACHABLE_CODES: Final = frozenset({"NETWORK", "TIMEOUT", "THROTTLED"})
+WARNINGS_LIMIT: Final = 20  # of a heartbeat
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ManifestResult:
     """A campaign's manifest and which edition it is, or the code and sentence why there is none to be used.
 
     With neither, the campaign is not for this aircraft, or no more. `doubt`: `CODE: sentence` about the signature of
@@ -25,16 +25,16 @@ class Reading:
 
     campaign: str
     manifest: Manifest | None = None
-    edition: ManifestVersion = NO_EDITION
+    manifest_version: ManifestVersion = NO_VERSION
     code: str = ""
     text: str = ""
-    doubt: str = ""
+    warning: str = ""
     absent: bool = False
 
     @property
-    def out_of_reach(self) -> bool:
+    def unreachable(self) -> bool:
         """Nothing is known against the campaign; the store could not be asked."""
-        return self.code in OUT_OF_REACH
+        return self.code in UNREACHABLE_CODES
 
     @property
     def refused(self) -> bool:
@@ -43,14 +43,14 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ManifestScan:
     """What the media bucket says: a reading for each campaign, by name. `code` and `text`: why it would not say.
 
     `odd`: a sentence for each prefix that is left alone.
     """
 
-    readings: Mapping[str, Reading]
-    odd: tuple[str, ...] = ()
+    manifests: Mapping[str, ManifestResult]
+    ignored_prefixes: tuple[str, ...] = ()
     code: str = ""
     text: str = ""
 
@@ -58,30 +58,30 @@ class Look:
     def reached(self) -> bool:
         """Something answered."""
         if self.code:
-            return self.code not in OUT_OF_REACH
-        return not self.readings or any(not reading.out_of_reach for reading in self.readings.values())
+            return self.code not in UNREACHABLE_CODES
+        return not self.manifests or any(not reading.unreachable for reading in self.manifests.values())
 
     @property
     def reason(self) -> str:
         """Why nothing answered."""
-        return self.text or next((reading.text for reading in self.readings.values() if reading.out_of_reach), "")
+        return self.text or next((reading.text for reading in self.manifests.values() if reading.unreachable), "")
 
     @property
     def refused(self) -> bool:
         """The policy on signatures keeps some campaign out."""
-        return any(reading.refused for reading in self.readings.values())
+        return any(reading.refused for reading in self.manifests.values())
 
     @property
-    def doubts(self) -> dict[str, str]:
+    def signature_warnings(self) -> dict[str, str]:
         """What a heartbeat says about signatures, by campaign: only so many of them."""
-        doubts = {name: reading.doubt for name, reading in self.readings.items() if reading.doubt}
-        return dict(list(doubts.items())[:DOUBTS_LIMIT])
+        doubts = {name: reading.warning for name, reading in self.manifests.items() if reading.warning}
+        return dict(list(doubts.items())[:WARNINGS_LIMIT])
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class MediaSnapshot:
     """What a look brought. `etags`: of objects, where they were listed. `notes`: sentences for the log."""
 
-    look: Look
+    scan: ManifestScan
     etags: Mapping[ItemKey, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

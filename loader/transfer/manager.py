@@ -16,7 +16,7 @@ from typing import Final
 
 from loader.contract.manifest import Manifest
 from loader.errors import WorldError
-from loader.media.snapshot import Reading
+from loader.media.snapshot import ManifestResult
 from loader.planning.model import Plan, PlanStep
 from loader.storage.inventory import ItemKey, ManifestVersion
 from loader.transfer.task import Result, Tools, Transfer
@@ -29,7 +29,7 @@ _WORK: Final = ("fetch", "verify", "link")
 class _Campaign:
     """One campaign of the plan. `missing`: the items that are not whole yet."""
 
-    reading: Reading
+    reading: ManifestResult
     steps: dict[str, PlanStep] = field(default_factory=dict)
     missing: set[str] = field(default_factory=set)
 
@@ -67,7 +67,7 @@ class Work:
             # Daemons: one that hangs in a connection must not keep the process from ending.
             threading.Thread(target=self._hand, name=f"transfer-{number}", daemon=True).start()
 
-    def update(self, plan: Plan, readings: Mapping[str, Reading], etags: Mapping[ItemKey, str]) -> None:
+    def update(self, plan: Plan, readings: Mapping[str, ManifestResult], etags: Mapping[ItemKey, str]) -> None:
         """Carry out this plan from now on. What needs no hand is done when it returns."""
         # While a campaign is being settled, nothing of its next version may come in between.
         with self._settling, self._wake:
@@ -121,7 +121,7 @@ class Work:
         if step.action == "keep" and not self._tools.blamed(step.campaign, name):
             status.clear_error(step.campaign, name)
         if step.code:
-            self._record(Result(step, self._campaigns[step.campaign].reading.edition.digest, step.code))
+            self._record(Result(step, self._campaigns[step.campaign].reading.manifest_version.digest, step.code))
         if step.action == "refuse":
             error = WorldError(step.code, step.reason)
             status.error(step.campaign, name, error.code, str(error))
@@ -250,7 +250,7 @@ class Work:
                 # One that was given up may be finishing all the same: it must not come after the new version took over.
                 if campaign is None or any(key[0] == name for key in (*self._running, *self._open)):
                     return
-                state = (campaign.reading.edition.digest, campaign.is_whole)
+                state = (campaign.reading.manifest_version.digest, campaign.is_whole)
                 if self._settled.get(name) == state:
                     return
             try:
@@ -275,7 +275,7 @@ class Work:
         for store in stores:
             store.activate_staged(name, [step.item for step in steps])
         if campaign.is_whole:
-            self._mark_whole(name, manifest, campaign.reading.edition)
+            self._mark_whole(name, manifest, campaign.reading.manifest_version)
         for step in steps:
             size = step.item.size
             self._tools.status.progress(name, step.item.name, size, size, final=True)
@@ -290,7 +290,7 @@ class Work:
         self._tools.listener.settled(name)
 
 
-def _campaigns(plan: Plan, readings: Mapping[str, Reading]) -> dict[str, _Campaign]:
+def _campaigns(plan: Plan, readings: Mapping[str, ManifestResult]) -> dict[str, _Campaign]:
     campaigns: dict[str, _Campaign] = {}
     for step in plan.steps:
         campaign = campaigns.setdefault(step.campaign, _Campaign(readings[step.campaign]))

@@ -16,8 +16,8 @@ from loader.contract.keys import content_key
 from loader.contract.names import TGZ
 from loader.contract.units import MIB
 from loader.errors import Stopped, WorldError
-from loader.media.manifest_reader import Lookout
-from loader.media.snapshot import Reading
+from loader.media.manifest_reader import ManifestReader
+from loader.media.snapshot import ManifestResult
 from loader.monitor.events import Listener
 from loader.planning.model import PlanStep
 from loader.reporting.reporter import StatusReporter
@@ -53,7 +53,7 @@ class Tools:
     airline: str
     stores: Sequence[ContentStore]
     means: Means
-    lookout: Lookout
+    lookout: ManifestReader
     status: StatusReporter
     listener: Listener
     reserve: int = 0
@@ -64,12 +64,14 @@ class Tools:
 class Transfer:
     """A step in hand. `run` blocks, `end` may be called from anywhere."""
 
-    def __init__(self, step: PlanStep, reading: Reading, etag: str, tools: Tools, *, again: bool = False) -> None:
+    def __init__(
+        self, step: PlanStep, reading: ManifestResult, etag: str, tools: Tools, *, again: bool = False
+    ) -> None:
         """`etag`: of the object in the bucket now, where that is known. `again`: it was carried out before."""
         self._again = again
         self.step = step
         self.stop = threading.Event()
-        self._edition, self._known_etag, self._tools = reading.edition, etag, tools
+        self._edition, self._known_etag, self._tools = reading.manifest_version, etag, tools
         self._store = tools.stores[step.store]
         self._bodies: set[Body] = set()
         self._lock = threading.Lock()
@@ -175,7 +177,7 @@ class Transfer:
 
     def still_wanted(self) -> bool:
         """Read campaign.json again."""
-        return self._tools.lookout.lists(self.step.campaign, self.step.item)
+        return self._tools.lookout.still_lists(self.step.campaign, self.step.item)
 
     def opened(self, body: Body | None) -> None:
         """The body now being read."""

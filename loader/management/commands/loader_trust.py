@@ -14,7 +14,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from loader.contract.strict_json import format_utc
 from loader.errors import ExitCode, WorldError
-from loader.media.manifest_verifier import recall, remember
+from loader.media.manifest_verifier import load_trust_state, save_trust_state
 from loader.signatures.dsse import BadEnvelope
 from loader.signatures.trust_state import AcceptedVersions, TrustState
 from loader.storage.content_store import ContentStore
@@ -58,7 +58,7 @@ class Command(BaseCommand):
                     stack.callback(store.close)
                 if options["action"] == "reset":
                     self._reset(stores, options["only"] or [])
-                self.stdout.write(json.dumps(_shown(recall(stores)), indent=1, ensure_ascii=False))
+                self.stdout.write(json.dumps(_shown(load_trust_state(stores)), indent=1, ensure_ascii=False))
             except WorldError as error:
                 code = ExitCode.REFUSED if error.code == "IO_ERROR" else ExitCode.USAGE
                 raise CommandError(f"{error.code}: {error}.", returncode=code) from error
@@ -70,14 +70,14 @@ class Command(BaseCommand):
     def _reset(self, stores: Sequence[ContentStore], only: Sequence[str]) -> None:
         if not all(store.lock() for store in stores):
             raise CommandError("The loader is running: stop it first.", returncode=ExitCode.HELD)
-        known = recall(stores) if only else TrustState(serial=max(_serial(store) for store in stores))
-        remember(stores, _without(known, only))
+        known = load_trust_state(stores) if only else TrustState(serial=max(_serial(store) for store in stores))
+        save_trust_state(stores, _without(known, only))
 
 
 def _serial(store: ContentStore) -> int:
     """Of a note, 0 if that cannot be read."""
     try:
-        return recall([store]).serial
+        return load_trust_state([store]).serial
     except (WorldError, BadEnvelope):
         return 0
 

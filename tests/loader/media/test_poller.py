@@ -11,11 +11,11 @@ from loader.contract.keys import manifest_key, queue_key
 from loader.contract.manifest import Item, Manifest, build_manifest
 from loader.contract.transfer_queue import QUEUE_LIMIT
 from loader.errors import WorldError
-from loader.media.manifest_reader import Lookout
-from loader.media.manifest_verifier import Trust
-from loader.media.poller import Eyes
-from loader.media.queue_reader import Dispatch
-from loader.media.snapshot import Reading
+from loader.media.manifest_reader import ManifestReader
+from loader.media.manifest_verifier import ManifestVerifier
+from loader.media.poller import MediaPoller
+from loader.media.queue_reader import TransferQueueReader
+from loader.media.snapshot import ManifestResult
 from loader.planning.failure_history import FailureHistory
 from loader.s3.memory import MemoryBucket
 from loader.storage.content_store import ContentStore
@@ -28,24 +28,24 @@ def test_a_disk_that_cannot_say_what_it_holds_does_not_blind_the_loader(tmp_path
     manifest = Manifest(content=(Item("a", 3),), airline=AIRLINE, campaign="c")
     media.put(manifest_key(AIRLINE, "c"), build_manifest(manifest))
 
-    def broken(campaign: str, reading: Reading) -> bool:
+    def broken(campaign: str, reading: ManifestResult) -> bool:
         asked.set()
         raise WorldError("IO_ERROR", f"state of {campaign}: Input/output error")
 
-    eyes = Eyes(
-        Dispatch(AIRLINE, TAIL, media, ContentStore(tmp_path)),
-        Lookout(AIRLINE, (), media, Trust("off", AIRLINE, TAIL)),
+    eyes = MediaPoller(
+        TransferQueueReader(AIRLINE, TAIL, media, ContentStore(tmp_path)),
+        ManifestReader(AIRLINE, (), media, ManifestVerifier("off", AIRLINE, TAIL)),
         FailureHistory(),
         broken,
         threading.Event(),
         seen.set,
     )
-    eyes.begin()
+    eyes.start_poll()
     assert seen.wait(10)
     assert asked.is_set()
-    sight = eyes.take()
+    sight = eyes.take_snapshot()
     assert sight is not None
-    assert sight.look.readings["c"].manifest is not None
+    assert sight.scan.manifests["c"].manifest is not None
     assert ["IO_ERROR" in note or "Input/output error" in note for note in sight.notes] == [True]
 
 
@@ -75,11 +75,11 @@ def test_a_queue_written_closely_is_taken_and_remembered(tmp_path: Path) -> None
     body += b"\n" * (QUEUE_LIMIT - len(body))
     media, store = MemoryBucket("media"), ContentStore(tmp_path)
     media.put(queue_key(AIRLINE, TAIL), body)
-    dispatch = Dispatch(AIRLINE, TAIL, media, store)
+    dispatch = TransferQueueReader(AIRLINE, TAIL, media, store)
     dispatch.read()
     assert dispatch.problem == ""
-    assert dispatch.orders is not None
-    assert Dispatch(AIRLINE, TAIL, MemoryBucket("another"), store).orders == dispatch.orders
+    assert dispatch.queue is not None
+    assert TransferQueueReader(AIRLINE, TAIL, MemoryBucket("another"), store).queue == dispatch.queue
 
 
 def test_what_failed_may_be_asked_while_a_garbage_collection_lets_another_thread_run() -> None:

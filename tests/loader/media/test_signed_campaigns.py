@@ -23,9 +23,9 @@ from campaigns.management.commands import publish_campaign, sign_campaign
 from fleet.simulation.proxy import Link
 from loader.contract.keys import manifest_key, signature_key
 from loader.contract.manifest import Exhibition, Item, Manifest, build_manifest
-from loader.media.manifest_reader import Lookout
-from loader.media.manifest_verifier import Policy, Trust, encrypted
-from loader.media.snapshot import Reading
+from loader.media.manifest_reader import ManifestReader
+from loader.media.manifest_verifier import ManifestVerifier, Policy, uses_tls
+from loader.media.snapshot import ManifestResult
 from loader.s3.interface import Bucket
 from loader.s3.memory import MemoryBucket
 from loader.signatures.trusted_keys import TrustedKeysVersion, build_chain
@@ -69,24 +69,24 @@ class Loader:
     def provision(self, *chain: TrustedKeysVersion) -> None:
         self.keys.write_bytes(build_chain(chain))
 
-    def start(self, policy: Policy = "enforce", tail: str = TAIL, named: Sequence[str] = ()) -> Lookout:
+    def start(self, policy: Policy = "enforce", tail: str = TAIL, named: Sequence[str] = ()) -> ManifestReader:
         store = ContentStore(self.folder)
         self.stores.append(store)
-        trust = Trust(
+        trust = ManifestVerifier(
             policy,
             AIRLINE,
             tail,
             keys=self.keys,
             stores=[store],
-            tls=encrypted(self.media),
+            tls=uses_tls(self.media),
             now=lambda: self.now,
             say=self.said.append,
         )
-        return Lookout(AIRLINE, named, self.media, trust)
+        return ManifestReader(AIRLINE, named, self.media, trust)
 
-    def look(self, policy: Policy = "enforce", tail: str = TAIL, campaign: str = "c") -> Reading:
+    def look(self, policy: Policy = "enforce", tail: str = TAIL, campaign: str = "c") -> ManifestResult:
         """What a new run makes of the campaign."""
-        return self.start(policy, tail).look(threading.Event()).readings[campaign]
+        return self.start(policy, tail).read_all(threading.Event()).manifests[campaign]
 
     def close(self) -> None:
         """Every run has ended."""
@@ -120,7 +120,7 @@ def test_what_is_signed_is_taken_with_the_edition_of_the_signed_bytes(loader: Lo
 def test_with_the_policy_off_nothing_is_read_written_or_refused(loader: Loader) -> None:
     put(loader.media, manifest(ITEMS), "eve")
     lookout = loader.start("off")
-    assert lookout.look(threading.Event()).readings["c"].code == ""
+    assert lookout.read_all(threading.Event()).manifests["c"].code == ""
     assert loader.media.requests.get == 1
     assert not loader.note.exists()
     assert loader.said == []
@@ -130,7 +130,7 @@ def test_with_the_policy_off_nothing_is_read_written_or_refused(loader: Loader) 
 def test_a_look_at_nothing_new_gets_the_same_without_a_body(loader: Loader, policy: Policy) -> None:
     put(loader.media, manifest(ITEMS), "sam")
     lookout = loader.start(policy)
-    first = lookout.look(threading.Event()).readings["c"]
+    first = lookout.read_all(threading.Event()).manifests["c"]
     etags: list[str | None] = []
     get = loader.media.get
 
@@ -139,7 +139,7 @@ def test_a_look_at_nothing_new_gets_the_same_without_a_body(loader: Loader, poli
         return get(key, limit, if_none_match=if_none_match)
 
     loader.media.get = noted  # type: ignore[method-assign]
-    assert lookout.look(threading.Event()).readings["c"] is not None
+    assert lookout.read_all(threading.Event()).manifests["c"] is not None
     assert lookout.read("c") == first
     assert None not in etags
     assert len(etags) == 2
@@ -149,7 +149,7 @@ def test_what_expires_while_the_loader_runs_is_refused_without_a_new_body(loader
     put(loader.media, manifest(ITEMS, expires=LATER), "sam")
     lookout = loader.start()
     assert lookout.read("c").code == "BAD_SIGNATURE"  # the keys are read with the first look
-    assert lookout.look(threading.Event()).readings["c"].code == ""
+    assert lookout.read_all(threading.Event()).manifests["c"].code == ""
     loader.now = LATER
     assert lookout.read("c").code == "EXPIRED"
     loader.now = NOW
@@ -169,7 +169,7 @@ def test_time_told_over_tls_and_time_that_was_signed_outlive_a_clock_that_is_set
     put(loader.media, manifest(ITEMS, 2, "d", signed_at=LATER + timedelta(days=9)), "sam", campaign="d")
     put(loader.media, manifest(ITEMS, 2, expires=LATER + timedelta(days=8)), "sam")
     first = loader.start()
-    first.look(threading.Event())
+    first.read_all(threading.Event())
     assert first.read("c").code == "EXPIRED"
     assert loader.look().code == "EXPIRED"
 
@@ -187,8 +187,8 @@ def test_a_clock_far_ahead_of_the_store_s_is_not_believed(loader: Loader) -> Non
 def test_an_expired_campaign_whose_exhibition_is_over_is_passed_over_quietly(loader: Loader) -> None:
     over = Exhibition(ends=(NOW - timedelta(days=3)).date())
     put(loader.media, manifest(ITEMS, exhibition=over, expires=NOW - timedelta(days=2)), "sam")
-    assert loader.look() == Reading("c")
-    assert loader.start(named=["c"]).look(threading.Event()).readings["c"].code != ""
+    assert loader.look() == ManifestResult("c")
+    assert loader.start(named=["c"]).read_all(threading.Event()).manifests["c"].code != ""
 
 
 @pytest.mark.parametrize("policy", ["off", "warn"])
@@ -196,7 +196,7 @@ def test_a_campaign_for_other_tails_is_passed_over_quietly_unless_signatures_are
     loader: Loader, policy: Policy
 ) -> None:
     put(loader.media, manifest(ITEMS, tails=("D-EFGH",)), "sam")
-    assert loader.look(policy) == Reading("c")
+    assert loader.look(policy) == ManifestResult("c")
     assert loader.look(policy, "D-EFGH").manifest is not None
     refused = loader.look("enforce")
     assert (refused.code, refused.refused) == ("BAD_SIGNATURE", True)
@@ -205,9 +205,9 @@ def test_a_campaign_for_other_tails_is_passed_over_quietly_unless_signatures_are
 
 def test_a_lower_version_is_loaded_with_the_policy_off(loader: Loader) -> None:
     put(loader.media, manifest(ITEMS, 5), "sam")
-    assert loader.look("off").edition.version == 5
+    assert loader.look("off").manifest_version.version == 5
     put(loader.media, manifest(ITEMS, 4), "sam")
-    assert loader.look("off").edition.version == 4
+    assert loader.look("off").manifest_version.version == 4
 
 
 def test_a_version_below_one_held_from_a_time_without_signatures_is_a_rollback(loader: Loader) -> None:
@@ -227,7 +227,7 @@ def test_the_highest_version_counts_even_if_it_was_never_loaded(loader: Loader) 
 
 
 def test_a_note_that_cannot_be_written_lets_nothing_in(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert loader.start().look(threading.Event()).readings == {}  # the keys are noted
+    assert loader.start().read_all(threading.Event()).manifests == {}  # the keys are noted
     put(loader.media, manifest(ITEMS), "sam")
     lookout = loader.start()
 
@@ -236,8 +236,8 @@ def test_a_note_that_cannot_be_written_lets_nothing_in(loader: Loader, monkeypat
 
     with monkeypatch.context() as broken:
         broken.setattr("loader.storage.content_store.write_state", full)
-        assert lookout.look(threading.Event()).readings["c"].code == "NO_SPACE"
-    assert lookout.look(threading.Event()).readings["c"].code == ""
+        assert lookout.read_all(threading.Event()).manifests["c"].code == "NO_SPACE"
+    assert lookout.read_all(threading.Event()).manifests["c"].code == ""
 
 
 def look_and_die(loader: Loader, folder: Path, step: int) -> bool:
@@ -333,8 +333,8 @@ def test_of_several_directories_the_newest_note_counts(loader: Loader, tmp_path:
     loader.stores += stores
 
     def code(*those: ContentStore) -> str:
-        trust = Trust("enforce", AIRLINE, TAIL, keys=loader.keys, stores=those)
-        return Lookout(AIRLINE, [], loader.media, trust).look(threading.Event()).readings["c"].code
+        trust = ManifestVerifier("enforce", AIRLINE, TAIL, keys=loader.keys, stores=those)
+        return ManifestReader(AIRLINE, [], loader.media, trust).read_all(threading.Event()).manifests["c"].code
 
     assert code(stores[0]) == ""
     assert code(stores[1], stores[0]) == ""
@@ -371,15 +371,15 @@ def test_keys_of_another_airline_do_not_count(loader: Loader) -> None:
 def test_a_rotation_is_followed_while_the_loader_runs_and_a_false_one_is_not(loader: Loader) -> None:
     put(loader.media, manifest(ITEMS), "sam")
     lookout = loader.start()
-    assert lookout.look(threading.Event()).readings["c"].code == ""
+    assert lookout.read_all(threading.Event()).manifests["c"].code == ""
     tess = keyring(2, people=("tess",), ACME=role("tess"))
     loader.provision(ONE, provision(tess, "eve"))
-    assert lookout.look(threading.Event()).readings["c"].code == ""
+    assert lookout.read_all(threading.Event()).manifests["c"].code == ""
     assert "version 2 of the trusted keys is refused" in loader.said[-1]
     loader.provision(ONE, provision(tess, "rita"))
-    assert lookout.look(threading.Event()).readings["c"].code == "BAD_SIGNATURE"
+    assert lookout.read_all(threading.Event()).manifests["c"].code == "BAD_SIGNATURE"
     put(loader.media, manifest(ITEMS), "tess")
-    assert lookout.look(threading.Event()).readings["c"].code == ""
+    assert lookout.read_all(threading.Event()).manifests["c"].code == ""
     loader.provision(ONE)
     assert loader.look().code == ""
     assert "out of date: version 2 is in force" in loader.said[-1]
@@ -406,26 +406,26 @@ def test_a_stolen_key_that_signed_far_ahead_is_outlived_by_taking_it_away(loader
 
 def test_what_is_wrong_is_said_and_used_while_only_warning(loader: Loader) -> None:
     put(loader.media, manifest(ITEMS))
-    assert loader.look("warn").doubt == "UNSIGNED: campaign.json.dsse is not there"
+    assert loader.look("warn").warning == "UNSIGNED: campaign.json.dsse is not there"
     put(loader.media, manifest(ITEMS), "eve")
-    assert loader.look("warn").doubt.startswith("BAD_SIGNATURE: campaign.json.dsse is refused: ")
+    assert loader.look("warn").warning.startswith("BAD_SIGNATURE: campaign.json.dsse is refused: ")
     put(loader.media, manifest(ITEMS), "sam")
-    assert loader.look("warn").doubt == ""
+    assert loader.look("warn").warning == ""
     loader.media.put(manifest_key(AIRLINE, "c"), manifest(ITEMS, 2))
     reading = loader.look("warn")
-    assert reading.doubt == "BAD_SIGNATURE: campaign.json and what campaign.json.dsse signs are not the same"
-    assert (reading.code, reading.edition.version) == ("", 2)
+    assert reading.warning == "BAD_SIGNATURE: campaign.json and what campaign.json.dsse signs are not the same"
+    assert (reading.code, reading.manifest_version.version) == ("", 2)
     put(loader.media, manifest(ITEMS, 1, expires=NOW), "sam")
     reading = loader.look("warn")
-    assert reading.doubt.startswith("EXPIRED: ")
+    assert reading.warning.startswith("EXPIRED: ")
     assert reading.manifest is not None
-    look = loader.start("warn").look(threading.Event())
-    assert look.doubts == {"c": reading.doubt}
+    look = loader.start("warn").read_all(threading.Event())
+    assert look.signature_warnings == {"c": reading.warning}
 
 
 def test_once_something_signed_was_taken_the_unsigned_is_refused_even_while_only_warning(loader: Loader) -> None:
     put(loader.media, manifest(ITEMS), "sam")
-    assert loader.look("warn").doubt == ""
+    assert loader.look("warn").warning == ""
     loader.media.delete(signature_key(AIRLINE, "c"))
     assert loader.look("warn").code == "UNSIGNED"
     put(loader.media, manifest(ITEMS), "eve")
@@ -434,7 +434,7 @@ def test_once_something_signed_was_taken_the_unsigned_is_refused_even_while_only
     assert loader.look("warn", campaign="d").code == "UNSIGNED"
     loader.close()
     assert operator(loader.folder, "reset", "--only", "signed").returncode == 0
-    assert loader.look("warn", campaign="d").doubt == "UNSIGNED: campaign.json.dsse is not there"
+    assert loader.look("warn", campaign="d").warning == "UNSIGNED: campaign.json.dsse is not there"
 
 
 # The real command.

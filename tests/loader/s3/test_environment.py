@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from loader.media.manifest_reader import Lookout
-from loader.media.manifest_verifier import Trust
-from loader.media.poller import Eyes
-from loader.media.queue_reader import Dispatch
-from loader.media.snapshot import Look
+from loader.media.manifest_reader import ManifestReader
+from loader.media.manifest_verifier import ManifestVerifier
+from loader.media.poller import MediaPoller
+from loader.media.queue_reader import TransferQueueReader
+from loader.media.snapshot import ManifestScan
 from loader.planning.failure_history import FailureHistory
 from loader.s3.memory import MemoryBucket
 from loader.storage.content_store import ContentStore
@@ -66,31 +66,31 @@ def test_a_look_that_met_a_surprise_leaves_an_answer(
 ) -> None:
     fired: list[str] = []
 
-    def surprise(*_: object) -> Look:
+    def surprise(*_: object) -> ManifestScan:
         fired.append(where)
         raise kind("surprise")
 
     if where == "queue":
-        monkeypatch.setattr(Dispatch, "read", surprise)
+        monkeypatch.setattr(TransferQueueReader, "read", surprise)
     else:
-        monkeypatch.setattr(Lookout, "look", surprise)
+        monkeypatch.setattr(ManifestReader, "read_all", surprise)
     media, seen = MemoryBucket("media"), threading.Event()
-    eyes = Eyes(
-        Dispatch(AIRLINE, TAIL, media, ContentStore(tmp_path)),
-        Lookout(AIRLINE, (), media, Trust("off", AIRLINE, TAIL)),
+    eyes = MediaPoller(
+        TransferQueueReader(AIRLINE, TAIL, media, ContentStore(tmp_path)),
+        ManifestReader(AIRLINE, (), media, ManifestVerifier("off", AIRLINE, TAIL)),
         FailureHistory(),
         lambda campaign, reading: False,
         threading.Event(),
         seen.set,
     )
     for times in (1, 2):
-        eyes.begin()
+        eyes.start_poll()
         assert seen.wait(10)
         seen.clear()
-        sight = eyes.take()
+        sight = eyes.take_snapshot()
         assert sight is not None
-        assert (sight.look.code, len(fired), eyes.looking) == ("INTERNAL", times, False)
-        assert kind.__name__ in sight.look.text
+        assert (sight.scan.code, len(fired), eyes.polling) == ("INTERNAL", times, False)
+        assert kind.__name__ in sight.scan.text
 
 
 SURPRISED = """
@@ -125,7 +125,11 @@ def surprised(aircraft: Aircraft, module: str, kind: str, method: str) -> tuple[
 @pytest.mark.processes
 @pytest.mark.parametrize(
     ("module", "kind", "method"),
-    [("lookout", "Lookout", "look"), ("dispatch", "Dispatch", "read"), ("lookout", "Lookout", "read")],
+    [
+        ("media.manifest_reader", "ManifestReader", "read_all"),
+        ("media.queue_reader", "TransferQueueReader", "read"),
+        ("media.manifest_reader", "ManifestReader", "read"),
+    ],
 )
 def test_once_ends_after_a_surprise_and_the_ground_hears(
     stocked: Aircraft, module: str, kind: str, method: str

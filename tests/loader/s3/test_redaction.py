@@ -141,8 +141,8 @@ import base64, json, logging, os, sys, threading
 from urllib.parse import quote
 from loader import main
 from loader.s3.client import S3Bucket
-from loader.media.manifest_reader import Lookout
-from loader.media.snapshot import Look, Reading
+from loader.media.manifest_reader import ManifestReader
+from loader.media.snapshot import ManifestResult, ManifestScan
 
 secret, log = TOLD, logging.getLogger("loader.test")
 forms = [secret, repr(secret), repr(secret.encode()), json.dumps(secret), quote(secret, safe=""),
@@ -161,10 +161,11 @@ def look(self, stop):
     except ValueError:
         log.exception("told: %s", forms)
     print("the tale was told", file=sys.stderr)
-    readings = {f"c{at}": Reading(f"c{at}", code="BAD_MANIFEST", text=form) for at, form in enumerate(forms)}
-    return Look({**readings, "d": Reading("d", doubt=forms[1])}, tuple(forms), code="CREDENTIALS", text=" ".join(forms))
+    results = {f"c{at}": ManifestResult(f"c{at}", code="BAD_MANIFEST", text=form) for at, form in enumerate(forms)}
+    results["d"] = ManifestResult("d", warning=forms[1])
+    return ManifestScan(results, tuple(forms), code="CREDENTIALS", text=" ".join(forms))
 
-Lookout.look = look
+ManifestReader.read_all = look
 sys.exit(main.main(sys.argv[1:]))
 """
 
