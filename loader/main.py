@@ -24,9 +24,9 @@ from loader.failpoints import enable_failpoints
 from loader.local_api.server import Door
 from loader.logs import SecretRedactor, configure_logging
 from loader.monitor.events import Redacting
-from loader.monitor.status_board import Board
-from loader.monitor.systemd import Watchdog
-from loader.monitor.terminal import Display, make_display
+from loader.monitor.status_board import StatusBoard
+from loader.monitor.systemd import SystemdNotifier
+from loader.monitor.terminal import PlainDisplay, make_display
 from loader.network.link_monitor import LinkMonitor, connect_target
 from loader.reporting.reporter import MAX_HELPERS
 from loader.s3.client import S3Bucket
@@ -113,14 +113,14 @@ def _stores(settings: Settings, stack: contextlib.ExitStack) -> list[ContentStor
     return stores
 
 
-def _load(settings: Settings, stores: Sequence[ContentStore], display: Display, stop: threading.Event) -> ExitCode:
+def _load(settings: Settings, stores: Sequence[ContentStore], display: PlainDisplay, stop: threading.Event) -> ExitCode:
     media = _bucket(settings.media_bucket, settings, stop, settings.max_transfers + MOST + 4)
     status = _bucket(settings.status_bucket, settings, stop, MAX_HELPERS + 2)
     where = f"{settings.airline}/{settings.tail}"
-    display.say("start", f"Loading for {where} into {', '.join(map(str, settings.content_dirs))}", loader=where)
-    board = Board(settings.airline, settings.tail, VERSION, space=lambda: [store.space() for store in stores])
+    display.notice("start", f"Loading for {where} into {', '.join(map(str, settings.content_dirs))}", loader=where)
+    board = StatusBoard(settings.airline, settings.tail, VERSION, space=lambda: [store.space() for store in stores])
     link = LinkMonitor(*connect_target(media.name, media.endpoint, media.region), settings.link_check)
-    watchdog = Watchdog(os.environ)
+    watchdog = SystemdNotifier(os.environ)
     agent = Agent(
         settings,
         media,
@@ -130,7 +130,7 @@ def _load(settings: Settings, stores: Sequence[ContentStore], display: Display, 
         link,
         stop,
         rate=lambda: board.rate,
-        turned=watchdog.turn,
+        turned=watchdog.ping,
     )
     door = Door(stores[0].path, board, agent.ask, settings.socket_mode)
     link.start()
@@ -142,7 +142,7 @@ def _load(settings: Settings, stores: Sequence[ContentStore], display: Display, 
         watchdog.stopping()
         door.close()
         link.close()
-    display.say("end", f"End: {code.name.lower().replace('_', ' ')}", exit=int(code))
+    display.notice("end", f"End: {code.name.lower().replace('_', ' ')}", exit=int(code))
     return code
 
 

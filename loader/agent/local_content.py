@@ -16,7 +16,7 @@ from loader.contract.transfer_queue import TransferQueue
 from loader.contract.units import format_size
 from loader.errors import WorldError
 from loader.media.snapshot import ManifestResult, MediaSnapshot
-from loader.monitor.events import Listener
+from loader.monitor.events import EventListener
 from loader.planning.model import DiskSpace, Plan, PlanningContext, Removal, TargetCampaign
 from loader.planning.planner import make_plan
 from loader.planning.priorities import RequestedItems
@@ -27,7 +27,9 @@ from loader.storage.inventory import CampaignOnDisk, ItemKey, LocalItemState, Ma
 class Planner:
     """For the content directories of one loader. Methods raise WorldError where none of them can be used."""
 
-    def __init__(self, stores: Sequence[ContentStore], named: Sequence[str], reserve: int, listener: Listener) -> None:
+    def __init__(
+        self, stores: Sequence[ContentStore], named: Sequence[str], reserve: int, listener: EventListener
+    ) -> None:
         """`named`: campaigns asked for by name; `reserve`: bytes to be left free in each directory."""
         self._stores, self._named, self._reserve, self._listener = stores, frozenset(named), reserve, listener
         self.problem = ""  # of a directory, when there was last planned
@@ -158,7 +160,7 @@ class Planner:
                 try:
                     self._stores[step.store].link_duplicate(step.campaign, step.item, edition, staged=step.staged)
                 except WorldError as error:
-                    self._listener.say("link", f"{step.campaign}/{step.item.name}{TGZ}: {error}", code=error.code)
+                    self._listener.notice("link", f"{step.campaign}/{step.item.name}{TGZ}: {error}", code=error.code)
 
     def remove(self, removal: Removal, reading: ManifestResult | None, told: Callable[[str, set[str]], None]) -> None:
         """Purge it; `told` hears of which items, so that nothing is left of them on the ground."""
@@ -168,7 +170,7 @@ class Planner:
             names |= {item.name for item in reading.manifest.content}  # told of, if not begun
         freed = sum(store.purge(campaign, content) for store in self._stores)
         what = campaign if content is None else f"{len(content)} items of {campaign}"
-        self._listener.say("removed", f"{what}: removed, {removal.reason}; {format_size(freed)} are free again")
+        self._listener.notice("removed", f"{what}: removed, {removal.reason}; {format_size(freed)} are free again")
         told(campaign, names if content is None else names.intersection(content))
 
 

@@ -27,7 +27,7 @@ from loader.media.manifest_verifier import ManifestVerifier, uses_tls
 from loader.media.poller import MediaPoller
 from loader.media.queue_reader import TransferQueueReader
 from loader.media.snapshot import ManifestScan, MediaSnapshot
-from loader.monitor.events import Listener
+from loader.monitor.events import EventListener
 from loader.network.link_monitor import LinkMonitor
 from loader.planning.failure_history import OBJECT_FAILURES, FailureHistory
 from loader.planning.limits import EffectiveLimits
@@ -67,7 +67,7 @@ class Agent:
         media: Bucket,
         status: Bucket,
         stores: Sequence[ContentStore],
-        listener: Listener,
+        listener: EventListener,
         link: LinkMonitor,
         stop: threading.Event,
         *,
@@ -113,7 +113,7 @@ class Agent:
             stores=self._stores,
             tls=uses_tls(media),
             now=self._now,
-            say=lambda text: self._listener.say("trust", text),
+            say=lambda text: self._listener.notice("trust", text),
         )
 
     def _status_writer(self, status: Bucket) -> StatusReporter:
@@ -123,7 +123,7 @@ class Agent:
             heartbeat_key(settings.airline, settings.tail),
             self._stores,
             takeover_after=settings.takeover_after,
-            say=lambda text: listener.say("lease", text),
+            say=lambda text: listener.notice("lease", text),
         )
         return StatusReporter(
             status,
@@ -133,7 +133,7 @@ class Agent:
             interval=settings.progress_interval,
             heartbeat=self.heartbeat,
             heartbeat_interval=settings.heartbeat_interval,
-            on_unreachable=lambda text: listener.say("status_away", text),
+            on_unreachable=lambda text: listener.notice("status_away", text),
             on_lease_lost=self._give_way,
             link_up=lambda: self._link.state()[0],
         )
@@ -188,7 +188,7 @@ class Agent:
 
     def _give_way(self, text: str) -> None:
         """The tail is another machine's. Called by the status thread."""
-        self._listener.say("held", text)
+        self._listener.notice("held", text)
         self._taken.set()
         self._stop.set()
 
@@ -233,7 +233,7 @@ class Agent:
         look = sight.scan
         self._say_once("queue", "queue", self._dispatch.problem)
         for note in sight.notes:
-            self._listener.say("listing", note)
+            self._listener.notice("listing", note)
         for text in look.ignored_prefixes:
             self._say_once("prefix", text, text)
         if not look.reached:
@@ -259,7 +259,7 @@ class Agent:
                 if not self._errands.failed(name) and name not in self._work.unsettled:
                     self.status.clear_campaign_error(name)
             elif reading.unreachable:
-                self._listener.say("waiting", f"{name}: {reading.text}", campaign=name, code=reading.code)
+                self._listener.notice("waiting", f"{name}: {reading.text}", campaign=name, code=reading.code)
             elif self._said.get(f"campaign {name}") != reading.text:
                 self._said[f"campaign {name}"] = reading.text
                 self.status.campaign_error(name, reading.code, reading.text)
@@ -270,7 +270,7 @@ class Agent:
         if self._said.get(key, "") != text:
             self._said[key] = text
             if text:
-                self._listener.say(event, text, **fields)
+                self._listener.notice(event, text, **fields)
 
     # What follows from it.
 
@@ -346,7 +346,7 @@ class Agent:
         self._forget_reports()
         refused = {name: (reading.code, reading.text) for name, reading in readings.items() if reading.code}
         titles = {name: reading.manifest.title for name, reading in readings.items() if reading.manifest}
-        self._listener.wanted(steps, refused, titles)
+        self._listener.plan_changed(steps, refused, titles)
         todo = [step for step in steps if step.action in ("fetch", "verify", "link")]
         listed = " ".join(f"{step.campaign}/{step.item.name}" for step in todo)
         if todo and self._said.get("plan") != listed and self._work.is_done:
@@ -378,8 +378,8 @@ class Agent:
         terms, (up, why) = self._terms, self._link.state()
         self._limiter.rate = terms.bandwidth_limit
         hours = " and ".join(str(window) for window in terms.windows)
-        self._listener.queue(terms.version, terms.paused, hours, terms.bandwidth_limit)
-        self._listener.link(up, why)
+        self._listener.queue_changed(terms.version, terms.paused, hours, terms.bandwidth_limit)
+        self._listener.link_changed(up, why)
         state, reason = self._why_not()
         self._work.hold(bool(state))
         self._enter(*((state, reason, "") if state else self._doing()))
@@ -466,7 +466,7 @@ class Agent:
         if self._outcomes:
             done = len(self._outcomes) - failed
             text = f"{done} items loaded, {failed} failed"
-            self._listener.say("pass", text, items=len(self._outcomes), done=done, failed=failed)
+            self._listener.notice("pass", text, items=len(self._outcomes), done=done, failed=failed)
 
     def _end(self) -> bool:
         self._work.close(ENDING)
@@ -476,11 +476,11 @@ class Agent:
         if self._taken.is_set():
             return False
         if not told:
-            self._listener.say("status_away", "Not everything could be told to the status bucket; run again later.")
+            self._listener.notice("status_away", "Not everything could be told to the status bucket; run again later.")
         try:
             self._stores[0].save_report_cache(self.status.export_state(self._now()))
         except WorldError as error:
-            self._listener.say("record", f"The next run will tell the ground everything again: {error}")
+            self._listener.notice("record", f"The next run will tell the ground everything again: {error}")
         return told
 
     def _result(self) -> str:
@@ -493,7 +493,7 @@ class Agent:
     def _enter(self, state: str, reason: str, campaign: str) -> None:
         if (state, reason, campaign) != self._state:
             self._state = (state, reason, campaign)
-            self._listener.state(state, reason, campaign)
+            self._listener.state_changed(state, reason, campaign)
             self.status.request_heartbeat()
 
     def heartbeat(self) -> Heartbeat:

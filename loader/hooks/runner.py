@@ -17,7 +17,7 @@ from typing import Final
 from loader.command_runner import CommandResult, run_command
 from loader.errors import WorldError
 from loader.hooks.ledger import Ledger, Owed
-from loader.monitor.events import Listener
+from loader.monitor.events import EventListener
 from loader.planning.failure_history import BLOCK_TIME
 from loader.reporting.reporter import StatusReporter
 from loader.storage.content_store import ContentStore
@@ -153,7 +153,7 @@ class Errands:
         timeout: float,
         stores: Sequence[ContentStore],
         status: StatusReporter,
-        listener: Listener,
+        listener: EventListener,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         """Without a command nothing is ever owed. `changed` is called when a run of it has ended."""
@@ -186,7 +186,9 @@ class Errands:
             try:
                 ledger.tidy(campaign)
             except WorldError as error:
-                self._listener.say("command", f"What was run for {campaign} cannot be noted: {error}", code=error.code)
+                self._listener.notice(
+                    "command", f"What was run for {campaign} cannot be noted: {error}", code=error.code
+                )
         try:
             owed = {(one.campaign, one.content) for ledger in self._ledgers for one in ledger.owed(campaign)}
         except WorldError:
@@ -218,7 +220,7 @@ class Errands:
         try:
             self._hooks.submit(find())
         except WorldError as error:
-            self._listener.say("command", f"What is owed cannot be read: {error}", code=error.code)
+            self._listener.notice("command", f"What is owed cannot be read: {error}", code=error.code)
 
     def _done(self, owed: Owed, error: WorldError | None) -> None:
         """Called by the thread of the hooks."""
@@ -242,12 +244,12 @@ class Errands:
         campaign, content = owed.campaign, owed.content
         if error is None and content:
             self._status.clear_error(campaign, content)
-            self._listener.well(campaign, content)
+            self._listener.hook_recovered(campaign, content)
         elif error is None:
             self._status.clear_campaign_error(campaign)
         elif content:
             self._status.error(campaign, content, error.code, str(error))
-            self._listener.failed(campaign, content, error.code, str(error))
+            self._listener.item_failed(campaign, content, error.code, str(error))
         else:
             self._status.campaign_error(campaign, error.code, str(error))
             self._listener.campaign_failed(campaign, error.code, str(error))

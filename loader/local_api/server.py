@@ -24,7 +24,7 @@ from typing import Final
 from loader.local_api.http import Refusal, part, read_body, read_inquiry
 from loader.local_api.service import Ask, Reception
 from loader.local_api.unix_socket import listen, withdraw
-from loader.monitor.status_board import Board
+from loader.monitor.status_board import StatusBoard
 from loader.storage.directory import Directory
 
 log = logging.getLogger("loader")
@@ -52,7 +52,7 @@ class Door:
     def __init__(
         self,
         path: Path,
-        board: Board,
+        board: StatusBoard,
         ask: Ask,
         mode: int = 0o600,
         *,

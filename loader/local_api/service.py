@@ -16,7 +16,7 @@ from loader.contract.names import content_name
 from loader.contract.strict_json import Fields, loads
 from loader.errors import BadName, ContractError
 from loader.local_api.http import BODY_LIMIT, Inquiry, Refusal, answer, encoded, framed
-from loader.monitor.status_board import Board
+from loader.monitor.status_board import StatusBoard
 
 Ask = Callable[[str, str | None], str | None]
 METHODS: Final[Mapping[str, str]] = MappingProxyType({"/status": "GET", "/events": "GET", "/now": "POST"})
@@ -32,7 +32,7 @@ class BadWish(ContractError):
 class Reception:
     """May be used by several threads. `ask`: see `Door`."""
 
-    def __init__(self, board: Board, ask: Ask) -> None:
+    def __init__(self, board: StatusBoard, ask: Ask) -> None:
         self._board, self._ask = board, ask
         self._run = secrets.token_hex(4)  # revisions of an earlier run mean nothing in this one
         self._lock = threading.Lock()
@@ -102,7 +102,7 @@ class Reception:
     def _now(self, body: bytes) -> bytes:
         campaign, content = _wish(body)
         name = f"{campaign}/{content}" if content else campaign
-        status = self._board.knows(campaign, content)
+        status = self._board.status_of(campaign, content)
         if status is None:
             raise Refusal(
                 HTTPStatus.NOT_FOUND, f"{name} is not in the plan of this aircraft.", "GET /status names what is."

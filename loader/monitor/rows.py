@@ -11,21 +11,21 @@ from loader.errors import ERRORS
 from loader.planning.model import PlanStep
 from loader.s3.throughput import RateMeter, eta
 
-Status = Literal["pending", "loading", "complete", "failed"]
+StatusWord = Literal["pending", "loading", "complete", "failed"]
 
 
 @dataclass(slots=True)
-class Entry:
+class ItemStatus:
     """One item. `beside`: it will wait for its campaign before it gets its final name. `changed`: in which revision."""
 
     campaign: str
     content: str
     title: str
-    total: int
+    bytes_total: int
     hashed: bool
-    status: Status = "pending"
-    done: int = 0
-    beside: bool = False
+    status: StatusWord = "pending"
+    bytes_done: int = 0
+    staged: bool = False
     code: str = ""
     error: str = ""
     retry_at: datetime | None = None
@@ -35,26 +35,26 @@ class Entry:
     @property
     def verified(self) -> bool:
         """Whole, and its hash was that of the manifest."""
-        return self.hashed and self.done == self.total and self.meter is None and self.status != "failed"
+        return self.hashed and self.bytes_done == self.bytes_total and self.meter is None and self.status != "failed"
 
-    def well(self) -> None:
+    def clear_error(self) -> None:
         """No error any more."""
         self.code, self.error, self.retry_at = "", "", None
 
 
-def merged(step: PlanStep, before: Entry | None) -> Entry:
+def carried_over(step: PlanStep, before: ItemStatus | None) -> ItemStatus:
     """What the board keeps of an item after a new plan, given what it knew."""
     item = step.item
-    entry = Entry(step.campaign, item.name, item.title, item.size, item.sha256 is not None, beside=step.staged)
-    same = before is not None and (before.total, before.hashed) == (entry.total, entry.hashed)
-    if before is not None and same and before.meter is not None and step.action not in ("keep", "refuse", "leave"):
+    entry = ItemStatus(step.campaign, item.name, item.title, item.size, item.sha256 is not None, staged=step.staged)
+    same = before is not None and (before.bytes_total, before.hashed) == (entry.bytes_total, entry.hashed)
+    if before is not None and same and before.meter is not None and step.action not in ("keep", "refuse", "blocked"):
         # On its way: what the plan saw on disk is older than what was heard since.
-        entry.status, entry.done, entry.meter = before.status, before.done, before.meter
+        entry.status, entry.bytes_done, entry.meter = before.status, before.bytes_done, before.meter
         entry.code, entry.error, entry.retry_at = before.code, before.error, before.retry_at
         return entry
-    entry.done = step.bytes_done
+    entry.bytes_done = step.bytes_done
     if step.action == "keep":
-        entry.done = item.size
+        entry.bytes_done = item.size
         entry.status = "loading" if step.staged else "complete"
         if before is not None and same and before.code == "HOOK_FAILED":
             entry.status, entry.code, entry.error = "failed", before.code, before.error
@@ -68,17 +68,17 @@ def merged(step: PlanStep, before: Entry | None) -> Entry:
     return entry
 
 
-def utc(moment: datetime | None) -> str | None:
+def format_utc_milliseconds(moment: datetime | None) -> str | None:
     """As the contract writes times."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else None
 
 
-def percent(done: int, total: int, *, whole: bool) -> int:
+def percent(bytes_done: int, bytes_total: int, *, is_complete: bool) -> int:
     """Whole percent, rounded down so that 100 means every byte."""
-    return done * 100 // total if total else 100 * whole
+    return bytes_done * 100 // bytes_total if bytes_total else 100 * is_complete
 
 
-def row(entry: Entry, now: float) -> dict[str, object]:
+def item_row(entry: ItemStatus, now: float) -> dict[str, object]:
     """The item as a program reads it; `now` is the meter's."""
     rate = entry.meter.rate(now) if entry.meter else None
     return {
@@ -86,20 +86,20 @@ def row(entry: Entry, now: float) -> dict[str, object]:
         "content": entry.content,
         "title": entry.title,
         "status": entry.status,
-        "bytes_done": entry.done,
-        "bytes_total": entry.total,
-        "percent": percent(entry.done, entry.total, whole=entry.status == "complete"),
+        "bytes_done": entry.bytes_done,
+        "bytes_total": entry.bytes_total,
+        "percent": percent(entry.bytes_done, entry.bytes_total, is_complete=entry.status == "complete"),
         "verified": entry.verified,
         "rate_bps": rate,
-        "eta_seconds": eta(entry.total - entry.done, rate),
+        "eta_seconds": eta(entry.bytes_total - entry.bytes_done, rate),
         "error_code": entry.code,
         "error": entry.error,
-        "retry_at": utc(entry.retry_at),
+        "retry_at": format_utc_milliseconds(entry.retry_at),
     }
 
 
 @dataclass(slots=True)
-class Sums:
+class Totals:
     """Counts and bytes of several items. `missing`: bytes that are still to come, those of failed items left out."""
 
     items: int = 0
@@ -111,7 +111,7 @@ class Sums:
     missing: int = 0
 
     @classmethod
-    def of(cls, entries: Iterable[Entry]) -> Sums:
+    def add_up(cls, entries: Iterable[ItemStatus]) -> Totals:
         """Add them up."""
         sums = cls()
         for entry in entries:
@@ -119,13 +119,13 @@ class Sums:
             sums.done += entry.status == "complete"
             sums.failed += entry.status == "failed"
             sums.loading += entry.status == "loading"
-            sums.bytes_done += entry.done
-            sums.bytes_total += entry.total
-            sums.missing += 0 if entry.status == "failed" else entry.total - entry.done
+            sums.bytes_done += entry.bytes_done
+            sums.bytes_total += entry.bytes_total
+            sums.missing += 0 if entry.status == "failed" else entry.bytes_total - entry.bytes_done
         return sums
 
     @property
-    def status(self) -> Status:
+    def status(self) -> StatusWord:
         """The word that matters most: failed before loading before pending before complete."""
         if self.failed:
             return "failed"
@@ -141,13 +141,15 @@ class Sums:
             "items_failed": self.failed,
             "bytes_done": self.bytes_done,
             "bytes_total": self.bytes_total,
-            "percent": percent(self.bytes_done, self.bytes_total, whole=self.items > 0 and self.done == self.items),
+            "percent": percent(
+                self.bytes_done, self.bytes_total, is_complete=self.items > 0 and self.done == self.items
+            ),
             "rate_bps": rate,
             "eta_seconds": eta(self.missing, rate),
         }
 
 
-def campaign_row(name: str, title: str, sums: Sums, rate: int | None, refused: tuple[str, str]) -> dict[str, object]:
+def campaign_row(name: str, title: str, sums: Totals, rate: int | None, refused: tuple[str, str]) -> dict[str, object]:
     """A campaign as a program reads it; `refused`: code and sentence of what is wrong with all of it, or empty."""
     told = sums.row(rate)
     if not sums.items:  # unknown is not nothing

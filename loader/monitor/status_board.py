@@ -1,8 +1,8 @@
 """What the loader knows of itself, in one place: every item of the plan, campaigns, rates, state, queue, link, disks.
 
-It hears everything a `Listener` hears and answers `snapshot` and `changes`, ready to be written as JSON, with names as
-in the portal's API. One lock; the hot path, `moved`, adds a few numbers up and wakes a waiter at most four times a
-second. Touches no disk and no network itself.
+It hears everything a `EventListener` hears and answers `snapshot` and `changes`, ready to be written as JSON, with
+names as in the portal's API. One lock; the hot path, `item_progress`, adds a few numbers up and wakes a waiter at most
+four times a second. Touches no disk and no network itself.
 """
 
 from __future__ import annotations
@@ -17,17 +17,25 @@ from typing import Final
 
 from loader.contract.heartbeat import StoreUsage
 from loader.errors import WorldError
-from loader.monitor.events import Listener
-from loader.monitor.rows import Entry, Status, Sums, campaign_row, merged, row, utc
+from loader.monitor.events import EventListener
+from loader.monitor.rows import (
+    ItemStatus,
+    StatusWord,
+    Totals,
+    campaign_row,
+    carried_over,
+    format_utc_milliseconds,
+    item_row,
+)
 from loader.planning.model import PlanStep
 from loader.s3.throughput import RateMeter
 
 ITEMS_LIMIT: Final = 10_000  # items that are kept; a plan's unfinished ones come first
-PACE: Final = 0.25  # seconds at least between two revisions that tell of mere progress
+PROGRESS_INTERVAL: Final = 0.25  # seconds at least between two revisions that tell of mere progress
 _STALE: Final = 1.0  # seconds after which rates are told anew although nothing moved
 
 
-class Board(Listener):
+class StatusBoard(EventListener):
     """See the module. `space` is asked for the content directories whenever somebody wants to see all of it."""
 
     def __init__(
@@ -40,9 +48,14 @@ class Board(Listener):
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._who = {"loader": version, "airline": airline, "tail": tail, "started_at": utc(now())}
+        self._identity = {
+            "loader": version,
+            "airline": airline,
+            "tail": tail,
+            "started_at": format_utc_milliseconds(now()),
+        }
         self._space, self._clock, self._now = space, clock, now
-        self._entries: dict[tuple[str, str], Entry] = {}
+        self._entries: dict[tuple[str, str], ItemStatus] = {}
         self._left_out = 0
         self._meters: dict[str, RateMeter] = {}
         self._titles: Mapping[str, str] = MappingProxyType({})
@@ -51,12 +64,12 @@ class Board(Listener):
         self._queue: tuple[int | None, bool, str, int | None] = (None, False, "", None)
         self._received = 0
         self._wake = threading.Condition()
-        self._revision, self._listed, self._told_at = 1, 1, clock()
+        self._revision, self._listed, self._revised_at = 1, 1, clock()
         self._moved, self._waiting = False, 0
 
     # What it hears.
 
-    def wanted(
+    def plan_changed(
         self, steps: Sequence[PlanStep], refused: Mapping[str, tuple[str, str]], titles: Mapping[str, str]
     ) -> None:
         """Every item of the plan, with what is already known of it."""
@@ -65,7 +78,8 @@ class Board(Listener):
             before = (self._entries, self._refused, self._titles)
             keys = ((step.campaign, step.item.name) for step in kept[:ITEMS_LIMIT])
             self._entries = {
-                key: merged(step, self._entries.get(key)) for key, step in zip(keys, kept[:ITEMS_LIMIT], strict=True)
+                key: carried_over(step, self._entries.get(key))
+                for key, step in zip(keys, kept[:ITEMS_LIMIT], strict=True)
             }
             self._refused, self._titles = dict(refused), dict(titles)
             self._left_out = len(steps) - len(self._entries)
@@ -75,35 +89,35 @@ class Board(Listener):
                 self._changed()
                 self._listed = self._revision
 
-    def began(self, campaign: str, content: str, kept: int, size: int) -> None:
+    def item_started(self, campaign: str, content: str, bytes_done: int, size: int) -> None:
         """It is loading now."""
         with self._wake:
             if entry := self._entries.get((campaign, content)):
-                entry.status, entry.done, entry.total = "loading", kept, size
+                entry.status, entry.bytes_done, entry.bytes_total = "loading", bytes_done, size
                 entry.meter = RateMeter(self._clock())
                 self._meters.setdefault(campaign, RateMeter(self._clock()))
                 self._changed(entry)
 
-    def moved(self, campaign: str, content: str, kept: int, size: int, gained: int) -> None:
+    def item_progress(self, campaign: str, content: str, bytes_done: int, size: int, gained: int) -> None:
         """The hot path."""
         with self._wake:
             self._received += gained
             entry = self._entries.get((campaign, content))
             if entry is None or entry.meter is None:
                 return
-            entry.done, entry.changed = kept, self._revision + 1
+            entry.bytes_done, entry.changed = bytes_done, self._revision + 1
             if gained:
                 now = self._clock()
                 entry.meter.add(gained, now)
                 self._meters[campaign].add(gained, now)
                 if entry.code:
-                    entry.well()
+                    entry.clear_error()
             if not self._moved:
                 self._moved = True
                 if self._waiting:
                     self._wake.notify_all()
 
-    def retrying(self, campaign: str, content: str, code: str, text: str, wait: float) -> None:
+    def item_retrying(self, campaign: str, content: str, code: str, text: str, wait: float) -> None:
         """With its error, until bytes come again."""
         with self._wake:
             if entry := self._entries.get((campaign, content)):
@@ -111,31 +125,36 @@ class Board(Listener):
                 entry.retry_at = self._now() + timedelta(seconds=wait)
                 self._changed(entry)
 
-    def stopped(self, campaign: str, content: str) -> None:
+    def item_stopped(self, campaign: str, content: str) -> None:
         """It waits again."""
         with self._wake:
             if entry := self._entries.get((campaign, content)):
                 entry.status, entry.meter, entry.retry_at = "failed" if entry.code else "pending", None, None
                 self._changed(entry)
 
-    def finished(self, campaign: str, content: str, size: int, *, verified: bool) -> None:
+    def item_finished(self, campaign: str, content: str, size: int, *, verified: bool) -> None:
         """It is whole. Under its final name there may still be an older one: only then is it not complete."""
         with self._wake:
             if entry := self._entries.get((campaign, content)):
-                entry.status = "loading" if entry.beside else "complete"
-                entry.done, entry.hashed, entry.meter = size, verified, None
-                entry.well()
+                entry.status = "loading" if entry.staged else "complete"
+                entry.bytes_done, entry.hashed, entry.meter = size, verified, None
+                entry.clear_error()
                 self._changed(entry)
 
-    def settled(self, campaign: str) -> None:
+    def campaign_activated(self, campaign: str) -> None:
         """What waited for the others is in its place."""
         with self._wake:
             for entry in self._entries.values():
-                if entry.campaign == campaign and entry.beside and entry.done == entry.total and entry.meter is None:
-                    entry.status, entry.beside = "complete", False
+                if (
+                    entry.campaign == campaign
+                    and entry.staged
+                    and entry.bytes_done == entry.bytes_total
+                    and entry.meter is None
+                ):
+                    entry.status, entry.staged = "complete", False
                     self._changed(entry)
 
-    def failed(self, campaign: str, content: str, code: str, text: str) -> None:
+    def item_failed(self, campaign: str, content: str, code: str, text: str) -> None:
         """With its error, until it begins again and bytes come."""
         with self._wake:
             if entry := self._entries.get((campaign, content)):
@@ -143,12 +162,12 @@ class Board(Listener):
                 entry.meter = entry.retry_at = None
                 self._changed(entry)
 
-    def well(self, campaign: str, content: str) -> None:
+    def hook_recovered(self, campaign: str, content: str) -> None:
         """Complete, and no error any more."""
         with self._wake:
-            if (entry := self._entries.get((campaign, content))) and entry.done == entry.total:
+            if (entry := self._entries.get((campaign, content))) and entry.bytes_done == entry.bytes_total:
                 entry.status = "complete"
-                entry.well()
+                entry.clear_error()
                 self._changed(entry)
 
     def campaign_failed(self, campaign: str, code: str, text: str) -> None:
@@ -157,21 +176,21 @@ class Board(Listener):
             self._refused[campaign] = (code, text)
             self._changed()
 
-    def state(self, state: str, reason: str, campaign: str) -> None:
+    def state_changed(self, state: str, reason: str, campaign: str) -> None:
         """The heartbeat's words."""
         with self._wake:
             if (state, reason, campaign) != self._state:
                 self._state = (state, reason, campaign)
                 self._changed()
 
-    def link(self, up: bool, reason: str) -> None:
+    def link_changed(self, up: bool, reason: str) -> None:
         """What the link check says."""
         with self._wake:
             if (up, reason) != self._link:
                 self._link = (up, reason)
                 self._changed()
 
-    def queue(self, version: int | None, paused: bool, window: str, bandwidth_limit: int | None) -> None:
+    def queue_changed(self, version: int | None, paused: bool, window: str, bandwidth_limit: int | None) -> None:
         """What is in force."""
         with self._wake:
             if (version, paused, window, bandwidth_limit) != self._queue:
@@ -183,10 +202,10 @@ class Board(Listener):
         with self._wake:
             self._changed()
 
-    def _changed(self, entry: Entry | None = None) -> None:
+    def _changed(self, entry: ItemStatus | None = None) -> None:
         """A new revision; the lock is held."""
         self._revision += 1
-        self._moved, self._told_at = False, self._clock()
+        self._moved, self._revised_at = False, self._clock()
         if entry is not None:
             entry.changed = self._revision
         if self._waiting:
@@ -206,14 +225,14 @@ class Board(Listener):
         with self._wake:
             return self._rate(self._clock())
 
-    def knows(self, campaign: str, content: str | None = None) -> Status | None:
+    def status_of(self, campaign: str, content: str | None = None) -> StatusWord | None:
         """The status of an item, or of a whole campaign; None if the plan has no such thing."""
         with self._wake:
             if content is not None:
                 entry = self._entries.get((campaign, content))
                 return entry.status if entry else None
             entries = [entry for entry in self._entries.values() if entry.campaign == campaign]
-            return Sums.of(entries).status if entries else None
+            return Totals.add_up(entries).status if entries else None
 
     def wait(self, revision: int, timeout: float) -> int:
         """The newest revision: at once if it is another than `revision`, else when it is or after `timeout` seconds."""
@@ -222,7 +241,7 @@ class Board(Listener):
             self._waiting += 1
             try:
                 while self._revision == revision and (left := deadline - self._clock()) > 0:
-                    if not self._refreshed():
+                    if not self._refresh():
                         self._wake.wait(max(0.0, min(left, self._due() - self._clock())))
                 return self._revision
             finally:
@@ -232,7 +251,7 @@ class Board(Listener):
     def revision(self) -> int:
         """Grows whenever there is something new to be told."""
         with self._wake:
-            self._refreshed()
+            self._refresh()
             return self._revision
 
     def snapshot(self) -> dict[str, object]:
@@ -243,12 +262,12 @@ class Board(Listener):
         """The same with only the items that changed after that revision; `full`: with all, as the list itself did."""
         stores = self._stores()
         with self._wake:
-            self._refreshed()
+            self._refresh()
             full, now = since < self._listed, self._clock()
             entries = [entry for entry in self._entries.values() if full or entry.changed > since or entry.meter]
-            return self._head(stores, now) | {"full": full, "items": [row(entry, now) for entry in entries]}
+            return self._head(stores, now) | {"full": full, "items": [item_row(entry, now) for entry in entries]}
 
-    def _refreshed(self) -> bool:
+    def _refresh(self) -> bool:
         """Whether it was time for a revision that tells of mere progress; the lock is held."""
         due = self._clock() >= self._due()
         if due:
@@ -258,10 +277,10 @@ class Board(Listener):
     def _due(self) -> float:
         """When that is; the lock is held."""
         if self._moved:
-            return self._told_at + PACE
+            return self._revised_at + PROGRESS_INTERVAL
         # A rate falls although nothing is heard.
         active = any(entry.meter for entry in self._entries.values())
-        return self._told_at + _STALE if active else math.inf
+        return self._revised_at + _STALE if active else math.inf
 
     def _rate(self, now: float) -> int | None:
         rates = [rate for meter in self._meters.values() if (rate := meter.rate(now)) is not None]
@@ -279,21 +298,21 @@ class Board(Listener):
         return {
             "schema": 1,
             "revision": self._revision,
-            "as_of": utc(self._now()),
-            **self._who,
+            "as_of": format_utc_milliseconds(self._now()),
+            **self._identity,
             "state": self._state[0],
             "reason": self._state[1],
             "campaign": self._state[2],
             "link": {"up": self._link[0], "reason": self._link[1]},
             "queue": {"version": version, "paused": paused, "window": window, "bandwidth_limit": limit},
             "stores": stores,
-            **Sums.of(self._entries.values()).row(self._rate(now)),
+            **Totals.add_up(self._entries.values()).row(self._rate(now)),
             "campaigns": self._campaign_rows(now),
             "left_out": self._left_out,
         }
 
     def _campaign_rows(self, now: float) -> list[dict[str, object]]:
-        entries: dict[str, list[Entry]] = {}
+        entries: dict[str, list[ItemStatus]] = {}
         for entry in self._entries.values():
             entries.setdefault(entry.campaign, []).append(entry)
         told = []
@@ -301,5 +320,7 @@ class Board(Listener):
             meter = self._meters.get(name)
             rate = meter.rate(now) if meter else None
             refused = self._refused.get(name, ("", ""))
-            told.append(campaign_row(name, self._titles.get(name, ""), Sums.of(entries.get(name, ())), rate, refused))
+            told.append(
+                campaign_row(name, self._titles.get(name, ""), Totals.add_up(entries.get(name, ())), rate, refused)
+            )
         return told

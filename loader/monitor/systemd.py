@@ -15,13 +15,13 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from loader.contract.item_reports import one_line
-from loader.monitor.events import Listener
+from loader.monitor.events import EventListener
 
-_SHARE: Final = 3  # times a watchdog interval that a sign of life leaves, so that one may come late
+_PINGS_PER_INTERVAL: Final = 3  # times a watchdog interval that a sign of life leaves, so that one may come late
 _TEXT_LIMIT: Final = 500
 
 
-class Watchdog(Listener):
+class SystemdNotifier(EventListener):
     """May be used by several threads; `turn` belongs to the loop that must not hang, and to nobody else.
 
     As a listener it passes the loader's state on to `systemctl status`.
@@ -31,8 +31,8 @@ class Watchdog(Listener):
         self._address = _address(environment.get("NOTIFY_SOCKET", ""))
         self._clock = clock
         self._lock = threading.Lock()
-        self._due, self._said = 0.0, ""
-        self.pause = _interval(environment) / _SHARE if self._address else math.inf
+        self._due, self._last_status = 0.0, ""
+        self.pause = _interval(environment) / _PINGS_PER_INTERVAL if self._address else math.inf
 
     def ready(self) -> None:
         """The loop is about to begin."""
@@ -42,16 +42,16 @@ class Watchdog(Listener):
         """One line for `systemctl status`; the same one twice is sent once."""
         line = one_line(text)[:_TEXT_LIMIT]
         with self._lock:
-            if line == self._said:
+            if line == self._last_status:
                 return
-            self._said = line
+            self._last_status = line
         self._send(f"STATUS={line}")
 
-    def state(self, state: str, reason: str, campaign: str) -> None:
+    def state_changed(self, state: str, reason: str, campaign: str) -> None:
         """In one line."""
         self.status(" ".join(word for word in (state, campaign, f"({reason})" if reason else "") if word))
 
-    def turn(self) -> None:
+    def ping(self) -> None:
         """The loop has come round. Call it at least every `pause` seconds (infinite where nobody watches)."""
         now = self._clock()
         if self.pause < math.inf and now >= self._due:

@@ -126,7 +126,7 @@ class Work:
             error = WorldError(step.code, step.reason)
             status.error(step.campaign, name, error.code, str(error))
             if self._said.get(key) != str(error):
-                self._tools.listener.failed(step.campaign, name, error.code, str(error))
+                self._tools.listener.item_failed(step.campaign, name, error.code, str(error))
         elif self._said.get(key) and not step.code:
             status.clear_error(step.campaign, name)  # there is room now
         self._said[key] = step.reason
@@ -287,7 +287,7 @@ class Work:
     def _mark_whole(self, name: str, manifest: Manifest, edition: ManifestVersion) -> None:
         for store in self._tools.stores:
             store.mark_complete(name, manifest.content, edition, exhibition=manifest.exhibition, title=manifest.title)
-        self._tools.listener.settled(name)
+        self._tools.listener.campaign_activated(name)
 
 
 def _campaigns(plan: Plan, readings: Mapping[str, ManifestResult]) -> dict[str, _Campaign]:

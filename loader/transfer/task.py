@@ -18,7 +18,7 @@ from loader.contract.units import MIB
 from loader.errors import Stopped, WorldError
 from loader.media.manifest_reader import ManifestReader
 from loader.media.snapshot import ManifestResult
-from loader.monitor.events import Listener
+from loader.monitor.events import EventListener
 from loader.planning.model import PlanStep
 from loader.reporting.reporter import StatusReporter
 from loader.s3.interface import Body
@@ -55,7 +55,7 @@ class Tools:
     means: Means
     lookout: ManifestReader
     status: StatusReporter
-    listener: Listener
+    listener: EventListener
     reserve: int = 0
     loaded: Callable[[str, str, int], None] = lambda campaign, content, store: None
     blamed: Callable[[str, str], bool] = lambda campaign, content: False
@@ -86,7 +86,7 @@ class Transfer:
             if not self._is_at_hand():
                 self._fetch()
         except Stopped:
-            tools.listener.stopped(step.campaign, step.item.name)
+            tools.listener.item_stopped(step.campaign, step.item.name)
             return None
         except WorldError as error:
             return self._failed(error)
@@ -97,7 +97,7 @@ class Transfer:
         size = step.item.size
         tools.status.progress(step.campaign, step.item.name, size, size, final=not step.staged)
         tools.status.clear_error(step.campaign, step.item.name)
-        tools.listener.finished(step.campaign, step.item.name, size, verified=step.item.sha256 is not None)
+        tools.listener.item_finished(step.campaign, step.item.name, size, verified=step.item.sha256 is not None)
         if not step.staged:
             tools.loaded(step.campaign, step.item.name, step.store)
         return Result(step, self._edition.digest)
@@ -120,7 +120,7 @@ class Transfer:
         if step.action == "link":
             return self._store.link_duplicate(step.campaign, step.item, self._edition, staged=step.staged)
         if step.action == "verify":
-            self._tools.listener.say("verify", f"{step.campaign}/{step.item.name}{TGZ}: reading what is there")
+            self._tools.listener.notice("verify", f"{step.campaign}/{step.item.name}{TGZ}: reading what is there")
             return self._store.verify(step.campaign, step.item, self._known_etag, self._edition, self.stop)
         return False
 
@@ -145,13 +145,13 @@ class Transfer:
     def _failed(self, error: WorldError) -> Result:
         step = self.step
         self._tools.status.error(step.campaign, step.item.name, error.code, str(error))
-        self._tools.listener.failed(step.campaign, step.item.name, error.code, str(error))
+        self._tools.listener.item_failed(step.campaign, step.item.name, error.code, str(error))
         return Result(step, self._edition.digest, error.code, self._etag)
 
     def _began(self, kept: int) -> None:
         step, self._kept = self.step, kept
         self._clear_at = kept + MIB  # an error of an earlier try is taken back once bytes flow
-        self._tools.listener.began(step.campaign, step.item.name, kept, step.item.size)
+        self._tools.listener.item_started(step.campaign, step.item.name, kept, step.item.size)
         self._tools.status.progress(step.campaign, step.item.name, kept, step.item.size)
 
     # What the download tells: `loader.transfer.download.Watch`.
@@ -161,7 +161,7 @@ class Transfer:
         step, gained = self.step, max(0, kept - self._kept)
         self._kept = kept
         self._tools.status.progress(step.campaign, step.item.name, kept, step.item.size)
-        self._tools.listener.moved(step.campaign, step.item.name, kept, step.item.size, gained)
+        self._tools.listener.item_progress(step.campaign, step.item.name, kept, step.item.size, gained)
         if self._clear_at is not None and kept >= self._clear_at:
             self._clear_at = None
             self._tools.status.clear_error(step.campaign, step.item.name)
@@ -169,7 +169,7 @@ class Transfer:
     def retrying(self, error: WorldError, wait: float, failed: int) -> None:
         """A try brought nothing."""
         step = self.step
-        self._tools.listener.retrying(step.campaign, step.item.name, error.code, str(error), wait)
+        self._tools.listener.item_retrying(step.campaign, step.item.name, error.code, str(error), wait)
         # One hiccup is not worth a word to the ground, two in a row are; it is taken back when bytes flow again.
         if failed > 1 or not wait:
             self._tools.status.error(step.campaign, step.item.name, error.code, str(error))

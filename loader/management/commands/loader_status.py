@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from loader.errors import ExitCode, WorldError
 from loader.local_api import client
-from loader.monitor.status_table import at_rest, lines
+from loader.monitor.status_table import render_disk, render_status
 from loader.storage.content_store import ContentStore
 
 CLEAR = "\x1b[H\x1b[2J"
@@ -54,7 +54,7 @@ class Command(BaseCommand):
         if as_json:
             self._print([json.dumps(told)])
         else:
-            self._print([CLEAR * (again and self.stdout.isatty()) + "\n".join(lines(told))])
+            self._print([CLEAR * (again and self.stdout.isatty()) + "\n".join(render_status(told))])
 
     def _show_disk(self, directory: Path, why: str, *, as_json: bool) -> None:
         """What the directory itself tells; nothing is made or locked."""
@@ -70,7 +70,7 @@ class Command(BaseCommand):
             found = [{"campaign": one.campaign, "items": one.items, "bytes": one.bytes} for one in held]
             self._print([json.dumps({"running": False, "reason": why, "held": found})])
         else:
-            self._print([f"{why[:1].upper()}{why[1:]}.", *(at_rest(space, held) if space else [])])
+            self._print([f"{why[:1].upper()}{why[1:]}.", *(render_disk(space, held) if space else [])])
 
     def _print(self, shown: Iterable[str]) -> None:
         encoding = getattr(self.stdout, "encoding", None) or "utf-8"

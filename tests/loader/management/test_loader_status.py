@@ -19,8 +19,8 @@ from loader.contract.manifest import Item
 from loader.contract.units import format_duration
 from loader.local_api.client import NobodyHomeError, status, watch
 from loader.local_api.server import Door
-from loader.monitor.status_board import Board
-from loader.monitor.status_table import lines
+from loader.monitor.status_board import StatusBoard
+from loader.monitor.status_table import render_status
 from loader.planning.model import PlanStep
 from loader.storage.content_store import ContentStore
 from loader.storage.inventory import ManifestVersion
@@ -30,21 +30,21 @@ HASH = "0" * 64
 
 
 @pytest.fixture
-def board() -> Board:
-    board = Board("ACME", "N1", "0.1.0", space=lambda: [StoreUsage("/content", 64_000_000_000, 12_000_000_000)])
+def board() -> StatusBoard:
+    board = StatusBoard("ACME", "N1", "0.1.0", space=lambda: [StoreUsage("/content", 64_000_000_000, 12_000_000_000)])
     steps = [
         PlanStep("2026-12", Item("movie-001", 1000, HASH), "fetch", 0, 250),
         PlanStep("2026-12", Item("movie-002", 2000), "refuse", 0, code="NO_SPACE", reason="too\x1b[31m big"),
         PlanStep("2026-12", Item("n" * 60, 0, HASH), "keep", 0),
     ]
-    board.wanted(steps, {"2027-01": ("BAD_MANIFEST", "line 1: not JSON")}, {"2026-12": "December\x07"})
-    board.state("loading", "", "2026-12")
-    board.queue(7, True, "22:00-05:00", 20_000_000)
+    board.plan_changed(steps, {"2027-01": ("BAD_MANIFEST", "line 1: not JSON")}, {"2026-12": "December\x07"})
+    board.state_changed("loading", "", "2026-12")
+    board.queue_changed(7, True, "22:00-05:00", 20_000_000)
     return board
 
 
 @pytest.fixture
-def directory(tmp_path: Path, board: Board) -> Iterator[Path]:
+def directory(tmp_path: Path, board: StatusBoard) -> Iterator[Path]:
     """Of a loader that runs."""
     door = Door(tmp_path / "content", board, lambda campaign, content: None)
     door.start()
@@ -67,11 +67,11 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 # The table.
 
 
-def table(board: Board) -> str:
-    return "\n".join(lines(board.snapshot()))
+def table(board: StatusBoard) -> str:
+    return "\n".join(render_status(board.snapshot()))
 
 
-def test_a_technician_reads_state_queue_disk_and_every_item(board: Board) -> None:
+def test_a_technician_reads_state_queue_disk_and_every_item(board: StatusBoard) -> None:
     shown = table(board)
     assert "ACME/N1: loading 2026-12" in shown
     assert "version 7, paused, only 22:00-05:00, at most 20 MB/s" in shown
@@ -84,23 +84,23 @@ def test_a_technician_reads_state_queue_disk_and_every_item(board: Board) -> Non
     assert "2026-12 (December␇): failed, 1 of 3 items" in shown
 
 
-def test_nothing_from_outside_steers_the_terminal(board: Board) -> None:
+def test_nothing_from_outside_steers_the_terminal(board: StatusBoard) -> None:
     assert all(sign == "\n" or sign.isprintable() for sign in table(board))
 
 
-def test_what_is_tried_again_says_when(board: Board) -> None:
-    board.began("2026-12", "movie-001", 250, 1000)
-    board.retrying("2026-12", "movie-001", "NETWORK", "the store is away", 60.0)
+def test_what_is_tried_again_says_when(board: StatusBoard) -> None:
+    board.item_started("2026-12", "movie-001", 250, 1000)
+    board.item_retrying("2026-12", "movie-001", "NETWORK", "the store is away", 60.0)
     assert "NETWORK: the store is away; again at " in table(board)
 
 
-def test_a_link_that_is_down_is_told_with_its_reason(board: Board) -> None:
-    board.link(False, "no route to the store")
+def test_a_link_that_is_down_is_told_with_its_reason(board: StatusBoard) -> None:
+    board.link_changed(False, "no route to the store")
     assert "link     down: no route to the store" in table(board)
 
 
 def test_an_empty_plan_is_told_as_such() -> None:
-    assert "No campaign is in the plan." in table(Board("ACME", "N1"))
+    assert "No campaign is in the plan." in table(StatusBoard("ACME", "N1"))
 
 
 @pytest.mark.parametrize(
@@ -108,8 +108,8 @@ def test_an_empty_plan_is_told_as_such() -> None:
     [("映画二", "映画二" + " " * 34), ("映" * 21, "映" * 18 + "... "), ("e\u0301", "e\u0301" + " " * 39)],
 )
 def test_bars_stand_below_each_other_whatever_the_script_of_the_names(name: str, shown: str) -> None:
-    board = Board("ACME", "N1")
-    board.wanted([PlanStep("c", Item(name, 1000), "fetch", 0)], {}, {})
+    board = StatusBoard("ACME", "N1")
+    board.plan_changed([PlanStep("c", Item(name, 1000), "fetch", 0)], {}, {})
     assert f"  {shown} [..." in table(board)
 
 
@@ -125,14 +125,14 @@ def test_times_are_told_as_people_say_them(seconds: int, text: str) -> None:
 
 
 @pytest.mark.processes
-def test_the_command_shows_what_the_socket_tells(directory: Path, board: Board) -> None:
+def test_the_command_shows_what_the_socket_tells(directory: Path, board: StatusBoard) -> None:
     shown = run("--content-dir", str(directory))
     assert (shown.returncode, shown.stderr) == (0, "")
     assert "ACME/N1: loading 2026-12" in shown.stdout
 
 
 @pytest.mark.processes
-def test_as_json_it_is_the_answer_itself(directory: Path, board: Board) -> None:
+def test_as_json_it_is_the_answer_itself(directory: Path, board: StatusBoard) -> None:
     shown = run("--json", LOADER_CONTENT_DIR=f"{directory}:/elsewhere")
     assert shown.returncode == 0
     told: Any = json.loads(shown.stdout)
@@ -140,7 +140,7 @@ def test_as_json_it_is_the_answer_itself(directory: Path, board: Board) -> None:
 
 
 @pytest.mark.processes
-def test_it_watches_until_the_loader_ends(tmp_path: Path, board: Board) -> None:
+def test_it_watches_until_the_loader_ends(tmp_path: Path, board: StatusBoard) -> None:
     door = Door(tmp_path, board, lambda campaign, content: None)
     door.start()
     command = [sys.executable, "manage.py", "loader_status", "--watch", "--json", "--content-dir", str(tmp_path)]
@@ -148,7 +148,7 @@ def test_it_watches_until_the_loader_ends(tmp_path: Path, board: Board) -> None:
         assert watching.stdout is not None
         first = json.loads(watching.stdout.readline())
         assert first["state"] == "loading"
-        board.failed("2026-12", "movie-001", "OBJECT_GONE", "gone")
+        board.item_failed("2026-12", "movie-001", "OBJECT_GONE", "gone")
         second = json.loads(watching.stdout.readline())
         assert [one["error_code"] for one in second["items"]] == ["OBJECT_GONE", "NO_SPACE", ""]
         door.close()
@@ -156,7 +156,7 @@ def test_it_watches_until_the_loader_ends(tmp_path: Path, board: Board) -> None:
 
 
 @pytest.mark.processes
-def test_on_a_terminal_each_change_takes_the_place_of_the_last(tmp_path: Path, board: Board) -> None:
+def test_on_a_terminal_each_change_takes_the_place_of_the_last(tmp_path: Path, board: StatusBoard) -> None:
     door = Door(tmp_path, board, lambda campaign, content: None)
     door.start()
     ours, theirs = pty.openpty()
@@ -224,10 +224,10 @@ def test_whatever_answers_it_is_told_in_a_sentence(tmp_path: Path, said: bytes) 
         os.waitpid(child, 0)
 
 
-def test_changes_are_put_together_to_the_whole(directory: Path, board: Board) -> None:
+def test_changes_are_put_together_to_the_whole(directory: Path, board: StatusBoard) -> None:
     stream = watch(directory)
     assert len(_items(next(stream))) == 3
-    board.failed("2026-12", "movie-001", "OBJECT_GONE", "gone")
+    board.item_failed("2026-12", "movie-001", "OBJECT_GONE", "gone")
     told = next(stream)
     assert [one["content"] for one in _items(told)][:2] == ["movie-001", "movie-002"]
     assert (_items(told)[0]["error_code"], told["full"]) == ("OBJECT_GONE", True)

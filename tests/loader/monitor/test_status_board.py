@@ -12,8 +12,8 @@ import pytest
 from loader.contract.heartbeat import StoreUsage
 from loader.contract.manifest import Item
 from loader.errors import ERRORS, WorldError
-from loader.monitor.events import Fan, Listener
-from loader.monitor.status_board import ITEMS_LIMIT, PACE, Board
+from loader.monitor.events import Broadcast, EventListener
+from loader.monitor.status_board import ITEMS_LIMIT, PROGRESS_INTERVAL, StatusBoard
 from loader.planning.model import PlanStep
 from loader.s3.throughput import RateMeter, eta
 
@@ -49,24 +49,24 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def board(clock: Clock) -> Board:
-    return Board("ACME", "N1", "0.1.0", clock=clock, now=lambda: datetime(2026, 12, 1, 10, tzinfo=UTC))
+def board(clock: Clock) -> StatusBoard:
+    return StatusBoard("ACME", "N1", "0.1.0", clock=clock, now=lambda: datetime(2026, 12, 1, 10, tzinfo=UTC))
 
 
-def want(board: Board, *steps: PlanStep) -> None:
-    board.wanted(steps, {}, {"c": "December"})
+def want(board: StatusBoard, *steps: PlanStep) -> None:
+    board.plan_changed(steps, {}, {"c": "December"})
 
 
-def told(board: Board) -> Any:
+def told(board: StatusBoard) -> Any:
     """As a program gets it."""
     return json.loads(json.dumps(board.snapshot(), allow_nan=False))
 
 
-def item(board: Board, content: str) -> Any:
+def item(board: StatusBoard, content: str) -> Any:
     return next(one for one in told(board)["items"] if one["content"] == content)
 
 
-def test_every_item_of_the_plan_is_there_with_the_names_of_the_api(board: Board) -> None:
+def test_every_item_of_the_plan_is_there_with_the_names_of_the_api(board: StatusBoard) -> None:
     want(board, fetch("a", begun=40), keep("b"), refuse("d"))
     items = told(board)["items"]
     assert [(one["content"], one["status"], one["bytes_done"], one["percent"]) for one in items] == [
@@ -93,8 +93,8 @@ def test_every_item_of_the_plan_is_there_with_the_names_of_the_api(board: Board)
     assert [one["verified"] for one in items] == [False, True, False]
 
 
-def test_sums_of_a_campaign_and_of_all_are_those_of_its_items(board: Board) -> None:
-    board.wanted([fetch("a", begun=40), keep("b"), fetch("x", 50, campaign="d")], {}, {"c": "December"})
+def test_sums_of_a_campaign_and_of_all_are_those_of_its_items(board: StatusBoard) -> None:
+    board.plan_changed([fetch("a", begun=40), keep("b"), fetch("x", 50, campaign="d")], {}, {"c": "December"})
     shown = told(board)
     assert [(one["campaign"], one["title"], one["status"]) for one in shown["campaigns"]] == [
         ("c", "December", "loading"),
@@ -103,81 +103,81 @@ def test_sums_of_a_campaign_and_of_all_are_those_of_its_items(board: Board) -> N
     assert (shown["items_total"], shown["items_done"], shown["bytes_done"], shown["bytes_total"]) == (3, 1, 140, 250)
 
 
-def test_a_campaign_without_a_manifest_has_no_total_that_somebody_made_up(board: Board) -> None:
-    board.wanted([], {"z": ("BAD_MANIFEST", "no comma")}, {})
+def test_a_campaign_without_a_manifest_has_no_total_that_somebody_made_up(board: StatusBoard) -> None:
+    board.plan_changed([], {"z": ("BAD_MANIFEST", "no comma")}, {})
     [campaign] = told(board)["campaigns"]
     assert (campaign["status"], campaign["error_code"], campaign["error"]) == ("failed", "BAD_MANIFEST", "no comma")
     assert (campaign["items_total"], campaign["bytes_total"], campaign["percent"]) == (None, None, None)
 
 
-def test_a_transfer_goes_from_pending_over_loading_to_complete(board: Board) -> None:
+def test_a_transfer_goes_from_pending_over_loading_to_complete(board: StatusBoard) -> None:
     want(board, fetch("a"))
-    board.began("c", "a", 0, 100)
+    board.item_started("c", "a", 0, 100)
     assert item(board, "a")["status"] == "loading"
-    board.moved("c", "a", 100, 100, 100)
+    board.item_progress("c", "a", 100, 100, 100)
     assert item(board, "a")["status"] == "loading"  # it is not durable yet
     assert not item(board, "a")["verified"]
-    board.finished("c", "a", 100, verified=True)
+    board.item_finished("c", "a", 100, verified=True)
     assert (item(board, "a")["status"], item(board, "a")["verified"]) == ("complete", True)
     assert board.received == 100
 
 
-def test_what_waits_beside_an_older_version_is_not_complete_until_its_campaign_is(board: Board) -> None:
+def test_what_waits_beside_an_older_version_is_not_complete_until_its_campaign_is(board: StatusBoard) -> None:
     want(board, fetch("a", beside=True), keep("b", beside=True))
-    board.began("c", "a", 0, 100)
-    board.finished("c", "a", 100, verified=True)
+    board.item_started("c", "a", 0, 100)
+    board.item_finished("c", "a", 100, verified=True)
     shown = told(board)
     assert [(one["status"], one["bytes_done"]) for one in shown["items"]] == [("loading", 100), ("loading", 100)]
-    board.settled("c")
+    board.campaign_activated("c")
     assert [one["status"] for one in told(board)["items"]] == ["complete", "complete"]
     assert told(board)["campaigns"][0]["status"] == "complete"
 
 
-def test_an_error_stays_while_it_is_tried_again_and_goes_when_bytes_come(board: Board) -> None:
+def test_an_error_stays_while_it_is_tried_again_and_goes_when_bytes_come(board: StatusBoard) -> None:
     want(board, fetch("a"))
-    board.began("c", "a", 0, 100)
-    board.retrying("c", "a", "NETWORK", "away", 30.0)
+    board.item_started("c", "a", 0, 100)
+    board.item_retrying("c", "a", "NETWORK", "away", 30.0)
     shown = item(board, "a")
     assert (shown["status"], shown["error_code"], shown["retry_at"]) == (
         "loading",
         "NETWORK",
         "2026-12-01T10:00:30.000Z",
     )
-    board.moved("c", "a", 0, 100, 0)
+    board.item_progress("c", "a", 0, 100, 0)
     assert item(board, "a")["error_code"] == "NETWORK"
-    board.moved("c", "a", 10, 100, 10)
+    board.item_progress("c", "a", 10, 100, 10)
     assert (item(board, "a")["error_code"], item(board, "a")["retry_at"]) == ("", None)
 
 
-def test_a_failed_item_stays_failed_until_it_begins_again(board: Board) -> None:
+def test_a_failed_item_stays_failed_until_it_begins_again(board: StatusBoard) -> None:
     want(board, fetch("a"))
-    board.began("c", "a", 0, 100)
-    board.failed("c", "a", "HASH_MISMATCH", "wrong bytes")
+    board.item_started("c", "a", 0, 100)
+    board.item_failed("c", "a", "HASH_MISMATCH", "wrong bytes")
     want(board, PlanStep("c", Item("a", 100, HASH), "leave", 0, code="HASH_MISMATCH"))
     assert (item(board, "a")["status"], item(board, "a")["error"]) == ("failed", "wrong bytes")
     want(board, fetch("a"))
     assert item(board, "a")["status"] == "failed"
-    board.began("c", "a", 0, 100)
+    board.item_started("c", "a", 0, 100)
     assert item(board, "a")["status"] == "loading"
 
 
-def test_what_is_left_alone_without_a_word_is_told_in_those_of_the_table(board: Board) -> None:
+def test_what_is_left_alone_without_a_word_is_told_in_those_of_the_table(board: StatusBoard) -> None:
     want(board, PlanStep("c", Item("a", 100, HASH), "leave", 0, code="OBJECT_GONE"))
     assert item(board, "a")["error"] == ERRORS["OBJECT_GONE"].sentence
 
 
-def test_a_transfer_that_gives_way_is_pending_again_with_what_it_has(board: Board) -> None:
+def test_a_transfer_that_gives_way_is_pending_again_with_what_it_has(board: StatusBoard) -> None:
     want(board, fetch("a"))
-    board.began("c", "a", 0, 100)
-    board.moved("c", "a", 30, 100, 30)
-    board.stopped("c", "a")
+    board.item_started("c", "a", 0, 100)
+    board.item_progress("c", "a", 30, 100, 30)
+    board.item_stopped("c", "a")
     assert (item(board, "a")["status"], item(board, "a")["bytes_done"]) == ("pending", 30)
 
 
-def test_a_new_plan_does_not_set_back_what_is_on_its_way(board: Board) -> None:
+def test_a_new_plan_does_not_set_back_what_is_on_its_way(board: StatusBoard) -> None:
     want(board, fetch("a"), fetch("b"))
-    board.began("c", "a", 0, 100)
-    board.moved("c", "a", 70, 100, 70)
+    board.item_started("c", "a", 0, 100)
+    board.item_progress("c", "a", 70, 100, 70)
     want(board, fetch("a", begun=20), keep("b"))
     assert (item(board, "a")["status"], item(board, "a")["bytes_done"]) == ("loading", 70)
     assert item(board, "b")["status"] == "complete"
@@ -185,18 +185,18 @@ def test_a_new_plan_does_not_set_back_what_is_on_its_way(board: Board) -> None:
     assert (item(board, "a")["status"], item(board, "a")["bytes_done"]) == ("pending", 0)
 
 
-def test_a_restart_takes_the_bytes_down(board: Board) -> None:
+def test_a_restart_takes_the_bytes_down(board: StatusBoard) -> None:
     want(board, fetch("a"))
-    board.began("c", "a", 50, 100)
-    board.moved("c", "a", 0, 100, 0)
+    board.item_started("c", "a", 50, 100)
+    board.item_progress("c", "a", 0, 100, 0)
     assert item(board, "a")["bytes_done"] == 0
 
 
-def test_rates_and_times_are_null_until_somebody_can_tell(board: Board, clock: Clock) -> None:
+def test_rates_and_times_are_null_until_somebody_can_tell(board: StatusBoard, clock: Clock) -> None:
     want(board, fetch("a", 100 * MIB), fetch("b", 50 * MIB))
-    board.began("c", "a", 0, 100 * MIB)
+    board.item_started("c", "a", 0, 100 * MIB)
     clock.now += 0.5
-    board.moved("c", "a", 10 * MIB, 100 * MIB, 10 * MIB)
+    board.item_progress("c", "a", 10 * MIB, 100 * MIB, 10 * MIB)
     assert (item(board, "a")["rate_bps"], item(board, "a")["eta_seconds"], told(board)["rate_bps"]) == (
         None,
         None,
@@ -209,10 +209,10 @@ def test_rates_and_times_are_null_until_somebody_can_tell(board: Board, clock: C
     assert item(board, "b")["rate_bps"] is None
 
 
-def test_a_stalled_transfer_has_no_time_of_arrival(board: Board, clock: Clock) -> None:
+def test_a_stalled_transfer_has_no_time_of_arrival(board: StatusBoard, clock: Clock) -> None:
     want(board, fetch("a", 1000))
-    board.began("c", "a", 0, 1000)
-    board.moved("c", "a", 500, 1000, 500)
+    board.item_started("c", "a", 0, 1000)
+    board.item_progress("c", "a", 500, 1000, 500)
     clock.now += 20
     assert (item(board, "a")["rate_bps"], item(board, "a")["eta_seconds"]) == (0, None)
 
@@ -226,27 +226,27 @@ def test_a_meter_begins_anew_after_a_silence() -> None:
     assert (eta(100, None), eta(100, 0), eta(0, 100), eta(101, 100)) == (None, None, None, 2)
 
 
-def test_progress_is_told_in_steps_and_everything_else_at_once(board: Board, clock: Clock) -> None:
+def test_progress_is_told_in_steps_and_everything_else_at_once(board: StatusBoard, clock: Clock) -> None:
     want(board, fetch("a", 10**6))
-    board.began("c", "a", 0, 10**6)
+    board.item_started("c", "a", 0, 10**6)
     first = board.revision
     for kept in range(1, 1001):
-        board.moved("c", "a", kept, 10**6, 1)
+        board.item_progress("c", "a", kept, 10**6, 1)
         assert board.revision == first
-    clock.now += PACE
+    clock.now += PROGRESS_INTERVAL
     assert board.revision == first + 1
     assert board.revision == first + 1
-    board.state("paused", "told so", "")
+    board.state_changed("paused", "told so", "")
     assert board.revision == first + 2
-    board.state("paused", "told so", "")
+    board.state_changed("paused", "told so", "")
     assert board.revision == first + 2
 
 
-def test_changes_hold_only_what_changed_and_all_of_it_after_a_new_plan(board: Board) -> None:
+def test_changes_hold_only_what_changed_and_all_of_it_after_a_new_plan(board: StatusBoard) -> None:
     want(board, fetch("a"), fetch("b"), keep("d"))
     seen = board.snapshot()
     revision = int(str(seen["revision"]))
-    board.failed("c", "b", "OBJECT_GONE", "gone")
+    board.item_failed("c", "b", "OBJECT_GONE", "gone")
     news: Any = board.changes(revision)
     assert not news["full"]
     assert [one["content"] for one in news["items"]] == ["b"]
@@ -255,7 +255,7 @@ def test_changes_hold_only_what_changed_and_all_of_it_after_a_new_plan(board: Bo
     assert (news["full"], [one["content"] for one in news["items"]]) == (True, ["a"])
 
 
-def test_the_same_plan_again_is_no_news(board: Board) -> None:
+def test_the_same_plan_again_is_no_news(board: StatusBoard) -> None:
     want(board, fetch("a"), keep("b"))
     revision = board.revision
     want(board, fetch("a"), keep("b"))
@@ -263,25 +263,25 @@ def test_the_same_plan_again_is_no_news(board: Board) -> None:
 
 
 def test_who_waits_hears_of_progress_of_an_event_and_of_nothing() -> None:
-    board = Board("ACME", "N1")
+    board = StatusBoard("ACME", "N1")
     want(board, fetch("a"))
-    board.began("c", "a", 0, 100)
+    board.item_started("c", "a", 0, 100)
     revision, heard = board.revision, []
     waiting = threading.Thread(target=lambda: heard.append(board.wait(revision, 30)))
     waiting.start()
-    board.moved("c", "a", 1, 100, 1)
+    board.item_progress("c", "a", 1, 100, 1)
     waiting.join(10)
     assert heard == [revision + 1]
-    board.finished("c", "a", 100, verified=True)
+    board.item_finished("c", "a", 100, verified=True)
     assert board.wait(revision, 30) > revision
     assert board.wait(board.revision, 0.0) == board.revision
 
 
 def test_state_link_queue_and_disks_are_told() -> None:
-    board = Board("ACME", "N1", "0.1.0", space=lambda: [StoreUsage("/content", 100, 40)])
-    board.state("waiting", "the link is down", "c")
-    board.link(False, "no route")
-    board.queue(7, True, "22:00-05:00", 20_000_000)
+    board = StatusBoard("ACME", "N1", "0.1.0", space=lambda: [StoreUsage("/content", 100, 40)])
+    board.state_changed("waiting", "the link is down", "c")
+    board.link_changed(False, "no route")
+    board.queue_changed(7, True, "22:00-05:00", 20_000_000)
     shown = told(board)
     assert (shown["state"], shown["reason"], shown["campaign"]) == ("waiting", "the link is down", "c")
     assert shown["link"] == {"up": False, "reason": "no route"}
@@ -294,54 +294,58 @@ def test_a_disk_that_does_not_answer_hides_nothing_else() -> None:
     def away() -> list[StoreUsage]:
         raise WorldError("IO_ERROR")
 
-    assert told(Board("ACME", "N1", space=away))["stores"] == []
+    assert told(StatusBoard("ACME", "N1", space=away))["stores"] == []
 
 
-def test_it_is_bounded_and_keeps_what_is_still_to_come(board: Board) -> None:
+def test_it_is_bounded_and_keeps_what_is_still_to_come(board: StatusBoard) -> None:
     want(board, *[keep(f"k{number}") for number in range(ITEMS_LIMIT)], fetch("wanted"))
     shown = told(board)
     assert (len(shown["items"]), shown["left_out"]) == (ITEMS_LIMIT, 1)
     assert shown["items"][0]["content"] == "wanted"
-    board.began("c", "stranger", 0, 10)
-    board.moved("c", "stranger", 5, 10, 5)
-    board.finished("c", "stranger", 10, verified=True)
+    board.item_started("c", "stranger", 0, 10)
+    board.item_progress("c", "stranger", 5, 10, 5)
+    board.item_finished("c", "stranger", 10, verified=True)
     assert len(told(board)["items"]) == ITEMS_LIMIT
 
 
-def test_what_a_campaign_or_an_item_is_can_be_asked(board: Board) -> None:
+def test_what_a_campaign_or_an_item_is_can_be_asked(board: StatusBoard) -> None:
     want(board, fetch("a"), keep("b"))
-    assert (board.knows("c", "a"), board.knows("c", "b"), board.knows("c", "x")) == ("pending", "complete", None)
-    assert (board.knows("c"), board.knows("x")) == ("loading", None)
+    assert (board.status_of("c", "a"), board.status_of("c", "b"), board.status_of("c", "x")) == (
+        "pending",
+        "complete",
+        None,
+    )
+    assert (board.status_of("c"), board.status_of("x")) == ("loading", None)
 
 
 def test_a_fan_passes_everything_on_to_all() -> None:
     heard: list[tuple[int, str]] = []
 
-    class Ear(Listener):
+    class Ear(EventListener):
         def __init__(self, number: int) -> None:
             self.number = number
 
         def __getattribute__(self, name: str) -> Any:
-            if name in vars(Listener) and not name.startswith("_"):
+            if name in vars(EventListener) and not name.startswith("_"):
                 return lambda *_, **__: heard.append((self.number, name))
             return object.__getattribute__(self, name)
 
-    fan = Fan(Ear(1), Ear(2))
+    fan = Broadcast(Ear(1), Ear(2))
     fan.plan(1, 2, 3)
-    fan.wanted([], {}, {})
-    fan.say("event", "text", field=1)
-    fan.began("c", "a", 0, 1)
-    fan.moved("c", "a", 0, 1, 1)
-    fan.retrying("c", "a", "NETWORK", "away", 1.0)
-    fan.stopped("c", "a")
-    fan.finished("c", "a", 1, verified=True)
-    fan.settled("c")
-    fan.failed("c", "a", "NETWORK", "away")
-    fan.well("c", "a")
+    fan.plan_changed([], {}, {})
+    fan.notice("event", "text", field=1)
+    fan.item_started("c", "a", 0, 1)
+    fan.item_progress("c", "a", 0, 1, 1)
+    fan.item_retrying("c", "a", "NETWORK", "away", 1.0)
+    fan.item_stopped("c", "a")
+    fan.item_finished("c", "a", 1, verified=True)
+    fan.campaign_activated("c")
+    fan.item_failed("c", "a", "NETWORK", "away")
+    fan.hook_recovered("c", "a")
     fan.campaign_failed("c", "NETWORK", "away")
-    fan.state("idle", "", "")
-    fan.link(True, "")
-    fan.queue(None, False, "", None)
+    fan.state_changed("idle", "", "")
+    fan.link_changed(True, "")
+    fan.queue_changed(None, False, "", None)
     fan.close()
-    events = [name for name in vars(Listener) if not name.startswith("_")]
+    events = [name for name in vars(EventListener) if not name.startswith("_")]
     assert heard == [(number, name) for name in events for number in (1, 2)]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from loader.monitor.systemd import Watchdog
+from loader.monitor.systemd import SystemdNotifier
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -34,7 +34,7 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[st
 
 def test_it_says_ready_status_and_stopping(manager: tuple[str, Callable[[], list[str]]]) -> None:
     name, heard = manager
-    watchdog = Watchdog({"NOTIFY_SOCKET": name})
+    watchdog = SystemdNotifier({"NOTIFY_SOCKET": name})
     watchdog.ready()
     watchdog.status("loading 2026-12,\n12 of 40\x1b items")
     watchdog.status("loading 2026-12,\n12 of 40\x1b items")
@@ -44,24 +44,24 @@ def test_it_says_ready_status_and_stopping(manager: tuple[str, Callable[[], list
 
 def test_as_a_listener_it_tells_the_state(manager: tuple[str, Callable[[], list[str]]]) -> None:
     name, heard = manager
-    watchdog = Watchdog({"NOTIFY_SOCKET": name})
-    watchdog.state("loading", "", "2026-12")
-    watchdog.state("waiting", "no route", "")
+    watchdog = SystemdNotifier({"NOTIFY_SOCKET": name})
+    watchdog.state_changed("loading", "", "2026-12")
+    watchdog.state_changed("waiting", "no route", "")
     assert heard() == ["STATUS=loading 2026-12", "STATUS=waiting (no route)"]
 
 
 def test_signs_of_life_come_from_the_turning_loop_alone(manager: tuple[str, Callable[[], list[str]]]) -> None:
     name, heard = manager
     now = 100.0
-    watchdog = Watchdog({"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "30000000"}, lambda: now)
+    watchdog = SystemdNotifier({"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "30000000"}, lambda: now)
     assert watchdog.pause == 10.0
-    watchdog.turn()
+    watchdog.ping()
     assert heard() == ["WATCHDOG=1"]
     for now in (101.0, 102.0, 104.0):  # noqa: B007  the clock reads it
-        watchdog.turn()
+        watchdog.ping()
     assert heard() == []
     now = 105.0
-    watchdog.turn()
+    watchdog.ping()
     assert heard() == ["WATCHDOG=1"]
     now = 1000.0
     watchdog.status("still here")
@@ -76,21 +76,21 @@ def test_nobody_watches_unless_systemd_says_so(
     manager: tuple[str, Callable[[], list[str]]], environment: dict[str, str]
 ) -> None:
     name, heard = manager
-    watchdog = Watchdog({"NOTIFY_SOCKET": name, **environment})
-    watchdog.turn()
+    watchdog = SystemdNotifier({"NOTIFY_SOCKET": name, **environment})
+    watchdog.ping()
     assert (watchdog.pause, heard()) == (float("inf"), [])
 
 
 def test_a_watchdog_of_this_process_is_ours(manager: tuple[str, Callable[[], list[str]]]) -> None:
     name, heard = manager
-    Watchdog({"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "3000000", "WATCHDOG_PID": str(os.getpid())}).turn()
+    SystemdNotifier({"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "3000000", "WATCHDOG_PID": str(os.getpid())}).ping()
     assert heard() == ["WATCHDOG=1"]
 
 
 @pytest.mark.parametrize("name", ["", "/nowhere/at/all", "@nobody-listens-here", "vsock:2:1234", "/" + "x" * 200])
 def test_nobody_listening_harms_nothing(name: str) -> None:
-    watchdog = Watchdog({"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "1000000"})
+    watchdog = SystemdNotifier({"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "1000000"})
     watchdog.ready()
-    watchdog.turn()
+    watchdog.ping()
     watchdog.status("x")
     watchdog.stopping()

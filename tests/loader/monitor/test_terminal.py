@@ -13,23 +13,23 @@ import pytest
 
 from loader.contract.item_reports import one_line
 from loader.contract.manifest import Item
-from loader.monitor.terminal import Bars, Display, JsonLines
+from loader.monitor.terminal import JsonLines, PlainDisplay, ProgressBars
 from loader.planning.model import PlanStep
 
 HOSTILE = 'a\n{"event": "forged"}\r\x1b[2J\u202egpj\x00\ud800'
 
 
-def everything(display: Display) -> None:
+def everything(display: PlainDisplay) -> None:
     """Each event once, with names and texts nobody should have."""
     display.plan(2, 1000, 10)
-    display.began("c", HOSTILE, 0, 100)
-    display.moved("c", HOSTILE, 50, 100, 50)
-    display.retrying("c", HOSTILE, "NETWORK", HOSTILE, 1.0)
-    display.failed("c", HOSTILE, "IO_ERROR", HOSTILE)
-    display.finished("c", "b", 100, verified=True)
+    display.item_started("c", HOSTILE, 0, 100)
+    display.item_progress("c", HOSTILE, 50, 100, 50)
+    display.item_retrying("c", HOSTILE, "NETWORK", HOSTILE, 1.0)
+    display.item_failed("c", HOSTILE, "IO_ERROR", HOSTILE)
+    display.item_finished("c", "b", 100, verified=True)
     display.campaign_failed("c", "BAD_MANIFEST", HOSTILE)
-    display.say("odd", HOSTILE, path=Path("/content"), error=ValueError("x"))
-    display.state("waiting", HOSTILE, "c")
+    display.notice("odd", HOSTILE, path=Path("/content"), error=ValueError("x"))
+    display.state_changed("waiting", HOSTILE, "c")
     display.close()
 
 
@@ -55,7 +55,7 @@ def test_with_json_every_line_is_one_object() -> None:
 
 def test_plain_lines_are_lines_and_steer_no_terminal() -> None:
     stream = io.StringIO()
-    everything(Display(stream))
+    everything(PlainDisplay(stream))
     lines = stream.getvalue().splitlines()
     assert len(lines) == 8  # ten seconds have not passed: no progress
     assert all(line.isprintable() for line in lines)
@@ -64,7 +64,7 @@ def test_plain_lines_are_lines_and_steer_no_terminal() -> None:
 def test_a_stream_that_has_not_the_signs_gets_others() -> None:
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="ascii")
-    Display(stream).say("x", "Überflug")
+    PlainDisplay(stream).notice("x", "Überflug")
     assert rb"\xdcberflug" in raw.getvalue()
 
 
@@ -81,7 +81,7 @@ def test_what_keeps_it_from_loading_is_said_when_it_changes() -> None:
         ("loading", ""),
         ("verifying", ""),
     ]:
-        display.state(state, reason, "c")
+        display.state_changed(state, reason, "c")
     told: list[Any] = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [one["text"] for one in told] == [
         "waiting: no route",
@@ -91,16 +91,16 @@ def test_what_keeps_it_from_loading_is_said_when_it_changes() -> None:
     ]
 
 
-def bars(*steps: PlanStep) -> tuple[Bars, io.StringIO]:
+def bars(*steps: PlanStep) -> tuple[ProgressBars, io.StringIO]:
     """With a plan of these."""
     stream = io.StringIO()
-    shown = Bars(stream)
-    shown.wanted(steps, {}, {})
+    shown = ProgressBars(stream)
+    shown.plan_changed(steps, {}, {})
     shown.plan(len(steps), sum(step.item.size for step in steps), sum(step.bytes_done for step in steps))
     return shown, stream
 
 
-def last_view(display: Bars, stream: io.StringIO) -> list[str]:
+def last_view(display: ProgressBars, stream: io.StringIO) -> list[str]:
     """The bars that stand there at the end."""
     display.close()
     return [line for line in stream.getvalue().splitlines() if "━" in line]
@@ -112,20 +112,20 @@ def fetch(name: str, size: int, begun: int = 0) -> PlanStep:
 
 def test_the_bar_for_all_knows_what_was_linked_and_what_began_anew() -> None:
     display, stream = bars(fetch("linked", 6000), fetch("again", 4000, 2000))
-    display.began("c", "again", 0, 4000)  # what was here is not trusted
-    display.moved("c", "again", 1000, 4000, 1000)
-    display.finished("c", "linked", 6000, verified=True)
+    display.item_started("c", "again", 0, 4000)  # what was here is not trusted
+    display.item_progress("c", "again", 1000, 4000, 1000)
+    display.item_finished("c", "linked", 6000, verified=True)
     assert "7.0/10.0 kB" in last_view(display, stream)[0]
 
 
 def test_what_gave_way_has_no_bar_and_what_goes_on_has_one() -> None:
     display, stream = bars(fetch("a", 4000), fetch("b", 4000))
     for name in ("a", "b"):
-        display.began("c", name, 0, 4000)
-        display.moved("c", name, 1000, 4000, 1000)
-        display.stopped("c", name)
-    display.began("c", "b", 1000, 4000)
-    display.moved("c", "b", 2000, 4000, 1000)
+        display.item_started("c", name, 0, 4000)
+        display.item_progress("c", name, 1000, 4000, 1000)
+        display.item_stopped("c", name)
+    display.item_started("c", "b", 1000, 4000)
+    display.item_progress("c", "b", 2000, 4000, 1000)
     shown = last_view(display, stream)
     assert [line.split()[0] for line in shown] == ["All", "c/b"]
     assert "3.0/8.0 kB" in shown[0]
@@ -159,8 +159,10 @@ class _Gone(io.StringIO):
         raise OSError(errno.EIO, "Input/output error")
 
 
-@pytest.mark.parametrize("make", [Bars, Display, lambda stream: JsonLines(stream, 0.0)], ids=["bars", "lines", "json"])
-def test_a_terminal_that_went_away_stops_no_load(make: Callable[[TextIO], Display]) -> None:
+@pytest.mark.parametrize(
+    "make", [ProgressBars, PlainDisplay, lambda stream: JsonLines(stream, 0.0)], ids=["bars", "lines", "json"]
+)
+def test_a_terminal_that_went_away_stops_no_load(make: Callable[[TextIO], PlainDisplay]) -> None:
     stream = _Gone()
     everything(make(stream))
     assert stream.refused
