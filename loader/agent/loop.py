@@ -21,7 +21,7 @@ from loader.config import Settings
 from loader.contract.heartbeat import Heartbeat
 from loader.contract.keys import heartbeat_key
 from loader.errors import ExitCode, WorldError
-from loader.hooks.runner import Errands
+from loader.hooks.runner import HookRunner
 from loader.media.manifest_reader import ManifestReader
 from loader.media.manifest_verifier import ManifestVerifier, uses_tls
 from loader.media.poller import MediaPoller
@@ -98,7 +98,7 @@ class Agent:
             self._dispatch, self._lookout, self._failures, self._planner.is_new, stop, self._wake.set
         )
         self.status = self._status_writer(status)
-        self._errands = Errands(
+        self._errands = HookRunner(
             settings.on_loaded, settings.on_loaded_timeout, stores, self.status, listener, self._wake.set
         )
         self._work = Work(self._tools(media), settings.max_transfers, self._wake.set)
@@ -159,8 +159,8 @@ class Agent:
             self.status,
             self._listener,
             settings.reserve,
-            self._errands.loaded,
-            self._errands.failed,
+            self._errands.item_installed,
+            self._errands.has_failed,
         )
 
     def run(self) -> ExitCode:
@@ -256,7 +256,7 @@ class Agent:
             self._say_once("doubt", f"doubt {name}", f"{name}: {reading.warning}" if reading.warning else "")
             if not reading.code:
                 self._said.pop(f"campaign {name}", None)
-                if not self._errands.failed(name) and name not in self._work.unsettled:
+                if not self._errands.has_failed(name) and name not in self._work.unsettled:
                     self.status.clear_campaign_error(name)
             elif reading.unreachable:
                 self._listener.notice("waiting", f"{name}: {reading.text}", campaign=name, code=reading.code)
@@ -295,7 +295,7 @@ class Agent:
         self._outcomes = {key: result for key, result in self._outcomes.items() if key in wanted}
         self._tell_plan()
         self._work.update(self._plan, self._sight.scan.manifests, self._sight.etags)
-        self._errands.look()
+        self._errands.retry_due()
 
     def _remove(self, plan: Plan) -> None:
         busy = {(step.campaign, step.item.name) for step in self._work.running}
@@ -305,7 +305,7 @@ class Agent:
             try:
                 if self._work.drop(campaign, ENDING):
                     self._planner.remove(removal, self._sight.scan.manifests.get(campaign), self.status.remove_items)
-                    self._errands.removed(campaign)
+                    self._errands.campaign_removed(campaign)
                     self._say_once("kept", f"kept {campaign}", "")
             except WorldError as error:
                 self._say_once("kept", f"kept {campaign}", f"{campaign} could not be removed: {error}", code=error.code)

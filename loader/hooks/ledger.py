@@ -21,11 +21,11 @@ from loader.storage.directory import Directory, translate_disk_errors
 from loader.storage.layout import HOOKS_DIR, LOADER_DIR
 from loader.storage.state_files import read_state, write_state
 
-_WHOLE: Final = "campaign.json"  # no item's: theirs end in .tgz.json
+_CAMPAIGN_RECORD: Final = "campaign.json"  # no item's: theirs end in .tgz.json
 
 
 @dataclass(frozen=True, slots=True)
-class Owed:
+class PendingHook:
     """One run of the command. `content` is empty for a whole campaign; `mark` tells this content from a later one."""
 
     path: Path
@@ -38,7 +38,7 @@ class Owed:
         """What it is for, whatever its content."""
         return str(self.path), self.campaign, self.content
 
-    def still_there(self) -> bool:
+    def still_exists(self) -> bool:
         """Whether there is anything to run the command for."""
         return self.path.is_dir() if not self.content else self.path.is_file()
 
@@ -46,33 +46,33 @@ class Owed:
         return f"{self.campaign}/{self.content}{TGZ}" if self.content else self.campaign
 
 
-class Ledger:
+class HookLedger:
     """What is owed in one content directory. Methods may be called from any thread and raise WorldError."""
 
     def __init__(self, path: Path) -> None:
         """The directory of a `ContentStore`, which holds its lock."""
         self._path = path
 
-    def owed(self, campaign: str | None = None) -> list[Owed]:
+    def pending(self, campaign: str | None = None) -> list[PendingHook]:
         """Everything, or all of one campaign: items first, then the campaign, if that is whole."""
         with translate_disk_errors("notes of the command"), self._root() as root:
-            names = _names(root, LOADER_DIR, "held") if campaign is None else [campaign]
-            return [owed for name in names for owed in self._of(root, name)]
+            names = _list_names(root, LOADER_DIR, "held") if campaign is None else [campaign]
+            return [owed for name in names for owed in self._pending_of(root, name)]
 
-    def item(self, campaign: str, content: str) -> list[Owed]:
+    def pending_item(self, campaign: str, content: str) -> list[PendingHook]:
         """The one item, if it is owed."""
         name = content + TGZ
         with translate_disk_errors("notes of the command"), self._root() as root:
-            owed = self._item(root, campaign, name)
+            owed = self._pending_for(root, campaign, name)
         return [owed] if owed else []
 
-    def keeps(self, owed: Owed) -> bool:
+    def owns(self, owed: PendingHook) -> bool:
         """Whether it is owed in this directory."""
         return self._path in owed.path.parents
 
-    def settle(self, owed: Owed) -> None:
+    def mark_done(self, owed: PendingHook) -> None:
         """The command was run for it."""
-        name = f"{owed.content}{TGZ}.json" if owed.content else _WHOLE
+        name = f"{owed.content}{TGZ}.json" if owed.content else _CAMPAIGN_RECORD
         with (
             translate_disk_errors("notes of the command"),
             self._root() as root,
@@ -81,41 +81,41 @@ class Ledger:
             # Were it lost in a power cut, the command would be run again.
             write_state(told, name, {"mark": owed.mark}, durability="nothing")
 
-    def tidy(self, campaign: str) -> None:
+    def remove_stale(self, campaign: str) -> None:
         """Forget items that are not here any more."""
         with translate_disk_errors("notes of the command"), self._root() as root:
-            held = set(_names(root, LOADER_DIR, "held", campaign))
-            with _below(root, LOADER_DIR, HOOKS_DIR, campaign) as told:
+            held = set(_list_names(root, LOADER_DIR, "held", campaign))
+            with _open_if_present(root, LOADER_DIR, HOOKS_DIR, campaign) as told:
                 for name in told.list_names() if told else []:
-                    if told and name not in held and (name != _WHOLE or not held):
+                    if told and name not in held and (name != _CAMPAIGN_RECORD or not held):
                         told.remove(name)
-            with _below(root, LOADER_DIR, HOOKS_DIR) as above:
+            with _open_if_present(root, LOADER_DIR, HOOKS_DIR) as above:
                 if above and not held:
                     above.remove_if_empty(campaign)
 
-    def _of(self, root: Directory, campaign: str) -> Iterator[Owed]:
-        for name in _names(root, LOADER_DIR, "held", campaign):
-            owed = self._item(root, campaign, name.removesuffix(".json"))
+    def _pending_of(self, root: Directory, campaign: str) -> Iterator[PendingHook]:
+        for name in _list_names(root, LOADER_DIR, "held", campaign):
+            owed = self._pending_for(root, campaign, name.removesuffix(".json"))
             if owed:
                 yield owed
-        with _below(root, LOADER_DIR, "campaigns") as states, _below(root, campaign) as folder:
+        with _open_if_present(root, LOADER_DIR, "campaigns") as states, _open_if_present(root, campaign) as folder:
             mark = read_state(states, f"{campaign}.json").get("manifest") if states and folder else None
-        if isinstance(mark, str) and not self._told(root, campaign, _WHOLE, mark):
-            yield Owed(self._path / campaign, campaign, "", mark)
+        if isinstance(mark, str) and not self._is_done(root, campaign, _CAMPAIGN_RECORD, mark):
+            yield PendingHook(self._path / campaign, campaign, "", mark)
 
-    def _item(self, root: Directory, campaign: str, name: str) -> Owed | None:
-        with _below(root, campaign) as folder, _below(root, LOADER_DIR, "held", campaign) as held:
+    def _pending_for(self, root: Directory, campaign: str, name: str) -> PendingHook | None:
+        with _open_if_present(root, campaign) as folder, _open_if_present(root, LOADER_DIR, "held", campaign) as held:
             status = folder.stat_file(name) if folder else None
             state = read_state(held, name + ".json") if held else {}
         if status is None or (state.get("size"), state.get("mtime_ns")) != (status.st_size, status.st_mtime_ns):
             return None
         mark = f"{state.get('sha256')} {status.st_size} {status.st_mtime_ns}"
-        if self._told(root, campaign, name + ".json", mark):
+        if self._is_done(root, campaign, name + ".json", mark):
             return None
-        return Owed(self._path / campaign / name, campaign, name.removesuffix(TGZ), mark)
+        return PendingHook(self._path / campaign / name, campaign, name.removesuffix(TGZ), mark)
 
-    def _told(self, root: Directory, campaign: str, name: str, mark: str) -> bool:
-        with _below(root, LOADER_DIR, HOOKS_DIR, campaign) as told:
+    def _is_done(self, root: Directory, campaign: str, name: str, mark: str) -> bool:
+        with _open_if_present(root, LOADER_DIR, HOOKS_DIR, campaign) as told:
             return told is not None and read_state(told, name).get("mark") == mark
 
     @contextlib.contextmanager
@@ -125,7 +125,7 @@ class Ledger:
 
 
 @contextlib.contextmanager
-def _below(root: Directory, *names: str) -> Iterator[Directory | None]:
+def _open_if_present(root: Directory, *names: str) -> Iterator[Directory | None]:
     folder = root.open_subdirectory(*names)
     try:
         yield folder
@@ -134,6 +134,6 @@ def _below(root: Directory, *names: str) -> Iterator[Directory | None]:
             folder.close()
 
 
-def _names(root: Directory, *names: str) -> list[str]:
-    with _below(root, *names) as folder:
+def _list_names(root: Directory, *names: str) -> list[str]:
+    with _open_if_present(root, *names) as folder:
         return folder.list_names() if folder else []

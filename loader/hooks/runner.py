@@ -16,38 +16,38 @@ from typing import Final
 
 from loader.command_runner import CommandResult, run_command
 from loader.errors import WorldError
-from loader.hooks.ledger import Ledger, Owed
+from loader.hooks.ledger import HookLedger, PendingHook
 from loader.monitor.events import EventListener
 from loader.planning.failure_history import BLOCK_TIME
 from loader.reporting.reporter import StatusReporter
 from loader.storage.content_store import ContentStore
 
 log = logging.getLogger("loader")
-Key = tuple[str, str, str]
+HookKey = tuple[str, str, str]
 _OUTPUT_LIMIT: Final = 200  # characters of the command's last words that the ground is told
 
 
-class Hooks:
+class HookQueue:
     """The thread and what waits for it: nothing twice, so never more than there are items and campaigns aboard."""
 
     def __init__(
         self,
         command: Sequence[str],
         timeout: float,
-        done: Callable[[Owed, WorldError | None], None],
+        done: Callable[[PendingHook, WorldError | None], None],
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`done` hears on the thread of the hooks what came of each run; `timeout` in seconds. Nothing runs yet."""
         self._command, self._timeout, self._done, self._clock = tuple(command), timeout, done, clock
-        self._waiting: dict[Key, Owed] = {}
-        self._running: Key | None = None
-        self._barred: dict[Key, tuple[Owed, float]] = {}
+        self._waiting: dict[HookKey, PendingHook] = {}
+        self._running: HookKey | None = None
+        self._blocked: dict[HookKey, tuple[PendingHook, float]] = {}
         self._changed = threading.Condition()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def submit(self, owed: Collection[Owed]) -> int:
+    def submit(self, owed: Collection[PendingHook]) -> int:
         """Run the command for these, in order; how many of them are new here. Returns at once.
 
         What waits or runs already is not taken twice, and what failed lately not yet; without a command, nothing is.
@@ -55,7 +55,7 @@ class Hooks:
         if not self._command:
             return 0
         with self._changed:
-            new = [one for one in owed if self._takes(one)]
+            new = [one for one in owed if self._accepts(one)]
             self._waiting.update({one.key: one for one in new})
             if new and self._thread is None and not self._stop.is_set():
                 # A daemon: a command that cannot be ended must not keep the loader from ending.
@@ -64,18 +64,18 @@ class Hooks:
             self._changed.notify_all()
         return len(new)
 
-    def look(self) -> int:
+    def retry_due(self) -> int:
         """Run it again where it failed long enough ago; call it at each look. How many there are."""
         with self._changed:
             now = self._clock()
-            ripe = [owed for owed, until in self._barred.values() if until <= now]
+            ripe = [owed for owed, until in self._blocked.values() if until <= now]
         return self.submit(ripe)
 
     @property
-    def failed(self) -> list[Owed]:
+    def failed(self) -> list[PendingHook]:
         """For which it failed and was not yet run again."""
         with self._changed:
-            return [owed for owed, _ in self._barred.values()]
+            return [owed for owed, _ in self._blocked.values()]
 
     @property
     def idle(self) -> bool:
@@ -92,16 +92,16 @@ class Hooks:
         if self._thread is not None:
             self._thread.join(seconds)
 
-    def _takes(self, owed: Owed) -> bool:
+    def _accepts(self, owed: PendingHook) -> bool:
         if owed.key in self._waiting or owed.key == self._running:
             return False
-        barred = self._barred.get(owed.key)
+        barred = self._blocked.get(owed.key)
         return barred is None or barred[0].mark != owed.mark or barred[1] <= self._clock()
 
     def _run(self) -> None:
         while (owed := self._next()) is not None:
             try:
-                self._one(owed)
+                self._run_hook(owed)
             except Exception:
                 # The edge of a thread: the other items' commands are run all the same.
                 log.exception("While running the command for %s", owed)
@@ -109,7 +109,7 @@ class Hooks:
                 self._running = None
                 self._changed.notify_all()
 
-    def _next(self) -> Owed | None:
+    def _next(self) -> PendingHook | None:
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._stop.is_set())
             if self._stop.is_set():
@@ -118,33 +118,33 @@ class Hooks:
             self._running = key
             return self._waiting.pop(key)
 
-    def _one(self, owed: Owed) -> None:
-        if not owed.still_there():
+    def _run_hook(self, owed: PendingHook) -> None:
+        if not owed.still_exists():
             return
         outcome = run_command([*self._command, str(owed.path), owed.campaign, owed.content], self._timeout, self._stop)
-        log.info("%s ran for %s: %s", self._command[0], owed, _told(outcome))
+        log.info("%s ran for %s: %s", self._command[0], owed, _log_text(outcome))
         if outcome.stopped:
             return
-        error = None if outcome.succeeded else WorldError("HOOK_FAILED", _sentence(outcome))
+        error = None if outcome.succeeded else WorldError("HOOK_FAILED", _error_text(outcome))
         with self._changed:
-            self._barred.pop(owed.key, None)
+            self._blocked.pop(owed.key, None)
             if error is not None:
-                self._barred[owed.key] = (owed, self._clock() + BLOCK_TIME)
+                self._blocked[owed.key] = (owed, self._clock() + BLOCK_TIME)
         self._done(owed, error)
 
 
-def _sentence(outcome: CommandResult) -> str:
+def _error_text(outcome: CommandResult) -> str:
     last = "".join(outcome.last_lines[-1:])[:_OUTPUT_LIMIT]
     return f"the command to be run after loading: {outcome}" + (f": {last}" if last else "")
 
 
-def _told(outcome: CommandResult) -> str:
+def _log_text(outcome: CommandResult) -> str:
     """How it ended and what it said, for the log of the aircraft."""
     first, last = (" | ".join(lines) for lines in (outcome.first_lines, outcome.last_lines))
     return f"{'stopped' if outcome.stopped else outcome}; {first}" + (f" … {last}" if last != first else "")
 
 
-class Errands:
+class HookRunner:
     """For one run of the loader. Methods return at once and may be called from any thread."""
 
     def __init__(
@@ -152,51 +152,51 @@ class Errands:
         command: Sequence[str],
         timeout: float,
         stores: Sequence[ContentStore],
-        status: StatusReporter,
+        reporter: StatusReporter,
         listener: EventListener,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         """Without a command nothing is ever owed. `changed` is called when a run of it has ended."""
-        self._status, self._listener, self._changed = status, listener, changed
-        self._ledgers = [Ledger(store.path) for store in stores] if command else []
-        self._hooks = Hooks(command, timeout, self._done)
+        self._reporter, self._listener, self._changed = reporter, listener, changed
+        self._ledgers = [HookLedger(store.path) for store in stores] if command else []
+        self._hooks = HookQueue(command, timeout, self._on_result)
         self._failed: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
-        self._begun = False
+        self._started = False
 
-    def loaded(self, campaign: str, content: str, store: int) -> None:
+    def item_installed(self, campaign: str, content: str, store: int) -> None:
         """An item, or ("" for its content) all of a campaign, is durable."""
         if content:
             for ledger in self._ledgers[store : store + 1]:
-                self._submit(partial(ledger.item, campaign, content))
+                self._submit(partial(ledger.pending_item, campaign, content))
         else:
             for ledger in self._ledgers:
-                self._submit(partial(ledger.owed, campaign))
+                self._submit(partial(ledger.pending, campaign))
 
-    def look(self) -> None:
+    def retry_due(self) -> None:
         """Run what failed some time ago again; the first time, everything that earlier runs of the loader left."""
-        for ledger in self._ledgers if not self._begun else ():
-            self._submit(ledger.owed)
-        self._begun = True
-        self._hooks.look()
+        for ledger in self._ledgers if not self._started else ():
+            self._submit(ledger.pending)
+        self._started = True
+        self._hooks.retry_due()
 
-    def removed(self, campaign: str) -> None:
+    def campaign_removed(self, campaign: str) -> None:
         """Items of it are not aboard any more: what is noted of them is forgotten."""
         for ledger in self._ledgers:
             try:
-                ledger.tidy(campaign)
+                ledger.remove_stale(campaign)
             except WorldError as error:
                 self._listener.notice(
                     "command", f"What was run for {campaign} cannot be noted: {error}", code=error.code
                 )
         try:
-            owed = {(one.campaign, one.content) for ledger in self._ledgers for one in ledger.owed(campaign)}
+            owed = {(one.campaign, one.content) for ledger in self._ledgers for one in ledger.pending(campaign)}
         except WorldError:
             return
         with self._lock:
             self._failed = {one for one in self._failed if one[0] != campaign or one in owed}
 
-    def failed(self, campaign: str, content: str = "") -> bool:
+    def has_failed(self, campaign: str, content: str = "") -> bool:
         """Whether the command failed for it, and was not yet run well."""
         with self._lock:
             return (campaign, content) in self._failed
@@ -216,40 +216,40 @@ class Errands:
         """End what runs; what was not done stays owed."""
         self._hooks.close(seconds)
 
-    def _submit(self, find: Callable[[], list[Owed]]) -> None:
+    def _submit(self, find: Callable[[], list[PendingHook]]) -> None:
         try:
             self._hooks.submit(find())
         except WorldError as error:
             self._listener.notice("command", f"What is owed cannot be read: {error}", code=error.code)
 
-    def _done(self, owed: Owed, error: WorldError | None) -> None:
+    def _on_result(self, owed: PendingHook, error: WorldError | None) -> None:
         """Called by the thread of the hooks."""
         if error is None:
-            error = self._settle(owed)
+            error = self._mark_done(owed)
         with self._lock:
             (self._failed.discard if error is None else self._failed.add)((owed.campaign, owed.content))
-        self._tell(owed, error)
+        self._report(owed, error)
         self._changed()
 
-    def _settle(self, owed: Owed) -> WorldError | None:
+    def _mark_done(self, owed: PendingHook) -> WorldError | None:
         try:
             for ledger in self._ledgers:
-                if ledger.keeps(owed):
-                    ledger.settle(owed)
+                if ledger.owns(owed):
+                    ledger.mark_done(owed)
         except WorldError as error:
             return error
         return None
 
-    def _tell(self, owed: Owed, error: WorldError | None) -> None:
+    def _report(self, owed: PendingHook, error: WorldError | None) -> None:
         campaign, content = owed.campaign, owed.content
         if error is None and content:
-            self._status.clear_error(campaign, content)
+            self._reporter.clear_error(campaign, content)
             self._listener.hook_recovered(campaign, content)
         elif error is None:
-            self._status.clear_campaign_error(campaign)
+            self._reporter.clear_campaign_error(campaign)
         elif content:
-            self._status.error(campaign, content, error.code, str(error))
+            self._reporter.error(campaign, content, error.code, str(error))
             self._listener.item_failed(campaign, content, error.code, str(error))
         else:
-            self._status.campaign_error(campaign, error.code, str(error))
+            self._reporter.campaign_error(campaign, error.code, str(error))
             self._listener.campaign_failed(campaign, error.code, str(error))

@@ -17,8 +17,8 @@ import pytest
 from loader.command_runner import OUTPUT_LIMIT, run_command, without_secrets
 from loader.contract.manifest import Item
 from loader.errors import WorldError
-from loader.hooks.ledger import Ledger, Owed
-from loader.hooks.runner import Hooks
+from loader.hooks.ledger import HookLedger, PendingHook
+from loader.hooks.runner import HookQueue
 from loader.planning.failure_history import BLOCK_TIME
 from loader.storage.directory import Directory
 from loader.storage.state_files import write_state
@@ -144,52 +144,52 @@ def whole(aboard: Path, campaign: str, *contents: str, settled: str = "", body: 
             write_state(root.make_subdirectory(".loader", "campaigns"), f"{campaign}.json", {"manifest": settled})
 
 
-def names(owed: list[Owed]) -> list[tuple[str, str]]:
+def names(owed: list[PendingHook]) -> list[tuple[str, str]]:
     return [(one.campaign, one.content) for one in owed]
 
 
 def test_whole_items_are_owed_until_they_are_settled_and_campaigns_too(aboard: Path) -> None:
-    ledger = Ledger(aboard)
-    assert ledger.owed() == []
+    ledger = HookLedger(aboard)
+    assert ledger.pending() == []
     whole(aboard, "c", "a", "b")
     whole(aboard, "d", "a", settled="one")
-    assert names(ledger.owed()) == [("c", "a"), ("c", "b"), ("d", "a"), ("d", "")]
-    assert ledger.owed("d")[1].path == aboard / "d"
-    for one in ledger.owed("d"):
-        ledger.settle(one)
-    assert names(Ledger(aboard).owed()) == [("c", "a"), ("c", "b")]
-    assert names(ledger.item("c", "b")) == [("c", "b")]
-    assert ledger.item("d", "a") == ledger.item("c", "unknown") == []
+    assert names(ledger.pending()) == [("c", "a"), ("c", "b"), ("d", "a"), ("d", "")]
+    assert ledger.pending("d")[1].path == aboard / "d"
+    for one in ledger.pending("d"):
+        ledger.mark_done(one)
+    assert names(HookLedger(aboard).pending()) == [("c", "a"), ("c", "b")]
+    assert names(ledger.pending_item("c", "b")) == [("c", "b")]
+    assert ledger.pending_item("d", "a") == ledger.pending_item("c", "unknown") == []
 
 
 def test_new_content_and_a_new_edition_are_owed_anew(aboard: Path) -> None:
-    ledger = Ledger(aboard)
+    ledger = HookLedger(aboard)
     whole(aboard, "c", "a", "b", settled="one")
-    before = ledger.owed()
+    before = ledger.pending()
     whole(aboard, "c", "a", settled="two", body=b"another")
     for one in before:  # the command ended only now
-        ledger.settle(one)
-    assert names(ledger.owed()) == [("c", "a"), ("c", "")]
+        ledger.mark_done(one)
+    assert names(ledger.pending()) == [("c", "a"), ("c", "")]
 
 
 def test_what_is_not_known_to_be_whole_is_not_owed(aboard: Path) -> None:
     whole(aboard, "c", "a", "b")
     os.utime(aboard / "c/a.tgz", ns=(1, 1))
     (aboard / "c/b.tgz").unlink()
-    assert Ledger(aboard).owed() == []
+    assert HookLedger(aboard).pending() == []
 
 
 def test_what_is_gone_is_forgotten(aboard: Path) -> None:
-    ledger = Ledger(aboard)
+    ledger = HookLedger(aboard)
     whole(aboard, "c", "a", "b", settled="one")
-    for one in ledger.owed():
-        ledger.settle(one)
+    for one in ledger.pending():
+        ledger.mark_done(one)
     (aboard / ".loader/held/c/a.tgz.json").unlink()
-    ledger.tidy("c")
+    ledger.remove_stale("c")
     told = aboard / ".loader/told/c"
     assert {path.name for path in told.iterdir()} == {"b.tgz.json", "campaign.json"}
     (aboard / ".loader/held/c/b.tgz.json").unlink()
-    ledger.tidy("c")
+    ledger.remove_stale("c")
     assert not told.exists()
 
 
@@ -199,14 +199,14 @@ def test_what_is_gone_is_forgotten(aboard: Path) -> None:
 class Heard:
     """What `done` was told."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: HookLedger) -> None:
         self.ledger = ledger
         self.good: list[tuple[str, str]] = []
         self.bad: list[tuple[str, str, WorldError]] = []
 
-    def __call__(self, owed: Owed, error: WorldError | None) -> None:
+    def __call__(self, owed: PendingHook, error: WorldError | None) -> None:
         if error is None:
-            self.ledger.settle(owed)
+            self.ledger.mark_done(owed)
             self.good.append((owed.campaign, owed.content))
         else:
             self.bad.append((owed.campaign, owed.content, error))
@@ -214,15 +214,15 @@ class Heard:
 
 @pytest.fixture
 def heard(aboard: Path) -> Heard:
-    return Heard(Ledger(aboard))
+    return Heard(HookLedger(aboard))
 
 
 @pytest.fixture
-def make(heard: Heard) -> Iterator[Callable[..., Hooks]]:
-    made: list[Hooks] = []
+def make(heard: Heard) -> Iterator[Callable[..., HookQueue]]:
+    made: list[HookQueue] = []
 
-    def one(command: str, timeout: float = PATIENCE, clock: Callable[[], float] = time.monotonic) -> Hooks:
-        made.append(Hooks(["/bin/sh", command], timeout, heard, clock=clock))
+    def one(command: str, timeout: float = PATIENCE, clock: Callable[[], float] = time.monotonic) -> HookQueue:
+        made.append(HookQueue(["/bin/sh", command], timeout, heard, clock=clock))
         return made[-1]
 
     yield one
@@ -231,13 +231,13 @@ def make(heard: Heard) -> Iterator[Callable[..., Hooks]]:
 
 
 def test_it_runs_for_each_item_and_then_for_the_campaign_one_at_a_time(
-    tmp_path: Path, aboard: Path, heard: Heard, make: Callable[..., Hooks]
+    tmp_path: Path, aboard: Path, heard: Heard, make: Callable[..., HookQueue]
 ) -> None:
     whole(aboard, "c", "a", "b", settled="one")
     log = tmp_path / "log"
     hooks = make(script(tmp_path, f'echo "begin $#: $1 $2 <$3>" >> {log}; sleep 0.05; echo end >> {log}'))
-    assert hooks.submit(heard.ledger.owed()) == 3
-    assert hooks.submit(heard.ledger.owed()) == 0
+    assert hooks.submit(heard.ledger.pending()) == 3
+    assert hooks.submit(heard.ledger.pending()) == 0
     until(lambda: hooks.idle)
     assert log.read_text().splitlines() == [
         f"begin 3: {aboard}/c/a.tgz c <a>",
@@ -248,11 +248,11 @@ def test_it_runs_for_each_item_and_then_for_the_campaign_one_at_a_time(
         "end",
     ]
     assert heard.good == [("c", "a"), ("c", "b"), ("c", "")]
-    assert heard.ledger.owed() == []
+    assert heard.ledger.pending() == []
 
 
 def test_a_failure_is_told_with_status_and_last_words_and_tried_again_later(
-    tmp_path: Path, aboard: Path, heard: Heard, make: Callable[..., Hooks]
+    tmp_path: Path, aboard: Path, heard: Heard, make: Callable[..., HookQueue]
 ) -> None:
     whole(aboard, "c", "a", "b")
     now = [0.0]
@@ -260,30 +260,30 @@ def test_a_failure_is_told_with_status_and_last_words_and_tried_again_later(
     bad.touch()
     command = script(tmp_path, f'echo begin; if [ "$3" = a ] && [ -e {bad} ]; then echo "no room" >&2; exit 7; fi')
     hooks = make(command, clock=lambda: now[0])
-    hooks.submit(heard.ledger.owed())
+    hooks.submit(heard.ledger.pending())
     until(lambda: hooks.idle)
     ((campaign, content, error),) = heard.bad
     assert (campaign, content, error.code) == ("c", "a", "HOOK_FAILED")
     assert str(error) == "the command to be run after loading: exit status 7: no room"
     assert heard.good == [("c", "b")]
-    assert hooks.submit(heard.ledger.owed()) == hooks.look() == 0
+    assert hooks.submit(heard.ledger.pending()) == hooks.retry_due() == 0
     assert names(hooks.failed) == [("c", "a")]
     bad.unlink()
     now[0] = BLOCK_TIME
-    assert hooks.look() == 1
+    assert hooks.retry_due() == 1
     until(lambda: hooks.idle)
     assert heard.good == [("c", "b"), ("c", "a")]
-    assert hooks.failed == heard.ledger.owed() == []
+    assert hooks.failed == heard.ledger.pending() == []
 
 
 def test_a_command_that_takes_too_long_fails(
-    tmp_path: Path, aboard: Path, heard: Heard, make: Callable[..., Hooks]
+    tmp_path: Path, aboard: Path, heard: Heard, make: Callable[..., HookQueue]
 ) -> None:
     whole(aboard, "c", "a")
     command = script(tmp_path, "echo still busy; exec sleep 600")
     for seconds in ENOUGH:
         hooks = make(command, timeout=seconds)
-        hooks.submit(heard.ledger.owed())
+        hooks.submit(heard.ledger.pending())
         until(lambda hooks=hooks: hooks.idle)  # type: ignore[misc]
         if "still busy" in str(heard.bad[-1][2]):
             break
@@ -291,12 +291,12 @@ def test_a_command_that_takes_too_long_fails(
 
 
 def test_when_the_loader_stops_the_command_ends_and_stays_owed(
-    tmp_path: Path, aboard: Path, heard: Heard, make: Callable[..., Hooks]
+    tmp_path: Path, aboard: Path, heard: Heard, make: Callable[..., HookQueue]
 ) -> None:
     whole(aboard, "c", "a", "b")
     pids = tmp_path / "pids"
     hooks = make(script(tmp_path, f"sleep 600 & echo $! $$ > {pids}; wait"))
-    hooks.submit(heard.ledger.owed())
+    hooks.submit(heard.ledger.pending())
     until(lambda: pids.exists() and len(pids.read_text().split()) == 2)
     began = time.monotonic()
     hooks.close(PATIENCE)
@@ -304,16 +304,16 @@ def test_when_the_loader_stops_the_command_ends_and_stays_owed(
     until(lambda: not any(alive(int(pid)) for pid in pids.read_text().split()))
     assert not heard.good
     assert not heard.bad
-    assert names(heard.ledger.owed()) == [("c", "a"), ("c", "b")]
-    assert hooks.submit(heard.ledger.owed()) == 2  # taken note of, but run no more
-    assert names(heard.ledger.owed()) == [("c", "a"), ("c", "b")]
+    assert names(heard.ledger.pending()) == [("c", "a"), ("c", "b")]
+    assert hooks.submit(heard.ledger.pending()) == 2  # taken note of, but run no more
+    assert names(heard.ledger.pending()) == [("c", "a"), ("c", "b")]
 
 
 def test_what_was_removed_meanwhile_is_passed_over(
-    tmp_path: Path, aboard: Path, heard: Heard, make: Callable[..., Hooks]
+    tmp_path: Path, aboard: Path, heard: Heard, make: Callable[..., HookQueue]
 ) -> None:
     whole(aboard, "c", "a", "b")
-    owed = heard.ledger.owed()
+    owed = heard.ledger.pending()
     (aboard / "c/a.tgz").unlink()
     hooks = make(script(tmp_path, "exit 0"))
     hooks.submit(owed)
@@ -325,10 +325,10 @@ def test_what_was_removed_meanwhile_is_passed_over(
 KILLED = """
 import sys, time
 from pathlib import Path
-from loader.hooks.runner import Hooks
-from loader.hooks.ledger import Ledger
-ledger = Ledger(Path(sys.argv[1]))
-hooks = Hooks(sys.argv[2:], 60, lambda owed, error: ledger.settle(owed))
+from loader.hooks.runner import HookQueue
+from loader.hooks.ledger import HookLedger
+ledger = HookLedger(Path(sys.argv[1]))
+hooks = HookQueue(sys.argv[2:], 60, lambda pending, error: ledger.mark_done(pending))
 hooks.submit(ledger.owed())
 while not hooks.idle:
     time.sleep(0.01)
@@ -350,8 +350,8 @@ def test_after_a_kill_it_is_run_for_all_that_was_not_settled(tmp_path: Path, abo
     process.kill()
     process.wait()
     os.kill(int(pid.read_text()), signal.SIGKILL)  # aboard, the service's manager does that
-    assert names(Ledger(aboard).owed()) == [("c", name) for name in "cdef"] + [("c", "")]
+    assert names(HookLedger(aboard).pending()) == [("c", name) for name in "cdef"] + [("c", "")]
     gate.touch()
     subprocess.run(started, cwd=ROOT, check=True, timeout=PATIENCE)
-    assert Ledger(aboard).owed() == []
+    assert HookLedger(aboard).pending() == []
     assert log.read_text().split() == ["<a>", "<b>", "<c>", "<c>", "<d>", "<e>", "<f>", "<>"]
