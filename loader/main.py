@@ -33,7 +33,7 @@ from loader.s3.client import S3Bucket
 from loader.s3.environment import clean_variables
 from loader.s3.redaction import redact, secrets_in
 from loader.storage.content_store import ContentStore
-from loader.transfer.concurrency import MOST
+from loader.transfer.concurrency import MAX_CONNECTIONS
 
 log = logging.getLogger("loader")
 
@@ -114,7 +114,7 @@ def _stores(settings: Settings, stack: contextlib.ExitStack) -> list[ContentStor
 
 
 def _load(settings: Settings, stores: Sequence[ContentStore], display: PlainDisplay, stop: threading.Event) -> ExitCode:
-    media = _bucket(settings.media_bucket, settings, stop, settings.max_transfers + MOST + 4)
+    media = _bucket(settings.media_bucket, settings, stop, settings.max_transfers + MAX_CONNECTIONS + 4)
     status = _bucket(settings.status_bucket, settings, stop, MAX_HELPERS + 2)
     where = f"{settings.airline}/{settings.tail}"
     display.notice("start", f"Loading for {where} into {', '.join(map(str, settings.content_dirs))}", loader=where)

@@ -35,7 +35,7 @@ class Forecast:
 def first_counted(samples: Sequence[Sample], now: datetime) -> Sample | None:
     """The sample (of some in order of time) from which the effective rate is counted.
 
-    The oldest within `SPAN`, but none from before a restart; None without any.
+    The oldest within `RANGE_SECONDS`, but none from before a restart; None without any.
     """
     found: Sample | None = None
     before: Sample | None = None

@@ -39,10 +39,10 @@ from loader.s3.redaction import redact
 from loader.s3.retry import Backoff
 from loader.storage.content_store import ContentStore
 from loader.storage.inventory import ItemKey
-from loader.transfer.context import Means, link_is_up
-from loader.transfer.manager import Work
-from loader.transfer.rate_limit import Limiter
-from loader.transfer.task import Result, Tools
+from loader.transfer.context import DownloadContext, never_waits
+from loader.transfer.manager import TransferManager
+from loader.transfer.rate_limit import RateLimiter
+from loader.transfer.task import TaskContext, TransferOutcome
 
 PASSES: Final = 3  # of `--once`, where campaigns change under it
 TURN: Final = 1.0  # seconds
@@ -86,10 +86,10 @@ class Agent:
         self._trouble = ""  # with the disks, when there was last planned
         self._doubt = ""  # about the time, likewise
         self._awaiting = True  # a look, before it can be said how it ends
-        self._outcomes: dict[ItemKey, Result] = {}
+        self._outcomes: dict[ItemKey, TransferOutcome] = {}
         self._passes = 0
         self._wake, self._poked, self._taken = threading.Event(), threading.Event(), threading.Event()
-        self._failures, self._limiter = FailureHistory(), Limiter(settings.bandwidth_limit)
+        self._failures, self._limiter = FailureHistory(), RateLimiter(settings.bandwidth_limit)
         self._planner = Planner(stores, settings.campaigns, settings.reserve, listener)
         self._dispatch = TransferQueueReader(settings.airline, settings.tail, media, stores[0])
         self._store_clock = media.store_clock
@@ -101,7 +101,7 @@ class Agent:
         self._errands = HookRunner(
             settings.on_loaded, settings.on_loaded_timeout, stores, self.status, listener, self._wake.set
         )
-        self._work = Work(self._tools(media), settings.max_transfers, self._wake.set)
+        self._work = TransferManager(self._tools(media), settings.max_transfers, self._wake.set)
 
     def _trust(self, media: Bucket) -> ManifestVerifier:
         settings = self._settings
@@ -138,9 +138,9 @@ class Agent:
             link_up=lambda: self._link.state()[0],
         )
 
-    def _tools(self, media: Bucket) -> Tools:
+    def _tools(self, media: Bucket) -> TaskContext:
         settings = self._settings
-        means = Means(
+        means = DownloadContext(
             media,
             self._limiter,
             self._stop,
@@ -149,9 +149,9 @@ class Agent:
             settings.min_rate_time,
             flush_after=min(settings.progress_interval, FLUSH),
             # Whoever lets us run once waits for us, not for the link.
-            await_link=link_is_up if settings.once else self._link.wait_until_up,
+            await_link=never_waits if settings.once else self._link.wait_until_up,
         )
-        return Tools(
+        return TaskContext(
             settings.airline,
             self._stores,
             means,
@@ -212,7 +212,7 @@ class Agent:
             if sight is not None or self._poked.is_set() or self._is_time():
                 self._poked.clear()
                 # Before a new plan: what the queue has stopped must not begin for a moment.
-                self._work.hold(bool(self._why_not()[0]))
+                self._work.set_paused(bool(self._why_not()[0]))
                 self._plan_anew()
             self._mind()
             code = self._verdict() if self._settings.once else None
@@ -256,7 +256,7 @@ class Agent:
             self._say_once("doubt", f"doubt {name}", f"{name}: {reading.warning}" if reading.warning else "")
             if not reading.code:
                 self._said.pop(f"campaign {name}", None)
-                if not self._errands.has_failed(name) and name not in self._work.unsettled:
+                if not self._errands.has_failed(name) and name not in self._work.incomplete_campaigns:
                     self.status.clear_campaign_error(name)
             elif reading.unreachable:
                 self._listener.notice("waiting", f"{name}: {reading.text}", campaign=name, code=reading.code)
@@ -294,7 +294,7 @@ class Agent:
         wanted = {(step.campaign, step.item.name) for step in self._plan.steps}
         self._outcomes = {key: result for key, result in self._outcomes.items() if key in wanted}
         self._tell_plan()
-        self._work.update(self._plan, self._sight.scan.manifests, self._sight.etags)
+        self._work.apply_plan(self._plan, self._sight.scan.manifests, self._sight.etags)
         self._errands.retry_due()
 
     def _remove(self, plan: Plan) -> None:
@@ -303,7 +303,7 @@ class Agent:
         for removal in plan.removals:
             campaign = removal.campaign
             try:
-                if self._work.drop(campaign, ENDING):
+                if self._work.cancel_campaign(campaign, ENDING):
                     self._planner.remove(removal, self._sight.scan.manifests.get(campaign), self.status.remove_items)
                     self._errands.campaign_removed(campaign)
                     self._say_once("kept", f"kept {campaign}", "")
@@ -381,7 +381,7 @@ class Agent:
         self._listener.queue_changed(terms.version, terms.paused, hours, terms.bandwidth_limit)
         self._listener.link_changed(up, why)
         state, reason = self._why_not()
-        self._work.hold(bool(state))
+        self._work.set_paused(bool(state))
         self._enter(*((state, reason, "") if state else self._doing()))
 
     def _why_not(self) -> tuple[str, str]:
@@ -445,7 +445,9 @@ class Agent:
         if look.refused:
             return ExitCode.REFUSED
         codes = {reading.code for reading in look.manifests.values()} | {one.code for one in self._outcomes.values()}
-        failed = look.code or codes - {""} or self._work.unsettled or self._errands.any_failed or self._trouble
+        failed = (
+            look.code or codes - {""} or self._work.incomplete_campaigns or self._errands.any_failed or self._trouble
+        )
         return ExitCode.SOME_FAILED if failed else ExitCode.DONE
 
     def _changed_meanwhile(self) -> bool:

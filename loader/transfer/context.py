@@ -10,36 +10,36 @@ from typing import Protocol
 from loader.errors import WorldError
 from loader.s3.interface import Body, Bucket
 from loader.s3.retry import Backoff
-from loader.transfer.concurrency import Streams
-from loader.transfer.rate_limit import Limiter
+from loader.transfer.concurrency import ConnectionBudget
+from loader.transfer.rate_limit import RateLimiter
 
 
-class Watch(Protocol):
+class DownloadObserver(Protocol):
     """Who wants to know, and who knows what the manifest says now."""
 
-    def moved(self, kept: int) -> None:
+    def on_progress(self, bytes_done: int) -> None:
         """So many bytes are kept; called for every chunk, or some ten times a second."""
 
-    def retrying(self, error: WorldError, wait: float, failed: int) -> None:
+    def on_retry(self, error: WorldError, wait: float, failures: int) -> None:
         """The `failed`th try in a row brought nothing; the next one comes in `wait` seconds."""
 
-    def still_wanted(self) -> bool:
+    def is_still_listed(self) -> bool:
         """Read campaign.json again: does it list the item with the same size and hash?"""
 
-    def opened(self, body: Body | None) -> None:
+    def on_body_opened(self, body: Body | None) -> None:
         """The body now being read, so that whoever ends the loader can end a read that waits; None: done.
 
         Where several are read at once it is one of them, and a stop ends them all within a second by itself.
         """
 
 
-def link_is_up(stop: threading.Event) -> bool:
+def never_waits(stop: threading.Event) -> bool:
     """For a loader that does not watch its link: whatever fails is counted as a try."""
     return False
 
 
 @dataclass(frozen=True)
-class Means:
+class DownloadContext:
     """What all downloads share. `min_rate` bytes a second, averaged over `min_rate_time` seconds; 0 is no minimum.
 
     `flush_after`: seconds that a byte may be kept without the disk, or the state there, knowing of it. `await_link` is
@@ -47,17 +47,17 @@ class Means:
     """
 
     media: Bucket
-    limiter: Limiter
+    limiter: RateLimiter
     stop: threading.Event
     backoff: Callable[[], Backoff]
     min_rate: int = 4096
     min_rate_time: float = 60.0
-    streams: Streams = field(default_factory=Streams)
+    connections: ConnectionBudget = field(default_factory=ConnectionBudget)
     flush_after: float = 1.0
-    await_link: Callable[[threading.Event], bool] = link_is_up
+    await_link: Callable[[threading.Event], bool] = never_waits
 
     @property
-    def least_rate(self) -> int:
+    def current_min_rate(self) -> int:
         """What an item must bring now; a limit of our own making must not look like a slow link."""
         limit = self.limiter.rate
-        return self.min_rate if limit is None else min(self.min_rate, limit // (4 * max(1, self.streams.items)))
+        return self.min_rate if limit is None else min(self.min_rate, limit // (4 * max(1, self.connections.items)))

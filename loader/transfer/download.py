@@ -1,7 +1,8 @@
 """One item, from the media bucket into its part: ranges, retries, what to do when the object is not what it was.
 
-Works for one item at a time and knows nothing of campaigns, directories or reports: those are told through `Watch`.
-Raises WorldError when the item has failed for now, Stopped when the loader was told to end; what is kept stays kept.
+Works for one item at a time and knows nothing of campaigns, directories or reports: those are told through
+`DownloadObserver`. Raises WorldError when the item has failed for now, Stopped when the loader was told to end; what is
+kept stays kept.
 """
 
 from __future__ import annotations
@@ -14,21 +15,21 @@ from loader.errors import DISK_CODES, Stopped, WorldError
 from loader.s3.interface import Body
 from loader.s3.retry import RetryBudget
 from loader.storage.partial_file import PartialFile
-from loader.transfer.context import Means, Watch
-from loader.transfer.parallel_download import Ranges, RangesIgnored
-from loader.transfer.rate_limit import Trickle
+from loader.transfer.context import DownloadContext, DownloadObserver
+from loader.transfer.parallel_download import ParallelDownload, RangesIgnored
+from loader.transfer.rate_limit import LowSpeedGuard
 
 CHANGES_LIMIT: Final = 3  # times an object may be replaced under one download
 
 
 class Download:
-    """Brings one part to its full size. `finish` is the caller's; see `bring`."""
+    """Brings one part to its full size. `finish` is the caller's; see `download_item`."""
 
-    def __init__(self, key: str, part: PartialFile, means: Means, watch: Watch) -> None:
-        self._key, self._part, self._means, self._watch = key, part, means, watch
-        self._budget = RetryBudget(means.backoff(), part.bytes_done)
+    def __init__(self, key: str, part: PartialFile, context: DownloadContext, observer: DownloadObserver) -> None:
+        self._key, self._part, self._context, self._observer = key, part, context, observer
+        self._budget = RetryBudget(context.backoff(), part.bytes_done)
         self._changes = 0
-        self._ranges = True  # until the store has shown that it knows none
+        self._ranges_supported = True  # until the store has shown that it knows none
 
     @property
     def changed(self) -> bool:
@@ -39,10 +40,10 @@ class Download:
         """Until the part is whole. Raises WorldError, Stopped."""
         while not self._part.is_complete:
             try:
-                with self._means.streams.item():
-                    self._go_on()
+                with self._context.connections.track_item():
+                    self._continue()
             except WorldError as error:
-                if self._means.stop.is_set():
+                if self._context.stop.is_set():
                     raise Stopped from error
                 if self._part.etag:
                     self._part.save()
@@ -59,48 +60,50 @@ class Download:
         if error.permanent or error.code in DISK_CODES:
             raise error
         if error.code == "THROTTLED":
-            self._means.streams.refused()
-        if error.code in ("NETWORK", "TIMEOUT") and self._means.await_link(self._means.stop):
+            self._context.connections.back_off()
+        if error.code in ("NETWORK", "TIMEOUT") and self._context.await_link(self._context.stop):
             # Only time with a link is held against an item.
-            if self._means.stop.is_set():
+            if self._context.stop.is_set():
                 raise Stopped from error
             return
         wait = self._budget.next_delay(self._part.bytes_done, error.retry_after)
         if wait is None:
             raise error
-        self._watch.retrying(error, wait, self._budget.failures)
-        if self._means.stop.wait(wait):
+        self._observer.on_retry(error, wait, self._budget.failures)
+        if self._context.stop.wait(wait):
             raise Stopped from error
 
     def _start_over(self, error: WorldError) -> None:
         self._changes += 1
         self._part.discard()
-        self._watch.moved(0)
-        if self._changes > CHANGES_LIMIT or not self._watch.still_wanted():
+        self._observer.on_progress(0)
+        if self._changes > CHANGES_LIMIT or not self._observer.is_still_listed():
             raise error
 
-    def _go_on(self) -> None:
+    def _continue(self) -> None:
         """Over one connection or several, as long as nothing fails."""
         while not self._part.is_complete:
-            if self._part.detached or self._several():
-                self._attempt_ranges()
+            if self._part.detached or self._wants_parallel():
+                self._attempt_parallel()
             else:
                 self._attempt()
 
-    def _several(self) -> bool:
+    def _wants_parallel(self) -> bool:
         """Whether more than one connection should be used from here on."""
         part = self._part
         return (
-            self._ranges and bool(part.etag and part.contiguous_bytes) and self._means.streams.worthwhile(part.missing)
+            self._ranges_supported
+            and bool(part.etag and part.contiguous_bytes)
+            and self._context.connections.should_parallelise(part.missing)
         )
 
-    def _attempt_ranges(self) -> None:
+    def _attempt_parallel(self) -> None:
         try:
-            Ranges(self._key, self._part, self._means, self._watch, self._budget).run()
+            ParallelDownload(self._key, self._part, self._context, self._observer, self._budget).run()
         except RangesIgnored:
-            self._ranges = False
+            self._ranges_supported = False
             self._part.discard()
-            self._watch.moved(0)
+            self._observer.on_progress(0)
         except WorldError as error:
             if error.code == "SIZE_MISMATCH":
                 self._part.discard()
@@ -108,19 +111,19 @@ class Download:
 
     def _attempt(self) -> None:
         self._part.end_ranges()  # several connections may have ended with an error, but without a gap
-        start, streams, asked = self._part.written_bytes, self._means.streams, time.monotonic()
+        start, streams, asked = self._part.written_bytes, self._context.connections, time.monotonic()
         with (
-            self._means.media.open(self._key, start=start, if_match=self._part.etag or None) as body,
-            streams.stream(time.monotonic() - asked),
+            self._context.media.open(self._key, start=start, if_match=self._part.etag or None) as body,
+            streams.track_connection(time.monotonic() - asked),
         ):
-            self._watch.opened(body)
+            self._observer.on_body_opened(body)
             try:
-                self._accept(body, start)
+                self._check_answer(body, start)
                 self._read(body)
             finally:
-                self._watch.opened(None)
+                self._observer.on_body_opened(None)
 
-    def _accept(self, body: Body, start: int) -> None:
+    def _check_answer(self, body: Body, start: int) -> None:
         """Only what continues the bytes that are kept, or starts anew."""
         size = self._part.item.size
         if body.size is not None and body.size != size:
@@ -136,25 +139,25 @@ class Download:
             raise WorldError("NETWORK", f"the store answered from byte {body.start}, not from {start}")
 
     def _read(self, body: Body) -> None:
-        part, means, size = self._part, self._means, self._part.item.size
-        trickle, got = Trickle(means.least_rate, means.min_rate_time), 0
+        part, means, size = self._part, self._context, self._part.item.size
+        trickle, got = LowSpeedGuard(means.current_min_rate, means.min_rate_time), 0
         trickle.too_slow(time.monotonic(), 0)
         while part.contiguous_bytes < size:
             room = part.write_buffer(means.flush_after)
-            count = body.readinto(room[: min(means.limiter.piece, size - part.contiguous_bytes)])
+            count = body.readinto(room[: min(means.limiter.read_size, size - part.contiguous_bytes)])
             if count == 0:
                 raise WorldError("SHORT_BODY", f"the body ended after {part.contiguous_bytes} of {size} bytes")
             part.append(room[:count])
             got += count
-            means.streams.gained(count, means.limiter.rate)
-            self._watch.moved(part.written_bytes)
+            means.connections.record_bytes(count, means.limiter.rate)
+            self._observer.on_progress(part.written_bytes)
             if means.stop.is_set():
                 raise Stopped
-            trickle.expect(means.least_rate)
+            trickle.set_minimum(means.current_min_rate)
             if trickle.too_slow(time.monotonic(), got):
                 raise WorldError("TOO_SLOW", f"less than {means.min_rate} bytes a second for {means.min_rate_time:g} s")
-            means.limiter.take(count, means.stop)
-            if self._several():
+            means.limiter.wait_for(count, means.stop)
+            if self._wants_parallel():
                 part.flush()
                 return
         if body.size is None and body.readinto(bytearray(1)):
@@ -162,25 +165,27 @@ class Download:
             raise WorldError("SIZE_MISMATCH", f"the object has more than the {size} bytes that campaign.json says")
 
 
-def bring(key: str, part: PartialFile, means: Means, watch: Watch, finish: Callable[[], None]) -> None:
+def download_item(
+    key: str, part: PartialFile, context: DownloadContext, observer: DownloadObserver, finish: Callable[[], None]
+) -> None:
     """Download and finish one item; what is wrong is fetched once more from the start, then the item has failed.
 
     `finish` checks and installs the part; it raises HASH_MISMATCH after dropping the bytes. Raises WorldError, Stopped.
     """
     for last in (False, True):
-        download = Download(key, part, means, watch)
+        download = Download(key, part, context, observer)
         try:
             download.run()
             finish()
-            watch.moved(part.item.size)
+            observer.on_progress(part.item.size)
         except WorldError as error:
             if error.code not in ("SIZE_MISMATCH", "HASH_MISMATCH"):
                 raise
-            watch.moved(0)
+            observer.on_progress(0)
             if download.changed:
                 raise WorldError("OBJECT_CHANGED", str(error)) from error
             if last:
                 raise
-            watch.retrying(error, 0.0, 1)
+            observer.on_retry(error, 0.0, 1)
         else:
             return

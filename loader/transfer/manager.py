@@ -1,8 +1,8 @@
 """Carries out plans: several items at once, one failed item never stopping the others, one campaign never another.
 
-A plan is replaced by a newer one while items are on their way (`Work.update`): what is still wanted goes on
-undisturbed, what is not is given up with its bytes kept, and what is more urgent takes the place of what is less. The
-steps themselves are `loader.transfer.task`'s.
+A plan is replaced by a newer one while items are on their way (`TransferManager.apply_plan`): what is still wanted goes
+on undisturbed, what is not is given up with its bytes kept, and what is more urgent takes the place of what is less.
+The steps themselves are `loader.transfer.task`'s.
 """
 
 from __future__ import annotations
@@ -19,132 +19,134 @@ from loader.errors import WorldError
 from loader.media.snapshot import ManifestResult
 from loader.planning.model import Plan, PlanStep
 from loader.storage.inventory import ItemKey, ManifestVersion
-from loader.transfer.task import Result, Tools, Transfer
+from loader.transfer.task import TaskContext, TransferOutcome, TransferTask
 
 log = logging.getLogger("loader")
-_WORK: Final = ("fetch", "verify", "link")
+_WORK_ACTIONS: Final = ("fetch", "verify", "link")
 
 
 @dataclass
 class _Campaign:
     """One campaign of the plan. `missing`: the items that are not whole yet."""
 
-    reading: ManifestResult
+    result: ManifestResult
     steps: dict[str, PlanStep] = field(default_factory=dict)
     missing: set[str] = field(default_factory=set)
 
     @property
-    def is_whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Nothing is missing, and it is all of the campaign that is wanted."""
-        manifest = self.reading.manifest
+        manifest = self.result.manifest
         return not self.missing and manifest is not None and len(self.steps) == len(manifest.content)
 
 
-class Work:
+class TransferManager:
     """The hands that carry out the newest plan. May be used from any thread."""
 
-    def __init__(self, tools: Tools, at_once: int, changed: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, context: TaskContext, max_transfers: int, changed: Callable[[], None] = lambda: None) -> None:
         """`changed` is called by a hand when nothing is left to be done."""
-        self._tools, self._at_once, self._changed = tools, at_once, changed
+        self._context, self._max_transfers, self._changed = context, max_transfers, changed
         self._campaigns: dict[str, _Campaign] = {}
         self._open: dict[ItemKey, PlanStep] = {}  # to be done, in this order
-        self._running: dict[ItemKey, Transfer] = {}
-        self._results: list[Result] = []
+        self._running: dict[ItemKey, TransferTask] = {}
+        self._results: list[TransferOutcome] = []
         self._etags: Mapping[ItemKey, str] = {}
-        self._settled: dict[str, tuple[str, bool]] = {}
-        self._said: dict[ItemKey, str] = {}
+        self._completed: dict[str, tuple[str, bool]] = {}
+        self._last_reasons: dict[ItemKey, str] = {}
         self._order: dict[ItemKey, int] = {}
         self._done: set[ItemKey] = set()  # of the plan before: the newest may have been made while they ended
-        self._in_hand = 0
+        self._active = 0
         self._done_now: set[ItemKey] = set()
-        self._held = self._closing = False
+        self._paused = self._closing = False
         self._wake = threading.Condition()
-        self._settling = threading.Lock()
+        self._completion_lock = threading.Lock()
 
     def start(self) -> None:
         """From now on plans are carried out."""
-        for number in range(self._at_once):
+        for number in range(self._max_transfers):
             # Daemons: one that hangs in a connection must not keep the process from ending.
-            threading.Thread(target=self._hand, name=f"transfer-{number}", daemon=True).start()
+            threading.Thread(target=self._worker, name=f"transfer-{number}", daemon=True).start()
 
-    def update(self, plan: Plan, readings: Mapping[str, ManifestResult], etags: Mapping[ItemKey, str]) -> None:
+    def apply_plan(self, plan: Plan, manifests: Mapping[str, ManifestResult], etags: Mapping[ItemKey, str]) -> None:
         """Carry out this plan from now on. What needs no hand is done when it returns."""
         # While a campaign is being settled, nothing of its next version may come in between.
-        with self._settling, self._wake:
-            self._etags, self._campaigns = etags, _campaigns(plan, readings)
+        with self._completion_lock, self._wake:
+            self._etags, self._campaigns = etags, _campaigns(plan, manifests)
             for step in plan.steps:
                 # Before a hand can take it up: what is told must not be older than what the hand tells.
                 if (step.campaign, step.item.name) not in self._running:
-                    self._announce(step)
+                    self._report_step(step)
                 if step.staged:
-                    self._settled.pop(step.campaign, None)
+                    self._completed.pop(step.campaign, None)
             for key, transfer in self._running.items():
                 if not self._is_wanted(key, transfer.step):
-                    transfer.end()
-            steps = {(step.campaign, step.item.name): step for step in plan.steps if step.action in _WORK}
+                    transfer.cancel()
+            steps = {(step.campaign, step.item.name): step for step in plan.steps if step.action in _WORK_ACTIONS}
             self._order = {key: place for place, key in enumerate(steps)}
             self._done, self._done_now = self._done_now, set()
-            self._open = {key: step for key, step in steps.items() if not self._goes_on(key)}
-            self._give_way()
+            self._open = {key: step for key, step in steps.items() if not self._is_active(key)}
+            self._preempt()
             self._wake.notify_all()
         for name in list(self._campaigns):
-            self._settle_if_due(name)
+            self._complete_if_due(name)
 
     def _is_wanted(self, key: ItemKey, step: PlanStep) -> bool:
         campaign = self._campaigns.get(key[0])
         wanted = campaign.steps.get(key[1]) if campaign else None
         return wanted is not None and (wanted.item, wanted.store, wanted.staged) == (step.item, step.store, step.staged)
 
-    def _goes_on(self, key: ItemKey) -> bool:
+    def _is_active(self, key: ItemKey) -> bool:
         running = self._running.get(key)
         return running is not None and not running.stop.is_set()
 
-    def _give_way(self) -> None:
+    def _preempt(self) -> None:
         """Where all hands are full, the least urgent transfers make room for what is more urgent."""
         running = [
             (self._campaigns[key[0]].steps[key[1]].urgency, transfer)
             for key, transfer in self._running.items()
-            if self._goes_on(key)
+            if self._is_active(key)
         ]
         running.sort(key=lambda one: one[0], reverse=True)
-        waiting = sorted(step.urgency for step in self._open.values())[self._at_once - len(running) :]
+        waiting = sorted(step.urgency for step in self._open.values())[self._max_transfers - len(running) :]
         for urgent, (urgency, transfer) in zip(waiting, running, strict=False):
             if urgent < urgency:
-                transfer.end()
+                transfer.cancel()
 
-    def _announce(self, step: PlanStep) -> None:
+    def _report_step(self, step: PlanStep) -> None:
         """The ground hears of every item, and at once of what cannot be loaded. With the lock held."""
-        status, name, key = self._tools.status, step.item.name, (step.campaign, step.item.name)
+        status, name, key = self._context.reporter, step.item.name, (step.campaign, step.item.name)
         status.progress(
             step.campaign, name, step.bytes_done, step.item.size, final=step.action == "keep" and not step.staged
         )
-        if step.action == "keep" and not self._tools.blamed(step.campaign, name):
+        if step.action == "keep" and not self._context.has_failed_hook(step.campaign, name):
             status.clear_error(step.campaign, name)
         if step.code:
-            self._record(Result(step, self._campaigns[step.campaign].reading.manifest_version.digest, step.code))
+            self._record(
+                TransferOutcome(step, self._campaigns[step.campaign].result.manifest_version.digest, step.code)
+            )
         if step.action == "refuse":
             error = WorldError(step.code, step.reason)
             status.error(step.campaign, name, error.code, str(error))
-            if self._said.get(key) != str(error):
-                self._tools.listener.item_failed(step.campaign, name, error.code, str(error))
-        elif self._said.get(key) and not step.code:
+            if self._last_reasons.get(key) != str(error):
+                self._context.listener.item_failed(step.campaign, name, error.code, str(error))
+        elif self._last_reasons.get(key) and not step.code:
             status.clear_error(step.campaign, name)  # there is room now
-        self._said[key] = step.reason
+        self._last_reasons[key] = step.reason
 
-    def hold(self, held: bool) -> None:
+    def set_paused(self, paused: bool) -> None:
         """Stop what is running, its bytes kept, and begin nothing; or go on."""
         with self._wake:
-            if held != self._held:
-                self._held = held
-                for transfer in self._running.values() if held else ():
-                    transfer.end()
+            if paused != self._paused:
+                self._paused = paused
+                for transfer in self._running.values() if paused else ():
+                    transfer.cancel()
                 self._wake.notify_all()
 
     @property
     def is_done(self) -> bool:
         """Nothing is in hand and nothing waits."""
         with self._wake:
-            return not (self._running or self._open or self._in_hand)
+            return not (self._running or self._open or self._active)
 
     @property
     def running(self) -> list[PlanStep]:
@@ -153,26 +155,26 @@ class Work:
             return [transfer.step for transfer in self._running.values()]
 
     @property
-    def unsettled(self) -> frozenset[str]:
+    def incomplete_campaigns(self) -> frozenset[str]:
         """Campaigns of which all is there, but which could not be put in place."""
         with self._wake:
             return frozenset(
-                name for name, one in self._campaigns.items() if not one.missing and name not in self._settled
+                name for name, one in self._campaigns.items() if not one.missing and name not in self._completed
             )
 
-    def drop(self, campaign: str, seconds: float) -> bool:
+    def cancel_campaign(self, campaign: str, seconds: float) -> bool:
         """Give up what is in hand of a campaign and begin no more of it. True if nothing of it is in hand any more."""
         with self._wake:
             self._campaigns.pop(campaign, None)
             self._open = {key: step for key, step in self._open.items() if key[0] != campaign}
             mine = [transfer for key, transfer in self._running.items() if key[0] == campaign]
             for transfer in mine:
-                transfer.end()
+                transfer.cancel()
             gone = self._wake.wait_for(lambda: not any(key[0] == campaign for key in self._running), seconds)
-        with self._settling:  # whoever was about to mark it as whole has done so
+        with self._completion_lock:  # whoever was about to mark it as whole has done so
             return gone
 
-    def take_results(self) -> list[Result]:
+    def take_results(self) -> list[TransferOutcome]:
         """What became of steps since this was last asked."""
         with self._wake:
             results, self._results = self._results, []
@@ -186,53 +188,53 @@ class Work:
             self._wake.notify_all()
             while self._running and time.monotonic() < deadline:
                 for transfer in self._running.values():
-                    transfer.end()  # again and again: it may just have opened another connection
+                    transfer.cancel()  # again and again: it may just have opened another connection
                 self._wake.wait(0.1)
 
     # One of several threads.
 
-    def _hand(self) -> None:
+    def _worker(self) -> None:
         while transfer := self._next():
             try:
-                self._carry_out(transfer)
+                self._run_task(transfer)
             except Exception:
                 # The edge of a thread: it goes on with the next item.
                 log.exception("After %s/%s", transfer.step.campaign, transfer.step.item.name)
             with self._wake:
                 self._running = {key: one for key, one in self._running.items() if one is not transfer}
-                self._in_hand -= 1
+                self._active -= 1
                 self._wake.notify_all()
             if self.is_done:
                 self._changed()
 
-    def _carry_out(self, transfer: Transfer) -> None:
+    def _run_task(self, transfer: TransferTask) -> None:
         result, key = transfer.run(), (transfer.step.campaign, transfer.step.item.name)
         with self._wake:
             del self._running[key]
-            self._settled.pop(key[0], None)
+            self._completed.pop(key[0], None)
             if result is not None:
                 self._record(result)
             elif key in self._order and key not in self._open and self._is_wanted(key, transfer.step):
                 again = {**self._open, key: transfer.step}
                 self._open = {key: again[key] for key in sorted(again, key=self._order.__getitem__)}
             self._wake.notify_all()
-        self._settle_if_due(key[0])
+        self._complete_if_due(key[0])
 
-    def _next(self) -> Transfer | None:
+    def _next(self) -> TransferTask | None:
         with self._wake:
             while not self._closing:
-                key = None if self._held else next((key for key in self._open if key not in self._running), None)
+                key = None if self._paused else next((key for key in self._open if key not in self._running), None)
                 if key is not None:
                     step = self._open.pop(key)
-                    reading = self._campaigns[step.campaign].reading
+                    reading = self._campaigns[step.campaign].result
                     etag, again = self._etags.get(key, ""), key in self._done
-                    self._running[key] = Transfer(step, reading, etag, self._tools, again=again)
-                    self._in_hand += 1
+                    self._running[key] = TransferTask(step, reading, etag, self._context, again=again)
+                    self._active += 1
                     return self._running[key]
                 self._wake.wait()
         return None
 
-    def _record(self, result: Result) -> None:
+    def _record(self, result: TransferOutcome) -> None:
         """With the lock held."""
         self._results.append(result)
         campaign, name = self._campaigns.get(result.step.campaign), result.step.item.name
@@ -242,26 +244,26 @@ class Work:
 
     # A campaign as a whole.
 
-    def _settle_if_due(self, name: str) -> None:
+    def _complete_if_due(self, name: str) -> None:
         """Once nothing of a campaign is left to be done: tidy up, and if it is whole let its version take over."""
-        with self._settling:
+        with self._completion_lock:
             with self._wake:
                 campaign = self._campaigns.get(name)
                 # One that was given up may be finishing all the same: it must not come after the new version took over.
                 if campaign is None or any(key[0] == name for key in (*self._running, *self._open)):
                     return
-                state = (campaign.reading.manifest_version.digest, campaign.is_whole)
-                if self._settled.get(name) == state:
+                state = (campaign.result.manifest_version.digest, campaign.is_complete)
+                if self._completed.get(name) == state:
                     return
             try:
-                self._settle(name, campaign)
-                self._settled[name] = state
+                self._complete(name, campaign)
+                self._completed[name] = state
             except WorldError as error:
-                self._tools.status.campaign_error(name, error.code, str(error))
-                self._tools.listener.campaign_failed(name, error.code, str(error))
+                self._context.reporter.campaign_error(name, error.code, str(error))
+                self._context.listener.campaign_failed(name, error.code, str(error))
 
-    def _settle(self, name: str, campaign: _Campaign) -> None:
-        manifest, stores = campaign.reading.manifest, self._tools.stores
+    def _complete(self, name: str, campaign: _Campaign) -> None:
+        manifest, stores = campaign.result.manifest, self._context.stores
         if manifest is None:
             return
         for store in stores:
@@ -269,31 +271,33 @@ class Work:
         if campaign.missing:
             return
         steps = list(campaign.steps.values())
-        if not campaign.is_whole and any(step.staged for step in steps):
+        if not campaign.is_complete and any(step.staged for step in steps):
             for store in stores:
                 store.mark_incomplete(name)  # with items of two versions in place it is neither
         for store in stores:
             store.activate_staged(name, [step.item for step in steps])
-        if campaign.is_whole:
-            self._mark_whole(name, manifest, campaign.reading.manifest_version)
+        if campaign.is_complete:
+            self._mark_complete(name, manifest, campaign.result.manifest_version)
         for step in steps:
             size = step.item.size
-            self._tools.status.progress(name, step.item.name, size, size, final=True)
+            self._context.reporter.progress(name, step.item.name, size, size, final=True)
             if step.staged:
-                self._tools.loaded(name, step.item.name, step.store)
-        if campaign.is_whole:
-            self._tools.loaded(name, "", next((step.store for step in steps), 0))
+                self._context.on_installed(name, step.item.name, step.store)
+        if campaign.is_complete:
+            self._context.on_installed(name, "", next((step.store for step in steps), 0))
 
-    def _mark_whole(self, name: str, manifest: Manifest, edition: ManifestVersion) -> None:
-        for store in self._tools.stores:
-            store.mark_complete(name, manifest.content, edition, exhibition=manifest.exhibition, title=manifest.title)
-        self._tools.listener.campaign_activated(name)
+    def _mark_complete(self, name: str, manifest: Manifest, manifest_version: ManifestVersion) -> None:
+        for store in self._context.stores:
+            store.mark_complete(
+                name, manifest.content, manifest_version, exhibition=manifest.exhibition, title=manifest.title
+            )
+        self._context.listener.campaign_activated(name)
 
 
-def _campaigns(plan: Plan, readings: Mapping[str, ManifestResult]) -> dict[str, _Campaign]:
+def _campaigns(plan: Plan, manifests: Mapping[str, ManifestResult]) -> dict[str, _Campaign]:
     campaigns: dict[str, _Campaign] = {}
     for step in plan.steps:
-        campaign = campaigns.setdefault(step.campaign, _Campaign(readings[step.campaign]))
+        campaign = campaigns.setdefault(step.campaign, _Campaign(manifests[step.campaign]))
         campaign.steps[step.item.name] = step
         if step.action != "keep":
             campaign.missing.add(step.item.name)

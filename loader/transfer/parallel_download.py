@@ -1,9 +1,9 @@
 """One item over several connections at once, each with a range of its own; the hash follows the bytes without a gap.
 
-The thread that calls `Ranges.run` leads: it starts workers as `loader.transfer.concurrency` allows, hashes what has
-arrived up to the first gap by reading it back, notes on disk which bytes are there, and decides what a failure means. A
-worker only asks for a range of the object with the part's ETag and writes what comes to its place. A worker that hangs
-in a connection is left behind: it has a descriptor of its own and looks before it writes.
+The thread that calls `ParallelDownload.run` leads: it starts workers as `loader.transfer.concurrency` allows, hashes
+what has arrived up to the first gap by reading it back, notes on disk which bytes are there, and decides what a failure
+means. A worker only asks for a range of the object with the part's ETag and writes what comes to its place. A worker
+that hangs in a connection is left behind: it has a descriptor of its own and looks before it writes.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from loader.s3.interface import Body
 from loader.s3.retry import RetryBudget
 from loader.storage.directory import translate_disk_errors
 from loader.storage.partial_file import PartialFile
-from loader.transfer.context import Means, Watch
-from loader.transfer.range_allocator import Extents, Range
-from loader.transfer.rate_limit import Trickle
+from loader.transfer.context import DownloadContext, DownloadObserver
+from loader.transfer.range_allocator import ByteRange, RangeAllocator
+from loader.transfer.rate_limit import LowSpeedGuard
 
 log = logging.getLogger("loader")
 
-SPAN: Final = 4.0  # seconds that a range should take,
-SPAN_ANSWERS: Final = 20.0  # and so many times the wait for an answer, in which its connection brings nothing
-SHORTEST: Final = 256 * 1024  # bytes of a range, unless less is left
-WIDEST: Final = 128 * 1024 * 1024  # how far bytes may be ahead of the hash
+RANGE_SECONDS: Final = 4.0  # seconds that a range should take,
+RANGE_LATENCIES: Final = 20.0  # and so many times the wait for an answer, in which its connection brings nothing
+MIN_RANGE: Final = 256 * 1024  # bytes of a range, unless less is left
+MAX_AHEAD: Final = 128 * 1024 * 1024  # how far bytes may be ahead of the hash
 TICK: Final = 0.1
 BUFFER: Final = 64 * 1024
-PATIENCE: Final = 0.5  # seconds for workers to end
-STALLED: Final = 3.0  # seconds without a byte while the others move: another connection will be quicker
-STALLED_ANSWERS: Final = 6.0  # but never before so many times the wait for an answer
+JOIN_TIMEOUT: Final = 0.5  # seconds for workers to end
+STALL_SECONDS: Final = 3.0  # seconds without a byte while the others move: another connection will be quicker
+STALL_LATENCIES: Final = 6.0  # but never before so many times the wait for an answer
 
 
 class RangesIgnored(WorldError):
@@ -50,27 +50,29 @@ class RangesIgnored(WorldError):
 class _Worker:
     """A connection and what it is to bring."""
 
-    def __init__(self, taken: Range) -> None:
-        self.taken: Range | None = taken
+    def __init__(self, assigned: ByteRange) -> None:
+        self.assigned: ByteRange | None = assigned
         self.body: Body | None = None
         self.moved_at = time.monotonic()
         self.answered = False
         self.given_up = False
 
 
-class Ranges:
+class ParallelDownload:
     """Brings a part nearer to being whole. For one `run`."""
 
-    def __init__(self, key: str, part: PartialFile, means: Means, watch: Watch, budget: RetryBudget) -> None:
+    def __init__(
+        self, key: str, part: PartialFile, context: DownloadContext, observer: DownloadObserver, budget: RetryBudget
+    ) -> None:
         """`part` has an ETag and bytes at its start."""
-        self._key, self._part, self._means, self._watch, self._budget = key, part, means, watch, budget
-        self._map = Extents(part.item.size, [(0, part.written_bytes), *part.detached])
+        self._key, self._part, self._context, self._observer, self._budget = key, part, context, observer, budget
+        self._allocator = RangeAllocator(part.item.size, [(0, part.written_bytes), *part.detached])
         self._etag = part.etag
-        self._news = threading.Condition()
+        self._condition = threading.Condition()
         self._workers: dict[_Worker, threading.Thread] = {}
         self._failures: list[tuple[WorldError, bool, bool]] = []  # with: had it an answer, was it the last at work
         self._over = False
-        self._claimed = self._got = 0
+        self._acquired = self._got = 0
         self._pause_until = -math.inf
 
     def run(self) -> None:
@@ -79,87 +81,87 @@ class Ranges:
             self._lead()
         finally:
             self._end()
-            self._keep(math.inf)
+            self._hash_new_bytes(math.inf)
         self._part.end_ranges()
 
     # Leading.
 
     def _lead(self) -> None:
-        trickle = Trickle(self._means.least_rate, self._means.min_rate_time)
-        while self._staff():
-            with self._news:
-                self._news.wait(TICK)
-            self._keep(self._means.flush_after)
-            if self._means.stop.is_set():
+        trickle = LowSpeedGuard(self._context.current_min_rate, self._context.min_rate_time)
+        while self._start_workers():
+            with self._condition:
+                self._condition.wait(TICK)
+            self._hash_new_bytes(self._context.flush_after)
+            if self._context.stop.is_set():
                 raise Stopped
-            self._judge()
-            self._give_up_the_stalled()
-            trickle.expect(self._means.least_rate)
+            self._check_failures()
+            self._abort_stalled()
+            trickle.set_minimum(self._context.current_min_rate)
             if trickle.too_slow(time.monotonic(), self._got):
-                rate, seconds = self._means.min_rate, self._means.min_rate_time
+                rate, seconds = self._context.min_rate, self._context.min_rate_time
                 raise WorldError("TOO_SLOW", f"less than {rate} bytes a second for {seconds:g} s")
 
-    def _staff(self) -> bool:
+    def _start_workers(self) -> bool:
         """Start as many workers as are allowed and of use. False when none is at work, so that all is done."""
-        share, length = self._share()
-        with self._news:
+        share, length = self._limits()
+        with self._condition:
             while len(self._workers) < share and time.monotonic() >= self._pause_until:
-                if self._workers and not self._claim():
+                if self._workers and not self._acquire():
                     break
-                taken = self._take(share, length)
+                taken = self._allocate(share, length)
                 if taken is None:
                     break
-                self._hire(taken)
-            self._give_back()
-            waiting = self._map.edge < self._map.size and time.monotonic() < self._pause_until
-            return bool(self._workers or self._failures or self._map.beyond or waiting)
+                self._start_worker(taken)
+            self._release_spare()
+            waiting = self._allocator.contiguous_end < self._allocator.size and time.monotonic() < self._pause_until
+            return bool(self._workers or self._failures or self._allocator.detached or waiting)
 
-    def _claim(self) -> bool:
+    def _acquire(self) -> bool:
         """Items that begin together would each take what is everybody's share alone."""
-        claimed = self._means.streams.claim()
-        self._claimed += claimed
+        claimed = self._context.connections.acquire()
+        self._acquired += claimed
         return claimed
 
-    def _give_back(self) -> None:
-        spare = self._claimed - max(0, len(self._workers) - 1)
+    def _release_spare(self) -> None:
+        spare = self._acquired - max(0, len(self._workers) - 1)
         if spare > 0:
-            self._claimed -= spare
-            self._means.streams.give_back(spare)
+            self._acquired -= spare
+            self._context.connections.release(spare)
 
-    def _share(self) -> tuple[int, int]:
+    def _limits(self) -> tuple[int, int]:
         """How many connections may be used, and how many bytes to ask for over each."""
-        streams = self._means.streams
-        share, seconds = streams.share(), max(SPAN, SPAN_ANSWERS * streams.answer)
-        return share, max(SHORTEST, min(int(streams.pace() * seconds), WIDEST // (2 * share)))
+        streams = self._context.connections
+        share, seconds = streams.connections_per_item(), max(RANGE_SECONDS, RANGE_LATENCIES * streams.min_latency)
+        return share, max(MIN_RANGE, min(int(streams.rate_per_connection() * seconds), MAX_AHEAD // (2 * share)))
 
-    def _take(self, share: int, length: int) -> Range | None:
-        if share == 1 and not self._map.beyond:
+    def _allocate(self, share: int, length: int) -> ByteRange | None:
+        if share == 1 and not self._allocator.detached:
             return None
-        return self._map.take(length, 2 * share * length)
+        return self._allocator.allocate(length, 2 * share * length)
 
-    def _hire(self, taken: Range) -> None:
+    def _start_worker(self, assigned: ByteRange) -> None:
         try:
             descriptor = self._part.open_for_ranges()
         except WorldError:
-            self._map.release(taken)
+            self._allocator.release(assigned)
             raise
-        worker = _Worker(taken)
+        worker = _Worker(assigned)
         # A daemon: one that hangs in a connection must not keep the process from ending.
         thread = threading.Thread(target=self._work, args=(worker, descriptor), name="range", daemon=True)
         self._workers[worker] = thread
         thread.start()
 
-    def _keep(self, flush_after: float) -> None:
-        with self._news:
-            held = self._map.held
+    def _hash_new_bytes(self, flush_after: float) -> None:
+        with self._condition:
+            held = self._allocator.received
         before = self._part.bytes_done
         self._part.hash_contiguous(held, flush_after)
         if self._part.bytes_done != before:
-            self._watch.moved(self._part.bytes_done)
+            self._observer.on_progress(self._part.bytes_done)
 
-    def _judge(self) -> None:
+    def _check_failures(self) -> None:
         """Whether what failed ends all of it."""
-        with self._news:
+        with self._condition:
             failures, self._failures = self._failures, []
         for error, answered, alone in failures:
             if error.permanent or error.code in DISK_CODES or isinstance(error, RangesIgnored) or alone:
@@ -170,16 +172,16 @@ class Ranges:
 
     def _pause(self, error: WorldError, answered: bool) -> None:
         if not answered:
-            self._means.streams.refused()
+            self._context.connections.back_off()
         wait = self._budget.next_delay(self._part.bytes_done, error.retry_after)
         if wait is None:
             raise error
         self._pause_until = time.monotonic() + wait
-        self._watch.retrying(error, wait, self._budget.failures)
+        self._observer.on_retry(error, wait, self._budget.failures)
 
-    def _give_up_the_stalled(self) -> None:
-        now, patience = time.monotonic(), max(STALLED, STALLED_ANSWERS * self._means.streams.answer)
-        with self._news:
+    def _abort_stalled(self) -> None:
+        now, patience = time.monotonic(), max(STALL_SECONDS, STALL_LATENCIES * self._context.connections.min_latency)
+        with self._condition:
             moving = any(now - worker.moved_at < 1.0 for worker in self._workers)
             for worker in self._workers:
                 if moving and worker.body and now - worker.moved_at > patience and not worker.given_up:
@@ -187,16 +189,16 @@ class Ranges:
                     worker.body.abort()
 
     def _end(self) -> None:
-        with self._news:
+        with self._condition:
             self._over = True
             threads = list(self._workers.values())
             for worker in self._workers:
                 if worker.body:
                     worker.body.abort()
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + JOIN_TIMEOUT
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
-        self._watch.opened(None)
+        self._observer.on_body_opened(None)
 
     # Working.
 
@@ -219,74 +221,74 @@ class Ranges:
             os.close(descriptor)
             self._leave(worker, error)
 
-    def _next(self, worker: _Worker) -> Range | None:
+    def _next(self, worker: _Worker) -> ByteRange | None:
         """What it was hired for, then what is next; None when it is not needed any more."""
-        share, length = self._share()
-        with self._news:
-            if worker.taken and worker.taken.at > worker.taken.start:
-                self._map.release(worker.taken)
-                worker.taken = None if len(self._workers) > share else self._take(share, length)
-                self._news.notify()
+        share, length = self._limits()
+        with self._condition:
+            if worker.assigned and worker.assigned.position > worker.assigned.start:
+                self._allocator.release(worker.assigned)
+                worker.assigned = None if len(self._workers) > share else self._allocate(share, length)
+                self._condition.notify()
             worker.answered, worker.moved_at = False, time.monotonic()
-            return None if self._over else worker.taken
+            return None if self._over else worker.assigned
 
     def _leave(self, worker: _Worker, error: WorldError | None) -> None:
-        with self._news:
-            if worker.taken:
-                self._map.release(worker.taken)
+        with self._condition:
+            if worker.assigned:
+                self._allocator.release(worker.assigned)
             del self._workers[worker]
-            self._give_back()
+            self._release_spare()
             if error and not worker.given_up:
                 self._failures.append((error, worker.answered, not self._workers))
-            self._news.notify()
+            self._condition.notify()
 
-    def _fetch(self, worker: _Worker, taken: Range, descriptor: int, buffer: memoryview) -> None:
+    def _fetch(self, worker: _Worker, taken: ByteRange, descriptor: int, buffer: memoryview) -> None:
         asked = time.monotonic()
-        with self._means.media.open(self._key, start=taken.at, end=taken.end, if_match=self._etag) as body:
-            self._accept(body, taken)
-            with self._reading(worker, body), self._means.streams.stream(time.monotonic() - asked):
-                while not self._over and taken.left > 0:
+        with self._context.media.open(self._key, start=taken.position, end=taken.end, if_match=self._etag) as body:
+            self._check_answer(body, taken)
+            with self._reading(worker, body), self._context.connections.track_connection(time.monotonic() - asked):
+                while not self._over and taken.remaining > 0:
                     self._read(worker, taken, body, descriptor, buffer)
 
     @contextmanager
     def _reading(self, worker: _Worker, body: Body) -> Iterator[None]:
-        with self._news:
+        with self._condition:
             worker.body, worker.answered, worker.moved_at = body, True, time.monotonic()
-        self._watch.opened(body)
+        self._observer.on_body_opened(body)
         try:
             yield
         finally:
-            with self._news:
+            with self._condition:
                 worker.body = None
 
-    def _accept(self, body: Body, taken: Range) -> None:
-        size = self._map.size
+    def _check_answer(self, body: Body, taken: ByteRange) -> None:
+        size = self._allocator.size
         if body.size is not None and body.size != size:
             raise WorldError("SIZE_MISMATCH", f"the object has {body.size} bytes, campaign.json says {size}")
-        if body.start != taken.at:
+        if body.start != taken.position:
             if body.start == 0:
                 raise RangesIgnored
-            raise WorldError("NETWORK", f"the store answered from byte {body.start}, not from {taken.at}")
+            raise WorldError("NETWORK", f"the store answered from byte {body.start}, not from {taken.position}")
         if body.etag != self._etag:
             raise WorldError("OBJECT_CHANGED", "the store sent a range of another object than was asked for")
 
-    def _read(self, worker: _Worker, taken: Range, body: Body, descriptor: int, buffer: memoryview) -> None:
-        means = self._means
-        count = body.readinto(buffer[: max(1, min(means.limiter.piece, taken.left))])
+    def _read(self, worker: _Worker, taken: ByteRange, body: Body, descriptor: int, buffer: memoryview) -> None:
+        means = self._context
+        count = body.readinto(buffer[: max(1, min(means.limiter.read_size, taken.remaining))])
         if count == 0:
-            raise WorldError("SHORT_BODY", f"the body ended at byte {taken.at}, before {taken.end}")
+            raise WorldError("SHORT_BODY", f"the body ended at byte {taken.position}, before {taken.end}")
         if self._over:
             return
         with translate_disk_errors(self._key):
             written = 0
             while written < count:
-                written += os.pwrite(descriptor, buffer[written:count], taken.at + written)
-        with self._news:
+                written += os.pwrite(descriptor, buffer[written:count], taken.position + written)
+        with self._condition:
             # Meanwhile another may have taken over the end of it.
-            new = min(count, taken.left)
-            self._map.advance(taken, new)
+            new = min(count, taken.remaining)
+            self._allocator.advance(taken, new)
             worker.moved_at = time.monotonic()
             self._got += count
         failpoint("chunk-kept")
-        means.streams.gained(count, means.limiter.rate)
-        means.limiter.take(count, means.stop)
+        means.connections.record_bytes(count, means.limiter.rate)
+        means.limiter.wait_for(count, means.stop)

@@ -14,12 +14,12 @@ from typing import Final
 from loader.errors import Stopped
 
 CHUNK: Final = 2 * 1024 * 1024
-_LARGEST: Final = 256 * 1024  # under a limit
-_SMALLEST: Final = 4 * 1024
-_CHANGE: Final = 0.5  # seconds until a changed rate is noticed
+_MAX_READ: Final = 256 * 1024  # under a limit
+_MIN_READ: Final = 4 * 1024
+_RATE_CHECK: Final = 0.5  # seconds until a changed rate is noticed
 
 
-class Limiter:
+class RateLimiter:
     """One token bucket over all transfers. `rate` may be changed while it is in use; None is no limit."""
 
     def __init__(self, rate: int | None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -30,10 +30,10 @@ class Limiter:
         self._booked_at = rate
 
     @property
-    def piece(self) -> int:
+    def read_size(self) -> int:
         """How many bytes to ask for at a time, so that a slow link is shared evenly."""
         rate = self.rate
-        return CHUNK if rate is None else max(_SMALLEST, min(_LARGEST, rate // 8))
+        return CHUNK if rate is None else max(_MIN_READ, min(_MAX_READ, rate // 8))
 
     def delay(self, size: int) -> float:
         """Book `size` bytes and say how long to wait before taking the next. A burst is at most a quarter second."""
@@ -48,16 +48,16 @@ class Limiter:
             self._free_at = max(self._free_at, now - 0.25) + size / rate
             return max(0.0, self._free_at - now)
 
-    def take(self, size: int, stop: threading.Event) -> None:
+    def wait_for(self, size: int, stop: threading.Event) -> None:
         """Book `size` bytes just received and wait until the next may come, or the rate is another. Raises Stopped."""
         rate, wait = self.rate, self.delay(size)
         while wait > 0.0 and self.rate == rate:
-            if stop.wait(min(wait, _CHANGE)):
+            if stop.wait(min(wait, _RATE_CHECK)):
                 raise Stopped
-            wait -= _CHANGE
+            wait -= _RATE_CHECK
 
 
-class Trickle:
+class LowSpeedGuard:
     """Says when a transfer has been below `rate` bytes a second over the last `window` seconds.
 
     A server that sends a byte now and then never trips a read timeout.
@@ -67,7 +67,7 @@ class Trickle:
         self._rate, self._window = rate, window
         self._marks: deque[tuple[float, int]] = deque()
 
-    def expect(self, rate: int) -> None:
+    def set_minimum(self, rate: int) -> None:
         """Another minimum from now on. What was enough until now is not held against a higher one."""
         if rate > self._rate:
             self._marks.clear()

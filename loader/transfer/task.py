@@ -23,14 +23,14 @@ from loader.planning.model import PlanStep
 from loader.reporting.reporter import StatusReporter
 from loader.s3.interface import Body
 from loader.storage.content_store import ContentStore
-from loader.transfer.context import Means
-from loader.transfer.download import bring
+from loader.transfer.context import DownloadContext
+from loader.transfer.download import download_item
 
 log = logging.getLogger("loader")
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class TransferOutcome:
     """What became of a step: `code` is empty where the item is as wanted. `etag`: of the object last read.
 
     `digest`: of the manifest it was carried out for.
@@ -43,7 +43,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Tools:
+class TaskContext:
     """What all steps are carried out with. `reserve`: bytes to be left free in each content directory.
 
     `loaded` hears of each item, and ("" for its content) campaign, that is durable, and in which directory. `blamed`:
@@ -52,38 +52,38 @@ class Tools:
 
     airline: str
     stores: Sequence[ContentStore]
-    means: Means
-    lookout: ManifestReader
-    status: StatusReporter
+    download: DownloadContext
+    manifest_reader: ManifestReader
+    reporter: StatusReporter
     listener: EventListener
     reserve: int = 0
-    loaded: Callable[[str, str, int], None] = lambda campaign, content, store: None
-    blamed: Callable[[str, str], bool] = lambda campaign, content: False
+    on_installed: Callable[[str, str, int], None] = lambda campaign, content, store: None
+    has_failed_hook: Callable[[str, str], bool] = lambda campaign, content: False
 
 
-class Transfer:
+class TransferTask:
     """A step in hand. `run` blocks, `end` may be called from anywhere."""
 
     def __init__(
-        self, step: PlanStep, reading: ManifestResult, etag: str, tools: Tools, *, again: bool = False
+        self, step: PlanStep, result: ManifestResult, etag: str, context: TaskContext, *, again: bool = False
     ) -> None:
         """`etag`: of the object in the bucket now, where that is known. `again`: it was carried out before."""
         self._again = again
         self.step = step
         self.stop = threading.Event()
-        self._edition, self._known_etag, self._tools = reading.manifest_version, etag, tools
-        self._store = tools.stores[step.store]
+        self._manifest_version, self._known_etag, self._context = result.manifest_version, etag, context
+        self._store = context.stores[step.store]
         self._bodies: set[Body] = set()
         self._lock = threading.Lock()
-        self._kept = 0
+        self._bytes_done = 0
         self._clear_at: int | None = None
         self._etag = ""
 
-    def run(self) -> Result | None:
+    def run(self) -> TransferOutcome | None:
         """Carry it out; None if it was ended before."""
-        step, tools = self.step, self._tools
+        step, tools = self.step, self._context
         try:
-            if not self._is_at_hand():
+            if not self._is_available():
                 self._fetch()
         except Stopped:
             tools.listener.item_stopped(step.campaign, step.item.name)
@@ -95,14 +95,14 @@ class Transfer:
             log.exception("While loading %s/%s%s", step.campaign, step.item.name, TGZ)
             return self._failed(WorldError("INTERNAL"))
         size = step.item.size
-        tools.status.progress(step.campaign, step.item.name, size, size, final=not step.staged)
-        tools.status.clear_error(step.campaign, step.item.name)
+        tools.reporter.progress(step.campaign, step.item.name, size, size, final=not step.staged)
+        tools.reporter.clear_error(step.campaign, step.item.name)
         tools.listener.item_finished(step.campaign, step.item.name, size, verified=step.item.sha256 is not None)
         if not step.staged:
-            tools.loaded(step.campaign, step.item.name, step.store)
-        return Result(step, self._edition.digest)
+            tools.on_installed(step.campaign, step.item.name, step.store)
+        return TransferOutcome(step, self._manifest_version.digest)
 
-    def end(self) -> None:
+    def cancel(self) -> None:
         """Have it given up, its bytes kept, also where it waits for a byte."""
         self.stop.set()
         with self._lock:
@@ -110,7 +110,7 @@ class Transfer:
         for body in bodies:
             body.abort()
 
-    def _is_at_hand(self) -> bool:
+    def _is_available(self) -> bool:
         """Whether it is had without the bucket: linked, found to be right, or come since the plan was made."""
         step = self.step
         if self._again:
@@ -118,68 +118,68 @@ class Transfer:
             if found.file == "whole" or found.staged:
                 return True
         if step.action == "link":
-            return self._store.link_duplicate(step.campaign, step.item, self._edition, staged=step.staged)
+            return self._store.link_duplicate(step.campaign, step.item, self._manifest_version, staged=step.staged)
         if step.action == "verify":
-            self._tools.listener.notice("verify", f"{step.campaign}/{step.item.name}{TGZ}: reading what is there")
-            return self._store.verify(step.campaign, step.item, self._known_etag, self._edition, self.stop)
+            self._context.listener.notice("verify", f"{step.campaign}/{step.item.name}{TGZ}: reading what is there")
+            return self._store.verify(step.campaign, step.item, self._known_etag, self._manifest_version, self.stop)
         return False
 
     def _fetch(self) -> None:
-        step, tools, store = self.step, self._tools, self._store
-        with store.open_partial(step.campaign, step.item, self._edition) as part:
+        step, tools, store = self.step, self._context, self._store
+        with store.open_partial(step.campaign, step.item, self._manifest_version) as part:
             part.resume(self.stop)
             missing, free = part.missing, (store.space().free or 0) - tools.reserve
             if missing > max(0, free):
                 raise WorldError("NO_SPACE", f"{missing} bytes are still to be fetched and {max(0, free)} may be used")
-            self._began(part.bytes_done)
+            self._start(part.bytes_done)
             key = content_key(tools.airline, step.campaign, step.item.name)
 
             def finish() -> None:
-                store.install(step.campaign, part, self._edition, staged=step.staged)
+                store.install(step.campaign, part, self._manifest_version, staged=step.staged)
 
             try:
-                bring(key, part, replace(tools.means, stop=self.stop), self, finish)
+                download_item(key, part, replace(tools.download, stop=self.stop), self, finish)
             finally:
                 part.save()
 
-    def _failed(self, error: WorldError) -> Result:
+    def _failed(self, error: WorldError) -> TransferOutcome:
         step = self.step
-        self._tools.status.error(step.campaign, step.item.name, error.code, str(error))
-        self._tools.listener.item_failed(step.campaign, step.item.name, error.code, str(error))
-        return Result(step, self._edition.digest, error.code, self._etag)
+        self._context.reporter.error(step.campaign, step.item.name, error.code, str(error))
+        self._context.listener.item_failed(step.campaign, step.item.name, error.code, str(error))
+        return TransferOutcome(step, self._manifest_version.digest, error.code, self._etag)
 
-    def _began(self, kept: int) -> None:
-        step, self._kept = self.step, kept
-        self._clear_at = kept + MIB  # an error of an earlier try is taken back once bytes flow
-        self._tools.listener.item_started(step.campaign, step.item.name, kept, step.item.size)
-        self._tools.status.progress(step.campaign, step.item.name, kept, step.item.size)
+    def _start(self, bytes_done: int) -> None:
+        step, self._bytes_done = self.step, bytes_done
+        self._clear_at = bytes_done + MIB  # an error of an earlier try is taken back once bytes flow
+        self._context.listener.item_started(step.campaign, step.item.name, bytes_done, step.item.size)
+        self._context.reporter.progress(step.campaign, step.item.name, bytes_done, step.item.size)
 
-    # What the download tells: `loader.transfer.download.Watch`.
+    # What the download tells: `loader.transfer.download.DownloadObserver`.
 
-    def moved(self, kept: int) -> None:
+    def on_progress(self, bytes_done: int) -> None:
         """So many bytes are kept."""
-        step, gained = self.step, max(0, kept - self._kept)
-        self._kept = kept
-        self._tools.status.progress(step.campaign, step.item.name, kept, step.item.size)
-        self._tools.listener.item_progress(step.campaign, step.item.name, kept, step.item.size, gained)
-        if self._clear_at is not None and kept >= self._clear_at:
+        step, gained = self.step, max(0, bytes_done - self._bytes_done)
+        self._bytes_done = bytes_done
+        self._context.reporter.progress(step.campaign, step.item.name, bytes_done, step.item.size)
+        self._context.listener.item_progress(step.campaign, step.item.name, bytes_done, step.item.size, gained)
+        if self._clear_at is not None and bytes_done >= self._clear_at:
             self._clear_at = None
-            self._tools.status.clear_error(step.campaign, step.item.name)
+            self._context.reporter.clear_error(step.campaign, step.item.name)
 
-    def retrying(self, error: WorldError, wait: float, failed: int) -> None:
+    def on_retry(self, error: WorldError, wait: float, failures: int) -> None:
         """A try brought nothing."""
         step = self.step
-        self._tools.listener.item_retrying(step.campaign, step.item.name, error.code, str(error), wait)
+        self._context.listener.item_retrying(step.campaign, step.item.name, error.code, str(error), wait)
         # One hiccup is not worth a word to the ground, two in a row are; it is taken back when bytes flow again.
-        if failed > 1 or not wait:
-            self._tools.status.error(step.campaign, step.item.name, error.code, str(error))
-            self._clear_at = self._kept + MIB
+        if failures > 1 or not wait:
+            self._context.reporter.error(step.campaign, step.item.name, error.code, str(error))
+            self._clear_at = self._bytes_done + MIB
 
-    def still_wanted(self) -> bool:
+    def is_still_listed(self) -> bool:
         """Read campaign.json again."""
-        return self._tools.lookout.still_lists(self.step.campaign, self.step.item)
+        return self._context.manifest_reader.still_lists(self.step.campaign, self.step.item)
 
-    def opened(self, body: Body | None) -> None:
+    def on_body_opened(self, body: Body | None) -> None:
         """The body now being read."""
         with self._lock:
             self._bodies = {body} if body is not None else set()

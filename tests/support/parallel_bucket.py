@@ -17,17 +17,17 @@ from loader.s3.memory import MemoryBody, MemoryBucket
 from loader.s3.retry import Backoff
 from loader.storage.content_store import ContentStore
 from loader.storage.inventory import ManifestVersion
-from loader.transfer.concurrency import Streams
-from loader.transfer.context import Means, link_is_up
-from loader.transfer.download import bring
-from loader.transfer.rate_limit import Limiter
+from loader.transfer.concurrency import ConnectionBudget
+from loader.transfer.context import DownloadContext, never_waits
+from loader.transfer.download import download_item
+from loader.transfer.rate_limit import RateLimiter
 
 KEY = "ACME/c/movie.tgz"
 CONTENT = os.urandom(9 * MIB + 77)
 EDITION = ManifestVersion("1" * 64)
 
 
-class Allowed(Streams):
+class Allowed(ConnectionBudget):
     """Lets every item use so many connections at once, whatever is measured."""
 
     def __init__(self, share: int) -> None:
@@ -155,7 +155,7 @@ class Hangar:
     ledger: Ledger = field(default_factory=Ledger)
     stop: threading.Event = field(default_factory=threading.Event)
     item: Item = field(default_factory=lambda: Item("movie", len(CONTENT), hashlib.sha256(CONTENT).hexdigest()))
-    await_link: Callable[[threading.Event], bool] = link_is_up
+    await_link: Callable[[threading.Event], bool] = never_waits
     min_rate: int = 0
 
     def __post_init__(self) -> None:
@@ -163,21 +163,23 @@ class Hangar:
         self.store = ContentStore(self.folder)
 
     def run(self) -> None:
-        means = Means(
+        means = DownloadContext(
             self.bucket,
-            Limiter(None),
+            RateLimiter(None),
             self.stop,
             lambda: Backoff(4, 0.0001, 0.0001),
             self.min_rate,
             0.2,
-            streams=self.streams,
+            connections=self.streams,
             flush_after=0.0,
             await_link=self.await_link,
         )
         with self.store.open_partial("c", self.item, EDITION) as part:
             part.resume(self.stop)
             try:
-                bring(KEY, part, means, self.ledger, lambda: self.store.install("c", part, EDITION, staged=False))
+                download_item(
+                    KEY, part, means, self.ledger, lambda: self.store.install("c", part, EDITION, staged=False)
+                )
             finally:
                 part.save()
 

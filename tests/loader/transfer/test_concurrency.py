@@ -7,7 +7,16 @@ from collections.abc import Callable
 
 import pytest
 
-from loader.transfer.concurrency import FORGET, LONGEST_PAUSE, MOST, PAUSE, SLOW, Ramp, Sample, Streams
+from loader.transfer.concurrency import (
+    IDLE_RESET,
+    MAX_CONNECTIONS,
+    MAX_TRIAL_PAUSE,
+    SATURATED_RATE,
+    TRIAL_PAUSE,
+    ConcurrencyController,
+    ConnectionBudget,
+    ThroughputSample,
+)
 
 TICK = 0.1
 
@@ -17,7 +26,7 @@ class World:
 
     def __init__(self, rate: Callable[[int], float], items: int = 1, limit: int | None = None) -> None:
         self.rate, self.items, self.limit = rate, items, limit
-        self.ramp = Ramp()
+        self.ramp = ConcurrencyController()
         self.now = 0.0
         self.total = 0.0
         self.highest = 0
@@ -28,7 +37,7 @@ class World:
             self.now += TICK
             streams = max(1, self.ramp.target // self.items) * self.items
             self.total += min(self.rate(streams), self.limit or float("inf")) * TICK
-            self.ramp.look(Sample(self.now, int(self.total), streams, self.items, self.limit, 0.1))
+            self.ramp.observe(ThroughputSample(self.now, int(self.total), streams, self.items, self.limit, 0.1))
             self.highest = max(self.highest, self.ramp.target)
         return max(1, self.ramp.target // self.items) * self.items
 
@@ -46,12 +55,12 @@ def test_a_lossy_link_gets_what_fills_it_within_seconds() -> None:
 
 def test_a_link_that_is_held_back_at_every_number_gets_the_most_there_may_be() -> None:
     world = World(lambda streams: 10_000.0 * streams)
-    assert world.run(10) == MOST
-    assert world.highest == MOST
+    assert world.run(10) == MAX_CONNECTIONS
+    assert world.highest == MAX_CONNECTIONS
 
 
 def test_nothing_is_ever_tried_on_a_fast_link() -> None:
-    world = World(lambda _: SLOW * 1.5)
+    world = World(lambda _: SATURATED_RATE * 1.5)
     assert world.run(300) == 1
     assert world.highest == 1
 
@@ -63,14 +72,14 @@ def test_more_that_brings_nothing_is_taken_back_and_rarely_tried_again() -> None
         tries += world.run(1) > before
     assert world.ramp.target <= 2
     assert world.highest == 2
-    assert 2 <= tries <= 600 / LONGEST_PAUSE + 6
+    assert 2 <= tries <= 600 / MAX_TRIAL_PAUSE + 6
 
 
 def test_a_link_that_changes_is_tried_again() -> None:
     world = World(lambda _: 2_000_000.0)
     world.run(60)
     world.rate = lossy
-    assert world.run(LONGEST_PAUSE) >= 8
+    assert world.run(MAX_TRIAL_PAUSE) >= 8
 
 
 def test_a_first_connection_that_is_quick_for_a_moment_does_not_hide_a_lossy_link() -> None:
@@ -82,7 +91,7 @@ def test_a_link_that_became_fast_is_given_back_its_single_connection() -> None:
     world = World(lossy)
     world.run(20)
     world.rate = lambda _: 80_000_000.0 * 2
-    assert world.run(3 * LONGEST_PAUSE) == 1
+    assert world.run(3 * MAX_TRIAL_PAUSE) == 1
 
 
 def test_our_own_limit_is_no_reason() -> None:
@@ -100,10 +109,10 @@ def test_several_items_begin_with_one_connection_each_and_share_what_there_may_b
 def test_a_store_that_refuses_gets_half_as_many_for_a_while() -> None:
     world = World(lambda streams: 10_000.0 * streams)
     world.run(10)
-    world.ramp.refused(world.now)
-    assert world.ramp.target == MOST // 2
-    assert world.run(2 * PAUSE - 1) == MOST // 2
-    assert world.run(30) == MOST
+    world.ramp.back_off(world.now)
+    assert world.ramp.target == MAX_CONNECTIONS // 2
+    assert world.run(2 * TRIAL_PAUSE - 1) == MAX_CONNECTIONS // 2
+    assert world.run(30) == MAX_CONNECTIONS
 
 
 def test_the_end_of_one_item_and_the_start_of_the_next_change_nothing() -> None:
@@ -113,7 +122,7 @@ def test_the_end_of_one_item_and_the_start_of_the_next_change_nothing() -> None:
     world.items = 0
     for _ in range(3):
         world.now += TICK
-        world.ramp.look(Sample(world.now, int(world.total), 0, 0))
+        world.ramp.observe(ThroughputSample(world.now, int(world.total), 0, 0))
     world.items = 1
     world.run(0.1)
     assert world.ramp.target == before
@@ -135,52 +144,52 @@ def clock() -> Clock:
     return Clock()
 
 
-def ramp_up(streams: Streams, clock: Clock) -> None:
-    with streams.item():
+def ramp_up(streams: ConnectionBudget, clock: Clock) -> None:
+    with streams.track_item():
         for _ in range(400):
             clock.now += TICK
-            opened = [streams.stream(0.01) for _ in range(streams.share())]
+            opened = [streams.track_connection(0.01) for _ in range(streams.connections_per_item())]
             for one in opened:
                 one.__enter__()
-            streams.gained(5_000 * len(opened))
+            streams.record_bytes(5_000 * len(opened))
             for one in opened:
                 one.__exit__(None, None, None)
 
 
 def test_items_share_and_a_small_rest_is_left_alone(clock: Clock) -> None:
-    streams = Streams(clock=clock)
-    assert streams.share() == 1
+    streams = ConnectionBudget(clock=clock)
+    assert streams.connections_per_item() == 1
     ramp_up(streams, clock)
-    with streams.item():
-        assert streams.share() == MOST
-        assert streams.worthwhile(1_000_000_000)
-        assert not streams.worthwhile(100_000)
-        with streams.item():
-            assert streams.share() == MOST // 2
-    assert streams.pace() > 0
+    with streams.track_item():
+        assert streams.connections_per_item() == MAX_CONNECTIONS
+        assert streams.should_parallelise(1_000_000_000)
+        assert not streams.should_parallelise(100_000)
+        with streams.track_item():
+            assert streams.connections_per_item() == MAX_CONNECTIONS // 2
+    assert streams.rate_per_connection() > 0
 
 
 def test_after_a_long_silence_it_may_be_another_link(clock: Clock) -> None:
-    streams = Streams(clock=clock)
+    streams = ConnectionBudget(clock=clock)
     ramp_up(streams, clock)
-    clock.now += FORGET + 1
-    with streams.item():
-        assert streams.share() == 1
-        assert not streams.worthwhile(10**12)
+    clock.now += IDLE_RESET + 1
+    with streams.track_item():
+        assert streams.connections_per_item() == 1
+        assert not streams.should_parallelise(10**12)
 
 
 def test_items_that_begin_together_have_no_more_than_all_may_have() -> None:
     clock = Clock()
-    streams = Streams(MOST, clock)
+    streams = ConnectionBudget(MAX_CONNECTIONS, clock)
     with contextlib.ExitStack() as stack:
         for _ in range(4):
-            stack.enter_context(streams.item())
-        streams._ramp.target = MOST
+            stack.enter_context(streams.track_item())
+        streams._controller.target = MAX_CONNECTIONS
         claimed = 0
-        while streams.claim():
+        while streams.acquire():
             claimed += 1
-        assert claimed + 4 == MOST
-        streams.give_back(2)
-        assert streams.claim()
-        assert streams.claim()
-        assert not streams.claim()
+        assert claimed + 4 == MAX_CONNECTIONS
+        streams.release(2)
+        assert streams.acquire()
+        assert streams.acquire()
+        assert not streams.acquire()

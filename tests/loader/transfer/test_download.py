@@ -21,9 +21,9 @@ from loader.s3.memory import MemoryBucket
 from loader.s3.retry import Backoff
 from loader.storage.content_store import ContentStore
 from loader.storage.inventory import ManifestVersion
-from loader.transfer.context import Means
-from loader.transfer.download import bring
-from loader.transfer.rate_limit import CHUNK, Limiter
+from loader.transfer.context import DownloadContext
+from loader.transfer.download import download_item
+from loader.transfer.rate_limit import CHUNK, RateLimiter
 from tests.support.partial_files import append
 
 KEY = "ACME/c/movie.tgz"
@@ -131,10 +131,10 @@ class Bench:
     tries: int = 4
     min_rate: int = 0
     min_rate_time: float = 60.0
-    limiter: Limiter = field(default_factory=lambda: Limiter(None))
+    limiter: RateLimiter = field(default_factory=lambda: RateLimiter(None))
 
     def run(self) -> None:
-        means = Means(
+        means = DownloadContext(
             self.bucket,
             self.limiter,
             self.stop,
@@ -144,7 +144,7 @@ class Bench:
         )
         with self.store.open_partial("c", self.item, EDITION) as part:
             part.resume(self.stop)
-            bring(KEY, part, means, self.witness, lambda: self.store.install("c", part, EDITION, staged=False))
+            download_item(KEY, part, means, self.witness, lambda: self.store.install("c", part, EDITION, staged=False))
 
     def fails(self) -> str:
         with pytest.raises(WorldError) as failed:
@@ -309,7 +309,7 @@ def test_an_outage_costs_a_bounded_number_of_requests(bench: Bench, code: str) -
 
 def test_a_trickle_is_dropped_and_told(bench: Bench) -> None:
     bench.min_rate, bench.min_rate_time = 10**12, 0.0001
-    bench.limiter, bench.tries = Limiter(10**14), 3  # no limit, but pieces of a quarter MiB
+    bench.limiter, bench.tries = RateLimiter(10**14), 3  # no limit, but pieces of a quarter MiB
     assert bench.fails() == "TOO_SLOW"
     assert len(bench.bucket.opened) <= 2 * bench.tries
 

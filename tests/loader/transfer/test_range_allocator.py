@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from loader.storage.byte_ranges import Extent, union
 from loader.storage.partial_state import PartialState
-from loader.transfer.range_allocator import SMALLEST, Extents
+from loader.transfer.range_allocator import MIN_SPLIT, RangeAllocator
 
-SIZES = st.integers(1, 40 * SMALLEST)
-LENGTH, WINDOW = 3 * SMALLEST, 12 * SMALLEST
+SIZES = st.integers(1, 40 * MIN_SPLIT)
+LENGTH, WINDOW = 3 * MIN_SPLIT, 12 * MIN_SPLIT
 
 
 def bytes_of(extents: list[Extent]) -> set[int]:
@@ -27,29 +27,29 @@ def test_a_union_has_the_same_bytes_in_order_without_overlap(extents: list[Exten
     assert all(before[1] < after[0] for before, after in pairwise(joined))
 
 
-def check(plan: Extents) -> None:
+def check(plan: RangeAllocator) -> None:
     """What must hold at any time."""
-    on_their_way = [(running.at, running.end) for running in plan.running]
-    everything = sorted([*plan.held, *(extent for extent in on_their_way if extent[0] < extent[1])])
+    on_their_way = [(running.position, running.end) for running in plan.running]
+    everything = sorted([*plan.received, *(extent for extent in on_their_way if extent[0] < extent[1])])
     assert all(before[1] <= after[0] for before, after in pairwise(everything))
-    assert 0 <= plan.edge <= plan.size
-    assert plan.total == plan.edge + sum(end - start for start, end in plan.beyond)
-    assert all(start > plan.edge for start, _ in plan.beyond)
+    assert 0 <= plan.contiguous_end <= plan.size
+    assert plan.total == plan.contiguous_end + sum(end - start for start, end in plan.detached)
+    assert all(start > plan.contiguous_end for start, _ in plan.detached)
 
 
 @given(SIZES, st.data())
 def test_every_byte_comes_once_whatever_the_connections_do(size: int, data: st.DataObject) -> None:
-    plan = Extents(size, [(0, data.draw(st.integers(0, size)))])
+    plan = RangeAllocator(size, [(0, data.draw(st.integers(0, size)))])
     came = plan.total
     for _ in range(data.draw(st.integers(0, 60))):
         act = data.draw(st.sampled_from(["take", "advance", "release"]))
         if act == "take":
-            taken = plan.take(LENGTH, WINDOW)
+            taken = plan.allocate(LENGTH, WINDOW)
             assert taken is None or taken.start < taken.end
         elif plan.running:
             running = data.draw(st.sampled_from(plan.running))
-            if act == "advance" and running.left:
-                count = data.draw(st.integers(1, running.left))
+            if act == "advance" and running.remaining:
+                count = data.draw(st.integers(1, running.remaining))
                 plan.advance(running, count)
                 came += count
             elif act == "release":
@@ -58,53 +58,53 @@ def test_every_byte_comes_once_whatever_the_connections_do(size: int, data: st.D
         assert plan.total == came
     for running in plan.running:
         plan.release(running)
-    while (taken := plan.take(LENGTH, WINDOW)) is not None:
-        plan.advance(taken, taken.left)
+    while (taken := plan.allocate(LENGTH, WINDOW)) is not None:
+        plan.advance(taken, taken.remaining)
         plan.release(taken)
         check(plan)
-    assert plan.held == ((0, size),)
+    assert plan.received == ((0, size),)
 
 
 @pytest.mark.parametrize("connections", [1, 4, 8])
 def test_ranges_stay_near_the_edge(connections: int) -> None:
-    plan = Extents(1000 * SMALLEST)
-    taken = [plan.take(LENGTH, WINDOW) for _ in range(connections)]
+    plan = RangeAllocator(1000 * MIN_SPLIT)
+    taken = [plan.allocate(LENGTH, WINDOW) for _ in range(connections)]
     assert all(one and one.start < WINDOW for one in taken)
     assert all(one and one.end < WINDOW + LENGTH for one in taken)
 
 
 def test_an_idle_connection_takes_half_of_the_largest_range() -> None:
-    plan = Extents(10 * SMALLEST)
-    first = plan.take(10 * SMALLEST, WINDOW)
+    plan = RangeAllocator(10 * MIN_SPLIT)
+    first = plan.allocate(10 * MIN_SPLIT, WINDOW)
     assert first is not None
-    plan.advance(first, 2 * SMALLEST)
-    second = plan.take(10 * SMALLEST, WINDOW)
+    plan.advance(first, 2 * MIN_SPLIT)
+    second = plan.allocate(10 * MIN_SPLIT, WINDOW)
     assert second is not None
-    assert (first.at, first.end) == (2 * SMALLEST, 6 * SMALLEST)
-    assert (second.at, second.end) == (6 * SMALLEST, 10 * SMALLEST)
+    assert (first.position, first.end) == (2 * MIN_SPLIT, 6 * MIN_SPLIT)
+    assert (second.position, second.end) == (6 * MIN_SPLIT, 10 * MIN_SPLIT)
 
 
 def test_crumbs_are_not_shared_out() -> None:
-    plan = Extents(2 * SMALLEST - 1)
-    assert plan.take(LENGTH, WINDOW) is not None
-    assert plan.take(LENGTH, WINDOW) is None
+    plan = RangeAllocator(2 * MIN_SPLIT - 1)
+    assert plan.allocate(LENGTH, WINDOW) is not None
+    assert plan.allocate(LENGTH, WINDOW) is None
 
 
 def test_what_did_not_come_is_asked_for_again_before_anything_else() -> None:
-    plan = Extents(100 * SMALLEST)
-    first, second = plan.take(LENGTH, WINDOW), plan.take(LENGTH, WINDOW)
+    plan = RangeAllocator(100 * MIN_SPLIT)
+    first, second = plan.allocate(LENGTH, WINDOW), plan.allocate(LENGTH, WINDOW)
     assert first
     assert second
     plan.advance(first, 10)
     plan.release(first)
-    again = plan.take(LENGTH, WINDOW)
+    again = plan.allocate(LENGTH, WINDOW)
     assert again is not None
-    assert (again.at, again.end) == (10, LENGTH)
+    assert (again.position, again.end) == (10, LENGTH)
 
 
 def test_bytes_outside_the_item_are_refused() -> None:
     with pytest.raises(ValueError, match="does not have"):
-        Extents(10, [(5, 11)])
+        RangeAllocator(10, [(5, 11)])
 
 
 # What the disk is believed.

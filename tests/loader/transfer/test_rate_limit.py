@@ -10,7 +10,7 @@ import pytest
 from loader.contract.units import MIB
 from loader.errors import Stopped
 from loader.s3.retry import Backoff, RetryBudget
-from loader.transfer.rate_limit import CHUNK, Limiter, Trickle
+from loader.transfer.rate_limit import CHUNK, LowSpeedGuard, RateLimiter
 
 
 class Clock:
@@ -23,7 +23,7 @@ class Clock:
 
 def test_one_limit_holds_for_all_transfers_together() -> None:
     clock = Clock()
-    limiter = Limiter(1_000_000, clock)
+    limiter = RateLimiter(1_000_000, clock)
     began = clock.now
     for _ in range(400):
         clock.now += limiter.delay(25_000)
@@ -32,31 +32,31 @@ def test_one_limit_holds_for_all_transfers_together() -> None:
 
 def test_a_pause_does_not_buy_a_burst() -> None:
     clock = Clock()
-    limiter = Limiter(1_000_000, clock)
+    limiter = RateLimiter(1_000_000, clock)
     clock.now += 3600
     assert limiter.delay(1_000_000) >= 0.75
 
 
 def test_without_a_limit_nobody_waits() -> None:
-    assert Limiter(None).delay(10**12) == 0.0
-    assert Limiter(None).piece == CHUNK
+    assert RateLimiter(None).delay(10**12) == 0.0
+    assert RateLimiter(None).read_size == CHUNK
 
 
 def test_a_slow_link_is_shared_in_small_pieces() -> None:
-    assert Limiter(80_000).piece == 10_000
-    assert Limiter(10).piece == 4096
+    assert RateLimiter(80_000).read_size == 10_000
+    assert RateLimiter(10).read_size == 4096
 
 
 def test_waiting_for_the_limit_ends_when_the_loader_does() -> None:
     stop = threading.Event()
     stop.set()
     with pytest.raises(Stopped):
-        Limiter(1).take(10_000, stop)
+        RateLimiter(1).wait_for(10_000, stop)
 
 
 def test_a_changed_limit_frees_who_waits_for_the_old_one() -> None:
-    limiter = Limiter(1)
-    waiting = threading.Thread(target=limiter.take, args=(100_000, threading.Event()))
+    limiter = RateLimiter(1)
+    waiting = threading.Thread(target=limiter.wait_for, args=(100_000, threading.Event()))
     waiting.start()
     limiter.rate = 1_000_000
     waiting.join(timeout=20)
@@ -65,9 +65,9 @@ def test_a_changed_limit_frees_who_waits_for_the_old_one() -> None:
 
 
 def test_a_minimum_that_rises_is_not_held_against_what_came_before() -> None:
-    trickle = Trickle(10, 60.0)
+    trickle = LowSpeedGuard(10, 60.0)
     assert not any(trickle.too_slow(float(second), 20 * second) for second in range(100))
-    trickle.expect(1000)
+    trickle.set_minimum(1000)
     assert not any(trickle.too_slow(100.0 + second, 2000 + 20 * second) for second in range(59))
     assert trickle.too_slow(160.0, 3200)
 
@@ -82,12 +82,12 @@ def test_tries_are_counted_anew_after_a_mib() -> None:
 
 def test_a_trickle_is_told_from_a_slow_link() -> None:
     for rate, slow in ((4000, True), (4200, False)):
-        trickle = Trickle(4096, 60.0)
+        trickle = LowSpeedGuard(4096, 60.0)
         assert any(trickle.too_slow(float(second), second * rate) for second in range(600)) is slow
 
 
 def test_a_link_that_stalls_later_is_too_slow_then() -> None:
-    trickle = Trickle(4096, 60.0)
+    trickle = LowSpeedGuard(4096, 60.0)
     told = [second for second in range(1200) if trickle.too_slow(float(second), min(second, 600) * 100_000)]
     assert told
     assert 600 < told[0] <= 735
