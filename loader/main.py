@@ -21,7 +21,7 @@ from loader.agent.loop import Agent
 from loader.config import OPTIONS, Settings, SettingsError, read_settings
 from loader.errors import ExitCode, WorldError
 from loader.failpoints import enable_failpoints
-from loader.local_api.server import Door
+from loader.local_api.server import LocalApiServer
 from loader.logs import SecretRedactor, configure_logging
 from loader.monitor.events import Redacting
 from loader.monitor.status_board import StatusBoard
@@ -132,7 +132,7 @@ def _load(settings: Settings, stores: Sequence[ContentStore], display: PlainDisp
         rate=lambda: board.rate,
         turned=watchdog.ping,
     )
-    door = Door(stores[0].path, board, agent.ask, settings.socket_mode)
+    door = LocalApiServer(stores[0].path, board, agent.ask, settings.socket_mode)
     link.start()
     door.start()
     watchdog.ready()

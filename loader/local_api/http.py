@@ -1,6 +1,6 @@
 """One HTTP/1.1 request of a program aboard, read within bounds of size and time and taken apart; and answers.
 
-Touches the one socket it is given. Whatever is wrong with a request comes out as `Refusal`, whose answer says what to
+Touches the one socket it is given. Whatever is wrong with a request comes out as `HttpError`, whose answer says what to
 do; a program that went away as OSError. One connection carries one request.
 """
 
@@ -21,38 +21,38 @@ BODY_LIMIT: Final = 4 * 1024
 _LINE: Final = re.compile(rb"([A-Z]{1,16}) (/[!-~]{0,1000}) HTTP/1\.[01]")
 _FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}):[ \t]*([\t -~\x80-\xff]*?)[ \t]*")
 _NUMBER: Final = re.compile(r"[0-9]{1,15}", re.ASCII)
-_DRAINED: Final = 256 * 1024  # bytes nobody wants that are still read, so that a busy sender gets to our answer
+_DRAIN_LIMIT: Final = 256 * 1024  # bytes nobody wants that are still read, so that a busy sender gets to our answer
 _BLOCK: Final = 8 * 1024
 
 
-class Refusal(Exception):
+class HttpError(Exception):
     """The request cannot be granted. `str()` says why, `advice` what to do."""
 
     def __init__(self, status: HTTPStatus, text: str, advice: str, **headers: str) -> None:
         super().__init__(text)
         self.status, self.advice, self.headers = status, advice, headers
 
-    def answer(self) -> bytes:
+    def to_response(self) -> bytes:
         """As it is sent."""
-        return answer(self.status, {"error": str(self), "advice": self.advice}, self.headers)
+        return json_response(self.status, {"error": str(self), "advice": self.advice}, self.headers)
 
 
 @dataclass(frozen=True, slots=True)
-class Inquiry:
+class HttpRequest:
     """What was asked. `headers` by their names in small letters; `rest`: bytes of the body that came with them."""
 
     method: str
     path: str
     headers: Mapping[str, str]
-    rest: bytes = b""
+    body_start: bytes = b""
 
 
-def read_inquiry(connection: socket.socket, deadline: float) -> Inquiry:
+def read_request(connection: socket.socket, deadline: float) -> HttpRequest:
     """The request without its body. `deadline` is of time.monotonic(). Raises Refusal, OSError."""
     raw = b""
     while (end := raw.find(b"\r\n\r\n")) < 0:
         if len(raw) >= HEAD_LIMIT:
-            raise Refusal(
+            raise HttpError(
                 HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
                 f"The headers are longer than {HEAD_LIMIT} bytes.",
                 "Send fewer headers.",
@@ -61,21 +61,21 @@ def read_inquiry(connection: socket.socket, deadline: float) -> Inquiry:
     return _parse(raw[:end], raw[end + 4 :])
 
 
-def read_body(connection: socket.socket, inquiry: Inquiry, deadline: float) -> bytes:
+def read_body(connection: socket.socket, request: HttpRequest, deadline: float) -> bytes:
     """The body. Raises Refusal, OSError."""
-    told = inquiry.headers.get("content-length")
+    told = request.headers.get("content-length")
     if told is None:
-        raise Refusal(HTTPStatus.LENGTH_REQUIRED, "The length of the body is missing.", "Send a Content-Length.")
+        raise HttpError(HTTPStatus.LENGTH_REQUIRED, "The length of the body is missing.", "Send a Content-Length.")
     if not _NUMBER.fullmatch(told):
         raise _bad("the Content-Length is no number")
     length = int(told)
     if length > BODY_LIMIT:
-        raise Refusal(
+        raise HttpError(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             f"The body is longer than {BODY_LIMIT} bytes.",
             'Send nothing but {"campaign": …, "content": …}.',
         )
-    body = inquiry.rest
+    body = request.body_start
     while len(body) < length:
         body += _receive(connection, deadline)
     return body[:length]
@@ -87,19 +87,21 @@ def _receive(connection: socket.socket, deadline: float) -> bytes:
         connection.settimeout(max(0.001, deadline - time.monotonic()))
         block = connection.recv(_BLOCK)
     except TimeoutError as error:
-        raise Refusal(HTTPStatus.REQUEST_TIMEOUT, "The request took too long.", "Send it in one piece.") from error
+        raise HttpError(HTTPStatus.REQUEST_TIMEOUT, "The request took too long.", "Send it in one piece.") from error
     if not block:
         raise ConnectionError("it went away before it had asked")
     if time.monotonic() > deadline:
-        raise Refusal(HTTPStatus.REQUEST_TIMEOUT, "The request took too long.", "Send it in one piece.")
+        raise HttpError(HTTPStatus.REQUEST_TIMEOUT, "The request took too long.", "Send it in one piece.")
     return block
 
 
-def _bad(why: str) -> Refusal:
-    return Refusal(HTTPStatus.BAD_REQUEST, f"This is not HTTP/1.1: {why}.", "Use an HTTP library over the Unix socket.")
+def _bad(why: str) -> HttpError:
+    return HttpError(
+        HTTPStatus.BAD_REQUEST, f"This is not HTTP/1.1: {why}.", "Use an HTTP library over the Unix socket."
+    )
 
 
-def _parse(head: bytes, rest: bytes) -> Inquiry:
+def _parse(head: bytes, rest: bytes) -> HttpRequest:
     first, *lines = head.split(b"\r\n")
     match = _LINE.fullmatch(first)
     if match is None:
@@ -114,16 +116,18 @@ def _parse(head: bytes, rest: bytes) -> Inquiry:
             raise _bad(f"{name} is there twice")
         headers[name] = field[2].decode("latin-1")
     if "transfer-encoding" in headers:
-        raise Refusal(HTTPStatus.LENGTH_REQUIRED, "The body comes in chunks.", "Send it whole, with a Content-Length.")
-    return Inquiry(match[1].decode("ascii"), match[2].decode("ascii").partition("?")[0], headers, rest)
+        raise HttpError(
+            HTTPStatus.LENGTH_REQUIRED, "The body comes in chunks.", "Send it whole, with a Content-Length."
+        )
+    return HttpRequest(match[1].decode("ascii"), match[2].decode("ascii").partition("?")[0], headers, rest)
 
 
-def answer(status: HTTPStatus, body: object, headers: Mapping[str, str] = MappingProxyType({})) -> bytes:
+def json_response(status: HTTPStatus, body: object, headers: Mapping[str, str] = MappingProxyType({})) -> bytes:
     """A whole answer with a JSON body."""
-    return framed(status, encoded(body), headers)
+    return build_response(status, encode_json(body), headers)
 
 
-def framed(status: HTTPStatus, body: bytes, headers: Mapping[str, str] = MappingProxyType({})) -> bytes:
+def build_response(status: HTTPStatus, body: bytes, headers: Mapping[str, str] = MappingProxyType({})) -> bytes:
     """The same with a body that is encoded already; with 304 it is left out."""
     told = {"Cache-Control": "no-cache", "Connection": "close", **headers}
     if status != HTTPStatus.NOT_MODIFIED:
@@ -132,15 +136,15 @@ def framed(status: HTTPStatus, body: bytes, headers: Mapping[str, str] = Mapping
     return "\r\n".join(lines).encode("latin-1") + (b"" if status == HTTPStatus.NOT_MODIFIED else body)
 
 
-def encoded(body: object) -> bytes:
+def encode_json(body: object) -> bytes:
     """JSON in one line, ASCII."""
     return json.dumps(body, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
-def part(connection: socket.socket, deadline: float) -> None:
+def finish_connection(connection: socket.socket, deadline: float) -> None:
     """Say that nothing follows, and let a sender that is still at it get to our answer. Raises OSError."""
     connection.shutdown(socket.SHUT_WR)
-    left = _DRAINED
+    left = _DRAIN_LIMIT
     while left > 0 and (wait := deadline - time.monotonic()) > 0:
         connection.settimeout(wait)
         block = connection.recv(min(left, 64 * 1024))

@@ -16,10 +16,10 @@ from typing import Final
 from loader.storage.directory import Directory
 
 SOCKET: Final = "loader.sock"
-_WAITING: Final = 16  # connections that wait to be accepted
+_BACKLOG: Final = 16  # connections that wait to be accepted
 
 
-def listen(folder: Directory, mode: int) -> socket.socket:
+def bind_socket(folder: Directory, mode: int) -> socket.socket:
     """A socket under its name in `folder`, in place of whatever has it; `mode` is in force before it can be reached."""
     new = SOCKET + ".new"
     folder.remove(new)
@@ -29,7 +29,7 @@ def listen(folder: Directory, mode: int) -> socket.socket:
         os.fchmod(server.fileno(), 0o600)
         server.bind(_address(folder, new))
         _change_mode(folder, new, mode)
-        server.listen(_WAITING)
+        server.listen(_BACKLOG)
         folder.move(new, folder, SOCKET)
     except BaseException:
         server.close()
@@ -37,12 +37,12 @@ def listen(folder: Directory, mode: int) -> socket.socket:
     return server
 
 
-def withdraw(folder: Directory) -> None:
+def unlink_socket(folder: Directory) -> None:
     """Take the name away."""
     folder.remove(SOCKET)
 
 
-def reach(directory: Path, timeout: float) -> socket.socket:
+def connect_socket(directory: Path, timeout: float) -> socket.socket:
     """Connect to the loader of that content directory; `timeout` in seconds, for this and all that follows."""
     descriptor = os.open(directory / ".loader", os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     with Directory(descriptor) as folder:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loader.local_api.unix_socket import reach
+from loader.local_api.unix_socket import connect_socket
 from tests.support.portal_system import PATIENCE
 
 GET_STATUS = b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -46,7 +46,7 @@ def parse(raw: bytes) -> Answer:
 
 def say(directory: Path, raw: bytes, *, hold: bool = False) -> Answer:
     """Send bytes and read until the loader closes; `hold`: keep the sending side open meanwhile, else close it."""
-    with reach(directory, PATIENCE) as client:
+    with connect_socket(directory, PATIENCE) as client:
         try:
             client.sendall(raw)
             if not hold:
@@ -83,7 +83,7 @@ def ask_now(directory: Path, wish: object) -> Answer:
 @contextmanager
 def events(directory: Path) -> Iterator[Iterator[tuple[str, Any]]]:
     """The stream of events: kind and data; a comment is of kind "comment". Ends when the loader closes."""
-    with reach(directory, PATIENCE) as client, client.makefile("rb") as lines:
+    with connect_socket(directory, PATIENCE) as client, client.makefile("rb") as lines:
         client.sendall(GET_EVENTS)
         assert lines.readline() == b"HTTP/1.1 200 OK\r\n"
         while lines.readline().strip():

@@ -39,18 +39,18 @@ class Command(BaseCommand):
     def handle(self, *args: object, **options: Any) -> None:
         directory = _directory(options["content_dir"])
         try:
-            for told in client.watch(directory) if options["watch"] else [client.status(directory)]:
+            for told in client.watch_status(directory) if options["watch"] else [client.fetch_status(directory)]:
                 self._show(told, as_json=options["json"], again=options["watch"])
         except PermissionError as error:
             text = f"You may not ask the loader of {directory}: be its user, or of the socket's group."
             raise CommandError(text, returncode=ExitCode.SOME_FAILED) from error
-        except client.NobodyHomeError as error:
+        except client.LoaderNotRunning as error:
             self._show_disk(directory, str(error), as_json=options["json"])
             sys.exit(ExitCode.UNREACHABLE)
         except KeyboardInterrupt:
             pass
 
-    def _show(self, told: client.Status, *, as_json: bool, again: bool) -> None:
+    def _show(self, told: client.StatusData, *, as_json: bool, again: bool) -> None:
         if as_json:
             self._print([json.dumps(told)])
         else:

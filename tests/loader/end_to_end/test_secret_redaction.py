@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from loader.errors import WorldError
-from loader.local_api.unix_socket import reach
+from loader.local_api.unix_socket import connect_socket
 from loader.logs import SecretRedactor, configure_logging
 from loader.s3.client import S3Bucket
 from loader.s3.redaction import HIDDEN
@@ -80,7 +80,7 @@ def children(pid: int) -> list[int]:
 
 def at_the_socket(directory: Path) -> set[str]:
     try:
-        with reach(directory, 5.0) as client:
+        with connect_socket(directory, 5.0) as client:
             client.sendall(GET_STATUS)
             client.shutdown(socket.SHUT_WR)
             return {b"".join(iter(lambda: client.recv(65536), b"")).decode()}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fleet.simulation.proxy import Link
-from loader.local_api.client import NobodyHomeError, status
+from loader.local_api.client import LoaderNotRunning, fetch_status
 from tests.support.aircraft import Aircraft, finish, publish
 from tests.support.local_programs import ask_now, events, request
 
@@ -25,9 +25,9 @@ def started(aircraft: Aircraft, *options: str) -> subprocess.Popen[str]:
     process = aircraft.start(*options)
     while process.poll() is None:
         try:
-            if status(aircraft.folder)["items"]:
+            if fetch_status(aircraft.folder)["items"]:
                 return process
-        except NobodyHomeError:
+        except LoaderNotRunning:
             continue
     raise AssertionError(process.communicate()[1])
 
@@ -84,8 +84,8 @@ def test_the_next_loader_takes_the_place_of_one_that_was_killed(aircraft: Aircra
     process.kill()
     process.communicate()
     assert socket_of(aircraft).is_socket()
-    with pytest.raises(NobodyHomeError):
-        status(aircraft.folder)
+    with pytest.raises(LoaderNotRunning):
+        fetch_status(aircraft.folder)
     process = started(aircraft, "--once")
     assert request(aircraft.folder, "GET", "/status").code == 200
     link.bandwidth = None

@@ -16,8 +16,8 @@ import pytest
 from loader.contract.manifest import Item
 from loader.local_api import server as the_door
 from loader.local_api.http import BODY_LIMIT, HEAD_LIMIT
-from loader.local_api.server import PROGRAMS, READERS, Door
-from loader.local_api.unix_socket import reach
+from loader.local_api.server import MAX_CLIENTS, MAX_STREAMS, LocalApiServer
+from loader.local_api.unix_socket import connect_socket
 from loader.monitor.status_board import StatusBoard
 from loader.planning.model import PlanStep
 from tests.support.local_programs import GET_EVENTS, GET_STATUS, ask_now, events, request, say
@@ -40,8 +40,10 @@ class Cabin:
         self.wishes.append((campaign, content))
         return self.refusal
 
-    def door(self, mode: int = 0o600, heartbeat: float = 15.0) -> Door:
-        return Door(self.directory, self.board, self.ask, mode, complain=self.complaints.append, heartbeat=heartbeat)
+    def door(self, mode: int = 0o600, heartbeat: float = 15.0) -> LocalApiServer:
+        return LocalApiServer(
+            self.directory, self.board, self.ask, mode, complain=self.complaints.append, heartbeat=heartbeat
+        )
 
     @property
     def socket(self) -> Path:
@@ -61,7 +63,7 @@ def cabin(tmp_path: Path) -> Cabin:
 
 
 @pytest.fixture
-def door(cabin: Cabin) -> Iterator[Door]:
+def door(cabin: Cabin) -> Iterator[LocalApiServer]:
     door = cabin.door()
     door.start()
     yield door
@@ -71,20 +73,20 @@ def door(cabin: Cabin) -> Iterator[Door]:
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs have half a second instead of five."""
-    monkeypatch.setattr(the_door, "PATIENCE", 0.5)
+    monkeypatch.setattr(the_door, "REQUEST_TIMEOUT", 0.5)
 
 
 # Asking.
 
 
-def test_status_is_what_the_board_knows(cabin: Cabin, door: Door) -> None:
+def test_status_is_what_the_board_knows(cabin: Cabin, door: LocalApiServer) -> None:
     told = request(cabin.directory, "GET", "/status")
     assert (told.code, told.headers["content-type"]) == (200, "application/json")
     assert [one["content"] for one in told.json["items"]] == ["a", "b", "whole"]
     assert told.json["revision"] == cabin.board.revision
 
 
-def test_status_is_told_again_only_if_there_is_something_new(cabin: Cabin, door: Door) -> None:
+def test_status_is_told_again_only_if_there_is_something_new(cabin: Cabin, door: LocalApiServer) -> None:
     etag = request(cabin.directory, "GET", "/status").headers["etag"]
     again = request(cabin.directory, "GET", "/status", If_None_Match=etag)
     assert (again.code, again.body, again.headers["etag"]) == (304, b"", etag)
@@ -92,7 +94,7 @@ def test_status_is_told_again_only_if_there_is_something_new(cabin: Cabin, door:
     assert request(cabin.directory, "GET", "/status", If_None_Match=f'"x", W/{etag}').code == 200
 
 
-def test_the_etag_of_another_run_is_not_of_this_one(cabin: Cabin, door: Door) -> None:
+def test_the_etag_of_another_run_is_not_of_this_one(cabin: Cabin, door: LocalApiServer) -> None:
     etag = request(cabin.directory, "GET", "/status").headers["etag"]
     door.close()
     again = cabin.door()
@@ -101,7 +103,7 @@ def test_the_etag_of_another_run_is_not_of_this_one(cabin: Cabin, door: Door) ->
     again.close()
 
 
-def test_events_begin_with_everything_and_go_on_with_what_changed(cabin: Cabin, door: Door) -> None:
+def test_events_begin_with_everything_and_go_on_with_what_changed(cabin: Cabin, door: LocalApiServer) -> None:
     with events(cabin.directory) as stream:
         kind, first = next(stream)
         assert (kind, len(first["items"])) == ("status", 3)
@@ -139,7 +141,7 @@ def test_a_stream_where_nothing_happens_shows_that_it_lives(cabin: Cabin) -> Non
         ({"campaign": "c", "content": None, "seat": "12A"}, ("c", None)),
     ],
 )
-def test_a_wish_is_passed_on(cabin: Cabin, door: Door, wish: object, heard: tuple[str, str | None]) -> None:
+def test_a_wish_is_passed_on(cabin: Cabin, door: LocalApiServer, wish: object, heard: tuple[str, str | None]) -> None:
     assert ask_now(cabin.directory, wish).code == 202
     assert cabin.wishes == [heard]
 
@@ -159,14 +161,16 @@ def test_a_wish_is_passed_on(cabin: Cabin, door: Door, wish: object, heard: tupl
         ("c", 400),
     ],
 )
-def test_a_wish_that_cannot_be_is_refused_with_what_to_do(cabin: Cabin, door: Door, wish: object, code: int) -> None:
+def test_a_wish_that_cannot_be_is_refused_with_what_to_do(
+    cabin: Cabin, door: LocalApiServer, wish: object, code: int
+) -> None:
     told = ask_now(cabin.directory, wish)
     assert told.code == code
     assert set(told.json) == {"error", "advice"}
     assert cabin.wishes == []
 
 
-def test_what_the_loader_says_against_a_wish_is_told(cabin: Cabin, door: Door) -> None:
+def test_what_the_loader_says_against_a_wish_is_told(cabin: Cabin, door: LocalApiServer) -> None:
     cabin.refusal = "the ground has paused this aircraft"
     told = ask_now(cabin.directory, {"campaign": "c", "content": "a"})
     assert (told.code, told.json["error"]) == (409, "the ground has paused this aircraft")
@@ -187,7 +191,7 @@ def test_what_the_loader_says_against_a_wish_is_told(cabin: Cabin, door: Door) -
         b'\xef\xbb\xbf{"campaign": "c"}',
     ],
 )
-def test_what_is_not_strict_json_is_refused(cabin: Cabin, door: Door, body: bytes) -> None:
+def test_what_is_not_strict_json_is_refused(cabin: Cabin, door: LocalApiServer, body: bytes) -> None:
     told = request(cabin.directory, "POST", "/now", body, Content_Type="application/json")
     assert told.code == 400
     assert request(cabin.directory, "GET", "/status").code == 200
@@ -235,7 +239,9 @@ POST = b"POST /now HTTP/1.1\r\nContent-Type: application/json\r\n"
         (POST + b"Content-Length: %d\r\n\r\n" % (2 * 10**6) + b"x" * 2 * 10**6, 413),
     ],
 )
-def test_other_requests_are_refused_and_the_loader_goes_on(cabin: Cabin, door: Door, raw: bytes, code: int) -> None:
+def test_other_requests_are_refused_and_the_loader_goes_on(
+    cabin: Cabin, door: LocalApiServer, raw: bytes, code: int
+) -> None:
     told = say(cabin.directory, raw, hold=True)
     assert told.code == code
     if code == 405:
@@ -247,22 +253,24 @@ def test_other_requests_are_refused_and_the_loader_goes_on(cabin: Cabin, door: D
 
 
 @pytest.mark.parametrize("raw", [b"", b"GET", GET_STATUS[:-2], POST + b"Content-Length: 50\r\n\r\n{"])
-def test_a_program_that_goes_before_it_has_asked_leaves_nothing_behind(cabin: Cabin, door: Door, raw: bytes) -> None:
+def test_a_program_that_goes_before_it_has_asked_leaves_nothing_behind(
+    cabin: Cabin, door: LocalApiServer, raw: bytes
+) -> None:
     assert say(cabin.directory, raw).code == 0
     assert request(cabin.directory, "GET", "/status").code == 200
 
 
 @pytest.mark.parametrize("raw", [b"", b"GET /sta", POST + b"Content-Length: 50\r\n\r\n{"])
 def test_a_program_that_does_not_finish_asking_is_sent_away(
-    cabin: Cabin, door: Door, hurried: None, raw: bytes
+    cabin: Cabin, door: LocalApiServer, hurried: None, raw: bytes
 ) -> None:
     assert say(cabin.directory, raw, hold=True).code == 408
 
 
 def test_a_program_that_drips_byte_after_byte_has_no_more_time_than_others(
-    cabin: Cabin, door: Door, hurried: None
+    cabin: Cabin, door: LocalApiServer, hurried: None
 ) -> None:
-    with reach(cabin.directory, PATIENCE) as client:
+    with connect_socket(cabin.directory, PATIENCE) as client:
         sent, told = 0, b""
         client.setblocking(False)
         while not told:
@@ -277,10 +285,10 @@ def test_a_program_that_drips_byte_after_byte_has_no_more_time_than_others(
     assert 0 < sent < HEAD_LIMIT
 
 
-def test_a_program_that_never_reads_is_dropped(cabin: Cabin, door: Door, hurried: None) -> None:
+def test_a_program_that_never_reads_is_dropped(cabin: Cabin, door: LocalApiServer, hurried: None) -> None:
     board = cabin.board
     board.plan_changed([PlanStep("c", Item(f"item-{number}", 10, HASH), "fetch", 0) for number in range(5000)], {}, {})
-    with reach(cabin.directory, PATIENCE) as client:
+    with connect_socket(cabin.directory, PATIENCE) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.sendall(GET_EVENTS)
         with events(cabin.directory) as other:
@@ -292,19 +300,19 @@ def test_a_program_that_never_reads_is_dropped(cabin: Cabin, door: Door, hurried
 # Many at once.
 
 
-def test_so_many_readers_and_no_more(cabin: Cabin, door: Door) -> None:
-    with Crowd(cabin, READERS, GET_EVENTS) as readers:
+def test_so_many_readers_and_no_more(cabin: Cabin, door: LocalApiServer) -> None:
+    with Crowd(cabin, MAX_STREAMS, GET_EVENTS) as readers:
         assert all(reader.recv(12) == b"HTTP/1.1 200" for reader in readers)
         too_many = say(cabin.directory, GET_EVENTS, hold=True)
         assert (too_many.code, too_many.headers["retry-after"]) == (503, "2")
         assert request(cabin.directory, "GET", "/status").code == 200
 
 
-def test_a_crowd_is_turned_away_and_then_there_is_room_again(cabin: Cabin, door: Door) -> None:
+def test_a_crowd_is_turned_away_and_then_there_is_room_again(cabin: Cabin, door: LocalApiServer) -> None:
     before = threading.active_count()
-    with Crowd(cabin, PROGRAMS, b"") as crowd:
+    with Crowd(cabin, MAX_CLIENTS, b"") as crowd:
         assert say(cabin.directory, b"", hold=True).code == 503
-        assert threading.active_count() <= before + PROGRAMS
+        assert threading.active_count() <= before + MAX_CLIENTS
         for client in crowd:
             client.close()
     until(lambda: request(cabin.directory, "GET", "/status").code == 200)
@@ -314,7 +322,7 @@ class Crowd:
     """Connections that have sent `raw` and are all admitted or turned away."""
 
     def __init__(self, cabin: Cabin, count: int, raw: bytes) -> None:
-        self._clients = [reach(cabin.directory, PATIENCE) for _ in range(count)]
+        self._clients = [connect_socket(cabin.directory, PATIENCE) for _ in range(count)]
         for client in self._clients:
             client.sendall(raw)
 
@@ -327,7 +335,7 @@ class Crowd:
 
 
 def test_an_error_of_ours_ends_one_conversation_only(
-    cabin: Cabin, door: Door, caplog: pytest.LogCaptureFixture
+    cabin: Cabin, door: LocalApiServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(campaign: str, content: str | None) -> str | None:
         raise RuntimeError("of ours")
@@ -428,7 +436,7 @@ def test_the_socket_of_a_killed_loader_is_replaced_and_ours_is_gone_at_the_end(c
     fresh.close()
     assert list(cabin.socket.parent.iterdir()) == []
     with pytest.raises(FileNotFoundError):
-        reach(cabin.directory, 1.0)
+        connect_socket(cabin.directory, 1.0)
     killed.close()
 
 

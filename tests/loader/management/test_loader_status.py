@@ -17,8 +17,8 @@ import pytest
 from loader.contract.heartbeat import StoreUsage
 from loader.contract.manifest import Item
 from loader.contract.units import format_duration
-from loader.local_api.client import NobodyHomeError, status, watch
-from loader.local_api.server import Door
+from loader.local_api.client import LoaderNotRunning, fetch_status, watch_status
+from loader.local_api.server import LocalApiServer
 from loader.monitor.status_board import StatusBoard
 from loader.monitor.status_table import render_status
 from loader.planning.model import PlanStep
@@ -46,7 +46,7 @@ def board() -> StatusBoard:
 @pytest.fixture
 def directory(tmp_path: Path, board: StatusBoard) -> Iterator[Path]:
     """Of a loader that runs."""
-    door = Door(tmp_path / "content", board, lambda campaign, content: None)
+    door = LocalApiServer(tmp_path / "content", board, lambda campaign, content: None)
     door.start()
     yield tmp_path / "content"
     door.close()
@@ -141,7 +141,7 @@ def test_as_json_it_is_the_answer_itself(directory: Path, board: StatusBoard) ->
 
 @pytest.mark.processes
 def test_it_watches_until_the_loader_ends(tmp_path: Path, board: StatusBoard) -> None:
-    door = Door(tmp_path, board, lambda campaign, content: None)
+    door = LocalApiServer(tmp_path, board, lambda campaign, content: None)
     door.start()
     command = [sys.executable, "manage.py", "loader_status", "--watch", "--json", "--content-dir", str(tmp_path)]
     with subprocess.Popen(command, cwd=ROOT, env=bare_environment(), stdout=subprocess.PIPE, text=True) as watching:
@@ -157,7 +157,7 @@ def test_it_watches_until_the_loader_ends(tmp_path: Path, board: StatusBoard) ->
 
 @pytest.mark.processes
 def test_on_a_terminal_each_change_takes_the_place_of_the_last(tmp_path: Path, board: StatusBoard) -> None:
-    door = Door(tmp_path, board, lambda campaign, content: None)
+    door = LocalApiServer(tmp_path, board, lambda campaign, content: None)
     door.start()
     ours, theirs = pty.openpty()
     command = [sys.executable, "manage.py", "loader_status", "--watch", "--content-dir", str(tmp_path)]
@@ -199,8 +199,8 @@ def test_a_socket_that_nobody_listens_at_is_no_loader(tmp_path: Path) -> None:
     (tmp_path / ".loader").mkdir()
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(tmp_path / ".loader" / "loader.sock"))
-    with pytest.raises(NobodyHomeError, match="no loader is at work"):
-        status(tmp_path)
+    with pytest.raises(LoaderNotRunning, match="no loader is at work"):
+        fetch_status(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -219,13 +219,13 @@ def test_whatever_answers_it_is_told_in_a_sentence(tmp_path: Path, said: bytes) 
             connection.sendall(said)
             connection.close()
             os._exit(0)
-        with pytest.raises(NobodyHomeError):
-            status(tmp_path)
+        with pytest.raises(LoaderNotRunning):
+            fetch_status(tmp_path)
         os.waitpid(child, 0)
 
 
 def test_changes_are_put_together_to_the_whole(directory: Path, board: StatusBoard) -> None:
-    stream = watch(directory)
+    stream = watch_status(directory)
     assert len(_items(next(stream))) == 3
     board.item_failed("2026-12", "movie-001", "OBJECT_GONE", "gone")
     told = next(stream)

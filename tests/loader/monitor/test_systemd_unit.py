@@ -13,7 +13,7 @@ import pytest
 
 from loader.config import OPTIONS
 from loader.contract.manifest import Item
-from loader.local_api.service import METHODS
+from loader.local_api.service import ROUTES
 from loader.monitor.status_board import StatusBoard
 from loader.planning.model import PlanStep
 from tests.support.aircraft import ROOT
@@ -58,7 +58,7 @@ def test_the_unit_and_the_guide_agree_on_paths_users_and_secrets(unit: dict[str,
 
 def test_the_page_names_every_request_and_every_field() -> None:
     page = (PAGES / "socket.md").read_text()
-    for path, method in METHODS.items():
+    for path, method in ROUTES.items():
         assert f"`{method} {path}`" in page
     board = StatusBoard("ACME", "N1")
     board.plan_changed([PlanStep("c", Item("a", 1), "fetch", 0)], {}, {})
