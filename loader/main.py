@@ -130,9 +130,9 @@ def _load(settings: Settings, stores: Sequence[ContentStore], display: PlainDisp
         link,
         stop,
         rate=lambda: board.rate,
-        turned=watchdog.ping,
+        on_turn=watchdog.ping,
     )
-    door = LocalApiServer(stores[0].path, board, agent.ask, settings.socket_mode)
+    door = LocalApiServer(stores[0].path, board, agent.prioritise, settings.socket_mode)
     link.start()
     door.start()
     watchdog.ready()

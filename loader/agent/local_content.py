@@ -24,7 +24,7 @@ from loader.storage.content_store import ContentStore
 from loader.storage.inventory import CampaignOnDisk, ItemKey, LocalItemState, ManifestVersion, merge_stores
 
 
-class Planner:
+class LocalContent:
     """For the content directories of one loader. Methods raise WorldError where none of them can be used."""
 
     def __init__(
@@ -34,96 +34,104 @@ class Planner:
         self._stores, self._named, self._reserve, self._listener = stores, frozenset(named), reserve, listener
         self.problem = ""  # of a directory, when there was last planned
 
-    def edition(self, campaign: str) -> ManifestVersion | None:
+    def installed_version(self, campaign: str) -> ManifestVersion | None:
         """The version of a campaign that was last whole aboard."""
         for store in self._stores:
             try:
                 edition = store.installed_version(campaign)
             except WorldError as error:
-                self._fail(error)
+                self._handle_failure(error)
                 continue
             if edition:
                 return edition
         return None
 
-    def is_new(self, campaign: str, reading: ManifestResult) -> bool:
+    def differs_from_installed(self, campaign: str, result: ManifestResult) -> bool:
         """Another version than the one that is read now is aboard, or none."""
-        return self.edition(campaign) != reading.manifest_version
+        return self.installed_version(campaign) != result.manifest_version
 
     def plan(
         self,
-        sight: MediaSnapshot,
-        moment: PlanningContext,
-        orders: TransferQueue | None,
-        first: RequestedItems,
-        barred: Mapping[ItemKey, str],
+        snapshot: MediaSnapshot,
+        context: PlanningContext,
+        queue: TransferQueue | None,
+        requested: RequestedItems,
+        blocked: Mapping[ItemKey, str],
     ) -> Plan:
         """What is to be done, before a byte moves."""
         self.problem = ""
-        readings = sight.scan.manifests.items()
+        readings = snapshot.scan.manifests.items()
         wanted = [
             TargetCampaign(name, reading.manifest, name in self._named, self._is_replacing(name, reading))
             for name, reading in readings
             if reading.manifest is not None
         ]
-        found = {one.campaign: self._find(one.campaign, one.manifest.content, sight.etags) for one in wanted}
+        found = {one.campaign: self._item_states(one.campaign, one.manifest.content, snapshot.etags) for one in wanted}
 
         def find(campaign: str, item: Item) -> list[LocalItemState]:
             return [there[item.name] for there in found[campaign]]
 
-        rooms, lying = self._rooms()
+        rooms, lying = self._disk_space()
         return make_plan(
-            wanted, find, rooms, moment, queue=orders, on_disk=lying, requested=first, named=self._named, blocked=barred
+            wanted,
+            find,
+            rooms,
+            context,
+            queue=queue,
+            on_disk=lying,
+            requested=requested,
+            named=self._named,
+            blocked=blocked,
         )
 
-    def _rooms(self) -> tuple[list[DiskSpace], tuple[CampaignOnDisk, ...]]:
+    def _disk_space(self) -> tuple[list[DiskSpace], tuple[CampaignOnDisk, ...]]:
         """What may still be taken of each directory, and what lies there; one that fails has no room and nothing."""
         rooms, lying = [], []
         for at, store in enumerate(self._stores):
             try:
                 room, there = DiskSpace((store.space().free or 0) - self._reserve, store.device), store.list_campaigns()
             except WorldError as error:
-                self._fail(error)
+                self._handle_failure(error)
                 room, there = DiskSpace(0, -1 - at), []
             rooms.append(room)
             lying.append(there)
         return rooms, merge_stores(lying)
 
-    def _fail(self, error: WorldError) -> None:
+    def _handle_failure(self, error: WorldError) -> None:
         """One of several directories fails: the others go on."""
         if len(self._stores) == 1:
             raise error
         self.problem = f"{error.code}: {error}"
 
-    def _is_replacing(self, campaign: str, reading: ManifestResult) -> bool:
-        held = self.edition(campaign)
-        return held is not None and held.digest != reading.manifest_version.digest
+    def _is_replacing(self, campaign: str, result: ManifestResult) -> bool:
+        held = self.installed_version(campaign)
+        return held is not None and held.digest != result.manifest_version.digest
 
-    def _find(
+    def _item_states(
         self, campaign: str, items: Sequence[Item], etags: Mapping[ItemKey, str]
     ) -> list[dict[str, LocalItemState]]:
         known = {content: etag for (name, content), etag in etags.items() if name == campaign}
-        return [self._find_in(store, campaign, items, known) for store in self._stores]
+        return [self._item_states_in(store, campaign, items, known) for store in self._stores]
 
-    def _find_in(
+    def _item_states_in(
         self, store: ContentStore, campaign: str, items: Sequence[Item], etags: Mapping[str, str]
     ) -> dict[str, LocalItemState]:
         try:
             return store.item_states(campaign, items, etags)
         except WorldError as error:
-            self._fail(error)
+            self._handle_failure(error)
             return {item.name: LocalItemState() for item in items}
 
     # What lies here.
 
-    def _is_aboard(self, campaign: str) -> bool:
+    def _has_items(self, campaign: str) -> bool:
         return any(store.item_names(campaign) for store in self._stores)
 
-    def spaces(self) -> tuple[StoreUsage, ...]:
+    def usage(self) -> tuple[StoreUsage, ...]:
         """Every directory; without figures where it fails."""
-        return tuple(_space(store) for store in self._stores)
+        return tuple(_usage(store) for store in self._stores)
 
-    def held(self) -> tuple[HeldCampaign, ...]:
+    def held_campaigns(self) -> tuple[HeldCampaign, ...]:
         """The campaigns that are whole."""
         held: dict[str, HeldCampaign] = {}
         for store in self._stores:
@@ -132,49 +140,51 @@ class Planner:
                     held.setdefault(campaign.campaign, campaign)
         return tuple(held.values())
 
-    def gone(
+    def stale_reports(
         self,
-        told: Mapping[str, set[str]],
-        readings: Mapping[str, ManifestResult],
-        orders: TransferQueue | None,
+        reported: Mapping[str, set[str]],
+        manifests: Mapping[str, ManifestResult],
+        queue: TransferQueue | None,
         wanted: Collection[str],
     ) -> dict[str, set[str]]:
         """Of what the ground was told, by campaign, the items that are not here any more, or never were."""
-        purged = {entry.campaign for entry in (orders.entries if orders else None) or () if entry.action == "purge"}
+        purged = {entry.campaign for entry in (queue.entries if queue else None) or () if entry.action == "purge"}
         found: dict[str, set[str]] = {}
-        for name, items in told.items():
-            reading = readings.get(name)
-            if name in purged and name not in wanted and not self._is_aboard(name):
+        for name, items in reported.items():
+            reading = manifests.get(name)
+            if name in purged and name not in wanted and not self._has_items(name):
                 found[name] = items
-            elif reading and reading.manifest and not self.is_new(name, reading):
+            elif reading and reading.manifest and not self.differs_from_installed(name, reading):
                 found[name] = items - {item.name for item in reading.manifest.content}
         return found
 
     # What is to be removed.
 
-    def link_first(self, plan: Plan, sight: MediaSnapshot, busy: Collection[ItemKey]) -> None:
+    def link_before_removal(self, plan: Plan, snapshot: MediaSnapshot, busy: Collection[ItemKey]) -> None:
         """What is to be removed may be what is to be linked to. `busy`: items that are in hand already."""
         for step in plan.steps:
             if step.action == "link" and (step.campaign, step.item.name) not in busy:
-                edition = sight.scan.manifests[step.campaign].manifest_version
+                edition = snapshot.scan.manifests[step.campaign].manifest_version
                 try:
                     self._stores[step.store].link_duplicate(step.campaign, step.item, edition, staged=step.staged)
                 except WorldError as error:
                     self._listener.notice("link", f"{step.campaign}/{step.item.name}{TGZ}: {error}", code=error.code)
 
-    def remove(self, removal: Removal, reading: ManifestResult | None, told: Callable[[str, set[str]], None]) -> None:
+    def remove(
+        self, removal: Removal, result: ManifestResult | None, on_removed: Callable[[str, set[str]], None]
+    ) -> None:
         """Purge it; `told` hears of which items, so that nothing is left of them on the ground."""
         campaign, content = removal.campaign, removal.content
         names = {name for store in self._stores for name in store.item_names(campaign)}
-        if reading and reading.manifest:
-            names |= {item.name for item in reading.manifest.content}  # told of, if not begun
+        if result and result.manifest:
+            names |= {item.name for item in result.manifest.content}  # told of, if not begun
         freed = sum(store.purge(campaign, content) for store in self._stores)
         what = campaign if content is None else f"{len(content)} items of {campaign}"
         self._listener.notice("removed", f"{what}: removed, {removal.reason}; {format_size(freed)} are free again")
-        told(campaign, names if content is None else names.intersection(content))
+        on_removed(campaign, names if content is None else names.intersection(content))
 
 
-def _space(store: ContentStore) -> StoreUsage:
+def _usage(store: ContentStore) -> StoreUsage:
     try:
         return store.space()
     except WorldError:

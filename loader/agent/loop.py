@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from loader import VERSION
-from loader.agent.local_content import Planner
+from loader.agent.local_content import LocalContent
 from loader.config import Settings
 from loader.contract.heartbeat import Heartbeat
 from loader.contract.keys import heartbeat_key
@@ -44,14 +44,14 @@ from loader.transfer.manager import TransferManager
 from loader.transfer.rate_limit import RateLimiter
 from loader.transfer.task import TaskContext, TransferOutcome
 
-PASSES: Final = 3  # of `--once`, where campaigns change under it
-TURN: Final = 1.0  # seconds
+MAX_PASSES: Final = 3  # of `--once`, where campaigns change under it
+LOOP_INTERVAL: Final = 1.0  # seconds
 LEASE_WAIT: Final = 30.0  # seconds for the status bucket to say whose the tail is; then content is loaded anyhow
 FLUSH: Final = 2.0  # seconds that a byte may wait in memory at most, however seldom progress is told
 FLUSH_STOPPED: Final = 1.5  # seconds for the last reports after a signal
-ENDING: Final = 2.0  # seconds for transfers to come to an end
-COMMAND_ENDING: Final = 1.0  # seconds for the operator's command to
-WISHES: Final = 20  # that are kept of what somebody aboard wants first
+TRANSFER_STOP: Final = 2.0  # seconds for transfers to come to an end
+HOOK_STOP: Final = 1.0  # seconds for the operator's command to
+MAX_REQUESTS: Final = 20  # that are kept of what somebody aboard wants first
 
 
 class Agent:
@@ -72,38 +72,43 @@ class Agent:
         stop: threading.Event,
         *,
         rate: Callable[[], int | None] = lambda: None,
-        turned: Callable[[], None] = lambda: None,
+        on_turn: Callable[[], None] = lambda: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._settings, self._stores, self._listener = settings, stores, listener
-        self._link, self._stop, self._rate, self._turned, self._now = link, stop, rate, turned, now
+        self._link, self._stop, self._rate, self._on_turn, self._now = link, stop, rate, on_turn, now
         self._started = now()
         self._state = ("idle", "", "")
-        self._said: dict[str, str] = {}
-        self._wishes: tuple[tuple[str, str | None], ...] = ()
-        self._sight, self._plan = MediaSnapshot(ManifestScan({})), Plan()
-        self._forgotten: object = None  # for what the reports of things gone were last looked for
-        self._trouble = ""  # with the disks, when there was last planned
+        self._last_messages: dict[str, str] = {}
+        self._requested: tuple[tuple[str, str | None], ...] = ()
+        self._snapshot, self._plan = MediaSnapshot(ManifestScan({})), Plan()
+        self._stale_checked_for: object = None  # for what the reports of things gone were last looked for
+        self._disk_problem = ""  # with the disks, when there was last planned
         self._doubt = ""  # about the time, likewise
-        self._awaiting = True  # a look, before it can be said how it ends
-        self._outcomes: dict[ItemKey, TransferOutcome] = {}
+        self._awaiting_snapshot = True  # a look, before it can be said how it ends
+        self._results: dict[ItemKey, TransferOutcome] = {}
         self._passes = 0
-        self._wake, self._poked, self._taken = threading.Event(), threading.Event(), threading.Event()
+        self._wake, self._replan_requested, self._lease_lost = threading.Event(), threading.Event(), threading.Event()
         self._failures, self._limiter = FailureHistory(), RateLimiter(settings.bandwidth_limit)
-        self._planner = Planner(stores, settings.campaigns, settings.reserve, listener)
-        self._dispatch = TransferQueueReader(settings.airline, settings.tail, media, stores[0])
+        self._local_content = LocalContent(stores, settings.campaigns, settings.reserve, listener)
+        self._queue_reader = TransferQueueReader(settings.airline, settings.tail, media, stores[0])
         self._store_clock = media.store_clock
-        self._lookout = ManifestReader(settings.airline, settings.campaigns, media, self._trust(media))
-        self._eyes = MediaPoller(
-            self._dispatch, self._lookout, self._failures, self._planner.is_new, stop, self._wake.set
+        self._manifest_reader = ManifestReader(settings.airline, settings.campaigns, media, self._make_verifier(media))
+        self._poller = MediaPoller(
+            self._queue_reader,
+            self._manifest_reader,
+            self._failures,
+            self._local_content.differs_from_installed,
+            stop,
+            self._wake.set,
         )
-        self.status = self._status_writer(status)
-        self._errands = HookRunner(
-            settings.on_loaded, settings.on_loaded_timeout, stores, self.status, listener, self._wake.set
+        self.reporter = self._make_reporter(status)
+        self._hooks = HookRunner(
+            settings.on_loaded, settings.on_loaded_timeout, stores, self.reporter, listener, self._wake.set
         )
-        self._work = TransferManager(self._tools(media), settings.max_transfers, self._wake.set)
+        self._transfers = TransferManager(self._make_task_context(media), settings.max_transfers, self._wake.set)
 
-    def _trust(self, media: Bucket) -> ManifestVerifier:
+    def _make_verifier(self, media: Bucket) -> ManifestVerifier:
         settings = self._settings
         return ManifestVerifier(
             settings.signatures,
@@ -116,7 +121,7 @@ class Agent:
             say=lambda text: self._listener.notice("trust", text),
         )
 
-    def _status_writer(self, status: Bucket) -> StatusReporter:
+    def _make_reporter(self, status: Bucket) -> StatusReporter:
         settings, listener = self._settings, self._listener
         lease = TailLease(
             status,
@@ -134,11 +139,11 @@ class Agent:
             heartbeat=self.heartbeat,
             heartbeat_interval=settings.heartbeat_interval,
             on_unreachable=lambda text: listener.notice("status_away", text),
-            on_lease_lost=self._give_way,
+            on_lease_lost=self._on_lease_lost,
             link_up=lambda: self._link.state()[0],
         )
 
-    def _tools(self, media: Bucket) -> TaskContext:
+    def _make_task_context(self, media: Bucket) -> TaskContext:
         settings = self._settings
         means = DownloadContext(
             media,
@@ -155,93 +160,93 @@ class Agent:
             settings.airline,
             self._stores,
             means,
-            self._lookout,
-            self.status,
+            self._manifest_reader,
+            self.reporter,
             self._listener,
             settings.reserve,
-            self._errands.item_installed,
-            self._errands.has_failed,
+            self._hooks.item_installed,
+            self._hooks.has_failed,
         )
 
     def run(self) -> ExitCode:
         """Until nothing is left to do (`once`) or `stop` is set."""
-        self.status.import_state(self._stores[0].load_report_cache(), self._now())
-        self.status.start()
+        self.reporter.import_state(self._stores[0].load_report_cache(), self._now())
+        self.reporter.start()
         self._await_lease()
         code = ExitCode.UNREACHABLE
         try:
-            self._work.start()
-            code = self._turns()
+            self._transfers.start()
+            code = self._loop()
         finally:
-            told = self._end()
-        if self._taken.is_set():
+            told = self._shut_down()
+        if self._lease_lost.is_set():
             return ExitCode.HELD
         return ExitCode.UNREACHABLE if code is ExitCode.DONE and not told else code
 
     def _await_lease(self) -> None:
         """Before a byte is fetched: whose is the tail? While the status bucket cannot tell, content has precedence."""
         deadline = time.monotonic() + LEASE_WAIT
-        while not self.status.lease_checked.wait(0.1) and not self._stop.is_set() and time.monotonic() < deadline:
-            self._turned()
+        while not self.reporter.lease_checked.wait(0.1) and not self._stop.is_set() and time.monotonic() < deadline:
+            self._on_turn()
             if self._link.checked and not self._link.state()[0]:
                 return  # nobody can be asked, and nothing is loaded
 
-    def _give_way(self, text: str) -> None:
+    def _on_lease_lost(self, text: str) -> None:
         """The tail is another machine's. Called by the status thread."""
         self._listener.notice("held", text)
-        self._taken.set()
+        self._lease_lost.set()
         self._stop.set()
 
-    def _turns(self) -> ExitCode:
+    def _loop(self) -> ExitCode:
         due, was_up = 0.0, True
         while not self._stop.is_set():
-            self._turned()
+            self._on_turn()
             up = self._link.state()[0]
             if up and not was_up:
-                self.status.link_restored()
+                self.reporter.link_restored()
                 self._await_lease()
                 due = 0.0
             was_up = up
-            if up and time.monotonic() >= due and not self._eyes.polling:
-                self._eyes.start_poll()
+            if up and time.monotonic() >= due and not self._poller.polling:
+                self._poller.start_poll()
                 due = time.monotonic() + self._settings.poll_interval
-            sight = self._eyes.take_snapshot()
+            sight = self._poller.take_snapshot()
             if sight is not None:
-                self._awaiting = False
-                self._heed(sight)
-            if sight is not None or self._poked.is_set() or self._is_time():
-                self._poked.clear()
+                self._awaiting_snapshot = False
+                self._apply_snapshot(sight)
+            if sight is not None or self._replan_requested.is_set() or self._is_change_due():
+                self._replan_requested.clear()
                 # Before a new plan: what the queue has stopped must not begin for a moment.
-                self._work.set_paused(bool(self._why_not()[0]))
-                self._plan_anew()
-            self._mind()
-            code = self._verdict() if self._settings.once else None
+                self._transfers.set_paused(bool(self._blocked_reason()[0]))
+                self._replan()
+            self._update_state()
+            code = self._exit_code() if self._settings.once else None
             if code is not None:
                 return code
-            self._wake.wait(TURN)
+            self._wake.wait(LOOP_INTERVAL)
             self._wake.clear()
         return ExitCode.UNREACHABLE
 
-    def _is_time(self) -> bool:
+    def _is_change_due(self) -> bool:
         """For something that was ordered for later."""
         return self._plan.next_change is not None and self._now() >= self._plan.next_change
 
     # What was seen.
 
-    def _heed(self, sight: MediaSnapshot) -> None:
+    def _apply_snapshot(self, snapshot: MediaSnapshot) -> None:
         """Say what is wrong in the bucket. While it is out of reach, what was seen last still counts."""
-        look = sight.scan
-        self._say_once("queue", "queue", self._dispatch.problem)
-        for note in sight.notes:
+        look = snapshot.scan
+        self._notice_once("queue", "queue", self._queue_reader.problem)
+        for note in snapshot.notes:
             self._listener.notice("listing", note)
         for text in look.ignored_prefixes:
-            self._say_once("prefix", text, text)
+            self._notice_once("prefix", text, text)
         if not look.reached:
-            self._say_once("waiting", "look", f"The media bucket is out of reach: {look.reason}", code=look.code)
+            self._notice_once("waiting", "look", f"The media bucket is out of reach: {look.reason}", code=look.code)
         else:
-            self._say_once("waiting", "look", f"{look.code}: {look.text}" if look.code else "", code=look.code)
-        self._tell_problems(look)
-        before = self._sight.scan.manifests
+            self._notice_once("waiting", "look", f"{look.code}: {look.text}" if look.code else "", code=look.code)
+        self._report_problems(look)
+        before = self._snapshot.scan.manifests
         # What cannot be read just now is as it was: nothing is given up for that.
         kept = {
             name: before[name] if reading.unreachable and name in before else reading
@@ -249,87 +254,91 @@ class Agent:
         }
         if not look.reached or look.code:
             kept = {**before, **kept}
-        self._sight = MediaSnapshot(replace(look, readings=kept), sight.etags)
+        self._snapshot = MediaSnapshot(replace(look, manifests=kept), snapshot.etags)
 
-    def _tell_problems(self, look: ManifestScan) -> None:
-        for name, reading in look.manifests.items():
-            self._say_once("doubt", f"doubt {name}", f"{name}: {reading.warning}" if reading.warning else "")
+    def _report_problems(self, scan: ManifestScan) -> None:
+        for name, reading in scan.manifests.items():
+            self._notice_once("doubt", f"doubt {name}", f"{name}: {reading.warning}" if reading.warning else "")
             if not reading.code:
-                self._said.pop(f"campaign {name}", None)
-                if not self._errands.has_failed(name) and name not in self._work.incomplete_campaigns:
-                    self.status.clear_campaign_error(name)
+                self._last_messages.pop(f"campaign {name}", None)
+                if not self._hooks.has_failed(name) and name not in self._transfers.incomplete_campaigns:
+                    self.reporter.clear_campaign_error(name)
             elif reading.unreachable:
                 self._listener.notice("waiting", f"{name}: {reading.text}", campaign=name, code=reading.code)
-            elif self._said.get(f"campaign {name}") != reading.text:
-                self._said[f"campaign {name}"] = reading.text
-                self.status.campaign_error(name, reading.code, reading.text)
+            elif self._last_messages.get(f"campaign {name}") != reading.text:
+                self._last_messages[f"campaign {name}"] = reading.text
+                self.reporter.campaign_error(name, reading.code, reading.text)
                 self._listener.campaign_failed(name, reading.code, reading.text)
 
-    def _say_once(self, event: str, key: str, text: str, **fields: object) -> None:
+    def _notice_once(self, event: str, key: str, text: str, **fields: object) -> None:
         """Nothing to say ("") lets it be said again when it comes back."""
-        if self._said.get(key, "") != text:
-            self._said[key] = text
+        if self._last_messages.get(key, "") != text:
+            self._last_messages[key] = text
             if text:
                 self._listener.notice(event, text, **fields)
 
     # What follows from it.
 
     @property
-    def _terms(self) -> EffectiveLimits:
-        return EffectiveLimits(self._settings.bandwidth_limit, self._settings.window, self._dispatch.queue)
+    def _limits(self) -> EffectiveLimits:
+        return EffectiveLimits(self._settings.bandwidth_limit, self._settings.window, self._queue_reader.queue)
 
-    def _plan_anew(self) -> None:
+    def _replan(self) -> None:
         """From what was seen last, what lies on disk, the queue and the time."""
         try:
-            self._plan = plan = self._decide()
+            self._plan = plan = self._make_plan()
             if plan.removals:
                 self._remove(plan)
-                self._plan = self._decide()
-            self._trouble = self._planner.problem
+                self._plan = self._make_plan()
+            self._disk_problem = self._local_content.problem
         except WorldError as error:
-            self._trouble = f"{error.code}: {error}"
-            self._say_once("disk", "disk", self._trouble)
+            self._disk_problem = f"{error.code}: {error}"
+            self._notice_once("disk", "disk", self._disk_problem)
             return
-        self._say_once("disk", "disk", self._trouble)
+        self._notice_once("disk", "disk", self._disk_problem)
         wanted = {(step.campaign, step.item.name) for step in self._plan.steps}
-        self._outcomes = {key: result for key, result in self._outcomes.items() if key in wanted}
-        self._tell_plan()
-        self._work.apply_plan(self._plan, self._sight.scan.manifests, self._sight.etags)
-        self._errands.retry_due()
+        self._results = {key: result for key, result in self._results.items() if key in wanted}
+        self._report_plan()
+        self._transfers.apply_plan(self._plan, self._snapshot.scan.manifests, self._snapshot.etags)
+        self._hooks.retry_due()
 
     def _remove(self, plan: Plan) -> None:
-        busy = {(step.campaign, step.item.name) for step in self._work.running}
-        self._planner.link_first(plan, self._sight, busy)
+        busy = {(step.campaign, step.item.name) for step in self._transfers.running}
+        self._local_content.link_before_removal(plan, self._snapshot, busy)
         for removal in plan.removals:
             campaign = removal.campaign
             try:
-                if self._work.cancel_campaign(campaign, ENDING):
-                    self._planner.remove(removal, self._sight.scan.manifests.get(campaign), self.status.remove_items)
-                    self._errands.campaign_removed(campaign)
-                    self._say_once("kept", f"kept {campaign}", "")
+                if self._transfers.cancel_campaign(campaign, TRANSFER_STOP):
+                    self._local_content.remove(
+                        removal, self._snapshot.scan.manifests.get(campaign), self.reporter.remove_items
+                    )
+                    self._hooks.campaign_removed(campaign)
+                    self._notice_once("kept", f"kept {campaign}", "")
             except WorldError as error:
-                self._say_once("kept", f"kept {campaign}", f"{campaign} could not be removed: {error}", code=error.code)
+                self._notice_once(
+                    "kept", f"kept {campaign}", f"{campaign} could not be removed: {error}", code=error.code
+                )
 
-    def _decide(self) -> Plan:
-        now, terms = self._now(), self._terms
+    def _make_plan(self) -> Plan:
+        now, terms = self._now(), self._limits
         moment = PlanningContext(now, terms.seconds_until_closed(now), self._rate(), self._store_clock.now())
         self._note_doubt(moment)
-        return self._planner.plan(self._sight, moment, terms.queue, self._wishes, self._barred())
+        return self._local_content.plan(self._snapshot, moment, terms.queue, self._requested, self._blocked_items())
 
     def _note_doubt(self, moment: PlanningContext) -> None:
         """Say that the clocks contradict each other; while the store has not answered, that is said anyway."""
         self._doubt = ""
         if moment.store is not None and moment.trusted is None:
             self._doubt = f"CLOCK_SKEW: nothing is removed by date: {moment.doubt}"
-        self._say_once("kept", "clock", self._doubt, code="CLOCK_SKEW")
+        self._notice_once("kept", "clock", self._doubt, code="CLOCK_SKEW")
 
-    def _barred(self) -> dict[ItemKey, str]:
-        etags = self._sight.etags
-        digests = {name: reading.manifest_version.digest for name, reading in self._sight.scan.manifests.items()}
+    def _blocked_items(self) -> dict[ItemKey, str]:
+        etags = self._snapshot.etags
+        digests = {name: reading.manifest_version.digest for name, reading in self._snapshot.scan.manifests.items()}
         barred = self._failures.blocked_items(digests, etags, time.monotonic())
         if self._settings.once:
             # Whoever lets us run once decides when it is tried again.
-            failed = {key: one for key, one in self._outcomes.items() if one.code and one.step.action != "refuse"}
+            failed = {key: one for key, one in self._results.items() if one.code and one.step.action != "refuse"}
             barred |= {
                 key: one.code
                 for key, one in failed.items()
@@ -337,174 +346,186 @@ class Agent:
             }
         return barred
 
-    def _tell_plan(self) -> None:
-        readings, steps = self._sight.scan.manifests, self._plan.steps
+    def _report_plan(self) -> None:
+        readings, steps = self._snapshot.scan.manifests, self._plan.steps
         for name in self._plan.ended:
-            self._say_once("ended", f"ended {name}", f"{name}: its exhibition has ended, it is passed over")
+            self._notice_once("ended", f"ended {name}", f"{name}: its exhibition has ended, it is passed over")
         for name, why in self._plan.refused_removals:
-            self._say_once("kept", f"kept {name}", f"{name} is not removed: {why}")
-        self._forget_reports()
+            self._notice_once("kept", f"kept {name}", f"{name} is not removed: {why}")
+        self._remove_stale_reports()
         refused = {name: (reading.code, reading.text) for name, reading in readings.items() if reading.code}
         titles = {name: reading.manifest.title for name, reading in readings.items() if reading.manifest}
         self._listener.plan_changed(steps, refused, titles)
         todo = [step for step in steps if step.action in ("fetch", "verify", "link")]
         listed = " ".join(f"{step.campaign}/{step.item.name}" for step in todo)
-        if todo and self._said.get("plan") != listed and self._work.is_done:
+        if todo and self._last_messages.get("plan") != listed and self._transfers.is_done:
             self._listener.plan(len(todo), sum(step.item.size for step in todo), sum(step.bytes_done for step in todo))
-        self._said["plan"] = listed
+        self._last_messages["plan"] = listed
 
-    def _forget_reports(self) -> None:
+    def _remove_stale_reports(self) -> None:
         """Nothing is left on the ground of what is not aboard any more, also where another machine had told of it."""
         with contextlib.suppress(WorldError):  # a disk that fails was told of when there was planned
-            self._forget_what_is_gone()
+            self._find_stale_reports()
 
-    def _forget_what_is_gone(self) -> None:
-        orders, readings = self._dispatch.queue, self._sight.scan.manifests
+    def _find_stale_reports(self) -> None:
+        orders, readings = self._queue_reader.queue, self._snapshot.scan.manifests
         state = tuple(
-            (name, one.manifest_version.digest, self._planner.is_new(name, one)) for name, one in readings.items()
+            (name, one.manifest_version.digest, self._local_content.differs_from_installed(name, one))
+            for name, one in readings.items()
         )
-        if self._forgotten == (orders, state, self.status.has_listing):
+        if self._stale_checked_for == (orders, state, self.reporter.has_listing):
             return
         wanted = {step.campaign for step in self._plan.steps}
-        for name, gone in self._planner.gone(self.status.reported_items(), readings, orders, wanted).items():
-            self.status.remove_items(name, gone)
-        self._forgotten = (orders, state, self.status.has_listing)
+        for name, gone in self._local_content.stale_reports(
+            self.reporter.reported_items(), readings, orders, wanted
+        ).items():
+            self.reporter.remove_items(name, gone)
+        self._stale_checked_for = (orders, state, self.reporter.has_listing)
 
     # Mind what changes by itself.
 
-    def _mind(self) -> None:
+    def _update_state(self) -> None:
         """Hold the work or let it go on, take what has come of it, and say how things stand."""
-        self._note_results()
-        terms, (up, why) = self._terms, self._link.state()
+        self._collect_results()
+        terms, (up, why) = self._limits, self._link.state()
         self._limiter.rate = terms.bandwidth_limit
         hours = " and ".join(str(window) for window in terms.windows)
         self._listener.queue_changed(terms.version, terms.paused, hours, terms.bandwidth_limit)
         self._listener.link_changed(up, why)
-        state, reason = self._why_not()
-        self._work.set_paused(bool(state))
-        self._enter(*((state, reason, "") if state else self._doing()))
+        state, reason = self._blocked_reason()
+        self._transfers.set_paused(bool(state))
+        self._set_state(*((state, reason, "") if state else self._activity()))
 
-    def _why_not(self) -> tuple[str, str]:
+    def _blocked_reason(self) -> tuple[str, str]:
         """The state and the reason for loading nothing now; both empty if it may be."""
-        forbidden = self._terms.blocked_reason(self._now())
+        forbidden = self._limits.blocked_reason(self._now())
         up, why = self._link.state()
         return forbidden if forbidden[0] or up else ("waiting", why)
 
-    def _doing(self) -> tuple[str, str, str]:
-        running, look = self._work.running, self._sight.scan
+    def _activity(self) -> tuple[str, str, str]:
+        running, look = self._transfers.running, self._snapshot.scan
         if running:
             verifying = all(step.action == "verify" for step in running)
-            return "verifying" if verifying else "loading", self._dispatch.problem, running[0].campaign
-        if not self._work.is_done:
+            return "verifying" if verifying else "loading", self._queue_reader.problem, running[0].campaign
+        if not self._transfers.is_done:
             return self._state
         if not look.reached or look.code:
             return "waiting", f"{look.code}: {look.reason}" if look.code else look.reason, ""
-        failed = sum(bool(result.code) for result in self._outcomes.values())
-        reasons = (self._trouble, self._doubt, f"{failed} items failed" if failed else "", self._dispatch.problem)
+        failed = sum(bool(result.code) for result in self._results.values())
+        reasons = (
+            self._disk_problem,
+            self._doubt,
+            f"{failed} items failed" if failed else "",
+            self._queue_reader.problem,
+        )
         return "idle", "; ".join(filter(None, reasons)), ""
 
-    def _note_results(self) -> None:
-        for result in self._work.take_results():
+    def _collect_results(self) -> None:
+        for result in self._transfers.take_results():
             key = (result.step.campaign, result.step.item.name)
-            self._outcomes[key] = result
-            if result.step.action not in ("leave", "refuse"):
+            self._results[key] = result
+            if result.step.action not in ("blocked", "refuse"):
                 self._failures.record(key, result.code, result.digest, result.etag, time.monotonic())
 
-    def ask(self, campaign: str, content: str | None) -> str | None:
+    def prioritise(self, campaign: str, content: str | None) -> str | None:
         """Somebody aboard wants it first. Returns why that cannot be, None if it will be so. From any thread."""
-        reading = self._sight.scan.manifests.get(campaign)
+        reading = self._snapshot.scan.manifests.get(campaign)
         if reading is None or reading.manifest is None:
             return f"There is no campaign {campaign!r} to be loaded here"
         if content is not None and not any(item.name == content for item in reading.manifest.content):
             return f"The campaign {campaign!r} has no content {content!r}"
         wish = (campaign, content)
-        self._wishes = (wish, *(other for other in self._wishes if other != wish))[:WISHES]
-        self._poked.set()
+        self._requested = (wish, *(other for other in self._requested if other != wish))[:MAX_REQUESTS]
+        self._replan_requested.set()
         self._wake.set()
         return None
 
     # How it ends.
 
-    def _verdict(self) -> ExitCode | None:
+    def _exit_code(self) -> ExitCode | None:
         """With `once`: how it ends, None while there is something to be done."""
-        look = self._sight.scan
-        held = self._why_not()[0] and not self._work.running
+        look = self._snapshot.scan
+        held = self._blocked_reason()[0] and not self._transfers.running
         if held and self._link.checked and not self._link.state()[0]:
             return ExitCode.UNREACHABLE
-        if self._awaiting or self._poked.is_set():
+        if self._awaiting_snapshot or self._replan_requested.is_set():
             return None
-        if held or (not look.reached and self._work.is_done):
+        if held or (not look.reached and self._transfers.is_done):
             return ExitCode.UNREACHABLE
-        if not (self._work.is_done and self._errands.idle):
+        if not (self._transfers.is_done and self._hooks.idle):
             return None
-        self._note_results()
-        if self._changed_meanwhile():
+        self._collect_results()
+        if self._was_republished():
             return None
-        self._forget_reports()
-        self._sum_up()
+        self._remove_stale_reports()
+        self._report_totals()
         if look.refused:
             return ExitCode.REFUSED
-        codes = {reading.code for reading in look.manifests.values()} | {one.code for one in self._outcomes.values()}
+        codes = {reading.code for reading in look.manifests.values()} | {one.code for one in self._results.values()}
         failed = (
-            look.code or codes - {""} or self._work.incomplete_campaigns or self._errands.any_failed or self._trouble
+            look.code
+            or codes - {""}
+            or self._transfers.incomplete_campaigns
+            or self._hooks.any_failed
+            or self._disk_problem
         )
         return ExitCode.SOME_FAILED if failed else ExitCode.DONE
 
-    def _changed_meanwhile(self) -> bool:
+    def _was_republished(self) -> bool:
         """Something failed because of its object: a new version may have been published meanwhile."""
         self._passes += 1
-        campaigns = {key[0] for key, result in self._outcomes.items() if result.code in OBJECT_FAILURES}
-        for name in campaigns if self._passes < PASSES else ():
-            now = self._lookout.read(name)
-            before = self._sight.scan.manifests.get(name)
+        campaigns = {key[0] for key, result in self._results.items() if result.code in OBJECT_FAILURES}
+        for name in campaigns if self._passes < MAX_PASSES else ():
+            now = self._manifest_reader.read(name)
+            before = self._snapshot.scan.manifests.get(name)
             if before and now.manifest is not None and now.manifest_version != before.manifest_version:
-                self._awaiting = True
-                self._eyes.start_poll()
+                self._awaiting_snapshot = True
+                self._poller.start_poll()
                 return True
         return False
 
-    def _sum_up(self) -> None:
-        failed = sum(bool(result.code) for result in self._outcomes.values())
-        if self._outcomes:
-            done = len(self._outcomes) - failed
+    def _report_totals(self) -> None:
+        failed = sum(bool(result.code) for result in self._results.values())
+        if self._results:
+            done = len(self._results) - failed
             text = f"{done} items loaded, {failed} failed"
-            self._listener.notice("pass", text, items=len(self._outcomes), done=done, failed=failed)
+            self._listener.notice("pass", text, items=len(self._results), done=done, failed=failed)
 
-    def _end(self) -> bool:
-        self._work.close(ENDING)
-        self._errands.close(COMMAND_ENDING)
-        self._enter("idle", "stopped" if self._stop.is_set() else self._result(), "")
-        told = self.status.close(FLUSH_STOPPED if self._stop.is_set() else self._settings.report_timeout)
-        if self._taken.is_set():
+    def _shut_down(self) -> bool:
+        self._transfers.close(TRANSFER_STOP)
+        self._hooks.close(HOOK_STOP)
+        self._set_state("idle", "stopped" if self._stop.is_set() else self._result(), "")
+        told = self.reporter.close(FLUSH_STOPPED if self._stop.is_set() else self._settings.report_timeout)
+        if self._lease_lost.is_set():
             return False
         if not told:
             self._listener.notice("status_away", "Not everything could be told to the status bucket; run again later.")
         try:
-            self._stores[0].save_report_cache(self.status.export_state(self._now()))
+            self._stores[0].save_report_cache(self.reporter.export_state(self._now()))
         except WorldError as error:
             self._listener.notice("record", f"The next run will tell the ground everything again: {error}")
         return told
 
     def _result(self) -> str:
         """Reason of the last heartbeat: the status bucket may be in reach although the media bucket is not."""
-        look = self._sight.scan
+        look = self._snapshot.scan
         return f"done; {look.code}: {look.reason}" if look.code else "done"
 
     # What it says of itself.
 
-    def _enter(self, state: str, reason: str, campaign: str) -> None:
+    def _set_state(self, state: str, reason: str, campaign: str) -> None:
         if (state, reason, campaign) != self._state:
             self._state = (state, reason, campaign)
             self._listener.state_changed(state, reason, campaign)
-            self.status.request_heartbeat()
+            self.reporter.request_heartbeat()
 
     def heartbeat(self) -> Heartbeat:
         """The loader's own state, now. Called by the status thread."""
         state, reason, campaign = self._state
         refused = (f"{name} is not removed: {why}" for name, why in self._plan.refused_removals)
         extra: Mapping[str, object] = {
-            "queue_error": redact("; ".join(filter(None, (self._dispatch.problem, *refused))))[:500],
-            "signatures": {name: redact(doubt) for name, doubt in self._sight.scan.signature_warnings.items()},
+            "queue_error": redact("; ".join(filter(None, (self._queue_reader.problem, *refused))))[:500],
+            "signatures": {name: redact(doubt) for name, doubt in self._snapshot.scan.signature_warnings.items()},
             "signature_policy": "" if self._settings.signatures == "off" else self._settings.signatures,
         }
         return Heartbeat(
@@ -515,8 +536,8 @@ class Agent:
             reason=redact(reason)[:500],
             campaign=campaign,
             rate_bps=(self._rate() or 0) if state == "loading" else 0,
-            stores=self._planner.spaces(),
-            queue_version=self._terms.version,
-            held=self._planner.held(),
+            stores=self._local_content.usage(),
+            queue_version=self._limits.version,
+            held=self._local_content.held_campaigns(),
             extra={name: value for name, value in extra.items() if value},
         )
