@@ -74,7 +74,7 @@ def test_an_object_that_goes_between_listing_and_request_is_the_next_polls_matte
 
 @pytest.mark.parametrize(
     ("bucket", "request_kind"),
-    [("status", "list"), ("status", "get"), ("status", "prefixes"), ("media", "list"), ("media", "get")],
+    [("status", "list"), ("status", "get"), ("status", "list_prefixes"), ("media", "list"), ("media", "get")],
 )
 def test_while_a_store_takes_its_time_the_poll_shows_signs_of_life(
     world: World, monkeypatch: pytest.MonkeyPatch, bucket: str, request_kind: str
@@ -95,7 +95,7 @@ def test_while_a_store_takes_its_time_the_poll_shows_signs_of_life(
             sign.set()
 
     monkeypatch.setattr(slow, request_kind, limping)
-    monkeypatch.setattr(partitions, "WHOLE_LIMIT", 0 if request_kind == "prefixes" else partitions.WHOLE_LIMIT)
+    monkeypatch.setattr(partitions, "WHOLE_LIMIT", 0 if request_kind == "list_prefixes" else partitions.WHOLE_LIMIT)
     acme = Airline.objects.create(name="ACME")
     Tail.objects.create(airline=acme, name="N1")
     result = poll_airline(acme, world.media, world.status, world.clock, Terms(alive=alive))
@@ -109,12 +109,12 @@ def test_who_looks_for_airlines_in_a_slow_store_shows_signs_of_life(
 ) -> None:
     world.manifest()
     slow = getattr(world, bucket)
-    prefixes, sign = slow.prefixes, threading.Event()
+    prefixes, sign = slow.list_prefixes, threading.Event()
 
     def limping(*args: Any) -> Any:
         assert sign.wait(60)
         return prefixes(*args)
 
-    monkeypatch.setattr(slow, "prefixes", limping)
+    monkeypatch.setattr(slow, "list_prefixes", limping)
     assert discover(world.media, world.status, world.clock, alive=sign.set).failures == ()
     assert Airline.objects.get().name == "ACME"

@@ -89,7 +89,7 @@ def test_what_cannot_be_reached_is_told_by_the_exit_code(world: World, monkeypat
     assert raised.value.returncode == 1
     for bucket in (world.media, world.status):
         monkeypatch.setattr(bucket, "list", away)
-        monkeypatch.setattr(bucket, "prefixes", away)
+        monkeypatch.setattr(bucket, "list_prefixes", away)
     with pytest.raises(CommandError) as raised:
         poll_buckets("--once", "--json")
     assert raised.value.returncode == 75

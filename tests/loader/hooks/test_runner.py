@@ -329,7 +329,7 @@ from loader.hooks.runner import HookQueue
 from loader.hooks.ledger import HookLedger
 ledger = HookLedger(Path(sys.argv[1]))
 hooks = HookQueue(sys.argv[2:], 60, lambda pending, error: ledger.mark_done(pending))
-hooks.submit(ledger.owed())
+hooks.submit(ledger.pending())
 while not hooks.idle:
     time.sleep(0.01)
 """

@@ -153,7 +153,7 @@ def test_a_failed_item_stays_failed_until_it_begins_again(board: StatusBoard) ->
     want(board, fetch("a"))
     board.item_started("c", "a", 0, 100)
     board.item_failed("c", "a", "HASH_MISMATCH", "wrong bytes")
-    want(board, PlanStep("c", Item("a", 100, HASH), "leave", 0, code="HASH_MISMATCH"))
+    want(board, PlanStep("c", Item("a", 100, HASH), "blocked", 0, code="HASH_MISMATCH"))
     assert (item(board, "a")["status"], item(board, "a")["error"]) == ("failed", "wrong bytes")
     want(board, fetch("a"))
     assert item(board, "a")["status"] == "failed"
@@ -162,7 +162,7 @@ def test_a_failed_item_stays_failed_until_it_begins_again(board: StatusBoard) ->
 
 
 def test_what_is_left_alone_without_a_word_is_told_in_those_of_the_table(board: StatusBoard) -> None:
-    want(board, PlanStep("c", Item("a", 100, HASH), "leave", 0, code="OBJECT_GONE"))
+    want(board, PlanStep("c", Item("a", 100, HASH), "blocked", 0, code="OBJECT_GONE"))
     assert item(board, "a")["error"] == ERRORS["OBJECT_GONE"].sentence
 
 

@@ -287,7 +287,7 @@ def test_a_new_version_is_put_beside_the_one_in_use() -> None:
 
 def test_what_failed_for_good_is_left_and_takes_no_room() -> None:
     made = plan(wanted("c", Item("bad", 90), Item("good", 50)), free=[100], barred={("c", "bad"): "HASH_MISMATCH"})
-    assert done(made) == [("c", "bad", "leave"), ("c", "good", "fetch")]
+    assert done(made) == [("c", "bad", "blocked"), ("c", "good", "fetch")]
     assert made.steps[0].code == "HASH_MISMATCH"
 
 
