@@ -18,7 +18,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from ifeportal.admin.base import Guarded, ReadOnlyAdmin, Scoped
-from ifeportal.conf.authentication import COOL_OFF, FAILURES
+from ifeportal.conf.authentication import COOL_OFF, FAILURE_LIMIT
 from ifeportal.models import Membership, Token, User
 
 # What they would show is kept elsewhere here: addresses with users, the service in settings; and a session deleted
@@ -53,7 +53,7 @@ class AttemptAdmin(TakenAway):
     def locked_until(self, attempt: AccessAttempt) -> str:
         """When the next password is looked at; deleting the row does it at once."""
         until = attempt.attempt_time + COOL_OFF
-        locked = attempt.failures_since_start >= FAILURES and until > timezone.now()
+        locked = attempt.failures_since_start >= FAILURE_LIMIT and until > timezone.now()
         return f"{until:%H:%M:%S}" if locked else ""
 
 

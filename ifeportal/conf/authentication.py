@@ -7,14 +7,14 @@ from typing import Any, Final
 
 from ifeportal.conf.environment import Config
 
-SSO: Final = "sso"  # what addresses call the one sign-in service
-FAILURES: Final = 5
+SSO_PROVIDER_ID: Final = "sso"  # what addresses call the one sign-in service
+FAILURE_LIMIT: Final = 5
 COOL_OFF: Final = timedelta(minutes=15)
 
 
 def signin_settings(config: Config, *, https: bool) -> dict[str, Any]:
     """The settings by name. `https`: whether the portal is reached only so."""
-    return _passwords() | _lock_out() | _allauth() | _second_factors(https) | _single_sign_on(config)
+    return _passwords() | _lockout() | _allauth() | _second_factors(https) | _single_sign_on(config)
 
 
 def _passwords() -> dict[str, Any]:
@@ -33,9 +33,9 @@ def _passwords() -> dict[str, Any]:
     }
 
 
-def _lock_out() -> dict[str, Any]:
+def _lockout() -> dict[str, Any]:
     return {
-        "AXES_FAILURE_LIMIT": FAILURES,
+        "AXES_FAILURE_LIMIT": FAILURE_LIMIT,
         "AXES_COOLOFF_TIME": COOL_OFF,
         # Together: nobody can lock out somebody else from elsewhere.
         "AXES_LOCKOUT_PARAMETERS": [["username", "ip_address"]],
@@ -84,7 +84,7 @@ def _second_factors(https: bool) -> dict[str, Any]:
 
 def _single_sign_on(config: Config) -> dict[str, Any]:
     app = {
-        "provider_id": SSO,
+        "provider_id": SSO_PROVIDER_ID,
         "name": config.oidc_name,
         "client_id": config.oidc_client_id,
         "secret": config.oidc_client_secret,

@@ -35,10 +35,10 @@ def logging_settings(*, level: str, as_json: bool, secrets: Sequence[str]) -> di
         "formatters": {
             "structured": {
                 "()": structlog.stdlib.ProcessorFormatter,
-                "foreign_pre_chain": _facts(),
+                "foreign_pre_chain": _shared_processors(),
                 "processors": [
                     structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                    Cleaner(secrets),
+                    LogRedactor(secrets),
                     _renderer(as_json),
                 ],
             }
@@ -62,7 +62,7 @@ def logging_settings(*, level: str, as_json: bool, secrets: Sequence[str]) -> di
     }
 
 
-class Cleaner:
+class LogRedactor:
     """Escapes control characters and blots out secrets in everything a line has."""
 
     def __init__(self, secrets: Sequence[str]) -> None:
@@ -70,29 +70,31 @@ class Cleaner:
 
     def __call__(self, logger: WrappedLogger, name: str, line: EventDict) -> EventDict:
         """One of structlog's processors."""
-        return {key: self._field(key, value) for key, value in line.items()}
+        return {key: self._redact(key, value) for key, value in line.items()}
 
-    def _field(self, key: object, value: object, depth: int = 0) -> object:
+    def _redact(self, key: object, value: object, depth: int = 0) -> object:
         if isinstance(key, str) and SECRET_NAMES.search(key):
             return HIDDEN
         if value is None or isinstance(value, bool | int | float):
             return value
         if depth < DEPTH_LIMIT:
             if isinstance(value, Mapping):
-                return {self._text(str(key)): self._field(key, inner, depth + 1) for key, inner in value.items()}
+                return {
+                    self._redact_text(str(key)): self._redact(key, inner, depth + 1) for key, inner in value.items()
+                }
             if isinstance(value, list | tuple | set | frozenset):
-                return [self._field(None, inner, depth + 1) for inner in value]
+                return [self._redact(None, inner, depth + 1) for inner in value]
         # A traceback is the one text that may have lines.
-        return self._text(str(value), keep="\n" if key in ("exception", "stack") else "")
+        return self._redact_text(str(value), keep="\n" if key in ("exception", "stack") else "")
 
-    def _text(self, text: str, keep: str = "") -> str:
+    def _redact_text(self, text: str, keep: str = "") -> str:
         text = redact(self._own(text))
         for pattern in SECRET_TEXT:
             text = pattern.sub(HIDDEN, text)
-        return escaped(text, keep)
+        return escape_control_characters(text, keep)
 
 
-def escaped(text: str, keep: str = "") -> str:
+def escape_control_characters(text: str, keep: str = "") -> str:
     r"""The text with control and invisible formatting characters as \x1b, \u202e and so on, except those to keep."""
     if text.isascii() and text.isprintable():
         return text
@@ -103,19 +105,19 @@ def escaped(text: str, keep: str = "") -> str:
     )  # fmt: skip
 
 
-def _facts() -> list[Processor]:
+def _shared_processors() -> list[Processor]:
     return [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _without_request,
+        _drop_request,
         structlog.processors.format_exc_info,
     ]
 
 
-def _without_request(logger: WrappedLogger, name: str, line: EventDict) -> EventDict:
+def _drop_request(logger: WrappedLogger, name: str, line: EventDict) -> EventDict:
     """Django adds the whole request to what it logs: its headers hold cookies. The path is in the message."""
     line.pop("request", None)
     return line

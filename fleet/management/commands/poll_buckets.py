@@ -178,7 +178,7 @@ def attempt(poll: Polling) -> PollResult:
 def duration(text: str) -> float:
     """Seconds, from a duration as people write it."""
     try:
-        return environment.seconds(text)
+        return environment.parse_seconds(text)
     except ValueError as error:
         raise ArgumentTypeError(f"{text!r} {error}") from error
 

@@ -111,7 +111,7 @@ class Command(BaseCommand):
 def duration(text: str) -> float:
     """Seconds, from a duration as people write it."""
     try:
-        return environment.seconds(text)
+        return environment.parse_seconds(text)
     except ValueError as error:
         raise ArgumentTypeError(f"{text!r} {error}") from error
 

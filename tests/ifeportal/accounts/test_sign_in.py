@@ -23,7 +23,7 @@ from django.urls import reverse
 from ifeportal.access import Role
 from ifeportal.accounts import second_factor
 from ifeportal.conf import environment
-from ifeportal.conf.authentication import FAILURES, signin_settings
+from ifeportal.conf.authentication import FAILURE_LIMIT, signin_settings
 from ifeportal.models import AuditEntry, User
 from tests.conftest import PASSWORD, Cast
 
@@ -64,7 +64,7 @@ def give_an_app(user: User) -> RecoveryCodes:
 
 
 def test_after_too_many_wrong_passwords_the_right_one_is_refused_too(cast: Cast, client: Client) -> None:
-    for _ in range(FAILURES - 1):
+    for _ in range(FAILURE_LIMIT - 1):
         assert "do not belong together" in sign_in(client, password="wrong").content.decode()
     answer = sign_in(client, password="wrong")
     assert answer.status_code == 429
@@ -82,14 +82,14 @@ def test_no_other_way_of_writing_the_name_gets_round_it(cast: Cast, client: Clie
 
 
 def test_others_and_the_same_user_elsewhere_are_not_locked_out(cast: Cast, client: Client) -> None:
-    for _ in range(FAILURES):
+    for _ in range(FAILURE_LIMIT):
         sign_in(client, password="wrong")
     assert sign_in(Client(), "bob").status_code == 302
     assert sign_in(Client(), REMOTE_ADDR="10.0.0.9").status_code == 302
 
 
 def test_another_address_of_the_same_network_gets_nobody_round_it(cast: Cast, client: Client) -> None:
-    for number in range(FAILURES):
+    for number in range(FAILURE_LIMIT):
         sign_in(client, password="wrong", REMOTE_ADDR=f"2001:db8:1:2::{number}")
     assert sign_in(Client(), REMOTE_ADDR="2001:db8:1:2:ffff::9").status_code == 429
     assert sign_in(Client(), REMOTE_ADDR="2001:db8:1:3::1").status_code == 302
@@ -100,27 +100,27 @@ def test_where_somebody_is_is_told_by_our_own_proxy_alone(
     cast: Cast, client: Client, behind_proxy: bool, status: int
 ) -> None:
     with override_settings(BEHIND_PROXY=behind_proxy):
-        for number in range(FAILURES):
+        for number in range(FAILURE_LIMIT):
             sign_in(client, password="wrong", HTTP_X_FORWARDED_FOR=f"10.0.0.{number}, 10.1.1.1")
         assert sign_in(Client(), HTTP_X_FORWARDED_FOR="10.1.1.1, 10.2.2.2").status_code == status
 
 
 def test_a_success_forgets_the_failures_before_it(cast: Cast, client: Client) -> None:
     for _ in range(2):
-        for _ in range(FAILURES - 1):
+        for _ in range(FAILURE_LIMIT - 1):
             sign_in(Client(), password="wrong")
         assert sign_in(Client()).status_code == 302
 
 
 def test_confirming_ones_password_is_counted_like_signing_in(cast: Cast, client: Client) -> None:
     sign_in(client)
-    answers = [client.post("/account/confirm/", {"password": "wrong"}).status_code for _ in range(FAILURES)]
-    assert answers == [200] * (FAILURES - 1) + [429]
+    answers = [client.post("/account/confirm/", {"password": "wrong"}).status_code for _ in range(FAILURE_LIMIT)]
+    assert answers == [200] * (FAILURE_LIMIT - 1) + [429]
     assert sign_in(Client()).status_code == 429
 
 
 def test_an_administrator_unlocks_by_deleting_the_attempts(cast: Cast, client: Client) -> None:
-    for _ in range(FAILURES):
+    for _ in range(FAILURE_LIMIT):
         sign_in(Client(), password="wrong")
     client.force_login(cast.ada)
     listed = client.get("/admin/axes/accessattempt/").content.decode()
@@ -296,11 +296,11 @@ def test_nobody_shows_or_changes_the_second_factor_of_another(cast: Cast, client
 
 
 def test_the_words_of_the_setting_are_the_roles_there_are() -> None:
-    assert {*environment.PEOPLE} == {"staff", *Role.values}
-    assert environment.second_factors("staff, manager") == ("staff", "manager")
-    assert environment.second_factors("none") == ()
+    assert {*environment.SECOND_FACTOR_GROUPS} == {"staff", *Role.values}
+    assert environment.parse_second_factor_groups("staff, manager") == ("staff", "manager")
+    assert environment.parse_second_factor_groups("none") == ()
     with pytest.raises(ValueError, match="must be none, or some of staff"):
-        environment.second_factors("staff,boss")
+        environment.parse_second_factor_groups("staff,boss")
 
 
 @pytest.mark.parametrize(

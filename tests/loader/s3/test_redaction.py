@@ -18,7 +18,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from ifeportal.conf.logging import Cleaner
+from ifeportal.conf.logging import LogRedactor
 from loader.logs import SecretRedactor, configure_logging
 from loader.s3.client import S3Bucket
 from loader.s3.redaction import HIDDEN
@@ -81,7 +81,7 @@ def assert_hidden(secret: str, shown: str, *, at_least: int = 1) -> None:
 def test_no_form_of_a_secret_gets_through(secret: str, end: str) -> None:
     assume(HIDDEN not in secret and secret not in HIDDEN)
     given_untrimmed, given_trimmed = SecretRedactor([secret + end]), SecretRedactor([secret.strip()])
-    cleaner = Cleaner([secret + end])
+    cleaner = LogRedactor([secret + end])
     for form in (*forms(secret), *forms(secret + end)):
         for text in everywhere(form):
             assert_hidden(secret.strip(), given_untrimmed(text))
