@@ -50,7 +50,7 @@ class ScopedQuerySet(QuerySet[M]):
         rows = self if limited_to is None else self.filter(**{f"{path}pk": limited_to})
         return rows if user.is_staff else rows.filter(**{f"{path}memberships__user": user})
 
-    def where(self, user: AbstractUser | AnonymousUser, role: Role) -> Self:
+    def with_role(self, user: AbstractUser | AnonymousUser, role: Role) -> Self:
         """Of the rows this user may see, those of airlines where they have that role or a higher one."""
         rows = self.visible_to(user)
         if not user.is_authenticated or getattr(user, "reads_only", False):
@@ -74,6 +74,6 @@ def role_or_403(rows: ScopedQuerySet[M], user: AbstractUser | AnonymousUser, rol
     Raises Http404 for a row they may not see, PermissionDenied for one they may see but not change.
     """
     row = visible_or_404(rows, user, **lookup)
-    if not rows.where(user, role).filter(pk=row.pk).exists():
+    if not rows.with_role(user, role).filter(pk=row.pk).exists():
         raise PermissionDenied(f"For this you need to be {role} of the airline.")
     return row

@@ -193,7 +193,7 @@ class DraftItemAdmin(ItemColumns, Managed[DraftItem]):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """The list; after a change, what is wrong with the draft now."""
         draft_id = number(request.GET.get("draft__id__exact"))
-        drafts = Draft.objects.select_related("airline").where(request.user, Role.MANAGER)
+        drafts = Draft.objects.select_related("airline").with_role(request.user, Role.MANAGER)
         context = {"draft": drafts.filter(pk=draft_id).first() if draft_id else None, **(extra_context or {})}
         with transaction.atomic():
             answer = super().changelist_view(request, context)

@@ -85,7 +85,7 @@ def attention(request: HttpRequest) -> HttpResponseBase:
             "acknowledged": sum(not group.is_open for group in chosen),
             "page": Paginator(shown, GROUPS_A_PAGE).get_page(request.GET.get("page", "1")),
             "cut": len(found) == LOADS_LIMIT,
-            "operated": set(Airline.objects.where(request.user, Role.OPERATOR).values_list("name", flat=True)),
+            "operated": set(Airline.objects.with_role(request.user, Role.OPERATOR).values_list("name", flat=True)),
             "query": urlencode({name: value for name, value in wanted.items() if value}),
             "note_limit": NOTE_LIMIT,
         },
@@ -139,6 +139,6 @@ def _loads(request: HttpRequest) -> list[Load]:
     loads = list(wanted.visible_to(request.user).select_related("tail__airline", "campaign").order_by("pk"))
     if not loads or len(loads) < len(numbers):
         raise Http404
-    if wanted.where(request.user, Role.OPERATOR).count() < len(loads):
+    if wanted.with_role(request.user, Role.OPERATOR).count() < len(loads):
         raise PermissionDenied("For this you need to be operator of the airline.")
     return loads

@@ -26,7 +26,7 @@ from ifeportal.web.responses import answer
 def settings(request: HttpRequest, airline: str) -> HttpResponse:
     """What the airline's pages go by, for operators; for managers also how it looks and whom to call."""
     row = role_or_403(Airline.objects.all(), request.user, Role.OPERATOR, name=airline)
-    manages = Airline.objects.where(request.user, Role.MANAGER).filter(pk=row.pk).exists()
+    manages = Airline.objects.with_role(request.user, Role.MANAGER).filter(pk=row.pk).exists()
     kind = AirlineForm if manages else ThresholdForm
     form = kind(request.POST, request.FILES, instance=row) if request.method == "POST" else kind(instance=row)
     if form.is_bound and form.is_valid():

@@ -17,5 +17,5 @@ register = template.Library()
 @register.inclusion_tag("fleet/tail/service_status.html", takes_context=True)
 def duty_form(context: Context, tail: Tail) -> dict[str, Any]:
     """Duty and type of the tail, for those who may set them; nothing for others. One query."""
-    may = Tail.objects.where(context["request"].user, Role.OPERATOR).filter(pk=tail.pk).exists()
+    may = Tail.objects.with_role(context["request"].user, Role.OPERATOR).filter(pk=tail.pk).exists()
     return {"tail": tail, "may": may, "duties": Duty.choices}

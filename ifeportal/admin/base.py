@@ -202,7 +202,7 @@ class Guarded(Audited[M]):
         """Only what the user may manage can be chosen."""
         rows = scoped(db_field.remote_field.model)
         if rows is not None:
-            kwargs.setdefault("queryset", rows.where(request.user, Role.MANAGER))
+            kwargs.setdefault("queryset", rows.with_role(request.user, Role.MANAGER))
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
 
@@ -229,7 +229,7 @@ class Managed(Scoped[M]):
 
     def get_queryset(self, request: HttpRequest) -> ScopedQuerySet[M]:
         """The rows of the airlines the user manages."""
-        return super().get_queryset(request).where(request.user, Role.MANAGER)
+        return super().get_queryset(request).with_role(request.user, Role.MANAGER)
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         """Managers see it; staff by Django's permissions."""
@@ -254,7 +254,7 @@ class Managed(Scoped[M]):
     @staticmethod
     def _manages(request: HttpRequest, row: Model | None = None) -> bool:
         """Whether the user is a manager of the row's airline; without a row, of any."""
-        airlines = Airline.objects.where(request.user, Role.MANAGER)
+        airlines = Airline.objects.with_role(request.user, Role.MANAGER)
         airline = airline_of(row) if row is not None else None
         return airlines.exists() if row is None else airline is not None and airlines.filter(pk=airline.pk).exists()
 

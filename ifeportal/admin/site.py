@@ -39,7 +39,7 @@ class PortalSite(admin.AdminSite):
         user = request.user
         if user.is_authenticated and user.is_active and user.is_staff:
             return True
-        return Airline.objects.where(user, Role.MANAGER).exists()
+        return Airline.objects.with_role(user, Role.MANAGER).exists()
 
     def register(
         self,

@@ -99,7 +99,7 @@ def _run(request: HttpRequest, row: Campaign) -> str:
     user = request.user
     if user.is_staff and not user.is_superuser:
         return ""
-    if not Airline.objects.where(user, Role.MANAGER).filter(pk=row.airline_id).exists():
+    if not Airline.objects.with_role(user, Role.MANAGER).filter(pk=row.airline_id).exists():
         return ""
     draft = Draft.objects.filter(airline=row.airline_id, name=row.name).values_list("pk", flat=True).first()
     if draft is not None:

@@ -26,7 +26,7 @@ MAY = {
 def test_each_role_may_what_the_one_before_may(cast: Cast, name: str) -> None:
     user: User = getattr(cast, name)
     for role in Role:
-        rows = Airline.objects.where(user, role).filter(name="ACME")
+        rows = Airline.objects.with_role(user, role).filter(name="ACME")
         assert rows.exists() == (role in MAY[name]), role
         expected: type[Exception] | None = None
         if role not in MAY[name]:
@@ -41,7 +41,7 @@ def test_each_role_may_what_the_one_before_may(cast: Cast, name: str) -> None:
 def test_a_role_at_one_airline_is_none_at_another(cast: Cast) -> None:
     cast.beta.memberships.create(user=cast.mona, role=Role.VIEWER)
     assert set(Airline.objects.visible_to(cast.mona)) == {cast.acme, cast.beta}
-    assert list(Airline.objects.where(cast.mona, Role.OPERATOR)) == [cast.acme]
+    assert list(Airline.objects.with_role(cast.mona, Role.OPERATOR)) == [cast.acme]
 
 
 def test_the_limits_of_a_token_hold_for_everybody(cast: Cast) -> None:
@@ -52,10 +52,10 @@ def test_the_limits_of_a_token_hold_for_everybody(cast: Cast) -> None:
         assert list(Airline.objects.visible_to(user)) == ([] if name == "mona" else [cast.beta])
         user.limited_to = None
         user.reads_only = True
-        assert not Airline.objects.where(user, Role.VIEWER).exists()
+        assert not Airline.objects.with_role(user, Role.VIEWER).exists()
         assert cast.acme in Airline.objects.visible_to(user)
 
 
 def test_a_disabled_manager_is_nobody(cast: Cast) -> None:
     cast.mona.is_active = False
-    assert not Airline.objects.where(cast.mona, Role.VIEWER).exists()
+    assert not Airline.objects.with_role(cast.mona, Role.VIEWER).exists()
