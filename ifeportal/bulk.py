@@ -15,11 +15,11 @@ from django.db import connection
 from django.db.models import BooleanField, CharField, Field, JSONField, Model, TextField
 from django.db.models.expressions import RawSQL
 
-ROWS_A_STATEMENT: Final = 5_000
+ROWS_PER_STATEMENT: Final = 5_000
 Row = Sequence[Any]
 
 
-def given(model: type[Model], names: Sequence[str], rows: Iterable[Row]) -> tuple[str, str]:
+def json_rows(model: type[Model], names: Sequence[str], rows: Iterable[Row]) -> tuple[str, str]:
     """A SELECT of `rows` with columns named and typed as those of the model, and its one parameter."""
     columns = ", ".join(_column(index, field) for index, field in enumerate(_fields(model, names)))
     unfolded = (
@@ -27,12 +27,12 @@ def given(model: type[Model], names: Sequence[str], rows: Iterable[Row]) -> tupl
         if connection.vendor == "postgresql"
         else "json_each(%s)"
     )
-    return f"SELECT {columns} FROM {unfolded}", json.dumps(list(rows), default=_moment)  # noqa: S608
+    return f"SELECT {columns} FROM {unfolded}", json.dumps(list(rows), default=_timestamp)  # noqa: S608
 
 
-def among(model: type[Model], names: Sequence[str], rows: Iterable[Row]) -> RawSQL:
+def where_in(model: type[Model], names: Sequence[str], rows: Iterable[Row]) -> RawSQL:
     """The condition that these columns of a row are one of `rows`. An index over just these columns is used."""
-    sql, text = given(model, names, rows)
+    sql, text = json_rows(model, names, rows)
     columns = ", ".join(f"{_table(model)}.{_quoted(field)}" for field in _fields(model, names))
     return RawSQL(f"({columns}) IN ({sql})", (text,), output_field=BooleanField())  # noqa: S611
 
@@ -49,8 +49,8 @@ def upsert(model: type[Model], unique: Sequence[str], names: Sequence[str], rows
     into = ", ".join(_quoted(field) for field in _fields(model, every))
     sets = ", ".join(f"{each} = excluded.{each}" for each in columns)
     written: list[Row] = []
-    for start in range(0, len(rows), ROWS_A_STATEMENT):
-        source, text = given(model, every, ([*row, *defaults] for row in rows[start : start + ROWS_A_STATEMENT]))
+    for start in range(0, len(rows), ROWS_PER_STATEMENT):
+        source, text = json_rows(model, every, ([*row, *defaults] for row in rows[start : start + ROWS_PER_STATEMENT]))
         with connection.cursor() as cursor:
             cursor.execute(
                 f"INSERT INTO {_table(model)} ({into}) {source} WHERE true "
@@ -64,8 +64,8 @@ def upsert(model: type[Model], unique: Sequence[str], names: Sequence[str], rows
 def insert(model: type[Model], names: Sequence[str], rows: Sequence[Row]) -> None:
     """Insert `rows`, which have every column but the id."""
     into = ", ".join(_quoted(field) for field in _fields(model, names))
-    for start in range(0, len(rows), ROWS_A_STATEMENT):
-        source, text = given(model, names, rows[start : start + ROWS_A_STATEMENT])
+    for start in range(0, len(rows), ROWS_PER_STATEMENT):
+        source, text = json_rows(model, names, rows[start : start + ROWS_PER_STATEMENT])
         with connection.cursor() as cursor:
             cursor.execute(f"INSERT INTO {_table(model)} ({into}) {source}", [text])
 
@@ -74,8 +74,8 @@ def update(model: type[Model], names: Sequence[str], rows: Sequence[Row]) -> Non
     """Set `names` of the rows whose id comes first in each of `rows`."""
     table = _table(model)
     sets = ", ".join(f"{_quoted(field)} = new.{_quoted(field)}" for field in _fields(model, names))
-    for start in range(0, len(rows), ROWS_A_STATEMENT):
-        source, text = given(model, ["id", *names], rows[start : start + ROWS_A_STATEMENT])
+    for start in range(0, len(rows), ROWS_PER_STATEMENT):
+        source, text = json_rows(model, ["id", *names], rows[start : start + ROWS_PER_STATEMENT])
         with connection.cursor() as cursor:
             cursor.execute(
                 f"UPDATE {table} SET {sets} FROM ({source}) AS new WHERE {table}.id = new.id",  # noqa: S608
@@ -109,5 +109,5 @@ def _quoted(field: Field[Any, Any]) -> str:
     return connection.ops.quote_name(field.column or "")
 
 
-def _moment(value: Any) -> str:
+def _timestamp(value: Any) -> str:
     return str(connection.ops.adapt_datetimefield_value(value))

@@ -18,7 +18,7 @@ from campaigns.models import Campaign
 from fleet.attention.diagnosis import Cause, Fault, Kind, causes_of
 from fleet.choices import Contradiction, Duty, Status
 from fleet.models import Acknowledgement, Load, Transfer
-from ifeportal.bulk import among
+from ifeportal.bulk import where_in
 from ifeportal.models import Airline, User
 
 FAULTS_LIMIT: Final = 20_000  # failed items that are looked at; beyond, their loads are still listed
@@ -141,7 +141,7 @@ def _acknowledged(loads: Collection[Load]) -> dict[tuple[int, str], Acknowledgem
         return {}
     codes = {load.pk: load.error_code for load in loads}
     rows = Acknowledgement.objects.filter(
-        among(Acknowledgement, ["load_id"], ((pk,) for pk in codes)), withdrawn_at=None
+        where_in(Acknowledgement, ["load_id"], ((pk,) for pk in codes)), withdrawn_at=None
     )
     return {
         (row.load_id, row.state): row
@@ -185,7 +185,7 @@ def _whole(trouble: Trouble, word: str) -> Fault:
 def _items(failed: Collection[Trouble]) -> Iterator[Fault]:
     """The failed items of these loads."""
     loads = {trouble.load.pk: trouble.load for trouble in failed}
-    rows = Transfer.objects.filter(among(Transfer, ["load_id"], ((pk,) for pk in loads)), status=Status.FAILED)
+    rows = Transfer.objects.filter(where_in(Transfer, ["load_id"], ((pk,) for pk in loads)), status=Status.FAILED)
     told = list(rows.filter(listed=True).values_list("load_id", "content", "error_code", "error")[:FAULTS_LIMIT])
     held = _held({(loads[load].campaign_id, content) for load, content, _, _ in told})
     for load, content, code, text in told:

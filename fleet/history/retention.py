@@ -103,7 +103,7 @@ def _delete(rows: Samples, doomed: Callable[[Samples], Samples], alive: Callable
 
 
 def _slices(rows: Samples) -> Iterator[tuple[int, int]]:
-    """First and last load of each slice of about `ROWS_A_STATEMENT` rows."""
+    """First and last load of each slice of about `ROWS_PER_STATEMENT` rows."""
     first, count = None, 0
     load = 0
     for load, number in rows.values_list("load").annotate(n=Count("pk")).order_by("load").iterator():

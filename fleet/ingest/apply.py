@@ -27,7 +27,7 @@ from fleet.ingest.verification import prove
 from fleet.models import Tail
 from fleet.stats import rollup
 from fleet.stats.throughput import count_moved
-from ifeportal.bulk import among
+from ifeportal.bulk import where_in
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline
 
@@ -84,4 +84,4 @@ def apply_tails(
 
 
 def _summed(tails: Collection[int]) -> Collection[Tail]:
-    return rollup.tails(Tail.objects.filter(among(Tail, ["id"], ((pk,) for pk in tails)))) if tails else []
+    return rollup.tails(Tail.objects.filter(where_in(Tail, ["id"], ((pk,) for pk in tails)))) if tails else []

@@ -25,7 +25,7 @@ from fleet.state import health
 from fleet.state.health import Facts, Flags, ItemFacts, Terms, decide, decide_item, signs_of_life
 from fleet.state.rates import RATE_HOLDS
 from fleet.stats import rollup
-from ifeportal.bulk import among, update
+from ifeportal.bulk import update, where_in
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline
 
@@ -76,7 +76,7 @@ def note_standing(airline: Airline, now: datetime, steady_since: datetime | None
         loads, others, shown_anew = _note_loads(airline, [facts.pk for facts in turned], terms)
         moved = _note_items(airline, [pk for pk, _ in items], terms, also=shown_anew)
         touched = quiet.union((row.tail_id for row in loads), (row.load.tail_id for row in moved))
-        above = rollup.tails(Tail.objects.filter(among(Tail, ["id"], ((pk,) for pk in touched)))) if touched else []
+        above = rollup.tails(Tail.objects.filter(where_in(Tail, ["id"], ((pk,) for pk in touched)))) if touched else []
         changes = [*map(transfer_published, moved), *map(load_published, loads), *map(tail_published, above)]
         publish(changes)
     return others
@@ -130,7 +130,9 @@ def _note_loads(airline: Airline, pks: Collection[int], terms: Terms) -> tuple[l
     before, loads = [], []
     campaigns: set[str] = set()
     shown_anew: set[int] = set()
-    rows = _open(airline).filter(among(Load, ["id"], ((pk,) for pk in pks))).select_related("tail__airline", "campaign")
+    rows = (
+        _open(airline).filter(where_in(Load, ["id"], ((pk,) for pk in pks))).select_related("tail__airline", "campaign")
+    )
     for row in rows.order_by("pk"):
         facts = Facts._make(_facts(row))
         flags = decide(facts, terms)
@@ -152,7 +154,7 @@ def _note_loads(airline: Airline, pks: Collection[int], terms: Terms) -> tuple[l
 
 def _note_items(airline: Airline, pks: Sequence[int], terms: Terms, *, also: Collection[int]) -> list[Transfer]:
     """The items written, and what moves of the loads `also`, which say another word of it now."""
-    theirs = Q(among(Transfer, ["id"], ((pk,) for pk in pks)))
+    theirs = Q(where_in(Transfer, ["id"], ((pk,) for pk in pks)))
     if also:
         theirs |= Q(load__in=also, status=Status.LOADING)
     rows = Transfer.objects.filter(theirs, load__tail__airline=airline, load__archived_at=None)

@@ -15,7 +15,7 @@ from fleet.ingest.updates import Catalog, Late, News, Open
 from fleet.models import Load, ProgressSample, Tail
 from fleet.state.load import LOAD_FIELDS, LoadState, judge, with_campaign_error
 from fleet.state.observations import ErrorSeen
-from ifeportal.bulk import among, upsert
+from ifeportal.bulk import upsert, where_in
 
 PLACE: Final = ("tail_id", "campaign_id")
 
@@ -27,7 +27,7 @@ def _opened(tails: Mapping[int, Tail], batch: Mapping[int, News], catalog: Catal
     wanted = {(pk, name): (pk, catalog.campaigns[name].pk) for pk in tails for name in sorted(batch[pk].campaigns)}
     if not wanted:
         return []
-    found = Load.objects.filter(among(Load, PLACE, wanted.values())).order_by()
+    found = Load.objects.filter(where_in(Load, PLACE, wanted.values())).order_by()
     rows = {(row.tail_id, row.campaign_id): row for row in found}
     missing = [place for place in wanted.values() if place not in rows]
     made = upsert(Load, PLACE, LOAD_FIELDS, [(*place, *LoadState()) for place in missing])

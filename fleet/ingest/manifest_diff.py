@@ -11,7 +11,7 @@ from django.db import connection
 
 from campaigns.models import ContentItem
 from fleet.models import Load, Transfer
-from ifeportal.bulk import given
+from ifeportal.bulk import json_rows
 
 DIFFERING = """
 WITH held AS MATERIALIZED ({held}), item AS MATERIALIZED ({item})
@@ -36,9 +36,9 @@ def differing(loads: Mapping[int, int], sizes: Mapping[int, Mapping[str, int]]) 
     """
     if not loads:
         return []
-    held, loads_text = given(Load, ["id", "campaign_id"], loads.items())
+    held, loads_text = json_rows(Load, ["id", "campaign_id"], loads.items())
     listed = ((campaign, name, size) for campaign, items in sizes.items() for name, size in items.items())
-    item, items_text = given(ContentItem, ["campaign_id", "name", "size"], listed)
+    item, items_text = json_rows(ContentItem, ["campaign_id", "name", "size"], listed)
     with connection.cursor() as cursor:
         cursor.execute(
             DIFFERING.format(held=held, item=item, transfer=Transfer._meta.db_table), [loads_text, items_text]

@@ -18,7 +18,7 @@ from fleet.ingest.updates import Late, Open
 from fleet.models import Transfer
 from fleet.state.observations import ErrorSeen, ProgressSeen
 from fleet.state.transfer import TRANSFER_FIELDS, TransferState, advance
-from ifeportal.bulk import among, upsert
+from ifeportal.bulk import upsert, where_in
 
 PLACE: Final = ("load_id", "content")
 Place = tuple[int, str]
@@ -72,7 +72,7 @@ def _concerned(loads: Collection[Open]) -> set[Place]:
 
 def _states(places: Iterable[Place]) -> dict[Place, TransferState]:
     """The transfers there are, as the pure machine knows them."""
-    rows = Transfer.objects.filter(among(Transfer, PLACE, places)).order_by()
+    rows = Transfer.objects.filter(where_in(Transfer, PLACE, places)).order_by()
     found = rows.values_list(*PLACE, *TRANSFER_FIELDS)
     return {(row[0], row[1]): TransferState._make(row[2:]) for row in found}
 

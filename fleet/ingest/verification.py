@@ -19,7 +19,7 @@ from fleet.feed import load_published
 from fleet.ingest.rows import lock_tails
 from fleet.models import Load
 from fleet.state.verification import held_of, proof
-from ifeportal.bulk import among, update
+from ifeportal.bulk import update, where_in
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline
 
@@ -31,8 +31,8 @@ def prove(*, tails: Collection[int] = (), loads: Collection[int] = (), campaigns
     """
     if not (tails or loads or campaigns):
         return []
-    theirs = Q(among(Load, ["tail_id"], ((pk,) for pk in tails))) | Q(campaign__in=campaigns)
-    theirs |= Q(among(Load, ["id"], ((pk,) for pk in loads)))
+    theirs = Q(where_in(Load, ["tail_id"], ((pk,) for pk in tails))) | Q(campaign__in=campaigns)
+    theirs |= Q(where_in(Load, ["id"], ((pk,) for pk in loads)))
     unhashed = ContentItem.objects.filter(campaign=OuterRef("campaign"), listed=True, sha256="")
     rows = (
         Load.objects.filter(theirs, status=Status.COMPLETE, archived_at=None)

@@ -15,7 +15,7 @@ from django.db import connection
 
 from fleet.models import Moved
 from fleet.stats import rollup
-from ifeportal.bulk import given
+from ifeportal.bulk import json_rows
 from ifeportal.models import Airline
 from loader.contract.item_reports import COUNT_LIMIT
 
@@ -35,7 +35,7 @@ def count_moved(airline: Airline, number: int, now: datetime) -> None:
     """Count so many bytes more; nothing is written of none. What is beyond all measure is counted as the most."""
     if number <= 0:
         return
-    rows, text = given(Moved, ["airline_id", "at", "bytes"], [(airline.pk, slot_of(now), min(number, COUNT_LIMIT))])
+    rows, text = json_rows(Moved, ["airline_id", "at", "bytes"], [(airline.pk, slot_of(now), min(number, COUNT_LIMIT))])
     table = connection.ops.quote_name(Moved._meta.db_table)
     with connection.cursor() as cursor:
         cursor.execute(

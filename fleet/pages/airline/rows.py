@@ -20,7 +20,7 @@ from fleet.choices import Duty, Status
 from fleet.models import Load, Tail
 from fleet.pages.orderings import LOAD, speaking_first
 from fleet.state.precedence import in_state
-from ifeportal.bulk import among
+from ifeportal.bulk import where_in
 from ifeportal.models import Airline
 from ifeportal.tables.query import Choice, ordered, page_of
 
@@ -118,8 +118,8 @@ def _rows(
 
 def _loads(tails: Sequence[Tail], speakers: Sequence[int | None]) -> QuerySet[Load]:
     """Those of the tails that speak, move or have failed, each with the name of its campaign."""
-    theirs = Load.objects.filter(among(Load, ["tail_id"], ((tail.pk,) for tail in tails)))
-    told = Q(among(Load, ["id"], ((pk,) for pk in speakers if pk)))
+    theirs = Load.objects.filter(where_in(Load, ["tail_id"], ((tail.pk,) for tail in tails)))
+    told = Q(where_in(Load, ["id"], ((pk,) for pk in speakers if pk)))
     return (
         theirs.filter(told | Q(status__in=(Status.LOADING, Status.FAILED)))
         .annotate(campaign_name=F("campaign__name"))

@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from fleet.models import Load, Tail, Transfer
 from fleet.state.transfer import TRANSFER_FIELDS, TransferState
 from ifeportal import bulk
-from ifeportal.bulk import among, update, upsert
+from ifeportal.bulk import update, upsert, where_in
 from loader.contract.item_reports import COUNT_LIMIT
 from tests.support.polling_world import World, tail
 
@@ -47,7 +47,7 @@ def test_what_is_written_is_what_is_read(load: Load) -> None:
         assert {(row[1], row[2]) for row in written} == {(load.pk, name) for name in names}
         assert [said(name) for name in names] == states
         assert {row[0]: row[2] for row in written} == dict(Transfer.objects.values_list("pk", "content"))
-    found = Transfer.objects.filter(among(Transfer, PLACE, [(load.pk, "1"), (load.pk, "none"), (load.pk + 1, "a")]))
+    found = Transfer.objects.filter(where_in(Transfer, PLACE, [(load.pk, "1"), (load.pk, "none"), (load.pk + 1, "a")]))
     assert [row.content for row in found] == ["1"]
 
 
@@ -66,7 +66,7 @@ def test_json_and_unknown_values_go_through(load: Load) -> None:
 
 
 def test_more_rows_than_fit_a_statement_take_another(load: Load) -> None:
-    with patch.object(bulk, "ROWS_A_STATEMENT", 3), CaptureQueriesContext(connection) as queries:
+    with patch.object(bulk, "ROWS_PER_STATEMENT", 3), CaptureQueriesContext(connection) as queries:
         upsert(Transfer, PLACE, ["bytes_done"], [(load.pk, str(number), number) for number in range(7)])
     assert len(queries) == 3
     assert Transfer.objects.filter(load=load).count() == 8
