@@ -59,7 +59,7 @@ def _jobs(now: datetime) -> Iterator[Metric]:
     )
     failures = GaugeMetricFamily("ifeportal_job_failures", "Failures in a row.", labels=["job"])
     took = GaugeMetricFamily("ifeportal_job_duration_seconds", "Of the last run that ended.", labels=["job"])
-    for job in Job.objects.work().defer("error"):
+    for job in Job.objects.without_pacemaker().defer("error"):
         if job.succeeded_at:
             age.add_metric([job.name], (now - job.succeeded_at).total_seconds())
         if job.seconds is not None:

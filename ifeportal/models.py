@@ -158,11 +158,11 @@ class AuditEntry(models.Model):
 
 
 class TokenQuerySet(models.QuerySet["Token"]):
-    def of(self, user: AbstractUser | AnonymousUser) -> Self:
+    def owned_by(self, user: AbstractUser | AnonymousUser) -> Self:
         """The user's own."""
         return self.filter(user=user) if user.is_authenticated else self.none()
 
-    def live(self, now: datetime) -> Self:
+    def valid(self, now: datetime) -> Self:
         """Those that still open something."""
         return self.filter(expiry__gt=now, user__is_active=True)
 
@@ -207,11 +207,11 @@ class Token(AbstractAuthToken):  # type: ignore[misc]  # knox has no annotations
 
 
 class JobQuerySet(models.QuerySet["Job"]):
-    def work(self) -> Self:
+    def without_pacemaker(self) -> Self:
         """All but the pacemaker's own row."""
         return self.exclude(name=PACEMAKER)
 
-    def held(self, now: datetime) -> Self:
+    def running(self, now: datetime) -> Self:
         """Somebody does them, and has shown signs of life."""
         return self.filter(lease_until__gte=now)
 
@@ -229,7 +229,7 @@ class JobQuerySet(models.QuerySet["Job"]):
 
     def late(self, now: datetime) -> Self:
         """Due for so long that it is worth somebody's attention."""
-        return self.work().free(now).filter(due_at__lt=now - LATE_AFTER)
+        return self.without_pacemaker().free(now).filter(due_at__lt=now - LATE_AFTER)
 
     def failing(self) -> Self:
         """Those whose last attempt failed."""

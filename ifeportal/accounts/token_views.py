@@ -47,13 +47,13 @@ class TokenForm(forms.Form):
     def clean_name(self) -> str:
         """The name. Raises ValidationError where another token of the user has it."""
         name: str = self.cleaned_data["name"]
-        if Token.objects.of(self.user).filter(name=name).exists():
+        if Token.objects.owned_by(self.user).filter(name=name).exists():
             raise forms.ValidationError("You have a token of that name. Revoke it first, or choose another name.")
         return name
 
     def clean(self) -> dict[str, Any]:
         """All of it. Raises ValidationError for a user who has too many."""
-        if Token.objects.of(self.user).count() >= MOST:
+        if Token.objects.owned_by(self.user).count() >= MOST:
             raise forms.ValidationError(f"You have {MOST} tokens, which is all there may be. Revoke one first.")
         return self.cleaned_data
 
@@ -64,7 +64,7 @@ def tokens(request: HttpRequest) -> HttpResponse:
     """The user's tokens and the form for another; after it, once, the key."""
     assert isinstance(request.user, User)
     form, key = _made(request, request.user) if request.method == "POST" else (TokenForm(request.user), "")
-    rows = Token.objects.of(request.user).select_related("airline")
+    rows = Token.objects.owned_by(request.user).select_related("airline")
     context = {
         "form": TokenForm(request.user) if key else form,
         "key": key,
@@ -102,7 +102,7 @@ def _make(request: HttpRequest, form: TokenForm) -> str:
 def revoke(request: HttpRequest, pk: int) -> HttpResponse:
     """End one of the user's tokens, at once and for good."""
     assert isinstance(request.user, User)
-    token = get_object_or_404(Token.objects.of(request.user).select_related("airline"), pk=pk)
+    token = get_object_or_404(Token.objects.owned_by(request.user).select_related("airline"), pk=pk)
     with transaction.atomic():
         audit.record(request, "token.revoked", str(token), airline=token.airline)
         token.delete()

@@ -51,7 +51,7 @@ class StateFilter(admin.SimpleListFilter):
         assert isinstance(queryset, JobQuerySet)
         match self.value():
             case "running":
-                return queryset.held(timezone.now())
+                return queryset.running(timezone.now())
             case "late":
                 return queryset.late(timezone.now())
             case "failing":
@@ -122,7 +122,7 @@ class JobAdmin(ReadOnlyAdmin[Job]):
         """Make the chosen jobs due; those that run already are left alone."""
         assert isinstance(rows, JobQuerySet)
         now = timezone.now()
-        chosen = list(rows.work().free(now))
+        chosen = list(rows.without_pacemaker().free(now))
         with transaction.atomic():
             due = Job.objects.free(now).filter(pk__in=[job.pk for job in chosen]).locked().update(due_at=now)
         for job in chosen:

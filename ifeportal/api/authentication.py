@@ -52,7 +52,7 @@ class TokenAuthentication(BaseAuthentication):
     def _token(key: bytes, now: datetime) -> Token:
         if not key.isascii() or not 0 < len(key) <= LONGEST:
             raise AuthenticationFailed("This is no token.")
-        found = Token.objects.live(now).select_related("user").filter(digest=hash_token(key.decode("ascii")))
+        found = Token.objects.valid(now).select_related("user").filter(digest=hash_token(key.decode("ascii")))
         token: Token | None = found.first()
         if token is None:
             raise AuthenticationFailed("The token is not known, has ended or was revoked.")

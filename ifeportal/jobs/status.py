@@ -24,7 +24,7 @@ def look(now: datetime) -> Alerts:
     """How things are. Raises the errors of django.db."""
     return Alerts(
         jobs_late=Job.objects.late(now).count(),
-        jobs_failing=Job.objects.work().failing().count(),
+        jobs_failing=Job.objects.without_pacemaker().failing().count(),
         calls_waiting=broker.waiting(),
-        pacemaker=Job.objects.held(now).filter(name=PACEMAKER).exists(),
+        pacemaker=Job.objects.running(now).filter(name=PACEMAKER).exists(),
     )

@@ -40,7 +40,7 @@ def rounds() -> Iterator[Rounds]:
 def test_it_makes_rows_wakes_workers_and_sleeps_no_longer_than_until_the_next_job(rounds: Rounds) -> None:
     Airline.objects.create(name="ACME")
     assert rounds.tick() == TICK
-    assert set(Job.objects.work().values_list("name", flat=True)) == {"discover", "poll:ACME"}
+    assert set(Job.objects.without_pacemaker().values_list("name", flat=True)) == {"discover", "poll:ACME"}
     assert OrmQ.objects.count() == 2
     run("discover", 0.1, lambda held: None, when_due=False)
     assert rounds.tick() <= 0.1
