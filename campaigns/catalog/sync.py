@@ -19,7 +19,7 @@ from django.db import transaction
 from campaigns.catalog.listing_diff import Known, Problem, conflict, decide, is_news, survey
 from campaigns.models import Campaign, ContentItem, ManifestState
 from ifeportal.models import Airline
-from ifeportal.storage.background import Ahead, answers, nothing
+from ifeportal.storage.background import PrefetchedListing, map_in_threads, no_heartbeat
 from loader.contract.manifest import MANIFEST_LIMIT, Item, Manifest, parse_manifest, restriction_fields
 from loader.errors import BadManifest, WorldError
 from loader.s3.interface import Bucket, GetResult, ObjectInfo
@@ -59,7 +59,9 @@ class CatalogResult:
     _noted: set[Campaign] = field(default_factory=set, repr=False)
 
 
-def sync_catalog(airline: Airline, media: Bucket, now: datetime, alive: Callable[[], None] = nothing) -> CatalogResult:
+def sync_catalog(
+    airline: Airline, media: Bucket, now: datetime, alive: Callable[[], None] = no_heartbeat
+) -> CatalogResult:
     """Bring the airline's campaigns and content items up to what the media bucket says (`now`: for the log).
 
     It may run twice at once: an older or already applied manifest changes nothing. `alive` is called while it waits
@@ -68,7 +70,7 @@ def sync_catalog(airline: Airline, media: Bucket, now: datetime, alive: Callable
     Raises:
         WorldError: the listing failed; nothing was changed.
     """
-    listing = Ahead(media, f"{airline.name}/", alive)
+    listing = PrefetchedListing(media, f"{airline.name}/", alive)
     try:
         seen = survey(airline.name, listing)
     finally:
@@ -143,7 +145,7 @@ def _fetched(
     with ThreadPoolExecutor(FETCHERS, thread_name_prefix="catalog") as pool:
         for start in range(0, len(names), FETCHERS):
             some = names[start : start + FETCHERS]
-            fetched = answers(pool, lambda name: _fetch(media, wanted[name]), some, alive)
+            fetched = map_in_threads(pool, lambda name: _fetch(media, wanted[name]), some, alive)
             for name, answer in zip(some, fetched, strict=True):
                 yield name, wanted[name], answer
                 failures = failures + 1 if isinstance(answer, WorldError) and not answer.permanent else 0

@@ -22,7 +22,7 @@ from campaigns.publishing.errors import CannotPublish
 from campaigns.publishing.manifest_writer import Before, look_before
 from campaigns.signing.manifest_signature import CannotSign
 from campaigns.signing.private_keys import BadKeyError
-from ifeportal.storage.background import awaited
+from ifeportal.storage.background import wait_for
 from loader.errors import ContractError, WorldError
 from loader.s3.interface import Bucket
 
@@ -93,7 +93,7 @@ def _run(draft: Draft, media: Bucket, terms: Terms) -> None:
 def _perform(draft: Draft, media: Bucket, terms: Terms) -> None:
     notices: list[str] = []
     with ThreadPoolExecutor(1, thread_name_prefix="errand") as thread:  # never sees the database
-        before: Before = awaited(
+        before: Before = wait_for(
             thread.submit(look_before, draft.airline.name, draft.name, media, notices.append), terms.alive
         )
     match draft.state:

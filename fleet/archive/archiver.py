@@ -28,7 +28,7 @@ from fleet.state.load import ARCHIVED_FIELDS
 from fleet.state.transfer import TRANSFER_FIELDS
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline
-from ifeportal.storage.background import answers
+from ifeportal.storage.background import map_in_threads
 from loader.contract.keys import campaign_error_key, error_key, load_prefix, parse_status_key, progress_key
 from loader.errors import ContractError, WorldError
 from loader.s3.interface import Bucket
@@ -286,7 +286,7 @@ def _delete(status: Bucket, objects: Mapping[str, Version], alive: Nothing) -> N
     keys = list(objects)
     with ThreadPoolExecutor(DELETES_AT_ONCE, "archive") as threads:
         for start in range(0, len(keys), 10 * DELETES_AT_ONCE):
-            for _ in answers(threads, drop, keys[start : start + 10 * DELETES_AT_ONCE], alive):
+            for _ in map_in_threads(threads, drop, keys[start : start + 10 * DELETES_AT_ONCE], alive):
                 pass
 
 

@@ -17,7 +17,7 @@ from fleet.stats import rollup
 from fleet.usage import Meter
 from ifeportal.live.feed import Published, publish
 from ifeportal.models import Airline
-from ifeportal.storage.background import nothing, prefixes
+from ifeportal.storage.background import list_prefixes, no_heartbeat
 from loader.errors import WorldError
 from loader.s3.interface import Bucket
 
@@ -30,7 +30,7 @@ def discover(
     now: datetime,
     *,
     limits: Limits | None = None,
-    alive: Callable[[], None] = nothing,
+    alive: Callable[[], None] = no_heartbeat,
 ) -> PollResult:
     """Make a row for every airline that has objects in a bucket but no row. `now` is the portal's clock.
 
@@ -40,7 +40,7 @@ def discover(
     buckets: tuple[tuple[anomalies.BucketName, Bucket], ...] = (("media", media), ("status", status))
     for name, bucket in buckets:
         try:
-            found = prefixes(bucket, "", alive)
+            found = list_prefixes(bucket, "", alive)
         except WorldError as error:
             result += PollResult(failures=(failure(name, error),))
         else:

@@ -13,7 +13,7 @@ from typing import Final, Self
 
 from fleet.reconcile.objects import Reading, Sighting, guess, how_much, understand
 from fleet.reconcile.problems import Problem
-from ifeportal.storage.background import answers, nothing
+from ifeportal.storage.background import map_in_threads, no_heartbeat
 from loader.contract.keys import StatusKey, parse_status_key
 from loader.errors import ContractError, WorldError
 from loader.s3.interface import Bucket, GetResult, ObjectInfo
@@ -47,7 +47,7 @@ class Fetcher:
     `alive` is called while it waits for them; what it raises goes through.
     """
 
-    def __init__(self, bucket: Bucket, alive: Callable[[], None] = nothing) -> None:
+    def __init__(self, bucket: Bucket, alive: Callable[[], None] = no_heartbeat) -> None:
         self._bucket = bucket
         self._alive = alive
         self._pool = ThreadPoolExecutor(FETCHERS, thread_name_prefix="poll")
@@ -64,7 +64,7 @@ class Fetcher:
         """Which of these objects there are; what they say is kept for `read`. No key of a report is asked for."""
         reports = [(key, place) for key, place in ((key, _report(key)) for key in keys) if place is not None]
         named = Named()
-        fetched = answers(self._pool, lambda each: self._get(*each), reports, self._alive)
+        fetched = map_in_threads(self._pool, lambda each: self._get(*each), reports, self._alive)
         for (key, _), answer in zip(reports, fetched, strict=True):
             if isinstance(answer, GetResult):
                 self._had[key] = answer
@@ -85,7 +85,7 @@ class Fetcher:
                 unknown.append(each)
             else:
                 readings.by_key[each.name] = reading
-        for each, answer in zip(unknown, answers(self._pool, self._fetch, unknown, self._alive), strict=True):
+        for each, answer in zip(unknown, map_in_threads(self._pool, self._fetch, unknown, self._alive), strict=True):
             if isinstance(answer, GetResult):
                 readings.by_key[each.name] = understand(each, answer)
             elif answer.code != "OBJECT_GONE":  # gone since the listing: the next listing's matter

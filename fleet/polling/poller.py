@@ -30,7 +30,7 @@ from fleet.reconcile.partitions import WHOLE, parts_for
 from fleet.reconcile.problems import BAD_ARCHIVE, Problem, Problems
 from fleet.usage import Meter
 from ifeportal.models import Airline
-from ifeportal.storage.background import Ahead, nothing, prefixes
+from ifeportal.storage.background import PrefetchedListing, list_prefixes, no_heartbeat
 from loader.errors import WorldError
 from loader.s3.interface import Bucket, ObjectInfo
 
@@ -52,8 +52,8 @@ class Terms:
     """
 
     limits: Limits = field(default_factory=Limits)
-    alive: Callable[[], None] = nothing
-    guard: Callable[[], None] = nothing
+    alive: Callable[[], None] = no_heartbeat
+    guard: Callable[[], None] = no_heartbeat
     steady_since: datetime | None = EVER
     seconds: float = math.inf
     last: datetime | None = None
@@ -100,7 +100,7 @@ def poll_head(
     with _polling(airline, status, now, terms, media) as writer:
         _read_media(writer, media)
         parts = _parts(writer, status, tuple(parts))
-        if parts == WHOLE and _read_part(writer, "", Ahead(status, f"{airline.name}/", terms.alive)):
+        if parts == WHOLE and _read_part(writer, "", PrefetchedListing(status, f"{airline.name}/", terms.alive)):
             # More than a listing may have: from the next poll on in parts.
             parts = _parts(writer, status, parts)
         if parts != WHOLE:
@@ -154,7 +154,7 @@ def _poll_parts(airline: Airline, parts: Sequence[str], status: Bucket, now: dat
     with _polling(airline, status, now, terms) as writer:
         for start in range(0, len(parts), LISTINGS):
             some = parts[start : start + LISTINGS]
-            listings = [Ahead(status, f"{airline.name}/{part}", terms.alive) for part in some]
+            listings = [PrefetchedListing(status, f"{airline.name}/{part}", terms.alive) for part in some]
             try:
                 for part, listing in zip(some, listings, strict=True):
                     _read_part(writer, part, listing)
@@ -197,7 +197,7 @@ def _parts(writer: Writer, status: Bucket, current: tuple[str, ...]) -> tuple[st
     if parts == WHOLE:
         return parts
     try:
-        found = prefixes(status, f"{writer.airline.name}/", writer.alive)
+        found = list_prefixes(status, f"{writer.airline.name}/", writer.alive)
     except WorldError as error:
         writer.failed(failure("status", error))
         return parts
@@ -213,7 +213,7 @@ def _forget_what_no_part_has(writer: Writer, parts: tuple[str, ...]) -> None:
     anomalies.record(writer.airline, "status", Problems(0), orphans, writer.now)
 
 
-def _read_part(writer: Writer, part: str, listing: Ahead) -> bool:
+def _read_part(writer: Writer, part: str, listing: PrefetchedListing) -> bool:
     """What has arrived on the tails of a part; whether there was more than is listed at once.
 
     If the listing fails, loads are still held against new manifests.
@@ -235,7 +235,7 @@ def _read_part(writer: Writer, part: str, listing: Ahead) -> bool:
     return found.cut
 
 
-def _bounded(objects: Ahead, writer: Writer) -> Iterator[ObjectInfo]:
+def _bounded(objects: PrefetchedListing, writer: Writer) -> Iterator[ObjectInfo]:
     """The listing, unless it takes too long. What is written meanwhile is none of its time."""
     end = time.monotonic() + LONGEST_LISTING
     for count, info in enumerate(objects):

@@ -15,54 +15,56 @@ from typing import Final, TypeVar
 
 from loader.s3.interface import Bucket, ObjectInfo
 
-SIGN: Final = 1.0  # seconds between two signs of life
-PAGE: Final = 1_000  # objects
+HEARTBEAT_INTERVAL: Final = 1.0  # seconds between two signs of life
+PAGE_SIZE: Final = 1_000  # objects
 PAGES_AHEAD: Final = 8  # bounds what waits in memory to a few megabytes
 END: Final = None
 A = TypeVar("A")
 T = TypeVar("T")
 
 
-def nothing() -> None:
+def no_heartbeat() -> None:
     """Where nobody needs a sign of life."""
 
 
-def awaited(future: Future[T], alive: Callable[[], None]) -> T:
+def wait_for(future: Future[T], heartbeat: Callable[[], None]) -> T:
     """The result. Raises what the call raised."""
     while True:
-        alive()
+        heartbeat()
         try:
-            return future.result(SIGN)
+            return future.result(HEARTBEAT_INTERVAL)
         except TimeoutError:
             if future.done():
                 return future.result()
 
 
-def answers(threads: Executor, call: Callable[[A], T], to: Iterable[A], alive: Callable[[], None]) -> Iterator[T]:
+def map_in_threads(
+    threads: Executor, call: Callable[[A], T], arguments: Iterable[A], heartbeat: Callable[[], None]
+) -> Iterator[T]:
     """The results of a call to each, several at once, in their order."""
-    for future in [threads.submit(call, each) for each in to]:
-        yield awaited(future, alive)
+    for future in [threads.submit(call, each) for each in arguments]:
+        yield wait_for(future, heartbeat)
 
 
-def prefixes(bucket: Bucket, prefix: str, alive: Callable[[], None]) -> list[str]:
+def list_prefixes(bucket: Bucket, prefix: str, heartbeat: Callable[[], None]) -> list[str]:
     """The names directly below `prefix`. Raises WorldError."""
     with ThreadPoolExecutor(1, thread_name_prefix="prefixes") as thread:
-        return awaited(thread.submit(bucket.list_prefixes, prefix), alive)
+        return wait_for(thread.submit(bucket.list_prefixes, prefix), heartbeat)
 
 
-class Ahead:
+class PrefetchedListing:
     """A listing that a thread reads while the caller is busy, at most `PAGES_AHEAD` ahead. To be closed."""
 
-    def __init__(self, bucket: Bucket, prefix: str, alive: Callable[[], None] = nothing) -> None:
-        self._alive = alive
+    def __init__(self, bucket: Bucket, prefix: str, heartbeat: Callable[[], None] = no_heartbeat) -> None:
+        self._heartbeat = heartbeat
         self._pages: queue.Queue[list[ObjectInfo] | Exception | None] = queue.Queue(PAGES_AHEAD)
         self._closed = threading.Event()
         # A daemon: one that waits for a store must not keep the process from ending.
-        threading.Thread(target=self._read, args=(bucket, prefix), name="listing", daemon=True).start()
+        threading.Thread(target=self._read_pages, args=(bucket, prefix), name="listing", daemon=True).start()
 
     def __iter__(self) -> Iterator[ObjectInfo]:
         """The objects, as they come. Raises what the listing raised."""
-        while (page := self._next()) is not END:
+        while (page := self._next_page()) is not END:
             if isinstance(page, Exception):
                 raise page
             yield from page
@@ -71,19 +73,19 @@ class Ahead:
         """Read no further."""
         self._closed.set()
 
-    def _next(self) -> list[ObjectInfo] | Exception | None:
+    def _next_page(self) -> list[ObjectInfo] | Exception | None:
         while True:
-            self._alive()
+            self._heartbeat()
             try:
-                return self._pages.get(timeout=SIGN)
+                return self._pages.get(timeout=HEARTBEAT_INTERVAL)
             except queue.Empty:
                 continue
 
-    def _read(self, bucket: Bucket, prefix: str) -> None:
+    def _read_pages(self, bucket: Bucket, prefix: str) -> None:
         last: Exception | None = END
         try:
             objects = iter(bucket.list(prefix))
-            while not self._closed.is_set() and (page := list(islice(objects, PAGE))):
+            while not self._closed.is_set() and (page := list(islice(objects, PAGE_SIZE))):
                 self._put(page)
         except Exception as error:  # noqa: BLE001  the edge of a thread: raised where the listing is read
             last = error

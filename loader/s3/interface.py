@@ -97,7 +97,7 @@ class Body(Protocol):
 class Bucket(Protocol):
     """A bucket. Every method may raise WorldError; a key that is not there is OBJECT_GONE.
 
-    `store_clock` hears the Date of what `list`, `prefixes` and `get` are answered, if that is a store's.
+    `store_clock` hears the Date of what `list`, `list_prefixes` and `get` are answered, if that is a store's.
     """
 
     name: str

@@ -76,7 +76,7 @@ class EventQueue:
         self._client: Any = None
 
     def receive(self, limit: int, wait: int = MAX_WAIT) -> list[Message]:
-        """At most `limit` messages; empty if none came within `wait` seconds (at most `LONGEST_WAIT`).
+        """At most `limit` messages; empty if none came within `wait` seconds (at most `MAX_WAIT`).
 
         Only the first request waits. Where it is answered in full there is more, which is fetched by several at once.
         """

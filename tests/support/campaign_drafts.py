@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from campaigns.drafts import hashing, requests, tasks
 from campaigns.models import Draft, DraftItem
 from ifeportal.models import Airline
-from ifeportal.storage.background import nothing
+from ifeportal.storage.background import no_heartbeat
 from loader.contract.manifest import Manifest, parse_manifest
 from loader.s3.interface import Bucket
 
@@ -26,12 +26,12 @@ def noon() -> datetime:
 
 def run_errands(media: Bucket, keys: Keys = (), clock: Clock = noon) -> None:
     """What the job of short work does."""
-    tasks.run_errands(media, tasks.Terms(nothing, nothing, clock, lambda: keys))
+    tasks.run_errands(media, tasks.Terms(no_heartbeat, no_heartbeat, clock, lambda: keys))
 
 
 def hash_items(media: Bucket, clock: Clock = noon, seconds: float = 60.0) -> bool:
     """What the job of long work does in one turn; whether there is more to do."""
-    return hashing.take_turn(media, hashing.Terms(nothing, nothing, clock, seconds))
+    return hashing.take_turn(media, hashing.Terms(no_heartbeat, no_heartbeat, clock, seconds))
 
 
 def new_draft(airline: Airline, name: str = "2026-12", **fields: object) -> Draft:

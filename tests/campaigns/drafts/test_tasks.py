@@ -23,7 +23,7 @@ from campaigns.models import Campaign, DraftItem, DraftState
 from campaigns.signing.private_keys import new_key, public_of
 from ifeportal.jobs.leases import LeaseLost
 from ifeportal.models import Airline, Job
-from ifeportal.storage.background import nothing
+from ifeportal.storage.background import no_heartbeat
 from loader.errors import WorldError
 from loader.s3.client import S3Bucket
 from loader.s3.interface import ObjectInfo
@@ -304,7 +304,7 @@ def test_a_worker_that_loses_its_lease_in_mid_hash_writes_nothing_and_the_next_e
     draft = looked(new_draft(acme), store)
     requests.hash_items(draft, NOON)
     with pytest.raises(LeaseLost):
-        hashing.take_turn(store, hashing.Terms(nothing, lose, campaign_drafts.noon))
+        hashing.take_turn(store, hashing.Terms(no_heartbeat, lose, campaign_drafts.noon))
     assert lost
     assert not draft.items.hashed().exists()
     assert not hash_items(store)
@@ -327,7 +327,7 @@ def test_a_lease_that_is_lost_while_bytes_come_ends_the_reading(acme: Airline, m
         raise LeaseLost("held by another worker")
 
     with pytest.raises(LeaseLost):
-        hashing.take_turn(store, hashing.Terms(lose, nothing, campaign_drafts.noon))
+        hashing.take_turn(store, hashing.Terms(lose, no_heartbeat, campaign_drafts.noon))
     assert (lost.is_set(), item(draft, "a").is_hashed) == (True, False)
     assert not hash_items(store)
     assert item(draft, "a").sha256 == campaign_drafts.sha256(body)
