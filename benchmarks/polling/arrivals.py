@@ -52,7 +52,7 @@ def _polling(made: World) -> Iterator[Path]:
         _wait(lambda: log.stat().st_size or process.ended is not None)
         yield log
         if process.ended is not None:
-            raise Failed(f"poll_buckets has ended:\n{process.tail()}")
+            raise Failed(f"poll_buckets has ended:\n{process.log_tail()}")
     finally:
         process.stop()
 

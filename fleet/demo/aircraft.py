@@ -129,7 +129,7 @@ class Tail:
                 log=self._log,
                 environment=self._environment(),
                 stage=STAGE,
-                patience=8.0,
+                stop_timeout=8.0,
             )
         )
 

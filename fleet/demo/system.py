@@ -152,14 +152,14 @@ class Demonstration:
             with urllib.request.urlopen(f"{self.address}healthz", timeout=20):  # noqa: S310  our own address
                 pass
         except OSError as error:
-            raise DemoError(f"The portal does not answer: {error}\n{portal.tail()}") from error
+            raise DemoError(f"The portal does not answer: {error}\n{portal.log_tail()}") from error
 
     def _revive(self, process: Process, start: Callable[[], None]) -> None:
         """Say who ended and why, and start it again, unless it did so too often."""
         now = time.monotonic()
         recent = [at for at in self._restarts.get(process.name, []) if now - at < RESTART_WINDOW]
         why = f"{process.name} ended by itself (exit {process.ended}). Its last words, from {process.log}:"
-        told = f"{why}\n{process.tail() or '(none)'}"
+        told = f"{why}\n{process.log_tail() or '(none)'}"
         if len(recent) >= RESTARTS:
             raise DemoError(f"{told}\nThat happened {RESTARTS + 1} times in {RESTART_WINDOW:.0f} s: stopping.")
         self._restarts[process.name] = [*recent, now]

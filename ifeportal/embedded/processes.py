@@ -28,7 +28,7 @@ LOOPBACK: Final = "127.0.0.1"
 # Below Linux's ephemeral ports (32768 and up), so that no outgoing connection takes one meanwhile; and so that these
 # and the same plus 10,000, which SeaweedFS takes too, do not meet.
 PORTS: Final = range(11_000, 21_000)
-_LEASH: Final = shutil.which("setpriv")
+_SETPRIV: Final = shutil.which("setpriv")
 
 
 def is_free(port: int) -> bool:
@@ -67,7 +67,7 @@ class Process:
         environment: Mapping[str, str] | None = None,
         folder: Path | None = None,
         stage: int = 0,
-        patience: float = 10.0,
+        stop_timeout: float = 10.0,
     ) -> None:
         self.name = name
         self.command = [str(part) for part in command]
@@ -75,10 +75,10 @@ class Process:
         self.environment = environment
         self.folder = folder
         self.stage = stage
-        self.patience = patience
+        self.stop_timeout = stop_timeout
         self._child: subprocess.Popen[bytes] | None = None
         self._stopping = False
-        self._over = False
+        self._reaped = False
 
     @property
     def pid(self) -> int | None:
@@ -92,11 +92,11 @@ class Process:
 
     def start(self) -> None:
         """Start it, again if it has ended. Raises OSError if that cannot be done."""
-        self._stopping = self._over = False
+        self._stopping = self._reaped = False
         self.log.parent.mkdir(parents=True, exist_ok=True)
         if self.log.exists():
             self.log.replace(self.log.with_name(f"{self.log.name}.1"))
-        leash = [_LEASH, "--pdeathsig", "TERM", "--"] if _LEASH else []
+        leash = [_SETPRIV, "--pdeathsig", "TERM", "--"] if _SETPRIV else []
         with self.log.open("wb") as log:
             self._child = subprocess.Popen(
                 [*leash, *self.command],
@@ -118,16 +118,16 @@ class Process:
         """Wait for the end after `signal`, `patience` seconds at most, then kill its whole group. Its exit code."""
         if self._child is None:
             return None
-        if self._over:  # its id may be somebody else's by now
+        if self._reaped:  # its id may be somebody else's by now
             return self._child.returncode
         try:
-            code = self._child.wait(self.patience)
+            code = self._child.wait(self.stop_timeout)
         except subprocess.TimeoutExpired:
             code = -signal.SIGKILL
         with suppress(ProcessLookupError):
             os.killpg(self._child.pid, signal.SIGKILL)
         self._child.wait()
-        self._over = True
+        self._reaped = True
         return code
 
     def stop(self) -> int | None:
@@ -135,7 +135,7 @@ class Process:
         self.signal()
         return self.wait()
 
-    def tail(self, lines: int = 15) -> str:
+    def log_tail(self, lines: int = 15) -> str:
         """The end of its log."""
         try:
             text = self.log.read_bytes()[-16_384:].decode(errors="replace")
@@ -184,6 +184,6 @@ def wait_until_listening(port: int, process: Process, seconds: float = 30.0) -> 
         with suppress(OSError), socket.create_connection((LOOPBACK, port), timeout=1):
             return
         if process.ended is not None:
-            raise OSError(f"{process.name} ended at once (exit {process.ended}):\n{process.tail()}")
+            raise OSError(f"{process.name} ended at once (exit {process.ended}):\n{process.log_tail()}")
         time.sleep(0.05)
-    raise TimeoutError(f"{process.name} does not listen at port {port} after {seconds:.0f} s:\n{process.tail()}")
+    raise TimeoutError(f"{process.name} does not listen at port {port} after {seconds:.0f} s:\n{process.log_tail()}")

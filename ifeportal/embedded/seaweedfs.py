@@ -27,9 +27,9 @@ from loader.errors import WorldError
 from loader.s3.client import S3Bucket
 
 REGION: Final = "us-east-1"
-GRPC: Final = 10_000  # SeaweedFS listens for its own parts at each port plus this
-_PARTS: Final = ("s3", "master", "volume", "filer", "admin", "metrics")
-_PROBE: Final = "embedded-ready"
+GRPC_OFFSET: Final = 10_000  # SeaweedFS listens for its own parts at each port plus this
+_SERVERS: Final = ("s3", "master", "volume", "filer", "admin", "metrics")
+_PROBE_BUCKET: Final = "embedded-ready"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +106,17 @@ class SeaweedFS:
         for last in (False, False, True):
             self._ports = self._choose_ports()
             self._process = Process(
-                "seaweedfs", self._command(), log=self.folder / "log", environment=_environment(), patience=3.0
+                "seaweedfs",
+                self._command(),
+                log=self.folder / "log",
+                environment=_environment_without_aws(),
+                stop_timeout=3.0,
             )
             self._process.start()
-            if self._usable(time.monotonic() + seconds / 3):
+            if self._wait_until_usable(time.monotonic() + seconds / 3):
                 return
             # Most likely somebody took one of the ports between the choice and the start: choose again.
-            log = self._process.tail()
+            log = self._process.log_tail()
             self.stop()
             if last:
                 raise OSError(f"SeaweedFS does not start:\n{log}")
@@ -124,7 +128,7 @@ class SeaweedFS:
         self._process.stop()
         self._process = None
         for port in self._ports.values():
-            for number in (port, port + GRPC):
+            for number in (port, port + GRPC_OFFSET):
                 for left in Path("/tmp").glob(f"seaweedfs-*-{number}.sock"):  # noqa: S108  where weed puts them
                     with suppress(OSError):
                         left.unlink()
@@ -136,9 +140,9 @@ class SeaweedFS:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _usable(self, deadline: float) -> bool:
+    def _wait_until_usable(self, deadline: float) -> bool:
         """Wait until the whole chain (S3, filer, volume) answers; false if it ends first or takes too long."""
-        bucket = self.bucket(_PROBE)
+        bucket = self.bucket(_PROBE_BUCKET)
         while self.process.ended is None and time.monotonic() < deadline:
             try:
                 bucket.create_bucket()
@@ -151,9 +155,9 @@ class SeaweedFS:
 
     def _choose_ports(self) -> dict[str, int]:
         wanted = [self._port] if self._port and _is_pair_free(self._port) else []
-        taken = {port + GRPC for port in wanted}
+        taken = {port + GRPC_OFFSET for port in wanted}
         others = (port for port in random.sample(PORTS, 500) if port not in taken and _is_pair_free(port))
-        return dict(zip(_PARTS, [*wanted, *(next(others) for _ in _PARTS[len(wanted) :])], strict=True))
+        return dict(zip(_SERVERS, [*wanted, *(next(others) for _ in _SERVERS[len(wanted) :])], strict=True))
 
     def _command(self) -> list[str]:
         ports = self._ports
@@ -177,7 +181,7 @@ class SeaweedFS:
             "volume.max": 2000,  # each bucket takes a volume or more, and by default few are allowed on a small disk
             "volume.preStopSeconds": 0,
         }
-        return [_weed(), "-logtostderr=true", "mini", *(f"-{name}={value}" for name, value in flags.items())]
+        return [_find_weed(), "-logtostderr=true", "mini", *(f"-{name}={value}" for name, value in flags.items())]
 
     def _configuration(self) -> str:
         identities = [
@@ -212,10 +216,10 @@ class SeaweedFS:
 
 
 def _is_pair_free(port: int) -> bool:
-    return port + GRPC <= 65_535 and is_free(port) and is_free(port + GRPC)
+    return port + GRPC_OFFSET <= 65_535 and is_free(port) and is_free(port + GRPC_OFFSET)
 
 
-def _weed() -> str:
+def _find_weed() -> str:
     """The program itself: beside the interpreter, where its Python package puts it, else on the path."""
     beside = Path(sys.executable).parent / "weed"
     found = str(beside) if beside.exists() else shutil.which("weed")
@@ -224,6 +228,6 @@ def _weed() -> str:
     return found
 
 
-def _environment() -> dict[str, str]:
+def _environment_without_aws() -> dict[str, str]:
     """Ours without AWS's variables: `weed mini` would make an identity of the keys it finds there."""
     return {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}

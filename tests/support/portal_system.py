@@ -44,7 +44,7 @@ def answers(address: str, portal: Process) -> bool:
         with urlopen(f"{address}/login/", timeout=PATIENCE):
             return True
     except OSError:  # nobody listens, or who does is not ready
-        assert portal.ended is None, portal.tail()
+        assert portal.ended is None, portal.log_tail()
         return False
 
 

@@ -208,7 +208,7 @@ def test_the_store_starts_as_written_and_gives_each_key_its_rights_only(
         [weed, "-logtostderr=true", "mini", *(f"-{name}={value}" for name, value in flags.items())],
         log=tmp_path / "log",
         environment={name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
-        patience=3.0,
+        stop_timeout=3.0,
     )
     process.start()
     try:

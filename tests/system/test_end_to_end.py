@@ -189,11 +189,11 @@ def shows_complete(row: Locator) -> None:
 def ends_cleanly(process: Process) -> None:
     """It ends when told, with everything it started, before anybody has to be killed."""
     leader = process.pid
-    assert leader is not None, f"{process.name} has ended already: {process.tail()}"
+    assert leader is not None, f"{process.name} has ended already: {process.log_tail()}"
     process.signal()
     wait_for(f"{process.name} ends", lambda: process.pid is None)
     wait_for(f"{process.name} leaves nothing behind", lambda: not of_session(leader))
-    assert process.wait() == 0, process.tail()
+    assert process.wait() == 0, process.log_tail()
 
 
 def test_content_reaches_an_aircraft_and_everybody_watches_it_arrive(

@@ -108,12 +108,12 @@ class Machines:
         process.environment = self.environment | more
         process.start()
         code = wait_for(" ".join(arguments), lambda: None if process.ended is None else (process.ended,), PATIENCE)
-        assert code == (0,), process.tail()
+        assert code == (0,), process.log_tail()
 
     def kill(self, name: str) -> None:
         """The machine loses its power: no process of it gets to say anything."""
         pid = self.processes[name].pid
-        assert pid, f"{name} had ended by itself: {self.processes[name].tail()}"
+        assert pid, f"{name} had ended by itself: {self.processes[name].log_tail()}"
         os.killpg(pid, signal.SIGKILL)
         wait_for(f"{name} is dead", lambda: not of_session(pid))
 
@@ -159,7 +159,7 @@ def machines(
         machines.start()
         yield machines
     for name, process in machines.processes.items():
-        print(f"--- {name}\n{process.tail(40)}")  # noqa: T201  shown where the test failed
+        print(f"--- {name}\n{process.log_tail(40)}")  # noqa: T201  shown where the test failed
 
 
 @pytest.fixture

@@ -61,7 +61,7 @@ class Portal:
             environment=self.environment | more,
             folder=ROOT,
             stage=stage,
-            patience=60,
+            stop_timeout=60,
         )
 
     def start(self) -> None:

@@ -26,7 +26,7 @@ def python(code: str, tmp_path: Path, name: str = "child", **options: float) -> 
         [sys.executable, "-c", code],
         log=tmp_path / f"{name}.log",
         stage=int(options.get("stage", 0)),
-        patience=options.get("patience", PATIENCE),
+        stop_timeout=options.get("patience", PATIENCE),
     )
 
 
@@ -40,7 +40,7 @@ def is_alive(pid: int) -> bool:
 def test_a_child_writes_its_log_and_ends_when_asked(tmp_path: Path) -> None:
     child = python(SLEEP, tmp_path)
     child.start()
-    until(lambda: "here" in child.tail())
+    until(lambda: "here" in child.log_tail())
     assert child.pid
     assert child.stop() == -signal.SIGTERM
     assert child.pid is None
@@ -53,14 +53,14 @@ def test_a_child_that_ends_by_itself_is_noticed_with_its_last_words(tmp_path: Pa
         broken = supervisor.start(python("raise SystemExit('no such thing')", tmp_path, "broken"))
         until(lambda: supervisor.ended() == [broken])
         assert broken.ended == 1
-        assert broken.tail() == "no such thing"
+        assert broken.log_tail() == "no such thing"
 
 
 def test_a_stubborn_child_is_killed_and_its_children_too(tmp_path: Path) -> None:
     child = python(PARENT, tmp_path, patience=0.5)
     child.start()
-    until(lambda: len(child.tail().splitlines()) > 1)
-    grandchild = int(next(line for line in child.tail().splitlines() if line.isdigit()))
+    until(lambda: len(child.log_tail().splitlines()) > 1)
+    grandchild = int(next(line for line in child.log_tail().splitlines() if line.isdigit()))
     child.stop()
     until(lambda: not is_alive(grandchild))
 
