@@ -22,7 +22,7 @@ from ifeportal.access import Role, role_or_403, sees_every_airline
 from ifeportal.models import Airline, AuditEntry
 from ifeportal.tables import query
 from ifeportal.tables.export import Column, Table, export
-from ifeportal.tables.query import SEARCH_LIMIT, Choice, ordered
+from ifeportal.tables.query import SEARCH_LIMIT, TableQuery, order_by
 from ifeportal.web.responses import answer
 
 # By what the table is ordered: the word in the address, and the field. A young age comes first.
@@ -70,7 +70,7 @@ def _day(text: str) -> date | None:
         return None
 
 
-def entries(rows: QuerySet[AuditEntry], wanted: Wanted, choice: Choice) -> QuerySet[AuditEntry]:
+def entries(rows: QuerySet[AuditEntry], wanted: Wanted, choice: TableQuery) -> QuerySet[AuditEntry]:
     """Those asked for, in the order asked for."""
     if wanted.who:
         rows = rows.filter(who__icontains=wanted.who)
@@ -86,7 +86,7 @@ def entries(rows: QuerySet[AuditEntry], wanted: Wanted, choice: Choice) -> Query
         rows = rows.filter(at__lt=datetime.combine(wanted.until + timedelta(days=1), time(), UTC))
     if choice.order == "age":
         return rows.order_by(*(("at", "pk") if choice.descending else ("-at", "-pk")))
-    return rows.order_by(ordered(F(SORTS[choice.order]), choice), "-at", "-pk")
+    return rows.order_by(order_by(F(SORTS[choice.order]), choice), "-at", "-pk")
 
 
 def words(entry: AuditEntry) -> Iterator[tuple[str, str, str]]:
@@ -117,14 +117,14 @@ def audit(request: HttpRequest) -> HttpResponseBase:
 
 
 def _page(request: HttpRequest, rows: QuerySet[AuditEntry], airline: Airline | None) -> HttpResponseBase:
-    choice = query.choice_of(request.GET, tuple(SORTS))
+    choice = query.parse_query(request.GET, tuple(SORTS))
     wanted = wanted_of(request.GET)
     found = entries(rows, wanted, choice)
     name = f"{airline.name} audit" if airline else "audit"
     file = export(request, Table(name, COLUMNS, found.iterator()))
     if file:
         return file
-    page = query.page_of(found, choice.page, choice.size)
+    page = query.paginate(found, choice.page, choice.size)
     return answer(
         request,
         "fleet/audit.html",

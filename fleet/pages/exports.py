@@ -15,7 +15,7 @@ from django.db.models import QuerySet
 from campaigns.models import Campaign, ContentItem
 from fleet.models import Anomaly, Event, Load, Tail, Transfer
 from fleet.serialization import load_state, transfer_state
-from ifeportal.tables.export import CHUNK, Column, Table
+from ifeportal.tables.export import CHUNK_SIZE, Column, Table
 
 STATES: Final = (
     "failed", "silent", "stalled", "contradiction", "waiting", "restarted", "loading", "pending", "complete", "at_risk",
@@ -46,7 +46,7 @@ def field_title(key: str) -> str:
 
 def anomalies(name: str, rows: QuerySet[Anomaly]) -> Table:
     """What could not be understood and still stands."""
-    found = rows.filter(resolved_at=None).order_by("-last_seen", "pk").select_related("airline").iterator(CHUNK)
+    found = rows.filter(resolved_at=None).order_by("-last_seen", "pk").select_related("airline").iterator(CHUNK_SIZE)
     told = (
         {**{key: getattr(row, key) for key in ANOMALIES[1:]}, "airline": row.airline and row.airline.name}
         for row in found
@@ -120,7 +120,7 @@ def manifest(campaign: Campaign) -> Table:
     rows = ContentItem.objects.filter(campaign=campaign, listed=True).order_by("position", "name")
     columns = [Column(name, name.capitalize(), attrgetter(name)) for name in MANIFEST]
     version = "" if campaign.version is None else f" v{campaign.version}"
-    return Table(f"{campaign.airline.name} {campaign.name} manifest{version}", columns, rows.iterator(CHUNK))
+    return Table(f"{campaign.airline.name} {campaign.name} manifest{version}", columns, rows.iterator(CHUNK_SIZE))
 
 
 def events(tail: Tail, rows: QuerySet[Event]) -> Table:
@@ -131,7 +131,7 @@ def events(tail: Tail, rows: QuerySet[Event]) -> Table:
         Column("bytes_done", "Bytes held", attrgetter("bytes_done")),
         Column("bytes_total", "Bytes in all", attrgetter("bytes_total")),
     ]
-    found = rows.select_related("load__campaign").iterator(CHUNK)
+    found = rows.select_related("load__campaign").iterator(CHUNK_SIZE)
     return Table(f"{tail.airline.name} {tail.name} events", columns, found)
 
 
@@ -140,4 +140,4 @@ def _columns(titles: dict[str, str]) -> Sequence[Column]:
 
 
 def _told(state: Callable[[Any], dict[str, Any]], rows: QuerySet[Any]) -> Iterable[dict[str, Any]]:
-    return map(state, rows.iterator(CHUNK))
+    return map(state, rows.iterator(CHUNK_SIZE))

@@ -21,11 +21,14 @@ from django.http import HttpRequest, StreamingHttpResponse
 from django.utils import timezone
 from django.utils.http import content_disposition_header
 
-LIMIT: Final = 100_000  # rows of one file
-CHUNK: Final = 500
-KINDS: Final = {"csv": "text/csv; charset=utf-8", "json": "application/json"}
-FORMULA: Final = tuple("=+-@|%")
-UNSEEN: Final = ("Cc", "Cf")  # categories of Unicode: controls, and marks of format such as a byte order mark
+ROW_LIMIT: Final = 100_000  # rows of one file
+CHUNK_SIZE: Final = 500
+CONTENT_TYPES: Final = {"csv": "text/csv; charset=utf-8", "json": "application/json"}
+FORMULA_SIGNS: Final = tuple("=+-@|%")
+INVISIBLE_CATEGORIES: Final = (
+    "Cc",
+    "Cf",
+)  # categories of Unicode: controls, and marks of format such as a byte order mark
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,9 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """`name` becomes that of the file; of `rows` at most `LIMIT` are taken, and it is said if there were more."""
+    """`name` becomes that of the file; of `rows` at most `ROW_LIMIT` are written; the file says whether there were
+    more.
+    """
 
     name: str
     columns: Sequence[Column]
@@ -49,35 +54,35 @@ class Table:
 def export(request: HttpRequest, table: Table) -> StreamingHttpResponse | None:
     """The file that `?export=csv` or `?export=json` asks for; None where the address asks for none."""
     kind = request.GET.get("export", "")
-    if kind not in KINDS:
+    if kind not in CONTENT_TYPES:
         return None
     now = timezone.now()
     texts = _csv(table) if kind == "csv" else _json(table, now)
     # Under ASGI Django would gather a plain iterator whole before it sends the first byte.
-    content = _awaited(texts) if isinstance(request, ASGIRequest) else texts
-    response = StreamingHttpResponse(content, content_type=KINDS[kind])
+    content = _as_async(texts) if isinstance(request, ASGIRequest) else texts
+    response = StreamingHttpResponse(content, content_type=CONTENT_TYPES[kind])
     name = f"{table.name} {now:%Y-%m-%d %H%M}Z.{kind}"
     response["Content-Disposition"] = content_disposition_header(True, name)
     response["Cache-Control"] = "no-store"
     return response
 
 
-def plain(value: object) -> object:
+def to_json_value(value: object) -> object:
     """The value as JSON has it: a moment in UTC with Z, a day as 2026-12-01; anything else as it is."""
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return value.isoformat() if isinstance(value, date) else value
 
 
-def cell(value: object) -> object:
+def to_csv_value(value: object) -> object:
     """The value as CSV has it: empty for unknown, true and false, and a text that begins no formula."""
-    value = plain(value)
+    value = to_json_value(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list | dict):
         value = json.dumps(value)
     # The writer quotes what plainly begins with a sign.
-    if isinstance(value, str) and not value.startswith(FORMULA) and _begins_formula(value):
+    if isinstance(value, str) and not value.startswith(FORMULA_SIGNS) and _begins_formula(value):
         return f"'{value}"
     return value
 
@@ -86,11 +91,13 @@ def _begins_formula(text: str) -> bool:
     """Whether a program may see a sign first: some drop what is not to be seen, some take wide signs for usual ones."""
     if text[:1].isascii() and text[:1].isalnum():
         return False
-    seen = next((sign for sign in text if not sign.isspace() and unicodedata.category(sign) not in UNSEEN), "")
-    return unicodedata.normalize("NFKC", seen).startswith(FORMULA)
+    seen = next(
+        (sign for sign in text if not sign.isspace() and unicodedata.category(sign) not in INVISIBLE_CATEGORIES), ""
+    )
+    return unicodedata.normalize("NFKC", seen).startswith(FORMULA_SIGNS)
 
 
-class _Line:
+class _Echo:
     """What a CSV writer writes to: hands each line back."""
 
     def write(self, text: str) -> str:
@@ -98,25 +105,25 @@ class _Line:
 
 
 def _csv(table: Table) -> Iterator[str]:
-    writer = csv.writer(_Line())
+    writer = csv.writer(_Echo())
     rows = iter(table.rows)
     yield writer.writerow([column.key for column in table.columns])
     for chunk in _chunks(rows):
-        yield "".join(writer.writerow([cell(column.value(row)) for column in table.columns]) for row in chunk)
+        yield "".join(writer.writerow([to_csv_value(column.value(row)) for column in table.columns]) for row in chunk)
     if _has_more(rows):
-        yield writer.writerow([f"Cut here: there are more than {LIMIT:,} rows."])
+        yield writer.writerow([f"Cut here: there are more than {ROW_LIMIT:,} rows."])
 
 
 def _json(table: Table, now: datetime) -> Iterator[str]:
     rows, count = iter(table.rows), 0
     head = {
         "table": table.name,
-        "as_of": plain(now),
+        "as_of": to_json_value(now),
         "columns": [{"key": column.key, "title": column.title} for column in table.columns],
     }
     yield f'{json.dumps(head)[:-1]}, "rows": ['
     for chunk in _chunks(rows):
-        objects = ({column.key: plain(column.value(row)) for column in table.columns} for row in chunk)
+        objects = ({column.key: to_json_value(column.value(row)) for column in table.columns} for row in chunk)
         yield (",\n" if count else "\n") + ",\n".join(map(json.dumps, objects))
         count += len(chunk)
     yield f'\n], "count": {count}, "cut": {json.dumps(_has_more(rows))}}}\n'
@@ -124,8 +131,8 @@ def _json(table: Table, now: datetime) -> Iterator[str]:
 
 def _chunks(rows: Iterator[Any]) -> Iterator[list[Any]]:
     """The rows, as many as a file may hold, some at a time."""
-    within = islice(rows, LIMIT)
-    while chunk := list(islice(within, CHUNK)):
+    within = islice(rows, ROW_LIMIT)
+    while chunk := list(islice(within, CHUNK_SIZE)):
         yield chunk
 
 
@@ -133,12 +140,12 @@ def _has_more(rows: Iterator[Any]) -> bool:
     return any(True for _ in rows)
 
 
-async def _awaited(texts: Iterator[str]) -> AsyncIterator[str]:
+async def _as_async(texts: Iterator[str]) -> AsyncIterator[str]:
     """The same for an event loop: each piece is made in the thread of the request."""
-    while (text := await _next(texts)) is not None:
+    while (text := await _next_text(texts)) is not None:
         yield text
 
 
 @sync_to_async
-def _next(texts: Iterator[str]) -> str | None:
+def _next_text(texts: Iterator[str]) -> str | None:
     return next(texts, None)

@@ -24,7 +24,7 @@ M = TypeVar("M", bound=Model)
 
 
 @dataclass(frozen=True)
-class Choice:
+class TableQuery:
     """What the address asks for. `order` is one of the table's columns, `state` one of its states or "".
 
     `campaign` may be any text, `size` is one of `PAGE_SIZES`.
@@ -39,12 +39,12 @@ class Choice:
     size: int = PAGE_ROWS
 
     @property
-    def narrowed(self) -> bool:
+    def is_filtered(self) -> bool:
         """Whether rows may be left out."""
         return bool(self.search or self.state)
 
 
-def choice_of(params: QueryDict, columns: Sequence[str], states: Collection[str] = ()) -> Choice:
+def parse_query(params: QueryDict, columns: Sequence[str], states: Collection[str] = ()) -> TableQuery:
     """Read `q`, `state`, `campaign`, `sort` (a column, with `-` for descending; else the first), `page` and `size`.
 
     A `state` that is none of `states` selects all rows.
@@ -52,7 +52,7 @@ def choice_of(params: QueryDict, columns: Sequence[str], states: Collection[str]
     state, order, size = params.get("state", ""), params.get("sort", ""), params.get("size", "")
     if order.removeprefix("-") not in columns:
         order = columns[0]
-    return Choice(
+    return TableQuery(
         search=_text(params, "q"),
         state=state if state in states else "",
         order=order.removeprefix("-"),
@@ -63,7 +63,7 @@ def choice_of(params: QueryDict, columns: Sequence[str], states: Collection[str]
     )
 
 
-def columns_of(params: QueryDict, known: Collection[str], usual: Sequence[str], always: str) -> tuple[str, ...]:
+def parse_columns(params: QueryDict, known: Collection[str], usual: Sequence[str], always: str) -> tuple[str, ...]:
     """Which columns are shown: `always`, and those that `cols` names (often, or with commas between); else the usual.
 
     They stand in the order of `known`.
@@ -76,14 +76,14 @@ def _text(params: QueryDict, name: str) -> str:
     return params.get(name, "").replace("\0", "").strip()[:SEARCH_LIMIT]
 
 
-def ordered(column: Expression | F | Subquery, choice: Choice) -> OrderBy:
+def order_by(column: Expression | F | Subquery, query: TableQuery) -> OrderBy:
     """By that column, the choice's way round; rows without a value come last either way."""
-    if choice.descending:
+    if query.descending:
         return OrderBy(column, descending=True, nulls_last=True)
     return OrderBy(column, nulls_last=True)
 
 
-def page_of(rows: QuerySet[M], number: str, size: int = PAGE_ROWS, count: int | None = None) -> Page[M]:
+def paginate(rows: QuerySet[M], number: str, size: int = PAGE_ROWS, count: int | None = None) -> Page[M]:
     """One page of the rows; the nearest one there is, if the number is none. `count`: how many there are, if known."""
     paginator = Paginator(rows, size)
     if count is not None:

@@ -10,7 +10,7 @@ from django.template.context import Context
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from ifeportal.tables.query import PAGE_ROWS, PAGE_SIZES, Choice
+from ifeportal.tables.query import PAGE_ROWS, PAGE_SIZES, TableQuery
 
 register = template.Library()
 
@@ -29,7 +29,7 @@ def _address(context: Context, **changes: str | None) -> str:
 @register.simple_tag(takes_context=True)
 def ordering(context: Context, column: str, label: str, kind: str = "") -> SafeString:
     """A column header that orders the table by it, and the other way round on the second click."""
-    choice: Choice = context["choice"]
+    choice: TableQuery = context["choice"]
     chosen = choice.order == column
     state = ("descending" if choice.descending else "ascending") if chosen else "none"
     address = _address(context, sort=f"-{column}" if chosen and not choice.descending else column, page=None)
@@ -45,7 +45,7 @@ def ordering(context: Context, column: str, label: str, kind: str = "") -> SafeS
 @register.inclusion_tag("components/state_chip.html", takes_context=True)
 def chip(context: Context, state: str, label: str, count: int, field: str = "") -> dict[str, Any]:
     """A filter by state with its count; `state` "" lifts the filter. `field` names the count in the row's state."""
-    choice: Choice = context["choice"]
+    choice: TableQuery = context["choice"]
     return {
         "state": state,
         "label": label,

@@ -16,8 +16,8 @@ from fleet.serialization import campaign_state, load_state
 from fleet.state.precedence import in_state
 from fleet.stats import rollup
 from ifeportal.models import Airline
-from ifeportal.tables.export import CHUNK, Table
-from ifeportal.tables.query import Choice, ordered
+from ifeportal.tables.export import CHUNK_SIZE, Table
+from ifeportal.tables.query import TableQuery, order_by
 
 OF_LOAD: Final = (
     "campaign", "status", "state", "at_risk", "percent", "bytes_done", "bytes_total", "items_total", "items_done",
@@ -49,7 +49,7 @@ CAMPAIGNS: Final = (
 )
 
 
-def of_airline(airline: Airline, choice: Choice) -> dict[str, Callable[[], Table]]:
+def of_airline(airline: Airline, choice: TableQuery) -> dict[str, Callable[[], Table]]:
     """The tables of an airline's page; the first is the one that is meant where none is named."""
     return {
         "tails": lambda: _tails(airline, choice),
@@ -59,7 +59,7 @@ def of_airline(airline: Airline, choice: Choice) -> dict[str, Callable[[], Table
     }
 
 
-def _tails(airline: Airline, choice: Choice) -> Table:
+def _tails(airline: Airline, choice: TableQuery) -> Table:
     keys = ("airline", "tail", *OF_TAIL, *OF_LOAD)
     return _table(f"{airline.name} tails", keys, map(_tail, every_tail(airline, choice)))
 
@@ -70,7 +70,7 @@ def _tail(row: TailRow) -> dict[str, Any]:
     return {**{key: load.get(key) for key in OF_LOAD}, **tail, "airline": row.tail.airline.name, "tail": row.tail.name}
 
 
-def _loads(airline: Airline, choice: Choice) -> Table:
+def _loads(airline: Airline, choice: TableQuery) -> Table:
     """Every load in the chosen state, also those that speak for no tail; with a state as with its count."""
     rows = Load.objects.filter(in_state(choice.state), tail__airline=airline)
     if choice.state:
@@ -81,11 +81,11 @@ def _loads(airline: Airline, choice: Choice) -> Table:
         named = Q(tail__name__icontains=choice.search) | Q(campaign__name__icontains=choice.search)
         rows = rows.filter(named | Q(error_code__iexact=choice.search))
     column = LOAD.get(choice.order, F("campaign__name" if choice.order == "campaign" else "tail__name"))
-    rows = rows.order_by(ordered(column, choice), "tail__name", "campaign__name")
-    found = rows.select_related("tail__airline", "campaign").iterator(CHUNK)
+    rows = rows.order_by(order_by(column, choice), "tail__name", "campaign__name")
+    found = rows.select_related("tail__airline", "campaign").iterator(CHUNK_SIZE)
     return _table(f"{airline.name} loads", LOADS, map(load_state, found))
 
 
 def _campaigns(airline: Airline) -> Table:
     rows = rollup.campaigns(airline.campaigns.all()).order_by(F("exhibition_starts").desc(nulls_first=True), "-name")
-    return _table(f"{airline.name} campaigns", CAMPAIGNS, map(campaign_state, rows.iterator(CHUNK)))
+    return _table(f"{airline.name} campaigns", CAMPAIGNS, map(campaign_state, rows.iterator(CHUNK_SIZE)))

@@ -22,7 +22,7 @@ from fleet.pages.orderings import LOAD, speaking_first
 from fleet.state.precedence import in_state
 from ifeportal.bulk import where_in
 from ifeportal.models import Airline
-from ifeportal.tables.query import Choice, ordered, page_of
+from ifeportal.tables.query import TableQuery, order_by, paginate
 
 # Columns a tail is ordered by: the word in the address, and what of the tail or of its load it means.
 OF_TAIL: Final[Mapping[str, F]] = MappingProxyType(
@@ -53,16 +53,16 @@ class TailRow:
     others_failed: int
 
 
-def tail_page(airline: Airline, choice: Choice, count: int) -> tuple[Page[Tail], list[TailRow]]:
+def tail_page(airline: Airline, choice: TableQuery, count: int) -> tuple[Page[Tail], list[TailRow]]:
     """A page of the airline's tails, of which there are `count`; two queries, one more where some are left out."""
     chosen = _chosen(airline, choice).only(*TOLD_OF_TAIL)
-    page = page_of(chosen, choice.page, choice.size, None if choice.narrowed else count)
+    page = paginate(chosen, choice.page, choice.size, None if choice.is_filtered else count)
     tails = list(page.object_list)
     speakers = [getattr(tail, "speaker") for tail in tails]  # noqa: B009  (an annotation)
     return page, _rows(airline, tails, speakers, _loads(tails, speakers).only(*TOLD_OF_LOAD))
 
 
-def every_tail(airline: Airline, choice: Choice) -> Iterator[TailRow]:
+def every_tail(airline: Airline, choice: TableQuery) -> Iterator[TailRow]:
     """All the tails in the chosen state and order, some at a time."""
     rows: QuerySet[Any, Any] = _chosen(airline, choice)
     keys = list(rows.values_list("pk", "speaker"))
@@ -74,7 +74,7 @@ def every_tail(airline: Airline, choice: Choice) -> Iterator[TailRow]:
         yield from _rows(airline, some, speakers, _loads(some, speakers))
 
 
-def _chosen(airline: Airline, choice: Choice) -> QuerySet[Tail]:
+def _chosen(airline: Airline, choice: TableQuery) -> QuerySet[Tail]:
     """The tails, each with the id of the load that speaks for it among those in the chosen state and campaign.
 
     With a state only tails in service, as it is with the counts of the states.
@@ -95,7 +95,7 @@ def _chosen(airline: Airline, choice: Choice) -> QuerySet[Tail]:
         column = OF_TAIL[choice.order]
     else:
         column = Subquery(speaking.annotate(chosen=OF_LOAD[choice.order]).values("chosen")[:1])
-    return tails.order_by(ordered(column, choice), "name")
+    return tails.order_by(order_by(column, choice), "name")
 
 
 def _rows(

@@ -29,7 +29,7 @@ def airline(request: HttpRequest, airline: str) -> HttpResponseBase:
     """One row a tail, and the airline's campaigns; or one of these tables as a file."""
     rev = current_rev()
     row = get_object_or_404(queries.airlines(Airline.objects.visible_to(request.user)), name=airline)
-    sums, choice = rollup.rollup_of(row), query.choice_of(request.GET, SORTS, precedence.CHOICES)
+    sums, choice = rollup.rollup_of(row), query.parse_query(request.GET, SORTS, precedence.CHOICES)
     chosen = queries.campaign_of(row, choice.campaign)
     if chosen is None:
         choice = replace(choice, campaign="")
@@ -52,7 +52,7 @@ def airline(request: HttpRequest, airline: str) -> HttpResponseBase:
             "not_begun": sums.tails - chosen.sums.tails if chosen else 0,
             "page": page,
             "rows": rows,
-            "columns": query.columns_of(request.GET, columns.COLUMNS, columns.DEFAULT, columns.ALWAYS),
+            "columns": query.parse_columns(request.GET, columns.COLUMNS, columns.DEFAULT, columns.ALWAYS),
             "around": columns.surroundings(row.name, timezone.now()),
             **_campaigns(request, row),
             "anomalies": anomalies.open_anomalies(Anomaly.objects.filter(airline=row)),

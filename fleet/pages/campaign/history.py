@@ -21,7 +21,7 @@ from fleet.history.point_in_time import Then, ThenLoad
 from fleet.models import Tail
 from fleet.pages.campaign.heatmap import Item, items_of
 from fleet.state.precedence import STATES
-from ifeportal.tables.query import PAGE_ROWS, Choice
+from ifeportal.tables.query import PAGE_ROWS, TableQuery
 
 _BY: Final[Mapping[str, Callable[[ThenLoad], Any]]] = MappingProxyType(
     {
@@ -80,7 +80,7 @@ def sums(then: Then) -> Sums:
     )
 
 
-def load_page(then: Then, choice: Choice) -> Page[ThenLoad]:
+def load_page(then: Then, choice: TableQuery) -> Page[ThenLoad]:
     """A page of the loads, as the address wants them; what is not known comes last either way."""
     wanted = choice.search.casefold()
     rows = [

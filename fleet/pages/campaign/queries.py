@@ -22,7 +22,7 @@ from fleet.state.precedence import in_state
 from fleet.stats import rollup
 from fleet.stats.rollup import Rollup
 from ifeportal.models import Airline
-from ifeportal.tables.query import Choice, ordered, page_of
+from ifeportal.tables.query import TableQuery, order_by, paginate
 
 
 def sums_of(row: QuerySet[Airline] | QuerySet[Tail] | QuerySet[Campaign]) -> Rollup:
@@ -78,18 +78,18 @@ def cells_of(campaign: Campaign) -> QuerySet[Transfer]:
     return rows.order_by("load__tail__name", "content")
 
 
-def chosen_loads(campaign: Campaign, choice: Choice) -> QuerySet[Load]:
+def chosen_loads(campaign: Campaign, choice: TableQuery) -> QuerySet[Load]:
     """The campaign's loads with their tails, as the address wants them."""
     rows = loads_of(campaign).filter(in_state(choice.state)).select_related("tail")
     if choice.search:
         rows = rows.filter(Q(tail__name__icontains=choice.search) | Q(error_code__iexact=choice.search))
     column = F("tail__name") if choice.order == "tail" else LOAD[choice.order]
-    return rows.order_by(ordered(column, choice), "tail__name")
+    return rows.order_by(order_by(column, choice), "tail__name")
 
 
-def load_page(campaign: Campaign, choice: Choice) -> Page[Load]:
+def load_page(campaign: Campaign, choice: TableQuery) -> Page[Load]:
     """A page of these loads."""
-    return page_of(chosen_loads(campaign, choice), choice.page)
+    return paginate(chosen_loads(campaign, choice), choice.page)
 
 
 def item_names(campaign: Campaign, number: str) -> Page[str]:

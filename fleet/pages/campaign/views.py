@@ -43,7 +43,7 @@ def campaign(request: HttpRequest, airline: str, campaign: str) -> HttpResponseB
     at = _moment(request)
     if at is not None:
         return _as_it_was(request, row, at)
-    choice = query.choice_of(request.GET, queries.CAMPAIGN_COLUMNS, precedence.CHOICES)
+    choice = query.parse_query(request.GET, queries.CAMPAIGN_COLUMNS, precedence.CHOICES)
     page = queries.load_page(row, choice)
     names = queries.item_names(row, request.GET.get("items", "1"))
     columns = queries.item_columns(row, list(names.object_list))
@@ -121,7 +121,7 @@ def _file(request: HttpRequest, row: Campaign) -> Table:
         case "manifest":
             return exports.manifest(row)
     return exports.loads(
-        name, queries.chosen_loads(row, query.choice_of(request.GET, queries.CAMPAIGN_COLUMNS, precedence.CHOICES))
+        name, queries.chosen_loads(row, query.parse_query(request.GET, queries.CAMPAIGN_COLUMNS, precedence.CHOICES))
     )
 
 
@@ -137,7 +137,7 @@ def _moment(request: HttpRequest) -> datetime | None:
 def _as_it_was(request: HttpRequest, row: Campaign, at: datetime) -> HttpResponse:
     now = timezone.now()
     found = history.in_service(row, point_in_time.as_of(row, at, now))
-    choice = query.choice_of(request.GET, history.COLUMNS, precedence.CHOICES)
+    choice = query.parse_query(request.GET, history.COLUMNS, precedence.CHOICES)
     context: dict[str, Any] = {
         "airline": row.airline,
         "campaign": row,

@@ -21,7 +21,7 @@ from fleet.stats.rollup import Rollup
 from fleet.stats.throughput import moved_today
 from ifeportal.access import ScopedQuerySet
 from ifeportal.models import Airline
-from ifeportal.tables.query import Choice
+from ifeportal.tables.query import TableQuery
 
 COLUMNS: Final = ("attention", "name", "percent", "tails")
 WORST: Final = 3  # loads that a card names
@@ -62,7 +62,7 @@ class Card:
         return ()
 
 
-def cards(airlines: ScopedQuerySet[Airline], choice: Choice, now: datetime) -> list[Card]:
+def cards(airlines: ScopedQuerySet[Airline], choice: TableQuery, now: datetime) -> list[Card]:
     """One card an airline, in the chosen order; seven queries."""
     if choice.search:
         airlines = airlines.filter(Q(name__icontains=choice.search) | Q(title__icontains=choice.search))

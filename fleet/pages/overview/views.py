@@ -23,7 +23,7 @@ def fleet(request: HttpRequest) -> HttpResponseBase:
     """Every airline the user may see; or these as a file."""
     rev = current_rev()
     airlines = Airline.objects.visible_to(request.user)
-    choice = query.choice_of(request.GET, queries.COLUMNS)
+    choice = query.parse_query(request.GET, queries.COLUMNS)
     cards = queries.cards(airlines, choice, timezone.now())
     strays = Anomaly.objects.visible_to(request.user).filter(airline=None)
     file = file_of(request, exports.of_fleet(cards, strays))

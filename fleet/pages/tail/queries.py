@@ -20,7 +20,7 @@ from fleet.models import Event, Load, Tail, Transfer
 from fleet.pages.orderings import ITEM, speaking_first
 from fleet.pages.tail import presenter
 from fleet.state.precedence import MOVING, STATES, item_in_state
-from ifeportal.tables.query import PAGE_ROWS, SEARCH_LIMIT, Choice, ordered
+from ifeportal.tables.query import PAGE_ROWS, SEARCH_LIMIT, TableQuery, order_by
 
 
 def loads_of(tail: Tail) -> list[Load]:
@@ -76,16 +76,16 @@ class ItemRow:
         return presenter.checked_by(self.item)
 
 
-def chosen_items(load: Load, choice: Choice) -> QuerySet[Transfer]:
+def chosen_items(load: Load, choice: TableQuery) -> QuerySet[Transfer]:
     """The items of the load as the address wants them."""
     rows = Transfer.objects.filter(item_in_state(choice.state), load=load)
     if choice.search:
         rows = rows.filter(Q(content__icontains=choice.search) | Q(error_code__iexact=choice.search))
     column = F("content") if choice.order == "item" else ITEM[choice.order]
-    return rows.order_by(ordered(column, choice), "content")
+    return rows.order_by(order_by(column, choice), "content")
 
 
-def item_page(load: Load, choice: Choice, found: Counts, wanted: str) -> tuple[Page[Transfer], list[ItemRow]]:
+def item_page(load: Load, choice: TableQuery, found: Counts, wanted: str) -> tuple[Page[Transfer], list[ItemRow]]:
     """A page of these items: the one asked for, or that on which the `wanted` item stands."""
     rows = chosen_items(load, choice)
     paginator = Paginator(rows, PAGE_ROWS)

@@ -32,7 +32,7 @@ def tail(request: HttpRequest, airline: str, tail: str) -> HttpResponseBase:
     file = export(request, _file(request, row, load))
     if file is not None:
         return file
-    choice = query.choice_of(request.GET, queries.ITEM_COLUMNS, precedence.CHOICES)
+    choice = query.parse_query(request.GET, queries.ITEM_COLUMNS, precedence.CHOICES)
     counts = queries.counts(row, load)
     item = queries.item_asked(request.GET)
     page, rows = queries.item_page(load, choice, counts, item) if load else (None, [])
@@ -82,5 +82,5 @@ def _file(request: HttpRequest, row: Tail, load: Load | None) -> Table:
             return exports.events(row, queries.chosen_turns(row, request.GET.get("turns", "")))
     if load is None:
         return exports.transfers(name, Transfer.objects.none())
-    choice = query.choice_of(request.GET, queries.ITEM_COLUMNS, precedence.CHOICES)
+    choice = query.parse_query(request.GET, queries.ITEM_COLUMNS, precedence.CHOICES)
     return exports.transfers(f"{name} {load.campaign.name}", queries.chosen_items(load, choice))

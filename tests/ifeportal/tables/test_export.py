@@ -87,7 +87,7 @@ def test_values_are_written_for_programs() -> None:
 
 
 def test_a_file_without_end_is_cut_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exporting, "LIMIT", 1_200)
+    monkeypatch.setattr(exporting, "ROW_LIMIT", 1_200)
     rows = [{"n": number} for number in range(1_201)]
     lines = sent(rows, "csv", "n").splitlines()
     assert lines[1200:] == ["1199", '"Cut here: there are more than 1,200 rows."']
