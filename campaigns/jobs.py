@@ -25,7 +25,7 @@ def run_errands() -> None:
     """Look, publish and withdraw for whoever asked, if it is due and nobody else does."""
 
     def work(held: Lease) -> None:
-        tasks.run_errands(_media(), tasks.Terms(held.alive, held.guard, timezone.now, signing_keys))
+        tasks.run_errands(_media(), tasks.Terms(held.heartbeat, held.check_fence, timezone.now, signing_keys))
 
     run(ERRANDS_JOB, BETWEEN_LOOKS, work)
 
@@ -34,8 +34,8 @@ def hash_items() -> None:
     """Hash for a while, if it is due and nobody else does: so one worker at most is busy with it at a time."""
 
     def work(held: Lease) -> None:
-        if hashing.take_turn(_media(), hashing.Terms(held.alive, held.guard, timezone.now)):
-            held.next_in = 0.0
+        if hashing.take_turn(_media(), hashing.Terms(held.heartbeat, held.check_fence, timezone.now)):
+            held.next_run_in = 0.0
 
     run(HASHING_JOB, BETWEEN_LOOKS, work)
 

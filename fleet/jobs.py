@@ -18,8 +18,8 @@ from fleet.polling.result import PollResult
 from fleet.reconcile.partitions import WHOLE
 from fleet.stats import throughput
 from ifeportal.jobs.leases import Lease
-from ifeportal.jobs.queue import parts_of, set_parts
-from ifeportal.jobs.runner import JobFailed, run, steady_with_parts
+from ifeportal.jobs.queue import partitions_of, set_partitions
+from ifeportal.jobs.runner import JobFailed, run, uninterrupted_since
 from ifeportal.models import Airline
 from ifeportal.storage.buckets import media_bucket, status_bucket
 from loader.s3.interface import Bucket
@@ -53,7 +53,7 @@ def discover() -> None:
     media, status = _buckets()
 
     def work(held: Lease) -> None:
-        _told(None, discovery.discover(media, status, timezone.now(), alive=held.alive))
+        _told(None, discovery.discover(media, status, timezone.now(), alive=held.heartbeat))
 
     run("discover", settings.POLL_INTERVAL * INTERVALS_A_DISCOVERY, work)
 
@@ -72,8 +72,8 @@ def thin_samples() -> None:
     def work(held: Lease) -> None:
         # What crossed an age while it was last done is looked at again.
         since = held.succeeded_at and held.succeeded_at - timedelta(seconds=BETWEEN_THINNINGS)
-        retention.thin(timezone.now(), since, alive=held.alive)
-        retention.forget_events(timezone.now(), since, alive=held.alive)
+        retention.thin(timezone.now(), since, alive=held.heartbeat)
+        retention.forget_events(timezone.now(), since, alive=held.heartbeat)
         throughput.prune(timezone.now())
 
     run("thin_samples", BETWEEN_THINNINGS, work)
@@ -85,42 +85,44 @@ def archive_loads() -> None:
     def work(held: Lease) -> None:
         status = _buckets()[1]
         more, failures = scheduler.take_turn(
-            status, timezone.now, TURN_OF_ARCHIVING, alive=held.alive, guard=held.guard
+            status, timezone.now, TURN_OF_ARCHIVING, alive=held.heartbeat, guard=held.check_fence
         )
         usage.flush(timezone.now())
         if failures:
             raise JobFailed("; ".join(failures))
         if more:
-            held.next_in = 2 * TURN_OF_ARCHIVING
+            held.next_run_in = 2 * TURN_OF_ARCHIVING
 
     run("archive_loads", BETWEEN_ARCHIVINGS, work)
 
 
 def prune_feed() -> None:
     """Tell open pages of what vanished, and forget what was told long ago, if it is due and nobody else does."""
-    run("prune_feed", BETWEEN_PRUNINGS, lambda held: feed.prune_feed(alive=held.alive, guard=held.guard))
+    run("prune_feed", BETWEEN_PRUNINGS, lambda held: feed.prune_feed(alive=held.heartbeat, guard=held.check_fence))
 
 
 def _poll_head(held: Lease, airline: Airline) -> None:
     media, status = _buckets()
-    steady_since = steady_with_parts(held)
-    terms = Terms(alive=held.alive, guard=held.guard, steady_since=steady_since, seconds=TURN, last=held.succeeded_at)
-    current = parts_of(held.name) or WHOLE
+    steady_since = uninterrupted_since(held)
+    terms = Terms(
+        alive=held.heartbeat, guard=held.check_fence, steady_since=steady_since, seconds=TURN, last=held.succeeded_at
+    )
+    current = partitions_of(held.name) or WHOLE
     result, parts = poll_head(airline, media, status, timezone.now(), terms, parts=current)
-    set_parts(held.name, parts)
+    set_partitions(held.name, parts)
     _settle(held, airline, result)
 
 
 def _poll_part(held: Lease, airline: Airline, part: str) -> None:
-    terms = Terms(alive=held.alive, guard=held.guard, seconds=TURN)
+    terms = Terms(alive=held.heartbeat, guard=held.check_fence, seconds=TURN)
     _settle(held, airline, poll_part(airline, part, _buckets()[1], timezone.now(), terms))
 
 
 def _take_events(held: Lease) -> None:
-    terms = Terms(alive=held.alive, guard=held.guard, seconds=TURN)
+    terms = Terms(alive=held.heartbeat, guard=held.check_fence, seconds=TURN)
     media, status = _buckets()
     taken = event_consumer.take_events(_queue(), media, status, timezone.now, terms)
-    held.found = taken.keys > 0
+    held.found_changes = taken.keys > 0
     _finish(taken.result)
 
 
@@ -137,26 +139,28 @@ def _buckets() -> tuple[Bucket, Bucket]:
 
 def _settle(held: Lease, airline: Airline, result: PollResult) -> None:
     """Say whether something was found, and when to look again. What was never looked at before is new."""
-    held.found = result.news > 0 or held.found_at is None
-    quiet = timedelta() if held.found or held.found_at is None else held.started_at - held.found_at
-    held.next_in = interval.pause(
+    held.found_changes = result.news > 0 or held.found_at is None
+    quiet = timedelta() if held.found_changes or held.found_at is None else held.started_at - held.found_at
+    held.next_run_in = interval.pause(
         max(quiet.total_seconds(), 0.0),
-        watched=held.watched,
+        watched=held.is_viewed,
         floor=settings.POLL_INTERVAL,
         ceiling=settings.POLL_CEILING,
         pushed=_events_arrive(held),
     )
     if result.unfinished:
-        held.next_in = settings.POLL_INTERVAL
+        held.next_run_in = settings.POLL_INTERVAL
         held.steady_since = None  # what could not be looked at does not stand still
     elif result.cut and held.name.endswith("/"):
-        held.next_in = settings.POLL_CEILING  # one tail with more keys than are read: it is dear, and not whole anyway
+        held.next_run_in = (
+            settings.POLL_CEILING
+        )  # one tail with more keys than are read: it is dear, and not whole anyway
     _told(airline.pk, result)
 
 
 def _events_arrive(held: Lease) -> bool:
     now = timezone.now()
-    found_at = now if held.found else held.found_at
+    found_at = now if held.found_changes else held.found_at
     return bool(settings.STATUS_EVENTS_QUEUE_URL) and event_consumer.events_arrive(EVENTS_JOB, found_at, now)
 
 

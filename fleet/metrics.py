@@ -70,7 +70,7 @@ def _jobs(now: datetime) -> Iterator[Metric]:
 
 
 def _alerts(now: datetime) -> Iterator[Metric]:
-    found = status.look(now)
+    found = status.current_alerts(now)
     for name, words, value in (
         ("jobs_late", "Jobs that are due for long and that nobody does.", found.jobs_late),
         ("jobs_failing", "Jobs whose last attempt failed.", found.jobs_failing),

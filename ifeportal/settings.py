@@ -217,7 +217,7 @@ WORKERS = 3 if STATUS_EVENTS_QUEUE_URL else 2  # one of them always waits for ev
 Q_CLUSTER = {
     "name": "ifeportal",
     "orm": "default",
-    "broker_class": "ifeportal.jobs.broker.PatientBroker",
+    "broker_class": "ifeportal.jobs.broker.ResilientBroker",
     "workers": WORKERS,
     "queue_limit": WORKERS,  # no more is taken in advance, so that who is free comes first
     "poll": 0.2,  # seconds between two looks at an empty queue

@@ -17,7 +17,7 @@ from campaigns.drafts.validation import manifest_of
 from campaigns.models import Campaign, Draft, DraftItem, DraftState
 from campaigns.publishing.errors import CannotPublish
 from campaigns.publishing.manifest_writer import Before, Released, release, says_the_same
-from ifeportal.jobs.queue import hurry
+from ifeportal.jobs.queue import make_due
 from loader.contract.keys import content_key, manifest_key, signature_key
 from loader.contract.manifest import Manifest
 from loader.errors import WorldError
@@ -77,7 +77,7 @@ def write_down(draft: Draft, done: Delivered, guard: Callable[[], None]) -> None
         Campaign.objects.filter(airline=draft.airline, name=draft.name).update(
             withdrawn_at=done.facts.get("withdrawn_at")
         )
-    hurry(f"poll:{draft.airline.name}")
+    make_due(f"poll:{draft.airline.name}")
 
 
 def _check_in_place(draft: Draft, chosen: Sequence[DraftItem], before: Before) -> None:

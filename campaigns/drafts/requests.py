@@ -14,7 +14,7 @@ from django.db.models import Q
 
 from campaigns.drafts.validation import Faults, faults_of
 from campaigns.models import Draft, DraftItem, DraftItemQuerySet, DraftState
-from ifeportal.jobs.queue import hurry
+from ifeportal.jobs.queue import make_due
 
 ERRANDS_JOB: Final = "run_errands"
 HASHING_JOB: Final = "hash_items"
@@ -123,4 +123,4 @@ def _claim(draft: Draft, state: DraftState, now: datetime, job: str) -> None:
     if not resting.update(state=state, asked_at=now, turn_at=None, rate_bps=None, **AFRESH):
         raise CannotAsk("A job works on it: wait until it has ended, or stop it.")
     draft.refresh_from_db()
-    transaction.on_commit(lambda: hurry(job))
+    transaction.on_commit(lambda: make_due(job))

@@ -75,7 +75,7 @@ class Facts(NamedTuple):
 
 
 class ItemFacts(NamedTuple):
-    """What an item is judged by. `waiting`: its load is."""
+    """What an item is judged by. `queued_wakeups`: its load is."""
 
     stalled: bool
     rate_bps: int | None

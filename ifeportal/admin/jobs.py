@@ -75,7 +75,7 @@ class JobAdmin(ReadOnlyAdmin[Job]):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """The list, and above it how things are as a whole."""
-        context = {"title": "Jobs", "alerts": status.look(timezone.now())}
+        context = {"title": "Jobs", "alerts": status.current_alerts(timezone.now())}
         return super().changelist_view(request, context | (extra_context or {}))
 
     @admin.display(description="state")

@@ -1,7 +1,7 @@
 """/api/v1/changes/: what changed since a revision, for programs that would rather not ask for everything again.
 
 The view authorises, reads the question and answers what is there already. Whoever wants to wait for more is handed to
-`waiting`, which stands in front of it: a view holds a thread and a connection for as long as it works.
+`queued_wakeups`, which stands in front of it: a view holds a thread and a connection for as long as it works.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""How workers learn that there is work: django-q2 carries calls of `ifeportal.jobs.runner.wake` to them, through the
-database.
+"""How workers learn that there is work: django-q2 carries calls of `ifeportal.jobs.runner.run_due_jobs` to them,
+through the database.
 
 With the command `qcluster` the only one that knows django-q2. A call says nothing but "there is work", so none of them
 matters: the pacemaker looks several times a second and sees that as many wait as there are jobs to do.
@@ -20,23 +20,23 @@ from django_q.tasks import async_task
 
 from ifeportal.jobs.queue import callable_jobs
 
-MOST_WAITING: Final = 64  # calls; a worker that takes one does all that is due, so that more would find nothing to do
-PAUSE: Final = 1.0  # seconds until the queue is asked again after the database was away
+WAKEUP_LIMIT: Final = 64  # calls; a worker that takes one does all that is due, so that more would find nothing to do
+RETRY_DELAY: Final = 1.0  # seconds until the queue is asked again after the database was away
 logger = logging.getLogger(__name__)
 
 
 def wake_workers(now: datetime) -> int:
     """See that a call waits for each job that is due and free, up to a bound; how many were added."""
-    due = callable_jobs().due(now)[:MOST_WAITING].count()
-    missing = due - waiting() if due else 0
+    due = callable_jobs().due(now)[:WAKEUP_LIMIT].count()
+    missing = due - queued_wakeups() if due else 0
     if missing > 0:
         with transaction.atomic():
             for _ in range(missing):
-                async_task("ifeportal.jobs.runner.wake", task_name="wake")
+                async_task("ifeportal.jobs.runner.run_due_jobs", task_name="wake")
     return max(missing, 0)
 
 
-def waiting() -> int:
+def queued_wakeups() -> int:
     """How many calls wait for a worker."""
     size: int = get_broker().queue_size()
     return size
@@ -48,7 +48,7 @@ def seconds_to_next(now: datetime) -> float | None:
     return None if soonest is None else (soonest - now).total_seconds()
 
 
-class PatientBroker(ORM):  # type: ignore[misc]  # django-q2 has no annotations
+class ResilientBroker(ORM):  # type: ignore[misc]  # django-q2 has no annotations
     """django-q2's own, but for a database that is away: its processes would end with a traceback, again and again."""
 
     def dequeue(self) -> Any:
@@ -57,7 +57,7 @@ class PatientBroker(ORM):  # type: ignore[misc]  # django-q2 has no annotations
             return super().dequeue()
         except (OperationalError, InterfaceError) as error:
             logger.warning("the database is away, workers wait: %s", error)
-            time.sleep(PAUSE)
+            time.sleep(RETRY_DELAY)
             return None
 
     def delete(self, task_id: object) -> None:

@@ -34,7 +34,7 @@ class Lease:
 
     As it was when claimed: `failures` in a row; `succeeded_at`; `steady_since`, from when on the work has succeeded
     again and again (None: never yet, or not for long); `found_at`, when it last found something new; `watched`, whether
-    somebody looks at what it finds. For the work to set: `found`, that there was something new, and `next_in`, the
+    a page shows what it finds. For the work to set: `found_changes`, and `next_run_in`, the
     seconds from the start of this run to the next.
     """
 
@@ -47,37 +47,37 @@ class Lease:
     succeeded_at: datetime | None = None
     steady_since: datetime | None = None
     found_at: datetime | None = None
-    watched: bool = False
-    found: bool = False
-    next_in: float | None = None
-    _renewed: float = field(default_factory=time.monotonic)
-    _held: bool = True
+    is_viewed: bool = False
+    found_changes: bool = False
+    next_run_in: float | None = None
+    _renewed_at: float = field(default_factory=time.monotonic)
+    _is_held: bool = True
 
     def renew(self) -> None:
         """Hold it for `seconds` from now. Raises LeaseLost."""
         now = time.monotonic()
-        self.guard()
-        self._renewed = now
+        self.check_fence()
+        self._renewed_at = now
 
-    def alive(self) -> None:
+    def heartbeat(self) -> None:
         """To be called often: renews it whenever a third of its time has passed. Raises LeaseLost."""
-        if time.monotonic() - self._renewed > self.seconds / 3:
+        if time.monotonic() - self._renewed_at > self.seconds / 3:
             self.renew()
 
-    def guard(self) -> None:
+    def check_fence(self) -> None:
         """To be called in the transaction that writes: it commits only if the lease is ours, and until then nobody else
         can claim it, as its row is locked. Raises LeaseLost."""
-        if not self._mine().update(lease_until=timezone.now() + timedelta(seconds=self.seconds)):
-            self._held = False
+        if not self._own_row().update(lease_until=timezone.now() + timedelta(seconds=self.seconds)):
+            self._is_held = False
             raise LeaseLost(f"{self.name} is held by another worker")
 
     def release(self, **outcome: Any) -> None:
         """Give it back, and write `outcome` into the row, if it still is ours."""
-        if self._held:
-            self._held = False
-            self._mine().update(holder="", lease_until=None, **outcome)
+        if self._is_held:
+            self._is_held = False
+            self._own_row().update(holder="", lease_until=None, **outcome)
 
-    def _mine(self) -> JobQuerySet:
+    def _own_row(self) -> JobQuerySet:
         return Job.objects.filter(name=self.name, holder=self.holder, fence=self.fence)
 
 
@@ -116,5 +116,5 @@ def _claim(name: str, seconds: float, due_by: datetime | None) -> Lease | None:
         succeeded_at=row.succeeded_at,
         steady_since=row.steady_since,
         found_at=row.found_at,
-        watched=row.watched_until is not None and row.watched_until > now,
+        is_viewed=row.watched_until is not None and row.watched_until > now,
     )

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from ifeportal.models import Airline, Job, JobQuerySet
 
-WATCHED_FOR: Final = timedelta(seconds=45)  # after a page that is open said so; it says so every 30 s
+VIEWED_FOR: Final = timedelta(seconds=45)  # after a page that is open said so; it says so every 30 s
 
 
 def most_urgent() -> Job | None:
@@ -35,7 +35,7 @@ def callable_jobs() -> JobQuerySet:
     return Job.objects.filter(known)
 
 
-def call_of(name: str) -> tuple[str, ...]:
+def resolve(name: str) -> tuple[str, ...]:
     """The path of the function that does a job, and its arguments. Raises KeyError for work nobody knows."""
     kind, _, rest = name.partition(":")
     if not rest:
@@ -44,28 +44,28 @@ def call_of(name: str) -> tuple[str, ...]:
     return (settings.JOBS_PER_AIRLINE[kind], airline, part) if part else (settings.JOBS_PER_AIRLINE[kind], airline)
 
 
-def set_parts(name: str, parts: Collection[str]) -> None:
+def set_partitions(name: str, partitions: Collection[str]) -> None:
     """Let the work of the job `name` be done in these parts besides, each a job of its own: `name/part`.
 
     No parts, or only "", which is the job itself: it is done whole.
     """
-    wanted = {f"{name}/{part}" for part in parts if part}
+    wanted = {f"{name}/{part}" for part in partitions if part}
     rows = Job.objects.filter(name__startswith=f"{name}/")
     there = set(rows.values_list("name", flat=True))
     now = timezone.now()
     if wanted - there:
         Job.objects.bulk_create([Job(name=each, due_at=now) for each in sorted(wanted - there)], ignore_conflicts=True)
     if there - wanted:
-        _delete(rows.filter(name__in=there - wanted))
+        _delete_locked(rows.filter(name__in=there - wanted))
 
 
-def parts_of(name: str) -> list[str]:
+def partitions_of(name: str) -> list[str]:
     """The parts the work of the job is done in; none while it is done whole."""
     names = Job.objects.filter(name__startswith=f"{name}/").order_by("name").values_list("name", flat=True)
     return [each.removeprefix(f"{name}/") for each in names]
 
 
-def watch(airlines: Collection[str]) -> None:
+def mark_viewed(airlines: Collection[str]) -> None:
     """Somebody looks at these airlines now: their jobs come first, and those that were to rest are due as soon as the
     interval since their last start has passed. To be said again every 30 s; after 45 s it is over."""
     now = timezone.now()
@@ -80,24 +80,24 @@ def watch(airlines: Collection[str]) -> None:
     begins = (Q(watched_until=None) | Q(watched_until__lte=now)) & Q(failures=0)
     with transaction.atomic():
         Job.objects.filter(named).locked().update(
-            watched_until=now + WATCHED_FOR,
+            watched_until=now + VIEWED_FOR,
             due_at=Case(When(begins, then=Least(F("due_at"), soonest)), default=F("due_at")),
         )
 
 
-def hurry(name: str) -> None:
+def make_due(name: str) -> None:
     """There is work for the job `name`: it is due now. One that runs already looks again when it is due next."""
     now = timezone.now()
     with transaction.atomic():
         Job.objects.free(now).filter(name=name, failures=0).locked().update(due_at=now)
 
 
-def _delete(rows: JobQuerySet) -> None:
+def _delete_locked(rows: JobQuerySet) -> None:
     with transaction.atomic():
         rows.locked().delete()
 
 
-def keep_rows() -> None:
+def sync_job_rows() -> None:
     """See that there is a row for every job of every airline, and none of an airline that is no more."""
     airlines = Airline.objects.order_by().values_list("name", flat=True)
     rows = set(Job.objects.order_by().values_list("name", flat=True))
@@ -109,4 +109,4 @@ def keep_rows() -> None:
     kinds = tuple(f"{kind}:" for kind in settings.JOBS_PER_AIRLINE)
     old = [name for name in rows if name.startswith(kinds) and name.partition("/")[0] not in heads]
     if old:
-        _delete(Job.objects.filter(name__in=old))
+        _delete_locked(Job.objects.filter(name__in=old))

@@ -20,11 +20,11 @@ class Alerts:
     pacemaker: bool
 
 
-def look(now: datetime) -> Alerts:
+def current_alerts(now: datetime) -> Alerts:
     """How things are. Raises the errors of django.db."""
     return Alerts(
         jobs_late=Job.objects.late(now).count(),
         jobs_failing=Job.objects.without_pacemaker().failing().count(),
-        calls_waiting=broker.waiting(),
+        calls_waiting=broker.queued_wakeups(),
         pacemaker=Job.objects.running(now).filter(name=PACEMAKER).exists(),
     )

@@ -12,7 +12,7 @@ from typing import Final
 
 from django.db import Error as DatabaseTrouble
 
-from ifeportal.jobs.queue import watch
+from ifeportal.jobs.queue import mark_viewed
 
 AGAIN: Final = 12.0  # seconds; with the 30 s between two words of a page still below what one word counts for
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ class Watching:
         if not self._is_news(airline):
             return
         try:
-            watch([airline])
+            mark_viewed([airline])
         except DatabaseTrouble as error:
             logger.warning("live: raising the pace of an airline: the database does not answer: %s", error)
 

@@ -93,7 +93,7 @@ def look() -> dict[str, Finding]:
 
 def _alerts() -> dict[str, int | bool] | None:
     try:
-        return asdict(status.look(timezone.now()))
+        return asdict(status.current_alerts(timezone.now()))
     except DatabaseTrouble:
         return None
 

@@ -31,7 +31,7 @@ from ifeportal.models import Airline, AuditEntry, Job, Logo, Membership, Token, 
 from tests.upgrade.ground import NOON, PASSWORD, SESSION, TOKEN, TOTP_SECRET
 
 LONG_AFTER = datetime(2099, 1, 1, tzinfo=UTC)
-WAKE = "ifeportal.jobs.runner.wake"  # where queues of this commit's portals have it
+WAKE = "ifeportal.jobs.runner.run_due_jobs"  # where queues of this commit's portals have it
 
 
 def later(minutes: float) -> datetime:

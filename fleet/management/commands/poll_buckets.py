@@ -137,11 +137,11 @@ class Polling:
 
         def work(held: leases.Lease) -> None:
             def alive() -> None:
-                held.alive()
+                held.heartbeat()
                 self._go_on()
 
-            read(Terms(alive=alive, guard=held.guard, steady_since=held.steady_since))
-            held.found = done[0].news > 0
+            read(Terms(alive=alive, guard=held.check_fence, steady_since=held.steady_since))
+            held.found_changes = done[0].news > 0
             if done[0].failures:
                 raise runner.JobFailed("; ".join(done[0].failures))
 

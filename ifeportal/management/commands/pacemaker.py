@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from ifeportal.jobs.broker import seconds_to_next, wake_workers
 from ifeportal.jobs.leases import Lease, LeaseLost, lease
-from ifeportal.jobs.queue import keep_rows
+from ifeportal.jobs.queue import sync_job_rows
 from ifeportal.management.shutdown import stop_when_told
 from ifeportal.models import PACEMAKER
 
@@ -81,9 +81,9 @@ class Rounds:
 
     def tick(self) -> float:
         """Wake who is needed; how many seconds to wait before the next look. Raises LeaseLost."""
-        self.held.alive()
+        self.held.heartbeat()
         if time.monotonic() >= self.rows_at:
-            keep_rows()
+            sync_job_rows()
             self.rows_at = time.monotonic() + ROWS_EVERY
         wake_workers(timezone.now())
         soonest = seconds_to_next(timezone.now())

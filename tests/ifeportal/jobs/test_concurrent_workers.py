@@ -15,8 +15,8 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from ifeportal.jobs.leases import lease
-from ifeportal.jobs.queue import most_urgent, parts_of, set_parts, watch
-from ifeportal.jobs.runner import run, wake
+from ifeportal.jobs.queue import mark_viewed, most_urgent, partitions_of, set_partitions
+from ifeportal.jobs.runner import run, run_due_jobs
 from ifeportal.models import Airline, Job
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -66,12 +66,12 @@ def test_each_job_is_done_once_however_many_workers_are_woken_together(
 
     def woken() -> None:
         start.wait(PATIENCE)
-        wake()
+        run_due_jobs()
 
     for each in [workers.submit(alone, woken) for _ in range(WORKERS)]:
         each.result(PATIENCE)
     while most_urgent() is not None:  # a turn ends early on a busy machine
-        wake()
+        run_due_jobs()
     assert begun == Counter(names)
     assert together == []
     assert not Job.objects.exclude(holder="", failures=0).exists()
@@ -91,7 +91,7 @@ def test_nobody_takes_a_job_over_while_its_holder_is_about_to_commit(workers: Th
         Job.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
         with transaction.atomic():
             Airline.objects.create(name="WRITTEN")
-            held.guard()
+            held.check_fence()
             taken = workers.submit(alone, take_over)
             assert asked.wait(PATIENCE)
         assert taken.result(PATIENCE) is False
@@ -101,16 +101,16 @@ def test_nobody_takes_a_job_over_while_its_holder_is_about_to_commit(workers: Th
 def test_who_watches_an_airline_and_who_cuts_it_anew_never_wait_in_a_circle(workers: ThreadPoolExecutor) -> None:
     """Each writes many rows at once. PostgreSQL ends one of two that wait for each other with an error."""
     parts = [f"N{number}" for number in range(40)]
-    set_parts("poll:ACME", parts)
+    set_partitions("poll:ACME", parts)
 
     def look() -> None:
         for _ in range(25):
-            watch(["ACME"])
+            mark_viewed(["ACME"])
 
     def cut() -> None:
         for number in range(25):
-            set_parts("poll:ACME", parts[number % 2 :: 2])
+            set_partitions("poll:ACME", parts[number % 2 :: 2])
 
     done = [workers.submit(alone, work) for work in (look, look, look, cut)]
     assert [each.result(PATIENCE) for each in done] == [None] * 4
-    assert parts_of("poll:ACME") == sorted(parts[::2])
+    assert partitions_of("poll:ACME") == sorted(parts[::2])

@@ -56,10 +56,10 @@ def test_signs_of_life_renew_a_lease_but_not_every_time(django_assert_num_querie
     with lease("work", 15) as held:
         assert held is not None
         with django_assert_num_queries(0):  # type: ignore[operator]
-            held.alive()
+            held.heartbeat()
         until = row().lease_until
-        held._renewed = time.monotonic() - 5.1
-        held.alive()
+        held._renewed_at = time.monotonic() - 5.1
+        held.heartbeat()
         assert until is not None
         assert (row().lease_until or until) > until
 
@@ -144,14 +144,14 @@ def test_what_is_guarded_holds_the_lease_further() -> None:
     with lease("work", 15) as held:
         assert held is not None
         past()
-        held.guard()
+        held.check_fence()
         with lease("work") as other:
             assert other is None
 
 
 def test_a_job_is_due_when_the_work_says_and_never_in_the_past() -> None:
     def slow(held: Lease) -> None:
-        held.next_in = 30
+        held.next_run_in = 30
 
     run("work", 2, slow, when_due=False)
     job = row()
@@ -164,7 +164,7 @@ def test_a_job_is_due_when_the_work_says_and_never_in_the_past() -> None:
 
 def test_when_something_was_found_is_kept_and_told_to_the_next_run() -> None:
     def finds(held: Lease) -> None:
-        held.found = True
+        held.found_changes = True
 
     run("work", 60, finds)
     found = row().found_at
@@ -192,13 +192,13 @@ def test_a_job_is_steady_since_its_first_success_after_a_long_gap(settings: Lazy
 
 def test_somebody_who_begins_to_watch_while_it_runs_waits_no_longer_than_the_interval() -> None:
     def begins(held: Lease) -> None:
-        assert not held.watched
+        assert not held.is_viewed
         Job.objects.update(watched_until=timezone.now() + timedelta(seconds=45))
-        held.next_in = 60
+        held.next_run_in = 60
 
     def knows(held: Lease) -> None:
-        assert held.watched
-        held.next_in = 60
+        assert held.is_viewed
+        held.next_run_in = 60
 
     for work, expected in ((begins, 2), (knows, 60)):
         run("work", 2, work, when_due=False)
@@ -210,7 +210,7 @@ def test_somebody_who_begins_to_watch_while_it_runs_waits_no_longer_than_the_int
 def _write(held: Lease, name: str) -> None:
     with transaction.atomic():
         Airline.objects.create(name=name)
-        held.guard()
+        held.check_fence()
 
 
 def _fails(held: Lease) -> int:

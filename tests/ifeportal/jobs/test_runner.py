@@ -15,10 +15,10 @@ from django_q.models import OrmQ, Task
 
 from fleet.models import Transfer
 from ifeportal.jobs import leases, runner
-from ifeportal.jobs.broker import MOST_WAITING, PatientBroker, seconds_to_next, wake_workers
+from ifeportal.jobs.broker import WAKEUP_LIMIT, ResilientBroker, seconds_to_next, wake_workers
 from ifeportal.jobs.leases import lease
-from ifeportal.jobs.queue import call_of, keep_rows, set_parts, watch
-from ifeportal.jobs.runner import run, steady_with_parts, wake
+from ifeportal.jobs.queue import mark_viewed, resolve, set_partitions, sync_job_rows
+from ifeportal.jobs.runner import run, run_due_jobs, uninterrupted_since
 from ifeportal.models import Airline, Job
 from loader.errors import WorldError
 from loader.s3.memory import MemoryBucket
@@ -53,7 +53,7 @@ def fail(airline: str, part: str = "") -> None:
 
 @pytest.fixture(autouse=True)
 def work(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(runner, "TURN", 600.0)  # however busy the machine is
+    monkeypatch.setattr(runner, "TIME_SLICE", 600.0)  # however busy the machine is
     settings.JOBS = {}
     settings.JOBS_PER_AIRLINE = {"poll": f"{__name__}.do"}
     done.clear()
@@ -90,7 +90,7 @@ def test_what_somebody_looks_at_comes_first_then_what_has_waited_longest() -> No
     due("poll:F", -60)
     due("poll:G", 90, lease_until=in_(600), holder="another")
     due("poll:H", 9, lease_until=in_(-1), holder="one that died")
-    wake()
+    run_due_jobs()
     assert done == ["poll:C", "poll:D", "poll:E", "poll:B", "poll:H", "poll:A"]
 
 
@@ -101,7 +101,7 @@ def test_what_somebody_begins_to_look_at_goes_past_the_others(monkeypatch: pytes
 
     def opened(held: leases.Lease) -> None:
         done.append("poll:A")
-        watch(["C"])
+        mark_viewed(["C"])
 
     def do_or_open(airline: str) -> None:
         if airline == "A":
@@ -111,17 +111,17 @@ def test_what_somebody_begins_to_look_at_goes_past_the_others(monkeypatch: pytes
 
     do_as_ever = do
     monkeypatch.setattr(f"{__name__}.do", do_or_open)
-    wake()
+    run_due_jobs()
     assert done == ["poll:A", "poll:C", "poll:B"]
 
 
 def test_a_worker_ends_its_turn_though_more_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
     due("poll:A", 2)
     due("poll:B", 1)
-    monkeypatch.setattr(runner, "TURN", 0.0)
-    wake()
+    monkeypatch.setattr(runner, "TIME_SLICE", 0.0)
+    run_due_jobs()
     assert done == ["poll:A"]
-    wake()
+    run_due_jobs()
     assert done == ["poll:A", "poll:B"]
 
 
@@ -129,7 +129,7 @@ def test_a_job_that_fails_stops_no_other(settings: LazySettings, caplog: pytest.
     settings.JOBS_PER_AIRLINE = {"poll": f"{__name__}.fail"}
     due("poll:A", 2)
     due("poll:B", 1)
-    wake()
+    run_due_jobs()
     assert done == ["A", "B"]
     assert "poll:A failed" in caplog.text
     assert set(Job.objects.values_list("failures", "error")) == {(1, "ValueError: no")}
@@ -146,8 +146,8 @@ def test_a_job_that_nobody_claims_is_put_off_and_does_not_spin(
     settings.JOBS_PER_AIRLINE = {"poll": f"{__name__}.{function}"}
     due("poll:A", 2)
     due("poll:B", 1)
-    wake()
-    wake()
+    run_due_jobs()
+    run_due_jobs()
     assert done == ([] if function == "missing" else ["A", "B"])
     assert wake_workers(timezone.now()) == 0
     for job in Job.objects.all():
@@ -159,10 +159,10 @@ def test_work_that_this_version_does_not_know_wakes_nobody() -> None:
     due("learned later", 9)
     due("learned:A", 9)
     assert wake_workers(timezone.now()) == 0
-    wake()
+    run_due_jobs()
     assert Job.objects.filter(fence=0, failures=0).count() == 2
     with pytest.raises(KeyError):
-        call_of("learned:A")
+        resolve("learned:A")
 
 
 def test_a_database_that_goes_away_ends_the_turn_in_a_line(caplog: pytest.LogCaptureFixture) -> None:
@@ -172,7 +172,7 @@ def test_a_database_that_goes_away_ends_the_turn_in_a_line(caplog: pytest.LogCap
         raise OperationalError("connection refused")
 
     with connection.execute_wrapper(away):
-        wake()
+        run_due_jobs()
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "connection refused" in caplog.text
     assert done == []
@@ -187,15 +187,17 @@ def test_a_call_waits_for_each_job_that_is_due_and_free() -> None:
     due("poll:D", -600)
     due("poll:E", 1, lease_until=in_(600))
     assert wake_workers(timezone.now()) == 3
-    assert {(row.task["func"], row.task["args"]) for row in OrmQ.objects.all()} == {("ifeportal.jobs.runner.wake", ())}
+    assert {(row.task["func"], row.task["args"]) for row in OrmQ.objects.all()} == {
+        ("ifeportal.jobs.runner.run_due_jobs", ())
+    }
     assert [wake_workers(in_(after)) for after in (0.001, 0.5, 0.9)] == [0] * 3, "they are still there"
 
 
 def test_calls_are_bounded_however_much_is_due() -> None:
-    Job.objects.bulk_create([Job(name=f"poll:A{n}", due_at=timezone.now()) for n in range(3 * MOST_WAITING)])
+    Job.objects.bulk_create([Job(name=f"poll:A{n}", due_at=timezone.now()) for n in range(3 * WAKEUP_LIMIT)])
     for _ in range(5):
         wake_workers(timezone.now())
-    assert calls() == MOST_WAITING
+    assert calls() == WAKEUP_LIMIT
 
 
 def test_a_call_lost_with_its_worker_costs_nothing_even_while_others_wait() -> None:
@@ -205,7 +207,7 @@ def test_a_call_lost_with_its_worker_costs_nothing_even_while_others_wait() -> N
     wake_workers(timezone.now())
     take()
     assert wake_workers(timezone.now()) == 1
-    wake()
+    run_due_jobs()
     assert sorted(done) == ["poll:A", "poll:B", "poll:C"]
 
 
@@ -213,7 +215,7 @@ def test_calls_that_are_repeated_or_late_find_nothing_to_do() -> None:
     due("poll:A")
     wake_workers(timezone.now())
     for _ in range(3):
-        wake()
+        run_due_jobs()
     assert done == ["poll:A"]
     assert wake_workers(timezone.now()) == 0
 
@@ -232,12 +234,12 @@ def test_every_job_is_done_once_whatever_becomes_of_the_calls(seed: int) -> None
             case "lost":
                 take(dice.randint(1, 3))
             case "answered":
-                wake()
+                run_due_jobs()
             case "twice":
-                wake()
-                wake()
+                run_due_jobs()
+                run_due_jobs()
     assert sorted(done) == names
-    assert calls() <= 3 * MOST_WAITING
+    assert calls() <= 3 * WAKEUP_LIMIT
 
 
 def test_another_that_is_faster_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,7 +255,7 @@ def test_another_that_is_faster_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -
         claim(job)
 
     monkeypatch.setattr(runner, "_perform", late)
-    wake()
+    run_due_jobs()
     assert (overtaken, done) == (["poll:A"], ["poll:A"])
     assert Job.objects.get().failures == 0
 
@@ -261,10 +263,10 @@ def test_another_that_is_faster_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -
 def test_a_pacemaker_whose_clock_is_ahead_wakes_for_nothing_and_slows_nothing_down() -> None:
     due("poll:A", -10)
     assert wake_workers(in_(12)) == 1
-    wake()
+    run_due_jobs()
     assert done == []
     Job.objects.update(due_at=timezone.now())
-    wake()
+    run_due_jobs()
     assert done == ["poll:A"]
 
 
@@ -272,10 +274,10 @@ def test_a_pacemaker_whose_clock_is_ahead_wakes_for_nothing_and_slows_nothing_do
 def test_the_broker_waits_for_a_database_that_is_away(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("ifeportal.jobs.broker.PAUSE", 0.0)
+    monkeypatch.setattr("ifeportal.jobs.broker.RETRY_DELAY", 0.0)
     due("poll:A")
     wake_workers(timezone.now())
-    broker = PatientBroker()
+    broker = ResilientBroker()
     asked: list[str] = []
 
     def away(_: object, sql: str, *__: object) -> None:
@@ -299,15 +301,15 @@ def test_every_airline_gets_its_jobs_and_they_go_with_it(settings: LazySettings)
     settings.JOBS = {"discover": "fleet.jobs.discover"}
     airline = Airline.objects.create(name="ACME")
     Airline.objects.create(name="ACME2")
-    keep_rows()
-    set_parts("poll:ACME", ["N1", "N2/"])
-    set_parts("poll:ACME2", ["N1"])
+    sync_job_rows()
+    set_partitions("poll:ACME", ["N1", "N2/"])
+    set_partitions("poll:ACME2", ["N1"])
     due("another's work")
-    keep_rows()
+    sync_job_rows()
     others = ["another's work", "discover", "poll:ACME2", "poll:ACME2/N1"]
     assert names() == sorted([*others, "poll:ACME", "poll:ACME/N1", "poll:ACME/N2/"])
     airline.delete()
-    keep_rows()
+    sync_job_rows()
     assert names() == others
 
 
@@ -317,28 +319,28 @@ def names() -> list[str]:
 
 def test_parts_are_jobs_of_their_own_and_follow_what_is_wanted() -> None:
     due("poll:ACME")
-    set_parts("poll:ACME", ["N1", "N2", "N5DN/"])
-    wake()
+    set_partitions("poll:ACME", ["N1", "N2", "N5DN/"])
+    run_due_jobs()
     assert sorted(done) == ["poll:ACME", "poll:ACME/N1", "poll:ACME/N2", "poll:ACME/N5DN/"]
-    set_parts("poll:ACME", ["N1", "N3"])
+    set_partitions("poll:ACME", ["N1", "N3"])
     assert names() == ["poll:ACME", "poll:ACME/N1", "poll:ACME/N3"]
     assert Job.objects.get(name="poll:ACME/N1").fence == 1, "what stays is the same row"
-    set_parts("poll:ACME", [""])
+    set_partitions("poll:ACME", [""])
     assert names() == ["poll:ACME"]
 
 
 def test_a_part_is_called_with_its_airline_and_its_name() -> None:
     path = f"{__name__}.do"
-    assert call_of("poll:A:B") == (path, "A:B")
-    assert call_of("poll:ACME/N5DN/") == (path, "ACME", "N5DN/")
+    assert resolve("poll:A:B") == (path, "A:B")
+    assert resolve("poll:ACME/N5DN/") == (path, "ACME", "N5DN/")
 
 
 def test_the_longest_names_there_can_be_have_room() -> None:
     """PostgreSQL refuses what is too long; SQLite does not."""
     airline, part = "A" * 200, "é" * 100 + "/"
     due(f"poll:{airline}")
-    set_parts(f"poll:{airline}", [part])
-    wake()
+    set_partitions(f"poll:{airline}", [part])
+    run_due_jobs()
     assert len(done) == 2
 
 
@@ -374,7 +376,7 @@ def job(name: str) -> Job:
 def test_an_open_page_has_its_airline_and_all_parts_of_it_polled_now_and_first(interval: float) -> None:
     for name in ("poll:ACME", "poll:ACME/N1", "poll:ACME2", "poll:BETA"):
         resting(name, 20, 40)
-    watch(["ACME"])
+    mark_viewed(["ACME"])
     now = timezone.now()
     assert {row.name for row in Job.objects.due(now)} == {"poll:ACME", "poll:ACME/N1"}
     assert {row.name for row in Job.objects.filter(watched_until__gt=now)} == {"poll:ACME", "poll:ACME/N1"}
@@ -385,7 +387,7 @@ def test_watching_makes_nothing_faster_than_the_interval_nor_later_than_it_was(i
     resting("poll:SOON", 1, 0.2)
     resting("poll:LATE", 50, -10)
     before = {row.name: row.due_at for row in Job.objects.all()}
-    watch(["ACME", "SOON", "LATE"])
+    mark_viewed(["ACME", "SOON", "LATE"])
     acme = job("poll:ACME")
     assert acme.started_at is not None
     assert acme.due_at == acme.started_at + timedelta(seconds=interval)
@@ -397,7 +399,7 @@ def test_watching_makes_nothing_faster_than_the_interval_nor_later_than_it_was(i
 def test_who_goes_on_watching_hurries_nothing_and_what_fails_keeps_its_pause(interval: float) -> None:
     resting("poll:ACME", 20, 40, watched_until=in_(15))
     resting("poll:BETA", 20, 40, failures=3)
-    watch(["ACME", "BETA"])
+    mark_viewed(["ACME", "BETA"])
     assert not Job.objects.due(timezone.now()).exists()
     assert not Job.objects.filter(watched_until__lt=in_(30)).exists()
 
@@ -408,9 +410,9 @@ def test_watching_costs_as_much_for_any_number_of_jobs_and_nobody_is_no_harm(
     for name in ("poll:ACME", "poll:ACME/N1", "poll:BETA"):
         resting(name, 20, 40)
     with django_assert_num_queries(4):  # type: ignore[attr-defined]  # a transaction: lock, then write
-        watch(["ACME", "BETA"])
-    watch([])
-    watch(["NOBODY"])
+        mark_viewed(["ACME", "BETA"])
+    mark_viewed([])
+    mark_viewed(["NOBODY"])
 
 
 # The fleet's jobs.
@@ -439,20 +441,20 @@ def polled(quiet: float | None = None, **fields: object) -> float:
     if quiet is not None:
         fields["found_at"] = timezone.now() - timedelta(seconds=quiet)
     Job.objects.filter(name="poll:ACME").update(due_at=timezone.now(), **fields)
-    wake()
+    run_due_jobs()
     return pause("poll:ACME")
 
 
 def test_polling_jobs_poll_and_write_down_how_it_went(fleet: MemoryBucket, monkeypatch: pytest.MonkeyPatch) -> None:
     fleet.put("ACME/N1/2026-12/a.tgz.progress", b"5")
-    keep_rows()
-    wake()
-    keep_rows()
-    wake()
+    sync_job_rows()
+    run_due_jobs()
+    sync_job_rows()
+    run_due_jobs()
     assert job("poll:ACME").succeeded_at is not None
     assert Airline.objects.get().tails.get().name == "N1"
     lists = fleet.requests.list
-    wake()
+    run_due_jobs()
     assert fleet.requests.list == lists, "not due yet"
 
     def away(prefix: str = "", *_: object, **__: object) -> object:
@@ -460,7 +462,7 @@ def test_polling_jobs_poll_and_write_down_how_it_went(fleet: MemoryBucket, monke
 
     monkeypatch.setattr(fleet, "list", away)
     Job.objects.update(due_at=timezone.now())
-    wake()
+    run_due_jobs()
     failed = job("poll:ACME")
     assert (failed.failures, failed.error) == (1, "status bucket: TIMEOUT: no answer")
 
@@ -469,7 +471,7 @@ def test_an_airline_is_polled_at_the_interval_while_it_moves_and_ever_less_often
     fleet: MemoryBucket,
 ) -> None:
     Airline.objects.create(name="ACME")
-    keep_rows()
+    sync_job_rows()
     assert polled() == 2, "a new one"
     assert [round(polled(quiet), 1) for quiet in (1, 20, 50, 300, 10**6)] == [2, 2, 5, 30, 60]
     fleet.put("ACME/N1/2026-12/a.tgz.progress", b"5")
@@ -483,7 +485,7 @@ def test_where_the_bucket_tells_what_changes_listing_is_but_the_safety_net(
     fleet: MemoryBucket, settings: LazySettings
 ) -> None:
     Airline.objects.create(name="ACME")
-    keep_rows()
+    sync_job_rows()
     now = timezone.now()
     events = due("take_events", -3600, succeeded_at=now, found_at=now)
     assert polled(1) == 2, "no queue is set"
@@ -502,15 +504,15 @@ def test_a_large_airline_is_polled_in_parts_that_are_jobs_of_their_own(
     for tail in ("A1", "A2", "B1", "B2"):
         fleet.put(f"ACME/{tail}/2026-12/a.tgz.progress", b"5")
     Airline.objects.create(name="ACME")
-    keep_rows()
+    sync_job_rows()
     for _ in range(3):
         Job.objects.update(due_at=timezone.now())
-        wake()
+        run_due_jobs()
     assert len(names()) > 2, "cut"
     assert set(Job.objects.values_list("failures", flat=True)) == {0}
     fleet.put("ACME/B2/2026-12/a.tgz.progress", b"7")
     Job.objects.exclude(name="poll:ACME").update(due_at=timezone.now())
-    wake()
+    run_due_jobs()
     assert Transfer.objects.get(load__tail__name="B2").bytes_done == 7
 
 
@@ -521,11 +523,11 @@ def test_an_airline_is_steady_since_all_its_parts_are() -> None:
     part = Job.objects.create(name="poll:ACME/N1", due_at=now, succeeded_at=minute, steady_since=minute)
     with lease("poll:ACME") as held:
         assert held is not None
-        assert steady_with_parts(held) == minute
+        assert uninterrupted_since(held) == minute
         Job.objects.filter(pk=part.pk).update(succeeded_at=hour)
-        assert steady_with_parts(held) is None, "it has not been read for an hour"
+        assert uninterrupted_since(held) is None, "it has not been read for an hour"
         part.delete()
-        assert steady_with_parts(held) == hour
+        assert uninterrupted_since(held) == hour
 
 
 def test_samples_are_thinned_and_what_passed_meanwhile_is_looked_at_again(
@@ -549,7 +551,7 @@ def perform(path: str) -> None:
 
 def test_the_job_of_an_airline_that_is_gone_does_nothing(fleet: MemoryBucket) -> None:
     due("poll:GONE")
-    wake()
+    run_due_jobs()
     assert fleet.requests.list == 0
     assert job("poll:GONE").fence == 0
 

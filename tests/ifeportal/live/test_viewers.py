@@ -91,7 +91,7 @@ async def test_a_database_that_fails_at_it_costs_the_page_nothing(
     def away(airlines: list[str]) -> None:
         raise OperationalError("connection refused")
 
-    monkeypatch.setattr("ifeportal.live.viewers.watch", away)
+    monkeypatch.setattr("ifeportal.live.viewers.mark_viewed", away)
     async with open_socket(cast.alice) as socket:
         assert (await socket.watch(airline="ACME", rev=0))["changes"] == []
         await socket.say(watch={"airline": "ACME"}, rev=0)

@@ -55,7 +55,7 @@ def test_one_that_was_taken_for_dead_stands_by(rounds: Rounds, monkeypatch: pyte
     Job.objects.filter(name=PACEMAKER).update(lease_until=timezone.now() - timedelta(seconds=1))
     with lease(PACEMAKER, LEASE) as other:
         assert other is not None
-        rounds.held._renewed -= LONG
+        rounds.held._renewed_at -= LONG
         with pytest.raises(LeaseLost):
             rounds.tick()
 
