@@ -14,7 +14,7 @@ from fleet.feed import airline_published
 from fleet.stats import rollup
 from ifeportal import audit
 from ifeportal.access import Role, role_or_403, visible_or_404
-from ifeportal.airlines.branding import stylesheet, tag_of
+from ifeportal.airlines.branding import logo_tag_of, stylesheet
 from ifeportal.airlines.forms import AirlineForm, ThresholdForm
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline, Logo
@@ -60,7 +60,7 @@ def _colour(request: HttpRequest, airline: str) -> str:
 
 
 @require_safe
-@condition(etag_func=lambda request, airline: f'"{tag_of(_logo(request, airline))}"')
+@condition(etag_func=lambda request, airline: f'"{logo_tag_of(_logo(request, airline))}"')
 def logo(request: HttpRequest, airline: str) -> HttpResponse:
     """The airline's logo."""
     return _for_this_user(HttpResponse(_logo(request, airline), content_type="image/png"))

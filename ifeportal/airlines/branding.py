@@ -1,6 +1,6 @@
 """An airline's logo and colour: pictures are drawn anew, so that nothing of an upload but its pixels is ever served.
 
-Pure, but for `keep_logo`, which touches one airline.
+Pure, but for `set_logo`, which touches one airline.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from ifeportal.models import Airline, Logo
 
 UPLOAD_LIMIT: Final = 1_048_576  # bytes
 PIXEL_LIMIT: Final = 4_000_000  # of an upload; 16 MB once it is unpacked
-SCAN_LIMIT: Final = 100  # of a JPEG; each unpacks all its pixels again, and a thousand fit into 40 KB
-SCAN: Final = b"\xff\xda"  # begins one, and stands nowhere else in a picture's data
-BOX: Final = (256, 96)  # pixels, wide and high, that a logo is shrunk into
+JPEG_SCAN_LIMIT: Final = 100  # of a JPEG; each unpacks all its pixels again, and a thousand fit into 40 KB
+JPEG_SCAN_MARKER: Final = b"\xff\xda"  # begins one, and stands nowhere else in a picture's data
+LOGO_SIZE: Final = (256, 96)  # pixels, wide and high, that a logo is shrunk into
 FORMATS: Final = ("PNG", "JPEG", "WEBP")
 # What Pillow raises for pictures that are none, are cut, or contradict themselves.
-BROKEN: Final = (
+PILLOW_ERRORS: Final = (
     OSError,
     ValueError,
     SyntaxError,
@@ -38,7 +38,7 @@ class BadLogo(ValueError):
     """It cannot be a logo; `str()` is a sentence that says why."""
 
 
-def draw_logo(upload: bytes) -> bytes:
+def render_logo(upload: bytes) -> bytes:
     """The picture as a small PNG, its proportions kept. Raises BadLogo."""
     if len(upload) > UPLOAD_LIMIT:
         raise BadLogo("A logo may have 1 MB at most. Save it smaller.")
@@ -49,16 +49,16 @@ def draw_logo(upload: bytes) -> bytes:
                 raise BadLogo(
                     f"It has {width} by {height} pixels; {PIXEL_LIMIT:,} in all are allowed. Save it smaller."
                 )
-            if picture.format == "JPEG" and upload.count(SCAN) > SCAN_LIMIT:
+            if picture.format == "JPEG" and upload.count(JPEG_SCAN_MARKER) > JPEG_SCAN_LIMIT:
                 raise BadLogo("It is packed in too many layers. Save it as a PNG.")
             drawn = picture.convert("RGBA")
     except (Image.DecompressionBombError, MemoryError) as error:
         raise BadLogo(f"It has too many pixels; {PIXEL_LIMIT:,} are allowed. Save it smaller.") from error
     except BadLogo:
         raise
-    except BROKEN as error:
+    except PILLOW_ERRORS as error:
         raise BadLogo("This is no picture that can be read. Upload a PNG, JPEG or WebP.") from error
-    drawn.thumbnail(BOX)
+    drawn.thumbnail(LOGO_SIZE)
     plain = Image.new("RGBA", drawn.size)  # carries no profile, comment or other guest of the upload
     plain.paste(drawn)
     out = BytesIO()
@@ -66,14 +66,14 @@ def draw_logo(upload: bytes) -> bytes:
     return out.getvalue()
 
 
-def tag_of(png: bytes) -> str:
+def logo_tag_of(png: bytes) -> str:
     """A short name for exactly these bytes."""
     return hashlib.sha256(png).hexdigest()[:16]
 
 
-def keep_logo(airline: Airline, png: bytes | None) -> None:
+def set_logo(airline: Airline, png: bytes | None) -> None:
     """Give the airline this logo, or none. Its row is saved by the caller, in the same transaction."""
-    airline.logo_tag = tag_of(png) if png else ""
+    airline.logo_tag = logo_tag_of(png) if png else ""
     if png:
         Logo.objects.update_or_create(airline=airline, defaults={"png": png})
     else:

@@ -11,7 +11,7 @@ from django import forms
 from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
 
-from ifeportal.airlines.branding import UPLOAD_LIMIT, BadLogo, draw_logo, keep_logo
+from ifeportal.airlines.branding import UPLOAD_LIMIT, BadLogo, render_logo, set_logo
 from ifeportal.models import Airline
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class LogoField(forms.FileField):
         if not isinstance(given, UploadedFile):
             return None
         try:
-            return draw_logo(given.read(UPLOAD_LIMIT + 1))
+            return render_logo(given.read(UPLOAD_LIMIT + 1))
         except BadLogo as error:
             raise forms.ValidationError(str(error)) from error
 
@@ -86,7 +86,7 @@ class AirlineForm(_AirlineForm):
             if not airline.pk:
                 airline.save()
             if png or remove:
-                keep_logo(airline, png)
+                set_logo(airline, png)
             if commit:
                 airline.save()
         return airline

@@ -16,7 +16,7 @@ from django.urls import reverse
 
 from ifeportal.access import Role
 from ifeportal.accounts.tokens import make_token
-from ifeportal.airlines.branding import keep_logo
+from ifeportal.airlines.branding import set_logo
 from ifeportal.live.models import Change, Counter
 from ifeportal.models import Airline, Token, User
 from tests.conftest import Cast
@@ -226,7 +226,7 @@ def world(cast: Cast) -> World:
     acme = furnish(Airline(name="ACME", colour="#aa2200"), members=of_acme, first_id=4_100_000_000_000)
     beta = furnish(Airline(name="BETA", colour="#0022aa"), members=of_beta, first_id=8_700_000_000_000)
     for holding in (acme, beta):
-        keep_logo(holding.airline, b"\x89PNG")
+        set_logo(holding.airline, b"\x89PNG")
         holding.airline.save()
     return World(replace(cast, acme=acme.airline, beta=beta.airline), acme, beta)
 

@@ -13,7 +13,7 @@ from PIL import Image, PngImagePlugin
 
 from fleet.choices import Duty
 from fleet.models import Tail
-from ifeportal.airlines.branding import BOX, PIXEL_LIMIT, SCAN_LIMIT, UPLOAD_LIMIT, BadLogo, draw_logo
+from ifeportal.airlines.branding import JPEG_SCAN_LIMIT, LOGO_SIZE, PIXEL_LIMIT, UPLOAD_LIMIT, BadLogo, render_logo
 from ifeportal.live.models import Change
 from ifeportal.models import Airline, AuditEntry
 from tests.conftest import Cast
@@ -113,23 +113,23 @@ def test_a_value_that_is_not_offered_is_refused_beside_its_field(
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 def test_a_logo_is_drawn_anew_small_and_in_proportion(kind: str) -> None:
-    drawn = Image.open(BytesIO(draw_logo(picture(1000, 250, kind))))
+    drawn = Image.open(BytesIO(render_logo(picture(1000, 250, kind))))
     assert (drawn.format, drawn.size) == ("PNG", (256, 64))
 
 
 def test_a_picture_in_a_few_layers_is_as_good_as_any() -> None:
-    assert draw_logo(layered(10))
+    assert render_logo(layered(10))
 
 
 def test_nothing_but_pixels_of_an_upload_is_kept() -> None:
     guest = PngImagePlugin.PngInfo()
     guest.add_text("Comment", "<script>alert(1)</script>")
-    drawn = draw_logo(picture(50, 50, pnginfo=guest) + b"<?php hidden ?>")
+    drawn = render_logo(picture(50, 50, pnginfo=guest) + b"<?php hidden ?>")
     assert b"script" not in drawn
     assert b"php" not in drawn
     assert Image.open(BytesIO(drawn)).info == {}
     small = Image.open(BytesIO(drawn)).size
-    assert small == (50, 50) <= BOX
+    assert small == (50, 50) <= LOGO_SIZE
 
 
 @pytest.mark.parametrize(
@@ -143,14 +143,14 @@ def test_nothing_but_pixels_of_an_upload_is_kept() -> None:
         (claiming(100, 100), "no picture"),
         (claiming(PIXEL_LIMIT, 2), "pixels"),
         (claiming(2**31 - 1, 2**31 - 1), "pixels"),
-        (layered(SCAN_LIMIT), "too many layers"),
+        (layered(JPEG_SCAN_LIMIT), "too many layers"),
         (b"x" * (UPLOAD_LIMIT + 1), "1 MB"),
     ],
     ids=["empty", "svg", "gif", "only a beginning", "cut", "short", "many pixels", "a bomb", "layers", "too long"],
 )
 def test_what_is_no_decent_picture_is_refused_with_the_reason(upload: bytes, words: str) -> None:
     with pytest.raises(BadLogo, match=words):
-        draw_logo(upload)
+        render_logo(upload)
 
 
 def test_a_bad_logo_keeps_nothing_of_the_form(cast: Cast, client: Client) -> None:
