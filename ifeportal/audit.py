@@ -18,9 +18,15 @@ from rest_framework.request import Request
 
 from ifeportal.models import Airline, AuditEntry
 
-LONGEST: Final = 1000  # characters of a value that are kept
+VALUE_LIMIT: Final = 1000  # characters of a value that are kept
 HIDDEN: Final = "(hidden)"
-SECRETS: Final = ("password", "secret", "token", "digest", "private")  # a part of the name of a field that holds one
+SECRET_WORDS: Final = (
+    "password",
+    "secret",
+    "token",
+    "digest",
+    "private",
+)  # a part of the name of a field that holds one
 SECRET_NAMES: Final = ("key", "data", "extra_data", "settings")  # as second factors and sign-in services keep theirs
 Changes = Mapping[str, tuple[object, object]]
 
@@ -45,10 +51,10 @@ def record(
         airline=airline if airline and airline.pk else None,
         whose=airline.name if airline else "",
         action=action[:60],
-        target=_plain(target)[:500],
-        changes={name: [_value(before), _value(after)] for name, (before, after) in (changes or {}).items()},
+        target=_without_nul(target)[:500],
+        changes={name: [_json_value(before), _json_value(after)] for name, (before, after) in (changes or {}).items()},
         via=via(request.path),
-        address=address_of(request),
+        address=client_address(request),
     )
 
 
@@ -57,27 +63,29 @@ def changes_of(form: forms.BaseForm, *, added: bool = False) -> dict[str, tuple[
     given = form.cleaned_data
     if added:
         return {
-            name: _pair(form, name, None, given[name]) for name in given if given[name] not in (None, "", [], False)
+            name: _before_and_after(form, name, None, given[name])
+            for name in given
+            if given[name] not in (None, "", [], False)
         }
     return {
-        name: _pair(form, name, form.get_initial_for_field(form.fields[name], name), given[name])
+        name: _before_and_after(form, name, form.get_initial_for_field(form.fields[name], name), given[name])
         for name in form.changed_data
         if name in given
     }
 
 
-def _pair(form: forms.BaseForm, name: str, before: object, after: object) -> tuple[object, object]:
-    if name in SECRET_NAMES or any(word in name for word in SECRETS):
+def _before_and_after(form: forms.BaseForm, name: str, before: object, after: object) -> tuple[object, object]:
+    if name in SECRET_NAMES or any(word in name for word in SECRET_WORDS):
         return (HIDDEN if before else "", HIDDEN if after else "")
     field = form.fields.get(name)
     if isinstance(field, forms.ModelMultipleChoiceField):
-        return (_listed(before), _listed(after))
+        return (_joined_names(before), _joined_names(after))
     if isinstance(field, forms.ModelChoiceField) and before is not None and field.queryset is not None:
         before = field.queryset.filter(pk=before).first() or before
     return (before, after)
 
 
-def _listed(rows: object) -> str:
+def _joined_names(rows: object) -> str:
     return ", ".join(sorted(str(row) for row in rows)) if isinstance(rows, QuerySet | list) else ""
 
 
@@ -86,7 +94,7 @@ def via(path: str) -> str:
     return "admin" if path.startswith("/admin/") else "api" if path.startswith("/api/") else "page"
 
 
-def address_of(request: HttpRequest | Request) -> str | None:
+def client_address(request: HttpRequest | Request) -> str | None:
     """Where a request came from: what our own proxy saw, if there is one, else who is connected; None for a socket."""
     found = request.META.get("REMOTE_ADDR", "")
     if settings.BEHIND_PROXY:
@@ -97,12 +105,12 @@ def address_of(request: HttpRequest | Request) -> str | None:
         return None
 
 
-def _value(value: object) -> object:
+def _json_value(value: object) -> object:
     if isinstance(value, bytes):
         return f"({len(value)} bytes)"
-    return value if value is None or isinstance(value, bool | int | float) else _plain(str(value))[:LONGEST]
+    return value if value is None or isinstance(value, bool | int | float) else _without_nul(str(value))[:VALUE_LIMIT]
 
 
-def _plain(text: str) -> str:
+def _without_nul(text: str) -> str:
     """Without NUL, which PostgreSQL keeps neither as text nor as JSON."""
     return text.replace("\0", "")

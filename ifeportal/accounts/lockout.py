@@ -23,7 +23,7 @@ NAME_LIMIT = 255  # characters kept of a name that was tried
 
 def place_of(request: HttpRequest) -> str | None:
     """From where somebody tries: the address, of IPv6 the /64, since whoever has one has 2**64 addresses in it."""
-    found = audit.address_of(request)
+    found = audit.client_address(request)
     if found is None or ":" not in found:
         return found
     address = ipaddress.IPv6Address(found)
