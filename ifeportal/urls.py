@@ -7,7 +7,7 @@ from ifeportal.accounts import token_views
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("ifeportal.accounts.urls")),
-    path("account/tokens/", token_views.tokens, name="tokens"),
+    path("account/tokens/", token_views.token_list, name="tokens"),
     path("account/tokens/<int:pk>/revoke/", token_views.revoke, name="token-revoke"),
     path("admin/", admin.site.urls),
     path("api/", include("ifeportal.api.urls")),

@@ -23,12 +23,12 @@ from qrcode.image.svg import SvgPathImage
 
 from ifeportal import audit
 from ifeportal.accounts import encryption, second_factor
-from ifeportal.accounts.lockout import place_of
+from ifeportal.accounts.lockout import client_network
 from ifeportal.models import User
 
 logger = logging.getLogger(__name__)
 
-WAIT_FOR_CODES = "Too many wrong codes. Wait five minutes, then try again."
+TOO_MANY_CODES = "Too many wrong codes. Wait five minutes, then try again."
 
 
 @dataclass(frozen=True)
@@ -39,15 +39,15 @@ class MailSite:
     domain: str
 
 
-class Accounts(DefaultAccountAdapter):
+class AccountAdapter(DefaultAccountAdapter):
     """Passwords and sessions. django-axes counts wrong passwords, in the database; not allauth, in a cache."""
 
     error_messages = DefaultAccountAdapter.error_messages | {
         "account_inactive": "This account is disabled. Ask operations if it should not be.",
         "enter_current_password": "That is not your current password. Type it again; large and small letters count.",
         "incorrect_password": "That is not your password. Type it again; large and small letters count.",
-        "too_many_login_attempts": WAIT_FOR_CODES,
-        "rate_limited": WAIT_FOR_CODES,
+        "too_many_login_attempts": TOO_MANY_CODES,
+        "rate_limited": TOO_MANY_CODES,
         "username_password_mismatch": "That user name and password do not belong together. "
         "Type both again; in the password, large and small letters count.",
     }
@@ -61,7 +61,7 @@ class Accounts(DefaultAccountAdapter):
 
     def get_client_ip(self, request: HttpRequest) -> str:
         """Where the request comes from; of a socket in a file that is not known."""
-        return place_of(request) or "0.0.0.0"  # noqa: S104  # an address that is none, not one to listen on
+        return client_network(request) or "0.0.0.0"  # noqa: S104  # an address that is none, not one to listen on
 
     def get_reset_password_from_key_url(self, key: str) -> str:
         """Return the link to set a new password, below PORTAL_URL."""
@@ -95,7 +95,7 @@ class Accounts(DefaultAccountAdapter):
             audit.record(context.request, "user.password", user.get_username())
 
 
-class SecondFactors(DefaultMFAAdapter):
+class MFAAdapter(DefaultMFAAdapter):
     """Authenticator apps, passkeys and recovery codes."""
 
     error_messages = DefaultMFAAdapter.error_messages | {
@@ -120,8 +120,8 @@ class SecondFactors(DefaultMFAAdapter):
     def can_delete_authenticator(self, authenticator: Authenticator) -> bool:
         """Not the last second factor of somebody who must have one."""
         user = authenticator.user
-        others = second_factor.factors(user).exclude(pk=authenticator.pk)
-        return others.exists() or not second_factor.is_demanded(user)
+        others = second_factor.authenticators_of(user).exclude(pk=authenticator.pk)
+        return others.exists() or not second_factor.is_required(user)
 
     def generate_authenticator_name(self, user: User, type: str) -> str:
         """A name to begin with."""

@@ -18,10 +18,10 @@ from django.utils import timezone
 from ifeportal import audit
 from ifeportal.conf.authentication import COOL_OFF
 
-NAME_LIMIT = 255  # characters kept of a name that was tried
+USERNAME_LIMIT = 255  # characters kept of a name that was tried
 
 
-def place_of(request: HttpRequest) -> str | None:
+def client_network(request: HttpRequest) -> str | None:
     """From where somebody tries: the address, of IPv6 the /64, since whoever has one has 2**64 addresses in it."""
     found = audit.client_address(request)
     if found is None or ":" not in found:
@@ -32,19 +32,19 @@ def place_of(request: HttpRequest) -> str | None:
     return str(ipaddress.IPv6Network((address, 64), strict=False).network_address)
 
 
-def name_tried(request: HttpRequest, credentials: dict[str, Any] | None) -> str | None:
+def attempted_username(request: HttpRequest, credentials: dict[str, Any] | None) -> str | None:
     """The name of an attempt to sign in, one for all ways of writing it; None if there is none."""
     name = (credentials or {}).get("username")
     if not isinstance(name, str):
         return None
     plain = unicodedata.normalize("NFKC", name).casefold().strip()
-    return "".join(sign for sign in plain if sign != "\0" and not "\ud800" <= sign <= "\udfff")[:NAME_LIMIT]
+    return "".join(sign for sign in plain if sign != "\0" and not "\ud800" <= sign <= "\udfff")[:USERNAME_LIMIT]
 
 
-def locked_out(request: HttpRequest, response: HttpResponse, credentials: dict[str, Any] | None) -> HttpResponse:
+def lockout_response(request: HttpRequest, response: HttpResponse, credentials: dict[str, Any] | None) -> HttpResponse:
     """What somebody gets who was wrong too often: until when nothing is taken from them."""
     latest = AccessAttempt.objects.filter(
-        username=name_tried(request, credentials), ip_address=place_of(request)
+        username=attempted_username(request, credentials), ip_address=client_network(request)
     ).aggregate(at=Max("attempt_time"))["at"]
     until = (latest or timezone.now()) + COOL_OFF
     wait = max(int((until - timezone.now()).total_seconds()), 1)

@@ -17,9 +17,9 @@ from allauth.mfa.webauthn.forms import (
 )
 from django import forms
 
-LONGEST: Final = 65_536  # characters of what an authenticator says; a large certificate among it
+CREDENTIAL_LIMIT: Final = 65_536  # characters of what an authenticator says; a large certificate among it
 # What reading it raises where a part is missing, of another type, or has brackets in brackets without end.
-UNREADABLE: Final = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError)
+PARSE_ERRORS: Final = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError)
 
 
 class CredentialField(forms.JSONField):
@@ -27,15 +27,15 @@ class CredentialField(forms.JSONField):
 
     def to_python(self, value: Any) -> Any:
         """The value. Raises ValidationError."""
-        if isinstance(value, str) and len(value) > LONGEST:
+        if isinstance(value, str) and len(value) > CREDENTIAL_LIMIT:
             raise get_adapter().validation_error("incorrect_code")
         try:
             return super().to_python(value)
-        except UNREADABLE as error:
+        except PARSE_ERRORS as error:
             raise get_adapter().validation_error("incorrect_code") from error
 
 
-class _Used(forms.Form):
+class _CredentialForm(forms.Form):
     """A passkey shown to prove who somebody is."""
 
     credential = CredentialField(widget=forms.HiddenInput)
@@ -44,24 +44,24 @@ class _Used(forms.Form):
         """The passkey. Raises ValidationError."""
         try:
             found: Authenticator = super().clean_credential()  # type: ignore[misc]  # of the form it is mixed into
-        except UNREADABLE as error:
+        except PARSE_ERRORS as error:
             raise get_adapter().validation_error("incorrect_code") from error
         return found
 
 
-class SignInPasskey(_Used, LoginWebAuthnForm):
+class PasskeySignInForm(_CredentialForm, LoginWebAuthnForm):
     """To sign in without a password."""
 
 
-class SecondFactorPasskey(_Used, AuthenticateWebAuthnForm):
+class PasskeySecondFactorForm(_CredentialForm, AuthenticateWebAuthnForm):
     """As the second factor."""
 
 
-class ConfirmPasskey(_Used, ReauthenticateWebAuthnForm):
+class PasskeyReauthenticationForm(_CredentialForm, ReauthenticateWebAuthnForm):
     """To confirm once more who one is."""
 
 
-class NewPasskey(AddWebAuthnForm):
+class AddPasskeyForm(AddWebAuthnForm):
     """A passkey to sign in with from now on."""
 
     credential = CredentialField(widget=forms.HiddenInput)
@@ -70,6 +70,6 @@ class NewPasskey(AddWebAuthnForm):
         """All of it. Raises ValidationError."""
         try:
             cleaned: dict[str, Any] = super().clean()
-        except UNREADABLE as error:
+        except PARSE_ERRORS as error:
             raise get_adapter().validation_error("incorrect_code") from error
         return cleaned

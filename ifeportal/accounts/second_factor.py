@@ -18,26 +18,26 @@ from django.db.models import QuerySet
 
 from ifeportal.models import User
 
-FACTORS: Final = (Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN)
+FACTOR_TYPES: Final = (Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN)
 
 
-class Lack(Enum):
+class SecondFactorGap(Enum):
     """What stands between a user and everything else; the value is the sentence for them."""
 
     NONE_SET_UP = "Your role needs a second factor to sign in with. Set one up first."
     NOT_USED = "This session began without your second factor. Use it now to go on."
 
 
-def lack(user: User, session: SessionBase) -> Lack | None:
+def second_factor_gap(user: User, session: SessionBase) -> SecondFactorGap | None:
     """What the user must do before anything else in this session; None if nothing."""
-    if not is_demanded(user):
+    if not is_required(user):
         return None
-    if not factors(user).exists():
-        return Lack.NONE_SET_UP
-    return None if was_used(user, session) else Lack.NOT_USED
+    if not authenticators_of(user).exists():
+        return SecondFactorGap.NONE_SET_UP
+    return None if was_used(user, session) else SecondFactorGap.NOT_USED
 
 
-def is_demanded(user: User) -> bool:
+def is_required(user: User) -> bool:
     """Whether a user of these roles must have a second factor, as SECOND_FACTOR_FOR says."""
     people = settings.SECOND_FACTOR_FOR
     if "staff" in people and (user.is_staff or user.is_superuser):
@@ -46,9 +46,9 @@ def is_demanded(user: User) -> bool:
     return bool(roles) and user.memberships.filter(role__in=roles).exists()
 
 
-def factors(user: User) -> QuerySet[Authenticator]:
+def authenticators_of(user: User) -> QuerySet[Authenticator]:
     """What the user can prove themselves with besides a password. Recovery codes only stand in for one."""
-    found: QuerySet[Authenticator] = Authenticator.objects.filter(user=user, type__in=FACTORS)
+    found: QuerySet[Authenticator] = Authenticator.objects.filter(user=user, type__in=FACTOR_TYPES)
     return found
 
 

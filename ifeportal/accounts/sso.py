@@ -28,17 +28,17 @@ from ifeportal.models import User
 logger = logging.getLogger(__name__)
 
 NOT_VERIFIED = "It does not say that your e-mail address is verified. Have it verified there, then try again."
-UNKNOWN = "There is no user with your e-mail address here. Ask operations to make one."
-AMBIGUOUS = "More than one user has your e-mail address here. Ask operations to give each their own."
-OTHER = "Your user is connected with another account of it. Ask operations to end that connection."
-CONNECTING = "Accounts are connected by e-mail address only. Sign out here, then sign in with it."
+UNKNOWN_EMAIL = "There is no user with your e-mail address here. Ask operations to make one."
+AMBIGUOUS_EMAIL = "More than one user has your e-mail address here. Ask operations to give each their own."
+ALREADY_CONNECTED = "Your user is connected with another account of it. Ask operations to end that connection."
+NO_MANUAL_CONNECTION = "Accounts are connected by e-mail address only. Sign out here, then sign in with it."
 
 
-class Refused(Exception):
+class SignInRefused(Exception):
     """Whoever the service vouches for is not let in; `str()` is the sentence for them."""
 
 
-class SingleSignOn(DefaultSocialAccountAdapter):
+class SocialAccountAdapter(DefaultSocialAccountAdapter):
     """Who gets in."""
 
     def is_open_for_signup(self, request: HttpRequest, sociallogin: SocialLogin) -> bool:
@@ -49,11 +49,11 @@ class SingleSignOn(DefaultSocialAccountAdapter):
         """Connect a user who comes for the first time. Raises ImmediateHttpResponse for who is not let in."""
         try:
             if sociallogin.state.get("process") != "login":
-                raise Refused(CONNECTING)
+                raise SignInRefused(NO_MANUAL_CONNECTION)
             if not sociallogin.is_existing:
                 with transaction.atomic():
                     sociallogin.connect(request, user_for(sociallogin))
-        except Refused as refused:
+        except SignInRefused as refused:
             name = sociallogin.account.get_provider().name
             page = render(request, "socialaccount/refused.html", {"service": name, "why": str(refused)}, status=403)
             raise ImmediateHttpResponse(page) from refused
@@ -61,29 +61,29 @@ class SingleSignOn(DefaultSocialAccountAdapter):
 
 def user_for(sociallogin: SocialLogin) -> User:
     """The active user whose e-mail address the service has verified. Raises Refused."""
-    address = verified_address(sociallogin)
+    address = verified_email(sociallogin)
     # In the database case is folded by rules that take a dotless i for an i.
     found = [user for user in User.objects.filter(email__iexact=address) if user.email.lower() == address.lower()]
     if len(found) > 1:
-        raise Refused(AMBIGUOUS)
+        raise SignInRefused(AMBIGUOUS_EMAIL)
     if not found and settings.OIDC_CREATES_USERS and not User.objects.filter(username__iexact=address).exists():
         return User.objects.create_user(address.lower(), email=address)
     if not found or not found[0].is_active:
-        raise Refused(UNKNOWN)
+        raise SignInRefused(UNKNOWN_EMAIL)
     if SocialAccount.objects.filter(user=found[0], provider=sociallogin.account.provider).exists():
-        raise Refused(OTHER)
+        raise SignInRefused(ALREADY_CONNECTED)
     return found[0]
 
 
-def verified_address(sociallogin: SocialLogin) -> str:
+def verified_email(sociallogin: SocialLogin) -> str:
     """The e-mail address the service has verified. Raises Refused; some services write the word "false"."""
     for address in sociallogin.email_addresses:
         if str(address.verified).lower() == "true" and isinstance(address.email, str):
             return address.email.strip()
-    raise Refused(NOT_VERIFIED)
+    raise SignInRefused(NOT_VERIFIED)
 
 
-class Service(OpenIDConnectOAuth2Adapter):
+class OIDCAdapter(OpenIDConnectOAuth2Adapter):
     """The sign-in service. Its word counts only with its signature, and for one and the same person."""
 
     def complete_login(self, request: HttpRequest, app: SocialApp, token: SocialToken, **kwargs: Any) -> SocialLogin:
@@ -107,20 +107,20 @@ class Service(OpenIDConnectOAuth2Adapter):
 
 
 @login_not_required
-def begin(request: HttpRequest, provider_id: str) -> HttpResponseBase:
+def start_login(request: HttpRequest, provider_id: str) -> HttpResponseBase:
     """Send the browser to the service. Raises Http404 where there is none."""
-    return _served(OAuth2LoginView, request, provider_id)
+    return _run_view(OAuth2LoginView, request, provider_id)
 
 
 @login_not_required
-def come_back(request: HttpRequest, provider_id: str) -> HttpResponseBase:
+def callback(request: HttpRequest, provider_id: str) -> HttpResponseBase:
     """Take the browser back from the service. Raises Http404 where there is none."""
-    return _served(OAuth2CallbackView, request, provider_id)
+    return _run_view(OAuth2CallbackView, request, provider_id)
 
 
-def _served(view: Any, request: HttpRequest, provider_id: str) -> HttpResponseBase:
+def _run_view(view: Any, request: HttpRequest, provider_id: str) -> HttpResponseBase:
     try:
-        answer: HttpResponseBase = view.adapter_view(Service(request, provider_id))(request)
+        answer: HttpResponseBase = view.adapter_view(OIDCAdapter(request, provider_id))(request)
     except SocialApp.DoesNotExist as error:
         raise Http404 from error
     except (RequestException, KeyError) as error:  # it does not answer, or not as the standard says

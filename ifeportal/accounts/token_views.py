@@ -16,11 +16,11 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
 from ifeportal import audit
-from ifeportal.accounts.tokens import MOST, make_token
+from ifeportal.accounts.tokens import TOKENS_PER_USER, create_token
 from ifeportal.models import Airline, Token, User
 
-LONGEST: Final = 365  # days
-USUAL: Final = 90
+MAX_DAYS: Final = 365  # days
+DEFAULT_DAYS: Final = 90
 
 
 class TokenForm(forms.Form):
@@ -34,7 +34,7 @@ class TokenForm(forms.Form):
         choices=[("read", "read only"), ("write", "read and write")], initial="read", label="May"
     )
     days = forms.IntegerField(
-        min_value=1, max_value=LONGEST, initial=USUAL, label="Ends after days", help_text=f"1 to {LONGEST}."
+        min_value=1, max_value=MAX_DAYS, initial=DEFAULT_DAYS, label="Ends after days", help_text=f"1 to {MAX_DAYS}."
     )
 
     def __init__(self, user: User, *args: Any, **kwargs: Any) -> None:
@@ -53,39 +53,41 @@ class TokenForm(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         """All of it. Raises ValidationError for a user who has too many."""
-        if Token.objects.owned_by(self.user).count() >= MOST:
-            raise forms.ValidationError(f"You have {MOST} tokens, which is all there may be. Revoke one first.")
+        if Token.objects.owned_by(self.user).count() >= TOKENS_PER_USER:
+            raise forms.ValidationError(
+                f"You have {TOKENS_PER_USER} tokens, which is all there may be. Revoke one first."
+            )
         return self.cleaned_data
 
 
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
-def tokens(request: HttpRequest) -> HttpResponse:
+def token_list(request: HttpRequest) -> HttpResponse:
     """The user's tokens and the form for another; after it, once, the key."""
     assert isinstance(request.user, User)
-    form, key = _made(request, request.user) if request.method == "POST" else (TokenForm(request.user), "")
+    form, key = _create_from_form(request, request.user) if request.method == "POST" else (TokenForm(request.user), "")
     rows = Token.objects.owned_by(request.user).select_related("airline")
     context = {
         "form": TokenForm(request.user) if key else form,
         "key": key,
         "rows": rows,
         "now": timezone.now(),
-        "most": MOST,
+        "most": TOKENS_PER_USER,
     }
     return render(request, "account/tokens.html", context, status=201 if key else 400 if form.errors else 200)
 
 
 @transaction.atomic
-def _made(request: HttpRequest, user: User) -> tuple[TokenForm, str]:
+def _create_from_form(request: HttpRequest, user: User) -> tuple[TokenForm, str]:
     """The form, and the key of the token made with it; empty if it was not valid. Two at once come one by one."""
     User.objects.select_for_update().get(pk=user.pk)
     form = TokenForm(user, request.POST)
-    return form, _make(request, form) if form.is_valid() else ""
+    return form, _create_token(request, form) if form.is_valid() else ""
 
 
-def _make(request: HttpRequest, form: TokenForm) -> str:
+def _create_token(request: HttpRequest, form: TokenForm) -> str:
     given = form.cleaned_data
-    token, key = make_token(
+    token, key = create_token(
         form.user,
         given["name"],
         days=given["days"],

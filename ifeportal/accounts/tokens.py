@@ -14,10 +14,10 @@ from knox.settings import CONSTANTS
 
 from ifeportal.models import Airline, Token, User
 
-MOST: Final = 20  # tokens of one user
+TOKENS_PER_USER: Final = 20  # tokens of one user
 
 
-def make_token(user: User, name: str, *, days: int, airline: Airline | None, may_write: bool) -> tuple[Token, str]:
+def create_token(user: User, name: str, *, days: int, airline: Airline | None, may_write: bool) -> tuple[Token, str]:
     """A new token, good for so many days, and its key, which nobody can be shown again."""
     digest, key = get_digest_token()
     token = Token.objects.create(

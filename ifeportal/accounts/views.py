@@ -25,12 +25,12 @@ from django.shortcuts import redirect
 from django.urls import reverse_lazy
 
 from ifeportal import audit
-from ifeportal.accounts.second_factor import is_demanded
+from ifeportal.accounts.second_factor import is_required
 
 ACCOUNT = reverse_lazy("mfa_index")
 
 
-class Account(IndexView):
+class AccountView(IndexView):
     """All of it at a glance: password, second factors, recovery codes, open sessions, airlines."""
 
     template_name = "account/account.html"
@@ -41,12 +41,12 @@ class Account(IndexView):
         shown: dict[str, Any] = super().get_context_data(**kwargs) | {
             "sessions": len(UserSession.objects.purge_and_list(user)),
             "memberships": user.memberships.select_related("airline"),
-            "demanded": is_demanded(user),
+            "demanded": is_required(user),
         }
         return shown
 
 
-class Password(PasswordChangeView):
+class ChangePasswordView(PasswordChangeView):
     """A new password. Who signs in elsewhere has none to change."""
 
     success_url = ACCOUNT
@@ -60,7 +60,7 @@ class Password(PasswordChangeView):
         return answer
 
 
-class _Kept:
+class _AuditedView:
     """A view whose change is kept in the audit log, in its transaction."""
 
     action = ""
@@ -74,7 +74,7 @@ class _Kept:
         return answer
 
 
-class _FirstUse(_Kept):
+class _FirstUseView(_AuditedView):
     """Setting up a second factor proves it as well as using it."""
 
     def form_valid(self, form: Form) -> HttpResponse:
@@ -84,38 +84,38 @@ class _FirstUse(_Kept):
         return answer
 
 
-class AddApp(_FirstUse, ActivateTOTPView):
+class AddAppView(_FirstUseView, ActivateTOTPView):
     """An authenticator app."""
 
     action = "user.app.added"
 
 
-class RemoveApp(_Kept, DeactivateTOTPView):
+class RemoveAppView(_AuditedView, DeactivateTOTPView):
     """Sign in without the app from now on."""
 
     action = "user.app.removed"
 
 
-class NewCodes(_Kept, GenerateRecoveryCodesView):
+class RenewCodesView(_AuditedView, GenerateRecoveryCodesView):
     """New recovery codes in place of the old."""
 
     action = "user.codes.renewed"
 
 
-class AddPasskey(_FirstUse, AddWebAuthnView):
+class AddPasskeyView(_FirstUseView, AddWebAuthnView):
     """A passkey or security key."""
 
     action = "user.passkey.added"
 
 
-class RenamePasskey(_Kept, EditWebAuthnView):
+class RenamePasskeyView(_AuditedView, EditWebAuthnView):
     """Another name for a passkey."""
 
     action = "user.passkey.renamed"
     success_url = ACCOUNT
 
 
-class RemovePasskey(_Kept, RemoveWebAuthnView):
+class RemovePasskeyView(_AuditedView, RemoveWebAuthnView):
     """One passkey less; not the last second factor of somebody who must have one."""
 
     action = "user.passkey.removed"
@@ -130,7 +130,7 @@ class RemovePasskey(_Kept, RemoveWebAuthnView):
         return super().form_valid(form)
 
 
-class Sessions(ListUserSessionsView):
+class SessionListView(ListUserSessionsView):
     """Where the user is signed in; and to end all sessions but this."""
 
     success_url = ACCOUNT

@@ -43,9 +43,9 @@ def _lockout() -> dict[str, Any]:
         "AXES_RESET_ON_SUCCESS": True,
         "AXES_DISABLE_ACCESS_LOG": True,  # it would grow without end
         "AXES_ENABLE_ADMIN": False,  # ours shows no form data
-        "AXES_USERNAME_CALLABLE": "ifeportal.accounts.lockout.name_tried",
-        "AXES_CLIENT_IP_CALLABLE": "ifeportal.accounts.lockout.place_of",
-        "AXES_LOCKOUT_CALLABLE": "ifeportal.accounts.lockout.locked_out",
+        "AXES_USERNAME_CALLABLE": "ifeportal.accounts.lockout.attempted_username",
+        "AXES_CLIENT_IP_CALLABLE": "ifeportal.accounts.lockout.client_network",
+        "AXES_LOCKOUT_CALLABLE": "ifeportal.accounts.lockout.lockout_response",
         "AXES_SENSITIVE_PARAMETERS": ["csrfmiddlewaretoken"],  # who and from where may stand in the log
         "AXES_VERBOSE": False,
     }
@@ -53,7 +53,7 @@ def _lockout() -> dict[str, Any]:
 
 def _allauth() -> dict[str, Any]:
     return {
-        "ACCOUNT_ADAPTER": "ifeportal.accounts.adapters.Accounts",
+        "ACCOUNT_ADAPTER": "ifeportal.accounts.adapters.AccountAdapter",
         "ACCOUNT_FORMS": {
             "login": "ifeportal.accounts.forms.SignInForm",
             "reset_password": "ifeportal.accounts.forms.ForgottenPasswordForm",
@@ -67,12 +67,12 @@ def _allauth() -> dict[str, Any]:
 
 def _second_factors(https: bool) -> dict[str, Any]:
     return {
-        "MFA_ADAPTER": "ifeportal.accounts.adapters.SecondFactors",
+        "MFA_ADAPTER": "ifeportal.accounts.adapters.MFAAdapter",
         "MFA_FORMS": {
-            "add_webauthn": "ifeportal.accounts.passkeys.NewPasskey",
-            "authenticate_webauthn": "ifeportal.accounts.passkeys.SecondFactorPasskey",
-            "login_webauthn": "ifeportal.accounts.passkeys.SignInPasskey",
-            "reauthenticate_webauthn": "ifeportal.accounts.passkeys.ConfirmPasskey",
+            "add_webauthn": "ifeportal.accounts.passkeys.AddPasskeyForm",
+            "authenticate_webauthn": "ifeportal.accounts.passkeys.PasskeySecondFactorForm",
+            "login_webauthn": "ifeportal.accounts.passkeys.PasskeySignInForm",
+            "reauthenticate_webauthn": "ifeportal.accounts.passkeys.PasskeyReauthenticationForm",
         },
         "MFA_SUPPORTED_TYPES": ["totp", "webauthn", "recovery_codes"],
         "MFA_PASSKEY_LOGIN_ENABLED": True,
@@ -91,7 +91,7 @@ def _single_sign_on(config: Config) -> dict[str, Any]:
         "settings": {"server_url": config.oidc_issuer},
     }
     return {
-        "SOCIALACCOUNT_ADAPTER": "ifeportal.accounts.sso.SingleSignOn",
+        "SOCIALACCOUNT_ADAPTER": "ifeportal.accounts.sso.SocialAccountAdapter",
         "SOCIALACCOUNT_EMAIL_VERIFICATION": "none",
         # A link, not a form: a form's redirect to the service would break our own form-action policy.
         "SOCIALACCOUNT_LOGIN_ON_GET": True,

@@ -12,7 +12,7 @@ from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.backends.base import SessionBase
 from django.utils.crypto import constant_time_compare
 
-from ifeportal.accounts.second_factor import lack
+from ifeportal.accounts.second_factor import second_factor_gap
 from ifeportal.live.protocol import SIGNED_OUT, Refused
 from ifeportal.models import User
 
@@ -33,7 +33,7 @@ def listener(session_key: str) -> User:
         for valid in (user.get_session_auth_hash(), *user.get_session_auth_fallback_hash())
     ):
         raise Refused(SIGNED_OUT, "Sign in again to see live updates.")
-    if missing := lack(user, session):
+    if missing := second_factor_gap(user, session):
         raise Refused(SIGNED_OUT, missing.value)
     return user
 

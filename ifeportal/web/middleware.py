@@ -21,7 +21,7 @@ from django.utils.http import urlencode
 from django.views.defaults import bad_request
 
 from ifeportal.accounts.hashers import TooManyPasswords
-from ifeportal.accounts.second_factor import Lack, lack
+from ifeportal.accounts.second_factor import SecondFactorGap, second_factor_gap
 from ifeportal.web.errors import too_many_passwords
 from ifeportal.web.problems import BELOW, problem
 
@@ -106,12 +106,12 @@ class SecondFactorRequired(MiddlewareMixin):
         name = request.resolver_match.view_name if request.resolver_match else ""
         if not settings.SECOND_FACTOR_FOR or name in OPEN or not request.user.is_authenticated:
             return None
-        missing = lack(request.user, request.session)
-        if missing is None or name in (TO_SET_UP if missing is Lack.NONE_SET_UP else TO_USE):
+        missing = second_factor_gap(request.user, request.session)
+        if missing is None or name in (TO_SET_UP if missing is SecondFactorGap.NONE_SET_UP else TO_USE):
             return None
         if request.path.startswith(BELOW):
             return problem(403, missing.value, request.path)
-        if missing is Lack.NONE_SET_UP:
+        if missing is SecondFactorGap.NONE_SET_UP:
             messages.warning(request, missing.value)
             return redirect("mfa_index")
         ways = get_adapter().get_reauthentication_methods(request.user)

@@ -15,7 +15,7 @@ import pytest
 from ifeportal_client import Change, Portal, Problem, StartAnew, Transfer
 
 from fleet.choices import Status
-from ifeportal.accounts.tokens import make_token
+from ifeportal.accounts.tokens import create_token
 from tests.conftest import Cast
 from tests.ifeportal.live.test_across_processes import Web
 from tests.support.api_fleet import make_load
@@ -34,7 +34,7 @@ def web(transactional_db: None, tmp_path: Path) -> Iterator[str]:
 
 @pytest.mark.processes
 def test_it_reads_pages_follows_changes_and_knows_problems(web: str, cast: Cast) -> None:
-    _, key = make_token(cast.alice, "program", days=1, airline=None, may_write=False)
+    _, key = create_token(cast.alice, "program", days=1, airline=None, may_write=False)
     make_load(cast.acme, "N1", "2026-12", items=5)
     make_load(cast.beta, "D-1", "winter")
     rev = publish_now(cast.acme, 1)

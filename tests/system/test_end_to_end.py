@@ -26,7 +26,7 @@ from fleet.models import Load, Transfer
 from fleet.serialization import load_state, transfer_state
 from fleet.simulation.faults import FlipByte, Rule
 from fleet.simulation.proxy import Link
-from ifeportal.accounts.tokens import make_token
+from ifeportal.accounts.tokens import create_token
 from ifeportal.embedded.processes import Process
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from ifeportal.formatting import size
@@ -64,7 +64,7 @@ class Client:
     user: User
 
     def __post_init__(self) -> None:
-        self._token = make_token(self.user, "test", days=1, airline=None, may_write=False)[1]
+        self._token = create_token(self.user, "test", days=1, airline=None, may_write=False)[1]
 
     def rows(self, name: str, **filters: str) -> list[dict[str, Any]]:
         address = f"{self.address}/api/v1/{name}/?{urlencode(filters)}"

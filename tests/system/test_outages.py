@@ -43,11 +43,11 @@ from importlib import import_module
 from django.conf import settings
 from django.test import Client
 from ifeportal.models import User
-from ifeportal.accounts.tokens import make_token
+from ifeportal.accounts.tokens import create_token
 olga = User.objects.create_superuser("olga")
 client = Client()
 client.force_login(olga)
-key = make_token(olga, "test", days=1, airline=None, may_write=False)[1]
+key = create_token(olga, "test", days=1, airline=None, may_write=False)[1]
 print(client.cookies[settings.SESSION_COOKIE_NAME].value, key)
 """
 GENEROUS = 20 * (database_timeout.PATIENCE + database_timeout.PROBE)  # seconds; it is 2 where the machine is not busy

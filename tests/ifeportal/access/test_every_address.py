@@ -15,7 +15,7 @@ from django.test import Client
 from django.urls import reverse
 
 from ifeportal.access import Role
-from ifeportal.accounts.tokens import make_token
+from ifeportal.accounts.tokens import create_token
 from ifeportal.airlines.branding import set_logo
 from ifeportal.live.models import Change, Counter
 from ifeportal.models import Airline, Token, User
@@ -283,7 +283,7 @@ def test_a_token_opens_no_more_than_its_airline_and_one_that_reads_writes_nothin
     rule = RULES[name]
     before = everything()
     for user, may_write in (("olga", True), ("mona", False)):
-        _, key = make_token(world.person(user), "test", days=1, airline=world.acme.airline, may_write=may_write)
+        _, key = create_token(world.person(user), "test", days=1, airline=world.acme.airline, may_write=may_write)
         client = Client(raise_request_exception=False, headers={"Authorization": f"Bearer {key}"})
         for holding, as_user in ((world.acme, user), (world.beta, "bob" if user == "mona" else "alice")):
             address = reverse(name, args=rule.arguments(holding))

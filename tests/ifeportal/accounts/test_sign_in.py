@@ -316,7 +316,7 @@ def test_the_words_of_the_setting_are_the_roles_there_are() -> None:
 )
 def test_it_is_demanded_of_those_the_setting_names(cast: Cast, setting: tuple[str, ...], demanded: set[str]) -> None:
     with override_settings(SECOND_FACTOR_FOR=setting):
-        found = {user.username for user in User.objects.all() if second_factor.is_demanded(user)}
+        found = {user.username for user in User.objects.all() if second_factor.is_required(user)}
     assert found == demanded
 
 

@@ -12,7 +12,7 @@ from django.test import Client
 from django.utils import timezone
 
 from fleet.models import Tail
-from ifeportal.accounts.tokens import MOST, make_token
+from ifeportal.accounts.tokens import TOKENS_PER_USER, create_token
 from ifeportal.models import AuditEntry, Token
 from tests.conftest import Cast
 
@@ -92,15 +92,15 @@ def test_of_forms_sent_at_once_one_makes_a_token_and_the_others_are_told_why(cas
 
 
 def test_nobody_has_more_tokens_than_there_may_be(cast: Cast, alice: Client) -> None:
-    for number in range(MOST):
-        make_token(cast.alice, f"token {number}", days=1, airline=None, may_write=False)
+    for number in range(TOKENS_PER_USER):
+        create_token(cast.alice, f"token {number}", days=1, airline=None, may_write=False)
     assert alice.post("/account/tokens/", MADE).status_code == 400
-    assert Token.objects.count() == MOST
+    assert Token.objects.count() == TOKENS_PER_USER
 
 
 def test_a_revoked_token_opens_nothing_and_only_its_user_revokes_it(cast: Cast, alice: Client) -> None:
-    mine, key = make_token(cast.alice, "mine", days=1, airline=None, may_write=False)
-    other, _ = make_token(cast.bob, "other", days=1, airline=None, may_write=False)
+    mine, key = create_token(cast.alice, "mine", days=1, airline=None, may_write=False)
+    other, _ = create_token(cast.bob, "other", days=1, airline=None, may_write=False)
     assert alice.post(f"/account/tokens/{other.pk}/revoke/").status_code == 404
     assert ask(key)[0] == 200
     assert alice.post(f"/account/tokens/{mine.pk}/revoke/").status_code == 302
@@ -109,7 +109,7 @@ def test_a_revoked_token_opens_nothing_and_only_its_user_revokes_it(cast: Cast, 
 
 
 def test_a_token_ends_and_so_it_does_with_its_user(cast: Cast) -> None:
-    _, key = make_token(cast.alice, "mine", days=1, airline=None, may_write=False)
+    _, key = create_token(cast.alice, "mine", days=1, airline=None, may_write=False)
     assert ask(key)[0] == 200
     Token.objects.update(expiry=timezone.now())
     assert ask(key)[0] == 401
@@ -127,7 +127,7 @@ def test_what_is_no_token_is_refused_with_how_to_sign_in(db: None, key: str) -> 
 def test_a_token_for_one_airline_shows_staff_that_one_alone(cast: Cast) -> None:
     for airline in (cast.acme, cast.beta):
         Tail.objects.create(airline=airline, name=f"N-{airline.name}")
-    _, key = make_token(cast.ada, "acme only", days=1, airline=cast.acme, may_write=True)
+    _, key = create_token(cast.ada, "acme only", days=1, airline=cast.acme, may_write=True)
     answer = Client().get("/api/v1/tails/", headers={"Authorization": f"Bearer {key}"})
     assert [row["tail"] for row in answer.json()["results"]] == ["N-ACME"]
 
@@ -136,7 +136,7 @@ def test_a_token_that_reads_changes_nothing_and_one_that_writes_does(cast: Cast)
     tail = Tail.objects.create(airline=cast.acme, name="N1")
     codes = []
     for may_write in (False, True):
-        _, key = make_token(cast.otto, f"{may_write}", days=1, airline=None, may_write=may_write)
+        _, key = create_token(cast.otto, f"{may_write}", days=1, airline=None, may_write=may_write)
         answer = Client().patch(
             f"/api/v1/tails/{tail.pk}/",
             {"duty": "stored"},
@@ -149,14 +149,14 @@ def test_a_token_that_reads_changes_nothing_and_one_that_writes_does(cast: Cast)
 
 
 def test_a_token_opens_no_page(cast: Cast) -> None:
-    _, key = make_token(cast.ada, "mine", days=1, airline=None, may_write=True)
+    _, key = create_token(cast.ada, "mine", days=1, airline=None, may_write=True)
     for path in ("/", "/admin/", "/account/tokens/", "/audit/"):
         assert ask(key, path)[0] == 302
     assert ask(key, "/metrics")[0] == 401
 
 
 def test_when_a_token_was_last_used_is_noted_once_a_minute(cast: Cast) -> None:
-    token, key = make_token(cast.alice, "mine", days=1, airline=None, may_write=False)
+    token, key = create_token(cast.alice, "mine", days=1, airline=None, may_write=False)
     ask(key)
     token.refresh_from_db()
     first = token.used_at

@@ -16,7 +16,7 @@ from django.urls import reverse
 
 from campaigns.models import Campaign, ContentItem, Draft, DraftItem
 from fleet.models import Anomaly, Load, ProgressSample, Tail, Transfer, Usage
-from ifeportal.accounts.tokens import make_token
+from ifeportal.accounts.tokens import create_token
 from ifeportal.live.models import Change
 from ifeportal.models import Airline, AuditEntry, Job, Membership, Token, User
 from tests.conftest import Cast
@@ -52,7 +52,7 @@ def grow(cast: Cast, numbers: range) -> None:
         Usage.objects.create(airline=cast.acme, day=NOON.date() + timedelta(days=n), list_requests=n)
         user = User.objects.create(username=f"user{n}")
         Membership.objects.create(user=user, airline=Airline.objects.create(name=f"A{n}"))
-        make_token(user, "nightly export", days=1, airline=None, may_write=False)
+        create_token(user, "nightly export", days=1, airline=None, may_write=False)
         AuditEntry.objects.create(at=NOON, who=user.username, airline=cast.acme, action="x", target="y", via="page")
 
 
@@ -168,7 +168,7 @@ def test_staff_see_what_their_permissions_name_and_nobody_else_gets_in(cast: Cas
 
 
 def test_neither_key_nor_hash_of_a_token_is_shown(cast: Cast, ada: Client) -> None:
-    token, key = make_token(cast.alice, "nightly export", days=1, airline=cast.acme, may_write=True)
+    token, key = create_token(cast.alice, "nightly export", days=1, airline=cast.acme, may_write=True)
     for page in ("change", "delete", "history"):
         answer = ada.get(address(Token, page, token.pk))
         assert answer.status_code == 200
@@ -179,8 +179,8 @@ def test_neither_key_nor_hash_of_a_token_is_shown(cast: Cast, ada: Client) -> No
 
 
 def test_a_token_can_be_revoked(cast: Cast, ada: Client) -> None:
-    mine, _ = make_token(cast.alice, "mine", days=1, airline=None, may_write=False)
-    other, _ = make_token(cast.bob, "other", days=1, airline=None, may_write=False)
+    mine, _ = create_token(cast.alice, "mine", days=1, airline=None, may_write=False)
+    other, _ = create_token(cast.bob, "other", days=1, airline=None, may_write=False)
     assert ada.post(address(Token, "delete", mine.pk), {"post": "yes"}).status_code == 302
     assert list(Token.objects.all()) == [other]
     assert LogEntry.objects.count() == 1

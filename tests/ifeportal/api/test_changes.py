@@ -11,7 +11,7 @@ from django.db import OperationalError, transaction
 from django.test import override_settings
 from rest_framework.test import APIClient
 
-from ifeportal.accounts.tokens import make_token
+from ifeportal.accounts.tokens import create_token
 from ifeportal.api import changes, changes_stream
 from ifeportal.live.connections import in_thread, open_sockets
 from ifeportal.live.feed import Published, publish
@@ -300,7 +300,7 @@ async def test_a_stream_ends_once_what_opened_it_is_gone(
     cast: Cast, monkeypatch: pytest.MonkeyPatch, lost: str
 ) -> None:
     monkeypatch.setattr(changes_stream, "REAUTHORISE", 0.05)
-    token, key = await in_thread(lambda: make_token(cast.alice, "it", days=1, airline=None, may_write=False))
+    token, key = await in_thread(lambda: create_token(cast.alice, "it", days=1, airline=None, may_write=False))
     headers = STREAM | ({"authorization": f"Bearer {key}"} if lost == "token" else {})
     async with asking(PATH, None if lost == "token" else cast.alice, headers=headers) as wire:
         assert await wire.begins() == 200

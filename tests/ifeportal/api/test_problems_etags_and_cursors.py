@@ -14,7 +14,7 @@ from rest_framework.test import APIClient
 from rest_framework.throttling import SimpleRateThrottle
 
 from fleet.models import Load, Tail, Transfer
-from ifeportal.accounts.tokens import make_token
+from ifeportal.accounts.tokens import create_token
 from ifeportal.api.root import ENDPOINTS
 from ifeportal.models import Airline, Membership
 from tests.conftest import Cast
@@ -103,7 +103,7 @@ def test_each_token_is_throttled_by_itself_and_told_when_to_come_back(
     fleet: Cast, client_of: ClientOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(SimpleRateThrottle, "THROTTLE_RATES", {"user": "2/min"})
-    keys = [make_token(fleet.alice, name, days=1, airline=None, may_write=False)[1] for name in ("one", "two")]
+    keys = [create_token(fleet.alice, name, days=1, airline=None, may_write=False)[1] for name in ("one", "two")]
     for key in keys:
         client = APIClient(headers={"Authorization": f"Bearer {key}"})
         assert [client.get("/api/v1/").status_code for _ in range(2)] == [200, 200]

@@ -26,7 +26,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from ifeportal.access import Role
-from ifeportal.accounts.tokens import make_token
+from ifeportal.accounts.tokens import create_token
 from ifeportal.models import Airline, User
 from tests.conftest import Cast
 from tests.support.populated_airlines import Holding, furnish
@@ -83,7 +83,7 @@ def shown(user: User | None) -> dict[str, str]:
     """The headers of a program of that user."""
     if user is None:
         return {}
-    _, key = make_token(user, "test", days=1, airline=None, may_write=True)
+    _, key = create_token(user, "test", days=1, airline=None, may_write=True)
     return {"Authorization": f"Bearer {key}"}
 
 

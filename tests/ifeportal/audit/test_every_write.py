@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from campaigns.models import Draft
 from fleet.models import Acknowledgement, Load
-from ifeportal.accounts.tokens import make_token
+from ifeportal.accounts.tokens import create_token
 from ifeportal.models import AuditEntry
 from tests.ifeportal.access.test_every_address import ADMIN, RULES, World, everything
 from tests.ifeportal.access.test_every_address import world as world  # the fixture
@@ -49,7 +49,7 @@ class Write:
 
 
 def token(world: World) -> int:
-    made, _ = make_token(world.person("mona"), "old", days=1, airline=None, may_write=False)
+    made, _ = create_token(world.person("mona"), "old", days=1, airline=None, may_write=False)
     return int(made.pk)
 
 
