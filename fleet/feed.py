@@ -13,35 +13,35 @@ from campaigns.models import Campaign
 from fleet.models import Load, Tail, Transfer
 from fleet.serialization import airline_state, campaign_state, load_state, tail_state, transfer_state
 from fleet.stats import rollup
-from ifeportal.live.feed import Published, publish
-from ifeportal.live.pruning import Pruned, prune
+from ifeportal.live.feed import FeedChange, publish
+from ifeportal.live.pruning import PruneResult, prune
 from ifeportal.models import Airline
 
 
-def transfer_published(row: Transfer) -> Published:
+def transfer_published(row: Transfer) -> FeedChange:
     """A transfer, as the feed takes it."""
     tail = row.load.tail
-    return Published("transfer", row.pk, tail.airline_id, tail.name, row.load.campaign.name, transfer_state(row))
+    return FeedChange("transfer", row.pk, tail.airline_id, tail.name, row.load.campaign.name, transfer_state(row))
 
 
-def load_published(row: Load) -> Published:
+def load_published(row: Load) -> FeedChange:
     """A load, as the feed takes it."""
-    return Published("load", row.pk, row.tail.airline_id, row.tail.name, row.campaign.name, load_state(row))
+    return FeedChange("load", row.pk, row.tail.airline_id, row.tail.name, row.campaign.name, load_state(row))
 
 
-def tail_published(row: Tail) -> Published:
+def tail_published(row: Tail) -> FeedChange:
     """A tail, as the feed takes it."""
-    return Published("tail", row.pk, row.airline_id, tail=row.name, state=tail_state(row))
+    return FeedChange("tail", row.pk, row.airline_id, tail=row.name, state=tail_state(row))
 
 
-def campaign_published(row: Campaign) -> Published:
+def campaign_published(row: Campaign) -> FeedChange:
     """A campaign, as the feed takes it."""
-    return Published("campaign", row.pk, row.airline_id, campaign=row.name, state=campaign_state(row))
+    return FeedChange("campaign", row.pk, row.airline_id, campaign=row.name, state=campaign_state(row))
 
 
-def airline_published(row: Airline) -> Published:
+def airline_published(row: Airline) -> FeedChange:
     """An airline, as the feed takes it."""
-    return Published("airline", row.pk, row.pk, state=airline_state(row))
+    return FeedChange("airline", row.pk, row.pk, state=airline_state(row))
 
 
 MODELS: Final[Mapping[str, type[Model]]] = MappingProxyType(
@@ -49,13 +49,13 @@ MODELS: Final[Mapping[str, type[Model]]] = MappingProxyType(
 )
 
 
-def prune_feed(*, alive: Callable[[], None] = lambda: None, guard: Callable[[], None] = lambda: None) -> Pruned:
+def prune_feed(*, alive: Callable[[], None] = lambda: None, guard: Callable[[], None] = lambda: None) -> PruneResult:
     """Tell of objects that vanished, forget old tellings, and publish the sums of the airlines concerned anew."""
-    done = prune(MODELS, alive=alive, guard=guard)
+    done = prune(MODELS, heartbeat=alive, check_fence=guard)
     if done.airlines:
         with transaction.atomic():
             rows = rollup.airlines(Airline.objects.filter(pk__in=done.airlines))
-            changes = [Published("airline", row.pk, row.pk, state=airline_state(row)) for row in rows]
+            changes = [FeedChange("airline", row.pk, row.pk, state=airline_state(row)) for row in rows]
             guard()
             publish(changes)
     return done

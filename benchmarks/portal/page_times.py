@@ -26,7 +26,7 @@ from benchmarks.scaling.measuring import Counting
 from fleet.choices import Status
 from fleet.models import Load
 from fleet.serialization import load_state
-from ifeportal.live.feed import Published, current_rev, publish
+from ifeportal.live.feed import FeedChange, current_rev, publish
 from ifeportal.models import Airline, User
 from loader.contract.units import MIB
 
@@ -91,7 +91,7 @@ def publish_one(published: Sequence[Any]) -> dict[str, object]:
     """Commit one change of a load to the feed."""
     airline, state = published
     with transaction.atomic():
-        change = Published("load", state["id"], airlines()[airline], state["tail"], state=state)
+        change = FeedChange("load", state["id"], airlines()[airline], state["tail"], state=state)
         return {"rev": publish([change])}
 
 
@@ -104,7 +104,7 @@ def move(moved: Sequence[Any]) -> dict[str, object]:
         row.bytes_done += MIB if row.bytes_done < MIB or start % (2 * count) else -MIB
         row.status, row.as_of = Status.LOADING, timezone.now()
     changes = [
-        Published("load", row.pk, row.tail.airline_id, row.tail.name, row.campaign.name, load_state(row))
+        FeedChange("load", row.pk, row.tail.airline_id, row.tail.name, row.campaign.name, load_state(row))
         for row in rows
     ]
     with transaction.atomic():

@@ -21,7 +21,7 @@ from django.utils import timezone
 
 from fleet.polling.poller import poll_airline, poll_keys
 from fleet.polling.result import PollResult
-from ifeportal.live.feed import Published, current_rev, publish
+from ifeportal.live.feed import FeedChange, current_rev, publish
 from ifeportal.models import Airline
 from ifeportal.storage.buckets import media_bucket, status_bucket
 
@@ -116,7 +116,7 @@ def publications(writers: int, seconds: float, changes: int) -> dict[str, object
     counts, stop = [0] * writers, threading.Event()
 
     def work(number: int) -> None:
-        mine = [Published("transfer", 10**12 + number * 1_000 + n, airline, state=STATE) for n in range(changes)]
+        mine = [FeedChange("transfer", 10**12 + number * 1_000 + n, airline, state=STATE) for n in range(changes)]
         while not stop.is_set():
             with transaction.atomic():
                 publish(mine)

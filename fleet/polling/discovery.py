@@ -15,7 +15,7 @@ from fleet.reconcile.names import find_airlines
 from fleet.serialization import airline_state
 from fleet.stats import rollup
 from fleet.usage import Meter
-from ifeportal.live.feed import Published, publish
+from ifeportal.live.feed import FeedChange, publish
 from ifeportal.models import Airline
 from ifeportal.storage.background import list_prefixes, no_heartbeat
 from loader.errors import WorldError
@@ -77,5 +77,5 @@ def _make(names: list[str]) -> None:
     with transaction.atomic():
         Airline.objects.bulk_create((Airline(name=name, discovered=True) for name in names), ignore_conflicts=True)
         made = rollup.airlines(Airline.objects.filter(name__in=names))
-        publish([Published("airline", row.pk, row.pk, state=airline_state(row)) for row in made])
+        publish([FeedChange("airline", row.pk, row.pk, state=airline_state(row)) for row in made])
     logger.info("discovered airlines: %s", ", ".join(names))

@@ -18,8 +18,8 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
-from ifeportal.live.feed_query import MOST, USUAL, Hearing, Told, told_since
-from ifeportal.live.protocol import NAME_LIMIT, TOPICS, Refused, Watch
+from ifeportal.live.feed_query import DEFAULT_LIMIT, MAX_LIMIT, ChangesPage, ChangesRequest, changes_since
+from ifeportal.live.protocol import NAME_LIMIT, TOPICS, Rejected, SubscribeRequest
 from ifeportal.live.scope import scope_for
 from ifeportal.models import User
 from ifeportal.web.problems import problem
@@ -51,7 +51,7 @@ class Question(serializers.Serializer[Any]):
         required=False, min_value=0, max_value=LONGEST_WAIT, help_text="Seconds to wait for a change if there is none."
     )
     limit = serializers.IntegerField(
-        required=False, min_value=1, max_value=MOST, help_text="Changes at most; a revision is never cut in two."
+        required=False, min_value=1, max_value=MAX_LIMIT, help_text="Changes at most; a revision is never cut in two."
     )
     airline = serializers.CharField(required=False, max_length=NAME_LIMIT)
     tail = serializers.CharField(required=False, max_length=NAME_LIMIT)
@@ -86,7 +86,7 @@ class Changes(APIView):
     def get_throttles(self) -> list[BaseThrottle]:
         """To see whether an open stream may go on is no request of its own."""
         hearing = hearing_of(self.request)
-        return [] if hearing is not None and hearing.again else super().get_throttles()
+        return [] if hearing is not None and hearing.is_recheck else super().get_throttles()
 
     @extend_schema(
         operation_id="changes",
@@ -111,29 +111,31 @@ class Changes(APIView):
         waiting = hearing_of(request)
         if waiting is not None and (hearing.stream or (hearing.wait and hearing.since is not None)):
             request._request.scope[HEARING] = hearing  # type: ignore[attr-defined]  # it is an ASGIRequest
-            return _answer(Told(0), stream=hearing.stream)
-        told = told_since(hearing)
+            return _answer(ChangesPage(0), stream=hearing.stream)
+        told = changes_since(hearing)
         return too_old(request.path) if told is None else _answer(told, stream=hearing.stream)
 
-    def _understood(self, request: Request) -> Hearing:
+    def _understood(self, request: Request) -> ChangesRequest:
         """Raises ValidationError, and Http404 for an airline that is foreign or not there."""
         question = Question(data=request.query_params)
         question.is_valid(raise_exception=True)
         asked = question.validated_data
         stream = isinstance(request.accepted_renderer, EventStream)
         topics = frozenset(asked.get("topic") or TOPICS)
-        watch = Watch(asked.get("airline"), asked.get("tail", ""), asked.get("campaign", ""), topics, None, acks=False)
+        watch = SubscribeRequest(
+            asked.get("airline"), asked.get("tail", ""), asked.get("campaign", ""), topics, None, acks=False
+        )
         assert isinstance(request.user, User)
         try:
             scope = scope_for(request.user, watch)
-        except Refused as refused:
+        except Rejected as refused:
             raise Http404 from refused
         since = _last_event(request) if stream and "Last-Event-ID" in request.headers else asked.get("since")
-        limit, wait = asked.get("limit", USUAL), asked.get("wait", 0)
-        return Hearing(user=request.user, scope=scope, since=since, limit=limit, wait=wait, stream=stream)
+        limit, wait = asked.get("limit", DEFAULT_LIMIT), asked.get("wait", 0)
+        return ChangesRequest(user=request.user, scope=scope, since=since, limit=limit, wait=wait, stream=stream)
 
 
-def hearing_of(request: Request | HttpRequest) -> Hearing | None:
+def hearing_of(request: Request | HttpRequest) -> ChangesRequest | None:
     """Where the question of this request may be left to wait, if anybody waits."""
     connection: dict[str, Any] = getattr(getattr(request, "_request", request), "scope", {})
     return connection.get(HEARING)
@@ -146,13 +148,13 @@ def _last_event(request: Request) -> int:
     return int(said)
 
 
-def body(told: Told) -> str:
+def body(told: ChangesPage) -> str:
     """The answer as JSON."""
     more = "true" if told.more else "false"
     return f'{{"rev":{told.rev},"more":{more},"changes":[{",".join(told.texts)}]}}'
 
 
-def event(told: Told) -> str:
+def event(told: ChangesPage) -> str:
     """The answer as one server-sent event. JSON as we write it has no line breaks."""
     return f"id: {told.rev}\ndata: {body(told)}\n\n"
 
@@ -162,7 +164,7 @@ def too_old(path: str) -> HttpResponse:
     return problem(410, TOO_OLD, path, kind="start-anew")
 
 
-def _answer(told: Told, *, stream: bool) -> HttpResponse:
+def _answer(told: ChangesPage, *, stream: bool) -> HttpResponse:
     response = HttpResponse(
         event(told) if stream else body(told), content_type=STREAM if stream else "application/json"
     )

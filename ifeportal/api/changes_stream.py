@@ -1,9 +1,10 @@
 """Where questions about changes wait: in front of the application, without a thread, a connection or a query each.
 
-The application authorises a question and says what it may hear (`changes.Hearing`); from then on only the one reader
-of this process asks the database. A stream is authorised anew every 30 s by the same application, so that a token or
-user that was disabled, a session that ended or a membership that was lost ends it. The server has no back-pressure:
-what one stream can leave unread in it is bounded by ending the stream, upon which its reader comes again.
+The application authorises a question and says what it may hear (`feed_query.ChangesRequest`); from then on only the one
+reader of this process asks the database. A stream is authorised anew every 30 s by the same application, so that a
+token or user that was disabled, a session that ended or a membership that was lost ends it. The server has no
+back-pressure: what one stream can leave unread in it is bounded by ending the stream, upon which its reader comes
+again.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from django.db import Error as DatabaseTrouble
 from django.http import HttpResponse
 
 from ifeportal.api.changes import HEARING, STREAM, body, event, too_old
-from ifeportal.live.connections import enter, in_thread, leave, open_sockets
-from ifeportal.live.feed_query import Hearing, Told, told_since
-from ifeportal.live.reader import the_reader
+from ifeportal.live.connections import connected, disconnected, in_thread, open_sockets
+from ifeportal.live.feed_query import ChangesPage, ChangesRequest, changes_since
+from ifeportal.live.reader import feed_reader
 from ifeportal.live.subscription import Subscription
 from ifeportal.web.errors import unavailable
 from ifeportal.web.problems import problem
@@ -64,7 +65,7 @@ class _Visit:
 
     def __init__(self, application: Application, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         self._application, self._scope, self._receive, self._send = application, scope, receive, send
-        self._reader = the_reader()
+        self._reader = feed_reader()
         self._wake = asyncio.Event()
         self._sent = 0
         self._around: Headers = []  # what every answer carries, as the application has it
@@ -80,7 +81,7 @@ class _Visit:
         if open_sockets[hearing.user.pk] >= settings.LIVE_SOCKETS_PER_USER:
             await self._refuse(_too_many())
             return
-        enter(hearing.user.pk)
+        connected(hearing.user.pk)
         subscription = Subscription(hearing.scope, self._wake.set)
         try:
             await self._listen(hearing, subscription, answer[0]["headers"])
@@ -89,11 +90,11 @@ class _Visit:
             await self._refuse(unavailable(PATH))
         finally:
             self._reader.detach(subscription)
-            leave(hearing.user.pk)
+            disconnected(hearing.user.pk)
 
-    async def _ask(self, *, again: bool = False) -> tuple[Hearing, list[Event]]:
+    async def _ask(self, *, again: bool = False) -> tuple[ChangesRequest, list[Event]]:
         """Have the application look at the question; what it understood, and what it would answer."""
-        connection = {**self._scope, HEARING: Hearing(again=again)}
+        connection = {**self._scope, HEARING: ChangesRequest(is_recheck=again)}
         answer: list[Event] = []
         asked = False
 
@@ -110,10 +111,10 @@ class _Visit:
         await self._application(connection, receive, send)
         return connection[HEARING], answer
 
-    async def _listen(self, hearing: Hearing, subscription: Subscription, headers: Headers) -> None:
+    async def _listen(self, hearing: ChangesRequest, subscription: Subscription, headers: Headers) -> None:
         """Subscribe first, then look up what was missed: nothing can slip through between the two."""
         await self._reader.attach(subscription)
-        told = await in_thread(told_since, hearing)
+        told = await in_thread(changes_since, hearing)
         if told is None:
             await self._refuse(too_old(PATH))
         elif hearing.stream:
@@ -127,7 +128,7 @@ class _Visit:
                 await self._poll(hearing, subscription, headers, left)
 
     async def _poll(
-        self, hearing: Hearing, subscription: Subscription, headers: Headers, left: asyncio.Future[None]
+        self, hearing: ChangesRequest, subscription: Subscription, headers: Headers, left: asyncio.Future[None]
     ) -> None:
         """Answer with the first news, or after the time asked for without any."""
         batch = subscription.take(self._reader.rev)
@@ -137,20 +138,20 @@ class _Visit:
             batch = subscription.take(self._reader.rev)
         if left.done():
             return
-        if subscription.lost:
+        if subscription.closed:
             await self._refuse(unavailable(PATH))
         elif batch is None:
-            await self._answer(Told(subscription.rev(self._reader.rev)), headers)
+            await self._answer(ChangesPage(subscription.rev(self._reader.rev)), headers)
         elif batch.reload:
             await self._refuse(too_old(PATH))
         else:
-            await self._answer(Told(batch.rev, batch.texts, batch.rev < self._reader.rev), headers)
+            await self._answer(ChangesPage(batch.rev, batch.texts, batch.rev < self._reader.rev), headers)
 
     async def _stream(
         self,
-        hearing: Hearing,
+        hearing: ChangesRequest,
         subscription: Subscription,
-        told: Told,
+        told: ChangesPage,
         headers: Headers,
         left: asyncio.Future[None],
     ) -> None:
@@ -164,11 +165,11 @@ class _Visit:
             await self._follow(subscription, left)
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _catch_up(self, hearing: Hearing, told: Told) -> Told:
+    async def _catch_up(self, hearing: ChangesRequest, told: ChangesPage) -> ChangesPage:
         """Send what was missed, page by page. Raises Ended."""
         await self._write(event(told))
         while told.more:
-            further = await in_thread(told_since, replace(hearing, since=told.rev))
+            further = await in_thread(changes_since, replace(hearing, since=told.rev))
             if further is None:
                 await self._reload()
             else:
@@ -181,7 +182,7 @@ class _Visit:
         clock = asyncio.get_running_loop().time
         end = clock() + LONGEST_STREAM
         ping_at, check_at = clock() + PING, clock() + REAUTHORISE
-        while clock() < end and not left.done() and not subscription.lost:
+        while clock() < end and not left.done() and not subscription.closed:
             await self._send_news(subscription)
             await self._wait(min(ping_at, check_at, end) - clock(), left)
             if clock() >= check_at:
@@ -195,7 +196,7 @@ class _Visit:
         while (batch := subscription.take(self._reader.rev)) is not None:
             if batch.reload:
                 await self._reload()
-            await self._write(event(Told(batch.rev, batch.texts, batch.rev < self._reader.rev)))
+            await self._write(event(ChangesPage(batch.rev, batch.texts, batch.rev < self._reader.rev)))
 
     async def _check(self, subscription: Subscription) -> None:
         """Have the question authorised afresh. Raises Ended if anything of what is heard was taken away."""
@@ -203,7 +204,7 @@ class _Visit:
         if hearing.scope is None:
             if answer[0]["status"] != 503:  # without the database there is no news to keep from anyone either
                 raise Ended
-        elif hearing.scope.lacks(subscription.scope):
+        elif hearing.scope.is_narrower_than(subscription.scope):
             raise Ended
         else:
             subscription.scope = hearing.scope
@@ -231,7 +232,7 @@ class _Visit:
         await self._write("event: reload\ndata: {}\n\n")
         raise Ended
 
-    async def _answer(self, told: Told, headers: Headers) -> None:
+    async def _answer(self, told: ChangesPage, headers: Headers) -> None:
         content = body(told).encode()
         kept = [(name, value) for name, value in headers if name.lower() != b"content-length"]
         kept.append((b"content-length", str(len(content)).encode()))

@@ -13,31 +13,31 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.utils.crypto import constant_time_compare
 
 from ifeportal.accounts.second_factor import second_factor_gap
-from ifeportal.live.protocol import SIGNED_OUT, Refused
+from ifeportal.live.protocol import SIGNED_OUT, Rejected
 from ifeportal.models import User
 
 
-def listener(session_key: str) -> User:
+def user_of_session(session_key: str) -> User:
     """The user signed in with this session. Raises Refused when there is none, or not any more.
 
     Unlike django.contrib.auth.get_user it never writes: a rotated session key could not be told to the browser here.
     """
-    session = _session(session_key)
+    session = _load_session(session_key)
     number = session.get(SESSION_KEY) if session_key else None
     user = User.objects.filter(pk=number, is_active=True).first() if number is not None else None
     if user is None:
-        raise Refused(SIGNED_OUT, "Sign in to see live updates.")
+        raise Rejected(SIGNED_OUT, "Sign in to see live updates.")
     proof = session.get(HASH_SESSION_KEY, "")
     if not any(
         constant_time_compare(proof, valid)
         for valid in (user.get_session_auth_hash(), *user.get_session_auth_fallback_hash())
     ):
-        raise Refused(SIGNED_OUT, "Sign in again to see live updates.")
+        raise Rejected(SIGNED_OUT, "Sign in again to see live updates.")
     if missing := second_factor_gap(user, session):
-        raise Refused(SIGNED_OUT, missing.value)
+        raise Rejected(SIGNED_OUT, missing.value)
     return user
 
 
-def _session(session_key: str) -> SessionBase:
+def _load_session(session_key: str) -> SessionBase:
     store: type[SessionBase] = import_module(settings.SESSION_ENGINE).SessionStore
     return store(session_key)

@@ -18,24 +18,24 @@ from prometheus_client import Gauge
 P = ParamSpec("P")
 T = TypeVar("T")
 open_sockets: Counter[int] = Counter()  # by user id
-gauge = Gauge("ifeportal_live_sockets", "Open sockets of this process")
+open_sockets_gauge = Gauge("ifeportal_live_sockets", "Open sockets of this process")
 THREADS: Final = 4
 threads = ThreadPoolExecutor(THREADS, "live")
 _unfinished: set[Future[Any]] = set()
 
 
-def enter(user: int) -> None:
+def connected(user: int) -> None:
     """One more connection of this user."""
     open_sockets[user] += 1
-    gauge.inc()
+    open_sockets_gauge.inc()
 
 
-def leave(user: int) -> None:
+def disconnected(user: int) -> None:
     """One connection less."""
     open_sockets[user] -= 1
     if not open_sockets[user]:
         del open_sockets[user]
-    gauge.dec()
+    open_sockets_gauge.dec()
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

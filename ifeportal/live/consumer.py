@@ -1,9 +1,9 @@
 """The socket /ws/live/: lets its user in, sends what the reader brings, and looks again whether they may still hear it.
 
 It looks when `rights` has seen a change, and every REAUTHORISE anyway. Touches sessions and users through `audience`,
-the feed through `reader`, and says through `watching` which airline its page shows, so that it is polled more often. No
-channel layer: the feed in the database reaches every process. Nothing waits in the server for a slow browser but the
-newest state of each object.
+the feed through `reader`, and says through `viewer_tracker` which airline its page shows, so that it is polled more
+often. No channel layer: the feed in the database reaches every process. Nothing waits in the server for a slow browser
+but the newest state of each object.
 
 The browser sends {"watch": {"airline", "tail", "campaign", "topics"}, "rev": N, "acks": true} and, for every message
 with "changes", {"ack": N}. The server sends {"rev", "changes"}, {"rev"} as a sign of life, {"reload": true} and
@@ -24,21 +24,21 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 from django.db import Error as DatabaseTrouble
 
-from ifeportal.live.authentication import listener
-from ifeportal.live.connections import enter, in_thread, leave, open_sockets
-from ifeportal.live.protocol import SIGNED_OUT, BadMessage, Refused, Watch, parse_message
-from ifeportal.live.reader import message, missed_since, the_reader
-from ifeportal.live.revocation import Hold, Standing, standing_of, the_rights
+from ifeportal.live.authentication import user_of_session
+from ifeportal.live.connections import connected, disconnected, in_thread, open_sockets
+from ifeportal.live.protocol import SIGNED_OUT, BadMessage, Rejected, SubscribeRequest, parse_message
+from ifeportal.live.reader import changes_message, feed_reader, missed_since
+from ifeportal.live.revocation import AccessSnapshot, AuthorizedSocket, access_snapshot, revocation_watcher
 from ifeportal.live.scope import Scope, scope_for
-from ifeportal.live.subscription import News, Subscription
-from ifeportal.live.viewers import watching
+from ifeportal.live.subscription import PendingChange, Subscription
+from ifeportal.live.viewers import viewer_tracker
 from ifeportal.models import User
 
 REAUTHORISE = 30.0  # seconds
 PING = 20.0  # seconds
 ACK_LIMIT = 4  # messages on their way to a browser that acknowledges
 ACK_TIMEOUT = 30.0  # seconds
-WATCH_LIMIT = 60  # times one socket may say what it watches
+SUBSCRIBE_LIMIT = 60  # times one socket may say what it watches
 
 BAD_MESSAGE = 4400
 TOO_SLOW = 4408
@@ -53,16 +53,16 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ha
 
     def __init__(self) -> None:
         super().__init__()
-        self.reader = the_reader()
-        self.rights = the_rights()
-        self.hold: Hold | None = None
-        self.in_doubt = False
+        self.reader = feed_reader()
+        self.revocations = revocation_watcher()
+        self.authorized: AuthorizedSocket | None = None
+        self.recheck_due = False
         self.user: User | None = None
-        self.watch: Watch | None = None
-        self.watches = 0
+        self.subscribe_request: SubscribeRequest | None = None
+        self.subscribe_count = 0
         self.subscription: Subscription | None = None
         self.unacknowledged: deque[tuple[int, float]] = deque()  # revision, when it was sent
-        self.welcome = False
+        self.welcome_due = False
         self.wake = asyncio.Event()
         self.writer: asyncio.Task[None] | None = None
 
@@ -71,19 +71,19 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ha
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._leave()
+            self._release()
 
     async def connect(self) -> None:
         """Let a signed-in user in; anyone else is told why not and closed."""
         await self.accept()
         try:
             user, standing, _ = await in_thread(_authorise, self._session_key(), None)
-        except Refused as refused:
-            await self._refuse(refused.code, str(refused))
+        except Rejected as refused:
+            await self._reject(refused.code, str(refused))
         except DatabaseTrouble as error:
-            await self._without_database("letting a socket in", error)
+            await self._database_unavailable("letting a socket in", error)
         else:
-            await self._enter(user, standing)
+            await self._admit(user, standing)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """Take a message of the browser: what it watches, or what it has taken."""
@@ -92,59 +92,59 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ha
         try:
             said = parse_message(text_data or "")
         except BadMessage as bad:
-            await self._refuse(BAD_MESSAGE, str(bad))
+            await self._reject(BAD_MESSAGE, str(bad))
             return
         if isinstance(said, int):
             self._acknowledge(said)
-        elif self.watches == WATCH_LIMIT:
-            await self._refuse(TOO_MANY, "Too many requests on one socket.")
+        elif self.subscribe_count == SUBSCRIBE_LIMIT:
+            await self._reject(TOO_MANY, "Too many requests on one socket.")
         else:
-            self.watches += 1
-            await self._start(said)
+            self.subscribe_count += 1
+            await self._subscribe(said)
 
-    async def _enter(self, user: User, standing: Standing) -> None:
+    async def _admit(self, user: User, standing: AccessSnapshot) -> None:
         if open_sockets[user.pk] >= settings.LIVE_SOCKETS_PER_USER:
-            await self._refuse(TOO_MANY, "Too many pages of yours are open.")
+            await self._reject(TOO_MANY, "Too many pages of yours are open.")
             return
         self.user = user
-        enter(user.pk)
-        self.hold = Hold(self._session_key(), user.pk, standing, self._doubt)
-        self.rights.keep(self.hold)
+        connected(user.pk)
+        self.authorized = AuthorizedSocket(self._session_key(), user.pk, standing, self._request_recheck)
+        self.revocations.add(self.authorized)
         self.writer = asyncio.create_task(self._write(), name="live-writer")
 
-    def _leave(self) -> None:
+    def _release(self) -> None:
         """Give back everything this socket holds; may be called twice."""
         if self.writer is not None and self.writer is not asyncio.current_task():
             self.writer.cancel()
         self._unsubscribe()
-        if self.hold is not None:
-            self.rights.release(self.hold)
-            self.hold = None
+        if self.authorized is not None:
+            self.revocations.remove(self.authorized)
+            self.authorized = None
         if self.user is not None:
-            leave(self.user.pk)
+            disconnected(self.user.pk)
             self.user = None
 
-    async def _start(self, watch: Watch) -> None:
+    async def _subscribe(self, watch: SubscribeRequest) -> None:
         """Subscribe first, then look up what was missed: nothing can slip through between the two."""
         self._unsubscribe()
         self.unacknowledged.clear()
         try:
             user, standing, scope = await in_thread(_authorise, self._session_key(), watch)
             assert scope is not None
-            self._found(standing)
+            self._update_access(standing)
             subscription = Subscription(scope, self.wake.set)
             await self.reader.attach(subscription)
-            self.subscription, self.watch = subscription, watch
-            missed = await in_thread(_begin, watch, user, scope)
-        except Refused as refused:
-            await self._refuse(refused.code, str(refused))
+            self.subscription, self.subscribe_request = subscription, watch
+            missed = await in_thread(_read_missed, watch, user, scope)
+        except Rejected as refused:
+            await self._reject(refused.code, str(refused))
         except DatabaseTrouble as error:
-            await self._without_database("starting live updates", error)
+            await self._database_unavailable("starting live updates", error)
         else:
-            self.welcome = True
+            self.welcome_due = True
             subscription.begin(watch.rev or 0, missed or ())
             if missed is None:
-                subscription.give_up()
+                subscription.require_reload()
 
     def _unsubscribe(self) -> None:
         if self.subscription is not None:
@@ -154,21 +154,21 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ha
     async def _write(self) -> None:
         """All that is sent while the socket is open, in one task so that messages keep their order."""
         try:
-            await self._write_until_refused()
-        except Refused as refused:
-            await self._refuse(refused.code, str(refused))
+            await self._write_until_rejected()
+        except Rejected as refused:
+            await self._reject(refused.code, str(refused))
         except Exception:
             logger.exception("live: sending news to user %s failed", self.user)
-            await self._refuse(TRY_LATER, "Live updates were interrupted.")
+            await self._reject(TRY_LATER, "Live updates were interrupted.")
 
-    async def _write_until_refused(self) -> None:
+    async def _write_until_rejected(self) -> None:
         clock = asyncio.get_running_loop().time
         ping_at, check_at = clock() + PING, clock() + REAUTHORISE
         while True:
-            await self._send_news(clock())
+            await self._send_pending(clock())
             await self._wait(min(ping_at, check_at) - clock())
-            if self.in_doubt or clock() >= check_at:
-                await self._check()
+            if self.recheck_due or clock() >= check_at:
+                await self._reauthorise()
                 check_at = clock() + REAUTHORISE
             if clock() >= ping_at:
                 await self.send(json.dumps({"rev": self._rev()}))
@@ -180,13 +180,13 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ha
                 await self.wake.wait()
         self.wake.clear()
 
-    async def _send_news(self, now: float) -> None:
+    async def _send_pending(self, now: float) -> None:
         """Send what waits, as far as the browser keeps up. Raises Refused if it does not, or if no news can come."""
         if self.unacknowledged and now - self.unacknowledged[0][1] > ACK_TIMEOUT:
-            raise Refused(TOO_SLOW, "The connection is too slow for live updates.")
+            raise Rejected(TOO_SLOW, "The connection is too slow for live updates.")
         while self.subscription is not None and len(self.unacknowledged) < ACK_LIMIT:
-            if self.subscription.lost:
-                raise Refused(TRY_LATER, "Live updates were interrupted.")
+            if self.subscription.closed:
+                raise Rejected(TRY_LATER, "Live updates were interrupted.")
             batch = self.subscription.take(self.reader.rev)
             if batch is None:
                 break
@@ -194,45 +194,45 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ha
                 await self.send('{"reload":true}')
             else:
                 await self._send_changes(batch.rev, batch.texts, now)
-        if self.welcome and self.subscription is not None:
+        if self.welcome_due and self.subscription is not None:
             await self._send_changes(self._rev(), (), now)
 
     async def _send_changes(self, rev: int, texts: Sequence[str], now: float) -> None:
-        self.welcome = False
-        if self.watch is not None and self.watch.acks:
+        self.welcome_due = False
+        if self.subscribe_request is not None and self.subscribe_request.acks:
             self.unacknowledged.append((rev, now))
-        await self.send(message(rev, texts))
+        await self.send(changes_message(rev, texts))
 
     def _acknowledge(self, rev: int) -> None:
         while self.unacknowledged and self.unacknowledged[0][0] <= rev:
             self.unacknowledged.popleft()
         self.wake.set()
 
-    async def _check(self) -> None:
+    async def _reauthorise(self) -> None:
         """Read user and rights afresh. Raises Refused if anything of what the socket hears was taken away."""
-        subscription, self.in_doubt = self.subscription, False
+        subscription, self.recheck_due = self.subscription, False
         try:
             _, standing, scope = await in_thread(
-                _authorise_again, self._session_key(), self.watch if subscription else None
+                _authorise_again, self._session_key(), self.subscribe_request if subscription else None
             )
         except DatabaseTrouble as error:
             # Without the database there is no news to keep from anyone either.
             logger.warning("live: looking again whether a user may listen: %s", error)
             return
-        self._found(standing)
+        self._update_access(standing)
         if scope is None or subscription is None:
             return
-        if scope.lacks(subscription.scope):
-            raise Refused(SIGNED_OUT, "You may not see all of this any more.")
+        if scope.is_narrower_than(subscription.scope):
+            raise Rejected(SIGNED_OUT, "You may not see all of this any more.")
         subscription.scope = scope
 
-    def _doubt(self) -> None:
-        self.in_doubt = True
+    def _request_recheck(self) -> None:
+        self.recheck_due = True
         self.wake.set()
 
-    def _found(self, standing: Standing) -> None:
-        if self.hold is not None:
-            self.hold.standing = standing
+    def _update_access(self, standing: AccessSnapshot) -> None:
+        if self.authorized is not None:
+            self.authorized.access = standing
 
     def _rev(self) -> int:
         return self.subscription.rev(self.reader.rev) if self.subscription else self.reader.rev
@@ -241,35 +241,35 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ha
         key: str = self.scope["cookies"].get(settings.SESSION_COOKIE_NAME, "")
         return key
 
-    async def _without_database(self, doing: str, error: DatabaseTrouble) -> None:
+    async def _database_unavailable(self, doing: str, error: DatabaseTrouble) -> None:
         logger.warning("live: %s: the database does not answer: %s", doing, error)
-        await self._refuse(TRY_LATER, "The database does not answer. Try again.")
+        await self._reject(TRY_LATER, "The database does not answer. Try again.")
 
-    async def _refuse(self, code: int, sentence: str) -> None:
-        self._leave()
+    async def _reject(self, code: int, sentence: str) -> None:
+        self._release()
         await self.send(json.dumps({"error": sentence}))
         await self.close(code)
 
 
-def _authorise(session_key: str, watch: Watch | None) -> tuple[User, Standing, Scope | None]:
-    user = listener(session_key)
-    standing = standing_of(user)  # before the scope: what changes between the two is seen as a change
+def _authorise(session_key: str, watch: SubscribeRequest | None) -> tuple[User, AccessSnapshot, Scope | None]:
+    user = user_of_session(session_key)
+    standing = access_snapshot(user)  # before the scope: what changes between the two is seen as a change
     return user, standing, scope_for(user, watch) if watch else None
 
 
-def _authorise_again(session_key: str, watch: Watch | None) -> tuple[User, Standing, Scope | None]:
+def _authorise_again(session_key: str, watch: SubscribeRequest | None) -> tuple[User, AccessSnapshot, Scope | None]:
     found = _authorise(session_key, watch)
     if watch:
-        _look(watch)
+        _report_viewed(watch)
     return found
 
 
-def _begin(watch: Watch, user: User, scope: Scope) -> Sequence[News] | None:
-    _look(watch)
+def _read_missed(watch: SubscribeRequest, user: User, scope: Scope) -> Sequence[PendingChange] | None:
+    _report_viewed(watch)
     return [] if watch.rev is None else missed_since(watch.rev, user, scope)
 
 
-def _look(watch: Watch) -> None:
+def _report_viewed(watch: SubscribeRequest) -> None:
     """Have what the page names polled more often. A page of all airlines names none."""
     if watch.airline is not None:
-        watching.look(watch.airline)
+        viewer_tracker.viewed(watch.airline)

@@ -23,7 +23,7 @@ COLUMNS = ["rev", "op", "airline_id", "tail", "campaign", "state"]
 
 
 @dataclass(frozen=True)
-class Published:
+class FeedChange:
     """The newest state of one object, as the API would show it. `object` is its row's id, `tail` and `campaign` names.
 
     `state` must be ready for JSON. A "delete" needs none.
@@ -38,7 +38,7 @@ class Published:
     op: Literal["put", "delete"] = "put"
 
 
-def publish(changes: Sequence[Published]) -> int | None:
+def publish(changes: Sequence[FeedChange]) -> int | None:
     """Record the changes under one new revision, and return it; None if there are none.
 
     Call it last inside `transaction.atomic()`: every other publisher waits from here to the commit. Of several changes
@@ -69,6 +69,6 @@ def _next_rev() -> int:
     return counter.values_list("rev", flat=True).get()
 
 
-def _row(change: Published, rev: int) -> tuple[Any, ...]:
+def _row(change: FeedChange, rev: int) -> tuple[Any, ...]:
     place = change.airline_id, change.tail, change.campaign
     return change.topic, change.object, rev, change.op, *place, dict(change.state)

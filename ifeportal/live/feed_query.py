@@ -9,32 +9,32 @@ from django.db.models import QuerySet
 
 from ifeportal.live.feed import current_rev
 from ifeportal.live.models import Change
-from ifeportal.live.pruning import forgotten_before
-from ifeportal.live.reader import change_text
+from ifeportal.live.pruning import oldest_complete_rev
+from ifeportal.live.reader import change_json
 from ifeportal.live.scope import Scope
 from ifeportal.models import User
 
-USUAL, MOST = 500, 1000  # changes of one answer
+DEFAULT_LIMIT, MAX_LIMIT = 500, 1000  # changes of one answer
 
 
 @dataclass(frozen=True, slots=True)
-class Hearing:
+class ChangesRequest:
     """A question that may wait, as the view understood it; without a scope there is nothing to wait for.
 
     `again`: only to see whether the user may still hear it, so that it does not count as a request.
     """
 
-    again: bool = False
+    is_recheck: bool = False
     user: User | None = None
     scope: Scope | None = None
     since: int | None = None
-    limit: int = USUAL
+    limit: int = DEFAULT_LIMIT
     wait: int = 0
     stream: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ChangesPage:
     """Changes as JSON; whoever has them has everything up to `rev`. `more`: there are further ones to ask for."""
 
     rev: int
@@ -42,27 +42,27 @@ class Told:
     more: bool = False
 
 
-def told_since(hearing: Hearing) -> Told | None:
+def changes_since(hearing: ChangesRequest) -> ChangesPage | None:
     """What changed since the revision asked about; None if that cannot be told any more, or there never was such a one.
 
     Whole revisions only, about `limit` changes. Raises django.db.Error.
     """
     newest = current_rev()  # before the rows: they hold everything up to it
     if hearing.since is None:
-        return Told(newest)
-    newer = _scoped(hearing).filter(rev__gt=hearing.since).order_by("rev")
+        return ChangesPage(newest)
+    newer = _rows_in_scope(hearing).filter(rev__gt=hearing.since).order_by("rev")
     rows = list(newer[: hearing.limit + 1])
     more = len(rows) > hearing.limit
     if more:
         cut = rows[-1].rev
         rows = [row for row in rows if row.rev < cut] or list(newer.filter(rev=cut))
-    if hearing.since < forgotten_before() or hearing.since > newest:
+    if hearing.since < oldest_complete_rev() or hearing.since > newest:
         return None
     rev = rows[-1].rev if more else max([newest, *(row.rev for row in rows[-1:])])
-    return Told(rev, [change_text(row) for row in rows], more)
+    return ChangesPage(rev, [change_json(row) for row in rows], more)
 
 
-def _scoped(hearing: Hearing) -> QuerySet[Change]:
+def _rows_in_scope(hearing: ChangesRequest) -> QuerySet[Change]:
     assert hearing.user is not None
     assert hearing.scope is not None
     scope = hearing.scope

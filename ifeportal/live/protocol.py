@@ -16,14 +16,14 @@ MESSAGE_LIMIT = 4096
 NAME_LIMIT = 200
 
 SIGNED_OUT = 4403
-UNKNOWN = 4404
+UNKNOWN_AIRLINE = 4404
 
 
 class BadMessage(ValueError):
     """What the browser sent is not of the protocol."""
 
 
-class Refused(Exception):
+class Rejected(Exception):
     """The user may not have what the socket asks for; `code` is what the socket is closed with."""
 
     def __init__(self, code: int, sentence: str) -> None:
@@ -32,7 +32,7 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True)
-class Watch:
+class SubscribeRequest:
     """What a page shows: an airline (or all the user may see), a tail, a campaign (or any), some topics.
 
     `rev` is the revision the page was made at; None: only what comes from now on. `acks`: the browser will
@@ -47,7 +47,7 @@ class Watch:
     acks: bool
 
 
-def parse_message(text: str) -> Watch | int:
+def parse_message(text: str) -> SubscribeRequest | int:
     """Read a browser's message: a Watch, or the revision it acknowledges. Raises BadMessage."""
     if len(text) > MESSAGE_LIMIT:
         raise BadMessage(f"A message may have at most {MESSAGE_LIMIT} characters.")
@@ -58,28 +58,28 @@ def parse_message(text: str) -> Watch | int:
     if not isinstance(message, dict):
         raise BadMessage("A message must be an object.")
     if "ack" in message:
-        return _revision(message["ack"], "ack")
+        return _parse_revision(message["ack"], "ack")
     if not isinstance(message.get("watch"), dict):
         raise BadMessage('A message must have "watch" (an object) or "ack".')
-    return _watch(message["watch"], message)
+    return _parse_subscribe(message["watch"], message)
 
 
-def _watch(watch: Mapping[str, Any], message: Mapping[str, Any]) -> Watch:
+def _parse_subscribe(watch: Mapping[str, Any], message: Mapping[str, Any]) -> SubscribeRequest:
     topics = watch.get("topics")
     if topics is not None and not (isinstance(topics, list) and all(topic in TOPICS for topic in map(str, topics))):
         raise BadMessage(f'"topics" must be a list of {", ".join(sorted(TOPICS))}.')
     rev = message.get("rev")
-    return Watch(
-        airline=_name(watch, "airline") or None,
-        tail=_name(watch, "tail"),
-        campaign=_name(watch, "campaign"),
+    return SubscribeRequest(
+        airline=_parse_name(watch, "airline") or None,
+        tail=_parse_name(watch, "tail"),
+        campaign=_parse_name(watch, "campaign"),
         topics=frozenset(topics) if topics else TOPICS,
-        rev=None if rev is None else _revision(rev, "rev"),
+        rev=None if rev is None else _parse_revision(rev, "rev"),
         acks=message.get("acks") is True,
     )
 
 
-def _name(watch: Mapping[str, Any], key: str) -> str:
+def _parse_name(watch: Mapping[str, Any], key: str) -> str:
     name = watch.get(key) or ""
     if not isinstance(name, str) or len(name) > NAME_LIMIT:
         raise BadMessage(f'"{key}" must be a name of at most {NAME_LIMIT} characters, or null.')
@@ -88,7 +88,7 @@ def _name(watch: Mapping[str, Any], key: str) -> str:
     return name
 
 
-def _revision(value: object, key: str) -> int:
+def _parse_revision(value: object, key: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
         raise BadMessage(f'"{key}" must be a whole number of at least 0.')
     return value

@@ -19,20 +19,20 @@ from django.db import connection
 
 from ifeportal.live.feed import current_rev
 from ifeportal.live.models import Change
-from ifeportal.live.pruning import forgotten_before
+from ifeportal.live.pruning import oldest_complete_rev
 from ifeportal.live.scope import Scope
-from ifeportal.live.subscription import PENDING_LIMIT, News, Subscription
+from ifeportal.live.subscription import PENDING_LIMIT, PendingChange, Subscription
 from ifeportal.models import User
 
 TICK = 0.25  # seconds
-SLOWEST = 10.0  # seconds between two tries while the database is away
+MAX_RETRY_DELAY = 10.0  # seconds between two tries while the database is away
 READ_LIMIT = 2000  # rows
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
-class Reader:
+class FeedReader:
     """Follows the feed for the sockets of one event loop."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Reader:
             if self._task is None:
                 self._thread = ThreadPoolExecutor(1, "live-reader")
                 try:
-                    self.rev = await self._ask(current_rev)
+                    self.rev = await self._query(current_rev)
                 except BaseException:
                     self._end_thread()
                     raise
@@ -75,7 +75,7 @@ class Reader:
             logger.exception("live feed: reading it failed")
             # The sockets must know, so that the browsers come again and a new task begins.
             for subscription in self._subscriptions:
-                subscription.lose()
+                subscription.close()
             self._end()
 
     async def _tick(self, pause: float) -> float:
@@ -83,11 +83,11 @@ class Reader:
         try:
             if pause > TICK:
                 await self._recover()
-            news = await self._ask(lambda: changes_after(self.rev))
+            news = await self._query(lambda: changes_after(self.rev))
         except DatabaseTrouble as error:
             logger.warning("live feed: the database does not answer: %s", error)
-            await self._ask(_close)
-            return min(pause * 2, SLOWEST)
+            await self._query(_close_connection)
+            return min(pause * 2, MAX_RETRY_DELAY)
         if news:
             self.rev = news[-1].change.rev
             for subscription in self._subscriptions:
@@ -96,14 +96,14 @@ class Reader:
 
     async def _recover(self) -> None:
         """After an outage: a database that was put back to an earlier state would be waited for in vain."""
-        rev = await self._ask(current_rev)
+        rev = await self._query(current_rev)
         logger.info("live feed: the database answers again")
         if rev < self.rev:
             self.rev = rev
             for subscription in self._subscriptions:
-                subscription.give_up()
+                subscription.require_reload()
 
-    async def _ask(self, question: Callable[[], T]) -> T:
+    async def _query(self, question: Callable[[], T]) -> T:
         assert self._thread is not None
         return await asyncio.get_running_loop().run_in_executor(self._thread, question)
 
@@ -113,25 +113,25 @@ class Reader:
 
     def _end_thread(self) -> None:
         if self._thread is not None:
-            self._thread.submit(_close)
+            self._thread.submit(_close_connection)
             self._thread.shutdown(wait=False)
             self._thread = None
 
 
-def _close() -> None:
+def _close_connection() -> None:
     """Close the connection of the thread this runs in."""
     connection.close()
 
 
-_readers: WeakKeyDictionary[asyncio.AbstractEventLoop, Reader] = WeakKeyDictionary()
+_readers: WeakKeyDictionary[asyncio.AbstractEventLoop, FeedReader] = WeakKeyDictionary()
 
 
-def the_reader() -> Reader:
+def feed_reader() -> FeedReader:
     """The one reader of the running event loop."""
-    return _readers.setdefault(asyncio.get_running_loop(), Reader())
+    return _readers.setdefault(asyncio.get_running_loop(), FeedReader())
 
 
-def changes_after(rev: int) -> list[News]:
+def changes_after(rev: int) -> list[PendingChange]:
     """What is newer than `rev`, oldest first: whole revisions only, about READ_LIMIT rows. One query, as a rule.
 
     A revision is never split: who goes on from the last row's revision misses nothing.
@@ -141,10 +141,10 @@ def changes_after(rev: int) -> list[News]:
     if len(rows) > READ_LIMIT:
         cut = rows[-1].rev
         rows = [row for row in rows if row.rev < cut] or list(newer.filter(rev=cut))
-    return [_news(row) for row in rows]
+    return [_pending_change(row) for row in rows]
 
 
-def missed_since(rev: int, user: User, scope: Scope) -> list[News] | None:
+def missed_since(rev: int, user: User, scope: Scope) -> list[PendingChange] | None:
     """What the user's page missed since it was made at revision `rev`; None if only a new page can help.
 
     That is: too much was missed, or deletions since then were forgotten, or there never was such a revision, because
@@ -158,21 +158,21 @@ def missed_since(rev: int, user: User, scope: Scope) -> list[News] | None:
     if scope.campaign:
         rows = rows.filter(campaign=scope.campaign)
     found = list(rows[: PENDING_LIMIT + 1])
-    if len(found) > PENDING_LIMIT or rev < forgotten_before() or (not found and rev > current_rev()):
+    if len(found) > PENDING_LIMIT or rev < oldest_complete_rev() or (not found and rev > current_rev()):
         return None
-    return [_news(row) for row in found]
+    return [_pending_change(row) for row in found]
 
 
-def _news(change: Change) -> News:
-    return News(change, change_text(change))
+def _pending_change(change: Change) -> PendingChange:
+    return PendingChange(change, change_json(change))
 
 
-def change_text(change: Change) -> str:
+def change_json(change: Change) -> str:
     """A change as JSON, as it stands in a message."""
     shown = {"topic": change.topic, "object": change.object, "op": change.op, "state": change.state}
     return json.dumps(shown, separators=(",", ":"))
 
 
-def message(rev: int, texts: Sequence[str] = ()) -> str:
+def changes_message(rev: int, texts: Sequence[str] = ()) -> str:
     """A message of changes as JSON; the browser then has everything up to `rev`."""
     return f'{{"rev":{rev},"changes":[{",".join(texts)}]}}'

@@ -22,11 +22,11 @@ from django.utils import timezone
 
 from ifeportal.models import Membership, User
 
-LOOK = 0.5  # seconds
+CHECK_INTERVAL = 0.5  # seconds
 logger = logging.getLogger(__name__)
 
 
-class Standing(NamedTuple):
+class AccessSnapshot(NamedTuple):
     """What decides who a user is and what they may see."""
 
     password: str
@@ -36,66 +36,66 @@ class Standing(NamedTuple):
 
 
 @dataclass(eq=False, slots=True)
-class Hold:
+class AuthorizedSocket:
     """One socket: by what its rights were found, and how to tell it to look again."""
 
     session: str
     user: int
-    standing: Standing
-    doubt: Callable[[], None]
+    access: AccessSnapshot
+    recheck: Callable[[], None]
 
 
-class Rights:
+class RevocationWatcher:
     """Watches over the sockets of one event loop."""
 
     def __init__(self) -> None:
-        self._holds: set[Hold] = set()
+        self._sockets: set[AuthorizedSocket] = set()
         self._task: asyncio.Task[None] | None = None
         self._thread: ThreadPoolExecutor | None = None
 
-    def keep(self, hold: Hold) -> None:
+    def add(self, hold: AuthorizedSocket) -> None:
         """From now on watch over this socket; the first one starts the task."""
-        self._holds.add(hold)
+        self._sockets.add(hold)
         if self._task is None:
             self._thread = ThreadPoolExecutor(1, "live-rights")
             self._task = asyncio.create_task(self._follow(self._thread), name="live-rights")
 
-    def release(self, hold: Hold) -> None:
+    def remove(self, hold: AuthorizedSocket) -> None:
         """Not any more; the last one ends the task."""
-        self._holds.discard(hold)
-        if not self._holds and self._task is not None and self._thread is not None:
+        self._sockets.discard(hold)
+        if not self._sockets and self._task is not None and self._thread is not None:
             self._task.cancel()
-            self._thread.submit(_close)
+            self._thread.submit(_close_connection)
             self._thread.shutdown(wait=False)
             self._task = self._thread = None
 
     async def _follow(self, thread: ThreadPoolExecutor) -> None:
         while True:
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(CHECK_INTERVAL)
             try:
-                await self._look(thread)
+                await self._check(thread)
             except DatabaseTrouble as error:
                 # Without the database there is no news to keep from anyone either.
                 logger.warning("live: looking who may still listen: the database does not answer: %s", error)
-                await asyncio.get_running_loop().run_in_executor(thread, _close)
+                await asyncio.get_running_loop().run_in_executor(thread, _close_connection)
 
-    async def _look(self, thread: ThreadPoolExecutor) -> None:
-        holds = list(self._holds)
+    async def _check(self, thread: ThreadPoolExecutor) -> None:
+        holds = list(self._sockets)
         sessions, users = {hold.session for hold in holds}, {hold.user for hold in holds}
-        asked = asyncio.get_running_loop().run_in_executor(thread, _read, sessions, users)
+        asked = asyncio.get_running_loop().run_in_executor(thread, _read_snapshots, sessions, users)
         alive, standings = await asked
         for hold in holds:
-            if hold.session not in alive or standings.get(hold.user) != hold.standing:
-                hold.doubt()
+            if hold.session not in alive or standings.get(hold.user) != hold.access:
+                hold.recheck()
 
 
-def standing_of(user: User) -> Standing:
+def access_snapshot(user: User) -> AccessSnapshot:
     """How the user stands, as read with the row in hand; read it before what is decided by it."""
     roles = frozenset(Membership.objects.filter(user=user).values_list("airline_id", "role"))
-    return Standing(user.password, user.is_active, user.is_staff, roles)
+    return AccessSnapshot(user.password, user.is_active, user.is_staff, roles)
 
 
-def _read(sessions: Iterable[str], users: Iterable[int]) -> tuple[set[str], dict[int, Standing]]:
+def _read_snapshots(sessions: Iterable[str], users: Iterable[int]) -> tuple[set[str], dict[int, AccessSnapshot]]:
     """The sessions that are there, and how each user stands who is."""
     there = Session.objects.filter(session_key__in=sessions, expire_date__gt=timezone.now())
     alive = set(there.values_list("session_key", flat=True))
@@ -104,18 +104,19 @@ def _read(sessions: Iterable[str], users: Iterable[int]) -> tuple[set[str], dict
         roles.setdefault(user, set()).add((airline, role))
     rows = User.objects.filter(pk__in=users).values_list("pk", "password", "is_active", "is_staff")
     return alive, {
-        pk: Standing(password, active, staff, frozenset(roles.get(pk, ()))) for pk, password, active, staff in rows
+        pk: AccessSnapshot(password, active, staff, frozenset(roles.get(pk, ())))
+        for pk, password, active, staff in rows
     }
 
 
-def _close() -> None:
+def _close_connection() -> None:
     """Close the connection of the thread this runs in."""
     connection.close()
 
 
-_watches: WeakKeyDictionary[asyncio.AbstractEventLoop, Rights] = WeakKeyDictionary()
+_watchers: WeakKeyDictionary[asyncio.AbstractEventLoop, RevocationWatcher] = WeakKeyDictionary()
 
 
-def the_rights() -> Rights:
+def revocation_watcher() -> RevocationWatcher:
     """The one watch of the running event loop."""
-    return _watches.setdefault(asyncio.get_running_loop(), Rights())
+    return _watchers.setdefault(asyncio.get_running_loop(), RevocationWatcher())

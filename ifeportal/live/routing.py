@@ -6,10 +6,10 @@ from channels.sessions import CookieMiddleware
 from django.urls import path, re_path
 
 from ifeportal.live.consumer import LiveConsumer
-from ifeportal.live.origin import OwnOrigin
+from ifeportal.live.origin import OriginCheck
 
 addresses = [
     path("ws/live/", LiveConsumer.as_asgi()),
     re_path("", WebsocketDenier.as_asgi()),  # an unknown address is refused; without this it would be an error
 ]
-sockets = OwnOrigin(CookieMiddleware(URLRouter(addresses)))
+sockets = OriginCheck(CookieMiddleware(URLRouter(addresses)))

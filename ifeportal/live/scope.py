@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ifeportal.access import sees_every_airline
 from ifeportal.live.models import Change
-from ifeportal.live.protocol import UNKNOWN, Refused, Watch
+from ifeportal.live.protocol import UNKNOWN_AIRLINE, Rejected, SubscribeRequest
 from ifeportal.models import Airline, User
 
 
@@ -28,21 +28,21 @@ class Scope:
             and (not self.campaign or change.campaign == self.campaign)
         )
 
-    def lacks(self, earlier: Scope) -> bool:
+    def is_narrower_than(self, earlier: Scope) -> bool:
         """Whether an airline of an earlier scope is no longer in this one."""
         if self.airlines is None:
             return False
         return earlier.airlines is None or bool(earlier.airlines - self.airlines)
 
 
-def scope_for(user: User, watch: Watch) -> Scope:
+def scope_for(user: User, watch: SubscribeRequest) -> Scope:
     """What this user gets of what was asked for. Raises Refused for an airline that is foreign or not there."""
     airlines = Airline.objects.visible_to(user)
     ids: frozenset[int] | None
     if watch.airline is not None:
         ids = frozenset(airlines.filter(name=watch.airline).values_list("pk", flat=True))
         if not ids:
-            raise Refused(UNKNOWN, "There is no such airline.")
+            raise Rejected(UNKNOWN_AIRLINE, "There is no such airline.")
     else:
         ids = None if sees_every_airline(user) else frozenset(airlines.values_list("pk", flat=True))
     return Scope(airlines=ids, tail=watch.tail, campaign=watch.campaign, topics=watch.topics)

@@ -19,7 +19,7 @@ Key = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class PendingChange:
     """One change as it goes out: `text` is its JSON, made once and shared by all sockets."""
 
     change: Change
@@ -45,14 +45,14 @@ class Subscription:
 
     def __init__(self, scope: Scope, wake: Callable[[], None]) -> None:
         self.scope = scope
-        self.lost = False
+        self.closed = False
         self._wake = wake
-        self._pending: dict[Key, News] = {}  # in the order of revisions
+        self._pending: dict[Key, PendingChange] = {}  # in the order of revisions
         self._seen = 0  # everything up to this revision has been merged or is of no concern
         self._open = False
         self._reload = False
 
-    def offer(self, news: Sequence[News]) -> None:
+    def offer(self, news: Sequence[PendingChange]) -> None:
         """Take what of the news concerns this socket. The news must come in the order of revisions."""
         fresh = [item for item in news if item.change.rev > self._seen and self.scope.covers(item.change)]
         for item in fresh:
@@ -60,7 +60,7 @@ class Subscription:
         if fresh and self._open:
             self._wake()
 
-    def begin(self, since: int = 0, missed: Sequence[News] = ()) -> None:
+    def begin(self, since: int = 0, missed: Sequence[PendingChange] = ()) -> None:
         """From now on there is something to take, first what the browser missed since its revision `since`.
 
         What was offered meanwhile comes after it, unless what was missed is newer.
@@ -72,15 +72,15 @@ class Subscription:
         self._open = True
         self._wake()
 
-    def give_up(self) -> None:
+    def require_reload(self) -> None:
         """Forget what waits: the browser shall load the page anew."""
         self._pending.clear()
         self._reload = self._open = True
         self._wake()
 
-    def lose(self) -> None:
+    def close(self) -> None:
         """The reader has ended: nothing will come any more."""
-        self.lost = True
+        self.closed = True
         self._wake()
 
     def rev(self, through: int) -> int:
@@ -99,8 +99,8 @@ class Subscription:
         texts = tuple(self._pending.pop(key).text for key in keys)
         return Batch(rev=self.rev(through), texts=texts)
 
-    def _put(self, item: News) -> None:
+    def _put(self, item: PendingChange) -> None:
         self._pending.pop(item.key, None)  # to the end: the order is that of revisions
         self._pending[item.key] = item
         if len(self._pending) > PENDING_LIMIT:
-            self.give_up()
+            self.require_reload()

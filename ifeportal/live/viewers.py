@@ -14,34 +14,36 @@ from django.db import Error as DatabaseTrouble
 
 from ifeportal.jobs.queue import mark_viewed
 
-AGAIN: Final = 12.0  # seconds; with the 30 s between two words of a page still below what one word counts for
+REPORT_INTERVAL: Final = 12.0  # seconds; with the 30 s between two words of a page still below what one word counts for
 logger = logging.getLogger(__name__)
 
 
-class Watching:
+class ViewerTracker:
     """What this process said of which airline when. For any number of threads."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._said: dict[str, float] = {}
+        self._reported_at: dict[str, float] = {}
 
-    def look(self, airline: str) -> None:
+    def viewed(self, airline: str) -> None:
         """Somebody looks at this airline now. A database that does not answer is logged; the page lives without."""
-        if not self._is_news(airline):
+        if not self._should_report(airline):
             return
         try:
             mark_viewed([airline])
         except DatabaseTrouble as error:
             logger.warning("live: raising the pace of an airline: the database does not answer: %s", error)
 
-    def _is_news(self, airline: str) -> bool:
+    def _should_report(self, airline: str) -> bool:
         now = self._clock()
         with self._lock:
-            if now - self._said.get(airline, -AGAIN) < AGAIN:
+            if now - self._reported_at.get(airline, -REPORT_INTERVAL) < REPORT_INTERVAL:
                 return False
-            self._said = {name: at for name, at in self._said.items() if now - at < AGAIN} | {airline: now}
+            self._reported_at = {name: at for name, at in self._reported_at.items() if now - at < REPORT_INTERVAL} | {
+                airline: now
+            }
             return True
 
 
-watching = Watching()
+viewer_tracker = ViewerTracker()

@@ -14,7 +14,7 @@ from django.test import Client
 
 from ifeportal.asgi import application
 from ifeportal.live.connections import in_thread
-from ifeportal.live.feed import Published, publish
+from ifeportal.live.feed import FeedChange, publish
 from ifeportal.models import Airline, User
 
 ORIGIN = "http://localhost"
@@ -93,7 +93,7 @@ def publish_now(airline: Airline, number: int, *, topic: str = "load", **fields:
     scope = {key: fields.pop(key, "") for key in ("tail", "campaign")}
     op = fields.pop("op", "put")
     with transaction.atomic():
-        rev = publish([Published(topic, number, airline.pk, **scope, op=op, state=fields)])
+        rev = publish([FeedChange(topic, number, airline.pk, **scope, op=op, state=fields)])
     assert rev is not None
     return rev
 

@@ -14,7 +14,7 @@ from campaigns.models import Campaign, ContentItem, Draft, DraftItem, ManifestSt
 from fleet.choices import State, Status
 from fleet.models import Acknowledgement, Anomaly, Event, Load, Moved, ProgressSample, Tail, Transfer, Usage
 from ifeportal.access import Role
-from ifeportal.live.feed import Published, publish
+from ifeportal.live.feed import FeedChange, publish
 from ifeportal.models import Airline, AuditEntry, Membership, User
 
 
@@ -85,7 +85,7 @@ def furnish(airline: Airline, *, members: Mapping[User, Role], first_id: int) ->
     )
     usage = Usage.objects.create(pk=next(ids), airline=airline, day=now.date(), list_requests=1)
     with transaction.atomic():
-        publish([Published("load", load.pk, airline.pk, tail.name, campaign.name, {"id": load.pk, "tail": tail.name})])
+        publish([FeedChange("load", load.pk, airline.pk, tail.name, campaign.name, {"id": load.pk, "tail": tail.name})])
     marks = (airline.name, word, str(first_id)[:12])
     return Holding(
         airline,

@@ -14,10 +14,10 @@ from rest_framework.test import APIClient
 from ifeportal.accounts.tokens import create_token
 from ifeportal.api import changes, changes_stream
 from ifeportal.live.connections import in_thread, open_sockets
-from ifeportal.live.feed import Published, publish
+from ifeportal.live.feed import FeedChange, publish
 from ifeportal.live.models import Counter
-from ifeportal.live.pruning import FORGOTTEN
-from ifeportal.live.reader import the_reader
+from ifeportal.live.pruning import FORGOTTEN_COUNTER_ID
+from ifeportal.live.reader import feed_reader
 from ifeportal.models import Membership, Token
 from tests.conftest import Cast
 from tests.support.api_fleet import ClientOf
@@ -95,7 +95,7 @@ def test_many_changes_come_in_parts_and_no_revision_is_cut(cast: Cast, client_of
 def test_what_is_no_longer_known_or_never_was_is_gone(cast: Cast, client_of: ClientOf, forgotten: bool) -> None:
     rev = publish_now(cast.acme, 1)
     if forgotten:
-        Counter.objects.update_or_create(pk=FORGOTTEN, defaults={"rev": rev})
+        Counter.objects.update_or_create(pk=FORGOTTEN_COUNTER_ID, defaults={"rev": rev})
     answer = client_of(cast.alice).get(PATH, {"since": rev - 1 if forgotten else rev + 1})
     assert answer.status_code == 410
     assert answer["Content-Type"] == "application/problem+json"
@@ -143,7 +143,7 @@ def assert_guarded(wire: Any) -> None:
 async def test_who_waits_is_answered_as_soon_as_something_changes(cast: Cast) -> None:
     rev = await apublish(cast.acme, 1)
     async with asking(PATH, cast.alice, since=rev, wait=30) as wire:
-        while not len(the_reader()):
+        while not len(feed_reader()):
             await apublish(cast.beta, 2)  # of no concern
         last = await apublish(cast.acme, 3)
         assert await wire.begins() == 200
@@ -154,7 +154,7 @@ async def test_who_waits_is_answered_as_soon_as_something_changes(cast: Cast) ->
     assert wire.headers["cache-control"] == "no-store"
     assert "content-security-policy" in wire.headers
     assert not open_sockets
-    assert not len(the_reader())
+    assert not len(feed_reader())
 
 
 async def test_what_is_there_already_is_not_waited_for(cast: Cast) -> None:
@@ -184,7 +184,7 @@ async def test_while_waiting_no_thread_and_no_request_is_held(cast: Cast, monkey
 
     monkeypatch.setattr(changes_stream._Visit, "_ask", noting)
     async with asking(PATH, cast.alice, since=rev, wait=30) as wire:
-        while not len(the_reader()):
+        while not len(feed_reader()):
             await in_thread(int)
         assert answered == [200]
         assert wire.came.empty()
@@ -196,12 +196,12 @@ async def test_while_waiting_no_thread_and_no_request_is_held(cast: Cast, monkey
 async def test_who_leaves_while_waiting_leaves_nothing_behind(cast: Cast) -> None:
     rev = await apublish(cast.acme, 1)
     async with asking(PATH, cast.alice, since=rev, wait=30) as wire:
-        while not len(the_reader()):
+        while not len(feed_reader()):
             await in_thread(int)
         await wire.leave()
     assert wire.came.empty()
     assert not open_sockets
-    assert not len(the_reader())
+    assert not len(feed_reader())
 
 
 async def test_nobody_and_what_is_foreign_are_refused_as_everywhere(cast: Cast) -> None:
@@ -362,7 +362,7 @@ async def test_more_than_can_wait_for_one_stream_has_it_begin_anew(cast: Cast, m
 
 def _publish_three_at_once(cast: Cast) -> None:
     with transaction.atomic():
-        publish([Published("load", number, cast.acme.pk) for number in range(3)])
+        publish([FeedChange("load", number, cast.acme.pk) for number in range(3)])
 
 
 async def test_without_the_database_who_would_wait_is_told_to_come_again(
@@ -371,7 +371,7 @@ async def test_without_the_database_who_would_wait_is_told_to_come_again(
     def away(hearing: Any) -> Any:
         raise OperationalError("away")
 
-    monkeypatch.setattr(changes_stream, "told_since", away)
+    monkeypatch.setattr(changes_stream, "changes_since", away)
     async with asking(PATH, cast.alice, since=0, wait=30) as wire:
         assert await wire.begins() == 503
         assert (await wire.whole())["type"] == "urn:problem-type:ifeportal:database-away"

@@ -30,11 +30,11 @@ PATIENCE = 60.0  # seconds; only a broken feed takes that long
 WRITER = """
 import sys, time
 from django.db import transaction
-from ifeportal.live.feed import Published, publish
+from ifeportal.live.feed import FeedChange, publish
 first, last, airline = map(int, sys.stdin.read().split())
 for number in range(first, last):
     with transaction.atomic():
-        publish([Published("load", number, airline, "N1", "2026-12", {"at": time.time()})])
+        publish([FeedChange("load", number, airline, "N1", "2026-12", {"at": time.time()})])
     time.sleep(0.05)
 """
 

@@ -12,8 +12,8 @@ from django.test.utils import CaptureQueriesContext
 from ifeportal.live import reader, subscription
 from ifeportal.live.connections import open_sockets
 from ifeportal.live.models import Change, Counter
-from ifeportal.live.reader import changes_after, the_reader
-from ifeportal.live.subscription import News
+from ifeportal.live.reader import changes_after, feed_reader
+from ifeportal.live.subscription import PendingChange
 from tests.conftest import Cast
 from tests.support.live_sockets import PATIENCE, apublish, open_socket, publish_now
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 async def read_by_the_reader(rev: int) -> None:
     """Wait until all up to this revision was offered to the sockets."""
     began = time.monotonic()
-    while the_reader().rev < rev:
+    while feed_reader().rev < rev:
         assert time.monotonic() - began < PATIENCE
         await asyncio.sleep(0.02)
 
@@ -165,7 +165,7 @@ async def test_many_sockets_cost_one_query_a_tick_and_the_last_one_ends_the_task
 ) -> None:
     reads: list[int] = []
 
-    def counted(rev: int) -> list[News]:
+    def counted(rev: int) -> list[PendingChange]:
         reads.append(rev)
         return changes_after(rev)
 
@@ -179,10 +179,10 @@ async def test_many_sockets_cost_one_query_a_tick_and_the_last_one_ends_the_task
         await asyncio.sleep(reader.TICK)
         assert time.monotonic() - began < PATIENCE
     assert len(reads) - before <= (time.monotonic() - began) / reader.TICK + 1
-    assert len(the_reader()) == 12
+    assert len(feed_reader()) == 12
     for context in sockets:
         await context.__aexit__(None, None, None)
-    assert len(the_reader()) == 0
+    assert len(feed_reader()) == 0
     assert not open_sockets
     ended = len(reads)
     await asyncio.sleep(3 * reader.TICK)
@@ -192,7 +192,7 @@ async def test_many_sockets_cost_one_query_a_tick_and_the_last_one_ends_the_task
 async def test_the_reader_outlives_a_database_that_is_away(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     failures = [OperationalError("server closed the connection"), OperationalError("connection refused")]
 
-    def flaky(rev: int) -> list[News]:
+    def flaky(rev: int) -> list[PendingChange]:
         if failures:
             raise failures.pop()
         return changes_after(rev)
@@ -210,7 +210,7 @@ async def test_a_database_put_back_to_an_earlier_state_makes_pages_load_anew(
 ) -> None:
     failures = [OperationalError("terminating connection")]
 
-    def flaky(rev: int) -> list[News]:
+    def flaky(rev: int) -> list[PendingChange]:
         if failures:
             Change.objects.all().delete()
             Counter.objects.update(rev=0)
@@ -227,7 +227,7 @@ async def test_a_database_put_back_to_an_earlier_state_makes_pages_load_anew(
 async def test_a_reader_that_breaks_closes_its_sockets_so_that_browsers_come_again(
     cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(rev: int) -> list[News]:
+    def broken(rev: int) -> list[PendingChange]:
         raise KeyError("a fault of ours")
 
     async with open_socket(cast.alice) as socket:

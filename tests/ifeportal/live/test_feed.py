@@ -9,13 +9,13 @@ import pytest
 from django.db import connection, transaction
 from django.db.transaction import TransactionManagementError
 
-from ifeportal.live.feed import Published, current_rev, publish
+from ifeportal.live.feed import FeedChange, current_rev, publish
 from ifeportal.live.models import Change, Counter
 from tests.conftest import Cast
 
 
-def change(cast: Cast, number: int, **state: object) -> Published:
-    return Published(topic="load", object=number, airline_id=cast.acme.pk, tail="N1", campaign="2026-12", state=state)
+def change(cast: Cast, number: int, **state: object) -> FeedChange:
+    return FeedChange(topic="load", object=number, airline_id=cast.acme.pk, tail="N1", campaign="2026-12", state=state)
 
 
 def test_the_counter_begins_by_itself_at_zero(db: None) -> None:
@@ -48,7 +48,7 @@ def test_one_publication_has_one_revision_and_the_last_change_of_an_object_count
 
 def test_a_deleted_object_stays_in_the_feed_as_deleted(cast: Cast) -> None:
     publish([change(cast, 1, percent=1)])
-    publish([Published(topic="load", object=1, airline_id=cast.acme.pk, op="delete")])
+    publish([FeedChange(topic="load", object=1, airline_id=cast.acme.pk, op="delete")])
     row = Change.objects.get()
     assert (row.op, row.state, row.rev) == ("delete", {}, 2)
 

@@ -10,7 +10,7 @@ from fleet.feed import prune_feed
 from fleet.models import Load, Tail
 from fleet.polling.poller import poll_fleet
 from ifeportal.live import pruning
-from ifeportal.live.feed import Published, current_rev, publish
+from ifeportal.live.feed import FeedChange, current_rev, publish
 from ifeportal.live.models import Change
 from ifeportal.live.protocol import TOPICS
 from ifeportal.live.reader import changes_after, missed_since
@@ -44,7 +44,7 @@ def missed(rev: int, user: User) -> list[tuple[str, str]] | None:
 def test_as_long_as_all_is_there_nothing_is_told(world: World) -> None:
     rev, before = current_rev(), ops()
     done = prune_feed()
-    assert (done.told, done.forgotten) == (0, 0)
+    assert (done.deletions_published, done.rows_deleted) == (0, 0)
     assert (current_rev(), ops()) == (rev, before)
 
 
@@ -54,13 +54,13 @@ def test_what_was_deleted_by_hand_is_told_with_all_that_went_with_it(world: Worl
     gone = {("tail", tail.pk), ("load", load.pk), ("transfer", load.transfers.get().pk)}
     rev = current_rev()
     tail.delete()
-    with patch.object(pruning, "ROWS_A_SLICE", 2):
-        assert prune_feed().told == 3
+    with patch.object(pruning, "SLICE_SIZE", 2):
+        assert prune_feed().deletions_published == 3
     assert {key for key, op in ops(rev).items() if op == "delete"} == gone
     row = Change.objects.get(topic="load", op="delete")
     assert (row.airline, row.tail, row.campaign, row.state) == (cast.acme, "N1", "2026-12", {})
     assert Change.objects.get(topic="airline", object=cast.acme.pk).state["tails"] == 1
-    assert prune_feed().told == 0
+    assert prune_feed().deletions_published == 0
 
 
 def test_a_reader_that_follows_hears_of_it(world: World) -> None:
@@ -80,25 +80,25 @@ def test_a_deletion_stays_for_a_round_and_is_forgotten_in_the_one_after_the_next
     prune_feed()
     here = current_rev()
     assert missed(away, cast.olga) is not None
-    with patch.object(pruning, "ROWS_A_SLICE", 1):
-        assert prune_feed().forgotten == 3
+    with patch.object(pruning, "SLICE_SIZE", 1):
+        assert prune_feed().rows_deleted == 3
     assert not Change.objects.filter(op="delete").exists()
     assert missed(away, cast.olga) is None, "only a new page can help"
     assert missed(here, cast.olga) == []
-    assert prune_feed().forgotten == 0
+    assert prune_feed().rows_deleted == 0
 
 
 def test_a_deletion_after_the_last_round_is_not_forgotten_yet(world: World, cast: Cast) -> None:
     prune_feed()
-    publish([Published("load", 999, cast.acme.pk, op="delete")])
+    publish([FeedChange("load", 999, cast.acme.pk, op="delete")])
     rev = current_rev() - 1
-    assert prune_feed().forgotten == 0
+    assert prune_feed().rows_deleted == 0
     assert missed(rev, cast.olga) == [("load", "delete")]
 
 
 def test_topics_of_others_are_left_alone(cast: Cast) -> None:
-    publish([Published("weather", 1, cast.acme.pk)])
-    assert prune_feed().told == 0
+    publish([FeedChange("weather", 1, cast.acme.pk)])
+    assert prune_feed().deletions_published == 0
 
 
 def test_who_lost_the_lease_tells_nothing(world: World) -> None:

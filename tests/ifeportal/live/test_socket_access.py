@@ -10,9 +10,9 @@ from django.test import override_settings
 
 from ifeportal.asgi import application
 from ifeportal.live import consumer, revocation
-from ifeportal.live.authentication import listener
+from ifeportal.live.authentication import user_of_session
 from ifeportal.live.connections import in_thread, open_sockets
-from ifeportal.live.origin import is_own
+from ifeportal.live.origin import is_allowed
 from ifeportal.models import Airline, Membership, User
 from tests.conftest import Cast
 from tests.support.live_sockets import HOST, PATIENCE, Socket, apublish, open_socket, sign_in
@@ -74,14 +74,14 @@ def test_only_the_portals_own_address_to_the_letter_is_its_own(
 ) -> None:
     hosts = ["ife.example.org", "inside", "[::1]"]
     with override_settings(**{"ALLOWED_HOSTS": hosts, "HTTPS": False, "CSRF_TRUSTED_ORIGINS": []} | settings):
-        assert is_own({b"host": host, b"origin": origin}, "ws") is own
+        assert is_allowed({b"host": host, b"origin": origin}, "ws") is own
 
 
 @pytest.mark.parametrize("behind_proxy", [True, False])
 def test_what_a_proxy_says_of_tls_counts_only_when_there_is_one(behind_proxy: bool) -> None:
     headers = {b"host": "localhost", b"origin": "https://localhost", b"x-forwarded-proto": "https"}
     with override_settings(ALLOWED_HOSTS=["localhost"], HTTPS=False, BEHIND_PROXY=behind_proxy):
-        assert is_own(headers, "ws") is behind_proxy
+        assert is_allowed(headers, "ws") is behind_proxy
 
 
 async def test_an_unknown_socket_address_is_refused(cast: Cast) -> None:
@@ -125,7 +125,7 @@ async def test_what_was_missed_holds_nothing_foreign(cast: Cast) -> None:
 @pytest.fixture(params=["seen as a change", "looked at anyway"])
 def looking_again(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the two ways a loss comes to a socket only one is left."""
-    left_out = (consumer, "REAUTHORISE") if request.param == "seen as a change" else (revocation, "LOOK")
+    left_out = (consumer, "REAUTHORISE") if request.param == "seen as a change" else (revocation, "CHECK_INTERVAL")
     monkeypatch.setattr(*left_out, 3600.0)
     if request.param != "seen as a change":
         monkeypatch.setattr(consumer, "REAUTHORISE", 0.2)
@@ -189,9 +189,9 @@ async def test_what_changes_for_others_leaves_a_socket_alone(cast: Cast, monkeyp
 
     def counted(key: str) -> User:
         looks.append(key)
-        return listener(key)
+        return user_of_session(key)
 
-    monkeypatch.setattr(consumer, "listener", counted)
+    monkeypatch.setattr(consumer, "user_of_session", counted)
     async with open_socket(cast.alice) as alice, open_socket(cast.bob) as bob:
         for socket, airline in ((alice, "ACME"), (bob, "BETA")):
             await socket.watch(airline=airline, rev=0)
@@ -260,7 +260,7 @@ async def test_binary_frames_are_refused(cast: Cast) -> None:
 
 
 async def test_a_socket_that_asks_without_end_is_closed(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer, "WATCH_LIMIT", 2)
+    monkeypatch.setattr(consumer, "SUBSCRIBE_LIMIT", 2)
     async with open_socket(cast.alice) as socket:
         for _ in range(2):
             await socket.watch(rev=0)

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from ifeportal.live import consumer
 from ifeportal.live.connections import in_thread
-from ifeportal.live.viewers import AGAIN, Watching
+from ifeportal.live.viewers import REPORT_INTERVAL, ViewerTracker
 from ifeportal.models import Job
 from tests.conftest import Cast
 from tests.support.live_sockets import open_socket
@@ -20,10 +20,10 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def fresh(monkeypatch: pytest.MonkeyPatch) -> Watching:
+def fresh(monkeypatch: pytest.MonkeyPatch) -> ViewerTracker:
     """As in a process that has said nothing yet."""
-    watching = Watching()
-    monkeypatch.setattr(consumer, "watching", watching)
+    watching = ViewerTracker()
+    monkeypatch.setattr(consumer, "viewer_tracker", watching)
     return watching
 
 
@@ -71,11 +71,11 @@ async def test_who_may_not_see_an_airline_does_not_raise_it(cast: Cast) -> None:
 
 
 async def test_a_page_that_stays_open_says_so_again(
-    cast: Cast, fresh: Watching, monkeypatch: pytest.MonkeyPatch
+    cast: Cast, fresh: ViewerTracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(consumer, "REAUTHORISE", 0.05)
     monkeypatch.setattr(consumer, "PING", 0.2)
-    monkeypatch.setattr(fresh, "_is_news", lambda airline: True)
+    monkeypatch.setattr(fresh, "_should_report", lambda airline: True)
     await in_thread(rest, "ACME")
     async with open_socket(cast.alice) as socket:
         await socket.watch(airline="ACME")
@@ -106,16 +106,16 @@ def writes(queries: CaptureQueriesContext) -> int:
 def test_a_thousand_pages_of_an_airline_write_once_in_a_while() -> None:
     rest("ACME", "BETA")
     now = 0.0
-    watching = Watching(lambda: now)
+    watching = ViewerTracker(lambda: now)
     with CaptureQueriesContext(connection) as queries:
         for _ in range(1000):
-            watching.look("ACME")
-            watching.look("BETA")
+            watching.viewed("ACME")
+            watching.viewed("BETA")
         assert writes(queries) == 2
-        now = AGAIN - 0.1
-        watching.look("ACME")
+        now = REPORT_INTERVAL - 0.1
+        watching.viewed("ACME")
         assert writes(queries) == 2
-        now = AGAIN
-        watching.look("ACME")
+        now = REPORT_INTERVAL
+        watching.viewed("ACME")
         assert writes(queries) == 3
-    assert watching._said.keys() == {"ACME"}, "what nobody looks at any more is forgotten"
+    assert watching._reported_at.keys() == {"ACME"}, "what nobody looks at any more is forgotten"

@@ -16,7 +16,7 @@ from fleet.choices import Status
 from fleet.models import Load, Tail, Transfer
 from fleet.serialization import airline_state, campaign_state, load_state, tail_state, transfer_state
 from fleet.stats import rollup
-from ifeportal.live.feed import Published, publish
+from ifeportal.live.feed import FeedChange, publish
 from ifeportal.models import Airline
 from tests.conftest import Cast
 from tests.support.browser_portal import PATIENCE, Portal
@@ -46,21 +46,21 @@ def tell(*rows: Load | Transfer | Tail | Campaign | Airline) -> None:
         publish([_published(row) for row in rows])
 
 
-def _published(row: Load | Transfer | Tail | Campaign | Airline) -> Published:
+def _published(row: Load | Transfer | Tail | Campaign | Airline) -> FeedChange:
     if isinstance(row, Transfer):
         found = Transfer.objects.select_related("load__tail__airline", "load__campaign").get(pk=row.pk)
         tail, campaign = found.load.tail, found.load.campaign
-        return Published("transfer", row.pk, tail.airline_id, tail.name, campaign.name, transfer_state(found))
+        return FeedChange("transfer", row.pk, tail.airline_id, tail.name, campaign.name, transfer_state(found))
     if isinstance(row, Load):
         load = Load.objects.select_related("tail__airline", "campaign").get(pk=row.pk)
-        return Published("load", row.pk, load.tail.airline_id, load.tail.name, load.campaign.name, load_state(load))
+        return FeedChange("load", row.pk, load.tail.airline_id, load.tail.name, load.campaign.name, load_state(load))
     if isinstance(row, Tail):
         state = tail_state(rollup.tails(Tail.objects.filter(pk=row.pk)).get())
-        return Published("tail", row.pk, row.airline_id, tail=row.name, state=state)
+        return FeedChange("tail", row.pk, row.airline_id, tail=row.name, state=state)
     if isinstance(row, Campaign):
         state = campaign_state(rollup.campaigns(Campaign.objects.filter(pk=row.pk)).get())
-        return Published("campaign", row.pk, row.airline_id, campaign=row.name, state=state)
-    return Published(
+        return FeedChange("campaign", row.pk, row.airline_id, campaign=row.name, state=state)
+    return FeedChange(
         "airline", row.pk, row.pk, state=airline_state(rollup.airlines(Airline.objects.filter(pk=row.pk)).get())
     )
 
