@@ -13,9 +13,9 @@ from ifeportal.api.changes_stream import WaitingRoom  # noqa: E402
 from ifeportal.live.routing import sockets  # noqa: E402
 from ifeportal.web.asgi_middleware import BodyLimit, IgnoreRootPath  # noqa: E402
 from ifeportal.web.daphne_request import install_request_class  # noqa: E402
-from ifeportal.web.database_timeout import Punctual  # noqa: E402
+from ifeportal.web.database_timeout import DatabaseTimeout  # noqa: E402
 
 # A file is there or is not: it keeps nobody waiting.
-http = pages if connection.vendor == "sqlite" else Punctual(pages)
+http = pages if connection.vendor == "sqlite" else DatabaseTimeout(pages)
 application = IgnoreRootPath(ProtocolTypeRouter({"http": BodyLimit(WaitingRoom(http)), "websocket": sockets}))
 install_request_class()

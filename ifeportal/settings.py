@@ -75,7 +75,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
-    "ifeportal.web.middleware.HostileValues",
+    "ifeportal.web.middleware.RejectInvalidValues",
     "ifeportal.web.middleware.PasswordsLimited",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -85,7 +85,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "ifeportal.web.middleware.SecondFactorRequired",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "ifeportal.web.middleware.DeviceRights",
+    "ifeportal.web.middleware.PermissionsPolicy",
     "allauth.account.middleware.AccountMiddleware",
     "axes.middleware.AxesMiddleware",  # last: it puts its page in place of the sign-in page's answer
 ]
@@ -147,7 +147,7 @@ else:
     }
 CACHES = {
     "default": {
-        "BACKEND": "ifeportal.web.cache.ForgivingRedisCache",
+        "BACKEND": "ifeportal.web.cache.FaultTolerantRedisCache",
         "LOCATION": config.redis_url,
         "OPTIONS": {"socket_connect_timeout": 0.5, "socket_timeout": 0.5},  # seconds; no request waits longer for it
     }
@@ -252,7 +252,7 @@ REST_FRAMEWORK = {
     # Whose attempts are counted: the address the proxy saw, never what a client writes into X-Forwarded-For itself.
     "NUM_PROXIES": 1 if config.behind_proxy else 0,
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "ifeportal.web.problems.answer",
+    "EXCEPTION_HANDLER": "ifeportal.web.problems.exception_handler",
     "SEARCH_PARAM": "q",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }

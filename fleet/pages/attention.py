@@ -26,7 +26,7 @@ from ifeportal.live.feed import current_rev
 from ifeportal.models import Airline
 from ifeportal.tables.export import Column, Table, export
 from ifeportal.tables.query import SEARCH_LIMIT
-from ifeportal.web.responses import answer
+from ifeportal.web.responses import render_page
 
 GROUPS_A_PAGE: Final = 12
 LOADS_LIMIT: Final = 5_000  # beyond, something is wrong with all of them, and the page says that it is cut
@@ -71,7 +71,7 @@ def attention(request: HttpRequest) -> HttpResponseBase:
     file = export(request, Table("attention", COLUMNS, _lines(shown)))
     if file:
         return file
-    return answer(
+    return render_page(
         request,
         "fleet/attention.html",
         {

@@ -23,7 +23,7 @@ from ifeportal.models import Airline, AuditEntry
 from ifeportal.tables import query
 from ifeportal.tables.export import Column, Table, export
 from ifeportal.tables.query import SEARCH_LIMIT, TableQuery, order_by
-from ifeportal.web.responses import answer
+from ifeportal.web.responses import render_page
 
 # By what the table is ordered: the word in the address, and the field. A young age comes first.
 SORTS: Final = {"age": "at", "who": "who", "action": "action", "target": "target", "airline": "whose", "via": "via"}
@@ -125,7 +125,7 @@ def _page(request: HttpRequest, rows: QuerySet[AuditEntry], airline: Airline | N
     if file:
         return file
     page = query.paginate(found, choice.page, choice.size)
-    return answer(
+    return render_page(
         request,
         "fleet/audit.html",
         {

@@ -18,7 +18,7 @@ from ifeportal.airlines.branding import logo_tag_of, stylesheet
 from ifeportal.airlines.forms import AirlineForm, ThresholdForm
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline, Logo
-from ifeportal.web.responses import answer
+from ifeportal.web.responses import render_page
 
 
 @never_cache
@@ -39,7 +39,7 @@ def settings(request: HttpRequest, airline: str) -> HttpResponse:
         return redirect("airline-settings", row.name)
     shown = visible_or_404(Airline.objects.all(), request.user, pk=row.pk)  # as it is, not as the form would have it
     context = {"airline": shown, "form": form, "manages": manages}
-    page = answer(request, "fleet/settings.html", context)
+    page = render_page(request, "fleet/settings.html", context)
     page.status_code = 400 if form.errors else 200
     return page
 

@@ -25,7 +25,7 @@ from ifeportal.live.connections import connected, disconnected, in_thread, open_
 from ifeportal.live.feed_query import ChangesPage, ChangesRequest, changes_since
 from ifeportal.live.reader import feed_reader
 from ifeportal.live.subscription import Subscription
-from ifeportal.web.errors import unavailable
+from ifeportal.web.errors import database_unavailable
 from ifeportal.web.problems import problem
 
 PATH: Final = "/api/v1/changes/"
@@ -87,7 +87,7 @@ class _Visit:
             await self._listen(hearing, subscription, answer[0]["headers"])
         except DatabaseTrouble as error:
             logger.warning("changes: the database does not answer: %s", error)
-            await self._refuse(unavailable(PATH))
+            await self._refuse(database_unavailable(PATH))
         finally:
             self._reader.detach(subscription)
             disconnected(hearing.user.pk)
@@ -139,7 +139,7 @@ class _Visit:
         if left.done():
             return
         if subscription.closed:
-            await self._refuse(unavailable(PATH))
+            await self._refuse(database_unavailable(PATH))
         elif batch is None:
             await self._answer(ChangesPage(subscription.rev(self._reader.rev)), headers)
         elif batch.reload:

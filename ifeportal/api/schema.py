@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from ifeportal.web.problems import KINDS, MEDIA_TYPE, OURS
+from ifeportal.web.problems import MEDIA_TYPE, PROBLEM_TYPES, TYPE_PREFIX
 
 PROBLEM: Final = {
     "type": "object",
@@ -13,7 +13,7 @@ PROBLEM: Final = {
         "type": {
             "type": "string",
             "description": "about:blank where the status says it all, else one of: "
-            + ", ".join(OURS + word for word in KINDS),
+            + ", ".join(TYPE_PREFIX + word for word in PROBLEM_TYPES),
         },
         "title": {"type": "string"},
         "status": {"type": "integer"},

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 logger = logging.getLogger(__name__)
 
 
-class ForgivingRedisCache(RedisCache):
+class FaultTolerantRedisCache(RedisCache):
     """A Redis that is away is an empty cache that forgets what it is told."""
 
     def get(self, key: Any, default: Any = None, version: int | None = None) -> Any:

@@ -15,49 +15,51 @@ from typing import Any, Final
 from django.db import Error as DatabaseTrouble
 from django.db import connection
 
-from ifeportal.web.errors import unavailable
+from ifeportal.web.errors import database_unavailable
 
-PATIENCE: Final = 0.5  # seconds; a request that takes longer asks whether the database is there, again after twice that
-PROBE: Final = 1.2  # seconds the database has to answer; both together stay below two
+RESPONSE_TIMEOUT: Final = (
+    0.5  # seconds; a request that takes longer asks whether the database is there, again after twice that
+)
+PROBE_TIMEOUT: Final = 1.2  # seconds the database has to answer; both together stay below two
 # So often within that time. Where this process itself hardly gets to run, each look comes late, and the database, which
 # cannot help it either, is given as much longer.
-LOOKS: Final = 12
+CHECKS_PER_PROBE: Final = 12
 Event = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Event]]
 Send = Callable[[Event], Awaitable[None]]
-LEFT_ALONE: Final = ("/healthz", "/metrics")  # they have an answer of their own to that
+EXCLUDED_PATHS: Final = ("/healthz", "/metrics")  # they have an answer of their own to that
 
 
-class Punctual:
+class DatabaseTimeout:
     """The application, but for what the database keeps waiting."""
 
     def __init__(self, application: Callable[[dict[str, Any], Receive, Send], Awaitable[None]]) -> None:
         self._application = application
         self._threads = ThreadPoolExecutor(4, "probe")
-        self._asked: asyncio.Future[bool] | None = None
-        self._asked_at = 0.0
+        self._probe_result: asyncio.Future[bool] | None = None
+        self._probed_at = 0.0
         self._work: set[asyncio.Future[None]] = set()
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["path"] in LEFT_ALONE:
+        if scope["path"] in EXCLUDED_PATHS:
             await self._application(scope, receive, send)
             return
-        answer = _Answer(send)
+        answer = _Response(send)
         work: asyncio.Future[None] = asyncio.ensure_future(self._application(scope, receive, answer.send))
         self._work.add(work)  # the loop itself keeps none
-        work.add_done_callback(self._ended)
+        work.add_done_callback(self._on_done)
         try:
             await self._serve(scope["path"], work, answer)
         finally:
             # Its thread goes on until the driver gives up, but nobody waits for it.
             work.cancel()
 
-    async def _serve(self, path: str, work: asyncio.Future[None], answer: _Answer) -> None:
-        patience = PATIENCE
-        while not await answer.begins(work, patience):
-            if not await self._database_answers() and not answer.begun.is_set() and not work.done():
-                await answer.give_up(path)
+    async def _serve(self, path: str, work: asyncio.Future[None], answer: _Response) -> None:
+        patience = RESPONSE_TIMEOUT
+        while not await answer.wait_for_start(work, patience):
+            if not await self._database_answers() and not answer.started.is_set() and not work.done():
+                await answer.replace_with_503(path)
                 return
             patience *= 2
         await work
@@ -65,39 +67,39 @@ class Punctual:
     async def _database_answers(self) -> bool:
         """Whether it answers in time; all who want to know it at about the same time ask once."""
         loop = asyncio.get_running_loop()
-        asked = self._asked
-        if asked is None or asked.done() or loop.time() - self._asked_at > PROBE:
-            asked = self._asked = loop.run_in_executor(self._threads, _answers)
-            self._asked_at = loop.time()
-        for _ in range(LOOKS):
-            done, _ = await asyncio.wait({asked}, timeout=PROBE / LOOKS)
+        asked = self._probe_result
+        if asked is None or asked.done() or loop.time() - self._probed_at > PROBE_TIMEOUT:
+            asked = self._probe_result = loop.run_in_executor(self._threads, _probe)
+            self._probed_at = loop.time()
+        for _ in range(CHECKS_PER_PROBE):
+            done, _ = await asyncio.wait({asked}, timeout=PROBE_TIMEOUT / CHECKS_PER_PROBE)
             if done:
                 return asked.result()
         return False
 
-    def _ended(self, work: asyncio.Future[None]) -> None:
+    def _on_done(self, work: asyncio.Future[None]) -> None:
         self._work.discard(work)
         if not work.cancelled():
             work.exception()  # whoever was served has had it
 
 
-class _Answer:
+class _Response:
     """What is sent of an answer, until it is given up."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self._given_up = False
-        self.begun = asyncio.Event()
+        self._replaced = False
+        self.started = asyncio.Event()
 
     async def send(self, event: Event) -> None:
         """Pass it on."""
-        if not self._given_up:
-            self.begun.set()
+        if not self._replaced:
+            self.started.set()
             await self._send(event)
 
-    async def begins(self, work: asyncio.Future[None], seconds: float) -> bool:
+    async def wait_for_start(self, work: asyncio.Future[None], seconds: float) -> bool:
         """Whether it begins within so many seconds, or never will as the work has ended."""
-        begun: asyncio.Future[Any] = asyncio.ensure_future(self.begun.wait())
+        begun: asyncio.Future[Any] = asyncio.ensure_future(self.started.wait())
         ends: set[asyncio.Future[Any]] = {begun, work}
         try:
             done, _ = await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -105,16 +107,16 @@ class _Answer:
             begun.cancel()
         return bool(done)
 
-    async def give_up(self, path: str) -> None:
+    async def replace_with_503(self, path: str) -> None:
         """Say that the database does not answer; whatever comes later is dropped."""
-        self._given_up = True
-        response = unavailable(path)
+        self._replaced = True
+        response = database_unavailable(path)
         headers = [(name.lower().encode(), value.encode()) for name, value in response.items()]
         await self._send({"type": "http.response.start", "status": response.status_code, "headers": headers})
         await self._send({"type": "http.response.body", "body": response.content})
 
 
-def _answers() -> bool:
+def _probe() -> bool:
     """Ask it over a connection of its own."""
     try:
         with connection.cursor() as cursor:

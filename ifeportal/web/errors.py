@@ -13,14 +13,14 @@ from django.views import defaults
 from django.views.defaults import server_error as broken
 
 from ifeportal.accounts.hashers import HASHING_RETRY_AFTER
-from ifeportal.web.problems import BELOW, NOT_THERE, problem
+from ifeportal.web.problems import API_PREFIX, NOT_FOUND_DETAIL, problem
 
 TOO_LARGE: Final = "The body is too large."
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """400: what was sent cannot be read, or is not for this host; 413 for a program that sent too much of it."""
-    if request.path.startswith(BELOW):
+    if request.path.startswith(API_PREFIX):
         if isinstance(exception, RequestDataTooBig):
             return problem(413, TOO_LARGE, request.path)
         return problem(400, "The request cannot be read.", request.path)
@@ -30,7 +30,7 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 def too_many_passwords(request: HttpRequest) -> HttpResponse:
     """503: so many passwords are being checked that this one was not looked at, and how long to wait (seconds)."""
     headers = {"Retry-After": str(HASHING_RETRY_AFTER), "Cache-Control": "no-store"}
-    if request.path.startswith(BELOW):
+    if request.path.startswith(API_PREFIX):
         return problem(503, "Too many passwords are being checked. Try again soon.", request.path, headers=headers)
     return HttpResponse(render_to_string("too_many_passwords.html"), status=503, headers=headers)
 
@@ -42,22 +42,22 @@ def body_too_large(path: str) -> HttpResponse:
         "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'",
         "X-Content-Type-Options": "nosniff",
     }
-    if path.startswith(BELOW):
+    if path.startswith(API_PREFIX):
         return problem(413, TOO_LARGE, path, headers=headers)
     return HttpResponse(render_to_string("413.html"), status=413, headers=headers)
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
     """403: seen, but not for this user to do."""
-    if request.path.startswith(BELOW):
+    if request.path.startswith(API_PREFIX):
         return problem(403, "This is not for you to do.", request.path)
     return defaults.permission_denied(request, exception)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """404: not there, or not for this user to see."""
-    if request.path.startswith(BELOW):
-        return problem(404, NOT_THERE, request.path)
+    if request.path.startswith(API_PREFIX):
+        return problem(404, NOT_FOUND_DETAIL, request.path)
     return defaults.page_not_found(request, exception)
 
 
@@ -67,13 +67,13 @@ RETRY_AFTER = 5  # seconds
 def server_error(request: HttpRequest) -> HttpResponse:
     """What a request gets that failed: 503 and "come again" if it was for the database, else 500."""
     if isinstance(sys.exc_info()[1], OperationalError | InterfaceError):
-        return unavailable(request.path)
-    if request.path.startswith(BELOW):
+        return database_unavailable(request.path)
+    if request.path.startswith(API_PREFIX):
         return problem(500, "Something went wrong here; it was noted.", request.path)
     return broken(request)
 
 
-def unavailable(path: str) -> HttpResponse:
+def database_unavailable(path: str) -> HttpResponse:
     """That the database does not answer: 503, as JSON where a program asks. Complete without any middleware."""
     headers = {
         "Retry-After": str(RETRY_AFTER),
@@ -81,7 +81,7 @@ def unavailable(path: str) -> HttpResponse:
         "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'",
         "X-Content-Type-Options": "nosniff",
     }
-    if path.startswith(BELOW) or path == "/readyz":
+    if path.startswith(API_PREFIX) or path == "/readyz":
         detail = "The database does not answer. Try again soon."
         return problem(503, detail, path, kind="database-away", headers=headers)
     return HttpResponse(render_to_string("503.html"), status=503, headers=headers)

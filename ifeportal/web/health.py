@@ -23,11 +23,11 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from ifeportal.jobs import status
 from ifeportal.models import Airline, Job, User
 
-POLL_JOBS = "poll:"
+POLL_PREFIX = "poll:"
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """One thing looked at: is it well, what is wrong with it, how old is what it rests on (seconds)."""
 
     ok: bool
@@ -48,14 +48,14 @@ def healthz(request: HttpRequest) -> HttpResponse:
 @require_safe
 def readyz(request: HttpRequest) -> HttpResponse:
     """The database answers and buckets are being read: 200, else 503 with the reason; and alerts, in numbers."""
-    findings = look()
+    findings = current_status()
     ready = all(finding.ok for finding in findings.values())
     reasons = [finding.reason for finding in findings.values() if not finding.ok]
     answer = {
         "ready": ready,
         "reason": " ".join(reasons),
         "checks": {name: asdict(finding) for name, finding in findings.items()},
-        "alerts": _alerts() if findings["database"].ok else None,
+        "alerts": _current_alerts() if findings["database"].ok else None,
     }
     return JsonResponse(answer, status=200 if ready else 503)
 
@@ -65,7 +65,7 @@ def readyz(request: HttpRequest) -> HttpResponse:
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
     """Prometheus's text: for the holder of METRICS_TOKEN and for staff. Others 401 or, signed in, 404."""
-    if not _has_token(request):
+    if not _has_metrics_token(request):
         user: User | AnonymousUser = request.user
         if not user.is_authenticated:
             return HttpResponse("Unauthorized\n", status=401, headers={"WWW-Authenticate": 'Bearer realm="metrics"'})
@@ -74,31 +74,31 @@ def metrics(request: HttpRequest) -> HttpResponse:
     return HttpResponse(generate_latest(), content_type=CONTENT_TYPE_LATEST)
 
 
-def look() -> dict[str, Finding]:
+def current_status() -> dict[str, CheckResult]:
     """Look at the database and at the newest good poll."""
     try:
-        polled = Job.objects.filter(name__startswith=POLL_JOBS).aggregate(newest=Max("succeeded_at"))["newest"]
+        polled = Job.objects.filter(name__startswith=POLL_PREFIX).aggregate(newest=Max("succeeded_at"))["newest"]
         airlines = Airline.objects.exists()
     except DatabaseTrouble:
-        return {"database": Finding(ok=False, reason="The database does not answer.")}
+        return {"database": CheckResult(ok=False, reason="The database does not answer.")}
     if polled is None:
-        polls = Finding(ok=not airlines, reason="No poll has succeeded yet." if airlines else "")
+        polls = CheckResult(ok=not airlines, reason="No poll has succeeded yet." if airlines else "")
     else:
         age = round((timezone.now() - polled).total_seconds(), 3)
         ok = age <= settings.READY_WITHIN
         reason = "" if ok else f"The last good poll is {age:.0f} s old; {settings.READY_WITHIN:.0f} s are allowed."
-        polls = Finding(ok=ok, reason=reason, age_seconds=age)
-    return {"database": Finding(ok=True), "polls": polls}
+        polls = CheckResult(ok=ok, reason=reason, age_seconds=age)
+    return {"database": CheckResult(ok=True), "polls": polls}
 
 
-def _alerts() -> dict[str, int | bool] | None:
+def _current_alerts() -> dict[str, int | bool] | None:
     try:
         return asdict(status.current_alerts(timezone.now()))
     except DatabaseTrouble:
         return None
 
 
-def _has_token(request: HttpRequest) -> bool:
+def _has_metrics_token(request: HttpRequest) -> bool:
     given = request.headers.get("Authorization", "")
     return bool(settings.METRICS_TOKEN) and constant_time_compare(given, f"Bearer {settings.METRICS_TOKEN}")
 

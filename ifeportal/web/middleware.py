@@ -23,16 +23,16 @@ from django.views.defaults import bad_request
 from ifeportal.accounts.hashers import TooManyPasswords
 from ifeportal.accounts.second_factor import SecondFactorGap, second_factor_gap
 from ifeportal.web.errors import too_many_passwords
-from ifeportal.web.problems import BELOW, problem
+from ifeportal.web.problems import API_PREFIX, problem
 
-BAD_VALUES: Final = (DataError, UnicodeEncodeError, BadHeaderError)
-OPEN: Final = {"healthz", "readyz", "account_logout", "admin:logout"}
-TO_USE: Final = OPEN | {"mfa_reauthenticate", "mfa_reauthenticate_webauthn"}
-TO_SET_UP: Final = OPEN | {
+INVALID_VALUE_ERRORS: Final = (DataError, UnicodeEncodeError, BadHeaderError)
+ALWAYS_ALLOWED: Final = {"healthz", "readyz", "account_logout", "admin:logout"}
+ALLOWED_TO_VERIFY: Final = ALWAYS_ALLOWED | {"mfa_reauthenticate", "mfa_reauthenticate_webauthn"}
+ALLOWED_TO_SET_UP: Final = ALWAYS_ALLOWED | {
     *("mfa_index", "account_reauthenticate", "mfa_activate_totp", "mfa_add_webauthn"),
     *("mfa_view_recovery_codes", "mfa_download_recovery_codes"),
 }
-DEVICE_RIGHTS: Final = ", ".join(
+PERMISSIONS_POLICY: Final = ", ".join(
     [
         *(f"{name}=()" for name in ("camera", "geolocation", "microphone", "midi", "payment", "serial", "usb")),
         *(f"{name}=(self)" for name in ("publickey-credentials-create", "publickey-credentials-get")),
@@ -41,7 +41,7 @@ DEVICE_RIGHTS: Final = ", ".join(
 logger = logging.getLogger(__name__)
 
 
-class HostileValues(MiddlewareMixin):
+class RejectInvalidValues(MiddlewareMixin):
     """A NUL in a path or cookie, or a value the database or a header cannot hold, is the request's fault, not ours.
 
     PostgreSQL refuses NUL in a text, SQLite does not. A web request only looks up what it is given, so that a DataError
@@ -57,10 +57,10 @@ class HostileValues(MiddlewareMixin):
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """400 for a value that cannot be looked up."""
-        if not isinstance(exception, BAD_VALUES):
+        if not isinstance(exception, INVALID_VALUE_ERRORS):
             return None
         logger.warning("a request held a value that cannot be used: %s: %s", request.path, exception)
-        if request.path.startswith(BELOW):
+        if request.path.startswith(API_PREFIX):
             return problem(400, "A value holds what no text can hold.", request.path, kind="bad-value")
         return bad_request(request, exception)
 
@@ -104,12 +104,14 @@ class SecondFactorRequired(MiddlewareMixin):
     ) -> HttpResponse | None:
         """None where nothing is missing; else the way to the page that mends it, or for a program a 403."""
         name = request.resolver_match.view_name if request.resolver_match else ""
-        if not settings.SECOND_FACTOR_FOR or name in OPEN or not request.user.is_authenticated:
+        if not settings.SECOND_FACTOR_FOR or name in ALWAYS_ALLOWED or not request.user.is_authenticated:
             return None
         missing = second_factor_gap(request.user, request.session)
-        if missing is None or name in (TO_SET_UP if missing is SecondFactorGap.NONE_SET_UP else TO_USE):
+        if missing is None or name in (
+            ALLOWED_TO_SET_UP if missing is SecondFactorGap.NONE_SET_UP else ALLOWED_TO_VERIFY
+        ):
             return None
-        if request.path.startswith(BELOW):
+        if request.path.startswith(API_PREFIX):
             return problem(403, missing.value, request.path)
         if missing is SecondFactorGap.NONE_SET_UP:
             messages.warning(request, missing.value)
@@ -119,10 +121,10 @@ class SecondFactorRequired(MiddlewareMixin):
         return redirect(f"{address}?{urlencode({'next': request.get_full_path()})}")
 
 
-class DeviceRights(MiddlewareMixin):
+class PermissionsPolicy(MiddlewareMixin):
     """No page needs camera, place or payment; passkeys are for our own pages alone."""
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         """The answer with the header."""
-        response.headers.setdefault("Permissions-Policy", DEVICE_RIGHTS)
+        response.headers.setdefault("Permissions-Policy", PERMISSIONS_POLICY)
         return response

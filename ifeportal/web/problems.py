@@ -1,7 +1,7 @@
 """How an error of the API is told: problem details as RFC 9457 has them, from wherever the error comes. No I/O.
 
-`type` is about:blank where the status says it all, else one of ours from `KINDS`; `instance` is the address that was
-asked for; `errors` names what is wrong by parameter.
+`type` is about:blank where the status says it all, else one of ours from `PROBLEM_TYPES`; `instance` is the address
+that was asked for; `errors` names what is wrong by parameter.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from django.http import Http404, HttpResponse, JsonResponse
 from rest_framework import exceptions
 
 MEDIA_TYPE: Final = "application/problem+json"
-BELOW: Final = "/api/"
-BLANK: Final = "about:blank"
-OURS: Final = "urn:problem-type:ifeportal:"
+API_PREFIX: Final = "/api/"
+ABOUT_BLANK: Final = "about:blank"
+TYPE_PREFIX: Final = "urn:problem-type:ifeportal:"
 # What the status alone does not say: the word of the type, and its title.
-KINDS: Final[Mapping[str, str]] = {
+PROBLEM_TYPES: Final[Mapping[str, str]] = {
     "bad-parameter": "A parameter has a value that is not offered",
     "bad-value": "A value cannot be used",
     "start-anew": "Changes since then are no longer known",
@@ -28,7 +28,7 @@ KINDS: Final[Mapping[str, str]] = {
     "too-many-listeners": "Too many open connections",
     "database-away": "The database does not answer",
 }
-NOT_THERE: Final = "There is no such thing, or it is not for you to see."
+NOT_FOUND_DETAIL: Final = "There is no such thing, or it is not for you to see."
 
 
 def problem(
@@ -40,10 +40,10 @@ def problem(
     errors: Mapping[str, Sequence[str]] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> HttpResponse:
-    """A problem as the answer to a request for `path`; `kind` is a word of `KINDS`."""
+    """A problem as the answer to a request for `path`; `kind` is a key of `PROBLEM_TYPES`."""
     told: dict[str, Any] = {
-        "type": OURS + kind if kind else BLANK,
-        "title": KINDS[kind] if kind else HTTPStatus(status).phrase,
+        "type": TYPE_PREFIX + kind if kind else ABOUT_BLANK,
+        "title": PROBLEM_TYPES[kind] if kind else HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
         "instance": quote(path, errors="replace"),
@@ -53,23 +53,25 @@ def problem(
     return JsonResponse(told, status=status, content_type=MEDIA_TYPE, headers=dict(headers or {}))
 
 
-def answer(error: Exception, context: Mapping[str, Any]) -> HttpResponse | None:
+def exception_handler(error: Exception, context: Mapping[str, Any]) -> HttpResponse | None:
     """What REST framework answers with; None for an error that is not of the request."""
     path: str = context["request"].path
     if isinstance(error, Http404):
-        return problem(404, NOT_THERE, path)
+        return problem(404, NOT_FOUND_DETAIL, path)
     if isinstance(error, PermissionDenied):
         error = exceptions.PermissionDenied(*error.args)
     if not isinstance(error, exceptions.APIException):
         return None
     if isinstance(error, exceptions.ValidationError):
         errors = _by_parameter(error.detail)
-        return problem(400, "; ".join(f"{name}: {said[0]}" for name, said in errors.items()), path, **_bad(errors))
+        return problem(
+            400, "; ".join(f"{name}: {said[0]}" for name, said in errors.items()), path, **_parameter_problem(errors)
+        )
     kind = "too-many-requests" if isinstance(error, exceptions.Throttled) else ""
     return problem(error.status_code, str(error.detail), path, kind=kind, headers=_headers(error))
 
 
-def _bad(errors: dict[str, list[str]]) -> dict[str, Any]:
+def _parameter_problem(errors: dict[str, list[str]]) -> dict[str, Any]:
     return {"kind": "bad-parameter", "errors": errors}
 
 
@@ -78,15 +80,15 @@ def _by_parameter(detail: Any) -> dict[str, list[str]]:
     if not isinstance(detail, Mapping):
         return {"request": [str(said) for said in (detail if isinstance(detail, list) else [detail])]}
     return {
-        "request" if name == "non_field_errors" else str(name): [str(word) for word in _flat(said)]
+        "request" if name == "non_field_errors" else str(name): [str(word) for word in _flatten(said)]
         for name, said in detail.items()
     }
 
 
-def _flat(said: Any) -> list[Any]:
+def _flatten(said: Any) -> list[Any]:
     if isinstance(said, Mapping):
-        return [word for part in said.values() for word in _flat(part)]
-    return [word for part in said for word in _flat(part)] if isinstance(said, list) else [said]
+        return [word for part in said.values() for word in _flatten(part)]
+    return [word for part in said for word in _flatten(part)] if isinstance(said, list) else [said]
 
 
 def _headers(error: exceptions.APIException) -> dict[str, str]:

@@ -16,7 +16,7 @@ from django.utils.decorators import decorator_from_middleware
 from ifeportal.tables.export import Table, export
 
 
-class WholePages(GZipMiddleware):
+class GZipPages(GZipMiddleware):
     """Compresses pages, but no files that are sent in pieces.
 
     Under ASGI Django makes an archive of each piece, and browsers read the first one alone.
@@ -27,17 +27,17 @@ class WholePages(GZipMiddleware):
         return response if response.streaming else super().process_response(request, response)
 
 
-compressed = decorator_from_middleware(WholePages)
+compressed = decorator_from_middleware(GZipPages)
 
 
-def answer(request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
+def render_page(request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
     """The page with what every page has: when it was made, and whether it hangs on a wall (`?wall=1`). Not kept."""
     page = render(request, template, {"now": timezone.now(), "wall": request.GET.get("wall") == "1", **context})
     add_never_cache_headers(page)
     return page
 
 
-def file_of(request: HttpRequest, tables: Mapping[str, Callable[[], Table]]) -> HttpResponseBase | None:
+def export_response(request: HttpRequest, tables: Mapping[str, Callable[[], Table]]) -> HttpResponseBase | None:
     """The file that the address asks for of a page with these tables: `export` says what kind, `table` which one.
 
     Without a known `table` it is the first of them; None where no file is asked for.

@@ -27,7 +27,7 @@ from ifeportal.api.viewsets import ReadOnly
 from ifeportal.conf.environment import Config
 from ifeportal.live import connections
 from ifeportal.models import PACEMAKER, Airline
-from ifeportal.web.problems import KINDS
+from ifeportal.web.problems import PROBLEM_TYPES
 from loader.config import OPTIONS
 from loader.contract import item_reports, keys, manifest, names, strict_json, transfer_queue, units
 from loader.contract.heartbeat import HEARTBEAT_LIMIT, parse_heartbeat
@@ -166,7 +166,7 @@ def test_every_list_filter_order_and_column_of_the_api_is_documented() -> None:
 
 
 def test_every_kind_of_problem_of_the_api_is_documented() -> None:
-    assert set(KINDS) <= set(rows("docs/api.md"))
+    assert set(PROBLEM_TYPES) <= set(rows("docs/api.md"))
 
 
 def test_the_limits_of_the_api_are_as_documented() -> None:

@@ -20,7 +20,7 @@ from fleet.stats import rollup
 from ifeportal.live.feed import current_rev
 from ifeportal.models import Airline
 from ifeportal.tables import query
-from ifeportal.web.responses import answer, compressed, file_of
+from ifeportal.web.responses import compressed, export_response, render_page
 
 
 @require_safe
@@ -33,11 +33,11 @@ def airline(request: HttpRequest, airline: str) -> HttpResponseBase:
     chosen = queries.campaign_of(row, choice.campaign)
     if chosen is None:
         choice = replace(choice, campaign="")
-    file = file_of(request, exports.of_airline(row, choice))
+    file = export_response(request, exports.of_airline(row, choice))
     if file is not None:
         return file
     page, rows = tail_page(row, choice, sums.tails + sums.tails_out)
-    return answer(
+    return render_page(
         request,
         "fleet/airline.html",
         {

@@ -29,7 +29,7 @@ from ifeportal.live.feed import current_rev
 from ifeportal.models import Airline
 from ifeportal.tables import query
 from ifeportal.tables.export import Table, export
-from ifeportal.web.responses import answer, compressed
+from ifeportal.web.responses import compressed, render_page
 
 
 @require_safe
@@ -52,7 +52,7 @@ def campaign(request: HttpRequest, airline: str, campaign: str) -> HttpResponseB
     as_table = "table" in request.GET
     # A script that fetches the page has no use of what stands there for want of scripts.
     with_cells = as_table or request.headers.get("Sec-Fetch-Dest") != "empty"
-    return answer(
+    return render_page(
         request,
         "fleet/campaign.html",
         {
@@ -149,4 +149,4 @@ def _as_it_was(request: HttpRequest, row: Campaign, at: datetime) -> HttpRespons
         "page": history.load_page(found, choice),
         "items": history.item_page(row, found, request.GET.get("items", "1")),
     }
-    return answer(request, "fleet/campaign_at.html", context)
+    return render_page(request, "fleet/campaign_at.html", context)

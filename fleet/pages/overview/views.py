@@ -14,7 +14,7 @@ from fleet.pages.overview import exports, queries
 from ifeportal.live.feed import current_rev
 from ifeportal.models import Airline
 from ifeportal.tables import query
-from ifeportal.web.responses import answer, compressed, file_of
+from ifeportal.web.responses import compressed, export_response, render_page
 
 
 @require_safe
@@ -26,10 +26,10 @@ def fleet(request: HttpRequest) -> HttpResponseBase:
     choice = query.parse_query(request.GET, queries.COLUMNS)
     cards = queries.cards(airlines, choice, timezone.now())
     strays = Anomaly.objects.visible_to(request.user).filter(airline=None)
-    file = file_of(request, exports.of_fleet(cards, strays))
+    file = export_response(request, exports.of_fleet(cards, strays))
     if file is not None:
         return file
-    return answer(
+    return render_page(
         request,
         "fleet/overview.html",
         {

@@ -16,7 +16,7 @@ from ifeportal.access import visible_or_404
 from ifeportal.live.feed import current_rev
 from ifeportal.tables import query
 from ifeportal.tables.export import Table, export
-from ifeportal.web.responses import answer
+from ifeportal.web.responses import render_page
 
 
 @require_safe
@@ -39,7 +39,7 @@ def tail(request: HttpRequest, airline: str, tail: str) -> HttpResponseBase:
     moving = queries.loading_now(row)
     speaking = loads[0] if loads else None
     unfinished = [each for each in loads if each.status in (Status.LOADING, Status.FAILED, Status.PENDING)]
-    return answer(
+    return render_page(
         request,
         "fleet/tail.html",
         {

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ifeportal.web import database_timeout
-from ifeportal.web.database_timeout import Punctual
+from ifeportal.web.database_timeout import DatabaseTimeout
 
 Event = Mapping[str, Any]
 START = {"type": "http.response.start", "status": 200, "headers": []}
@@ -30,10 +30,10 @@ class Page:
             self.asked += 1
             return answers
 
-        monkeypatch.setattr(database_timeout, "_answers", ask)
-        monkeypatch.setattr(database_timeout, "PATIENCE", 0.01)
-        monkeypatch.setattr(database_timeout, "PROBE", 60.0)
-        self.front = Punctual(self.application)
+        monkeypatch.setattr(database_timeout, "_probe", ask)
+        monkeypatch.setattr(database_timeout, "RESPONSE_TIMEOUT", 0.01)
+        monkeypatch.setattr(database_timeout, "PROBE_TIMEOUT", 60.0)
+        self.front = DatabaseTimeout(self.application)
 
     async def application(
         self, scope: dict[str, Any], receive: Callable[[], Awaitable[Event]], send: Callable[[Event], Awaitable[None]]
@@ -89,7 +89,7 @@ async def test_a_program_is_told_as_a_problem(monkeypatch: pytest.MonkeyPatch) -
     assert (b"content-type", b"application/problem+json") in page.sent[0]["headers"]
 
 
-@pytest.mark.parametrize("path", database_timeout.LEFT_ALONE)
+@pytest.mark.parametrize("path", database_timeout.EXCLUDED_PATHS)
 async def test_what_tells_of_an_outage_itself_is_left_alone(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     page = Page(monkeypatch, answers=False)
     page.ready.set()
@@ -113,7 +113,7 @@ async def test_a_page_that_breaks_says_so_to_the_server(monkeypatch: pytest.Monk
         raise KeyError("a fault of ours")
 
     page = Page(monkeypatch, answers=True)
-    page.front = Punctual(broken)
+    page.front = DatabaseTimeout(broken)
     with pytest.raises(KeyError):
         await page.get()
 
@@ -127,7 +127,7 @@ async def test_many_that_wait_ask_the_database_once(monkeypatch: pytest.MonkeyPa
         asked.append(1)
         return go_on.wait(60)
 
-    monkeypatch.setattr(database_timeout, "_answers", ask)
+    monkeypatch.setattr(database_timeout, "_probe", ask)
     requests = [asyncio.ensure_future(page.get()) for _ in range(30)]
     while not asked:
         await asyncio.sleep(0.005)

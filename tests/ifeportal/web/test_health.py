@@ -143,7 +143,7 @@ def test_a_fault_of_ours_is_still_a_500(cast: Cast, client: Client, monkeypatch:
     def broken() -> None:
         raise KeyError("a fault of ours")
 
-    monkeypatch.setattr("ifeportal.web.health.look", broken)
+    monkeypatch.setattr("ifeportal.web.health.current_status", broken)
     client.raise_request_exception = False
     assert client.get("/readyz").status_code == 500
 
