@@ -7,8 +7,8 @@ from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers
 
 from campaigns.models import ContentItem
-from ifeportal.api.filters import Flag
-from ifeportal.api.viewsets import ReadOnly, Row, columns
+from ifeportal.api.filters import BooleanFilter
+from ifeportal.api.viewsets import ReadOnlyViewSet, RowSerializer, column_names
 
 
 def content_state(item: ContentItem) -> dict[str, object]:
@@ -29,7 +29,7 @@ def content_state(item: ContentItem) -> dict[str, object]:
     }
 
 
-class ContentRow(Row[ContentItem]):
+class ContentRow(RowSerializer[ContentItem]):
     """One item of a campaign, as its manifest has it."""
 
     values_of = content_state
@@ -56,19 +56,19 @@ class ContentFilter(django_filters.FilterSet):
     campaign = django_filters.CharFilter(field_name="campaign__name")
     content = django_filters.CharFilter(field_name="name")
     kind = django_filters.CharFilter(field_name="kind")
-    required = Flag(field_name="required")
-    listed = Flag(field_name="listed")
+    required = BooleanFilter(field_name="required")
+    listed = BooleanFilter(field_name="listed")
 
 
 @extend_schema_view(
     list=extend_schema(summary="List content items", tags=["content"]),
     retrieve=extend_schema(summary="One content item", tags=["content"]),
 )
-class Content(ReadOnly[ContentItem]):
+class Content(ReadOnlyViewSet[ContentItem]):
     """What campaigns consist of."""
 
     queryset = ContentItem.objects.select_related("campaign__airline").only(
-        *columns(ContentItem), "campaign__name", "campaign__airline__name"
+        *column_names(ContentItem), "campaign__name", "campaign__airline__name"
     )
     serializer_class = ContentRow
     filterset_class = ContentFilter

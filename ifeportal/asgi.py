@@ -9,7 +9,7 @@ from django.db import connection
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ifeportal.settings")
 pages = get_asgi_application()  # before the sockets: it loads the apps whose models they need
 
-from ifeportal.api.changes_stream import WaitingRoom  # noqa: E402
+from ifeportal.api.changes_stream import ChangesStream  # noqa: E402
 from ifeportal.live.routing import sockets  # noqa: E402
 from ifeportal.web.asgi_middleware import BodyLimit, IgnoreRootPath  # noqa: E402
 from ifeportal.web.daphne_request import install_request_class  # noqa: E402
@@ -17,5 +17,5 @@ from ifeportal.web.database_timeout import DatabaseTimeout  # noqa: E402
 
 # A file is there or is not: it keeps nobody waiting.
 http = pages if connection.vendor == "sqlite" else DatabaseTimeout(pages)
-application = IgnoreRootPath(ProtocolTypeRouter({"http": BodyLimit(WaitingRoom(http)), "websocket": sockets}))
+application = IgnoreRootPath(ProtocolTypeRouter({"http": BodyLimit(ChangesStream(http)), "websocket": sockets}))
 install_request_class()

@@ -246,8 +246,8 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["ifeportal.api.parsers.BoundedJSON"],
-    "DEFAULT_THROTTLE_CLASSES": ["ifeportal.api.throttling.PerCaller"],
+    "DEFAULT_PARSER_CLASSES": ["ifeportal.api.parsers.BoundedJSONParser"],
+    "DEFAULT_THROTTLE_CLASSES": ["ifeportal.api.throttling.CallerRateThrottle"],
     "DEFAULT_THROTTLE_RATES": {"user": "1200/min"},
     # Whose attempts are counted: the address the proxy saw, never what a client writes into X-Forwarded-For itself.
     "NUM_PROXIES": 1 if config.behind_proxy else 0,

@@ -16,8 +16,8 @@ from fleet.attention.acknowledgements import take, take_back
 from fleet.attention.queries import WORDS
 from fleet.models import Acknowledgement, Load
 from ifeportal.access import Role, role_or_403
-from ifeportal.api.filters import Flag, Words
-from ifeportal.api.viewsets import ReadOnly, Row
+from ifeportal.api.filters import BooleanFilter, ChoicesFilter
+from ifeportal.api.viewsets import ReadOnlyViewSet, RowSerializer
 from ifeportal.formatting import iso
 
 WORD_CHOICES: Final = [(word, word) for word in WORDS]
@@ -48,7 +48,7 @@ def acknowledgement_state(row: Acknowledgement) -> dict[str, Any]:
     }
 
 
-class AcknowledgementRow(Row[Acknowledgement]):
+class AcknowledgementRow(RowSerializer[Acknowledgement]):
     """Somebody sees to a load. It counts while the load is in that state, with that error, and it is not withdrawn."""
 
     values_of = acknowledgement_state
@@ -77,16 +77,16 @@ class AcknowledgementQuestion(serializers.Serializer[Any]):
 class AcknowledgementFilter(OnLoadFilter):
     """By where, what for, who and time."""
 
-    state = Words(field_name="state", choices=WORD_CHOICES)
+    state = ChoicesFilter(field_name="state", choices=WORD_CHOICES)
     who = django_filters.CharFilter(field_name="who")
-    withdrawn = Flag(field_name="withdrawn_at", lookup_expr="isnull", exclude=True)
+    withdrawn = BooleanFilter(field_name="withdrawn_at", lookup_expr="isnull", exclude=True)
 
 
 @extend_schema_view(
     list=extend_schema(summary="List acknowledgements", tags=["attention"]),
     retrieve=extend_schema(summary="One acknowledgement", tags=["attention"]),
 )
-class Acknowledgements(ReadOnly[Acknowledgement]):
+class Acknowledgements(ReadOnlyViewSet[Acknowledgement]):
     """Who sees to which loads."""
 
     queryset = Acknowledgement.objects.select_related("load__tail__airline", "load__campaign")

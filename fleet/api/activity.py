@@ -10,8 +10,8 @@ from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers
 
 from fleet.models import Moved, Usage
-from ifeportal.api.filters import moments
-from ifeportal.api.viewsets import ReadOnly, Row
+from ifeportal.api.filters import datetime_range
+from ifeportal.api.viewsets import ReadOnlyViewSet, RowSerializer
 from ifeportal.formatting import iso
 
 
@@ -20,7 +20,7 @@ def moved_state(row: Moved) -> dict[str, Any]:
     return {"id": row.pk, "airline": row.airline.name, "at": iso(row.at), "bytes": row.bytes}
 
 
-class MovedRow(Row[Moved]):
+class MovedRow(RowSerializer[Moved]):
     """Bytes that arrived on an airline's aircraft within five minutes."""
 
     values_of = moved_state
@@ -45,7 +45,7 @@ def usage_state(row: Usage) -> dict[str, Any]:
     }
 
 
-class UsageRow(Row[Usage]):
+class UsageRow(RowSerializer[Usage]):
     """The requests the portal sent to both buckets on a day (UTC). Without an airline: to find airlines."""
 
     values_of = usage_state
@@ -64,7 +64,7 @@ class MovedFilter(django_filters.FilterSet):
     """By airline and time."""
 
     airline = django_filters.CharFilter(field_name="airline__name")
-    at_after, at_before = moments("at")
+    at_after, at_before = datetime_range("at")
 
 
 class UsageFilter(django_filters.FilterSet):
@@ -80,7 +80,7 @@ class UsageFilter(django_filters.FilterSet):
     list=extend_schema(summary="List bytes moved", tags=["moved"]),
     retrieve=extend_schema(summary="One slot", tags=["moved"]),
 )
-class MovedSlots(ReadOnly[Moved]):
+class MovedSlots(ReadOnlyViewSet[Moved]):
     """Bytes that arrived, by airline and slot of five minutes."""
 
     queryset = Moved.objects.select_related("airline").defer("airline__contact")
@@ -96,7 +96,7 @@ class MovedSlots(ReadOnly[Moved]):
     list=extend_schema(summary="List requests to the buckets", tags=["usage"]),
     retrieve=extend_schema(summary="One day", tags=["usage"]),
 )
-class UsageDays(ReadOnly[Usage]):
+class UsageDays(ReadOnlyViewSet[Usage]):
     """The requests the portal sent to both buckets, by airline and day. For staff; others see none."""
 
     queryset = Usage.objects.select_related("airline").defer("airline__contact")

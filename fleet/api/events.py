@@ -11,8 +11,8 @@ from rest_framework import serializers
 from fleet.api.filters import ON_LOAD, OnLoadFilter
 from fleet.choices import State
 from fleet.models import Event
-from ifeportal.api.filters import Words
-from ifeportal.api.viewsets import ReadOnly, Row, columns
+from ifeportal.api.filters import ChoicesFilter
+from ifeportal.api.viewsets import ReadOnlyViewSet, RowSerializer, column_names
 from ifeportal.formatting import iso
 
 
@@ -35,7 +35,7 @@ def event_state(row: Event) -> dict[str, Any]:
     }
 
 
-class EventRow(Row[Event]):
+class EventRow(RowSerializer[Event]):
     """A load or an item turned."""
 
     values_of = event_state
@@ -58,7 +58,7 @@ class EventFilter(OnLoadFilter):
     """By where, what, state, error and time."""
 
     content = django_filters.CharFilter(field_name="content")
-    state = Words(field_name="state", choices=State.choices)
+    state = ChoicesFilter(field_name="state", choices=State.choices)
     error_code = django_filters.CharFilter(field_name="error_code")
 
 
@@ -75,10 +75,10 @@ NAMES: Final = (
     list=extend_schema(summary="List events", tags=["events"]),
     retrieve=extend_schema(summary="One event", tags=["events"]),
 )
-class Events(ReadOnly[Event]):
+class Events(ReadOnlyViewSet[Event]):
     """Turns in the life of loads and items: the time line, and the history of errors."""
 
-    queryset = Event.objects.select_related("load__tail__airline", "load__campaign").only(*columns(Event), *NAMES)
+    queryset = Event.objects.select_related("load__tail__airline", "load__campaign").only(*column_names(Event), *NAMES)
     serializer_class = EventRow
     filterset_class = EventFilter
     search_fields = ["content", "load__tail__name", "load__campaign__name", "text"]

@@ -15,7 +15,7 @@ from fleet.choices import Contradiction, Duty, Proof, State, Status
 from fleet.models import Load, Tail, Transfer
 from fleet.state.precedence import in_state, item_in_state
 from fleet.stats import rollup
-from ifeportal.api.filters import Flag, Words, moments
+from ifeportal.api.filters import BooleanFilter, ChoicesFilter, datetime_range
 
 CONTRADICTIONS = [choice for choice in Contradiction.choices if choice[0]]
 
@@ -27,21 +27,21 @@ class TransferFilter(django_filters.FilterSet):
     tail = django_filters.CharFilter(field_name="load__tail__name")
     campaign = django_filters.CharFilter(field_name="load__campaign__name")
     content = django_filters.CharFilter(field_name="content")
-    status = Words(field_name="status", choices=Status.choices)
+    status = ChoicesFilter(field_name="status", choices=Status.choices)
     error_code = django_filters.CharFilter(field_name="error_code")
-    state = Words(choices=State.choices, method="by_state")
-    stalled = Flag(field_name="stalled")
-    silent = Flag(field_name="load__silent")
-    waiting = Flag(field_name="load__waiting")
-    restarted = Flag(field_name="restarted")
-    oversized = Flag(field_name="oversized")
-    unreadable = Flag(field_name="unreadable")
-    at_risk = Flag(field_name="load__at_risk")
-    listed = Flag(field_name="listed")
-    duty = Words(field_name="load__tail__duty", choices=Duty.choices)
-    as_of_after, as_of_before = moments("as_of")
-    started_at_after, started_at_before = moments("started_at")
-    finished_at_after, finished_at_before = moments("finished_at")
+    state = ChoicesFilter(choices=State.choices, method="by_state")
+    stalled = BooleanFilter(field_name="stalled")
+    silent = BooleanFilter(field_name="load__silent")
+    waiting = BooleanFilter(field_name="load__waiting")
+    restarted = BooleanFilter(field_name="restarted")
+    oversized = BooleanFilter(field_name="oversized")
+    unreadable = BooleanFilter(field_name="unreadable")
+    at_risk = BooleanFilter(field_name="load__at_risk")
+    listed = BooleanFilter(field_name="listed")
+    duty = ChoicesFilter(field_name="load__tail__duty", choices=Duty.choices)
+    as_of_after, as_of_before = datetime_range("as_of")
+    started_at_after, started_at_before = datetime_range("started_at")
+    finished_at_after, finished_at_before = datetime_range("finished_at")
 
     def by_state(self, rows: QuerySet[Transfer], name: str, words: list[str]) -> QuerySet[Transfer]:
         """The rows in one of these states."""
@@ -54,21 +54,21 @@ class LoadFilter(django_filters.FilterSet):
     airline = django_filters.CharFilter(field_name="tail__airline__name")
     tail = django_filters.CharFilter(field_name="tail__name")
     campaign = django_filters.CharFilter(field_name="campaign__name")
-    status = Words(field_name="status", choices=Status.choices)
+    status = ChoicesFilter(field_name="status", choices=Status.choices)
     error_code = django_filters.CharFilter(field_name="error_code")
-    state = Words(choices=State.choices, method="by_state")
-    stalled = Flag(field_name="stalled")
-    silent = Flag(field_name="silent")
-    waiting = Flag(field_name="waiting")
-    restarted = Flag(field_name="restarted")
-    contradiction = Words(field_name="contradiction", choices=CONTRADICTIONS)
-    at_risk = Flag(field_name="at_risk")
-    proof = Words(field_name="proof", choices=[choice for choice in Proof.choices if choice[0]])
-    archived = Flag(field_name="archived_at", lookup_expr="isnull", exclude=True)
-    duty = Words(field_name="tail__duty", choices=Duty.choices)
-    as_of_after, as_of_before = moments("as_of")
-    started_at_after, started_at_before = moments("started_at")
-    finished_at_after, finished_at_before = moments("finished_at")
+    state = ChoicesFilter(choices=State.choices, method="by_state")
+    stalled = BooleanFilter(field_name="stalled")
+    silent = BooleanFilter(field_name="silent")
+    waiting = BooleanFilter(field_name="waiting")
+    restarted = BooleanFilter(field_name="restarted")
+    contradiction = ChoicesFilter(field_name="contradiction", choices=CONTRADICTIONS)
+    at_risk = BooleanFilter(field_name="at_risk")
+    proof = ChoicesFilter(field_name="proof", choices=[choice for choice in Proof.choices if choice[0]])
+    archived = BooleanFilter(field_name="archived_at", lookup_expr="isnull", exclude=True)
+    duty = ChoicesFilter(field_name="tail__duty", choices=Duty.choices)
+    as_of_after, as_of_before = datetime_range("as_of")
+    started_at_after, started_at_before = datetime_range("started_at")
+    finished_at_after, finished_at_before = datetime_range("finished_at")
 
     def by_state(self, rows: QuerySet[Load], name: str, words: list[str]) -> QuerySet[Load]:
         """The rows in one of these states."""
@@ -78,9 +78,9 @@ class LoadFilter(django_filters.FilterSet):
 class SumFilter(django_filters.FilterSet):
     """By the words the sums come to."""
 
-    status = Words(choices=SUM_STATUSES, method="by_status")
-    state = Words(choices=SUM_STATES, method="by_state")
-    at_risk = Flag(field_name=f"{rollup.PREFIX}at_risk", method="by_risk")
+    status = ChoicesFilter(choices=SUM_STATUSES, method="by_status")
+    state = ChoicesFilter(choices=SUM_STATES, method="by_state")
+    at_risk = BooleanFilter(field_name=f"{rollup.PREFIX}at_risk", method="by_risk")
 
     def by_state(self, rows: QuerySet[Any], name: str, words: list[str]) -> QuerySet[Any]:
         """The rows whose `state` is one of the words."""
@@ -121,7 +121,7 @@ class AirlineFilter(SumFilter):
     """By name and state."""
 
     airline = django_filters.CharFilter(field_name="name")
-    discovered = Flag(field_name="discovered")
+    discovered = BooleanFilter(field_name="discovered")
 
 
 class CampaignFilter(SumFilter):
@@ -129,10 +129,10 @@ class CampaignFilter(SumFilter):
 
     airline = django_filters.CharFilter(field_name="airline__name")
     campaign = django_filters.CharFilter(field_name="name")
-    manifest_state = Words(field_name="manifest_state", choices=ManifestState.choices)
-    signed = Flag(field_name="signed")
-    withdrawn = Flag(field_name="withdrawn_at", lookup_expr="isnull", exclude=True)
-    discovered = Flag(field_name="discovered")
+    manifest_state = ChoicesFilter(field_name="manifest_state", choices=ManifestState.choices)
+    signed = BooleanFilter(field_name="signed")
+    withdrawn = BooleanFilter(field_name="withdrawn_at", lookup_expr="isnull", exclude=True)
+    discovered = BooleanFilter(field_name="discovered")
 
 
 class TailFilter(SumFilter):
@@ -142,10 +142,10 @@ class TailFilter(SumFilter):
     tail = django_filters.CharFilter(field_name="name")
     campaign = django_filters.CharFilter(method="by_campaign", label="Tails with a load of this campaign.")
     loader_state = django_filters.CharFilter(field_name="loader_state")
-    duty = Words(field_name="duty", choices=Duty.choices)
-    is_silent = Flag(field_name="silent")
-    heard_at_after, heard_at_before = moments("heard_at")
-    discovered = Flag(field_name="discovered")
+    duty = ChoicesFilter(field_name="duty", choices=Duty.choices)
+    is_silent = BooleanFilter(field_name="silent")
+    heard_at_after, heard_at_before = datetime_range("heard_at")
+    discovered = BooleanFilter(field_name="discovered")
 
     def by_campaign(self, rows: QuerySet[Tail], name: str, campaign: str) -> QuerySet[Tail]:
         """The tails that have a load of the campaign; their sums stay those of all their loads."""
@@ -156,10 +156,10 @@ class AnomalyFilter(django_filters.FilterSet):
     """By airline, bucket, problem and whether it is over."""
 
     airline = django_filters.CharFilter(field_name="airline__name")
-    bucket = Words(field_name="bucket", choices=[("media", "media"), ("status", "status")])
+    bucket = ChoicesFilter(field_name="bucket", choices=[("media", "media"), ("status", "status")])
     problem = django_filters.CharFilter(field_name="problem")
-    resolved = Flag(field_name="resolved_at", lookup_expr="isnull", exclude=True)
-    last_seen_after, last_seen_before = moments("last_seen")
+    resolved = BooleanFilter(field_name="resolved_at", lookup_expr="isnull", exclude=True)
+    last_seen_after, last_seen_before = datetime_range("last_seen")
 
 
 class OnLoadFilter(django_filters.FilterSet):
@@ -169,7 +169,7 @@ class OnLoadFilter(django_filters.FilterSet):
     tail = django_filters.CharFilter(field_name="load__tail__name")
     campaign = django_filters.CharFilter(field_name="load__campaign__name")
     load = django_filters.NumberFilter(field_name="load_id", min_value=0, max_value=2**63 - 1)
-    at_after, at_before = moments("at")
+    at_after, at_before = datetime_range("at")
 
 
 ON_LOAD: Final = {

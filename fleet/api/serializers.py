@@ -13,7 +13,7 @@ from fleet.choices import Contradiction, Duty, Proof, State, Status
 from fleet.models import Anomaly
 from fleet.serialization import airline_state, campaign_state, load_state, tail_state, transfer_state
 from fleet.stats import rollup
-from ifeportal.api.viewsets import Row
+from ifeportal.api.viewsets import RowSerializer
 from ifeportal.formatting import iso
 
 # The order of weight in which a sum of loads gets its word (see Rollup.status).
@@ -22,7 +22,7 @@ SUM_STATUSES = [(word.value, word.label) for word in WEIGHTS]
 SUM_STATES = [(word, word) for word in rollup.COUNTED]
 
 
-class MeasuredRow(Row[Any]):
+class MeasuredRow(RowSerializer[Any]):
     """What a load and a transfer have in common."""
 
     id = serializers.IntegerField()
@@ -94,7 +94,7 @@ class LoadRow(MeasuredRow):
     )
 
 
-class SumRow(Row[Any]):
+class SumRow(RowSerializer[Any]):
     """Sums over loads, each counted under one state.
 
     Loads that were deleted and those of stored or retired tails are left out; bytes are of loads whose total is known.
@@ -212,7 +212,7 @@ def anomaly_state(row: Anomaly) -> dict[str, Any]:
     }
 
 
-class AnomalyRow(Row[Anomaly]):
+class AnomalyRow(RowSerializer[Anomaly]):
     """Something in a bucket that could not be understood."""
 
     values_of = anomaly_state

@@ -22,7 +22,7 @@ from fleet.service_status import change_tail
 from fleet.stats import rollup
 from ifeportal import audit
 from ifeportal.access import Role, role_or_403
-from ifeportal.api.viewsets import ReadOnly, columns
+from ifeportal.api.viewsets import ReadOnlyViewSet, column_names
 from ifeportal.models import Airline
 
 MEASURED_ORDERINGS = {
@@ -42,7 +42,7 @@ SUM_ORDERINGS = {
     list=extend_schema(summary="List airlines", tags=["airlines"]),
     retrieve=extend_schema(summary="One airline", tags=["airlines"]),
 )
-class Airlines(ReadOnly[Airline]):
+class Airlines(ReadOnlyViewSet[Airline]):
     """The airlines the user may see."""
 
     queryset = Airline.objects.defer("contact")
@@ -61,7 +61,7 @@ class Airlines(ReadOnly[Airline]):
     list=extend_schema(summary="List campaigns", tags=["campaigns"]),
     retrieve=extend_schema(summary="One campaign", tags=["campaigns"]),
 )
-class Campaigns(ReadOnly[Campaign]):
+class Campaigns(ReadOnlyViewSet[Campaign]):
     """Content cycles, with how far they have got on all tails."""
 
     queryset = Campaign.objects.select_related("airline").defer("airline__contact", "extra")
@@ -86,7 +86,7 @@ class Campaigns(ReadOnly[Campaign]):
     list=extend_schema(summary="List tails", tags=["tails"]),
     retrieve=extend_schema(summary="One tail", tags=["tails"]),
 )
-class Tails(ReadOnly[Tail]):
+class Tails(ReadOnlyViewSet[Tail]):
     """Aircraft, with how far all their loads have got."""
 
     queryset = Tail.objects.select_related("airline").defer("airline__contact", "held")
@@ -132,10 +132,10 @@ class Tails(ReadOnly[Tail]):
     list=extend_schema(summary="List loads", tags=["loads"]),
     retrieve=extend_schema(summary="One load", tags=["loads"]),
 )
-class Loads(ReadOnly[Load]):
+class Loads(ReadOnlyViewSet[Load]):
     """Campaigns on tails."""
 
-    queryset = Load.objects.select_related("tail__airline", "campaign").only(*columns(Load), *OF_THE_TAIL)
+    queryset = Load.objects.select_related("tail__airline", "campaign").only(*column_names(Load), *OF_THE_TAIL)
     serializer_class = LoadRow
     filterset_class = LoadFilter
     search_fields = ["tail__name", "campaign__name", "error"]
@@ -154,11 +154,11 @@ class Loads(ReadOnly[Load]):
     list=extend_schema(summary="List transfers", tags=["transfers"]),
     retrieve=extend_schema(summary="One transfer", tags=["transfers"]),
 )
-class Transfers(ReadOnly[Transfer]):
+class Transfers(ReadOnlyViewSet[Transfer]):
     """Content items on their way to tails."""
 
     queryset = Transfer.objects.select_related("load__tail__airline", "load__campaign").only(
-        *columns(Transfer), "load__tail", "load__campaign", *(f"load__{name}" for name in OF_THE_LOAD)
+        *column_names(Transfer), "load__tail", "load__campaign", *(f"load__{name}" for name in OF_THE_LOAD)
     )
     serializer_class = TransferRow
     filterset_class = TransferFilter
@@ -177,7 +177,7 @@ class Transfers(ReadOnly[Transfer]):
     list=extend_schema(summary="List anomalies", tags=["anomalies"]),
     retrieve=extend_schema(summary="One anomaly", tags=["anomalies"]),
 )
-class Anomalies(ReadOnly[Anomaly]):
+class Anomalies(ReadOnlyViewSet[Anomaly]):
     """What could not be understood. Those that name no known airline are for staff."""
 
     queryset = Anomaly.objects.select_related("airline").defer("airline__contact")

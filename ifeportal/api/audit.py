@@ -10,14 +10,14 @@ from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers
 
 from ifeportal.access import Role
-from ifeportal.api.filters import Words, moments
-from ifeportal.api.viewsets import ReadOnly, Row
+from ifeportal.api.filters import ChoicesFilter, datetime_range
+from ifeportal.api.viewsets import ReadOnlyViewSet, RowSerializer
 from ifeportal.models import AuditEntry, User
 
-WAYS = [(word, word) for word in ("page", "admin", "api", "command")]
+VIA_CHOICES = [(word, word) for word in ("page", "admin", "api", "command")]
 
 
-def audit_state(row: AuditEntry) -> dict[str, Any]:
+def serialize_audit_entry(row: AuditEntry) -> dict[str, Any]:
     """One entry. The names are as they were."""
     return {
         "id": row.pk,
@@ -32,10 +32,10 @@ def audit_state(row: AuditEntry) -> dict[str, Any]:
     }
 
 
-class AuditRow(Row[AuditEntry]):
+class AuditSerializer(RowSerializer[AuditEntry]):
     """Somebody changed something."""
 
-    values_of = audit_state
+    values_of = serialize_audit_entry
 
     id = serializers.IntegerField()
     at = serializers.DateTimeField()
@@ -44,7 +44,7 @@ class AuditRow(Row[AuditEntry]):
     action = serializers.CharField(help_text="A word for it, e.g. tail.duty.")
     target = serializers.CharField(allow_blank=True, help_text="What was changed, as people name it.")
     changes = serializers.DictField(child=serializers.ListField(), help_text="Field to before and after.")
-    via = serializers.ChoiceField(choices=WAYS)
+    via = serializers.ChoiceField(choices=VIA_CHOICES)
     address = serializers.CharField(allow_null=True, help_text="Where the request came from.")
 
 
@@ -54,22 +54,22 @@ class AuditFilter(django_filters.FilterSet):
     airline = django_filters.CharFilter(field_name="whose")
     who = django_filters.CharFilter(field_name="who")
     action = django_filters.CharFilter(field_name="action")
-    via = Words(field_name="via", choices=WAYS)
-    at_after, at_before = moments("at")
+    via = ChoicesFilter(field_name="via", choices=VIA_CHOICES)
+    at_after, at_before = datetime_range("at")
 
 
 @extend_schema_view(
     list=extend_schema(summary="List the audit log", tags=["audit"]),
     retrieve=extend_schema(summary="One entry", tags=["audit"]),
 )
-class Audit(ReadOnly[AuditEntry]):
+class AuditViewSet(ReadOnlyViewSet[AuditEntry]):
     """Who changed what, when, from where. For managers of the airline and staff; others see none."""
 
     queryset = AuditEntry.objects.all()
-    serializer_class = AuditRow
+    serializer_class = AuditSerializer
     filterset_class = AuditFilter
     search_fields = ["who", "action", "target"]
-    usual_order = ["-at"]
+    default_ordering = ["-at"]
     newest_first = True
     orderings = {"at": "at", "who": "who", "action": "action", "airline": "whose"}
 

@@ -21,9 +21,9 @@ from ifeportal.models import Token, User
 
 SCHEMES: Final = (b"bearer", b"token")
 
-LONGEST: Final = 200  # bytes of a key that are looked at
+KEY_LIMIT: Final = 200  # bytes of a key that are looked at
 
-USED_EVERY: Final = timedelta(minutes=1)  # a token in use is marked so once in this time
+USED_AT_PRECISION: Final = timedelta(minutes=1)  # a token in use is marked so once in this time
 
 
 class TokenAuthentication(BaseAuthentication):
@@ -37,7 +37,7 @@ class TokenAuthentication(BaseAuthentication):
         scheme, _, key = get_authorization_header(request).partition(b" ")
         if scheme.lower() not in SCHEMES:
             return None
-        token = self._token(key.strip(), timezone.now())
+        token = self._find_token(key.strip(), timezone.now())
         user = token.user
         user.limited_to, user.reads_only = token.airline_id, not token.may_write
         if user.reads_only and request.method not in SAFE_METHODS:
@@ -49,15 +49,15 @@ class TokenAuthentication(BaseAuthentication):
         return 'Bearer realm="ifeportal"'
 
     @staticmethod
-    def _token(key: bytes, now: datetime) -> Token:
-        if not key.isascii() or not 0 < len(key) <= LONGEST:
+    def _find_token(key: bytes, now: datetime) -> Token:
+        if not key.isascii() or not 0 < len(key) <= KEY_LIMIT:
             raise AuthenticationFailed("This is no token.")
         found = Token.objects.valid(now).select_related("user").filter(digest=hash_token(key.decode("ascii")))
         token: Token | None = found.first()
         if token is None:
             raise AuthenticationFailed("The token is not known, has ended or was revoked.")
-        if token.used_at is None or token.used_at < now - USED_EVERY:
-            stale = Q(used_at=None) | Q(used_at__lt=now - USED_EVERY)
+        if token.used_at is None or token.used_at < now - USED_AT_PRECISION:
+            stale = Q(used_at=None) | Q(used_at__lt=now - USED_AT_PRECISION)
             Token.objects.filter(stale, pk=token.pk).update(used_at=now)
         return token
 

@@ -24,16 +24,16 @@ from ifeportal.live.scope import scope_for
 from ifeportal.models import User
 from ifeportal.web.problems import problem
 
-LONGEST_WAIT: Final = 30  # seconds
-HEARING: Final = "ifeportal.hearing"  # where in the connection's scope a question may be left to wait
-STREAM: Final = "text/event-stream"
+MAX_WAIT: Final = 30  # seconds
+SCOPE_KEY: Final = "ifeportal.hearing"  # where in the connection's scope a question may be left to wait
+EVENT_STREAM: Final = "text/event-stream"
 TOO_OLD: Final = "What changed since then is no longer known. Read the lists anew and go on from their X-Revision."
 
 
-class EventStream(BaseRenderer):
+class EventStreamRenderer(BaseRenderer):
     """Server-sent events; the view writes them itself."""
 
-    media_type = STREAM
+    media_type = EVENT_STREAM
     format = "events"
 
     def render(self, data: Any, accepted_media_type: str | None = None, renderer_context: Any = None) -> bytes:
@@ -41,14 +41,14 @@ class EventStream(BaseRenderer):
         return str(data).encode()
 
 
-class Question(serializers.Serializer[Any]):
+class ChangesQuerySerializer(serializers.Serializer[Any]):
     """What may be asked."""
 
     since = serializers.IntegerField(
         required=False, min_value=0, max_value=2**63 - 1, help_text="A revision; without it the present one is told."
     )
     wait = serializers.IntegerField(
-        required=False, min_value=0, max_value=LONGEST_WAIT, help_text="Seconds to wait for a change if there is none."
+        required=False, min_value=0, max_value=MAX_WAIT, help_text="Seconds to wait for a change if there is none."
     )
     limit = serializers.IntegerField(
         required=False, min_value=1, max_value=MAX_LIMIT, help_text="Changes at most; a revision is never cut in two."
@@ -61,7 +61,7 @@ class Question(serializers.Serializer[Any]):
     )
 
 
-class ChangeRow(serializers.Serializer[Any]):
+class ChangeSerializer(serializers.Serializer[Any]):
     """The newest state of one object; a thousand changes of it in between are this one."""
 
     topic = serializers.ChoiceField(choices=sorted(TOPICS))
@@ -70,22 +70,22 @@ class ChangeRow(serializers.Serializer[Any]):
     state = serializers.DictField(help_text="The row, as its list shows it; empty for one that was deleted.")
 
 
-class ChangesAnswer(serializers.Serializer[Any]):
+class ChangesPageSerializer(serializers.Serializer[Any]):
     """What changed."""
 
     rev = serializers.IntegerField(help_text="For `since` of the next question.")
     more = serializers.BooleanField(help_text="There are further changes: ask again at once.")
-    changes = ChangeRow(many=True)
+    changes = ChangeSerializer(many=True)
 
 
-class Changes(APIView):
+class ChangesView(APIView):
     """The feed of changes, for programs."""
 
-    renderer_classes = [JSONRenderer, EventStream]
+    renderer_classes = [JSONRenderer, EventStreamRenderer]
 
     def get_throttles(self) -> list[BaseThrottle]:
         """To see whether an open stream may go on is no request of its own."""
-        hearing = hearing_of(self.request)
+        hearing = changes_request_of(self.request)
         return [] if hearing is not None and hearing.is_recheck else super().get_throttles()
 
     @extend_schema(
@@ -97,30 +97,30 @@ class Changes(APIView):
         "anew.",
         tags=["changes"],
         parameters=[
-            Question,
+            ChangesQuerySerializer,
             OpenApiParameter("Last-Event-ID", int, OpenApiParameter.HEADER, description="Counts before `since`."),
         ],
         responses={
-            (200, "application/json"): ChangesAnswer,
-            (200, STREAM): OpenApiResponse({"type": "string"}, "Server-sent events."),
+            (200, "application/json"): ChangesPageSerializer,
+            (200, EVENT_STREAM): OpenApiResponse({"type": "string"}, "Server-sent events."),
         },
     )
     def get(self, request: Request) -> HttpResponse:
         """What is there; or nothing, and the question left for who waits."""
-        hearing = self._understood(request)
-        waiting = hearing_of(request)
+        hearing = self._parse(request)
+        waiting = changes_request_of(request)
         if waiting is not None and (hearing.stream or (hearing.wait and hearing.since is not None)):
-            request._request.scope[HEARING] = hearing  # type: ignore[attr-defined]  # it is an ASGIRequest
-            return _answer(ChangesPage(0), stream=hearing.stream)
+            request._request.scope[SCOPE_KEY] = hearing  # type: ignore[attr-defined]  # it is an ASGIRequest
+            return _page_response(ChangesPage(0), stream=hearing.stream)
         told = changes_since(hearing)
-        return too_old(request.path) if told is None else _answer(told, stream=hearing.stream)
+        return too_old_response(request.path) if told is None else _page_response(told, stream=hearing.stream)
 
-    def _understood(self, request: Request) -> ChangesRequest:
+    def _parse(self, request: Request) -> ChangesRequest:
         """Raises ValidationError, and Http404 for an airline that is foreign or not there."""
-        question = Question(data=request.query_params)
+        question = ChangesQuerySerializer(data=request.query_params)
         question.is_valid(raise_exception=True)
         asked = question.validated_data
-        stream = isinstance(request.accepted_renderer, EventStream)
+        stream = isinstance(request.accepted_renderer, EventStreamRenderer)
         topics = frozenset(asked.get("topic") or TOPICS)
         watch = SubscribeRequest(
             asked.get("airline"), asked.get("tail", ""), asked.get("campaign", ""), topics, None, acks=False
@@ -130,43 +130,43 @@ class Changes(APIView):
             scope = scope_for(request.user, watch)
         except Rejected as refused:
             raise Http404 from refused
-        since = _last_event(request) if stream and "Last-Event-ID" in request.headers else asked.get("since")
+        since = _last_event_id(request) if stream and "Last-Event-ID" in request.headers else asked.get("since")
         limit, wait = asked.get("limit", DEFAULT_LIMIT), asked.get("wait", 0)
         return ChangesRequest(user=request.user, scope=scope, since=since, limit=limit, wait=wait, stream=stream)
 
 
-def hearing_of(request: Request | HttpRequest) -> ChangesRequest | None:
+def changes_request_of(request: Request | HttpRequest) -> ChangesRequest | None:
     """Where the question of this request may be left to wait, if anybody waits."""
     connection: dict[str, Any] = getattr(getattr(request, "_request", request), "scope", {})
-    return connection.get(HEARING)
+    return connection.get(SCOPE_KEY)
 
 
-def _last_event(request: Request) -> int:
+def _last_event_id(request: Request) -> int:
     said = request.headers["Last-Event-ID"].strip()
     if not (said.isascii() and said.isdigit() and len(said) < 19):
         raise ValidationError({"Last-Event-ID": ["It must be the id of an event that was sent."]})
     return int(said)
 
 
-def body(told: ChangesPage) -> str:
+def page_json(told: ChangesPage) -> str:
     """The answer as JSON."""
     more = "true" if told.more else "false"
     return f'{{"rev":{told.rev},"more":{more},"changes":[{",".join(told.texts)}]}}'
 
 
-def event(told: ChangesPage) -> str:
+def page_event(told: ChangesPage) -> str:
     """The answer as one server-sent event. JSON as we write it has no line breaks."""
-    return f"id: {told.rev}\ndata: {body(told)}\n\n"
+    return f"id: {told.rev}\ndata: {page_json(told)}\n\n"
 
 
-def too_old(path: str) -> HttpResponse:
+def too_old_response(path: str) -> HttpResponse:
     """410: who asks has to begin anew."""
     return problem(410, TOO_OLD, path, kind="start-anew")
 
 
-def _answer(told: ChangesPage, *, stream: bool) -> HttpResponse:
+def _page_response(told: ChangesPage, *, stream: bool) -> HttpResponse:
     response = HttpResponse(
-        event(told) if stream else body(told), content_type=STREAM if stream else "application/json"
+        page_event(told) if stream else page_json(told), content_type=EVENT_STREAM if stream else "application/json"
     )
     response["Cache-Control"] = "no-store"
     patch_vary_headers(response, ["Accept", "Authorization", "Cookie"])

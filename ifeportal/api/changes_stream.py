@@ -20,7 +20,7 @@ from django.conf import settings
 from django.db import Error as DatabaseTrouble
 from django.http import HttpResponse
 
-from ifeportal.api.changes import HEARING, STREAM, body, event, too_old
+from ifeportal.api.changes import EVENT_STREAM, SCOPE_KEY, page_event, page_json, too_old_response
 from ifeportal.live.connections import connected, disconnected, in_thread, open_sockets
 from ifeportal.live.feed_query import ChangesPage, ChangesRequest, changes_since
 from ifeportal.live.reader import feed_reader
@@ -31,7 +31,7 @@ from ifeportal.web.problems import problem
 PATH: Final = "/api/v1/changes/"
 REAUTHORISE = 30.0  # seconds
 PING = 15.0  # seconds
-LONGEST_STREAM = 900.0  # seconds; then its reader comes again
+MAX_STREAM_SECONDS = 900.0  # seconds; then its reader comes again
 STREAM_LIMIT = 2 * 2**20  # bytes, likewise
 RETRY_AFTER: Final = 5  # seconds
 Event = Mapping[str, Any]
@@ -42,11 +42,11 @@ Application = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
 logger = logging.getLogger(__name__)
 
 
-class Ended(Exception):
+class StreamEnded(Exception):
     """The stream is not to go on."""
 
 
-class WaitingRoom:
+class ChangesStream:
     """The application, but for questions that wait."""
 
     def __init__(self, application: Application) -> None:
@@ -55,12 +55,12 @@ class WaitingRoom:
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["path"] == PATH and scope["method"] == "GET":
-            await _Visit(self._application, scope, receive, send).serve()
+            await _Request(self._application, scope, receive, send).serve()
         else:
             await self._application(scope, receive, send)
 
 
-class _Visit:
+class _Request:
     """One request, from its question to the end of its answer."""
 
     def __init__(self, application: Application, scope: dict[str, Any], receive: Receive, send: Send) -> None:
@@ -68,33 +68,33 @@ class _Visit:
         self._reader = feed_reader()
         self._wake = asyncio.Event()
         self._sent = 0
-        self._around: Headers = []  # what every answer carries, as the application has it
+        self._common_headers: Headers = []  # what every answer carries, as the application has it
 
     async def serve(self) -> None:
         """Have the question authorised; answer it, wait or stream."""
-        hearing, answer = await self._ask()
+        hearing, answer = await self._authorise()
         if hearing.scope is None or hearing.user is None:
             for said in answer:
                 await self._send(said)
             return
-        self._around = answer[0]["headers"]
+        self._common_headers = answer[0]["headers"]
         if open_sockets[hearing.user.pk] >= settings.LIVE_SOCKETS_PER_USER:
-            await self._refuse(_too_many())
+            await self._send_response(_too_many_connections())
             return
         connected(hearing.user.pk)
         subscription = Subscription(hearing.scope, self._wake.set)
         try:
-            await self._listen(hearing, subscription, answer[0]["headers"])
+            await self._respond(hearing, subscription, answer[0]["headers"])
         except DatabaseTrouble as error:
             logger.warning("changes: the database does not answer: %s", error)
-            await self._refuse(database_unavailable(PATH))
+            await self._send_response(database_unavailable(PATH))
         finally:
             self._reader.detach(subscription)
             disconnected(hearing.user.pk)
 
-    async def _ask(self, *, again: bool = False) -> tuple[ChangesRequest, list[Event]]:
+    async def _authorise(self, *, again: bool = False) -> tuple[ChangesRequest, list[Event]]:
         """Have the application look at the question; what it understood, and what it would answer."""
-        connection = {**self._scope, HEARING: ChangesRequest(is_recheck=again)}
+        connection = {**self._scope, SCOPE_KEY: ChangesRequest(is_recheck=again)}
         answer: list[Event] = []
         asked = False
 
@@ -109,25 +109,25 @@ class _Visit:
             answer.append(said)
 
         await self._application(connection, receive, send)
-        return connection[HEARING], answer
+        return connection[SCOPE_KEY], answer
 
-    async def _listen(self, hearing: ChangesRequest, subscription: Subscription, headers: Headers) -> None:
+    async def _respond(self, hearing: ChangesRequest, subscription: Subscription, headers: Headers) -> None:
         """Subscribe first, then look up what was missed: nothing can slip through between the two."""
         await self._reader.attach(subscription)
         told = await in_thread(changes_since, hearing)
         if told is None:
-            await self._refuse(too_old(PATH))
+            await self._send_response(too_old_response(PATH))
         elif hearing.stream:
-            with _leaving(self._receive) as left:
+            with _disconnection(self._receive) as left:
                 await self._stream(hearing, subscription, told, headers, left)
         elif told.texts:
-            await self._answer(told, headers)
+            await self._send_page(told, headers)
         else:
             subscription.begin(told.rev)
-            with _leaving(self._receive) as left:
-                await self._poll(hearing, subscription, headers, left)
+            with _disconnection(self._receive) as left:
+                await self._long_poll(hearing, subscription, headers, left)
 
-    async def _poll(
+    async def _long_poll(
         self, hearing: ChangesRequest, subscription: Subscription, headers: Headers, left: asyncio.Future[None]
     ) -> None:
         """Answer with the first news, or after the time asked for without any."""
@@ -139,13 +139,13 @@ class _Visit:
         if left.done():
             return
         if subscription.closed:
-            await self._refuse(database_unavailable(PATH))
+            await self._send_response(database_unavailable(PATH))
         elif batch is None:
-            await self._answer(ChangesPage(subscription.rev(self._reader.rev)), headers)
+            await self._send_page(ChangesPage(subscription.rev(self._reader.rev)), headers)
         elif batch.reload:
-            await self._refuse(too_old(PATH))
+            await self._send_response(too_old_response(PATH))
         else:
-            await self._answer(ChangesPage(batch.rev, batch.texts, batch.rev < self._reader.rev), headers)
+            await self._send_page(ChangesPage(batch.rev, batch.texts, batch.rev < self._reader.rev), headers)
 
     async def _stream(
         self,
@@ -156,56 +156,56 @@ class _Visit:
         left: asyncio.Future[None],
     ) -> None:
         kept = [(name, value) for name, value in headers if name.lower() not in (b"content-length", b"content-type")]
-        kept += [(b"content-type", STREAM.encode()), (b"x-accel-buffering", b"no")]
+        kept += [(b"content-type", EVENT_STREAM.encode()), (b"x-accel-buffering", b"no")]
         await self._send({"type": "http.response.start", "status": 200, "headers": kept})
-        with contextlib.suppress(Ended, DatabaseTrouble):
-            await self._write("retry: 3000\n\n")
+        with contextlib.suppress(StreamEnded, DatabaseTrouble):
+            await self._send_text("retry: 3000\n\n")
             told = await self._catch_up(hearing, told)
             subscription.begin(told.rev)
-            await self._follow(subscription, left)
+            await self._send_until_end(subscription, left)
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _catch_up(self, hearing: ChangesRequest, told: ChangesPage) -> ChangesPage:
         """Send what was missed, page by page. Raises Ended."""
-        await self._write(event(told))
+        await self._send_text(page_event(told))
         while told.more:
             further = await in_thread(changes_since, replace(hearing, since=told.rev))
             if further is None:
-                await self._reload()
+                await self._send_reload()
             else:
                 told = further
-                await self._write(event(told))
+                await self._send_text(page_event(told))
         return told
 
-    async def _follow(self, subscription: Subscription, left: asyncio.Future[None]) -> None:
+    async def _send_until_end(self, subscription: Subscription, left: asyncio.Future[None]) -> None:
         """Send news and signs of life until the stream has to end. Raises Ended."""
         clock = asyncio.get_running_loop().time
-        end = clock() + LONGEST_STREAM
+        end = clock() + MAX_STREAM_SECONDS
         ping_at, check_at = clock() + PING, clock() + REAUTHORISE
         while clock() < end and not left.done() and not subscription.closed:
-            await self._send_news(subscription)
+            await self._send_pending(subscription)
             await self._wait(min(ping_at, check_at, end) - clock(), left)
             if clock() >= check_at:
-                await self._check(subscription)
+                await self._reauthorise(subscription)
                 check_at = clock() + REAUTHORISE
             if clock() >= ping_at:
-                await self._write(f": still here\nid: {subscription.rev(self._reader.rev)}\n\n")
+                await self._send_text(f": still here\nid: {subscription.rev(self._reader.rev)}\n\n")
                 ping_at = clock() + PING
 
-    async def _send_news(self, subscription: Subscription) -> None:
+    async def _send_pending(self, subscription: Subscription) -> None:
         while (batch := subscription.take(self._reader.rev)) is not None:
             if batch.reload:
-                await self._reload()
-            await self._write(event(ChangesPage(batch.rev, batch.texts, batch.rev < self._reader.rev)))
+                await self._send_reload()
+            await self._send_text(page_event(ChangesPage(batch.rev, batch.texts, batch.rev < self._reader.rev)))
 
-    async def _check(self, subscription: Subscription) -> None:
+    async def _reauthorise(self, subscription: Subscription) -> None:
         """Have the question authorised afresh. Raises Ended if anything of what is heard was taken away."""
-        hearing, answer = await self._ask(again=True)
+        hearing, answer = await self._authorise(again=True)
         if hearing.scope is None:
             if answer[0]["status"] != 503:  # without the database there is no news to keep from anyone either
-                raise Ended
+                raise StreamEnded
         elif hearing.scope.is_narrower_than(subscription.scope):
-            raise Ended
+            raise StreamEnded
         else:
             subscription.scope = hearing.scope
 
@@ -219,50 +219,50 @@ class _Visit:
             woken.cancel()
         self._wake.clear()
 
-    async def _write(self, text: str) -> None:
+    async def _send_text(self, text: str) -> None:
         """Send a part of the stream. Raises Ended once it was enough for one."""
         part = text.encode()
         self._sent += len(part)
         await self._send({"type": "http.response.body", "body": part, "more_body": True})
         if self._sent > STREAM_LIMIT:
-            raise Ended
+            raise StreamEnded
 
-    async def _reload(self) -> None:
+    async def _send_reload(self) -> None:
         """Say that only a new beginning helps. Raises Ended."""
-        await self._write("event: reload\ndata: {}\n\n")
-        raise Ended
+        await self._send_text("event: reload\ndata: {}\n\n")
+        raise StreamEnded
 
-    async def _answer(self, told: ChangesPage, headers: Headers) -> None:
-        content = body(told).encode()
+    async def _send_page(self, told: ChangesPage, headers: Headers) -> None:
+        content = page_json(told).encode()
         kept = [(name, value) for name, value in headers if name.lower() != b"content-length"]
         kept.append((b"content-length", str(len(content)).encode()))
         await self._send({"type": "http.response.start", "status": 200, "headers": kept})
         await self._send({"type": "http.response.body", "body": content})
 
-    async def _refuse(self, response: HttpResponse) -> None:
+    async def _send_response(self, response: HttpResponse) -> None:
         own = {name.lower().encode(): value.encode() for name, value in response.items()}
         own[b"content-length"] = str(len(response.content)).encode()
-        headers = {name.lower(): value for name, value in self._around} | own
+        headers = {name.lower(): value for name, value in self._common_headers} | own
         start = {"type": "http.response.start", "status": response.status_code, "headers": list(headers.items())}
         await self._send(start)
         await self._send({"type": "http.response.body", "body": response.content})
 
 
-def _too_many() -> HttpResponse:
+def _too_many_connections() -> HttpResponse:
     headers = {"Retry-After": str(RETRY_AFTER)}
     return problem(429, "Too many connections of yours wait already.", PATH, kind="too-many-listeners", headers=headers)
 
 
 @contextlib.contextmanager
-def _leaving(receive: Receive) -> Iterator[asyncio.Future[None]]:
+def _disconnection(receive: Receive) -> Iterator[asyncio.Future[None]]:
     """A future that is done once the other side has left."""
-    left = asyncio.ensure_future(_disconnect(receive))
+    left = asyncio.ensure_future(_wait_for_disconnect(receive))
     try:
         yield left
     finally:
         left.cancel()
 
 
-async def _disconnect(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

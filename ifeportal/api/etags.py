@@ -15,7 +15,7 @@ from typing import Any
 from django.db.models import Model
 
 
-def tag_of(rows: Iterable[Model], *about: object) -> str:
+def etag_of(rows: Iterable[Model], *about: object) -> str:
     """The weak entity tag of rows and what else the answer is made of."""
     digest = blake2b(repr(about).encode(errors="surrogatepass"), digest_size=16)
     for row in rows:

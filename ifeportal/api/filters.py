@@ -14,7 +14,7 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
 
-class Ordering(filters.BaseFilterBackend):
+class OrderingFilter(filters.BaseFilterBackend):
     """`ordering=-bytes_done,tail`: by the view's `orderings` (name in the API to path in the model).
 
     Rows without a value come last either way, and the id decides between equals, so that pages never overlap.
@@ -23,7 +23,7 @@ class Ordering(filters.BaseFilterBackend):
     def filter_queryset(self, request: Request, queryset: QuerySet[Any], view: Any) -> QuerySet[Any]:
         """The rows in the order asked for. Raises ValidationError for a name that is not offered."""
         asked = [term.strip() for term in request.query_params.get("ordering", "").split(",") if term.strip()]
-        terms = [self._term(term, view.orderings) for term in asked[:10]] or view.usual_order
+        terms = [self._term(term, view.orderings) for term in asked[:10]] or view.default_ordering
         return queryset.order_by(*terms, "pk")
 
     @staticmethod
@@ -53,7 +53,7 @@ class Ordering(filters.BaseFilterBackend):
 
 
 @extend_schema_field({"type": "boolean"})
-class Flag(django_filters.TypedChoiceFilter):
+class BooleanFilter(django_filters.TypedChoiceFilter):
     """`true` or `false`; anything else is refused, where the library's own boolean filter would ignore it."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -65,7 +65,7 @@ class Flag(django_filters.TypedChoiceFilter):
         )
 
 
-class Words(django_filters.MultipleChoiceFilter):
+class ChoicesFilter(django_filters.MultipleChoiceFilter):
     """One of a few words; may be given several times."""
 
     def __init__(self, *, choices: Sequence[tuple[str, Any]], **kwargs: Any) -> None:
@@ -77,7 +77,7 @@ class Words(django_filters.MultipleChoiceFilter):
         )
 
 
-def moments(path: str) -> tuple[django_filters.IsoDateTimeFilter, django_filters.IsoDateTimeFilter]:
+def datetime_range(path: str) -> tuple[django_filters.IsoDateTimeFilter, django_filters.IsoDateTimeFilter]:
     """The two ends of a range of moments: from one on, and until before the other."""
     says = {"invalid": "Write a moment as 2026-12-01T12:00:00Z."}
     return (

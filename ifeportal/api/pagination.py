@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
-LONGEST_CURSOR = 18  # digits; an id has fewer
+CURSOR_DIGITS = 18  # digits; an id has fewer
 
 
 class Pagination(PageNumberPagination):
@@ -26,28 +26,28 @@ class Pagination(PageNumberPagination):
     page_size_query_param = "page_size"
     max_page_size = 1000
     page_size_query_description = "Rows a page, 1 to 1,000; more is cut to 1,000."
-    following: int | None = None
+    next_cursor: int | None = None
     by_cursor = False
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any] | None:
         """The rows of the page. Raises NotFound for a number there is no page of, ValidationError."""
         asked = request.query_params
-        self.by_cursor = _word(asked.get("paging", ""), cursor="cursor" in asked) == "cursor"
+        self.by_cursor = _paging_mode(asked.get("paging", ""), cursor="cursor" in asked) == "cursor"
         if not self.by_cursor:
             return super().paginate_queryset(queryset, request, view)
         for name in ("page", "ordering"):
             if name in asked:
                 raise ValidationError({name: ["With a cursor the order is that of the ids, and pages have no number."]})
         self.request = request
-        return self._after(asked.get("cursor", ""), queryset, view.newest_first, self.get_page_size(request) or 1)
+        return self._page_after(asked.get("cursor", ""), queryset, view.newest_first, self.get_page_size(request) or 1)
 
-    def _after(self, cursor: str, rows: QuerySet[Any], newest_first: bool, size: int) -> list[Any]:
-        if cursor and not re.fullmatch(rf"[0-9]{{1,{LONGEST_CURSOR}}}", cursor):
+    def _page_after(self, cursor: str, rows: QuerySet[Any], newest_first: bool, size: int) -> list[Any]:
+        if cursor and not re.fullmatch(rf"[0-9]{{1,{CURSOR_DIGITS}}}", cursor):
             raise ValidationError({"cursor": ["Take the cursor from “next” of the page before."]})
         if cursor:
             rows = rows.filter(**{"pk__lt" if newest_first else "pk__gt": int(cursor)})
         found = list(rows.order_by("-pk" if newest_first else "pk")[: size + 1])
-        self.following = found[size - 1].pk if len(found) > size else None
+        self.next_cursor = found[size - 1].pk if len(found) > size else None
         return found[:size]
 
     def get_page_size(self, request: Request) -> int | None:
@@ -94,18 +94,18 @@ class Pagination(PageNumberPagination):
                 "required": False,
                 "in": "query",
                 "description": "Where the page before ended; from its `next`.",
-                "schema": {"type": "string", "pattern": f"^[0-9]{{1,{LONGEST_CURSOR}}}$"},
+                "schema": {"type": "string", "pattern": f"^[0-9]{{1,{CURSOR_DIGITS}}}$"},
             },
         ]
 
     def _next_by_cursor(self) -> str | None:
-        if self.following is None:
+        if self.next_cursor is None:
             return None
         assert self.request is not None
-        return replace_query_param(self.request.build_absolute_uri(), "cursor", self.following)
+        return replace_query_param(self.request.build_absolute_uri(), "cursor", self.next_cursor)
 
 
-def _word(paging: str, *, cursor: bool) -> str:
+def _paging_mode(paging: str, *, cursor: bool) -> str:
     if paging not in ("", "page", "cursor"):
         raise ValidationError({"paging": [f"“{paging[:100]}” is not known; choose from page, cursor."]})
     return paging or ("cursor" if cursor else "page")

@@ -11,14 +11,14 @@ from rest_framework.exceptions import APIException, ParseError
 from rest_framework.parsers import JSONParser
 
 
-class TooLarge(APIException):
+class BodyTooLarge(APIException):
     """The body is larger than any that makes sense."""
 
     status_code = 413
     default_detail = "The body is too large."
 
 
-class BoundedJSON(JSONParser):
+class BoundedJSONParser(JSONParser):
     """JSON; brackets in brackets without end are as malformed as any other text."""
 
     def parse(
@@ -27,7 +27,7 @@ class BoundedJSON(JSONParser):
         """The value of the body. Raises ParseError, TooLarge."""
         body = stream.read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
         if len(body) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
-            raise TooLarge
+            raise BodyTooLarge
         try:
             return super().parse(BytesIO(body), media_type, parser_context)
         except (RecursionError, UnicodeDecodeError) as error:

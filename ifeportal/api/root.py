@@ -32,10 +32,10 @@ ENDPOINTS = (
     "usage",
 )
 
-BESIDES = ("attention", "changes")  # what is no list of rows
+OTHER_ENDPOINTS = ("attention", "changes")  # what is no list of rows
 
 
-class ApiRoot(APIView):
+class ApiRootView(APIView):
     """Where everything is."""
 
     @extend_schema(
@@ -45,12 +45,15 @@ class ApiRoot(APIView):
     )
     def get(self, request: Request) -> Response:
         """Name and address of every part."""
-        names = {**{name: f"api-{name}-list" for name in ENDPOINTS}, **{name: f"api-{name}" for name in BESIDES}}
+        names = {
+            **{name: f"api-{name}-list" for name in ENDPOINTS},
+            **{name: f"api-{name}" for name in OTHER_ENDPOINTS},
+        }
         return Response({part: request.build_absolute_uri(reverse(name)) for part, name in names.items()})
 
 
 @extend_schema(exclude=True)
-class Unknown(APIView):
+class NotFoundView(APIView):
     """Whatever else is asked for below /api/: 404, and 401 to nobody."""
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
@@ -61,7 +64,7 @@ class Unknown(APIView):
 
 # Its stylesheet draws arrows and icons from data: addresses; nothing else of the policy has to give way.
 @method_decorator(csp_update({"img-src": ["'self'", "data:"]}), name="dispatch")
-class Docs(SpectacularSwaggerSplitView):
+class DocsView(SpectacularSwaggerSplitView):
     """The schema to read and try out; nothing on the page comes from elsewhere and no script is inline."""
 
     template_name = "api/docs.html"

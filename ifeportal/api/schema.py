@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from ifeportal.web.problems import MEDIA_TYPE, PROBLEM_TYPES, TYPE_PREFIX
 
-PROBLEM: Final = {
+PROBLEM_SCHEMA: Final = {
     "type": "object",
     "description": "Problem details as in RFC 9457.",
     "properties": {
@@ -27,23 +27,23 @@ PROBLEM: Final = {
     },
     "required": ["type", "title", "status", "detail", "instance"],
 }
-ANYWHERE: Final = {
+COMMON_ERRORS: Final = {
     "401": "No credentials, or ones that are not valid.",
     "406": "Another form than those offered was asked for.",
     "429": "Too many requests; `Retry-After` says when to come back.",
     "503": "The database does not answer; `Retry-After` says when to come back.",
 }
-OF_WRITES: Final = {
+WRITE_ERRORS: Final = {
     "400": "The body cannot be read, or a value is not offered: `errors` says which.",
     "403": "Seen, but not for you to change; or a cookie without its CSRF token.",
     "413": "The body is too large.",
     "415": "The body is not JSON.",
 }
-OF_LISTS: Final = {
+LIST_ERRORS: Final = {
     "400": "A parameter has a value that is not offered: `errors` says which.",
     "404": "There is no such page.",
 }
-OF_OPERATIONS: Final = {
+OPERATION_ERRORS: Final = {
     "acknowledgements_create": {
         "404": "There is no such load, or it is not for you to see.",
         "409": "The load does not need attention for that any more.",
@@ -58,7 +58,7 @@ OF_OPERATIONS: Final = {
         "410": "What changed since then is no longer known: read the lists anew.",
     },
 }
-OF_ONE: Final = {"404": "Not there, or not for you to see."}
+DETAIL_ERRORS: Final = {"404": "Not there, or not for you to see."}
 IF_NONE_MATCH: Final = {
     "name": "If-None-Match",
     "in": "header",
@@ -66,7 +66,7 @@ IF_NONE_MATCH: Final = {
     "description": "The `ETag` of what you have: 304 if that is still what there is.",
     "schema": {"type": "string"},
 }
-TAGGED: Final = {
+ETAG_HEADERS: Final = {
     "ETag": {"description": "Of these very rows; for `If-None-Match`.", "schema": {"type": "string"}},
     "X-Revision": {
         "description": "The revision of the feed before the rows were read: for `since` of /api/v1/changes/.",
@@ -77,7 +77,7 @@ TAGGED: Final = {
 
 def document_errors(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
     """Add to the schema what every operation can answer (a hook of drf-spectacular)."""
-    result.setdefault("components", {}).setdefault("schemas", {})["Problem"] = PROBLEM
+    result.setdefault("components", {}).setdefault("schemas", {})["Problem"] = PROBLEM_SCHEMA
     for path, operations in result["paths"].items():
         for method, operation in operations.items():
             _document(path, method, operation)
@@ -90,15 +90,17 @@ def _document(path: str, method: str, operation: dict[str, Any]) -> None:
     responses = operation["responses"]
     if method == "get" and (paged or "{id}" in path):
         parameters.append(IF_NONE_MATCH)
-        responses["200"]["headers"] = TAGGED
-        responses["304"] = {"description": "You have it already.", "headers": TAGGED}
-    told = ANYWHERE | (OF_ONE if "{id}" in path else {}) | (OF_LISTS if paged and method == "get" else {})
-    told |= OF_OPERATIONS.get(operation["operationId"], {})
+        responses["200"]["headers"] = ETAG_HEADERS
+        responses["304"] = {"description": "You have it already.", "headers": ETAG_HEADERS}
+    told = (
+        COMMON_ERRORS | (DETAIL_ERRORS if "{id}" in path else {}) | (LIST_ERRORS if paged and method == "get" else {})
+    )
+    told |= OPERATION_ERRORS.get(operation["operationId"], {})
     if method != "get":
-        told |= OF_WRITES
+        told |= WRITE_ERRORS
     for status, text in sorted(told.items()):
-        responses.setdefault(status, _problem(text))
+        responses.setdefault(status, _problem_response(text))
 
 
-def _problem(text: str) -> dict[str, Any]:
+def _problem_response(text: str) -> dict[str, Any]:
     return {"description": text, "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}

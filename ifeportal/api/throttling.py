@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rest_framework.views import APIView  # which itself imports the throttles of the settings
 
 
-class PerCaller(UserRateThrottle):
+class CallerRateThrottle(UserRateThrottle):
     """So many requests a minute for each token, and for each user's sessions."""
 
     def get_cache_key(self, request: Request, view: APIView) -> str | None:

@@ -18,15 +18,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from ifeportal.access import ScopedQuerySet
-from ifeportal.api.etags import tag_of
-from ifeportal.api.filters import Ordering
+from ifeportal.api.etags import etag_of
+from ifeportal.api.filters import OrderingFilter
 from ifeportal.api.pagination import Pagination
 from ifeportal.live.feed import current_rev
 
 M = TypeVar("M", bound=Model)
 
 
-class Row(serializers.Serializer[M]):
+class RowSerializer(serializers.Serializer[M]):
     """A row whose values come from one function; the declared fields say what they mean (a test holds them equal)."""
 
     values_of: ClassVar[Callable[[Any], dict[str, object]]]
@@ -36,12 +36,12 @@ class Row(serializers.Serializer[M]):
         return type(self).values_of(instance)
 
 
-def columns(model: type[Model]) -> list[str]:
+def column_names(model: type[Model]) -> list[str]:
     """All columns of the rows themselves, for a query that takes only some of those that are joined."""
     return [field.name for field in model._meta.concrete_fields]
 
 
-class ReadOnly(viewsets.ReadOnlyModelViewSet[M]):
+class ReadOnlyViewSet(viewsets.ReadOnlyModelViewSet[M]):
     """A list and its rows, read-only: those the user may see, and 404 for all others.
 
     `newest_first`: with a cursor the newest row comes first; for logs.
@@ -49,17 +49,17 @@ class ReadOnly(viewsets.ReadOnlyModelViewSet[M]):
 
     queryset: ScopedQuerySet[M]
     pagination_class = Pagination
-    filter_backends = [DjangoFilterBackend, filters.SearchFilter, Ordering]
+    filter_backends = [DjangoFilterBackend, filters.SearchFilter, OrderingFilter]
     orderings: ClassVar[Mapping[str, str]] = {}
-    usual_order: ClassVar[Sequence[str]] = ()
+    default_ordering: ClassVar[Sequence[str]] = ()
     newest_first: ClassVar[bool] = False
     lookup_value_regex = "[0-9]{1,18}"
 
     def get_queryset(self) -> QuerySet[M]:
         """The rows of the airlines the user belongs to."""
-        return self.with_sums(self.queryset.all().visible_to(self.request.user))
+        return self.with_totals(self.queryset.all().visible_to(self.request.user))
 
-    def with_sums(self, rows: QuerySet[M]) -> QuerySet[M]:
+    def with_totals(self, rows: QuerySet[M]) -> QuerySet[M]:
         """For views whose rows carry sums: the query set that adds them."""
         return rows
 
@@ -68,20 +68,20 @@ class ReadOnly(viewsets.ReadOnlyModelViewSet[M]):
         revision = current_rev()  # before the rows: they hold everything up to it
         rows = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
         frame = self.paginator.frame()  # type: ignore[union-attr]  # every list has pages
-        return self._tagged(revision, rows or [], frame, lambda: self.get_paginated_response(self._written(rows)))
+        return self._with_etag(revision, rows or [], frame, lambda: self.get_paginated_response(self._serialized(rows)))
 
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """One row, unless the program has it already."""
         revision = current_rev()
         row = self.get_object()
-        return self._tagged(revision, [row], None, lambda: Response(self.get_serializer(row).data))
+        return self._with_etag(revision, [row], None, lambda: Response(self.get_serializer(row).data))
 
-    def _written(self, rows: Any) -> Any:
+    def _serialized(self, rows: Any) -> Any:
         return self.get_serializer(rows, many=True).data
 
-    def _tagged(self, revision: int, rows: Sequence[M], frame: object, build: Callable[[], Response]) -> Response:
+    def _with_etag(self, revision: int, rows: Sequence[M], frame: object, build: Callable[[], Response]) -> Response:
         row: Any = self.get_serializer()
-        tag = tag_of(rows, tuple(row.fields), frame)
+        tag = etag_of(rows, tuple(row.fields), frame)
         request: HttpRequest = self.request._request
         unchanged = get_conditional_response(request, etag=tag)
         # A GET that is not answered "unchanged" is answered whole, whatever it says in If-Match.

@@ -23,7 +23,7 @@ from fleet.metrics import FleetCollector
 from fleet.reconcile.limits import Limits
 from ifeportal.api import urls
 from ifeportal.api.pagination import Pagination
-from ifeportal.api.viewsets import ReadOnly
+from ifeportal.api.viewsets import ReadOnlyViewSet
 from ifeportal.conf.environment import Config
 from ifeportal.live import connections
 from ifeportal.models import PACEMAKER, Airline
@@ -144,10 +144,10 @@ def test_every_anomaly_is_documented() -> None:
     assert named <= documented
 
 
-def lists() -> Iterator[tuple[str, type[ReadOnly[Any]]]]:
+def lists() -> Iterator[tuple[str, type[ReadOnlyViewSet[Any]]]]:
     routers = campaigns_urls.router, fleet_urls.router, urls.router
     for prefix, view, _ in (row for router in routers for row in router.registry):
-        assert issubclass(view, ReadOnly)
+        assert issubclass(view, ReadOnlyViewSet)
         yield prefix, view
 
 

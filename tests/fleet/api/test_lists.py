@@ -20,9 +20,9 @@ from fleet.models import Acknowledgement, Anomaly, Event, Load, Moved, Tail, Tra
 from fleet.serialization import airline_state, campaign_state, load_state, tail_state, transfer_state
 from fleet.stats import rollup
 from ifeportal.api import urls
-from ifeportal.api.audit import AuditRow, audit_state
-from ifeportal.api.root import BESIDES, ENDPOINTS
-from ifeportal.api.viewsets import ReadOnly, Row
+from ifeportal.api.audit import AuditSerializer, serialize_audit_entry
+from ifeportal.api.root import ENDPOINTS, OTHER_ENDPOINTS
+from ifeportal.api.viewsets import ReadOnlyViewSet, RowSerializer
 from ifeportal.models import Airline, AuditEntry
 from tests.conftest import Cast
 from tests.support.api_fleet import NOON, ClientOf, make_load
@@ -64,7 +64,7 @@ def rows(client: APIClient, path: str) -> list[dict[str, Any]]:
 
 def test_the_root_lists_every_list_there_is(olga: APIClient) -> None:
     answer = olga.get("/api/v1/").json()
-    assert sorted(answer) == sorted((*ENDPOINTS, *BESIDES))
+    assert sorted(answer) == sorted((*ENDPOINTS, *OTHER_ENDPOINTS))
     assert all(olga.get(address).status_code == 200 for address in answer.values())
     served = {name[4:-5] for name in get_resolver().reverse_dict if isinstance(name, str) and name.endswith("-list")}
     assert served == set(ENDPOINTS)
@@ -106,7 +106,7 @@ def test_an_unknown_total_is_null_and_never_nought(fleet: Cast, olga: APIClient)
         ),
         (activity.MovedRow, lambda: activity.moved_state(Moved.objects.all()[0])),
         (activity.UsageRow, lambda: activity.usage_state(Usage.objects.all()[0])),
-        (AuditRow, lambda: audit_state(AuditEntry.objects.all()[0])),
+        (AuditSerializer, lambda: serialize_audit_entry(AuditEntry.objects.all()[0])),
         (serializers.TransferRow, lambda: transfer_state(Transfer.objects.all()[0])),
         (serializers.LoadRow, lambda: load_state(Load.objects.all()[0])),
         (serializers.TailRow, lambda: tail_state(rollup.tails(Tail.objects.all())[0])),
@@ -116,7 +116,9 @@ def test_an_unknown_total_is_null_and_never_nought(fleet: Cast, olga: APIClient)
         (ContentRow, lambda: content_state(ContentItem.objects.all()[0])),
     ],
 )
-def test_the_schema_names_the_columns_that_are_sent(fleet: Cast, serializer: type[Row[Any]], build: Any) -> None:
+def test_the_schema_names_the_columns_that_are_sent(
+    fleet: Cast, serializer: type[RowSerializer[Any]], build: Any
+) -> None:
     assert set(serializer().fields) == set(build())
 
 
@@ -216,7 +218,7 @@ def test_rows_without_a_value_come_last_either_way(fleet: Cast, olga: APIClient)
 
 def test_every_offered_order_works(olga: APIClient) -> None:
     for endpoint, view, _ in (*fleet_urls.router.registry, *campaigns_urls.router.registry, *urls.router.registry):
-        assert issubclass(view, ReadOnly)
+        assert issubclass(view, ReadOnlyViewSet)
         for name in view.orderings:
             assert rows(olga, f"{endpoint}/?ordering=-{name}"), (endpoint, name)
 

@@ -175,14 +175,14 @@ async def test_while_waiting_no_thread_and_no_request_is_held(cast: Cast, monkey
     """The application has long answered, with nothing: all that is left is an entry with the reader."""
     rev = await apublish(cast.acme, 1)
     answered: list[int] = []
-    ask = changes_stream._Visit._ask
+    ask = changes_stream._Request._authorise
 
     async def noting(self: Any, **how: Any) -> Any:
         found = await ask(self, **how)
         answered.append(found[1][0]["status"])
         return found
 
-    monkeypatch.setattr(changes_stream._Visit, "_ask", noting)
+    monkeypatch.setattr(changes_stream._Request, "_authorise", noting)
     async with asking(PATH, cast.alice, since=rev, wait=30) as wire:
         while not len(feed_reader()):
             await in_thread(int)
@@ -313,15 +313,15 @@ async def test_looking_again_does_not_count_as_requests_and_goes_on(
     cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked: list[int] = []
-    check = changes_stream._Visit._check
+    check = changes_stream._Request._reauthorise
 
     async def noting(self: Any, subscription: Any) -> None:
         await check(self, subscription)
         looked.append(1)
 
     monkeypatch.setattr(changes_stream, "REAUTHORISE", 0.0)
-    monkeypatch.setattr(changes_stream._Visit, "_check", noting)
-    monkeypatch.setattr(changes.Changes, "throttle_classes", [OnlyOnce])
+    monkeypatch.setattr(changes_stream._Request, "_check", noting)
+    monkeypatch.setattr(changes.ChangesView, "throttle_classes", [OnlyOnce])
     OnlyOnce.asked = 0
     async with asking(PATH, cast.alice, headers=STREAM) as wire:
         await wire.begins()

@@ -13,7 +13,7 @@ from django.core.management import call_command
 from django.test import override_settings
 from rest_framework.test import APIClient
 
-from ifeportal.api.root import BESIDES, ENDPOINTS
+from ifeportal.api.root import ENDPOINTS, OTHER_ENDPOINTS
 from tests.conftest import Cast
 from tests.support.api_fleet import ClientOf
 
@@ -28,7 +28,7 @@ def schema() -> dict[str, Any]:
 
 def test_the_schema_is_valid_and_made_without_a_warning(schema: dict[str, Any]) -> None:
     expected = {f"/api/v1/{name}/" for name in ENDPOINTS} | {f"/api/v1/{name}/{{id}}/" for name in ENDPOINTS}
-    assert set(schema["paths"]) == expected | {"/api/v1/", *(f"/api/v1/{name}/" for name in BESIDES)}
+    assert set(schema["paths"]) == expected | {"/api/v1/", *(f"/api/v1/{name}/" for name in OTHER_ENDPOINTS)}
 
 
 def test_every_operation_names_its_errors(schema: dict[str, Any]) -> None:
