@@ -12,13 +12,13 @@ from django.utils.safestring import SafeString
 from campaigns.drafts.admin import DraftAdmin
 from campaigns.drafts.item_admin import DraftItemAdmin
 from campaigns.models import Campaign, ContentItem
-from ifeportal.admin.base import Observed
+from ifeportal.admin.base import ReadOnlyScopedAdmin
 
 __all__ = ["CampaignAdmin", "ContentItemAdmin", "DraftAdmin", "DraftItemAdmin"]
 
 
 @admin.register(Campaign)
-class CampaignAdmin(Observed[Campaign]):
+class CampaignAdmin(ReadOnlyScopedAdmin[Campaign]):
     """Campaigns, as their manifests say. They are made by publishing, or found in the bucket."""
 
     list_display = [
@@ -54,7 +54,7 @@ class CampaignAdmin(Observed[Campaign]):
 
 
 @admin.register(ContentItem)
-class ContentItemAdmin(Observed[ContentItem]):
+class ContentItemAdmin(ReadOnlyScopedAdmin[ContentItem]):
     """The items of campaigns."""
 
     list_display = ["name", "campaign", "airline", "title", "kind", "size", "required", "priority", "listed"]

@@ -15,11 +15,11 @@ from fleet import usage
 from fleet.choices import Status
 from fleet.models import Anomaly, Load, ProgressSample, Tail, Transfer, Usage
 from fleet.state.precedence import CHOICES, in_state, item_in_state
-from ifeportal.admin.base import Observed, ReadOnlyAdmin, page_link
+from ifeportal.admin.base import ReadOnlyAdmin, ReadOnlyScopedAdmin, page_link
 
 
 @admin.register(Tail)
-class TailAdmin(Observed[Tail]):
+class TailAdmin(ReadOnlyScopedAdmin[Tail]):
     """Aircraft, and what their loaders last said."""
 
     list_display = [
@@ -72,7 +72,7 @@ class ItemStateFilter(StateFilter):
         return item_in_state(word)
 
 
-class Measured(Observed[Any]):
+class Measured(ReadOnlyScopedAdmin[Any]):
     """What the lists of loads and transfers have in common."""
 
     date_hierarchy = "as_of"
@@ -177,7 +177,7 @@ class ProgressSampleAdmin(ReadOnlyAdmin[ProgressSample]):
 
 
 @admin.register(Anomaly)
-class AnomalyAdmin(Observed[Anomaly]):
+class AnomalyAdmin(ReadOnlyScopedAdmin[Anomaly]):
     """What could not be understood."""
 
     list_display = ["problem", "bucket", "key", "detail", "airline", "first_seen", "last_seen", "resolved_at"]
@@ -198,7 +198,7 @@ def plain(text: str) -> str:
 
 
 @admin.register(Usage)
-class UsageAdmin(Observed[Usage]):
+class UsageAdmin(ReadOnlyScopedAdmin[Usage]):
     """Requests to the buckets by airline and day, with their sums and their price."""
 
     list_display = ["day", "whose", *usage.COUNTED, "price"]

@@ -23,7 +23,7 @@ from campaigns.drafts.item_admin import WISHES, DraftItemInline, draft_page, num
 from campaigns.drafts.requests import CannotAsk
 from campaigns.drafts.totals import figures_of
 from campaigns.models import BUSY, Campaign, Draft, DraftItem
-from ifeportal.admin.base import Managed
+from ifeportal.admin.base import ManagerAdmin
 from loader.contract.names import check_name, conflict_key
 from loader.errors import BadName
 
@@ -91,7 +91,7 @@ class ExhibitionFilter(admin.SimpleListFilter):
 
 
 @admin.register(Draft)
-class DraftAdmin(Managed[Draft]):
+class DraftAdmin(ManagerAdmin[Draft]):
     """Drafts of campaigns, what a job does with them, and what became of it."""
 
     form = DraftForm

@@ -20,7 +20,7 @@ from campaigns.drafts.requests import CannotAsk
 from campaigns.drafts.totals import HASHED, size
 from campaigns.models import BUSY, Draft, DraftItem
 from ifeportal.access import Role
-from ifeportal.admin.base import Managed
+from ifeportal.admin.base import ManagerAdmin
 
 if TYPE_CHECKING:
     _Inline = admin.TabularInline[DraftItem, Draft]
@@ -144,7 +144,7 @@ class ShowFilter(admin.SimpleListFilter):
 
 
 @admin.register(DraftItem)
-class DraftItemAdmin(ItemColumns, Managed[DraftItem]):
+class DraftItemAdmin(ItemColumns, ManagerAdmin[DraftItem]):
     """The items of drafts, with pages: what is in, and what is said of each."""
 
     list_display = ["name", "how", "large", *WISHES, "wrong", "modified", "whose"]

@@ -17,7 +17,7 @@ from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.http import HttpRequest
 from django.utils import timezone
 
-from ifeportal.admin.base import Guarded, ReadOnlyAdmin, Scoped
+from ifeportal.admin.base import AirlineScopedAdmin, ReadOnlyAdmin, StaffAdmin
 from ifeportal.conf.authentication import COOL_OFF, FAILURE_LIMIT
 from ifeportal.models import Membership, Token, User
 
@@ -28,7 +28,7 @@ for model in (Authenticator, EmailAddress, EmailConfirmation, SocialAccount, Soc
         admin.site.unregister(model)
 
 
-class TakenAway(Guarded[Any]):
+class DeleteOnlyAdmin(StaffAdmin[Any]):
     """Rows that are made by signing in; here they can only be taken away."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -41,7 +41,7 @@ class TakenAway(Guarded[Any]):
 
 
 @admin.register(AccessAttempt)
-class AttemptAdmin(TakenAway):
+class AccessAttemptAdmin(DeleteOnlyAdmin):
     """Wrong passwords: after so many of one name from one address, none is looked at until the time told here."""
 
     list_display = ["username", "ip_address", "failures_since_start", "attempt_time", "locked_until"]
@@ -58,7 +58,7 @@ class AttemptAdmin(TakenAway):
 
 
 @admin.register(Authenticator)
-class SecondFactorAdmin(TakenAway):
+class SecondFactorAdmin(DeleteOnlyAdmin):
     """Authenticator apps, passkeys and recovery codes."""
 
     list_display = ["user", "type", "created_at", "last_used_at"]
@@ -69,7 +69,7 @@ class SecondFactorAdmin(TakenAway):
 
 
 @admin.register(SocialAccount)
-class ConnectionAdmin(TakenAway):
+class SocialAccountAdmin(DeleteOnlyAdmin):
     """Which user the sign-in service knows by which name. Deleted, the next sign-in connects by e-mail address anew."""
 
     list_display = ["user", "provider", "uid", "date_joined", "last_login"]
@@ -105,7 +105,7 @@ class UserAdmin(_UserAdmin):
 
 
 @admin.register(Membership)
-class MembershipAdmin(Scoped[Membership]):
+class MembershipAdmin(AirlineScopedAdmin[Membership]):
     """Who belongs to which airline, and what they may do there."""
 
     list_display = ["user", "airline", "role", "created_at"]

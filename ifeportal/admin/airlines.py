@@ -6,14 +6,14 @@ from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 
-from ifeportal.admin.base import Scoped
+from ifeportal.admin.base import AirlineScopedAdmin
 from ifeportal.airlines.forms import THRESHOLDS, AirlineForm
 from ifeportal.models import Airline
 from loader.contract.names import check_name, conflict_key
 from loader.errors import BadName
 
 
-class NamedAirlineForm(AirlineForm):
+class AirlineAdminForm(AirlineForm):
     """An airline made by a person: its name obeys the contract like one found in a bucket."""
 
     class Meta(AirlineForm.Meta):
@@ -32,10 +32,10 @@ class NamedAirlineForm(AirlineForm):
 
 
 @admin.register(Airline)
-class AirlineAdmin(Scoped[Airline]):
+class AirlineAdmin(AirlineScopedAdmin[Airline]):
     """Airlines. The name is fixed once given: it stands in every key."""
 
-    form = NamedAirlineForm
+    form = AirlineAdminForm
     list_display = ["name", "title", "discovered", "created_at", "page"]
     list_filter = ["discovered"]
     search_fields = ["name", "title"]

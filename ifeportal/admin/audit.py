@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from ifeportal.admin.base import ReadOnlyAdmin, Scoped
+from ifeportal.admin.base import AirlineScopedAdmin, ReadOnlyAdmin
 from ifeportal.models import AuditEntry
 
 
 @admin.register(AuditEntry)
-class AuditEntryAdmin(Scoped[AuditEntry], ReadOnlyAdmin[AuditEntry]):
+class AuditEntryAdmin(AirlineScopedAdmin[AuditEntry], ReadOnlyAdmin[AuditEntry]):
     """Who changed what: to read."""
 
     list_display = ["at", "who", "action", "target", "whose", "via", "address"]

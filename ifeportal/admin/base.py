@@ -1,7 +1,7 @@
 """What every admin of ours and of others is built on: whom it is for, which rows it shows, and that each write is kept.
 
 Staff see what Django's permissions name. A manager of an airline who is not staff gets in too, and sees there only what
-is `Managed`, of the airlines they manage. A foreign row answers 404, like one that is not there.
+is `ManagerAdmin`, of the airlines they manage. A foreign row answers 404, like one that is not there.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ else:
             return cls
 
 
-def scoped(model: type[Model]) -> ScopedQuerySet[Model] | None:
+def scoped_rows(model: type[Model]) -> ScopedQuerySet[Model] | None:
     """All rows of a model whose rows belong to airlines; None for another model."""
     rows = model._default_manager.all()
     return rows if isinstance(rows, ScopedQuerySet) else None
@@ -52,7 +52,7 @@ def scoped(model: type[Model]) -> ScopedQuerySet[Model] | None:
 
 def airline_of(row: Model) -> Airline | None:
     """The airline a row belongs to, if it belongs to one."""
-    rows = scoped(type(row))
+    rows = scoped_rows(type(row))
     if rows is None:
         return None
     found: Any = row
@@ -66,23 +66,23 @@ def page_link(row: Any) -> SafeString:
     return format_html('<a href="{}">open</a>', row.get_absolute_url())
 
 
-class Told(list[dict[str, dict[str, list[str]]]]):
+class ChangeMessage(list[dict[str, dict[str, list[str]]]]):
     """Django's words for what a form has changed, and what it was and is, of the row and of those below it."""
 
     changes: audit.Changes
-    below: list[tuple[str, Model, audit.Changes]]
+    inline_changes: list[tuple[str, Model, audit.Changes]]
 
 
-class Audited(_ModelAdmin[M]):
+class AuditedAdmin(_ModelAdmin[M]):
     """Every addition, change, deletion and action leaves an entry in the audit log, in the transaction of the write."""
 
     def construct_change_message(
         self, request: HttpRequest, form: Any, formsets: Any, add: bool = False
     ) -> list[dict[str, dict[str, list[str]]]]:
         """Django's words, with the values."""
-        told = Told(super().construct_change_message(request, form, formsets, add))
+        told = ChangeMessage(super().construct_change_message(request, form, formsets, add))
         told.changes = audit.changes_of(form, added=add)
-        told.below = [row for formset in formsets or () for row in _below(formset)]
+        told.inline_changes = [row for formset in formsets or () for row in _inline_changes(formset)]
         return told
 
     def log_addition(self, request: HttpRequest, obj: M, message: Any) -> LogEntry:
@@ -113,12 +113,12 @@ class Audited(_ModelAdmin[M]):
 
     @staticmethod
     def _record(request: HttpRequest, word: str, row: Model, message: Any) -> None:
-        changes, below = (message.changes, message.below) if isinstance(message, Told) else ({}, [])
+        changes, below = (message.changes, message.inline_changes) if isinstance(message, ChangeMessage) else ({}, [])
         for what, each, its in [(word, row, changes), *below]:
             audit.record(request, f"{each._meta.model_name}.{what}", str(each), airline=airline_of(each), changes=its)
 
 
-def _below(formset: Any) -> list[tuple[str, Model, audit.Changes]]:
+def _inline_changes(formset: Any) -> list[tuple[str, Model, audit.Changes]]:
     """The rows an inline has written: what happened to each."""
     added = {id(row) for row in formset.new_objects}
     deleted: list[tuple[str, Model, audit.Changes]] = [("deleted", row, {}) for row in formset.deleted_objects]
@@ -130,7 +130,7 @@ def _below(formset: Any) -> list[tuple[str, Model, audit.Changes]]:
     ]
 
 
-class Guarded(Audited[M]):
+class StaffAdmin(AuditedAdmin[M]):
     """For staff, by Django's permissions; others have nothing to do here. Choices hold what the user may manage."""
 
     view_on_site = False
@@ -200,13 +200,13 @@ class Guarded(Audited[M]):
         self, db_field: Any, request: HttpRequest, **kwargs: Any
     ) -> forms.ModelChoiceField[Any] | None:
         """Only what the user may manage can be chosen."""
-        rows = scoped(db_field.remote_field.model)
+        rows = scoped_rows(db_field.remote_field.model)
         if rows is not None:
             kwargs.setdefault("queryset", rows.with_role(request.user, Role.MANAGER))
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
 
-class Scoped(Guarded[M]):
+class AirlineScopedAdmin(StaffAdmin[M]):
     """Rows of the airlines the user may see; a column that leads to their page in the portal."""
 
     list_per_page = 100
@@ -224,7 +224,7 @@ class Scoped(Guarded[M]):
         return page_link(row)
 
 
-class Managed(Scoped[M]):
+class ManagerAdmin(AirlineScopedAdmin[M]):
     """Rows that the managers of an airline work on, staff or not; a subclass narrows what may be done."""
 
     def get_queryset(self, request: HttpRequest) -> ScopedQuerySet[M]:
@@ -259,7 +259,7 @@ class Managed(Scoped[M]):
         return airlines.exists() if row is None else airline is not None and airlines.filter(pk=airline.pk).exists()
 
 
-class ReadOnlyAdmin(Guarded[M]):
+class ReadOnlyAdmin(StaffAdmin[M]):
     """Rows to look at: none can be added, changed or deleted by hand."""
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -275,16 +275,16 @@ class ReadOnlyAdmin(Guarded[M]):
         return False
 
 
-class Observed(Scoped[M], ReadOnlyAdmin[M]):
+class ReadOnlyScopedAdmin(AirlineScopedAdmin[M], ReadOnlyAdmin[M]):
     """What the buckets say."""
 
 
-class OwnFilter(RelatedFieldListFilter):
+class ScopedFieldFilter(RelatedFieldListFilter):
     """A filter by airline, campaign or the like: it offers what the user may see."""
 
     def field_choices(self, field: Any, request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> Any:
         """The choices, as Django orders them."""
-        rows = scoped(field.remote_field.model)
+        rows = scoped_rows(field.remote_field.model)
         assert rows is not None
         order = self.field_admin_ordering(field, request, model_admin)
         return field.get_choices(
@@ -292,8 +292,8 @@ class OwnFilter(RelatedFieldListFilter):
         )
 
 
-def _is_scoped(field: Field[Any, Any]) -> bool:
-    return field.remote_field is not None and scoped(field.remote_field.model) is not None
+def _is_scoped_field(field: Field[Any, Any]) -> bool:
+    return field.remote_field is not None and scoped_rows(field.remote_field.model) is not None
 
 
-FieldListFilter.register(_is_scoped, OwnFilter, take_priority=True)
+FieldListFilter.register(_is_scoped_field, ScopedFieldFilter, take_priority=True)

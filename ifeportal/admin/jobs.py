@@ -89,7 +89,7 @@ class JobAdmin(ReadOnlyAdmin[Job]):
         if job.started_at is None:
             return "never"
         day = "" if job.started_at.date() == timezone.now().date() else f"{job.started_at:%Y-%m-%d} "
-        return f"{day}{job.started_at:%H:%M:%S}, {_span(job.started_at)} ago"
+        return f"{day}{job.started_at:%H:%M:%S}, {_format_span(job.started_at)} ago"
 
     @admin.display(description="took", ordering="took")
     def took(self, job: Job) -> str:
@@ -99,7 +99,7 @@ class JobAdmin(ReadOnlyAdmin[Job]):
     @admin.display(description="late by", ordering="-due_at")
     def lag(self, job: Job) -> str:
         """How far past its time it is."""
-        return _span(job.due_at) if job.lag(timezone.now()) else ""
+        return _format_span(job.due_at) if job.lag(timezone.now()) else ""
 
     @admin.display(description="failures in a row", ordering="failures")
     def in_a_row(self, job: Job) -> SafeString | str:
@@ -111,7 +111,7 @@ class JobAdmin(ReadOnlyAdmin[Job]):
         """When it is due."""
         if job.state(timezone.now()) in ("running", "away"):
             return ""
-        return f"{job.due_at:%H:%M:%S}, in {_span(job.due_at)}" if job.due_at > timezone.now() else "now"
+        return f"{job.due_at:%H:%M:%S}, in {_format_span(job.due_at)}" if job.due_at > timezone.now() else "now"
 
     def has_run_permission(self, request: HttpRequest) -> bool:
         """Whoever may change jobs, though there is no form to change one."""
@@ -130,7 +130,7 @@ class JobAdmin(ReadOnlyAdmin[Job]):
         self.message_user(request, f"Due now: {due}. Running already, or not to be run: {rows.count() - due}.")
 
 
-def _span(then: datetime) -> str:
+def _format_span(then: datetime) -> str:
     """From now to a moment, or back, as `45 s`, `12 min` or `5 h`."""
     seconds = int(abs((timezone.now() - then).total_seconds()))
     if seconds < 120:

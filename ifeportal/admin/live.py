@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from ifeportal.admin.base import Observed
+from ifeportal.admin.base import ReadOnlyScopedAdmin
 from ifeportal.live.models import Change
 
 
 @admin.register(Change)
-class ChangeAdmin(Observed[Change]):
+class ChangeAdmin(ReadOnlyScopedAdmin[Change]):
     """The feed: the newest state of everything that browsers are told of."""
 
     list_display = ["rev", "topic", "object", "op", "airline", "tail", "campaign"]

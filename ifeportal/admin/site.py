@@ -17,7 +17,7 @@ from django.urls import URLPattern, URLResolver, reverse
 from django.utils.decorators import method_decorator
 
 from ifeportal.access import Role
-from ifeportal.admin.base import Guarded
+from ifeportal.admin.base import StaffAdmin
 from ifeportal.models import Airline
 
 
@@ -47,9 +47,9 @@ class PortalSite(admin.AdminSite):
         admin_class: type[admin.ModelAdmin[Any]] | None = None,
         **options: Any,
     ) -> None:
-        """Register, on top of `Guarded`."""
+        """Register `admin_class` as a subclass of `StaffAdmin`."""
         kept = admin_class or admin.ModelAdmin
-        guarded = kept if issubclass(kept, Guarded) else type(kept.__name__, (Guarded, kept), {})
+        guarded = kept if issubclass(kept, StaffAdmin) else type(kept.__name__, (StaffAdmin, kept), {})
         super().register(model_or_iterable, guarded, **options)
 
     @method_decorator(login_not_required)

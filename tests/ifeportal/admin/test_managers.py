@@ -13,13 +13,13 @@ from django.test import Client
 from django.urls import reverse
 
 from campaigns.models import Draft, DraftItem
-from ifeportal.admin.base import Managed
+from ifeportal.admin.base import ManagerAdmin
 from ifeportal.models import Airline, Membership
 from tests.conftest import Cast
 
 REGISTERED = sorted(admin.site._registry.items(), key=lambda pair: pair[0]._meta.label)
-FOR_STAFF = [model for model, its in REGISTERED if not isinstance(its, Managed)]
-FOR_MANAGERS = [model for model, its in REGISTERED if isinstance(its, Managed)]
+FOR_STAFF = [model for model, its in REGISTERED if not isinstance(its, ManagerAdmin)]
+FOR_MANAGERS = [model for model, its in REGISTERED if isinstance(its, ManagerAdmin)]
 
 
 def label(model: type[Model]) -> str:

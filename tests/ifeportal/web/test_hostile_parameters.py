@@ -16,7 +16,7 @@ from django.db import transaction
 from django.test import Client
 from django.urls import reverse
 
-from ifeportal.admin.base import Managed
+from ifeportal.admin.base import ManagerAdmin
 from tests.ifeportal.access.test_every_address import ORDINARY, RULES, World, world
 
 __all__ = ["world"]  # the fixture
@@ -129,7 +129,7 @@ def test_a_year_that_no_calendar_has_breaks_no_list_of_the_admin(world: World, y
             path = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
             asked = {f"{its.date_hierarchy}__year": year}
             assert status(world.client("ada"), "get", path, asked) in (200, 302), path
-            if isinstance(its, Managed):
+            if isinstance(its, ManagerAdmin):
                 assert status(world.client("mona"), "get", path, asked) in (200, 302), path
 
 
