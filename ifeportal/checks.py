@@ -26,7 +26,7 @@ def static_files_are_collected(app_configs: Sequence[AppConfig] | None, **kwargs
 
 
 @register(Tags.database, deploy=True)
-def the_database_serves_many_processes(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+def database_is_not_sqlite(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """SQLite works on one machine and for one writer at a time."""
     if settings.DATABASES["default"]["ENGINE"] != "django.db.backends.sqlite3":
         return []

@@ -11,7 +11,7 @@ from django.utils.safestring import SafeString
 
 from fleet.models import Load
 from fleet.pages.airline.columns import ALWAYS, COLUMNS, fault_row, write
-from ifeportal.templatetags.tables import kept, ordering
+from ifeportal.templatetags.tables import other_parameters, sort_header
 
 register = template.Library()
 
@@ -20,7 +20,7 @@ register = template.Library()
 def columns(context: Context) -> dict[str, Any]:
     """The choice of columns of the airline page's table."""
     others = [(key, column.title) for key, column in COLUMNS.items() if key != ALWAYS]
-    return {"others": others, "shown": context["columns"], "kept": kept(context, "cols")}
+    return {"others": others, "shown": context["columns"], "kept": other_parameters(context, "cols")}
 
 
 @register.inclusion_tag("fleet/airline/campaign_picker.html", takes_context=True)
@@ -31,7 +31,7 @@ def campaign_choice(context: Context) -> dict[str, Any]:
     return {
         "chosen": chosen,
         "names": names if chosen in (*names, "") else [chosen, *names],
-        "kept": kept(context, "campaign"),
+        "kept": other_parameters(context, "campaign"),
     }
 
 
@@ -39,7 +39,9 @@ def campaign_choice(context: Context) -> dict[str, Any]:
 def tail_headers(context: Context) -> SafeString:
     """The header of the airline page's table: the columns that are shown, each a link that orders by it."""
     shown = [(key, COLUMNS[key]) for key in context["columns"]]
-    return format_html_join("", "{}", ((ordering(context, key, column.title, column.kind),) for key, column in shown))
+    return format_html_join(
+        "", "{}", ((sort_header(context, key, column.title, column.kind),) for key, column in shown)
+    )
 
 
 @register.simple_tag(takes_context=True)

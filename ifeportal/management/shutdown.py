@@ -6,7 +6,7 @@ import signal
 import threading
 
 
-def stop_when_told(stop: threading.Event) -> None:
+def stop_on_signal(stop: threading.Event) -> None:
     """Set `stop` at the first SIGTERM or SIGINT, and take no notice of more.
 
     To be called in the main thread. One that came while the interpreter ends would kill the process, whose exit code

@@ -35,7 +35,7 @@ def figure(value: int | None, field: str, how: str) -> SafeString:
 
 
 @register.simple_tag(takes_context=True)
-def moment(context: Context, value: datetime | None, field: str = "") -> SafeString:
+def age(context: Context, value: datetime | None, field: str = "") -> SafeString:
     """A time as its age, with the UTC instant as its title; it grows older on the screen."""
     now: datetime = context["now"]
     mark = format_html(' data-field="{}"', field) if field else ""
@@ -51,7 +51,7 @@ def moment(context: Context, value: datetime | None, field: str = "") -> SafeStr
 
 
 @register.simple_tag(takes_context=True)
-def upcoming(context: Context, value: datetime | None, field: str) -> SafeString:
+def time_until(context: Context, value: datetime | None, field: str) -> SafeString:
     """A time to come as how soon it is; it draws nearer on the screen."""
     moment = format_html(' datetime="{}" title="{}"', formatting.iso(value), formatting.instant(value)) if value else ""
     text = formatting.until(value, context["now"])

@@ -27,7 +27,7 @@ def _address(context: Context, **changes: str | None) -> str:
 
 
 @register.simple_tag(takes_context=True)
-def ordering(context: Context, column: str, label: str, kind: str = "") -> SafeString:
+def sort_header(context: Context, column: str, label: str, kind: str = "") -> SafeString:
     """A column header that orders the table by it, and the other way round on the second click."""
     choice: TableQuery = context["choice"]
     chosen = choice.order == column
@@ -43,7 +43,7 @@ def ordering(context: Context, column: str, label: str, kind: str = "") -> SafeS
 
 
 @register.inclusion_tag("components/state_chip.html", takes_context=True)
-def chip(context: Context, state: str, label: str, count: int, field: str = "") -> dict[str, Any]:
+def state_chip(context: Context, state: str, label: str, count: int, field: str = "") -> dict[str, Any]:
     """A filter by state with its count; `state` "" lifts the filter. `field` names the count in the row's state."""
     choice: TableQuery = context["choice"]
     return {
@@ -56,7 +56,7 @@ def chip(context: Context, state: str, label: str, count: int, field: str = "") 
     }
 
 
-def kept(context: Context, *changed: str) -> list[tuple[str, str]]:
+def other_parameters(context: Context, *changed: str) -> list[tuple[str, str]]:
     """What else the address says, for a form that changes these parameters."""
     return [
         (name, value)
@@ -67,11 +67,11 @@ def kept(context: Context, *changed: str) -> list[tuple[str, str]]:
 
 
 @register.inclusion_tag("components/search_form.html", takes_context=True)
-def find(context: Context, label: str) -> dict[str, Any]:
+def search_form(context: Context, label: str) -> dict[str, Any]:
     """The search field; it keeps whatever else the address says."""
     return {
         "label": label,
-        "kept": kept(context, "q"),
+        "kept": other_parameters(context, "q"),
         "search": context["choice"].search,
         "all": _address(context, q=None, page=None),
     }

@@ -20,7 +20,7 @@ from fleet.polling.result import PollResult
 from fleet.usage import Meter
 from ifeportal.conf import environment
 from ifeportal.jobs import leases, runner
-from ifeportal.management.shutdown import stop_when_told
+from ifeportal.management.shutdown import stop_on_signal
 from ifeportal.models import Airline
 from ifeportal.storage.buckets import media_bucket, status_bucket
 from loader.errors import ExitCode, WorldError
@@ -65,7 +65,7 @@ class Command(BaseCommand):
             if options["once"]:
                 self._once(poll, as_json=options["json"])
                 return
-            stop_when_told(poll.stop)
+            stop_on_signal(poll.stop)
             self._endlessly(poll, as_json=options["json"])
         finally:
             usage.flush(timezone.now(), at_once=True)

@@ -14,7 +14,7 @@ from django.utils import timezone
 from fleet.simulation.plan import Plan
 from fleet.simulation.run import Report, Taken, Tell, remove_fleet, write_fleet
 from ifeportal.conf import environment
-from ifeportal.management.shutdown import stop_when_told
+from ifeportal.management.shutdown import stop_on_signal
 from ifeportal.storage.buckets import media_bucket, status_bucket
 from loader.contract.units import parse_size
 from loader.errors import ContractError, ExitCode, WorldError
@@ -81,7 +81,7 @@ class Command(BaseCommand):
         except (ValueError, ContractError) as error:
             raise CommandError(str(error), returncode=ExitCode.USAGE) from error
         stop = threading.Event()
-        stop_when_told(stop)
+        stop_on_signal(stop)
         report = self._run(plan, stop, options)
         self.stdout.write(json.dumps(asdict(report)) if options["json"] else in_words(report))
         if report.lost:

@@ -14,15 +14,15 @@ from django.utils import timezone
 from ifeportal.jobs.broker import seconds_to_next, wake_workers
 from ifeportal.jobs.leases import Lease, LeaseLost, lease
 from ifeportal.jobs.queue import sync_job_rows
-from ifeportal.management.shutdown import stop_when_told
+from ifeportal.management.shutdown import stop_on_signal
 from ifeportal.models import PACEMAKER
 
 TICK: Final = 0.25  # seconds
-ROWS_EVERY: Final = 1.0  # seconds between two looks for airlines that came or went
+SYNC_INTERVAL: Final = 1.0  # seconds between two looks for airlines that came or went
 LEASE: Final = 3.0  # seconds after which another goes on for a pacemaker that died; renewed each third of it
-LONGEST_PAUSE: Final = 2.0  # seconds between two attempts while the database is away
-STANDBY: Final = 1.0  # seconds between two attempts to take over
-FAILURES_COUNTED: Final = 16  # in a row; more make a power too large for a float
+MAX_RETRY_DELAY: Final = 2.0  # seconds between two attempts while the database is away
+STANDBY_DELAY: Final = 1.0  # seconds between two attempts to take over
+MAX_COUNTED_FAILURES: Final = 16  # in a row; more make a power too large for a float
 logger = logging.getLogger(__name__)
 
 
@@ -35,7 +35,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         stop = threading.Event()
-        stop_when_told(stop)
+        stop_on_signal(stop)
         logger.info("pacemaker runs")
         failures = 0
         while not stop.is_set():
@@ -43,8 +43,8 @@ class Command(BaseCommand):
                 pause = lead(stop)
                 failures = 0
             except (OperationalError, InterfaceError, ProgrammingError) as error:
-                failures = min(failures + 1, FAILURES_COUNTED)
-                pause = min(TICK * 2**failures, LONGEST_PAUSE)
+                failures = min(failures + 1, MAX_COUNTED_FAILURES)
+                pause = min(TICK * 2**failures, MAX_RETRY_DELAY)
                 # The last of these is PostgreSQL's word for tables that are not there (yet).
                 logger.error(
                     "pacemaker: the database is away or its tables are missing (manage.py migrate makes them), "
@@ -61,30 +61,30 @@ def lead(stop: threading.Event) -> float:
     """Wake workers for as long as no other pacemaker does; how many seconds to wait before trying to do so again."""
     with lease(PACEMAKER, LEASE) as held:
         if held is None:
-            return STANDBY
+            return STANDBY_DELAY
         logger.info("pacemaker leads")
-        rounds = Rounds(held)
+        rounds = Scheduler(held)
         try:
             while not stop.is_set():
                 stop.wait(rounds.tick())
         except LeaseLost as lost:
             logger.warning("pacemaker stands by: %s", lost)
-    return STANDBY
+    return STANDBY_DELAY
 
 
-class Rounds:
+class Scheduler:
     """The looks of one pacemaker at what is due."""
 
     def __init__(self, held: Lease) -> None:
         self.held = held
-        self.rows_at = 0.0  # when to look for airlines next, by the monotonic clock
+        self.next_sync_at = 0.0  # when to look for airlines next, by the monotonic clock
 
     def tick(self) -> float:
         """Wake who is needed; how many seconds to wait before the next look. Raises LeaseLost."""
         self.held.heartbeat()
-        if time.monotonic() >= self.rows_at:
+        if time.monotonic() >= self.next_sync_at:
             sync_job_rows()
-            self.rows_at = time.monotonic() + ROWS_EVERY
+            self.next_sync_at = time.monotonic() + SYNC_INTERVAL
         wake_workers(timezone.now())
         soonest = seconds_to_next(timezone.now())
         return TICK if soonest is None else min(max(soonest, 0.0), TICK)

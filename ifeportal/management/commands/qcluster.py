@@ -10,7 +10,7 @@ from django_q.cluster import Cluster
 from django_q.management.commands import qcluster
 
 
-class PatientCluster(Cluster):  # type: ignore[misc]  # django-q2 has no annotations
+class SignalSafeCluster(Cluster):  # type: ignore[misc]  # django-q2 has no annotations
     """Stops at the first signal; of the next ones it takes no notice, as its lock knows no second entry."""
 
     def sig_handler(self, signum: int, frame: Any) -> None:
@@ -25,7 +25,7 @@ class Command(qcluster.Command):  # type: ignore[misc]
         """Run until told to stop."""
         if options["cluster_name"]:
             os.environ["Q_CLUSTER_NAME"] = options["cluster_name"]
-        cluster = PatientCluster()
+        cluster = SignalSafeCluster()
         cluster.start()
         if options["run_once"]:
             cluster.stop()

@@ -320,7 +320,7 @@ async def test_looking_again_does_not_count_as_requests_and_goes_on(
         looked.append(1)
 
     monkeypatch.setattr(changes_stream, "REAUTHORISE", 0.0)
-    monkeypatch.setattr(changes_stream._Request, "_check", noting)
+    monkeypatch.setattr(changes_stream._Request, "_reauthorise", noting)
     monkeypatch.setattr(changes.ChangesView, "throttle_classes", [OnlyOnce])
     OnlyOnce.asked = 0
     async with asking(PATH, cast.alice, headers=STREAM) as wire:

@@ -18,7 +18,7 @@ from django_q.models import OrmQ
 from ifeportal.jobs.leases import LeaseLost, lease
 from ifeportal.jobs.runner import run
 from ifeportal.management.commands import pacemaker
-from ifeportal.management.commands.pacemaker import LEASE, STANDBY, TICK, Rounds, lead
+from ifeportal.management.commands.pacemaker import LEASE, STANDBY_DELAY, TICK, Scheduler, lead
 from ifeportal.models import PACEMAKER, Airline, Job
 
 pytestmark = pytest.mark.django_db
@@ -31,13 +31,13 @@ def work(settings: LazySettings) -> None:
 
 
 @pytest.fixture
-def rounds() -> Iterator[Rounds]:
+def rounds() -> Iterator[Scheduler]:
     with lease(PACEMAKER, LONG) as held:
         assert held is not None
-        yield Rounds(held)
+        yield Scheduler(held)
 
 
-def test_it_makes_rows_wakes_workers_and_sleeps_no_longer_than_until_the_next_job(rounds: Rounds) -> None:
+def test_it_makes_rows_wakes_workers_and_sleeps_no_longer_than_until_the_next_job(rounds: Scheduler) -> None:
     Airline.objects.create(name="ACME")
     assert rounds.tick() == TICK
     assert set(Job.objects.without_pacemaker().values_list("name", flat=True)) == {"discover", "poll:ACME"}
@@ -46,12 +46,12 @@ def test_it_makes_rows_wakes_workers_and_sleeps_no_longer_than_until_the_next_jo
     assert rounds.tick() <= 0.1
 
 
-def test_another_stands_by_while_one_leads_and_queues_nothing(rounds: Rounds) -> None:
-    assert lead(threading.Event()) == STANDBY
+def test_another_stands_by_while_one_leads_and_queues_nothing(rounds: Scheduler) -> None:
+    assert lead(threading.Event()) == STANDBY_DELAY
     assert not OrmQ.objects.exists()
 
 
-def test_one_that_was_taken_for_dead_stands_by(rounds: Rounds, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_was_taken_for_dead_stands_by(rounds: Scheduler, monkeypatch: pytest.MonkeyPatch) -> None:
     Job.objects.filter(name=PACEMAKER).update(lease_until=timezone.now() - timedelta(seconds=1))
     with lease(PACEMAKER, LEASE) as other:
         assert other is not None
@@ -63,11 +63,11 @@ def test_one_that_was_taken_for_dead_stands_by(rounds: Rounds, monkeypatch: pyte
 def test_one_that_is_told_to_stop_leaves_its_place_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     stop = threading.Event()
 
-    def last(self: Rounds) -> float:
+    def last(self: Scheduler) -> float:
         stop.set()
         return 0.0
 
-    monkeypatch.setattr(Rounds, "tick", last)
+    monkeypatch.setattr(Scheduler, "tick", last)
     lead(stop)
     with lease(PACEMAKER) as other:
         assert other is not None

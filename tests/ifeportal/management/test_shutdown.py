@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ifeportal.management.shutdown import stop_when_told
+from ifeportal.management.shutdown import stop_on_signal
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -25,7 +25,7 @@ def handlers_put_back() -> Iterator[None]:
 @pytest.mark.parametrize("number", SIGNALS)
 def test_the_first_signal_stops_and_further_ones_are_ignored(number: signal.Signals) -> None:
     stop = threading.Event()
-    stop_when_told(stop)
+    stop_on_signal(stop)
     assert not stop.is_set()
     os.kill(os.getpid(), number)
     assert stop.wait(60)
