@@ -22,7 +22,7 @@ from campaigns.drafts import requests
 from campaigns.drafts.item_admin import WISHES, DraftItemInline, draft_page, number
 from campaigns.drafts.requests import CannotAsk
 from campaigns.drafts.totals import figures_of
-from campaigns.models import BUSY, Campaign, Draft, DraftItem
+from campaigns.models import BUSY_STATES, Campaign, Draft, DraftItem
 from ifeportal.admin.base import ManagerAdmin
 from loader.contract.names import check_name, conflict_key
 from loader.errors import BadName
@@ -154,13 +154,13 @@ class DraftAdmin(ManagerAdmin[Draft]):
             obj.save()
             return
         said = {name: form.cleaned_data[name] for name in form.changed_data}
-        if said and not Draft.objects.filter(pk=obj.pk).resting().update(**said):
+        if said and not Draft.objects.filter(pk=obj.pk).idle().update(**said):
             self.message_user(request, "A job began to work on it: nothing was saved.", messages.WARNING)
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
         """The same of items."""
         formset.save(commit=False)
-        resting = DraftItem.objects.exclude(draft__state__in=BUSY)
+        resting = DraftItem.objects.exclude(draft__state__in=BUSY_STATES)
         for each in formset.forms:
             if each.has_changed() and each.instance.pk:
                 said = {name: each.cleaned_data[name] for name in each.changed_data if name in WISHES}

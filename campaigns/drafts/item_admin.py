@@ -18,7 +18,7 @@ from django.utils.safestring import SafeString
 from campaigns.drafts import requests
 from campaigns.drafts.requests import CannotAsk
 from campaigns.drafts.totals import HASHED, size
-from campaigns.models import BUSY, Draft, DraftItem
+from campaigns.models import BUSY_STATES, Draft, DraftItem
 from ifeportal.access import Role
 from ifeportal.admin.base import ManagerAdmin
 
@@ -60,7 +60,7 @@ class ItemColumns:
     @admin.display(description="state")
     def how(self, item: DraftItem) -> str:
         """In a few words."""
-        return item.word
+        return item.state_text
 
     @admin.display(description="size", ordering="size")
     def large(self, item: DraftItem) -> str:
@@ -203,7 +203,7 @@ class DraftItemAdmin(ItemColumns, ManagerAdmin[DraftItem]):
     def save_model(self, request: HttpRequest, obj: DraftItem, form: Any, change: bool) -> None:
         """Only what was changed, and only while no job works on the draft."""
         said = {name: form.cleaned_data[name] for name in form.changed_data if name in WISHES}
-        rows = DraftItem.objects.filter(pk=obj.pk).exclude(draft__state__in=BUSY)
+        rows = DraftItem.objects.filter(pk=obj.pk).exclude(draft__state__in=BUSY_STATES)
         if said and not rows.update(**said):
             text = f"{obj.name}: skipped, a job works on its draft."
             self.message_user(request, text, messages.WARNING)
@@ -218,12 +218,16 @@ class DraftItemAdmin(ItemColumns, ManagerAdmin[DraftItem]):
 
     def _set(self, request: HttpRequest, items: QuerySet[DraftItem], field: str, value: bool, done: str) -> None:
         """Set a flag of each; how many, and which not and why."""
-        busy = list(items.filter(draft__state__in=BUSY)[:SHOWN])
-        unfit = list(items.exclude(problem="").exclude(draft__state__in=BUSY)[:SHOWN]) if (field, value) == IN else []
-        rows = items.exclude(draft__state__in=BUSY).exclude(**{field: value})
+        busy = list(items.filter(draft__state__in=BUSY_STATES)[:SHOWN])
+        unfit = (
+            list(items.exclude(problem="").exclude(draft__state__in=BUSY_STATES)[:SHOWN])
+            if (field, value) == IN
+            else []
+        )
+        rows = items.exclude(draft__state__in=BUSY_STATES).exclude(**{field: value})
         if (field, value) == IN:
             rows = rows.filter(problem="")
-        already = items.filter(**{field: value}).exclude(draft__state__in=BUSY).count()
+        already = items.filter(**{field: value}).exclude(draft__state__in=BUSY_STATES).count()
         ids = list(rows.order_by().values_list("pk", "draft_id"))
         for start in range(0, len(ids), requests.BATCH):
             DraftItem.objects.filter(pk__in=[pk for pk, _ in ids[start : start + requests.BATCH]]).update(

@@ -28,7 +28,7 @@ class CannotAsk(Exception):
 
 def look(draft: Draft, now: datetime) -> str:
     """Ask that a job looks what lies in the bucket; what was asked, in words. Raises CannotAsk."""
-    _claim(draft, DraftState.LOOKING, now, ERRANDS_JOB)
+    _claim(draft, DraftState.SCANNING, now, ERRANDS_JOB)
     return "A job looks what lies in the bucket."
 
 
@@ -75,7 +75,7 @@ ASKS: Final[dict[str, Callable[[Draft, datetime], str]]] = {"look": look, "hash"
 
 def stop(draft: Draft) -> str:
     """Have a job leave off that has written nothing yet; what was hashed is kept. Raises CannotAsk."""
-    busy = Draft.objects.filter(pk=draft.pk, state__in=[DraftState.LOOKING, DraftState.HASHING])
+    busy = Draft.objects.filter(pk=draft.pk, state__in=[DraftState.SCANNING, DraftState.HASHING])
     with transaction.atomic():
         if not busy.update(state=DraftState.EDITING, rate_bps=None, **AFRESH):
             raise CannotAsk("There is nothing to stop: publishing and withdrawing come to their end by themselves.")
@@ -99,7 +99,7 @@ def check(draft: Draft, *, edited: bool = False) -> Faults:
         DraftItem.objects.bulk_update(changed, ["fault"], batch_size=BATCH)
         found = {"faults": faults.whole, "faulty_items": len(faults.items)}
         Draft.objects.filter(pk=draft.pk).update(**found)
-        resting = Draft.objects.filter(pk=draft.pk).resting()
+        resting = Draft.objects.filter(pk=draft.pk).idle()
         if not edited:
             resting = resting.exclude(state__in=[DraftState.PUBLISHED, DraftState.WITHDRAWN])
         resting.update(state=DraftState.EDITING if faults else DraftState.READY, **AFRESH)
@@ -119,7 +119,7 @@ def in_words(faults: Faults, most: int = 5) -> str:
 
 
 def _claim(draft: Draft, state: DraftState, now: datetime, job: str) -> None:
-    resting = Draft.objects.filter(pk=draft.pk).resting()
+    resting = Draft.objects.filter(pk=draft.pk).idle()
     if not resting.update(state=state, asked_at=now, turn_at=None, rate_bps=None, **AFRESH):
         raise CannotAsk("A job works on it: wait until it has ended, or stop it.")
     draft.refresh_from_db()

@@ -72,7 +72,7 @@ def look(draft: Draft, before: Before, notices: list[str], now: datetime, guard:
         merge = _Merge(draft, rows, before, found)
         merge.run()
         fields = {**_facts(draft, before, now), "notices": [*notices, *found.notices, *merge.notices]}
-        waiting = Draft.objects.filter(pk=draft.pk, state=DraftState.LOOKING, asked_at=asked_at)
+        waiting = Draft.objects.filter(pk=draft.pk, state=DraftState.SCANNING, asked_at=asked_at)
         if not waiting.update(state=DraftState.EDITING, **AFRESH, **fields):
             transaction.set_rollback(True)
             return False

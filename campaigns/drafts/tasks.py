@@ -28,7 +28,7 @@ from loader.s3.interface import Bucket
 
 MOST_ATTEMPTS: Final = 8
 LONGEST_PAUSE: Final = 60.0  # seconds between two attempts
-ERRANDS: Final = (DraftState.LOOKING, DraftState.PUBLISHING, DraftState.WITHDRAWING)
+ERRANDS: Final = (DraftState.SCANNING, DraftState.PUBLISHING, DraftState.WITHDRAWING)
 AGAIN: Final = "Look into the bucket, then try it once more."
 ADVICE: Final = {
     "CREDENTIALS": "Correct the portal's S3 credentials, then try it again.",
@@ -97,7 +97,7 @@ def _perform(draft: Draft, media: Bucket, terms: Terms) -> None:
             thread.submit(look_before, draft.airline.name, draft.name, media, notices.append), terms.alive
         )
     match draft.state:
-        case DraftState.LOOKING:
+        case DraftState.SCANNING:
             scan.look(draft, before, notices, terms.clock(), terms.guard)
             return
         case DraftState.PUBLISHING:

@@ -1,10 +1,18 @@
 """Campaigns as their manifests say, and drafts of campaigns. Import models from here."""
 
 from campaigns.models.campaigns import Campaign, CampaignQuerySet, ContentItem, ContentItemQuerySet, ManifestState
-from campaigns.models.drafts import BUSY, PRIORITY_LIMIT, Draft, DraftItem, DraftItemQuerySet, DraftQuerySet, DraftState
+from campaigns.models.drafts import (
+    BUSY_STATES,
+    PRIORITY_LIMIT,
+    Draft,
+    DraftItem,
+    DraftItemQuerySet,
+    DraftQuerySet,
+    DraftState,
+)
 
 __all__ = [
-    "BUSY",
+    "BUSY_STATES",
     "PRIORITY_LIMIT",
     "Campaign",
     "CampaignQuerySet",

@@ -17,10 +17,10 @@ PRIORITY_LIMIT: Final = 2**31 - 1  # as the contract has it
 
 
 class DraftState(models.TextChoices):
-    """How far the work on a draft is. `BUSY` ones are a job's; in the others people may change it."""
+    """How far the work on a draft is. `BUSY_STATES` ones are a job's; in the others people may change it."""
 
     EDITING = "editing", "being edited"
-    LOOKING = "looking", "looking into the bucket"
+    SCANNING = "looking", "looking into the bucket"
     HASHING = "hashing", "hashing"
     READY = "ready", "ready to be published"
     PUBLISHING = "publishing", "publishing"
@@ -30,13 +30,13 @@ class DraftState(models.TextChoices):
     FAILED = "failed", "failed"
 
 
-BUSY: Final = (DraftState.LOOKING, DraftState.HASHING, DraftState.PUBLISHING, DraftState.WITHDRAWING)
+BUSY_STATES: Final = (DraftState.SCANNING, DraftState.HASHING, DraftState.PUBLISHING, DraftState.WITHDRAWING)
 
 
 class DraftQuerySet(ScopedQuerySet["Draft"]):
-    def resting(self) -> Self:
+    def idle(self) -> Self:
         """Those no job works on."""
-        return self.exclude(state__in=BUSY)
+        return self.exclude(state__in=BUSY_STATES)
 
 
 class Draft(models.Model):
@@ -90,7 +90,7 @@ class Draft(models.Model):
     @property
     def busy(self) -> bool:
         """A job works on it."""
-        return self.state in BUSY
+        return self.state in BUSY_STATES
 
 
 class DraftItemQuerySet(ScopedQuerySet["DraftItem"]):
@@ -170,7 +170,7 @@ class DraftItem(models.Model):
         return bool(self.sha256) and self.sha256_etag == self.etag
 
     @property
-    def word(self) -> str:
+    def state_text(self) -> str:
         """How it is, in a few words."""
         if self.problem:
             return "cannot be used"

@@ -83,7 +83,7 @@ def test_a_manager_runs_a_campaign_from_the_first_look_to_its_withdrawal(
     made = manager.post(reverse(ADD), {"airline": cast.acme.pk, "name": "2026-12", "title": "December"})
     draft = Draft.objects.get()
     assert made.headers["Location"] == reverse(CHANGE, args=[draft.pk])
-    assert draft.state == DraftState.LOOKING
+    assert draft.state == DraftState.SCANNING
     campaign_drafts.run_errands(media)
     page = manager.get(reverse(CHANGE, args=[draft.pk]))
     assert "movie-001" in page.content.decode()

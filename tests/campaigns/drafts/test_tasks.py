@@ -238,7 +238,7 @@ def test_an_object_that_changes_while_it_is_hashed_is_noticed(acme: Airline, sto
     swap = store.before_open = Once(lambda: MemoryBucket.put(store, "ACME/2026-12/a.tgz", b"other"))
     assert hashed(draft, store).state == DraftState.FAILED
     assert swap.done
-    assert (draft.error_code, item(draft, "a").word) == ("OBJECT_CHANGED", "failed: OBJECT_CHANGED")
+    assert (draft.error_code, item(draft, "a").state_text) == ("OBJECT_CHANGED", "failed: OBJECT_CHANGED")
     assert "hash again" in draft.advice
     assert hashed(looked(draft, store), store).state == DraftState.READY
     assert item(draft, "a").sha256 == campaign_drafts.sha256(b"other")
@@ -274,7 +274,7 @@ def test_what_a_slice_has_hashed_is_put_aside_and_gone_on_with(acme: Airline) ->
     requests.hash_items(draft, NOON)
     assert not hash_items(store)
     row = item(draft, "a")
-    assert (row.word, row.hashed_bytes, row.attempts) == ("hashing, 48%", 5000, 1)
+    assert (row.state_text, row.hashed_bytes, row.attempts) == ("hashing, 48%", 5000, 1)
     assert row.error_code == "SHORT_BODY"
     starts: list[int] = []
     opened = Store.open
@@ -288,7 +288,7 @@ def test_what_a_slice_has_hashed_is_put_aside_and_gone_on_with(acme: Airline) ->
         assert not hash_items(store, lambda: NOON + timedelta(minutes=5))
     assert starts == [5000]
     row.refresh_from_db()
-    assert (row.sha256, row.word, row.error_code, row.aside) == (campaign_drafts.sha256(body), "hashed", "", "")
+    assert (row.sha256, row.state_text, row.error_code, row.aside) == (campaign_drafts.sha256(body), "hashed", "", "")
 
 
 def test_a_worker_that_loses_its_lease_in_mid_hash_writes_nothing_and_the_next_ends_right(acme: Airline) -> None:
