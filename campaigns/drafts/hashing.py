@@ -102,13 +102,13 @@ class _Slice:
 
     def __init__(self, item: DraftItem, media: Bucket, terms: Terms) -> None:
         self._item, self._media, self._terms = item, media, terms
-        self._sum = resumable_sha256.resumed(item.aside)
+        self._sum = resumable_sha256.resume(item.aside)
         self._stop = threading.Event()
         self._row = DraftItem.objects.filter(pk=item.pk, waits=True, etag=item.etag, draft__state=DraftState.HASHING)
 
     def run(self, seconds: float) -> None:
         """Read until the end, or for so long; write down how far it came. Raises what the signs of life raise."""
-        if not isinstance(self._sum, resumable_sha256.Resumable):
+        if not isinstance(self._sum, resumable_sha256.ResumableSha256):
             seconds = LONGEST
         with ThreadPoolExecutor(1, thread_name_prefix="hashing") as thread:
             reading = thread.submit(self._read)
@@ -156,7 +156,7 @@ class _Slice:
             elif whole:
                 digest = {"sha256": self._sum.hexdigest(), "sha256_etag": self._item.etag}
                 self._row.update(waits=False, hashed_bytes=0, aside="", **digest, **AFRESH)
-            elif aside := self._sum.put_aside():
+            elif aside := self._sum.state():
                 self._row.update(hashed_bytes=self._sum.count, aside=aside, attempts=0)
             else:
                 slow = WorldError("TOO_SLOW", f"{self._sum.count:,} bytes came within {LONGEST:.0f} s")
@@ -175,4 +175,4 @@ class _Slice:
             return {**told, "waits": False, "hashed_bytes": 0, "aside": "", "next_try_at": None}
         pause = max(min(2.0**attempts, LONGEST_PAUSE), error.retry_after or 0.0)
         again = self._terms.clock() + timedelta(seconds=pause)
-        return {**told, "hashed_bytes": self._sum.count, "aside": self._sum.put_aside(), "next_try_at": again}
+        return {**told, "hashed_bytes": self._sum.count, "aside": self._sum.state(), "next_try_at": again}

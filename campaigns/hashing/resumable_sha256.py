@@ -40,7 +40,7 @@ def openssl() -> ctypes.CDLL | None:
         return None
 
 
-class Whole:
+class PlainSha256:
     """What `hashlib` does. `count`: bytes so far."""
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class Whole:
         self._sum.update(block)
         self.count += len(block)
 
-    def put_aside(self) -> str:
+    def state(self) -> str:
         """Nothing: it cannot be."""
         return ""
 
@@ -61,16 +61,16 @@ class Whole:
         return self._sum.hexdigest()
 
 
-class Resumable:
+class ResumableSha256:
     """The same by OpenSSL, from the beginning or from what was put aside."""
 
-    def __init__(self, library: ctypes.CDLL, aside: str = "") -> None:
+    def __init__(self, library: ctypes.CDLL, state: str = "") -> None:
         """Raises ValueError for what was not put aside by a machine like this one."""
         self._library = library
         self._context = _Context()
         library.SHA256_Init(ctypes.byref(self._context))
-        if aside:
-            body = bytes.fromhex(aside)
+        if state:
+            body = bytes.fromhex(state)
             if len(body) != ctypes.sizeof(_Context):
                 raise ValueError("it is no SHA-256 that was put aside")
             self._context = _Context.from_buffer_copy(body)
@@ -87,7 +87,7 @@ class Resumable:
         given = (ctypes.c_char * len(block)).from_buffer(block)
         self._library.SHA256_Update(ctypes.byref(self._context), given, ctypes.c_size_t(len(block)))
 
-    def put_aside(self) -> str:
+    def state(self) -> str:
         """All there is to know to go on; 224 hexadecimal digits."""
         return bytes(self._context).hex()
 
@@ -99,15 +99,15 @@ class Resumable:
         return bytes(digest).hex()
 
 
-Sum = Whole | Resumable
+Sha256 = PlainSha256 | ResumableSha256
 
 
-def resumed(aside: str) -> Sum:
+def resume(state: str) -> Sha256:
     """A SHA-256 that goes on where another was put aside, or begins where that cannot be ("" is nothing put aside)."""
     library = openssl()
     if library is None:
-        return Whole()
+        return PlainSha256()
     try:
-        return Resumable(library, aside)
+        return ResumableSha256(library, state)
     except ValueError:
-        return Resumable(library)
+        return ResumableSha256(library)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from campaigns.hashing.etags import PART, multipart_etag
+from campaigns.hashing.etags import PART_SIZE, multipart_etag
 from campaigns.publishing.errors import CannotPublish
 from campaigns.publishing.progress import Notice, Report, Step
 from loader.contract.manifest import ITEMS_LIMIT
@@ -81,8 +81,8 @@ def hash_file(file: File, report: Report) -> Hashed:
 def _digests(stream: BinaryIO, file: File, report: Report) -> tuple[str, str]:
     """Reads as much as the file had when it was found, however it may grow."""
     sha256, parts = hashlib.sha256(), []
-    for start in range(0, file.size, PART) or (0,):
-        md5, left = hashlib.md5(usedforsecurity=False), min(PART, file.size - start)
+    for start in range(0, file.size, PART_SIZE) or (0,):
+        md5, left = hashlib.md5(usedforsecurity=False), min(PART_SIZE, file.size - start)
         while left and (block := stream.read(min(MIB, left))):
             left -= len(block)
             sha256.update(block)

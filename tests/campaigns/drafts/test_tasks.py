@@ -109,9 +109,9 @@ def test_a_campaign_goes_from_the_bucket_to_a_signed_manifest_in_a_real_store(ac
     assert draft.notices[0] == "1 objects have a name that cannot be used."
     assert draft.faulty_items == 3
     draft.items.filter(name="movie-001").update(title="The Long Way Up", kind="movie", required=False, priority=100)
-    begun = resumable_sha256.resumed("")
+    begun = resumable_sha256.resume("")
     begun.update(memoryview(bytearray(b"1" * 1_000_001)))
-    draft.items.filter(name="movie-001").update(hashed_bytes=begun.count, aside=begun.put_aside())
+    draft.items.filter(name="movie-001").update(hashed_bytes=begun.count, aside=begun.state())
     media.put("ACME/2026-12/leer.tgz", b"no longer")
     assert hashed(draft, media).state == DraftState.FAILED  # of the other two nothing is lost
     assert list(draft.items.exclude(error_code="").values_list("name", "error_code")) == [("leer", "OBJECT_CHANGED")]
@@ -509,7 +509,7 @@ def test_without_openssl_an_item_is_hashed_in_one_go(
     acme: Airline, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resumable_sha256, "openssl", lambda: None)
-    assert isinstance(resumable_sha256.resumed(""), resumable_sha256.Whole)
+    assert isinstance(resumable_sha256.resume(""), resumable_sha256.PlainSha256)
     draft = ready(acme, store, FILMS)
     assert item(draft, "movie-001").sha256 == campaign_drafts.sha256(b"one")
 
@@ -541,12 +541,12 @@ def _one(store: Store) -> Any:
 
 
 def test_what_was_put_aside_by_another_kind_of_machine_is_begun_anew() -> None:
-    begun = resumable_sha256.resumed("")
+    begun = resumable_sha256.resume("")
     begun.update(memoryview(bytearray(b"abc" * 100)))
-    aside = begun.put_aside()
-    again = resumable_sha256.resumed(aside)
+    aside = begun.state()
+    again = resumable_sha256.resume(aside)
     again.update(memoryview(bytearray(b"d")))
     assert again.hexdigest() == campaign_drafts.sha256(b"abc" * 100 + b"d")
     assert begun.hexdigest() == campaign_drafts.sha256(b"abc" * 100)
     for broken in ("00", "no hex", "0" * 224, aside[:-8] + "00000021"):
-        assert resumable_sha256.resumed(broken).count == 0
+        assert resumable_sha256.resume(broken).count == 0

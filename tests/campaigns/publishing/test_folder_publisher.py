@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from campaigns.hashing import etags as folder_module
 from campaigns.publishing.errors import CannotPublish
 from campaigns.publishing.folder_publisher import PublishResult, publish_folder
 from campaigns.publishing.progress import Step
@@ -221,7 +220,8 @@ def test_an_object_newer_than_the_manifest_is_not_believed_to_be_what_it_recorde
 def test_the_etag_of_a_file_sent_in_parts_is_told_beforehand(
     tmp_path: Path, media: RecordingBucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folder_module, "PART", 10)
+    for module in ("publishing.local_folder", "hashing.etags"):
+        monkeypatch.setattr(f"campaigns.{module}.PART_SIZE", 10)
     for name, body in (("a", b"x" * 9), ("b", b"x" * 10), ("c", b"x" * 25)):
         (tmp_path / f"{name}.tgz").write_bytes(body)
         media.put(f"ACME/2026-12/{name}.tgz", body)
