@@ -20,7 +20,7 @@ from campaigns.drafts import publication, scan
 from campaigns.models import Draft, DraftState
 from campaigns.publishing.errors import CannotPublish
 from campaigns.publishing.manifest_writer import Before, look_before
-from campaigns.signing.manifest_signature import CannotSign
+from campaigns.signing.manifest_signature import SigningError
 from campaigns.signing.private_keys import BadKeyError
 from ifeportal.storage.background import wait_for
 from loader.errors import ContractError, WorldError
@@ -80,8 +80,8 @@ def _run(draft: Draft, media: Bucket, terms: Terms) -> None:
         _perform(draft, media, terms)
     except CannotPublish as error:
         fail(draft, "OBJECT_CHANGED" if error.again else error.code, str(error), AGAIN if error.again else "")
-    except CannotSign as error:
-        fail(draft, error.code, f"It cannot be signed: {error}", AGAIN if error.again else "")
+    except SigningError as error:
+        fail(draft, error.code, f"It cannot be signed: {error}", AGAIN if error.retryable else "")
     except BadKeyError as error:
         fail(draft, "INTERNAL", f"A signing key cannot be used: {error}", "See to SIGNING_KEYS, then publish again.")
     except ContractError as error:

@@ -14,7 +14,7 @@ from datetime import datetime
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from campaigns.signing.private_keys import public_of
+from campaigns.signing.private_keys import public_hex
 from loader.contract.keys import manifest_key, signature_key
 from loader.contract.manifest import MANIFEST_LIMIT, Manifest, parse_manifest
 from loader.errors import BadName, ContractError, WorldError
@@ -35,14 +35,14 @@ from loader.signatures.signed_manifest import SigningScope, check_acceptable, re
 from loader.signatures.trusted_keys import TrustedKeys
 
 
-class CannotSign(ContractError):
+class SigningError(ContractError):
     """The campaign, or what was asked for, cannot be signed. `again`: the same command may well succeed later."""
 
     code = "BAD_MANIFEST"
 
-    def __init__(self, message: str, *, again: bool = False) -> None:
+    def __init__(self, message: str, *, retryable: bool = False) -> None:
         super().__init__(message)
-        self.again = again
+        self.retryable = retryable
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,22 +75,22 @@ def sign_campaign(
         CannotSign: it is missing, is not the one that is meant, or an aircraft would refuse it; nothing was written.
         WorldError: the bucket failed.
     """
-    fetched = _manifest(airline, campaign, media)
+    fetched = _read_manifest(airline, campaign, media)
     digest = hashlib.sha256(fetched.body).hexdigest()
     if sha256 is not None and sha256 != digest:
-        raise CannotSign(f"campaign.json is not the one that is meant: its SHA-256 is {digest}")
+        raise SigningError(f"campaign.json is not the one that is meant: its SHA-256 is {digest}")
     manifest = check_signable(fetched.body, airline, campaign, now)
-    held, before = _before(airline, campaign, media)
+    held, before = _read_envelope(airline, campaign, media)
     if before is not None and before.payload != fetched.body:
-        _check_version(before, manifest, airline, campaign)
+        _require_newer_version(before, manifest, airline, campaign)
         before = None
     envelope = before or Envelope(fetched.body, CAMPAIGN_TYPE)
     for key in keys:
         envelope = sign_envelope(envelope, key)
     if len(envelope.signatures) > SIGNATURES_LIMIT:
-        raise CannotSign(f"it would have {len(envelope.signatures)} signatures; {SIGNATURES_LIMIT} are allowed")
+        raise SigningError(f"it would have {len(envelope.signatures)} signatures; {SIGNATURES_LIMIT} are allowed")
     _write(media, signature_key(airline, campaign), build_envelope(envelope), held)
-    ours = [key_id(public_of(key)) for key in keys]
+    ours = [key_id(public_hex(key)) for key in keys]
     others = tuple(one.keyid for one in envelope.signatures if one.keyid not in ours)
     return SignResult(airline, campaign, manifest.version or 0, digest, len(manifest.content), tuple(ours), others)
 
@@ -100,16 +100,16 @@ def check_signable(body: bytes, airline: str, campaign: str, now: datetime) -> M
     try:
         tails = parse_manifest(body, airline=airline, campaign=campaign).tails
         if tails == ():
-            raise CannotSign("its list of tails is empty, so no aircraft would take it")
+            raise SigningError("its list of tails is empty, so no aircraft would take it")
         signed = read_signed_manifest(body, SigningScope(airline, campaign, tails[0] if tails else ""))
         return check_acceptable(signed, None, now)
-    except CannotSign:
+    except SigningError:
         raise
     except ContractError as error:
-        raise CannotSign(f"no aircraft would take it: {error}") from error
+        raise SigningError(f"no aircraft would take it: {error}") from error
 
 
-def in_words(result: SignResult, missing: int | None = None) -> str:
+def format_summary(result: SignResult, missing: int | None = None) -> str:
     """The result in a few lines."""
     lines = [
         f"signed {result.airline}/{result.campaign} version {result.version}: {result.items} items",
@@ -122,34 +122,34 @@ def in_words(result: SignResult, missing: int | None = None) -> str:
     return "\n".join(lines)
 
 
-def signatures_missing(airline: str, campaign: str, media: Bucket, keyring: TrustedKeys) -> int:
+def count_missing_signatures(airline: str, campaign: str, media: Bucket, trusted_keys: TrustedKeys) -> int:
     """How many more signatures the envelope in the bucket needs for these keys. Raises WorldError, ContractError."""
     fetched = media.get(signature_key(airline, campaign), ENVELOPE_LIMIT)
-    role = keyring.airlines.get(airline)
+    role = trusted_keys.airlines.get(airline)
     if role is None or fetched is None:
         raise BadEnvelope(f"no key is trusted for {airline!a}")
     try:
-        good = require_signatures(parse_envelope(fetched.body), keyring.public_keys(role), 1)
+        good = require_signatures(parse_envelope(fetched.body), trusted_keys.public_keys(role), 1)
     except BadEnvelope:
         return role.threshold
     return max(0, role.threshold - len(good))
 
 
-def _manifest(airline: str, campaign: str, media: Bucket) -> GetResult:
+def _read_manifest(airline: str, campaign: str, media: Bucket) -> GetResult:
     try:
         fetched = media.get(manifest_key(airline, campaign), MANIFEST_LIMIT)
     except BadName as error:
-        raise CannotSign(str(error)) from error
+        raise SigningError(str(error)) from error
     except WorldError as error:
         if error.code != "OBJECT_GONE":
             raise
-        raise CannotSign(f"there is no campaign.json of {airline}/{campaign}: publish it first") from error
+        raise SigningError(f"there is no campaign.json of {airline}/{campaign}: publish it first") from error
     if fetched is None or fetched.truncated:
-        raise CannotSign(f"campaign.json is longer than {MANIFEST_LIMIT:,} bytes")
+        raise SigningError(f"campaign.json is longer than {MANIFEST_LIMIT:,} bytes")
     return fetched
 
 
-def _before(airline: str, campaign: str, media: Bucket) -> tuple[GetResult | None, Envelope | None]:
+def _read_envelope(airline: str, campaign: str, media: Bucket) -> tuple[GetResult | None, Envelope | None]:
     """The object that is there, and the envelope in it if it is one."""
     try:
         held = media.get(signature_key(airline, campaign), ENVELOPE_LIMIT)
@@ -163,14 +163,14 @@ def _before(airline: str, campaign: str, media: Bucket) -> tuple[GetResult | Non
         return held, None
 
 
-def _check_version(before: Envelope, manifest: Manifest, airline: str, campaign: str) -> None:
+def _require_newer_version(before: Envelope, manifest: Manifest, airline: str, campaign: str) -> None:
     """A campaign.json older than the one that was signed was put there by mistake, or by somebody else."""
     try:
         signed = parse_manifest(before.payload, airline=airline, campaign=campaign).version or 0
     except ContractError:
         return
     if signed >= (manifest.version or 0):
-        raise CannotSign(
+        raise SigningError(
             f"campaign.json.dsse signs another version {signed}, and campaign.json is version {manifest.version}: "
             f"publish with a version above {signed}, or remove campaign.json.dsse if nobody of yours wrote it"
         )
@@ -185,4 +185,4 @@ def _write(media: Bucket, key: str, body: bytes, held: GetResult | None) -> None
     except WorldError as error:
         if error.code not in ("OBJECT_CHANGED", "OBJECT_GONE"):
             raise
-        raise CannotSign("someone else signed this campaign in the meantime: sign again", again=True) from error
+        raise SigningError("someone else signed this campaign in the meantime: sign again", retryable=True) from error

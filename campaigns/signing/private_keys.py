@@ -29,7 +29,7 @@ from loader.signatures.dsse import PUBLIC_KEY
 
 Passphrase = Callable[[], bytes]
 _PEM_LIMIT: Final = 64 * 1024
-_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+_GROUP_AND_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _BEGIN: Final = re.compile(rb"-----BEGIN ([A-Z ]+)-----")
 
 
@@ -37,7 +37,7 @@ class BadKeyError(ValueError):
     """A file of a key cannot be used; `str()` is a sentence without anything of the key."""
 
 
-def public_of(key: Ed25519PrivateKey | Ed25519PublicKey) -> str:
+def public_hex(key: Ed25519PrivateKey | Ed25519PublicKey) -> str:
     """The public key: 64 hexadecimal digits."""
     public = key.public_key() if isinstance(key, Ed25519PrivateKey) else key
     return public.public_bytes_raw().hex()
@@ -102,7 +102,7 @@ def load_public(text: str) -> str:
         raise BadKeyError(f"{path.name} is damaged") from None
     if not isinstance(key, Ed25519PublicKey):
         raise BadKeyError(f"{path.name} is not an Ed25519 key")
-    return public_of(key)
+    return public_hex(key)
 
 
 def read_passphrase(path: Path) -> bytes:
@@ -117,7 +117,7 @@ def _read(path: Path, *, private: bool) -> bytes:
     try:
         with path.open("rb") as stream:
             mode = os.fstat(stream.fileno()).st_mode
-            if private and mode & _OTHERS:
+            if private and mode & _GROUP_AND_OTHERS:
                 raise BadKeyError(f"{path.name} can be read by others (mode {stat.S_IMODE(mode):04o}): chmod 600 it")
             return stream.read(_PEM_LIMIT)
     except OSError as error:

@@ -54,42 +54,42 @@ def save_chain(path: Path, chain: Sequence[TrustedKeysVersion]) -> None:
         raise CommandError(f"{path.name} cannot be written: {error.strerror}.", returncode=ExitCode.USAGE) from error
 
 
-def first_keyring(root: SigningRole, airlines: Mapping[str, SigningRole], publics: Sequence[str]) -> TrustedKeys:
+def first_version(root: SigningRole, airlines: Mapping[str, SigningRole], publics: Sequence[str]) -> TrustedKeys:
     """Version 1."""
-    return _with_keys(TrustedKeys(1, {}, root, dict(airlines)), publics)
+    return _with_used_keys(TrustedKeys(1, {}, root, dict(airlines)), publics)
 
 
-def next_keyring(
-    keyring: TrustedKeys, root: SigningRole | None, airlines: Mapping[str, SigningRole | None], publics: Sequence[str]
+def next_version(
+    current: TrustedKeys, root: SigningRole | None, airlines: Mapping[str, SigningRole | None], publics: Sequence[str]
 ) -> TrustedKeys:
     """The version after this one: another root if given, other roles of airlines (None: the airline goes)."""
-    roles = {**keyring.airlines, **airlines}
+    roles = {**current.airlines, **airlines}
     kept = {name: role for name, role in roles.items() if role is not None}
-    new = replace(keyring, version=keyring.version + 1, root=root or keyring.root, airlines=kept)
-    return _with_keys(new, [*keyring.keys.values(), *publics])
+    new = replace(current, version=current.version + 1, root=root or current.root, airlines=kept)
+    return _with_used_keys(new, [*current.keys.values(), *publics])
 
 
-def _with_keys(keyring: TrustedKeys, publics: Sequence[str]) -> TrustedKeys:
+def _with_used_keys(keyring: TrustedKeys, publics: Sequence[str]) -> TrustedKeys:
     """With those of the keys that some role has."""
     used = {keyid for role in (keyring.root, *keyring.airlines.values()) for keyid in role.keys}
     return replace(keyring, keys={key_id(public): public for public in publics if key_id(public) in used})
 
 
-def role(publics: Sequence[str], threshold: int) -> SigningRole:
+def make_role(publics: Sequence[str], threshold: int) -> SigningRole:
     """These keys, so many of which must sign."""
     return SigningRole(tuple(dict.fromkeys(key_id(public) for public in publics)), threshold)
 
 
-def signed_version(keyring: TrustedKeys, keys: Sequence[Ed25519PrivateKey]) -> TrustedKeysVersion:
+def sign_version(trusted_keys: TrustedKeys, keys: Sequence[Ed25519PrivateKey]) -> TrustedKeysVersion:
     """The keyring in an envelope with the signatures of these keys. Raises CommandError if it breaks the rules."""
     try:
-        version = TrustedKeysVersion(keyring, Envelope(build_trusted_keys(keyring), TRUST_TYPE))
+        version = TrustedKeysVersion(trusted_keys, Envelope(build_trusted_keys(trusted_keys), TRUST_TYPE))
     except BadEnvelope as error:
         raise CommandError(f"aircraft would refuse this: {error}.", returncode=ExitCode.USAGE) from error
-    return with_signatures(version, keys)
+    return add_signatures(version, keys)
 
 
-def with_signatures(version: TrustedKeysVersion, keys: Sequence[Ed25519PrivateKey]) -> TrustedKeysVersion:
+def add_signatures(version: TrustedKeysVersion, keys: Sequence[Ed25519PrivateKey]) -> TrustedKeysVersion:
     """The same with these signatures, too."""
     envelope = version.envelope
     for key in keys:
@@ -97,7 +97,7 @@ def with_signatures(version: TrustedKeysVersion, keys: Sequence[Ed25519PrivateKe
     return replace(version, envelope=envelope)
 
 
-def signatures_missing(chain: Sequence[TrustedKeysVersion], at: int) -> list[str]:
+def describe_missing_signatures(chain: Sequence[TrustedKeysVersion], at: int) -> list[str]:
     """What the version at this place of the chain still needs, in words; nothing if an aircraft would take it."""
     version = chain[at]
     asked = {f"the root of version {version.trusted_keys.version}": version.trusted_keys}

@@ -19,8 +19,8 @@ from campaigns.publishing.errors import CannotPublish
 from campaigns.publishing.folder_publisher import KEEP, PublishResult, Terms, publish_folder
 from campaigns.publishing.progress import PlainDisplay, Report, TerminalDisplay
 from campaigns.signing.key_options import add_passphrase_option, load_keys
-from campaigns.signing.manifest_signature import CannotSign, sign_campaign
-from campaigns.signing.manifest_signature import in_words as signed_in_words
+from campaigns.signing.manifest_signature import SigningError, sign_campaign
+from campaigns.signing.manifest_signature import format_summary as signed_in_words
 from ifeportal.storage.buckets import media_bucket
 from loader.errors import ExitCode, WorldError
 from loader.s3.interface import Bucket
@@ -97,7 +97,7 @@ class Command(BaseCommand):
             signed = sign_campaign(
                 result.airline, result.campaign, bucket(), keys, now=datetime.now(UTC), sha256=result.sha256
             )
-        except CannotSign as exc:
+        except SigningError as exc:
             raise CommandError(f"published, but not signed: {exc}", returncode=ExitCode.SOME_FAILED) from exc
         except WorldError as exc:
             raise CommandError(f"published, but not signed: {exc.code}: {exc}", returncode=code_of(exc)) from exc

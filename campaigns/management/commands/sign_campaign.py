@@ -12,7 +12,7 @@ from typing import Any, Final
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from campaigns.signing.key_options import add_passphrase_option, load_keys
-from campaigns.signing.manifest_signature import CannotSign, in_words, sign_campaign, signatures_missing
+from campaigns.signing.manifest_signature import SigningError, count_missing_signatures, format_summary, sign_campaign
 from campaigns.signing.trust_file import load_chain
 from ifeportal.storage.buckets import media_bucket
 from loader.errors import ContractError, ExitCode, WorldError
@@ -62,8 +62,8 @@ class Command(BaseCommand):
             result = sign_campaign(
                 *where, media, keys, now=datetime.now(UTC), sha256=(options["sha256"] or "").lower() or None
             )
-            missing = signatures_missing(*where, media, chain[-1].trusted_keys) if chain else None
-        except CannotSign as error:
+            missing = count_missing_signatures(*where, media, chain[-1].trusted_keys) if chain else None
+        except SigningError as error:
             raise CommandError(f"not signed: {error}.", returncode=ExitCode.SOME_FAILED) from error
         except ContractError as error:
             raise CommandError(
@@ -71,7 +71,9 @@ class Command(BaseCommand):
             ) from error
         except WorldError as error:
             raise CommandError(f"not signed: {error.code}: {error}", returncode=code_of(error)) from error
-        told = json.dumps({**asdict(result), "missing": missing}) if options["json"] else in_words(result, missing)
+        told = (
+            json.dumps({**asdict(result), "missing": missing}) if options["json"] else format_summary(result, missing)
+        )
         self.stdout.write(told)
 
 

@@ -11,16 +11,16 @@ from typing import Any, Final
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from campaigns.signing.key_options import add_passphrase_option, load_keys
-from campaigns.signing.private_keys import BadKeyError, load_public, new_key, public_of, read_passphrase
+from campaigns.signing.private_keys import BadKeyError, load_public, new_key, public_hex, read_passphrase
 from campaigns.signing.trust_file import (
-    first_keyring,
+    add_signatures,
+    describe_missing_signatures,
+    first_version,
     load_chain,
-    next_keyring,
-    role,
+    make_role,
+    next_version,
     save_chain,
-    signatures_missing,
-    signed_version,
-    with_signatures,
+    sign_version,
 )
 from loader.errors import ExitCode
 from loader.signatures.dsse import key_id
@@ -87,7 +87,7 @@ class Command(BaseCommand):
 
     def _new(self, options: dict[str, Any]) -> list[str]:
         key = new_key(options["key"], _new_passphrase(options))
-        public = public_of(key)
+        public = public_hex(key)
         return [
             f"key id {key_id(public)}",
             f"public key {public}",
@@ -98,12 +98,12 @@ class Command(BaseCommand):
         if options["file"].exists():
             raise CommandError(f"{options['file']} is there already: rotate it.", returncode=ExitCode.USAGE)
         keys = load_keys(options["root"], options["passphrase_file"])
-        roots = [*(public_of(key) for key in keys), *map(load_public, options["also_root"])]
+        roots = [*(public_hex(key) for key in keys), *map(load_public, options["also_root"])]
         airlines, publics = _airlines(options)
-        root = role(roots, options["root_threshold"] or 1)
-        chain = [signed_version(first_keyring(root, airlines, [*roots, *publics]), keys)]
+        root = make_role(roots, options["root_threshold"] or 1)
+        chain = [sign_version(first_version(root, airlines, [*roots, *publics]), keys)]
         save_chain(options["file"], chain)
-        return _shown(chain[-1].trusted_keys, signatures_missing(chain, 0))
+        return _shown(chain[-1].trusted_keys, describe_missing_signatures(chain, 0))
 
     def _rotate(self, options: dict[str, Any]) -> list[str]:
         chain = load_chain(options["file"])
@@ -112,22 +112,24 @@ class Command(BaseCommand):
         roots = [load_public(one) for one in options["new_root"]] or before.public_keys(before.root)
         airlines, publics = _airlines(options)
         gone: dict[str, SigningRole | None] = dict.fromkeys(options["remove_airline"])
-        root = role(roots, options["root_threshold"] or before.root.threshold)
-        new = next_keyring(before, root, {**airlines, **gone}, [*roots, *publics])
-        chain.append(signed_version(new, keys))
+        root = make_role(roots, options["root_threshold"] or before.root.threshold)
+        new = next_version(before, root, {**airlines, **gone}, [*roots, *publics])
+        chain.append(sign_version(new, keys))
         save_chain(options["file"], chain)
-        return _shown(new, signatures_missing(chain, len(chain) - 1))
+        return _shown(new, describe_missing_signatures(chain, len(chain) - 1))
 
     def _sign(self, options: dict[str, Any]) -> list[str]:
         chain = load_chain(options["file"])
-        chain[-1] = with_signatures(chain[-1], load_keys(options["root"], options["passphrase_file"]))
+        chain[-1] = add_signatures(chain[-1], load_keys(options["root"], options["passphrase_file"]))
         save_chain(options["file"], chain)
-        return _shown(chain[-1].trusted_keys, signatures_missing(chain, len(chain) - 1))
+        return _shown(chain[-1].trusted_keys, describe_missing_signatures(chain, len(chain) - 1))
 
     def _show(self, options: dict[str, Any]) -> list[str]:
         chain = load_chain(options["file"])
         return [
-            line for at, one in enumerate(chain) for line in _shown(one.trusted_keys, signatures_missing(chain, at))
+            line
+            for at, one in enumerate(chain)
+            for line in _shown(one.trusted_keys, describe_missing_signatures(chain, at))
         ]
 
 
@@ -135,7 +137,7 @@ def _airlines(options: dict[str, Any]) -> tuple[dict[str, SigningRole], list[str
     publics = [load_public(one) for one in options["signer"]]
     if bool(options["airline"]) != bool(publics):
         raise CommandError("--airline and --signer go together.", returncode=ExitCode.USAGE)
-    return ({options["airline"]: role(publics, options["threshold"])} if publics else {}), publics
+    return ({options["airline"]: make_role(publics, options["threshold"])} if publics else {}), publics
 
 
 def _new_passphrase(options: dict[str, Any]) -> bytes | None:

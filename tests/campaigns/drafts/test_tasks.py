@@ -20,7 +20,7 @@ from campaigns.drafts import hashing, requests, tasks
 from campaigns.drafts.requests import CannotAsk
 from campaigns.hashing import resumable_sha256
 from campaigns.models import Campaign, DraftItem, DraftState
-from campaigns.signing.private_keys import new_key, public_of
+from campaigns.signing.private_keys import new_key, public_hex
 from ifeportal.jobs.leases import LeaseLost
 from ifeportal.models import Airline, Job
 from ifeportal.storage.background import no_heartbeat
@@ -129,7 +129,7 @@ def test_a_campaign_goes_from_the_bucket_to_a_signed_manifest_in_a_real_store(ac
     fetched = media.get(f"{KEY}.dsse", 10**7)
     assert fetched is not None
     envelope = parse_envelope(fetched.body)
-    assert require_signatures(envelope, [public_of(key)], 1)
+    assert require_signatures(envelope, [public_hex(key)], 1)
     assert media.get(KEY, 10**7).body == envelope.payload  # type: ignore[union-attr]
     item(draft, "movie-001")
     media.put("ACME/2026-12/movie-001.tgz", b"another cut")
@@ -356,7 +356,7 @@ def test_the_jobs_do_what_was_asked_and_sign_with_the_keys_of_the_settings(
     ):
         ask(draft, timezone.now())
         assert work() == state, draft.error
-    assert require_signatures(parse_envelope(store.open(f"{KEY}.dsse").read(10**6)), [public_of(key)], 1)
+    assert require_signatures(parse_envelope(store.open(f"{KEY}.dsse").read(10**6)), [public_hex(key)], 1)
     settings.SIGNING_PASSPHRASE = ""
     requests.publish(draft, timezone.now())
     assert work() == DraftState.FAILED
@@ -384,7 +384,7 @@ def test_a_worker_killed_between_manifest_and_signature_is_followed_by_one_that_
     campaign_drafts.run_errands(store, [key], lambda: NOON + timedelta(minutes=5))
     draft.refresh_from_db()
     assert (draft.state, draft.version, document(store)["version"]) == (DraftState.PUBLISHED, 1, 1)
-    assert require_signatures(parse_envelope(store.open(f"{KEY}.dsse").read(10**6)), [public_of(key)], 1)
+    assert require_signatures(parse_envelope(store.open(f"{KEY}.dsse").read(10**6)), [public_hex(key)], 1)
 
 
 def test_the_second_of_two_publishers_overwrites_nothing_and_loses_nothing(acme: Airline, store: Store) -> None:

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from django.core.management import CommandError, call_command
 
 from campaigns.management.commands import publish_campaign, sign_campaign
-from campaigns.signing.private_keys import load_key, new_key, public_of
+from campaigns.signing.private_keys import load_key, new_key, public_hex
 from loader.contract.manifest import Item, Manifest, build_manifest
 from loader.errors import WorldError
 from loader.s3.memory import MemoryBucket
@@ -77,7 +77,7 @@ def envelope(media: MemoryBucket) -> Envelope:
 
 
 def public(keys: Path, name: str) -> str:
-    return public_of(load_key(keys / name, lambda: b""))
+    return public_hex(load_key(keys / name, lambda: b""))
 
 
 # Signing.

@@ -15,7 +15,7 @@ from django.core.management import CommandError, call_command
 
 from campaigns.publishing.folder_publisher import publish_folder
 from campaigns.signing.manifest_signature import sign_campaign
-from campaigns.signing.private_keys import new_key, public_of
+from campaigns.signing.private_keys import new_key, public_hex
 from fleet.iam_policy import iam_policy, seaweedfs_identity
 from fleet.simulation.faults import FlipByte, Rule
 from fleet.simulation.proxy import Link
@@ -64,11 +64,11 @@ def test_a_whole_load_needs_no_more(store: SeaweedFS, tmp_path: Path) -> None:
         (films / f"{name}.tgz").write_bytes(os.urandom(300_000))
     publish_folder(films, AIRLINE, CAMPAIGN, media)
     root, signer = (new_key(tmp_path / name) for name in ("root", "signer"))
-    whose = ["--airline", AIRLINE, "--signer", public_of(signer), "--root", str(tmp_path / "root")]
+    whose = ["--airline", AIRLINE, "--signer", public_hex(signer), "--root", str(tmp_path / "root")]
     call_command("trust_keys", "trust", str(tmp_path / "trust.json"), *whose, stdout=StringIO())
     sign_campaign(AIRLINE, CAMPAIGN, media, [signer], now=datetime.now(UTC))
     media.put(queue_key(AIRLINE, TAIL), build_transfer_queue(TransferQueue(version=1)))
-    assert public_of(root) != public_of(signer)
+    assert public_hex(root) != public_hex(signer)
 
     with Link(store.endpoint) as link:
         flaw = link.add(Rule(FlipByte(at=1000), key="*/two.tgz", times=None))
