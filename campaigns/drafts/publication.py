@@ -15,8 +15,8 @@ from django.db import transaction
 from campaigns.drafts.requests import AFRESH
 from campaigns.drafts.validation import manifest_of
 from campaigns.models import Campaign, Draft, DraftItem, DraftState
-from campaigns.publishing.errors import CannotPublish
-from campaigns.publishing.manifest_writer import Before, Released, release, says_the_same
+from campaigns.publishing.errors import PublishError
+from campaigns.publishing.manifest_writer import PublishedState, WriteResult, same_content, write_manifest
 from ifeportal.jobs.queue import make_due
 from loader.contract.keys import content_key, manifest_key, signature_key
 from loader.contract.manifest import Manifest
@@ -33,14 +33,16 @@ class Delivered:
     listed: frozenset[str]
 
 
-def publish(draft: Draft, before: Before, media: Bucket, keys: Sequence[Ed25519PrivateKey], now: datetime) -> Delivered:
+def publish(
+    draft: Draft, before: PublishedState, media: Bucket, keys: Sequence[Ed25519PrivateKey], now: datetime
+) -> Delivered:
     """Put the draft in force. Raises CannotPublish, CannotSign, WorldError."""
     chosen = list(draft.items.filter(chosen=True))
     _check_in_place(draft, chosen, before)
     wanted = manifest_of(draft, chosen)
     _check_not_overtaken(draft, before, wanted)
     notices: list[str] = []
-    released = release(
+    released = write_manifest(
         wanted, before, media, notices.append, keys=keys, signing=now if keys else None, floor=_floor(draft)
     )
     facts = {**_facts(released, now), "notices": notices}
@@ -49,7 +51,7 @@ def publish(draft: Draft, before: Before, media: Bucket, keys: Sequence[Ed25519P
     return Delivered(DraftState.PUBLISHED, facts, frozenset(item.name for item in chosen))
 
 
-def withdraw(draft: Draft, before: Before, media: Bucket, now: datetime) -> Delivered:
+def withdraw(draft: Draft, before: PublishedState, media: Bucket, now: datetime) -> Delivered:
     """Take the manifest and its signature out of the bucket; the items stay. Raises CannotPublish, WorldError."""
     key = manifest_key(draft.airline.name, draft.name)
     if before.fetched:
@@ -80,7 +82,7 @@ def write_down(draft: Draft, done: Delivered, guard: Callable[[], None]) -> None
     make_due(f"poll:{draft.airline.name}")
 
 
-def _check_in_place(draft: Draft, chosen: Sequence[DraftItem], before: Before) -> None:
+def _check_in_place(draft: Draft, chosen: Sequence[DraftItem], before: PublishedState) -> None:
     """Each object is the one that was hashed: a last look before the manifest promises it to aircraft."""
     reasons = []
     for item in chosen:
@@ -91,20 +93,20 @@ def _check_in_place(draft: Draft, chosen: Sequence[DraftItem], before: Before) -
             reasons.append(f"{item.name} was replaced since it was hashed")
     if reasons:
         more = [f"and {len(reasons) - 10:,} more"] if len(reasons) > 10 else []
-        raise CannotPublish("; ".join([*reasons[:10], *more]) + ". Look into the bucket, hash, then publish again.")
+        raise PublishError("; ".join([*reasons[:10], *more]) + ". Look into the bucket, hash, then publish again.")
 
 
-def _check_not_overtaken(draft: Draft, before: Before, wanted: Manifest | None) -> None:
+def _check_not_overtaken(draft: Draft, before: PublishedState, wanted: Manifest | None) -> None:
     """The manifest is the one the draft was made upon, or says what this one would (it was written, then killed)."""
     if before.etag == draft.manifest_etag:
         return
-    if wanted is not None and before.manifest and says_the_same(wanted, before.manifest):
+    if wanted is not None and before.manifest and same_content(wanted, before.manifest):
         return
     if not before.fetched:
         what = "Somebody has taken its campaign.json out of the bucket"
     else:
-        what = f"Somebody else has published version {before.shown_version}"
-    raise CannotPublish(
+        what = f"Somebody else has published version {before.visible_version}"
+    raise PublishError(
         f"{what} since this draft looked. Nothing was overwritten, and the draft is as it was: look into the bucket to "
         "see what differs, then decide again."
     )
@@ -116,7 +118,7 @@ def _floor(draft: Draft) -> int:
     return max(draft.version or 0, known or 0)
 
 
-def _facts(released: Released, now: datetime) -> dict[str, object]:
+def _facts(released: WriteResult, now: datetime) -> dict[str, object]:
     return {
         "version": released.version,
         "manifest_version": released.version,
@@ -137,5 +139,5 @@ def _delete(media: Bucket, key: str, etag: str) -> None:
             raise
         return
     if found is None or found.etag != etag:
-        raise CannotPublish("Somebody else has published it this very moment. It was not withdrawn: look, and decide.")
+        raise PublishError("Somebody else has published it this very moment. It was not withdrawn: look, and decide.")
     media.delete(key)

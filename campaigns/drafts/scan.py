@@ -15,7 +15,7 @@ from django.db import transaction
 from campaigns.drafts.requests import AFRESH, BATCH, check
 from campaigns.drafts.validation import EXHIBITION, manifest_of
 from campaigns.models import Draft, DraftItem, DraftState
-from campaigns.publishing.manifest_writer import Before, says_the_same
+from campaigns.publishing.manifest_writer import PublishedState, same_content
 from loader.contract.keys import parse_media_key
 from loader.contract.manifest import ITEMS_LIMIT, Item, Manifest, restriction_fields
 from loader.errors import BadName
@@ -37,7 +37,7 @@ class Sorted:
     notices: list[str] = field(default_factory=list)
 
 
-def sort_out(before: Before) -> Sorted:
+def sort_out(before: PublishedState) -> Sorted:
     """Pure: which objects may be items. A name that cannot be one is written in ASCII."""
     found = Sorted()
     for key in sorted(before.objects):
@@ -62,7 +62,7 @@ def _cut(found: Sorted) -> None:
         found.bad = dict(list(found.bad.items())[:BAD_LIMIT])
 
 
-def look(draft: Draft, before: Before, notices: list[str], now: datetime, guard: Callable[[], None]) -> bool:
+def look(draft: Draft, before: PublishedState, notices: list[str], now: datetime, guard: Callable[[], None]) -> bool:
     """Bring what was found into the draft, in one transaction; False if nobody waits for that any more."""
     found, asked_at = sort_out(before), draft.asked_at
     with transaction.atomic():
@@ -87,17 +87,17 @@ def look(draft: Draft, before: Before, notices: list[str], now: datetime, guard:
 def _says_it(present: Manifest, wanted: Manifest) -> bool:
     """Whether what lies there means the same, though it may leave out whose it is."""
     schema = wanted.schema if present.schema is None else present.schema
-    return says_the_same(wanted, replace(present, airline=wanted.airline, campaign=wanted.campaign, schema=schema))
+    return same_content(wanted, replace(present, airline=wanted.airline, campaign=wanted.campaign, schema=schema))
 
 
-def _facts(draft: Draft, before: Before, now: datetime) -> dict[str, object]:
+def _facts(draft: Draft, before: PublishedState, now: datetime) -> dict[str, object]:
     """What the draft is to say after this look."""
     manifest = before.manifest
     facts: dict[str, object] = {
         "looked_at": now,
         "manifest_etag": before.etag,
-        "manifest_version": before.shown_version if before.fetched else None,
-        "version": max(draft.version or 0, before.shown_version) or None,
+        "manifest_version": before.visible_version if before.fetched else None,
+        "version": max(draft.version or 0, before.visible_version) or None,
     }
     if manifest is None:
         return facts
@@ -124,7 +124,7 @@ def _extra(manifest: Manifest) -> dict[str, object]:
 class _Merge:
     """Rows as they are to be, beside those there are."""
 
-    def __init__(self, draft: Draft, rows: dict[str, DraftItem], before: Before, found: Sorted) -> None:
+    def __init__(self, draft: Draft, rows: dict[str, DraftItem], before: PublishedState, found: Sorted) -> None:
         self.draft, self.rows, self.before, self.found = draft, rows, before, found
         self.notices: list[str] = []
         self._listed = {item.name: item for item in before.manifest.content} if before.manifest else {}
@@ -145,7 +145,8 @@ class _Merge:
         if not first and self._differ and self.draft.manifest_etag != self.before.etag:
             names = ", ".join(self._differ[:NAMED]) + (" …" if len(self._differ) > NAMED else "")
             self.notices.append(
-                f"Version {self.before.shown_version} was published by somebody else. This draft says something else "
+                f"Version {self.before.visible_version} was published by somebody else. "
+                "This draft says something else "
                 f"of {len(self._differ):,} items ({names}); publishing it puts its own word in force."
             )
 

@@ -18,8 +18,8 @@ from django.db.models import F, Q
 
 from campaigns.drafts import publication, scan
 from campaigns.models import Draft, DraftState
-from campaigns.publishing.errors import CannotPublish
-from campaigns.publishing.manifest_writer import Before, look_before
+from campaigns.publishing.errors import PublishError
+from campaigns.publishing.manifest_writer import PublishedState, read_published_state
 from campaigns.signing.manifest_signature import SigningError
 from campaigns.signing.private_keys import BadKeyError
 from ifeportal.storage.background import wait_for
@@ -78,8 +78,8 @@ def _run(draft: Draft, media: Bucket, terms: Terms) -> None:
         if draft.attempts > MOST_ATTEMPTS:
             raise ContractError(f"{MOST_ATTEMPTS} attempts ended without a result", code="INTERNAL")
         _perform(draft, media, terms)
-    except CannotPublish as error:
-        fail(draft, "OBJECT_CHANGED" if error.again else error.code, str(error), AGAIN if error.again else "")
+    except PublishError as error:
+        fail(draft, "OBJECT_CHANGED" if error.retryable else error.code, str(error), AGAIN if error.retryable else "")
     except SigningError as error:
         fail(draft, error.code, f"It cannot be signed: {error}", AGAIN if error.retryable else "")
     except BadKeyError as error:
@@ -93,8 +93,8 @@ def _run(draft: Draft, media: Bucket, terms: Terms) -> None:
 def _perform(draft: Draft, media: Bucket, terms: Terms) -> None:
     notices: list[str] = []
     with ThreadPoolExecutor(1, thread_name_prefix="errand") as thread:  # never sees the database
-        before: Before = wait_for(
-            thread.submit(look_before, draft.airline.name, draft.name, media, notices.append), terms.alive
+        before: PublishedState = wait_for(
+            thread.submit(read_published_state, draft.airline.name, draft.name, media, notices.append), terms.alive
         )
     match draft.state:
         case DraftState.SCANNING:

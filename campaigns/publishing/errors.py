@@ -5,7 +5,7 @@ from __future__ import annotations
 from loader.errors import ContractError
 
 
-class CannotPublish(ContractError):
+class PublishError(ContractError):
     """The folder, or what was asked for, cannot become a campaign. `reasons`: one sentence each, all of them.
 
     `again`: the same command may well succeed when it is run once more.
@@ -13,7 +13,7 @@ class CannotPublish(ContractError):
 
     code = "BAD_NAME"
 
-    def __init__(self, *reasons: str, again: bool = False) -> None:
+    def __init__(self, *reasons: str, retryable: bool = False) -> None:
         super().__init__("\n".join(reasons))
         self.reasons = reasons
-        self.again = again
+        self.retryable = retryable

@@ -20,23 +20,23 @@ from enum import Enum
 from pathlib import Path
 from typing import Final, Literal
 
-from campaigns.publishing.errors import CannotPublish
-from campaigns.publishing.local_folder import File, Hashed, check_untouched, find_files, hash_file
-from campaigns.publishing.manifest_writer import Before, look_before, release
-from campaigns.publishing.progress import Report, Step
+from campaigns.publishing.errors import PublishError
+from campaigns.publishing.local_folder import HashedFile, LocalFile, find_files, hash_file, require_unchanged
+from campaigns.publishing.manifest_writer import PublishedState, read_published_state, write_manifest
+from campaigns.publishing.progress import OnProgress, PublishProgress
 from loader.contract.keys import content_key, manifest_key
 from loader.contract.manifest import Exhibition, Item, Manifest
 from loader.errors import BadName, WorldError
 from loader.s3.interface import Bucket
 
 
-class Keep(Enum):
+class Unchanged(Enum):
     """As it is."""
 
-    KEEP = "keep"
+    UNCHANGED = "keep"
 
 
-KEEP: Final = Keep.KEEP
+UNCHANGED: Final = Unchanged.UNCHANGED
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,30 +77,30 @@ class PublishResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """For whom and until when a signed campaign holds; `KEEP` is as the present manifest says, None is no limit.
+class ReleaseRestrictions:
+    """For whom and until when a signed campaign holds; `UNCHANGED` is as the present manifest says, None is no limit.
 
     `signing`: when it is about to be signed, if it is.
     """
 
-    expires: datetime | Keep | None = KEEP
-    tails: tuple[str, ...] | Keep | None = KEEP
+    expires: datetime | Unchanged | None = UNCHANGED
+    tails: tuple[str, ...] | Unchanged | None = UNCHANGED
     signing: datetime | None = None
 
-    def applied(self, manifest: Manifest) -> Manifest:
+    def apply_to(self, manifest: Manifest) -> Manifest:
         """The manifest with these terms."""
-        expires = manifest.expires if isinstance(self.expires, Keep) else self.expires
-        tails = manifest.tails if isinstance(self.tails, Keep) else self.tails
+        expires = manifest.expires if isinstance(self.expires, Unchanged) else self.expires
+        tails = manifest.tails if isinstance(self.tails, Unchanged) else self.tails
         return replace(manifest, expires=expires, tails=tails, signed_at=self.signing)
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _ManifestChanges:
     """What else the manifest is to say."""
 
     title: str | None
     exhibition: Exhibition
-    terms: Terms
+    restrictions: ReleaseRestrictions
 
 
 def publish_folder(
@@ -112,8 +112,8 @@ def publish_folder(
     title: str | None = None,
     starts: date | None = None,
     ends: date | None = None,
-    terms: Terms | None = None,
-    report: Report = lambda step: None,
+    restrictions: ReleaseRestrictions | None = None,
+    on_progress: OnProgress = lambda step: None,
 ) -> PublishResult:
     """Make `<airline>/<campaign>/` in `media` what `folder` holds; None keeps what the present manifest says.
 
@@ -122,31 +122,31 @@ def publish_folder(
             or someone else published at the same time.
         WorldError: the bucket failed; the old `campaign.json` is in force.
     """
-    asked = _Asked(title, Exhibition(starts, ends), terms or Terms())
-    return _Publication(folder, airline, campaign, media, report).run(asked)
+    asked = _ManifestChanges(title, Exhibition(starts, ends), restrictions or ReleaseRestrictions())
+    return _Publication(folder, airline, campaign, media, on_progress).run(asked)
 
 
 class _Publication:
     """One run, so that the steps need not hand each other everything."""
 
-    def __init__(self, folder: Path, airline: str, campaign: str, media: Bucket, report: Report) -> None:
+    def __init__(self, folder: Path, airline: str, campaign: str, media: Bucket, report: OnProgress) -> None:
         self._folder, self._airline, self._campaign, self._media = folder, airline, campaign, media
-        self._report = report
+        self._on_progress = report
         self._notices: list[str] = []
 
-    def run(self, asked: _Asked) -> PublishResult:
+    def run(self, changes: _ManifestChanges) -> PublishResult:
         try:
             self._key = manifest_key(self._airline, self._campaign)
         except BadName as exc:
-            raise CannotPublish(str(exc)) from exc
+            raise PublishError(str(exc)) from exc
         files = find_files(self._folder, self._notice)
-        before = look_before(self._airline, self._campaign, self._media, self._notice)
-        asked = replace(asked, exhibition=_exhibition(before.manifest, asked.exhibition))
-        hashed = [hash_file(file, self._report) for file in files]
-        items = tuple(self._send(one, before) for one in hashed)
-        self._check_in_place(hashed)
-        wanted = self._wanted(hashed, before.manifest, asked)
-        released = release(wanted, before, self._media, self._notice, signing=asked.terms.signing)
+        before = read_published_state(self._airline, self._campaign, self._media, self._notice)
+        changes = replace(changes, exhibition=_exhibition(before.manifest, changes.exhibition))
+        hashed = [hash_file(file, self._on_progress) for file in files]
+        items = tuple(self._upload(one, before) for one in hashed)
+        self._require_uploaded(hashed)
+        wanted = self._build_manifest(hashed, before.manifest, changes)
+        released = write_manifest(wanted, before, self._media, self._notice, signing=changes.restrictions.signing)
         removed = _removed(before.manifest, files)
         if removed:
             self._notice(f"no longer in the campaign, their objects stay in the bucket: {', '.join(removed)}")
@@ -163,22 +163,22 @@ class _Publication:
 
     def _notice(self, text: str) -> None:
         self._notices.append(text)
-        self._report(Step("notice", text))
+        self._on_progress(PublishProgress("notice", text))
 
-    def _send(self, hashed: Hashed, before: Before) -> PublishedItem:
+    def _upload(self, hashed: HashedFile, published: PublishedState) -> PublishedItem:
         file = hashed.file
-        if _is_there(hashed, content_key(self._airline, self._campaign, file.name), before):
+        if _is_uploaded(hashed, content_key(self._airline, self._campaign, file.name), published):
             return PublishedItem(file.name, file.size, hashed.sha256, "unchanged")
-        self._report(Step("uploading", file.name, 0, file.size))
+        self._on_progress(PublishProgress("uploading", file.name, 0, file.size))
         self._media.upload(
             content_key(self._airline, self._campaign, file.name),
             file.path,
-            progress=lambda sent: self._report(Step("uploading", file.name, sent, file.size)),
+            progress=lambda sent: self._on_progress(PublishProgress("uploading", file.name, sent, file.size)),
         )
-        check_untouched(file)
+        require_unchanged(file)
         return PublishedItem(file.name, file.size, hashed.sha256, "uploaded")
 
-    def _check_in_place(self, hashed: Sequence[Hashed]) -> None:
+    def _require_uploaded(self, hashed: Sequence[HashedFile]) -> None:
         """A last look before the manifest promises these objects to aircraft."""
         sizes = {found.key: found.size for found in self._media.list(self._key.rpartition("/")[0] + "/")}
         wrong = [
@@ -189,7 +189,9 @@ class _Publication:
         if wrong:
             raise WorldError("SIZE_MISMATCH", f"not in the bucket as they were sent: {', '.join(wrong)}")
 
-    def _wanted(self, hashed: Sequence[Hashed], old: Manifest | None, asked: _Asked) -> Manifest:
+    def _build_manifest(
+        self, hashed: Sequence[HashedFile], old: Manifest | None, changes: _ManifestChanges
+    ) -> Manifest:
         """The manifest, with the present version: known items first and in their order, all they say kept."""
         base = old or Manifest(content=())
         now = {one.file.name: one for one in hashed}
@@ -205,38 +207,38 @@ class _Publication:
             content=(*kept, *new),
             airline=self._airline,
             campaign=self._campaign,
-            title=base.title if asked.title is None else asked.title,
-            exhibition=asked.exhibition,
+            title=base.title if changes.title is None else changes.title,
+            exhibition=changes.exhibition,
             schema=1 if base.schema is None else base.schema,
         )
-        return asked.terms.applied(wanted)
+        return changes.restrictions.apply_to(wanted)
 
 
-def _is_there(hashed: Hashed, key: str, before: Before) -> bool:
+def _is_uploaded(hashed: HashedFile, key: str, published: PublishedState) -> bool:
     """Whether the object in the bucket is this file.
 
     Its ETag may prove it, also after a publishing that ended early. Else it is what the manifest recorded, provided
     that it has the size and was not written after the manifest: that would be what a publishing left behind which
     never came to its end.
     """
-    found = before.objects.get(key)
+    found = published.objects.get(key)
     if found is None or found.size != hashed.file.size:
         return False
     if found.etag.lower() == hashed.etag:
         return True
-    if before.fetched is None or found.last_modified > before.fetched.last_modified:
+    if published.fetched is None or found.last_modified > published.fetched.last_modified:
         return False
-    return before.recorded.get(hashed.file.name) == hashed.sha256
+    return published.recorded_hashes.get(hashed.file.name) == hashed.sha256
 
 
 def _exhibition(old: Manifest | None, asked: Exhibition) -> Exhibition:
     base = old.exhibition if old else Exhibition()
     said = replace(base, starts=asked.starts or base.starts, ends=asked.ends or base.ends)
     if said.starts and said.ends and said.ends < said.starts:
-        raise CannotPublish(f"the exhibition would end ({said.ends}) before it starts ({said.starts})")
+        raise PublishError(f"the exhibition would end ({said.ends}) before it starts ({said.starts})")
     return said
 
 
-def _removed(old: Manifest | None, files: Iterable[File]) -> tuple[str, ...]:
+def _removed(old: Manifest | None, files: Iterable[LocalFile]) -> tuple[str, ...]:
     names = {file.name for file in files}
     return tuple(item.name for item in old.content if item.name not in names) if old else ()

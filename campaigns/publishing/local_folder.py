@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from campaigns.hashing.etags import PART_SIZE, multipart_etag
-from campaigns.publishing.errors import CannotPublish
-from campaigns.publishing.progress import Notice, Report, Step
+from campaigns.publishing.errors import PublishError
+from campaigns.publishing.progress import OnNotice, OnProgress, PublishProgress
 from loader.contract.manifest import ITEMS_LIMIT
 from loader.contract.names import TGZ, conflict_key, content_name
 from loader.contract.units import MIB
@@ -23,7 +23,7 @@ from loader.errors import BadName
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class LocalFile:
     """A file to be published; `stamp` tells whether it was touched since."""
 
     name: str
@@ -33,52 +33,52 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
-class Hashed:
+class HashedFile:
     """A file and what is in it: SHA-256, and the ETag that boto3's upload will give the object."""
 
-    file: File
+    file: LocalFile
     sha256: str
     etag: str
 
 
-def find_files(folder: Path, notice: Notice) -> list[File]:
+def find_files(folder: Path, notice: OnNotice) -> list[LocalFile]:
     """The files to publish, sorted by name.
 
     Raises:
         CannotPublish: the folder cannot be read or has none, or with every name that cannot be published.
     """
     try:
-        taken = [path for path in sorted(folder.iterdir()) if _is_ours(path, notice)]
+        taken = [path for path in sorted(folder.iterdir()) if _is_content(path, notice)]
     except OSError as exc:
-        raise CannotPublish(f"the folder {str(folder)!a} cannot be read: {exc.strerror}") from exc
+        raise PublishError(f"the folder {str(folder)!a} cannot be read: {exc.strerror}") from exc
     if not taken:
-        raise CannotPublish(f"there is no {TGZ} file in {str(folder)!a}")
+        raise PublishError(f"there is no {TGZ} file in {str(folder)!a}")
     if len(taken) > ITEMS_LIMIT:
-        raise CannotPublish(f"there are {len(taken):,} files; a campaign may have {ITEMS_LIMIT:,}")
+        raise PublishError(f"there are {len(taken):,} files; a campaign may have {ITEMS_LIMIT:,}")
     names = {path: _name(path, notice) for path in taken}
     reasons = [*_illegal(names.items()), *_conflicts(names.items())]
     if reasons:
-        raise CannotPublish(*reasons)
+        raise PublishError(*reasons)
     return [_file(name.removesuffix(TGZ), path) for path, name in names.items()]
 
 
-def hash_file(file: File, report: Report) -> Hashed:
+def hash_file(file: LocalFile, report: OnProgress) -> HashedFile:
     """SHA-256, and the ETag the object will have, in one reading.
 
     Raises:
         CannotPublish: it cannot be read, or changed meanwhile.
     """
-    report(Step("hashing", file.name, 0, file.size))
+    report(PublishProgress("hashing", file.name, 0, file.size))
     try:
         with file.path.open("rb") as stream:
             sha256, etag = _digests(stream, file, report)
     except OSError as exc:
-        raise CannotPublish(f"{_shown(file.path)} cannot be read: {exc.strerror}") from exc
-    check_untouched(file)
-    return Hashed(file, sha256, etag)
+        raise PublishError(f"{_display_name(file.path)} cannot be read: {exc.strerror}") from exc
+    require_unchanged(file)
+    return HashedFile(file, sha256, etag)
 
 
-def _digests(stream: BinaryIO, file: File, report: Report) -> tuple[str, str]:
+def _digests(stream: BinaryIO, file: LocalFile, report: OnProgress) -> tuple[str, str]:
     """Reads as much as the file had when it was found, however it may grow."""
     sha256, parts = hashlib.sha256(), []
     for start in range(0, file.size, PART_SIZE) or (0,):
@@ -87,12 +87,12 @@ def _digests(stream: BinaryIO, file: File, report: Report) -> tuple[str, str]:
             left -= len(block)
             sha256.update(block)
             md5.update(block)
-            report(Step("hashing", file.name, len(block), file.size))
+            report(PublishProgress("hashing", file.name, len(block), file.size))
         parts.append(md5.digest())
     return sha256.hexdigest(), multipart_etag(parts, file.size)
 
 
-def _is_ours(path: Path, notice: Notice) -> bool:
+def _is_content(path: Path, notice: OnNotice) -> bool:
     if path.name.startswith("."):
         why = "it is hidden"
     elif path.is_dir():
@@ -101,15 +101,15 @@ def _is_ours(path: Path, notice: Notice) -> bool:
         why = f"its name does not end in {TGZ}"
     else:
         return True
-    notice(f"not published: {_shown(path)} ({why})")
+    notice(f"not published: {_display_name(path)} ({why})")
     return False
 
 
-def _name(path: Path, notice: Notice) -> str:
+def _name(path: Path, notice: OnNotice) -> str:
     """Some systems (macOS) decompose letters in file names; the key is composed, as the contract asks."""
     name = unicodedata.normalize("NFC", path.name)
     if name != path.name:
-        notice(f"published in Unicode's normal form C: {_shown(path)}")
+        notice(f"published in Unicode's normal form C: {_display_name(path)}")
     return name
 
 
@@ -117,11 +117,11 @@ def _illegal(names: Iterable[tuple[Path, str]]) -> list[str]:
     reasons = []
     for path, name in names:
         if not path.is_file():  # A link to nowhere, a pipe: left out, its item would silently leave the campaign.
-            reasons.append(f"{_shown(path)} is no ordinary file")
+            reasons.append(f"{_display_name(path)} is no ordinary file")
         try:
             content_name(name)
         except BadName as exc:
-            reasons.append(f"{_shown(path)}: {exc}")
+            reasons.append(f"{_display_name(path)}: {exc}")
     return reasons
 
 
@@ -131,32 +131,34 @@ def _conflicts(names: Iterable[tuple[Path, str]]) -> list[str]:
     for path, name in names:
         other = first.setdefault(conflict_key(name), path)
         if other is not path:
-            reasons.append(f"{_shown(path)} and {_shown(other)} differ only in case or normalisation: rename one")
+            reasons.append(
+                f"{_display_name(path)} and {_display_name(other)} differ only in case or normalisation: rename one"
+            )
     return reasons
 
 
-def _file(name: str, path: Path) -> File:
+def _file(name: str, path: Path) -> LocalFile:
     try:
         stat = path.stat()
     except OSError as exc:
-        raise CannotPublish(f"{_shown(path)} cannot be read: {exc.strerror}") from exc
-    return File(name, path, stat.st_size, _stamp(stat))
+        raise PublishError(f"{_display_name(path)} cannot be read: {exc.strerror}") from exc
+    return LocalFile(name, path, stat.st_size, _stamp(stat))
 
 
 def _stamp(stat: os.stat_result) -> tuple[int, int, int]:
     return stat.st_size, stat.st_mtime_ns, stat.st_ino
 
 
-def check_untouched(file: File) -> None:
+def require_unchanged(file: LocalFile) -> None:
     """Raises CannotPublish if the file is not what it was when it was found."""
     try:
         same = _stamp(file.path.stat()) == file.stamp
     except OSError:
         same = False
     if not same:
-        why = f"{_shown(file.path)} changed while it was being published: wait until it is finished"
-        raise CannotPublish(why, again=True)
+        why = f"{_display_name(file.path)} changed while it was being published: wait until it is finished"
+        raise PublishError(why, retryable=True)
 
 
-def _shown(path: Path) -> str:
+def _display_name(path: Path) -> str:
     return path.name if path.name.isprintable() else ascii(path.name)

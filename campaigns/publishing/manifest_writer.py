@@ -18,7 +18,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from campaigns.publishing.errors import CannotPublish
+from campaigns.publishing.errors import PublishError
 from campaigns.signing.manifest_signature import SignResult, check_signable, sign_campaign
 from loader.contract.keys import manifest_key, signature_key
 from loader.contract.manifest import MANIFEST_LIMIT, Manifest, build_manifest, parse_manifest
@@ -27,11 +27,11 @@ from loader.s3.interface import Bucket, GetResult, ObjectInfo
 from loader.signatures.dsse import ENVELOPE_LIMIT, parse_envelope
 
 _VERSION: Final = re.compile(rb'"version"\s*:\s*([0-9]{1,15})')
-Notice = Callable[[str], None]
+OnNotice = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Before:
+class PublishedState:
     """The campaign as it is in the bucket before: its manifest (or none) and its objects by key."""
 
     airline: str
@@ -56,7 +56,7 @@ class Before:
         return self.fetched.etag if self.fetched else ""
 
     @property
-    def shown_version(self) -> int:
+    def visible_version(self) -> int:
         """The version the manifest has, also where it is broken but still shows it; 0 if none."""
         if self.manifest:
             return self.manifest.version or 0
@@ -64,13 +64,13 @@ class Before:
         return max(map(int, shown), default=0)
 
     @cached_property
-    def recorded(self) -> Mapping[str, str | None]:
+    def recorded_hashes(self) -> Mapping[str, str | None]:
         """The hash of each item, as the manifest has it."""
         return {item.name: item.sha256 for item in self.manifest.content} if self.manifest else {}
 
 
 @dataclass(frozen=True, slots=True)
-class Released:
+class WriteResult:
     """What is in force now. `changed`: a new `campaign.json` was written; `etag`, `sha256`: of the one in force."""
 
     version: int
@@ -80,33 +80,33 @@ class Released:
     signed: SignResult | None = None
 
 
-def look_before(airline: str, campaign: str, media: Bucket, notice: Notice) -> Before:
+def read_published_state(airline: str, campaign: str, media: Bucket, notice: OnNotice) -> PublishedState:
     """What lies under the campaign's prefix. Raises BadName, WorldError."""
     key = manifest_key(airline, campaign)
     objects = {found.key: found for found in media.list(key.rpartition("/")[0] + "/")}
     fetched = _get(media, key) if key in objects else None
     if fetched is None:
-        return Before(airline, campaign, None, None, objects)
+        return PublishedState(airline, campaign, None, None, objects)
     try:
         if fetched.truncated:
             raise BadManifest(f"it is longer than {MANIFEST_LIMIT:,} bytes")
         manifest = parse_manifest(fetched.body, airline=airline, campaign=campaign)
     except BadManifest as exc:
         notice(f"the campaign.json in the bucket cannot be read and is replaced: {exc}")
-        return Before(airline, campaign, None, fetched, objects)
-    return Before(airline, campaign, manifest, fetched, objects)
+        return PublishedState(airline, campaign, None, fetched, objects)
+    return PublishedState(airline, campaign, manifest, fetched, objects)
 
 
-def release(
+def write_manifest(
     wanted: Manifest,
-    before: Before,
+    published: PublishedState,
     media: Bucket,
-    notice: Notice,
+    notice: OnNotice,
     *,
     keys: Sequence[Ed25519PrivateKey] = (),
     signing: datetime | None = None,
     floor: int = 0,
-) -> Released:
+) -> WriteResult:
     """Put `wanted` in force, with a version above the present one and `floor`; signed with `keys` at `signing`.
 
     Nothing is written where the manifest already says the same. `signing` without keys: somebody else signs it.
@@ -117,41 +117,41 @@ def release(
         WorldError: the bucket failed.
     """
     wanted = replace(wanted, signed_at=signing)
-    present = before.manifest
+    present = published.manifest
     unsignable = bool(keys) and present is not None and present.version is None
-    changed = present is None or not says_the_same(wanted, present) or unsignable
+    changed = present is None or not same_content(wanted, present) or unsignable
     if changed:
-        version = max(before.shown_version, floor, _signed_version(before, media)) + 1
-        body = _built(replace(wanted, version=version), before)
+        version = max(published.visible_version, floor, _signed_version(published, media)) + 1
+        body = _build(replace(wanted, version=version), published)
         if keys and signing:
-            check_signable(body, before.airline, before.campaign, signing)
-        etag = _write(body, before, media)
+            check_signable(body, published.airline, published.campaign, signing)
+        etag = _write(body, published, media)
     else:
-        assert before.fetched is not None
-        version, body, etag = before.shown_version, before.fetched.body, before.etag
-    _read_back(body, before, media)
+        assert published.fetched is not None
+        version, body, etag = published.visible_version, published.fetched.body, published.etag
+    _read_back(body, published, media)
     sha256 = hashlib.sha256(body).hexdigest()
-    if changed and before.is_signed and signing is None:
+    if changed and published.is_signed and signing is None:
         notice("campaign.json.dsse still signs the version before: sign the campaign again")
     signed = None
     if keys and signing:
-        signed = sign_campaign(before.airline, before.campaign, media, keys, now=signing, sha256=sha256)
-    return Released(version, changed, etag, sha256, signed)
+        signed = sign_campaign(published.airline, published.campaign, media, keys, now=signing, sha256=sha256)
+    return WriteResult(version, changed, etag, sha256, signed)
 
 
-def says_the_same(wanted: Manifest, old: Manifest) -> bool:
+def same_content(wanted: Manifest, old: Manifest) -> bool:
     """All but the version, and the time at which it was made to be signed: that alone is no news."""
     return replace(wanted, signed_at=None, version=None) == replace(old, signed_at=None, version=None)
 
 
-def _signed_version(before: Before, media: Bucket) -> int:
+def _signed_version(published: PublishedState, media: Bucket) -> int:
     """The version that was signed last: aircraft that accepted it take nothing below."""
-    if not before.is_signed:
+    if not published.is_signed:
         return 0
-    fetched = _get(media, signature_key(before.airline, before.campaign), ENVELOPE_LIMIT)
+    fetched = _get(media, signature_key(published.airline, published.campaign), ENVELOPE_LIMIT)
     try:
         payload = parse_envelope(fetched.body).payload if fetched else b""
-        return parse_manifest(payload, airline=before.airline, campaign=before.campaign).version or 0
+        return parse_manifest(payload, airline=published.airline, campaign=published.campaign).version or 0
     except ContractError:
         return 0
 
@@ -165,34 +165,34 @@ def _get(media: Bucket, key: str, limit: int = MANIFEST_LIMIT) -> GetResult | No
         return None
 
 
-def _built(manifest: Manifest, before: Before) -> bytes:
+def _build(manifest: Manifest, published: PublishedState) -> bytes:
     try:
         body = build_manifest(manifest)
-        parse_manifest(body, airline=before.airline, campaign=before.campaign)
+        parse_manifest(body, airline=published.airline, campaign=published.campaign)
     except BadManifest as exc:
-        raise CannotPublish(f"the manifest would not be accepted: {exc}") from exc
+        raise PublishError(f"the manifest would not be accepted: {exc}") from exc
     return body
 
 
-def _write(body: bytes, before: Before, media: Bucket) -> str:
+def _write(body: bytes, published: PublishedState, media: Bucket) -> str:
     try:
-        if before.fetched:
-            return media.put(before.key, body, if_match=before.fetched.etag)
-        return media.put(before.key, body, if_none_match=True)
+        if published.fetched:
+            return media.put(published.key, body, if_match=published.fetched.etag)
+        return media.put(published.key, body, if_none_match=True)
     except WorldError as exc:
         if exc.code not in ("OBJECT_CHANGED", "OBJECT_GONE"):
             raise
-        raise _overtaken() from exc
+        raise _overtaken_error() from exc
 
 
-def _read_back(body: bytes, before: Before, media: Bucket) -> None:
-    found = _get(media, before.key)
+def _read_back(body: bytes, published: PublishedState, media: Bucket) -> None:
+    found = _get(media, published.key)
     if found is None or found.body != body:
-        raise _overtaken()
+        raise _overtaken_error()
 
 
-def _overtaken() -> CannotPublish:
-    return CannotPublish(
+def _overtaken_error() -> PublishError:
+    return PublishError(
         "someone else published this campaign in the meantime; their campaign.json is in force. Publish again.",
-        again=True,
+        retryable=True,
     )

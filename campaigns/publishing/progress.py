@@ -21,17 +21,17 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-EVERY: Final = 5.0  # seconds between two lines about the same file
+LINE_INTERVAL: Final = 5.0  # seconds between two lines about the same file
 
 
-class PlainDisplay:
+class PlainProgress:
     """A line when a file begins, every few seconds while it lasts, and for every notice."""
 
     def __init__(self, write: Callable[[str], object], clock: Callable[[], float] = time.monotonic) -> None:
         self._write, self._clock = write, clock
         self._lock = threading.Lock()
         self._done = 0
-        self._said_at = 0.0
+        self._written_at = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -39,22 +39,22 @@ class PlainDisplay:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def __call__(self, step: Step) -> None:
+    def __call__(self, step: PublishProgress) -> None:
         """Show one step."""
         with self._lock:
             if step.phase == "notice":
                 self._write(f"note: {step.name}")
             elif not step.advanced:
-                self._done, self._said_at = 0, self._clock()
+                self._done, self._written_at = 0, self._clock()
                 self._write(f"{step.phase} {step.name} ({decimal(step.size)})")
             else:
                 self._done += step.advanced
-                if self._clock() - self._said_at >= EVERY:
-                    self._said_at = self._clock()
+                if self._clock() - self._written_at >= LINE_INTERVAL:
+                    self._written_at = self._clock()
                     self._write(f"{step.phase} {step.name}: {decimal(self._done)} of {decimal(step.size)}")
 
 
-class TerminalDisplay:
+class TerminalProgress:
     """A bar for each file under way; what is done stays as it ended."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -76,7 +76,7 @@ class TerminalDisplay:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def __call__(self, step: Step) -> None:
+    def __call__(self, step: PublishProgress) -> None:
         """Show one step."""
         with self._lock:
             if step.phase == "notice":
@@ -84,12 +84,12 @@ class TerminalDisplay:
                 return
             task = self._tasks.get((step.phase, step.name))
             if task is None:
-                self._forget_finished()
+                self._remove_finished()
                 task = self._progress.add_task(f"{step.phase} {escape(step.name)}", total=step.size)
                 self._tasks[step.phase, step.name] = task
             self._progress.advance(task, step.advanced)
 
-    def _forget_finished(self) -> None:
+    def _remove_finished(self) -> None:
         """A thousand bars would not fit on the screen: what is finished makes room."""
         for key, task in list(self._tasks.items()):
             if self._progress.tasks and all(known.id != task or known.finished for known in self._progress.tasks):
@@ -98,7 +98,7 @@ class TerminalDisplay:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PublishProgress:
     """Something happened: `advanced` bytes more of `size` of an item were hashed or sent; 0 of them: it begins.
 
     For a notice `name` is its text. Steps of an upload come from several threads.
@@ -110,6 +110,6 @@ class Step:
     size: int = 0
 
 
-Report = Callable[[Step], None]
+OnProgress = Callable[[PublishProgress], None]
 
-Notice = Callable[[str], None]
+OnNotice = Callable[[str], None]

@@ -15,9 +15,9 @@ from typing import Any, Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from campaigns.publishing.errors import CannotPublish
-from campaigns.publishing.folder_publisher import KEEP, PublishResult, Terms, publish_folder
-from campaigns.publishing.progress import PlainDisplay, Report, TerminalDisplay
+from campaigns.publishing.errors import PublishError
+from campaigns.publishing.folder_publisher import UNCHANGED, PublishResult, ReleaseRestrictions, publish_folder
+from campaigns.publishing.progress import OnProgress, PlainProgress, TerminalProgress
 from campaigns.signing.key_options import add_passphrase_option, load_keys
 from campaigns.signing.manifest_signature import SigningError, sign_campaign
 from campaigns.signing.manifest_signature import format_summary as signed_in_words
@@ -82,7 +82,7 @@ class Command(BaseCommand):
                 result = publish(options, display)
         except KeyboardInterrupt:
             raise CommandError("interrupted; the campaign in the bucket is unchanged", returncode=130) from None
-        except CannotPublish as exc:
+        except PublishError as exc:
             raise CommandError(f"not published:\n{exc}", returncode=code_of(exc)) from exc
         except WorldError as exc:
             # Without the table's advice: it is for aircraft.
@@ -103,14 +103,14 @@ class Command(BaseCommand):
             raise CommandError(f"published, but not signed: {exc.code}: {exc}", returncode=code_of(exc)) from exc
         (self.stderr if as_json else self.stdout).write(signed_in_words(signed))
 
-    def _display(self, as_json: bool) -> AbstractContextManager[Report]:
+    def _display(self, as_json: bool) -> AbstractContextManager[OnProgress]:
         stream = self.stderr if as_json else self.stdout
         if stream.isatty():  # rich writes without line ends, which Django's wrapper would add
-            return TerminalDisplay(sys.stderr if as_json else sys.stdout)
-        return PlainDisplay(lambda line: stream.write(line, style_func=str))
+            return TerminalProgress(sys.stderr if as_json else sys.stdout)
+        return PlainProgress(lambda line: stream.write(line, style_func=str))
 
 
-def publish(options: dict[str, Any], display: Report) -> PublishResult:
+def publish(options: dict[str, Any], display: OnProgress) -> PublishResult:
     """Publish as the options say, to the bucket of the settings."""
     return publish_folder(
         options["folder"],
@@ -120,8 +120,8 @@ def publish(options: dict[str, Any], display: Report) -> PublishResult:
         title=options["title"],
         starts=options["starts"],
         ends=options["ends"],
-        terms=terms_of(options),
-        report=display,
+        restrictions=terms_of(options),
+        on_progress=display,
     )
 
 
@@ -133,14 +133,14 @@ def bucket() -> Bucket:
         raise CommandError(str(exc), returncode=ExitCode.USAGE) from exc
 
 
-def terms_of(options: dict[str, Any]) -> Terms:
+def terms_of(options: dict[str, Any]) -> ReleaseRestrictions:
     """For whom and until when, as the options say."""
     if options["all_tails"] and options["tail"]:
         raise CommandError("--tail and --all-tails exclude each other", returncode=ExitCode.USAGE)
     tails = tuple(dict.fromkeys(options["tail"])) if options["tail"] else None
-    return Terms(
-        KEEP if options["expires"] is None else options["expires"].at,
-        tails if tails or options["all_tails"] else KEEP,
+    return ReleaseRestrictions(
+        UNCHANGED if options["expires"] is None else options["expires"].at,
+        tails if tails or options["all_tails"] else UNCHANGED,
         datetime.now(UTC) if options["sign_with"] else None,
     )
 
@@ -175,10 +175,10 @@ def day(text: str) -> date:
         raise ArgumentTypeError(f"{text!r} is not a date as 2026-12-31") from exc
 
 
-def code_of(error: CannotPublish | WorldError) -> ExitCode:
+def code_of(error: PublishError | WorldError) -> ExitCode:
     """How the command ends after this error."""
-    if isinstance(error, CannotPublish):
-        return ExitCode.SOME_FAILED if error.again else ExitCode.USAGE
+    if isinstance(error, PublishError):
+        return ExitCode.SOME_FAILED if error.retryable else ExitCode.USAGE
     if not error.permanent:
         return ExitCode.UNREACHABLE
     return ExitCode.USAGE if error.code in ("CREDENTIALS", "FORBIDDEN", "CLOCK_SKEW") else ExitCode.SOME_FAILED

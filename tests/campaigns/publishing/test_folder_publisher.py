@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from campaigns.publishing.errors import CannotPublish
+from campaigns.publishing.errors import PublishError
 from campaigns.publishing.folder_publisher import PublishResult, publish_folder
-from campaigns.publishing.progress import Step
+from campaigns.publishing.progress import PublishProgress
 from loader.contract.manifest import parse_manifest
 from loader.errors import WorldError
 from loader.s3.interface import GetResult
@@ -277,9 +277,9 @@ def test_two_publishers_never_overwrite_each_other(folder: Path, media: Recordin
             media.put(MANIFEST, theirs)
 
     media.before_put = meanwhile
-    with pytest.raises(CannotPublish, match="someone else published") as caught:
+    with pytest.raises(PublishError, match="someone else published") as caught:
         publish(folder, media)
-    assert caught.value.again
+    assert caught.value.retryable
     assert media.open(MANIFEST).read() == theirs
     assert publish(folder, media).version == 6
 
@@ -287,7 +287,7 @@ def test_two_publishers_never_overwrite_each_other(folder: Path, media: Recordin
 def test_a_campaign_taken_away_meanwhile_is_not_made_again_unawares(folder: Path, media: RecordingBucket) -> None:
     publish(folder, media)
     media.before_put = lambda key: media.delete(MANIFEST) if key == MANIFEST else None
-    with pytest.raises(CannotPublish, match="someone else"):
+    with pytest.raises(PublishError, match="someone else"):
         publish(folder, media, title="new")
 
 
@@ -304,33 +304,33 @@ def test_a_broken_manifest_is_replaced_with_a_notice(
 
 
 def test_a_file_that_changes_while_it_is_read_is_not_published(folder: Path, media: RecordingBucket) -> None:
-    def still_growing(step: Step) -> None:
+    def still_growing(step: PublishProgress) -> None:
         if step.phase == "hashing" and step.name == "movie-001" and step.advanced:
             with (folder / "movie-001.tgz").open("ab") as stream:
                 stream.write(b"more")
 
-    with pytest.raises(CannotPublish, match=r"movie-001\.tgz changed while") as caught:
+    with pytest.raises(PublishError, match=r"movie-001\.tgz changed while") as caught:
         publish(folder, media, report=still_growing)
-    assert caught.value.again
+    assert caught.value.retryable
     assert media.written == []
 
 
 def test_a_file_that_changes_while_it_is_sent_keeps_the_manifest_from_being_written(
     folder: Path, media: RecordingBucket
 ) -> None:
-    def touched(step: Step) -> None:
+    def touched(step: PublishProgress) -> None:
         if step.phase == "uploading" and step.advanced:
             os.utime(folder / f"{step.name}.tgz", (1, 1))
 
-    with pytest.raises(CannotPublish, match="changed while"):
+    with pytest.raises(PublishError, match="changed while"):
         publish(folder, media, report=touched)
     assert MANIFEST not in media.written
 
 
 def test_an_empty_folder_and_one_that_is_not_there_are_refused(tmp_path: Path, media: RecordingBucket) -> None:
-    with pytest.raises(CannotPublish, match=r"there is no \.tgz file"):
+    with pytest.raises(PublishError, match=r"there is no \.tgz file"):
         publish(tmp_path, media)
-    with pytest.raises(CannotPublish, match="cannot be read"):
+    with pytest.raises(PublishError, match="cannot be read"):
         publish(tmp_path / "nowhere", media)
     assert media.requests.list == 0
 
@@ -350,7 +350,7 @@ def test_all_illegal_and_conflicting_names_are_told_at_once(tmp_path: Path, medi
         (tmp_path / name).write_bytes(b"")
     (Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9.tgz"))).write_bytes(b"")
     (tmp_path / "nowhere.tgz").symlink_to(tmp_path / "missing")
-    with pytest.raises(CannotPublish) as caught:
+    with pytest.raises(PublishError) as caught:
         publish(tmp_path, media)
     assert len(caught.value.reasons) == 8
     assert all(reason.isprintable() for reason in caught.value.reasons)
@@ -369,7 +369,7 @@ def test_a_decomposed_name_is_published_composed(tmp_path: Path, media: Recordin
 def test_a_name_there_both_composed_and_decomposed_is_a_conflict(tmp_path: Path, media: RecordingBucket) -> None:
     for form in ("NFC", "NFD"):
         (tmp_path / unicodedata.normalize(form, "Über.tgz")).write_bytes(b"x")
-    with pytest.raises(CannotPublish, match="differ only in case or normalisation"):
+    with pytest.raises(PublishError, match="differ only in case or normalisation"):
         publish(tmp_path, media)
 
 
@@ -400,14 +400,14 @@ def test_a_link_to_a_file_is_published_as_the_file(folder: Path, media: Recordin
 def test_an_illegal_airline_or_campaign_is_refused(
     folder: Path, media: RecordingBucket, airline: str, campaign: str
 ) -> None:
-    with pytest.raises(CannotPublish):
+    with pytest.raises(PublishError):
         publish_folder(folder, airline, campaign, media)
     assert media.written == []
 
 
 def test_an_exhibition_that_ends_before_it_starts_is_refused(folder: Path, media: RecordingBucket) -> None:
     publish(folder, media, starts=date(2026, 12, 10))
-    with pytest.raises(CannotPublish, match="before it starts"):
+    with pytest.raises(PublishError, match="before it starts"):
         publish(folder, media, ends=date(2026, 12, 9))
 
 
@@ -417,7 +417,7 @@ def test_a_signature_that_no_longer_fits_is_told(folder: Path, media: RecordingB
 
 
 def test_what_is_reported_adds_up_to_every_byte(folder: Path, media: RecordingBucket) -> None:
-    steps: list[Step] = []
+    steps: list[PublishProgress] = []
     publish(folder, media, report=steps.append)
     for phase in ("hashing", "uploading"):
         assert sum(step.advanced for step in steps if step.phase == phase) == 15

@@ -12,7 +12,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from campaigns.management.commands import publish_campaign
-from campaigns.publishing.progress import PlainDisplay, Step, TerminalDisplay
+from campaigns.publishing.progress import PlainProgress, PublishProgress, TerminalProgress
 from loader.errors import WorldError
 from loader.s3.memory import MemoryBucket
 
@@ -130,10 +130,10 @@ def test_an_endpoint_that_is_no_address_is_usage(folder: Path, monkeypatch: pyte
 def test_a_long_upload_is_heard_of_every_few_seconds() -> None:
     lines: list[str] = []
     seconds = iter([0.0, 1.0, 6.0, 6.0, 7.0, 12.0, 12.0])
-    with PlainDisplay(lines.append, lambda: next(seconds)) as display:
-        display(Step("uploading", "movie", 0, 4_000_000))
+    with PlainProgress(lines.append, lambda: next(seconds)) as display:
+        display(PublishProgress("uploading", "movie", 0, 4_000_000))
         for _ in range(4):
-            display(Step("uploading", "movie", 1_000_000, 4_000_000))
+            display(PublishProgress("uploading", "movie", 1_000_000, 4_000_000))
     assert lines == [
         "uploading movie (4.0 MB)",
         "uploading movie: 2.0 MB of 4.0 MB",
@@ -143,11 +143,11 @@ def test_a_long_upload_is_heard_of_every_few_seconds() -> None:
 
 def test_a_terminal_shows_bars_and_makes_room_for_the_next_file() -> None:
     stream = StringIO()
-    with TerminalDisplay(stream) as display:
+    with TerminalProgress(stream) as display:
         for number in range(50):
-            display(Step("hashing", f"[red]{number}", 0, 10))
-            display(Step("hashing", f"[red]{number}", 10, 10))
-        display(Step("notice", "[bold]left alone"))
+            display(PublishProgress("hashing", f"[red]{number}", 0, 10))
+            display(PublishProgress("hashing", f"[red]{number}", 10, 10))
+        display(PublishProgress("notice", "[bold]left alone"))
         assert len(display._progress.tasks) == 1
     assert "[bold]left alone" in stream.getvalue()
     assert "hashing [red]49" in stream.getvalue()

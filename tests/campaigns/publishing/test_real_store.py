@@ -16,9 +16,9 @@ import pytest
 
 from campaigns.catalog.sync import sync_catalog
 from campaigns.models import Campaign
-from campaigns.publishing.errors import CannotPublish
+from campaigns.publishing.errors import PublishError
 from campaigns.publishing.folder_publisher import publish_folder
-from campaigns.publishing.progress import Step
+from campaigns.publishing.progress import PublishProgress
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from ifeportal.models import Airline
 from loader.errors import WorldError
@@ -48,11 +48,11 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def stop_after(count: int) -> Callable[[Step], None]:
+def stop_after(count: int) -> Callable[[PublishProgress], None]:
     """Interrupts like Ctrl-C when so many uploads have begun."""
     begun: set[str] = set()
 
-    def report(step: Step) -> None:
+    def report(step: PublishProgress) -> None:
         if step.phase == "uploading":
             begun.add(step.name)
             if len(begun) > count:
@@ -77,7 +77,7 @@ def test_every_byte_arrives_and_a_second_run_sends_nothing(folder: Path, media: 
 
 def test_after_an_interruption_only_what_is_missing_is_sent(folder: Path, media: S3Bucket) -> None:
     with pytest.raises(KeyboardInterrupt):
-        publish_folder(folder, "ACME", "2026-12", media, report=stop_after(4))
+        publish_folder(folder, "ACME", "2026-12", media, on_progress=stop_after(4))
     with pytest.raises(WorldError):
         media.get("ACME/2026-12/campaign.json", 100)
     result = publish_folder(folder, "ACME", "2026-12", media)
@@ -86,15 +86,15 @@ def test_after_an_interruption_only_what_is_missing_is_sent(folder: Path, media:
 
 
 def test_the_second_of_two_publishers_is_refused(folder: Path, media: S3Bucket) -> None:
-    def overtake(step: Step) -> None:
+    def overtake(step: PublishProgress) -> None:
         if step.phase == "uploading" and not media.requests.delete:
             media.delete("nothing")
             media.put("ACME/2026-12/campaign.json", b'{"content": [], "version": 3}')
 
-    with pytest.raises(CannotPublish, match="someone else"):
-        publish_folder(folder, "ACME", "2026-12", media, report=overtake)
+    with pytest.raises(PublishError, match="someone else"):
+        publish_folder(folder, "ACME", "2026-12", media, on_progress=overtake)
     (folder / "leer.tgz").write_bytes(b"no longer")
-    result = publish_folder(folder, "ACME", "2026-12", media, report=lambda step: None)
+    result = publish_folder(folder, "ACME", "2026-12", media, on_progress=lambda step: None)
     assert (result.version, result.bytes_uploaded) == (4, 9)
 
 
