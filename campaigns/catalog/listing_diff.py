@@ -29,7 +29,7 @@ class Problem:
 
 
 @dataclass
-class Survey:
+class MediaListing:
     """One listing, sorted out: the campaigns in it, their manifests, and the keys nobody understands."""
 
     airline: str
@@ -49,14 +49,14 @@ class Survey:
         try:
             key = parse_media_key(found.key)
         except BadName as exc:
-            self._misfit(found, str(exc))
+            self._add_problem(found, str(exc))
             return
         if key and key.kind == "manifest":
             self.manifests[key.campaign] = found
         elif key and key.kind == "signature":
             self.signed.add(key.campaign)
 
-    def _misfit(self, found: ObjectInfo, why: str) -> None:
+    def _add_problem(self, found: ObjectInfo, why: str) -> None:
         self.misfits += 1
         if self.misfits <= PROBLEMS_LIMIT:
             self.problems.append(Problem("media", found.key, "BAD_NAME", why, found.etag))
@@ -65,16 +65,16 @@ class Survey:
             self.problems.append(Problem("media", f"{self.airline}/", "TOO_MANY", why))
 
 
-def survey(airline: str, objects: Iterable[ObjectInfo]) -> Survey:
+def read_listing(airline: str, objects: Iterable[ObjectInfo]) -> MediaListing:
     """Sort out a whole listing of `<airline>/`; whatever `objects` raises ends it."""
-    result = Survey(airline)
+    result = MediaListing(airline)
     for found in objects:
         result.add(found)
     return result
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class StoredManifest:
     """What the database holds of a campaign's manifest."""
 
     state: str = ManifestState.MISSING
@@ -85,7 +85,7 @@ class Known:
 
 
 @dataclass
-class Decisions:
+class CatalogChanges:
     """What is to be done: rows to make, manifests to fetch, manifests that are gone, signatures that came or went."""
 
     create: list[str] = field(default_factory=list)
@@ -95,65 +95,65 @@ class Decisions:
     problems: list[Problem] = field(default_factory=list)
 
 
-def decide(known: Mapping[str, Known], seen: Survey) -> Decisions:
+def diff(stored: Mapping[str, StoredManifest], listing: MediaListing) -> CatalogChanges:
     """Compare. The problems are all those of this moment, new or not, so that what is not among them is over."""
-    decisions = Decisions(problems=list(seen.problems))
-    decisions.create = _admitted(known, seen, decisions.problems)
-    for name in sorted(known.keys() | set(decisions.create)):
-        held, found = known.get(name, Known()), seen.manifests.get(name)
-        if held.signed != (name in seen.signed):
-            decisions.signed[name] = name in seen.signed
+    decisions = CatalogChanges(problems=list(listing.problems))
+    decisions.create = _new_campaigns(stored, listing, decisions.problems)
+    for name in sorted(stored.keys() | set(decisions.create)):
+        held, found = stored.get(name, StoredManifest()), listing.manifests.get(name)
+        if held.signed != (name in listing.signed):
+            decisions.signed[name] = name in listing.signed
         if found is None:
             if held.state != ManifestState.MISSING:
                 decisions.gone.append(name)
-        elif is_news(held, found.etag, found.last_modified):
+        elif is_newer(held, found.etag, found.last_modified):
             decisions.read[name] = found
         else:
-            decisions.problems.extend(_standing(held, found))
+            decisions.problems.extend(_remaining_problems(held, found))
     return decisions
 
 
-def is_news(held: Known, etag: str, last_modified: datetime) -> bool:
+def is_newer(stored: StoredManifest, etag: str, last_modified: datetime) -> bool:
     """Whether this object should be read: another ETag than the last one's, and not an older object."""
-    if held.state == ManifestState.MISSING:
+    if stored.state == ManifestState.MISSING:
         return True
-    return etag != held.etag and not _older(held, last_modified)
+    return etag != stored.etag and not _older(stored, last_modified)
 
 
-def _older(held: Known, last_modified: datetime) -> bool:
-    return held.as_of is not None and last_modified < held.as_of
+def _older(stored: StoredManifest, last_modified: datetime) -> bool:
+    return stored.as_of is not None and last_modified < stored.as_of
 
 
-def _standing(held: Known, found: ObjectInfo) -> list[Problem]:
+def _remaining_problems(stored: StoredManifest, found: ObjectInfo) -> list[Problem]:
     """What is still wrong with a manifest that is not read again."""
-    if found.etag != held.etag:
+    if found.etag != stored.etag:
         why = f"this campaign.json is of {found.last_modified:%Y-%m-%d %H:%M:%S}Z, older than the one already read"
         return [Problem("media", found.key, "ROLLBACK", why, found.etag)]
-    if held.state == ManifestState.REFUSED:
-        return [Problem("media", found.key, "BAD_MANIFEST", held.problem, found.etag)]
+    if stored.state == ManifestState.REFUSED:
+        return [Problem("media", found.key, "BAD_MANIFEST", stored.problem, found.etag)]
     return []
 
 
-def _admitted(known: Mapping[str, Known], seen: Survey, problems: list[Problem]) -> list[str]:
+def _new_campaigns(stored: Mapping[str, StoredManifest], listing: MediaListing, problems: list[Problem]) -> list[str]:
     """The campaigns to be made: no two that differ only in case or normalisation, and not too many."""
-    names = {conflict_key(name): name for name in known}
+    names = {conflict_key(name): name for name in stored}
     admitted: list[str] = []
     left_out = 0
-    for name in sorted(seen.campaigns - known.keys()):
+    for name in sorted(listing.campaigns - stored.keys()):
         other = names.setdefault(conflict_key(name), name)
         if other != name:
-            problems.append(conflict(seen.airline, name, other))
-        elif len(known) + len(admitted) >= CAMPAIGNS_LIMIT:
+            problems.append(name_conflict(listing.airline, name, other))
+        elif len(stored) + len(admitted) >= CAMPAIGNS_LIMIT:
             left_out += 1
         else:
             admitted.append(name)
     if left_out:
         why = f"{left_out:,} campaigns are left out: an airline may have {CAMPAIGNS_LIMIT:,}"
-        problems.append(Problem("media", f"{seen.airline}/", "TOO_MANY", why))
+        problems.append(Problem("media", f"{listing.airline}/", "TOO_MANY", why))
     return admitted
 
 
-def conflict(airline: str, name: str, other: str) -> Problem:
+def name_conflict(airline: str, name: str, other: str) -> Problem:
     """Two campaigns whose names are told apart by case or normalisation alone: the second is not taken."""
     why = f"the campaign {name!a} is the same as {other!a} but for case or normalisation"
     return Problem("media", manifest_key(airline, name), "BAD_NAME", why)

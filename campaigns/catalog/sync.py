@@ -16,7 +16,7 @@ from typing import Final
 
 from django.db import transaction
 
-from campaigns.catalog.listing_diff import Known, Problem, conflict, decide, is_news, survey
+from campaigns.catalog.listing_diff import Problem, StoredManifest, diff, is_newer, name_conflict, read_listing
 from campaigns.models import Campaign, ContentItem, ManifestState
 from ifeportal.models import Airline
 from ifeportal.storage.background import PrefetchedListing, map_in_threads, no_heartbeat
@@ -50,7 +50,7 @@ class CatalogResult:
     problems: list[Problem] = field(default_factory=list)
     failure: WorldError | None = None
 
-    def changed(self, row: Campaign | None) -> None:
+    def note_change(self, row: Campaign | None) -> None:
         """Take note of a campaign that changed, once."""
         if row and row not in self._noted:
             self._noted.add(row)
@@ -72,21 +72,21 @@ def sync_catalog(
     """
     listing = PrefetchedListing(media, f"{airline.name}/", alive)
     try:
-        seen = survey(airline.name, listing)
+        seen = read_listing(airline.name, listing)
     finally:
         listing.close()
     rows = _rows(airline)
-    decisions = decide({name: _known(row) for name, row in rows.items()}, seen)
+    decisions = diff({name: _stored_manifest(row) for name, row in rows.items()}, seen)
     result = CatalogResult(seen.objects, problems=decisions.problems)
     if decisions.create:
         rows = _create(airline, decisions.create, result)
     for name in decisions.gone:
-        result.changed(_gone(rows[name]))
+        result.note_change(_mark_missing(rows[name]))
     for name, signed in decisions.signed.items():
         if name in rows:
-            result.changed(_update(rows[name], signed=signed))
+            result.note_change(_update(rows[name], signed=signed))
     for name, found, answer in _fetched(media, {n: f for n, f in decisions.read.items() if n in rows}, alive):
-        result.changed(_take_in(rows[name], found, answer, result))
+        result.note_change(_apply_fetched(rows[name], found, answer, result))
     for row in result.campaigns_changed:
         logger.info("catalog: %s/%s is %s at %s", airline.name, row.name, row.manifest_state, now.isoformat())
     return result
@@ -99,8 +99,8 @@ def _rows(airline: Airline) -> dict[str, Campaign]:
     return rows
 
 
-def _known(row: Campaign) -> Known:
-    return Known(row.manifest_state, row.manifest_etag, row.manifest_as_of, row.manifest_problem, row.signed)
+def _stored_manifest(row: Campaign) -> StoredManifest:
+    return StoredManifest(row.manifest_state, row.manifest_etag, row.manifest_as_of, row.manifest_problem, row.signed)
 
 
 def _create(airline: Airline, names: list[str], result: CatalogResult) -> dict[str, Campaign]:
@@ -113,13 +113,13 @@ def _create(airline: Airline, names: list[str], result: CatalogResult) -> dict[s
     rows = _rows(airline)
     for name in names:
         if name in rows:
-            result.changed(rows[name])
+            result.note_change(rows[name])
         else:
-            result.problems.append(conflict(airline.name, name, "another one"))
+            result.problems.append(name_conflict(airline.name, name, "another one"))
     return rows
 
 
-def _gone(row: Campaign) -> Campaign | None:
+def _mark_missing(row: Campaign) -> Campaign | None:
     """The manifest is no longer there. The last good one stays in force; only its ETag is forgotten."""
     return _update(row, manifest_state=ManifestState.MISSING, manifest_problem="", manifest_etag="")
 
@@ -164,7 +164,7 @@ def _fetch(media: Bucket, found: ObjectInfo) -> GetResult | BadManifest | WorldE
     return too_long if answer is None or answer.truncated else answer
 
 
-def _take_in(
+def _apply_fetched(
     row: Campaign, found: ObjectInfo, answer: GetResult | BadManifest | WorldError, result: CatalogResult
 ) -> Campaign | None:
     """Apply one manifest, or say why it is not; returns the row if it changed."""
@@ -199,7 +199,7 @@ def _apply(row: Campaign, manifest: Manifest, fetched: GetResult) -> Campaign | 
     with transaction.atomic():
         # Ordered by names, its airline would be locked too, for which every writer of the feed would wait.
         now_held = Campaign.objects.select_for_update().filter(pk=row.pk).order_by("pk").first()
-        if now_held is None or not is_news(_known(now_held), fetched.etag, fetched.last_modified):
+        if now_held is None or not is_newer(_stored_manifest(now_held), fetched.etag, fetched.last_modified):
             return None
         _apply_items(row, manifest)
         if now_held.manifest_state == ManifestState.MISSING:
