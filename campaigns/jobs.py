@@ -11,7 +11,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from campaigns.drafts import hashing, tasks
-from campaigns.drafts.requests import ERRANDS_JOB, HASHING_JOB
+from campaigns.drafts.requests import HASHING_JOB, TASKS_JOB
 from campaigns.signing.private_keys import BadKeyError, load_key
 from ifeportal.jobs.leases import Lease
 from ifeportal.jobs.runner import run
@@ -25,16 +25,18 @@ def run_errands() -> None:
     """Look, publish and withdraw for whoever asked, if it is due and nobody else does."""
 
     def work(held: Lease) -> None:
-        tasks.run_errands(_media(), tasks.Terms(held.heartbeat, held.check_fence, timezone.now, signing_keys))
+        tasks.run_draft_tasks(
+            _media(), tasks.DraftTaskContext(held.heartbeat, held.check_fence, timezone.now, signing_keys)
+        )
 
-    run(ERRANDS_JOB, BETWEEN_LOOKS, work)
+    run(TASKS_JOB, BETWEEN_LOOKS, work)
 
 
 def hash_items() -> None:
     """Hash for a while, if it is due and nobody else does: so one worker at most is busy with it at a time."""
 
     def work(held: Lease) -> None:
-        if hashing.take_turn(_media(), hashing.Terms(held.heartbeat, held.check_fence, timezone.now)):
+        if hashing.hash_due_items(_media(), hashing.HashingContext(held.heartbeat, held.check_fence, timezone.now)):
             held.next_run_in = 0.0
 
     run(HASHING_JOB, BETWEEN_LOOKS, work)

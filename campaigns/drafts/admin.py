@@ -19,9 +19,9 @@ from django.utils import timezone
 from django.utils.text import capfirst
 
 from campaigns.drafts import requests
-from campaigns.drafts.item_admin import WISHES, DraftItemInline, draft_page, number
-from campaigns.drafts.requests import CannotAsk
-from campaigns.drafts.totals import figures_of
+from campaigns.drafts.item_admin import ITEM_FIELDS, DraftItemInline, draft_page, row_id
+from campaigns.drafts.requests import RequestRejected
+from campaigns.drafts.totals import draft_totals
 from campaigns.models import BUSY_STATES, Campaign, Draft, DraftItem
 from ifeportal.admin.base import ManagerAdmin
 from loader.contract.names import check_name, conflict_key
@@ -33,8 +33,8 @@ else:
     _DraftForm = forms.ModelForm
 
 INLINE_LIMIT: Final = 100  # items; with more they have a list of their own, with pages
-SAID: Final = ("title", "exhibition_starts", "exhibition_ends")
-OURS: Final = "That is for managers of the airline."
+DRAFT_FIELDS: Final = ("title", "exhibition_starts", "exhibition_ends")
+MANAGERS_ONLY: Final = "That is for managers of the airline."
 
 
 class DraftForm(_DraftForm):
@@ -95,26 +95,26 @@ class DraftAdmin(ManagerAdmin[Draft]):
     """Drafts of campaigns, what a job does with them, and what became of it."""
 
     form = DraftForm
-    list_display = ["name", "airline", "title", "exhibition_starts", "how", "version", "published_at", "wrong"]
+    list_display = ["name", "airline", "title", "exhibition_starts", "state_text", "version", "published_at", "errors"]
     list_filter = ["state", ExhibitionFilter, "airline"]
     list_select_related = ["airline"]
     search_fields = ["name", "title", "airline__name", "airline__title", "error"]
     date_hierarchy = "exhibition_starts"
-    actions = ["look_all", "hash_all", "check_all", "publish_all"]
+    actions = ["scan_drafts", "hash_drafts", "validate_drafts", "publish_drafts"]
     change_form_template = "admin/campaigns/draft/change_form.html"
 
     @admin.display(description="airline")
-    def whose(self, draft: Draft) -> str:
+    def airline_name(self, draft: Draft) -> str:
         """Without a link, which managers could not follow."""
         return str(draft.airline)
 
     @admin.display(description="state", ordering="state")
-    def how(self, draft: Draft) -> str:
+    def state_text(self, draft: Draft) -> str:
         """In a word, and the last error."""
         return f"{draft.get_state_display()}: {draft.error_code}" if draft.error_code else draft.get_state_display()
 
     @admin.display(description="what is wrong", ordering="faulty_items")
-    def wrong(self, draft: Draft) -> str:
+    def errors(self, draft: Draft) -> str:
         """The first fault, or how many items have one."""
         if draft.error:
             return draft.error[:200]
@@ -127,17 +127,17 @@ class DraftAdmin(ManagerAdmin[Draft]):
         """The name once it is given; everything while a job works on it."""
         if obj is None:
             return ()
-        return ("whose", "name", *SAID) if obj.busy else ("whose", "name")
+        return ("airline_name", "name", *DRAFT_FIELDS) if obj.busy else ("airline_name", "name")
 
     def get_fields(self, request: HttpRequest, obj: Draft | None = None) -> tuple[str, ...]:
         """What people say of a campaign as a whole."""
-        return ("whose" if obj else "airline", "name", *SAID)
+        return ("airline_name" if obj else "airline", "name", *DRAFT_FIELDS)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """A draft of a campaign that is there already begins with its title and dates."""
         given: dict[str, Any] = super().get_changeform_initial_data(request)
         mine = Campaign.objects.visible_to(request.user)
-        known = mine.filter(airline__pk=number(given.get("airline")), name=given.get("name", "")).first()
+        known = mine.filter(airline__pk=row_id(given.get("airline")), name=given.get("name", "")).first()
         if known:
             given |= {"title": known.title, "exhibition_starts": known.exhibition_starts}
             given["exhibition_ends"] = known.exhibition_ends
@@ -163,18 +163,18 @@ class DraftAdmin(ManagerAdmin[Draft]):
         resting = DraftItem.objects.exclude(draft__state__in=BUSY_STATES)
         for each in formset.forms:
             if each.has_changed() and each.instance.pk:
-                said = {name: each.cleaned_data[name] for name in each.changed_data if name in WISHES}
+                said = {name: each.cleaned_data[name] for name in each.changed_data if name in ITEM_FIELDS}
                 resting.filter(pk=each.instance.pk, draft=form.instance).update(**said)
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         """Then what is wrong with it now."""
         super().save_related(request, form, formsets, change)
         edited = bool(form.changed_data) or any(formset.has_changed() for formset in formsets)
-        requests.check(form.instance, edited=edited)
+        requests.revalidate(form.instance, edited=edited)
 
     def response_add(self, request: HttpRequest, obj: Draft, post_url_continue: str | None = None) -> HttpResponse:
         """On to its page; a job looks into the bucket meanwhile."""
-        self._ask(request, obj, "look")
+        self._request(request, obj, "look")
         return HttpResponseRedirect(draft_page(obj))
 
     def response_change(self, request: HttpRequest, obj: Draft) -> HttpResponse:
@@ -187,14 +187,14 @@ class DraftAdmin(ManagerAdmin[Draft]):
             return super().response_change(request, obj)
         if word == "withdraw":
             return HttpResponseRedirect(reverse("admin:campaigns_draft_withdraw", args=[obj.pk]))
-        self._ask(request, obj, word)
+        self._request(request, obj, word)
         return HttpResponseRedirect(draft_page(obj))
 
-    def _ask(self, request: HttpRequest, draft: Draft, word: str) -> bool:
+    def _request(self, request: HttpRequest, draft: Draft, word: str) -> bool:
         """Ask for one thing, write down who did, and say what came of it."""
         try:
-            told = _asked(draft, word)
-        except CannotAsk as error:
+            told = _make_request(draft, word)
+        except RequestRejected as error:
             self.message_user(request, f"{draft}: {error}", messages.WARNING)
             return False
         if word != "check":
@@ -218,7 +218,7 @@ class DraftAdmin(ManagerAdmin[Draft]):
     ) -> HttpResponse:
         """Of a campaign that has a draft, that one."""
         mine = self.get_queryset(request)
-        there = mine.filter(airline__pk=number(request.GET.get("airline")), name=request.GET.get("name", "")).first()
+        there = mine.filter(airline__pk=row_id(request.GET.get("airline")), name=request.GET.get("name", "")).first()
         if there and request.method == "GET":
             return HttpResponseRedirect(draft_page(there))
         return super().add_view(request, form_url, extra_context)
@@ -235,7 +235,7 @@ class DraftAdmin(ManagerAdmin[Draft]):
         return {
             "draft": draft,
             "now": timezone.now(),
-            "figures": figures_of(draft),
+            "figures": draft_totals(draft),
             "begun": list(draft.items.filter(waits=True, hashed_bytes__gt=0)[:5]),
             "may_change": self.has_change_permission(request, draft),
             "many": draft.items.count() > INLINE_LIMIT,
@@ -245,17 +245,17 @@ class DraftAdmin(ManagerAdmin[Draft]):
         """The part of the page that changes while a job works. Raises Http404, PermissionDenied."""
         draft = self.get_object(request, str(pk))
         if not self.has_view_permission(request, draft):
-            raise PermissionDenied(OURS)
+            raise PermissionDenied(MANAGERS_ONLY)
         return render(request, "admin/campaigns/draft/state.html", self._context(request, draft))
 
     def withdraw_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """What a withdrawal means; done when that was answered. Raises Http404, PermissionDenied."""
         draft = self.get_object(request, str(pk))
         if not self.has_change_permission(request, draft):
-            raise PermissionDenied(OURS)
+            raise PermissionDenied(MANAGERS_ONLY)
         if request.method == "POST":
             with transaction.atomic():
-                self._ask(request, draft, "withdraw")
+                self._request(request, draft, "withdraw")
             return HttpResponseRedirect(draft_page(draft))
         context = {
             **self.admin_site.each_context(request),
@@ -273,30 +273,30 @@ class DraftAdmin(ManagerAdmin[Draft]):
         actions.pop("delete_selected", None)
         return actions
 
-    def _ask_all(self, request: HttpRequest, drafts: QuerySet[Draft], word: str) -> None:
+    def _request_all(self, request: HttpRequest, drafts: QuerySet[Draft], word: str) -> None:
         """One message for each."""
-        done = sum([self._ask(request, draft, word) for draft in drafts.select_related("airline")])
+        done = sum([self._request(request, draft, word) for draft in drafts.select_related("airline")])
         self.message_user(request, f"{capfirst(word)}: {done} asked for, {len(drafts) - done} skipped.")
 
     @admin.action(description="Look into the bucket", permissions=["change"])
-    def look_all(self, request: HttpRequest, drafts: QuerySet[Draft]) -> None:
+    def scan_drafts(self, request: HttpRequest, drafts: QuerySet[Draft]) -> None:
         """For each of the chosen."""
-        self._ask_all(request, drafts, "look")
+        self._request_all(request, drafts, "look")
 
     @admin.action(description="Hash what is not hashed yet", permissions=["change"])
-    def hash_all(self, request: HttpRequest, drafts: QuerySet[Draft]) -> None:
+    def hash_drafts(self, request: HttpRequest, drafts: QuerySet[Draft]) -> None:
         """For each of the chosen."""
-        self._ask_all(request, drafts, "hash")
+        self._request_all(request, drafts, "hash")
 
     @admin.action(description="Validate", permissions=["change"])
-    def check_all(self, request: HttpRequest, drafts: QuerySet[Draft]) -> None:
+    def validate_drafts(self, request: HttpRequest, drafts: QuerySet[Draft]) -> None:
         """For each of the chosen."""
-        self._ask_all(request, drafts, "check")
+        self._request_all(request, drafts, "check")
 
     @admin.action(description="Publish", permissions=["change"])
-    def publish_all(self, request: HttpRequest, drafts: QuerySet[Draft]) -> None:
+    def publish_drafts(self, request: HttpRequest, drafts: QuerySet[Draft]) -> None:
         """For each of the chosen."""
-        self._ask_all(request, drafts, "publish")
+        self._request_all(request, drafts, "publish")
 
     # Deleting.
 
@@ -312,19 +312,19 @@ class DraftAdmin(ManagerAdmin[Draft]):
         return [str(draft) for draft in objs], {"drafts": len(objs), "items of drafts": count}, set(), []
 
 
-def _asked(draft: Draft, word: str) -> str:
+def _make_request(draft: Draft, word: str) -> str:
     """Ask; what came of it in words. Raises CannotAsk."""
     match word:
         case "stop":
             return requests.stop(draft)
         case "withdraw":
-            return requests.withdraw(draft, timezone.now())
+            return requests.request_withdraw(draft, timezone.now())
         case "check":
-            faults = requests.check(draft)
+            faults = requests.revalidate(draft)
             if faults:
-                raise CannotAsk(requests.in_words(faults))
-            return requests.in_words(faults)
-    ask = requests.ASKS.get(word)
+                raise RequestRejected(requests.format_summary(faults))
+            return requests.format_summary(faults)
+    ask = requests.REQUESTS.get(word)
     if ask is None:
-        raise CannotAsk("Nobody knows what that is.")
+        raise RequestRejected("Nobody knows what that is.")
     return ask(draft, timezone.now())

@@ -18,7 +18,7 @@ from typing import Final
 from django.db import transaction
 from django.db.models import F
 
-from campaigns.drafts.requests import AFRESH, check
+from campaigns.drafts.requests import NO_ATTEMPTS, revalidate
 from campaigns.hashing import resumable_sha256
 from campaigns.models import Draft, DraftItem, DraftState
 from loader.contract.keys import content_key
@@ -27,14 +27,14 @@ from loader.errors import WorldError
 from loader.s3.interface import Bucket
 
 SLICE: Final = 20.0  # seconds of one item, then the next draft has its turn
-LONGEST: Final = 240.0  # seconds, where a sum cannot be put aside; workers are killed after 300
-SIGN: Final = 1.0  # seconds between two signs of life, and two figures for those who watch
-MOST_ATTEMPTS: Final = 8
-LONGEST_PAUSE: Final = 60.0
-CHANGED: Final = "Look into the bucket, then hash again; finish uploading first."
+MAX_SECONDS: Final = 240.0  # seconds, where a sum cannot be put aside; workers are killed after 300
+ALIVE_INTERVAL: Final = 1.0  # seconds between two signs of life, and two figures for those who watch
+MAX_ATTEMPTS: Final = 8
+MAX_PAUSE: Final = 60.0
+CHANGED_ADVICE: Final = "Look into the bucket, then hash again; finish uploading first."
 ADVICE: Final = {
-    "OBJECT_CHANGED": CHANGED,
-    "OBJECT_GONE": CHANGED,
+    "OBJECT_CHANGED": CHANGED_ADVICE,
+    "OBJECT_GONE": CHANGED_ADVICE,
     "CREDENTIALS": "Correct the portal's S3 credentials, then hash again.",
     "FORBIDDEN": "Let the portal's S3 user read the media bucket, then hash again.",
     "TOO_SLOW": "Publish it from its folder with the command publish_campaign, which hashes files.",
@@ -42,7 +42,7 @@ ADVICE: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class HashingContext:
     """`alive` is called often, `guard` in each transaction; what they raise (that a lease was lost) ends the work."""
 
     alive: Callable[[], None]
@@ -51,18 +51,18 @@ class Terms:
     seconds: float = SLICE
 
 
-def take_turn(media: Bucket, terms: Terms) -> bool:
+def hash_due_items(media: Bucket, context: HashingContext) -> bool:
     """Hash for a while; whether there is more to do."""
-    end = time.monotonic() + terms.seconds
+    end = time.monotonic() + context.seconds
     while (left := end - time.monotonic()) > 0:
-        _settle(terms)
-        item = _next(terms.clock())
+        _finish_drafts(context)
+        item = _next(context.clock())
         if item is None:
             break
-        Draft.objects.filter(pk=item.draft_id).update(turn_at=terms.clock())
-        _Slice(item, media, terms).run(left)
-    _settle(terms)
-    return _next(terms.clock()) is not None
+        Draft.objects.filter(pk=item.draft_id).update(turn_at=context.clock())
+        _Slice(item, media, context).run(left)
+    _finish_drafts(context)
+    return _next(context.clock()) is not None
 
 
 def _next(now: datetime) -> DraftItem | None:
@@ -72,14 +72,14 @@ def _next(now: datetime) -> DraftItem | None:
     return due.order_by(turn, "draft_id", "-hashed_bytes", "position", "name").first()
 
 
-def _settle(terms: Terms) -> None:
+def _finish_drafts(context: HashingContext) -> None:
     """Drafts of which nothing waits any more are no longer being hashed."""
     for draft in Draft.objects.filter(state=DraftState.HASHING).exclude(items__waits=True).select_related("airline"):
         with transaction.atomic():
-            terms.guard()
+            context.guard()
             ours = Draft.objects.filter(pk=draft.pk, state=DraftState.HASHING).exclude(items__waits=True)
-            if ours.update(state=DraftState.EDITING, rate_bps=None, **AFRESH):
-                check(draft)
+            if ours.update(state=DraftState.EDITING, rate_bps=None, **NO_ATTEMPTS):
+                revalidate(draft)
                 _note_failures(draft)
 
 
@@ -100,8 +100,8 @@ def _note_failures(draft: Draft) -> None:
 class _Slice:
     """One item for a while. The request runs in a thread that never sees the database."""
 
-    def __init__(self, item: DraftItem, media: Bucket, terms: Terms) -> None:
-        self._item, self._media, self._terms = item, media, terms
+    def __init__(self, item: DraftItem, media: Bucket, context: HashingContext) -> None:
+        self._item, self._media, self._context = item, media, context
         self._sum = resumable_sha256.resume(item.aside)
         self._stop = threading.Event()
         self._row = DraftItem.objects.filter(pk=item.pk, waits=True, etag=item.etag, draft__state=DraftState.HASHING)
@@ -109,15 +109,15 @@ class _Slice:
     def run(self, seconds: float) -> None:
         """Read until the end, or for so long; write down how far it came. Raises what the signs of life raise."""
         if not isinstance(self._sum, resumable_sha256.ResumableSha256):
-            seconds = LONGEST
+            seconds = MAX_SECONDS
         with ThreadPoolExecutor(1, thread_name_prefix="hashing") as thread:
             reading = thread.submit(self._read)
             try:
                 self._watch(reading, time.monotonic() + seconds)
             finally:
                 self._stop.set()
-            while not wait([reading], timeout=SIGN).done:
-                self._terms.alive()
+            while not wait([reading], timeout=ALIVE_INTERVAL).done:
+                self._context.alive()
         self._note(reading.exception())
 
     def _read(self) -> None:
@@ -136,8 +136,8 @@ class _Slice:
     def _watch(self, reading: Future[None], end: float) -> None:
         """Show signs of life and how far it is, until it has ended, its time is up or nobody waits for it."""
         counted, at = self._sum.count, time.monotonic()
-        while not wait([reading], timeout=SIGN).done:
-            self._terms.alive()
+        while not wait([reading], timeout=ALIVE_INTERVAL).done:
+            self._context.alive()
             count, now = self._sum.count, time.monotonic()
             rate = int((count - counted) / max(now - at, 0.001))
             counted, at = count, now
@@ -150,16 +150,16 @@ class _Slice:
             raise error
         whole = self._sum.count == self._item.size
         with transaction.atomic():
-            self._terms.guard()
+            self._context.guard()
             if error is not None:
                 self._row.update(**self._failure(error))
             elif whole:
                 digest = {"sha256": self._sum.hexdigest(), "sha256_etag": self._item.etag}
-                self._row.update(waits=False, hashed_bytes=0, aside="", **digest, **AFRESH)
+                self._row.update(waits=False, hashed_bytes=0, aside="", **digest, **NO_ATTEMPTS)
             elif aside := self._sum.state():
                 self._row.update(hashed_bytes=self._sum.count, aside=aside, attempts=0)
             else:
-                slow = WorldError("TOO_SLOW", f"{self._sum.count:,} bytes came within {LONGEST:.0f} s")
+                slow = WorldError("TOO_SLOW", f"{self._sum.count:,} bytes came within {MAX_SECONDS:.0f} s")
                 self._row.update(**self._failure(slow))
 
     def _failure(self, error: WorldError) -> dict[str, object]:
@@ -171,8 +171,8 @@ class _Slice:
             "advice": ADVICE.get(error.code, ""),
             "attempts": attempts,
         }
-        if error.permanent or error.code == "TOO_SLOW" or attempts >= MOST_ATTEMPTS:
+        if error.permanent or error.code == "TOO_SLOW" or attempts >= MAX_ATTEMPTS:
             return {**told, "waits": False, "hashed_bytes": 0, "aside": "", "next_try_at": None}
-        pause = max(min(2.0**attempts, LONGEST_PAUSE), error.retry_after or 0.0)
-        again = self._terms.clock() + timedelta(seconds=pause)
+        pause = max(min(2.0**attempts, MAX_PAUSE), error.retry_after or 0.0)
+        again = self._context.clock() + timedelta(seconds=pause)
         return {**told, "hashed_bytes": self._sum.count, "aside": self._sum.state(), "next_try_at": again}

@@ -16,8 +16,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from campaigns.drafts import requests
-from campaigns.drafts.requests import CannotAsk
-from campaigns.drafts.totals import HASHED, size
+from campaigns.drafts.requests import RequestRejected
+from campaigns.drafts.totals import IS_HASHED, format_bytes
 from campaigns.models import BUSY_STATES, Draft, DraftItem
 from ifeportal.access import Role
 from ifeportal.admin.base import ManagerAdmin
@@ -29,9 +29,9 @@ else:
     _Inline = admin.TabularInline
     _ItemForm = forms.ModelForm
 
-WISHES: Final = ("chosen", "title", "kind", "required", "priority")
-IN: Final = ("chosen", True)
-SHOWN: Final = 20  # items that were skipped, each with a message
+ITEM_FIELDS: Final = ("chosen", "title", "kind", "required", "priority")
+INCLUDED: Final = ("chosen", True)
+MESSAGES_LIMIT: Final = 20  # items that were skipped, each with a message
 
 
 def draft_page(draft: Draft) -> str:
@@ -39,7 +39,7 @@ def draft_page(draft: Draft) -> str:
     return reverse("admin:campaigns_draft_change", args=[draft.pk])
 
 
-def number(text: object) -> int:
+def row_id(text: object) -> int:
     """An id in an address; 0, which no row has, if it is none."""
     return int(str(text)) if str(text).isdecimal() and str(text).isascii() and len(str(text)) < 19 else 0
 
@@ -50,7 +50,7 @@ class ItemForm(_ItemForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for name, field in self.fields.items():
-            if name in WISHES:
+            if name in ITEM_FIELDS:
                 field.widget.attrs["aria-label"] = f"{field.label} of {self.instance.name}"
 
 
@@ -58,17 +58,17 @@ class ItemColumns:
     """What the inline and the list of items both show."""
 
     @admin.display(description="state")
-    def how(self, item: DraftItem) -> str:
+    def state_text(self, item: DraftItem) -> str:
         """In a few words."""
         return item.state_text
 
     @admin.display(description="size", ordering="size")
-    def large(self, item: DraftItem) -> str:
+    def size_text(self, item: DraftItem) -> str:
         """As people write it."""
-        return "" if item.size is None else size(item.size)
+        return "" if item.size is None else format_bytes(item.size)
 
     @admin.display(description="what is wrong", ordering="fault")
-    def wrong(self, item: DraftItem) -> str:
+    def errors(self, item: DraftItem) -> str:
         """Why it cannot be published so, or could not be if it were chosen."""
         return item.fault or item.problem
 
@@ -81,8 +81,8 @@ class DraftItemInline(ItemColumns, _Inline):
     verbose_name_plural = "Items"
     extra = 0
     ordering = ["position", "name"]
-    fields = ["label", *WISHES, "how", "large", "wrong"]
-    readonly_fields = ["label", "how", "large", "wrong"]
+    fields = ["label", *ITEM_FIELDS, "state_text", "size_text", "errors"]
+    readonly_fields = ["label", "state_text", "size_text", "errors"]
     template = "admin/campaigns/draft/items.html"
 
     @admin.display(description="item")
@@ -126,7 +126,7 @@ class ShowFilter(admin.SimpleListFilter):
         "in": ("in the campaign", Q(chosen=True)),
         "out": ("left out of it", Q(chosen=False)),
         "fault": ("with a fault", ~Q(fault="") | ~Q(problem="")),
-        "unhashed": ("not hashed", ~HASHED),
+        "unhashed": ("not hashed", ~IS_HASHED),
         "waiting": ("waiting to be hashed", Q(waits=True)),
         "gone": ("not in the bucket", Q(size=None)),
         "listed": ("in the manifest there", Q(listed=True)),
@@ -147,18 +147,18 @@ class ShowFilter(admin.SimpleListFilter):
 class DraftItemAdmin(ItemColumns, ManagerAdmin[DraftItem]):
     """The items of drafts, with pages: what is in, and what is said of each."""
 
-    list_display = ["name", "how", "large", *WISHES, "wrong", "modified", "whose"]
+    list_display = ["name", "state_text", "size_text", *ITEM_FIELDS, "errors", "modified", "draft_link"]
     list_display_links = None
-    list_editable = WISHES
+    list_editable = ITEM_FIELDS
     list_filter = [ShowFilter, "required", "draft__airline"]
     linked_by = ["draft"]
     list_select_related = ["draft__airline"]
     search_fields = ["name", "title", "kind", "fault", "draft__name"]
-    actions = ["take_in", "leave_out", "require", "require_not", "hash_anew"]
+    actions = ["include_items", "exclude_items", "make_required", "make_optional", "rehash_items"]
     change_list_template = "admin/campaigns/draftitem/change_list.html"
 
     @admin.display(description="draft", ordering="draft__name")
-    def whose(self, item: DraftItem) -> SafeString:
+    def draft_link(self, item: DraftItem) -> SafeString:
         """A link to the draft."""
         return format_html('<a href="{}">{}</a>', draft_page(item.draft), item.draft)
 
@@ -192,17 +192,17 @@ class DraftItemAdmin(ItemColumns, ManagerAdmin[DraftItem]):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """The list; after a change, what is wrong with the draft now."""
-        draft_id = number(request.GET.get("draft__id__exact"))
+        draft_id = row_id(request.GET.get("draft__id__exact"))
         drafts = Draft.objects.select_related("airline").with_role(request.user, Role.MANAGER)
         context = {"draft": drafts.filter(pk=draft_id).first() if draft_id else None, **(extra_context or {})}
         with transaction.atomic():
             answer = super().changelist_view(request, context)
-            self._check_touched(request)
+            self._revalidate_touched(request)
         return answer
 
     def save_model(self, request: HttpRequest, obj: DraftItem, form: Any, change: bool) -> None:
         """Only what was changed, and only while no job works on the draft."""
-        said = {name: form.cleaned_data[name] for name in form.changed_data if name in WISHES}
+        said = {name: form.cleaned_data[name] for name in form.changed_data if name in ITEM_FIELDS}
         rows = DraftItem.objects.filter(pk=obj.pk).exclude(draft__state__in=BUSY_STATES)
         if said and not rows.update(**said):
             text = f"{obj.name}: skipped, a job works on its draft."
@@ -210,22 +210,22 @@ class DraftItemAdmin(ItemColumns, ManagerAdmin[DraftItem]):
             return
         _touched(request).add(obj.draft_id)
 
-    def _check_touched(self, request: HttpRequest) -> None:
+    def _revalidate_touched(self, request: HttpRequest) -> None:
         for draft in Draft.objects.filter(pk__in=_touched(request)).select_related("airline"):
-            requests.check(draft, edited=True)
+            requests.revalidate(draft, edited=True)
 
     # Several at once.
 
     def _set(self, request: HttpRequest, items: QuerySet[DraftItem], field: str, value: bool, done: str) -> None:
         """Set a flag of each; how many, and which not and why."""
-        busy = list(items.filter(draft__state__in=BUSY_STATES)[:SHOWN])
+        busy = list(items.filter(draft__state__in=BUSY_STATES)[:MESSAGES_LIMIT])
         unfit = (
-            list(items.exclude(problem="").exclude(draft__state__in=BUSY_STATES)[:SHOWN])
-            if (field, value) == IN
+            list(items.exclude(problem="").exclude(draft__state__in=BUSY_STATES)[:MESSAGES_LIMIT])
+            if (field, value) == INCLUDED
             else []
         )
         rows = items.exclude(draft__state__in=BUSY_STATES).exclude(**{field: value})
-        if (field, value) == IN:
+        if (field, value) == INCLUDED:
             rows = rows.filter(problem="")
         already = items.filter(**{field: value}).exclude(draft__state__in=BUSY_STATES).count()
         ids = list(rows.order_by().values_list("pk", "draft_id"))
@@ -234,12 +234,12 @@ class DraftItemAdmin(ItemColumns, ManagerAdmin[DraftItem]):
                 **{field: value}
             )
         for draft in Draft.objects.filter(pk__in={draft_id for _, draft_id in ids}).select_related("airline"):
-            requests.check(draft, edited=True)
+            requests.revalidate(draft, edited=True)
             self._record(request, done.replace(" ", "-"), draft, None)
-        self._tell(request, done, len(ids), already, [(item, "a job works on its draft") for item in busy])
-        self._tell(request, done, 0, 0, [(item, item.problem) for item in unfit])
+        self._report(request, done, len(ids), already, [(item, "a job works on its draft") for item in busy])
+        self._report(request, done, 0, 0, [(item, item.problem) for item in unfit])
 
-    def _tell(
+    def _report(
         self, request: HttpRequest, done: str, count: int, already: int, skipped: list[tuple[DraftItem, str]]
     ) -> None:
         if count or already:
@@ -247,38 +247,38 @@ class DraftItemAdmin(ItemColumns, ManagerAdmin[DraftItem]):
             self.message_user(request, f"{count:,} items: {done}.{more}", messages.SUCCESS)
         for item, why in skipped:
             self.message_user(request, f"{item.name}: skipped, {why}.", messages.WARNING)
-        if len(skipped) == SHOWN:
+        if len(skipped) == MESSAGES_LIMIT:
             self.message_user(request, "There may be more that were skipped.", messages.WARNING)
 
     @admin.action(description="Put into the campaign", permissions=["change"])
-    def take_in(self, request: HttpRequest, items: QuerySet[DraftItem]) -> None:
+    def include_items(self, request: HttpRequest, items: QuerySet[DraftItem]) -> None:
         """The chosen, but those that can be in none."""
         self._set(request, items, "chosen", True, "put in")
 
     @admin.action(description="Leave out of the campaign", permissions=["change"])
-    def leave_out(self, request: HttpRequest, items: QuerySet[DraftItem]) -> None:
+    def exclude_items(self, request: HttpRequest, items: QuerySet[DraftItem]) -> None:
         """The chosen."""
         self._set(request, items, "chosen", False, "left out")
 
     @admin.action(description="Mark as required", permissions=["change"])
-    def require(self, request: HttpRequest, items: QuerySet[DraftItem]) -> None:
+    def make_required(self, request: HttpRequest, items: QuerySet[DraftItem]) -> None:
         """The chosen."""
         self._set(request, items, "required", True, "required")
 
     @admin.action(description="Mark as not required", permissions=["change"])
-    def require_not(self, request: HttpRequest, items: QuerySet[DraftItem]) -> None:
+    def make_optional(self, request: HttpRequest, items: QuerySet[DraftItem]) -> None:
         """The chosen."""
         self._set(request, items, "required", False, "not required")
 
     @admin.action(description="Hash anew", permissions=["change"])
-    def hash_anew(self, request: HttpRequest, items: QuerySet[DraftItem]) -> None:
+    def rehash_items(self, request: HttpRequest, items: QuerySet[DraftItem]) -> None:
         """The chosen, from the beginning, whatever is known of them."""
         drafts = Draft.objects.filter(pk__in=items.order_by().values("draft_id")).select_related("airline")
         for draft in drafts:
             ids = list(items.filter(draft=draft).values_list("pk", flat=True))
             try:
-                told = requests.hash_anew(draft, DraftItem.objects.filter(pk__in=ids), timezone.now())
-            except CannotAsk as error:
+                told = requests.request_rehash(draft, DraftItem.objects.filter(pk__in=ids), timezone.now())
+            except RequestRejected as error:
                 self.message_user(request, f"{draft}: skipped. {error}", messages.WARNING)
                 continue
             self._record(request, "hash", draft, None)

@@ -12,8 +12,8 @@ from datetime import datetime
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.db import transaction
 
-from campaigns.drafts.requests import AFRESH
-from campaigns.drafts.validation import manifest_of
+from campaigns.drafts.requests import NO_ATTEMPTS
+from campaigns.drafts.validation import build_draft_manifest
 from campaigns.models import Campaign, Draft, DraftItem, DraftState
 from campaigns.publishing.errors import PublishError
 from campaigns.publishing.manifest_writer import PublishedState, WriteResult, same_content, write_manifest
@@ -25,68 +25,68 @@ from loader.s3.interface import Bucket
 
 
 @dataclass(frozen=True, slots=True)
-class Delivered:
+class PublicationResult:
     """What was done, to be written down in one transaction."""
 
     state: DraftState
-    facts: dict[str, object]
-    listed: frozenset[str]
+    fields: dict[str, object]
+    in_manifest: frozenset[str]
 
 
 def publish(
-    draft: Draft, before: PublishedState, media: Bucket, keys: Sequence[Ed25519PrivateKey], now: datetime
-) -> Delivered:
+    draft: Draft, published: PublishedState, media: Bucket, keys: Sequence[Ed25519PrivateKey], now: datetime
+) -> PublicationResult:
     """Put the draft in force. Raises CannotPublish, CannotSign, WorldError."""
     chosen = list(draft.items.filter(chosen=True))
-    _check_in_place(draft, chosen, before)
-    wanted = manifest_of(draft, chosen)
-    _check_not_overtaken(draft, before, wanted)
+    _require_hashed_objects(draft, chosen, published)
+    wanted = build_draft_manifest(draft, chosen)
+    _require_not_overtaken(draft, published, wanted)
     notices: list[str] = []
     released = write_manifest(
-        wanted, before, media, notices.append, keys=keys, signing=now if keys else None, floor=_floor(draft)
+        wanted, published, media, notices.append, keys=keys, signing=now if keys else None, floor=_min_version(draft)
     )
-    facts = {**_facts(released, now), "notices": notices}
+    facts = {**_published_fields(released, now), "notices": notices}
     if not released.changed and draft.published_at and draft.version == released.version:
         facts["published_at"] = draft.published_at
-    return Delivered(DraftState.PUBLISHED, facts, frozenset(item.name for item in chosen))
+    return PublicationResult(DraftState.PUBLISHED, facts, frozenset(item.name for item in chosen))
 
 
-def withdraw(draft: Draft, before: PublishedState, media: Bucket, now: datetime) -> Delivered:
+def withdraw(draft: Draft, published: PublishedState, media: Bucket, now: datetime) -> PublicationResult:
     """Take the manifest and its signature out of the bucket; the items stay. Raises CannotPublish, WorldError."""
     key = manifest_key(draft.airline.name, draft.name)
-    if before.fetched:
-        _check_not_overtaken(draft, before, None)
-        _delete(media, key, before.etag)
-    if before.is_signed:
+    if published.fetched:
+        _require_not_overtaken(draft, published, None)
+        _delete_if_unchanged(media, key, published.etag)
+    if published.is_signed:
         signature = signature_key(draft.airline.name, draft.name)
-        _delete(media, signature, before.objects[signature].etag)
+        _delete_if_unchanged(media, signature, published.objects[signature].etag)
     facts: dict[str, object] = {"withdrawn_at": now, "manifest_etag": "", "manifest_version": None, "notices": []}
-    return Delivered(DraftState.WITHDRAWN, facts, frozenset())
+    return PublicationResult(DraftState.WITHDRAWN, facts, frozenset())
 
 
-def write_down(draft: Draft, done: Delivered, guard: Callable[[], None]) -> None:
+def record_result(draft: Draft, done: PublicationResult, guard: Callable[[], None]) -> None:
     """What became of it, in one transaction, if the draft still waits for that."""
     waiting = Draft.objects.filter(pk=draft.pk, state=draft.state, asked_at=draft.asked_at)
     with transaction.atomic():
         guard()
-        if not waiting.update(state=done.state, **AFRESH, **done.facts):
+        if not waiting.update(state=done.state, **NO_ATTEMPTS, **done.fields):
             return
         names = dict(draft.items.values_list("pk", "name"))
         for listed in (True, False):
-            wrong = [pk for pk, name in names.items() if (name in done.listed) is listed]
+            wrong = [pk for pk, name in names.items() if (name in done.in_manifest) is listed]
             for start in range(0, len(wrong), 500):
                 draft.items.filter(pk__in=wrong[start : start + 500]).exclude(listed=listed).update(listed=listed)
         Campaign.objects.filter(airline=draft.airline, name=draft.name).update(
-            withdrawn_at=done.facts.get("withdrawn_at")
+            withdrawn_at=done.fields.get("withdrawn_at")
         )
     make_due(f"poll:{draft.airline.name}")
 
 
-def _check_in_place(draft: Draft, chosen: Sequence[DraftItem], before: PublishedState) -> None:
+def _require_hashed_objects(draft: Draft, chosen: Sequence[DraftItem], published: PublishedState) -> None:
     """Each object is the one that was hashed: a last look before the manifest promises it to aircraft."""
     reasons = []
     for item in chosen:
-        found = before.objects.get(content_key(draft.airline.name, draft.name, item.name))
+        found = published.objects.get(content_key(draft.airline.name, draft.name, item.name))
         if found is None:
             reasons.append(f"{item.name} is no longer in the bucket")
         elif (found.etag, found.size) != (item.sha256_etag, item.size):
@@ -96,29 +96,29 @@ def _check_in_place(draft: Draft, chosen: Sequence[DraftItem], before: Published
         raise PublishError("; ".join([*reasons[:10], *more]) + ". Look into the bucket, hash, then publish again.")
 
 
-def _check_not_overtaken(draft: Draft, before: PublishedState, wanted: Manifest | None) -> None:
+def _require_not_overtaken(draft: Draft, published: PublishedState, wanted: Manifest | None) -> None:
     """The manifest is the one the draft was made upon, or says what this one would (it was written, then killed)."""
-    if before.etag == draft.manifest_etag:
+    if published.etag == draft.manifest_etag:
         return
-    if wanted is not None and before.manifest and same_content(wanted, before.manifest):
+    if wanted is not None and published.manifest and same_content(wanted, published.manifest):
         return
-    if not before.fetched:
+    if not published.fetched:
         what = "Somebody has taken its campaign.json out of the bucket"
     else:
-        what = f"Somebody else has published version {before.visible_version}"
+        what = f"Somebody else has published version {published.visible_version}"
     raise PublishError(
         f"{what} since this draft looked. Nothing was overwritten, and the draft is as it was: look into the bucket to "
         "see what differs, then decide again."
     )
 
 
-def _floor(draft: Draft) -> int:
+def _min_version(draft: Draft) -> int:
     """The highest version ever seen: aircraft that enforce signatures take nothing below what they accepted."""
     known = Campaign.objects.filter(airline=draft.airline, name=draft.name).values_list("version", flat=True).first()
     return max(draft.version or 0, known or 0)
 
 
-def _facts(released: WriteResult, now: datetime) -> dict[str, object]:
+def _published_fields(released: WriteResult, now: datetime) -> dict[str, object]:
     return {
         "version": released.version,
         "manifest_version": released.version,
@@ -130,7 +130,7 @@ def _facts(released: WriteResult, now: datetime) -> dict[str, object]:
     }
 
 
-def _delete(media: Bucket, key: str, etag: str) -> None:
+def _delete_if_unchanged(media: Bucket, key: str, etag: str) -> None:
     """Stores have no condition for it that all of them know, so it is looked at right before."""
     try:
         found = media.get(key, 1)

@@ -12,79 +12,85 @@ from typing import Final
 from django.db import transaction
 from django.db.models import Q
 
-from campaigns.drafts.validation import Faults, faults_of
+from campaigns.drafts.validation import ValidationErrors, validate
 from campaigns.models import Draft, DraftItem, DraftItemQuerySet, DraftState
 from ifeportal.jobs.queue import make_due
 
-ERRANDS_JOB: Final = "run_errands"
+TASKS_JOB: Final = "run_errands"
 HASHING_JOB: Final = "hash_items"
 BATCH: Final = 500
-AFRESH: Final = {"attempts": 0, "next_try_at": None, "error_code": "", "error": "", "advice": ""}
+NO_ATTEMPTS: Final = {"attempts": 0, "next_try_at": None, "error_code": "", "error": "", "advice": ""}
 
 
-class CannotAsk(Exception):
+class RequestRejected(Exception):
     """What was asked for cannot be done now; `str()` is a sentence that says why."""
 
 
-def look(draft: Draft, now: datetime) -> str:
+def request_scan(draft: Draft, now: datetime) -> str:
     """Ask that a job looks what lies in the bucket; what was asked, in words. Raises CannotAsk."""
-    _claim(draft, DraftState.SCANNING, now, ERRANDS_JOB)
+    _claim(draft, DraftState.SCANNING, now, TASKS_JOB)
     return "A job looks what lies in the bucket."
 
 
-def hash_items(draft: Draft, now: datetime) -> str:
+def request_hash(draft: Draft, now: datetime) -> str:
     """Ask that what is chosen and not hashed yet is hashed; what was begun goes on. Raises CannotAsk."""
-    return _hash(draft, DraftItem.objects.filter(draft=draft).to_hash(), now, {})
+    return _request_hash(draft, DraftItem.objects.filter(draft=draft).to_hash(), now, {})
 
 
-def hash_anew(draft: Draft, items: DraftItemQuerySet, now: datetime) -> str:
+def request_rehash(draft: Draft, items: DraftItemQuerySet, now: datetime) -> str:
     """Ask that these items of the draft are hashed from the beginning, whatever is known of them. Raises CannotAsk."""
     there = items.filter(draft=draft, problem="", size__isnull=False)
-    return _hash(draft, there, now, {"hashed_bytes": 0, "aside": "", "sha256": "", "sha256_etag": ""})
+    return _request_hash(draft, there, now, {"hashed_bytes": 0, "aside": "", "sha256": "", "sha256_etag": ""})
 
 
-def _hash(draft: Draft, items: DraftItemQuerySet, now: datetime, reset: dict[str, object]) -> str:
+def _request_hash(draft: Draft, items: DraftItemQuerySet, now: datetime, reset: dict[str, object]) -> str:
     with transaction.atomic():
         _claim(draft, DraftState.HASHING, now, HASHING_JOB)
-        count = items.update(waits=True, **AFRESH, **reset)
+        count = items.update(waits=True, **NO_ATTEMPTS, **reset)
         if not count:
-            raise CannotAsk("Nothing is to be hashed: all that is in it and in the bucket has been.")
+            raise RequestRejected("Nothing is to be hashed: all that is in it and in the bucket has been.")
     return f"A job hashes {count:,} item{'' if count == 1 else 's'}."
 
 
-def publish(draft: Draft, now: datetime) -> str:
+def request_publish(draft: Draft, now: datetime) -> str:
     """Ask that it is published as it is. Raises CannotAsk with what is wrong with it."""
     with transaction.atomic():
-        faults = check(draft)
+        faults = revalidate(draft)
         if faults:
-            raise CannotAsk("It cannot be published: " + in_words(faults))
-        _claim(draft, DraftState.PUBLISHING, now, ERRANDS_JOB)
+            raise RequestRejected("It cannot be published: " + format_summary(faults))
+        _claim(draft, DraftState.PUBLISHING, now, TASKS_JOB)
     return "A job publishes it."
 
 
-def withdraw(draft: Draft, now: datetime) -> str:
+def request_withdraw(draft: Draft, now: datetime) -> str:
     """Ask that its campaign.json is taken out of the bucket. Raises CannotAsk."""
     if not draft.manifest_etag:
-        raise CannotAsk("There is no campaign.json to withdraw, as far as is known: look into the bucket first.")
-    _claim(draft, DraftState.WITHDRAWING, now, ERRANDS_JOB)
+        raise RequestRejected("There is no campaign.json to withdraw, as far as is known: look into the bucket first.")
+    _claim(draft, DraftState.WITHDRAWING, now, TASKS_JOB)
     return "A job withdraws it."
 
 
-ASKS: Final[dict[str, Callable[[Draft, datetime], str]]] = {"look": look, "hash": hash_items, "publish": publish}
+REQUESTS: Final[dict[str, Callable[[Draft, datetime], str]]] = {
+    "look": request_scan,
+    "hash": request_hash,
+    "publish": request_publish,
+}
 
 
 def stop(draft: Draft) -> str:
     """Have a job leave off that has written nothing yet; what was hashed is kept. Raises CannotAsk."""
     busy = Draft.objects.filter(pk=draft.pk, state__in=[DraftState.SCANNING, DraftState.HASHING])
     with transaction.atomic():
-        if not busy.update(state=DraftState.EDITING, rate_bps=None, **AFRESH):
-            raise CannotAsk("There is nothing to stop: publishing and withdrawing come to their end by themselves.")
+        if not busy.update(state=DraftState.EDITING, rate_bps=None, **NO_ATTEMPTS):
+            raise RequestRejected(
+                "There is nothing to stop: publishing and withdrawing come to their end by themselves."
+            )
         draft.items.filter(waits=True).update(waits=False)
-        check(draft, edited=True)
+        revalidate(draft, edited=True)
     return "Stopped."
 
 
-def check(draft: Draft, *, edited: bool = False) -> Faults:
+def revalidate(draft: Draft, *, edited: bool = False) -> ValidationErrors:
     """Find every fault and write it down; a draft in nobody's work is then ready, or to be edited further.
 
     What was published or withdrawn stays so unless it was `edited`.
@@ -92,27 +98,27 @@ def check(draft: Draft, *, edited: bool = False) -> Faults:
     with transaction.atomic():
         draft.refresh_from_db()
         items = list(draft.items.filter(Q(chosen=True) | ~Q(fault="")))
-        faults = faults_of(draft, items)
+        faults = validate(draft, items)
         changed = [item for item in items if item.fault != faults.items.get(item.pk, "")]
         for item in changed:
             item.fault = faults.items.get(item.pk, "")
         DraftItem.objects.bulk_update(changed, ["fault"], batch_size=BATCH)
-        found = {"faults": faults.whole, "faulty_items": len(faults.items)}
+        found = {"faults": faults.general, "faulty_items": len(faults.items)}
         Draft.objects.filter(pk=draft.pk).update(**found)
         resting = Draft.objects.filter(pk=draft.pk).idle()
         if not edited:
             resting = resting.exclude(state__in=[DraftState.PUBLISHED, DraftState.WITHDRAWN])
-        resting.update(state=DraftState.EDITING if faults else DraftState.READY, **AFRESH)
+        resting.update(state=DraftState.EDITING if faults else DraftState.READY, **NO_ATTEMPTS)
         draft.refresh_from_db()
     return faults
 
 
-def in_words(faults: Faults, most: int = 5) -> str:
+def format_summary(faults: ValidationErrors, most: int = 5) -> str:
     """The faults in a few sentences."""
     if not faults:
         return "Nothing is wrong with it."
     shown = list(DraftItem.objects.filter(pk__in=list(faults.items)[:most]).values_list("name", "fault"))
-    lines = [*faults.whole, *(f"{name}: {fault}" for name, fault in shown)]
+    lines = [*faults.general, *(f"{name}: {fault}" for name, fault in shown)]
     if len(faults.items) > most:
         lines.append(f"And {len(faults.items) - most:,} more items have a fault.")
     return " ".join(lines)
@@ -120,7 +126,7 @@ def in_words(faults: Faults, most: int = 5) -> str:
 
 def _claim(draft: Draft, state: DraftState, now: datetime, job: str) -> None:
     resting = Draft.objects.filter(pk=draft.pk).idle()
-    if not resting.update(state=state, asked_at=now, turn_at=None, rate_bps=None, **AFRESH):
-        raise CannotAsk("A job works on it: wait until it has ended, or stop it.")
+    if not resting.update(state=state, asked_at=now, turn_at=None, rate_bps=None, **NO_ATTEMPTS):
+        raise RequestRejected("A job works on it: wait until it has ended, or stop it.")
     draft.refresh_from_db()
     transaction.on_commit(lambda: make_due(job))

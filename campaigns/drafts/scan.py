@@ -12,8 +12,8 @@ from typing import Final
 
 from django.db import transaction
 
-from campaigns.drafts.requests import AFRESH, BATCH, check
-from campaigns.drafts.validation import EXHIBITION, manifest_of
+from campaigns.drafts.requests import BATCH, NO_ATTEMPTS, revalidate
+from campaigns.drafts.validation import EXHIBITION, build_draft_manifest
 from campaigns.models import Draft, DraftItem, DraftState
 from campaigns.publishing.manifest_writer import PublishedState, same_content
 from loader.contract.keys import parse_media_key
@@ -21,83 +21,92 @@ from loader.contract.manifest import ITEMS_LIMIT, Item, Manifest, restriction_fi
 from loader.errors import BadName
 from loader.s3.interface import ObjectInfo
 
-BAD_LIMIT: Final = 1_000  # of names that cannot be used, kept one by one
-NAMED: Final = 5  # in a notice
-OBSERVED: Final = ("position", "listed", "extra", "size", "etag", "modified", "problem", "sha256", "sha256_etag")
-PROGRESS: Final = ("waits", "hashed_bytes", "aside", *AFRESH)
-WISHES: Final = ("title", "kind", "required", "priority")
+INVALID_LIMIT: Final = 1_000  # of names that cannot be used, kept one by one
+NAMES_IN_NOTICE: Final = 5  # in a notice
+OBSERVED_FIELDS: Final = ("position", "listed", "extra", "size", "etag", "modified", "problem", "sha256", "sha256_etag")
+PROGRESS_FIELDS: Final = ("waits", "hashed_bytes", "aside", *NO_ATTEMPTS)
+EDITED_FIELDS: Final = ("title", "kind", "required", "priority")
 
 
 @dataclass
-class Sorted:
+class PrefixContents:
     """The objects of a campaign, sorted out: items by name, names that cannot be used with why, what else there is."""
 
-    good: dict[str, ObjectInfo] = field(default_factory=dict)
-    bad: dict[str, tuple[ObjectInfo, str]] = field(default_factory=dict)
+    items: dict[str, ObjectInfo] = field(default_factory=dict)
+    invalid: dict[str, tuple[ObjectInfo, str]] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
 
 
-def sort_out(before: PublishedState) -> Sorted:
+def classify_objects(published: PublishedState) -> PrefixContents:
     """Pure: which objects may be items. A name that cannot be one is written in ASCII."""
-    found = Sorted()
-    for key in sorted(before.objects):
-        info = before.objects[key]
+    found = PrefixContents()
+    for key in sorted(published.objects):
+        info = published.objects[key]
         try:
             parsed = parse_media_key(key)
         except BadName as error:
-            found.bad[ascii(key.removeprefix(f"{before.airline}/{before.campaign}/"))[:300]] = (info, str(error))
+            found.invalid[ascii(key.removeprefix(f"{published.airline}/{published.campaign}/"))[:300]] = (
+                info,
+                str(error),
+            )
             continue
         if parsed and parsed.kind == "content":
-            found.good[parsed.content] = info
-    _cut(found)
+            found.items[parsed.content] = info
+    _limit(found)
     return found
 
 
-def _cut(found: Sorted) -> None:
-    if len(found.good) > ITEMS_LIMIT:
-        found.notices.append(f"{len(found.good):,} items lie there; only the first {ITEMS_LIMIT:,} are shown.")
-        found.good = dict(list(found.good.items())[:ITEMS_LIMIT])
-    if found.bad:
-        found.notices.append(f"{len(found.bad):,} objects have a name that cannot be used.")
-        found.bad = dict(list(found.bad.items())[:BAD_LIMIT])
+def _limit(found: PrefixContents) -> None:
+    if len(found.items) > ITEMS_LIMIT:
+        found.notices.append(f"{len(found.items):,} items lie there; only the first {ITEMS_LIMIT:,} are shown.")
+        found.items = dict(list(found.items.items())[:ITEMS_LIMIT])
+    if found.invalid:
+        found.notices.append(f"{len(found.invalid):,} objects have a name that cannot be used.")
+        found.invalid = dict(list(found.invalid.items())[:INVALID_LIMIT])
 
 
-def look(draft: Draft, before: PublishedState, notices: list[str], now: datetime, guard: Callable[[], None]) -> bool:
+def apply_scan(
+    draft: Draft, published: PublishedState, notices: list[str], now: datetime, guard: Callable[[], None]
+) -> bool:
     """Bring what was found into the draft, in one transaction; False if nobody waits for that any more."""
-    found, asked_at = sort_out(before), draft.asked_at
+    found, asked_at = classify_objects(published), draft.asked_at
     with transaction.atomic():
         guard()
         rows = {row.name: row for row in draft.items.all()}
         draft.refresh_from_db()
-        merge = _Merge(draft, rows, before, found)
+        merge = _Merge(draft, rows, published, found)
         merge.run()
-        fields = {**_facts(draft, before, now), "notices": [*notices, *found.notices, *merge.notices]}
+        fields = {**_draft_fields(draft, published, now), "notices": [*notices, *found.notices, *merge.notices]}
         waiting = Draft.objects.filter(pk=draft.pk, state=DraftState.SCANNING, asked_at=asked_at)
-        if not waiting.update(state=DraftState.EDITING, **AFRESH, **fields):
+        if not waiting.update(state=DraftState.EDITING, **NO_ATTEMPTS, **fields):
             transaction.set_rollback(True)
             return False
         merge.write()
-        faults = check(draft)
+        faults = revalidate(draft)
         chosen = draft.items.filter(chosen=True)
-        if not faults and before.manifest and _says_it(before.manifest, manifest_of(draft, list(chosen))):
+        if (
+            not faults
+            and published.manifest
+            and _means_the_same(published.manifest, build_draft_manifest(draft, list(chosen)))
+        ):
             Draft.objects.filter(pk=draft.pk).update(state=DraftState.PUBLISHED)
     return True
 
 
-def _says_it(present: Manifest, wanted: Manifest) -> bool:
+def _means_the_same(present: Manifest, wanted: Manifest) -> bool:
     """Whether what lies there means the same, though it may leave out whose it is."""
     schema = wanted.schema if present.schema is None else present.schema
     return same_content(wanted, replace(present, airline=wanted.airline, campaign=wanted.campaign, schema=schema))
 
 
-def _facts(draft: Draft, before: PublishedState, now: datetime) -> dict[str, object]:
+def _draft_fields(draft: Draft, published: PublishedState, now: datetime) -> dict[str, object]:
     """What the draft is to say after this look."""
-    manifest = before.manifest
+    manifest = published.manifest
     facts: dict[str, object] = {
         "looked_at": now,
-        "manifest_etag": before.etag,
-        "manifest_version": before.visible_version if before.fetched else None,
-        "version": max(draft.version or 0, before.visible_version) or None,
+        "manifest_etag": published.etag,
+        "manifest_version": published.visible_version if published.fetched else None,
+        "version": max(draft.version or 0, published.visible_version) or None,
     }
     if manifest is None:
         return facts
@@ -124,28 +133,30 @@ def _extra(manifest: Manifest) -> dict[str, object]:
 class _Merge:
     """Rows as they are to be, beside those there are."""
 
-    def __init__(self, draft: Draft, rows: dict[str, DraftItem], before: PublishedState, found: Sorted) -> None:
-        self.draft, self.rows, self.before, self.found = draft, rows, before, found
+    def __init__(
+        self, draft: Draft, rows: dict[str, DraftItem], published: PublishedState, found: PrefixContents
+    ) -> None:
+        self.draft, self.rows, self.published, self.found = draft, rows, published, found
         self.notices: list[str] = []
-        self._listed = {item.name: item for item in before.manifest.content} if before.manifest else {}
-        self._places = {name: place for place, name in enumerate(self._listed)}
-        self._next = max([len(self._listed), *(row.position + 1 for row in rows.values())])
+        self._in_manifest = {item.name: item for item in published.manifest.content} if published.manifest else {}
+        self._positions = {name: place for place, name in enumerate(self._in_manifest)}
+        self._next = max([len(self._in_manifest), *(row.position + 1 for row in rows.values())])
         self._changed: list[DraftItem] = []
-        self._gone: list[int] = []
+        self._to_delete: list[int] = []
         self._differ: list[str] = []
 
     def run(self) -> None:
         """Decide; nothing is written."""
         first = self.draft.looked_at is None
-        all_chosen = first and not self._listed
-        for name in dict.fromkeys([*self._listed, *self.found.good, *self.found.bad, *self.rows]):
-            self._one(name, all_chosen)
-        if all_chosen and self.found.good:
+        all_chosen = first and not self._in_manifest
+        for name in dict.fromkeys([*self._in_manifest, *self.found.items, *self.found.invalid, *self.rows]):
+            self._merge_item(name, all_chosen)
+        if all_chosen and self.found.items:
             self.notices.append("All that lies there was put in it: leave out what does not belong.")
-        if not first and self._differ and self.draft.manifest_etag != self.before.etag:
-            names = ", ".join(self._differ[:NAMED]) + (" …" if len(self._differ) > NAMED else "")
+        if not first and self._differ and self.draft.manifest_etag != self.published.etag:
+            names = ", ".join(self._differ[:NAMES_IN_NOTICE]) + (" …" if len(self._differ) > NAMES_IN_NOTICE else "")
             self.notices.append(
-                f"Version {self.before.visible_version} was published by somebody else. "
+                f"Version {self.published.visible_version} was published by somebody else. "
                 "This draft says something else "
                 f"of {len(self._differ):,} items ({names}); publishing it puts its own word in force."
             )
@@ -158,27 +169,27 @@ class _Merge:
             self._changed,
             update_conflicts=True,
             unique_fields=["draft", "name"],
-            update_fields=[*OBSERVED, *PROGRESS],
+            update_fields=[*OBSERVED_FIELDS, *PROGRESS_FIELDS],
             batch_size=BATCH,
         )
-        for start in range(0, len(self._gone), BATCH):
-            self.draft.items.filter(pk__in=self._gone[start : start + BATCH]).delete()
+        for start in range(0, len(self._to_delete), BATCH):
+            self.draft.items.filter(pk__in=self._to_delete[start : start + BATCH]).delete()
 
-    def _one(self, name: str, all_chosen: bool) -> None:
-        row, item = self.rows.get(name), self._listed.get(name)
-        info, problem = self.found.bad.get(name, (self.found.good.get(name), ""))
+    def _merge_item(self, name: str, all_chosen: bool) -> None:
+        row, item = self.rows.get(name), self._in_manifest.get(name)
+        info, problem = self.found.invalid.get(name, (self.found.items.get(name), ""))
         if row is None:
             row = self._new(name, item, chosen=all_chosen and not problem)
             before: tuple[object, ...] | None = None
         else:
-            before = tuple(getattr(row, field) for field in OBSERVED)
+            before = tuple(getattr(row, field) for field in OBSERVED_FIELDS)
             if info is None and item is None and not row.chosen:
-                self._gone.append(row.pk)
+                self._to_delete.append(row.pk)
                 return
             if (_differs(row, item)) if item is not None else (row.chosen and row.listed):
                 self._differ.append(name)
         self._observe(row, item, info, problem)
-        if before != tuple(getattr(row, field) for field in OBSERVED):
+        if before != tuple(getattr(row, field) for field in OBSERVED_FIELDS):
             self._changed.append(row)
 
     def _new(self, name: str, item: Item | None, *, chosen: bool) -> DraftItem:
@@ -186,7 +197,7 @@ class _Merge:
         if item is None:
             row.position, self._next = self._next, self._next + 1
             return row
-        row.position, row.chosen = self._places[name], True
+        row.position, row.chosen = self._positions[name], True
         row.title, row.kind = item.title[:500], item.kind[:100]
         row.required, row.priority = item.required, item.priority
         return row
@@ -198,7 +209,7 @@ class _Merge:
         etag = info.etag if info else ""
         if row.etag != etag:
             row.waits, row.hashed_bytes, row.aside = False, 0, ""
-            for name, value in AFRESH.items():
+            for name, value in NO_ATTEMPTS.items():
                 setattr(row, name, value)
         row.etag, row.size = etag, info.size if info else None
         row.modified = info.last_modified if info else None
@@ -207,9 +218,9 @@ class _Merge:
 
     def _is_recorded(self, item: Item, info: ObjectInfo) -> bool:
         """Whether the manifest's hash is of this object: of its size, and not written after the manifest."""
-        fetched = self.before.fetched
+        fetched = self.published.fetched
         return bool(item.sha256 and fetched and item.size == info.size and info.last_modified <= fetched.last_modified)
 
 
 def _differs(row: DraftItem, item: Item) -> bool:
-    return not row.chosen or any(getattr(row, name) != getattr(item, name) for name in WISHES)
+    return not row.chosen or any(getattr(row, name) != getattr(item, name) for name in EDITED_FIELDS)

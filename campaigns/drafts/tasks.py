@@ -26,21 +26,21 @@ from ifeportal.storage.background import wait_for
 from loader.errors import ContractError, WorldError
 from loader.s3.interface import Bucket
 
-MOST_ATTEMPTS: Final = 8
-LONGEST_PAUSE: Final = 60.0  # seconds between two attempts
-ERRANDS: Final = (DraftState.SCANNING, DraftState.PUBLISHING, DraftState.WITHDRAWING)
-AGAIN: Final = "Look into the bucket, then try it once more."
+MAX_ATTEMPTS: Final = 8
+MAX_PAUSE: Final = 60.0  # seconds between two attempts
+TASK_STATES: Final = (DraftState.SCANNING, DraftState.PUBLISHING, DraftState.WITHDRAWING)
+RESCAN_ADVICE: Final = "Look into the bucket, then try it once more."
 ADVICE: Final = {
     "CREDENTIALS": "Correct the portal's S3 credentials, then try it again.",
     "FORBIDDEN": "Let the portal's S3 user read, write and delete in the media bucket, then try it again.",
     "CLOCK_SKEW": "Set the clock of the machine the portal's jobs run on.",
 }
 logger = logging.getLogger(__name__)
-Keys = Callable[[], Sequence[Ed25519PrivateKey]]
+KeyLoader = Callable[[], Sequence[Ed25519PrivateKey]]
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class DraftTaskContext:
     """`alive` is called often, `guard` in each transaction; what they raise (that a lease was lost) ends the work.
 
     `keys` loads what signs; it raises BadKeyError.
@@ -49,66 +49,71 @@ class Terms:
     alive: Callable[[], None]
     guard: Callable[[], None]
     clock: Callable[[], datetime]
-    keys: Keys
+    keys: KeyLoader
 
 
-def run_errands(media: Bucket, terms: Terms) -> None:
+def run_draft_tasks(media: Bucket, context: DraftTaskContext) -> None:
     """Do all that is asked for and due."""
-    while (draft := _next(terms.clock())) is not None:
-        terms.alive()
-        _run(draft, media, terms)
+    while (draft := _next(context.clock())) is not None:
+        context.alive()
+        _attempt(draft, media, context)
 
 
 def _next(now: datetime) -> Draft | None:
-    waiting = Draft.objects.filter(state__in=ERRANDS).filter(Q(next_try_at=None) | Q(next_try_at__lte=now))
+    waiting = Draft.objects.filter(state__in=TASK_STATES).filter(Q(next_try_at=None) | Q(next_try_at__lte=now))
     return waiting.select_related("airline").order_by(F("turn_at").asc(nulls_first=True), "asked_at").first()
 
 
-def _run(draft: Draft, media: Bucket, terms: Terms) -> None:
+def _attempt(draft: Draft, media: Bucket, context: DraftTaskContext) -> None:
     """One attempt. What goes wrong with the data or the world is written down, anything else comes out."""
     row = Draft.objects.filter(pk=draft.pk, state=draft.state, asked_at=draft.asked_at)
     with transaction.atomic():
-        terms.guard()
+        context.guard()
         # Put off for the case that this attempt ends with its worker.
-        later = terms.clock() + timedelta(seconds=LONGEST_PAUSE)
-        if not row.update(attempts=F("attempts") + 1, turn_at=terms.clock(), next_try_at=later):
+        later = context.clock() + timedelta(seconds=MAX_PAUSE)
+        if not row.update(attempts=F("attempts") + 1, turn_at=context.clock(), next_try_at=later):
             return
     draft.attempts += 1
     try:
-        if draft.attempts > MOST_ATTEMPTS:
-            raise ContractError(f"{MOST_ATTEMPTS} attempts ended without a result", code="INTERNAL")
-        _perform(draft, media, terms)
+        if draft.attempts > MAX_ATTEMPTS:
+            raise ContractError(f"{MAX_ATTEMPTS} attempts ended without a result", code="INTERNAL")
+        _perform(draft, media, context)
     except PublishError as error:
-        fail(draft, "OBJECT_CHANGED" if error.retryable else error.code, str(error), AGAIN if error.retryable else "")
+        give_up(
+            draft,
+            "OBJECT_CHANGED" if error.retryable else error.code,
+            str(error),
+            RESCAN_ADVICE if error.retryable else "",
+        )
     except SigningError as error:
-        fail(draft, error.code, f"It cannot be signed: {error}", AGAIN if error.retryable else "")
+        give_up(draft, error.code, f"It cannot be signed: {error}", RESCAN_ADVICE if error.retryable else "")
     except BadKeyError as error:
-        fail(draft, "INTERNAL", f"A signing key cannot be used: {error}", "See to SIGNING_KEYS, then publish again.")
+        give_up(draft, "INTERNAL", f"A signing key cannot be used: {error}", "See to SIGNING_KEYS, then publish again.")
     except ContractError as error:
-        fail(draft, error.code, str(error), "See the log of the portal's workers.")
+        give_up(draft, error.code, str(error), "See the log of the portal's workers.")
     except WorldError as error:
-        _postpone(draft, error, terms.clock())
+        _postpone(draft, error, context.clock())
 
 
-def _perform(draft: Draft, media: Bucket, terms: Terms) -> None:
+def _perform(draft: Draft, media: Bucket, context: DraftTaskContext) -> None:
     notices: list[str] = []
     with ThreadPoolExecutor(1, thread_name_prefix="errand") as thread:  # never sees the database
         before: PublishedState = wait_for(
-            thread.submit(read_published_state, draft.airline.name, draft.name, media, notices.append), terms.alive
+            thread.submit(read_published_state, draft.airline.name, draft.name, media, notices.append), context.alive
         )
     match draft.state:
         case DraftState.SCANNING:
-            scan.look(draft, before, notices, terms.clock(), terms.guard)
+            scan.apply_scan(draft, before, notices, context.clock(), context.guard)
             return
         case DraftState.PUBLISHING:
-            done = publication.publish(draft, before, media, terms.keys(), terms.clock())
+            done = publication.publish(draft, before, media, context.keys(), context.clock())
         case _:
-            done = publication.withdraw(draft, before, media, terms.clock())
-    publication.write_down(draft, done, terms.guard)
+            done = publication.withdraw(draft, before, media, context.clock())
+    publication.record_result(draft, done, context.guard)
     logger.info("draft %s is %s", draft, done.state)
 
 
-def fail(draft: Draft, code: str, error: str, advice: str) -> None:
+def give_up(draft: Draft, code: str, error: str, advice: str) -> None:
     """Write down that it is given up, why, and what to do."""
     waiting = Draft.objects.filter(pk=draft.pk, state=draft.state, asked_at=draft.asked_at)
     waiting.update(state=DraftState.FAILED, error_code=code, error=error, advice=advice, next_try_at=None)
@@ -117,9 +122,9 @@ def fail(draft: Draft, code: str, error: str, advice: str) -> None:
 
 def _postpone(draft: Draft, error: WorldError, now: datetime) -> None:
     advice = ADVICE.get(error.code, "If it stays, see whether the media bucket can be reached from the portal.")
-    if error.permanent or draft.attempts >= MOST_ATTEMPTS:
-        fail(draft, error.code, str(error), advice)
+    if error.permanent or draft.attempts >= MAX_ATTEMPTS:
+        give_up(draft, error.code, str(error), advice)
         return
-    pause = max(min(2.0**draft.attempts, LONGEST_PAUSE), error.retry_after or 0.0)
+    pause = max(min(2.0**draft.attempts, MAX_PAUSE), error.retry_after or 0.0)
     waiting = Draft.objects.filter(pk=draft.pk, state=draft.state, asked_at=draft.asked_at)
     waiting.update(error_code=error.code, error=str(error), advice=advice, next_try_at=now + timedelta(seconds=pause))

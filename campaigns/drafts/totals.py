@@ -9,18 +9,18 @@ from rich.filesize import decimal
 
 from campaigns.models import Draft, DraftItem
 
-HASHED = ~Q(sha256="") & Q(sha256_etag=F("etag"))
+IS_HASHED = ~Q(sha256="") & Q(sha256_etag=F("etag"))
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class DraftTotals:
     """Items and bytes of what is in it: `done` are hashed. `new`, `leaving`: beside the manifest in the bucket."""
 
     found: int
     items: int
-    total: int
+    bytes_total: int
     items_done: int
-    done: int
+    bytes_done: int
     waiting: int
     new: int
     leaving: int
@@ -29,31 +29,31 @@ class Figures:
     @property
     def percent(self) -> int:
         """Whole percent of the bytes, rounded down."""
-        return self.done * 100 // self.total if self.total else 100 * bool(self.items)
+        return self.bytes_done * 100 // self.bytes_total if self.bytes_total else 100 * bool(self.items)
 
     @property
     def seconds_left(self) -> int | None:
         """At the present rate; None where that is not known."""
-        return -(-(self.total - self.done) // self.rate) if self.rate else None
+        return -(-(self.bytes_total - self.bytes_done) // self.rate) if self.rate else None
 
 
-def figures_of(draft: Draft) -> Figures:
+def draft_totals(draft: Draft) -> DraftTotals:
     """All of them in one query."""
     chosen = Q(chosen=True)
-    part = Case(When(HASHED & Q(waits=False), then=F("size")), default=F("hashed_bytes"))
+    part = Case(When(IS_HASHED & Q(waits=False), then=F("size")), default=F("hashed_bytes"))
     found = DraftItem.objects.filter(draft=draft).aggregate(
         found=Count("pk"),
         items=Count("pk", filter=chosen),
-        total=Sum("size", filter=chosen, default=Value(0)),
-        items_done=Count("pk", filter=chosen & HASHED & Q(waits=False)),
-        done=Sum(part, filter=chosen, default=Value(0)),
+        bytes_total=Sum("size", filter=chosen, default=Value(0)),
+        items_done=Count("pk", filter=chosen & IS_HASHED & Q(waits=False)),
+        bytes_done=Sum(part, filter=chosen, default=Value(0)),
         waiting=Count("pk", filter=Q(waits=True)),
         new=Count("pk", filter=Q(chosen=True, listed=False)),
         leaving=Count("pk", filter=Q(chosen=False, listed=True)),
     )
-    return Figures(**found, rate=draft.rate_bps)
+    return DraftTotals(**found, rate=draft.rate_bps)
 
 
-def size(count: int) -> str:
+def format_bytes(count: int) -> str:
     """Bytes as people write them."""
     return decimal(count)

@@ -19,44 +19,44 @@ EXHIBITION = "exhibition"
 
 
 @dataclass
-class Faults:
+class ValidationErrors:
     """A sentence for each fault: of the draft as a whole, and of items by their key."""
 
-    whole: list[str] = field(default_factory=list)
+    general: list[str] = field(default_factory=list)
     items: dict[int, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         """Whether there is any."""
-        return bool(self.whole or self.items)
+        return bool(self.general or self.items)
 
 
-def faults_of(draft: Draft, items: Sequence[DraftItem]) -> Faults:
+def validate(draft: Draft, items: Sequence[DraftItem]) -> ValidationErrors:
     """Every fault of a draft with these items, chosen or not."""
-    faults = Faults()
+    faults = ValidationErrors()
     chosen = [item for item in items if item.chosen]
     if draft.looked_at is None:
-        faults.whole.append("Nobody has looked yet what lies in the bucket: look into it.")
+        faults.general.append("Nobody has looked yet what lies in the bucket: look into it.")
     elif not chosen:
-        faults.whole.append("No item is in it: choose at least one.")
+        faults.general.append("No item is in it: choose at least one.")
     if len(chosen) > ITEMS_LIMIT:
-        faults.whole.append(f"{len(chosen):,} items are in it; {ITEMS_LIMIT:,} are allowed.")
-    faults.whole += _faults_of_dates(draft.exhibition_starts, draft.exhibition_ends)
+        faults.general.append(f"{len(chosen):,} items are in it; {ITEMS_LIMIT:,} are allowed.")
+    faults.general += _date_errors(draft.exhibition_starts, draft.exhibition_ends)
     for item in chosen:
-        if fault := _fault_of(item):
+        if fault := _item_error(item):
             faults.items[item.pk] = fault
-    _add_conflicts(chosen, faults)
+    _add_name_conflicts(chosen, faults)
     if not faults:
-        faults.whole += _refusals(draft, chosen)
+        faults.general += _manifest_errors(draft, chosen)
     return faults
 
 
-def _faults_of_dates(starts: date | None, ends: date | None) -> list[str]:
+def _date_errors(starts: date | None, ends: date | None) -> list[str]:
     if starts and ends and ends < starts:
         return [f"The exhibition would end ({ends}) before it starts ({starts})."]
     return []
 
 
-def _fault_of(item: DraftItem) -> str:
+def _item_error(item: DraftItem) -> str:
     if item.problem:
         return f"It cannot be in a campaign: {item.problem}."
     if item.size is None:
@@ -68,7 +68,7 @@ def _fault_of(item: DraftItem) -> str:
     return "It is not hashed yet." if not item.sha256 else "Its object has changed since it was hashed: hash it again."
 
 
-def _add_conflicts(chosen: Sequence[DraftItem], faults: Faults) -> None:
+def _add_name_conflicts(chosen: Sequence[DraftItem], faults: ValidationErrors) -> None:
     first: dict[str, DraftItem] = {}
     for item in chosen:
         other = first.setdefault(conflict_key(item.name), item)
@@ -77,9 +77,9 @@ def _add_conflicts(chosen: Sequence[DraftItem], faults: Faults) -> None:
             faults.items[item.pk] = " ".join(filter(None, [faults.items.get(item.pk, ""), text]))
 
 
-def _refusals(draft: Draft, chosen: Sequence[DraftItem]) -> list[str]:
+def _manifest_errors(draft: Draft, chosen: Sequence[DraftItem]) -> list[str]:
     try:
-        manifest = manifest_of(draft, chosen)
+        manifest = build_draft_manifest(draft, chosen)
         length = len(build_manifest(manifest))
     except BadManifest as error:
         return [f"The manifest would be refused: {error}."]
@@ -89,7 +89,7 @@ def _refusals(draft: Draft, chosen: Sequence[DraftItem]) -> list[str]:
     return []
 
 
-def manifest_of(draft: Draft, chosen: Sequence[DraftItem]) -> Manifest:
+def build_draft_manifest(draft: Draft, chosen: Sequence[DraftItem]) -> Manifest:
     """The manifest the draft makes of these items, without a version. Raises BadManifest."""
     extra = dict(draft.extra)
     exhibition = dict(extra.pop(EXHIBITION, {}))

@@ -26,12 +26,12 @@ def noon() -> datetime:
 
 def run_errands(media: Bucket, keys: Keys = (), clock: Clock = noon) -> None:
     """What the job of short work does."""
-    tasks.run_errands(media, tasks.Terms(no_heartbeat, no_heartbeat, clock, lambda: keys))
+    tasks.run_draft_tasks(media, tasks.DraftTaskContext(no_heartbeat, no_heartbeat, clock, lambda: keys))
 
 
 def hash_items(media: Bucket, clock: Clock = noon, seconds: float = 60.0) -> bool:
     """What the job of long work does in one turn; whether there is more to do."""
-    return hashing.take_turn(media, hashing.Terms(no_heartbeat, no_heartbeat, clock, seconds))
+    return hashing.hash_due_items(media, hashing.HashingContext(no_heartbeat, no_heartbeat, clock, seconds))
 
 
 def new_draft(airline: Airline, name: str = "2026-12", **fields: object) -> Draft:
@@ -40,7 +40,7 @@ def new_draft(airline: Airline, name: str = "2026-12", **fields: object) -> Draf
 
 def looked(draft: Draft, media: Bucket) -> Draft:
     """After a look into the bucket."""
-    requests.look(draft, NOON)
+    requests.request_scan(draft, NOON)
     run_errands(media)
     draft.refresh_from_db()
     return draft
@@ -48,7 +48,7 @@ def looked(draft: Draft, media: Bucket) -> Draft:
 
 def hashed(draft: Draft, media: Bucket) -> Draft:
     """After hashing what is chosen."""
-    requests.hash_items(draft, NOON)
+    requests.request_hash(draft, NOON)
     assert not hash_items(media)
     draft.refresh_from_db()
     return draft
@@ -56,7 +56,7 @@ def hashed(draft: Draft, media: Bucket) -> Draft:
 
 def published(draft: Draft, media: Bucket, keys: Keys = ()) -> Draft:
     """After publishing; whether that went well is in its state."""
-    requests.publish(draft, NOON)
+    requests.request_publish(draft, NOON)
     run_errands(media, keys)
     draft.refresh_from_db()
     return draft

@@ -125,9 +125,9 @@ def test_who_runs_no_campaigns_of_an_airline_finds_none_of_its_drafts(
     assert "2026-12" not in manager.get(reverse(LIST)).content.decode()
     refused = manager.post(reverse(ADD), {"airline": cast.beta.pk, "name": "2027-01"})
     assert refused.context["adminform"].form.errors["airline"]
-    items = {"action": "leave_out", "_selected_action": list(draft.items.values_list("pk", flat=True))}
+    items = {"action": "exclude_items", "_selected_action": list(draft.items.values_list("pk", flat=True))}
     manager.post(reverse(ITEMS), items)
-    manager.post(reverse(LIST), {"action": "publish_all", "_selected_action": [draft.pk]})
+    manager.post(reverse(LIST), {"action": "publish_drafts", "_selected_action": [draft.pk]})
     draft.refresh_from_db()
     assert (draft.state, draft.items.filter(chosen=True).count()) == (DraftState.PUBLISHED, 2)
 
@@ -170,7 +170,7 @@ def test_what_is_edited_while_a_job_works_is_not_saved_and_that_is_said(
     draft = ready(cast.acme, media, FILMS)
     address = reverse(CHANGE, args=[draft.pk])
     data = {**form_of(manager.get(address)), "title": "Mine"}
-    requests.publish(draft, NOON)
+    requests.request_publish(draft, NOON)
     answer = manager.post(address, data)
     assert "A job works on it: nothing was saved." in [str(each) for each in get_messages(answer.wsgi_request)]
     draft.refresh_from_db()
@@ -214,8 +214,8 @@ def test_bulk_actions_tell_of_each_draft_what_became_of_it(cast: Cast, manager: 
     good = ready(cast.acme, media, FILMS)
     empty = looked(new_draft(cast.acme, "2027-01"), media)
     busy = new_draft(cast.acme, "2027-02")
-    requests.look(busy, NOON)
-    answer = manager.post(reverse(LIST), {"action": "publish_all", "_selected_action": [good.pk, empty.pk, busy.pk]})
+    requests.request_scan(busy, NOON)
+    answer = manager.post(reverse(LIST), {"action": "publish_drafts", "_selected_action": [good.pk, empty.pk, busy.pk]})
     told = [str(message) for message in get_messages(answer.wsgi_request)]
     assert "ACME/2026-12: A job publishes it." in told
     assert "ACME/2027-01: It cannot be published: No item is in it: choose at least one." in told
@@ -230,15 +230,15 @@ def test_items_are_changed_in_a_list_and_each_that_is_skipped_is_named(
     draft = ready(cast.acme, media, FILMS)
     ids = list(draft.items.values_list("pk", flat=True))
     address = f"{reverse(ITEMS)}?draft__id__exact={draft.pk}"
-    answer = manager.post(address, {"action": "take_in", "_selected_action": ids})
+    answer = manager.post(address, {"action": "include_items", "_selected_action": ids})
     told = [str(message) for message in get_messages(answer.wsgi_request)]
     assert told[0] == "0 items: put in. 2 were so already."
     assert told[1].startswith("'-dash.tgz': skipped, the name")
-    answer = manager.post(address, {"action": "leave_out", "_selected_action": ids})
+    answer = manager.post(address, {"action": "exclude_items", "_selected_action": ids})
     assert "2 items: left out. 1 were so already." in [str(each) for each in get_messages(answer.wsgi_request)]
     draft.refresh_from_db()
     assert draft.faults == ["No item is in it: choose at least one."]
-    manager.post(address, {"action": "take_in", "_selected_action": ids})
+    manager.post(address, {"action": "include_items", "_selected_action": ids})
     page = manager.get(address)
     formset = page.context["cl"].formset
     data = {"_save": "Save", **{field.html_name: field.value() for field in formset.management_form}}
@@ -250,10 +250,10 @@ def test_items_are_changed_in_a_list_and_each_that_is_skipped_is_named(
     changed = campaign_drafts.item(draft, "movie-002")
     assert (changed.kind, changed.priority, changed.title) == ("movie", 5, "")
     assert AuditEntry.objects.filter(action="draftitem.changed", airline=cast.acme).exists()
-    answer = manager.post(address, {"action": "hash_anew", "_selected_action": ids})
+    answer = manager.post(address, {"action": "rehash_items", "_selected_action": ids})
     draft.refresh_from_db()
     assert (draft.state, draft.items.filter(waits=True).count()) == (DraftState.HASHING, 2)
-    answer = manager.post(address, {"action": "leave_out", "_selected_action": ids})
+    answer = manager.post(address, {"action": "exclude_items", "_selected_action": ids})
     assert "movie-001: skipped, a job works on its draft." in [
         str(message) for message in get_messages(answer.wsgi_request)
     ]

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from campaigns import jobs
 from campaigns.drafts import hashing, requests, tasks
-from campaigns.drafts.requests import CannotAsk
+from campaigns.drafts.requests import RequestRejected
 from campaigns.hashing import resumable_sha256
 from campaigns.models import Campaign, DraftItem, DraftState
 from campaigns.signing.private_keys import new_key, public_hex
@@ -134,14 +134,14 @@ def test_a_campaign_goes_from_the_bucket_to_a_signed_manifest_in_a_real_store(ac
     item(draft, "movie-001")
     media.put("ACME/2026-12/movie-001.tgz", b"another cut")
     media.put(KEY, b'{"version": 7, "content": []}')
-    requests.publish(draft, NOON)
+    requests.request_publish(draft, NOON)
     campaign_drafts.run_errands(media)
     draft.refresh_from_db()
     assert (draft.state, "was replaced since it was hashed" in draft.error) == (DraftState.FAILED, True)
     looked(draft, media)
     hashed(draft, media)
     assert published(draft, media, [key]).version == 8
-    requests.withdraw(draft, NOON)
+    requests.request_withdraw(draft, NOON)
     campaign_drafts.run_errands(media)
     draft.refresh_from_db()
     assert draft.state == DraftState.WITHDRAWN
@@ -179,7 +179,7 @@ def test_what_a_manifest_says_already_is_kept_and_not_hashed_again(acme: Airline
     assert {row.name: row.chosen for row in draft.items.all()} == {"movie-002": True, "movie-001": False}
     assert draft.state == DraftState.PUBLISHED
     draft.items.filter(name="movie-001").update(chosen=True)
-    requests.check(draft, edited=True)
+    requests.revalidate(draft, edited=True)
     gets = store.requests.get
     hashed(draft, store)
     assert store.requests.get - gets == 1  # of the new one alone
@@ -202,7 +202,7 @@ def test_an_object_newer_than_the_manifest_that_names_it_is_hashed_again(acme: A
 
 def test_every_fault_is_named_by_item_and_as_a_whole(acme: Airline, store: Store) -> None:
     draft = new_draft(acme, exhibition_starts=date(2026, 12, 2), exhibition_ends=date(2026, 12, 1))
-    requests.check(draft)
+    requests.revalidate(draft)
     assert draft.faults == [
         "Nobody has looked yet what lies in the bucket: look into it.",
         "The exhibition would end (2026-12-01) before it starts (2026-12-02).",
@@ -220,16 +220,16 @@ def test_every_fault_is_named_by_item_and_as_a_whole(acme: Airline, store: Store
     assert faults.pop("good").startswith("It is not in the bucket")
     assert sorted(faults) == ["'-dash.tgz'", "'bad\\u202ename.tgz'", "'deep/film.tgz'"]
     assert all(fault.startswith("It cannot be in a campaign: ") for fault in faults.values())
-    with pytest.raises(CannotAsk, match="before it starts"):
-        requests.publish(draft, NOON)
+    with pytest.raises(RequestRejected, match="before it starts"):
+        requests.request_publish(draft, NOON)
     assert draft.state == DraftState.EDITING
 
 
 def test_an_empty_campaign_is_not_published(acme: Airline, store: Store) -> None:
     draft = looked(new_draft(acme), store)
     assert draft.faults == ["No item is in it: choose at least one."]
-    with pytest.raises(CannotAsk, match="choose at least one"):
-        requests.publish(draft, NOON)
+    with pytest.raises(RequestRejected, match="choose at least one"):
+        requests.request_publish(draft, NOON)
 
 
 def test_an_object_that_changes_while_it_is_hashed_is_noticed(acme: Airline, store: Store) -> None:
@@ -271,7 +271,7 @@ def test_what_a_slice_has_hashed_is_put_aside_and_gone_on_with(acme: Airline) ->
     store = Slow(6, raising(WorldError("SHORT_BODY", "the connection ended")))
     store.put("ACME/2026-12/a.tgz", body)
     draft = looked(new_draft(acme), store)
-    requests.hash_items(draft, NOON)
+    requests.request_hash(draft, NOON)
     assert not hash_items(store)
     row = item(draft, "a")
     assert (row.state_text, row.hashed_bytes, row.attempts) == ("hashing, 48%", 5000, 1)
@@ -302,9 +302,9 @@ def test_a_worker_that_loses_its_lease_in_mid_hash_writes_nothing_and_the_next_e
     for name in ("a", "b"):
         store.put(f"ACME/2026-12/{name}.tgz", name.encode() * 5000)
     draft = looked(new_draft(acme), store)
-    requests.hash_items(draft, NOON)
+    requests.request_hash(draft, NOON)
     with pytest.raises(LeaseLost):
-        hashing.take_turn(store, hashing.Terms(no_heartbeat, lose, campaign_drafts.noon))
+        hashing.hash_due_items(store, hashing.HashingContext(no_heartbeat, lose, campaign_drafts.noon))
     assert lost
     assert not draft.items.hashed().exists()
     assert not hash_items(store)
@@ -314,20 +314,20 @@ def test_a_worker_that_loses_its_lease_in_mid_hash_writes_nothing_and_the_next_e
 
 
 def test_a_lease_that_is_lost_while_bytes_come_ends_the_reading(acme: Airline, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hashing, "SIGN", 0.01)
+    monkeypatch.setattr(hashing, "ALIVE_INTERVAL", 0.01)
     lost = threading.Event()
     store = Slow(3, lost.wait)
     body = bytes(range(256)) * 40
     store.put("ACME/2026-12/a.tgz", body)
     draft = looked(new_draft(acme), store)
-    requests.hash_items(draft, NOON)
+    requests.request_hash(draft, NOON)
 
     def lose() -> None:
         lost.set()
         raise LeaseLost("held by another worker")
 
     with pytest.raises(LeaseLost):
-        hashing.take_turn(store, hashing.Terms(lose, no_heartbeat, campaign_drafts.noon))
+        hashing.hash_due_items(store, hashing.HashingContext(lose, no_heartbeat, campaign_drafts.noon))
     assert (lost.is_set(), item(draft, "a").is_hashed) == (True, False)
     assert not hash_items(store)
     assert item(draft, "a").sha256 == campaign_drafts.sha256(body)
@@ -350,15 +350,15 @@ def test_the_jobs_do_what_was_asked_and_sign_with_the_keys_of_the_settings(
         return str(draft.state)
 
     for ask, state in (
-        (requests.look, DraftState.EDITING),
-        (requests.hash_items, DraftState.READY),
-        (requests.publish, DraftState.PUBLISHED),
+        (requests.request_scan, DraftState.EDITING),
+        (requests.request_hash, DraftState.READY),
+        (requests.request_publish, DraftState.PUBLISHED),
     ):
         ask(draft, timezone.now())
         assert work() == state, draft.error
     assert require_signatures(parse_envelope(store.open(f"{KEY}.dsse").read(10**6)), [public_hex(key)], 1)
     settings.SIGNING_PASSPHRASE = ""
-    requests.publish(draft, timezone.now())
+    requests.request_publish(draft, timezone.now())
     assert work() == DraftState.FAILED
     assert "sam is encrypted" in draft.error
     assert "SIGNING_KEYS" in draft.advice
@@ -376,7 +376,7 @@ def test_a_worker_killed_between_manifest_and_signature_is_followed_by_one_that_
             raise KeyboardInterrupt
 
     store.before_put = fail
-    requests.publish(draft, NOON)
+    requests.request_publish(draft, NOON)
     with pytest.raises(KeyboardInterrupt):
         campaign_drafts.run_errands(store, [key])
     draft.refresh_from_db()
@@ -397,7 +397,7 @@ def test_the_second_of_two_publishers_overwrites_nothing_and_loses_nothing(acme:
     assert (draft.state, draft.error_code) == (DraftState.FAILED, "OBJECT_CHANGED")
     assert "someone else published" in draft.error
     assert store.open(KEY).read() == theirs
-    requests.publish(draft, NOON)
+    requests.request_publish(draft, NOON)
     campaign_drafts.run_errands(store)
     draft.refresh_from_db()
     assert "Somebody else has published version 3 since this draft looked" in draft.error
@@ -413,7 +413,7 @@ def test_the_second_of_two_publishers_overwrites_nothing_and_loses_nothing(acme:
 def test_a_draft_that_was_published_elsewhere_is_not_withdrawn(acme: Airline, store: Store) -> None:
     draft = published(ready(acme, store, FILMS), store)
     store.put(KEY, b'{"version": 3, "content": []}')
-    requests.withdraw(draft, NOON)
+    requests.request_withdraw(draft, NOON)
     campaign_drafts.run_errands(store)
     draft.refresh_from_db()
     assert (draft.state, document(store)["version"]) == (DraftState.FAILED, 3)
@@ -423,14 +423,14 @@ def test_withdrawing_takes_the_manifest_and_its_signature_and_tells_the_campaign
     Campaign.objects.create(airline=acme, name="2026-12", version=9)
     draft = published(ready(acme, store, FILMS), store, [Ed25519PrivateKey.generate()])
     assert draft.version == 10  # above whatever was ever seen of it
-    requests.withdraw(draft, NOON)
+    requests.request_withdraw(draft, NOON)
     campaign_drafts.run_errands(store)
     draft.refresh_from_db()
     assert [found.key for found in store.list()] == [f"ACME/2026-12/{name}.tgz" for name in FILMS]
     assert Campaign.objects.get().withdrawn_at == draft.withdrawn_at == NOON
     assert published(draft, store).version == 11
     assert Campaign.objects.get().withdrawn_at is None
-    requests.withdraw(draft, NOON)
+    requests.request_withdraw(draft, NOON)
     store.delete(KEY)  # by somebody else, or by this job before it was killed
     campaign_drafts.run_errands(store)
     draft.refresh_from_db()
@@ -439,7 +439,7 @@ def test_withdrawing_takes_the_manifest_and_its_signature_and_tells_the_campaign
 
 def test_a_store_that_is_away_is_tried_again_and_then_given_up(acme: Airline, store: Store) -> None:
     draft = new_draft(acme)
-    requests.look(draft, NOON)
+    requests.request_scan(draft, NOON)
     tries: list[str] = []
 
     def away(prefix: str) -> None:
@@ -447,22 +447,22 @@ def test_a_store_that_is_away_is_tried_again_and_then_given_up(acme: Airline, st
         raise WorldError("NETWORK", "the store refuses connections")
 
     store.before_list = away
-    for minute in range(tasks.MOST_ATTEMPTS):
+    for minute in range(tasks.MAX_ATTEMPTS):
         now = NOON + timedelta(minutes=5 * minute)
         campaign_drafts.run_errands(store, clock=lambda now=now: now)  # type: ignore[misc]
         campaign_drafts.run_errands(store, clock=lambda now=now: now)  # type: ignore[misc]  # not before its time
         draft.refresh_from_db()
         assert (draft.attempts, draft.error_code) == (minute + 1, "NETWORK")
-    assert len(tries) == tasks.MOST_ATTEMPTS
+    assert len(tries) == tasks.MAX_ATTEMPTS
     assert draft.state == DraftState.FAILED
     assert "media bucket can be reached" in draft.advice
 
 
 def test_what_kills_its_worker_again_and_again_is_given_up(acme: Airline, store: Store) -> None:
     draft = new_draft(acme)
-    requests.look(draft, NOON)
+    requests.request_scan(draft, NOON)
     store.before_list = lambda prefix: (_ for _ in ()).throw(SystemExit)
-    for hour in range(tasks.MOST_ATTEMPTS):
+    for hour in range(tasks.MAX_ATTEMPTS):
         with pytest.raises(SystemExit):
             campaign_drafts.run_errands(store, clock=lambda hour=hour: NOON + timedelta(hours=hour))  # type: ignore[misc]
     campaign_drafts.run_errands(store, clock=lambda: NOON + timedelta(days=2))
@@ -474,21 +474,21 @@ def test_a_draft_that_a_job_works_on_can_be_stopped_but_not_asked_for_something_
     acme: Airline, store: Store
 ) -> None:
     draft = ready(acme, store, FILMS)
-    requests.look(draft, NOON)
-    with pytest.raises(CannotAsk, match="A job works on it"):
-        requests.publish(draft, NOON)
+    requests.request_scan(draft, NOON)
+    with pytest.raises(RequestRejected, match="A job works on it"):
+        requests.request_publish(draft, NOON)
     requests.stop(draft)
     assert draft.state == DraftState.READY
-    requests.publish(draft, NOON)
-    with pytest.raises(CannotAsk, match="nothing to stop"):
+    requests.request_publish(draft, NOON)
+    with pytest.raises(RequestRejected, match="nothing to stop"):
         requests.stop(draft)
 
 
 def test_who_asks_hurries_the_job(acme: Airline, django_capture_on_commit_callbacks: Any) -> None:
     later = timezone.now() + timedelta(hours=1)
-    job = Job.objects.create(name=requests.ERRANDS_JOB, due_at=later)
+    job = Job.objects.create(name=requests.TASKS_JOB, due_at=later)
     with django_capture_on_commit_callbacks(execute=True):
-        requests.look(new_draft(acme), NOON)
+        requests.request_scan(new_draft(acme), NOON)
     job.refresh_from_db()
     assert job.due_at < later
 
@@ -497,7 +497,7 @@ def test_drafts_take_turns_at_being_hashed(acme: Airline, store: Store) -> None:
     for name in ("x", "y"):
         for film in ("a", "b"):
             store.put(f"ACME/{name}/{film}.tgz", b"1")
-        requests.hash_items(looked(new_draft(acme, name), store), NOON)
+        requests.request_hash(looked(new_draft(acme, name), store), NOON)
     order: list[str] = []
     store.before_open = order.append
     times = iter(NOON + timedelta(seconds=n) for n in range(1000))

@@ -135,7 +135,7 @@ def test_a_year_that_no_calendar_has_breaks_no_list_of_the_admin(world: World, y
 
 @pytest.mark.parametrize("chosen", ["x", "9" * 30, DIGITS, "-1", ""])
 def test_no_choice_of_rows_breaks_an_action_of_the_admin(world: World, chosen: str) -> None:
-    given = {"action": "check_all", "_selected_action": [chosen, str(world.acme.draft.pk)]}
+    given = {"action": "validate_drafts", "_selected_action": [chosen, str(world.acme.draft.pk)]}
     path = reverse("admin:campaigns_draft_changelist")
     assert status(world.client("mona"), "post", path, given) == (302 if chosen == "-1" else 400)
 
