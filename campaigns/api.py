@@ -73,7 +73,7 @@ class Content(ReadOnlyViewSet[ContentItem]):
     serializer_class = ContentRow
     filterset_class = ContentFilter
     search_fields = ["name", "title"]
-    usual_order = ["campaign__airline__name", "campaign__name", "position", "name"]
+    default_ordering = ["campaign__airline__name", "campaign__name", "position", "name"]
     orderings = {
         "airline": "campaign__airline__name",
         "campaign": "campaign__name",

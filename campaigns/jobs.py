@@ -18,7 +18,7 @@ from ifeportal.jobs.runner import run
 from ifeportal.storage.buckets import media_bucket
 from loader.s3.interface import Bucket
 
-BETWEEN_LOOKS: Final = 5.0  # seconds, while nobody asks for anything; who asks hurries the job
+INTERVAL: Final = 5.0  # seconds, while nobody asks for anything; who asks hurries the job
 
 
 def run_errands() -> None:
@@ -29,7 +29,7 @@ def run_errands() -> None:
             _media(), tasks.DraftTaskContext(held.heartbeat, held.check_fence, timezone.now, signing_keys)
         )
 
-    run(TASKS_JOB, BETWEEN_LOOKS, work)
+    run(TASKS_JOB, INTERVAL, work)
 
 
 def hash_items() -> None:
@@ -39,7 +39,7 @@ def hash_items() -> None:
         if hashing.hash_due_items(_media(), hashing.HashingContext(held.heartbeat, held.check_fence, timezone.now)):
             held.next_run_in = 0.0
 
-    run(HASHING_JOB, BETWEEN_LOOKS, work)
+    run(HASHING_JOB, INTERVAL, work)
 
 
 def signing_keys() -> list[Ed25519PrivateKey]:

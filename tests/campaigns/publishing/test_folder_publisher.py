@@ -310,7 +310,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_published(folder: Path, med
                 stream.write(b"more")
 
     with pytest.raises(PublishError, match=r"movie-001\.tgz changed while") as caught:
-        publish(folder, media, report=still_growing)
+        publish(folder, media, on_progress=still_growing)
     assert caught.value.retryable
     assert media.written == []
 
@@ -323,7 +323,7 @@ def test_a_file_that_changes_while_it_is_sent_keeps_the_manifest_from_being_writ
             os.utime(folder / f"{step.name}.tgz", (1, 1))
 
     with pytest.raises(PublishError, match="changed while"):
-        publish(folder, media, report=touched)
+        publish(folder, media, on_progress=touched)
     assert MANIFEST not in media.written
 
 
@@ -418,7 +418,7 @@ def test_a_signature_that_no_longer_fits_is_told(folder: Path, media: RecordingB
 
 def test_what_is_reported_adds_up_to_every_byte(folder: Path, media: RecordingBucket) -> None:
     steps: list[PublishProgress] = []
-    publish(folder, media, report=steps.append)
+    publish(folder, media, on_progress=steps.append)
     for phase in ("hashing", "uploading"):
         assert sum(step.advanced for step in steps if step.phase == phase) == 15
         assert {step.name for step in steps if step.phase == phase} == {"empty", "movie-001", "Über den Wolken"}
