@@ -36,7 +36,7 @@ class State(models.TextChoices):
     DELETED = "deleted", "deleted"
 
 
-class Duty(models.TextChoices):
+class ServiceStatus(models.TextChoices):
     """Whether a tail counts: stored and retired ones are out of every sum and percentage, and said to be."""
 
     ACTIVE = "active", "in service"
@@ -44,7 +44,7 @@ class Duty(models.TextChoices):
     RETIRED = "retired", "retired"
 
 
-class Contradiction(models.TextChoices):
+class Inconsistency(models.TextChoices):
     """What does not fit together in what an aircraft says of a load."""
 
     NONE = "", "none"
@@ -53,7 +53,7 @@ class Contradiction(models.TextChoices):
     MANIFEST_CHANGED = "manifest changed", "the manifest changed while it was loading"
 
 
-class Proof(models.TextChoices):
+class Verification(models.TextChoices):
     """How much of what a load claims to hold is proven."""
 
     NONE = "", "claimed"

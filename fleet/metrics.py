@@ -18,7 +18,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from fleet import usage
-from fleet.choices import Duty, State, Status
+from fleet.choices import ServiceStatus, State, Status
 from fleet.models import Anomaly, Load, Tail
 from fleet.state.precedence import STATE
 from ifeportal.jobs import status
@@ -99,7 +99,7 @@ def _loads() -> Iterator[Metric]:
     there = ~Q(status=Status.DELETED)
     known = there & Q(bytes_total__isnull=False)
     rows: Iterable[Any] = (
-        Load.objects.filter(tail__duty=Duty.ACTIVE)
+        Load.objects.filter(tail__duty=ServiceStatus.ACTIVE)
         .order_by()
         .values("tail__airline__name", "proof", word=STATE)
         .annotate(
@@ -143,7 +143,7 @@ def _tails() -> Iterator[Metric]:
         n=Count("pk"), quiet=Count("pk", Q(silent=True)), newest=Max("heard_at")
     ):
         tails.add_metric([name, duty], number)
-        if duty == Duty.ACTIVE:
+        if duty == ServiceStatus.ACTIVE:
             silent.add_metric([name], quiet)
         if last:
             newest[name] = max(last, newest.get(name, last))

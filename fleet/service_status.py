@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import transaction
 
 from campaigns.models import Campaign
-from fleet.choices import Duty
+from fleet.choices import ServiceStatus
 from fleet.feed import airline_published, campaign_published, load_published, tail_published
 from fleet.ingest.rows import lock_tails
 from fleet.models import Load, Tail, Transfer
@@ -14,7 +14,7 @@ from ifeportal.live.feed import publish
 from ifeportal.models import Airline
 
 
-def change_duty(tail: Tail, duty: Duty) -> bool:
+def change_duty(tail: Tail, duty: ServiceStatus) -> bool:
     """Have the tail be on this duty, and publish it with all sums it is in; whether it was on another one.
 
     Of a tail out of service nothing is judged by the time: it neither stalls nor is silent, waiting or at risk. Back in
@@ -26,9 +26,9 @@ def change_duty(tail: Tail, duty: Duty) -> bool:
         if row.duty == duty:
             return False
         row.duty = tail.duty = duty
-        row.silent = tail.silent = row.silent and duty == Duty.ACTIVE
+        row.silent = tail.silent = row.silent and duty == ServiceStatus.ACTIVE
         row.save(update_fields=["duty", "silent"])
-        if duty != Duty.ACTIVE:
+        if duty != ServiceStatus.ACTIVE:
             _judge_no_more(row)
         loads = Load.objects.filter(tail=row).select_related("tail__airline", "campaign")
         campaigns = rollup.campaigns(Campaign.objects.filter(pk__in=[load.campaign_id for load in loads]))
@@ -43,7 +43,7 @@ def change_duty(tail: Tail, duty: Duty) -> bool:
     return True
 
 
-def change_tail(tail: Tail, duty: Duty, aircraft_type: str) -> None:
+def change_tail(tail: Tail, duty: ServiceStatus, aircraft_type: str) -> None:
     """Have the tail be on this duty and of this type, and publish it. To be called as `change_duty` is."""
     with transaction.atomic():
         Tail.objects.filter(pk=tail.pk).update(aircraft_type=aircraft_type)

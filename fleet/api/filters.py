@@ -11,13 +11,13 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from campaigns.models import ManifestState
 from fleet.api.serializers import SUM_STATES, SUM_STATUSES
-from fleet.choices import Contradiction, Duty, Proof, State, Status
+from fleet.choices import Inconsistency, ServiceStatus, State, Status, Verification
 from fleet.models import Load, Tail, Transfer
 from fleet.state.precedence import in_state, item_in_state
 from fleet.stats import rollup
 from ifeportal.api.filters import BooleanFilter, ChoicesFilter, datetime_range
 
-CONTRADICTIONS = [choice for choice in Contradiction.choices if choice[0]]
+CONTRADICTIONS = [choice for choice in Inconsistency.choices if choice[0]]
 
 
 class TransferFilter(django_filters.FilterSet):
@@ -38,7 +38,7 @@ class TransferFilter(django_filters.FilterSet):
     unreadable = BooleanFilter(field_name="unreadable")
     at_risk = BooleanFilter(field_name="load__at_risk")
     listed = BooleanFilter(field_name="listed")
-    duty = ChoicesFilter(field_name="load__tail__duty", choices=Duty.choices)
+    duty = ChoicesFilter(field_name="load__tail__duty", choices=ServiceStatus.choices)
     as_of_after, as_of_before = datetime_range("as_of")
     started_at_after, started_at_before = datetime_range("started_at")
     finished_at_after, finished_at_before = datetime_range("finished_at")
@@ -63,9 +63,9 @@ class LoadFilter(django_filters.FilterSet):
     restarted = BooleanFilter(field_name="restarted")
     contradiction = ChoicesFilter(field_name="contradiction", choices=CONTRADICTIONS)
     at_risk = BooleanFilter(field_name="at_risk")
-    proof = ChoicesFilter(field_name="proof", choices=[choice for choice in Proof.choices if choice[0]])
+    proof = ChoicesFilter(field_name="proof", choices=[choice for choice in Verification.choices if choice[0]])
     archived = BooleanFilter(field_name="archived_at", lookup_expr="isnull", exclude=True)
-    duty = ChoicesFilter(field_name="tail__duty", choices=Duty.choices)
+    duty = ChoicesFilter(field_name="tail__duty", choices=ServiceStatus.choices)
     as_of_after, as_of_before = datetime_range("as_of")
     started_at_after, started_at_before = datetime_range("started_at")
     finished_at_after, finished_at_before = datetime_range("finished_at")
@@ -142,7 +142,7 @@ class TailFilter(SumFilter):
     tail = django_filters.CharFilter(field_name="name")
     campaign = django_filters.CharFilter(method="by_campaign", label="Tails with a load of this campaign.")
     loader_state = django_filters.CharFilter(field_name="loader_state")
-    duty = ChoicesFilter(field_name="duty", choices=Duty.choices)
+    duty = ChoicesFilter(field_name="duty", choices=ServiceStatus.choices)
     is_silent = BooleanFilter(field_name="silent")
     heard_at_after, heard_at_before = datetime_range("heard_at")
     discovered = BooleanFilter(field_name="discovered")

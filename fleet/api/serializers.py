@@ -9,7 +9,7 @@ from typing import Any
 from rest_framework import serializers
 
 from campaigns.models import ManifestState
-from fleet.choices import Contradiction, Duty, Proof, State, Status
+from fleet.choices import Inconsistency, ServiceStatus, State, Status, Verification
 from fleet.models import Anomaly
 from fleet.serialization import airline_state, campaign_state, load_state, tail_state, transfer_state
 from fleet.stats import rollup
@@ -38,7 +38,7 @@ class MeasuredRow(RowSerializer[Any]):
     waiting = serializers.BooleanField(help_text="Loading, but its loader says that it waits or is paused.")
     restarted = serializers.BooleanField(help_text="The bytes of an item went down.")
     contradiction = serializers.ChoiceField(
-        choices=Contradiction.choices, allow_blank=True, help_text="What does not fit together; empty: all does."
+        choices=Inconsistency.choices, allow_blank=True, help_text="What does not fit together; empty: all does."
     )
     bytes_done = serializers.IntegerField(help_text="Never above bytes_total.")
     bytes_total = serializers.IntegerField(allow_null=True, help_text="Null while unknown.")
@@ -81,7 +81,9 @@ class LoadRow(MeasuredRow):
         allow_null=True, help_text="Seconds to the end at the slower of the two rates."
     )
     proof = serializers.ChoiceField(
-        choices=Proof.choices, allow_blank=True, help_text="What is proven of a complete load; empty: it is claimed."
+        choices=Verification.choices,
+        allow_blank=True,
+        help_text="What is proven of a complete load; empty: it is claimed.",
     )
     error_content = serializers.CharField(
         allow_blank=True, help_text="The item whose error it is; empty for an error of the campaign itself."
@@ -181,7 +183,7 @@ class TailRow(SumRow):
     loader_reason = serializers.CharField(allow_blank=True)
     rate_bps = serializers.IntegerField(allow_null=True, help_text="Bytes per second, as its loader says.")
     stores = StoreRow(many=True)
-    duty = serializers.ChoiceField(choices=Duty.choices, help_text="Stored and retired ones are in no sum.")
+    duty = serializers.ChoiceField(choices=ServiceStatus.choices, help_text="Stored and retired ones are in no sum.")
     aircraft_type = serializers.CharField(allow_blank=True)
     seen_at = serializers.DateTimeField(allow_null=True, help_text="When the portal last saw something new of it.")
     is_silent = serializers.BooleanField(help_text="Nothing was heard of it for long.")
@@ -193,7 +195,7 @@ class TailRow(SumRow):
 class TailChange(serializers.Serializer[Any]):
     """What can be said of a tail."""
 
-    duty = serializers.ChoiceField(required=False, choices=Duty.choices)
+    duty = serializers.ChoiceField(required=False, choices=ServiceStatus.choices)
     aircraft_type = serializers.CharField(required=False, allow_blank=True, max_length=100)
 
 

@@ -15,7 +15,7 @@ from rest_framework.response import Response
 from campaigns.models import Campaign
 from fleet.api.filters import AirlineFilter, AnomalyFilter, CampaignFilter, LoadFilter, TailFilter, TransferFilter
 from fleet.api.serializers import AirlineRow, AnomalyRow, CampaignRow, LoadRow, TailChange, TailRow, TransferRow
-from fleet.choices import Duty
+from fleet.choices import ServiceStatus
 from fleet.models import Anomaly, Load, Tail, Transfer
 from fleet.serialization import tail_state
 from fleet.service_status import change_tail
@@ -123,7 +123,7 @@ class Tails(ReadOnlyViewSet[Tail]):
         if changes:
             with transaction.atomic():
                 audit.record(request, "tail.duty", row.name, airline=row.airline, changes=changes)
-                duty = Duty(given.get("duty", row.duty))
+                duty = ServiceStatus(given.get("duty", row.duty))
                 change_tail(row, duty, given.get("aircraft_type", row.aircraft_type))
         return Response(tail_state(rollup.tails(Tail.objects.filter(pk=row.pk)).get()))
 

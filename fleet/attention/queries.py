@@ -16,7 +16,7 @@ from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
 from campaigns.models import Campaign
 from fleet.attention.diagnosis import Cause, Fault, Kind, causes_of
-from fleet.choices import Contradiction, Duty, Status
+from fleet.choices import Inconsistency, ServiceStatus, Status
 from fleet.models import Acknowledgement, Load, Transfer
 from ifeportal.bulk import where_in
 from ifeportal.models import Airline, User
@@ -87,7 +87,7 @@ def needing(loads: QuerySet[Load]) -> QuerySet[Load]:
         if word != Kind.SILENT.value:
             by_itself |= condition
     wanted = every.filter(by_itself).values("pk").union(every.filter(WORDS[Kind.SILENT.value]).values("pk"))
-    counted = loads.filter(pk__in=wanted, tail__duty=Duty.ACTIVE, archived_at=None)
+    counted = loads.filter(pk__in=wanted, tail__duty=ServiceStatus.ACTIVE, archived_at=None)
     return counted.exclude(Q(status=Status.DELETED) | _WITHDRAWN)
 
 
@@ -178,7 +178,7 @@ def _whole(trouble: Trouble, word: str) -> Fault:
     if word == FAILED:
         code, text = load.error_code, load.error
     elif word == Kind.CONTRADICTION.value:
-        text = Contradiction(load.contradiction).label
+        text = Inconsistency(load.contradiction).label
     return _fault(load, word, load.error_content if word == FAILED else "", code, text)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from fleet.choices import Duty
+from fleet.choices import ServiceStatus
 from fleet.demo.scenario import Cycle
 from fleet.models import Tail
 from ifeportal.models import Airline
@@ -81,7 +81,7 @@ def make_stored(airlines: Mapping[str, Airline]) -> None:
     """A tail that is out of service, and so in no sum."""
     airline, name = STORED
     if airline in airlines:
-        Tail.objects.get_or_create(airline=airlines[airline], name=name, defaults={"duty": Duty.STORED})
+        Tail.objects.get_or_create(airline=airlines[airline], name=name, defaults={"duty": ServiceStatus.STORED})
 
 
 def fall_silent(now: datetime) -> bool:

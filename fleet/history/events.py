@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from fleet.choices import Contradiction, State
+from fleet.choices import Inconsistency, State
 from fleet.models import Event, Load, Transfer
 from fleet.state.precedence import state_of
 from fleet.state.transfer import TransferState
@@ -20,7 +20,7 @@ from ifeportal.bulk import insert
 
 _DIGITS: Final = re.compile(r"\d+")
 _PAUSES: Final = frozenset({State.STALLED, State.SILENT, State.WAITING, State.CONTRADICTION})
-_OVERSIZED: Final = Contradiction.OVERSIZED.value
+_OVERSIZED: Final = Inconsistency.OVERSIZED.value
 
 
 class Was(NamedTuple):
@@ -79,7 +79,7 @@ def _was(facts: Transfer | TransferState | Load, state: str, contradiction: str)
     if state == State.FAILED:
         code, text, cause = facts.error_code, facts.error, f"{facts.error_code}: {_DIGITS.sub('0', facts.error)}"
     else:
-        code, text, cause = "", Contradiction(contradiction).label if state == State.CONTRADICTION else "", ""
+        code, text, cause = "", Inconsistency(contradiction).label if state == State.CONTRADICTION else "", ""
     return Was(state, code, text, cause, facts.bytes_done, facts.bytes_total, facts.as_of)
 
 

@@ -15,7 +15,7 @@ from typing import Final
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
 
-from fleet.choices import Duty, Status
+from fleet.choices import ServiceStatus, Status
 from fleet.feed import load_published, tail_published, transfer_published
 from fleet.history import events
 from fleet.history.events import of_item, of_load
@@ -83,13 +83,15 @@ def note_standing(airline: Airline, now: datetime, steady_since: datetime | None
 
 
 def _open(airline: Airline) -> QuerySet[Load]:
-    rows = Load.objects.filter(tail__airline=airline, tail__duty=Duty.ACTIVE, status__in=OPEN, archived_at=None)
+    rows = Load.objects.filter(
+        tail__airline=airline, tail__duty=ServiceStatus.ACTIVE, status__in=OPEN, archived_at=None
+    )
     return rows.order_by()
 
 
 def _quiet(airline: Airline, terms: Terms) -> QuerySet[Tail]:
     """Tails that may have become silent, or are no more as they need be silent for longer now."""
-    rows = Tail.objects.filter(airline=airline, duty=Duty.ACTIVE).order_by("pk")
+    rows = Tail.objects.filter(airline=airline, duty=ServiceStatus.ACTIVE).order_by("pk")
     limit = terms.now - terms.silent_after
     long_ago = Q(seen_at=None) | Q(seen_at__lte=limit)
     if terms.steady_since > limit:
@@ -109,7 +111,7 @@ def _still(airline: Airline, terms: Terms) -> QuerySet[Transfer]:
         stalls &= Q(pk__in=[])
     goes_on = Q(stalled=True) & (Q(load__waiting=True) | Q(moved_at__gt=limit))
     rows = Transfer.objects.filter(
-        load__tail__airline=airline, load__tail__duty=Duty.ACTIVE, load__archived_at=None, status__in=OPEN
+        load__tail__airline=airline, load__tail__duty=ServiceStatus.ACTIVE, load__archived_at=None, status__in=OPEN
     )
     return rows.filter(slow | stalls | goes_on).order_by("pk")
 
@@ -119,7 +121,7 @@ def _note_tails(tails: Iterable[Tail], terms: Terms) -> set[int]:
     turned = []
     for tail in tails:
         silent = health.is_silent(tail.seen_at, terms.silent_after, terms.now, terms.steady_since, known=tail.silent)
-        if silent != tail.silent and tail.duty == Duty.ACTIVE:
+        if silent != tail.silent and tail.duty == ServiceStatus.ACTIVE:
             turned.append((tail.pk, silent))
     update(Tail, ["silent"], turned)
     return {pk for pk, _ in turned}

@@ -6,7 +6,7 @@ from django.db import models
 from django.db.models import F, Q
 
 from campaigns.models import Campaign
-from fleet.choices import Contradiction, Proof, Status
+from fleet.choices import Inconsistency, Status, Verification
 from fleet.models.tail import Tail
 from fleet.state import forecast, precedence
 from ifeportal.access import ScopedQuerySet
@@ -93,7 +93,7 @@ class Load(Measured):
         help_text="Its loader says why it does not go on: no link, out of hours, paused.",
     )
     restarted = models.BooleanField(default=False, db_default=False, help_text="An item of it has begun anew.")
-    contradiction = models.CharField(max_length=16, choices=Contradiction, blank=True, default="", db_default="")
+    contradiction = models.CharField(max_length=16, choices=Inconsistency, blank=True, default="", db_default="")
     at_risk = models.BooleanField(
         default=False, db_default=False, help_text="It may not be complete when the exhibition starts."
     )
@@ -102,7 +102,7 @@ class Load(Measured):
     )
     effective_since = models.DateTimeField(null=True, blank=True, help_text="Since when that is counted.")
     effective_base = models.BigIntegerField(default=0, db_default=0, help_text="bytes held then")
-    proof = models.CharField(max_length=6, choices=Proof, blank=True, default="", db_default="")
+    proof = models.CharField(max_length=6, choices=Verification, blank=True, default="", db_default="")
     archived_at = models.DateTimeField(
         null=True, blank=True, help_text="When its objects were packed into one; what is shown is what they last said."
     )
@@ -201,10 +201,10 @@ class Transfer(Measured):
 
     @property
     def contradiction(self) -> str:
-        """What the objects of this item say that does not fit together, of `Contradiction`."""
+        """What the objects of this item say that does not fit together, of `Inconsistency`."""
         if self.oversized:
-            return Contradiction.OVERSIZED.value
-        return (Contradiction.ERROR_LEFT if self.error_past else Contradiction.NONE).value
+            return Inconsistency.OVERSIZED.value
+        return (Inconsistency.ERROR_LEFT if self.error_past else Inconsistency.NONE).value
 
     @property
     def state(self) -> str:

@@ -7,7 +7,7 @@ from django.db.models import Q
 from django.db.models.functions import Lower
 from django.urls import reverse
 
-from fleet.choices import Duty
+from fleet.choices import ServiceStatus
 from ifeportal.access import ScopedQuerySet
 from ifeportal.models import Airline
 
@@ -34,7 +34,11 @@ class Tail(models.Model):
     held = models.JSONField(default=list, blank=True)
     keys = models.PositiveIntegerField(default=0, help_text="About how many objects it has in the status bucket.")
     duty = models.CharField(
-        max_length=7, choices=Duty, default=Duty.ACTIVE, db_default=Duty.ACTIVE.value, help_text="Set by operators."
+        max_length=7,
+        choices=ServiceStatus,
+        default=ServiceStatus.ACTIVE,
+        db_default=ServiceStatus.ACTIVE.value,
+        help_text="Set by operators.",
     )
     aircraft_type = models.CharField(max_length=100, blank=True, db_default="", help_text="Set by operators.")
     seen_at = models.DateTimeField(

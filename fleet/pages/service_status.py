@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST
 
-from fleet.choices import Duty
+from fleet.choices import ServiceStatus
 from fleet.models import Tail
 from fleet.service_status import change_tail
 from ifeportal import audit
@@ -48,4 +48,4 @@ def duty(request: HttpRequest, airline: str, tail: str) -> HttpResponse:
 
 def _keep(request: HttpRequest, row: Tail, form: DutyForm) -> None:
     audit.record(request, "tail.duty", row.name, airline=row.airline, changes=audit.changes_of(form))
-    change_tail(row, Duty(form.cleaned_data["duty"]), form.cleaned_data["aircraft_type"])
+    change_tail(row, ServiceStatus(form.cleaned_data["duty"]), form.cleaned_data["aircraft_type"])

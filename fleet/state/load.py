@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from fleet.choices import Contradiction, Proof, Status
+from fleet.choices import Inconsistency, Status, Verification
 from fleet.state import forecast, rates
 from fleet.state.observations import Again, ErrorSeen, Gone, _latest, _newer, _renews, is_older
 from loader.contract.item_reports import COUNT_LIMIT
@@ -43,8 +43,8 @@ class LoadState(NamedTuple):
     error_at: datetime | None = None
     manifest_etag: str = ""
     restarted: bool = False
-    contradiction: str = Contradiction.NONE.value
-    proof: str = Proof.NONE.value
+    contradiction: str = Inconsistency.NONE.value
+    proof: str = Verification.NONE.value
     silent: bool = False
     waiting: bool = False
     at_risk: bool = False
@@ -156,29 +156,29 @@ def judge(
         restarted=sums.restarted > 0,
         contradiction=_contradiction(before, state, sums, whole=whole).value,
         at_risk=before.at_risk and status not in (Status.COMPLETE, Status.DELETED),
-        proof=before.proof if status == Status.COMPLETE else Proof.NONE.value,
+        proof=before.proof if status == Status.COMPLETE else Verification.NONE.value,
         rate_bps=(rate_bps if moved else before.rate_bps) if going else None,
     )
     return _effective(before, after, now, first, open_=status in (Status.LOADING, Status.FAILED))
 
 
-def _contradiction(before: LoadState, state: LoadState, sums: Sums, *, whole: bool) -> Contradiction:
+def _contradiction(before: LoadState, state: LoadState, sums: Sums, *, whole: bool) -> Inconsistency:
     """The weightiest one. That the manifest changed midway lasts until the load is complete by the new one.
 
     Only a manifest that asks for other items or bytes counts: of a new title no aircraft need know.
     """
     if sums.oversized:
-        return Contradiction.OVERSIZED
+        return Inconsistency.OVERSIZED
     if sums.errors_left:
-        return Contradiction.ERROR_LEFT
+        return Inconsistency.ERROR_LEFT
     if whole:
-        return Contradiction.NONE
+        return Inconsistency.NONE
     midway = before.items_total is not None and before.bytes_done > 0 and before.status != Status.COMPLETE
     other = (before.items_total, before.bytes_total) != (sums.items, sums.bytes_total)
     changed = state.manifest_etag != before.manifest_etag and other and sums.bytes_total is not None
-    if (midway and changed) or before.contradiction == Contradiction.MANIFEST_CHANGED:
-        return Contradiction.MANIFEST_CHANGED
-    return Contradiction.NONE
+    if (midway and changed) or before.contradiction == Inconsistency.MANIFEST_CHANGED:
+        return Inconsistency.MANIFEST_CHANGED
+    return Inconsistency.NONE
 
 
 def _effective(

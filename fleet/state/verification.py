@@ -10,24 +10,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from fleet.choices import Proof
+from fleet.choices import Verification
 
 ENFORCE: Final = "enforce"
 
 
-def proof(*, hashed: bool, held: Mapping[str, Any] | None, items: int | None, signed: bool, policy: str) -> Proof:
+def proof(
+    *, hashed: bool, held: Mapping[str, Any] | None, items: int | None, signed: bool, policy: str
+) -> Verification:
     """What is proven of a complete load. Pure.
 
     `hashed`: the manifest has a SHA-256 for every item. `held` is what the loader's heartbeat says of the campaign, of
     which it must hold all `items`; `policy` is that on signatures.
     """
     if not hashed:
-        return Proof.SIZE
+        return Verification.SIZE
     number = held.get("items") if held else None
     whole = not isinstance(number, int) or items is None or number >= items
     if not (held and held.get("verified") is True and whole):
-        return Proof.NONE
-    return Proof.SIGNED if signed and policy == ENFORCE else Proof.HASH
+        return Verification.NONE
+    return Verification.SIGNED if signed and policy == ENFORCE else Verification.HASH
 
 
 def held_of(held: object, campaign: str) -> Mapping[str, Any] | None:

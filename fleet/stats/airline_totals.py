@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from django.db.models import Count, Exists, Max, OuterRef, Q, Sum
 
-from fleet.choices import Duty, Status
+from fleet.choices import ServiceStatus, Status
 from fleet.models import Load, Tail
 from fleet.state.precedence import STATE
 from fleet.stats.rollup import COUNTED, HIGH, LOW, PREFIX, halves
@@ -19,7 +19,7 @@ from ifeportal.models import Airline
 
 _KNOWN: Final = Q(bytes_total__isnull=False)
 _THEIRS: Final = Load.objects.filter(tail=OuterRef("pk")).exclude(status=Status.DELETED)
-READY: Final = Q(Exists(_THEIRS)) & ~Q(Exists(_THEIRS.exclude(status=Status.COMPLETE))) & Q(duty=Duty.ACTIVE)
+READY: Final = Q(Exists(_THEIRS)) & ~Q(Exists(_THEIRS.exclude(status=Status.COMPLETE))) & Q(duty=ServiceStatus.ACTIVE)
 
 
 class Tails(NamedTuple):
@@ -32,7 +32,7 @@ class Tails(NamedTuple):
 
 def tails_of(airlines: Collection[Airline]) -> dict[int, Tails]:
     """By the airline's id; two queries. Ready tails are not a third count of the first, which would look up each."""
-    is_active = Q(duty=Duty.ACTIVE)
+    is_active = Q(duty=ServiceStatus.ACTIVE)
     rows = Tail.objects.filter(airline__in=airlines).order_by().values_list("airline")
     ready = dict(rows.filter(READY).annotate(Count("pk")))
     counts = rows.annotate(active=Count("pk", filter=is_active), out=Count("pk", filter=~is_active))
@@ -51,7 +51,9 @@ def sum_up(airlines: Collection[Airline], tails: Mapping[int, Tails]) -> None:
 
 
 def _groups(airlines: Iterable[int]) -> Iterable[Any]:
-    rows = Load.objects.filter(tail__airline__in=airlines, tail__duty=Duty.ACTIVE).exclude(status=Status.DELETED)
+    rows = Load.objects.filter(tail__airline__in=airlines, tail__duty=ServiceStatus.ACTIVE).exclude(
+        status=Status.DELETED
+    )
     return (
         rows.order_by()
         .values("tail__airline", word=STATE)

@@ -15,7 +15,7 @@ from datetime import date, datetime, timedelta
 from typing import Final
 
 from campaigns.models import Campaign
-from fleet.choices import Duty, Status
+from fleet.choices import ServiceStatus, Status
 from fleet.models import Load, Tail
 from fleet.state.forecast import Forecast, forecast, start_of
 
@@ -113,8 +113,8 @@ def _moments(held: list[datetime], late: list[datetime], start: datetime | None,
 
 def readiness_of(campaign: Campaign, now: datetime) -> Readiness:
     """The curve of a campaign; two queries."""
-    tails = Tail.objects.filter(airline=campaign.airline_id, duty=Duty.ACTIVE).count()
-    loads = Load.objects.filter(campaign=campaign, tail__duty=Duty.ACTIVE).exclude(status=Status.DELETED)
+    tails = Tail.objects.filter(airline=campaign.airline_id, duty=ServiceStatus.ACTIVE).count()
+    loads = Load.objects.filter(campaign=campaign, tail__duty=ServiceStatus.ACTIVE).exclude(status=Status.DELETED)
     rows = loads.only(
         "status", "bytes_done", "bytes_total", "rate_bps", "effective_bps", "finished_at", "as_of"
     ).order_by()

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 from django.db.models import Case, Count, F, Max, Model, Q, QuerySet, Sum, Value, When
 
 from campaigns.models import Campaign
-from fleet.choices import Duty, State, Status
+from fleet.choices import ServiceStatus, State, Status
 from fleet.models import Tail
 from fleet.state.precedence import ON_TOP, in_state
 from ifeportal.models import Airline
@@ -84,7 +84,7 @@ def status_of(state: str) -> str:
 
 def airlines(rows: QuerySet[Airline]) -> QuerySet[Airline]:
     """The airlines with the sums of the loads of their tails in service."""
-    active = Q(tails__duty=Duty.ACTIVE)
+    active = Q(tails__duty=ServiceStatus.ACTIVE)
     # No subqueries here: they would be grouped by, and so be asked once for each load.
     return _annotated(
         rows,
@@ -97,7 +97,7 @@ def airlines(rows: QuerySet[Airline]) -> QuerySet[Airline]:
 
 def campaigns(rows: QuerySet[Campaign]) -> QuerySet[Campaign]:
     """The campaigns with the sums of their loads on all tails in service."""
-    active = Q(loads__tail__duty=Duty.ACTIVE)
+    active = Q(loads__tail__duty=ServiceStatus.ACTIVE)
     return _annotated(
         rows.select_related("airline"),
         "loads__",
@@ -109,7 +109,7 @@ def campaigns(rows: QuerySet[Campaign]) -> QuerySet[Campaign]:
 
 def tails(rows: QuerySet[Tail]) -> QuerySet[Tail]:
     """The tails with the sums of all their loads."""
-    is_active = Q(duty=Duty.ACTIVE)
+    is_active = Q(duty=ServiceStatus.ACTIVE)
     one, none = Value(1), Value(0)
     return _annotated(
         rows.select_related("airline"),

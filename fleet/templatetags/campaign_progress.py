@@ -9,7 +9,7 @@ from django.db.models import Count, Q
 from django.utils import timezone
 
 from campaigns.models import Campaign
-from fleet.choices import Duty, Status
+from fleet.choices import ServiceStatus, Status
 from fleet.models import Load, Tail
 from ifeportal.models import Airline
 
@@ -21,10 +21,10 @@ SHOWN: Final = 100
 def uptake(airline: Airline, name: str) -> dict[str, Any]:
     """How many tails in service have the campaign how far, and each with the version its figures rest on."""
     campaign = Campaign.objects.filter(airline=airline, name=name).select_related("airline").first()
-    tails = Tail.objects.filter(airline=airline, duty=Duty.ACTIVE).count()
+    tails = Tail.objects.filter(airline=airline, duty=ServiceStatus.ACTIVE).count()
     if campaign is None:
         return {"campaign": None, "tails": tails}
-    loads = Load.objects.filter(campaign=campaign, tail__duty=Duty.ACTIVE)
+    loads = Load.objects.filter(campaign=campaign, tail__duty=ServiceStatus.ACTIVE)
     counts = {f"{word}": Count("pk", filter=Q(status=word)) for word in Status.values}
     found = loads.aggregate(begun=Count("pk"), **counts)
     rows = list(loads.select_related("tail").order_by("tail__name")[:SHOWN])

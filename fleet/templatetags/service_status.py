@@ -7,7 +7,7 @@ from typing import Any
 from django import template
 from django.template.context import Context
 
-from fleet.choices import Duty
+from fleet.choices import ServiceStatus
 from fleet.models import Tail
 from ifeportal.access import Role
 
@@ -18,4 +18,4 @@ register = template.Library()
 def duty_form(context: Context, tail: Tail) -> dict[str, Any]:
     """Duty and type of the tail, for those who may set them; nothing for others. One query."""
     may = Tail.objects.with_role(context["request"].user, Role.OPERATOR).filter(pk=tail.pk).exists()
-    return {"tail": tail, "may": may, "duties": Duty.choices}
+    return {"tail": tail, "may": may, "duties": ServiceStatus.choices}

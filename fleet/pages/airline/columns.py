@@ -17,7 +17,7 @@ from urllib.parse import quote
 from django.urls import reverse
 from django.utils.safestring import SafeString, mark_safe
 
-from fleet.choices import Duty
+from fleet.choices import ServiceStatus
 from fleet.models import Load
 from fleet.pages import bars
 from fleet.pages.airline.rows import TailRow
@@ -89,7 +89,7 @@ def _bar(load: Load) -> str:
 
 def _name(row: TailRow, around: Surroundings) -> str:
     tail = row.tail
-    duty = "" if tail.duty == Duty.ACTIVE else f' <span class="badge">{escape(tail.get_duty_display())}</span>'
+    duty = "" if tail.duty == ServiceStatus.ACTIVE else f' <span class="badge">{escape(tail.get_duty_display())}</span>'
     found = ' <span class="sr">discovered</span>' if tail.discovered else ""
     return f'<a href="{address(around.tails, tail.name)}">{escape(tail.name)}</a>{duty}{found}'
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from django.db.models import F, Q
 
-from fleet.choices import Duty
+from fleet.choices import ServiceStatus
 from fleet.models import Anomaly, Load
 from fleet.pages.airline.rows import TailRow, every_tail
 from fleet.pages.exports import SUMS, _table, anomalies
@@ -74,7 +74,7 @@ def _loads(airline: Airline, choice: TableQuery) -> Table:
     """Every load in the chosen state, also those that speak for no tail; with a state as with its count."""
     rows = Load.objects.filter(in_state(choice.state), tail__airline=airline)
     if choice.state:
-        rows = rows.filter(tail__duty=Duty.ACTIVE)
+        rows = rows.filter(tail__duty=ServiceStatus.ACTIVE)
     if choice.campaign:
         rows = rows.filter(campaign__name=choice.campaign)
     if choice.search:

@@ -16,7 +16,7 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
 from django.db.models.expressions import Expression
 
 from campaigns.models import Campaign
-from fleet.choices import Duty, Status
+from fleet.choices import ServiceStatus, Status
 from fleet.models import Load, Tail
 from fleet.pages.orderings import LOAD, speaking_first
 from fleet.state.precedence import in_state
@@ -85,7 +85,7 @@ def _chosen(airline: Airline, choice: TableQuery) -> QuerySet[Tail]:
     speaking = loads.order_by(*speaking_first())
     tails = airline.tails.annotate(speaker=Subquery(speaking.values("pk")[:1]))
     if choice.state:
-        tails = tails.filter(Exists(loads), duty=Duty.ACTIVE)
+        tails = tails.filter(Exists(loads), duty=ServiceStatus.ACTIVE)
     if choice.search:
         found = loads.filter(Q(campaign__name__icontains=choice.search) | Q(error_code__iexact=choice.search))
         named = Q(name__icontains=choice.search) | Q(aircraft_type__icontains=choice.search)

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from campaigns.models import Campaign, ContentItem
-from fleet.choices import Duty, State, Status
+from fleet.choices import ServiceStatus, State, Status
 from fleet.history.point_in_time import Then, ThenLoad
 from fleet.models import Load, Tail, Transfer
 from ifeportal.formatting import iso
@@ -83,7 +83,7 @@ class Picture:
 def picture(campaign: Campaign) -> Picture:
     """The campaign as it stands."""
     tails = Tail.objects.filter(airline=campaign.airline_id).order_by("name").values_list("pk", "name", "duty")
-    serving = {pk: name for pk, name, duty in tails if duty == Duty.ACTIVE}
+    serving = {pk: name for pk, name, duty in tails if duty == ServiceStatus.ACTIVE}
     loads = {load.tail_id: load for load in campaign.loads.all() if load.tail_id in serving}
     lines = [_line(name, loads.get(pk)) for pk, name in serving.items()]
     cells = _cells({load.pk: load for load in loads.values()})
@@ -93,7 +93,7 @@ def picture(campaign: Campaign) -> Picture:
 def picture_then(campaign: Campaign, then: Then) -> Picture:
     """The campaign as it stood at an earlier moment, on the tails that are in service today."""
     tails = Tail.objects.filter(airline=campaign.airline_id).order_by("name").values_list("name", "duty")
-    serving = [name for name, duty in tails if duty == Duty.ACTIVE]
+    serving = [name for name, duty in tails if duty == ServiceStatus.ACTIVE]
     loads = {load.tail: load for load in then.loads}
     lines = [_line_then(name, loads.get(name)) for name in serving]
     items = items_of(campaign)

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 from django.core.paginator import Page, Paginator
 
 from campaigns.models import Campaign
-from fleet.choices import Duty, State
+from fleet.choices import ServiceStatus, State
 from fleet.history.point_in_time import Then, ThenLoad
 from fleet.models import Tail
 from fleet.pages.campaign.heatmap import Item, items_of
@@ -63,7 +63,9 @@ class ItemThen:
 
 def in_service(campaign: Campaign, then: Then) -> Then:
     """The same of tails that are in service today: whether they were then is not recorded."""
-    names = set(Tail.objects.filter(airline=campaign.airline_id, duty=Duty.ACTIVE).values_list("name", flat=True))
+    names = set(
+        Tail.objects.filter(airline=campaign.airline_id, duty=ServiceStatus.ACTIVE).values_list("name", flat=True)
+    )
     return replace(then, loads=[load for load in then.loads if load.tail in names])
 
 

@@ -15,7 +15,7 @@ from django.core.paginator import Page, Paginator
 from django.db.models import Count, Exists, F, Max, OuterRef, Q, QuerySet
 
 from campaigns.models import Campaign, ContentItem
-from fleet.choices import Duty, Status
+from fleet.choices import ServiceStatus, Status
 from fleet.models import Load, Tail, Transfer
 from fleet.pages.orderings import LOAD
 from fleet.state.precedence import in_state
@@ -64,17 +64,17 @@ class MatrixRow:
 def not_begun(campaign: Campaign) -> int:
     """How many tails in service have not begun it; one is counted from the day it is first heard of."""
     begun = Load.objects.filter(campaign=campaign, tail=OuterRef("pk"))
-    return Tail.objects.filter(~Exists(begun), airline=campaign.airline_id, duty=Duty.ACTIVE).count()
+    return Tail.objects.filter(~Exists(begun), airline=campaign.airline_id, duty=ServiceStatus.ACTIVE).count()
 
 
 def loads_of(campaign: Campaign) -> QuerySet[Load]:
     """The campaign's loads on tails in service."""
-    return Load.objects.filter(campaign=campaign, tail__duty=Duty.ACTIVE)
+    return Load.objects.filter(campaign=campaign, tail__duty=ServiceStatus.ACTIVE)
 
 
 def cells_of(campaign: Campaign) -> QuerySet[Transfer]:
     """All items on all tails in service, tail by tail."""
-    rows = Transfer.objects.filter(load__campaign=campaign, load__tail__duty=Duty.ACTIVE)
+    rows = Transfer.objects.filter(load__campaign=campaign, load__tail__duty=ServiceStatus.ACTIVE)
     return rows.order_by("load__tail__name", "content")
 
 
@@ -107,7 +107,7 @@ def item_columns(campaign: Campaign, names: Sequence[str]) -> list[ItemColumn]:
     """The named items with their counts over all tails; two queries."""
     items = {item.name: item for item in ContentItem.objects.filter(campaign=campaign, name__in=names)}
     counted = (
-        Transfer.objects.filter(load__campaign=campaign, load__tail__duty=Duty.ACTIVE, content__in=names)
+        Transfer.objects.filter(load__campaign=campaign, load__tail__duty=ServiceStatus.ACTIVE, content__in=names)
         .order_by()
         .values_list("content")
         .annotate(

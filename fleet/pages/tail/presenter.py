@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from campaigns.models import ContentItem
-from fleet.choices import Proof, Status
+from fleet.choices import Status, Verification
 from fleet.models import Load, Transfer
 from fleet.state.forecast import Exhibition, Forecast, forecast, start_of
 from fleet.state.verification import held_of, proof
@@ -103,7 +103,7 @@ def checked_by(item: ContentItem | None) -> str:
 
 
 def item_proof(transfer: Transfer, item: ContentItem | None, load: Load) -> str:
-    """What is proven of a complete item, in the words of `Proof`; empty while it is not complete."""
+    """What is proven of a complete item, in the words of `Verification`; empty while it is not complete."""
     if transfer.status != Status.COMPLETE or item is None:
         return ""
     found = proof(
@@ -113,4 +113,4 @@ def item_proof(transfer: Transfer, item: ContentItem | None, load: Load) -> str:
         signed=load.campaign.signed,
         policy=load.tail.signatures,
     )
-    return str(Proof(found).label)
+    return str(Verification(found).label)

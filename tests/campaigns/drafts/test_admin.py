@@ -15,7 +15,7 @@ from django.urls import reverse
 
 from campaigns.drafts import requests
 from campaigns.models import Campaign, Draft, DraftItem, DraftState
-from fleet.choices import Duty
+from fleet.choices import ServiceStatus
 from fleet.models import Load, Tail
 from ifeportal.access import Role
 from ifeportal.models import AuditEntry, Membership
@@ -286,7 +286,7 @@ def test_it_is_seen_at_once_which_tails_took_it(cast: Cast, manager: Client, med
     assert "a campaign is known a moment after it was published" in page
     make_load(cast.acme, "D-ABCD", "2026-12")
     Tail.objects.create(airline=cast.acme, name="D-LATE")
-    Tail.objects.create(airline=cast.acme, name="D-STORED", duty=Duty.STORED)
+    Tail.objects.create(airline=cast.acme, name="D-STORED", duty=ServiceStatus.STORED)
     Campaign.objects.update(version=1, manifest_etag="e1")
     Load.objects.update(manifest_etag="e1")
     page = re.sub(r"\s+", " ", manager.get(reverse(CHANGE, args=[draft.pk])).content.decode())

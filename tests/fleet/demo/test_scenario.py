@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.choices import Duty
+from fleet.choices import ServiceStatus
 from fleet.demo.aircraft import Library, identity, make_archive
 from fleet.demo.scenario import (
     CORRUPTED,
@@ -154,7 +154,7 @@ def test_what_no_bucket_can_tell_is_set_in_the_demos_database() -> None:
     airline = Airline.objects.create(name="AUR")
     make_stored({"AUR": airline})
     make_stored({"AUR": airline})
-    assert Tail.objects.get().duty == Duty.STORED
+    assert Tail.objects.get().duty == ServiceStatus.STORED
     assert not fall_silent(NOW), "the portal has not read anything of it yet"
     tail = Tail.objects.create(airline=airline, name=SILENT.tail, seen_at=NOW, heartbeat_etag="e")
     assert fall_silent(NOW)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from fleet.choices import Contradiction
+from fleet.choices import Inconsistency
 from fleet.history.events import Was, of_item, of_load, turn
 from fleet.models import Load, Tail
 from fleet.state.transfer import TransferState
@@ -83,7 +83,7 @@ def test_it_happened_when_the_object_was_written_that_told_of_it_else_when_the_p
 def test_a_load_is_told_with_what_its_state_does_not_say() -> None:
     tail = Tail(name="N1", loader_reason="no link")
     waiting = of_load(Load(tail=tail, status="loading", waiting=True))
-    odd = of_load(Load(tail=tail, status="loading", contradiction=Contradiction.OVERSIZED))
+    odd = of_load(Load(tail=tail, status="loading", contradiction=Inconsistency.OVERSIZED))
     ill = of_load(Load(tail=tail, status="failed", error_code="IO_ERROR", error="disk", error_content="movie-001"))
     other = of_load(Load(tail=tail, status="failed", error_code="NO_SPACE", error="full", error_content="movie-002"))
     own = of_load(Load(tail=tail, status="failed", error_code="BAD_MANIFEST", error="content[0]: no name"))

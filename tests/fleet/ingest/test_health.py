@@ -8,7 +8,7 @@ from datetime import date
 import pytest
 
 from campaigns.models import Campaign
-from fleet.choices import Duty
+from fleet.choices import ServiceStatus
 from fleet.ingest.health import note_standing
 from fleet.models import Event, Load, Tail
 from fleet.polling.poller import Terms, poll_airline
@@ -337,7 +337,7 @@ class TestDuty:
         world.poll()
         assert load().state == "silent"
         before = rev()
-        assert change_duty(Tail.objects.select_related("airline").get(), Duty.STORED)
+        assert change_duty(Tail.objects.select_related("airline").get(), ServiceStatus.STORED)
         said = newest_states(before)
         assert said.keys() == {"load", "tail", "campaign", "airline"}
         assert (said["tail"]["duty"], said["tail"]["is_silent"], said["load"]["state"]) == ("stored", False, "loading")
@@ -347,9 +347,9 @@ class TestDuty:
         world.later(60)
         world.poll()
         assert rows() == noted
-        assert not change_duty(Tail.objects.select_related("airline").get(), Duty.STORED)
+        assert not change_duty(Tail.objects.select_related("airline").get(), ServiceStatus.STORED)
         assert rows() == noted
-        change_duty(Tail.objects.select_related("airline").get(), Duty.ACTIVE)
+        change_duty(Tail.objects.select_related("airline").get(), ServiceStatus.ACTIVE)
         world.poll()
         assert load().state == "silent"
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from campaigns.models import Campaign
-from fleet.choices import Proof
+from fleet.choices import Verification
 from fleet.state.verification import proof
 from ifeportal.live.models import Change
 from tests.support.polling_world import World, load, rows, tail
@@ -38,17 +38,17 @@ def arrive(world: World) -> None:
 @pytest.mark.parametrize(
     ("hashed", "held", "signed", "policy", "found"),
     [
-        (False, None, False, "", Proof.SIZE),
-        (False, {"verified": True, "items": 2}, True, "enforce", Proof.SIZE),
-        (True, None, True, "enforce", Proof.NONE),
-        (True, {"verified": False, "items": 2}, True, "enforce", Proof.NONE),
-        (True, {"verified": True, "items": 1}, True, "enforce", Proof.NONE),
-        (True, {"verified": True, "items": 2}, False, "enforce", Proof.HASH),
-        (True, {"verified": True, "items": None}, True, "warn", Proof.HASH),
-        (True, {"verified": True, "items": 2}, True, "enforce", Proof.SIGNED),
+        (False, None, False, "", Verification.SIZE),
+        (False, {"verified": True, "items": 2}, True, "enforce", Verification.SIZE),
+        (True, None, True, "enforce", Verification.NONE),
+        (True, {"verified": False, "items": 2}, True, "enforce", Verification.NONE),
+        (True, {"verified": True, "items": 1}, True, "enforce", Verification.NONE),
+        (True, {"verified": True, "items": 2}, False, "enforce", Verification.HASH),
+        (True, {"verified": True, "items": None}, True, "warn", Verification.HASH),
+        (True, {"verified": True, "items": 2}, True, "enforce", Verification.SIGNED),
     ],
 )
-def test_the_rule(hashed: bool, held: dict[str, Any] | None, signed: bool, policy: str, found: Proof) -> None:
+def test_the_rule(hashed: bool, held: dict[str, Any] | None, signed: bool, policy: str, found: Verification) -> None:
     assert proof(hashed=hashed, held=held, items=2, signed=signed, policy=policy) is found
 
 

@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 
 from campaigns.models import Campaign
 from fleet.attention import queries
-from fleet.choices import Contradiction, Duty, Status
+from fleet.choices import Inconsistency, ServiceStatus, Status
 from fleet.models import Acknowledgement, Load, Tail, Transfer
 from ifeportal.access import Role
 from ifeportal.models import Airline, AuditEntry, Membership, User
@@ -91,7 +91,7 @@ def test_others_see_nothing_of_it(cast: Cast) -> None:
         ("stalled", {"status": Status.LOADING, "stalled": True}, {}),
         ("silent", {"status": Status.LOADING, "silent": True}, {"silent": True}),
         ("at risk", {"status": Status.LOADING, "at_risk": True}, {}),
-        ("contradiction", {"status": Status.LOADING, "contradiction": Contradiction.OVERSIZED}, {}),
+        ("contradiction", {"status": Status.LOADING, "contradiction": Inconsistency.OVERSIZED}, {}),
     ],
 )
 def test_what_stands_on_top_of_loading_needs_attention_too(
@@ -106,8 +106,8 @@ def test_what_stands_on_top_of_loading_needs_attention_too(
     assert f'data-kind="{word}"' in text(browse(cast.alice))
 
 
-@pytest.mark.parametrize("duty", [Duty.STORED, Duty.RETIRED])
-def test_tails_out_of_service_and_archived_loads_are_left_alone(cast: Cast, duty: Duty) -> None:
+@pytest.mark.parametrize("duty", [ServiceStatus.STORED, ServiceStatus.RETIRED])
+def test_tails_out_of_service_and_archived_loads_are_left_alone(cast: Cast, duty: ServiceStatus) -> None:
     out, archived = failing(cast.acme, "N1", "N2")
     Tail.objects.filter(pk=out.tail_id).update(duty=duty)
     Load.objects.filter(pk=archived.pk).update(archived_at=now())

@@ -11,7 +11,7 @@ import pytest
 from django.test import Client
 
 from campaigns.models import Campaign, ContentItem, Draft, ManifestState
-from fleet.choices import Duty
+from fleet.choices import ServiceStatus
 from fleet.models import Load, Tail, Transfer
 from tests.conftest import Cast
 from tests.support.html import html, sent, text
@@ -70,7 +70,7 @@ def test_the_denominator_is_stated_and_leaves_out_what_is_not_in_service(cast: C
     for name, story in (("VP-A", "complete"), ("VP-B", "failed"), ("VP-OLD", "failed")):
         a_load(a_tail(cast.acme, name), campaign, story)
     a_tail(cast.acme, "VP-LATE")
-    Tail.objects.filter(name="VP-OLD").update(duty=Duty.RETIRED)
+    Tail.objects.filter(name="VP-OLD").update(duty=ServiceStatus.RETIRED)
     page = text(alice.get(PAGE))
     assert "Counted are the 3 tails of ACME in service: 2 have begun this campaign, 1 has not." in page
     assert "Left out: 1 that is stored or retired." in page

@@ -13,7 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from campaigns.models import Campaign
-from fleet.choices import Duty, State
+from fleet.choices import ServiceStatus, State
 from fleet.models import Event, Load, ProgressSample, Tail, Transfer
 from fleet.pages.campaign.heatmap import LETTERS
 from tests.conftest import Cast
@@ -74,7 +74,7 @@ def test_what_lies_on_a_load_lies_on_its_moving_items(cast: Cast, alice: Client)
 def test_a_tail_in_service_that_has_not_begun_is_there_and_a_stored_one_is_not(cast: Cast, alice: Client) -> None:
     campaign = a_campaign(cast.acme, items=2)
     a_load(a_tail(cast.acme, "VP-A"), campaign, "complete")
-    for name, duty in (("VP-STORED", Duty.STORED), ("VP-RETIRED", Duty.RETIRED)):
+    for name, duty in (("VP-STORED", ServiceStatus.STORED), ("VP-RETIRED", ServiceStatus.RETIRED)):
         tail = a_tail(cast.acme, name)
         a_load(tail, campaign, "failed")
         Tail.objects.filter(pk=tail.pk).update(duty=duty)

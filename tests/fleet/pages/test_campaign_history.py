@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.test import Client
 
-from fleet.choices import Duty
+from fleet.choices import ServiceStatus
 from fleet.models import Event, Load, ProgressSample, Tail
 from fleet.pages.campaign import history
 from tests.conftest import Cast
@@ -60,7 +60,7 @@ def test_what_is_not_known_of_that_moment_is_said(cast: Cast, alice: Client, the
 
 
 def test_tails_out_of_service_today_are_left_out(cast: Cast, alice: Client, then: datetime) -> None:
-    Tail.objects.update(duty=Duty.STORED)
+    Tail.objects.update(duty=ServiceStatus.STORED)
     assert "VP-A" not in text(alice.get(asked(then + timedelta(minutes=1))))
 
 

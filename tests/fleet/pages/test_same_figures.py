@@ -11,7 +11,7 @@ import pytest
 from django.test import Client
 
 from campaigns.models import Campaign
-from fleet.choices import Duty, Status
+from fleet.choices import ServiceStatus, Status
 from fleet.models import Load
 from fleet.stats.rollup import COUNTED
 from tests.conftest import Cast
@@ -60,7 +60,7 @@ def campaign(cast: Cast) -> Campaign:
     for name, (story, flags) in FLEET.items():
         load = a_load(a_tail(cast.acme, name), campaign, story)
         Load.objects.filter(pk=load.pk).update(**flags)
-    for duty in (Duty.STORED, Duty.RETIRED):
+    for duty in (ServiceStatus.STORED, ServiceStatus.RETIRED):
         tail = a_tail(cast.acme, f"OLD-{duty.value}")
         tail.duty = duty
         tail.save()

@@ -11,7 +11,7 @@ import pytest
 from django.test import Client
 
 from campaigns.models import Campaign, ContentItem, ManifestState
-from fleet.choices import Duty, State
+from fleet.choices import ServiceStatus, State
 from fleet.models import Event, Load, Tail, Transfer
 from tests.conftest import Cast
 from tests.support.html import html, names, sent, text
@@ -200,7 +200,7 @@ def test_queue_signatures_and_duty_are_told(client: Client, tail: Tail) -> None:
         queue_version=7,
         queue_error="entries[0]: no such campaign",
         signatures="enforce",
-        duty=Duty.STORED,
+        duty=ServiceStatus.STORED,
         aircraft_type="A321neo",
         silent=True,
     )

@@ -8,7 +8,7 @@ from itertools import product
 import pytest
 
 from campaigns.models import Campaign
-from fleet.choices import Contradiction, Duty, State, Status
+from fleet.choices import Inconsistency, ServiceStatus, State, Status
 from fleet.models import Load, Tail, Transfer
 from fleet.state.precedence import AT_RISK, CHOICES, STATE, STATES, TRANSFER_STATE, in_state, item_in_state, state_of
 from fleet.stats import rollup
@@ -26,7 +26,7 @@ def airline() -> Airline:
     """An airline with a load in every combination of status and flags, each on a tail of its own."""
     airline = Airline.objects.create(name="ACME")
     campaign = Campaign.objects.create(airline=airline, name="2026-12")
-    every = list(product(Status.values, product((False, True), repeat=len(FLAGS)), Contradiction.values))
+    every = list(product(Status.values, product((False, True), repeat=len(FLAGS)), Inconsistency.values))
     tails = Tail.objects.bulk_create(Tail(airline=airline, name=f"N{number}") for number in range(len(every)))
     Load.objects.bulk_create(
         Load(
@@ -107,7 +107,7 @@ def test_sums_of_whole_airlines_are_the_same_when_they_are_grouped_first(airline
     Load.objects.filter(status="pending").update(as_of=datetime(2026, 12, 1, tzinfo=UTC), items_failed=2)
     other = Airline.objects.create(name="OTHER")
     Tail.objects.create(airline=other, name="N1")
-    stored = Tail.objects.create(airline=other, name="N2", duty=Duty.STORED)
+    stored = Tail.objects.create(airline=other, name="N2", duty=ServiceStatus.STORED)
     own = Campaign.objects.create(airline=other, name="2026-12")
     Load.objects.create(tail=stored, campaign=own, status="loading", bytes_done=5)
     Airline.objects.create(name="EMPTY")
@@ -125,11 +125,11 @@ def test_sums_of_whole_airlines_are_the_same_when_they_are_grouped_first(airline
     assert [tails_of(rows)[row.pk].ready for row in rows if row.name == "ACME"] == [128]
 
 
-@pytest.mark.parametrize("duty", [Duty.STORED, Duty.RETIRED])
-def test_tails_that_are_not_in_service_are_in_no_sum_and_said_to_be_out(duty: Duty) -> None:
+@pytest.mark.parametrize("duty", [ServiceStatus.STORED, ServiceStatus.RETIRED])
+def test_tails_that_are_not_in_service_are_in_no_sum_and_said_to_be_out(duty: ServiceStatus) -> None:
     airline = Airline.objects.create(name="ACME")
     campaign = Campaign.objects.create(airline=airline, name="2026-12", bytes_total=10)
-    for name, its_duty, done in (("N1", Duty.ACTIVE, 4), ("N2", duty, 10), ("N3", Duty.ACTIVE, None)):
+    for name, its_duty, done in (("N1", ServiceStatus.ACTIVE, 4), ("N2", duty, 10), ("N3", ServiceStatus.ACTIVE, None)):
         tail = Tail.objects.create(airline=airline, name=name, duty=its_duty)
         if done is not None:
             Load.objects.create(tail=tail, campaign=campaign, status="loading", bytes_done=done, bytes_total=10)

@@ -9,7 +9,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from campaigns.models import Campaign
-from fleet.choices import Duty, Status
+from fleet.choices import ServiceStatus, Status
 from fleet.models import Load, Tail
 from fleet.state.forecast import Forecast
 from fleet.stats.readiness import Standing, readiness, readiness_of, standing
@@ -98,7 +98,7 @@ def test_only_tails_in_service_count_and_in_two_queries(cast: Cast) -> None:
     for number in range(4):
         load = make_load(cast.acme, f"N{number}", "2026-12", done=4_000, status=Status.COMPLETE)
         Load.objects.filter(pk=load.pk).update(finished_at=NOW - number * HOUR)
-    Tail.objects.filter(name="N3").update(duty=Duty.STORED)
+    Tail.objects.filter(name="N3").update(duty=ServiceStatus.STORED)
     Load.objects.filter(tail__name="N2").update(status=Status.DELETED)
     Tail.objects.create(airline=cast.acme, name="N9")
     campaign = Campaign.objects.get()

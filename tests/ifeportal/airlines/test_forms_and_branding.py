@@ -11,7 +11,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from PIL import Image, PngImagePlugin
 
-from fleet.choices import Duty
+from fleet.choices import ServiceStatus
 from fleet.models import Tail
 from ifeportal.airlines.branding import JPEG_SCAN_LIMIT, LOGO_SIZE, PIXEL_LIMIT, UPLOAD_LIMIT, BadLogo, render_logo
 from ifeportal.live.models import Change
@@ -185,7 +185,7 @@ def test_an_operator_takes_a_tail_out_of_service_and_names_its_type(cast: Cast, 
     answer = otto.post("/airlines/ACME/tails/N1/duty/", {"duty": "stored", "aircraft_type": "A321neo"})
     assert answer.headers["Location"] == "/airlines/ACME/tails/N1/"
     tail = Tail.objects.get()
-    assert (tail.duty, tail.aircraft_type) == (Duty.STORED, "A321neo")
+    assert (tail.duty, tail.aircraft_type) == (ServiceStatus.STORED, "A321neo")
     entry = AuditEntry.objects.get()
     assert (entry.action, entry.target, entry.changes["duty"]) == ("tail.duty", "N1", ["active", "stored"])
     assert Change.objects.get(topic="tail").state["duty"] == "stored"
@@ -196,5 +196,5 @@ def test_a_duty_that_is_none_changes_nothing(cast: Cast, client: Client, given: 
     Tail.objects.create(airline=cast.acme, name="N1")
     otto = signed_in(client, cast, "otto")
     assert otto.post("/airlines/ACME/tails/N1/duty/", given).status_code == 302
-    assert Tail.objects.get().duty == Duty.ACTIVE
+    assert Tail.objects.get().duty == ServiceStatus.ACTIVE
     assert not AuditEntry.objects.exists()

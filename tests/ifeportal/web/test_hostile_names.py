@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from campaigns.models import Campaign, ContentItem, Draft, DraftItem
-from fleet.choices import Contradiction, Status
+from fleet.choices import Inconsistency, Status
 from fleet.models import Acknowledgement, Anomaly, Event, Load, Tail, Transfer
 from ifeportal.models import Airline, AuditEntry, Job, User
 from tests.ifeportal.access.test_every_address import ADMIN, ORDINARY, RULES, World, admin_address, world
@@ -55,7 +55,7 @@ def corrupt(its: Holding) -> None:
     stores = [{"path": name, "total": 2, "free": 1}]
     Tail.objects.filter(pk=its.tail.pk).update(name=name, aircraft_type=name, stores=stores, **loader)
     fault = {"status": Status.FAILED, "error": name, "error_code": CODE}
-    flags = {"at_risk": True, "contradiction": Contradiction.OVERSIZED, "error_etag": "e"}
+    flags = {"at_risk": True, "contradiction": Inconsistency.OVERSIZED, "error_etag": "e"}
     Load.objects.filter(pk=its.load.pk).update(error_content=name, **fault, **flags)
     Transfer.objects.filter(pk=its.transfer.pk).update(content=name, **fault)
     Event.objects.filter(pk=its.event.pk).update(content=name, text=name, error_code=CODE)
