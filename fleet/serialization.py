@@ -11,7 +11,7 @@ from datetime import date, datetime
 from typing import Any
 
 from campaigns.models import Campaign
-from fleet.models import Load, Measured, Tail, Transfer
+from fleet.models import Load, ProgressFields, Tail, Transfer
 from fleet.stats.rollup import COUNTED, Rollup, rollup_of
 from ifeportal.formatting import iso
 from ifeportal.models import Airline
@@ -133,7 +133,7 @@ def _on_top(row: Load | Transfer, load: Load) -> State:
     }
 
 
-def _measured(row: Measured) -> State:
+def _measured(row: ProgressFields) -> State:
     return {
         "status": row.status,
         "stalled": row.stalled,

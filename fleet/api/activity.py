@@ -9,18 +9,18 @@ from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers
 
-from fleet.models import Moved, Usage
+from fleet.models import ThroughputInterval, Usage
 from ifeportal.api.filters import datetime_range
 from ifeportal.api.viewsets import ReadOnlyViewSet, RowSerializer
 from ifeportal.formatting import iso
 
 
-def moved_state(row: Moved) -> dict[str, Any]:
+def moved_state(row: ThroughputInterval) -> dict[str, Any]:
     """Bytes of five minutes."""
     return {"id": row.pk, "airline": row.airline.name, "at": iso(row.at), "bytes": row.bytes}
 
 
-class MovedRow(RowSerializer[Moved]):
+class MovedRow(RowSerializer[ThroughputInterval]):
     """Bytes that arrived on an airline's aircraft within five minutes."""
 
     values_of = moved_state
@@ -80,10 +80,10 @@ class UsageFilter(django_filters.FilterSet):
     list=extend_schema(summary="List bytes moved", tags=["moved"]),
     retrieve=extend_schema(summary="One slot", tags=["moved"]),
 )
-class MovedSlots(ReadOnlyViewSet[Moved]):
+class MovedSlots(ReadOnlyViewSet[ThroughputInterval]):
     """Bytes that arrived, by airline and slot of five minutes."""
 
-    queryset = Moved.objects.select_related("airline").defer("airline__contact")
+    queryset = ThroughputInterval.objects.select_related("airline").defer("airline__contact")
     serializer_class = MovedRow
     filterset_class = MovedFilter
     search_fields = ["airline__name"]

@@ -18,7 +18,7 @@ from campaigns.models import Campaign
 from fleet.archive.format import ARCHIVE_LIMIT, Archive, archive_prefix, parse_archive, parse_archive_key
 from fleet.feed import airline_published, campaign_published, load_published, tail_published
 from fleet.ingest import anomalies
-from fleet.models import Anomaly, Load, Measured, ProgressSample, Tail, Transfer
+from fleet.models import Anomaly, Load, ProgressFields, ProgressSample, Tail, Transfer
 from fleet.reconcile.limits import Limits
 from fleet.reconcile.problems import BAD_ARCHIVE, Problem, Problems
 from fleet.stats import rollup
@@ -29,7 +29,7 @@ from loader.s3.interface import Bucket, ObjectInfo
 
 ROWS_A_STATEMENT: Final = 1_000
 Place = tuple[str, str]  # tail, campaign
-M = TypeVar("M", bound=Measured)
+M = TypeVar("M", bound=ProgressFields)
 logger = logging.getLogger(__name__)
 
 

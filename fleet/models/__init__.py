@@ -1,8 +1,8 @@
 """Rows of what has arrived: tails, loads, transfers, their history, issues and usage."""
 
-from fleet.models.history import Event, EventQuerySet, Moved, MovedQuerySet, ProgressSample
+from fleet.models.history import Event, EventQuerySet, ProgressSample, ThroughputInterval, ThroughputIntervalQuerySet
 from fleet.models.issues import Acknowledgement, AcknowledgementQuerySet, Anomaly, AnomalyQuerySet
-from fleet.models.load import Load, LoadQuerySet, Measured, Transfer, TransferQuerySet
+from fleet.models.load import Load, LoadQuerySet, ProgressFields, Transfer, TransferQuerySet
 from fleet.models.tail import Tail, TailQuerySet
 from fleet.models.usage import Usage, UsageQuerySet
 
@@ -15,12 +15,12 @@ __all__ = [
     "EventQuerySet",
     "Load",
     "LoadQuerySet",
-    "Measured",
-    "Moved",
-    "MovedQuerySet",
+    "ProgressFields",
     "ProgressSample",
     "Tail",
     "TailQuerySet",
+    "ThroughputInterval",
+    "ThroughputIntervalQuerySet",
     "Transfer",
     "TransferQuerySet",
     "Usage",

@@ -55,20 +55,21 @@ class Event(models.Model):
         return f"{self.content or 'load'} {self.state} at {self.at}"
 
 
-class MovedQuerySet(ScopedQuerySet["Moved"]):
+class ThroughputIntervalQuerySet(ScopedQuerySet["ThroughputInterval"]):
     pass
 
 
-class Moved(models.Model):
+class ThroughputInterval(models.Model):
     """Bytes that arrived on an airline's aircraft in a slot of five minutes (UTC, the portal's clock)."""
 
     airline = models.ForeignKey(Airline, on_delete=models.CASCADE, related_name="moved")
     at = models.DateTimeField(help_text="When the slot begins.")
     bytes = models.BigIntegerField(default=0)
 
-    objects = MovedQuerySet.as_manager()
+    objects = ThroughputIntervalQuerySet.as_manager()
 
     class Meta:
+        db_table = "fleet_moved"  # its name before the model's
         verbose_name_plural = "moved"
         ordering = ["airline", "at"]
         constraints = [models.UniqueConstraint(fields=["airline", "at"], name="moved_once")]

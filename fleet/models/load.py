@@ -12,7 +12,7 @@ from fleet.state import forecast, precedence
 from ifeportal.access import ScopedQuerySet
 
 
-class Measured(models.Model):
+class ProgressFields(models.Model):
     """What a load and a transfer have in common. Bytes; bytes per second; UTC. Unknown is null, never 0."""
 
     status = models.CharField(max_length=8, choices=Status, default=Status.PENDING)
@@ -47,7 +47,7 @@ class Measured(models.Model):
         return -(-(self.bytes_total - self.bytes_done) // self.rate_bps)
 
 
-def measured_constraints(name: str) -> list[models.BaseConstraint]:
+def progress_constraints(name: str) -> list[models.BaseConstraint]:
     """The checks that hold for every measured row; `name` begins their names."""
     return [
         models.CheckConstraint(condition=Q(status__in=Status.values), name=f"{name}_status_known"),
@@ -66,7 +66,7 @@ class LoadQuerySet(ScopedQuerySet["Load"]):
     airline_path = "tail__airline"
 
 
-class Load(Measured):
+class Load(ProgressFields):
     """One campaign on one tail, with the sums of its transfers.
 
     `error` is what to show first: that of `campaign.json.error`, else the newest of a failed item (then `error_content`
@@ -118,7 +118,7 @@ class Load(Measured):
         ordering = ["tail__airline__name", "tail__name", "campaign__name"]
         constraints = [
             models.UniqueConstraint(fields=["tail", "campaign"], name="load_once"),
-            *measured_constraints("load"),
+            *progress_constraints("load"),
         ]
         indexes = [
             models.Index(fields=["campaign", "status"]),
@@ -158,7 +158,7 @@ class TransferQuerySet(ScopedQuerySet["Transfer"]):
     airline_path = "load__tail__airline"
 
 
-class Transfer(Measured):
+class Transfer(ProgressFields):
     """One content item on its way to one tail; what the objects `.progress` and `.error` last said."""
 
     load = models.ForeignKey(Load, on_delete=models.CASCADE, related_name="transfers")
@@ -185,7 +185,7 @@ class Transfer(Measured):
         ordering = ["load", "content"]
         constraints = [
             models.UniqueConstraint(fields=["load", "content"], name="transfer_once"),
-            *measured_constraints("transfer"),
+            *progress_constraints("transfer"),
         ]
         indexes = [
             models.Index(fields=["load", "status"]),

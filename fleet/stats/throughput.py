@@ -13,7 +13,7 @@ from typing import Final
 
 from django.db import connection
 
-from fleet.models import Moved
+from fleet.models import ThroughputInterval
 from fleet.stats import rollup
 from ifeportal.bulk import json_rows
 from ifeportal.models import Airline
@@ -35,8 +35,10 @@ def count_moved(airline: Airline, number: int, now: datetime) -> None:
     """Count so many bytes more; nothing is written of none. What is beyond all measure is counted as the most."""
     if number <= 0:
         return
-    rows, text = json_rows(Moved, ["airline_id", "at", "bytes"], [(airline.pk, slot_of(now), min(number, COUNT_LIMIT))])
-    table = connection.ops.quote_name(Moved._meta.db_table)
+    rows, text = json_rows(
+        ThroughputInterval, ["airline_id", "at", "bytes"], [(airline.pk, slot_of(now), min(number, COUNT_LIMIT))]
+    )
+    table = connection.ops.quote_name(ThroughputInterval._meta.db_table)
     with connection.cursor() as cursor:
         cursor.execute(
             f"INSERT INTO {table} (airline_id, at, bytes) {rows} WHERE true "
@@ -50,7 +52,7 @@ def moved_today(airlines: Collection[Airline], now: datetime) -> dict[int, int]:
     """The bytes of this day (UTC) by the id of each of the airlines; one query."""
     since = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     found = (
-        Moved.objects.filter(airline__in=airlines, at__gte=since, at__lte=now)
+        ThroughputInterval.objects.filter(airline__in=airlines, at__gte=since, at__lte=now)
         .order_by()
         .values_list("airline")
         .annotate(**rollup.halves("bytes", "bytes"))
@@ -85,7 +87,7 @@ def flow(airlines: Collection[int], now: datetime, span: timedelta = DAY) -> Flo
     """What arrived on the aircraft of these airlines (ids) in the span up to now; one query."""
     first, last = slot_of(now - span), slot_of(now)
     found = (
-        Moved.objects.filter(airline__in=airlines, at__gte=first, at__lte=last)
+        ThroughputInterval.objects.filter(airline__in=airlines, at__gte=first, at__lte=last)
         .order_by()
         .values_list("at")
         .annotate(**rollup.halves("bytes", "bytes"))
@@ -97,4 +99,4 @@ def flow(airlines: Collection[int], now: datetime, span: timedelta = DAY) -> Flo
 
 def prune(now: datetime) -> int:
     """Forget what moved more than `KEPT_FOR` ago; how many rows."""
-    return Moved.objects.filter(at__lt=now - KEPT_FOR).delete()[0]
+    return ThroughputInterval.objects.filter(at__lt=now - KEPT_FOR).delete()[0]

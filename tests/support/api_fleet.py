@@ -11,7 +11,7 @@ from rest_framework.test import APIClient
 
 from campaigns.models import Campaign, ContentItem
 from fleet.choices import State, Status
-from fleet.models import Acknowledgement, Anomaly, Event, Load, Moved, Tail, Transfer, Usage
+from fleet.models import Acknowledgement, Anomaly, Event, Load, Tail, ThroughputInterval, Transfer, Usage
 from ifeportal.models import Airline, AuditEntry, User
 from tests.conftest import Cast
 
@@ -101,6 +101,6 @@ def make_history(load: Load, at: datetime = NOON) -> None:
     airline = load.tail.airline
     Event.objects.create(load=load, at=at, state=State.LOADING, bytes_done=0)
     Acknowledgement.objects.create(load=load, state="failed", note="Seen.", who="somebody", at=at)
-    Moved.objects.create(airline=airline, at=at, bytes=5)
+    ThroughputInterval.objects.create(airline=airline, at=at, bytes=5)
     Usage.objects.create(airline=airline, day=at.date(), list_requests=1)
     AuditEntry.objects.create(at=at, who="somebody", airline=airline, whose=airline.name, action="a", via="page")

@@ -12,7 +12,17 @@ from django.utils import timezone
 
 from campaigns.models import Campaign, ContentItem, Draft, DraftItem, ManifestState
 from fleet.choices import State, Status
-from fleet.models import Acknowledgement, Anomaly, Event, Load, Moved, ProgressSample, Tail, Transfer, Usage
+from fleet.models import (
+    Acknowledgement,
+    Anomaly,
+    Event,
+    Load,
+    ProgressSample,
+    Tail,
+    ThroughputInterval,
+    Transfer,
+    Usage,
+)
 from ifeportal.access import Role
 from ifeportal.live.feed import FeedChange, publish
 from ifeportal.models import Airline, AuditEntry, Membership, User
@@ -33,7 +43,7 @@ class Holding:
     anomaly: Anomaly
     event: Event
     acknowledgement: Acknowledgement
-    moved: Moved
+    moved: ThroughputInterval
     entry: AuditEntry
     usage: Usage
     marks: tuple[str, ...]
@@ -79,7 +89,7 @@ def furnish(airline: Airline, *, members: Mapping[User, Role], first_id: int) ->
     note = {"note": f"{word} is on it", "who": f"{word}-person"}
     event = Event.objects.create(pk=next(ids), **told, text=f"{word} began", bytes_done=400)
     acknowledgement = Acknowledgement.objects.create(pk=next(ids), **told, **note)
-    moved = Moved.objects.create(pk=next(ids), airline=airline, at=now, bytes=400)
+    moved = ThroughputInterval.objects.create(pk=next(ids), airline=airline, at=now, bytes=400)
     entry = AuditEntry.objects.create(
         pk=next(ids), at=now, airline=airline, whose=airline.name, action="x", target=f"{word}-thing", via="page"
     )

@@ -16,7 +16,7 @@ from campaigns.models import Campaign, ContentItem
 from fleet.api import acknowledgements, activity, events, serializers
 from fleet.api import urls as fleet_urls
 from fleet.choices import Status
-from fleet.models import Acknowledgement, Anomaly, Event, Load, Moved, Tail, Transfer, Usage
+from fleet.models import Acknowledgement, Anomaly, Event, Load, Tail, ThroughputInterval, Transfer, Usage
 from fleet.serialization import airline_state, campaign_state, load_state, tail_state, transfer_state
 from fleet.stats import rollup
 from ifeportal.api import urls
@@ -104,7 +104,7 @@ def test_an_unknown_total_is_null_and_never_nought(fleet: Cast, olga: APIClient)
             acknowledgements.AcknowledgementRow,
             lambda: acknowledgements.acknowledgement_state(Acknowledgement.objects.all()[0]),
         ),
-        (activity.MovedRow, lambda: activity.moved_state(Moved.objects.all()[0])),
+        (activity.MovedRow, lambda: activity.moved_state(ThroughputInterval.objects.all()[0])),
         (activity.UsageRow, lambda: activity.usage_state(Usage.objects.all()[0])),
         (AuditSerializer, lambda: serialize_audit_entry(AuditEntry.objects.all()[0])),
         (serializers.TransferRow, lambda: transfer_state(Transfer.objects.all()[0])),

@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from fleet.history import events
 from fleet.history.events import of_item, of_load
-from fleet.models import Event, Load, Moved, Tail, Transfer
+from fleet.models import Event, Load, Tail, ThroughputInterval, Transfer
 from fleet.stats.throughput import count_moved, flow, moved_today, prune, slot_of
 from ifeportal.models import Airline
 from loader.contract.item_reports import COUNT_LIMIT
@@ -27,7 +27,7 @@ def told(content: str = "", name: str = "N1") -> list[tuple[str, str, int]]:
 
 
 def moved() -> int:
-    return sum(Moved.objects.values_list("bytes", flat=True))
+    return sum(ThroughputInterval.objects.values_list("bytes", flat=True))
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_a_finished_fleet_that_is_first_met_is_one_event_a_load_and_no_bytes(wor
     world.poll()
     assert Event.objects.filter(content="").count() == 6
     assert list(Event.objects.exclude(content="").values_list("content", "error_code")) == [("e", "NO_SPACE")]
-    assert not Moved.objects.exists()
+    assert not ThroughputInterval.objects.exists()
 
 
 def test_what_does_not_turn_is_not_written(two: World) -> None:
@@ -138,7 +138,7 @@ def test_bytes_are_counted_in_slots_of_five_minutes_by_airline_and_added_up(worl
         (acme, -3, late + timedelta(hours=1)),
     ):
         count_moved(airline, number, at)
-    assert Moved.objects.count() == 4
+    assert ThroughputInterval.objects.count() == 4
     assert slot_of(late).minute == 5
     with CaptureQueriesContext(connection) as queries:
         assert moved_today([acme, beta], late) == {acme.pk: 18, beta.pk: 8}
@@ -147,7 +147,7 @@ def test_bytes_are_counted_in_slots_of_five_minutes_by_airline_and_added_up(worl
     assert (len(day.at), day.bytes, day.moved[-1], day.at[-1]) == (289, 26, 7, slot_of(late))
     assert (day.rates()[-1], flow([acme.pk], slot_of(late)).rates()[-1]) == (0, None)
     assert prune(slot_of(late) + timedelta(days=400)) == 3
-    assert Moved.objects.count() == 1
+    assert ThroughputInterval.objects.count() == 1
 
 
 def test_no_count_of_bytes_is_beyond_all_measure(world: World) -> None:

@@ -14,7 +14,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from fleet.models import Load, Moved, ProgressSample, Tail
+from fleet.models import Load, ProgressSample, Tail, ThroughputInterval
 from fleet.pages.charts import moved_chart, rate_chart
 from fleet.stats.throughput import slot_of
 from ifeportal.models import Airline
@@ -50,7 +50,7 @@ def test_bytes_are_rates_where_the_buckets_were_read_and_unknown_elsewhere(alice
     begun = Airline(pk=cast.acme.pk, name="ACME", created_at=now - 60 * MINUTE)
     read_just_now(cast.acme)
     for back, number in ((50, 300_000), (25, 600_000), (24 * 60, 900_000)):
-        Moved.objects.create(airline=cast.acme, at=slot_of(now - back * MINUTE), bytes=number)
+        ThroughputInterval.objects.create(airline=cast.acme, at=slot_of(now - back * MINUTE), bytes=number)
     chart = moved_chart([begun], now)
     found = dict(zip(chart.at, values(chart.data), strict=True))
     assert found[slot_of(now - 50 * MINUTE)] == 1_000
