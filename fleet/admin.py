@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 from fleet import usage
 from fleet.choices import Status
 from fleet.models import Anomaly, Load, ProgressSample, Tail, Transfer, Usage
-from fleet.state.precedence import CHOICES, in_state, item_in_state
+from fleet.state.precedence import CHOICES, in_state, transfer_in_state
 from ifeportal.admin.base import ReadOnlyAdmin, ReadOnlyScopedAdmin, page_link
 
 
@@ -69,7 +69,7 @@ class ItemStateFilter(StateFilter):
 
     def condition(self, word: str) -> Q:
         """Transfers in that state."""
-        return item_in_state(word)
+        return transfer_in_state(word)
 
 
 class Measured(ReadOnlyScopedAdmin[Any]):

@@ -20,7 +20,7 @@ from prometheus_client.registry import Collector
 from fleet import usage
 from fleet.choices import ServiceStatus, State, Status
 from fleet.models import Anomaly, Load, Tail
-from fleet.state.precedence import STATE
+from fleet.state.precedence import LOAD_STATE
 from ifeportal.jobs import status
 from ifeportal.live.feed import current_rev
 from ifeportal.models import Job
@@ -101,7 +101,7 @@ def _loads() -> Iterator[Metric]:
     rows: Iterable[Any] = (
         Load.objects.filter(tail__duty=ServiceStatus.ACTIVE)
         .order_by()
-        .values("tail__airline__name", "proof", word=STATE)
+        .values("tail__airline__name", "proof", word=LOAD_STATE)
         .annotate(
             n=Count("pk"),
             risky=Count("pk", there & Q(at_risk=True)),

@@ -13,7 +13,7 @@ from campaigns.models import ManifestState
 from fleet.api.serializers import SUM_STATES, SUM_STATUSES
 from fleet.choices import Inconsistency, ServiceStatus, State, Status, Verification
 from fleet.models import Load, Tail, Transfer
-from fleet.state.precedence import in_state, item_in_state
+from fleet.state.precedence import in_state, transfer_in_state
 from fleet.stats import rollup
 from ifeportal.api.filters import BooleanFilter, ChoicesFilter, datetime_range
 
@@ -45,7 +45,7 @@ class TransferFilter(django_filters.FilterSet):
 
     def by_state(self, rows: QuerySet[Transfer], name: str, words: list[str]) -> QuerySet[Transfer]:
         """The rows in one of these states."""
-        return rows.filter(reduce(or_, map(item_in_state, words), Q()))
+        return rows.filter(reduce(or_, map(transfer_in_state, words), Q()))
 
 
 class LoadFilter(django_filters.FilterSet):

@@ -157,7 +157,8 @@ class Tail:
 
 
 class Simulation:
-    """A fleet in the air. `advance` is to be called every second or so; `say` hears what happens, for people.
+    """A fleet in the air. `next_transfer_state` is to be called every second or so; `say` hears what happens, for
+    people.
 
     `speed` makes links and events so many times faster.
     """

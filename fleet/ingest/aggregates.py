@@ -15,12 +15,12 @@ from django.db.models.functions import Lag, Lead
 from fleet.choices import Status
 from fleet.models import Load, ProgressSample, Transfer
 from fleet.state import forecast, rates
-from fleet.state.load import ItemError, Sums
+from fleet.state.load import ItemError, TransferTotals
 from fleet.stats import rollup
 from ifeportal.bulk import where_in
 
 
-def sums(loads: Mapping[int, bool]) -> dict[int, Sums]:
+def sums(loads: Mapping[int, bool]) -> dict[int, TransferTotals]:
     """What the transfers of each load add up to: those its manifest lists, or all where that is not known (False)."""
     unknown = [(pk,) for pk, is_known in loads.items() if not is_known]
     counted = Q(listed=True) | Q(where_in(Transfer, ["load_id"], unknown)) if unknown else Q(listed=True)
@@ -47,12 +47,12 @@ def sums(loads: Mapping[int, bool]) -> dict[int, Sums]:
         )
     )
     summed = {row["load"]: _sum(row, known=loads[row["load"]]) for row in found}
-    return {pk: summed.get(pk) or Sums(bytes_total=0 if is_known else None) for pk, is_known in loads.items()}
+    return {pk: summed.get(pk) or TransferTotals(bytes_total=0 if is_known else None) for pk, is_known in loads.items()}
 
 
-def _sum(row: Mapping[str, Any], *, known: bool) -> Sums:
+def _sum(row: Mapping[str, Any], *, known: bool) -> TransferTotals:
     total = rollup.joined(row["sum_total_high"], row["sum_total_low"]) or 0
-    return Sums(
+    return TransferTotals(
         items=row["items"],
         done=row["done"],
         failed=row["failed"],
@@ -82,7 +82,7 @@ def failures(loads: Collection[int]) -> dict[int, ItemError]:
     return {load: ItemError(content, code, text) for load, content, code, text in found}
 
 
-def speeds(moved: Collection[Load], done: Mapping[int, Sums], now: datetime) -> dict[int, int | None]:
+def speeds(moved: Collection[Load], done: Mapping[int, TransferTotals], now: datetime) -> dict[int, int | None]:
     """The rate of each load over the last minute of change, the change of this moment included."""
     if not moved:
         return {}
@@ -90,26 +90,26 @@ def speeds(moved: Collection[Load], done: Mapping[int, Sums], now: datetime) -> 
     for row in moved:
         window = samples[row.pk]
         if not window and row.moved_at is not None and row.moved_at < now:
-            window.append(rates.Sample(row.moved_at, row.bytes_done))
-        window.append(rates.Sample(now, done[row.pk].bytes_done))
-    return {load: rates.over_window(window) for load, window in samples.items()}
+            window.append(rates.RateSample(row.moved_at, row.bytes_done))
+        window.append(rates.RateSample(now, done[row.pk].bytes_done))
+    return {load: rates.windowed_rate(window) for load, window in samples.items()}
 
 
-def first_counted(moved: Collection[Load], now: datetime) -> dict[int, rates.Sample]:
+def first_counted(moved: Collection[Load], now: datetime) -> dict[int, rates.RateSample]:
     """From which sample the effective rate of these loads is counted, of those that have counted for too long."""
     aged = {row.pk for row in moved if row.effective_since and now - row.effective_since > forecast.SPAN_AT_MOST}
     if not aged:
         return {}
     span = ProgressSample.objects.filter(where_in(ProgressSample, ["load_id"], ((pk,) for pk in aged)))
     rows = span.filter(at__gte=now - forecast.SPAN).order_by("load", "at").values_list("load", "at", "bytes_done")
-    samples: dict[int, list[rates.Sample]] = {}
+    samples: dict[int, list[rates.RateSample]] = {}
     for load, at, bytes_done in rows:
-        samples.setdefault(load, []).append(rates.Sample(at, bytes_done))
-    firsts = {load: forecast.first_counted(found, now) for load, found in samples.items()}
+        samples.setdefault(load, []).append(rates.RateSample(at, bytes_done))
+    firsts = {load: forecast.baseline_sample(found, now) for load, found in samples.items()}
     return {load: first for load, first in firsts.items() if first is not None}
 
 
-def _turns(loads: Collection[Load], now: datetime) -> dict[int, list[rates.Sample]]:
+def _turns(loads: Collection[Load], now: datetime) -> dict[int, list[rates.RateSample]]:
     """The samples of the window that decide a rate: the newest, and the oldest since the bytes last went down."""
     window = Q(at__gt=now - rates.WINDOW, at__lt=now) & Q(
         where_in(ProgressSample, ["load_id"], ((row.pk,) for row in loads))
@@ -119,9 +119,9 @@ def _turns(loads: Collection[Load], now: datetime) -> dict[int, list[rates.Sampl
         following=Window(Lead("at"), partition_by="load", order_by="at"),
     )
     turns = recent.filter(Q(previous=None) | Q(previous__gt=F("bytes_done")) | Q(following=None)).order_by("at")
-    samples: dict[int, list[rates.Sample]] = {row.pk: [] for row in loads}
+    samples: dict[int, list[rates.RateSample]] = {row.pk: [] for row in loads}
     for load, at, bytes_done, previous in turns.values_list("load_id", "at", "bytes_done", "previous"):
         if previous is not None and previous > bytes_done:
             samples[load].clear()
-        samples[load].append(rates.Sample(at, bytes_done))
+        samples[load].append(rates.RateSample(at, bytes_done))
     return samples

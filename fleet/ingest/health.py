@@ -22,8 +22,16 @@ from fleet.history.events import of_item, of_load
 from fleet.ingest.rows import lock_tails
 from fleet.models import Load, Tail, Transfer
 from fleet.state import health
-from fleet.state.health import Facts, Flags, ItemFacts, Terms, decide, decide_item, signs_of_life
-from fleet.state.rates import RATE_HOLDS
+from fleet.state.health import (
+    HealthPolicy,
+    LoadHealth,
+    LoadInputs,
+    TransferInputs,
+    evaluate_load,
+    evaluate_transfer,
+    loader_activity,
+)
+from fleet.state.rates import RATE_VALID_FOR
 from fleet.stats import rollup
 from ifeportal.bulk import update, where_in
 from ifeportal.live.feed import publish
@@ -42,7 +50,7 @@ _PATHS: Final = {
     "loader_state": "tail__loader_state",
     "tail_silent": "tail__silent",
 }
-COLUMNS: Final = tuple(_PATHS.get(name, name) for name in Facts._fields)
+COLUMNS: Final = tuple(_PATHS.get(name, name) for name in LoadInputs._fields)
 _facts = attrgetter(*(column.replace("__", ".") for column in COLUMNS))
 
 
@@ -57,15 +65,15 @@ def note_standing(airline: Airline, now: datetime, steady_since: datetime | None
     """
     if steady_since is None:
         return set()
-    terms = Terms(
+    terms = HealthPolicy(
         stalled_after=timedelta(minutes=airline.stalled_after_minutes),
         silent_after=timedelta(hours=airline.silent_after_hours),
         risk_before=timedelta(hours=airline.risk_before_hours),
         now=now,
-        steady_since=steady_since,
+        uninterrupted_since=steady_since,
     )
-    rows = map(Facts._make, _open(airline).values_list(*COLUMNS))
-    turned = [facts for facts in rows if decide(facts, terms) != facts.flags][:AT_ONCE]
+    rows = map(LoadInputs._make, _open(airline).values_list(*COLUMNS))
+    turned = [facts for facts in rows if evaluate_load(facts, terms) != facts.health][:AT_ONCE]
     items = list(_still(airline, terms).values_list("pk", "load__tail")[:AT_ONCE])
     tails = list(_quiet(airline, terms).values_list("pk", flat=True)[:AT_ONCE])
     if not (turned or items or tails):
@@ -89,25 +97,25 @@ def _open(airline: Airline) -> QuerySet[Load]:
     return rows.order_by()
 
 
-def _quiet(airline: Airline, terms: Terms) -> QuerySet[Tail]:
+def _quiet(airline: Airline, terms: HealthPolicy) -> QuerySet[Tail]:
     """Tails that may have become silent, or are no more as they need be silent for longer now."""
     rows = Tail.objects.filter(airline=airline, duty=ServiceStatus.ACTIVE).order_by("pk")
     limit = terms.now - terms.silent_after
     long_ago = Q(seen_at=None) | Q(seen_at__lte=limit)
-    if terms.steady_since > limit:
+    if terms.uninterrupted_since > limit:
         return rows.filter(Q(silent=True) & ~long_ago)
     return rows.filter((Q(silent=False) & long_ago) | (Q(silent=True) & ~long_ago))
 
 
-def _still(airline: Airline, terms: Terms) -> QuerySet[Transfer]:
+def _still(airline: Airline, terms: HealthPolicy) -> QuerySet[Transfer]:
     """Items whose rate holds no more, and those that may have stalled or have not any more."""
     limit = terms.now - terms.stalled_after
-    slow = Q(status__in=[Status.LOADING, Status.FAILED], rate_bps__gt=0, moved_at__lte=terms.now - RATE_HOLDS)
-    if terms.now - terms.steady_since < RATE_HOLDS:
+    slow = Q(status__in=[Status.LOADING, Status.FAILED], rate_bps__gt=0, moved_at__lte=terms.now - RATE_VALID_FOR)
+    if terms.now - terms.uninterrupted_since < RATE_VALID_FOR:
         slow &= Q(pk__in=[])
     stalls = Q(status=Status.LOADING, stalled=False, load__waiting=False, moved_at__lte=limit)
     stalls &= Q(load__tail__heartbeat_at=None) | Q(load__tail__seen_at__gte=F("moved_at") + terms.stalled_after)
-    if terms.steady_since > limit:
+    if terms.uninterrupted_since > limit:
         stalls &= Q(pk__in=[])
     goes_on = Q(stalled=True) & (Q(load__waiting=True) | Q(moved_at__gt=limit))
     rows = Transfer.objects.filter(
@@ -116,18 +124,20 @@ def _still(airline: Airline, terms: Terms) -> QuerySet[Transfer]:
     return rows.filter(slow | stalls | goes_on).order_by("pk")
 
 
-def _note_tails(tails: Iterable[Tail], terms: Terms) -> set[int]:
+def _note_tails(tails: Iterable[Tail], terms: HealthPolicy) -> set[int]:
     """The ids of those that have become silent, or are no more."""
     turned = []
     for tail in tails:
-        silent = health.is_silent(tail.seen_at, terms.silent_after, terms.now, terms.steady_since, known=tail.silent)
+        silent = health.is_silent(
+            tail.seen_at, terms.silent_after, terms.now, terms.uninterrupted_since, known=tail.silent
+        )
         if silent != tail.silent and tail.duty == ServiceStatus.ACTIVE:
             turned.append((tail.pk, silent))
     update(Tail, ["silent"], turned)
     return {pk for pk, _ in turned}
 
 
-def _note_loads(airline: Airline, pks: Collection[int], terms: Terms) -> tuple[list[Load], set[str], set[int]]:
+def _note_loads(airline: Airline, pks: Collection[int], terms: HealthPolicy) -> tuple[list[Load], set[str], set[int]]:
     """The loads written, the campaigns whose sums they change, and loads by whose flags their items get other words."""
     before, loads = [], []
     campaigns: set[str] = set()
@@ -136,25 +146,25 @@ def _note_loads(airline: Airline, pks: Collection[int], terms: Terms) -> tuple[l
         _open(airline).filter(where_in(Load, ["id"], ((pk,) for pk in pks))).select_related("tail__airline", "campaign")
     )
     for row in rows.order_by("pk"):
-        facts = Facts._make(_facts(row))
-        flags = decide(facts, terms)
-        if flags == facts.flags:
+        facts = LoadInputs._make(_facts(row))
+        flags = evaluate_load(facts, terms)
+        if flags == facts.health:
             continue
         before.append(of_load(row))
         state, at_risk = row.state, row.at_risk
-        for name, value in zip(Flags._fields, flags, strict=True):
+        for name, value in zip(LoadHealth._fields, flags, strict=True):
             setattr(row, name, value)
         loads.append(row)
         if (state, at_risk) != (row.state, row.at_risk):
             campaigns.add(row.campaign.name)
         if (facts.silent, facts.waiting) != (flags.silent, flags.waiting):
             shown_anew.add(row.pk)
-    update(Load, Flags._fields, [(row.pk, *(getattr(row, name) for name in Flags._fields)) for row in loads])
+    update(Load, LoadHealth._fields, [(row.pk, *(getattr(row, name) for name in LoadHealth._fields)) for row in loads])
     events.load_turns(zip(before, loads, strict=True), terms.now)
     return loads, campaigns, shown_anew
 
 
-def _note_items(airline: Airline, pks: Sequence[int], terms: Terms, *, also: Collection[int]) -> list[Transfer]:
+def _note_items(airline: Airline, pks: Sequence[int], terms: HealthPolicy, *, also: Collection[int]) -> list[Transfer]:
     """The items written, and what moves of the loads `also`, which say another word of it now."""
     theirs = Q(where_in(Transfer, ["id"], ((pk,) for pk in pks)))
     if also:
@@ -163,7 +173,7 @@ def _note_items(airline: Airline, pks: Sequence[int], terms: Terms, *, also: Col
     items, written = [], []
     for row in rows.select_related("load__tail__airline", "load__campaign").order_by("pk"):
         was, facts = of_item(row), (row.stalled, row.rate_bps)
-        row.stalled, row.rate_bps = decide_item(_item_facts(row), terms)
+        row.stalled, row.rate_bps = evaluate_transfer(_item_facts(row), terms)
         if (row.stalled, row.rate_bps) != facts:
             written.append((was, row))
         if (row.stalled, row.rate_bps) != facts or row.load_id in also:
@@ -173,7 +183,7 @@ def _note_items(airline: Airline, pks: Sequence[int], terms: Terms, *, also: Col
     return items
 
 
-def _item_facts(row: Transfer) -> ItemFacts:
+def _item_facts(row: Transfer) -> TransferInputs:
     tail = row.load.tail
-    alive = signs_of_life(tail.heartbeat_at, tail.awake_since, tail.seen_at)
-    return ItemFacts(row.stalled, row.rate_bps, row.status, row.moved_at, row.load.waiting, alive)
+    alive = loader_activity(tail.heartbeat_at, tail.awake_since, tail.seen_at)
+    return TransferInputs(row.stalled, row.rate_bps, row.status, row.moved_at, row.load.waiting, alive)

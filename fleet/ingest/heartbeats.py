@@ -13,8 +13,8 @@ from typing import Final, NamedTuple
 
 from fleet.ingest.updates import Late, News
 from fleet.models import Tail
-from fleet.state.health import ALIVE_FOR
-from fleet.state.observations import Again, Gone, HeartbeatSeen
+from fleet.state.health import LOADER_ACTIVE_FOR
+from fleet.state.observations import HeartbeatObserved, ObjectDeleted, ObjectRewritten
 from ifeportal.bulk import update
 from loader.contract.heartbeat import extra_text
 
@@ -56,10 +56,10 @@ def hear(told: Iterable[tuple[Tail, News]], now: datetime) -> Heard:
         before, proof, known = _said(tail), _proof(tail), tail.heartbeat_at
         _take(tail, news.heard_at, news.heartbeat)
         if news.heard_at is not None:
-            if tail.awake_since is None or tail.seen_at is None or now - tail.seen_at > ALIVE_FOR:
+            if tail.awake_since is None or tail.seen_at is None or now - tail.seen_at > LOADER_ACTIVE_FOR:
                 tail.awake_since = now
             tail.seen_at, tail.silent = now, False
-        if isinstance(news.heartbeat, HeartbeatSeen) and known is not None and news.heartbeat.at < known:
+        if isinstance(news.heartbeat, HeartbeatObserved) and known is not None and news.heartbeat.at < known:
             late.add((tail.pk, ("heartbeat", "", "")))
         if _said(tail) != before:
             changed.append(tail)
@@ -69,23 +69,25 @@ def hear(told: Iterable[tuple[Tail, News]], now: datetime) -> Heard:
     return Heard({tail.pk for tail in changed}, holding, late)
 
 
-def _take(tail: Tail, heard_at: datetime | None, heartbeat: HeartbeatSeen | Again | Gone | None) -> None:
+def _take(
+    tail: Tail, heard_at: datetime | None, heartbeat: HeartbeatObserved | ObjectRewritten | ObjectDeleted | None
+) -> None:
     if heard_at is not None and (tail.heard_at is None or heard_at > tail.heard_at):
         tail.heard_at = heard_at
-    if isinstance(heartbeat, HeartbeatSeen):
+    if isinstance(heartbeat, HeartbeatObserved):
         _take_heartbeat(tail, heartbeat)
     elif heartbeat is not None and heartbeat.etag == tail.heartbeat_etag:
         _renew_heartbeat(tail, heartbeat)
 
 
-def _renew_heartbeat(tail: Tail, seen: Again | Gone) -> None:
-    if isinstance(seen, Gone):
+def _renew_heartbeat(tail: Tail, seen: ObjectRewritten | ObjectDeleted) -> None:
+    if isinstance(seen, ObjectDeleted):
         tail.heartbeat_etag = ""
     elif tail.heartbeat_at is None or seen.at > tail.heartbeat_at:
         tail.heartbeat_at = seen.at
 
 
-def _take_heartbeat(tail: Tail, seen: HeartbeatSeen) -> None:
+def _take_heartbeat(tail: Tail, seen: HeartbeatObserved) -> None:
     if tail.heartbeat_at is not None and seen.at < tail.heartbeat_at:
         return
     tail.heartbeat_etag, tail.heartbeat_at = seen.etag, seen.at

@@ -13,8 +13,8 @@ from fleet.ingest.aggregates import failures, first_counted, speeds, sums
 from fleet.ingest.rows import forget_objects
 from fleet.ingest.updates import Catalog, Late, News, Open
 from fleet.models import Load, ProgressSample, Tail
-from fleet.state.load import LOAD_FIELDS, LoadState, judge, with_campaign_error
-from fleet.state.observations import ErrorSeen
+from fleet.state.load import LOAD_FIELDS, LoadState, next_load_state, with_campaign_error
+from fleet.state.observations import ErrorObserved
 from ifeportal.bulk import upsert, where_in
 
 PLACE: Final = ("tail_id", "campaign_id")
@@ -64,7 +64,7 @@ def _loads(loads: Collection[Open], touched: Collection[int], now: datetime) -> 
     concerned: list[tuple[Open, LoadState, LoadState]] = []
     for load in loads:
         before, seen = LoadState._make(_values(load.row)), load.campaign_error
-        if isinstance(seen, ErrorSeen) and before.error_at is not None and seen.at < before.error_at:
+        if isinstance(seen, ErrorObserved) and before.error_at is not None and seen.at < before.error_at:
             late.add((load.row.tail_id, ("campaign_error", load.row.campaign.name, "")))
         state = with_campaign_error(before, seen)
         if not (load.row.pk in touched or state != before or load.fresh or load.stale):
@@ -94,7 +94,9 @@ def _summed_up(
     were: list[Was | None] = []
     for load, before, state in concerned:
         row = load.row
-        after = judge(before, state, done[row.pk], failed.get(row.pk), now, rates.get(row.pk), firsts.get(row.pk))
+        after = next_load_state(
+            before, state, done[row.pk], failed.get(row.pk), now, rates.get(row.pk), firsts.get(row.pk)
+        )
         if load.fresh or load.archived or after != before:
             were.append(None if load.fresh else of_load(row))
             row.archived_at = None

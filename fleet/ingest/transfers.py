@@ -16,8 +16,8 @@ from fleet.ingest.manifest_diff import differing
 from fleet.ingest.rows import forget_objects
 from fleet.ingest.updates import Late, Open
 from fleet.models import Transfer
-from fleet.state.observations import ErrorSeen, ProgressSeen
-from fleet.state.transfer import TRANSFER_FIELDS, TransferState, advance
+from fleet.state.observations import ErrorObserved, ProgressObserved
+from fleet.state.transfer import TRANSFER_FIELDS, TransferState, next_transfer_state
 from ifeportal.bulk import upsert, where_in
 
 PLACE: Final = ("load_id", "content")
@@ -81,15 +81,15 @@ def _decided(load: Open, content: str, before: TransferState | None, now: dateti
     """What becomes of a transfer (None: it has no row yet); None if nothing does."""
     size, progress, error = load.sizes.get(content), load.progress.get(content), load.errors.get(content)
     if before is None:
-        told = isinstance(progress, ProgressSeen) or isinstance(error, ErrorSeen)
+        told = isinstance(progress, ProgressObserved) or isinstance(error, ErrorObserved)
         if not told and (size is None or load.archived):
             return None  # Of a row deleted meanwhile.
-        return advance(TransferState(), size, now, progress=progress, error=error)
+        return next_transfer_state(TransferState(), size, now, progress=progress, error=error)
     if load.archived:
         held = before.bytes_total if before.listed else None
-        if advance(before, held, now, progress=progress, error=error) == before:
+        if next_transfer_state(before, held, now, progress=progress, error=error) == before:
             return None
-    after = advance(before, size, now, progress=progress, error=error)
+    after = next_transfer_state(before, size, now, progress=progress, error=error)
     return None if after == before else after
 
 
@@ -110,9 +110,9 @@ def arrived(before: TransferState | None, after: TransferState) -> int:
 def _late(load: Open, content: str, before: TransferState) -> Late:
     late: Late = set()
     progress, error = load.progress.get(content), load.errors.get(content)
-    if isinstance(progress, ProgressSeen) and before.progress_at is not None and progress.at < before.progress_at:
+    if isinstance(progress, ProgressObserved) and before.progress_at is not None and progress.at < before.progress_at:
         late.add((load.row.tail_id, ("progress", load.row.campaign.name, content)))
-    if isinstance(error, ErrorSeen) and before.error_at is not None and error.at < before.error_at:
+    if isinstance(error, ErrorObserved) and before.error_at is not None and error.at < before.error_at:
         late.add((load.row.tail_id, ("error", load.row.campaign.name, content)))
     return late
 

@@ -10,7 +10,7 @@ from typing import Literal
 from campaigns.models import Campaign
 from fleet.models import Load
 from fleet.reconcile.problems import Problem
-from fleet.state.observations import Again, ErrorSeen, Gone, HeartbeatSeen, ProgressSeen
+from fleet.state.observations import ErrorObserved, HeartbeatObserved, ObjectDeleted, ObjectRewritten, ProgressObserved
 
 Item = tuple[str, str]  # campaign, content
 Object = tuple[Literal["progress", "error", "campaign_error", "heartbeat"], str, str]
@@ -22,10 +22,10 @@ class News:
     """What is new of one tail. Items are (campaign, content); `dirty` are campaigns whose manifest is another now,
     `problems` what the bytes of its objects said that could not be understood."""
 
-    progress: dict[Item, ProgressSeen | Again | Gone] = field(default_factory=dict)
-    errors: dict[Item, ErrorSeen | Again | Gone] = field(default_factory=dict)
-    campaign_errors: dict[str, ErrorSeen | Again | Gone] = field(default_factory=dict)
-    heartbeat: HeartbeatSeen | Again | Gone | None = None
+    progress: dict[Item, ProgressObserved | ObjectRewritten | ObjectDeleted] = field(default_factory=dict)
+    errors: dict[Item, ErrorObserved | ObjectRewritten | ObjectDeleted] = field(default_factory=dict)
+    campaign_errors: dict[str, ErrorObserved | ObjectRewritten | ObjectDeleted] = field(default_factory=dict)
+    heartbeat: HeartbeatObserved | ObjectRewritten | ObjectDeleted | None = None
     heard_at: datetime | None = None
     dirty: set[str] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
@@ -56,9 +56,9 @@ class Open:
     sizes: Mapping[str, int]
     fresh: bool = False
     stale: bool = False
-    progress: dict[str, ProgressSeen | Again | Gone] = field(default_factory=dict)
-    errors: dict[str, ErrorSeen | Again | Gone] = field(default_factory=dict)
-    campaign_error: ErrorSeen | Again | Gone | None = None
+    progress: dict[str, ProgressObserved | ObjectRewritten | ObjectDeleted] = field(default_factory=dict)
+    errors: dict[str, ErrorObserved | ObjectRewritten | ObjectDeleted] = field(default_factory=dict)
+    campaign_error: ErrorObserved | ObjectRewritten | ObjectDeleted | None = None
 
     @property
     def archived(self) -> bool:
@@ -67,4 +67,4 @@ class Open:
 
     def concerns(self, seen: object) -> bool:
         """Whether what was seen can change it. That the objects of an archived load are gone is no news."""
-        return not (self.archived and isinstance(seen, Gone))
+        return not (self.archived and isinstance(seen, ObjectDeleted))

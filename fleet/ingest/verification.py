@@ -18,7 +18,7 @@ from fleet.choices import Status
 from fleet.feed import load_published
 from fleet.ingest.rows import lock_tails
 from fleet.models import Load
-from fleet.state.verification import held_of, proof
+from fleet.state.verification import heartbeat_entry, verification_level
 from ifeportal.bulk import update, where_in
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline
@@ -42,9 +42,9 @@ def prove(*, tails: Collection[int] = (), loads: Collection[int] = (), campaigns
     )
     changed = []
     for row in rows:
-        found = proof(
+        found = verification_level(
             hashed=getattr(row, "hashed"),  # noqa: B009  (an annotation)
-            held=held_of(row.tail.held, row.campaign.name),
+            held=heartbeat_entry(row.tail.held, row.campaign.name),
             items=row.items_total,
             signed=row.campaign.signed,
             policy=row.tail.signatures,

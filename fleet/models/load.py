@@ -150,7 +150,7 @@ class Load(ProgressFields):
         """Seconds to the end at the slower of the present and the effective rate; None when it cannot be told."""
         if self.status != Status.LOADING or self.bytes_total is None:
             return None
-        band = forecast.seconds(self.bytes_total - self.bytes_done, self.rate_bps, self.effective_bps)
+        band = forecast.eta_range(self.bytes_total - self.bytes_done, self.rate_bps, self.effective_bps)
         return band[1] if band else None
 
 

@@ -20,7 +20,7 @@ from django.views.decorators.http import require_safe
 from campaigns.models import Campaign
 from fleet.models import ProgressSample, Tail
 from fleet.pages import freshness
-from fleet.state.forecast import start_of
+from fleet.state.forecast import start_of_day
 from fleet.stats.readiness import readiness_of
 from fleet.stats.throughput import DAY, SLOT, Flow, flow, slot_of
 from ifeportal import formatting
@@ -158,7 +158,7 @@ def readiness_chart(campaign: Campaign, now: datetime) -> Chart:
     ]
     marks = [Mark(now, "now")] if found.at[-1] > now else []
     if found.starts is not None:
-        marks.append(Mark(start_of(found.starts), "exhibition starts"))
+        marks.append(Mark(start_of_day(found.starts), "exhibition starts"))
     limit = Limit(found.tails, "tails in service")
     name = f"{campaign.name} readiness"
     return Chart(name, "tails", found.at, series, found.summary(now), fresh.read_at, marks, limit)

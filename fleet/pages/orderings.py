@@ -12,7 +12,7 @@ from django.db.models.functions import Cast, NullIf
 from django.db.models.lookups import Exact
 
 from fleet.choices import Status
-from fleet.state.precedence import MOVING, STATE, STATES, TRANSFER_STATE
+from fleet.state.precedence import IS_LOADING, LOAD_STATE, STATES, TRANSFER_STATE
 
 
 def _rank(word: Case) -> Case:
@@ -29,7 +29,7 @@ _MEASURED: Final[Mapping[str, Expression | F]] = MappingProxyType(
         "percent": Case(When(status=Status.COMPLETE, then=Value(1.0)), default=_SHARE),
         "bytes": F("bytes_done"),
         "rate": F("rate_bps"),
-        "eta": Case(When(MOVING & Q(stalled=False), then=_LEFT)),
+        "eta": Case(When(IS_LOADING & Q(stalled=False), then=_LEFT)),
         "as_of": F("as_of"),
     }
 )
@@ -38,15 +38,15 @@ _MEASURED: Final[Mapping[str, Expression | F]] = MappingProxyType(
 ITEM: Final[Mapping[str, Expression | F]] = MappingProxyType({"status": _rank(TRANSFER_STATE), **_MEASURED})
 
 LOAD: Final[Mapping[str, Expression | F]] = MappingProxyType(
-    {"status": _rank(STATE), **_MEASURED, "items": F("items_done")}
+    {"status": _rank(LOAD_STATE), **_MEASURED, "items": F("items_done")}
 )
 
 
 def speaking_first() -> list[OrderBy]:
     """Which load speaks for a tail: the one that moves (nearest exhibition first), else the one heard of last."""
     return [
-        Case(When(MOVING, then=Value(0)), default=Value(1)).asc(),
-        Case(When(MOVING, then=F("campaign__exhibition_starts"))).asc(nulls_last=True),
-        Case(When(~MOVING, then=F("as_of"))).desc(nulls_last=True),
+        Case(When(IS_LOADING, then=Value(0)), default=Value(1)).asc(),
+        Case(When(IS_LOADING, then=F("campaign__exhibition_starts"))).asc(nulls_last=True),
+        Case(When(~IS_LOADING, then=F("as_of"))).desc(nulls_last=True),
         F("pk").desc(),
     ]

@@ -28,7 +28,14 @@ from fleet.polling.snapshot import Standing
 from fleet.reconcile.diff import Survey, TailChanges
 from fleet.reconcile.limits import Limits
 from fleet.reconcile.problems import BODY_PROBLEMS, Problem, Problems, too_old
-from fleet.state.observations import Again, ErrorSeen, Gone, HeartbeatSeen, ProgressSeen, Seen
+from fleet.state.observations import (
+    ErrorObserved,
+    HeartbeatObserved,
+    ObjectDeleted,
+    ObjectRewritten,
+    Observation,
+    ProgressObserved,
+)
 from fleet.stats import rollup
 from ifeportal.jobs.leases import LeaseLost
 from ifeportal.live.feed import publish
@@ -239,7 +246,7 @@ class Writer:
         news = News(dirty={name for name in work.dirty if name in campaigns})
         for key, etag in work.changes.gone:
             if _has_room(key, campaigns):
-                _tell(news, key, Gone(etag))
+                _tell(news, key, ObjectDeleted(etag))
         for each in work.changes.seen:
             reading = readings.by_key.get(each.name)
             if reading is None:
@@ -272,16 +279,16 @@ def _has_room(key: StatusKey, campaigns: Container[str]) -> bool:
     return key.kind == "heartbeat" or key.campaign in campaigns
 
 
-def _tell(news: News, key: StatusKey, seen: Seen | Gone) -> None:
+def _tell(news: News, key: StatusKey, seen: Observation | ObjectDeleted) -> None:
     """Put what was seen of an object in its place."""
     match key.kind, seen:
-        case "progress", ProgressSeen() | Again() | Gone():
+        case "progress", ProgressObserved() | ObjectRewritten() | ObjectDeleted():
             news.progress[key.campaign, key.content] = seen
-        case "error", ErrorSeen() | Again() | Gone():
+        case "error", ErrorObserved() | ObjectRewritten() | ObjectDeleted():
             news.errors[key.campaign, key.content] = seen
-        case "campaign_error", ErrorSeen() | Again() | Gone():
+        case "campaign_error", ErrorObserved() | ObjectRewritten() | ObjectDeleted():
             news.campaign_errors[key.campaign] = seen
-        case "heartbeat", HeartbeatSeen() | Again() | Gone():
+        case "heartbeat", HeartbeatObserved() | ObjectRewritten() | ObjectDeleted():
             news.heartbeat = seen
 
 

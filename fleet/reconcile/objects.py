@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Final
 
 from fleet.reconcile.problems import Problem
-from fleet.state.observations import Again, ErrorSeen, HeartbeatSeen, ProgressSeen, Seen
+from fleet.state.observations import ErrorObserved, HeartbeatObserved, ObjectRewritten, Observation, ProgressObserved
 from loader.contract import item_reports
 from loader.contract.heartbeat import HEARTBEAT_LIMIT, parse_heartbeat
 from loader.contract.keys import StatusKey
@@ -63,7 +63,7 @@ _FETCH: Final = {
 class Reading:
     """What an object says, and what is wrong with it."""
 
-    seen: Seen
+    seen: Observation
     problem: Problem | None = None
 
 
@@ -71,7 +71,7 @@ def guess(sighting: Sighting, item_size: int | None) -> Reading | None:
     """What the object says, as far as the listing tells it: too large, empty, or a number its ETag gives away."""
     kind, etag, at = sighting.key.kind, sighting.etag, sighting.at
     if sighting.same:
-        return Reading(Again(etag, at))
+        return Reading(ObjectRewritten(etag, at))
     if kind == "progress":
         if not 0 < sighting.size <= item_reports.PROGRESS_LIMIT:
             return _unreadable(
@@ -79,7 +79,7 @@ def guess(sighting: Sighting, item_size: int | None) -> Reading | None:
             )
         value = item_reports.progress_from_etag(etag, item_size)
         if value is not None and len(str(value)) == sighting.size:
-            return Reading(ProgressSeen(etag, at, value))
+            return Reading(ProgressObserved(etag, at, value))
     if kind == "heartbeat" and sighting.size > HEARTBEAT_LIMIT:
         return _unreadable(sighting, f"A heartbeat has at most {HEARTBEAT_LIMIT:,} bytes.")
     return None
@@ -96,13 +96,13 @@ def understand(sighting: Sighting, fetched: GetResult) -> Reading:
     now = Sighting(sighting.key, sighting.name, fetched.size, etag, at)
     try:
         if sighting.key.kind == "progress":
-            return Reading(ProgressSeen(etag, at, item_reports.parse_progress(_whole(fetched))))
+            return Reading(ProgressObserved(etag, at, item_reports.parse_progress(_whole(fetched))))
         if sighting.key.kind == "heartbeat":
-            return Reading(HeartbeatSeen(etag, at, parse_heartbeat(_whole(fetched))))
+            return Reading(HeartbeatObserved(etag, at, parse_heartbeat(_whole(fetched))))
     except ContractError as error:
         return _unreadable(now, str(error))
     report = item_reports.parse_error(fetched.body, truncated=fetched.truncated)
-    return Reading(ErrorSeen(etag, at, report.code or "", report.text, report.truncated))
+    return Reading(ErrorObserved(etag, at, report.code or "", report.text, report.truncated))
 
 
 def _whole(fetched: GetResult) -> bytes:
@@ -112,8 +112,8 @@ def _whole(fetched: GetResult) -> bytes:
 
 def _unreadable(sighting: Sighting, detail: str) -> Reading:
     if sighting.key.kind == "heartbeat":
-        seen: Seen = HeartbeatSeen(sighting.etag, sighting.at, None)
+        seen: Observation = HeartbeatObserved(sighting.etag, sighting.at, None)
     else:
-        seen = ProgressSeen(sighting.etag, sighting.at, None)
+        seen = ProgressObserved(sighting.etag, sighting.at, None)
     code = "BAD_HEARTBEAT" if sighting.key.kind == "heartbeat" else "BAD_PROGRESS"
     return Reading(seen, Problem(sighting.name, code, detail, sighting.etag))

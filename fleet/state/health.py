@@ -12,21 +12,21 @@ from typing import Final, NamedTuple
 
 from fleet.choices import Status
 from fleet.state import forecast, rates
-from fleet.state.rates import RATE_HOLDS, is_quick
+from fleet.state.rates import RATE_VALID_FOR, is_rate_current
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class HealthPolicy:
     """By what an airline's loads are judged: its thresholds, the portal's clock, since when it has looked."""
 
     stalled_after: timedelta
     silent_after: timedelta
     risk_before: timedelta
     now: datetime
-    steady_since: datetime
+    uninterrupted_since: datetime
 
 
-class Flags(NamedTuple):
+class LoadHealth(NamedTuple):
     """What is decided of a load, named as in the model."""
 
     stalled: bool
@@ -37,8 +37,8 @@ class Flags(NamedTuple):
     effective_bps: int | None
 
 
-class Facts(NamedTuple):
-    """What a load is judged by, named as in the model; `Flags` as they are."""
+class LoadInputs(NamedTuple):
+    """What a load is judged by, named as in the model; `LoadHealth` as they are."""
 
     stalled: bool
     silent: bool
@@ -64,17 +64,17 @@ class Facts(NamedTuple):
     tail_silent: bool
 
     @property
-    def flags(self) -> Flags:
+    def health(self) -> LoadHealth:
         """As they are."""
-        return Flags._make(self[: len(Flags._fields)])
+        return LoadHealth._make(self[: len(LoadHealth._fields)])
 
     @property
-    def alive(self) -> Alive:
+    def activity(self) -> LoaderActivity:
         """The signs of life of its loader."""
-        return signs_of_life(self.heartbeat_at, self.awake_since, self.seen_at)
+        return loader_activity(self.heartbeat_at, self.awake_since, self.seen_at)
 
 
-class ItemFacts(NamedTuple):
+class TransferInputs(NamedTuple):
     """What an item is judged by. `queued_wakeups`: its load is."""
 
     stalled: bool
@@ -82,35 +82,37 @@ class ItemFacts(NamedTuple):
     status: str
     moved_at: datetime | None
     waiting: bool
-    alive: Alive
+    activity: LoaderActivity
 
 
-def signs_of_life(heartbeat_at: datetime | None, awake_since: datetime | None, seen_at: datetime | None) -> Alive:
+def loader_activity(
+    heartbeat_at: datetime | None, awake_since: datetime | None, seen_at: datetime | None
+) -> LoaderActivity:
     """Those of a tail's loader; without any heartbeat it gives none but its bytes."""
-    return Alive() if heartbeat_at is None else Alive(awake_since, seen_at)
+    return LoaderActivity() if heartbeat_at is None else LoaderActivity(awake_since, seen_at)
 
 
-def decide(facts: Facts, terms: Terms) -> Flags:
+def evaluate_load(inputs: LoadInputs, policy: HealthPolicy) -> LoadHealth:
     """What holds of an open load now. Pure."""
-    now, since = terms.now, terms.steady_since
-    loading = facts.status == Status.LOADING
-    silent = is_silent(facts.seen_at, terms.silent_after, now, since, known=facts.tail_silent)
-    waiting = is_waiting(facts.loader_state, facts.heartbeat_at, facts.as_of, facts.moved_at, now)
+    now, since = policy.now, policy.uninterrupted_since
+    loading = inputs.status == Status.LOADING
+    silent = is_silent(inputs.seen_at, policy.silent_after, now, since, known=inputs.tail_silent)
+    waiting = is_waiting(inputs.loader_state, inputs.heartbeat_at, inputs.as_of, inputs.moved_at, now)
     stalled = not waiting and is_stalled(
-        facts.moved_at, facts.alive, terms.stalled_after, now, since, known=facts.stalled
+        inputs.moved_at, inputs.activity, policy.stalled_after, now, since, known=inputs.stalled
     )
-    effective_bps = _effective(facts, now)
-    rate_bps = _rate(facts, stalled=loading and stalled, terms=terms)
-    left = None if facts.bytes_total is None else facts.bytes_total - facts.bytes_done
-    return Flags(
+    effective_bps = _effective_rate(inputs, now)
+    rate_bps = _current_rate(inputs, stalled=loading and stalled, policy=policy)
+    left = None if inputs.bytes_total is None else inputs.bytes_total - inputs.bytes_done
+    return LoadHealth(
         stalled=loading and stalled,
         silent=loading and silent,
         waiting=loading and waiting,
         at_risk=forecast.is_at_risk(
-            facts.status,
-            forecast.Exhibition(facts.starts, facts.ends),
+            inputs.status,
+            forecast.ExhibitionDates(inputs.starts, inputs.ends),
             forecast.forecast(left, rate_bps, effective_bps, now),
-            terms.risk_before,
+            policy.risk_before,
             now,
         ),
         rate_bps=rate_bps,
@@ -118,49 +120,56 @@ def decide(facts: Facts, terms: Terms) -> Flags:
     )
 
 
-def decide_item(facts: ItemFacts, terms: Terms) -> tuple[bool, int | None]:
+def evaluate_transfer(inputs: TransferInputs, policy: HealthPolicy) -> tuple[bool, int | None]:
     """Whether an item has stalled, and the rate that is known of it now."""
     stalled = (
-        facts.status == Status.LOADING
-        and not facts.waiting
+        inputs.status == Status.LOADING
+        and not inputs.waiting
         and is_stalled(
-            facts.moved_at, facts.alive, terms.stalled_after, terms.now, terms.steady_since, known=facts.stalled
+            inputs.moved_at,
+            inputs.activity,
+            policy.stalled_after,
+            policy.now,
+            policy.uninterrupted_since,
+            known=inputs.stalled,
         )
     )
-    return stalled, _rate(facts, stalled=stalled, terms=terms)
+    return stalled, _current_rate(inputs, stalled=stalled, policy=policy)
 
 
-def _effective(facts: Facts, now: datetime) -> int | None:
+def _effective_rate(inputs: LoadInputs, now: datetime) -> int | None:
     """It sinks while nothing comes; small steps are not worth a write."""
-    found = forecast.effective(facts.effective_since, facts.effective_base, facts.bytes_done, now)
-    return found if forecast.differs(facts.effective_bps, found) else facts.effective_bps
+    found = forecast.effective_rate(inputs.effective_since, inputs.effective_base, inputs.bytes_done, now)
+    return found if forecast.differs_materially(inputs.effective_bps, found) else inputs.effective_bps
 
 
-def _rate(facts: Facts | ItemFacts, *, stalled: bool, terms: Terms) -> int | None:
-    """Nothing is known any more once no byte was seen for `RATE_HOLDS`, and nothing moves in what has stalled."""
+def _current_rate(inputs: LoadInputs | TransferInputs, *, stalled: bool, policy: HealthPolicy) -> int | None:
+    """Nothing is known any more once no byte was seen for `RATE_VALID_FOR`, and nothing moves in what has stalled."""
     if stalled:
         return 0
-    watched = terms.now - terms.steady_since >= RATE_HOLDS
-    return None if watched and not rates.is_quick(facts.moved_at, terms.now) else facts.rate_bps
+    watched = policy.now - policy.uninterrupted_since >= RATE_VALID_FOR
+    return None if watched and not rates.is_rate_current(inputs.moved_at, policy.now) else inputs.rate_bps
 
 
-ALIVE_FOR: Final = timedelta(minutes=15)  # three heartbeats: a loader that says nothing for longer was not alive
+LOADER_ACTIVE_FOR: Final = timedelta(
+    minutes=15
+)  # three heartbeats: a loader that says nothing for longer was not alive
 
-WAITS: Final = frozenset({"waiting", "paused"})  # states of a loader in which nothing moves, and it says why
+WAITING_STATES: Final = frozenset({"waiting", "paused"})  # states of a loader in which nothing moves, and it says why
 
 
 def is_silent(
-    seen_at: datetime | None, after: timedelta, now: datetime, steady_since: datetime, *, known: bool = False
+    seen_at: datetime | None, after: timedelta, now: datetime, uninterrupted_since: datetime, *, known: bool = False
 ) -> bool:
     """Whether nothing new was seen of a tail for `after`. `known`: that was so before; `seen_at` None: ever."""
     if known:
         return seen_at is None or now - seen_at >= after
-    return now - _watched(seen_at, steady_since) >= after
+    return now - _observed_since(seen_at, uninterrupted_since) >= after
 
 
 @dataclass(frozen=True, slots=True)
-class Alive:
-    """Signs of life of a loader, whatever they were: since when without a gap of `ALIVE_FOR`, and the last one.
+class LoaderActivity:
+    """Signs of life of a loader, whatever they were: since when without a gap of `LOADER_ACTIVE_FOR`, and the last one.
 
     None, None: it gives no other sign of life than its bytes (it never wrote a heartbeat), so that all time counts.
     """
@@ -171,10 +180,10 @@ class Alive:
 
 def is_stalled(
     moved_at: datetime | None,
-    alive: Alive,
+    activity: LoaderActivity,
     after: timedelta,
     now: datetime,
-    steady_since: datetime,
+    uninterrupted_since: datetime,
     *,
     known: bool = False,
 ) -> bool:
@@ -183,10 +192,10 @@ def is_stalled(
     An aircraft that was switched off right after its last byte has not stalled, nor one that was switched on just now;
     one that had stalled is stalled still. `known`: it was stalled before.
     """
-    end = now if alive.last is None else min(alive.last, now)
+    end = now if activity.last is None else min(activity.last, now)
     if known:
         return moved_at is None or end - moved_at >= after
-    return end - _watched(moved_at, _watched(alive.since, steady_since)) >= after
+    return end - _observed_since(moved_at, _observed_since(activity.since, uninterrupted_since)) >= after
 
 
 def is_waiting(
@@ -195,12 +204,12 @@ def is_waiting(
     """Whether no byte moves and its loader says that it waits or is paused. Only of what is loading.
 
     `said_at` and `as_of` are the LastModified of its heartbeat and of the newest byte: of one clock, the store's. A
-    byte that came later than the heartbeat counts for `RATE_HOLDS`.
+    byte that came later than the heartbeat counts for `RATE_VALID_FOR`.
     """
-    if loader_state not in WAITS or said_at is None:
+    if loader_state not in WAITING_STATES or said_at is None:
         return False
-    return as_of is None or as_of <= said_at or not is_quick(moved_at, now)
+    return as_of is None or as_of <= said_at or not is_rate_current(moved_at, now)
 
 
-def _watched(moment: datetime | None, steady_since: datetime) -> datetime:
-    return steady_since if moment is None else max(moment, steady_since)
+def _observed_since(timestamp: datetime | None, uninterrupted_since: datetime) -> datetime:
+    return uninterrupted_since if timestamp is None else max(timestamp, uninterrupted_since)

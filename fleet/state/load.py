@@ -1,7 +1,7 @@
 """The state machine of a load, from the totals of its transfers. Pure: values in, values out.
 
-`judge` returns an equal state where nothing changed, so that nothing is written. `now` is the portal's clock; every
-other timestamp is the LastModified of an object.
+`next_load_state` returns an equal state where nothing changed, so that nothing is written. `now` is the portal's clock;
+every other timestamp is the LastModified of an object.
 """
 
 from __future__ import annotations
@@ -12,14 +12,22 @@ from typing import Final, NamedTuple
 
 from fleet.choices import Inconsistency, Status, Verification
 from fleet.state import forecast, rates
-from fleet.state.observations import Again, ErrorSeen, Gone, _latest, _newer, _renews, is_older
+from fleet.state.observations import (
+    ErrorObserved,
+    ObjectDeleted,
+    ObjectRewritten,
+    is_later,
+    is_newer_rewrite,
+    is_superseded,
+    latest_of,
+)
 from loader.contract.item_reports import COUNT_LIMIT
 
 
 class LoadState(NamedTuple):
     """The fields of a load that observation decides, named as in the model.
 
-    `stalled` and the fields of `PASSING` are set as time goes by (`fleet.ingest.health`); here they end.
+    `stalled` and the fields of `TIME_DEPENDENT_FIELDS` are set as time goes by (`fleet.ingest.health`); here they end.
     """
 
     status: str = Status.PENDING.value
@@ -55,9 +63,11 @@ class LoadState(NamedTuple):
 
 LOAD_FIELDS: Final = LoadState._fields
 
-PASSING: Final = LOAD_FIELDS[LOAD_FIELDS.index("silent") :]  # what changes as time goes by, of no use later
+TIME_DEPENDENT_FIELDS: Final = LOAD_FIELDS[
+    LOAD_FIELDS.index("silent") :
+]  # what changes as time goes by, of no use later
 
-ARCHIVED_FIELDS: Final = tuple(name for name in LOAD_FIELDS if name not in PASSING)
+ARCHIVED_FIELDS: Final = tuple(name for name in LOAD_FIELDS if name not in TIME_DEPENDENT_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +80,7 @@ class ItemError:
 
 
 @dataclass(frozen=True, slots=True)
-class Sums:
+class TransferTotals:
     """What the transfers of a load add up to: of the items the manifest lists, or of all while it is unknown.
 
     `items` counts them, `reported` those with a progress; `bytes_total` is None while the manifest is unknown.
@@ -92,43 +102,43 @@ class Sums:
     finished_at: datetime | None = None
 
 
-def with_campaign_error(state: LoadState, seen: ErrorSeen | Again | Gone | None) -> LoadState:
+def with_campaign_error(state: LoadState, seen: ErrorObserved | ObjectRewritten | ObjectDeleted | None) -> LoadState:
     """The load after something was seen of its `campaign.json.error`."""
     if seen is None:
         return state
-    if isinstance(seen, Gone):
+    if isinstance(seen, ObjectDeleted):
         if seen.etag != state.error_etag:
             return state
         return state._replace(error_etag="", campaign_error="", campaign_error_code="")
-    if isinstance(seen, Again):
-        return state._replace(error_at=seen.at) if _renews(seen, state.error_etag, state.error_at) else state
-    if is_older(seen.at, seen.etag, state.error_at, state.error_etag):
+    if isinstance(seen, ObjectRewritten):
+        return state._replace(error_at=seen.at) if is_newer_rewrite(seen, state.error_etag, state.error_at) else state
+    if is_superseded(seen.at, seen.etag, state.error_at, state.error_etag):
         return state
     return state._replace(
         error_etag=seen.etag, error_at=seen.at, campaign_error=seen.text, campaign_error_code=seen.code
     )
 
 
-def judge(
+def next_load_state(
     before: LoadState,
     state: LoadState,
-    sums: Sums,
+    totals: TransferTotals,
     failure: ItemError | None,
     now: datetime,
     rate_bps: int | None,
-    first: rates.Sample | None = None,
+    baseline: rates.RateSample | None = None,
 ) -> LoadState:
     """The load as its transfers have it. `before` is as stored, `state` with what was seen of the campaign's error.
 
     `rate_bps` is what the samples say, used only if bytes moved; from `first`, if there is one, the effective rate is
     counted from now on.
     """
-    known = sums.bytes_total is not None
-    whole = known and sums.done == sums.items
-    own = bool(state.error_etag) and not (whole and _newer(sums.as_of, state.error_at))
-    status = _load_status(sums, whole=whole, own=own)
-    bytes_done = min(sums.bytes_done, COUNT_LIMIT if sums.bytes_total is None else sums.bytes_total)
-    going = status == Status.LOADING or (status == Status.FAILED and sums.loading > 0)
+    known = totals.bytes_total is not None
+    whole = known and totals.done == totals.items
+    own = bool(state.error_etag) and not (whole and is_later(totals.as_of, state.error_at))
+    status = _load_status(totals, whole=whole, own=own)
+    bytes_done = min(totals.bytes_done, COUNT_LIMIT if totals.bytes_total is None else totals.bytes_total)
+    going = status == Status.LOADING or (status == Status.FAILED and totals.loading > 0)
     moved = bytes_done != before.bytes_done or (going and before.moved_at is None)
     code, text, content = "", "", ""
     if own:
@@ -139,50 +149,50 @@ def judge(
     after = state._replace(
         status=status.value,
         bytes_done=bytes_done,
-        bytes_total=sums.bytes_total,
-        items_total=sums.items if known else None,
-        items_done=sums.done,
-        items_failed=sums.failed,
+        bytes_total=totals.bytes_total,
+        items_total=totals.items if known else None,
+        items_done=totals.done,
+        items_failed=totals.failed,
         error_code=code,
         error=text,
         error_content=content,
-        as_of=_latest(sums.as_of, state.error_at if state.error_etag else None),
-        started_at=sums.started_at,
-        finished_at=sums.finished_at if status == Status.COMPLETE else None,
+        as_of=latest_of(totals.as_of, state.error_at if state.error_etag else None),
+        started_at=totals.started_at,
+        finished_at=totals.finished_at if status == Status.COMPLETE else None,
         moved_at=now if moved else before.moved_at,
         stalled=before.stalled and loading and not moved,
         silent=before.silent and loading and not moved,
         waiting=before.waiting and loading and not moved,
-        restarted=sums.restarted > 0,
-        contradiction=_contradiction(before, state, sums, whole=whole).value,
+        restarted=totals.restarted > 0,
+        contradiction=_inconsistency(before, state, totals, whole=whole).value,
         at_risk=before.at_risk and status not in (Status.COMPLETE, Status.DELETED),
         proof=before.proof if status == Status.COMPLETE else Verification.NONE.value,
         rate_bps=(rate_bps if moved else before.rate_bps) if going else None,
     )
-    return _effective(before, after, now, first, open_=status in (Status.LOADING, Status.FAILED))
+    return _with_effective_rate(before, after, now, baseline, open_=status in (Status.LOADING, Status.FAILED))
 
 
-def _contradiction(before: LoadState, state: LoadState, sums: Sums, *, whole: bool) -> Inconsistency:
+def _inconsistency(before: LoadState, state: LoadState, totals: TransferTotals, *, whole: bool) -> Inconsistency:
     """The weightiest one. That the manifest changed midway lasts until the load is complete by the new one.
 
     Only a manifest that asks for other items or bytes counts: of a new title no aircraft need know.
     """
-    if sums.oversized:
+    if totals.oversized:
         return Inconsistency.OVERSIZED
-    if sums.errors_left:
+    if totals.errors_left:
         return Inconsistency.ERROR_LEFT
     if whole:
         return Inconsistency.NONE
     midway = before.items_total is not None and before.bytes_done > 0 and before.status != Status.COMPLETE
-    other = (before.items_total, before.bytes_total) != (sums.items, sums.bytes_total)
-    changed = state.manifest_etag != before.manifest_etag and other and sums.bytes_total is not None
+    other = (before.items_total, before.bytes_total) != (totals.items, totals.bytes_total)
+    changed = state.manifest_etag != before.manifest_etag and other and totals.bytes_total is not None
     if (midway and changed) or before.contradiction == Inconsistency.MANIFEST_CHANGED:
         return Inconsistency.MANIFEST_CHANGED
     return Inconsistency.NONE
 
 
-def _effective(
-    before: LoadState, after: LoadState, now: datetime, first: rates.Sample | None, *, open_: bool
+def _with_effective_rate(
+    before: LoadState, after: LoadState, now: datetime, baseline: rates.RateSample | None, *, open_: bool
 ) -> LoadState:
     """The load with its effective rate, where bytes moved: counted from `first`, or anew after a restart."""
     if not open_:
@@ -190,20 +200,20 @@ def _effective(
     if after.bytes_done == before.bytes_done:
         return after
     since, base = before.effective_since, before.effective_base
-    if first is not None:
-        since, base = first.at, first.bytes_done
+    if baseline is not None:
+        since, base = baseline.at, baseline.bytes_done
     if since is None or after.bytes_done < before.bytes_done:
         since, base = now, after.bytes_done
-    found = forecast.effective(since, base, after.bytes_done, now)
+    found = forecast.effective_rate(since, base, after.bytes_done, now)
     return after._replace(effective_bps=found, effective_since=since, effective_base=base)
 
 
-def _load_status(sums: Sums, *, whole: bool, own: bool) -> Status:
+def _load_status(totals: TransferTotals, *, whole: bool, own: bool) -> Status:
     """Worst first: a load in which an item has failed has failed, though others may still be moving."""
-    if own or sums.failed:
+    if own or totals.failed:
         return Status.FAILED
     if whole:
         return Status.COMPLETE
-    if sums.deleted and not sums.reported:
+    if totals.deleted and not totals.reported:
         return Status.DELETED
-    return Status.LOADING if sums.loading or sums.bytes_done else Status.PENDING
+    return Status.LOADING if totals.loading or totals.bytes_done else Status.PENDING

@@ -1,7 +1,7 @@
 """The one state of a load or transfer: its status, or the weightiest flag on top of `loading`.
 
-In Python (`state_of`) and in SQL (`STATE`, `TRANSFER_STATE`, `in_state`), side by side: both must say the same. Pure;
-builds conditions and asks the database nothing.
+In Python (`state_of`) and in SQL (`LOAD_STATE`, `TRANSFER_STATE`, `in_state`), side by side: both must say the same.
+Pure; builds conditions and asks the database nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def state_of(
 ) -> str:
     """The one word for a row: its status, or what lies on top of `loading`, the weightiest first.
 
-    `fleet.state.precedence.STATE` says the same in SQL.
+    `fleet.state.precedence.LOAD_STATE` says the same in SQL.
     """
     if status != "loading":
         return status
@@ -47,10 +47,10 @@ STATES: Final = tuple(state.value for state in State)
 
 CHOICES: Final = (*STATES, AT_RISK)
 
-MOVING: Final = Q(status=Status.LOADING)
+IS_LOADING: Final = Q(status=Status.LOADING)
 
 
-def _on_loads(path: str = "") -> dict[str, Q]:
+def _load_flags(path: str = "") -> dict[str, Q]:
     """What lies on top of `loading`, the weightiest first, as `fleet.state.precedence.state_of` has it; of loads at
     `path`.
     """
@@ -63,7 +63,7 @@ def _on_loads(path: str = "") -> dict[str, Q]:
     }
 
 
-_ON_ITEMS: Final[Mapping[str, Q]] = MappingProxyType(
+_TRANSFER_FLAGS: Final[Mapping[str, Q]] = MappingProxyType(
     {
         State.SILENT.value: Q(load__silent=True),
         State.STALLED.value: Q(stalled=True),
@@ -73,34 +73,36 @@ _ON_ITEMS: Final[Mapping[str, Q]] = MappingProxyType(
     }
 )
 
-ON_TOP: Final = (*_ON_ITEMS, State.LOADING.value)  # states of what is loading
+LOADING_STATES: Final = (*_TRANSFER_FLAGS, State.LOADING.value)  # states of what is loading
 
 
-def _word(on_top: Mapping[str, Q]) -> Case:
+def _state_expression(on_top: Mapping[str, Q]) -> Case:
     """The word of `fleet.state.precedence.state_of` in SQL."""
     words = [When(holds, then=Value(word)) for word, holds in on_top.items()]
-    return Case(When(~MOVING, then=F("status")), *words, default=Value(State.LOADING.value), output_field=CharField())
+    return Case(
+        When(~IS_LOADING, then=F("status")), *words, default=Value(State.LOADING.value), output_field=CharField()
+    )
 
 
-STATE: Final = _word(_on_loads())  # of loads
+LOAD_STATE: Final = _state_expression(_load_flags())  # of loads
 
-TRANSFER_STATE: Final = _word(_ON_ITEMS)  # of transfers
+TRANSFER_STATE: Final = _state_expression(_TRANSFER_FLAGS)  # of transfers
 
 
 def in_state(state: str, path: str = "") -> Q:
     """Loads (at `path` from the row) in a state of `CHOICES`, each in one of `STATES`; for "" all but deleted ones."""
-    return Q(**{f"{path}at_risk": True}) if state == AT_RISK else _in(state, _on_loads(path), path)
+    return Q(**{f"{path}at_risk": True}) if state == AT_RISK else _in(state, _load_flags(path), path)
 
 
-def item_in_state(state: str) -> Q:
+def transfer_in_state(state: str) -> Q:
     """The same for transfers; those of a load at risk are at risk."""
-    return Q(load__at_risk=True) if state == AT_RISK else _in(state, _ON_ITEMS)
+    return Q(load__at_risk=True) if state == AT_RISK else _in(state, _TRANSFER_FLAGS)
 
 
 def _in(state: str, on_top: Mapping[str, Q], path: str = "") -> Q:
     if not state:
         return ~Q(**{f"{path}status": Status.DELETED})
-    if state not in ON_TOP:
+    if state not in LOADING_STATES:
         return Q(**{f"{path}status": state})
     found = Q(**{f"{path}status": Status.LOADING})
     for word, holds in on_top.items():

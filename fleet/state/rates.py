@@ -15,20 +15,20 @@ from typing import Final
 
 from loader.contract.item_reports import COUNT_LIMIT
 
-RATE_HOLDS: Final = timedelta(minutes=3)  # then a rate and the time left rest on nothing any more
+RATE_VALID_FOR: Final = timedelta(minutes=3)  # then a rate and the time left rest on nothing any more
 WINDOW: Final = timedelta(seconds=60)
-MEMORY: Final = 20.0  # seconds after which an old rate weighs e times less than a new one
+SMOOTHING_SECONDS: Final = 20.0  # seconds after which an old rate weighs e times less than a new one
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class RateSample:
     """`bytes_done` as seen at a moment."""
 
     at: datetime
     bytes_done: int
 
 
-def over_window(samples: Sequence[Sample]) -> int | None:
+def windowed_rate(samples: Sequence[RateSample]) -> int | None:
     """Bytes per second from the oldest to the newest of `samples` (in order of time); None if they cannot tell.
 
     A restart (bytes went down) begins anew: what was before says nothing of what comes.
@@ -40,24 +40,24 @@ def over_window(samples: Sequence[Sample]) -> int | None:
     if len(samples) - since < 2:
         return None
     first, last = samples[since], samples[-1]
-    return _rate(last.bytes_done - first.bytes_done, (last.at - first.at).total_seconds())
+    return _bytes_per_second(last.bytes_done - first.bytes_done, (last.at - first.at).total_seconds())
 
 
-def smoothed(before: int | None, moved: int, seconds: float) -> int | None:
+def smoothed_rate(before: int | None, moved: int, seconds: float) -> int | None:
     """The new rate after `moved` more bytes in `seconds`, given the rate `before`; None after a step back."""
     if moved < 0:
         return None
-    latest = _rate(moved, seconds)
+    latest = _bytes_per_second(moved, seconds)
     if latest is None or before is None:
         return before if latest is None else latest
-    weight = math.exp(-seconds / MEMORY)
+    weight = math.exp(-seconds / SMOOTHING_SECONDS)
     return min(int(before * weight + latest * (1 - weight)), COUNT_LIMIT)
 
 
-def _rate(moved: int, seconds: float) -> int | None:
+def _bytes_per_second(moved: int, seconds: float) -> int | None:
     return min(int(moved / seconds), COUNT_LIMIT) if seconds > 0 else None
 
 
-def is_quick(moved_at: datetime | None, now: datetime) -> bool:
+def is_rate_current(moved_at: datetime | None, now: datetime) -> bool:
     """Whether a rate still holds that rests on a byte seen at `moved_at`."""
-    return moved_at is not None and now - moved_at < RATE_HOLDS
+    return moved_at is not None and now - moved_at < RATE_VALID_FOR

@@ -1,7 +1,7 @@
 """The state machine of a transfer. Pure: values in, values out.
 
-`advance` returns an equal state where nothing changed, so that nothing is written. `now` is the portal's clock; every
-other timestamp is the LastModified of an object.
+`next_transfer_state` returns an equal state where nothing changed, so that nothing is written. `now` is the portal's
+clock; every other timestamp is the LastModified of an object.
 """
 
 from __future__ import annotations
@@ -11,7 +11,16 @@ from typing import Final, NamedTuple
 
 from fleet.choices import Status
 from fleet.state import rates
-from fleet.state.observations import Again, ErrorSeen, Gone, ProgressSeen, _latest, _newer, _renews, is_older
+from fleet.state.observations import (
+    ErrorObserved,
+    ObjectDeleted,
+    ObjectRewritten,
+    ProgressObserved,
+    is_later,
+    is_newer_rewrite,
+    is_superseded,
+    latest_of,
+)
 from loader.contract.item_reports import COUNT_LIMIT
 
 
@@ -45,13 +54,13 @@ class TransferState(NamedTuple):
 TRANSFER_FIELDS: Final = TransferState._fields
 
 
-def advance(
+def next_transfer_state(
     before: TransferState,
     size: int | None,
     now: datetime,
     *,
-    progress: ProgressSeen | Again | Gone | None = None,
-    error: ErrorSeen | Again | Gone | None = None,
+    progress: ProgressObserved | ObjectRewritten | ObjectDeleted | None = None,
+    error: ErrorObserved | ObjectRewritten | ObjectDeleted | None = None,
 ) -> TransferState:
     """The state after these objects (None: nothing new) were seen.
 
@@ -67,24 +76,26 @@ def advance(
         oversized=raw is not None and total is not None and raw > total,
     )
     whole = raw is not None and raw == total
-    past = whole and not state.unreadable and bool(state.error_etag) and _newer(state.progress_at, state.error_at)
+    past = whole and not state.unreadable and bool(state.error_etag) and is_later(state.progress_at, state.error_at)
     state = state._replace(error_past=past, status=_status(state, whole=whole, past=past).value)
-    return _timed(before, state, now)
+    return _with_times(before, state, now)
 
 
-def _with_progress(state: TransferState, seen: ProgressSeen | Again | Gone | None) -> TransferState:
+def _with_progress(
+    state: TransferState, seen: ProgressObserved | ObjectRewritten | ObjectDeleted | None
+) -> TransferState:
     if seen is None:
         return state
-    if isinstance(seen, Gone):
+    if isinstance(seen, ObjectDeleted):
         if seen.etag != state.progress_etag:
             return state
         return state._replace(progress_etag="", bytes_reported=None, unreadable=False, restarted=False)
-    if isinstance(seen, Again):
-        if not _renews(seen, state.progress_etag, state.progress_at):
+    if isinstance(seen, ObjectRewritten):
+        if not is_newer_rewrite(seen, state.progress_etag, state.progress_at):
             return state
-        as_of = state.as_of if state.unreadable else _latest(state.as_of, seen.at)
+        as_of = state.as_of if state.unreadable else latest_of(state.as_of, seen.at)
         return state._replace(progress_at=seen.at, as_of=as_of)
-    if is_older(seen.at, seen.etag, state.progress_at, state.progress_etag):
+    if is_superseded(seen.at, seen.etag, state.progress_at, state.progress_etag):
         return state
     state = state._replace(progress_etag=seen.etag, progress_at=seen.at, unreadable=seen.value is None)
     if seen.value is None:
@@ -94,21 +105,21 @@ def _with_progress(state: TransferState, seen: ProgressSeen | Again | Gone | Non
         bytes_reported=seen.value,
         restarted=state.restarted or back,
         started_at=None if back else state.started_at,
-        as_of=_latest(state.as_of, seen.at),
+        as_of=latest_of(state.as_of, seen.at),
     )
 
 
-def _with_error(state: TransferState, seen: ErrorSeen | Again | Gone | None) -> TransferState:
+def _with_error(state: TransferState, seen: ErrorObserved | ObjectRewritten | ObjectDeleted | None) -> TransferState:
     if seen is None:
         return state
-    if isinstance(seen, Gone):
+    if isinstance(seen, ObjectDeleted):
         if seen.etag != state.error_etag:
             return state
         return state._replace(error_etag="", error_code="", error="", error_cut=False)
-    if isinstance(seen, Again):
-        renewed = _renews(seen, state.error_etag, state.error_at)
-        return state._replace(error_at=seen.at, as_of=_latest(state.as_of, seen.at)) if renewed else state
-    if is_older(seen.at, seen.etag, state.error_at, state.error_etag):
+    if isinstance(seen, ObjectRewritten):
+        renewed = is_newer_rewrite(seen, state.error_etag, state.error_at)
+        return state._replace(error_at=seen.at, as_of=latest_of(state.as_of, seen.at)) if renewed else state
+    if is_superseded(seen.at, seen.etag, state.error_at, state.error_etag):
         return state
     return state._replace(
         error_etag=seen.etag,
@@ -116,7 +127,7 @@ def _with_error(state: TransferState, seen: ErrorSeen | Again | Gone | None) -> 
         error_code=seen.code,
         error=seen.text,
         error_cut=seen.cut,
-        as_of=_latest(state.as_of, seen.at),
+        as_of=latest_of(state.as_of, seen.at),
     )
 
 
@@ -130,7 +141,7 @@ def _status(state: TransferState, *, whole: bool, past: bool) -> Status:
     return Status.LOADING if state.bytes_reported else Status.PENDING
 
 
-def _timed(before: TransferState, state: TransferState, now: datetime) -> TransferState:
+def _with_times(before: TransferState, state: TransferState, now: datetime) -> TransferState:
     """The state with its moments, its rate and the flags that end with them."""
     loading, complete = state.status == Status.LOADING, state.status == Status.COMPLETE
     step = (state.bytes_reported or 0) - (before.bytes_reported or 0)
@@ -142,7 +153,7 @@ def _timed(before: TransferState, state: TransferState, now: datetime) -> Transf
         started_at = before.progress_at
     rate = before.rate_bps if loading else None
     if moved and loading and before.moved_at is not None:
-        rate = rates.smoothed(before.rate_bps, step, (now - before.moved_at).total_seconds())
+        rate = rates.smoothed_rate(before.rate_bps, step, (now - before.moved_at).total_seconds())
     return state._replace(
         moved_at=now if moved else before.moved_at,
         stalled=before.stalled and loading and not moved,

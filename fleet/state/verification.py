@@ -15,7 +15,7 @@ from fleet.choices import Verification
 ENFORCE: Final = "enforce"
 
 
-def proof(
+def verification_level(
     *, hashed: bool, held: Mapping[str, Any] | None, items: int | None, signed: bool, policy: str
 ) -> Verification:
     """What is proven of a complete load. Pure.
@@ -32,7 +32,7 @@ def proof(
     return Verification.SIGNED if signed and policy == ENFORCE else Verification.HASH
 
 
-def held_of(held: object, campaign: str) -> Mapping[str, Any] | None:
+def heartbeat_entry(held: object, campaign: str) -> Mapping[str, Any] | None:
     """What a heartbeat says of a campaign, whatever else it may say."""
     entries = held if isinstance(held, list) else []
     return next((each for each in entries if isinstance(each, dict) and each.get("campaign") == campaign), None)

@@ -13,7 +13,7 @@ from django.db.models import Count, Exists, Max, OuterRef, Q, Sum
 
 from fleet.choices import ServiceStatus, Status
 from fleet.models import Load, Tail
-from fleet.state.precedence import STATE
+from fleet.state.precedence import LOAD_STATE
 from fleet.stats.rollup import COUNTED, HIGH, LOW, PREFIX, halves
 from ifeportal.models import Airline
 
@@ -56,7 +56,7 @@ def _groups(airlines: Iterable[int]) -> Iterable[Any]:
     )
     return (
         rows.order_by()
-        .values("tail__airline", word=STATE)
+        .values("tail__airline", word=LOAD_STATE)
         .annotate(
             number=Count("pk"),
             known=Count("bytes_total"),

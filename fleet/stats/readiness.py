@@ -17,7 +17,7 @@ from typing import Final
 from campaigns.models import Campaign
 from fleet.choices import ServiceStatus, Status
 from fleet.models import Load, Tail
-from fleet.state.forecast import Forecast, forecast, start_of
+from fleet.state.forecast import Forecast, forecast, start_of_day
 
 POINTS: Final = 120
 LONGEST: Final = timedelta(days=120)  # shown before the end
@@ -58,7 +58,7 @@ class Readiness:
         if self.by_start is not None and self.starts is not None:
             few, many = self.by_start
             some = f"{few}" if few == many else f"between {few} and {many}"
-            verb = "held it" if start_of(self.starts) <= now else "expected"
+            verb = "held it" if start_of_day(self.starts) <= now else "expected"
             said.append(f"by {self.starts.isoformat()}: {some} {verb}")
         if self.unknown:
             said.append(f"{self.unknown} unknown")
@@ -73,7 +73,7 @@ def readiness(standings: Sequence[Standing], tails: int, starts: date | None, no
     expected = [each.expected for each in standings if each.held_at is None and each.expected is not None]
     early = sorted(max(each.earliest, now) for each in expected)
     late = sorted(max(each.latest, now) for each in expected)
-    start = None if starts is None else start_of(starts)
+    start = None if starts is None else start_of_day(starts)
     at = _moments(held, late, start, now)
     return Readiness(
         at=at,

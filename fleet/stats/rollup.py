@@ -18,7 +18,7 @@ from django.db.models import Case, Count, F, Max, Model, Q, QuerySet, Sum, Value
 from campaigns.models import Campaign
 from fleet.choices import ServiceStatus, State, Status
 from fleet.models import Tail
-from fleet.state.precedence import ON_TOP, in_state
+from fleet.state.precedence import LOADING_STATES, in_state
 from ifeportal.models import Airline
 
 M = TypeVar("M", bound=Model)
@@ -79,7 +79,7 @@ class Rollup:
 
 def status_of(state: str) -> str:
     """The status on top of which a state lies."""
-    return Status.LOADING.value if state in ON_TOP else state
+    return Status.LOADING.value if state in LOADING_STATES else state
 
 
 def airlines(rows: QuerySet[Airline]) -> QuerySet[Airline]:

@@ -12,8 +12,8 @@ from datetime import datetime
 from campaigns.models import ContentItem
 from fleet.choices import Status, Verification
 from fleet.models import Load, Transfer
-from fleet.state.forecast import Exhibition, Forecast, forecast, start_of
-from fleet.state.verification import held_of, proof
+from fleet.state.forecast import ExhibitionDates, Forecast, forecast, start_of_day
+from fleet.state.verification import heartbeat_entry, verification_level
 from ifeportal import formatting
 
 PAST_SHOWN = 10
@@ -43,7 +43,7 @@ def groups(loads: Sequence[Load], now: datetime, *, every: bool = False) -> list
 
 def _group_of(load: Load, now: datetime) -> str:
     ends = load.campaign.exhibition_ends
-    over = ends is not None and start_of(ends) < start_of(now.date())
+    over = ends is not None and start_of_day(ends) < start_of_day(now.date())
     if load.status in (Status.COMPLETE, Status.DELETED) or load.archived_at or (over and load.status != Status.LOADING):
         return "past"
     return "queued" if load.status == Status.PENDING else "current"
@@ -81,10 +81,10 @@ def expected(load: Load, now: datetime) -> Forecast | None:
 
 def risk(load: Load, now: datetime) -> str:
     """Why the load is at risk, in a sentence; empty if it is not."""
-    exhibition = Exhibition(load.campaign.exhibition_starts, load.campaign.exhibition_ends)
+    exhibition = ExhibitionDates(load.campaign.exhibition_starts, load.campaign.exhibition_ends)
     if not load.at_risk or exhibition.starts is None:
         return ""
-    start = start_of(exhibition.starts)
+    start = start_of_day(exhibition.starts)
     when = f"begins {formatting.instant(start)[:10]}" if start > now else f"began {formatting.instant(start)[:10]}"
     likely = expected(load, now)
     if load.status == Status.FAILED:
@@ -106,9 +106,9 @@ def item_proof(transfer: Transfer, item: ContentItem | None, load: Load) -> str:
     """What is proven of a complete item, in the words of `Verification`; empty while it is not complete."""
     if transfer.status != Status.COMPLETE or item is None:
         return ""
-    found = proof(
+    found = verification_level(
         hashed=bool(item.sha256),
-        held=held_of(load.tail.held, load.campaign.name),
+        held=heartbeat_entry(load.tail.held, load.campaign.name),
         items=load.items_total,
         signed=load.campaign.signed,
         policy=load.tail.signatures,

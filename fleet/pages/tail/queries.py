@@ -19,7 +19,7 @@ from fleet.choices import State
 from fleet.models import Event, Load, Tail, Transfer
 from fleet.pages.orderings import ITEM, speaking_first
 from fleet.pages.tail import presenter
-from fleet.state.precedence import MOVING, STATES, item_in_state
+from fleet.state.precedence import IS_LOADING, STATES, transfer_in_state
 from ifeportal.tables.query import PAGE_ROWS, SEARCH_LIMIT, TableQuery, order_by
 
 
@@ -54,9 +54,9 @@ class Counts:
 def counts(tail: Tail, load: Load | None) -> Counts:
     """One query for both; an item is counted under exactly one state."""
     its = Q(load=load)
-    sums = {f"in_{state}": Count("pk", filter=its & item_in_state(state)) for state in STATES}
+    sums = {f"in_{state}": Count("pk", filter=its & transfer_in_state(state)) for state in STATES}
     rows = Transfer.objects.filter(load__tail=tail).order_by()
-    found = rows.aggregate(newest=Max("pk"), in_all=Count("pk", filter=its & item_in_state("")), **sums)
+    found = rows.aggregate(newest=Max("pk"), in_all=Count("pk", filter=its & transfer_in_state("")), **sums)
     return Counts({word: found[f"in_{word}"] if load else 0 for word in (*STATES, "all")}, found["newest"] or 0)
 
 
@@ -78,7 +78,7 @@ class ItemRow:
 
 def chosen_items(load: Load, choice: TableQuery) -> QuerySet[Transfer]:
     """The items of the load as the address wants them."""
-    rows = Transfer.objects.filter(item_in_state(choice.state), load=load)
+    rows = Transfer.objects.filter(transfer_in_state(choice.state), load=load)
     if choice.search:
         rows = rows.filter(Q(content__icontains=choice.search) | Q(error_code__iexact=choice.search))
     column = F("content") if choice.order == "item" else ITEM[choice.order]
@@ -129,7 +129,7 @@ def _turns_of(load: Load, names: set[str]) -> dict[str, list[Event]]:
 
 def loading_now(tail: Tail) -> list[Transfer]:
     """What moves on the tail, over all its loads, those without a byte for a while first; one more than is shown."""
-    rows = Transfer.objects.filter(MOVING, load__tail=tail).select_related("load__campaign")
+    rows = Transfer.objects.filter(IS_LOADING, load__tail=tail).select_related("load__campaign")
     return list(rows.order_by("-stalled", "-as_of", "content")[: NOW_ROWS + 1])
 
 

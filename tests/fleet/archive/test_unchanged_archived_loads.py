@@ -9,7 +9,7 @@ from fleet.ingest.apply import apply_tails
 from fleet.ingest.health import note_standing
 from fleet.ingest.updates import News
 from fleet.models import Load, Transfer
-from fleet.state.observations import Again, ErrorSeen, Gone, ProgressSeen
+from fleet.state.observations import ErrorObserved, ObjectDeleted, ObjectRewritten, ProgressObserved
 from ifeportal.models import Airline
 from tests.fleet.ingest.test_apply import CAMPAIGN, catalog
 from tests.support.polling_world import World, load, rows, tail, transfer
@@ -53,12 +53,12 @@ def test_objects_that_are_still_there_and_those_that_are_gone_change_nothing(arc
         archived,
         News(
             progress={
-                (CAMPAIGN, "a"): ProgressSeen(a.progress_etag, a.progress_at, 100),
-                (CAMPAIGN, "b"): Gone(b.progress_etag),
-                (CAMPAIGN, "new"): Gone("x"),
+                (CAMPAIGN, "a"): ProgressObserved(a.progress_etag, a.progress_at, 100),
+                (CAMPAIGN, "b"): ObjectDeleted(b.progress_etag),
+                (CAMPAIGN, "new"): ObjectDeleted("x"),
             },
-            errors={(CAMPAIGN, "c"): ErrorSeen(c.error_etag, c.error_at, "IO_ERROR", "disk")},
-            campaign_errors={CAMPAIGN: Gone(load().error_etag)},
+            errors={(CAMPAIGN, "c"): ErrorObserved(c.error_etag, c.error_at, "IO_ERROR", "disk")},
+            campaign_errors={CAMPAIGN: ObjectDeleted(load().error_etag)},
         ),
     )
     assert rows() == before
@@ -66,7 +66,7 @@ def test_objects_that_are_still_there_and_those_that_are_gone_change_nothing(arc
 
 
 def test_a_progress_that_moved_wakes_it_and_the_rest_is_read_anew(archived: World) -> None:
-    told(archived, News(progress={(CAMPAIGN, "b"): ProgressSeen("x", archived.clock, 80)}))
+    told(archived, News(progress={(CAMPAIGN, "b"): ProgressObserved("x", archived.clock, 80)}))
     assert load().archived_at is None
     assert (transfer("b").bytes_done, transfer("b").progress_etag, load().bytes_done) == (80, "x", 180)
     assert (transfer("a").status, transfer("a").progress_etag, transfer("a").bytes_done) == ("complete", "", 100)
@@ -74,12 +74,12 @@ def test_a_progress_that_moved_wakes_it_and_the_rest_is_read_anew(archived: Worl
 
 
 def test_an_item_that_is_reported_for_the_first_time_wakes_it(archived: World) -> None:
-    told(archived, News(progress={(CAMPAIGN, "new"): ProgressSeen("x", archived.clock, 1)}))
+    told(archived, News(progress={(CAMPAIGN, "new"): ProgressObserved("x", archived.clock, 1)}))
     assert (load().archived_at, transfer("new").bytes_done, transfer("a").progress_etag) == (None, 1, "")
 
 
 def test_a_new_error_of_the_campaign_wakes_it(archived: World) -> None:
-    told(archived, News(campaign_errors={CAMPAIGN: ErrorSeen("x", archived.clock, "EXPIRED", "late")}))
+    told(archived, News(campaign_errors={CAMPAIGN: ErrorObserved("x", archived.clock, "EXPIRED", "late")}))
     row = load()
     assert (row.archived_at, row.error_code, row.error_etag) == (None, "EXPIRED", "x")
     assert transfer("a").progress_etag == ""
@@ -88,9 +88,9 @@ def test_a_new_error_of_the_campaign_wakes_it(archived: World) -> None:
 def test_the_same_error_of_the_campaign_wakes_it_only_if_it_was_written_anew(archived: World) -> None:
     row = load()
     assert row.error_at is not None
-    told(archived, News(campaign_errors={CAMPAIGN: Again(row.error_etag, row.error_at)}))
+    told(archived, News(campaign_errors={CAMPAIGN: ObjectRewritten(row.error_etag, row.error_at)}))
     assert load().archived_at is not None
-    told(archived, News(campaign_errors={CAMPAIGN: Again(row.error_etag, archived.clock)}))
+    told(archived, News(campaign_errors={CAMPAIGN: ObjectRewritten(row.error_etag, archived.clock)}))
     assert load().archived_at is None
 
 

@@ -10,8 +10,8 @@ import pytest
 from fleet.ingest import aggregates
 from fleet.models import Load, ProgressSample
 from fleet.state import rates
-from fleet.state.load import Sums
-from fleet.state.rates import Sample
+from fleet.state.load import TransferTotals
+from fleet.state.rates import RateSample
 from tests.support.polling_world import World
 
 pytestmark = pytest.mark.django_db
@@ -26,15 +26,15 @@ def test_of_many_loads_at_once_with_restarts_among_them(world: World) -> None:
     ProgressSample.objects.all().delete()
     loads, now = list(Load.objects.all()), world.clock
     expected = {}
-    done = {load.pk: Sums(bytes_done=dice.randrange(400)) for load in loads}
+    done = {load.pk: TransferTotals(bytes_done=dice.randrange(400)) for load in loads}
     for load in loads:
         seconds = sorted(dice.sample(range(1, 90), dice.randrange(12)), reverse=True)
-        samples = [Sample(now - timedelta(seconds=each), dice.randrange(400)) for each in seconds]
+        samples = [RateSample(now - timedelta(seconds=each), dice.randrange(400)) for each in seconds]
         ProgressSample.objects.bulk_create(
             ProgressSample(load=load, at=each.at, bytes_done=each.bytes_done) for each in samples
         )
         window = [each for each in samples if each.at > now - rates.WINDOW]
-        expected[load.pk] = rates.over_window([*window, Sample(now, done[load.pk].bytes_done)])
+        expected[load.pk] = rates.windowed_rate([*window, RateSample(now, done[load.pk].bytes_done)])
         load.moved_at = None
     assert aggregates.speeds(loads, done, now) == expected
     assert len(set(expected.values())) > 10

@@ -15,7 +15,7 @@ from campaigns.models import Campaign, ContentItem
 from fleet.ingest.apply import Applied, apply_tails
 from fleet.ingest.updates import Catalog, News
 from fleet.models import Load, Tail, Transfer
-from fleet.state.observations import ErrorSeen, HeartbeatSeen, ProgressSeen
+from fleet.state.observations import ErrorObserved, HeartbeatObserved, ProgressObserved
 from ifeportal.models import Airline
 from tests.support.polling_world import World, load, rows, tail, transfer
 
@@ -44,7 +44,7 @@ def fleet(world: World, tails: int, items: int) -> list[int]:
 
 def moved(at: datetime, value: int, items: Sequence[int] = (0,)) -> News:
     """These items are at `value` bytes."""
-    seen = {(CAMPAIGN, f"item-{item:02}"): ProgressSeen(f"etag-{value}", at, value) for item in items}
+    seen = {(CAMPAIGN, f"item-{item:02}"): ProgressObserved(f"etag-{value}", at, value) for item in items}
     return News(progress=dict(seen), heard_at=at)
 
 
@@ -58,8 +58,8 @@ def test_every_tail_of_a_batch_gets_its_own_news_and_one_deleted_meanwhile_none(
     Tail.objects.get(pk=pks[1]).delete()
     at = world.clock
     batch = {pk: moved(at, 20 + number) for number, pk in enumerate(pks)}
-    batch[pks[2]].errors[CAMPAIGN, "item-01"] = ErrorSeen("e", at, "IO_ERROR", "disk")
-    batch[pks[3]] = News(heartbeat=HeartbeatSeen("h", at, None), heard_at=at)
+    batch[pks[2]].errors[CAMPAIGN, "item-01"] = ErrorObserved("e", at, "IO_ERROR", "disk")
+    batch[pks[3]] = News(heartbeat=HeartbeatObserved("h", at, None), heard_at=at)
     result = applied(world, batch)
     assert (result.transfers, result.loads, result.campaigns) == (3, 2, frozenset({CAMPAIGN}))
     assert (transfer("item-00", "N00").bytes_done, transfer("item-00", "N02").bytes_done) == (20, 22)
@@ -90,7 +90,7 @@ def test_as_many_statements_for_many_tails_and_items_as_for_few(world: World, wh
         batch = {pk: moved(world.clock, 50, range(items)) for pk in pks}
         if what == "errors":
             for news in batch.values():
-                news.errors = {item: ErrorSeen("e", world.clock, "IO_ERROR", "disk") for item in news.progress}
+                news.errors = {item: ErrorObserved("e", world.clock, "IO_ERROR", "disk") for item in news.progress}
         if what == "manifest":
             Campaign.objects.update(manifest_etag="another")
             ContentItem.objects.update(size=200)
@@ -123,7 +123,7 @@ def test_a_tail_that_cannot_be_written_takes_its_batch_with_it(world: World) -> 
     pks = fleet(world, 3, 1)
     before = rows()
     batch = {pk: moved(world.clock, 70) for pk in pks}
-    batch[pks[2]].progress[CAMPAIGN, "item-00"] = ProgressSeen("e", world.clock, -1)
+    batch[pks[2]].progress[CAMPAIGN, "item-00"] = ProgressObserved("e", world.clock, -1)
     with pytest.raises(IntegrityError):
         applied(world, batch)
     assert rows() == before

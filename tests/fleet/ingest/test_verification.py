@@ -9,7 +9,7 @@ import pytest
 
 from campaigns.models import Campaign
 from fleet.choices import Verification
-from fleet.state.verification import proof
+from fleet.state.verification import verification_level
 from ifeportal.live.models import Change
 from tests.support.polling_world import World, load, rows, tail
 
@@ -49,7 +49,7 @@ def arrive(world: World) -> None:
     ],
 )
 def test_the_rule(hashed: bool, held: dict[str, Any] | None, signed: bool, policy: str, found: Verification) -> None:
-    assert proof(hashed=hashed, held=held, items=2, signed=signed, policy=policy) is found
+    assert verification_level(hashed=hashed, held=held, items=2, signed=signed, policy=policy) is found
 
 
 @pytest.mark.django_db

@@ -12,7 +12,7 @@ from fleet.reconcile.limits import Limits
 from fleet.reconcile.names import find_airlines
 from fleet.reconcile.objects import Sighting, guess, how_much, storable, understand, version
 from fleet.reconcile.problems import Problems
-from fleet.state.observations import Again, ErrorSeen, HeartbeatSeen, ProgressSeen
+from fleet.state.observations import ErrorObserved, HeartbeatObserved, ObjectRewritten, ProgressObserved
 from loader.contract.item_reports import COUNT_LIMIT
 from loader.contract.keys import StatusKey, parse_status_key
 from loader.s3.interface import GetResult, ObjectInfo
@@ -61,7 +61,7 @@ def test_the_same_bytes_written_anew_are_seen_again_and_not_fetched() -> None:
     (sighting,) = found.tails["N1"].seen
     reading = guess(sighting, None)
     assert reading is not None
-    assert reading.seen == Again("x", AT + timedelta(seconds=5))
+    assert reading.seen == ObjectRewritten("x", AT + timedelta(seconds=5))
 
 
 def test_fractions_of_a_second_decide_nothing() -> None:
@@ -116,7 +116,7 @@ def test_more_problems_than_the_limit_are_counted_not_kept() -> None:
 def test_a_value_its_etag_gives_away_is_told_without_fetching(value: int) -> None:
     reading = guess(sighted(b"%d" % value), 10 * MIB + 3)
     assert reading is not None
-    assert reading.seen == ProgressSeen(hashlib.md5(b"%d" % value).hexdigest(), AT, value)
+    assert reading.seen == ProgressObserved(hashlib.md5(b"%d" % value).hexdigest(), AT, value)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_an_etag_that_is_no_md5_of_the_body_is_fetched() -> None:
 def test_the_size_alone_refuses_a_progress(size: int) -> None:
     reading = guess(Sighting(sighted(b"").key, KEY, size, "e", AT), None)
     assert reading is not None
-    assert reading.seen == ProgressSeen("e", AT, None)
+    assert reading.seen == ProgressObserved("e", AT, None)
     assert reading.problem is not None
     assert reading.problem.code == "BAD_PROGRESS"
 
@@ -156,24 +156,24 @@ def test_what_was_fetched_counts_not_what_was_listed() -> None:
     """The object was replaced between the listing and the request."""
     later = datetime(2026, 12, 1, 13, tzinfo=UTC)
     reading = understand(sighted(b"5"), GetResult(b"77", "new", later, 2, truncated=False))
-    assert reading.seen == ProgressSeen("new", later, 77)
+    assert reading.seen == ProgressObserved("new", later, 77)
 
 
 def test_a_progress_that_grew_too_long_meanwhile_is_unreadable() -> None:
     reading = understand(sighted(b"5"), GetResult(b"7" * 64, "new", AT, 10**9, truncated=True))
-    assert reading.seen == ProgressSeen("new", AT, None)
+    assert reading.seen == ProgressObserved("new", AT, None)
 
 
 def test_an_error_is_understood_whatever_it_is() -> None:
     reading = understand(sighted(b"", "ACME/N1/c/a.tgz.error"), GetResult(b"\xff\x00", "new", AT, 2, truncated=False))
-    assert isinstance(reading.seen, ErrorSeen)
+    assert isinstance(reading.seen, ErrorObserved)
     assert reading.seen.text
     assert reading.problem is None
 
 
 def test_a_heartbeat_that_is_cut_is_not_understood() -> None:
     reading = understand(sighted(b"", "ACME/N1/loader.json"), GetResult(b"{}", "new", AT, 10**9, truncated=True))
-    assert reading.seen == HeartbeatSeen("new", AT, None)
+    assert reading.seen == HeartbeatObserved("new", AT, None)
 
 
 def test_airlines_are_found_by_their_prefixes() -> None:

@@ -10,19 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.state.forecast import (
-    LONGEST,
-    SAME,
+    MATERIAL_CHANGE,
+    MAXIMUM_ETA,
     SPAN,
-    Exhibition,
+    ExhibitionDates,
     Forecast,
-    differs,
-    effective,
-    first_counted,
+    baseline_sample,
+    differs_materially,
+    effective_rate,
+    eta_range,
     forecast,
     is_at_risk,
-    seconds,
 )
-from fleet.state.rates import Sample
+from fleet.state.rates import RateSample
 from loader.contract.item_reports import COUNT_LIMIT
 
 NOW = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
@@ -33,9 +33,9 @@ SAMPLES = st.lists(
 )
 
 
-def samples(pairs: list[tuple[int, int]]) -> list[Sample]:
+def samples(pairs: list[tuple[int, int]]) -> list[RateSample]:
     """In order of time; the first of a pair is seconds before now."""
-    return [Sample(NOW - timedelta(seconds=ago), done) for ago, done in sorted(pairs, reverse=True)]
+    return [RateSample(NOW - timedelta(seconds=ago), done) for ago, done in sorted(pairs, reverse=True)]
 
 
 @given(BYTES, RATES, RATES)
@@ -48,14 +48,14 @@ def test_the_earliest_end_is_never_after_the_latest_nor_in_the_past(
         assert not rate, "with a rate an end can be told"
         assert not slow
     else:
-        assert NOW <= found.earliest <= found.latest <= NOW + LONGEST
+        assert NOW <= found.earliest <= found.latest <= NOW + MAXIMUM_ETA
 
 
 @given(st.integers(1, 10**15), st.integers(1, 10**9), st.integers(1, 10**9))
 def test_the_faster_rate_says_the_earliest_the_slower_the_latest(remaining: int, one: int, other: int) -> None:
-    found = seconds(remaining, one, other)
-    assert found == seconds(remaining, other, one)
-    limit = int(LONGEST.total_seconds())
+    found = eta_range(remaining, one, other)
+    assert found == eta_range(remaining, other, one)
+    limit = int(MAXIMUM_ETA.total_seconds())
     assert found == (
         min(-(-remaining // max(one, other)), limit),
         min(-(-remaining // min(one, other)), limit),
@@ -70,7 +70,7 @@ def test_what_is_not_known_is_not_invented(remaining: int | None, rate: int | No
 
 
 def test_nothing_left_is_done_now() -> None:
-    assert seconds(0, None, None) == (0, 0)
+    assert eta_range(0, None, None) == (0, 0)
 
 
 @given(SAMPLES)
@@ -78,7 +78,7 @@ def test_the_effective_rate_is_counted_from_within_the_span_and_from_no_time_bef
     pairs: list[tuple[int, int]],
 ) -> None:
     found = samples(pairs)
-    first = first_counted(found, NOW)
+    first = baseline_sample(found, NOW)
     within = [sample for sample in found if sample.at >= NOW - SPAN]
     if first is None:
         assert not within
@@ -91,27 +91,27 @@ def test_the_effective_rate_is_counted_from_within_the_span_and_from_no_time_bef
 def test_pauses_are_part_of_the_effective_rate() -> None:
     """An hour of loading, then a day of nothing."""
     since = NOW - timedelta(hours=25)
-    assert effective(since, 0, 90_000_000, NOW - timedelta(hours=24)) == 25_000
-    assert effective(since, 0, 90_000_000, NOW) == 1_000
+    assert effective_rate(since, 0, 90_000_000, NOW - timedelta(hours=24)) == 25_000
+    assert effective_rate(since, 0, 90_000_000, NOW) == 1_000
 
 
 @given(st.integers(0, 10**6), BYTES, BYTES)
 def test_an_effective_rate_is_never_negative_and_unknown_in_the_first_minute(ago: int, base: int, done: int) -> None:
-    found = effective(NOW - timedelta(seconds=ago), base, done, NOW)
+    found = effective_rate(NOW - timedelta(seconds=ago), base, done, NOW)
     assert found is None if ago < 60 or done < base else 0 <= (found or 0) <= COUNT_LIMIT
-    assert effective(None, base, done, NOW) is None
+    assert effective_rate(None, base, done, NOW) is None
 
 
 @given(RATES, RATES)
 def test_only_what_differs_by_more_than_a_little_is_worth_a_write(one: int | None, other: int | None) -> None:
-    assert not differs(one, one)
-    assert differs(one, other) is differs(other, one)
+    assert not differs_materially(one, one)
+    assert differs_materially(one, other) is differs_materially(other, one)
     if one is not None and other is not None and one >= other:
-        assert differs(one, other) is (one - other > SAME * one)
+        assert differs_materially(one, other) is (one - other > MATERIAL_CHANGE * one)
 
 
 STARTS = date(2026, 12, 3)  # 36 hours after NOW
-AHEAD = Exhibition(STARTS, date(2026, 12, 31))
+AHEAD = ExhibitionDates(STARTS, date(2026, 12, 31))
 SOON, LATE = forecast(3_600, 1, None, NOW), forecast(36 * 3_600 + 1, 1, None, NOW)
 
 
@@ -127,14 +127,14 @@ SOON, LATE = forecast(3_600, 1, None, NOW), forecast(36 * 3_600 + 1, 1, None, NO
         ("failed", AHEAD, SOON, 24, False),
         ("complete", AHEAD, None, 48, False),
         ("deleted", AHEAD, None, 48, False),
-        ("loading", Exhibition(None, date(2026, 12, 31)), None, 48, False),
-        ("loading", Exhibition(date(2026, 11, 1), None), None, 1, True),
-        ("loading", Exhibition(date(2026, 11, 1), date(2026, 12, 1)), None, 1, True),
-        ("loading", Exhibition(date(2026, 11, 1), date(2026, 11, 30)), None, 1, False),
-        ("loading", Exhibition(date(2026, 11, 1), date(2026, 12, 1)), SOON, 1, True),
+        ("loading", ExhibitionDates(None, date(2026, 12, 31)), None, 48, False),
+        ("loading", ExhibitionDates(date(2026, 11, 1), None), None, 1, True),
+        ("loading", ExhibitionDates(date(2026, 11, 1), date(2026, 12, 1)), None, 1, True),
+        ("loading", ExhibitionDates(date(2026, 11, 1), date(2026, 11, 30)), None, 1, False),
+        ("loading", ExhibitionDates(date(2026, 11, 1), date(2026, 12, 1)), SOON, 1, True),
     ],
 )
 def test_a_load_is_at_risk_by_its_late_end_or_where_none_is_known_by_the_nearness_of_the_start(
-    status: str, exhibition: Exhibition, expected: Forecast | None, hours: int, at_risk: bool
+    status: str, exhibition: ExhibitionDates, expected: Forecast | None, hours: int, at_risk: bool
 ) -> None:
     assert is_at_risk(status, exhibition, expected, timedelta(hours=hours), NOW) is at_risk

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from fleet.state.load import ItemError, LoadState, Sums, judge, with_campaign_error
-from fleet.state.observations import ErrorSeen, Gone
+from fleet.state.load import ItemError, LoadState, TransferTotals, next_load_state, with_campaign_error
+from fleet.state.observations import ErrorObserved, ObjectDeleted
 from loader.contract.item_reports import COUNT_LIMIT
 
 START = datetime(2026, 12, 1, 12, tzinfo=UTC)
@@ -16,79 +16,81 @@ LATER = START + timedelta(seconds=10)
 
 
 def judged(
-    sums: Sums, state: LoadState | None = None, failure: ItemError | None = None, rate: int | None = None
+    sums: TransferTotals, state: LoadState | None = None, failure: ItemError | None = None, rate: int | None = None
 ) -> LoadState:
     state = state or LoadState()
-    return judge(state, state, sums, failure, LATER, rate)
+    return next_load_state(state, state, sums, failure, LATER, rate)
 
 
 @pytest.mark.parametrize(
     ("sums", "status"),
     [
-        (Sums(items=2, bytes_total=20), "pending"),
-        (Sums(items=2, bytes_total=20, reported=2), "pending"),
-        (Sums(items=2, bytes_total=20, reported=2, loading=1, bytes_done=5), "loading"),
-        (Sums(items=2, bytes_total=20, reported=2, done=1, bytes_done=10), "loading"),
-        (Sums(items=2, bytes_total=20, reported=2, done=2, bytes_done=20), "complete"),
-        (Sums(items=2, bytes_total=20, reported=2, done=1, failed=1, bytes_done=10), "failed"),
-        (Sums(items=2, bytes_total=20, reported=2, loading=1, failed=1, bytes_done=10), "failed"),
-        (Sums(items=2, bytes_total=20, deleted=2), "deleted"),
-        (Sums(items=2, bytes_total=20, deleted=1), "deleted"),
-        (Sums(items=2, bytes_total=20, deleted=1, reported=1, loading=1, bytes_done=5), "loading"),
-        (Sums(items=2, reported=2, loading=1, bytes_done=5), "loading"),
-        (Sums(items=2, reported=2), "pending"),
-        (Sums(bytes_total=0), "complete"),
-        (Sums(), "pending"),
+        (TransferTotals(items=2, bytes_total=20), "pending"),
+        (TransferTotals(items=2, bytes_total=20, reported=2), "pending"),
+        (TransferTotals(items=2, bytes_total=20, reported=2, loading=1, bytes_done=5), "loading"),
+        (TransferTotals(items=2, bytes_total=20, reported=2, done=1, bytes_done=10), "loading"),
+        (TransferTotals(items=2, bytes_total=20, reported=2, done=2, bytes_done=20), "complete"),
+        (TransferTotals(items=2, bytes_total=20, reported=2, done=1, failed=1, bytes_done=10), "failed"),
+        (TransferTotals(items=2, bytes_total=20, reported=2, loading=1, failed=1, bytes_done=10), "failed"),
+        (TransferTotals(items=2, bytes_total=20, deleted=2), "deleted"),
+        (TransferTotals(items=2, bytes_total=20, deleted=1), "deleted"),
+        (TransferTotals(items=2, bytes_total=20, deleted=1, reported=1, loading=1, bytes_done=5), "loading"),
+        (TransferTotals(items=2, reported=2, loading=1, bytes_done=5), "loading"),
+        (TransferTotals(items=2, reported=2), "pending"),
+        (TransferTotals(bytes_total=0), "complete"),
+        (TransferTotals(), "pending"),
     ],
 )
-def test_the_sums_decide_the_status(sums: Sums, status: str) -> None:
+def test_the_sums_decide_the_status(sums: TransferTotals, status: str) -> None:
     assert judged(sums).status == status
 
 
 def test_totals_are_unknown_while_the_manifest_is() -> None:
-    state = judged(Sums(items=3, reported=3, loading=1, bytes_done=7))
+    state = judged(TransferTotals(items=3, reported=3, loading=1, bytes_done=7))
     assert (state.items_total, state.bytes_total, state.bytes_done) == (None, None, 7)
 
 
 def test_what_strangers_report_never_exceeds_what_the_database_holds() -> None:
-    assert judged(Sums(items=2, reported=2, loading=2, bytes_done=2 * COUNT_LIMIT)).bytes_done == COUNT_LIMIT
+    assert judged(TransferTotals(items=2, reported=2, loading=2, bytes_done=2 * COUNT_LIMIT)).bytes_done == COUNT_LIMIT
 
 
 def test_the_error_of_a_failed_item_is_shown_with_its_name() -> None:
-    state = judged(Sums(items=1, bytes_total=9, failed=1), failure=ItemError("movie", "IO_ERROR", "disk"))
+    state = judged(TransferTotals(items=1, bytes_total=9, failed=1), failure=ItemError("movie", "IO_ERROR", "disk"))
     assert (state.error, state.error_code, state.error_content) == ("disk", "IO_ERROR", "movie")
 
 
 def test_the_campaigns_own_error_comes_first_and_fails_the_load() -> None:
-    state = with_campaign_error(LoadState(), ErrorSeen("e", START, "BAD_MANIFEST", "refused"))
-    state = judged(Sums(items=1, bytes_total=9, failed=1), state, ItemError("movie", "", "x"))
+    state = with_campaign_error(LoadState(), ErrorObserved("e", START, "BAD_MANIFEST", "refused"))
+    state = judged(TransferTotals(items=1, bytes_total=9, failed=1), state, ItemError("movie", "", "x"))
     assert (state.status, state.error, state.error_code, state.error_content) == (
         "failed",
         "refused",
         "BAD_MANIFEST",
         "",
     )
-    gone = with_campaign_error(state, Gone("e"))
-    assert judged(Sums(items=1, bytes_total=9), gone).status == "pending"
-    assert with_campaign_error(state, Gone("other")) == state
-    assert with_campaign_error(state, ErrorSeen("old", START - timedelta(1), "", "old")) == state
+    gone = with_campaign_error(state, ObjectDeleted("e"))
+    assert judged(TransferTotals(items=1, bytes_total=9), gone).status == "pending"
+    assert with_campaign_error(state, ObjectDeleted("other")) == state
+    assert with_campaign_error(state, ErrorObserved("old", START - timedelta(1), "", "old")) == state
 
 
 def test_a_load_that_became_whole_after_the_campaigns_error_is_complete() -> None:
-    state = with_campaign_error(LoadState(), ErrorSeen("e", START, "", "x"))
-    whole = Sums(items=1, bytes_total=9, done=1, reported=1, bytes_done=9, as_of=LATER)
+    state = with_campaign_error(LoadState(), ErrorObserved("e", START, "", "x"))
+    whole = TransferTotals(items=1, bytes_total=9, done=1, reported=1, bytes_done=9, as_of=LATER)
     assert judged(whole, state).status == "complete"
     assert judged(replace(whole, as_of=START), state).status == "failed"
 
 
 def test_rate_and_moment_change_only_when_bytes_moved() -> None:
-    sums = Sums(items=1, bytes_total=9, loading=1, reported=1, bytes_done=5)
+    sums = TransferTotals(items=1, bytes_total=9, loading=1, reported=1, bytes_done=5)
     moved = judged(sums, rate=7)
     assert (moved.rate_bps, moved.moved_at) == (7, LATER)
-    still = judge(moved, moved, sums, None, LATER + timedelta(1), None)
+    still = next_load_state(moved, moved, sums, None, LATER + timedelta(1), None)
     assert still == moved
     stalled = moved._replace(stalled=True)
-    assert judge(stalled, stalled, sums, None, LATER, None).stalled
-    assert not judge(stalled, stalled, replace(sums, bytes_done=6), None, LATER, 1).stalled
-    done = judge(moved, moved, replace(sums, done=1, loading=0, bytes_done=9, finished_at=LATER), None, LATER, 7)
+    assert next_load_state(stalled, stalled, sums, None, LATER, None).stalled
+    assert not next_load_state(stalled, stalled, replace(sums, bytes_done=6), None, LATER, 1).stalled
+    done = next_load_state(
+        moved, moved, replace(sums, done=1, loading=0, bytes_done=9, finished_at=LATER), None, LATER, 7
+    )
     assert (done.rate_bps, done.finished_at) == (None, LATER)

@@ -10,7 +10,16 @@ import pytest
 from campaigns.models import Campaign
 from fleet.choices import Inconsistency, ServiceStatus, State, Status
 from fleet.models import Load, Tail, Transfer
-from fleet.state.precedence import AT_RISK, CHOICES, STATE, STATES, TRANSFER_STATE, in_state, item_in_state, state_of
+from fleet.state.precedence import (
+    AT_RISK,
+    CHOICES,
+    LOAD_STATE,
+    STATES,
+    TRANSFER_STATE,
+    in_state,
+    state_of,
+    transfer_in_state,
+)
 from fleet.stats import rollup
 from fleet.stats.airline_totals import sum_up, tails_of
 from fleet.stats.rollup import COUNTED, rollup_of
@@ -52,7 +61,7 @@ def test_only_what_is_loading_has_a_word_on_top_and_of_several_the_weightiest(st
 
 
 def test_the_database_has_the_same_word_for_a_load(airline: Airline) -> None:
-    rows = Load.objects.annotate(word=STATE)
+    rows = Load.objects.annotate(word=LOAD_STATE)
     assert len(rows) == 5 * 32 * 4
     assert {row.pk: row.state for row in rows} == dict(rows.values_list("pk", "word"))
 
@@ -73,7 +82,7 @@ def test_the_database_has_the_same_word_for_an_item(airline: Airline) -> None:
     assert {row.pk: row.state for row in rows} == words
     assert set(words.values()) == set(State.values)
     for word in STATES:
-        assert set(Transfer.objects.filter(item_in_state(word)).values_list("pk", flat=True)) == {
+        assert set(Transfer.objects.filter(transfer_in_state(word)).values_list("pk", flat=True)) == {
             pk for pk, each in words.items() if each == word
         }
 

@@ -9,44 +9,44 @@ from hypothesis import strategies as st
 
 from fleet.choices import Status
 from fleet.models import Transfer
-from fleet.state.rates import Sample, over_window, smoothed
+from fleet.state.rates import RateSample, smoothed_rate, windowed_rate
 from loader.contract.item_reports import COUNT_LIMIT
 
 START = datetime(2026, 12, 1, tzinfo=UTC)
 
 
-def samples(*pairs: tuple[float, int]) -> list[Sample]:
-    return [Sample(START + timedelta(seconds=at), done) for at, done in pairs]
+def samples(*pairs: tuple[float, int]) -> list[RateSample]:
+    return [RateSample(START + timedelta(seconds=at), done) for at, done in pairs]
 
 
 def test_the_rate_is_that_between_the_oldest_and_the_newest_sample() -> None:
-    assert over_window(samples((0, 0), (2, 100), (10, 1000))) == 100
+    assert windowed_rate(samples((0, 0), (2, 100), (10, 1000))) == 100
 
 
 def test_one_sample_or_none_tells_nothing() -> None:
-    assert over_window([]) is None
-    assert over_window(samples((0, 5))) is None
-    assert over_window(samples((0, 5), (0, 9))) is None
+    assert windowed_rate([]) is None
+    assert windowed_rate(samples((0, 5))) is None
+    assert windowed_rate(samples((0, 5), (0, 9))) is None
 
 
 def test_what_was_before_a_restart_does_not_count() -> None:
-    assert over_window(samples((0, 900), (2, 0), (4, 50), (6, 200))) == 50
-    assert over_window(samples((0, 900), (2, 100))) is None
+    assert windowed_rate(samples((0, 900), (2, 0), (4, 50), (6, 200))) == 50
+    assert windowed_rate(samples((0, 900), (2, 100))) is None
 
 
 def test_a_new_rate_is_drawn_towards_the_latest() -> None:
-    assert smoothed(None, 100, 2) == 50
-    assert smoothed(100, -5, 2) is None
-    assert smoothed(100, 5, 0) == 100
-    drawn = smoothed(100, 400, 2)
+    assert smoothed_rate(None, 100, 2) == 50
+    assert smoothed_rate(100, -5, 2) is None
+    assert smoothed_rate(100, 5, 0) == 100
+    drawn = smoothed_rate(100, 400, 2)
     assert drawn is not None
     assert 100 < drawn < 200
-    assert smoothed(100, 400_000, 2000) == 200, "after a long time only the latest counts"
+    assert smoothed_rate(100, 400_000, 2000) == 200, "after a long time only the latest counts"
 
 
 @given(st.one_of(st.none(), st.integers(0, COUNT_LIMIT)), st.integers(-COUNT_LIMIT, COUNT_LIMIT), st.floats(1e-6, 1e7))
 def test_a_rate_fits_the_database(before: int | None, moved: int, seconds: float) -> None:
-    rate = smoothed(before, moved, seconds)
+    rate = smoothed_rate(before, moved, seconds)
     assert rate is None or 0 <= rate <= COUNT_LIMIT
 
 

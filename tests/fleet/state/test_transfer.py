@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.choices import Status
-from fleet.state.observations import Again, ErrorSeen, Gone, ProgressSeen
-from fleet.state.transfer import TransferState, advance
+from fleet.state.observations import ErrorObserved, ObjectDeleted, ObjectRewritten, ProgressObserved
+from fleet.state.transfer import TransferState, next_transfer_state
 from loader.contract.item_reports import COUNT_LIMIT
 
 START = datetime(2026, 12, 1, 12, tzinfo=UTC)
@@ -21,25 +21,25 @@ def at(seconds: float) -> datetime:
     return START + timedelta(seconds=seconds)
 
 
-def progress(value: int | None, seconds: float = 0, etag: str = "") -> ProgressSeen:
-    return ProgressSeen(etag or f"p{value}", at(seconds), value)
+def progress(value: int | None, seconds: float = 0, etag: str = "") -> ProgressObserved:
+    return ProgressObserved(etag or f"p{value}", at(seconds), value)
 
 
-def error(text: str = "broken", seconds: float = 0, code: str = "", *, cut: bool = False) -> ErrorSeen:
-    return ErrorSeen(f"e{text}", at(seconds), code, text, cut)
+def error(text: str = "broken", seconds: float = 0, code: str = "", *, cut: bool = False) -> ErrorObserved:
+    return ErrorObserved(f"e{text}", at(seconds), code, text, cut)
 
 
 def after(
-    *news: ProgressSeen | ErrorSeen | Gone, size: int | None = SIZE, state: TransferState | None = None
+    *news: ProgressObserved | ErrorObserved | ObjectDeleted, size: int | None = SIZE, state: TransferState | None = None
 ) -> TransferState:
     """The state after one observation after another, the portal seeing each two seconds after the one before."""
     state = state or TransferState()
     for number, seen in enumerate(news):
         now = at(100 + 2 * number)
-        if isinstance(seen, ErrorSeen) or (isinstance(seen, Gone) and seen.etag.startswith("e")):
-            state = advance(state, size, now, error=seen)
+        if isinstance(seen, ErrorObserved) or (isinstance(seen, ObjectDeleted) and seen.etag.startswith("e")):
+            state = next_transfer_state(state, size, now, error=seen)
         else:
-            state = advance(state, size, now, progress=seen)
+            state = next_transfer_state(state, size, now, progress=seen)
     return state
 
 
@@ -58,7 +58,7 @@ def test_bytes_decide_the_status(value: int, status: Status, done: int) -> None:
 
 
 def test_a_listed_item_of_which_nothing_was_seen_is_pending_with_its_total() -> None:
-    state = advance(TransferState(), SIZE, START)
+    state = next_transfer_state(TransferState(), SIZE, START)
     assert (state.status, state.bytes_total, state.listed, state.bytes_reported) == ("pending", SIZE, True, None)
 
 
@@ -72,7 +72,7 @@ def test_without_a_manifest_the_total_is_unknown_and_nothing_is_complete() -> No
 
 
 def test_a_manifest_that_comes_later_gives_the_total() -> None:
-    state = advance(after(progress(SIZE), size=None), SIZE, at(200))
+    state = next_transfer_state(after(progress(SIZE), size=None), SIZE, at(200))
     assert (state.status, state.bytes_total, state.listed) == ("complete", SIZE, True)
 
 
@@ -84,14 +84,14 @@ def test_more_than_the_total_is_capped_flagged_and_never_complete() -> None:
 
 
 def test_the_total_moves_with_the_manifest_and_so_does_the_status() -> None:
-    state = advance(after(progress(SIZE)), 2 * SIZE, at(200))
+    state = next_transfer_state(after(progress(SIZE)), 2 * SIZE, at(200))
     assert (state.status, state.bytes_done, state.bytes_total) == ("loading", SIZE, 2 * SIZE)
-    state = advance(state, SIZE // 2, at(300))
+    state = next_transfer_state(state, SIZE // 2, at(300))
     assert (state.bytes_done, state.oversized, state.status) == (SIZE // 2, True, "loading")
 
 
 def test_an_item_the_manifest_leaves_out_keeps_its_figures_and_is_no_longer_listed() -> None:
-    state = advance(after(progress(500)), None, at(200))
+    state = next_transfer_state(after(progress(500)), None, at(200))
     assert (state.listed, state.bytes_done, state.bytes_total, state.status) == (False, 500, SIZE, "loading")
 
 
@@ -121,15 +121,15 @@ def test_a_complete_item_that_goes_back_is_loading_again_and_not_finished() -> N
 
 def test_an_older_object_never_replaces_a_newer_one() -> None:
     state = after(progress(500, 10))
-    assert advance(state, SIZE, at(200), progress=progress(900, 9)) == state
+    assert next_transfer_state(state, SIZE, at(200), progress=progress(900, 9)) == state
     state = after(error("new", 10))
-    assert advance(state, SIZE, at(200), error=error("old", 9)) == state
+    assert next_transfer_state(state, SIZE, at(200), error=error("old", 9)) == state
 
 
 def test_within_one_second_the_etag_decides() -> None:
     state = after(progress(500, 10))
-    assert advance(state, SIZE, at(200), progress=progress(600, 10)).bytes_done == 600
-    assert advance(state, SIZE, at(200), progress=progress(500, 10)) == state
+    assert next_transfer_state(state, SIZE, at(200), progress=progress(600, 10)).bytes_done == 600
+    assert next_transfer_state(state, SIZE, at(200), progress=progress(500, 10)) == state
 
 
 def test_an_error_fails_the_item_and_keeps_its_bytes() -> None:
@@ -140,7 +140,7 @@ def test_an_error_fails_the_item_and_keeps_its_bytes() -> None:
 
 
 def test_an_error_that_vanishes_leaves_the_item_as_its_bytes_say() -> None:
-    state = after(progress(500), error("disk", 2), Gone("edisk"))
+    state = after(progress(500), error("disk", 2), ObjectDeleted("edisk"))
     assert (state.status, state.error, state.error_etag, state.error_cut) == ("loading", "", "", False)
 
 
@@ -155,36 +155,38 @@ def test_complete_wins_over_an_error_only_if_it_is_newer(error_at: float, status
 
 def test_the_same_bytes_written_anew_are_true_of_a_later_moment() -> None:
     state = after(progress(500, 3))
-    again = advance(state, SIZE, at(200), progress=Again("p500", at(9)))
+    again = next_transfer_state(state, SIZE, at(200), progress=ObjectRewritten("p500", at(9)))
     assert (again.as_of, again.progress_at, again.bytes_done, again.moved_at) == (at(9), at(9), 500, state.moved_at)
-    assert advance(state, SIZE, at(200), progress=Again("p500", at(2))) == state
-    assert advance(state, SIZE, at(200), progress=Again("another", at(9))) == state
+    assert next_transfer_state(state, SIZE, at(200), progress=ObjectRewritten("p500", at(2))) == state
+    assert next_transfer_state(state, SIZE, at(200), progress=ObjectRewritten("another", at(9))) == state
     assert after(progress(None, 5), state=state).as_of == at(3)
-    unreadable = advance(after(progress(500, 3), progress(None, 5)), SIZE, at(200), progress=Again("pNone", at(9)))
+    unreadable = next_transfer_state(
+        after(progress(500, 3), progress(None, 5)), SIZE, at(200), progress=ObjectRewritten("pNone", at(9))
+    )
     assert (unreadable.as_of, unreadable.progress_at) == (at(3), at(9))
 
 
 def test_an_item_that_says_anew_that_it_is_whole_has_its_error_behind_it() -> None:
     state = after(progress(SIZE, 5), error("x", 8))
     assert state.status == Status.FAILED
-    state = advance(state, SIZE, at(200), progress=Again(f"p{SIZE}", at(9)))
+    state = next_transfer_state(state, SIZE, at(200), progress=ObjectRewritten(f"p{SIZE}", at(9)))
     assert (state.status, state.error_past) == ("complete", True)
-    state = advance(state, SIZE, at(300), error=Again("ex", at(10)))
+    state = next_transfer_state(state, SIZE, at(300), error=ObjectRewritten("ex", at(10)))
     assert (state.status, state.error_past) == ("failed", False)
 
 
 def test_a_progress_that_vanishes_deletes_the_transfer_and_its_return_brings_it_back() -> None:
-    state = after(progress(500), Gone("p500"))
+    state = after(progress(500), ObjectDeleted("p500"))
     assert (state.status, state.bytes_done, state.bytes_reported) == ("deleted", 0, None)
-    assert advance(state, SIZE, at(300)) == state
+    assert next_transfer_state(state, SIZE, at(300)) == state
     assert after(progress(500, 5), state=state).status == Status.LOADING
 
 
 def test_what_vanished_since_it_was_replaced_has_not_vanished() -> None:
     state = after(progress(500))
-    assert advance(state, SIZE, at(200), progress=Gone("another")) == state
+    assert next_transfer_state(state, SIZE, at(200), progress=ObjectDeleted("another")) == state
     state = after(error("x"))
-    assert advance(state, SIZE, at(200), error=Gone("another")) == state
+    assert next_transfer_state(state, SIZE, at(200), error=ObjectDeleted("another")) == state
 
 
 def test_start_and_end_are_the_moments_of_the_objects() -> None:
@@ -197,8 +199,8 @@ def test_start_and_end_are_the_moments_of_the_objects() -> None:
 def test_moved_at_is_the_portals_own_clock_and_moves_with_bytes_only() -> None:
     state = after(progress(500))
     assert state.moved_at == at(100)
-    assert advance(state, SIZE, at(200), progress=progress(None, 3)).moved_at == at(100)
-    assert advance(state, SIZE, at(200), progress=progress(501, 3)).moved_at == at(200)
+    assert next_transfer_state(state, SIZE, at(200), progress=progress(None, 3)).moved_at == at(100)
+    assert next_transfer_state(state, SIZE, at(200), progress=progress(501, 3)).moved_at == at(200)
 
 
 def test_the_rate_is_that_of_what_the_portal_saw() -> None:
@@ -210,9 +212,9 @@ def test_the_rate_is_that_of_what_the_portal_saw() -> None:
 def test_a_stalled_item_that_moves_is_no_longer_stalled() -> None:
     state = after(progress(500))
     stalled = state._replace(stalled=True)
-    assert advance(stalled, SIZE, at(900)).stalled
-    assert not advance(stalled, SIZE, at(900), progress=progress(501, 3)).stalled
-    assert not advance(stalled, SIZE, at(900), error=error("x", 3)).stalled
+    assert next_transfer_state(stalled, SIZE, at(900)).stalled
+    assert not next_transfer_state(stalled, SIZE, at(900), progress=progress(501, 3)).stalled
+    assert not next_transfer_state(stalled, SIZE, at(900), error=error("x", 3)).stalled
 
 
 def test_the_largest_number_a_database_holds_is_taken() -> None:
@@ -223,14 +225,14 @@ MOMENTS = st.integers(0, 5)
 NEWS = st.one_of(
     st.builds(progress, st.one_of(st.none(), st.integers(0, 3).map(lambda n: n * 500)), MOMENTS),
     st.builds(error, st.sampled_from("ab"), MOMENTS),
-    st.sampled_from([Gone("p500"), Gone("p1000"), Gone("ea"), Gone("eb")]),
+    st.sampled_from([ObjectDeleted("p500"), ObjectDeleted("p1000"), ObjectDeleted("ea"), ObjectDeleted("eb")]),
 )
 SIZES = st.sampled_from([None, 0, 500, 1000])
 
 
 @given(st.lists(st.tuples(NEWS, SIZES), max_size=8))
 def test_every_state_it_reaches_is_one_the_database_takes(
-    history: list[tuple[ProgressSeen | ErrorSeen | Gone, int | None]],
+    history: list[tuple[ProgressObserved | ErrorObserved | ObjectDeleted, int | None]],
 ) -> None:
     state = TransferState()
     for seen, size in history:
@@ -249,8 +251,8 @@ def test_every_state_it_reaches_is_one_the_database_takes(
 
 @given(st.lists(st.tuples(NEWS, SIZES), max_size=6), NEWS, SIZES)
 def test_seeing_the_same_again_changes_nothing(
-    history: list[tuple[ProgressSeen | ErrorSeen | Gone, int | None]],
-    last: ProgressSeen | ErrorSeen | Gone,
+    history: list[tuple[ProgressObserved | ErrorObserved | ObjectDeleted, int | None]],
+    last: ProgressObserved | ErrorObserved | ObjectDeleted,
     size: int | None,
 ) -> None:
     state = TransferState()
@@ -258,4 +260,4 @@ def test_seeing_the_same_again_changes_nothing(
         state = after(seen, size=known, state=state)
     once = after(last, size=size, state=state)
     assert after(last, size=size, state=once) == once
-    assert advance(once, size, at(9000)) == once
+    assert next_transfer_state(once, size, at(9000)) == once
