@@ -15,7 +15,7 @@ from fleet.history import retention
 from fleet.polling import discovery, event_consumer, interval
 from fleet.polling.poller import Terms, poll_head, poll_part
 from fleet.polling.result import PollResult
-from fleet.reconcile.partitions import WHOLE
+from fleet.reconcile.partitions import UNPARTITIONED
 from fleet.stats import throughput
 from ifeportal.jobs.leases import Lease
 from ifeportal.jobs.queue import partitions_of, set_partitions
@@ -107,7 +107,7 @@ def _poll_head(held: Lease, airline: Airline) -> None:
     terms = Terms(
         alive=held.heartbeat, guard=held.check_fence, steady_since=steady_since, seconds=TURN, last=held.succeeded_at
     )
-    current = partitions_of(held.name) or WHOLE
+    current = partitions_of(held.name) or UNPARTITIONED
     result, parts = poll_head(airline, media, status, timezone.now(), terms, parts=current)
     set_partitions(held.name, parts)
     _settle(held, airline, result)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any, Final
 
-from fleet.reconcile.partitions import PART, WHOLE_LIMIT
+from fleet.reconcile.partitions import PARTITION_KEYS, UNPARTITIONED_LIMIT
 
 DAY: Final = 86_400
 PAGE: Final = 1_000  # keys
@@ -116,7 +116,7 @@ class Need:
 def need(who: Operator, habits: Habits, measured: Measured, *, loading: bool, pushed: bool = False) -> Need:
     """A day of that operator. `pushed`: events tell what changed, and listing is but the safety net."""
     keys = who.tails * (habits.items * habits.campaigns + 1)
-    parts = ceil(keys / PART) if keys > WHOLE_LIMIT else 1
+    parts = ceil(keys / PARTITION_KEYS) if keys > UNPARTITIONED_LIMIT else 1
     listing = ceil(keys / parts / PAGE) * habits.page  # parts are listed at the same time
     often = loading and not pushed
     pause = max(habits.interval if often else habits.ceiling, listing)

@@ -15,7 +15,7 @@ from typing import Final, Literal
 from django.db import transaction
 
 from fleet.models import Anomaly
-from fleet.reconcile.objects import storable, version
+from fleet.reconcile.objects import storable_etag, storable_text
 from fleet.reconcile.problems import Problem, Problems
 from ifeportal.models import Airline
 
@@ -74,14 +74,14 @@ def keep(airline: Airline, bucket: BucketName, problems: Iterable[Problem], now:
 
 def _all(airline: Airline | None, problems: Problems) -> Iterable[Problem]:
     yield from (_storable(problem) for problem in problems)
-    if problems.beyond:
+    if problems.dropped:
         home = f"{airline.name}/" if airline else "/"
         yield Problem(home, "TOO_MANY_ANOMALIES", "More is odd here than is written down.")
 
 
 def _storable(problem: Problem) -> Problem:
-    detail = storable(problem.detail)[:DETAIL_LIMIT]
-    return Problem(storable(problem.key), problem.code, detail, version(problem.etag))
+    detail = storable_text(problem.detail)[:DETAIL_LIMIT]
+    return Problem(storable_text(problem.key), problem.code, detail, storable_etag(problem.etag))
 
 
 def _row(airline: Airline | None, bucket: BucketName, problem: Problem, now: datetime) -> Anomaly:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self
 
-from fleet.reconcile.objects import Reading, Sighting, guess, how_much, understand
+from fleet.reconcile.objects import ChangedObject, ParsedObject, fetch_limit, parse_body, parse_from_listing
 from fleet.reconcile.problems import Problem
 from ifeportal.storage.background import map_in_threads, no_heartbeat
 from loader.contract.keys import StatusKey, parse_status_key
@@ -26,7 +26,7 @@ FAILURES_IN_A_ROW: Final = 16  # then it is the store that fails, not an object,
 class Readings:
     """What objects say, by key; what is odd; and why some could not be had, if the store failed."""
 
-    by_key: dict[str, Reading] = field(default_factory=dict)
+    by_key: dict[str, ParsedObject] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     failure: WorldError | None = None
 
@@ -75,32 +75,32 @@ class Fetcher:
             named.found_out.add(key)
         return named
 
-    def read(self, sightings: Iterable[Sighting], sizes: Mapping[str, Mapping[str, int]]) -> Readings:
+    def read(self, sightings: Iterable[ChangedObject], sizes: Mapping[str, Mapping[str, int]]) -> Readings:
         """What each object says. `sizes`, in bytes by campaign and content, let more be told without a request."""
         readings = Readings()
-        unknown: list[Sighting] = []
+        unknown: list[ChangedObject] = []
         for each in sightings:
-            reading = guess(each, sizes.get(each.key.campaign, {}).get(each.key.content))
+            reading = parse_from_listing(each, sizes.get(each.key.campaign, {}).get(each.key.content))
             if reading is None:
                 unknown.append(each)
             else:
                 readings.by_key[each.name] = reading
         for each, answer in zip(unknown, map_in_threads(self._pool, self._fetch, unknown, self._alive), strict=True):
             if isinstance(answer, GetResult):
-                readings.by_key[each.name] = understand(each, answer)
+                readings.by_key[each.name] = parse_body(each, answer)
             elif answer.code != "OBJECT_GONE":  # gone since the listing: the next listing's matter
                 failure = _failed(readings.problems, each.name, each.etag, answer)
                 readings.failure = readings.failure or failure
         return readings
 
-    def _fetch(self, sighting: Sighting) -> GetResult | WorldError:
+    def _fetch(self, sighting: ChangedObject) -> GetResult | WorldError:
         return self._had.get(sighting.name) or self._get(sighting.name, sighting.key)
 
     def _get(self, name: str, key: StatusKey) -> GetResult | WorldError:
         if self._failures >= FAILURES_IN_A_ROW:
             return WorldError("NETWORK", "not asked any more after many failed requests")
         try:
-            fetched = self._bucket.get(name, how_much(key))
+            fetched = self._bucket.get(name, fetch_limit(key))
         except WorldError as error:
             self._failures = 0 if error.permanent else self._failures + 1
             return error

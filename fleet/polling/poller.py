@@ -24,9 +24,9 @@ from fleet.polling.fetcher import Fetcher
 from fleet.polling.result import PollResult, failure
 from fleet.polling.snapshot import standing
 from fleet.polling.writer import Writer, limits_left
-from fleet.reconcile.diff import Survey, survey
+from fleet.reconcile.diff import ListingDiff, diff_listing
 from fleet.reconcile.limits import Limits
-from fleet.reconcile.partitions import WHOLE, parts_for
+from fleet.reconcile.partitions import UNPARTITIONED, partition_tails
 from fleet.reconcile.problems import BAD_ARCHIVE, Problem, Problems
 from fleet.usage import Meter
 from ifeportal.models import Airline
@@ -71,7 +71,7 @@ def poll_airline(
     `now` is the portal's clock. Raises the errors of django.db if the database is away.
     """
     result, parts = poll_head(airline, media, status, now, terms)
-    return result if parts == WHOLE else result + _poll_parts(airline, parts, status, now, terms or Terms())
+    return result if parts == UNPARTITIONED else result + _poll_parts(airline, parts, status, now, terms or Terms())
 
 
 def poll_fleet(media: Bucket, status: Bucket, now: datetime, *, limits: Limits | None = None) -> PollResult:
@@ -90,20 +90,23 @@ def poll_head(
     now: datetime,
     terms: Terms | None = None,
     *,
-    parts: Sequence[str] = WHOLE,
+    parts: Sequence[str] = UNPARTITIONED,
 ) -> tuple[PollResult, tuple[str, ...]]:
     """Poll what is the airline's as a whole, and say which parts its tails are in; all of it while it is not cut.
 
-    `parts` are the present ones, which stay if they serve. If they are not `WHOLE` the parts are still to be polled.
+    `parts` are the present ones, which stay if they serve. If they are not `UNPARTITIONED` the parts are still to be
+    polled.
     """
     terms = terms or Terms()
     with _polling(airline, status, now, terms, media) as writer:
         _read_media(writer, media)
         parts = _parts(writer, status, tuple(parts))
-        if parts == WHOLE and _read_part(writer, "", PrefetchedListing(status, f"{airline.name}/", terms.alive)):
+        if parts == UNPARTITIONED and _read_part(
+            writer, "", PrefetchedListing(status, f"{airline.name}/", terms.alive)
+        ):
             # More than a listing may have: from the next poll on in parts.
             parts = _parts(writer, status, parts)
-        if parts != WHOLE:
+        if parts != UNPARTITIONED:
             _forget_what_no_part_has(writer, parts)
         # Of what could not be looked at nobody knows whether it stands still.
         watched_since = None if writer.result.failures or writer.result.unfinished else terms.steady_since
@@ -132,7 +135,7 @@ def poll_keys(
         if named.failure is not None:
             writer.failed(failure("status", named.failure))
         rows.keep_only(named.found_out)
-        found = survey(named.infos, rows.known, limits_left(terms.limits, rows))
+        found = diff_listing(named.infos, rows.known, limits_left(terms.limits, rows))
         for problem in named.problems:
             found.problems.add(problem)
         writer.finish(rows, found)
@@ -193,8 +196,8 @@ def _parts(writer: Writer, status: Bucket, current: tuple[str, ...]) -> tuple[st
     """The parts all tails are in, those without a row included."""
     keys = dict(Tail.objects.filter(airline=writer.airline).values_list("name", "keys"))
     archives = Load.objects.filter(tail__airline=writer.airline, archived_at__isnull=False).count()
-    parts = parts_for(keys, current, archives)
-    if parts == WHOLE:
+    parts = partition_tails(keys, current, archives)
+    if parts == UNPARTITIONED:
         return parts
     try:
         found = list_prefixes(status, f"{writer.airline.name}/", writer.alive)
@@ -202,7 +205,7 @@ def _parts(writer: Writer, status: Bucket, current: tuple[str, ...]) -> tuple[st
         writer.failed(failure("status", error))
         return parts
     tails = [name for name in found if not name.startswith(".")]  # archives are in no part: no poll need list them
-    return parts_for({**dict.fromkeys(tails, 0), **keys}, current, archives)
+    return partition_tails({**dict.fromkeys(tails, 0), **keys}, current, archives)
 
 
 def _forget_what_no_part_has(writer: Writer, parts: tuple[str, ...]) -> None:
@@ -220,19 +223,19 @@ def _read_part(writer: Writer, part: str, listing: PrefetchedListing) -> bool:
     """
     rows = standing(writer.airline, part)
     limits = limits_left(writer.limits, rows)
-    found = Survey(Problems(limits.anomalies))
+    found = ListingDiff(Problems(limits.anomalies))
     try:
-        found = survey(_bounded(listing, writer), rows.known, limits, lambda some: writer.write_tails(rows, some))
+        found = diff_listing(_bounded(listing, writer), rows.known, limits, lambda some: writer.write_tails(rows, some))
     except WorldError as error:
         writer.failed(failure("status", error))
-        found.cut = True
+        found.truncated = True
     else:
-        writer.result += PollResult(listings=1, cut=int(found.cut))
+        writer.result += PollResult(listings=1, cut=int(found.truncated))
         writer.count_keys(rows, found)
     finally:
         listing.close()
     writer.finish(rows, found)
-    return found.cut
+    return found.truncated
 
 
 def _bounded(objects: PrefetchedListing, writer: Writer) -> Iterator[ObjectInfo]:

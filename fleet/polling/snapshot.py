@@ -13,8 +13,8 @@ from django.db.models import BigIntegerField, F, Func, Q
 from campaigns.models import Campaign
 from fleet.ingest.anomalies import Open, open_rows
 from fleet.models import Load, Tail, Transfer
-from fleet.reconcile.diff import Known, Version
-from fleet.reconcile.problems import OLDER, Problem
+from fleet.reconcile.diff import KnownObjects, Version
+from fleet.reconcile.problems import OLDER_OBJECT, Problem
 from ifeportal.models import Airline
 from loader.contract.keys import campaign_error_key, error_key, heartbeat_key, progress_key
 from loader.errors import ContractError
@@ -57,7 +57,7 @@ class Standing:
     are all of the airline.
     """
 
-    known: Known
+    known: KnownObjects
     anomalies: dict[tuple[str, str], Open]
     dirty: frozenset[Place]
     tails: dict[str, Counted]
@@ -90,15 +90,17 @@ def standing(airline: Airline, part: str = "", keys: Collection[str] | None = No
     whole = len(mine) == len(tails)
     loads, dirty = _loads(airline, _below("", airline, None if whole else mine), versions, mine, campaigns)
     counts = _transfers(airline, _below("load__", airline, None if whole else mine), versions, loads)
-    known = Known(
+    known = KnownObjects(
         airline=airline.name,
-        part=part,
+        partition=part,
         versions=versions if keys is None else {key: at for key, at in versions.items() if key in keys},
         tails=frozenset(name for _, name, *_ in tails),
         campaigns=frozenset(campaigns.values()),
-        rows=counts,
-        settled={
-            row.key: Problem(row.key, row.code, row.detail, row.etag) for row in anomalies.values() if row.code == OLDER
+        transfer_counts=counts,
+        known_stale={
+            row.key: Problem(row.key, row.code, row.detail, row.etag)
+            for row in anomalies.values()
+            if row.code == OLDER_OBJECT
         },
     )
     return Standing(known, anomalies, dirty, {name: Counted(pk, count) for pk, name, _, _, count in tails})

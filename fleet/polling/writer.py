@@ -25,9 +25,9 @@ from fleet.models import Tail
 from fleet.polling.fetcher import Fetcher, Readings
 from fleet.polling.result import PollResult, failure
 from fleet.polling.snapshot import Standing
-from fleet.reconcile.diff import Survey, TailChanges
+from fleet.reconcile.diff import ListingDiff, TailChanges
 from fleet.reconcile.limits import Limits
-from fleet.reconcile.problems import BODY_PROBLEMS, Problem, Problems, too_old
+from fleet.reconcile.problems import BODY_PROBLEMS, Problem, Problems, stale_object_problem
 from fleet.state.observations import (
     ErrorObserved,
     HeartbeatObserved,
@@ -60,7 +60,7 @@ class Work:
     @property
     def campaigns(self) -> set[str]:
         """Every campaign of which there is something to be done."""
-        keys = [each.key for each in self.changes.seen] + [key for key, _ in self.changes.gone]
+        keys = [each.key for each in self.changes.changed] + [key for key, _ in self.changes.deleted]
         return {key.campaign for key in keys if key.campaign} | self.dirty
 
 
@@ -91,14 +91,14 @@ class Writer:
         """Note that something could not be read or written."""
         self.result += PollResult(failures=(sentence,))
 
-    def write_tails(self, rows: Standing, found: Survey) -> bool:
+    def write_tails(self, rows: Standing, found: ListingDiff) -> bool:
         """Write what was found of tails up to now, and take it out of `found`; whether there is time for more."""
         work = {name: Work(name, changes) for name, changes in found.tails.items()}
         found.tails = {}
         self._write_work(work, rows, found)
         return not found.unfinished
 
-    def finish(self, rows: Standing, found: Survey) -> None:
+    def finish(self, rows: Standing, found: ListingDiff) -> None:
         """Write what was found since, hold loads against newer manifests, and note what was odd."""
         work = {name: Work(name, changes) for name, changes in found.tails.items()}
         for tail, campaign in rows.dirty:
@@ -106,16 +106,16 @@ class Writer:
         self._write_work(work, rows, found)
         self.result += PollResult(
             objects_seen=found.objects,
-            objects_changed=found.changed + len(found.gone_keys),
+            objects_changed=found.changed + len(found.deleted_keys),
             unfinished=int(found.unfinished),
             anomalies=self._note(rows, found),
         )
         self._settled, self.seconds = set(), 0.0
 
-    def _write_work(self, work: dict[str, Work], rows: Standing, found: Survey) -> None:
+    def _write_work(self, work: dict[str, Work], rows: Standing, found: ListingDiff) -> None:
         if not work:
             return
-        home = f"{self.airline.name}/{rows.known.part}"
+        home = f"{self.airline.name}/{rows.known.partition}"
         campaigns, tails = self._campaigns(found, home), self._tails(found, home)
         odd = {row.key for row in rows.anomalies.values()}
         begun = time.monotonic() - self.seconds
@@ -128,14 +128,14 @@ class Writer:
                 found.unfinished = True
                 break
 
-    def count_keys(self, rows: Standing, found: Survey) -> None:
+    def count_keys(self, rows: Standing, found: ListingDiff) -> None:
         """Remember how many keys a tail has where it is another number altogether: by that an airline is cut."""
         changed = []
         for name, tail in rows.tails.items():
-            if not f"{name}/".startswith(rows.known.part):
+            if not f"{name}/".startswith(rows.known.partition):
                 continue
             count = found.keys.get(name, 0)
-            if not found.whole:
+            if not found.is_complete:
                 count = max(count, tail.keys)
             if abs(count - tail.keys) > COUNTED_ANEW + tail.keys // 4:
                 changed.append(Tail(pk=tail.pk, keys=count))
@@ -150,7 +150,7 @@ class Writer:
             airline = rollup.airlines(Airline.objects.filter(pk=self.airline.pk)).get()
             publish([*map(campaign_published, campaigns), airline_published(airline)])
 
-    def _campaigns(self, found: Survey, home: str) -> dict[str, Campaign]:
+    def _campaigns(self, found: ListingDiff, home: str) -> dict[str, Campaign]:
         """All campaigns of the airline by name; those only the status bucket knows are made first, if there is room."""
         new = found.new_campaigns
         if new:
@@ -162,7 +162,7 @@ class Writer:
         self._left_out("campaigns", set(new) - rows.keys(), found, home)
         return rows
 
-    def _tails(self, found: Survey, home: str) -> dict[str, int]:
+    def _tails(self, found: ListingDiff, home: str) -> dict[str, int]:
         """The ids of all tails of the airline by name; new ones are made first, if there is room."""
         new = found.new_tails
         if new:
@@ -177,7 +177,7 @@ class Writer:
         self._left_out("tails", set(new) - rows.keys(), found, home)
         return rows
 
-    def _left_out(self, kind: str, names: set[str], found: Survey, home: str) -> None:
+    def _left_out(self, kind: str, names: set[str], found: ListingDiff, home: str) -> None:
         if names:
             detail = f"There is no room for more {kind}, or a name differs from another only in case."
             found.problems.add(Problem(home, f"TOO_MANY_{kind.upper()}", detail))
@@ -200,7 +200,7 @@ class Writer:
     ) -> set[str]:
         """Fetch and write; the keys of objects whose bytes were looked at."""
         self._learn_sizes(campaigns, set().union(*(one.campaigns for one in batch)))
-        wanted = [each for one in batch for each in one.changes.seen if _has_room(each.key, campaigns)]
+        wanted = [each for one in batch for each in one.changes.changed if _has_room(each.key, campaigns)]
         readings = self.fetcher.read(wanted, self.sizes)
         if readings.failure is not None:
             self.failed(failure("status", readings.failure))
@@ -210,7 +210,7 @@ class Writer:
         works = {tails[one.name]: one for one in batch}
         some = {pk: each for pk, each in news.items() if each.campaigns or each.heartbeat}
         self._apply(some, works, Catalog(campaigns, self.sizes), problems)
-        return {each.name for each in wanted if not each.same and each.name in readings.by_key}
+        return {each.name for each in wanted if not each.unchanged_bytes and each.name in readings.by_key}
 
     def _apply(self, news: dict[int, News], works: Mapping[int, Work], catalog: Catalog, problems: Problems) -> None:
         """Write a batch; one that fails is halved, until it is known which tail cannot be written."""
@@ -232,9 +232,9 @@ class Writer:
         self.result += PollResult(transfers_changed=applied.transfers, news=applied.transfers + applied.loads)
         self.touched |= applied.campaigns
         for pk, older in applied.older.items():
-            for each in works[pk].changes.seen:
+            for each in works[pk].changes.changed:
                 if (each.key.kind, each.key.campaign, each.key.content) in older:
-                    problems.add(too_old(each.name, each.etag, each.at))
+                    problems.add(stale_object_problem(each.name, each.etag, each.at))
 
     def _not_written(self, tail: str, error: Exception, problems: Problems) -> None:
         logger.error("writing what was seen of %s/%s failed", self.airline.name, tail, exc_info=error)
@@ -244,26 +244,26 @@ class Writer:
 
     def _news(self, work: Work, readings: Readings, campaigns: Container[str], problems: Problems) -> News:
         news = News(dirty={name for name in work.dirty if name in campaigns})
-        for key, etag in work.changes.gone:
+        for key, etag in work.changes.deleted:
             if _has_room(key, campaigns):
                 _tell(news, key, ObjectDeleted(etag))
-        for each in work.changes.seen:
+        for each in work.changes.changed:
             reading = readings.by_key.get(each.name)
             if reading is None:
                 continue
             if reading.problem is not None and problems.add(reading.problem):
                 news.problems.append(reading.problem)
-            news.heard_at = max(news.heard_at or reading.seen.at, reading.seen.at)
-            _tell(news, each.key, reading.seen)
+            news.heard_at = max(news.heard_at or reading.observation.at, reading.observation.at)
+            _tell(news, each.key, reading.observation)
         return news
 
-    def _note(self, rows: Standing, found: Survey) -> int:
+    def _note(self, rows: Standing, found: ListingDiff) -> int:
         """Write down what was odd; what the bytes of an unchanged object said before lasts. How much is odd now."""
-        looked_at = self._settled.union(found.gone_keys)
+        looked_at = self._settled.union(found.deleted_keys)
         lasting = [
             row
             for row in rows.anomalies.values()
-            if not found.whole or (row.code in BODY_PROBLEMS and row.key not in looked_at)
+            if not found.is_complete or (row.code in BODY_PROBLEMS and row.key not in looked_at)
         ]
         return anomalies.record(self.airline, "status", found.problems, rows.anomalies, self.now, lasting=lasting)
 
@@ -296,7 +296,7 @@ def _rows(work: Work, known: Standing, campaigns: Mapping[str, Campaign]) -> int
     """How many transfers may be made or changed besides those that objects were seen of: all of a manifest."""
     rows = 0
     for name in work.campaigns & campaigns.keys():
-        if name in work.dirty or not known.known.rows.get((work.name, name)):
+        if name in work.dirty or not known.known.transfer_counts.get((work.name, name)):
             rows += campaigns[name].items_total or 0
     return rows
 
@@ -310,7 +310,7 @@ def _batches(weighed: Iterable[tuple[Work, int]]) -> Iterator[list[Work]]:
             yield batch
             batch, objects, rows = [], 0, 0
         batch.append(each)
-        objects, rows = objects + len(each.changes.seen), rows + more
+        objects, rows = objects + len(each.changes.changed), rows + more
         if objects >= OBJECTS_A_BATCH or len(batch) >= TAILS_A_BATCH:
             yield batch
             batch, objects, rows = [], 0, 0

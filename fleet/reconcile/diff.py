@@ -1,8 +1,8 @@
 """A listing of the status bucket against what is known: what is new, what is gone, what is odd. Pure.
 
-`survey` reads a whole listing and says which objects differ from the version last read. `guess` tells what such an
-object says from the listing alone, where it can; for the others `how_much` says what to fetch, and `understand` what
-the bytes mean. No clock, no bucket, no database. A name that breaks the rules never gets further than a `Problem`.
+`diff_listing` reads a whole listing and says which objects differ from the version last read. `guess` tells what such
+an object says from the listing alone, where it can; for the others `fetch_limit` says what to fetch, and `parse_body`
+what the bytes mean. No clock, no bucket, no database. A name that breaks the rules never gets further than a `Problem`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Final
 
 from fleet.reconcile.limits import Limits
 from fleet.reconcile.names import Names
-from fleet.reconcile.objects import Sighting, moment, version
-from fleet.reconcile.problems import Problem, Problems, too_old
+from fleet.reconcile.objects import ChangedObject, storable_etag, truncate_to_second
+from fleet.reconcile.problems import Problem, Problems, stale_object_problem
 from loader.contract.keys import StatusKey, parse_status_key
 from loader.errors import ContractError
 from loader.s3.interface import ObjectInfo
@@ -25,53 +25,54 @@ NEVER: Final[Version] = ("\0", 2**62)  # no object has that ETag
 
 
 @dataclass(slots=True)
-class Known:
-    """What the rows say of one part of an airline (`fleet.reconcile.partitions`). `versions` is used up by `survey`.
+class KnownObjects:
+    """What the rows say of one part of an airline (`fleet.reconcile.partitions`). `versions` is used up by
+    `diff_listing`.
 
     These are the versions last read, by key. `tails` and `campaigns` are those of the whole airline. `rows` counts the
-    transfers of each (tail, campaign); `settled` are objects that turned out to be `too_old`, by key.
+    transfers of each (tail, campaign); `settled` are objects that turned out to be `stale_object_problem`, by key.
     """
 
     airline: str
-    part: str = ""
+    partition: str = ""
     versions: dict[str, Version] = field(default_factory=dict)
     tails: Collection[str] = ()
     campaigns: Collection[str] = ()
-    rows: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    settled: Mapping[str, Problem] = field(default_factory=dict)
+    transfer_counts: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    known_stale: Mapping[str, Problem] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class TailChanges:
     """What is new and what is gone of one tail; `gone` holds the ETag last read."""
 
-    seen: list[Sighting] = field(default_factory=list)
-    gone: list[tuple[StatusKey, str]] = field(default_factory=list)
+    changed: list[ChangedObject] = field(default_factory=list)
+    deleted: list[tuple[StatusKey, str]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
-class Survey:
+class ListingDiff:
     """What a listing showed: all of it, or as much as the limit (`cut`) or the time (`unfinished`) allowed.
 
     `keys` counts the objects by tail.
     """
 
     problems: Problems
-    cut: bool = False
+    truncated: bool = False
     unfinished: bool = False
     keys: dict[str, int] = field(default_factory=dict)
     objects: int = 0
     changed: int = 0
-    waiting: int = 0
+    pending: int = 0
     tails: dict[str, TailChanges] = field(default_factory=dict)
     new_tails: list[str] = field(default_factory=list)
     new_campaigns: list[str] = field(default_factory=list)
-    gone_keys: list[str] = field(default_factory=list)
+    deleted_keys: list[str] = field(default_factory=list)
 
     @property
-    def whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether what it does not show is not there."""
-        return not (self.cut or self.unfinished)
+        return not (self.truncated or self.unfinished)
 
     def count(self, home: str, start: int, keys: int) -> None:
         """So many keys more below `home`, which names the tail from `start` on, up to a slash."""
@@ -79,28 +80,31 @@ class Survey:
             tail = home[start:].removesuffix("/")
             self.keys[tail] = self.keys.get(tail, 0) + keys
 
-    def of(self, tail: str) -> TailChanges:
+    def tail(self, tail: str) -> TailChanges:
         """The changes of a tail, to be added to."""
         return self.tails.setdefault(tail, TailChanges())
 
 
-def survey(
-    objects: Iterable[ObjectInfo], known: Known, limits: Limits, relieve: Callable[[Survey], bool] | None = None
-) -> Survey:
+def diff_listing(
+    objects: Iterable[ObjectInfo],
+    known: KnownObjects,
+    limits: Limits,
+    flush: Callable[[ListingDiff], bool] | None = None,
+) -> ListingDiff:
     """Hold a listing of one part of an airline against `known`.
 
     `relieve` is called whenever `limits.held` objects were seen; it takes `tails` away from the survey, and tells
     whether there is time to go on. Whatever it or `objects` raises goes through: what is missing from half a listing is
     not gone.
     """
-    found = Survey(Problems(limits.anomalies))
-    reader = _Reader(known, limits, found)
+    found = ListingDiff(Problems(limits.anomalies))
+    reader = _ListingReader(known, limits, found)
     versions, start = known.versions, len(known.airline) + 1
     seconds: dict[datetime, int] = {}  # a thousand objects of a page share a few moments
     home, count = "\0", 0
     for info in objects:
         if found.objects == limits.keys:
-            found.cut = True
+            found.truncated = True
             break
         found.objects += 1
         key, listed_at = info.key, info.last_modified
@@ -109,34 +113,34 @@ def survey(
             home, count = key[: key.find("/", start) + 1] or key, 0
         count += 1
         etag, at = versions.pop(key, NEVER)
-        if etag != info.etag and etag != version(info.etag):
+        if etag != info.etag and etag != storable_etag(info.etag):
             reader.read(info)
         elif (seconds.get(listed_at) or seconds.setdefault(listed_at, int(listed_at.timestamp()))) > at:
             reader.read(info, same=True)
-        if relieve is not None and found.waiting >= limits.held:
-            found.waiting = 0
-            if not relieve(found):
+        if flush is not None and found.pending >= limits.pending_objects:
+            found.pending = 0
+            if not flush(found):
                 found.unfinished = True
                 break
     found.count(home, start, count)
     reader.conclude()
-    if found.whole:
-        _note_gone(found, versions)
+    if found.is_complete:
+        _add_deleted(found, versions)
     return found
 
 
-def _note_gone(found: Survey, left: Mapping[str, Version]) -> None:
+def _add_deleted(found: ListingDiff, left: Mapping[str, Version]) -> None:
     for key, (etag, _) in left.items():
         place = parse_status_key(key)
         if place is not None:
-            found.of(place.tail).gone.append((place, etag))
-            found.gone_keys.append(key)
+            found.tail(place.tail).deleted.append((place, etag))
+            found.deleted_keys.append(key)
 
 
-class _Reader:
+class _ListingReader:
     """Sorts the objects of a listing that are not as they were."""
 
-    def __init__(self, known: Known, limits: Limits, found: Survey) -> None:
+    def __init__(self, known: KnownObjects, limits: Limits, found: ListingDiff) -> None:
         self._known = known
         self._found = found
         self._limits = limits
@@ -147,23 +151,25 @@ class _Reader:
 
     def read(self, info: ObjectInfo, *, same: bool = False) -> None:
         if not info.etag:
-            self._odd(info.key, "NO_ETAG", "The store lists it without an ETag: whether it changed cannot be told.")
+            self._add_problem(
+                info.key, "NO_ETAG", "The store lists it without an ETag: whether it changed cannot be told."
+            )
             return
         try:
             place = parse_status_key(info.key)
         except ContractError as error:
-            self._odd(info.key, error.code, str(error), info.etag)
+            self._add_problem(info.key, error.code, str(error), info.etag)
             return
         if place is None or not self._admitted(place) or not self._room_in_load(place):
             return
-        etag, at = version(info.etag), moment(info.last_modified)
-        settled = self._known.settled.get(info.key)
-        if settled is not None and settled == too_old(info.key, etag, at):
+        etag, at = storable_etag(info.etag), truncate_to_second(info.last_modified)
+        settled = self._known.known_stale.get(info.key)
+        if settled is not None and settled == stale_object_problem(info.key, etag, at):
             self._found.problems.add(settled)
             return
         self._found.changed += 1
-        self._found.waiting += 1
-        self._found.of(place.tail).seen.append(Sighting(place, info.key, info.size, etag, at, same))
+        self._found.pending += 1
+        self._found.tail(place.tail).changed.append(ChangedObject(place, info.key, info.size, etag, at, same))
 
     def _admitted(self, place: StatusKey) -> bool:
         prefix = f"{place.airline}/{place.tail}/"
@@ -174,28 +180,30 @@ class _Reader:
     def _admit(self, names: Names, name: str, prefix: str) -> bool:
         refusal = names.admit(name)
         if refusal:
-            self._odd(prefix, "NAME_CONFLICT", f"{name!r} differs from {refusal!r} only in case or normalisation.")
+            self._add_problem(
+                prefix, "NAME_CONFLICT", f"{name!r} differs from {refusal!r} only in case or normalisation."
+            )
         return refusal is None
 
     def _room_in_load(self, place: StatusKey) -> bool:
         load = place.tail, place.campaign
-        count = self._objects[load] = self._objects.get(load, self._known.rows.get(load, 0)) + 1
+        count = self._objects[load] = self._objects.get(load, self._known.transfer_counts.get(load, 0)) + 1
         return count <= self._limits.objects
 
     def conclude(self) -> None:
         """Say what found no room, once for each kind."""
         home = f"{self._known.airline}/"
-        if self._found.cut:
+        if self._found.truncated:
             detail = f"More than {self._limits.keys:,} keys; the rest is not read."
-            self._odd(f"{home}{self._known.part}", "TOO_MANY_KEYS", detail)
+            self._add_problem(f"{home}{self._known.partition}", "TOO_MANY_KEYS", detail)
         for names, kind in ((self._tails, "TAILS"), (self._campaigns, "CAMPAIGNS")):
             if names.refused:
                 detail = f"There is no room for more {kind.lower()} than there are rows."
-                self._odd(f"{home}{self._known.part}", f"TOO_MANY_{kind}", detail)
+                self._add_problem(f"{home}{self._known.partition}", f"TOO_MANY_{kind}", detail)
         for (tail, campaign), count in self._objects.items():
             if count > self._limits.objects:
                 detail = f"More than {self._limits.objects:,} objects; the rest is not read."
-                self._odd(f"{home}{tail}/{campaign}/", "TOO_MANY_OBJECTS", detail)
+                self._add_problem(f"{home}{tail}/{campaign}/", "TOO_MANY_OBJECTS", detail)
 
-    def _odd(self, key: str, code: str, detail: str, etag: str = "") -> None:
-        self._found.problems.add(Problem(key, code, detail, version(etag)))
+    def _add_problem(self, key: str, code: str, detail: str, etag: str = "") -> None:
+        self._found.problems.add(Problem(key, code, detail, storable_etag(etag)))

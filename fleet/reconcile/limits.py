@@ -17,6 +17,6 @@ class Limits:
     campaigns: int = 2_000  # of one airline
     campaigns_in_all: int = 50_000
     objects: int = 3 * manifest.ITEMS_LIMIT  # of one load: its rows, and the objects new in one poll
-    held: int = 10_000  # objects seen that wait to be read and written: bounds the memory of a first poll
+    pending_objects: int = 10_000  # objects seen that wait to be read and written: bounds the memory of a first poll
     keys: int = 200_000  # of one listing, which takes some seconds; twice what an airline has that is not cut
     anomalies: int = 500  # open ones of one part of an airline

@@ -38,14 +38,14 @@ class Names:
 
 
 @dataclass(frozen=True, slots=True)
-class NewAirlines:
+class DiscoveredAirlines:
     """Which prefixes of the two buckets become airlines."""
 
     names: list[str]
     problems: Problems
 
 
-def find_airlines(prefixes: Iterable[str], known: Iterable[str], limits: Limits) -> NewAirlines:
+def find_airlines(prefixes: Iterable[str], known: Iterable[str], limits: Limits) -> DiscoveredAirlines:
     """The prefixes that are airlines without a row. `known` are the names of all rows."""
     rows = list(known)
     names, problems = Names(rows, limits.airlines - len(rows)), Problems(limits.anomalies)
@@ -62,4 +62,4 @@ def find_airlines(prefixes: Iterable[str], known: Iterable[str], limits: Limits)
             problems.add(Problem(f"{prefix}/", "NAME_CONFLICT", detail))
     if names.refused:
         problems.add(Problem("/", "TOO_MANY_AIRLINES", "There is no room for more airlines than there are rows."))
-    return NewAirlines(names.new, problems)
+    return DiscoveredAirlines(names.new, problems)

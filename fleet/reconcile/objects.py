@@ -1,7 +1,7 @@
 """Changed objects and their observations, from the listing alone or from the fetched bytes. Pure.
 
-`guess` parses what the listing gives away (size, ETag); for other objects `how_much` says how much to fetch, and
-`understand` parses the bytes.
+`parse_from_listing` parses what the listing gives away (size, ETag); for other objects `fetch_limit` says how much to
+fetch, and `parse_body` parses the bytes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ETAG_LIMIT: Final = 200  # characters the database holds; S3's own have 32 to 40
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class ChangedObject:
     """A listed object whose version is not the one last read. `etag` is safe to store.
 
     `same`: it was written anew with the bytes it had.
@@ -33,25 +33,27 @@ class Sighting:
     size: int
     etag: str
     at: datetime
-    same: bool = False
+    unchanged_bytes: bool = False
 
 
-def moment(at: datetime) -> datetime:
+def truncate_to_second(at: datetime) -> datetime:
     """The LastModified as it is stored: whole seconds. Some stores list fractions, but no answer to a GET has any."""
     return at.replace(microsecond=0) if at.microsecond else at
 
 
-def version(etag: str) -> str:
+def storable_etag(etag: str) -> str:
     """The ETag as it is stored."""
-    return etag if len(etag) <= ETAG_LIMIT and etag.isascii() and etag.isprintable() else storable(etag)[:ETAG_LIMIT]
+    return (
+        etag if len(etag) <= ETAG_LIMIT and etag.isascii() and etag.isprintable() else storable_text(etag)[:ETAG_LIMIT]
+    )
 
 
-def storable(text: str) -> str:
+def storable_text(text: str) -> str:
     """The text as every database takes it: NUL and unpaired surrogates written out."""
     return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
 
 
-_FETCH: Final = {
+_FETCH_LIMITS: Final = {
     "progress": item_reports.PROGRESS_LIMIT,
     "error": item_reports.ERROR_LIMIT,
     "campaign_error": item_reports.ERROR_LIMIT,
@@ -60,60 +62,60 @@ _FETCH: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ParsedObject:
     """What an object says, and what is wrong with it."""
 
-    seen: Observation
+    observation: Observation
     problem: Problem | None = None
 
 
-def guess(sighting: Sighting, item_size: int | None) -> Reading | None:
+def parse_from_listing(changed: ChangedObject, item_size: int | None) -> ParsedObject | None:
     """What the object says, as far as the listing tells it: too large, empty, or a number its ETag gives away."""
-    kind, etag, at = sighting.key.kind, sighting.etag, sighting.at
-    if sighting.same:
-        return Reading(ObjectRewritten(etag, at))
+    kind, etag, at = changed.key.kind, changed.etag, changed.at
+    if changed.unchanged_bytes:
+        return ParsedObject(ObjectRewritten(etag, at))
     if kind == "progress":
-        if not 0 < sighting.size <= item_reports.PROGRESS_LIMIT:
+        if not 0 < changed.size <= item_reports.PROGRESS_LIMIT:
             return _unreadable(
-                sighting, f"A progress has 1 to {item_reports.PROGRESS_LIMIT} bytes, not {sighting.size:,}."
+                changed, f"A progress has 1 to {item_reports.PROGRESS_LIMIT} bytes, not {changed.size:,}."
             )
         value = item_reports.progress_from_etag(etag, item_size)
-        if value is not None and len(str(value)) == sighting.size:
-            return Reading(ProgressObserved(etag, at, value))
-    if kind == "heartbeat" and sighting.size > HEARTBEAT_LIMIT:
-        return _unreadable(sighting, f"A heartbeat has at most {HEARTBEAT_LIMIT:,} bytes.")
+        if value is not None and len(str(value)) == changed.size:
+            return ParsedObject(ProgressObserved(etag, at, value))
+    if kind == "heartbeat" and changed.size > HEARTBEAT_LIMIT:
+        return _unreadable(changed, f"A heartbeat has at most {HEARTBEAT_LIMIT:,} bytes.")
     return None
 
 
-def how_much(key: StatusKey) -> int:
+def fetch_limit(key: StatusKey) -> int:
     """How many bytes of the object to fetch, at most."""
-    return _FETCH[key.kind]
+    return _FETCH_LIMITS[key.kind]
 
 
-def understand(sighting: Sighting, fetched: GetResult) -> Reading:
+def parse_body(changed: ChangedObject, fetched: GetResult) -> ParsedObject:
     """What the bytes of the object say."""
-    etag, at = version(fetched.etag), moment(fetched.last_modified)
-    now = Sighting(sighting.key, sighting.name, fetched.size, etag, at)
+    etag, at = storable_etag(fetched.etag), truncate_to_second(fetched.last_modified)
+    now = ChangedObject(changed.key, changed.name, fetched.size, etag, at)
     try:
-        if sighting.key.kind == "progress":
-            return Reading(ProgressObserved(etag, at, item_reports.parse_progress(_whole(fetched))))
-        if sighting.key.kind == "heartbeat":
-            return Reading(HeartbeatObserved(etag, at, parse_heartbeat(_whole(fetched))))
+        if changed.key.kind == "progress":
+            return ParsedObject(ProgressObserved(etag, at, item_reports.parse_progress(_body_or_too_long(fetched))))
+        if changed.key.kind == "heartbeat":
+            return ParsedObject(HeartbeatObserved(etag, at, parse_heartbeat(_body_or_too_long(fetched))))
     except ContractError as error:
         return _unreadable(now, str(error))
     report = item_reports.parse_error(fetched.body, truncated=fetched.truncated)
-    return Reading(ErrorObserved(etag, at, report.code or "", report.text, report.truncated))
+    return ParsedObject(ErrorObserved(etag, at, report.code or "", report.text, report.truncated))
 
 
-def _whole(fetched: GetResult) -> bytes:
+def _body_or_too_long(fetched: GetResult) -> bytes:
     """The body; of one that was cut, more than any parser takes."""
     return fetched.body + b"?" if fetched.truncated else fetched.body
 
 
-def _unreadable(sighting: Sighting, detail: str) -> Reading:
-    if sighting.key.kind == "heartbeat":
-        seen: Observation = HeartbeatObserved(sighting.etag, sighting.at, None)
+def _unreadable(changed: ChangedObject, detail: str) -> ParsedObject:
+    if changed.key.kind == "heartbeat":
+        seen: Observation = HeartbeatObserved(changed.etag, changed.at, None)
     else:
-        seen = ProgressObserved(sighting.etag, sighting.at, None)
-    code = "BAD_HEARTBEAT" if sighting.key.kind == "heartbeat" else "BAD_PROGRESS"
-    return Reading(seen, Problem(sighting.name, code, detail, sighting.etag))
+        seen = ProgressObserved(changed.etag, changed.at, None)
+    code = "BAD_HEARTBEAT" if changed.key.kind == "heartbeat" else "BAD_PROGRESS"
+    return ParsedObject(seen, Problem(changed.name, code, detail, changed.etag))

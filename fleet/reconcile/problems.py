@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-OLDER: Final = "OLDER_OBJECT"
+OLDER_OBJECT: Final = "OLDER_OBJECT"
 
 BAD_ARCHIVE: Final = "BAD_ARCHIVE"  # told of by the job that reads archives; polls let it stand
 
@@ -30,7 +30,7 @@ class Problems:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._found: dict[tuple[str, str], Problem] = {}
-        self.beyond = 0
+        self.dropped = 0
 
     def add(self, problem: Problem) -> bool:
         """Keep the problem, or count it where there are too many; whether it was kept."""
@@ -38,20 +38,20 @@ class Problems:
         if place in self._found or len(self._found) < self._limit:
             self._found[place] = problem
             return True
-        self.beyond += 1
+        self.dropped += 1
         return False
 
     def __iter__(self) -> Iterator[Problem]:
         return iter(self._found.values())
 
     def __len__(self) -> int:
-        return len(self._found) + self.beyond
+        return len(self._found) + self.dropped
 
 
-def too_old(key: str, etag: str, at: datetime) -> Problem:
+def stale_object_problem(key: str, etag: str, at: datetime) -> Problem:
     """That this version of an object is older than the one read before.
 
     The moment belongs to it: the same bytes written anew are another version, and newer.
     """
     detail = f"It is of {at:%Y-%m-%d %H:%M:%S}, older than the version read before, and does not replace it."
-    return Problem(key, OLDER, detail, etag)
+    return Problem(key, OLDER_OBJECT, detail, etag)

@@ -137,10 +137,10 @@ def test_no_part_of_a_large_airline_lists_its_archives(world: World, monkeypatch
     archive(world)
     world.status.put(archive_key("ACME", "N8", "2026-12"), b"rubbish")
     brought_back(world)
-    monkeypatch.setattr(partitions, "WHOLE_LIMIT", 2)
-    monkeypatch.setattr(partitions, "PART", 1)
+    monkeypatch.setattr(partitions, "UNPARTITIONED_LIMIT", 2)
+    monkeypatch.setattr(partitions, "PARTITION_KEYS", 1)
     acme = Airline.objects.get(name="ACME")
-    parts: tuple[str, ...] | list[str] = partitions.WHOLE
+    parts: tuple[str, ...] | list[str] = partitions.UNPARTITIONED
     for _ in range(2):
         _, parts = poll_head(acme, world.media, world.status, world.clock, parts=tuple(parts))
     assert len(parts) > 1

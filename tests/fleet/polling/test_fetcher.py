@@ -95,7 +95,9 @@ def test_while_a_store_takes_its_time_the_poll_shows_signs_of_life(
             sign.set()
 
     monkeypatch.setattr(slow, request_kind, limping)
-    monkeypatch.setattr(partitions, "WHOLE_LIMIT", 0 if request_kind == "list_prefixes" else partitions.WHOLE_LIMIT)
+    monkeypatch.setattr(
+        partitions, "UNPARTITIONED_LIMIT", 0 if request_kind == "list_prefixes" else partitions.UNPARTITIONED_LIMIT
+    )
     acme = Airline.objects.create(name="ACME")
     Tail.objects.create(airline=acme, name="N1")
     result = poll_airline(acme, world.media, world.status, world.clock, Terms(alive=alive))

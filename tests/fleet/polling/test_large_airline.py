@@ -16,7 +16,7 @@ from fleet.polling.poller import Terms, poll_airline, poll_head, poll_part
 from fleet.polling.snapshot import Standing
 from fleet.polling.writer import Writer
 from fleet.reconcile import partitions
-from fleet.reconcile.diff import Survey
+from fleet.reconcile.diff import ListingDiff
 from fleet.reconcile.limits import Limits
 from ifeportal.models import Airline, User
 from tests.fleet.polling.test_interleavings import truth
@@ -29,8 +29,8 @@ TAILS = [f"D-A{letter}{number}" for letter in "BCX" for number in range(4)]
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """A listing may have 400 keys, an airline with more than 200 is cut, a part should have 100."""
-    monkeypatch.setattr(partitions, "WHOLE_LIMIT", 200)
-    monkeypatch.setattr(partitions, "PART", 100)
+    monkeypatch.setattr(partitions, "UNPARTITIONED_LIMIT", 200)
+    monkeypatch.setattr(partitions, "PARTITION_KEYS", 100)
 
 
 def acme() -> Airline:
@@ -79,7 +79,7 @@ def test_in_parts_or_as_a_whole_the_rows_are_the_same(world: World, monkeypatch:
     assert transfer("item-000", "D-AZ9").bytes_done == MIB
     in_parts = truth(), odd(), set(Tail.objects.values_list("name", flat=True))
     Airline.objects.all().delete()
-    monkeypatch.setattr(partitions, "WHOLE_LIMIT", 10**6)
+    monkeypatch.setattr(partitions, "UNPARTITIONED_LIMIT", 10**6)
     world.poll()
     assert transfer("item-001", "D-AX3").status == "pending", "what was never seen was never deleted"
     Transfer.objects.filter(content="item-001", load__tail__name="D-AX3").delete()
@@ -145,13 +145,13 @@ def test_what_is_seen_is_written_before_more_of_it_is_held_than_may_be(
     waiting: list[int] = []
     write = Writer.write_tails
 
-    def watched(writer: Writer, rows: Standing, found: Survey) -> bool:
-        waiting.append(sum(len(each.seen) for each in found.tails.values()))
+    def watched(writer: Writer, rows: Standing, found: ListingDiff) -> bool:
+        waiting.append(sum(len(each.changed) for each in found.tails.values()))
         return write(writer, rows, found)
 
     monkeypatch.setattr(Writer, "write_tails", watched)
-    monkeypatch.setattr(partitions, "WHOLE_LIMIT", 10**6)
-    world.limits = Limits(held=64)
+    monkeypatch.setattr(partitions, "UNPARTITIONED_LIMIT", 10**6)
+    world.limits = Limits(pending_objects=64)
     fill(world)
     world.progress("D-AB0/2026-12/item-003", b"what?")
     result = world.poll()
@@ -175,8 +175,8 @@ def test_what_writing_takes_is_no_time_of_the_listing(world: World, monkeypatch:
     monkeypatch.setattr(polling_writer, "apply_tails", slow)
     monkeypatch.setattr(poller, "LONGEST_LISTING", 1.0)
     monkeypatch.setattr(poller, "OBJECTS_A_LOOK", 1)
-    monkeypatch.setattr(partitions, "WHOLE_LIMIT", 10**6)
-    world.limits = Limits(held=30)
+    monkeypatch.setattr(partitions, "UNPARTITIONED_LIMIT", 10**6)
+    world.limits = Limits(pending_objects=30)
     fill(world)
     result = world.poll()
     assert (result.failures, result.objects_seen) == ((), 12 * 30 + 1)
@@ -188,7 +188,7 @@ def test_a_poll_that_has_no_time_left_leaves_the_rest_to_the_next(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is left is not lost, not taken for gone, and read without reading again what was."""
-    monkeypatch.setattr(partitions, "WHOLE_LIMIT", 10**6)
+    monkeypatch.setattr(partitions, "UNPARTITIONED_LIMIT", 10**6)
     monkeypatch.setattr("fleet.polling.writer.OBJECTS_A_BATCH", 30)
     fill(world)
     world.poll()
@@ -197,7 +197,7 @@ def test_a_poll_that_has_no_time_left_leaves_the_rest_to_the_next(
     for tail in TAILS:
         for number in range(30):
             world.progress(f"{tail}/2026-12/item-{number:03}", 7)
-    hurried = Terms(Limits(held=60), seconds=0)
+    hurried = Terms(Limits(pending_objects=60), seconds=0)
     gets = world.status.requests.get
     results = [poll_airline(acme(), world.media, world.status, world.clock, hurried) for _ in range(13)]
     assert [result.unfinished for result in results] == [1] * 12 + [0]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fleet.models import Load, Tail, Transfer
-from fleet.reconcile.diff import Known, Survey, survey
+from fleet.reconcile.diff import KnownObjects, ListingDiff, diff_listing
 from fleet.reconcile.limits import Limits
 from loader.s3.interface import ObjectInfo
 from tests.support.polling_world import World, load, rows, transfer
@@ -20,8 +20,8 @@ def overtaken(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next poll is overtaken by a whole other one, between its listing and its writing."""
     ahead = [True]
 
-    def slow(objects: Iterator[ObjectInfo], known: Known, limits: Limits, *more: Any) -> Survey:
-        found = survey(objects, known, limits, *more)
+    def slow(objects: Iterator[ObjectInfo], known: KnownObjects, limits: Limits, *more: Any) -> ListingDiff:
+        found = diff_listing(objects, known, limits, *more)
         if ahead and ahead.pop():
             world.later()
             world.progress("N1/2026-12/a", 90)
@@ -30,7 +30,7 @@ def overtaken(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
             world.poll()
         return found
 
-    monkeypatch.setattr("fleet.polling.poller.survey", slow)
+    monkeypatch.setattr("fleet.polling.poller.diff_listing", slow)
 
 
 def test_a_slow_poller_does_not_take_back_what_a_quick_one_saw(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,10 +7,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from fleet.reconcile.diff import Known, Survey, survey
+from fleet.reconcile.diff import KnownObjects, ListingDiff, diff_listing
 from fleet.reconcile.limits import Limits
 from fleet.reconcile.names import find_airlines
-from fleet.reconcile.objects import Sighting, guess, how_much, storable, understand, version
+from fleet.reconcile.objects import (
+    ChangedObject,
+    fetch_limit,
+    parse_body,
+    parse_from_listing,
+    storable_etag,
+    storable_text,
+)
 from fleet.reconcile.problems import Problems
 from fleet.state.observations import ErrorObserved, HeartbeatObserved, ObjectRewritten, ProgressObserved
 from loader.contract.item_reports import COUNT_LIMIT
@@ -27,18 +34,18 @@ def listed(key: str = KEY, etag: str = "x", size: int = 1) -> ObjectInfo:
     return ObjectInfo(key, size, etag, AT)
 
 
-def surveyed(*objects: ObjectInfo, known: Known | None = None, limits: Limits | None = None) -> Survey:
-    return survey(iter(objects), known or Known("ACME"), limits or Limits())
+def surveyed(*objects: ObjectInfo, known: KnownObjects | None = None, limits: Limits | None = None) -> ListingDiff:
+    return diff_listing(iter(objects), known or KnownObjects("ACME"), limits or Limits())
 
 
-def sighted(body: bytes, key: str = KEY) -> Sighting:
+def sighted(body: bytes, key: str = KEY) -> ChangedObject:
     place = parse_status_key(key)
     assert place is not None
-    return Sighting(place, key, len(body), hashlib.md5(body).hexdigest(), AT)
+    return ChangedObject(place, key, len(body), hashlib.md5(body).hexdigest(), AT)
 
 
 def test_an_object_is_new_if_its_etag_is_not_the_one_last_read() -> None:
-    known = Known(
+    known = KnownObjects(
         "ACME",
         versions={KEY: ("x", SECONDS), "ACME/N2/2026-12/a.tgz.progress": ("y", SECONDS)},
         tails=["N1", "N2"],
@@ -51,22 +58,22 @@ def test_an_object_is_new_if_its_etag_is_not_the_one_last_read() -> None:
 
 
 def test_what_was_known_and_is_not_listed_is_gone() -> None:
-    found = surveyed(known=Known("ACME", versions={KEY: ("x", SECONDS)}, tails=["N1"]))
-    assert found.tails["N1"].gone == [(StatusKey("progress", "ACME", "N1", "2026-12", "a"), "x")]
+    found = surveyed(known=KnownObjects("ACME", versions={KEY: ("x", SECONDS)}, tails=["N1"]))
+    assert found.tails["N1"].deleted == [(StatusKey("progress", "ACME", "N1", "2026-12", "a"), "x")]
 
 
 def test_the_same_bytes_written_anew_are_seen_again_and_not_fetched() -> None:
-    known = Known("ACME", versions={KEY: ("x", SECONDS)}, tails=["N1"], campaigns=["2026-12"])
+    known = KnownObjects("ACME", versions={KEY: ("x", SECONDS)}, tails=["N1"], campaigns=["2026-12"])
     found = surveyed(ObjectInfo(KEY, 1, "x", AT + timedelta(seconds=5, milliseconds=7)), known=known)
-    (sighting,) = found.tails["N1"].seen
-    reading = guess(sighting, None)
+    (sighting,) = found.tails["N1"].changed
+    reading = parse_from_listing(sighting, None)
     assert reading is not None
-    assert reading.seen == ObjectRewritten("x", AT + timedelta(seconds=5))
+    assert reading.observation == ObjectRewritten("x", AT + timedelta(seconds=5))
 
 
 def test_fractions_of_a_second_decide_nothing() -> None:
     """Some stores list them, but no answer to a GET has them."""
-    known = Known("ACME", versions={KEY: ("x", SECONDS)}, tails=["N1"], campaigns=["2026-12"])
+    known = KnownObjects("ACME", versions={KEY: ("x", SECONDS)}, tails=["N1"], campaigns=["2026-12"])
     assert surveyed(ObjectInfo(KEY, 1, "x", AT + timedelta(milliseconds=999)), known=known).changed == 0
 
 
@@ -81,9 +88,9 @@ def test_an_object_without_an_etag_is_told_and_not_read() -> None:
 
 
 def test_a_listing_ends_at_the_limit_and_what_lies_beyond_is_not_gone() -> None:
-    known = Known("ACME", versions={"ACME/N9/c/a.tgz.progress": ("x", SECONDS)}, tails=["N9"])
+    known = KnownObjects("ACME", versions={"ACME/N9/c/a.tgz.progress": ("x", SECONDS)}, tails=["N9"])
     found = surveyed(*(listed(f"ACME/N1/c/{n}.tgz.progress") for n in range(5)), known=known, limits=Limits(keys=3))
-    assert (found.cut, found.objects, found.gone_keys) == (True, 3, [])
+    assert (found.truncated, found.objects, found.deleted_keys) == (True, 3, [])
     assert [(problem.key, problem.code) for problem in found.problems] == [("ACME/", "TOO_MANY_KEYS")]
 
 
@@ -93,13 +100,13 @@ def test_new_tails_and_campaigns_come_in_the_order_they_are_met() -> None:
 
 
 def test_an_object_listed_twice_is_looked_at_twice_and_never_gone() -> None:
-    known = Known("ACME", versions={KEY: ("x", SECONDS)}, tails=["N1"], campaigns=["2026-12"])
+    known = KnownObjects("ACME", versions={KEY: ("x", SECONDS)}, tails=["N1"], campaigns=["2026-12"])
     found = surveyed(listed(), listed(etag="y"), known=known)
-    assert (found.changed, found.gone_keys) == (1, [])
+    assert (found.changed, found.deleted_keys) == (1, [])
 
 
 def test_there_is_room_for_the_rows_of_a_load_and_as_many_new_objects_as_the_limit_leaves() -> None:
-    known = Known("ACME", tails=["N1"], campaigns=["2026-12"], rows={("N1", "2026-12"): 3})
+    known = KnownObjects("ACME", tails=["N1"], campaigns=["2026-12"], transfer_counts={("N1", "2026-12"): 3})
     objects = [listed(f"ACME/N1/2026-12/{number}.tgz.progress") for number in range(5)]
     found = surveyed(*objects, known=known, limits=Limits(objects=5))
     assert found.changed == 2
@@ -109,35 +116,35 @@ def test_there_is_room_for_the_rows_of_a_load_and_as_many_new_objects_as_the_lim
 def test_more_problems_than_the_limit_are_counted_not_kept() -> None:
     found = surveyed(*(listed(f"ACME/{number}") for number in range(100)), limits=Limits(anomalies=3))
     assert isinstance(found.problems, Problems)
-    assert (len(list(found.problems)), len(found.problems), found.problems.beyond) == (3, 100, 97)
+    assert (len(list(found.problems)), len(found.problems), found.problems.dropped) == (3, 100, 97)
 
 
 @pytest.mark.parametrize("value", [0, MIB, 7 * MIB, 10 * MIB + 3])
 def test_a_value_its_etag_gives_away_is_told_without_fetching(value: int) -> None:
-    reading = guess(sighted(b"%d" % value), 10 * MIB + 3)
+    reading = parse_from_listing(sighted(b"%d" % value), 10 * MIB + 3)
     assert reading is not None
-    assert reading.seen == ProgressObserved(hashlib.md5(b"%d" % value).hexdigest(), AT, value)
+    assert reading.observation == ProgressObserved(hashlib.md5(b"%d" % value).hexdigest(), AT, value)
 
 
 @pytest.mark.parametrize(
     ("body", "size"), [(b"5", 10 * MIB), (b"1048576", None), (b"0\n", 10 * MIB), (b"20971520", 10 * MIB)]
 )
 def test_any_other_value_is_fetched(body: bytes, size: int | None) -> None:
-    assert guess(sighted(body), size) is None
+    assert parse_from_listing(sighted(body), size) is None
 
 
 def test_an_etag_that_is_no_md5_of_the_body_is_fetched() -> None:
     """As KMS and multipart uploads have them; and one that happens to be that of a value of another length."""
     for etag in ("0" * 32 + "-1", "f" * 32, hashlib.md5(b"0").hexdigest()):
         place = sighted(b"0").key
-        assert guess(Sighting(place, KEY, 5, etag, AT), 10 * MIB) is None
+        assert parse_from_listing(ChangedObject(place, KEY, 5, etag, AT), 10 * MIB) is None
 
 
 @pytest.mark.parametrize("size", [0, 65, 5 * 2**30])
 def test_the_size_alone_refuses_a_progress(size: int) -> None:
-    reading = guess(Sighting(sighted(b"").key, KEY, size, "e", AT), None)
+    reading = parse_from_listing(ChangedObject(sighted(b"").key, KEY, size, "e", AT), None)
     assert reading is not None
-    assert reading.seen == ProgressObserved("e", AT, None)
+    assert reading.observation == ProgressObserved("e", AT, None)
     assert reading.problem is not None
     assert reading.problem.code == "BAD_PROGRESS"
 
@@ -149,31 +156,31 @@ def test_no_more_is_asked_for_than_the_contract_allows() -> None:
         "ACME/N1/c/campaign.json.error": 4096,
         "ACME/N1/loader.json": 262_144,
     }
-    assert {key: how_much(sighted(b"", key).key) for key in keys} == keys
+    assert {key: fetch_limit(sighted(b"", key).key) for key in keys} == keys
 
 
 def test_what_was_fetched_counts_not_what_was_listed() -> None:
     """The object was replaced between the listing and the request."""
     later = datetime(2026, 12, 1, 13, tzinfo=UTC)
-    reading = understand(sighted(b"5"), GetResult(b"77", "new", later, 2, truncated=False))
-    assert reading.seen == ProgressObserved("new", later, 77)
+    reading = parse_body(sighted(b"5"), GetResult(b"77", "new", later, 2, truncated=False))
+    assert reading.observation == ProgressObserved("new", later, 77)
 
 
 def test_a_progress_that_grew_too_long_meanwhile_is_unreadable() -> None:
-    reading = understand(sighted(b"5"), GetResult(b"7" * 64, "new", AT, 10**9, truncated=True))
-    assert reading.seen == ProgressObserved("new", AT, None)
+    reading = parse_body(sighted(b"5"), GetResult(b"7" * 64, "new", AT, 10**9, truncated=True))
+    assert reading.observation == ProgressObserved("new", AT, None)
 
 
 def test_an_error_is_understood_whatever_it_is() -> None:
-    reading = understand(sighted(b"", "ACME/N1/c/a.tgz.error"), GetResult(b"\xff\x00", "new", AT, 2, truncated=False))
-    assert isinstance(reading.seen, ErrorObserved)
-    assert reading.seen.text
+    reading = parse_body(sighted(b"", "ACME/N1/c/a.tgz.error"), GetResult(b"\xff\x00", "new", AT, 2, truncated=False))
+    assert isinstance(reading.observation, ErrorObserved)
+    assert reading.observation.text
     assert reading.problem is None
 
 
 def test_a_heartbeat_that_is_cut_is_not_understood() -> None:
-    reading = understand(sighted(b"", "ACME/N1/loader.json"), GetResult(b"{}", "new", AT, 10**9, truncated=True))
-    assert reading.seen == HeartbeatObserved("new", AT, None)
+    reading = parse_body(sighted(b"", "ACME/N1/loader.json"), GetResult(b"{}", "new", AT, 10**9, truncated=True))
+    assert reading.observation == HeartbeatObserved("new", AT, None)
 
 
 def test_airlines_are_found_by_their_prefixes() -> None:
@@ -188,7 +195,7 @@ def test_airlines_are_found_by_their_prefixes() -> None:
 
 
 def test_texts_are_storable_in_every_database() -> None:
-    assert storable("a\0b\udc80é") == "a\\x00b\\udc80é"
-    assert version("d41d8cd98f00b204e9800998ecf8427e-3") == "d41d8cd98f00b204e9800998ecf8427e-3"
-    assert len(version("x" * 1000)) == 200
+    assert storable_text("a\0b\udc80é") == "a\\x00b\\udc80é"
+    assert storable_etag("d41d8cd98f00b204e9800998ecf8427e-3") == "d41d8cd98f00b204e9800998ecf8427e-3"
+    assert len(storable_etag("x" * 1000)) == 200
     assert COUNT_LIMIT == 2**63 - 1

@@ -499,8 +499,8 @@ def test_where_the_bucket_tells_what_changes_listing_is_but_the_safety_net(
 def test_a_large_airline_is_polled_in_parts_that_are_jobs_of_their_own(
     fleet: MemoryBucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fleet.reconcile.partitions.WHOLE_LIMIT", 3)
-    monkeypatch.setattr("fleet.reconcile.partitions.PART", 2)
+    monkeypatch.setattr("fleet.reconcile.partitions.UNPARTITIONED_LIMIT", 3)
+    monkeypatch.setattr("fleet.reconcile.partitions.PARTITION_KEYS", 2)
     for tail in ("A1", "A2", "B1", "B2"):
         fleet.put(f"ACME/{tail}/2026-12/a.tgz.progress", b"5")
     Airline.objects.create(name="ACME")
