@@ -12,7 +12,7 @@ from typing import Any
 
 from campaigns.models import Campaign
 from fleet.models import Load, ProgressFields, Tail, Transfer
-from fleet.stats.rollup import COUNTED, Rollup, rollup_of
+from fleet.stats.rollup import COUNTED_STATES, Rollup, read_rollup
 from ifeportal.formatting import iso
 from ifeportal.models import Airline
 
@@ -81,13 +81,13 @@ def tail_state(row: Tail) -> State:
         "queue_version": row.queue_version,
         "queue_error": row.queue_error,
         "signatures": row.signatures,
-        **_rolled_up(rollup_of(row)),
+        **_rolled_up(read_rollup(row)),
     }
 
 
 def campaign_state(row: Campaign) -> State:
     """A campaign: what its manifest says, and the sums of its loads. `items` and `bytes` are those of one set."""
-    rollup = rollup_of(row)
+    rollup = read_rollup(row)
     return {
         "id": row.pk,
         "airline": row.airline.name,
@@ -111,7 +111,7 @@ def campaign_state(row: Campaign) -> State:
 
 def airline_state(row: Airline) -> State:
     """An airline and the sums of all its loads."""
-    rollup = rollup_of(row)
+    rollup = read_rollup(row)
     return {
         "id": row.pk,
         "airline": row.name,
@@ -163,7 +163,7 @@ def _rolled_up(rollup: Rollup) -> State:
         "bytes_total": rollup.bytes_total,
         "loads": rollup.loads,
         "loads_unknown": rollup.loads_unknown,
-        **{word: getattr(rollup, word) for word in COUNTED},
+        **{word: getattr(rollup, word) for word in COUNTED_STATES},
         "at_risk": rollup.at_risk,
         "items_total": rollup.items_total,
         "items_done": rollup.items_done,

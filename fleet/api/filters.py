@@ -93,7 +93,7 @@ class SumFilter(django_filters.FilterSet):
 
     @staticmethod
     def _weightiest(word: str) -> Q:
-        lighter = rollup.COUNTED[: rollup.COUNTED.index(word)]
+        lighter = rollup.COUNTED_STATES[: rollup.COUNTED_STATES.index(word)]
         some = Q(**{f"{rollup.PREFIX}{word}__gt": 0})
         if word == Status.PENDING:  # of nothing, too
             some |= Q(**{f"{rollup.PREFIX}{Status.COMPLETE.value}": 0})
@@ -108,9 +108,9 @@ class SumFilter(django_filters.FilterSet):
 
     @staticmethod
     def _is(word: str) -> Q:
-        first = next(place for place, state in enumerate(rollup.COUNTED) if rollup.status_of(state) == word)
-        none_before = Q(**{f"{rollup.PREFIX}{state}": 0 for state in rollup.COUNTED[:first]})
-        theirs = [state for state in rollup.COUNTED if rollup.status_of(state) == word]
+        first = next(place for place, state in enumerate(rollup.COUNTED_STATES) if rollup.status_of(state) == word)
+        none_before = Q(**{f"{rollup.PREFIX}{state}": 0 for state in rollup.COUNTED_STATES[:first]})
+        theirs = [state for state in rollup.COUNTED_STATES if rollup.status_of(state) == word]
         some = reduce(or_, (Q(**{f"{rollup.PREFIX}{state}__gt": 0}) for state in theirs))
         if word == Status.PENDING:
             some |= Q(**{f"{rollup.PREFIX}{Status.COMPLETE.value}": 0})

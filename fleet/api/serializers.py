@@ -19,7 +19,7 @@ from ifeportal.formatting import iso
 # The order of weight in which a sum of loads gets its word (see Rollup.status).
 WEIGHTS = (Status.FAILED, Status.LOADING, Status.PENDING, Status.COMPLETE)
 SUM_STATUSES = [(word.value, word.label) for word in WEIGHTS]
-SUM_STATES = [(word, word) for word in rollup.COUNTED]
+SUM_STATES = [(word, word) for word in rollup.COUNTED_STATES]
 
 
 class MeasuredRow(RowSerializer[Any]):

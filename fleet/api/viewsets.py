@@ -34,7 +34,7 @@ OF_THE_TAIL = ("tail__name", "tail__airline__name", "campaign__name")
 OF_THE_LOAD = ("silent", "waiting", *OF_THE_TAIL)
 SUM_ORDERINGS = {
     name: f"{rollup.PREFIX}{name}"
-    for name in ("loads", *rollup.COUNTED, "at_risk", "items_done", "items_failed", "as_of")
+    for name in ("loads", *rollup.COUNTED_STATES, "at_risk", "items_done", "items_failed", "as_of")
 }
 
 

@@ -42,8 +42,8 @@ def sums(loads: Mapping[int, bool]) -> dict[int, TransferTotals]:
             newest=Max("as_of"),
             first=Min("started_at"),
             last=Max("finished_at"),
-            **rollup.halves("sum_done", "bytes_done", default=0),
-            **rollup.halves("sum_total", "bytes_total", default=0),
+            **rollup.split_sum("sum_done", "bytes_done", default=0),
+            **rollup.split_sum("sum_total", "bytes_total", default=0),
         )
     )
     summed = {row["load"]: _sum(row, known=loads[row["load"]]) for row in found}
@@ -51,7 +51,7 @@ def sums(loads: Mapping[int, bool]) -> dict[int, TransferTotals]:
 
 
 def _sum(row: Mapping[str, Any], *, known: bool) -> TransferTotals:
-    total = rollup.joined(row["sum_total_high"], row["sum_total_low"]) or 0
+    total = rollup.join_sum(row["sum_total_high"], row["sum_total_low"]) or 0
     return TransferTotals(
         items=row["items"],
         done=row["done"],
@@ -62,7 +62,7 @@ def _sum(row: Mapping[str, Any], *, known: bool) -> TransferTotals:
         restarted=row["restarted"],
         oversized=row["oversized"],
         errors_left=row["errors_left"],
-        bytes_done=rollup.joined(row["sum_done_high"], row["sum_done_low"]) or 0,
+        bytes_done=rollup.join_sum(row["sum_done_high"], row["sum_done_low"]) or 0,
         bytes_total=total if known else None,
         as_of=row["newest"],
         started_at=row["first"],

@@ -26,7 +26,7 @@ from fleet.ingest.updates import Catalog, News, Object
 from fleet.ingest.verification import prove
 from fleet.models import Tail
 from fleet.stats import rollup
-from fleet.stats.throughput import count_moved
+from fleet.stats.throughput import add_received
 from ifeportal.bulk import where_in
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline
@@ -69,7 +69,7 @@ def apply_tails(
         changes = [*map(transfer_published, transfers), *map(load_published, [*changed, *proved])]
         changes += map(tail_published, _summed(touched))
         events.write([*told, *turned])
-        count_moved(airline, arrived, now)
+        add_received(airline, arrived, now)
         guard()
         publish(changes)
     older: defaultdict[int, set[Object]] = defaultdict(set)

@@ -21,8 +21,8 @@ from campaigns.models import Campaign
 from fleet.models import ProgressSample, Tail
 from fleet.pages import freshness
 from fleet.state.forecast import start_of_day
-from fleet.stats.readiness import readiness_of
-from fleet.stats.throughput import DAY, SLOT, Flow, flow, slot_of
+from fleet.stats.readiness import load_readiness
+from fleet.stats.throughput import DAY, INTERVAL, Throughput, interval_start, throughput
 from ifeportal import formatting
 from ifeportal.access import visible_or_404
 from ifeportal.models import Airline
@@ -100,7 +100,7 @@ def moved_chart(airlines: Collection[Airline], now: datetime) -> Chart:
     """Bytes a second that arrived on the aircraft of these airlines in the last 24 hours; two queries."""
     read = [each.read_at for each in freshness.load_freshness(airlines, now).values() if each.read_at is not None]
     begun = min((airline.created_at for airline in airlines), default=now)
-    moved = flow([airline.pk for airline in airlines], now)
+    moved = throughput([airline.pk for airline in airlines], now)
     name = f"{next(iter(airlines)).name} moved" if len(airlines) == 1 else "moved"
     return _flow_chart(name, moved, begun, max(read, default=None))
 
@@ -111,22 +111,22 @@ def rate_chart(tail: Tail, now: datetime) -> Chart:
     return _flow_chart(f"{tail.name} rate", _sampled(tail, now), tail.created_at, fresh.read_at)
 
 
-def _sampled(tail: Tail, now: datetime) -> Flow:
+def _sampled(tail: Tail, now: datetime) -> Throughput:
     """What arrived in each slot: how much more a sample of a load has than the one before it."""
-    first, last = slot_of(now - DAY), slot_of(now)
+    first, last = interval_start(now - DAY), interval_start(now)
     rows = ProgressSample.objects.filter(load__tail=tail, at__gte=first, at__lte=now).order_by("load", "at")
-    at = [first + SLOT * number for number in range((last - first) // SLOT + 1)]
+    at = [first + INTERVAL * number for number in range((last - first) // INTERVAL + 1)]
     moved = [0] * len(at)
     load, held = None, 0
     for pk, moment, number in rows.values_list("load", "at", "bytes_done"):
         if pk == load and number > held:
-            moved[(moment - first) // SLOT] += number - held
+            moved[(moment - first) // INTERVAL] += number - held
         load, held = pk, number
-    return Flow(at, moved, now)
+    return Throughput(at, moved, now)
 
 
-def _flow_chart(name: str, moved: Flow, begun: datetime, read_at: datetime | None) -> Chart:
-    known = [read_at is not None and slot_of(begun) <= moment <= read_at for moment in moved.at]
+def _flow_chart(name: str, moved: Throughput, begun: datetime, read_at: datetime | None) -> Chart:
+    known = [read_at is not None and interval_start(begun) <= moment <= read_at for moment in moved.at]
     rates = [rate if is_known else None for rate, is_known in zip(moved.rates(), known, strict=True)]
     seen = [rate for rate in rates if rate is not None]
     if not seen:
@@ -150,7 +150,7 @@ def readiness_chart(campaign: Campaign, now: datetime) -> Chart:
     """
     now = now.replace(second=0, microsecond=0)
     fresh = freshness.load_freshness([campaign.airline], now)[campaign.airline.name]
-    found = readiness_of(campaign, now)
+    found = load_readiness(campaign, now)
     series = [
         Series("hold it", found.observed, "step"),
         Series("expected at least", found.fewest, "low"),

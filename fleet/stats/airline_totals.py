@@ -14,15 +14,17 @@ from django.db.models import Count, Exists, Max, OuterRef, Q, Sum
 from fleet.choices import ServiceStatus, Status
 from fleet.models import Load, Tail
 from fleet.state.precedence import LOAD_STATE
-from fleet.stats.rollup import COUNTED, HIGH, LOW, PREFIX, halves
+from fleet.stats.rollup import COUNTED_STATES, HIGH, LOW, PREFIX, split_sum
 from ifeportal.models import Airline
 
 _KNOWN: Final = Q(bytes_total__isnull=False)
-_THEIRS: Final = Load.objects.filter(tail=OuterRef("pk")).exclude(status=Status.DELETED)
-READY: Final = Q(Exists(_THEIRS)) & ~Q(Exists(_THEIRS.exclude(status=Status.COMPLETE))) & Q(duty=ServiceStatus.ACTIVE)
+_NOT_DELETED: Final = Load.objects.filter(tail=OuterRef("pk")).exclude(status=Status.DELETED)
+READY: Final = (
+    Q(Exists(_NOT_DELETED)) & ~Q(Exists(_NOT_DELETED.exclude(status=Status.COMPLETE))) & Q(duty=ServiceStatus.ACTIVE)
+)
 
 
-class Tails(NamedTuple):
+class TailCounts(NamedTuple):
     """How many tails of an airline are in service, out of it, and how many in service hold all they have begun."""
 
     active: int = 0
@@ -30,17 +32,17 @@ class Tails(NamedTuple):
     ready: int = 0
 
 
-def tails_of(airlines: Collection[Airline]) -> dict[int, Tails]:
+def tail_counts(airlines: Collection[Airline]) -> dict[int, TailCounts]:
     """By the airline's id; two queries. Ready tails are not a third count of the first, which would look up each."""
     is_active = Q(duty=ServiceStatus.ACTIVE)
     rows = Tail.objects.filter(airline__in=airlines).order_by().values_list("airline")
     ready = dict(rows.filter(READY).annotate(Count("pk")))
     counts = rows.annotate(active=Count("pk", filter=is_active), out=Count("pk", filter=~is_active))
-    found = {pk: Tails(active, out, ready.get(pk, 0)) for pk, active, out in counts}
-    return {airline.pk: Tails() for airline in airlines} | found
+    found = {pk: TailCounts(active, out, ready.get(pk, 0)) for pk, active, out in counts}
+    return {airline.pk: TailCounts() for airline in airlines} | found
 
 
-def sum_up(airlines: Collection[Airline], tails: Mapping[int, Tails]) -> None:
+def attach_totals(airlines: Collection[Airline], tails: Mapping[int, TailCounts]) -> None:
     """Put the sums on the rows that `fleet.stats.rollup.airlines` would have put there; one query."""
     groups: dict[int, list[Any]] = {airline.pk: [] for airline in airlines}
     for group in _groups(groups):
@@ -65,14 +67,14 @@ def _groups(airlines: Iterable[int]) -> Iterable[Any]:
             done=Sum("items_done", filter=_KNOWN, default=0),
             faulty=Sum("items_failed", default=0),
             newest=Max("as_of"),
-            **halves("bytes_done_known", "bytes_done", _KNOWN, default=0),
-            **halves("bytes_held", "bytes_done", default=0),
-            **halves("bytes_all", "bytes_total", _KNOWN),
+            **split_sum("bytes_done_known", "bytes_done", _KNOWN, default=0),
+            **split_sum("bytes_held", "bytes_done", default=0),
+            **split_sum("bytes_all", "bytes_total", _KNOWN),
         )
     )
 
 
-def _sums(groups: list[Any], tails: Tails) -> dict[str, Any]:
+def _sums(groups: list[Any], tails: TailCounts) -> dict[str, Any]:
     def total(name: str) -> Any:
         """Of the groups in which there is one; None if there is none."""
         found = [group[name] for group in groups if group[name] is not None]
@@ -93,5 +95,5 @@ def _sums(groups: list[Any], tails: Tails) -> dict[str, Any]:
         **{f"bytes_done{half}": total(f"bytes_done_known{half}") or 0 for half in (HIGH, LOW)},
         **{f"bytes_held{half}": total(f"bytes_held{half}") or 0 for half in (HIGH, LOW)},
         **{f"bytes_total{half}": total(f"bytes_all{half}") for half in (HIGH, LOW)},
-        **{word: states.get(word, 0) for word in COUNTED},
+        **{word: states.get(word, 0) for word in COUNTED_STATES},
     }

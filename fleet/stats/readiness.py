@@ -1,7 +1,7 @@
 """How many tails in service hold a campaign, as it was seen up to now and as it is expected until its exhibition.
 
-`readiness` is pure; `readiness_of` reads what it needs in two queries, below a campaign that the caller has reached by
-`visible_to`. Counted are the airline's tails in service. When a tail holds it at the earliest and the latest follows
+`readiness` is pure; `load_readiness` reads what it needs in two queries, below a campaign that the caller has reached
+by `visible_to`. Counted are the airline's tails in service. When a tail holds it at the earliest and the latest follows
 from observed rates alone (`fleet.state.forecast`); of a load that has failed, or of which no rate was seen, it is not
 known.
 """
@@ -26,10 +26,10 @@ AHEAD: Final = timedelta(days=14)  # shown where no start is known
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class TailReadiness:
     """How far a tail is: since when it holds the campaign, or between which moments it will; neither: unknown."""
 
-    held_at: datetime | None = None
+    complete_at: datetime | None = None
     expected: Forecast | None = None
 
 
@@ -46,15 +46,15 @@ class Readiness:
     fewest: list[int | None]
     most: list[int | None]
     tails: int
-    held: int
+    complete: int
     unknown: int
-    not_begun: int
+    not_started: int
     starts: date | None
     by_start: tuple[int, int] | None
 
     def summary(self, now: datetime) -> str:
         """A sentence for who does not see the curve."""
-        said = [f"{self.held} of {self.tails} tails in service hold it"]
+        said = [f"{self.complete} of {self.tails} tails in service hold it"]
         if self.by_start is not None and self.starts is not None:
             few, many = self.by_start
             some = f"{few}" if few == many else f"between {few} and {many}"
@@ -62,15 +62,15 @@ class Readiness:
             said.append(f"by {self.starts.isoformat()}: {some} {verb}")
         if self.unknown:
             said.append(f"{self.unknown} unknown")
-        if self.not_begun:
-            said.append(f"{self.not_begun} not begun")
+        if self.not_started:
+            said.append(f"{self.not_started} not begun")
         return "; ".join(said) + "."
 
 
-def readiness(standings: Sequence[Standing], tails: int, starts: date | None, now: datetime) -> Readiness:
+def readiness(started: Sequence[TailReadiness], tails: int, starts: date | None, now: datetime) -> Readiness:
     """The curve. `standings` are those of tails that have begun, `tails` counts all; `now` is the portal's clock."""
-    held = sorted(min(each.held_at, now) for each in standings if each.held_at is not None)
-    expected = [each.expected for each in standings if each.held_at is None and each.expected is not None]
+    held = sorted(min(each.complete_at, now) for each in started if each.complete_at is not None)
+    expected = [each.expected for each in started if each.complete_at is None and each.expected is not None]
     early = sorted(max(each.earliest, now) for each in expected)
     late = sorted(max(each.latest, now) for each in expected)
     start = None if starts is None else start_of_day(starts)
@@ -81,9 +81,9 @@ def readiness(standings: Sequence[Standing], tails: int, starts: date | None, no
         fewest=[len(held) + bisect_right(late, moment) if moment >= now else None for moment in at],
         most=[len(held) + bisect_right(early, moment) if moment >= now else None for moment in at],
         tails=tails,
-        held=len(held),
-        unknown=len(standings) - len(held) - len(expected),
-        not_begun=max(tails - len(standings), 0),
+        complete=len(held),
+        unknown=len(started) - len(held) - len(expected),
+        not_started=max(tails - len(started), 0),
         starts=starts,
         by_start=_by_start(held, early, late, start, now),
     )
@@ -111,20 +111,20 @@ def _moments(held: list[datetime], late: list[datetime], start: datetime | None,
     return sorted(known | {moment for moment in (now, start) if moment is not None and begin <= moment <= end})
 
 
-def readiness_of(campaign: Campaign, now: datetime) -> Readiness:
+def load_readiness(campaign: Campaign, now: datetime) -> Readiness:
     """The curve of a campaign; two queries."""
     tails = Tail.objects.filter(airline=campaign.airline_id, duty=ServiceStatus.ACTIVE).count()
     loads = Load.objects.filter(campaign=campaign, tail__duty=ServiceStatus.ACTIVE).exclude(status=Status.DELETED)
     rows = loads.only(
         "status", "bytes_done", "bytes_total", "rate_bps", "effective_bps", "finished_at", "as_of"
     ).order_by()
-    return readiness([standing(row, now) for row in rows], tails, campaign.exhibition_starts, now)
+    return readiness([tail_readiness(row, now) for row in rows], tails, campaign.exhibition_starts, now)
 
 
-def standing(row: Load, now: datetime) -> Standing:
+def tail_readiness(row: Load, now: datetime) -> TailReadiness:
     """How far the tail of this load is with it."""
     if row.status == Status.COMPLETE:
-        return Standing(held_at=row.finished_at or row.as_of or now)
+        return TailReadiness(complete_at=row.finished_at or row.as_of or now)
     if row.status == Status.FAILED or row.bytes_total is None:
-        return Standing()
-    return Standing(expected=forecast(row.bytes_total - row.bytes_done, row.rate_bps, row.effective_bps, now))
+        return TailReadiness()
+    return TailReadiness(expected=forecast(row.bytes_total - row.bytes_done, row.rate_bps, row.effective_bps, now))

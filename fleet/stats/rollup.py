@@ -23,7 +23,7 @@ from ifeportal.models import Airline
 
 M = TypeVar("M", bound=Model)
 PREFIX: Final = "sum_"
-COUNTED: Final = tuple(state.value for state in State if state != State.DELETED)
+COUNTED_STATES: Final = tuple(state.value for state in State if state != State.DELETED)
 HIGH, LOW = "_high", "_low"
 HALF: Final = 2**31
 
@@ -33,7 +33,7 @@ class Rollup:
     """Sums of loads. Bytes and counts; `as_of` is the newest object any of them rests on.
 
     `tails` are those in service (of a campaign: that have begun it). `at_risk` counts loads, whatever their state, as
-    each of `COUNTED` counts those in that state.
+    each of `COUNTED_STATES` counts those in that state.
     """
 
     tails: int
@@ -60,7 +60,7 @@ class Rollup:
     @property
     def state(self) -> str:
         """The weightiest state that any load is in."""
-        return next((word for word in COUNTED if getattr(self, word)), State.PENDING.value)
+        return next((word for word in COUNTED_STATES if getattr(self, word)), State.PENDING.value)
 
     @property
     def status(self) -> str:
@@ -120,21 +120,21 @@ def tails(rows: QuerySet[Tail]) -> QuerySet[Tail]:
     )
 
 
-def rollup_of(row: Model) -> Rollup:
+def read_rollup(row: Model) -> Rollup:
     """The sums a query set above put on the row. Raises AttributeError for a row from elsewhere."""
     found = {name.removeprefix(PREFIX): value for name, value in vars(row).items() if name.startswith(PREFIX)}
     if not found:
         raise AttributeError(f"{row!r} has no sums: take it from fleet.stats.rollup")
     for name in ("bytes_done", "bytes_held", "bytes_total"):
-        found[name] = joined(found.pop(name + HIGH), found.pop(name + LOW))
+        found[name] = join_sum(found.pop(name + HIGH), found.pop(name + LOW))
     held = found.pop("bytes_held")
     if found["bytes_total"] is None:
         found["bytes_done"] = held
     return Rollup(**found)
 
 
-def halves(name: str, path: str, condition: Q | None = None, default: int | None = None) -> dict[str, Sum]:
-    """Two sums that `joined` puts together: what strangers report may add up to more than 64 bits; SQLite refuses."""
+def split_sum(name: str, path: str, condition: Q | None = None, default: int | None = None) -> dict[str, Sum]:
+    """Two sums that `join_sum` puts together: what strangers report may add up to more than 64 bits; SQLite refuses."""
     high, low = F(path) / HALF, F(path) % HALF
     return {
         name + HIGH: Sum(high, filter=condition, default=default),
@@ -142,7 +142,7 @@ def halves(name: str, path: str, condition: Q | None = None, default: int | None
     }
 
 
-def joined(high: int | None, low: int | None) -> int | None:
+def join_sum(high: int | None, low: int | None) -> int | None:
     """The sum whose halves these are."""
     return None if high is None or low is None else high * HALF + low
 
@@ -161,11 +161,11 @@ def _annotated(rows: QuerySet[M], path: str, counts: Q, *, tails: Any, tails_out
         "items_done": Sum(f"{path}items_done", filter=known, default=0),
         "items_failed": Sum(f"{path}items_failed", filter=there, default=0),
         "as_of": Max(f"{path}as_of", filter=counts) if counts else Max(f"{path}as_of"),
-        **halves("bytes_done", f"{path}bytes_done", known, default=0),
-        **halves("bytes_held", f"{path}bytes_done", there, default=0),
-        **halves("bytes_total", f"{path}bytes_total", known),
+        **split_sum("bytes_done", f"{path}bytes_done", known, default=0),
+        **split_sum("bytes_held", f"{path}bytes_done", there, default=0),
+        **split_sum("bytes_total", f"{path}bytes_total", known),
     }
-    for state in COUNTED:
+    for state in COUNTED_STATES:
         sums[state] = Count(f"{path}pk", filter=in_state(state, path) & counts)
     annotated: QuerySet[M] = rows.annotate(**{PREFIX + name: expression for name, expression in sums.items()})
     return annotated

@@ -1,6 +1,6 @@
 """How many bytes arrived on an airline's aircraft, and when: a row an airline and five minutes.
 
-`count_moved` is part of a writer's transaction, one statement for all that its batch brought; the database adds, so
+`add_received` is part of a writer's transaction, one statement for all that its batch brought; the database adds, so
 that two writers at once lose nothing. What is read is of airlines that the caller has reached by `visible_to`.
 """
 
@@ -19,24 +19,24 @@ from ifeportal.bulk import json_rows
 from ifeportal.models import Airline
 from loader.contract.item_reports import COUNT_LIMIT
 
-SLOT: Final = timedelta(minutes=5)
-KEPT_FOR: Final = timedelta(days=400)
-TOLD_AFTER: Final = timedelta(minutes=1)
+INTERVAL: Final = timedelta(minutes=5)
+RETENTION: Final = timedelta(days=400)
+MINIMUM_SPAN: Final = timedelta(minutes=1)
 DAY: Final = timedelta(days=1)
 
 
-def slot_of(moment: datetime) -> datetime:
+def interval_start(moment: datetime) -> datetime:
     """When the five minutes began that this moment lies in."""
     moment = moment.astimezone(UTC)
     return moment.replace(minute=moment.minute - moment.minute % 5, second=0, microsecond=0)
 
 
-def count_moved(airline: Airline, number: int, now: datetime) -> None:
+def add_received(airline: Airline, number: int, now: datetime) -> None:
     """Count so many bytes more; nothing is written of none. What is beyond all measure is counted as the most."""
     if number <= 0:
         return
     rows, text = json_rows(
-        ThroughputInterval, ["airline_id", "at", "bytes"], [(airline.pk, slot_of(now), min(number, COUNT_LIMIT))]
+        ThroughputInterval, ["airline_id", "at", "bytes"], [(airline.pk, interval_start(now), min(number, COUNT_LIMIT))]
     )
     table = connection.ops.quote_name(ThroughputInterval._meta.db_table)
     with connection.cursor() as cursor:
@@ -48,55 +48,55 @@ def count_moved(airline: Airline, number: int, now: datetime) -> None:
         )
 
 
-def moved_today(airlines: Collection[Airline], now: datetime) -> dict[int, int]:
+def received_today(airlines: Collection[Airline], now: datetime) -> dict[int, int]:
     """The bytes of this day (UTC) by the id of each of the airlines; one query."""
     since = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     found = (
         ThroughputInterval.objects.filter(airline__in=airlines, at__gte=since, at__lte=now)
         .order_by()
         .values_list("airline")
-        .annotate(**rollup.halves("bytes", "bytes"))
+        .annotate(**rollup.split_sum("bytes", "bytes"))
     )
-    sums = {pk: rollup.joined(high, low) or 0 for pk, high, low in found}
+    sums = {pk: rollup.join_sum(high, low) or 0 for pk, high, low in found}
     return {airline.pk: sums.get(airline.pk, 0) for airline in airlines}
 
 
 @dataclass(frozen=True, slots=True)
-class Flow:
+class Throughput:
     """Bytes in each slot of five minutes, oldest first, without a gap; the last one goes on until `until`."""
 
     at: list[datetime]
-    moved: list[int]
+    received: list[int]
     until: datetime
 
     @property
     def bytes(self) -> int:
         """All of them."""
-        return sum(self.moved)
+        return sum(self.received)
 
     def rates(self) -> list[int | None]:
         """Bytes per second over each slot; None while too little of the last one is over to tell."""
-        spans = [min(SLOT, self.until - moment) for moment in self.at]
+        spans = [min(INTERVAL, self.until - moment) for moment in self.at]
         return [
-            number // int(span.total_seconds()) if span >= TOLD_AFTER else None
-            for number, span in zip(self.moved, spans, strict=True)
+            number // int(span.total_seconds()) if span >= MINIMUM_SPAN else None
+            for number, span in zip(self.received, spans, strict=True)
         ]
 
 
-def flow(airlines: Collection[int], now: datetime, span: timedelta = DAY) -> Flow:
+def throughput(airlines: Collection[int], now: datetime, span: timedelta = DAY) -> Throughput:
     """What arrived on the aircraft of these airlines (ids) in the span up to now; one query."""
-    first, last = slot_of(now - span), slot_of(now)
+    first, last = interval_start(now - span), interval_start(now)
     found = (
         ThroughputInterval.objects.filter(airline__in=airlines, at__gte=first, at__lte=last)
         .order_by()
         .values_list("at")
-        .annotate(**rollup.halves("bytes", "bytes"))
+        .annotate(**rollup.split_sum("bytes", "bytes"))
     )
-    sums = {at: rollup.joined(high, low) or 0 for at, high, low in found}
-    at = [first + SLOT * number for number in range((last - first) // SLOT + 1)]
-    return Flow(at, [sums.get(moment, 0) for moment in at], now)
+    sums = {at: rollup.join_sum(high, low) or 0 for at, high, low in found}
+    at = [first + INTERVAL * number for number in range((last - first) // INTERVAL + 1)]
+    return Throughput(at, [sums.get(moment, 0) for moment in at], now)
 
 
 def prune(now: datetime) -> int:
-    """Forget what moved more than `KEPT_FOR` ago; how many rows."""
-    return ThroughputInterval.objects.filter(at__lt=now - KEPT_FOR).delete()[0]
+    """Forget what moved more than `RETENTION` ago; how many rows."""
+    return ThroughputInterval.objects.filter(at__lt=now - RETENTION).delete()[0]

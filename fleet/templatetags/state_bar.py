@@ -10,11 +10,11 @@ from django.utils.safestring import SafeString
 
 from fleet.pages import bars
 from fleet.state.precedence import AT_RISK
-from fleet.stats.rollup import COUNTED, Rollup
+from fleet.stats.rollup import COUNTED_STATES, Rollup
 
 register = template.Library()
 
-WORDS: Final = {**{state: state for state in COUNTED}, AT_RISK: "at risk"}
+WORDS: Final = {**{state: state for state in COUNTED_STATES}, AT_RISK: "at risk"}
 PLAIN: Final = ("complete", "pending")
 ALWAYS: Final = ("failed", "complete")  # said even where there are none
 

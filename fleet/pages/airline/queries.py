@@ -69,13 +69,13 @@ def newest_campaigns(airline: Airline, limit: int | None) -> list[Summed]:
     """The airline's campaigns, the latest exhibition first (those without a date before them); one query."""
     by_date = (F("exhibition_starts").desc(nulls_first=True), "-name")
     shown = airline.campaigns.order_by(*by_date).values("pk")[:limit]
-    return [Summed(row, rollup.rollup_of(row)) for row in _campaigns(shown).order_by(*by_date)]
+    return [Summed(row, rollup.read_rollup(row)) for row in _campaigns(shown).order_by(*by_date)]
 
 
 def campaign_of(airline: Airline, name: str) -> Summed | None:
     """One of its campaigns; None if it has none of that name."""
     row = _campaigns(airline.campaigns.filter(name=name).values("pk")).first() if name else None
-    return Summed(row, rollup.rollup_of(row)) if row else None
+    return Summed(row, rollup.read_rollup(row)) if row else None
 
 
 def _campaigns(keys: QuerySet[Campaign, Any]) -> QuerySet[Campaign]:

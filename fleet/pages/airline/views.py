@@ -29,7 +29,7 @@ def airline(request: HttpRequest, airline: str) -> HttpResponseBase:
     """One row a tail, and the airline's campaigns; or one of these tables as a file."""
     rev = current_rev()
     row = get_object_or_404(queries.airlines(Airline.objects.visible_to(request.user)), name=airline)
-    sums, choice = rollup.rollup_of(row), query.parse_query(request.GET, SORTS, precedence.CHOICES)
+    sums, choice = rollup.read_rollup(row), query.parse_query(request.GET, SORTS, precedence.CHOICES)
     chosen = queries.campaign_of(row, choice.campaign)
     if chosen is None:
         choice = replace(choice, campaign="")

@@ -27,7 +27,7 @@ from ifeportal.tables.query import TableQuery, order_by, paginate
 
 def sums_of(row: QuerySet[Airline] | QuerySet[Tail] | QuerySet[Campaign]) -> Rollup:
     """The sums of the one row in the query set, which comes from `fleet.stats.rollup`."""
-    return rollup.rollup_of(row.get())
+    return rollup.read_rollup(row.get())
 
 
 def newest(rows: QuerySet[Load] | QuerySet[Tail] | QuerySet[Transfer] | QuerySet[Campaign]) -> int:

@@ -18,7 +18,7 @@ from fleet.models import Load
 from fleet.pages.freshness import Freshness, load_freshness
 from fleet.stats import airline_totals, rollup
 from fleet.stats.rollup import Rollup
-from fleet.stats.throughput import moved_today
+from fleet.stats.throughput import received_today
 from ifeportal.access import ScopedQuerySet
 from ifeportal.models import Airline
 from ifeportal.tables.query import TableQuery
@@ -67,11 +67,11 @@ def cards(airlines: ScopedQuerySet[Airline], choice: TableQuery, now: datetime) 
     if choice.search:
         airlines = airlines.filter(Q(name__icontains=choice.search) | Q(title__icontains=choice.search))
     rows = list(airlines)
-    tails = airline_totals.tails_of(rows)
-    airline_totals.sum_up(rows, tails)
-    fresh, moved, worst = load_freshness(rows, now), moved_today(rows, now), _worst(rows)
+    tails = airline_totals.tail_counts(rows)
+    airline_totals.attach_totals(rows, tails)
+    fresh, moved, worst = load_freshness(rows, now), received_today(rows, now), _worst(rows)
     found = [
-        Card(row, rollup.rollup_of(row), fresh[row.name], moved[row.pk], tails[row.pk].ready, worst.get(row.pk, []))
+        Card(row, rollup.read_rollup(row), fresh[row.name], moved[row.pk], tails[row.pk].ready, worst.get(row.pk, []))
         for row in rows
     ]
     found.sort(key=lambda card: (card.rank(choice.order), str(card.airline).casefold()), reverse=choice.descending)

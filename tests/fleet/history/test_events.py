@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from fleet.history import events
 from fleet.history.events import of_item, of_load
 from fleet.models import Event, Load, Tail, ThroughputInterval, Transfer
-from fleet.stats.throughput import count_moved, flow, moved_today, prune, slot_of
+from fleet.stats.throughput import add_received, interval_start, prune, received_today, throughput
 from ifeportal.models import Airline
 from loader.contract.item_reports import COUNT_LIMIT
 from tests.support.polling_world import World, load, transfer
@@ -137,25 +137,25 @@ def test_bytes_are_counted_in_slots_of_five_minutes_by_airline_and_added_up(worl
         (acme, 0, late + timedelta(hours=1)),
         (acme, -3, late + timedelta(hours=1)),
     ):
-        count_moved(airline, number, at)
+        add_received(airline, number, at)
     assert ThroughputInterval.objects.count() == 4
-    assert slot_of(late).minute == 5
+    assert interval_start(late).minute == 5
     with CaptureQueriesContext(connection) as queries:
-        assert moved_today([acme, beta], late) == {acme.pk: 18, beta.pk: 8}
+        assert received_today([acme, beta], late) == {acme.pk: 18, beta.pk: 8}
     assert len(queries) == 1
-    day = flow([acme.pk, beta.pk], late)
-    assert (len(day.at), day.bytes, day.moved[-1], day.at[-1]) == (289, 26, 7, slot_of(late))
-    assert (day.rates()[-1], flow([acme.pk], slot_of(late)).rates()[-1]) == (0, None)
-    assert prune(slot_of(late) + timedelta(days=400)) == 3
+    day = throughput([acme.pk, beta.pk], late)
+    assert (len(day.at), day.bytes, day.received[-1], day.at[-1]) == (289, 26, 7, interval_start(late))
+    assert (day.rates()[-1], throughput([acme.pk], interval_start(late)).rates()[-1]) == (0, None)
+    assert prune(interval_start(late) + timedelta(days=400)) == 3
     assert ThroughputInterval.objects.count() == 1
 
 
 def test_no_count_of_bytes_is_beyond_all_measure(world: World) -> None:
     acme = Airline.objects.create(name="ACME")
     for number in (COUNT_LIMIT * 4, 17, COUNT_LIMIT):
-        count_moved(acme, number, world.clock)
-    count_moved(acme, COUNT_LIMIT, world.clock - timedelta(minutes=5))
-    assert moved_today([acme], world.clock)[acme.pk] == 2 * COUNT_LIMIT
+        add_received(acme, number, world.clock)
+    add_received(acme, COUNT_LIMIT, world.clock - timedelta(minutes=5))
+    assert received_today([acme], world.clock)[acme.pk] == 2 * COUNT_LIMIT
 
 
 def test_a_manifest_that_grows_moves_no_bytes(world: World) -> None:

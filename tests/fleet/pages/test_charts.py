@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from fleet.models import Load, ProgressSample, Tail, ThroughputInterval
 from fleet.pages.charts import moved_chart, rate_chart
-from fleet.stats.throughput import slot_of
+from fleet.stats.throughput import interval_start
 from ifeportal.models import Airline
 from tests.conftest import Cast
 from tests.support.page_rows import a_campaign, a_load, a_tail, read_just_now
@@ -46,17 +46,17 @@ def values(data: dict[str, Any]) -> list[int | None]:
 
 
 def test_bytes_are_rates_where_the_buckets_were_read_and_unknown_elsewhere(alice: Client, cast: Cast) -> None:
-    now = slot_of(timezone.now()) + 4 * MINUTE
+    now = interval_start(timezone.now()) + 4 * MINUTE
     begun = Airline(pk=cast.acme.pk, name="ACME", created_at=now - 60 * MINUTE)
     read_just_now(cast.acme)
     for back, number in ((50, 300_000), (25, 600_000), (24 * 60, 900_000)):
-        ThroughputInterval.objects.create(airline=cast.acme, at=slot_of(now - back * MINUTE), bytes=number)
+        ThroughputInterval.objects.create(airline=cast.acme, at=interval_start(now - back * MINUTE), bytes=number)
     chart = moved_chart([begun], now)
     found = dict(zip(chart.at, values(chart.data), strict=True))
-    assert found[slot_of(now - 50 * MINUTE)] == 1_000
-    assert found[slot_of(now - 25 * MINUTE)] == 2_000
-    assert found[slot_of(now - 30 * MINUTE)] == 0
-    assert found[slot_of(now - 24 * 60 * MINUTE)] is None, "there were no records"
+    assert found[interval_start(now - 50 * MINUTE)] == 1_000
+    assert found[interval_start(now - 25 * MINUTE)] == 2_000
+    assert found[interval_start(now - 30 * MINUTE)] == 0
+    assert found[interval_start(now - 24 * 60 * MINUTE)] is None, "there were no records"
     assert "at most 2.00 kB/s" in chart.summary
     read_just_now(cast.acme, seconds=1_800)
     assert values(moved_chart([begun], now).data)[-1] is None, "nobody looked"
@@ -70,7 +70,7 @@ def test_what_was_never_read_is_no_zero(alice: Client) -> None:
 
 def test_the_rate_of_an_aircraft_follows_from_the_samples_of_all_its_loads(load: Load, cast: Cast) -> None:
     tail = Tail.objects.select_related("airline").get()
-    now = slot_of(timezone.now()) + MINUTE
+    now = interval_start(timezone.now()) + MINUTE
     read_just_now(cast.acme)
     other = a_load(tail, a_campaign(cast.acme, "2027-01"))
 

@@ -9,7 +9,7 @@ from django.http import StreamingHttpResponse
 from django.test import Client
 
 from fleet.models import Anomaly, Tail
-from fleet.stats.throughput import count_moved
+from fleet.stats.throughput import add_received
 from ifeportal.models import Airline
 from tests.conftest import Cast
 from tests.support.html import html, text
@@ -60,7 +60,7 @@ def test_failures_come_first_unless_another_order_is_asked_for(cast: Cast, clien
 def test_bytes_of_today_and_what_is_left_out_are_said(cast: Cast, client: Client) -> None:
     a_fleet(cast.acme, 3)
     Tail.objects.filter(name="VP-AAB").update(duty="retired")
-    count_moved(cast.acme, 5_000_000_000, now())
+    add_received(cast.acme, 5_000_000_000, now())
     client.force_login(cast.alice)
     card = text(client.get("/"), f"airline:{cast.acme.pk}")
     assert "5.00 GB received today" in card

@@ -13,14 +13,14 @@ from django.test import Client
 from campaigns.models import Campaign
 from fleet.choices import ServiceStatus, Status
 from fleet.models import Load
-from fleet.stats.rollup import COUNTED
+from fleet.stats.rollup import COUNTED_STATES
 from tests.conftest import Cast
 from tests.support.html import html, sent
 from tests.support.page_rows import a_campaign, a_load, a_tail, read_just_now
 
 pytestmark = pytest.mark.django_db
 AIRLINE, CAMPAIGN = "/airlines/ACME/", "/airlines/ACME/campaigns/2026-12/"
-WORDS = (*COUNTED, "at_risk")
+WORDS = (*COUNTED_STATES, "at_risk")
 FIGURES = ("loads", "items_failed", *WORDS)
 # What each tail's load is in, besides its story.
 FLEET: Mapping[str, tuple[str, Mapping[str, object]]] = {

@@ -21,8 +21,8 @@ from fleet.state.precedence import (
     transfer_in_state,
 )
 from fleet.stats import rollup
-from fleet.stats.airline_totals import sum_up, tails_of
-from fleet.stats.rollup import COUNTED, rollup_of
+from fleet.stats.airline_totals import attach_totals, tail_counts
+from fleet.stats.rollup import COUNTED_STATES, read_rollup
 from ifeportal.models import Airline
 
 pytestmark = pytest.mark.django_db
@@ -99,13 +99,13 @@ def test_every_load_is_found_under_exactly_one_word(airline: Airline) -> None:
 def test_sums_count_every_load_under_its_word(airline: Airline) -> None:
     loads = [row for row in Load.objects.all() if row.status != Status.DELETED]
     for sums in (
-        rollup_of(rollup.airlines(Airline.objects.all()).get()),
-        rollup_of(rollup.campaigns(Campaign.objects.all()).get()),
+        read_rollup(rollup.airlines(Airline.objects.all()).get()),
+        read_rollup(rollup.campaigns(Campaign.objects.all()).get()),
     ):
-        for word in COUNTED:
+        for word in COUNTED_STATES:
             assert getattr(sums, word) == sum(row.state == word for row in loads)
         assert sums.at_risk == sum(row.at_risk for row in loads)
-        assert sums.loads == len(loads) == sum(getattr(sums, word) for word in COUNTED)
+        assert sums.loads == len(loads) == sum(getattr(sums, word) for word in COUNTED_STATES)
         assert (sums.tails, sums.tails_out, sums.state, sums.status) == (640, 0, "failed", "failed")
 
 
@@ -127,11 +127,11 @@ def test_sums_of_whole_airlines_are_the_same_when_they_are_grouped_first(airline
         Load.objects.create(tail=tail, campaign=campaign, status="loading", bytes_done=7)
     rows = list(Airline.objects.all())
     assert len(rows) == 4
-    sum_up(rows, tails_of(rows))
-    assert {row.pk: rollup_of(row) for row in rows} == {
-        row.pk: rollup_of(row) for row in rollup.airlines(Airline.objects.all())
+    attach_totals(rows, tail_counts(rows))
+    assert {row.pk: read_rollup(row) for row in rows} == {
+        row.pk: read_rollup(row) for row in rollup.airlines(Airline.objects.all())
     }
-    assert [tails_of(rows)[row.pk].ready for row in rows if row.name == "ACME"] == [128]
+    assert [tail_counts(rows)[row.pk].ready for row in rows if row.name == "ACME"] == [128]
 
 
 @pytest.mark.parametrize("duty", [ServiceStatus.STORED, ServiceStatus.RETIRED])
@@ -142,11 +142,11 @@ def test_tails_that_are_not_in_service_are_in_no_sum_and_said_to_be_out(duty: Se
         tail = Tail.objects.create(airline=airline, name=name, duty=its_duty)
         if done is not None:
             Load.objects.create(tail=tail, campaign=campaign, status="loading", bytes_done=done, bytes_total=10)
-    of_airline = rollup_of(rollup.airlines(Airline.objects.all()).get())
-    of_campaign = rollup_of(rollup.campaigns(Campaign.objects.all()).get())
+    of_airline = read_rollup(rollup.airlines(Airline.objects.all()).get())
+    of_campaign = read_rollup(rollup.campaigns(Campaign.objects.all()).get())
     assert (of_airline.tails, of_airline.tails_out, of_airline.loads) == (2, 1, 1)
     assert (of_campaign.tails, of_campaign.tails_out, of_campaign.loads) == (1, 1, 1)
     assert (of_airline.bytes_done, of_airline.bytes_total, of_campaign.percent) == (4, 10, 40)
-    own = {row.name: rollup_of(row) for row in rollup.tails(Tail.objects.all())}
+    own = {row.name: read_rollup(row) for row in rollup.tails(Tail.objects.all())}
     assert (own["N2"].bytes_done, own["N2"].tails, own["N2"].tails_out) == (10, 0, 1)
     assert (own["N1"].tails, own["N1"].tails_out, own["N3"].loads) == (1, 0, 0)

@@ -12,7 +12,7 @@ from campaigns.models import Campaign
 from fleet.choices import ServiceStatus, Status
 from fleet.models import Load, Tail
 from fleet.state.forecast import Forecast
-from fleet.stats.readiness import Standing, readiness, readiness_of, standing
+from fleet.stats.readiness import TailReadiness, load_readiness, readiness, tail_readiness
 from tests.conftest import Cast
 from tests.support.api_fleet import make_load
 
@@ -22,23 +22,23 @@ START = datetime(2026, 12, 1, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 
-def expected(earliest: timedelta, latest: timedelta) -> Standing:
-    return Standing(expected=Forecast(NOW + earliest, NOW + latest))
+def expected(earliest: timedelta, latest: timedelta) -> TailReadiness:
+    return TailReadiness(expected=Forecast(NOW + earliest, NOW + latest))
 
 
 FLEET = [
-    Standing(held_at=NOW - 3 * DAY),
-    Standing(held_at=NOW - HOUR),
+    TailReadiness(complete_at=NOW - 3 * DAY),
+    TailReadiness(complete_at=NOW - HOUR),
     expected(HOUR, 2 * HOUR),
     expected(DAY, 9 * DAY),
     expected(4 * DAY, 12 * DAY),
-    Standing(),
+    TailReadiness(),
 ]
 
 
 def test_the_curve_counts_what_was_seen_and_then_what_is_expected() -> None:
     found = readiness(FLEET, 9, STARTS, NOW)
-    assert (found.tails, found.held, found.unknown, found.not_begun, found.by_start) == (9, 2, 1, 3, (3, 4))
+    assert (found.tails, found.complete, found.unknown, found.not_started, found.by_start) == (9, 2, 1, 3, (3, 4))
     at_now, at_start = found.at.index(NOW), found.at.index(START)
     assert found.at == sorted(found.at)
     assert found.observed[0] == 1
@@ -52,11 +52,13 @@ def test_the_curve_counts_what_was_seen_and_then_what_is_expected() -> None:
     )
 
 
-@pytest.mark.parametrize("standings", [[], FLEET, [Standing()] * 3, [Standing(held_at=NOW + DAY)], FLEET[3:4]])
+@pytest.mark.parametrize(
+    "standings", [[], FLEET, [TailReadiness()] * 3, [TailReadiness(complete_at=NOW + DAY)], FLEET[3:4]]
+)
 @pytest.mark.parametrize("starts", [None, STARTS, date(2025, 1, 1), date(2030, 1, 1)])
 @pytest.mark.parametrize("tails", [0, 6, 1_000])
 def test_any_curve_is_in_order_never_falls_and_stays_within_the_fleet(
-    standings: list[Standing], starts: date | None, tails: int
+    standings: list[TailReadiness], starts: date | None, tails: int
 ) -> None:
     found = readiness(standings, tails, starts, NOW)
     assert 2 <= len(found.at) <= 124
@@ -90,8 +92,8 @@ def test_after_the_start_it_says_who_held_it_then() -> None:
 def test_a_load_that_failed_or_of_which_no_rate_was_seen_is_unknown(
     row: Load, held: datetime | None, known: bool
 ) -> None:
-    found = standing(row, NOW)
-    assert (found.held_at, found.expected is not None) == (held, known)
+    found = tail_readiness(row, NOW)
+    assert (found.complete_at, found.expected is not None) == (held, known)
 
 
 def test_only_tails_in_service_count_and_in_two_queries(cast: Cast) -> None:
@@ -103,6 +105,6 @@ def test_only_tails_in_service_count_and_in_two_queries(cast: Cast) -> None:
     Tail.objects.create(airline=cast.acme, name="N9")
     campaign = Campaign.objects.get()
     with CaptureQueriesContext(connection) as queries:
-        found = readiness_of(campaign, NOW)
+        found = load_readiness(campaign, NOW)
     assert len(queries) == 2
-    assert (found.tails, found.held, found.not_begun) == (4, 2, 2)
+    assert (found.tails, found.complete, found.not_started) == (4, 2, 2)
