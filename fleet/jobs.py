@@ -72,8 +72,8 @@ def thin_samples() -> None:
     def work(held: Lease) -> None:
         # What crossed an age while it was last done is looked at again.
         since = held.succeeded_at and held.succeeded_at - timedelta(seconds=BETWEEN_THINNINGS)
-        retention.thin(timezone.now(), since, alive=held.heartbeat)
-        retention.forget_events(timezone.now(), since, alive=held.heartbeat)
+        retention.thin_samples(timezone.now(), since, alive=held.heartbeat)
+        retention.prune_events(timezone.now(), since, alive=held.heartbeat)
         throughput.prune(timezone.now())
 
     run("thin_samples", BETWEEN_THINNINGS, work)

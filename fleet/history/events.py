@@ -19,11 +19,11 @@ from ifeportal import formatting
 from ifeportal.bulk import insert
 
 _DIGITS: Final = re.compile(r"\d+")
-_PAUSES: Final = frozenset({State.STALLED, State.SILENT, State.WAITING, State.CONTRADICTION})
+_PAUSED_STATES: Final = frozenset({State.STALLED, State.SILENT, State.WAITING, State.CONTRADICTION})
 _OVERSIZED: Final = Inconsistency.OVERSIZED.value
 
 
-class Was(NamedTuple):
+class HistoryState(NamedTuple):
     """What the history knows of a load or an item at a moment. Bytes; `text` is what its state alone does not say.
 
     Of a failed one `cause` is what the error is known by when it is told again.
@@ -38,7 +38,7 @@ class Was(NamedTuple):
     as_of: datetime | None = None
 
 
-class Turn(NamedTuple):
+class EventData(NamedTuple):
     """What is written down, named as in the model."""
 
     at: datetime
@@ -49,15 +49,15 @@ class Turn(NamedTuple):
     bytes_total: int | None
 
 
-def of_item(facts: Transfer | TransferState) -> Was:
+def transfer_history_state(facts: Transfer | TransferState) -> HistoryState:
     """An item as the history knows it. One that began anew and holds nothing yet has restarted, not begun."""
     status = "loading" if facts.restarted and facts.status == "pending" else facts.status
     contradiction = _OVERSIZED if facts.oversized else ""
     state = state_of(status, stalled=facts.stalled, contradiction=contradiction, restarted=facts.restarted)
-    return _was(facts, state, contradiction)
+    return _history_state(facts, state, contradiction)
 
 
-def of_load(row: Load) -> Was:
+def load_history_state(row: Load) -> HistoryState:
     """A load as the history knows it; its tail must be loaded with it. That another item failed is the item's turn."""
     state = state_of(
         row.status,
@@ -67,7 +67,7 @@ def of_load(row: Load) -> Was:
         waiting=row.waiting,
         restarted=row.restarted,
     )
-    was = _was(row, state, row.contradiction)
+    was = _history_state(row, state, row.contradiction)
     if state == State.WAITING:
         return was._replace(text=row.tail.loader_reason)
     if state == State.FAILED and row.error_content:
@@ -75,24 +75,26 @@ def of_load(row: Load) -> Was:
     return was
 
 
-def _was(facts: Transfer | TransferState | Load, state: str, contradiction: str) -> Was:
+def _history_state(facts: Transfer | TransferState | Load, state: str, contradiction: str) -> HistoryState:
     if state == State.FAILED:
         code, text, cause = facts.error_code, facts.error, f"{facts.error_code}: {_DIGITS.sub('0', facts.error)}"
     else:
         code, text, cause = "", Inconsistency(contradiction).label if state == State.CONTRADICTION else "", ""
-    return Was(state, code, text, cause, facts.bytes_done, facts.bytes_total, facts.as_of)
+    return HistoryState(state, code, text, cause, facts.bytes_done, facts.bytes_total, facts.as_of)
 
 
-def turn(before: Was | None, after: Was, now: datetime, *, back: bool = False) -> Turn | None:
+def event_between(
+    before: HistoryState | None, after: HistoryState, now: datetime, *, decrease_is_event: bool = False
+) -> EventData | None:
     """What to write down (None: nothing) where `before` became `after`. `before` is None where it is first met.
 
     `back`: bytes that went down are a turn. `now` is the portal's clock, taken where no object told of the turn.
     """
-    fell = back and before is not None and after.bytes_done < before.bytes_done
+    fell = decrease_is_event and before is not None and after.bytes_done < before.bytes_done
     if before is not None and not fell and (after.state, after.cause) == (before.state, before.cause):
         return None
     told = after.as_of is not None and (before is None or after.as_of != before.as_of)
-    return Turn(
+    return EventData(
         at=after.as_of if told and after.as_of is not None else now,
         state=after.state,
         error_code=after.error_code,
@@ -102,38 +104,38 @@ def turn(before: Was | None, after: Was, now: datetime, *, back: bool = False) -
     )
 
 
-def _sentence(before: Was | None, state: str, *, fell: bool) -> str:
+def _sentence(before: HistoryState | None, state: str, *, fell: bool) -> str:
     if before is None:
         return ""
     if fell:
         return f"It began anew; before it held {formatting.size(before.bytes_done)}."
-    if state == State.LOADING and before.state in _PAUSES:
+    if state == State.LOADING and before.state in _PAUSED_STATES:
         return f"It goes on; before it was {State(before.state).label}."
     return "Its error is gone." if before.state == State.FAILED != state else ""
 
 
-NAMES: Final = ("load_id", "content", *Turn._fields)
+EVENT_COLUMNS: Final = ("load_id", "content", *EventData._fields)
 
-Told = tuple[int, str, Turn]  # the id of a load, an item of it or "", and what is written down
+EventRow = tuple[int, str, EventData]  # the id of a load, an item of it or "", and what is written down
 
 
-def load_turns(pairs: Iterable[tuple[Was | None, Load]], now: datetime) -> None:
+def record_load_events(pairs: Iterable[tuple[HistoryState | None, Load]], now: datetime) -> None:
     """Write what turned of these loads, each with what `turns.of_load` said of it before (None: it is new)."""
-    write(turned_loads(pairs, now))
+    write_events(load_events(pairs, now))
 
 
-def item_turns(pairs: Iterable[tuple[Was, Transfer]], now: datetime) -> None:
+def record_transfer_events(pairs: Iterable[tuple[HistoryState, Transfer]], now: datetime) -> None:
     """Write what turned of these items, each with what `turns.of_item` said of it before."""
-    told = ((row, turn(was, of_item(row), now, back=True)) for was, row in pairs)
-    write((row.load_id, row.content, each) for row, each in told if each is not None)
+    told = ((row, event_between(was, transfer_history_state(row), now, decrease_is_event=True)) for was, row in pairs)
+    write_events((row.load_id, row.content, each) for row, each in told if each is not None)
 
 
-def turned_loads(pairs: Iterable[tuple[Was | None, Load]], now: datetime) -> list[Told]:
+def load_events(pairs: Iterable[tuple[HistoryState | None, Load]], now: datetime) -> list[EventRow]:
     """What is to be written down of these loads."""
-    told = ((row, turn(was, of_load(row), now)) for was, row in pairs)
+    told = ((row, event_between(was, load_history_state(row), now)) for was, row in pairs)
     return [(row.pk, "", each) for row, each in told if each is not None]
 
 
-def write(told: Iterable[Told]) -> None:
+def write_events(told: Iterable[EventRow]) -> None:
     """Write events down, as part of the caller's transaction."""
-    insert(Event, NAMES, [(load, content, *each) for load, content, each in told])
+    insert(Event, EVENT_COLUMNS, [(load, content, *each) for load, content, each in told])

@@ -1,7 +1,7 @@
 """A campaign as it was at an earlier moment, from samples and events, and what is not known of that moment.
 
-`as_of` reads the database only, below a campaign that its caller has reached by `visible_to`, in three queries. Samples
-bear the portal's clock; events and the moments at which items began and ended bear that of the object store.
+`snapshot_at` reads the database only, below a campaign that its caller has reached by `visible_to`, in three queries.
+Samples bear the portal's clock; events and the moments at which items began and ended bear that of the object store.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from django.db.models import Case, Max, OuterRef, Subquery, Value, When
 
 from campaigns.models import Campaign
 from fleet.choices import State
-from fleet.history.retention import HOURS_FOR, MINUTES_FOR
+from fleet.history.retention import HOUR_RESOLUTION_FOR, MINUTE_RESOLUTION_FOR
 from fleet.models import Event, Load, ProgressSample, Transfer
 from ifeportal.formatting import instant
 
 UNKNOWN: Final = ""
 
 
-class Told(NamedTuple):
+class LastEvent(NamedTuple):
     """What an event says, named as in the model."""
 
     load_id: int
@@ -37,7 +37,7 @@ class Told(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ThenLoad:
+class LoadSnapshot:
     """A load at that moment, named as in the model. `state` is "" and bytes are None where they are not known.
 
     `bytes_at`: when the bytes were seen; `since`: when it had come into its state.
@@ -67,21 +67,21 @@ class ThenLoad:
 
 
 @dataclass(frozen=True)
-class Then:
+class CampaignSnapshot:
     """A campaign at a moment: the loads that had begun by then in order of their tails, and how sure all this is.
 
     `not_begun`: how many of today's loads had not. `notes` are sentences on what is not known of that moment.
     """
 
     at: datetime
-    loads: list[ThenLoad]
-    not_begun: int
+    loads: list[LoadSnapshot]
+    not_started: int
     notes: list[str]
-    _cells: Mapping[tuple[int, str], str] = field(repr=False)
+    _transfer_states: Mapping[tuple[int, str], str] = field(repr=False)
 
-    def cell(self, load: int, content: str) -> str:
+    def transfer_state(self, load: int, content: str) -> str:
         """The state of an item of a load (its id); "" where it is not known."""
-        return self._cells.get((load, content), UNKNOWN)
+        return self._transfer_states.get((load, content), UNKNOWN)
 
     @property
     def counts(self) -> Counter[str]:
@@ -89,28 +89,30 @@ class Then:
         return Counter(load.state for load in self.loads)
 
 
-def as_of(campaign: Campaign, at: datetime, now: datetime) -> Then:
+def snapshot_at(campaign: Campaign, at: datetime, now: datetime) -> CampaignSnapshot:
     """The campaign as it was at that moment; a moment still to come is now."""
     at = min(at, now)
-    told = _told(campaign, at)
-    cells = _cells(campaign, at, told)
+    told = _last_events(campaign, at)
+    cells = _transfer_states(campaign, at, told)
     items: defaultdict[int, Counter[str]] = defaultdict(Counter)
     for (load, _), state in cells.items():
         items[load][state] += 1
     rows = list(_loads(campaign, at))
-    loads = [_then(row, told.get((row.pk, "")), items[row.pk], at) for row in rows]
+    loads = [_load_snapshot(row, told.get((row.pk, "")), items[row.pk], at) for row in rows]
     begun = [load for load in loads if load is not None]
-    return Then(at, begun, len(rows) - len(begun), _notes(campaign, begun, rows, at, now), cells)
+    return CampaignSnapshot(at, begun, len(rows) - len(begun), _notes(campaign, begun, rows, at, now), cells)
 
 
-def _told(campaign: Campaign, at: datetime) -> dict[tuple[int, str], Told]:
+def _last_events(campaign: Campaign, at: datetime) -> dict[tuple[int, str], LastEvent]:
     """The last event up to the moment of each load and item. They are written in order, so that is the last written."""
     last = Event.objects.filter(load__campaign=campaign, at__lte=at).order_by().values("load", "content")
     newest = Event.objects.filter(pk__in=last.annotate(last=Max("pk")).values("last")).order_by()
-    return {(row[0], row[1]): Told._make(row) for row in newest.values_list(*Told._fields)}
+    return {(row[0], row[1]): LastEvent._make(row) for row in newest.values_list(*LastEvent._fields)}
 
 
-def _cells(campaign: Campaign, at: datetime, told: Mapping[tuple[int, str], Told]) -> dict[tuple[int, str], str]:
+def _transfer_states(
+    campaign: Campaign, at: datetime, told: Mapping[tuple[int, str], LastEvent]
+) -> dict[tuple[int, str], str]:
     """The state of each item, by the id of its load and its name."""
     moments = Case(
         When(finished_at__lte=at, then=Value(State.COMPLETE.value)),
@@ -121,18 +123,18 @@ def _cells(campaign: Campaign, at: datetime, told: Mapping[tuple[int, str], Told
     found = {}
     for load, content, then in rows.values_list("load", "content", "then"):
         event = told.get((load, content))
-        found[load, content] = item_state(event and event.state, then, load_begun=(load, "") in told)
+        found[load, content] = transfer_state_at(event and event.state, then, load_started=(load, "") in told)
     return found
 
 
-def item_state(told: str | None, then: str, *, load_begun: bool) -> str:
+def transfer_state_at(told: str | None, then: str, *, load_started: bool) -> str:
     """What an item was in. `then` is what the moments of its objects say of it: complete, loading or nothing.
 
     Once complete it has been so ever since; else it is as it was told last, or not begun if its load had.
     """
     if then == State.COMPLETE:
         return then
-    return told or then or (State.PENDING.value if load_begun else UNKNOWN)
+    return told or then or (State.PENDING.value if load_started else UNKNOWN)
 
 
 def _loads(campaign: Campaign, at: datetime) -> Any:
@@ -150,7 +152,7 @@ def _loads(campaign: Campaign, at: datetime) -> Any:
     )
 
 
-def _then(row: Any, told: Told | None, items: Counter[str], at: datetime) -> ThenLoad | None:
+def _load_snapshot(row: Any, told: LastEvent | None, items: Counter[str], at: datetime) -> LoadSnapshot | None:
     """The load at that moment; None if nothing says that it had begun."""
     complete = row.finished_at is not None and row.finished_at <= at
     begun = row.started_at is not None and row.started_at <= at
@@ -163,7 +165,7 @@ def _then(row: Any, told: Told | None, items: Counter[str], at: datetime) -> The
     total = told.bytes_total if told is not None else row.bytes_total
     if state == State.COMPLETE:
         done, seen_at, total = row.bytes_total, at, row.bytes_total
-    return ThenLoad(
+    return LoadSnapshot(
         pk=row.pk,
         tail=row.tail.name,
         state=state,
@@ -179,7 +181,7 @@ def _then(row: Any, told: Told | None, items: Counter[str], at: datetime) -> The
     )
 
 
-def _notes(campaign: Campaign, begun: list[ThenLoad], rows: list[Any], at: datetime, now: datetime) -> list[str]:
+def _notes(campaign: Campaign, begun: list[LoadSnapshot], rows: list[Any], at: datetime, now: datetime) -> list[str]:
     """What is not known of that moment, a sentence each."""
     notes = []
     first = min((row.known_at for row in rows if row.known_at is not None), default=None)
@@ -188,9 +190,9 @@ def _notes(campaign: Campaign, begun: list[ThenLoad], rows: list[Any], at: datet
         notes.append(f"Of this moment little is known: {since}. What is shown follows from the times its objects bear.")
     elif guessed := sum(load.since is None for load in begun):
         notes.append(f"Of {guessed} loads nothing was recorded by then: they follow from the times their objects bear.")
-    if now - at > HOURS_FOR:
+    if now - at > HOUR_RESOLUTION_FOR:
         notes.append("Of times more than a year ago only turns are kept: bytes are those held at the last turn before.")
-    elif now - at > MINUTES_FOR:
+    elif now - at > MINUTE_RESOLUTION_FOR:
         notes.append("Of times more than two days ago one figure an hour is kept: bytes may be an hour older.")
     if campaign.manifest_as_of is not None and campaign.manifest_as_of > at:
         notes.append("The manifest is a newer one today: items and their sizes are those of today.")

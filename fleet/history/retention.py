@@ -1,8 +1,8 @@
 """How long samples of progress are kept: each for an hour, one a minute for two days, one an hour for a year.
 
 Of a minute or an hour the last sample stays, so that what is shown at its end is right; the newest of a load always
-does. `kept` says which ones, purely; `thin` has the database delete the others, a bounded number in a transaction.
-Running it twice, or beside writers, changes nothing: nobody writes samples that are an hour old.
+does. `retained` says which ones, purely; `thin_samples` has the database delete the others, a bounded number in a
+transaction. Running it twice, or beside writers, changes nothing: nobody writes samples that are an hour old.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from django.db.models.functions import RowNumber, TruncHour, TruncMinute
 from fleet.models import Event, ProgressSample
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
-EACH_FOR: Final = timedelta(hours=1)
-MINUTES_FOR: Final = timedelta(days=2)
-HOURS_FOR: Final = timedelta(days=365)
+FULL_RESOLUTION_FOR: Final = timedelta(hours=1)
+MINUTE_RESOLUTION_FOR: Final = timedelta(days=2)
+HOUR_RESOLUTION_FOR: Final = timedelta(days=365)
 ROWS_A_STATEMENT: Final = 10_000  # looked at; more only where one load has more in the span
 Samples = QuerySet[ProgressSample]
 
 
 @dataclass(frozen=True, slots=True)
-class Cuts:
+class RetentionCuts:
     """Samples before `end` go, those before `hours` are one an hour, those before `minutes` one a minute."""
 
     end: datetime
@@ -35,37 +35,41 @@ class Cuts:
     minutes: datetime
 
 
-def cuts(now: datetime) -> Cuts:
+def retention_cuts(now: datetime) -> RetentionCuts:
     """Where the ages begin, at whole hours and minutes, so that none is thinned before it is over. `now` in UTC."""
-    return Cuts(now - HOURS_FOR, _whole(now - MINUTES_FOR, HOUR), _whole(now - EACH_FOR, MINUTE))
+    return RetentionCuts(
+        now - HOUR_RESOLUTION_FOR,
+        _truncate(now - MINUTE_RESOLUTION_FOR, HOUR),
+        _truncate(now - FULL_RESOLUTION_FOR, MINUTE),
+    )
 
 
-def kept(moments: Collection[datetime], now: datetime) -> set[datetime]:
+def retained(moments: Collection[datetime], now: datetime) -> set[datetime]:
     """Those of a load's samples that stay."""
-    at = cuts(now)
+    at = retention_cuts(now)
     last: dict[tuple[timedelta, datetime], datetime] = {}
     for moment in sorted(moments):
         if moment < at.hours:
-            last[HOUR, _whole(moment, HOUR)] = moment
+            last[HOUR, _truncate(moment, HOUR)] = moment
         elif moment < at.minutes:
-            last[MINUTE, _whole(moment, MINUTE)] = moment
+            last[MINUTE, _truncate(moment, MINUTE)] = moment
         else:
             last[timedelta(), moment] = moment
     newest = max(moments, default=None)
     return {moment for moment in last.values() if moment >= at.end or moment == newest}
 
 
-def _whole(moment: datetime, unit: timedelta) -> datetime:
+def _truncate(moment: datetime, unit: timedelta) -> datetime:
     moment = moment.replace(second=0, microsecond=0)
     return moment.replace(minute=0) if unit == HOUR else moment
 
 
-def thin(now: datetime, since: datetime | None = None, *, alive: Callable[[], None] = lambda: None) -> int:
+def thin_samples(now: datetime, since: datetime | None = None, *, alive: Callable[[], None] = lambda: None) -> int:
     """Delete the samples that do not stay; how many. `alive` is called between statements; what it raises ends it.
 
     `since`: when it was last done, so that only what has become older than an age since then is looked at; None: all.
     """
-    at, before = cuts(now), cuts(since) if since is not None else None
+    at, before = retention_cuts(now), retention_cuts(since) if since is not None else None
     old = _between(None, at.end)  # whatever is left of them was the newest of its load, and may be no more
     hours = _between(before.hours if before else None, at.hours)
     minutes = _between(max(before.minutes, at.hours) if before else at.hours, at.minutes)
@@ -115,39 +119,39 @@ def _slices(rows: Samples) -> Iterator[tuple[int, int]]:
         yield first, load
 
 
-KEPT_FOR: Final = timedelta(days=400)
+EVENT_RETENTION: Final = timedelta(days=400)
 
-KEPT: Final = 1_000  # of a load
+EVENTS_PER_LOAD: Final = 1_000  # of a load
 
 LOADS_A_STATEMENT: Final = 100
 
-LATE: Final = timedelta(hours=1)  # by which an object may be older than the moment it was read
+LATENESS: Final = timedelta(hours=1)  # by which an object may be older than the moment it was read
 
 
-def forget_events(now: datetime, since: datetime | None = None, *, alive: Callable[[], None] = lambda: None) -> int:
+def prune_events(now: datetime, since: datetime | None = None, *, alive: Callable[[], None] = lambda: None) -> int:
     """Delete the events that do not stay; how many. `alive` is called between statements; what it raises ends it.
 
     `since`: when it was last done, so that only loads of which there is more to tell since then are counted; None: all.
     """
     alive()
-    deleted = Event.objects.filter(at__lt=now - KEPT_FOR).delete()[0]
-    loads = _talkative(since)
+    deleted = Event.objects.filter(at__lt=now - EVENT_RETENTION).delete()[0]
+    loads = _loads_over_limit(since)
     for start in range(0, len(loads), LOADS_A_STATEMENT):
         alive()
-        deleted += _cut(loads[start : start + LOADS_A_STATEMENT])
+        deleted += _prune_loads(loads[start : start + LOADS_A_STATEMENT])
     return deleted
 
 
-def _talkative(since: datetime | None) -> list[int]:
+def _loads_over_limit(since: datetime | None) -> list[int]:
     """The loads that may have too many."""
     rows = Event.objects.order_by()
     if since is not None:
-        rows = rows.filter(load__in=Event.objects.filter(at__gte=since - LATE).order_by().values("load"))
-    counted = rows.values("load").annotate(n=Count("pk")).filter(n__gt=KEPT)
+        rows = rows.filter(load__in=Event.objects.filter(at__gte=since - LATENESS).order_by().values("load"))
+    counted = rows.values("load").annotate(n=Count("pk")).filter(n__gt=EVENTS_PER_LOAD)
     return sorted(counted.values_list("load", flat=True))
 
 
-def _cut(loads: list[int]) -> int:
+def _prune_loads(loads: list[int]) -> int:
     newest = Window(RowNumber(), partition_by="load", order_by=[F("at").desc(), F("pk").desc()])
-    old = Event.objects.filter(load__in=loads).order_by().annotate(place=newest).filter(place__gt=KEPT)
+    old = Event.objects.filter(load__in=loads).order_by().annotate(place=newest).filter(place__gt=EVENTS_PER_LOAD)
     return Event.objects.filter(pk__in=old.values("pk")).delete()[0]

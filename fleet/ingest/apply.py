@@ -68,7 +68,7 @@ def apply_tails(
         touched = heard.union((row.load.tail_id for row in transfers), (row.tail_id for row in changed))
         changes = [*map(transfer_published, transfers), *map(load_published, [*changed, *proved])]
         changes += map(tail_published, _summed(touched))
-        events.write([*told, *turned])
+        events.write_events([*told, *turned])
         add_received(airline, arrived, now)
         guard()
         publish(changes)

@@ -18,7 +18,7 @@ from django.db.models import F, Q, QuerySet
 from fleet.choices import ServiceStatus, Status
 from fleet.feed import load_published, tail_published, transfer_published
 from fleet.history import events
-from fleet.history.events import of_item, of_load
+from fleet.history.events import load_history_state, transfer_history_state
 from fleet.ingest.rows import lock_tails
 from fleet.models import Load, Tail, Transfer
 from fleet.state import health
@@ -150,7 +150,7 @@ def _note_loads(airline: Airline, pks: Collection[int], terms: HealthPolicy) -> 
         flags = evaluate_load(facts, terms)
         if flags == facts.health:
             continue
-        before.append(of_load(row))
+        before.append(load_history_state(row))
         state, at_risk = row.state, row.at_risk
         for name, value in zip(LoadHealth._fields, flags, strict=True):
             setattr(row, name, value)
@@ -160,7 +160,7 @@ def _note_loads(airline: Airline, pks: Collection[int], terms: HealthPolicy) -> 
         if (facts.silent, facts.waiting) != (flags.silent, flags.waiting):
             shown_anew.add(row.pk)
     update(Load, LoadHealth._fields, [(row.pk, *(getattr(row, name) for name in LoadHealth._fields)) for row in loads])
-    events.load_turns(zip(before, loads, strict=True), terms.now)
+    events.record_load_events(zip(before, loads, strict=True), terms.now)
     return loads, campaigns, shown_anew
 
 
@@ -172,14 +172,14 @@ def _note_items(airline: Airline, pks: Sequence[int], terms: HealthPolicy, *, al
     rows = Transfer.objects.filter(theirs, load__tail__airline=airline, load__archived_at=None)
     items, written = [], []
     for row in rows.select_related("load__tail__airline", "load__campaign").order_by("pk"):
-        was, facts = of_item(row), (row.stalled, row.rate_bps)
+        was, facts = transfer_history_state(row), (row.stalled, row.rate_bps)
         row.stalled, row.rate_bps = evaluate_transfer(_item_facts(row), terms)
         if (row.stalled, row.rate_bps) != facts:
             written.append((was, row))
         if (row.stalled, row.rate_bps) != facts or row.load_id in also:
             items.append(row)
     update(Transfer, ["stalled", "rate_bps"], [(row.pk, row.stalled, row.rate_bps) for _, row in written])
-    events.item_turns(written, terms.now)
+    events.record_transfer_events(written, terms.now)
     return items
 
 

@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import Final
 
 from fleet.history import events
-from fleet.history.events import Told, Was, of_load
+from fleet.history.events import EventRow, HistoryState, load_history_state
 from fleet.ingest.aggregates import failures, first_counted, speeds, sums
 from fleet.ingest.rows import forget_objects
 from fleet.ingest.updates import Catalog, Late, News, Open
@@ -58,7 +58,7 @@ def _tell(loads: Mapping[tuple[int, str], Open], tail: int, news: News) -> None:
             loads[tail, campaign].campaign_error = error
 
 
-def _loads(loads: Collection[Open], touched: Collection[int], now: datetime) -> tuple[list[Load], Late, list[Told]]:
+def _loads(loads: Collection[Open], touched: Collection[int], now: datetime) -> tuple[list[Load], Late, list[EventRow]]:
     """Sum up the loads concerned and write those that are another now; campaign errors that came too late; turns."""
     late: Late = set()
     concerned: list[tuple[Open, LoadState, LoadState]] = []
@@ -81,7 +81,7 @@ def _loads(loads: Collection[Open], touched: Collection[int], now: datetime) -> 
 
 def _summed_up(
     concerned: Collection[tuple[Open, LoadState, LoadState]], now: datetime
-) -> tuple[list[Load], list[Told]]:
+) -> tuple[list[Load], list[EventRow]]:
     """Write the loads as their transfers have them, and a sample of those that moved. None is archived any more."""
     if not concerned:
         return [], []
@@ -91,14 +91,14 @@ def _summed_up(
     moved = [row for row in rows if done[row.pk].bytes_done != row.bytes_done]
     rates, firsts = speeds(moved, done, now), first_counted(moved, now)
     written: list[Load] = []
-    were: list[Was | None] = []
+    were: list[HistoryState | None] = []
     for load, before, state in concerned:
         row = load.row
         after = next_load_state(
             before, state, done[row.pk], failed.get(row.pk), now, rates.get(row.pk), firsts.get(row.pk)
         )
         if load.fresh or load.archived or after != before:
-            were.append(None if load.fresh else of_load(row))
+            were.append(None if load.fresh else load_history_state(row))
             row.archived_at = None
             for name, value in zip(LOAD_FIELDS, after, strict=True):
                 setattr(row, name, value)
@@ -107,4 +107,4 @@ def _summed_up(
     upsert(Load, PLACE, [*LOAD_FIELDS, "archived_at"], values)
     samples = [ProgressSample(load=row, at=now, bytes_done=row.bytes_done) for row in moved]
     ProgressSample.objects.bulk_create(samples, ignore_conflicts=True)
-    return written, events.turned_loads(zip(were, written, strict=True), now)
+    return written, events.load_events(zip(were, written, strict=True), now)

@@ -11,7 +11,7 @@ from operator import itemgetter
 from typing import Final, NamedTuple
 
 from fleet.choices import Status
-from fleet.history.events import Told, Turn, of_item, turn
+from fleet.history.events import EventData, EventRow, event_between, transfer_history_state
 from fleet.ingest.manifest_diff import differing
 from fleet.ingest.rows import forget_objects
 from fleet.ingest.updates import Late, Open
@@ -31,7 +31,7 @@ class Written(NamedTuple):
 
     rows: list[Transfer]
     late: Late
-    told: list[Told]
+    told: list[EventRow]
     moved: int
 
 
@@ -93,11 +93,16 @@ def _decided(load: Open, content: str, before: TransferState | None, now: dateti
     return None if after == before else after
 
 
-def _turned(load: Open, before: TransferState | None, after: TransferState, now: datetime) -> Turn | None:
+def _turned(load: Open, before: TransferState | None, after: TransferState, now: datetime) -> EventData | None:
     """The turn of an item. Of those of a load first met only failures are told: when the others turned nobody saw."""
     if not load.fresh:
-        return turn(of_item(before or TransferState()), of_item(after), now, back=True)
-    return turn(None, of_item(after), now) if after.status == Status.FAILED else None
+        return event_between(
+            transfer_history_state(before or TransferState()),
+            transfer_history_state(after),
+            now,
+            decrease_is_event=True,
+        )
+    return event_between(None, transfer_history_state(after), now) if after.status == Status.FAILED else None
 
 
 def arrived(before: TransferState | None, after: TransferState) -> int:

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from campaigns.models import Campaign, ContentItem
 from fleet.choices import ServiceStatus, State, Status
-from fleet.history.point_in_time import Then, ThenLoad
+from fleet.history.point_in_time import CampaignSnapshot, LoadSnapshot
 from fleet.models import Load, Tail, Transfer
 from ifeportal.formatting import iso
 
@@ -90,7 +90,7 @@ def picture(campaign: Campaign) -> Picture:
     return Picture(items_of(campaign), lines, cells, len(tails) - len(serving))
 
 
-def picture_then(campaign: Campaign, then: Then) -> Picture:
+def picture_then(campaign: Campaign, then: CampaignSnapshot) -> Picture:
     """The campaign as it stood at an earlier moment, on the tails that are in service today."""
     tails = Tail.objects.filter(airline=campaign.airline_id).order_by("name").values_list("name", "duty")
     serving = [name for name, duty in tails if duty == ServiceStatus.ACTIVE]
@@ -102,7 +102,7 @@ def picture_then(campaign: Campaign, then: Then) -> Picture:
         for line in lines
         if line.load is not None
         for item in items
-        if (state := then.cell(line.load, item.name))
+        if (state := then.transfer_state(line.load, item.name))
     )
     return Picture(items, lines, cells, len(tails) - len(serving), then.at)
 
@@ -117,7 +117,7 @@ def _line(tail: str, load: Load | None) -> Line:
     return Line(tail) if load is None else Line(tail, load.pk, load.state, load.percent, load.as_of)
 
 
-def _line_then(tail: str, load: ThenLoad | None) -> Line:
+def _line_then(tail: str, load: LoadSnapshot | None) -> Line:
     if load is None:
         return Line(tail)
     return Line(tail, load.pk, load.state or UNKNOWN, load.percent, load.bytes_at or load.since)

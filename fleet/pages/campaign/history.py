@@ -17,13 +17,13 @@ from django.core.paginator import Page, Paginator
 
 from campaigns.models import Campaign
 from fleet.choices import ServiceStatus, State
-from fleet.history.point_in_time import Then, ThenLoad
+from fleet.history.point_in_time import CampaignSnapshot, LoadSnapshot
 from fleet.models import Tail
 from fleet.pages.campaign.heatmap import Item, items_of
 from fleet.state.precedence import STATES
 from ifeportal.tables.query import PAGE_ROWS, TableQuery
 
-_BY: Final[Mapping[str, Callable[[ThenLoad], Any]]] = MappingProxyType(
+_BY: Final[Mapping[str, Callable[[LoadSnapshot], Any]]] = MappingProxyType(
     {
         "status": lambda load: STATES.index(load.state) if load.state else len(STATES),
         "tail": lambda load: load.tail,
@@ -61,7 +61,7 @@ class ItemThen:
     moving: int
 
 
-def in_service(campaign: Campaign, then: Then) -> Then:
+def in_service(campaign: Campaign, then: CampaignSnapshot) -> CampaignSnapshot:
     """The same of tails that are in service today: whether they were then is not recorded."""
     names = set(
         Tail.objects.filter(airline=campaign.airline_id, duty=ServiceStatus.ACTIVE).values_list("name", flat=True)
@@ -69,7 +69,7 @@ def in_service(campaign: Campaign, then: Then) -> Then:
     return replace(then, loads=[load for load in then.loads if load.tail in names])
 
 
-def sums(then: Then) -> Sums:
+def sums(then: CampaignSnapshot) -> Sums:
     """What the loads came to."""
     known = [(load.bytes_done, load.bytes_total) for load in then.loads if load.bytes_total is not None]
     pairs = [(done, total) for done, total in known if done is not None]
@@ -82,7 +82,7 @@ def sums(then: Then) -> Sums:
     )
 
 
-def load_page(then: Then, choice: TableQuery) -> Page[ThenLoad]:
+def load_page(then: CampaignSnapshot, choice: TableQuery) -> Page[LoadSnapshot]:
     """A page of the loads, as the address wants them; what is not known comes last either way."""
     wanted = choice.search.casefold()
     rows = [
@@ -96,14 +96,14 @@ def load_page(then: Then, choice: TableQuery) -> Page[ThenLoad]:
     return Paginator([*known, *(load for load in rows if by(load) is None)], PAGE_ROWS).get_page(choice.page)
 
 
-def item_page(campaign: Campaign, then: Then, number: str) -> Page[ItemThen]:
+def item_page(campaign: Campaign, then: CampaignSnapshot, number: str) -> Page[ItemThen]:
     """A page of the items of today's manifest."""
     counted = [_item(then, item) for item in items_of(campaign)]
     return Paginator(counted, PAGE_ROWS).get_page(number)
 
 
-def _item(then: Then, item: Item) -> ItemThen:
-    counts = Counter(then.cell(load.pk, item.name) for load in then.loads)
+def _item(then: CampaignSnapshot, item: Item) -> ItemThen:
+    counts = Counter(then.transfer_state(load.pk, item.name) for load in then.loads)
     complete, failed = counts[State.COMPLETE], counts[State.FAILED]
     return ItemThen(item, complete, failed, counts.total() - complete - failed - counts[State.PENDING] - counts[""])
 

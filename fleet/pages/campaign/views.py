@@ -84,7 +84,7 @@ def matrix_json(request: HttpRequest, airline: str, campaign: str) -> HttpRespon
     row = _campaign(request, airline, campaign)
     now = timezone.now()
     at = history.moment_of(request.GET.get("at", ""), now)
-    drawn = heatmap.picture(row) if at is None else heatmap.picture_then(row, point_in_time.as_of(row, at, now))
+    drawn = heatmap.picture(row) if at is None else heatmap.picture_then(row, point_in_time.snapshot_at(row, at, now))
     body = json.dumps(heatmap.as_json(drawn), separators=(",", ":")).encode()
     etag = quote_etag(hashlib.sha256(body).hexdigest()[:32])
     response = HttpResponse(body, content_type="application/json", headers={"ETag": etag, "Cache-Control": "no-store"})
@@ -136,7 +136,7 @@ def _moment(request: HttpRequest) -> datetime | None:
 
 def _as_it_was(request: HttpRequest, row: Campaign, at: datetime) -> HttpResponse:
     now = timezone.now()
-    found = history.in_service(row, point_in_time.as_of(row, at, now))
+    found = history.in_service(row, point_in_time.snapshot_at(row, at, now))
     choice = query.parse_query(request.GET, history.COLUMNS, precedence.CHOICES)
     context: dict[str, Any] = {
         "airline": row.airline,

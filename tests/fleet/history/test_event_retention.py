@@ -8,7 +8,7 @@ from unittest.mock import patch
 import pytest
 
 from fleet.history import retention
-from fleet.history.retention import forget_events
+from fleet.history.retention import prune_events
 from fleet.models import Event, Load
 from tests.conftest import Cast
 from tests.support.api_fleet import make_load
@@ -36,9 +36,9 @@ def test_of_each_load_the_newest_stay(loads: list[Load]) -> None:
     for number, load in enumerate(loads):
         tell(load, 6 + number)
     signs: list[int] = []
-    with patch.object(retention, "KEPT", 8), patch.object(retention, "LOADS_A_STATEMENT", 1):
-        assert forget_events(NOW, alive=lambda: signs.append(1)) == 1 + 2
-        assert forget_events(NOW) == 0
+    with patch.object(retention, "EVENTS_PER_LOAD", 8), patch.object(retention, "LOADS_A_STATEMENT", 1):
+        assert prune_events(NOW, alive=lambda: signs.append(1)) == 1 + 2
+        assert prune_events(NOW) == 0
     assert [len(left(load)) for load in loads] == [6, 7, 8, 8, 8]
     assert left(loads[4]) == list(range(8))
     assert len(signs) == 3
@@ -48,13 +48,13 @@ def test_what_is_older_than_400_days_goes(loads: list[Load]) -> None:
     tell(loads[0], 2)
     tell(loads[0], 3, timedelta(days=400))
     tell(loads[1], 3, timedelta(days=399))
-    assert forget_events(NOW) == 2
+    assert prune_events(NOW) == 2
     assert (len(left(loads[0])), len(left(loads[1]))) == (3, 3)
 
 
 def test_only_loads_of_which_something_was_told_since_are_counted(loads: list[Load]) -> None:
     tell(loads[0], 5, timedelta(days=2))
     tell(loads[1], 5, timedelta(minutes=1))
-    with patch.object(retention, "KEPT", 2):
-        assert forget_events(NOW, NOW - timedelta(minutes=20)) == 3
+    with patch.object(retention, "EVENTS_PER_LOAD", 2):
+        assert prune_events(NOW, NOW - timedelta(minutes=20)) == 3
         assert (len(left(loads[0])), len(left(loads[1]))) == (5, 2)

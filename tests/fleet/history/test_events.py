@@ -9,7 +9,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from fleet.history import events
-from fleet.history.events import of_item, of_load
+from fleet.history.events import load_history_state, transfer_history_state
 from fleet.models import Event, Load, Tail, ThroughputInterval, Transfer
 from fleet.stats.throughput import add_received, interval_start, prune, received_today, throughput
 from ifeportal.models import Airline
@@ -112,15 +112,15 @@ def test_a_batch_is_told_of_in_one_statement(world: World) -> None:
 
 def test_what_stands_still_is_told_by_whoever_sees_it(two: World) -> None:
     row, item = load(), transfer("a")
-    was, item_was = of_load(row), of_item(item)
+    was, item_was = load_history_state(row), transfer_history_state(item)
     Load.objects.update(status="loading", stalled=True)
     Transfer.objects.filter(pk=item.pk).update(status="loading", stalled=True)
     row = load()
     with CaptureQueriesContext(connection) as queries:
-        events.load_turns([(was, row)], two.clock)
-        events.load_turns([(of_load(row), row)], two.clock)
+        events.record_load_events([(was, row)], two.clock)
+        events.record_load_events([(load_history_state(row), row)], two.clock)
     assert len(queries) == 1
-    events.item_turns([(item_was, transfer("a"))], two.clock)
+    events.record_transfer_events([(item_was, transfer("a"))], two.clock)
     assert told()[-1][0] == told("a")[-1][0] == "stalled"
     assert Event.objects.filter(state="stalled", at=two.clock).count() == 2
 

@@ -9,8 +9,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from campaigns.models import Campaign
-from fleet.history.point_in_time import Then, as_of, item_state
-from fleet.history.retention import thin
+from fleet.history.point_in_time import CampaignSnapshot, snapshot_at, transfer_state_at
+from fleet.history.retention import thin_samples
 from fleet.models import Event, Load, ProgressSample
 from tests.support.polling_world import World, load
 
@@ -30,17 +30,17 @@ from tests.support.polling_world import World, load
 def test_an_item_is_what_was_told_last_else_what_its_moments_say(
     told: str | None, moments: str, begun: bool, state: str
 ) -> None:
-    assert item_state(told, moments, load_begun=begun) == state
+    assert transfer_state_at(told, moments, load_started=begun) == state
 
 
-def then(world: World, at: datetime) -> Then:
+def then(world: World, at: datetime) -> CampaignSnapshot:
     with CaptureQueriesContext(connection) as queries:
-        found = as_of(Campaign.objects.get(), at, world.clock)
+        found = snapshot_at(Campaign.objects.get(), at, world.clock)
     assert len(queries) - 1 <= 3, "besides the campaign's own"
     return found
 
 
-def said(found: Then) -> list[tuple[str, str, int | None, int, int]]:
+def said(found: CampaignSnapshot) -> list[tuple[str, str, int | None, int, int]]:
     return [(row.tail, row.state, row.bytes_done, row.items_done, row.items_failed) for row in found.loads]
 
 
@@ -76,7 +76,7 @@ def test_each_moment_is_shown_as_it_was(story: tuple[World, list[datetime]]) -> 
     world, moments = story
     found = [then(world, at) for at in moments]
     assert said(found[0]) == []
-    assert found[0].not_begun == 2
+    assert found[0].not_started == 2
     assert said(found[1]) == [("N1", "pending", 0, 0, 0)]
     assert said(found[2]) == [("N1", "loading", 40, 0, 0)]
     assert said(found[3]) == [("N1", "failed", 120, 1, 1), ("N2", "loading", 10, 0, 0)]
@@ -84,9 +84,9 @@ def test_each_moment_is_shown_as_it_was(story: tuple[World, list[datetime]]) -> 
     failed = found[3].loads[0]
     assert (failed.error_code, failed.error, failed.percent, failed.items_total) == ("IO_ERROR", "b: disk", 60, 2)
     pk = load().pk
-    assert [each.cell(pk, "a") for each in found] == ["", "pending", "loading", "complete", "complete"]
-    assert [each.cell(pk, "b") for each in found] == ["", "pending", "pending", "failed", "complete"]
-    assert found[3].cell(pk, "none") == ""
+    assert [each.transfer_state(pk, "a") for each in found] == ["", "pending", "loading", "complete", "complete"]
+    assert [each.transfer_state(pk, "b") for each in found] == ["", "pending", "pending", "failed", "complete"]
+    assert found[3].transfer_state(pk, "none") == ""
     assert found[3].counts == {"failed": 1, "loading": 1}
 
 
@@ -111,7 +111,7 @@ def test_what_is_not_known_is_said(story: tuple[World, list[datetime]]) -> None:
 def test_once_samples_are_thinned_the_age_of_the_bytes_is_told(story: tuple[World, list[datetime]]) -> None:
     world, moments = story
     world.later(3 * 86_400)
-    thin(world.clock)
+    thin_samples(world.clock)
     found = then(world, moments[3])
     assert "one figure an hour" in found.notes[0]
     row = found.loads[0]

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fleet.history import retention
-from fleet.history.retention import kept, thin
+from fleet.history.retention import retained, thin_samples
 from fleet.models import Load, ProgressSample
 from tests.conftest import Cast
 from tests.support.api_fleet import make_load
@@ -52,7 +52,7 @@ def test_each_change_is_kept_for_an_hour_a_minute_for_two_days_an_hour_for_a_yea
     samples(load, *(timedelta(hours=5, seconds=20 * n) for n in range(180)))
     samples(load, *(timedelta(days=30, minutes=n) for n in range(180)))
     samples(load, timedelta(days=400), timedelta(days=500))
-    thin(NOW)
+    thin_samples(NOW)
     ages = sorted(NOW - at for at in left(load))
     assert sum(age < timedelta(hours=1) for age in ages) == 180
     assert sum(timedelta(hours=1) <= age < timedelta(days=2) for age in ages) == 60
@@ -64,7 +64,7 @@ def test_the_newest_sample_of_a_load_stays_however_old(loads: list[Load]) -> Non
     load, other, _ = loads
     samples(load, timedelta(days=900), timedelta(days=901))
     samples(other, timedelta(days=2))
-    thin(NOW)
+    thin_samples(NOW)
     assert left(load) == {NOW - timedelta(days=900)}
     assert left(other) == {NOW - timedelta(days=2)}
 
@@ -79,10 +79,10 @@ def test_what_the_database_keeps_is_what_the_rule_says(
         samples(each, *(timedelta(seconds=age) for age in ages))
     before = {each.pk: left(each) for each in loads}
     with patch.object(retention, "ROWS_A_STATEMENT", rows):
-        deleted = thin(NOW)
-    assert {each.pk: left(each) for each in loads} == {pk: kept(moments, NOW) for pk, moments in before.items()}
+        deleted = thin_samples(NOW)
+    assert {each.pk: left(each) for each in loads} == {pk: retained(moments, NOW) for pk, moments in before.items()}
     assert deleted == sum(map(len, before.values())) - ProgressSample.objects.count()
-    assert thin(NOW) == 0
+    assert thin_samples(NOW) == 0
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
@@ -97,9 +97,9 @@ def test_looking_only_at_what_came_of_age_keeps_the_same(load: Load, ages: list[
         new = {moment for moment in moments if moment <= run} - written
         samples(load, *(NOW - moment for moment in new))
         written |= new
-        thin(run, since)
+        thin_samples(run, since)
         since = run
-    assert left(load) == kept(moments, NOW)
+    assert left(load) == retained(moments, NOW)
 
 
 def test_the_work_is_cut_into_bounded_statements_and_can_be_stopped_between_them(load: Load, cast: Cast) -> None:
@@ -117,9 +117,9 @@ def test_the_work_is_cut_into_bounded_statements_and_can_be_stopped_between_them
     signs: list[int] = []
     with patch.object(retention, "ROWS_A_STATEMENT", 10):
         with pytest.raises(Stopped):
-            thin(NOW, alive=stop_at_the_third)
+            thin_samples(NOW, alive=stop_at_the_third)
         assert ProgressSample.objects.count() == 30 - 16  # two slices of two loads with five samples each
-        assert thin(NOW) == 8
+        assert thin_samples(NOW) == 8
 
 
 def test_statements_do_not_grow_with_loads(load: Load, cast: Cast) -> None:
@@ -127,7 +127,7 @@ def test_statements_do_not_grow_with_loads(load: Load, cast: Cast) -> None:
         for n in range(loads):
             samples(make_load(cast.acme, f"{name}{n}", "2026-12"), timedelta(hours=3), timedelta(hours=3, seconds=1))
         with CaptureQueriesContext(connection) as queries:
-            thin(NOW)
+            thin_samples(NOW)
         return len(queries)
 
     assert run("A", 2) == run("B", 20)
