@@ -189,7 +189,7 @@ class AnomalyAdmin(ReadOnlyScopedAdmin[Anomaly]):
 
 def counts_of(row: Usage) -> dict[str, int]:
     """The figures of one row of the ledger."""
-    return {name: getattr(row, name) for name in usage.COUNTED}
+    return {name: getattr(row, name) for name in usage.COUNT_FIELDS}
 
 
 def plain(text: str) -> str:
@@ -201,7 +201,7 @@ def plain(text: str) -> str:
 class UsageAdmin(ReadOnlyScopedAdmin[Usage]):
     """Requests to the buckets by airline and day, with their sums and their price."""
 
-    list_display = ["day", "whose", *usage.COUNTED, "price"]
+    list_display = ["day", "whose", *usage.COUNT_FIELDS, "price"]
     list_filter = [("airline", admin.RelatedOnlyFieldListFilter), "day"]
     list_select_related = ["airline"]
     search_fields = ["airline__name", "airline__title"]
@@ -235,7 +235,7 @@ class UsageAdmin(ReadOnlyScopedAdmin[Usage]):
         answer = HttpResponse(content_type="text/csv; charset=utf-8")
         answer["Content-Disposition"] = 'attachment; filename="usage.csv"'
         sheet = csv.writer(answer)
-        sheet.writerow(["day", "airline", *usage.COUNTED, "usd"])
+        sheet.writerow(["day", "airline", *usage.COUNT_FIELDS, "usd"])
         for row in rows.select_related("airline"):
             name = plain(row.airline.name) if row.airline else ""
             counts = counts_of(row)

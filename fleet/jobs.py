@@ -166,7 +166,7 @@ def _events_arrive(held: Lease) -> bool:
 
 def _told(airline_id: int | None, result: PollResult) -> None:
     """Enter what the poll cost into the ledger. Raises JobFailed where a bucket could not be read."""
-    usage.note(airline_id, result)
+    usage.record(airline_id, result)
     _finish(result)
 
 

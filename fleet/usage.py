@@ -36,7 +36,7 @@ PRICES: Final = {
     "put_requests": Decimal("0.000005"),
     "delete_requests": Decimal(0),
 }
-COUNTED: Final = (*PRICES, "bytes_received")
+COUNT_FIELDS: Final = (*PRICES, "bytes_received")
 BETWEEN_FLUSHES: Final = timedelta(minutes=1)
 logger = logging.getLogger(__name__)
 
@@ -47,37 +47,37 @@ def price(counts: dict[str, int]) -> Decimal:
 
 
 def totals(rows: QuerySet[Usage]) -> dict[str, int]:
-    """What the rows add up to, by the names of `COUNTED`."""
+    """What the rows add up to, by the names of `COUNT_FIELDS`."""
     found = rows.order_by().aggregate(**_sums())
-    return {name: found[f"sum_{name}"] or 0 for name in COUNTED}
+    return {name: found[f"sum_{name}"] or 0 for name in COUNT_FIELDS}
 
 
 def by_airline() -> dict[str, dict[str, int]]:
     """The same of all days for each airline by its name; "" for the requests that look for airlines."""
     rows: Iterable[Any] = Usage.objects.order_by().values("airline__name").annotate(**_sums())
-    return {row["airline__name"] or "": {name: row[f"sum_{name}"] for name in COUNTED} for row in rows}
+    return {row["airline__name"] or "": {name: row[f"sum_{name}"] for name in COUNT_FIELDS} for row in rows}
 
 
 def _sums() -> dict[str, Sum]:
-    return {f"sum_{name}": Sum(name) for name in COUNTED}
+    return {f"sum_{name}": Sum(name) for name in COUNT_FIELDS}
 
 
-class Ledger:
+class UsageRecorder:
     """What one process has noted and not written yet. For any number of threads."""
 
     def __init__(self) -> None:
-        self.begin()
+        self.reset()
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         """Forget everything, as in a new process: what its parent noted is the parent's."""
         self._lock = threading.Lock()
         self._open: dict[int | None, Counter[str]] = {}
         self._flushed_at: datetime | None = None
         self._ending = False
 
-    def note(self, airline_id: int | None, counts: RequestCounts) -> None:
+    def record(self, airline_id: int | None, counts: RequestCounts) -> None:
         """Add the requests and bytes of a poll of the airline; None for those that look for airlines."""
-        noted = Counter({name: getattr(counts, name) for name in COUNTED})
+        noted = Counter({name: getattr(counts, name) for name in COUNT_FIELDS})
         with self._lock:
             self._open.setdefault(airline_id, Counter()).update(noted)
             if not self._ending and multiprocessing.parent_process() is not None:
@@ -119,27 +119,27 @@ def _write(noted: dict[int | None, Counter[str]], day: date) -> None:
 
 def _add(airline_id: int | None, day: date, counts: Counter[str]) -> None:
     row = Usage.objects.filter(airline=airline_id, day=day)
-    more = {name: F(name) + counts[name] for name in COUNTED}
+    more = {name: F(name) + counts[name] for name in COUNT_FIELDS}
     if not row.update(**more):
         # Whoever else inserts the row at the same moment makes this insert wait, then skip.
         Usage.objects.bulk_create([Usage(airline_id=airline_id, day=day)], ignore_conflicts=True)
         row.update(**more)
 
 
-_ledger = Ledger()
+_recorder = UsageRecorder()
 
 
-def note(airline_id: int | None, counts: RequestCounts) -> None:
+def record(airline_id: int | None, counts: RequestCounts) -> None:
     """Add the requests and bytes of a poll of the airline; None for those that look for airlines."""
-    _ledger.note(airline_id, counts)
+    _recorder.record(airline_id, counts)
 
 
 def flush(now: datetime, *, at_once: bool = False) -> None:
     """Write what this process has noted, at most once a minute; `at_once` where a command ends. Raises nothing."""
-    _ledger.flush(now, at_once=at_once)
+    _recorder.flush(now, at_once=at_once)
 
 
-os.register_at_fork(after_in_child=_ledger.begin)
+os.register_at_fork(after_in_child=_recorder.reset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ class RequestCounts:
         return RequestCounts(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(RequestCounts)))
 
 
-class Meter:
+class RequestMeter:
     """Requests sent to some buckets, the bytes of their answers, and time, since it was made."""
 
     def __init__(self, *buckets: Bucket) -> None:

@@ -9,7 +9,7 @@ from datetime import datetime
 from fleet import usage
 from fleet.archive.archiver import archive_due, days_of
 from fleet.archive.restorer import restore
-from fleet.usage import Meter
+from fleet.usage import RequestMeter
 from ifeportal.models import Airline
 from loader.errors import WorldError
 from loader.s3.interface import Bucket
@@ -31,7 +31,7 @@ def take_turn(
     failures: list[str] = []
     for airline in Airline.objects.order_by("name"):
         alive()
-        meter = Meter(status)
+        meter = RequestMeter(status)
         try:
             restore(airline, status, clock(), alive=alive, guard=guard)
             for _ in archive_due(airline, status, clock(), days_of(airline), alive=alive, guard=guard):
@@ -42,5 +42,5 @@ def take_turn(
             if not error.permanent:
                 break  # The store is away.
         finally:
-            usage.note(airline.pk, meter.read())
+            usage.record(airline.pk, meter.read())
     return False, failures

@@ -14,7 +14,7 @@ from fleet.reconcile.limits import Limits
 from fleet.reconcile.names import find_airlines
 from fleet.serialization import airline_state
 from fleet.stats import rollup
-from fleet.usage import Meter
+from fleet.usage import RequestMeter
 from ifeportal.live.feed import FeedChange, publish
 from ifeportal.models import Airline
 from ifeportal.storage.background import list_prefixes, no_heartbeat
@@ -36,7 +36,7 @@ def discover(
 
     `alive` is called while it waits for a bucket; what it raises ends it.
     """
-    meter, result = Meter(media, status), PollResult()
+    meter, result = RequestMeter(media, status), PollResult()
     buckets: tuple[tuple[anomalies.BucketName, Bucket], ...] = (("media", media), ("status", status))
     for name, bucket in buckets:
         try:

@@ -22,7 +22,7 @@ from fleet.polling.discovery import find_airline
 from fleet.polling.poller import Terms, poll_keys
 from fleet.polling.result import PollResult, failure
 from fleet.polling.s3_events import BadEvent, keys_of
-from fleet.usage import Meter
+from fleet.usage import RequestMeter
 from ifeportal.models import Airline, Job
 from loader.contract.keys import parse_status_key
 from loader.errors import ContractError, WorldError
@@ -178,14 +178,14 @@ class _Slice:
     def _find(self, name: str, rows: dict[str, Airline]) -> bool:
         """Put in the row of an airline that had none, if it may have one. False if the buckets could not be asked."""
         self.terms.alive()
-        meter = Meter(self.media, self.status)
+        meter = RequestMeter(self.media, self.status)
         try:
             row = find_airline(name, self.media, self.status)
         except WorldError as error:
             self.failed(failure("status", error))
             return False
         finally:
-            usage.note(None, meter.read())
+            usage.record(None, meter.read())
         if row is not None:
             rows[name] = row
         return True
@@ -194,7 +194,7 @@ class _Slice:
         """Write what these objects say now. False if that could not be done for some, or there was no time."""
         self.terms.alive()
         result = poll_keys(row, keys, self.status, self.clock(), self.terms)
-        usage.note(row.pk, result)
+        usage.record(row.pk, result)
         self.taken.keys += len(keys)
         self.taken.result += result
         return not (result.failures or result.unfinished)

@@ -28,7 +28,7 @@ from fleet.reconcile.diff import ListingDiff, diff_listing
 from fleet.reconcile.limits import Limits
 from fleet.reconcile.partitions import UNPARTITIONED, partition_tails
 from fleet.reconcile.problems import BAD_ARCHIVE, Problem, Problems
-from fleet.usage import Meter
+from fleet.usage import RequestMeter
 from ifeportal.models import Airline
 from ifeportal.storage.background import PrefetchedListing, list_prefixes, no_heartbeat
 from loader.errors import WorldError
@@ -145,7 +145,7 @@ def poll_keys(
 @contextmanager
 def _polling(airline: Airline, status: Bucket, now: datetime, terms: Terms, *more: Bucket) -> Iterator[Writer]:
     """A writer, whose result has the figures of the requests at the end, when the sums have been published."""
-    meter = Meter(status, *more)
+    meter = RequestMeter(status, *more)
     with Fetcher(status, terms.alive) as fetcher:
         writer = Writer(airline, fetcher, now, terms.limits, terms.alive, terms.guard, terms.seconds)
         yield writer

@@ -21,7 +21,7 @@ from django.utils import timezone
 from fleet import usage
 from fleet.models import Usage
 from fleet.polling.result import PollResult
-from fleet.usage import Ledger
+from fleet.usage import UsageRecorder
 from ifeportal.models import Airline
 from tests.conftest import Cast
 
@@ -33,7 +33,7 @@ POLL = PollResult(list_requests=3, get_requests=20, bytes_received=1_000)
 @pytest.fixture(autouse=True)
 def _nothing_noted() -> None:
     """Not even what another test noted in this process."""
-    usage._ledger.begin()
+    usage._recorder.reset()
 
 
 def row(airline_id: int | None, day: date = TODAY) -> dict[str, int]:
@@ -41,15 +41,15 @@ def row(airline_id: int | None, day: date = TODAY) -> dict[str, int]:
 
 
 def test_polls_of_an_airline_add_up_to_one_row_a_day(cast: Cast) -> None:
-    book = Ledger()
+    book = UsageRecorder()
     for _ in range(5):
-        book.note(cast.acme.pk, POLL)
-    book.note(cast.beta.pk, PollResult(put_requests=1, delete_requests=7))
-    book.note(None, PollResult(list_requests=2))
+        book.record(cast.acme.pk, POLL)
+    book.record(cast.beta.pk, PollResult(put_requests=1, delete_requests=7))
+    book.record(None, PollResult(list_requests=2))
     book.flush(NOON)
-    book.note(cast.acme.pk, POLL)
+    book.record(cast.acme.pk, POLL)
     book.flush(NOON + timedelta(minutes=1))
-    book.note(cast.acme.pk, POLL)
+    book.record(cast.acme.pk, POLL)
     book.flush(NOON + timedelta(days=1))
     assert Usage.objects.count() == 4
     assert row(cast.acme.pk) == {
@@ -65,10 +65,10 @@ def test_polls_of_an_airline_add_up_to_one_row_a_day(cast: Cast) -> None:
 
 
 def test_it_is_written_at_most_once_a_minute_and_at_the_end(cast: Cast) -> None:
-    book = Ledger()
-    book.note(cast.acme.pk, POLL)
+    book = UsageRecorder()
+    book.record(cast.acme.pk, POLL)
     book.flush(NOON)
-    book.note(cast.acme.pk, POLL)
+    book.record(cast.acme.pk, POLL)
     with CaptureQueriesContext(connection) as queries:
         book.flush(NOON + timedelta(seconds=59))
     assert len(queries) == 0
@@ -78,37 +78,37 @@ def test_it_is_written_at_most_once_a_minute_and_at_the_end(cast: Cast) -> None:
 
 
 def test_a_clock_put_back_does_not_stop_the_writing(cast: Cast) -> None:
-    book = Ledger()
+    book = UsageRecorder()
     book.flush(NOON)
-    book.note(cast.acme.pk, POLL)
+    book.record(cast.acme.pk, POLL)
     book.flush(NOON - timedelta(hours=1))
     assert row(cast.acme.pk)["list_requests"] == 3
 
 
 def test_polls_without_a_request_write_nothing(cast: Cast) -> None:
-    book = Ledger()
-    book.note(cast.acme.pk, PollResult(seconds=1.0))
+    book = UsageRecorder()
+    book.record(cast.acme.pk, PollResult(seconds=1.0))
     with CaptureQueriesContext(connection) as queries:
         book.flush(NOON)
     assert len(queries) == 0
 
 
 def test_what_cannot_be_written_is_kept(cast: Cast) -> None:
-    book = Ledger()
-    book.note(cast.acme.pk, POLL)
+    book = UsageRecorder()
+    book.record(cast.acme.pk, POLL)
     with patch.object(QuerySet, "update", side_effect=DatabaseError("away")) as away:
         book.flush(NOON)
     assert away.called
     assert not Usage.objects.exists()
-    book.note(cast.acme.pk, POLL)
+    book.record(cast.acme.pk, POLL)
     book.flush(NOON + timedelta(minutes=1))
     assert row(cast.acme.pk)["get_requests"] == 40
 
 
 def test_the_books_of_an_airline_that_was_deleted_are_closed(cast: Cast) -> None:
-    book = Ledger()
-    book.note(cast.acme.pk, POLL)
-    book.note(cast.beta.pk, POLL)
+    book = UsageRecorder()
+    book.record(cast.acme.pk, POLL)
+    book.record(cast.beta.pk, POLL)
     cast.beta.delete()
     book.flush(NOON)
     assert Usage.objects.count() == 1
@@ -122,11 +122,11 @@ def test_processes_that_write_at_once_add_up(cast: Cast) -> None:
 
     def write() -> None:
         try:
-            book = Ledger()
+            book = UsageRecorder()
             barrier.wait(30)
             for _ in range(each):
-                book.note(cast.acme.pk, POLL)
-                book.note(None, PollResult(list_requests=1))
+                book.record(cast.acme.pk, POLL)
+                book.record(None, PollResult(list_requests=1))
                 book.flush(NOON, at_once=True)
         except Exception as error:  # noqa: BLE001 - a thread's edge: the test reports it
             failures.append(error)
@@ -145,12 +145,12 @@ def test_processes_that_write_at_once_add_up(cast: Cast) -> None:
 
 def _work(airline_id: int) -> None:
     connection.close()
-    usage.note(airline_id, POLL)
+    usage.record(airline_id, POLL)
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_worker_that_ends_writes_its_last_and_nothing_of_its_parent(cast: Cast) -> None:
-    usage.note(cast.acme.pk, PollResult(put_requests=1))
+    usage.record(cast.acme.pk, PollResult(put_requests=1))
     connection.close()
     worker = multiprocessing.get_context("fork").Process(target=_work, args=(cast.acme.pk,))
     worker.start()
@@ -210,7 +210,7 @@ def test_the_books_can_be_taken_along_as_a_file_without_formulas(books: Cast, cl
     answer = client.post(reverse("admin:fleet_usage_changelist"), choice)
     assert answer["Content-Disposition"] == 'attachment; filename="usage.csv"'
     sheet = list(csv.reader(io.StringIO(answer.content.decode())))
-    assert sheet[0] == ["day", "airline", *usage.COUNTED, "usd"]
+    assert sheet[0] == ["day", "airline", *usage.COUNT_FIELDS, "usd"]
     assert ["2026-12-01", '\'=HYPERLINK("x")', "2000", "10000", "0", "0", "5", "0.0140000"] in sheet
     assert ["2026-12-01", "", "6000", "0", "0", "0", "0", "0.0300000"] in sheet
 

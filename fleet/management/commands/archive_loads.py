@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from fleet import usage
 from fleet.archive.archiver import Outcome, archive_due, days_of, would_archive
-from fleet.usage import Meter, RequestCounts
+from fleet.usage import RequestCounts, RequestMeter
 from ifeportal.models import Airline
 from ifeportal.storage.buckets import status_bucket
 from loader.errors import ExitCode, WorldError
@@ -93,13 +93,13 @@ class Command(BaseCommand):
     def _archive(self, airlines: QuerySet[Airline], sums: Sums, options: dict[str, Any]) -> RequestCounts:
         status, sent = status_bucket(), RequestCounts()
         for airline in airlines:
-            meter = Meter(status)
+            meter = RequestMeter(status)
             try:
                 due = archive_due(airline, status, timezone.now(), _days(airline, options["older_than"]))
                 self._follow(((airline, outcome) for outcome in due), sums, options)
             finally:
                 sent += meter.read()
-                usage.note(airline.pk, meter.read())
+                usage.record(airline.pk, meter.read())
         return sent
 
     def _follow(self, outcomes: Iterable[tuple[Airline, Outcome]], sums: Sums, options: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from fleet import usage
 from fleet.polling.discovery import discover, find_airline
 from fleet.polling.poller import Terms, poll_airline
 from fleet.polling.result import PollResult
-from fleet.usage import Meter
+from fleet.usage import RequestMeter
 from ifeportal.conf import environment
 from ifeportal.jobs import leases, runner
 from ifeportal.management.shutdown import stop_on_signal
@@ -117,12 +117,12 @@ class Polling:
     def all(self, *, whoever_else: bool) -> PollResult | None:
         """Poll what there is; None if the airline does not exist. `whoever_else`: even what another polls right now."""
         if self.airline is not None:
-            meter = Meter(self.media, self.status)
+            meter = RequestMeter(self.media, self.status)
             row = find_airline(self.airline, self.media, self.status)
-            usage.note(None, meter.read())
+            usage.record(None, meter.read())
             return None if row is None else self._one(row, whoever_else=whoever_else)
         result = discover(self.media, self.status, timezone.now())
-        usage.note(None, result)
+        usage.record(None, result)
         for row in Airline.objects.order_by("name"):
             result += self._one(row, whoever_else=whoever_else)
         return result
@@ -133,7 +133,7 @@ class Polling:
 
         def read(terms: Terms) -> None:
             done.append(poll_airline(airline, self.media, self.status, timezone.now(), terms))
-            usage.note(airline.pk, done[0])
+            usage.record(airline.pk, done[0])
 
         def work(held: leases.Lease) -> None:
             def alive() -> None:
