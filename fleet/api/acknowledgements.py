@@ -12,15 +12,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from fleet.api.filters import ON_LOAD, OnLoadFilter
-from fleet.attention.acknowledgements import take, take_back
-from fleet.attention.queries import WORDS
+from fleet.attention.acknowledgements import acknowledge, withdraw
+from fleet.attention.queries import REASONS
 from fleet.models import Acknowledgement, Load
 from ifeportal.access import Role, role_or_403
 from ifeportal.api.filters import BooleanFilter, ChoicesFilter
 from ifeportal.api.viewsets import ReadOnlyViewSet, RowSerializer
 from ifeportal.formatting import iso
 
-WORD_CHOICES: Final = [(word, word) for word in WORDS]
+WORD_CHOICES: Final = [(word, word) for word in REASONS]
 
 
 class Conflict(APIException):
@@ -111,7 +111,7 @@ class Acknowledgements(ReadOnlyViewSet[Acknowledgement]):
         asked = question.validated_data
         loads = Load.objects.select_related("tail__airline", "campaign")
         load = role_or_403(loads, request.user, Role.OPERATOR, pk=asked["load"])
-        taken = take(request, load, asked["state"], asked["note"])
+        taken = acknowledge(request, load, asked["state"], asked["note"])
         if taken is None:
             raise Conflict
         return Response(acknowledgement_state(taken), status=201)
@@ -126,5 +126,5 @@ class Acknowledgements(ReadOnlyViewSet[Acknowledgement]):
         """Take it back; one that was is so already. Raises Http404, PermissionDenied."""
         row = role_or_403(self.queryset.all(), request.user, Role.OPERATOR, pk=pk)
         if row.withdrawn_at is None:
-            take_back(request, row.load, row.state)
+            withdraw(request, row.load, row.state)
         return Response(status=204)

@@ -12,15 +12,15 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from fleet.api.acknowledgements import AcknowledgementRow, acknowledgement_state
-from fleet.attention.diagnosis import Fault, Kind
-from fleet.attention.queries import Group, Trouble, groups_of, troubles
+from fleet.attention.diagnosis import CauseKind, Finding
+from fleet.attention.queries import Issue, IssueGroup, group_issues, list_issues
 from fleet.models import Acknowledgement, Load
 from ifeportal.formatting import iso
 from ifeportal.live.feed import current_rev
 
 LOADS_LIMIT: Final = 5_000  # that need attention; beyond, something is wrong with all of them
 
-KINDS: Final = [(kind.value, kind.value) for kind in Kind]
+KINDS: Final = [(kind.value, kind.value) for kind in CauseKind]
 
 
 class AttentionQuestion(serializers.Serializer[Any]):
@@ -67,7 +67,7 @@ class GroupRow(serializers.Serializer[Any]):
     loads = TroubleRow(many=True)
 
 
-def group_state(group: Group) -> dict[str, Any]:
+def group_state(group: IssueGroup) -> dict[str, Any]:
     """One cause, with its loads."""
     cause = group.cause
     return {
@@ -76,14 +76,14 @@ def group_state(group: Group) -> dict[str, Any]:
         "campaign": cause.campaign,
         "subject": cause.subject,
         "error_code": cause.code,
-        "state": group.word,
-        "step": cause.step,
+        "state": group.reason,
+        "step": cause.next_step,
         "open": group.is_open,
         "loads": [_trouble_state(*row) for row in group.rows],
     }
 
 
-def _trouble_state(trouble: Trouble, faults: list[Fault], seen: Acknowledgement | None) -> dict[str, Any]:
+def _trouble_state(trouble: Issue, faults: list[Finding], seen: Acknowledgement | None) -> dict[str, Any]:
     load = trouble.load
     if seen is not None:
         seen.load = load  # with the names that are loaded already
@@ -129,7 +129,7 @@ class Attention(APIView):
         loads = Load.objects.visible_to(request.user)
         if "airline" in asked:
             loads = loads.filter(tail__airline__name=asked["airline"])
-        groups = [group for group in groups_of(troubles(loads, LOADS_LIMIT)) if _is_asked(group, asked)]
+        groups = [group for group in group_issues(list_issues(loads, LOADS_LIMIT)) if _is_asked(group, asked)]
         pages = GroupPages()
         page: Any = pages.paginate_queryset(groups, request, self)
         response = pages.get_paginated_response([group_state(group) for group in page])
@@ -138,5 +138,5 @@ class Attention(APIView):
         return response
 
 
-def _is_asked(group: Group, asked: dict[str, Any]) -> bool:
+def _is_asked(group: IssueGroup, asked: dict[str, Any]) -> bool:
     return (group.is_open or asked.get("acknowledged") == "true") and asked.get("kind") in (None, group.cause.kind)

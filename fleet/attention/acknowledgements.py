@@ -7,25 +7,25 @@ from django.http import HttpRequest
 from django.utils import timezone
 from rest_framework.request import Request
 
-from fleet.attention.queries import acknowledge, withdraw
+from fleet.attention.queries import create_acknowledgement, withdraw_acknowledgements
 from fleet.models import Acknowledgement, Load
 from ifeportal import audit
 
 
-def take(request: HttpRequest | Request, load: Load, word: str, note: str) -> Acknowledgement | None:
+def acknowledge(request: HttpRequest | Request, load: Load, reason: str, note: str) -> Acknowledgement | None:
     """Note that the user of the request sees to the load; None if it does not need attention for that any more."""
     assert request.user.is_authenticated
     with transaction.atomic():
-        taken = acknowledge(load, word, request.user, note, timezone.now())
+        taken = create_acknowledgement(load, reason, request.user, note, timezone.now())
         if taken is not None:
-            _audit(request, load, "load.acknowledged", {word: ("", note)})
+            _audit(request, load, "load.acknowledged", {reason: ("", note)})
     return taken
 
 
-def take_back(request: HttpRequest | Request, load: Load, word: str) -> bool:
+def withdraw(request: HttpRequest | Request, load: Load, reason: str) -> bool:
     """Let it need attention for that again; whether anybody had seen to it."""
     with transaction.atomic():
-        taken_back = withdraw(load, word, timezone.now()) > 0
+        taken_back = withdraw_acknowledgements(load, reason, timezone.now()) > 0
         if taken_back:
             _audit(request, load, "load.acknowledgement withdrawn", {})
     return taken_back

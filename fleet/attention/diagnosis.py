@@ -18,7 +18,7 @@ from typing import Final
 from loader.errors import ERRORS
 
 
-class Kind(StrEnum):
+class CauseKind(StrEnum):
     """Where the fault most likely lies, the most urgent first."""
 
     OBJECT = "object"
@@ -39,25 +39,26 @@ OF_THE_OBJECT: Final = frozenset(
 )  # fmt: skip
 OF_THE_TAIL: Final = frozenset({"NO_SPACE", "READ_ONLY", "IO_ERROR", "CREDENTIALS", "CLOCK_SKEW", "HOOK_FAILED"})
 
-STEPS: Final[Mapping[Kind, str]] = MappingProxyType(
+STEPS: Final[Mapping[CauseKind, str]] = MappingProxyType(
     {
-        Kind.OBJECT: "The aircraft are not at fault. Mend the content once, and every one of them heals by itself.",
-        Kind.TAIL: "The content is not at fault: other aircraft take it. Have this aircraft looked at.",
-        Kind.CODE: "The same happens on several aircraft, so look for what they have in common.",
-        Kind.STALLED: "The loader is alive but gets no byte. Check the link where the aircraft stands; if other "
+        CauseKind.OBJECT: "The aircraft are not at fault. "
+        "Mend the content once, and every one of them heals by itself.",
+        CauseKind.TAIL: "The content is not at fault: other aircraft take it. Have this aircraft looked at.",
+        CauseKind.CODE: "The same happens on several aircraft, so look for what they have in common.",
+        CauseKind.STALLED: "The loader is alive but gets no byte. Check the link where the aircraft stands; if other "
         "aircraft load there, have the loader started anew.",
-        Kind.SILENT: "Ask where the aircraft is. If it is out of service, say so on its page, and it is left out; if "
-        "it flies, have the power and the link of its loader checked.",
-        Kind.AT_RISK: "At the rate seen so far it comes too late. Give it more ground time on a good link, pause what "
-        "is not needed first, or load it by hand.",
-        Kind.CONTRADICTION: "What is reported does not fit together, so do not trust these figures: compare what is "
-        "aboard with the manifest.",
+        CauseKind.SILENT: "Ask where the aircraft is. If it is out of service, say so on its page, and it is left out; "
+        "if it flies, have the power and the link of its loader checked.",
+        CauseKind.AT_RISK: "At the rate seen so far it comes too late. Give it more ground time on a good link, "
+        "pause what is not needed first, or load it by hand.",
+        CauseKind.CONTRADICTION: "What is reported does not fit together, so do not trust these figures: "
+        "compare what is aboard with the manifest.",
     }
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class Finding:
     """One thing wrong: an item that failed, or (with `content` empty) something about the load as a whole.
 
     `word` is what the load needs attention for: `failed`, `stalled`, `silent`, `at risk` or `contradiction`.
@@ -67,73 +68,73 @@ class Fault:
     airline: str
     tail: str
     campaign: str
-    word: str
+    reason: str
     content: str = ""
     code: str = ""
     text: str = ""
-    held_elsewhere: int = 0  # on how many other tails this item is complete
+    complete_elsewhere: int = 0  # on how many other tails this item is complete
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
     """Faults that most likely have one cause. `subject` names it: an object, a tail, a code, or is empty."""
 
-    kind: Kind
+    kind: CauseKind
     airline: str
     campaign: str
     subject: str
     code: str
-    faults: tuple[Fault, ...]
+    findings: tuple[Finding, ...]
 
     @property
     def loads(self) -> frozenset[int]:
         """The ids of the loads concerned."""
-        return frozenset(fault.load for fault in self.faults)
+        return frozenset(fault.load for fault in self.findings)
 
     @property
     def tails(self) -> tuple[str, ...]:
         """The tails concerned, in order."""
-        return tuple(sorted({fault.tail for fault in self.faults}))
+        return tuple(sorted({fault.tail for fault in self.findings}))
 
     @property
     def contents(self) -> tuple[str, ...]:
         """The items concerned, in order."""
-        return tuple(sorted({fault.content for fault in self.faults if fault.content}))
+        return tuple(sorted({fault.content for fault in self.findings if fault.content}))
 
     @property
-    def step(self) -> str:
+    def next_step(self) -> str:
         """What to do next: what the error's own table says first, then what the pattern says."""
         known = ERRORS.get(self.code)
         return f"{known.advice} {STEPS[self.kind]}" if known else STEPS[self.kind]
 
 
-Key = tuple[Kind, str, str, str, str]  # kind, airline, campaign, subject, code
+CauseKey = tuple[CauseKind, str, str, str, str]  # kind, airline, campaign, subject, code
 
 
-def causes_of(faults: Iterable[Fault]) -> list[Cause]:
+def group_by_cause(findings: Iterable[Finding]) -> list[Cause]:
     """The faults under their causes, each in exactly one, the kinds in their order and the largest first."""
-    grouped: dict[Key, list[Fault]] = defaultdict(list)
-    failed: list[Fault] = []
-    for fault in faults:
-        if fault.word == "failed":
+    grouped: dict[CauseKey, list[Finding]] = defaultdict(list)
+    failed: list[Finding] = []
+    for fault in findings:
+        if fault.reason == "failed":
             failed.append(fault)
         else:
-            grouped[_standing(fault)].append(fault)
+            grouped[_key_of_flag(fault)].append(fault)
     spread = _spread(failed)
     for fault in failed:
-        grouped[_failed(fault, spread)].append(fault)
-    causes = [Cause(*key, tuple(sorted(found, key=_place))) for key, found in grouped.items()]
-    order = list(Kind)
+        grouped[_key_of_failure(fault, spread)].append(fault)
+    causes = [Cause(*key, tuple(sorted(found, key=_sort_key))) for key, found in grouped.items()]
+    order = list(CauseKind)
     return sorted(
         causes, key=lambda each: (order.index(each.kind), -len(each.loads), each.airline, each.campaign, each.subject)
     )
 
 
-def _standing(fault: Fault) -> Key:
+def _key_of_flag(fault: Finding) -> CauseKey:
     """For what is not an error: loads of one campaign together, silent tails whatever they hold."""
-    kind = Kind(fault.word)
-    campaign = "" if kind is Kind.SILENT else fault.campaign
-    subject = fault.text if kind is Kind.CONTRADICTION else ""
+    kind = CauseKind(fault.reason)
+    campaign = "" if kind is CauseKind.SILENT else fault.campaign
+    subject = fault.text if kind is CauseKind.CONTRADICTION else ""
     return kind, fault.airline, campaign, subject, ""
 
 
@@ -146,7 +147,7 @@ class _Spread:
     of_code: Mapping[tuple[str, ...], int]
 
 
-def _spread(faults: Collection[Fault]) -> _Spread:
+def _spread(faults: Collection[Finding]) -> _Spread:
     return _Spread(
         _counted(faults, _object, lambda fault: fault.tail),
         _counted(faults, _tail, lambda fault: f"{fault.campaign}/{fault.content}"),
@@ -155,7 +156,7 @@ def _spread(faults: Collection[Fault]) -> _Spread:
 
 
 def _counted(
-    faults: Collection[Fault], key: Callable[[Fault], tuple[str, ...]], counted: Callable[[Fault], str]
+    faults: Collection[Finding], key: Callable[[Finding], tuple[str, ...]], counted: Callable[[Finding], str]
 ) -> Mapping[tuple[str, ...], int]:
     found: dict[tuple[str, ...], set[str]] = defaultdict(set)
     for fault in faults:
@@ -163,35 +164,35 @@ def _counted(
     return {place: len(each) for place, each in found.items()}
 
 
-def _failed(fault: Fault, spread: _Spread) -> Key:
+def _key_of_failure(fault: Finding, spread: _Spread) -> CauseKey:
     """An item's fault: as its code says, else as the pattern does."""
     of_object, of_tail = spread.of_object[_object(fault)], spread.of_tail[_tail(fault)]
     of_code = spread.of_code[_code(fault)] if fault.code else 1
     if _is_of_the_object(fault, of_object, of_tail):
-        return Kind.OBJECT, fault.airline, fault.campaign, fault.content or "campaign.json", fault.code
+        return CauseKind.OBJECT, fault.airline, fault.campaign, fault.content or "campaign.json", fault.code
     if of_code > 1 and of_code >= of_tail:
-        return Kind.CODE, fault.airline, "", fault.code, fault.code
-    return Kind.TAIL, fault.airline, "", fault.tail, fault.code
+        return CauseKind.CODE, fault.airline, "", fault.code, fault.code
+    return CauseKind.TAIL, fault.airline, "", fault.tail, fault.code
 
 
-def _is_of_the_object(fault: Fault, of_object: int, of_tail: int) -> bool:
+def _is_of_the_object(fault: Finding, of_object: int, of_tail: int) -> bool:
     """What other tails hold whole is not at fault itself, unless it fails on more than one."""
     if fault.code in OF_THE_OBJECT:
-        return of_object > 1 or not fault.held_elsewhere
+        return of_object > 1 or not fault.complete_elsewhere
     return fault.code not in OF_THE_TAIL and 1 < of_object >= of_tail
 
 
-def _object(fault: Fault) -> tuple[str, ...]:
+def _object(fault: Finding) -> tuple[str, ...]:
     return fault.airline, fault.campaign, fault.content, fault.code
 
 
-def _tail(fault: Fault) -> tuple[str, ...]:
+def _tail(fault: Finding) -> tuple[str, ...]:
     return fault.airline, fault.tail, fault.code
 
 
-def _code(fault: Fault) -> tuple[str, ...]:
+def _code(fault: Finding) -> tuple[str, ...]:
     return fault.airline, fault.code
 
 
-def _place(fault: Fault) -> tuple[str, ...]:
+def _sort_key(fault: Finding) -> tuple[str, ...]:
     return fault.tail, fault.campaign, fault.content

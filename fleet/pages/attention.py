@@ -16,9 +16,9 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from fleet.attention.acknowledgements import take, take_back
-from fleet.attention.diagnosis import Fault, Kind
-from fleet.attention.queries import WORDS, Group, Trouble, groups_of, troubles
+from fleet.attention.acknowledgements import acknowledge, withdraw
+from fleet.attention.diagnosis import CauseKind, Finding
+from fleet.attention.queries import REASONS, Issue, IssueGroup, group_issues, list_issues
 from fleet.models import Acknowledgement, Load
 from fleet.pages import freshness
 from ifeportal.access import Role
@@ -34,17 +34,17 @@ LOADS_AT_ONCE: Final = 1_000  # acknowledged by one form
 ID_DIGITS: Final = 18
 NOTE_LIMIT: Final = 1_000
 KEPT: Final = ("airline", "kind", "q", "acknowledged")
-Line = tuple[Group, Trouble, Fault, Acknowledgement | None]
+Line = tuple[IssueGroup, Issue, Finding, Acknowledgement | None]
 COLUMNS: Final = (
     Column("cause", "Likely cause", lambda line: line[0].cause.kind.value),
     Column("airline", "Airline", lambda line: line[2].airline),
     Column("tail", "Tail", lambda line: line[2].tail),
     Column("campaign", "Campaign", lambda line: line[2].campaign),
     Column("content", "Item", lambda line: line[2].content),
-    Column("word", "What for", lambda line: line[2].word),
+    Column("word", "What for", lambda line: line[2].reason),
     Column("error_code", "Code", lambda line: line[2].code),
     Column("error", "Error", lambda line: line[2].text),
-    Column("what_to_do", "What to do", lambda line: line[0].cause.step),
+    Column("what_to_do", "What to do", lambda line: line[0].cause.next_step),
     Column("exhibition_starts", "Exhibition starts", lambda line: line[1].load.campaign.exhibition_starts),
     Column("as_of", "As of", lambda line: line[1].load.as_of),
     Column("acknowledged_by", "Acknowledged by", lambda line: line[3].who if line[3] else ""),
@@ -64,8 +64,8 @@ def attention(request: HttpRequest) -> HttpResponseBase:
     loads = Load.objects.visible_to(request.user)
     if wanted["airline"]:
         loads = loads.filter(tail__airline__name=wanted["airline"])
-    found = troubles(loads, LOADS_LIMIT)
-    every = groups_of(found)
+    found = list_issues(loads, LOADS_LIMIT)
+    every = group_issues(found)
     chosen = [group for group in every if _is_wanted(group, wanted)]
     shown = chosen if wanted["acknowledged"] else [group for group in chosen if group.is_open]
     file = export(request, Table("attention", COLUMNS, _lines(shown)))
@@ -79,7 +79,7 @@ def attention(request: HttpRequest) -> HttpResponseBase:
             "airlines": airlines,
             "away": freshness.store_outage(list(freshness.load_freshness(airlines, now).values())),
             "wanted": wanted,
-            "kinds": [(kind, sum(group.cause.kind is kind for group in every if group.is_open)) for kind in Kind],
+            "kinds": [(kind, sum(group.cause.kind is kind for group in every if group.is_open)) for kind in CauseKind],
             "open": sum(group.is_open for group in every),
             "open_loads": sum(trouble.is_open for trouble in found),
             "acknowledged": sum(not group.is_open for group in chosen),
@@ -92,15 +92,15 @@ def attention(request: HttpRequest) -> HttpResponseBase:
     )
 
 
-def _is_wanted(group: Group, wanted: dict[str, str]) -> bool:
+def _is_wanted(group: IssueGroup, wanted: dict[str, str]) -> bool:
     if wanted["kind"] and group.cause.kind != wanted["kind"]:
         return False
     search = wanted["q"].casefold()
-    texts = (text for fault in group.cause.faults for text in (fault.tail, fault.campaign, fault.content, fault.code))
+    texts = (text for fault in group.cause.findings for text in (fault.tail, fault.campaign, fault.content, fault.code))
     return not search or any(search in text.casefold() for text in texts)
 
 
-def _lines(groups: Sequence[Group]) -> Iterator[Line]:
+def _lines(groups: Sequence[IssueGroup]) -> Iterator[Line]:
     return (
         (group, trouble, fault, acknowledged)
         for group in groups
@@ -114,14 +114,15 @@ def acknowledgement(request: HttpRequest) -> HttpResponse:
     """Note that somebody sees to some loads, or take that back; says what became of each."""
     word, note = request.POST.get("word", ""), request.POST.get("note", "").replace("\0", "").strip()
     loads = _loads(request)
-    if word not in WORDS:
+    if word not in REASONS:
         raise Http404
     taken_back = "withdraw" in request.POST
     if not taken_back and not 0 < len(note) <= NOTE_LIMIT:
         messages.error(request, f"Write a note of at most {NOTE_LIMIT:,} characters: what is being done about it?")
     else:
         done = sum(
-            bool(take_back(request, load, word) if taken_back else take(request, load, word, note)) for load in loads
+            bool(withdraw(request, load, word) if taken_back else acknowledge(request, load, word, note))
+            for load in loads
         )
         left = len(loads) - done
         rest = f" {left} left as they were: they need no attention for this any more." if left else ""

@@ -85,7 +85,7 @@ def _worst(airlines: list[Airline]) -> dict[int, list[Load]]:
         partition_by=F("tail__airline"),
         order_by=[_WEIGHT.asc(), F("campaign__exhibition_starts").asc(nulls_last=True), F("tail__name").asc()],
     )
-    rows = queries.needing(Load.objects.filter(tail__airline__in=airlines)).select_related("tail", "campaign")
+    rows = queries.needing_attention(Load.objects.filter(tail__airline__in=airlines)).select_related("tail", "campaign")
     found: dict[int, list[Load]] = {}
     for load in rows.annotate(place=place).filter(place__lte=WORST).order_by("place"):
         found.setdefault(load.tail.airline_id, []).append(load)

@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.attention.diagnosis import OF_THE_OBJECT, OF_THE_TAIL, STEPS, Cause, Fault, Kind, causes_of
+from fleet.attention.diagnosis import OF_THE_OBJECT, OF_THE_TAIL, STEPS, Cause, CauseKind, Finding, group_by_cause
 from loader.errors import ERRORS
 
 WORDS = ("failed", "stalled", "silent", "at risk", "contradiction")
 
 
-def fault(tail: str, content: str = "", code: str = "", word: str = "failed", **rest: object) -> Fault:
+def fault(tail: str, content: str = "", code: str = "", word: str = "failed", **rest: object) -> Finding:
     load = sum(map(ord, tail))
-    return Fault(load, "ACME", tail, "2026-12", word, content, code, **rest)  # type: ignore[arg-type]
+    return Finding(load, "ACME", tail, "2026-12", word, content, code, **rest)  # type: ignore[arg-type]
 
 
 def told(causes: list[Cause]) -> list[tuple[str, str, int]]:
@@ -23,73 +23,73 @@ def told(causes: list[Cause]) -> list[tuple[str, str, int]]:
 
 def test_an_item_that_fails_on_several_tails_is_one_object_at_fault() -> None:
     faults = [fault(tail, "movie-3") for tail in ("N1", "N2", "N3")]
-    assert told(causes_of(faults)) == [("object", "movie-3", 3)]
+    assert told(group_by_cause(faults)) == [("object", "movie-3", 3)]
 
 
 def test_a_tail_on_which_several_items_fail_is_at_fault_itself() -> None:
     faults = [fault("N1", content, "NETWORK") for content in ("a", "b", "c")]
-    assert told(causes_of(faults)) == [("tail", "N1", 1)]
+    assert told(group_by_cause(faults)) == [("tail", "N1", 1)]
 
 
 def test_one_code_on_several_tails_is_one_fault() -> None:
     faults = [fault("N1", "a", "NETWORK"), fault("N2", "b", "NETWORK"), fault("N3", "c", "NETWORK")]
-    assert told(causes_of(faults)) == [("code", "NETWORK", 3)]
+    assert told(group_by_cause(faults)) == [("code", "NETWORK", 3)]
 
 
 def test_a_full_disk_is_never_the_fault_of_the_object() -> None:
     faults = [fault(tail, "movie-3", "NO_SPACE") for tail in ("N1", "N2")]
-    assert told(causes_of(faults)) == [("code", "NO_SPACE", 2)]
-    assert told(causes_of(faults[:1])) == [("tail", "N1", 1)]
+    assert told(group_by_cause(faults)) == [("code", "NO_SPACE", 2)]
+    assert told(group_by_cause(faults[:1])) == [("tail", "N1", 1)]
 
 
 def test_wrong_bytes_are_the_fault_of_the_object_unless_others_hold_it_whole() -> None:
-    assert told(causes_of([fault("N1", "movie-3", "HASH_MISMATCH")])) == [("object", "movie-3", 1)]
-    assert told(causes_of([fault("N1", "movie-3", "HASH_MISMATCH", held_elsewhere=2)])) == [("tail", "N1", 1)]
-    twice = [fault(tail, "movie-3", "HASH_MISMATCH", held_elsewhere=2) for tail in ("N1", "N2")]
-    assert told(causes_of(twice)) == [("object", "movie-3", 2)]
+    assert told(group_by_cause([fault("N1", "movie-3", "HASH_MISMATCH")])) == [("object", "movie-3", 1)]
+    assert told(group_by_cause([fault("N1", "movie-3", "HASH_MISMATCH", complete_elsewhere=2)])) == [("tail", "N1", 1)]
+    twice = [fault(tail, "movie-3", "HASH_MISMATCH", complete_elsewhere=2) for tail in ("N1", "N2")]
+    assert told(group_by_cause(twice)) == [("object", "movie-3", 2)]
 
 
 def test_a_manifest_that_all_refuse_is_one_object() -> None:
     faults = [fault(tail, "", "BAD_MANIFEST") for tail in ("N1", "N2")]
-    assert told(causes_of(faults)) == [("object", "campaign.json", 2)]
+    assert told(group_by_cause(faults)) == [("object", "campaign.json", 2)]
 
 
 def test_what_only_stands_is_grouped_by_campaign_and_silent_tails_together() -> None:
     faults = [fault("N1", word="stalled"), fault("N2", word="stalled"), fault("N3", word="silent")]
-    assert told(causes_of(faults)) == [("stalled", "", 2), ("silent", "", 1)]
+    assert told(group_by_cause(faults)) == [("stalled", "", 2), ("silent", "", 1)]
 
 
 @pytest.mark.parametrize("code", sorted(ERRORS))
 def test_what_to_do_begins_with_what_the_error_table_says(code: str) -> None:
-    [cause] = causes_of([fault("N1", "movie-3", code)])
-    assert cause.step.startswith(ERRORS[code].advice)
+    [cause] = group_by_cause([fault("N1", "movie-3", code)])
+    assert cause.next_step.startswith(ERRORS[code].advice)
 
 
 def test_every_code_named_here_is_in_the_error_table_and_every_kind_has_a_next_step() -> None:
     assert set(ERRORS) >= OF_THE_OBJECT | OF_THE_TAIL
     assert not OF_THE_OBJECT & OF_THE_TAIL
-    assert set(STEPS) == set(Kind)
+    assert set(STEPS) == set(CauseKind)
 
 
 @given(
     st.lists(
         st.builds(
-            Fault,
+            Finding,
             load=st.integers(1, 6),
             airline=st.sampled_from(["ACME", "BETA"]),
             tail=st.sampled_from(["N1", "N2", "N3"]),
             campaign=st.sampled_from(["a", "b"]),
-            word=st.sampled_from(WORDS),
+            reason=st.sampled_from(WORDS),
             content=st.sampled_from(["", "x", "y"]),
             code=st.sampled_from(["", "NO_SPACE", "NETWORK", "HASH_MISMATCH", "WEIRD"]),
-            held_elsewhere=st.integers(0, 2),
+            complete_elsewhere=st.integers(0, 2),
         ),
         max_size=30,
     )
 )
-def test_each_fault_lies_under_exactly_one_cause_of_its_own_airline(faults: list[Fault]) -> None:
-    causes = causes_of(faults)
-    lying = sorted((each for cause in causes for each in cause.faults), key=repr)
+def test_each_fault_lies_under_exactly_one_cause_of_its_own_airline(faults: list[Finding]) -> None:
+    causes = group_by_cause(faults)
+    lying = sorted((each for cause in causes for each in cause.findings), key=repr)
     assert lying == sorted(faults, key=repr)
-    assert all({each.airline for each in cause.faults} == {cause.airline} for cause in causes)
-    assert all(len({each.word for each in cause.faults}) == 1 for cause in causes)
+    assert all({each.airline for each in cause.findings} == {cause.airline} for cause in causes)
+    assert all(len({each.reason for each in cause.findings}) == 1 for cause in causes)

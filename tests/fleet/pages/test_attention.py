@@ -100,9 +100,9 @@ def test_what_stands_on_top_of_loading_needs_attention_too(
     load = a_load(a_tail(cast.acme, "N1"), a_campaign(cast.acme))
     Load.objects.filter(pk=load.pk).update(**fields)
     Tail.objects.filter(pk=load.tail_id).update(**of_the_tail)
-    [trouble] = queries.troubles(Load.objects.all(), 10)
-    assert trouble.words == (word,)
-    assert queries.needing(Load.objects.filter(queries.WORDS[word])).count() == 1
+    [trouble] = queries.list_issues(Load.objects.all(), 10)
+    assert trouble.reasons == (word,)
+    assert queries.needing_attention(Load.objects.filter(queries.REASONS[word])).count() == 1
     assert f'data-kind="{word}"' in text(browse(cast.alice))
 
 
