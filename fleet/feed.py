@@ -11,7 +11,13 @@ from django.db.models import Model
 
 from campaigns.models import Campaign
 from fleet.models import Load, Tail, Transfer
-from fleet.serialization import airline_state, campaign_state, load_state, tail_state, transfer_state
+from fleet.serialization import (
+    serialize_airline,
+    serialize_campaign,
+    serialize_load,
+    serialize_tail,
+    serialize_transfer,
+)
 from fleet.stats import rollup
 from ifeportal.live.feed import FeedChange, publish
 from ifeportal.live.pruning import PruneResult, prune
@@ -21,27 +27,27 @@ from ifeportal.models import Airline
 def transfer_published(row: Transfer) -> FeedChange:
     """A transfer, as the feed takes it."""
     tail = row.load.tail
-    return FeedChange("transfer", row.pk, tail.airline_id, tail.name, row.load.campaign.name, transfer_state(row))
+    return FeedChange("transfer", row.pk, tail.airline_id, tail.name, row.load.campaign.name, serialize_transfer(row))
 
 
 def load_published(row: Load) -> FeedChange:
     """A load, as the feed takes it."""
-    return FeedChange("load", row.pk, row.tail.airline_id, row.tail.name, row.campaign.name, load_state(row))
+    return FeedChange("load", row.pk, row.tail.airline_id, row.tail.name, row.campaign.name, serialize_load(row))
 
 
 def tail_published(row: Tail) -> FeedChange:
     """A tail, as the feed takes it."""
-    return FeedChange("tail", row.pk, row.airline_id, tail=row.name, state=tail_state(row))
+    return FeedChange("tail", row.pk, row.airline_id, tail=row.name, state=serialize_tail(row))
 
 
 def campaign_published(row: Campaign) -> FeedChange:
     """A campaign, as the feed takes it."""
-    return FeedChange("campaign", row.pk, row.airline_id, campaign=row.name, state=campaign_state(row))
+    return FeedChange("campaign", row.pk, row.airline_id, campaign=row.name, state=serialize_campaign(row))
 
 
 def airline_published(row: Airline) -> FeedChange:
     """An airline, as the feed takes it."""
-    return FeedChange("airline", row.pk, row.pk, state=airline_state(row))
+    return FeedChange("airline", row.pk, row.pk, state=serialize_airline(row))
 
 
 MODELS: Final[Mapping[str, type[Model]]] = MappingProxyType(
@@ -55,7 +61,7 @@ def prune_feed(*, alive: Callable[[], None] = lambda: None, guard: Callable[[], 
     if done.airlines:
         with transaction.atomic():
             rows = rollup.airlines(Airline.objects.filter(pk__in=done.airlines))
-            changes = [FeedChange("airline", row.pk, row.pk, state=airline_state(row)) for row in rows]
+            changes = [FeedChange("airline", row.pk, row.pk, state=serialize_airline(row)) for row in rows]
             guard()
             publish(changes)
     return done

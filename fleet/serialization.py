@@ -1,6 +1,6 @@
 """What the API, the pages and the feed say of a row: one function per topic, all JSON-ready.
 
-Pure: reads the row and what was loaded with it, never the database. `transfer_state` and `load_state` want
+Pure: reads the row and what was loaded with it, never the database. `serialize_transfer` and `serialize_load` want
 `select_related("load__tail__airline", "load__campaign")` and `("tail__airline", "campaign")`; the other three want rows
 from `fleet.stats.rollup`. Bytes, bytes per second, seconds; moments in ISO 8601 with Z; unknown is None, never 0.
 """
@@ -16,10 +16,10 @@ from fleet.stats.rollup import COUNTED_STATES, Rollup, read_rollup
 from ifeportal.formatting import iso
 from ifeportal.models import Airline
 
-State = dict[str, Any]
+JSONRow = dict[str, Any]
 
 
-def transfer_state(row: Transfer) -> State:
+def serialize_transfer(row: Transfer) -> JSONRow:
     """One content item on its way to one tail."""
     load = row.load
     return {
@@ -28,8 +28,8 @@ def transfer_state(row: Transfer) -> State:
         "tail": load.tail.name,
         "campaign": load.campaign.name,
         "content": row.content,
-        **_measured(row),
-        **_on_top(row, load),
+        **_progress(row),
+        **_flags(row, load),
         "oversized": row.oversized,
         "unreadable": row.unreadable,
         "listed": row.listed,
@@ -39,15 +39,15 @@ def transfer_state(row: Transfer) -> State:
     }
 
 
-def load_state(row: Load) -> State:
+def serialize_load(row: Load) -> JSONRow:
     """One campaign on one tail; `error_content` names the item whose error it is, empty for the campaign's own."""
     return {
         "id": row.pk,
         "airline": row.tail.airline.name,
         "tail": row.tail.name,
         "campaign": row.campaign.name,
-        **_measured(row),
-        **_on_top(row, row),
+        **_progress(row),
+        **_flags(row, row),
         "at_risk": row.at_risk,
         "effective_bps": row.effective_bps,
         "eta_latest_seconds": row.eta_latest_seconds,
@@ -56,19 +56,19 @@ def load_state(row: Load) -> State:
         "items_total": row.items_total,
         "items_done": row.items_done,
         "items_failed": row.items_failed,
-        "archived_at": _moment(row.archived_at),
+        "archived_at": _timestamp(row.archived_at),
     }
 
 
-def tail_state(row: Tail) -> State:
+def serialize_tail(row: Tail) -> JSONRow:
     """An aircraft: what its loader says of itself, and the sums of its loads."""
     return {
         "id": row.pk,
         "airline": row.airline.name,
         "tail": row.name,
         "discovered": row.discovered,
-        "heard_at": _moment(row.heard_at),
-        "heartbeat_at": _moment(row.heartbeat_at),
+        "heard_at": _timestamp(row.heard_at),
+        "heartbeat_at": _timestamp(row.heartbeat_at),
         "loader_version": row.loader_version,
         "loader_state": row.loader_state,
         "loader_reason": row.loader_reason,
@@ -76,16 +76,16 @@ def tail_state(row: Tail) -> State:
         "stores": row.stores,
         "duty": row.duty,
         "aircraft_type": row.aircraft_type,
-        "seen_at": _moment(row.seen_at),
+        "seen_at": _timestamp(row.seen_at),
         "is_silent": row.silent,
         "queue_version": row.queue_version,
         "queue_error": row.queue_error,
         "signatures": row.signatures,
-        **_rolled_up(read_rollup(row)),
+        **_totals(read_rollup(row)),
     }
 
 
-def campaign_state(row: Campaign) -> State:
+def serialize_campaign(row: Campaign) -> JSONRow:
     """A campaign: what its manifest says, and the sums of its loads. `items` and `bytes` are those of one set."""
     rollup = read_rollup(row)
     return {
@@ -99,17 +99,17 @@ def campaign_state(row: Campaign) -> State:
         "exhibition_ends": _day(row.exhibition_ends),
         "manifest_state": row.manifest_state,
         "manifest_problem": row.manifest_problem,
-        "manifest_as_of": _moment(row.manifest_as_of),
+        "manifest_as_of": _timestamp(row.manifest_as_of),
         "signed": row.signed,
-        "withdrawn_at": _moment(row.withdrawn_at),
+        "withdrawn_at": _timestamp(row.withdrawn_at),
         "items": row.items_total,
         "bytes": row.bytes_total,
-        **_counted(rollup),
-        **_rolled_up(rollup),
+        **_tail_counts(rollup),
+        **_totals(rollup),
     }
 
 
-def airline_state(row: Airline) -> State:
+def serialize_airline(row: Airline) -> JSONRow:
     """An airline and the sums of all its loads."""
     rollup = read_rollup(row)
     return {
@@ -117,12 +117,12 @@ def airline_state(row: Airline) -> State:
         "airline": row.name,
         "title": row.title,
         "discovered": row.discovered,
-        **_counted(rollup),
-        **_rolled_up(rollup),
+        **_tail_counts(rollup),
+        **_totals(rollup),
     }
 
 
-def _on_top(row: Load | Transfer, load: Load) -> State:
+def _flags(row: Load | Transfer, load: Load) -> JSONRow:
     """What lies on top of `loading`, and the one word it comes to."""
     return {
         "state": row.state,
@@ -133,7 +133,7 @@ def _on_top(row: Load | Transfer, load: Load) -> State:
     }
 
 
-def _measured(row: ProgressFields) -> State:
+def _progress(row: ProgressFields) -> JSONRow:
     return {
         "status": row.status,
         "stalled": row.stalled,
@@ -144,17 +144,17 @@ def _measured(row: ProgressFields) -> State:
         "error_code": row.error_code,
         "rate_bps": row.rate_bps,
         "eta_seconds": row.eta_seconds,
-        "as_of": _moment(row.as_of),
-        "started_at": _moment(row.started_at),
-        "finished_at": _moment(row.finished_at),
+        "as_of": _timestamp(row.as_of),
+        "started_at": _timestamp(row.started_at),
+        "finished_at": _timestamp(row.finished_at),
     }
 
 
-def _counted(rollup: Rollup) -> State:
+def _tail_counts(rollup: Rollup) -> JSONRow:
     return {"tails": rollup.tails, "tails_out": rollup.tails_out}
 
 
-def _rolled_up(rollup: Rollup) -> State:
+def _totals(rollup: Rollup) -> JSONRow:
     return {
         "status": rollup.status,
         "state": rollup.state,
@@ -168,11 +168,11 @@ def _rolled_up(rollup: Rollup) -> State:
         "items_total": rollup.items_total,
         "items_done": rollup.items_done,
         "items_failed": rollup.items_failed,
-        "as_of": _moment(rollup.as_of),
+        "as_of": _timestamp(rollup.as_of),
     }
 
 
-def _moment(value: datetime | None) -> str | None:
+def _timestamp(value: datetime | None) -> str | None:
     return None if value is None else iso(value)
 
 

@@ -25,7 +25,7 @@ from django.utils import timezone
 from benchmarks.scaling.measuring import Counting
 from fleet.choices import Status
 from fleet.models import Load
-from fleet.serialization import load_state
+from fleet.serialization import serialize_load
 from ifeportal.live.feed import FeedChange, current_rev, publish
 from ifeportal.models import Airline, User
 from loader.contract.units import MIB
@@ -104,7 +104,7 @@ def move(moved: Sequence[Any]) -> dict[str, object]:
         row.bytes_done += MIB if row.bytes_done < MIB or start % (2 * count) else -MIB
         row.status, row.as_of = Status.LOADING, timezone.now()
     changes = [
-        FeedChange("load", row.pk, row.tail.airline_id, row.tail.name, row.campaign.name, load_state(row))
+        FeedChange("load", row.pk, row.tail.airline_id, row.tail.name, row.campaign.name, serialize_load(row))
         for row in rows
     ]
     with transaction.atomic():

@@ -11,7 +11,13 @@ from rest_framework import serializers
 from campaigns.models import ManifestState
 from fleet.choices import Inconsistency, ServiceStatus, State, Status, Verification
 from fleet.models import Anomaly
-from fleet.serialization import airline_state, campaign_state, load_state, tail_state, transfer_state
+from fleet.serialization import (
+    serialize_airline,
+    serialize_campaign,
+    serialize_load,
+    serialize_tail,
+    serialize_transfer,
+)
 from fleet.stats import rollup
 from ifeportal.api.viewsets import RowSerializer
 from ifeportal.formatting import iso
@@ -57,7 +63,7 @@ class MeasuredRow(RowSerializer[Any]):
 class TransferRow(MeasuredRow):
     """One content item on its way to one tail."""
 
-    values_of = transfer_state
+    values_of = serialize_transfer
 
     content = serializers.CharField(help_text="The item's name, without .tgz.")
     listed = serializers.BooleanField(help_text="The manifest names it.")
@@ -71,7 +77,7 @@ class TransferRow(MeasuredRow):
 class LoadRow(MeasuredRow):
     """One campaign on one tail."""
 
-    values_of = load_state
+    values_of = serialize_load
 
     at_risk = serializers.BooleanField(help_text="It may not be complete when its exhibition starts.")
     effective_bps = serializers.IntegerField(
@@ -134,7 +140,7 @@ class SumRow(RowSerializer[Any]):
 class AirlineRow(SumRow):
     """An airline and the sums of all its loads."""
 
-    values_of = airline_state
+    values_of = serialize_airline
 
     title = serializers.CharField(allow_blank=True)
     tails = serializers.IntegerField(help_text="In service.")
@@ -144,7 +150,7 @@ class AirlineRow(SumRow):
 class CampaignRow(SumRow):
     """A campaign: what its manifest says, and the sums of its loads on all tails."""
 
-    values_of = campaign_state
+    values_of = serialize_campaign
 
     campaign = serializers.CharField()
     title = serializers.CharField(allow_blank=True)
@@ -173,7 +179,7 @@ class StoreRow(serializers.Serializer[Any]):
 class TailRow(SumRow):
     """An aircraft: what its loader last said of itself, and the sums of its loads."""
 
-    values_of = tail_state
+    values_of = serialize_tail
 
     tail = serializers.CharField()
     heard_at = serializers.DateTimeField(allow_null=True, help_text="Time of the newest object it wrote.")

@@ -17,7 +17,7 @@ from fleet.api.filters import AirlineFilter, AnomalyFilter, CampaignFilter, Load
 from fleet.api.serializers import AirlineRow, AnomalyRow, CampaignRow, LoadRow, TailChange, TailRow, TransferRow
 from fleet.choices import ServiceStatus
 from fleet.models import Anomaly, Load, Tail, Transfer
-from fleet.serialization import tail_state
+from fleet.serialization import serialize_tail
 from fleet.service_status import change_tail
 from fleet.stats import rollup
 from ifeportal import audit
@@ -125,7 +125,7 @@ class Tails(ReadOnlyViewSet[Tail]):
                 audit.record(request, "tail.duty", row.name, airline=row.airline, changes=changes)
                 duty = ServiceStatus(given.get("duty", row.duty))
                 change_tail(row, duty, given.get("aircraft_type", row.aircraft_type))
-        return Response(tail_state(rollup.tails(Tail.objects.filter(pk=row.pk)).get()))
+        return Response(serialize_tail(rollup.tails(Tail.objects.filter(pk=row.pk)).get()))
 
 
 @extend_schema_view(

@@ -14,7 +14,7 @@ from django.db.models import QuerySet
 
 from campaigns.models import Campaign, ContentItem
 from fleet.models import Anomaly, Event, Load, Tail, Transfer
-from fleet.serialization import load_state, transfer_state
+from fleet.serialization import serialize_load, serialize_transfer
 from ifeportal.tables.export import CHUNK_SIZE, Column, Table
 
 STATES: Final = (
@@ -106,13 +106,13 @@ EVENTS: Final = {"at": "At", "content": "Item", "state": "State", "error_code": 
 def loads(name: str, rows: QuerySet[Load]) -> Table:
     """Loads, a row each."""
     found = rows.select_related("tail__airline", "campaign")
-    return Table(f"{name} loads", _columns(LOADS), _told(load_state, found))
+    return Table(f"{name} loads", _columns(LOADS), _told(serialize_load, found))
 
 
 def transfers(name: str, rows: QuerySet[Transfer]) -> Table:
     """Items on tails, a row each."""
     found = rows.select_related("load__tail__airline", "load__campaign")
-    return Table(f"{name} items", _columns(TRANSFERS), _told(transfer_state, found))
+    return Table(f"{name} items", _columns(TRANSFERS), _told(serialize_transfer, found))
 
 
 def manifest(campaign: Campaign) -> Table:

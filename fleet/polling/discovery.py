@@ -12,7 +12,7 @@ from fleet.ingest import anomalies
 from fleet.polling.result import PollResult, failure
 from fleet.reconcile.limits import Limits
 from fleet.reconcile.names import find_airlines
-from fleet.serialization import airline_state
+from fleet.serialization import serialize_airline
 from fleet.stats import rollup
 from fleet.usage import RequestMeter
 from ifeportal.live.feed import FeedChange, publish
@@ -77,5 +77,5 @@ def _make(names: list[str]) -> None:
     with transaction.atomic():
         Airline.objects.bulk_create((Airline(name=name, discovered=True) for name in names), ignore_conflicts=True)
         made = rollup.airlines(Airline.objects.filter(name__in=names))
-        publish([FeedChange("airline", row.pk, row.pk, state=airline_state(row)) for row in made])
+        publish([FeedChange("airline", row.pk, row.pk, state=serialize_airline(row)) for row in made])
     logger.info("discovered airlines: %s", ", ".join(names))

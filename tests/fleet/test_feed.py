@@ -8,7 +8,13 @@ import pytest
 
 from campaigns.models import Campaign
 from fleet.models import Tail
-from fleet.serialization import airline_state, campaign_state, load_state, tail_state, transfer_state
+from fleet.serialization import (
+    serialize_airline,
+    serialize_campaign,
+    serialize_load,
+    serialize_tail,
+    serialize_transfer,
+)
 from fleet.stats import rollup
 from ifeportal.live.models import Change
 from ifeportal.models import Airline
@@ -31,12 +37,12 @@ def test_every_row_is_in_the_feed_as_the_api_shows_it(world: World) -> None:
     world.progress("N1/2026-12/a", 300)
     world.poll()
     one = transfer("a")
-    assert newest("transfer")[one.pk] == json.loads(json.dumps(transfer_state(one)))
+    assert newest("transfer")[one.pk] == json.loads(json.dumps(serialize_transfer(one)))
     assert newest("transfer")[one.pk]["rate_bps"] == 100  # type: ignore[index]
-    assert newest("load") == {row.pk: load_state(row) for row in (load("N1"), load("N2"))}
-    assert newest("tail") == {row.pk: tail_state(row) for row in rollup.tails(Tail.objects.all())}
-    assert newest("campaign") == {row.pk: campaign_state(row) for row in rollup.campaigns(Campaign.objects.all())}
-    assert newest("airline") == {row.pk: airline_state(row) for row in rollup.airlines(Airline.objects.all())}
+    assert newest("load") == {row.pk: serialize_load(row) for row in (load("N1"), load("N2"))}
+    assert newest("tail") == {row.pk: serialize_tail(row) for row in rollup.tails(Tail.objects.all())}
+    assert newest("campaign") == {row.pk: serialize_campaign(row) for row in rollup.campaigns(Campaign.objects.all())}
+    assert newest("airline") == {row.pk: serialize_airline(row) for row in rollup.airlines(Airline.objects.all())}
     places = Change.objects.get(topic="transfer", object=one.pk)
     assert (places.airline.name, places.tail, places.campaign) == ("ACME", "N1", "2026-12")
 
@@ -65,7 +71,7 @@ def test_the_sums_above_loads_leave_out_what_has_no_total(world: World) -> None:
     world.progress("N1/2026-12/a", 100)
     world.progress("N1/2027-01/x", 5000)
     world.poll()
-    row = tail_state(rollup.tails(Tail.objects.all()).get())
+    row = serialize_tail(rollup.tails(Tail.objects.all()).get())
     assert (row["bytes_done"], row["bytes_total"], row["percent"]) == (100, 1000, 10)
     assert (row["loads"], row["loads_unknown"], row["loading"]) == (2, 1, 2)
 
@@ -75,16 +81,16 @@ def test_sums_need_one_query_for_any_number_of_rows(world: World, django_assert_
         world.progress(f"N{number}/2026-12/a", 100)
     world.poll()
     with django_assert_num_queries(3):  # type: ignore[operator]
-        assert len([tail_state(row) for row in rollup.tails(Tail.objects.all())]) == 5
-        assert [campaign_state(row)["tails"] for row in rollup.campaigns(Campaign.objects.all())] == [5]
-        assert [airline_state(row)["tails"] for row in rollup.airlines(Airline.objects.all())] == [5]
+        assert len([serialize_tail(row) for row in rollup.tails(Tail.objects.all())]) == 5
+        assert [serialize_campaign(row)["tails"] for row in rollup.campaigns(Campaign.objects.all())] == [5]
+        assert [serialize_airline(row)["tails"] for row in rollup.airlines(Airline.objects.all())] == [5]
 
 
 def test_a_row_from_elsewhere_has_no_sums(world: World) -> None:
     world.progress("N1/2026-12/a", 100)
     world.poll()
     with pytest.raises(AttributeError, match=r"fleet\.stats\.rollup"):
-        tail_state(Tail.objects.get())
+        serialize_tail(Tail.objects.get())
 
 
 def test_rate_and_time_left_of_a_load_come_from_what_was_seen(world: World) -> None:

@@ -23,7 +23,7 @@ from django.conf import settings
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from fleet.models import Load, Transfer
-from fleet.serialization import load_state, transfer_state
+from fleet.serialization import serialize_load, serialize_transfer
 from fleet.simulation.faults import FlipByte, Rule
 from fleet.simulation.proxy import Link
 from ifeportal.accounts.tokens import create_token
@@ -148,11 +148,11 @@ def loading(aircraft: Aircraft) -> Iterator[subprocess.Popen[str]]:
 
 def transfers_in_database() -> list[dict[str, Any]]:
     rows = Transfer.objects.select_related("load__tail__airline", "load__campaign").order_by("content")
-    return [transfer_state(row) for row in rows]
+    return [serialize_transfer(row) for row in rows]
 
 
 def loads_in_database() -> list[dict[str, Any]]:
-    return [load_state(row) for row in Load.objects.select_related("tail__airline", "campaign")]
+    return [serialize_load(row) for row in Load.objects.select_related("tail__airline", "campaign")]
 
 
 def item(page: Page, name: str) -> Locator:

@@ -12,7 +12,7 @@ from fleet.models import Anomaly, Load
 from fleet.pages.airline.rows import TailRow, every_tail
 from fleet.pages.exports import SUMS, _table, anomalies
 from fleet.pages.orderings import LOAD
-from fleet.serialization import campaign_state, load_state
+from fleet.serialization import serialize_campaign, serialize_load
 from fleet.state.precedence import in_state
 from fleet.stats import rollup
 from ifeportal.models import Airline
@@ -65,7 +65,7 @@ def _tails(airline: Airline, choice: TableQuery) -> Table:
 
 
 def _tail(row: TailRow) -> dict[str, Any]:
-    load = load_state(row.load) if row.load else {}
+    load = serialize_load(row.load) if row.load else {}
     tail = {key: getattr(row.tail, key) for key in OF_TAIL}
     return {**{key: load.get(key) for key in OF_LOAD}, **tail, "airline": row.tail.airline.name, "tail": row.tail.name}
 
@@ -83,9 +83,9 @@ def _loads(airline: Airline, choice: TableQuery) -> Table:
     column = LOAD.get(choice.order, F("campaign__name" if choice.order == "campaign" else "tail__name"))
     rows = rows.order_by(order_by(column, choice), "tail__name", "campaign__name")
     found = rows.select_related("tail__airline", "campaign").iterator(CHUNK_SIZE)
-    return _table(f"{airline.name} loads", LOADS, map(load_state, found))
+    return _table(f"{airline.name} loads", LOADS, map(serialize_load, found))
 
 
 def _campaigns(airline: Airline) -> Table:
     rows = rollup.campaigns(airline.campaigns.all()).order_by(F("exhibition_starts").desc(nulls_first=True), "-name")
-    return _table(f"{airline.name} campaigns", CAMPAIGNS, map(campaign_state, rows.iterator(CHUNK_SIZE)))
+    return _table(f"{airline.name} campaigns", CAMPAIGNS, map(serialize_campaign, rows.iterator(CHUNK_SIZE)))

@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from fleet.models import Anomaly
 from fleet.pages.exports import SUMS, _table, anomalies
 from fleet.pages.overview.queries import Card
-from fleet.serialization import airline_state
+from fleet.serialization import serialize_airline
 from ifeportal.tables.export import Table
 
 AIRLINES: Final = ("airline", "title", "tails", "tails_out", "state", *SUMS)
@@ -19,6 +19,6 @@ AIRLINES: Final = ("airline", "title", "tails", "tails_out", "state", *SUMS)
 def of_fleet(cards: Iterable[Card], strays: QuerySet[Anomaly]) -> dict[str, Callable[[], Table]]:
     """The tables of the fleet page."""
     return {
-        "airlines": lambda: _table("airlines", AIRLINES, (airline_state(card.airline) for card in cards)),
+        "airlines": lambda: _table("airlines", AIRLINES, (serialize_airline(card.airline) for card in cards)),
         "anomalies": lambda: anomalies("fleet", strays),
     }

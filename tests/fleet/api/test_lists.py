@@ -17,7 +17,13 @@ from fleet.api import acknowledgements, activity, events, serializers
 from fleet.api import urls as fleet_urls
 from fleet.choices import Status
 from fleet.models import Acknowledgement, Anomaly, Event, Load, Tail, ThroughputInterval, Transfer, Usage
-from fleet.serialization import airline_state, campaign_state, load_state, tail_state, transfer_state
+from fleet.serialization import (
+    serialize_airline,
+    serialize_campaign,
+    serialize_load,
+    serialize_tail,
+    serialize_transfer,
+)
 from fleet.stats import rollup
 from ifeportal.api import urls
 from ifeportal.api.audit import AuditSerializer, serialize_audit_entry
@@ -107,11 +113,11 @@ def test_an_unknown_total_is_null_and_never_nought(fleet: Cast, olga: APIClient)
         (activity.MovedRow, lambda: activity.moved_state(ThroughputInterval.objects.all()[0])),
         (activity.UsageRow, lambda: activity.usage_state(Usage.objects.all()[0])),
         (AuditSerializer, lambda: serialize_audit_entry(AuditEntry.objects.all()[0])),
-        (serializers.TransferRow, lambda: transfer_state(Transfer.objects.all()[0])),
-        (serializers.LoadRow, lambda: load_state(Load.objects.all()[0])),
-        (serializers.TailRow, lambda: tail_state(rollup.tails(Tail.objects.all())[0])),
-        (serializers.CampaignRow, lambda: campaign_state(rollup.campaigns(Campaign.objects.all())[0])),
-        (serializers.AirlineRow, lambda: airline_state(rollup.airlines(Airline.objects.all())[0])),
+        (serializers.TransferRow, lambda: serialize_transfer(Transfer.objects.all()[0])),
+        (serializers.LoadRow, lambda: serialize_load(Load.objects.all()[0])),
+        (serializers.TailRow, lambda: serialize_tail(rollup.tails(Tail.objects.all())[0])),
+        (serializers.CampaignRow, lambda: serialize_campaign(rollup.campaigns(Campaign.objects.all())[0])),
+        (serializers.AirlineRow, lambda: serialize_airline(rollup.airlines(Airline.objects.all())[0])),
         (serializers.AnomalyRow, lambda: serializers.anomaly_state(Anomaly.objects.all()[0])),
         (ContentRow, lambda: content_state(ContentItem.objects.all()[0])),
     ],

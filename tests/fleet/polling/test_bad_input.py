@@ -8,7 +8,7 @@ import pytest
 
 from fleet.models import Anomaly, Tail, Transfer
 from fleet.reconcile.limits import Limits
-from fleet.serialization import transfer_state
+from fleet.serialization import serialize_transfer
 from loader.contract.heartbeat import HEARTBEAT_LIMIT
 from loader.contract.item_reports import COUNT_LIMIT
 from loader.errors import WorldError
@@ -93,7 +93,7 @@ def test_more_than_the_size_is_capped_and_not_complete(world: World) -> None:
     world.manifest(items={"a": 100})
     world.progress("N1/2026-12/a", COUNT_LIMIT)
     world.poll()
-    state = transfer_state(transfer("a"))
+    state = serialize_transfer(transfer("a"))
     assert (state["percent"], state["status"], state["oversized"], state["bytes_reported"]) == (
         100,
         "loading",

@@ -6,7 +6,13 @@ import pytest
 
 from campaigns.models import Campaign
 from fleet.models import Tail
-from fleet.serialization import airline_state, campaign_state, load_state, tail_state, transfer_state
+from fleet.serialization import (
+    serialize_airline,
+    serialize_campaign,
+    serialize_load,
+    serialize_tail,
+    serialize_transfer,
+)
 from fleet.stats import rollup
 from ifeportal.models import Airline
 from tests.support.polling_world import World, load, rows, tail, transfer
@@ -25,20 +31,20 @@ def test_airline_tail_and_campaign_are_discovered_with_right_percentages_everywh
     airline = Airline.objects.get(name="NEW")
     assert airline.discovered
     assert not airline.memberships.exists()
-    a = transfer_state(transfer("a", airline="NEW"))
+    a = serialize_transfer(transfer("a", airline="NEW"))
     assert (a["status"], a["percent"], a["bytes_done"], a["bytes_total"]) == ("complete", 100, 1000, 1000)
-    b = transfer_state(transfer("b", airline="NEW"))
+    b = serialize_transfer(transfer("b", airline="NEW"))
     assert (b["status"], b["percent"]) == ("loading", 16)
-    failed = transfer_state(transfer("b", "N2", airline="NEW"))
+    failed = serialize_transfer(transfer("b", "N2", airline="NEW"))
     assert (failed["status"], failed["error"], failed["error_code"]) == ("failed", "disk said no", "")
     assert transfer("a", "N2", airline="NEW").status == "pending"
-    one = load_state(load("N1", airline="NEW"))
+    one = serialize_load(load("N1", airline="NEW"))
     assert (one["status"], one["percent"], one["items_total"], one["items_done"]) == ("loading", 37, 2, 1)
-    two = load_state(load("N2", airline="NEW"))
+    two = serialize_load(load("N2", airline="NEW"))
     assert (two["status"], two["percent"], two["error"], two["error_content"]) == ("failed", 0, "disk said no", "b")
-    assert tail_state(rollup.tails(Tail.objects.filter(name="N1")).get())["percent"] == 37
-    assert campaign_state(rollup.campaigns(Campaign.objects.all()).get())["percent"] == 18
-    whole = airline_state(rollup.airlines(Airline.objects.all()).get())
+    assert serialize_tail(rollup.tails(Tail.objects.filter(name="N1")).get())["percent"] == 37
+    assert serialize_campaign(rollup.campaigns(Campaign.objects.all()).get())["percent"] == 18
+    whole = serialize_airline(rollup.airlines(Airline.objects.all()).get())
     assert (whole["status"], whole["percent"], whole["tails"], whole["failed"]) == ("failed", 18, 2, 1)
     assert (whole["bytes_done"], whole["bytes_total"]) == (1500, 8000)
 

@@ -15,7 +15,7 @@ from moto.server import ThreadedMotoServer
 from campaigns.models import Campaign
 from fleet.models import Anomaly, Tail, Transfer
 from fleet.reconcile.limits import Limits
-from fleet.serialization import transfer_state
+from fleet.serialization import serialize_transfer
 from fleet.simulation.proxy import Link
 from ifeportal.live.connections import in_thread
 from ifeportal.models import Airline
@@ -81,7 +81,7 @@ def test_progress_beyond_the_size_is_capped_and_not_complete(wire: Wire) -> None
     wire.manifest(items=SIZES)
     wire.progress("N1/2026-12/a", 101)
     wire.poll()
-    state = transfer_state(transfer("a"))
+    state = serialize_transfer(transfer("a"))
     told = ("percent", "status", "oversized", "bytes_reported")
     assert [state[name] for name in told] == [100, "loading", True, 101]
     assert (load().bytes_done, load().items_done) == (100, 0)

@@ -14,7 +14,13 @@ from playwright.sync_api import Page, expect
 from campaigns.models import Campaign, ManifestState
 from fleet.choices import Status
 from fleet.models import Load, Tail, Transfer
-from fleet.serialization import airline_state, campaign_state, load_state, tail_state, transfer_state
+from fleet.serialization import (
+    serialize_airline,
+    serialize_campaign,
+    serialize_load,
+    serialize_tail,
+    serialize_transfer,
+)
 from fleet.stats import rollup
 from ifeportal.live.feed import FeedChange, publish
 from ifeportal.models import Airline
@@ -50,18 +56,20 @@ def _published(row: Load | Transfer | Tail | Campaign | Airline) -> FeedChange:
     if isinstance(row, Transfer):
         found = Transfer.objects.select_related("load__tail__airline", "load__campaign").get(pk=row.pk)
         tail, campaign = found.load.tail, found.load.campaign
-        return FeedChange("transfer", row.pk, tail.airline_id, tail.name, campaign.name, transfer_state(found))
+        return FeedChange("transfer", row.pk, tail.airline_id, tail.name, campaign.name, serialize_transfer(found))
     if isinstance(row, Load):
         load = Load.objects.select_related("tail__airline", "campaign").get(pk=row.pk)
-        return FeedChange("load", row.pk, load.tail.airline_id, load.tail.name, load.campaign.name, load_state(load))
+        return FeedChange(
+            "load", row.pk, load.tail.airline_id, load.tail.name, load.campaign.name, serialize_load(load)
+        )
     if isinstance(row, Tail):
-        state = tail_state(rollup.tails(Tail.objects.filter(pk=row.pk)).get())
+        state = serialize_tail(rollup.tails(Tail.objects.filter(pk=row.pk)).get())
         return FeedChange("tail", row.pk, row.airline_id, tail=row.name, state=state)
     if isinstance(row, Campaign):
-        state = campaign_state(rollup.campaigns(Campaign.objects.filter(pk=row.pk)).get())
+        state = serialize_campaign(rollup.campaigns(Campaign.objects.filter(pk=row.pk)).get())
         return FeedChange("campaign", row.pk, row.airline_id, campaign=row.name, state=state)
     return FeedChange(
-        "airline", row.pk, row.pk, state=airline_state(rollup.airlines(Airline.objects.filter(pk=row.pk)).get())
+        "airline", row.pk, row.pk, state=serialize_airline(rollup.airlines(Airline.objects.filter(pk=row.pk)).get())
     )
 
 
