@@ -24,28 +24,28 @@ from ifeportal.live.pruning import PruneResult, prune
 from ifeportal.models import Airline
 
 
-def transfer_published(row: Transfer) -> FeedChange:
+def transfer_change(row: Transfer) -> FeedChange:
     """A transfer, as the feed takes it."""
     tail = row.load.tail
     return FeedChange("transfer", row.pk, tail.airline_id, tail.name, row.load.campaign.name, serialize_transfer(row))
 
 
-def load_published(row: Load) -> FeedChange:
+def load_change(row: Load) -> FeedChange:
     """A load, as the feed takes it."""
     return FeedChange("load", row.pk, row.tail.airline_id, row.tail.name, row.campaign.name, serialize_load(row))
 
 
-def tail_published(row: Tail) -> FeedChange:
+def tail_change(row: Tail) -> FeedChange:
     """A tail, as the feed takes it."""
     return FeedChange("tail", row.pk, row.airline_id, tail=row.name, state=serialize_tail(row))
 
 
-def campaign_published(row: Campaign) -> FeedChange:
+def campaign_change(row: Campaign) -> FeedChange:
     """A campaign, as the feed takes it."""
     return FeedChange("campaign", row.pk, row.airline_id, campaign=row.name, state=serialize_campaign(row))
 
 
-def airline_published(row: Airline) -> FeedChange:
+def airline_change(row: Airline) -> FeedChange:
     """An airline, as the feed takes it."""
     return FeedChange("airline", row.pk, row.pk, state=serialize_airline(row))
 

@@ -6,7 +6,7 @@ from django.db import transaction
 
 from campaigns.models import Campaign
 from fleet.choices import ServiceStatus
-from fleet.feed import airline_published, campaign_published, load_published, tail_published
+from fleet.feed import airline_change, campaign_change, load_change, tail_change
 from fleet.ingest.rows import lock_tails
 from fleet.models import Load, Tail, Transfer
 from fleet.stats import rollup
@@ -34,10 +34,10 @@ def change_duty(tail: Tail, duty: ServiceStatus) -> bool:
         campaigns = rollup.campaigns(Campaign.objects.filter(pk__in=[load.campaign_id for load in loads]))
         publish(
             [
-                *map(load_published, loads),
-                *map(tail_published, rollup.tails(Tail.objects.filter(pk=row.pk))),
-                *map(campaign_published, campaigns),
-                *map(airline_published, rollup.airlines(Airline.objects.filter(pk=row.airline_id))),
+                *map(load_change, loads),
+                *map(tail_change, rollup.tails(Tail.objects.filter(pk=row.pk))),
+                *map(campaign_change, campaigns),
+                *map(airline_change, rollup.airlines(Airline.objects.filter(pk=row.airline_id))),
             ]
         )
     return True
@@ -48,7 +48,7 @@ def change_tail(tail: Tail, duty: ServiceStatus, aircraft_type: str) -> None:
     with transaction.atomic():
         Tail.objects.filter(pk=tail.pk).update(aircraft_type=aircraft_type)
         if not change_duty(tail, duty):
-            publish([tail_published(each) for each in rollup.tails(Tail.objects.filter(pk=tail.pk))])
+            publish([tail_change(each) for each in rollup.tails(Tail.objects.filter(pk=tail.pk))])
 
 
 def _judge_no_more(tail: Tail) -> None:

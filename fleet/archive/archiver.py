@@ -21,7 +21,7 @@ from django.db.models import Q
 
 from fleet.archive.format import ARCHIVE_LIMIT, Archive, archive_key, build_archive, parse_archive
 from fleet.choices import Status
-from fleet.feed import load_published
+from fleet.feed import load_change
 from fleet.ingest.rows import forget_objects
 from fleet.models import Load, ProgressSample, Tail, Transfer
 from fleet.state.load import ARCHIVED_FIELDS
@@ -309,7 +309,7 @@ def _set(load: Load, archived_at: datetime | None, guard: Nothing) -> None:
     load.archived_at, load.sweeping = archived_at, archived_at is not None
     load.save(update_fields=["archived_at", "sweeping"])
     guard()
-    publish([load_published(load)])
+    publish([load_change(load)])
 
 
 def _same(one: Archive, other: Archive) -> bool:

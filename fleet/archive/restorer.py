@@ -16,7 +16,7 @@ from django.db import DataError, IntegrityError, transaction
 
 from campaigns.models import Campaign
 from fleet.archive.format import ARCHIVE_LIMIT, Archive, archive_prefix, parse_archive, parse_archive_key
-from fleet.feed import airline_published, campaign_published, load_published, tail_published
+from fleet.feed import airline_change, campaign_change, load_change, tail_change
 from fleet.ingest import anomalies
 from fleet.models import Anomaly, Load, ProgressFields, ProgressSample, Tail, Transfer
 from fleet.reconcile.limits import Limits
@@ -108,7 +108,7 @@ def _make(airline: Airline, reading: _Reading, bounds: Limits, guard: Callable[[
             ProgressSample.objects.bulk_create(samples, batch_size=ROWS_A_STATEMENT)
             tail = rollup.tails(Tail.objects.filter(pk=load.tail_id)).get()
             guard()
-            publish([load_published(load), tail_published(tail)])
+            publish([load_change(load), tail_change(tail)])
     except (IntegrityError, DataError) as error:
         # A name that differs from another only in case, or a figure no column holds; or a poll was first.
         raise NoRoom("its rows contradict those there are, or a column cannot hold what it says") from error
@@ -156,4 +156,4 @@ def _publish_sums(airline: Airline, made: Iterable[Place]) -> None:
     with transaction.atomic():
         campaigns = rollup.campaigns(Campaign.objects.filter(airline=airline, name__in=names))
         row = rollup.airlines(Airline.objects.filter(pk=airline.pk)).get()
-        publish([*map(campaign_published, campaigns), airline_published(row)])
+        publish([*map(campaign_change, campaigns), airline_change(row)])

@@ -15,7 +15,7 @@ from datetime import datetime
 from django.db import transaction
 
 from fleet.choices import Status
-from fleet.feed import load_published, tail_published, transfer_published
+from fleet.feed import load_change, tail_change, transfer_change
 from fleet.history import events
 from fleet.ingest import anomalies
 from fleet.ingest.heartbeats import hear
@@ -66,8 +66,8 @@ def apply_tails(
         proved = prove(tails=holding, loads={row.pk for row in changed if row.status == Status.COMPLETE})
         anomalies.keep(airline, "status", [problem for pk in tails for problem in batch[pk].problems], now)
         touched = heard.union((row.load.tail_id for row in transfers), (row.tail_id for row in changed))
-        changes = [*map(transfer_published, transfers), *map(load_published, [*changed, *proved])]
-        changes += map(tail_published, _summed(touched))
+        changes = [*map(transfer_change, transfers), *map(load_change, [*changed, *proved])]
+        changes += map(tail_change, _summed(touched))
         events.write_events([*told, *turned])
         add_received(airline, arrived, now)
         guard()

@@ -16,7 +16,7 @@ from django.db import transaction
 from django.db.models import F, Q, QuerySet
 
 from fleet.choices import ServiceStatus, Status
-from fleet.feed import load_published, tail_published, transfer_published
+from fleet.feed import load_change, tail_change, transfer_change
 from fleet.history import events
 from fleet.history.events import load_history_state, transfer_history_state
 from fleet.ingest.rows import lock_tails
@@ -85,7 +85,7 @@ def note_standing(airline: Airline, now: datetime, steady_since: datetime | None
         moved = _note_items(airline, [pk for pk, _ in items], terms, also=shown_anew)
         touched = quiet.union((row.tail_id for row in loads), (row.load.tail_id for row in moved))
         above = rollup.tails(Tail.objects.filter(where_in(Tail, ["id"], ((pk,) for pk in touched)))) if touched else []
-        changes = [*map(transfer_published, moved), *map(load_published, loads), *map(tail_published, above)]
+        changes = [*map(transfer_change, moved), *map(load_change, loads), *map(tail_change, above)]
         publish(changes)
     return others
 

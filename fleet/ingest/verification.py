@@ -15,7 +15,7 @@ from django.db.models import Exists, OuterRef, Q
 
 from campaigns.models import ContentItem
 from fleet.choices import Status
-from fleet.feed import load_published
+from fleet.feed import load_change
 from fleet.ingest.rows import lock_tails
 from fleet.models import Load
 from fleet.state.verification import heartbeat_entry, verification_level
@@ -64,4 +64,4 @@ def note_proof(airline: Airline, campaigns: Collection[int]) -> None:
         return
     with transaction.atomic():
         lock_tails(airline, tails)
-        publish([*map(load_published, prove(campaigns=campaigns))])
+        publish([*map(load_change, prove(campaigns=campaigns))])

@@ -10,7 +10,7 @@ from django.utils.cache import patch_cache_control
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import condition, require_http_methods, require_safe
 
-from fleet.feed import airline_published
+from fleet.feed import airline_change
 from fleet.stats import rollup
 from ifeportal import audit
 from ifeportal.access import Role, role_or_403, visible_or_404
@@ -34,7 +34,7 @@ def settings(request: HttpRequest, airline: str) -> HttpResponse:
             form.save()
             if form.changed_data:
                 audit.record(request, "airline.settings", row.name, airline=row, changes=audit.changes_of(form))
-                publish([airline_published(each) for each in rollup.airlines(Airline.objects.filter(pk=row.pk))])
+                publish([airline_change(each) for each in rollup.airlines(Airline.objects.filter(pk=row.pk))])
         messages.success(request, f"The settings of {row} are kept." if form.changed_data else "Nothing was changed.")
         return redirect("airline-settings", row.name)
     shown = visible_or_404(Airline.objects.all(), request.user, pk=row.pk)  # as it is, not as the form would have it

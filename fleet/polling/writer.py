@@ -17,7 +17,7 @@ from typing import Final
 from django.db import InterfaceError, OperationalError, transaction
 
 from campaigns.models import Campaign, ContentItem
-from fleet.feed import airline_published, campaign_published
+from fleet.feed import airline_change, campaign_change
 from fleet.ingest import anomalies
 from fleet.ingest.apply import apply_tails
 from fleet.ingest.updates import Catalog, News
@@ -148,7 +148,7 @@ class Writer:
         with transaction.atomic():
             campaigns = rollup.campaigns(Campaign.objects.filter(airline=self.airline, name__in=self.touched))
             airline = rollup.airlines(Airline.objects.filter(pk=self.airline.pk)).get()
-            publish([*map(campaign_published, campaigns), airline_published(airline)])
+            publish([*map(campaign_change, campaigns), airline_change(airline)])
 
     def _campaigns(self, found: ListingDiff, home: str) -> dict[str, Campaign]:
         """All campaigns of the airline by name; those only the status bucket knows are made first, if there is room."""

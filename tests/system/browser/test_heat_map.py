@@ -9,7 +9,7 @@ from django.db import transaction
 from playwright.sync_api import expect
 
 from fleet.choices import Status
-from fleet.feed import transfer_published
+from fleet.feed import transfer_change
 from fleet.models import Load, Tail, Transfer
 from ifeportal.live.feed import publish
 from tests.conftest import Cast
@@ -78,7 +78,7 @@ def test_the_map_is_read_by_keys_follows_changes_and_leads_to_the_transfer(
     )
     row = Transfer.objects.select_related("load__tail__airline", "load__campaign").get(pk=second.pk)
     with transaction.atomic():
-        publish([transfer_published(row)])
+        publish([transfer_change(row)])
     expect(page.locator(".heat-says")).to_contain_text("D-AIMA, movie-002: failed, X, 0%")
     expect(page.locator("heat-map .legend li", has_text="failed")).to_have_text("failed 2")
     assert axe_violations(page) == []
