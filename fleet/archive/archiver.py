@@ -22,7 +22,7 @@ from django.db.models import Q
 from fleet.archive.format import ARCHIVE_LIMIT, Archive, archive_key, build_archive, parse_archive
 from fleet.choices import Status
 from fleet.feed import load_change
-from fleet.ingest.rows import forget_objects
+from fleet.ingest.rows import clear_object_versions
 from fleet.models import Load, ProgressSample, Tail, Transfer
 from fleet.state.load import ARCHIVED_FIELDS
 from fleet.state.transfer import TRANSFER_FIELDS
@@ -296,7 +296,7 @@ def _revive(packed: Packed, guard: Nothing) -> None:
         _lock_tail(packed)
         load = Load.objects.select_related("tail__airline", "campaign").filter(pk=packed.load.pk).first()
         if load is not None and load.archived_at is not None:
-            forget_objects([load.pk])
+            clear_object_versions([load.pk])
             _set(load, None, guard)
 
 

@@ -73,7 +73,7 @@ def restore(
                 logger.info("restored %s/%s/%s from its archive", airline.name, *place)
         except (ContractError, NoRoom) as error:
             problems.add(Problem(info.key, BAD_ARCHIVE, str(error), info.etag))
-    anomalies.keep(airline, "status", problems, now)
+    anomalies.upsert_open(airline, "status", problems, now)
     over = [row.pk for key, row in last.items() if key not in lasting and key not in {each.key for each in problems}]
     Anomaly.objects.filter(pk__in=over).update(resolved_at=now)
     _publish_sums(airline, made)

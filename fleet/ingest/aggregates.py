@@ -20,7 +20,7 @@ from fleet.stats import rollup
 from ifeportal.bulk import where_in
 
 
-def sums(loads: Mapping[int, bool]) -> dict[int, TransferTotals]:
+def aggregate_transfers(loads: Mapping[int, bool]) -> dict[int, TransferTotals]:
     """What the transfers of each load add up to: those its manifest lists, or all where that is not known (False)."""
     unknown = [(pk,) for pk, is_known in loads.items() if not is_known]
     counted = Q(listed=True) | Q(where_in(Transfer, ["load_id"], unknown)) if unknown else Q(listed=True)
@@ -46,11 +46,11 @@ def sums(loads: Mapping[int, bool]) -> dict[int, TransferTotals]:
             **rollup.split_sum("sum_total", "bytes_total", default=0),
         )
     )
-    summed = {row["load"]: _sum(row, known=loads[row["load"]]) for row in found}
+    summed = {row["load"]: _totals(row, known=loads[row["load"]]) for row in found}
     return {pk: summed.get(pk) or TransferTotals(bytes_total=0 if is_known else None) for pk, is_known in loads.items()}
 
 
-def _sum(row: Mapping[str, Any], *, known: bool) -> TransferTotals:
+def _totals(row: Mapping[str, Any], *, known: bool) -> TransferTotals:
     total = rollup.join_sum(row["sum_total_high"], row["sum_total_low"]) or 0
     return TransferTotals(
         items=row["items"],
@@ -70,7 +70,7 @@ def _sum(row: Mapping[str, Any], *, known: bool) -> TransferTotals:
     )
 
 
-def failures(loads: Collection[int]) -> dict[int, ItemError]:
+def latest_errors(loads: Collection[int]) -> dict[int, ItemError]:
     """The newest error among the failed items of each load."""
     if not loads:
         return {}
@@ -82,11 +82,11 @@ def failures(loads: Collection[int]) -> dict[int, ItemError]:
     return {load: ItemError(content, code, text) for load, content, code, text in found}
 
 
-def speeds(moved: Collection[Load], done: Mapping[int, TransferTotals], now: datetime) -> dict[int, int | None]:
+def windowed_rates(moved: Collection[Load], done: Mapping[int, TransferTotals], now: datetime) -> dict[int, int | None]:
     """The rate of each load over the last minute of change, the change of this moment included."""
     if not moved:
         return {}
-    samples = _turns(moved, now)
+    samples = _rate_samples(moved, now)
     for row in moved:
         window = samples[row.pk]
         if not window and row.moved_at is not None and row.moved_at < now:
@@ -95,7 +95,7 @@ def speeds(moved: Collection[Load], done: Mapping[int, TransferTotals], now: dat
     return {load: rates.windowed_rate(window) for load, window in samples.items()}
 
 
-def first_counted(moved: Collection[Load], now: datetime) -> dict[int, rates.RateSample]:
+def baseline_samples(moved: Collection[Load], now: datetime) -> dict[int, rates.RateSample]:
     """From which sample the effective rate of these loads is counted, of those that have counted for too long."""
     aged = {row.pk for row in moved if row.effective_since and now - row.effective_since > forecast.SPAN_AT_MOST}
     if not aged:
@@ -109,7 +109,7 @@ def first_counted(moved: Collection[Load], now: datetime) -> dict[int, rates.Rat
     return {load: first for load, first in firsts.items() if first is not None}
 
 
-def _turns(loads: Collection[Load], now: datetime) -> dict[int, list[rates.RateSample]]:
+def _rate_samples(loads: Collection[Load], now: datetime) -> dict[int, list[rates.RateSample]]:
     """The samples of the window that decide a rate: the newest, and the oldest since the bytes last went down."""
     window = Q(at__gt=now - rates.WINDOW, at__lt=now) & Q(
         where_in(ProgressSample, ["load_id"], ((row.pk,) for row in loads))

@@ -1,7 +1,7 @@
 """Keeps the table of anomalies: what is odd now stands there open, what no longer is gets resolved.
 
 Writes only differences, so that a poll that finds the same oddities writes nothing. What strangers can fill is bounded:
-open rows by the limit of `Problems` (one row says that there are more), resolved ones by `RESOLVED_KEPT` an airline.
+open rows by the limit of `Problems` (one row says that there are more), resolved ones by `RESOLVED_LIMIT` an airline.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from fleet.reconcile.objects import storable_etag, storable_text
 from fleet.reconcile.problems import Problem, Problems
 from ifeportal.models import Airline
 
-RESOLVED_KEPT: Final = 500
+RESOLVED_LIMIT: Final = 500
 DETAIL_LIMIT: Final = 2_000  # characters
 BucketName = Literal["media", "status"]
-Place = tuple[str, str]
+AnomalyKey = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Open:
+class OpenAnomaly:
     """An open row: enough to tell whether it still says what there is to say."""
 
     pk: int
@@ -36,26 +36,26 @@ class Open:
     etag: str
 
 
-def open_rows(airline: Airline | None, bucket: BucketName) -> dict[Place, Open]:
+def open_rows(airline: Airline | None, bucket: BucketName) -> dict[AnomalyKey, OpenAnomaly]:
     """The open anomalies of an airline (None: of none), by key and code."""
     rows = Anomaly.objects.filter(airline=airline, bucket=bucket, resolved_at=None)
-    found = (Open(*row) for row in rows.values_list("pk", "key", "problem", "detail", "etag"))
+    found = (OpenAnomaly(*row) for row in rows.values_list("pk", "key", "problem", "detail", "etag"))
     return {(row.key, row.code): row for row in found}
 
 
-def record(
+def replace_open(
     airline: Airline | None,
     bucket: BucketName,
     problems: Problems,
-    known: Mapping[Place, Open],
+    known: Mapping[AnomalyKey, OpenAnomaly],
     now: datetime,
     *,
-    lasting: Iterable[Open] = (),
+    unchanged: Iterable[OpenAnomaly] = (),
 ) -> int:
     """Make the open rows those of `problems` and `lasting`; the number of them, counted but not kept ones included."""
     wanted = {(row.key, row.code): _row(airline, bucket, row, now) for row in _all(airline, problems)}
-    last = {(row.key, row.code) for row in lasting} - wanted.keys()
-    news = [row for place, row in wanted.items() if not _says(known.get(place), row)]
+    last = {(row.key, row.code) for row in unchanged} - wanted.keys()
+    news = [row for place, row in wanted.items() if not _is_unchanged(known.get(place), row)]
     past = [row.pk for place, row in known.items() if place not in wanted and place not in last]
     if news or past:
         with transaction.atomic():
@@ -64,10 +64,11 @@ def record(
     return len(problems) + len(last)
 
 
-def keep(airline: Airline, bucket: BucketName, problems: Iterable[Problem], now: datetime) -> None:
+def upsert_open(airline: Airline, bucket: BucketName, problems: Iterable[Problem], now: datetime) -> None:
     """Open or renew rows of what an object's bytes said, in the transaction that marks the object as read.
 
-    `record` at the end of the poll would do; but if the poll does not live to see it, nobody reads the object again.
+    `replace_open` at the end of the poll would do; but if the poll does not live to see it, nobody reads the object
+    again.
     """
     _write([_row(airline, bucket, _storable(problem), now) for problem in problems], [], now)
 
@@ -98,7 +99,7 @@ def _row(airline: Airline | None, bucket: BucketName, problem: Problem, now: dat
     )
 
 
-def _says(known: Open | None, row: Anomaly) -> bool:
+def _is_unchanged(known: OpenAnomaly | None, row: Anomaly) -> bool:
     return known is not None and (known.detail, known.etag) == (row.detail, row.etag)
 
 
@@ -117,7 +118,7 @@ def _write(news: list[Anomaly], past: list[int], now: datetime) -> None:
 
 def _prune(airline: Airline | None, bucket: BucketName) -> None:
     resolved = Anomaly.objects.filter(airline=airline, bucket=bucket, resolved_at__isnull=False)
-    oldest = resolved.order_by("-resolved_at", "-pk").values_list("pk", flat=True)[RESOLVED_KEPT:]
+    oldest = resolved.order_by("-resolved_at", "-pk").values_list("pk", flat=True)[RESOLVED_LIMIT:]
     old = list(oldest)
     if old:
         Anomaly.objects.filter(pk__in=old).delete()

@@ -18,12 +18,12 @@ from fleet.choices import Status
 from fleet.feed import load_change, tail_change, transfer_change
 from fleet.history import events
 from fleet.ingest import anomalies
-from fleet.ingest.heartbeats import hear
-from fleet.ingest.loads import _loads, _opened
+from fleet.ingest.heartbeats import apply_heartbeats
+from fleet.ingest.loads import open_loads, write_loads
 from fleet.ingest.rows import lock_tails
 from fleet.ingest.transfers import write_transfers
-from fleet.ingest.updates import Catalog, News, Object
-from fleet.ingest.verification import prove
+from fleet.ingest.updates import Catalog, ObjectRef, TailUpdate
+from fleet.ingest.verification import update_verification
 from fleet.models import Tail
 from fleet.stats import rollup
 from fleet.stats.throughput import add_received
@@ -33,7 +33,7 @@ from ifeportal.models import Airline
 
 
 @dataclass(frozen=True, slots=True)
-class Applied:
+class ApplyResult:
     """How many transfers and loads were written, and the campaigns whose sums may be others now.
 
     `older` names, by the id of their tail, objects that were not taken since a newer version is known.
@@ -42,46 +42,46 @@ class Applied:
     transfers: int = 0
     loads: int = 0
     campaigns: frozenset[str] = frozenset()
-    older: Mapping[int, frozenset[Object]] = field(default_factory=dict)
+    superseded: Mapping[int, frozenset[ObjectRef]] = field(default_factory=dict)
 
 
 def apply_tails(
     airline: Airline,
-    batch: Mapping[int, News],
+    batch: Mapping[int, TailUpdate],
     catalog: Catalog,
     now: datetime,
     *,
     guard: Callable[[], None] = lambda: None,
-) -> Applied:
+) -> ApplyResult:
     """Write the news of these tails (by id) in one transaction, the change feed last. Tails without a row are left out.
 
     `guard` is called right before the feed is written; what it raises undoes everything, as any error does.
     """
     with transaction.atomic():
         tails = lock_tails(airline, batch)
-        loads = _opened(tails, batch, catalog)
+        loads = open_loads(tails, batch, catalog)
         transfers, late, told, arrived = write_transfers(loads, now)
-        changed, late_errors, turned = _loads(loads, {row.load_id for row in transfers}, now)
-        heard, holding, late_beats = hear(((tail, batch[pk]) for pk, tail in tails.items()), now)
-        proved = prove(tails=holding, loads={row.pk for row in changed if row.status == Status.COMPLETE})
-        anomalies.keep(airline, "status", [problem for pk in tails for problem in batch[pk].problems], now)
+        changed, late_errors, turned = write_loads(loads, {row.load_id for row in transfers}, now)
+        heard, holding, late_beats = apply_heartbeats(((tail, batch[pk]) for pk, tail in tails.items()), now)
+        proved = update_verification(tails=holding, loads={row.pk for row in changed if row.status == Status.COMPLETE})
+        anomalies.upsert_open(airline, "status", [problem for pk in tails for problem in batch[pk].problems], now)
         touched = heard.union((row.load.tail_id for row in transfers), (row.tail_id for row in changed))
         changes = [*map(transfer_change, transfers), *map(load_change, [*changed, *proved])]
-        changes += map(tail_change, _summed(touched))
+        changes += map(tail_change, _with_totals(touched))
         events.write_events([*told, *turned])
         add_received(airline, arrived, now)
         guard()
         publish(changes)
-    older: defaultdict[int, set[Object]] = defaultdict(set)
+    older: defaultdict[int, set[ObjectRef]] = defaultdict(set)
     for pk, name in late | late_errors | late_beats:
         older[pk].add(name)
-    return Applied(
+    return ApplyResult(
         transfers=len(transfers),
         loads=len(changed),
         campaigns=frozenset(load.campaign.name for load in changed),
-        older={pk: frozenset(names) for pk, names in older.items()},
+        superseded={pk: frozenset(names) for pk, names in older.items()},
     )
 
 
-def _summed(tails: Collection[int]) -> Collection[Tail]:
+def _with_totals(tails: Collection[int]) -> Collection[Tail]:
     return rollup.tails(Tail.objects.filter(where_in(Tail, ["id"], ((pk,) for pk in tails)))) if tails else []

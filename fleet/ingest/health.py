@@ -37,8 +37,8 @@ from ifeportal.bulk import update, where_in
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline
 
-AT_ONCE: Final = 500  # rows of a table changed by one call; the next call takes the next
-OPEN: Final = (Status.PENDING, Status.LOADING, Status.FAILED)
+ROWS_AT_ONCE: Final = 500  # rows of a table changed by one call; the next call takes the next
+OPEN_STATUSES: Final = (Status.PENDING, Status.LOADING, Status.FAILED)
 
 
 _PATHS: Final = {
@@ -50,11 +50,11 @@ _PATHS: Final = {
     "loader_state": "tail__loader_state",
     "tail_silent": "tail__silent",
 }
-COLUMNS: Final = tuple(_PATHS.get(name, name) for name in LoadInputs._fields)
-_facts = attrgetter(*(column.replace("__", ".") for column in COLUMNS))
+INPUT_COLUMNS: Final = tuple(_PATHS.get(name, name) for name in LoadInputs._fields)
+_load_inputs = attrgetter(*(column.replace("__", ".") for column in INPUT_COLUMNS))
 
 
-def note_standing(airline: Airline, now: datetime, steady_since: datetime | None) -> set[str]:
+def update_health(airline: Airline, now: datetime, uninterrupted_since: datetime | None) -> set[str]:
     """Write and publish what is other now than it was, as time has gone by.
 
     Since `steady_since` the airline has been polled without a long gap; time before that does not count, as nobody saw
@@ -63,26 +63,26 @@ def note_standing(airline: Airline, now: datetime, steady_since: datetime | None
 
     The names of the campaigns whose sums are others now.
     """
-    if steady_since is None:
+    if uninterrupted_since is None:
         return set()
     terms = HealthPolicy(
         stalled_after=timedelta(minutes=airline.stalled_after_minutes),
         silent_after=timedelta(hours=airline.silent_after_hours),
         risk_before=timedelta(hours=airline.risk_before_hours),
         now=now,
-        uninterrupted_since=steady_since,
+        uninterrupted_since=uninterrupted_since,
     )
-    rows = map(LoadInputs._make, _open(airline).values_list(*COLUMNS))
-    turned = [facts for facts in rows if evaluate_load(facts, terms) != facts.health][:AT_ONCE]
-    items = list(_still(airline, terms).values_list("pk", "load__tail")[:AT_ONCE])
-    tails = list(_quiet(airline, terms).values_list("pk", flat=True)[:AT_ONCE])
+    rows = map(LoadInputs._make, _open_loads(airline).values_list(*INPUT_COLUMNS))
+    turned = [facts for facts in rows if evaluate_load(facts, terms) != facts.health][:ROWS_AT_ONCE]
+    items = list(_transfers_to_check(airline, terms).values_list("pk", "load__tail")[:ROWS_AT_ONCE])
+    tails = list(_tails_to_check(airline, terms).values_list("pk", flat=True)[:ROWS_AT_ONCE])
     if not (turned or items or tails):
         return set()
     with transaction.atomic():
         found = lock_tails(airline, {*tails, *(facts.tail_id for facts in turned), *(tail for _, tail in items)})
-        quiet = _note_tails(found.values(), terms)
-        loads, others, shown_anew = _note_loads(airline, [facts.pk for facts in turned], terms)
-        moved = _note_items(airline, [pk for pk, _ in items], terms, also=shown_anew)
+        quiet = _update_tails(found.values(), terms)
+        loads, others, shown_anew = _update_loads(airline, [facts.pk for facts in turned], terms)
+        moved = _update_transfers(airline, [pk for pk, _ in items], terms, also=shown_anew)
         touched = quiet.union((row.tail_id for row in loads), (row.load.tail_id for row in moved))
         above = rollup.tails(Tail.objects.filter(where_in(Tail, ["id"], ((pk,) for pk in touched)))) if touched else []
         changes = [*map(transfer_change, moved), *map(load_change, loads), *map(tail_change, above)]
@@ -90,14 +90,14 @@ def note_standing(airline: Airline, now: datetime, steady_since: datetime | None
     return others
 
 
-def _open(airline: Airline) -> QuerySet[Load]:
+def _open_loads(airline: Airline) -> QuerySet[Load]:
     rows = Load.objects.filter(
-        tail__airline=airline, tail__duty=ServiceStatus.ACTIVE, status__in=OPEN, archived_at=None
+        tail__airline=airline, tail__duty=ServiceStatus.ACTIVE, status__in=OPEN_STATUSES, archived_at=None
     )
     return rows.order_by()
 
 
-def _quiet(airline: Airline, terms: HealthPolicy) -> QuerySet[Tail]:
+def _tails_to_check(airline: Airline, terms: HealthPolicy) -> QuerySet[Tail]:
     """Tails that may have become silent, or are no more as they need be silent for longer now."""
     rows = Tail.objects.filter(airline=airline, duty=ServiceStatus.ACTIVE).order_by("pk")
     limit = terms.now - terms.silent_after
@@ -107,7 +107,7 @@ def _quiet(airline: Airline, terms: HealthPolicy) -> QuerySet[Tail]:
     return rows.filter((Q(silent=False) & long_ago) | (Q(silent=True) & ~long_ago))
 
 
-def _still(airline: Airline, terms: HealthPolicy) -> QuerySet[Transfer]:
+def _transfers_to_check(airline: Airline, terms: HealthPolicy) -> QuerySet[Transfer]:
     """Items whose rate holds no more, and those that may have stalled or have not any more."""
     limit = terms.now - terms.stalled_after
     slow = Q(status__in=[Status.LOADING, Status.FAILED], rate_bps__gt=0, moved_at__lte=terms.now - RATE_VALID_FOR)
@@ -119,12 +119,15 @@ def _still(airline: Airline, terms: HealthPolicy) -> QuerySet[Transfer]:
         stalls &= Q(pk__in=[])
     goes_on = Q(stalled=True) & (Q(load__waiting=True) | Q(moved_at__gt=limit))
     rows = Transfer.objects.filter(
-        load__tail__airline=airline, load__tail__duty=ServiceStatus.ACTIVE, load__archived_at=None, status__in=OPEN
+        load__tail__airline=airline,
+        load__tail__duty=ServiceStatus.ACTIVE,
+        load__archived_at=None,
+        status__in=OPEN_STATUSES,
     )
     return rows.filter(slow | stalls | goes_on).order_by("pk")
 
 
-def _note_tails(tails: Iterable[Tail], terms: HealthPolicy) -> set[int]:
+def _update_tails(tails: Iterable[Tail], terms: HealthPolicy) -> set[int]:
     """The ids of those that have become silent, or are no more."""
     turned = []
     for tail in tails:
@@ -137,16 +140,18 @@ def _note_tails(tails: Iterable[Tail], terms: HealthPolicy) -> set[int]:
     return {pk for pk, _ in turned}
 
 
-def _note_loads(airline: Airline, pks: Collection[int], terms: HealthPolicy) -> tuple[list[Load], set[str], set[int]]:
+def _update_loads(airline: Airline, pks: Collection[int], terms: HealthPolicy) -> tuple[list[Load], set[str], set[int]]:
     """The loads written, the campaigns whose sums they change, and loads by whose flags their items get other words."""
     before, loads = [], []
     campaigns: set[str] = set()
     shown_anew: set[int] = set()
     rows = (
-        _open(airline).filter(where_in(Load, ["id"], ((pk,) for pk in pks))).select_related("tail__airline", "campaign")
+        _open_loads(airline)
+        .filter(where_in(Load, ["id"], ((pk,) for pk in pks)))
+        .select_related("tail__airline", "campaign")
     )
     for row in rows.order_by("pk"):
-        facts = LoadInputs._make(_facts(row))
+        facts = LoadInputs._make(_load_inputs(row))
         flags = evaluate_load(facts, terms)
         if flags == facts.health:
             continue
@@ -164,7 +169,9 @@ def _note_loads(airline: Airline, pks: Collection[int], terms: HealthPolicy) -> 
     return loads, campaigns, shown_anew
 
 
-def _note_items(airline: Airline, pks: Sequence[int], terms: HealthPolicy, *, also: Collection[int]) -> list[Transfer]:
+def _update_transfers(
+    airline: Airline, pks: Sequence[int], terms: HealthPolicy, *, also: Collection[int]
+) -> list[Transfer]:
     """The items written, and what moves of the loads `also`, which say another word of it now."""
     theirs = Q(where_in(Transfer, ["id"], ((pk,) for pk in pks)))
     if also:
@@ -173,7 +180,7 @@ def _note_items(airline: Airline, pks: Sequence[int], terms: HealthPolicy, *, al
     items, written = [], []
     for row in rows.select_related("load__tail__airline", "load__campaign").order_by("pk"):
         was, facts = transfer_history_state(row), (row.stalled, row.rate_bps)
-        row.stalled, row.rate_bps = evaluate_transfer(_item_facts(row), terms)
+        row.stalled, row.rate_bps = evaluate_transfer(_transfer_inputs(row), terms)
         if (row.stalled, row.rate_bps) != facts:
             written.append((was, row))
         if (row.stalled, row.rate_bps) != facts or row.load_id in also:
@@ -183,7 +190,7 @@ def _note_items(airline: Airline, pks: Sequence[int], terms: HealthPolicy, *, al
     return items
 
 
-def _item_facts(row: Transfer) -> TransferInputs:
+def _transfer_inputs(row: Transfer) -> TransferInputs:
     tail = row.load.tail
     alive = loader_activity(tail.heartbeat_at, tail.awake_since, tail.seen_at)
     return TransferInputs(row.stalled, row.rate_bps, row.status, row.moved_at, row.load.waiting, alive)

@@ -11,14 +11,14 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Final, NamedTuple
 
-from fleet.ingest.updates import Late, News
+from fleet.ingest.updates import SupersededObjects, TailUpdate
 from fleet.models import Tail
 from fleet.state.health import LOADER_ACTIVE_FOR
 from fleet.state.observations import HeartbeatObserved, ObjectDeleted, ObjectRewritten
 from ifeportal.bulk import update
 from loader.contract.heartbeat import extra_text
 
-HEARD_FIELDS: Final = (
+HEARTBEAT_FIELDS: Final = (
     "heard_at",
     "heartbeat_etag",
     "heartbeat_at",
@@ -35,47 +35,47 @@ HEARD_FIELDS: Final = (
     "awake_since",
     "silent",
 )
-_said = attrgetter(*HEARD_FIELDS)
-_proof = attrgetter("held", "signatures")
+_heartbeat_values = attrgetter(*HEARTBEAT_FIELDS)
+_verification_inputs = attrgetter("held", "signatures")
 
 
-class Heard(NamedTuple):
+class HeartbeatResult(NamedTuple):
     """The ids of tails that are not as they were, of those that hold something else, and heartbeats come too late."""
 
     changed: set[int]
-    holding: set[int]
-    late: Late
+    inventory_changed: set[int]
+    superseded: SupersededObjects
 
 
-def hear(told: Iterable[tuple[Tail, News]], now: datetime) -> Heard:
+def apply_heartbeats(updates: Iterable[tuple[Tail, TailUpdate]], now: datetime) -> HeartbeatResult:
     """Write what the tails said."""
     changed: list[Tail] = []
     holding: set[int] = set()
-    late: Late = set()
-    for tail, news in told:
-        before, proof, known = _said(tail), _proof(tail), tail.heartbeat_at
-        _take(tail, news.heard_at, news.heartbeat)
+    late: SupersededObjects = set()
+    for tail, news in updates:
+        before, proof, known = _heartbeat_values(tail), _verification_inputs(tail), tail.heartbeat_at
+        _apply(tail, news.heard_at, news.heartbeat)
         if news.heard_at is not None:
             if tail.awake_since is None or tail.seen_at is None or now - tail.seen_at > LOADER_ACTIVE_FOR:
                 tail.awake_since = now
             tail.seen_at, tail.silent = now, False
         if isinstance(news.heartbeat, HeartbeatObserved) and known is not None and news.heartbeat.at < known:
             late.add((tail.pk, ("heartbeat", "", "")))
-        if _said(tail) != before:
+        if _heartbeat_values(tail) != before:
             changed.append(tail)
-        if _proof(tail) != proof:
+        if _verification_inputs(tail) != proof:
             holding.add(tail.pk)
-    update(Tail, HEARD_FIELDS, [(tail.pk, *_said(tail)) for tail in changed])
-    return Heard({tail.pk for tail in changed}, holding, late)
+    update(Tail, HEARTBEAT_FIELDS, [(tail.pk, *_heartbeat_values(tail)) for tail in changed])
+    return HeartbeatResult({tail.pk for tail in changed}, holding, late)
 
 
-def _take(
+def _apply(
     tail: Tail, heard_at: datetime | None, heartbeat: HeartbeatObserved | ObjectRewritten | ObjectDeleted | None
 ) -> None:
     if heard_at is not None and (tail.heard_at is None or heard_at > tail.heard_at):
         tail.heard_at = heard_at
     if isinstance(heartbeat, HeartbeatObserved):
-        _take_heartbeat(tail, heartbeat)
+        _apply_heartbeat(tail, heartbeat)
     elif heartbeat is not None and heartbeat.etag == tail.heartbeat_etag:
         _renew_heartbeat(tail, heartbeat)
 
@@ -87,7 +87,7 @@ def _renew_heartbeat(tail: Tail, seen: ObjectRewritten | ObjectDeleted) -> None:
         tail.heartbeat_at = seen.at
 
 
-def _take_heartbeat(tail: Tail, seen: HeartbeatObserved) -> None:
+def _apply_heartbeat(tail: Tail, seen: HeartbeatObserved) -> None:
     if tail.heartbeat_at is not None and seen.at < tail.heartbeat_at:
         return
     tail.heartbeat_etag, tail.heartbeat_at = seen.etag, seen.at

@@ -9,28 +9,28 @@ from typing import Final
 
 from fleet.history import events
 from fleet.history.events import EventRow, HistoryState, load_history_state
-from fleet.ingest.aggregates import failures, first_counted, speeds, sums
-from fleet.ingest.rows import forget_objects
-from fleet.ingest.updates import Catalog, Late, News, Open
+from fleet.ingest.aggregates import aggregate_transfers, baseline_samples, latest_errors, windowed_rates
+from fleet.ingest.rows import clear_object_versions
+from fleet.ingest.updates import Catalog, LoadUpdate, SupersededObjects, TailUpdate
 from fleet.models import Load, ProgressSample, Tail
 from fleet.state.load import LOAD_FIELDS, LoadState, next_load_state, with_campaign_error
 from fleet.state.observations import ErrorObserved
 from ifeportal.bulk import upsert, where_in
 
-PLACE: Final = ("tail_id", "campaign_id")
+LOAD_KEY: Final = ("tail_id", "campaign_id")
 
-_values = attrgetter(*LOAD_FIELDS)
+_state_values = attrgetter(*LOAD_FIELDS)
 
 
-def _opened(tails: Mapping[int, Tail], batch: Mapping[int, News], catalog: Catalog) -> Collection[Open]:
+def open_loads(tails: Mapping[int, Tail], batch: Mapping[int, TailUpdate], catalog: Catalog) -> Collection[LoadUpdate]:
     """The loads of which there is news; those without a row get one."""
     wanted = {(pk, name): (pk, catalog.campaigns[name].pk) for pk in tails for name in sorted(batch[pk].campaigns)}
     if not wanted:
         return []
-    found = Load.objects.filter(where_in(Load, PLACE, wanted.values())).order_by()
+    found = Load.objects.filter(where_in(Load, LOAD_KEY, wanted.values())).order_by()
     rows = {(row.tail_id, row.campaign_id): row for row in found}
     missing = [place for place in wanted.values() if place not in rows]
-    made = upsert(Load, PLACE, LOAD_FIELDS, [(*place, *LoadState()) for place in missing])
+    made = upsert(Load, LOAD_KEY, LOAD_FIELDS, [(*place, *LoadState()) for place in missing])
     rows |= {(tail, campaign): Load(pk=pk) for pk, tail, campaign in made}
     fresh = set(missing)
     loads = {}
@@ -39,31 +39,33 @@ def _opened(tails: Mapping[int, Tail], batch: Mapping[int, News], catalog: Catal
         row.tail, row.campaign = tails[pk], campaign
         stale = row.archived_at is None and row.manifest_etag != campaign.manifest_etag
         sizes = catalog.sizes[name] if campaign.items_total is not None else {}
-        loads[pk, name] = Open(row, sizes, place in fresh, stale)
+        loads[pk, name] = LoadUpdate(row, sizes, place in fresh, stale)
     for pk in tails:
-        _tell(loads, pk, batch[pk])
+        _assign(loads, pk, batch[pk])
     return loads.values()
 
 
-def _tell(loads: Mapping[tuple[int, str], Open], tail: int, news: News) -> None:
+def _assign(loads: Mapping[tuple[int, str], LoadUpdate], tail: int, update: TailUpdate) -> None:
     """Hand each load what is new of it."""
-    for (campaign, content), progress in news.progress.items():
-        if loads[tail, campaign].concerns(progress):
+    for (campaign, content), progress in update.progress.items():
+        if loads[tail, campaign].is_affected_by(progress):
             loads[tail, campaign].progress[content] = progress
-    for (campaign, content), error in news.errors.items():
-        if loads[tail, campaign].concerns(error):
+    for (campaign, content), error in update.errors.items():
+        if loads[tail, campaign].is_affected_by(error):
             loads[tail, campaign].errors[content] = error
-    for campaign, error in news.campaign_errors.items():
-        if loads[tail, campaign].concerns(error):
+    for campaign, error in update.campaign_errors.items():
+        if loads[tail, campaign].is_affected_by(error):
             loads[tail, campaign].campaign_error = error
 
 
-def _loads(loads: Collection[Open], touched: Collection[int], now: datetime) -> tuple[list[Load], Late, list[EventRow]]:
+def write_loads(
+    loads: Collection[LoadUpdate], touched: Collection[int], now: datetime
+) -> tuple[list[Load], SupersededObjects, list[EventRow]]:
     """Sum up the loads concerned and write those that are another now; campaign errors that came too late; turns."""
-    late: Late = set()
-    concerned: list[tuple[Open, LoadState, LoadState]] = []
+    late: SupersededObjects = set()
+    concerned: list[tuple[LoadUpdate, LoadState, LoadState]] = []
     for load in loads:
-        before, seen = LoadState._make(_values(load.row)), load.campaign_error
+        before, seen = LoadState._make(_state_values(load.row)), load.campaign_error
         if isinstance(seen, ErrorObserved) and before.error_at is not None and seen.at < before.error_at:
             late.add((load.row.tail_id, ("campaign_error", load.row.campaign.name, "")))
         state = with_campaign_error(before, seen)
@@ -74,22 +76,22 @@ def _loads(loads: Collection[Open], touched: Collection[int], now: datetime) -> 
         if load.fresh or load.stale:
             state = state._replace(manifest_etag=load.row.campaign.manifest_etag)
         concerned.append((load, before, state))
-    forget_objects([load.row.pk for load, _, _ in concerned if load.archived and load.row.pk not in touched])
-    written, turned = _summed_up(concerned, now)
+    clear_object_versions([load.row.pk for load, _, _ in concerned if load.archived and load.row.pk not in touched])
+    written, turned = _write_affected(concerned, now)
     return written, late, turned
 
 
-def _summed_up(
-    concerned: Collection[tuple[Open, LoadState, LoadState]], now: datetime
+def _write_affected(
+    concerned: Collection[tuple[LoadUpdate, LoadState, LoadState]], now: datetime
 ) -> tuple[list[Load], list[EventRow]]:
     """Write the loads as their transfers have them, and a sample of those that moved. None is archived any more."""
     if not concerned:
         return [], []
     rows = [load.row for load, _, _ in concerned]
-    done = sums({row.pk: row.campaign.items_total is not None for row in rows})
-    failed = failures([pk for pk, each in done.items() if each.failed])
+    done = aggregate_transfers({row.pk: row.campaign.items_total is not None for row in rows})
+    failed = latest_errors([pk for pk, each in done.items() if each.failed])
     moved = [row for row in rows if done[row.pk].bytes_done != row.bytes_done]
-    rates, firsts = speeds(moved, done, now), first_counted(moved, now)
+    rates, firsts = windowed_rates(moved, done, now), baseline_samples(moved, now)
     written: list[Load] = []
     were: list[HistoryState | None] = []
     for load, before, state in concerned:
@@ -103,8 +105,8 @@ def _summed_up(
             for name, value in zip(LOAD_FIELDS, after, strict=True):
                 setattr(row, name, value)
             written.append(row)
-    values = [(row.tail_id, row.campaign_id, *_values(row), row.archived_at) for row in written]
-    upsert(Load, PLACE, [*LOAD_FIELDS, "archived_at"], values)
+    values = [(row.tail_id, row.campaign_id, *_state_values(row), row.archived_at) for row in written]
+    upsert(Load, LOAD_KEY, [*LOAD_FIELDS, "archived_at"], values)
     samples = [ProgressSample(load=row, at=now, bytes_done=row.bytes_done) for row in moved]
     ProgressSample.objects.bulk_create(samples, ignore_conflicts=True)
     return written, events.load_events(zip(were, written, strict=True), now)

@@ -28,7 +28,7 @@ SELECT held.id, item.name
 """
 
 
-def differing(loads: Mapping[int, int], sizes: Mapping[int, Mapping[str, int]]) -> Iterable[tuple[int, str]]:
+def differing_transfers(loads: Mapping[int, int], sizes: Mapping[int, Mapping[str, int]]) -> Iterable[tuple[int, str]]:
     """Load and content of every transfer that is of another size, listed no more, listed again, or missing.
 
     `loads` are ids with the ids of their campaigns, `sizes` what those list, in bytes. These and not the rows of the

@@ -18,7 +18,7 @@ def lock_tails(airline: Airline, pks: Collection[int]) -> dict[int, Tail]:
     return tails
 
 
-def forget_objects(loads: Collection[int]) -> None:
+def clear_object_versions(loads: Collection[int]) -> None:
     """Have the rows of these loads rest on no object any more, so that none is missed and each that is there is read.
 
     What the objects said stays. To be called in the transaction in which the loads come back to life.

@@ -12,72 +12,74 @@ from typing import Final, NamedTuple
 
 from fleet.choices import Status
 from fleet.history.events import EventData, EventRow, event_between, transfer_history_state
-from fleet.ingest.manifest_diff import differing
-from fleet.ingest.rows import forget_objects
-from fleet.ingest.updates import Late, Open
+from fleet.ingest.manifest_diff import differing_transfers
+from fleet.ingest.rows import clear_object_versions
+from fleet.ingest.updates import LoadUpdate, SupersededObjects
 from fleet.models import Transfer
 from fleet.state.observations import ErrorObserved, ProgressObserved
 from fleet.state.transfer import TRANSFER_FIELDS, TransferState, next_transfer_state
 from ifeportal.bulk import upsert, where_in
 
-PLACE: Final = ("load_id", "content")
-Place = tuple[int, str]
+TRANSFER_KEY: Final = ("load_id", "content")
+TransferKey = tuple[int, str]
 _COLUMNS: Final = [each.attname for each in Transfer._meta.concrete_fields]
-_as_columns = itemgetter(*(("id", *PLACE, *TRANSFER_FIELDS).index(name) for name in _COLUMNS))
+_as_columns = itemgetter(*(("id", *TRANSFER_KEY, *TRANSFER_FIELDS).index(name) for name in _COLUMNS))
 
 
-class Written(NamedTuple):
+class TransferResult(NamedTuple):
     """The rows written, the objects whose news came too late, the turns to be told of, and the bytes that arrived."""
 
     rows: list[Transfer]
-    late: Late
-    told: list[EventRow]
-    moved: int
+    superseded: SupersededObjects
+    events: list[EventRow]
+    bytes_received: int
 
 
-def write_transfers(loads: Collection[Open], now: datetime) -> Written:
+def write_transfers(loads: Collection[LoadUpdate], now: datetime) -> TransferResult:
     """Write what differs."""
     by_id = {load.row.pk: load for load in loads}
-    concerned = _concerned(loads)
-    states = _states(place for place in concerned if not by_id[place[0]].fresh)
-    decided: dict[Place, TransferState] = {}
-    late: Late = set()
+    concerned = _affected(loads)
+    states = _known_states(place for place in concerned if not by_id[place[0]].fresh)
+    decided: dict[TransferKey, TransferState] = {}
+    late: SupersededObjects = set()
     for place in sorted(concerned):
         load, before = by_id[place[0]], states.get(place)
         if before is not None:
-            late |= _late(load, place[1], before)
-        after = _decided(load, place[1], before, now)
+            late |= _superseded(load, place[1], before)
+        after = _next_state(load, place[1], before, now)
         if after is not None:
             decided[place] = after
-    forget_objects({place[0] for place in decided if by_id[place[0]].archived})
-    written = upsert(Transfer, PLACE, TRANSFER_FIELDS, [(*place, *state) for place, state in decided.items()])
+    clear_object_versions({place[0] for place in decided if by_id[place[0]].archived})
+    written = upsert(Transfer, TRANSFER_KEY, TRANSFER_FIELDS, [(*place, *state) for place, state in decided.items()])
     rows = [_row(pk, by_id[load_id], content, decided[load_id, content]) for pk, load_id, content in written]
     told = [
         (*place, turned)
         for place, after in decided.items()
-        if (turned := _turned(by_id[place[0]], states.get(place), after, now)) is not None
+        if (turned := _event(by_id[place[0]], states.get(place), after, now)) is not None
     ]
-    moved = sum(arrived(states.get(place), after) for place, after in decided.items() if not by_id[place[0]].fresh)
-    return Written(rows, late, told, moved)
+    moved = sum(
+        bytes_received(states.get(place), after) for place, after in decided.items() if not by_id[place[0]].fresh
+    )
+    return TransferResult(rows, late, told, moved)
 
 
-def _concerned(loads: Collection[Open]) -> set[Place]:
+def _affected(loads: Collection[LoadUpdate]) -> set[TransferKey]:
     """The transfers to be looked at. An archived load is not held against a newer manifest: nothing of it is stale."""
     places = {(load.row.pk, content) for load in loads for content in (*load.progress, *load.errors)}
     places.update((load.row.pk, content) for load in loads if load.fresh for content in load.sizes)
     stale = [load.row for load in loads if load.stale and not load.fresh]
     sizes = {load.row.campaign_id: load.sizes for load in loads if load.stale}
-    return places.union(differing({row.pk: row.campaign_id for row in stale}, sizes))
+    return places.union(differing_transfers({row.pk: row.campaign_id for row in stale}, sizes))
 
 
-def _states(places: Iterable[Place]) -> dict[Place, TransferState]:
+def _known_states(places: Iterable[TransferKey]) -> dict[TransferKey, TransferState]:
     """The transfers there are, as the pure machine knows them."""
-    rows = Transfer.objects.filter(where_in(Transfer, PLACE, places)).order_by()
-    found = rows.values_list(*PLACE, *TRANSFER_FIELDS)
+    rows = Transfer.objects.filter(where_in(Transfer, TRANSFER_KEY, places)).order_by()
+    found = rows.values_list(*TRANSFER_KEY, *TRANSFER_FIELDS)
     return {(row[0], row[1]): TransferState._make(row[2:]) for row in found}
 
 
-def _decided(load: Open, content: str, before: TransferState | None, now: datetime) -> TransferState | None:
+def _next_state(load: LoadUpdate, content: str, before: TransferState | None, now: datetime) -> TransferState | None:
     """What becomes of a transfer (None: it has no row yet); None if nothing does."""
     size, progress, error = load.sizes.get(content), load.progress.get(content), load.errors.get(content)
     if before is None:
@@ -93,7 +95,7 @@ def _decided(load: Open, content: str, before: TransferState | None, now: dateti
     return None if after == before else after
 
 
-def _turned(load: Open, before: TransferState | None, after: TransferState, now: datetime) -> EventData | None:
+def _event(load: LoadUpdate, before: TransferState | None, after: TransferState, now: datetime) -> EventData | None:
     """The turn of an item. Of those of a load first met only failures are told: when the others turned nobody saw."""
     if not load.fresh:
         return event_between(
@@ -105,15 +107,15 @@ def _turned(load: Open, before: TransferState | None, after: TransferState, now:
     return event_between(None, transfer_history_state(after), now) if after.status == Status.FAILED else None
 
 
-def arrived(before: TransferState | None, after: TransferState) -> int:
+def bytes_received(before: TransferState | None, after: TransferState) -> int:
     """The bytes that an item holds more, where its aircraft says so; not where only the manifest is another."""
     if before is None:
         return after.bytes_done
     return max(after.bytes_done - before.bytes_done, 0) if after.bytes_reported != before.bytes_reported else 0
 
 
-def _late(load: Open, content: str, before: TransferState) -> Late:
-    late: Late = set()
+def _superseded(load: LoadUpdate, content: str, before: TransferState) -> SupersededObjects:
+    late: SupersededObjects = set()
     progress, error = load.progress.get(content), load.errors.get(content)
     if isinstance(progress, ProgressObserved) and before.progress_at is not None and progress.at < before.progress_at:
         late.add((load.row.tail_id, ("progress", load.row.campaign.name, content)))
@@ -122,7 +124,7 @@ def _late(load: Open, content: str, before: TransferState) -> Late:
     return late
 
 
-def _row(pk: int, load: Open, content: str, state: TransferState) -> Transfer:
+def _row(pk: int, load: LoadUpdate, content: str, state: TransferState) -> Transfer:
     row = Transfer(*_as_columns((pk, load.row.pk, content, *state)))
     row.load = load.row
     return row

@@ -12,18 +12,20 @@ from fleet.models import Load
 from fleet.reconcile.problems import Problem
 from fleet.state.observations import ErrorObserved, HeartbeatObserved, ObjectDeleted, ObjectRewritten, ProgressObserved
 
-Item = tuple[str, str]  # campaign, content
-Object = tuple[Literal["progress", "error", "campaign_error", "heartbeat"], str, str]
-Late = set[tuple[int, Object]]  # the id of a tail, and an object of it of which a newer version is known
+ContentRef = tuple[str, str]  # campaign, content
+ObjectRef = tuple[Literal["progress", "error", "campaign_error", "heartbeat"], str, str]
+SupersededObjects = set[
+    tuple[int, ObjectRef]
+]  # the id of a tail, and an object of it of which a newer version is known
 
 
 @dataclass(slots=True)
-class News:
+class TailUpdate:
     """What is new of one tail. Items are (campaign, content); `dirty` are campaigns whose manifest is another now,
     `problems` what the bytes of its objects said that could not be understood."""
 
-    progress: dict[Item, ProgressObserved | ObjectRewritten | ObjectDeleted] = field(default_factory=dict)
-    errors: dict[Item, ErrorObserved | ObjectRewritten | ObjectDeleted] = field(default_factory=dict)
+    progress: dict[ContentRef, ProgressObserved | ObjectRewritten | ObjectDeleted] = field(default_factory=dict)
+    errors: dict[ContentRef, ErrorObserved | ObjectRewritten | ObjectDeleted] = field(default_factory=dict)
     campaign_errors: dict[str, ErrorObserved | ObjectRewritten | ObjectDeleted] = field(default_factory=dict)
     heartbeat: HeartbeatObserved | ObjectRewritten | ObjectDeleted | None = None
     heard_at: datetime | None = None
@@ -46,7 +48,7 @@ class Catalog:
 
 
 @dataclass(slots=True)
-class Open:
+class LoadUpdate:
     """A load that is being worked on, and what is new of it, by content.
 
     `fresh`: it has no transfers yet. `stale`: they were last held against another manifest.
@@ -65,6 +67,6 @@ class Open:
         """Its objects were packed into one. It rests until an object says something new."""
         return self.row.archived_at is not None
 
-    def concerns(self, seen: object) -> bool:
+    def is_affected_by(self, observation: object) -> bool:
         """Whether what was seen can change it. That the objects of an archived load are gone is no news."""
-        return not (self.archived and isinstance(seen, ObjectDeleted))
+        return not (self.archived and isinstance(observation, ObjectDeleted))

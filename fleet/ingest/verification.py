@@ -24,7 +24,9 @@ from ifeportal.live.feed import publish
 from ifeportal.models import Airline
 
 
-def prove(*, tails: Collection[int] = (), loads: Collection[int] = (), campaigns: Collection[int] = ()) -> list[Load]:
+def update_verification(
+    *, tails: Collection[int] = (), loads: Collection[int] = (), campaigns: Collection[int] = ()
+) -> list[Load]:
     """Write what is proven now of the complete loads of these tails and campaigns, and of these loads (all by id).
 
     Those that are not as they were, as they are to be published. Loads that are archived rest.
@@ -56,7 +58,7 @@ def prove(*, tails: Collection[int] = (), loads: Collection[int] = (), campaigns
     return changed
 
 
-def note_proof(airline: Airline, campaigns: Collection[int]) -> None:
+def update_campaign_verification(airline: Airline, campaigns: Collection[int]) -> None:
     """Write and publish what is proven of the complete loads of these campaigns (ids), which are others now."""
     concerned = Load.objects.filter(campaign__in=campaigns, status=Status.COMPLETE, archived_at=None).order_by()
     tails = set(concerned.values_list("tail", flat=True)) if campaigns else set()
@@ -64,4 +66,4 @@ def note_proof(airline: Airline, campaigns: Collection[int]) -> None:
         return
     with transaction.atomic():
         lock_tails(airline, tails)
-        publish([*map(load_change, prove(campaigns=campaigns))])
+        publish([*map(load_change, update_verification(campaigns=campaigns))])

@@ -64,7 +64,7 @@ def find_airline(name: str, media: Bucket, status: Bucket) -> Airline | None:
 def _discovered(name: anomalies.BucketName, names: Iterable[str], limits: Limits, now: datetime) -> int:
     found = find_airlines(names, _names(), limits)
     _make(found.names)
-    return anomalies.record(None, name, found.problems, anomalies.open_rows(None, name), now)
+    return anomalies.replace_open(None, name, found.problems, anomalies.open_rows(None, name), now)
 
 
 def _names() -> list[str]:

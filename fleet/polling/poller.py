@@ -16,8 +16,8 @@ from typing import Final
 
 from campaigns.catalog.sync import sync_catalog
 from fleet.ingest import anomalies
-from fleet.ingest.health import note_standing
-from fleet.ingest.verification import note_proof
+from fleet.ingest.health import update_health
+from fleet.ingest.verification import update_campaign_verification
 from fleet.models import Load, Tail
 from fleet.polling.discovery import discover
 from fleet.polling.fetcher import Fetcher
@@ -111,7 +111,7 @@ def poll_head(
         # Of what could not be looked at nobody knows whether it stands still.
         watched_since = None if writer.result.failures or writer.result.unfinished else terms.steady_since
         if terms.is_due(now):
-            writer.touched |= note_standing(airline, now, watched_since)
+            writer.touched |= update_health(airline, now, watched_since)
     return writer.result, parts
 
 
@@ -178,7 +178,7 @@ def _read_media(writer: Writer, media: Bucket) -> None:
     if catalog.failure is not None:
         writer.failed(failure("media", catalog.failure))
     writer.touched |= {row.name for row in catalog.campaigns_changed}
-    note_proof(airline, {row.pk for row in catalog.campaigns_changed})
+    update_campaign_verification(airline, {row.pk for row in catalog.campaigns_changed})
     problems = Problems(limits.anomalies)
     for each in catalog.problems:
         problems.add(Problem(each.key, each.code, each.detail, each.etag))
@@ -188,7 +188,7 @@ def _read_media(writer: Writer, media: Bucket) -> None:
         objects_seen=catalog.objects_seen,
         objects_changed=len(catalog.campaigns_changed),
         news=len(catalog.campaigns_changed),
-        anomalies=anomalies.record(airline, "media", problems, known, writer.now),
+        anomalies=anomalies.replace_open(airline, "media", problems, known, writer.now),
     )
 
 
@@ -213,7 +213,7 @@ def _forget_what_no_part_has(writer: Writer, parts: tuple[str, ...]) -> None:
     homes = tuple(f"{writer.airline.name}/{part}" for part in parts)
     known = anomalies.open_rows(writer.airline, "status")
     orphans = {place: row for place, row in known.items() if not row.key.startswith(homes) and row.code != BAD_ARCHIVE}
-    anomalies.record(writer.airline, "status", Problems(0), orphans, writer.now)
+    anomalies.replace_open(writer.airline, "status", Problems(0), orphans, writer.now)
 
 
 def _read_part(writer: Writer, part: str, listing: PrefetchedListing) -> bool:

@@ -14,7 +14,7 @@ class PollResult(RequestCounts):
 
     `bytes_received` are those of the answers, `news` counts transfers, loads and campaigns that are not what they were
     (heartbeats are no news), `listings` those that were read, `cut` those of them that had more keys than are read,
-    `unfinished` those for which there was no time, `failures` are sentences. Two results add up; bare counts of
+    `unfinished` those for which there was no time, `latest_errors` are sentences. Two results add up; bare counts of
     requests can be added too.
     """
 

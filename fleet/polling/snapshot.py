@@ -11,7 +11,7 @@ from typing import Any, Final
 from django.db.models import BigIntegerField, F, Func, Q
 
 from campaigns.models import Campaign
-from fleet.ingest.anomalies import Open, open_rows
+from fleet.ingest.anomalies import OpenAnomaly, open_rows
 from fleet.models import Load, Tail, Transfer
 from fleet.reconcile.diff import KnownObjects, Version
 from fleet.reconcile.problems import OLDER_OBJECT, Problem
@@ -58,7 +58,7 @@ class Standing:
     """
 
     known: KnownObjects
-    anomalies: dict[tuple[str, str], Open]
+    anomalies: dict[tuple[str, str], OpenAnomaly]
     dirty: frozenset[Place]
     tails: dict[str, Counted]
 

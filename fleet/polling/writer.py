@@ -20,7 +20,7 @@ from campaigns.models import Campaign, ContentItem
 from fleet.feed import airline_change, campaign_change
 from fleet.ingest import anomalies
 from fleet.ingest.apply import apply_tails
-from fleet.ingest.updates import Catalog, News
+from fleet.ingest.updates import Catalog, TailUpdate
 from fleet.models import Tail
 from fleet.polling.fetcher import Fetcher, Readings
 from fleet.polling.result import PollResult, failure
@@ -212,7 +212,9 @@ class Writer:
         self._apply(some, works, Catalog(campaigns, self.sizes), problems)
         return {each.name for each in wanted if not each.unchanged_bytes and each.name in readings.by_key}
 
-    def _apply(self, news: dict[int, News], works: Mapping[int, Work], catalog: Catalog, problems: Problems) -> None:
+    def _apply(
+        self, news: dict[int, TailUpdate], works: Mapping[int, Work], catalog: Catalog, problems: Problems
+    ) -> None:
         """Write a batch; one that fails is halved, until it is known which tail cannot be written."""
         if not news:
             return
@@ -231,7 +233,7 @@ class Writer:
             return
         self.result += PollResult(transfers_changed=applied.transfers, news=applied.transfers + applied.loads)
         self.touched |= applied.campaigns
-        for pk, older in applied.older.items():
+        for pk, older in applied.superseded.items():
             for each in works[pk].changes.changed:
                 if (each.key.kind, each.key.campaign, each.key.content) in older:
                     problems.add(stale_object_problem(each.name, each.etag, each.at))
@@ -242,8 +244,8 @@ class Writer:
         detail = f"What was seen of this tail could not be written ({type(error).__name__}); it is tried again."
         problems.add(Problem(f"{self.airline.name}/{tail}/", "INTERNAL", detail))
 
-    def _news(self, work: Work, readings: Readings, campaigns: Container[str], problems: Problems) -> News:
-        news = News(dirty={name for name in work.dirty if name in campaigns})
+    def _news(self, work: Work, readings: Readings, campaigns: Container[str], problems: Problems) -> TailUpdate:
+        news = TailUpdate(dirty={name for name in work.dirty if name in campaigns})
         for key, etag in work.changes.deleted:
             if _has_room(key, campaigns):
                 _tell(news, key, ObjectDeleted(etag))
@@ -265,7 +267,9 @@ class Writer:
             for row in rows.anomalies.values()
             if not found.is_complete or (row.code in BODY_PROBLEMS and row.key not in looked_at)
         ]
-        return anomalies.record(self.airline, "status", found.problems, rows.anomalies, self.now, lasting=lasting)
+        return anomalies.replace_open(
+            self.airline, "status", found.problems, rows.anomalies, self.now, unchanged=lasting
+        )
 
 
 def limits_left(limits: Limits, rows: Standing) -> Limits:
@@ -279,7 +283,7 @@ def _has_room(key: StatusKey, campaigns: Container[str]) -> bool:
     return key.kind == "heartbeat" or key.campaign in campaigns
 
 
-def _tell(news: News, key: StatusKey, seen: Observation | ObjectDeleted) -> None:
+def _tell(news: TailUpdate, key: StatusKey, seen: Observation | ObjectDeleted) -> None:
     """Put what was seen of an object in its place."""
     match key.kind, seen:
         case "progress", ProgressObserved() | ObjectRewritten() | ObjectDeleted():

@@ -6,8 +6,8 @@ import pytest
 
 from campaigns.models import Campaign
 from fleet.ingest.apply import apply_tails
-from fleet.ingest.health import note_standing
-from fleet.ingest.updates import News
+from fleet.ingest.health import update_health
+from fleet.ingest.updates import TailUpdate
 from fleet.models import Load, Transfer
 from fleet.state.observations import ErrorObserved, ObjectDeleted, ObjectRewritten, ProgressObserved
 from ifeportal.models import Airline
@@ -33,14 +33,14 @@ def archived(world: World) -> World:
     return world
 
 
-def told(world: World, news: News) -> None:
+def told(world: World, news: TailUpdate) -> None:
     news.heard_at = None
     apply_tails(Airline.objects.get(), {tail().pk: news}, catalog(), world.clock)
 
 
 def test_a_new_manifest_leaves_it_alone(archived: World) -> None:
     before = rows()
-    told(archived, News(dirty={CAMPAIGN}))
+    told(archived, TailUpdate(dirty={CAMPAIGN}))
     assert rows() == before
 
 
@@ -51,7 +51,7 @@ def test_objects_that_are_still_there_and_those_that_are_gone_change_nothing(arc
     assert c.error_at is not None
     told(
         archived,
-        News(
+        TailUpdate(
             progress={
                 (CAMPAIGN, "a"): ProgressObserved(a.progress_etag, a.progress_at, 100),
                 (CAMPAIGN, "b"): ObjectDeleted(b.progress_etag),
@@ -66,7 +66,7 @@ def test_objects_that_are_still_there_and_those_that_are_gone_change_nothing(arc
 
 
 def test_a_progress_that_moved_wakes_it_and_the_rest_is_read_anew(archived: World) -> None:
-    told(archived, News(progress={(CAMPAIGN, "b"): ProgressObserved("x", archived.clock, 80)}))
+    told(archived, TailUpdate(progress={(CAMPAIGN, "b"): ProgressObserved("x", archived.clock, 80)}))
     assert load().archived_at is None
     assert (transfer("b").bytes_done, transfer("b").progress_etag, load().bytes_done) == (80, "x", 180)
     assert (transfer("a").status, transfer("a").progress_etag, transfer("a").bytes_done) == ("complete", "", 100)
@@ -74,12 +74,12 @@ def test_a_progress_that_moved_wakes_it_and_the_rest_is_read_anew(archived: Worl
 
 
 def test_an_item_that_is_reported_for_the_first_time_wakes_it(archived: World) -> None:
-    told(archived, News(progress={(CAMPAIGN, "new"): ProgressObserved("x", archived.clock, 1)}))
+    told(archived, TailUpdate(progress={(CAMPAIGN, "new"): ProgressObserved("x", archived.clock, 1)}))
     assert (load().archived_at, transfer("new").bytes_done, transfer("a").progress_etag) == (None, 1, "")
 
 
 def test_a_new_error_of_the_campaign_wakes_it(archived: World) -> None:
-    told(archived, News(campaign_errors={CAMPAIGN: ErrorObserved("x", archived.clock, "EXPIRED", "late")}))
+    told(archived, TailUpdate(campaign_errors={CAMPAIGN: ErrorObserved("x", archived.clock, "EXPIRED", "late")}))
     row = load()
     assert (row.archived_at, row.error_code, row.error_etag) == (None, "EXPIRED", "x")
     assert transfer("a").progress_etag == ""
@@ -88,17 +88,17 @@ def test_a_new_error_of_the_campaign_wakes_it(archived: World) -> None:
 def test_the_same_error_of_the_campaign_wakes_it_only_if_it_was_written_anew(archived: World) -> None:
     row = load()
     assert row.error_at is not None
-    told(archived, News(campaign_errors={CAMPAIGN: ObjectRewritten(row.error_etag, row.error_at)}))
+    told(archived, TailUpdate(campaign_errors={CAMPAIGN: ObjectRewritten(row.error_etag, row.error_at)}))
     assert load().archived_at is not None
-    told(archived, News(campaign_errors={CAMPAIGN: ObjectRewritten(row.error_etag, archived.clock)}))
+    told(archived, TailUpdate(campaign_errors={CAMPAIGN: ObjectRewritten(row.error_etag, archived.clock)}))
     assert load().archived_at is None
 
 
 def test_it_is_never_stalled(archived: World) -> None:
     since = archived.clock
     archived.later(86_400)
-    assert note_standing(Airline.objects.get(), archived.clock, since) == set()
+    assert update_health(Airline.objects.get(), archived.clock, since) == set()
     assert not Transfer.objects.filter(stalled=True).exists()
     Load.objects.update(archived_at=None)
-    note_standing(Airline.objects.get(), archived.clock, since)
+    update_health(Airline.objects.get(), archived.clock, since)
     assert transfer("b").stalled

@@ -36,5 +36,5 @@ def test_of_many_loads_at_once_with_restarts_among_them(world: World) -> None:
         window = [each for each in samples if each.at > now - rates.WINDOW]
         expected[load.pk] = rates.windowed_rate([*window, RateSample(now, done[load.pk].bytes_done)])
         load.moved_at = None
-    assert aggregates.speeds(loads, done, now) == expected
+    assert aggregates.windowed_rates(loads, done, now) == expected
     assert len(set(expected.values())) > 10

@@ -12,8 +12,8 @@ from django.db import IntegrityError, connection
 from django.test.utils import CaptureQueriesContext
 
 from campaigns.models import Campaign, ContentItem
-from fleet.ingest.apply import Applied, apply_tails
-from fleet.ingest.updates import Catalog, News
+from fleet.ingest.apply import ApplyResult, apply_tails
+from fleet.ingest.updates import Catalog, TailUpdate
 from fleet.models import Load, Tail, Transfer
 from fleet.state.observations import ErrorObserved, HeartbeatObserved, ProgressObserved
 from ifeportal.models import Airline
@@ -42,13 +42,13 @@ def fleet(world: World, tails: int, items: int) -> list[int]:
     return list(Tail.objects.order_by("pk").values_list("pk", flat=True))
 
 
-def moved(at: datetime, value: int, items: Sequence[int] = (0,)) -> News:
+def moved(at: datetime, value: int, items: Sequence[int] = (0,)) -> TailUpdate:
     """These items are at `value` bytes."""
     seen = {(CAMPAIGN, f"item-{item:02}"): ProgressObserved(f"etag-{value}", at, value) for item in items}
-    return News(progress=dict(seen), heard_at=at)
+    return TailUpdate(progress=dict(seen), heard_at=at)
 
 
-def applied(world: World, batch: Mapping[int, News]) -> Applied:
+def applied(world: World, batch: Mapping[int, TailUpdate]) -> ApplyResult:
     return apply_tails(Airline.objects.get(), batch, catalog(), world.clock)
 
 
@@ -59,7 +59,7 @@ def test_every_tail_of_a_batch_gets_its_own_news_and_one_deleted_meanwhile_none(
     at = world.clock
     batch = {pk: moved(at, 20 + number) for number, pk in enumerate(pks)}
     batch[pks[2]].errors[CAMPAIGN, "item-01"] = ErrorObserved("e", at, "IO_ERROR", "disk")
-    batch[pks[3]] = News(heartbeat=HeartbeatObserved("h", at, None), heard_at=at)
+    batch[pks[3]] = TailUpdate(heartbeat=HeartbeatObserved("h", at, None), heard_at=at)
     result = applied(world, batch)
     assert (result.transfers, result.loads, result.campaigns) == (3, 2, frozenset({CAMPAIGN}))
     assert (transfer("item-00", "N00").bytes_done, transfer("item-00", "N02").bytes_done) == (20, 22)
@@ -75,7 +75,7 @@ def test_what_came_too_late_is_told_of_the_tail_it_belongs_to(world: World) -> N
     world.later(-60)
     batch[pks[1]] = moved(world.clock, 5)
     result = applied(world, batch)
-    assert result.older == {pks[1]: {("progress", CAMPAIGN, "item-00")}}
+    assert result.superseded == {pks[1]: {("progress", CAMPAIGN, "item-00")}}
     assert transfer("item-00", "N01").bytes_done == 10
 
 
@@ -94,7 +94,7 @@ def test_as_many_statements_for_many_tails_and_items_as_for_few(world: World, wh
         if what == "manifest":
             Campaign.objects.update(manifest_etag="another")
             ContentItem.objects.update(size=200)
-            batch = {pk: News(dirty={CAMPAIGN}) for pk in pks}
+            batch = {pk: TailUpdate(dirty={CAMPAIGN}) for pk in pks}
         known = catalog()
         with CaptureQueriesContext(connection) as queries:
             result = apply_tails(Airline.objects.get(), batch, known, world.clock)

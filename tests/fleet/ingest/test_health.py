@@ -9,7 +9,7 @@ import pytest
 
 from campaigns.models import Campaign
 from fleet.choices import ServiceStatus
-from fleet.ingest.health import note_standing
+from fleet.ingest.health import update_health
 from fleet.models import Event, Load, Tail
 from fleet.polling.poller import Terms, poll_airline
 from fleet.service_status import change_duty
@@ -140,14 +140,14 @@ class TestSilent:
         airline = Airline.objects.get()
         world.later(5 * DAY)
         back = world.clock
-        note_standing(airline, world.clock, None)
-        note_standing(airline, world.clock, back)
+        update_health(airline, world.clock, None)
+        update_health(airline, world.clock, back)
         assert not tail().silent
         world.later(DAY)
-        note_standing(airline, world.clock, back)
+        update_health(airline, world.clock, back)
         assert tail().silent
         world.later(60)
-        note_standing(airline, world.clock, world.clock)
+        update_health(airline, world.clock, world.clock)
         assert (tail().silent, load().state) == (True, "silent"), "known before, and nothing new was seen"
 
     def test_a_tail_without_loads_may_be_silent_too(self, world: World) -> None:
@@ -367,7 +367,7 @@ def test_what_moves_at_that_moment_wins(world: World, monkeypatch: pytest.Monkey
         return {row.pk: row for row in Tail.objects.all()}
 
     monkeypatch.setattr("fleet.ingest.health.lock_tails", lock)
-    assert note_standing(airline, world.clock, world.clock.replace(year=2025)) == set()
+    assert update_health(airline, world.clock, world.clock.replace(year=2025)) == set()
     assert met, "there was something to be noted"
     assert (load().stalled, transfer("a").stalled) == (False, False)
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from fleet.ingest.apply import Applied, apply_tails
-from fleet.ingest.updates import News
+from fleet.ingest.apply import ApplyResult, apply_tails
+from fleet.ingest.updates import TailUpdate
 from fleet.models import Load, Tail, Transfer
 from ifeportal.models import Airline
 from loader.errors import WorldError
@@ -192,7 +192,7 @@ def test_one_tail_that_cannot_be_written_stops_no_other(world: World, monkeypatc
     assert Load.objects.count() == 3
 
 
-def _second_fails(airline: Airline, batch: Mapping[int, News], *args: Any, **more: Any) -> Applied:
+def _second_fails(airline: Airline, batch: Mapping[int, TailUpdate], *args: Any, **more: Any) -> ApplyResult:
     if Tail.objects.filter(pk__in=batch, name="N2").exists():
         raise ValueError("boom")
     return apply_tails(airline, batch, *args, **more)

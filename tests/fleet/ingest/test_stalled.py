@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fleet.ingest.health import note_standing
+from fleet.ingest.health import update_health
 from fleet.models import Transfer
 from fleet.polling.poller import Terms, poll_airline
 from ifeportal.live.models import Change
@@ -96,21 +96,21 @@ def test_what_moved_while_nobody_watched_is_not_stalled_at_once(world: World) ->
     airline = Airline.objects.get()
     world.later(86_400)
     before = rows()
-    assert note_standing(airline, world.clock, None) == set(), "the first success after a gap"
+    assert update_health(airline, world.clock, None) == set(), "the first success after a gap"
     back = world.clock
     world.later(179)
-    assert note_standing(airline, world.clock, back) == set()
+    assert update_health(airline, world.clock, back) == set()
     assert {name: rows()[name] for name in ("Transfer", "Tail")} == {
         name: before[name] for name in ("Transfer", "Tail")
     }
     assert (load().rate_bps, load().effective_bps) == (10, 0), "pauses are part of the effective rate"
     world.later(1)
-    assert note_standing(airline, world.clock, back) == set(), "no sum of loads has to do with a rate"
+    assert update_health(airline, world.clock, back) == set(), "no sum of loads has to do with a rate"
     assert (transfer("a").rate_bps, load().rate_bps, transfer("a").stalled) == (None, None, False)
     world.later(419)
-    assert note_standing(airline, world.clock, back) == set()
+    assert update_health(airline, world.clock, back) == set()
     world.later(1)
-    assert note_standing(airline, world.clock, back) == {"2026-12"}
+    assert update_health(airline, world.clock, back) == {"2026-12"}
     assert (transfer("a").stalled, load().stalled) == (True, True)
 
 
@@ -124,7 +124,7 @@ def test_what_moves_again_after_an_outage_is_never_stalled(world: World) -> None
         world.later(120)
         world.progress("N1/2026-12/a", done)
         world.poll()
-        note_standing(Airline.objects.get(), world.clock, back)
+        update_health(Airline.objects.get(), world.clock, back)
         assert not transfer("a").stalled
 
 

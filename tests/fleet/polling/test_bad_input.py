@@ -265,7 +265,7 @@ def _dies(*_: object) -> int:
 
 
 def test_resolved_anomalies_do_not_pile_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fleet.ingest.anomalies.RESOLVED_KEPT", 3)
+    monkeypatch.setattr("fleet.ingest.anomalies.RESOLVED_LIMIT", 3)
     for number in range(6):
         world.status.put(f"ACME/bad-{number}", b"")
         world.poll()

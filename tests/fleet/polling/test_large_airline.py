@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from fleet.ingest.apply import Applied, apply_tails
+from fleet.ingest.apply import ApplyResult, apply_tails
 from fleet.models import Anomaly, Tail, Transfer
 from fleet.polling import poller
 from fleet.polling import writer as polling_writer
@@ -166,7 +166,7 @@ def test_what_is_seen_is_written_before_more_of_it_is_held_than_may_be(
 def test_what_writing_takes_is_no_time_of_the_listing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(now=0.0)
 
-    def slow(*args: Any, **options: Any) -> Applied:
+    def slow(*args: Any, **options: Any) -> ApplyResult:
         clock.now += 30.0
         return apply_tails(*args, **options)
 
