@@ -13,7 +13,7 @@ from fleet import feed, usage
 from fleet.archive import scheduler
 from fleet.history import retention
 from fleet.polling import discovery, event_consumer, interval
-from fleet.polling.poller import Terms, poll_head, poll_part
+from fleet.polling.poller import PollOptions, poll_partition, poll_root
 from fleet.polling.result import PollResult
 from fleet.reconcile.partitions import UNPARTITIONED
 from fleet.stats import throughput
@@ -104,24 +104,28 @@ def prune_feed() -> None:
 def _poll_head(held: Lease, airline: Airline) -> None:
     media, status = _buckets()
     steady_since = uninterrupted_since(held)
-    terms = Terms(
-        alive=held.heartbeat, guard=held.check_fence, steady_since=steady_since, seconds=TURN, last=held.succeeded_at
+    terms = PollOptions(
+        alive=held.heartbeat,
+        guard=held.check_fence,
+        uninterrupted_since=steady_since,
+        seconds=TURN,
+        previous_run=held.succeeded_at,
     )
     current = partitions_of(held.name) or UNPARTITIONED
-    result, parts = poll_head(airline, media, status, timezone.now(), terms, parts=current)
+    result, parts = poll_root(airline, media, status, timezone.now(), terms, partitions=current)
     set_partitions(held.name, parts)
     _settle(held, airline, result)
 
 
 def _poll_part(held: Lease, airline: Airline, part: str) -> None:
-    terms = Terms(alive=held.heartbeat, guard=held.check_fence, seconds=TURN)
-    _settle(held, airline, poll_part(airline, part, _buckets()[1], timezone.now(), terms))
+    terms = PollOptions(alive=held.heartbeat, guard=held.check_fence, seconds=TURN)
+    _settle(held, airline, poll_partition(airline, part, _buckets()[1], timezone.now(), terms))
 
 
 def _take_events(held: Lease) -> None:
-    terms = Terms(alive=held.heartbeat, guard=held.check_fence, seconds=TURN)
+    terms = PollOptions(alive=held.heartbeat, guard=held.check_fence, seconds=TURN)
     media, status = _buckets()
-    taken = event_consumer.take_events(_queue(), media, status, timezone.now, terms)
+    taken = event_consumer.consume_events(_queue(), media, status, timezone.now, terms)
     held.found_changes = taken.keys > 0
     _finish(taken.result)
 
@@ -139,9 +143,9 @@ def _buckets() -> tuple[Bucket, Bucket]:
 
 def _settle(held: Lease, airline: Airline, result: PollResult) -> None:
     """Say whether something was found, and when to look again. What was never looked at before is new."""
-    held.found_changes = result.news > 0 or held.found_at is None
+    held.found_changes = result.changes > 0 or held.found_at is None
     quiet = timedelta() if held.found_changes or held.found_at is None else held.started_at - held.found_at
-    held.next_run_in = interval.pause(
+    held.next_run_in = interval.next_interval(
         max(quiet.total_seconds(), 0.0),
         watched=held.is_viewed,
         floor=settings.POLL_INTERVAL,
@@ -151,7 +155,7 @@ def _settle(held: Lease, airline: Airline, result: PollResult) -> None:
     if result.unfinished:
         held.next_run_in = settings.POLL_INTERVAL
         held.steady_since = None  # what could not be looked at does not stand still
-    elif result.cut and held.name.endswith("/"):
+    elif result.truncated and held.name.endswith("/"):
         held.next_run_in = (
             settings.POLL_CEILING
         )  # one tail with more keys than are read: it is dear, and not whole anyway
@@ -161,7 +165,7 @@ def _settle(held: Lease, airline: Airline, result: PollResult) -> None:
 def _events_arrive(held: Lease) -> bool:
     now = timezone.now()
     found_at = now if held.found_changes else held.found_at
-    return bool(settings.STATUS_EVENTS_QUEUE_URL) and event_consumer.events_arrive(EVENTS_JOB, found_at, now)
+    return bool(settings.STATUS_EVENTS_QUEUE_URL) and event_consumer.events_are_flowing(EVENTS_JOB, found_at, now)
 
 
 def _told(airline_id: int | None, result: PollResult) -> None:

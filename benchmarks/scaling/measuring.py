@@ -19,7 +19,7 @@ from typing import Any, Final
 from django.db import connection, connections, transaction
 from django.utils import timezone
 
-from fleet.polling.poller import poll_airline, poll_keys
+from fleet.polling.poller import poll_airline, poll_objects
 from fleet.polling.result import PollResult
 from ifeportal.live.feed import FeedChange, current_rev, publish
 from ifeportal.models import Airline
@@ -106,7 +106,7 @@ def take(events: dict[str, list[str]], counting: Counting) -> dict[str, object]:
     rows = list(Airline.objects.filter(name__in=events).order_by("name"))
     before, result = counting.read(), PollResult()
     for row in rows:
-        result += poll_keys(row, events[row.name], status, timezone.now())
+        result += poll_objects(row, events[row.name], status, timezone.now())
     return {**asdict(counting.read() - before), **asdict(result), "airlines": len(rows)}
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from django.db import transaction
 
 from fleet.ingest import anomalies
-from fleet.polling.result import PollResult, failure
+from fleet.polling.result import PollResult, failure_message
 from fleet.reconcile.limits import Limits
 from fleet.reconcile.names import find_airlines
 from fleet.serialization import serialize_airline
@@ -42,9 +42,9 @@ def discover(
         try:
             found = list_prefixes(bucket, "", alive)
         except WorldError as error:
-            result += PollResult(failures=(failure(name, error),))
+            result += PollResult(failures=(failure_message(name, error),))
         else:
-            result += PollResult(anomalies=_discovered(name, found, limits or Limits(), now), listings=1)
+            result += PollResult(anomalies=_create_discovered(name, found, limits or Limits(), now), listings=1)
     return result + meter.read()
 
 
@@ -56,14 +56,14 @@ def find_airline(name: str, media: Bucket, status: Bucket) -> Airline | None:
     """
     row = Airline.objects.filter(name=name).first()
     if row is None and any(next(iter(bucket.list(f"{name}/")), None) for bucket in (media, status)):
-        _make(find_airlines([name], _names(), Limits()).names)
+        _create_airlines(find_airlines([name], _names(), Limits()).names)
         row = Airline.objects.filter(name=name).first()
     return row
 
 
-def _discovered(name: anomalies.BucketName, names: Iterable[str], limits: Limits, now: datetime) -> int:
+def _create_discovered(name: anomalies.BucketName, names: Iterable[str], limits: Limits, now: datetime) -> int:
     found = find_airlines(names, _names(), limits)
-    _make(found.names)
+    _create_airlines(found.names)
     return anomalies.replace_open(None, name, found.problems, anomalies.open_rows(None, name), now)
 
 
@@ -71,7 +71,7 @@ def _names() -> list[str]:
     return list(Airline.objects.values_list("name", flat=True))
 
 
-def _make(names: list[str]) -> None:
+def _create_airlines(names: list[str]) -> None:
     if not names:
         return
     with transaction.atomic():

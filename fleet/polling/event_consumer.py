@@ -19,9 +19,9 @@ from typing import Final
 
 from fleet import usage
 from fleet.polling.discovery import find_airline
-from fleet.polling.poller import Terms, poll_keys
-from fleet.polling.result import PollResult, failure
-from fleet.polling.s3_events import BadEvent, keys_of
+from fleet.polling.poller import PollOptions, poll_objects
+from fleet.polling.result import PollResult, failure_message
+from fleet.polling.s3_events import BadNotification, parse_notification
 from fleet.usage import RequestMeter
 from ifeportal.models import Airline, Job
 from loader.contract.keys import parse_status_key
@@ -32,14 +32,16 @@ from loader.s3.sqs import MAX_WAIT, Message, Queue
 SLICE: Final = 20.0  # seconds; then other work gets its turn
 MESSAGES_A_BATCH: Final = 500
 KEYS_A_BATCH: Final = 2_000  # fetched and written before their messages are deleted: bounds what waits in memory
-STRANGERS_A_BATCH: Final = 20  # airlines without a row that are looked for; the rest is left to the discovery
-TRIES: Final = 10  # after which a message that could never be written is left to the listing
-TRUSTED: Final = timedelta(minutes=1)  # how long events may be silent, or late against a listing that found something
+UNKNOWN_AIRLINES_A_BATCH: Final = 20  # airlines without a row that are looked for; the rest is left to the discovery
+MAXIMUM_ATTEMPTS: Final = 10  # after which a message that could never be written is left to the listing
+FLOW_WINDOW: Final = timedelta(
+    minutes=1
+)  # how long events may be silent, or late against a listing that found something
 logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Taken:
+class ConsumeResult:
     """What a slice did: messages received, those among them that said nothing, keys fetched, and the polls' figures."""
 
     messages: int = 0
@@ -48,40 +50,40 @@ class Taken:
     result: PollResult = field(default_factory=PollResult)
 
 
-def take_events(
+def consume_events(
     queue: Queue,
     media: Bucket,
     status: Bucket,
     clock: Callable[[], datetime],
-    terms: Terms | None = None,
+    terms: PollOptions | None = None,
     *,
     seconds: float = SLICE,
     wait: int = MAX_WAIT,
-) -> Taken:
+) -> ConsumeResult:
     """Write what events tell until none came for `wait` seconds, something failed, or `seconds` are over.
 
     `clock` is the portal's. A failure of the queue or of the bucket stands in the result. Raises the errors of
     django.db if the database is away.
     """
-    work = _Slice(queue, media, status, clock, terms or Terms(), time.monotonic() + seconds)
+    work = _Slice(queue, media, status, clock, terms or PollOptions(), time.monotonic() + seconds)
     try:
         while work.step(wait):
             pass
     except WorldError as error:
         work.failed(f"queue of events: {error.code}: {error}")
-    return work.taken
+    return work.consumed
 
 
-def events_arrive(job: str, found_at: datetime | None, now: datetime) -> bool:
+def events_are_flowing(job: str, found_at: datetime | None, now: datetime) -> bool:
     """Whether changes come by event, so that listings need only be the safety net.
 
     `job` is the one that takes them; `found_at`, when a listing last found news. If listings find what no event told
     of, the events go astray somewhere, however well the queue can be read.
     """
-    row = Job.objects.filter(name=job, failures=0, succeeded_at__gt=now - TRUSTED).first()
+    row = Job.objects.filter(name=job, failures=0, succeeded_at__gt=now - FLOW_WINDOW).first()
     if row is None:
         return False
-    return found_at is None or (row.found_at is not None and row.found_at > found_at - TRUSTED)
+    return found_at is None or (row.found_at is not None and row.found_at > found_at - FLOW_WINDOW)
 
 
 @dataclass(slots=True)
@@ -94,7 +96,7 @@ class _Batch:
 
     messages: list[tuple[Message, frozenset[str]]] = field(default_factory=list)
     keys: dict[str, set[str]] = field(default_factory=dict)
-    odd: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
     count: int = 0
 
     def add(self, message: Message, bucket: str) -> None:
@@ -107,13 +109,13 @@ class _Batch:
 
     def _named(self, message: Message, bucket: str) -> list[tuple[str, str]]:
         """Airline and key of each report the message names."""
-        if message.receive_count > TRIES:
-            self.odd.append(f"it came {message.receive_count} times and could never be written")
+        if message.receive_count > MAXIMUM_ATTEMPTS:
+            self.unreadable.append(f"it came {message.receive_count} times and could never be written")
             return []
         try:
-            return [(airline, key) for key in keys_of(message.body, bucket) if (airline := _airline_of(key))]
-        except BadEvent as error:
-            self.odd.append(str(error))
+            return [(airline, key) for key in parse_notification(message.body, bucket) if (airline := _airline_of(key))]
+        except BadNotification as error:
+            self.unreadable.append(str(error))
             return []
 
 
@@ -146,12 +148,12 @@ class _Slice:
     media: Bucket
     status: Bucket
     clock: Callable[[], datetime]
-    terms: Terms
+    terms: PollOptions
     ends: float
-    taken: Taken = field(default_factory=Taken)
+    consumed: ConsumeResult = field(default_factory=ConsumeResult)
 
     def failed(self, sentence: str) -> None:
-        self.taken.result += PollResult(failures=(sentence,))
+        self.consumed.result += PollResult(failures=(sentence,))
 
     def step(self, wait: int) -> bool:
         """Write what can be received now, or comes within `wait` seconds; whether to go on."""
@@ -159,18 +161,20 @@ class _Slice:
         messages = self.queue.receive(MESSAGES_A_BATCH, wait)
         for batch in _batches(messages, self.status.name):
             self.write(batch)
-            if self.taken.result.failures or time.monotonic() >= self.ends:
+            if self.consumed.result.failures or time.monotonic() >= self.ends:
                 return False
         return bool(messages)
 
     def write(self, batch: _Batch) -> None:
         """Write what the batch names, then delete its messages but those about an airline that failed."""
-        self.taken.messages += len(batch.messages)
-        self.taken.unreadable += len(batch.odd)
-        if batch.odd:
-            logger.warning("%d events are left to the listing, the first: %s", len(batch.odd), batch.odd[0])
+        self.consumed.messages += len(batch.messages)
+        self.consumed.unreadable += len(batch.unreadable)
+        if batch.unreadable:
+            logger.warning(
+                "%d events are left to the listing, the first: %s", len(batch.unreadable), batch.unreadable[0]
+            )
         rows = {row.name: row for row in Airline.objects.filter(name__in=batch.keys)}
-        strangers = sorted(batch.keys.keys() - rows.keys())[:STRANGERS_A_BATCH]
+        strangers = sorted(batch.keys.keys() - rows.keys())[:UNKNOWN_AIRLINES_A_BATCH]
         missed = {name for name in strangers if not self._find(name, rows)}
         missed |= {name for name, row in rows.items() if not self._poll(row, batch.keys[name])}
         self.queue.delete([message for message, airlines in batch.messages if airlines.isdisjoint(missed)])
@@ -182,7 +186,7 @@ class _Slice:
         try:
             row = find_airline(name, self.media, self.status)
         except WorldError as error:
-            self.failed(failure("status", error))
+            self.failed(failure_message("status", error))
             return False
         finally:
             usage.record(None, meter.read())
@@ -193,8 +197,8 @@ class _Slice:
     def _poll(self, row: Airline, keys: Collection[str]) -> bool:
         """Write what these objects say now. False if that could not be done for some, or there was no time."""
         self.terms.alive()
-        result = poll_keys(row, keys, self.status, self.clock(), self.terms)
+        result = poll_objects(row, keys, self.status, self.clock(), self.terms)
         usage.record(row.pk, result)
-        self.taken.keys += len(keys)
-        self.taken.result += result
+        self.consumed.keys += len(keys)
+        self.consumed.result += result
         return not (result.failures or result.unfinished)

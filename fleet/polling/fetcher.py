@@ -19,11 +19,11 @@ from loader.errors import ContractError, WorldError
 from loader.s3.interface import Bucket, GetResult, ObjectInfo
 
 FETCHERS: Final = 8
-FAILURES_IN_A_ROW: Final = 16  # then it is the store that fails, not an object, and asking on prolongs the poll
+CONSECUTIVE_FAILURES: Final = 16  # then it is the store that fails, not an object, and asking on prolongs the poll
 
 
 @dataclass(slots=True)
-class Readings:
+class FetchResult:
     """What objects say, by key; what is odd; and why some could not be had, if the store failed."""
 
     by_key: dict[str, ParsedObject] = field(default_factory=dict)
@@ -32,11 +32,11 @@ class Readings:
 
 
 @dataclass(slots=True)
-class Named:
+class LookupResult:
     """Objects that were asked for by key: those there are; `found_out`, the keys whose fate is known; what failed."""
 
     infos: list[ObjectInfo] = field(default_factory=list)
-    found_out: set[str] = field(default_factory=set)
+    known_keys: set[str] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
     failure: WorldError | None = None
 
@@ -52,7 +52,7 @@ class Fetcher:
         self._alive = alive
         self._pool = ThreadPoolExecutor(FETCHERS, thread_name_prefix="poll")
         self._failures = 0  # in a row; may be off by a few between threads: it is a brake, not a figure
-        self._had: dict[str, GetResult] = {}  # by name
+        self._cache: dict[str, GetResult] = {}  # by name
 
     def __enter__(self) -> Self:
         return self
@@ -60,26 +60,26 @@ class Fetcher:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def look_up(self, keys: Iterable[str]) -> Named:
+    def head(self, keys: Iterable[str]) -> LookupResult:
         """Which of these objects there are; what they say is kept for `read`. No key of a report is asked for."""
         reports = [(key, place) for key, place in ((key, _report(key)) for key in keys) if place is not None]
-        named = Named()
+        named = LookupResult()
         fetched = map_in_threads(self._pool, lambda each: self._get(*each), reports, self._alive)
         for (key, _), answer in zip(reports, fetched, strict=True):
             if isinstance(answer, GetResult):
-                self._had[key] = answer
+                self._cache[key] = answer
                 named.infos.append(ObjectInfo(key, answer.size, answer.etag, answer.last_modified))
             elif answer.code != "OBJECT_GONE":
                 named.failure = _failed(named.problems, key, "", answer) or named.failure
                 continue
-            named.found_out.add(key)
+            named.known_keys.add(key)
         return named
 
-    def read(self, sightings: Iterable[ChangedObject], sizes: Mapping[str, Mapping[str, int]]) -> Readings:
+    def read(self, changed: Iterable[ChangedObject], sizes: Mapping[str, Mapping[str, int]]) -> FetchResult:
         """What each object says. `sizes`, in bytes by campaign and content, let more be told without a request."""
-        readings = Readings()
+        readings = FetchResult()
         unknown: list[ChangedObject] = []
-        for each in sightings:
+        for each in changed:
             reading = parse_from_listing(each, sizes.get(each.key.campaign, {}).get(each.key.content))
             if reading is None:
                 unknown.append(each)
@@ -94,10 +94,10 @@ class Fetcher:
         return readings
 
     def _fetch(self, sighting: ChangedObject) -> GetResult | WorldError:
-        return self._had.get(sighting.name) or self._get(sighting.name, sighting.key)
+        return self._cache.get(sighting.name) or self._get(sighting.name, sighting.key)
 
     def _get(self, name: str, key: StatusKey) -> GetResult | WorldError:
-        if self._failures >= FAILURES_IN_A_ROW:
+        if self._failures >= CONSECUTIVE_FAILURES:
             return WorldError("NETWORK", "not asked any more after many failed requests")
         try:
             fetched = self._bucket.get(name, fetch_limit(key))

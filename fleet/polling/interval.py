@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-SHARE: Final = 10  # after a quiet of T seconds, a change is seen at most T/10 later
+QUIET_SHARE: Final = 10  # after a quiet of T seconds, a change is seen at most T/10 later
 
 
-def pause(quiet: float, *, watched: bool, floor: float, ceiling: float, pushed: bool = False) -> float:
+def next_interval(quiet: float, *, watched: bool, floor: float, ceiling: float, pushed: bool = False) -> float:
     """From the start of one poll to the next, never below `floor`, never above `ceiling` (which is not below `floor`).
 
     `quiet` is how long nothing new was found. What somebody looks at (`watched`) is polled as often as may be. Where
@@ -17,4 +17,4 @@ def pause(quiet: float, *, watched: bool, floor: float, ceiling: float, pushed: 
         return ceiling
     if watched:
         return floor
-    return min(ceiling, max(floor, quiet / SHARE))
+    return min(ceiling, max(floor, quiet / QUIET_SHARE))

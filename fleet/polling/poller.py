@@ -21,9 +21,9 @@ from fleet.ingest.verification import update_campaign_verification
 from fleet.models import Load, Tail
 from fleet.polling.discovery import discover
 from fleet.polling.fetcher import Fetcher
-from fleet.polling.result import PollResult, failure
-from fleet.polling.snapshot import standing
-from fleet.polling.writer import Writer, limits_left
+from fleet.polling.result import PollResult, failure_message
+from fleet.polling.snapshot import load_snapshot
+from fleet.polling.writer import Writer, remaining_limits
 from fleet.reconcile.diff import ListingDiff, diff_listing
 from fleet.reconcile.limits import Limits
 from fleet.reconcile.partitions import UNPARTITIONED, partition_tails
@@ -34,15 +34,15 @@ from ifeportal.storage.background import PrefetchedListing, list_prefixes, no_he
 from loader.errors import WorldError
 from loader.s3.interface import Bucket, ObjectInfo
 
-OBJECTS_A_LOOK: Final = 1_000  # listed between two looks at the clock
-LONGEST_LISTING: Final = 120.0  # seconds
-BETWEEN_LOOKS: Final = 10.0  # seconds
-LISTINGS: Final = 4  # of parts, read at once
-EVER: Final = datetime.min.replace(tzinfo=UTC)
+OBJECTS_PER_TIME_CHECK: Final = 1_000  # listed between two looks at the clock
+LISTING_TIME_LIMIT: Final = 120.0  # seconds
+HEALTH_INTERVAL: Final = 10.0  # seconds
+CONCURRENT_LISTINGS: Final = 4  # of parts, read at once
+ALWAYS: Final = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class PollOptions:
     """On what terms a poll runs, besides the portal's clock.
 
     `alive` is called often, `guard` inside each transaction; what they raise (that a lease was lost) ends the poll and
@@ -54,88 +54,97 @@ class Terms:
     limits: Limits = field(default_factory=Limits)
     alive: Callable[[], None] = no_heartbeat
     guard: Callable[[], None] = no_heartbeat
-    steady_since: datetime | None = EVER
+    uninterrupted_since: datetime | None = ALWAYS
     seconds: float = math.inf
-    last: datetime | None = None
+    previous_run: datetime | None = None
 
     def is_due(self, now: datetime) -> bool:
         """Whether it is time again to see what time alone has changed."""
-        return self.last is None or now.timestamp() // BETWEEN_LOOKS != self.last.timestamp() // BETWEEN_LOOKS
+        return (
+            self.previous_run is None
+            or now.timestamp() // HEALTH_INTERVAL != self.previous_run.timestamp() // HEALTH_INTERVAL
+        )
 
 
 def poll_airline(
-    airline: Airline, media: Bucket, status: Bucket, now: datetime, terms: Terms | None = None
+    airline: Airline, media: Bucket, status: Bucket, now: datetime, terms: PollOptions | None = None
 ) -> PollResult:
     """Bring all rows of one airline up to what the two buckets say; its parts are listed several at once.
 
     `now` is the portal's clock. Raises the errors of django.db if the database is away.
     """
-    result, parts = poll_head(airline, media, status, now, terms)
-    return result if parts == UNPARTITIONED else result + _poll_parts(airline, parts, status, now, terms or Terms())
+    result, parts = poll_root(airline, media, status, now, terms)
+    return (
+        result
+        if parts == UNPARTITIONED
+        else result + _poll_partitions(airline, parts, status, now, terms or PollOptions())
+    )
 
 
 def poll_fleet(media: Bucket, status: Bucket, now: datetime, *, limits: Limits | None = None) -> PollResult:
     """Find new airlines, then poll every airline in turn."""
     result = discover(media, status, now, limits=limits)
-    terms = Terms(limits or Limits())
+    terms = PollOptions(limits or Limits())
     for airline in Airline.objects.order_by("name"):
         result += poll_airline(airline, media, status, now, terms)
     return result
 
 
-def poll_head(
+def poll_root(
     airline: Airline,
     media: Bucket,
     status: Bucket,
     now: datetime,
-    terms: Terms | None = None,
+    terms: PollOptions | None = None,
     *,
-    parts: Sequence[str] = UNPARTITIONED,
+    partitions: Sequence[str] = UNPARTITIONED,
 ) -> tuple[PollResult, tuple[str, ...]]:
     """Poll what is the airline's as a whole, and say which parts its tails are in; all of it while it is not cut.
 
     `parts` are the present ones, which stay if they serve. If they are not `UNPARTITIONED` the parts are still to be
     polled.
     """
-    terms = terms or Terms()
-    with _polling(airline, status, now, terms, media) as writer:
+    terms = terms or PollOptions()
+    with _open_writer(airline, status, now, terms, media) as writer:
         _read_media(writer, media)
-        parts = _parts(writer, status, tuple(parts))
-        if parts == UNPARTITIONED and _read_part(
+        partitions = _partitions(writer, status, tuple(partitions))
+        if partitions == UNPARTITIONED and _read_partition(
             writer, "", PrefetchedListing(status, f"{airline.name}/", terms.alive)
         ):
             # More than a listing may have: from the next poll on in parts.
-            parts = _parts(writer, status, parts)
-        if parts != UNPARTITIONED:
-            _forget_what_no_part_has(writer, parts)
+            partitions = _partitions(writer, status, partitions)
+        if partitions != UNPARTITIONED:
+            _resolve_orphaned_anomalies(writer, partitions)
         # Of what could not be looked at nobody knows whether it stands still.
-        watched_since = None if writer.result.failures or writer.result.unfinished else terms.steady_since
+        watched_since = None if writer.result.failures or writer.result.unfinished else terms.uninterrupted_since
         if terms.is_due(now):
-            writer.touched |= update_health(airline, now, watched_since)
-    return writer.result, parts
+            writer.changed_campaigns |= update_health(airline, now, watched_since)
+    return writer.result, partitions
 
 
-def poll_part(airline: Airline, part: str, status: Bucket, now: datetime, terms: Terms | None = None) -> PollResult:
+def poll_partition(
+    airline: Airline, partition: str, status: Bucket, now: datetime, terms: PollOptions | None = None
+) -> PollResult:
     """Poll one part of an airline that is cut. Raises the errors of django.db."""
-    return _poll_parts(airline, [part], status, now, terms or Terms())
+    return _poll_partitions(airline, [partition], status, now, terms or PollOptions())
 
 
-def poll_keys(
-    airline: Airline, keys: Collection[str], status: Bucket, now: datetime, terms: Terms | None = None
+def poll_objects(
+    airline: Airline, keys: Collection[str], status: Bucket, now: datetime, terms: PollOptions | None = None
 ) -> PollResult:
     """Bring the rows up to what these objects of the status bucket say now; each is fetched once, nothing is listed.
 
     Raises the errors of django.db.
     """
-    terms = terms or Terms()
-    with _polling(airline, status, now, terms) as writer:
+    terms = terms or PollOptions()
+    with _open_writer(airline, status, now, terms) as writer:
         # Before they are fetched: what another poll writes meanwhile must not be taken for what is gone.
-        rows = standing(airline, keys=frozenset(keys))
-        named = writer.fetcher.look_up(keys)
+        rows = load_snapshot(airline, keys=frozenset(keys))
+        named = writer.fetcher.head(keys)
         if named.failure is not None:
-            writer.failed(failure("status", named.failure))
-        rows.keep_only(named.found_out)
-        found = diff_listing(named.infos, rows.known, limits_left(terms.limits, rows))
+            writer.add_failure(failure_message("status", named.failure))
+        rows.restrict_to(named.known_keys)
+        found = diff_listing(named.infos, rows.known, remaining_limits(terms.limits, rows))
         for problem in named.problems:
             found.problems.add(problem)
         writer.finish(rows, found)
@@ -143,24 +152,28 @@ def poll_keys(
 
 
 @contextmanager
-def _polling(airline: Airline, status: Bucket, now: datetime, terms: Terms, *more: Bucket) -> Iterator[Writer]:
+def _open_writer(
+    airline: Airline, status: Bucket, now: datetime, terms: PollOptions, *more: Bucket
+) -> Iterator[Writer]:
     """A writer, whose result has the figures of the requests at the end, when the sums have been published."""
     meter = RequestMeter(status, *more)
     with Fetcher(status, terms.alive) as fetcher:
         writer = Writer(airline, fetcher, now, terms.limits, terms.alive, terms.guard, terms.seconds)
         yield writer
-        writer.publish_sums()
+        writer.publish_totals()
     writer.result += meter.read()
 
 
-def _poll_parts(airline: Airline, parts: Sequence[str], status: Bucket, now: datetime, terms: Terms) -> PollResult:
-    with _polling(airline, status, now, terms) as writer:
-        for start in range(0, len(parts), LISTINGS):
-            some = parts[start : start + LISTINGS]
+def _poll_partitions(
+    airline: Airline, partitions: Sequence[str], status: Bucket, now: datetime, terms: PollOptions
+) -> PollResult:
+    with _open_writer(airline, status, now, terms) as writer:
+        for start in range(0, len(partitions), CONCURRENT_LISTINGS):
+            some = partitions[start : start + CONCURRENT_LISTINGS]
             listings = [PrefetchedListing(status, f"{airline.name}/{part}", terms.alive) for part in some]
             try:
                 for part, listing in zip(some, listings, strict=True):
-                    _read_part(writer, part, listing)
+                    _read_partition(writer, part, listing)
             finally:
                 for listing in listings:
                     listing.close()
@@ -173,11 +186,11 @@ def _read_media(writer: Writer, media: Bucket) -> None:
     try:
         catalog = sync_catalog(airline, media, writer.now, writer.alive)
     except WorldError as error:
-        writer.failed(failure("media", error))
+        writer.add_failure(failure_message("media", error))
         return
     if catalog.failure is not None:
-        writer.failed(failure("media", catalog.failure))
-    writer.touched |= {row.name for row in catalog.campaigns_changed}
+        writer.add_failure(failure_message("media", catalog.failure))
+    writer.changed_campaigns |= {row.name for row in catalog.campaigns_changed}
     update_campaign_verification(airline, {row.pk for row in catalog.campaigns_changed})
     problems = Problems(limits.anomalies)
     for each in catalog.problems:
@@ -187,12 +200,12 @@ def _read_media(writer: Writer, media: Bucket) -> None:
         listings=1,
         objects_seen=catalog.objects_seen,
         objects_changed=len(catalog.campaigns_changed),
-        news=len(catalog.campaigns_changed),
+        changes=len(catalog.campaigns_changed),
         anomalies=anomalies.replace_open(airline, "media", problems, known, writer.now),
     )
 
 
-def _parts(writer: Writer, status: Bucket, current: tuple[str, ...]) -> tuple[str, ...]:
+def _partitions(writer: Writer, status: Bucket, current: tuple[str, ...]) -> tuple[str, ...]:
     """The parts all tails are in, those without a row included."""
     keys = dict(Tail.objects.filter(airline=writer.airline).values_list("name", "keys"))
     archives = Load.objects.filter(tail__airline=writer.airline, archived_at__isnull=False).count()
@@ -202,46 +215,48 @@ def _parts(writer: Writer, status: Bucket, current: tuple[str, ...]) -> tuple[st
     try:
         found = list_prefixes(status, f"{writer.airline.name}/", writer.alive)
     except WorldError as error:
-        writer.failed(failure("status", error))
+        writer.add_failure(failure_message("status", error))
         return parts
     tails = [name for name in found if not name.startswith(".")]  # archives are in no part: no poll need list them
     return partition_tails({**dict.fromkeys(tails, 0), **keys}, current, archives)
 
 
-def _forget_what_no_part_has(writer: Writer, parts: tuple[str, ...]) -> None:
+def _resolve_orphaned_anomalies(writer: Writer, partitions: tuple[str, ...]) -> None:
     """What was odd of the airline as a whole is no more, now that its parts are looked at."""
-    homes = tuple(f"{writer.airline.name}/{part}" for part in parts)
+    homes = tuple(f"{writer.airline.name}/{part}" for part in partitions)
     known = anomalies.open_rows(writer.airline, "status")
     orphans = {place: row for place, row in known.items() if not row.key.startswith(homes) and row.code != BAD_ARCHIVE}
     anomalies.replace_open(writer.airline, "status", Problems(0), orphans, writer.now)
 
 
-def _read_part(writer: Writer, part: str, listing: PrefetchedListing) -> bool:
+def _read_partition(writer: Writer, partition: str, listing: PrefetchedListing) -> bool:
     """What has arrived on the tails of a part; whether there was more than is listed at once.
 
     If the listing fails, loads are still held against new manifests.
     """
-    rows = standing(writer.airline, part)
-    limits = limits_left(writer.limits, rows)
+    rows = load_snapshot(writer.airline, partition)
+    limits = remaining_limits(writer.limits, rows)
     found = ListingDiff(Problems(limits.anomalies))
     try:
-        found = diff_listing(_bounded(listing, writer), rows.known, limits, lambda some: writer.write_tails(rows, some))
+        found = diff_listing(
+            _within_time_limit(listing, writer), rows.known, limits, lambda some: writer.write_tails(rows, some)
+        )
     except WorldError as error:
-        writer.failed(failure("status", error))
+        writer.add_failure(failure_message("status", error))
         found.truncated = True
     else:
-        writer.result += PollResult(listings=1, cut=int(found.truncated))
-        writer.count_keys(rows, found)
+        writer.result += PollResult(listings=1, truncated=int(found.truncated))
+        writer.update_key_counts(rows, found)
     finally:
         listing.close()
     writer.finish(rows, found)
     return found.truncated
 
 
-def _bounded(objects: PrefetchedListing, writer: Writer) -> Iterator[ObjectInfo]:
+def _within_time_limit(objects: PrefetchedListing, writer: Writer) -> Iterator[ObjectInfo]:
     """The listing, unless it takes too long. What is written meanwhile is none of its time."""
-    end = time.monotonic() + LONGEST_LISTING
+    end = time.monotonic() + LISTING_TIME_LIMIT
     for count, info in enumerate(objects):
-        if count % OBJECTS_A_LOOK == 0 and time.monotonic() > end + writer.seconds:
-            raise WorldError("TOO_SLOW", f"the listing was not read within {LONGEST_LISTING:.0f} s")
+        if count % OBJECTS_PER_TIME_CHECK == 0 and time.monotonic() > end + writer.elapsed:
+            raise WorldError("TOO_SLOW", f"the listing was not read within {LISTING_TIME_LIMIT:.0f} s")
         yield info

@@ -22,9 +22,9 @@ class PollResult(RequestCounts):
     objects_changed: int = 0
     transfers_changed: int = 0
     anomalies: int = 0
-    news: int = 0
+    changes: int = 0
     listings: int = 0
-    cut: int = 0
+    truncated: int = 0
     unfinished: int = 0
     failures: tuple[str, ...] = ()
 
@@ -45,6 +45,6 @@ class PollResult(RequestCounts):
         }
 
 
-def failure(bucket: str, error: WorldError) -> str:
+def failure_message(bucket: str, error: WorldError) -> str:
     """That a bucket could not be read, in a sentence."""
     return f"{bucket} bucket: {error.code}: {error}"

@@ -18,13 +18,13 @@ MESSAGE_LIMIT: Final = 1_048_576  # bytes; SQS's own limit
 RECORDS_LIMIT: Final = 2_000  # of one message; S3 itself writes one
 
 
-class BadEvent(ContractError):
+class BadNotification(ContractError):
     """A message says nothing that could be understood."""
 
     code = "INTERNAL"
 
 
-def keys_of(body: str, bucket: str) -> frozenset[str]:
+def parse_notification(body: str, bucket: str) -> frozenset[str]:
     """The keys in `bucket` that the message names; empty if it is about something else.
 
     Raises:
@@ -40,7 +40,9 @@ def keys_of(body: str, bucket: str) -> frozenset[str]:
 
 
 def _read(body: str) -> Fields:
-    return Fields(loads(body.encode(errors="surrogatepass"), limit=MESSAGE_LIMIT, error=BadEvent), "", BadEvent)
+    return Fields(
+        loads(body.encode(errors="surrogatepass"), limit=MESSAGE_LIMIT, error=BadNotification), "", BadNotification
+    )
 
 
 def _records(event: Fields) -> Iterator[tuple[str, str]]:
@@ -50,11 +52,11 @@ def _records(event: Fields) -> Iterator[tuple[str, str]]:
         event.fail("Records", f"must be 1 to {RECORDS_LIMIT:,} events of a bucket")
     for number, record in enumerate(records):
         place = f"Records[{number}].s3"
-        bucket, key = _named(Fields(record, f"Records[{number}]", BadEvent).pop("s3"), place)
+        bucket, key = _named(Fields(record, f"Records[{number}]", BadNotification).pop("s3"), place)
         try:
             yield bucket, unquote_plus(key, errors="strict")
         except UnicodeDecodeError as error:
-            raise BadEvent(f"{place}.object.key: is not UTF-8") from error
+            raise BadNotification(f"{place}.object.key: is not UTF-8") from error
 
 
 def _detail(event: Fields) -> tuple[str, str]:
@@ -63,9 +65,9 @@ def _detail(event: Fields) -> tuple[str, str]:
 
 
 def _named(value: object, place: str) -> tuple[str, str]:
-    about = Fields(value, place, BadEvent)
-    bucket = Fields(about.pop("bucket"), f"{place}.bucket", BadEvent)
-    found = Fields(about.pop("object"), f"{place}.object", BadEvent)
+    about = Fields(value, place, BadNotification)
+    bucket = Fields(about.pop("bucket"), f"{place}.bucket", BadNotification)
+    found = Fields(about.pop("object"), f"{place}.object", BadNotification)
     name, key = bucket.text("name"), found.text("key")
     if not name:
         bucket.fail("name", "is missing")

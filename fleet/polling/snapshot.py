@@ -19,13 +19,13 @@ from ifeportal.models import Airline
 from loader.contract.keys import campaign_error_key, error_key, heartbeat_key, progress_key
 from loader.errors import ContractError
 
-Place = tuple[str, str]  # tail, campaign
+LoadKey = tuple[str, str]  # tail, campaign
 CHUNK: Final = 5_000
-PROGRESS: Final = progress_key("a", "a", "a", "a").rpartition("/a")[2]
-ERROR: Final = error_key("a", "a", "a", "a").rpartition("/a")[2]
+PROGRESS_SUFFIX: Final = progress_key("a", "a", "a", "a").rpartition("/a")[2]
+ERROR_SUFFIX: Final = error_key("a", "a", "a", "a").rpartition("/a")[2]
 
 
-class Seconds(Func):
+class EpochSeconds(Func):
     """A moment as whole seconds since 1970: a hundred thousand of them are read in a fifth of the time."""
 
     output_field = BigIntegerField()
@@ -42,7 +42,7 @@ class Seconds(Func):
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class TailCount:
     """A tail's row, and about how many keys it has."""
 
     pk: int
@@ -50,7 +50,7 @@ class Counted:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class DatabaseSnapshot:
     """What the rows say: `known` for the survey, the open `anomalies` of the status bucket, and `dirty` loads.
 
     A load, as (tail, campaign), is dirty while its transfers have not been held against the newest manifest. `tails`
@@ -59,10 +59,10 @@ class Standing:
 
     known: KnownObjects
     anomalies: dict[tuple[str, str], OpenAnomaly]
-    dirty: frozenset[Place]
-    tails: dict[str, Counted]
+    dirty: frozenset[LoadKey]
+    tails: dict[str, TailCount]
 
-    def keep_only(self, keys: Collection[str]) -> None:
+    def restrict_to(self, keys: Collection[str]) -> None:
         """Forget what is known of other objects than these."""
         for key in self.known.versions.keys() - set(keys):
             del self.known.versions[key]
@@ -70,19 +70,21 @@ class Standing:
             del self.anomalies[place]
 
 
-def standing(airline: Airline, part: str = "", keys: Collection[str] | None = None) -> Standing:
+def load_snapshot(airline: Airline, partition: str = "", keys: Collection[str] | None = None) -> DatabaseSnapshot:
     """What the rows say of a part of `airline`, or only of the objects with these `keys`, in five queries.
 
     Loads that are archived are left out: their objects are not there any more.
     """
-    home, named = f"{airline.name}/{part}", None if keys is None else _tails_of(airline, keys)
+    home, named = f"{airline.name}/{partition}", None if keys is None else _tails_of(airline, keys)
     found = open_rows(airline, "status")
     anomalies = {
         place: row for place, row in found.items() if (row.key.startswith(home) if keys is None else row.key in keys)
     }
-    rows = Tail.objects.filter(airline=airline).annotate(at=Seconds("heartbeat_at"))
+    rows = Tail.objects.filter(airline=airline).annotate(at=EpochSeconds("heartbeat_at"))
     tails = list(rows.values_list("pk", "name", "heartbeat_etag", "at", "keys"))
-    mine = {pk: name for pk, name, *_ in tails if (f"{name}/".startswith(part) if named is None else name in named)}
+    mine = {
+        pk: name for pk, name, *_ in tails if (f"{name}/".startswith(partition) if named is None else name in named)
+    }
     campaigns = dict(Campaign.objects.filter(airline=airline).values_list("pk", "name"))
     versions = {
         heartbeat_key(airline.name, name): (etag, at) for pk, name, etag, at, _ in tails if pk in mine and etag and at
@@ -92,7 +94,7 @@ def standing(airline: Airline, part: str = "", keys: Collection[str] | None = No
     counts = _transfers(airline, _below("load__", airline, None if whole else mine), versions, loads)
     known = KnownObjects(
         airline=airline.name,
-        partition=part,
+        partition=partition,
         versions=versions if keys is None else {key: at for key, at in versions.items() if key in keys},
         tails=frozenset(name for _, name, *_ in tails),
         campaigns=frozenset(campaigns.values()),
@@ -103,7 +105,7 @@ def standing(airline: Airline, part: str = "", keys: Collection[str] | None = No
             if row.code == OLDER_OBJECT
         },
     )
-    return Standing(known, anomalies, dirty, {name: Counted(pk, count) for pk, name, _, _, count in tails})
+    return DatabaseSnapshot(known, anomalies, dirty, {name: TailCount(pk, count) for pk, name, _, _, count in tails})
 
 
 def _below(path: str, airline: Airline, tails: Collection[int] | None) -> Q:
@@ -118,14 +120,14 @@ def _tails_of(airline: Airline, keys: Collection[str]) -> set[str]:
 
 def _loads(
     airline: Airline, theirs: Q, versions: dict[str, Version], tails: dict[int, str], campaigns: dict[int, str]
-) -> tuple[dict[int, Place], frozenset[Place]]:
+) -> tuple[dict[int, LoadKey], frozenset[LoadKey]]:
     """Tail and campaign of each load by its id, and those of the dirty ones."""
-    loads: dict[int, Place] = {}
-    dirty: set[Place] = set()
+    loads: dict[int, LoadKey] = {}
+    dirty: set[LoadKey] = set()
     rows = (
         Load.objects.filter(theirs, archived_at=None)
         .order_by()
-        .annotate(newest=F("campaign__manifest_etag"), at=Seconds("error_at"))
+        .annotate(newest=F("campaign__manifest_etag"), at=EpochSeconds("error_at"))
     )
     fields = rows.values_list("pk", "tail_id", "campaign_id", "error_etag", "at", "manifest_etag", "newest")
     for pk, tail, campaign, etag, at, manifest, newest in fields:
@@ -138,12 +140,14 @@ def _loads(
     return loads, frozenset(dirty)
 
 
-def _transfers(airline: Airline, theirs: Q, versions: dict[str, Version], loads: dict[int, Place]) -> Counter[Place]:
+def _transfers(
+    airline: Airline, theirs: Q, versions: dict[str, Version], loads: dict[int, LoadKey]
+) -> Counter[LoadKey]:
     """How many transfers each load has. Their keys are put together by hand: checking 100,000 names takes seconds."""
-    counts: Counter[Place] = Counter()
-    heads: dict[int, str | None] = {pk: _head(airline.name, *place) for pk, place in loads.items()}
+    counts: Counter[LoadKey] = Counter()
+    heads: dict[int, str | None] = {pk: _key_prefix(airline.name, *place) for pk, place in loads.items()}
     rows = Transfer.objects.filter(theirs, load__archived_at=None).order_by()
-    timed = rows.annotate(progressed=Seconds("progress_at"), failed=Seconds("error_at"))
+    timed = rows.annotate(progressed=EpochSeconds("progress_at"), failed=EpochSeconds("error_at"))
     fields = timed.values_list("load_id", "content", "progress_etag", "progressed", "error_etag", "failed")
     for pk, content, progress, progress_at, error, error_at in fields.iterator(CHUNK):
         head = heads.get(pk)
@@ -151,16 +155,16 @@ def _transfers(airline: Airline, theirs: Q, versions: dict[str, Version], loads:
             continue
         counts[loads[pk]] += 1
         if progress and progress_at:
-            versions[f"{head}{content}{PROGRESS}"] = progress, progress_at
+            versions[f"{head}{content}{PROGRESS_SUFFIX}"] = progress, progress_at
         if error and error_at:
-            versions[f"{head}{content}{ERROR}"] = error, error_at
+            versions[f"{head}{content}{ERROR_SUFFIX}"] = error, error_at
     return counts
 
 
 @lru_cache(maxsize=65_536)
-def _head(airline: str, tail: str, campaign: str) -> str | None:
+def _key_prefix(airline: str, tail: str, campaign: str) -> str | None:
     """Where the objects of a load lie; None if its name was made by hand and no object can have it."""
     try:
-        return progress_key(airline, tail, campaign, "a").removesuffix(f"a{PROGRESS}")
+        return progress_key(airline, tail, campaign, "a").removesuffix(f"a{PROGRESS_SUFFIX}")
     except ContractError:
         return None

@@ -22,9 +22,9 @@ from fleet.ingest import anomalies
 from fleet.ingest.apply import apply_tails
 from fleet.ingest.updates import Catalog, TailUpdate
 from fleet.models import Tail
-from fleet.polling.fetcher import Fetcher, Readings
-from fleet.polling.result import PollResult, failure
-from fleet.polling.snapshot import Standing
+from fleet.polling.fetcher import Fetcher, FetchResult
+from fleet.polling.result import PollResult, failure_message
+from fleet.polling.snapshot import DatabaseSnapshot
 from fleet.reconcile.diff import ListingDiff, TailChanges
 from fleet.reconcile.limits import Limits
 from fleet.reconcile.problems import BODY_PROBLEMS, Problem, Problems, stale_object_problem
@@ -45,12 +45,14 @@ from loader.contract.keys import StatusKey
 OBJECTS_A_BATCH: Final = 2_000  # fetched before the tails they belong to are written: bounds what waits in memory
 ROWS_A_BATCH: Final = 5_000  # made or held against a manifest in one transaction
 TAILS_A_BATCH: Final = 500  # written in one transaction, which others wait for
-COUNTED_ANEW: Final = 100  # keys more or less than a tail was known to have, and a quarter of them, are worth a write
+RECOUNT_THRESHOLD: Final = (
+    100  # keys more or less than a tail was known to have, and a quarter of them, are worth a write
+)
 logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Work:
+class TailWork:
     """What is to be done about one tail. `dirty` are campaigns whose manifest is another now."""
 
     name: str
@@ -79,56 +81,58 @@ class Writer:
     limits: Limits
     alive: Callable[[], None]
     guard: Callable[[], None]
-    longest: float
+    time_limit: float
     result: PollResult = field(default_factory=PollResult)
-    touched: set[str] = field(default_factory=set)
+    changed_campaigns: set[str] = field(default_factory=set)
     new_tails: bool = False
     sizes: dict[str, dict[str, int]] = field(default_factory=dict)
-    seconds: float = 0.0
-    _settled: set[str] = field(default_factory=set)  # keys that were odd and whose bytes were looked at anew
+    elapsed: float = 0.0
+    _reread_keys: set[str] = field(default_factory=set)  # keys that were odd and whose bytes were looked at anew
 
-    def failed(self, sentence: str) -> None:
+    def add_failure(self, sentence: str) -> None:
         """Note that something could not be read or written."""
         self.result += PollResult(failures=(sentence,))
 
-    def write_tails(self, rows: Standing, found: ListingDiff) -> bool:
+    def write_tails(self, rows: DatabaseSnapshot, found: ListingDiff) -> bool:
         """Write what was found of tails up to now, and take it out of `found`; whether there is time for more."""
-        work = {name: Work(name, changes) for name, changes in found.tails.items()}
+        work = {name: TailWork(name, changes) for name, changes in found.tails.items()}
         found.tails = {}
         self._write_work(work, rows, found)
         return not found.unfinished
 
-    def finish(self, rows: Standing, found: ListingDiff) -> None:
+    def finish(self, rows: DatabaseSnapshot, found: ListingDiff) -> None:
         """Write what was found since, hold loads against newer manifests, and note what was odd."""
-        work = {name: Work(name, changes) for name, changes in found.tails.items()}
+        work = {name: TailWork(name, changes) for name, changes in found.tails.items()}
         for tail, campaign in rows.dirty:
-            work.setdefault(tail, Work(tail)).dirty.add(campaign)
+            work.setdefault(tail, TailWork(tail)).dirty.add(campaign)
         self._write_work(work, rows, found)
         self.result += PollResult(
             objects_seen=found.objects,
             objects_changed=found.changed + len(found.deleted_keys),
             unfinished=int(found.unfinished),
-            anomalies=self._note(rows, found),
+            anomalies=self._record_anomalies(rows, found),
         )
-        self._settled, self.seconds = set(), 0.0
+        self._reread_keys, self.elapsed = set(), 0.0
 
-    def _write_work(self, work: dict[str, Work], rows: Standing, found: ListingDiff) -> None:
+    def _write_work(self, work: dict[str, TailWork], rows: DatabaseSnapshot, found: ListingDiff) -> None:
         if not work:
             return
         home = f"{self.airline.name}/{rows.known.partition}"
         campaigns, tails = self._campaigns(found, home), self._tails(found, home)
         odd = {row.key for row in rows.anomalies.values()}
-        begun = time.monotonic() - self.seconds
-        weighed = [(work[name], _rows(work[name], rows, campaigns)) for name in sorted(work.keys() & tails.keys())]
+        begun = time.monotonic() - self.elapsed
+        weighed = [
+            (work[name], _manifest_rows(work[name], rows, campaigns)) for name in sorted(work.keys() & tails.keys())
+        ]
         for batch in _batches(weighed):
             self.alive()
-            self._settled |= odd & self._write_batch(batch, campaigns, tails, found.problems)
-            self.seconds = time.monotonic() - begun
-            if self.seconds >= self.longest:
+            self._reread_keys |= odd & self._write_batch(batch, campaigns, tails, found.problems)
+            self.elapsed = time.monotonic() - begun
+            if self.elapsed >= self.time_limit:
                 found.unfinished = True
                 break
 
-    def count_keys(self, rows: Standing, found: ListingDiff) -> None:
+    def update_key_counts(self, rows: DatabaseSnapshot, found: ListingDiff) -> None:
         """Remember how many keys a tail has where it is another number altogether: by that an airline is cut."""
         changed = []
         for name, tail in rows.tails.items():
@@ -137,16 +141,16 @@ class Writer:
             count = found.keys.get(name, 0)
             if not found.is_complete:
                 count = max(count, tail.keys)
-            if abs(count - tail.keys) > COUNTED_ANEW + tail.keys // 4:
+            if abs(count - tail.keys) > RECOUNT_THRESHOLD + tail.keys // 4:
                 changed.append(Tail(pk=tail.pk, keys=count))
         Tail.objects.bulk_update(changed, ["keys"], batch_size=TAILS_A_BATCH)
 
-    def publish_sums(self) -> None:
+    def publish_totals(self) -> None:
         """The sums of campaigns and airline, once a poll and not once a tail, as they are the dear ones."""
-        if not (self.touched or self.new_tails):
+        if not (self.changed_campaigns or self.new_tails):
             return
         with transaction.atomic():
-            campaigns = rollup.campaigns(Campaign.objects.filter(airline=self.airline, name__in=self.touched))
+            campaigns = rollup.campaigns(Campaign.objects.filter(airline=self.airline, name__in=self.changed_campaigns))
             airline = rollup.airlines(Airline.objects.filter(pk=self.airline.pk)).get()
             publish([*map(campaign_change, campaigns), airline_change(airline)])
 
@@ -158,8 +162,8 @@ class Writer:
             made = [Campaign(airline=self.airline, name=name, discovered=True) for name in new[:room]]
             Campaign.objects.bulk_create(made, ignore_conflicts=True)
         rows = {row.name: row for row in Campaign.objects.filter(airline=self.airline).defer("extra")}
-        self.touched |= rows.keys() & set(new)
-        self._left_out("campaigns", set(new) - rows.keys(), found, home)
+        self.changed_campaigns |= rows.keys() & set(new)
+        self._report_left_out("campaigns", set(new) - rows.keys(), found, home)
         return rows
 
     def _tails(self, found: ListingDiff, home: str) -> dict[str, int]:
@@ -174,10 +178,10 @@ class Writer:
             Tail.objects.bulk_create(made, ignore_conflicts=True)
         rows = dict(Tail.objects.filter(airline=self.airline).values_list("name", "pk"))
         self.new_tails |= not rows.keys().isdisjoint(new)
-        self._left_out("tails", set(new) - rows.keys(), found, home)
+        self._report_left_out("tails", set(new) - rows.keys(), found, home)
         return rows
 
-    def _left_out(self, kind: str, names: set[str], found: ListingDiff, home: str) -> None:
+    def _report_left_out(self, kind: str, names: set[str], found: ListingDiff, home: str) -> None:
         if names:
             detail = f"There is no room for more {kind}, or a name differs from another only in case."
             found.problems.add(Problem(home, f"TOO_MANY_{kind.upper()}", detail))
@@ -196,24 +200,24 @@ class Writer:
             self.sizes[missing[campaign]][name] = size
 
     def _write_batch(
-        self, batch: list[Work], campaigns: dict[str, Campaign], tails: Mapping[str, int], problems: Problems
+        self, batch: list[TailWork], campaigns: dict[str, Campaign], tails: Mapping[str, int], problems: Problems
     ) -> set[str]:
         """Fetch and write; the keys of objects whose bytes were looked at."""
         self._learn_sizes(campaigns, set().union(*(one.campaigns for one in batch)))
         wanted = [each for one in batch for each in one.changes.changed if _has_room(each.key, campaigns)]
         readings = self.fetcher.read(wanted, self.sizes)
         if readings.failure is not None:
-            self.failed(failure("status", readings.failure))
+            self.add_failure(failure_message("status", readings.failure))
         for problem in readings.problems:
             problems.add(problem)
-        news = {tails[one.name]: self._news(one, readings, campaigns, problems) for one in batch}
+        news = {tails[one.name]: self._update(one, readings, campaigns, problems) for one in batch}
         works = {tails[one.name]: one for one in batch}
         some = {pk: each for pk, each in news.items() if each.campaigns or each.heartbeat}
         self._apply(some, works, Catalog(campaigns, self.sizes), problems)
         return {each.name for each in wanted if not each.unchanged_bytes and each.name in readings.by_key}
 
     def _apply(
-        self, news: dict[int, TailUpdate], works: Mapping[int, Work], catalog: Catalog, problems: Problems
+        self, news: dict[int, TailUpdate], works: Mapping[int, TailWork], catalog: Catalog, problems: Problems
     ) -> None:
         """Write a batch; one that fails is halved, until it is known which tail cannot be written."""
         if not news:
@@ -231,8 +235,8 @@ class Writer:
             self._apply(half, works, catalog, problems)
             self._apply({pk: each for pk, each in news.items() if pk not in half}, works, catalog, problems)
             return
-        self.result += PollResult(transfers_changed=applied.transfers, news=applied.transfers + applied.loads)
-        self.touched |= applied.campaigns
+        self.result += PollResult(transfers_changed=applied.transfers, changes=applied.transfers + applied.loads)
+        self.changed_campaigns |= applied.campaigns
         for pk, older in applied.superseded.items():
             for each in works[pk].changes.changed:
                 if (each.key.kind, each.key.campaign, each.key.content) in older:
@@ -240,15 +244,17 @@ class Writer:
 
     def _not_written(self, tail: str, error: Exception, problems: Problems) -> None:
         logger.error("writing what was seen of %s/%s failed", self.airline.name, tail, exc_info=error)
-        self.failed(f"tail {tail}: {type(error).__name__}")
+        self.add_failure(f"tail {tail}: {type(error).__name__}")
         detail = f"What was seen of this tail could not be written ({type(error).__name__}); it is tried again."
         problems.add(Problem(f"{self.airline.name}/{tail}/", "INTERNAL", detail))
 
-    def _news(self, work: Work, readings: Readings, campaigns: Container[str], problems: Problems) -> TailUpdate:
+    def _update(
+        self, work: TailWork, readings: FetchResult, campaigns: Container[str], problems: Problems
+    ) -> TailUpdate:
         news = TailUpdate(dirty={name for name in work.dirty if name in campaigns})
         for key, etag in work.changes.deleted:
             if _has_room(key, campaigns):
-                _tell(news, key, ObjectDeleted(etag))
+                _assign(news, key, ObjectDeleted(etag))
         for each in work.changes.changed:
             reading = readings.by_key.get(each.name)
             if reading is None:
@@ -256,12 +262,12 @@ class Writer:
             if reading.problem is not None and problems.add(reading.problem):
                 news.problems.append(reading.problem)
             news.heard_at = max(news.heard_at or reading.observation.at, reading.observation.at)
-            _tell(news, each.key, reading.observation)
+            _assign(news, each.key, reading.observation)
         return news
 
-    def _note(self, rows: Standing, found: ListingDiff) -> int:
+    def _record_anomalies(self, rows: DatabaseSnapshot, found: ListingDiff) -> int:
         """Write down what was odd; what the bytes of an unchanged object said before lasts. How much is odd now."""
-        looked_at = self._settled.union(found.deleted_keys)
+        looked_at = self._reread_keys.union(found.deleted_keys)
         lasting = [
             row
             for row in rows.anomalies.values()
@@ -272,7 +278,7 @@ class Writer:
         )
 
 
-def limits_left(limits: Limits, rows: Standing) -> Limits:
+def remaining_limits(limits: Limits, rows: DatabaseSnapshot) -> Limits:
     """The limits, less what is odd already and will stay so."""
     last = sum(row.code in BODY_PROBLEMS for row in rows.anomalies.values())
     return replace(limits, anomalies=max(limits.anomalies - last, 0))
@@ -283,20 +289,20 @@ def _has_room(key: StatusKey, campaigns: Container[str]) -> bool:
     return key.kind == "heartbeat" or key.campaign in campaigns
 
 
-def _tell(news: TailUpdate, key: StatusKey, seen: Observation | ObjectDeleted) -> None:
+def _assign(update: TailUpdate, key: StatusKey, observation: Observation | ObjectDeleted) -> None:
     """Put what was seen of an object in its place."""
-    match key.kind, seen:
+    match key.kind, observation:
         case "progress", ProgressObserved() | ObjectRewritten() | ObjectDeleted():
-            news.progress[key.campaign, key.content] = seen
+            update.progress[key.campaign, key.content] = observation
         case "error", ErrorObserved() | ObjectRewritten() | ObjectDeleted():
-            news.errors[key.campaign, key.content] = seen
+            update.errors[key.campaign, key.content] = observation
         case "campaign_error", ErrorObserved() | ObjectRewritten() | ObjectDeleted():
-            news.campaign_errors[key.campaign] = seen
+            update.campaign_errors[key.campaign] = observation
         case "heartbeat", HeartbeatObserved() | ObjectRewritten() | ObjectDeleted():
-            news.heartbeat = seen
+            update.heartbeat = observation
 
 
-def _rows(work: Work, known: Standing, campaigns: Mapping[str, Campaign]) -> int:
+def _manifest_rows(work: TailWork, known: DatabaseSnapshot, campaigns: Mapping[str, Campaign]) -> int:
     """How many transfers may be made or changed besides those that objects were seen of: all of a manifest."""
     rows = 0
     for name in work.campaigns & campaigns.keys():
@@ -305,9 +311,9 @@ def _rows(work: Work, known: Standing, campaigns: Mapping[str, Campaign]) -> int
     return rows
 
 
-def _batches(weighed: Iterable[tuple[Work, int]]) -> Iterator[list[Work]]:
+def _batches(weighed: Iterable[tuple[TailWork, int]]) -> Iterator[list[TailWork]]:
     """Tails together until there are too many of them, of their objects, or (the number beside each) of their rows."""
-    batch: list[Work] = []
+    batch: list[TailWork] = []
     objects = rows = 0
     for each, more in weighed:
         if batch and rows + more > ROWS_A_BATCH:

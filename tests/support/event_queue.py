@@ -9,8 +9,8 @@ from typing import Any
 from urllib.parse import quote_plus
 
 from fleet.models import Anomaly, Load, Tail, Transfer
-from fleet.polling.event_consumer import Taken, take_events
-from fleet.polling.poller import Terms
+from fleet.polling.event_consumer import ConsumeResult, consume_events
+from fleet.polling.poller import PollOptions
 from loader.s3.interface import Bucket
 from loader.s3.sqs import Message, Queue
 from tests.support.polling_world import World
@@ -100,14 +100,16 @@ class PushedWorld(World):
         super().remove(path)
         self.queue.put(event(_key(path), name="ObjectRemoved:Delete"))
 
-    def take(self) -> Taken:
+    def take(self) -> ConsumeResult:
         """Take everything there is, in one slice."""
-        return taken_from(self.queue, self.media, self.status, self.clock, Terms(self.limits))
+        return taken_from(self.queue, self.media, self.status, self.clock, PollOptions(self.limits))
 
 
-def taken_from(queue: Queue, media: Bucket, status: Bucket, now: datetime, terms: Terms | None = None) -> Taken:
+def taken_from(
+    queue: Queue, media: Bucket, status: Bucket, now: datetime, terms: PollOptions | None = None
+) -> ConsumeResult:
     """What a slice does that ends when the queue is empty, however slow the machine is."""
-    return take_events(queue, media, status, lambda: now, terms, seconds=3600, wait=0)
+    return consume_events(queue, media, status, lambda: now, terms, seconds=3600, wait=0)
 
 
 def _key(path: str) -> str:

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from fleet import usage
 from fleet.polling.discovery import discover, find_airline
-from fleet.polling.poller import Terms, poll_airline
+from fleet.polling.poller import PollOptions, poll_airline
 from fleet.polling.result import PollResult
 from fleet.usage import RequestMeter
 from ifeportal.conf import environment
@@ -131,7 +131,7 @@ class Polling:
         """Poll one airline under its lease, so that its row tells how it went."""
         done: list[PollResult] = []
 
-        def read(terms: Terms) -> None:
+        def read(terms: PollOptions) -> None:
             done.append(poll_airline(airline, self.media, self.status, timezone.now(), terms))
             usage.record(airline.pk, done[0])
 
@@ -140,8 +140,8 @@ class Polling:
                 held.heartbeat()
                 self._go_on()
 
-            read(Terms(alive=alive, guard=held.check_fence, steady_since=held.steady_since))
-            held.found_changes = done[0].news > 0
+            read(PollOptions(alive=alive, guard=held.check_fence, uninterrupted_since=held.steady_since))
+            held.found_changes = done[0].changes > 0
             if done[0].failures:
                 raise runner.JobFailed("; ".join(done[0].failures))
 
@@ -152,7 +152,9 @@ class Polling:
         except runner.JobFailed:
             return done[0]  # Told by the result.
         if not done and whoever_else:
-            read(Terms(alive=self._go_on, steady_since=None))  # whoever else polls judges what stands still
+            read(
+                PollOptions(alive=self._go_on, uninterrupted_since=None)
+            )  # whoever else polls judges what stands still
         return done[0] if done else PollResult()
 
     def _go_on(self) -> None:

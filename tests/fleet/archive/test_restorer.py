@@ -10,7 +10,7 @@ from fleet.archive import format as packed
 from fleet.archive.format import archive_key
 from fleet.archive.restorer import restore
 from fleet.models import Anomaly, Load
-from fleet.polling.poller import poll_head
+from fleet.polling.poller import poll_root
 from fleet.reconcile import partitions
 from fleet.reconcile.limits import Limits
 from ifeportal.live.models import Change
@@ -142,7 +142,7 @@ def test_no_part_of_a_large_airline_lists_its_archives(world: World, monkeypatch
     acme = Airline.objects.get(name="ACME")
     parts: tuple[str, ...] | list[str] = partitions.UNPARTITIONED
     for _ in range(2):
-        _, parts = poll_head(acme, world.media, world.status, world.clock, parts=tuple(parts))
+        _, parts = poll_root(acme, world.media, world.status, world.clock, partitions=tuple(parts))
     assert len(parts) > 1
     assert not any(part.startswith(".") or not part for part in parts)
     assert Anomaly.objects.filter(problem="BAD_ARCHIVE", resolved_at=None).count() == 1

@@ -11,7 +11,7 @@ from campaigns.models import Campaign
 from fleet.choices import ServiceStatus
 from fleet.ingest.health import update_health
 from fleet.models import Event, Load, Tail
-from fleet.polling.poller import Terms, poll_airline
+from fleet.polling.poller import PollOptions, poll_airline
 from fleet.service_status import change_duty
 from ifeportal.live.models import Change
 from ifeportal.models import Airline
@@ -391,7 +391,7 @@ def test_what_time_alone_changes_is_looked_at_every_ten_seconds(world: World) ->
     looked = 0
     for _ in range(10):
         Load.objects.update(stalled=False)
-        before, terms = world.clock, Terms(last=world.clock)
+        before, terms = world.clock, PollOptions(previous_run=world.clock)
         world.later(2)
         poll_airline(airline, world.media, world.status, world.clock, terms)
         looked += load().stalled
@@ -403,6 +403,8 @@ def test_what_could_not_be_read_is_not_judged(world: World) -> None:
     begun(world, beats=False)
     world.later(600)
     world.progress("N1/2026-12/a", 200)
-    result = poll_airline(Airline.objects.get(), world.media, world.status, world.clock, Terms(steady_since=None))
+    result = poll_airline(
+        Airline.objects.get(), world.media, world.status, world.clock, PollOptions(uninterrupted_since=None)
+    )
     assert not result.failures
     assert load().state == "loading"

@@ -99,7 +99,7 @@ def test_a_worker_that_dies_between_catalog_and_tails_is_made_up_for(
     world.poll()
     world.manifest(items={"a": 200})
     with monkeypatch.context() as patch:
-        patch.setattr("fleet.polling.poller._read_part", lambda *_: False)
+        patch.setattr("fleet.polling.poller._read_partition", lambda *_: False)
         world.poll()
     assert load().bytes_total == 100
     world.poll()

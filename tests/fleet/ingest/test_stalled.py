@@ -6,7 +6,7 @@ import pytest
 
 from fleet.ingest.health import update_health
 from fleet.models import Transfer
-from fleet.polling.poller import Terms, poll_airline
+from fleet.polling.poller import PollOptions, poll_airline
 from ifeportal.live.models import Change
 from ifeportal.models import Airline
 from tests.support.polling_world import World, load, rows, transfer
@@ -137,7 +137,7 @@ def test_what_there_was_no_time_to_look_at_is_not_stalled(world: World, monkeypa
     for name in ("N1", "N2"):
         world.progress(f"{name}/2026-12/a", 101)
     acme = Airline.objects.get()
-    result = poll_airline(acme, world.media, world.status, world.clock, Terms(seconds=0.0))
+    result = poll_airline(acme, world.media, world.status, world.clock, PollOptions(seconds=0.0))
     assert (result.unfinished, [row.load.tail.name for row in Transfer.objects.filter(stalled=True)]) == (1, [])
     world.poll()
     assert [row.load.tail.name for row in Transfer.objects.filter(stalled=True)] == ["N3"]

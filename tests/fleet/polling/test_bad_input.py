@@ -253,7 +253,7 @@ def test_what_was_odd_is_told_even_if_the_poll_dies_before_its_end(
 ) -> None:
     world.progress("N1/2026-12/a", b"what?")
     with monkeypatch.context() as patch:
-        patch.setattr("fleet.polling.writer.Writer._note", _dies)
+        patch.setattr("fleet.polling.writer.Writer._record_anomalies", _dies)
         with pytest.raises(ZeroDivisionError):
             world.poll()
     world.poll()

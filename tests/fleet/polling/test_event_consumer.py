@@ -12,8 +12,8 @@ from django.utils import timezone
 
 from fleet.models import Anomaly, Load, Tail, Transfer
 from fleet.polling import event_consumer
-from fleet.polling.event_consumer import Taken, events_arrive, take_events
-from fleet.polling.poller import Terms
+from fleet.polling.event_consumer import ConsumeResult, consume_events, events_are_flowing
+from fleet.polling.poller import PollOptions
 from fleet.polling.result import PollResult
 from fleet.reconcile.limits import Limits
 from ifeportal.jobs.leases import LeaseLost
@@ -41,7 +41,7 @@ def pushed(db: None) -> PushedWorld:
     return world
 
 
-def quietly(world: PushedWorld) -> Taken:
+def quietly(world: PushedWorld) -> ConsumeResult:
     """Take what there is, and hold that nothing was listed."""
     lists = world.status.requests.list, world.media.requests.list
     taken = world.take()
@@ -98,11 +98,11 @@ def test_an_airline_without_a_row_is_looked_for(pushed: PushedWorld) -> None:
 
 
 def test_airlines_that_nobody_has_are_looked_for_within_bounds(pushed: PushedWorld) -> None:
-    names = [f"ghost-{number}" for number in range(3 * event_consumer.STRANGERS_A_BATCH)]
+    names = [f"ghost-{number}" for number in range(3 * event_consumer.UNKNOWN_AIRLINES_A_BATCH)]
     pushed.queue.put(event(*(f"{name}/N1/2026-12/a.tgz.progress" for name in names)))
     lists = pushed.status.requests.list
     taken = pushed.take()
-    assert pushed.status.requests.list - lists == event_consumer.STRANGERS_A_BATCH
+    assert pushed.status.requests.list - lists == event_consumer.UNKNOWN_AIRLINES_A_BATCH
     assert (taken.messages, Airline.objects.count(), pushed.queue.held) == (1, 1, {})
 
 
@@ -238,10 +238,10 @@ def test_whoever_lost_the_lease_writes_and_deletes_nothing(pushed: PushedWorld) 
 
     pushed.progress("N1/2026-12/a", 2 * MIB)
     before = rows()
-    for terms in (Terms(alive=lost), Terms(guard=lost)):
+    for terms in (PollOptions(alive=lost), PollOptions(guard=lost)):
         pushed.queue.hidden_no_more()
         with pytest.raises(LeaseLost):
-            take_events(pushed.queue, pushed.media, pushed.status, lambda: pushed.clock, terms, wait=0)
+            consume_events(pushed.queue, pushed.media, pushed.status, lambda: pushed.clock, terms, wait=0)
         assert rows() == before
         assert len(pushed.queue.held) == 1
 
@@ -252,7 +252,7 @@ def test_a_database_that_is_away_costs_no_message(pushed: PushedWorld, monkeypat
 
     pushed.progress("N1/2026-12/a", 2 * MIB)
     with monkeypatch.context() as patched:
-        patched.setattr("fleet.polling.event_consumer.poll_keys", away)
+        patched.setattr("fleet.polling.event_consumer.poll_objects", away)
         with pytest.raises(OperationalError):
             pushed.take()
     pushed.queue.hidden_no_more()
@@ -295,7 +295,7 @@ def test_what_a_failing_store_kept_from_being_written_comes_again(db: None) -> N
 
 def test_a_message_that_can_never_be_written_does_not_come_for_ever(pushed: PushedWorld) -> None:
     pushed.status.put("ACME/N1/2026-12/a.tgz.progress", b"7")
-    pushed.queue.put(event("ACME/N1/2026-12/a.tgz.progress"), received=event_consumer.TRIES)
+    pushed.queue.put(event("ACME/N1/2026-12/a.tgz.progress"), received=event_consumer.MAXIMUM_ATTEMPTS)
     taken = quietly(pushed)
     assert (taken.unreadable, taken.keys, pushed.queue.held) == (1, 0, {})
     assert transfer("a").bytes_done == 0
@@ -307,7 +307,7 @@ def test_a_slice_takes_batch_after_batch_until_its_time_is_over(
     monkeypatch.setattr(event_consumer, "MESSAGES_A_BATCH", 2)
     for number in range(5):
         pushed.progress(f"N1/2026-12/c{number}", 7)
-    taken = take_events(pushed.queue, pushed.media, pushed.status, lambda: pushed.clock, seconds=0, wait=0)
+    taken = consume_events(pushed.queue, pushed.media, pushed.status, lambda: pushed.clock, seconds=0, wait=0)
     assert taken.messages == 2
     assert quietly(pushed).messages == 3
 
@@ -321,7 +321,7 @@ def test_one_message_with_many_keys_is_written_before_the_next_is_looked_at(
     names = [f"ACME/N1/2026-12/c{number}.tgz.progress" for number in range(8)]
     for some in (names[:4], names[4:8]):
         pushed.queue.put(event(*some))
-    taken = take_events(pushed.queue, pushed.media, pushed.status, lambda: pushed.clock, seconds=0, wait=0)
+    taken = consume_events(pushed.queue, pushed.media, pushed.status, lambda: pushed.clock, seconds=0, wait=0)
     assert (taken.keys, len(pushed.queue.held)) == (4, 1)
 
 
@@ -376,19 +376,19 @@ def test_events_are_relied_on_only_while_they_tell_what_listings_find(
     def ago(seconds: int | None) -> datetime | None:
         return None if seconds is None else now - timedelta(seconds=seconds)
 
-    assert not events_arrive("events", None, now)
+    assert not events_are_flowing("events", None, now)
     Job.objects.create(
         name="events", due_at=now, succeeded_at=ago(succeeded), failures=failures, found_at=ago(event_at)
     )
-    assert events_arrive("events", ago(listing_at), now) is arrive
+    assert events_are_flowing("events", ago(listing_at), now) is arrive
 
 
 def test_what_there_was_no_time_to_write_comes_again(pushed: PushedWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fleet.polling.writer.TAILS_A_BATCH", 1)
     for name in ("N1", "N2"):
         pushed.progress(f"{name}/2026-12/a", MIB)
-    no_time = Terms(seconds=0.0)
-    taken = take_events(pushed.queue, pushed.media, pushed.status, lambda: pushed.clock, no_time, wait=0)
+    no_time = PollOptions(seconds=0.0)
+    taken = consume_events(pushed.queue, pushed.media, pushed.status, lambda: pushed.clock, no_time, wait=0)
     assert taken.result.failures == ()
     assert [row.load.tail.name for row in Transfer.objects.filter(bytes_done=MIB)] == ["N1"]
     assert len(pushed.queue.held) == 2

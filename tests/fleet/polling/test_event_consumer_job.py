@@ -49,7 +49,7 @@ def pushed(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
         relied.append(terms["pushed"])
         return 2.0
 
-    monkeypatch.setattr("fleet.jobs.interval.pause", pause)
+    monkeypatch.setattr("fleet.jobs.interval.next_interval", pause)
     return relied
 
 

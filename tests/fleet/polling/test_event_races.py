@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import pytest
 
-from fleet.polling.fetcher import Fetcher, Named
+from fleet.polling.fetcher import Fetcher, LookupResult
 from tests.support.event_queue import PushedWorld
 from tests.support.polling_world import transfer
 
@@ -26,10 +26,10 @@ def pushed(db: None) -> PushedWorld:
 
 def overtaken(world: PushedWorld, monkeypatch: pytest.MonkeyPatch, value: int) -> list[str]:
     """Right after the objects were fetched, the object is written again and a whole poll sees it; who was overtaken."""
-    look_up = Fetcher.look_up
+    look_up = Fetcher.head
     slow: list[str] = []
 
-    def fetched(self: Fetcher, keys: Collection[str]) -> Named:
+    def fetched(self: Fetcher, keys: Collection[str]) -> LookupResult:
         named = look_up(self, keys)
         if not slow:
             slow.extend(keys)
@@ -38,7 +38,7 @@ def overtaken(world: PushedWorld, monkeypatch: pytest.MonkeyPatch, value: int) -
             world.poll()
         return named
 
-    monkeypatch.setattr(Fetcher, "look_up", fetched)
+    monkeypatch.setattr(Fetcher, "head", fetched)
     return slow
 
 

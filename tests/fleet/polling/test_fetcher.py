@@ -9,8 +9,8 @@ import pytest
 
 from fleet.models import Tail, Transfer
 from fleet.polling.discovery import discover
-from fleet.polling.fetcher import FAILURES_IN_A_ROW, FETCHERS
-from fleet.polling.poller import Terms, poll_airline
+from fleet.polling.fetcher import CONSECUTIVE_FAILURES, FETCHERS
+from fleet.polling.poller import PollOptions, poll_airline
 from fleet.reconcile import partitions
 from ifeportal.models import Airline
 from loader.errors import WorldError
@@ -31,7 +31,7 @@ def test_after_many_failures_in_a_row_it_is_not_asked_any_more(world: World, mon
 
     monkeypatch.setattr(world.status, "get", failing)
     result = world.poll()
-    assert len(asked) <= FAILURES_IN_A_ROW + FETCHERS
+    assert len(asked) <= CONSECUTIVE_FAILURES + FETCHERS
     assert result.failures == ("status bucket: TIMEOUT: no answer",)
     assert not Transfer.objects.exists()
     monkeypatch.setattr(world.status, "get", get)
@@ -100,7 +100,7 @@ def test_while_a_store_takes_its_time_the_poll_shows_signs_of_life(
     )
     acme = Airline.objects.create(name="ACME")
     Tail.objects.create(airline=acme, name="N1")
-    result = poll_airline(acme, world.media, world.status, world.clock, Terms(alive=alive))
+    result = poll_airline(acme, world.media, world.status, world.clock, PollOptions(alive=alive))
     assert (result.failures, Transfer.objects.filter(bytes_done=5).count()) == ((), 1)
     assert begun.is_set()
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.polling.interval import pause
+from fleet.polling.interval import next_interval
 
 spans = st.floats(0, 1e9)
 floors = st.floats(0.001, 86400)
@@ -30,14 +30,14 @@ above = st.floats(0, 86400)
 def test_a_change_after_a_quiet_time_is_seen_after_a_tenth_of_it(
     quiet: float, watched: bool, pushed: bool, expected: float
 ) -> None:
-    assert pause(quiet, watched=watched, floor=2, ceiling=60, pushed=pushed) == pytest.approx(expected)
+    assert next_interval(quiet, watched=watched, floor=2, ceiling=60, pushed=pushed) == pytest.approx(expected)
 
 
 @given(quiet=spans, watched=st.booleans(), pushed=st.booleans(), floor=floors, more=above)
 def test_it_is_never_below_the_floor_nor_above_the_ceiling(
     quiet: float, watched: bool, pushed: bool, floor: float, more: float
 ) -> None:
-    found = pause(quiet, watched=watched, floor=floor, ceiling=floor + more, pushed=pushed)
+    found = next_interval(quiet, watched=watched, floor=floor, ceiling=floor + more, pushed=pushed)
     assert floor <= found <= floor + more
 
 
@@ -46,14 +46,14 @@ def test_the_longer_nothing_comes_the_longer_it_rests(
     quiet: float, longer: float, watched: bool, pushed: bool, floor: float, more: float
 ) -> None:
     ceiling = floor + more
-    first = pause(quiet, watched=watched, floor=floor, ceiling=ceiling, pushed=pushed)
-    assert first <= pause(quiet + longer, watched=watched, floor=floor, ceiling=ceiling, pushed=pushed)
+    first = next_interval(quiet, watched=watched, floor=floor, ceiling=ceiling, pushed=pushed)
+    assert first <= next_interval(quiet + longer, watched=watched, floor=floor, ceiling=ceiling, pushed=pushed)
 
 
 @given(quiet=spans, floor=floors, more=above)
 def test_what_somebody_looks_at_is_polled_at_the_floor_and_what_is_pushed_at_the_ceiling(
     quiet: float, floor: float, more: float
 ) -> None:
-    assert pause(quiet, watched=True, floor=floor, ceiling=floor + more) == floor
+    assert next_interval(quiet, watched=True, floor=floor, ceiling=floor + more) == floor
     for watched in (False, True):
-        assert pause(quiet, watched=watched, floor=floor, ceiling=floor + more, pushed=True) == floor + more
+        assert next_interval(quiet, watched=watched, floor=floor, ceiling=floor + more, pushed=True) == floor + more

@@ -12,8 +12,8 @@ from fleet.ingest.apply import ApplyResult, apply_tails
 from fleet.models import Anomaly, Tail, Transfer
 from fleet.polling import poller
 from fleet.polling import writer as polling_writer
-from fleet.polling.poller import Terms, poll_airline, poll_head, poll_part
-from fleet.polling.snapshot import Standing
+from fleet.polling.poller import PollOptions, poll_airline, poll_partition, poll_root
+from fleet.polling.snapshot import DatabaseSnapshot
 from fleet.polling.writer import Writer
 from fleet.reconcile import partitions
 from fleet.reconcile.diff import ListingDiff
@@ -48,14 +48,14 @@ def test_more_keys_than_a_listing_may_have_are_read_in_parts_at_once(world: Worl
     fill(world, items=50)
     world.limits = Limits(keys=400)
     result = world.poll()
-    assert (result.failures, result.cut) == ((), 1)
+    assert (result.failures, result.truncated) == ((), 1)
     assert Transfer.objects.count() == 600
     assert sum(tail.keys for tail in Tail.objects.all()) >= 550
     lists = world.status.requests.list
     again = world.poll()
-    assert (again.objects_changed, again.cut, again.transfers_changed) == (0, 0, 0)
+    assert (again.objects_changed, again.truncated, again.transfers_changed) == (0, 0, 0)
     # Who has objects at all (and airlines), then a page for each part.
-    parts = poll_head(acme(), world.media, world.status, world.clock)[1]
+    parts = poll_root(acme(), world.media, world.status, world.clock)[1]
     assert len(parts) > 3
     assert world.status.requests.list - lists == 2 + len(parts) + 1
     assert odd() == {}
@@ -119,22 +119,22 @@ def test_a_part_touches_only_its_own(world: World) -> None:
     world.later()
     for tail in TAILS:
         world.progress(f"{tail}/2026-12/item-000", 2 * MIB)
-    _, parts = poll_head(acme(), world.media, world.status, world.clock, Terms())
+    _, parts = poll_root(acme(), world.media, world.status, world.clock, PollOptions())
     assert len(parts) > 1
-    result = poll_part(acme(), parts[0], world.status, world.clock)
+    result = poll_partition(acme(), parts[0], world.status, world.clock)
     changed = set(Transfer.objects.filter(bytes_done=2 * MIB).values_list("load__tail__name", flat=True))
     assert changed == {tail for tail in TAILS if f"{tail}/".startswith(parts[0])}
-    assert result.transfers_changed == result.news - len(changed) == len(changed)
+    assert result.transfers_changed == result.changes - len(changed) == len(changed)
 
 
 def test_parts_stay_while_they_serve_and_a_tail_outside_of_them_is_found(world: World) -> None:
     fill(world)
     world.poll()
     poll_airline(acme(), world.media, world.status, world.clock)
-    _, parts = poll_head(acme(), world.media, world.status, world.clock)
-    assert poll_head(acme(), world.media, world.status, world.clock, parts=parts)[1] == parts
+    _, parts = poll_root(acme(), world.media, world.status, world.clock)
+    assert poll_root(acme(), world.media, world.status, world.clock, partitions=parts)[1] == parts
     world.progress("N1/2026-12/item-000", MIB)
-    _, after = poll_head(acme(), world.media, world.status, world.clock, parts=parts)
+    _, after = poll_root(acme(), world.media, world.status, world.clock, partitions=parts)
     assert any("N1/".startswith(part) for part in after)
     assert not any("N1/".startswith(part) for part in parts)
 
@@ -145,7 +145,7 @@ def test_what_is_seen_is_written_before_more_of_it_is_held_than_may_be(
     waiting: list[int] = []
     write = Writer.write_tails
 
-    def watched(writer: Writer, rows: Standing, found: ListingDiff) -> bool:
+    def watched(writer: Writer, rows: DatabaseSnapshot, found: ListingDiff) -> bool:
         waiting.append(sum(len(each.changed) for each in found.tails.values()))
         return write(writer, rows, found)
 
@@ -173,8 +173,8 @@ def test_what_writing_takes_is_no_time_of_the_listing(world: World, monkeypatch:
     for module in (poller, polling_writer):
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now))
     monkeypatch.setattr(polling_writer, "apply_tails", slow)
-    monkeypatch.setattr(poller, "LONGEST_LISTING", 1.0)
-    monkeypatch.setattr(poller, "OBJECTS_A_LOOK", 1)
+    monkeypatch.setattr(poller, "LISTING_TIME_LIMIT", 1.0)
+    monkeypatch.setattr(poller, "OBJECTS_PER_TIME_CHECK", 1)
     monkeypatch.setattr(partitions, "UNPARTITIONED_LIMIT", 10**6)
     world.limits = Limits(pending_objects=30)
     fill(world)
@@ -197,7 +197,7 @@ def test_a_poll_that_has_no_time_left_leaves_the_rest_to_the_next(
     for tail in TAILS:
         for number in range(30):
             world.progress(f"{tail}/2026-12/item-{number:03}", 7)
-    hurried = Terms(Limits(pending_objects=60), seconds=0)
+    hurried = PollOptions(Limits(pending_objects=60), seconds=0)
     gets = world.status.requests.get
     results = [poll_airline(acme(), world.media, world.status, world.clock, hurried) for _ in range(13)]
     assert [result.unfinished for result in results] == [1] * 12 + [0]

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fleet.models import Anomaly, Tail
-from fleet.polling.poller import poll_keys
+from fleet.polling.poller import poll_objects
 from fleet.polling.result import PollResult
 from ifeportal.models import Airline
 from loader.errors import WorldError
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db
 
 
 def named(world: World, *paths: str) -> PollResult:
-    return poll_keys(Airline.objects.get(name="ACME"), [f"ACME/{path}" for path in paths], world.status, world.clock)
+    return poll_objects(Airline.objects.get(name="ACME"), [f"ACME/{path}" for path in paths], world.status, world.clock)
 
 
 def test_what_was_named_is_read_and_nothing_else(world: World) -> None:

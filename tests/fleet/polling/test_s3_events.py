@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fleet.polling.s3_events import MESSAGE_LIMIT, RECORDS_LIMIT, BadEvent, keys_of
+from fleet.polling.s3_events import MESSAGE_LIMIT, RECORDS_LIMIT, BadNotification, parse_notification
 from tests.support.event_queue import event, record
 
 KEY = "ACME/N1/2026-12/movie-001.tgz.progress"
@@ -27,38 +27,38 @@ TEST_EVENT = {
 
 @pytest.mark.parametrize("key", [KEY, ODD_KEY, "a+b", "%2e%2e/x", "a\nb", "日本"])
 def test_a_key_comes_out_as_it_is_in_the_bucket(key: str) -> None:
-    assert keys_of(event(key), "status") == {key}
+    assert parse_notification(event(key), "status") == {key}
 
 
 def test_a_slash_may_be_written_out_or_not() -> None:
-    assert keys_of(event("x").replace('"key": "x"', '"key": "ACME%2FN+1%2Floader.json"'), "status") == {
+    assert parse_notification(event("x").replace('"key": "x"', '"key": "ACME%2FN+1%2Floader.json"'), "status") == {
         "ACME/N 1/loader.json"
     }
 
 
 @pytest.mark.parametrize("name", ["ObjectCreated:Put", "ObjectRemoved:Delete", "ObjectRemoved:DeleteMarkerCreated"])
 def test_whatever_happened_to_it_the_key_is_what_counts(name: str) -> None:
-    assert keys_of(event(KEY, name=name), "status") == {KEY}
+    assert parse_notification(event(KEY, name=name), "status") == {KEY}
 
 
 def test_a_message_may_name_several_objects_and_one_of_them_twice() -> None:
-    assert keys_of(event(KEY, ODD_KEY, KEY), "status") == {KEY, ODD_KEY}
+    assert parse_notification(event(KEY, ODD_KEY, KEY), "status") == {KEY, ODD_KEY}
 
 
 def test_another_bucket_is_not_for_us() -> None:
     mixed = json.dumps({"Records": [record("theirs", "media"), record(KEY)]})
-    assert keys_of(mixed, "status") == {KEY}
-    assert keys_of(event(KEY, bucket="media"), "status") == frozenset()
+    assert parse_notification(mixed, "status") == {KEY}
+    assert parse_notification(event(KEY, bucket="media"), "status") == frozenset()
 
 
 def test_the_event_that_only_tries_the_queue_names_nothing() -> None:
-    assert keys_of(json.dumps(TEST_EVENT), "status") == frozenset()
+    assert parse_notification(json.dumps(TEST_EVENT), "status") == frozenset()
 
 
 def test_an_envelope_of_sns_is_opened() -> None:
     envelope = {"Type": "Notification", "TopicArn": "arn:aws:sns:x", "Subject": "Amazon S3 Notification"}
-    assert keys_of(json.dumps({**envelope, "Message": event(ODD_KEY)}), "status") == {ODD_KEY}
-    assert keys_of(json.dumps({**envelope, "Message": json.dumps(TEST_EVENT)}), "status") == frozenset()
+    assert parse_notification(json.dumps({**envelope, "Message": event(ODD_KEY)}), "status") == {ODD_KEY}
+    assert parse_notification(json.dumps({**envelope, "Message": json.dumps(TEST_EVENT)}), "status") == frozenset()
 
 
 def test_of_eventbridge_the_key_is_taken_as_it_is() -> None:
@@ -73,8 +73,8 @@ def test_of_eventbridge_the_key_is_taken_as_it_is() -> None:
             "object": {"key": ODD_KEY, "size": 5},
         },
     }
-    assert keys_of(json.dumps(body), "status") == {ODD_KEY}
-    assert keys_of(json.dumps(body), "another") == frozenset()
+    assert parse_notification(json.dumps(body), "status") == {ODD_KEY}
+    assert parse_notification(json.dumps(body), "another") == frozenset()
 
 
 def changed(**object_or_bucket: Any) -> str:
@@ -120,15 +120,15 @@ def changed(**object_or_bucket: Any) -> str:
     ],
 )
 def test_what_says_nothing_is_refused_with_a_sentence_that_names_the_place(body: str, sentence: str) -> None:
-    with pytest.raises(BadEvent, match=sentence):
-        keys_of(body, "status")
+    with pytest.raises(BadNotification, match=sentence):
+        parse_notification(body, "status")
 
 
 def test_a_message_as_large_as_any_is_read_whole() -> None:
     keys = {f"ACME/N1/2026-12/{number:04}{'x' * 150}.tgz.progress" for number in range(340)}
     body = event(*keys)
     assert 256 * 1024 < len(body) < MESSAGE_LIMIT
-    assert keys_of(body, "status") == keys
+    assert parse_notification(body, "status") == keys
 
 
 def words(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
@@ -142,5 +142,5 @@ LEAVES = st.none() | st.booleans() | st.integers() | st.text()
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.recursive(LEAVES, lambda inner: st.lists(inner) | words(inner)))
 def test_whatever_json_is_written_into_the_queue_there_are_keys_or_a_refusal(value: Any) -> None:
-    with suppress(BadEvent):
-        assert all(isinstance(key, str) for key in keys_of(json.dumps(value), "status"))
+    with suppress(BadNotification):
+        assert all(isinstance(key, str) for key in parse_notification(json.dumps(value), "status"))

@@ -13,7 +13,7 @@ import pytest
 from django.utils import timezone
 
 from fleet.models import Tail, Transfer
-from fleet.polling.poller import Terms, poll_airline
+from fleet.polling.poller import PollOptions, poll_airline
 from fleet.reconcile.limits import Limits
 from fleet.simulation.faults import Cut, ErrorInside, Fault, Hang, Reset, Rule, Say
 from loader.s3.client import S3Bucket
@@ -215,17 +215,17 @@ def crowd() -> Iterator[Crowd]:
 def test_a_million_keys_under_one_tail_delay_no_other_tail_by_more_than_a_cycle(crowd: Crowd, cast: Cast) -> None:
     limits, endpoint = Limits(keys=120_000, objects=50), f"http://127.0.0.1:{crowd.server_port}"
     media, status = (S3Bucket(name, endpoint=endpoint, access_key="a", secret_key="b") for name in ("media", "status"))
-    poll_airline(cast.acme, media, status, timezone.now(), Terms(limits))
+    poll_airline(cast.acme, media, status, timezone.now(), PollOptions(limits))
     heavy = Tail.objects.get(name="N1")
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for value in (5, 77):
         crowd.value = value
-        result = poll_airline(cast.acme, media, status, timezone.now(), Terms(limits))
+        result = poll_airline(cast.acme, media, status, timezone.now(), PollOptions(limits))
         told = set(Transfer.objects.exclude(load__tail=heavy).values_list("bytes_done", flat=True))
         assert told == {value}, "in the second cycle, and each one after it"
         pages = limits.keys // PAGE
         assert pages <= result.list_requests < pages + 20, "of the million, no more than the limit"
-        assert result.cut == 1
+        assert result.truncated == 1
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) * 1_024
     assert grown < 100_000_000
     assert Transfer.objects.filter(load__tail=heavy).count() == 50
