@@ -84,7 +84,7 @@ def archive_loads() -> None:
 
     def work(held: Lease) -> None:
         status = _buckets()[1]
-        more, failures = scheduler.take_turn(
+        more, failures = scheduler.run_for(
             status, timezone.now, TURN_OF_ARCHIVING, alive=held.heartbeat, guard=held.check_fence
         )
         usage.flush(timezone.now())

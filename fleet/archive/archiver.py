@@ -37,15 +37,15 @@ OBJECTS_LIMIT: Final = 70_000  # of one load: 30,000 items with two each, and so
 DELETES_AT_ONCE: Final = 8
 LOADS_A_QUERY: Final = 500
 Version = tuple[str, int]  # ETag, LastModified in whole seconds since 1970: a listing and a GET may differ below
-Nothing = Callable[[], None]
+LeaseCheck = Callable[[], None]
 
 
-class LeftAlone(Exception):
+class NotArchivable(Exception):
     """This load is not archived now; `str()` says why, in a sentence without its end."""
 
 
 @dataclass(frozen=True, slots=True)
-class Packed:
+class PreparedArchive:
     """A load as its rows have it: `body` is its archive, `objects` the versions of its small objects by key."""
 
     load: Load
@@ -55,7 +55,7 @@ class Packed:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ArchiveOutcome:
     """What became of a load: `objects` deleted (or that would be), `bytes` of its archive; or why it was left alone."""
 
     tail: str
@@ -65,12 +65,12 @@ class Outcome:
     left_alone: str = ""
 
 
-def days_of(airline: Airline) -> int | None:
+def archive_after_days(airline: Airline) -> int | None:
     """After how many days the airline's loads are archived; None: never."""
     return settings.ARCHIVE_AFTER if airline.archive_after_days is None else airline.archive_after_days
 
 
-def is_over(limit: datetime) -> Q:
+def is_archivable(limit: datetime) -> Q:
     """Loads that had ended by `limit`, and of which nothing was heard since then.
 
     That is: complete with every listed item; or deleted aboard; or the exhibition is over and nothing moves any more.
@@ -87,9 +87,9 @@ def archive_due(
     now: datetime,
     days: int | None,
     *,
-    alive: Nothing = lambda: None,
-    guard: Nothing = lambda: None,
-) -> Iterator[Outcome]:
+    alive: LeaseCheck = lambda: None,
+    guard: LeaseCheck = lambda: None,
+) -> Iterator[ArchiveOutcome]:
     """Archive the loads that ended `days` ago (None: only go on with what was begun), and say of each how it went.
 
     `alive` is called between the steps and `guard` in the transactions; what they raise ends it. Raises WorldError.
@@ -99,12 +99,12 @@ def archive_due(
         yield archive_load(pk, status, now, alive=alive, guard=guard)
 
 
-def would_archive(airline: Airline, now: datetime, days: int | None) -> Iterator[Outcome]:
+def preview(airline: Airline, now: datetime, days: int | None) -> Iterator[ArchiveOutcome]:
     """What `archive_due` would do, told from the rows alone."""
     for pk in _begun_or_due(airline, now, days):
         try:
-            packed = pack(pk)
-        except LeftAlone as reason:
+            packed = prepare(pk)
+        except NotArchivable as reason:
             yield _outcome(pk, left_alone=str(reason))
         else:
             yield _outcome(pk, objects=len(packed.objects), bytes=len(packed.body))
@@ -113,7 +113,7 @@ def would_archive(airline: Airline, now: datetime, days: int | None) -> Iterator
 def _begun_or_due(airline: Airline, now: datetime, days: int | None) -> Iterator[int]:
     wanted = Q(sweeping=True, archived_at__isnull=False)
     if days is not None:
-        wanted |= Q(is_over(now - timedelta(days=days)), archived_at=None)
+        wanted |= Q(is_archivable(now - timedelta(days=days)), archived_at=None)
     rows, last = Load.objects.filter(wanted, tail__airline=airline).order_by("pk"), 0
     while found := list(rows.filter(pk__gt=last).values_list("pk", flat=True)[:LOADS_A_QUERY]):
         yield from found
@@ -121,28 +121,28 @@ def _begun_or_due(airline: Airline, now: datetime, days: int | None) -> Iterator
 
 
 def archive_load(
-    pk: int, status: Bucket, now: datetime, *, alive: Nothing = lambda: None, guard: Nothing = lambda: None
-) -> Outcome:
+    pk: int, status: Bucket, now: datetime, *, alive: LeaseCheck = lambda: None, guard: LeaseCheck = lambda: None
+) -> ArchiveOutcome:
     """Archive one load, or go on where an earlier attempt was ended. Raises WorldError."""
     try:
-        packed = pack(pk)
+        packed = prepare(pk)
         if packed.load.archived_at is None:
-            if listed(status, packed) != packed.objects:
-                raise LeftAlone("its objects are not those that were last read")
-            store(status, packed)
-            mark(packed, now, guard)
+            if list_objects(status, packed) != packed.objects:
+                raise NotArchivable("its objects are not those that were last read")
+            upload(status, packed)
+            mark_archived(packed, now, guard)
             alive()
-        deleted = sweep(status, packed, alive, guard)
-    except LeftAlone as reason:
+        deleted = delete_objects(status, packed, alive, guard)
+    except NotArchivable as reason:
         return _outcome(pk, left_alone=str(reason))
     return _outcome(pk, objects=deleted, bytes=len(packed.body))
 
 
-def pack(pk: int) -> Packed:
+def prepare(pk: int) -> PreparedArchive:
     """The load as its rows have it now. Raises LeftAlone where it cannot be packed."""
     load = Load.objects.select_related("tail__airline", "campaign").filter(pk=pk).first()
     if load is None:
-        raise LeftAlone("it was deleted")
+        raise NotArchivable("it was deleted")
     place = load.tail.airline.name, load.tail.name, load.campaign.name
     rows = list(Transfer.objects.filter(load=load))
     archive = Archive(
@@ -159,8 +159,8 @@ def pack(pk: int) -> Packed:
         body, objects = build_archive(archive), _objects(load, rows, place)
         parse_archive(body, airline=place[0], tail=place[1], campaign=place[2])
     except ContractError as error:
-        raise LeftAlone(str(error)) from error
-    return Packed(load, archive, body, objects)
+        raise NotArchivable(str(error)) from error
+    return PreparedArchive(load, archive, body, objects)
 
 
 def _objects(load: Load, rows: list[Transfer], place: tuple[str, str, str]) -> dict[str, Version]:
@@ -175,14 +175,14 @@ def _version(etag: str, at: datetime) -> Version:
     return etag, int(at.timestamp())
 
 
-def listed(status: Bucket, packed: Packed) -> dict[str, Version]:
+def list_objects(status: Bucket, packed: PreparedArchive) -> dict[str, Version]:
     """The load's objects as the bucket has them now; what is no report is passed over. Raises WorldError, LeftAlone."""
     found: dict[str, Version] = {}
     archive = packed.archive
     prefix = load_prefix(archive.airline, archive.tail, archive.campaign)
     for count, info in enumerate(islice(status.list(prefix), OBJECTS_LIMIT + 1)):
         if count == OBJECTS_LIMIT:
-            raise LeftAlone("it has too many objects")
+            raise NotArchivable("it has too many objects")
         try:
             report = parse_status_key(info.key)
         except ContractError:
@@ -192,7 +192,7 @@ def listed(status: Bucket, packed: Packed) -> dict[str, Version]:
     return found
 
 
-def store(status: Bucket, packed: Packed) -> None:
+def upload(status: Bucket, packed: PreparedArchive) -> None:
     """Write the archive, over an older one of the same load, and read it back. Raises WorldError, LeftAlone."""
     key = _key(packed)
     try:
@@ -201,11 +201,11 @@ def store(status: Bucket, packed: Packed) -> None:
         if error.code != "OBJECT_CHANGED":
             raise
         _replace(status, key, packed)
-    if _held(status, key) != packed.body:
+    if _read_archive(status, key) != packed.body:
         raise WorldError("HASH_MISMATCH", f"GET {key}: this is not what was written a moment ago; nothing was deleted")
 
 
-def _replace(status: Bucket, key: str, packed: Packed) -> None:
+def _replace(status: Bucket, key: str, packed: PreparedArchive) -> None:
     """Write over the archive of an earlier life of the load, but over nothing else."""
     there = status.get(key, ARCHIVE_LIMIT + 1)
     assert there is not None  # asked without a condition
@@ -215,11 +215,11 @@ def _replace(status: Bucket, key: str, packed: Packed) -> None:
     try:
         parse_archive(there.body, airline=archive.airline, tail=archive.tail, campaign=archive.campaign)
     except ContractError as error:
-        raise LeftAlone(f"something else lies at {key}: {error}") from error
+        raise NotArchivable(f"something else lies at {key}: {error}") from error
     status.put(key, packed.body, if_match=there.etag)
 
 
-def _held(status: Bucket, key: str) -> bytes | None:
+def _read_archive(status: Bucket, key: str) -> bytes | None:
     """The archive in the bucket; None if there is none. Raises WorldError."""
     try:
         there = status.get(key, ARCHIVE_LIMIT + 1)
@@ -230,17 +230,17 @@ def _held(status: Bucket, key: str) -> bytes | None:
     return None if there is None else there.body
 
 
-def mark(packed: Packed, now: datetime, guard: Nothing) -> None:
+def mark_archived(packed: PreparedArchive, now: datetime, guard: LeaseCheck) -> None:
     """Mark the load as archived, if its rows still are as they were packed. Raises LeftAlone."""
     with transaction.atomic():
         _lock_tail(packed)
-        again = pack(packed.load.pk)
-        if again.load.archived_at is not None or not _same(again.archive, packed.archive):
-            raise LeftAlone("there was news of it meanwhile")
-        _set(again.load, now, guard)
+        again = prepare(packed.load.pk)
+        if again.load.archived_at is not None or not _is_same(again.archive, packed.archive):
+            raise NotArchivable("there was news of it meanwhile")
+        _set_archived(again.load, now, guard)
 
 
-def sweep(status: Bucket, packed: Packed, alive: Nothing, guard: Nothing) -> int:
+def delete_objects(status: Bucket, packed: PreparedArchive, alive: LeaseCheck, guard: LeaseCheck) -> int:
     """Delete the objects of a marked load, if its archive is there and nothing new is; how many.
 
     Raises:
@@ -248,19 +248,19 @@ def sweep(status: Bucket, packed: Packed, alive: Nothing, guard: Nothing) -> int
         WorldError: for good (then the load lives on), or for now.
     """
     try:
-        body = _held(status, _key(packed))
-        if body is None or not _is_of(body, packed):
-            raise LeftAlone("its archive is not there, or of another state of it")
-        left = listed(status, packed)
+        body = _read_archive(status, _key(packed))
+        if body is None or not _is_archive_of(body, packed):
+            raise NotArchivable("its archive is not there, or of another state of it")
+        left = list_objects(status, packed)
         if any(packed.objects.get(key) != version for key, version in left.items()):
-            raise LeftAlone("its loader reported again")
+            raise NotArchivable("its loader reported again")
         _delete(status, left, alive)
-    except LeftAlone:
-        _revive(packed, guard)
+    except NotArchivable:
+        _unarchive(packed, guard)
         raise
     except WorldError as error:
         if error.permanent:
-            _revive(packed, guard)
+            _unarchive(packed, guard)
         raise
     with transaction.atomic():
         Load.objects.filter(pk=packed.load.pk, archived_at__isnull=False).update(sweeping=False)
@@ -268,7 +268,7 @@ def sweep(status: Bucket, packed: Packed, alive: Nothing, guard: Nothing) -> int
     return len(left)
 
 
-def _delete(status: Bucket, objects: Mapping[str, Version], alive: Nothing) -> None:
+def _delete(status: Bucket, objects: Mapping[str, Version], alive: LeaseCheck) -> None:
     """Raises LeftAlone where one has been written anew since it was listed: many take minutes."""
 
     def drop(key: str) -> None:
@@ -280,7 +280,7 @@ def _delete(status: Bucket, objects: Mapping[str, Version], alive: Nothing) -> N
                 return
             raise
         if there is not None and there.etag != etag:
-            raise LeftAlone("its loader reported again")
+            raise NotArchivable("its loader reported again")
         status.delete(key)
 
     keys = list(objects)
@@ -290,46 +290,46 @@ def _delete(status: Bucket, objects: Mapping[str, Version], alive: Nothing) -> N
                 pass
 
 
-def _revive(packed: Packed, guard: Nothing) -> None:
+def _unarchive(packed: PreparedArchive, guard: LeaseCheck) -> None:
     """The load lives on, with the objects it still has."""
     with transaction.atomic():
         _lock_tail(packed)
         load = Load.objects.select_related("tail__airline", "campaign").filter(pk=packed.load.pk).first()
         if load is not None and load.archived_at is not None:
             clear_object_versions([load.pk])
-            _set(load, None, guard)
+            _set_archived(load, None, guard)
 
 
-def _lock_tail(packed: Packed) -> None:
+def _lock_tail(packed: PreparedArchive) -> None:
     """Until the transaction ends. By id: ordered by names, its airline would be locked too, which all writers share."""
     Tail.objects.select_for_update().filter(pk=packed.load.tail_id).order_by("pk").first()
 
 
-def _set(load: Load, archived_at: datetime | None, guard: Nothing) -> None:
+def _set_archived(load: Load, archived_at: datetime | None, guard: LeaseCheck) -> None:
     load.archived_at, load.sweeping = archived_at, archived_at is not None
     load.save(update_fields=["archived_at", "sweeping"])
     guard()
     publish([load_change(load)])
 
 
-def _same(one: Archive, other: Archive) -> bool:
+def _is_same(one: Archive, other: Archive) -> bool:
     """Whether they say the same; samples may have been thinned between them, and a manifest may have got a title."""
     return (one.load, one.transfers) == (other.load, other.transfers)
 
 
-def _is_of(body: bytes, packed: Packed) -> bool:
+def _is_archive_of(body: bytes, packed: PreparedArchive) -> bool:
     archive = packed.archive
     try:
         there = parse_archive(body, airline=archive.airline, tail=archive.tail, campaign=archive.campaign)
     except ContractError:
         return False
-    return _same(there, archive)
+    return _is_same(there, archive)
 
 
-def _key(packed: Packed) -> str:
+def _key(packed: PreparedArchive) -> str:
     return archive_key(packed.archive.airline, packed.archive.tail, packed.archive.campaign)
 
 
-def _outcome(pk: int, **more: Any) -> Outcome:
+def _outcome(pk: int, **more: Any) -> ArchiveOutcome:
     names = Load.objects.filter(pk=pk).values_list("tail__name", "campaign__name").first() or ("?", "?")
-    return Outcome(*names, **more)
+    return ArchiveOutcome(*names, **more)

@@ -28,7 +28,9 @@ TEXT_LIMIT: Final = 8_192  # characters
 STATUSES: Final = frozenset({"pending", "loading", "complete", "failed", "deleted"})
 
 Value = str | int | bool | datetime | None
-Kind = Literal["status", "name", "etag", "code", "text", "flag", "count", "known", "moment", "contradiction", "proof"]
+FieldKind = Literal[
+    "status", "name", "etag", "code", "text", "flag", "count", "known", "moment", "contradiction", "proof"
+]
 _WORDS: Final[Mapping[str, frozenset[str]]] = {
     "contradiction": frozenset({"oversized", "error left", "manifest changed"}),
     "proof": frozenset({"size", "hash", "signed"}),
@@ -36,7 +38,7 @@ _WORDS: Final[Mapping[str, frozenset[str]]] = {
 _LENGTHS: Final[Mapping[str, int]] = {"name": 200, "etag": 200, "code": 40, "text": TEXT_LIMIT}
 
 # What there is to say of a load and of a transfer alike: "count" is 0 where it is left out, "known" unknown.
-_MEASURED: Final[Mapping[str, Kind]] = {
+_MEASURED: Final[Mapping[str, FieldKind]] = {
     "status": "status",
     "stalled": "flag",
     "bytes_done": "count",
@@ -51,7 +53,7 @@ _MEASURED: Final[Mapping[str, Kind]] = {
     "error_etag": "etag",
     "error_at": "moment",
 }
-LOAD_FIELDS: Final[Mapping[str, Kind]] = {
+LOAD_FIELDS: Final[Mapping[str, FieldKind]] = {
     **_MEASURED,
     "items_total": "known",
     "items_done": "count",
@@ -64,7 +66,7 @@ LOAD_FIELDS: Final[Mapping[str, Kind]] = {
     "contradiction": "contradiction",
     "proof": "proof",
 }
-TRANSFER_FIELDS: Final[Mapping[str, Kind]] = {
+TRANSFER_FIELDS: Final[Mapping[str, FieldKind]] = {
     **_MEASURED,
     "listed": "flag",
     "bytes_reported": "known",
@@ -198,7 +200,7 @@ def _samples(fields: Fields) -> tuple[tuple[datetime, int], ...]:
     return tuple(found)
 
 
-def _read(fields: Fields, kinds: Mapping[str, Kind]) -> dict[str, Value]:
+def _read(fields: Fields, kinds: Mapping[str, FieldKind]) -> dict[str, Value]:
     values = {name: _value(fields, name, kind) for name, kind in kinds.items()}
     done, total = values["bytes_done"], values["bytes_total"]
     assert isinstance(done, int)
@@ -209,7 +211,7 @@ def _read(fields: Fields, kinds: Mapping[str, Kind]) -> dict[str, Value]:
     return values
 
 
-def _value(fields: Fields, name: str, kind: Kind) -> Value:
+def _value(fields: Fields, name: str, kind: FieldKind) -> Value:
     match kind:
         case "status":
             word = fields.text(name)

@@ -28,17 +28,17 @@ from loader.errors import ContractError
 from loader.s3.interface import Bucket, ObjectInfo
 
 ROWS_A_STATEMENT: Final = 1_000
-Place = tuple[str, str]  # tail, campaign
+LoadKey = tuple[str, str]  # tail, campaign
 M = TypeVar("M", bound=ProgressFields)
 logger = logging.getLogger(__name__)
 
 
-class NoRoom(Exception):
+class LimitReached(Exception):
     """The load gets no rows; `str()` says why."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Reading:
+class _StoredArchive:
     """An archive as it was read, and when it was written."""
 
     archive: Archive
@@ -59,50 +59,52 @@ def restore(
     known = set(Load.objects.filter(tail__airline=airline).values_list("tail__name", "campaign__name"))
     last = {key: row for (key, code), row in anomalies.open_rows(airline, "status").items() if code == BAD_ARCHIVE}
     problems, lasting = Problems(bounds.anomalies), set()
-    made: set[Place] = set()
+    made: set[LoadKey] = set()
     for info in status.list(archive_prefix(airline.name)):
         alive()
         if info.key in last and last[info.key].etag == info.etag:
             lasting.add(info.key)
             continue
         try:
-            place = _place(info.key)
+            place = _load_key(info.key)
             if place not in known:
-                _make(airline, _read(status, info), bounds, guard)
+                _restore_load(airline, _read(status, info), bounds, guard)
                 made.add(place)
                 logger.info("restored %s/%s/%s from its archive", airline.name, *place)
-        except (ContractError, NoRoom) as error:
+        except (ContractError, LimitReached) as error:
             problems.add(Problem(info.key, BAD_ARCHIVE, str(error), info.etag))
     anomalies.upsert_open(airline, "status", problems, now)
     over = [row.pk for key, row in last.items() if key not in lasting and key not in {each.key for each in problems}]
     Anomaly.objects.filter(pk__in=over).update(resolved_at=now)
-    _publish_sums(airline, made)
+    _publish_totals(airline, made)
     return len(made)
 
 
-def _place(key: str) -> Place:
+def _load_key(key: str) -> LoadKey:
     _, tail, campaign = parse_archive_key(key)
     return tail, campaign
 
 
-def _read(status: Bucket, info: ObjectInfo) -> _Reading:
+def _read(status: Bucket, info: ObjectInfo) -> _StoredArchive:
     """Raises WorldError, BadArchive, BadName."""
     airline, tail, campaign = parse_archive_key(info.key)
     fetched = status.get(info.key, ARCHIVE_LIMIT + 1)
     assert fetched is not None  # asked without a condition
-    return _Reading(parse_archive(fetched.body, airline=airline, tail=tail, campaign=campaign), fetched.last_modified)
+    return _StoredArchive(
+        parse_archive(fetched.body, airline=airline, tail=tail, campaign=campaign), fetched.last_modified
+    )
 
 
-def _make(airline: Airline, reading: _Reading, bounds: Limits, guard: Callable[[], None]) -> None:
+def _restore_load(airline: Airline, reading: _StoredArchive, bounds: Limits, guard: Callable[[], None]) -> None:
     """All rows of the load in one transaction. Raises NoRoom."""
     archive = reading.archive
     try:
         with transaction.atomic():
             load = Load(tail=_tail(airline, archive, bounds), campaign=_campaign(airline, archive, bounds))
-            _take(load, archive.load)
+            _fill(load, archive.load)
             load.archived_at = reading.at
             load.save(force_insert=True)
-            rows = [_take(Transfer(load=load, content=name), said) for name, said in archive.transfers.items()]
+            rows = [_fill(Transfer(load=load, content=name), said) for name, said in archive.transfers.items()]
             Transfer.objects.bulk_create(rows, batch_size=ROWS_A_STATEMENT)
             samples = [ProgressSample(load=load, at=at, bytes_done=count) for at, count in archive.samples]
             ProgressSample.objects.bulk_create(samples, batch_size=ROWS_A_STATEMENT)
@@ -111,10 +113,10 @@ def _make(airline: Airline, reading: _Reading, bounds: Limits, guard: Callable[[
             publish([load_change(load), tail_change(tail)])
     except (IntegrityError, DataError) as error:
         # A name that differs from another only in case, or a figure no column holds; or a poll was first.
-        raise NoRoom("its rows contradict those there are, or a column cannot hold what it says") from error
+        raise LimitReached("its rows contradict those there are, or a column cannot hold what it says") from error
 
 
-def _take(row: M, said: Mapping[str, Any]) -> M:
+def _fill(row: M, said: Mapping[str, Any]) -> M:
     for name, value in said.items():
         setattr(row, name, value)
     return row
@@ -124,7 +126,7 @@ def _tail(airline: Airline, archive: Archive, bounds: Limits) -> Tail:
     row = Tail.objects.filter(airline=airline, name=archive.tail).first()
     if row is None:
         if Tail.objects.filter(airline=airline).count() >= bounds.tails or Tail.objects.count() >= bounds.tails_in_all:
-            raise NoRoom("there is no room for more tails")
+            raise LimitReached("there is no room for more tails")
         row = Tail.objects.create(airline=airline, name=archive.tail, discovered=True)
     row.airline = airline
     return row
@@ -135,7 +137,7 @@ def _campaign(airline: Airline, archive: Archive, bounds: Limits) -> Campaign:
     row = rows.filter(name=archive.campaign).first()
     if row is None:
         if rows.count() >= bounds.campaigns or Campaign.objects.count() >= bounds.campaigns_in_all:
-            raise NoRoom("there is no room for more campaigns")
+            raise LimitReached("there is no room for more campaigns")
         row = Campaign.objects.create(
             airline=airline,
             name=archive.campaign,
@@ -149,7 +151,7 @@ def _campaign(airline: Airline, archive: Archive, bounds: Limits) -> Campaign:
     return row
 
 
-def _publish_sums(airline: Airline, made: Iterable[Place]) -> None:
+def _publish_totals(airline: Airline, made: Iterable[LoadKey]) -> None:
     names = {campaign for _, campaign in made}
     if not names:
         return

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from fleet import usage
-from fleet.archive.archiver import archive_due, days_of
+from fleet.archive.archiver import archive_after_days, archive_due
 from fleet.archive.restorer import restore
 from fleet.usage import RequestMeter
 from ifeportal.models import Airline
@@ -15,7 +15,7 @@ from loader.errors import WorldError
 from loader.s3.interface import Bucket
 
 
-def take_turn(
+def run_for(
     status: Bucket,
     clock: Callable[[], datetime],
     seconds: float,
@@ -34,7 +34,7 @@ def take_turn(
         meter = RequestMeter(status)
         try:
             restore(airline, status, clock(), alive=alive, guard=guard)
-            for _ in archive_due(airline, status, clock(), days_of(airline), alive=alive, guard=guard):
+            for _ in archive_due(airline, status, clock(), archive_after_days(airline), alive=alive, guard=guard):
                 if time.monotonic() > end:
                     return True, failures
         except WorldError as error:

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
-from fleet.archive.archiver import Outcome, archive_due
+from fleet.archive.archiver import ArchiveOutcome, archive_due
 from fleet.archive.format import archive_key
 from fleet.models import Load, ProgressSample, Transfer
 from ifeportal.models import Airline
@@ -36,7 +36,7 @@ def finished(world: World, tail: str = "N1", campaign: str = "2026-12") -> None:
     world.poll()
 
 
-def archive(world: World, bucket: Any = None, days: int | None = 30) -> list[Outcome]:
+def archive(world: World, bucket: Any = None, days: int | None = 30) -> list[ArchiveOutcome]:
     airline = Airline.objects.get(name="ACME")
     return list(archive_due(airline, bucket or world.status, world.clock, days))
 

@@ -13,7 +13,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from fleet import usage
-from fleet.archive.archiver import Outcome, archive_due, days_of, would_archive
+from fleet.archive.archiver import ArchiveOutcome, archive_after_days, archive_due, preview
 from fleet.usage import RequestCounts, RequestMeter
 from ifeportal.models import Airline
 from ifeportal.storage.buckets import status_bucket
@@ -40,7 +40,7 @@ class Sums:
     left_alone: int = 0
     listings: int = 0
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: ArchiveOutcome) -> None:
         """One load more."""
         if outcome.left_alone:
             self.left_alone += 1
@@ -102,7 +102,7 @@ class Command(BaseCommand):
                 usage.record(airline.pk, meter.read())
         return sent
 
-    def _follow(self, outcomes: Iterable[tuple[Airline, Outcome]], sums: Sums, options: dict[str, Any]) -> None:
+    def _follow(self, outcomes: Iterable[tuple[Airline, ArchiveOutcome]], sums: Sums, options: dict[str, Any]) -> None:
         for airline, outcome in outcomes:
             sums.add(outcome)
             if options["json"]:
@@ -127,15 +127,15 @@ class Command(BaseCommand):
         )
 
 
-def _planned(airlines: QuerySet[Airline], older_than: int | None) -> Iterator[tuple[Airline, Outcome]]:
+def _planned(airlines: QuerySet[Airline], older_than: int | None) -> Iterator[tuple[Airline, ArchiveOutcome]]:
     now = timezone.now()
     for airline in airlines:
-        for outcome in would_archive(airline, now, _days(airline, older_than)):
+        for outcome in preview(airline, now, _days(airline, older_than)):
             yield airline, outcome
 
 
 def _days(airline: Airline, older_than: int | None) -> int | None:
-    return days_of(airline) if older_than is None else older_than
+    return archive_after_days(airline) if older_than is None else older_than
 
 
 def days(text: str) -> int:

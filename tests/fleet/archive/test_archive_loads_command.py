@@ -96,16 +96,16 @@ def test_a_store_that_refuses_is_told_with_its_code(world: World, monkeypatch: p
 
 def test_a_turn_archives_what_is_due_and_ends_in_time(world: World) -> None:
     Airline.objects.update(archive_after_days=30)
-    assert scheduler.take_turn(world.status, timezone.now, 0.0) == (True, [])
+    assert scheduler.run_for(world.status, timezone.now, 0.0) == (True, [])
     assert is_archived()
-    assert scheduler.take_turn(world.status, timezone.now, 60.0) == (False, [])
+    assert scheduler.run_for(world.status, timezone.now, 60.0) == (False, [])
 
 
 def test_a_turn_brings_back_what_the_database_does_not_know(world: World) -> None:
     archive_loads("--older-than", "30")
     Airline.objects.all().delete()
     Airline.objects.create(name="ACME")
-    assert scheduler.take_turn(world.status, timezone.now, 60.0) == (False, [])
+    assert scheduler.run_for(world.status, timezone.now, 60.0) == (False, [])
     assert is_archived()
 
 
@@ -117,7 +117,7 @@ def test_what_one_airline_may_not_do_does_not_hold_up_the_next(world: World) -> 
     Airline.objects.update(archive_after_days=30)
     Airline.objects.create(name="BETA")
     before = strict.requests.list
-    more, failures = scheduler.take_turn(strict, timezone.now, 60.0)
+    more, failures = scheduler.run_for(strict, timezone.now, 60.0)
     assert (more, len(failures)) == (False, 1)
     assert failures[0].startswith("ACME: FORBIDDEN: PUT ACME/.archive/")
     assert strict.requests.list - before == 3  # two archives, and the load

@@ -16,7 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from fleet.archive import archiver
-from fleet.archive.archiver import days_of, would_archive
+from fleet.archive.archiver import archive_after_days, preview
 from fleet.archive.format import LOAD_FIELDS, TRANSFER_FIELDS, parse_archive
 from fleet.choices import Status
 from fleet.models import ProgressSample, Tail, Transfer
@@ -101,11 +101,11 @@ def test_nothing_is_archived_unless_it_is_switched_on(world: World) -> None:
 
 def test_days_are_those_of_the_airline_else_of_the_settings(world: World, settings: LazySettings) -> None:
     airline = Airline.objects.create(name="ACME")
-    assert days_of(airline) is None
+    assert archive_after_days(airline) is None
     settings.ARCHIVE_AFTER = 90
-    assert days_of(airline) == 90
+    assert archive_after_days(airline) == 90
     airline.archive_after_days = 0
-    assert days_of(airline) == 0
+    assert archive_after_days(airline) == 0
 
 
 def test_a_load_is_due_so_many_days_after_its_last_word(world: World) -> None:
@@ -157,7 +157,7 @@ def test_loads_of_other_airlines_are_left_alone(world: World) -> None:
 def test_a_dry_run_says_the_same_and_sends_nothing(world: World) -> None:
     finished(world)
     sent = world.status.requests.list, world.status.requests.put, world.status.requests.get
-    would = list(would_archive(Airline.objects.get(name="ACME"), world.clock, 30))
+    would = list(preview(Airline.objects.get(name="ACME"), world.clock, 30))
     assert (world.status.requests.list, world.status.requests.put, world.status.requests.get) == sent
     assert not is_archived()
     assert archive(world) == would
@@ -197,7 +197,7 @@ def test_news_before_the_load_is_marked_keep_it_alive(world: World, monkeypatch:
         world.progress("N1/2026-12/a", MIB)
         world.poll()
 
-    (outcome,) = interrupted(world, monkeypatch, "mark", news)
+    (outcome,) = interrupted(world, monkeypatch, "mark_archived", news)
     assert outcome.left_alone == "there was news of it meanwhile"
     assert not is_archived()
     assert len(small(world)) == 4
@@ -205,7 +205,7 @@ def test_news_before_the_load_is_marked_keep_it_alive(world: World, monkeypatch:
 
 def test_a_report_between_mark_and_sweep_keeps_every_object(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     finished(world)
-    (outcome,) = interrupted(world, monkeypatch, "sweep", lambda: world.progress("N1/2026-12/a", MIB))
+    (outcome,) = interrupted(world, monkeypatch, "delete_objects", lambda: world.progress("N1/2026-12/a", MIB))
     assert outcome.left_alone == "its loader reported again"
     assert not is_archived()
     assert len(small(world)) == 4
@@ -244,7 +244,7 @@ def test_an_archive_that_is_not_there_any_more_keeps_every_object(
 ) -> None:
     finished(world)
     before = said()
-    (outcome,) = interrupted(world, monkeypatch, "sweep", lambda: world.status.delete(KEY))
+    (outcome,) = interrupted(world, monkeypatch, "delete_objects", lambda: world.status.delete(KEY))
     assert "archive is not there" in outcome.left_alone
     assert not is_archived()
     assert len(small(world)) == 4
@@ -257,7 +257,7 @@ def test_a_tail_deleted_meanwhile_ends_nothing_but_this_load(world: World, monke
     finished(world)
     finished(world, "N2")
     deleted = [lambda: Tail.objects.filter(name="N1").delete()]
-    first, second = interrupted(world, monkeypatch, "mark", lambda: deleted and deleted.pop()())
+    first, second = interrupted(world, monkeypatch, "mark_archived", lambda: deleted and deleted.pop()())
     assert first.left_alone == "it was deleted"
     assert (second.tail, second.left_alone) == ("N2", "")
     assert len(small(world)) == 4

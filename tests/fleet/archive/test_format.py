@@ -18,7 +18,7 @@ from fleet.archive.format import (
     LOAD_FIELDS,
     TRANSFER_FIELDS,
     Archive,
-    Kind,
+    FieldKind,
     Value,
     archive_key,
     archive_prefix,
@@ -32,10 +32,10 @@ from tests.support.contract_strategies import CONTENT, SEGMENTS
 
 NOON = datetime(2026, 12, 1, 12, 0, 5, tzinfo=UTC)
 GOLDEN = Path(__file__).parent / "golden" / "archive-full.json.gz"
-EMPTY: dict[Kind, Value] = {"flag": False, "count": 0, "known": None, "moment": None}
+EMPTY: dict[FieldKind, Value] = {"flag": False, "count": 0, "known": None, "moment": None}
 
 
-def said(kinds: dict[str, Kind], **given: Value) -> dict[str, Value]:
+def said(kinds: dict[str, FieldKind], **given: Value) -> dict[str, Value]:
     """Every field, those not given empty."""
     return {name: EMPTY.get(kind, "") for name, kind in kinds.items()} | given
 
@@ -139,11 +139,11 @@ def test_the_archive_is_written_as_it_ever_was() -> None:
     assert build_archive(FULL) == build_archive(FULL)
 
 
-def values(kind: Kind) -> st.SearchStrategy[Value]:
+def values(kind: FieldKind) -> st.SearchStrategy[Value]:
     counts = st.integers(0, 2**63 - 1)
     texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
     moments = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1)).map(lambda at: at.replace(tzinfo=UTC))
-    strategies: dict[Kind, st.SearchStrategy[Value]] = {
+    strategies: dict[FieldKind, st.SearchStrategy[Value]] = {
         "status": st.sampled_from(["pending", "loading", "failed", "deleted"]),
         "contradiction": st.sampled_from(["", "oversized", "error left", "manifest changed"]),
         "proof": st.sampled_from(["", "size", "hash", "signed"]),
@@ -155,7 +155,7 @@ def values(kind: Kind) -> st.SearchStrategy[Value]:
     return strategies.get(kind, texts)
 
 
-def measured(kinds: dict[str, Kind]) -> st.SearchStrategy[dict[str, Value]]:
+def measured(kinds: dict[str, FieldKind]) -> st.SearchStrategy[dict[str, Value]]:
     rows = st.fixed_dictionaries({name: values(kind) for name, kind in kinds.items()})
     return rows.map(lambda row: {**row, "bytes_done": 0})
 
