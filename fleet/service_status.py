@@ -14,7 +14,7 @@ from ifeportal.live.feed import publish
 from ifeportal.models import Airline
 
 
-def change_duty(tail: Tail, duty: ServiceStatus) -> bool:
+def set_service_status(tail: Tail, duty: ServiceStatus) -> bool:
     """Have the tail be on this duty, and publish it with all sums it is in; whether it was on another one.
 
     Of a tail out of service nothing is judged by the time: it neither stalls nor is silent, waiting or at risk. Back in
@@ -29,7 +29,7 @@ def change_duty(tail: Tail, duty: ServiceStatus) -> bool:
         row.silent = tail.silent = row.silent and duty == ServiceStatus.ACTIVE
         row.save(update_fields=["duty", "silent"])
         if duty != ServiceStatus.ACTIVE:
-            _judge_no_more(row)
+            _clear_flags(row)
         loads = Load.objects.filter(tail=row).select_related("tail__airline", "campaign")
         campaigns = rollup.campaigns(Campaign.objects.filter(pk__in=[load.campaign_id for load in loads]))
         publish(
@@ -43,14 +43,14 @@ def change_duty(tail: Tail, duty: ServiceStatus) -> bool:
     return True
 
 
-def change_tail(tail: Tail, duty: ServiceStatus, aircraft_type: str) -> None:
-    """Have the tail be on this duty and of this type, and publish it. To be called as `change_duty` is."""
+def update_tail(tail: Tail, duty: ServiceStatus, aircraft_type: str) -> None:
+    """Have the tail be on this duty and of this type, and publish it. To be called as `set_service_status` is."""
     with transaction.atomic():
         Tail.objects.filter(pk=tail.pk).update(aircraft_type=aircraft_type)
-        if not change_duty(tail, duty):
+        if not set_service_status(tail, duty):
             publish([tail_change(each) for each in rollup.tails(Tail.objects.filter(pk=tail.pk))])
 
 
-def _judge_no_more(tail: Tail) -> None:
+def _clear_flags(tail: Tail) -> None:
     Load.objects.filter(tail=tail, archived_at=None).update(stalled=False, silent=False, waiting=False, at_risk=False)
     Transfer.objects.filter(load__tail=tail, load__archived_at=None, stalled=True).update(stalled=False)

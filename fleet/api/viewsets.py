@@ -18,7 +18,7 @@ from fleet.api.serializers import AirlineRow, AnomalyRow, CampaignRow, LoadRow, 
 from fleet.choices import ServiceStatus
 from fleet.models import Anomaly, Load, Tail, Transfer
 from fleet.serialization import serialize_tail
-from fleet.service_status import change_tail
+from fleet.service_status import update_tail
 from fleet.stats import rollup
 from ifeportal import audit
 from ifeportal.access import Role, role_or_403
@@ -124,7 +124,7 @@ class Tails(ReadOnlyViewSet[Tail]):
             with transaction.atomic():
                 audit.record(request, "tail.duty", row.name, airline=row.airline, changes=changes)
                 duty = ServiceStatus(given.get("duty", row.duty))
-                change_tail(row, duty, given.get("aircraft_type", row.aircraft_type))
+                update_tail(row, duty, given.get("aircraft_type", row.aircraft_type))
         return Response(serialize_tail(rollup.tails(Tail.objects.filter(pk=row.pk)).get()))
 
 

@@ -13,7 +13,7 @@ from django.views.decorators.http import require_POST
 
 from fleet.choices import ServiceStatus
 from fleet.models import Tail
-from fleet.service_status import change_tail
+from fleet.service_status import update_tail
 from ifeportal import audit
 from ifeportal.access import Role, role_or_403
 
@@ -48,4 +48,4 @@ def duty(request: HttpRequest, airline: str, tail: str) -> HttpResponse:
 
 def _keep(request: HttpRequest, row: Tail, form: DutyForm) -> None:
     audit.record(request, "tail.duty", row.name, airline=row.airline, changes=audit.changes_of(form))
-    change_tail(row, ServiceStatus(form.cleaned_data["duty"]), form.cleaned_data["aircraft_type"])
+    update_tail(row, ServiceStatus(form.cleaned_data["duty"]), form.cleaned_data["aircraft_type"])

@@ -12,7 +12,7 @@ from fleet.choices import ServiceStatus
 from fleet.ingest.health import update_health
 from fleet.models import Event, Load, Tail
 from fleet.polling.poller import PollOptions, poll_airline
-from fleet.service_status import change_duty
+from fleet.service_status import set_service_status
 from ifeportal.live.models import Change
 from ifeportal.models import Airline
 from tests.support.polling_world import World, load, rows, tail, transfer
@@ -337,7 +337,7 @@ class TestDuty:
         world.poll()
         assert load().state == "silent"
         before = rev()
-        assert change_duty(Tail.objects.select_related("airline").get(), ServiceStatus.STORED)
+        assert set_service_status(Tail.objects.select_related("airline").get(), ServiceStatus.STORED)
         said = newest_states(before)
         assert said.keys() == {"load", "tail", "campaign", "airline"}
         assert (said["tail"]["duty"], said["tail"]["is_silent"], said["load"]["state"]) == ("stored", False, "loading")
@@ -347,9 +347,9 @@ class TestDuty:
         world.later(60)
         world.poll()
         assert rows() == noted
-        assert not change_duty(Tail.objects.select_related("airline").get(), ServiceStatus.STORED)
+        assert not set_service_status(Tail.objects.select_related("airline").get(), ServiceStatus.STORED)
         assert rows() == noted
-        change_duty(Tail.objects.select_related("airline").get(), ServiceStatus.ACTIVE)
+        set_service_status(Tail.objects.select_related("airline").get(), ServiceStatus.ACTIVE)
         world.poll()
         assert load().state == "silent"
 
