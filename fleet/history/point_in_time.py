@@ -70,7 +70,7 @@ class LoadSnapshot:
 class CampaignSnapshot:
     """A campaign at a moment: the loads that had begun by then in order of their tails, and how sure all this is.
 
-    `not_begun`: how many of today's loads had not. `notes` are sentences on what is not known of that moment.
+    `not_started`: how many of today's loads had not. `notes` are sentences on what is not known of that moment.
     """
 
     at: datetime

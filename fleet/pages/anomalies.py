@@ -14,15 +14,15 @@ ANOMALIES_SHOWN: Final = 12
 
 
 @dataclass(frozen=True)
-class Understood:
+class AnomalySummary:
     """The newest few anomalies that still stand, and how many there are."""
 
     newest: Sequence[Anomaly]
     count: int
 
 
-def open_anomalies(anomalies: QuerySet[Anomaly]) -> Understood:
+def open_anomalies(anomalies: QuerySet[Anomaly]) -> AnomalySummary:
     """What could not be understood and still stands; one query."""
     rows = anomalies.filter(resolved_at=None).order_by("-last_seen", "pk")
     found = list(rows.annotate(count=Window(Count("pk")))[:ANOMALIES_SHOWN])
-    return Understood(found, getattr(found[0], "count") if found else 0)  # noqa: B009  (an annotation)
+    return AnomalySummary(found, getattr(found[0], "count") if found else 0)  # noqa: B009  (an annotation)

@@ -33,7 +33,7 @@ LOADS_LIMIT: Final = 5_000  # beyond, something is wrong with all of them, and t
 LOADS_AT_ONCE: Final = 1_000  # acknowledged by one form
 ID_DIGITS: Final = 18
 NOTE_LIMIT: Final = 1_000
-KEPT: Final = ("airline", "kind", "q", "acknowledged")
+FILTER_PARAMETERS: Final = ("airline", "kind", "q", "acknowledged")
 Line = tuple[IssueGroup, Issue, Finding, Acknowledgement | None]
 COLUMNS: Final = (
     Column("cause", "Likely cause", lambda line: line[0].cause.kind.value),
@@ -60,7 +60,7 @@ def attention(request: HttpRequest) -> HttpResponseBase:
     rev = current_rev()
     now = timezone.now()
     airlines = Airline.objects.visible_to(request.user)
-    wanted = {name: request.GET.get(name, "").replace("\0", "").strip()[:SEARCH_LIMIT] for name in KEPT}
+    wanted = {name: request.GET.get(name, "").replace("\0", "").strip()[:SEARCH_LIMIT] for name in FILTER_PARAMETERS}
     loads = Load.objects.visible_to(request.user)
     if wanted["airline"]:
         loads = loads.filter(tail__airline__name=wanted["airline"])
@@ -127,8 +127,8 @@ def acknowledgement(request: HttpRequest) -> HttpResponse:
         left = len(loads) - done
         rest = f" {left} left as they were: they need no attention for this any more." if left else ""
         messages.success(request, f"{'Taken back' if taken_back else 'Acknowledged'}: {done} of {len(loads)}.{rest}")
-    back = QueryDict(request.POST.get("query", "")[: SEARCH_LIMIT * len(KEPT)])
-    kept = urlencode({name: back[name] for name in KEPT if name in back})
+    back = QueryDict(request.POST.get("query", "")[: SEARCH_LIMIT * len(FILTER_PARAMETERS)])
+    kept = urlencode({name: back[name] for name in FILTER_PARAMETERS if name in back})
     return redirect(f"{reverse('attention')}?{kept}" if kept else reverse("attention"))
 
 

@@ -40,7 +40,7 @@ COLUMNS: Final = (
 
 
 @dataclass(frozen=True)
-class Wanted:
+class AuditQuery:
     """What of the log is asked for. Both days belong to it."""
 
     who: str = ""
@@ -50,17 +50,17 @@ class Wanted:
     until: date | None = None
 
     @property
-    def narrowed(self) -> bool:
+    def is_filtered(self) -> bool:
         """Whether entries may be left out."""
-        return self != Wanted()
+        return self != AuditQuery()
 
 
-def wanted_of(params: QueryDict) -> Wanted:
+def parse_filter(params: QueryDict) -> AuditQuery:
     """Read `who`, `action`, `q`, `since` and `until` (2026-12-01)."""
     who, action, text = (
         params.get(name, "").replace("\0", "").strip()[:SEARCH_LIMIT] for name in ("who", "action", "q")
     )
-    return Wanted(who, action, text, _day(params.get("since", "")), _day(params.get("until", "")))
+    return AuditQuery(who, action, text, _day(params.get("since", "")), _day(params.get("until", "")))
 
 
 def _day(text: str) -> date | None:
@@ -70,7 +70,7 @@ def _day(text: str) -> date | None:
         return None
 
 
-def entries(rows: QuerySet[AuditEntry], wanted: Wanted, choice: TableQuery) -> QuerySet[AuditEntry]:
+def filter_entries(rows: QuerySet[AuditEntry], wanted: AuditQuery, choice: TableQuery) -> QuerySet[AuditEntry]:
     """Those asked for, in the order asked for."""
     if wanted.who:
         rows = rows.filter(who__icontains=wanted.who)
@@ -89,13 +89,13 @@ def entries(rows: QuerySet[AuditEntry], wanted: Wanted, choice: TableQuery) -> Q
     return rows.order_by(order_by(F(SORTS[choice.order]), choice), "-at", "-pk")
 
 
-def words(entry: AuditEntry) -> Iterator[tuple[str, str, str]]:
+def field_changes(entry: AuditEntry) -> Iterator[tuple[str, str, str]]:
     """What the entry says was changed: the field, what it was, what it is."""
     for field, (before, after) in entry.changes.items():
-        yield field.replace("_", " "), _word(before), _word(after)
+        yield field.replace("_", " "), _text(before), _text(after)
 
 
-def _word(value: object) -> str:
+def _text(value: object) -> str:
     return "" if value is None else {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
@@ -118,8 +118,8 @@ def audit(request: HttpRequest) -> HttpResponseBase:
 
 def _page(request: HttpRequest, rows: QuerySet[AuditEntry], airline: Airline | None) -> HttpResponseBase:
     choice = query.parse_query(request.GET, tuple(SORTS))
-    wanted = wanted_of(request.GET)
-    found = entries(rows, wanted, choice)
+    wanted = parse_filter(request.GET)
+    found = filter_entries(rows, wanted, choice)
     name = f"{airline.name} audit" if airline else "audit"
     file = export(request, Table(name, COLUMNS, found.iterator()))
     if file:
@@ -134,6 +134,6 @@ def _page(request: HttpRequest, rows: QuerySet[AuditEntry], airline: Airline | N
             "wanted": wanted,
             "actions": rows.order_by("action").values_list("action", flat=True).distinct(),
             "page": page,
-            "entries": [(entry, list(words(entry))) for entry in page],
+            "entries": [(entry, list(field_changes(entry))) for entry in page],
         },
     )

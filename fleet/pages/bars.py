@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 # From left to right: what is done, what moves, what does not, what is lost.
-ORDER: Final = (
+STATE_ORDER: Final = (
     "complete",
     "loading",
     "restarted",
@@ -41,16 +41,16 @@ def parts(percent: int | None, items_done: int, items_failed: int, items_total: 
 class Segment(NamedTuple):
     """A state's part of a bar: where it begins and how wide it is, in percent of the bar."""
 
-    word: str
+    state: str
     start: float
     width: float
 
 
 def segments(counts: Mapping[str, int]) -> list[Segment]:
-    """A bar of how many are in each state, in `ORDER`; states nobody is in have no width."""
-    total = sum(counts.get(word, 0) for word in ORDER)
+    """A bar of how many are in each state, in `STATE_ORDER`; states nobody is in have no width."""
+    total = sum(counts.get(word, 0) for word in STATE_ORDER)
     found, before = [], 0
-    for word in ORDER:
+    for word in STATE_ORDER:
         count = counts.get(word, 0)
         start, end = (round(100 * n / total, 2) if total else 0.0 for n in (before, before + count))
         found.append(Segment(word, start, round(end - start, 2)))

@@ -96,22 +96,22 @@ def _nth(index: int) -> Callable[[Sequence[Any]], object]:
     return lambda row: row[index]
 
 
-def moved_chart(airlines: Collection[Airline], now: datetime) -> Chart:
+def received_chart(airlines: Collection[Airline], now: datetime) -> Chart:
     """Bytes a second that arrived on the aircraft of these airlines in the last 24 hours; two queries."""
     read = [each.read_at for each in freshness.load_freshness(airlines, now).values() if each.read_at is not None]
     begun = min((airline.created_at for airline in airlines), default=now)
     moved = throughput([airline.pk for airline in airlines], now)
     name = f"{next(iter(airlines)).name} moved" if len(airlines) == 1 else "moved"
-    return _flow_chart(name, moved, begun, max(read, default=None))
+    return _throughput_chart(name, moved, begun, max(read, default=None))
 
 
 def rate_chart(tail: Tail, now: datetime) -> Chart:
     """Bytes a second that arrived on an aircraft in the last 24 hours, as its samples have it; two queries."""
     fresh = freshness.load_freshness([tail.airline], now)[tail.airline.name]
-    return _flow_chart(f"{tail.name} rate", _sampled(tail, now), tail.created_at, fresh.read_at)
+    return _throughput_chart(f"{tail.name} rate", _sampled_throughput(tail, now), tail.created_at, fresh.read_at)
 
 
-def _sampled(tail: Tail, now: datetime) -> Throughput:
+def _sampled_throughput(tail: Tail, now: datetime) -> Throughput:
     """What arrived in each slot: how much more a sample of a load has than the one before it."""
     first, last = interval_start(now - DAY), interval_start(now)
     rows = ProgressSample.objects.filter(load__tail=tail, at__gte=first, at__lte=now).order_by("load", "at")
@@ -125,7 +125,7 @@ def _sampled(tail: Tail, now: datetime) -> Throughput:
     return Throughput(at, moved, now)
 
 
-def _flow_chart(name: str, moved: Throughput, begun: datetime, read_at: datetime | None) -> Chart:
+def _throughput_chart(name: str, moved: Throughput, begun: datetime, read_at: datetime | None) -> Chart:
     known = [read_at is not None and interval_start(begun) <= moment <= read_at for moment in moved.at]
     rates = [rate if is_known else None for rate, is_known in zip(moved.rates(), known, strict=True)]
     seen = [rate for rate in rates if rate is not None]
@@ -164,20 +164,20 @@ def readiness_chart(campaign: Campaign, now: datetime) -> Chart:
     return Chart(name, "tails", found.at, series, found.summary(now), fresh.read_at, marks, limit)
 
 
-KEPT_FOR: Final = 10  # seconds, by the browser
+BROWSER_CACHE_SECONDS: Final = 10  # seconds, by the browser
 
 
 @require_safe
-def fleet_moved(request: HttpRequest) -> HttpResponseBase:
+def fleet_received(request: HttpRequest) -> HttpResponseBase:
     """What arrived on all aircraft the user may see."""
-    return _answer(request, moved_chart(list(Airline.objects.visible_to(request.user)), timezone.now()))
+    return _answer(request, received_chart(list(Airline.objects.visible_to(request.user)), timezone.now()))
 
 
 @require_safe
-def airline_moved(request: HttpRequest, airline: str) -> HttpResponseBase:
+def airline_received(request: HttpRequest, airline: str) -> HttpResponseBase:
     """What arrived on the aircraft of an airline."""
     row = visible_or_404(Airline.objects.all(), request.user, name=airline)
-    return _answer(request, moved_chart([row], timezone.now()))
+    return _answer(request, received_chart([row], timezone.now()))
 
 
 @require_safe
@@ -202,6 +202,6 @@ def _answer(request: HttpRequest, chart: Chart) -> HttpResponseBase:
     response = JsonResponse(chart.data)
     etag = f'"{sha256(response.content).hexdigest()[:32]}"'
     response["ETag"] = etag
-    patch_cache_control(response, private=True, max_age=KEPT_FOR)
+    patch_cache_control(response, private=True, max_age=BROWSER_CACHE_SECONDS)
     found = get_conditional_response(request, etag=etag, response=response)
     return response if found is None else found

@@ -20,7 +20,7 @@ from ifeportal.tables.export import CHUNK_SIZE, Column, Table
 STATES: Final = (
     "failed", "silent", "stalled", "contradiction", "waiting", "restarted", "loading", "pending", "complete", "at_risk",
 )  # fmt: skip
-SUMS: Final = (
+TOTALS: Final = (
     "percent",
     "bytes_done",
     "bytes_total",
@@ -35,7 +35,8 @@ SUMS: Final = (
 ANOMALIES: Final = ("airline", "bucket", "key", "problem", "detail", "first_seen", "last_seen")
 
 
-def _table(name: str, keys: Sequence[str], rows: Iterable[dict[str, Any]]) -> Table:
+def build_table(name: str, keys: Sequence[str], rows: Iterable[dict[str, Any]]) -> Table:
+    """Return a table of `rows` with a column for each key, titled by the key's words."""
     return Table(name, [Column(key, field_title(key), itemgetter(key)) for key in keys], rows)
 
 
@@ -51,10 +52,10 @@ def anomalies(name: str, rows: QuerySet[Anomaly]) -> Table:
         {**{key: getattr(row, key) for key in ANOMALIES[1:]}, "airline": row.airline and row.airline.name}
         for row in found
     )
-    return _table(f"{name} anomalies", ANOMALIES, told)
+    return build_table(f"{name} anomalies", ANOMALIES, told)
 
 
-_PLACE: Final = {"airline": "Airline", "tail": "Tail", "campaign": "Campaign"}
+_SCOPE: Final = {"airline": "Airline", "tail": "Tail", "campaign": "Campaign"}
 
 _PROGRESS: Final = {
     "state": "State",
@@ -66,12 +67,12 @@ _PROGRESS: Final = {
     "eta_seconds": "Seconds left",
 }
 
-_FAULT: Final = {"error_code": "Error code", "error": "Error"}
+_ERROR: Final = {"error_code": "Error code", "error": "Error"}
 
 _TIMES: Final = {"as_of": "As of", "started_at": "Started", "finished_at": "Finished"}
 
-LOADS: Final = {
-    **_PLACE,
+LOAD_TITLES: Final = {
+    **_SCOPE,
     **_PROGRESS,
     "effective_bps": "Bytes per second over days",
     "eta_latest_seconds": "Seconds left at the latest",
@@ -80,39 +81,39 @@ LOADS: Final = {
     "items_done": "Items complete",
     "items_failed": "Items failed",
     "proof": "Proof",
-    **_FAULT,
+    **_ERROR,
     "error_content": "Item of the error",
     **_TIMES,
     "archived_at": "Archived",
 }
 
-TRANSFERS: Final = {
-    **_PLACE,
+TRANSFER_TITLES: Final = {
+    **_SCOPE,
     "content": "Item",
     **_PROGRESS,
     "bytes_reported": "Bytes reported",
     "listed": "In the manifest",
     "restarted": "Restarted",
-    **_FAULT,
+    **_ERROR,
     "error_past": "Error is past",
     **_TIMES,
 }
 
 MANIFEST: Final = ("name", "title", "kind", "required", "size", "sha256", "priority", "position")
 
-EVENTS: Final = {"at": "At", "content": "Item", "state": "State", "error_code": "Error code", "text": "Text"}
+EVENT_TITLES: Final = {"at": "At", "content": "Item", "state": "State", "error_code": "Error code", "text": "Text"}
 
 
 def loads(name: str, rows: QuerySet[Load]) -> Table:
     """Loads, a row each."""
     found = rows.select_related("tail__airline", "campaign")
-    return Table(f"{name} loads", _columns(LOADS), _told(serialize_load, found))
+    return Table(f"{name} loads", _columns(LOAD_TITLES), _serialized(serialize_load, found))
 
 
 def transfers(name: str, rows: QuerySet[Transfer]) -> Table:
     """Items on tails, a row each."""
     found = rows.select_related("load__tail__airline", "load__campaign")
-    return Table(f"{name} items", _columns(TRANSFERS), _told(serialize_transfer, found))
+    return Table(f"{name} items", _columns(TRANSFER_TITLES), _serialized(serialize_transfer, found))
 
 
 def manifest(campaign: Campaign) -> Table:
@@ -127,7 +128,7 @@ def events(tail: Tail, rows: QuerySet[Event]) -> Table:
     """The turns of a tail's loads and items, newest first."""
     columns = [
         Column("campaign", "Campaign", attrgetter("load.campaign.name")),
-        *(Column(key, title, attrgetter(key)) for key, title in EVENTS.items()),
+        *(Column(key, title, attrgetter(key)) for key, title in EVENT_TITLES.items()),
         Column("bytes_done", "Bytes held", attrgetter("bytes_done")),
         Column("bytes_total", "Bytes in all", attrgetter("bytes_total")),
     ]
@@ -139,5 +140,5 @@ def _columns(titles: dict[str, str]) -> Sequence[Column]:
     return [Column(key, title, itemgetter(key)) for key, title in titles.items()]
 
 
-def _told(state: Callable[[Any], dict[str, Any]], rows: QuerySet[Any]) -> Iterable[dict[str, Any]]:
+def _serialized(state: Callable[[Any], dict[str, Any]], rows: QuerySet[Any]) -> Iterable[dict[str, Any]]:
     return map(state, rows.iterator(CHUNK_SIZE))

@@ -20,7 +20,7 @@ from ifeportal.formatting import iso
 from ifeportal.models import Airline, Job
 
 POLL_GRACE: Final = timedelta(seconds=10)
-RESTING: Final = timedelta(seconds=10)  # a shorter pause is not worth a word
+MINIMUM_REST: Final = timedelta(seconds=10)  # a shorter pause is not worth a word
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def load_freshness(airlines: Iterable[Airline], now: datetime) -> dict[str, Fres
 
 
 @dataclass(frozen=True)
-class Away:
+class StoreOutage:
     """For how many of some airlines the buckets have not been read for too long, and since when for the first."""
 
     airlines: int
@@ -66,13 +66,13 @@ class Away:
         return self.stale_count > 0
 
 
-def store_outage(found: Collection[Freshness]) -> Away:
+def store_outage(found: Collection[Freshness]) -> StoreOutage:
     """What a page says above everything else; an airline that was never read has nothing that could be old."""
     since = [each.read_at for each in found if each.stale and each.read_at]
-    return Away(len(found), len(since), min(since, default=None))
+    return StoreOutage(len(found), len(since), min(since, default=None))
 
 
-def freshness_of(airline: Airline) -> dict[str, Any]:
+def freshness_context(airline: Airline) -> dict[str, Any]:
     """When the airline was last read, for its badge and for the note above the page."""
     fresh = load_freshness([airline], timezone.now())[airline.name]
     return {"freshness": fresh, "away": store_outage([fresh]), "single": True}
@@ -82,7 +82,7 @@ def _freshness(jobs: Sequence[Job], now: datetime) -> Freshness:
     read = [job.succeeded_at for job in jobs if job.succeeded_at]
     if not read:
         return Freshness(failures=max((job.failures for job in jobs), default=0))
-    rests = [job.due_at for job in jobs if job.succeeded_at and job.due_at - job.succeeded_at > RESTING]
+    rests = [job.due_at for job in jobs if job.succeeded_at and job.due_at - job.succeeded_at > MINIMUM_REST]
     return Freshness(
         read_at=min(read),
         failures=max(job.failures for job in jobs),

@@ -24,7 +24,7 @@ _SHARE = Cast("bytes_done", FloatField()) / NullIf(Cast("bytes_total", FloatFiel
 
 _LEFT = Cast(F("bytes_total") - F("bytes_done"), FloatField()) / NullIf(Cast("rate_bps", FloatField()), Value(0.0))
 
-_MEASURED: Final[Mapping[str, Expression | F]] = MappingProxyType(
+_PROGRESS_ORDERINGS: Final[Mapping[str, Expression | F]] = MappingProxyType(
     {
         "percent": Case(When(status=Status.COMPLETE, then=Value(1.0)), default=_SHARE),
         "bytes": F("bytes_done"),
@@ -35,14 +35,16 @@ _MEASURED: Final[Mapping[str, Expression | F]] = MappingProxyType(
 )
 
 # Columns that transfers and loads can be ordered by: the word in the address, and what of the row it means.
-ITEM: Final[Mapping[str, Expression | F]] = MappingProxyType({"status": _rank(TRANSFER_STATE), **_MEASURED})
+TRANSFER_ORDERINGS: Final[Mapping[str, Expression | F]] = MappingProxyType(
+    {"status": _rank(TRANSFER_STATE), **_PROGRESS_ORDERINGS}
+)
 
-LOAD: Final[Mapping[str, Expression | F]] = MappingProxyType(
-    {"status": _rank(LOAD_STATE), **_MEASURED, "items": F("items_done")}
+LOAD_ORDERINGS: Final[Mapping[str, Expression | F]] = MappingProxyType(
+    {"status": _rank(LOAD_STATE), **_PROGRESS_ORDERINGS, "items": F("items_done")}
 )
 
 
-def speaking_first() -> list[OrderBy]:
+def primary_load_order() -> list[OrderBy]:
     """Which load speaks for a tail: the one that moves (nearest exhibition first), else the one heard of last."""
     return [
         Case(When(IS_LOADING, then=Value(0)), default=Value(1)).asc(),

@@ -18,12 +18,12 @@ from ifeportal import audit
 from ifeportal.access import Role, role_or_403
 
 if TYPE_CHECKING:
-    _DutyForm = forms.ModelForm[Tail]
+    _ServiceStatusForm = forms.ModelForm[Tail]
 else:
-    _DutyForm = forms.ModelForm
+    _ServiceStatusForm = forms.ModelForm
 
 
-class DutyForm(_DutyForm):
+class ServiceStatusForm(_ServiceStatusForm):
     """Whether the tail counts, and its type."""
 
     class Meta:
@@ -36,16 +36,16 @@ def duty(request: HttpRequest, airline: str, tail: str) -> HttpResponse:
     """Keep both, and publish the tail with all sums it is in."""
     rows = Tail.objects.select_related("airline")
     row = role_or_403(rows, request.user, Role.OPERATOR, airline__name=airline, name=tail)
-    form = DutyForm(request.POST, instance=row)
+    form = ServiceStatusForm(request.POST, instance=row)
     if not form.is_valid():
         messages.error(request, " ".join(str(error) for errors in form.errors.values() for error in errors))
     elif form.changed_data:
         with transaction.atomic():
-            _keep(request, rows.get(pk=row.pk), form)
+            _save(request, rows.get(pk=row.pk), form)
         messages.success(request, f"{row.name}: {row.get_duty_display()}.")
     return redirect("tail", airline, tail)
 
 
-def _keep(request: HttpRequest, row: Tail, form: DutyForm) -> None:
+def _save(request: HttpRequest, row: Tail, form: ServiceStatusForm) -> None:
     audit.record(request, "tail.duty", row.name, airline=row.airline, changes=audit.changes_of(form))
     update_tail(row, ServiceStatus(form.cleaned_data["duty"]), form.cleaned_data["aircraft_type"])

@@ -37,8 +37,8 @@ class TailReadiness:
 class Readiness:
     """Numbers of tails at moments in order; None where they do not apply. `starts`: the day of the exhibition.
 
-    `held` of `tails` hold it now; of `unknown` others it is not known when they will, `not_begun` have said nothing of
-    it. `by_start`: how many will hold it when the exhibition starts, at least and at most; held it, if it has begun.
+    `held` of `tails` hold it now; of `unknown` others it is not known when they will, `not_started` have said nothing
+    of it. `by_start`: how many will hold it when the exhibition starts, at least and at most; held it, if it has begun.
     """
 
     at: list[datetime]

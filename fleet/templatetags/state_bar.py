@@ -22,11 +22,11 @@ ALWAYS: Final = ("failed", "complete")  # said even where there are none
 @register.simple_tag
 def segments(sums: Rollup) -> SafeString:
     """A bar of how many loads are in each state. Words and counts have to stand beside it."""
-    found = bars.segments({word: getattr(sums, word) for word in bars.ORDER})
+    found = bars.segments({word: getattr(sums, word) for word in bars.STATE_ORDER})
     rects = format_html_join(
         "",
         '<rect data-state="{}"{} x="{}%" width="{}%"/>',
-        ((part.word, _pattern(part.word), f"{part.start:g}", f"{part.width:g}") for part in found),
+        ((part.state, _pattern(part.state), f"{part.start:g}", f"{part.width:g}") for part in found),
     )
     return format_html(
         '<svg class="parts states" data-field="loads" data-as="segments" aria-hidden="true">{}</svg>', rects

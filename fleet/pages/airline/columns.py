@@ -28,7 +28,7 @@ SAFE: Final = "!$&'()*+,;=/~:@"  # in an address, as Django's `reverse` has it
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class RowContext:
     """What all rows of a page share: the moment it is made, and how addresses of tails and campaigns begin."""
 
     now: datetime
@@ -36,34 +36,34 @@ class Surroundings:
     campaigns: str
 
 
-def surroundings(airline: str, now: datetime) -> Surroundings:
+def row_context(airline: str, now: datetime) -> RowContext:
     """Those of an airline's page."""
-    return Surroundings(now, *(reverse(name, args=[airline, "-"])[:-2] for name in ("tail", "campaign")))
+    return RowContext(now, *(reverse(name, args=[airline, "-"])[:-2] for name in ("tail", "campaign")))
 
 
-Cell = Callable[[TailRow, Surroundings], str]
+Cell = Callable[[TailRow, RowContext], str]
 
 
 @dataclass(frozen=True, slots=True)
 class TailColumn:
-    """`kind` is its class, `write` what stands in it."""
+    """`kind` is its class, `render_row` what stands in it."""
 
     title: str
-    kind: str
-    write: Cell
+    css_class: str
+    render: Cell
 
 
-def address(start: str, name: str) -> str:
+def row_url(start: str, name: str) -> str:
     """The address of a tail or campaign, for an attribute."""
     return escape(f"{start}{quote(name, SAFE)}/")
 
 
-def figure(text: str, field: str, how: str) -> str:
+def render_figure(text: str, field: str, how: str) -> str:
     """A number of the row's state; `text` is written as `how` says."""
     return f'<span data-field="{field}" data-as="{how}">{text}</span>'
 
 
-def moment(value: datetime | None, now: datetime, field: str) -> str:
+def render_age(value: datetime | None, now: datetime, field: str) -> str:
     """A time as its age."""
     if value is None:
         return f'<time data-as="age" data-field="{field}">never</time>'
@@ -83,41 +83,41 @@ def _bar(load: Load) -> str:
         f'<rect class="done" width="{done}%"/>'
         f'<rect class="flight" fill="url(#p-loading)" x="{done}%" width="{flight}%"/>'
         f'<rect class="lost" fill="url(#p-failed)" x="{100 - lost}%" width="{lost}%"/></svg>'
-        f"{figure(formatting.percent(percent), 'percent', 'percent')}</div>"
+        f"{render_figure(formatting.percent(percent), 'percent', 'percent')}</div>"
     )
 
 
-def _name(row: TailRow, around: Surroundings) -> str:
+def _name(row: TailRow, around: RowContext) -> str:
     tail = row.tail
     duty = "" if tail.duty == ServiceStatus.ACTIVE else f' <span class="badge">{escape(tail.get_duty_display())}</span>'
     found = ' <span class="sr">discovered</span>' if tail.discovered else ""
-    return f'<a href="{address(around.tails, tail.name)}">{escape(tail.name)}</a>{duty}{found}'
+    return f'<a href="{row_url(around.tails, tail.name)}">{escape(tail.name)}</a>{duty}{found}'
 
 
-def _type(row: TailRow, around: Surroundings) -> str:
+def _type(row: TailRow, around: RowContext) -> str:
     return escape(row.tail.aircraft_type) or f'<span class="muted">{formatting.NONE}</span>'
 
 
-def _campaign(row: TailRow, around: Surroundings) -> str:
+def _campaign(row: TailRow, around: RowContext) -> str:
     if row.load is None:
         return '<span class="muted">no load yet</span>'
     name = row.load.campaign.name
     loading = f' <span class="badge">+{row.others_loading} loading</span>' if row.others_loading else ""
     failed = ""
     if row.others_failed:
-        tail = address(around.tails, row.tail.name)
+        tail = row_url(around.tails, row.tail.name)
         failed = f' <a class="badge bad" href="{tail}">+{row.others_failed} failed</a>'
-    return f'<a href="{address(around.campaigns, name)}">{escape(name)}</a>{loading}{failed}'
+    return f'<a href="{row_url(around.campaigns, name)}">{escape(name)}</a>{loading}{failed}'
 
 
-def _heard(row: TailRow, around: Surroundings) -> str:
+def _heard(row: TailRow, around: RowContext) -> str:
     field = "tail.heard_at" if row.load else "heard_at"
-    return f'<span class="lead">Heard</span> {moment(row.tail.heard_at, around.now, field)}'
+    return f'<span class="lead">Heard</span> {render_age(row.tail.heard_at, around.now, field)}'
 
 
-def _disk(row: TailRow, around: Surroundings) -> str:
+def _disk(row: TailRow, around: RowContext) -> str:
     field = "tail.stores" if row.load else "stores"
-    return f'<span class="lead">Free</span> {figure(formatting.free(row.tail.stores), field, "free")}'
+    return f'<span class="lead">Free</span> {render_figure(formatting.free(row.tail.stores), field, "free")}'
 
 
 def _state(load: Load) -> str:
@@ -133,33 +133,34 @@ def _items(load: Load) -> str:
     failed = "" if load.items_failed else " hidden"
     return (
         f'<span class="lead">Items</span> <span class="bad-count" data-show="items_failed"{failed}>'
-        f"{figure(formatting.count(load.items_failed), 'items_failed', 'count')} failed</span> "
-        f"{figure(formatting.count(load.items_done), 'items_done', 'count')} of "
-        f"{figure(formatting.count(load.items_total), 'items_total', 'count')}"
+        f"{render_figure(formatting.count(load.items_failed), 'items_failed', 'count')} failed</span> "
+        f"{render_figure(formatting.count(load.items_done), 'items_done', 'count')} of "
+        f"{render_figure(formatting.count(load.items_total), 'items_total', 'count')}"
     )
 
 
 def _held(load: Load) -> str:
     return (
-        f'<span class="lead">Held</span> {figure(formatting.size(load.bytes_done), "bytes_done", "size")} '
-        f'<span class="muted">of {figure(formatting.size(load.bytes_total), "bytes_total", "size")}</span>'
+        f'<span class="lead">Held</span> {render_figure(formatting.size(load.bytes_done), "bytes_done", "size")} '
+        f'<span class="muted">of {render_figure(formatting.size(load.bytes_total), "bytes_total", "size")}</span>'
     )
 
 
 def _rate(load: Load) -> str:
-    return f'<span class="lead">Rate</span> {figure(formatting.rate(load.rate_bps), "rate_bps", "rate")}'
+    return f'<span class="lead">Rate</span> {render_figure(formatting.rate(load.rate_bps), "rate_bps", "rate")}'
 
 
 def _effective(load: Load) -> str:
-    return f'<span class="lead">Effective</span> {figure(formatting.rate(load.effective_bps), "effective_bps", "rate")}'
+    figure = render_figure(formatting.rate(load.effective_bps), "effective_bps", "rate")
+    return f'<span class="lead">Effective</span> {figure}'
 
 
 def _eta(load: Load) -> str:
     text = formatting.band(load.eta_seconds, load.eta_latest_seconds)
-    return f'<span class="lead">Left</span> {figure(text, "eta_seconds", "band")}'
+    return f'<span class="lead">Left</span> {render_figure(text, "eta_seconds", "band")}'
 
 
-def of_load(cell: Callable[[Load], str]) -> Cell:
+def load_cell(cell: Callable[[Load], str]) -> Cell:
     """A cell that stays empty on a tail without a load."""
     return lambda row, around: cell(row.load) if row.load else ""
 
@@ -170,32 +171,32 @@ COLUMNS: Final[Mapping[str, TailColumn]] = MappingProxyType(
         "tail": TailColumn("Tail", "c-name name", _name),
         "type": TailColumn("Type", "c-type", _type),
         "campaign": TailColumn("Campaign", "c-campaign", _campaign),
-        "status": TailColumn("State", "c-state", of_load(_state)),
-        "percent": TailColumn("Progress", "c-bar", of_load(_bar)),
-        "items": TailColumn("Items", "c-items num", of_load(_items)),
-        "bytes": TailColumn("Held", "c-held num", of_load(_held)),
-        "rate": TailColumn("Rate", "c-rate num", of_load(_rate)),
-        "effective": TailColumn("Effective rate", "c-effective num", of_load(_effective)),
-        "eta": TailColumn("Left", "c-eta num", of_load(_eta)),
+        "status": TailColumn("State", "c-state", load_cell(_state)),
+        "percent": TailColumn("Progress", "c-bar", load_cell(_bar)),
+        "items": TailColumn("Items", "c-items num", load_cell(_items)),
+        "bytes": TailColumn("Held", "c-held num", load_cell(_held)),
+        "rate": TailColumn("Rate", "c-rate num", load_cell(_rate)),
+        "effective": TailColumn("Effective rate", "c-effective num", load_cell(_effective)),
+        "eta": TailColumn("Left", "c-eta num", load_cell(_eta)),
         "heard": TailColumn("Last heard", "c-heard num", _heard),
         "disk": TailColumn("Free disk", "c-disk num", _disk),
     }
 )
-ALWAYS: Final = "tail"
-DEFAULT: Final = tuple(key for key in COLUMNS if key not in ("bytes", "effective"))
+REQUIRED_COLUMN: Final = "tail"
+DEFAULT_COLUMNS: Final = tuple(key for key in COLUMNS if key not in ("bytes", "effective"))
 
 
-def write(row: TailRow, columns: Sequence[str], around: Surroundings) -> SafeString:
+def render_row(row: TailRow, columns: Sequence[str], context: RowContext) -> SafeString:
     """The row as a `tbody`: its cells, and its error under them if there is one."""
     tail, load = row.tail, row.load
-    name = f'<th role="rowheader" scope="row" class="{COLUMNS[ALWAYS].kind}">{_name(row, around)}</th>'
-    shown = [COLUMNS[key] for key in columns if key != ALWAYS]
-    cells = [f'<td role="cell" class="{column.kind}">{column.write(row, around)}</td>' for column in shown]
+    name = f'<th role="rowheader" scope="row" class="{COLUMNS[REQUIRED_COLUMN].css_class}">{_name(row, context)}</th>'
+    shown = [COLUMNS[key] for key in columns if key != REQUIRED_COLUMN]
+    cells = [f'<td role="cell" class="{column.css_class}">{column.render(row, context)}</td>' for column in shown]
     key, state, fault = f"tail:{tail.pk}", "", ""
     if load:
         key, state = f"load:{load.pk} {key}", f' data-state="{load.state}"'
         if load.error or load.error_code:
-            fault = fault_row(load, len(columns))
+            fault = error_row(load, len(columns))
     # Every part that is not a number was escaped where it was written.
     return mark_safe(  # noqa: S308
         f'<tbody role="rowgroup" data-key="{key}"{state} data-tail="{escape(tail.name)}">'
@@ -203,7 +204,7 @@ def write(row: TailRow, columns: Sequence[str], around: Surroundings) -> SafeStr
     )
 
 
-def fault_row(load: Load, across: int) -> str:
+def error_row(load: Load, across: int) -> str:
     """The error of a load, over so many columns: which item, code and text as they came, and what to do."""
     known = ERRORS.get(load.error_code)
     sentence = "" if load.error or not known else f"{escape(known.sentence)} "

@@ -9,9 +9,9 @@ from django.db.models import F, Q
 
 from fleet.choices import ServiceStatus
 from fleet.models import Anomaly, Load
-from fleet.pages.airline.rows import TailRow, every_tail
-from fleet.pages.exports import SUMS, _table, anomalies
-from fleet.pages.orderings import LOAD
+from fleet.pages.airline.rows import TailRow, iter_tails
+from fleet.pages.exports import TOTALS, anomalies, build_table
+from fleet.pages.orderings import LOAD_ORDERINGS
 from fleet.serialization import serialize_campaign, serialize_load
 from fleet.state.precedence import in_state
 from fleet.stats import rollup
@@ -19,15 +19,15 @@ from ifeportal.models import Airline
 from ifeportal.tables.export import CHUNK_SIZE, Table
 from ifeportal.tables.query import TableQuery, order_by
 
-OF_LOAD: Final = (
+LOAD_COLUMNS: Final = (
     "campaign", "status", "state", "at_risk", "percent", "bytes_done", "bytes_total", "items_total", "items_done",
     "items_failed", "rate_bps", "effective_bps", "eta_seconds", "eta_latest_seconds", "proof", "error_code",
     "error", "error_content", "as_of", "started_at", "finished_at", "archived_at",
 )  # fmt: skip
 
-OF_TAIL: Final = ("aircraft_type", "duty", "heard_at", "loader_version", "loader_state", "loader_reason", "stores")
+TAIL_COLUMNS: Final = ("aircraft_type", "duty", "heard_at", "loader_version", "loader_state", "loader_reason", "stores")
 
-LOADS: Final = ("airline", "tail", *OF_LOAD)
+LOADS: Final = ("airline", "tail", *LOAD_COLUMNS)
 
 CAMPAIGNS: Final = (
     "airline",
@@ -45,11 +45,11 @@ CAMPAIGNS: Final = (
     "tails",
     "tails_out",
     "state",
-    *SUMS,
+    *TOTALS,
 )
 
 
-def of_airline(airline: Airline, choice: TableQuery) -> dict[str, Callable[[], Table]]:
+def airline_tables(airline: Airline, choice: TableQuery) -> dict[str, Callable[[], Table]]:
     """The tables of an airline's page; the first is the one that is meant where none is named."""
     return {
         "tails": lambda: _tails(airline, choice),
@@ -60,14 +60,19 @@ def of_airline(airline: Airline, choice: TableQuery) -> dict[str, Callable[[], T
 
 
 def _tails(airline: Airline, choice: TableQuery) -> Table:
-    keys = ("airline", "tail", *OF_TAIL, *OF_LOAD)
-    return _table(f"{airline.name} tails", keys, map(_tail, every_tail(airline, choice)))
+    keys = ("airline", "tail", *TAIL_COLUMNS, *LOAD_COLUMNS)
+    return build_table(f"{airline.name} tails", keys, map(_tail, iter_tails(airline, choice)))
 
 
 def _tail(row: TailRow) -> dict[str, Any]:
     load = serialize_load(row.load) if row.load else {}
-    tail = {key: getattr(row.tail, key) for key in OF_TAIL}
-    return {**{key: load.get(key) for key in OF_LOAD}, **tail, "airline": row.tail.airline.name, "tail": row.tail.name}
+    tail = {key: getattr(row.tail, key) for key in TAIL_COLUMNS}
+    return {
+        **{key: load.get(key) for key in LOAD_COLUMNS},
+        **tail,
+        "airline": row.tail.airline.name,
+        "tail": row.tail.name,
+    }
 
 
 def _loads(airline: Airline, choice: TableQuery) -> Table:
@@ -80,12 +85,12 @@ def _loads(airline: Airline, choice: TableQuery) -> Table:
     if choice.search:
         named = Q(tail__name__icontains=choice.search) | Q(campaign__name__icontains=choice.search)
         rows = rows.filter(named | Q(error_code__iexact=choice.search))
-    column = LOAD.get(choice.order, F("campaign__name" if choice.order == "campaign" else "tail__name"))
+    column = LOAD_ORDERINGS.get(choice.order, F("campaign__name" if choice.order == "campaign" else "tail__name"))
     rows = rows.order_by(order_by(column, choice), "tail__name", "campaign__name")
     found = rows.select_related("tail__airline", "campaign").iterator(CHUNK_SIZE)
-    return _table(f"{airline.name} loads", LOADS, map(serialize_load, found))
+    return build_table(f"{airline.name} loads", LOADS, map(serialize_load, found))
 
 
 def _campaigns(airline: Airline) -> Table:
     rows = rollup.campaigns(airline.campaigns.all()).order_by(F("exhibition_starts").desc(nulls_first=True), "-name")
-    return _table(f"{airline.name} campaigns", CAMPAIGNS, map(serialize_campaign, rows.iterator(CHUNK_SIZE)))
+    return build_table(f"{airline.name} campaigns", CAMPAIGNS, map(serialize_campaign, rows.iterator(CHUNK_SIZE)))

@@ -31,7 +31,7 @@ def airlines(rows: QuerySet[Airline]) -> QuerySet[Airline]:
 
 
 @dataclass(frozen=True)
-class About:
+class AirlineFacts:
     """Of an airline: how many tails hold all that was begun on them, its newest campaign, and what the user may do."""
 
     ready: int
@@ -39,7 +39,7 @@ class About:
     role: str
 
 
-def about(airline: Airline, user: AbstractUser | AnonymousUser) -> About:
+def airline_facts(airline: Airline, user: AbstractUser | AnonymousUser) -> AirlineFacts:
     """Gathered in one query."""
     ready = Tail.objects.filter(READY, airline=OuterRef("pk")).order_by().values("airline")
     campaigns = Campaign.objects.filter(airline=OuterRef("pk")).order_by("-pk")
@@ -54,28 +54,28 @@ def about(airline: Airline, user: AbstractUser | AnonymousUser) -> About:
         .get()
     )
     role = Role.MANAGER.value if sees_every_airline(user) else found[2]
-    return About(found[0] or 0, found[1] or 0, role or "")
+    return AirlineFacts(found[0] or 0, found[1] or 0, role or "")
 
 
 @dataclass(frozen=True)
-class Summed:
+class CampaignTotals:
     """A campaign and the sums of its loads."""
 
     campaign: Campaign
     sums: Rollup
 
 
-def newest_campaigns(airline: Airline, limit: int | None) -> list[Summed]:
+def newest_campaigns(airline: Airline, limit: int | None) -> list[CampaignTotals]:
     """The airline's campaigns, the latest exhibition first (those without a date before them); one query."""
     by_date = (F("exhibition_starts").desc(nulls_first=True), "-name")
     shown = airline.campaigns.order_by(*by_date).values("pk")[:limit]
-    return [Summed(row, rollup.read_rollup(row)) for row in _campaigns(shown).order_by(*by_date)]
+    return [CampaignTotals(row, rollup.read_rollup(row)) for row in _campaigns(shown).order_by(*by_date)]
 
 
-def campaign_of(airline: Airline, name: str) -> Summed | None:
+def campaign_of(airline: Airline, name: str) -> CampaignTotals | None:
     """One of its campaigns; None if it has none of that name."""
     row = _campaigns(airline.campaigns.filter(name=name).values("pk")).first() if name else None
-    return Summed(row, rollup.read_rollup(row)) if row else None
+    return CampaignTotals(row, rollup.read_rollup(row)) if row else None
 
 
 def _campaigns(keys: QuerySet[Campaign, Any]) -> QuerySet[Campaign]:

@@ -18,25 +18,25 @@ from django.db.models.expressions import Expression
 from campaigns.models import Campaign
 from fleet.choices import ServiceStatus, Status
 from fleet.models import Load, Tail
-from fleet.pages.orderings import LOAD, speaking_first
+from fleet.pages.orderings import LOAD_ORDERINGS, primary_load_order
 from fleet.state.precedence import in_state
 from ifeportal.bulk import where_in
 from ifeportal.models import Airline
 from ifeportal.tables.query import TableQuery, order_by, paginate
 
 # Columns a tail is ordered by: the word in the address, and what of the tail or of its load it means.
-OF_TAIL: Final[Mapping[str, F]] = MappingProxyType(
+TAIL_SORTS: Final[Mapping[str, F]] = MappingProxyType(
     {"tail": F("name"), "type": F("aircraft_type"), "heard": F("heard_at"), "disk": F("stores__0__free")}
 )
-OF_LOAD: Final[Mapping[str, Expression | F]] = MappingProxyType(
-    {**LOAD, "campaign": F("campaign__name"), "effective": F("effective_bps")}
+LOAD_SORTS: Final[Mapping[str, Expression | F]] = MappingProxyType(
+    {**LOAD_ORDERINGS, "campaign": F("campaign__name"), "effective": F("effective_bps")}
 )
-SORTS: Final = ("status", *OF_TAIL, *(key for key in OF_LOAD if key != "status"))
+SORTS: Final = ("status", *TAIL_SORTS, *(key for key in LOAD_SORTS if key != "status"))
 CHUNK: Final = 500
 # What the page says of a tail and of its load: half of the columns, and hardly one of the moments, each of which takes
 # as long as three numbers.
-TOLD_OF_TAIL: Final = ("airline", "name", "duty", "discovered", "aircraft_type", "heard_at", "stores")
-TOLD_OF_LOAD: Final = (
+TAIL_FIELDS: Final = ("airline", "name", "duty", "discovered", "aircraft_type", "heard_at", "stores")
+LOAD_FIELDS: Final = (
     "tail", "campaign", "status", "silent", "stalled", "contradiction", "waiting", "restarted", "at_risk", "bytes_done",
     "bytes_total", "items_done", "items_failed", "items_total", "rate_bps", "effective_bps", "error_code", "error",
     "error_content",
@@ -55,17 +55,17 @@ class TailRow:
 
 def tail_page(airline: Airline, choice: TableQuery, count: int) -> tuple[Page[Tail], list[TailRow]]:
     """A page of the airline's tails, of which there are `count`; two queries, one more where some are left out."""
-    chosen = _chosen(airline, choice).only(*TOLD_OF_TAIL)
+    chosen = _filtered(airline, choice).only(*TAIL_FIELDS)
     page = paginate(chosen, choice.page, choice.size, None if choice.is_filtered else count)
     tails = list(page.object_list)
-    speakers = [getattr(tail, "speaker") for tail in tails]  # noqa: B009  (an annotation)
-    return page, _rows(airline, tails, speakers, _loads(tails, speakers).only(*TOLD_OF_LOAD))
+    speakers = [getattr(tail, "primary_load_id") for tail in tails]  # noqa: B009  (an annotation)
+    return page, _rows(airline, tails, speakers, _loads(tails, speakers).only(*LOAD_FIELDS))
 
 
-def every_tail(airline: Airline, choice: TableQuery) -> Iterator[TailRow]:
+def iter_tails(airline: Airline, choice: TableQuery) -> Iterator[TailRow]:
     """All the tails in the chosen state and order, some at a time."""
-    rows: QuerySet[Any, Any] = _chosen(airline, choice)
-    keys = list(rows.values_list("pk", "speaker"))
+    rows: QuerySet[Any, Any] = _filtered(airline, choice)
+    keys = list(rows.values_list("pk", "primary_load_id"))
     for start in range(0, len(keys), CHUNK):
         chunk = keys[start : start + CHUNK]
         tails = Tail.objects.in_bulk([pk for pk, _ in chunk])
@@ -74,7 +74,7 @@ def every_tail(airline: Airline, choice: TableQuery) -> Iterator[TailRow]:
         yield from _rows(airline, some, speakers, _loads(some, speakers))
 
 
-def _chosen(airline: Airline, choice: TableQuery) -> QuerySet[Tail]:
+def _filtered(airline: Airline, choice: TableQuery) -> QuerySet[Tail]:
     """The tails, each with the id of the load that speaks for it among those in the chosen state and campaign.
 
     With a state only tails in service, as it is with the counts of the states.
@@ -82,8 +82,8 @@ def _chosen(airline: Airline, choice: TableQuery) -> QuerySet[Tail]:
     loads = Load.objects.filter(in_state(choice.state), tail=OuterRef("pk"))
     if choice.campaign:
         loads = loads.filter(campaign__name=choice.campaign)
-    speaking = loads.order_by(*speaking_first())
-    tails = airline.tails.annotate(speaker=Subquery(speaking.values("pk")[:1]))
+    speaking = loads.order_by(*primary_load_order())
+    tails = airline.tails.annotate(primary_load_id=Subquery(speaking.values("pk")[:1]))
     if choice.state:
         tails = tails.filter(Exists(loads), duty=ServiceStatus.ACTIVE)
     if choice.search:
@@ -91,10 +91,10 @@ def _chosen(airline: Airline, choice: TableQuery) -> QuerySet[Tail]:
         named = Q(name__icontains=choice.search) | Q(aircraft_type__icontains=choice.search)
         tails = tails.filter(named | Exists(found))
     column: F | Subquery
-    if choice.order in OF_TAIL:
-        column = OF_TAIL[choice.order]
+    if choice.order in TAIL_SORTS:
+        column = TAIL_SORTS[choice.order]
     else:
-        column = Subquery(speaking.annotate(chosen=OF_LOAD[choice.order]).values("chosen")[:1])
+        column = Subquery(speaking.annotate(chosen=LOAD_SORTS[choice.order]).values("chosen")[:1])
     return tails.order_by(order_by(column, choice), "name")
 
 

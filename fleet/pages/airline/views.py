@@ -33,7 +33,7 @@ def airline(request: HttpRequest, airline: str) -> HttpResponseBase:
     chosen = queries.campaign_of(row, choice.campaign)
     if chosen is None:
         choice = replace(choice, campaign="")
-    file = export_response(request, exports.of_airline(row, choice))
+    file = export_response(request, exports.airline_tables(row, choice))
     if file is not None:
         return file
     page, rows = tail_page(row, choice, sums.tails + sums.tails_out)
@@ -43,8 +43,8 @@ def airline(request: HttpRequest, airline: str) -> HttpResponseBase:
         {
             "rev": rev,
             "airline": row,
-            "about": queries.about(row, request.user),
-            **freshness.freshness_of(row),
+            "about": queries.airline_facts(row, request.user),
+            **freshness.freshness_context(row),
             "choice": choice,
             "all_sums": sums,
             "chosen": chosen and chosen.campaign,
@@ -52,8 +52,10 @@ def airline(request: HttpRequest, airline: str) -> HttpResponseBase:
             "not_begun": sums.tails - chosen.sums.tails if chosen else 0,
             "page": page,
             "rows": rows,
-            "columns": query.parse_columns(request.GET, columns.COLUMNS, columns.DEFAULT, columns.ALWAYS),
-            "around": columns.surroundings(row.name, timezone.now()),
+            "columns": query.parse_columns(
+                request.GET, columns.COLUMNS, columns.DEFAULT_COLUMNS, columns.REQUIRED_COLUMN
+            ),
+            "around": columns.row_context(row.name, timezone.now()),
             **_campaigns(request, row),
             "anomalies": anomalies.open_anomalies(Anomaly.objects.filter(airline=row)),
         },

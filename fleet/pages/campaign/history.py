@@ -19,11 +19,11 @@ from campaigns.models import Campaign
 from fleet.choices import ServiceStatus, State
 from fleet.history.point_in_time import CampaignSnapshot, LoadSnapshot
 from fleet.models import Tail
-from fleet.pages.campaign.heatmap import Item, items_of
+from fleet.pages.campaign.heatmap import HeatMapItem, items_of
 from fleet.state.precedence import STATES
 from ifeportal.tables.query import PAGE_ROWS, TableQuery
 
-_BY: Final[Mapping[str, Callable[[LoadSnapshot], Any]]] = MappingProxyType(
+_ORDERINGS: Final[Mapping[str, Callable[[LoadSnapshot], Any]]] = MappingProxyType(
     {
         "status": lambda load: STATES.index(load.state) if load.state else len(STATES),
         "tail": lambda load: load.tail,
@@ -32,11 +32,11 @@ _BY: Final[Mapping[str, Callable[[LoadSnapshot], Any]]] = MappingProxyType(
         "bytes": lambda load: load.bytes_done,
     }
 )
-COLUMNS: Final = tuple(_BY)
+COLUMNS: Final = tuple(_ORDERINGS)
 
 
 @dataclass(frozen=True)
-class Sums:
+class SnapshotTotals:
     """All loads together. `bytes_total` and `bytes_done` are of those of which both are known."""
 
     loads: int
@@ -52,60 +52,60 @@ class Sums:
 
 
 @dataclass(frozen=True)
-class ItemThen:
+class ItemCounts:
     """An item and on how many loads it was in which state."""
 
-    item: Item
+    item: HeatMapItem
     complete: int
     failed: int
-    moving: int
+    active: int
 
 
-def in_service(campaign: Campaign, then: CampaignSnapshot) -> CampaignSnapshot:
+def in_service(campaign: Campaign, snapshot: CampaignSnapshot) -> CampaignSnapshot:
     """The same of tails that are in service today: whether they were then is not recorded."""
     names = set(
         Tail.objects.filter(airline=campaign.airline_id, duty=ServiceStatus.ACTIVE).values_list("name", flat=True)
     )
-    return replace(then, loads=[load for load in then.loads if load.tail in names])
+    return replace(snapshot, loads=[load for load in snapshot.loads if load.tail in names])
 
 
-def sums(then: CampaignSnapshot) -> Sums:
+def snapshot_totals(snapshot: CampaignSnapshot) -> SnapshotTotals:
     """What the loads came to."""
-    known = [(load.bytes_done, load.bytes_total) for load in then.loads if load.bytes_total is not None]
+    known = [(load.bytes_done, load.bytes_total) for load in snapshot.loads if load.bytes_total is not None]
     pairs = [(done, total) for done, total in known if done is not None]
-    return Sums(
-        loads=len(then.loads),
-        states=[(state, then.counts[state]) for state in STATES if then.counts[state]],
+    return SnapshotTotals(
+        loads=len(snapshot.loads),
+        states=[(state, snapshot.counts[state]) for state in STATES if snapshot.counts[state]],
         bytes_done=sum(done for done, _ in pairs),
         bytes_total=sum(total for _, total in pairs),
-        unknown=len(then.loads) - len(pairs),
+        unknown=len(snapshot.loads) - len(pairs),
     )
 
 
-def load_page(then: CampaignSnapshot, choice: TableQuery) -> Page[LoadSnapshot]:
+def load_page(snapshot: CampaignSnapshot, choice: TableQuery) -> Page[LoadSnapshot]:
     """A page of the loads, as the address wants them; what is not known comes last either way."""
     wanted = choice.search.casefold()
     rows = [
         load
-        for load in then.loads
+        for load in snapshot.loads
         if (not choice.state or load.state == choice.state)
         and (wanted in load.tail.casefold() or wanted == load.error_code.casefold())
     ]
-    by = _BY[choice.order]
+    by = _ORDERINGS[choice.order]
     known = sorted((load for load in rows if by(load) is not None), key=by, reverse=choice.descending)
     return Paginator([*known, *(load for load in rows if by(load) is None)], PAGE_ROWS).get_page(choice.page)
 
 
-def item_page(campaign: Campaign, then: CampaignSnapshot, number: str) -> Page[ItemThen]:
+def item_page(campaign: Campaign, snapshot: CampaignSnapshot, number: str) -> Page[ItemCounts]:
     """A page of the items of today's manifest."""
-    counted = [_item(then, item) for item in items_of(campaign)]
+    counted = [_item(snapshot, item) for item in items_of(campaign)]
     return Paginator(counted, PAGE_ROWS).get_page(number)
 
 
-def _item(then: CampaignSnapshot, item: Item) -> ItemThen:
+def _item(then: CampaignSnapshot, item: HeatMapItem) -> ItemCounts:
     counts = Counter(then.transfer_state(load.pk, item.name) for load in then.loads)
     complete, failed = counts[State.COMPLETE], counts[State.FAILED]
-    return ItemThen(item, complete, failed, counts.total() - complete - failed - counts[State.PENDING] - counts[""])
+    return ItemCounts(item, complete, failed, counts.total() - complete - failed - counts[State.PENDING] - counts[""])
 
 
 STEPS: Final[Mapping[str, timedelta]] = MappingProxyType(
@@ -117,33 +117,33 @@ STEPS: Final[Mapping[str, timedelta]] = MappingProxyType(
     }
 )
 
-FIRST: Final = datetime(2000, 1, 1, tzinfo=UTC)  # nothing was recorded before
+EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)  # nothing was recorded before
 
 LENGTH_LIMIT: Final = 40
 
 
-class Step(NamedTuple):
+class TimeStep(NamedTuple):
     """A way to a moment a little before or after; `at` is as an address has it."""
 
     label: str
     at: str
 
 
-def moment_of(text: str, now: datetime) -> datetime | None:
+def parse_time(text: str, now: datetime) -> datetime | None:
     """What `?at=` says, `2026-11-20T12:00Z`, in UTC where it names no zone; None if it is no moment or none passed."""
     try:
         found = datetime.fromisoformat(text) if len(text) <= LENGTH_LIMIT else now
         found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
-    return found if FIRST < found < now else None
+    return found if EARLIEST < found < now else None
 
 
-def as_asked(moment: datetime) -> str:
+def format_time(at: datetime) -> str:
     """The moment as an address has it, to the minute."""
-    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%MZ}"
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%MZ}"
 
 
-def steps(at: datetime, now: datetime) -> list[Step]:
-    """Where one can go from a moment: as far as `moment_of` follows."""
-    return [Step(label, as_asked(at + by)) for label, by in STEPS.items() if FIRST < at + by < now]
+def steps(at: datetime, now: datetime) -> list[TimeStep]:
+    """Where one can go from a moment: as far as `parse_time` follows."""
+    return [TimeStep(label, format_time(at + by)) for label, by in STEPS.items() if EARLIEST < at + by < now]

@@ -17,7 +17,7 @@ from django.db.models import Count, Exists, F, Max, OuterRef, Q, QuerySet
 from campaigns.models import Campaign, ContentItem
 from fleet.choices import ServiceStatus, Status
 from fleet.models import Load, Tail, Transfer
-from fleet.pages.orderings import LOAD
+from fleet.pages.orderings import LOAD_ORDERINGS
 from fleet.state.precedence import in_state
 from fleet.stats import rollup
 from fleet.stats.rollup import Rollup
@@ -25,12 +25,12 @@ from ifeportal.models import Airline
 from ifeportal.tables.query import TableQuery, order_by, paginate
 
 
-def sums_of(row: QuerySet[Airline] | QuerySet[Tail] | QuerySet[Campaign]) -> Rollup:
+def totals_of(row: QuerySet[Airline] | QuerySet[Tail] | QuerySet[Campaign]) -> Rollup:
     """The sums of the one row in the query set, which comes from `fleet.stats.rollup`."""
     return rollup.read_rollup(row.get())
 
 
-def newest(rows: QuerySet[Load] | QuerySet[Tail] | QuerySet[Transfer] | QuerySet[Campaign]) -> int:
+def newest_id(rows: QuerySet[Load] | QuerySet[Tail] | QuerySet[Transfer] | QuerySet[Campaign]) -> int:
     """The highest id among the rows, so that the page can tell a new row from one on another page."""
     top: int | None = rows.aggregate(top=Max("pk"))["top"]
     return top or 0
@@ -38,7 +38,7 @@ def newest(rows: QuerySet[Load] | QuerySet[Tail] | QuerySet[Transfer] | QuerySet
 
 ITEMS_ACROSS: Final = 40
 
-CAMPAIGN_COLUMNS: Final = ("status", "tail", *(key for key in LOAD if key != "status"))
+CAMPAIGN_COLUMNS: Final = ("status", "tail", *(key for key in LOAD_ORDERINGS if key != "status"))
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class MatrixRow:
     cells: Sequence[tuple[ItemColumn, Transfer | None]]
 
 
-def not_begun(campaign: Campaign) -> int:
+def not_started(campaign: Campaign) -> int:
     """How many tails in service have not begun it; one is counted from the day it is first heard of."""
     begun = Load.objects.filter(campaign=campaign, tail=OuterRef("pk"))
     return Tail.objects.filter(~Exists(begun), airline=campaign.airline_id, duty=ServiceStatus.ACTIVE).count()
@@ -72,24 +72,24 @@ def loads_of(campaign: Campaign) -> QuerySet[Load]:
     return Load.objects.filter(campaign=campaign, tail__duty=ServiceStatus.ACTIVE)
 
 
-def cells_of(campaign: Campaign) -> QuerySet[Transfer]:
+def transfers_of(campaign: Campaign) -> QuerySet[Transfer]:
     """All items on all tails in service, tail by tail."""
     rows = Transfer.objects.filter(load__campaign=campaign, load__tail__duty=ServiceStatus.ACTIVE)
     return rows.order_by("load__tail__name", "content")
 
 
-def chosen_loads(campaign: Campaign, choice: TableQuery) -> QuerySet[Load]:
+def filtered_loads(campaign: Campaign, choice: TableQuery) -> QuerySet[Load]:
     """The campaign's loads with their tails, as the address wants them."""
     rows = loads_of(campaign).filter(in_state(choice.state)).select_related("tail")
     if choice.search:
         rows = rows.filter(Q(tail__name__icontains=choice.search) | Q(error_code__iexact=choice.search))
-    column = F("tail__name") if choice.order == "tail" else LOAD[choice.order]
+    column = F("tail__name") if choice.order == "tail" else LOAD_ORDERINGS[choice.order]
     return rows.order_by(order_by(column, choice), "tail__name")
 
 
 def load_page(campaign: Campaign, choice: TableQuery) -> Page[Load]:
     """A page of these loads."""
-    return paginate(chosen_loads(campaign, choice), choice.page)
+    return paginate(filtered_loads(campaign, choice), choice.page)
 
 
 def item_names(campaign: Campaign, number: str) -> Page[str]:

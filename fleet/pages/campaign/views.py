@@ -47,8 +47,8 @@ def campaign(request: HttpRequest, airline: str, campaign: str) -> HttpResponseB
     page = queries.load_page(row, choice)
     names = queries.item_names(row, request.GET.get("items", "1"))
     columns = queries.item_columns(row, list(names.object_list))
-    sums = queries.sums_of(rollup.campaigns(Campaign.objects.filter(pk=row.pk)))
-    not_begun = queries.not_begun(row)
+    sums = queries.totals_of(rollup.campaigns(Campaign.objects.filter(pk=row.pk)))
+    not_begun = queries.not_started(row)
     as_table = "table" in request.GET
     # A script that fetches the page has no use of what stands there for want of scripts.
     with_cells = as_table or request.headers.get("Sec-Fetch-Dest") != "empty"
@@ -62,7 +62,7 @@ def campaign(request: HttpRequest, airline: str, campaign: str) -> HttpResponseB
             "sums": sums,
             "not_begun": not_begun,
             "in_service": sums.tails + not_begun,
-            **freshness.freshness_of(row.airline),
+            **freshness.freshness_context(row.airline),
             "run": _run(request, row),
             "choice": choice,
             "page": page,
@@ -71,8 +71,8 @@ def campaign(request: HttpRequest, airline: str, campaign: str) -> HttpResponseB
             "matrix": queries.matrix(list(page.object_list), columns if with_cells else []),
             "as_table": as_table,
             "with_cells": with_cells,
-            "newest_load": queries.newest(Load.objects.filter(campaign=row)),
-            "newest_transfer": queries.newest(Transfer.objects.filter(load__campaign=row)),
+            "newest_load": queries.newest_id(Load.objects.filter(campaign=row)),
+            "newest_transfer": queries.newest_id(Transfer.objects.filter(load__campaign=row)),
         },
     )
 
@@ -83,8 +83,10 @@ def matrix_json(request: HttpRequest, airline: str, campaign: str) -> HttpRespon
     """The picture of the campaign for the page's script, with `at` as it was; 304 for a script that has it."""
     row = _campaign(request, airline, campaign)
     now = timezone.now()
-    at = history.moment_of(request.GET.get("at", ""), now)
-    drawn = heatmap.picture(row) if at is None else heatmap.picture_then(row, point_in_time.snapshot_at(row, at, now))
+    at = history.parse_time(request.GET.get("at", ""), now)
+    drawn = (
+        heatmap.load_heat_map(row) if at is None else heatmap.heat_map_at(row, point_in_time.snapshot_at(row, at, now))
+    )
     body = json.dumps(heatmap.as_json(drawn), separators=(",", ":")).encode()
     etag = quote_etag(hashlib.sha256(body).hexdigest()[:32])
     response = HttpResponse(body, content_type="application/json", headers={"ETag": etag, "Cache-Control": "no-store"})
@@ -117,18 +119,18 @@ def _file(request: HttpRequest, row: Campaign) -> Table:
     name = f"{row.airline.name} {row.name}"
     match request.GET.get("table"):
         case "cells":
-            return exports.transfers(name, queries.cells_of(row))
+            return exports.transfers(name, queries.transfers_of(row))
         case "manifest":
             return exports.manifest(row)
     return exports.loads(
-        name, queries.chosen_loads(row, query.parse_query(request.GET, queries.CAMPAIGN_COLUMNS, precedence.CHOICES))
+        name, queries.filtered_loads(row, query.parse_query(request.GET, queries.CAMPAIGN_COLUMNS, precedence.CHOICES))
     )
 
 
 def _moment(request: HttpRequest) -> datetime | None:
     """The earlier moment asked for; what is none is said, and the page shows the present."""
     asked = request.GET.get("at")
-    at = history.moment_of(asked, timezone.now()) if asked is not None else None
+    at = history.parse_time(asked, timezone.now()) if asked is not None else None
     if asked and at is None:
         messages.warning(request, "The address asks for a moment that is none or has not passed. Shown is the present.")
     return at
@@ -142,9 +144,9 @@ def _as_it_was(request: HttpRequest, row: Campaign, at: datetime) -> HttpRespons
         "airline": row.airline,
         "campaign": row,
         "then": found,
-        "at": history.as_asked(at),
+        "at": history.format_time(at),
         "steps": history.steps(at, now),
-        "sums": history.sums(found),
+        "sums": history.snapshot_totals(found),
         "choice": choice,
         "page": history.load_page(found, choice),
         "items": history.item_page(row, found, request.GET.get("items", "1")),

@@ -37,13 +37,13 @@ _WEIGHT: Final = Case(
 
 
 @dataclass(frozen=True)
-class Card:
+class AirlineCard:
     """An airline: its sums, bytes that arrived today (UTC), how many tails hold all they began, the worst loads."""
 
     airline: Airline
     sums: Rollup
     freshness: Freshness
-    moved: int
+    received: int
     ready: int
     worst: list[Load] = field(default_factory=list)
 
@@ -62,7 +62,7 @@ class Card:
         return ()
 
 
-def cards(airlines: ScopedQuerySet[Airline], choice: TableQuery, now: datetime) -> list[Card]:
+def cards(airlines: ScopedQuerySet[Airline], choice: TableQuery, now: datetime) -> list[AirlineCard]:
     """One card an airline, in the chosen order; seven queries."""
     if choice.search:
         airlines = airlines.filter(Q(name__icontains=choice.search) | Q(title__icontains=choice.search))
@@ -71,7 +71,9 @@ def cards(airlines: ScopedQuerySet[Airline], choice: TableQuery, now: datetime) 
     airline_totals.attach_totals(rows, tails)
     fresh, moved, worst = load_freshness(rows, now), received_today(rows, now), _worst(rows)
     found = [
-        Card(row, rollup.read_rollup(row), fresh[row.name], moved[row.pk], tails[row.pk].ready, worst.get(row.pk, []))
+        AirlineCard(
+            row, rollup.read_rollup(row), fresh[row.name], moved[row.pk], tails[row.pk].ready, worst.get(row.pk, [])
+        )
         for row in rows
     ]
     found.sort(key=lambda card: (card.rank(choice.order), str(card.airline).casefold()), reverse=choice.descending)

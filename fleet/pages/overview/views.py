@@ -26,7 +26,7 @@ def fleet(request: HttpRequest) -> HttpResponseBase:
     choice = query.parse_query(request.GET, queries.COLUMNS)
     cards = queries.cards(airlines, choice, timezone.now())
     strays = Anomaly.objects.visible_to(request.user).filter(airline=None)
-    file = export_response(request, exports.of_fleet(cards, strays))
+    file = export_response(request, exports.fleet_tables(cards, strays))
     if file is not None:
         return file
     return render_page(

@@ -20,24 +20,24 @@ PAST_SHOWN = 10
 
 
 @dataclass(frozen=True)
-class Group:
+class LoadGroup:
     """Loads that stand alike; `hidden`: how many more there are."""
 
-    word: str
+    name: str
     loads: Sequence[Load]
     hidden: int = 0
 
 
-def groups(loads: Sequence[Load], now: datetime, *, every: bool = False) -> list[Group]:
+def load_groups(loads: Sequence[Load], now: datetime, *, every: bool = False) -> list[LoadGroup]:
     """What is under way, what waits for its turn, and what is done with or over, each in the order given."""
     found: dict[str, list[Load]] = {"current": [], "queued": [], "past": []}
     for load in loads:
         found[_group_of(load, now)].append(load)
     past = found["past"] if every else found["past"][:PAST_SHOWN]
     return [
-        Group("current", found["current"]),
-        Group("queued", found["queued"]),
-        Group("past", past, len(found["past"]) - len(past)),
+        LoadGroup("current", found["current"]),
+        LoadGroup("queued", found["queued"]),
+        LoadGroup("past", past, len(found["past"]) - len(past)),
     ]
 
 
@@ -50,7 +50,7 @@ def _group_of(load: Load, now: datetime) -> str:
 
 
 @dataclass(frozen=True)
-class Fit:
+class DiskFit:
     """Bytes that are still to come, and that are free on all disks together; None where it is not known."""
 
     left: int
@@ -58,35 +58,35 @@ class Fit:
     unknown: int
 
     @property
-    def lacks(self) -> int | None:
+    def shortfall(self) -> int | None:
         """Bytes that there is no room for; None while that is not known."""
         return None if self.free is None else max(self.left - self.free, 0)
 
 
-def fit(stores: object, loads: Sequence[Load]) -> Fit:
+def disk_fit(stores: object, loads: Sequence[Load]) -> DiskFit:
     """Whether what is left of these loads fits; `unknown` counts loads whose size nobody knows."""
     known = [load for load in loads if load.bytes_total is not None]
     left = sum((load.bytes_total or 0) - load.bytes_done for load in known)
     found = [store.get("free") for store in stores if isinstance(store, dict)] if isinstance(stores, list) else []
     free = [value for value in found if isinstance(value, int) and not isinstance(value, bool) and value >= 0]
-    return Fit(left, sum(free) if free else None, len(loads) - len(known))
+    return DiskFit(left, sum(free) if free else None, len(loads) - len(known))
 
 
-def expected(load: Load, now: datetime) -> Forecast | None:
+def expected_completion(load: Load, now: datetime) -> Forecast | None:
     """When the load will be whole, from the rates that were observed; None while that cannot be told."""
     if load.status != Status.LOADING or load.bytes_total is None:
         return None
     return forecast(load.bytes_total - load.bytes_done, load.rate_bps, load.effective_bps, now)
 
 
-def risk(load: Load, now: datetime) -> str:
+def risk_sentence(load: Load, now: datetime) -> str:
     """Why the load is at risk, in a sentence; empty if it is not."""
     exhibition = ExhibitionDates(load.campaign.exhibition_starts, load.campaign.exhibition_ends)
     if not load.at_risk or exhibition.starts is None:
         return ""
     start = start_of_day(exhibition.starts)
     when = f"begins {formatting.instant(start)[:10]}" if start > now else f"began {formatting.instant(start)[:10]}"
-    likely = expected(load, now)
+    likely = expected_completion(load, now)
     if load.status == Status.FAILED:
         return f"Its exhibition {when}, and an item that failed may never come."
     if likely is None:
@@ -102,7 +102,7 @@ def checked_by(item: ContentItem | None) -> str:
     return "SHA-256" if item.sha256 else "size only"
 
 
-def item_proof(transfer: Transfer, item: ContentItem | None, load: Load) -> str:
+def transfer_verification(transfer: Transfer, item: ContentItem | None, load: Load) -> str:
     """What is proven of a complete item, in the words of `Verification`; empty while it is not complete."""
     if transfer.status != Status.COMPLETE or item is None:
         return ""

@@ -17,7 +17,7 @@ from django.db.models import Count, F, Max, Q, QuerySet
 from campaigns.models import Campaign, ContentItem, ManifestState
 from fleet.choices import State
 from fleet.models import Event, Load, Tail, Transfer
-from fleet.pages.orderings import ITEM, speaking_first
+from fleet.pages.orderings import TRANSFER_ORDERINGS, primary_load_order
 from fleet.pages.tail import presenter
 from fleet.state.precedence import IS_LOADING, STATES, transfer_in_state
 from ifeportal.tables.query import PAGE_ROWS, SEARCH_LIMIT, TableQuery, order_by
@@ -25,39 +25,39 @@ from ifeportal.tables.query import PAGE_ROWS, SEARCH_LIMIT, TableQuery, order_by
 
 def loads_of(tail: Tail) -> list[Load]:
     """The tail's loads, the one that speaks for it first."""
-    return list(Load.objects.filter(tail=tail).select_related("campaign__airline").order_by(*speaking_first()))
+    return list(Load.objects.filter(tail=tail).select_related("campaign__airline").order_by(*primary_load_order()))
 
 
-ITEM_COLUMNS: Final = ("status", "item", *(key for key in ITEM if key != "status"))
+ITEM_COLUMNS: Final = ("status", "item", *(key for key in TRANSFER_ORDERINGS if key != "status"))
 
-NOW_ROWS: Final = 12
+LOADING_ROWS: Final = 12
 
 QUEUE_ROWS: Final = 12
 
-TURN_ROWS: Final = 25
+EVENT_ROWS: Final = 25
 
-TURN_STATES: Final = tuple(state.value for state in State if state not in (State.PENDING, State.DELETED))
+EVENT_STATES: Final = tuple(state.value for state in State if state not in (State.PENDING, State.DELETED))
 
-TURNS_READ: Final = 1_000  # of the items of one page
+EVENTS_READ: Final = 1_000  # of the items of one page
 
-TURNS_SHOWN: Final = 20  # of one item
+EVENTS_SHOWN: Final = 20  # of one item
 
 
 @dataclass(frozen=True)
-class Counts:
+class StateCounts:
     """How many items of the load are in which state (and in `all`), and the newest item of the tail."""
 
     states: dict[str, int]
     newest: int
 
 
-def counts(tail: Tail, load: Load | None) -> Counts:
+def counts(tail: Tail, load: Load | None) -> StateCounts:
     """One query for both; an item is counted under exactly one state."""
     its = Q(load=load)
     sums = {f"in_{state}": Count("pk", filter=its & transfer_in_state(state)) for state in STATES}
     rows = Transfer.objects.filter(load__tail=tail).order_by()
     found = rows.aggregate(newest=Max("pk"), in_all=Count("pk", filter=its & transfer_in_state("")), **sums)
-    return Counts({word: found[f"in_{word}"] if load else 0 for word in (*STATES, "all")}, found["newest"] or 0)
+    return StateCounts({word: found[f"in_{word}"] if load else 0 for word in (*STATES, "all")}, found["newest"] or 0)
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ class ItemRow:
     transfer: Transfer
     item: ContentItem | None
     proof: str
-    turns: Sequence[Event]
-    wanted: bool
+    events: Sequence[Event]
+    is_requested: bool
 
     @property
     def checked_by(self) -> str:
@@ -76,18 +76,18 @@ class ItemRow:
         return presenter.checked_by(self.item)
 
 
-def chosen_items(load: Load, choice: TableQuery) -> QuerySet[Transfer]:
+def filtered_items(load: Load, choice: TableQuery) -> QuerySet[Transfer]:
     """The items of the load as the address wants them."""
     rows = Transfer.objects.filter(transfer_in_state(choice.state), load=load)
     if choice.search:
         rows = rows.filter(Q(content__icontains=choice.search) | Q(error_code__iexact=choice.search))
-    column = F("content") if choice.order == "item" else ITEM[choice.order]
+    column = F("content") if choice.order == "item" else TRANSFER_ORDERINGS[choice.order]
     return rows.order_by(order_by(column, choice), "content")
 
 
-def item_page(load: Load, choice: TableQuery, found: Counts, wanted: str) -> tuple[Page[Transfer], list[ItemRow]]:
+def item_page(load: Load, choice: TableQuery, found: StateCounts, wanted: str) -> tuple[Page[Transfer], list[ItemRow]]:
     """A page of these items: the one asked for, or that on which the `wanted` item stands."""
-    rows = chosen_items(load, choice)
+    rows = filtered_items(load, choice)
     paginator = Paginator(rows, PAGE_ROWS)
     counted = found.states.get(choice.state or "all")
     if counted is not None and not choice.search:
@@ -98,12 +98,12 @@ def item_page(load: Load, choice: TableQuery, found: Counts, wanted: str) -> tup
         transfer.load = load
     names = {transfer.content for transfer in transfers}
     items = {item.name: item for item in ContentItem.objects.filter(campaign=load.campaign, name__in=names)}
-    turns = _turns_of(load, names)
+    turns = _events_of(load, names)
     return page, [
         ItemRow(
             transfer,
             item := items.get(transfer.content),
-            presenter.item_proof(transfer, item, load),
+            presenter.transfer_verification(transfer, item, load),
             turns.get(transfer.content, ()),
             transfer.content == wanted,
         )
@@ -116,13 +116,13 @@ def _page_with(rows: QuerySet[Transfer], wanted: str) -> int:
     return names.index(wanted) // PAGE_ROWS + 1 if wanted in names else 1
 
 
-def _turns_of(load: Load, names: set[str]) -> dict[str, list[Event]]:
+def _events_of(load: Load, names: set[str]) -> dict[str, list[Event]]:
     """The newest turns of these items, newest first; one query."""
     turns: dict[str, list[Event]] = {}
     rows = Event.objects.filter(load=load, content__in=names).order_by("-at", "-pk")
-    for event in rows[:TURNS_READ]:
+    for event in rows[:EVENTS_READ]:
         its = turns.setdefault(event.content, [])
-        if len(its) < TURNS_SHOWN:
+        if len(its) < EVENTS_SHOWN:
             its.append(event)
     return turns
 
@@ -130,10 +130,10 @@ def _turns_of(load: Load, names: set[str]) -> dict[str, list[Event]]:
 def loading_now(tail: Tail) -> list[Transfer]:
     """What moves on the tail, over all its loads, those without a byte for a while first; one more than is shown."""
     rows = Transfer.objects.filter(IS_LOADING, load__tail=tail).select_related("load__campaign")
-    return list(rows.order_by("-stalled", "-as_of", "content")[: NOW_ROWS + 1])
+    return list(rows.order_by("-stalled", "-as_of", "content")[: LOADING_ROWS + 1])
 
 
-def not_begun(tail: Tail, today: datetime) -> list[Campaign]:
+def not_started(tail: Tail, today: datetime) -> list[Campaign]:
     """Campaigns that its loader may take by itself and has not begun, the nearest exhibition first."""
     rows = Campaign.objects.filter(airline=tail.airline_id, manifest_state=ManifestState.OK, withdrawn_at=None)
     rows = rows.filter(Q(exhibition_ends=None) | Q(exhibition_ends__gte=today.date())).exclude(loads__tail=tail)
@@ -143,7 +143,7 @@ def not_begun(tail: Tail, today: datetime) -> list[Campaign]:
 
 
 @dataclass(frozen=True)
-class Turns:
+class EventPage:
     """A page of the time line. `state`: of which turns; `more`: whether there are older ones."""
 
     events: Sequence[Event]
@@ -152,21 +152,21 @@ class Turns:
     more: bool
 
 
-def chosen_turns(tail: Tail, asked: str) -> QuerySet[Event]:
+def filtered_events(tail: Tail, asked: str) -> QuerySet[Event]:
     """The turns of the tail's loads and items, newest first; of one state if it is one."""
     rows = Event.objects.filter(load__tail=tail).order_by("-at", "-pk")
     return rows.filter(state=asked) if asked in State.values else rows
 
 
-def turns(tail: Tail, params: Any) -> Turns:
-    """The page of the time line that `turns` (a state) and `older` (how many pages back) ask for; one query."""
+def event_page(tail: Tail, params: Any) -> EventPage:
+    """The page of the time line that `event_page` (a state) and `older` (how many pages back) ask for; one query."""
     asked, older = params.get("turns", ""), params.get("older", "")
     number = int(older) if older.isascii() and older.isdigit() and len(older) < 5 else 0
-    rows = chosen_turns(tail, asked).select_related("load__campaign")
-    found = list(rows[number * TURN_ROWS : (number + 1) * TURN_ROWS + 1])
-    return Turns(found[:TURN_ROWS], asked if asked in State.values else "", number, len(found) > TURN_ROWS)
+    rows = filtered_events(tail, asked).select_related("load__campaign")
+    found = list(rows[number * EVENT_ROWS : (number + 1) * EVENT_ROWS + 1])
+    return EventPage(found[:EVENT_ROWS], asked if asked in State.values else "", number, len(found) > EVENT_ROWS)
 
 
-def item_asked(params: Any) -> str:
+def requested_item(params: Any) -> str:
     """The item that the address leads to; empty for none."""
     return str(params.get("item", ""))[:SEARCH_LIMIT].replace("\0", "")

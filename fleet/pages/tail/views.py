@@ -34,7 +34,7 @@ def tail(request: HttpRequest, airline: str, tail: str) -> HttpResponseBase:
         return file
     choice = query.parse_query(request.GET, queries.ITEM_COLUMNS, precedence.CHOICES)
     counts = queries.counts(row, load)
-    item = queries.item_asked(request.GET)
+    item = queries.requested_item(request.GET)
     page, rows = queries.item_page(load, choice, counts, item) if load else (None, [])
     moving = queries.loading_now(row)
     speaking = loads[0] if loads else None
@@ -46,23 +46,23 @@ def tail(request: HttpRequest, airline: str, tail: str) -> HttpResponseBase:
             "rev": rev,
             "airline": row.airline,
             "tail": row,
-            **freshness.freshness_of(row.airline),
+            **freshness.freshness_context(row.airline),
             "loads": loads,
-            "groups": presenter.groups(loads, now, every="all" in request.GET),
-            "not_begun": queries.not_begun(row, now),
+            "groups": presenter.load_groups(loads, now, every="all" in request.GET),
+            "not_begun": queries.not_started(row, now),
             "speaking": speaking,
-            "expected": presenter.expected(speaking, now) if speaking else None,
-            "risk": presenter.risk(speaking, now) if speaking else "",
-            "fit": presenter.fit(row.stores, unfinished),
+            "expected": presenter.expected_completion(speaking, now) if speaking else None,
+            "risk": presenter.risk_sentence(speaking, now) if speaking else "",
+            "fit": presenter.disk_fit(row.stores, unfinished),
             "load": load,
-            "moving": moving[: queries.NOW_ROWS],
-            "more_moving": len(moving) > queries.NOW_ROWS,
+            "moving": moving[: queries.LOADING_ROWS],
+            "more_moving": len(moving) > queries.LOADING_ROWS,
             "choice": choice,
             "counts": counts.states,
             "page": page,
             "rows": rows,
-            "turns": queries.turns(row, request.GET),
-            "turn_states": queries.TURN_STATES,
+            "turns": queries.event_page(row, request.GET),
+            "turn_states": queries.EVENT_STATES,
             "anomalies": anomalies.open_anomalies(
                 Anomaly.objects.filter(airline=row.airline, key__startswith=f"{row.airline.name}/{row.name}/")
             ),
@@ -79,8 +79,8 @@ def _file(request: HttpRequest, row: Tail, load: Load | None) -> Table:
         case "loads":
             return exports.loads(name, Load.objects.filter(tail=row))
         case "events":
-            return exports.events(row, queries.chosen_turns(row, request.GET.get("turns", "")))
+            return exports.events(row, queries.filtered_events(row, request.GET.get("turns", "")))
     if load is None:
         return exports.transfers(name, Transfer.objects.none())
     choice = query.parse_query(request.GET, queries.ITEM_COLUMNS, precedence.CHOICES)
-    return exports.transfers(f"{name} {load.campaign.name}", queries.chosen_items(load, choice))
+    return exports.transfers(f"{name} {load.campaign.name}", queries.filtered_items(load, choice))

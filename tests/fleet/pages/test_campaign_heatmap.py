@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from campaigns.models import Campaign
 from fleet.choices import ServiceStatus, State
 from fleet.models import Event, Load, ProgressSample, Tail, Transfer
-from fleet.pages.campaign.heatmap import LETTERS
+from fleet.pages.campaign.heatmap import STATE_CODES
 from tests.conftest import Cast
 from tests.support.page_rows import GB, a_campaign, a_fleet, a_load, a_tail, now
 
@@ -42,8 +42,8 @@ def line(told: dict[str, Any], tail: str) -> str:
 
 
 def test_every_state_has_a_letter_of_its_own() -> None:
-    assert set(LETTERS) == set(State.values)
-    assert len(set(LETTERS.values())) == len(LETTERS)
+    assert set(STATE_CODES) == set(State.values)
+    assert len(set(STATE_CODES.values())) == len(STATE_CODES)
 
 
 def test_each_cell_is_a_letter_and_what_moves_or_failed_says_more(cast: Cast, alice: Client) -> None:

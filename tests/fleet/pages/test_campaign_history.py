@@ -37,7 +37,7 @@ def then(cast: Cast) -> datetime:
 
 
 def asked(moment: datetime) -> str:
-    return f"{PAGE}?at={history.as_asked(moment)}"
+    return f"{PAGE}?at={history.format_time(moment)}"
 
 
 def test_it_shows_what_was_and_says_that_it_is_not_live(cast: Cast, alice: Client, then: datetime) -> None:
@@ -50,7 +50,7 @@ def test_it_shows_what_was_and_says_that_it_is_not_live(cast: Cast, alice: Clien
     assert "movie-001 The Long Way Up 0 of 1 Loading 0 Failing on 1" in page
     assert "<live-page" not in html(answer)
     assert f'href="{PAGE}"' in html(answer)
-    assert f"matrix/?at={history.as_asked(then + timedelta(minutes=1)).replace(':', '%3A')}" in html(answer)
+    assert f"matrix/?at={history.format_time(then + timedelta(minutes=1)).replace(':', '%3A')}" in html(answer)
 
 
 def test_what_is_not_known_of_that_moment_is_said(cast: Cast, alice: Client, then: datetime) -> None:
@@ -96,7 +96,7 @@ def test_rows_are_narrowed_ordered_and_paged_by_the_address(cast: Cast, alice: C
     ],
 )
 def test_a_moment_is_read_as_utc_and_only_from_the_past(text: str, moment: datetime | None) -> None:
-    assert history.moment_of(text, NOON) == moment
+    assert history.parse_time(text, NOON) == moment
 
 
 def test_one_steps_by_hours_and_days_but_not_into_the_future() -> None:

@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from fleet.models import Load, ProgressSample, Tail, ThroughputInterval
-from fleet.pages.charts import moved_chart, rate_chart
+from fleet.pages.charts import rate_chart, received_chart
 from fleet.stats.throughput import interval_start
 from ifeportal.models import Airline
 from tests.conftest import Cast
@@ -51,7 +51,7 @@ def test_bytes_are_rates_where_the_buckets_were_read_and_unknown_elsewhere(alice
     read_just_now(cast.acme)
     for back, number in ((50, 300_000), (25, 600_000), (24 * 60, 900_000)):
         ThroughputInterval.objects.create(airline=cast.acme, at=interval_start(now - back * MINUTE), bytes=number)
-    chart = moved_chart([begun], now)
+    chart = received_chart([begun], now)
     found = dict(zip(chart.at, values(chart.data), strict=True))
     assert found[interval_start(now - 50 * MINUTE)] == 1_000
     assert found[interval_start(now - 25 * MINUTE)] == 2_000
@@ -59,7 +59,7 @@ def test_bytes_are_rates_where_the_buckets_were_read_and_unknown_elsewhere(alice
     assert found[interval_start(now - 24 * 60 * MINUTE)] is None, "there were no records"
     assert "at most 2.00 kB/s" in chart.summary
     read_just_now(cast.acme, seconds=1_800)
-    assert values(moved_chart([begun], now).data)[-1] is None, "nobody looked"
+    assert values(received_chart([begun], now).data)[-1] is None, "nobody looked"
 
 
 def test_what_was_never_read_is_no_zero(alice: Client) -> None:
