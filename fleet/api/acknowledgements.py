@@ -11,7 +11,7 @@ from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from fleet.api.filters import ON_LOAD, OnLoadFilter
+from fleet.api.filters import LOAD_SCOPED_ORDERINGS, LoadScopedFilter
 from fleet.attention.acknowledgements import acknowledge, withdraw
 from fleet.attention.queries import REASONS
 from fleet.models import Acknowledgement, Load
@@ -20,7 +20,7 @@ from ifeportal.api.filters import BooleanFilter, ChoicesFilter
 from ifeportal.api.viewsets import ReadOnlyViewSet, RowSerializer
 from ifeportal.formatting import iso
 
-WORD_CHOICES: Final = [(word, word) for word in REASONS]
+REASON_CHOICES: Final = [(word, word) for word in REASONS]
 
 
 class Conflict(APIException):
@@ -30,7 +30,7 @@ class Conflict(APIException):
     default_detail = "The load does not need attention for that any more."
 
 
-def acknowledgement_state(row: Acknowledgement) -> dict[str, Any]:
+def serialize_acknowledgement(row: Acknowledgement) -> dict[str, Any]:
     """Who saw to a load, for what."""
     load = row.load
     return {
@@ -48,10 +48,10 @@ def acknowledgement_state(row: Acknowledgement) -> dict[str, Any]:
     }
 
 
-class AcknowledgementRow(RowSerializer[Acknowledgement]):
+class AcknowledgementSerializer(RowSerializer[Acknowledgement]):
     """Somebody sees to a load. It counts while the load is in that state, with that error, and it is not withdrawn."""
 
-    values_of = acknowledgement_state
+    values_of = serialize_acknowledgement
 
     id = serializers.IntegerField()
     airline = serializers.CharField()
@@ -66,18 +66,18 @@ class AcknowledgementRow(RowSerializer[Acknowledgement]):
     withdrawn_at = serializers.DateTimeField(allow_null=True)
 
 
-class AcknowledgementQuestion(serializers.Serializer[Any]):
+class AcknowledgementRequest(serializers.Serializer[Any]):
     """What is to be acknowledged."""
 
     load = serializers.IntegerField(min_value=1, max_value=2**63 - 1, help_text="The load's id.")
-    state = serializers.ChoiceField(choices=WORD_CHOICES, help_text="What it needs attention for.")
+    state = serializers.ChoiceField(choices=REASON_CHOICES, help_text="What it needs attention for.")
     note = serializers.CharField(max_length=1000, help_text="What is being done about it.")
 
 
-class AcknowledgementFilter(OnLoadFilter):
+class AcknowledgementFilter(LoadScopedFilter):
     """By where, what for, who and time."""
 
-    state = ChoicesFilter(field_name="state", choices=WORD_CHOICES)
+    state = ChoicesFilter(field_name="state", choices=REASON_CHOICES)
     who = django_filters.CharFilter(field_name="who")
     withdrawn = BooleanFilter(field_name="withdrawn_at", lookup_expr="isnull", exclude=True)
 
@@ -86,27 +86,27 @@ class AcknowledgementFilter(OnLoadFilter):
     list=extend_schema(summary="List acknowledgements", tags=["attention"]),
     retrieve=extend_schema(summary="One acknowledgement", tags=["attention"]),
 )
-class Acknowledgements(ReadOnlyViewSet[Acknowledgement]):
+class AcknowledgementViewSet(ReadOnlyViewSet[Acknowledgement]):
     """Who sees to which loads."""
 
     queryset = Acknowledgement.objects.select_related("load__tail__airline", "load__campaign")
-    serializer_class = AcknowledgementRow
+    serializer_class = AcknowledgementSerializer
     filterset_class = AcknowledgementFilter
     search_fields = ["note", "who", "load__tail__name", "load__campaign__name"]
-    usual_order = ["-at"]
+    default_ordering = ["-at"]
     newest_first = True
-    orderings = {"at": "at", "state": "state", "who": "who", **ON_LOAD}
+    orderings = {"at": "at", "state": "state", "who": "who", **LOAD_SCOPED_ORDERINGS}
 
     @extend_schema(
         summary="Acknowledge what a load needs attention for",
         description="For operators of the airline. 409 if the load does not need attention for that any more.",
         tags=["attention"],
-        request=AcknowledgementQuestion,
-        responses={201: AcknowledgementRow},
+        request=AcknowledgementRequest,
+        responses={201: AcknowledgementSerializer},
     )
     def create(self, request: Request) -> Response:
         """Note that the user sees to it. Raises Http404, PermissionDenied, Conflict, ValidationError."""
-        question = AcknowledgementQuestion(data=request.data)
+        question = AcknowledgementRequest(data=request.data)
         question.is_valid(raise_exception=True)
         asked = question.validated_data
         loads = Load.objects.select_related("tail__airline", "campaign")
@@ -114,7 +114,7 @@ class Acknowledgements(ReadOnlyViewSet[Acknowledgement]):
         taken = acknowledge(request, load, asked["state"], asked["note"])
         if taken is None:
             raise Conflict
-        return Response(acknowledgement_state(taken), status=201)
+        return Response(serialize_acknowledgement(taken), status=201)
 
     @extend_schema(
         summary="Withdraw an acknowledgement",

@@ -15,15 +15,15 @@ from ifeportal.api.viewsets import ReadOnlyViewSet, RowSerializer
 from ifeportal.formatting import iso
 
 
-def moved_state(row: ThroughputInterval) -> dict[str, Any]:
+def serialize_throughput(row: ThroughputInterval) -> dict[str, Any]:
     """Bytes of five minutes."""
     return {"id": row.pk, "airline": row.airline.name, "at": iso(row.at), "bytes": row.bytes}
 
 
-class MovedRow(RowSerializer[ThroughputInterval]):
+class ThroughputSerializer(RowSerializer[ThroughputInterval]):
     """Bytes that arrived on an airline's aircraft within five minutes."""
 
-    values_of = moved_state
+    values_of = serialize_throughput
 
     id = serializers.IntegerField()
     airline = serializers.CharField()
@@ -31,7 +31,7 @@ class MovedRow(RowSerializer[ThroughputInterval]):
     bytes = serializers.IntegerField()
 
 
-def usage_state(row: Usage) -> dict[str, Any]:
+def serialize_usage(row: Usage) -> dict[str, Any]:
     """Requests of a day."""
     return {
         "id": row.pk,
@@ -45,10 +45,10 @@ def usage_state(row: Usage) -> dict[str, Any]:
     }
 
 
-class UsageRow(RowSerializer[Usage]):
+class UsageSerializer(RowSerializer[Usage]):
     """The requests the portal sent to both buckets on a day (UTC). Without an airline: to find airlines."""
 
-    values_of = usage_state
+    values_of = serialize_usage
 
     id = serializers.IntegerField()
     airline = serializers.CharField(allow_null=True)
@@ -60,7 +60,7 @@ class UsageRow(RowSerializer[Usage]):
     bytes_received = serializers.IntegerField()
 
 
-class MovedFilter(django_filters.FilterSet):
+class ThroughputFilter(django_filters.FilterSet):
     """By airline and time."""
 
     airline = django_filters.CharFilter(field_name="airline__name")
@@ -80,14 +80,14 @@ class UsageFilter(django_filters.FilterSet):
     list=extend_schema(summary="List bytes moved", tags=["moved"]),
     retrieve=extend_schema(summary="One slot", tags=["moved"]),
 )
-class MovedSlots(ReadOnlyViewSet[ThroughputInterval]):
+class ThroughputViewSet(ReadOnlyViewSet[ThroughputInterval]):
     """Bytes that arrived, by airline and slot of five minutes."""
 
     queryset = ThroughputInterval.objects.select_related("airline").defer("airline__contact")
-    serializer_class = MovedRow
-    filterset_class = MovedFilter
+    serializer_class = ThroughputSerializer
+    filterset_class = ThroughputFilter
     search_fields = ["airline__name"]
-    usual_order = ["-at", "airline__name"]
+    default_ordering = ["-at", "airline__name"]
     newest_first = True
     orderings = {"airline": "airline__name", "at": "at", "bytes": "bytes"}
 
@@ -96,14 +96,14 @@ class MovedSlots(ReadOnlyViewSet[ThroughputInterval]):
     list=extend_schema(summary="List requests to the buckets", tags=["usage"]),
     retrieve=extend_schema(summary="One day", tags=["usage"]),
 )
-class UsageDays(ReadOnlyViewSet[Usage]):
+class UsageViewSet(ReadOnlyViewSet[Usage]):
     """The requests the portal sent to both buckets, by airline and day. For staff; others see none."""
 
     queryset = Usage.objects.select_related("airline").defer("airline__contact")
-    serializer_class = UsageRow
+    serializer_class = UsageSerializer
     filterset_class = UsageFilter
     search_fields = ["airline__name"]
-    usual_order = ["-day", "airline__name"]
+    default_ordering = ["-day", "airline__name"]
     newest_first = True
     orderings = {name: name for name in ("day", "list_requests", "get_requests", "put_requests", "delete_requests")} | {
         "airline": "airline__name",

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from fleet.api.acknowledgements import AcknowledgementRow, acknowledgement_state
+from fleet.api.acknowledgements import AcknowledgementSerializer, serialize_acknowledgement
 from fleet.attention.diagnosis import CauseKind, Finding
 from fleet.attention.queries import Issue, IssueGroup, group_issues, list_issues
 from fleet.models import Acknowledgement, Load
@@ -20,20 +20,20 @@ from ifeportal.live.feed import current_rev
 
 LOADS_LIMIT: Final = 5_000  # that need attention; beyond, something is wrong with all of them
 
-KINDS: Final = [(kind.value, kind.value) for kind in CauseKind]
+KIND_CHOICES: Final = [(kind.value, kind.value) for kind in CauseKind]
 
 
-class AttentionQuestion(serializers.Serializer[Any]):
+class AttentionRequest(serializers.Serializer[Any]):
     """What of it is asked for."""
 
     airline = serializers.CharField(required=False, max_length=200)
-    kind = serializers.ChoiceField(required=False, choices=KINDS)
+    kind = serializers.ChoiceField(required=False, choices=KIND_CHOICES)
     acknowledged = serializers.ChoiceField(
         required=False, choices=[("true", "true"), ("false", "false")], help_text="With `true` also what is seen to."
     )
 
 
-class FaultRow(serializers.Serializer[Any]):
+class FindingSerializer(serializers.Serializer[Any]):
     """One thing that is wrong with a load."""
 
     content = serializers.CharField(allow_blank=True, help_text="The item; empty for the load itself.")
@@ -41,7 +41,7 @@ class FaultRow(serializers.Serializer[Any]):
     error = serializers.CharField(allow_blank=True)
 
 
-class TroubleRow(serializers.Serializer[Any]):
+class IssueSerializer(serializers.Serializer[Any]):
     """A load of a group."""
 
     load = serializers.IntegerField(help_text="The load's id.")
@@ -49,14 +49,14 @@ class TroubleRow(serializers.Serializer[Any]):
     campaign = serializers.CharField()
     exhibition_starts = serializers.DateField(allow_null=True)
     as_of = serializers.DateTimeField(allow_null=True)
-    faults = FaultRow(many=True)
-    acknowledgement = AcknowledgementRow(allow_null=True)
+    faults = FindingSerializer(many=True)
+    acknowledgement = AcknowledgementSerializer(allow_null=True)
 
 
-class GroupRow(serializers.Serializer[Any]):
+class IssueGroupSerializer(serializers.Serializer[Any]):
     """Loads whose trouble most likely has one cause, and what to do about it."""
 
-    kind = serializers.ChoiceField(choices=KINDS)
+    kind = serializers.ChoiceField(choices=KIND_CHOICES)
     airline = serializers.CharField()
     campaign = serializers.CharField(allow_blank=True, help_text="Empty where several are concerned.")
     subject = serializers.CharField(allow_blank=True, help_text="The object, tail or code at fault; may be empty.")
@@ -64,10 +64,10 @@ class GroupRow(serializers.Serializer[Any]):
     state = serializers.CharField(help_text="What its loads are acknowledged for.")
     step = serializers.CharField(help_text="What to do next.")
     open = serializers.BooleanField(help_text="One of its loads has not been seen to.")
-    loads = TroubleRow(many=True)
+    loads = IssueSerializer(many=True)
 
 
-def group_state(group: IssueGroup) -> dict[str, Any]:
+def serialize_group(group: IssueGroup) -> dict[str, Any]:
     """One cause, with its loads."""
     cause = group.cause
     return {
@@ -79,11 +79,11 @@ def group_state(group: IssueGroup) -> dict[str, Any]:
         "state": group.reason,
         "step": cause.next_step,
         "open": group.is_open,
-        "loads": [_trouble_state(*row) for row in group.rows],
+        "loads": [_serialize_issue(*row) for row in group.rows],
     }
 
 
-def _trouble_state(trouble: Issue, faults: list[Finding], seen: Acknowledgement | None) -> dict[str, Any]:
+def _serialize_issue(trouble: Issue, faults: list[Finding], seen: Acknowledgement | None) -> dict[str, Any]:
     load = trouble.load
     if seen is not None:
         seen.load = load  # with the names that are loaded already
@@ -94,11 +94,11 @@ def _trouble_state(trouble: Issue, faults: list[Finding], seen: Acknowledgement 
         "exhibition_starts": load.campaign.exhibition_starts,
         "as_of": iso(load.as_of) if load.as_of else None,
         "faults": [{"content": fault.content, "error_code": fault.code, "error": fault.text} for fault in faults],
-        "acknowledgement": acknowledgement_state(seen) if seen else None,
+        "acknowledgement": serialize_acknowledgement(seen) if seen else None,
     }
 
 
-class GroupPages(PageNumberPagination):
+class IssueGroupPagination(PageNumberPagination):
     """Few groups a page: each may hold many loads."""
 
     page_size = 25
@@ -106,10 +106,10 @@ class GroupPages(PageNumberPagination):
     max_page_size = 100
 
 
-class Attention(APIView):
+class AttentionView(APIView):
     """What needs attention, under its likeliest cause, as the page has it."""
 
-    pagination_class = GroupPages
+    pagination_class = IssueGroupPagination
 
     @extend_schema(
         operation_id="attention",
@@ -117,26 +117,26 @@ class Attention(APIView):
         description="Everything failed, stalled, silent, at risk or contradictory, grouped by its likeliest cause, the "
         f"most urgent first. At most {LOADS_LIMIT:,} loads are looked at, those first whose exhibition is nearest.",
         tags=["attention"],
-        parameters=[AttentionQuestion],
-        responses=GroupRow(many=True),
+        parameters=[AttentionRequest],
+        responses=IssueGroupSerializer(many=True),
     )
     def get(self, request: Request) -> Response:
         """A page of groups. Raises ValidationError, NotFound."""
-        question = AttentionQuestion(data=request.query_params)
+        question = AttentionRequest(data=request.query_params)
         question.is_valid(raise_exception=True)
         asked = question.validated_data
         rev = current_rev()
         loads = Load.objects.visible_to(request.user)
         if "airline" in asked:
             loads = loads.filter(tail__airline__name=asked["airline"])
-        groups = [group for group in group_issues(list_issues(loads, LOADS_LIMIT)) if _is_asked(group, asked)]
-        pages = GroupPages()
+        groups = [group for group in group_issues(list_issues(loads, LOADS_LIMIT)) if _matches(group, asked)]
+        pages = IssueGroupPagination()
         page: Any = pages.paginate_queryset(groups, request, self)
-        response = pages.get_paginated_response([group_state(group) for group in page])
+        response = pages.get_paginated_response([serialize_group(group) for group in page])
         response["X-Revision"] = str(rev)
         response["Cache-Control"] = "no-store"
         return response
 
 
-def _is_asked(group: IssueGroup, asked: dict[str, Any]) -> bool:
+def _matches(group: IssueGroup, asked: dict[str, Any]) -> bool:
     return (group.is_open or asked.get("acknowledged") == "true") and asked.get("kind") in (None, group.cause.kind)

@@ -8,7 +8,7 @@ import django_filters
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers
 
-from fleet.api.filters import ON_LOAD, OnLoadFilter
+from fleet.api.filters import LOAD_SCOPED_ORDERINGS, LoadScopedFilter
 from fleet.choices import State
 from fleet.models import Event
 from ifeportal.api.filters import ChoicesFilter
@@ -16,7 +16,7 @@ from ifeportal.api.viewsets import ReadOnlyViewSet, RowSerializer, column_names
 from ifeportal.formatting import iso
 
 
-def event_state(row: Event) -> dict[str, Any]:
+def serialize_event(row: Event) -> dict[str, Any]:
     """One turn in the life of a load or an item."""
     load = row.load
     return {
@@ -35,10 +35,10 @@ def event_state(row: Event) -> dict[str, Any]:
     }
 
 
-class EventRow(RowSerializer[Event]):
+class EventSerializer(RowSerializer[Event]):
     """A load or an item turned."""
 
-    values_of = event_state
+    values_of = serialize_event
 
     id = serializers.IntegerField()
     airline = serializers.CharField()
@@ -54,7 +54,7 @@ class EventRow(RowSerializer[Event]):
     bytes_total = serializers.IntegerField(allow_null=True)
 
 
-class EventFilter(OnLoadFilter):
+class EventFilter(LoadScopedFilter):
     """By where, what, state, error and time."""
 
     content = django_filters.CharFilter(field_name="content")
@@ -62,7 +62,7 @@ class EventFilter(OnLoadFilter):
     error_code = django_filters.CharFilter(field_name="error_code")
 
 
-NAMES: Final = (
+NAME_COLUMNS: Final = (
     "load__tail",
     "load__campaign",
     "load__tail__name",
@@ -75,13 +75,15 @@ NAMES: Final = (
     list=extend_schema(summary="List events", tags=["events"]),
     retrieve=extend_schema(summary="One event", tags=["events"]),
 )
-class Events(ReadOnlyViewSet[Event]):
+class EventViewSet(ReadOnlyViewSet[Event]):
     """Turns in the life of loads and items: the time line, and the history of errors."""
 
-    queryset = Event.objects.select_related("load__tail__airline", "load__campaign").only(*column_names(Event), *NAMES)
-    serializer_class = EventRow
+    queryset = Event.objects.select_related("load__tail__airline", "load__campaign").only(
+        *column_names(Event), *NAME_COLUMNS
+    )
+    serializer_class = EventSerializer
     filterset_class = EventFilter
     search_fields = ["content", "load__tail__name", "load__campaign__name", "text"]
-    usual_order = ["-at"]
+    default_ordering = ["-at"]
     newest_first = True
-    orderings = {"at": "at", "state": "state", "error_code": "error_code", **ON_LOAD}
+    orderings = {"at": "at", "state": "state", "error_code": "error_code", **LOAD_SCOPED_ORDERINGS}

@@ -17,7 +17,7 @@ from fleet.state.precedence import in_state, transfer_in_state
 from fleet.stats import rollup
 from ifeportal.api.filters import BooleanFilter, ChoicesFilter, datetime_range
 
-CONTRADICTIONS = [choice for choice in Inconsistency.choices if choice[0]]
+INCONSISTENCIES = [choice for choice in Inconsistency.choices if choice[0]]
 
 
 class TransferFilter(django_filters.FilterSet):
@@ -61,7 +61,7 @@ class LoadFilter(django_filters.FilterSet):
     silent = BooleanFilter(field_name="silent")
     waiting = BooleanFilter(field_name="waiting")
     restarted = BooleanFilter(field_name="restarted")
-    contradiction = ChoicesFilter(field_name="contradiction", choices=CONTRADICTIONS)
+    contradiction = ChoicesFilter(field_name="contradiction", choices=INCONSISTENCIES)
     at_risk = BooleanFilter(field_name="at_risk")
     proof = ChoicesFilter(field_name="proof", choices=[choice for choice in Verification.choices if choice[0]])
     archived = BooleanFilter(field_name="archived_at", lookup_expr="isnull", exclude=True)
@@ -75,7 +75,7 @@ class LoadFilter(django_filters.FilterSet):
         return rows.filter(reduce(or_, map(in_state, words), Q()))
 
 
-class SumFilter(django_filters.FilterSet):
+class TotalsFilter(django_filters.FilterSet):
     """By the words the sums come to."""
 
     status = ChoicesFilter(choices=SUM_STATUSES, method="by_status")
@@ -84,7 +84,7 @@ class SumFilter(django_filters.FilterSet):
 
     def by_state(self, rows: QuerySet[Any], name: str, words: list[str]) -> QuerySet[Any]:
         """The rows whose `state` is one of the words."""
-        return rows.filter(reduce(or_, map(self._weightiest, words), Q()))
+        return rows.filter(reduce(or_, map(self._has_state, words), Q()))
 
     def by_risk(self, rows: QuerySet[Any], name: str, at_risk: bool) -> QuerySet[Any]:
         """The rows with a load at risk, or those without."""
@@ -92,7 +92,7 @@ class SumFilter(django_filters.FilterSet):
         return rows.filter(some if at_risk else ~some)
 
     @staticmethod
-    def _weightiest(word: str) -> Q:
+    def _has_state(word: str) -> Q:
         lighter = rollup.COUNTED_STATES[: rollup.COUNTED_STATES.index(word)]
         some = Q(**{f"{rollup.PREFIX}{word}__gt": 0})
         if word == Status.PENDING:  # of nothing, too
@@ -103,11 +103,11 @@ class SumFilter(django_filters.FilterSet):
         """The rows whose `status` is one of the words."""
         wanted = Q()
         for word in words:
-            wanted |= self._is(word)
+            wanted |= self._has_status(word)
         return rows.filter(wanted)
 
     @staticmethod
-    def _is(word: str) -> Q:
+    def _has_status(word: str) -> Q:
         first = next(place for place, state in enumerate(rollup.COUNTED_STATES) if rollup.status_of(state) == word)
         none_before = Q(**{f"{rollup.PREFIX}{state}": 0 for state in rollup.COUNTED_STATES[:first]})
         theirs = [state for state in rollup.COUNTED_STATES if rollup.status_of(state) == word]
@@ -117,14 +117,14 @@ class SumFilter(django_filters.FilterSet):
         return none_before & some
 
 
-class AirlineFilter(SumFilter):
+class AirlineFilter(TotalsFilter):
     """By name and state."""
 
     airline = django_filters.CharFilter(field_name="name")
     discovered = BooleanFilter(field_name="discovered")
 
 
-class CampaignFilter(SumFilter):
+class CampaignFilter(TotalsFilter):
     """By airline, name, manifest and state."""
 
     airline = django_filters.CharFilter(field_name="airline__name")
@@ -135,7 +135,7 @@ class CampaignFilter(SumFilter):
     discovered = BooleanFilter(field_name="discovered")
 
 
-class TailFilter(SumFilter):
+class TailFilter(TotalsFilter):
     """By airline, registration, a campaign on board and state."""
 
     airline = django_filters.CharFilter(field_name="airline__name")
@@ -162,7 +162,7 @@ class AnomalyFilter(django_filters.FilterSet):
     last_seen_after, last_seen_before = datetime_range("last_seen")
 
 
-class OnLoadFilter(django_filters.FilterSet):
+class LoadScopedFilter(django_filters.FilterSet):
     """By where."""
 
     airline = django_filters.CharFilter(field_name="load__tail__airline__name")
@@ -172,7 +172,7 @@ class OnLoadFilter(django_filters.FilterSet):
     at_after, at_before = datetime_range("at")
 
 
-ON_LOAD: Final = {
+LOAD_SCOPED_ORDERINGS: Final = {
     "airline": "load__tail__airline__name",
     "tail": "load__tail__name",
     "campaign": "load__campaign__name",

@@ -23,12 +23,12 @@ from ifeportal.api.viewsets import RowSerializer
 from ifeportal.formatting import iso
 
 # The order of weight in which a sum of loads gets its word (see Rollup.status).
-WEIGHTS = (Status.FAILED, Status.LOADING, Status.PENDING, Status.COMPLETE)
-SUM_STATUSES = [(word.value, word.label) for word in WEIGHTS]
+STATUS_PRECEDENCE = (Status.FAILED, Status.LOADING, Status.PENDING, Status.COMPLETE)
+SUM_STATUSES = [(word.value, word.label) for word in STATUS_PRECEDENCE]
 SUM_STATES = [(word, word) for word in rollup.COUNTED_STATES]
 
 
-class MeasuredRow(RowSerializer[Any]):
+class ProgressSerializer(RowSerializer[Any]):
     """What a load and a transfer have in common."""
 
     id = serializers.IntegerField()
@@ -60,7 +60,7 @@ class MeasuredRow(RowSerializer[Any]):
     finished_at = serializers.DateTimeField(allow_null=True)
 
 
-class TransferRow(MeasuredRow):
+class TransferSerializer(ProgressSerializer):
     """One content item on its way to one tail."""
 
     values_of = serialize_transfer
@@ -74,7 +74,7 @@ class TransferRow(MeasuredRow):
     error_cut = serializers.BooleanField(help_text="The error was longer than 4 KiB.")
 
 
-class LoadRow(MeasuredRow):
+class LoadSerializer(ProgressSerializer):
     """One campaign on one tail."""
 
     values_of = serialize_load
@@ -102,7 +102,7 @@ class LoadRow(MeasuredRow):
     )
 
 
-class SumRow(RowSerializer[Any]):
+class TotalsSerializer(RowSerializer[Any]):
     """Sums over loads, each counted under one state.
 
     Loads that were deleted and those of stored or retired tails are left out; bytes are of loads whose total is known.
@@ -137,7 +137,7 @@ class SumRow(RowSerializer[Any]):
     as_of = serializers.DateTimeField(allow_null=True, help_text="Time of the newest object the sums rest on.")
 
 
-class AirlineRow(SumRow):
+class AirlineSerializer(TotalsSerializer):
     """An airline and the sums of all its loads."""
 
     values_of = serialize_airline
@@ -147,7 +147,7 @@ class AirlineRow(SumRow):
     tails_out = serializers.IntegerField(help_text="Stored or retired: in no sum.")
 
 
-class CampaignRow(SumRow):
+class CampaignSerializer(TotalsSerializer):
     """A campaign: what its manifest says, and the sums of its loads on all tails."""
 
     values_of = serialize_campaign
@@ -168,7 +168,7 @@ class CampaignRow(SumRow):
     tails_out = serializers.IntegerField(help_text="Stored or retired ones with a load of it: in no sum.")
 
 
-class StoreRow(serializers.Serializer[Any]):
+class StoreSerializer(serializers.Serializer[Any]):
     """One content directory of a loader, as it says itself."""
 
     path = serializers.CharField()
@@ -176,7 +176,7 @@ class StoreRow(serializers.Serializer[Any]):
     free = serializers.IntegerField(help_text="Bytes.")
 
 
-class TailRow(SumRow):
+class TailSerializer(TotalsSerializer):
     """An aircraft: what its loader last said of itself, and the sums of its loads."""
 
     values_of = serialize_tail
@@ -188,7 +188,7 @@ class TailRow(SumRow):
     loader_state = serializers.CharField(allow_blank=True)
     loader_reason = serializers.CharField(allow_blank=True)
     rate_bps = serializers.IntegerField(allow_null=True, help_text="Bytes per second, as its loader says.")
-    stores = StoreRow(many=True)
+    stores = StoreSerializer(many=True)
     duty = serializers.ChoiceField(choices=ServiceStatus.choices, help_text="Stored and retired ones are in no sum.")
     aircraft_type = serializers.CharField(allow_blank=True)
     seen_at = serializers.DateTimeField(allow_null=True, help_text="When the portal last saw something new of it.")
@@ -198,14 +198,14 @@ class TailRow(SumRow):
     signatures = serializers.CharField(allow_blank=True, help_text="Its loader's policy: off, warn or enforce.")
 
 
-class TailChange(serializers.Serializer[Any]):
+class TailUpdateSerializer(serializers.Serializer[Any]):
     """What can be said of a tail."""
 
     duty = serializers.ChoiceField(required=False, choices=ServiceStatus.choices)
     aircraft_type = serializers.CharField(required=False, allow_blank=True, max_length=100)
 
 
-def anomaly_state(row: Anomaly) -> dict[str, Any]:
+def serialize_anomaly(row: Anomaly) -> dict[str, Any]:
     """One thing that could not be understood; `airline` is null where the key names none we know."""
     return {
         "id": row.pk,
@@ -220,10 +220,10 @@ def anomaly_state(row: Anomaly) -> dict[str, Any]:
     }
 
 
-class AnomalyRow(RowSerializer[Anomaly]):
+class AnomalySerializer(RowSerializer[Anomaly]):
     """Something in a bucket that could not be understood."""
 
-    values_of = anomaly_state
+    values_of = serialize_anomaly
 
     id = serializers.IntegerField()
     airline = serializers.CharField(allow_null=True)

@@ -3,21 +3,28 @@
 from django.urls import path
 from rest_framework.routers import SimpleRouter
 
-from fleet.api.acknowledgements import Acknowledgements
-from fleet.api.activity import MovedSlots, UsageDays
-from fleet.api.attention import Attention
-from fleet.api.events import Events
-from fleet.api.viewsets import Airlines, Anomalies, Campaigns, Loads, Tails, Transfers
+from fleet.api.acknowledgements import AcknowledgementViewSet
+from fleet.api.activity import ThroughputViewSet, UsageViewSet
+from fleet.api.attention import AttentionView
+from fleet.api.events import EventViewSet
+from fleet.api.viewsets import (
+    AirlineViewSet,
+    AnomalyViewSet,
+    CampaignViewSet,
+    LoadViewSet,
+    TailViewSet,
+    TransferViewSet,
+)
 
 router = SimpleRouter()
-router.register("acknowledgements", Acknowledgements, basename="api-acknowledgements")
-router.register("airlines", Airlines, basename="api-airlines")
-router.register("anomalies", Anomalies, basename="api-anomalies")
-router.register("campaigns", Campaigns, basename="api-campaigns")
-router.register("events", Events, basename="api-events")
-router.register("loads", Loads, basename="api-loads")
-router.register("moved", MovedSlots, basename="api-moved")
-router.register("tails", Tails, basename="api-tails")
-router.register("transfers", Transfers, basename="api-transfers")
-router.register("usage", UsageDays, basename="api-usage")
-urlpatterns = [path("attention/", Attention.as_view(), name="api-attention"), *router.urls]
+router.register("acknowledgements", AcknowledgementViewSet, basename="api-acknowledgements")
+router.register("airlines", AirlineViewSet, basename="api-airlines")
+router.register("anomalies", AnomalyViewSet, basename="api-anomalies")
+router.register("campaigns", CampaignViewSet, basename="api-campaigns")
+router.register("events", EventViewSet, basename="api-events")
+router.register("loads", LoadViewSet, basename="api-loads")
+router.register("moved", ThroughputViewSet, basename="api-moved")
+router.register("tails", TailViewSet, basename="api-tails")
+router.register("transfers", TransferViewSet, basename="api-transfers")
+router.register("usage", UsageViewSet, basename="api-usage")
+urlpatterns = [path("attention/", AttentionView.as_view(), name="api-attention"), *router.urls]

@@ -14,7 +14,15 @@ from rest_framework.response import Response
 
 from campaigns.models import Campaign
 from fleet.api.filters import AirlineFilter, AnomalyFilter, CampaignFilter, LoadFilter, TailFilter, TransferFilter
-from fleet.api.serializers import AirlineRow, AnomalyRow, CampaignRow, LoadRow, TailChange, TailRow, TransferRow
+from fleet.api.serializers import (
+    AirlineSerializer,
+    AnomalySerializer,
+    CampaignSerializer,
+    LoadSerializer,
+    TailSerializer,
+    TailUpdateSerializer,
+    TransferSerializer,
+)
 from fleet.choices import ServiceStatus
 from fleet.models import Anomaly, Load, Tail, Transfer
 from fleet.serialization import serialize_tail
@@ -25,14 +33,14 @@ from ifeportal.access import Role, role_or_403
 from ifeportal.api.viewsets import ReadOnlyViewSet, column_names
 from ifeportal.models import Airline
 
-MEASURED_ORDERINGS = {
+PROGRESS_ORDERINGS = {
     name: name
     for name in ("status", "bytes_done", "bytes_total", "rate_bps", "as_of", "started_at", "finished_at", "error_code")
 }
 # What of the joined rows is shown: all of them would be a hundred columns, a logo among them.
-OF_THE_TAIL = ("tail__name", "tail__airline__name", "campaign__name")
-OF_THE_LOAD = ("silent", "waiting", *OF_THE_TAIL)
-SUM_ORDERINGS = {
+TAIL_NAME_COLUMNS = ("tail__name", "tail__airline__name", "campaign__name")
+LOAD_COLUMNS = ("silent", "waiting", *TAIL_NAME_COLUMNS)
+TOTALS_ORDERINGS = {
     name: f"{rollup.PREFIX}{name}"
     for name in ("loads", *rollup.COUNTED_STATES, "at_risk", "items_done", "items_failed", "as_of")
 }
@@ -42,17 +50,17 @@ SUM_ORDERINGS = {
     list=extend_schema(summary="List airlines", tags=["airlines"]),
     retrieve=extend_schema(summary="One airline", tags=["airlines"]),
 )
-class Airlines(ReadOnlyViewSet[Airline]):
+class AirlineViewSet(ReadOnlyViewSet[Airline]):
     """The airlines the user may see."""
 
     queryset = Airline.objects.defer("contact")
-    serializer_class = AirlineRow
+    serializer_class = AirlineSerializer
     filterset_class = AirlineFilter
     search_fields = ["name", "title"]
-    usual_order = ["name"]
-    orderings = {"airline": "name", **SUM_ORDERINGS}
+    default_ordering = ["name"]
+    orderings = {"airline": "name", **TOTALS_ORDERINGS}
 
-    def with_sums(self, rows: QuerySet[Airline]) -> QuerySet[Airline]:
+    def with_totals(self, rows: QuerySet[Airline]) -> QuerySet[Airline]:
         """The sums of all their loads."""
         return rollup.airlines(rows)
 
@@ -61,23 +69,23 @@ class Airlines(ReadOnlyViewSet[Airline]):
     list=extend_schema(summary="List campaigns", tags=["campaigns"]),
     retrieve=extend_schema(summary="One campaign", tags=["campaigns"]),
 )
-class Campaigns(ReadOnlyViewSet[Campaign]):
+class CampaignViewSet(ReadOnlyViewSet[Campaign]):
     """Content cycles, with how far they have got on all tails."""
 
     queryset = Campaign.objects.select_related("airline").defer("airline__contact", "extra")
-    serializer_class = CampaignRow
+    serializer_class = CampaignSerializer
     filterset_class = CampaignFilter
     search_fields = ["name", "title"]
-    usual_order = ["airline__name", "-exhibition_starts", "name"]
+    default_ordering = ["airline__name", "-exhibition_starts", "name"]
     orderings = {
         "airline": "airline__name",
         "campaign": "name",
         "exhibition_starts": "exhibition_starts",
         "exhibition_ends": "exhibition_ends",
-        **SUM_ORDERINGS,
+        **TOTALS_ORDERINGS,
     }
 
-    def with_sums(self, rows: QuerySet[Campaign]) -> QuerySet[Campaign]:
+    def with_totals(self, rows: QuerySet[Campaign]) -> QuerySet[Campaign]:
         """The sums of their loads."""
         return rollup.campaigns(rows)
 
@@ -86,23 +94,23 @@ class Campaigns(ReadOnlyViewSet[Campaign]):
     list=extend_schema(summary="List tails", tags=["tails"]),
     retrieve=extend_schema(summary="One tail", tags=["tails"]),
 )
-class Tails(ReadOnlyViewSet[Tail]):
+class TailViewSet(ReadOnlyViewSet[Tail]):
     """Aircraft, with how far all their loads have got."""
 
     queryset = Tail.objects.select_related("airline").defer("airline__contact", "held")
-    serializer_class = TailRow
+    serializer_class = TailSerializer
     filterset_class = TailFilter
     search_fields = ["name", "loader_reason"]
-    usual_order = ["airline__name", "name"]
+    default_ordering = ["airline__name", "name"]
     orderings = {
         "airline": "airline__name",
         "tail": "name",
         "heard_at": "heard_at",
         "heartbeat_at": "heartbeat_at",
-        **SUM_ORDERINGS,
+        **TOTALS_ORDERINGS,
     }
 
-    def with_sums(self, rows: QuerySet[Tail]) -> QuerySet[Tail]:
+    def with_totals(self, rows: QuerySet[Tail]) -> QuerySet[Tail]:
         """The sums of their loads."""
         return rollup.tails(rows)
 
@@ -110,13 +118,13 @@ class Tails(ReadOnlyViewSet[Tail]):
         summary="Say whether a tail is in service, and of what type it is",
         description="For operators of the airline. What is not given stays.",
         tags=["tails"],
-        request=TailChange,
-        responses=TailRow,
+        request=TailUpdateSerializer,
+        responses=TailSerializer,
     )
     def partial_update(self, request: Request, pk: str) -> Response:
         """Keep what was given, and answer the row. Raises Http404, PermissionDenied, ValidationError."""
         row = role_or_403(Tail.objects.select_related("airline"), request.user, Role.OPERATOR, pk=pk)
-        question = TailChange(data=request.data)
+        question = TailUpdateSerializer(data=request.data)
         question.is_valid(raise_exception=True)
         given = {name: str(value) for name, value in question.validated_data.items()}
         changes = {name: (getattr(row, name), value) for name, value in given.items() if getattr(row, name) != value}
@@ -132,21 +140,21 @@ class Tails(ReadOnlyViewSet[Tail]):
     list=extend_schema(summary="List loads", tags=["loads"]),
     retrieve=extend_schema(summary="One load", tags=["loads"]),
 )
-class Loads(ReadOnlyViewSet[Load]):
+class LoadViewSet(ReadOnlyViewSet[Load]):
     """Campaigns on tails."""
 
-    queryset = Load.objects.select_related("tail__airline", "campaign").only(*column_names(Load), *OF_THE_TAIL)
-    serializer_class = LoadRow
+    queryset = Load.objects.select_related("tail__airline", "campaign").only(*column_names(Load), *TAIL_NAME_COLUMNS)
+    serializer_class = LoadSerializer
     filterset_class = LoadFilter
     search_fields = ["tail__name", "campaign__name", "error"]
-    usual_order = ["tail__airline__name", "tail__name", "campaign__name"]
+    default_ordering = ["tail__airline__name", "tail__name", "campaign__name"]
     orderings = {
         "airline": "tail__airline__name",
         "tail": "tail__name",
         "campaign": "campaign__name",
         "items_done": "items_done",
         "items_failed": "items_failed",
-        **MEASURED_ORDERINGS,
+        **PROGRESS_ORDERINGS,
     }
 
 
@@ -154,22 +162,22 @@ class Loads(ReadOnlyViewSet[Load]):
     list=extend_schema(summary="List transfers", tags=["transfers"]),
     retrieve=extend_schema(summary="One transfer", tags=["transfers"]),
 )
-class Transfers(ReadOnlyViewSet[Transfer]):
+class TransferViewSet(ReadOnlyViewSet[Transfer]):
     """Content items on their way to tails."""
 
     queryset = Transfer.objects.select_related("load__tail__airline", "load__campaign").only(
-        *column_names(Transfer), "load__tail", "load__campaign", *(f"load__{name}" for name in OF_THE_LOAD)
+        *column_names(Transfer), "load__tail", "load__campaign", *(f"load__{name}" for name in LOAD_COLUMNS)
     )
-    serializer_class = TransferRow
+    serializer_class = TransferSerializer
     filterset_class = TransferFilter
     search_fields = ["content", "load__tail__name", "load__campaign__name", "error"]
-    usual_order = ["load_id", "content"]
+    default_ordering = ["load_id", "content"]
     orderings = {
         "airline": "load__tail__airline__name",
         "tail": "load__tail__name",
         "campaign": "load__campaign__name",
         "content": "content",
-        **MEASURED_ORDERINGS,
+        **PROGRESS_ORDERINGS,
     }
 
 
@@ -177,12 +185,12 @@ class Transfers(ReadOnlyViewSet[Transfer]):
     list=extend_schema(summary="List anomalies", tags=["anomalies"]),
     retrieve=extend_schema(summary="One anomaly", tags=["anomalies"]),
 )
-class Anomalies(ReadOnlyViewSet[Anomaly]):
+class AnomalyViewSet(ReadOnlyViewSet[Anomaly]):
     """What could not be understood. Those that name no known airline are for staff."""
 
     queryset = Anomaly.objects.select_related("airline").defer("airline__contact")
-    serializer_class = AnomalyRow
+    serializer_class = AnomalySerializer
     filterset_class = AnomalyFilter
     search_fields = ["key", "detail"]
-    usual_order = ["-last_seen"]
+    default_ordering = ["-last_seen"]
     orderings = {"airline": "airline__name", "problem": "problem", "first_seen": "first_seen", "last_seen": "last_seen"}

@@ -15,7 +15,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils.html import escape
 
-from fleet.api.serializers import AnomalyRow, CampaignRow, LoadRow
+from fleet.api.serializers import AnomalySerializer, CampaignSerializer, LoadSerializer
 from fleet.choices import Status
 from fleet.models import Anomaly, Load, Tail
 from ifeportal.models import Airline
@@ -246,7 +246,7 @@ def test_loads_campaigns_and_anomalies_are_files_too_named_as_the_fields_of_the_
         first_seen=now(),
         last_seen=now(),
     )
-    kinds = {"loads": LoadRow, "campaigns": CampaignRow, "anomalies": AnomalyRow}
+    kinds = {"loads": LoadSerializer, "campaigns": CampaignSerializer, "anomalies": AnomalySerializer}
     for table, known in kinds.items():
         found = rows_of(alice.get(f"/airlines/ACME/?export=csv&table={table}"))
         assert found
