@@ -23,7 +23,7 @@ from benchmarks.network.lossy_link import LossyLink
 from benchmarks.shared import goals, peers
 from benchmarks.shared.goals import MIB, Row, plain, ratio
 from benchmarks.shared.processes import ROOT, Cost, Failed, Variant, interleaved, run
-from fleet.simulation.proxy import Link
+from fleet.simulation.proxy import FaultProxy
 from loader.contract.keys import content_key, manifest_key
 from loader.contract.manifest import Item, Manifest, build_manifest
 
@@ -184,7 +184,7 @@ def resumed(bench: Bench) -> list[Row]:
     bench.need("c")
     again = []
     for number in range(bench.runs):
-        with _folder(bench) as target, Link(bench.ground.store.endpoint) as link:
+        with _folder(bench) as target, FaultProxy(bench.ground.store.endpoint) as link:
             ground = bench.ground.by_way_of(link.endpoint)
             told = ground.loader(LOADS["c"].airline, target, f"T-{time.time_ns()}")
             killed = subprocess.Popen(
@@ -203,14 +203,14 @@ def resumed(bench: Bench) -> list[Row]:
     return [plain("resume", "bytes fetched again", 64, again, "MiB")]
 
 
-def _sent(link: Link) -> int:
+def _sent(link: FaultProxy) -> int:
     return sum(exchange.sent for exchange in link.requests("GET", "*.tgz"))
 
 
 def idle(bench: Bench) -> list[Row]:
     """A loader that has everything and no link: what it costs to wait."""
     bench.need("small")
-    with _folder(bench) as target, Link(bench.ground.store.endpoint) as link:
+    with _folder(bench) as target, FaultProxy(bench.ground.store.endpoint) as link:
         told = bench.ground.by_way_of(link.endpoint).loader(LOADS["small"].airline, target, f"T-{time.time_ns()}")
         run([*LOADER, "--once"], told)
         link.offline()

@@ -26,7 +26,7 @@ from fleet.demo import scripted_tails
 from fleet.demo.scenario import CORRUPTED, CORRUPTED_BYTE, CORRUPTED_FILM, Aircraft, Cycle, Event, Film, timeline
 from fleet.iam_policy import seaweedfs_identity
 from fleet.simulation.faults import FlipByte, Rule
-from fleet.simulation.proxy import Link
+from fleet.simulation.proxy import FaultProxy
 from ifeportal.embedded.processes import Process, Supervisor
 from ifeportal.embedded.seaweedfs import Identity, SeaweedFS
 from loader.errors import WorldError
@@ -109,7 +109,7 @@ class Tail:
 
     def __init__(self, aircraft: Aircraft, store: SeaweedFS, folder: Path, speed: float) -> None:
         self.aircraft = aircraft
-        self.link = Link(store.endpoint, bandwidth=aircraft.bandwidth * speed, latency=aircraft.latency / speed)
+        self.link = FaultProxy(store.endpoint, bandwidth=aircraft.bandwidth * speed, latency=aircraft.latency / speed)
         self._store = store
         self._content = folder / "aircraft" / aircraft.tail
         self._log = folder / "log" / f"{aircraft.tail}.log"

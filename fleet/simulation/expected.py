@@ -12,12 +12,12 @@ from itertools import islice
 from typing import NamedTuple
 
 from fleet.choices import Status
-from fleet.simulation.plan import Change, Plan
+from fleet.simulation.plan import FleetPlan, PlannedWrite
 from fleet.simulation.traffic import changes
 from loader.contract.item_reports import parse_error, parse_progress
 from loader.contract.keys import parse_status_key
 
-Place = tuple[str, str, str]  # airline, tail, content
+ContentKey = tuple[str, str, str]  # airline, tail, content
 
 
 class Expected(NamedTuple):
@@ -38,18 +38,18 @@ class Expected(NamedTuple):
 
 
 @dataclass(slots=True)
-class Truth:
+class ExpectedState:
     """What the objects say. Holds only transfers that something was written of; the others are pending.
 
     `media`: the manifests are in the media bucket, so that totals are known.
     """
 
-    plan: Plan
+    plan: FleetPlan
     media: bool = True
-    done: dict[Place, int] = field(default_factory=dict)
-    errors: dict[Place, bytes] = field(default_factory=dict)
+    done: dict[ContentKey, int] = field(default_factory=dict)
+    errors: dict[ContentKey, bytes] = field(default_factory=dict)
 
-    def note(self, change: Change) -> None:
+    def add(self, change: PlannedWrite) -> None:
         """Take one more change into account."""
         key = parse_status_key(change.key)
         if key is None or key.kind == "heartbeat":
@@ -76,7 +76,7 @@ class Truth:
                 for item, size in enumerate(plan.sizes):
                     yield self._expected((plan.airline(airline), plan.tail(airline, tail), plan.item(item)), size)
 
-    def _expected(self, place: Place, size: int) -> Expected:
+    def _expected(self, place: ContentKey, size: int) -> Expected:
         done, error = self.done.get(place, 0), self.errors.get(place)
         total = size if self.media else None
         status = Status.LOADING if done else Status.PENDING
@@ -90,14 +90,14 @@ class Truth:
         return Expected(*place, status.value, done, total, report.code or "", report.text)
 
 
-def after(plan: Plan, count: int, *, media: bool = True) -> Truth:
+def expected_after_count(plan: FleetPlan, count: int, *, media: bool = True) -> ExpectedState:
     """The truth after the first `count` changes of `fleet.simulation.traffic.changes`."""
-    return noted(plan, islice(changes(plan), count), media=media)
+    return expected_after(plan, islice(changes(plan), count), media=media)
 
 
-def noted(plan: Plan, written: Iterable[Change], *, media: bool = True) -> Truth:
+def expected_after(plan: FleetPlan, written: Iterable[PlannedWrite], *, media: bool = True) -> ExpectedState:
     """The truth after these changes."""
-    truth = Truth(plan, media)
+    truth = ExpectedState(plan, media)
     for change in written:
-        truth.note(change)
+        truth.add(change)
     return truth

@@ -85,7 +85,7 @@ class Rule:
     seen: int = 0
     hits: int = 0
 
-    def strikes(self, method: str, path: str) -> bool:
+    def matches(self, method: str, path: str) -> bool:
         """Whether this request is one of them; to be asked once for each request. `path` is `bucket/key`, decoded."""
         if self.method not in ("*", method) or not fnmatchcase(path, self.key):
             return False
@@ -96,8 +96,10 @@ class Rule:
 
 
 @dataclass
-class Say(Fault):
-    """The store refuses: an S3 error with this status and code, e.g. `Say(503, "SlowDown", retry_after=2)`."""
+class ErrorResponse(Fault):
+    """The store refuses: an S3 error with this status and code, e.g. `ErrorResponse(503, "SlowDown",
+    retry_after=2)`.
+    """
 
     status: int
     code: str = ""
@@ -148,7 +150,7 @@ class FlipByte(Fault):
 
 
 @dataclass
-class Cut(Fault):
+class Truncate(Fault):
     """The body ends after so many bytes.
 
     By default the connection closes though the head promised more. `lie`: the head promises only these bytes, so that
@@ -189,7 +191,7 @@ class Reset(Fault):
 
 
 @dataclass
-class Swap(Fault):
+class ReplaceMidway(Fault):
     """After so many bytes `action` runs (in a thread: put another object there, delete it), then a reset follows."""
 
     after: int
@@ -203,7 +205,7 @@ class Swap(Fault):
 
 
 @dataclass
-class Trickle(Fault):
+class SlowBody(Fault):
     """The body comes byte by byte, so many a second, after the first `after` bytes."""
 
     bytes_per_second: float

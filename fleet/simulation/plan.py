@@ -19,7 +19,7 @@ from loader.contract.manifest import Item, Manifest, build_manifest
 LETTERS: Final = 26
 
 
-class Change(NamedTuple):
+class PlannedWrite(NamedTuple):
     """One write: `at` seconds after the start; `body` is None where the object is deleted."""
 
     at: float
@@ -28,7 +28,7 @@ class Change(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Plan:
+class FleetPlan:
     """All that decides the traffic.
 
     `tails` and `items` are those of each airline, `rate` is in changes a second over all, `size` the mean of an item in
@@ -97,15 +97,15 @@ class Plan:
         return tuple(max(round(self.size * (0.5 + draw.random())), 1) for _ in range(self.items))
 
 
-def manifests(plan: Plan) -> Iterator[Change]:
+def manifests(plan: FleetPlan) -> Iterator[PlannedWrite]:
     """What is to be in the media bucket."""
     for number in range(plan.airlines):
-        yield Change(0.0, manifest_key(plan.airline(number), plan.campaign), plan.manifest(number))
+        yield PlannedWrite(0.0, manifest_key(plan.airline(number), plan.campaign), plan.manifest(number))
 
 
-def announcement(plan: Plan) -> Iterator[Change]:
+def initial_reports(plan: FleetPlan) -> Iterator[PlannedWrite]:
     """What is in the status bucket before the first change: every item of every tail has its progress, 0."""
     for airline in range(plan.airlines):
         for tail in range(plan.tails):
             for item in range(plan.items):
-                yield Change(0.0, plan.progress(airline, tail, item), build_progress(0))
+                yield PlannedWrite(0.0, plan.progress(airline, tail, item), build_progress(0))

@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 
 @dataclass
-class Exchange:
+class RecordedRequest:
     """One request and what became of it. `path` is `bucket/key`, decoded; `method` is "LIST" for a listing.
 
     `status` is what the client was told (None: nothing); `sent` counts the bytes of the body it was sent, `received`
@@ -69,10 +69,10 @@ class _Request:
     line: bytes
     headers: list[tuple[str, str]]
     body: bytes
-    exchange: Exchange
+    record: RecordedRequest
 
 
-class Link:
+class FaultProxy:
     """See the module. `target` is the store's address, e.g. http://127.0.0.1:8333."""
 
     def __init__(self, target: str, *, bandwidth: float | None = None, latency: float = 0.0, port: int = 0) -> None:
@@ -81,7 +81,7 @@ class Link:
         self.bandwidth = bandwidth
         self.latency = latency
         self.per_connection: float | None = None
-        self.log: list[Exchange] = []
+        self.log: list[RecordedRequest] = []
         self.rules: list[Rule] = []
         self._port = port
         self._away: str = ""
@@ -102,7 +102,7 @@ class Link:
         self.rules.append(rule)
         return rule
 
-    def requests(self, method: str = "*", path: str = "*") -> list[Exchange]:
+    def requests(self, method: str = "*", path: str = "*") -> list[RecordedRequest]:
         """What was asked so far, by method and a shell pattern over `bucket/key`."""
         return [e for e in list(self.log) if method in ("*", e.method) and fnmatchcase(e.path, path)]
 
@@ -173,11 +173,11 @@ class Link:
         request = await self._read_request(reader, writer)
         if request is None:
             return False
-        exchange = request.exchange
+        exchange = request.record
         self.log.append(exchange)
         await self._pause()
         await self._pass(exchange.received)
-        rules = [rule for rule in list(self.rules) if rule.strikes(exchange.method, exchange.path)]
+        rules = [rule for rule in list(self.rules) if rule.matches(exchange.method, exchange.path)]
         exchange.faults = [type(rule.fault).__name__ for rule in rules]
         for rule in rules:
             made_up = await rule.fault.answer()
@@ -200,7 +200,7 @@ class Link:
             writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         body = await reader.readexactly(int(known.get("content-length", "0")))
         path, _, query = target.partition("?")
-        exchange = Exchange(
+        exchange = RecordedRequest(
             "LIST" if method == "GET" and "list-type=" in query else method,
             unquote(path).strip("/"),
             query,
@@ -218,15 +218,15 @@ class Link:
             kept = [(n, v) for n, v in request.headers if n.lower() not in ("connection", "expect")]
             store.write(_head(request.line, [*kept, ("Connection", "close")]) + request.body)
             await store.drain()
-            head, chunks = await _read_answer(reader, request.exchange.method)
+            head, chunks = await _read_answer(reader, request.record.method)
             for fault in faults:
                 fault.head(head)
                 chunks = fault.body(chunks, head)
-            await self._reply(writer, request.exchange, head, chunks)
+            await self._reply(writer, request.record, head, chunks)
         finally:
             await _closed(store)
 
-    async def _reply(self, writer: asyncio.StreamWriter, exchange: Exchange, head: Head, chunks: Chunks) -> None:
+    async def _reply(self, writer: asyncio.StreamWriter, exchange: RecordedRequest, head: Head, chunks: Chunks) -> None:
         await self._pause()
         exchange.status = head.status
         headers = list(head.headers.items())
@@ -245,7 +245,9 @@ class Link:
             writer.write(b"0\r\n\r\n")
         await writer.drain()
 
-    async def _send(self, writer: asyncio.StreamWriter, exchange: Exchange, part: bytes, *, framed: bool) -> None:
+    async def _send(
+        self, writer: asyncio.StreamWriter, exchange: RecordedRequest, part: bytes, *, framed: bool
+    ) -> None:
         await self._pass(len(part))
         await self._pass_alone(writer, len(part))
         while self._away == "silent":

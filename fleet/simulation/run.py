@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from fleet.simulation.plan import Change, Plan, announcement, manifests
+from fleet.simulation.plan import FleetPlan, PlannedWrite, initial_reports, manifests
 from fleet.simulation.traffic import changes
-from fleet.simulation.writer import Outpouring
+from fleet.simulation.writer import ParallelWriter
 from loader.errors import WorldError
 from loader.s3.interface import Bucket
 
@@ -23,7 +23,7 @@ MARK: Final = b"Everything beside this was made by simulate_fleet, and simulate_
 Tell = Callable[[str], None]
 
 
-class Taken(Exception):
+class NameTaken(Exception):
     """There is something under an airline's name already; `str()` says what to do."""
 
 
@@ -31,8 +31,8 @@ class Taken(Exception):
 class Report:
     """What a run did: progresses announced, then changes of the sequence, written or (`lost`) not; seconds.
 
-    `fleet.simulation.expected.after` tells what rows should say after so many `changes`, if none is lost.
-    `most_behind`: how many seconds after its moment one was written, at most.
+    `fleet.simulation.expected.expected_after_count` tells what rows should say after so many `changes`, if none is
+    lost. `most_behind`: how many seconds after its moment one was written, at most.
     """
 
     announced: int = 0
@@ -45,7 +45,7 @@ class Report:
 
 
 def write_fleet(
-    plan: Plan, media: Bucket, status: Bucket, stop: threading.Event, tell: Tell, *, publish: bool
+    plan: FleetPlan, media: Bucket, status: Bucket, stop: threading.Event, tell: Tell, *, publish: bool
 ) -> Report:
     """Announce the campaign (its manifests only if `request_publish`), then write the traffic at its rate until `stop`.
 
@@ -58,15 +58,15 @@ def write_fleet(
         mark(plan, media)
         _at_once(manifests(plan), media, stop, tell, "manifests written")
     mark(plan, status)
-    announced = _at_once(announcement(plan), status, stop, tell, "items announced")
+    announced = _at_once(initial_reports(plan), status, stop, tell, "items announced")
     started = time.monotonic()
-    with Outpouring(status, stop) as traffic:
+    with ParallelWriter(status, stop) as traffic:
 
         def told() -> None:
             done, seconds = traffic.puts + traffic.deletes, time.monotonic() - started
-            tell(f"{done:,} changes in {seconds:.0f} s, {done / seconds:.1f} a second; {traffic.behind:.1f} s behind")
+            tell(f"{done:,} changes in {seconds:.0f} s, {done / seconds:.1f} a second; {traffic.lag:.1f} s behind")
 
-        taken = traffic.pour(changes(plan), told, paced=True)
+        taken = traffic.write_all(changes(plan), told, paced=True)
     return Report(
         announced=announced,
         changes=taken,
@@ -74,7 +74,7 @@ def write_fleet(
         deletes=traffic.deletes,
         lost=traffic.lost,
         seconds=round(time.monotonic() - started, 3),
-        most_behind=round(traffic.most_behind, 3),
+        most_behind=round(traffic.maximum_lag, 3),
     )
 
 
@@ -82,53 +82,53 @@ def remove_fleet(prefix: str, media: Bucket, status: Bucket, stop: threading.Eve
     """Delete what earlier runs wrote for airlines whose names begin with `prefix`. Raises WorldError."""
     started, deletes = time.monotonic(), 0
     for bucket in (status, media):
-        for airline in ours(prefix, bucket):
-            deletes += _at_once(leftovers(airline, bucket), bucket, stop, tell, f"objects of {airline} deleted")
+        for airline in simulated_airlines(prefix, bucket):
+            deletes += _at_once(deletions(airline, bucket), bucket, stop, tell, f"objects of {airline} deleted")
             if not stop.is_set():
                 bucket.delete(f"{airline}/{MARKER}")
     return Report(deletes=deletes, seconds=round(time.monotonic() - started, 3))
 
 
-def _at_once(written: Iterator[Change], bucket: Bucket, stop: threading.Event, tell: Tell, what: str) -> int:
+def _at_once(written: Iterator[PlannedWrite], bucket: Bucket, stop: threading.Event, tell: Tell, what: str) -> int:
     """Write everything as fast as can be, and return how many. Raises WorldError."""
-    with Outpouring(bucket, stop) as pouring:
-        taken = pouring.pour(written, lambda: tell(f"{pouring.puts + pouring.deletes:,} {what}"), paced=False)
+    with ParallelWriter(bucket, stop) as pouring:
+        taken = pouring.write_all(written, lambda: tell(f"{pouring.puts + pouring.deletes:,} {what}"), paced=False)
     if pouring.failure is not None:
         raise pouring.failure
     tell(f"{taken:,} {what}")
     return taken
 
 
-def check(plan: Plan, bucket: Bucket) -> None:
+def check(plan: FleetPlan, bucket: Bucket) -> None:
     """Raises Taken unless nothing lies under the names of the fleet's airlines; WorldError."""
     names = {plan.airline(number) for number in range(plan.airlines)}
     for name in sorted(names.intersection(bucket.list_prefixes())):
         if _is_ours(name, bucket):
-            raise Taken(f"{bucket.name} holds an earlier simulation of {name}; simulate_fleet --remove deletes it")
+            raise NameTaken(f"{bucket.name} holds an earlier simulation of {name}; simulate_fleet --remove deletes it")
         if next(iter(bucket.list(f"{name}/")), None) is not None:
-            raise Taken(
+            raise NameTaken(
                 f"{bucket.name} holds objects of an airline {name} that simulate_fleet did not make; "
                 "choose other names with --airline-prefix"
             )
 
 
-def mark(plan: Plan, bucket: Bucket) -> None:
+def mark(plan: FleetPlan, bucket: Bucket) -> None:
     """Make the prefixes of the fleet's airlines known as ours. Raises WorldError."""
     for number in range(plan.airlines):
         bucket.put(f"{plan.airline(number)}/{MARKER}", MARK)
 
 
-def ours(prefix: str, bucket: Bucket) -> list[str]:
+def simulated_airlines(prefix: str, bucket: Bucket) -> list[str]:
     """The airlines that earlier runs made with this prefix of their names. Raises WorldError."""
     shape = re.compile(rf"{re.escape(prefix)}\d{{3}}")
     return [name for name in sorted(bucket.list_prefixes()) if shape.fullmatch(name) and _is_ours(name, bucket)]
 
 
-def leftovers(airline: str, bucket: Bucket) -> Iterator[Change]:
+def deletions(airline: str, bucket: Bucket) -> Iterator[PlannedWrite]:
     """The deletion of all that lies under the airline's name but the marker. Raises WorldError."""
     for found in bucket.list(f"{airline}/"):
         if found.key != f"{airline}/{MARKER}":
-            yield Change(0.0, found.key, None)
+            yield PlannedWrite(0.0, found.key, None)
 
 
 def _is_ours(airline: str, bucket: Bucket) -> bool:

@@ -1,7 +1,8 @@
 """What the loaders of an invented fleet write into the status bucket, one change after the other. Pure: no clock.
 
-A `Plan` and nothing else decides the whole sequence: the same plan gives the same changes in the same order. Only what
-is loading at a moment is held in memory, however large the fleet. `fleet.simulation.expected` tells what they come to.
+A `FleetPlan` and nothing else decides the whole sequence: the same plan gives the same changes in the same order. Only
+what is loading at a moment is held in memory, however large the fleet. `fleet.simulation.expected` tells what they come
+to.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from datetime import timedelta
 from math import ceil
 from typing import Final, Literal
 
-from fleet.simulation.plan import Change, Plan
+from fleet.simulation.plan import FleetPlan, PlannedWrite
 from loader.contract.heartbeat import Heartbeat, build_heartbeat
 from loader.contract.item_reports import build_error, build_progress
 from loader.contract.keys import error_key, heartbeat_key
@@ -32,10 +33,10 @@ ERRORS: Final = (
     ("NO_SPACE", "the content directory is full"),
 )
 FOREIGN_ERRORS: Final = ("connection reset by peer", "I/O error -5 on /dev/mmcblk0p3", "Übertragung abgebrochen: 17")
-Said = tuple[str, bytes | None]  # a key, and what is written there or None where it is deleted
+Write = tuple[str, bytes | None]  # a key, and what is written there or None where it is deleted
 
 
-def changes(plan: Plan) -> Iterator[Change]:
+def changes(plan: FleetPlan) -> Iterator[PlannedWrite]:
     """What the loaders write after the announcement, in order, `plan.rate` of them a second.
 
     Each loader writes about every `REPORT_INTERVAL`, so as many tails load at once as the rate needs; the others wait
@@ -56,14 +57,14 @@ def changes(plan: Plan) -> Iterator[Change]:
             heapq.heappush(fleet.silent, (at + said, craft.number, craft))
         elif said is not None:
             fleet.loading.append(craft)
-            yield Change(at, *said)
+            yield PlannedWrite(at, *said)
             count += 1
 
 
 class _Fleet:
     """Who is loading, who is silent and until when. Who has not begun is only a number, who is done is nothing."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: FleetPlan) -> None:
         self.loading: deque[_Aircraft] = deque()
         self.silent: list[tuple[float, int, _Aircraft]] = []
         self._plan = plan
@@ -89,15 +90,15 @@ class _Aircraft:
 
     __slots__ = ("_beat", "_ended", "_foreign", "_plan", "_way", "number")
 
-    def __init__(self, plan: Plan, number: int, draw: random.Random) -> None:
+    def __init__(self, plan: FleetPlan, number: int, draw: random.Random) -> None:
         self.number = number
         self._plan = plan
         self._foreign = draw.random() < plan.foreign
-        self._way = _Way(plan, number, draw, foreign=self._foreign).all()
+        self._way = _LoadScript(plan, number, draw, foreign=self._foreign).all()
         self._beat: float | None = None
         self._ended = False
 
-    def turn(self, at: float) -> Said | float | None:
+    def turn(self, at: float) -> Write | float | None:
         """What it writes now, for how many seconds it is silent, or None if it has said its last."""
         if self._foreign:
             return next(self._way, None)
@@ -109,7 +110,7 @@ class _Aircraft:
         self._ended = True
         return self._heartbeat(at, "idle")
 
-    def _heartbeat(self, at: float, state: str) -> Said:
+    def _heartbeat(self, at: float, state: str) -> Write:
         self._beat = at
         plan = self._plan
         airline, tail = divmod(self.number, plan.tails)
@@ -123,31 +124,31 @@ class _Aircraft:
         return heartbeat_key(plan.airline(airline), plan.tail(airline, tail)), build_heartbeat(beat)
 
 
-class _Way:
+class _LoadScript:
     """One item after the other comes aboard; one thing may befall the tail, at a byte of one of them."""
 
-    __slots__ = ("_airline", "_at_byte", "_at_item", "_draw", "_fate", "_foreign", "_plan", "_tail")
+    __slots__ = ("_airline", "_at_byte", "_at_item", "_draw", "_foreign", "_incident", "_plan", "_tail")
 
-    def __init__(self, plan: Plan, number: int, draw: random.Random, *, foreign: bool) -> None:
+    def __init__(self, plan: FleetPlan, number: int, draw: random.Random, *, foreign: bool) -> None:
         self._airline, self._tail = divmod(number, plan.tails)
         self._plan, self._draw, self._foreign = plan, draw, foreign
-        self._fate = _fate(plan, draw.random())
+        self._incident = _incident_for(plan, draw.random())
         self._at_item = draw.randrange(plan.items)
         self._at_byte = draw.randrange(plan.sizes[self._at_item])
 
-    def all(self) -> Iterator[Said | float]:
+    def all(self) -> Iterator[Write | float]:
         """What is written until everything is aboard, and the silence between."""
         done, code = 0, ""
         for item in range(self._plan.items):
-            if not self._fate or item != self._at_item:
+            if not self._incident or item != self._at_item:
                 yield from self._to_the_end(item, 0)
                 continue
             done = yield from self._until(item, 0, self._at_byte)
-            if self._fate == "fails":
+            if self._incident == "fails":
                 code, body = self._error()
                 yield self._error_key(), body
                 continue
-            if self._fate == "stalls":
+            if self._incident == "stalls":
                 yield self._plan.pause
             elif done:
                 done = 0
@@ -156,7 +157,7 @@ class _Way:
         if code:
             yield from self._recover(done, code)
 
-    def _recover(self, done: int, code: str) -> Iterator[Said]:
+    def _recover(self, done: int, code: str) -> Iterator[Write]:
         """The item that failed is tried again; what has a wrong sum is not kept."""
         if code == "HASH_MISMATCH" and done:
             done = 0
@@ -164,14 +165,14 @@ class _Way:
         yield from self._to_the_end(self._at_item, done)
         yield self._error_key(), None
 
-    def _until(self, item: int, done: int, limit: int) -> Generator[Said, None, int]:
+    def _until(self, item: int, done: int, limit: int) -> Generator[Write, None, int]:
         """Reports above `done` and below `limit`; returns the last one."""
         while (further := self._further(done)) < limit:
             done = further
             yield self._progress(item, done)
         return done
 
-    def _to_the_end(self, item: int, done: int) -> Iterator[Said]:
+    def _to_the_end(self, item: int, done: int) -> Iterator[Write]:
         size = self._plan.sizes[item]
         yield from self._until(item, done, size)
         yield self._progress(item, size)
@@ -182,7 +183,7 @@ class _Way:
             return done + self._draw.randint(1, MOST)
         return done + MIB * self._draw.randint(1, MOST // MIB)
 
-    def _progress(self, item: int, done: int) -> Said:
+    def _progress(self, item: int, done: int) -> Write:
         return self._plan.progress(self._airline, self._tail, item), build_progress(done)
 
     def _error(self) -> tuple[str, bytes]:
@@ -198,7 +199,7 @@ class _Way:
         return error_key(airline, tail, plan.campaign, plan.item(self._at_item))
 
 
-def _fate(plan: Plan, lot: float) -> Literal["", "fails", "stalls", "restarts"]:
+def _incident_for(plan: FleetPlan, lot: float) -> Literal["", "fails", "stalls", "restarts"]:
     """What befalls a tail, from a number that was drawn for it (0 to 1)."""
     if lot < plan.failing:
         return "fails"

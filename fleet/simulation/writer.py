@@ -15,17 +15,17 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
-from fleet.simulation.plan import Change
+from fleet.simulation.plan import PlannedWrite
 from loader.errors import WorldError
 from loader.s3.interface import Bucket
 
 THREADS: Final = 8
 WAITING: Final = 64  # changes a thread has before it; what is more is not yet taken from the sequence
-LONGEST_PAUSE: Final = 5.0  # seconds between two attempts at a store that is away
+MAXIMUM_PAUSE: Final = 5.0  # seconds between two attempts at a store that is away
 TELL_EVERY: Final = 5.0  # seconds
 
 
-class Outpouring:
+class ParallelWriter:
     """Threads that write changes to one bucket, as long as the `with` block lasts; then what waits is written.
 
     `stop` ends it: nothing more is taken, and a store that is away is not waited for.
@@ -34,12 +34,12 @@ class Outpouring:
     def __init__(self, bucket: Bucket, stop: threading.Event) -> None:
         self._bucket = bucket
         self._stop = stop
-        self._queues = [queue.Queue[Change | None](WAITING) for _ in range(THREADS)]
+        self._queues = [queue.Queue[PlannedWrite | None](WAITING) for _ in range(THREADS)]
         self._threads = [threading.Thread(target=self._work, args=(each,), daemon=True) for each in self._queues]
         self._lock = threading.Lock()
         self._started: float | None = None
         self.puts = self.deletes = self.lost = 0
-        self.behind = self.most_behind = 0.0
+        self.lag = self.maximum_lag = 0.0
         self.failure: WorldError | None = None
 
     def __enter__(self) -> Self:
@@ -53,7 +53,7 @@ class Outpouring:
         for thread in self._threads:
             thread.join()
 
-    def pour(self, written: Iterable[Change], tell: Callable[[], None], *, paced: bool) -> int:
+    def write_all(self, written: Iterable[PlannedWrite], tell: Callable[[], None], *, paced: bool) -> int:
         """Take changes and have them written, at their moments if `paced`, else as fast as can be. How many were taken.
 
         Returns before the last are written. `tell` is called every few seconds. Ends early if told to stop, or if the
@@ -73,7 +73,7 @@ class Outpouring:
                 tell()
         return taken
 
-    def _take(self, change: Change) -> bool:
+    def _take(self, change: PlannedWrite) -> bool:
         """Give the change to the thread of its tail, once that has room."""
         waiting = self._queues[zlib.crc32(change.key.rpartition("/")[0].encode()) % THREADS]
         while not self._stop.is_set() and self.failure is None:
@@ -82,7 +82,7 @@ class Outpouring:
                 return True
         return False
 
-    def _work(self, waiting: queue.Queue[Change | None]) -> None:
+    def _work(self, waiting: queue.Queue[PlannedWrite | None]) -> None:
         while (change := waiting.get()) is not None:
             if self.failure is not None:
                 self._count(lost=1)
@@ -93,7 +93,7 @@ class Outpouring:
                 self.failure = error
                 self._count(lost=1)
 
-    def _write(self, change: Change) -> None:
+    def _write(self, change: PlannedWrite) -> None:
         """Raises WorldError if trying again cannot help, or if nobody waits for it any more."""
         pause = 0.1
         while True:
@@ -106,7 +106,7 @@ class Outpouring:
                 if error.permanent or self._stop.is_set():
                     raise
                 self._stop.wait(pause)
-                pause = min(pause * 2, LONGEST_PAUSE)
+                pause = min(pause * 2, MAXIMUM_PAUSE)
             else:
                 break
         behind = 0.0 if self._started is None else max(time.monotonic() - self._started - change.at, 0.0)
@@ -115,4 +115,4 @@ class Outpouring:
     def _count(self, puts: int = 0, deletes: int = 0, lost: int = 0, behind: float = 0.0) -> None:
         with self._lock:
             self.puts, self.deletes, self.lost = self.puts + puts, self.deletes + deletes, self.lost + lost
-            self.behind, self.most_behind = behind, max(self.most_behind, behind)
+            self.lag, self.maximum_lag = behind, max(self.maximum_lag, behind)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fleet.simulation.proxy import Link
+from fleet.simulation.proxy import FaultProxy
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.s3.client import S3Bucket
 from tests.support.polling_world import World
@@ -21,5 +21,5 @@ def world(db: None) -> World:
 @pytest.fixture
 def wire(seaweed: SeaweedFS, media: S3Bucket, status: S3Bucket) -> Iterator[Wire]:
     """Two empty buckets of a real store, and a link to them."""
-    with Link(seaweed.endpoint) as link:
+    with FaultProxy(seaweed.endpoint) as link:
         yield Wire(media, status, link, Keys(seaweed.access_key, seaweed.secret_key))

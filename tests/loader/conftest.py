@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.simulation.proxy import Link
+from fleet.simulation.proxy import FaultProxy
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.s3.client import S3Bucket
 from tests.support.aircraft import Aircraft
@@ -23,9 +23,9 @@ def aircraft(tmp_path: Path, seaweed: SeaweedFS, media: S3Bucket, status: S3Buck
 
 
 @pytest.fixture
-def link(seaweed: SeaweedFS, aircraft: Aircraft) -> Iterator[Link]:
+def link(seaweed: SeaweedFS, aircraft: Aircraft) -> Iterator[FaultProxy]:
     """What lies between the aircraft and its store."""
-    with Link(seaweed.endpoint) as link:
+    with FaultProxy(seaweed.endpoint) as link:
         aircraft.endpoint = link.endpoint
         yield link
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from fleet.simulation.proxy import Exchange
+from fleet.simulation.proxy import RecordedRequest
 from loader.contract.heartbeat import Heartbeat, parse_heartbeat
 from loader.contract.keys import content_key, manifest_key, parse_status_key
 from loader.contract.manifest import Exhibition, Item, Manifest, build_manifest
@@ -145,7 +145,7 @@ class Aircraft:
         return parse_heartbeat(fetched.body)
 
 
-def first_byte(seen: Sequence[Exchange]) -> int:
+def first_byte(seen: Sequence[RecordedRequest]) -> int:
     """The lowest that these requests for ranges ask for."""
     return min(int(one.range.removeprefix("bytes=").partition("-")[0]) for one in seen)
 

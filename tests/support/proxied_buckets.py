@@ -18,7 +18,7 @@ from fleet.polling.poller import poll_fleet
 from fleet.polling.result import PollResult
 from fleet.reconcile.limits import Limits
 from fleet.simulation.faults import Chunks, Fault, Head, Rule
-from fleet.simulation.proxy import Exchange, Link
+from fleet.simulation.proxy import FaultProxy, RecordedRequest
 from ifeportal.models import Airline
 from loader.s3.client import S3Bucket
 from tests.support.polling_world import Written
@@ -35,7 +35,7 @@ class Keys:
 class Wire(Written[S3Bucket]):
     """`link` lies between the portal and the store whose buckets are `media` and `status`."""
 
-    def __init__(self, media: S3Bucket, status: S3Bucket, link: Link, keys: Keys) -> None:
+    def __init__(self, media: S3Bucket, status: S3Bucket, link: FaultProxy, keys: Keys) -> None:
         self.media, self.status, self.link, self.keys = media, status, link, keys
         self.seen_media, self.seen_status = self.over_the_link(media), self.over_the_link(status)
         self.limits = Limits()
@@ -62,7 +62,7 @@ class Wire(Written[S3Bucket]):
         """One poll of everything, over the link."""
         return poll_fleet(self.seen_media, self.seen_status, datetime.now(UTC) + self.ahead, limits=self.limits)
 
-    def asked(self, path: str, method: str = "GET") -> list[Exchange]:
+    def asked(self, path: str, method: str = "GET") -> list[RecordedRequest]:
         """Requests for what lies at `path`, as whoever writes it says, that came over the link."""
         return self.link.requests(method, f"*/ACME/{path}*")
 

@@ -25,7 +25,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from fleet.models import Load, Transfer
 from fleet.serialization import serialize_load, serialize_transfer
 from fleet.simulation.faults import FlipByte, Rule
-from fleet.simulation.proxy import Link
+from fleet.simulation.proxy import FaultProxy
 from ifeportal.accounts.tokens import create_token
 from ifeportal.embedded.processes import Process
 from ifeportal.embedded.seaweedfs import SeaweedFS
@@ -119,8 +119,8 @@ def aircraft(tmp_path: Path, seaweed: SeaweedFS, media: S3Bucket, status: S3Buck
 
 
 @pytest.fixture
-def link(seaweed: SeaweedFS, aircraft: Aircraft) -> Iterator[Link]:
-    with Link(seaweed.endpoint, bandwidth=NARROW, latency=0.02) as link:
+def link(seaweed: SeaweedFS, aircraft: Aircraft) -> Iterator[FaultProxy]:
+    with FaultProxy(seaweed.endpoint, bandwidth=NARROW, latency=0.02) as link:
         aircraft.endpoint = link.endpoint
         yield link
 
@@ -200,7 +200,7 @@ def test_content_reaches_an_aircraft_and_everybody_watches_it_arrive(
     system: System,
     cast: Cast,
     aircraft: Aircraft,
-    link: Link,
+    link: FaultProxy,
     open_page: Callable[[User, str], Page],
     tmp_path: Path,
 ) -> None:

@@ -26,8 +26,8 @@ import psycopg
 import pytest
 from playwright.sync_api import Browser, Page
 
-from fleet.simulation.expected import Expected, noted
-from fleet.simulation.plan import Change, Plan, announcement, manifests
+from fleet.simulation.expected import Expected, expected_after
+from fleet.simulation.plan import FleetPlan, PlannedWrite, initial_reports, manifests
 from fleet.simulation.traffic import changes
 from ifeportal.embedded.processes import LOOPBACK, Process, Supervisor, free_port
 from ifeportal.embedded.seaweedfs import SeaweedFS
@@ -38,7 +38,9 @@ from tests.support.postgresql import postgresql
 
 pytestmark = [pytest.mark.processes, pytest.mark.browser, pytest.mark.own_database]
 
-PLAN = Plan(seed=3, airlines=3, tails=4, items=3, rate=25.0, size=35_000_000, failing=0.3, stalling=0, restarting=0.3)
+PLAN = FleetPlan(
+    seed=3, airlines=3, tails=4, items=3, rate=25.0, size=35_000_000, failing=0.3, stalling=0, restarting=0.3
+)
 PATIENCE = 120.0  # seconds; only what is broken takes that long
 FIELDS = ("bytes_done", "percent", "items_done", "items_failed", "error_code")
 SHOWN = """() => Object.fromEntries([...document.querySelectorAll("[data-key]")].map(row => [
@@ -230,10 +232,10 @@ class Fleet:
     def __init__(self, media: S3Bucket, status: S3Bucket) -> None:
         self._status = status
         self._changes = changes(PLAN)
-        self.written: list[Change] = []
+        self.written: list[PlannedWrite] = []
         for change in manifests(PLAN):
             media.put(change.key, change.body or b"")
-        for change in announcement(PLAN):
+        for change in initial_reports(PLAN):
             status.put(change.key, change.body or b"")
 
     def go_on(self, count: int | None = None) -> None:
@@ -291,7 +293,7 @@ def test_one_of_each_dies_during_a_load_and_every_row_and_page_is_right_in_the_e
         machines.kill("web-0")
         fleet.go_on()
 
-        truth = set(noted(PLAN, fleet.written).transfers())
+        truth = set(expected_after(PLAN, fleet.written).transfers())
         wait_for("every row tells what the objects say", lambda: rows(database) == truth, PATIENCE)
         assert {row.status for row in truth} == {"complete"}
         assert all(served.values()), "both web servers had pages open"

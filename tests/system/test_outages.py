@@ -22,7 +22,7 @@ from django.http import HttpResponse
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from fleet.simulation.proxy import Link
+from fleet.simulation.proxy import FaultProxy
 from ifeportal.embedded.processes import LOOPBACK
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from ifeportal.web import database_timeout
@@ -71,8 +71,8 @@ class Portal:
 
     system: System
     cable: Cable
-    link: Link
-    webs_link: Link
+    link: FaultProxy
+    webs_link: FaultProxy
     status: S3Bucket
     database: str
     cookie: str = ""
@@ -135,7 +135,7 @@ def portal(
     with ExitStack() as stack:
         database = stack.enter_context(postgresql())
         cable = stack.enter_context(Cable(database))
-        link, webs_link = (stack.enter_context(Link(seaweed.endpoint)) for _ in range(2))
+        link, webs_link = (stack.enter_context(FaultProxy(seaweed.endpoint)) for _ in range(2))
         settings = {
             **seaweed.environment(),
             "DATABASE_URL": cable.url,

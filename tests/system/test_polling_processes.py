@@ -19,7 +19,7 @@ from websockets.sync.client import connect
 
 from fleet.models import Transfer
 from fleet.simulation.faults import Hang, Rule
-from fleet.simulation.proxy import Link
+from fleet.simulation.proxy import FaultProxy
 from ifeportal.embedded.processes import Process, Supervisor
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from ifeportal.models import PACEMAKER, Airline, Job
@@ -173,7 +173,7 @@ def test_when_a_machine_dies_in_the_middle_of_a_poll_another_goes_on(portal: Por
     """Its workers and its pacemaker, at once."""
     portal.status.put("ACME/N1/2026-12/a.tgz.progress", b"7")
     Airline.objects.create(name="ACME")
-    with Link(seaweed.endpoint) as link:
+    with FaultProxy(seaweed.endpoint) as link:
         slow = link.add(Rule(Hang(), key=f"{portal.status.name}/ACME/*"))
         dying = [
             portal.process("pacemaker", name="dying pacemaker", stage=1),

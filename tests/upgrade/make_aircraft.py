@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from datetime import date
 from pathlib import Path
 
-from fleet.simulation.proxy import Link
+from fleet.simulation.proxy import FaultProxy
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.contract.manifest import Exhibition, Item, Manifest, build_manifest
 from loader.signatures.trusted_keys import build_chain
@@ -50,7 +50,7 @@ def publish(aircraft: Aircraft, items: Mapping[tuple[str, str], tuple[str, int]]
     aircraft.media.put(f"{AIRLINE}/{campaign}/campaign.json.dsse", dsse(body, "sam"))
 
 
-def make(aircraft: Aircraft, link: Link) -> None:
+def make(aircraft: Aircraft, link: FaultProxy) -> None:
     """Load a first version, publish more, and end the loader in the middle of it, twice."""
     (aircraft.folder / "trusted.json").write_bytes(build_chain([provision(keyring(1), "rita")]))
     aircraft.write_hook(FAILING_HOOK)
@@ -106,7 +106,7 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
         SeaweedFS(Path(folder) / "store") as server,
-        Link(server.endpoint) as link,
+        FaultProxy(server.endpoint) as link,
     ):
         for name in ("media", "reports"):
             server.create_bucket(name)

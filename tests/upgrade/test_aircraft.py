@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from fleet.simulation.proxy import Exchange, Link
+from fleet.simulation.proxy import FaultProxy, RecordedRequest
 from tests.upgrade.aircraft import (
     BOOT_ID,
     FIXTURES,
@@ -59,7 +59,7 @@ class Upgraded:
     """An aircraft with what a fixture holds, and the link over which the loader of now reaches its buckets."""
 
     aircraft: Aircraft
-    link: Link
+    link: FaultProxy
     durable: dict[tuple[str, str], list[Extent]]
     before: dict[str, dict[str, Any]]  # the JSON files below .loader
     identity: str
@@ -68,7 +68,7 @@ class Upgraded:
         code, printed = self.aircraft.load()
         assert code == 0, printed
 
-    def gets(self, campaign: str, content: str) -> list[Exchange]:
+    def gets(self, campaign: str, content: str) -> list[RecordedRequest]:
         return self.link.requests("GET", f"{self.aircraft.media.name}/{content_key(campaign, content)}")
 
 
@@ -84,7 +84,7 @@ def upgraded(
 ) -> Iterator[Upgraded]:
     """`seaweed`, `media`, `status`: a store and two buckets of it, of which only address, keys and names are used."""
     store = seaweed.environment()
-    with Link(seaweed.endpoint) as link:
+    with FaultProxy(seaweed.endpoint) as link:
         aircraft = Aircraft(
             tmp_path,
             Objects(media.name, store),
@@ -125,7 +125,7 @@ def read_durable(aircraft: Aircraft, name: tuple[str, str], *, same_boot: bool) 
     return [(start, end) for start, end in state["extents"]]
 
 
-def fetched(exchanges: list[Exchange]) -> Iterator[Extent]:
+def fetched(exchanges: list[RecordedRequest]) -> Iterator[Extent]:
     """Yield the bytes that the bucket served."""
     for seen in exchanges:
         start = int(match[1]) if (match := re.fullmatch(r"bytes=(\d+)-\d*", seen.range)) else 0

@@ -11,8 +11,8 @@ from typing import Any, Final
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from fleet.simulation.plan import Plan
-from fleet.simulation.run import Report, Taken, Tell, remove_fleet, write_fleet
+from fleet.simulation.plan import FleetPlan
+from fleet.simulation.run import NameTaken, Report, Tell, remove_fleet, write_fleet
 from ifeportal.conf import environment
 from ifeportal.management.shutdown import stop_on_signal
 from ifeportal.storage.buckets import media_bucket, status_bucket
@@ -49,7 +49,7 @@ class Command(BaseCommand):
         return super().create_parser(prog_name, subcommand, formatter_class=RawDescriptionHelpFormatter, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
-        add, plan = parser.add_argument, Plan()
+        add, plan = parser.add_argument, FleetPlan()
         add("--airlines", type=int, default=plan.airlines, metavar="A", help="how many (default %(default)s)")
         add("--tails", type=int, default=plan.tails, metavar="T", help="of each airline (default %(default)s)")
         add("--items", type=int, default=plan.items, metavar="I", help="of the campaign (default %(default)s)")
@@ -76,8 +76,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            named = {name: options[name] for name in Plan.__dataclass_fields__ if name in options}
-            plan = Plan(**named, begins=timezone.now().replace(microsecond=0))
+            named = {name: options[name] for name in FleetPlan.__dataclass_fields__ if name in options}
+            plan = FleetPlan(**named, begins=timezone.now().replace(microsecond=0))
         except (ValueError, ContractError) as error:
             raise CommandError(str(error), returncode=ExitCode.USAGE) from error
         stop = threading.Event()
@@ -87,13 +87,13 @@ class Command(BaseCommand):
         if report.lost:
             raise CommandError(f"{report.lost:,} changes could not be written", returncode=ExitCode.SOME_FAILED)
 
-    def _run(self, plan: Plan, stop: threading.Event, options: dict[str, Any]) -> Report:
+    def _run(self, plan: FleetPlan, stop: threading.Event, options: dict[str, Any]) -> Report:
         media, status, tell = media_bucket(), status_bucket(), self._teller(as_json=options["json"])
         try:
             if options["remove"]:
                 return remove_fleet(plan.prefix, media, status, stop, tell)
             return write_fleet(plan, media, status, stop, tell, publish=options["media"])
-        except Taken as error:
+        except NameTaken as error:
             raise CommandError(str(error), returncode=ExitCode.USAGE) from error
         except WorldError as error:
             raise CommandError(f"{error.code}: {error}", returncode=ExitCode.UNREACHABLE) from error

@@ -18,7 +18,7 @@ from moto.server import ThreadedMotoServer
 from fleet.models import Load, Transfer
 from fleet.polling.writer import TAILS_A_BATCH
 from fleet.simulation.faults import Rule
-from fleet.simulation.proxy import Link
+from fleet.simulation.proxy import FaultProxy
 from ifeportal.models import Job
 from loader.s3.client import S3Bucket
 from tests.support.browser_portal import database_url
@@ -127,7 +127,7 @@ def test_a_portal_whose_clock_is_hours_off_tells_the_same() -> None:
     host, port = server.get_host_and_port()
     endpoint = f"http://{host}:{port}"
     try:
-        with Link(endpoint) as link:
+        with FaultProxy(endpoint) as link:
             media, status = (S3Bucket(n, endpoint=endpoint, access_key="a", secret_key="b") for n in ("m-m", "s-s"))
             media.create_bucket()
             status.create_bucket()

@@ -16,7 +16,7 @@ from campaigns.models import Campaign
 from fleet.models import Anomaly, Tail, Transfer
 from fleet.reconcile.limits import Limits
 from fleet.serialization import serialize_transfer
-from fleet.simulation.proxy import Link
+from fleet.simulation.proxy import FaultProxy
 from ifeportal.live.connections import in_thread
 from ifeportal.models import Airline
 from loader.contract.item_reports import ERROR_LIMIT
@@ -48,7 +48,7 @@ def moto() -> Iterator[str]:
 def lenient(moto: str) -> Iterator[Wire]:
     """The same with moto, which takes every key and whose clock can be set."""
     name = f"faults-{next(_numbers)}"
-    with Link(moto) as link:
+    with FaultProxy(moto) as link:
         media, status = (
             S3Bucket(f"{name}-{kind}", endpoint=moto, access_key="any", secret_key="any") for kind in ("m", "s")
         )

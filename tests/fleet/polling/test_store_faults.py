@@ -15,7 +15,7 @@ from django.utils import timezone
 from fleet.models import Tail, Transfer
 from fleet.polling.poller import PollOptions, poll_airline
 from fleet.reconcile.limits import Limits
-from fleet.simulation.faults import Cut, ErrorInside, Fault, Hang, Reset, Rule, Say
+from fleet.simulation.faults import ErrorInside, ErrorResponse, Fault, Hang, Reset, Rule, Truncate
 from loader.s3.client import S3Bucket
 from tests.conftest import Cast
 from tests.support.listing_pages import Entry, Page
@@ -74,9 +74,9 @@ def test_a_store_that_never_answers_holds_a_poll_no_longer_than_its_timeouts(see
 @pytest.mark.parametrize(
     ("fault", "code", "attempts"),
     [
-        (Say(403, "AccessDenied"), "FORBIDDEN", 1),
-        (Say(503, "SlowDown"), "THROTTLED", 3),
-        (Say(503, "SlowDown", retry_after=3_600), "THROTTLED", 1),
+        (ErrorResponse(403, "AccessDenied"), "FORBIDDEN", 1),
+        (ErrorResponse(503, "SlowDown"), "THROTTLED", 3),
+        (ErrorResponse(503, "SlowDown", retry_after=3_600), "THROTTLED", 1),
         (Reset(), "NETWORK", 3),
         (ErrorInside(), "NETWORK", 1),
     ],
@@ -93,9 +93,9 @@ def test_a_listing_that_is_refused_changes_nothing(seen: Wire, fault: Fault, cod
 
 
 def test_a_store_that_asks_to_slow_down_is_asked_again_in_the_same_poll(seen: Wire) -> None:
-    throttled = seen.breaks(Say(503, "SlowDown", retry_after=1), "LIST", times=2)
+    throttled = seen.breaks(ErrorResponse(503, "SlowDown", retry_after=1), "LIST", times=2)
     assert catches_up_under(seen, throttled)
-    throttled = seen.breaks(Say(503, "SlowDown"), key="/*", times=2)
+    throttled = seen.breaks(ErrorResponse(503, "SlowDown"), key="/*", times=2)
     seen.progress("N1/2026-12/a", 62)
     assert seen.poll().failures == ()
     assert (throttled.hits, transfer("a").bytes_done) == (2, 62)
@@ -107,7 +107,7 @@ def catches_up_under(wire: Wire, rule: Rule) -> bool:
 
 def test_an_object_that_may_not_be_read_is_told_and_the_others_are_read(seen: Wire) -> None:
     seen.error("N1/2026-12/b", "IO_ERROR: y")
-    refused = seen.breaks(Say(403, "AccessDenied"), key="/*/b.tgz.error")
+    refused = seen.breaks(ErrorResponse(403, "AccessDenied"), key="/*/b.tgz.error")
     assert seen.poll().failures == ()
     assert refused.hits == 1
     assert transfer("a").bytes_done == 61
@@ -119,11 +119,11 @@ def test_an_object_that_may_not_be_read_is_told_and_the_others_are_read(seen: Wi
 
 BREAKS: dict[str, Fault] = {
     "reset": Reset(after=5_000),
-    "cut": Cut(after=5_000),
-    "cut, and nothing looks wrong": Cut(after=5_000, lie=True),
-    "cut in chunks": Cut(after=5_000, chunked=True),
+    "cut": Truncate(after=5_000),
+    "cut, and nothing looks wrong": Truncate(after=5_000, lie=True),
+    "cut in chunks": Truncate(after=5_000, chunked=True),
     "error in a 200": ErrorInside(),
-    "refused": Say(500, "InternalError"),
+    "refused": ErrorResponse(500, "InternalError"),
 }
 
 

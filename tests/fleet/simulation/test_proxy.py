@@ -9,21 +9,21 @@ from collections.abc import Iterator
 import pytest
 
 from fleet.simulation.faults import (
-    Cut,
     Delay,
     DropHeader,
     ErrorInside,
+    ErrorResponse,
     FlipByte,
     Hang,
     IgnoreRange,
+    ReplaceMidway,
     Reset,
     Rule,
-    Say,
-    Swap,
-    Trickle,
+    SlowBody,
+    Truncate,
     WrongRange,
 )
-from fleet.simulation.proxy import Link
+from fleet.simulation.proxy import FaultProxy
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.errors import WorldError
 from loader.s3.client import S3Bucket
@@ -34,13 +34,13 @@ KEY = "ACME/2026-12/Über uns +1.tgz"
 
 
 @pytest.fixture
-def link(seaweed: SeaweedFS) -> Iterator[Link]:
-    with Link(seaweed.endpoint) as link:
+def link(seaweed: SeaweedFS) -> Iterator[FaultProxy]:
+    with FaultProxy(seaweed.endpoint) as link:
         yield link
 
 
 @pytest.fixture
-def aboard(link: Link, seaweed: SeaweedFS, media: S3Bucket) -> S3Bucket:
+def aboard(link: FaultProxy, seaweed: SeaweedFS, media: S3Bucket) -> S3Bucket:
     """The bucket as the aircraft sees it: over the link, with one item in it."""
     media.put(KEY, CONTENT)
     return S3Bucket(
@@ -68,7 +68,7 @@ def failure(bucket: S3Bucket, start: int = 0) -> str:
     return error.value.code
 
 
-def test_everything_passes_and_signatures_hold(aboard: S3Bucket, link: Link) -> None:
+def test_everything_passes_and_signatures_hold(aboard: S3Bucket, link: FaultProxy) -> None:
     assert fetch(aboard) == CONTENT
     assert fetch(aboard, 500_000) == CONTENT[500_000:]
     assert [info.key for info in aboard.list("ACME/")] == [KEY]
@@ -86,7 +86,7 @@ def test_everything_passes_and_signatures_hold(aboard: S3Bucket, link: Link) -> 
     ]
 
 
-def test_the_log_tells_what_was_asked(aboard: S3Bucket, link: Link) -> None:
+def test_the_log_tells_what_was_asked(aboard: S3Bucket, link: FaultProxy) -> None:
     etag = aboard.put("ACME/N1/x.progress", b"42")
     aboard.open(KEY, start=511_999).close()
     with pytest.raises(WorldError):
@@ -101,7 +101,7 @@ def test_the_log_tells_what_was_asked(aboard: S3Bucket, link: Link) -> None:
     assert link.requests("GET", "*.tgz") == [ranged, refused]
 
 
-def test_the_bandwidth_is_shared_by_all_connections(aboard: S3Bucket, link: Link) -> None:
+def test_the_bandwidth_is_shared_by_all_connections(aboard: S3Bucket, link: FaultProxy) -> None:
     link.bandwidth = 2_000_000
     start = time.monotonic()
     threads = [threading.Thread(target=fetch, args=(aboard,)) for _ in range(3)]
@@ -112,7 +112,7 @@ def test_the_bandwidth_is_shared_by_all_connections(aboard: S3Bucket, link: Link
     assert time.monotonic() - start > 0.65
 
 
-def test_a_connection_gets_no_more_than_its_own_rate(aboard: S3Bucket, link: Link) -> None:
+def test_a_connection_gets_no_more_than_its_own_rate(aboard: S3Bucket, link: FaultProxy) -> None:
     link.per_connection = 128_000
     began = time.monotonic()
     threads = [threading.Thread(target=fetch, args=(aboard, len(CONTENT) // 2)) for _ in range(4)]
@@ -124,7 +124,7 @@ def test_a_connection_gets_no_more_than_its_own_rate(aboard: S3Bucket, link: Lin
     assert 1.8 < time.monotonic() - began < 7
 
 
-def test_what_passes_is_the_same_when_the_bandwidth_changes_midway(aboard: S3Bucket, link: Link) -> None:
+def test_what_passes_is_the_same_when_the_bandwidth_changes_midway(aboard: S3Bucket, link: FaultProxy) -> None:
     link.bandwidth = 20_000
     with aboard.open(KEY) as body:
         begun = body.read(1)
@@ -132,14 +132,14 @@ def test_what_passes_is_the_same_when_the_bandwidth_changes_midway(aboard: S3Buc
         assert begun + rest_of(body) == CONTENT
 
 
-def test_a_request_waits_for_the_latency(aboard: S3Bucket, link: Link) -> None:
+def test_a_request_waits_for_the_latency(aboard: S3Bucket, link: FaultProxy) -> None:
     link.latency = 0.3
     start = time.monotonic()
     aboard.get(KEY, 1)
     assert time.monotonic() - start >= 0.3
 
 
-def test_offline_breaks_what_runs_and_refuses_the_rest(aboard: S3Bucket, link: Link) -> None:
+def test_offline_breaks_what_runs_and_refuses_the_rest(aboard: S3Bucket, link: FaultProxy) -> None:
     link.bandwidth = 100_000
     with aboard.open(KEY) as body:
         assert body.read(10)
@@ -153,14 +153,14 @@ def test_offline_breaks_what_runs_and_refuses_the_rest(aboard: S3Bucket, link: L
     assert fetch(aboard) == CONTENT
 
 
-def test_a_silent_link_times_out_and_goes_on_later(aboard: S3Bucket, link: Link) -> None:
+def test_a_silent_link_times_out_and_goes_on_later(aboard: S3Bucket, link: FaultProxy) -> None:
     link.offline(silent=True)
     assert failure(aboard) == "TIMEOUT"
     threading.Timer(0.3, link.online).start()
     assert fetch(aboard) == CONTENT
 
 
-def test_a_flipped_byte_is_the_one_asked_for(aboard: S3Bucket, link: Link) -> None:
+def test_a_flipped_byte_is_the_one_asked_for(aboard: S3Bucket, link: FaultProxy) -> None:
     rule = link.add(Rule(FlipByte(at=300_000), key="*.tgz", times=2))
     wrong = fetch(aboard)
     assert [i for i in range(len(CONTENT)) if wrong[i] != CONTENT[i]] == [300_000]
@@ -174,33 +174,35 @@ def test_a_flipped_byte_is_the_one_asked_for(aboard: S3Bucket, link: Link) -> No
 @pytest.mark.parametrize(
     ("fault", "code"),
     [
-        (Cut(100_000), "SHORT_BODY"),
-        (Cut(100_000, chunked=True), "SHORT_BODY"),
+        (Truncate(100_000), "SHORT_BODY"),
+        (Truncate(100_000, chunked=True), "SHORT_BODY"),
         (Reset(100_000), "NETWORK"),
         (Reset(), "NETWORK"),
         (Hang(), "TIMEOUT"),
-        (Trickle(0.1, after=100), "TIMEOUT"),
-        (Say(503, "SlowDown"), "THROTTLED"),
-        (Say(403, "RequestTimeTooSkewed"), "CLOCK_SKEW"),
+        (SlowBody(0.1, after=100), "TIMEOUT"),
+        (ErrorResponse(503, "SlowDown"), "THROTTLED"),
+        (ErrorResponse(403, "RequestTimeTooSkewed"), "CLOCK_SKEW"),
         (DropHeader("ETag"), "NETWORK"),
         (ErrorInside(etag=False), "NETWORK"),
     ],
     ids=repr,
 )
-def test_a_fault_strikes_once_and_then_all_is_well(fault: Cut, code: str, aboard: S3Bucket, link: Link) -> None:
+def test_a_fault_strikes_once_and_then_all_is_well(
+    fault: Truncate, code: str, aboard: S3Bucket, link: FaultProxy
+) -> None:
     rule = link.add(Rule(fault))
     assert failure(aboard) == code
     assert fetch(aboard) == CONTENT
     assert rule.hits == 1
 
 
-def test_a_cut_may_look_like_the_end(aboard: S3Bucket, link: Link) -> None:
-    for fault in (Cut(1000, lie=True), Cut(1000, lie=True, chunked=True)):
+def test_a_cut_may_look_like_the_end(aboard: S3Bucket, link: FaultProxy) -> None:
+    for fault in (Truncate(1000, lie=True), Truncate(1000, lie=True, chunked=True)):
         link.add(Rule(fault))
         assert fetch(aboard) == CONTENT[:1000]
 
 
-def test_a_range_may_be_ignored_or_wrong(aboard: S3Bucket, link: Link) -> None:
+def test_a_range_may_be_ignored_or_wrong(aboard: S3Bucket, link: FaultProxy) -> None:
     link.add(Rule(IgnoreRange(CONTENT)))
     with aboard.open(KEY, start=1000) as body:
         assert (body.start, body.read(4)) == (0, CONTENT[:4])
@@ -208,22 +210,22 @@ def test_a_range_may_be_ignored_or_wrong(aboard: S3Bucket, link: Link) -> None:
     assert failure(aboard, 1000) == "NETWORK"
 
 
-def test_an_error_may_come_as_content(aboard: S3Bucket, link: Link) -> None:
+def test_an_error_may_come_as_content(aboard: S3Bucket, link: FaultProxy) -> None:
     link.add(Rule(ErrorInside()))
     assert fetch(aboard).startswith(b"<?xml")
 
 
-def test_an_object_may_be_swapped_under_way(aboard: S3Bucket, link: Link, media: S3Bucket) -> None:
+def test_an_object_may_be_swapped_under_way(aboard: S3Bucket, link: FaultProxy, media: S3Bucket) -> None:
     (info,) = media.list()
-    rule = link.add(Rule(Swap(100_000, lambda: media.put(KEY, b"another"))))
+    rule = link.add(Rule(ReplaceMidway(100_000, lambda: media.put(KEY, b"another"))))
     assert failure(aboard) == "NETWORK"
     with pytest.raises(WorldError) as error:
         aboard.open(KEY, start=100_000, if_match=info.etag)
     assert (error.value.code, rule.hits) == ("OBJECT_CHANGED", 1)
 
 
-def test_a_busy_store_may_ask_for_patience(aboard: S3Bucket, link: Link) -> None:
-    rule = link.add(Rule(Say(503, "SlowDown", retry_after=7), method="PUT", nth=2))
+def test_a_busy_store_may_ask_for_patience(aboard: S3Bucket, link: FaultProxy) -> None:
+    rule = link.add(Rule(ErrorResponse(503, "SlowDown", retry_after=7), method="PUT", nth=2))
     waits = list[float]()
     aboard._sleep = waits.append
     aboard.put("a", b"")
@@ -233,8 +235,8 @@ def test_a_busy_store_may_ask_for_patience(aboard: S3Bucket, link: Link) -> None
     assert [e.status for e in link.requests("PUT")] == [200, 503, 200]
 
 
-def test_rules_choose_by_method_key_and_turn(aboard: S3Bucket, link: Link) -> None:
-    puts = link.add(Rule(Say(500, "InternalError"), method="PUT", key="*/a*", nth=2, times=None))
+def test_rules_choose_by_method_key_and_turn(aboard: S3Bucket, link: FaultProxy) -> None:
+    puts = link.add(Rule(ErrorResponse(500, "InternalError"), method="PUT", key="*/a*", nth=2, times=None))
     lists = link.add(Rule(Delay(0.01), method="LIST"))
     aboard.put("b", b"")
     aboard.put("a1", b"")

@@ -16,11 +16,11 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from fleet.demo.aircraft import MANAGE
-from fleet.simulation.expected import after
-from fleet.simulation.plan import Change, Plan, announcement
+from fleet.simulation.expected import expected_after_count
+from fleet.simulation.plan import FleetPlan, PlannedWrite, initial_reports
 from fleet.simulation.run import MARKER
 from fleet.simulation.traffic import changes
-from fleet.simulation.writer import Outpouring
+from fleet.simulation.writer import ParallelWriter
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.errors import ExitCode, WorldError
 from loader.s3.client import S3Bucket
@@ -28,7 +28,7 @@ from loader.s3.interface import Bucket
 from loader.s3.memory import MemoryBucket
 
 OPTIONS = ["--airlines", "2", "--tails", "3", "--items", "2", "--size", "20MB", "--rate", "400", "--failing", "50%"]
-PLAN = Plan(airlines=2, tails=3, items=2, size=20_000_000, rate=400.0, failing=0.5)
+PLAN = FleetPlan(airlines=2, tails=3, items=2, size=20_000_000, rate=400.0, failing=0.5)
 
 
 @pytest.fixture(autouse=True)
@@ -73,10 +73,10 @@ def objects(bucket: Bucket) -> dict[str, bytes]:
     return found
 
 
-def planned(plan: Plan) -> dict[str, bytes]:
+def planned(plan: FleetPlan) -> dict[str, bytes]:
     """What lies in the status bucket at the end, heartbeats aside: those tell the time."""
     written: dict[str, bytes] = {}
-    for change in [*announcement(plan), *changes(plan)]:
+    for change in [*initial_reports(plan), *changes(plan)]:
         if change.body is None:
             del written[change.key]
         else:
@@ -173,9 +173,9 @@ def test_told_to_stop_it_writes_what_it_had_begun_and_says_how_far_it_came(
     report = json.loads(out)
     assert child.returncode == 0
     assert report["lost"] == 0
-    plan = Plan(airlines=2, tails=3, items=2, size=2_000_000_000, rate=20.0, failing=0.5)
+    plan = FleetPlan(airlines=2, tails=3, items=2, size=2_000_000_000, rate=20.0, failing=0.5)
     assert 0 < report["changes"] < len(list(changes(plan)))
-    truth = after(plan, report["changes"])
+    truth = expected_after_count(plan, report["changes"])
     held = objects(status)
     for row in truth.transfers():
         assert int(held[f"{row.airline}/{row.tail}/2026-12/{row.content}.tgz.progress"]) == row.bytes_done
@@ -198,23 +198,23 @@ class Flaky(MemoryBucket):
         return super().put(key, body, if_none_match=if_none_match, if_match=if_match)
 
 
-ONE_AFTER_THE_OTHER = [Change(0.0, f"A/{tail}/C/a.tgz.progress", b"%d" % n) for n in range(3) for tail in "xy"]
+ONE_AFTER_THE_OTHER = [PlannedWrite(0.0, f"A/{tail}/C/a.tgz.progress", b"%d" % n) for n in range(3) for tail in "xy"]
 
 
 def test_a_store_that_is_away_is_waited_for_and_order_is_kept() -> None:
     bucket = Flaky("NETWORK")
-    with Outpouring(bucket, threading.Event()) as pouring:
-        assert pouring.pour(ONE_AFTER_THE_OTHER, lambda: None, paced=True) == 6
+    with ParallelWriter(bucket, threading.Event()) as pouring:
+        assert pouring.write_all(ONE_AFTER_THE_OTHER, lambda: None, paced=True) == 6
     assert bucket.refused > 6
     assert (pouring.puts, pouring.lost, pouring.failure) == (6, 0, None)
     assert set(objects(bucket).values()) == {b"2"}
-    assert pouring.most_behind > 0
+    assert pouring.maximum_lag > 0
 
 
 def test_a_store_that_refuses_ends_it() -> None:
     bucket = Flaky("FORBIDDEN")
-    with Outpouring(bucket, threading.Event()) as pouring:
-        taken = pouring.pour(ONE_AFTER_THE_OTHER, lambda: None, paced=True)
+    with ParallelWriter(bucket, threading.Event()) as pouring:
+        taken = pouring.write_all(ONE_AFTER_THE_OTHER, lambda: None, paced=True)
     assert pouring.failure is not None
     assert pouring.failure.code == "FORBIDDEN"
     assert pouring.puts + pouring.lost == taken

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleet.models import Transfer
-from fleet.simulation.expected import Expected, after, noted
-from fleet.simulation.plan import Change, Plan, announcement, manifests
+from fleet.simulation.expected import Expected, expected_after, expected_after_count
+from fleet.simulation.plan import FleetPlan, PlannedWrite, initial_reports, manifests
 from fleet.simulation.traffic import HEARTBEAT_INTERVAL, changes
 from loader.contract.heartbeat import parse_heartbeat
 from loader.contract.item_reports import parse_error, parse_progress
@@ -24,7 +24,7 @@ from tests.support.polling_world import World
 
 SHARES = st.sampled_from([0.0, 0.1, 0.3])
 PLANS = st.builds(
-    Plan,
+    FleetPlan,
     seed=st.integers(0, 1000),
     airlines=st.integers(1, 3),
     tails=st.integers(1, 8),
@@ -37,24 +37,24 @@ PLANS = st.builds(
     restarting=SHARES,
     foreign=st.sampled_from([0.0, 0.5, 1.0]),
 )
-LIVELY = Plan(
+LIVELY = FleetPlan(
     airlines=2, tails=30, items=3, rate=20.0, size=30 * MIB, failing=0.3, stalling=0.3, restarting=0.3, foreign=0.3
 )
 
 
 @given(PLANS)
 @settings(deadline=None)
-def test_the_same_plan_gives_the_same_changes(plan: Plan) -> None:
+def test_the_same_plan_gives_the_same_changes(plan: FleetPlan) -> None:
     assert list(changes(plan)) == list(changes(plan))
 
 
 def test_another_seed_gives_others() -> None:
-    assert list(changes(Plan(seed=1))) != list(changes(Plan(seed=2)))
+    assert list(changes(FleetPlan(seed=1))) != list(changes(FleetPlan(seed=2)))
 
 
 @given(PLANS)
 @settings(deadline=None)
-def test_every_change_keeps_the_contract(plan: Plan) -> None:
+def test_every_change_keeps_the_contract(plan: FleetPlan) -> None:
     sizes = {plan.item(number): size for number, size in enumerate(plan.sizes)}
     held: dict[str, int] = {}
     errors: set[str] = set()
@@ -78,7 +78,7 @@ def test_every_change_keeps_the_contract(plan: Plan) -> None:
     assert all(done == sizes[key.rpartition("/")[2].removesuffix(".tgz.progress")] for key, done in held.items())
 
 
-def _is_an_honest_error(change: Change, held: dict[str, int], errors: set[str], size: int) -> None:
+def _is_an_honest_error(change: PlannedWrite, held: dict[str, int], errors: set[str], size: int) -> None:
     done = held.get(change.key.removesuffix("error") + "progress", 0)
     if change.body is None:
         assert done == size, "an error goes once the item has succeeded"
@@ -91,7 +91,7 @@ def _is_an_honest_error(change: Change, held: dict[str, int], errors: set[str], 
 
 @given(PLANS)
 @settings(deadline=None)
-def test_loaders_of_ours_report_whole_mib_and_foreign_ones_anything_without_a_code(plan: Plan) -> None:
+def test_loaders_of_ours_report_whole_mib_and_foreign_ones_anything_without_a_code(plan: FleetPlan) -> None:
     foreign = {(key.airline, key.tail) for change in changes(plan) if (key := parse_status_key(change.key))}
     for change in changes(plan):
         key = parse_status_key(change.key)
@@ -114,14 +114,14 @@ def test_loaders_of_ours_report_whole_mib_and_foreign_ones_anything_without_a_co
 
 @given(PLANS)
 @settings(deadline=None)
-def test_changes_come_in_order_of_time_and_never_faster_than_asked(plan: Plan) -> None:
+def test_changes_come_in_order_of_time_and_never_faster_than_asked(plan: FleetPlan) -> None:
     moments = [change.at for change in changes(plan)]
     assert all(later - earlier >= 0.999 / plan.rate for earlier, later in pairwise(moments))
     assert moments[0] >= 0.0
 
 
 def test_without_silence_the_rate_is_the_one_asked_for() -> None:
-    moments = [change.at for change in changes(Plan(rate=50.0, seconds=10.0))]
+    moments = [change.at for change in changes(FleetPlan(rate=50.0, seconds=10.0))]
     assert len(moments) == 500
 
 
@@ -141,7 +141,7 @@ def test_everything_that_may_befall_a_tail_does() -> None:
     assert quiet[True] > 5, "tails that stall say nothing for the whole pause"
 
 
-def _gaps(written: list[Change]) -> list[bool]:
+def _gaps(written: list[PlannedWrite]) -> list[bool]:
     """Of every tail: whether it was silent for the plan's pause."""
     moments: dict[str, list[float]] = {}
     for change in written:
@@ -150,7 +150,7 @@ def _gaps(written: list[Change]) -> list[bool]:
 
 
 def test_a_loader_that_loads_for_long_says_at_its_interval_that_it_lives() -> None:
-    plan = Plan(tails=1, items=50, rate=0.5, failing=0.0, stalling=0.0, restarting=0.0, seconds=1000.0)
+    plan = FleetPlan(tails=1, items=50, rate=0.5, failing=0.0, stalling=0.0, restarting=0.0, seconds=1000.0)
     beats = [change.at for change in changes(plan) if change.key.endswith("/loader.json")]
     assert beats[0] == 0.0
     assert all(HEARTBEAT_INTERVAL <= b - a <= HEARTBEAT_INTERVAL + 4 for a, b in pairwise(beats))
@@ -158,18 +158,18 @@ def test_a_loader_that_loads_for_long_says_at_its_interval_that_it_lives() -> No
 
 
 def test_memory_is_that_of_the_tails_that_load_not_of_the_fleet() -> None:
-    fleet = Plan(airlines=200, tails=1_000, items=20, rate=10.0)
+    fleet = FleetPlan(airlines=200, tails=1_000, items=20, rate=10.0)
     assert len(list(islice(changes(fleet), 5_000))) == 5_000
-    assert sum(1 for _ in after(fleet, 5_000).touched()) < 500
+    assert sum(1 for _ in expected_after_count(fleet, 5_000).touched()) < 500
 
 
 @given(PLANS, st.integers(0, 400))
 @settings(deadline=None)
-def test_the_truth_after_some_changes_is_what_the_objects_say(plan: Plan, count: int) -> None:
-    objects = {change.key: change.body for change in announcement(plan)}
+def test_the_truth_after_some_changes_is_what_the_objects_say(plan: FleetPlan, count: int) -> None:
+    objects = {change.key: change.body for change in initial_reports(plan)}
     for change in islice(changes(plan), count):
         objects[change.key] = change.body
-    found = {row[:3]: row for row in after(plan, count).transfers()}
+    found = {row[:3]: row for row in expected_after_count(plan, count).transfers()}
     assert len(found) == plan.airlines * plan.tails * plan.items
     for key, body in objects.items():
         place = parse_status_key(key)
@@ -192,12 +192,12 @@ def test_a_manifest_is_one_and_names_the_items_of_the_plan() -> None:
 )
 def test_a_fleet_that_cannot_be_is_refused_with_a_sentence(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"must be|there can be|shares are"):
-        Plan(**wrong)  # type: ignore[arg-type]
+        FleetPlan(**wrong)  # type: ignore[arg-type]
 
 
 def test_a_campaign_that_is_no_name_is_refused() -> None:
     with pytest.raises(ContractError):
-        Plan(campaign="a/b")
+        FleetPlan(campaign="a/b")
 
 
 @pytest.mark.django_db
@@ -207,7 +207,7 @@ def test_polling_finds_the_truth(world: World, count: int, media: bool) -> None:
     for change in manifests(plan) if media else ():
         world.media.put(change.key, change.body or b"")
     written = list(islice(changes(plan), count))
-    for number, change in enumerate([*announcement(plan), *written]):
+    for number, change in enumerate([*initial_reports(plan), *written]):
         if change.body is None:
             world.status.delete(change.key)
         else:
@@ -216,7 +216,7 @@ def test_polling_finds_the_truth(world: World, count: int, media: bool) -> None:
         if number == 200:
             world.poll()
     world.poll()
-    assert _rows() == list(noted(plan, written, media=media).transfers())
+    assert _rows() == list(expected_after(plan, written, media=media).transfers())
 
 
 def _rows() -> list[Expected]:

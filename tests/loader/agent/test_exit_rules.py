@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from fleet.simulation.proxy import Link
+from fleet.simulation.proxy import FaultProxy
 from tests.support.aircraft import Aircraft, publish
 from tests.support.fork_server import Nursery
 from tests.support.portal_system import PATIENCE
@@ -14,7 +14,7 @@ from tests.support.portal_system import PATIENCE
 pytestmark = pytest.mark.processes
 
 
-def test_one_look_is_enough_however_long_it_takes(aircraft: Aircraft, link: Link, nursery: Nursery) -> None:
+def test_one_look_is_enough_however_long_it_takes(aircraft: Aircraft, link: FaultProxy, nursery: Nursery) -> None:
     for campaign in "abcd":
         publish(aircraft.media, campaign, {"a": b"content"})
     link.latency = 0.2

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from fleet.simulation.faults import Fault, Head, Rule
-from fleet.simulation.proxy import Link
+from fleet.simulation.proxy import FaultProxy
 from loader.contract.keys import queue_key
 from loader.contract.manifest import Exhibition
 from tests.support.aircraft import AIRLINE, TAIL, Aircraft, Run, finish, publish
@@ -34,7 +34,7 @@ def days(starts: int, ends: int) -> Exhibition:
 
 
 @pytest.fixture(autouse=True)
-def _full(aircraft: Aircraft, link: Link, small_disk: Path) -> None:
+def _full(aircraft: Aircraft, link: FaultProxy, small_disk: Path) -> None:
     """What is on show and what is next fill the disk; what comes then has no room."""
     aircraft.extra |= {"LOADER_RESERVE": "1MB", "LOADER_POLL_INTERVAL": "200ms", "LOADER_HEARTBEAT_INTERVAL": "300ms"}
     aircraft.extra["LOADER_REPORT_TIMEOUT"] = "500ms"
@@ -83,7 +83,7 @@ def process(aircraft: Aircraft, clock: Clock) -> Iterator[subprocess.Popen[str]]
         process.communicate()
 
 
-def refused(link: Link) -> int:
+def refused(link: FaultProxy) -> int:
     return sum(seen.status == 403 for seen in link.log)
 
 
@@ -105,7 +105,7 @@ def order(aircraft: Aircraft, *entries: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("jump", [40, 5000])
 def test_the_campaign_on_show_stays_when_the_clock_jumps_ahead(
-    aircraft: Aircraft, link: Link, clock: Clock, process: subprocess.Popen[str], jump: int
+    aircraft: Aircraft, link: FaultProxy, clock: Clock, process: subprocess.Popen[str], jump: int
 ) -> None:
     until(lambda: "film" in aircraft.errors())
     assert refused(link) == 0
@@ -120,7 +120,7 @@ def test_the_campaign_on_show_stays_when_the_clock_jumps_ahead(
 
 
 def test_a_purge_of_the_campaign_on_show_stays_refused_when_the_clock_jumps_ahead(
-    aircraft: Aircraft, link: Link, clock: Clock, process: subprocess.Popen[str]
+    aircraft: Aircraft, link: FaultProxy, clock: Clock, process: subprocess.Popen[str]
 ) -> None:
     later = (NOW + timedelta(days=30)).isoformat()
     order(
@@ -139,7 +139,7 @@ def test_a_purge_of_the_campaign_on_show_stays_refused_when_the_clock_jumps_ahea
 
 
 def test_a_run_whose_clock_is_wrong_from_the_start_removes_nothing(
-    aircraft: Aircraft, link: Link, clock: Clock
+    aircraft: Aircraft, link: FaultProxy, clock: Clock
 ) -> None:
     why = "the store has not answered yet, so the clock here cannot be trusted"
     order(aircraft, {"campaign": "december", "action": "purge"})
@@ -173,7 +173,7 @@ def old_is_aboard(aircraft: Aircraft) -> None:
 
 
 def test_what_is_over_makes_room_while_clock_and_store_agree_and_not_while_they_do_not(
-    aircraft: Aircraft, link: Link
+    aircraft: Aircraft, link: FaultProxy
 ) -> None:
     old_is_aboard(aircraft)
     rule = Rule(OtherDate(), method="*", times=None)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.simulation.proxy import Link
+from fleet.simulation.proxy import FaultProxy
 from tests.support.aircraft import Aircraft, finish, first_byte, publish
 
 pytestmark = pytest.mark.processes
@@ -17,7 +17,9 @@ MIB = 1_048_576
 
 
 @pytest.mark.root
-def test_what_does_not_fit_is_refused_before_a_byte_moves(aircraft: Aircraft, link: Link, small_disk: Path) -> None:
+def test_what_does_not_fit_is_refused_before_a_byte_moves(
+    aircraft: Aircraft, link: FaultProxy, small_disk: Path
+) -> None:
     publish(aircraft.media, "big", {"large": os.urandom(9 * MIB), "small": b"fits"})
     publish(aircraft.media, "other", {"a": os.urandom(2 * MIB)})
     assert aircraft.load().code == 1
@@ -32,7 +34,7 @@ def test_what_does_not_fit_is_refused_before_a_byte_moves(aircraft: Aircraft, li
 
 @pytest.mark.root
 def test_what_was_refused_is_well_again_as_soon_as_there_is_room(
-    aircraft: Aircraft, link: Link, small_disk: Path
+    aircraft: Aircraft, link: FaultProxy, small_disk: Path
 ) -> None:
     publish(aircraft.media, "c", {"a": os.urandom(3 * MIB), "b": os.urandom(3 * MIB)})
     filler = small_disk / "filler"
@@ -59,7 +61,7 @@ def test_the_reserve_is_left_free(aircraft: Aircraft, small_disk: Path) -> None:
 
 
 @pytest.mark.root
-def test_a_disk_that_fills_up_midway_keeps_the_part(aircraft: Aircraft, link: Link, small_disk: Path) -> None:
+def test_a_disk_that_fills_up_midway_keeps_the_part(aircraft: Aircraft, link: FaultProxy, small_disk: Path) -> None:
     publish(aircraft.media, "c", {"a": os.urandom(6 * MIB), "z": b"last"})
     link.bandwidth = 200_000
     process = aircraft.start("--once")
@@ -89,7 +91,7 @@ def test_a_read_only_disk_is_told_to_the_ground(aircraft: Aircraft, small_disk: 
     assert aircraft.errors()["a"].startswith("READ_ONLY: ")
 
 
-def test_a_second_loader_ends_at_once_and_touches_nothing(aircraft: Aircraft, link: Link) -> None:
+def test_a_second_loader_ends_at_once_and_touches_nothing(aircraft: Aircraft, link: FaultProxy) -> None:
     publish(aircraft.media, "c", {"a": os.urandom(400_000)})
     link.bandwidth = 20_000
     first = aircraft.start("--once")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.simulation.proxy import Link
+from fleet.simulation.proxy import FaultProxy
 from tests.support.aircraft import Aircraft, finish, publish
 from tests.support.invariants import Promises
 from tests.support.strace import Call, read_trace, start_under, traced
@@ -57,7 +57,7 @@ def injected(trace: Path) -> list[Call]:
 
 
 def test_after_a_failed_sync_the_bytes_are_fetched_again_from_the_first(
-    aircraft: Aircraft, link: Link, promises: Promises, trace: Path
+    aircraft: Aircraft, link: FaultProxy, promises: Promises, trace: Path
 ) -> None:
     part = aircraft.part("c", "bad")
     run = traced(aircraft, trace, SYNCS, inject="error=EIO:when=1", path=part)
@@ -89,7 +89,7 @@ def test_a_folder_that_cannot_be_synced_makes_no_item_whole(
 
 @pytest.mark.parametrize(("error", "code"), [("ENOSPC", "NO_SPACE"), ("EIO", "IO_ERROR")])
 def test_a_write_that_fails_fails_the_item_once(
-    error: str, code: str, aircraft: Aircraft, link: Link, promises: Promises, trace: Path
+    error: str, code: str, aircraft: Aircraft, link: FaultProxy, promises: Promises, trace: Path
 ) -> None:
     part = aircraft.part("c", "bad")
     run = traced(aircraft, trace, "pwrite64,pwritev,write", inject=f"error={error}:when=1+", path=part)
@@ -101,7 +101,7 @@ def test_a_write_that_fails_fails_the_item_once(
 
 
 def test_a_write_that_is_cut_short_is_gone_on_with_at_the_byte_written(
-    aircraft: Aircraft, link: Link, promises: Promises
+    aircraft: Aircraft, link: FaultProxy, promises: Promises
 ) -> None:
     limit = 300_001  # no multiple of anything
     assert finish(start_under(["prlimit", f"--fsize={limit}"], aircraft, "--once")).code == 1

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.simulation.proxy import Link
+from fleet.simulation.proxy import FaultProxy
 from tests.support.aircraft import AIRLINE, TAIL, Aircraft, publish
 
 pytestmark = pytest.mark.processes
@@ -51,7 +51,7 @@ def everything(folder: Path) -> list[str]:
 
 
 def test_every_hostile_manifest_is_refused_and_the_good_campaign_is_loaded(
-    aircraft: Aircraft, link: Link, tmp_path: Path
+    aircraft: Aircraft, link: FaultProxy, tmp_path: Path
 ) -> None:
     for campaign, (_, body) in MANIFESTS.items():
         aircraft.media.put(f"{AIRLINE}/{campaign}/campaign.json", body)

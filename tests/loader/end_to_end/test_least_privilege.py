@@ -18,7 +18,7 @@ from campaigns.signing.manifest_signature import sign_campaign
 from campaigns.signing.private_keys import new_key, public_hex
 from fleet.iam_policy import iam_policy, seaweedfs_identity
 from fleet.simulation.faults import FlipByte, Rule
-from fleet.simulation.proxy import Link
+from fleet.simulation.proxy import FaultProxy
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.contract.keys import heartbeat_key, manifest_key, queue_key, signature_key
 from loader.contract.transfer_queue import TransferQueue, build_transfer_queue
@@ -70,7 +70,7 @@ def test_a_whole_load_needs_no_more(store: SeaweedFS, tmp_path: Path) -> None:
     media.put(queue_key(AIRLINE, TAIL), build_transfer_queue(TransferQueue(version=1)))
     assert public_hex(root) != public_hex(signer)
 
-    with Link(store.endpoint) as link:
+    with FaultProxy(store.endpoint) as link:
         flaw = link.add(Rule(FlipByte(at=1000), key="*/two.tgz", times=None))
         trusting = {"LOADER_SIGNATURES": "enforce", "LOADER_TRUSTED_KEYS": str(tmp_path / "trust.json")}
         aircraft = Aircraft(tmp_path / "content", link.endpoint, store.environment(TAIL), media, status, trusting)

@@ -7,8 +7,19 @@ import signal
 
 import pytest
 
-from fleet.simulation.faults import Cut, ErrorInside, FlipByte, Hang, IgnoreRange, Reset, Rule, Say, Swap, WrongRange
-from fleet.simulation.proxy import Link
+from fleet.simulation.faults import (
+    ErrorInside,
+    ErrorResponse,
+    FlipByte,
+    Hang,
+    IgnoreRange,
+    ReplaceMidway,
+    Reset,
+    Rule,
+    Truncate,
+    WrongRange,
+)
+from fleet.simulation.proxy import FaultProxy
 from loader.contract.keys import content_key, manifest_key, progress_key
 from tests.support.aircraft import AIRLINE, TAIL, Aircraft, finish, first_byte, publish
 from tests.support.portal_system import until
@@ -45,14 +56,14 @@ def assert_heals(aircraft: Aircraft) -> None:
 @pytest.mark.parametrize(
     "fault",
     [
-        Cut(after=400_000),
-        Cut(after=400_000, chunked=True),
-        Cut(after=400_000, chunked=True, lie=True),
+        Truncate(after=400_000),
+        Truncate(after=400_000, chunked=True),
+        Truncate(after=400_000, chunked=True, lie=True),
         Reset(after=400_000),
     ],
     ids=["length", "chunked", "chunked and lying", "reset"],
 )
-def test_a_cut_body_is_resumed_where_it_ended(aircraft: Aircraft, link: Link, fault: Cut | Reset) -> None:
+def test_a_cut_body_is_resumed_where_it_ended(aircraft: Aircraft, link: FaultProxy, fault: Truncate | Reset) -> None:
     rule = link.add(Rule(fault, key="*/bad.tgz"))
     assert aircraft.load().code == 0
     assert rule.hits == 1
@@ -65,8 +76,8 @@ def test_a_cut_body_is_resumed_where_it_ended(aircraft: Aircraft, link: Link, fa
     assert second.if_match
 
 
-def test_a_body_that_is_always_cut_fails_as_short(aircraft: Aircraft, link: Link) -> None:
-    rule = link.add(Rule(Cut(after=10), key="*/bad.tgz", times=None))
+def test_a_body_that_is_always_cut_fails_as_short(aircraft: Aircraft, link: FaultProxy) -> None:
+    rule = link.add(Rule(Truncate(after=10), key="*/bad.tgz", times=None))
     run = aircraft.load(LOADER_TRIES="4")
     assert run.code == 1
     assert rule.hits == 4
@@ -77,14 +88,14 @@ def test_a_body_that_is_always_cut_fails_as_short(aircraft: Aircraft, link: Link
     assert link.requests("GET", "*/bad.tgz")[-1].range == "bytes=40-"
 
 
-def test_a_body_cut_short_by_a_lying_head_is_no_item(aircraft: Aircraft, link: Link) -> None:
-    rule = link.add(Rule(Cut(after=10, lie=True), key="*/bad.tgz", times=None))
+def test_a_body_cut_short_by_a_lying_head_is_no_item(aircraft: Aircraft, link: FaultProxy) -> None:
+    rule = link.add(Rule(Truncate(after=10, lie=True), key="*/bad.tgz", times=None))
     assert aircraft.load().code == 1
     assert rule.hits == 2
     assert_only_bad_failed(aircraft, "SIZE_MISMATCH")
 
 
-def test_wrong_bytes_are_fetched_once_more_and_then_the_item_has_failed(aircraft: Aircraft, link: Link) -> None:
+def test_wrong_bytes_are_fetched_once_more_and_then_the_item_has_failed(aircraft: Aircraft, link: FaultProxy) -> None:
     rule = link.add(Rule(FlipByte(at=700_000), key="*/bad.tgz", times=None))
     assert aircraft.load().code == 1
     assert rule.hits == 2
@@ -96,7 +107,7 @@ def test_wrong_bytes_are_fetched_once_more_and_then_the_item_has_failed(aircraft
     assert_heals(aircraft)
 
 
-def test_a_byte_damaged_once_heals_by_itself(aircraft: Aircraft, link: Link) -> None:
+def test_a_byte_damaged_once_heals_by_itself(aircraft: Aircraft, link: FaultProxy) -> None:
     rule = link.add(Rule(FlipByte(at=700_000), key="*/bad.tgz"))
     assert aircraft.load().code == 0
     assert rule.hits == 1
@@ -104,7 +115,7 @@ def test_a_byte_damaged_once_heals_by_itself(aircraft: Aircraft, link: Link) -> 
     assert aircraft.errors() == {}
 
 
-def test_an_object_that_is_gone_is_told_and_heals_when_it_returns(aircraft: Aircraft, link: Link) -> None:
+def test_an_object_that_is_gone_is_told_and_heals_when_it_returns(aircraft: Aircraft, link: FaultProxy) -> None:
     aircraft.media.delete(content_key(AIRLINE, "c", "bad"))
     assert aircraft.load().code == 1
     assert len(link.requests("GET", "*/bad.tgz")) == 1
@@ -113,17 +124,17 @@ def test_an_object_that_is_gone_is_told_and_heals_when_it_returns(aircraft: Airc
     assert_heals(aircraft)
 
 
-def test_an_object_deleted_midway_is_gone(aircraft: Aircraft, link: Link) -> None:
+def test_an_object_deleted_midway_is_gone(aircraft: Aircraft, link: FaultProxy) -> None:
     key = content_key(AIRLINE, "c", "bad")
-    rule = link.add(Rule(Swap(300_000, lambda: aircraft.media.delete(key)), key="*/bad.tgz"))
+    rule = link.add(Rule(ReplaceMidway(300_000, lambda: aircraft.media.delete(key)), key="*/bad.tgz"))
     assert aircraft.load().code == 1
     assert rule.hits == 1
     assert_only_bad_failed(aircraft, "OBJECT_GONE")
 
 
-def test_an_object_replaced_midway_is_never_mixed(aircraft: Aircraft, link: Link) -> None:
+def test_an_object_replaced_midway_is_never_mixed(aircraft: Aircraft, link: FaultProxy) -> None:
     key, other = content_key(AIRLINE, "c", "bad"), os.urandom(len(BODY))
-    rule = link.add(Rule(Swap(300_000, lambda: aircraft.media.put(key, other)), key="*/bad.tgz"))
+    rule = link.add(Rule(ReplaceMidway(300_000, lambda: aircraft.media.put(key, other)), key="*/bad.tgz"))
     assert aircraft.load().code == 1
     assert rule.hits == 1
     assert_only_bad_failed(aircraft, "OBJECT_CHANGED")
@@ -132,26 +143,28 @@ def test_an_object_replaced_midway_is_never_mixed(aircraft: Aircraft, link: Link
     assert_heals(aircraft)
 
 
-def test_a_new_version_published_midway_is_loaded_in_the_same_run(aircraft: Aircraft, link: Link) -> None:
+def test_a_new_version_published_midway_is_loaded_in_the_same_run(aircraft: Aircraft, link: FaultProxy) -> None:
     other = os.urandom(1_000_000)
     again = {"bad": other, "good": GOOD}
-    rule = link.add(Rule(Swap(300_000, lambda: publish(aircraft.media, "c", again, version=2)), key="*/bad.tgz"))
+    rule = link.add(
+        Rule(ReplaceMidway(300_000, lambda: publish(aircraft.media, "c", again, version=2)), key="*/bad.tgz")
+    )
     assert aircraft.load().code == 0
     assert rule.hits == 1
     assert aircraft.path("c", "bad").read_bytes() == other
     assert aircraft.errors() == {}
 
 
-def test_a_store_that_ignores_ranges_is_begun_anew(aircraft: Aircraft, link: Link) -> None:
-    link.add(Rule(Cut(after=400_000), key="*/bad.tgz"))
+def test_a_store_that_ignores_ranges_is_begun_anew(aircraft: Aircraft, link: FaultProxy) -> None:
+    link.add(Rule(Truncate(after=400_000), key="*/bad.tgz"))
     rule = link.add(Rule(IgnoreRange(BODY), key="*/bad.tgz", nth=2))
     assert aircraft.load().code == 0
     assert rule.hits == 1
     assert aircraft.path("c", "bad").read_bytes() == BODY
 
 
-def test_a_wrong_range_is_never_appended(aircraft: Aircraft, link: Link) -> None:
-    link.add(Rule(Cut(after=400_000), key="*/bad.tgz"))
+def test_a_wrong_range_is_never_appended(aircraft: Aircraft, link: FaultProxy) -> None:
+    link.add(Rule(Truncate(after=400_000), key="*/bad.tgz"))
     rule = link.add(Rule(WrongRange(), key="*/bad.tgz", nth=2))
     assert aircraft.load().code == 0
     assert rule.hits == 1
@@ -159,36 +172,36 @@ def test_a_wrong_range_is_never_appended(aircraft: Aircraft, link: Link) -> None
     assert [seen.range for seen in link.requests("GET", "*/bad.tgz")] == ["", "bytes=400000-", "bytes=400000-"]
 
 
-def test_an_error_in_place_of_the_content_is_no_content(aircraft: Aircraft, link: Link) -> None:
+def test_an_error_in_place_of_the_content_is_no_content(aircraft: Aircraft, link: FaultProxy) -> None:
     rule = link.add(Rule(ErrorInside(), key="*/bad.tgz", times=None))
     assert aircraft.load().code == 1
     assert rule.hits == 2
     assert_only_bad_failed(aircraft, "SIZE_MISMATCH")
 
 
-def test_a_store_that_asks_for_less_is_given_time_and_gets_few_requests(aircraft: Aircraft, link: Link) -> None:
-    rule = link.add(Rule(Say(503, "SlowDown", retry_after=0), key="*/bad.tgz", times=None))
+def test_a_store_that_asks_for_less_is_given_time_and_gets_few_requests(aircraft: Aircraft, link: FaultProxy) -> None:
+    rule = link.add(Rule(ErrorResponse(503, "SlowDown", retry_after=0), key="*/bad.tgz", times=None))
     assert aircraft.load(LOADER_TRIES="5").code == 1
     assert rule.hits == 5
     assert_only_bad_failed(aircraft, "THROTTLED")
 
 
-def test_a_store_that_never_answers_is_given_up_in_time(aircraft: Aircraft, link: Link) -> None:
+def test_a_store_that_never_answers_is_given_up_in_time(aircraft: Aircraft, link: FaultProxy) -> None:
     rule = link.add(Rule(Hang(), key="*/bad.tgz", times=None))
     assert aircraft.load(LOADER_TRIES="2", LOADER_READ_TIMEOUT="1500ms").code == 1
     assert rule.hits == 2
     assert_only_bad_failed(aircraft, "TIMEOUT")
 
 
-def test_a_refused_item_does_not_stop_the_others(aircraft: Aircraft, link: Link) -> None:
-    rule = link.add(Rule(Say(403, "AccessDenied"), key="*/bad.tgz", times=None))
+def test_a_refused_item_does_not_stop_the_others(aircraft: Aircraft, link: FaultProxy) -> None:
+    rule = link.add(Rule(ErrorResponse(403, "AccessDenied"), key="*/bad.tgz", times=None))
     assert aircraft.load().code == 1
     assert rule.hits == 1
     assert_only_bad_failed(aircraft, "FORBIDDEN")
 
 
-def test_no_secret_is_ever_printed_or_told(aircraft: Aircraft, link: Link) -> None:
-    rule = link.add(Rule(Say(403, "SignatureDoesNotMatch"), key="*/bad.tgz", times=None))
+def test_no_secret_is_ever_printed_or_told(aircraft: Aircraft, link: FaultProxy) -> None:
+    rule = link.add(Rule(ErrorResponse(403, "SignatureDoesNotMatch"), key="*/bad.tgz", times=None))
     process = aircraft.start("--once")
     stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, rule.hits) == (1, 1)
@@ -198,7 +211,7 @@ def test_no_secret_is_ever_printed_or_told(aircraft: Aircraft, link: Link) -> No
     assert aircraft.errors()["bad"].startswith("CREDENTIALS: ")
 
 
-def test_the_status_bucket_may_be_away(aircraft: Aircraft, link: Link) -> None:
+def test_the_status_bucket_may_be_away(aircraft: Aircraft, link: FaultProxy) -> None:
     rule = link.add(Rule(Reset(), method="PUT", key=f"{aircraft.status.name}/*", times=None))
     run = aircraft.load(LOADER_REPORT_TIMEOUT="1s")
     assert run.code == 75
@@ -220,7 +233,7 @@ def test_what_the_ground_was_told_in_vain_is_lowered_after_the_bytes_are_lost(ai
     assert aircraft.progress("c")["bad"] == 0
 
 
-def test_nothing_reachable_is_told_by_the_exit_code(aircraft: Aircraft, link: Link) -> None:
+def test_nothing_reachable_is_told_by_the_exit_code(aircraft: Aircraft, link: FaultProxy) -> None:
     link.offline()
     run = aircraft.load()
     assert run.code == 75
@@ -228,7 +241,7 @@ def test_nothing_reachable_is_told_by_the_exit_code(aircraft: Aircraft, link: Li
     assert not (aircraft.folder / "c").exists()
 
 
-def test_a_loader_that_stays_waits_for_the_link_and_then_loads(aircraft: Aircraft, link: Link) -> None:
+def test_a_loader_that_stays_waits_for_the_link_and_then_loads(aircraft: Aircraft, link: FaultProxy) -> None:
     link.offline()
     process = aircraft.start("--poll-interval", "200ms")
     assert process.stdout is not None
@@ -240,7 +253,7 @@ def test_a_loader_that_stays_waits_for_the_link_and_then_loads(aircraft: Aircraf
     assert finish(process).code == 75
 
 
-def test_a_stop_waits_for_no_answer_and_loses_nothing(aircraft: Aircraft, link: Link) -> None:
+def test_a_stop_waits_for_no_answer_and_loses_nothing(aircraft: Aircraft, link: FaultProxy) -> None:
     part = aircraft.part("c", "bad")
     link.bandwidth = 400_000
     process = aircraft.start("--once", LOADER_READ_TIMEOUT="10m")

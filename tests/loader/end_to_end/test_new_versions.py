@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from fleet.simulation.faults import FlipByte, Rule
-from fleet.simulation.proxy import Link
+from fleet.simulation.proxy import FaultProxy
 from loader.contract.keys import content_key, manifest_key
 from tests.support.aircraft import AIRLINE, Aircraft, finish, publish
 from tests.support.portal_system import until
@@ -32,7 +32,9 @@ def test_what_a_new_version_drops_is_not_told_of_any_more(aircraft: Aircraft) ->
     assert aircraft.progress("c") == {"kept": 3}
 
 
-def test_only_what_changed_is_fetched_and_the_old_stays_until_the_new_is_whole(aircraft: Aircraft, link: Link) -> None:
+def test_only_what_changed_is_fetched_and_the_old_stays_until_the_new_is_whole(
+    aircraft: Aircraft, link: FaultProxy
+) -> None:
     publish(aircraft.media, "c", OLD)
     assert aircraft.load().code == 0
     publish(aircraft.media, "c", NEW, version=2)
@@ -53,7 +55,7 @@ def test_only_what_changed_is_fetched_and_the_old_stays_until_the_new_is_whole(a
     assert aircraft.left_over() == []
 
 
-def test_a_kill_in_the_middle_of_a_switch_fetches_nothing_again(aircraft: Aircraft, link: Link) -> None:
+def test_a_kill_in_the_middle_of_a_switch_fetches_nothing_again(aircraft: Aircraft, link: FaultProxy) -> None:
     publish(aircraft.media, "c", OLD)
     assert aircraft.load().code == 0
     # As large as before: only its state tells the new one from the old one.
@@ -67,7 +69,7 @@ def test_a_kill_in_the_middle_of_a_switch_fetches_nothing_again(aircraft: Aircra
     assert aircraft.progress("c") == {name: len(body) for name, body in new.items()}
 
 
-def test_a_manifest_written_anew_with_the_same_content_fetches_nothing(aircraft: Aircraft, link: Link) -> None:
+def test_a_manifest_written_anew_with_the_same_content_fetches_nothing(aircraft: Aircraft, link: FaultProxy) -> None:
     publish(aircraft.media, "c", OLD)
     assert aircraft.load().code == 0
     publish(aircraft.media, "c", OLD, version=2)
@@ -76,7 +78,7 @@ def test_a_manifest_written_anew_with_the_same_content_fetches_nothing(aircraft:
     assert [seen for seen in link.log[before:] if seen.path.endswith(".tgz")] == []
 
 
-def test_without_hashes_a_new_version_fetches_what_is_another_object(aircraft: Aircraft, link: Link) -> None:
+def test_without_hashes_a_new_version_fetches_what_is_another_object(aircraft: Aircraft, link: FaultProxy) -> None:
     publish(aircraft.media, "c", OLD, hashed=False)
     assert aircraft.load().code == 0
     other = {**OLD, "changed": os.urandom(200_000)}
@@ -87,7 +89,7 @@ def test_without_hashes_a_new_version_fetches_what_is_another_object(aircraft: A
     assert [seen.path.rpartition("/")[2] for seen in link.log[before:] if seen.path.endswith(".tgz")] == ["changed.tgz"]
 
 
-def test_content_brought_aboard_by_hand_is_read_not_fetched(aircraft: Aircraft, link: Link) -> None:
+def test_content_brought_aboard_by_hand_is_read_not_fetched(aircraft: Aircraft, link: FaultProxy) -> None:
     publish(aircraft.media, "c", OLD)
     for name, body in OLD.items():
         aircraft.path("c", name).parent.mkdir(parents=True, exist_ok=True)
@@ -97,7 +99,9 @@ def test_content_brought_aboard_by_hand_is_read_not_fetched(aircraft: Aircraft, 
     assert [seen.path.rpartition("/")[2] for seen in link.log if seen.path.endswith(".tgz")] == ["gone.tgz"]
 
 
-def test_a_loader_that_stays_tries_bad_content_again_only_when_it_is_another(aircraft: Aircraft, link: Link) -> None:
+def test_a_loader_that_stays_tries_bad_content_again_only_when_it_is_another(
+    aircraft: Aircraft, link: FaultProxy
+) -> None:
     publish(aircraft.media, "c", OLD)
     key = content_key(AIRLINE, "c", "changed")
     aircraft.media.put(key, OLD["changed"][:-1] + bytes([OLD["changed"][-1] ^ 1]))

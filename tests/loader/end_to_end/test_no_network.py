@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from fleet.simulation.faults import Rule, Say
-from fleet.simulation.proxy import Link
+from fleet.simulation.faults import ErrorResponse, Rule
+from fleet.simulation.proxy import FaultProxy
 from tests.support.aircraft import Aircraft, finish, publish
 from tests.support.invariants import Promises
 from tests.support.strace import start_under
@@ -50,7 +50,7 @@ def test_without_a_network_nothing_is_touched_and_it_says_to_try_again(
     assert aircraft.path("d", "new").read_bytes() == b"never seen"
 
 
-def test_a_wrong_clock_is_told_with_both_times(aircraft: Aircraft, link: Link, promises: Promises) -> None:
+def test_a_wrong_clock_is_told_with_both_times(aircraft: Aircraft, link: FaultProxy, promises: Promises) -> None:
     """The store itself finds the signatures too young."""
     before = datetime.now(UTC).replace(microsecond=0)
     run = finish(start_under(FAKETIME, aircraft, "--once", FAKETIME_DONT_FAKE_MONOTONIC="1", **SOON))
@@ -72,9 +72,13 @@ def times_in(text: str) -> list[str]:
 
 
 def test_a_clock_that_goes_wrong_midway_fails_items_and_keeps_their_bytes(
-    aircraft: Aircraft, link: Link, promises: Promises
+    aircraft: Aircraft, link: FaultProxy, promises: Promises
 ) -> None:
-    link.add(Rule(Say(403, "RequestTimeTooSkewed", headers={"Date": "Sat, 21 Nov 2026 12:00:00 GMT"}), key="*/a.tgz"))
+    link.add(
+        Rule(
+            ErrorResponse(403, "RequestTimeTooSkewed", headers={"Date": "Sat, 21 Nov 2026 12:00:00 GMT"}), key="*/a.tgz"
+        )
+    )
     run = aircraft.load()
     assert (run.code, link.rules[0].hits) == (1, 1)
     assert aircraft.errors()["a"].startswith("CLOCK_SKEW: ")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.simulation.proxy import Link
+from fleet.simulation.proxy import FaultProxy
 from tests.support.aircraft import Aircraft, publish
 from tests.support.fork_server import Nursery
 
@@ -86,7 +86,7 @@ def disks(tmp_path: Path) -> Iterator[list[Path]]:
 
 
 def test_what_fits_no_disk_is_refused_and_what_fits_any_is_loaded(
-    aircraft: Aircraft, link: Link, disks: list[Path]
+    aircraft: Aircraft, link: FaultProxy, disks: list[Path]
 ) -> None:
     aircraft.extra["LOADER_CONTENT_DIR"] = ":".join(map(str, disks))
     publish(aircraft.media, "c", {name: os.urandom(5 * MIB) for name in ("first", "second", "third")})
@@ -101,7 +101,7 @@ def test_what_fits_no_disk_is_refused_and_what_fits_any_is_loaded(
 
 
 def test_a_disk_that_became_read_only_keeps_what_it_has_and_the_other_goes_on(
-    aircraft: Aircraft, link: Link, disks: list[Path]
+    aircraft: Aircraft, link: FaultProxy, disks: list[Path]
 ) -> None:
     one, two = disks
     publish(aircraft.media, "c", {"a": b"on the first disk"})

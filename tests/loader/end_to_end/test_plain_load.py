@@ -7,7 +7,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from fleet.simulation.proxy import Link
+from fleet.simulation.proxy import FaultProxy
 from loader.contract.manifest import Exhibition
 from tests.support.aircraft import AIRLINE, TAIL, Aircraft, finish, publish
 from tests.support.portal_system import until
@@ -40,7 +40,7 @@ def test_everything_arrives_and_the_ground_knows_it(aircraft: Aircraft) -> None:
     assert run.events[-1]["exit"] == 0
 
 
-def test_a_second_run_fetches_nothing_and_says_nothing_new(aircraft: Aircraft, link: Link) -> None:
+def test_a_second_run_fetches_nothing_and_says_nothing_new(aircraft: Aircraft, link: FaultProxy) -> None:
     publish(aircraft.media, "2026-12", CONTENTS)
     assert aircraft.load().code == 0
     before = len(link.log)
@@ -63,7 +63,7 @@ def test_a_manifest_of_names_and_sizes_alone_is_enough(aircraft: Aircraft) -> No
     assert [held.verified for held in aircraft.heartbeat().held] == [False]
 
 
-def test_every_item_gets_a_first_progress_of_nothing(aircraft: Aircraft, link: Link) -> None:
+def test_every_item_gets_a_first_progress_of_nothing(aircraft: Aircraft, link: FaultProxy) -> None:
     publish(aircraft.media, "2026-12", {f"item-{at}": os.urandom(200_000) for at in range(4)})
     link.bandwidth = 20_000  # nothing comes to its end before all have told of their beginning
     process = aircraft.start("--once")
@@ -86,7 +86,7 @@ def test_ended_campaigns_are_passed_over_unless_named(aircraft: Aircraft) -> Non
     assert aircraft.path("past", "a").read_bytes() == b"old"
 
 
-def test_only_its_own_airline_is_read_and_only_its_own_prefix_written(aircraft: Aircraft, link: Link) -> None:
+def test_only_its_own_airline_is_read_and_only_its_own_prefix_written(aircraft: Aircraft, link: FaultProxy) -> None:
     publish(aircraft.media, "2026-12", {"a": b"ours"})
     publish(aircraft.media, "2026-12", {"a": b"theirs"}, airline="BETA")
     assert aircraft.load().code == 0
@@ -107,7 +107,7 @@ def test_items_are_spread_over_several_directories_and_stay_there(aircraft: Airc
     assert len(aircraft.heartbeat().stores) == 2
 
 
-def test_the_bandwidth_limit_holds_for_all_items_together(aircraft: Aircraft, link: Link) -> None:
+def test_the_bandwidth_limit_holds_for_all_items_together(aircraft: Aircraft, link: FaultProxy) -> None:
     publish(aircraft.media, "c", {name: os.urandom(300_000) for name in "abc"})
     run = aircraft.load("--bandwidth-limit", "600kB")
     assert run.code == 0

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import pytest
 
-from fleet.simulation.faults import Rule, Say
-from fleet.simulation.proxy import Link
+from fleet.simulation.faults import ErrorResponse, Rule
+from fleet.simulation.proxy import FaultProxy
 from tests.support.aircraft import Aircraft, publish
 from tests.support.failpoint_scenario import POINTS, STEPS, assert_arrived
 from tests.support.fork_server import Life, Nursery
@@ -113,14 +113,14 @@ def machine(aircraft: Aircraft, nursery: Nursery, tmp_path_factory: pytest.TempP
     shutil.rmtree(machine.folder)
 
 
-def goes_on_with_what_the_disk_has(machine: Machine, link: Link, contents: dict[str, bytes]) -> None:
+def goes_on_with_what_the_disk_has(machine: Machine, link: FaultProxy, contents: dict[str, bytes]) -> None:
     """A life that gets no byte: of what is unfinished it tells no more than the disk has after the cut.
 
     The ground was perhaps told more before: that is lowered now.
     """
     parts = {name: machine.aircraft.part("c", name) for name in contents}
     kept = {name: part.stat().st_size if part.exists() else 0 for name, part in parts.items()}
-    none = link.add(Rule(Say(503, "SlowDown"), key="*.tgz", times=None))
+    none = link.add(Rule(ErrorResponse(503, "SlowDown"), key="*.tgz", times=None))
     first = len(link.log)
     machine.lengthen()
     run = machine.start(LOADER_TRIES="1").end()
@@ -151,7 +151,9 @@ def test_a_power_cut_at_a_named_instant_is_made_good(point: str, machine: Machin
 
 
 @pytest.mark.parametrize("seed", range(3), ids="seed {}".format)
-def test_a_power_cut_at_any_instant_is_made_good(seed: int, machine: Machine, link: Link, promises: Promises) -> None:
+def test_a_power_cut_at_any_instant_is_made_good(
+    seed: int, machine: Machine, link: FaultProxy, promises: Promises
+) -> None:
     chance, aircraft = random.Random(seed), machine.aircraft
     contents: dict[str, bytes] = {}
     link.bandwidth = BANDWIDTH

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from fleet.simulation.proxy import Link
+from fleet.simulation.proxy import FaultProxy
 from tests.support.aircraft import Aircraft, publish
 from tests.support.fork_server import Life, Nursery
 from tests.support.invariants import Promises
@@ -37,7 +37,7 @@ def versions(chance: random.Random) -> Iterator[dict[str, bytes]]:
         share = 0.5
 
 
-def when(chance: random.Random, link: Link) -> Callable[[], bool]:
+def when(chance: random.Random, link: FaultProxy) -> Callable[[], bool]:
     """An instant of the life that now begins, said in what its link carries or in time."""
     first, kind = len(link.log), chance.choices(["bytes", "requests", "time"], [60, 25, 15])[0]
     if kind == "bytes":
@@ -62,7 +62,7 @@ def killed(life: Life, due: Callable[[], bool]) -> bool:
 
 @pytest.mark.parametrize("seed", [1], ids="seed {}".format)
 def test_a_campaign_survives_200_kills(
-    seed: int, aircraft: Aircraft, link: Link, nursery: Nursery, promises: Promises
+    seed: int, aircraft: Aircraft, link: FaultProxy, nursery: Nursery, promises: Promises
 ) -> None:
     chance = random.Random(seed)
     aircraft.extra |= {"LOADER_PROGRESS_INTERVAL": f"{INTERVAL}s", "LOADER_MAX_TRANSFERS": str(AT_ONCE)}

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from fleet.simulation.faults import Chunks, Fault, Head, Rule, Say
-from fleet.simulation.proxy import Link
+from fleet.simulation.faults import Chunks, ErrorResponse, Fault, Head, Rule
+from fleet.simulation.proxy import FaultProxy
 from loader.contract.keys import content_key, manifest_key
 from loader.contract.manifest import MANIFEST_LIMIT, Item, Manifest, build_manifest
 from tests.support.aircraft import AIRLINE, Aircraft, finish, publish
@@ -49,7 +49,7 @@ def many(count: int) -> bytes:
 
 @pytest.mark.parametrize("length", [None, 5_000_000_000], ids=["chunked", "5 GB"])
 def test_of_an_endless_manifest_only_the_beginning_is_read(
-    length: int | None, aircraft: Aircraft, link: Link, promises: Promises
+    length: int | None, aircraft: Aircraft, link: FaultProxy, promises: Promises
 ) -> None:
     promises.publishes("sound", {"a": b"content"})
     publish(aircraft.media, "sound", {"a": b"content"})
@@ -119,9 +119,9 @@ def test_memory_does_not_grow_with_what_is_loaded(aircraft: Aircraft, tmp_path_f
     assert grown <= GROWTH
 
 
-def test_an_outage_costs_few_requests(aircraft: Aircraft, link: Link, promises: Promises) -> None:
+def test_an_outage_costs_few_requests(aircraft: Aircraft, link: FaultProxy, promises: Promises) -> None:
     publish(aircraft.media, "c", {str(at): b"content" for at in range(50)})
-    rule = link.add(Rule(Say(503, "SlowDown"), method="*", times=None))
+    rule = link.add(Rule(ErrorResponse(503, "SlowDown"), method="*", times=None))
     run = aircraft.load(LOADER_REPORT_TIMEOUT="1s")
     assert (run.code, run.stderr) == (75, "")
     assert rule.hits == len(link.log)

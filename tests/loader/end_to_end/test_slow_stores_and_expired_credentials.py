@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fleet.simulation.faults import Cut, Rule, Say, Trickle
-from fleet.simulation.proxy import Link
+from fleet.simulation.faults import ErrorResponse, Rule, SlowBody, Truncate
+from fleet.simulation.proxy import FaultProxy
 from tests.support.aircraft import Aircraft, publish
 from tests.support.invariants import Promises
 
@@ -43,10 +43,10 @@ def assert_heals(aircraft: Aircraft, promises: Promises) -> None:
 
 
 def test_a_store_that_trickles_is_dropped_some_times_and_then_told(
-    aircraft: Aircraft, link: Link, promises: Promises
+    aircraft: Aircraft, link: FaultProxy, promises: Promises
 ) -> None:
-    first = link.add(Rule(Trickle(50, after=KEPT), key="*/bad.tgz"))
-    others = link.add(Rule(Trickle(50), key="*/bad.tgz", nth=2, times=None))
+    first = link.add(Rule(SlowBody(50, after=KEPT), key="*/bad.tgz"))
+    others = link.add(Rule(SlowBody(50), key="*/bad.tgz", nth=2, times=None))
     run = aircraft.load(LOADER_TRIES="2", LOADER_MIN_RATE="4KiB", LOADER_MIN_RATE_TIME="1s")
     assert run.code == 1
     assert first.hits == 1
@@ -96,10 +96,10 @@ def provider(aircraft: Aircraft, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def test_credentials_that_expire_midway_are_asked_for_once_more(
-    aircraft: Aircraft, link: Link, provider: Path, promises: Promises
+    aircraft: Aircraft, link: FaultProxy, provider: Path, promises: Promises
 ) -> None:
-    link.add(Rule(Cut(after=KEPT), key="*/bad.tgz"))
-    expired = link.add(Rule(Say(400, "ExpiredToken"), key="*/bad.tgz", nth=2))
+    link.add(Rule(Truncate(after=KEPT), key="*/bad.tgz"))
+    expired = link.add(Rule(ErrorResponse(400, "ExpiredToken"), key="*/bad.tgz", nth=2))
     run = aircraft.load()
     assert (run.code, run.stderr, expired.hits) == (0, "", 1)
     assert len(provider.read_text().splitlines()) >= 2
@@ -110,10 +110,10 @@ def test_credentials_that_expire_midway_are_asked_for_once_more(
 
 
 def test_credentials_that_stay_expired_fail_the_item_and_its_bytes_are_kept(
-    aircraft: Aircraft, link: Link, provider: Path, promises: Promises
+    aircraft: Aircraft, link: FaultProxy, provider: Path, promises: Promises
 ) -> None:
-    link.add(Rule(Cut(after=KEPT), key="*/bad.tgz"))
-    expired = link.add(Rule(Say(400, "ExpiredToken"), key="*/bad.tgz", nth=2, times=None))
+    link.add(Rule(Truncate(after=KEPT), key="*/bad.tgz"))
+    expired = link.add(Rule(ErrorResponse(400, "ExpiredToken"), key="*/bad.tgz", nth=2, times=None))
     process = aircraft.start("--once")
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 1

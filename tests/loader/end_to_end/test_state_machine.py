@@ -30,7 +30,7 @@ from hypothesis.stateful import (
 )
 
 from fleet.simulation.faults import Reset, Rule
-from fleet.simulation.proxy import Link
+from fleet.simulation.proxy import FaultProxy
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.contract.keys import content_key, manifest_key
 from tests.support.aircraft import AIRLINE, Aircraft, publish
@@ -53,7 +53,7 @@ numbers = st.integers(0, 2**32)
 class Voyage(RuleBasedStateMachine):
     """The model: what was published, which objects are not what the manifest says, what is away."""
 
-    def __init__(self, mount: Path, aircraft: Aircraft, link: Link, nursery: Nursery) -> None:
+    def __init__(self, mount: Path, aircraft: Aircraft, link: FaultProxy, nursery: Nursery) -> None:
         super().__init__()
         self.mount, self.aircraft, self.link, self.nursery = mount, aircraft, link, nursery
         self.filler = mount / "filler"
@@ -266,7 +266,7 @@ def test_promises_hold_in_any_order_of_events(
             keys = seaweed.environment()
             super().__init__(mount, Aircraft(mount / "content", link.endpoint, keys, media, status), link, nursery)
 
-    with Link(seaweed.endpoint) as link:
+    with FaultProxy(seaweed.endpoint) as link:
         run_state_machine_as_test(
             seed(number)(Here),
             settings=settings(

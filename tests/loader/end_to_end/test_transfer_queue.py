@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from fleet.simulation.proxy import Link
+from fleet.simulation.proxy import FaultProxy
 from loader.contract.keys import queue_key
 from loader.contract.manifest import Exhibition
 from tests.support.aircraft import AIRLINE, TAIL, Aircraft, finish, first_byte, publish
@@ -27,7 +27,7 @@ TODAY = datetime.now(UTC).date()
 
 
 @pytest.fixture(autouse=True)
-def _quick(aircraft: Aircraft, link: Link) -> None:
+def _quick(aircraft: Aircraft, link: FaultProxy) -> None:
     aircraft.extra["LOADER_POLL_INTERVAL"] = "200ms"
     link.bandwidth = 400_000  # bytes a second: between its beginning and its end the film takes a quarter of a minute
 
@@ -65,7 +65,7 @@ def kept(aircraft: Aircraft, campaign: str, content: str) -> int:
 
 
 def test_a_pause_stops_an_item_in_its_middle_and_its_end_goes_on(
-    aircraft: Aircraft, link: Link, running: Callable[[], subprocess.Popen[str]]
+    aircraft: Aircraft, link: FaultProxy, running: Callable[[], subprocess.Popen[str]]
 ) -> None:
     publish(aircraft.media, "c", {"film": FILM})
     running()
@@ -84,7 +84,7 @@ def test_a_pause_stops_an_item_in_its_middle_and_its_end_goes_on(
     until(lambda: aircraft.heartbeat().queue_version == 2)
 
 
-def test_nothing_is_begun_while_the_ground_has_paused_loading(aircraft: Aircraft, link: Link) -> None:
+def test_nothing_is_begun_while_the_ground_has_paused_loading(aircraft: Aircraft, link: FaultProxy) -> None:
     link.bandwidth = None
     publish(aircraft.media, "c", {f"item {number}": SMALL for number in range(20)})
     order(aircraft, 1, paused=True)
@@ -93,7 +93,7 @@ def test_nothing_is_begun_while_the_ground_has_paused_loading(aircraft: Aircraft
 
 
 def test_a_bandwidth_limit_holds_for_an_item_that_is_on_its_way(
-    aircraft: Aircraft, link: Link, running: Callable[[], subprocess.Popen[str]]
+    aircraft: Aircraft, link: FaultProxy, running: Callable[[], subprocess.Popen[str]]
 ) -> None:
     publish(aircraft.media, "c", {"film": FILM})
     order(aircraft, 1, bandwidth_limit="10 kB")
@@ -105,7 +105,7 @@ def test_a_bandwidth_limit_holds_for_an_item_that_is_on_its_way(
 
 
 def test_what_has_a_higher_priority_takes_the_place_of_what_is_on_its_way(
-    aircraft: Aircraft, link: Link, running: Callable[[], subprocess.Popen[str]]
+    aircraft: Aircraft, link: FaultProxy, running: Callable[[], subprocess.Popen[str]]
 ) -> None:
     aircraft.extra["LOADER_MAX_TRANSFERS"] = "1"
     publish(aircraft.media, "big", {"film": FILM})
@@ -124,7 +124,7 @@ def test_what_has_a_higher_priority_takes_the_place_of_what_is_on_its_way(
     assert aircraft.path("big", "film").read_bytes() == FILM
 
 
-def test_with_a_queue_only_what_it_lists_is_loaded(aircraft: Aircraft, link: Link) -> None:
+def test_with_a_queue_only_what_it_lists_is_loaded(aircraft: Aircraft, link: FaultProxy) -> None:
     link.bandwidth = None
     publish(aircraft.media, "c", {"film": FILM, "trailer": SMALL})
     publish(aircraft.media, "other", {"x": SMALL})
@@ -149,7 +149,7 @@ def test_an_entry_for_later_is_not_begun_before(aircraft: Aircraft) -> None:
     assert aircraft.path("c", "trailer").exists()
 
 
-def test_a_purge_removes_a_campaign_and_what_was_told_of_it(aircraft: Aircraft, link: Link) -> None:
+def test_a_purge_removes_a_campaign_and_what_was_told_of_it(aircraft: Aircraft, link: FaultProxy) -> None:
     link.bandwidth = None
     past = Exhibition(TODAY - timedelta(days=60), TODAY - timedelta(days=31))
     now = Exhibition(TODAY - timedelta(days=1), TODAY + timedelta(days=20))
@@ -174,7 +174,7 @@ def test_a_purge_of_what_another_machine_had_loaded_leaves_nothing_on_the_ground
     assert set(aircraft.reports()) == {f"{AIRLINE}/{TAIL}/loader.json"}
 
 
-def test_the_campaign_in_use_is_not_removed_and_the_ground_is_told_why(aircraft: Aircraft, link: Link) -> None:
+def test_the_campaign_in_use_is_not_removed_and_the_ground_is_told_why(aircraft: Aircraft, link: FaultProxy) -> None:
     link.bandwidth = None
     publish(aircraft.media, "c", {"film": SMALL}, exhibition=Exhibition(date(2026, 1, 1), TODAY + timedelta(days=9)))
     assert aircraft.load().code == 0

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fleet.simulation.proxy import Link
+from fleet.simulation.proxy import FaultProxy
 from loader.local_api.client import LoaderNotRunning, fetch_status
 from tests.support.aircraft import Aircraft, finish, publish
 from tests.support.local_programs import ask_now, events, request
@@ -36,7 +36,7 @@ def socket_of(aircraft: Aircraft) -> Path:
     return aircraft.folder / ".loader" / "loader.sock"
 
 
-def test_it_follows_a_load_to_its_end(aircraft: Aircraft, link: Link) -> None:
+def test_it_follows_a_load_to_its_end(aircraft: Aircraft, link: FaultProxy) -> None:
     contents = {name: os.urandom(SIZE) for name in ("a", "b")}
     publish(aircraft.media, "c", contents)
     link.bandwidth = SLOW
@@ -61,7 +61,7 @@ def test_it_follows_a_load_to_its_end(aircraft: Aircraft, link: Link) -> None:
         assert aircraft.path("c", name).read_bytes() == body
 
 
-def test_what_somebody_aboard_wants_comes_first(aircraft: Aircraft, link: Link) -> None:
+def test_what_somebody_aboard_wants_comes_first(aircraft: Aircraft, link: FaultProxy) -> None:
     publish(aircraft.media, "c", {name: os.urandom(SIZE) for name in ("a", "b", "d")})
     link.bandwidth = SLOW
     process = started(aircraft, "--once", "--max-transfers", "1")
@@ -77,7 +77,7 @@ def test_what_somebody_aboard_wants_comes_first(aircraft: Aircraft, link: Link) 
     assert next(one["content"] for one in run.of("finished")) == "d"
 
 
-def test_the_next_loader_takes_the_place_of_one_that_was_killed(aircraft: Aircraft, link: Link) -> None:
+def test_the_next_loader_takes_the_place_of_one_that_was_killed(aircraft: Aircraft, link: FaultProxy) -> None:
     publish(aircraft.media, "c", {"a": os.urandom(SIZE)})
     link.bandwidth = SLOW
     process = started(aircraft, "--once")

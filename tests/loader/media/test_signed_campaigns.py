@@ -20,7 +20,7 @@ import pytest
 from django.core.management import call_command
 
 from campaigns.management.commands import publish_campaign, sign_campaign
-from fleet.simulation.proxy import Link
+from fleet.simulation.proxy import FaultProxy
 from loader.contract.keys import manifest_key, signature_key
 from loader.contract.manifest import Exhibition, Item, Manifest, build_manifest
 from loader.media.manifest_reader import ManifestReader
@@ -462,7 +462,7 @@ def assert_refused(aircraft: Aircraft, run: Run, code: str, campaign: str = "c")
 
 
 @pytest.mark.processes
-def test_only_the_envelope_is_read_where_signatures_are_enforced(signed: Aircraft, link: Link) -> None:
+def test_only_the_envelope_is_read_where_signatures_are_enforced(signed: Aircraft, link: FaultProxy) -> None:
     issue(signed, "sam")
     signed.media.put(manifest_key(AIRLINE, "c"), b"never to be read")
     assert signed.load().code == 0
@@ -501,7 +501,7 @@ def test_a_refused_campaign_stops_no_other_and_takes_nothing_away(signed: Aircra
     ids=["unsigned", "a stranger's", "of another airline", "of another campaign", "for another tail", "expired"],
 )
 def test_a_replay_is_refused_and_nothing_of_it_is_fetched(
-    signed: Aircraft, link: Link, people: Sequence[str], fields: dict[str, Any], code: str
+    signed: Aircraft, link: FaultProxy, people: Sequence[str], fields: dict[str, Any], code: str
 ) -> None:
     items = publish(signed.media, "c", BODY)
     put(signed.media, manifest(items, **{"campaign": "c", **fields}), *people)

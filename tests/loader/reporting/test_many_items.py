@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from fleet.simulation.faults import Reset, Rule, Say
-from fleet.simulation.proxy import Link
+from fleet.simulation.faults import ErrorResponse, Reset, Rule
+from fleet.simulation.proxy import FaultProxy
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.contract.heartbeat import Heartbeat
 from loader.contract.units import MIB
@@ -143,8 +143,8 @@ def test_a_beginning_that_is_history_is_never_told() -> None:
 
 
 @contextmanager
-def over(seaweed: SeaweedFS, status: S3Bucket, latency: float) -> Iterator[tuple[Link, S3Bucket]]:
-    with Link(seaweed.endpoint, latency=latency) as link:
+def over(seaweed: SeaweedFS, status: S3Bucket, latency: float) -> Iterator[tuple[FaultProxy, S3Bucket]]:
+    with FaultProxy(seaweed.endpoint, latency=latency) as link:
         keys = seaweed.environment()
         far = S3Bucket(
             status.name,
@@ -262,7 +262,7 @@ def test_after_an_outage_the_newest_values_go_out_and_nothing_stale_comes_last(
         for at in range(20):
             writer.progress("c", f"i{at}", MIB, 100 * MIB)
         until(lambda: len([seen for seen in link.requests("PUT", "*.progress") if seen.status == 200]) == 20)
-        away = link.add(Rule(Say(503, "SlowDown"), method="PUT", times=None))
+        away = link.add(Rule(ErrorResponse(503, "SlowDown"), method="PUT", times=None))
         for turn in range(2, 60):
             for at in range(20):
                 writer.progress("c", f"i{at}", turn * MIB, 100 * MIB)
@@ -321,12 +321,12 @@ def test_what_is_not_understood_about_one_key_does_not_silence_the_others() -> N
 
 @pytest.mark.processes
 def test_with_the_status_bucket_down_content_is_loaded_and_told_of_once_it_is_back(
-    aircraft: Aircraft, link: Link
+    aircraft: Aircraft, link: FaultProxy
 ) -> None:
     bodies = {f"i{at}": bytes([at]) * 300_000 for at in range(5)}
     publish(aircraft.media, "c", bodies)
-    away = link.add(Rule(Say(503, "SlowDown"), method="PUT", times=None))
-    deleting = link.add(Rule(Say(503, "SlowDown"), method="DELETE", times=None))
+    away = link.add(Rule(ErrorResponse(503, "SlowDown"), method="PUT", times=None))
+    deleting = link.add(Rule(ErrorResponse(503, "SlowDown"), method="DELETE", times=None))
     process = aircraft.start()
     until(lambda: all(aircraft.path("c", name).exists() for name in bodies))
     assert aircraft.reports() == {}
@@ -342,7 +342,9 @@ def test_with_the_status_bucket_down_content_is_loaded_and_told_of_once_it_is_ba
 
 
 @pytest.mark.processes
-def test_with_the_media_bucket_down_the_ground_hears_why_and_progress_stays(aircraft: Aircraft, link: Link) -> None:
+def test_with_the_media_bucket_down_the_ground_hears_why_and_progress_stays(
+    aircraft: Aircraft, link: FaultProxy
+) -> None:
     body = bytes(3 * MIB)
     publish(aircraft.media, "c", {"a": body})
     link.bandwidth = 1_000_000

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from fleet.simulation.faults import Fault, Rule, Say
-from fleet.simulation.proxy import Link
+from fleet.simulation.faults import ErrorResponse, Fault, Rule
+from fleet.simulation.proxy import FaultProxy
 from ifeportal.embedded.seaweedfs import Identity, SeaweedFS
 from loader.contract.heartbeat import Heartbeat, build_heartbeat
 from loader.reporting.lease import TailLease
@@ -61,7 +61,7 @@ def silence(aircraft: Aircraft, process: subprocess.Popen[str]) -> None:
     time.sleep(2.2)
 
 
-def test_exactly_one_of_two_machines_loads(aircraft: Aircraft, other: Aircraft, link: Link) -> None:
+def test_exactly_one_of_two_machines_loads(aircraft: Aircraft, other: Aircraft, link: FaultProxy) -> None:
     publish(aircraft.media, "c", {"a": bytes(600_000)})
     one_has_ended = threading.Event()
     link.add(Rule(Until(one_has_ended), key="*/a.tgz", times=None))
@@ -94,7 +94,7 @@ def test_a_replaced_machine_takes_over_at_once_after_an_orderly_end(aircraft: Ai
 
 
 def test_after_a_kill_the_same_directory_goes_on_at_once_and_another_one_does_not(
-    aircraft: Aircraft, other: Aircraft, link: Link
+    aircraft: Aircraft, other: Aircraft, link: FaultProxy
 ) -> None:
     publish(aircraft.media, "c", {"a": bytes(600_000)})
     link.bandwidth = 20_000
@@ -112,7 +112,7 @@ def test_after_a_kill_the_same_directory_goes_on_at_once_and_another_one_does_no
 
 
 def test_a_silent_machine_is_taken_over_and_ends_when_it_wakes_up(
-    aircraft: Aircraft, other: Aircraft, link: Link
+    aircraft: Aircraft, other: Aircraft, link: FaultProxy
 ) -> None:
     publish(aircraft.media, "c", {"a": bytes(2_000_000)})
     link.bandwidth = 50_000
@@ -142,12 +142,12 @@ def test_a_silent_machine_is_taken_over_and_ends_when_it_wakes_up(
 
 
 def test_while_the_status_bucket_is_away_content_is_loaded_and_the_tail_judged_afterwards(
-    aircraft: Aircraft, other: Aircraft, link: Link
+    aircraft: Aircraft, other: Aircraft, link: FaultProxy
 ) -> None:
     publish(aircraft.media, "c", {"a": b"content", "b": bytes(3_000_000)})
     holder = TailLease(aircraft.status, HEARTBEAT, [], takeover_after=420)
     holder.write(build_heartbeat(holder.with_holder(Heartbeat(loader="1", state="idle"), ended=False)))
-    away = link.add(Rule(Say(503, "SlowDown"), method="PUT", times=None))
+    away = link.add(Rule(ErrorResponse(503, "SlowDown"), method="PUT", times=None))
     link.bandwidth = 50_000
     process = replace(other, endpoint=link.endpoint).start()
     until(lambda: other.path("c", "a").exists(), process)

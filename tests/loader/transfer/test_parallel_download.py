@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from fleet.simulation.faults import Rule, Swap
-from fleet.simulation.proxy import Exchange, Link
+from fleet.simulation.faults import ReplaceMidway, Rule
+from fleet.simulation.proxy import FaultProxy, RecordedRequest
 from loader.contract.manifest import Item
 from loader.contract.units import MIB
 from loader.errors import Stopped, WorldError
@@ -284,12 +284,12 @@ SLOW = 300_000  # bytes a second of each connection
 OVERLAP = 600_000  # bytes: a connection that another takes half of its range from may have been sent some of that
 
 
-def requests(link: Link) -> list[Exchange]:
+def requests(link: FaultProxy) -> list[RecordedRequest]:
     return link.requests("GET", "*/big.tgz")
 
 
 @pytest.fixture
-def slow(aircraft: Aircraft, link: Link) -> Link:
+def slow(aircraft: Aircraft, link: FaultProxy) -> FaultProxy:
     """A link over which one connection would take a quarter of a minute."""
     publish(aircraft.media, "c", {"big": BODY})
     link.per_connection = SLOW
@@ -297,7 +297,7 @@ def slow(aircraft: Aircraft, link: Link) -> Link:
 
 
 @pytest.mark.processes
-def test_more_connections_are_used_where_each_is_slow(aircraft: Aircraft, slow: Link) -> None:
+def test_more_connections_are_used_where_each_is_slow(aircraft: Aircraft, slow: FaultProxy) -> None:
     assert aircraft.load().code == 0
     assert aircraft.path("c", "big").read_bytes() == BODY
     first, *ranges = requests(slow)
@@ -309,7 +309,7 @@ def test_more_connections_are_used_where_each_is_slow(aircraft: Aircraft, slow: 
 
 
 @pytest.mark.processes
-def test_one_connection_is_used_where_it_is_fast(aircraft: Aircraft, link: Link) -> None:
+def test_one_connection_is_used_where_it_is_fast(aircraft: Aircraft, link: FaultProxy) -> None:
     publish(aircraft.media, "c", {"big": BODY[: 5 * SLOW]})  # over a slow one it would be worth more
     assert aircraft.load().code == 0
     assert [seen.range for seen in requests(link)] == [""]
@@ -334,7 +334,7 @@ def await_gap(aircraft: Aircraft, process: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.processes
-def test_a_kill_costs_at_most_an_interval_of_bytes(aircraft: Aircraft, slow: Link) -> None:
+def test_a_kill_costs_at_most_an_interval_of_bytes(aircraft: Aircraft, slow: FaultProxy) -> None:
     process = aircraft.start("--once")
     await_gap(aircraft, process)
     process.kill()
@@ -355,7 +355,7 @@ def test_a_kill_costs_at_most_an_interval_of_bytes(aircraft: Aircraft, slow: Lin
 
 
 @pytest.mark.processes
-def test_a_stop_over_several_connections_is_quick_and_loses_nothing(aircraft: Aircraft, slow: Link) -> None:
+def test_a_stop_over_several_connections_is_quick_and_loses_nothing(aircraft: Aircraft, slow: FaultProxy) -> None:
     process = aircraft.start("--once", LOADER_READ_TIMEOUT="10m")  # that is not waited for
     await_gap(aircraft, process)
     slow.offline(silent=True)
@@ -370,14 +370,14 @@ def test_a_stop_over_several_connections_is_quick_and_loses_nothing(aircraft: Ai
 
 
 @pytest.mark.processes
-def test_a_new_version_published_under_several_connections_is_loaded(aircraft: Aircraft, slow: Link) -> None:
+def test_a_new_version_published_under_several_connections_is_loaded(aircraft: Aircraft, slow: FaultProxy) -> None:
     other = os.urandom(2_000_000)
 
     def replace() -> None:
         slow.per_connection = None
         publish(aircraft.media, "c", {"big": other}, version=2)
 
-    rule = slow.add(Rule(Swap(20_000, replace), key="*/big.tgz", nth=4))
+    rule = slow.add(Rule(ReplaceMidway(20_000, replace), key="*/big.tgz", nth=4))
     assert aircraft.load().code == 0
     assert rule.hits == 1
     assert aircraft.path("c", "big").read_bytes() == other
