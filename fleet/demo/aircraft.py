@@ -23,7 +23,16 @@ from django.conf import settings
 
 from campaigns.publishing.folder_publisher import publish_folder
 from fleet.demo import scripted_tails
-from fleet.demo.scenario import CORRUPTED, CORRUPTED_BYTE, CORRUPTED_FILM, Aircraft, Cycle, Event, Film, timeline
+from fleet.demo.scenario import (
+    CORRUPTED,
+    CORRUPTED_BYTE,
+    CORRUPTED_FILM,
+    DemoAircraft,
+    DemoCampaign,
+    Film,
+    TimelineEvent,
+    timeline,
+)
 from fleet.iam_policy import seaweedfs_identity
 from fleet.simulation.faults import FlipByte, Rule
 from fleet.simulation.proxy import FaultProxy
@@ -50,7 +59,7 @@ LOADER: Final[Mapping[str, str]] = {
 }
 
 
-def identity(aircraft: Aircraft) -> Identity:
+def identity(aircraft: DemoAircraft) -> Identity:
     """What an aircraft may do and no more."""
     return seaweedfs_identity(aircraft.airline, aircraft.tail, MEDIA, STATUS)
 
@@ -77,7 +86,7 @@ class Library:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def prepare(self, cycle: Cycle) -> Path:
+    def prepare(self, cycle: DemoCampaign) -> Path:
         """The folder of a campaign, with all its archives."""
         target = self.folder / cycle.airline / cycle.name
         pool = self.folder / "films"
@@ -91,7 +100,7 @@ class Library:
                 (target / archive.name).hardlink_to(archive)
         return target
 
-    def publish(self, cycle: Cycle, media: Bucket) -> None:
+    def publish(self, cycle: DemoCampaign, media: Bucket) -> None:
         """Put a campaign into the media bucket, or what of it is not there yet. Raises WorldError."""
         publish_folder(
             self.prepare(cycle),
@@ -104,10 +113,10 @@ class Library:
         )
 
 
-class Tail:
+class SimulatedTail:
     """One simulated aircraft: its link and its loader."""
 
-    def __init__(self, aircraft: Aircraft, store: SeaweedFS, folder: Path, speed: float) -> None:
+    def __init__(self, aircraft: DemoAircraft, store: SeaweedFS, folder: Path, speed: float) -> None:
         self.aircraft = aircraft
         self.link = FaultProxy(store.endpoint, bandwidth=aircraft.bandwidth * speed, latency=aircraft.latency / speed)
         self._store = store
@@ -165,8 +174,8 @@ class Simulation:
 
     def __init__(
         self,
-        fleet: Sequence[Aircraft],
-        campaigns: Sequence[Cycle],
+        fleet: Sequence[DemoAircraft],
+        campaigns: Sequence[DemoCampaign],
         store: SeaweedFS,
         folder: Path,
         supervisor: Supervisor,
@@ -174,7 +183,7 @@ class Simulation:
         *,
         speed: float = 1.0,
     ) -> None:
-        self._tails = {a.tail: Tail(a, store, folder, speed) for a in fleet}
+        self._tails = {a.tail: SimulatedTail(a, store, folder, speed) for a in fleet}
         self._airlines = list(dict.fromkeys(aircraft.airline for aircraft in fleet))
         self._cycles = {
             airline: [cycle for cycle in campaigns if cycle.airline == airline] for airline in self._airlines
@@ -197,7 +206,7 @@ class Simulation:
         """Let everything happen that is due after so many seconds. The first call catches up without a word."""
         due = [event for event in self._events if event.at <= elapsed * self._speed]
         self._events = self._events[len(due) :]
-        mended = {event.who for event in due if event.what == "repair"}
+        mended = {event.subject for event in due if event.kind == "repair"}
         for event in due:
             sentence = self._happen(event, mended)
             if self._began and sentence:
@@ -222,24 +231,24 @@ class Simulation:
                 self._status.put(key, body)
             self._reported = until
 
-    def _happen(self, event: Event, mended: set[str]) -> str:
-        if event.what == "publish":
+    def _happen(self, event: TimelineEvent, mended: set[str]) -> str:
+        if event.kind == "publish":
             return self._publish_next(event)
-        tail = self._tails[event.who]
-        if event.what == "start":
-            tail.start(self._supervisor, flawed=event.who == CORRUPTED and event.who not in mended)
-            return f"{event.who} joins late."
-        if event.what == "repair":
+        tail = self._tails[event.subject]
+        if event.kind == "start":
+            tail.start(self._supervisor, flawed=event.subject == CORRUPTED and event.subject not in mended)
+            return f"{event.subject} joins late."
+        if event.kind == "repair":
             tail.repair()
-            return f"{event.who}: its link is mended and its loader restarted; the failed item loads again."
-        if event.what == "offline":
+            return f"{event.subject}: its link is mended and its loader restarted; the failed item loads again."
+        if event.kind == "offline":
             tail.link.offline()
-            return f"{event.who} has lost its link."
+            return f"{event.subject} has lost its link."
         tail.link.online()
-        return f"{event.who} is back."
+        return f"{event.subject} is back."
 
-    def _publish_next(self, event: Event) -> str:
-        cycle = self._cycles[event.who][1]
+    def _publish_next(self, event: TimelineEvent) -> str:
+        cycle = self._cycles[event.subject][1]
         try:
             self._library.publish(cycle, self._media)
         except WorldError as error:

@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 
 @dataclass(frozen=True, slots=True)
-class Aircraft:
+class DemoAircraft:
     """One tail and its link to the ground."""
 
     airline: str
@@ -24,7 +24,7 @@ class Aircraft:
 
 
 @dataclass(frozen=True, slots=True)
-class Operator:
+class DemoAirline:
     """An airline: its name in the keys and the one people use."""
 
     name: str
@@ -40,7 +40,7 @@ class Film:
 
 
 @dataclass(frozen=True, slots=True)
-class Cycle:
+class DemoCampaign:
     """A campaign of an airline."""
 
     airline: str
@@ -52,29 +52,29 @@ class Cycle:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class TimelineEvent:
     """Something happens at a time: to a tail, or (publish) to an airline."""
 
     at: float
-    what: Literal["start", "offline", "online", "publish", "repair"]
-    who: str
+    kind: Literal["start", "offline", "online", "publish", "repair"]
+    subject: str
 
 
-OPERATORS: Final = (
-    Operator("AUR", "Aurora Nordic"),
-    Operator("MER", "Meridian Airways"),
-    Operator("KSP", "Kestrel Pacific"),
+AIRLINES: Final = (
+    DemoAirline("AUR", "Aurora Nordic"),
+    DemoAirline("MER", "Meridian Airways"),
+    DemoAirline("KSP", "Kestrel Pacific"),
 )
 FLEET: Final = (
-    Aircraft("AUR", "SE-RNA", 220_000, 0.3),
-    Aircraft("MER", "G-MRDB", 180_000, 0.4),
-    Aircraft("AUR", "SE-RNB", 150_000, 0.5),
-    Aircraft("KSP", "ZK-KSB", 160_000, 0.6),
-    Aircraft("KSP", "ZK-KSA", 340_000, 0.25),
-    Aircraft("MER", "G-MRDA", 260_000, 0.3),
-    Aircraft("AUR", "LN-RNC", 300_000, 0.25),
-    Aircraft("MER", "EI-MRC", 105_000, 0.7),
-    Aircraft("AUR", "OY-RND", 125_000, 0.6),
+    DemoAircraft("AUR", "SE-RNA", 220_000, 0.3),
+    DemoAircraft("MER", "G-MRDB", 180_000, 0.4),
+    DemoAircraft("AUR", "SE-RNB", 150_000, 0.5),
+    DemoAircraft("KSP", "ZK-KSB", 160_000, 0.6),
+    DemoAircraft("KSP", "ZK-KSA", 340_000, 0.25),
+    DemoAircraft("MER", "G-MRDA", 260_000, 0.3),
+    DemoAircraft("AUR", "LN-RNC", 300_000, 0.25),
+    DemoAircraft("MER", "EI-MRC", 105_000, 0.7),
+    DemoAircraft("AUR", "OY-RND", 125_000, 0.6),
 )
 CORRUPTED: Final = "G-MRDB"
 FLAKY: Final = "SE-RNB"
@@ -110,12 +110,12 @@ _SHORTS: Final = (
 )
 
 
-def cycles(today: date) -> list[Cycle]:
+def demo_campaigns(today: date) -> list[DemoCampaign]:
     """Two campaigns of each airline: the next month's and the one's after it."""
     first = _next_month(today)
     second = _next_month(first)
     return [
-        Cycle(
+        DemoCampaign(
             operator.name,
             f"{month:%Y-%m}",
             f"{operator.title}, {month:%B %Y}",
@@ -124,7 +124,7 @@ def cycles(today: date) -> list[Cycle]:
             _films(operator.name, number),
         )
         for number, month in enumerate((first, second))
-        for operator in OPERATORS
+        for operator in AIRLINES
     ]
 
 
@@ -147,15 +147,15 @@ def _next_month(day: date) -> date:
     return (day.replace(day=1) + timedelta(days=32)).replace(day=1)
 
 
-def timeline(fleet: Sequence[Aircraft]) -> list[Event]:
+def timeline(fleet: Sequence[DemoAircraft]) -> list[TimelineEvent]:
     """What happens in the first half hour, in order. Every aircraft starts once, all but one at once."""
     tails = {aircraft.tail for aircraft in fleet}
     airlines = list(dict.fromkeys(aircraft.airline for aircraft in fleet))
-    events = [Event(75 if tail == LATE else 0, "start", tail) for tail in (a.tail for a in fleet)]
-    events += [Event(200 + 120 * number, "publish", airline) for number, airline in enumerate(airlines)]
+    events = [TimelineEvent(75 if tail == LATE else 0, "start", tail) for tail in (a.tail for a in fleet)]
+    events += [TimelineEvent(200 + 120 * number, "publish", airline) for number, airline in enumerate(airlines)]
     if FLAKY in tails:
         for begin in range(40, 1800, 300):
-            events += [Event(begin, "offline", FLAKY), Event(begin + 70, "online", FLAKY)]
+            events += [TimelineEvent(begin, "offline", FLAKY), TimelineEvent(begin + 70, "online", FLAKY)]
     if CORRUPTED in tails:
-        events.append(Event(600, "repair", CORRUPTED))
+        events.append(TimelineEvent(600, "repair", CORRUPTED))
     return sorted(events, key=lambda event: event.at)

@@ -2,7 +2,7 @@
 
 The demo writes these reports into the status bucket as a third-party loader would; the portal knows no difference. Only
 that one of them has been silent for long it cannot learn from a bucket: that is set in the demo's own database
-(`fall_silent`), as is that one is stored. Everything else here is pure data and arithmetic. Times in seconds since the
+(`mark_silent`), as is that one is stored. Everything else here is pure data and arithmetic. Times in seconds since the
 demo's first start.
 """
 
@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from fleet.choices import ServiceStatus
-from fleet.demo.scenario import Cycle
+from fleet.demo.scenario import DemoCampaign
 from fleet.models import Tail
 from ifeportal.models import Airline
 from loader.contract.heartbeat import Heartbeat, build_heartbeat
@@ -27,7 +27,7 @@ SILENT_FOR: Final = timedelta(hours=30)
 
 
 @dataclass(frozen=True, slots=True)
-class Scripted:
+class ScriptedTail:
     """One such tail: what it reports of the largest film, (at, bytes), and what its heartbeats say, if it writes any.
 
     `beats_for`: after so many seconds it writes none any more.
@@ -41,11 +41,11 @@ class Scripted:
     beats_for: float = float("inf")
 
 
-STALLED: Final = Scripted("AUR", "SE-RNS", ((0, 2 * MIB),), "loading")
-SILENT: Final = Scripted("AUR", "OY-RNX", ((0, 3 * MIB),), "loading", beats_for=0)
-WAITING: Final = Scripted("MER", "G-MRDW", ((0, 1 * MIB),), "waiting", "outside its hours, 22:00-05:00")
-RESTARTED: Final = Scripted("KSP", "ZK-KSR", ((0, 3 * MIB), (20, MIB)))
-CONTRADICTORY: Final = Scripted("KSP", "ZK-KSX", ((0, 1_000 * MIB),))
+STALLED: Final = ScriptedTail("AUR", "SE-RNS", ((0, 2 * MIB),), "loading")
+SILENT: Final = ScriptedTail("AUR", "OY-RNX", ((0, 3 * MIB),), "loading", beats_for=0)
+WAITING: Final = ScriptedTail("MER", "G-MRDW", ((0, 1 * MIB),), "waiting", "outside its hours, 22:00-05:00")
+RESTARTED: Final = ScriptedTail("KSP", "ZK-KSR", ((0, 3 * MIB), (20, MIB)))
+CONTRADICTORY: Final = ScriptedTail("KSP", "ZK-KSX", ((0, 1_000 * MIB),))
 SCRIPTED: Final = (STALLED, SILENT, WAITING, RESTARTED, CONTRADICTORY)
 STORED: Final = ("AUR", "LN-RNF")
 # Thresholds of the demo's airlines, so low or high that what they are for is seen at once.
@@ -55,7 +55,9 @@ THRESHOLDS: Final[Mapping[str, Mapping[str, int]]] = {
 }
 
 
-def reports(campaigns: Sequence[Cycle], since: float, until: float, now: datetime) -> Iterator[tuple[str, bytes]]:
+def reports(
+    campaigns: Sequence[DemoCampaign], since: float, until: float, now: datetime
+) -> Iterator[tuple[str, bytes]]:
     """The objects, by key, that are written after `since` and up to `until`, in order, of the first campaign of each
     airline; `now` is what heartbeats say the time is."""
     for cycle in campaigns:
@@ -71,20 +73,20 @@ def reports(campaigns: Sequence[Cycle], since: float, until: float, now: datetim
                 yield heartbeat_key(one.airline, one.tail), build_heartbeat(beat)
 
 
-def _beats(one: Scripted, since: float, until: float) -> bool:
+def _beats(one: ScriptedTail, since: float, until: float) -> bool:
     """Whether a heartbeat is due in that span; of several only one is of use."""
     end = min(until, one.beats_for)
     return since < 0 <= until or end // BEATS > max(since, 0) // BEATS
 
 
-def make_stored(airlines: Mapping[str, Airline]) -> None:
+def create_stored_tail(airlines: Mapping[str, Airline]) -> None:
     """A tail that is out of service, and so in no sum."""
     airline, name = STORED
     if airline in airlines:
         Tail.objects.get_or_create(airline=airlines[airline], name=name, defaults={"duty": ServiceStatus.STORED})
 
 
-def fall_silent(now: datetime) -> bool:
+def mark_silent(now: datetime) -> bool:
     """Have the portal believe that it has seen nothing of one tail for `SILENT_FOR`; whether that is done.
 
     Only once it has read what that tail reports, and never again.

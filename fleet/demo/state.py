@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleet.demo.aircraft import MEDIA, STATUS
-from fleet.demo.scenario import OPERATORS
+from fleet.demo.scenario import AIRLINES
 from ifeportal.conf.environment import Config
 
 
@@ -29,7 +29,7 @@ class Login:
     sees: str
 
 
-class State:
+class DemoFolder:
     """What the demo keeps between two starts. The folder is locked while it is open."""
 
     def __init__(self, folder: Path) -> None:
@@ -68,7 +68,7 @@ class State:
         """Who may sign in."""
         return [
             Login("ops", self._secrets["ops"], "every airline (operations, staff)"),
-            Login("aurora", self._secrets["aurora"], f"{OPERATORS[0].title} only (a user of that airline)"),
+            Login("aurora", self._secrets["aurora"], f"{AIRLINES[0].title} only (a user of that airline)"),
             Login("admin", self._secrets["admin"], "everything, and /admin/ (superuser)"),
         ]
 

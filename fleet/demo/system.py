@@ -20,8 +20,8 @@ from django.db import connection
 
 from fleet.demo import scripted_tails
 from fleet.demo.aircraft import MANAGE, MEDIA, STATUS, Simulation, identity
-from fleet.demo.scenario import FLEET, OPERATORS, cycles
-from fleet.demo.state import DemoError, Login, State
+from fleet.demo.scenario import AIRLINES, FLEET, demo_campaigns
+from fleet.demo.state import DemoError, DemoFolder, Login
 from ifeportal.embedded.processes import LOOPBACK, Process, Supervisor, free_port, wait_until_listening
 from ifeportal.embedded.seaweedfs import Identity, SeaweedFS
 from ifeportal.models import Airline, Membership, User
@@ -34,11 +34,11 @@ RESTART_WINDOW: Final = 300.0
 STORE_PORT: Final = 8333
 
 
-class Demonstration:
+class DemoSystem:
     """The running system. Use as a context manager: whatever happens, everything it started is stopped."""
 
     def __init__(
-        self, state: State, say: Callable[[str], None], *, port: int = 8000, aircraft: int = 9, speed: float = 1.0
+        self, state: DemoFolder, say: Callable[[str], None], *, port: int = 8000, aircraft: int = 9, speed: float = 1.0
     ) -> None:
         self._state = state
         self._say = say
@@ -68,18 +68,18 @@ class Demonstration:
             for name in (MEDIA, STATUS):
                 self._store.create_bucket(name)
             call_command("migrate", verbosity=0, interactive=False)
-            make_users(self._state.logins)
+            create_users(self._state.logins)
             connection.close()
             for process in self._portal():
                 self._supervisor.start(process)
         except OSError as error:
             raise DemoError(str(error)) from error
 
-    def take_off(self) -> None:
+    def start_fleet(self) -> None:
         """Publish the first campaigns, let the aircraft fly, wait until the portal answers. Raises DemoError."""
         simulation = Simulation(
             self._fleet,
-            cycles(datetime.now(UTC).date()),
+            demo_campaigns(datetime.now(UTC).date()),
             self._store,
             self._state.folder,
             self._supervisor,
@@ -92,18 +92,18 @@ class Demonstration:
         simulation.advance(self._elapsed)
         self._wait_for_portal()
 
-    def tick(self) -> None:
+    def step(self) -> None:
         """Let the fleet fly on and see that everything lives. Raises DemoError if something keeps ending."""
         now = time.monotonic()
         self._elapsed, self._clock = self._elapsed + now - self._clock, now
         if self._simulation:
             self._simulation.advance(self._elapsed)
         self._state.elapsed = self._elapsed
-        self._silent = self._silent or scripted_tails.fall_silent(datetime.now(UTC))
+        self._silent = self._silent or scripted_tails.mark_silent(datetime.now(UTC))
         if self._store.process.ended is not None:
-            self._revive(self._store.process, self._restart_store)
+            self._restart_process(self._store.process, self._restart_store)
         for process in self._supervisor.ended():
-            self._revive(process, process.start)
+            self._restart_process(process, process.start)
 
     def close(self) -> None:
         """Stop everything: the loaders, which still report over their links, then the links, the store last."""
@@ -154,7 +154,7 @@ class Demonstration:
         except OSError as error:
             raise DemoError(f"The portal does not answer: {error}\n{portal.log_tail()}") from error
 
-    def _revive(self, process: Process, start: Callable[[], None]) -> None:
+    def _restart_process(self, process: Process, start: Callable[[], None]) -> None:
         """Say who ended and why, and start it again, unless it did so too often."""
         now = time.monotonic()
         recent = [at for at in self._restarts.get(process.name, []) if now - at < RESTART_WINDOW]
@@ -175,15 +175,15 @@ class Demonstration:
             raise DemoError(f"The store came back at another port: {self._store.endpoint}. Start the demo again.")
 
 
-def make_users(logins: list[Login]) -> None:
+def create_users(logins: list[Login]) -> None:
     """The airlines of the demo and their thresholds, and who may see them; passwords as the state has them."""
     airlines = {
         operator.name: Airline.objects.get_or_create(
             name=operator.name, defaults={"title": operator.title, **scripted_tails.THRESHOLDS.get(operator.name, {})}
         )[0]
-        for operator in OPERATORS
+        for operator in AIRLINES
     }
-    scripted_tails.make_stored(airlines)
+    scripted_tails.create_stored_tail(airlines)
     for login in logins:
         user, new = User.objects.get_or_create(
             username=login.name,
@@ -193,4 +193,4 @@ def make_users(logins: list[Login]) -> None:
             user.set_password(login.password)
             user.save()
         if not user.is_staff:
-            Membership.objects.get_or_create(user=user, airline=airlines[OPERATORS[0].name])
+            Membership.objects.get_or_create(user=user, airline=airlines[AIRLINES[0].name])

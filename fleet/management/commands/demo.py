@@ -14,10 +14,10 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from fleet.demo.aircraft import MANAGE
-from fleet.demo.scenario import CORRUPTED, FLAKY, FLEET, LATE, OPERATORS
+from fleet.demo.scenario import AIRLINES, CORRUPTED, FLAKY, FLEET, LATE
 from fleet.demo.scripted_tails import CONTRADICTORY, RESTARTED, SILENT, STALLED, WAITING
-from fleet.demo.state import DemoError, State
-from fleet.demo.system import Demonstration
+from fleet.demo.state import DemoError, DemoFolder
+from fleet.demo.system import DemoSystem
 from loader.errors import WorldError
 
 MARK = "IFEPORTAL_DEMO"  # set in the process that uses the demo's own database
@@ -44,12 +44,12 @@ class Command(BaseCommand):
             raise CommandError(f"--aircraft must be 1 to {len(FLEET)}, --speed more than 0.", returncode=2)
         stop = threading.Event()
         try:
-            state = State(options["folder"])
+            state = DemoFolder(options["folder"])
             if os.environ.get(MARK) != str(state.folder):
                 _start_over(state, reset=options["reset"])
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: stop.set())
-            demonstration = Demonstration(
+            demonstration = DemoSystem(
                 state,
                 self._say,
                 port=options["port"],
@@ -60,17 +60,17 @@ class Command(BaseCommand):
         except (DemoError, WorldError) as error:
             raise CommandError(str(error)) from error
 
-    def _run(self, demonstration: Demonstration, state: State, stop: threading.Event) -> None:
+    def _run(self, demonstration: DemoSystem, state: DemoFolder, stop: threading.Event) -> None:
         with demonstration:
             self._say("Starting the store and the portal ...")
             demonstration.prepare()
             if not stop.is_set():
                 self._say("Publishing campaigns and starting aircraft ...")
-                demonstration.take_off()
+                demonstration.start_fleet()
                 self.stdout.write(introduction(demonstration.address, state))
                 self.stdout.flush()
             while not stop.wait(0.5):
-                demonstration.tick()
+                demonstration.step()
             self._say("Stopping everything ...")
         self._say("Stopped. `make demo` goes on from here, `make demo-reset` starts afresh.")
 
@@ -79,7 +79,7 @@ class Command(BaseCommand):
         self.stdout.flush()
 
 
-def _start_over(state: State, *, reset: bool) -> None:
+def _start_over(state: DemoFolder, *, reset: bool) -> None:
     """Become the same command again, with Django on the demo's own database."""
     if reset:
         state.reset()
@@ -89,11 +89,11 @@ def _start_over(state: State, *, reset: bool) -> None:
     os.execve(sys.executable, [sys.executable, str(MANAGE), *arguments], environment)  # noqa: S606
 
 
-def introduction(address: str, state: State) -> str:
+def introduction(address: str, state: DemoFolder) -> str:
     """What a visitor should know."""
     logins = "\n".join(f"    {login.name:<8} {login.password:<14} {login.sees}" for login in state.logins)
-    own = f"{address}airlines/{OPERATORS[0].name}/"
-    mer, ksp = f"{address}airlines/{OPERATORS[1].name}/", f"{address}airlines/{OPERATORS[2].name}/"
+    own = f"{address}airlines/{AIRLINES[0].name}/"
+    mer, ksp = f"{address}airlines/{AIRLINES[1].name}/", f"{address}airlines/{AIRLINES[2].name}/"
     return f"""
   The portal is at  {address}
 
@@ -102,7 +102,7 @@ def introduction(address: str, state: State) -> str:
 
   What to look at
     {address:<44} the fleet: three airlines load at this moment
-    {own:<44} {OPERATORS[0].title}: a bar for each aircraft
+    {own:<44} {AIRLINES[0].title}: a bar for each aircraft
     {f"{mer}tails/{CORRUPTED}/":<44} {CORRUPTED} gets a wrong byte: a checksum failure, tried in vain
     {f"{own}tails/{FLAKY}/":<44} {FLAKY} loses its link for a minute, then goes on where it was
     {f"{ksp}tails/{LATE}/":<44} {LATE} joins a minute late

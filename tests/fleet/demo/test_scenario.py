@@ -11,16 +11,16 @@ import pytest
 from fleet.choices import ServiceStatus
 from fleet.demo.aircraft import Library, identity, make_archive
 from fleet.demo.scenario import (
+    AIRLINES,
     CORRUPTED,
     CORRUPTED_BYTE,
     CORRUPTED_FILM,
     FLAKY,
     FLEET,
     LATE,
-    OPERATORS,
-    Event,
     Film,
-    cycles,
+    TimelineEvent,
+    demo_campaigns,
     library,
     timeline,
 )
@@ -32,8 +32,8 @@ from fleet.demo.scripted_tails import (
     STORED,
     THRESHOLDS,
     WAITING,
-    fall_silent,
-    make_stored,
+    create_stored_tail,
+    mark_silent,
     reports,
 )
 from fleet.iam_policy import seaweedfs_identity
@@ -47,11 +47,13 @@ from loader.s3.memory import MemoryBucket
 
 
 def load_seconds(airline: str, bandwidth: int) -> list[float]:
-    return [sum(f.size for f in c.films) / bandwidth for c in cycles(date(2026, 11, 21)) if c.airline == airline]
+    return [
+        sum(f.size for f in c.films) / bandwidth for c in demo_campaigns(date(2026, 11, 21)) if c.airline == airline
+    ]
 
 
 def test_every_name_is_one_the_contract_allows() -> None:
-    for name in [*(o.name for o in OPERATORS), *(a.tail for a in FLEET), *(film.name for film in library())]:
+    for name in [*(o.name for o in AIRLINES), *(a.tail for a in FLEET), *(film.name for film in library())]:
         check_name(name)
 
 
@@ -62,33 +64,33 @@ def test_a_load_takes_minutes_and_something_moves_for_more_than_ten() -> None:
 
 @pytest.mark.parametrize("today", [date(2026, 1, 31), date(2026, 11, 21), date(2026, 12, 1), date(2028, 2, 29)])
 def test_the_first_campaign_starts_within_a_month_and_the_next_one_follows_it(today: date) -> None:
-    for operator in OPERATORS:
-        first, second = [cycle for cycle in cycles(today) if cycle.airline == operator.name]
+    for operator in AIRLINES:
+        first, second = [cycle for cycle in demo_campaigns(today) if cycle.airline == operator.name]
         assert today < first.starts <= today + timedelta(days=31)
         assert first.ends < second.starts < second.ends
         assert first.name < second.name
 
 
 def test_every_aircraft_starts_once_and_one_of_them_late() -> None:
-    starts = {event.who: event.at for event in timeline(FLEET) if event.what == "start"}
+    starts = {event.subject: event.at for event in timeline(FLEET) if event.kind == "start"}
     assert sorted(starts) == sorted(aircraft.tail for aircraft in FLEET)
     assert [tail for tail, at in starts.items() if at] == [LATE]
 
 
 def test_who_goes_offline_comes_back() -> None:
-    changes = [event for event in timeline(FLEET) if event.what in ("offline", "online")]
-    assert {event.who for event in changes} == {FLAKY}
-    assert [event.what for event in changes] == ["offline", "online"] * (len(changes) // 2)
+    changes = [event for event in timeline(FLEET) if event.kind in ("offline", "online")]
+    assert {event.subject for event in changes} == {FLAKY}
+    assert [event.kind for event in changes] == ["offline", "online"] * (len(changes) // 2)
 
 
 def test_a_smaller_fleet_has_only_its_own_events() -> None:
     events = timeline(FLEET[:1])
-    assert events == [Event(0, "start", "SE-RNA"), Event(200, "publish", "AUR")]
+    assert events == [TimelineEvent(0, "start", "SE-RNA"), TimelineEvent(200, "publish", "AUR")]
 
 
 def test_the_corrupted_film_flies_on_the_aircraft_that_is_to_meet_it() -> None:
     airline = next(aircraft.airline for aircraft in FLEET if aircraft.tail == CORRUPTED)
-    first = next(cycle for cycle in cycles(date(2026, 11, 21)) if cycle.airline == airline)
+    first = next(cycle for cycle in demo_campaigns(date(2026, 11, 21)) if cycle.airline == airline)
     film = next(film for film in first.films if film.name == CORRUPTED_FILM)
     assert film.size > CORRUPTED_BYTE
 
@@ -107,7 +109,7 @@ def test_an_archive_is_real_and_the_same_every_time(tmp_path: Path) -> None:
 
 
 def test_a_campaign_can_be_published_again_and_changes_nothing(tmp_path: Path) -> None:
-    cycle = cycles(date(2026, 11, 21))[0]
+    cycle = demo_campaigns(date(2026, 11, 21))[0]
     media, films = MemoryBucket(), Library(tmp_path)
     for _ in range(2):
         films.publish(cycle, media)
@@ -119,7 +121,7 @@ def test_a_campaign_can_be_published_again_and_changes_nothing(tmp_path: Path) -
 
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
-FIRST = [cycle for cycle in cycles(NOW.date()) if cycle.name == "2026-12"]
+FIRST = [cycle for cycle in demo_campaigns(NOW.date()) if cycle.name == "2026-12"]
 
 
 def told(since: float, until: float) -> dict[str, bytes]:
@@ -131,7 +133,7 @@ def test_every_name_of_a_scripted_aircraft_is_its_own() -> None:
     for name in names:
         check_name(name)
     assert len({*names, *(aircraft.tail for aircraft in FLEET)}) == len(names) + len(FLEET)
-    assert {one.airline for one in SCRIPTED} | {STORED[0]} | THRESHOLDS.keys() == {each.name for each in OPERATORS}
+    assert {one.airline for one in SCRIPTED} | {STORED[0]} | THRESHOLDS.keys() == {each.name for each in AIRLINES}
 
 
 def test_scripted_aircraft_report_at_once_and_go_on_by_their_heartbeats() -> None:
@@ -152,14 +154,14 @@ def test_of_a_long_span_what_was_said_last_counts() -> None:
 @pytest.mark.django_db
 def test_what_no_bucket_can_tell_is_set_in_the_demos_database() -> None:
     airline = Airline.objects.create(name="AUR")
-    make_stored({"AUR": airline})
-    make_stored({"AUR": airline})
+    create_stored_tail({"AUR": airline})
+    create_stored_tail({"AUR": airline})
     assert Tail.objects.get().duty == ServiceStatus.STORED
-    assert not fall_silent(NOW), "the portal has not read anything of it yet"
+    assert not mark_silent(NOW), "the portal has not read anything of it yet"
     tail = Tail.objects.create(airline=airline, name=SILENT.tail, seen_at=NOW, heartbeat_etag="e")
-    assert fall_silent(NOW)
+    assert mark_silent(NOW)
     tail.refresh_from_db()
     assert (tail.silent, tail.seen_at) == (True, NOW - SILENT_FOR)
-    assert fall_silent(NOW + timedelta(hours=1))
+    assert mark_silent(NOW + timedelta(hours=1))
     tail.refresh_from_db()
     assert tail.seen_at == NOW - SILENT_FOR
