@@ -44,7 +44,7 @@ class TailAdmin(ReadOnlyScopedAdmin[Tail]):
         return "silent" if tail.silent else "heard"
 
 
-class StateFilter(admin.SimpleListFilter):
+class LoadStateFilter(admin.SimpleListFilter):
     """By the one word for a row, as pages and API have it, or by being at risk."""
 
     title = "state"
@@ -59,26 +59,26 @@ class StateFilter(admin.SimpleListFilter):
         word = self.value()
         return queryset.filter(self.condition(word)) if word in CHOICES else queryset
 
-    def condition(self, word: str) -> Q:
+    def condition(self, state: str) -> Q:
         """Loads in that state."""
-        return in_state(word)
+        return in_state(state)
 
 
-class ItemStateFilter(StateFilter):
+class TransferStateFilter(LoadStateFilter):
     """The same of transfers."""
 
-    def condition(self, word: str) -> Q:
+    def condition(self, state: str) -> Q:
         """Transfers in that state."""
-        return transfer_in_state(word)
+        return transfer_in_state(state)
 
 
-class Measured(ReadOnlyScopedAdmin[Any]):
+class ProgressAdmin(ReadOnlyScopedAdmin[Any]):
     """What the lists of loads and transfers have in common."""
 
     date_hierarchy = "as_of"
 
     @admin.display(description="state", ordering="status")
-    def word(self, row: Load | Transfer) -> str:
+    def state_word(self, row: Load | Transfer) -> str:
         """The one word for it."""
         return row.state
 
@@ -89,14 +89,14 @@ class Measured(ReadOnlyScopedAdmin[Any]):
 
 
 @admin.register(Load)
-class LoadAdmin(Measured):
+class LoadAdmin(ProgressAdmin):
     """Campaigns on tails."""
 
     list_display = [
         "tail",
         "airline",
         "campaign",
-        "word",
+        "state_word",
         "risk",
         "percent",
         "proven",
@@ -107,7 +107,7 @@ class LoadAdmin(Measured):
         "as_of",
         "page",
     ]
-    list_filter = [StateFilter, "proof", "contradiction", "tail__duty", "error_code", "tail__airline"]
+    list_filter = [LoadStateFilter, "proof", "contradiction", "tail__duty", "error_code", "tail__airline"]
     list_select_related = ["tail__airline", "campaign"]
     search_fields = ["tail__name", "campaign__name", "error"]
 
@@ -133,12 +133,12 @@ class LoadAdmin(Measured):
 
 
 @admin.register(Transfer)
-class TransferAdmin(Measured):
+class TransferAdmin(ProgressAdmin):
     """Content items on their way to tails."""
 
-    list_display = ["content", "tail", "campaign", "word", "percent", "error_code", "as_of", "page"]
+    list_display = ["content", "tail", "campaign", "state_word", "percent", "error_code", "as_of", "page"]
     list_filter = [
-        ItemStateFilter,
+        TransferStateFilter,
         "error_code",
         "unreadable",
         "oversized",

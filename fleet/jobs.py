@@ -28,9 +28,11 @@ from loader.s3.sqs import EventQueue
 INTERVALS_A_DISCOVERY: Final = 5  # new airlines come far less often than new objects
 BETWEEN_THINNINGS: Final = 600.0  # seconds
 BETWEEN_ARCHIVINGS: Final = 3_600.0
-TURN_OF_ARCHIVING: Final = 10.0  # then other work gets its turn, and the rest is done in the next
+ARCHIVE_TIME_LIMIT: Final = 10.0  # then other work gets its turn, and the rest is done in the next
 BETWEEN_PRUNINGS: Final = 86_400.0  # a browser that was away for longer loads its page anew
-TURN: Final = 20.0  # seconds after which a poll leaves the rest to the next one, so that no airline holds up others
+POLL_TIME_LIMIT: Final = (
+    20.0  # seconds after which a poll leaves the rest to the next one, so that no airline holds up others
+)
 EVENTS_JOB: Final = "take_events"
 
 
@@ -43,9 +45,9 @@ def poll(airline: str, part: str = "") -> None:
     if row is None:
         return
     if part:
-        run(f"poll:{airline}/{part}", settings.POLL_INTERVAL, lambda held: _poll_part(held, row, part))
+        run(f"poll:{airline}/{part}", settings.POLL_INTERVAL, lambda held: _poll_partition(held, row, part))
     else:
-        run(f"poll:{airline}", settings.POLL_INTERVAL, lambda held: _poll_head(held, row))
+        run(f"poll:{airline}", settings.POLL_INTERVAL, lambda held: _poll_root(held, row))
 
 
 def discover() -> None:
@@ -53,7 +55,7 @@ def discover() -> None:
     media, status = _buckets()
 
     def work(held: Lease) -> None:
-        _told(None, discovery.discover(media, status, timezone.now(), alive=held.heartbeat))
+        _record_usage(None, discovery.discover(media, status, timezone.now(), alive=held.heartbeat))
 
     run("discover", settings.POLL_INTERVAL * INTERVALS_A_DISCOVERY, work)
 
@@ -63,7 +65,7 @@ def take_events() -> None:
 
     Raises JobFailed where the queue or the bucket could not be read.
     """
-    run(EVENTS_JOB, settings.POLL_INTERVAL, _take_events)
+    run(EVENTS_JOB, settings.POLL_INTERVAL, _consume_events)
 
 
 def thin_samples() -> None:
@@ -85,13 +87,13 @@ def archive_loads() -> None:
     def work(held: Lease) -> None:
         status = _buckets()[1]
         more, failures = scheduler.run_for(
-            status, timezone.now, TURN_OF_ARCHIVING, alive=held.heartbeat, guard=held.check_fence
+            status, timezone.now, ARCHIVE_TIME_LIMIT, alive=held.heartbeat, guard=held.check_fence
         )
         usage.flush(timezone.now())
         if failures:
             raise JobFailed("; ".join(failures))
         if more:
-            held.next_run_in = 2 * TURN_OF_ARCHIVING
+            held.next_run_in = 2 * ARCHIVE_TIME_LIMIT
 
     run("archive_loads", BETWEEN_ARCHIVINGS, work)
 
@@ -101,14 +103,14 @@ def prune_feed() -> None:
     run("prune_feed", BETWEEN_PRUNINGS, lambda held: feed.prune_feed(alive=held.heartbeat, guard=held.check_fence))
 
 
-def _poll_head(held: Lease, airline: Airline) -> None:
+def _poll_root(held: Lease, airline: Airline) -> None:
     media, status = _buckets()
     steady_since = uninterrupted_since(held)
     terms = PollOptions(
         alive=held.heartbeat,
         guard=held.check_fence,
         uninterrupted_since=steady_since,
-        seconds=TURN,
+        seconds=POLL_TIME_LIMIT,
         previous_run=held.succeeded_at,
     )
     current = partitions_of(held.name) or UNPARTITIONED
@@ -117,13 +119,13 @@ def _poll_head(held: Lease, airline: Airline) -> None:
     _settle(held, airline, result)
 
 
-def _poll_part(held: Lease, airline: Airline, part: str) -> None:
-    terms = PollOptions(alive=held.heartbeat, guard=held.check_fence, seconds=TURN)
-    _settle(held, airline, poll_partition(airline, part, _buckets()[1], timezone.now(), terms))
+def _poll_partition(held: Lease, airline: Airline, partition: str) -> None:
+    terms = PollOptions(alive=held.heartbeat, guard=held.check_fence, seconds=POLL_TIME_LIMIT)
+    _settle(held, airline, poll_partition(airline, partition, _buckets()[1], timezone.now(), terms))
 
 
-def _take_events(held: Lease) -> None:
-    terms = PollOptions(alive=held.heartbeat, guard=held.check_fence, seconds=TURN)
+def _consume_events(held: Lease) -> None:
+    terms = PollOptions(alive=held.heartbeat, guard=held.check_fence, seconds=POLL_TIME_LIMIT)
     media, status = _buckets()
     taken = event_consumer.consume_events(_queue(), media, status, timezone.now, terms)
     held.found_changes = taken.keys > 0
@@ -150,7 +152,7 @@ def _settle(held: Lease, airline: Airline, result: PollResult) -> None:
         watched=held.is_viewed,
         floor=settings.POLL_INTERVAL,
         ceiling=settings.POLL_CEILING,
-        pushed=_events_arrive(held),
+        pushed=_events_are_flowing(held),
     )
     if result.unfinished:
         held.next_run_in = settings.POLL_INTERVAL
@@ -159,16 +161,16 @@ def _settle(held: Lease, airline: Airline, result: PollResult) -> None:
         held.next_run_in = (
             settings.POLL_CEILING
         )  # one tail with more keys than are read: it is dear, and not whole anyway
-    _told(airline.pk, result)
+    _record_usage(airline.pk, result)
 
 
-def _events_arrive(held: Lease) -> bool:
+def _events_are_flowing(held: Lease) -> bool:
     now = timezone.now()
     found_at = now if held.found_changes else held.found_at
     return bool(settings.STATUS_EVENTS_QUEUE_URL) and event_consumer.events_are_flowing(EVENTS_JOB, found_at, now)
 
 
-def _told(airline_id: int | None, result: PollResult) -> None:
+def _record_usage(airline_id: int | None, result: PollResult) -> None:
     """Enter what the poll cost into the ledger. Raises JobFailed where a bucket could not be read."""
     usage.record(airline_id, result)
     _finish(result)

@@ -57,7 +57,7 @@ def cycle(polling: Polling, media: S3Bucket, status: S3Bucket) -> Cycle:
     before, began, spent = _requests(media, status), time.perf_counter(), time.process_time()
     statements = Statements()
     with connection.execute_wrapper(statements):
-        result = polling.all(whoever_else=False)
+        result = polling.all(include_leased=False)
     close_old_connections()
     wall, cpu = time.perf_counter() - began, time.process_time() - spent
     if result is None or result.failures or not result.listings:

@@ -18,7 +18,7 @@ SHOWN: Final = 100
 
 
 @register.inclusion_tag("fleet/campaign/progress.html")
-def uptake(airline: Airline, name: str) -> dict[str, Any]:
+def campaign_progress(airline: Airline, name: str) -> dict[str, Any]:
     """How many tails in service have the campaign how far, and each with the version its figures rest on."""
     campaign = Campaign.objects.filter(airline=airline, name=name).select_related("airline").first()
     tails = Tail.objects.filter(airline=airline, duty=ServiceStatus.ACTIVE).count()

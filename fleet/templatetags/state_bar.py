@@ -14,7 +14,7 @@ from fleet.stats.rollup import COUNTED_STATES, Rollup
 
 register = template.Library()
 
-WORDS: Final = {**{state: state for state in COUNTED_STATES}, AT_RISK: "at risk"}
+LABELS: Final = {**{state: state for state in COUNTED_STATES}, AT_RISK: "at risk"}
 PLAIN: Final = ("complete", "pending")
 ALWAYS: Final = ("failed", "complete")  # said even where there are none
 
@@ -42,17 +42,17 @@ def _pattern(word: str) -> SafeString:
 def readiness(sums: Rollup, address: str) -> dict[str, Any]:
     """The bar of states with the words and counts of its segments, each a link to the rows it counts at `address`."""
     start = f"{address}{'&' if '?' in address else '?'}state="
-    counts = [(word, label, getattr(sums, word), f"{start}{word}", word in ALWAYS) for word, label in WORDS.items()]
+    counts = [(word, label, getattr(sums, word), f"{start}{word}", word in ALWAYS) for word, label in LABELS.items()]
     return {"sums": sums, "counts": counts}
 
 
 @register.filter
-def words(state: str) -> str:
+def state_label(state: str) -> str:
     """A state of the address as people say it."""
-    return WORDS.get(state, state)
+    return LABELS.get(state, state)
 
 
 @register.simple_tag
 def counted(sums: Rollup) -> list[tuple[str, str, int]]:
     """Each state with its word and how many loads are in it, and how many are at risk."""
-    return [(word, label, getattr(sums, word)) for word, label in WORDS.items()]
+    return [(word, label, getattr(sums, word)) for word, label in LABELS.items()]

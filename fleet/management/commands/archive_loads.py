@@ -31,7 +31,7 @@ OBJECTS_A_LISTING: Final = 1_000
 
 
 @dataclass(slots=True)
-class Sums:
+class ArchiveTotals:
     """What was done, or would be: loads, small objects deleted, bytes of archives, and loads left alone."""
 
     loads: int = 0
@@ -77,7 +77,7 @@ class Command(BaseCommand):
             airlines = airlines.filter(name=options["airline"])
             if not airlines:
                 raise CommandError(f"there is no airline {options['airline']!r}", returncode=ExitCode.USAGE)
-        sums, sent = Sums(), RequestCounts()
+        sums, sent = ArchiveTotals(), RequestCounts()
         try:
             if options["dry_run"]:
                 self._follow(_planned(airlines, options["older_than"]), sums, options)
@@ -90,7 +90,7 @@ class Command(BaseCommand):
             usage.flush(timezone.now(), at_once=True)
         self._tell(sums, sent, options)
 
-    def _archive(self, airlines: QuerySet[Airline], sums: Sums, options: dict[str, Any]) -> RequestCounts:
+    def _archive(self, airlines: QuerySet[Airline], sums: ArchiveTotals, options: dict[str, Any]) -> RequestCounts:
         status, sent = status_bucket(), RequestCounts()
         for airline in airlines:
             meter = RequestMeter(status)
@@ -102,7 +102,9 @@ class Command(BaseCommand):
                 usage.record(airline.pk, meter.read())
         return sent
 
-    def _follow(self, outcomes: Iterable[tuple[Airline, ArchiveOutcome]], sums: Sums, options: dict[str, Any]) -> None:
+    def _follow(
+        self, outcomes: Iterable[tuple[Airline, ArchiveOutcome]], sums: ArchiveTotals, options: dict[str, Any]
+    ) -> None:
         for airline, outcome in outcomes:
             sums.add(outcome)
             if options["json"]:
@@ -111,7 +113,7 @@ class Command(BaseCommand):
             what = f"left alone: {outcome.left_alone}" if outcome.left_alone else f"{outcome.objects:,} objects"
             self.stdout.write(f"{name}: {what}")
 
-    def _tell(self, sums: Sums, sent: RequestCounts, options: dict[str, Any]) -> None:
+    def _tell(self, sums: ArchiveTotals, sent: RequestCounts, options: dict[str, Any]) -> None:
         counts = {name: getattr(sent, name) for name in usage.PRICES}
         price = usage.price(counts)
         if options["json"]:

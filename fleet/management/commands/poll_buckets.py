@@ -35,12 +35,12 @@ no harm). Errors are told and tried again, ever less often; SIGTERM or Ctrl-C en
 Exit with --once: 0 all was read; 1 some was not; 2 usage, or no such airline; 75 neither bucket (or not the database)
 could be reached, try again later. Without --once: 0 when told to stop.
 """
-LONGEST_PAUSE: Final = 60.0  # seconds between two polls that fail, unless the interval is longer
+MAXIMUM_PAUSE: Final = 60.0  # seconds between two polls that fail, unless the interval is longer
 FAILURES_COUNTED: Final = 16  # in a row; more make a power too large for a float
 logger = logging.getLogger(__name__)
 
 
-class Stopped(BaseException):
+class PollingStopped(BaseException):
     """The command was told to stop; no error, so nothing that takes errors down may take this."""
 
 
@@ -72,7 +72,7 @@ class Command(BaseCommand):
 
     def _once(self, poll: Polling, *, as_json: bool) -> None:
         try:
-            result = poll.all(whoever_else=True)
+            result = poll.all(include_leased=True)
         except (OperationalError, InterfaceError, ProgrammingError) as error:
             sentence = f"the database is away or its tables are missing (manage.py migrate makes them): {error}"
             raise CommandError(sentence, returncode=ExitCode.UNREACHABLE) from error
@@ -91,16 +91,16 @@ class Command(BaseCommand):
             started = timezone.now()
             try:
                 result = attempt(poll)
-            except Stopped:
+            except PollingStopped:
                 break
             self._tell(result, as_json=as_json)
             usage.flush(timezone.now())
             failures = min(failures + 1, FAILURES_COUNTED) if result.failures else 0
-            pause = min(poll.interval * 2**failures, max(LONGEST_PAUSE, poll.interval))
+            pause = min(poll.interval * 2**failures, max(MAXIMUM_PAUSE, poll.interval))
             poll.stop.wait(max(pause - (timezone.now() - started).total_seconds(), 0))
 
     def _tell(self, result: PollResult, *, as_json: bool) -> None:
-        self.stdout.write(json.dumps(result.figures()) if as_json else in_words(result))
+        self.stdout.write(json.dumps(result.figures()) if as_json else format_result(result))
         self.stdout.flush()
         if as_json and result.failures:
             logger.warning("polling failed: %s", "; ".join(result.failures))
@@ -114,20 +114,20 @@ class Polling:
         self.airline, self.interval = airline, interval
         self.stop = threading.Event()
 
-    def all(self, *, whoever_else: bool) -> PollResult | None:
+    def all(self, *, include_leased: bool) -> PollResult | None:
         """Poll what there is; None if the airline does not exist. `whoever_else`: even what another polls right now."""
         if self.airline is not None:
             meter = RequestMeter(self.media, self.status)
             row = find_airline(self.airline, self.media, self.status)
             usage.record(None, meter.read())
-            return None if row is None else self._one(row, whoever_else=whoever_else)
+            return None if row is None else self._one(row, include_leased=include_leased)
         result = discover(self.media, self.status, timezone.now())
         usage.record(None, result)
         for row in Airline.objects.order_by("name"):
-            result += self._one(row, whoever_else=whoever_else)
+            result += self._one(row, include_leased=include_leased)
         return result
 
-    def _one(self, airline: Airline, *, whoever_else: bool) -> PollResult:
+    def _one(self, airline: Airline, *, include_leased: bool) -> PollResult:
         """Poll one airline under its lease, so that its row tells how it went."""
         done: list[PollResult] = []
 
@@ -151,7 +151,7 @@ class Polling:
             runner.run(f"poll:{airline.name}", settings.POLL_INTERVAL, work, when_due=False)
         except runner.JobFailed:
             return done[0]  # Told by the result.
-        if not done and whoever_else:
+        if not done and include_leased:
             read(
                 PollOptions(alive=self._go_on, uninterrupted_since=None)
             )  # whoever else polls judges what stands still
@@ -159,13 +159,13 @@ class Polling:
 
     def _go_on(self) -> None:
         if self.stop.is_set():
-            raise Stopped
+            raise PollingStopped
 
 
 def attempt(poll: Polling) -> PollResult:
     """One poll of an endless run; what goes wrong is told in the result. Raises Stopped."""
     try:
-        return poll.all(whoever_else=False) or PollResult()
+        return poll.all(include_leased=False) or PollResult()
     except WorldError as error:
         return PollResult(failures=(f"{error.code}: {error}",))
     except (OperationalError, InterfaceError) as error:
@@ -185,7 +185,7 @@ def duration(text: str) -> float:
         raise ArgumentTypeError(f"{text!r} {error}") from error
 
 
-def in_words(result: PollResult) -> str:
+def format_result(result: PollResult) -> str:
     """A poll in one line."""
     line = (
         f"{timezone.now():%H:%M:%S} {result.objects_changed:,} of {result.objects_seen:,} objects changed, "

@@ -83,7 +83,7 @@ class Command(BaseCommand):
         stop = threading.Event()
         stop_on_signal(stop)
         report = self._run(plan, stop, options)
-        self.stdout.write(json.dumps(asdict(report)) if options["json"] else in_words(report))
+        self.stdout.write(json.dumps(asdict(report)) if options["json"] else format_report(report))
         if report.lost:
             raise CommandError(f"{report.lost:,} changes could not be written", returncode=ExitCode.SOME_FAILED)
 
@@ -132,7 +132,7 @@ def share(text: str) -> float:
         raise ArgumentTypeError(f"{text!r} is not a share; write it like 1% or 0.01") from error
 
 
-def in_words(report: Report) -> str:
+def format_report(report: Report) -> str:
     """A run in one line."""
     if not report.announced:
         return f"{report.deletes:,} objects deleted in {report.seconds:.1f} s"

@@ -15,7 +15,7 @@ from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
 
 from fleet import usage
-from fleet.management.commands.poll_buckets import Polling, Stopped
+from fleet.management.commands.poll_buckets import Polling, PollingStopped
 from fleet.models import Tail, Usage
 from ifeportal.jobs.leases import lease
 from ifeportal.models import Airline, Job
@@ -124,10 +124,10 @@ def test_endless_polling_survives_errors_and_ends_on_sigterm(world: World, monke
     polls = iter([_no_database, _unheard_of])
     everything = Polling.all
 
-    def all_of_it(self: Polling, *, whoever_else: bool) -> Any:
+    def all_of_it(self: Polling, *, include_leased: bool) -> Any:
         if (fails := next(polls, None)) is not None:
             fails()
-        result = everything(self, whoever_else=whoever_else)
+        result = everything(self, include_leased=include_leased)
         os.kill(os.getpid(), signal.SIGTERM)
         return result
 
@@ -148,8 +148,8 @@ def test_it_stops_between_two_transactions(world: World) -> None:
     world.progress("N1/2026-12/a", 50)
     poll.stop = threading.Event()
     poll.stop.set()
-    with pytest.raises(Stopped):
-        poll.all(whoever_else=True)
+    with pytest.raises(PollingStopped):
+        poll.all(include_leased=True)
     assert not Tail.objects.exists()
 
 
@@ -163,7 +163,7 @@ def _unheard_of(*_: object, **__: object) -> Any:
 
 def test_it_does_not_slow_down_a_pacemaker_beside_it(world: World, settings: LazySettings) -> None:
     world.progress("N1/2026-12/a", 50)
-    Polling(world.media, world.status, None, interval=3600.0).all(whoever_else=True)
+    Polling(world.media, world.status, None, interval=3600.0).all(include_leased=True)
     job = Job.objects.get(name="poll:ACME")
     assert job.started_at is not None
     assert (job.due_at - job.started_at).total_seconds() < 2 * settings.POLL_INTERVAL
