@@ -34,16 +34,16 @@ class Allowed(ConnectionBudget):
         super().__init__()
         self.allowed, self.refusals = share, 0
 
-    def share(self) -> int:
+    def connections_per_item(self) -> int:
         return self.allowed
 
-    def claim(self) -> bool:
+    def acquire(self) -> bool:
         return True
 
-    def worthwhile(self, missing: int) -> bool:
+    def should_parallelise(self, missing: int) -> bool:
         return self.allowed > 1
 
-    def refused(self) -> None:
+    def back_off(self) -> None:
         self.refusals += 1
 
 
@@ -133,16 +133,16 @@ class Ledger:
     kept: list[int] = field(default_factory=list)
     retries: list[str] = field(default_factory=list)
 
-    def moved(self, kept: int) -> None:
-        self.kept.append(kept)
+    def on_progress(self, bytes_done: int) -> None:
+        self.kept.append(bytes_done)
 
-    def retrying(self, error: WorldError, wait: float, failed: int) -> None:
+    def on_retry(self, error: WorldError, wait: float, failures: int) -> None:
         self.retries.append(error.code)
 
-    def still_wanted(self) -> bool:
+    def is_still_listed(self) -> bool:
         return self.wanted
 
-    def opened(self, body: Body | None) -> None: ...
+    def on_body_opened(self, body: Body | None) -> None: ...
 
 
 @dataclass

@@ -106,17 +106,17 @@ class Witness:
     retries: list[tuple[str, float]] = field(default_factory=list)
     asked: int = 0
 
-    def moved(self, kept: int) -> None:
-        self.kept.append(kept)
+    def on_progress(self, bytes_done: int) -> None:
+        self.kept.append(bytes_done)
 
-    def retrying(self, error: WorldError, wait: float, failed: int) -> None:
+    def on_retry(self, error: WorldError, wait: float, failures: int) -> None:
         self.retries.append((error.code, wait))
 
-    def still_wanted(self) -> bool:
+    def is_still_listed(self) -> bool:
         self.asked += 1
         return self.wanted
 
-    def opened(self, body: Body | None) -> None: ...
+    def on_body_opened(self, body: Body | None) -> None: ...
 
 
 @dataclass
@@ -316,7 +316,7 @@ def test_a_trickle_is_dropped_and_told(bench: Bench) -> None:
 
 def test_a_stop_in_the_middle_keeps_the_bytes(bench: Bench) -> None:
     class Stopper(Witness):
-        def moved(self, kept: int) -> None:
+        def on_progress(self, bytes_done: int) -> None:
             bench.stop.set()
 
     bench.witness = Stopper()
