@@ -1,4 +1,4 @@
-"""The contract both sides obey, and the loader that runs aboard. No Django here but in its commands."""
+"""The loader that runs on an aircraft, and the contract of the buckets. Django only in its commands."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""The loader app."""
+"""App configuration of the loader, for its commands."""
 
 from django.apps import AppConfig
 

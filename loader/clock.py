@@ -1,7 +1,7 @@
 """Trusted time: the local clock, as long as the store's clock agrees with it.
 
-The store's Date is carried on by a clock that counts from boot and cannot be set, so that a jump of the local clock
-shows at once, even while the store is out of reach. Pure, but for reading that clock.
+Between answers of the store its Date is advanced by a clock that counts from boot and cannot be set, so that a jump of
+the local clock shows at once, even while the store is unreachable. Pure, except for reading that clock.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Runs an operator's command: no shell, an ending that is certain, little of its output, none of our secrets.
+"""Runs an operator's command: no shell, bounded time and output, none of the loader's secrets.
 
-The command gets a process group of its own, so that what it started ends with it when its time is over. Processes
-only; what their end means is for the caller to say (`loader.network.link_monitor`, `loader.hooks.runner`).
+The command gets a process group of its own, so that whatever it started ends with it. What the result means is
+decided by the caller (`loader.network.link_monitor`, `loader.hooks.runner`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The settings of a loader: typed, from options and `LOADER_…` variables, refused with a sentence where wrong.
+"""Settings of a loader, from options and `LOADER_…` variables: typed, with defaults and error messages.
 
-`OPTIONS` is the one list of them; the command builds its arguments from it. Pure: reads only what it is given.
+`OPTIONS` is the only list of them; the command builds its arguments from it. Pure: reads only what it is given.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Everything that can go wrong between the buckets and an aircraft: one table, two roots, the exit codes.
+"""Error codes, exceptions and exit codes: one table for the buckets, the loader and the portal.
 
-Standard library only. Where the data is wrong a `ContractError` is raised, where the world failed a
-`WorldError`; both carry a code of `ERRORS`, and `permanent` there is what decides whether trying again can help.
+Standard library only. `ContractError` means that data is wrong, `WorldError` that the environment failed; both carry a
+code of `ERRORS`, whose `permanent` says whether a retry can help.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Named instants at which a test may kill the loader: `LOADER_CRASH_AT=renamed`, or `chunk-kept:3` for the third time.
+"""Named kill points for tests: `LOADER_CRASH_AT=renamed`, or `chunk-kept:3` for the third time.
 
-Unset, which is always so aboard, `failpoint` costs one look at an empty dictionary. Touches nothing else.
+Unset, as always on an aircraft, `failpoint` costs one look-up in an empty dictionary. Touches nothing else.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Where everything goes that is not an event: log records, warnings, what no thread caught; plain or as JSON lines.
+"""Logging of the loader: records, warnings and uncaught exceptions, as plain text or JSON lines.
 
-With JSON every line is one object, like those of `loader.monitor.terminal`. Secrets are blotted out of all of it,
-tracebacks included: those this process was given or has found, and whatever looks like a signature.
+With JSON every line is one object, like those of `loader.monitor.terminal`. Secrets are redacted everywhere, tracebacks
+included: those this process was given or has found, and whatever looks like a signature.
 """
 
 from __future__ import annotations

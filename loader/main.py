@@ -1,6 +1,6 @@
-"""`run_loader` without Django: options, settings, lock, signals, everything put together, exit code.
+"""Entry point of the loader without Django: parse options, build the parts, run, return the exit code.
 
-`manage.py run_loader` comes here by the shortest way: setting Django up takes as long as everything else at the start.
+`manage.py run_loader` calls this before Django is set up, which would take as long as the rest of the start.
 """
 
 from __future__ import annotations

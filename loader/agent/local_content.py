@@ -1,7 +1,7 @@
-"""Holds what was seen in the bucket against what lies on disk, and removes what is to be removed.
+"""Compares the last media snapshot with what is on disk, and removes what the plan removes.
 
-What to do about it `loader.planning.planner` decides. Touches content directories, through
-`loader.storage.content_store`, and no network.
+`loader.planning.planner` decides. Touches content directories, through `loader.storage.content_store`, and no
+network.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The loader as a whole: look what there is, plan, have it carried out, look again; signals; how it ends.
+"""Main loop: poll the media bucket, plan, run transfers, repeat until stopped.
 
-One loop turns once a second and never waits for the network. What takes time (looks, transfers, reports, the link
-check, commands) has threads of its own, so whatever the ground, the clock, the link or somebody aboard changes takes
-effect at the next turn, in the middle of an item too.
+The loop runs once a second and never waits for the network. Polls, transfers, reports, the link check and commands
+have threads of their own, so any change (queue, clock, link, local request) takes effect at the next turn, in the
+middle of an item too.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What an aircraft writes into the status bucket: progress, errors, heartbeat; each parsed and built here.
+"""Progress and errors of items in the status bucket: parsed and built. Standard library only; pure.
 
-Standard library only; pure. Reports come from other people's loaders too, so reading is strict about numbers and
-lenient about error texts: whatever lies there becomes one line that is safe to show and to store.
+Reports also come from loaders of other vendors: numbers are read strictly, error texts leniently. Any bytes become
+one line that is safe to show and to store.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""`campaign.json`: what a campaign consists of, read strictly and written so that nothing unknown is lost.
+"""`campaign.json`, the manifest of a campaign: parsed strictly, built with unknown fields kept. Pure.
 
-Standard library only; pure. A manifest is taken whole or not at all: no item of a half-understood one.
+A manifest is accepted as a whole or refused as a whole.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Which names are legal, and how keys of the two buckets are built from names and taken apart again.
+"""Rules for legal names: segments of keys, and file names. Standard library only; pure.
 
-Standard library only; pure. Two strengths, because a name has two lives:
+Two rules, because a name is used in two ways:
 
-- `check_name` is the contract's rule for any segment of a key (airline, tail, campaign). It is what other
-  people's loaders are held to, so a leading "-" or a trailing "." is legal here. Directional (bidi) controls
-  count as control characters: they make one name look like another.
-- `content_name` is the rule for what becomes a file name on an aircraft and is stricter: printable
-  characters only, no leading "-", no trailing ".", none of the endings that our own files have.
+- `check_name` is the contract's rule for any segment of a key (airline, tail, campaign). Loaders of other vendors are
+  held to it too, so a leading "-" or a trailing "." is legal here. Directional (bidi) controls count as control
+  characters: they make one name look like another.
+- `content_name` is the rule for file names on an aircraft and is stricter: printable characters only, no leading "-",
+  no trailing ".", none of the endings of the loader's own files.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""JSON read strictly and in bounded time and memory, and its values taken out with a type check.
+"""Strict JSON parser with bounded time and memory, and typed access to the values.
 
-Standard library only; pure. Python's own reader takes NaN, 1e400, duplicate keys, unpaired surrogates and any
-depth; each of these is refused here, before or while parsing, with a sentence that names the place.
+Standard library only; pure. Python's own parser accepts NaN, 1e400, duplicate keys, unpaired surrogates and any depth;
+here each of these is refused, before or while parsing, with a message that names the place.
 """
 
 from __future__ import annotations

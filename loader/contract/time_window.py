@@ -1,6 +1,6 @@
-"""Hours of the day in which something is allowed, as people write them: "22:00-05:00", "09:00-11:30,20:00-06:00 local".
+"""Hours of the day in which loading is allowed: "22:00-05:00", "09:00-11:30,20:00-06:00 local".
 
-Pure, but that "local" asks the machine's time zone (TZ). Hours are UTC unless "local" stands behind them.
+Hours are UTC unless "local" follows; "local" asks the machine's time zone (TZ). Otherwise pure.
 """
 
 from __future__ import annotations

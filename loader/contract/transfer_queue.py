@@ -1,7 +1,7 @@
-"""The transfer queue of a tail, `<airline>/.fleet/<tail>.json`: what the ground wants aboard, read strictly.
+"""The transfer queue of a tail, `<airline>/.fleet/<tail>.json`: parsed strictly, built with unknown fields kept.
 
-Standard library only; pure. A queue is taken whole or not at all. Unknown fields are kept, and so is an entry whose
-action is not known here: a loader that is older than the portal passes it over.
+Standard library only; pure. A queue is accepted or refused as a whole. Entries with an unknown action are kept, so
+that a loader older than the portal passes them over.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Numbers of bytes as people write them: "20MB", "1.5 GiB", "20 Mbit/s", "4096". Standard library only; pure."""
+"""Sizes and durations: parsed from what people write ("20MB", "1h30m") and written for people. Pure."""
 
 from __future__ import annotations
 

@@ -1,11 +1,10 @@
-"""For which whole items and campaigns of one content directory the operator's command has yet to be run.
+"""Items and campaigns of one content directory that the operator's command has yet to be run for.
 
-    DIR/.loader/told/<campaign>/<content>.tgz.json   it was run for this content
-    DIR/.loader/told/<campaign>/campaign.json        and for this edition of the campaign
+    DIR/.loader/told/<campaign>/<content>.tgz.json   the command was run for this content
+    DIR/.loader/told/<campaign>/campaign.json        and for this version of the campaign
 
-Owed is what is whole here and has no such note: so a kill at any instant loses nothing, at worst the command is run
-twice. Reads what `loader.storage.content_store` keeps; writes only below DIR/.loader/told. Names are those of our own
-states.
+Pending is whatever is complete and has no such record: a kill at any instant loses nothing, at worst the command runs
+twice. Reads the records of `loader.storage.content_store`; writes only below DIR/.loader/told.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""LOADER_ON_LOADED: the operator's command, run once an item, and once a campaign, is durable. One at a time.
+"""LOADER_ON_LOADED: runs the operator's command once an item, and once a campaign, is durable. One at a time.
 
-It is run at least once for everything that `loader.hooks.ledger` finds owed, after a kill too. Its failure is an error
-of that item (or campaign), and it is run again at a later look, as other failures are. Never slows a transfer: one
-thread.
+The command runs at least once for everything that `loader.hooks.ledger` finds pending, also after a kill. A failure
+is an error of that item (or campaign), and the command is run again later. One thread: transfers are never slowed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The other side of the door: how a program aboard asks the loader of a content directory what it is about.
+"""Client for the loader's local HTTP API.
 
-For `loader_status` and as an example for others. Touches the socket only.
+Used by `loader_status`, and an example for other programs. Touches the socket only.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""One HTTP/1.1 request of a program aboard, read within bounds of size and time and taken apart; and answers.
+"""Reads and parses one HTTP/1.1 request of a local program within bounds of size and time, and encodes responses.
 
-Touches the one socket it is given. Whatever is wrong with a request comes out as `HttpError`, whose answer says what to
-do; a program that went away as OSError. One connection carries one request.
+Touches only the socket it is given. A bad request is raised as `HttpError`, whose response says what to do; a client
+that went away as OSError. One connection carries one request.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""The door for programs aboard: HTTP over the Unix socket of the first content directory.
+"""HTTP server for local programs, on the Unix socket of the first content directory.
 
     GET  /status   everything the board knows, as JSON, with an ETag
     GET  /events   the same as server-sent events: `status` first, then `change` with the items that changed
-    POST /now      {"campaign": …, "content": …}: somebody aboard wants this first
+    POST /now      {"campaign": …, "content": …}: load this first
 
-Who may ask is decided by the file's mode. Nothing a program does here can stop or slow a load for long: requests are
-bounded in size and time, programs in number. Touches the socket and the board, no disk beyond and no network.
+The mode of the socket decides who may connect. No client can stop or slow a load for long: requests are bounded in
+size and time, clients in number. Touches the socket and the board, no other disk and no network.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What programs aboard may ask, and what they are told: from the board, and to whoever decides what is loaded first.
+"""Answers local programs from the status board, and passes on which item they want first.
 
-Touches no socket: inquiries in, bytes out. What is asked often is put together once.
+Touches no socket: requests in, bytes out. Frequent answers are encoded once.
 """
 
 from __future__ import annotations

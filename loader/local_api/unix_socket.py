@@ -1,7 +1,7 @@
-"""The Unix socket `DIR/.loader/loader.sock`: made, found and taken away again.
+"""The Unix socket `DIR/.loader/loader.sock`: bind, connect, unlink.
 
-Everything goes through descriptors of directories, so that a long path is no trouble (an address holds 107 bytes) and
-nothing planted there is followed. Raises OSError.
+All paths go through descriptors of directories, so that long paths work (an address holds 107 bytes) and no planted
+link is followed. Raises OSError.
 """
 
 from __future__ import annotations

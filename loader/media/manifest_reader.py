@@ -1,8 +1,7 @@
-"""Which campaigns there are for this aircraft, and what each of them consists of, as the media bucket says now.
+"""Finds the campaigns for this aircraft in the media bucket and reads their manifests.
 
-Reads manifests by ETag, so that a look at nothing new costs one small request a campaign (two while signatures are only
-warned about). Whether a signed one may be used is `loader.media.manifest_verifier`'s to say. Touches no disk but
-through that.
+Manifests are cached by ETag, so that a poll without news costs one small request a campaign (two with the signature
+policy `warn`). `loader.media.manifest_verifier` decides about signed ones. Touches no disk but through it.
 """
 
 from __future__ import annotations

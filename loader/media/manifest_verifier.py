@@ -1,11 +1,9 @@
-"""Trust: which manifests this loader takes, by whose signature, and what it remembers of that from run to run.
+"""Verifies signed manifests with the trusted keys, and remembers what it accepted from run to run.
 
-Reads the file of trusted keys (`loader.signatures.trusted_keys`) and keeps a small durable note in every content
-directory; what follows from them is decided in `loader.signatures.signed_manifest`. Nothing is taken before it is
-noted, so a kill at any instant forgets nothing that was acted upon. Where a note is there but cannot be read, nothing
-is taken at all: it may have known better.
-
-With the policy `off` nothing here reads, writes or costs anything.
+Reads the file of trusted keys (`loader.signatures.trusted_keys`) and keeps a small durable state in every content
+directory; the decisions are made in `loader.signatures.signed_manifest`. A manifest is only used after it was
+recorded, so that a kill at any instant forgets nothing. Where a state exists but cannot be read, no manifest is
+accepted: it may have known better. With the policy `off` nothing here reads, writes or costs anything.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Looks into the media bucket on a thread of its own, so that a slow store never keeps the loop from turning.
+"""Polls the media bucket in a thread of its own, so that a slow store never stops the control loop.
 
-A look reads the queue, the manifests, and where only the objects themselves can tell what has changed, their ETags.
+A poll reads the queue, the manifests and, where only the objects can tell what changed, their ETags.
 """
 
 from __future__ import annotations

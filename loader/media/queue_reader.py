@@ -1,7 +1,7 @@
-"""The transfer queue of this tail as it is in force: read from the media bucket, the last good one kept on disk.
+"""Reads this tail's transfer queue from the media bucket; the last good one is kept on disk.
 
-A queue that cannot be read, is broken, or is older than the one in force changes nothing; `problem` says why. Only
-where the object is not there any more, there is no queue.
+A queue that is unreadable, broken or older than the current one changes nothing; `problem` says why. Only if the
+object no longer exists is there no queue.
 """
 
 from __future__ import annotations

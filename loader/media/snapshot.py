@@ -1,4 +1,4 @@
-"""What a look into the media bucket brings: each campaign's manifest, or why there is none to be used. Types only."""
+"""Result of one poll of the media bucket: a manifest, or an error, for each campaign. Types only."""
 
 from __future__ import annotations
 

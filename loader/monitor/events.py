@@ -1,6 +1,6 @@
-"""Who hears what a loader does: the events as they happen, and one that passes them on to several.
+"""Events of the loader and their listeners, and a listener that forwards to several.
 
-Every event may come from any thread and must return at once: `item_progress` is called for every chunk of every
+Events come from any thread and listeners must return at once: `item_progress` is called for every chunk of every
 transfer.
 """
 

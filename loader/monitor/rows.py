@@ -1,4 +1,4 @@
-"""One item as the board keeps it: what a new plan makes of it, and how it is told, alone and summed up. Pure."""
+"""Rows of the status board: items and totals, and how a new plan changes them. Pure."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""What the loader knows of itself, in one place: every item of the plan, campaigns, rates, state, queue, link, disks.
+"""Status board: items of the plan, campaigns, rates, state, queue, link and disks, ready to be written as JSON.
 
-It hears everything a `EventListener` hears and answers `snapshot` and `changes`, ready to be written as JSON, with
-names as in the portal's API. One lock; the hot path, `item_progress`, adds a few numbers up and wakes a waiter at most
-four times a second. Touches no disk and no network itself.
+It is a `EventListener` and returns `snapshot` and `changes`, with names as in the portal's API. One lock; the hot path,
+`item_progress`, adds a few numbers and wakes a waiter at most four times a second. Touches no disk and no network.
 """
 
 from __future__ import annotations

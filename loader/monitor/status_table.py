@@ -1,4 +1,4 @@
-"""The status of a loader as a table that a technician can read on any terminal. Pure: values in, lines out."""
+"""Renders the loader's status as a table for any terminal. Pure: values in, lines out."""
 
 from __future__ import annotations
 

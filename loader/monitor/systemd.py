@@ -1,6 +1,6 @@
-"""What systemd is told of a service with Type=notify: that it is ready, what it does, that it is alive, that it ends.
+"""Notifies systemd of a service with Type=notify: ready, status, watchdog, stopping.
 
-Standard library only. Without NOTIFY_SOCKET nothing is done; a manager that does not listen harms nothing.
+Standard library only. Without NOTIFY_SOCKET nothing is done; errors of the socket are ignored.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What a person or a program sees of a running loader: bars on a terminal, else one line an event, plain or JSON.
+"""Output of a running loader: progress bars on a terminal, else one line an event, plain or JSON.
 
-Writes to one stream and nowhere else; may be called from any thread. A reader that went away never stops a load.
+Writes to one stream only; may be called from any thread. A reader that went away never stops a load.
 """
 
 from __future__ import annotations

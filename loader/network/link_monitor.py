@@ -1,8 +1,8 @@
-"""Whether the store can be reached, and if not, why: a route, its name, an answer, and the airline's own command.
+"""Monitors whether the store can be reached, and why not: routes, name, connection, the airline's command.
 
-One small thread looks at what costs nothing (routes, every two seconds) and knocks at the store only while there is
-doubt: at most four times a minute, at random times so that a fleet that comes home does not knock together.
-`assess_link` is pure. Sends nothing but an empty connection; everybody who waits for the link shares what it found.
+One thread checks routes every two seconds, which costs nothing, and probes the store only while there is doubt: at most
+four times a minute, at random times so that a fleet does not probe together. `assess_link` is pure. Sends nothing but
+an empty connection.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What this machine's network says of a way to a store: routes, names, an answer. Nothing is decided here.
+"""Probes of the network: routes, names, connections. Decides nothing.
 
-Only `accepts_connection` and a name's look-up send anything. Linux: routes are read from /proc/net.
+Only `accepts_connection` and a name look-up send anything. Linux: routes are read from /proc/net.
 """
 
 from __future__ import annotations

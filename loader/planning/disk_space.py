@@ -1,4 +1,4 @@
-"""Room on the content directories, and which campaigns may be removed for it. Pure; sizes in bytes."""
+"""Budget of disk space while steps are planned one after the other. Pure; sizes in bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which campaigns may be removed, by request of the queue or to make room. Pure; sizes in bytes."""
+"""Campaigns that may be removed, by request of the queue or to make room. Pure; sizes in bytes."""
 
 from __future__ import annotations
 

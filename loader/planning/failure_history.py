@@ -1,6 +1,6 @@
-"""Which items failed in a way that trying again would only repeat, and when that stops being so.
+"""Remembers failures that a retry would only repeat, until manifest, object or time changes.
 
-Pure but for its own memory, which lasts as long as the process: a loader that is started anew tries everything again.
+Pure but for its memory, which lasts as long as the process: after a restart everything is tried again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the loader may do now, by its own settings and the queue: each may narrow it, neither widen it. Pure."""
+"""Limits on loading now, from the loader's settings and the queue: each may only narrow them. Pure."""
 
 from __future__ import annotations
 

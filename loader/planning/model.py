@@ -1,4 +1,4 @@
-"""The words of the plan: what is wanted, what is there, and what is to be done. Pure; sizes in bytes."""
+"""Types of a plan: target campaigns, disk space, steps, removals. Pure; sizes in bytes."""
 
 from __future__ import annotations
 

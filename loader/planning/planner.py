@@ -1,7 +1,7 @@
-"""What to do next, and what not: manifests, queue, what is on disk, free space and the time in; ordered steps out.
+"""Makes the plan: manifests, queue, disk and time in; ordered steps out. Pure: no disk, no network, no clock.
 
-Pure: no disk, no network, no clock. Sizes in bytes. What is wanted and in which order `loader.planning.priorities`
-knows, what has room `loader.planning.disk_space`; the words are those of `loader.planning.model`.
+Sizes in bytes. Order comes from `loader.planning.priorities`, disk space from `loader.planning.disk_space`, types
+from `loader.planning.model`.
 """
 
 from __future__ import annotations

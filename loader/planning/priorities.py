@@ -1,4 +1,4 @@
-"""Which items are wanted now, and in which order: the queue of the ground, or without one the exhibitions. Pure."""
+"""Ranks the wanted items: by the transfer queue, or without one by exhibition dates. Pure."""
 
 from __future__ import annotations
 

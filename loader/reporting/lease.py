@@ -1,8 +1,8 @@
-"""Which machine loads a tail: the heartbeat as a lease, held by writing it again on condition that it is still ours.
+"""The lease of a tail: the heartbeat object, renewed by writing it on condition that it is still ours.
 
-Each content directory has a lasting random identity, and the heartbeat names the one of its writer. A write that meets
-another heartbeat than our last one is judged: `decide` decides and is pure, `TailLease` reads and writes `loader.json`
-and notes on disk which ETags are ours. Ages are differences on the store's clock; no clock of ours is asked.
+Each content directory has a permanent random id, and the heartbeat names that of its writer. If another heartbeat
+than our last one is found, `decide` decides (pure); `TailLease` reads and writes `loader.json` and records our ETags on
+disk. Ages are differences on the store's clock; the local clock is not used.
 """
 
 from __future__ import annotations

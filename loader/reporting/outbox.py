@@ -1,11 +1,9 @@
-"""What is still to be told to the ground, key by key: only the newest value waits, and not more often than allowed.
+"""Values that wait to be written to the status bucket: only the newest of each key, within rate limits.
 
-Two limits hold: one value of a key per interval, and so many writes a second of all keys together. Where more is due
-than may leave, errors and completions go first, then progress, then the first values of items (the latest first: they
-will be true for longest), then the removal of errors that may not even be there. Of one item nothing leaves while
-something of it is under way: what is told of it arrives in order.
-
-Pure: no thread, no clock, no network of its own; times are seconds of whatever clock the caller uses.
+Two limits hold: one value of a key per interval, and a number of writes per second for all keys. Where more is due
+than may be sent, errors and completions go first, then progress, then first values of items (latest first: they stay
+true for longest), then removals of errors that may not exist. Values of one item are never in flight together, so
+that they arrive in order. Pure: no thread, clock or network; times are seconds of the caller's clock.
 """
 
 from __future__ import annotations

@@ -1,14 +1,13 @@
-"""What the ground is told: progress, errors and the heartbeat, written by one small thread beside the transfers.
+"""Reports progress, errors and the heartbeat to the status bucket, in a small thread beside the transfers.
 
-Of every object only the newest value waits (`loader.reporting.outbox`). A `.progress` leaves at most once per interval,
-only if it changed, and its last value without waiting. When the status bucket is away the values wait and grow no
-older: what goes out when it is back is what is true then. Nothing here ever slows or fails a transfer.
+Of every object only the newest value waits (`loader.reporting.outbox`). A `.progress` is sent at most once per
+interval, only if it changed, and its last value at once. While the status bucket is unreachable, values wait and are
+replaced by newer ones. Nothing here slows or fails a transfer.
 
-Where each write waits long for its answer and many are due, and at the end, a few helpers write at the same time.
+Where writes are slow and many are due, and at the end, a few helper threads write at the same time.
 
 The heartbeat is also the lease of the tail (`loader.reporting.lease`): nothing else is sent unless the last one
-arrived, nothing is under way while it is sent, and if the tail turns out to be another machine's, nothing is sent at
-all any more.
+arrived, nothing is in flight while it is sent, and once another machine holds the tail, nothing is sent any more.
 """
 
 from __future__ import annotations

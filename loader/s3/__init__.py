@@ -1,4 +1,1 @@
-"""Client for object storage, and what every transfer to it needs:
-
-listing, signing, retries, throughput. Knows nothing of campaigns.
-"""
+"""Client for object storage: listing, signing, retries, throughput. Knows nothing of campaigns."""

@@ -1,14 +1,12 @@
-"""Both buckets, seen from either side: list, get, open, put, upload, delete. The only module that knows boto3.
+"""S3 client: list, get, open, put, upload, delete. Works with any S3-compatible store.
 
-`S3Bucket` talks to any S3, `MemoryBucket` is the same in memory, for tests and property machines; one test suite holds
-them to the same behaviour. Requests are signed by `loader.s3.sigv4` and sent by urllib3, and listings are read by
-`loader.s3.listing`: boto3 itself costs 0.4 s to load and fifty times the CPU for a page of a listing, so it only
-carries large uploads. Whatever fails comes out as `WorldError`, chained, without a secret or a signed address in its
-text.
+Requests are signed by `loader.s3.sigv4`, sent by urllib3 and listings are parsed by `loader.s3.listing`: boto3 takes
+0.4 s to import and fifty times the CPU for a page of a listing, so only large uploads use it. Every failure is raised
+as `WorldError`, chained, without a secret or a signed address in its text.
 
-Addressing: with an endpoint of one's own the bucket is the first part of the path; on AWS it is part of the host name
-where its name allows. Credentials, region and endpoint come from the arguments, else from AWS's own variables, else
-(credentials) from the rest of botocore's chain; `AWS_CA_BUNDLE` and `HTTPS_PROXY` are honoured.
+Addressing: with an endpoint the bucket is the first segment of the path; on AWS it is part of the host name where its
+name allows. Credentials, region and endpoint come from the arguments, else from AWS's variables, else (credentials)
+from the rest of botocore's chain; `AWS_CA_BUNDLE` and `HTTPS_PROXY` are honoured.
 """
 
 from __future__ import annotations

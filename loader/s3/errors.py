@@ -1,8 +1,6 @@
-"""What an object store says over HTTP, put into our words: ranges, dates, refusals; and how it is addressed.
+"""Error responses of a store, mapped to the codes of `loader.errors`. Pure.
 
-Pure: takes bytes and headers, gives values or errors; no sockets, no clock but the one passed in. Only
-`loader.s3.client` uses it. Whatever stands between us and the store (a captive portal, a broken proxy) may answer too,
-so nothing is believed that does not look exactly like S3.
+A captive portal or a broken proxy may answer in place of the store, so only what looks exactly like S3 is believed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The words of `loader.s3.client`: what a bucket can do and what it answers. Types only; imports nothing that costs."""
+"""Interface of a bucket: its methods and the values they return. Types only; imports nothing slow."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A page of a listing, as an object store sends it: XML into objects. Pure.
+"""Parser of a page of a bucket listing: XML in, objects out. Pure.
 
-A million keys may pass through here in one poll, so entries that look exactly as the known stores write them, one
-right after the other, are read by one regular expression, in a fifth of the time. Whatever is around them, and all of
-a page with anything else in it, ElementTree reads; both ways end in the same page, or the same refusal.
+A poll may parse a million keys, so entries in exactly the form that the known stores write are parsed by a regular
+expression, in a fifth of the time. ElementTree parses the rest of the page, and every page with anything else in it;
+both ways give the same page, or the same error.
 """
 
 from __future__ import annotations

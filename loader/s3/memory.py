@@ -1,4 +1,4 @@
-"""A bucket in memory: the double of `S3Bucket` for tests, property machines and dry runs. Touches nothing outside."""
+"""In-memory double of `S3Bucket` for tests, property machines and dry runs. Touches nothing outside."""
 
 from __future__ import annotations
 

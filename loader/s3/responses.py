@@ -1,6 +1,6 @@
-"""Answers of an object store as urllib3 hands them over: read within limits, checked, errors in our words.
+"""Reads responses of a store within limits of size and time, checks them and translates urllib3's errors.
 
-May touch the sockets behind the responses it is given, nothing else. Only `loader.s3.client` uses it.
+Touches only the sockets of the responses it is given.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""When to try again: full-jitter backoff, and a budget of tries that progress refills. Pure; seconds and bytes."""
+"""Retry policies: full-jitter backoff, and a budget of tries that progress refills. Pure; seconds and bytes."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
-"""Who asks, and the proof of it: credentials, and Signature Version 4 for S3.
+"""Signs requests with AWS Signature Version 4. Pure; keys never appear in a text or representation.
 
-botocore knows both, but takes 0.2 s and 20 MiB to load: too much for the usual case of keys in AWS's own variables. It
-is loaded only for the rest of its chain of credentials (files, roles, instance metadata). Only `loader.s3.client` uses
-this. Keys never appear in a text or representation.
+botocore does the same, but takes 0.2 s and 20 MiB to import.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""The queue of an SQS that hears of changes in a bucket: receive, delete. The only module that knows SQS.
+"""SQS client: receive and delete the messages of one queue. The only module that uses SQS.
 
-Messages are what somebody wrote into the queue: nothing is made of their text here. Whatever fails comes out as
-`WorldError`, chained, without a secret in its text. A message that is received and not deleted comes again, so losing
-an answer on the way costs a repetition and nothing else.
+Messages are untrusted text and are not interpreted here. Every failure is raised as `WorldError`, chained, without a
+secret in its text. A message that is received and not deleted is delivered again, so a lost answer costs a repetition.
 """
 
 from __future__ import annotations

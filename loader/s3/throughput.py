@@ -1,4 +1,4 @@
-"""Bytes a second over the last seconds, and what follows from it. Pure: the clock is the caller's."""
+"""Bytes per second over the last seconds, and the time that is left. Pure: the clock is the caller's."""
 
 from __future__ import annotations
 

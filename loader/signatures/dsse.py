@@ -1,9 +1,8 @@
-"""DSSE envelopes: some bytes, their type, and who signed both; parsed within bounds, verified, signed, built. Pure.
+"""DSSE envelopes: a payload, its type and the signatures over both; parsed within bounds, verified, signed. Pure.
 
-Ed25519 by `securesystemslib` (as TUF and in-toto use it) over `cryptography`. What the library takes but must not be
-taken here is refused before it is asked: base64 with the URL-safe alphabet or stray bits, a threshold below 1, one
-signer counted twice. Both packages take a quarter of a second to load, which only a loader that verifies should pay:
-they are imported by the first signature that is looked at.
+Ed25519 by `securesystemslib` (as TUF and in-toto use it) over `cryptography`. Inputs that the library accepts but that
+must be refused are refused first: base64 with the URL-safe alphabet or stray bits, a threshold below 1, one signer
+counted twice. Both packages take a quarter of a second to import, so they are imported by the first signature.
 """
 
 from __future__ import annotations

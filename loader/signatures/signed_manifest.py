@@ -1,6 +1,6 @@
-"""Whether a signed manifest may be used here and now, and what is to be remembered of it. Pure: no clock, no disk.
+"""Decides whether a signed manifest may be used here and now. Pure: no clock, no disk.
 
-In this order: the envelope and its signatures (`loader.signatures.dsse`), strict JSON, the place it was signed for, its
+In this order: envelope and signatures (`loader.signatures.dsse`), strict JSON, the scope it was signed for, its
 version against the highest one accepted before, its expiry against trusted time, then names, sizes and hashes.
 """
 

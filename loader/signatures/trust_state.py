@@ -1,4 +1,4 @@
-"""What a loader remembers of signed manifests: keys, versions, trusted time. Pure; with a checksum."""
+"""State of trust that a loader keeps: keys, versions, trusted time. Pure; with a checksum."""
 
 from __future__ import annotations
 

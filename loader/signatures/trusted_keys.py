@@ -1,9 +1,9 @@
-"""`trust.json`: whose signatures count for which airline, and how one version of it follows from another. Pure.
+"""`trust.json`: whose signatures count for which airline, and how one version of it follows another. Pure.
 
-It is itself an envelope. Its *root* keys sign the next one: version N+1 counts only if the threshold of N and the
-threshold of N+1 have signed it (TUF's rule for its root), so that a lost key can be replaced and a stolen one be
-revoked without touching an aircraft's settings. A file holds one envelope, or a list of them, oldest first, so that
-an aircraft that was away for some versions can follow.
+The file is itself an envelope. Its *root* keys sign the next version: version N+1 counts only if the threshold of N
+and the threshold of N+1 have signed it (TUF's rule for its root), so that a lost key can be replaced and a stolen one
+revoked without changing an aircraft's settings. A file holds one envelope, or a list of them, oldest first, so that
+an aircraft that missed some versions can follow.
 """
 
 from __future__ import annotations

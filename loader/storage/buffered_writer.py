@@ -1,14 +1,13 @@
-"""Bytes on their way into a file: filled by the thread that reads, written by another, so that no disk stops a read.
+"""Writes a file from memory in a thread of its own, so that a slow disk does not stop the reader.
 
-The file is taken as windows of BLOCK bytes. Each is gathered in memory of its own, at most BLOCKS at a time. A full
-window goes to the disk past the page cache (O_DIRECT), where that can be done: it saves a copy and a third of the
-processor's work. What waits for longer, because the link is slow, goes through the page cache, so that a process that
-is killed loses next to nothing.
+The file is split into blocks of BLOCK bytes, at most BLOCKS of them in memory. A full block is written past the page
+cache (O_DIRECT) where possible: that saves a copy and a third of the CPU time. Bytes that wait longer, because the
+link is slow, go through the page cache, so that a killed process loses next to nothing.
 
-Both kinds of writing in one file are safe because they never meet in a page: writing goes upwards and is direct only
-from a boundary of pages to another; the first byte that goes through the page cache is on such a boundary, too, or
-follows one that went through it. What lies in the page cache of a range the kernel writes out before it writes there
-directly, and whoever reads through the page cache afterwards reads anew what was written past it.
+Both ways may be mixed in one file because they never meet in a page: writes only go upwards and are direct only
+between page boundaries; the first byte that goes through the page cache is on such a boundary, or follows one that
+went through it. The kernel writes out cached pages of a range before it writes there directly, and a reader through
+the page cache afterwards reads again what was written past it.
 """
 
 from __future__ import annotations

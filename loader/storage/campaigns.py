@@ -1,7 +1,8 @@
-"""The campaigns that lie in one content directory: which they are, what removing one frees, and removing it.
+"""Campaigns in one content directory: which there are, how many bytes removing one frees, and removing it.
 
-`DIR/.loader/campaigns/<campaign>.json` is the mark of a campaign. With a `manifest` in it, it is whole; without, only
-its days are known. Touches only the directory it is given, and there only names that the loader gave. Raises OSError.
+`DIR/.loader/campaigns/<campaign>.json` is the record of a campaign. With a `manifest` in it, the campaign is
+complete; without, only its dates are known. Touches only the directory it is given, and only names that the loader
+gave. Raises OSError.
 """
 
 from __future__ import annotations

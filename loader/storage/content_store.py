@@ -1,17 +1,19 @@
-"""One content directory: where things lie, who may write, what is whole, what is begun, how a new version takes over.
+"""One content directory: layout, lock, complete and begun items, and the change to a new version.
 
-    DIR/<campaign>/<content>.tgz                    whole, checked, durable
-    DIR/.loader/held/<campaign>/<content>.tgz.json  what was checked of it DIR/.loader/parts/<campaign>/ what is on its
-    way (`loader.storage.partial_file`) DIR/.loader/beside/<campaign>/                  a new version, waiting to be
-    whole DIR/.loader/campaigns/<campaign>.json           the version that is whole DIR/.loader/status.json what the
-    status bucket was last told (`loader.reporting.reporter`) DIR/.loader/id its lasting random name
-    DIR/.loader/lease.json which heartbeats are ours (`loader.reporting.lease`) DIR/.loader/queue.json
-    the transfer queue in force (`loader.media.queue_reader`) DIR/.loader/told/<campaign>/                    for what
-    the operator's command was run (`loader.hooks.ledger`) DIR/.loader/loader.sock                         the door for
-    programs aboard (`loader.local_api.server`) DIR/.loader/trust.json which signed manifests were accepted
-    (`loader.media.manifest_verifier`)
+    DIR/<campaign>/<content>.tgz                    complete, verified, durable
+    DIR/.loader/held/<campaign>/<content>.tgz.json  the record of a verified item
+    DIR/.loader/parts/<campaign>/                   unfinished items (`loader.storage.partial_file`)
+    DIR/.loader/beside/<campaign>/                  items of a new version, staged until it is complete
+    DIR/.loader/campaigns/<campaign>.json           the version that is complete
+    DIR/.loader/status.json                         the last reports (`loader.reporting.reporter`)
+    DIR/.loader/id                                  its permanent random id
+    DIR/.loader/lease.json                          ETags of our own heartbeats (`loader.reporting.lease`)
+    DIR/.loader/queue.json                          the current transfer queue (`loader.media.queue_reader`)
+    DIR/.loader/told/<campaign>/                    items the operator's command was run for (`loader.hooks.ledger`)
+    DIR/.loader/loader.sock                         the socket for local programs (`loader.local_api.server`)
+    DIR/.loader/trust.json                          accepted signed manifests (`loader.media.manifest_verifier`)
 
-The lock is on DIR itself and dies with the process. Names must have been checked. Raises WorldError.
+The lock is on DIR itself and ends with the process. Names must have been checked. Raises WorldError.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""One directory, held by its descriptor: small safe file operations. Nothing planted in it is ever followed.
+"""One directory, held open by its descriptor: small, safe file operations. No symbolic link is followed.
 
-Every name is opened relative to a descriptor with O_NOFOLLOW, so neither a symbolic link nor a renamed parent can lead
-a write elsewhere. `translate_disk_errors` turns what the system says into our errors; texts never name a path outside.
+Every name is opened relative to a descriptor with O_NOFOLLOW, so neither a link nor a renamed parent can redirect a
+write. `translate_disk_errors` translates OSError into the loader's errors; texts never name a path outside.
 """
 
 from __future__ import annotations

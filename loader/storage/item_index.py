@@ -1,8 +1,8 @@
-"""What was checked of the files under final names, and where the same content lies, so that it is linked, not fetched.
+"""Index of verified items by name and by content, so that duplicates are linked, not downloaded.
 
-`DIR/.loader/held/<campaign>/<content>.tgz.json` is the truth. Here it is kept in memory with the identity of each state
-file, so that a look at 10,000 items costs two `stat` an item; nothing is believed of a file without looking at it.
-Touches only the directory it is given. Methods may be called from any thread; they raise OSError.
+`DIR/.loader/held/<campaign>/<content>.tgz.json` is the source of truth. It is cached together with the identity of
+each state file, so that checking 10,000 items costs two `stat` calls an item. A file is never trusted without a
+`stat`. Touches only the directory it is given. Methods may be called from any thread; they raise OSError.
 """
 
 from __future__ import annotations

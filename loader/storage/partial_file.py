@@ -1,9 +1,9 @@
-"""One unfinished item on disk: its bytes, the state that says what they belong to, and the durable finish.
+"""One unfinished item on disk: its bytes, its state, and the durable installation under its final name.
 
-`<content>.tgz.part` holds bytes of the object, from its start on without a gap unless several connections brought them;
-`<content>.tgz.json` beside it says of which object and, where there may be gaps, which bytes
-(`loader.storage.partial_state`). What a torn or foreign state says is never believed: the bytes are then fetched again.
-Raises WorldError; touches only the folder it is given.
+`<content>.tgz.part` holds bytes of the object, contiguous unless several connections wrote them; `<content>.tgz.json`
+beside it says of which object and, where there may be gaps, which bytes (`loader.storage.partial_state`). A torn or
+foreign state is never believed: its bytes are downloaded again. Raises WorldError; touches only the directory it is
+given.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What the state file of an unfinished item says, and how much of it is to be believed. Pure; touches nothing.
+"""The state file of an unfinished item, and which of its bytes can be trusted. Pure.
 
-A torn or foreign state is worth nothing, a state from before the machine last started only what was durable then.
+A torn or foreign state is ignored. Of a state from before the last boot only the durable bytes count.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""How many connections at once: one an item where that is best, more where a single one is held back by its link.
+"""Number of connections to use: one an item where that is best, more where a single one cannot fill the link.
 
-Over a long or lossy link TCP lets one connection have only a part of what the link could carry. `ConcurrencyController`
-decides, from measured rates and nothing else, whether more connections brought more; `ConnectionBudget` is what all
-downloads of a loader share, from any thread. Times are seconds of a monotonic clock, rates bytes a second. Touches
-nothing.
+On a long or lossy link TCP gives one connection only a part of the capacity. `ConcurrencyController` decides, from
+measured rates only, whether more connections brought more; `ConnectionBudget` is shared by all downloads of a loader,
+from any thread. Times are seconds of a monotonic clock, rates bytes per second. Touches nothing.
 """
 
 from __future__ import annotations

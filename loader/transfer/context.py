@@ -1,4 +1,4 @@
-"""What a download works with: the tools all downloads share, and who wants to hear of it. Touches nothing by itself."""
+"""Context that all downloads share, and the observer of one download. Touches nothing by itself."""
 
 from __future__ import annotations
 

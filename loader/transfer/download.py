@@ -1,8 +1,7 @@
-"""One item, from the media bucket into its part: ranges, retries, what to do when the object is not what it was.
+"""Downloads one item from the media bucket into its partial file: ranges, retries, and objects that change meanwhile.
 
-Works for one item at a time and knows nothing of campaigns, directories or reports: those are told through
-`DownloadObserver`. Raises WorldError when the item has failed for now, Stopped when the loader was told to end; what is
-kept stays kept.
+Knows nothing of campaigns, directories or reports: those are told through `DownloadObserver`. Raises WorldError when
+the item has failed for now, Stopped when the loader is to end; bytes on disk stay.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Carries out plans: several items at once, one failed item never stopping the others, one campaign never another.
+"""Worker threads that carry out the newest plan: several items at once; one failed item never stops the others.
 
-A plan is replaced by a newer one while items are on their way (`TransferManager.apply_plan`): what is still wanted goes
-on undisturbed, what is not is given up with its bytes kept, and what is more urgent takes the place of what is less.
-The steps themselves are `loader.transfer.task`'s.
+A plan is replaced by a newer one while items are in flight (`TransferManager.apply_plan`): what is still wanted
+continues, the rest is cancelled with its bytes kept, and more urgent items preempt less urgent ones.
+`loader.transfer.task` does the steps.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""One item over several connections at once, each with a range of its own; the hash follows the bytes without a gap.
+"""Downloads one item over several connections at once, each with a range of its own; the hash follows without a gap.
 
-The thread that calls `ParallelDownload.run` leads: it starts workers as `loader.transfer.concurrency` allows, hashes
-what has arrived up to the first gap by reading it back, notes on disk which bytes are there, and decides what a failure
-means. A worker only asks for a range of the object with the part's ETag and writes what comes to its place. A worker
-that hangs in a connection is left behind: it has a descriptor of its own and looks before it writes.
+The thread that calls `ParallelDownload.run` leads: it starts workers as `loader.transfer.concurrency` allows, hashes up
+to the first gap by reading the file back, records on disk which bytes are there, and decides what a failure means. A
+worker requests a range of the object with the part's ETag and writes it in place. A worker that hangs in a connection
+is left behind: it has a descriptor of its own and checks before it writes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Which bytes of an item are held, which are on their way, and which to ask for next. Pure; touches nothing.
+"""Allocates the byte ranges of one item to connections. Pure.
 
-Offsets are bytes from the start of the item, ends exclusive. Bytes are asked for close to the contiguous edge, so that
-the hash, which has to follow the edge, never lags far behind. When nothing is left to hand out, whoever is idle takes
-over the upper half of the largest range on its way, so that the last bytes are not left to one slow connection.
+Offsets are bytes from the start of the item, ends exclusive. Ranges are allocated close to the contiguous end, so
+that the hash, which follows it, never lags far behind. When nothing is left to allocate, an idle connection takes the
+upper half of the largest range in flight, so that the last bytes do not depend on one slow connection.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""How fast and how often: the bandwidth limit, the minimum rate, the wait before another try. Touches nothing.
-
-Times are seconds of a monotonic clock, sizes bytes.
-"""
+"""Bandwidth limit and minimum rate of transfers. Touches nothing; seconds of a monotonic clock, sizes in bytes."""
 
 from __future__ import annotations
 

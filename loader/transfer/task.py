@@ -1,8 +1,7 @@
-"""One step of a plan in hand: an item fetched, linked or verified, and what became of it.
+"""Carries out one step of a plan: downloads, links or verifies an item, and reports the result.
 
 Reads the media bucket through `loader.transfer.download`, writes one content directory through
-`loader.storage.content_store`, and tells the ground and whoever listens how it goes. Decides nothing that
-`loader.planning.planner` could have decided.
+`loader.storage.content_store`. Decides nothing that `loader.planning.planner` could have decided.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`manage.py loader_status`: what the loader of this aircraft is about, asked through its socket. Needs no database."""
+"""`manage.py loader_status`: print the status of the loader on this aircraft, from its socket. Needs no database."""
 
 from __future__ import annotations
 

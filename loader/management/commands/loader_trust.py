@@ -1,4 +1,4 @@
-"""`manage.py loader_trust`: what a loader remembers of signed manifests, and how an operator makes it forget."""
+"""`manage.py loader_trust`: show or reset what a loader remembers of signed manifests."""
 
 from __future__ import annotations
 

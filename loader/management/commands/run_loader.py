@@ -1,4 +1,4 @@
-"""`manage.py run_loader`, for whoever comes by Django's way; `loader.main` does it all. Needs no database."""
+"""`manage.py run_loader`: the loader as a Django command; calls `loader.main`. Needs no database."""
 
 from __future__ import annotations
 
