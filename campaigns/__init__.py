@@ -1,1 +1,1 @@
-"""The media bucket in Django: what should fly."""
+"""The media bucket in Django: campaigns and content items, read from manifests, edited as drafts, published."""

@@ -1,4 +1,4 @@
-"""The admin of campaigns and their items: facts of the manifests, to look at. They are run in `draftadmin`."""
+"""Admin of campaigns and their items, read-only: values of the manifests. `campaigns.drafts.admin` edits drafts."""
 
 from __future__ import annotations
 

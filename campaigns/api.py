@@ -1,4 +1,4 @@
-"""The content items of campaigns in the API. Campaigns themselves are served one floor up, with what has arrived."""
+"""Content items of campaigns in the API. `fleet.api` serves the campaigns themselves, with their loads."""
 
 from __future__ import annotations
 

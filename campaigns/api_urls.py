@@ -1,4 +1,4 @@
-"""The addresses of the media bucket's part of the API, below `/api/v1/`."""
+"""Addresses of content items in the API, below `/api/v1/`."""
 
 from rest_framework.routers import SimpleRouter
 

@@ -1,4 +1,4 @@
-"""What workers run for campaigns: each calls one function, under the job's lease. The work itself is in the drafts."""
+"""Jobs of campaigns, as workers run them: each calls one function of `campaigns.drafts` under the job's lease."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a listing of an airline's media prefix says, compared with what is known. Pure: no database, no bucket."""
+"""Compares a listing of an airline's media prefix with the stored manifests. Pure."""
 
 from __future__ import annotations
 

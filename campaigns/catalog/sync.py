@@ -1,8 +1,8 @@
 """Reads an airline's part of the media bucket into Campaign and ContentItem rows.
 
-One flat listing; a manifest is fetched only if its ETag is new; what it says is applied in one transaction per
-campaign. Nothing is ever deleted: what a newer manifest leaves out stays as not listed, and while a manifest is
-missing or refused the last good one stays in force.
+One flat listing; a manifest is fetched only if its ETag is new and applied in one transaction per campaign. Nothing
+is deleted: items that a newer manifest omits are marked as not listed, and while a manifest is missing or refused,
+the last good one stays valid.
 """
 
 from __future__ import annotations

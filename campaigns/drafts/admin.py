@@ -1,6 +1,6 @@
-"""Where campaigns are run: drafts in the admin. A request only writes rows; jobs do what concerns the bucket.
+"""Drafts in the admin, where campaigns are edited and published. A request only writes rows; jobs work on the bucket.
 
-For staff by Django's permissions and for the managers of an airline, who see and choose their own airlines alone.
+For staff by Django's permissions and for the managers of an airline, who see and choose their own airlines only.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""SHA-256 of what lies in the bucket, streamed from there: a slice at a time, so that other work gets its turn.
+"""Hashes objects of the media bucket for drafts, a slice at a time, so that other work gets its turn.
 
-Touches the media bucket (reading only) and the rows of draft items. A slice that ends puts its sum aside
-(`campaigns.hashing.resumable_sha256`); a worker that is killed loses at most its slice. Each request asks for the
-object that was seen (`If-Match`), so that one which changes meanwhile is noticed. Drafts take turns.
+Touches the media bucket (reading only) and the rows of draft items. A slice that ends saves the state of its hash
+(`campaigns.hashing.resumable_sha256`); a killed worker loses at most its slice. Each request asks for the object that
+was seen (`If-Match`), so that a change is noticed. Drafts take turns.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The items of drafts in the admin: on their draft's page while they are few, and in a list with pages."""
+"""Items of drafts in the admin: on the draft's page while they are few, and in a list with pages."""
 
 from __future__ import annotations
 

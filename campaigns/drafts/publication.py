@@ -1,6 +1,6 @@
-"""Publishing and withdrawing a draft: from its rows into the media bucket, and back into the rows what became of it.
+"""Publishes and withdraws a draft: from its rows into the media bucket, and the result back into the rows.
 
-May run twice, and be killed at any point: what was written already is recognised, and only what is missing follows.
+May run twice, and be killed at any point: what was written already is recognised, and only the rest follows.
 """
 
 from __future__ import annotations

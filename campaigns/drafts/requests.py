@@ -1,6 +1,6 @@
-"""What people do with a draft: ask for work, stop it, have it checked. Touches the database only; jobs do the rest.
+"""Requests for work on a draft: scan, hash, publish, withdraw, stop. Touches the database only.
 
-Each step is claimed by a conditional update, so that of two who ask at once one is told that a job works on it.
+Each request is claimed by a conditional update, so that of two at once one is told that a job works on the draft.
 """
 
 from __future__ import annotations

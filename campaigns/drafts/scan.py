@@ -1,6 +1,6 @@
-"""What lies in the bucket under a campaign's prefix, brought into its draft. Reads the bucket; writes the draft's rows.
+"""Scans a campaign's prefix in the media bucket into its draft. Reads the bucket; writes the draft's rows.
 
-What people chose and wrote stays as it is, whoever published in the meantime: it is said where the two differ.
+What people edited stays as it is, whoever published meanwhile; differences are reported.
 """
 
 from __future__ import annotations

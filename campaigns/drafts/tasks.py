@@ -1,6 +1,7 @@
-"""The short work on drafts: looking, publishing, withdrawing; what fails is tried again, then told with what to do.
+"""The short tasks of drafts: scan, publish, withdraw. What fails is retried, then reported with advice.
 
-One errand is one draft's. Attempts are counted before each, so that one which kills its worker does not go on for ever.
+One task is one draft's. Attempts are counted before each, so that one which kills its worker is not repeated for
+ever.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a draft comes to, in numbers: how much of it is hashed, and what publishing it would change. Reads rows only."""
+"""Totals of a draft: items and bytes, how many are hashed, what publishing would change. Reads rows only."""
 
 from __future__ import annotations
 

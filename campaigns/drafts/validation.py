@@ -1,6 +1,6 @@
-"""What is wrong with a draft, as a whole and of each item: pure, from rows that were read. And the manifest it makes.
+"""Validates a draft and each of its items, and builds its manifest. Pure, from rows that were read.
 
-Whatever the contract forbids is found by the contract's own parser, so that no draft without a fault is refused later.
+The contract's own parser finds what the contract forbids, so that no valid draft is refused later.
 """
 
 from __future__ import annotations

@@ -1,4 +1,1 @@
-"""Hashes of content:
-
-SHA-256 that can be resumed, and the ETags of multipart uploads. Touches no database and no bucket.
-"""
+"""Hashes of content: resumable SHA-256, and ETags of multipart uploads. Touches no database and no bucket."""

@@ -1,4 +1,4 @@
-"""ETags of objects that boto3 uploads in parts. Pure."""
+"""Multipart ETags: compute and recognise the ETag of an object that was uploaded in parts. Pure."""
 
 from __future__ import annotations
 

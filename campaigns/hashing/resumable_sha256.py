@@ -1,9 +1,9 @@
-"""SHA-256 that can be put aside and gone on with by another process. Pure but for OpenSSL, which it asks directly.
+"""SHA-256 that another process can resume. Pure but for OpenSSL, which it calls directly.
 
-`hashlib` cannot be put aside: an item of many gigabytes would have to be hashed in one go, and all of it again after a
-worker was killed. OpenSSL's own `SHA256_*` functions keep what they know in 112 bytes that are the same in every
-version. They are looked for where Python's `hashlib` itself has them from; where they are not found, `hashlib` does the
-work and nothing can be put aside.
+The state of `hashlib` cannot be saved: an item of many gigabytes would have to be hashed in one go, and again from
+the start after a worker was killed. OpenSSL's own `SHA256_*` functions keep 112 bytes of state that are the same in
+every version. They are looked for in the library that Python's `hashlib` uses; if they are not there, `hashlib` does
+the work and nothing can be resumed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Drafts of campaigns and their items: what people edit, and how far jobs are with it."""
+"""Drafts of campaigns and their items: what people edit, and the progress of jobs on it."""
 
 from __future__ import annotations
 

@@ -3,10 +3,10 @@
 Touches the folder (reading only) and the media bucket; no database.
 
 `campaign.json` decides what a campaign is, so it is written last and only when every object it names is in place: a
-publishing that ends early leaves the old one in force. In between, an aircraft may meet the new bytes of an item
-under the old hash; it then reports HASH_MISMATCH or OBJECT_CHANGED, installs nothing, and heals with the new
-manifest. Two publishers at once: the second one's `campaign.json` is refused by the store, since both write it only
-if it still is what they read; whoever is refused publishes again.
+publication that ends early leaves the old one valid. In between, an aircraft may find the new bytes of an item under
+the old hash; it reports HASH_MISMATCH or OBJECT_CHANGED, installs nothing, and recovers with the new manifest. Of two
+publishers at once, the second one's `campaign.json` is refused by the store, since both write it only if it still is
+what they read; the refused one publishes again.
 
 Nothing is deleted: an item that is no longer in the folder leaves the manifest, its object stays.
 """

@@ -1,6 +1,6 @@
-"""The `.tgz` files of a folder: which of them can be published, under which names, and what is in them.
+"""The `.tgz` files of a local folder: which can be published, under which names, with which hashes.
 
-Only reads. What cannot be published is told all at once; what is left alone is told too.
+Only reads. All files that cannot be published are reported at once, and all that are skipped.
 """
 
 from __future__ import annotations

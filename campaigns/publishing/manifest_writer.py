@@ -1,9 +1,9 @@
-"""How a `campaign.json` gets into the media bucket: the one path of every publisher, from a folder or from a draft.
+"""Writes `campaign.json` into the media bucket: the one way of every publisher, from a folder or from a draft.
 
 Touches the media bucket only. The manifest is written last, when its objects are in place, with a version above every
-one before; only if what lies there still is what was read, so that of two publishers at once the second is refused.
-Where keys are given, `campaign.json.dsse` follows: until it does, an aircraft that enforces signatures keeps to the
-one before. What was written is read back.
+earlier one, and only if the one in the bucket still is what was read, so that the second of two publishers is
+refused. With keys, `campaign.json.dsse` follows: until it is written, an aircraft that enforces signatures keeps the
+version before. The written manifest is read back.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Shows a publishing while it works: bars on a terminal, plain lines where the output is a file or a pipe."""
+"""Progress of a publication and how it is shown: bars on a terminal, plain lines in a file or pipe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How commands get at private keys: options for files and passphrases, the same for every command that signs."""
+"""Command options for private keys and their passphrases, the same for every command that signs."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Signs a campaign as it lies in the media bucket: the exact bytes of `campaign.json`, in `campaign.json.dsse`.
+"""Signs a campaign in the media bucket: the exact bytes of `campaign.json`, in `campaign.json.dsse`.
 
-What an aircraft that enforces signatures would refuse is not signed: it is judged by the aircraft's own rules
+A manifest that an aircraft would refuse is not signed: the aircraft's own rules are applied
 (`loader.signatures.signed_manifest`). Touches the media bucket only; keys come from `campaigns.signing.private_keys`
 and are only used.
 """

@@ -1,6 +1,6 @@
-"""Private keys that sign manifests: Ed25519 in PEM files of their owner alone, made and read here. Touches files only.
+"""Private keys that sign manifests: Ed25519 in PEM files that only their owner can read. Touches files only.
 
-A private key is never written anywhere but into its own file, and never into a log, a setting or an exception.
+A private key is only ever written to its own file, never to a log, a setting or an exception.
 """
 
 from __future__ import annotations

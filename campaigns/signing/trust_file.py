@@ -1,7 +1,7 @@
 """Makes and renews `trust.json`, the file that tells aircraft whose signatures count. Touches that one file.
 
-A file holds every version, oldest first, so that an aircraft that was away can follow. It is checked as an aircraft
-will check it (`loader.signatures.trusted_keys`).
+The file holds every version, oldest first, so that an aircraft that missed some can follow. It is checked with the
+aircraft's own rules (`loader.signatures.trusted_keys`).
 """
 
 from __future__ import annotations

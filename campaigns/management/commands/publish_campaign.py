@@ -1,4 +1,4 @@
-"""`publish_campaign`: a folder of `.tgz` files becomes a campaign in the media bucket."""
+"""`publish_campaign`: publish a folder of `.tgz` files as a campaign in the media bucket."""
 
 from __future__ import annotations
 

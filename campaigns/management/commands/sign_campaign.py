@@ -1,4 +1,4 @@
-"""`sign_campaign`: the campaign.json of a campaign is signed, so that aircraft can tell it from a forged one."""
+"""`sign_campaign`: sign the `campaign.json` of a campaign in the media bucket."""
 
 from __future__ import annotations
 

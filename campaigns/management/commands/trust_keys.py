@@ -1,4 +1,4 @@
-"""`trust_keys`: makes keys, and makes, renews, signs and shows `trust.json`: whose signatures count aboard."""
+"""`trust_keys`: create keys, and create, renew, sign and show `trust.json`, the keys that aircraft trust."""
 
 from __future__ import annotations
 
