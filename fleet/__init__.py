@@ -1,1 +1,1 @@
-"""The status bucket in Django: what has arrived."""
+"""The status bucket in Django: tails, loads and transfers, as aircraft report them; polling, pages and API."""

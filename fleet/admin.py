@@ -1,4 +1,4 @@
-"""The admin of what has arrived: observed state, to look at; what to do about it is done in the buckets or aboard."""
+"""Admin of tails, loads, transfers and anomalies, read-only: the observed state."""
 
 from __future__ import annotations
 

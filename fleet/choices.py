@@ -1,6 +1,6 @@
-"""Words for the columns of the fleet:
+"""Choices of the fleet's columns: status, state, service status, inconsistency, verification.
 
-status, state, service status, inconsistency, verification. No models: everything may import them.
+No models: everything may import them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Rows as the change feed takes them. Pure; what must be loaded with a row is told in `fleet.serialization`."""
+"""Rows as changes of the feed, and pruning the feed of rows that no longer exist.
+
+Building a change is pure; `fleet.serialization` says what must be loaded with a row.
+"""
 
 from __future__ import annotations
 

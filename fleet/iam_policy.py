@@ -1,15 +1,4 @@
-"""The least rights an aircraft needs in the two buckets, as AWS and as SeaweedFS write them. Pure.
-
-An aircraft lists its airline's part of the media bucket, reads what campaigns are made of and the transfer queue that
-is its own, writes, removes and lists its own reports, and reads back its own heartbeat. No other aircraft's queue: it
-would tell where that one flies. What the two languages can say differs:
-
-- IAM has wildcards that span slashes, so what is meant for campaigns (`*/campaign.json`) would match the queue of a
-  tail called `campaign`: that one is denied.
-- SeaweedFS has no denials and cannot escape a wildcard in a name; it takes a resource without a wildcard for a bucket,
-  so a single key is written with a `?` for its dot, which nothing else in the bucket can match.
-- Both say which prefixes may be listed, and so let the *names* of an airline's queues be seen, not what they say.
-"""
+"""IAM policies with the least permissions of an aircraft, for AWS and for SeaweedFS. Pure."""
 
 from __future__ import annotations
 

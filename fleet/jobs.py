@@ -1,4 +1,4 @@
-"""What workers run for the fleet: each loads by key and calls one function, under the job's lease."""
+"""Jobs of the fleet, as workers run them: each calls one function under the job's lease."""
 
 from __future__ import annotations
 

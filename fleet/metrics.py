@@ -1,6 +1,6 @@
-"""The portal's numbers for Prometheus, read from the database when somebody asks: a constant number of queries.
+"""Prometheus metrics of the fleet, read from the database at each scrape in a constant number of queries.
 
-Read only. What is counted by airline names it, so that /metrics is for staff and the scraper alone.
+Reads only. Figures by airline name the airline, so /metrics is for staff and the scraper alone.
 """
 
 from __future__ import annotations

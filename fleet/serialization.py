@@ -1,4 +1,4 @@
-"""What the API, the pages and the feed say of a row: one function per topic, all JSON-ready.
+"""JSON of rows for the API, the pages and the feed: one function per topic.
 
 Pure: reads the row and what was loaded with it, never the database. `serialize_transfer` and `serialize_load` want
 `select_related("load__tail__airline", "load__campaign")` and `("tail__airline", "campaign")`; the other three want rows

@@ -1,4 +1,4 @@
-"""Takes tails in and out of service: whether they count in any sum. May touch tails, loads, transfers and the feed."""
+"""Take tails in and out of service: whether totals count them. May touch tails, loads, transfers and the feed."""
 
 from __future__ import annotations
 

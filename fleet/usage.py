@@ -1,7 +1,8 @@
-"""What reading the buckets costs: requests and bytes by airline and day, and what S3 would charge for them.
+"""Requests to the buckets: counting them, by airline and day, and their price.
 
-Polls note their figures in the process; once a minute they are added to the rows of `Usage`, to which any number of
-processes may add. What a process noted after that is lost if it is killed. Touches its own table only.
+`RequestMeter` counts the requests of some buckets. Jobs record the counts in the process; once a minute they are added
+to the rows of `Usage`, to which any number of processes may add. Counts recorded after that are lost if the process is
+killed. Touches its own table only.
 """
 
 from __future__ import annotations

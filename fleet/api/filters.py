@@ -1,4 +1,4 @@
-"""What the API's lists of observed things can be narrowed to; named as the columns. Builds conditions, asks nothing."""
+"""Filters of the API's lists, named as the columns. Build conditions, ask nothing."""
 
 from __future__ import annotations
 

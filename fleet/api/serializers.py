@@ -1,6 +1,4 @@
-"""What the columns of the API's rows of observed things mean; their values come from `fleet.serialization`. Asks
-nothing.
-"""
+"""Fields of the API's rows and what they mean, for the schema. Values come from `fleet.serialization`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The addresses of the status bucket's part of the API, below `/api/v1/`."""
+"""Addresses of the fleet's part of the API, below `/api/v1/`."""
 
 from django.urls import path
 from rest_framework.routers import SimpleRouter

@@ -1,4 +1,4 @@
-"""What has arrived, in the API: airlines and campaigns with their sums, tails, loads, transfers, anomalies.
+"""View sets of the API: airlines and campaigns with their totals, tails, loads, transfers, anomalies.
 
 Each row is built by `fleet.serialization`, which pages and the feed use too, so that all say the same. Only whether a
 tail is in service, and its type, can be written.

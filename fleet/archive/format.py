@@ -1,7 +1,7 @@
-"""The archive of a load: what the small objects of a finished load said, in one compact object. Pure.
+"""The archive of a load: the small objects of a finished load as one compact object, and its key. Pure.
 
-The portal writes it and reads it; an aircraft never does. It is canonical JSON in gzip: the same load gives the same
-bytes. What is empty is left out. A reader refuses what is too large, not strict, or not of this load, as a whole.
+Only the portal writes and reads it. Canonical JSON in gzip: the same load gives the same bytes; empty values are left
+out. A reader refuses as a whole what is too large, not strict, or of another load.
 """
 
 from __future__ import annotations

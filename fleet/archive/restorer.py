@@ -1,4 +1,4 @@
-"""Brings archived loads back into a database that does not know them: a new one, or one that was put back.
+"""Restores archived loads into a database that does not have them: a new one, or one restored from a backup.
 
 Reads the archives of an airline that have no load, strictly and in bounded memory, and makes rows of them, marked as
 archived. What cannot be read is an anomaly and left alone. Archives are for looking at: rows there are never changed.

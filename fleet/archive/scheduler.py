@@ -1,4 +1,4 @@
-"""The archiving of all airlines, a turn at a time: what is missing here comes back, then what is due is packed."""
+"""Archiving of all airlines, a slice at a time: restore what is missing here, then pack what is due."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Seeing to loads that need attention, with who did so in the audit log. For pages and API alike."""
+"""Acknowledge loads that need attention, with an audit entry. For pages and API alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why loads need attention: what is alike is put together under its likeliest cause. Pure.
+"""Diagnosis: groups loads that need attention by their likeliest cause. Pure.
 
 An error code often says by itself where the fault lies: in the object, aboard the aircraft, or on the way. Where it
 does not, or there is none, the pattern decides: what fails on several tails lies with the object, what fails in several

@@ -1,4 +1,4 @@
-"""What needs attention: loads that failed, stand, are silent, at risk or contradict themselves, and who has seen to it.
+"""Queries for loads that need attention: failed, stalled, silent, at risk or contradictory; and acknowledgements.
 
 May touch loads, transfers and acknowledgements; only below airlines its caller has reached by `visible_to`. Loads of
 tails out of service, archived loads and deleted ones need none, nor do those that fail because their campaign was

@@ -1,4 +1,4 @@
-"""Simulated aircraft: each runs the real loader as a process of its own, over a link of its own, with keys of its own.
+"""Simulated aircraft: each runs the real loader as a process of its own, with its own link and keys.
 
 For the demo and for load tests. Touches a folder (what the aircraft hold), the processes and links it starts, and the
 media bucket when a campaign is published. Who flies and what happens is told by `fleet.demo.scenario`.

@@ -1,4 +1,4 @@
-"""Who and what the demo is made of: invented airlines, their aircraft and films, and what happens to them when.
+"""Scenario of the demo: invented airlines, aircraft and films, and what happens to them when.
 
 Pure data and arithmetic; touches nothing. Sizes in bytes, rates in bytes per second, times in seconds since the demo's
 first start (a demo that was stopped goes on where it was).

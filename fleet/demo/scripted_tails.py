@@ -1,4 +1,4 @@
-"""Aircraft of the demo that do not fly: what they report is written down here, for states that take real ones hours.
+"""Scripted tails of the demo: written reports for states that real loaders take hours to reach.
 
 The demo writes these reports into the status bucket as a third-party loader would; the portal knows no difference. Only
 that one of them has been silent for long it cannot learn from a bucket: that is set in the demo's own database

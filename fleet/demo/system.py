@@ -1,7 +1,7 @@
 """The whole system on this machine: store, portal, jobs, pacemaker and a simulated fleet, for people to look at.
 
-Everything it keeps lies in one folder, and everything it starts listens on the loopback interface and ends with it. The
-database named in Django's settings must be the demo's own: `environment` tells how to start a process so that it is.
+All processes listen on the loopback interface and end with the demo. The database in Django's settings must be the
+demo's own (`DemoFolder.environment`).
 """
 
 from __future__ import annotations

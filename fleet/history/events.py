@@ -1,7 +1,8 @@
-"""When a load or an item turns, and how that is told. Pure: what it was and what it is in, what to write down out.
+"""Events of loads and items: another state, another error, or bytes that went down.
 
-A turn is another state, another error, or bytes that went down. An error that differs from the one before in its digits
-only (times, counts, attempts) is the same one told again.
+The first part is pure: state before and after in, event out. An error that differs from the one before in its digits
+only (times, counts, attempts) is the same error. Writing is part of the caller's transaction, which holds the locks of
+the tails: one statement a batch, none where there is no event.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A campaign as it was at an earlier moment, from samples and events, and what is not known of that moment.
+"""A campaign at an earlier time, from samples and events, and what is unknown of that time.
 
 `snapshot_at` reads the database only, below a campaign that its caller has reached by `visible_to`, in three queries.
 Samples bear the portal's clock; events and the moments at which items began and ended bear that of the object store.

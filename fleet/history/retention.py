@@ -1,8 +1,9 @@
-"""How long samples of progress are kept: each for an hour, one a minute for two days, one an hour for a year.
+"""Retention of samples and events. Running it twice, or beside writers, changes nothing more.
 
-Of a minute or an hour the last sample stays, so that what is shown at its end is right; the newest of a load always
-does. `retained` says which ones, purely; `thin_samples` has the database delete the others, a bounded number in a
-transaction. Running it twice, or beside writers, changes nothing: nobody writes samples that are an hour old.
+Samples: each for an hour, one a minute for two days, one an hour for a year; the last of a minute or an hour stays, so
+that what is shown at its end is right, and so does the newest of a load. `retained` decides purely, `thin_samples` has
+the database delete the others, a bounded number in a transaction. Events: the newest thousand of a load, none older
+than 400 days.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What the transfers of loads add up to, why they failed, and how quickly they move: a query each for any number.
+"""Aggregates over the transfers of loads: sums, errors and rates, one query each for any number of loads.
 
-May touch transfers, loads and samples, reading.
+Reads transfers, loads and samples.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Keeps the table of anomalies: what is odd now stands there open, what no longer is gets resolved.
+"""Anomalies of an airline: open the new ones, resolve those that are no longer found.
 
-Writes only differences, so that a poll that finds the same oddities writes nothing. What strangers can fill is bounded:
-open rows by the limit of `Problems` (one row says that there are more), resolved ones by `RESOLVED_LIMIT` an airline.
+Writes only differences, so that a poll that finds the same anomalies writes nothing. Rows that third parties can cause
+are bounded: open ones by the limit of `Problems` (one row says that there are more), resolved ones by `RESOLVED_LIMIT`
+an airline.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Writes what was seen of tails: their rows, the sums of their loads, samples, and the feed, in one transaction.
+"""Write the updates of tails: their rows, the totals of their loads, samples, and the feed, in one transaction.
 
 The number of statements depends neither on the number of tails nor on that of objects (beyond the rows that fit a
-statement). The tails' rows are locked first, in order of id, and every decision made against rows read after that, so
-that two writers at once end in the same rows. Whoever else writes loads or transfers locks their tails the same way.
+statement). The tails' rows are locked first, in order of id, and every decision is made against rows read after that,
+so that two concurrent writers end in the same rows. Every other writer of loads or transfers locks their tails the
+same way.
 """
 
 from __future__ import annotations

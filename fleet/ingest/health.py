@@ -1,8 +1,8 @@
-"""Notes what time alone changes: rates that hold no more, what stalls, waits or is silent, and what is at risk.
+"""Write the time-based flags of loads and items. Every poll of an airline ends with this.
 
-Every poll of an airline ends with this. It reads the open loads of its tails in service, has `fleet.state.health`
-decide, writes only what differs and publishes it. May touch tails, loads, transfers, their history and the feed. What
-differs is read again under the locks of its tails, so that what moves at that moment wins.
+Reads the open loads of tails in service, has `fleet.state.health` decide, writes only what differs and publishes it.
+May touch tails, loads, transfers, their history and the feed. What differs is read again under the locks of its tails,
+so that a concurrent update wins.
 """
 
 from __future__ import annotations

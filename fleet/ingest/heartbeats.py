@@ -1,7 +1,7 @@
-"""Takes in what tails say of themselves: when they were last heard, and their heartbeats. May touch tails.
+"""Heartbeats of tails: when each was last heard, and what its loader reports. May touch tails.
 
-`heard_at` is the LastModified of the newest object, the store's clock; `seen_at` when the portal saw something new, by
-its own. Of the two only `seen_at` is ever subtracted from the present.
+`heard_at` is the LastModified of the newest object, by the store's clock; `seen_at` is when the portal saw something
+new, by its own. Only `seen_at` is ever subtracted from the present.
 """
 
 from __future__ import annotations

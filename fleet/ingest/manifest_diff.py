@@ -1,6 +1,6 @@
-"""Which transfers are not as the manifest has them: the database looks, so that only those need be read.
+"""Transfers that differ from their manifest, found by the database, so that only those are read.
 
-May touch transfers, reading.
+Reads transfers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Makes and changes the transfers of any number of loads: only those with news or that their manifest has differently.
+"""Create and update the transfers of any number of loads: those with updates, or whose manifest changed.
 
 May touch transfers. The caller holds the transaction and the locks of the tails.
 """

@@ -1,4 +1,4 @@
-"""What is new of tails and what should fly, as it is handed to `fleet.ingest.apply` and worked on there. Pure."""
+"""Types of the updates of tails and of the current manifests, as `fleet.ingest.apply` takes them. Pure."""
 
 from __future__ import annotations
 

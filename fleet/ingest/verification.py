@@ -1,10 +1,4 @@
-"""How much of what a load claims to hold is proven: claim and proof are told apart.
-
-That every byte has come is what a complete load *claims*. The proof is as good as what its loader checked: `size`
-where the manifest has no SHA-256 for some item; `hash` where it has one for each and the loader's heartbeat says that
-it holds the campaign verified; `signed` where moreover the manifest is signed and the loader takes none that is not.
-May touch loads; the caller holds the transaction and the locks of the tails, and publishes.
-"""
+"""Write the verification level of complete loads. The rule is in `fleet.state.verification`."""
 
 from __future__ import annotations
 

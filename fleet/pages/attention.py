@@ -1,4 +1,4 @@
-"""What needs attention, over all airlines the user may see, and to say that somebody has seen to it."""
+"""The page of loads that need attention in the user's airlines, and the form that acknowledges them."""
 
 from __future__ import annotations
 

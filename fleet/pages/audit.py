@@ -1,7 +1,4 @@
-"""The audit log as a table: what of it is asked for, in which order, and its columns for a file.
-
-Reads entries that its caller has reached by the user's role; changes nothing. What an address says wrongly is left out.
-"""
+"""The audit log as a page and as a file: of one airline for its managers, of everything for staff."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long the parts of a bar are. Pure: counts and percent in, percent out; held by `static/js/format.js` alike."""
+"""Widths of the segments of a bar. Pure: counts and percent in, percent out; `static/js/format.js` does the same."""
 
 from __future__ import annotations
 

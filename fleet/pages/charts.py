@@ -1,7 +1,7 @@
-"""What the charts show: moments, series of numbers beside them, and a sentence that says the same.
+"""Charts: timestamps, series of numbers and a sentence that says the same; as JSON for scripts or as a file.
 
-Reads the database only, below rows that its caller has reached by `visible_to`. A number that is not known is None:
-what was before the records began, and what came after the buckets were last read.
+Reads the database only, below rows that its caller has reached by `visible_to`. An unknown number is None: before the
+records began, and after the buckets were last read. Browsers cache the JSON for some seconds and revalidate it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The tables of the fleet and the airline page as files: all rows of what the address chooses, not one page of them.
+"""Tables of loads, items, events, manifests and anomalies as files: what a row is and how its columns are called.
 
 Reads the database only, below rows that its caller has reached by `visible_to`, some rows at a time. Columns are named
 as the API's fields; bytes, bytes per second, seconds, UTC.

@@ -1,6 +1,6 @@
-"""What each page shows: rows, sums and choices, gathered in a number of queries that does not grow with the rows.
+"""Freshness: when the buckets were last read for an airline, for badges, for the note above pages, and for open pages.
 
-Reads the database only, and only below rows that its caller has reached by `visible_to`.
+Reads the database only, and only below airlines that its caller has reached by `visible_to`.
 """
 
 from __future__ import annotations

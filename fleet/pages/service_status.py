@@ -1,4 +1,4 @@
-"""To say whether a tail is in service, and of what type it is."""
+"""The form that sets whether a tail is in service, and its aircraft type."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The settings page of an airline, and what its pages load of how it looks: logo and colour."""
+"""The settings page of an airline, and the logo and stylesheet that its pages load."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The addresses of the fleet's pages."""
+"""Addresses of the fleet's pages."""
 
 from django.urls import path
 

@@ -1,4 +1,4 @@
-"""Makes airlines of the prefixes found in the buckets: marked as discovered and without members (staff see them)."""
+"""Create airlines for the prefixes found in the buckets, marked as discovered and without members (staff see them)."""
 
 from __future__ import annotations
 

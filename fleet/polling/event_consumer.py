@@ -1,4 +1,4 @@
-"""Takes changes of the status bucket from its queue of events into the database, without a listing.
+"""Event consumer: reads S3 events from the SQS queue and the named objects into the database, without a listing.
 
 An event only says that an object may be another now. Each object named is fetched, once a batch, and goes the way of
 polling from there, so it does not matter whether events come late, twice, out of order or not at all: what the object

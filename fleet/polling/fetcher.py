@@ -1,6 +1,7 @@
-"""Reads what objects of the status bucket say, several at once.
+"""Fetch and parse objects of the status bucket, several at once.
 
-What the listing tells of an object is not fetched. Touches the status bucket only; threads never see the database.
+Objects that the listing already describes are not fetched. Touches the status bucket only; threads never use the
+database.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How soon to look into the bucket again. Pure: spans of time in seconds in, one out."""
+"""Interval until the next poll of an airline. Pure: durations in seconds in, one out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads the buckets into the database: one listing an airline, or a part of it; only what changed is fetched.
+"""Poller: reads the buckets into the database with one listing an airline, or a part of it, and fetches what changed.
 
 A bucket that fails stops neither the other nor the rest; it is told in the result, for the caller to log. Running
 twice, at once or in a row, in whatever order, ends in the same rows; so does being killed and running again.

@@ -1,4 +1,4 @@
-"""What a poll did, in figures; and the meter that takes them."""
+"""The figures of a poll, and the message of a bucket that failed."""
 
 from __future__ import annotations
 

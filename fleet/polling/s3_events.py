@@ -1,8 +1,8 @@
-"""What a message about the status bucket says: the keys of objects that were written or deleted. Pure.
+"""S3 event notifications: the keys of objects that were written or deleted. Pure.
 
-Only the key is taken from an event. Events come late, twice and out of order, so that what an object says now is asked
-of the bucket. Three shapes are read: S3's own (its keys are written as in a form, "+" for a space), the same in an SNS
-envelope, and EventBridge's (keys as they are). Whoever may write into the queue may write anything.
+Only the key of an event is used. Events arrive late, twice and out of order, so the bucket is asked for the current
+object. Three formats are parsed: S3's own (keys are form-encoded, "+" for a space), the same in an SNS envelope, and
+EventBridge's (plain keys). Anybody who may write to the queue may write anything.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the rows of an airline say, read in a constant number of queries, for a listing to be held against."""
+"""The known state of an airline, read from its rows in a constant number of queries, to compare a listing with."""
 
 from __future__ import annotations
 

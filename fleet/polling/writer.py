@@ -1,4 +1,4 @@
-"""Brings the rows of one airline up to what was found in its status bucket, a batch of tails a transaction.
+"""Writer of a poll: updates the rows of one airline from its status bucket, a batch of tails a transaction.
 
 Objects that must be fetched are read from several threads, the database only from the caller's. A tail that cannot be
 written does not stop the rest; it is told in the result. What is not read or written this time still differs from the

@@ -1,8 +1,7 @@
-"""A listing of the status bucket against what is known: what is new, what is gone, what is odd. Pure.
+"""Differences between a listing of the status bucket and the known objects: changed, deleted, invalid. Pure.
 
-`diff_listing` reads a whole listing and says which objects differ from the version last read. `guess` tells what such
-an object says from the listing alone, where it can; for the others `fetch_limit` says what to fetch, and `parse_body`
-what the bytes mean. No clock, no bucket, no database. A name that breaks the rules never gets further than a `Problem`.
+`diff_listing` reads a whole listing and returns the objects that differ from the version last read. No clock, no
+bucket, no database. A name that breaks the rules never gets further than a `Problem`.
 """
 
 from __future__ import annotations

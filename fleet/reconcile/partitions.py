@@ -1,4 +1,4 @@
-"""Cuts an airline's part of the status bucket into parts that are listed on their own. Pure.
+"""Partitions of an airline's prefix in the status bucket, each listed on its own. Pure.
 
 A part is a prefix of what follows `<airline>/` in a key: "" is all of it, "N1" every tail whose name begins so, "N1/"
 the tail N1 alone. Listing by prefix needs no order of keys, which not every store keeps.

@@ -1,4 +1,4 @@
-"""What every transfer of an invented fleet should say once so many changes were written. Pure.
+"""Expected transfers of an invented fleet after a number of changes. Pure.
 
 It follows the written objects alone, as a poller does, and not what `fleet.simulation.traffic` meant by them: rows can
 be held against it.

@@ -1,6 +1,5 @@
 # ruff: noqa: D102  what a fault overrides is documented in Fault
-"""What can go wrong on a link between an aircraft and the store, each fault by itself. For `fleet.simulation.proxy`; no
-Django.
+"""Faults of the link between an aircraft and the store, each by itself. For `fleet.simulation.proxy`; no Django.
 
 A `Rule` says which requests a fault hits: by method ("GET", "PUT", "DELETE", or "LIST" for a listing), by a shell
 pattern over `bucket/key`, from the nth matching request on, how many times. `Rule.hits` counts them: assert on it, a

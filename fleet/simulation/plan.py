@@ -1,6 +1,6 @@
-"""An invented fleet: how many airlines, tails and items, how they are called, and what befalls them. Pure.
+"""Plan of an invented fleet: numbers of airlines, tails and items, their names, and which of them fail. Pure.
 
-What its loaders write is told by `fleet.simulation.traffic`.
+`fleet.simulation.traffic` generates what its loaders write.
 """
 
 from __future__ import annotations

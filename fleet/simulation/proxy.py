@@ -1,4 +1,4 @@
-"""The link between an aircraft and the store, simulated: narrow, slow, sometimes away, and faulty where told to be.
+"""Proxy that simulates the link between an aircraft and the store: narrow, slow, interrupted or faulty.
 
 A proxy on the loopback interface that speaks HTTP/1.1 between a loader and any S3. It runs in a thread of its own, so
 it serves tests and the demo alike; no Django, touches sockets only.

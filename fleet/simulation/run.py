@@ -1,4 +1,4 @@
-"""An invented fleet in the two buckets: writes its traffic, and takes it away again. Touches only the buckets.
+"""Runs an invented fleet in the two buckets: writes its traffic, and deletes it. Touches only the buckets.
 
 Nothing is ever written where something else lies: what was made here is known by a marker.
 """

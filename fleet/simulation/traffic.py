@@ -1,4 +1,4 @@
-"""What the loaders of an invented fleet write into the status bucket, one change after the other. Pure: no clock.
+"""Traffic of an invented fleet: the changes its loaders write into the status bucket, in order. Pure: no clock.
 
 A `FleetPlan` and nothing else decides the whole sequence: the same plan gives the same changes in the same order. Only
 what is loading at a moment is held in memory, however large the fleet. `fleet.simulation.expected` tells what they come

@@ -1,4 +1,4 @@
-"""Writes changes into a bucket with several threads, at their moments or as fast as can be. Touches only the bucket.
+"""Writes changes into a bucket with several threads, on schedule or as fast as possible. Touches only the bucket.
 
 What one tail writes is written in order; different tails are written at the same time. A store that is away is waited
 for.

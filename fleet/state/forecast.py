@@ -1,4 +1,4 @@
-"""When a load will be whole, and whether that is in time. Pure: observed figures and a clock in, moments out.
+"""Forecast of a load: when it will be complete, and whether in time. Pure: observed figures and a clock in, times out.
 
 Two rates are known of a load. The *present* one rests on the last minute of change, and is gone three minutes after the
 last byte. The *effective* one is counted over days, pauses included: the bytes that came since the first sample of the

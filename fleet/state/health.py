@@ -1,7 +1,9 @@
-"""What of a load and its items time alone changes: rates that hold no more, what stalls, waits, is silent or at risk.
+"""Time-based flags of loads and items: stalled, silent, waiting, at risk, and rates that have expired. Pure.
 
-Pure: the figures of a row, the airline's thresholds and a clock in, flags out. The rules themselves are in
-`fleet.state.rates` and `fleet.state.forecast`; `fleet.ingest.health` reads and writes.
+All timestamps that are subtracted from one another are those of the portal's own clock at which it saw something new:
+two machines' clocks never are. `steady_since` is since when the portal has polled without a long gap: time before
+that counts against no tail, and a flag set before it lasts until something new is seen. `fleet.ingest.health` reads
+and writes.
 """
 
 from __future__ import annotations

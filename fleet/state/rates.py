@@ -1,9 +1,4 @@
-"""How quickly bytes arrive, and what it means if none do: observed figures in, rates and states out. Pure.
-
-All moments that are subtracted from one another are those of the portal's own clock at which it saw something new: two
-machines' clocks never are. `steady_since` is since when the portal has looked without a long gap: time before that is
-not held against anybody, as nobody saw what happened; what was known before it lasts until something new is seen.
-"""
+"""Transfer rates: bytes per second from samples, over a window and smoothed. Pure."""
 
 from __future__ import annotations
 

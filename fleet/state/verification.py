@@ -1,4 +1,4 @@
-"""How much of a complete load is verified. Pure.
+"""Verification levels of a complete load: size, hash, signed. Pure.
 
 A complete load *claims* that every byte has come. `size`: the manifest has no SHA-256 for some item. `hash`: it has
 one for each, and the loader's heartbeat says that it holds the campaign verified. `signed`: moreover the manifest is

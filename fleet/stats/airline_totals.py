@@ -1,4 +1,4 @@
-"""The sums of whole airlines for a page that shows many: loads are grouped by state first, which is far quicker.
+"""Totals of whole airlines, for pages with many: loads are grouped by state first, which is far quicker.
 
 The same sums as those of `fleet.stats.rollup.airlines`, which is for query sets that are filtered and ordered by them.
 Three queries for any number of airlines. Reads only.

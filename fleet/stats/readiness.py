@@ -1,4 +1,4 @@
-"""How many tails in service hold a campaign, as it was seen up to now and as it is expected until its exhibition.
+"""Readiness of a campaign: how many tails in service hold it, so far and as forecast until its exhibition.
 
 `readiness` is pure; `load_readiness` reads what it needs in two queries, below a campaign that the caller has reached
 by `visible_to`. Counted are the airline's tails in service. When a tail holds it at the earliest and the latest follows

@@ -1,4 +1,4 @@
-"""Sums over loads, for tails, campaigns and airlines: one query for any number of rows.
+"""Totals over loads, for tails, campaigns and airlines: one query for any number of rows.
 
 May touch the database only by annotating query sets. Loads that were deleted are left out, and so are those of tails
 that are stored or retired (`tails_out` says how many); a tail's own sums are of all its loads. A load is counted under

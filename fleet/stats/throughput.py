@@ -1,4 +1,4 @@
-"""How many bytes arrived on an airline's aircraft, and when: a row an airline and five minutes.
+"""Bytes received by the aircraft of an airline: a row an airline and five minutes.
 
 `add_received` is part of a writer's transaction, one statement for all that its batch brought; the database adds, so
 that two writers at once lose nothing. What is read is of airlines that the caller has reached by `visible_to`.

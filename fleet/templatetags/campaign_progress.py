@@ -1,4 +1,4 @@
-"""Which tails took a campaign, for the page on which it is run. Reads rows only."""
+"""Template tag of the tails that loaded a campaign, for the admin page of its draft. Reads rows only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cells of the campaign's and the tail's tables: of a load, and of tails by items, of which a page has thousands."""
+"""Template tags of the table cells for loads and items, built in Python because a page has thousands."""
 
 from __future__ import annotations
 

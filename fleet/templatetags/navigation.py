@@ -1,4 +1,4 @@
-"""What stands above every page: the way to the airlines, and how much needs attention."""
+"""Template tags of the navigation above every page: airlines, and the number of loads that need attention."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The form by which an operator says whether a tail is in service."""
+"""Template tag of the form that sets whether a tail is in service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bars of states in templates, drawn with attributes alone; `static/js/live/live-page.js` keeps them true."""
+"""Template tags of state bars, drawn with attributes alone; `live/live-page.js` updates them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of the airline page in templates: its columns, header and rows, and the choice of a campaign."""
+"""Template tags of the airline page's table: columns, header, rows, and the choice of a campaign."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`archive_loads`: packs the reports of finished loads into one object each, or says what that would do."""
+"""`archive_loads`: pack the reports of finished loads into one object each, or list what would be packed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`manage.py demo`: the whole system on this machine until Ctrl-C."""
+"""`manage.py demo`: run the whole system on this machine until Ctrl-C."""
 
 from __future__ import annotations
 

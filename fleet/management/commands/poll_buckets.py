@@ -1,4 +1,4 @@
-"""`poll_buckets`: both buckets into the database, once or until told to stop."""
+"""`poll_buckets`: read both buckets into the database, once or until stopped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`simulate_fleet`: the status traffic of a large invented fleet, for load tests, benchmarks and demonstrations."""
+"""`simulate_fleet`: write the status traffic of a large invented fleet, for load tests and benchmarks."""
 
 from __future__ import annotations
 

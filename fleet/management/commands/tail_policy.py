@@ -1,4 +1,4 @@
-"""`tail_policy`: the least rights of one aircraft, to be given to its keys."""
+"""`tail_policy`: print the least permissions that the keys of one aircraft need."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The columns of the airline page's table, and how a row of it is written.
+"""Columns of the airline page's table, and the HTML of a row.
 
 Pure: rows of `fleet.pages.airline.rows` in, HTML out. Written here rather than in a template because a page may hold a
 thousand rows, which a template takes ten times as long for. Whatever is not a number goes through `escape`.

@@ -1,4 +1,4 @@
-"""The rows of the airline page: its tails, each with the load that speaks for it, in a fixed number of queries.
+"""Rows of the airline page: its tails, each with its primary load, in a fixed number of queries.
 
 Reads the database only, and only below an airline that its caller has reached by `visible_to`.
 """

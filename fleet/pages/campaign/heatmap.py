@@ -1,4 +1,4 @@
-"""The campaign's picture as a browser draws it: tails by items, one letter a cell, and a little more of what moves.
+"""Heat map of a campaign as data for the browser: tails by items, one letter a cell, more for items in progress.
 
 Reads the database only, and only below a campaign that its caller has reached by `visible_to`: five queries, whatever
 there is. Tails that are stored or retired are left out and counted; one in service that has not begun is there.

@@ -1,4 +1,4 @@
-"""The tables of a campaign's page as it was at an earlier moment: loads, items and their sums.
+"""The campaign page at an earlier time: the time in the address, and the tables of loads, items and totals.
 
 Rows are those of `fleet.history.point_in_time`, as many as a campaign has tails; read are only the names of tails and
 items.

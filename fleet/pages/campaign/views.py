@@ -1,4 +1,4 @@
-"""The page of a campaign, as it is and as it was, and the picture on it."""
+"""The page of a campaign, at present and at an earlier time, and the data of its heat map."""
 
 from __future__ import annotations
 

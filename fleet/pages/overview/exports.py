@@ -1,4 +1,4 @@
-"""The tables of the page of all airlines as files."""
+"""Tables of the page of all airlines as files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fleet page: a card for each airline, in a number of queries that does not grow with their number.
+"""Rows of the page of all airlines: a card for each, in a number of queries that does not grow with them.
 
 Reads the database only, and only below airlines that its caller has reached by `visible_to`.
 """

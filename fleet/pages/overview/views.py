@@ -1,4 +1,4 @@
-"""The page of all airlines, and how fresh what open pages show is."""
+"""The page of all airlines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the page of a tail shows besides its rows: how its loads stand, whether the rest fits, and what is proven.
+"""Values of the tail page besides its rows: status of loads, whether the rest fits, verification.
 
 Pure: rows in, words and figures out; `now` is the portal's clock. Bytes; UTC.
 """
