@@ -1,1 +1,1 @@
-"""Who may see what, how work is queued, and how a change reaches a browser."""
+"""The portal: users and access, jobs, the change feed, the web server and what pages and API share."""

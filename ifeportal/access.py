@@ -1,4 +1,4 @@
-"""Who may see and do what: the one place that turns a user into the rows of the airlines they belong to.
+"""Access control: the airlines a user may see, and the role a user has there.
 
 Every query set of ours inherits `ScopedQuerySet`; views, API, sockets and admin reach rows only through
 `visible_to`. Staff see every airline, a member the airlines of their memberships, anyone else nothing. What one may

@@ -1,4 +1,4 @@
-"""The portal's own app: users, airlines, jobs; and Django's admin with our front door."""
+"""App configurations of the portal: users, airlines and jobs, and Django's admin with the portal's own site."""
 
 from django.apps import AppConfig
 from django.contrib.admin import apps as admin

@@ -1,4 +1,4 @@
-"""The portal for daphne: pages and API over HTTP, live updates over sockets."""
+"""ASGI application for daphne: pages and API over HTTP, live updates over WebSockets."""
 
 import os
 

@@ -1,6 +1,6 @@
-"""Who changed what: every write in pages, admin and API leaves an entry, in the transaction of the write.
+"""The audit log: every write in pages, admin and API adds an entry, in the transaction of the write.
 
-May touch only the log itself. Of a secret only that it changed is written, never a value nor a hash of one.
+Touches the log only. Of a secret the entry only says that it changed: never a value or its hash.
 """
 
 from __future__ import annotations

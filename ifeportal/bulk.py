@@ -1,4 +1,4 @@
-"""Any number of rows in one statement: they reach the database as one JSON text, which it unfolds itself.
+"""Bulk statements: insert or update any number of rows with one statement, from one JSON parameter.
 
 PostgreSQL and SQLite both do. With a parameter for every value, as bulk_create has it, the same rows cost several times
 the CPU, and SQLite bounds how many there may be. Columns are named as in the model (`load_id`); tables and columns come

@@ -1,4 +1,4 @@
-"""What Django's system checks cannot know of this portal: `manage.py check --deploy`. Each has an id and a hint."""
+"""System checks of the portal's deployment, for `manage.py check --deploy`. Each has an id and a hint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a figure is written for people. Pure: values and a clock in, text out.
+"""Formatting of figures for people. Pure: values and a clock in, text out.
 
 One rule each, held by the pages here and by `static/js/format.js` alike (a shared table of cases tests both):
 sizes are decimal (1 kB = 1,000 bytes, as disks and links are sold) with three digits, rounded down, so that what

@@ -1,4 +1,4 @@
-"""Users, tokens, airlines, who belongs to which, who changed what; and the rows by which periodic work is claimed."""
+"""Models of the portal: users, tokens, airlines, memberships, audit entries, and jobs with their leases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Django settings of the ground, made of the environment by `config.py`; there every setting is explained."""
+"""Django settings of the portal, built from the environment by `ifeportal.conf.environment`, which documents each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Django settings of the aircraft: only the loader's command, no database, so that it starts in well under a second."""
+"""Django settings on an aircraft: the loader's commands, no database, so that a start takes well under a second."""
 
 INSTALLED_APPS = ["loader"]
 DATABASES: dict[str, dict[str, str]] = {}

@@ -1,4 +1,1 @@
-"""Sign-in and one's own account:
-
-adapters and forms for django-allauth, lockout, single sign-on, second factors, API tokens.
-"""
+"""Sign-in and account pages: adapters and forms for django-allauth, lockout, SSO, second factors, API tokens."""

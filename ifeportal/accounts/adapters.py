@@ -1,6 +1,6 @@
-"""How django-allauth and django-axes behave here: nobody signs up, sentences say what to do, every write is kept.
+"""Adapters for django-allauth: no sign-up, our error messages, an audit entry for every write.
 
-May touch users, authenticators and failed attempts, each through its package.
+Touches users and authenticators, through allauth.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Hashing of passwords, in bounded memory: Argon2id with OWASP's parameters, a few hashes at a time in each process.
+"""Password hashing in bounded memory: Argon2id with OWASP's parameters, a few hashes at a time in each process.
 
 Under ASGI every request has a thread of its own. Without a limit each of them would hash at once, and any stranger who
 tries to sign in decides how many there are. Touches nothing but the threads below.

@@ -1,6 +1,6 @@
-"""What a browser sends of a passkey, read strictly: whatever else it may be, it is a wrong code and no error of ours.
+"""Forms for passkeys that answer every malformed credential with "wrong code" instead of an error.
 
-django-allauth's forms let some of what a stranger can send end in an exception. Touches what they touch.
+django-allauth's forms raise on some malformed input. Touches the same rows as they do.
 """
 
 from __future__ import annotations

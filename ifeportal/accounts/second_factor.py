@@ -1,7 +1,7 @@
-"""The second factor: who must have one, who has, and whether it was used in this session.
+"""The second factor: for whom it is required, who has one, and whether this session used it.
 
-Touches memberships and authenticators, read only. Pages, admin and API ask through the middleware, sockets ask
-themselves; a token was made in a session that passed.
+Reads memberships and authenticators. The middleware checks pages, admin and API; sockets check themselves; a token was
+created in a session that passed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Single sign-on by OpenID Connect: whose verified e-mail address the service vouches for is signed in as that user.
+"""Single sign-on by OpenID Connect: a user signs in with the e-mail address that the service has verified.
 
-It connects an existing user to the service's own name for them (`sub`), once; that name decides from then on. It makes
-nobody staff, and makes a user, of no airline, only if OIDC_CREATES_USERS says so. Touches users and their connections.
+The first sign-in connects the user to the service's subject (`sub`); from then on `sub` identifies the user. It never
+makes staff, and creates a user, without airlines, only with OIDC_CREATES_USERS. Touches users and their connections.
 """
 
 from __future__ import annotations

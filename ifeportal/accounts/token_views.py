@@ -1,6 +1,4 @@
-"""The page of one's own API tokens: to make one, see what there is, and revoke. A whole key is shown once, in the
-answer to the form that made it.
-"""
+"""The page of a user's API tokens: create, list, revoke. The key is shown once, in the response that creates it."""
 
 from __future__ import annotations
 

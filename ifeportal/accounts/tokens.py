@@ -1,7 +1,4 @@
-"""API tokens: how one is made, and how a request that shows one gets its user and the limits on what it may do.
-
-The whole key is given out once, when it is made. May touch the tokens alone.
-"""
+"""API tokens: create one, with its key. Touches rows of `Token` only."""
 
 from __future__ import annotations
 

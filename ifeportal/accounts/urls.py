@@ -1,4 +1,4 @@
-"""The addresses of signing in and of one's own account. Of django-allauth only what stands here can be reached."""
+"""Addresses of sign-in and of the account pages. Of django-allauth's views only those listed here are reachable."""
 
 from allauth.account import views as accounts
 from allauth.mfa.base import views as factors

@@ -1,6 +1,6 @@
-"""The pages on which people look after their own account, where django-allauth's do not quite do.
+"""Account pages that differ from django-allauth's own.
 
-May touch what belongs to the user of the request, through allauth. Every change is kept in the audit log.
+Touches rows of the request's user, through allauth. Every change gets an audit entry.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""The admin of signing in: who is locked out, who has which second factor, who is connected with single sign-on.
+"""Admin of users, memberships, tokens, failed sign-ins, second factors and single sign-on connections.
 
-To look at, and to take away: a failed attempt deleted unlocks, a second factor deleted is reset. No secret is shown.
+Sign-in rows are read-only except for deletion: deleting a failed attempt unlocks, deleting a second factor resets it.
+No secret is shown.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""What every admin of ours and of others is built on: whom it is for, which rows it shows, and that each write is kept.
+"""Base classes of every model admin: permissions, scoping to airlines, an audit entry for each write.
 
-Staff see what Django's permissions name. A manager of an airline who is not staff gets in too, and sees there only what
-is `ManagerAdmin`, of the airlines they manage. A foreign row answers 404, like one that is not there.
+Staff use what Django's permissions allow. A manager of an airline who is not staff sees only subclasses of
+`ManagerAdmin`, with rows of the airlines they manage. A row of another airline answers 404, like one that does not
+exist.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The admin of jobs: how periodic work goes, and to have it done now. Registered in `admin.py`."""
+"""Admin of jobs: state of periodic work, and an action that makes jobs due now."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The admin of the feed: to look at."""
+"""Admin of the change feed, read-only."""
 
 from __future__ import annotations
 

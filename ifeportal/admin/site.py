@@ -1,4 +1,4 @@
-"""The admin's front door: for staff and the managers of an airline, who sign in where everybody does."""
+"""The admin site: for staff and managers of an airline, with the portal's own sign-in."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""An airline's logo and colour: pictures are drawn anew, so that nothing of an upload but its pixels is ever served.
+"""An airline's logo and colour. Uploaded images are re-encoded, so only their pixels are ever served.
 
-Pure, but for `set_logo`, which touches one airline.
+Pure, except `set_logo`, which writes one airline's logo.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The forms in which an airline is set up: for operators what its pages go by, for managers also how it looks.
+"""Forms for an airline's settings: thresholds for operators, name, logo and colour for managers.
 
-May touch one airline and its logo.
+Touches one airline and its logo.
 """
 
 from __future__ import annotations

@@ -1,4 +1,1 @@
-"""The shared part of the REST API:
-
-view sets, filters, pagination, authentication, schema, and the feed of changes.
-"""
+"""The shared part of the REST API: view sets, filters, pagination, authentication, schema, feed of changes."""

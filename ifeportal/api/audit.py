@@ -1,4 +1,4 @@
-"""Who changed what, in the API: of their airlines for managers, of everything for staff. Only to be read."""
+"""The audit log in the API, read-only: managers read entries of their airlines, staff all."""
 
 from __future__ import annotations
 

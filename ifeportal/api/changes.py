@@ -1,7 +1,7 @@
-"""/api/v1/changes/: what changed since a revision, for programs that would rather not ask for everything again.
+"""/api/v1/changes/: changes since a revision, for programs.
 
-The view authorises, reads the question and answers what is there already. Whoever wants to wait for more is handed to
-`queued_wakeups`, which stands in front of it: a view holds a thread and a connection for as long as it works.
+The view authorises, parses the request and returns the changes that exist. A request that waits for more is handed to
+`changes_stream`, which wraps the application: a view would occupy a thread and a connection while it waits.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""Where questions about changes wait: in front of the application, without a thread, a connection or a query each.
+"""Long poll and server-sent events of /api/v1/changes/, without a thread, a connection or a query for each client.
 
-The application authorises a question and says what it may hear (`feed_query.ChangesRequest`); from then on only the one
-reader of this process asks the database. A stream is authorised anew every 30 s by the same application, so that a
-token or user that was disabled, a session that ended or a membership that was lost ends it. The server has no
-back-pressure: what one stream can leave unread in it is bounded by ending the stream, upon which its reader comes
-again.
+The application authorises a request and returns its scope (`feed_query.ChangesRequest`); from then on only the feed
+reader of this process queries the database. A stream is authorised again every 30 s by the same application, so a
+disabled token or user, an ended session or a lost membership ends it. The server has no back-pressure: a stream ends
+after a bounded number of bytes, and the client reconnects.
 """
 
 from __future__ import annotations

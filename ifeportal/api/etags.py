@@ -1,9 +1,8 @@
-"""Whether a program already has what it asks for: the entity tag of rows, made of the rows as they were read.
+"""Entity tags of responses, computed from the rows as read. Pure.
 
-Pure. The tag is that of the values themselves, not of a counter somebody might forget to raise: whatever is written,
-by whom and how, a row that differs, comes, goes or is no longer to be seen gives another tag. It is made before
-anything is built or written out of the rows. What is shown must therefore be made of the rows (and what was loaded
-with them) alone: not of the clock, not of another query.
+The tag covers the values, not a counter that a writer might forget to raise: a row that differs, appears, disappears or
+becomes invisible changes the tag. It is computed before the response is built. A response must therefore depend on the
+rows (and what was loaded with them) alone: not on the clock, not on another query.
 """
 
 from __future__ import annotations

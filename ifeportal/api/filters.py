@@ -1,4 +1,4 @@
-"""The filters, the order and the search that lists of the API share. Builds query sets, asks nothing."""
+"""Filters and ordering that the API's lists share. Builds query sets, runs no query."""
 
 from __future__ import annotations
 

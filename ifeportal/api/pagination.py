@@ -1,4 +1,4 @@
-"""How a list of the API is cut into pages: by number, or by a cursor that no change can confuse."""
+"""Pagination of the API's lists: by page number, or by a cursor that stays stable while rows change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the body of a request of the API is read: JSON, within bounds of size and depth."""
+"""Parsers of request bodies: JSON, bounded in size and depth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the schema says of every operation alike: its problems (RFC 9457), entity tags, the revision. Pure."""
+"""OpenAPI schema common to all operations: problems (RFC 9457), entity tags, the revision. Pure."""
 
 from __future__ import annotations
 

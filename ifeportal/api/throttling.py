@@ -1,7 +1,4 @@
-"""How many requests a program may send: each token, and each person's browsers together, are counted apart.
-
-Counts in the cache.
-"""
+"""Request rates: one counter for each token, and one for each user's sessions. Counts in the cache."""
 
 from __future__ import annotations
 

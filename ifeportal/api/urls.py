@@ -1,4 +1,4 @@
-"""The addresses below `/api/`: the root, the schema and its pages; the apps above add their lists by name."""
+"""Addresses below `/api/`: root, schema, documentation; the apps above add their lists by name."""
 
 from django.urls import URLPattern, URLResolver, include, path, re_path
 from drf_spectacular.views import SpectacularAPIView

@@ -1,7 +1,6 @@
-"""What every part of the API shares: read-only view sets scoped to the user, the root, docs.
+"""Base classes of the REST API: read-only view sets scoped to the user, and serializers of rows.
 
-May touch the database only through query sets scoped by `visible_to`. The rows themselves are served by the
-apps above, each in its own `api.py`.
+Touches the database only through query sets scoped by `visible_to`. The apps above serve the rows, in their own `api`.
 """
 
 from __future__ import annotations

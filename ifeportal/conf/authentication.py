@@ -1,4 +1,4 @@
-"""How people sign in, as settings of Django, django-allauth and django-axes, made of the environment's."""
+"""Settings of Django, django-allauth and django-axes for sign-in, built from the environment's."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The settings of the ground, read from the environment: typed, with defaults, refused with a sentence when wrong.
+"""Settings of the portal, read from the environment: typed, with defaults and error messages.
 
-Pure: takes a mapping, gives a Config; only a `NAME_FILE` (a secret kept in a file) is read from disk. Django's own
-settings are made of it in `settings.py`.
+Pure: takes a mapping and returns a Config; reads from disk only the files that NAME_FILE settings name (secrets).
+`settings.py` builds Django's settings from it.
 """
 
 from __future__ import annotations

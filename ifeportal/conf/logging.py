@@ -1,7 +1,7 @@
-"""Structured logs: one JSON object a line in production, readable lines in development; nothing secret, nothing raw.
+"""Structured logs: one JSON object a line in production, readable lines in development.
 
-Everything logs through the standard library; structlog only shapes the lines. What came from a bucket or a browser may
-stand in a log line, so control characters are escaped and credentials blotted out, in the message and in tracebacks.
+Everything logs through the standard library; structlog shapes the lines. Log lines may contain text from a bucket or a
+browser, so control characters are escaped and credentials redacted, in messages and in tracebacks.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""Child processes: started with a log of their own, watched, stopped in order, none left behind.
+"""Child processes with logs, stages of shutdown, and no orphans.
 
-For the demo and the tests; production has systemd or containers for it. Touches processes it started, their log files,
-and free ports of the loopback interface.
+For the demo and the tests; production uses systemd or containers. Touches processes it started, their log files, and
+free ports of the loopback interface.
 
-How nothing is left: a stop sends SIGTERM to the leader alone (django-q2 hangs for ever if its workers get it too),
-waits, then kills what is left of the leader's process group. Children are leaders of their own sessions, so a Ctrl-C in
-the terminal reaches only the supervisor. Should that one be killed outright, the kernel sends SIGTERM to each child:
-`setpriv` asks for it between fork and exec, which Python itself cannot do safely in a program with threads. The kernel
-minds the *thread* that started the child, so start children from one that lives as long as the program.
+A stop sends SIGTERM to the leader alone (django-q2 hangs if its workers get it too), waits, then kills the rest of the
+leader's process group. Children lead their own sessions, so a Ctrl-C in the terminal reaches only the supervisor. If
+the supervisor is killed, the kernel sends SIGTERM to each child: `setpriv` requests this between fork and exec, which
+Python cannot do safely in a program with threads. The kernel watches the *thread* that started the child, so start
+children from a thread that lives as long as the program.
 """
 
 from __future__ import annotations

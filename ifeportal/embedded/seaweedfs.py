@@ -1,10 +1,10 @@
-"""A real S3 on this machine: SeaweedFS from its Python package, on the loopback interface, with keys of its own.
+"""SeaweedFS, an S3 server, on the loopback interface, with its own keys.
 
 For the demo, the tests and development. Touches its folder (data, keys, configuration, log), free ports, and the
-sockets that `weed` puts into /tmp. It is started with every port chosen, telemetry off and no page for people. Data
-survives a stop, a kill and a change of ports. The processes of the demo are kept by `ifeportal.embedded.processes`.
+sockets that `weed` creates in /tmp. Every port is chosen, telemetry is off, there is no web page. Data survives a stop,
+a kill and a change of ports. `ifeportal.embedded.processes` runs the demo's other processes.
 
-Never call a bucket `status` or `healthz` here: SeaweedFS answers its own health page at that address.
+Never name a bucket `status` or `healthz`: SeaweedFS serves its own health page at that address.
 """
 
 from __future__ import annotations

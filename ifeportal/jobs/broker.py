@@ -1,8 +1,7 @@
-"""How workers learn that there is work: django-q2 carries calls of `ifeportal.jobs.runner.run_due_jobs` to them,
-through the database.
+"""Wake-up messages for workers: django-q2 carries calls of the job runner through the database.
 
-With the command `qcluster` the only one that knows django-q2. A call says nothing but "there is work", so none of them
-matters: the pacemaker looks several times a second and sees that as many wait as there are jobs to do.
+With the command `qcluster` the only code that knows django-q2. All messages are alike, so losing one does no harm: the
+pacemaker compares several times a second the number of queued messages with the number of due jobs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Who may do a piece of work: one at a time, for as long as it shows signs of life.
+"""Leases of jobs: one worker at a time does a piece of work, for as long as it renews.
 
-A lease is a row of `Job`, claimed by a conditional update, so that any number of processes may try. Its `fence` grows
-with each claim: one whose lease ran out, and was taken by another, can tell before what it did is committed.
+A lease is a row of `Job`, claimed by a conditional update, so any number of processes may try. `fence` grows with each
+claim: a holder whose lease expired and was claimed again notices it before it commits.
 """
 
 from __future__ import annotations

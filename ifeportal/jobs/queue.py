@@ -1,6 +1,6 @@
-"""Rows of `Job` as a queue:
+"""The queue of jobs: which rows of `Job` exist, which is due next, which function performs one.
 
-which exist, which is due next, and which function performs one. Touches rows of `Job` only.
+Touches rows of `Job` only.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Periodic work: what is due, who does it, how it went, and when it is due again. Every job may run twice.
+"""Run jobs: take the most urgent one that is due, do its work under a lease, record the outcome and the next due time.
 
-A job is a row of `Job`. Nobody is told to do a certain one: a worker that is woken (`ifeportal.jobs.broker`) takes the
-most urgent that is due and free, then the next. So a call to wake up that is lost, repeated or late costs nothing, and
-which job comes first is decided when it begins.
+A woken worker (`ifeportal.jobs.broker`) takes one due job after another, so a wake-up that is lost, repeated or late
+costs nothing. Every job may run twice.
 """
 
 from __future__ import annotations

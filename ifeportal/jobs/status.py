@@ -1,4 +1,4 @@
-"""What an operator should know of the jobs, in numbers that name nobody. Reads the rows of jobs and the queue."""
+"""Figures about jobs for alerts, without names of airlines. Reads rows of `Job` and the length of django-q2's queue."""
 
 from __future__ import annotations
 

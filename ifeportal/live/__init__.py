@@ -1,1 +1,1 @@
-"""The change feed: a change in the database reaches every open page."""
+"""The change feed: changes in the database reach every open page."""

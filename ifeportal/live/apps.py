@@ -1,4 +1,4 @@
-"""The change feed as an app of its own, for its tables."""
+"""App configuration of the change feed, which owns its tables."""
 
 from django.apps import AppConfig
 

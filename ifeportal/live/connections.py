@@ -1,6 +1,6 @@
-"""Who listens to the feed in this process: how many connections each user holds, and the threads that ask for them.
+"""Open connections of this process by user, and the thread pool for their database calls.
 
-Touches the database only in the calls it is given. A slow database holds up listeners only, not the requests.
+Touches the database only in the calls it is given. A slow database delays subscribers, not requests.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The socket /ws/live/: lets its user in, sends what the reader brings, and looks again whether they may still hear it.
+"""WebSocket consumer of /ws/live/: authorises its user, sends changes, and checks the authorisation again.
 
 It looks when `rights` has seen a change, and every REAUTHORISE anyway. Touches sessions and users through `audience`,
 the feed through `reader`, and says through `viewer_tracker` which airline its page shows, so that it is polled more

@@ -1,4 +1,4 @@
-"""Writing to the change feed: what changed goes in with the transaction that changed it.
+"""Writer of the change feed: a change is published in the transaction that makes it.
 
 May touch only the feed's own tables. Revisions come from one counter row. `request_publish` takes its lock as the last
 act of the writer's transaction and holds it until the commit, so revisions become visible in the order of their

@@ -1,4 +1,4 @@
-"""The feed's tables: one row per thing that can change, and the counter that orders the changes."""
+"""Tables of the change feed: one row per object that can change, and the counter that orders the changes."""
 
 from __future__ import annotations
 

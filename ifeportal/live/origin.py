@@ -1,6 +1,6 @@
-"""Which pages may open a socket: only the portal's own, to the letter: scheme, host and port. Touches nothing.
+"""Origin check of sockets: only pages of the portal itself, by scheme, host and port. Touches nothing.
 
-A browser sends its cookies with a socket from any site, and asks nobody first; only its Origin header tells.
+A browser sends cookies with a socket from any site without preflight; only the Origin header tells.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""Who may hear of what: what a socket asks for, read strictly, and what its user may have of it.
-
-Touches sessions, users and airlines in the database, read only. A user is read afresh each time, so that a logout, a
-new password, a disabled account or a lost membership counts at once.
-"""
+"""Messages that a browser sends over the live socket, parsed strictly, and the close codes. Pure."""
 
 from __future__ import annotations
 

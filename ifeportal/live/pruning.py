@@ -1,4 +1,4 @@
-"""Keeping the feed's table to what there is: objects that vanished are told as deleted, old tellings are forgotten.
+"""Pruning of the change feed: objects that vanished are published as deleted, old deletions are removed.
 
 Rows that were deleted by hand, and those that went with them, publish nothing; here their changes are found and told. A
 browser that was away must still hear of a deletion, so a telling stays for at least one round of `prune`; who comes

@@ -1,4 +1,4 @@
-"""Reading the change feed: one task and one thread per process, however many sockets are open.
+"""Reader of the change feed: one task and one thread per process, however many sockets are open.
 
 Touches the feed's tables, read only. It runs while anybody listens: it asks the database every TICK for what is newer
 than what it has, and offers that to every subscription. A database that is away is asked again, less and less often.

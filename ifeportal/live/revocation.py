@@ -1,8 +1,8 @@
-"""Notices within a second that somebody who listens was signed out, disabled, or lost an airline, whoever did it where.
+"""Detects within a second that a subscriber signed out, was disabled or lost an airline.
 
-Touches sessions, users and memberships, read only: one task and one thread per process, three queries every LOOK while
-anybody listens, however many sockets. It only compares with what each socket's rights were found by; a socket whose
-session is gone, or whose user is not as before, is told to look again, and decides itself.
+Reads sessions, users and memberships: one task and one thread per process, three queries every CHECK_INTERVAL while
+anybody is connected. It compares them with the snapshot each socket was authorised by, and asks a socket to check again
+if its session is gone or its user differs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The one socket of the portal, and what every connection passes before it: first its origin, then its cookies."""
+"""Route of the live socket, and the checks in front of it: Origin first, then the session cookie."""
 
 from channels.routing import URLRouter
 from channels.security.websocket import WebsocketDenier

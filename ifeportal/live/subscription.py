@@ -1,4 +1,4 @@
-"""What waits for one socket: the newest state of each object, never a queue of old ones.
+"""Pending changes of one socket: the newest state of each object, never a queue of old ones.
 
 Pure: no I/O, no clock. However slow the browser, at most PENDING_LIMIT objects wait; beyond that it is told to load
 the page anew.

@@ -1,5 +1,7 @@
-"""Tells the jobs which airlines somebody looks at: each page that is open says so again and again, the database hears
-it of one process once in a while. Touches the rows of jobs only.
+"""Airlines with open pages: their jobs run more often.
+
+Each open page reports its airline repeatedly; this process forwards one report in REPORT_INTERVAL seconds to the
+database. Touches rows of `Job` only.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How a command that runs on learns that it should end."""
+"""Stop a long-running command on SIGTERM or SIGINT."""
 
 from __future__ import annotations
 

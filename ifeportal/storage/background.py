@@ -1,7 +1,7 @@
-"""Waiting for a store with signs of life: a lease ends long before a store that limps has answered.
+"""Calls to an object store in threads, while the calling thread sends heartbeats: a slow answer outlasts a lease.
 
-The requests run in threads, which never see the database; `alive` is called in the thread that waits, about once a
-second, and what it raises ends the waiting.
+The threads never use the database; the heartbeat runs in the calling thread about once a second, and what it raises
+ends the wait.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The two buckets of the ground, as the settings name them; credentials and endpoint come from AWS's own names."""
+"""The media bucket and the status bucket of the settings.
+
+Credentials and endpoint come from AWS's own variables.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Tables as files: the rows of a page as CSV that no spreadsheet takes for formulas, or as JSON.
+"""Table rows as a CSV or JSON download; CSV cells never begin a spreadsheet formula.
 
-Touches nothing but the rows it is given, a chunk at a time. Columns are named as the API's fields: bytes, bytes per
-second, seconds; moments in ISO 8601 with Z.
+Touches only the rows it is given, in chunks. Columns have the API's field names: bytes, bytes per second, seconds;
+timestamps in ISO 8601 with Z.
 """
 
 from __future__ import annotations

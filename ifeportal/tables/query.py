@@ -1,7 +1,7 @@
-"""What of a long table is asked for: search, state, order and page, all of it in the address.
+"""The query of a long table in its address: search, state, order and page.
 
-Builds conditions and orders, asks the database nothing but a page's rows and their number. What an address says
-wrongly falls back to the default: a pasted link never fails.
+Builds conditions and orders, asks the database nothing but a page's rows and their number. An invalid parameter falls
+back to the default: a pasted link never fails.
 """
 
 from __future__ import annotations

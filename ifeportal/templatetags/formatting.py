@@ -1,4 +1,4 @@
-"""Figures in templates: the text, and the marks by which the page's script finds and renews it.
+"""Template tags of figures: the text, and the attributes by which the page's script finds and updates it.
 
 A figure stands in an element with `data-field` (the key of the row's state) and `data-as` (how it is written);
 the row around it carries `data-key="<topic>:<id>"`.

@@ -1,4 +1,4 @@
-"""Long tables in templates: headers that order, chips that filter, pages; all of it links, all of it in the address."""
+"""Template tags of long tables: sortable headers, filters and pages, all of them links."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The cache that web processes share when there is a Redis: it only counts requests, so it must never stop one.
+"""The cache that web processes share through Redis. It only counts requests, so an outage must not fail one.
 
-It also keeps which one-time codes were used within their half minute. Wrong passwords are counted in the database.
+It also stores used one-time codes for half a minute. Failed passwords are counted in the database.
 """
 
 from __future__ import annotations

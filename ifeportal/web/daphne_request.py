@@ -1,4 +1,4 @@
-"""What daphne does with a request before the application sees it. Touches daphne and Twisted only.
+"""Request class for daphne: what daphne does with a request before the application sees it.
 
 The command `daphne` has no option for a request class, so `ifeportal.asgi` installs ours when daphne imports it.
 """

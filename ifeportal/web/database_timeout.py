@@ -1,8 +1,8 @@
-"""No page waits for a database that does not answer: what takes long asks whether it is there, and says 503 if not.
+"""ASGI middleware: answer 503 within two seconds when the database does not answer.
 
-A database that refuses is told at once, by Django's own way. One that swallows connections would hold each request for
-as long as the driver waits, which is never less than two seconds, or for minutes where it died in the middle of a
-query. This stands in front of the pages, in the event loop, where nothing waits for the database.
+A database that refuses connections fails at once, through Django. One that drops packets would block each request as
+long as the driver waits: never under two seconds, minutes if it dies in the middle of a query. This runs in the event
+loop, where nothing waits for the database.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What a request gets that was refused before any view could answer: a problem below /api/, a page elsewhere."""
+"""Error responses: problem details below /api/, pages elsewhere; 503 when the database does not answer.
+
+Handlers for Django (`handler400` and so on in `urls.py`). Touches nothing.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What machines ask of the portal: does the process live, can it do its work, what are its numbers; and the 503.
+"""Health endpoints for machines: liveness, readiness, Prometheus metrics.
 
-Nothing here names an airline to a stranger: who balances the load or watches the process doesn't sign in.
+/healthz and /readyz need no sign-in, so they name no airline. Reads jobs and airlines.
 """
 
 from __future__ import annotations

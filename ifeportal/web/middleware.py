@@ -1,7 +1,4 @@
-"""What every request passes: values no text can hold and passwords beyond the limit are refused; signing in is needed
-unless a view says otherwise, and a second factor where the user's role demands one; pages may use none of a device's
-sensors.
-"""
+"""Middleware: refuse values that no text can hold, require sign-in and the second factor, set Permissions-Policy."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""How an error of the API is told: problem details as RFC 9457 has them, from wherever the error comes. No I/O.
+"""API errors as problem details (RFC 9457). No I/O.
 
-`type` is about:blank where the status says it all, else one of ours from `PROBLEM_TYPES`; `instance` is the address
-that was asked for; `errors` names what is wrong by parameter.
+`type` is about:blank where the status is enough, else one of `PROBLEM_TYPES`; `instance` is the requested address;
+`errors` lists the faults by parameter.
 """
 
 from __future__ import annotations

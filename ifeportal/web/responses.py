@@ -1,4 +1,4 @@
-"""What every page is answered with."""
+"""Responses of pages: rendered, compressed, or as a file."""
 
 from __future__ import annotations
 

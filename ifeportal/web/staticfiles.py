@@ -1,4 +1,4 @@
-"""How static files are named in production: by their content, inside JavaScript modules too."""
+"""Storage of static files in production: names contain a content hash, also in imports of JavaScript modules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`encrypt_second_factors`: after a change of SECRET_KEY, before its fallback is dropped."""
+"""`encrypt_second_factors`: encrypt second factors with the present SECRET_KEY, before its fallback is dropped."""
 
 from __future__ import annotations
 

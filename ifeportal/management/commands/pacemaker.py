@@ -1,4 +1,4 @@
-"""`pacemaker`: wakes the workers when there is work, several times a second, until it is told to stop."""
+"""`pacemaker`: wake workers when jobs are due, several times a second, until stopped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`qcluster`: django-q2's own, but for a second SIGTERM, which would make it wait for itself for ever."""
+"""`qcluster`: django-q2's command, with a second SIGTERM ignored, on which it would wait for itself forever."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`reset_second_factor`: for who has lost telephone, key and recovery codes."""
+"""`reset_second_factor`: remove the second factor of a user who lost telephone, key and recovery codes."""
 
 from __future__ import annotations
 
