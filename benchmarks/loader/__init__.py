@@ -1,1 +1,1 @@
-"""The loader against other S3 clients: `python -m benchmarks.loader.__main__`."""
+"""The loader against other S3 clients: `python -m benchmarks.loader`."""

@@ -1,4 +1,4 @@
-"""The loader against s5cmd, rclone and the aws CLI, and against its own goals: `python -m benchmarks.loader.__main__`.
+"""The loader against s5cmd, rclone and the aws CLI, and against its own goals: `python -m benchmarks.loader`.
 
 Everything is real: SeaweedFS on this machine, the commands as people run them, whole processes, side by side in one run
 (A B C A B C …), medians, ratios. Every file that any of them wrote is compared with the sum of what was published.
@@ -75,7 +75,7 @@ def work(bench: Bench, wanted: Sequence[str]) -> list[Row]:
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    made = argparse.ArgumentParser(prog="python -m benchmarks.loader.__main__", description=__doc__)
+    made = argparse.ArgumentParser(prog="python -m benchmarks.loader", description=__doc__)
     made.add_argument("--only", type=_names, default=list(JOBS), help=f"of {','.join(JOBS)} (all)", metavar="JOBS")
     made.add_argument("--runs", type=int, default=5, metavar="N", help="of each variant (%(default)s)")
     made.add_argument("--link-runs", type=int, default=3, metavar="N", help="over the bad link (%(default)s)")

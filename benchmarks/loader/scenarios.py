@@ -1,4 +1,4 @@
-"""The jobs of `benchmarks.loader.__main__`: each does what it says with real processes and returns the rows of its
+"""The jobs of `benchmarks.loader`: each does what it says with real processes and returns the rows of its
 goals.
 """
 

@@ -1,1 +1,1 @@
-"""Reading the status bucket against programs that mirror it: `python -m benchmarks.polling.__main__`."""
+"""Reading the status bucket against programs that mirror it: `python -m benchmarks.polling`."""

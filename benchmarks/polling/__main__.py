@@ -1,5 +1,4 @@
-"""Reading the status bucket against programs that mirror it, and against its own goals: `python -m
-benchmarks.polling.__main__`.
+"""Polling the status bucket, against programs that mirror it and its own goals: `python -m benchmarks.polling`.
 
 Everything is real: SeaweedFS and PostgreSQL on this machine, whole processes, side by side in one run (A B C A B C …),
 medians, ratios. After every run the rows, and the folders of the others, are compared with what was written. Ends with
@@ -83,7 +82,7 @@ def rows(bench: Bench) -> list[Row]:
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    made = argparse.ArgumentParser(prog="python -m benchmarks.polling.__main__", description=__doc__)
+    made = argparse.ArgumentParser(prog="python -m benchmarks.polling", description=__doc__)
     made.add_argument("--only", type=_names, default=DEFAULT, metavar="JOBS", help=f"of {','.join(JOBS)} (large,small)")
     made.add_argument("--database", choices=["sqlite", "postgresql"], default="postgresql", help="(%(default)s)")
     made.add_argument("--runs", type=int, default=3, metavar="N", help="of each variant (%(default)s)")

@@ -1,4 +1,4 @@
-"""Changes that arrive all the time: how far behind the rows are. A job of `benchmarks.polling.__main__`."""
+"""Changes that arrive all the time: how far behind the rows are. A job of `benchmarks.polling`."""
 
 from __future__ import annotations
 

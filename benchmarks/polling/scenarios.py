@@ -1,4 +1,4 @@
-"""The jobs of `benchmarks.polling.__main__`: each fills a bucket, polls it by real processes, and holds the rows
+"""The jobs of `benchmarks.polling`: each fills a bucket, polls it by real processes, and holds the rows
 against it.
 """
 

@@ -1,4 +1,4 @@
-"""What the jobs of `benchmarks.polling.__main__` share: the store, how much is asked, and what was found so far."""
+"""What the jobs of `benchmarks.polling` share: the store, how much is asked, and what was found so far."""
 
 from __future__ import annotations
 

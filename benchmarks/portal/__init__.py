@@ -1,1 +1,1 @@
-"""Pages, API, sockets and a browser with 20,000 tails in one database: `python -m benchmarks.portal.__main__`."""
+"""Pages, API, sockets and a browser with 20,000 tails in one database: `python -m benchmarks.portal`."""

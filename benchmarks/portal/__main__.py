@@ -1,4 +1,4 @@
-"""How quickly the portal answers with a whole industry in one database: `python -m benchmarks.portal.__main__`.
+"""How quickly the portal answers with a whole industry in one database: `python -m benchmarks.portal`.
 
 PostgreSQL with 20 airlines of 1,000 tails and 20 items, 400,000 transfers, and one tail with ten loads of 60 items.
 Pages are asked of the portal's own views, without a network between; each is held against the least that any page of
@@ -332,7 +332,7 @@ def browser(seen: Seen) -> list[list[str]]:
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    made = argparse.ArgumentParser(prog="python -m benchmarks.portal.__main__", description=__doc__)
+    made = argparse.ArgumentParser(prog="python -m benchmarks.portal", description=__doc__)
     made.add_argument("--times", type=int, default=100, metavar="N", help="answers of each kind (%(default)s)")
     made.add_argument("--only", choices=PARTS, action="append", help="may be given more than once")
     return made

@@ -1,8 +1,8 @@
 """A thousand open pages on one daphne, each hearing of its airline's changes, beside a bare WebSocket server.
 
-`python -m benchmarks.portal.__main__` runs it. The bare server is the library `websockets` sending the same texts to
-the same sockets, without users, rights or a database: `python -m benchmarks.portal.fanout` is that server, and reads
-from its input to which airline's sockets it shall send what. All clocks are this machine's.
+`python -m benchmarks.portal` runs it. The bare server is the library `websockets` sending the same texts to
+the same sockets, without users, rights or a database: `python -m benchmarks.portal.fanout` is that server, and
+reads from its input to which airline's sockets it shall send what. All clocks are this machine's.
 """
 
 from __future__ import annotations
@@ -125,7 +125,10 @@ def resident(pid: int) -> int:
 async def beside(airlines: Sequence[str]) -> Heard:
     """The same by the bare server."""
     child = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.portal.fanout"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "benchmarks.portal.fanout"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert child.stdin
     assert child.stdout

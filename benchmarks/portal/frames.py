@@ -1,6 +1,6 @@
 """What a browser does with a page of a thousand rows of which a hundred change each second, and how soon it paints.
 
-`python -m benchmarks.portal.__main__` runs it. Chromium's own trace says how long every piece of script took: what is
+`python -m benchmarks.portal` runs it. Chromium's own trace says how long every piece of script took: what is
 counted is the callback of an animation frame, in which the page applies all that came since the last one, and the
 message handler before it. Long tasks (over 50 ms, style and layout included) are those of its PerformanceObserver.
 """

@@ -1,6 +1,6 @@
 """Asks the portal's own views for pages, in a process that has Django, and says how long each answer took.
 
-`python -m benchmarks.portal.__main__` starts it. Reads a JSON object a line: `user`, `paths` and how many `times` each
+`python -m benchmarks.portal` starts it. Reads a JSON object a line: `user`, `paths` and how many `times` each
 is asked for; or `query` and `times`; or `session`, a user to sign in; or `published`, an airline with a state for the
 feed; or `moved`, an airline and which of its loads change; answers with one. A page is answered as daphne would have it
 answered, but without a network: what is measured is the server's own time.

@@ -1,1 +1,1 @@
-"""What a fleet of any size needs: `python -m benchmarks.scaling.__main__`."""
+"""What a fleet of any size needs: `python -m benchmarks.scaling`."""

@@ -197,7 +197,7 @@ def _expect(answer: Answer, what: str, count: int) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    made = argparse.ArgumentParser(prog="python -m benchmarks.scaling.__main__", description=__doc__)
+    made = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=__doc__)
     add = made.add_argument
     add("--airlines", type=int, default=200, metavar="A", help="how many (%(default)s)")
     add("--tails", type=int, default=1_000, metavar="T", help="of each (%(default)s)")

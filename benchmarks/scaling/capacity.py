@@ -1,4 +1,4 @@
-"""What a fleet of any size needs: arithmetic over costs that `python -m benchmarks.scaling.__main__` measured. Pure.
+"""What a fleet of any size needs: arithmetic over costs that `python -m benchmarks.scaling` measured. Pure.
 
 `benchmarks.scaling.needs` makes the tables of docs/scaling.md of it.
 """

@@ -1,6 +1,6 @@
 """Polls airlines when told, in a process that has Django, and says what that cost it and PostgreSQL.
 
-`python -m benchmarks.scaling.__main__` starts it. Reads a JSON object a line: airlines to poll, or for how long to
+`python -m benchmarks.scaling` starts it. Reads a JSON object a line: airlines to poll, or for how long to
 publish into the feed with how many writers; answers with one.
 """
 

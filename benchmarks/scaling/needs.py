@@ -18,7 +18,7 @@ from benchmarks.scaling.capacity import (
     size_of,
 )
 
-# What `python -m benchmarks.scaling.__main__` printed; docs/scaling.md says when and where.
+# What `python -m benchmarks.scaling` printed; docs/scaling.md says when and where.
 MEASURED: Final = Measured(
     poll=Cost(0.0109, 0.0030, 0.0, 0.0),
     thousand=Cost(0.0097, 0.0053, 0.0, 140.0),

@@ -1,8 +1,9 @@
 """Two buckets that are arithmetic, behind the HTTP of S3: a fleet of any size, listed as fast as can be.
 
-`python -m benchmarks.scaling.synthetic '{"airlines": 200, ...}'` serves one on a port of the loopback interface, which
-it prints, until its input ends. `GET /-/<cycle>/<beats>` moves it on: loading tails have reported so many times, so
-many rounds of heartbeats were written. Honest ETags: the MD5 of what a GET would answer. Touches nothing but memory.
+`python -m benchmarks.scaling.synthetic '{"airlines": 200, ...}'` serves one on a port of the loopback
+interface, which it prints, until its input ends. `GET /-/<cycle>/<beats>` moves it on: loading tails have reported so
+many times, so many rounds of heartbeats were written. Honest ETags: the MD5 of what a GET would answer. Touches nothing
+but memory.
 """
 
 from __future__ import annotations

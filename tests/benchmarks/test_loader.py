@@ -1,4 +1,4 @@
-"""The arithmetic and the tools of `benchmarks.loader.__main__`; the measuring itself takes too long to be a test."""
+"""The arithmetic and the tools of `benchmarks.loader`; the measuring itself takes too long to be a test."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_what_is_missing_is_named() -> None:
 
 def test_the_help_tells_all_jobs() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.loader.__main__", "--help"],
+        [sys.executable, "-m", "benchmarks.loader", "--help"],
         cwd=ROOT,
         capture_output=True,
         text=True,

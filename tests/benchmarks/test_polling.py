@@ -1,4 +1,4 @@
-"""The arithmetic of `benchmarks.polling.__main__`, what it writes, and a very small run of all of it but the other
+"""The arithmetic of `benchmarks.polling`, what it writes, and a very small run of all of it but the other
 programs.
 """
 
@@ -212,7 +212,7 @@ def test_what_other_programs_are_for_is_known_by_name_and_every_job_is_in_the_he
     assert CURL not in NAMES
     assert set(KINDS) == {"changed", "foreign", "first", "quiet", "arriving", "memory"}
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.polling.__main__", "--help"],
+        [sys.executable, "-m", "benchmarks.polling", "--help"],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -50,7 +50,7 @@ SMALL = Operator(airlines=2, tails=100)
 def test_the_document_shows_what_the_model_says() -> None:
     text = SCALING.read_text()
     for title, table in needs.tables().items():
-        assert table in text, f"{title}: python -m benchmarks.scaling.__main__ --model prints it as it should be"
+        assert table in text, f"{title}: python -m benchmarks.scaling --model prints it as it should be"
 
 
 def test_prices_are_those_of_the_ledger() -> None:
