@@ -316,13 +316,6 @@ def test_every_file_of_ours_that_is_named_is_there(name: str) -> None:
         assert (ROOT / path).exists(), path
 
 
-def test_the_rooms_of_the_architecture_are_those_of_the_linter() -> None:
-    text = read("docs/architecture.md")
-    floors = re.findall(r"^\| (\d) \| `(\w+)`", text, re.M)
-    assert [room for _, room in sorted(floors, reverse=True)] == ["fleet", "campaigns", "ifeportal", "loader"]
-    assert 'layers = ["fleet", "campaigns", "ifeportal", "loader"]' in read("pyproject.toml")
-
-
 def test_every_arrow_of_the_diagrams_is_named() -> None:
     diagrams = blocks("docs/architecture.md", "mermaid")
     assert len(diagrams) == 3
