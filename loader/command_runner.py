@@ -27,7 +27,9 @@ _URL_WITH_PASSWORD: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]*@", re.I)
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """How it ended. `status`: as of `Popen`, None if it never ran; `problem`: empty, or why there was no proper end."""
+    """How it ended. `exit_status`: as of `Popen`, None if it never ran; `problem`: empty, or why there was no proper
+    end.
+    """
 
     exit_status: int | None
     problem: str = ""

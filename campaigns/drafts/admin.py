@@ -313,7 +313,7 @@ class DraftAdmin(ManagerAdmin[Draft]):
 
 
 def _make_request(draft: Draft, word: str) -> str:
-    """Ask; what came of it in words. Raises CannotAsk."""
+    """Ask; what came of it in words. Raises RequestRejected."""
     match word:
         case "stop":
             return requests.stop(draft)

@@ -36,7 +36,7 @@ class PublicationResult:
 def publish(
     draft: Draft, published: PublishedState, media: Bucket, keys: Sequence[Ed25519PrivateKey], now: datetime
 ) -> PublicationResult:
-    """Put the draft in force. Raises CannotPublish, CannotSign, WorldError."""
+    """Put the draft in force. Raises PublishError, SigningError, WorldError."""
     chosen = list(draft.items.filter(chosen=True))
     _require_hashed_objects(draft, chosen, published)
     wanted = build_draft_manifest(draft, chosen)
@@ -52,7 +52,7 @@ def publish(
 
 
 def withdraw(draft: Draft, published: PublishedState, media: Bucket, now: datetime) -> PublicationResult:
-    """Take the manifest and its signature out of the bucket; the items stay. Raises CannotPublish, WorldError."""
+    """Take the manifest and its signature out of the bucket; the items stay. Raises PublishError, WorldError."""
     key = manifest_key(draft.airline.name, draft.name)
     if published.fetched:
         _require_not_overtaken(draft, published, None)

@@ -27,18 +27,21 @@ class RequestRejected(Exception):
 
 
 def request_scan(draft: Draft, now: datetime) -> str:
-    """Ask that a job looks what lies in the bucket; what was asked, in words. Raises CannotAsk."""
+    """Ask that a job looks what lies in the bucket; what was asked, in words. Raises RequestRejected."""
     _claim(draft, DraftState.SCANNING, now, TASKS_JOB)
     return "A job looks what lies in the bucket."
 
 
 def request_hash(draft: Draft, now: datetime) -> str:
-    """Ask that what is chosen and not hashed yet is hashed; what was begun goes on. Raises CannotAsk."""
+    """Ask that what is chosen and not hashed yet is hashed; what was begun goes on. Raises RequestRejected."""
     return _request_hash(draft, DraftItem.objects.filter(draft=draft).to_hash(), now, {})
 
 
 def request_rehash(draft: Draft, items: DraftItemQuerySet, now: datetime) -> str:
-    """Ask that these items of the draft are hashed from the beginning, whatever is known of them. Raises CannotAsk."""
+    """Ask that these items of the draft are hashed from the beginning, whatever is known of them.
+
+    Raises RequestRejected.
+    """
     there = items.filter(draft=draft, problem="", size__isnull=False)
     return _request_hash(draft, there, now, {"hashed_bytes": 0, "aside": "", "sha256": "", "sha256_etag": ""})
 
@@ -53,7 +56,7 @@ def _request_hash(draft: Draft, items: DraftItemQuerySet, now: datetime, reset: 
 
 
 def request_publish(draft: Draft, now: datetime) -> str:
-    """Ask that it is published as it is. Raises CannotAsk with what is wrong with it."""
+    """Ask that it is published as it is. Raises RequestRejected with what is wrong with it."""
     with transaction.atomic():
         faults = revalidate(draft)
         if faults:
@@ -63,7 +66,7 @@ def request_publish(draft: Draft, now: datetime) -> str:
 
 
 def request_withdraw(draft: Draft, now: datetime) -> str:
-    """Ask that its campaign.json is taken out of the bucket. Raises CannotAsk."""
+    """Ask that its campaign.json is taken out of the bucket. Raises RequestRejected."""
     if not draft.manifest_etag:
         raise RequestRejected("There is no campaign.json to withdraw, as far as is known: look into the bucket first.")
     _claim(draft, DraftState.WITHDRAWING, now, TASKS_JOB)
@@ -78,7 +81,7 @@ REQUESTS: Final[dict[str, Callable[[Draft, datetime], str]]] = {
 
 
 def stop(draft: Draft) -> str:
-    """Have a job leave off that has written nothing yet; what was hashed is kept. Raises CannotAsk."""
+    """Have a job leave off that has written nothing yet; what was hashed is kept. Raises RequestRejected."""
     busy = Draft.objects.filter(pk=draft.pk, state__in=[DraftState.SCANNING, DraftState.HASHING])
     with transaction.atomic():
         if not busy.update(state=DraftState.EDITING, rate_bps=None, **NO_ATTEMPTS):

@@ -14,7 +14,10 @@ IS_HASHED = ~Q(sha256="") & Q(sha256_etag=F("etag"))
 
 @dataclass(frozen=True, slots=True)
 class DraftTotals:
-    """Items and bytes of what is in it: `done` are hashed. `new`, `leaving`: beside the manifest in the bucket."""
+    """Items and bytes of what is in it: `items_done` are hashed.
+
+    `new`, `leaving`: beside the manifest in the bucket.
+    """
 
     found: int
     items: int

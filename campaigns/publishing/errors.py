@@ -8,7 +8,7 @@ from loader.errors import ContractError
 class PublishError(ContractError):
     """The folder, or what was asked for, cannot become a campaign. `reasons`: one sentence each, all of them.
 
-    `again`: the same command may well succeed when it is run once more.
+    `retryable`: the same command may well succeed when it is run once more.
     """
 
     code = "BAD_NAME"

@@ -118,7 +118,7 @@ def publish_folder(
     """Make `<airline>/<campaign>/` in `media` what `folder` holds; None keeps what the present manifest says.
 
     Raises:
-        CannotPublish: names, dates or files that cannot be published (nothing, or nothing but objects, was written),
+        PublishError: names, dates or files that cannot be published (nothing, or nothing but objects, was written),
             or someone else published at the same time.
         WorldError: the bucket failed; the old `campaign.json` is in force.
     """

@@ -45,7 +45,7 @@ def find_files(folder: Path, notice: OnNotice) -> list[LocalFile]:
     """The files to publish, sorted by name.
 
     Raises:
-        CannotPublish: the folder cannot be read or has none, or with every name that cannot be published.
+        PublishError: the folder cannot be read or has none, or with every name that cannot be published.
     """
     try:
         taken = [path for path in sorted(folder.iterdir()) if _is_content(path, notice)]
@@ -66,7 +66,7 @@ def hash_file(file: LocalFile, report: OnProgress) -> HashedFile:
     """SHA-256, and the ETag the object will have, in one reading.
 
     Raises:
-        CannotPublish: it cannot be read, or changed meanwhile.
+        PublishError: it cannot be read, or changed meanwhile.
     """
     report(PublishProgress("hashing", file.name, 0, file.size))
     try:
@@ -150,7 +150,7 @@ def _stamp(stat: os.stat_result) -> tuple[int, int, int]:
 
 
 def require_unchanged(file: LocalFile) -> None:
-    """Raises CannotPublish if the file is not what it was when it was found."""
+    """Raises PublishError if the file is not what it was when it was found."""
     try:
         same = _stamp(file.path.stat()) == file.stamp
     except OSError:

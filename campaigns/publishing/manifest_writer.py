@@ -112,8 +112,8 @@ def write_manifest(
     Nothing is written where the manifest already says the same. `signing` without keys: somebody else signs it.
 
     Raises:
-        CannotPublish: it would not be accepted, or someone else published meanwhile; theirs is in force.
-        CannotSign: no aircraft would take what is to be signed (then nothing was written), or someone else signed.
+        PublishError: it would not be accepted, or someone else published meanwhile; theirs is in force.
+        SigningError: no aircraft would take what is to be signed (then nothing was written), or someone else signed.
         WorldError: the bucket failed.
     """
     wanted = replace(wanted, signed_at=signing)

@@ -36,7 +36,7 @@ from loader.signatures.trusted_keys import TrustedKeys
 
 
 class SigningError(ContractError):
-    """The campaign, or what was asked for, cannot be signed. `again`: the same command may well succeed later."""
+    """The campaign, or what was asked for, cannot be signed. `retryable`: the same command may well succeed later."""
 
     code = "BAD_MANIFEST"
 
@@ -72,7 +72,7 @@ def sign_campaign(
     `sha256`: of the campaign.json that is meant; another one is not signed, whoever put it there.
 
     Raises:
-        CannotSign: it is missing, is not the one that is meant, or an aircraft would refuse it; nothing was written.
+        SigningError: it is missing, is not the one that is meant, or an aircraft would refuse it; nothing was written.
         WorldError: the bucket failed.
     """
     fetched = _read_manifest(airline, campaign, media)
@@ -96,7 +96,7 @@ def sign_campaign(
 
 
 def check_signable(body: bytes, airline: str, campaign: str, now: datetime) -> Manifest:
-    """The manifest, if an aircraft that enforces signatures could take it. Raises CannotSign."""
+    """The manifest, if an aircraft that enforces signatures could take it. Raises SigningError."""
     try:
         tails = parse_manifest(body, airline=airline, campaign=campaign).tails
         if tails == ():

@@ -139,7 +139,7 @@ def archive_load(
 
 
 def prepare(pk: int) -> PreparedArchive:
-    """The load as its rows have it now. Raises LeftAlone where it cannot be packed."""
+    """The load as its rows have it now. Raises NotArchivable where it cannot be packed."""
     load = Load.objects.select_related("tail__airline", "campaign").filter(pk=pk).first()
     if load is None:
         raise NotArchivable("it was deleted")
@@ -176,7 +176,10 @@ def _version(etag: str, at: datetime) -> Version:
 
 
 def list_objects(status: Bucket, packed: PreparedArchive) -> dict[str, Version]:
-    """The load's objects as the bucket has them now; what is no report is passed over. Raises WorldError, LeftAlone."""
+    """The load's objects as the bucket has them now; what is no report is passed over.
+
+    Raises WorldError, NotArchivable.
+    """
     found: dict[str, Version] = {}
     archive = packed.archive
     prefix = load_prefix(archive.airline, archive.tail, archive.campaign)
@@ -193,7 +196,7 @@ def list_objects(status: Bucket, packed: PreparedArchive) -> dict[str, Version]:
 
 
 def upload(status: Bucket, packed: PreparedArchive) -> None:
-    """Write the archive, over an older one of the same load, and read it back. Raises WorldError, LeftAlone."""
+    """Write the archive, over an older one of the same load, and read it back. Raises WorldError, NotArchivable."""
     key = _key(packed)
     try:
         status.put(key, packed.body, if_none_match=True)
@@ -231,7 +234,7 @@ def _read_archive(status: Bucket, key: str) -> bytes | None:
 
 
 def mark_archived(packed: PreparedArchive, now: datetime, guard: LeaseCheck) -> None:
-    """Mark the load as archived, if its rows still are as they were packed. Raises LeftAlone."""
+    """Mark the load as archived, if its rows still are as they were packed. Raises NotArchivable."""
     with transaction.atomic():
         _lock_tail(packed)
         again = prepare(packed.load.pk)
@@ -244,7 +247,7 @@ def delete_objects(status: Bucket, packed: PreparedArchive, alive: LeaseCheck, g
     """Delete the objects of a marked load, if its archive is there and nothing new is; how many.
 
     Raises:
-        LeftAlone: there was news, or no archive: the load lives on.
+        NotArchivable: there was news, or no archive: the load lives on.
         WorldError: for good (then the load lives on), or for now.
     """
     try:
@@ -269,7 +272,7 @@ def delete_objects(status: Bucket, packed: PreparedArchive, alive: LeaseCheck, g
 
 
 def _delete(status: Bucket, objects: Mapping[str, Version], alive: LeaseCheck) -> None:
-    """Raises LeftAlone where one has been written anew since it was listed: many take minutes."""
+    """Raises NotArchivable where one has been written anew since it was listed: many take minutes."""
 
     def drop(key: str) -> None:
         etag = objects[key][0]

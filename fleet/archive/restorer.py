@@ -96,7 +96,7 @@ def _read(status: Bucket, info: ObjectInfo) -> _StoredArchive:
 
 
 def _restore_load(airline: Airline, reading: _StoredArchive, bounds: Limits, guard: Callable[[], None]) -> None:
-    """All rows of the load in one transaction. Raises NoRoom."""
+    """All rows of the load in one transaction. Raises LimitReached."""
     archive = reading.archive
     try:
         with transaction.atomic():

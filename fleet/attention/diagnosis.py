@@ -61,7 +61,7 @@ STEPS: Final[Mapping[CauseKind, str]] = MappingProxyType(
 class Finding:
     """One thing wrong: an item that failed, or (with `content` empty) something about the load as a whole.
 
-    `word` is what the load needs attention for: `failed`, `stalled`, `silent`, `at risk` or `contradiction`.
+    `reason` is what the load needs attention for: `failed`, `stalled`, `silent`, `at risk` or `contradiction`.
     """
 
     load: int

@@ -89,7 +89,8 @@ def event_between(
 ) -> EventData | None:
     """What to write down (None: nothing) where `before` became `after`. `before` is None where it is first met.
 
-    `back`: bytes that went down are a turn. `now` is the portal's clock, taken where no object told of the turn.
+    `decrease_is_event`: bytes that went down are a turn. `now` is the portal's clock, taken where no object told of the
+    turn.
     """
     fell = decrease_is_event and before is not None and after.bytes_done < before.bytes_done
     if before is not None and not fell and (after.state, after.cause) == (before.state, before.cause):
@@ -121,12 +122,12 @@ EventRow = tuple[int, str, EventData]  # the id of a load, an item of it or "", 
 
 
 def record_load_events(pairs: Iterable[tuple[HistoryState | None, Load]], now: datetime) -> None:
-    """Write what turned of these loads, each with what `turns.of_load` said of it before (None: it is new)."""
+    """Write what turned of these loads, each with what `load_history_state` said of it before (None: it is new)."""
     write_events(load_events(pairs, now))
 
 
 def record_transfer_events(pairs: Iterable[tuple[HistoryState, Transfer]], now: datetime) -> None:
-    """Write what turned of these items, each with what `turns.of_item` said of it before."""
+    """Write what turned of these items, each with what `transfer_history_state` said of it before."""
     told = ((row, event_between(was, transfer_history_state(row), now, decrease_is_event=True)) for was, row in pairs)
     write_events((row.load_id, row.content, each) for row, each in told if each is not None)
 

@@ -53,7 +53,7 @@ def replace_open(
     *,
     unchanged: Iterable[OpenAnomaly] = (),
 ) -> int:
-    """Make the open rows those of `problems` and `lasting`; the number of them, counted but not kept ones included."""
+    """Make the open rows those of `problems` and `unchanged`; how many, counted but not kept ones included."""
     wanted = {(row.key, row.code): _row(airline, bucket, row, now) for row in _all(airline, problems)}
     last = {(row.key, row.code) for row in unchanged} - wanted.keys()
     news = [row for place, row in wanted.items() if not _is_unchanged(known.get(place), row)]

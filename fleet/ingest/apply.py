@@ -37,7 +37,7 @@ from ifeportal.models import Airline
 class ApplyResult:
     """How many transfers and loads were written, and the campaigns whose sums may be others now.
 
-    `older` names, by the id of their tail, objects that were not taken since a newer version is known.
+    `superseded` names, by the id of their tail, objects that were not taken since a newer version is known.
     """
 
     transfers: int = 0

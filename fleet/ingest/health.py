@@ -57,9 +57,9 @@ _load_inputs = attrgetter(*(column.replace("__", ".") for column in INPUT_COLUMN
 def update_health(airline: Airline, now: datetime, uninterrupted_since: datetime | None) -> set[str]:
     """Write and publish what is other now than it was, as time has gone by.
 
-    Since `steady_since` the airline has been polled without a long gap; time before that does not count, as nobody saw
-    what happened. None: this is the first poll after a gap, or ever, and nothing is noted. Only tails in service are
-    looked at. Loads that are archived rest.
+    Since `uninterrupted_since` the airline has been polled without a long gap; time before that does not count, as
+    nobody saw what happened. None: this is the first poll after a gap, or ever, and nothing is noted. Only tails in
+    service are looked at. Loads that are archived rest.
 
     The names of the campaigns whose sums are others now.
     """

@@ -90,8 +90,8 @@ def events_are_flowing(job: str, found_at: datetime | None, now: datetime) -> bo
 class _Batch:
     """Messages that are written together.
 
-    `messages` have the airlines they are about, `keys` are those of all of them by airline; `odd` says of each message
-    that names nothing why.
+    `messages` have the airlines they are about, `keys` are those of all of them by airline; `unreadable` says of each
+    message that names nothing why.
     """
 
     messages: list[tuple[Message, frozenset[str]]] = field(default_factory=list)

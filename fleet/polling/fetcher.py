@@ -34,7 +34,7 @@ class FetchResult:
 
 @dataclass(slots=True)
 class LookupResult:
-    """Objects that were asked for by key: those there are; `found_out`, the keys whose fate is known; what failed."""
+    """Objects that were asked for by key: those there are; `known_keys`, the keys whose fate is known; what failed."""
 
     infos: list[ObjectInfo] = field(default_factory=list)
     known_keys: set[str] = field(default_factory=set)

@@ -46,9 +46,9 @@ class PollOptions:
     """On what terms a poll runs, besides the portal's clock.
 
     `alive` is called often, `guard` inside each transaction; what they raise (that a lease was lost) ends the poll and
-    undoes the transaction. Since `steady_since` the airline has been polled without a long gap; None: it has not.
-    After `seconds` spent on what changed in a part, the rest of it is left to the next poll. `last` is when it was
-    polled before: what time alone changes is looked at every ten seconds at most.
+    undoes the transaction. Since `uninterrupted_since` the airline has been polled without a long gap; None: it has
+    not. After `seconds` spent on what changed in a part, the rest of it is left to the next poll. `previous_run` is
+    when it was polled before: what time alone changes is looked at every ten seconds at most.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -101,8 +101,8 @@ def poll_root(
 ) -> tuple[PollResult, tuple[str, ...]]:
     """Poll what is the airline's as a whole, and say which parts its tails are in; all of it while it is not cut.
 
-    `parts` are the present ones, which stay if they serve. If they are not `UNPARTITIONED` the parts are still to be
-    polled.
+    `partitions` are the present ones, which stay if they serve. If they are not `UNPARTITIONED` the parts are still to
+    be polled.
     """
     terms = terms or PollOptions()
     with _open_writer(airline, status, now, terms, media) as writer:

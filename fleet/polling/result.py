@@ -12,10 +12,10 @@ from loader.errors import WorldError
 class PollResult(RequestCounts):
     """Requests sent, objects listed, objects new or gone, transfers written, anomalies open, seconds.
 
-    `bytes_received` are those of the answers, `news` counts transfers, loads and campaigns that are not what they were
-    (heartbeats are no news), `listings` those that were read, `cut` those of them that had more keys than are read,
-    `unfinished` those for which there was no time, `latest_errors` are sentences. Two results add up; bare counts of
-    requests can be added too.
+    `bytes_received` are those of the answers, `changes` counts transfers, loads and campaigns that are not what they
+    were (heartbeats are no news), `listings` those that were read, `truncated` those of them that had more keys than
+    are read, `unfinished` those for which there was no time, `failures` are sentences. Two results add up; bare
+    counts of requests can be added too.
     """
 
     objects_seen: int = 0

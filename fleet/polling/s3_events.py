@@ -28,7 +28,7 @@ def parse_notification(body: str, bucket: str) -> frozenset[str]:
     """The keys in `bucket` that the message names; empty if it is about something else.
 
     Raises:
-        BadEvent: with a sentence that names the place.
+        BadNotification: with a sentence that names the place.
     """
     event = _read(body)
     if event.text("Type") == "Notification":

@@ -68,11 +68,11 @@ class TailWork:
 
 @dataclass(slots=True)
 class Writer:
-    """What the parts of one poll of one airline share. `touched` are campaigns whose sums may be others now.
+    """What the parts of one poll of one airline share. `changed_campaigns` are campaigns whose sums may be others now.
 
-    `alive` is called before each batch, `guard` in its transaction; what they raise ends the poll. `seconds` were spent
-    on reading and writing what changed in one part; after `longest` the rest is left, which still differs from the next
-    listing.
+    `alive` is called before each batch, `guard` in its transaction; what they raise ends the poll. `elapsed` were spent
+    on reading and writing what changed in one part; after `time_limit` the rest is left, which still differs from the
+    next listing.
     """
 
     airline: Airline

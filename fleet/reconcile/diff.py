@@ -43,7 +43,7 @@ class KnownObjects:
 
 @dataclass(slots=True)
 class TailChanges:
-    """What is new and what is gone of one tail; `gone` holds the ETag last read."""
+    """What is new and what is gone of one tail; `deleted` holds the ETag last read."""
 
     changed: list[ChangedObject] = field(default_factory=list)
     deleted: list[tuple[StatusKey, str]] = field(default_factory=list)
@@ -51,7 +51,7 @@ class TailChanges:
 
 @dataclass(slots=True)
 class ListingDiff:
-    """What a listing showed: all of it, or as much as the limit (`cut`) or the time (`unfinished`) allowed.
+    """What a listing showed: all of it, or as much as the limit (`truncated`) or the time (`unfinished`) allowed.
 
     `keys` counts the objects by tail.
     """
@@ -92,9 +92,9 @@ def diff_listing(
 ) -> ListingDiff:
     """Hold a listing of one part of an airline against `known`.
 
-    `relieve` is called whenever `limits.held` objects were seen; it takes `tails` away from the survey, and tells
-    whether there is time to go on. Whatever it or `objects` raises goes through: what is missing from half a listing is
-    not gone.
+    `flush` is called whenever `limits.pending_objects` objects were seen; it takes `tails` away from the survey, and
+    tells whether there is time to go on. Whatever it or `objects` raises goes through: what is missing from half a
+    listing is not gone.
     """
     found = ListingDiff(Problems(limits.anomalies))
     reader = _ListingReader(known, limits, found)

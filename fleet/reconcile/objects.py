@@ -25,7 +25,7 @@ ETAG_LIMIT: Final = 200  # characters the database holds; S3's own have 32 to 40
 class ChangedObject:
     """A listed object whose version is not the one last read. `etag` is safe to store.
 
-    `same`: it was written anew with the bytes it had.
+    `unchanged_bytes`: it was written anew with the bytes it had.
     """
 
     key: StatusKey

@@ -1,9 +1,9 @@
 """Time-based flags of loads and items: stalled, silent, waiting, at risk, and rates that have expired. Pure.
 
 All timestamps that are subtracted from one another are those of the portal's own clock at which it saw something new:
-two machines' clocks never are. `steady_since` is since when the portal has polled without a long gap: time before
-that counts against no tail, and a flag set before it lasts until something new is seen. `fleet.ingest.health` reads
-and writes.
+two machines' clocks never are. `uninterrupted_since` is since when the portal has polled without a long gap: time
+before that counts against no tail, and a flag set before it lasts until something new is seen. `fleet.ingest.health`
+reads and writes.
 """
 
 from __future__ import annotations

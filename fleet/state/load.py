@@ -130,8 +130,8 @@ def next_load_state(
 ) -> LoadState:
     """The load as its transfers have it. `before` is as stored, `state` with what was seen of the campaign's error.
 
-    `rate_bps` is what the samples say, used only if bytes moved; from `first`, if there is one, the effective rate is
-    counted from now on.
+    `rate_bps` is what the samples say, used only if bytes moved; from `baseline`, if there is one, the effective rate
+    is counted from now on.
     """
     known = totals.bytes_total is not None
     whole = known and totals.done == totals.items
@@ -194,7 +194,7 @@ def _inconsistency(before: LoadState, state: LoadState, totals: TransferTotals, 
 def _with_effective_rate(
     before: LoadState, after: LoadState, now: datetime, baseline: rates.RateSample | None, *, open_: bool
 ) -> LoadState:
-    """The load with its effective rate, where bytes moved: counted from `first`, or anew after a restart."""
+    """The load with its effective rate, where bytes moved: counted from `baseline`, or anew after a restart."""
     if not open_:
         return after._replace(effective_bps=None, effective_since=None, effective_base=0)
     if after.bytes_done == before.bytes_done:

@@ -68,7 +68,7 @@ class Readiness:
 
 
 def readiness(started: Sequence[TailReadiness], tails: int, starts: date | None, now: datetime) -> Readiness:
-    """The curve. `standings` are those of tails that have begun, `tails` counts all; `now` is the portal's clock."""
+    """The curve. `started` are those of tails that have begun, `tails` counts all; `now` is the portal's clock."""
     held = sorted(min(each.complete_at, now) for each in started if each.complete_at is not None)
     expected = [each.expected for each in started if each.complete_at is None and each.expected is not None]
     early = sorted(max(each.earliest, now) for each in expected)

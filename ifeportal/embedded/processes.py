@@ -55,7 +55,8 @@ def free_port(preferred: int | None = None) -> int:
 class Process:
     """A child process. `log` is written anew at each start; the one before is kept as `<log>.1`.
 
-    `stage`: those of the highest stage are stopped first, and at once. `patience`: seconds between SIGTERM and SIGKILL.
+    `stage`: those of the highest stage are stopped first, and at once. `stop_timeout`: seconds between SIGTERM and
+    SIGKILL.
     """
 
     def __init__(
@@ -115,7 +116,7 @@ class Process:
             self._child.send_signal(number)
 
     def wait(self) -> int | None:
-        """Wait for the end after `signal`, `patience` seconds at most, then kill its whole group. Its exit code."""
+        """Wait for the end after `signal`, `stop_timeout` seconds at most, then kill its whole group. Its exit code."""
         if self._child is None:
             return None
         if self._reaped:  # its id may be somebody else's by now

@@ -32,10 +32,10 @@ class LeaseLost(Exception):
 class Lease:
     """The right to do a piece of work, for `seconds` from the last renewal. `fence` grows with each holder.
 
-    As it was when claimed: `latest_errors` in a row; `succeeded_at`; `steady_since`, from when on the work has
-    succeeded again and again (None: never yet, or not for long); `found_at`, when it last found something new;
-    `watched`, whether a page shows what it finds. For the work to set: `found_changes`, and `next_run_in`, the seconds
-    from the start of this run to the next.
+    As it was when claimed: `failures` in a row; `succeeded_at`; `steady_since`, from when on the work has succeeded
+    again and again (None: never yet, or not for long); `found_at`, when it last found something new; `is_viewed`,
+    whether a page shows what it finds. For the work to set: `found_changes`, and `next_run_in`, the seconds from the
+    start of this run to the next.
     """
 
     name: str

@@ -1,9 +1,9 @@
 """WebSocket consumer of /ws/live/: authorises its user, sends changes, and checks the authorisation again.
 
-It looks when `rights` has seen a change, and every REAUTHORISE anyway. Touches sessions and users through `audience`,
-the feed through `reader`, and says through `viewer_tracker` which airline its page shows, so that it is polled more
-often. No channel layer: the feed in the database reaches every process. Nothing waits in the server for a slow browser
-but the newest state of each object.
+It looks when `revocations` has seen a change, and every REAUTHORISE anyway. Touches sessions and users through
+`authentication` and `scope`, the feed through `reader`, and says through `viewer_tracker` which airline its page shows,
+so that it is polled more often. No channel layer: the feed in the database reaches every process. Nothing waits in the
+server for a slow browser but the newest state of each object.
 
 The browser sends {"watch": {"airline", "tail", "campaign", "topics"}, "rev": N, "acks": true} and, for every message
 with "changes", {"ack": N}. The server sends {"rev", "changes"}, {"rev"} as a sign of life, {"reload": true} and

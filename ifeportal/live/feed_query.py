@@ -21,7 +21,7 @@ DEFAULT_LIMIT, MAX_LIMIT = 500, 1000  # changes of one answer
 class ChangesRequest:
     """A question that may wait, as the view understood it; without a scope there is nothing to wait for.
 
-    `again`: only to see whether the user may still hear it, so that it does not count as a request.
+    `is_recheck`: only to see whether the user may still hear it, so that it does not count as a request.
     """
 
     is_recheck: bool = False

@@ -40,7 +40,7 @@ def prune(
 ) -> PruneResult:
     """One round. `models` names the table of each topic's objects; other topics are left alone.
 
-    `alive` is called between slices, `guard` in each transaction; what they raise ends it.
+    `heartbeat` is called between slices, `check_fence` in each transaction; what they raise ends it.
     """
     done = PruneResult()
     for rows in _slices():

@@ -173,7 +173,7 @@ class LocalContent:
     def remove(
         self, removal: Removal, result: ManifestResult | None, on_removed: Callable[[str, set[str]], None]
     ) -> None:
-        """Purge it; `told` hears of which items, so that nothing is left of them on the ground."""
+        """Purge it; `on_removed` gets the items, so that nothing is left of them on the ground."""
         campaign, content = removal.campaign, removal.content
         names = {name for store in self._stores for name in store.item_names(campaign)}
         if result and result.manifest:

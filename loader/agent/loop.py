@@ -57,7 +57,7 @@ MAX_REQUESTS: Final = 20  # that are kept of what somebody aboard wants first
 class Agent:
     """Loads one tail. `stores` are open and locked. `stop`, once set, ends it within five seconds.
 
-    `rate`: bytes a second received lately, all transfers together. `turned` is called once a turn, so that a watchdog
+    `rate`: bytes a second received lately, all transfers together. `on_turn` is called once a turn, so that a watchdog
     hears of a loop that hangs.
     """
 

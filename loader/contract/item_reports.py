@@ -42,14 +42,14 @@ def parse_progress(body: bytes) -> int:
 
 
 def build_progress(bytes_done: int) -> bytes:
-    """The body of a `.progress` for `done` bytes. Raises BadProgress for what could not be read back."""
+    """The body of a `.progress` for `bytes_done` bytes. Raises BadProgress for what could not be read back."""
     if not 0 <= bytes_done <= COUNT_LIMIT:
         raise BadProgress(f"{bytes_done} is not a number of bytes")
     return b"%d" % bytes_done
 
 
 def progress_to_report(bytes_done: int, size: int, *, final: bool = False) -> int:
-    """What to report for `done` of `size` bytes: whole MiB below `size`, so that the ETag tells the value.
+    """What to report for `bytes_done` of `size` bytes: whole MiB below `size`, so that the ETag tells the value.
 
     The size itself only if `final`: whole, checked, durable under its final name.
     """
@@ -89,7 +89,7 @@ def _etag_of_size(size: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ErrorReport:
-    """An `.error`: `code` of the table or None, `text` one line that is never empty, `cut` if there was more."""
+    """An `.error`: `code` of the table or None, `text` one line that is never empty, `truncated` if there was more."""
 
     code: str | None
     text: str
@@ -99,7 +99,7 @@ class ErrorReport:
 def parse_error(body: bytes, *, truncated: bool = False) -> ErrorReport:
     """What an `.error` says; whatever its bytes are, this gives a line that can be shown and stored.
 
-    `cut`: `body` is not the whole object. A code is told only if the table has it; else all of it is text.
+    `truncated`: `body` is not the whole object. A code is told only if the table has it; else all of it is text.
     """
     truncated = truncated or len(body) > ERROR_LIMIT
     text = clean_line(_without_partial_character(body[:ERROR_LIMIT], truncated).decode(errors="replace"))

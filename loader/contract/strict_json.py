@@ -133,9 +133,9 @@ def _check_strings(value: object, path: str, error: type[E]) -> None:
 
 
 class Fields:
-    """One JSON object being read: each `take` removes a field, `extra` is what nobody asked for.
+    """One JSON object being read: each `pop` removes a field, `extra` is what nobody asked for.
 
-    A field that is null counts as not given. `place` begins every sentence, e.g. "content[3]".
+    A field that is null counts as not given. `path` begins every sentence, e.g. "content[3]".
     """
 
     def __init__(self, value: object, path: str, error: type[ContractError]) -> None:
@@ -233,7 +233,7 @@ class Fields:
 
 
 def format_utc(when: datetime) -> str:
-    """As `Fields.moment` reads it, in UTC."""
+    """As `Fields.datetime_with_offset` reads it, in UTC."""
     return when.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 

@@ -62,8 +62,8 @@ def parse_transfer_queue(body: bytes) -> TransferQueue:
     """The queue in `body`.
 
     Raises:
-        BadOrders: it breaks the contract anywhere; the sentence names the place. Its code is BAD_NAME where a name
-            is the reason.
+        BadTransferQueue: it breaks the contract anywhere; the sentence names the place. Its code is BAD_NAME
+            where a name is the reason.
     """
     fields = Fields(loads(body, limit=QUEUE_LIMIT, error=BadTransferQueue), "", BadTransferQueue)
     version = fields.integer("version")
@@ -168,7 +168,7 @@ def build_transfer_queue(queue: TransferQueue) -> bytes:
     """The body of a queue; parsing it gives the same orders, unknown fields included.
 
     Raises:
-        BadOrders: it would be longer than `QUEUE_LIMIT`.
+        BadTransferQueue: it would be longer than `QUEUE_LIMIT`.
     """
     settings = {
         "paused": queue.paused or None,

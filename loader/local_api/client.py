@@ -58,13 +58,13 @@ def _request(directory: Path, path: str, timeout: float) -> Iterator[http.client
 
 
 def fetch_status(directory: Path) -> StatusData:
-    """All of it, now. Raises NobodyHomeError, PermissionError."""
+    """All of it, now. Raises LoaderNotRunning, PermissionError."""
     with _request(directory, "/status", TIMEOUT) as response:
         return _object(response.read(_LIMIT))
 
 
 def watch_status(directory: Path) -> Generator[StatusData, None, None]:
-    """All of it, now and at each change, until the loader ends. Raises NobodyHomeError, PermissionError."""
+    """All of it, now and at each change, until the loader ends. Raises LoaderNotRunning, PermissionError."""
     known: StatusData = {}
     with _request(directory, "/events", STREAM_TIMEOUT) as response:
         for event, data in _events(response):

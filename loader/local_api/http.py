@@ -39,7 +39,7 @@ class HttpError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """What was asked. `headers` by their names in small letters; `rest`: bytes of the body that came with them."""
+    """What was asked. `headers` by their names in small letters; `body_start`: bytes of the body that came along."""
 
     method: str
     path: str

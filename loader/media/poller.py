@@ -21,7 +21,10 @@ log = logging.getLogger("loader")
 
 
 class MediaPoller:
-    """One look at a time. `seen` is called, on the thread of the look, when there is something to `take`."""
+    """One look at a time.
+
+    `on_snapshot` is called, on the thread of the look, when there is something to `take_snapshot`.
+    """
 
     def __init__(
         self,

@@ -19,7 +19,7 @@ WARNINGS_LIMIT: Final = 20  # of a heartbeat
 class ManifestResult:
     """A campaign's manifest and which edition it is, or the code and sentence why there is none to be used.
 
-    With neither, the campaign is not for this aircraft, or no more. `doubt`: `CODE: sentence` about the signature of
+    With neither, the campaign is not for this aircraft, or no more. `warning`: `CODE: sentence` about the signature of
     one that is used all the same. `absent`: the object that would be read is not there.
     """
 
@@ -46,7 +46,7 @@ class ManifestResult:
 class ManifestScan:
     """What the media bucket says: a reading for each campaign, by name. `code` and `text`: why it would not say.
 
-    `odd`: a sentence for each prefix that is left alone.
+    `ignored_prefixes`: a sentence for each prefix that is left alone.
     """
 
     manifests: Mapping[str, ManifestResult]

@@ -16,7 +16,7 @@ class EventListener:
     """What may be heard; whoever derives from it defines what it wants to hear. Sizes in bytes, times in seconds."""
 
     def plan(self, items: int, size: int, bytes_done: int) -> None:
-        """So many items of so many bytes are to be loaded, of which `begun` bytes are here already."""
+        """So many items of so many bytes are to be loaded, of which `bytes_done` bytes are here already."""
 
     def plan_changed(
         self, steps: Sequence[PlanStep], refused: Mapping[str, tuple[str, str]], titles: Mapping[str, str]
@@ -30,7 +30,7 @@ class EventListener:
         """Anything without a method of its own."""
 
     def item_started(self, campaign: str, content: str, bytes_done: int, size: int) -> None:
-        """A transfer begins, with `kept` bytes on disk."""
+        """A transfer begins, with `bytes_done` bytes on disk."""
 
     def item_progress(self, campaign: str, content: str, bytes_done: int, size: int, gained: int) -> None:
         """Called for every chunk; `gained` bytes came since the last call."""
@@ -42,7 +42,7 @@ class EventListener:
         """The transfer gave way or was told to end; what it has is kept."""
 
     def item_finished(self, campaign: str, content: str, size: int, *, verified: bool) -> None:
-        """The item is whole; if its step said `beside`, not yet under its final name."""
+        """The item is whole; if its step said `staged`, not yet under its final name."""
 
     def campaign_activated(self, campaign: str) -> None:
         """The campaign is whole and every item of it has its final name."""

@@ -16,7 +16,7 @@ StatusWord = Literal["pending", "loading", "complete", "failed"]
 
 @dataclass(slots=True)
 class ItemStatus:
-    """One item. `beside`: it will wait for its campaign before it gets its final name. `changed`: in which revision."""
+    """One item. `staged`: it will wait for its campaign before it gets its final name. `changed`: in which revision."""
 
     campaign: str
     content: str

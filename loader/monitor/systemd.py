@@ -22,7 +22,7 @@ _TEXT_LIMIT: Final = 500
 
 
 class SystemdNotifier(EventListener):
-    """May be used by several threads; `turn` belongs to the loop that must not hang, and to nobody else.
+    """May be used by several threads; `ping` belongs to the loop that must not hang, and to nobody else.
 
     As a listener it passes the loader's state on to `systemctl status`.
     """

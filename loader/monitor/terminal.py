@@ -37,7 +37,7 @@ class PlainDisplay(EventListener):
         self._last_blocked: tuple[str, str] | None = None
 
     def plan(self, items: int, size: int, bytes_done: int) -> None:
-        """A pass begins: so many items of so many bytes are to be loaded, of which `begun` bytes are here already."""
+        """A pass begins: so many items of so many bytes are to be loaded, `bytes_done` of them are here already."""
         if items:
             kept = f", {format_size(bytes_done)} of it are here" if bytes_done else ""
             self.notice(
@@ -49,7 +49,7 @@ class PlainDisplay(EventListener):
         self._print(f"{datetime.now(UTC):%H:%M:%S} {one_line(text)}")
 
     def item_started(self, campaign: str, content: str, bytes_done: int, size: int) -> None:
-        """A transfer begins, with `kept` bytes on disk."""
+        """A transfer begins, with `bytes_done` bytes on disk."""
         at = f" from {format_size(bytes_done)}" if bytes_done else ""
         text = f"{campaign}/{content}{TGZ}: loading {format_size(size)}{at}"
         self.notice("began", text, campaign=campaign, content=content, bytes_done=bytes_done, bytes_total=size)

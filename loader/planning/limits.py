@@ -11,7 +11,7 @@ from loader.contract.transfer_queue import TransferQueue
 
 @dataclass(frozen=True, slots=True)
 class EffectiveLimits:
-    """`limit` and `hours` are the loader's own: bytes a second, None is no limit; `orders` None is no queue."""
+    """`limit` and `hours` are the loader's own: bytes a second, None is no limit; `queue` None is no queue."""
 
     limit: int | None = None
     hours: TimeWindow = ALWAYS

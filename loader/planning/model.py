@@ -72,8 +72,8 @@ class Removal:
 @dataclass(frozen=True, slots=True)
 class PlanStep:
     """One item and what is to be done: keep it, link it to the same content, read it to verify it, fetch it, refuse it
-    for want of space, or leave it as it failed. `store`: which content directory; `begun`: bytes there; `beside`: not
-    under its final name yet. `asked`: its place among what somebody aboard wants first, after all of that if
+    for want of space, or leave it as it failed. `store`: which content directory; `bytes_done`: bytes there; `staged`:
+    not under its final name yet. `request_rank`: its place among what somebody aboard wants first, after all of that if
     nobody does. Steps are equal if they do the same thing, however far it has come.
     """
 
@@ -105,9 +105,9 @@ class Plan:
     """What is to be done. Where there are removals, the steps that link go before them (what is purged may be their
     source); all steps are in their order.
 
-    `ended`: passed over because their exhibition has ended. `partial`: campaigns of which only some items are steps;
-    they are not whole when these are done. `later`: (campaign, when) of what the queue does not allow yet, and
-    `next_change` the first of these times that is still to come. `refused_removals`: (campaign, why).
+    `ended`: passed over because their exhibition has ended. `partial_campaigns`: campaigns of which only some items are
+    steps; they are not whole when these are done. `deferred`: (campaign, when) of what the queue does not allow yet,
+    and `next_change` the first of these times that is still to come. `refused_removals`: (campaign, why).
     """
 
     steps: tuple[PlanStep, ...] = ()

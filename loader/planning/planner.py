@@ -63,10 +63,10 @@ def make_plan(
 ) -> Plan:
     """Decide everything before a byte moves.
 
-    `find(campaign, item)`: what each content directory has of it, in the order of `rooms`. `aboard`: what lies there
-    by campaign. `first`: (campaign, content or None for all) that somebody aboard wants first, the newest first.
+    `find(campaign, item)`: what each content directory has of it, in the order of `spaces`. `on_disk`: what lies there
+    by campaign. `requested`: (campaign, content or None for all) that somebody aboard wants first, the newest first.
     `named`: campaigns this loader was told to load, also where their manifest is not to be had: they are not removed.
-    `barred`: the code by (campaign, content) of what failed and would only fail again.
+    `blocked`: the code by (campaign, content) of what failed and would only fail again.
     """
     ranking = rank_items(targets, queue, context)
     asked = _request_rank(requested)

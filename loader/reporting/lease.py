@@ -60,7 +60,7 @@ class OwnIdentity:
 def decide(holder: CurrentHolder, own: OwnIdentity, takeover_after: float) -> Decision:
     """Whether we may write over a heartbeat that is not the last one we know to be ours.
 
-    `patience`: seconds after which a silent loader is taken to be gone.
+    `takeover_after`: seconds after which a silent loader is taken to be gone.
     """
     # Before we held it, our own identity means an earlier run of ours: its directory is locked by us now. Later on only
     # this very run can have written it; another one means that the directory was copied to another machine.
@@ -107,7 +107,7 @@ class TailLease:
         """Write a signed heartbeat. Returns the ETag of ours that it replaced, "" if it replaced none of ours.
 
         Raises:
-            TakenError: the tail is another machine's, or nobody can tell whose.
+            TailLeaseLost: the tail is another machine's, or nobody can tell whose.
             WorldError: the store could not be asked or told.
         """
         # SeaweedFS keeps an empty object of a write whose connection broke; if we wrote last, that was ours.
@@ -144,7 +144,7 @@ class TailLease:
         raise WorldError("THROTTLED", f"PUT {self._key}: others keep writing it")
 
     def _put(self, body: bytes, etag: str | None) -> None:
-        """On condition that the object is still this one, or (None) that there is none. Raises _NotMetError."""
+        """On condition that the object is still this one, or (None) that there is none. Raises _PreconditionFailed."""
         try:
             if self._conditional:
                 try:
@@ -168,7 +168,7 @@ class TailLease:
             self._save_etags()
 
     def _read(self) -> CurrentHolder | None:
-        """What lies there. Raises TakenError if we may not know, WorldError."""
+        """What lies there. Raises TailLeaseLost if we may not know, WorldError."""
         try:
             fetched = self._bucket.get(self._key, HEARTBEAT_LIMIT)
         except WorldError as error:

@@ -60,10 +60,10 @@ class StatusReporter:
         link_up: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`heartbeat` is asked for the loader's state when one is due; `complain` hears when the bucket is away.
+        """`heartbeat` is asked for the loader's state when one is due; `on_unreachable` hears when the bucket is away.
 
-        `taken` hears, once, that the tail is another machine's; then nothing is sent any more. While `link_up` says
-        no, nothing is tried.
+        `on_lease_lost` hears, once, that the tail is another machine's; then nothing is sent any more. While `link_up`
+        says no, nothing is tried.
         """
         self._bucket, self._airline, self._tail = bucket, airline, tail
         self._heartbeat, self._heartbeat_interval, self._on_unreachable, self._clock = (

@@ -54,7 +54,7 @@ _BY_STATUS: Final[Mapping[int, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class S3ErrorResponse:
-    """An answer that is not the one hoped for: `s3` is the store's own code for it, or empty."""
+    """An answer that is not the one hoped for: `s3_code` is the store's own code for it, or empty."""
 
     status: int
     s3_code: str

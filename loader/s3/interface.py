@@ -31,9 +31,9 @@ class ObjectInfo:
 
 @dataclass(frozen=True, slots=True)
 class GetResult:
-    """A small object. `size` is that of the whole object in bytes; `cut`: the body stopped at the limit.
+    """A small object. `size` is that of the whole object in bytes; `truncated`: the body stopped at the limit.
 
-    `at`: the store's clock when it answered, None where it does not tell.
+    `server_time`: the store's clock when it answered, None where it does not tell.
     """
 
     body: bytes

@@ -122,7 +122,7 @@ def _entry(order: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def _page(columns: _Columns, text: str) -> ListPage:
-    """The page that has the entries of `run` before those in `text`."""
+    """The page that has the entries of `columns` before those in `text`."""
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise ValueError("it declares a document type")
     try:

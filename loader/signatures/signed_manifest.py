@@ -32,7 +32,8 @@ class SigningScope:
 class SignedManifest:
     """A manifest whose signatures are right and that was made for this place.
 
-    `digest`: SHA-256 of the signed bytes. `head`: all but its content. `rest`: the whole of it, or why it is refused.
+    `digest`: SHA-256 of the signed bytes. `summary`: all but its content. `body`: the whole of it, or why it is
+    refused.
     """
 
     digest: str
@@ -77,7 +78,7 @@ def missing_hash_error(manifest: Manifest) -> BadEnvelope | None:
 
 
 def check_acceptable(signed: SignedManifest, min_version: int | None, now: datetime) -> Manifest:
-    """The manifest, if it may be used. `floor`: the highest version accepted before; `now`: trusted time.
+    """The manifest, if it may be used. `min_version`: the highest version accepted before; `now`: trusted time.
 
     Raises:
         ContractError: ROLLBACK, EXPIRED, or what is wrong with its content.

@@ -21,7 +21,8 @@ TRUST_STATE_LIMIT: Final = 16 * 1024 * 1024  # bytes: more than 10,000 campaigns
 class AcceptedVersions:
     """What was accepted of one airline. `signed`: something was, so the unsigned is refused from now on.
 
-    `versions`: the highest one of each campaign. `rotated`: versions from before a change of keys do not count.
+    `versions`: the highest one of each campaign. `reset_by_rotation`: versions from before a change of keys do not
+    count.
     """
 
     signed: bool = False

@@ -70,7 +70,7 @@ class TrustedKeysVersion:
 
 
 def parse_trusted_keys(payload: bytes) -> TrustedKeys:
-    """The keyring in an envelope's payload. Raises BadKeyring with a sentence that names the place."""
+    """The keyring in an envelope's payload. Raises BadTrustedKeys with a sentence that names the place."""
     fields = Fields(loads(payload, limit=TRUST_LIMIT, error=BadTrustedKeys), "", BadTrustedKeys)
     version = fields.integer("version", low=1)
     if version is None:
@@ -128,7 +128,7 @@ def _role(value: object, place: str, keys: Mapping[str, str]) -> SigningRole:
 
 
 def build_trusted_keys(trusted_keys: TrustedKeys) -> bytes:
-    """The payload; parsing it gives the same keyring. Raises BadKeyring for what could not be read back."""
+    """The payload; parsing it gives the same keyring. Raises BadTrustedKeys for what could not be read back."""
     key = {"keytype": "ed25519", "scheme": "ed25519"}
     known: dict[str, object] = {
         "schema": 1,
@@ -174,7 +174,7 @@ def require_self_signed(new: TrustedKeysVersion) -> None:
 
 
 def require_successor(current: TrustedKeys, new: TrustedKeysVersion) -> None:
-    """Raise BadEnvelope unless `new` may follow `held`."""
+    """Raise BadEnvelope unless `new` may follow `current`."""
     if new.trusted_keys.version != current.version + 1:
         raise BadTrustedKeys(f"version {new.trusted_keys.version} does not follow version {current.version}")
     require_signatures(new.envelope, current.public_keys(current.root), current.root.threshold)

@@ -41,8 +41,8 @@ _MAX_SPARE: Final = 8
 class BufferedWriter:
     """One file from an offset on. All but what it says of itself is for the thread that reads.
 
-    They raise OSError if writing failed, in either thread; nothing more can be added then. `lost`: what failed was a
-    sync, so nobody knows what of the file is on the disk.
+    They raise OSError if writing failed, in either thread; nothing more can be added then. `sync_failed`: what failed
+    was a sync, so nobody knows what of the file is on the disk.
     """
 
     def __init__(
@@ -50,8 +50,8 @@ class BufferedWriter:
     ) -> None:
         """`descriptor` stays the caller's. `flush_after`: seconds that a byte may wait in memory.
 
-        `note` is called, by either thread, before the first byte is written, unless it is also the last (None), and
-        whenever the file is durable up to an offset.
+        `on_written` is called, by either thread, before the first byte is written, unless it is also the last (None),
+        and whenever the file is durable up to an offset.
         """
         self.added = self.written = offset
         self.sync_failed = False
@@ -66,7 +66,7 @@ class BufferedWriter:
         self._error: OSError | None = None
         self._closed = False
         self._condition = threading.Condition()
-        self._write_lock = threading.Lock()  # whoever writes holds it; it is taken before `_turn`
+        self._write_lock = threading.Lock()  # whoever writes holds it; it is taken before `_condition`
         self._writer: threading.Thread | None = None
 
     def buffer(self) -> memoryview:
@@ -83,7 +83,7 @@ class BufferedWriter:
             return memoryview(self._blocks[-1])[self.added % BLOCK :]
 
     def add(self, count: int) -> None:
-        """So many bytes were put into `room`."""
+        """So many bytes were put into `buffer`."""
         with self._condition:
             self._check()
             if self.added == self.written:

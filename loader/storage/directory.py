@@ -121,8 +121,8 @@ class Directory:
     def write(self, name: str, body: bytes, *, durability: Durability = "name") -> None:
         """Replace a small file in one step: temporary file, rename. A reader sees the old or the new one.
 
-        `lasting`: what is to survive a power cut when this returns: the "name" (fsync of file and folder), the "bytes"
-        (fsync of the file: never torn, but perhaps still the old one), or "nothing".
+        `durability`: what is to survive a power cut when this returns: the "name" (fsync of file and folder), the
+        "bytes" (fsync of the file: never torn, but perhaps still the old one), or "nothing".
         """
         temporary = name + ".new"
         try:

@@ -11,9 +11,9 @@ from datetime import date
 class LocalItemState:
     """What one content directory has of one item.
 
-    `final`: "absent"; "whole": the wanted content; "unchecked": the right size, but nothing known about it; "other":
-    something else, e.g. an older version. `beside`: the wanted content waits there. `part`: bytes begun. `linkable`:
-    the same content is whole in this directory under another name.
+    `file`: "absent"; "whole": the wanted content; "unchecked": the right size, but nothing known about it; "other":
+    something else, e.g. an older version. `staged`: the wanted content waits there. `bytes_done`: bytes begun.
+    `linkable`: the same content is whole in this directory under another name.
     """
 
     file: str = "absent"

@@ -31,11 +31,11 @@ _BLOCK: Final = 1024 * 1024
 
 
 class PartialFile:
-    """The bytes kept of one item. Used by one thread, but see `spread`.
+    """The bytes kept of one item. Used by one thread, but see `open_for_ranges`.
 
-    `kept` counts the bytes before the first gap that are in the file; `beyond` says which lie behind it. What was added
-    and waits in memory to be written (`loader.storage.buffered_writer`) is in the hash already. After an error of the
-    disk a part can only be saved, dropped or closed.
+    `written_bytes` counts the bytes before the first gap that are in the file; `detached` says which lie behind it.
+    What was added and waits in memory to be written (`loader.storage.buffered_writer`) is in the hash already. After an
+    error of the disk a part can only be saved, dropped or closed.
     """
 
     def __init__(self, folder: Directory, item: Item, version: int | None, boot: str | None = None) -> None:
@@ -127,7 +127,7 @@ class PartialFile:
             failpoint("part-begun")
 
     def write_buffer(self, flush_after: float) -> memoryview:
-        """Memory for the bytes that come next; hand what was filled of it to `add`. Raises WorldError.
+        """Memory for the bytes that come next; hand what was filled of it to `append`. Raises WorldError.
 
         `flush_after`: seconds that bytes may wait in memory. Before they are in the file a kill costs them.
         """
@@ -137,7 +137,7 @@ class PartialFile:
             return self._writer.buffer()
 
     def append(self, data: memoryview) -> None:
-        """Append the beginning of the last `room`, filled. Raises WorldError."""
+        """Append the beginning of the last `write_buffer`, filled. Raises WorldError."""
         self._hash.update(data)
         if self._writer:
             with self._writing():
@@ -261,9 +261,9 @@ class PartialFile:
     def finish(
         self, target: Directory, name: str, before_rename: Callable[[os.stat_result], None] = lambda status: None
     ) -> None:
-        """Check, make durable, give it its final name; the state stays until `forget`.
+        """Check, make durable, give it its final name; the state stays until `remove_state`.
 
-        `note` is told of the file as it will be under that name, right before it gets it. Raises WorldError
+        `before_rename` is told of the file as it will be under that name, right before it gets it. Raises WorldError
         SIZE_MISMATCH or HASH_MISMATCH (the bytes are then dropped), or of the disk.
         """
         failpoint("last-byte")

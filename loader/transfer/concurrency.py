@@ -37,7 +37,7 @@ PARALLEL_FROM: Final = 3.0  # an item that will be there so soon is left to the 
 class ThroughputSample:
     """What was seen until a moment: bytes in all; and at it: connections that bring bytes, items on their way.
 
-    `limit`: what the operator lets all of them have; `answer`: the shortest time a request waited for its answer.
+    `limit`: what the operator lets all of them have; `min_latency`: the shortest time to a response.
     """
 
     at: float
@@ -201,7 +201,7 @@ class ConnectionBudget:
 
     @contextmanager
     def track_connection(self, latency: float) -> Iterator[None]:
-        """While a connection brings bytes; `answer`: seconds from its request to its answer."""
+        """While a connection brings bytes; `latency`: seconds from its request to the response."""
         with self._lock:
             self._connections += 1
             self._min_latency = min(self._min_latency, latency)

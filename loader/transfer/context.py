@@ -21,7 +21,7 @@ class DownloadObserver(Protocol):
         """So many bytes are kept; called for every chunk, or some ten times a second."""
 
     def on_retry(self, error: WorldError, wait: float, failures: int) -> None:
-        """The `failed`th try in a row brought nothing; the next one comes in `wait` seconds."""
+        """`failures` tries in a row brought nothing; the next one comes in `wait` seconds."""
 
     def is_still_listed(self) -> bool:
         """Read campaign.json again: does it list the item with the same size and hash?"""

@@ -18,7 +18,7 @@ MIN_SPLIT: Final = 128 * 1024  # bytes: less is not worth a request of its own
 
 @dataclass(eq=False)
 class ByteRange:
-    """Bytes on their way over one connection: the next to come is `at`; `end` may come nearer meanwhile."""
+    """Bytes on their way over one connection: the next to come is `position`; `end` may come nearer meanwhile."""
 
     start: int
     position: int
@@ -31,7 +31,7 @@ class ByteRange:
 
 
 class RangeAllocator:
-    """The map of one item of `size` bytes of which `held` are there. Not for several threads at once."""
+    """The map of one item of `size` bytes of which `received` are there. Not for several threads at once."""
 
     def __init__(self, size: int, held: Iterable[Extent] = ()) -> None:
         """Raises ValueError for bytes outside the item."""

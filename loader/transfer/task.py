@@ -45,8 +45,8 @@ class TransferOutcome:
 class TaskContext:
     """What all steps are carried out with. `reserve`: bytes to be left free in each content directory.
 
-    `loaded` hears of each item, and ("" for its content) campaign, that is durable, and in which directory. `blamed`:
-    it is whole, but what was to be done with it failed.
+    `on_installed` hears of each item, and ("" for its content) campaign, that is durable, and in which directory.
+    `has_failed_hook`: it is whole, but what was to be done with it failed.
     """
 
     airline: str
@@ -61,7 +61,7 @@ class TaskContext:
 
 
 class TransferTask:
-    """A step in hand. `run` blocks, `end` may be called from anywhere."""
+    """A step in hand. `run` blocks, `cancel` may be called from anywhere."""
 
     def __init__(
         self, step: PlanStep, result: ManifestResult, etag: str, context: TaskContext, *, again: bool = False

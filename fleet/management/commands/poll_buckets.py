@@ -115,7 +115,10 @@ class Polling:
         self.stop = threading.Event()
 
     def all(self, *, include_leased: bool) -> PollResult | None:
-        """Poll what there is; None if the airline does not exist. `whoever_else`: even what another polls right now."""
+        """Poll what there is; None if the airline does not exist.
+
+        `include_leased`: even what another polls right now.
+        """
         if self.airline is not None:
             meter = RequestMeter(self.media, self.status)
             row = find_airline(self.airline, self.media, self.status)

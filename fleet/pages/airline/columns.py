@@ -46,7 +46,7 @@ Cell = Callable[[TailRow, RowContext], str]
 
 @dataclass(frozen=True, slots=True)
 class TailColumn:
-    """`kind` is its class, `render_row` what stands in it."""
+    """`css_class` is its class, `render` what stands in it."""
 
     title: str
     css_class: str

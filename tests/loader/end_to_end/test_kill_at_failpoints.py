@@ -1,6 +1,6 @@
 """kill -9 at every named instant: the next run ends whole, and no promise is broken before it begins.
 
-Random instants: see `test_killed_again_and_again`. Lives are forked (see `tests.support.fork_server`).
+Random instants: see `test_random_kills.py`. Lives are forked (see `tests.support.fork_server`).
 """
 
 from __future__ import annotations
