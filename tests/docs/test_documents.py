@@ -136,7 +136,7 @@ def test_every_exit_code_is_documented() -> None:
 
 
 def test_every_anomaly_is_documented() -> None:
-    source = "".join(path.read_text() for room in ("fleet", "campaigns") for path in (ROOT / room).glob("*.py"))
+    source = "".join(path.read_text() for app in ("fleet", "campaigns") for path in (ROOT / app).rglob("*.py"))
     named = set(re.findall(r'"((?:BAD|TOO_MANY|NAME|OLDER)_[A-Z]+|TOO_MANY|ROLLBACK)"', source))
     named |= {"TOO_MANY_TAILS", "TOO_MANY_CAMPAIGNS"}
     documented = set(re.findall(r"`([A-Z_]+)`", read("docs/operations.md")))
