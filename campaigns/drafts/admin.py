@@ -236,7 +236,7 @@ class DraftAdmin(ManagerAdmin[Draft]):
             "draft": draft,
             "now": timezone.now(),
             "figures": draft_totals(draft),
-            "begun": list(draft.items.filter(waits=True, hashed_bytes__gt=0)[:5]),
+            "begun": list(draft.items.filter(hash_pending=True, hashed_bytes__gt=0)[:5]),
             "may_change": self.has_change_permission(request, draft),
             "many": draft.items.count() > INLINE_LIMIT,
         }

@@ -59,7 +59,7 @@ def hash_due_items(media: Bucket, context: HashingContext) -> bool:
         item = _next(context.clock())
         if item is None:
             break
-        Draft.objects.filter(pk=item.draft_id).update(turn_at=context.clock())
+        Draft.objects.filter(pk=item.draft_id).update(last_worked_at=context.clock())
         _Slice(item, media, context).run(left)
     _finish_drafts(context)
     return _next(context.clock()) is not None
@@ -67,24 +67,24 @@ def hash_due_items(media: Bucket, context: HashingContext) -> bool:
 
 def _next(now: datetime) -> DraftItem | None:
     """Of the draft whose turn it is, what was begun before, else the first."""
-    turn = F("draft__turn_at").asc(nulls_first=True)
+    turn = F("draft__last_worked_at").asc(nulls_first=True)
     due = DraftItem.objects.due(now).select_related("draft__airline")
     return due.order_by(turn, "draft_id", "-hashed_bytes", "position", "name").first()
 
 
 def _finish_drafts(context: HashingContext) -> None:
     """Drafts of which nothing waits any more are no longer being hashed."""
-    for draft in Draft.objects.filter(state=DraftState.HASHING).exclude(items__waits=True).select_related("airline"):
+    finished = Draft.objects.filter(state=DraftState.HASHING).exclude(items__hash_pending=True)
+    for draft in finished.select_related("airline"):
         with transaction.atomic():
             context.guard()
-            ours = Draft.objects.filter(pk=draft.pk, state=DraftState.HASHING).exclude(items__waits=True)
-            if ours.update(state=DraftState.EDITING, rate_bps=None, **NO_ATTEMPTS):
+            if finished.filter(pk=draft.pk).update(state=DraftState.EDITING, rate_bps=None, **NO_ATTEMPTS):
                 revalidate(draft)
                 _note_failures(draft)
 
 
 def _note_failures(draft: Draft) -> None:
-    failed = draft.items.filter(chosen=True).exclude(error_code="")
+    failed = draft.items.filter(included=True).exclude(error_code="")
     count = failed.count()
     if not count:
         return
@@ -102,9 +102,10 @@ class _Slice:
 
     def __init__(self, item: DraftItem, media: Bucket, context: HashingContext) -> None:
         self._item, self._media, self._context = item, media, context
-        self._sum = resumable_sha256.resume(item.aside)
+        self._sum = resumable_sha256.resume(item.hash_state)
         self._stop = threading.Event()
-        self._row = DraftItem.objects.filter(pk=item.pk, waits=True, etag=item.etag, draft__state=DraftState.HASHING)
+        waiting = DraftItem.objects.filter(hash_pending=True, draft__state=DraftState.HASHING)
+        self._row = waiting.filter(pk=item.pk, etag=item.etag)
 
     def run(self, seconds: float) -> None:
         """Read until the end, or for so long; write down how far it came. Raises what the signs of life raise."""
@@ -155,9 +156,9 @@ class _Slice:
                 self._row.update(**self._failure(error))
             elif whole:
                 digest = {"sha256": self._sum.hexdigest(), "sha256_etag": self._item.etag}
-                self._row.update(waits=False, hashed_bytes=0, aside="", **digest, **NO_ATTEMPTS)
+                self._row.update(hash_pending=False, hashed_bytes=0, hash_state="", **digest, **NO_ATTEMPTS)
             elif aside := self._sum.state():
-                self._row.update(hashed_bytes=self._sum.count, aside=aside, attempts=0)
+                self._row.update(hashed_bytes=self._sum.count, hash_state=aside, attempts=0)
             else:
                 slow = WorldError("TOO_SLOW", f"{self._sum.count:,} bytes came within {MAX_SECONDS:.0f} s")
                 self._row.update(**self._failure(slow))
@@ -172,7 +173,7 @@ class _Slice:
             "attempts": attempts,
         }
         if error.permanent or error.code == "TOO_SLOW" or attempts >= MAX_ATTEMPTS:
-            return {**told, "waits": False, "hashed_bytes": 0, "aside": "", "next_try_at": None}
+            return {**told, "hash_pending": False, "hashed_bytes": 0, "hash_state": "", "next_try_at": None}
         pause = max(min(2.0**attempts, MAX_PAUSE), error.retry_after or 0.0)
         again = self._context.clock() + timedelta(seconds=pause)
-        return {**told, "hashed_bytes": self._sum.count, "aside": self._sum.state(), "next_try_at": again}
+        return {**told, "hashed_bytes": self._sum.count, "hash_state": self._sum.state(), "next_try_at": again}

@@ -29,8 +29,8 @@ else:
     _Inline = admin.TabularInline
     _ItemForm = forms.ModelForm
 
-ITEM_FIELDS: Final = ("chosen", "title", "kind", "required", "priority")
-INCLUDED: Final = ("chosen", True)
+ITEM_FIELDS: Final = ("included", "title", "kind", "required", "priority")
+INCLUDED: Final = ("included", True)
 MESSAGES_LIMIT: Final = 20  # items that were skipped, each with a message
 
 
@@ -67,10 +67,10 @@ class ItemColumns:
         """As people write it."""
         return "" if item.size is None else format_bytes(item.size)
 
-    @admin.display(description="what is wrong", ordering="fault")
+    @admin.display(description="what is wrong", ordering="error_text")
     def errors(self, item: DraftItem) -> str:
         """Why it cannot be published so, or could not be if it were chosen."""
-        return item.fault or item.problem
+        return item.error_text or item.name_error
 
 
 class DraftItemInline(ItemColumns, _Inline):
@@ -123,14 +123,14 @@ class ShowFilter(admin.SimpleListFilter):
     title = "what to show"
     parameter_name = "show"
     rows: Final = {
-        "in": ("in the campaign", Q(chosen=True)),
-        "out": ("left out of it", Q(chosen=False)),
-        "fault": ("with a fault", ~Q(fault="") | ~Q(problem="")),
+        "in": ("in the campaign", Q(included=True)),
+        "out": ("left out of it", Q(included=False)),
+        "fault": ("with a fault", ~Q(error_text="") | ~Q(name_error="")),
         "unhashed": ("not hashed", ~IS_HASHED),
-        "waiting": ("waiting to be hashed", Q(waits=True)),
+        "waiting": ("waiting to be hashed", Q(hash_pending=True)),
         "gone": ("not in the bucket", Q(size=None)),
-        "listed": ("in the manifest there", Q(listed=True)),
-        "new": ("not in the manifest there", Q(listed=False)),
+        "listed": ("in the manifest there", Q(in_manifest=True)),
+        "new": ("not in the manifest there", Q(in_manifest=False)),
     }
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
@@ -153,7 +153,7 @@ class DraftItemAdmin(ItemColumns, ManagerAdmin[DraftItem]):
     list_filter = [ShowFilter, "required", "draft__airline"]
     linked_by = ["draft"]
     list_select_related = ["draft__airline"]
-    search_fields = ["name", "title", "kind", "fault", "draft__name"]
+    search_fields = ["name", "title", "kind", "error_text", "draft__name"]
     actions = ["include_items", "exclude_items", "make_required", "make_optional", "rehash_items"]
     change_list_template = "admin/campaigns/draftitem/change_list.html"
 
@@ -220,13 +220,13 @@ class DraftItemAdmin(ItemColumns, ManagerAdmin[DraftItem]):
         """Set a flag of each; how many, and which not and why."""
         busy = list(items.filter(draft__state__in=BUSY_STATES)[:MESSAGES_LIMIT])
         unfit = (
-            list(items.exclude(problem="").exclude(draft__state__in=BUSY_STATES)[:MESSAGES_LIMIT])
+            list(items.exclude(name_error="").exclude(draft__state__in=BUSY_STATES)[:MESSAGES_LIMIT])
             if (field, value) == INCLUDED
             else []
         )
         rows = items.exclude(draft__state__in=BUSY_STATES).exclude(**{field: value})
         if (field, value) == INCLUDED:
-            rows = rows.filter(problem="")
+            rows = rows.filter(name_error="")
         already = items.filter(**{field: value}).exclude(draft__state__in=BUSY_STATES).count()
         ids = list(rows.order_by().values_list("pk", "draft_id"))
         for start in range(0, len(ids), requests.BATCH):
@@ -237,7 +237,7 @@ class DraftItemAdmin(ItemColumns, ManagerAdmin[DraftItem]):
             requests.revalidate(draft, edited=True)
             self._record(request, done.replace(" ", "-"), draft, None)
         self._report(request, done, len(ids), already, [(item, "a job works on its draft") for item in busy])
-        self._report(request, done, 0, 0, [(item, item.problem) for item in unfit])
+        self._report(request, done, 0, 0, [(item, item.name_error) for item in unfit])
 
     def _report(
         self, request: HttpRequest, done: str, count: int, already: int, skipped: list[tuple[DraftItem, str]]
@@ -253,12 +253,12 @@ class DraftItemAdmin(ItemColumns, ManagerAdmin[DraftItem]):
     @admin.action(description="Put into the campaign", permissions=["change"])
     def include_items(self, request: HttpRequest, items: QuerySet[DraftItem]) -> None:
         """The chosen, but those that can be in none."""
-        self._set(request, items, "chosen", True, "put in")
+        self._set(request, items, "included", True, "put in")
 
     @admin.action(description="Leave out of the campaign", permissions=["change"])
     def exclude_items(self, request: HttpRequest, items: QuerySet[DraftItem]) -> None:
         """The chosen."""
-        self._set(request, items, "chosen", False, "left out")
+        self._set(request, items, "included", False, "left out")
 
     @admin.action(description="Mark as required", permissions=["change"])
     def make_required(self, request: HttpRequest, items: QuerySet[DraftItem]) -> None:

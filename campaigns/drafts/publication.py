@@ -37,7 +37,7 @@ def publish(
     draft: Draft, published: PublishedState, media: Bucket, keys: Sequence[Ed25519PrivateKey], now: datetime
 ) -> PublicationResult:
     """Put the draft in force. Raises PublishError, SigningError, WorldError."""
-    chosen = list(draft.items.filter(chosen=True))
+    chosen = list(draft.items.filter(included=True))
     _require_hashed_objects(draft, chosen, published)
     wanted = build_draft_manifest(draft, chosen)
     _require_not_overtaken(draft, published, wanted)
@@ -66,7 +66,7 @@ def withdraw(draft: Draft, published: PublishedState, media: Bucket, now: dateti
 
 def record_result(draft: Draft, done: PublicationResult, guard: Callable[[], None]) -> None:
     """What became of it, in one transaction, if the draft still waits for that."""
-    waiting = Draft.objects.filter(pk=draft.pk, state=draft.state, asked_at=draft.asked_at)
+    waiting = Draft.objects.filter(pk=draft.pk, state=draft.state, requested_at=draft.requested_at)
     with transaction.atomic():
         guard()
         if not waiting.update(state=done.state, **NO_ATTEMPTS, **done.fields):
@@ -75,7 +75,8 @@ def record_result(draft: Draft, done: PublicationResult, guard: Callable[[], Non
         for listed in (True, False):
             wrong = [pk for pk, name in names.items() if (name in done.in_manifest) is listed]
             for start in range(0, len(wrong), 500):
-                draft.items.filter(pk__in=wrong[start : start + 500]).exclude(listed=listed).update(listed=listed)
+                rows = draft.items.filter(pk__in=wrong[start : start + 500])
+                rows.exclude(in_manifest=listed).update(in_manifest=listed)
         Campaign.objects.filter(airline=draft.airline, name=draft.name).update(
             withdrawn_at=done.fields.get("withdrawn_at")
         )

@@ -42,14 +42,14 @@ def request_rehash(draft: Draft, items: DraftItemQuerySet, now: datetime) -> str
 
     Raises RequestRejected.
     """
-    there = items.filter(draft=draft, problem="", size__isnull=False)
-    return _request_hash(draft, there, now, {"hashed_bytes": 0, "aside": "", "sha256": "", "sha256_etag": ""})
+    there = items.filter(draft=draft, name_error="", size__isnull=False)
+    return _request_hash(draft, there, now, {"hashed_bytes": 0, "hash_state": "", "sha256": "", "sha256_etag": ""})
 
 
 def _request_hash(draft: Draft, items: DraftItemQuerySet, now: datetime, reset: dict[str, object]) -> str:
     with transaction.atomic():
         _claim(draft, DraftState.HASHING, now, HASHING_JOB)
-        count = items.update(waits=True, **NO_ATTEMPTS, **reset)
+        count = items.update(hash_pending=True, **NO_ATTEMPTS, **reset)
         if not count:
             raise RequestRejected("Nothing is to be hashed: all that is in it and in the bucket has been.")
     return f"A job hashes {count:,} item{'' if count == 1 else 's'}."
@@ -88,7 +88,7 @@ def stop(draft: Draft) -> str:
             raise RequestRejected(
                 "There is nothing to stop: publishing and withdrawing come to their end by themselves."
             )
-        draft.items.filter(waits=True).update(waits=False)
+        draft.items.filter(hash_pending=True).update(hash_pending=False)
         revalidate(draft, edited=True)
     return "Stopped."
 
@@ -100,12 +100,12 @@ def revalidate(draft: Draft, *, edited: bool = False) -> ValidationErrors:
     """
     with transaction.atomic():
         draft.refresh_from_db()
-        items = list(draft.items.filter(Q(chosen=True) | ~Q(fault="")))
+        items = list(draft.items.filter(Q(included=True) | ~Q(error_text="")))
         faults = validate(draft, items)
-        changed = [item for item in items if item.fault != faults.items.get(item.pk, "")]
+        changed = [item for item in items if item.error_text != faults.items.get(item.pk, "")]
         for item in changed:
-            item.fault = faults.items.get(item.pk, "")
-        DraftItem.objects.bulk_update(changed, ["fault"], batch_size=BATCH)
+            item.error_text = faults.items.get(item.pk, "")
+        DraftItem.objects.bulk_update(changed, ["error_text"], batch_size=BATCH)
         found = {"faults": faults.general, "faulty_items": len(faults.items)}
         Draft.objects.filter(pk=draft.pk).update(**found)
         resting = Draft.objects.filter(pk=draft.pk).idle()
@@ -120,7 +120,7 @@ def format_summary(faults: ValidationErrors, most: int = 5) -> str:
     """The faults in a few sentences."""
     if not faults:
         return "Nothing is wrong with it."
-    shown = list(DraftItem.objects.filter(pk__in=list(faults.items)[:most]).values_list("name", "fault"))
+    shown = list(DraftItem.objects.filter(pk__in=list(faults.items)[:most]).values_list("name", "error_text"))
     lines = [*faults.general, *(f"{name}: {fault}" for name, fault in shown)]
     if len(faults.items) > most:
         lines.append(f"And {len(faults.items) - most:,} more items have a fault.")
@@ -129,7 +129,7 @@ def format_summary(faults: ValidationErrors, most: int = 5) -> str:
 
 def _claim(draft: Draft, state: DraftState, now: datetime, job: str) -> None:
     resting = Draft.objects.filter(pk=draft.pk).idle()
-    if not resting.update(state=state, asked_at=now, turn_at=None, rate_bps=None, **NO_ATTEMPTS):
+    if not resting.update(state=state, requested_at=now, last_worked_at=None, rate_bps=None, **NO_ATTEMPTS):
         raise RequestRejected("A job works on it: wait until it has ended, or stop it.")
     draft.refresh_from_db()
     transaction.on_commit(lambda: make_due(job))

@@ -23,8 +23,9 @@ from loader.s3.interface import ObjectInfo
 
 INVALID_LIMIT: Final = 1_000  # of names that cannot be used, kept one by one
 NAMES_IN_NOTICE: Final = 5  # in a notice
-OBSERVED_FIELDS: Final = ("position", "listed", "extra", "size", "etag", "modified", "problem", "sha256", "sha256_etag")
-PROGRESS_FIELDS: Final = ("waits", "hashed_bytes", "aside", *NO_ATTEMPTS)
+OBJECT_FIELDS: Final = ("size", "etag", "modified", "name_error", "sha256", "sha256_etag")
+OBSERVED_FIELDS: Final = ("position", "in_manifest", "extra", *OBJECT_FIELDS)
+PROGRESS_FIELDS: Final = ("hash_pending", "hashed_bytes", "hash_state", *NO_ATTEMPTS)
 EDITED_FIELDS: Final = ("title", "kind", "required", "priority")
 
 
@@ -69,7 +70,7 @@ def apply_scan(
     draft: Draft, published: PublishedState, notices: list[str], now: datetime, guard: Callable[[], None]
 ) -> bool:
     """Bring what was found into the draft, in one transaction; False if nobody waits for that any more."""
-    found, asked_at = classify_objects(published), draft.asked_at
+    found, requested_at = classify_objects(published), draft.requested_at
     with transaction.atomic():
         guard()
         rows = {row.name: row for row in draft.items.all()}
@@ -77,13 +78,13 @@ def apply_scan(
         merge = _Merge(draft, rows, published, found)
         merge.run()
         fields = {**_draft_fields(draft, published, now), "notices": [*notices, *found.notices, *merge.notices]}
-        waiting = Draft.objects.filter(pk=draft.pk, state=DraftState.SCANNING, asked_at=asked_at)
+        waiting = Draft.objects.filter(pk=draft.pk, state=DraftState.SCANNING, requested_at=requested_at)
         if not waiting.update(state=DraftState.EDITING, **NO_ATTEMPTS, **fields):
             transaction.set_rollback(True)
             return False
         merge.write()
         faults = revalidate(draft)
-        chosen = draft.items.filter(chosen=True)
+        chosen = draft.items.filter(included=True)
         if (
             not faults
             and published.manifest
@@ -103,7 +104,7 @@ def _draft_fields(draft: Draft, published: PublishedState, now: datetime) -> dic
     """What the draft is to say after this look."""
     manifest = published.manifest
     facts: dict[str, object] = {
-        "looked_at": now,
+        "scanned_at": now,
         "manifest_etag": published.etag,
         "manifest_version": published.visible_version if published.fetched else None,
         "version": max(draft.version or 0, published.visible_version) or None,
@@ -111,7 +112,7 @@ def _draft_fields(draft: Draft, published: PublishedState, now: datetime) -> dic
     if manifest is None:
         return facts
     facts["extra"] = _extra(manifest)
-    if draft.looked_at is None:
+    if draft.scanned_at is None:
         facts["title"] = draft.title or manifest.title[:500]
         facts["exhibition_starts"] = draft.exhibition_starts or manifest.exhibition.starts
         facts["exhibition_ends"] = draft.exhibition_ends or manifest.exhibition.ends
@@ -147,7 +148,7 @@ class _Merge:
 
     def run(self) -> None:
         """Decide; nothing is written."""
-        first = self.draft.looked_at is None
+        first = self.draft.scanned_at is None
         all_chosen = first and not self._in_manifest
         for name in dict.fromkeys([*self._in_manifest, *self.found.items, *self.found.invalid, *self.rows]):
             self._merge_item(name, all_chosen)
@@ -179,36 +180,36 @@ class _Merge:
         row, item = self.rows.get(name), self._in_manifest.get(name)
         info, problem = self.found.invalid.get(name, (self.found.items.get(name), ""))
         if row is None:
-            row = self._new(name, item, chosen=all_chosen and not problem)
+            row = self._new(name, item, included=all_chosen and not problem)
             before: tuple[object, ...] | None = None
         else:
             before = tuple(getattr(row, field) for field in OBSERVED_FIELDS)
-            if info is None and item is None and not row.chosen:
+            if info is None and item is None and not row.included:
                 self._to_delete.append(row.pk)
                 return
-            if (_differs(row, item)) if item is not None else (row.chosen and row.listed):
+            if (_differs(row, item)) if item is not None else (row.included and row.in_manifest):
                 self._differ.append(name)
         self._observe(row, item, info, problem)
         if before != tuple(getattr(row, field) for field in OBSERVED_FIELDS):
             self._changed.append(row)
 
-    def _new(self, name: str, item: Item | None, *, chosen: bool) -> DraftItem:
-        row = DraftItem(draft=self.draft, name=name, chosen=chosen)
+    def _new(self, name: str, item: Item | None, *, included: bool) -> DraftItem:
+        row = DraftItem(draft=self.draft, name=name, included=included)
         if item is None:
             row.position, self._next = self._next, self._next + 1
             return row
-        row.position, row.chosen = self._positions[name], True
+        row.position, row.included = self._positions[name], True
         row.title, row.kind = item.title[:500], item.kind[:100]
         row.required, row.priority = item.required, item.priority
         return row
 
     def _observe(self, row: DraftItem, item: Item | None, info: ObjectInfo | None, problem: str) -> None:
-        row.listed, row.problem = item is not None, problem[:500]
+        row.in_manifest, row.name_error = item is not None, problem[:500]
         if item is not None:
             row.extra = dict(item.extra)
         etag = info.etag if info else ""
         if row.etag != etag:
-            row.waits, row.hashed_bytes, row.aside = False, 0, ""
+            row.hash_pending, row.hashed_bytes, row.hash_state = False, 0, ""
             for name, value in NO_ATTEMPTS.items():
                 setattr(row, name, value)
         row.etag, row.size = etag, info.size if info else None
@@ -223,4 +224,4 @@ class _Merge:
 
 
 def _differs(row: DraftItem, item: Item) -> bool:
-    return not row.chosen or any(getattr(row, name) != getattr(item, name) for name in EDITED_FIELDS)
+    return not row.included or any(getattr(row, name) != getattr(item, name) for name in EDITED_FIELDS)

@@ -62,17 +62,17 @@ def run_draft_tasks(media: Bucket, context: DraftTaskContext) -> None:
 
 def _next(now: datetime) -> Draft | None:
     waiting = Draft.objects.filter(state__in=TASK_STATES).filter(Q(next_try_at=None) | Q(next_try_at__lte=now))
-    return waiting.select_related("airline").order_by(F("turn_at").asc(nulls_first=True), "asked_at").first()
+    return waiting.select_related("airline").order_by(F("last_worked_at").asc(nulls_first=True), "requested_at").first()
 
 
 def _attempt(draft: Draft, media: Bucket, context: DraftTaskContext) -> None:
     """One attempt. What goes wrong with the data or the world is written down, anything else comes out."""
-    row = Draft.objects.filter(pk=draft.pk, state=draft.state, asked_at=draft.asked_at)
+    row = Draft.objects.filter(pk=draft.pk, state=draft.state, requested_at=draft.requested_at)
     with transaction.atomic():
         context.guard()
         # Put off for the case that this attempt ends with its worker.
         later = context.clock() + timedelta(seconds=MAX_PAUSE)
-        if not row.update(attempts=F("attempts") + 1, turn_at=context.clock(), next_try_at=later):
+        if not row.update(attempts=F("attempts") + 1, last_worked_at=context.clock(), next_try_at=later):
             return
     draft.attempts += 1
     try:
@@ -116,7 +116,7 @@ def _perform(draft: Draft, media: Bucket, context: DraftTaskContext) -> None:
 
 def give_up(draft: Draft, code: str, error: str, advice: str) -> None:
     """Write down that it is given up, why, and what to do."""
-    waiting = Draft.objects.filter(pk=draft.pk, state=draft.state, asked_at=draft.asked_at)
+    waiting = Draft.objects.filter(pk=draft.pk, state=draft.state, requested_at=draft.requested_at)
     waiting.update(state=DraftState.FAILED, error_code=code, error=error, advice=advice, next_try_at=None)
     logger.warning("draft %s failed: %s: %s", draft, code, error)
 
@@ -127,5 +127,5 @@ def _postpone(draft: Draft, error: WorldError, now: datetime) -> None:
         give_up(draft, error.code, str(error), advice)
         return
     pause = max(min(2.0**draft.attempts, MAX_PAUSE), error.retry_after or 0.0)
-    waiting = Draft.objects.filter(pk=draft.pk, state=draft.state, asked_at=draft.asked_at)
+    waiting = Draft.objects.filter(pk=draft.pk, state=draft.state, requested_at=draft.requested_at)
     waiting.update(error_code=error.code, error=str(error), advice=advice, next_try_at=now + timedelta(seconds=pause))

@@ -42,17 +42,17 @@ class DraftTotals:
 
 def draft_totals(draft: Draft) -> DraftTotals:
     """All of them in one query."""
-    chosen = Q(chosen=True)
-    part = Case(When(IS_HASHED & Q(waits=False), then=F("size")), default=F("hashed_bytes"))
+    chosen = Q(included=True)
+    part = Case(When(IS_HASHED & Q(hash_pending=False), then=F("size")), default=F("hashed_bytes"))
     found = DraftItem.objects.filter(draft=draft).aggregate(
         found=Count("pk"),
         items=Count("pk", filter=chosen),
         bytes_total=Sum("size", filter=chosen, default=Value(0)),
-        items_done=Count("pk", filter=chosen & IS_HASHED & Q(waits=False)),
+        items_done=Count("pk", filter=chosen & IS_HASHED & Q(hash_pending=False)),
         bytes_done=Sum(part, filter=chosen, default=Value(0)),
-        waiting=Count("pk", filter=Q(waits=True)),
-        new=Count("pk", filter=Q(chosen=True, listed=False)),
-        leaving=Count("pk", filter=Q(chosen=False, listed=True)),
+        waiting=Count("pk", filter=Q(hash_pending=True)),
+        new=Count("pk", filter=Q(included=True, in_manifest=False)),
+        leaving=Count("pk", filter=Q(included=False, in_manifest=True)),
     )
     return DraftTotals(**found, rate=draft.rate_bps)
 

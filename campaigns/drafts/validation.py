@@ -33,8 +33,8 @@ class ValidationErrors:
 def validate(draft: Draft, items: Sequence[DraftItem]) -> ValidationErrors:
     """Every fault of a draft with these items, chosen or not."""
     faults = ValidationErrors()
-    chosen = [item for item in items if item.chosen]
-    if draft.looked_at is None:
+    chosen = [item for item in items if item.included]
+    if draft.scanned_at is None:
         faults.general.append("Nobody has looked yet what lies in the bucket: look into it.")
     elif not chosen:
         faults.general.append("No item is in it: choose at least one.")
@@ -57,13 +57,13 @@ def _date_errors(starts: date | None, ends: date | None) -> list[str]:
 
 
 def _item_error(item: DraftItem) -> str:
-    if item.problem:
-        return f"It cannot be in a campaign: {item.problem}."
+    if item.name_error:
+        return f"It cannot be in a campaign: {item.name_error}."
     if item.size is None:
         return "It is not in the bucket: upload it and look again, or leave it out."
     if item.is_hashed:
         return ""
-    if item.error_code and not item.waits:
+    if item.error_code and not item.hash_pending:
         return f"It could not be hashed: {item.error} {item.advice}".strip()
     return "It is not hashed yet." if not item.sha256 else "Its object has changed since it was hashed: hash it again."
 

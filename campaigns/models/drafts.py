@@ -53,8 +53,8 @@ class Draft(models.Model):
     exhibition_ends = models.DateField("last day", null=True, blank=True)
     extra = models.JSONField(default=dict, blank=True, help_text="What else the manifest says; it is kept.")
     state = models.CharField(max_length=11, choices=DraftState, default=DraftState.EDITING)
-    asked_at = models.DateTimeField(null=True, blank=True, help_text="When somebody asked for the work in hand.")
-    turn_at = models.DateTimeField(null=True, blank=True, help_text="When a job last worked on it.")
+    requested_at = models.DateTimeField(null=True, blank=True, help_text="When somebody asked for the work in hand.")
+    last_worked_at = models.DateTimeField(null=True, blank=True, help_text="When a job last worked on it.")
     next_try_at = models.DateTimeField(null=True, blank=True)
     attempts = models.PositiveSmallIntegerField(default=0, help_text="At the work in hand.")
     rate_bps = models.BigIntegerField(null=True, blank=True, help_text="bytes per second hashed just now")
@@ -64,7 +64,7 @@ class Draft(models.Model):
     faults = models.JSONField(default=list, blank=True, help_text="What is wrong with it as a whole.")
     faulty_items = models.PositiveIntegerField(default=0, help_text="How many of its items have a fault.")
     notices = models.JSONField(default=list, blank=True, help_text="What was noticed in the bucket.")
-    looked_at = models.DateTimeField(null=True, blank=True)
+    scanned_at = models.DateTimeField(null=True, blank=True)
     manifest_etag = models.CharField(max_length=200, blank=True)
     manifest_version = models.BigIntegerField(null=True, blank=True)
     version = models.BigIntegerField(null=True, blank=True)
@@ -102,26 +102,27 @@ class DraftItemQuerySet(ScopedQuerySet["DraftItem"]):
 
     def to_hash(self) -> Self:
         """Chosen and there, and not hashed yet."""
-        there = self.filter(chosen=True, problem="", size__isnull=False)
+        there = self.filter(included=True, name_error="", size__isnull=False)
         return there.filter(Q(sha256="") | ~Q(sha256_etag=F("etag")))
 
     def due(self, now: datetime) -> Self:
         """Waiting to be hashed, and not for a later try."""
-        waiting = self.filter(waits=True, draft__state=DraftState.HASHING)
+        waiting = self.filter(hash_pending=True, draft__state=DraftState.HASHING)
         return waiting.filter(Q(next_try_at=None) | Q(next_try_at__lte=now))
 
 
 class DraftItem(models.Model):
-    """One `.tgz` that lies, or lay, under a campaign's prefix, or that its manifest names; `chosen` ones are in it.
+    """One `.tgz` that lies, or lay, under a campaign's prefix, or that its manifest names.
 
-    `size` is null while no such object is there; `problem` says why it can never be chosen. While it `waits` to be
-    hashed, `hashed_bytes` are done and `aside` is what is needed to go on. `sha256` holds for the object of
-    `sha256_etag`.
+    `included` ones are part of the campaign. `size` is null while there is no such object; `name_error` says why it can
+    never be included. While `hash_pending`, `hashed_bytes` are hashed and `hash_state` is the state to resume from.
+    `sha256` is that of the object with `sha256_etag`. `error` is the last error of hashing, `error_text` why the item
+    cannot be published as it is.
     """
 
     draft = models.ForeignKey(Draft, on_delete=models.CASCADE, related_name="items")
     name = models.CharField(max_length=300, help_text="Without .tgz")
-    chosen = models.BooleanField("in it", default=False, help_text="It is part of the campaign.")
+    included = models.BooleanField("in it", default=False, help_text="It is part of the campaign.")
     title = models.CharField(max_length=500, blank=True)
     kind = models.CharField(max_length=100, blank=True, help_text="movie, music, map …")
     required = models.BooleanField(default=True)
@@ -132,22 +133,24 @@ class DraftItem(models.Model):
     )
     position = models.PositiveIntegerField(default=0)
     extra = models.JSONField(default=dict, blank=True)
-    listed = models.BooleanField("in the manifest", default=False, help_text="The campaign.json in the bucket has it.")
+    in_manifest = models.BooleanField(
+        "in the manifest", default=False, help_text="The campaign.json in the bucket has it."
+    )
     size = models.BigIntegerField(null=True, blank=True, help_text="bytes")
     etag = models.CharField(max_length=200, blank=True)
     modified = models.DateTimeField("written", null=True, blank=True, help_text="LastModified of the object.")
-    problem = models.CharField(max_length=500, blank=True)
+    name_error = models.CharField(max_length=500, blank=True)
     sha256 = models.CharField(max_length=64, blank=True)
     sha256_etag = models.CharField(max_length=200, blank=True)
-    waits = models.BooleanField(default=False)
+    hash_pending = models.BooleanField(default=False)
     hashed_bytes = models.BigIntegerField(default=0)
-    aside = models.CharField(max_length=224, blank=True)
+    hash_state = models.CharField(max_length=224, blank=True)
     attempts = models.PositiveSmallIntegerField(default=0)
     next_try_at = models.DateTimeField(null=True, blank=True)
     error_code = models.CharField(max_length=40, blank=True)
     error = models.TextField(blank=True)
     advice = models.TextField(blank=True)
-    fault = models.TextField(blank=True, help_text="Why it cannot be published so.")
+    error_text = models.TextField(blank=True, help_text="Why it cannot be published so.")
 
     objects = DraftItemQuerySet.as_manager()
 
@@ -159,7 +162,7 @@ class DraftItem(models.Model):
                 condition=Q(size__isnull=True) | Q(size__gte=0), name="draft_item_size_not_negative"
             ),
         ]
-        indexes = [models.Index(fields=["draft", "waits"])]
+        indexes = [models.Index(fields=["draft", "hash_pending"])]
 
     def __str__(self) -> str:
         return f"{self.name} of {self.draft}"
@@ -172,14 +175,14 @@ class DraftItem(models.Model):
     @property
     def state_text(self) -> str:
         """How it is, in a few words."""
-        if self.problem:
+        if self.name_error:
             return "cannot be used"
         if self.size is None:
             return "not in the bucket"
-        if self.is_hashed and not self.waits:
+        if self.is_hashed and not self.hash_pending:
             return "hashed"
-        if self.waits and self.hashed_bytes:
+        if self.hash_pending and self.hashed_bytes:
             return f"hashing, {self.hashed_bytes * 100 // self.size if self.size else 0}%"
-        if self.waits:
+        if self.hash_pending:
             return "waits to be tried again" if self.attempts else "waits to be hashed"
         return f"failed: {self.error_code}" if self.error_code else "not hashed"

@@ -67,7 +67,7 @@ def furnish(airline: Airline, *, members: Mapping[User, Role], first_id: int) ->
     )
     item = ContentItem.objects.create(pk=next(ids), campaign=campaign, name=f"{word}-film", size=1000)
     draft = Draft.objects.create(pk=next(ids), airline=airline, name=campaign.name, title=campaign.title)
-    draft_item = DraftItem.objects.create(pk=next(ids), draft=draft, name=item.name, chosen=True, size=1000, etag="e")
+    draft_item = DraftItem.objects.create(pk=next(ids), draft=draft, name=item.name, included=True, size=1000, etag="e")
     tail = Tail.objects.create(pk=next(ids), airline=airline, name=f"N-{airline.name}-1", heard_at=now)
     figures = {"status": Status.LOADING, "bytes_done": 400, "bytes_total": 1000, "as_of": now, "started_at": now}
     load = Load.objects.create(pk=next(ids), tail=tail, campaign=campaign, items_total=1, **figures)

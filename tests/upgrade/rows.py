@@ -155,9 +155,9 @@ def add_drafts() -> None:
             title=f"Draft, {state}",
             exhibition_starts="2027-01-01",
             state=state,
-            asked_at=later(30),
-            turn_at=later(31),
-            looked_at=later(31),
+            requested_at=later(30),
+            last_worked_at=later(31),
+            scanned_at=later(31),
             version=2,
             manifest_version=2,
             manifest_etag="0" * 32,
@@ -169,11 +169,18 @@ def add_drafts() -> None:
     }
     there: dict[str, Any] = {"size": 1000, "etag": "e" * 32, "modified": later(3)}
     items: dict[str, dict[str, Any]] = {
-        "hashed": {**there, "chosen": True, "sha256": "a" * 64, "sha256_etag": "e" * 32, "listed": True},
-        "hashing": {**there, "chosen": True, "waits": True, "hashed_bytes": 512, "aside": "b" * 224},
-        "failing": {**there, "chosen": True, "waits": True, "attempts": 2, "next_try_at": later(40), "error": "again"},
-        "gone": {"chosen": True, "fault": "It does not lie in the bucket."},
-        "bad name ": {**there, "problem": "A name must not end with white space."},
+        "hashed": {**there, "included": True, "sha256": "a" * 64, "sha256_etag": "e" * 32, "in_manifest": True},
+        "hashing": {**there, "included": True, "hash_pending": True, "hashed_bytes": 512, "hash_state": "b" * 224},
+        "failing": {
+            **there,
+            "included": True,
+            "hash_pending": True,
+            "attempts": 2,
+            "next_try_at": later(40),
+            "error": "again",
+        },
+        "gone": {"included": True, "error_text": "It does not lie in the bucket."},
+        "bad name ": {**there, "name_error": "A name must not end with white space."},
     }
     for position, (name, fields) in enumerate(items.items()):
         DraftItem.objects.create(draft=drafts["hashing"], name=name, title=name.title(), position=position, **fields)

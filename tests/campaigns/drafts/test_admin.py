@@ -129,7 +129,7 @@ def test_who_runs_no_campaigns_of_an_airline_finds_none_of_its_drafts(
     manager.post(reverse(ITEMS), items)
     manager.post(reverse(LIST), {"action": "publish_drafts", "_selected_action": [draft.pk]})
     draft.refresh_from_db()
-    assert (draft.state, draft.items.filter(chosen=True).count()) == (DraftState.PUBLISHED, 2)
+    assert (draft.state, draft.items.filter(included=True).count()) == (DraftState.PUBLISHED, 2)
 
 
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.OPERATOR])
@@ -252,7 +252,7 @@ def test_items_are_changed_in_a_list_and_each_that_is_skipped_is_named(
     assert AuditEntry.objects.filter(action="draftitem.changed", airline=cast.acme).exists()
     answer = manager.post(address, {"action": "rehash_items", "_selected_action": ids})
     draft.refresh_from_db()
-    assert (draft.state, draft.items.filter(waits=True).count()) == (DraftState.HASHING, 2)
+    assert (draft.state, draft.items.filter(hash_pending=True).count()) == (DraftState.HASHING, 2)
     answer = manager.post(address, {"action": "exclude_items", "_selected_action": ids})
     assert "movie-001: skipped, a job works on its draft." in [
         str(message) for message in get_messages(answer.wsgi_request)
@@ -264,9 +264,9 @@ def test_the_pages_of_a_draft_take_the_same_queries_however_many_items_it_has(
 ) -> None:
     counts = []
     for name, count in (("few", 3), ("many", 90), ("hundreds", 500)):
-        draft = new_draft(cast.acme, name, looked_at=NOON)
+        draft = new_draft(cast.acme, name, scanned_at=NOON)
         DraftItem.objects.bulk_create(
-            DraftItem(draft=draft, name=f"track {n}", chosen=True, size=1, etag="e") for n in range(count)
+            DraftItem(draft=draft, name=f"track {n}", included=True, size=1, etag="e") for n in range(count)
         )
         manager.get(reverse(CHANGE, args=[draft.pk]))
         with CaptureQueriesContext(connection) as queries:
@@ -300,7 +300,7 @@ def test_hostile_names_and_errors_are_shown_as_text(cast: Cast, manager: Client,
     media.put(f"ACME/2026-12/{hostile[:8]}.tgz", b"x")
     draft = looked(new_draft(cast.acme, title=hostile, notices=[hostile]), media)
     Draft.objects.update(error=hostile, advice=hostile, notices=[hostile], faults=[hostile])
-    DraftItem.objects.update(fault=hostile, title=hostile)
+    DraftItem.objects.update(error_text=hostile, title=hostile)
     for address in (
         reverse(CHANGE, args=[draft.pk]),
         reverse(PROGRESS, args=[draft.pk]),

@@ -105,13 +105,13 @@ def test_a_campaign_goes_from_the_bucket_to_a_signed_manifest_in_a_real_store(ac
         media.put(f"ACME/2026-12/{name}.tgz", body)
     media.put("ACME/2026-12/read me.txt", b"x")
     draft = looked(new_draft(acme, title="December", exhibition_starts=date(2026, 12, 1)), media)
-    assert (draft.state, draft.items.filter(chosen=True).count()) == (DraftState.EDITING, 3)
+    assert (draft.state, draft.items.filter(included=True).count()) == (DraftState.EDITING, 3)
     assert draft.notices[0] == "1 objects have a name that cannot be used."
     assert draft.faulty_items == 3
     draft.items.filter(name="movie-001").update(title="The Long Way Up", kind="movie", required=False, priority=100)
     begun = resumable_sha256.resume("")
     begun.update(memoryview(bytearray(b"1" * 1_000_001)))
-    draft.items.filter(name="movie-001").update(hashed_bytes=begun.count, aside=begun.state())
+    draft.items.filter(name="movie-001").update(hashed_bytes=begun.count, hash_state=begun.state())
     media.put("ACME/2026-12/leer.tgz", b"no longer")
     assert hashed(draft, media).state == DraftState.FAILED  # of the other two nothing is lost
     assert list(draft.items.exclude(error_code="").values_list("name", "error_code")) == [("leer", "OBJECT_CHANGED")]
@@ -176,9 +176,9 @@ def test_what_a_manifest_says_already_is_kept_and_not_hashed_again(acme: Airline
     )
     draft = looked(new_draft(acme), store)
     assert (draft.title, draft.exhibition_starts, draft.version) == ("December", date(2026, 12, 1), 4)
-    assert {row.name: row.chosen for row in draft.items.all()} == {"movie-002": True, "movie-001": False}
+    assert {row.name: row.included for row in draft.items.all()} == {"movie-002": True, "movie-001": False}
     assert draft.state == DraftState.PUBLISHED
-    draft.items.filter(name="movie-001").update(chosen=True)
+    draft.items.filter(name="movie-001").update(included=True)
     requests.revalidate(draft, edited=True)
     gets = store.requests.get
     hashed(draft, store)
@@ -196,7 +196,7 @@ def test_an_object_newer_than_the_manifest_that_names_it_is_hashed_again(acme: A
     store.now += timedelta(seconds=1)
     store.put("ACME/2026-12/a.tgz", b"two")
     draft = looked(new_draft(acme), store)
-    assert item(draft, "a").fault == "It is not hashed yet."
+    assert item(draft, "a").error_text == "It is not hashed yet."
     assert item(hashed(draft, store), "a").sha256 == campaign_drafts.sha256(b"two")
 
 
@@ -211,11 +211,11 @@ def test_every_fault_is_named_by_item_and_as_a_whole(acme: Airline, store: Store
         store.put(f"ACME/2026-12/{name}.tgz", b"x")
     store.put("ACME/2026-12/deep/film.tgz", b"x")
     looked(draft, store)
-    DraftItem.objects.update(chosen=True)
+    DraftItem.objects.update(included=True)
     hashed(draft, store)
     store.delete("ACME/2026-12/good.tgz")
     looked(draft, store)
-    faults = {row.name: row.fault for row in draft.items.exclude(fault="")}
+    faults = {row.name: row.error_text for row in draft.items.exclude(error_text="")}
     assert faults.pop("film").startswith("It is the same as 'Film' but for case")
     assert faults.pop("good").startswith("It is not in the bucket")
     assert sorted(faults) == ["'-dash.tgz'", "'bad\\u202ename.tgz'", "'deep/film.tgz'"]
@@ -288,7 +288,12 @@ def test_what_a_slice_has_hashed_is_put_aside_and_gone_on_with(acme: Airline) ->
         assert not hash_items(store, lambda: NOON + timedelta(minutes=5))
     assert starts == [5000]
     row.refresh_from_db()
-    assert (row.sha256, row.state_text, row.error_code, row.aside) == (campaign_drafts.sha256(body), "hashed", "", "")
+    assert (row.sha256, row.state_text, row.error_code, row.hash_state) == (
+        campaign_drafts.sha256(body),
+        "hashed",
+        "",
+        "",
+    )
 
 
 def test_a_worker_that_loses_its_lease_in_mid_hash_writes_nothing_and_the_next_ends_right(acme: Airline) -> None:

@@ -66,7 +66,7 @@ def corrupt(its: Holding) -> None:
     AuditEntry.objects.filter(pk=its.entry.pk).update(target=name, action=name, who=name, changes=changes)
     wrong = {"error": name, "error_code": CODE, "advice": name, "faults": [name]}
     Draft.objects.filter(pk=its.draft.pk).update(name=name, title=name, **wrong)
-    DraftItem.objects.filter(pk=its.draft_item.pk).update(name=name, title=name, problem=name, fault=name)
+    DraftItem.objects.filter(pk=its.draft_item.pk).update(name=name, title=name, name_error=name, error_text=name)
     for row in (its.airline, its.campaign, its.tail, its.load, its.draft):
         row.refresh_from_db()
 
