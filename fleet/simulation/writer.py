@@ -18,9 +18,11 @@ from typing import Final, Self
 from fleet.simulation.plan import PlannedWrite
 from loader.errors import WorldError
 from loader.s3.interface import Bucket
+from loader.s3.retry import Backoff, no_jitter
 
 THREADS: Final = 8
 WAITING: Final = 64  # changes a thread has before it; what is more is not yet taken from the sequence
+FIRST_PAUSE: Final = 0.1  # seconds
 MAXIMUM_PAUSE: Final = 5.0  # seconds between two attempts at a store that is away
 TELL_EVERY: Final = 5.0  # seconds
 
@@ -95,7 +97,7 @@ class ParallelWriter:
 
     def _write(self, change: PlannedWrite) -> None:
         """Raises WorldError if trying again cannot help, or if nobody waits for it any more."""
-        pause = 0.1
+        backoff = Backoff(None, FIRST_PAUSE, MAXIMUM_PAUSE, jitter=no_jitter)
         while True:
             try:
                 if change.body is None:
@@ -105,8 +107,7 @@ class ParallelWriter:
             except WorldError as error:
                 if error.permanent or self._stop.is_set():
                     raise
-                self._stop.wait(pause)
-                pause = min(pause * 2, MAXIMUM_PAUSE)
+                self._stop.wait(backoff.next_delay())
             else:
                 break
         behind = 0.0 if self._started is None else max(time.monotonic() - self._started - change.at, 0.0)

@@ -21,6 +21,7 @@ from django.utils.module_loading import import_string
 from ifeportal.jobs.leases import Lease, LeaseLost, lease
 from ifeportal.jobs.queue import most_urgent, resolve
 from ifeportal.models import Job
+from loader.s3 import retry
 
 CLOCK_TOLERANCE: Final = timedelta(
     milliseconds=50
@@ -93,7 +94,7 @@ def _record_success(held: Lease, interval: float) -> None:
 def _record_failure(held: Lease, interval: float, error: Exception) -> None:
     """Put the job off, twice as long with each failure in a row."""
     failures = held.failures + 1
-    pause = min(interval * 2 ** min(failures, 16), max(MAX_RETRY_DELAY, interval))
+    pause = retry.delay(failures, 2 * interval, max(MAX_RETRY_DELAY, interval))
     now = timezone.now()
     held.release(finished_at=now, failures=failures, error=_error_text(error), due_at=now + timedelta(seconds=pause))
 

@@ -23,6 +23,7 @@ from ifeportal.live.pruning import oldest_complete_rev
 from ifeportal.live.scope import Scope
 from ifeportal.live.subscription import PENDING_LIMIT, PendingChange, Subscription
 from ifeportal.models import User
+from loader.s3.retry import Backoff, no_jitter
 
 TICK = 0.25  # seconds
 MAX_RETRY_DELAY = 10.0  # seconds between two tries while the database is away
@@ -41,6 +42,7 @@ class FeedReader:
         self._starting = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._thread: ThreadPoolExecutor | None = None
+        self._backoff = Backoff(None, 2 * TICK, MAX_RETRY_DELAY, jitter=no_jitter)
 
     def __len__(self) -> int:
         return len(self._subscriptions)
@@ -67,10 +69,11 @@ class FeedReader:
 
     async def _follow(self) -> None:
         pause = TICK
+        self._backoff.reset()
         try:
             while True:
                 await asyncio.sleep(pause)
-                pause = await self._tick(pause)
+                pause = await self._tick()
         except Exception:
             logger.exception("live feed: reading it failed")
             # The sockets must know, so that the browsers come again and a new task begins.
@@ -78,16 +81,17 @@ class FeedReader:
                 subscription.close()
             self._end()
 
-    async def _tick(self, pause: float) -> float:
+    async def _tick(self) -> float:
         """Read and offer once; answers how long to wait until the next time, in seconds."""
         try:
-            if pause > TICK:
+            if self._backoff.failures:
                 await self._recover()
             news = await self._query(lambda: changes_after(self.rev))
         except DatabaseTrouble as error:
             logger.warning("live feed: the database does not answer: %s", error)
             await self._query(_close_connection)
-            return min(pause * 2, MAX_RETRY_DELAY)
+            return self._backoff.next_delay()
+        self._backoff.reset()
         if news:
             self.rev = news[-1].change.rev
             for subscription in self._subscriptions:

@@ -39,7 +39,6 @@ _SLOW_WRITE: Final = (
     0.02  # seconds for one write; where it takes less, help would only take the processor from transfers
 )
 _LINK_WAIT: Final = 5.0  # seconds between two looks whether the link is back, should nobody say so
-_UNLIMITED_TRIES: Final = 1_000_000_000  # tries: the writer never gives up, it only waits longer
 
 
 class StatusReporter:
@@ -85,7 +84,7 @@ class StatusReporter:
         ) = False
         self._has_listing = False  # what the bucket holds was asked for, or believed
         self._helpers, self._last_write_time = 0, 0.0
-        self._backoff = Backoff(_UNLIMITED_TRIES, 1.0, 60.0)
+        self._backoff = Backoff(None, 1.0, 60.0)
         self._thread = threading.Thread(target=self._run, name="status", daemon=True)
 
     def start(self) -> None:
@@ -359,7 +358,7 @@ class StatusReporter:
     def _retry_at(self, error: WorldError) -> float:
         with self._wake:
             first = self._backoff.failures == 0
-            wait = self._backoff.next_delay(error.retry_after) or 60.0
+            wait = self._backoff.next_delay(error.retry_after)
             until = self._clock() + (min(wait, 1.0) if self._closing else wait)
         if first:
             self._on_unreachable(f"The status bucket cannot be told: {error.code}: {error}")

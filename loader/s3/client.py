@@ -12,7 +12,6 @@ from the rest of botocore's chain; `AWS_CA_BUNDLE` and `HTTPS_PROXY` are honoure
 from __future__ import annotations
 
 import os
-import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -31,6 +30,7 @@ from loader.s3.headers import parse_http_date
 from loader.s3.interface import Body, GetResult, Names, ObjectInfo, RequestKind, RequestStats
 from loader.s3.listing import ListPage, parse_listing
 from loader.s3.responses import ObjectHeaders, ResponseBody, read_limited, release_connection, translate_errors
+from loader.s3.retry import Backoff
 from loader.s3.sigv4 import sign_request
 from loader.s3.urls import endpoint_for, host_header, quote_key, quote_query
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 
 MAX_ATTEMPTS: Final = 3
+FIRST_RETRY_WAIT: Final = 0.5  # seconds at most before the second attempt
 MAX_RETRY_WAIT: Final = 20.0  # seconds; a store that asks for more gets its error reported instead
 LISTING_LIMIT: Final = 16 * 1_048_576  # bytes: 1,000 keys of 1,024 bytes, each byte as %XX, five times over
 MAX_EMPTY_PAGES: Final = 100  # in a row; a store may have looked through what was deleted
@@ -225,15 +226,15 @@ class S3Bucket:
 
     def _call(self, call: _S3Request, attempts: int = MAX_ATTEMPTS) -> _S3Response:
         """One small call, tried again with full jitter while that may help."""
-        for attempt in range(1, attempts + 1):
+        backoff = Backoff(attempts, FIRST_RETRY_WAIT, MAX_RETRY_WAIT)
+        while True:
             try:
                 return self._attempt(call)
             except WorldError as error:
-                wait = max(error.retry_after or 0.0, random.uniform(0, 0.25 * 2**attempt))  # noqa: S311
-                if error.permanent or attempt == attempts or wait > MAX_RETRY_WAIT:
+                wait = backoff.next_delay(error.retry_after)
+                if error.permanent or backoff.is_exhausted or (error.retry_after or 0.0) > MAX_RETRY_WAIT:
                     raise
             self._sleep(wait)
-        raise AssertionError("the last attempt returns or raises")
 
     def _attempt(self, call: _S3Request) -> _S3Response:
         response = self._request(call)

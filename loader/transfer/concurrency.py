@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from loader.s3.retry import Backoff, no_jitter
+
 MAX_CONNECTIONS: Final = 16
 SATURATED_RATE: Final = 4_000_000  # a connection that brings as much is not held back by its link
 MIN_GAIN: Final = 1.15  # so many times the rate is clearly more
@@ -70,7 +72,7 @@ class ConcurrencyController:
         self._began = -math.inf  # when the target last changed
         self._mark: ThroughputSample | None = None
         self._again = -math.inf
-        self._pause = TRIAL_PAUSE
+        self._trial_pauses = Backoff(None, TRIAL_PAUSE, MAX_TRIAL_PAUSE, jitter=no_jitter)
         self._rejected_rate = 0.0  # what more connections brought when it was found to be nothing
 
     def observe(self, sample: ThroughputSample) -> None:
@@ -99,7 +101,7 @@ class ConcurrencyController:
         self.target, self._began, self._mark = target, now, None
 
     def _pause_trials(self, now: float) -> None:
-        self._again, self._pause = now + self._pause, min(2 * self._pause, MAX_TRIAL_PAUSE)
+        self._again = now + self._trial_pauses.next_delay()
         self._rejected_rate = self.rate
 
     def _measure(self, sample: ThroughputSample) -> bool:
@@ -130,7 +132,7 @@ class ConcurrencyController:
         elif self.target < trial.before:
             self._evaluate_fewer(trial, sample)
         elif self.rate >= MIN_GAIN * trial.rate:
-            self._pause = TRIAL_PAUSE
+            self._trial_pauses.reset()
             self._end_trial(sample)
         elif self.rate < MAX_LOSS * trial.rate:
             self._end_trial(sample)

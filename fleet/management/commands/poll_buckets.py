@@ -25,6 +25,7 @@ from ifeportal.models import Airline
 from ifeportal.storage.buckets import media_bucket, status_bucket
 from loader.errors import ExitCode, WorldError
 from loader.s3.interface import Bucket
+from loader.s3.retry import Backoff, no_jitter
 
 HELP: Final = """Read both buckets into the database: what should fly, and what has arrived.
 
@@ -36,7 +37,6 @@ Exit with --once: 0 all was read; 1 some was not; 2 usage, or no such airline; 7
 could be reached, try again later. Without --once: 0 when told to stop.
 """
 MAXIMUM_PAUSE: Final = 60.0  # seconds between two polls that fail, unless the interval is longer
-FAILURES_COUNTED: Final = 16  # in a row; more make a power too large for a float
 logger = logging.getLogger(__name__)
 
 
@@ -86,7 +86,7 @@ class Command(BaseCommand):
             raise CommandError("; ".join(result.failures), returncode=code)
 
     def _endlessly(self, poll: Polling, *, as_json: bool) -> None:
-        failures = 0
+        backoff = Backoff(None, 2 * poll.interval, max(MAXIMUM_PAUSE, poll.interval), jitter=no_jitter)
         while not poll.stop.is_set():
             started = timezone.now()
             try:
@@ -95,8 +95,9 @@ class Command(BaseCommand):
                 break
             self._tell(result, as_json=as_json)
             usage.flush(timezone.now())
-            failures = min(failures + 1, FAILURES_COUNTED) if result.failures else 0
-            pause = min(poll.interval * 2**failures, max(MAXIMUM_PAUSE, poll.interval))
+            if not result.failures:
+                backoff.reset()
+            pause = backoff.next_delay() if result.failures else poll.interval
             poll.stop.wait(max(pause - (timezone.now() - started).total_seconds(), 0))
 
     def _tell(self, result: PollResult, *, as_json: bool) -> None:

@@ -16,13 +16,13 @@ from ifeportal.jobs.leases import Lease, LeaseLost, lease
 from ifeportal.jobs.queue import sync_job_rows
 from ifeportal.management.shutdown import stop_on_signal
 from ifeportal.models import PACEMAKER
+from loader.s3.retry import Backoff, no_jitter
 
 TICK: Final = 0.25  # seconds
 SYNC_INTERVAL: Final = 1.0  # seconds between two looks for airlines that came or went
 LEASE: Final = 3.0  # seconds after which another goes on for a pacemaker that died; renewed each third of it
 MAX_RETRY_DELAY: Final = 2.0  # seconds between two attempts while the database is away
 STANDBY_DELAY: Final = 1.0  # seconds between two attempts to take over
-MAX_COUNTED_FAILURES: Final = 16  # in a row; more make a power too large for a float
 logger = logging.getLogger(__name__)
 
 
@@ -37,14 +37,13 @@ class Command(BaseCommand):
         stop = threading.Event()
         stop_on_signal(stop)
         logger.info("pacemaker runs")
-        failures = 0
+        backoff = Backoff(None, 2 * TICK, MAX_RETRY_DELAY, jitter=no_jitter)
         while not stop.is_set():
             try:
                 pause = lead(stop)
-                failures = 0
+                backoff.reset()
             except (OperationalError, InterfaceError, ProgrammingError) as error:
-                failures = min(failures + 1, MAX_COUNTED_FAILURES)
-                pause = min(TICK * 2**failures, MAX_RETRY_DELAY)
+                pause = backoff.next_delay()
                 # The last of these is PostgreSQL's word for tables that are not there (yet).
                 logger.error(
                     "pacemaker: the database is away or its tables are missing (manage.py migrate makes them), "

@@ -1,15 +1,12 @@
-"""The bandwidth limit, the minimum rate, the random wait: rules of time, without any waiting."""
+"""The bandwidth limit, the minimum rate: rules of time, without any waiting."""
 
 from __future__ import annotations
 
-import random
 import threading
 
 import pytest
 
-from loader.contract.units import MIB
 from loader.errors import Stopped
-from loader.s3.retry import Backoff, RetryBudget
 from loader.transfer.rate_limit import CHUNK, LowSpeedGuard, RateLimiter
 
 
@@ -72,14 +69,6 @@ def test_a_minimum_that_rises_is_not_held_against_what_came_before() -> None:
     assert trickle.too_slow(160.0, 3200)
 
 
-def test_tries_are_counted_anew_after_a_mib() -> None:
-    budget = RetryBudget(Backoff(3, 1.0, 1.0), 0)
-    assert [budget.next_delay(held) is None for held in (0, 1000, 2000)] == [False, False, True]
-    assert budget.failures == 3
-    assert budget.next_delay(MIB) is not None
-    assert budget.failures == 1
-
-
 def test_a_trickle_is_told_from_a_slow_link() -> None:
     for rate, slow in ((4000, True), (4200, False)):
         trickle = LowSpeedGuard(4096, 60.0)
@@ -91,31 +80,3 @@ def test_a_link_that_stalls_later_is_too_slow_then() -> None:
     told = [second for second in range(1200) if trickle.too_slow(float(second), min(second, 600) * 100_000)]
     assert told
     assert 600 < told[0] <= 735
-
-
-def test_the_wait_is_random_between_nothing_and_a_limit_that_doubles() -> None:
-    waits: list[list[float]] = [[] for _ in range(9)]
-    for seed in range(300):
-        backoff = Backoff(10, 1.0, 60.0, rng=random.Random(seed))
-        for at in range(9):
-            waits[at].append(backoff.next_delay() or 0.0)
-    for at, limit in enumerate([1, 2, 4, 8, 16, 32, 60, 60, 60]):
-        assert max(waits[at]) <= limit
-        assert max(waits[at]) > 0.9 * limit
-        assert min(waits[at]) < 0.1 * limit
-
-
-def test_the_server_is_given_the_time_it_asks_for_within_reason() -> None:
-    assert (Backoff(3, 0.001, 60.0).next_delay(retry_after=30.0) or 0) >= 30.0
-    assert (Backoff(3, 0.001, 60.0).next_delay(retry_after=86_400.0) or 0) == 60.0
-
-
-def test_tries_run_out_and_are_given_back_when_something_was_gained() -> None:
-    backoff = Backoff(3, 0.001, 0.001)
-    assert [backoff.next_delay() is None for _ in range(3)] == [False, False, True]
-    backoff.reset()
-    assert backoff.next_delay() is not None
-
-
-def test_the_millionth_wait_is_no_overflow() -> None:
-    assert (Backoff(10**9, 1.0, 60.0, failures=10**6).next_delay() or 0) <= 60.0
