@@ -12,15 +12,16 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from django.db import transaction
 from django.db.models import F
 
-from campaigns.drafts.requests import NO_ATTEMPTS, revalidate
+from campaigns.drafts.requests import revalidate
 from campaigns.hashing import resumable_sha256
 from campaigns.models import Draft, DraftItem, DraftState
+from ifeportal.jobs.retries import WorkFailure
 from loader.contract.keys import content_key
 from loader.contract.units import MIB
 from loader.errors import WorldError
@@ -29,8 +30,6 @@ from loader.s3.interface import Bucket
 SLICE: Final = 20.0  # seconds of one item, then the next draft has its turn
 MAX_SECONDS: Final = 240.0  # seconds, where a sum cannot be put aside; workers are killed after 300
 ALIVE_INTERVAL: Final = 1.0  # seconds between two signs of life, and two figures for those who watch
-MAX_ATTEMPTS: Final = 8
-MAX_PAUSE: Final = 60.0
 CHANGED_ADVICE: Final = "Look into the bucket, then hash again; finish uploading first."
 ADVICE: Final = {
     "OBJECT_CHANGED": CHANGED_ADVICE,
@@ -68,7 +67,7 @@ def hash_due_items(media: Bucket, context: HashingContext) -> bool:
 def _next(now: datetime) -> DraftItem | None:
     """Of the draft whose turn it is, what was begun before, else the first."""
     turn = F("draft__last_worked_at").asc(nulls_first=True)
-    due = DraftItem.objects.due(now).select_related("draft__airline")
+    due = DraftItem.objects.waiting().due(now).select_related("draft__airline")
     return due.order_by(turn, "draft_id", "-hashed_bytes", "position", "name").first()
 
 
@@ -78,7 +77,7 @@ def _finish_drafts(context: HashingContext) -> None:
     for draft in finished.select_related("airline"):
         with transaction.atomic():
             context.guard()
-            if finished.filter(pk=draft.pk).update(state=DraftState.EDITING, rate_bps=None, **NO_ATTEMPTS):
+            if finished.filter(pk=draft.pk).start_over(state=DraftState.EDITING, rate_bps=None):
                 revalidate(draft)
                 _note_failures(draft)
 
@@ -104,8 +103,7 @@ class _Slice:
         self._item, self._media, self._context = item, media, context
         self._sum = resumable_sha256.resume(item.hash_state)
         self._stop = threading.Event()
-        waiting = DraftItem.objects.filter(hash_pending=True, draft__state=DraftState.HASHING)
-        self._row = waiting.filter(pk=item.pk, etag=item.etag)
+        self._row = item.current_request()
 
     def run(self, seconds: float) -> None:
         """Read until the end, or for so long; write down how far it came. Raises what the signs of life raise."""
@@ -153,27 +151,23 @@ class _Slice:
         with transaction.atomic():
             self._context.guard()
             if error is not None:
-                self._row.update(**self._failure(error))
+                self._record_failure(error)
             elif whole:
                 digest = {"sha256": self._sum.hexdigest(), "sha256_etag": self._item.etag}
-                self._row.update(hash_pending=False, hashed_bytes=0, hash_state="", **digest, **NO_ATTEMPTS)
+                self._row.start_over(hash_pending=False, hashed_bytes=0, hash_state="", **digest)
             elif aside := self._sum.state():
                 self._row.update(hashed_bytes=self._sum.count, hash_state=aside, attempts=0)
             else:
-                slow = WorldError("TOO_SLOW", f"{self._sum.count:,} bytes came within {MAX_SECONDS:.0f} s")
-                self._row.update(**self._failure(slow))
+                sentence = f"{self._sum.count:,} bytes came within {MAX_SECONDS:.0f} s"
+                self._record_failure(WorldError("TOO_SLOW", sentence))
 
-    def _failure(self, error: WorldError) -> dict[str, object]:
-        """What to write down: given up, or what there is to go on with and when."""
-        attempts = self._item.attempts + 1
-        told = {
-            "error_code": error.code,
-            "error": str(error),
-            "advice": ADVICE.get(error.code, ""),
-            "attempts": attempts,
-        }
-        if error.permanent or error.code == "TOO_SLOW" or attempts >= MAX_ATTEMPTS:
-            return {**told, "hash_pending": False, "hashed_bytes": 0, "hash_state": "", "next_try_at": None}
-        pause = max(min(2.0**attempts, MAX_PAUSE), error.retry_after or 0.0)
-        again = self._context.clock() + timedelta(seconds=pause)
-        return {**told, "hashed_bytes": self._sum.count, "hash_state": self._sum.state(), "next_try_at": again}
+    def _record_failure(self, error: WorldError) -> None:
+        """Give up, or write down what there is to resume from and when."""
+        self._item.attempts += 1
+        failure = WorkFailure.of(error, ADVICE.get(error.code, ""))
+        # What came too slowly has nothing to resume from.
+        if self._item.can_retry(failure) and error.code != "TOO_SLOW":
+            left = {"hashed_bytes": self._sum.count, "hash_state": self._sum.state()}
+            self._item.postpone(failure, self._context.clock(), **left)
+        else:
+            self._item.give_up(failure, hash_pending=False, hashed_bytes=0, hash_state="")

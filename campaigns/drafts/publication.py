@@ -12,7 +12,6 @@ from datetime import datetime
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.db import transaction
 
-from campaigns.drafts.requests import NO_ATTEMPTS
 from campaigns.drafts.validation import build_draft_manifest
 from campaigns.models import Campaign, Draft, DraftItem, DraftState
 from campaigns.publishing.errors import PublishError
@@ -66,10 +65,9 @@ def withdraw(draft: Draft, published: PublishedState, media: Bucket, now: dateti
 
 def record_result(draft: Draft, done: PublicationResult, guard: Callable[[], None]) -> None:
     """What became of it, in one transaction, if the draft still waits for that."""
-    waiting = Draft.objects.filter(pk=draft.pk, state=draft.state, requested_at=draft.requested_at)
     with transaction.atomic():
         guard()
-        if not waiting.update(state=done.state, **NO_ATTEMPTS, **done.fields):
+        if not draft.current_request().start_over(state=done.state, **done.fields):
             return
         names = dict(draft.items.values_list("pk", "name"))
         for listed in (True, False):

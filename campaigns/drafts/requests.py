@@ -19,7 +19,6 @@ from ifeportal.jobs.queue import make_due
 TASKS_JOB: Final = "run_errands"
 HASHING_JOB: Final = "hash_items"
 BATCH: Final = 500
-NO_ATTEMPTS: Final = {"attempts": 0, "next_try_at": None, "error_code": "", "error": "", "advice": ""}
 
 
 class RequestRejected(Exception):
@@ -49,7 +48,7 @@ def request_rehash(draft: Draft, items: DraftItemQuerySet, now: datetime) -> str
 def _request_hash(draft: Draft, items: DraftItemQuerySet, now: datetime, reset: dict[str, object]) -> str:
     with transaction.atomic():
         _claim(draft, DraftState.HASHING, now, HASHING_JOB)
-        count = items.update(hash_pending=True, **NO_ATTEMPTS, **reset)
+        count = items.start_over(hash_pending=True, **reset)
         if not count:
             raise RequestRejected("Nothing is to be hashed: all that is in it and in the bucket has been.")
     return f"A job hashes {count:,} item{'' if count == 1 else 's'}."
@@ -84,7 +83,7 @@ def stop(draft: Draft) -> str:
     """Have a job leave off that has written nothing yet; what was hashed is kept. Raises RequestRejected."""
     busy = Draft.objects.filter(pk=draft.pk, state__in=[DraftState.SCANNING, DraftState.HASHING])
     with transaction.atomic():
-        if not busy.update(state=DraftState.EDITING, rate_bps=None, **NO_ATTEMPTS):
+        if not busy.start_over(state=DraftState.EDITING, rate_bps=None):
             raise RequestRejected(
                 "There is nothing to stop: publishing and withdrawing come to their end by themselves."
             )
@@ -111,7 +110,7 @@ def revalidate(draft: Draft, *, edited: bool = False) -> ValidationErrors:
         resting = Draft.objects.filter(pk=draft.pk).idle()
         if not edited:
             resting = resting.exclude(state__in=[DraftState.PUBLISHED, DraftState.WITHDRAWN])
-        resting.update(state=DraftState.EDITING if faults else DraftState.READY, **NO_ATTEMPTS)
+        resting.start_over(state=DraftState.EDITING if faults else DraftState.READY)
         draft.refresh_from_db()
     return faults
 
@@ -129,7 +128,7 @@ def format_summary(faults: ValidationErrors, most: int = 5) -> str:
 
 def _claim(draft: Draft, state: DraftState, now: datetime, job: str) -> None:
     resting = Draft.objects.filter(pk=draft.pk).idle()
-    if not resting.update(state=state, requested_at=now, last_worked_at=None, rate_bps=None, **NO_ATTEMPTS):
+    if not resting.start_over(state=state, requested_at=now, last_worked_at=None, rate_bps=None):
         raise RequestRejected("A job works on it: wait until it has ended, or stop it.")
     draft.refresh_from_db()
     transaction.on_commit(lambda: make_due(job))

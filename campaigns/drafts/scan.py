@@ -12,10 +12,11 @@ from typing import Final
 
 from django.db import transaction
 
-from campaigns.drafts.requests import BATCH, NO_ATTEMPTS, revalidate
+from campaigns.drafts.requests import BATCH, revalidate
 from campaigns.drafts.validation import EXHIBITION, build_draft_manifest
 from campaigns.models import Draft, DraftItem, DraftState
 from campaigns.publishing.manifest_writer import PublishedState, same_content
+from ifeportal.jobs.retries import NO_ATTEMPTS
 from loader.contract.keys import parse_media_key
 from loader.contract.manifest import ITEMS_LIMIT, Item, Manifest, restriction_fields
 from loader.errors import BadName
@@ -79,7 +80,7 @@ def apply_scan(
         merge.run()
         fields = {**_draft_fields(draft, published, now), "notices": [*notices, *found.notices, *merge.notices]}
         waiting = Draft.objects.filter(pk=draft.pk, state=DraftState.SCANNING, requested_at=requested_at)
-        if not waiting.update(state=DraftState.EDITING, **NO_ATTEMPTS, **fields):
+        if not waiting.start_over(state=DraftState.EDITING, **fields):
             transaction.set_rollback(True)
             return False
         merge.write()
@@ -210,8 +211,7 @@ class _Merge:
         etag = info.etag if info else ""
         if row.etag != etag:
             row.hash_pending, row.hashed_bytes, row.hash_state = False, 0, ""
-            for name, value in NO_ATTEMPTS.items():
-                setattr(row, name, value)
+            row.clear_attempts()
         row.etag, row.size = etag, info.size if info else None
         row.modified = info.last_modified if info else None
         if info and item and row.sha256_etag != etag and self._is_recorded(item, info):

@@ -10,12 +10,12 @@ import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F
 
 from campaigns.drafts import publication, scan
 from campaigns.models import Draft, DraftState
@@ -23,12 +23,11 @@ from campaigns.publishing.errors import PublishError
 from campaigns.publishing.manifest_writer import PublishedState, read_published_state
 from campaigns.signing.manifest_signature import SigningError
 from campaigns.signing.private_keys import BadKeyError
+from ifeportal.jobs.retries import WorkFailure
 from ifeportal.storage.background import wait_for
 from loader.errors import ContractError, WorldError
 from loader.s3.interface import Bucket
 
-MAX_ATTEMPTS: Final = 8
-MAX_PAUSE: Final = 60.0  # seconds between two attempts
 TASK_STATES: Final = (DraftState.SCANNING, DraftState.PUBLISHING, DraftState.WITHDRAWING)
 RESCAN_ADVICE: Final = "Look into the bucket, then try it once more."
 ADVICE: Final = {
@@ -61,39 +60,34 @@ def run_draft_tasks(media: Bucket, context: DraftTaskContext) -> None:
 
 
 def _next(now: datetime) -> Draft | None:
-    waiting = Draft.objects.filter(state__in=TASK_STATES).filter(Q(next_try_at=None) | Q(next_try_at__lte=now))
+    waiting = Draft.objects.filter(state__in=TASK_STATES).due(now)
     return waiting.select_related("airline").order_by(F("last_worked_at").asc(nulls_first=True), "requested_at").first()
 
 
 def _attempt(draft: Draft, media: Bucket, context: DraftTaskContext) -> None:
     """One attempt. What goes wrong with the data or the world is written down, anything else comes out."""
-    row = Draft.objects.filter(pk=draft.pk, state=draft.state, requested_at=draft.requested_at)
     with transaction.atomic():
         context.guard()
-        # Put off for the case that this attempt ends with its worker.
-        later = context.clock() + timedelta(seconds=MAX_PAUSE)
-        if not row.update(attempts=F("attempts") + 1, last_worked_at=context.clock(), next_try_at=later):
+        if not draft.begin_attempt(context.clock(), last_worked_at=context.clock()):
             return
-    draft.attempts += 1
+    allowed = draft.retry_policy.max_attempts
     try:
-        if draft.attempts > MAX_ATTEMPTS:
-            raise ContractError(f"{MAX_ATTEMPTS} attempts ended without a result", code="INTERNAL")
+        if draft.attempts > allowed:
+            raise ContractError(f"{allowed} attempts ended without a result", code="INTERNAL")
         _perform(draft, media, context)
     except PublishError as error:
-        give_up(
-            draft,
-            "OBJECT_CHANGED" if error.retryable else error.code,
-            str(error),
-            RESCAN_ADVICE if error.retryable else "",
-        )
+        code = "OBJECT_CHANGED" if error.retryable else error.code
+        _give_up(draft, WorkFailure(code, str(error), RESCAN_ADVICE if error.retryable else ""))
     except SigningError as error:
-        give_up(draft, error.code, f"It cannot be signed: {error}", RESCAN_ADVICE if error.retryable else "")
+        advice = RESCAN_ADVICE if error.retryable else ""
+        _give_up(draft, WorkFailure(error.code, f"It cannot be signed: {error}", advice))
     except BadKeyError as error:
-        give_up(draft, "INTERNAL", f"A signing key cannot be used: {error}", "See to SIGNING_KEYS, then publish again.")
+        advice = "See to SIGNING_KEYS, then publish again."
+        _give_up(draft, WorkFailure("INTERNAL", f"A signing key cannot be used: {error}", advice))
     except ContractError as error:
-        give_up(draft, error.code, str(error), "See the log of the portal's workers.")
+        _give_up(draft, WorkFailure(error.code, str(error), "See the log of the portal's workers."))
     except WorldError as error:
-        _postpone(draft, error, context.clock())
+        _retry_or_give_up(draft, error, context.clock())
 
 
 def _perform(draft: Draft, media: Bucket, context: DraftTaskContext) -> None:
@@ -114,18 +108,15 @@ def _perform(draft: Draft, media: Bucket, context: DraftTaskContext) -> None:
     logger.info("draft %s is %s", draft, done.state)
 
 
-def give_up(draft: Draft, code: str, error: str, advice: str) -> None:
-    """Write down that it is given up, why, and what to do."""
-    waiting = Draft.objects.filter(pk=draft.pk, state=draft.state, requested_at=draft.requested_at)
-    waiting.update(state=DraftState.FAILED, error_code=code, error=error, advice=advice, next_try_at=None)
-    logger.warning("draft %s failed: %s: %s", draft, code, error)
-
-
-def _postpone(draft: Draft, error: WorldError, now: datetime) -> None:
+def _retry_or_give_up(draft: Draft, error: WorldError, now: datetime) -> None:
     advice = ADVICE.get(error.code, "If it stays, see whether the media bucket can be reached from the portal.")
-    if error.permanent or draft.attempts >= MAX_ATTEMPTS:
-        give_up(draft, error.code, str(error), advice)
-        return
-    pause = max(min(2.0**draft.attempts, MAX_PAUSE), error.retry_after or 0.0)
-    waiting = Draft.objects.filter(pk=draft.pk, state=draft.state, requested_at=draft.requested_at)
-    waiting.update(error_code=error.code, error=str(error), advice=advice, next_try_at=now + timedelta(seconds=pause))
+    failure = WorkFailure.of(error, advice)
+    if draft.can_retry(failure):
+        draft.postpone(failure, now)
+    else:
+        _give_up(draft, failure)
+
+
+def _give_up(draft: Draft, failure: WorkFailure) -> None:
+    draft.give_up(failure, state=DraftState.FAILED)
+    logger.warning("draft %s failed: %s: %s", draft, failure.code, failure.error)

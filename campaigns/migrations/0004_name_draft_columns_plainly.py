@@ -63,4 +63,19 @@ class Migration(migrations.Migration):
             model_name='draftitem',
             index=models.Index(fields=['draft', 'hash_pending'], name='campaigns_d_draft_i_26aa3b_idx'),
         ),
+        migrations.AlterField(
+            model_name='draft',
+            name='attempts',
+            field=models.PositiveSmallIntegerField(default=0, help_text='Attempts at the current request.'),
+        ),
+        migrations.AlterField(
+            model_name='draftitem',
+            name='advice',
+            field=models.TextField(blank=True, help_text='What to do about the error.'),
+        ),
+        migrations.AlterField(
+            model_name='draftitem',
+            name='attempts',
+            field=models.PositiveSmallIntegerField(default=0, help_text='Attempts at the current request.'),
+        ),
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Final, Self
 
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -10,7 +9,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Lower
 
-from ifeportal.access import ScopedQuerySet
+from ifeportal.jobs.retries import RetriedQuerySet, RetriedWork
 from ifeportal.models import Airline
 
 PRIORITY_LIMIT: Final = 2**31 - 1  # as the contract has it
@@ -33,13 +32,13 @@ class DraftState(models.TextChoices):
 BUSY_STATES: Final = (DraftState.SCANNING, DraftState.HASHING, DraftState.PUBLISHING, DraftState.WITHDRAWING)
 
 
-class DraftQuerySet(ScopedQuerySet["Draft"]):
+class DraftQuerySet(RetriedQuerySet["Draft"]):
     def idle(self) -> Self:
         """Those no job works on."""
         return self.exclude(state__in=BUSY_STATES)
 
 
-class Draft(models.Model):
+class Draft(RetriedWork):
     """What a campaign is to be, as people want it; a job writes it into the media bucket. One for each campaign.
 
     `manifest_etag`, `manifest_version`: of the campaign.json last seen or written, empty if there is none; whoever
@@ -55,12 +54,7 @@ class Draft(models.Model):
     state = models.CharField(max_length=11, choices=DraftState, default=DraftState.EDITING)
     requested_at = models.DateTimeField(null=True, blank=True, help_text="When somebody asked for the work in hand.")
     last_worked_at = models.DateTimeField(null=True, blank=True, help_text="When a job last worked on it.")
-    next_try_at = models.DateTimeField(null=True, blank=True)
-    attempts = models.PositiveSmallIntegerField(default=0, help_text="At the work in hand.")
     rate_bps = models.BigIntegerField(null=True, blank=True, help_text="bytes per second hashed just now")
-    error_code = models.CharField(max_length=40, blank=True)
-    error = models.TextField(blank=True)
-    advice = models.TextField(blank=True, help_text="What to do about the error.")
     faults = models.JSONField(default=list, blank=True, help_text="What is wrong with it as a whole.")
     faulty_items = models.PositiveIntegerField(default=0, help_text="How many of its items have a fault.")
     notices = models.JSONField(default=list, blank=True, help_text="What was noticed in the bucket.")
@@ -87,13 +81,17 @@ class Draft(models.Model):
     def __str__(self) -> str:
         return f"{self.airline.name}/{self.name}"
 
+    def current_request(self) -> DraftQuerySet:
+        """Return this row while what was requested is still to be done, else no row."""
+        return Draft.objects.filter(pk=self.pk, state=self.state, requested_at=self.requested_at)
+
     @property
     def busy(self) -> bool:
         """A job works on it."""
         return self.state in BUSY_STATES
 
 
-class DraftItemQuerySet(ScopedQuerySet["DraftItem"]):
+class DraftItemQuerySet(RetriedQuerySet["DraftItem"]):
     airline_path = "draft__airline"
 
     def hashed(self) -> Self:
@@ -105,13 +103,12 @@ class DraftItemQuerySet(ScopedQuerySet["DraftItem"]):
         there = self.filter(included=True, name_error="", size__isnull=False)
         return there.filter(Q(sha256="") | ~Q(sha256_etag=F("etag")))
 
-    def due(self, now: datetime) -> Self:
-        """Waiting to be hashed, and not for a later try."""
-        waiting = self.filter(hash_pending=True, draft__state=DraftState.HASHING)
-        return waiting.filter(Q(next_try_at=None) | Q(next_try_at__lte=now))
+    def waiting(self) -> Self:
+        """Return those that a job is to hash."""
+        return self.filter(hash_pending=True, draft__state=DraftState.HASHING)
 
 
-class DraftItem(models.Model):
+class DraftItem(RetriedWork):
     """One `.tgz` that lies, or lay, under a campaign's prefix, or that its manifest names.
 
     `included` ones are part of the campaign. `size` is null while there is no such object; `name_error` says why it can
@@ -145,11 +142,6 @@ class DraftItem(models.Model):
     hash_pending = models.BooleanField(default=False)
     hashed_bytes = models.BigIntegerField(default=0)
     hash_state = models.CharField(max_length=224, blank=True)
-    attempts = models.PositiveSmallIntegerField(default=0)
-    next_try_at = models.DateTimeField(null=True, blank=True)
-    error_code = models.CharField(max_length=40, blank=True)
-    error = models.TextField(blank=True)
-    advice = models.TextField(blank=True)
     error_text = models.TextField(blank=True, help_text="Why it cannot be published so.")
 
     objects = DraftItemQuerySet.as_manager()
@@ -166,6 +158,10 @@ class DraftItem(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} of {self.draft}"
+
+    def current_request(self) -> DraftItemQuerySet:
+        """Return this row while the object that was read with it is still to be hashed, else no row."""
+        return DraftItem.objects.waiting().filter(pk=self.pk, etag=self.etag)
 
     @property
     def is_hashed(self) -> bool:

@@ -16,12 +16,13 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from campaigns import jobs
-from campaigns.drafts import hashing, requests, tasks
+from campaigns.drafts import hashing, requests
 from campaigns.drafts.requests import RequestRejected
 from campaigns.hashing import resumable_sha256
 from campaigns.models import Campaign, DraftItem, DraftState
 from campaigns.signing.private_keys import new_key, public_hex
 from ifeportal.jobs.leases import LeaseLost
+from ifeportal.jobs.retries import RetryPolicy
 from ifeportal.models import Airline, Job
 from ifeportal.storage.background import no_heartbeat
 from loader.errors import WorldError
@@ -452,13 +453,13 @@ def test_a_store_that_is_away_is_tried_again_and_then_given_up(acme: Airline, st
         raise WorldError("NETWORK", "the store refuses connections")
 
     store.before_list = away
-    for minute in range(tasks.MAX_ATTEMPTS):
+    for minute in range(RetryPolicy().max_attempts):
         now = NOON + timedelta(minutes=5 * minute)
         campaign_drafts.run_errands(store, clock=lambda now=now: now)  # type: ignore[misc]
         campaign_drafts.run_errands(store, clock=lambda now=now: now)  # type: ignore[misc]  # not before its time
         draft.refresh_from_db()
         assert (draft.attempts, draft.error_code) == (minute + 1, "NETWORK")
-    assert len(tries) == tasks.MAX_ATTEMPTS
+    assert len(tries) == RetryPolicy().max_attempts
     assert draft.state == DraftState.FAILED
     assert "media bucket can be reached" in draft.advice
 
@@ -467,7 +468,7 @@ def test_what_kills_its_worker_again_and_again_is_given_up(acme: Airline, store:
     draft = new_draft(acme)
     requests.request_scan(draft, NOON)
     store.before_list = lambda prefix: (_ for _ in ()).throw(SystemExit)
-    for hour in range(tasks.MAX_ATTEMPTS):
+    for hour in range(RetryPolicy().max_attempts):
         with pytest.raises(SystemExit):
             campaign_drafts.run_errands(store, clock=lambda hour=hour: NOON + timedelta(hours=hour))  # type: ignore[misc]
     campaign_drafts.run_errands(store, clock=lambda: NOON + timedelta(days=2))

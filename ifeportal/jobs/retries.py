@@ -1,0 +1,125 @@
+"""Retries of work that a row asks for: the columns that count its attempts, and when the next one is.
+
+A model that inherits `RetriedWork` gets the columns; its `retry_policy` decides from values alone whether and when work
+that failed is tried again. All is written by conditional updates: an attempt whose request was withdrawn or repeated
+meanwhile changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, ClassVar, Final, Self, TypeVar
+
+from django.db import models
+from django.db.models import F, Q
+
+from ifeportal.access import ScopedQuerySet
+from loader.errors import WorldError
+from loader.s3 import retry
+
+M = TypeVar("M", bound=models.Model)
+NO_ATTEMPTS: Final = {"attempts": 0, "next_try_at": None, "error_code": "", "error": "", "advice": ""}
+
+
+@dataclass(frozen=True, slots=True)
+class WorkFailure:
+    """Why an attempt failed: a code of `loader.errors`, a sentence, and what to do about it ("" if nothing is known).
+
+    `permanent`: another attempt is pointless. `retry_after`: seconds the other side asked to wait.
+    """
+
+    code: str
+    error: str
+    advice: str = ""
+    permanent: bool = False
+    retry_after: float | None = None
+
+    @classmethod
+    def of(cls, error: WorldError, advice: str = "") -> WorkFailure:
+        """Return what the error says."""
+        return cls(error.code, str(error), advice, error.permanent, error.retry_after)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often failed work is tried, and the pauses between, which grow exponentially. In seconds. Pure."""
+
+    max_attempts: int = 8
+    first_pause: float = 2.0
+    longest_pause: float = 60.0
+    factor: float = 2.0
+
+    def next_pause(self, attempts: int, failure: WorkFailure) -> float | None:
+        """Return the pause after so many attempts, the last of which failed so; None if there is no other attempt.
+
+        Never shorter than `retry_after`, however long that is.
+        """
+        if failure.permanent or attempts >= self.max_attempts:
+            return None
+        pause = retry.delay(attempts, self.first_pause, self.longest_pause, self.factor)
+        return max(pause, failure.retry_after or 0.0)
+
+
+class RetriedQuerySet(ScopedQuerySet[M]):
+    """Rows of a model that inherits `RetriedWork`."""
+
+    def due(self, now: datetime) -> Self:
+        """Return those whose next attempt is not later than `now`."""
+        return self.filter(Q(next_try_at=None) | Q(next_try_at__lte=now))
+
+    def start_over(self, **columns: Any) -> int:
+        """Forget attempts and errors, set other columns too, and return how many rows were changed."""
+        return self.update(**{**NO_ATTEMPTS, **columns})
+
+
+class RetriedWork(models.Model):
+    """Work that is tried again when it fails. `attempts`: of the request that the row holds now."""
+
+    attempts = models.PositiveSmallIntegerField(default=0, help_text="Attempts at the current request.")
+    next_try_at = models.DateTimeField(null=True, blank=True)
+    error_code = models.CharField(max_length=40, blank=True)
+    error = models.TextField(blank=True)
+    advice = models.TextField(blank=True, help_text="What to do about the error.")
+
+    retry_policy: ClassVar[RetryPolicy] = RetryPolicy()
+
+    class Meta:
+        abstract = True
+
+    def current_request(self) -> RetriedQuerySet[Any]:
+        """Return this row while it holds the request that was read with it, else no row. Each model defines it."""
+        raise NotImplementedError
+
+    def begin_attempt(self, now: datetime, **columns: Any) -> bool:
+        """Count an attempt before it is made, so that one which ends with its worker counts. False: none is wanted.
+
+        Until the attempt has ended the row is not due for the longest pause.
+        """
+        later = now + timedelta(seconds=self.retry_policy.longest_pause)
+        if not self.current_request().update(attempts=F("attempts") + 1, next_try_at=later, **columns):
+            return False
+        self.attempts += 1
+        return True
+
+    def can_retry(self, failure: WorkFailure) -> bool:
+        """Whether the policy allows another attempt after this failure of attempt number `attempts`."""
+        return self.retry_policy.next_pause(self.attempts, failure) is not None
+
+    def postpone(self, failure: WorkFailure, now: datetime, **columns: Any) -> bool:
+        """Write down the failure and when the next attempt is. False if the request is no longer current."""
+        pause = self.retry_policy.next_pause(self.attempts, failure) or 0.0
+        return self._record(failure, next_try_at=now + timedelta(seconds=pause), **columns)
+
+    def give_up(self, failure: WorkFailure, **columns: Any) -> bool:
+        """Write down the failure; no attempt follows. False if the request is no longer current."""
+        return self._record(failure, next_try_at=None, **columns)
+
+    def clear_attempts(self) -> None:
+        """Forget attempts and errors in memory, for a row that is written as a whole."""
+        for name, value in NO_ATTEMPTS.items():
+            setattr(self, name, value)
+
+    def _record(self, failure: WorkFailure, **columns: Any) -> bool:
+        said = {"error_code": failure.code, "error": failure.error, "advice": failure.advice}
+        return bool(self.current_request().update(attempts=self.attempts, **said, **columns))
