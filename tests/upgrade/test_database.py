@@ -40,7 +40,7 @@ RENAMED = {
     "campaigns_draftitem": {"chosen", "listed", "waits", "aside", "fault", "problem"},
 }
 # These words may become others.
-REWORDED = {("campaigns_draft", "state"): {"looking"}}
+REWORDED = {("campaigns_draft", "state"): {"looking"}, ("django_content_type", "model"): {"moved"}}
 # The migration encrypts the secrets in these.
 ENCRYPTED = {("mfa_authenticator", "data")}
 # New applications and migrations add rows here; the others have those of before and no others.
