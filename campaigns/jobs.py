@@ -25,9 +25,7 @@ def run_errands() -> None:
     """Look, publish and withdraw for whoever asked, if it is due and nobody else does."""
 
     def work(held: Lease) -> None:
-        tasks.run_draft_tasks(
-            _media(), tasks.DraftTaskContext(held.heartbeat, held.check_fence, timezone.now, signing_keys)
-        )
+        tasks.run_draft_tasks(_media(), tasks.DraftTaskContext(held, timezone.now, signing_keys))
 
     run(TASKS_JOB, INTERVAL, work)
 
@@ -36,7 +34,7 @@ def hash_items() -> None:
     """Hash for a while, if it is due and nobody else does: so one worker at most is busy with it at a time."""
 
     def work(held: Lease) -> None:
-        if hashing.hash_due_items(_media(), hashing.HashingContext(held.heartbeat, held.check_fence, timezone.now)):
+        if hashing.hash_due_items(_media(), hashing.HashingContext(held, timezone.now)):
             held.next_run_in = 0.0
 
     run(HASHING_JOB, INTERVAL, work)

@@ -5,7 +5,7 @@ Building a change is pure; `fleet.serialization` says what must be loaded with a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
@@ -25,6 +25,7 @@ from fleet.stats import rollup
 from ifeportal.live.feed import FeedChange, publish
 from ifeportal.live.pruning import PruneResult, prune
 from ifeportal.models import Airline
+from ifeportal.work_lease import NO_LEASE, WorkLease
 
 
 def transfer_change(row: Transfer) -> FeedChange:
@@ -58,13 +59,13 @@ MODELS: Final[Mapping[str, type[Model]]] = MappingProxyType(
 )
 
 
-def prune_feed(*, alive: Callable[[], None] = lambda: None, guard: Callable[[], None] = lambda: None) -> PruneResult:
+def prune_feed(*, lease: WorkLease = NO_LEASE) -> PruneResult:
     """Tell of objects that vanished, forget old tellings, and publish the sums of the airlines concerned anew."""
-    done = prune(MODELS, heartbeat=alive, check_fence=guard)
+    done = prune(MODELS, lease=lease)
     if done.airlines:
         with transaction.atomic():
             rows = rollup.airlines(Airline.objects.filter(pk__in=done.airlines))
             changes = [FeedChange("airline", row.pk, row.pk, state=serialize_airline(row)) for row in rows]
-            guard()
+            lease.check_fence()
             publish(changes)
     return done

@@ -55,7 +55,7 @@ def discover() -> None:
     media, status = _buckets()
 
     def work(held: Lease) -> None:
-        _record_usage(None, discovery.discover(media, status, timezone.now(), alive=held.heartbeat))
+        _record_usage(None, discovery.discover(media, status, timezone.now(), lease=held))
 
     run("discover", settings.POLL_INTERVAL * INTERVALS_A_DISCOVERY, work)
 
@@ -74,8 +74,8 @@ def thin_samples() -> None:
     def work(held: Lease) -> None:
         # What crossed an age while it was last done is looked at again.
         since = held.succeeded_at and held.succeeded_at - timedelta(seconds=BETWEEN_THINNINGS)
-        retention.thin_samples(timezone.now(), since, alive=held.heartbeat)
-        retention.prune_events(timezone.now(), since, alive=held.heartbeat)
+        retention.thin_samples(timezone.now(), since, lease=held)
+        retention.prune_events(timezone.now(), since, lease=held)
         throughput.prune(timezone.now())
 
     run("thin_samples", BETWEEN_THINNINGS, work)
@@ -86,9 +86,7 @@ def archive_loads() -> None:
 
     def work(held: Lease) -> None:
         status = _buckets()[1]
-        more, failures = scheduler.run_for(
-            status, timezone.now, ARCHIVE_TIME_LIMIT, alive=held.heartbeat, guard=held.check_fence
-        )
+        more, failures = scheduler.run_for(status, timezone.now, ARCHIVE_TIME_LIMIT, lease=held)
         usage.flush(timezone.now())
         if failures:
             raise JobFailed("; ".join(failures))
@@ -100,15 +98,14 @@ def archive_loads() -> None:
 
 def prune_feed() -> None:
     """Tell open pages of what vanished, and forget what was told long ago, if it is due and nobody else does."""
-    run("prune_feed", BETWEEN_PRUNINGS, lambda held: feed.prune_feed(alive=held.heartbeat, guard=held.check_fence))
+    run("prune_feed", BETWEEN_PRUNINGS, lambda held: feed.prune_feed(lease=held))
 
 
 def _poll_root(held: Lease, airline: Airline) -> None:
     media, status = _buckets()
     steady_since = uninterrupted_since(held)
     terms = PollOptions(
-        alive=held.heartbeat,
-        guard=held.check_fence,
+        lease=held,
         uninterrupted_since=steady_since,
         seconds=POLL_TIME_LIMIT,
         previous_run=held.succeeded_at,
@@ -120,12 +117,12 @@ def _poll_root(held: Lease, airline: Airline) -> None:
 
 
 def _poll_partition(held: Lease, airline: Airline, partition: str) -> None:
-    terms = PollOptions(alive=held.heartbeat, guard=held.check_fence, seconds=POLL_TIME_LIMIT)
+    terms = PollOptions(lease=held, seconds=POLL_TIME_LIMIT)
     _settle(held, airline, poll_partition(airline, partition, _buckets()[1], timezone.now(), terms))
 
 
 def _consume_events(held: Lease) -> None:
-    terms = PollOptions(alive=held.heartbeat, guard=held.check_fence, seconds=POLL_TIME_LIMIT)
+    terms = PollOptions(lease=held, seconds=POLL_TIME_LIMIT)
     media, status = _buckets()
     taken = event_consumer.consume_events(_queue(), media, status, timezone.now, terms)
     held.found_changes = taken.keys > 0

@@ -8,7 +8,7 @@ the last good one stays valid.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,7 +19,8 @@ from django.db import transaction
 from campaigns.catalog.listing_diff import Problem, StoredManifest, diff, is_newer, name_conflict, read_listing
 from campaigns.models import Campaign, ContentItem, ManifestState
 from ifeportal.models import Airline
-from ifeportal.storage.background import PrefetchedListing, map_in_threads, no_heartbeat
+from ifeportal.storage.background import PrefetchedListing, map_in_threads
+from ifeportal.work_lease import NO_LEASE, WorkLease
 from loader.contract.manifest import MANIFEST_LIMIT, Item, Manifest, parse_manifest, restriction_fields
 from loader.errors import BadManifest, WorldError
 from loader.s3.interface import Bucket, GetResult, ObjectInfo
@@ -59,18 +60,16 @@ class CatalogResult:
     _noted: set[Campaign] = field(default_factory=set, repr=False)
 
 
-def sync_catalog(
-    airline: Airline, media: Bucket, now: datetime, alive: Callable[[], None] = no_heartbeat
-) -> CatalogResult:
+def sync_catalog(airline: Airline, media: Bucket, now: datetime, lease: WorkLease = NO_LEASE) -> CatalogResult:
     """Bring the airline's campaigns and content items up to what the media bucket says (`now`: for the log).
 
-    It may run twice at once: an older or already applied manifest changes nothing. `alive` is called while it waits
-    for the bucket; what it raises ends it.
+    It may run twice at once: an older or already applied manifest changes nothing. The heartbeat of `lease` is called
+    while it waits for the bucket; the fence is not checked, as two readings at once do no harm.
 
     Raises:
         WorldError: the listing failed; nothing was changed.
     """
-    listing = PrefetchedListing(media, f"{airline.name}/", alive)
+    listing = PrefetchedListing(media, f"{airline.name}/", lease)
     try:
         seen = read_listing(airline.name, listing)
     finally:
@@ -85,7 +84,7 @@ def sync_catalog(
     for name, signed in decisions.signed.items():
         if name in rows:
             result.note_change(_update(rows[name], signed=signed))
-    for name, found, answer in _fetched(media, {n: f for n, f in decisions.read.items() if n in rows}, alive):
+    for name, found, answer in _fetched(media, {n: f for n, f in decisions.read.items() if n in rows}, lease):
         result.note_change(_apply_fetched(rows[name], found, answer, result))
     for row in result.campaigns_changed:
         logger.info("catalog: %s/%s is %s at %s", airline.name, row.name, row.manifest_state, now.isoformat())
@@ -137,7 +136,7 @@ def _update(row: Campaign, **fields: object) -> Campaign | None:
 
 
 def _fetched(
-    media: Bucket, wanted: Mapping[str, ObjectInfo], alive: Callable[[], None]
+    media: Bucket, wanted: Mapping[str, ObjectInfo], lease: WorkLease
 ) -> Iterator[tuple[str, ObjectInfo, GetResult | BadManifest | WorldError]]:
     """Fetch several at once, but no more than these wait in memory."""
     names = list(wanted)
@@ -145,7 +144,7 @@ def _fetched(
     with ThreadPoolExecutor(FETCHERS, thread_name_prefix="catalog") as pool:
         for start in range(0, len(names), FETCHERS):
             some = names[start : start + FETCHERS]
-            fetched = map_in_threads(pool, lambda name: _fetch(media, wanted[name]), some, alive)
+            fetched = map_in_threads(pool, lambda name: _fetch(media, wanted[name]), some, lease)
             for name, answer in zip(some, fetched, strict=True):
                 yield name, wanted[name], answer
                 failures = failures + 1 if isinstance(answer, WorldError) and not answer.permanent else 0

@@ -22,6 +22,7 @@ from campaigns.drafts.requests import revalidate
 from campaigns.hashing import resumable_sha256
 from campaigns.models import Draft, DraftItem, DraftState
 from ifeportal.jobs.retries import WorkFailure
+from ifeportal.work_lease import WorkLease
 from loader.contract.keys import content_key
 from loader.contract.units import MIB
 from loader.errors import WorldError
@@ -42,10 +43,9 @@ ADVICE: Final = {
 
 @dataclass(frozen=True, slots=True)
 class HashingContext:
-    """`alive` is called often, `guard` in each transaction; what they raise (that a lease was lost) ends the work."""
+    """The lease, whose loss ends the work; the portal's clock; and for how many seconds to hash."""
 
-    alive: Callable[[], None]
-    guard: Callable[[], None]
+    lease: WorkLease
     clock: Callable[[], datetime]
     seconds: float = SLICE
 
@@ -76,7 +76,7 @@ def _finish_drafts(context: HashingContext) -> None:
     finished = Draft.objects.filter(state=DraftState.HASHING).exclude(items__hash_pending=True)
     for draft in finished.select_related("airline"):
         with transaction.atomic():
-            context.guard()
+            context.lease.check_fence()
             if finished.filter(pk=draft.pk).start_over(state=DraftState.EDITING, rate_bps=None):
                 revalidate(draft)
                 _note_failures(draft)
@@ -116,7 +116,7 @@ class _Slice:
             finally:
                 self._stop.set()
             while not wait([reading], timeout=ALIVE_INTERVAL).done:
-                self._context.alive()
+                self._context.lease.heartbeat()
         self._note(reading.exception())
 
     def _read(self) -> None:
@@ -136,7 +136,7 @@ class _Slice:
         """Show signs of life and how far it is, until it has ended, its time is up or nobody waits for it."""
         counted, at = self._sum.count, time.monotonic()
         while not wait([reading], timeout=ALIVE_INTERVAL).done:
-            self._context.alive()
+            self._context.lease.heartbeat()
             count, now = self._sum.count, time.monotonic()
             rate = int((count - counted) / max(now - at, 0.001))
             counted, at = count, now
@@ -149,7 +149,7 @@ class _Slice:
             raise error
         whole = self._sum.count == self._item.size
         with transaction.atomic():
-            self._context.guard()
+            self._context.lease.check_fence()
             if error is not None:
                 self._record_failure(error)
             elif whole:

@@ -5,7 +5,7 @@ May run twice, and be killed at any point: what was written already is recognise
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -17,6 +17,7 @@ from campaigns.models import Campaign, Draft, DraftItem, DraftState
 from campaigns.publishing.errors import PublishError
 from campaigns.publishing.manifest_writer import PublishedState, WriteResult, same_content, write_manifest
 from ifeportal.jobs.queue import make_due
+from ifeportal.work_lease import WorkLease
 from loader.contract.keys import content_key, manifest_key, signature_key
 from loader.contract.manifest import Manifest
 from loader.errors import WorldError
@@ -63,10 +64,10 @@ def withdraw(draft: Draft, published: PublishedState, media: Bucket, now: dateti
     return PublicationResult(DraftState.WITHDRAWN, facts, frozenset())
 
 
-def record_result(draft: Draft, done: PublicationResult, guard: Callable[[], None]) -> None:
+def record_result(draft: Draft, done: PublicationResult, lease: WorkLease) -> None:
     """What became of it, in one transaction, if the draft still waits for that."""
     with transaction.atomic():
-        guard()
+        lease.check_fence()
         if not draft.current_request().start_over(state=done.state, **done.fields):
             return
         names = dict(draft.items.values_list("pk", "name"))

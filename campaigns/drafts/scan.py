@@ -5,7 +5,6 @@ What people edited stays as it is, whoever published meanwhile; differences are 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
@@ -17,6 +16,7 @@ from campaigns.drafts.validation import EXHIBITION, build_draft_manifest
 from campaigns.models import Draft, DraftItem, DraftState
 from campaigns.publishing.manifest_writer import PublishedState, same_content
 from ifeportal.jobs.retries import NO_ATTEMPTS
+from ifeportal.work_lease import WorkLease
 from loader.contract.keys import parse_media_key
 from loader.contract.manifest import ITEMS_LIMIT, Item, Manifest, restriction_fields
 from loader.errors import BadName
@@ -67,13 +67,11 @@ def _limit(found: PrefixContents) -> None:
         found.invalid = dict(list(found.invalid.items())[:INVALID_LIMIT])
 
 
-def apply_scan(
-    draft: Draft, published: PublishedState, notices: list[str], now: datetime, guard: Callable[[], None]
-) -> bool:
+def apply_scan(draft: Draft, published: PublishedState, notices: list[str], now: datetime, lease: WorkLease) -> bool:
     """Bring what was found into the draft, in one transaction; False if nobody waits for that any more."""
     found, requested_at = classify_objects(published), draft.requested_at
     with transaction.atomic():
-        guard()
+        lease.check_fence()
         rows = {row.name: row for row in draft.items.all()}
         draft.refresh_from_db()
         merge = _Merge(draft, rows, published, found)

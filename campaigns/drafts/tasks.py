@@ -25,6 +25,7 @@ from campaigns.signing.manifest_signature import SigningError
 from campaigns.signing.private_keys import BadKeyError
 from ifeportal.jobs.retries import WorkFailure
 from ifeportal.storage.background import wait_for
+from ifeportal.work_lease import WorkLease
 from loader.errors import ContractError, WorldError
 from loader.s3.interface import Bucket
 
@@ -41,13 +42,12 @@ KeyLoader = Callable[[], Sequence[Ed25519PrivateKey]]
 
 @dataclass(frozen=True, slots=True)
 class DraftTaskContext:
-    """`alive` is called often, `guard` in each transaction; what they raise (that a lease was lost) ends the work.
+    """The lease, whose loss ends the work; the portal's clock; and `keys`, which loads the signing keys.
 
-    `keys` loads what signs; it raises BadKeyError.
+    `keys` raises BadKeyError.
     """
 
-    alive: Callable[[], None]
-    guard: Callable[[], None]
+    lease: WorkLease
     clock: Callable[[], datetime]
     keys: KeyLoader
 
@@ -55,7 +55,7 @@ class DraftTaskContext:
 def run_draft_tasks(media: Bucket, context: DraftTaskContext) -> None:
     """Do all that is asked for and due."""
     while (draft := _next(context.clock())) is not None:
-        context.alive()
+        context.lease.heartbeat()
         _attempt(draft, media, context)
 
 
@@ -67,7 +67,7 @@ def _next(now: datetime) -> Draft | None:
 def _attempt(draft: Draft, media: Bucket, context: DraftTaskContext) -> None:
     """One attempt. What goes wrong with the data or the world is written down, anything else comes out."""
     with transaction.atomic():
-        context.guard()
+        context.lease.check_fence()
         if not draft.begin_attempt(context.clock(), last_worked_at=context.clock()):
             return
     allowed = draft.retry_policy.max_attempts
@@ -94,17 +94,17 @@ def _perform(draft: Draft, media: Bucket, context: DraftTaskContext) -> None:
     notices: list[str] = []
     with ThreadPoolExecutor(1, thread_name_prefix="errand") as thread:  # never sees the database
         before: PublishedState = wait_for(
-            thread.submit(read_published_state, draft.airline.name, draft.name, media, notices.append), context.alive
+            thread.submit(read_published_state, draft.airline.name, draft.name, media, notices.append), context.lease
         )
     match draft.state:
         case DraftState.SCANNING:
-            scan.apply_scan(draft, before, notices, context.clock(), context.guard)
+            scan.apply_scan(draft, before, notices, context.clock(), context.lease)
             return
         case DraftState.PUBLISHING:
             done = publication.publish(draft, before, media, context.keys(), context.clock())
         case _:
             done = publication.withdraw(draft, before, media, context.clock())
-    publication.record_result(draft, done, context.guard)
+    publication.record_result(draft, done, context.lease)
     logger.info("draft %s is %s", draft, done.state)
 
 

@@ -8,7 +8,7 @@ stay as they are, so that pages show what they showed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -29,6 +29,7 @@ from fleet.state.transfer import TRANSFER_FIELDS
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline
 from ifeportal.storage.background import map_in_threads
+from ifeportal.work_lease import NO_LEASE, WorkLease
 from loader.contract.keys import campaign_error_key, error_key, load_prefix, parse_status_key, progress_key
 from loader.errors import ContractError, WorldError
 from loader.s3.interface import Bucket
@@ -37,7 +38,6 @@ OBJECTS_LIMIT: Final = 70_000  # of one load: 30,000 items with two each, and so
 DELETES_AT_ONCE: Final = 8
 LOADS_A_QUERY: Final = 500
 Version = tuple[str, int]  # ETag, LastModified in whole seconds since 1970: a listing and a GET may differ below
-LeaseCheck = Callable[[], None]
 
 
 class NotArchivable(Exception):
@@ -87,16 +87,15 @@ def archive_due(
     now: datetime,
     days: int | None,
     *,
-    alive: LeaseCheck = lambda: None,
-    guard: LeaseCheck = lambda: None,
+    lease: WorkLease = NO_LEASE,
 ) -> Iterator[ArchiveOutcome]:
     """Archive the loads that ended `days` ago (None: only go on with what was begun), and say of each how it went.
 
-    `alive` is called between the steps and `guard` in the transactions; what they raise ends it. Raises WorldError.
+    Raises WorldError.
     """
     for pk in _begun_or_due(airline, now, days):
-        alive()
-        yield archive_load(pk, status, now, alive=alive, guard=guard)
+        lease.heartbeat()
+        yield archive_load(pk, status, now, lease=lease)
 
 
 def preview(airline: Airline, now: datetime, days: int | None) -> Iterator[ArchiveOutcome]:
@@ -120,9 +119,7 @@ def _begun_or_due(airline: Airline, now: datetime, days: int | None) -> Iterator
         last = found[-1]
 
 
-def archive_load(
-    pk: int, status: Bucket, now: datetime, *, alive: LeaseCheck = lambda: None, guard: LeaseCheck = lambda: None
-) -> ArchiveOutcome:
+def archive_load(pk: int, status: Bucket, now: datetime, *, lease: WorkLease = NO_LEASE) -> ArchiveOutcome:
     """Archive one load, or go on where an earlier attempt was ended. Raises WorldError."""
     try:
         packed = prepare(pk)
@@ -130,9 +127,9 @@ def archive_load(
             if list_objects(status, packed) != packed.objects:
                 raise NotArchivable("its objects are not those that were last read")
             upload(status, packed)
-            mark_archived(packed, now, guard)
-            alive()
-        deleted = delete_objects(status, packed, alive, guard)
+            mark_archived(packed, now, lease)
+            lease.heartbeat()
+        deleted = delete_objects(status, packed, lease)
     except NotArchivable as reason:
         return _outcome(pk, left_alone=str(reason))
     return _outcome(pk, objects=deleted, bytes=len(packed.body))
@@ -233,17 +230,17 @@ def _read_archive(status: Bucket, key: str) -> bytes | None:
     return None if there is None else there.body
 
 
-def mark_archived(packed: PreparedArchive, now: datetime, guard: LeaseCheck) -> None:
+def mark_archived(packed: PreparedArchive, now: datetime, lease: WorkLease) -> None:
     """Mark the load as archived, if its rows still are as they were packed. Raises NotArchivable."""
     with transaction.atomic():
         _lock_tail(packed)
         again = prepare(packed.load.pk)
         if again.load.archived_at is not None or not _is_same(again.archive, packed.archive):
             raise NotArchivable("there was news of it meanwhile")
-        _set_archived(again.load, now, guard)
+        _set_archived(again.load, now, lease)
 
 
-def delete_objects(status: Bucket, packed: PreparedArchive, alive: LeaseCheck, guard: LeaseCheck) -> int:
+def delete_objects(status: Bucket, packed: PreparedArchive, lease: WorkLease) -> int:
     """Delete the objects of a marked load, if its archive is there and nothing new is; how many.
 
     Raises:
@@ -257,21 +254,21 @@ def delete_objects(status: Bucket, packed: PreparedArchive, alive: LeaseCheck, g
         left = list_objects(status, packed)
         if any(packed.objects.get(key) != version for key, version in left.items()):
             raise NotArchivable("its loader reported again")
-        _delete(status, left, alive)
+        _delete(status, left, lease)
     except NotArchivable:
-        _unarchive(packed, guard)
+        _unarchive(packed, lease)
         raise
     except WorldError as error:
         if error.permanent:
-            _unarchive(packed, guard)
+            _unarchive(packed, lease)
         raise
     with transaction.atomic():
         Load.objects.filter(pk=packed.load.pk, archived_at__isnull=False).update(sweeping=False)
-        guard()
+        lease.check_fence()
     return len(left)
 
 
-def _delete(status: Bucket, objects: Mapping[str, Version], alive: LeaseCheck) -> None:
+def _delete(status: Bucket, objects: Mapping[str, Version], lease: WorkLease) -> None:
     """Raises NotArchivable where one has been written anew since it was listed: many take minutes."""
 
     def drop(key: str) -> None:
@@ -289,18 +286,18 @@ def _delete(status: Bucket, objects: Mapping[str, Version], alive: LeaseCheck) -
     keys = list(objects)
     with ThreadPoolExecutor(DELETES_AT_ONCE, "archive") as threads:
         for start in range(0, len(keys), 10 * DELETES_AT_ONCE):
-            for _ in map_in_threads(threads, drop, keys[start : start + 10 * DELETES_AT_ONCE], alive):
+            for _ in map_in_threads(threads, drop, keys[start : start + 10 * DELETES_AT_ONCE], lease):
                 pass
 
 
-def _unarchive(packed: PreparedArchive, guard: LeaseCheck) -> None:
+def _unarchive(packed: PreparedArchive, lease: WorkLease) -> None:
     """The load lives on, with the objects it still has."""
     with transaction.atomic():
         _lock_tail(packed)
         load = Load.objects.select_related("tail__airline", "campaign").filter(pk=packed.load.pk).first()
         if load is not None and load.archived_at is not None:
             clear_object_versions([load.pk])
-            _set_archived(load, None, guard)
+            _set_archived(load, None, lease)
 
 
 def _lock_tail(packed: PreparedArchive) -> None:
@@ -308,10 +305,10 @@ def _lock_tail(packed: PreparedArchive) -> None:
     Tail.objects.select_for_update().filter(pk=packed.load.tail_id).order_by("pk").first()
 
 
-def _set_archived(load: Load, archived_at: datetime | None, guard: LeaseCheck) -> None:
+def _set_archived(load: Load, archived_at: datetime | None, lease: WorkLease) -> None:
     load.archived_at, load.sweeping = archived_at, archived_at is not None
     load.save(update_fields=["archived_at", "sweeping"])
-    guard()
+    lease.check_fence()
     publish([load_change(load)])
 
 

@@ -7,7 +7,7 @@ archived. What cannot be read is an anomaly and left alone. Archives are for loo
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -24,6 +24,7 @@ from fleet.reconcile.problems import BAD_ARCHIVE, Problem, Problems
 from fleet.stats import rollup
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline
+from ifeportal.work_lease import NO_LEASE, WorkLease
 from loader.errors import ContractError
 from loader.s3.interface import Bucket, ObjectInfo
 
@@ -51,8 +52,7 @@ def restore(
     now: datetime,
     *,
     limits: Limits | None = None,
-    alive: Callable[[], None] = lambda: None,
-    guard: Callable[[], None] = lambda: None,
+    lease: WorkLease = NO_LEASE,
 ) -> int:
     """Make rows of the archives that have none; how many loads. Raises WorldError."""
     bounds = limits or Limits()
@@ -61,14 +61,14 @@ def restore(
     problems, lasting = Problems(bounds.anomalies), set()
     made: set[LoadKey] = set()
     for info in status.list(archive_prefix(airline.name)):
-        alive()
+        lease.heartbeat()
         if info.key in last and last[info.key].etag == info.etag:
             lasting.add(info.key)
             continue
         try:
             place = _load_key(info.key)
             if place not in known:
-                _restore_load(airline, _read(status, info), bounds, guard)
+                _restore_load(airline, _read(status, info), bounds, lease)
                 made.add(place)
                 logger.info("restored %s/%s/%s from its archive", airline.name, *place)
         except (ContractError, LimitReached) as error:
@@ -95,7 +95,7 @@ def _read(status: Bucket, info: ObjectInfo) -> _StoredArchive:
     )
 
 
-def _restore_load(airline: Airline, reading: _StoredArchive, bounds: Limits, guard: Callable[[], None]) -> None:
+def _restore_load(airline: Airline, reading: _StoredArchive, bounds: Limits, lease: WorkLease) -> None:
     """All rows of the load in one transaction. Raises LimitReached."""
     archive = reading.archive
     try:
@@ -109,7 +109,7 @@ def _restore_load(airline: Airline, reading: _StoredArchive, bounds: Limits, gua
             samples = [ProgressSample(load=load, at=at, bytes_done=count) for at, count in archive.samples]
             ProgressSample.objects.bulk_create(samples, batch_size=ROWS_A_STATEMENT)
             tail = rollup.tails(Tail.objects.filter(pk=load.tail_id)).get()
-            guard()
+            lease.check_fence()
             publish([load_change(load), tail_change(tail)])
     except (IntegrityError, DataError) as error:
         # A name that differs from another only in case, or a figure no column holds; or a poll was first.

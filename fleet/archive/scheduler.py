@@ -11,6 +11,7 @@ from fleet.archive.archiver import archive_after_days, archive_due
 from fleet.archive.restorer import restore
 from fleet.usage import RequestMeter
 from ifeportal.models import Airline
+from ifeportal.work_lease import NO_LEASE, WorkLease
 from loader.errors import WorldError
 from loader.s3.interface import Bucket
 
@@ -20,8 +21,7 @@ def run_for(
     clock: Callable[[], datetime],
     seconds: float,
     *,
-    alive: Callable[[], None] = lambda: None,
-    guard: Callable[[], None] = lambda: None,
+    lease: WorkLease = NO_LEASE,
 ) -> tuple[bool, list[str]]:
     """Restore and archive for about so many seconds: whether there may be more to do, and what failed, in sentences.
 
@@ -30,11 +30,11 @@ def run_for(
     end = time.monotonic() + seconds
     failures: list[str] = []
     for airline in Airline.objects.order_by("name"):
-        alive()
+        lease.heartbeat()
         meter = RequestMeter(status)
         try:
-            restore(airline, status, clock(), alive=alive, guard=guard)
-            for _ in archive_due(airline, status, clock(), archive_after_days(airline), alive=alive, guard=guard):
+            restore(airline, status, clock(), lease=lease)
+            for _ in archive_due(airline, status, clock(), archive_after_days(airline), lease=lease):
                 if time.monotonic() > end:
                     return True, failures
         except WorldError as error:

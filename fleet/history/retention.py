@@ -18,6 +18,7 @@ from django.db.models import Count, Exists, F, Max, OuterRef, QuerySet, Window
 from django.db.models.functions import RowNumber, TruncHour, TruncMinute
 
 from fleet.models import Event, ProgressSample
+from ifeportal.work_lease import NO_LEASE, WorkLease
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 FULL_RESOLUTION_FOR: Final = timedelta(hours=1)
@@ -65,8 +66,8 @@ def _truncate(moment: datetime, unit: timedelta) -> datetime:
     return moment.replace(minute=0) if unit == HOUR else moment
 
 
-def thin_samples(now: datetime, since: datetime | None = None, *, alive: Callable[[], None] = lambda: None) -> int:
-    """Delete the samples that do not stay; how many. `alive` is called between statements; what it raises ends it.
+def thin_samples(now: datetime, since: datetime | None = None, *, lease: WorkLease = NO_LEASE) -> int:
+    """Delete the samples that do not stay; how many.
 
     `since`: when it was last done, so that only what has become older than an age since then is looked at; None: all.
     """
@@ -75,9 +76,9 @@ def thin_samples(now: datetime, since: datetime | None = None, *, alive: Callabl
     hours = _between(before.hours if before else None, at.hours)
     minutes = _between(max(before.minutes, at.hours) if before else at.hours, at.minutes)
     return (
-        _delete(old, _followed, alive)
-        + _delete(hours, partial(_not_last, TruncHour("at", tzinfo=UTC)), alive)
-        + _delete(minutes, partial(_not_last, TruncMinute("at", tzinfo=UTC)), alive)
+        _delete(old, _followed, lease)
+        + _delete(hours, partial(_not_last, TruncHour("at", tzinfo=UTC)), lease)
+        + _delete(minutes, partial(_not_last, TruncMinute("at", tzinfo=UTC)), lease)
     )
 
 
@@ -97,11 +98,11 @@ def _not_last(whole: TruncHour | TruncMinute, rows: Samples) -> Samples:
     return rows.annotate(last=last).filter(at__lt=F("last"))
 
 
-def _delete(rows: Samples, doomed: Callable[[Samples], Samples], alive: Callable[[], None]) -> int:
+def _delete(rows: Samples, doomed: Callable[[Samples], Samples], lease: WorkLease) -> int:
     """Delete the doomed among the rows, some loads at a time."""
     deleted = 0
     for first, last in list(_slices(rows)):
-        alive()
+        lease.heartbeat()
         some = doomed(rows.filter(load__gte=first, load__lte=last))
         deleted += ProgressSample.objects.filter(pk__in=some.values("pk")).delete()[0]
     return deleted
@@ -129,16 +130,16 @@ LOADS_A_STATEMENT: Final = 100
 LATENESS: Final = timedelta(hours=1)  # by which an object may be older than the moment it was read
 
 
-def prune_events(now: datetime, since: datetime | None = None, *, alive: Callable[[], None] = lambda: None) -> int:
-    """Delete the events that do not stay; how many. `alive` is called between statements; what it raises ends it.
+def prune_events(now: datetime, since: datetime | None = None, *, lease: WorkLease = NO_LEASE) -> int:
+    """Delete the events that do not stay; how many.
 
     `since`: when it was last done, so that only loads of which there is more to tell since then are counted; None: all.
     """
-    alive()
+    lease.heartbeat()
     deleted = Event.objects.filter(at__lt=now - EVENT_RETENTION).delete()[0]
     loads = _loads_over_limit(since)
     for start in range(0, len(loads), LOADS_A_STATEMENT):
-        alive()
+        lease.heartbeat()
         deleted += _prune_loads(loads[start : start + LOADS_A_STATEMENT])
     return deleted
 

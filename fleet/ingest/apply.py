@@ -9,7 +9,7 @@ same way.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -31,6 +31,7 @@ from fleet.stats.throughput import add_received
 from ifeportal.bulk import where_in
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline
+from ifeportal.work_lease import NO_LEASE, WorkLease
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +53,11 @@ def apply_tails(
     catalog: Catalog,
     now: datetime,
     *,
-    guard: Callable[[], None] = lambda: None,
+    lease: WorkLease = NO_LEASE,
 ) -> ApplyResult:
     """Write the news of these tails (by id) in one transaction, the change feed last. Tails without a row are left out.
 
-    `guard` is called right before the feed is written; what it raises undoes everything, as any error does.
+    The fence of `lease` is checked right before the feed is written; a lost lease undoes everything, as any error does.
     """
     with transaction.atomic():
         tails = lock_tails(airline, batch)
@@ -71,7 +72,7 @@ def apply_tails(
         changes += map(tail_change, _with_totals(touched))
         events.write_events([*told, *turned])
         add_received(airline, arrived, now)
-        guard()
+        lease.check_fence()
         publish(changes)
     older: defaultdict[int, set[ObjectRef]] = defaultdict(set)
     for pk, name in late | late_errors | late_beats:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime
 
 from django.db import transaction
@@ -17,7 +17,8 @@ from fleet.stats import rollup
 from fleet.usage import RequestMeter
 from ifeportal.live.feed import FeedChange, publish
 from ifeportal.models import Airline
-from ifeportal.storage.background import list_prefixes, no_heartbeat
+from ifeportal.storage.background import list_prefixes
+from ifeportal.work_lease import NO_LEASE, WorkLease
 from loader.errors import WorldError
 from loader.s3.interface import Bucket
 
@@ -30,17 +31,14 @@ def discover(
     now: datetime,
     *,
     limits: Limits | None = None,
-    alive: Callable[[], None] = no_heartbeat,
+    lease: WorkLease = NO_LEASE,
 ) -> PollResult:
-    """Make a row for every airline that has objects in a bucket but no row. `now` is the portal's clock.
-
-    `alive` is called while it waits for a bucket; what it raises ends it.
-    """
+    """Make a row for every airline that has objects in a bucket but no row. `now` is the portal's clock."""
     meter, result = RequestMeter(media, status), PollResult()
     buckets: tuple[tuple[anomalies.BucketName, Bucket], ...] = (("media", media), ("status", status))
     for name, bucket in buckets:
         try:
-            found = list_prefixes(bucket, "", alive)
+            found = list_prefixes(bucket, "", lease)
         except WorldError as error:
             result += PollResult(failures=(failure_message(name, error),))
         else:

@@ -157,7 +157,7 @@ class _Slice:
 
     def step(self, wait: int) -> bool:
         """Write what can be received now, or comes within `wait` seconds; whether to go on."""
-        self.terms.alive()
+        self.terms.lease.heartbeat()
         messages = self.queue.receive(MESSAGES_A_BATCH, wait)
         for batch in _batches(messages, self.status.name):
             self.write(batch)
@@ -181,7 +181,7 @@ class _Slice:
 
     def _find(self, name: str, rows: dict[str, Airline]) -> bool:
         """Put in the row of an airline that had none, if it may have one. False if the buckets could not be asked."""
-        self.terms.alive()
+        self.terms.lease.heartbeat()
         meter = RequestMeter(self.media, self.status)
         try:
             row = find_airline(name, self.media, self.status)
@@ -196,7 +196,7 @@ class _Slice:
 
     def _poll(self, row: Airline, keys: Collection[str]) -> bool:
         """Write what these objects say now. False if that could not be done for some, or there was no time."""
-        self.terms.alive()
+        self.terms.lease.heartbeat()
         result = poll_objects(row, keys, self.status, self.clock(), self.terms)
         usage.record(row.pk, result)
         self.consumed.keys += len(keys)

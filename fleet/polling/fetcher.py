@@ -6,7 +6,7 @@ database.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -14,7 +14,8 @@ from typing import Final, Self
 
 from fleet.reconcile.objects import ChangedObject, ParsedObject, fetch_limit, parse_body, parse_from_listing
 from fleet.reconcile.problems import Problem
-from ifeportal.storage.background import map_in_threads, no_heartbeat
+from ifeportal.storage.background import map_in_threads
+from ifeportal.work_lease import NO_LEASE, WorkLease
 from loader.contract.keys import StatusKey, parse_status_key
 from loader.errors import ContractError, WorldError
 from loader.s3.interface import Bucket, GetResult, ObjectInfo
@@ -45,12 +46,12 @@ class LookupResult:
 class Fetcher:
     """Reads objects of one bucket with a few threads, which live as long as the `with` block.
 
-    `alive` is called while it waits for them; what it raises goes through.
+    The heartbeat of `lease` is called while it waits for them; what it raises goes through.
     """
 
-    def __init__(self, bucket: Bucket, alive: Callable[[], None] = no_heartbeat) -> None:
+    def __init__(self, bucket: Bucket, lease: WorkLease = NO_LEASE) -> None:
         self._bucket = bucket
-        self._alive = alive
+        self._lease = lease
         self._pool = ThreadPoolExecutor(FETCHERS, thread_name_prefix="poll")
         self._failures = 0  # in a row; may be off by a few between threads: it is a brake, not a figure
         self._cache: dict[str, GetResult] = {}  # by name
@@ -65,7 +66,7 @@ class Fetcher:
         """Which of these objects there are; what they say is kept for `read`. No key of a report is asked for."""
         reports = [(key, place) for key, place in ((key, _report(key)) for key in keys) if place is not None]
         named = LookupResult()
-        fetched = map_in_threads(self._pool, lambda each: self._get(*each), reports, self._alive)
+        fetched = map_in_threads(self._pool, lambda each: self._get(*each), reports, self._lease)
         for (key, _), answer in zip(reports, fetched, strict=True):
             if isinstance(answer, GetResult):
                 self._cache[key] = answer
@@ -86,7 +87,7 @@ class Fetcher:
                 unknown.append(each)
             else:
                 readings.by_key[each.name] = reading
-        for each, answer in zip(unknown, map_in_threads(self._pool, self._fetch, unknown, self._alive), strict=True):
+        for each, answer in zip(unknown, map_in_threads(self._pool, self._fetch, unknown, self._lease), strict=True):
             if isinstance(answer, GetResult):
                 readings.by_key[each.name] = parse_body(each, answer)
             elif answer.code != "OBJECT_GONE":  # gone since the listing: the next listing's matter

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -30,7 +30,8 @@ from fleet.reconcile.partitions import UNPARTITIONED, partition_tails
 from fleet.reconcile.problems import BAD_ARCHIVE, Problem, Problems
 from fleet.usage import RequestMeter
 from ifeportal.models import Airline
-from ifeportal.storage.background import PrefetchedListing, list_prefixes, no_heartbeat
+from ifeportal.storage.background import PrefetchedListing, list_prefixes
+from ifeportal.work_lease import NO_LEASE, WorkLease
 from loader.errors import WorldError
 from loader.s3.interface import Bucket, ObjectInfo
 
@@ -45,15 +46,14 @@ ALWAYS: Final = datetime.min.replace(tzinfo=UTC)
 class PollOptions:
     """On what terms a poll runs, besides the portal's clock.
 
-    `alive` is called often, `guard` inside each transaction; what they raise (that a lease was lost) ends the poll and
-    undoes the transaction. Since `uninterrupted_since` the airline has been polled without a long gap; None: it has
-    not. After `seconds` spent on what changed in a part, the rest of it is left to the next poll. `previous_run` is
-    when it was polled before: what time alone changes is looked at every ten seconds at most.
+    A lost `lease` ends the poll and undoes the transaction. Since `uninterrupted_since` the airline has been polled
+    without a long gap; None: it has not. After `seconds` spent on what changed in a part, the rest of it is left to the
+    next poll. `previous_run` is when it was polled before: what time alone changes is looked at every ten seconds at
+    most.
     """
 
     limits: Limits = field(default_factory=Limits)
-    alive: Callable[[], None] = no_heartbeat
-    guard: Callable[[], None] = no_heartbeat
+    lease: WorkLease = NO_LEASE
     uninterrupted_since: datetime | None = ALWAYS
     seconds: float = math.inf
     previous_run: datetime | None = None
@@ -109,7 +109,7 @@ def poll_root(
         _read_media(writer, media)
         partitions = _partitions(writer, status, tuple(partitions))
         if partitions == UNPARTITIONED and _read_partition(
-            writer, "", PrefetchedListing(status, f"{airline.name}/", terms.alive)
+            writer, "", PrefetchedListing(status, f"{airline.name}/", terms.lease)
         ):
             # More than a listing may have: from the next poll on in parts.
             partitions = _partitions(writer, status, partitions)
@@ -157,8 +157,8 @@ def _open_writer(
 ) -> Iterator[Writer]:
     """A writer, whose result has the figures of the requests at the end, when the sums have been published."""
     meter = RequestMeter(status, *more)
-    with Fetcher(status, terms.alive) as fetcher:
-        writer = Writer(airline, fetcher, now, terms.limits, terms.alive, terms.guard, terms.seconds)
+    with Fetcher(status, terms.lease) as fetcher:
+        writer = Writer(airline, fetcher, now, terms.limits, terms.lease, terms.seconds)
         yield writer
         writer.publish_totals()
     writer.result += meter.read()
@@ -170,7 +170,7 @@ def _poll_partitions(
     with _open_writer(airline, status, now, terms) as writer:
         for start in range(0, len(partitions), CONCURRENT_LISTINGS):
             some = partitions[start : start + CONCURRENT_LISTINGS]
-            listings = [PrefetchedListing(status, f"{airline.name}/{part}", terms.alive) for part in some]
+            listings = [PrefetchedListing(status, f"{airline.name}/{part}", terms.lease) for part in some]
             try:
                 for part, listing in zip(some, listings, strict=True):
                     _read_partition(writer, part, listing)
@@ -184,7 +184,7 @@ def _read_media(writer: Writer, media: Bucket) -> None:
     """What should fly."""
     airline, limits = writer.airline, writer.limits
     try:
-        catalog = sync_catalog(airline, media, writer.now, writer.alive)
+        catalog = sync_catalog(airline, media, writer.now, writer.lease)
     except WorldError as error:
         writer.add_failure(failure_message("media", error))
         return
@@ -213,7 +213,7 @@ def _partitions(writer: Writer, status: Bucket, current: tuple[str, ...]) -> tup
     if parts == UNPARTITIONED:
         return parts
     try:
-        found = list_prefixes(status, f"{writer.airline.name}/", writer.alive)
+        found = list_prefixes(status, f"{writer.airline.name}/", writer.lease)
     except WorldError as error:
         writer.add_failure(failure_message("status", error))
         return parts

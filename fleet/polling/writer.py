@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
@@ -37,9 +37,9 @@ from fleet.state.observations import (
     ProgressObserved,
 )
 from fleet.stats import rollup
-from ifeportal.jobs.leases import LeaseLost
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline
+from ifeportal.work_lease import LeaseLost, WorkLease
 from loader.contract.keys import StatusKey
 
 OBJECTS_A_BATCH: Final = 2_000  # fetched before the tails they belong to are written: bounds what waits in memory
@@ -70,17 +70,15 @@ class TailWork:
 class Writer:
     """What the parts of one poll of one airline share. `changed_campaigns` are campaigns whose sums may be others now.
 
-    `alive` is called before each batch, `guard` in its transaction; what they raise ends the poll. `elapsed` were spent
-    on reading and writing what changed in one part; after `time_limit` the rest is left, which still differs from the
-    next listing.
+    The heartbeat of `lease` is called before each batch; a lost lease ends the poll. `elapsed` were spent on reading
+    and writing what changed in one part; after `time_limit` the rest is left, which still differs from the next listing.
     """
 
     airline: Airline
     fetcher: Fetcher
     now: datetime
     limits: Limits
-    alive: Callable[[], None]
-    guard: Callable[[], None]
+    lease: WorkLease
     time_limit: float
     result: PollResult = field(default_factory=PollResult)
     changed_campaigns: set[str] = field(default_factory=set)
@@ -125,7 +123,7 @@ class Writer:
             (work[name], _manifest_rows(work[name], rows, campaigns)) for name in sorted(work.keys() & tails.keys())
         ]
         for batch in _batches(weighed):
-            self.alive()
+            self.lease.heartbeat()
             self._reread_keys |= odd & self._write_batch(batch, campaigns, tails, found.problems)
             self.elapsed = time.monotonic() - begun
             if self.elapsed >= self.time_limit:
@@ -223,7 +221,7 @@ class Writer:
         if not news:
             return
         try:
-            applied = apply_tails(self.airline, news, catalog, self.now, guard=self.guard)
+            applied = apply_tails(self.airline, news, catalog, self.now, lease=self.lease)
         except (OperationalError, InterfaceError, LeaseLost):
             raise  # The database is away, or the work is another's: no other tail would fare better.
         except Exception as error:  # noqa: BLE001  logged when it is known whose it is

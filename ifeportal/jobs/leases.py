@@ -20,17 +20,16 @@ from django.db.models import F
 from django.utils import timezone
 
 from ifeportal.models import Job, JobQuerySet
+from ifeportal.work_lease import LeaseLost
 
 LEASE_SECONDS: Final = 12.0  # after which another may take over from a holder that has died
-
-
-class LeaseLost(Exception):
-    """Somebody else holds the lease by now: stop, what comes is theirs."""
 
 
 @dataclass(slots=True)
 class Lease:
     """The right to do a piece of work, for `seconds` from the last renewal. `fence` grows with each holder.
+
+    Work that needs no more than the lease itself takes it as a `WorkLease`.
 
     As it was when claimed: `failures` in a row; `succeeded_at`; `steady_since`, from when on the work has succeeded
     again and again (None: never yet, or not for long); `found_at`, when it last found something new; `is_viewed`,

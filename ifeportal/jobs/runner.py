@@ -18,9 +18,10 @@ from django.db.models import Case, F, Value, When
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from ifeportal.jobs.leases import Lease, LeaseLost, lease
+from ifeportal.jobs.leases import Lease, lease
 from ifeportal.jobs.queue import most_urgent, resolve
 from ifeportal.models import Job
+from ifeportal.work_lease import LeaseLost
 from loader.s3 import retry
 
 CLOCK_TOLERANCE: Final = timedelta(

@@ -8,7 +8,7 @@ tables; of the objects it asks only whether they are there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -17,6 +17,7 @@ from django.db.models import Model
 
 from ifeportal.live.feed import FeedChange, current_rev, publish
 from ifeportal.live.models import Change, Counter
+from ifeportal.work_lease import NO_LEASE, WorkLease
 
 FORGOTTEN_COUNTER_ID: Final = 2  # the counter's row with the newest revision of which tellings may be missing
 LAST_PRUNE_COUNTER_ID: Final = 3  # the one with the revision at the last round
@@ -32,21 +33,13 @@ class PruneResult:
     airlines: set[int] = field(default_factory=set)
 
 
-def prune(
-    models: Mapping[str, type[Model]],
-    *,
-    heartbeat: Callable[[], None] = lambda: None,
-    check_fence: Callable[[], None] = lambda: None,
-) -> PruneResult:
-    """One round. `models` names the table of each topic's objects; other topics are left alone.
-
-    `heartbeat` is called between slices, `check_fence` in each transaction; what they raise ends it.
-    """
+def prune(models: Mapping[str, type[Model]], *, lease: WorkLease = NO_LEASE) -> PruneResult:
+    """One round. `models` names the table of each topic's objects; other topics are left alone."""
     done = PruneResult()
     for rows in _slices():
-        heartbeat()
-        _publish_deletions(rows, models, check_fence, done)
-    _delete_old(heartbeat, check_fence, done)
+        lease.heartbeat()
+        _publish_deletions(rows, models, lease, done)
+    _delete_old(lease, done)
     return done
 
 
@@ -63,7 +56,7 @@ def _slices() -> Iterator[list[Change]]:
 
 
 def _publish_deletions(
-    rows: list[Change], models: Mapping[str, type[Model]], check_fence: Callable[[], None], done: PruneResult
+    rows: list[Change], models: Mapping[str, type[Model]], lease: WorkLease, done: PruneResult
 ) -> None:
     """Publish the deletion of those whose object is not there. Ids are never given twice, so it stays true."""
     gone: list[FeedChange] = []
@@ -77,22 +70,22 @@ def _publish_deletions(
         ]
     if gone:
         with transaction.atomic():
-            check_fence()
+            lease.check_fence()
             publish(gone)
         done.deletions_published += len(gone)
         done.airlines |= {each.airline_id for each in gone}
 
 
-def _delete_old(heartbeat: Callable[[], None], check_fence: Callable[[], None], done: PruneResult) -> None:
+def _delete_old(lease: WorkLease, done: PruneResult) -> None:
     """Delete what was told before the last round; it is said first from when on something may be missing."""
     upto = Counter.objects.filter(pk=LAST_PRUNE_COUNTER_ID).values_list("rev", flat=True).first() or 0
     old = Change.objects.filter(op="delete", rev__lte=upto)
     if old.exists():
         with transaction.atomic():
-            check_fence()
+            lease.check_fence()
             _set_counter(FORGOTTEN_COUNTER_ID, upto)
     while pks := list(old.values_list("pk", flat=True)[:SLICE_SIZE]):
-        heartbeat()
+        lease.heartbeat()
         done.rows_deleted += Change.objects.filter(pk__in=pks, op="delete", rev__lte=upto).delete()[0]
     _set_counter(LAST_PRUNE_COUNTER_ID, current_rev())
 

@@ -1,7 +1,7 @@
 """Calls to an object store in threads, while the calling thread sends heartbeats: a slow answer outlasts a lease.
 
-The threads never use the database; the heartbeat runs in the calling thread about once a second, and what it raises
-ends the wait.
+The threads never use the database; the lease's heartbeat runs in the calling thread about once a second, and what it
+raises ends the wait.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Final, TypeVar
 
+from ifeportal.work_lease import NO_LEASE, WorkLease
 from loader.s3.interface import Bucket, ObjectInfo
 
 HEARTBEAT_INTERVAL: Final = 1.0  # seconds between two signs of life
@@ -23,14 +24,10 @@ A = TypeVar("A")
 T = TypeVar("T")
 
 
-def no_heartbeat() -> None:
-    """Where nobody needs a sign of life."""
-
-
-def wait_for(future: Future[T], heartbeat: Callable[[], None]) -> T:
+def wait_for(future: Future[T], lease: WorkLease) -> T:
     """The result. Raises what the call raised."""
     while True:
-        heartbeat()
+        lease.heartbeat()
         try:
             return future.result(HEARTBEAT_INTERVAL)
         except TimeoutError:
@@ -38,25 +35,23 @@ def wait_for(future: Future[T], heartbeat: Callable[[], None]) -> T:
                 return future.result()
 
 
-def map_in_threads(
-    threads: Executor, call: Callable[[A], T], arguments: Iterable[A], heartbeat: Callable[[], None]
-) -> Iterator[T]:
+def map_in_threads(threads: Executor, call: Callable[[A], T], arguments: Iterable[A], lease: WorkLease) -> Iterator[T]:
     """The results of a call to each, several at once, in their order."""
     for future in [threads.submit(call, each) for each in arguments]:
-        yield wait_for(future, heartbeat)
+        yield wait_for(future, lease)
 
 
-def list_prefixes(bucket: Bucket, prefix: str, heartbeat: Callable[[], None]) -> list[str]:
+def list_prefixes(bucket: Bucket, prefix: str, lease: WorkLease) -> list[str]:
     """The names directly below `prefix`. Raises WorldError."""
     with ThreadPoolExecutor(1, thread_name_prefix="prefixes") as thread:
-        return wait_for(thread.submit(bucket.list_prefixes, prefix), heartbeat)
+        return wait_for(thread.submit(bucket.list_prefixes, prefix), lease)
 
 
 class PrefetchedListing:
     """A listing that a thread reads while the caller is busy, at most `PAGES_AHEAD` ahead. To be closed."""
 
-    def __init__(self, bucket: Bucket, prefix: str, heartbeat: Callable[[], None] = no_heartbeat) -> None:
-        self._heartbeat = heartbeat
+    def __init__(self, bucket: Bucket, prefix: str, lease: WorkLease = NO_LEASE) -> None:
+        self._lease = lease
         self._pages: queue.Queue[list[ObjectInfo] | Exception | None] = queue.Queue(PAGES_AHEAD)
         self._closed = threading.Event()
         # A daemon: one that waits for a store must not keep the process from ending.
@@ -75,7 +70,7 @@ class PrefetchedListing:
 
     def _next_page(self) -> list[ObjectInfo] | Exception | None:
         while True:
-            self._heartbeat()
+            self._lease.heartbeat()
             try:
                 return self._pages.get(timeout=HEARTBEAT_INTERVAL)
             except queue.Empty:

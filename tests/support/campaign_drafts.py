@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from campaigns.drafts import hashing, requests, tasks
 from campaigns.models import Draft, DraftItem
 from ifeportal.models import Airline
-from ifeportal.storage.background import no_heartbeat
+from ifeportal.work_lease import NO_LEASE
 from loader.contract.manifest import Manifest, parse_manifest
 from loader.s3.interface import Bucket
 
@@ -26,12 +26,12 @@ def noon() -> datetime:
 
 def run_errands(media: Bucket, keys: Keys = (), clock: Clock = noon) -> None:
     """What the job of short work does."""
-    tasks.run_draft_tasks(media, tasks.DraftTaskContext(no_heartbeat, no_heartbeat, clock, lambda: keys))
+    tasks.run_draft_tasks(media, tasks.DraftTaskContext(NO_LEASE, clock, lambda: keys))
 
 
 def hash_items(media: Bucket, clock: Clock = noon, seconds: float = 60.0) -> bool:
     """What the job of long work does in one turn; whether there is more to do."""
-    return hashing.hash_due_items(media, hashing.HashingContext(no_heartbeat, no_heartbeat, clock, seconds))
+    return hashing.hash_due_items(media, hashing.HashingContext(NO_LEASE, clock, seconds))
 
 
 def new_draft(airline: Airline, name: str = "2026-12", **fields: object) -> Draft:

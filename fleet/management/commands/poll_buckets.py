@@ -23,6 +23,7 @@ from ifeportal.jobs import leases, runner
 from ifeportal.management.shutdown import stop_on_signal
 from ifeportal.models import Airline
 from ifeportal.storage.buckets import media_bucket, status_bucket
+from ifeportal.work_lease import NO_LEASE, WorkLease
 from loader.errors import ExitCode, WorldError
 from loader.s3.interface import Bucket
 from loader.s3.retry import Backoff, no_jitter
@@ -140,30 +141,40 @@ class Polling:
             usage.record(airline.pk, done[0])
 
         def work(held: leases.Lease) -> None:
-            def alive() -> None:
-                held.heartbeat()
-                self._go_on()
-
-            read(PollOptions(alive=alive, guard=held.check_fence, uninterrupted_since=held.steady_since))
+            read(PollOptions(lease=_StoppableLease(held, self.stop), uninterrupted_since=held.steady_since))
             held.found_changes = done[0].changes > 0
             if done[0].failures:
                 raise runner.JobFailed("; ".join(done[0].failures))
 
-        self._go_on()
+        _raise_if_stopped(self.stop)
         try:
             # Due again when a pacemaker would have it so, however seldom this command polls.
             runner.run(f"poll:{airline.name}", settings.POLL_INTERVAL, work, when_due=False)
         except runner.JobFailed:
             return done[0]  # Told by the result.
         if not done and include_leased:
-            read(
-                PollOptions(alive=self._go_on, uninterrupted_since=None)
-            )  # whoever else polls judges what stands still
+            # Whoever else polls judges what stands still.
+            read(PollOptions(lease=_StoppableLease(NO_LEASE, self.stop), uninterrupted_since=None))
         return done[0] if done else PollResult()
 
-    def _go_on(self) -> None:
-        if self.stop.is_set():
-            raise PollingStopped
+
+class _StoppableLease:
+    """A lease whose heartbeat also ends the poll when the command was told to stop."""
+
+    def __init__(self, lease: WorkLease, stop: threading.Event) -> None:
+        self._lease, self._stop = lease, stop
+
+    def heartbeat(self) -> None:
+        self._lease.heartbeat()
+        _raise_if_stopped(self._stop)
+
+    def check_fence(self) -> None:
+        self._lease.check_fence()
+
+
+def _raise_if_stopped(stop: threading.Event) -> None:
+    if stop.is_set():
+        raise PollingStopped
 
 
 def attempt(poll: Polling) -> PollResult:

@@ -12,10 +12,11 @@ from django.db import InterfaceError, OperationalError, ProgrammingError, close_
 from django.utils import timezone
 
 from ifeportal.jobs.broker import seconds_to_next, wake_workers
-from ifeportal.jobs.leases import Lease, LeaseLost, lease
+from ifeportal.jobs.leases import Lease, lease
 from ifeportal.jobs.queue import sync_job_rows
 from ifeportal.management.shutdown import stop_on_signal
 from ifeportal.models import PACEMAKER
+from ifeportal.work_lease import LeaseLost
 from loader.s3.retry import Backoff, no_jitter
 
 TICK: Final = 0.25  # seconds

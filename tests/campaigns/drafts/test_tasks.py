@@ -21,10 +21,9 @@ from campaigns.drafts.requests import RequestRejected
 from campaigns.hashing import resumable_sha256
 from campaigns.models import Campaign, DraftItem, DraftState
 from campaigns.signing.private_keys import new_key, public_hex
-from ifeportal.jobs.leases import LeaseLost
 from ifeportal.jobs.retries import RetryPolicy
 from ifeportal.models import Airline, Job
-from ifeportal.storage.background import no_heartbeat
+from ifeportal.work_lease import LeaseLost
 from loader.errors import WorldError
 from loader.s3.client import S3Bucket
 from loader.s3.interface import ObjectInfo
@@ -32,6 +31,7 @@ from loader.s3.memory import MemoryBucket
 from loader.signatures.dsse import parse_envelope, require_signatures
 from tests.support import campaign_drafts
 from tests.support.campaign_drafts import NOON, hash_items, hashed, item, looked, manifest, new_draft, published, ready
+from tests.support.work_leases import ScriptedLease
 
 KEY = "ACME/2026-12/campaign.json"
 FILMS = {"movie-001": b"one", "movie-002": b"two"}
@@ -310,7 +310,7 @@ def test_a_worker_that_loses_its_lease_in_mid_hash_writes_nothing_and_the_next_e
     draft = looked(new_draft(acme), store)
     requests.request_hash(draft, NOON)
     with pytest.raises(LeaseLost):
-        hashing.hash_due_items(store, hashing.HashingContext(no_heartbeat, lose, campaign_drafts.noon))
+        hashing.hash_due_items(store, hashing.HashingContext(ScriptedLease(on_check_fence=lose), campaign_drafts.noon))
     assert lost
     assert not draft.items.hashed().exists()
     assert not hash_items(store)
@@ -333,7 +333,7 @@ def test_a_lease_that_is_lost_while_bytes_come_ends_the_reading(acme: Airline, m
         raise LeaseLost("held by another worker")
 
     with pytest.raises(LeaseLost):
-        hashing.hash_due_items(store, hashing.HashingContext(lose, no_heartbeat, campaign_drafts.noon))
+        hashing.hash_due_items(store, hashing.HashingContext(ScriptedLease(on_heartbeat=lose), campaign_drafts.noon))
     assert (lost.is_set(), item(draft, "a").is_hashed) == (True, False)
     assert not hash_items(store)
     assert item(draft, "a").sha256 == campaign_drafts.sha256(body)

@@ -12,6 +12,7 @@ from fleet.history.retention import prune_events
 from fleet.models import Event, Load
 from tests.conftest import Cast
 from tests.support.api_fleet import make_load
+from tests.support.work_leases import ScriptedLease
 
 NOW = datetime(2026, 12, 1, 12, tzinfo=UTC)
 
@@ -37,7 +38,7 @@ def test_of_each_load_the_newest_stay(loads: list[Load]) -> None:
         tell(load, 6 + number)
     signs: list[int] = []
     with patch.object(retention, "EVENTS_PER_LOAD", 8), patch.object(retention, "LOADS_A_STATEMENT", 1):
-        assert prune_events(NOW, alive=lambda: signs.append(1)) == 1 + 2
+        assert prune_events(NOW, lease=ScriptedLease(lambda: signs.append(1))) == 1 + 2
         assert prune_events(NOW) == 0
     assert [len(left(load)) for load in loads] == [6, 7, 8, 8, 8]
     assert left(loads[4]) == list(range(8))

@@ -16,6 +16,7 @@ from fleet.history.retention import retained, thin_samples
 from fleet.models import Load, ProgressSample
 from tests.conftest import Cast
 from tests.support.api_fleet import make_load
+from tests.support.work_leases import ScriptedLease
 
 NOW = datetime(2026, 12, 1, 12, 34, 56, 789, tzinfo=UTC)
 # Ages in seconds, most of them near the borders of the rule.
@@ -117,7 +118,7 @@ def test_the_work_is_cut_into_bounded_statements_and_can_be_stopped_between_them
     signs: list[int] = []
     with patch.object(retention, "ROWS_A_STATEMENT", 10):
         with pytest.raises(Stopped):
-            thin_samples(NOW, alive=stop_at_the_third)
+            thin_samples(NOW, lease=ScriptedLease(stop_at_the_third))
         assert ProgressSample.objects.count() == 30 - 16  # two slices of two loads with five samples each
         assert thin_samples(NOW) == 8
 

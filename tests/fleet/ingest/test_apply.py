@@ -18,6 +18,7 @@ from fleet.models import Load, Tail, Transfer
 from fleet.state.observations import ErrorObserved, HeartbeatObserved, ProgressObserved
 from ifeportal.models import Airline
 from tests.support.polling_world import World, load, rows, tail, transfer
+from tests.support.work_leases import ScriptedLease
 
 CAMPAIGN = "2026-12"
 
@@ -104,7 +105,7 @@ def test_as_many_statements_for_many_tails_and_items_as_for_few(world: World, wh
 
 
 @pytest.mark.django_db
-def test_a_guard_that_refuses_undoes_everything(world: World) -> None:
+def test_a_lost_lease_undoes_everything(world: World) -> None:
     pks = fleet(world, 3, 2)
     before = rows()
 
@@ -114,7 +115,7 @@ def test_a_guard_that_refuses_undoes_everything(world: World) -> None:
 
     batch = {pk: moved(world.clock, 70) for pk in pks}
     with pytest.raises(RuntimeError, match="the lease is lost"):
-        apply_tails(Airline.objects.get(), batch, catalog(), world.clock, guard=refuse)
+        apply_tails(Airline.objects.get(), batch, catalog(), world.clock, lease=ScriptedLease(on_check_fence=refuse))
     assert rows() == before
 
 

@@ -16,14 +16,15 @@ from fleet.polling.event_consumer import ConsumeResult, consume_events, events_a
 from fleet.polling.poller import PollOptions
 from fleet.polling.result import PollResult
 from fleet.reconcile.limits import Limits
-from ifeportal.jobs.leases import LeaseLost
 from ifeportal.models import Airline, Job
+from ifeportal.work_lease import LeaseLost
 from loader.errors import WorldError
 from loader.s3.interface import GetResult
 from loader.s3.memory import MemoryBucket
 from loader.s3.sqs import Message
 from tests.support.event_queue import MemoryQueue, PushedWorld, event, facts
 from tests.support.polling_world import MIB, load, rows, tail, transfer
+from tests.support.work_leases import ScriptedLease
 
 pytestmark = pytest.mark.django_db
 
@@ -238,10 +239,12 @@ def test_whoever_lost_the_lease_writes_and_deletes_nothing(pushed: PushedWorld) 
 
     pushed.progress("N1/2026-12/a", 2 * MIB)
     before = rows()
-    for terms in (PollOptions(alive=lost), PollOptions(guard=lost)):
+    for lease in (ScriptedLease(on_heartbeat=lost), ScriptedLease(on_check_fence=lost)):
         pushed.queue.hidden_no_more()
         with pytest.raises(LeaseLost):
-            consume_events(pushed.queue, pushed.media, pushed.status, lambda: pushed.clock, terms, wait=0)
+            consume_events(
+                pushed.queue, pushed.media, pushed.status, lambda: pushed.clock, PollOptions(lease=lease), wait=0
+            )
         assert rows() == before
         assert len(pushed.queue.held) == 1
 

@@ -15,6 +15,7 @@ from fleet.reconcile import partitions
 from ifeportal.models import Airline
 from loader.errors import WorldError
 from tests.support.polling_world import World
+from tests.support.work_leases import ScriptedLease
 
 pytestmark = pytest.mark.django_db
 
@@ -90,7 +91,7 @@ def test_while_a_store_takes_its_time_the_poll_shows_signs_of_life(
         assert sign.wait(60)
         return call(*args, **options)
 
-    def alive() -> None:
+    def on_heartbeat() -> None:
         if begun.is_set():
             sign.set()
 
@@ -100,7 +101,7 @@ def test_while_a_store_takes_its_time_the_poll_shows_signs_of_life(
     )
     acme = Airline.objects.create(name="ACME")
     Tail.objects.create(airline=acme, name="N1")
-    result = poll_airline(acme, world.media, world.status, world.clock, PollOptions(alive=alive))
+    result = poll_airline(acme, world.media, world.status, world.clock, PollOptions(lease=ScriptedLease(on_heartbeat)))
     assert (result.failures, Transfer.objects.filter(bytes_done=5).count()) == ((), 1)
     assert begun.is_set()
 
@@ -118,5 +119,5 @@ def test_who_looks_for_airlines_in_a_slow_store_shows_signs_of_life(
         return prefixes(*args)
 
     monkeypatch.setattr(slow, "list_prefixes", limping)
-    assert discover(world.media, world.status, world.clock, alive=sign.set).failures == ()
+    assert discover(world.media, world.status, world.clock, lease=ScriptedLease(sign.set)).failures == ()
     assert Airline.objects.get().name == "ACME"

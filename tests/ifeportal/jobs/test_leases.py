@@ -11,9 +11,10 @@ from django.conf import LazySettings
 from django.db import transaction
 from django.utils import timezone
 
-from ifeportal.jobs.leases import LEASE_SECONDS, Lease, LeaseLost, lease
+from ifeportal.jobs.leases import LEASE_SECONDS, Lease, lease
 from ifeportal.jobs.runner import JobFailed, run
 from ifeportal.models import Airline, Job
+from ifeportal.work_lease import LeaseLost
 
 pytestmark = pytest.mark.django_db
 

@@ -534,7 +534,7 @@ def test_samples_are_thinned_and_what_passed_meanwhile_is_looked_at_again(
     fleet: MemoryBucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[datetime | None] = []
-    monkeypatch.setattr("fleet.history.retention.thin_samples", lambda now, since, alive: asked.append(since))
+    monkeypatch.setattr("fleet.history.retention.thin_samples", lambda now, since, lease: asked.append(since))
     for _ in range(2):
         perform("fleet.jobs.thin_samples")
     at = job("thin_samples").succeeded_at

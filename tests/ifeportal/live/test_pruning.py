@@ -18,6 +18,7 @@ from ifeportal.live.scope import Scope
 from ifeportal.models import User
 from tests.conftest import Cast
 from tests.support.polling_world import World
+from tests.support.work_leases import ScriptedLease
 
 EVERYTHING = Scope(airlines=None, tail="", campaign="", topics=TOPICS)
 
@@ -105,12 +106,12 @@ def test_who_lost_the_lease_tells_nothing(world: World) -> None:
     class Lost(Exception):
         pass
 
-    def guard() -> None:
+    def lose() -> None:
         raise Lost
 
     Tail.objects.filter(name="N1").delete()
     rev = current_rev()
     with pytest.raises(Lost):
-        prune_feed(guard=guard)
+        prune_feed(lease=ScriptedLease(on_check_fence=lose))
     assert current_rev() == rev
     assert not Change.objects.filter(op="delete").exists()

@@ -15,11 +15,12 @@ from django.db import connection
 from django.utils import timezone
 from django_q.models import OrmQ
 
-from ifeportal.jobs.leases import LeaseLost, lease
+from ifeportal.jobs.leases import lease
 from ifeportal.jobs.runner import run
 from ifeportal.management.commands import pacemaker
 from ifeportal.management.commands.pacemaker import LEASE, STANDBY_DELAY, TICK, Scheduler, lead
 from ifeportal.models import PACEMAKER, Airline, Job
+from ifeportal.work_lease import LeaseLost
 
 pytestmark = pytest.mark.django_db
 LONG = 600.0  # seconds; a test may take longer than the pacemaker's own lease lasts
