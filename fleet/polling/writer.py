@@ -71,7 +71,8 @@ class Writer:
     """What the parts of one poll of one airline share. `changed_campaigns` are campaigns whose sums may be others now.
 
     The heartbeat of `lease` is called before each batch; a lost lease ends the poll. `elapsed` were spent on reading
-    and writing what changed in one part; after `time_limit` the rest is left, which still differs from the next listing.
+    and writing what changed in one part; after `time_limit` the rest is left, which still differs from the next
+    listing.
     """
 
     airline: Airline

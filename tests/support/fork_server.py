@@ -150,12 +150,14 @@ def serve() -> None:
 
 
 def _bear(order: Mapping[str, object]) -> int:
-    pid = os.fork()
-    if pid:
-        return pid
-    printed = Path(str(order["printed"]))
-    for target, path in ((0, Path(os.devnull)), (1, printed), (2, printed.with_suffix(".err"))):
-        os.dup2(os.open(path, os.O_RDONLY if target == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC), target)
+    null, printed = Path(os.devnull), Path(str(order["printed"]))
+    # Opened before the fork: a child may be killed before its first instruction, and its output is read all the same.
+    with null.open("rb") as nothing, printed.open("wb") as out, printed.with_suffix(".err").open("wb") as err:
+        pid = os.fork()
+        if pid:
+            return pid
+        for target, file in enumerate((nothing, out, err)):
+            os.dup2(file.fileno(), target)
     if order["boot"]:
         _start_anew(str(order["boot"]))
     if isinstance(user := order["user"], int):

@@ -60,6 +60,10 @@ def killed(life: Life, due: Callable[[], bool]) -> bool:
     return life.kill()
 
 
+def test_a_life_that_is_killed_at_once_is_known_to_be_killed(aircraft: Aircraft, nursery: Nursery) -> None:
+    assert all(nursery.start(aircraft.environment(), "--once").kill() for _ in range(20))
+
+
 @pytest.mark.parametrize("seed", [1], ids="seed {}".format)
 def test_a_campaign_survives_200_kills(
     seed: int, aircraft: Aircraft, link: FaultProxy, nursery: Nursery, promises: Promises
