@@ -360,3 +360,24 @@ def test_a_wall_shows_one_screen_after_the_other_until_it_is_held(cast: Cast, lo
     expect(first).not_to_have_attribute("data-tail", "VP-00")
     page.keyboard.press("Space")
     expect(place).to_contain_text("held")
+
+
+def test_rows_of_a_topic_the_script_does_not_know_are_kept_true(cast: Cast, load: Load, visit: Visitor) -> None:
+    page = visit(cast.alice).go(TAIL)
+    page.evaluate(
+        """() => {
+            const page = document.querySelector("live-page");
+            page.insertAdjacentHTML("beforeend", `<p data-key="gate:5"><b data-field="code" data-as="text">A1</b></p>`);
+            page.index();
+            page.take({ rev: 1, changes: [{ topic: "gate", object: 5, op: "put", state: { code: "B2" } }] });
+        }"""
+    )
+    expect(page.locator("[data-key='gate:5'] b")).to_have_text("B2")
+    with page.expect_request(lambda request: request.url.endswith(TAIL), timeout=PATIENCE):
+        page.evaluate(
+            """() => {
+                const page = document.querySelector("live-page");
+                page.joins.set("gate:open", undefined);
+                page.take({ rev: 1, changes: [{ topic: "gate", object: 6, op: "put", state: { status: "open" } }] });
+            }"""
+        )

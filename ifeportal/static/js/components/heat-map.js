@@ -155,7 +155,7 @@ class HeatMap extends HTMLElement {
     for (const { topic, op, state } of changes) {
       if (topic === "load" && op === "put") missing = this.hearLoad(state) || missing;
       else if (topic === "transfer" && op === "put") missing = this.hearTransfer(state) || missing;
-      else if (op === "delete" && topic !== "campaign") missing = true;
+      else if (op === "delete" && (topic === "load" || topic === "transfer")) missing = true;
     }
     this.redraw();
     if (missing) {

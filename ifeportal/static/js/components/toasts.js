@@ -50,12 +50,12 @@ class Notices {
     });
   }
 
-  /** Where only airlines are watched, their counts tell. */
+  /** Where the page announces airlines, their counts tell. */
   airline({ object, state }, page) {
     const key = `airline:${object}`;
     const before = this.known.get(key);
     this.remember(key, { complete: state.complete, failed: state.failed });
-    if (!before || page.dataset.topics !== "airline") return;
+    if (!before || page.dataset.announces !== "airline") return;
     for (const turn of Object.keys(TURNS)) {
       const number = state[turn] - before[turn];
       if (number <= 0) continue;

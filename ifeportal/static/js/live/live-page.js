@@ -2,8 +2,11 @@
 
    Rows carry data-key="<topic>:<id>" (more than one, separated by spaces; the fields of the further ones are written
    "<topic>.<field>"). In them stand data-field (a key of the row's state) and data-as (how it is written), data-show
-   and data-hide (fields that decide whether the element is there). Changes are gathered and applied once a frame. What
-   cannot be patched (a new row, a row that changed state, a figure in a data-refresh) has the page fetched again and its
+   and data-hide (fields that decide whether the element is there). The page names its topics in data-topics;
+   data-newest-<topic> is the newest object it knows, any newer one is a new row. data-joins lists "<topic>:<status>": an
+   object of that topic joins the page when it turns to that status; with "@<field>" after it, only if the page has a row
+   with that field's value in data-<field> that isn't in that state already. Changes are gathered and applied once a
+   frame. What cannot be patched (a new row, a row that changed state, a figure in a data-refresh) has the page fetched again and its
    data-swap parts replaced, at most once in REFRESH_EVERY (of a large page: REFRESH_LARGE). Texts reach the page through textContent and attributes only. */
 
 import { FORMATS, age, band, free, instant, parts, percent, segments, until } from "../format.js";
@@ -25,6 +28,7 @@ class LivePage extends HTMLElement {
     this.pending = new Map();
     this.during = [];
     this.asked = new Set();
+    this.joins = new Map((this.dataset.joins ?? "").split(" ").map((rule) => rule.split("@")));
     this.refreshed = 0;
     this.refreshing = false;
     this.setClock(this.dataset.now);
@@ -70,13 +74,14 @@ class LivePage extends HTMLElement {
   index() {
     this.rows = new Map();
     this.parts = new WeakMap();
-    this.tails = new Map();
+    this.places = new Map();
+    const fields = [...this.joins.values()].filter(Boolean);
     for (const row of this.querySelectorAll("[data-key]")) {
       for (const key of row.dataset.key.split(" ")) {
         if (!this.rows.has(key)) this.rows.set(key, []);
         this.rows.get(key).push(row);
       }
-      if (row.dataset.tail) this.tails.set(row.dataset.tail, row);
+      for (const field of fields) if (row.dataset[field]) this.places.set(`${field}:${row.dataset[field]}`, row);
     }
     this.times = [...document.querySelectorAll("time[data-as=age], time[data-as=until]")];
     this.template = this.querySelector("template#fault");
@@ -113,19 +118,23 @@ class LivePage extends HTMLElement {
     if (this.pending.size && !this.frame) this.frame = requestAnimationFrame(() => this.flush());
   }
 
-  /** A row this page does not show: is it new, or has it begun to move where another one is shown? */
+  /** A row this page does not show: is it new, or has it turned to what belongs here, perhaps in place of another one? */
   meet(key, change) {
     const newest = this.getAttribute(`data-newest-${change.topic}`);
     const isNew = newest !== null && change.object > Number(newest);
-    const moves = change.state.status === "loading";
-    if (!isNew && !moves) this.asked.delete(key);
+    const turned = `${change.topic}:${change.state.status}`;
+    if (!isNew && !this.joins.has(turned)) this.asked.delete(key);
     if (this.asked.has(key)) return;
-    const shown = change.topic === "load" ? this.tails.get(change.tail ?? change.state.tail) : null;
-    const speaks = moves && shown && shown.dataset.state !== "loading";
-    const joins = moves && change.topic === "transfer" && this.hasAttribute("data-shows-moving");
-    if (!isNew && !speaks && !joins) return;
+    if (!isNew && !this.belongs(turned, change.state)) return;
     this.asked.add(key);
     this.refresh();
+  }
+
+  belongs(turned, state) {
+    const field = this.joins.get(turned);
+    if (!field) return this.joins.has(turned);
+    const shown = this.places.get(`${field}:${state[field]}`);
+    return shown !== undefined && shown.dataset.state !== state.status;
   }
 
   flush() {
