@@ -4,6 +4,8 @@ from django.apps import AppConfig
 from django.utils.module_loading import import_string
 from prometheus_client import REGISTRY
 
+from ifeportal.live.registry import register
+
 
 class FleetConfig(AppConfig):
     """What has arrived."""
@@ -13,5 +15,9 @@ class FleetConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Offer the fleet's numbers to Prometheus; its module needs the models, so it can't be imported earlier."""
+        """Register the topics of the feed, and offer the fleet's numbers to Prometheus.
+
+        Their modules need the models, so they can't be imported earlier.
+        """
+        register(*import_string("fleet.feed.TOPICS"))
         REGISTRY.register(import_string("fleet.metrics.FleetCollector")())

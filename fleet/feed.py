@@ -5,12 +5,9 @@ Building a change is pure; `fleet.serialization` says what must be loaded with a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Final
 
 from django.db import transaction
-from django.db.models import Model
 
 from campaigns.models import Campaign
 from fleet.models import Load, Tail, Transfer
@@ -24,6 +21,7 @@ from fleet.serialization import (
 from fleet.stats import rollup
 from ifeportal.live.feed import FeedChange, publish
 from ifeportal.live.pruning import PruneResult, prune
+from ifeportal.live.registry import Place, Topic
 from ifeportal.models import Airline
 from ifeportal.work_lease import NO_LEASE, WorkLease
 
@@ -54,14 +52,19 @@ def airline_change(row: Airline) -> FeedChange:
     return FeedChange("airline", row.pk, row.pk, state=serialize_airline(row))
 
 
-MODELS: Final[Mapping[str, type[Model]]] = MappingProxyType(
-    {"airline": Airline, "campaign": Campaign, "tail": Tail, "load": Load, "transfer": Transfer}
+AIRLINE: Final[frozenset[Place]] = frozenset({"airline"})
+TOPICS: Final = (
+    Topic("airline", Airline, AIRLINE),
+    Topic("campaign", Campaign, AIRLINE | {"campaign"}),
+    Topic("tail", Tail, AIRLINE | {"tail"}),
+    Topic("load", Load, AIRLINE | {"tail", "campaign"}),
+    Topic("transfer", Transfer, AIRLINE | {"tail", "campaign"}),
 )
 
 
 def prune_feed(*, lease: WorkLease = NO_LEASE) -> PruneResult:
     """Tell of objects that vanished, forget old tellings, and publish the sums of the airlines concerned anew."""
-    done = prune(MODELS, lease=lease)
+    done = prune(lease=lease)
     if done.airlines:
         with transaction.atomic():
             rows = rollup.airlines(Airline.objects.filter(pk__in=done.airlines))

@@ -19,7 +19,8 @@ from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
 from ifeportal.live.feed_query import DEFAULT_LIMIT, MAX_LIMIT, ChangesPage, ChangesRequest, changes_since
-from ifeportal.live.protocol import NAME_LIMIT, TOPICS, Rejected, SubscribeRequest
+from ifeportal.live.protocol import NAME_LIMIT, Rejected, SubscribeRequest
+from ifeportal.live.registry import topic_names
 from ifeportal.live.scope import scope_for
 from ifeportal.models import User
 from ifeportal.web.problems import problem
@@ -41,6 +42,20 @@ class EventStreamRenderer(BaseRenderer):
         return str(data).encode()
 
 
+class TopicField(serializers.ChoiceField):
+    """One of the topics; which there are is looked up when a serializer is made, not when this module is imported."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(choices=sorted(topic_names()), **options)
+
+
+class TopicsField(serializers.MultipleChoiceField):
+    """Any of the topics."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(choices=sorted(topic_names()), **options)
+
+
 class ChangesQuerySerializer(serializers.Serializer[Any]):
     """What may be asked."""
 
@@ -56,15 +71,13 @@ class ChangesQuerySerializer(serializers.Serializer[Any]):
     airline = serializers.CharField(required=False, max_length=NAME_LIMIT)
     tail = serializers.CharField(required=False, max_length=NAME_LIMIT)
     campaign = serializers.CharField(required=False, max_length=NAME_LIMIT)
-    topic = serializers.MultipleChoiceField(
-        required=False, choices=sorted(TOPICS), help_text="May be given several times; all if missing."
-    )
+    topic = TopicsField(required=False, help_text="May be given several times; all if missing.")
 
 
 class ChangeSerializer(serializers.Serializer[Any]):
     """The newest state of one object; a thousand changes of it in between are this one."""
 
-    topic = serializers.ChoiceField(choices=sorted(TOPICS))
+    topic = TopicField()
     object = serializers.IntegerField(help_text="The id of the row in the list of that topic.")
     op = serializers.ChoiceField(choices=["put", "delete"])
     state = serializers.DictField(help_text="The row, as its list shows it; empty for one that was deleted.")
@@ -121,7 +134,7 @@ class ChangesView(APIView):
         question.is_valid(raise_exception=True)
         asked = question.validated_data
         stream = isinstance(request.accepted_renderer, EventStreamRenderer)
-        topics = frozenset(asked.get("topic") or TOPICS)
+        topics = frozenset(asked.get("topic") or topic_names())
         watch = SubscribeRequest(
             asked.get("airline"), asked.get("tail", ""), asked.get("campaign", ""), topics, None, acks=False
         )

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-TOPICS = frozenset({"airline", "campaign", "tail", "load", "transfer"})
+from ifeportal.live.registry import topic_names
+
 MESSAGE_LIMIT = 4096
 NAME_LIMIT = 200
 
@@ -61,15 +62,15 @@ def parse_message(text: str) -> SubscribeRequest | int:
 
 
 def _parse_subscribe(watch: Mapping[str, Any], message: Mapping[str, Any]) -> SubscribeRequest:
-    topics = watch.get("topics")
-    if topics is not None and not (isinstance(topics, list) and all(topic in TOPICS for topic in map(str, topics))):
-        raise BadMessage(f'"topics" must be a list of {", ".join(sorted(TOPICS))}.')
+    topics, known = watch.get("topics"), topic_names()
+    if topics is not None and not (isinstance(topics, list) and all(topic in known for topic in map(str, topics))):
+        raise BadMessage(f'"topics" must be a list of {", ".join(sorted(known))}.')
     rev = message.get("rev")
     return SubscribeRequest(
         airline=_parse_name(watch, "airline") or None,
         tail=_parse_name(watch, "tail"),
         campaign=_parse_name(watch, "campaign"),
-        topics=frozenset(topics) if topics else TOPICS,
+        topics=frozenset(topics) if topics else known,
         rev=None if rev is None else _parse_revision(rev, "rev"),
         acks=message.get("acks") is True,
     )

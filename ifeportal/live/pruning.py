@@ -8,15 +8,15 @@ tables; of the objects it asks only whether they are there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
 from django.db import transaction
-from django.db.models import Model
 
 from ifeportal.live.feed import FeedChange, current_rev, publish
 from ifeportal.live.models import Change, Counter
+from ifeportal.live.registry import registered_topics
 from ifeportal.work_lease import NO_LEASE, WorkLease
 
 FORGOTTEN_COUNTER_ID: Final = 2  # the counter's row with the newest revision of which tellings may be missing
@@ -33,12 +33,12 @@ class PruneResult:
     airlines: set[int] = field(default_factory=set)
 
 
-def prune(models: Mapping[str, type[Model]], *, lease: WorkLease = NO_LEASE) -> PruneResult:
-    """One round. `models` names the table of each topic's objects; other topics are left alone."""
+def prune(*, lease: WorkLease = NO_LEASE) -> PruneResult:
+    """One round over the registered topics that name the table of their objects; others are left alone."""
     done = PruneResult()
     for rows in _slices():
         lease.heartbeat()
-        _publish_deletions(rows, models, lease, done)
+        _publish_deletions(rows, lease, done)
     _delete_old(lease, done)
     return done
 
@@ -55,25 +55,28 @@ def _slices() -> Iterator[list[Change]]:
         last = found[-1].pk
 
 
-def _publish_deletions(
-    rows: list[Change], models: Mapping[str, type[Model]], lease: WorkLease, done: PruneResult
-) -> None:
+def _publish_deletions(rows: list[Change], lease: WorkLease, done: PruneResult) -> None:
     """Publish the deletion of those whose object is not there. Ids are never given twice, so it stays true."""
     gone: list[FeedChange] = []
-    for topic, model in models.items():
-        changes = [row for row in rows if row.topic == topic]
-        there = set(model._default_manager.filter(pk__in=[row.object for row in changes]).values_list("pk", flat=True))
-        gone += [
-            FeedChange(topic, row.object, row.airline_id, row.tail, row.campaign, op="delete")
-            for row in changes
-            if row.object not in there
-        ]
+    for topic in registered_topics().values():
+        if topic.model is None:
+            continue
+        changes = [row for row in rows if row.topic == topic.name]
+        objects = topic.model._default_manager.filter(pk__in=[row.object for row in changes])
+        there = set(objects.values_list("pk", flat=True))
+        gone += [_deletion(row) for row in changes if row.object not in there]
     if gone:
         with transaction.atomic():
             lease.check_fence()
             publish(gone)
         done.deletions_published += len(gone)
         done.airlines |= {each.airline_id for each in gone}
+
+
+def _deletion(row: Change) -> FeedChange:
+    """The change that publishes it."""
+    place = row.airline_id, row.tail, row.campaign
+    return FeedChange(row.topic, row.object, *place, op="delete")
 
 
 def _delete_old(lease: WorkLease, done: PruneResult) -> None:

@@ -12,15 +12,15 @@ from fleet.polling.poller import poll_fleet
 from ifeportal.live import pruning
 from ifeportal.live.feed import FeedChange, current_rev, publish
 from ifeportal.live.models import Change
-from ifeportal.live.protocol import TOPICS
 from ifeportal.live.reader import changes_after, missed_since
+from ifeportal.live.registry import topic_names
 from ifeportal.live.scope import Scope
 from ifeportal.models import User
 from tests.conftest import Cast
 from tests.support.polling_world import World
 from tests.support.work_leases import ScriptedLease
 
-EVERYTHING = Scope(airlines=None, tail="", campaign="", topics=TOPICS)
+EVERYTHING = Scope(airlines=None, tail="", campaign="", topics=topic_names())
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_a_deletion_after_the_last_round_is_not_forgotten_yet(world: World, cast
 
 
 def test_topics_of_others_are_left_alone(cast: Cast) -> None:
-    publish([FeedChange("weather", 1, cast.acme.pk)])
+    Change.objects.create(topic="weather", object=1, rev=1, op="put", airline=cast.acme)
     assert prune_feed().deletions_published == 0
 
 
