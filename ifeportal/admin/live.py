@@ -12,7 +12,7 @@ from ifeportal.live.models import Change
 class ChangeAdmin(ReadOnlyScopedAdmin[Change]):
     """The feed: the newest state of everything that browsers are told of."""
 
-    list_display = ["rev", "topic", "object", "op", "airline", "tail", "campaign"]
+    list_display = ["rev", "topic", "object", "op", "airline", "tail", "campaign", "min_role", "user"]
     list_filter = ["topic", "op", "airline"]
-    list_select_related = ["airline"]
+    list_select_related = ["airline", "user"]
     search_fields = ["tail", "campaign"]

@@ -203,7 +203,9 @@ class _Request:
         if hearing.scope is None:
             if answer[0]["status"] != 503:  # without the database there is no news to keep from anyone either
                 raise StreamEnded
-        elif hearing.scope.is_narrower_than(subscription.scope):
+        elif hearing.scope.is_narrower_than(subscription.scope) or hearing.scope.has_lower_role_than(
+            subscription.scope
+        ):
             raise StreamEnded
         else:
             subscription.scope = hearing.scope

@@ -224,7 +224,10 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ha
             return
         if scope.is_narrower_than(subscription.scope):
             raise Rejected(SIGNED_OUT, "You may not see all of this any more.")
+        has_lower_role = scope.has_lower_role_than(subscription.scope)
         subscription.scope = scope
+        if has_lower_role:
+            subscription.require_reload()  # drops what waits, and has the page show what is left to see
 
     def _request_recheck(self) -> None:
         self.recheck_due = True

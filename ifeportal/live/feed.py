@@ -8,7 +8,7 @@ that.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -16,42 +16,55 @@ from django.db import transaction
 from django.db.models import F
 from django.db.transaction import TransactionManagementError
 
-from ifeportal.bulk import upsert
+from ifeportal.access import Role
+from ifeportal.bulk import upsert, where_in
 from ifeportal.live.models import Change, Counter
+from ifeportal.live.registry import registered_topics
 
 COUNTER_ID = 1
-COLUMNS = ["rev", "op", "airline_id", "tail", "campaign", "state"]
+COLUMNS = ["rev", "op", "airline_id", "tail", "campaign", "min_role", "user_id", "retracted_from", "state"]
+Key = tuple[str, int]  # topic, object
 
 
 @dataclass(frozen=True)
 class FeedChange:
     """The newest state of one object, as the API would show it. `object` is its row's id, `tail` and `campaign` names.
 
-    `state` must be ready for JSON. A "delete" needs none.
+    `state` must be ready for JSON. A "delete" needs none. With `min_role` only members of the airline with that role or
+    a higher one receive the change, with `user_id` only that user; a change can't have both.
     """
 
     topic: str
     object: int
-    airline_id: int
+    airline_id: int | None
     tail: str = ""
     campaign: str = ""
     state: Mapping[str, Any] = field(default_factory=dict)
     op: Literal["put", "delete"] = "put"
+    min_role: str = ""
+    user_id: int | None = None
 
 
 def publish(changes: Sequence[FeedChange]) -> int | None:
     """Record the changes under one new revision, and return it; None if there are none.
 
     Call it last inside `transaction.atomic()`: every other publisher waits from here to the commit. Of several changes
-    of one object the last counts. Raises TransactionManagementError outside a transaction.
+    of one object the last counts. An object's audience may become narrower (a role, a higher role, one user): those who
+    lose it receive its deletion. An object of one user can't become another user's or a role's.
+
+    Raises TransactionManagementError outside a transaction, ValueError for a change that its topic doesn't allow.
     """
     if not transaction.get_connection().in_atomic_block:
         raise TransactionManagementError("publish() belongs inside transaction.atomic(), as its last act")
     if not changes:
         return None
+    for change in changes:
+        _validate(change)
     rev = _next_rev()
     newest = {(change.topic, change.object): change for change in changes}
-    upsert(Change, ["topic", "object"], COLUMNS, [_row(change, rev) for change in newest.values()])
+    retracted = _retractions({key: change for key, change in newest.items() if change.min_role or change.user_id})
+    rows = [_row(change, rev, retracted.get(key, "")) for key, change in newest.items()]
+    upsert(Change, ["topic", "object"], COLUMNS, rows)
     return rev
 
 
@@ -70,6 +83,53 @@ def _next_rev() -> int:
     return counter.values_list("rev", flat=True).get()
 
 
-def _row(change: FeedChange, rev: int) -> tuple[Any, ...]:
+def _validate(change: FeedChange) -> None:
+    topic = registered_topics().get(change.topic)
+    if topic is None:
+        raise ValueError(f"The topic {change.topic!r} is not registered.")
+    if topic.has_airline != (change.airline_id is not None):
+        raise ValueError(f"A change of {topic.name} must {'' if topic.has_airline else 'not '}name an airline.")
+    if change.op == "put" and not _names_of(change) <= topic.scoped_by:
+        raise ValueError(f"The topic {topic.name} is scoped by {', '.join(sorted(topic.scoped_by)) or 'nothing'} only.")
+    if not topic.has_airline and change.user_id is None:
+        raise ValueError(f"A change of {topic.name} must have a user.")
+    if change.min_role and change.user_id is not None:
+        raise ValueError("A change is for a role or for a user, not for both.")
+
+
+def _names_of(change: FeedChange) -> set[str]:
+    names = {"airline": change.airline_id, "tail": change.tail, "campaign": change.campaign}
+    return {place for place, name in names.items() if name}
+
+
+def _retractions(scoped: Mapping[Key, FeedChange]) -> Mapping[Key, str]:
+    """What `Change.retracted_from` becomes for these objects. Asks the database only if there are any.
+
+    Called under the lock of the counter: no other publisher can change the rows meanwhile.
+    """
+    if not scoped:
+        return {}
+    earlier = Change.objects.filter(where_in(Change, ["topic", "object"], list(scoped))).defer("state")
+    return {(row.topic, row.object): _lowest(_audiences_lost(row, scoped[row.topic, row.object])) for row in earlier}
+
+
+def _audiences_lost(before: Change, change: FeedChange) -> Collection[str]:
+    """The roles from which the object was visible, and is not any more. Raises ValueError for an object of another."""
+    if before.user_id not in (None, change.user_id):
+        raise ValueError(f"{before.topic} {before.object} is another user's.")
+    is_narrower = before.user_id != change.user_id or _rank(change.min_role) > _rank(before.min_role)
+    return {before.retracted_from, before.min_role or Role.VIEWER.value if is_narrower else ""} - {""}
+
+
+def _lowest(roles: Collection[str]) -> str:
+    return min(roles, key=_rank, default="")
+
+
+def _rank(role: str) -> int:
+    return Role.values.index(role or Role.VIEWER)
+
+
+def _row(change: FeedChange, rev: int, retracted_from: str) -> tuple[Any, ...]:
     place = change.airline_id, change.tail, change.campaign
-    return change.topic, change.object, rev, change.op, *place, dict(change.state)
+    audience = change.min_role, change.user_id, retracted_from
+    return change.topic, change.object, rev, change.op, *place, *audience, dict(change.state)

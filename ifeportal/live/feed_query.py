@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from ifeportal.live.feed import current_rev
 from ifeportal.live.models import Change
 from ifeportal.live.pruning import oldest_complete_rev
-from ifeportal.live.reader import change_json
+from ifeportal.live.reader import changes_seen_in
 from ifeportal.live.scope import Scope
 from ifeportal.models import User
 
@@ -59,16 +59,11 @@ def changes_since(hearing: ChangesRequest) -> ChangesPage | None:
     if hearing.since < oldest_complete_rev() or hearing.since > newest:
         return None
     rev = rows[-1].rev if more else max([newest, *(row.rev for row in rows[-1:])])
-    return ChangesPage(rev, [change_json(row) for row in rows], more)
+    assert hearing.scope is not None
+    return ChangesPage(rev, [item.text for item in changes_seen_in(hearing.scope, rows)], more)
 
 
 def _rows_in_scope(hearing: ChangesRequest) -> QuerySet[Change]:
     assert hearing.user is not None
     assert hearing.scope is not None
-    scope = hearing.scope
-    rows = Change.objects.visible_to(hearing.user).filter(topic__in=scope.topics)
-    if scope.airlines is not None:
-        rows = rows.filter(airline__in=scope.airlines)
-    if scope.tail:
-        rows = rows.filter(tail=scope.tail)
-    return rows.filter(campaign=scope.campaign) if scope.campaign else rows
+    return hearing.scope.narrow(Change.objects.relevant_to(hearing.user))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Callable
+from typing import ClassVar, Self
 
+from django.contrib.auth.models import AbstractUser, AnonymousUser
 from django.db import models
+from django.db.models import Q
 
-from ifeportal.access import ScopedQuerySet
+from ifeportal.access import Role, ScopedQuerySet, sees_every_airline
+from ifeportal.models import Airline
 
 
 class Counter(models.Model):
@@ -21,29 +25,72 @@ class Counter(models.Model):
 
 
 class ChangeQuerySet(ScopedQuerySet["Change"]):
-    pass
+    def visible_to(self, user: AbstractUser | AnonymousUser) -> Self:
+        """Those of the user's airlines, as far as their role there allows, and their own personal ones.
+
+        Staff see every role's, and nobody sees another user's.
+        """
+        return self._of_airlines_of(user, _addressed_to)
+
+    def relevant_to(self, user: AbstractUser | AnonymousUser) -> Self:
+        """Those that are visible, and those of which the user may have to hear that they are not any more."""
+        return self._of_airlines_of(user, lambda user: _addressed_to(user) | ~Q(retracted_from=""))
+
+    def _of_airlines_of(self, user: AbstractUser | AnonymousUser, condition: Callable[[AbstractUser], Q]) -> Self:
+        if isinstance(user, AnonymousUser) or not user.is_active:
+            return self.none()
+        rows = self.filter(condition(user))
+        if sees_every_airline(user):
+            return rows
+        place = Q(airline__in=Airline.objects.visible_to(user).values("pk"))
+        if getattr(user, "limited_to", None) is None:
+            place |= Q(airline=None)
+        return rows.filter(place)
+
+
+def _addressed_to(user: AbstractUser) -> Q:
+    """What is for everyone, for this user, or for a role that they have; with a token that only reads, too."""
+    for_user = Q(user=None) | Q(user=user)
+    if user.is_staff:
+        return for_user
+    for_role = Q(min_role__in=["", Role.VIEWER])
+    for rank, role in enumerate(Role.values[1:], start=1):
+        held = Airline.objects.filter(memberships__user=user.pk, memberships__role__in=Role.values[rank:])
+        for_role |= Q(min_role=role, airline__in=held.values("pk"))
+    return for_user & for_role
 
 
 class Change(models.Model):
     """The newest state of one object of one topic. A thousand changes of it are still one row.
 
     `airline`, `tail` and `campaign` say which pages it concerns; `state` is what the API would say of it.
+
+    `min_role` and `user` say who may see it. Once its audience was narrowed, `retracted_from` is the lowest role that
+    saw the object before: members with that role who may not see it any more receive its deletion, without its state.
     """
 
     topic = models.CharField(max_length=20)
     object = models.BigIntegerField()
     rev = models.BigIntegerField(db_index=True)
     op = models.CharField(max_length=6, choices=[("put", "put"), ("delete", "delete")])
-    airline = models.ForeignKey("ifeportal.Airline", on_delete=models.CASCADE, related_name="+")
+    airline = models.ForeignKey("ifeportal.Airline", null=True, on_delete=models.CASCADE, related_name="+")
     tail = models.CharField(max_length=200, blank=True)
     campaign = models.CharField(max_length=200, blank=True)
+    min_role = models.CharField(max_length=8, choices=Role, blank=True, default="", db_default="")
+    user = models.ForeignKey("ifeportal.User", null=True, on_delete=models.CASCADE, related_name="+", db_index=False)
+    retracted_from = models.CharField(max_length=8, choices=Role, blank=True, default="", db_default="")
     state = models.JSONField(default=dict)
 
     objects = ChangeQuerySet.as_manager()
 
     class Meta:
         ordering = ["rev"]
-        constraints = [models.UniqueConstraint(fields=["topic", "object"], name="change_once_per_object")]
+        constraints = [
+            models.UniqueConstraint(fields=["topic", "object"], name="change_once_per_object"),
+            models.CheckConstraint(
+                condition=Q(airline__isnull=False) | Q(user__isnull=False), name="change_has_airline_or_user"
+            ),
+        ]
         indexes = [models.Index(fields=["airline", "rev"])]
 
     def __str__(self) -> str:

@@ -70,13 +70,13 @@ def _publish_deletions(rows: list[Change], lease: WorkLease, done: PruneResult) 
             lease.check_fence()
             publish(gone)
         done.deletions_published += len(gone)
-        done.airlines |= {each.airline_id for each in gone}
+        done.airlines |= {each.airline_id for each in gone if each.airline_id is not None}
 
 
 def _deletion(row: Change) -> FeedChange:
-    """The change that publishes it."""
+    """For those who know of the object, and no others."""
     place = row.airline_id, row.tail, row.campaign
-    return FeedChange(row.topic, row.object, *place, op="delete")
+    return FeedChange(row.topic, row.object, *place, op="delete", min_role=row.min_role, user_id=row.user_id)
 
 
 def _delete_old(lease: WorkLease, done: PruneResult) -> None:

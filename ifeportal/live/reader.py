@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from django.db import Error as DatabaseTrouble
@@ -154,26 +154,27 @@ def missed_since(rev: int, user: User, scope: Scope) -> list[PendingChange] | No
     That is: too much was missed, or deletions since then were forgotten, or there never was such a revision, because
     the database was put back or made anew.
     """
-    rows = Change.objects.visible_to(user).filter(rev__gt=rev, topic__in=scope.topics).order_by("rev")
-    if scope.airlines is not None:
-        rows = rows.filter(airline__in=scope.airlines)
-    if scope.tail:
-        rows = rows.filter(tail=scope.tail)
-    if scope.campaign:
-        rows = rows.filter(campaign=scope.campaign)
+    rows = scope.narrow(Change.objects.relevant_to(user)).filter(rev__gt=rev).order_by("rev")
     found = list(rows[: PENDING_LIMIT + 1])
     if len(found) > PENDING_LIMIT or rev < oldest_complete_rev() or (not found and rev > current_rev()):
         return None
-    return [_pending_change(row) for row in found]
+    return changes_seen_in(scope, found)
+
+
+def changes_seen_in(scope: Scope, rows: Iterable[Change]) -> list[PendingChange]:
+    """The rows as a subscriber of this scope receives them, without those that are not for them."""
+    seen = (_pending_change(row).as_seen_in(scope) for row in rows)
+    return [item for item in seen if item is not None]
 
 
 def _pending_change(change: Change) -> PendingChange:
-    return PendingChange(change, change_json(change))
+    retraction = _change_json(change, "delete", {}) if change.retracted_from else ""
+    return PendingChange(change, _change_json(change, change.op, change.state), retraction)
 
 
-def change_json(change: Change) -> str:
+def _change_json(change: Change, op: str, state: Mapping[str, Any]) -> str:
     """A change as JSON, as it stands in a message."""
-    shown = {"topic": change.topic, "object": change.object, "op": change.op, "state": change.state}
+    shown = {"topic": change.topic, "object": change.object, "op": op, "state": state}
     return json.dumps(shown, separators=(",", ":"))
 
 

@@ -4,29 +4,72 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ifeportal.access import sees_every_airline
+from django.db.models import Q, QuerySet
+
+from ifeportal.access import Role, sees_every_airline
 from ifeportal.live.models import Change
 from ifeportal.live.protocol import UNKNOWN_AIRLINE, Rejected, SubscribeRequest
+from ifeportal.live.registry import personal_topics
 from ifeportal.models import Airline, User
 
 
 @dataclass(frozen=True)
 class Scope:
-    """What one socket hears. `airlines` are ids; None: every airline there is or will be."""
+    """What one socket hears. `airlines` are ids; None: every airline there is or will be.
+
+    `roles` holds each airline with each role that the user has there (a manager is also operator and viewer); None:
+    every role everywhere.
+    """
 
     airlines: frozenset[int] | None
     tail: str
     campaign: str
     topics: frozenset[str]
+    user: int
+    roles: frozenset[tuple[int, str]] | None
 
     def covers(self, change: Change) -> bool:
-        """Whether the change concerns this socket."""
+        """Whether the change concerns this socket, and is for its user."""
         return (
-            (self.airlines is None or change.airline_id in self.airlines)
-            and change.topic in self.topics
-            and (not self.tail or change.tail == self.tail)
-            and (not self.campaign or change.campaign == self.campaign)
+            self._concerns(change)
+            and (not change.min_role or self._has_role(change.airline_id, change.min_role))
+            and (change.user_id is None or change.user_id == self.user)
         )
+
+    def has_lost(self, change: Change) -> bool:
+        """Whether a change that isn't covered is of an object that was, before its audience was narrowed."""
+        return (
+            bool(change.retracted_from)
+            and self._concerns(change)
+            and self._has_role(change.airline_id, change.retracted_from)
+        )
+
+    def narrow(self, rows: QuerySet[Change]) -> QuerySet[Change]:
+        """Of these rows those that concern this socket. Who may see them is for the caller to say."""
+        place = Q()
+        if self.airlines is not None:
+            place &= Q(airline__in=self.airlines)
+        if self.tail:
+            place &= Q(tail=self.tail)
+        if self.campaign:
+            place &= Q(campaign=self.campaign)
+        if place and self.topics & personal_topics():
+            place |= Q(airline=None)
+        return rows.filter(place, topic__in=self.topics)
+
+    def _concerns(self, change: Change) -> bool:
+        """What belongs to no airline is personal, and concerns its user on every page."""
+        return change.topic in self.topics and (
+            change.airline_id is None
+            or (
+                (self.airlines is None or change.airline_id in self.airlines)
+                and (not self.tail or change.tail == self.tail)
+                and (not self.campaign or change.campaign == self.campaign)
+            )
+        )
+
+    def _has_role(self, airline: int | None, role: str) -> bool:
+        return self.roles is None or (airline, role) in self.roles
 
     def is_narrower_than(self, earlier: Scope) -> bool:
         """Whether an airline of an earlier scope is no longer in this one."""
@@ -34,15 +77,38 @@ class Scope:
             return False
         return earlier.airlines is None or bool(earlier.airlines - self.airlines)
 
+    def has_lower_role_than(self, earlier: Scope) -> bool:
+        """Whether a role of an earlier scope is no longer in this one."""
+        if self.roles is None:
+            return False
+        return earlier.roles is None or bool(earlier.roles - self.roles)
+
 
 def scope_for(user: User, watch: SubscribeRequest) -> Scope:
     """What this user gets of what was asked for. Raises Refused for an airline that is foreign or not there."""
-    airlines = Airline.objects.visible_to(user)
-    ids: frozenset[int] | None
-    if watch.airline is not None:
-        ids = frozenset(airlines.filter(name=watch.airline).values_list("pk", flat=True))
-        if not ids:
+    topics = watch.topics
+    if user.limited_to is not None:
+        topics -= personal_topics()
+    airlines: frozenset[int] | None = None
+    roles: frozenset[tuple[int, str]] | None = None
+    if watch.airline is not None or not sees_every_airline(user):
+        held = _roles(user, watch.airline)
+        airlines = frozenset(held)
+        roles = frozenset((airline, role) for airline, highest in held.items() for role in _up_to(highest))
+        if watch.airline is not None and not airlines:
             raise Rejected(UNKNOWN_AIRLINE, "There is no such airline.")
-    else:
-        ids = None if sees_every_airline(user) else frozenset(airlines.values_list("pk", flat=True))
-    return Scope(airlines=ids, tail=watch.tail, campaign=watch.campaign, topics=watch.topics)
+    return Scope(airlines, watch.tail, watch.campaign, topics, user.pk, roles)
+
+
+def _roles(user: User, name: str | None) -> dict[int, str]:
+    """The airlines (or the one of that name) the user may see, and the role they have at each."""
+    airlines = Airline.objects.visible_to(user)
+    if name is not None:
+        airlines = airlines.filter(name=name)
+    if user.is_staff:
+        return dict.fromkeys(airlines.values_list("pk", flat=True), Role.MANAGER.value)
+    return dict(airlines.values_list("pk", "memberships__role"))  # the one membership that makes them visible
+
+
+def _up_to(highest: str) -> list[str]:
+    return Role.values[: Role.values.index(highest) + 1]

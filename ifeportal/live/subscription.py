@@ -7,7 +7,7 @@ the page anew.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ifeportal.live.models import Change
 from ifeportal.live.scope import Scope
@@ -20,15 +20,27 @@ Key = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class PendingChange:
-    """One change as it goes out: `text` is its JSON, made once and shared by all sockets."""
+    """One change as it goes out: `text` is its JSON, made once and shared by all sockets.
+
+    `retraction` is the JSON for those who may not see the object any more; empty if it was never retracted.
+    """
 
     change: Change
     text: str
+    retraction: str = ""
 
     @property
     def key(self) -> Key:
         """The object it is the state of."""
         return self.change.topic, self.change.object
+
+    def as_seen_in(self, scope: Scope) -> PendingChange | None:
+        """The change as a socket of this scope receives it; None if it doesn't."""
+        if scope.covers(self.change):
+            return self
+        if self.retraction and scope.has_lost(self.change):
+            return replace(self, text=self.retraction)
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +66,8 @@ class Subscription:
 
     def offer(self, news: Sequence[PendingChange]) -> None:
         """Take what of the news concerns this socket. The news must come in the order of revisions."""
-        fresh = [item for item in news if item.change.rev > self._seen and self.scope.covers(item.change)]
+        newer = (item.as_seen_in(self.scope) for item in news if item.change.rev > self._seen)
+        fresh = [item for item in newer if item is not None]
         for item in fresh:
             self._put(item)
         if fresh and self._open:
@@ -68,7 +81,8 @@ class Subscription:
         self._seen = max([since, *(item.change.rev for item in missed)])
         later, self._pending = self._pending, {}
         for item in (*missed, *(item for item in later.values() if item.change.rev > self._seen)):
-            self._put(item)
+            if seen := item.as_seen_in(self.scope):  # which may have become another while it was read
+                self._put(seen)
         self._open = True
         self._wake()
 

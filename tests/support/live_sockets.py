@@ -88,16 +88,15 @@ def sign_in(user: User) -> str:
     return str(client.cookies[settings.SESSION_COOKIE_NAME].value)
 
 
-def publish_now(airline: Airline, number: int, *, topic: str = "load", **fields: Any) -> int:
+def publish_now(airline: Airline | None, number: int, *, topic: str = "load", **fields: Any) -> int:
     """Publish one change in a transaction of its own; its revision."""
-    scope = {key: fields.pop(key, "") for key in ("tail", "campaign")}
-    op = fields.pop("op", "put")
+    scope = {key: fields.pop(key) for key in ("tail", "campaign", "op", "min_role", "user_id") if key in fields}
     with transaction.atomic():
-        rev = publish([FeedChange(topic, number, airline.pk, **scope, op=op, state=fields)])
+        rev = publish([FeedChange(topic, number, airline.pk if airline else None, **scope, state=fields)])
     assert rev is not None
     return rev
 
 
-async def apublish(airline: Airline, number: int, **fields: Any) -> int:
+async def apublish(airline: Airline | None, number: int, **fields: Any) -> int:
     """The same from a coroutine."""
     return await in_thread(publish_now, airline, number, **fields)

@@ -20,7 +20,7 @@ from tests.conftest import Cast
 from tests.support.polling_world import World
 from tests.support.work_leases import ScriptedLease
 
-EVERYTHING = Scope(airlines=None, tail="", campaign="", topics=topic_names())
+EVERYTHING = Scope(airlines=None, tail="", campaign="", topics=topic_names(), user=0, roles=None)
 
 
 @pytest.fixture

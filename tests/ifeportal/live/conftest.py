@@ -1,0 +1,16 @@
+"""What the tests of the feed may ask for besides: a program's client, and an app with topics of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.api_fleet import client_of as client_of
+from tests.support.gate_app import gate_app
+
+
+@pytest.fixture
+def gates() -> Iterator[None]:
+    with gate_app():
+        yield
