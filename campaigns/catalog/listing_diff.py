@@ -10,7 +10,7 @@ from typing import Final, Literal
 from campaigns.models import ManifestState
 from loader.contract.keys import manifest_key, parse_media_key
 from loader.contract.names import check_name, conflict_key
-from loader.errors import BadName
+from loader.errors import BadName, Code
 from loader.s3.interface import ObjectInfo
 
 CAMPAIGNS_LIMIT: Final = 10_000
@@ -59,7 +59,7 @@ class MediaListing:
     def _add_problem(self, found: ObjectInfo, why: str) -> None:
         self.misfits += 1
         if self.misfits <= PROBLEMS_LIMIT:
-            self.problems.append(Problem("media", found.key, "BAD_NAME", why, found.etag))
+            self.problems.append(Problem("media", found.key, Code.BAD_NAME, why, found.etag))
         elif self.misfits == PROBLEMS_LIMIT + 1:
             why = f"more than {PROBLEMS_LIMIT:,} keys break the rules of names; only so many are kept one by one"
             self.problems.append(Problem("media", f"{self.airline}/", "TOO_MANY", why))
@@ -128,9 +128,9 @@ def _remaining_problems(stored: StoredManifest, found: ObjectInfo) -> list[Probl
     """What is still wrong with a manifest that is not read again."""
     if found.etag != stored.etag:
         why = f"this campaign.json is of {found.last_modified:%Y-%m-%d %H:%M:%S}Z, older than the one already read"
-        return [Problem("media", found.key, "ROLLBACK", why, found.etag)]
+        return [Problem("media", found.key, Code.ROLLBACK, why, found.etag)]
     if stored.state == ManifestState.REFUSED:
-        return [Problem("media", found.key, "BAD_MANIFEST", stored.problem, found.etag)]
+        return [Problem("media", found.key, Code.BAD_MANIFEST, stored.problem, found.etag)]
     return []
 
 
@@ -156,7 +156,7 @@ def _new_campaigns(stored: Mapping[str, StoredManifest], listing: MediaListing, 
 def name_conflict(airline: str, name: str, other: str) -> Problem:
     """Two campaigns whose names are told apart by case or normalisation alone: the second is not taken."""
     why = f"the campaign {name!a} is the same as {other!a} but for case or normalisation"
-    return Problem("media", manifest_key(airline, name), "BAD_NAME", why)
+    return Problem("media", manifest_key(airline, name), Code.BAD_NAME, why)
 
 
 def _is_name(segment: str) -> bool:

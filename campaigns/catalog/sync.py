@@ -22,7 +22,7 @@ from ifeportal.models import Airline
 from ifeportal.storage.background import PrefetchedListing, map_in_threads
 from ifeportal.work_lease import NO_LEASE, WorkLease
 from loader.contract.manifest import MANIFEST_LIMIT, Item, Manifest, parse_manifest, restriction_fields
-from loader.errors import BadManifest, WorldError
+from loader.errors import BadManifest, Code, WorldError
 from loader.s3.interface import Bucket, GetResult, ObjectInfo
 
 logger = logging.getLogger(__name__)
@@ -183,7 +183,7 @@ def _apply_fetched(
 def _refuse(
     row: Campaign, found: ObjectInfo, etag: str, as_of: datetime, why: BadManifest, result: CatalogResult
 ) -> Campaign | None:
-    result.problems.append(Problem("media", found.key, "BAD_MANIFEST", str(why), etag))
+    result.problems.append(Problem("media", found.key, Code.BAD_MANIFEST, str(why), etag))
     return _update(
         row,
         manifest_state=ManifestState.REFUSED,

@@ -25,7 +25,7 @@ from ifeportal.jobs.retries import WorkFailure
 from ifeportal.work_lease import WorkLease
 from loader.contract.keys import content_key
 from loader.contract.units import MIB
-from loader.errors import WorldError
+from loader.errors import Code, WorldError
 from loader.s3.interface import Bucket
 
 SLICE: Final = 20.0  # seconds of one item, then the next draft has its turn
@@ -33,11 +33,11 @@ MAX_SECONDS: Final = 240.0  # seconds, where a sum cannot be put aside; workers 
 ALIVE_INTERVAL: Final = 1.0  # seconds between two signs of life, and two figures for those who watch
 CHANGED_ADVICE: Final = "Look into the bucket, then hash again; finish uploading first."
 ADVICE: Final = {
-    "OBJECT_CHANGED": CHANGED_ADVICE,
-    "OBJECT_GONE": CHANGED_ADVICE,
-    "CREDENTIALS": "Correct the portal's S3 credentials, then hash again.",
-    "FORBIDDEN": "Let the portal's S3 user read the media bucket, then hash again.",
-    "TOO_SLOW": "Publish it from its folder with the command publish_campaign, which hashes files.",
+    Code.OBJECT_CHANGED: CHANGED_ADVICE,
+    Code.OBJECT_GONE: CHANGED_ADVICE,
+    Code.CREDENTIALS: "Correct the portal's S3 credentials, then hash again.",
+    Code.FORBIDDEN: "Let the portal's S3 user read the media bucket, then hash again.",
+    Code.TOO_SLOW: "Publish it from its folder with the command publish_campaign, which hashes files.",
 }
 
 
@@ -127,7 +127,7 @@ class _Slice:
         key = content_key(draft.airline.name, draft.name, self._item.name)
         with self._media.open(key, start=start, if_match=self._item.etag) as body:
             if (body.etag, body.size, body.start) != (self._item.etag, size, start):
-                raise WorldError("OBJECT_CHANGED", "it is not the object that was seen in the bucket")
+                raise WorldError(Code.OBJECT_CHANGED, "it is not the object that was seen in the bucket")
             buffer = memoryview(bytearray(MIB))
             while not self._stop.is_set() and (count := body.readinto(buffer)):
                 self._sum.update(buffer[:count])
@@ -159,14 +159,14 @@ class _Slice:
                 self._row.update(hashed_bytes=self._sum.count, hash_state=aside, attempts=0)
             else:
                 sentence = f"{self._sum.count:,} bytes came within {MAX_SECONDS:.0f} s"
-                self._record_failure(WorldError("TOO_SLOW", sentence))
+                self._record_failure(WorldError(Code.TOO_SLOW, sentence))
 
     def _record_failure(self, error: WorldError) -> None:
         """Give up, or write down what there is to resume from and when."""
         self._item.attempts += 1
         failure = WorkFailure.of(error, ADVICE.get(error.code, ""))
         # What came too slowly has nothing to resume from.
-        if self._item.can_retry(failure) and error.code != "TOO_SLOW":
+        if self._item.can_retry(failure) and error.code != Code.TOO_SLOW:
             left = {"hashed_bytes": self._sum.count, "hash_state": self._sum.state()}
             self._item.postpone(failure, self._context.clock(), **left)
         else:

@@ -20,7 +20,7 @@ from ifeportal.jobs.queue import make_due
 from ifeportal.work_lease import WorkLease
 from loader.contract.keys import content_key, manifest_key, signature_key
 from loader.contract.manifest import Manifest
-from loader.errors import WorldError
+from loader.errors import Code, WorldError
 from loader.s3.interface import Bucket
 
 
@@ -135,7 +135,7 @@ def _delete_if_unchanged(media: Bucket, key: str, etag: str) -> None:
     try:
         found = media.get(key, 1)
     except WorldError as error:
-        if error.code != "OBJECT_GONE":
+        if error.code != Code.OBJECT_GONE:
             raise
         return
     if found is None or found.etag != etag:

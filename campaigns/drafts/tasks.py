@@ -26,15 +26,15 @@ from campaigns.signing.private_keys import BadKeyError
 from ifeportal.jobs.retries import WorkFailure
 from ifeportal.storage.background import wait_for
 from ifeportal.work_lease import WorkLease
-from loader.errors import ContractError, WorldError
+from loader.errors import Code, ContractError, WorldError
 from loader.s3.interface import Bucket
 
 TASK_STATES: Final = (DraftState.SCANNING, DraftState.PUBLISHING, DraftState.WITHDRAWING)
 RESCAN_ADVICE: Final = "Look into the bucket, then try it once more."
 ADVICE: Final = {
-    "CREDENTIALS": "Correct the portal's S3 credentials, then try it again.",
-    "FORBIDDEN": "Let the portal's S3 user read, write and delete in the media bucket, then try it again.",
-    "CLOCK_SKEW": "Set the clock of the machine the portal's jobs run on.",
+    Code.CREDENTIALS: "Correct the portal's S3 credentials, then try it again.",
+    Code.FORBIDDEN: "Let the portal's S3 user read, write and delete in the media bucket, then try it again.",
+    Code.CLOCK_SKEW: "Set the clock of the machine the portal's jobs run on.",
 }
 logger = logging.getLogger(__name__)
 KeyLoader = Callable[[], Sequence[Ed25519PrivateKey]]
@@ -73,17 +73,17 @@ def _attempt(draft: Draft, media: Bucket, context: DraftTaskContext) -> None:
     allowed = draft.retry_policy.max_attempts
     try:
         if draft.attempts > allowed:
-            raise ContractError(f"{allowed} attempts ended without a result", code="INTERNAL")
+            raise ContractError(f"{allowed} attempts ended without a result", code=Code.INTERNAL)
         _perform(draft, media, context)
     except PublishError as error:
-        code = "OBJECT_CHANGED" if error.retryable else error.code
+        code = Code.OBJECT_CHANGED if error.retryable else error.code
         _give_up(draft, WorkFailure(code, str(error), RESCAN_ADVICE if error.retryable else ""))
     except SigningError as error:
         advice = RESCAN_ADVICE if error.retryable else ""
         _give_up(draft, WorkFailure(error.code, f"It cannot be signed: {error}", advice))
     except BadKeyError as error:
         advice = "See to SIGNING_KEYS, then publish again."
-        _give_up(draft, WorkFailure("INTERNAL", f"A signing key cannot be used: {error}", advice))
+        _give_up(draft, WorkFailure(Code.INTERNAL, f"A signing key cannot be used: {error}", advice))
     except ContractError as error:
         _give_up(draft, WorkFailure(error.code, str(error), "See the log of the portal's workers."))
     except WorldError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loader.errors import ContractError
+from loader.errors import Code, ContractError
 
 
 class PublishError(ContractError):
@@ -11,7 +11,7 @@ class PublishError(ContractError):
     `retryable`: the same command may well succeed when it is run once more.
     """
 
-    code = "BAD_NAME"
+    code = Code.BAD_NAME
 
     def __init__(self, *reasons: str, retryable: bool = False) -> None:
         super().__init__("\n".join(reasons))

@@ -26,7 +26,7 @@ from campaigns.publishing.manifest_writer import PublishedState, read_published_
 from campaigns.publishing.progress import OnProgress, PublishProgress
 from loader.contract.keys import content_key, manifest_key
 from loader.contract.manifest import Exhibition, Item, Manifest
-from loader.errors import BadName, WorldError
+from loader.errors import BadName, Code, WorldError
 from loader.s3.interface import Bucket
 
 
@@ -187,7 +187,7 @@ class _Publication:
             if sizes.get(content_key(self._airline, self._campaign, one.file.name)) != one.file.size
         ]
         if wrong:
-            raise WorldError("SIZE_MISMATCH", f"not in the bucket as they were sent: {', '.join(wrong)}")
+            raise WorldError(Code.SIZE_MISMATCH, f"not in the bucket as they were sent: {', '.join(wrong)}")
 
     def _build_manifest(
         self, hashed: Sequence[HashedFile], old: Manifest | None, changes: _ManifestChanges

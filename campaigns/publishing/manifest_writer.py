@@ -22,7 +22,7 @@ from campaigns.publishing.errors import PublishError
 from campaigns.signing.manifest_signature import SignResult, check_signable, sign_campaign
 from loader.contract.keys import manifest_key, signature_key
 from loader.contract.manifest import MANIFEST_LIMIT, Manifest, build_manifest, parse_manifest
-from loader.errors import BadManifest, ContractError, WorldError
+from loader.errors import BadManifest, Code, ContractError, WorldError
 from loader.s3.interface import Bucket, GetResult, ObjectInfo
 from loader.signatures.dsse import ENVELOPE_LIMIT, parse_envelope
 
@@ -160,7 +160,7 @@ def _get(media: Bucket, key: str, limit: int = MANIFEST_LIMIT) -> GetResult | No
     try:
         return media.get(key, limit)
     except WorldError as error:
-        if error.code != "OBJECT_GONE":
+        if error.code != Code.OBJECT_GONE:
             raise
         return None
 
@@ -180,7 +180,7 @@ def _write(body: bytes, published: PublishedState, media: Bucket) -> str:
             return media.put(published.key, body, if_match=published.fetched.etag)
         return media.put(published.key, body, if_none_match=True)
     except WorldError as exc:
-        if exc.code not in ("OBJECT_CHANGED", "OBJECT_GONE"):
+        if exc.code not in (Code.OBJECT_CHANGED, Code.OBJECT_GONE):
             raise
         raise _overtaken_error() from exc
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from campaigns.signing.private_keys import public_hex
 from loader.contract.keys import manifest_key, signature_key
 from loader.contract.manifest import MANIFEST_LIMIT, Manifest, parse_manifest
-from loader.errors import BadName, ContractError, WorldError
+from loader.errors import BadName, Code, ContractError, WorldError
 from loader.s3.interface import Bucket, GetResult
 from loader.signatures.dsse import (
     CAMPAIGN_TYPE,
@@ -38,7 +38,7 @@ from loader.signatures.trusted_keys import TrustedKeys
 class SigningError(ContractError):
     """The campaign, or what was asked for, cannot be signed. `retryable`: the same command may well succeed later."""
 
-    code = "BAD_MANIFEST"
+    code = Code.BAD_MANIFEST
 
     def __init__(self, message: str, *, retryable: bool = False) -> None:
         super().__init__(message)
@@ -141,7 +141,7 @@ def _read_manifest(airline: str, campaign: str, media: Bucket) -> GetResult:
     except BadName as error:
         raise SigningError(str(error)) from error
     except WorldError as error:
-        if error.code != "OBJECT_GONE":
+        if error.code != Code.OBJECT_GONE:
             raise
         raise SigningError(f"there is no campaign.json of {airline}/{campaign}: publish it first") from error
     if fetched is None or fetched.truncated:
@@ -154,7 +154,7 @@ def _read_envelope(airline: str, campaign: str, media: Bucket) -> tuple[GetResul
     try:
         held = media.get(signature_key(airline, campaign), ENVELOPE_LIMIT)
     except WorldError as error:
-        if error.code != "OBJECT_GONE":
+        if error.code != Code.OBJECT_GONE:
             raise
         return None, None
     try:
@@ -183,6 +183,6 @@ def _write(media: Bucket, key: str, body: bytes, held: GetResult | None) -> None
         else:
             media.put(key, body, if_match=held.etag)
     except WorldError as error:
-        if error.code not in ("OBJECT_CHANGED", "OBJECT_GONE"):
+        if error.code not in (Code.OBJECT_CHANGED, Code.OBJECT_GONE):
             raise
         raise SigningError("someone else signed this campaign in the meantime: sign again", retryable=True) from error

@@ -31,7 +31,7 @@ from ifeportal.models import Airline
 from ifeportal.storage.background import map_in_threads
 from ifeportal.work_lease import NO_LEASE, WorkLease
 from loader.contract.keys import campaign_error_key, error_key, load_prefix, parse_status_key, progress_key
-from loader.errors import ContractError, WorldError
+from loader.errors import Code, ContractError, WorldError
 from loader.s3.interface import Bucket
 
 OBJECTS_LIMIT: Final = 70_000  # of one load: 30,000 items with two each, and some to spare
@@ -198,11 +198,13 @@ def upload(status: Bucket, packed: PreparedArchive) -> None:
     try:
         status.put(key, packed.body, if_none_match=True)
     except WorldError as error:
-        if error.code != "OBJECT_CHANGED":
+        if error.code != Code.OBJECT_CHANGED:
             raise
         _replace(status, key, packed)
     if _read_archive(status, key) != packed.body:
-        raise WorldError("HASH_MISMATCH", f"GET {key}: this is not what was written a moment ago; nothing was deleted")
+        raise WorldError(
+            Code.HASH_MISMATCH, f"GET {key}: this is not what was written a moment ago; nothing was deleted"
+        )
 
 
 def _replace(status: Bucket, key: str, packed: PreparedArchive) -> None:
@@ -224,7 +226,7 @@ def _read_archive(status: Bucket, key: str) -> bytes | None:
     try:
         there = status.get(key, ARCHIVE_LIMIT + 1)
     except WorldError as error:
-        if error.code == "OBJECT_GONE":
+        if error.code == Code.OBJECT_GONE:
             return None
         raise
     return None if there is None else there.body
@@ -276,7 +278,7 @@ def _delete(status: Bucket, objects: Mapping[str, Version], lease: WorkLease) ->
         try:
             there = status.get(key, 1, if_none_match=etag)
         except WorldError as error:
-            if error.code == "OBJECT_GONE":
+            if error.code == Code.OBJECT_GONE:
                 return
             raise
         if there is not None and there.etag != etag:

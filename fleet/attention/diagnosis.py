@@ -15,7 +15,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from loader.errors import ERRORS
+from loader.errors import Cause as ErrorCause
+from loader.errors import find_error_kind
 
 
 class CauseKind(StrEnum):
@@ -30,14 +31,9 @@ class CauseKind(StrEnum):
     CONTRADICTION = "contradiction"
 
 
-# Whose fault a code says it is; for the codes that are in neither the pattern decides.
-OF_THE_OBJECT: Final = frozenset(
-    {
-        "SIZE_MISMATCH", "HASH_MISMATCH", "OBJECT_CHANGED", "OBJECT_GONE", "BAD_MANIFEST", "BAD_NAME", "UNSIGNED",
-        "BAD_SIGNATURE", "ROLLBACK", "EXPIRED",
-    }
-)  # fmt: skip
-OF_THE_TAIL: Final = frozenset({"NO_SPACE", "READ_ONLY", "IO_ERROR", "CREDENTIALS", "CLOCK_SKEW", "HOOK_FAILED"})
+# Where the fault lies, by what a code is about; for the other causes the pattern decides.
+OF_THE_OBJECT: Final = frozenset({ErrorCause.OBJECT, ErrorCause.MANIFEST, ErrorCause.POLICY})
+OF_THE_TAIL: Final = frozenset({ErrorCause.DISK, ErrorCause.AUTHENTICATION, ErrorCause.HOOK})
 
 STEPS: Final[Mapping[CauseKind, str]] = MappingProxyType(
     {
@@ -104,7 +100,7 @@ class Cause:
     @property
     def next_step(self) -> str:
         """What to do next: what the error's own table says first, then what the pattern says."""
-        known = ERRORS.get(self.code)
+        known = find_error_kind(self.code)
         return f"{known.advice} {STEPS[self.kind]}" if known else STEPS[self.kind]
 
 
@@ -177,9 +173,11 @@ def _key_of_failure(fault: Finding, spread: _Spread) -> CauseKey:
 
 def _is_of_the_object(fault: Finding, of_object: int, of_tail: int) -> bool:
     """What other tails hold whole is not at fault itself, unless it fails on more than one."""
-    if fault.code in OF_THE_OBJECT:
+    kind = find_error_kind(fault.code)
+    cause = kind.cause if kind else None
+    if cause in OF_THE_OBJECT:
         return of_object > 1 or not fault.complete_elsewhere
-    return fault.code not in OF_THE_TAIL and 1 < of_object >= of_tail
+    return cause not in OF_THE_TAIL and 1 < of_object >= of_tail
 
 
 def _object(fault: Finding) -> tuple[str, ...]:

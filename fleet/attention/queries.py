@@ -20,12 +20,13 @@ from fleet.choices import Inconsistency, ServiceStatus, Status
 from fleet.models import Acknowledgement, Load, Transfer
 from ifeportal.bulk import where_in
 from ifeportal.models import Airline, User
+from loader.errors import Code
 
 FINDINGS_LIMIT: Final = 20_000  # failed items that are looked at; beyond, their loads are still listed
 FAILED: Final = "failed"
 _OPEN: Final = Q(status__in=[Status.PENDING, Status.LOADING, Status.FAILED])
 # Of a withdrawn campaign this is what is to be: its objects and its manifest are gone on purpose.
-_EXPECTED: Final = frozenset({"OBJECT_GONE", "UNSIGNED"})
+_EXPECTED: Final = frozenset({Code.OBJECT_GONE.value, Code.UNSIGNED.value})
 _WITHDRAWN: Final = Q(campaign__withdrawn_at__isnull=False, error_code__in=_EXPECTED)
 # What a load needs attention for, the weightiest first; a load is listed under each that holds.
 REASONS: Final[Mapping[str, Q]] = {

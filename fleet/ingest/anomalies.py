@@ -92,7 +92,7 @@ def _row(airline: Airline | None, bucket: BucketName, problem: Problem, now: dat
         bucket=bucket,
         key=problem.key,
         key_hash=hashlib.sha256(problem.key.encode()).hexdigest(),
-        problem=problem.code,
+        problem=str(problem.code),
         detail=problem.detail,
         etag=problem.etag,
         first_seen=now,

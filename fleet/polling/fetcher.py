@@ -17,7 +17,7 @@ from fleet.reconcile.problems import Problem
 from ifeportal.storage.background import map_in_threads
 from ifeportal.work_lease import NO_LEASE, WorkLease
 from loader.contract.keys import StatusKey, parse_status_key
-from loader.errors import ContractError, WorldError
+from loader.errors import Code, ContractError, WorldError
 from loader.s3.interface import Bucket, GetResult, ObjectInfo
 
 FETCHERS: Final = 8
@@ -71,7 +71,7 @@ class Fetcher:
             if isinstance(answer, GetResult):
                 self._cache[key] = answer
                 named.infos.append(ObjectInfo(key, answer.size, answer.etag, answer.last_modified))
-            elif answer.code != "OBJECT_GONE":
+            elif answer.code != Code.OBJECT_GONE:
                 named.failure = _failed(named.problems, key, "", answer) or named.failure
                 continue
             named.known_keys.add(key)
@@ -90,7 +90,7 @@ class Fetcher:
         for each, answer in zip(unknown, map_in_threads(self._pool, self._fetch, unknown, self._lease), strict=True):
             if isinstance(answer, GetResult):
                 readings.by_key[each.name] = parse_body(each, answer)
-            elif answer.code != "OBJECT_GONE":  # gone since the listing: the next listing's matter
+            elif answer.code != Code.OBJECT_GONE:  # gone since the listing: the next listing's matter
                 failure = _failed(readings.problems, each.name, each.etag, answer)
                 readings.failure = readings.failure or failure
         return readings
@@ -100,14 +100,14 @@ class Fetcher:
 
     def _get(self, name: str, key: StatusKey) -> GetResult | WorldError:
         if self._failures >= CONSECUTIVE_FAILURES:
-            return WorldError("NETWORK", "not asked any more after many failed requests")
+            return WorldError(Code.NETWORK, "not asked any more after many failed requests")
         try:
             fetched = self._bucket.get(name, fetch_limit(key))
         except WorldError as error:
             self._failures = 0 if error.permanent else self._failures + 1
             return error
         self._failures = 0
-        return fetched or WorldError("INTERNAL", "an unconditional request was answered as not modified")
+        return fetched or WorldError(Code.INTERNAL, "an unconditional request was answered as not modified")
 
 
 def _report(key: str) -> StatusKey | None:

@@ -32,7 +32,7 @@ from fleet.usage import RequestMeter
 from ifeportal.models import Airline
 from ifeportal.storage.background import PrefetchedListing, list_prefixes
 from ifeportal.work_lease import NO_LEASE, WorkLease
-from loader.errors import WorldError
+from loader.errors import Code, WorldError
 from loader.s3.interface import Bucket, ObjectInfo
 
 OBJECTS_PER_TIME_CHECK: Final = 1_000  # listed between two looks at the clock
@@ -258,5 +258,5 @@ def _within_time_limit(objects: PrefetchedListing, writer: Writer) -> Iterator[O
     end = time.monotonic() + LISTING_TIME_LIMIT
     for count, info in enumerate(objects):
         if count % OBJECTS_PER_TIME_CHECK == 0 and time.monotonic() > end + writer.elapsed:
-            raise WorldError("TOO_SLOW", f"the listing was not read within {LISTING_TIME_LIMIT:.0f} s")
+            raise WorldError(Code.TOO_SLOW, f"the listing was not read within {LISTING_TIME_LIMIT:.0f} s")
         yield info

@@ -12,7 +12,7 @@ from typing import Final
 from urllib.parse import unquote_plus
 
 from loader.contract.strict_json import Fields, loads
-from loader.errors import ContractError
+from loader.errors import Code, ContractError
 
 MESSAGE_LIMIT: Final = 1_048_576  # bytes; SQS's own limit
 RECORDS_LIMIT: Final = 2_000  # of one message; S3 itself writes one
@@ -21,7 +21,7 @@ RECORDS_LIMIT: Final = 2_000  # of one message; S3 itself writes one
 class BadNotification(ContractError):
     """A message says nothing that could be understood."""
 
-    code = "INTERNAL"
+    code = Code.INTERNAL
 
 
 def parse_notification(body: str, bucket: str) -> frozenset[str]:

@@ -41,6 +41,7 @@ from ifeportal.live.feed import publish
 from ifeportal.models import Airline
 from ifeportal.work_lease import LeaseLost, WorkLease
 from loader.contract.keys import StatusKey
+from loader.errors import Code
 
 OBJECTS_A_BATCH: Final = 2_000  # fetched before the tails they belong to are written: bounds what waits in memory
 ROWS_A_BATCH: Final = 5_000  # made or held against a manifest in one transaction
@@ -245,7 +246,7 @@ class Writer:
         logger.error("writing what was seen of %s/%s failed", self.airline.name, tail, exc_info=error)
         self.add_failure(f"tail {tail}: {type(error).__name__}")
         detail = f"What was seen of this tail could not be written ({type(error).__name__}); it is tried again."
-        problems.add(Problem(f"{self.airline.name}/{tail}/", "INTERNAL", detail))
+        problems.add(Problem(f"{self.airline.name}/{tail}/", Code.INTERNAL, detail))
 
     def _update(
         self, work: TailWork, readings: FetchResult, campaigns: Container[str], problems: Problems

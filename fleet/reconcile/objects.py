@@ -104,7 +104,7 @@ def parse_body(changed: ChangedObject, fetched: GetResult) -> ParsedObject:
     except ContractError as error:
         return _unreadable(now, str(error))
     report = item_reports.parse_error(fetched.body, truncated=fetched.truncated)
-    return ParsedObject(ErrorObserved(etag, at, report.code or "", report.text, report.truncated))
+    return ParsedObject(ErrorObserved(etag, at, str(report.code or ""), report.text, report.truncated))
 
 
 def _body_or_too_long(fetched: GetResult) -> bytes:

@@ -87,7 +87,7 @@ class ExpectedState:
         if error is None:
             return Expected(*place, status.value, done, total)
         report = parse_error(error)
-        return Expected(*place, status.value, done, total, report.code or "", report.text)
+        return Expected(*place, status.value, done, total, str(report.code or ""), report.text)
 
 
 def expected_after_count(plan: FleetPlan, count: int, *, media: bool = True) -> ExpectedState:

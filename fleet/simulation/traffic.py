@@ -21,16 +21,17 @@ from loader.contract.heartbeat import Heartbeat, build_heartbeat
 from loader.contract.item_reports import build_error, build_progress
 from loader.contract.keys import error_key, heartbeat_key
 from loader.contract.units import MIB
+from loader.errors import Code
 
 REPORT_INTERVAL: Final = 2.0  # seconds between two reports of a loader, as ours has it by default
 HEARTBEAT_INTERVAL: Final = 300.0  # seconds
 MOST: Final = 10 * MIB  # between two reports: a link of some 40 Mbit/s
 ERRORS: Final = (
-    ("NETWORK", "the store could not be reached"),
-    ("TIMEOUT", "no byte came for 60 s"),
-    ("SHORT_BODY", "the connection ended early, 12 times in a row"),
-    ("HASH_MISMATCH", "the bytes do not have the SHA-256 of the manifest"),
-    ("NO_SPACE", "the content directory is full"),
+    (Code.NETWORK, "the store could not be reached"),
+    (Code.TIMEOUT, "no byte came for 60 s"),
+    (Code.SHORT_BODY, "the connection ended early, 12 times in a row"),
+    (Code.HASH_MISMATCH, "the bytes do not have the SHA-256 of the manifest"),
+    (Code.NO_SPACE, "the content directory is full"),
 )
 FOREIGN_ERRORS: Final = ("connection reset by peer", "I/O error -5 on /dev/mmcblk0p3", "Übertragung abgebrochen: 17")
 Write = tuple[str, bytes | None]  # a key, and what is written there or None where it is deleted
@@ -159,7 +160,7 @@ class _LoadScript:
 
     def _recover(self, done: int, code: str) -> Iterator[Write]:
         """The item that failed is tried again; what has a wrong sum is not kept."""
-        if code == "HASH_MISMATCH" and done:
+        if code == Code.HASH_MISMATCH and done:
             done = 0
             yield self._progress(self._at_item, 0)
         yield from self._to_the_end(self._at_item, done)

@@ -15,7 +15,7 @@ from django.db import models
 from django.db.models import F, Q
 
 from ifeportal.access import ScopedQuerySet
-from loader.errors import WorldError
+from loader.errors import Code, WorldError
 from loader.s3 import retry
 
 M = TypeVar("M", bound=models.Model)
@@ -24,12 +24,12 @@ NO_ATTEMPTS: Final = {"attempts": 0, "next_try_at": None, "error_code": "", "err
 
 @dataclass(frozen=True, slots=True)
 class WorkFailure:
-    """Why an attempt failed: a code of `loader.errors`, a sentence, and what to do about it ("" if nothing is known).
+    """Why an attempt failed: its code, a sentence, and what to do about it ("" if nothing is known).
 
     `permanent`: another attempt is pointless. `retry_after`: seconds the other side asked to wait.
     """
 
-    code: str
+    code: Code
     error: str
     advice: str = ""
     permanent: bool = False
@@ -121,5 +121,5 @@ class RetriedWork(models.Model):
             setattr(self, name, value)
 
     def _record(self, failure: WorkFailure, **columns: Any) -> bool:
-        said = {"error_code": failure.code, "error": failure.error, "advice": failure.advice}
+        said = {"error_code": failure.code.value, "error": failure.error, "advice": failure.advice}
         return bool(self.current_request().update(attempts=self.attempts, **said, **columns))

@@ -15,7 +15,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from ifeportal import formatting
-from loader.errors import ERRORS, ErrorKind
+from loader.errors import ErrorKind, find_error_kind
 
 register = template.Library()
 
@@ -110,7 +110,7 @@ def _bytes(value: object) -> int | None:
 @register.filter
 def known_error(code: str) -> ErrorKind | None:
     """What the error table says of a code; None for a code that is not ours."""
-    return ERRORS.get(code)
+    return find_error_kind(code)
 
 
 @register.simple_tag

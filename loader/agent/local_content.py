@@ -14,7 +14,7 @@ from loader.contract.manifest import Item
 from loader.contract.names import TGZ
 from loader.contract.transfer_queue import TransferQueue
 from loader.contract.units import format_size
-from loader.errors import WorldError
+from loader.errors import Code, WorldError
 from loader.media.snapshot import ManifestResult, MediaSnapshot
 from loader.monitor.events import EventListener
 from loader.planning.model import DiskSpace, Plan, PlanningContext, Removal, TargetCampaign
@@ -56,7 +56,7 @@ class LocalContent:
         context: PlanningContext,
         queue: TransferQueue | None,
         requested: RequestedItems,
-        blocked: Mapping[ItemKey, str],
+        blocked: Mapping[ItemKey, Code],
     ) -> Plan:
         """What is to be done, before a byte moves."""
         self.problem = ""

@@ -20,7 +20,7 @@ from loader.agent.local_content import LocalContent
 from loader.config import Settings
 from loader.contract.heartbeat import Heartbeat
 from loader.contract.keys import heartbeat_key
-from loader.errors import ExitCode, WorldError
+from loader.errors import Cause, Code, ExitCode, WorldError
 from loader.hooks.runner import HookRunner
 from loader.media.manifest_reader import ManifestReader
 from loader.media.manifest_verifier import ManifestVerifier, uses_tls
@@ -29,7 +29,7 @@ from loader.media.queue_reader import TransferQueueReader
 from loader.media.snapshot import ManifestScan, MediaSnapshot
 from loader.monitor.events import EventListener
 from loader.network.link_monitor import LinkMonitor
-from loader.planning.failure_history import OBJECT_FAILURES, FailureHistory
+from loader.planning.failure_history import FailureHistory
 from loader.planning.limits import EffectiveLimits
 from loader.planning.model import Plan, PlanningContext
 from loader.reporting.lease import TailLease
@@ -242,9 +242,11 @@ class Agent:
         for text in look.ignored_prefixes:
             self._notice_once("prefix", text, text)
         if not look.reached:
-            self._notice_once("waiting", "look", f"The media bucket is out of reach: {look.reason}", code=look.code)
+            self._notice_once(
+                "waiting", "look", f"The media bucket is out of reach: {look.reason}", code=look.code or ""
+            )
         else:
-            self._notice_once("waiting", "look", f"{look.code}: {look.text}" if look.code else "", code=look.code)
+            self._notice_once("waiting", "look", f"{look.code}: {look.text}" if look.code else "", code=look.code or "")
         self._report_problems(look)
         before = self._snapshot.scan.manifests
         # What cannot be read just now is as it was: nothing is given up for that.
@@ -329,20 +331,20 @@ class Agent:
         """Say that the clocks contradict each other; while the store has not answered, that is said anyway."""
         self._doubt = ""
         if moment.store is not None and moment.trusted is None:
-            self._doubt = f"CLOCK_SKEW: nothing is removed by date: {moment.doubt}"
-        self._notice_once("kept", "clock", self._doubt, code="CLOCK_SKEW")
+            self._doubt = f"{Code.CLOCK_SKEW}: nothing is removed by date: {moment.doubt}"
+        self._notice_once("kept", "clock", self._doubt, code=Code.CLOCK_SKEW)
 
-    def _blocked_items(self) -> dict[ItemKey, str]:
+    def _blocked_items(self) -> dict[ItemKey, Code]:
         etags = self._snapshot.etags
         digests = {name: reading.manifest_version.digest for name, reading in self._snapshot.scan.manifests.items()}
         barred = self._failures.blocked_items(digests, etags, time.monotonic())
         if self._settings.once:
             # Whoever lets us run once decides when it is tried again.
-            failed = {key: one for key, one in self._results.items() if one.code and one.step.action != "refuse"}
+            failed = {key: one for key, one in self._results.items() if one.step.action != "refuse"}
             barred |= {
                 key: one.code
                 for key, one in failed.items()
-                if (digests.get(key[0]), etags.get(key, one.etag)) == (one.digest, one.etag)
+                if one.code and (digests.get(key[0]), etags.get(key, one.etag)) == (one.digest, one.etag)
             }
         return barred
 
@@ -464,7 +466,7 @@ class Agent:
         codes = {reading.code for reading in look.manifests.values()} | {one.code for one in self._results.values()}
         failed = (
             look.code
-            or codes - {""}
+            or codes - {None}
             or self._transfers.incomplete_campaigns
             or self._hooks.any_failed
             or self._disk_problem
@@ -474,7 +476,8 @@ class Agent:
     def _was_republished(self) -> bool:
         """Something failed because of its object: a new version may have been published meanwhile."""
         self._passes += 1
-        campaigns = {key[0] for key, result in self._results.items() if result.code in OBJECT_FAILURES}
+        codes = {key: result.code for key, result in self._results.items() if result.code}
+        campaigns = {key[0] for key, code in codes.items() if code.cause is Cause.OBJECT}
         for name in campaigns if self._passes < MAX_PASSES else ():
             now = self._manifest_reader.read(name)
             before = self._snapshot.scan.manifests.get(name)

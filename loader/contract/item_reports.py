@@ -14,7 +14,7 @@ from typing import Final
 
 from loader.contract.text import clean_line
 from loader.contract.units import MIB
-from loader.errors import ERRORS, BadProgress
+from loader.errors import ERRORS, BadProgress, Code, find_error_kind
 
 PROGRESS_LIMIT: Final = 64
 ERROR_LIMIT: Final = 4096
@@ -91,7 +91,7 @@ def _etag_of_size(size: int) -> str:
 class ErrorReport:
     """An `.error`: `code` of the table or None, `text` one line that is never empty, `truncated` if there was more."""
 
-    code: str | None
+    code: Code | None
     text: str
     truncated: bool = False
 
@@ -104,18 +104,14 @@ def parse_error(body: bytes, *, truncated: bool = False) -> ErrorReport:
     truncated = truncated or len(body) > ERROR_LIMIT
     text = clean_line(_without_partial_character(body[:ERROR_LIMIT], truncated).decode(errors="replace"))
     coded = _CODED.fullmatch(text)
-    if coded and (kind := ERRORS.get(coded[1])):
+    if coded and (kind := find_error_kind(coded[1])):
         return ErrorReport(kind.code, (coded[2] or "").strip() or kind.sentence, truncated)
     return ErrorReport(None, text or _EMPTY, truncated)
 
 
-def build_error(code: str, text: str) -> bytes:
-    """The body of an `.error`: one line `CODE: text` of at most 4 KiB, no character cut in two.
-
-    Raises:
-        KeyError: the table has no such code.
-    """
-    line = f"{ERRORS[code].code}: {clean_line(text) or ERRORS[code].sentence}"
+def build_error(code: Code, text: str) -> bytes:
+    """The body of an `.error`: one line `CODE: text` of at most 4 KiB, no character cut in two."""
+    line = f"{code}: {clean_line(text) or ERRORS[code].sentence}"
     body = line.encode(errors="replace")
     if len(body) < ERROR_LIMIT:
         return body + b"\n"

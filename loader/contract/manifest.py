@@ -14,7 +14,7 @@ from typing import Final
 from loader.contract.names import TGZ, check_name, conflict_key, content_name
 from loader.contract.strict_json import INT_LIMIT, Fields, dumps, format_utc, json_type_name, loads
 from loader.contract.units import MIB
-from loader.errors import BadManifest, BadName
+from loader.errors import BadManifest, BadName, Code
 
 MANIFEST_LIMIT: Final = 5 * MIB
 ITEMS_LIMIT: Final = 10_000
@@ -137,7 +137,7 @@ def _tails(fields: Fields) -> tuple[str, ...] | None:
         try:
             check_name(tail)
         except BadName as exc:
-            fields.fail(f"tails[{index}]", str(exc), code="BAD_NAME")
+            fields.fail(f"tails[{index}]", str(exc), code=Code.BAD_NAME)
     return tuple(str(tail) for tail in listed)
 
 
@@ -175,7 +175,7 @@ def _item(entry: object, path: str) -> Item:
     try:
         name = content_name(name)
     except BadName as exc:
-        fields.fail("name", str(exc), code="BAD_NAME")
+        fields.fail("name", str(exc), code=Code.BAD_NAME)
     size = fields.integer("size")
     if size is None:
         fields.fail("size", "is missing")

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Final, NoReturn, TypeVar
 
-from loader.errors import ContractError
+from loader.errors import Code, ContractError
 
 DEPTH_LIMIT: Final = 16
 VALUES_LIMIT: Final = 1_000_000
@@ -145,7 +145,7 @@ class Fields:
         self._path = path
         self._error = error
 
-    def fail(self, name: str, why: str, *, code: str | None = None) -> NoReturn:
+    def fail(self, name: str, why: str, *, code: Code | None = None) -> NoReturn:
         """Raise this object's error about the field `name`."""
         raise self._error(f"{self.path_of(name)}: {why}", code=code)
 

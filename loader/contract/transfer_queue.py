@@ -16,7 +16,7 @@ from loader.contract.names import TGZ, check_name, content_name
 from loader.contract.strict_json import INT_LIMIT, Fields, dumps, format_utc_or_none, json_type_name, loads, with_extra
 from loader.contract.time_window import TimeWindow, parse_time_window
 from loader.contract.units import MIB, parse_size
-from loader.errors import BadName, BadTransferQueue
+from loader.errors import BadName, BadTransferQueue, Code
 
 QUEUE_LIMIT: Final = MIB
 ENTRIES_LIMIT: Final = 1000
@@ -113,7 +113,7 @@ def _campaign(fields: Fields) -> str:
     try:
         return check_name(name)
     except BadName as exc:
-        fields.fail("campaign", str(exc), code="BAD_NAME")
+        fields.fail("campaign", str(exc), code=Code.BAD_NAME)
 
 
 def _content(fields: Fields) -> tuple[str, ...] | None:
@@ -132,7 +132,7 @@ def _name(fields: Fields, path: str, name: object) -> str:
     try:
         return content_name(name)
     except BadName as exc:
-        fields.fail(path, str(exc), code="BAD_NAME")
+        fields.fail(path, str(exc), code=Code.BAD_NAME)
 
 
 def _action(fields: Fields) -> str:

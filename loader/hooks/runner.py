@@ -14,7 +14,7 @@ from functools import partial
 from typing import Final
 
 from loader.command_runner import CommandResult, run_command
-from loader.errors import WorldError
+from loader.errors import Code, WorldError
 from loader.hooks.ledger import HookLedger, PendingHook
 from loader.monitor.events import EventListener
 from loader.planning.failure_history import BLOCK_TIME
@@ -124,7 +124,7 @@ class HookQueue:
         log.info("%s ran for %s: %s", self._command[0], owed, _log_text(outcome))
         if outcome.stopped:
             return
-        error = None if outcome.succeeded else WorldError("HOOK_FAILED", _error_text(outcome))
+        error = None if outcome.succeeded else WorldError(Code.HOOK_FAILED, _error_text(outcome))
         with self._changed:
             self._blocked.pop(owed.key, None)
             if error is not None:

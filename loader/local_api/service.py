@@ -14,7 +14,7 @@ from typing import Final
 
 from loader.contract.names import content_name
 from loader.contract.strict_json import Fields, loads
-from loader.errors import BadName, ContractError
+from loader.errors import BadName, Code, ContractError
 from loader.local_api.http import BODY_LIMIT, HttpError, HttpRequest, build_response, encode_json, json_response
 from loader.monitor.status_board import StatusBoard
 
@@ -26,7 +26,7 @@ _EXAMPLE: Final = 'Send {"campaign": "2026-12", "content": "movie-001"}; without
 class BadRequestBody(ContractError):
     """The body of a `/now` is not what it should be."""
 
-    code = "INTERNAL"
+    code = Code.INTERNAL
 
 
 class LocalApi:

@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 from loader.contract.keys import content_key, manifest_key, signature_key
 from loader.contract.manifest import MANIFEST_LIMIT, Item, Manifest, parse_manifest
 from loader.contract.names import check_name, conflict_key
-from loader.errors import BadManifest, BadName, ContractError, WorldError
+from loader.errors import BadManifest, BadName, Code, ContractError, WorldError
 from loader.media.manifest_verifier import ManifestVerifier
 from loader.media.snapshot import ManifestResult, ManifestScan
 from loader.s3.interface import Bucket, GetResult
@@ -59,7 +59,7 @@ class ManifestReader:
                 break
             if alike[conflict_key(name)] > 1:
                 readings[name] = ManifestResult(
-                    name, code="BAD_NAME", text="another campaign differs from it only in case"
+                    name, code=Code.BAD_NAME, text="another campaign differs from it only in case"
                 )
                 continue
             reading = self.read(name)
@@ -88,7 +88,7 @@ class ManifestReader:
         except WorldError as error:
             return _unsigned_result(campaign, error)
         except ContractError as error:
-            if error.code == "EXPIRED" and signed and self._is_over(signed.summary):
+            if error.code == Code.EXPIRED and signed and self._is_over(signed.summary):
                 return ManifestResult(
                     campaign
                 )  # there is nothing left to be loaded of it, so nobody need sign it again
@@ -109,16 +109,16 @@ class ManifestReader:
             refused = ManifestResult(campaign, code=error.code, text=_refusal_text(error))
         else:
             same = signed.digest == reading.manifest_version.digest
-            text = "BAD_SIGNATURE: campaign.json and what campaign.json.dsse signs are not the same"
+            text = f"{Code.BAD_SIGNATURE}: campaign.json and what campaign.json.dsse signs are not the same"
             return self._if_for_this_tail(reading if same else replace(reading, warning=text))
         ours = self._if_for_this_tail(reading)
         if ours.manifest is None:
             return ours
         if self._verifier.signatures_required and refused.code not in (
-            "ROLLBACK",
-            "EXPIRED",
-            "BAD_MANIFEST",
-            "BAD_NAME",
+            Code.ROLLBACK,
+            Code.EXPIRED,
+            Code.BAD_MANIFEST,
+            Code.BAD_NAME,
         ):
             return refused
         return replace(ours, warning=f"{refused.code}: {refused.text}")
@@ -143,7 +143,7 @@ class ManifestReader:
         try:
             return self._read(manifest_key(self._airline, campaign), MANIFEST_LIMIT, campaign, self._unsigned, parsed)
         except WorldError as error:
-            absent = error.code == "OBJECT_GONE"
+            absent = error.code == Code.OBJECT_GONE
             text = "campaign.json is not there" if absent else str(error)
             return ManifestResult(campaign, code=error.code, text=text, absent=absent)
 
@@ -177,7 +177,7 @@ class ManifestReader:
         fetched = self._media.get(key, limit, if_none_match=before.etag if before else None)
         if fetched is None:
             if before is None:
-                raise WorldError("INTERNAL", f"the store says that {key.rpartition('/')[2]} is as it never was")
+                raise WorldError(Code.INTERNAL, f"the store says that {key.rpartition('/')[2]} is as it never was")
             return before.value
         value = make(fetched)
         with self._lock:
@@ -234,9 +234,9 @@ class ManifestReader:
 
 
 def _unsigned_result(campaign: str, error: WorldError) -> ManifestResult:
-    if error.code != "OBJECT_GONE":
+    if error.code != Code.OBJECT_GONE:
         return ManifestResult(campaign, code=error.code, text=str(error))
-    return ManifestResult(campaign, code="UNSIGNED", text="campaign.json.dsse is not there", absent=True)
+    return ManifestResult(campaign, code=Code.UNSIGNED, text="campaign.json.dsse is not there", absent=True)
 
 
 def _refusal_text(error: ContractError) -> str:

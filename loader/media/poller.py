@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 
 from loader.contract.manifest import Manifest
-from loader.errors import WorldError
+from loader.errors import Code, WorldError
 from loader.media.manifest_reader import ManifestReader
 from loader.media.queue_reader import TransferQueueReader
 from loader.media.snapshot import ManifestResult, ManifestScan, MediaSnapshot
@@ -98,5 +98,5 @@ class MediaPoller:
 def _failed(reason: str) -> MediaSnapshot:
     """A look that ended in an error nobody translated; `reason` is shown on the ground, so it quotes nothing."""
     return MediaSnapshot(
-        ManifestScan({}, code="INTERNAL", text=f"the media bucket could not be read: unexpected error ({reason})")
+        ManifestScan({}, code=Code.INTERNAL, text=f"the media bucket could not be read: unexpected error ({reason})")
     )

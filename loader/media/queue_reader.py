@@ -11,7 +11,7 @@ from typing import Final
 
 from loader.contract.keys import queue_key
 from loader.contract.transfer_queue import QUEUE_LIMIT, TransferQueue, parse_transfer_queue
-from loader.errors import BadTransferQueue, WorldError
+from loader.errors import BadTransferQueue, Code, WorldError
 from loader.s3.interface import Bucket
 from loader.storage.content_store import ContentStore
 
@@ -49,7 +49,7 @@ class TransferQueueReader:
             fetched = self._media.get(self._key, QUEUE_LIMIT, if_none_match=self._etag or None)
         except WorldError as error:
             # On AWS, whose ListBucket is granted for a prefix only is told 403 of what is not there.
-            if error.code != "OBJECT_GONE" and (error.code != "FORBIDDEN" or self.queue is not None):
+            if error.code != Code.OBJECT_GONE and (error.code != Code.FORBIDDEN or self.queue is not None):
                 raise
             self._etag = self._fault = self.problem = ""
             self._set_current(None, b"")

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from loader.contract.manifest import Manifest
-from loader.signatures.signed_manifest import REFUSAL_CODES
+from loader.errors import UNREACHABLE, Cause, Code
 from loader.storage.inventory import ItemKey, ManifestVersion
 
 NO_VERSION: Final = ManifestVersion("")
-UNREACHABLE_CODES: Final = frozenset({"NETWORK", "TIMEOUT", "THROTTLED"})
 WARNINGS_LIMIT: Final = 20  # of a heartbeat
 
 
@@ -26,7 +25,7 @@ class ManifestResult:
     campaign: str
     manifest: Manifest | None = None
     manifest_version: ManifestVersion = NO_VERSION
-    code: str = ""
+    code: Code | None = None
     text: str = ""
     warning: str = ""
     absent: bool = False
@@ -34,12 +33,12 @@ class ManifestResult:
     @property
     def unreachable(self) -> bool:
         """Nothing is known against the campaign; the store could not be asked."""
-        return self.code in UNREACHABLE_CODES
+        return self.code in UNREACHABLE
 
     @property
     def refused(self) -> bool:
         """The policy on signatures does not let it in."""
-        return self.code in REFUSAL_CODES
+        return self.code is not None and self.code.cause is Cause.POLICY
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +50,14 @@ class ManifestScan:
 
     manifests: Mapping[str, ManifestResult]
     ignored_prefixes: tuple[str, ...] = ()
-    code: str = ""
+    code: Code | None = None
     text: str = ""
 
     @property
     def reached(self) -> bool:
         """Something answered."""
         if self.code:
-            return self.code not in UNREACHABLE_CODES
+            return self.code not in UNREACHABLE
         return not self.manifests or any(not reading.unreachable for reading in self.manifests.values())
 
     @property

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from loader.errors import Code
 from loader.planning.model import PlanStep
 from loader.s3.redaction import redact
 
@@ -19,7 +20,7 @@ class EventListener:
         """So many items of so many bytes are to be loaded, of which `bytes_done` bytes are here already."""
 
     def plan_changed(
-        self, steps: Sequence[PlanStep], refused: Mapping[str, tuple[str, str]], titles: Mapping[str, str]
+        self, steps: Sequence[PlanStep], refused: Mapping[str, tuple[Code, str]], titles: Mapping[str, str]
     ) -> None:
         """A new plan: all its steps, those that need no work too.
 
@@ -35,7 +36,7 @@ class EventListener:
     def item_progress(self, campaign: str, content: str, bytes_done: int, size: int, gained: int) -> None:
         """Called for every chunk; `gained` bytes came since the last call."""
 
-    def item_retrying(self, campaign: str, content: str, code: str, text: str, wait: float) -> None:
+    def item_retrying(self, campaign: str, content: str, code: Code, text: str, wait: float) -> None:
         """A try failed; another follows in `wait` seconds."""
 
     def item_stopped(self, campaign: str, content: str) -> None:
@@ -47,13 +48,13 @@ class EventListener:
     def campaign_activated(self, campaign: str) -> None:
         """The campaign is whole and every item of it has its final name."""
 
-    def item_failed(self, campaign: str, content: str, code: str, text: str) -> None:
+    def item_failed(self, campaign: str, content: str, code: Code, text: str) -> None:
         """The item is given up for now."""
 
     def hook_recovered(self, campaign: str, content: str) -> None:
         """What had failed once the item was whole has gone well now."""
 
-    def campaign_failed(self, campaign: str, code: str, text: str) -> None:
+    def campaign_failed(self, campaign: str, code: Code, text: str) -> None:
         """The whole campaign is."""
 
     def state_changed(self, state: str, reason: str, campaign: str) -> None:
@@ -81,7 +82,7 @@ class Broadcast(EventListener):
             listener.plan(items, size, bytes_done)
 
     def plan_changed(
-        self, steps: Sequence[PlanStep], refused: Mapping[str, tuple[str, str]], titles: Mapping[str, str]
+        self, steps: Sequence[PlanStep], refused: Mapping[str, tuple[Code, str]], titles: Mapping[str, str]
     ) -> None:
         """To all."""
         for listener in self._listeners:
@@ -102,7 +103,7 @@ class Broadcast(EventListener):
         for listener in self._listeners:
             listener.item_progress(campaign, content, bytes_done, size, gained)
 
-    def item_retrying(self, campaign: str, content: str, code: str, text: str, wait: float) -> None:
+    def item_retrying(self, campaign: str, content: str, code: Code, text: str, wait: float) -> None:
         """To all."""
         for listener in self._listeners:
             listener.item_retrying(campaign, content, code, text, wait)
@@ -122,7 +123,7 @@ class Broadcast(EventListener):
         for listener in self._listeners:
             listener.campaign_activated(campaign)
 
-    def item_failed(self, campaign: str, content: str, code: str, text: str) -> None:
+    def item_failed(self, campaign: str, content: str, code: Code, text: str) -> None:
         """To all."""
         for listener in self._listeners:
             listener.item_failed(campaign, content, code, text)
@@ -132,7 +133,7 @@ class Broadcast(EventListener):
         for listener in self._listeners:
             listener.hook_recovered(campaign, content)
 
-    def campaign_failed(self, campaign: str, code: str, text: str) -> None:
+    def campaign_failed(self, campaign: str, code: Code, text: str) -> None:
         """To all."""
         for listener in self._listeners:
             listener.campaign_failed(campaign, code, text)
@@ -162,7 +163,7 @@ class Redacting(Broadcast):
     """Passes on without secrets: texts of errors, and of the bucket, which may quote what it was sent."""
 
     def plan_changed(
-        self, steps: Sequence[PlanStep], refused: Mapping[str, tuple[str, str]], titles: Mapping[str, str]
+        self, steps: Sequence[PlanStep], refused: Mapping[str, tuple[Code, str]], titles: Mapping[str, str]
     ) -> None:
         """Reasons and titles."""
         reasons = {name: (code, redact(text)) for name, (code, text) in refused.items()}
@@ -173,15 +174,15 @@ class Redacting(Broadcast):
         safe = {name: redact(value) if isinstance(value, str) else value for name, value in fields.items()}
         super().notice(event, redact(text), **safe)
 
-    def item_retrying(self, campaign: str, content: str, code: str, text: str, wait: float) -> None:
+    def item_retrying(self, campaign: str, content: str, code: Code, text: str, wait: float) -> None:
         """The error."""
         super().item_retrying(campaign, content, code, redact(text), wait)
 
-    def item_failed(self, campaign: str, content: str, code: str, text: str) -> None:
+    def item_failed(self, campaign: str, content: str, code: Code, text: str) -> None:
         """The error."""
         super().item_failed(campaign, content, code, redact(text))
 
-    def campaign_failed(self, campaign: str, code: str, text: str) -> None:
+    def campaign_failed(self, campaign: str, code: Code, text: str) -> None:
         """The error."""
         super().campaign_failed(campaign, code, redact(text))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
 
-from loader.errors import ERRORS
+from loader.errors import ERRORS, Code
 from loader.planning.model import PlanStep
 from loader.s3.throughput import RateMeter, eta
 
@@ -26,7 +26,7 @@ class ItemStatus:
     status: StatusWord = "pending"
     bytes_done: int = 0
     staged: bool = False
-    code: str = ""
+    code: Code | None = None
     error: str = ""
     retry_at: datetime | None = None
     meter: RateMeter | None = field(default=None, compare=False)
@@ -39,7 +39,7 @@ class ItemStatus:
 
     def clear_error(self) -> None:
         """No error any more."""
-        self.code, self.error, self.retry_at = "", "", None
+        self.code, self.error, self.retry_at = None, "", None
 
 
 def carried_over(step: PlanStep, before: ItemStatus | None) -> ItemStatus:
@@ -56,13 +56,13 @@ def carried_over(step: PlanStep, before: ItemStatus | None) -> ItemStatus:
     if step.action == "keep":
         entry.bytes_done = item.size
         entry.status = "loading" if step.staged else "complete"
-        if before is not None and same and before.code == "HOOK_FAILED":
+        if before is not None and same and before.code == Code.HOOK_FAILED:
             entry.status, entry.code, entry.error = "failed", before.code, before.error
     elif step.code:
         known = before is not None and before.code == step.code
         entry.status, entry.code = "failed", step.code
         entry.error = step.reason or (before.error if before and known else ERRORS[step.code].sentence)
-    elif before is not None and before.status == "failed" and before.code != "NO_SPACE" and same:
+    elif before is not None and before.status == "failed" and before.code != Code.NO_SPACE and same:
         # Until it begins again nothing is known to be better.
         entry.status, entry.code, entry.error = "failed", before.code, before.error
     return entry
@@ -92,7 +92,7 @@ def item_row(entry: ItemStatus, now: float) -> dict[str, object]:
         "verified": entry.verified,
         "rate_bps": rate,
         "eta_seconds": eta(entry.bytes_total - entry.bytes_done, rate),
-        "error_code": entry.code,
+        "error_code": entry.code or "",
         "error": entry.error,
         "retry_at": format_utc_milliseconds(entry.retry_at),
     }

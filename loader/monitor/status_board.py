@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Final
 
 from loader.contract.heartbeat import StoreUsage
-from loader.errors import WorldError
+from loader.errors import Code, WorldError
 from loader.monitor.events import EventListener
 from loader.monitor.rows import (
     ItemStatus,
@@ -116,7 +116,7 @@ class StatusBoard(EventListener):
                 if self._waiting:
                     self._wake.notify_all()
 
-    def item_retrying(self, campaign: str, content: str, code: str, text: str, wait: float) -> None:
+    def item_retrying(self, campaign: str, content: str, code: Code, text: str, wait: float) -> None:
         """With its error, until bytes come again."""
         with self._wake:
             if entry := self._entries.get((campaign, content)):
@@ -153,7 +153,7 @@ class StatusBoard(EventListener):
                     entry.status, entry.staged = "complete", False
                     self._changed(entry)
 
-    def item_failed(self, campaign: str, content: str, code: str, text: str) -> None:
+    def item_failed(self, campaign: str, content: str, code: Code, text: str) -> None:
         """With its error, until it begins again and bytes come."""
         with self._wake:
             if entry := self._entries.get((campaign, content)):
@@ -169,7 +169,7 @@ class StatusBoard(EventListener):
                 entry.clear_error()
                 self._changed(entry)
 
-    def campaign_failed(self, campaign: str, code: str, text: str) -> None:
+    def campaign_failed(self, campaign: str, code: Code, text: str) -> None:
         """Until the next plan says otherwise."""
         with self._wake:
             self._refused[campaign] = (code, text)

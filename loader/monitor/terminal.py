@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 from loader.contract.item_reports import one_line
 from loader.contract.names import TGZ
 from loader.contract.units import format_size
+from loader.errors import Code
 from loader.monitor.events import EventListener
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class PlainDisplay(EventListener):
             self._last_shown[campaign, content] = tenth, now
             self.notice("progress", f"{campaign}/{content}{TGZ}: {tenth}0 %")
 
-    def item_retrying(self, campaign: str, content: str, code: str, text: str, wait: float) -> None:
+    def item_retrying(self, campaign: str, content: str, code: Code, text: str, wait: float) -> None:
         """A try failed; another follows in `wait` seconds."""
         said = f"{campaign}/{content}{TGZ}: {code}: {text}; again in {wait:.1f} s"
         self.notice("retrying", said, campaign=campaign, content=content, code=code, error=one_line(text), seconds=wait)
@@ -74,13 +75,13 @@ class PlainDisplay(EventListener):
         text = f"{campaign}/{content}{TGZ}: done, {format_size(size)}, {word}"
         self.notice("finished", text, campaign=campaign, content=content, bytes_total=size, verified=verified)
 
-    def item_failed(self, campaign: str, content: str, code: str, text: str) -> None:
+    def item_failed(self, campaign: str, content: str, code: Code, text: str) -> None:
         """The item is given up for now."""
         self._last_shown.pop((campaign, content), None)
         said = f"{campaign}/{content}{TGZ}: failed, {code}: {text}"
         self.notice("failed", said, campaign=campaign, content=content, code=code, error=one_line(text))
 
-    def campaign_failed(self, campaign: str, code: str, text: str) -> None:
+    def campaign_failed(self, campaign: str, code: Code, text: str) -> None:
         """The whole campaign is."""
         said = f"{campaign}: failed, {code}: {text}"
         self.notice("campaign_failed", said, campaign=campaign, code=code, error=one_line(text))
@@ -185,7 +186,7 @@ class ProgressBars(PlainDisplay):
             self._count((campaign, content), size)
         super().item_finished(campaign, content, size, verified=verified)
 
-    def item_failed(self, campaign: str, content: str, code: str, text: str) -> None:
+    def item_failed(self, campaign: str, content: str, code: Code, text: str) -> None:
         """The bar goes, a line stays."""
         self._remove(campaign, content)
         super().item_failed(campaign, content, code, text)

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from loader.command_runner import run_command
-from loader.errors import WorldError
+from loader.errors import NO_ANSWER, WorldError
 from loader.network.probes import Address, Resolver, accepts_connection, external_routes, has_route
 from loader.s3.urls import endpoint_for
 
@@ -34,7 +34,6 @@ _COMMAND_TIME: Final = 10.0
 _COMMAND_DOWN: Final = 15.0  # seconds between two runs of the command while it says no
 _COMMAND_UP: Final = 30.0  # and while it says yes
 _REASON_LIMIT: Final = 200
-_LINK_ERRORS: Final = ("NETWORK", "TIMEOUT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +157,7 @@ class LinkMonitor:
 
     def note(self, error: WorldError) -> None:
         """Something failed: if that may be the link's fault, look whether it is. Returns at once."""
-        if error.code in _LINK_ERRORS:
+        if error.code in NO_ANSWER:
             self._request_check()
 
     def wait_until_up(self, stop: threading.Event) -> bool:

@@ -9,18 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from loader.errors import DISK_CODES
+from loader.errors import Cause, Code
 from loader.storage.inventory import ItemKey
 
-OBJECT_FAILURES: Final = frozenset({"SIZE_MISMATCH", "HASH_MISMATCH", "OBJECT_CHANGED", "OBJECT_GONE"})
-# NO_SPACE is decided anew by each plan; what is not listed here was the link's fault and is tried at every look.
-_LOCAL_FAILURES: Final = (DISK_CODES - {"NO_SPACE"}) | {"FORBIDDEN", "INTERNAL"}
+# Trying again would only repeat these; everything else is tried again after every poll.
+_BLOCKING_CAUSES: Final = frozenset({Cause.OBJECT, Cause.DISK, Cause.ACCESS, Cause.LOADER})
 BLOCK_TIME: Final = 600.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    code: str
+    code: Code
     digest: str
     etag: str
     until: float
@@ -37,20 +36,23 @@ class FailureHistory:
         """Those with an item that failed because of its object: listing them tells whether it is another one now."""
         # The thread that looks asks while results come in. A list of the items would not do: making its tuples may
         # start a garbage collection, and with it another thread.
-        return {campaign for (campaign, _), failure in self._known.copy().items() if failure.code in OBJECT_FAILURES}
+        return {campaign for (campaign, _), failure in self._known.copy().items() if failure.code.cause is Cause.OBJECT}
 
-    def record(self, key: ItemKey, code: str, digest: str, etag: str, now: float) -> None:
-        """It was tried and failed with `code`, or is well (""). `digest` is the manifest's, `etag` the object's."""
+    def record(self, key: ItemKey, code: Code | None, digest: str, etag: str, now: float) -> None:
+        """It was tried and failed with `code`, or is well (None). `digest` is the manifest's, `etag` the object's."""
         self._known.pop(key, None)
-        if code in OBJECT_FAILURES or code in _LOCAL_FAILURES:
+        # Each plan decides anew whether there is space.
+        if code and code.cause in _BLOCKING_CAUSES and code is not Code.NO_SPACE:
             self._known[key] = _Failure(code, digest, etag, now + BLOCK_TIME)
 
-    def blocked_items(self, digests: Mapping[str, str], etags: Mapping[ItemKey, str], now: float) -> dict[ItemKey, str]:
+    def blocked_items(
+        self, digests: Mapping[str, str], etags: Mapping[ItemKey, str], now: float
+    ) -> dict[ItemKey, Code]:
         """The codes of what would only fail again. Forgets what has a new manifest or object, or had time enough."""
         for key, failure in list(self._known.items()):
-            other_object = failure.code in OBJECT_FAILURES and etags.get(key, failure.etag) != failure.etag
+            other_object = failure.code.cause is Cause.OBJECT and etags.get(key, failure.etag) != failure.etag
             # To find wrong bytes again would cost the whole item each time; the rest costs a request.
-            waited = failure.code != "HASH_MISMATCH" and now >= failure.until
+            waited = failure.code is not Code.HASH_MISMATCH and now >= failure.until
             if digests.get(key[0]) != failure.digest or other_object or waited:
                 del self._known[key]
         return {key: failure.code for key, failure in self._known.items()}

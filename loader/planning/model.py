@@ -9,6 +9,7 @@ from typing import Literal
 
 from loader.clock import trusted_time, why_untrusted
 from loader.contract.manifest import Item, Manifest
+from loader.errors import Code
 
 Action = Literal["keep", "link", "verify", "fetch", "refuse", "blocked"]
 
@@ -83,7 +84,7 @@ class PlanStep:
     store: int
     bytes_done: int = field(default=0, compare=False)
     staged: bool = False
-    code: str = field(default="", compare=False)
+    code: Code | None = field(default=None, compare=False)
     reason: str = field(default="", compare=False)
     priority: int = field(default=0, compare=False)
     deadline: datetime | None = field(default=None, compare=False)

@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 from loader.contract.manifest import Item
 from loader.contract.transfer_queue import TransferQueue
+from loader.errors import Code
 from loader.planning.disk_space import SpaceBudget
 from loader.planning.eviction import EvictionPlanner, with_manifest_dates
 from loader.planning.model import Action, DiskSpace, Plan, PlanningContext, PlanStep, TargetCampaign
@@ -20,7 +21,7 @@ from loader.planning.priorities import RankedItem, RequestedItems, rank_items, r
 from loader.storage.inventory import CampaignOnDisk, LocalItemState
 
 FindItem = Callable[[str, Item], Sequence[LocalItemState]]
-BlockedItems = Mapping[tuple[str, str], str]
+BlockedItems = Mapping[tuple[str, str], Code]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,14 @@ class _Candidate:
         return 0 if at_hand else self.item.size - max(there.bytes_done for there in self.found)
 
     def step(
-        self, action: Action, store: int, bytes_done: int = 0, *, staged: bool = False, code: str = "", reason: str = ""
+        self,
+        action: Action,
+        store: int,
+        bytes_done: int = 0,
+        *,
+        staged: bool = False,
+        code: Code | None = None,
+        reason: str = "",
     ) -> PlanStep:
         wish = self.ranked
         urgency = (wish.priority, wish.deadline, self.request_rank)
@@ -163,6 +171,6 @@ def _download_step(one: _Candidate, rooms: SpaceBudget, purge: EvictionPlanner) 
         if purge.withheld:
             reason += f"; nothing is removed for room: {purge.withheld}"
         begun = one.found[store].bytes_done
-        return one.step("refuse", store, begun, staged=beside, code="NO_SPACE", reason=reason)
+        return one.step("refuse", store, begun, staged=beside, code=Code.NO_SPACE, reason=reason)
     rooms.reserve(store, needs[store])
     return one.step("fetch", store, one.found[store].bytes_done, staged=beside)

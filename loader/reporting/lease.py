@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Final, Literal
 
 from loader.contract.heartbeat import HEARTBEAT_LIMIT, Heartbeat, parse_heartbeat
-from loader.errors import BadHeartbeat, Unsupported, WorldError
+from loader.errors import BadHeartbeat, Code, Unsupported, WorldError
 from loader.failpoints import failpoint
 from loader.s3.interface import Bucket
 from loader.storage.content_store import ContentStore
@@ -121,7 +121,7 @@ class TailLease:
         except WorldError as error:
             # A connection that was left open too long breaks at the next use. Had the first try arrived after all, its
             # ETag would be met.
-            if error.code != "NETWORK":
+            if error.code != Code.NETWORK:
                 raise
         return self._write(body, [*self._etags, _EMPTY, None])
 
@@ -141,7 +141,7 @@ class TailLease:
                     f"Taking over {self._key.rpartition('/')[0]} from {_holder_name(seen)}, {_last_seen_text(seen)}."
                 )
             conditions = [seen.etag if seen else None]
-        raise WorldError("THROTTLED", f"PUT {self._key}: others keep writing it")
+        raise WorldError(Code.THROTTLED, f"PUT {self._key}: others keep writing it")
 
     def _put(self, body: bytes, etag: str | None) -> None:
         """On condition that the object is still this one, or (None) that there is none. Raises _PreconditionFailed."""
@@ -158,7 +158,7 @@ class TailLease:
                 self.etag = self._bucket.put(self._key, body)
         except WorldError as error:
             # A bucket that is not there is no object that is not there.
-            if self._conditional and (error.code == "OBJECT_CHANGED" or (etag and error.code == "OBJECT_GONE")):
+            if self._conditional and (error.code == Code.OBJECT_CHANGED or (etag and error.code == Code.OBJECT_GONE)):
                 raise _PreconditionFailed from error
             raise
         failpoint("heartbeat-sent")
@@ -172,9 +172,9 @@ class TailLease:
         try:
             fetched = self._bucket.get(self._key, HEARTBEAT_LIMIT)
         except WorldError as error:
-            if error.code == "OBJECT_GONE":
+            if error.code == Code.OBJECT_GONE:
                 return None
-            if error.code == "FORBIDDEN":
+            if error.code == Code.FORBIDDEN:
                 raise TailLeaseLost(
                     f"{self._key} is there, is not known to be ours, and these credentials may not read it, so another "
                     f"machine may be loading this tail. Allow s3:GetObject on {self._key} of the status bucket, or, "

@@ -23,7 +23,7 @@ from typing import Final
 from loader.contract.heartbeat import Heartbeat, build_heartbeat
 from loader.contract.item_reports import build_error, build_progress, progress_to_report
 from loader.contract.keys import campaign_error_key, error_key, parse_status_key, progress_key
-from loader.errors import BadName, WorldError
+from loader.errors import BadName, Code, WorldError
 from loader.failpoints import failpoint
 from loader.reporting.lease import TailLease, TailLeaseLost
 from loader.reporting.outbox import Outbox, PendingWrite
@@ -100,7 +100,7 @@ class StatusReporter:
         key = progress_key(self._airline, self._tail, campaign, content)
         self._post(key, build_progress(value), urgent=final)
 
-    def error(self, campaign: str, content: str, code: str, text: str) -> None:
+    def error(self, campaign: str, content: str, code: Code, text: str) -> None:
         """The item has failed, or is being tried again."""
         key = error_key(self._airline, self._tail, campaign, content)
         self._post(key, build_error(code, redact(text)), urgent=True)
@@ -109,7 +109,7 @@ class StatusReporter:
         """The item is well."""
         self._post(error_key(self._airline, self._tail, campaign, content), None, urgent=True)
 
-    def campaign_error(self, campaign: str, code: str, text: str) -> None:
+    def campaign_error(self, campaign: str, code: Code, text: str) -> None:
         """The campaign as a whole cannot be loaded."""
         key = campaign_error_key(self._airline, self._tail, campaign)
         self._post(key, build_error(code, redact(text)), urgent=True)
@@ -280,7 +280,7 @@ class StatusReporter:
         except Exception:
             # The edge of a thread: nobody would hear of this tail any more.
             log.exception("While writing the heartbeat")
-            self._heartbeat_failed(WorldError("INTERNAL"))
+            self._heartbeat_failed(WorldError(Code.INTERNAL))
         else:
             with self._wake:
                 self._backoff.reset()
@@ -326,12 +326,12 @@ class StatusReporter:
                 self._bucket.put(key, body)
         except WorldError as error:
             # One key that may not be written must not hold up the others; a store that is away does.
-            self._postpone(key, error, alone=error.code == "FORBIDDEN")
+            self._postpone(key, error, alone=error.code == Code.FORBIDDEN)
             return
         except Exception:
             # The edge of a thread: what is not understood about one key must not silence all others.
             log.exception("While telling the status bucket %s", key)
-            self._postpone(key, WorldError("INTERNAL"), alone=True)
+            self._postpone(key, WorldError(Code.INTERNAL), alone=True)
             return
         with self._wake:
             now = self._clock()

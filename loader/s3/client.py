@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 import urllib3
 
 from loader.clock import StoreClock
-from loader.errors import WorldError
+from loader.errors import Code, WorldError
 from loader.s3.connections import connection_pool
 from loader.s3.credentials import CredentialProvider, S3Credentials
 from loader.s3.errors import S3ErrorResponse
@@ -183,10 +183,10 @@ class S3Bucket:
         except (S3UploadFailedError, ClientError) as error:
             raise _upload_error(error, f"PUT {key}", self.name) from error
         except BotoCoreError as error:
-            code = "TIMEOUT" if "Timeout" in type(error).__name__ else "NETWORK"
+            code = Code.TIMEOUT if "Timeout" in type(error).__name__ else Code.NETWORK
             raise WorldError(code, f"PUT {key}: the upload failed ({type(error).__name__})") from error
         except OSError as error:
-            raise WorldError("IO_ERROR", f"PUT {key}: the file cannot be read ({error.strerror})") from error
+            raise WorldError(Code.IO_ERROR, f"PUT {key}: the file cannot be read ({error.strerror})") from error
 
     def _pages(self, prefix: str, extra: Mapping[str, str]) -> Iterator[ListPage]:
         """Every page of a listing. A store that leads in circles or nowhere, or to another prefix, is an error."""
@@ -198,13 +198,13 @@ class S3Bucket:
         while True:
             page = self._page(prefix, query)
             if (page.first and page.first == first) or page.token in tokens:
-                raise WorldError("NETWORK", f"LIST {prefix}: the store sends the same page again and again")
+                raise WorldError(Code.NETWORK, f"LIST {prefix}: the store sends the same page again and again")
             first, empty = page.first, 0 if page.first else empty + 1
             yield page
             if page.token is None:
                 return
             if empty == MAX_EMPTY_PAGES:
-                raise WorldError("NETWORK", f"LIST {prefix}: the store sends page after page with nothing on it")
+                raise WorldError(Code.NETWORK, f"LIST {prefix}: the store sends page after page with nothing on it")
             tokens.add(page.token)
             query["continuation-token"] = page.token
 
@@ -220,7 +220,7 @@ class S3Bucket:
             if not all(name.startswith(prefix) for name in page.prefixes):
                 raise ValueError("it is of another prefix")
         except ValueError as error:
-            raise WorldError("NETWORK", f"{name}: the answer is not a listing: {error}") from error
+            raise WorldError(Code.NETWORK, f"{name}: the answer is not a listing: {error}") from error
         self.store_clock.hear(parse_http_date(answer.headers.get("Date")))
         return page
 
@@ -262,7 +262,7 @@ class S3Bucket:
         # An empty body, too: only one that was read to its end leaves the connection for the next request.
         body = self._read(call, response, call.limit)
         if facts and facts.length is not None and len(body) < min(facts.length, call.limit):
-            raise WorldError("SHORT_BODY", f"{call}: the connection ended before the body did")
+            raise WorldError(Code.SHORT_BODY, f"{call}: the connection ended before the body did")
         return _S3Response(response.status, response.headers, facts, body)
 
     def _error_response(self, call: _S3Request, response: urllib3.BaseHTTPResponse) -> S3ErrorResponse:
@@ -335,7 +335,7 @@ class S3Bucket:
 def _etag(headers: Mapping[str, str], what: str) -> str:
     etag = (headers.get("ETag") or "").strip('"')
     if not etag:
-        raise WorldError("NETWORK", f"{what}: the answer has no ETag, so it is not an object store's")
+        raise WorldError(Code.NETWORK, f"{what}: the answer has no ETag, so it is not an object store's")
     return etag
 
 

@@ -11,7 +11,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from loader.errors import WorldError
+from loader.errors import Code, WorldError
 from loader.s3.redaction import redact
 
 if TYPE_CHECKING:
@@ -56,10 +56,12 @@ class CredentialProvider:
                 if self._chain is None:
                     self._chain = Session().get_credentials()
                 if self._chain is None:
-                    raise WorldError("CREDENTIALS", "no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+                    raise WorldError(
+                        Code.CREDENTIALS, "no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+                    )
                 found = self._chain.get_frozen_credentials()
         except BotoCoreError as error:
-            raise WorldError("CREDENTIALS", f"no credentials ({type(error).__name__})") from error
+            raise WorldError(Code.CREDENTIALS, f"no credentials ({type(error).__name__})") from error
         return S3Credentials(found.access_key or "", found.secret_key or "", found.token)
 
 
@@ -78,7 +80,7 @@ def _cleaned(keys: S3Credentials) -> S3Credentials:
     redact.learn(secret, token)
     for what, text in (("access key id", access), ("session token", token)):
         if not (text.isascii() and text.isprintable()):
-            raise WorldError("CREDENTIALS", f"the {what} contains a character that is not printable ASCII")
+            raise WorldError(Code.CREDENTIALS, f"the {what} contains a character that is not printable ASCII")
     if not secret.isprintable():
-        raise WorldError("CREDENTIALS", "the secret access key contains a character that is not printable")
+        raise WorldError(Code.CREDENTIALS, "the secret access key contains a character that is not printable")
     return S3Credentials(access, secret, token or None)

@@ -11,23 +11,23 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from loader.errors import Unsupported, WorldError
+from loader.errors import Code, Unsupported, WorldError
 from loader.s3.headers import parse_http_date
 
 # Too short for a signature, whatever a store puts there.
 _CODE: Final = re.compile(rb"<Code>([A-Z][A-Za-z0-9._-]{0,49})</Code>")
 
 
-_BY_CODE: Final[Mapping[str, str]] = {
-    "NoSuchKey": "OBJECT_GONE",
-    "NoSuchBucket": "OBJECT_GONE",
-    "PreconditionFailed": "OBJECT_CHANGED",
-    "InvalidRange": "OBJECT_CHANGED",
-    "RequestTimeTooSkewed": "CLOCK_SKEW",
-    "RequestTimeout": "TIMEOUT",
-    "ConditionalRequestConflict": "THROTTLED",
-    "OperationAborted": "THROTTLED",
-    "SlowDown": "THROTTLED",
+_BY_CODE: Final[Mapping[str, Code]] = {
+    "NoSuchKey": Code.OBJECT_GONE,
+    "NoSuchBucket": Code.OBJECT_GONE,
+    "PreconditionFailed": Code.OBJECT_CHANGED,
+    "InvalidRange": Code.OBJECT_CHANGED,
+    "RequestTimeTooSkewed": Code.CLOCK_SKEW,
+    "RequestTimeout": Code.TIMEOUT,
+    "ConditionalRequestConflict": Code.THROTTLED,
+    "OperationAborted": Code.THROTTLED,
+    "SlowDown": Code.THROTTLED,
     **dict.fromkeys(
         (
             "ExpiredToken",
@@ -38,17 +38,17 @@ _BY_CODE: Final[Mapping[str, str]] = {
             "AuthorizationHeaderMalformed",
             "PermanentRedirect",
         ),
-        "CREDENTIALS",
+        Code.CREDENTIALS,
     ),
 }
-_BY_STATUS: Final[Mapping[int, str]] = {
-    401: "CREDENTIALS",
-    403: "FORBIDDEN",
-    404: "OBJECT_GONE",
-    408: "TIMEOUT",
-    412: "OBJECT_CHANGED",
-    416: "OBJECT_CHANGED",
-    **dict.fromkeys((409, 429, 500, 502, 503, 504), "THROTTLED"),
+_BY_STATUS: Final[Mapping[int, Code]] = {
+    401: Code.CREDENTIALS,
+    403: Code.FORBIDDEN,
+    404: Code.OBJECT_GONE,
+    408: Code.TIMEOUT,
+    412: Code.OBJECT_CHANGED,
+    416: Code.OBJECT_CHANGED,
+    **dict.fromkeys((409, 429, 500, 502, 503, 504), Code.THROTTLED),
 }
 
 
@@ -67,11 +67,11 @@ class S3ErrorResponse:
         return cls(status, found.group(1).decode() if found else "", headers)
 
     @property
-    def code(self) -> str:
-        """One of `errors.ERRORS`. A redirect is not followed: stores answer themselves, captive portals redirect."""
+    def code(self) -> Code:
+        """Our code for it. A redirect is not followed: stores answer themselves, captive portals redirect."""
         if self.s3_code in _BY_CODE:
             return _BY_CODE[self.s3_code]
-        return _BY_STATUS.get(self.status, "NETWORK" if self.status < 400 else "INTERNAL")
+        return _BY_STATUS.get(self.status, Code.NETWORK if self.status < 400 else Code.INTERNAL)
 
     def to_error(self, what: str, bucket: str, now: datetime) -> WorldError:
         """The error to raise; `what` names the request, e.g. "GET ACME/2026-12/campaign.json"."""
@@ -85,16 +85,16 @@ class S3ErrorResponse:
             return f"there is no bucket {bucket!r}"
         if self.s3_code in ("AuthorizationHeaderMalformed", "PermanentRedirect"):
             return f"the bucket is in another region than the one set ({said})"
-        if self.code == "CLOCK_SKEW":
+        if self.code == Code.CLOCK_SKEW:
             theirs = parse_http_date(self.headers.get("Date"))
             server = f"{theirs:%Y-%m-%d %H:%M:%S} UTC" if theirs else "something else"
             return f"the clock here says {now:%Y-%m-%d %H:%M:%S} UTC, the store's {server}"
         return {
-            "OBJECT_GONE": "there is no such object",
-            "OBJECT_CHANGED": f"the object is not the one asked for any more ({said})",
-            "FORBIDDEN": f"access denied ({said})",
-            "CREDENTIALS": f"the credentials are not accepted ({said})",
-            "THROTTLED": f"the store is busy ({said})",
+            Code.OBJECT_GONE: "there is no such object",
+            Code.OBJECT_CHANGED: f"the object is not the one asked for any more ({said})",
+            Code.FORBIDDEN: f"access denied ({said})",
+            Code.CREDENTIALS: f"the credentials are not accepted ({said})",
+            Code.THROTTLED: f"the store is busy ({said})",
         }.get(self.code, f"unexpected answer {said}")
 
     def _retry_after(self, now: datetime) -> float | None:

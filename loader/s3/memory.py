@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from loader.clock import StoreClock
-from loader.errors import WorldError
+from loader.errors import Code, WorldError
 from loader.s3.interface import BLOCK, GetResult, Names, ObjectInfo, RequestStats
 
 
@@ -43,7 +43,7 @@ class MemoryBody:
     def read(self, limit: int = BLOCK) -> bytes:
         """At most `limit` bytes; empty at the end."""
         if self._aborted:
-            raise WorldError("NETWORK", "the read was aborted")
+            raise WorldError(Code.NETWORK, "the read was aborted")
         block, self._rest = self._rest[:limit], self._rest[limit:]
         self._requests.receive(len(block))
         return bytes(block)
@@ -124,7 +124,7 @@ class MemoryBucket:
         self.requests.count("get")
         stored = self._find(key, "GET")
         if if_match not in (None, stored.etag) or (start and start >= len(stored.body)):
-            raise WorldError("OBJECT_CHANGED", f"GET {key}: the object is not the one asked for any more")
+            raise WorldError(Code.OBJECT_CHANGED, f"GET {key}: the object is not the one asked for any more")
         return MemoryBody(stored, start, end, self.requests)
 
     def put(self, key: str, body: bytes, *, if_none_match: bool = False, if_match: str | None = None) -> str:
@@ -134,9 +134,9 @@ class MemoryBucket:
         with self._lock:
             held = self._objects.get(key)
             if if_match is not None and held is None:
-                raise WorldError("OBJECT_GONE", f"PUT {key}: there is no such object")
+                raise WorldError(Code.OBJECT_GONE, f"PUT {key}: there is no such object")
             if held and (if_none_match or if_match not in (None, held.etag)):
-                raise WorldError("OBJECT_CHANGED", f"PUT {key}: the object is not the one asked for any more")
+                raise WorldError(Code.OBJECT_CHANGED, f"PUT {key}: the object is not the one asked for any more")
             self._objects[key] = new
         return new.etag
 
@@ -145,7 +145,7 @@ class MemoryBucket:
         try:
             body = path.read_bytes()
         except OSError as error:
-            raise WorldError("IO_ERROR", f"PUT {key}: the file cannot be read ({error.strerror})") from error
+            raise WorldError(Code.IO_ERROR, f"PUT {key}: the file cannot be read ({error.strerror})") from error
         etag = self.put(key, body)
         if progress:
             progress(len(body))
@@ -164,7 +164,7 @@ class MemoryBucket:
     def _find(self, key: str, method: str) -> _Stored:
         stored = self._objects.get(key)
         if stored is None:
-            raise WorldError("OBJECT_GONE", f"{method} {key}: there is no such object")
+            raise WorldError(Code.OBJECT_GONE, f"{method} {key}: there is no such object")
         return stored
 
     def _time(self) -> datetime:

@@ -20,7 +20,7 @@ from typing import Final, Self
 from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionError, SSLError, TimeoutError
 
-from loader.errors import WorldError
+from loader.errors import Code, WorldError
 from loader.s3.headers import EPOCH, parse_content_range, parse_http_date
 from loader.s3.interface import BLOCK, RequestStats
 
@@ -34,22 +34,22 @@ def translate_errors(what: str) -> Iterator[None]:
     try:
         yield
     except NameResolutionError as error:
-        raise WorldError("NETWORK", f"{what}: the store's name is not known here") from error
+        raise WorldError(Code.NETWORK, f"{what}: the store's name is not known here") from error
     except NewConnectionError as error:  # urllib3 counts it among its timeouts
-        raise WorldError("NETWORK", f"{what}: the store refuses connections or is not there") from error
+        raise WorldError(Code.NETWORK, f"{what}: the store refuses connections or is not there") from error
     except TimeoutError as error:
-        raise WorldError("TIMEOUT", f"{what}: the store did not answer in time") from error
+        raise WorldError(Code.TIMEOUT, f"{what}: the store did not answer in time") from error
     except SSLError as error:
-        raise WorldError("NETWORK", f"{what}: no trusted connection to the store") from error
+        raise WorldError(Code.NETWORK, f"{what}: no trusted connection to the store") from error
     except HTTPError as error:
         if isinstance(error.__cause__, http.client.IncompleteRead):
-            raise WorldError("SHORT_BODY", f"{what}: the connection ended before the body did") from error
+            raise WorldError(Code.SHORT_BODY, f"{what}: the connection ended before the body did") from error
         # Not chained: http.client quotes a line it does not understand, in which a store may say what it was sent.
-        raise WorldError("NETWORK", f"{what}: the connection failed ({_root_cause_name(error)})") from None
+        raise WorldError(Code.NETWORK, f"{what}: the connection failed ({_root_cause_name(error)})") from None
     except ValueError as error:  # http.client refuses to send a header with a line break, or outside of Latin-1
         # Not chained: the message quotes the header, which may be the one with the credentials.
         raise WorldError(
-            "INTERNAL", f"{what}: the request or its answer is not valid HTTP ({type(error).__name__})"
+            Code.INTERNAL, f"{what}: the request or its answer is not valid HTTP ({type(error).__name__})"
         ) from None
 
 
@@ -72,7 +72,7 @@ def read_limited(response: BaseHTTPResponse, limit: int, what: str, deadline: fl
     found = bytearray()
     while len(found) <= limit:
         if time.monotonic() > deadline:
-            raise WorldError("TIMEOUT", f"{what}: the answer comes too slowly")
+            raise WorldError(Code.TIMEOUT, f"{what}: the answer comes too slowly")
         with translate_errors(what):
             block = response.read1(min(BLOCK, limit + 1 - len(found)))
         if not block:
@@ -98,7 +98,7 @@ class ObjectHeaders:
         """Check a 200 or 206 to a request for `limit` bytes from `start` on. Raises WorldError if they do not agree."""
         etag = (response.headers.get("ETag") or "").strip('"')
         if not etag:
-            raise WorldError("NETWORK", f"{what}: the answer has no ETag, so it is not an object store's")
+            raise WorldError(Code.NETWORK, f"{what}: the answer has no ETag, so it is not an object store's")
         when = parse_http_date(response.headers.get("Last-Modified")) or EPOCH
         text = response.headers.get("Content-Length") or ""
         length = int(text) if _DIGITS.fullmatch(text) else None
@@ -107,10 +107,10 @@ class ObjectHeaders:
         try:
             first, last, size = parse_content_range(response.headers.get("Content-Range"))
         except ValueError as error:
-            raise WorldError("NETWORK", f"{what}: {error}") from error
+            raise WorldError(Code.NETWORK, f"{what}: {error}") from error
         wanted = size - 1 if limit is None else min(size, start + limit) - 1
         if (first, last) != (start, wanted) or length not in (None, last - first + 1):
-            raise WorldError("NETWORK", f"{what}: the store sent bytes {first}-{last}, not those from {start} on")
+            raise WorldError(Code.NETWORK, f"{what}: the store sent bytes {first}-{last}, not those from {start} on")
         return cls(etag, when, size, first, last - first + 1)
 
 
@@ -177,11 +177,11 @@ class ResponseBody:
             count = self._socket.readinto(view[: self._left], self._what)
         self._requests.receive(count)
         if self._aborted:  # over TLS, what is read after that may be the bare records
-            raise WorldError("NETWORK", f"{self._what}: the read was aborted")
+            raise WorldError(Code.NETWORK, f"{self._what}: the read was aborted")
         if self._left is not None:
             self._left -= count
             if count == 0:
-                raise WorldError("SHORT_BODY", f"{self._what}: {self._left} bytes are missing at the end")
+                raise WorldError(Code.SHORT_BODY, f"{self._what}: {self._left} bytes are missing at the end")
             if self._left == 0 and self._socket:
                 self._socket.finish()
         return count
@@ -234,12 +234,12 @@ class _Socket:
             # From here on the buffer stays empty: that would cost a copy of all bytes.
             return reader.raw.readinto(view) or 0
         except builtins.TimeoutError as error:
-            raise WorldError("TIMEOUT", f"{what}: the store did not answer in time") from error
+            raise WorldError(Code.TIMEOUT, f"{what}: the store did not answer in time") from error
         except ssl.SSLError as error:
-            raise WorldError("NETWORK", f"{what}: no trusted connection to the store") from error
+            raise WorldError(Code.NETWORK, f"{what}: no trusted connection to the store") from error
         # ValueError, AttributeError: closed meanwhile by another thread.
         except (OSError, ValueError, AttributeError) as error:
-            raise WorldError("NETWORK", f"{what}: the connection failed ({type(error).__name__})") from error
+            raise WorldError(Code.NETWORK, f"{what}: the connection failed ({type(error).__name__})") from error
 
     def readable(self, deadline: float) -> bool:
         """Whether more comes before `deadline` on the monotonic clock.

@@ -18,7 +18,7 @@ from itertools import islice
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
-from loader.errors import WorldError
+from loader.errors import Code, WorldError
 
 MAX_WAIT: Final = 6  # seconds for a message to come; with TIMEOUT short of a lease, even of one not renewed just now
 TIMEOUT: Final = 2  # seconds without a byte, beyond the wait that was asked for
@@ -33,10 +33,10 @@ MAX_RECEIVED_CHARACTERS: Final = (
 _REGION: Final = re.compile(r"(?:^|\.)([a-z]+(?:-[a-z]+)+-[0-9]+)\.(?:.+\.)?(?:amazonaws\.com(?:\.cn)?|api\.aws)$")
 # What SQS or botocore calls it, by our codes.
 _ERROR_NAMES: Final = {
-    "FORBIDDEN": ("AccessDenied", "Forbidden"),
-    "CREDENTIALS": ("Token", "Signature", "Credential", "AccessKeyId"),
-    "THROTTLED": ("Throttl", "TooManyRequests"),
-    "TIMEOUT": ("Timeout",),
+    Code.FORBIDDEN: ("AccessDenied", "Forbidden"),
+    Code.CREDENTIALS: ("Token", "Signature", "Credential", "AccessKeyId"),
+    Code.THROTTLED: ("Throttl", "TooManyRequests"),
+    Code.TIMEOUT: ("Timeout",),
 }
 
 
@@ -173,9 +173,11 @@ def _translate_errors(doing: str) -> Iterator[None]:
         raise WorldError(_error_code(word), f"{doing} events failed ({word})") from error
     except (ResponseParserError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         # Not in the shape of an answer: a proxy's page, or JSON of something else.
-        raise WorldError("NETWORK", f"{doing} events: the answer is not a queue's ({type(error).__name__})") from error
+        raise WorldError(
+            Code.NETWORK, f"{doing} events: the answer is not a queue's ({type(error).__name__})"
+        ) from error
 
 
-def _error_code(word: str) -> str:
+def _error_code(word: str) -> Code:
     """The code of `loader.errors` for what SQS or botocore calls it."""
-    return next((code for code, words in _ERROR_NAMES.items() if any(each in word for each in words)), "NETWORK")
+    return next((code for code, words in _ERROR_NAMES.items() if any(each in word for each in words)), Code.NETWORK)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from loader.contract.manifest import MANIFEST_LIMIT
 from loader.contract.strict_json import Fields, dumps, json_type_name, loads
-from loader.errors import ContractError
+from loader.errors import Code, ContractError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -35,7 +35,7 @@ _KEY_ID_LIMIT: Final = 256
 class BadEnvelope(ContractError):
     """It is no envelope we take, or too few of those who may sign have signed it."""
 
-    code = "BAD_SIGNATURE"
+    code = Code.BAD_SIGNATURE
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,11 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 
 from loader.contract.manifest import MANIFEST_LIMIT, Manifest, manifest_from_json
 from loader.contract.strict_json import format_utc, loads
-from loader.errors import BadManifest, ContractError
+from loader.errors import BadManifest, Code, ContractError
 from loader.signatures.dsse import BadEnvelope
-
-REFUSAL_CODES: Final = frozenset({"UNSIGNED", "BAD_SIGNATURE", "ROLLBACK", "EXPIRED"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +82,12 @@ def check_acceptable(signed: SignedManifest, min_version: int | None, now: datet
     """
     head = signed.summary
     if min_version is not None and (head.version or 0) < min_version:
-        raise ContractError(f"version {head.version} is below version {min_version}, accepted before", code="ROLLBACK")
+        raise ContractError(
+            f"version {head.version} is below version {min_version}, accepted before", code=Code.ROLLBACK
+        )
     if head.expires is not None and head.expires <= now:
         since, at = format_utc(head.expires), format_utc(now.replace(microsecond=0))
-        raise ContractError(f"it expired at {since}; it is {at} at least", code="EXPIRED")
+        raise ContractError(f"it expired at {since}; it is {at} at least", code=Code.EXPIRED)
     if isinstance(signed.body, ContractError):
         raise signed.body
     return signed.body

@@ -33,7 +33,7 @@ from typing import Final
 from loader.contract.heartbeat import HeldCampaign, StoreUsage
 from loader.contract.manifest import Exhibition, Item
 from loader.contract.names import TGZ
-from loader.errors import Stopped, WorldError
+from loader.errors import Code, Stopped, WorldError
 from loader.failpoints import failpoint
 from loader.storage.campaigns import (
     campaign_records,
@@ -391,7 +391,7 @@ class ContentStore:
             except (ValueError, RecursionError):
                 note = None
             if not isinstance(note, dict):
-                raise WorldError("IO_ERROR", f"{LOADER_DIR}/{file} is there, but is not what was written")
+                raise WorldError(Code.IO_ERROR, f"{LOADER_DIR}/{file} is there, but is not what was written")
             return note
 
     def write_state(self, name: str, state: Mapping[str, object], *, durability: Durability = "name") -> None:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Literal, Self
 
-from loader.errors import CODE_OF_ERRNO, WorldError
+from loader.errors import CODE_OF_ERRNO, Code, WorldError
 
 Durability = Literal["name", "bytes", "nothing"]
 _DIRECTORY_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -30,7 +30,7 @@ def translate_disk_errors(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise WorldError(
-            CODE_OF_ERRNO.get(error.errno or 0, "IO_ERROR"), f"{what}: {error.strerror or error}"
+            CODE_OF_ERRNO.get(error.errno or 0, Code.IO_ERROR), f"{what}: {error.strerror or error}"
         ) from error
 
 

@@ -19,7 +19,7 @@ from typing import Final
 
 from loader.contract.manifest import Item
 from loader.contract.names import TGZ
-from loader.errors import Stopped, WorldError
+from loader.errors import Code, Stopped, WorldError
 from loader.failpoints import failpoint
 from loader.storage.buffered_writer import SYNC_EVERY, BufferedWriter
 from loader.storage.byte_ranges import Extent
@@ -113,7 +113,7 @@ class PartialFile:
                 raise Stopped
             count = os.preadv(self._descriptor, [buffer[: size - self.written_bytes]], self.written_bytes)
             if count == 0:
-                raise WorldError("IO_ERROR", f"{self._file}: it ends before its size")
+                raise WorldError(Code.IO_ERROR, f"{self._file}: it ends before its size")
             self._hash.update(buffer[:count])
             self.written_bytes += count
 
@@ -268,10 +268,12 @@ class PartialFile:
         """
         failpoint("last-byte")
         if self.contiguous_bytes != self.item.size:
-            self._fail("SIZE_MISMATCH", f"{self.contiguous_bytes} bytes arrived, campaign.json says {self.item.size}")
+            self._fail(
+                Code.SIZE_MISMATCH, f"{self.contiguous_bytes} bytes arrived, campaign.json says {self.item.size}"
+            )
         failpoint("size-checked")
         if self.item.sha256 is not None and self.sha256 != self.item.sha256:
-            self._fail("HASH_MISMATCH", f"SHA-256 is {self.sha256}, campaign.json says {self.item.sha256}")
+            self._fail(Code.HASH_MISMATCH, f"SHA-256 is {self.sha256}, campaign.json says {self.item.sha256}")
         failpoint("hash-checked")
         self._flush(last=True)
         with translate_disk_errors(self._file):
@@ -290,7 +292,7 @@ class PartialFile:
             target.fsync()
             failpoint("folder-synced")
 
-    def _fail(self, code: str, text: str) -> None:
+    def _fail(self, code: Code, text: str) -> None:
         self.discard()
         raise WorldError(code, f"{self.item.name}{TGZ}: {text}")
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from loader.errors import DISK_CODES, Stopped, WorldError
+from loader.errors import NO_ANSWER, Cause, Code, Stopped, WorldError
 from loader.s3.interface import Body
 from loader.s3.retry import RetryBudget
 from loader.storage.partial_file import PartialFile
@@ -53,14 +53,14 @@ class Download:
 
     def _wait(self, error: WorldError) -> None:
         """Decide what a failed try means: give up by raising, or return when it is time for another."""
-        if error.code == "OBJECT_CHANGED":
+        if error.code == Code.OBJECT_CHANGED:
             self._start_over(error)
             return
-        if error.permanent or error.code in DISK_CODES:
+        if error.permanent or error.cause is Cause.DISK:
             raise error
-        if error.code == "THROTTLED":
+        if error.code == Code.THROTTLED:
             self._context.connections.back_off()
-        if error.code in ("NETWORK", "TIMEOUT") and self._context.await_link(self._context.stop):
+        if error.code in NO_ANSWER and self._context.await_link(self._context.stop):
             # Only time with a link is held against an item.
             if self._context.stop.is_set():
                 raise Stopped from error
@@ -104,7 +104,7 @@ class Download:
             self._part.discard()
             self._observer.on_progress(0)
         except WorldError as error:
-            if error.code == "SIZE_MISMATCH":
+            if error.code == Code.SIZE_MISMATCH:
                 self._part.discard()
             raise
 
@@ -127,15 +127,15 @@ class Download:
         size = self._part.item.size
         if body.size is not None and body.size != size:
             self._part.discard()
-            raise WorldError("SIZE_MISMATCH", f"the object has {body.size} bytes, campaign.json says {size}")
+            raise WorldError(Code.SIZE_MISMATCH, f"the object has {body.size} bytes, campaign.json says {size}")
         if start and body.start == start:
             if body.etag != self._part.etag:
-                raise WorldError("OBJECT_CHANGED", "the store sent a range of another object than was asked for")
+                raise WorldError(Code.OBJECT_CHANGED, "the store sent a range of another object than was asked for")
         elif body.start == 0:
             # Also when a range was asked for: a store that ignores that sends everything.
             self._part.restart(body.etag)
         else:
-            raise WorldError("NETWORK", f"the store answered from byte {body.start}, not from {start}")
+            raise WorldError(Code.NETWORK, f"the store answered from byte {body.start}, not from {start}")
 
     def _read(self, body: Body) -> None:
         part, means, size = self._part, self._context, self._part.item.size
@@ -145,7 +145,7 @@ class Download:
             room = part.write_buffer(means.flush_after)
             count = body.readinto(room[: min(means.limiter.read_size, size - part.contiguous_bytes)])
             if count == 0:
-                raise WorldError("SHORT_BODY", f"the body ended after {part.contiguous_bytes} of {size} bytes")
+                raise WorldError(Code.SHORT_BODY, f"the body ended after {part.contiguous_bytes} of {size} bytes")
             part.append(room[:count])
             got += count
             means.connections.record_bytes(count, means.limiter.rate)
@@ -154,14 +154,16 @@ class Download:
                 raise Stopped
             trickle.set_minimum(means.current_min_rate)
             if trickle.too_slow(time.monotonic(), got):
-                raise WorldError("TOO_SLOW", f"less than {means.min_rate} bytes a second for {means.min_rate_time:g} s")
+                raise WorldError(
+                    Code.TOO_SLOW, f"less than {means.min_rate} bytes a second for {means.min_rate_time:g} s"
+                )
             means.limiter.wait_for(count, means.stop)
             if self._wants_parallel():
                 part.flush()
                 return
         if body.size is None and body.readinto(bytearray(1)):
             part.discard()
-            raise WorldError("SIZE_MISMATCH", f"the object has more than the {size} bytes that campaign.json says")
+            raise WorldError(Code.SIZE_MISMATCH, f"the object has more than the {size} bytes that campaign.json says")
 
 
 def download_item(
@@ -178,11 +180,11 @@ def download_item(
             finish()
             observer.on_progress(part.item.size)
         except WorldError as error:
-            if error.code not in ("SIZE_MISMATCH", "HASH_MISMATCH"):
+            if error.code not in (Code.SIZE_MISMATCH, Code.HASH_MISMATCH):
                 raise
             observer.on_progress(0)
             if download.changed:
-                raise WorldError("OBJECT_CHANGED", str(error)) from error
+                raise WorldError(Code.OBJECT_CHANGED, str(error)) from error
             if last:
                 raise
             observer.on_retry(error, 0.0, 1)

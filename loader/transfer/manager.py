@@ -124,7 +124,7 @@ class TransferManager:
             self._record(
                 TransferOutcome(step, self._campaigns[step.campaign].result.manifest_version.digest, step.code)
             )
-        if step.action == "refuse":
+        if step.action == "refuse" and step.code:
             error = WorldError(step.code, step.reason)
             status.error(step.campaign, name, error.code, str(error))
             if self._last_reasons.get(key) != str(error):

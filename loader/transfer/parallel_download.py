@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from loader.errors import DISK_CODES, Stopped, WorldError
+from loader.errors import Cause, Code, Stopped, WorldError
 from loader.failpoints import failpoint
 from loader.s3.interface import Body
 from loader.s3.retry import RetryBudget
@@ -44,7 +44,7 @@ class RangesIgnored(WorldError):
     """The store answers a request for a range with the whole object."""
 
     def __init__(self) -> None:
-        super().__init__("NETWORK", "the store ignores ranges")
+        super().__init__(Code.NETWORK, "the store ignores ranges")
 
 
 class _Worker:
@@ -99,7 +99,7 @@ class ParallelDownload:
             trickle.set_minimum(self._context.current_min_rate)
             if trickle.too_slow(time.monotonic(), self._got):
                 rate, seconds = self._context.min_rate, self._context.min_rate_time
-                raise WorldError("TOO_SLOW", f"less than {rate} bytes a second for {seconds:g} s")
+                raise WorldError(Code.TOO_SLOW, f"less than {rate} bytes a second for {seconds:g} s")
 
     def _start_workers(self) -> bool:
         """Start as many workers as are allowed and of use. False when none is at work, so that all is done."""
@@ -164,7 +164,7 @@ class ParallelDownload:
         with self._condition:
             failures, self._failures = self._failures, []
         for error, answered, alone in failures:
-            if error.permanent or error.code in DISK_CODES or isinstance(error, RangesIgnored) or alone:
+            if error.permanent or error.cause is Cause.DISK or isinstance(error, RangesIgnored) or alone:
                 raise error
             # What fails together has failed once.
             if time.monotonic() >= self._pause_until:
@@ -216,7 +216,7 @@ class ParallelDownload:
         except Exception:
             # The edge of a thread.
             log.exception("While a range of %s was fetched", self._key)
-            error = WorldError("INTERNAL")
+            error = WorldError(Code.INTERNAL)
         finally:
             os.close(descriptor)
             self._leave(worker, error)
@@ -264,19 +264,19 @@ class ParallelDownload:
     def _check_answer(self, body: Body, taken: ByteRange) -> None:
         size = self._allocator.size
         if body.size is not None and body.size != size:
-            raise WorldError("SIZE_MISMATCH", f"the object has {body.size} bytes, campaign.json says {size}")
+            raise WorldError(Code.SIZE_MISMATCH, f"the object has {body.size} bytes, campaign.json says {size}")
         if body.start != taken.position:
             if body.start == 0:
                 raise RangesIgnored
-            raise WorldError("NETWORK", f"the store answered from byte {body.start}, not from {taken.position}")
+            raise WorldError(Code.NETWORK, f"the store answered from byte {body.start}, not from {taken.position}")
         if body.etag != self._etag:
-            raise WorldError("OBJECT_CHANGED", "the store sent a range of another object than was asked for")
+            raise WorldError(Code.OBJECT_CHANGED, "the store sent a range of another object than was asked for")
 
     def _read(self, worker: _Worker, taken: ByteRange, body: Body, descriptor: int, buffer: memoryview) -> None:
         means = self._context
         count = body.readinto(buffer[: max(1, min(means.limiter.read_size, taken.remaining))])
         if count == 0:
-            raise WorldError("SHORT_BODY", f"the body ended at byte {taken.position}, before {taken.end}")
+            raise WorldError(Code.SHORT_BODY, f"the body ended at byte {taken.position}, before {taken.end}")
         if self._over:
             return
         with translate_disk_errors(self._key):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from loader.contract.keys import content_key
 from loader.contract.names import TGZ
 from loader.contract.units import MIB
-from loader.errors import Stopped, WorldError
+from loader.errors import Code, Stopped, WorldError
 from loader.media.manifest_reader import ManifestReader
 from loader.media.snapshot import ManifestResult
 from loader.monitor.events import EventListener
@@ -30,14 +30,14 @@ log = logging.getLogger("loader")
 
 @dataclass(frozen=True, slots=True)
 class TransferOutcome:
-    """What became of a step: `code` is empty where the item is as wanted. `etag`: of the object last read.
+    """What became of a step: `code` is None where the item is as wanted. `etag`: of the object last read.
 
     `digest`: of the manifest it was carried out for.
     """
 
     step: PlanStep
     digest: str
-    code: str = ""
+    code: Code | None = None
     etag: str = ""
 
 
@@ -92,7 +92,7 @@ class TransferTask:
         except Exception:
             # The edge of a thread: the other items go on.
             log.exception("While loading %s/%s%s", step.campaign, step.item.name, TGZ)
-            return self._failed(WorldError("INTERNAL"))
+            return self._failed(WorldError(Code.INTERNAL))
         size = step.item.size
         tools.reporter.progress(step.campaign, step.item.name, size, size, final=not step.staged)
         tools.reporter.clear_error(step.campaign, step.item.name)
@@ -129,7 +129,9 @@ class TransferTask:
             part.resume(self.stop)
             missing, free = part.missing, (store.space().free or 0) - tools.reserve
             if missing > max(0, free):
-                raise WorldError("NO_SPACE", f"{missing} bytes are still to be fetched and {max(0, free)} may be used")
+                raise WorldError(
+                    Code.NO_SPACE, f"{missing} bytes are still to be fetched and {max(0, free)} may be used"
+                )
             self._start(part.bytes_done)
             key = content_key(tools.airline, step.campaign, step.item.name)
 

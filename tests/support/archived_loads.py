@@ -10,7 +10,7 @@ from fleet.archive.archiver import ArchiveOutcome, archive_due
 from fleet.archive.format import archive_key
 from fleet.models import Load, ProgressSample, Transfer
 from ifeportal.models import Airline
-from loader.errors import WorldError
+from loader.errors import Code, WorldError
 from loader.s3.interface import Bucket
 from tests.support.polling_world import MIB, World, load
 
@@ -66,7 +66,7 @@ class Failing:
 
     def __init__(self, bucket: Bucket, at: int, error: Exception | None = None) -> None:
         self._bucket, self._at = bucket, at
-        self._error = error or WorldError("TIMEOUT", "the store is away")
+        self._error = error or WorldError(Code.TIMEOUT, "the store is away")
         self._calls = itertools.count(1)  # which threads may ask at once
         self.fired = False
         self.name, self.requests = bucket.name, bucket.requests

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from loader.contract.manifest import Item
 from loader.contract.units import MIB
-from loader.errors import WorldError
+from loader.errors import Code, WorldError
 from loader.s3.interface import Body
 from loader.s3.memory import MemoryBody, MemoryBucket
 from loader.s3.retry import Backoff
@@ -68,7 +68,7 @@ class Gated(MemoryBody):
         while not self.gate.wait(0.01) and not self._aborted:
             pass
         if self.breaks is not None and self.sent >= self.breaks:
-            raise WorldError("NETWORK", "broken")
+            raise WorldError(Code.NETWORK, "broken")
         block = super().read(limit if self.breaks is None else min(limit, self.breaks - self.sent))
         self.sent += len(block)
         return block
@@ -101,7 +101,7 @@ class Several(MemoryBucket):
                 self._gate.set()
         stored = self._objects[key]
         if if_match not in (None, stored.etag):
-            raise WorldError("OBJECT_CHANGED")
+            raise WorldError(Code.OBJECT_CHANGED)
         return act(asked)
 
     def send(self, asked: Asked, *, breaks: int | None = None, gate: threading.Event | None = None) -> Gated:

@@ -22,7 +22,7 @@ from campaigns.signing.key_options import add_passphrase_option, load_keys
 from campaigns.signing.manifest_signature import SigningError, sign_campaign
 from campaigns.signing.manifest_signature import format_summary as signed_in_words
 from ifeportal.storage.buckets import media_bucket
-from loader.errors import ExitCode, WorldError
+from loader.errors import Cause, ExitCode, WorldError
 from loader.s3.interface import Bucket
 
 HELP: Final = """Hash every .tgz file of a folder, upload those that changed, and write campaign.json last.
@@ -181,7 +181,7 @@ def code_of(error: PublishError | WorldError) -> ExitCode:
         return ExitCode.SOME_FAILED if error.retryable else ExitCode.USAGE
     if not error.permanent:
         return ExitCode.UNREACHABLE
-    return ExitCode.USAGE if error.code in ("CREDENTIALS", "FORBIDDEN", "CLOCK_SKEW") else ExitCode.SOME_FAILED
+    return ExitCode.USAGE if error.cause in (Cause.AUTHENTICATION, Cause.ACCESS) else ExitCode.SOME_FAILED
 
 
 def as_json(result: PublishResult) -> dict[str, object]:

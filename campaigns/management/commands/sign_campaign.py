@@ -15,7 +15,7 @@ from campaigns.signing.key_options import add_passphrase_option, load_keys
 from campaigns.signing.manifest_signature import SigningError, count_missing_signatures, format_summary, sign_campaign
 from campaigns.signing.trust_file import load_chain
 from ifeportal.storage.buckets import media_bucket
-from loader.errors import ContractError, ExitCode, WorldError
+from loader.errors import Cause, ContractError, ExitCode, WorldError
 from loader.s3.interface import Bucket
 
 HELP: Final = """Sign the campaign.json of a campaign as it lies in the media bucket, and write campaign.json.dsse.
@@ -89,4 +89,4 @@ def code_of(error: WorldError) -> ExitCode:
     """How the command ends after this error."""
     if not error.permanent:
         return ExitCode.UNREACHABLE
-    return ExitCode.USAGE if error.code in ("CREDENTIALS", "FORBIDDEN", "CLOCK_SKEW") else ExitCode.SOME_FAILED
+    return ExitCode.USAGE if error.cause in (Cause.AUTHENTICATION, Cause.ACCESS) else ExitCode.SOME_FAILED

@@ -22,7 +22,7 @@ from fleet.models import Load
 from fleet.pages import bars
 from fleet.pages.airline.rows import TailRow
 from ifeportal import formatting
-from loader.errors import ERRORS
+from loader.errors import find_error_kind
 
 SAFE: Final = "!$&'()*+,;=/~:@"  # in an address, as Django's `reverse` has it
 
@@ -206,7 +206,7 @@ def render_row(row: TailRow, columns: Sequence[str], context: RowContext) -> Saf
 
 def error_row(load: Load, across: int) -> str:
     """The error of a load, over so many columns: which item, code and text as they came, and what to do."""
-    known = ERRORS.get(load.error_code)
+    known = find_error_kind(load.error_code)
     sentence = "" if load.error or not known else f"{escape(known.sentence)} "
     advice = f' <span class="advice">{sentence}<b>What to do:</b> {escape(known.advice)}</span>' if known else ""
     hidden = "" if load.error or load.error_code else " hidden"

@@ -13,7 +13,7 @@ from typing import Any, Final
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from loader.contract.strict_json import format_utc
-from loader.errors import ExitCode, WorldError
+from loader.errors import Code, ExitCode, WorldError
 from loader.media.manifest_verifier import load_trust_state, save_trust_state
 from loader.signatures.dsse import BadEnvelope
 from loader.signatures.trust_state import AcceptedVersions, TrustState
@@ -60,7 +60,7 @@ class Command(BaseCommand):
                     self._reset(stores, options["only"] or [])
                 self.stdout.write(json.dumps(_shown(load_trust_state(stores)), indent=1, ensure_ascii=False))
             except WorldError as error:
-                code = ExitCode.REFUSED if error.code == "IO_ERROR" else ExitCode.USAGE
+                code = ExitCode.REFUSED if error.code == Code.IO_ERROR else ExitCode.USAGE
                 raise CommandError(f"{error.code}: {error}.", returncode=code) from error
             except BadEnvelope as error:
                 raise CommandError(

@@ -18,7 +18,7 @@ from campaigns.catalog.sync import CatalogResult, sync_catalog
 from campaigns.models import Campaign, ContentItem, ManifestState
 from ifeportal.models import Airline
 from loader.contract.manifest import Manifest, parse_manifest
-from loader.errors import WorldError
+from loader.errors import Code, WorldError
 from loader.s3.interface import GetResult, ObjectInfo
 from loader.s3.memory import MemoryBucket
 
@@ -48,7 +48,7 @@ class FailingBucket(MemoryBucket):
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         for index, found in enumerate(super().list(prefix)):
             if index == self.list_after:
-                raise WorldError("NETWORK", "the connection was reset")
+                raise WorldError(Code.NETWORK, "the connection was reset")
             yield found
 
     def get(self, key: str, limit: int, *, if_none_match: str | None = None) -> GetResult | None:
@@ -311,7 +311,10 @@ def test_a_listing_that_fails_midway_changes_nothing(acme: Airline, media: Faili
 def test_one_manifest_that_cannot_be_fetched_does_not_stop_the_others(acme: Airline, media: FailingBucket) -> None:
     for name in ("a", "b", "c"):
         publish(media, name, item("x"))
-    media.broken = {"ACME/a/campaign.json": WorldError("FORBIDDEN"), "ACME/b/campaign.json": WorldError("TIMEOUT")}
+    media.broken = {
+        "ACME/a/campaign.json": WorldError(Code.FORBIDDEN),
+        "ACME/b/campaign.json": WorldError(Code.TIMEOUT),
+    }
     result = sync(acme, media)
     states = dict(Campaign.objects.values_list("name", "manifest_state"))
     assert states == {"a": ManifestState.MISSING, "b": ManifestState.MISSING, "c": ManifestState.OK}
@@ -329,7 +332,7 @@ def test_one_manifest_that_cannot_be_fetched_does_not_stop_the_others(acme: Airl
 def test_a_store_that_fails_again_and_again_is_not_asked_for_everything(acme: Airline, media: FailingBucket) -> None:
     for number in range(100):
         publish(media, f"c{number}", item("a"))
-    media.broken = {f"ACME/c{number}/campaign.json": WorldError("TIMEOUT") for number in range(100)}
+    media.broken = {f"ACME/c{number}/campaign.json": WorldError(Code.TIMEOUT) for number in range(100)}
     assert gets(media, acme) <= 16
     assert Campaign.objects.count() == 100
 

@@ -24,7 +24,7 @@ from campaigns.signing.private_keys import new_key, public_hex
 from ifeportal.jobs.retries import RetryPolicy
 from ifeportal.models import Airline, Job
 from ifeportal.work_lease import LeaseLost
-from loader.errors import WorldError
+from loader.errors import Code, WorldError
 from loader.s3.client import S3Bucket
 from loader.s3.interface import ObjectInfo
 from loader.s3.memory import MemoryBucket
@@ -269,7 +269,7 @@ class Slow(Store):
 
 def test_what_a_slice_has_hashed_is_put_aside_and_gone_on_with(acme: Airline) -> None:
     body = bytes(range(256)) * 40
-    store = Slow(6, raising(WorldError("SHORT_BODY", "the connection ended")))
+    store = Slow(6, raising(WorldError(Code.SHORT_BODY, "the connection ended")))
     store.put("ACME/2026-12/a.tgz", body)
     draft = looked(new_draft(acme), store)
     requests.request_hash(draft, NOON)
@@ -450,7 +450,7 @@ def test_a_store_that_is_away_is_tried_again_and_then_given_up(acme: Airline, st
 
     def away(prefix: str) -> None:
         tries.append(prefix)
-        raise WorldError("NETWORK", "the store refuses connections")
+        raise WorldError(Code.NETWORK, "the store refuses connections")
 
     store.before_list = away
     for minute in range(RetryPolicy().max_attempts):

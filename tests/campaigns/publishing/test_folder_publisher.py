@@ -17,7 +17,7 @@ from campaigns.publishing.errors import PublishError
 from campaigns.publishing.folder_publisher import PublishResult, publish_folder
 from campaigns.publishing.progress import PublishProgress
 from loader.contract.manifest import parse_manifest
-from loader.errors import WorldError
+from loader.errors import Code, WorldError
 from loader.s3.interface import GetResult
 from loader.s3.memory import MemoryBucket
 
@@ -241,7 +241,7 @@ def test_an_upload_that_fails_leaves_the_old_manifest_and_the_next_run_sends_the
     for path in folder.iterdir():
         path.write_bytes(path.read_bytes() + b"!")
     media.now += timedelta(minutes=1)
-    media.refuse = {"ACME/2026-12/Über den Wolken.tgz": WorldError("NETWORK", "reset")}
+    media.refuse = {"ACME/2026-12/Über den Wolken.tgz": WorldError(Code.NETWORK, "reset")}
     with pytest.raises(WorldError, match="reset"):
         publish(folder, media)
     assert manifest(media) == old

@@ -13,14 +13,14 @@ from django.core.management import CommandError, call_command
 
 from campaigns.management.commands import publish_campaign
 from campaigns.publishing.progress import PlainProgress, PublishProgress, TerminalProgress
-from loader.errors import WorldError
+from loader.errors import Code, WorldError
 from loader.s3.memory import MemoryBucket
 
 
 class BrokenBucket(MemoryBucket):
     """Every upload fails in one way."""
 
-    failure: BaseException = WorldError("NETWORK", "connection refused")
+    failure: BaseException = WorldError(Code.NETWORK, "connection refused")
 
     def upload(self, key: str, path: Path, *, progress: Callable[[int], None] | None = None) -> str:
         raise self.failure
@@ -83,10 +83,10 @@ def test_json_is_one_object_on_stdout_and_progress_goes_to_stderr(folder: Path, 
 @pytest.mark.parametrize(
     ("failure", "code", "words"),
     [
-        (WorldError("NETWORK", "connection refused"), 75, "NETWORK: connection refused"),
-        (WorldError("FORBIDDEN"), 2, "FORBIDDEN"),
-        (WorldError("CREDENTIALS"), 2, "CREDENTIALS: The store does not accept"),
-        (WorldError("SIZE_MISMATCH"), 1, "SIZE_MISMATCH"),
+        (WorldError(Code.NETWORK, "connection refused"), 75, "NETWORK: connection refused"),
+        (WorldError(Code.FORBIDDEN), 2, "FORBIDDEN"),
+        (WorldError(Code.CREDENTIALS), 2, "CREDENTIALS: The store does not accept"),
+        (WorldError(Code.SIZE_MISMATCH), 1, "SIZE_MISMATCH"),
         (KeyboardInterrupt(), 130, "interrupted"),
     ],
 )

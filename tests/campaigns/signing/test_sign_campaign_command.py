@@ -19,7 +19,7 @@ from django.core.management import CommandError, call_command
 from campaigns.management.commands import publish_campaign, sign_campaign
 from campaigns.signing.private_keys import load_key, new_key, public_hex
 from loader.contract.manifest import Item, Manifest, build_manifest
-from loader.errors import WorldError
+from loader.errors import Code, WorldError
 from loader.s3.memory import MemoryBucket
 from loader.signatures.dsse import Envelope, key_id, parse_envelope, require_signatures
 from loader.signatures.trusted_keys import newest_trusted, parse_chain
@@ -176,9 +176,9 @@ def test_only_the_campaign_that_is_meant_is_signed(media: MemoryBucket, keys: Pa
 def test_a_bucket_that_is_away_is_told_from_one_that_refuses(
     media: MemoryBucket, keys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for code, expected in (("NETWORK", 75), ("FORBIDDEN", 2)):
+    for code, expected in ((Code.NETWORK, 75), (Code.FORBIDDEN, 2)):
 
-        def fail(*_: object, code: str = code, **__: object) -> None:
+        def fail(*_: object, code: Code = code, **__: object) -> None:
             raise WorldError(code, "made up")
 
         monkeypatch.setattr(media, "get", fail)

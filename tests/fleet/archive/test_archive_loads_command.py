@@ -18,7 +18,7 @@ from fleet.management.commands import archive_loads as module
 from fleet.models import Load, Usage
 from ifeportal.jobs.runner import JobFailed
 from ifeportal.models import Airline, Job
-from loader.errors import ExitCode, WorldError
+from loader.errors import Code, ExitCode, WorldError
 from tests.support.archived_loads import Failing, Over, finished, is_archived, small
 from tests.support.polling_world import World
 
@@ -85,7 +85,7 @@ def test_days_are_a_whole_number(world: World, days: str) -> None:
 
 
 def test_a_store_that_refuses_is_told_with_its_code(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    failing = Failing(world.status, 2, WorldError("FORBIDDEN", "PUT: access denied"))
+    failing = Failing(world.status, 2, WorldError(Code.FORBIDDEN, "PUT: access denied"))
     monkeypatch.setattr(module, "status_bucket", lambda: failing)
     with pytest.raises(CommandError, match="FORBIDDEN: PUT: access denied") as caught:
         archive_loads("--older-than", "30")
@@ -111,7 +111,7 @@ def test_a_turn_brings_back_what_the_database_does_not_know(world: World) -> Non
 
 def test_what_one_airline_may_not_do_does_not_hold_up_the_next(world: World) -> None:
     def refuse(key: str, body: bytes, **condition: bool) -> str:
-        raise WorldError("FORBIDDEN", f"PUT {key}: access denied")
+        raise WorldError(Code.FORBIDDEN, f"PUT {key}: access denied")
 
     strict: Any = Over(world.status, put=refuse)
     Airline.objects.update(archive_after_days=30)
@@ -138,7 +138,7 @@ def test_the_jobs_do_it_by_themselves(world: World, monkeypatch: pytest.MonkeyPa
 
 def test_a_job_without_the_rights_says_which(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     Airline.objects.update(archive_after_days=30)
-    failing = Failing(world.status, 3, WorldError("FORBIDDEN", "PUT: access denied"))
+    failing = Failing(world.status, 3, WorldError(Code.FORBIDDEN, "PUT: access denied"))
     monkeypatch.setattr(jobs, "_buckets", lambda: (world.media, failing))
     with pytest.raises(JobFailed, match="ACME: FORBIDDEN: PUT: access denied"):
         jobs.archive_loads()

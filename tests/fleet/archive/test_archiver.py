@@ -26,7 +26,7 @@ from ifeportal.embedded.seaweedfs import SeaweedFS
 from ifeportal.formatting import iso
 from ifeportal.live.models import Change
 from ifeportal.models import Airline, User
-from loader.errors import WorldError
+from loader.errors import Code, WorldError
 from loader.s3.client import S3Bucket
 from tests.support.archived_loads import KEY, SIZES, Failing, Over, archive, finished, is_archived, said, small
 from tests.support.polling_world import MIB, World, load, rows, transfer
@@ -296,7 +296,7 @@ def test_a_store_that_goes_away_at_any_call_loses_nothing_and_the_next_run_goes_
 
 def test_without_the_right_to_write_nothing_is_changed(world: World) -> None:
     finished(world)
-    failing = Failing(world.status, 2, WorldError("FORBIDDEN", "PUT: access denied"))
+    failing = Failing(world.status, 2, WorldError(Code.FORBIDDEN, "PUT: access denied"))
     with pytest.raises(WorldError, match="access denied"):
         archive(world, failing)
     assert failing.fired
@@ -312,7 +312,7 @@ def test_without_the_right_to_delete_the_load_lives_on(world: World) -> None:
 
     def refuse(key: str) -> None:
         refused.append(key)
-        raise WorldError("FORBIDDEN", "DELETE: access denied")
+        raise WorldError(Code.FORBIDDEN, "DELETE: access denied")
 
     strict = Over(world.status, delete=refuse)
     with pytest.raises(WorldError, match="access denied"):

@@ -11,7 +11,7 @@ from fleet.ingest.apply import ApplyResult, apply_tails
 from fleet.ingest.updates import TailUpdate
 from fleet.models import Load, Tail, Transfer
 from ifeportal.models import Airline
-from loader.errors import WorldError
+from loader.errors import Code, WorldError
 from loader.s3.interface import ObjectInfo
 from tests.support.polling_world import World, load, rows, transfer
 
@@ -138,7 +138,7 @@ def test_half_a_listing_deletes_nothing(world: World, monkeypatch: pytest.Monkey
 
     def broken(prefix: str = "") -> Iterator[ObjectInfo]:
         yield whole[0]
-        raise WorldError("TIMEOUT")
+        raise WorldError(Code.TIMEOUT)
 
     monkeypatch.setattr(world.status, "list", broken)
     assert world.poll().failures
@@ -199,4 +199,4 @@ def _second_fails(airline: Airline, batch: Mapping[int, TailUpdate], *args: Any,
 
 
 def _away(prefix: str = "") -> object:
-    raise WorldError("TIMEOUT", "the store is away")
+    raise WorldError(Code.TIMEOUT, "the store is away")

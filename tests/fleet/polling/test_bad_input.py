@@ -11,7 +11,7 @@ from fleet.reconcile.limits import Limits
 from fleet.serialization import serialize_transfer
 from loader.contract.heartbeat import HEARTBEAT_LIMIT
 from loader.contract.item_reports import COUNT_LIMIT
-from loader.errors import WorldError
+from loader.errors import Code, WorldError
 from loader.s3.interface import ObjectInfo
 from tests.support.polling_world import World, load, rows, tail, transfer
 
@@ -349,7 +349,7 @@ def test_an_object_that_may_not_be_read_is_told_and_stops_nobody(world: World, m
 
     def guarded(key: str, limit: int, *, if_none_match: str | None = None) -> object:
         if "secret" in key:
-            raise WorldError("FORBIDDEN", "not yours")
+            raise WorldError(Code.FORBIDDEN, "not yours")
         return get(key, limit, if_none_match=if_none_match)
 
     monkeypatch.setattr(world.status, "get", guarded)

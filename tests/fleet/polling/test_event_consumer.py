@@ -18,7 +18,7 @@ from fleet.polling.result import PollResult
 from fleet.reconcile.limits import Limits
 from ifeportal.models import Airline, Job
 from ifeportal.work_lease import LeaseLost
-from loader.errors import WorldError
+from loader.errors import Code, WorldError
 from loader.s3.interface import GetResult
 from loader.s3.memory import MemoryBucket
 from loader.s3.sqs import Message
@@ -271,7 +271,7 @@ class Failing(MemoryBucket):
     def get(self, key: str, limit: int, *, if_none_match: str | None = None) -> GetResult | None:
         if self.broken and key.startswith(self.broken):
             self.requests.count("get")
-            raise WorldError("THROTTLED")
+            raise WorldError(Code.THROTTLED)
         return super().get(key, limit, if_none_match=if_none_match)
 
 
@@ -332,7 +332,7 @@ class AwayQueue(MemoryQueue):
     """A queue that cannot be reached."""
 
     def receive(self, limit: int, wait: int = 0) -> list[Message]:
-        raise WorldError("TIMEOUT", "receiving events failed (ReadTimeoutError)")
+        raise WorldError(Code.TIMEOUT, "receiving events failed (ReadTimeoutError)")
 
 
 def test_a_queue_that_is_away_is_told_in_the_result_and_costs_no_row(pushed: PushedWorld) -> None:

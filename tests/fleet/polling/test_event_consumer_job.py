@@ -16,7 +16,7 @@ from fleet import jobs, usage
 from ifeportal.conf.environment import SettingsError, read_config
 from ifeportal.jobs.runner import JobFailed
 from ifeportal.models import Job
-from loader.errors import WorldError
+from loader.errors import Code, WorldError
 from loader.s3.sqs import Message
 from tests.support.event_queue import MemoryQueue, PushedWorld
 from tests.support.polling_world import transfer
@@ -104,7 +104,7 @@ class Away(MemoryQueue):
     """A queue that cannot be reached."""
 
     def receive(self, limit: int, wait: int = 0) -> list[Message]:
-        raise WorldError("NETWORK", "receiving events failed (EndpointConnectionError)")
+        raise WorldError(Code.NETWORK, "receiving events failed (EndpointConnectionError)")
 
 
 def test_while_the_queue_is_away_the_job_fails_in_a_sentence_and_polls_keep_their_pace(

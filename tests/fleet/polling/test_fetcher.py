@@ -13,7 +13,7 @@ from fleet.polling.fetcher import CONSECUTIVE_FAILURES, FETCHERS
 from fleet.polling.poller import PollOptions, poll_airline
 from fleet.reconcile import partitions
 from ifeportal.models import Airline
-from loader.errors import WorldError
+from loader.errors import Code, WorldError
 from tests.support.polling_world import World
 from tests.support.work_leases import ScriptedLease
 
@@ -28,7 +28,7 @@ def test_after_many_failures_in_a_row_it_is_not_asked_any_more(world: World, mon
 
     def failing(key: str, limit: int, **options: Any) -> Any:
         asked.append(key)
-        raise WorldError("TIMEOUT", "no answer")
+        raise WorldError(Code.TIMEOUT, "no answer")
 
     monkeypatch.setattr(world.status, "get", failing)
     result = world.poll()
@@ -46,7 +46,7 @@ def test_one_request_that_fails_costs_one_object_and_one_poll(world: World, monk
 
     def flaky(key: str, limit: int, **options: Any) -> Any:
         if "item-007" in key:
-            raise WorldError("THROTTLED", "slow down")
+            raise WorldError(Code.THROTTLED, "slow down")
         return get(key, limit, **options)
 
     monkeypatch.setattr(world.status, "get", flaky)

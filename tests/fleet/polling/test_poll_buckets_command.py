@@ -19,7 +19,7 @@ from fleet.management.commands.poll_buckets import Polling, PollingStopped
 from fleet.models import Tail, Usage
 from ifeportal.jobs.leases import lease
 from ifeportal.models import Airline, Job
-from loader.errors import ExitCode, WorldError
+from loader.errors import Code, ExitCode, WorldError
 from tests.support.polling_world import World, transfer
 
 pytestmark = pytest.mark.django_db
@@ -40,7 +40,7 @@ def poll_buckets(*options: str) -> str:
 
 
 def away(*_: object, **__: object) -> Any:
-    raise WorldError("TIMEOUT", "the store is away")
+    raise WorldError(Code.TIMEOUT, "the store is away")
 
 
 def test_once_with_json_prints_one_object_as_the_contract_has_it(world: World) -> None:

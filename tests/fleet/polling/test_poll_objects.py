@@ -10,7 +10,7 @@ from fleet.models import Anomaly, Tail
 from fleet.polling.poller import poll_objects
 from fleet.polling.result import PollResult
 from ifeportal.models import Airline
-from loader.errors import WorldError
+from loader.errors import Code, WorldError
 from tests.fleet.polling.test_interleavings import STEPS, act, truth
 from tests.support.polling_world import MIB, World, load, rows, tail, transfer
 
@@ -55,7 +55,7 @@ def test_what_cannot_be_had_now_is_not_gone_and_told(world: World, monkeypatch: 
     before = rows()
 
     def away(key: str, limit: int, **_: object) -> None:
-        raise WorldError("TIMEOUT")
+        raise WorldError(Code.TIMEOUT)
 
     monkeypatch.setattr(world.status, "get", away)
     assert len(named(world, "N1/2026-12/a.tgz.progress").failures) == 1

@@ -22,7 +22,7 @@ from fleet.simulation.run import MARKER
 from fleet.simulation.traffic import changes
 from fleet.simulation.writer import ParallelWriter
 from ifeportal.embedded.seaweedfs import SeaweedFS
-from loader.errors import ExitCode, WorldError
+from loader.errors import Code, ExitCode, WorldError
 from loader.s3.client import S3Bucket
 from loader.s3.interface import Bucket
 from loader.s3.memory import MemoryBucket
@@ -184,7 +184,7 @@ def test_told_to_stop_it_writes_what_it_had_begun_and_says_how_far_it_came(
 class Flaky(MemoryBucket):
     """Every other write fails, as if the store were away."""
 
-    def __init__(self, code: str) -> None:
+    def __init__(self, code: Code) -> None:
         super().__init__()
         self.code = code
         self.refused = 0
@@ -202,7 +202,7 @@ ONE_AFTER_THE_OTHER = [PlannedWrite(0.0, f"A/{tail}/C/a.tgz.progress", b"%d" % n
 
 
 def test_a_store_that_is_away_is_waited_for_and_order_is_kept() -> None:
-    bucket = Flaky("NETWORK")
+    bucket = Flaky(Code.NETWORK)
     with ParallelWriter(bucket, threading.Event()) as pouring:
         assert pouring.write_all(ONE_AFTER_THE_OTHER, lambda: None, paced=True) == 6
     assert bucket.refused > 6
@@ -212,7 +212,7 @@ def test_a_store_that_is_away_is_waited_for_and_order_is_kept() -> None:
 
 
 def test_a_store_that_refuses_ends_it() -> None:
-    bucket = Flaky("FORBIDDEN")
+    bucket = Flaky(Code.FORBIDDEN)
     with ParallelWriter(bucket, threading.Event()) as pouring:
         taken = pouring.write_all(ONE_AFTER_THE_OTHER, lambda: None, paced=True)
     assert pouring.failure is not None
@@ -223,5 +223,5 @@ def test_a_store_that_refuses_ends_it() -> None:
 def test_a_store_that_refuses_from_the_beginning_is_told_with_its_exit_code(
     monkeypatch: pytest.MonkeyPatch, buckets: tuple[MemoryBucket, MemoryBucket]
 ) -> None:
-    use(monkeypatch, buckets[0], Flaky("FORBIDDEN"))
+    use(monkeypatch, buckets[0], Flaky(Code.FORBIDDEN))
     assert refusal(*OPTIONS).returncode == ExitCode.UNREACHABLE

@@ -12,6 +12,7 @@ from fleet.choices import Status
 from fleet.state.observations import ErrorObserved, ObjectDeleted, ObjectRewritten, ProgressObserved
 from fleet.state.transfer import TransferState, next_transfer_state
 from loader.contract.item_reports import COUNT_LIMIT
+from loader.errors import Code
 
 START = datetime(2026, 12, 1, 12, tzinfo=UTC)
 SIZE = 1000
@@ -133,7 +134,7 @@ def test_within_one_second_the_etag_decides() -> None:
 
 
 def test_an_error_fails_the_item_and_keeps_its_bytes() -> None:
-    state = after(progress(500), error("disk", 2, "IO_ERROR", cut=True))
+    state = after(progress(500), error("disk", 2, Code.IO_ERROR, cut=True))
     assert (state.status, state.bytes_done) == ("failed", 500)
     assert (state.error_code, state.error, state.error_cut, state.error_past) == ("IO_ERROR", "disk", True, False)
     assert (state.rate_bps, state.finished_at) == (None, None)

@@ -9,10 +9,10 @@ import pytest
 from campaigns.models import Draft, DraftState
 from ifeportal.jobs.retries import RetryPolicy, WorkFailure
 from ifeportal.models import Airline
-from loader.errors import WorldError
+from loader.errors import Code, WorldError
 
 NOON = datetime(2026, 12, 1, 12, tzinfo=UTC)
-AWAY = WorkFailure.of(WorldError("NETWORK", "the store refuses connections"), "Wait.")
+AWAY = WorkFailure.of(WorldError(Code.NETWORK, "the store refuses connections"), "Wait.")
 
 
 def test_pauses_grow_up_to_the_longest_until_attempts_run_out() -> None:
@@ -23,13 +23,13 @@ def test_pauses_grow_up_to_the_longest_until_attempts_run_out() -> None:
 
 
 def test_a_permanent_failure_is_not_tried_again() -> None:
-    assert RetryPolicy().next_pause(1, WorkFailure.of(WorldError("FORBIDDEN"))) is None
+    assert RetryPolicy().next_pause(1, WorkFailure.of(WorldError(Code.FORBIDDEN))) is None
 
 
 def test_the_other_side_is_given_the_time_it_asks_for() -> None:
-    throttled = WorkFailure.of(WorldError("THROTTLED", retry_after=90.0))
+    throttled = WorkFailure.of(WorldError(Code.THROTTLED, retry_after=90.0))
     assert RetryPolicy().next_pause(1, throttled) == 90.0
-    assert RetryPolicy().next_pause(3, WorkFailure("NETWORK", "", retry_after=1.0)) == 8.0
+    assert RetryPolicy().next_pause(3, WorkFailure(Code.NETWORK, "", retry_after=1.0)) == 8.0
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from ifeportal.jobs.leases import lease
 from ifeportal.jobs.queue import mark_viewed, resolve, set_partitions, sync_job_rows
 from ifeportal.jobs.runner import run, run_due_jobs, uninterrupted_since
 from ifeportal.models import Airline, Job
-from loader.errors import WorldError
+from loader.errors import Code, WorldError
 from loader.s3.memory import MemoryBucket
 
 pytestmark = pytest.mark.django_db
@@ -458,7 +458,7 @@ def test_polling_jobs_poll_and_write_down_how_it_went(fleet: MemoryBucket, monke
     assert fleet.requests.list == lists, "not due yet"
 
     def away(prefix: str = "", *_: object, **__: object) -> object:
-        raise WorldError("TIMEOUT", "no answer")
+        raise WorldError(Code.TIMEOUT, "no answer")
 
     monkeypatch.setattr(fleet, "list", away)
     Job.objects.update(due_at=timezone.now())

@@ -12,7 +12,7 @@ from loader.contract.item_reports import ErrorReport, parse_error, parse_progres
 from loader.contract.manifest import Exhibition, Item, Manifest, parse_manifest
 from loader.contract.time_window import TimeWindow
 from loader.contract.transfer_queue import QueueEntry, TransferQueue, parse_transfer_queue
-from loader.errors import BadManifest, BadProgress
+from loader.errors import BadManifest, BadProgress, Code
 
 GOLDEN = Path(__file__).parent / "golden"
 SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
@@ -55,7 +55,7 @@ REFUSED = {
 }
 PROGRESS = {"progress-plain.txt": 4194304, "progress-newline.txt": 4194304, "progress-zeros.txt": 4194304}
 ERRORS = {
-    "error-coded.txt": ErrorReport("HASH_MISMATCH", "the bytes of movie-001 are not the published ones"),
+    "error-coded.txt": ErrorReport(Code.HASH_MISMATCH, "the bytes of movie-001 are not the published ones"),
     "error-foreign.txt": ErrorReport(
         None, 'Traceback (most recent call last): File "x.py", line 3 OSError: [Errno 28] No space left on device'
     ),

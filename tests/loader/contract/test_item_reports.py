@@ -24,7 +24,7 @@ from loader.contract.item_reports import (
     progress_to_report,
 )
 from loader.contract.units import MIB
-from loader.errors import ERRORS, BadHeartbeat, BadProgress, ContractError, WorldError
+from loader.errors import ERRORS, BadHeartbeat, BadProgress, Code, ContractError, WorldError
 from tests.support.contract_strategies import HEARTBEATS, is_for_people
 
 NOT_A_NUMBER = [b"", b" ", b"abc", b"NaN", b"1e6", b"0x10", b"1_000", b"+5", b"-1", b"1.0", b"1,000", b"4 2", b"5\0"]
@@ -104,7 +104,7 @@ def test_an_etag_that_is_no_md5_is_not_recognised(etag: str) -> None:
 
 
 @pytest.mark.parametrize("code", ERRORS)
-def test_every_code_round_trips_with_its_text(code: str) -> None:
+def test_every_code_round_trips_with_its_text(code: Code) -> None:
     report = parse_error(build_error(code, "what happened: twice"))
     assert (report.code, report.text, report.truncated) == (code, "what happened: twice", False)
 
@@ -118,7 +118,7 @@ def test_an_error_without_a_code_of_ours_is_kept_as_it_is(body: bytes) -> None:
 @pytest.mark.parametrize("body", [b"NO_SPACE", b"NO_SPACE:", b"NO_SPACE: \n", b"NO_SPACE\n"])
 def test_a_code_alone_says_the_sentence_of_the_table(body: bytes) -> None:
     report = parse_error(body)
-    assert (report.code, report.text) == ("NO_SPACE", ERRORS["NO_SPACE"].sentence)
+    assert (report.code, report.text) == ("NO_SPACE", ERRORS[Code.NO_SPACE].sentence)
 
 
 @pytest.mark.parametrize("body", [b"", b"\0\0", b" \n\t ", b"\xef\xbb\xbf"])
@@ -149,7 +149,7 @@ def test_any_bytes_become_one_line_that_can_be_stored_and_shown(body: bytes, cut
 
 
 @given(st.sampled_from(sorted(ERRORS)), st.text(max_size=50) | st.text(min_size=1, max_size=3).map(lambda t: t * 2000))
-def test_an_error_is_built_as_one_whole_line_of_at_most_4_kib(code: str, text: str) -> None:
+def test_an_error_is_built_as_one_whole_line_of_at_most_4_kib(code: Code, text: str) -> None:
     body = build_error(code, text)
     assert len(body) <= ERROR_LIMIT
     assert body.endswith(b"\n")
@@ -207,7 +207,7 @@ def test_any_bytes_are_a_heartbeat_or_refused(body: bytes) -> None:
         is_for_people(exc)
 
 
-@pytest.mark.parametrize("error", [WorldError("THROTTLED", "slow down", retry_after=3.0), ContractError("x")])
+@pytest.mark.parametrize("error", [WorldError(Code.THROTTLED, "slow down", retry_after=3.0), ContractError("x")])
 def test_errors_survive_the_way_between_processes(error: Any) -> None:
     again = pickle.loads(pickle.dumps(error))
     assert (type(again), str(again), again.code, again.permanent) == (

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from loader.errors import WorldError
+from loader.errors import Code, WorldError
 from loader.local_api.unix_socket import connect_socket
 from loader.logs import SecretRedactor, configure_logging
 from loader.s3.client import S3Bucket
@@ -186,11 +186,11 @@ def asked(bucket: S3Bucket, what: str) -> None:
         list(bucket.list("ACME/"))
     elif what == "get":
         bucket.get("ACME/c/campaign.json", 100_000)
-        raise WorldError("INTERNAL")  # what was sent is a body like any other
+        raise WorldError(Code.INTERNAL)  # what was sent is a body like any other
     else:
         with bucket.open("ACME/c/a.tgz") as body:
             body.readinto(memoryview(bytearray(100_000)))
-        raise WorldError("INTERNAL")
+        raise WorldError(Code.INTERNAL)
 
 
 # What is logged.

@@ -17,6 +17,7 @@ import pytest
 from loader.contract.heartbeat import StoreUsage
 from loader.contract.manifest import Item
 from loader.contract.units import format_duration
+from loader.errors import Code
 from loader.local_api.client import LoaderNotRunning, fetch_status, watch_status
 from loader.local_api.server import LocalApiServer
 from loader.monitor.status_board import StatusBoard
@@ -34,7 +35,7 @@ def board() -> StatusBoard:
     board = StatusBoard("ACME", "N1", "0.1.0", space=lambda: [StoreUsage("/content", 64_000_000_000, 12_000_000_000)])
     steps = [
         PlanStep("2026-12", Item("movie-001", 1000, HASH), "fetch", 0, 250),
-        PlanStep("2026-12", Item("movie-002", 2000), "refuse", 0, code="NO_SPACE", reason="too\x1b[31m big"),
+        PlanStep("2026-12", Item("movie-002", 2000), "refuse", 0, code=Code.NO_SPACE, reason="too\x1b[31m big"),
         PlanStep("2026-12", Item("n" * 60, 0, HASH), "keep", 0),
     ]
     board.plan_changed(steps, {"2027-01": ("BAD_MANIFEST", "line 1: not JSON")}, {"2026-12": "December\x07"})
@@ -90,7 +91,7 @@ def test_nothing_from_outside_steers_the_terminal(board: StatusBoard) -> None:
 
 def test_what_is_tried_again_says_when(board: StatusBoard) -> None:
     board.item_started("2026-12", "movie-001", 250, 1000)
-    board.item_retrying("2026-12", "movie-001", "NETWORK", "the store is away", 60.0)
+    board.item_retrying("2026-12", "movie-001", Code.NETWORK, "the store is away", 60.0)
     assert "NETWORK: the store is away; again at " in table(board)
 
 
@@ -148,7 +149,7 @@ def test_it_watches_until_the_loader_ends(tmp_path: Path, board: StatusBoard) ->
         assert watching.stdout is not None
         first = json.loads(watching.stdout.readline())
         assert first["state"] == "loading"
-        board.item_failed("2026-12", "movie-001", "OBJECT_GONE", "gone")
+        board.item_failed("2026-12", "movie-001", Code.OBJECT_GONE, "gone")
         second = json.loads(watching.stdout.readline())
         assert [one["error_code"] for one in second["items"]] == ["OBJECT_GONE", "NO_SPACE", ""]
         door.close()
@@ -227,7 +228,7 @@ def test_whatever_answers_it_is_told_in_a_sentence(tmp_path: Path, said: bytes) 
 def test_changes_are_put_together_to_the_whole(directory: Path, board: StatusBoard) -> None:
     stream = watch_status(directory)
     assert len(_items(next(stream))) == 3
-    board.item_failed("2026-12", "movie-001", "OBJECT_GONE", "gone")
+    board.item_failed("2026-12", "movie-001", Code.OBJECT_GONE, "gone")
     told = next(stream)
     assert [one["content"] for one in _items(told)][:2] == ["movie-001", "movie-002"]
     assert (_items(told)[0]["error_code"], told["full"]) == ("OBJECT_GONE", True)

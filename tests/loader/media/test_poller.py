@@ -10,7 +10,7 @@ from pathlib import Path
 from loader.contract.keys import manifest_key, queue_key
 from loader.contract.manifest import Item, Manifest, build_manifest
 from loader.contract.transfer_queue import QUEUE_LIMIT
-from loader.errors import WorldError
+from loader.errors import Code, WorldError
 from loader.media.manifest_reader import ManifestReader
 from loader.media.manifest_verifier import ManifestVerifier
 from loader.media.poller import MediaPoller
@@ -30,7 +30,7 @@ def test_a_disk_that_cannot_say_what_it_holds_does_not_blind_the_loader(tmp_path
 
     def broken(campaign: str, reading: ManifestResult) -> bool:
         asked.set()
-        raise WorldError("IO_ERROR", f"state of {campaign}: Input/output error")
+        raise WorldError(Code.IO_ERROR, f"state of {campaign}: Input/output error")
 
     eyes = MediaPoller(
         TransferQueueReader(AIRLINE, TAIL, media, ContentStore(tmp_path)),
@@ -62,8 +62,8 @@ def test_what_failed_may_be_asked_while_more_fails() -> None:
     asking = threading.Thread(target=ask)
     asking.start()
     for number in range(20_000):
-        failures.record(("c", f"item-{number % 3_000}"), "OBJECT_GONE", "digest", "etag", 0.0)
-        failures.record(("c", f"item-{(number + 1_500) % 3_000}"), "", "digest", "", 0.0)
+        failures.record(("c", f"item-{number % 3_000}"), Code.OBJECT_GONE, "digest", "etag", 0.0)
+        failures.record(("c", f"item-{(number + 1_500) % 3_000}"), None, "digest", "", 0.0)
     done.set()
     asking.join()
     assert faults == []
@@ -85,11 +85,11 @@ def test_a_queue_written_closely_is_taken_and_remembered(tmp_path: Path) -> None
 def test_what_failed_may_be_asked_while_a_garbage_collection_lets_another_thread_run() -> None:
     failures, collected, threshold = FailureHistory(), list[str](), gc.get_threshold()
     for number in range(3_000):
-        failures.record(("c", f"item-{number}"), "OBJECT_GONE", "digest", "etag", 0.0)
+        failures.record(("c", f"item-{number}"), Code.OBJECT_GONE, "digest", "etag", 0.0)
 
     def another(phase: str, info: dict[str, int]) -> None:
         collected.append(phase)
-        failures.record(("c", f"more-{len(collected)}"), "OBJECT_GONE", "digest", "etag", 0.0)
+        failures.record(("c", f"more-{len(collected)}"), Code.OBJECT_GONE, "digest", "etag", 0.0)
 
     gc.callbacks.append(another)
     gc.set_threshold(10)

@@ -23,6 +23,7 @@ from campaigns.management.commands import publish_campaign, sign_campaign
 from fleet.simulation.proxy import FaultProxy
 from loader.contract.keys import manifest_key, signature_key
 from loader.contract.manifest import Exhibition, Item, Manifest, build_manifest
+from loader.errors import Code
 from loader.media.manifest_reader import ManifestReader
 from loader.media.manifest_verifier import ManifestVerifier, Policy, uses_tls
 from loader.media.snapshot import ManifestResult
@@ -120,7 +121,7 @@ def test_what_is_signed_is_taken_with_the_edition_of_the_signed_bytes(loader: Lo
 def test_with_the_policy_off_nothing_is_read_written_or_refused(loader: Loader) -> None:
     put(loader.media, manifest(ITEMS), "eve")
     lookout = loader.start("off")
-    assert lookout.read_all(threading.Event()).manifests["c"].code == ""
+    assert lookout.read_all(threading.Event()).manifests["c"].code is None
     assert loader.media.requests.get == 1
     assert not loader.note.exists()
     assert loader.said == []
@@ -149,7 +150,7 @@ def test_what_expires_while_the_loader_runs_is_refused_without_a_new_body(loader
     put(loader.media, manifest(ITEMS, expires=LATER), "sam")
     lookout = loader.start()
     assert lookout.read("c").code == "BAD_SIGNATURE"  # the keys are read with the first look
-    assert lookout.read_all(threading.Event()).manifests["c"].code == ""
+    assert lookout.read_all(threading.Event()).manifests["c"].code is None
     loader.now = LATER
     assert lookout.read("c").code == "EXPIRED"
     loader.now = NOW
@@ -161,7 +162,7 @@ def test_time_told_over_tls_and_time_that_was_signed_outlive_a_clock_that_is_set
     put(loader.media, manifest(ITEMS, expires=LATER), "sam")
     put(loader.media, manifest(ITEMS, campaign="d"), "sam", campaign="d")
     loader.media.clock = lambda: LATER
-    assert loader.look().code == ""  # over plain HTTP anybody could say so
+    assert loader.look().code is None  # over plain HTTP anybody could say so
     loader.media.endpoint = "https://s3.example.org"  # type: ignore[attr-defined]
     assert loader.look().code == "EXPIRED"
     loader.media.clock = lambda: NOW
@@ -179,16 +180,16 @@ def test_a_clock_far_ahead_of_the_store_s_is_not_believed(loader: Loader) -> Non
     loader.media.clock = lambda: NOW
     put(loader.media, manifest(ITEMS, expires=LATER), "sam")
     loader.now = LATER + timedelta(days=300)
-    assert loader.look().code == ""
+    assert loader.look().code is None
     loader.now = NOW
-    assert loader.look().code == ""
+    assert loader.look().code is None
 
 
 def test_an_expired_campaign_whose_exhibition_is_over_is_passed_over_quietly(loader: Loader) -> None:
     over = Exhibition(ends=(NOW - timedelta(days=3)).date())
     put(loader.media, manifest(ITEMS, exhibition=over, expires=NOW - timedelta(days=2)), "sam")
     assert loader.look() == ManifestResult("c")
-    assert loader.start(named=["c"]).read_all(threading.Event()).manifests["c"].code != ""
+    assert loader.start(named=["c"]).read_all(threading.Event()).manifests["c"].code is not None
 
 
 @pytest.mark.parametrize("policy", ["off", "warn"])
@@ -217,11 +218,11 @@ def test_a_version_below_one_held_from_a_time_without_signatures_is_a_rollback(l
     put(loader.media, manifest(ITEMS, 6), "sam")
     assert loader.look().code == "ROLLBACK"
     put(loader.media, manifest(ITEMS, 7), "sam")
-    assert loader.look().code == ""
+    assert loader.look().code is None
 
 
 def test_the_highest_version_counts_even_if_it_was_never_loaded(loader: Loader) -> None:
-    for version, code in ((3, ""), (2, "ROLLBACK"), (3, ""), (4, ""), (3, "ROLLBACK")):
+    for version, code in ((3, None), (2, "ROLLBACK"), (3, None), (4, None), (3, "ROLLBACK")):
         put(loader.media, manifest(ITEMS, version), "sam")
         assert loader.look().code == code
 
@@ -237,7 +238,7 @@ def test_a_note_that_cannot_be_written_lets_nothing_in(loader: Loader, monkeypat
     with monkeypatch.context() as broken:
         broken.setattr("loader.storage.content_store.write_state", full)
         assert lookout.read_all(threading.Event()).manifests["c"].code == "NO_SPACE"
-    assert lookout.read_all(threading.Event()).manifests["c"].code == ""
+    assert lookout.read_all(threading.Event()).manifests["c"].code is None
 
 
 def look_and_die(loader: Loader, folder: Path, step: int) -> bool:
@@ -249,7 +250,7 @@ def look_and_die(loader: Loader, folder: Path, step: int) -> bool:
             for name in ("mkdir", "open", "fsync", "rename", "unlink"):
                 setattr(os, name, dying(getattr(os, name), countdown))
             loader.folder = folder
-            used = loader.look().code == ""
+            used = loader.look().code is None
             os._exit(0 if used else 9)
         finally:
             os._exit(9)
@@ -275,7 +276,7 @@ def test_a_kill_at_any_step_of_noting_tears_nothing_and_forgets_nothing_that_was
         loader.folder = tmp_path / str(step)
         used = look_and_die(loader, loader.folder, step)
         put(loader.media, manifest(ITEMS, 2), "sam")
-        assert loader.look().code in (["ROLLBACK"] if used else ["", "ROLLBACK"])
+        assert loader.look().code in (["ROLLBACK"] if used else [None, "ROLLBACK"])
         if used:
             break
     assert step > 10
@@ -285,7 +286,7 @@ def test_a_kill_at_any_step_of_noting_tears_nothing_and_forgets_nothing_that_was
 @pytest.mark.parametrize("policy", ["warn", "enforce"])
 def test_a_torn_note_lets_nothing_in(loader: Loader, policy: Policy, torn: bytes | None) -> None:
     put(loader.media, manifest(ITEMS, 3), "sam")
-    assert loader.look().code == ""
+    assert loader.look().code is None
     body = loader.note.read_bytes()
     loader.note.write_bytes(body.replace(b'"c": 3', b'"c": 1') if torn is None else torn)
     assert loader.note.read_bytes() != body
@@ -297,12 +298,12 @@ def test_a_torn_note_lets_nothing_in(loader: Loader, policy: Policy, torn: bytes
 
 def test_an_operator_resets_a_torn_note(loader: Loader) -> None:
     put(loader.media, manifest(ITEMS, 3), "sam")
-    assert loader.look().code == ""
+    assert loader.look().code is None
     loader.note.write_bytes(b"{")
     loader.close()
     assert operator(loader.folder, "show").returncode == 3
     assert operator(loader.folder, "reset").returncode == 0
-    assert loader.look().code == ""
+    assert loader.look().code is None
 
 
 def operator(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -315,13 +316,13 @@ def operator(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 def test_an_operator_sees_what_is_remembered_and_makes_it_forget_one_thing(loader: Loader) -> None:
     put(loader.media, manifest(ITEMS, 3), "sam")
-    assert loader.look().code == ""
+    assert loader.look().code is None
     told = json.loads(operator(loader.folder, "show").stdout)
     assert (told["keys"], told["airlines"]) == (1, {AIRLINE: {"signed": True, "versions": {"c": 3}}})
     told = json.loads(operator(loader.folder, "reset", "--only", "versions").stdout)
     assert (told["keys"], told["airlines"]) == (1, {AIRLINE: {"signed": True, "versions": {}}})
     put(loader.media, manifest(ITEMS, 2), "sam")
-    assert loader.look().code == ""
+    assert loader.look().code is None
     assert loader.stores[-1].lock()
     assert operator(loader.folder, "reset").returncode == 4
     assert operator(loader.folder / "not", "show").returncode == 2
@@ -332,12 +333,12 @@ def test_of_several_directories_the_newest_note_counts(loader: Loader, tmp_path:
     stores = [ContentStore(tmp_path / name) for name in ("one", "two", "new")]
     loader.stores += stores
 
-    def code(*those: ContentStore) -> str:
+    def code(*those: ContentStore) -> Code | None:
         trust = ManifestVerifier("enforce", AIRLINE, TAIL, keys=loader.keys, stores=those)
         return ManifestReader(AIRLINE, [], loader.media, trust).read_all(threading.Event()).manifests["c"].code
 
-    assert code(stores[0]) == ""
-    assert code(stores[1], stores[0]) == ""
+    assert code(stores[0]) is None
+    assert code(stores[1], stores[0]) is None
     put(loader.media, manifest(ITEMS, 2), "sam")
     assert code(stores[2], stores[1]) == "ROLLBACK"
     (tmp_path / "one" / ".loader" / "trust.json").write_bytes(b"{")
@@ -356,9 +357,9 @@ def test_without_keys_nothing_is_let_in(loader: Loader) -> None:
 
 def test_keys_in_force_stay_in_force_without_their_file(loader: Loader) -> None:
     put(loader.media, manifest(ITEMS), "sam")
-    assert loader.look().code == ""
+    assert loader.look().code is None
     loader.keys.write_bytes(b"{")
-    assert loader.look().code == ""
+    assert loader.look().code is None
     assert "the file of trusted keys is refused" in loader.said[-1]
 
 
@@ -371,32 +372,32 @@ def test_keys_of_another_airline_do_not_count(loader: Loader) -> None:
 def test_a_rotation_is_followed_while_the_loader_runs_and_a_false_one_is_not(loader: Loader) -> None:
     put(loader.media, manifest(ITEMS), "sam")
     lookout = loader.start()
-    assert lookout.read_all(threading.Event()).manifests["c"].code == ""
+    assert lookout.read_all(threading.Event()).manifests["c"].code is None
     tess = keyring(2, people=("tess",), ACME=role("tess"))
     loader.provision(ONE, provision(tess, "eve"))
-    assert lookout.read_all(threading.Event()).manifests["c"].code == ""
+    assert lookout.read_all(threading.Event()).manifests["c"].code is None
     assert "version 2 of the trusted keys is refused" in loader.said[-1]
     loader.provision(ONE, provision(tess, "rita"))
     assert lookout.read_all(threading.Event()).manifests["c"].code == "BAD_SIGNATURE"
     put(loader.media, manifest(ITEMS), "tess")
-    assert lookout.read_all(threading.Event()).manifests["c"].code == ""
+    assert lookout.read_all(threading.Event()).manifests["c"].code is None
     loader.provision(ONE)
-    assert loader.look().code == ""
+    assert loader.look().code is None
     assert "out of date: version 2 is in force" in loader.said[-1]
 
 
 def test_a_stolen_key_that_signed_far_ahead_is_outlived_by_taking_it_away(loader: Loader) -> None:
     put(loader.media, manifest(ITEMS, 3), "sam")
-    assert loader.look().code == ""
+    assert loader.look().code is None
     put(loader.media, manifest(ITEMS, 10**9), "sam")
-    assert loader.look().code == ""
+    assert loader.look().code is None
     put(loader.media, manifest(ITEMS, 4), "sam", "tess")
     assert loader.look().code == "ROLLBACK"
     more = provision(keyring(2, people=("tess",), ACME=role("sam", "tess")), "rita")
     loader.provision(ONE, more)
     assert loader.look().code == "ROLLBACK"  # a key more takes nothing away
     loader.provision(ONE, more, provision(keyring(3, people=("tess",), ACME=role("tess")), "rita"))
-    assert loader.look().code == ""
+    assert loader.look().code is None
     put(loader.media, manifest(ITEMS, 3), "tess")
     assert loader.look().code == "ROLLBACK"
 
@@ -414,7 +415,7 @@ def test_what_is_wrong_is_said_and_used_while_only_warning(loader: Loader) -> No
     loader.media.put(manifest_key(AIRLINE, "c"), manifest(ITEMS, 2))
     reading = loader.look("warn")
     assert reading.warning == "BAD_SIGNATURE: campaign.json and what campaign.json.dsse signs are not the same"
-    assert (reading.code, reading.manifest_version.version) == ("", 2)
+    assert (reading.code, reading.manifest_version.version) == (None, 2)
     put(loader.media, manifest(ITEMS, 1, expires=NOW), "sam")
     reading = loader.look("warn")
     assert reading.warning.startswith("EXPIRED: ")

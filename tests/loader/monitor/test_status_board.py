@@ -11,7 +11,7 @@ import pytest
 
 from loader.contract.heartbeat import StoreUsage
 from loader.contract.manifest import Item
-from loader.errors import ERRORS, WorldError
+from loader.errors import ERRORS, Code, WorldError
 from loader.monitor.events import Broadcast, EventListener
 from loader.monitor.status_board import ITEMS_LIMIT, PROGRESS_INTERVAL, StatusBoard
 from loader.planning.model import PlanStep
@@ -40,7 +40,7 @@ def keep(content: str, size: int = 100, *, beside: bool = False) -> PlanStep:
 
 
 def refuse(content: str) -> PlanStep:
-    return PlanStep("c", Item(content, 100), "refuse", 0, code="NO_SPACE", reason="too big")
+    return PlanStep("c", Item(content, 100), "refuse", 0, code=Code.NO_SPACE, reason="too big")
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_what_waits_beside_an_older_version_is_not_complete_until_its_campaign_i
 def test_an_error_stays_while_it_is_tried_again_and_goes_when_bytes_come(board: StatusBoard) -> None:
     want(board, fetch("a"))
     board.item_started("c", "a", 0, 100)
-    board.item_retrying("c", "a", "NETWORK", "away", 30.0)
+    board.item_retrying("c", "a", Code.NETWORK, "away", 30.0)
     shown = item(board, "a")
     assert (shown["status"], shown["error_code"], shown["retry_at"]) == (
         "loading",
@@ -152,8 +152,8 @@ def test_an_error_stays_while_it_is_tried_again_and_goes_when_bytes_come(board: 
 def test_a_failed_item_stays_failed_until_it_begins_again(board: StatusBoard) -> None:
     want(board, fetch("a"))
     board.item_started("c", "a", 0, 100)
-    board.item_failed("c", "a", "HASH_MISMATCH", "wrong bytes")
-    want(board, PlanStep("c", Item("a", 100, HASH), "blocked", 0, code="HASH_MISMATCH"))
+    board.item_failed("c", "a", Code.HASH_MISMATCH, "wrong bytes")
+    want(board, PlanStep("c", Item("a", 100, HASH), "blocked", 0, code=Code.HASH_MISMATCH))
     assert (item(board, "a")["status"], item(board, "a")["error"]) == ("failed", "wrong bytes")
     want(board, fetch("a"))
     assert item(board, "a")["status"] == "failed"
@@ -162,8 +162,8 @@ def test_a_failed_item_stays_failed_until_it_begins_again(board: StatusBoard) ->
 
 
 def test_what_is_left_alone_without_a_word_is_told_in_those_of_the_table(board: StatusBoard) -> None:
-    want(board, PlanStep("c", Item("a", 100, HASH), "blocked", 0, code="OBJECT_GONE"))
-    assert item(board, "a")["error"] == ERRORS["OBJECT_GONE"].sentence
+    want(board, PlanStep("c", Item("a", 100, HASH), "blocked", 0, code=Code.OBJECT_GONE))
+    assert item(board, "a")["error"] == ERRORS[Code.OBJECT_GONE].sentence
 
 
 def test_a_transfer_that_gives_way_is_pending_again_with_what_it_has(board: StatusBoard) -> None:
@@ -246,7 +246,7 @@ def test_changes_hold_only_what_changed_and_all_of_it_after_a_new_plan(board: St
     want(board, fetch("a"), fetch("b"), keep("d"))
     seen = board.snapshot()
     revision = int(str(seen["revision"]))
-    board.item_failed("c", "b", "OBJECT_GONE", "gone")
+    board.item_failed("c", "b", Code.OBJECT_GONE, "gone")
     news: Any = board.changes(revision)
     assert not news["full"]
     assert [one["content"] for one in news["items"]] == ["b"]
@@ -292,7 +292,7 @@ def test_state_link_queue_and_disks_are_told() -> None:
 
 def test_a_disk_that_does_not_answer_hides_nothing_else() -> None:
     def away() -> list[StoreUsage]:
-        raise WorldError("IO_ERROR")
+        raise WorldError(Code.IO_ERROR)
 
     assert told(StatusBoard("ACME", "N1", space=away))["stores"] == []
 
@@ -336,13 +336,13 @@ def test_a_fan_passes_everything_on_to_all() -> None:
     fan.notice("event", "text", field=1)
     fan.item_started("c", "a", 0, 1)
     fan.item_progress("c", "a", 0, 1, 1)
-    fan.item_retrying("c", "a", "NETWORK", "away", 1.0)
+    fan.item_retrying("c", "a", Code.NETWORK, "away", 1.0)
     fan.item_stopped("c", "a")
     fan.item_finished("c", "a", 1, verified=True)
     fan.campaign_activated("c")
-    fan.item_failed("c", "a", "NETWORK", "away")
+    fan.item_failed("c", "a", Code.NETWORK, "away")
     fan.hook_recovered("c", "a")
-    fan.campaign_failed("c", "NETWORK", "away")
+    fan.campaign_failed("c", Code.NETWORK, "away")
     fan.state_changed("idle", "", "")
     fan.link_changed(True, "")
     fan.queue_changed(None, False, "", None)

@@ -13,6 +13,7 @@ import pytest
 
 from loader.contract.item_reports import one_line
 from loader.contract.manifest import Item
+from loader.errors import Code
 from loader.monitor.terminal import JsonLines, PlainDisplay, ProgressBars
 from loader.planning.model import PlanStep
 
@@ -24,10 +25,10 @@ def everything(display: PlainDisplay) -> None:
     display.plan(2, 1000, 10)
     display.item_started("c", HOSTILE, 0, 100)
     display.item_progress("c", HOSTILE, 50, 100, 50)
-    display.item_retrying("c", HOSTILE, "NETWORK", HOSTILE, 1.0)
-    display.item_failed("c", HOSTILE, "IO_ERROR", HOSTILE)
+    display.item_retrying("c", HOSTILE, Code.NETWORK, HOSTILE, 1.0)
+    display.item_failed("c", HOSTILE, Code.IO_ERROR, HOSTILE)
     display.item_finished("c", "b", 100, verified=True)
-    display.campaign_failed("c", "BAD_MANIFEST", HOSTILE)
+    display.campaign_failed("c", Code.BAD_MANIFEST, HOSTILE)
     display.notice("odd", HOSTILE, path=Path("/content"), error=ValueError("x"))
     display.state_changed("waiting", HOSTILE, "c")
     display.close()

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from loader.errors import WorldError
+from loader.errors import Code, WorldError
 from loader.network.link_monitor import (
     MAX_PROBES,
     CommandAnswer,
@@ -138,7 +138,7 @@ def knocks(server: socket.socket) -> int:
 def test_a_link_nobody_doubts_is_up_and_nothing_is_sent(made: Callable[..., LinkMonitor]) -> None:
     with listening() as server:
         link = made(server.getsockname()[1])
-        link.note(WorldError("HASH_MISMATCH"))
+        link.note(WorldError(Code.HASH_MISMATCH))
         assert link.state() == (True, "")
         assert knocks(server) == 0
 
@@ -151,7 +151,7 @@ def test_a_doubt_is_settled_by_one_knock_for_all(made: Callable[..., LinkMonitor
             hand.start()
         for hand in hands:
             hand.join(PATIENCE)
-        link.note(WorldError("TIMEOUT"))
+        link.note(WorldError(Code.TIMEOUT))
         assert told == [False] * 8
         assert knocks(server) == 1
 
@@ -186,7 +186,7 @@ def test_the_airline_decides_and_without_its_yes_nothing_is_sent(
         link = made(server.getsockname()[1], words)
         assert link.state()[0] is False
         until(lambda: link.state() == (False, "the link check command says: on approach"))
-        link.note(WorldError("NETWORK"))
+        link.note(WorldError(Code.NETWORK))
         assert knocks(server) == 0
 
 

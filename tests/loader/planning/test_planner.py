@@ -10,6 +10,7 @@ import pytest
 
 from loader.contract.manifest import Exhibition, Item, Manifest
 from loader.contract.transfer_queue import QueueEntry, TransferQueue
+from loader.errors import Code
 from loader.planning.model import DiskSpace, Plan, PlanningContext, Removal, TargetCampaign
 from loader.planning.planner import make_plan
 from loader.storage.inventory import CampaignOnDisk, LocalItemState, merge_stores
@@ -35,7 +36,7 @@ def plan(
     *campaigns: TargetCampaign,
     free: Sequence[int | DiskSpace] = (10**12,),
     found: Mapping[tuple[str, str], Sequence[LocalItemState]] | None = None,
-    barred: Mapping[tuple[str, str], str] | None = None,
+    barred: Mapping[tuple[str, str], Code] | None = None,
     queue: Sequence[QueueEntry] | None = None,
     aboard: Sequence[CampaignOnDisk] = (),
     first: Sequence[tuple[str, str | None]] = (),
@@ -243,7 +244,7 @@ def test_the_same_content_is_linked_without_room_and_counts_as_at_hand() -> None
         ("c", "a"): [NOTHING, LocalItemState(linkable=True)],
         ("c", "b"): [LocalItemState(bytes_done=9, linkable=True), NOTHING],
     }
-    made = plan(simple("c", "a", "b", size=100), free=[0, 0], found=found, barred={("c", "a"): "HASH_MISMATCH"})
+    made = plan(simple("c", "a", "b", size=100), free=[0, 0], found=found, barred={("c", "a"): Code.HASH_MISMATCH})
     assert [(step.action, step.store, step.missing) for step in made.steps] == [("link", 1, 0), ("link", 0, 0)]
 
 
@@ -286,7 +287,7 @@ def test_a_new_version_is_put_beside_the_one_in_use() -> None:
 
 
 def test_what_failed_for_good_is_left_and_takes_no_room() -> None:
-    made = plan(wanted("c", Item("bad", 90), Item("good", 50)), free=[100], barred={("c", "bad"): "HASH_MISMATCH"})
+    made = plan(wanted("c", Item("bad", 90), Item("good", 50)), free=[100], barred={("c", "bad"): Code.HASH_MISMATCH})
     assert done(made) == [("c", "bad", "blocked"), ("c", "good", "fetch")]
     assert made.steps[0].code == "HASH_MISMATCH"
 

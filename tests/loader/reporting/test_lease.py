@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from loader.contract.heartbeat import Heartbeat, build_heartbeat, parse_heartbeat
-from loader.errors import Unsupported, WorldError
+from loader.errors import Code, Unsupported, WorldError
 from loader.reporting.lease import CurrentHolder, Decision, OwnIdentity, TailLease, TailLeaseLost, decide
 from loader.reporting.reporter import StatusReporter
 from loader.s3.interface import GetResult
@@ -98,17 +98,17 @@ class Picky(MemoryBucket):
 
     def get(self, key: str, limit: int, *, if_none_match: str | None = None) -> GetResult | None:
         if self.unreadable:
-            raise WorldError("FORBIDDEN", "not yours")
+            raise WorldError(Code.FORBIDDEN, "not yours")
         return super().get(key, limit, if_none_match=if_none_match)
 
     def put(self, key: str, body: bytes, *, if_none_match: bool = False, if_match: str | None = None) -> str:
         self.conditions.append("*" if if_none_match else if_match)
         if self.simple and (if_none_match or if_match):
-            raise Unsupported("INTERNAL", "501")
+            raise Unsupported(Code.INTERNAL, "501")
         etag = super().put(key, body, if_none_match=if_none_match, if_match=if_match)
         if self.lose_answers:
             self.lose_answers -= 1
-            raise WorldError("TIMEOUT", "no answer")
+            raise WorldError(Code.TIMEOUT, "no answer")
         return etag
 
 
@@ -293,7 +293,7 @@ def test_a_store_that_knows_no_conditions_is_written_without_and_that_is_said_on
 
 def test_a_bucket_that_is_not_there_is_no_lost_tail(world: World) -> None:
     def put(*_: object, **__: object) -> str:
-        raise WorldError("OBJECT_GONE", "there is no bucket")
+        raise WorldError(Code.OBJECT_GONE, "there is no bucket")
 
     world.bucket.put = put  # type: ignore[method-assign]
     with pytest.raises(WorldError, match="no bucket"):
@@ -326,7 +326,7 @@ def test_of_a_lost_tail_nothing_more_is_told(world: World) -> None:
     writer.progress("c", "a", 7, 7, final=True)
     writer.start()
     assert writer.lease_checked.wait(5)
-    writer.error("c", "a", "TIMEOUT", "no answer")
+    writer.error("c", "a", Code.TIMEOUT, "no answer")
     assert not writer.close(1)
     assert len(taken) == 1
     assert [found.key for found in world.bucket.list()] == [KEY]
@@ -353,7 +353,7 @@ def test_the_last_heartbeat_comes_after_everything_else(world: World) -> None:
     writer.start()
     for done in range(3):
         writer.progress("c", "a", done << 20, 10 << 20)
-        writer.error("c", f"{done}", "TIMEOUT", "no answer")
+        writer.error("c", f"{done}", Code.TIMEOUT, "no answer")
     assert writer.close(PATIENCE)
     assert written[0] == "loader.json"
     assert written[-1] == "loader.json ended"

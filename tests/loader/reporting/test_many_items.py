@@ -16,7 +16,7 @@ from fleet.simulation.proxy import FaultProxy
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.contract.heartbeat import Heartbeat
 from loader.contract.units import MIB
-from loader.errors import WorldError
+from loader.errors import Code, WorldError
 from loader.reporting.lease import TailLease
 from loader.reporting.outbox import BURST, RATE, Outbox
 from loader.reporting.reporter import MAX_HELPERS, StatusReporter
@@ -211,7 +211,7 @@ def test_helpers_write_side_by_side_but_never_two_values_of_one_item_nor_beside_
     writer.start()
     for turn in range(5):
         for at in range(40):
-            writer.error("c", f"i{at}", "TIMEOUT", f"no answer {turn}")
+            writer.error("c", f"i{at}", Code.TIMEOUT, f"no answer {turn}")
             writer.progress("c", f"i{at}", turn * MIB, 10 * MIB)
         writer.request_heartbeat()
         time.sleep(0.05)
@@ -268,7 +268,7 @@ def test_after_an_outage_the_newest_values_go_out_and_nothing_stale_comes_last(
                 writer.progress("c", f"i{at}", turn * MIB, 100 * MIB)
         until(lambda: away.hits)
         for at in range(20):
-            writer.error("c", f"i{at}", "NETWORK", "no route")
+            writer.error("c", f"i{at}", Code.NETWORK, "no route")
             writer.progress("c", f"i{at}", 60 * MIB, 100 * MIB)
         refused = len(link.log)
         link.rules.clear()
@@ -376,7 +376,7 @@ def test_a_store_in_trouble_is_asked_by_one_alone() -> None:
             if self.away:
                 self.tries += 1
                 with self._under_way(key):
-                    raise WorldError("NETWORK", "no route")
+                    raise WorldError(Code.NETWORK, "no route")
             return super().put(key, body, if_none_match=if_none_match, if_match=if_match)
 
     bucket = Away()

@@ -11,7 +11,7 @@ import pytest
 
 from loader.contract.heartbeat import Heartbeat, parse_heartbeat
 from loader.contract.units import MIB
-from loader.errors import WorldError
+from loader.errors import Code, WorldError
 from loader.reporting.lease import TailLease
 from loader.reporting.outbox import Outbox
 from loader.reporting.reporter import StatusReporter
@@ -40,7 +40,7 @@ class Moody(MemoryBucket):
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         if self.unlisted:
-            raise WorldError("FORBIDDEN", f"LIST {prefix}: access denied")
+            raise WorldError(Code.FORBIDDEN, f"LIST {prefix}: access denied")
         return super().list(prefix)
 
     def delete(self, key: str) -> None:
@@ -51,9 +51,9 @@ class Moody(MemoryBucket):
     def _check(self, key: str) -> None:
         self.tries += 1
         if self.away.is_set():
-            raise WorldError("NETWORK", "no route")
+            raise WorldError(Code.NETWORK, "no route")
         if self.forbidden and self.forbidden in key:
-            raise WorldError("FORBIDDEN", "not yours")
+            raise WorldError(Code.FORBIDDEN, "not yours")
 
     def of(self, ending: str) -> Sequence[bytes | None]:
         return [body for key, body in self.writes if key.endswith(ending)]
@@ -154,7 +154,7 @@ def test_an_error_of_an_earlier_life_is_removed(bucket: Moody, may_list: bool) -
 
 
 def test_an_error_goes_only_after_the_success_is_told(bucket: Moody, writer: StatusReporter) -> None:
-    writer.error("c", "a", "TIMEOUT", "no answer")
+    writer.error("c", "a", Code.TIMEOUT, "no answer")
     until(lambda: bucket.of(".error"))
     bucket.away.set()
     writer.clear_error("c", "a")
@@ -183,7 +183,7 @@ def test_a_bucket_that_is_away_is_not_asked_without_end(bucket: Moody, writer: S
     began = time.monotonic()
     for done in range(500):
         writer.progress("c", f"i{done % 50}", done * MIB, 10**12)
-        writer.error("c", f"i{done % 50}", "NETWORK", str(done))
+        writer.error("c", f"i{done % 50}", Code.NETWORK, str(done))
         time.sleep(0.002)
     assert time.monotonic() - began >= 1
     assert bucket.tries < 40

@@ -140,6 +140,7 @@ TELLER = """
 import base64, json, logging, os, sys, threading
 from urllib.parse import quote
 from loader import main
+from loader.errors import Code
 from loader.s3.client import S3Bucket
 from loader.media.manifest_reader import ManifestReader
 from loader.media.snapshot import ManifestResult, ManifestScan
@@ -161,9 +162,9 @@ def look(self, stop):
     except ValueError:
         log.exception("told: %s", forms)
     print("the tale was told", file=sys.stderr)
-    results = {f"c{at}": ManifestResult(f"c{at}", code="BAD_MANIFEST", text=form) for at, form in enumerate(forms)}
+    results = {f"c{at}": ManifestResult(f"c{at}", code=Code.BAD_MANIFEST, text=form) for at, form in enumerate(forms)}
     results["d"] = ManifestResult("d", warning=forms[1])
-    return ManifestScan(results, tuple(forms), code="CREDENTIALS", text=" ".join(forms))
+    return ManifestScan(results, tuple(forms), code=Code.CREDENTIALS, text=" ".join(forms))
 
 ManifestReader.read_all = look
 sys.exit(main.main(sys.argv[1:]))

@@ -15,7 +15,7 @@ import pytest
 
 from loader.contract.manifest import Item
 from loader.contract.units import MIB
-from loader.errors import Stopped, WorldError
+from loader.errors import Code, Stopped, WorldError
 from loader.s3.interface import Body
 from loader.s3.memory import MemoryBucket
 from loader.s3.retry import Backoff
@@ -171,7 +171,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 
 def short(bench: Bench, upto: int) -> Act:
-    return lambda start: bench.bucket.send(start, upto=upto, error=WorldError("SHORT_BODY", "cut"))
+    return lambda start: bench.bucket.send(start, upto=upto, error=WorldError(Code.SHORT_BODY, "cut"))
 
 
 def test_a_cut_body_is_gone_on_with_at_the_byte_kept(bench: Bench) -> None:
@@ -251,7 +251,7 @@ def test_a_shorter_object_is_a_size_mismatch_before_a_byte_is_read(bench: Bench)
     assert max(bench.witness.kept) == 0
 
 
-def refuse(code: str, retry_after: float | None = None) -> Act:
+def refuse(code: Code, retry_after: float | None = None) -> Act:
     def act(start: int) -> Body:
         raise WorldError(code, f"refused with {code}", retry_after=retry_after)
 
@@ -261,7 +261,7 @@ def refuse(code: str, retry_after: float | None = None) -> Act:
 def test_an_object_replaced_midway_starts_anew_if_the_manifest_still_says_so(bench: Bench) -> None:
     bench.bucket.script = [
         short(bench, MIB),
-        refuse("OBJECT_CHANGED"),
+        refuse(Code.OBJECT_CHANGED),
         lambda start: bench.bucket.send(start, etag="e2"),
     ]
     bench.succeeds()
@@ -272,7 +272,7 @@ def test_an_object_replaced_midway_starts_anew_if_the_manifest_still_says_so(ben
 
 def test_an_object_replaced_midway_fails_if_the_manifest_says_something_else(bench: Bench) -> None:
     bench.witness.wanted = False
-    bench.bucket.script = [short(bench, MIB), refuse("OBJECT_CHANGED")]
+    bench.bucket.script = [short(bench, MIB), refuse(Code.OBJECT_CHANGED)]
     assert bench.fails() == "OBJECT_CHANGED"
     assert bench.store.item_state("c", ITEM).bytes_done == 0
 
@@ -281,27 +281,27 @@ def test_an_object_replaced_midway_fails_if_the_manifest_says_something_else(ben
 def test_a_replacement_that_does_not_fit_the_manifest_is_told_as_such(bench: Bench, content: bytes) -> None:
     def replace(start: int) -> Body:
         bench.bucket.content = content
-        raise WorldError("OBJECT_CHANGED")
+        raise WorldError(Code.OBJECT_CHANGED)
 
     bench.bucket.script = [short(bench, MIB), replace]
     assert bench.fails() == "OBJECT_CHANGED"
 
 
 def test_an_object_replaced_without_end_does_not_keep_the_loader_busy(bench: Bench) -> None:
-    bench.bucket.script = [refuse("OBJECT_CHANGED") for _ in range(4)]
+    bench.bucket.script = [refuse(Code.OBJECT_CHANGED) for _ in range(4)]
     assert bench.fails() == "OBJECT_CHANGED"
 
 
-@pytest.mark.parametrize("code", ["OBJECT_GONE", "FORBIDDEN", "CREDENTIALS", "CLOCK_SKEW"])
-def test_what_trying_again_cannot_help_is_not_tried_again(bench: Bench, code: str) -> None:
+@pytest.mark.parametrize("code", [Code.OBJECT_GONE, Code.FORBIDDEN, Code.CREDENTIALS, Code.CLOCK_SKEW])
+def test_what_trying_again_cannot_help_is_not_tried_again(bench: Bench, code: Code) -> None:
     bench.bucket.script = [short(bench, MIB), refuse(code)]
     assert bench.fails() == code
     assert len(bench.bucket.opened) == 2
     assert bench.store.item_state("c", ITEM).bytes_done == MIB
 
 
-@pytest.mark.parametrize("code", ["THROTTLED", "TIMEOUT", "NETWORK"])
-def test_an_outage_costs_a_bounded_number_of_requests(bench: Bench, code: str) -> None:
+@pytest.mark.parametrize("code", [Code.THROTTLED, Code.TIMEOUT, Code.NETWORK])
+def test_an_outage_costs_a_bounded_number_of_requests(bench: Bench, code: Code) -> None:
     bench.bucket.script = [refuse(code) for _ in range(4)]
     assert bench.fails() == code
     assert len(bench.bucket.opened) == 4
@@ -340,7 +340,7 @@ def test_an_item_without_a_hash_is_taken_by_its_size(bench: Bench) -> None:
 
 def test_an_object_without_an_etag_is_not_gone_on_with(bench: Bench) -> None:
     bench.bucket.script = [
-        lambda start: bench.bucket.send(start, upto=MIB, etag="", error=WorldError("SHORT_BODY", "cut")),
+        lambda start: bench.bucket.send(start, upto=MIB, etag="", error=WorldError(Code.SHORT_BODY, "cut")),
     ]
     bench.succeeds()
     assert bench.bucket.opened == [(0, None), (0, None)]

@@ -18,7 +18,7 @@ from fleet.simulation.faults import ReplaceMidway, Rule
 from fleet.simulation.proxy import FaultProxy, RecordedRequest
 from loader.contract.manifest import Item
 from loader.contract.units import MIB
-from loader.errors import Stopped, WorldError
+from loader.errors import Code, Stopped, WorldError
 from loader.storage.byte_ranges import union
 from tests.support.aircraft import Aircraft, finish, publish
 from tests.support.parallel_bucket import CONTENT, KEY, Asked, Gated, Hangar
@@ -62,15 +62,15 @@ def test_a_range_that_breaks_disturbs_no_other_and_only_its_rest_is_asked_for_ag
     assert hangar.streams.refusals == 0
 
 
-def refuse(code: str) -> object:
+def refuse(code: Code) -> object:
     def act(asked: Asked) -> Gated:
         raise WorldError(code)
 
     return act
 
 
-@pytest.mark.parametrize("code", ["THROTTLED", "NETWORK"])
-def test_a_store_that_refuses_further_connections_gets_fewer(hangar: Hangar, code: str) -> None:
+@pytest.mark.parametrize("code", [Code.THROTTLED, Code.NETWORK])
+def test_a_store_that_refuses_further_connections_gets_fewer(hangar: Hangar, code: Code) -> None:
     hangar.bucket.gate_at = 6  # the others wait until the one that was refused is replaced
     hangar.bucket.script[4] = refuse(code)  # type: ignore[assignment]
     hangar.succeeds()
@@ -80,7 +80,7 @@ def test_a_store_that_refuses_further_connections_gets_fewer(hangar: Hangar, cod
 
 def test_an_outage_costs_all_connections_together_a_bounded_number_of_requests(hangar: Hangar) -> None:
     for number in range(2, 100):
-        hangar.bucket.script[number] = refuse("TIMEOUT")  # type: ignore[assignment]
+        hangar.bucket.script[number] = refuse(Code.TIMEOUT)  # type: ignore[assignment]
     assert fails(hangar) == "TIMEOUT"
     assert len(hangar.bucket.asked) <= 1 + 4 * hangar.share
     assert 0 < hangar.kept == hangar.bucket.sent < len(CONTENT)
@@ -95,7 +95,7 @@ def test_time_without_a_link_is_not_held_against_an_item(hangar: Hangar) -> None
 
     hangar.await_link = await_link
     for number in range(1, 30):
-        hangar.bucket.script[number] = refuse("NETWORK")  # type: ignore[assignment]
+        hangar.bucket.script[number] = refuse(Code.NETWORK)  # type: ignore[assignment]
     hangar.succeeds()
     assert len(waits) == 29
     assert hangar.ledger.retries == []
@@ -122,7 +122,7 @@ def test_an_object_replaced_midway_that_the_manifest_does_not_know_is_no_item(ha
 
     def swap(asked: Asked) -> Gated:
         hangar.bucket.put(KEY, b"x" * len(CONTENT))
-        raise WorldError("OBJECT_CHANGED")
+        raise WorldError(Code.OBJECT_CHANGED)
 
     hangar.bucket.script[3] = swap
     assert fails(hangar) == "OBJECT_CHANGED"
@@ -202,7 +202,7 @@ def test_one_connection_that_goes_on_after_several_failed_loses_nothing_by_a_kil
     def fails_in_turn(asked: Asked) -> Gated:
         if asked.start > hangar.bucket.bodies[0].sent:
             assert one_at_most.wait(PATIENCE)
-            raise WorldError("NETWORK")
+            raise WorldError(Code.NETWORK)
         # The connection at the edge breaks as the last one: it is known that the other failed, and none replaces it.
         hangar.streams.allowed = 1
         one_at_most.set()
