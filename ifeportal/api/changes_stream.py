@@ -2,8 +2,8 @@
 
 The application authorises a request and returns its scope (`feed_query.ChangesRequest`); from then on only the feed
 reader of this process queries the database. A stream is authorised again every 30 s by the same application, so a
-disabled token or user, an ended session or a lost membership or role ends it. The server has no back-pressure: a stream ends
-after a bounded number of bytes, and the client reconnects.
+disabled token or user, an ended session or a lost membership or role ends it. The server has no back-pressure: a
+stream ends after a bounded number of bytes, and the client reconnects.
 """
 
 from __future__ import annotations
