@@ -160,7 +160,9 @@ def _fetch(media: Bucket, found: ObjectInfo) -> GetResult | BadManifest | WorldE
         answer = media.get(found.key, MANIFEST_LIMIT)
     except WorldError as exc:
         return exc
-    return too_long if answer is None or answer.truncated else answer
+    if answer is None:
+        return WorldError(Code.OBJECT_GONE, f"GET {found.key}: there is no such object")
+    return too_long if answer.truncated else answer
 
 
 def _apply_fetched(

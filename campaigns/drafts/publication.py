@@ -20,7 +20,6 @@ from ifeportal.jobs.queue import make_due
 from ifeportal.work_lease import WorkLease
 from loader.contract.keys import content_key, manifest_key, signature_key
 from loader.contract.manifest import Manifest
-from loader.errors import Code, WorldError
 from loader.s3.interface import Bucket
 
 
@@ -132,12 +131,9 @@ def _published_fields(released: WriteResult, now: datetime) -> dict[str, object]
 
 def _delete_if_unchanged(media: Bucket, key: str, etag: str) -> None:
     """Stores have no condition for it that all of them know, so it is looked at right before."""
-    try:
-        found = media.get(key, 1)
-    except WorldError as error:
-        if error.code != Code.OBJECT_GONE:
-            raise
+    found = media.get(key, 1)
+    if found is None:
         return
-    if found is None or found.etag != etag:
+    if found.etag != etag:
         raise PublishError("Somebody else has published it this very moment. It was not withdrawn: look, and decide.")
     media.delete(key)

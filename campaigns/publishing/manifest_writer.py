@@ -22,7 +22,8 @@ from campaigns.publishing.errors import PublishError
 from campaigns.signing.manifest_signature import SignResult, check_signable, sign_campaign
 from loader.contract.keys import manifest_key, signature_key
 from loader.contract.manifest import MANIFEST_LIMIT, Manifest, build_manifest, parse_manifest
-from loader.errors import BadManifest, Code, ContractError, WorldError
+from loader.errors import BadManifest, ContractError
+from loader.s3.conditional import Overtaken, put_if_unchanged
 from loader.s3.interface import Bucket, GetResult, ObjectInfo
 from loader.signatures.dsse import ENVELOPE_LIMIT, parse_envelope
 
@@ -84,7 +85,7 @@ def read_published_state(airline: str, campaign: str, media: Bucket, notice: OnN
     """What lies under the campaign's prefix. Raises BadName, WorldError."""
     key = manifest_key(airline, campaign)
     objects = {found.key: found for found in media.list(key.rpartition("/")[0] + "/")}
-    fetched = _get(media, key) if key in objects else None
+    fetched = media.get(key, MANIFEST_LIMIT) if key in objects else None
     if fetched is None:
         return PublishedState(airline, campaign, None, None, objects)
     try:
@@ -148,21 +149,12 @@ def _signed_version(published: PublishedState, media: Bucket) -> int:
     """The version that was signed last: aircraft that accepted it take nothing below."""
     if not published.is_signed:
         return 0
-    fetched = _get(media, signature_key(published.airline, published.campaign), ENVELOPE_LIMIT)
+    fetched = media.get(signature_key(published.airline, published.campaign), ENVELOPE_LIMIT)
     try:
         payload = parse_envelope(fetched.body).payload if fetched else b""
         return parse_manifest(payload, airline=published.airline, campaign=published.campaign).version or 0
     except ContractError:
         return 0
-
-
-def _get(media: Bucket, key: str, limit: int = MANIFEST_LIMIT) -> GetResult | None:
-    try:
-        return media.get(key, limit)
-    except WorldError as error:
-        if error.code != Code.OBJECT_GONE:
-            raise
-        return None
 
 
 def _build(manifest: Manifest, published: PublishedState) -> bytes:
@@ -176,17 +168,13 @@ def _build(manifest: Manifest, published: PublishedState) -> bytes:
 
 def _write(body: bytes, published: PublishedState, media: Bucket) -> str:
     try:
-        if published.fetched:
-            return media.put(published.key, body, if_match=published.fetched.etag)
-        return media.put(published.key, body, if_none_match=True)
-    except WorldError as exc:
-        if exc.code not in (Code.OBJECT_CHANGED, Code.OBJECT_GONE):
-            raise
+        return put_if_unchanged(media, published.key, body, published.fetched.etag if published.fetched else None)
+    except Overtaken as exc:
         raise _overtaken_error() from exc
 
 
 def _read_back(body: bytes, published: PublishedState, media: Bucket) -> None:
-    found = _get(media, published.key)
+    found = media.get(published.key, MANIFEST_LIMIT)
     if found is None or found.body != body:
         raise _overtaken_error()
 

@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from campaigns.signing.private_keys import public_hex
 from loader.contract.keys import manifest_key, signature_key
 from loader.contract.manifest import MANIFEST_LIMIT, Manifest, parse_manifest
-from loader.errors import BadName, Code, ContractError, WorldError
+from loader.errors import BadName, Code, ContractError
+from loader.s3.conditional import Overtaken, put_if_unchanged
 from loader.s3.interface import Bucket, GetResult
 from loader.signatures.dsse import (
     CAMPAIGN_TYPE,
@@ -140,23 +141,16 @@ def _read_manifest(airline: str, campaign: str, media: Bucket) -> GetResult:
         fetched = media.get(manifest_key(airline, campaign), MANIFEST_LIMIT)
     except BadName as error:
         raise SigningError(str(error)) from error
-    except WorldError as error:
-        if error.code != Code.OBJECT_GONE:
-            raise
-        raise SigningError(f"there is no campaign.json of {airline}/{campaign}: publish it first") from error
-    if fetched is None or fetched.truncated:
+    if fetched is None:
+        raise SigningError(f"there is no campaign.json of {airline}/{campaign}: publish it first")
+    if fetched.truncated:
         raise SigningError(f"campaign.json is longer than {MANIFEST_LIMIT:,} bytes")
     return fetched
 
 
 def _read_envelope(airline: str, campaign: str, media: Bucket) -> tuple[GetResult | None, Envelope | None]:
     """The object that is there, and the envelope in it if it is one."""
-    try:
-        held = media.get(signature_key(airline, campaign), ENVELOPE_LIMIT)
-    except WorldError as error:
-        if error.code != Code.OBJECT_GONE:
-            raise
-        return None, None
+    held = media.get(signature_key(airline, campaign), ENVELOPE_LIMIT)
     try:
         return held, parse_envelope(held.body) if held and not held.truncated else None
     except BadEnvelope:
@@ -178,11 +172,6 @@ def _require_newer_version(before: Envelope, manifest: Manifest, airline: str, c
 
 def _write(media: Bucket, key: str, body: bytes, held: GetResult | None) -> None:
     try:
-        if held is None:
-            media.put(key, body, if_none_match=True)
-        else:
-            media.put(key, body, if_match=held.etag)
-    except WorldError as error:
-        if error.code not in (Code.OBJECT_CHANGED, Code.OBJECT_GONE):
-            raise
+        put_if_unchanged(media, key, body, held.etag if held else None)
+    except Overtaken as error:
         raise SigningError("someone else signed this campaign in the meantime: sign again", retryable=True) from error

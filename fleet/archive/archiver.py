@@ -32,7 +32,8 @@ from ifeportal.storage.background import map_in_threads
 from ifeportal.work_lease import NO_LEASE, WorkLease
 from loader.contract.keys import campaign_error_key, error_key, load_prefix, parse_status_key, progress_key
 from loader.errors import Code, ContractError, WorldError
-from loader.s3.interface import Bucket
+from loader.s3.conditional import Overtaken, put_if_unchanged
+from loader.s3.interface import NOT_MODIFIED, Bucket
 
 OBJECTS_LIMIT: Final = 70_000  # of one load: 30,000 items with two each, and some to spare
 DELETES_AT_ONCE: Final = 8
@@ -196,10 +197,8 @@ def upload(status: Bucket, packed: PreparedArchive) -> None:
     """Write the archive, over an older one of the same load, and read it back. Raises WorldError, NotArchivable."""
     key = _key(packed)
     try:
-        status.put(key, packed.body, if_none_match=True)
-    except WorldError as error:
-        if error.code != Code.OBJECT_CHANGED:
-            raise
+        put_if_unchanged(status, key, packed.body, None)
+    except Overtaken:
         _replace(status, key, packed)
     if _read_archive(status, key) != packed.body:
         raise WorldError(
@@ -210,7 +209,8 @@ def upload(status: Bucket, packed: PreparedArchive) -> None:
 def _replace(status: Bucket, key: str, packed: PreparedArchive) -> None:
     """Write over the archive of an earlier life of the load, but over nothing else."""
     there = status.get(key, ARCHIVE_LIMIT + 1)
-    assert there is not None  # asked without a condition
+    if there is None:
+        raise WorldError(Code.OBJECT_GONE, f"GET {key}: there is no such object")
     if there.body == packed.body:
         return
     archive = packed.archive
@@ -223,13 +223,8 @@ def _replace(status: Bucket, key: str, packed: PreparedArchive) -> None:
 
 def _read_archive(status: Bucket, key: str) -> bytes | None:
     """The archive in the bucket; None if there is none. Raises WorldError."""
-    try:
-        there = status.get(key, ARCHIVE_LIMIT + 1)
-    except WorldError as error:
-        if error.code == Code.OBJECT_GONE:
-            return None
-        raise
-    return None if there is None else there.body
+    there = status.get(key, ARCHIVE_LIMIT + 1)
+    return there.body if there else None
 
 
 def mark_archived(packed: PreparedArchive, now: datetime, lease: WorkLease) -> None:
@@ -275,13 +270,10 @@ def _delete(status: Bucket, objects: Mapping[str, Version], lease: WorkLease) ->
 
     def drop(key: str) -> None:
         etag = objects[key][0]
-        try:
-            there = status.get(key, 1, if_none_match=etag)
-        except WorldError as error:
-            if error.code == Code.OBJECT_GONE:
-                return
-            raise
-        if there is not None and there.etag != etag:
+        there = status.get_if_changed(key, 1, etag)
+        if there is None:
+            return
+        if there is not NOT_MODIFIED and there.etag != etag:
             raise NotArchivable("its loader reported again")
         status.delete(key)
 

@@ -25,7 +25,7 @@ from fleet.stats import rollup
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline
 from ifeportal.work_lease import NO_LEASE, WorkLease
-from loader.errors import ContractError
+from loader.errors import Code, ContractError, WorldError
 from loader.s3.interface import Bucket, ObjectInfo
 
 ROWS_A_STATEMENT: Final = 1_000
@@ -89,7 +89,8 @@ def _read(status: Bucket, info: ObjectInfo) -> _StoredArchive:
     """Raises WorldError, BadArchive, BadName."""
     airline, tail, campaign = parse_archive_key(info.key)
     fetched = status.get(info.key, ARCHIVE_LIMIT + 1)
-    assert fetched is not None  # asked without a condition
+    if fetched is None:
+        raise WorldError(Code.OBJECT_GONE, f"GET {info.key}: there is no such object")
     return _StoredArchive(
         parse_archive(fetched.body, airline=airline, tail=tail, campaign=campaign), fetched.last_modified
     )

@@ -107,7 +107,7 @@ class Fetcher:
             self._failures = 0 if error.permanent else self._failures + 1
             return error
         self._failures = 0
-        return fetched or WorldError(Code.INTERNAL, "an unconditional request was answered as not modified")
+        return fetched or WorldError(Code.OBJECT_GONE, f"GET {name}: there is no such object")
 
 
 def _report(key: str) -> StatusKey | None:

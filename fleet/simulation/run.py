@@ -15,7 +15,6 @@ from typing import Final
 from fleet.simulation.plan import FleetPlan, PlannedWrite, initial_reports, manifests
 from fleet.simulation.traffic import changes
 from fleet.simulation.writer import ParallelWriter
-from loader.errors import Code, WorldError
 from loader.s3.interface import Bucket
 
 MARKER: Final = ".simulated"  # as any name that begins with a dot, it is nobody's status
@@ -132,9 +131,4 @@ def deletions(airline: str, bucket: Bucket) -> Iterator[PlannedWrite]:
 
 
 def _is_ours(airline: str, bucket: Bucket) -> bool:
-    try:
-        return bucket.get(f"{airline}/{MARKER}", 1) is not None
-    except WorldError as error:
-        if error.code == Code.OBJECT_GONE:
-            return False
-        raise
+    return bucket.get(f"{airline}/{MARKER}", 1) is not None

@@ -19,7 +19,7 @@ from loader.contract.names import check_name, conflict_key
 from loader.errors import BadManifest, BadName, Code, ContractError, WorldError
 from loader.media.manifest_verifier import ManifestVerifier
 from loader.media.snapshot import ManifestResult, ManifestScan
-from loader.s3.interface import Bucket, GetResult
+from loader.s3.interface import NOT_MODIFIED, Bucket, GetResult
 from loader.signatures.dsse import ENVELOPE_LIMIT, BadEnvelope
 from loader.signatures.signed_manifest import SignedManifest
 from loader.storage.inventory import ManifestVersion
@@ -141,14 +141,13 @@ class ManifestReader:
             return self._parse(campaign, fetched.body, fetched.truncated)
 
         try:
-            return self._read(manifest_key(self._airline, campaign), MANIFEST_LIMIT, campaign, self._unsigned, parsed)
+            found = self._read(manifest_key(self._airline, campaign), MANIFEST_LIMIT, campaign, self._unsigned, parsed)
         except WorldError as error:
-            absent = error.code == Code.OBJECT_GONE
-            text = "campaign.json is not there" if absent else str(error)
-            return ManifestResult(campaign, code=error.code, text=text, absent=absent)
+            return ManifestResult(campaign, code=error.code, text=str(error))
+        return found or ManifestResult(campaign, code=Code.OBJECT_GONE, text="campaign.json is not there", absent=True)
 
     def _read_envelope(self, campaign: str) -> SignedManifest:
-        """What campaign.json.dsse holds. Raises WorldError, ContractError."""
+        """What campaign.json.dsse holds. Raises WorldError (UNSIGNED if absent), ContractError."""
 
         def verified(fetched: GetResult) -> SignedManifest | ContractError:
             self._verifier.observe_store_time(fetched.server_time)
@@ -161,24 +160,27 @@ class ManifestReader:
 
         key = signature_key(self._airline, campaign)
         found = self._read(key, ENVELOPE_LIMIT, campaign, self._signed, verified)
+        if found is None:
+            raise WorldError(Code.UNSIGNED, "campaign.json.dsse is not there")
         if isinstance(found, ContractError):
             raise found
         return found
 
     def _read(
         self, key: str, limit: int, campaign: str, kept: dict[str, _Cached[T]], make: Callable[[GetResult], T]
-    ) -> T:
-        """What `make` makes of an object, made anew only where something changed. Raises WorldError."""
+    ) -> T | None:
+        """What `make` makes of an object, made anew only where something changed; None if absent. Raises WorldError."""
         generation = self._verifier.keys_version
         with self._lock:
             before = kept.get(campaign)
-        if before and before.keys_version != generation:
-            before = None
-        fetched = self._media.get(key, limit, if_none_match=before.etag if before else None)
+        if before and before.keys_version == generation:
+            fetched = self._media.get_if_changed(key, limit, before.etag)
+            if fetched is NOT_MODIFIED:
+                return before.value
+        else:
+            fetched = self._media.get(key, limit)
         if fetched is None:
-            if before is None:
-                raise WorldError(Code.INTERNAL, f"the store says that {key.rpartition('/')[2]} is as it never was")
-            return before.value
+            return None
         value = make(fetched)
         with self._lock:
             kept[campaign] = _Cached(fetched.etag, generation, value)
@@ -234,9 +236,7 @@ class ManifestReader:
 
 
 def _unsigned_result(campaign: str, error: WorldError) -> ManifestResult:
-    if error.code != Code.OBJECT_GONE:
-        return ManifestResult(campaign, code=error.code, text=str(error))
-    return ManifestResult(campaign, code=Code.UNSIGNED, text="campaign.json.dsse is not there", absent=True)
+    return ManifestResult(campaign, code=error.code, text=str(error), absent=error.code == Code.UNSIGNED)
 
 
 def _refusal_text(error: ContractError) -> str:

@@ -12,7 +12,7 @@ from typing import Final
 from loader.contract.keys import queue_key
 from loader.contract.transfer_queue import QUEUE_LIMIT, TransferQueue, parse_transfer_queue
 from loader.errors import BadTransferQueue, Code, WorldError
-from loader.s3.interface import Bucket
+from loader.s3.interface import NOT_MODIFIED, Bucket, GetResult, NotModified
 from loader.storage.content_store import ContentStore
 
 log = logging.getLogger("loader")
@@ -45,18 +45,24 @@ class TransferQueueReader:
             self.problem = f"The transfer queue cannot be read: {error.code}: {error}"
 
     def _read(self) -> None:
-        try:
-            fetched = self._media.get(self._key, QUEUE_LIMIT, if_none_match=self._etag or None)
-        except WorldError as error:
-            # On AWS, whose ListBucket is granted for a prefix only is told 403 of what is not there.
-            if error.code != Code.OBJECT_GONE and (error.code != Code.FORBIDDEN or self.queue is not None):
-                raise
-            self._etag = self._fault = self.problem = ""
+        fetched = self._fetch()
+        if fetched is None:
+            self._etag = self._fault = ""
             self._set_current(None, b"")
-            return
-        if fetched is not None:
+        elif fetched is not NOT_MODIFIED:
             self._etag, self._fault = fetched.etag, self._accept(fetched.body, fetched.truncated)
         self.problem = self._fault
+
+    def _fetch(self) -> GetResult | NotModified | None:
+        try:
+            if self._etag:
+                return self._media.get_if_changed(self._key, QUEUE_LIMIT, self._etag)
+            return self._media.get(self._key, QUEUE_LIMIT)
+        except WorldError as error:
+            # On AWS, whose ListBucket is granted for a prefix only is told 403 of what is not there.
+            if error.code != Code.FORBIDDEN or self.queue is not None:
+                raise
+            return None
 
     def _accept(self, body: bytes, truncated: bool) -> str:
         """Put it in force, or say why not."""

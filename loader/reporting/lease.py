@@ -19,6 +19,7 @@ from typing import Final, Literal
 from loader.contract.heartbeat import HEARTBEAT_LIMIT, Heartbeat, parse_heartbeat
 from loader.errors import BadHeartbeat, Code, Unsupported, WorldError
 from loader.failpoints import failpoint
+from loader.s3.conditional import Overtaken, put_if_unchanged
 from loader.s3.interface import Bucket
 from loader.storage.content_store import ContentStore
 
@@ -129,7 +130,7 @@ class TailLease:
         ours = set(self._etags)
         for _ in range(_MAX_ROUNDS):
             for etag in conditions:
-                with contextlib.suppress(_PreconditionFailed):
+                with contextlib.suppress(Overtaken):
                     self._put(body, etag)
                     return etag if etag and etag in ours else ""
             seen = self._read()
@@ -144,23 +145,15 @@ class TailLease:
         raise WorldError(Code.THROTTLED, f"PUT {self._key}: others keep writing it")
 
     def _put(self, body: bytes, etag: str | None) -> None:
-        """On condition that the object is still this one, or (None) that there is none. Raises _PreconditionFailed."""
-        try:
-            if self._conditional:
-                try:
-                    self.etag = self._bucket.put(self._key, body, if_none_match=etag is None, if_match=etag)
-                except Unsupported:
-                    self._conditional = False
-                    self._say(
-                        "The store knows no conditional writes: two machines that load this tail would not notice."
-                    )
-            if not self._conditional:
-                self.etag = self._bucket.put(self._key, body)
-        except WorldError as error:
-            # A bucket that is not there is no object that is not there.
-            if self._conditional and (error.code == Code.OBJECT_CHANGED or (etag and error.code == Code.OBJECT_GONE)):
-                raise _PreconditionFailed from error
-            raise
+        """On condition that the object is still this one, or (None) that there is none. Raises Overtaken."""
+        if self._conditional:
+            try:
+                self.etag = put_if_unchanged(self._bucket, self._key, body, etag)
+            except Unsupported:
+                self._conditional = False
+                self._say("The store knows no conditional writes: two machines that load this tail would not notice.")
+        if not self._conditional:
+            self.etag = self._bucket.put(self._key, body)
         failpoint("heartbeat-sent")
         self._own = replace(self._own, held=True)
         noted, self._etags = self._etags[0], [self.etag]
@@ -172,8 +165,6 @@ class TailLease:
         try:
             fetched = self._bucket.get(self._key, HEARTBEAT_LIMIT)
         except WorldError as error:
-            if error.code == Code.OBJECT_GONE:
-                return None
             if error.code == Code.FORBIDDEN:
                 raise TailLeaseLost(
                     f"{self._key} is there, is not known to be ours, and these credentials may not read it, so another "
@@ -213,10 +204,6 @@ class TailLease:
             note = {"bucket": self._bucket.name, "key": self._key, "etags": self._etags}
             with contextlib.suppress(WorldError):
                 self._store.write_state("lease", note, durability="bytes")
-
-
-class _PreconditionFailed(Exception):
-    """The object is not the one that the write was meant to replace."""
 
 
 def _store_id(store: ContentStore) -> str:

@@ -25,9 +25,18 @@ from loader.clock import StoreClock
 from loader.errors import Code, WorldError
 from loader.s3.connections import connection_pool
 from loader.s3.credentials import CredentialProvider, S3Credentials
-from loader.s3.errors import S3ErrorResponse
+from loader.s3.errors import NoSuchBucket, S3ErrorResponse
 from loader.s3.headers import parse_http_date
-from loader.s3.interface import Body, GetResult, Names, ObjectInfo, RequestKind, RequestStats
+from loader.s3.interface import (
+    NOT_MODIFIED,
+    Body,
+    GetResult,
+    Names,
+    NotModified,
+    ObjectInfo,
+    RequestKind,
+    RequestStats,
+)
 from loader.s3.listing import ListPage, parse_listing
 from loader.s3.responses import ObjectHeaders, ResponseBody, read_limited, release_connection, translate_errors
 from loader.s3.retry import Backoff
@@ -120,21 +129,31 @@ class S3Bucket:
         pages = self._pages(prefix, {"delimiter": "/"})
         return [name[len(prefix) :].removesuffix("/") for page in pages for name in page.prefixes]
 
-    def get(self, key: str, limit: int, *, if_none_match: str | None = None) -> GetResult | None:
-        """The first `limit` bytes (at least 1); None if the ETag still is `if_none_match`."""
-        condition = {} if if_none_match is None else {"If-None-Match": f'"{if_none_match}"'}
+    def get(self, key: str, limit: int) -> GetResult | None:
+        """Return the first `limit` bytes (at least 1), or None if there is no such object."""
+        answer = self._get(key, limit, {}, ())
+        return _get_result(answer, limit) if answer else None
+
+    def get_if_changed(self, key: str, limit: int, etag: str) -> GetResult | NotModified | None:
+        """Return what `get` would, or NOT_MODIFIED if the object still has this ETag."""
+        answer = self._get(key, limit, {"If-None-Match": f'"{etag}"'}, (304,))
+        if answer and answer.status == 304:
+            return NOT_MODIFIED
+        return _get_result(answer, limit) if answer else None
+
+    def _get(self, key: str, limit: int, condition: Mapping[str, str], accept: tuple[int, ...]) -> _S3Response | None:
         ranged = {**condition, "Range": f"bytes=0-{limit - 1}"}
-        call = _S3Request("get", "GET", key, ranged, limit=limit, accept=(200, 206, 304, 416))
-        answer = self._call(call)
-        if answer.status == 416:  # no byte 0: the object is empty
-            answer = self._call(replace(call, headers=condition, accept=(200, 304)))
-        at = parse_http_date(answer.headers.get("Date"))
-        self.store_clock.hear(at)
-        if answer.status == 304 or answer.object_headers is None:
+        call = _S3Request("get", "GET", key, ranged, limit=limit, accept=(200, 206, 416, *accept))
+        try:
+            answer = self._call(call)
+            if answer.status == 416:  # no byte 0: the object is empty
+                answer = self._call(replace(call, headers=condition, accept=(200, *accept)))
+        except WorldError as error:
+            if error.code != Code.OBJECT_GONE or isinstance(error, NoSuchBucket):
+                raise
             return None
-        facts, body = answer.object_headers, answer.body[:limit]
-        size = len(answer.body) if facts.size is None else facts.size
-        return GetResult(body, facts.etag, facts.last_modified, size, truncated=size > len(body), server_time=at)
+        self.store_clock.hear(parse_http_date(answer.headers.get("Date")))
+        return answer
 
     def open(self, key: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> Body:
         """The object from byte `start` on, to before byte `end` if given, in one attempt.
@@ -330,6 +349,14 @@ class S3Bucket:
 
     def _count_upload(self, request: object, **_: object) -> None:
         self.requests.count("get" if getattr(request, "method", "") == "HEAD" else "put")
+
+
+def _get_result(answer: _S3Response, limit: int) -> GetResult:
+    facts, body = answer.object_headers, answer.body[:limit]
+    assert facts is not None  # of every 200 and 206 to a GET
+    size = len(answer.body) if facts.size is None else facts.size
+    at = parse_http_date(answer.headers.get("Date"))
+    return GetResult(body, facts.etag, facts.last_modified, size, truncated=size > len(body), server_time=at)
 
 
 def _etag(headers: Mapping[str, str], what: str) -> str:

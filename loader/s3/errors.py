@@ -52,6 +52,10 @@ _BY_STATUS: Final[Mapping[int, Code]] = {
 }
 
 
+class NoSuchBucket(WorldError):
+    """The bucket itself does not exist (OBJECT_GONE)."""
+
+
 @dataclass(frozen=True, slots=True)
 class S3ErrorResponse:
     """An answer that is not the one hoped for: `s3_code` is the store's own code for it, or empty."""
@@ -76,8 +80,13 @@ class S3ErrorResponse:
     def to_error(self, what: str, bucket: str, now: datetime) -> WorldError:
         """The error to raise; `what` names the request, e.g. "GET ACME/2026-12/campaign.json"."""
         reason = self._reason(bucket, now)
-        kind = Unsupported if self.status == 501 or self.s3_code == "NotImplemented" else WorldError
-        return kind(self.code, f"{what}: {reason}", retry_after=self._retry_after(now))
+        return self._kind(self.code, f"{what}: {reason}", retry_after=self._retry_after(now))
+
+    @property
+    def _kind(self) -> type[WorldError]:
+        if self.status == 501:
+            return Unsupported
+        return {"NotImplemented": Unsupported, "NoSuchBucket": NoSuchBucket}.get(self.s3_code, WorldError)
 
     def _reason(self, bucket: str, now: datetime) -> str:
         said = f"{self.status} {self.s3_code}".strip()

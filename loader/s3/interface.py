@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import Enum
 from pathlib import Path
 from typing import Final, Literal, Protocol, Self
 
@@ -42,6 +43,15 @@ class GetResult:
     size: int
     truncated: bool
     server_time: datetime | None = None
+
+
+class NotModified(Enum):
+    """The object still has the ETag that was asked about."""
+
+    NOT_MODIFIED = "not modified"
+
+
+NOT_MODIFIED: Final = NotModified.NOT_MODIFIED
 
 
 @dataclass
@@ -95,9 +105,9 @@ class Body(Protocol):
 
 
 class Bucket(Protocol):
-    """A bucket. Every method may raise WorldError; a key that is not there is OBJECT_GONE.
+    """A bucket. Every method may raise WorldError, NoSuchBucket where the bucket itself is missing.
 
-    `store_clock` hears the Date of what `list`, `list_prefixes` and `get` are answered, if that is a store's.
+    `store_clock` hears the Date of what `list`, `list_prefixes` and the `get`s are answered, if that is a store's.
     """
 
     name: str
@@ -113,13 +123,17 @@ class Bucket(Protocol):
         SeaweedFS still names one whose objects are all deleted.
         """
 
-    def get(self, key: str, limit: int, *, if_none_match: str | None = None) -> GetResult | None:
-        """The first `limit` bytes (at least 1); None if the ETag still is `if_none_match`."""
+    def get(self, key: str, limit: int) -> GetResult | None:
+        """Return the first `limit` bytes (at least 1), or None if there is no such object."""
+
+    def get_if_changed(self, key: str, limit: int, etag: str) -> GetResult | NotModified | None:
+        """Return what `get` would, or NOT_MODIFIED if the object still has this ETag."""
 
     def open(self, key: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> Body:
         """The object from byte `start` on, to before byte `end` if given, in one attempt.
 
-        OBJECT_CHANGED if its ETag is not `if_match`. A store that ignores ranges sends everything: look at `start`.
+        OBJECT_GONE if there is none, OBJECT_CHANGED if its ETag is not `if_match`. A store that ignores ranges sends
+        everything: look at `start`.
         """
 
     def put(self, key: str, body: bytes, *, if_none_match: bool = False, if_match: str | None = None) -> str:

@@ -11,7 +11,7 @@ from typing import NamedTuple, Self
 
 from loader.clock import StoreClock
 from loader.errors import Code, WorldError
-from loader.s3.interface import BLOCK, GetResult, Names, ObjectInfo, RequestStats
+from loader.s3.interface import BLOCK, NOT_MODIFIED, GetResult, Names, NotModified, ObjectInfo, RequestStats
 
 
 def _now() -> datetime:
@@ -107,13 +107,25 @@ class MemoryBucket:
         self.requests.receive(sum(len(name.encode()) for name in names))
         return names
 
-    def get(self, key: str, limit: int, *, if_none_match: str | None = None) -> GetResult | None:
-        """The first `limit` bytes (at least 1); None if the ETag still is `if_none_match`."""
+    def get(self, key: str, limit: int) -> GetResult | None:
+        """Return the first `limit` bytes (at least 1), or None if there is no such object."""
+        stored = self._look_up(key)
+        return self._get_result(stored, limit) if stored else None
+
+    def get_if_changed(self, key: str, limit: int, etag: str) -> GetResult | NotModified | None:
+        """Return what `get` would, or NOT_MODIFIED if the object still has this ETag."""
+        stored = self._look_up(key)
+        if stored and stored.etag == etag:
+            self.store_clock.hear(self._time())
+            return NOT_MODIFIED
+        return self._get_result(stored, limit) if stored else None
+
+    def _look_up(self, key: str) -> _Stored | None:
         self.requests.count("get")
-        stored = self._find(key, "GET")
+        return self._objects.get(key)
+
+    def _get_result(self, stored: _Stored, limit: int) -> GetResult:
         self.store_clock.hear(at := self._time())
-        if stored.etag == if_none_match:
-            return None
         body = stored.body[:limit]
         size = len(stored.body)
         self.requests.receive(len(body))

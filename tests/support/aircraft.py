@@ -18,7 +18,6 @@ from fleet.simulation.proxy import RecordedRequest
 from loader.contract.heartbeat import Heartbeat, parse_heartbeat
 from loader.contract.keys import content_key, manifest_key, parse_status_key
 from loader.contract.manifest import Exhibition, Item, Manifest, build_manifest
-from loader.errors import WorldError
 from loader.s3.client import S3Bucket
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,11 +112,9 @@ class Aircraft:
         """Every object of the status bucket."""
         found: dict[str, bytes] = {}
         for entry in self.status.list():
-            try:
-                fetched = self.status.get(entry.key, 4096)
-            except WorldError:  # removed between the listing and now
-                continue
-            found[entry.key] = fetched.body if fetched else b""
+            fetched = self.status.get(entry.key, 4096)
+            if fetched is not None:  # else removed between the listing and now
+                found[entry.key] = fetched.body
         return found
 
     def progress(self, campaign: str) -> dict[str, int]:

@@ -51,11 +51,11 @@ class FailingBucket(MemoryBucket):
                 raise WorldError(Code.NETWORK, "the connection was reset")
             yield found
 
-    def get(self, key: str, limit: int, *, if_none_match: str | None = None) -> GetResult | None:
+    def get(self, key: str, limit: int) -> GetResult | None:
         if key in getattr(self, "broken", {}):
             self.requests.count("get")
             raise self.broken[key]
-        return super().get(key, limit, if_none_match=if_none_match)
+        return super().get(key, limit)
 
 
 @pytest.fixture

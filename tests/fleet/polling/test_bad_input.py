@@ -347,10 +347,10 @@ def test_an_etag_of_any_length_and_kind_is_taken(world: World, monkeypatch: pyte
 def test_an_object_that_may_not_be_read_is_told_and_stops_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     get = world.status.get
 
-    def guarded(key: str, limit: int, *, if_none_match: str | None = None) -> object:
+    def guarded(key: str, limit: int) -> object:
         if "secret" in key:
             raise WorldError(Code.FORBIDDEN, "not yours")
-        return get(key, limit, if_none_match=if_none_match)
+        return get(key, limit)
 
     monkeypatch.setattr(world.status, "get", guarded)
     world.progress("N1/2026-12/secret", 5)

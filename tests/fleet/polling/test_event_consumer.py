@@ -156,9 +156,9 @@ def test_a_huge_object_is_read_no_further_than_it_may_say_something(pushed: Push
     limits: list[int] = []
     get = pushed.status.get
 
-    def noting(key: str, limit: int, *, if_none_match: str | None = None) -> GetResult | None:
+    def noting(key: str, limit: int) -> GetResult | None:
         limits.append(limit)
-        return get(key, limit, if_none_match=if_none_match)
+        return get(key, limit)
 
     pushed.status.get = noting  # type: ignore[method-assign]
     pushed.progress("N1/2026-12/a", b"1" * 5_000_000)
@@ -268,11 +268,11 @@ class Failing(MemoryBucket):
 
     broken = ""
 
-    def get(self, key: str, limit: int, *, if_none_match: str | None = None) -> GetResult | None:
+    def get(self, key: str, limit: int) -> GetResult | None:
         if self.broken and key.startswith(self.broken):
             self.requests.count("get")
             raise WorldError(Code.THROTTLED)
-        return super().get(key, limit, if_none_match=if_none_match)
+        return super().get(key, limit)
 
 
 def test_what_a_failing_store_kept_from_being_written_comes_again(db: None) -> None:

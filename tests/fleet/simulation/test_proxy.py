@@ -91,7 +91,7 @@ def test_the_log_tells_what_was_asked(aboard: S3Bucket, link: FaultProxy) -> Non
     aboard.open(KEY, start=511_999).close()
     with pytest.raises(WorldError):
         aboard.open(KEY, if_match="nonsense")
-    aboard.get("ACME/N1/x.progress", 64, if_none_match=etag)
+    aboard.get_if_changed("ACME/N1/x.progress", 64, etag)
     put, ranged, refused, known = link.requests()
     assert (put.path, put.body, put.received) == (f"{aboard.name}/ACME/N1/x.progress", b"42", 2)
     assert (ranged.path, ranged.range, ranged.sent) == (f"{aboard.name}/{KEY}", "bytes=511999-", 1)

@@ -27,7 +27,7 @@ from loader.errors import Code
 from loader.media.manifest_reader import ManifestReader
 from loader.media.manifest_verifier import ManifestVerifier, Policy, uses_tls
 from loader.media.snapshot import ManifestResult
-from loader.s3.interface import Bucket
+from loader.s3.interface import Bucket, GetResult, NotModified
 from loader.s3.memory import MemoryBucket
 from loader.signatures.trusted_keys import TrustedKeysVersion, build_chain
 from loader.storage.content_store import ContentStore
@@ -132,18 +132,19 @@ def test_a_look_at_nothing_new_gets_the_same_without_a_body(loader: Loader, poli
     put(loader.media, manifest(ITEMS), "sam")
     lookout = loader.start(policy)
     first = lookout.read_all(threading.Event()).manifests["c"]
-    etags: list[str | None] = []
-    get = loader.media.get
+    etags: list[str] = []
+    get_if_changed = loader.media.get_if_changed
 
-    def noted(key: str, limit: int, *, if_none_match: str | None = None) -> Any:
-        etags.append(if_none_match)
-        return get(key, limit, if_none_match=if_none_match)
+    def noted(key: str, limit: int, etag: str) -> GetResult | NotModified | None:
+        etags.append(etag)
+        return get_if_changed(key, limit, etag)
 
-    loader.media.get = noted  # type: ignore[method-assign]
+    loader.media.get_if_changed = noted  # type: ignore[method-assign]
+    requests = loader.media.requests.get
     assert lookout.read_all(threading.Event()).manifests["c"] is not None
     assert lookout.read("c") == first
-    assert None not in etags
     assert len(etags) == 2
+    assert loader.media.requests.get == requests + 2
 
 
 def test_what_expires_while_the_loader_runs_is_refused_without_a_new_body(loader: Loader) -> None:

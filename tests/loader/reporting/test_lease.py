@@ -96,10 +96,10 @@ class Picky(MemoryBucket):
         self.lose_answers = 0
         self.conditions: list[str | None] = []
 
-    def get(self, key: str, limit: int, *, if_none_match: str | None = None) -> GetResult | None:
+    def get(self, key: str, limit: int) -> GetResult | None:
         if self.unreadable:
             raise WorldError(Code.FORBIDDEN, "not yours")
-        return super().get(key, limit, if_none_match=if_none_match)
+        return super().get(key, limit)
 
     def put(self, key: str, body: bytes, *, if_none_match: bool = False, if_match: str | None = None) -> str:
         self.conditions.append("*" if if_none_match else if_match)
@@ -172,8 +172,8 @@ def test_of_two_that_take_over_at_once_only_one_does(world: World) -> None:
     second, third = world.machine("b"), world.machine("c")
     read = world.bucket.get
 
-    def meanwhile(key: str, limit: int, *, if_none_match: str | None = None) -> GetResult | None:
-        found = read(key, limit, if_none_match=if_none_match)
+    def meanwhile(key: str, limit: int) -> GetResult | None:
+        found = read(key, limit)
         world.bucket.get = read  # type: ignore[method-assign]
         third.beat()
         return found

@@ -11,7 +11,9 @@ import pytest
 
 from loader.errors import WorldError
 from loader.s3.client import S3Bucket
-from loader.s3.interface import Bucket
+from loader.s3.conditional import Overtaken, put_if_unchanged
+from loader.s3.errors import NoSuchBucket
+from loader.s3.interface import NOT_MODIFIED, Bucket, GetResult
 from loader.s3.memory import MemoryBucket
 
 KEYS = [
@@ -105,20 +107,31 @@ def test_an_empty_object_is_not_a_missing_one(bucket: Bucket) -> None:
 
 def test_a_get_of_what_is_known_already_brings_nothing(bucket: Bucket) -> None:
     etag = bucket.put("k", b"one")
-    assert bucket.get("k", 10, if_none_match=etag) is None
+    assert bucket.get_if_changed("k", 10, etag) is NOT_MODIFIED
     bucket.put("k", b"two")
-    changed = bucket.get("k", 10, if_none_match=etag)
-    assert changed is not None
+    changed = bucket.get_if_changed("k", 10, etag)
+    assert isinstance(changed, GetResult)
     assert changed.body == b"two"
 
 
-def test_what_is_not_there_is_gone(bucket: Bucket) -> None:
-    for attempt in (lambda: bucket.get("nope", 10), lambda: bucket.open("nope")):
-        with pytest.raises(WorldError) as error:
-            attempt()
-        assert code_of(error) == "OBJECT_GONE"
-        assert "nope" in str(error.value)
+def test_absence_is_an_answer_not_an_error(bucket: Bucket) -> None:
+    assert bucket.get("nope", 10) is None
+    assert bucket.get_if_changed("nope", 10, md5(b"")) is None
     bucket.delete("nope")
+
+
+def test_what_is_not_there_cannot_be_opened(bucket: Bucket) -> None:
+    with pytest.raises(WorldError) as error:
+        bucket.open("nope")
+    assert code_of(error) == "OBJECT_GONE"
+    assert "nope" in str(error.value)
+
+
+def test_a_missing_bucket_is_an_error_not_an_absent_object(moto: str) -> None:
+    bucket = S3Bucket("no-such-bucket", endpoint=moto, access_key="any", secret_key="any")
+    with pytest.raises(NoSuchBucket) as error:
+        bucket.get("k", 1)
+    assert (code_of(error), str(error.value)) == ("OBJECT_GONE", "GET k: there is no bucket 'no-such-bucket'")
 
 
 def test_an_object_can_be_read_from_the_middle(bucket: Bucket) -> None:
@@ -187,6 +200,19 @@ def test_a_put_may_insist_on_what_it_replaces(bucket: Bucket) -> None:
     assert code_of(error) == "OBJECT_CHANGED"
 
 
+def test_only_the_object_that_was_read_is_replaced(bucket: Bucket) -> None:
+    first = put_if_unchanged(bucket, "k", b"one", None)
+    with pytest.raises(Overtaken):
+        put_if_unchanged(bucket, "k", b"two", None)
+    second = put_if_unchanged(bucket, "k", b"two", first)
+    with pytest.raises(Overtaken):
+        put_if_unchanged(bucket, "k", b"three", first)
+    bucket.delete("k")
+    with pytest.raises(Overtaken):
+        put_if_unchanged(bucket, "k", b"three", second)
+    assert bucket.get("k", 10) is None
+
+
 def test_a_file_can_be_uploaded_in_parts(bucket: Bucket, tmp_path: Path) -> None:
     content = bytes(range(251)) * 80_000  # 20 MB: more than one part
     file, sent = tmp_path / "x.tgz", list[int]()
@@ -225,7 +251,7 @@ def test_the_clock_of_the_store_is_heard_with_every_good_answer(bucket: Bucket) 
         lambda: list(bucket.list()),
         lambda: bucket.list_prefixes(),
         lambda: bucket.get("a/k", 1),
-        lambda: bucket.get("a/k", 1, if_none_match=etag),
+        lambda: bucket.get_if_changed("a/k", 1, etag),
     ]
     for ask in asking:
         bucket.store_clock.hear(datetime(2000, 1, 1, tzinfo=UTC))
@@ -236,8 +262,7 @@ def test_the_clock_of_the_store_is_heard_with_every_good_answer(bucket: Bucket) 
 
 
 def test_a_refusal_says_nothing_of_the_time(bucket: Bucket) -> None:
-    with pytest.raises(WorldError):
-        bucket.get("not/there", 1)
+    bucket.get("not/there", 1)
     assert bucket.store_clock.now() is None
 
 

@@ -68,7 +68,7 @@ def test_a_header_that_cannot_be_sent_is_an_error_of_ours(etag: str, how: str, s
 
 def ask(bucket: S3Bucket, how: str, etag: str) -> None:
     if how == "get":
-        bucket.get("k", 10, if_none_match=etag)
+        bucket.get_if_changed("k", 10, etag)
     elif how == "open":
         bucket.open("k", if_match=etag)
     else:

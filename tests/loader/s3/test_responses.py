@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -127,11 +128,10 @@ def test_every_refusal_has_a_code_and_no_secret_in_its_text(
     reply: Reply, code: str, store: ScriptedStore, scripted: S3Bucket
 ) -> None:
     store.answers(reply)
-    for attempt in (
-        lambda: scripted.get("k", 10),
-        lambda: scripted.open("k"),
-        lambda: scripted.put("k", b""),
-    ):
+    attempts: list[Callable[[], object]] = [lambda: scripted.open("k"), lambda: scripted.put("k", b"")]
+    if b"NoSuchKey" not in reply.body:  # an absent object is an answer to a get
+        attempts.append(lambda: scripted.get("k", 10))
+    for attempt in attempts:
         with pytest.raises(WorldError) as error:
             attempt()
         assert error.value.code == code
