@@ -1,19 +1,12 @@
-"""Multipart ETags: compute and recognise the ETag of an object that was uploaded in parts. Pure."""
+"""ETags of objects that `Bucket.upload` writes. Pure."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from typing import Final
 
-from loader.contract.units import MIB
-
-# What boto3 does by default: from this size on an object is sent in parts of this size, and its ETag is made of theirs.
-PART_SIZE: Final = 8 * MIB
+from loader.s3.part_plan import PART_SIZE, multipart_etag
 
 
-def multipart_etag(parts: Sequence[bytes], size: int) -> str:
-    """The ETag of an object made of parts with these MD5 sums."""
-    if size < PART_SIZE:
-        return parts[0].hex()
-    return f"{hashlib.md5(b''.join(parts), usedforsecurity=False).hexdigest()}-{len(parts)}"
+def file_etag(parts: Sequence[bytes], size: int) -> str:
+    """Return the ETag of an uploaded file of `size` bytes whose parts have these MD5 sums."""
+    return parts[0].hex() if size < PART_SIZE else multipart_etag([part.hex() for part in parts])

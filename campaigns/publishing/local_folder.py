@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from campaigns.hashing.etags import PART_SIZE, multipart_etag
+from campaigns.hashing.etags import file_etag
 from campaigns.publishing.errors import PublishError
 from campaigns.publishing.progress import OnNotice, OnProgress, PublishProgress
 from loader.contract.manifest import ITEMS_LIMIT
 from loader.contract.names import TGZ, conflict_key, content_name
 from loader.contract.units import MIB
 from loader.errors import BadName
+from loader.s3.part_plan import plan_parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class LocalFile:
 
 @dataclass(frozen=True, slots=True)
 class HashedFile:
-    """A file and what is in it: SHA-256, and the ETag that boto3's upload will give the object."""
+    """A file and what is in it: SHA-256, and the ETag that the upload will give the object."""
 
     file: LocalFile
     sha256: str
@@ -81,15 +82,15 @@ def hash_file(file: LocalFile, report: OnProgress) -> HashedFile:
 def _digests(stream: BinaryIO, file: LocalFile, report: OnProgress) -> tuple[str, str]:
     """Reads as much as the file had when it was found, however it may grow."""
     sha256, parts = hashlib.sha256(), []
-    for start in range(0, file.size, PART_SIZE) or (0,):
-        md5, left = hashlib.md5(usedforsecurity=False), min(PART_SIZE, file.size - start)
+    for part in plan_parts(file.size):
+        md5, left = hashlib.md5(usedforsecurity=False), part.size
         while left and (block := stream.read(min(MIB, left))):
             left -= len(block)
             sha256.update(block)
             md5.update(block)
             report(PublishProgress("hashing", file.name, len(block), file.size))
         parts.append(md5.digest())
-    return sha256.hexdigest(), multipart_etag(parts, file.size)
+    return sha256.hexdigest(), file_etag(parts, file.size)
 
 
 def _is_content(path: Path, notice: OnNotice) -> bool:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+_PIECE: Final = 262_144  # bytes; what comes after is sent as it comes
+_SEND_TIMEOUT: Final = 20.0  # seconds a block of a streamed body may take; urllib3 would use the connect timeout
+
 
 class _SendInOnePiece:
-    """Sends a request in one piece. Of one that ends between headers and body, SeaweedFS keeps an empty object."""
+    """Sends headers and body in one piece, of a streamed body the first block with the headers.
 
+    Of a request that ends between headers and body, SeaweedFS keeps an empty object.
+    """
+
+    sock: Any
+    connect: Any
     _pending: bytearray | None = None
 
     def request(self, *args: Any, **kwargs: Any) -> None:
@@ -21,14 +29,21 @@ class _SendInOnePiece:
         try:
             super().request(*args, **kwargs)  # type: ignore[misc]  # of the connection it is mixed into
         finally:
-            self._pending = None
-        self.send(bytes(pieces))
+            rest, self._pending = self._pending, None
+        if rest is not None:
+            self.send(bytes(pieces))
 
     def send(self, data: Any) -> None:
         if self._pending is None:
             super().send(data)  # type: ignore[misc]  # likewise
-        else:
-            self._pending += data
+            return
+        self._pending += data
+        if len(self._pending) >= _PIECE:
+            piece, self._pending = self._pending, None
+            if self.sock is None:
+                self.connect()
+            self.sock.settimeout(_SEND_TIMEOUT)
+            super().send(piece)  # type: ignore[misc]  # likewise
 
 
 class _HttpConnection(_SendInOnePiece, HTTPConnection):

@@ -21,6 +21,8 @@ _CODE: Final = re.compile(rb"<Code>([A-Z][A-Za-z0-9._-]{0,49})</Code>")
 _BY_CODE: Final[Mapping[str, Code]] = {
     "NoSuchKey": Code.OBJECT_GONE,
     "NoSuchBucket": Code.OBJECT_GONE,
+    "NoSuchUpload": Code.OBJECT_GONE,
+    **dict.fromkeys(("InvalidPart", "InvalidPartOrder", "EntityTooSmall"), Code.SIZE_MISMATCH),
     "PreconditionFailed": Code.OBJECT_CHANGED,
     "InvalidRange": Code.OBJECT_CHANGED,
     "RequestTimeTooSkewed": Code.CLOCK_SKEW,
@@ -56,6 +58,22 @@ class NoSuchBucket(WorldError):
     """The bucket itself does not exist (OBJECT_GONE)."""
 
 
+class UploadGone(WorldError):
+    """The store does not know the multipart upload: completed, aborted or expired (OBJECT_GONE)."""
+
+
+class PartsRefused(WorldError):
+    """The store cannot make an object of these parts: list them, send what is missing (SIZE_MISMATCH)."""
+
+
+_KINDS: Final[Mapping[str, type[WorldError]]] = {
+    "NotImplemented": Unsupported,
+    "NoSuchBucket": NoSuchBucket,
+    "NoSuchUpload": UploadGone,
+    **dict.fromkeys(("InvalidPart", "InvalidPartOrder", "EntityTooSmall"), PartsRefused),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class S3ErrorResponse:
     """An answer that is not the one hoped for: `s3_code` is the store's own code for it, or empty."""
@@ -84,14 +102,16 @@ class S3ErrorResponse:
 
     @property
     def _kind(self) -> type[WorldError]:
-        if self.status == 501:
-            return Unsupported
-        return {"NotImplemented": Unsupported, "NoSuchBucket": NoSuchBucket}.get(self.s3_code, WorldError)
+        return Unsupported if self.status == 501 else _KINDS.get(self.s3_code, WorldError)
 
     def _reason(self, bucket: str, now: datetime) -> str:
         said = f"{self.status} {self.s3_code}".strip()
         if self.s3_code == "NoSuchBucket":
             return f"there is no bucket {bucket!r}"
+        if self.s3_code == "NoSuchUpload":
+            return "the upload was completed, aborted or has expired"
+        if self._kind is PartsRefused:
+            return f"the store does not have these parts ({said})"
         if self.s3_code in ("AuthorizationHeaderMalformed", "PermanentRedirect"):
             return f"the bucket is in another region than the one set ({said})"
         if self.code == Code.CLOCK_SKEW:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, Literal, Protocol, Self
 
 from loader.clock import StoreClock
+from loader.s3.payload import Payload
 
 BLOCK: Final = 262_144  # bytes; a larger buffer gains nothing, a smaller one costs CPU
 RequestKind = Literal["list", "get", "put", "delete"]
@@ -104,6 +105,46 @@ class Body(Protocol):
     def __exit__(self, *_: object) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class UploadedPart:
+    """A part the store holds. `etag` without quotes, `size` in bytes."""
+
+    number: int
+    etag: str
+    size: int
+
+
+class MultipartUpload(Protocol):
+    """An object sent in parts, in any order and by any number of threads; nothing of it is visible until `complete`.
+
+    Every part but the last has at least MIN_PART_SIZE bytes. Parts stay in the store, and are paid for, until
+    `complete` or `abort`. Methods raise WorldError, UploadGone where the store does not know the upload (any more).
+    """
+
+    key: str
+    upload_id: str
+
+    def put_part(self, number: int, body: Payload, *, on_sent: Callable[[int], None] | None = None) -> UploadedPart:
+        """Send part `number` (from 1 to MAX_PARTS), over an earlier one of that number.
+
+        `on_sent` hears how many bytes of the part were sent so far; it starts again from 0 with another attempt.
+        """
+
+    def list_parts(self) -> list[UploadedPart]:
+        """Return every part the store holds, by number."""
+
+    def complete(
+        self, parts: Sequence[UploadedPart], *, if_none_match: bool = False, if_match: str | None = None
+    ) -> str:
+        """Make the object of these parts and return its ETag; also if an earlier `complete` already did.
+
+        Raises PartsRefused where the store does not hold these parts, OBJECT_CHANGED as `Bucket.put` does.
+        """
+
+    def abort(self) -> None:
+        """Drop the upload and its parts. A part still on its way may be kept by the store: abort again after it."""
+
+
 class Bucket(Protocol):
     """A bucket. Every method may raise WorldError, NoSuchBucket where the bucket itself is missing.
 
@@ -141,6 +182,12 @@ class Bucket(Protocol):
 
     def upload(self, key: str, path: Path, *, progress: Callable[[int], None] | None = None) -> str:
         """Write a file of any size and return its ETag. `progress` hears how many bytes more were sent."""
+
+    def begin_upload(self, key: str) -> MultipartUpload:
+        """Begin a multipart upload, to become the object `key` once it is completed."""
+
+    def resume_upload(self, key: str, upload_id: str) -> MultipartUpload:
+        """Attach to a multipart upload that was begun before. Nothing is sent yet."""
 
     def delete(self, key: str) -> None:
         """Remove the object; nothing happens if there is none."""

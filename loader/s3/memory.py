@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple, Self
 
 from loader.clock import StoreClock
 from loader.errors import Code, WorldError
-from loader.s3.interface import BLOCK, NOT_MODIFIED, GetResult, Names, NotModified, ObjectInfo, RequestStats
+from loader.s3.errors import PartsRefused, UploadGone
+from loader.s3.interface import (
+    BLOCK,
+    NOT_MODIFIED,
+    GetResult,
+    Names,
+    NotModified,
+    ObjectInfo,
+    RequestStats,
+    UploadedPart,
+)
+from loader.s3.part_plan import MIN_PART_SIZE, check_part_number, multipart_etag
+from loader.s3.payload import Payload, payload_blocks
 
 
 def _now() -> datetime:
@@ -69,6 +83,73 @@ class MemoryBody:
         self.close()
 
 
+@dataclass
+class _StoredUpload:
+    """Parts by number, and the object's ETag once it was completed."""
+
+    parts: dict[int, bytes] = field(default_factory=dict)
+    etag: str = ""
+
+
+class MemoryUpload:
+    """A multipart upload into a `MemoryBucket`."""
+
+    def __init__(self, bucket: MemoryBucket, key: str, upload_id: str) -> None:
+        self.key, self.upload_id = key, upload_id
+        self._bucket = bucket
+
+    def put_part(self, number: int, body: Payload, *, on_sent: Callable[[int], None] | None = None) -> UploadedPart:
+        """Take part `number`, over an earlier one."""
+        check_part_number(number)
+        self._bucket.requests.count("put")
+        kept = b"".join(payload_blocks(body))
+        self._open().parts[number] = kept
+        if on_sent:
+            on_sent(len(kept))
+        return UploadedPart(number, _md5(kept), len(kept))
+
+    def list_parts(self) -> list[UploadedPart]:
+        """Return every part there is, by number."""
+        self._bucket.requests.count("list")
+        return [UploadedPart(number, _md5(body), len(body)) for number, body in sorted(self._open().parts.items())]
+
+    def complete(
+        self, parts: Sequence[UploadedPart], *, if_none_match: bool = False, if_match: str | None = None
+    ) -> str:
+        """Make the object of these parts and return its ETag; also if an earlier `complete` already did."""
+        upload = self._bucket.uploads.get(self.upload_id)
+        if upload and upload.etag:
+            return upload.etag
+        bodies = self._bodies(parts)
+        etag = multipart_etag([part.etag for part in parts])
+        upload = self._open()
+        self._bucket.store(self.key, b"".join(bodies), etag, if_none_match=if_none_match, if_match=if_match)
+        upload.parts, upload.etag = {}, etag
+        return etag
+
+    def abort(self) -> None:
+        """Drop the parts."""
+        self._bucket.requests.count("delete")
+        self._bucket.uploads.pop(self.upload_id, None)
+
+    def _open(self) -> _StoredUpload:
+        upload = self._bucket.uploads.get(self.upload_id)
+        if upload is None or upload.etag:
+            raise UploadGone(Code.OBJECT_GONE, f"PUT {self.key}: the upload was completed, aborted or has expired")
+        return upload
+
+    def _bodies(self, parts: Sequence[UploadedPart]) -> list[bytes]:
+        stored = self._open().parts
+        bodies = [stored.get(part.number, b"") for part in parts]
+        numbers = [part.number for part in parts]
+        known = all(_md5(body) == part.etag for body, part in zip(bodies, parts, strict=True))
+        if not known or not numbers or numbers != sorted(set(numbers)):
+            raise PartsRefused(Code.SIZE_MISMATCH, f"POST {self.key}: the store does not have these parts")
+        if any(len(body) < MIN_PART_SIZE for body in bodies[:-1]):
+            raise PartsRefused(Code.SIZE_MISMATCH, f"POST {self.key}: the store does not have these parts (too small)")
+        return bodies
+
+
 class MemoryBucket:
     """A bucket in memory. ETags are MD5 sums, dates have whole seconds as S3's have.
 
@@ -84,6 +165,8 @@ class MemoryBucket:
         self.clock = clock
         self.etag = etag
         self._objects: dict[str, _Stored] = {}
+        self.uploads: dict[str, _StoredUpload] = {}
+        self._upload_ids = itertools.count(1)
         self._lock = threading.Lock()
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
@@ -141,8 +224,12 @@ class MemoryBucket:
 
     def put(self, key: str, body: bytes, *, if_none_match: bool = False, if_match: str | None = None) -> str:
         """Write an object and return its ETag; OBJECT_CHANGED if it must not exist but does, or has changed."""
+        return self.store(key, bytes(body), self.etag(body), if_none_match=if_none_match, if_match=if_match)
+
+    def store(self, key: str, body: bytes, etag: str, *, if_none_match: bool, if_match: str | None) -> str:
+        """Write an object that has this ETag."""
         self.requests.count("put")
-        new = _Stored(bytes(body), self.etag(body), self._time())
+        new = _Stored(body, etag, self._time())
         with self._lock:
             held = self._objects.get(key)
             if if_match is not None and held is None:
@@ -162,6 +249,17 @@ class MemoryBucket:
         if progress:
             progress(len(body))
         return etag
+
+    def begin_upload(self, key: str) -> MemoryUpload:
+        """Begin a multipart upload, to become the object `key` once it is completed."""
+        self.requests.count("put")
+        upload_id = f"upload-{next(self._upload_ids)}"
+        self.uploads[upload_id] = _StoredUpload()
+        return self.resume_upload(key, upload_id)
+
+    def resume_upload(self, key: str, upload_id: str) -> MemoryUpload:
+        """Attach to a multipart upload that was begun before."""
+        return MemoryUpload(self, key, upload_id)
 
     def delete(self, key: str) -> None:
         """Remove the object; nothing happens if there is none."""

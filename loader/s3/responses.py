@@ -11,7 +11,7 @@ import re
 import select
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -67,6 +67,14 @@ def release_connection(response: BaseHTTPResponse) -> None:
     response.release_conn()
 
 
+def etag_of(headers: Mapping[str, str], what: str) -> str:
+    """Return the ETag of an answer, without quotes. Raises WorldError: an answer without is no object store's."""
+    etag = (headers.get("ETag") or "").strip('"')
+    if not etag:
+        raise WorldError(Code.NETWORK, f"{what}: the answer has no ETag, so it is not an object store's")
+    return etag
+
+
 def read_limited(response: BaseHTTPResponse, limit: int, what: str, deadline: float) -> bytes:
     """The body, at most one byte more than `limit` says; `deadline` on the monotonic clock ends a trickle."""
     found = bytearray()
@@ -96,9 +104,7 @@ class ObjectHeaders:
         cls, response: BaseHTTPResponse, what: str, start: int, limit: int | None = None
     ) -> ObjectHeaders:
         """Check a 200 or 206 to a request for `limit` bytes from `start` on. Raises WorldError if they do not agree."""
-        etag = (response.headers.get("ETag") or "").strip('"')
-        if not etag:
-            raise WorldError(Code.NETWORK, f"{what}: the answer has no ETag, so it is not an object store's")
+        etag = etag_of(response.headers, what)
         when = parse_http_date(response.headers.get("Last-Modified")) or EPOCH
         text = response.headers.get("Content-Length") or ""
         length = int(text) if _DIGITS.fullmatch(text) else None

@@ -23,7 +23,7 @@ def sign_request(
     method: str,
     target: str,
     headers: Mapping[str, str],
-    body: bytes,
+    body: bytes | str,
     *,
     credentials: S3Credentials,
     region: str,
@@ -31,9 +31,11 @@ def sign_request(
 ) -> dict[str, str]:
     """The headers (Host among them) with what S3 wants beside: time, hash of the body, token, signature.
 
-    `target` is path and query as they are sent: the path quoted by `wire.quote_key`, the query by `wire.quote_query`.
+    `body`: what is sent, or its SHA-256 in hexadecimal. `target` is path and query as they are sent: the path quoted by
+    `wire.quote_key`, the query by `wire.quote_query`.
     """
-    stamp, digest = now.strftime("%Y%m%dT%H%M%SZ"), hashlib.sha256(body).hexdigest()
+    stamp = now.strftime("%Y%m%dT%H%M%SZ")
+    digest = body if isinstance(body, str) else hashlib.sha256(body).hexdigest()
     all_headers = {**headers, "X-Amz-Date": stamp, "X-Amz-Content-SHA256": digest}
     if credentials.token:
         all_headers["X-Amz-Security-Token"] = credentials.token

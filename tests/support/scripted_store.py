@@ -72,7 +72,7 @@ class ScriptedStore:
                 outer.asked.append(Asked(self.command, self.path, headers, self.client_address[1]))
                 send(self, outer._next())
 
-            do_GET = do_PUT = do_DELETE = answer
+            do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = answer
 
             def log_message(self, *_: Any) -> None:
                 pass

@@ -20,6 +20,7 @@ from loader.contract.manifest import parse_manifest
 from loader.errors import Code, WorldError
 from loader.s3.interface import GetResult
 from loader.s3.memory import MemoryBucket
+from loader.s3.part_plan import PART_SIZE
 
 MANIFEST = "ACME/2026-12/campaign.json"
 
@@ -217,15 +218,11 @@ def test_an_object_newer_than_the_manifest_is_not_believed_to_be_what_it_recorde
     assert media.open("ACME/2026-12/movie-001.tgz").read() == b"movie one"
 
 
-def test_the_etag_of_a_file_sent_in_parts_is_told_beforehand(
-    tmp_path: Path, media: RecordingBucket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for module in ("publishing.local_folder", "hashing.etags"):
-        monkeypatch.setattr(f"campaigns.{module}.PART_SIZE", 10)
-    for name, body in (("a", b"x" * 9), ("b", b"x" * 10), ("c", b"x" * 25)):
-        (tmp_path / f"{name}.tgz").write_bytes(body)
-        media.put(f"ACME/2026-12/{name}.tgz", body)
-    for name, parts in (("b", [10]), ("c", [10, 10, 5])):
+def test_the_etag_of_a_file_sent_in_parts_is_told_beforehand(tmp_path: Path, media: RecordingBucket) -> None:
+    for name, size in (("a", PART_SIZE - 1), ("b", PART_SIZE), ("c", 2 * PART_SIZE + 5)):
+        (tmp_path / f"{name}.tgz").write_bytes(b"x" * size)
+        media.put(f"ACME/2026-12/{name}.tgz", b"x" * size)
+    for name, parts in (("b", [PART_SIZE]), ("c", [PART_SIZE, PART_SIZE, 5])):
         digests = b"".join(hashlib.md5(b"x" * part).digest() for part in parts)
         etag = f"{hashlib.md5(digests).hexdigest()}-{len(parts)}"
         key = f"ACME/2026-12/{name}.tgz"

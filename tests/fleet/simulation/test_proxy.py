@@ -227,7 +227,7 @@ def test_an_object_may_be_swapped_under_way(aboard: S3Bucket, link: FaultProxy, 
 def test_a_busy_store_may_ask_for_patience(aboard: S3Bucket, link: FaultProxy) -> None:
     rule = link.add(Rule(ErrorResponse(503, "SlowDown", retry_after=7), method="PUT", nth=2))
     waits = list[float]()
-    aboard._sleep = waits.append
+    aboard._transport._sleep = waits.append
     aboard.put("a", b"")
     aboard.put("b", b"")
     assert waits == [7]

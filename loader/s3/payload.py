@@ -1,0 +1,61 @@
+"""What a request sends: bytes, or a slice of an open file, in blocks. Reads the files it is given, nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from loader.errors import Code, WorldError
+
+_BLOCK: Final = 262_144  # bytes held of a slice at any time
+
+
+@dataclass(frozen=True, slots=True)
+class FileSlice:
+    """`size` bytes of an open file from `start` on. The file's own position is neither used nor moved."""
+
+    descriptor: int
+    start: int
+    size: int
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield the bytes in order. Raises WorldError (IO_ERROR), also if the file has become too short."""
+        offset, end = self.start, self.start + self.size
+        while offset < end:
+            try:
+                block = os.pread(self.descriptor, min(_BLOCK, end - offset), offset)
+            except OSError as error:
+                raise WorldError(Code.IO_ERROR, f"the file cannot be read ({error.strerror})") from error
+            if not block:
+                raise WorldError(Code.IO_ERROR, f"the file ends at byte {offset}, before byte {end}")
+            offset += len(block)
+            yield block
+
+
+Payload = bytes | FileSlice
+
+
+def payload_size(payload: Payload) -> int:
+    """Return its length in bytes."""
+    return payload.size if isinstance(payload, FileSlice) else len(payload)
+
+
+def payload_blocks(payload: Payload) -> Iterator[bytes]:
+    """Yield the bytes in order, block by block. Raises WorldError (IO_ERROR)."""
+    if isinstance(payload, FileSlice):
+        yield from payload.blocks()
+    else:
+        yield from (payload[start : start + _BLOCK] for start in range(0, len(payload), _BLOCK))
+
+
+def payload_sha256(payload: Payload) -> str:
+    """Return the hexadecimal SHA-256. Raises WorldError (IO_ERROR)."""
+    if isinstance(payload, bytes):
+        return hashlib.sha256(payload).hexdigest()
+    digest = hashlib.sha256()
+    for block in payload.blocks():
+        digest.update(block)
+    return digest.hexdigest()

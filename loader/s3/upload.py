@@ -1,0 +1,291 @@
+"""Multipart uploads: an object sent in parts, resumable from another process, and whole files sent that way.
+
+An upload lives in the store under its id: parts arrive in any order, stay until the upload is completed or aborted, and
+`list_parts` is the truth about them. The answer to `complete` may get lost after the object was made; the object's
+ETag, which follows from those of the parts, then tells. Reads the file that is sent, opens sockets through `transport`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import threading
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Self
+from xml.etree import ElementTree
+from xml.sax.saxutils import escape
+
+from loader.errors import Code, Stopped, WorldError
+from loader.s3.errors import S3ErrorResponse, UploadGone
+from loader.s3.interface import UploadedPart
+from loader.s3.part_plan import PART_SIZE, PartRange, check_part_number, multipart_etag, plan_parts
+from loader.s3.payload import FileSlice, Payload, payload_sha256, payload_size
+from loader.s3.responses import etag_of
+from loader.s3.retry import Backoff
+from loader.s3.transport import FIRST_RETRY_WAIT, MAX_RETRY_WAIT, S3Request, S3Transport
+from loader.s3.urls import quote_query
+
+THREADS: Final = 10  # parts of one file at a time
+PART_ATTEMPTS: Final = 5
+COMPLETE_ATTEMPTS: Final = 5
+COMPLETE_PATIENCE: Final = 600.0  # seconds; AWS sends blanks while it puts a large object together
+_ANSWER_LIMIT: Final = 1_048_576  # bytes; a page of 1,000 parts takes about 300 KiB with every checksum
+_LISTINGS: Final = ("ListPartsResult", "ListPartsResponse")  # the second is moto's
+_TRANSIENT: Final = frozenset({"InternalError", "ServiceUnavailable", ""})
+
+
+class S3MultipartUpload:
+    """A multipart upload of an S3: `loader.s3.interface.MultipartUpload`."""
+
+    def __init__(self, transport: S3Transport, key: str, upload_id: str) -> None:
+        """Attach to an upload; nothing is sent yet."""
+        self.key, self.upload_id = key, upload_id
+        self._transport = transport
+
+    @classmethod
+    def begin(cls, transport: S3Transport, key: str) -> Self:
+        """Begin an upload. If an answer is lost, the upload of the first attempt stays behind without parts."""
+        call = S3Request("put", "POST", key, {}, query="uploads=", limit=_ANSWER_LIMIT, name=f"begin upload of {key}")
+        root = _parse(transport.call(call).body, ("InitiateMultipartUploadResult",), str(call))
+        return cls(transport, key, _text(root, "UploadId", str(call)))
+
+    def put_part(self, number: int, body: Payload, *, on_sent: Callable[[int], None] | None = None) -> UploadedPart:
+        """Send part `number` (from 1 to MAX_PARTS), over an earlier one of that number."""
+        check_part_number(number)
+        name = f"PUT part {number} of {self.key}"
+        call = S3Request(
+            "put",
+            "PUT",
+            self.key,
+            {},
+            query=self._query(partNumber=str(number)),
+            body=body,
+            name=name,
+            sha256=payload_sha256(body),  # once, not with every attempt
+            streamed=True,
+            on_sent=on_sent,
+        )
+        answer = self._transport.call(call, PART_ATTEMPTS)
+        return UploadedPart(number, etag_of(answer.headers, name), payload_size(body))
+
+    def list_parts(self) -> list[UploadedPart]:
+        """Return every part the store holds, by number."""
+        parts = [part for page in self._part_pages() for part in page]
+        return sorted(parts, key=lambda part: part.number)
+
+    def complete(
+        self, parts: Sequence[UploadedPart], *, if_none_match: bool = False, if_match: str | None = None
+    ) -> str:
+        """Make the object of these parts and return its ETag; also if an earlier `complete` already did."""
+        condition = {"If-None-Match": "*"} if if_none_match else {}
+        if if_match is not None:
+            condition["If-Match"] = f'"{if_match}"'
+        call = S3Request(
+            "put",
+            "POST",
+            self.key,
+            condition,
+            query=self._query(),
+            body=_completion(parts),
+            limit=_ANSWER_LIMIT,
+            name=f"complete upload of {self.key}",
+            patience=COMPLETE_PATIENCE,
+        )
+        backoff = Backoff(COMPLETE_ATTEMPTS, FIRST_RETRY_WAIT, MAX_RETRY_WAIT)
+        expected = multipart_etag([part.etag for part in parts])
+        while True:
+            try:
+                return self._completed_etag(call)
+            except WorldError as error:
+                delay = self._transport.retry_delay(error, backoff)
+                # An object may have been made by this attempt or an earlier one, here or in a process before this one.
+                unknown = not error.permanent or isinstance(error, UploadGone) or backoff.failures > 0
+                if unknown and delay is None and self._is_completed(expected):
+                    return expected
+                if delay is None:
+                    raise
+            self._transport.wait(delay)
+
+    def abort(self) -> None:
+        """Drop the upload and its parts. A part still on its way may be kept by the store: abort again after it."""
+        name = f"abort upload of {self.key}"
+        call = S3Request("delete", "DELETE", self.key, {}, query=self._query(), accept=(200, 204), name=name)
+        with contextlib.suppress(UploadGone):
+            self._transport.call(call)
+
+    def _query(self, **values: str) -> str:
+        return quote_query({"uploadId": self.upload_id, **values})
+
+    def _part_pages(self) -> Iterator[list[UploadedPart]]:
+        marker, name = 0, f"list parts of {self.key}"
+        while True:
+            query = self._query(**{"max-parts": "1000", "part-number-marker": str(marker)})
+            call = S3Request("list", "GET", self.key, {}, query=query, limit=_ANSWER_LIMIT, name=name)
+            root = _parse(self._transport.call(call).body, _LISTINGS, name)
+            yield [_part(element, name) for element in root.iter(_tag(root, "Part"))]
+            if _text(root, "IsTruncated", name) != "true":
+                return
+            last, marker = marker, _number(_text(root, "NextPartNumberMarker", name), name)
+            if marker <= last:
+                raise WorldError(Code.NETWORK, f"{name}: the store sends the same page again and again")
+
+    def _completed_etag(self, call: S3Request) -> str:
+        """One attempt. A status of 200 promises nothing: it may be sent before the store knows."""
+        name, body = str(call), self._transport.call(call, 1).body
+        root = _parse(body, ("CompleteMultipartUploadResult", "Error"), name)
+        if _local(root) == "Error":
+            refusal = S3ErrorResponse.from_response(500, {}, body)
+            if refusal.s3_code not in _TRANSIENT:
+                refusal = replace(refusal, status=400)
+            raise refusal.to_error(name, self._transport.bucket, datetime.now(UTC))
+        return _text(root, "ETag", name).strip('"')
+
+    def _is_completed(self, etag: str) -> bool:
+        """Whether the key holds the object with this ETag; "" where parts do not tell it (KMS) is none."""
+        try:
+            answer = self._transport.call(S3Request("get", "HEAD", self.key, {}))
+        except WorldError:
+            return False
+        facts = answer.object_headers
+        return facts is not None and facts.etag.lower() == etag
+
+
+def upload_file(transport: S3Transport, key: str, path: Path, progress: Callable[[int], None] | None = None) -> str:
+    """Write a file of any size and return its ETag; a large one in parts, several at a time.
+
+    `progress` hears how many bytes more were sent, from several threads but one at a time. Whatever it raises, and an
+    interrupt, ends the upload; no part stays behind. Raises WorldError.
+    """
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size >= PART_SIZE:
+                return _FileUpload(transport, key, file.fileno(), size, progress).run()
+            body = FileSlice(file.fileno(), 0, size)
+            counted = _Progress(progress).of_one_part()
+            call = S3Request("put", "PUT", key, {}, body=body, sha256=payload_sha256(body), on_sent=counted)
+            return etag_of(transport.call(call, PART_ATTEMPTS).headers, str(call))
+    except OSError as error:
+        raise WorldError(Code.IO_ERROR, f"PUT {key}: the file cannot be read ({error.strerror})") from error
+
+
+class _Progress:
+    """Adds up what several parts have sent; bytes that are sent again are not counted again."""
+
+    def __init__(self, report: Callable[[int], None] | None) -> None:
+        self._report, self._lock = report, threading.Lock()
+
+    def of_one_part(self) -> Callable[[int], None]:
+        most = 0
+
+        def on_sent(sent: int) -> None:
+            nonlocal most
+            if self._report and sent > most:
+                with self._lock:
+                    self._report(sent - most)
+                most = sent
+
+        return on_sent
+
+
+class _FileUpload:
+    """One file in parts, sent by threads that end at the first failure."""
+
+    def __init__(
+        self, transport: S3Transport, key: str, descriptor: int, size: int, progress: Callable[[int], None] | None
+    ) -> None:
+        self._transport, self._key = transport, key
+        self._descriptor, self._size = descriptor, size
+        self._progress = _Progress(progress)
+        self._ended = threading.Event()
+
+    def run(self) -> str:
+        upload = S3MultipartUpload.begin(self._transport, self._key)
+        try:
+            return upload.complete(self._send_parts(upload))
+        except BaseException:
+            with contextlib.suppress(WorldError):
+                upload.abort()
+            raise
+
+    def _send_parts(self, upload: S3MultipartUpload) -> list[UploadedPart]:
+        threads = min(THREADS, self._transport.connections)
+        with ThreadPoolExecutor(threads, thread_name_prefix="upload") as pool:
+            try:
+                parts = [pool.submit(self._send, upload, part) for part in plan_parts(self._size)]
+                wait(parts, return_when=FIRST_EXCEPTION)
+                _raise_first(parts)
+                return [part.result() for part in parts]
+            finally:
+                self._ended.set()
+                pool.shutdown(cancel_futures=True)
+
+    def _send(self, upload: S3MultipartUpload, part: PartRange) -> UploadedPart:
+        counted = self._progress.of_one_part()
+
+        def on_sent(sent: int) -> None:
+            if self._ended.is_set():
+                raise Stopped("another part failed")
+            counted(sent)
+
+        return upload.put_part(part.number, FileSlice(self._descriptor, part.start, part.size), on_sent=on_sent)
+
+
+def _raise_first(parts: Sequence[Future[UploadedPart]]) -> None:
+    for part in parts:
+        if part.done() and (error := part.exception()):
+            raise error
+
+
+def _completion(parts: Sequence[UploadedPart]) -> bytes:
+    lines = (
+        f"<Part><PartNumber>{part.number}</PartNumber><ETag>&quot;{escape(part.etag)}&quot;</ETag></Part>"
+        for part in parts
+    )
+    opening = '<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+    return f"{opening}{''.join(lines)}</CompleteMultipartUpload>".encode()
+
+
+def _parse(body: bytes, expected: Collection[str], what: str) -> ElementTree.Element:
+    """The root of an answer, which has one of these names. Raises WorldError for anything else."""
+    try:
+        text = body.decode("utf-8-sig").strip()
+        if "<!DOCTYPE" in text or "<!ENTITY" in text:
+            raise ValueError("it declares a document type")
+        root = ElementTree.fromstring(text)  # noqa: S314  entities need the document type refused above
+        if _local(root) not in expected:
+            raise ValueError("it has another root")
+    except (ValueError, ElementTree.ParseError) as error:
+        raise WorldError(Code.NETWORK, f"{what}: the answer is not an object store's") from error
+    return root
+
+
+def _local(element: ElementTree.Element) -> str:
+    return element.tag.rpartition("}")[2]
+
+
+def _tag(root: ElementTree.Element, name: str) -> str:
+    return root.tag.removesuffix(_local(root)) + name
+
+
+def _text(element: ElementTree.Element, name: str, what: str) -> str:
+    text = element.findtext(_tag(element, name))
+    if not text:
+        raise WorldError(Code.NETWORK, f"{what}: the answer has no {name}, so it is not an object store's")
+    return text
+
+
+def _number(text: str, what: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,19}", text):
+        raise WorldError(Code.NETWORK, f"{what}: the answer has a number that is none")
+    return int(text)
+
+
+def _part(element: ElementTree.Element, what: str) -> UploadedPart:
+    number, size = (_number(_text(element, name, what), what) for name in ("PartNumber", "Size"))
+    return UploadedPart(number, _text(element, "ETag", what).strip('"'), size)
