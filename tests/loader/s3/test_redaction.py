@@ -153,7 +153,7 @@ def die():
     raise ValueError(*forms)
 
 def look(self, stop):
-    self._media._credentials.current()
+    self._media._transport._credentials.current()
     thread = threading.Thread(target=die)
     thread.start()
     thread.join()
