@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import django_filters
-from drf_spectacular.utils import extend_schema, extend_schema_view
+from drf_spectacular.utils import extend_schema, extend_schema_serializer, extend_schema_view
 from rest_framework import serializers
 from rest_framework.exceptions import APIException
 from rest_framework.request import Request
@@ -48,6 +48,7 @@ def serialize_acknowledgement(row: Acknowledgement) -> dict[str, Any]:
     }
 
 
+@extend_schema_serializer(component_name="AcknowledgementRow")
 class AcknowledgementSerializer(RowSerializer[Acknowledgement]):
     """Somebody sees to a load. It counts while the load is in that state, with that error, and it is not withdrawn."""
 
@@ -66,6 +67,7 @@ class AcknowledgementSerializer(RowSerializer[Acknowledgement]):
     withdrawn_at = serializers.DateTimeField(allow_null=True)
 
 
+@extend_schema_serializer(component_name="AcknowledgementQuestion")
 class AcknowledgementRequest(serializers.Serializer[Any]):
     """What is to be acknowledged."""
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import django_filters
 from django.db.models import QuerySet
-from drf_spectacular.utils import extend_schema, extend_schema_view
+from drf_spectacular.utils import extend_schema, extend_schema_serializer, extend_schema_view
 from rest_framework import serializers
 
 from fleet.models import ThroughputInterval, Usage
@@ -20,6 +20,7 @@ def serialize_throughput(row: ThroughputInterval) -> dict[str, Any]:
     return {"id": row.pk, "airline": row.airline.name, "at": iso(row.at), "bytes": row.bytes}
 
 
+@extend_schema_serializer(component_name="MovedRow")
 class ThroughputSerializer(RowSerializer[ThroughputInterval]):
     """Bytes that arrived on an airline's aircraft within five minutes."""
 
@@ -45,6 +46,7 @@ def serialize_usage(row: Usage) -> dict[str, Any]:
     }
 
 
+@extend_schema_serializer(component_name="UsageRow")
 class UsageSerializer(RowSerializer[Usage]):
     """The requests the portal sent to both buckets on a day (UTC). Without an airline: to find airlines."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.pagination import PageNumberPagination
 from rest_framework.request import Request
@@ -33,6 +33,7 @@ class AttentionRequest(serializers.Serializer[Any]):
     )
 
 
+@extend_schema_serializer(component_name="FaultRow")
 class FindingSerializer(serializers.Serializer[Any]):
     """One thing that is wrong with a load."""
 
@@ -41,6 +42,7 @@ class FindingSerializer(serializers.Serializer[Any]):
     error = serializers.CharField(allow_blank=True)
 
 
+@extend_schema_serializer(component_name="TroubleRow")
 class IssueSerializer(serializers.Serializer[Any]):
     """A load of a group."""
 
@@ -53,6 +55,7 @@ class IssueSerializer(serializers.Serializer[Any]):
     acknowledgement = AcknowledgementSerializer(allow_null=True)
 
 
+@extend_schema_serializer(component_name="GroupRow")
 class IssueGroupSerializer(serializers.Serializer[Any]):
     """Loads whose trouble most likely has one cause, and what to do about it."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import django_filters
-from drf_spectacular.utils import extend_schema, extend_schema_view
+from drf_spectacular.utils import extend_schema, extend_schema_serializer, extend_schema_view
 from rest_framework import serializers
 
 from fleet.api.filters import LOAD_SCOPED_ORDERINGS, LoadScopedFilter
@@ -35,6 +35,7 @@ def serialize_event(row: Event) -> dict[str, Any]:
     }
 
 
+@extend_schema_serializer(component_name="EventRow")
 class EventSerializer(RowSerializer[Event]):
     """A load or an item turned."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from campaigns.models import ManifestState
@@ -58,6 +59,7 @@ class ProgressSerializer(RowSerializer[Any]):
     finished_at = serializers.DateTimeField(allow_null=True)
 
 
+@extend_schema_serializer(component_name="TransferRow")
 class TransferSerializer(ProgressSerializer):
     """One content item on its way to one tail."""
 
@@ -72,6 +74,7 @@ class TransferSerializer(ProgressSerializer):
     error_cut = serializers.BooleanField(help_text="The error was longer than 4 KiB.")
 
 
+@extend_schema_serializer(component_name="LoadRow")
 class LoadSerializer(ProgressSerializer):
     """One campaign on one tail."""
 
@@ -135,6 +138,7 @@ class TotalsSerializer(RowSerializer[Any]):
     as_of = serializers.DateTimeField(allow_null=True, help_text="Time of the newest object the sums rest on.")
 
 
+@extend_schema_serializer(component_name="AirlineRow")
 class AirlineSerializer(TotalsSerializer):
     """An airline and the sums of all its loads."""
 
@@ -145,6 +149,7 @@ class AirlineSerializer(TotalsSerializer):
     tails_out = serializers.IntegerField(help_text="Stored or retired: in no sum.")
 
 
+@extend_schema_serializer(component_name="CampaignRow")
 class CampaignSerializer(TotalsSerializer):
     """A campaign: what its manifest says, and the sums of its loads on all tails."""
 
@@ -166,6 +171,7 @@ class CampaignSerializer(TotalsSerializer):
     tails_out = serializers.IntegerField(help_text="Stored or retired ones with a load of it: in no sum.")
 
 
+@extend_schema_serializer(component_name="StoreRow")
 class StoreSerializer(serializers.Serializer[Any]):
     """One content directory of a loader, as it says itself."""
 
@@ -174,6 +180,7 @@ class StoreSerializer(serializers.Serializer[Any]):
     free = serializers.IntegerField(help_text="Bytes.")
 
 
+@extend_schema_serializer(component_name="TailRow")
 class TailSerializer(TotalsSerializer):
     """An aircraft: what its loader last said of itself, and the sums of its loads."""
 
@@ -196,6 +203,7 @@ class TailSerializer(TotalsSerializer):
     signatures = serializers.CharField(allow_blank=True, help_text="Its loader's policy: off, warn or enforce.")
 
 
+@extend_schema_serializer(component_name="TailChange")
 class TailUpdateSerializer(serializers.Serializer[Any]):
     """What can be said of a tail."""
 
@@ -218,6 +226,7 @@ def serialize_anomaly(row: Anomaly) -> dict[str, Any]:
     }
 
 
+@extend_schema_serializer(component_name="AnomalyRow")
 class AnomalySerializer(RowSerializer[Anomaly]):
     """Something in a bucket that could not be understood."""
 

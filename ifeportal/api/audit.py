@@ -6,7 +6,7 @@ from typing import Any
 
 import django_filters
 from django.db.models import QuerySet
-from drf_spectacular.utils import extend_schema, extend_schema_view
+from drf_spectacular.utils import extend_schema, extend_schema_serializer, extend_schema_view
 from rest_framework import serializers
 
 from ifeportal.access import Role
@@ -32,6 +32,7 @@ def serialize_audit_entry(row: AuditEntry) -> dict[str, Any]:
     }
 
 
+@extend_schema_serializer(component_name="AuditRow")
 class AuditSerializer(RowSerializer[AuditEntry]):
     """Somebody changed something."""
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.cache import patch_vary_headers
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 from rest_framework.renderers import BaseRenderer, JSONRenderer
@@ -74,6 +74,7 @@ class ChangesQuerySerializer(serializers.Serializer[Any]):
     topic = TopicsField(required=False, help_text="May be given several times; all if missing.")
 
 
+@extend_schema_serializer(component_name="ChangeRow")
 class ChangeSerializer(serializers.Serializer[Any]):
     """The newest state of one object; a thousand changes of it in between are this one."""
 
@@ -83,6 +84,7 @@ class ChangeSerializer(serializers.Serializer[Any]):
     state = serializers.DictField(help_text="The row, as its list shows it; empty for one that was deleted.")
 
 
+@extend_schema_serializer(component_name="ChangesAnswer")
 class ChangesPageSerializer(serializers.Serializer[Any]):
     """What changed."""
 
