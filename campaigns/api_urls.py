@@ -1,9 +1,7 @@
 """Addresses of content items in the API, below `/api/v1/`."""
 
-from rest_framework.routers import SimpleRouter
-
 from campaigns.api import Content
+from ifeportal.api.routers import EndpointRouter
 
-router = SimpleRouter()
-router.register("content", Content, basename="api-content")
-urlpatterns = router.urls
+router = EndpointRouter()
+router.register_list("content", Content)

@@ -17,6 +17,7 @@ from fleet.attention.queries import REASONS
 from fleet.models import Acknowledgement, Load
 from ifeportal.access import Role, role_or_403
 from ifeportal.api.filters import BooleanFilter, ChoicesFilter
+from ifeportal.api.schema import with_errors
 from ifeportal.api.viewsets import ReadOnlyViewSet, RowSerializer
 from ifeportal.formatting import iso
 
@@ -105,6 +106,9 @@ class AcknowledgementViewSet(ReadOnlyViewSet[Acknowledgement]):
         tags=["attention"],
         request=AcknowledgementRequest,
         responses={201: AcknowledgementSerializer},
+        extensions=with_errors(
+            {"404": "There is no such load, or it is not for you to see.", "409": Conflict.default_detail}
+        ),
     )
     def create(self, request: Request) -> Response:
         """Note that the user sees to it. Raises Http404, PermissionDenied, Conflict, ValidationError."""

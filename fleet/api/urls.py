@@ -1,8 +1,5 @@
 """Addresses of the fleet's part of the API, below `/api/v1/`."""
 
-from django.urls import path
-from rest_framework.routers import SimpleRouter
-
 from fleet.api.acknowledgements import AcknowledgementViewSet
 from fleet.api.activity import ThroughputViewSet, UsageViewSet
 from fleet.api.attention import AttentionView
@@ -15,16 +12,17 @@ from fleet.api.viewsets import (
     TailViewSet,
     TransferViewSet,
 )
+from ifeportal.api.routers import EndpointRouter
 
-router = SimpleRouter()
-router.register("acknowledgements", AcknowledgementViewSet, basename="api-acknowledgements")
-router.register("airlines", AirlineViewSet, basename="api-airlines")
-router.register("anomalies", AnomalyViewSet, basename="api-anomalies")
-router.register("campaigns", CampaignViewSet, basename="api-campaigns")
-router.register("events", EventViewSet, basename="api-events")
-router.register("loads", LoadViewSet, basename="api-loads")
-router.register("moved", ThroughputViewSet, basename="api-moved")
-router.register("tails", TailViewSet, basename="api-tails")
-router.register("transfers", TransferViewSet, basename="api-transfers")
-router.register("usage", UsageViewSet, basename="api-usage")
-urlpatterns = [path("attention/", AttentionView.as_view(), name="api-attention"), *router.urls]
+router = EndpointRouter()
+router.register_view("attention", AttentionView)
+router.register_list("acknowledgements", AcknowledgementViewSet)
+router.register_list("airlines", AirlineViewSet)
+router.register_list("anomalies", AnomalyViewSet)
+router.register_list("campaigns", CampaignViewSet)
+router.register_list("events", EventViewSet)
+router.register_list("loads", LoadViewSet)
+router.register_list("moved", ThroughputViewSet)
+router.register_list("tails", TailViewSet)
+router.register_list("transfers", TransferViewSet)
+router.register_list("usage", UsageViewSet)

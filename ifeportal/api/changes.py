@@ -18,6 +18,7 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
+from ifeportal.api.schema import LIST_ERRORS, with_errors
 from ifeportal.live.feed_query import DEFAULT_LIMIT, MAX_LIMIT, ChangesPage, ChangesRequest, changes_since
 from ifeportal.live.protocol import NAME_LIMIT, Rejected, SubscribeRequest
 from ifeportal.live.registry import topic_names
@@ -119,6 +120,13 @@ class ChangesView(APIView):
             (200, "application/json"): ChangesPageSerializer,
             (200, EVENT_STREAM): OpenApiResponse({"type": "string"}, "Server-sent events."),
         },
+        extensions=with_errors(
+            {
+                "400": LIST_ERRORS["400"],
+                "404": "There is no such airline, or it is not for you to see.",
+                "410": "What changed since then is no longer known: read the lists anew.",
+            }
+        ),
     )
     def get(self, request: Request) -> HttpResponse:
         """What is there; or nothing, and the question left for who waits."""

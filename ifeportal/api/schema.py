@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from ifeportal.web.problems import MEDIA_TYPE, PROBLEM_TYPES, TYPE_PREFIX
@@ -43,21 +44,7 @@ LIST_ERRORS: Final = {
     "400": "A parameter has a value that is not offered: `errors` says which.",
     "404": "There is no such page.",
 }
-OPERATION_ERRORS: Final = {
-    "acknowledgements_create": {
-        "404": "There is no such load, or it is not for you to see.",
-        "409": "The load does not need attention for that any more.",
-    },
-    "attention": {
-        "400": "A parameter has a value that is not offered: `errors` says which.",
-        "404": "There is no such page.",
-    },
-    "changes": {
-        "400": "A parameter has a value that is not offered: `errors` says which.",
-        "404": "There is no such airline, or it is not for you to see.",
-        "410": "What changed since then is no longer known: read the lists anew.",
-    },
-}
+ERRORS_KEY: Final = "x-errors"  # {status: sentence} of one operation, until `document_errors` takes it out
 DETAIL_ERRORS: Final = {"404": "Not there, or not for you to see."}
 IF_NONE_MATCH: Final = {
     "name": "If-None-Match",
@@ -73,6 +60,11 @@ ETAG_HEADERS: Final = {
         "schema": {"type": "integer"},
     },
 }
+
+
+def with_errors(errors: Mapping[str, str]) -> dict[str, Any]:
+    """Return the extension by which `extend_schema` is given what one operation answers besides: {status: sentence}."""
+    return {ERRORS_KEY: dict(errors)}
 
 
 def document_errors(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
@@ -95,7 +87,7 @@ def _document(path: str, method: str, operation: dict[str, Any]) -> None:
     told = (
         COMMON_ERRORS | (DETAIL_ERRORS if "{id}" in path else {}) | (LIST_ERRORS if paged and method == "get" else {})
     )
-    told |= OPERATION_ERRORS.get(operation["operationId"], {})
+    told |= operation.pop(ERRORS_KEY, {})
     if method != "get":
         told |= WRITE_ERRORS
     for status, text in sorted(told.items()):

@@ -16,6 +16,22 @@ from ifeportal.models import Airline, AuditEntry, User
 from tests.conftest import Cast
 
 NOON = datetime(2026, 12, 1, 12, tzinfo=UTC)
+# What the API serves at least, each below /api/v1/: lists of rows, and what is none.
+ENDPOINTS = (
+    "acknowledgements",
+    "airlines",
+    "anomalies",
+    "audit",
+    "campaigns",
+    "content",
+    "events",
+    "loads",
+    "moved",
+    "tails",
+    "transfers",
+    "usage",
+)
+OTHER_ENDPOINTS = ("attention", "changes")
 ClientOf = Callable[[User], APIClient]
 
 

@@ -11,10 +11,9 @@ from django.test.utils import CaptureQueriesContext
 
 from fleet.models import Anomaly
 from ifeportal.access import Role
-from ifeportal.api.root import ENDPOINTS
 from ifeportal.models import Airline, Membership
 from tests.conftest import Cast
-from tests.support.api_fleet import NOON, ClientOf, make_history, make_load
+from tests.support.api_fleet import ENDPOINTS, NOON, ClientOf, make_history, make_load
 
 Grow = Callable[[Cast, range], None]
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 from rest_framework.test import APIClient
 
-from ifeportal.api.root import ENDPOINTS
 from tests.conftest import Cast
-from tests.support.api_fleet import ClientOf
+from tests.support.api_fleet import ENDPOINTS, ClientOf
 
 PATHS = ["", *(f"{name}/" for name in ENDPOINTS)]
 

@@ -15,10 +15,9 @@ from rest_framework.throttling import SimpleRateThrottle
 
 from fleet.models import Load, Tail, Transfer
 from ifeportal.accounts.tokens import create_token
-from ifeportal.api.root import ENDPOINTS
 from ifeportal.models import Airline, Membership
 from tests.conftest import Cast
-from tests.support.api_fleet import ClientOf, make_load
+from tests.support.api_fleet import ENDPOINTS, ClientOf, make_load
 
 
 def assert_problem(answer: Any, status: int, kind: str = "about:blank") -> dict[str, Any]:

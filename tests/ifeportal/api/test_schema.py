@@ -13,9 +13,8 @@ from django.core.management import call_command
 from django.test import override_settings
 from rest_framework.test import APIClient
 
-from ifeportal.api.root import ENDPOINTS, OTHER_ENDPOINTS
 from tests.conftest import Cast
-from tests.support.api_fleet import ClientOf
+from tests.support.api_fleet import ENDPOINTS, OTHER_ENDPOINTS, ClientOf
 
 # The names of rows in clients that were generated from the schema: they stay, whatever the classes are called.
 COMPONENTS = {
