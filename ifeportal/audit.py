@@ -1,4 +1,6 @@
-"""The audit log: every write in pages, admin and API adds an entry, in the transaction of the write.
+"""Who changed what: every write of a person leaves an entry, in the transaction of the write.
+
+Pages, admin and API record as the user of their request, commands and jobs as an actor without a request.
 
 Touches the log only. Of a secret the entry only says that it changed: never a value or its hash.
 """
@@ -7,7 +9,8 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Literal, Self
 
 from django import forms
 from django.conf import settings
@@ -16,7 +19,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from rest_framework.request import Request
 
-from ifeportal.models import Airline, AuditEntry
+from ifeportal.models import Airline, AuditEntry, User
 
 VALUE_LIMIT: Final = 1000  # characters of a value that are kept
 HIDDEN: Final = "(hidden)"
@@ -29,32 +32,57 @@ SECRET_WORDS: Final = (
 )  # a part of the name of a field that holds one
 SECRET_NAMES: Final = ("key", "data", "extra_data", "settings")  # as second factors and sign-in services keep theirs
 Changes = Mapping[str, tuple[object, object]]
+Via = Literal["page", "admin", "api", "command", "job"]
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who makes a change, which way, from where. `user` is None for the system and for an unknown person."""
+
+    user: User | None
+    via: Via
+    address: str | None = None
+
+    @classmethod
+    def of(cls, request: HttpRequest | Request) -> Self:
+        """Return the user of a request."""
+        user = request.user if request.user.is_authenticated else None
+        return cls(user, via(request.path), client_address(request))
+
+    @classmethod
+    def command(cls) -> Self:
+        """Return the system, for a management command: who runs it has no user here."""
+        return cls(None, "command")
+
+    @classmethod
+    def job(cls, requested_by: User | None) -> Self:
+        """Return the user who asked a job for the change; None where a schedule did, or the user is gone."""
+        return cls(requested_by, "job")
 
 
 def record(
-    request: HttpRequest | Request,
+    actor: Actor,
     action: str,
     target: str,
     *,
     airline: Airline | None = None,
     changes: Changes | None = None,
 ) -> None:
-    """Write down what the user of the request has changed: `action` is a word for it, `target` what people call it.
+    """Write down what the actor has changed: `action` is a word for it, `target` what people call it.
 
     `changes` is {field: (before, after)}, without secrets. Call it in the transaction of the write.
     """
-    user = request.user if request.user.is_authenticated else None
     AuditEntry.objects.create(
         at=timezone.now(),
-        user=user,
-        who=user.get_username() if user else "",
+        user=actor.user,
+        who=actor.user.get_username() if actor.user else "",
         airline=airline if airline and airline.pk else None,
         whose=airline.name if airline else "",
         action=action[:60],
         target=_without_nul(target)[:500],
         changes={name: [_json_value(before), _json_value(after)] for name, (before, after) in (changes or {}).items()},
-        via=via(request.path),
-        address=client_address(request),
+        via=actor.via,
+        address=actor.address,
     )
 
 
@@ -89,7 +117,7 @@ def _joined_names(rows: object) -> str:
     return ", ".join(sorted(str(row) for row in rows)) if isinstance(rows, QuerySet | list) else ""
 
 
-def via(path: str) -> str:
+def via(path: str) -> Via:
     """Which way a request came, by its path: admin, api or page."""
     return "admin" if path.startswith("/admin/") else "api" if path.startswith("/api/") else "page"
 

@@ -124,6 +124,9 @@ class Membership(models.Model):
         return f"{self.user} of {self.airline}"
 
 
+VIA_CHOICES: Final = [(word, word) for word in ("page", "admin", "api", "command", "job")]
+
+
 class AuditEntryQuerySet(ScopedQuerySet["AuditEntry"]):
     pass
 
@@ -143,7 +146,7 @@ class AuditEntry(models.Model):
     action = models.CharField(max_length=60, help_text="A word for it, e.g. tail.duty or campaign.published.")
     target = models.CharField(max_length=500, help_text="What was changed, as people name it.")
     changes = models.JSONField(default=dict, blank=True)
-    via = models.CharField(max_length=7, choices=[(word, word) for word in ("page", "admin", "api", "command")])
+    via = models.CharField(max_length=7, choices=VIA_CHOICES)
     address = models.GenericIPAddressField(null=True, blank=True, help_text="Where the request came from.")
 
     objects = AuditEntryQuerySet.as_manager()

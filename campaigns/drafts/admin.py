@@ -24,6 +24,8 @@ from campaigns.drafts.requests import RequestRejected
 from campaigns.drafts.totals import draft_totals
 from campaigns.models import BUSY_STATES, Campaign, Draft, DraftItem
 from ifeportal.admin.base import ManagerAdmin
+from ifeportal.audit import Actor
+from ifeportal.models import User
 from loader.contract.names import check_name, conflict_key
 from loader.errors import BadName
 
@@ -193,7 +195,7 @@ class DraftAdmin(ManagerAdmin[Draft]):
     def _request(self, request: HttpRequest, draft: Draft, word: str) -> bool:
         """Ask for one thing, write down who did, and say what came of it."""
         try:
-            told = _make_request(draft, word)
+            told = _make_request(draft, word, Actor.of(request).user)
         except RequestRejected as error:
             self.message_user(request, f"{draft}: {error}", messages.WARNING)
             return False
@@ -312,13 +314,13 @@ class DraftAdmin(ManagerAdmin[Draft]):
         return [str(draft) for draft in objs], {"drafts": len(objs), "items of drafts": count}, set(), []
 
 
-def _make_request(draft: Draft, word: str) -> str:
+def _make_request(draft: Draft, word: str, by: User | None) -> str:
     """Ask; what came of it in words. Raises RequestRejected."""
     match word:
         case "stop":
             return requests.stop(draft)
         case "withdraw":
-            return requests.request_withdraw(draft, timezone.now())
+            return requests.request_withdraw(draft, timezone.now(), by)
         case "check":
             faults = requests.revalidate(draft)
             if faults:
@@ -327,4 +329,4 @@ def _make_request(draft: Draft, word: str) -> str:
     ask = requests.REQUESTS.get(word)
     if ask is None:
         raise RequestRejected("Nobody knows what that is.")
-    return ask(draft, timezone.now())
+    return ask(draft, timezone.now(), by)

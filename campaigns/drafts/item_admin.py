@@ -21,6 +21,7 @@ from campaigns.drafts.totals import IS_HASHED, format_bytes
 from campaigns.models import BUSY_STATES, Draft, DraftItem
 from ifeportal.access import Role
 from ifeportal.admin.base import ManagerAdmin
+from ifeportal.audit import Actor
 
 if TYPE_CHECKING:
     _Inline = admin.TabularInline[DraftItem, Draft]
@@ -277,7 +278,8 @@ class DraftItemAdmin(ItemColumns, ManagerAdmin[DraftItem]):
         for draft in drafts:
             ids = list(items.filter(draft=draft).values_list("pk", flat=True))
             try:
-                told = requests.request_rehash(draft, DraftItem.objects.filter(pk__in=ids), timezone.now())
+                chosen = DraftItem.objects.filter(pk__in=ids)
+                told = requests.request_rehash(draft, chosen, timezone.now(), Actor.of(request).user)
             except RequestRejected as error:
                 self.message_user(request, f"{draft}: skipped. {error}", messages.WARNING)
                 continue

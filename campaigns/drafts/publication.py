@@ -16,6 +16,7 @@ from campaigns.drafts.validation import build_draft_manifest
 from campaigns.models import Campaign, Draft, DraftItem, DraftState
 from campaigns.publishing.errors import PublishError
 from campaigns.publishing.manifest_writer import PublishedState, WriteResult, same_content, write_manifest
+from ifeportal import audit
 from ifeportal.jobs.queue import make_due
 from ifeportal.work_lease import WorkLease
 from loader.contract.keys import content_key, manifest_key, signature_key
@@ -78,7 +79,16 @@ def record_result(draft: Draft, done: PublicationResult, lease: WorkLease) -> No
         Campaign.objects.filter(airline=draft.airline, name=draft.name).update(
             withdrawn_at=done.fields.get("withdrawn_at")
         )
+        _audit(draft, done)
     make_due(f"poll:{draft.airline.name}")
+
+
+def _audit(draft: Draft, done: PublicationResult) -> None:
+    """Record the change as that of the user who asked for it."""
+    before, after = draft.manifest_version, done.fields["manifest_version"]
+    changes = {"manifest_version": (before, after)} if before != after else {}
+    actor = audit.Actor.job(draft.requested_by)
+    audit.record(actor, f"draft.{done.state}", str(draft), airline=draft.airline, changes=changes)
 
 
 def _require_hashed_objects(draft: Draft, chosen: Sequence[DraftItem], published: PublishedState) -> None:

@@ -1,6 +1,7 @@
 """Requests for work on a draft: scan, hash, publish, withdraw, stop. Touches the database only.
 
-Each request is claimed by a conditional update, so that of two at once one is told that a job works on the draft.
+Each step is claimed by a conditional update, so that of two who ask at once one is told that a job works on it. `by` is
+the user who asks; the job records its change in the audit log as theirs.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from django.db.models import Q
 from campaigns.drafts.validation import ValidationErrors, validate
 from campaigns.models import Draft, DraftItem, DraftItemQuerySet, DraftState
 from ifeportal.jobs.queue import make_due
+from ifeportal.models import User
 
 TASKS_JOB: Final = "run_errands"
 HASHING_JOB: Final = "hash_items"
@@ -25,54 +27,53 @@ class RequestRejected(Exception):
     """What was asked for cannot be done now; `str()` is a sentence that says why."""
 
 
-def request_scan(draft: Draft, now: datetime) -> str:
+def request_scan(draft: Draft, now: datetime, by: User | None = None) -> str:
     """Ask that a job looks what lies in the bucket; what was asked, in words. Raises RequestRejected."""
-    _claim(draft, DraftState.SCANNING, now, TASKS_JOB)
+    _claim(draft, DraftState.SCANNING, now, by, TASKS_JOB)
     return "A job looks what lies in the bucket."
 
 
-def request_hash(draft: Draft, now: datetime) -> str:
-    """Ask that what is chosen and not hashed yet is hashed; what was begun goes on. Raises RequestRejected."""
-    return _request_hash(draft, DraftItem.objects.filter(draft=draft).to_hash(), now, {})
+def request_hash(draft: Draft, now: datetime, by: User | None = None) -> str:
+    """Ask that what is chosen and not hashed yet is hashed; what was begun goes on. Raises CannotAsk."""
+    return _request_hash(draft, DraftItem.objects.filter(draft=draft).to_hash(), now, by, {})
 
 
-def request_rehash(draft: Draft, items: DraftItemQuerySet, now: datetime) -> str:
-    """Ask that these items of the draft are hashed from the beginning, whatever is known of them.
-
-    Raises RequestRejected.
-    """
-    there = items.filter(draft=draft, name_error="", size__isnull=False)
-    return _request_hash(draft, there, now, {"hashed_bytes": 0, "hash_state": "", "sha256": "", "sha256_etag": ""})
+def request_rehash(draft: Draft, items: DraftItemQuerySet, now: datetime, by: User | None = None) -> str:
+    """Ask that these items of the draft are hashed from the beginning, whatever is known of them. Raises CannotAsk."""
+    there = items.filter(draft=draft, problem="", size__isnull=False)
+    return _request_hash(draft, there, now, by, {"hashed_bytes": 0, "aside": "", "sha256": "", "sha256_etag": ""})
 
 
-def _request_hash(draft: Draft, items: DraftItemQuerySet, now: datetime, reset: dict[str, object]) -> str:
+def _request_hash(
+    draft: Draft, items: DraftItemQuerySet, now: datetime, by: User | None, reset: dict[str, object]
+) -> str:
     with transaction.atomic():
-        _claim(draft, DraftState.HASHING, now, HASHING_JOB)
-        count = items.start_over(hash_pending=True, **reset)
+        _claim(draft, DraftState.HASHING, now, by, HASHING_JOB)
+        count = items.update(waits=True, **NO_ATTEMPTS, **reset)
         if not count:
             raise RequestRejected("Nothing is to be hashed: all that is in it and in the bucket has been.")
     return f"A job hashes {count:,} item{'' if count == 1 else 's'}."
 
 
-def request_publish(draft: Draft, now: datetime) -> str:
+def request_publish(draft: Draft, now: datetime, by: User | None = None) -> str:
     """Ask that it is published as it is. Raises RequestRejected with what is wrong with it."""
     with transaction.atomic():
         faults = revalidate(draft)
         if faults:
             raise RequestRejected("It cannot be published: " + format_summary(faults))
-        _claim(draft, DraftState.PUBLISHING, now, TASKS_JOB)
+        _claim(draft, DraftState.PUBLISHING, now, by, TASKS_JOB)
     return "A job publishes it."
 
 
-def request_withdraw(draft: Draft, now: datetime) -> str:
+def request_withdraw(draft: Draft, now: datetime, by: User | None = None) -> str:
     """Ask that its campaign.json is taken out of the bucket. Raises RequestRejected."""
     if not draft.manifest_etag:
         raise RequestRejected("There is no campaign.json to withdraw, as far as is known: look into the bucket first.")
-    _claim(draft, DraftState.WITHDRAWING, now, TASKS_JOB)
+    _claim(draft, DraftState.WITHDRAWING, now, by, TASKS_JOB)
     return "A job withdraws it."
 
 
-REQUESTS: Final[dict[str, Callable[[Draft, datetime], str]]] = {
+REQUESTS: Final[dict[str, Callable[[Draft, datetime, User | None], str]]] = {
     "look": request_scan,
     "hash": request_hash,
     "publish": request_publish,
@@ -126,9 +127,9 @@ def format_summary(faults: ValidationErrors, most: int = 5) -> str:
     return " ".join(lines)
 
 
-def _claim(draft: Draft, state: DraftState, now: datetime, job: str) -> None:
+def _claim(draft: Draft, state: DraftState, now: datetime, by: User | None, job: str) -> None:
     resting = Draft.objects.filter(pk=draft.pk).idle()
-    if not resting.start_over(state=state, requested_at=now, last_worked_at=None, rate_bps=None):
+    if not resting.update(state=state, asked_at=now, requested_by=by, turn_at=None, rate_bps=None, **NO_ATTEMPTS):
         raise RequestRejected("A job works on it: wait until it has ended, or stop it.")
     draft.refresh_from_db()
     transaction.on_commit(lambda: make_due(job))

@@ -19,6 +19,7 @@ from ifeportal.access import Role, role_or_403
 from ifeportal.api.filters import BooleanFilter, ChoicesFilter
 from ifeportal.api.schema import with_errors
 from ifeportal.api.viewsets import ReadOnlyViewSet, RowSerializer
+from ifeportal.audit import Actor
 from ifeportal.formatting import iso
 
 REASON_CHOICES: Final = [(word, word) for word in REASONS]
@@ -117,7 +118,7 @@ class AcknowledgementViewSet(ReadOnlyViewSet[Acknowledgement]):
         asked = question.validated_data
         loads = Load.objects.select_related("tail__airline", "campaign")
         load = role_or_403(loads, request.user, Role.OPERATOR, pk=asked["load"])
-        taken = acknowledge(request, load, asked["state"], asked["note"])
+        taken = acknowledge(Actor.of(request), load, asked["state"], asked["note"])
         if taken is None:
             raise Conflict
         return Response(serialize_acknowledgement(taken), status=201)
@@ -132,5 +133,5 @@ class AcknowledgementViewSet(ReadOnlyViewSet[Acknowledgement]):
         """Take it back; one that was is so already. Raises Http404, PermissionDenied."""
         row = role_or_403(self.queryset.all(), request.user, Role.OPERATOR, pk=pk)
         if row.withdrawn_at is None:
-            withdraw(request, row.load, row.state)
+            withdraw(Actor.of(request), row.load, row.state)
         return Response(status=204)

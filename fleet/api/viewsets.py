@@ -130,7 +130,7 @@ class TailViewSet(ReadOnlyViewSet[Tail]):
         changes = {name: (getattr(row, name), value) for name, value in given.items() if getattr(row, name) != value}
         if changes:
             with transaction.atomic():
-                audit.record(request, "tail.duty", row.name, airline=row.airline, changes=changes)
+                audit.record(audit.Actor.of(request), "tail.duty", row.name, airline=row.airline, changes=changes)
                 duty = ServiceStatus(given.get("duty", row.duty))
                 update_tail(row, duty, given.get("aircraft_type", row.aircraft_type))
         return Response(serialize_tail(rollup.tails(Tail.objects.filter(pk=row.pk)).get()))

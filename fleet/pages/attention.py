@@ -22,6 +22,7 @@ from fleet.attention.queries import REASONS, Issue, IssueGroup, group_issues, li
 from fleet.models import Acknowledgement, Load
 from fleet.pages import freshness
 from ifeportal.access import Role
+from ifeportal.audit import Actor
 from ifeportal.live.feed import current_rev
 from ifeportal.models import Airline
 from ifeportal.tables.export import Column, Table, export
@@ -120,9 +121,9 @@ def acknowledgement(request: HttpRequest) -> HttpResponse:
     if not taken_back and not 0 < len(note) <= NOTE_LIMIT:
         messages.error(request, f"Write a note of at most {NOTE_LIMIT:,} characters: what is being done about it?")
     else:
+        actor = Actor.of(request)
         done = sum(
-            bool(withdraw(request, load, word) if taken_back else acknowledge(request, load, word, note))
-            for load in loads
+            bool(withdraw(actor, load, word) if taken_back else acknowledge(actor, load, word, note)) for load in loads
         )
         left = len(loads) - done
         rest = f" {left} left as they were: they need no attention for this any more." if left else ""

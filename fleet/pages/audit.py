@@ -24,6 +24,7 @@ from ifeportal.web.responses import render_page
 
 # By what the table is ordered: the word in the address, and the field. A young age comes first.
 SORTS: Final = {"age": "at", "who": "who", "action": "action", "target": "target", "airline": "whose", "via": "via"}
+SYSTEM_ACTORS: Final = {"command": "the command line", "job": "the portal"}  # by the way, where there is no user
 COLUMNS: Final = (
     Column("at", "When", lambda entry: entry.at),
     Column("who", "Who", lambda entry: entry.who),
@@ -86,6 +87,11 @@ def filter_entries(rows: QuerySet[AuditEntry], wanted: AuditQuery, choice: Table
     return rows.order_by(order_by(F(SORTS[choice.order]), choice), "-at", "-pk")
 
 
+def who_text(entry: AuditEntry) -> str:
+    """Return who made the change: a user, else what acts without one."""
+    return entry.who or SYSTEM_ACTORS.get(entry.via, "somebody unknown")
+
+
 def field_changes(entry: AuditEntry) -> Iterator[tuple[str, str, str]]:
     """What the entry says was changed: the field, what it was, what it is."""
     for field, (before, after) in entry.changes.items():
@@ -131,6 +137,6 @@ def _page(request: HttpRequest, rows: QuerySet[AuditEntry], airline: Airline | N
             "wanted": wanted,
             "actions": rows.order_by("action").values_list("action", flat=True).distinct(),
             "page": page,
-            "entries": [(entry, list(field_changes(entry))) for entry in page],
+            "entries": [(entry, who_text(entry), list(field_changes(entry))) for entry in page],
         },
     )

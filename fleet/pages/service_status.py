@@ -47,5 +47,5 @@ def duty(request: HttpRequest, airline: str, tail: str) -> HttpResponse:
 
 
 def _save(request: HttpRequest, row: Tail, form: ServiceStatusForm) -> None:
-    audit.record(request, "tail.duty", row.name, airline=row.airline, changes=audit.changes_of(form))
+    audit.record(audit.Actor.of(request), "tail.duty", row.name, airline=row.airline, changes=audit.changes_of(form))
     update_tail(row, ServiceStatus(form.cleaned_data["duty"]), form.cleaned_data["aircraft_type"])

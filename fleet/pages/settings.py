@@ -33,7 +33,8 @@ def settings(request: HttpRequest, airline: str) -> HttpResponse:
         with transaction.atomic():
             form.save()
             if form.changed_data:
-                audit.record(request, "airline.settings", row.name, airline=row, changes=audit.changes_of(form))
+                changes = audit.changes_of(form)
+                audit.record(audit.Actor.of(request), "airline.settings", row.name, airline=row, changes=changes)
                 publish([airline_change(each) for each in rollup.airlines(Airline.objects.filter(pk=row.pk))])
         messages.success(request, f"The settings of {row} are kept." if form.changed_data else "Nothing was changed.")
         return redirect("airline-settings", row.name)

@@ -80,19 +80,19 @@ class AccountAdapter(DefaultAccountAdapter):
         """Begin the session, and keep that it began."""
         with transaction.atomic():
             super().login(request, user)
-            audit.record(request, "user.signed-in", user.get_username())
+            audit.record(audit.Actor.of(request), "user.signed-in", user.get_username())
 
     def logout(self, request: HttpRequest) -> None:
         """End the session, and keep that it ended."""
         with transaction.atomic():
-            audit.record(request, "user.signed-out", request.user.get_username())
+            audit.record(audit.Actor.of(request), "user.signed-out", request.user.get_username())
             super().logout(request)
 
     def set_password(self, user: User, password: str) -> None:
         """Keep the new password, and that it was changed; every other session of the user ends with it."""
         with transaction.atomic():
             super().set_password(user, password)
-            audit.record(context.request, "user.password", user.get_username())
+            audit.record(audit.Actor.of(context.request), "user.password", user.get_username())
 
 
 class MFAAdapter(DefaultMFAAdapter):

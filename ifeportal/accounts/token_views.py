@@ -94,7 +94,7 @@ def _create_token(request: HttpRequest, form: TokenForm) -> str:
     )
     told = {"for": (None, given["airline"] or "every airline"), "may": (None, given["access"])}
     ends = {"ends": (None, f"{token.expiry:%Y-%m-%d %H:%M} UTC")}
-    audit.record(request, "token.made", str(token), airline=given["airline"], changes=told | ends)
+    audit.record(audit.Actor.of(request), "token.made", str(token), airline=given["airline"], changes=told | ends)
     return key
 
 
@@ -104,7 +104,7 @@ def revoke(request: HttpRequest, pk: int) -> HttpResponse:
     assert isinstance(request.user, User)
     token = get_object_or_404(Token.objects.owned_by(request.user).select_related("airline"), pk=pk)
     with transaction.atomic():
-        audit.record(request, "token.revoked", str(token), airline=token.airline)
+        audit.record(audit.Actor.of(request), "token.revoked", str(token), airline=token.airline)
         token.delete()
     messages.success(request, f"“{token.name}” opens nothing any more.")
     return redirect("tokens")

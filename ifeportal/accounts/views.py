@@ -70,7 +70,7 @@ class _AuditedView:
         """Make the change and keep it."""
         with transaction.atomic():
             answer: HttpResponse = super().form_valid(form)  # type: ignore[misc]  # of the view it is mixed into
-            audit.record(self.request, self.action, self.request.user.get_username())
+            audit.record(audit.Actor.of(self.request), self.action, self.request.user.get_username())
         return answer
 
 
@@ -142,6 +142,6 @@ class SessionListView(ListUserSessionsView):
         )
         with transaction.atomic():
             if others.exists():
-                audit.record(self.request, "user.sessions.ended", self.request.user.get_username())
+                audit.record(audit.Actor.of(self.request), "user.sessions.ended", self.request.user.get_username())
             answer: HttpResponse = super().form_valid(form)
         return answer

@@ -115,8 +115,9 @@ class AuditedAdmin(_ModelAdmin[M]):
     @staticmethod
     def _record(request: HttpRequest, word: str, row: Model, message: Any) -> None:
         changes, below = (message.changes, message.inline_changes) if isinstance(message, ChangeMessage) else ({}, [])
+        actor = audit.Actor.of(request)
         for what, each, its in [(word, row, changes), *below]:
-            audit.record(request, f"{each._meta.model_name}.{what}", str(each), airline=airline_of(each), changes=its)
+            audit.record(actor, f"{each._meta.model_name}.{what}", str(each), airline=airline_of(each), changes=its)
 
 
 def _inline_changes(formset: Any) -> list[tuple[str, Model, audit.Changes]]:

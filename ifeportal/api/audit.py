@@ -12,9 +12,7 @@ from rest_framework import serializers
 from ifeportal.access import Role
 from ifeportal.api.filters import ChoicesFilter, datetime_range
 from ifeportal.api.viewsets import ReadOnlyViewSet, RowSerializer
-from ifeportal.models import AuditEntry, User
-
-VIA_CHOICES = [(word, word) for word in ("page", "admin", "api", "command")]
+from ifeportal.models import VIA_CHOICES, AuditEntry, User
 
 
 def serialize_audit_entry(row: AuditEntry) -> dict[str, Any]:

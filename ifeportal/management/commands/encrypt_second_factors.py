@@ -8,6 +8,7 @@ from allauth.mfa.models import Authenticator
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
+from ifeportal import audit
 from ifeportal.accounts.encryption import Undecipherable, convert, reencrypt
 
 HELP = (
@@ -43,4 +44,5 @@ def _encrypt(pk: int) -> bool | None:
         return False
     row.data = changed
     row.save(update_fields=["data"])
+    audit.record(audit.Actor.command(), "user.second-factor.encrypted", row.user.get_username())
     return True

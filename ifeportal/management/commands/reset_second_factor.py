@@ -8,9 +8,9 @@ from allauth.mfa.models import Authenticator
 from allauth.usersessions.models import UserSession
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
-from django.utils import timezone
 
-from ifeportal.models import AuditEntry, User
+from ifeportal import audit
+from ifeportal.models import User
 
 HELP = (
     "Take away every second factor of a user: authenticator app, passkeys, recovery codes. All their sessions end. "
@@ -35,7 +35,5 @@ class Command(BaseCommand):
             sessions = list(UserSession.objects.filter(user=user))
             for session in sessions:
                 session.end()
-            AuditEntry.objects.create(
-                at=timezone.now(), action="user.second-factor.reset", target=user.get_username(), via="command"
-            )
+            audit.record(audit.Actor.command(), "user.second-factor.reset", user.get_username())
         return f"Taken away: {', '.join(kinds) or 'nothing, there was none'}. Sessions ended: {len(sessions)}."

@@ -112,6 +112,11 @@ def test_a_manager_runs_a_campaign_from_the_first_look_to_its_withdrawal(
     words = list(AuditEntry.objects.order_by("pk").values_list("action", "who", "airline__name"))
     for action in ("draft.added", "draft.look", "draft.hash", "draft.publish", "draft.withdraw"):
         assert (action, "alice", "ACME") in words
+    done = AuditEntry.objects.filter(via="job").order_by("pk").values_list("action", "who", "target", "changes")
+    assert list(done) == [
+        ("draft.published", "alice", "ACME/2026-12", {"manifest_version": [None, 1]}),
+        ("draft.withdrawn", "alice", "ACME/2026-12", {"manifest_version": [1, None]}),
+    ]
 
 
 def test_who_runs_no_campaigns_of_an_airline_finds_none_of_its_drafts(

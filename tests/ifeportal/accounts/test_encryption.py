@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +21,7 @@ from django.test import Client, override_settings
 
 from ifeportal.accounts.encryption import UNREADABLE
 from ifeportal.conf.environment import read_config
-from ifeportal.models import User
+from ifeportal.models import AuditEntry, User
 from tests.conftest import Cast
 from tests.ifeportal.accounts.test_sign_in import SECRET, is_in, sign_in
 from tests.support.production_environment import KEY, PRODUCTION
@@ -138,6 +139,11 @@ def test_encrypted_anew_they_need_no_fallback(cast: Cast) -> None:
     with changed_key:
         assert call_command("encrypt_second_factors") == "Encrypted anew: 4 of 4."
         assert call_command("encrypt_second_factors") == "Encrypted anew: 0 of 4."
+    entries = AuditEntry.objects.values_list("action", "target", "who", "via")
+    assert Counter(entries) == {
+        ("user.second-factor.encrypted", "alice", "", "command"): 2,
+        ("user.second-factor.encrypted", "bob", "", "command"): 2,
+    }
     with override_settings(SECRET_KEY=NEW_KEY):
         assert lets_in(app_code())
         assert lets_in(recovery_codes()[0])

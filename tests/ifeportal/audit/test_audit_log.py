@@ -58,7 +58,8 @@ def test_the_address_is_what_our_own_proxy_saw(
     request = RequestFactory(headers=headers).post("/x/", REMOTE_ADDR="192.0.2.1")
     request.user = cast.otto
     with override_settings(BEHIND_PROXY=behind_proxy):
-        audit.record(request, "x", "a\0b", airline=cast.acme, changes={"n": (None, True), "t": ("a\0", b"123")})
+        actor = audit.Actor.of(request)
+    audit.record(actor, "x", "a\0b", airline=cast.acme, changes={"n": (None, True), "t": ("a\0", b"123")})
     made = AuditEntry.objects.get()
     assert (made.who, made.whose, made.target, made.address, made.via) == ("otto", "ACME", "ab", address, "page")
     assert made.changes == {"n": [None, True], "t": ["a", "(3 bytes)"]}
@@ -67,6 +68,17 @@ def test_the_address_is_what_our_own_proxy_saw(
 @pytest.mark.parametrize(("path", "via"), [("/admin/x/", "admin"), ("/api/v1/x/", "api"), ("/administration/", "page")])
 def test_the_way_is_told_by_the_path(path: str, via: str) -> None:
     assert audit.via(path) == via
+
+
+def test_commands_and_jobs_change_things_without_a_request(cast: Cast) -> None:
+    for actor in (audit.Actor.command(), audit.Actor.job(None), audit.Actor.job(cast.mona)):
+        audit.record(actor, "x", "y", airline=cast.acme)
+    made = AuditEntry.objects.order_by("pk").values_list("user", "who", "via", "address")
+    assert list(made) == [
+        (None, "", "command", None),
+        (None, "", "job", None),
+        (cast.mona.pk, "mona", "job", None),
+    ]
 
 
 def test_an_entry_outlives_what_it_is_about(cast: Cast) -> None:
@@ -175,6 +187,28 @@ def test_managers_read_of_their_airline_and_staff_of_everything(cast: Cast, clie
 
 
 @pytest.mark.parametrize(
+    ("via", "who", "shown"),
+    [
+        ("page", "otto", "otto"),
+        ("page", "", "somebody unknown"),
+        ("command", "", "the command line"),
+        ("job", "mona", "mona"),
+        ("job", "", "the portal"),
+    ],
+)
+def test_the_log_says_who_and_which_way(cast: Cast, client: Client, via: str, who: str, shown: str) -> None:
+    entry(cast.acme, who, via=via)
+    client.force_login(cast.mona)
+    page = client.get("/airlines/ACME/audit/").content.decode()
+    assert f'<td role="cell">{shown}</td>' in page
+    assert f'<td role="cell" class="muted">{via}</td>' in page
+    [row] = json.loads(b"".join(client.get("/airlines/ACME/audit/?export=json")))["rows"]
+    assert (row["who"], row["via"]) == (who, via)
+    [told] = client.get(f"/api/v1/audit/?via={via}").json()["results"]
+    assert (told["who"], told["via"]) == (who, via)
+
+
+@pytest.mark.parametrize(
     ("query", "found"),
     [
         ("", ["c", "b", "a"]),
@@ -198,7 +232,7 @@ def test_the_log_is_searched_and_ordered_by_its_address(
     entry(cast.acme, "mona", target="c", at=NOON.replace(day=22), changes={"type": ["", "A321neo"]})
     client.force_login(cast.mona)
     answer = client.get(f"/airlines/ACME/audit/{query}")
-    assert [row.target for row, _ in answer.context["entries"]] == found
+    assert [row.target for row, _, _ in answer.context["entries"]] == found
     export = client.get(f"/airlines/ACME/audit/{query or '?'}&export=json")
     assert [row["target"] for row in json.loads(b"".join(export))["rows"]] == found
 

@@ -1,4 +1,7 @@
-"""Every address that takes a write is written to, and each write that succeeds leaves an entry in the audit log."""
+"""Every address that takes a write is written to, and each write that succeeds leaves an entry in the audit log.
+
+So does every command and every job that changes what people would ask about.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from allauth.mfa.models import Authenticator
+from django.conf import settings
+from django.core.management import call_command, get_commands
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -15,6 +21,7 @@ from campaigns.models import Draft
 from fleet.models import Acknowledgement, Load
 from ifeportal.accounts.tokens import create_token
 from ifeportal.models import AuditEntry
+from tests.conftest import Cast
 from tests.ifeportal.access.test_every_address import ADMIN, RULES, World, everything
 from tests.ifeportal.access.test_every_address import world as world  # the fixture
 
@@ -35,6 +42,16 @@ OF_THE_SITE = (
     "password_change_done",
 )
 READS = {"admin:campaigns_draft_progress"}
+
+
+# Of the others nobody asks who did it: they read, serve, take over what the buckets say, or write no row.
+AUDITED_COMMANDS = {"encrypt_second_factors", "reset_second_factor"}
+OTHER_COMMANDS = {
+    *("archive_loads", "demo", "pacemaker", "poll_buckets", "publish_campaign", "qcluster", "sign_campaign"),
+    *("simulate_fleet", "tail_policy", "trust_keys"),
+}
+AUDITED_JOBS = {"run_errands"}  # tests of drafts hold it to its entries
+OTHER_JOBS = {"archive_loads", "discover", "hash_items", "poll", "prune_feed", "take_events", "thin_samples"}
 
 
 @dataclass(frozen=True)
@@ -109,3 +126,25 @@ def test_a_write_that_succeeds_leaves_an_entry(world: World, name: str) -> None:
     entry = AuditEntry.objects.exclude(pk__in=[world.acme.entry.pk, world.beta.entry.pk]).get()
     assert (entry.action, entry.who, entry.address) == (write.entry, write.user, "192.0.2.7")
     assert entry.airline in (world.acme.airline, None)
+
+
+def test_every_command_and_job_is_tried_or_known_to_need_no_entry() -> None:
+    ours = {name for name, app in get_commands().items() if app in ("campaigns", "fleet", "ifeportal")}
+    assert ours == AUDITED_COMMANDS | OTHER_COMMANDS
+    scheduled = {*settings.JOBS, *settings.JOBS_PER_AIRLINE, "take_events"}  # that one only where a queue is set
+    assert scheduled == AUDITED_JOBS | OTHER_JOBS
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "action"),
+    [
+        ("encrypt_second_factors", [], "user.second-factor.encrypted"),
+        ("reset_second_factor", ["alice"], "user.second-factor.reset"),
+    ],
+)
+def test_a_command_that_succeeds_leaves_an_entry(cast: Cast, command: str, arguments: list[str], action: str) -> None:
+    Authenticator.objects.create(user=cast.alice, type="totp", data={"secret": "in clear"})
+    call_command(command, *arguments)
+    entry = AuditEntry.objects.get()
+    assert (entry.action, entry.target, entry.who, entry.via) == (action, "alice", "", "command")
+    assert (entry.user, entry.address, entry.changes) == (None, None, {})
