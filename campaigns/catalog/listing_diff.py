@@ -18,7 +18,7 @@ PROBLEMS_LIMIT: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class ListingProblem:
     """Something in a bucket that could not be understood; `code` is a word for it, `detail` a sentence."""
 
     bucket: Literal["media", "status"]
@@ -37,7 +37,7 @@ class MediaListing:
     campaigns: set[str] = field(default_factory=set)
     manifests: dict[str, ObjectInfo] = field(default_factory=dict)
     signed: set[str] = field(default_factory=set)
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[ListingProblem] = field(default_factory=list)
     misfits: int = 0
 
     def add(self, found: ObjectInfo) -> None:
@@ -59,10 +59,10 @@ class MediaListing:
     def _add_problem(self, found: ObjectInfo, why: str) -> None:
         self.misfits += 1
         if self.misfits <= PROBLEMS_LIMIT:
-            self.problems.append(Problem("media", found.key, Code.BAD_NAME, why, found.etag))
+            self.problems.append(ListingProblem("media", found.key, Code.BAD_NAME, why, found.etag))
         elif self.misfits == PROBLEMS_LIMIT + 1:
             why = f"more than {PROBLEMS_LIMIT:,} keys break the rules of names; only so many are kept one by one"
-            self.problems.append(Problem("media", f"{self.airline}/", "TOO_MANY", why))
+            self.problems.append(ListingProblem("media", f"{self.airline}/", "TOO_MANY", why))
 
 
 def read_listing(airline: str, objects: Iterable[ObjectInfo]) -> MediaListing:
@@ -92,7 +92,7 @@ class CatalogChanges:
     read: dict[str, ObjectInfo] = field(default_factory=dict)
     gone: list[str] = field(default_factory=list)
     signed: dict[str, bool] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[ListingProblem] = field(default_factory=list)
 
 
 def diff(stored: Mapping[str, StoredManifest], listing: MediaListing) -> CatalogChanges:
@@ -124,17 +124,19 @@ def _older(stored: StoredManifest, last_modified: datetime) -> bool:
     return stored.as_of is not None and last_modified < stored.as_of
 
 
-def _remaining_problems(stored: StoredManifest, found: ObjectInfo) -> list[Problem]:
+def _remaining_problems(stored: StoredManifest, found: ObjectInfo) -> list[ListingProblem]:
     """What is still wrong with a manifest that is not read again."""
     if found.etag != stored.etag:
         why = f"this campaign.json is of {found.last_modified:%Y-%m-%d %H:%M:%S}Z, older than the one already read"
-        return [Problem("media", found.key, Code.ROLLBACK, why, found.etag)]
+        return [ListingProblem("media", found.key, Code.ROLLBACK, why, found.etag)]
     if stored.state == ManifestState.REFUSED:
-        return [Problem("media", found.key, Code.BAD_MANIFEST, stored.problem, found.etag)]
+        return [ListingProblem("media", found.key, Code.BAD_MANIFEST, stored.problem, found.etag)]
     return []
 
 
-def _new_campaigns(stored: Mapping[str, StoredManifest], listing: MediaListing, problems: list[Problem]) -> list[str]:
+def _new_campaigns(
+    stored: Mapping[str, StoredManifest], listing: MediaListing, problems: list[ListingProblem]
+) -> list[str]:
     """The campaigns to be made: no two that differ only in case or normalisation, and not too many."""
     names = {conflict_key(name): name for name in stored}
     admitted: list[str] = []
@@ -149,14 +151,14 @@ def _new_campaigns(stored: Mapping[str, StoredManifest], listing: MediaListing, 
             admitted.append(name)
     if left_out:
         why = f"{left_out:,} campaigns are left out: an airline may have {CAMPAIGNS_LIMIT:,}"
-        problems.append(Problem("media", f"{listing.airline}/", "TOO_MANY", why))
+        problems.append(ListingProblem("media", f"{listing.airline}/", "TOO_MANY", why))
     return admitted
 
 
-def name_conflict(airline: str, name: str, other: str) -> Problem:
+def name_conflict(airline: str, name: str, other: str) -> ListingProblem:
     """Two campaigns whose names are told apart by case or normalisation alone: the second is not taken."""
     why = f"the campaign {name!a} is the same as {other!a} but for case or normalisation"
-    return Problem("media", manifest_key(airline, name), Code.BAD_NAME, why)
+    return ListingProblem("media", manifest_key(airline, name), Code.BAD_NAME, why)
 
 
 def _is_name(segment: str) -> bool:

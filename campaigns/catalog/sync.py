@@ -16,7 +16,7 @@ from typing import Final
 
 from django.db import transaction
 
-from campaigns.catalog.listing_diff import Problem, StoredManifest, diff, is_newer, name_conflict, read_listing
+from campaigns.catalog.listing_diff import ListingProblem, StoredManifest, diff, is_newer, name_conflict, read_listing
 from campaigns.models import Campaign, ContentItem, ManifestState
 from ifeportal.models import Airline
 from ifeportal.storage.background import PrefetchedListing, map_in_threads
@@ -48,7 +48,7 @@ class CatalogResult:
 
     objects_seen: int = 0
     campaigns_changed: list[Campaign] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[ListingProblem] = field(default_factory=list)
     failure: WorldError | None = None
 
     def note_change(self, row: Campaign | None) -> None:
@@ -170,7 +170,7 @@ def _apply_fetched(
 ) -> Campaign | None:
     """Apply one manifest, or say why it is not; returns the row if it changed."""
     if isinstance(answer, WorldError):
-        result.problems.append(Problem("media", found.key, answer.code, str(answer), found.etag))
+        result.problems.append(ListingProblem("media", found.key, answer.code, str(answer), found.etag))
         result.failure = result.failure if answer.permanent else answer
         return None
     if isinstance(answer, BadManifest):
@@ -185,7 +185,7 @@ def _apply_fetched(
 def _refuse(
     row: Campaign, found: ObjectInfo, etag: str, as_of: datetime, why: BadManifest, result: CatalogResult
 ) -> Campaign | None:
-    result.problems.append(Problem("media", found.key, Code.BAD_MANIFEST, str(why), etag))
+    result.problems.append(ListingProblem("media", found.key, Code.BAD_MANIFEST, str(why), etag))
     return _update(
         row,
         manifest_state=ManifestState.REFUSED,

@@ -59,7 +59,7 @@ def hash_due_items(media: Bucket, context: HashingContext) -> bool:
         if item is None:
             break
         Draft.objects.filter(pk=item.draft_id).update(last_worked_at=context.clock())
-        _Slice(item, media, context).run(left)
+        _ItemHasher(item, media, context).run(left)
     _finish_drafts(context)
     return _next(context.clock()) is not None
 
@@ -96,7 +96,7 @@ def _note_failures(draft: Draft) -> None:
     )
 
 
-class _Slice:
+class _ItemHasher:
     """One item for a while. The request runs in a thread that never sees the database."""
 
     def __init__(self, item: DraftItem, media: Bucket, context: HashingContext) -> None:

@@ -1,7 +1,7 @@
 """Requests for work on a draft: scan, hash, publish, withdraw, stop. Touches the database only.
 
-Each step is claimed by a conditional update, so that of two who ask at once one is told that a job works on it. `by` is
-the user who asks; the job records its change in the audit log as theirs.
+Each request is claimed by a conditional update, so that of two at once one is told that a job works on the draft. `by`
+is the user who asks; the job records its change in the audit log as theirs.
 """
 
 from __future__ import annotations
@@ -34,14 +34,17 @@ def request_scan(draft: Draft, now: datetime, by: User | None = None) -> str:
 
 
 def request_hash(draft: Draft, now: datetime, by: User | None = None) -> str:
-    """Ask that what is chosen and not hashed yet is hashed; what was begun goes on. Raises CannotAsk."""
+    """Ask that what is chosen and not hashed yet is hashed; what was begun goes on. Raises RequestRejected."""
     return _request_hash(draft, DraftItem.objects.filter(draft=draft).to_hash(), now, by, {})
 
 
 def request_rehash(draft: Draft, items: DraftItemQuerySet, now: datetime, by: User | None = None) -> str:
-    """Ask that these items of the draft are hashed from the beginning, whatever is known of them. Raises CannotAsk."""
-    there = items.filter(draft=draft, problem="", size__isnull=False)
-    return _request_hash(draft, there, now, by, {"hashed_bytes": 0, "aside": "", "sha256": "", "sha256_etag": ""})
+    """Ask that these items of the draft are hashed from the beginning, whatever is known of them.
+
+    Raises RequestRejected.
+    """
+    there = items.filter(draft=draft, name_error="", size__isnull=False)
+    return _request_hash(draft, there, now, by, {"hashed_bytes": 0, "hash_state": "", "sha256": "", "sha256_etag": ""})
 
 
 def _request_hash(
@@ -49,7 +52,7 @@ def _request_hash(
 ) -> str:
     with transaction.atomic():
         _claim(draft, DraftState.HASHING, now, by, HASHING_JOB)
-        count = items.update(waits=True, **NO_ATTEMPTS, **reset)
+        count = items.start_over(hash_pending=True, **reset)
         if not count:
             raise RequestRejected("Nothing is to be hashed: all that is in it and in the bucket has been.")
     return f"A job hashes {count:,} item{'' if count == 1 else 's'}."
@@ -129,7 +132,7 @@ def format_summary(faults: ValidationErrors, most: int = 5) -> str:
 
 def _claim(draft: Draft, state: DraftState, now: datetime, by: User | None, job: str) -> None:
     resting = Draft.objects.filter(pk=draft.pk).idle()
-    if not resting.update(state=state, asked_at=now, requested_by=by, turn_at=None, rate_bps=None, **NO_ATTEMPTS):
+    if not resting.start_over(state=state, requested_at=now, requested_by=by, last_worked_at=None, rate_bps=None):
         raise RequestRejected("A job works on it: wait until it has ended, or stop it.")
     draft.refresh_from_db()
     transaction.on_commit(lambda: make_due(job))

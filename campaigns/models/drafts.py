@@ -52,13 +52,11 @@ class Draft(RetriedWork):
     exhibition_ends = models.DateField("last day", null=True, blank=True)
     extra = models.JSONField(default=dict, blank=True, help_text="What else the manifest says; it is kept.")
     state = models.CharField(max_length=11, choices=DraftState, default=DraftState.EDITING)
-    asked_at = models.DateTimeField(null=True, blank=True, help_text="When somebody asked for the work in hand.")
+    requested_at = models.DateTimeField(null=True, blank=True, help_text="When somebody asked for the work in hand.")
     requested_by = models.ForeignKey(
         User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", help_text="Who asked for it."
     )
-    turn_at = models.DateTimeField(null=True, blank=True, help_text="When a job last worked on it.")
-    next_try_at = models.DateTimeField(null=True, blank=True)
-    attempts = models.PositiveSmallIntegerField(default=0, help_text="At the work in hand.")
+    last_worked_at = models.DateTimeField(null=True, blank=True, help_text="When a job last worked on it.")
     rate_bps = models.BigIntegerField(null=True, blank=True, help_text="bytes per second hashed just now")
     faults = models.JSONField(default=list, blank=True, help_text="What is wrong with it as a whole.")
     faulty_items = models.PositiveIntegerField(default=0, help_text="How many of its items have a fault.")

@@ -111,5 +111,3 @@ class PublishProgress:
 
 
 OnProgress = Callable[[PublishProgress], None]
-
-OnNotice = Callable[[str], None]

@@ -24,6 +24,7 @@ from fleet.choices import Status
 from fleet.feed import load_change
 from fleet.ingest.rows import clear_object_versions
 from fleet.models import Load, ProgressSample, Tail, Transfer
+from fleet.reconcile.diff import ObjectVersion
 from fleet.state.load import ARCHIVED_FIELDS
 from fleet.state.transfer import TRANSFER_FIELDS
 from ifeportal.live.feed import publish
@@ -38,7 +39,6 @@ from loader.s3.interface import NOT_MODIFIED, Bucket
 OBJECTS_LIMIT: Final = 70_000  # of one load: 30,000 items with two each, and some to spare
 DELETES_AT_ONCE: Final = 8
 LOADS_A_QUERY: Final = 500
-Version = tuple[str, int]  # ETag, LastModified in whole seconds since 1970: a listing and a GET may differ below
 
 
 class NotArchivable(Exception):
@@ -52,7 +52,7 @@ class PreparedArchive:
     load: Load
     archive: Archive
     body: bytes
-    objects: dict[str, Version]
+    objects: dict[str, ObjectVersion]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ def prepare(pk: int) -> PreparedArchive:
     return PreparedArchive(load, archive, body, objects)
 
 
-def _objects(load: Load, rows: list[Transfer], place: tuple[str, str, str]) -> dict[str, Version]:
+def _objects(load: Load, rows: list[Transfer], place: tuple[str, str, str]) -> dict[str, ObjectVersion]:
     """The objects the rows rest on. Raises BadName."""
     known = [(campaign_error_key(*place), load.error_etag, load.error_at)]
     known += [(progress_key(*place, row.content), row.progress_etag, row.progress_at) for row in rows]
@@ -169,16 +169,16 @@ def _objects(load: Load, rows: list[Transfer], place: tuple[str, str, str]) -> d
     return {key: _version(etag, at) for key, etag, at in known if etag and at}
 
 
-def _version(etag: str, at: datetime) -> Version:
+def _version(etag: str, at: datetime) -> ObjectVersion:
     return etag, int(at.timestamp())
 
 
-def list_objects(status: Bucket, packed: PreparedArchive) -> dict[str, Version]:
+def list_objects(status: Bucket, packed: PreparedArchive) -> dict[str, ObjectVersion]:
     """The load's objects as the bucket has them now; what is no report is passed over.
 
     Raises WorldError, NotArchivable.
     """
-    found: dict[str, Version] = {}
+    found: dict[str, ObjectVersion] = {}
     archive = packed.archive
     prefix = load_prefix(archive.airline, archive.tail, archive.campaign)
     for count, info in enumerate(islice(status.list(prefix), OBJECTS_LIMIT + 1)):
@@ -265,7 +265,7 @@ def delete_objects(status: Bucket, packed: PreparedArchive, lease: WorkLease) ->
     return len(left)
 
 
-def _delete(status: Bucket, objects: Mapping[str, Version], lease: WorkLease) -> None:
+def _delete(status: Bucket, objects: Mapping[str, ObjectVersion], lease: WorkLease) -> None:
     """Raises NotArchivable where one has been written anew since it was listed: many take minutes."""
 
     def drop(key: str) -> None:

@@ -19,6 +19,7 @@ from fleet.archive.format import ARCHIVE_LIMIT, Archive, archive_prefix, parse_a
 from fleet.feed import airline_change, campaign_change, load_change, tail_change
 from fleet.ingest import anomalies
 from fleet.models import Anomaly, Load, ProgressFields, ProgressSample, Tail, Transfer
+from fleet.models.load import LoadKey
 from fleet.reconcile.limits import Limits
 from fleet.reconcile.problems import BAD_ARCHIVE, Problem, Problems
 from fleet.stats import rollup
@@ -29,7 +30,6 @@ from loader.errors import Code, ContractError, WorldError
 from loader.s3.interface import Bucket, ObjectInfo
 
 ROWS_A_STATEMENT: Final = 1_000
-LoadKey = tuple[str, str]  # tail, campaign
 M = TypeVar("M", bound=ProgressFields)
 logger = logging.getLogger(__name__)
 

@@ -11,6 +11,8 @@ from fleet.models.tail import Tail
 from fleet.state import forecast, precedence
 from ifeportal.access import ScopedQuerySet
 
+LoadKey = tuple[str, str]  # names of its tail and campaign, among the loads of one airline
+
 
 class ProgressFields(models.Model):
     """What a load and a transfer have in common. Bytes; bytes per second; UTC. Unknown is null, never 0."""

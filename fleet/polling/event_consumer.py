@@ -87,7 +87,7 @@ def events_are_flowing(job: str, found_at: datetime | None, now: datetime) -> bo
 
 
 @dataclass(slots=True)
-class _Batch:
+class _MessageBatch:
     """Messages that are written together.
 
     `messages` have the airlines they are about, `keys` are those of all of them by airline; `unreadable` says of each
@@ -119,14 +119,14 @@ class _Batch:
             return []
 
 
-def _batches(messages: Iterable[Message], bucket: str) -> Iterator[_Batch]:
+def _batches(messages: Iterable[Message], bucket: str) -> Iterator[_MessageBatch]:
     """The messages in batches of at least `KEYS_A_BATCH` keys, but the last."""
-    batch = _Batch()
+    batch = _MessageBatch()
     for message in messages:
         batch.add(message, bucket)
         if batch.count >= KEYS_A_BATCH:
             yield batch
-            batch = _Batch()
+            batch = _MessageBatch()
     if batch.messages:
         yield batch
 
@@ -165,7 +165,7 @@ class _Slice:
                 return False
         return bool(messages)
 
-    def write(self, batch: _Batch) -> None:
+    def write(self, batch: _MessageBatch) -> None:
         """Write what the batch names, then delete its messages but those about an airline that failed."""
         self.consumed.messages += len(batch.messages)
         self.consumed.unreadable += len(batch.unreadable)

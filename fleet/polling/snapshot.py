@@ -13,13 +13,13 @@ from django.db.models import BigIntegerField, F, Func, Q
 from campaigns.models import Campaign
 from fleet.ingest.anomalies import OpenAnomaly, open_rows
 from fleet.models import Load, Tail, Transfer
-from fleet.reconcile.diff import KnownObjects, Version
+from fleet.models.load import LoadKey
+from fleet.reconcile.diff import KnownObjects, ObjectVersion
 from fleet.reconcile.problems import OLDER_OBJECT, Problem
 from ifeportal.models import Airline
 from loader.contract.keys import campaign_error_key, error_key, heartbeat_key, progress_key
 from loader.errors import ContractError
 
-LoadKey = tuple[str, str]  # tail, campaign
 CHUNK: Final = 5_000
 PROGRESS_SUFFIX: Final = progress_key("a", "a", "a", "a").rpartition("/a")[2]
 ERROR_SUFFIX: Final = error_key("a", "a", "a", "a").rpartition("/a")[2]
@@ -119,7 +119,7 @@ def _tails_of(airline: Airline, keys: Collection[str]) -> set[str]:
 
 
 def _loads(
-    airline: Airline, theirs: Q, versions: dict[str, Version], tails: dict[int, str], campaigns: dict[int, str]
+    airline: Airline, theirs: Q, versions: dict[str, ObjectVersion], tails: dict[int, str], campaigns: dict[int, str]
 ) -> tuple[dict[int, LoadKey], frozenset[LoadKey]]:
     """Tail and campaign of each load by its id, and those of the dirty ones."""
     loads: dict[int, LoadKey] = {}
@@ -141,7 +141,7 @@ def _loads(
 
 
 def _transfers(
-    airline: Airline, theirs: Q, versions: dict[str, Version], loads: dict[int, LoadKey]
+    airline: Airline, theirs: Q, versions: dict[str, ObjectVersion], loads: dict[int, LoadKey]
 ) -> Counter[LoadKey]:
     """How many transfers each load has. Their keys are put together by hand: checking 100,000 names takes seconds."""
     counts: Counter[LoadKey] = Counter()

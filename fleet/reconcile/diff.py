@@ -12,15 +12,17 @@ from datetime import datetime
 from typing import Final
 
 from fleet.reconcile.limits import Limits
-from fleet.reconcile.names import Names
+from fleet.reconcile.names import AdmittedNames
 from fleet.reconcile.objects import ChangedObject, storable_etag, truncate_to_second
 from fleet.reconcile.problems import Problem, Problems, stale_object_problem
 from loader.contract.keys import StatusKey, parse_status_key
 from loader.errors import ContractError
 from loader.s3.interface import ObjectInfo
 
-Version = tuple[str, int]  # ETag, and LastModified in seconds since 1970; one that is gone has none
-NEVER: Final[Version] = ("\0", 2**62)  # no object has that ETag
+# ETag, and LastModified in whole seconds since 1970, below which a listing and a GET may differ; one that is gone has
+# none.
+ObjectVersion = tuple[str, int]
+NEVER: Final[ObjectVersion] = ("\0", 2**62)  # no object has that ETag
 
 
 @dataclass(slots=True)
@@ -34,7 +36,7 @@ class KnownObjects:
 
     airline: str
     partition: str = ""
-    versions: dict[str, Version] = field(default_factory=dict)
+    versions: dict[str, ObjectVersion] = field(default_factory=dict)
     tails: Collection[str] = ()
     campaigns: Collection[str] = ()
     transfer_counts: Mapping[tuple[str, str], int] = field(default_factory=dict)
@@ -128,7 +130,7 @@ def diff_listing(
     return found
 
 
-def _add_deleted(found: ListingDiff, left: Mapping[str, Version]) -> None:
+def _add_deleted(found: ListingDiff, left: Mapping[str, ObjectVersion]) -> None:
     for key, (etag, _) in left.items():
         place = parse_status_key(key)
         if place is not None:
@@ -143,8 +145,8 @@ class _ListingReader:
         self._known = known
         self._found = found
         self._limits = limits
-        self._tails = Names(known.tails, limits.tails - len(known.tails))
-        self._campaigns = Names(known.campaigns, limits.campaigns - len(known.campaigns))
+        self._tails = AdmittedNames(known.tails, limits.tails - len(known.tails))
+        self._campaigns = AdmittedNames(known.campaigns, limits.campaigns - len(known.campaigns))
         found.new_tails, found.new_campaigns = self._tails.new, self._campaigns.new
         self._objects: dict[tuple[str, str], int] = {}
 
@@ -176,7 +178,7 @@ class _ListingReader:
             return False
         return place.kind == "heartbeat" or self._admit(self._campaigns, place.campaign, f"{prefix}{place.campaign}/")
 
-    def _admit(self, names: Names, name: str, prefix: str) -> bool:
+    def _admit(self, names: AdmittedNames, name: str, prefix: str) -> bool:
         refusal = names.admit(name)
         if refusal:
             self._add_problem(

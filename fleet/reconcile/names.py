@@ -11,7 +11,7 @@ from loader.contract.names import check_name, conflict_key
 from loader.errors import ContractError
 
 
-class Names:
+class AdmittedNames:
     """Which names of a kind have a row, and which new ones may get one."""
 
     def __init__(self, known: Iterable[str], room: int) -> None:
@@ -48,7 +48,7 @@ class DiscoveredAirlines:
 def find_airlines(prefixes: Iterable[str], known: Iterable[str], limits: Limits) -> DiscoveredAirlines:
     """The prefixes that are airlines without a row. `known` are the names of all rows."""
     rows = list(known)
-    names, problems = Names(rows, limits.airlines - len(rows)), Problems(limits.anomalies)
+    names, problems = AdmittedNames(rows, limits.airlines - len(rows)), Problems(limits.anomalies)
     for prefix in sorted(set(prefixes)):
         if prefix.startswith(".") and prefix.strip("."):
             continue

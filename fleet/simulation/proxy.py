@@ -65,7 +65,7 @@ class RecordedRequest:
 
 
 @dataclass
-class _Request:
+class _ProxiedRequest:
     line: bytes
     headers: list[tuple[str, str]]
     body: bytes
@@ -187,7 +187,7 @@ class FaultProxy:
         await self._forward(request, writer, [rule.fault for rule in rules])
         return True
 
-    async def _read_request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> _Request | None:
+    async def _read_request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> _ProxiedRequest | None:
         try:
             line, headers = await _read_head(reader)
         except asyncio.IncompleteReadError as error:
@@ -210,9 +210,9 @@ class FaultProxy:
             body[:_KEPT],
             len(body),
         )
-        return _Request(line, headers, body, exchange)
+        return _ProxiedRequest(line, headers, body, exchange)
 
-    async def _forward(self, request: _Request, writer: asyncio.StreamWriter, faults: list[Fault]) -> None:
+    async def _forward(self, request: _ProxiedRequest, writer: asyncio.StreamWriter, faults: list[Fault]) -> None:
         reader, store = await asyncio.open_connection(*self.target, limit=_BLOCK * 4)
         try:
             kept = [(n, v) for n, v in request.headers if n.lower() not in ("connection", "expect")]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ from ifeportal.live.connections import connected, disconnected, in_thread, open_
 from ifeportal.live.feed_query import ChangesPage, ChangesRequest, changes_since
 from ifeportal.live.reader import feed_reader
 from ifeportal.live.subscription import Subscription
+from ifeportal.web.asgi_types import ASGIApplication, ASGIMessage, Receive, Send
 from ifeportal.web.errors import database_unavailable
 from ifeportal.web.problems import problem
 
@@ -33,11 +34,7 @@ PING = 15.0  # seconds
 MAX_STREAM_SECONDS = 900.0  # seconds; then its reader comes again
 STREAM_LIMIT = 2 * 2**20  # bytes, likewise
 RETRY_AFTER: Final = 5  # seconds
-Event = Mapping[str, Any]
 Headers = list[tuple[bytes, bytes]]
-Receive = Callable[[], Awaitable[Event]]
-Send = Callable[[Event], Awaitable[None]]
-Application = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
 logger = logging.getLogger(__name__)
 
 
@@ -48,7 +45,7 @@ class StreamEnded(Exception):
 class ChangesStream:
     """The application, but for questions that wait."""
 
-    def __init__(self, application: Application) -> None:
+    def __init__(self, application: ASGIApplication) -> None:
         self._application = application
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
@@ -62,7 +59,7 @@ class ChangesStream:
 class _Request:
     """One request, from its question to the end of its answer."""
 
-    def __init__(self, application: Application, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    def __init__(self, application: ASGIApplication, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         self._application, self._scope, self._receive, self._send = application, scope, receive, send
         self._reader = feed_reader()
         self._wake = asyncio.Event()
@@ -91,20 +88,20 @@ class _Request:
             self._reader.detach(subscription)
             disconnected(hearing.user.pk)
 
-    async def _authorise(self, *, again: bool = False) -> tuple[ChangesRequest, list[Event]]:
+    async def _authorise(self, *, again: bool = False) -> tuple[ChangesRequest, list[ASGIMessage]]:
         """Have the application look at the question; what it understood, and what it would answer."""
         connection = {**self._scope, SCOPE_KEY: ChangesRequest(is_recheck=again)}
-        answer: list[Event] = []
+        answer: list[ASGIMessage] = []
         asked = False
 
-        async def receive() -> Event:
+        async def receive() -> ASGIMessage:
             nonlocal asked
             if asked:
                 await asyncio.Future()  # who is there and who has left is seen here
             asked = True
             return {"type": "http.request", "body": b"", "more_body": False}
 
-        async def send(said: Event) -> None:
+        async def send(said: ASGIMessage) -> None:
             answer.append(said)
 
         await self._application(connection, receive, send)

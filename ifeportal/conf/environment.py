@@ -26,7 +26,7 @@ SECOND_FACTOR_GROUPS = ("staff", "manager", "operator", "viewer")
 DEVELOPMENT_KEY = "development-only-never-used-with-debug-off-0123456789"
 
 
-class SettingsError(ValueError):
+class ConfigError(ValueError):
     """Some settings are wrong; `str()` has one sentence a line."""
 
 
@@ -263,7 +263,7 @@ class Config:
 
 
 def read_config(environment: Mapping[str, str]) -> Config:
-    """Read every setting. Raises SettingsError with a sentence for each that is wrong."""
+    """Read every setting. Raises ConfigError with a sentence for each that is wrong."""
     values: dict[str, Any] = {}
     problems: list[str] = []
     for entry in fields(Config):
@@ -281,7 +281,7 @@ def read_config(environment: Mapping[str, str]) -> Config:
     config = Config(**values)
     problems += _conflicts(config)
     if problems:
-        raise SettingsError("\n".join(problems))
+        raise ConfigError("\n".join(problems))
     return config
 
 

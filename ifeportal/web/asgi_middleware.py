@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
 from django.http import HttpResponse
 
+from ifeportal.web.asgi_types import ASGIApplication, ASGIMessage, Receive, Send
 from ifeportal.web.errors import body_too_large
-
-Event = Mapping[str, Any]
-Receive = Callable[[], Awaitable[Event]]
-Send = Callable[[Event], Awaitable[None]]
-Application = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
 
 
 class IgnoreRootPath:
@@ -23,7 +19,7 @@ class IgnoreRootPath:
     and redirect, so that a client could choose where they lead, even to another host.
     """
 
-    def __init__(self, application: Application) -> None:
+    def __init__(self, application: ASGIApplication) -> None:
         self._application = application
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
@@ -33,7 +29,7 @@ class IgnoreRootPath:
         await self._application(scope, receive, send)
 
 
-class BodyTooLarge(Exception):
+class BodyLimitExceeded(Exception):
     """More of a body arrived than any request may have."""
 
 
@@ -43,26 +39,26 @@ class BodyLimit:
     Where daphne is the server, `webserver` has refused it already; other servers hand a body on as it arrives.
     """
 
-    def __init__(self, application: Application) -> None:
+    def __init__(self, application: ASGIApplication) -> None:
         self._application = application
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Serve one HTTP request."""
         received = 0
 
-        async def receive_bounded() -> Event:
+        async def receive_bounded() -> ASGIMessage:
             nonlocal received
             event = await receive()
             received += len(event.get("body", b""))
             if received > settings.BODY_LIMIT:
-                raise BodyTooLarge
+                raise BodyLimitExceeded
             return event
 
         try:
             if _declared_length(scope) > settings.BODY_LIMIT:
-                raise BodyTooLarge
+                raise BodyLimitExceeded
             await self._application(scope, receive_bounded, send)
-        except BodyTooLarge:
+        except BodyLimitExceeded:
             await _send_response(body_too_large(scope["path"]), send)
 
 

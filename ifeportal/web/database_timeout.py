@@ -8,13 +8,13 @@ loop, where nothing waits for the database.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from django.db import Error as DatabaseTrouble
 from django.db import connection
 
+from ifeportal.web.asgi_types import ASGIApplication, ASGIMessage, Receive, Send
 from ifeportal.web.errors import database_unavailable
 
 RESPONSE_TIMEOUT: Final = (
@@ -24,16 +24,13 @@ PROBE_TIMEOUT: Final = 1.2  # seconds the database has to answer; both together 
 # So often within that time. Where this process itself hardly gets to run, each look comes late, and the database, which
 # cannot help it either, is given as much longer.
 CHECKS_PER_PROBE: Final = 12
-Event = Mapping[str, Any]
-Receive = Callable[[], Awaitable[Event]]
-Send = Callable[[Event], Awaitable[None]]
 EXCLUDED_PATHS: Final = ("/healthz", "/metrics")  # they have an answer of their own to that
 
 
 class DatabaseTimeout:
     """The application, but for what the database keeps waiting."""
 
-    def __init__(self, application: Callable[[dict[str, Any], Receive, Send], Awaitable[None]]) -> None:
+    def __init__(self, application: ASGIApplication) -> None:
         self._application = application
         self._threads = ThreadPoolExecutor(4, "probe")
         self._probe_result: asyncio.Future[bool] | None = None
@@ -91,7 +88,7 @@ class _Response:
         self._replaced = False
         self.started = asyncio.Event()
 
-    async def send(self, event: Event) -> None:
+    async def send(self, event: ASGIMessage) -> None:
         """Pass it on."""
         if not self._replaced:
             self.started.set()

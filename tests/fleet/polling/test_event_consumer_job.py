@@ -13,7 +13,7 @@ import pytest
 from django.conf import LazySettings
 
 from fleet import jobs, usage
-from ifeportal.conf.environment import SettingsError, read_config
+from ifeportal.conf.environment import ConfigError, read_config
 from ifeportal.jobs.runner import JobFailed
 from ifeportal.models import Job
 from loader.errors import Code, WorldError
@@ -153,5 +153,5 @@ def test_the_job_and_a_worker_for_it_are_there_only_with_the_setting() -> None:
 
 @pytest.mark.parametrize("value", ["status-events", "arn:aws:sqs:eu-central-1:123456789012:status-events", "sqs://x/y"])
 def test_what_is_no_address_of_a_queue_is_refused(value: str) -> None:
-    with pytest.raises(SettingsError, match="STATUS_EVENTS_QUEUE_URL must be an address that begins with http"):
+    with pytest.raises(ConfigError, match="STATUS_EVENTS_QUEUE_URL must be an address that begins with http"):
         read_config({"STATUS_EVENTS_QUEUE_URL": value})

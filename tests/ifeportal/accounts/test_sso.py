@@ -25,7 +25,7 @@ from django.test import Client, override_settings
 from jwt.algorithms import RSAAlgorithm
 
 from ifeportal.conf.authentication import signin_settings
-from ifeportal.conf.environment import Config, SettingsError, read_config
+from ifeportal.conf.environment import Config, ConfigError, read_config
 from ifeportal.models import Membership, User
 from tests.conftest import Cast
 
@@ -288,5 +288,5 @@ def test_without_the_settings_there_is_no_such_way(cast: Cast, client: Client) -
     ],
 )
 def test_half_of_it_or_without_tls_is_refused_at_the_start(environment: dict[str, str], sentence: str) -> None:
-    with pytest.raises(SettingsError, match=sentence):
+    with pytest.raises(ConfigError, match=sentence):
         read_config(environment)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ifeportal.conf.environment import SettingsError, read_config
+from ifeportal.conf.environment import ConfigError, read_config
 from tests.support.production_environment import KEY, PRODUCTION, manage
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,7 +49,7 @@ def test_debug_can_be_asked_for_beside_a_server_database() -> None:
     ],
 )
 def test_with_debug_off_a_key_is_needed_that_nobody_guesses(key: str, sentence: str) -> None:
-    with pytest.raises(SettingsError, match=sentence) as refused:
+    with pytest.raises(ConfigError, match=sentence) as refused:
         read_config({"DEBUG": "0", "SECRET_KEY": key})
     assert not key or key not in str(refused.value)
 
@@ -105,18 +105,18 @@ def test_with_debug_off_a_key_is_needed_that_nobody_guesses(key: str, sentence: 
     ],
 )
 def test_a_wrong_setting_is_refused_with_a_sentence_that_names_it(name: str, value: str, sentence: str) -> None:
-    with pytest.raises(SettingsError) as refused:
+    with pytest.raises(ConfigError) as refused:
         read_config({"DEBUG": "1", name: value})
     assert sentence in str(refused.value)
 
 
 def test_every_host_is_not_a_name_in_production() -> None:
-    with pytest.raises(SettingsError, match="ALLOWED_HOSTS must name the hosts"):
+    with pytest.raises(ConfigError, match="ALLOWED_HOSTS must name the hosts"):
         read_config(PRODUCTION | {"ALLOWED_HOSTS": "*"})
 
 
 def test_all_that_is_wrong_is_said_at_once() -> None:
-    with pytest.raises(SettingsError) as refused:
+    with pytest.raises(ConfigError) as refused:
         read_config({"DEBUG": "0", "POLL_INTERVAL": "x", "STATUS_BUCKET": "status"})
     assert len(str(refused.value).splitlines()) == 3
 
@@ -142,7 +142,7 @@ def test_the_portals_address_is_an_origin(text: str, expected: str) -> None:
 
 def test_who_sends_mail_in_production_must_say_where_its_links_lead() -> None:
     mail = PRODUCTION | {"EMAIL_URL": "smtp+tls://user:password@mail.example.org:587"}
-    with pytest.raises(SettingsError, match="PORTAL_URL is missing"):
+    with pytest.raises(ConfigError, match="PORTAL_URL is missing"):
         read_config(mail)
     assert read_config(mail | {"PORTAL_URL": "https://ife.example.org"}).portal_url == "https://ife.example.org"
     assert read_config({"EMAIL_URL": "consolemail://"}).portal_url == ""

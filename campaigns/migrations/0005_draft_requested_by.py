@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('campaigns', '0003_drafts'),
+        ('campaigns', '0004_name_draft_columns_plainly'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
