@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final
+from html import escape
+from typing import Any, Final
 from urllib.parse import urlencode
 
 from django.contrib import messages
@@ -21,11 +22,14 @@ from fleet.attention.diagnosis import CauseKind, Finding
 from fleet.attention.queries import REASONS, Issue, IssueGroup, group_issues, list_issues
 from fleet.models import Acknowledgement, Load
 from fleet.pages import freshness
+from fleet.pages.cells import as_of, tail_link
 from ifeportal.access import Role
 from ifeportal.audit import Actor
 from ifeportal.live.feed import current_rev
 from ifeportal.models import Airline
-from ifeportal.tables.export import Column, Table, export
+from ifeportal.tables.cells import figure, labelled
+from ifeportal.tables.columns import Column, Table, template_cell
+from ifeportal.tables.export import export
 from ifeportal.tables.query import SEARCH_LIMIT
 from ifeportal.web.responses import render_page
 
@@ -36,22 +40,58 @@ ID_DIGITS: Final = 18
 NOTE_LIMIT: Final = 1_000
 FILTER_PARAMETERS: Final = ("airline", "kind", "q", "acknowledged")
 Line = tuple[IssueGroup, Issue, Finding, Acknowledgement | None]
-COLUMNS: Final = (
-    Column("cause", "Likely cause", lambda line: line[0].cause.kind.value),
-    Column("airline", "Airline", lambda line: line[2].airline),
-    Column("tail", "Tail", lambda line: line[2].tail),
-    Column("campaign", "Campaign", lambda line: line[2].campaign),
-    Column("content", "Item", lambda line: line[2].content),
-    Column("word", "What for", lambda line: line[2].reason),
-    Column("error_code", "Code", lambda line: line[2].code),
-    Column("error", "Error", lambda line: line[2].text),
-    Column("what_to_do", "What to do", lambda line: line[0].cause.next_step),
-    Column("exhibition_starts", "Exhibition starts", lambda line: line[1].load.campaign.exhibition_starts),
-    Column("as_of", "As of", lambda line: line[1].load.as_of),
-    Column("acknowledged_by", "Acknowledged by", lambda line: line[3].who if line[3] else ""),
-    Column("acknowledged_at", "Acknowledged at", lambda line: line[3].at if line[3] else None),
-    Column("note", "Note", lambda line: line[3].note if line[3] else ""),
-)
+Row = tuple[Issue, Sequence[Finding], Acknowledgement | None]
+
+
+def _tail(row: Row, context: Any) -> str:
+    load = row[0].load
+    start = reverse("tail", args=[load.tail.airline.name, "-"])[:-2]
+    return tail_link(load.tail.name, start, load.campaign.name, "items")
+
+
+def _campaign(row: Row, context: Any) -> str:
+    campaign = row[0].load.campaign
+    return f'<a href="{escape(campaign.get_absolute_url())}">{escape(campaign.name)}</a>'
+
+
+def _held(row: Row, context: Any) -> str:
+    return labelled("Held", figure(row[0].load.percent, "percent", "percent"))
+
+
+def _as_of(row: Row, context: Any) -> str:
+    return as_of(row[0].load, context)
+
+
+# On the page: rows are those of a group, a load each; in the file: a line for each thing that is wrong.
+ISSUES: Final = Table(
+    "attention",
+    (
+        Column("cause", "Likely cause", lambda line: line[0].cause.kind.value),
+        Column("airline", "Airline", lambda line: line[2].airline),
+        Column("tail", "Tail", lambda line: line[2].tail, render=_tail),
+        Column("campaign", "Campaign", lambda line: line[2].campaign, render=_campaign),
+        Column("content", "Item", lambda line: line[2].content),
+        Column("word", "What for", lambda line: line[2].reason),
+        Column("error_code", "Code", lambda line: line[2].code),
+        Column(
+            "error", "Error", lambda line: line[2].text, label="What is wrong",
+            css="what", header_css="", render=template_cell("fleet/attention/what_cell.html"),
+        ),
+        Column("what_to_do", "What to do", lambda line: line[0].cause.next_step),
+        Column("held", "Held", css="num", render=_held),
+        Column(
+            "exhibition_starts", "Exhibition starts", lambda line: line[1].load.campaign.exhibition_starts,
+            label="Exhibition", render=template_cell("fleet/attention/exhibition_cell.html"),
+        ),
+        Column("as_of", "As of", lambda line: line[1].load.as_of, css="num", render=_as_of),
+        Column(
+            "acknowledged_by", "Acknowledged by", lambda line: line[3].who if line[3] else "", label="Seen to by",
+            css="seen", header_css="", render=template_cell("fleet/attention/seen_cell.html"),
+        ),
+        Column("acknowledged_at", "Acknowledged at", lambda line: line[3].at if line[3] else None),
+        Column("note", "Note", lambda line: line[3].note if line[3] else ""),
+    ),
+)  # fmt: skip
 
 
 @never_cache
@@ -69,7 +109,7 @@ def attention(request: HttpRequest) -> HttpResponseBase:
     every = group_issues(found)
     chosen = [group for group in every if _is_wanted(group, wanted)]
     shown = chosen if wanted["acknowledged"] else [group for group in chosen if group.is_open]
-    file = export(request, Table("attention", COLUMNS, _lines(shown)))
+    file = export(request, ISSUES.with_rows(_lines(shown)))
     if file:
         return file
     return render_page(
@@ -77,6 +117,7 @@ def attention(request: HttpRequest) -> HttpResponseBase:
         "fleet/attention.html",
         {
             "rev": rev,
+            "issues_table": ISSUES,
             "airlines": airlines,
             "away": freshness.store_outage(list(freshness.load_freshness(airlines, now).values())),
             "wanted": wanted,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Final
+from html import escape
+from operator import attrgetter
+from typing import Any, Final
 
 from django.core.exceptions import PermissionDenied
 from django.db.models import F, Q, QuerySet, TextField
@@ -18,23 +20,13 @@ from django.views.decorators.http import require_safe
 from ifeportal.access import Role, role_or_403, sees_every_airline
 from ifeportal.models import Airline, AuditEntry
 from ifeportal.tables import query
-from ifeportal.tables.export import Column, Table, export
+from ifeportal.tables.cells import age, instant
+from ifeportal.tables.columns import Column, Table
+from ifeportal.tables.export import export
 from ifeportal.tables.query import SEARCH_LIMIT, TableQuery, order_by
 from ifeportal.web.responses import render_page
 
-# By what the table is ordered: the word in the address, and the field. A young age comes first.
-SORTS: Final = {"age": "at", "who": "who", "action": "action", "target": "target", "airline": "whose", "via": "via"}
 SYSTEM_ACTORS: Final = {"command": "the command line", "job": "the portal"}  # by the way, where there is no user
-COLUMNS: Final = (
-    Column("at", "When", lambda entry: entry.at),
-    Column("who", "Who", lambda entry: entry.who),
-    Column("action", "What", lambda entry: entry.action),
-    Column("target", "Of what", lambda entry: entry.target),
-    Column("airline", "Airline", lambda entry: entry.whose),
-    Column("changes", "Before and after", lambda entry: entry.changes),
-    Column("via", "Way", lambda entry: entry.via),
-    Column("address", "From", lambda entry: entry.address),
-)
 
 
 @dataclass(frozen=True)
@@ -84,7 +76,7 @@ def filter_entries(rows: QuerySet[AuditEntry], wanted: AuditQuery, choice: Table
         rows = rows.filter(at__lt=datetime.combine(wanted.until + timedelta(days=1), time(), UTC))
     if choice.order == "age":
         return rows.order_by(*(("at", "pk") if choice.descending else ("-at", "-pk")))
-    return rows.order_by(order_by(F(SORTS[choice.order]), choice), "-at", "-pk")
+    return rows.order_by(order_by(AUDIT.sort_of(choice.order), choice), "-at", "-pk")
 
 
 def who_text(entry: AuditEntry) -> str:
@@ -100,6 +92,63 @@ def field_changes(entry: AuditEntry) -> Iterator[tuple[str, str, str]]:
 
 def _text(value: object) -> str:
     return "" if value is None else {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
+def _when(entry: AuditEntry, context: Any) -> str:
+    return f'{age(entry.at, context["now"], "at")} <span class="muted small">{instant(entry.at, "at")}</span>'
+
+
+def _who(entry: AuditEntry, context: Any) -> str:
+    return escape(who_text(entry))
+
+
+def _action(entry: AuditEntry, context: Any) -> str:
+    return f"<code>{escape(entry.action)}</code>"
+
+
+def _target(entry: AuditEntry, context: Any) -> str:
+    return escape(entry.target)
+
+
+def _airline(entry: AuditEntry, context: Any) -> str:
+    return escape(entry.whose)
+
+
+def _changes(entry: AuditEntry, context: Any) -> str:
+    lines = [_change(*change) for change in field_changes(entry)]
+    return f'<ul class="changed">{"".join(lines)}</ul>' if lines else ""
+
+
+def _change(field: str, before: str, after: str) -> str:
+    was = f'<del class="was">{escape(before)}</del> → ' if before else ""
+    now = f'<span class="is">{escape(after or "(empty)")}</span>'
+    return f'<li><span class="field-name">{escape(field)}</span> {was}{now}</li>'
+
+
+def _from(entry: AuditEntry, context: Any) -> str:
+    return escape(f"{entry.via}, {entry.address}" if entry.address else entry.via)
+
+
+# A young age comes first.
+AUDIT: Final = Table(
+    "audit",
+    (
+        Column(
+            "at", "When", attrgetter("at"), word="age", css="when", header_css="", sort=F("at"), render=_when,
+        ),
+        Column("who", "Who", attrgetter("who"), sort=F("who"), render=_who),
+        Column("action", "What", attrgetter("action"), sort=F("action"), render=_action),
+        Column("target", "Of what", attrgetter("target"), sort=F("target"), render=_target),
+        Column("airline", "Airline", attrgetter("whose"), sort=F("whose"), render=_airline),
+        Column("changes", "Before and after", attrgetter("changes"), render=_changes),
+        Column(
+            "via", "Way", attrgetter("via"), label="From", css="muted", header_css="", sort=F("via"), render=_from,
+        ),
+        Column("address", "From", attrgetter("address")),
+    ),
+    order="age",
+)  # fmt: skip
+AIRLINE_AUDIT: Final = replace(AUDIT, page=[word for word in AUDIT.shown if word != "airline"])
 
 
 @never_cache
@@ -120,11 +169,12 @@ def audit(request: HttpRequest) -> HttpResponseBase:
 
 
 def _page(request: HttpRequest, rows: QuerySet[AuditEntry], airline: Airline | None) -> HttpResponseBase:
-    choice = query.parse_query(request.GET, tuple(SORTS))
+    table = AIRLINE_AUDIT if airline else AUDIT
+    choice = query.parse_query(request.GET, table)
     wanted = parse_filter(request.GET)
     found = filter_entries(rows, wanted, choice)
     name = f"{airline.name} audit" if airline else "audit"
-    file = export(request, Table(name, COLUMNS, found.iterator()))
+    file = export(request, table.with_rows(found, name))
     if file:
         return file
     page = query.paginate(found, choice.page, choice.size)
@@ -136,7 +186,7 @@ def _page(request: HttpRequest, rows: QuerySet[AuditEntry], airline: Airline | N
             "choice": choice,
             "wanted": wanted,
             "actions": rows.order_by("action").values_list("action", flat=True).distinct(),
+            "table": table,
             "page": page,
-            "entries": [(entry, who_text(entry), list(field_changes(entry))) for entry in page],
         },
     )

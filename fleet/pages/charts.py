@@ -26,7 +26,8 @@ from fleet.stats.throughput import DAY, INTERVAL, Throughput, interval_start, th
 from ifeportal import formatting
 from ifeportal.access import visible_or_404
 from ifeportal.models import Airline
-from ifeportal.tables.export import Column, Table, export
+from ifeportal.tables.columns import Column, Table
+from ifeportal.tables.export import export
 
 Values = Sequence[int | None]
 

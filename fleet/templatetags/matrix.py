@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from html import escape
-from typing import Final
 
 from django import template
-from django.template.context import Context
 from django.utils.safestring import SafeString, mark_safe
 
-from fleet.models import Load, Transfer
-from fleet.pages.airline.columns import COLUMNS, RowContext
-from fleet.pages.airline.rows import TailRow
-from fleet.pages.campaign.queries import ItemColumn, MatrixRow
+from fleet.models import Transfer
+from fleet.pages.campaign.columns import ItemColumn
+from fleet.pages.campaign.queries import MatrixRow
 from ifeportal import formatting
 
-OF_LOAD: Final = ("status", "percent", "items", "bytes", "rate", "eta")
 register = template.Library()
-
-
-@register.simple_tag(takes_context=True)
-def load_cells(context: Context, load: Load) -> SafeString:
-    """What the airline's table says of a load; another item that is whole or failed changes counts of the page."""
-    now: datetime = context["now"]
-    row, around = TailRow(load.tail, load, 0, 0), RowContext(now, "", "")
-    return mark_safe("".join(_of_load(key, row, around) for key in OF_LOAD))  # noqa: S308  (escaped there)
-
-
-def _of_load(key: str, row: TailRow, around: RowContext) -> str:
-    column = COLUMNS[key]
-    mark = " data-refresh" if key == "items" else ""
-    return f'<td role="cell" class="{column.css_class}"{mark}>{column.render(row, around)}</td>'
 
 
 @register.simple_tag

@@ -1,4 +1,4 @@
-"""Template tags of the airline page's table: columns, header, rows, and the choice of a campaign."""
+"""Template tags of the airline page's table: rows, and the choice of a campaign."""
 
 from __future__ import annotations
 
@@ -6,21 +6,14 @@ from typing import Any
 
 from django import template
 from django.template.context import Context
-from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
 from fleet.models import Load
-from fleet.pages.airline.columns import COLUMNS, REQUIRED_COLUMN, error_row, render_row
-from ifeportal.templatetags.tables import other_parameters, sort_header
+from fleet.pages.airline.columns import render_rows
+from fleet.pages.cells import error_row
+from ifeportal.templatetags.tables import other_parameters
 
 register = template.Library()
-
-
-@register.inclusion_tag("components/column_picker.html", takes_context=True)
-def columns(context: Context) -> dict[str, Any]:
-    """The choice of columns of the airline page's table."""
-    others = [(key, column.title) for key, column in COLUMNS.items() if key != REQUIRED_COLUMN]
-    return {"others": others, "shown": context["columns"], "kept": other_parameters(context, "cols")}
 
 
 @register.inclusion_tag("fleet/airline/campaign_picker.html", takes_context=True)
@@ -36,19 +29,9 @@ def campaign_choice(context: Context) -> dict[str, Any]:
 
 
 @register.simple_tag(takes_context=True)
-def tail_headers(context: Context) -> SafeString:
-    """The header of the airline page's table: the columns that are shown, each a link that orders by it."""
-    shown = [(key, COLUMNS[key]) for key in context["columns"]]
-    return format_html_join(
-        "", "{}", ((sort_header(context, key, column.title, column.css_class),) for key, column in shown)
-    )
-
-
-@register.simple_tag(takes_context=True)
 def tail_rows(context: Context) -> SafeString:
     """The rows of the airline page's table."""
-    rows, columns, around = context["rows"], context["columns"], context["around"]
-    return SafeString("".join(render_row(row, columns, around) for row in rows))
+    return render_rows(context["rows"], context["columns"], context["around"])
 
 
 @register.simple_tag(takes_context=True)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, date, datetime
 from itertools import islice
 from typing import Any, Final
@@ -17,9 +16,12 @@ from typing import Any, Final
 from asgiref.sync import sync_to_async
 from defusedcsv import csv
 from django.core.handlers.asgi import ASGIRequest
+from django.db.models import QuerySet
 from django.http import HttpRequest, StreamingHttpResponse
 from django.utils import timezone
 from django.utils.http import content_disposition_header
+
+from ifeportal.tables.columns import Table
 
 ROW_LIMIT: Final = 100_000  # rows of one file
 CHUNK_SIZE: Final = 500
@@ -31,38 +33,21 @@ INVISIBLE_CATEGORIES: Final = (
 )  # categories of Unicode: controls, and marks of format such as a byte order mark
 
 
-@dataclass(frozen=True)
-class Column:
-    """`key` is the API's name of it, `title` what people read, `value` takes a row."""
-
-    key: str
-    title: str
-    value: Callable[[Any], object]
-
-
-@dataclass(frozen=True)
-class Table:
-    """`name` becomes that of the file; of `rows` at most `ROW_LIMIT` are written; the file says whether there were
-    more.
-    """
-
-    name: str
-    columns: Sequence[Column]
-    rows: Iterable[Any]
-
-
 def export(request: HttpRequest, table: Table) -> StreamingHttpResponse | None:
     """The file that `?export=csv` or `?export=json` asks for; None where the address asks for none."""
     kind = request.GET.get("export", "")
     if kind not in CONTENT_TYPES:
         return None
-    now = timezone.now()
-    texts = _csv(table) if kind == "csv" else _json(table, now)
+    return export_as(request, table, kind, f"{table.name} {timezone.now():%Y-%m-%d %H%M}Z.{kind}")
+
+
+def export_as(request: HttpRequest, table: Table, kind: str, filename: str) -> StreamingHttpResponse:
+    """The table as a file of that kind (csv or json) and name."""
+    texts = _csv(table) if kind == "csv" else _json(table, timezone.now())
     # Under ASGI Django would gather a plain iterator whole before it sends the first byte.
     content = _as_async(texts) if isinstance(request, ASGIRequest) else texts
     response = StreamingHttpResponse(content, content_type=CONTENT_TYPES[kind])
-    name = f"{table.name} {now:%Y-%m-%d %H%M}Z.{kind}"
-    response["Content-Disposition"] = content_disposition_header(True, name)
+    response["Content-Disposition"] = content_disposition_header(True, filename)
     response["Cache-Control"] = "no-store"
     return response
 
@@ -106,27 +91,40 @@ class _Echo:
 
 def _csv(table: Table) -> Iterator[str]:
     writer = csv.writer(_Echo())
-    rows = iter(table.rows)
-    yield writer.writerow([column.key for column in table.columns])
+    rows, keys, values = _iter_rows(table), *_exported(table)
+    yield writer.writerow(keys)
     for chunk in _chunks(rows):
-        yield "".join(writer.writerow([to_csv_value(column.value(row)) for column in table.columns]) for row in chunk)
+        yield "".join(writer.writerow([to_csv_value(value(row)) for value in values]) for row in chunk)
     if _has_more(rows):
         yield writer.writerow([f"Cut here: there are more than {ROW_LIMIT:,} rows."])
 
 
 def _json(table: Table, now: datetime) -> Iterator[str]:
-    rows, count = iter(table.rows), 0
+    rows, count = _iter_rows(table), 0
+    keys, values = _exported(table)
     head = {
         "table": table.name,
         "as_of": to_json_value(now),
-        "columns": [{"key": column.key, "title": column.title} for column in table.columns],
+        "columns": [{"key": column.key, "title": column.title} for column in table.exported],
     }
     yield f'{json.dumps(head)[:-1]}, "rows": ['
     for chunk in _chunks(rows):
-        objects = ({column.key: to_json_value(column.value(row)) for column in table.columns} for row in chunk)
+        objects = ({key: to_json_value(value(row)) for key, value in zip(keys, values, strict=True)} for row in chunk)
         yield (",\n" if count else "\n") + ",\n".join(map(json.dumps, objects))
         count += len(chunk)
     yield f'\n], "count": {count}, "cut": {json.dumps(_has_more(rows))}}}\n'
+
+
+def _exported(table: Table) -> tuple[list[str], list[Callable[[Any], object]]]:
+    """The keys and the values of the columns of the file."""
+    found = [(column.key, column.value) for column in table.exported if column.value is not None]
+    return [key for key, _ in found], [value for _, value in found]
+
+
+def _iter_rows(table: Table) -> Iterator[Any]:
+    """The rows as the columns take them; a query set some at a time."""
+    rows = table.rows.iterator(CHUNK_SIZE) if isinstance(table.rows, QuerySet) else iter(table.rows)
+    return map(table.serialize, rows) if table.serialize else rows
 
 
 def _chunks(rows: Iterator[Any]) -> Iterator[list[Any]]:

@@ -6,14 +6,16 @@ back to the default: a pasted link never fails.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from django.core.paginator import Page, Paginator
-from django.db.models import F, Model, QuerySet, Subquery
+from django.db.models import F, Model, Q, QuerySet, Subquery
 from django.db.models.expressions import Expression, OrderBy
 from django.http import QueryDict
+
+from ifeportal.tables.columns import Table
 
 PAGE_SIZES: Final = (50, 100, 200, 500, 1_000)
 PAGE_ROWS: Final = PAGE_SIZES[0]
@@ -44,14 +46,14 @@ class TableQuery:
         return bool(self.search or self.state)
 
 
-def parse_query(params: QueryDict, columns: Sequence[str], states: Collection[str] = ()) -> TableQuery:
-    """Read `q`, `state`, `campaign`, `sort` (a column, with `-` for descending; else the first), `page` and `size`.
+def parse_query(params: QueryDict, table: Table, states: Collection[str] = ()) -> TableQuery:
+    """Read `q`, `state`, `campaign`, `sort` (a column of the table, with `-` for descending), `page` and `size`.
 
     A `state` that is none of `states` selects all rows.
     """
     state, order, size = params.get("state", ""), params.get("sort", ""), params.get("size", "")
-    if order.removeprefix("-") not in columns:
-        order = columns[0]
+    if order.removeprefix("-") not in table.orders:
+        order = table.order
     return TableQuery(
         search=_text(params, "q"),
         state=state if state in states else "",
@@ -63,17 +65,30 @@ def parse_query(params: QueryDict, columns: Sequence[str], states: Collection[st
     )
 
 
-def parse_columns(params: QueryDict, known: Collection[str], usual: Sequence[str], always: str) -> tuple[str, ...]:
-    """Which columns are shown: `always`, and those that `cols` names (often, or with commas between); else the usual.
+def parse_columns(params: QueryDict, table: Table) -> tuple[str, ...]:
+    """The columns to show: the first one, and those that `cols` names (often, or with commas between); else the usual.
 
-    They stand in the order of `known`.
+    They stand in the order of the page.
     """
-    chosen = {word for value in params.getlist("cols") for word in value.split(",")} & {*known}
-    return tuple(word for word in known if word == always or word in chosen) if chosen else tuple(usual)
+    chosen = {word for value in params.getlist("cols") for word in value.split(",")} & {*table.shown}
+    if not chosen:
+        return table.default_columns
+    return tuple(word for word in table.shown if word == table.required_column or word in chosen)
 
 
 def _text(params: QueryDict, name: str) -> str:
     return params.get(name, "").replace("\0", "").strip()[:SEARCH_LIMIT]
+
+
+def search_condition(table: Table, query: TableQuery) -> Q:
+    """The rows of which any searchable column has what is looked for; all rows if nothing is."""
+    lookups = [column.search for column in table.columns if column.search] if query.search else []
+    return Q(*((lookup, query.search) for lookup in lookups), _connector=Q.OR)
+
+
+def select_rows(rows: QuerySet[M], table: Table, query: TableQuery, *then: str) -> QuerySet[M]:
+    """The rows that match the search, ordered as the address asks and, where that is equal, by `then`."""
+    return rows.filter(search_condition(table, query)).order_by(order_by(table.sort_of(query.order), query), *then)
 
 
 def order_by(column: Expression | F | Subquery, query: TableQuery) -> OrderBy:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from django import template
 from django.core.paginator import Page
 from django.template.context import Context
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from ifeportal.tables.columns import Table
 from ifeportal.tables.query import PAGE_ROWS, PAGE_SIZES, TableQuery
 
 register = template.Library()
@@ -26,20 +27,44 @@ def _address(context: Context, **changes: str | None) -> str:
     return f"?{query.urlencode()}"
 
 
+@register.inclusion_tag("components/table_head.html", takes_context=True)
+def table_head(context: Context, table: Table, shown: Collection[str] = (), css: str = "") -> dict[str, Any]:
+    """The header of the table: of the `shown` columns, else of the usual ones.
+
+    Each column that has an order is a link that orders by it, and the other way round on the second click.
+    """
+    choice: TableQuery | None = context.get("choice") if table.orders else None
+    order, descending = (choice.order, choice.descending) if choice else ("", False)
+    headers = table.headers(order, descending=descending, shown=shown)
+    return {
+        "headers": [(each, _address(context, sort=each.sort, page=None) if each.sort else "") for each in headers],
+        "css": css,
+    }
+
+
 @register.simple_tag(takes_context=True)
-def sort_header(context: Context, column: str, label: str, kind: str = "") -> SafeString:
-    """A column header that orders the table by it, and the other way round on the second click."""
-    choice: TableQuery = context["choice"]
-    chosen = choice.order == column
-    state = ("descending" if choice.descending else "ascending") if chosen else "none"
-    address = _address(context, sort=f"-{column}" if chosen and not choice.descending else column, page=None)
-    return format_html(
-        '<th role="columnheader" scope="col" class="{}" aria-sort="{}"><a href="{}">{}</a></th>',
-        kind,
-        state,
-        address,
-        label,
-    )
+def table_cells(context: Context, table: Table, row: Any) -> SafeString:
+    """The cells of a row, in the usual columns of the table; they read the context of the page."""
+    return SafeString(table.render_cells(row, context))
+
+
+@register.simple_tag
+def table_attributes(table: Table, row: Any) -> SafeString:
+    """The attributes of the tag of a row."""
+    return table.render_attributes(row)
+
+
+@register.simple_tag(takes_context=True)
+def order_links(context: Context, table: Table, words: Collection[str]) -> list[tuple[str, str, str]]:
+    """These orders of a list without headers: name in addresses, title, address."""
+    addresses = {word: _address(context, sort=None if word == table.order else word) for word in words}
+    return [(word, table.orders[word].heading, address) for word, address in addresses.items()]
+
+
+@register.inclusion_tag("components/column_picker.html", takes_context=True)
+def column_picker(context: Context, table: Table, shown: Collection[str]) -> dict[str, Any]:
+    """The choice of columns of the table."""
+    return {"others": table.choices, "shown": shown, "kept": other_parameters(context, "cols")}
 
 
 @register.inclusion_tag("components/state_chip.html", takes_context=True)

@@ -13,7 +13,8 @@ from django.utils import timezone
 from django.utils.cache import add_never_cache_headers
 from django.utils.decorators import decorator_from_middleware
 
-from ifeportal.tables.export import Table, export
+from ifeportal.tables.columns import Table
+from ifeportal.tables.export import export
 
 
 class GZipPages(GZipMiddleware):

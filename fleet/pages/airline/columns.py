@@ -1,30 +1,41 @@
-"""Columns of the airline page's table, and the HTML of a row.
+"""The tables of the airline page: tails, loads and campaigns, and the HTML of a row of tails.
 
-Pure: rows of `fleet.pages.airline.rows` in, HTML out. Written here rather than in a template because a page may hold a
-thousand rows, which a template takes ten times as long for. Whatever is not a number goes through `escape`.
+Pure: rows in, HTML out. Cells of tails are functions rather than templates because a page may hold a thousand rows,
+which a template takes ten times as long for. Whatever is not a number goes through `escape`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from html import escape
-from types import MappingProxyType
-from typing import Final
-from urllib.parse import quote
+from operator import attrgetter, itemgetter
+from typing import Any, Final
 
+from django.db.models import F, QuerySet, Subquery
 from django.urls import reverse
 from django.utils.safestring import SafeString, mark_safe
 
 from fleet.choices import ServiceStatus
-from fleet.models import Load
-from fleet.pages import bars
-from fleet.pages.airline.rows import TailRow
+from fleet.models import Load, Tail
+from fleet.pages.airline.queries import CampaignTotals
+from fleet.pages.cells import error_row, row_url
+from fleet.pages.columns import LOAD_COLUMNS, TOTALS, changed
+from fleet.serialization import serialize_campaign, serialize_load
 from ifeportal import formatting
-from loader.errors import find_error_kind
+from ifeportal.tables.cells import age, figure, figure_text, labelled, state, titled
+from ifeportal.tables.columns import Cell, Column, Table, field_title, fields, template_cell
 
-SAFE: Final = "!$&'()*+,;=/~:@"  # in an address, as Django's `reverse` has it
+
+@dataclass(frozen=True, slots=True)
+class TailRow:
+    """A tail, the load that speaks for it, and how many other loads of it are moving or have failed."""
+
+    tail: Tail
+    load: Load | None
+    others_loading: int
+    others_failed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,52 +50,6 @@ class RowContext:
 def row_context(airline: str, now: datetime) -> RowContext:
     """Those of an airline's page."""
     return RowContext(now, *(reverse(name, args=[airline, "-"])[:-2] for name in ("tail", "campaign")))
-
-
-Cell = Callable[[TailRow, RowContext], str]
-
-
-@dataclass(frozen=True, slots=True)
-class TailColumn:
-    """`css_class` is its class, `render` what stands in it."""
-
-    title: str
-    css_class: str
-    render: Cell
-
-
-def row_url(start: str, name: str) -> str:
-    """The address of a tail or campaign, for an attribute."""
-    return escape(f"{start}{quote(name, SAFE)}/")
-
-
-def render_figure(text: str, field: str, how: str) -> str:
-    """A number of the row's state; `text` is written as `how` says."""
-    return f'<span data-field="{field}" data-as="{how}">{text}</span>'
-
-
-def render_age(value: datetime | None, now: datetime, field: str) -> str:
-    """A time as its age."""
-    if value is None:
-        return f'<time data-as="age" data-field="{field}">never</time>'
-    return (
-        f'<time data-as="age" data-field="{field}" datetime="{formatting.iso(value)}"'
-        f' title="{formatting.instant(value)}">'
-        f"{formatting.age(value, now)}</time>"
-    )
-
-
-def _bar(load: Load) -> str:
-    percent = load.percent
-    done, flight, lost = bars.parts(percent, load.items_done, load.items_failed, load.items_total)
-    unknown = " unknown" if percent is None else ""
-    return (
-        f'<div class="gauge"><svg class="parts{unknown}" data-field="percent" data-as="parts" aria-hidden="true">'
-        f'<rect class="done" width="{done}%"/>'
-        f'<rect class="flight" fill="url(#p-loading)" x="{done}%" width="{flight}%"/>'
-        f'<rect class="lost" fill="url(#p-failed)" x="{100 - lost}%" width="{lost}%"/></svg>'
-        f"{render_figure(formatting.percent(percent), 'percent', 'percent')}</div>"
-    )
 
 
 def _name(row: TailRow, around: RowContext) -> str:
@@ -111,109 +76,201 @@ def _campaign(row: TailRow, around: RowContext) -> str:
 
 
 def _heard(row: TailRow, around: RowContext) -> str:
-    field = "tail.heard_at" if row.load else "heard_at"
-    return f'<span class="lead">Heard</span> {render_age(row.tail.heard_at, around.now, field)}'
+    return labelled("Heard", age(row.tail.heard_at, around.now, "tail.heard_at" if row.load else "heard_at"))
 
 
 def _disk(row: TailRow, around: RowContext) -> str:
     field = "tail.stores" if row.load else "stores"
-    return f'<span class="lead">Free</span> {render_figure(formatting.free(row.tail.stores), field, "free")}'
+    return labelled("Free", figure_text(formatting.free(row.tail.stores), field, "free"))
 
 
-def _state(load: Load) -> str:
-    word = load.state
-    risk = "" if load.at_risk else " hidden"
-    return (
-        f'<span class="state" data-field="state" data-as="state" data-state="{word}">{word}</span>'
-        f'<span data-show="at_risk"{risk}> <span class="badge warn state" data-state="at_risk">at risk</span></span>'
+# What tails are ordered by, made of the loads of a tail, the one that speaks for it first.
+TailSort = Callable[[QuerySet[Load]], F | Subquery]
+
+
+def _by_tail(field: str) -> TailSort:
+    return lambda speaking: F(field)
+
+
+def _by_load(value: Any) -> TailSort:
+    return lambda speaking: Subquery(speaking.annotate(chosen=value).values("chosen")[:1])
+
+
+def _load_cell(render: Cell) -> Cell:
+    """The cell of a load; empty on a tail without one."""
+    return lambda row, around: render(row.load, around) if row.load else ""
+
+
+def _of_load(key: str) -> Column:
+    """The column of loads in the table of tails."""
+    column = _COLUMNS[key]
+    render = _load_cell(column.render) if column.render and key != "as_of" else None
+    sort = F("effective_bps") if key == "effective_bps" else column.sort
+    return replace(
+        column,
+        sort=None if sort is None else _by_load(sort),
+        render=render,
+        default=key not in ("bytes_done", "effective_bps"),
     )
 
 
-def _items(load: Load) -> str:
-    failed = "" if load.items_failed else " hidden"
-    return (
-        f'<span class="lead">Items</span> <span class="bad-count" data-show="items_failed"{failed}>'
-        f"{render_figure(formatting.count(load.items_failed), 'items_failed', 'count')} failed</span> "
-        f"{render_figure(formatting.count(load.items_done), 'items_done', 'count')} of "
-        f"{render_figure(formatting.count(load.items_total), 'items_total', 'count')}"
+LOAD_KEYS: Final = (
+    "status", "state", "at_risk", "percent", "bytes_done", "bytes_total", "items_total", "items_done",
+    "items_failed", "rate_bps", "effective_bps", "eta_seconds", "eta_latest_seconds", "proof", "error_code",
+    "error", "error_content", "as_of", "started_at", "finished_at", "archived_at",
+)  # fmt: skip
+TAIL_KEYS: Final = ("aircraft_type", "duty", "heard_at", "loader_version", "loader_state", "loader_reason", "stores")
+# Files of this page have the words of the API's fields for titles, headers the class of their cells.
+_COLUMNS: Final = {
+    column.key: replace(column, title=field_title(column.key), label=column.heading, header_css=None, attributes="")
+    for column in changed(
+        LOAD_COLUMNS,
+        Column("tail", "Tail", itemgetter("tail"), sort=F("tail__name"), search="tail__name__icontains"),
+        Column(
+            "campaign", "Campaign", itemgetter("campaign"), sort=F("campaign__name"), search="campaign__name__icontains"
+        ),
+        Column("error_code", "Error code", itemgetter("error_code"), search="error_code__iexact"),
     )
+}  # fmt: skip
 
 
-def _held(load: Load) -> str:
-    return (
-        f'<span class="lead">Held</span> {render_figure(formatting.size(load.bytes_done), "bytes_done", "size")} '
-        f'<span class="muted">of {render_figure(formatting.size(load.bytes_total), "bytes_total", "size")}</span>'
-    )
+def _serialize_tail(row: TailRow) -> dict[str, Any]:
+    load = serialize_load(row.load) if row.load else {}
+    tail = {key: getattr(row.tail, key) for key in TAIL_KEYS}
+    found = {key: load.get(key) for key in ("campaign", *LOAD_KEYS)}
+    return {**found, **tail, "airline": row.tail.airline.name, "tail": row.tail.name}
 
 
-def _rate(load: Load) -> str:
-    return f'<span class="lead">Rate</span> {render_figure(formatting.rate(load.rate_bps), "rate_bps", "rate")}'
-
-
-def _effective(load: Load) -> str:
-    figure = render_figure(formatting.rate(load.effective_bps), "effective_bps", "rate")
-    return f'<span class="lead">Effective</span> {figure}'
-
-
-def _eta(load: Load) -> str:
-    text = formatting.band(load.eta_seconds, load.eta_latest_seconds)
-    return f'<span class="lead">Left</span> {render_figure(text, "eta_seconds", "band")}'
-
-
-def load_cell(cell: Callable[[Load], str]) -> Cell:
-    """A cell that stays empty on a tail without a load."""
-    return lambda row, around: cell(row.load) if row.load else ""
-
-
-# In the order of the page; by the word that `cols` and `sort` of the address have for them.
-COLUMNS: Final[Mapping[str, TailColumn]] = MappingProxyType(
-    {
-        "tail": TailColumn("Tail", "c-name name", _name),
-        "type": TailColumn("Type", "c-type", _type),
-        "campaign": TailColumn("Campaign", "c-campaign", _campaign),
-        "status": TailColumn("State", "c-state", load_cell(_state)),
-        "percent": TailColumn("Progress", "c-bar", load_cell(_bar)),
-        "items": TailColumn("Items", "c-items num", load_cell(_items)),
-        "bytes": TailColumn("Held", "c-held num", load_cell(_held)),
-        "rate": TailColumn("Rate", "c-rate num", load_cell(_rate)),
-        "effective": TailColumn("Effective rate", "c-effective num", load_cell(_effective)),
-        "eta": TailColumn("Left", "c-eta num", load_cell(_eta)),
-        "heard": TailColumn("Last heard", "c-heard num", _heard),
-        "disk": TailColumn("Free disk", "c-disk num", _disk),
-    }
+TAILS: Final = Table(
+    "tails",
+    (
+        *fields("airline"),
+        Column("tail", "Tail", itemgetter("tail"), css="c-name name", sort=_by_tail("name"), render=_name),
+        Column(
+            "aircraft_type", "Aircraft type", itemgetter("aircraft_type"), word="type", label="Type",
+            css="c-type", sort=_by_tail("aircraft_type"), render=_type,
+        ),
+        *fields("duty"),
+        Column(
+            "heard_at", "Heard at", itemgetter("heard_at"), word="heard", label="Last heard",
+            css="c-heard num", sort=_by_tail("heard_at"), render=_heard,
+        ),
+        *fields("loader_version", "loader_state", "loader_reason"),
+        Column(
+            "stores", "Stores", itemgetter("stores"), word="disk", label="Free disk",
+            css="c-disk num", sort=_by_tail("stores__0__free"), render=_disk,
+        ),
+        Column(
+            "campaign", "Campaign", itemgetter("campaign"),
+            css="c-campaign", sort=_by_load(F("campaign__name")), render=_campaign,
+        ),
+        *(_of_load(key) for key in LOAD_KEYS),
+    ),
+    order="status",
+    page=(
+        "tail", "type", "campaign", "status", "percent", "items", "bytes", "rate", "effective", "eta", "heard", "disk",
+    ),
+    serialize=_serialize_tail,
+)  # fmt: skip
+LOADS: Final = Table(
+    "loads",
+    [_COLUMNS[key] for key in ("airline", "tail", "campaign", *LOAD_KEYS)],
+    order="tail",
+    serialize=serialize_load,
 )
-REQUIRED_COLUMN: Final = "tail"
-DEFAULT_COLUMNS: Final = tuple(key for key in COLUMNS if key not in ("bytes", "effective"))
 
 
-def render_row(row: TailRow, columns: Sequence[str], context: RowContext) -> SafeString:
-    """The row as a `tbody`: its cells, and its error under them if there is one."""
+def _campaign_name(row: CampaignTotals, context: Any) -> str:
+    campaign = row.campaign
+    link = f'<a href="{escape(campaign.get_absolute_url())}">{escape(campaign.name)}</a>'
+    return titled(link, campaign.title)
+
+
+def _campaign_state(row: CampaignTotals, context: Any) -> str:
+    return state(row.sums.state) if row.sums.loads else '<span class="muted">no tail yet</span>'
+
+
+def _campaign_tails(row: CampaignTotals, context: Any) -> str:
+    return labelled("Tails", f"<span data-refresh>{figure(row.sums.tails, 'tails', 'count')}</span>")
+
+
+def _sum(label: str, get: Callable[[CampaignTotals], int | None], field: str, how: str) -> Cell:
+    """A number of the campaign or of its sums."""
+    return lambda row, context: labelled(label, figure(get(row), field, how))
+
+
+# On the page: rows are `CampaignTotals`; in the file: campaigns with their sums.
+CAMPAIGNS: Final = Table(
+    "campaigns",
+    (
+        *fields("airline"),
+        Column(
+            "campaign", "Campaign", itemgetter("campaign"),
+            css="c-name name", header_css="", render=_campaign_name,
+        ),
+        *fields("title", "version"),
+        Column(
+            "exhibition_starts", "Exhibition starts", itemgetter("exhibition_starts"), label="Exhibition",
+            css="c-campaign", header_css="", render=template_cell("fleet/airline/exhibition_cell.html"),
+        ),
+        *fields(
+            "exhibition_ends", "manifest_state", "manifest_problem", "signed", "withdrawn_at",
+        ),
+        Column(
+            "items", "Items", itemgetter("items"),
+            css="c-eta kept num", header_css="num",
+            render=_sum("Items", attrgetter("campaign.items_total"), "items", "count"),
+        ),
+        Column(
+            "bytes", "Bytes", itemgetter("bytes"), label="Size",
+            css="c-heard num", header_css="num",
+            render=_sum("Size", attrgetter("campaign.bytes_total"), "bytes", "size"),
+        ),
+        Column(
+            "tails", "Tails", itemgetter("tails"),
+            css="c-items num", header_css="num", render=_campaign_tails,
+        ),
+        *fields("tails_out"),
+        Column("state", "State", itemgetter("state"), css="c-state", header_css="", render=_campaign_state),
+        *changed(
+            TOTALS,
+            Column(
+                "percent", "Percent", itemgetter("percent"), label="Progress over all tails",
+                css="c-bar", header_css="bar-col", render=template_cell("fleet/airline/progress_cell.html"),
+            ),
+            Column(
+                "complete", "Complete", itemgetter("complete"),
+                css="c-held num", header_css="num",
+                render=_sum("Complete", attrgetter("sums.complete"), "complete", "count"),
+            ),
+            Column(
+                "items_failed", "Items failed", itemgetter("items_failed"), label="Failed items",
+                css="c-rate kept num", header_css="num",
+                render=_sum("Failed items", attrgetter("sums.items_failed"), "items_failed", "count"),
+            ),
+        ),
+    ),
+    page=("campaign", "exhibition_starts", "state", "percent", "tails", "complete", "items_failed", "items", "bytes"),
+    serialize=serialize_campaign,
+    row_attributes=lambda row: {"data-key": f"campaign:{row.campaign.pk}", "data-state": row.sums.state},
+)  # fmt: skip
+
+
+def render_rows(rows: Sequence[TailRow], shown: Sequence[str], context: RowContext) -> SafeString:
+    """Each row as a `tbody`: its cells, and its error under them if there is one."""
+    render = TAILS.row_renderer(shown)
+    # Every part that is not a number was escaped where it was written.
+    return mark_safe("".join(_render_row(row, render(row, context), len(shown)) for row in rows))  # noqa: S308
+
+
+def _render_row(row: TailRow, cells: str, across: int) -> str:
     tail, load = row.tail, row.load
-    name = f'<th role="rowheader" scope="row" class="{COLUMNS[REQUIRED_COLUMN].css_class}">{_name(row, context)}</th>'
-    shown = [COLUMNS[key] for key in columns if key != REQUIRED_COLUMN]
-    cells = [f'<td role="cell" class="{column.css_class}">{column.render(row, context)}</td>' for column in shown]
     key, state, fault = f"tail:{tail.pk}", "", ""
     if load:
         key, state = f"load:{load.pk} {key}", f' data-state="{load.state}"'
         if load.error or load.error_code:
-            fault = error_row(load, len(columns))
-    # Every part that is not a number was escaped where it was written.
-    return mark_safe(  # noqa: S308
-        f'<tbody role="rowgroup" data-key="{key}"{state} data-tail="{escape(tail.name)}">'
-        f'<tr role="row">{name}{"".join(cells)}</tr>{fault}</tbody>'
-    )
-
-
-def error_row(load: Load, across: int) -> str:
-    """The error of a load, over so many columns: which item, code and text as they came, and what to do."""
-    known = find_error_kind(load.error_code)
-    sentence = "" if load.error or not known else f"{escape(known.sentence)} "
-    advice = f' <span class="advice">{sentence}<b>What to do:</b> {escape(known.advice)}</span>' if known else ""
-    hidden = "" if load.error or load.error_code else " hidden"
+            fault = error_row(load, across)
     return (
-        f'<tr role="row" class="fault-row" data-show="error error_code"{hidden}><td role="cell" colspan="{across}">'
-        f'<div class="fault"><b data-field="error_content" data-as="text">{escape(load.error_content)}</b> '
-        f'<span data-refresh><span class="code" data-field="error_code" data-as="text">{escape(load.error_code)}</span>'
-        f'</span> <span class="text" data-field="error" data-as="text">{escape(load.error)}</span>{advice}'
-        f"</div></td></tr>"
+        f'<tbody role="rowgroup" data-key="{key}"{state} data-tail="{escape(tail.name)}">'
+        f'<tr role="row">{cells}</tr>{fault}</tbody>'
     )

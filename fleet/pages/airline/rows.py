@@ -6,32 +6,22 @@ Reads the database only, and only below an airline that its caller has reached b
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
 
 from django.core.paginator import Page
 from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
-from django.db.models.expressions import Expression
 
 from campaigns.models import Campaign
 from fleet.choices import ServiceStatus, Status
 from fleet.models import Load, Tail
-from fleet.pages.orderings import LOAD_ORDERINGS, primary_load_order
+from fleet.pages.airline.columns import TAILS, TailRow
+from fleet.pages.orderings import primary_load_order
 from fleet.state.precedence import in_state
 from ifeportal.bulk import where_in
 from ifeportal.models import Airline
 from ifeportal.tables.query import TableQuery, order_by, paginate
 
-# Columns a tail is ordered by: the word in the address, and what of the tail or of its load it means.
-TAIL_SORTS: Final[Mapping[str, F]] = MappingProxyType(
-    {"tail": F("name"), "type": F("aircraft_type"), "heard": F("heard_at"), "disk": F("stores__0__free")}
-)
-LOAD_SORTS: Final[Mapping[str, Expression | F]] = MappingProxyType(
-    {**LOAD_ORDERINGS, "campaign": F("campaign__name"), "effective": F("effective_bps")}
-)
-SORTS: Final = ("status", *TAIL_SORTS, *(key for key in LOAD_SORTS if key != "status"))
 CHUNK: Final = 500
 # What the page says of a tail and of its load: half of the columns, and hardly one of the moments, each of which takes
 # as long as three numbers.
@@ -41,16 +31,6 @@ LOAD_FIELDS: Final = (
     "bytes_total", "items_done", "items_failed", "items_total", "rate_bps", "effective_bps", "error_code", "error",
     "error_content",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class TailRow:
-    """A tail, the load that speaks for it, and how many other loads of it are moving or have failed."""
-
-    tail: Tail
-    load: Load | None
-    others_loading: int
-    others_failed: int
 
 
 def tail_page(airline: Airline, choice: TableQuery, count: int) -> tuple[Page[Tail], list[TailRow]]:
@@ -90,12 +70,7 @@ def _filtered(airline: Airline, choice: TableQuery) -> QuerySet[Tail]:
         found = loads.filter(Q(campaign__name__icontains=choice.search) | Q(error_code__iexact=choice.search))
         named = Q(name__icontains=choice.search) | Q(aircraft_type__icontains=choice.search)
         tails = tails.filter(named | Exists(found))
-    column: F | Subquery
-    if choice.order in TAIL_SORTS:
-        column = TAIL_SORTS[choice.order]
-    else:
-        column = Subquery(speaking.annotate(chosen=LOAD_SORTS[choice.order]).values("chosen")[:1])
-    return tails.order_by(order_by(column, choice), "name")
+    return tails.order_by(order_by(TAILS.sort_of(choice.order)(speaking), choice), "name")
 
 
 def _rows(

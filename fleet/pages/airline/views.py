@@ -14,7 +14,7 @@ from django.views.decorators.http import require_safe
 from fleet.models import Anomaly
 from fleet.pages import anomalies, freshness
 from fleet.pages.airline import columns, exports, queries
-from fleet.pages.airline.rows import SORTS, tail_page
+from fleet.pages.airline.rows import tail_page
 from fleet.state import precedence
 from fleet.stats import rollup
 from ifeportal.live.feed import current_rev
@@ -29,7 +29,7 @@ def airline(request: HttpRequest, airline: str) -> HttpResponseBase:
     """One row a tail, and the airline's campaigns; or one of these tables as a file."""
     rev = current_rev()
     row = get_object_or_404(queries.airlines(Airline.objects.visible_to(request.user)), name=airline)
-    sums, choice = rollup.read_rollup(row), query.parse_query(request.GET, SORTS, precedence.CHOICES)
+    sums, choice = rollup.read_rollup(row), query.parse_query(request.GET, columns.TAILS, precedence.CHOICES)
     chosen = queries.campaign_of(row, choice.campaign)
     if chosen is None:
         choice = replace(choice, campaign="")
@@ -52,9 +52,9 @@ def airline(request: HttpRequest, airline: str) -> HttpResponseBase:
             "not_begun": sums.tails - chosen.sums.tails if chosen else 0,
             "page": page,
             "rows": rows,
-            "columns": query.parse_columns(
-                request.GET, columns.COLUMNS, columns.DEFAULT_COLUMNS, columns.REQUIRED_COLUMN
-            ),
+            "tails_table": columns.TAILS,
+            "campaigns_table": columns.CAMPAIGNS,
+            "columns": query.parse_columns(request.GET, columns.TAILS),
             "around": columns.row_context(row.name, timezone.now()),
             **_campaigns(request, row),
             "anomalies": anomalies.open_anomalies(Anomaly.objects.filter(airline=row)),

@@ -19,20 +19,10 @@ from campaigns.models import Campaign
 from fleet.choices import ServiceStatus, State
 from fleet.history.point_in_time import CampaignSnapshot, LoadSnapshot
 from fleet.models import Tail
+from fleet.pages.campaign.columns import PAST_LOADS, ItemCounts
 from fleet.pages.campaign.heatmap import HeatMapItem, items_of
 from fleet.state.precedence import STATES
 from ifeportal.tables.query import PAGE_ROWS, TableQuery
-
-_ORDERINGS: Final[Mapping[str, Callable[[LoadSnapshot], Any]]] = MappingProxyType(
-    {
-        "status": lambda load: STATES.index(load.state) if load.state else len(STATES),
-        "tail": lambda load: load.tail,
-        "percent": lambda load: load.percent,
-        "items": lambda load: load.items_done,
-        "bytes": lambda load: load.bytes_done,
-    }
-)
-COLUMNS: Final = tuple(_ORDERINGS)
 
 
 @dataclass(frozen=True)
@@ -49,16 +39,6 @@ class SnapshotTotals:
     def percent(self) -> int | None:
         """Whole percent, rounded down; None while nothing is known."""
         return self.bytes_done * 100 // self.bytes_total if self.bytes_total else None
-
-
-@dataclass(frozen=True)
-class ItemCounts:
-    """An item and on how many loads it was in which state."""
-
-    item: HeatMapItem
-    complete: int
-    failed: int
-    active: int
 
 
 def in_service(campaign: Campaign, snapshot: CampaignSnapshot) -> CampaignSnapshot:
@@ -91,7 +71,7 @@ def load_page(snapshot: CampaignSnapshot, choice: TableQuery) -> Page[LoadSnapsh
         if (not choice.state or load.state == choice.state)
         and (wanted in load.tail.casefold() or wanted == load.error_code.casefold())
     ]
-    by = _ORDERINGS[choice.order]
+    by: Callable[[LoadSnapshot], Any] = PAST_LOADS.sort_of(choice.order)
     known = sorted((load for load in rows if by(load) is not None), key=by, reverse=choice.descending)
     return Paginator([*known, *(load for load in rows if by(load) is None)], PAGE_ROWS).get_page(choice.page)
 

@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from typing import Final
 
 from django.core.paginator import Page, Paginator
-from django.db.models import Count, Exists, F, Max, OuterRef, Q, QuerySet
+from django.db.models import Count, Exists, Max, OuterRef, Q, QuerySet
 
 from campaigns.models import Campaign, ContentItem
 from fleet.choices import ServiceStatus, Status
 from fleet.models import Load, Tail, Transfer
-from fleet.pages.orderings import LOAD_ORDERINGS
+from fleet.pages.campaign.columns import LOADS, ItemColumn
 from fleet.state.precedence import in_state
 from fleet.stats import rollup
 from fleet.stats.rollup import Rollup
 from ifeportal.models import Airline
-from ifeportal.tables.query import TableQuery, order_by, paginate
+from ifeportal.tables.query import TableQuery, paginate, select_rows
 
 
 def totals_of(row: QuerySet[Airline] | QuerySet[Tail] | QuerySet[Campaign]) -> Rollup:
@@ -37,20 +37,6 @@ def newest_id(rows: QuerySet[Load] | QuerySet[Tail] | QuerySet[Transfer] | Query
 
 
 ITEMS_ACROSS: Final = 40
-
-CAMPAIGN_COLUMNS: Final = ("status", "tail", *(key for key in LOAD_ORDERINGS if key != "status"))
-
-
-@dataclass(frozen=True)
-class ItemColumn:
-    """An item, as the manifest has it (`item` is None if it does not), and how many tails stand where with it."""
-
-    name: str
-    item: ContentItem | None
-    complete: int
-    loading: int
-    failed: int
-    reported: int
 
 
 @dataclass(frozen=True)
@@ -81,10 +67,7 @@ def transfers_of(campaign: Campaign) -> QuerySet[Transfer]:
 def filtered_loads(campaign: Campaign, choice: TableQuery) -> QuerySet[Load]:
     """The campaign's loads with their tails, as the address wants them."""
     rows = loads_of(campaign).filter(in_state(choice.state)).select_related("tail")
-    if choice.search:
-        rows = rows.filter(Q(tail__name__icontains=choice.search) | Q(error_code__iexact=choice.search))
-    column = F("tail__name") if choice.order == "tail" else LOAD_ORDERINGS[choice.order]
-    return rows.order_by(order_by(column, choice), "tail__name")
+    return select_rows(rows, LOADS, choice, "tail__name")
 
 
 def load_page(campaign: Campaign, choice: TableQuery) -> Page[Load]:

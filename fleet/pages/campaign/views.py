@@ -20,16 +20,15 @@ from django.views.decorators.http import require_safe
 from campaigns.models import Campaign, Draft
 from fleet.history import point_in_time
 from fleet.models import Load, Transfer
-from fleet.pages import exports, freshness
-from fleet.pages.campaign import heatmap, history, queries
+from fleet.pages import freshness
+from fleet.pages.campaign import columns, exports, heatmap, history, queries
 from fleet.state import precedence
 from fleet.stats import rollup
 from ifeportal.access import Role, visible_or_404
 from ifeportal.live.feed import current_rev
 from ifeportal.models import Airline
 from ifeportal.tables import query
-from ifeportal.tables.export import Table, export
-from ifeportal.web.responses import compressed, render_page
+from ifeportal.web.responses import compressed, export_response, render_page
 
 
 @require_safe
@@ -37,16 +36,16 @@ def campaign(request: HttpRequest, airline: str, campaign: str) -> HttpResponseB
     """A campaign: its manifest, tails by items, a row a tail, a row an item; with `at` as it was at that moment."""
     rev = current_rev()
     row = _campaign(request, airline, campaign)
-    file = export(request, _file(request, row))
+    file = export_response(request, exports.campaign_tables(row, request.GET))
     if file is not None:
         return file
     at = _moment(request)
     if at is not None:
         return _as_it_was(request, row, at)
-    choice = query.parse_query(request.GET, queries.CAMPAIGN_COLUMNS, precedence.CHOICES)
+    choice = query.parse_query(request.GET, columns.LOADS, precedence.CHOICES)
     page = queries.load_page(row, choice)
     names = queries.item_names(row, request.GET.get("items", "1"))
-    columns = queries.item_columns(row, list(names.object_list))
+    items = queries.item_columns(row, list(names.object_list))
     sums = queries.totals_of(rollup.campaigns(Campaign.objects.filter(pk=row.pk)))
     not_begun = queries.not_started(row)
     as_table = "table" in request.GET
@@ -67,8 +66,10 @@ def campaign(request: HttpRequest, airline: str, campaign: str) -> HttpResponseB
             "choice": choice,
             "page": page,
             "names": names,
-            "columns": columns,
-            "matrix": queries.matrix(list(page.object_list), columns if with_cells else []),
+            "loads_table": columns.LOADS,
+            "items_table": columns.ITEMS,
+            "columns": items,
+            "matrix": queries.matrix(list(page.object_list), items if with_cells else []),
             "as_table": as_table,
             "with_cells": with_cells,
             "newest_load": queries.newest_id(Load.objects.filter(campaign=row)),
@@ -114,19 +115,6 @@ def _campaign(request: HttpRequest, airline: str, campaign: str) -> Campaign:
     return visible_or_404(rows, request.user, airline__name=airline, name=campaign)
 
 
-def _file(request: HttpRequest, row: Campaign) -> Table:
-    """The table that the address names: the loads as they are filtered and ordered, every cell, or the manifest."""
-    name = f"{row.airline.name} {row.name}"
-    match request.GET.get("table"):
-        case "cells":
-            return exports.transfers(name, queries.transfers_of(row))
-        case "manifest":
-            return exports.manifest(row)
-    return exports.loads(
-        name, queries.filtered_loads(row, query.parse_query(request.GET, queries.CAMPAIGN_COLUMNS, precedence.CHOICES))
-    )
-
-
 def _moment(request: HttpRequest) -> datetime | None:
     """The earlier moment asked for; what is none is said, and the page shows the present."""
     asked = request.GET.get("at")
@@ -139,10 +127,12 @@ def _moment(request: HttpRequest) -> datetime | None:
 def _as_it_was(request: HttpRequest, row: Campaign, at: datetime) -> HttpResponse:
     now = timezone.now()
     found = history.in_service(row, point_in_time.snapshot_at(row, at, now))
-    choice = query.parse_query(request.GET, history.COLUMNS, precedence.CHOICES)
+    choice = query.parse_query(request.GET, columns.PAST_LOADS, precedence.CHOICES)
     context: dict[str, Any] = {
         "airline": row.airline,
         "campaign": row,
+        "loads_table": columns.PAST_LOADS,
+        "items_table": columns.PAST_ITEMS,
         "then": found,
         "at": history.format_time(at),
         "steps": history.steps(at, now),

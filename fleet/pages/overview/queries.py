@@ -5,7 +5,6 @@ Reads the database only, and only below airlines that its caller has reached by 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -15,15 +14,14 @@ from django.db.models.functions import RowNumber
 from fleet.attention import queries
 from fleet.choices import Status
 from fleet.models import Load
-from fleet.pages.freshness import Freshness, load_freshness
+from fleet.pages.freshness import load_freshness
+from fleet.pages.overview.columns import AIRLINES, AirlineCard
 from fleet.stats import airline_totals, rollup
-from fleet.stats.rollup import Rollup
 from fleet.stats.throughput import received_today
 from ifeportal.access import ScopedQuerySet
 from ifeportal.models import Airline
 from ifeportal.tables.query import TableQuery
 
-COLUMNS: Final = ("attention", "name", "percent", "tails")
 WORST: Final = 3  # loads that a card names
 # What is shown first of what needs attention.
 _WEIGHT: Final = Case(
@@ -34,32 +32,6 @@ _WEIGHT: Final = Case(
     default=Value(4),
     output_field=IntegerField(),
 )
-
-
-@dataclass(frozen=True)
-class AirlineCard:
-    """An airline: its sums, bytes that arrived today (UTC), how many tails hold all they began, the worst loads."""
-
-    airline: Airline
-    sums: Rollup
-    freshness: Freshness
-    received: int
-    ready: int
-    worst: list[Load] = field(default_factory=list)
-
-    def rank(self, column: str) -> tuple[int, ...]:
-        """What the card is ordered by, besides its name."""
-        sums = self.sums
-        match column:
-            case "percent":
-                return (-1 if sums.percent is None else sums.percent,)
-            case "tails":
-                return (-sums.tails,)
-            case "attention":
-                troubles = (sums.failed, sums.items_failed, sums.stalled, sums.silent, sums.at_risk, sums.contradiction)
-                is_behind = self.freshness.read_at is not None and self.freshness.stale
-                return (*(-count for count in troubles), -int(is_behind))
-        return ()
 
 
 def cards(airlines: ScopedQuerySet[Airline], choice: TableQuery, now: datetime) -> list[AirlineCard]:
@@ -76,7 +48,8 @@ def cards(airlines: ScopedQuerySet[Airline], choice: TableQuery, now: datetime) 
         )
         for row in rows
     ]
-    found.sort(key=lambda card: (card.rank(choice.order), str(card.airline).casefold()), reverse=choice.descending)
+    rank = AIRLINES.sort_of(choice.order)
+    found.sort(key=lambda card: (rank(card), str(card.airline).casefold()), reverse=choice.descending)
     return found
 
 

@@ -10,7 +10,7 @@ from django.views.decorators.http import require_safe
 from fleet.models import Anomaly
 from fleet.pages import anomalies
 from fleet.pages.freshness import store_outage
-from fleet.pages.overview import exports, queries
+from fleet.pages.overview import columns, exports, queries
 from ifeportal.live.feed import current_rev
 from ifeportal.models import Airline
 from ifeportal.tables import query
@@ -23,7 +23,7 @@ def fleet(request: HttpRequest) -> HttpResponseBase:
     """Every airline the user may see; or these as a file."""
     rev = current_rev()
     airlines = Airline.objects.visible_to(request.user)
-    choice = query.parse_query(request.GET, queries.COLUMNS)
+    choice = query.parse_query(request.GET, columns.AIRLINES)
     cards = queries.cards(airlines, choice, timezone.now())
     strays = Anomaly.objects.visible_to(request.user).filter(airline=None)
     file = export_response(request, exports.fleet_tables(cards, strays))
@@ -34,6 +34,8 @@ def fleet(request: HttpRequest) -> HttpResponseBase:
         "fleet/overview.html",
         {
             "rev": rev,
+            "airlines_table": columns.AIRLINES,
+            "orders": columns.ORDERS,
             "choice": choice,
             "cards": cards,
             "away": store_outage([card.freshness for card in cards]),

@@ -17,18 +17,17 @@ from django.db.models import Count, F, Max, Q, QuerySet
 from campaigns.models import Campaign, ContentItem, ManifestState
 from fleet.choices import State
 from fleet.models import Event, Load, Tail, Transfer
-from fleet.pages.orderings import TRANSFER_ORDERINGS, primary_load_order
+from fleet.pages.orderings import primary_load_order
 from fleet.pages.tail import presenter
+from fleet.pages.tail.columns import ITEMS, ItemRow
 from fleet.state.precedence import IS_LOADING, STATES, transfer_in_state
-from ifeportal.tables.query import PAGE_ROWS, SEARCH_LIMIT, TableQuery, order_by
+from ifeportal.tables.query import PAGE_ROWS, SEARCH_LIMIT, TableQuery, select_rows
 
 
 def loads_of(tail: Tail) -> list[Load]:
     """The tail's loads, the one that speaks for it first."""
     return list(Load.objects.filter(tail=tail).select_related("campaign__airline").order_by(*primary_load_order()))
 
-
-ITEM_COLUMNS: Final = ("status", "item", *(key for key in TRANSFER_ORDERINGS if key != "status"))
 
 LOADING_ROWS: Final = 12
 
@@ -60,29 +59,9 @@ def counts(tail: Tail, load: Load | None) -> StateCounts:
     return StateCounts({word: found[f"in_{word}"] if load else 0 for word in (*STATES, "all")}, found["newest"] or 0)
 
 
-@dataclass(frozen=True)
-class ItemRow:
-    """A transfer, what the manifest says of its item, what is proven of it, and its turns, newest first."""
-
-    transfer: Transfer
-    item: ContentItem | None
-    proof: str
-    events: Sequence[Event]
-    is_requested: bool
-
-    @property
-    def checked_by(self) -> str:
-        """What it can be checked by."""
-        return presenter.checked_by(self.item)
-
-
 def filtered_items(load: Load, choice: TableQuery) -> QuerySet[Transfer]:
     """The items of the load as the address wants them."""
-    rows = Transfer.objects.filter(transfer_in_state(choice.state), load=load)
-    if choice.search:
-        rows = rows.filter(Q(content__icontains=choice.search) | Q(error_code__iexact=choice.search))
-    column = F("content") if choice.order == "item" else TRANSFER_ORDERINGS[choice.order]
-    return rows.order_by(order_by(column, choice), "content")
+    return select_rows(Transfer.objects.filter(transfer_in_state(choice.state), load=load), ITEMS, choice, "content")
 
 
 def item_page(load: Load, choice: TableQuery, found: StateCounts, wanted: str) -> tuple[Page[Transfer], list[ItemRow]]:

@@ -8,15 +8,14 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from fleet.choices import Status
-from fleet.models import Anomaly, Load, Tail, Transfer
-from fleet.pages import anomalies, exports, freshness
-from fleet.pages.tail import presenter, queries
+from fleet.models import Anomaly, Tail
+from fleet.pages import anomalies, freshness
+from fleet.pages.tail import columns, exports, presenter, queries
 from fleet.state import precedence
 from ifeportal.access import visible_or_404
 from ifeportal.live.feed import current_rev
 from ifeportal.tables import query
-from ifeportal.tables.export import Table, export
-from ifeportal.web.responses import render_page
+from ifeportal.web.responses import export_response, render_page
 
 
 @require_safe
@@ -29,10 +28,10 @@ def tail(request: HttpRequest, airline: str, tail: str) -> HttpResponseBase:
         each.tail = row
     wanted = request.GET.get("campaign", "")
     load = next((load for load in loads if load.campaign.name == wanted), loads[0] if loads else None)
-    file = export(request, _file(request, row, load))
+    file = export_response(request, exports.tail_tables(row, load, request.GET))
     if file is not None:
         return file
-    choice = query.parse_query(request.GET, queries.ITEM_COLUMNS, precedence.CHOICES)
+    choice = query.parse_query(request.GET, columns.ITEMS, precedence.CHOICES)
     counts = queries.counts(row, load)
     item = queries.requested_item(request.GET)
     page, rows = queries.item_page(load, choice, counts, item) if load else (None, [])
@@ -47,6 +46,8 @@ def tail(request: HttpRequest, airline: str, tail: str) -> HttpResponseBase:
             "airline": row.airline,
             "tail": row,
             **freshness.freshness_context(row.airline),
+            "loads_table": columns.LOADS,
+            "items_table": columns.ITEMS,
             "loads": loads,
             "groups": presenter.load_groups(loads, now, every="all" in request.GET),
             "not_begun": queries.not_started(row, now),
@@ -70,17 +71,3 @@ def tail(request: HttpRequest, airline: str, tail: str) -> HttpResponseBase:
             "newest_transfer": counts.newest,
         },
     )
-
-
-def _file(request: HttpRequest, row: Tail, load: Load | None) -> Table:
-    """The table that the address names: the loads, the time line, or the items as they are filtered and ordered."""
-    name = f"{row.airline.name} {row.name}"
-    match request.GET.get("table"):
-        case "loads":
-            return exports.loads(name, Load.objects.filter(tail=row))
-        case "events":
-            return exports.events(row, queries.filtered_events(row, request.GET.get("turns", "")))
-    if load is None:
-        return exports.transfers(name, Transfer.objects.none())
-    choice = query.parse_query(request.GET, queries.ITEM_COLUMNS, precedence.CHOICES)
-    return exports.transfers(f"{name} {load.campaign.name}", queries.filtered_items(load, choice))

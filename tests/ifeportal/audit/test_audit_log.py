@@ -232,7 +232,7 @@ def test_the_log_is_searched_and_ordered_by_its_address(
     entry(cast.acme, "mona", target="c", at=NOON.replace(day=22), changes={"type": ["", "A321neo"]})
     client.force_login(cast.mona)
     answer = client.get(f"/airlines/ACME/audit/{query}")
-    assert [row.target for row, _, _ in answer.context["entries"]] == found
+    assert [row.target for row in answer.context["page"]] == found
     export = client.get(f"/airlines/ACME/audit/{query or '?'}&export=json")
     assert [row["target"] for row in json.loads(b"".join(export))["rows"]] == found
 

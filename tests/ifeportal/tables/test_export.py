@@ -17,7 +17,8 @@ from django.http import StreamingHttpResponse
 from django.test import AsyncRequestFactory, Client, RequestFactory
 
 from ifeportal.tables import export as exporting
-from ifeportal.tables.export import Column, Table, export
+from ifeportal.tables.columns import Column, Table
+from ifeportal.tables.export import export
 from tests.conftest import Cast
 
 

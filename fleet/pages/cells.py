@@ -1,0 +1,101 @@
+"""Cells that tables of loads have in common. Pure; whatever is not a number goes through `escape`."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any, Final
+from urllib.parse import quote
+
+from fleet.models import Load
+from fleet.pages import bars
+from ifeportal import formatting
+from ifeportal.tables.cells import age, figure, figure_text, held, labelled
+from loader.errors import find_error_kind
+
+SAFE: Final = "!$&'()*+,;=/~:@"  # in an address, as Django's `reverse` has it
+
+
+def row_url(start: str, name: str) -> str:
+    """The address of a tail or campaign, for an attribute."""
+    return escape(f"{start}{quote(name, SAFE)}/")
+
+
+def state(load: Load, context: object) -> str:
+    """The load's state, and whether it is at risk."""
+    word = load.state
+    risk = "" if load.at_risk else " hidden"
+    return (
+        f'<span class="state" data-field="state" data-as="state" data-state="{word}">{word}</span>'
+        f'<span data-show="at_risk"{risk}> <span class="badge warn state" data-state="at_risk">at risk</span></span>'
+    )
+
+
+def progress(load: Load, context: object) -> str:
+    """A bar of the bytes that are there, with what moves and what has failed."""
+    percent = load.percent
+    done, flight, lost = bars.parts(percent, load.items_done, load.items_failed, load.items_total)
+    unknown = " unknown" if percent is None else ""
+    return (
+        f'<div class="gauge"><svg class="parts{unknown}" data-field="percent" data-as="parts" aria-hidden="true">'
+        f'<rect class="done" width="{done}%"/>'
+        f'<rect class="flight" fill="url(#p-loading)" x="{done}%" width="{flight}%"/>'
+        f'<rect class="lost" fill="url(#p-failed)" x="{100 - lost}%" width="{lost}%"/></svg>'
+        f"{figure(percent, 'percent', 'percent')}</div>"
+    )
+
+
+def items(load: Load, context: object) -> str:
+    """Items that are complete, of how many, and how many have failed."""
+    failed = "" if load.items_failed else " hidden"
+    return (
+        f'<span class="lead">Items</span> <span class="bad-count" data-show="items_failed"{failed}>'
+        f"{figure(load.items_failed, 'items_failed', 'count')} failed</span> "
+        f"{figure(load.items_done, 'items_done', 'count')} of {figure(load.items_total, 'items_total', 'count')}"
+    )
+
+
+def bytes_held(load: Load, context: object) -> str:
+    """Bytes that are there, of how many."""
+    return labelled("Held", held(load.bytes_done, load.bytes_total))
+
+
+def rate(load: Load, context: object) -> str:
+    """Bytes a second."""
+    return labelled("Rate", figure(load.rate_bps, "rate_bps", "rate"))
+
+
+def effective_rate(load: Load, context: object) -> str:
+    """Bytes a second over days, pauses included."""
+    return labelled("Effective", figure(load.effective_bps, "effective_bps", "rate"))
+
+
+def time_left(load: Load, context: object) -> str:
+    """Time until the load is complete."""
+    text = formatting.band(load.eta_seconds, load.eta_latest_seconds)
+    return labelled("Left", figure_text(text, "eta_seconds", "band"))
+
+
+def as_of(row: Any, context: Any) -> str:
+    """The age of the figures of a load or transfer."""
+    return labelled("As of", age(row.as_of, context["now"], "as_of"))
+
+
+def tail_link(name: str, start: str, campaign: str, part: str = "") -> str:
+    """The way to a tail's page at a campaign, and to a part of it; `start` is how its airline's addresses begin."""
+    fragment = f"#{part}" if part else ""
+    return f'<a href="{row_url(start, name)}?campaign={quote(campaign, "")}{fragment}">{escape(name)}</a>'
+
+
+def error_row(load: Load, across: int) -> str:
+    """The error of a load, over so many columns: which item, code and text as they came, and what to do."""
+    known = find_error_kind(load.error_code)
+    sentence = "" if load.error or not known else f"{escape(known.sentence)} "
+    advice = f' <span class="advice">{sentence}<b>What to do:</b> {escape(known.advice)}</span>' if known else ""
+    hidden = "" if load.error or load.error_code else " hidden"
+    return (
+        f'<tr role="row" class="fault-row" data-show="error error_code"{hidden}><td role="cell" colspan="{across}">'
+        f'<div class="fault"><b data-field="error_content" data-as="text">{escape(load.error_content)}</b> '
+        f'<span data-refresh><span class="code" data-field="error_code" data-as="text">{escape(load.error_code)}</span>'
+        f'</span> <span class="text" data-field="error" data-as="text">{escape(load.error)}</span>{advice}'
+        f"</div></td></tr>"
+    )

@@ -1,0 +1,106 @@
+"""Columns that tables of several pages have in common: of loads, of items on tails, and of sums of loads.
+
+Files name them as the API does: bytes, bytes per second, seconds; moments in ISO 8601 with Z.
+"""
+
+from __future__ import annotations
+
+from operator import itemgetter
+from typing import Final
+
+from django.db.models import QuerySet
+
+from fleet.models import Load, Transfer
+from fleet.pages import cells
+from fleet.pages.orderings import LOAD_ORDERINGS
+from fleet.serialization import serialize_transfer
+from ifeportal.tables.columns import Column, Table, fields
+
+
+def titled_fields(**titles: str) -> list[Column]:
+    """Columns for files alone of rows that are serialized as in the API, by their keys."""
+    return [Column(key, title, itemgetter(key)) for key, title in titles.items()]
+
+
+TOTALS: Final = tuple(
+    fields(
+        "percent", "bytes_done", "bytes_total", "loads", "loads_unknown",
+        "failed", "silent", "stalled", "contradiction", "waiting", "restarted", "loading", "pending", "complete",
+        "at_risk", "items_total", "items_done", "items_failed", "as_of",
+    )
+)  # fmt: skip
+SCOPE: Final = tuple(titled_fields(airline="Airline", tail="Tail", campaign="Campaign"))
+_TIMES: Final = titled_fields(started_at="Started", finished_at="Finished")
+
+# On the page: rows are loads.
+LOAD_COLUMNS: Final = (
+    *SCOPE,
+    Column(
+        "state", "State", itemgetter("state"), word="status",
+        css="c-state", header_css="", sort=LOAD_ORDERINGS["status"], render=cells.state,
+    ),
+    *titled_fields(status="Status"),
+    Column(
+        "percent", "Percent", itemgetter("percent"), label="Progress",
+        css="c-bar", header_css="bar-col", sort=LOAD_ORDERINGS["percent"], render=cells.progress,
+    ),
+    Column(
+        "bytes_done", "Bytes held", itemgetter("bytes_done"), word="bytes", label="Held",
+        css="c-held num", header_css="num", sort=LOAD_ORDERINGS["bytes"], render=cells.bytes_held,
+    ),
+    *titled_fields(bytes_total="Bytes in all"),
+    Column(
+        "rate_bps", "Bytes per second", itemgetter("rate_bps"), word="rate", label="Rate",
+        css="c-rate num", header_css="num", sort=LOAD_ORDERINGS["rate"], render=cells.rate,
+    ),
+    Column(
+        "eta_seconds", "Seconds left", itemgetter("eta_seconds"), word="eta", label="Left",
+        css="c-eta num", header_css="num", sort=LOAD_ORDERINGS["eta"], render=cells.time_left,
+    ),
+    Column(
+        "effective_bps", "Bytes per second over days", itemgetter("effective_bps"),
+        word="effective", label="Effective rate", css="c-effective num", render=cells.effective_rate,
+    ),
+    *titled_fields(eta_latest_seconds="Seconds left at the latest", at_risk="At risk", items_total="Items"),
+    # Another item that is complete or failed changes counts of the page: the script fetches it anew.
+    Column(
+        "items_done", "Items complete", itemgetter("items_done"), word="items", label="Items",
+        attributes=" data-refresh", css="c-items num", header_css="num",
+        sort=LOAD_ORDERINGS["items"], render=cells.items,
+    ),
+    *titled_fields(items_failed="Items failed", proof="Proof", error_code="Error code", error="Error"),
+    *titled_fields(error_content="Item of the error"),
+    Column(
+        "as_of", "As of", itemgetter("as_of"),
+        css="c-heard num", header_css="num", sort=LOAD_ORDERINGS["as_of"], render=cells.as_of,
+    ),
+    *_TIMES,
+    *titled_fields(archived_at="Archived"),
+)  # fmt: skip
+LOAD_PAGE: Final = ("status", "percent", "items", "bytes", "rate", "eta", "as_of")
+
+TRANSFER_COLUMNS: Final = (
+    *SCOPE,
+    *titled_fields(content="Item", state="State", status="Status", percent="Percent", bytes_done="Bytes held"),
+    *titled_fields(bytes_total="Bytes in all", rate_bps="Bytes per second", eta_seconds="Seconds left"),
+    *titled_fields(bytes_reported="Bytes reported", listed="In the manifest", restarted="Restarted"),
+    *titled_fields(error_code="Error code", error="Error", error_past="Error is past", as_of="As of"),
+    *_TIMES,
+)
+TRANSFERS: Final = Table("items", TRANSFER_COLUMNS, serialize=serialize_transfer)
+
+
+def changed(columns: tuple[Column, ...], *others: Column) -> tuple[Column, ...]:
+    """Return the columns with those of the same key in their place."""
+    by_key = {column.key: column for column in others}
+    return tuple(by_key.get(column.key, column) for column in columns)
+
+
+def load_file(table: Table, name: str, rows: QuerySet[Load]) -> Table:
+    """The table with loads for its file."""
+    return table.with_rows(rows.select_related("tail__airline", "campaign"), f"{name} loads")
+
+
+def transfer_file(table: Table, name: str, rows: QuerySet[Transfer]) -> Table:
+    """The table with items on tails for its file."""
+    return table.with_rows(rows.select_related("load__tail__airline", "load__campaign"), f"{name} items")

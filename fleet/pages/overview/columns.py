@@ -1,0 +1,66 @@
+"""The list of airlines: what its cards are ordered by, and its file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Final
+
+from fleet.models import Load
+from fleet.pages.columns import TOTALS, changed
+from fleet.pages.freshness import Freshness
+from fleet.serialization import serialize_airline
+from fleet.stats.rollup import Rollup
+from ifeportal.models import Airline
+from ifeportal.tables.columns import Column, Table, fields
+
+Rank = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class AirlineCard:
+    """An airline: its sums, bytes that arrived today (UTC), how many tails hold all they began, the worst loads."""
+
+    airline: Airline
+    sums: Rollup
+    freshness: Freshness
+    received: int
+    ready: int
+    worst: list[Load] = field(default_factory=list)
+
+
+def _attention(card: AirlineCard) -> Rank:
+    sums = card.sums
+    troubles = (sums.failed, sums.items_failed, sums.stalled, sums.silent, sums.at_risk, sums.contradiction)
+    is_behind = card.freshness.read_at is not None and card.freshness.stale
+    return (*(-count for count in troubles), -int(is_behind))
+
+
+def _name(card: AirlineCard) -> Rank:
+    return ()  # those of the same rank stand by name
+
+
+def _percent(card: AirlineCard) -> Rank:
+    return (-1 if card.sums.percent is None else card.sums.percent,)
+
+
+def _tails(card: AirlineCard) -> Rank:
+    return (-card.sums.tails,)
+
+
+AIRLINES: Final = Table(
+    "airlines",
+    (
+        Column("attention", "Needs attention", label="needs attention", sort=_attention),
+        Column("airline", "Airline", itemgetter("airline"), word="name", label="name", sort=_name),
+        *fields("title"),
+        *changed(
+            (*fields("tails", "tails_out", "state"), *TOTALS),
+            Column("percent", "Percent", itemgetter("percent"), label="progress", sort=_percent),
+            Column("tails", "Tails", itemgetter("tails"), label="tails", sort=_tails),
+        ),
+    ),
+    order="attention",
+    serialize=lambda card: serialize_airline(card.airline),
+)
+ORDERS: Final = ("attention", "name", "percent", "tails")  # as the page offers them
