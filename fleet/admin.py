@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-from typing import Any
+from operator import attrgetter
+from typing import Any, Final
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
@@ -16,6 +17,8 @@ from fleet.choices import Status
 from fleet.models import Anomaly, Load, ProgressSample, Tail, Transfer, Usage
 from fleet.state.precedence import CHOICES, in_state, transfer_in_state
 from ifeportal.admin.base import ReadOnlyAdmin, ReadOnlyScopedAdmin, page_link
+from ifeportal.tables.columns import Column, Table, fields
+from ifeportal.tables.export import export_as
 
 
 @admin.register(Tail)
@@ -192,9 +195,15 @@ def counts_of(row: Usage) -> dict[str, int]:
     return {name: getattr(row, name) for name in usage.COUNT_FIELDS}
 
 
-def plain(text: str) -> str:
-    """The text as a cell that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+USAGE: Final = Table(
+    "usage",
+    (
+        *fields("day", get=attrgetter),
+        Column("airline", "Airline", lambda row: row.airline.name if row.airline else ""),
+        *fields(*usage.COUNT_FIELDS, get=attrgetter),
+        Column("usd", "USD", lambda row: f"{usage.price(counts_of(row)):f}"),
+    ),
+)
 
 
 @admin.register(Usage)
@@ -230,14 +239,6 @@ class UsageAdmin(ReadOnlyScopedAdmin[Usage]):
         return answer
 
     @admin.action(description="Export as CSV", permissions=["view"])
-    def export(self, request: HttpRequest, rows: QuerySet[Usage]) -> HttpResponse:
+    def export(self, request: HttpRequest, rows: QuerySet[Usage]) -> HttpResponseBase:
         """The chosen rows as a file for a spreadsheet."""
-        answer = HttpResponse(content_type="text/csv; charset=utf-8")
-        answer["Content-Disposition"] = 'attachment; filename="usage.csv"'
-        sheet = csv.writer(answer)
-        sheet.writerow(["day", "airline", *usage.COUNT_FIELDS, "usd"])
-        for row in rows.select_related("airline"):
-            name = plain(row.airline.name) if row.airline else ""
-            counts = counts_of(row)
-            sheet.writerow([row.day.isoformat(), name, *counts.values(), f"{usage.price(counts):f}"])
-        return answer
+        return export_as(request, USAGE.with_rows(rows.select_related("airline")), "csv", "usage.csv")
