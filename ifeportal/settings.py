@@ -12,8 +12,8 @@ from csp.constants import NONE, SELF
 from ifeportal.conf.authentication import signin_settings
 from ifeportal.conf.environment import read_config
 from ifeportal.conf.logging import logging_settings
-from loader.s3.environment import clean_variables
-from loader.s3.redaction import secrets_in
+from loader.s3.auth.environment import clean_variables
+from loader.s3.auth.redaction import secrets_in
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 try:

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import TextIO
 
 from loader.contract.item_reports import one_line
-from loader.s3.redaction import Redactor, redact, secrets_in
+from loader.s3.auth.redaction import Redactor, redact, secrets_in
 
 log = logging.getLogger("loader")
 

@@ -29,9 +29,9 @@ from loader.monitor.systemd import SystemdNotifier
 from loader.monitor.terminal import PlainDisplay, make_display
 from loader.network.link_monitor import LinkMonitor, connect_target
 from loader.reporting.reporter import MAX_HELPERS
+from loader.s3.auth.environment import clean_variables
+from loader.s3.auth.redaction import redact, secrets_in
 from loader.s3.client import S3Bucket
-from loader.s3.environment import clean_variables
-from loader.s3.redaction import redact, secrets_in
 from loader.storage.content_store import ContentStore
 from loader.transfer.concurrency import MAX_CONNECTIONS
 

@@ -21,9 +21,9 @@ from urllib.parse import urlsplit
 
 from benchmarks.polling.fleet import Written
 from benchmarks.shared.processes import Failed
-from loader.s3.credentials import S3Credentials
-from loader.s3.sigv4 import sign_request
-from loader.s3.urls import quote_key
+from loader.s3.auth.credentials import S3Credentials
+from loader.s3.auth.sigv4 import sign_request
+from loader.s3.http.urls import quote_key
 
 PROCESSES: Final = 2
 THREADS: Final = 8

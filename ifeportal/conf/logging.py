@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from loader.s3.redaction import HIDDEN, Redactor, redact
+from loader.s3.auth.redaction import HIDDEN, Redactor, redact
 
 SECRET_NAMES = re.compile(r"password|passwd|secret|token|authorization|cookie|signature|session_?key|api_?key", re.I)
 SECRET_TEXT = (

@@ -34,8 +34,8 @@ from loader.planning.limits import EffectiveLimits
 from loader.planning.model import Plan, PlanningContext
 from loader.reporting.lease import TailLease
 from loader.reporting.reporter import StatusReporter
+from loader.s3.auth.redaction import redact
 from loader.s3.interface import Bucket
-from loader.s3.redaction import redact
 from loader.s3.retry import Backoff
 from loader.storage.content_store import ContentStore
 from loader.storage.inventory import ItemKey

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from loader.errors import Code
 from loader.planning.model import PlanStep
-from loader.s3.redaction import redact
+from loader.s3.auth.redaction import redact
 
 
 class EventListener:

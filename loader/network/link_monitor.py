@@ -21,7 +21,7 @@ from urllib.request import getproxies, proxy_bypass
 from loader.command_runner import run_command
 from loader.errors import NO_ANSWER, WorldError
 from loader.network.probes import Address, Resolver, accepts_connection, external_routes, has_route
-from loader.s3.urls import endpoint_for
+from loader.s3.http.urls import endpoint_for
 
 log = logging.getLogger("loader")
 ROUTE_INTERVAL: Final = 2.0  # seconds between two looks at the routes

@@ -27,8 +27,8 @@ from loader.errors import BadName, Code, WorldError
 from loader.failpoints import failpoint
 from loader.reporting.lease import TailLease, TailLeaseLost
 from loader.reporting.outbox import Outbox, PendingWrite
+from loader.s3.auth.redaction import redact
 from loader.s3.interface import Bucket
-from loader.s3.redaction import redact
 from loader.s3.retry import Backoff
 
 log = logging.getLogger("loader")

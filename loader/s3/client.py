@@ -1,7 +1,7 @@
 """Both buckets, seen from either side: list, get, open, put, upload, delete.
 
 `S3Bucket` talks to any S3, `MemoryBucket` is the same in memory, for tests and property machines; one test suite holds
-them to the same behaviour. `loader.s3.transport` sends the requests, `loader.s3.listing` reads the listings and
+them to the same behaviour. `loader.s3.http.transport` sends the requests, `loader.s3.listing` reads the listings and
 `loader.s3.upload` sends large files: boto3 would cost 0.4 s to load and fifty times the CPU for a page of a listing.
 Whatever fails comes out as `WorldError`, chained, without a secret or a signed address in its text.
 
@@ -20,9 +20,12 @@ from typing import Final
 
 from loader.clock import StoreClock
 from loader.errors import Code, WorldError
-from loader.s3.credentials import S3Credentials
+from loader.s3.auth.credentials import S3Credentials
 from loader.s3.errors import NoSuchBucket
-from loader.s3.headers import parse_http_date
+from loader.s3.http.headers import parse_http_date
+from loader.s3.http.responses import ResponseBody, etag_of, release_connection
+from loader.s3.http.transport import MAX_ATTEMPTS, S3Request, S3Response, S3Transport
+from loader.s3.http.urls import quote_query
 from loader.s3.interface import (
     NOT_MODIFIED,
     Body,
@@ -34,10 +37,7 @@ from loader.s3.interface import (
     RequestStats,
 )
 from loader.s3.listing import ListPage, parse_listing
-from loader.s3.responses import ResponseBody, etag_of, release_connection
-from loader.s3.transport import MAX_ATTEMPTS, S3Request, S3Response, S3Transport
 from loader.s3.upload import S3MultipartUpload, upload_file
-from loader.s3.urls import quote_query
 
 LISTING_LIMIT: Final = 16 * 1_048_576  # bytes: 1,000 keys of 1,024 bytes, each byte as %XX, five times over
 MAX_EMPTY_PAGES: Final = 100  # in a row; a store may have looked through what was deleted

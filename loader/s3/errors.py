@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from loader.errors import Code, Unsupported, WorldError
-from loader.s3.headers import parse_http_date
+from loader.s3.http.headers import parse_http_date
 
 # Too short for a signature, whatever a store puts there.
 _CODE: Final = re.compile(rb"<Code>([A-Z][A-Za-z0-9._-]{0,49})</Code>")

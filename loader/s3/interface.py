@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, Literal, Protocol, Self
 
 from loader.clock import StoreClock
-from loader.s3.payload import Payload
+from loader.s3.http.payload import Payload
 
 BLOCK: Final = 262_144  # bytes; a larger buffer gains nothing, a smaller one costs CPU
 RequestKind = Literal["list", "get", "put", "delete"]

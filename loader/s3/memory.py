@@ -14,6 +14,7 @@ from typing import NamedTuple, Self
 from loader.clock import StoreClock
 from loader.errors import Code, WorldError
 from loader.s3.errors import PartsRefused, UploadGone
+from loader.s3.http.payload import Payload, payload_blocks
 from loader.s3.interface import (
     BLOCK,
     NOT_MODIFIED,
@@ -25,7 +26,6 @@ from loader.s3.interface import (
     UploadedPart,
 )
 from loader.s3.part_plan import MIN_PART_SIZE, check_part_number, multipart_etag
-from loader.s3.payload import Payload, payload_blocks
 
 
 def _now() -> datetime:

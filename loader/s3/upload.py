@@ -22,13 +22,13 @@ from xml.sax.saxutils import escape
 
 from loader.errors import Code, Stopped, WorldError
 from loader.s3.errors import S3ErrorResponse, UploadGone
+from loader.s3.http.payload import FileSlice, Payload, payload_sha256, payload_size
+from loader.s3.http.responses import etag_of
+from loader.s3.http.transport import FIRST_RETRY_WAIT, MAX_RETRY_WAIT, S3Request, S3Transport
+from loader.s3.http.urls import quote_query
 from loader.s3.interface import UploadedPart
 from loader.s3.part_plan import PART_SIZE, PartRange, check_part_number, multipart_etag, plan_parts
-from loader.s3.payload import FileSlice, Payload, payload_sha256, payload_size
-from loader.s3.responses import etag_of
 from loader.s3.retry import Backoff
-from loader.s3.transport import FIRST_RETRY_WAIT, MAX_RETRY_WAIT, S3Request, S3Transport
-from loader.s3.urls import quote_query
 
 THREADS: Final = 10  # parts of one file at a time
 PART_ATTEMPTS: Final = 5

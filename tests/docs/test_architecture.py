@@ -19,7 +19,6 @@ DJANGO_MODULES = {"__init__", "apps", "admin", "models", "urls", "settings", "as
 MODULES_PER_FOLDER = 14
 # Folders that hold more, how many, and why they are not cut.
 EXCEPTIONS = {
-    "loader/s3": 17,  # one client: nothing else may import the HTTP libraries, and a part of it is of no use alone
     "ifeportal/live": 15,  # one feed: the socket, the long poll and the reader share its protocol and scope
 }
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loader.clock import LAG, TOLERANCE, StoreClock, seconds_since_boot, trusted_time, why_untrusted
-from loader.s3.headers import parse_http_date
+from loader.s3.http.headers import parse_http_date
 
 NOW = datetime(2026, 12, 15, 12, tzinfo=UTC)
 

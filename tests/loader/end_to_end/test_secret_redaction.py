@@ -23,8 +23,8 @@ import pytest
 from loader.errors import Code, WorldError
 from loader.local_api.unix_socket import connect_socket
 from loader.logs import SecretRedactor, configure_logging
+from loader.s3.auth.redaction import HIDDEN
 from loader.s3.client import S3Bucket
-from loader.s3.redaction import HIDDEN
 from tests.support.aircraft import ROOT, Aircraft, publish
 from tests.support.echo_store import MEDIA, STATUS, TALES, Tattler
 from tests.support.local_programs import GET_STATUS

@@ -10,7 +10,7 @@ import pytest
 
 from loader.errors import WorldError
 from loader.s3.client import S3Bucket
-from loader.s3.urls import endpoint_for
+from loader.s3.http.urls import endpoint_for
 from tests.support.scripted_store import Reply, ScriptedStore
 
 FOUND = Reply(200, b"ok", {"ETag": '"abc"'})

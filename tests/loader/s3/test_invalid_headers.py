@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from loader.errors import WorldError
+from loader.s3.auth.credentials import CredentialProvider, S3Credentials
 from loader.s3.client import S3Bucket
-from loader.s3.credentials import CredentialProvider, S3Credentials
 from tests.support.scripted_store import ScriptedStore
 
 CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")

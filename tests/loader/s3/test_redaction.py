@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from ifeportal.conf.logging import LogRedactor
 from loader.logs import SecretRedactor, configure_logging
+from loader.s3.auth.redaction import HIDDEN
 from loader.s3.client import S3Bucket
-from loader.s3.redaction import HIDDEN
 from tests.loader.end_to_end.test_secret_redaction import Seen, look_on
 from tests.support.aircraft import ROOT, Aircraft
 from tests.support.echo_store import MEDIA, STATUS, Tattler

@@ -8,7 +8,7 @@ import pytest
 
 from loader.errors import WorldError
 from loader.s3.client import S3Bucket
-from loader.s3.responses import GATHER
+from loader.s3.http.responses import GATHER
 from tests.support.scripted_store import Reply, ScriptedStore
 
 OBJECT = {"ETag": '"abc"'}

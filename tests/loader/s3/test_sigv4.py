@@ -14,10 +14,10 @@ from botocore.credentials import Credentials
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loader.s3.credentials import CredentialProvider, S3Credentials
+from loader.s3.auth.credentials import CredentialProvider, S3Credentials
+from loader.s3.auth.sigv4 import sign_request
+from loader.s3.http.urls import host_header, quote_key, quote_query
 from loader.s3.interface import Bucket
-from loader.s3.sigv4 import sign_request
-from loader.s3.urls import host_header, quote_key, quote_query
 
 NOW = dt.datetime(2026, 11, 21, 3, 4, 5, tzinfo=dt.UTC)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)

@@ -16,10 +16,10 @@ from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.errors import WorldError
 from loader.s3.client import S3Bucket
 from loader.s3.errors import PartsRefused, UploadGone
+from loader.s3.http.payload import FileSlice
 from loader.s3.interface import Bucket, UploadedPart
 from loader.s3.memory import MemoryBucket
 from loader.s3.part_plan import MIN_PART_SIZE, PART_SIZE, multipart_etag
-from loader.s3.payload import FileSlice
 from tests.support.aircraft import ROOT
 from tests.support.scripted_store import Reply, ScriptedStore
 

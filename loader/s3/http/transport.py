@@ -1,6 +1,6 @@
 """Signed requests to one bucket: sent, tried again where that may help, refusals raised as WorldError. Opens sockets.
 
-Signed by `loader.s3.sigv4` and sent by urllib3. Only `loader.s3.client` and `loader.s3.upload` use it.
+Signed by `loader.s3.auth.sigv4` and sent by urllib3. Only `loader.s3.client` and `loader.s3.upload` use it.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Final
 import urllib3
 
 from loader.errors import Code, WorldError
-from loader.s3.connections import connection_pool
-from loader.s3.credentials import CredentialProvider, S3Credentials
+from loader.s3.auth.credentials import CredentialProvider, S3Credentials
+from loader.s3.auth.sigv4 import sign_request
 from loader.s3.errors import S3ErrorResponse
+from loader.s3.http.connections import connection_pool
+from loader.s3.http.payload import FileSlice, Payload, payload_blocks, payload_sha256, payload_size
+from loader.s3.http.responses import ObjectHeaders, read_limited, release_connection, translate_errors
+from loader.s3.http.urls import endpoint_for, host_header, quote_key
 from loader.s3.interface import RequestKind, RequestStats
-from loader.s3.payload import FileSlice, Payload, payload_blocks, payload_sha256, payload_size
-from loader.s3.responses import ObjectHeaders, read_limited, release_connection, translate_errors
 from loader.s3.retry import Backoff
-from loader.s3.sigv4 import sign_request
-from loader.s3.urls import endpoint_for, host_header, quote_key
 
 MAX_ATTEMPTS: Final = 3
 MAX_RETRY_WAIT: Final = 20.0  # seconds; a store that asks for more gets its error reported instead

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from loader.s3.credentials import S3Credentials
+from loader.s3.auth.credentials import S3Credentials
 
 if TYPE_CHECKING:
     pass

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from loader.errors import Code, WorldError
-from loader.s3.redaction import redact
+from loader.s3.auth.redaction import redact
 
 if TYPE_CHECKING:
     from botocore.credentials import Credentials

@@ -21,7 +21,7 @@ from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionError, SSLError, TimeoutError
 
 from loader.errors import Code, WorldError
-from loader.s3.headers import EPOCH, parse_content_range, parse_http_date
+from loader.s3.http.headers import EPOCH, parse_content_range, parse_http_date
 from loader.s3.interface import BLOCK, RequestStats
 
 GATHER: Final = 0.05  # seconds that bytes may wait for more: TLS gives them in records of 16 KiB at most

@@ -1,0 +1,1 @@
+"""Credentials, signatures, and keeping secrets out of logs."""
