@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 from benchmarks.network.forwarder import Conditions, Counts
 from benchmarks.network.namespaces import why_not
 
-ROOT: Final = Path(__file__).resolve().parents[1]
+ROOT: Final = Path(__file__).resolve().parents[2]
 
 
 class LossyLink:

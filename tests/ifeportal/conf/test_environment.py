@@ -12,7 +12,7 @@ import pytest
 from ifeportal.conf.environment import ConfigError, read_config
 from tests.support.production_environment import KEY, PRODUCTION, manage
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_without_any_setting_it_is_development() -> None:

@@ -83,7 +83,7 @@ def test_the_highest_stage_stops_first(tmp_path: Path) -> None:
             for stage in (1, 3, 2)
         ]
         for child in children:
-            until(lambda child=child: "here" in child.tail())  # type: ignore[misc]
+            until(lambda child=child: "here" in child.log_tail())  # type: ignore[misc]
     assert record.read_text() == "321"
 
 
