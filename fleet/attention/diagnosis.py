@@ -15,8 +15,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from loader.errors import Cause as ErrorCause
-from loader.errors import find_error_kind
+from loader.errors import Cause, find_error_kind
 
 
 class CauseKind(StrEnum):
@@ -32,8 +31,8 @@ class CauseKind(StrEnum):
 
 
 # Where the fault lies, by what a code is about; for the other causes the pattern decides.
-OF_THE_OBJECT: Final = frozenset({ErrorCause.OBJECT, ErrorCause.MANIFEST, ErrorCause.POLICY})
-OF_THE_TAIL: Final = frozenset({ErrorCause.DISK, ErrorCause.AUTHENTICATION, ErrorCause.HOOK})
+OF_THE_OBJECT: Final = frozenset({Cause.OBJECT, Cause.MANIFEST, Cause.POLICY})
+OF_THE_TAIL: Final = frozenset({Cause.DISK, Cause.AUTHENTICATION, Cause.HOOK})
 
 STEPS: Final[Mapping[CauseKind, str]] = MappingProxyType(
     {
@@ -72,7 +71,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
+class LikelyCause:
     """Faults that most likely have one cause. `subject` names it: an object, a tail, a code, or is empty."""
 
     kind: CauseKind
@@ -107,7 +106,7 @@ class Cause:
 CauseKey = tuple[CauseKind, str, str, str, str]  # kind, airline, campaign, subject, code
 
 
-def group_by_cause(findings: Iterable[Finding]) -> list[Cause]:
+def group_by_cause(findings: Iterable[Finding]) -> list[LikelyCause]:
     """The faults under their causes, each in exactly one, the kinds in their order and the largest first."""
     grouped: dict[CauseKey, list[Finding]] = defaultdict(list)
     failed: list[Finding] = []
@@ -119,7 +118,7 @@ def group_by_cause(findings: Iterable[Finding]) -> list[Cause]:
     spread = _spread(failed)
     for fault in failed:
         grouped[_key_of_failure(fault, spread)].append(fault)
-    causes = [Cause(*key, tuple(sorted(found, key=_sort_key))) for key, found in grouped.items()]
+    causes = [LikelyCause(*key, tuple(sorted(found, key=_sort_key))) for key, found in grouped.items()]
     order = list(CauseKind)
     return sorted(
         causes, key=lambda each: (order.index(each.kind), -len(each.loads), each.airline, each.campaign, each.subject)

@@ -15,7 +15,7 @@ from typing import Final
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
 from campaigns.models import Campaign
-from fleet.attention.diagnosis import Cause, CauseKind, Finding, group_by_cause
+from fleet.attention.diagnosis import CauseKind, Finding, LikelyCause, group_by_cause
 from fleet.choices import Inconsistency, ServiceStatus, Status
 from fleet.models import Acknowledgement, Load, Transfer
 from ifeportal.bulk import where_in
@@ -56,7 +56,7 @@ class Issue:
 class IssueGroup:
     """A cause with the rows of its loads."""
 
-    cause: Cause
+    cause: LikelyCause
     issues: Sequence[Issue]
 
     @property

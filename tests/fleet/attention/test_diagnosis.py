@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.attention.diagnosis import OF_THE_OBJECT, OF_THE_TAIL, STEPS, Cause, CauseKind, Finding, group_by_cause
-from loader.errors import ERRORS, Code
-from loader.errors import Cause as ErrorCause
+from fleet.attention.diagnosis import OF_THE_OBJECT, OF_THE_TAIL, STEPS, CauseKind, Finding, LikelyCause, group_by_cause
+from loader.errors import ERRORS, Cause, Code
 
 WORDS = ("failed", "stalled", "silent", "at risk", "contradiction")
 
@@ -18,7 +17,7 @@ def fault(tail: str, content: str = "", code: str = "", word: str = "failed", **
     return Finding(load, "ACME", tail, "2026-12", word, content, code, **rest)  # type: ignore[arg-type]
 
 
-def told(causes: list[Cause]) -> list[tuple[str, str, int]]:
+def told(causes: list[LikelyCause]) -> list[tuple[str, str, int]]:
     return [(cause.kind.value, cause.subject, len(cause.tails)) for cause in causes]
 
 
@@ -67,7 +66,7 @@ def test_what_to_do_begins_with_what_the_error_table_says(code: Code) -> None:
 
 
 def test_every_code_named_here_is_in_the_error_table_and_every_kind_has_a_next_step() -> None:
-    assert {kind.cause for kind in ERRORS.values()} == set(ErrorCause)
+    assert {kind.cause for kind in ERRORS.values()} == set(Cause)
     assert not OF_THE_OBJECT & OF_THE_TAIL
     assert set(STEPS) == set(CauseKind)
 
