@@ -60,7 +60,7 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):
 
 
 def user_for(sociallogin: SocialLogin) -> User:
-    """The active user whose e-mail address the service has verified. Raises Refused."""
+    """The active user whose e-mail address the service has verified. Raises SignInRefused."""
     address = verified_email(sociallogin)
     # In the database case is folded by rules that take a dotless i for an i.
     found = [user for user in User.objects.filter(email__iexact=address) if user.email.lower() == address.lower()]
@@ -76,7 +76,7 @@ def user_for(sociallogin: SocialLogin) -> User:
 
 
 def verified_email(sociallogin: SocialLogin) -> str:
-    """The e-mail address the service has verified. Raises Refused; some services write the word "false"."""
+    """The e-mail address the service has verified. Raises SignInRefused; some services write the word "false"."""
     for address in sociallogin.email_addresses:
         if str(address.verified).lower() == "true" and isinstance(address.email, str):
             return address.email.strip()

@@ -18,7 +18,7 @@ from ifeportal.models import User
 
 
 def user_of_session(session_key: str) -> User:
-    """The user signed in with this session. Raises Refused when there is none, or not any more.
+    """The user signed in with this session. Raises Rejected when there is none, or not any more.
 
     Unlike django.contrib.auth.get_user it never writes: a rotated session key could not be told to the browser here.
     """

@@ -181,7 +181,7 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ha
         self.wake.clear()
 
     async def _send_pending(self, now: float) -> None:
-        """Send what waits, as far as the browser keeps up. Raises Refused if it does not, or if no news can come."""
+        """Send what waits, as far as the browser keeps up. Raises Rejected if it does not, or if no news can come."""
         if self.unacknowledged and now - self.unacknowledged[0][1] > ACK_TIMEOUT:
             raise Rejected(TOO_SLOW, "The connection is too slow for live updates.")
         while self.subscription is not None and len(self.unacknowledged) < ACK_LIMIT:
@@ -209,7 +209,7 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ha
         self.wake.set()
 
     async def _reauthorise(self) -> None:
-        """Read user and rights afresh. Raises Refused if anything of what the socket hears was taken away."""
+        """Read user and rights afresh. Raises Rejected if anything of what the socket hears was taken away."""
         subscription, self.recheck_due = self.subscription, False
         try:
             _, standing, scope = await in_thread(

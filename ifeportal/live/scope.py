@@ -85,7 +85,7 @@ class Scope:
 
 
 def scope_for(user: User, watch: SubscribeRequest) -> Scope:
-    """What this user gets of what was asked for. Raises Refused for an airline that is foreign or not there."""
+    """What this user gets of what was asked for. Raises Rejected for an airline that is foreign or not there."""
     topics = watch.topics
     if user.limited_to is not None:
         topics -= personal_topics()
