@@ -279,7 +279,7 @@ class Job(models.Model):
         return (self.finished_at - self.started_at).total_seconds()
 
     def state(self, now: datetime) -> str:
-        """`running`, `failing` (and waiting for the next attempt), `late`, `due` or `queued_wakeups`; for the
+        """`running`, `failing` (and waiting for the next attempt), `late`, `due` or `waiting`; for the
         pacemaker's own row `running` or `away`."""
         if self.lease_until is not None and self.lease_until >= now:
             return "running"

@@ -43,7 +43,7 @@ WRITTEN: Final = (
 class CatalogResult:
     """What a reading found. `problems` are all that stand at this moment: what is not among them is over.
 
-    `failure_message`: the store could not give some manifest; what was read stands, the rest is tried again next time.
+    `failure`: the store could not give some manifest; what was read stands, the rest is tried again next time.
     """
 
     objects_seen: int = 0

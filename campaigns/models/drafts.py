@@ -42,7 +42,7 @@ class Draft(RetriedWork):
     """What a campaign is to be, as people want it; a job writes it into the media bucket. One for each campaign.
 
     `manifest_etag`, `manifest_version`: of the campaign.json last seen or written, empty if there is none; whoever
-    changed that since then is not overwritten. `storable_etag`: the highest ever seen or published. All times UTC.
+    changed that since then is not overwritten. `version`: the highest ever seen or published. All times UTC.
     """
 
     airline = models.ForeignKey(Airline, on_delete=models.CASCADE, related_name="drafts")

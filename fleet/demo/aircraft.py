@@ -166,7 +166,7 @@ class SimulatedTail:
 
 
 class Simulation:
-    """A fleet in the air. `next_transfer_state` is to be called every second or so; `say` hears what happens, for
+    """A fleet in the air. `advance` is to be called every second or so; `say` hears what happens, for
     people.
 
     `speed` makes links and events so many times faster.

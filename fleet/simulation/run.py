@@ -46,7 +46,7 @@ class Report:
 def write_fleet(
     plan: FleetPlan, media: Bucket, status: Bucket, stop: threading.Event, tell: Tell, *, publish: bool
 ) -> Report:
-    """Announce the campaign (its manifests only if `request_publish`), then write the traffic at its rate until `stop`.
+    """Announce the campaign (its manifests only if `publish`), then write the traffic at its rate until `stop`.
 
     `tell` hears every few seconds how it goes. Raises Taken, and WorldError if a bucket refuses or cannot be reached
     before the traffic begins.

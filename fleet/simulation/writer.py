@@ -59,7 +59,7 @@ class ParallelWriter:
         """Take changes and have them written, at their moments if `paced`, else as fast as can be. How many were taken.
 
         Returns before the last are written. `tell` is called every few seconds. Ends early if told to stop, or if the
-        store will never take a change (`failure_message`).
+        store will never take a change (`failure`).
         """
         started = told = time.monotonic()
         self._started = started if paced else None

@@ -103,7 +103,7 @@ def is_at_risk(
 ) -> bool:
     """Whether a load of that status may not be complete when its exhibition starts.
 
-    It is if the late end of what is `expected_completion` comes after the start. If nothing is expected, or an item has
+    It is if the late end of what is `expected` comes after the start. If nothing is expected, or an item has
     failed so that the rest may never come, it is once the start is nearer than `risk_before`, or past. A load that is
     complete or deleted never is, nor one whose exhibition is over or has no start.
     """

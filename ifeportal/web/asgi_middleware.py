@@ -36,7 +36,7 @@ class BodyLimitExceeded(Exception):
 class BodyLimit:
     """Refuse a request body above BODY_LIMIT before the application stores it.
 
-    Where daphne is the server, `webserver` has refused it already; other servers hand a body on as it arrives.
+    Where daphne is the server, `daphne_request` has refused it already; other servers hand a body on as it arrives.
     """
 
     def __init__(self, application: ASGIApplication) -> None:

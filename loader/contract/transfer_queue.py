@@ -41,7 +41,7 @@ class QueueEntry:
 
 @dataclass(frozen=True, slots=True)
 class TransferQueue:
-    """A whole queue. `filter_entries` None: it says nothing about campaigns, all are loaded as without a queue; ():
+    """A whole queue. `entries` None: it says nothing about campaigns, all are loaded as without a queue; ():
     none is.
 
     `bandwidth_limit` in bytes a second, None and 0 are no limit; `window` None is any hour. The loader's own settings
