@@ -32,7 +32,7 @@ DURABLE: Final = ("fsync", "synchronous_commit", "full_page_writes")
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """`name` is that of its status bucket; `told` the environment of a portal that reads it; `parse_database_url` an
+    """`name` is that of its status bucket; `told` the environment of a portal that reads it; `database` an
     URL.
     """
 
@@ -70,7 +70,7 @@ class World:
 
 @contextmanager
 def world(name: str, fleet: Fleet, store: SeaweedFS, database: str, folder: Path) -> Iterator[World]:
-    """An empty one; `parse_database_url` is "sqlite" or "postgresql". The manifest is there, status objects are not."""
+    """An empty one; `database` is "sqlite" or "postgresql". The manifest is there, status objects are not."""
     made = folder / name
     made.mkdir()
     with ExitStack() as stack:

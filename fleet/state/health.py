@@ -77,7 +77,7 @@ class LoadInputs(NamedTuple):
 
 
 class TransferInputs(NamedTuple):
-    """What an item is judged by. `queued_wakeups`: its load is."""
+    """What an item is judged by. `waiting`: its load is."""
 
     stalled: bool
     rate_bps: int | None

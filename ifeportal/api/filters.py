@@ -35,7 +35,7 @@ class OrderingFilter(filters.BaseFilterBackend):
         return path.desc(nulls_last=True) if term.startswith("-") else path.asc(nulls_last=True)
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
-        """What the schema says of `sort_header`."""
+        """What the schema says of `ordering`."""
         names = list(view.orderings)
         return [
             {

@@ -1,6 +1,6 @@
 """Writer of the change feed: a change is published in the transaction that makes it.
 
-May touch only the feed's own tables. Revisions come from one counter row. `request_publish` takes its lock as the last
+May touch only the feed's own tables. Revisions come from one counter row. `publish` takes its lock as the last
 act of the writer's transaction and holds it until the commit, so revisions become visible in the order of their
 numbers: who has read up to revision N will never see an N or less appear afterwards. A plain sequence cannot promise
 that.

@@ -27,7 +27,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Page:
-    """What is on a page; `encode_json`: names are written as in an address."""
+    """What is on a page; `encoded`: names are written as in an address."""
 
     entries: Sequence[Entry] = ()
     prefixes: Sequence[str] = ()
