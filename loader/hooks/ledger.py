@@ -37,10 +37,6 @@ class PendingHook:
         """What it is for, whatever its content."""
         return str(self.path), self.campaign, self.content
 
-    def still_exists(self) -> bool:
-        """Whether there is anything to run the command for."""
-        return self.path.is_dir() if not self.content else self.path.is_file()
-
     def __str__(self) -> str:
         return f"{self.campaign}/{self.content}{TGZ}" if self.content else self.campaign
 
@@ -64,6 +60,13 @@ class HookLedger:
         with translate_disk_errors("notes of the command"), self._root() as root:
             owed = self._pending_for(root, campaign, name)
         return [owed] if owed else []
+
+    def refresh(self, owed: PendingHook) -> PendingHook | None:
+        """Return what is pending now for the same item or campaign: None once it was marked done or removed."""
+        with translate_disk_errors("notes of the command"), self._root() as root:
+            if owed.content:
+                return self._pending_for(root, owed.campaign, owed.content + TGZ)
+            return self._pending_campaign(root, owed.campaign)
 
     def owns(self, owed: PendingHook) -> bool:
         """Whether it is owed in this directory."""
@@ -97,10 +100,16 @@ class HookLedger:
             owed = self._pending_for(root, campaign, name.removesuffix(".json"))
             if owed:
                 yield owed
+        whole_campaign = self._pending_campaign(root, campaign)
+        if whole_campaign:
+            yield whole_campaign
+
+    def _pending_campaign(self, root: Directory, campaign: str) -> PendingHook | None:
         with _open_if_present(root, LOADER_DIR, "campaigns") as states, _open_if_present(root, campaign) as folder:
             mark = read_state(states, f"{campaign}.json").get("manifest") if states and folder else None
-        if isinstance(mark, str) and not self._is_done(root, campaign, _CAMPAIGN_RECORD, mark):
-            yield PendingHook(self._path / campaign, campaign, "", mark)
+        if not isinstance(mark, str) or self._is_done(root, campaign, _CAMPAIGN_RECORD, mark):
+            return None
+        return PendingHook(self._path / campaign, campaign, "", mark)
 
     def _pending_for(self, root: Directory, campaign: str, name: str) -> PendingHook | None:
         with _open_if_present(root, campaign) as folder, _open_if_present(root, LOADER_DIR, "held", campaign) as held:

@@ -33,14 +33,20 @@ class HookQueue:
         self,
         command: Sequence[str],
         timeout: float,
+        refresh: Callable[[PendingHook], PendingHook | None],
         done: Callable[[PendingHook, WorldError | None], None],
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`done` hears on the thread of the hooks what came of each run; `timeout` in seconds. Nothing runs yet."""
-        self._command, self._timeout, self._done, self._clock = tuple(command), timeout, done, clock
+        """Start nothing yet. `timeout` is in seconds.
+
+        The thread of the hooks calls `refresh` before each run, which returns what is pending by then, and `done`
+        after it.
+        """
+        self._command, self._timeout, self._clock = tuple(command), timeout, clock
+        self._refresh, self._done = refresh, done
         self._waiting: dict[HookKey, PendingHook] = {}
-        self._running: HookKey | None = None
+        self._running: PendingHook | None = None
         self._blocked: dict[HookKey, tuple[PendingHook, float]] = {}
         self._changed = threading.Condition()
         self._stop = threading.Event()
@@ -92,7 +98,8 @@ class HookQueue:
             self._thread.join(seconds)
 
     def _accepts(self, owed: PendingHook) -> bool:
-        if owed.key in self._waiting or owed.key == self._running:
+        running = self._running
+        if owed.key in self._waiting or (running and (running.key, running.mark) == (owed.key, owed.mark)):
             return False
         barred = self._blocked.get(owed.key)
         return barred is None or barred[0].mark != owed.mark or barred[1] <= self._clock()
@@ -114,17 +121,29 @@ class HookQueue:
             if self._stop.is_set():
                 return None
             key = next(iter(self._waiting))
-            self._running = key
-            return self._waiting.pop(key)
+            self._running = self._waiting.pop(key)
+            return self._running
 
-    def _run_hook(self, owed: PendingHook) -> None:
-        if not owed.still_exists():
+    def _run_hook(self, submitted: PendingHook) -> None:
+        # Whoever submitted may have read the ledger before an earlier run for the same content was marked done.
+        try:
+            owed = self._refresh(submitted)
+        except WorldError as error:
+            self._on_result(submitted, error)
             return
+        if owed is None:
+            with self._changed:
+                self._blocked.pop(submitted.key, None)
+            return
+        with self._changed:
+            self._running = owed
         outcome = run_command([*self._command, str(owed.path), owed.campaign, owed.content], self._timeout, self._stop)
         log.info("%s ran for %s: %s", self._command[0], owed, _log_text(outcome))
         if outcome.stopped:
             return
-        error = None if outcome.succeeded else WorldError(Code.HOOK_FAILED, _error_text(outcome))
+        self._on_result(owed, None if outcome.succeeded else WorldError(Code.HOOK_FAILED, _error_text(outcome)))
+
+    def _on_result(self, owed: PendingHook, error: WorldError | None) -> None:
         with self._changed:
             self._blocked.pop(owed.key, None)
             if error is not None:
@@ -158,7 +177,7 @@ class HookRunner:
         """Without a command nothing is ever owed. `changed` is called when a run of it has ended."""
         self._reporter, self._listener, self._changed = reporter, listener, changed
         self._ledgers = [HookLedger(store.path) for store in stores] if command else []
-        self._hooks = HookQueue(command, timeout, self._on_result)
+        self._hooks = HookQueue(command, timeout, self._refresh, self._on_result)
         self._failed: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
         self._started = False
@@ -220,6 +239,9 @@ class HookRunner:
             self._hooks.submit(find())
         except WorldError as error:
             self._listener.notice("command", f"What is owed cannot be read: {error}", code=error.code)
+
+    def _refresh(self, owed: PendingHook) -> PendingHook | None:
+        return next((ledger.refresh(owed) for ledger in self._ledgers if ledger.owns(owed)), None)
 
     def _on_result(self, owed: PendingHook, error: WorldError | None) -> None:
         """Called by the thread of the hooks."""

@@ -222,7 +222,7 @@ def make(heard: Heard) -> Iterator[Callable[..., HookQueue]]:
     made: list[HookQueue] = []
 
     def one(command: str, timeout: float = PATIENCE, clock: Callable[[], float] = time.monotonic) -> HookQueue:
-        made.append(HookQueue(["/bin/sh", command], timeout, heard, clock=clock))
+        made.append(HookQueue(["/bin/sh", command], timeout, heard.ledger.refresh, heard, clock=clock))
         return made[-1]
 
     yield one
@@ -322,13 +322,56 @@ def test_what_was_removed_meanwhile_is_passed_over(
     assert heard.bad == []
 
 
+def test_it_does_not_run_again_for_an_item_read_as_pending_before_the_run_was_recorded(
+    tmp_path: Path, aboard: Path, heard: Heard, make: Callable[..., HookQueue]
+) -> None:
+    whole(aboard, "c", "a", settled="one")
+    hooks = make(script(tmp_path, "exit 0"))
+    read_before = heard.ledger.pending()
+    hooks.submit(read_before)
+    until(lambda: hooks.idle)
+    hooks.submit(read_before)
+    until(lambda: hooks.idle)
+    assert heard.good == [("c", "a"), ("c", "")]
+
+
+def test_it_runs_again_for_content_installed_while_it_ran_for_the_earlier_one(
+    tmp_path: Path, aboard: Path, heard: Heard, make: Callable[..., HookQueue]
+) -> None:
+    whole(aboard, "c", "a")
+    begun, gate = tmp_path / "begun", tmp_path / "gate"
+    hooks = make(script(tmp_path, f"touch {begun}; while [ ! -e {gate} ]; do sleep 0.01; done"))
+    hooks.submit(heard.ledger.pending())
+    until(begun.exists)
+    whole(aboard, "c", "a", body=b"another")
+    assert hooks.submit(heard.ledger.pending()) == 1
+    gate.touch()
+    until(lambda: hooks.idle)
+    assert heard.good == [("c", "a"), ("c", "a")]
+    assert heard.ledger.pending() == []
+
+
+def test_a_ledger_that_cannot_be_read_is_an_error_of_the_item(
+    tmp_path: Path, aboard: Path, heard: Heard, make: Callable[..., HookQueue]
+) -> None:
+    whole(aboard, "c", "a")
+    owed = heard.ledger.pending()
+    aboard.rename(tmp_path / "elsewhere")
+    aboard.write_text("not a directory")
+    hooks = make(script(tmp_path, "exit 0"))
+    hooks.submit(owed)
+    until(lambda: hooks.idle)
+    assert [(campaign, content) for campaign, content, _ in heard.bad] == [("c", "a")]
+    assert names(hooks.failed) == [("c", "a")]
+
+
 KILLED = """
 import sys, time
 from pathlib import Path
 from loader.hooks.runner import HookQueue
 from loader.hooks.ledger import HookLedger
 ledger = HookLedger(Path(sys.argv[1]))
-hooks = HookQueue(sys.argv[2:], 60, lambda pending, error: ledger.mark_done(pending))
+hooks = HookQueue(sys.argv[2:], 60, ledger.refresh, lambda pending, error: ledger.mark_done(pending))
 hooks.submit(ledger.pending())
 while not hooks.idle:
     time.sleep(0.01)
