@@ -1,4 +1,3 @@
-# ruff: noqa: D102  what a fault overrides is documented in Fault
 """Faults of the link between an aircraft and the store, each by itself. For `fleet.simulation.proxy`; no Django.
 
 A `Rule` says which requests a fault hits: by method ("GET", "PUT", "DELETE", or "LIST" for a listing), by a shell
