@@ -174,7 +174,7 @@ def test_the_limits_of_the_api_are_as_documented() -> None:
     rates: Any = settings.REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"]
     per_minute = {scope: int(rate.removesuffix("/min")) for scope, rate in rates.items()}
     assert f"{per_minute['user']:,} requests a minute and user" in text
-    assert f"{Pagination.page_size} rows unless asked otherwise, at most {Pagination.max_page_size:,}" in text
+    assert f"{Pagination.page_size} rows by default, at most {Pagination.max_page_size:,}" in text
 
 
 def test_the_limits_of_the_contract_are_as_documented() -> None:
