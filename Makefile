@@ -3,14 +3,14 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-reset test check bench lock
+.PHONY: help install demo demo-reset test test-postgresql test-sqlite test-thorough coverage check bench lock
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 # A fast machine gains little beyond this: each worker has an object store of its own.
 WORKERS ?= -n logical --maxprocesses 4
-PYTEST = $(BIN)/python -m pytest $(WORKERS) $(ARGS)
+PYTEST = $(BIN)/python -m $(MEASURED) pytest --dist worksteal --durations 30 $(ARGS)
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,14 +33,28 @@ demo: $(INSTALLED)  ## run the whole system on this machine until Ctrl-C
 demo-reset: $(INSTALLED)  ## the same, from the beginning
 	@exec $(BIN)/python manage.py demo --reset $(ARGS)
 
-# The aircraft has no database: what tests it, and what tests the contract, is the same on both and is run once. So is what
-# a browser shows, and what takes long and says nothing of SQLite.
-NO_DATABASE = tests/benchmarks tests/fleet/archive/test_format.py tests/ifeportal/embedded tests/loader
-test: $(INSTALLED)  ## run all tests, on SQLite and then on PostgreSQL
-	@echo "Tests on SQLite"
-	@env -u DATABASE_URL $(PYTEST) -m "not browser and not on_postgresql"
-	@echo "Tests on PostgreSQL"
-	@$(BIN)/python -m tests.support.postgresql -- $(PYTEST) -m "not own_database" $(NO_DATABASE:%=--ignore=%)
+# PostgreSQL is what production has: everything is tested there. SQLite, which the demo and a first try use, runs what is
+# marked `both_databases`. Side by side, because tests wait more than they compute.
+test: $(INSTALLED)  ## run all tests, on PostgreSQL and, where it may differ, on SQLite
+	@$(MAKE) --no-print-directory -j2 test-postgresql test-sqlite
+
+test-thorough: $(INSTALLED)  ## the same with many more examples and lives, and with tests that take minutes
+	@TEST_PROFILE=thorough $(MAKE) --no-print-directory -j2 test-postgresql test-sqlite
+
+coverage: $(INSTALLED)  ## the same as test, and say which lines and branches no test runs
+	@$(BIN)/python -m coverage erase
+	@$(MAKE) --no-print-directory -j2 test-postgresql test-sqlite MEASURED="coverage run -m"
+	@$(BIN)/python -m coverage combine --quiet
+	@$(BIN)/python -m coverage report
+
+test-postgresql: $(INSTALLED)
+	@$(BIN)/python -m tests.support.postgresql -- $(PYTEST) $(WORKERS)
+
+# Its output follows when it has ended, so that the two do not mix. Exit code 5: ARGS chose no test for it.
+test-sqlite: $(INSTALLED)
+	@report=$$(mktemp); trap 'rm -f "$$report"' EXIT; code=0; \
+	env -u DATABASE_URL $(PYTEST) -m both_databases -n 1 >"$$report" 2>&1 || code=$$?; \
+	echo "Tests on SQLite:"; cat "$$report"; exit $$((code == 5 ? 0 : code))
 
 # The deployment check sees what production would have; nothing is connected to.
 check: $(INSTALLED)  ## lint, types, layers, migrations, deployment settings

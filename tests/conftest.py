@@ -15,13 +15,30 @@ from ifeportal.embedded.seaweedfs import SeaweedFS
 from ifeportal.models import Airline, Membership, User
 from loader.s3.client import S3Bucket
 from loader.s3.memory import MemoryBucket
+from tests.support import profiles, slow_tests
 from tests.support.bucket_pool import FreshBuckets
 
 PASSWORD = "correct horse battery staple"
 
 # No example fails because the machine is busy.
-settings.register_profile("patient", settings(deadline=None, suppress_health_check=[HealthCheck.too_slow]))
-settings.load_profile("patient")
+for name, examples in profiles.HYPOTHESIS_EXAMPLES.items():
+    settings.register_profile(
+        name, settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=examples)
+    )
+settings.load_profile(profiles.PROFILE)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    slow_tests.check_reasons(items)
+    if profiles.PROFILE != profiles.THOROUGH:
+        left_out = [item for item in items if item.get_closest_marker("thorough")]
+        if left_out:
+            config.hook.pytest_deselected(items=left_out)
+            items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    slow_tests.report_unexplained(terminalreporter)
 
 
 @dataclass(frozen=True)

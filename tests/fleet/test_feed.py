@@ -20,7 +20,7 @@ from ifeportal.live.models import Change
 from ifeportal.models import Airline
 from tests.support.polling_world import World, load, transfer
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 
 def newest(topic: str) -> dict[int, object]:

@@ -25,6 +25,8 @@ from fleet.usage import UsageRecorder
 from ifeportal.models import Airline
 from tests.conftest import Cast
 
+pytestmark = pytest.mark.both_databases
+
 TODAY = date(2026, 12, 1)
 NOON = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
 POLL = PollResult(list_requests=3, get_requests=20, bytes_received=1_000)

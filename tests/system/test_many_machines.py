@@ -36,7 +36,7 @@ from tests.support.browser_portal import chromium
 from tests.support.portal_system import ROOT, of_session, wait_for
 from tests.support.postgresql import postgresql
 
-pytestmark = [pytest.mark.processes, pytest.mark.browser, pytest.mark.own_database]
+pytestmark = [pytest.mark.processes, pytest.mark.browser]
 
 PLAN = FleetPlan(
     seed=3, airlines=3, tails=4, items=3, rate=25.0, size=35_000_000, failing=0.3, stalling=0, restarting=0.3

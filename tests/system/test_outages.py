@@ -34,7 +34,7 @@ from tests.support.postgresql import postgresql
 from tests.support.postgresql_proxy import Cable
 from tests.support.production_environment import KEY
 
-pytestmark = [pytest.mark.processes, pytest.mark.own_database]
+pytestmark = [pytest.mark.processes]
 
 PAGES = ("/", "/airlines/ACME/", "/airlines/ACME/tails/N1/", "/airlines/ACME/campaigns/2026-12/")
 LISTS = tuple(f"/api/v1/{name}/" for name in ("airlines", "anomalies", "campaigns", "loads", "tails", "transfers"))

@@ -33,7 +33,7 @@ from tests.upgrade.aircraft import (
 )
 from tests.upgrade.contents import AIRLINE, NEWEST, TAIL, build_body, content_key
 
-pytestmark = [pytest.mark.processes, pytest.mark.own_database]  # none at all: once is enough
+pytestmark = [pytest.mark.processes]  # none at all: once is enough
 
 Extent = tuple[int, int]
 PARTLY_LOADED = (("show", "feature"), ("next", "film"), ("next", "song"))

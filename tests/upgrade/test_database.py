@@ -31,7 +31,7 @@ from tests.upgrade.ground import (
 )
 from tests.upgrade.portal import Program, Visitor, portal
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.both_databases]
 
 Tables = dict[str, Rows]
 # A migration may rename these columns, whose values then stand under other names, and no others.

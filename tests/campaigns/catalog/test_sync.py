@@ -23,7 +23,7 @@ from loader.s3.interface import GetResult, ObjectInfo
 from loader.s3.memory import MemoryBucket
 
 NOW = datetime(2026, 12, 1, 12, tzinfo=UTC)
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 
 class Clock:

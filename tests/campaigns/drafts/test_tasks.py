@@ -520,7 +520,6 @@ def test_without_openssl_an_item_is_hashed_in_one_go(
     assert item(draft, "movie-001").sha256 == campaign_drafts.sha256(b"one")
 
 
-@pytest.mark.on_postgresql
 def test_ten_thousand_items_take_few_queries(acme: Airline, store: Store) -> None:
     entries = [{"name": f"track {n:05}", "size": 1, "sha256": campaign_drafts.sha256(b"x")} for n in range(10_000)]
     for entry in entries:

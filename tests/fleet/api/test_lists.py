@@ -32,6 +32,8 @@ from ifeportal.models import Airline, AuditEntry
 from tests.conftest import Cast
 from tests.support.api_fleet import ENDPOINTS, NOON, OTHER_ENDPOINTS, ClientOf, make_load
 
+pytestmark = pytest.mark.both_databases
+
 CONTRACT_TRANSFER = [
     "airline",
     "tail",

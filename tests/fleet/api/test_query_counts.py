@@ -15,6 +15,8 @@ from ifeportal.models import Airline, Membership
 from tests.conftest import Cast
 from tests.support.api_fleet import ENDPOINTS, NOON, ClientOf, make_history, make_load
 
+pytestmark = pytest.mark.both_databases
+
 Grow = Callable[[Cast, range], None]
 
 

@@ -14,6 +14,8 @@ from ifeportal.models import AuditEntry, Membership, User
 from tests.conftest import Cast
 from tests.support.api_fleet import NOON, ClientOf, make_load
 
+pytestmark = pytest.mark.both_databases
+
 NOTE = "Link crew called."
 
 

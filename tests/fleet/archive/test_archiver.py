@@ -31,6 +31,8 @@ from loader.s3.client import S3Bucket
 from tests.support.archived_loads import KEY, SIZES, Failing, Over, archive, finished, is_archived, said, small
 from tests.support.polling_world import MIB, World, load, rows, transfer
 
+pytestmark = pytest.mark.both_databases
+
 
 def test_the_archive_names_every_field_that_observation_decides() -> None:
     assert tuple(sorted(LOAD_FIELDS)) == tuple(sorted(ARCHIVED_FIELDS))

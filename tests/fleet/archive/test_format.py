@@ -29,6 +29,7 @@ from fleet.archive.format import (
 from loader.contract.keys import load_prefix, parse_status_key, progress_key
 from loader.errors import BadArchive, BadName
 from tests.support.contract_strategies import CONTENT, SEGMENTS
+from tests.support.profiles import scaled
 
 NOON = datetime(2026, 12, 1, 12, 0, 5, tzinfo=UTC)
 GOLDEN = Path(__file__).parent / "golden" / "archive-full.json.gz"
@@ -160,7 +161,7 @@ def measured(kinds: dict[str, FieldKind]) -> st.SearchStrategy[dict[str, Value]]
     return rows.map(lambda row: {**row, "bytes_done": 0})
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=scaled(200, quick=30))
 @given(measured(dict(LOAD_FIELDS)), st.dictionaries(CONTENT, measured(dict(TRANSFER_FIELDS)), max_size=3))
 def test_what_is_written_is_read_again(load: dict[str, Value], transfers: dict[str, dict[str, Value]]) -> None:
     archive = Archive("ACME", "D-1", "2026-12", load, transfers)

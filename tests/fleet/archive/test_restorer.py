@@ -18,6 +18,8 @@ from ifeportal.models import Airline
 from tests.support.archived_loads import KEY, archive, finished, is_archived, said
 from tests.support.polling_world import World, load
 
+pytestmark = pytest.mark.both_databases
+
 
 def without_keys(said: dict[str, Any]) -> dict[str, Any]:
     """What is known of the load, without the ids of rows and what a manifest says again by itself."""

@@ -24,7 +24,6 @@ from tests.support.portal_system import PATIENCE
 
 pytestmark = [
     pytest.mark.processes,
-    pytest.mark.own_database,
 ]
 T = TypeVar("T")
 STARTED = re.compile(r"The portal is at\s+(\S+)")

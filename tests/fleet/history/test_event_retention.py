@@ -14,6 +14,8 @@ from tests.conftest import Cast
 from tests.support.api_fleet import make_load
 from tests.support.work_leases import ScriptedLease
 
+pytestmark = pytest.mark.both_databases
+
 NOW = datetime(2026, 12, 1, 12, tzinfo=UTC)
 
 

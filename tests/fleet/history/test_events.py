@@ -16,7 +16,7 @@ from ifeportal.models import Airline
 from loader.contract.item_reports import COUNT_LIMIT
 from tests.support.polling_world import World, load, transfer
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 PATH = "N1/2026-12"
 
 

@@ -14,6 +14,8 @@ from fleet.history.retention import thin_samples
 from fleet.models import Event, Load, ProgressSample
 from tests.support.polling_world import World, load
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.mark.parametrize(
     ("told", "moments", "begun", "state"),

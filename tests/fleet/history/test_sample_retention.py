@@ -16,7 +16,10 @@ from fleet.history.retention import retained, thin_samples
 from fleet.models import Load, ProgressSample
 from tests.conftest import Cast
 from tests.support.api_fleet import make_load
+from tests.support.profiles import scaled
 from tests.support.work_leases import ScriptedLease
+
+pytestmark = pytest.mark.both_databases
 
 NOW = datetime(2026, 12, 1, 12, 34, 56, 789, tzinfo=UTC)
 # Ages in seconds, most of them near the borders of the rule.
@@ -70,7 +73,7 @@ def test_the_newest_sample_of_a_load_stays_however_old(loads: list[Load]) -> Non
     assert left(other) == {NOW - timedelta(days=2)}
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=scaled(100, quick=15), deadline=None, suppress_health_check=list(HealthCheck))
 @given(histories=st.lists(st.lists(AGES, max_size=12), min_size=3, max_size=3), rows=st.integers(1, 20))
 def test_what_the_database_keeps_is_what_the_rule_says(
     loads: list[Load], histories: list[list[float]], rows: int
@@ -86,7 +89,7 @@ def test_what_the_database_keeps_is_what_the_rule_says(
     assert thin_samples(NOW) == 0
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=scaled(60, quick=10), deadline=None, suppress_health_check=list(HealthCheck))
 @given(ages=st.lists(AGES, max_size=20), runs=st.lists(st.floats(0, 3 * 86400), max_size=4))
 def test_looking_only_at_what_came_of_age_keeps_the_same(load: Load, ages: list[float], runs: list[float]) -> None:
     """Each run sees only samples that were there by then; the last one comes at NOW."""

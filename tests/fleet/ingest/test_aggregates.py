@@ -14,7 +14,7 @@ from fleet.state.load import TransferTotals
 from fleet.state.rates import RateSample
 from tests.support.polling_world import World
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 
 def test_of_many_loads_at_once_with_restarts_among_them(world: World) -> None:

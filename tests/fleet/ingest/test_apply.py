@@ -20,6 +20,8 @@ from ifeportal.models import Airline
 from tests.support.polling_world import World, load, rows, tail, transfer
 from tests.support.work_leases import ScriptedLease
 
+pytestmark = pytest.mark.both_databases
+
 CAMPAIGN = "2026-12"
 
 

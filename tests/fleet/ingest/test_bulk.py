@@ -16,7 +16,7 @@ from ifeportal.bulk import update, upsert, where_in
 from loader.contract.item_reports import COUNT_LIMIT
 from tests.support.polling_world import World, tail
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 PLACE = ["load_id", "content"]
 AT = datetime(2026, 12, 1, 12, 0, 0, 123456, tzinfo=UTC)

@@ -17,7 +17,7 @@ from ifeportal.live.models import Change
 from ifeportal.models import Airline
 from tests.support.polling_world import World, load, rows, tail, transfer
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 HOUR, DAY, GB = 3_600, 86_400, 1_000_000_000
 
 

@@ -15,7 +15,7 @@ from loader.errors import Code, WorldError
 from loader.s3.interface import ObjectInfo
 from tests.support.polling_world import World, load, rows, transfer
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 
 def test_status_before_the_manifest_shows_bytes_and_no_percentage(world: World) -> None:

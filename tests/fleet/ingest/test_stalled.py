@@ -11,7 +11,7 @@ from ifeportal.live.models import Change
 from ifeportal.models import Airline
 from tests.support.polling_world import World, load, rows, transfer
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 
 def test_ten_minutes_without_a_byte_is_stalled_and_a_byte_ends_it(world: World) -> None:

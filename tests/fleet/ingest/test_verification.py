@@ -13,6 +13,8 @@ from fleet.state.verification import verification_level
 from ifeportal.live.models import Change
 from tests.support.polling_world import World, load, rows, tail
 
+pytestmark = pytest.mark.both_databases
+
 SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
 

@@ -21,7 +21,7 @@ from ifeportal.models import Airline
 from tests.conftest import Cast
 from tests.support.page_rows import a_campaign, a_load, a_tail, read_just_now
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 MINUTE = timedelta(minutes=1)
 MOVED, RATE = "/airlines/ACME/moved/", "/airlines/ACME/tails/VP-AAA/rate/"
 READY = "/airlines/ACME/campaigns/2026-12/readiness/"

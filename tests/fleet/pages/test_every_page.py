@@ -16,6 +16,8 @@ from tests.conftest import PASSWORD, Cast
 from tests.support.html import html, text
 from tests.support.page_rows import a_campaign, a_fleet, a_load, a_tail, now
 
+pytestmark = pytest.mark.both_databases
+
 FLEET, AIRLINE = "/", "/airlines/ACME/"
 TAIL, CAMPAIGN = "/airlines/ACME/tails/VP-AAA/", "/airlines/ACME/campaigns/2026-12/"
 PAGES = (FLEET, AIRLINE, TAIL, CAMPAIGN)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+import pytest
 from django.http import StreamingHttpResponse
 from django.test import Client
 
@@ -14,6 +15,8 @@ from ifeportal.models import Airline
 from tests.conftest import Cast
 from tests.support.html import html, text
 from tests.support.page_rows import a_campaign, a_fleet, a_load, a_tail, now, read_just_now
+
+pytestmark = pytest.mark.both_databases
 
 
 def test_a_card_sums_up_what_the_airline_holds(cast: Cast, client: Client) -> None:

@@ -18,7 +18,7 @@ from tests.conftest import Cast
 from tests.support.html import html, sent
 from tests.support.page_rows import a_campaign, a_load, a_tail, read_just_now
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 AIRLINE, CAMPAIGN = "/airlines/ACME/", "/airlines/ACME/campaigns/2026-12/"
 WORDS = (*COUNTED_STATES, "at_risk")
 FIGURES = ("loads", "items_failed", *WORDS)

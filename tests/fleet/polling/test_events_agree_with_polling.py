@@ -14,6 +14,7 @@ from ifeportal.models import Airline
 from tests.fleet.polling.test_interleavings import truth
 from tests.support.event_queue import MemoryQueue, PushedWorld, facts
 from tests.support.polling_world import MIB, rows
+from tests.support.profiles import scaled
 
 pytestmark = pytest.mark.django_db
 
@@ -29,7 +30,7 @@ WRITES = st.one_of(
 )
 RANDOM = st.randoms(use_true_random=False)
 STEPS = st.lists(st.one_of(WRITES, st.tuples(st.just("look"))), max_size=14)
-briefly = settings(max_examples=12, suppress_health_check=list(HealthCheck), deadline=None)
+briefly = settings(max_examples=scaled(50, quick=6), suppress_health_check=list(HealthCheck), deadline=None)
 
 
 def act(world: PushedWorld, step: tuple[Any, ...]) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from fleet.models import Load, Tail, Transfer
 from ifeportal.models import Airline
 from tests.support.polling_world import MIB, World, load, rows, transfer
+from tests.support.profiles import scaled
 
 pytestmark = pytest.mark.django_db
 
@@ -65,7 +66,7 @@ def act(world: World, step: tuple[Any, ...]) -> None:
             world.poll()
 
 
-@settings(max_examples=40, suppress_health_check=list(HealthCheck), deadline=None)
+@settings(max_examples=scaled(100, quick=12), suppress_health_check=list(HealthCheck), deadline=None)
 @given(steps=STEPS)
 def test_polls_in_between_change_nothing_of_what_is_seen_at_the_end(db: None, steps: list[tuple[Any, ...]]) -> None:
     Airline.objects.all().delete()

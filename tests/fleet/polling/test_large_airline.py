@@ -22,7 +22,7 @@ from ifeportal.models import Airline, User
 from tests.fleet.polling.test_interleavings import truth
 from tests.support.polling_world import MIB, World, transfer
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 TAILS = [f"D-A{letter}{number}" for letter in "BCX" for number in range(4)]
 
 

@@ -13,6 +13,8 @@ from fleet.models import Load, ProgressSample, Transfer
 from ifeportal.live.models import Change, Counter
 from tests.support.polling_world import MIB, World, rows
 
+pytestmark = pytest.mark.both_databases
+
 POLLERS, TAILS, ITEMS = 3, 6, 4
 POLLS = 30
 

@@ -22,7 +22,7 @@ from ifeportal.models import Airline, Job
 from loader.errors import Code, ExitCode, WorldError
 from tests.support.polling_world import World, transfer
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 
 @pytest.fixture

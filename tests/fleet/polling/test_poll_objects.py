@@ -13,6 +13,7 @@ from ifeportal.models import Airline
 from loader.errors import Code, WorldError
 from tests.fleet.polling.test_interleavings import STEPS, act, truth
 from tests.support.polling_world import MIB, World, load, rows, tail, transfer
+from tests.support.profiles import scaled
 
 pytestmark = pytest.mark.django_db
 
@@ -70,7 +71,7 @@ def test_names_that_are_no_reports_are_left_to_the_listing(world: World) -> None
     assert not Anomaly.objects.exists()
 
 
-@settings(max_examples=40, suppress_health_check=list(HealthCheck), deadline=None)
+@settings(max_examples=scaled(100, quick=12), suppress_health_check=list(HealthCheck), deadline=None)
 @given(steps=STEPS, order=st.randoms(use_true_random=False))
 def test_named_in_any_order_as_often_as_you_like_the_rows_are_those_of_a_poll(
     db: None, steps: list[tuple[object, ...]], order: object

@@ -12,7 +12,7 @@ from fleet.models import Transfer
 from fleet.polling.result import PollResult
 from tests.support.polling_world import MIB, World
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 TAILS, ITEMS = 400, 50
 SIZE = 8 * MIB

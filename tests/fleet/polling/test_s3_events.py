@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from fleet.polling.s3_events import MESSAGE_LIMIT, RECORDS_LIMIT, BadNotification, parse_notification
 from tests.support.event_queue import event, record
+from tests.support.profiles import scaled
 
 KEY = "ACME/N1/2026-12/movie-001.tgz.progress"
 ODD_KEY = "ACME/N 1/2026+12/Zürich & 100%2F é.tgz.error"
@@ -139,7 +140,7 @@ def words(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 LEAVES = st.none() | st.booleans() | st.integers() | st.text()
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=scaled(200, quick=25), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.recursive(LEAVES, lambda inner: st.lists(inner) | words(inner)))
 def test_whatever_json_is_written_into_the_queue_there_are_keys_or_a_refusal(value: Any) -> None:
     with suppress(BadNotification):

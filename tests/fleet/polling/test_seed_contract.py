@@ -17,7 +17,7 @@ from fleet.stats import rollup
 from ifeportal.models import Airline
 from tests.support.polling_world import World, load, rows, tail, transfer
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 
 def test_airline_tail_and_campaign_are_discovered_with_right_percentages_everywhere(world: World) -> None:

@@ -211,7 +211,6 @@ def crowd() -> Iterator[Crowd]:
     crowded_page.cache_clear()
 
 
-@pytest.mark.on_postgresql
 def test_a_million_keys_under_one_tail_delay_no_other_tail_by_more_than_a_cycle(crowd: Crowd, cast: Cast) -> None:
     limits, endpoint = Limits(keys=120_000, objects=50), f"http://127.0.0.1:{crowd.server_port}"
     media, status = (S3Bucket(name, endpoint=endpoint, access_key="a", secret_key="b") for name in ("media", "status"))

@@ -13,7 +13,7 @@ from fleet.reconcile.limits import Limits
 from loader.s3.interface import ObjectInfo
 from tests.support.polling_world import World, load, rows, transfer
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 
 def overtaken(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

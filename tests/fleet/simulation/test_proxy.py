@@ -114,14 +114,21 @@ def test_the_bandwidth_is_shared_by_all_connections(aboard: S3Bucket, link: Faul
 
 def test_a_connection_gets_no_more_than_its_own_rate(aboard: S3Bucket, link: FaultProxy) -> None:
     link.per_connection = 128_000
-    began = time.monotonic()
-    threads = [threading.Thread(target=fetch, args=(aboard, len(CONTENT) // 2)) for _ in range(4)]
+    spans: list[tuple[float, float]] = []
+
+    def fetch_half() -> None:
+        began = time.monotonic()
+        fetch(aboard, len(CONTENT) // 2)
+        spans.append((began, time.monotonic()))
+
+    threads = [threading.Thread(target=fetch_half) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    # Each took 2 s; one after the other they would have taken 8.
-    assert 1.8 < time.monotonic() - began < 7
+    assert len(spans) == 4
+    assert min(ended - began for began, ended in spans) > 1.8
+    assert max(began for began, _ in spans) < min(ended for _, ended in spans), "all four at once"
 
 
 def test_what_passes_is_the_same_when_the_bandwidth_changes_midway(aboard: S3Bucket, link: FaultProxy) -> None:

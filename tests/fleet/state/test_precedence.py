@@ -25,7 +25,7 @@ from fleet.stats.airline_totals import attach_totals, tail_counts
 from fleet.stats.rollup import COUNTED_STATES, read_rollup
 from ifeportal.models import Airline
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 FLAGS = ("silent", "stalled", "waiting", "restarted", "at_risk")
 WEIGHTS = ("silent", "stalled", "contradiction", "waiting", "restarted")
 

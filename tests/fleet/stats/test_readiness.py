@@ -16,6 +16,8 @@ from fleet.stats.readiness import TailReadiness, load_readiness, readiness, tail
 from tests.conftest import Cast
 from tests.support.api_fleet import make_load
 
+pytestmark = pytest.mark.both_databases
+
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 STARTS = date(2026, 12, 1)
 START = datetime(2026, 12, 1, tzinfo=UTC)

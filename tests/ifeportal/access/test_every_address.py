@@ -22,7 +22,6 @@ from ifeportal.models import Airline, Token, User
 from tests.conftest import Cast
 from tests.support.populated_airlines import Holding, addresses, furnish
 
-pytestmark = pytest.mark.on_postgresql
 USERS = ("anonymous", "nick", "alice", "otto", "mona", "bob", "bruno", "olga", "ada")
 UNSAFE = ("post", "put", "patch", "delete")
 FORM = ("post", "put")  # Django's form views take either

@@ -102,7 +102,6 @@ def growth(system: System, place: str, name: str) -> tuple[int, Counter[int]]:
 
 
 @pytest.mark.processes
-@pytest.mark.own_database
 @pytest.mark.parametrize(
     ("place", "name", "bound"), [("127.0.0.2", "nobody{}", NEW), ("127.0.0.3", "old{}", OLD)], ids=["new", "old"]
 )

@@ -22,6 +22,8 @@ from ifeportal.models import Airline, AuditEntry, Job, Membership, Token, User
 from tests.conftest import Cast
 from tests.support.api_fleet import NOON, make_load
 
+pytestmark = pytest.mark.both_databases
+
 OBSERVED: list[type[Model]] = [Anomaly, Campaign, Change, ContentItem, Job, Load, ProgressSample, Tail, Transfer, Usage]
 THRESHOLDS = {"stalled_after_minutes": 10, "silent_after_hours": 24, "risk_before_hours": 48}
 MODELS: list[type[Model]] = [*OBSERVED, Airline, AuditEntry, Draft, DraftItem, Membership, Token, User]

@@ -31,7 +31,6 @@ from ifeportal.models import Airline, User
 from tests.conftest import Cast
 from tests.support.populated_airlines import Holding, furnish
 
-pytestmark = pytest.mark.own_database
 CHECKS = [
     not_a_server_error,
     status_code_conformance,

@@ -25,6 +25,8 @@ from tests.conftest import Cast
 from tests.ifeportal.access.test_every_address import ADMIN, RULES, World, everything
 from tests.ifeportal.access.test_every_address import world as world  # the fixture
 
+pytestmark = pytest.mark.both_databases
+
 # Signing in, and one's own password, factors and sessions: test_signing_in.py holds them to their entries.
 OF_ACCOUNTS = ("account_", "mfa_", "openid_connect_", "socialaccount_", "usersessions_")
 

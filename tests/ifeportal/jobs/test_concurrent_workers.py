@@ -19,7 +19,7 @@ from ifeportal.jobs.queue import mark_viewed, most_urgent, partitions_of, set_pa
 from ifeportal.jobs.runner import run, run_due_jobs
 from ifeportal.models import Airline, Job
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 WORKERS = 4
 T = TypeVar("T")
 PATIENCE = 60.0  # seconds; only what is broken takes that long

@@ -16,7 +16,7 @@ from ifeportal.jobs.runner import JobFailed, run
 from ifeportal.models import Airline, Job
 from ifeportal.work_lease import LeaseLost
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 
 def row(name: str = "work") -> Job:

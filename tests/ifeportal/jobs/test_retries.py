@@ -11,6 +11,8 @@ from ifeportal.jobs.retries import RetryPolicy, WorkFailure
 from ifeportal.models import Airline
 from loader.errors import Code, WorldError
 
+pytestmark = pytest.mark.both_databases
+
 NOON = datetime(2026, 12, 1, 12, tzinfo=UTC)
 AWAY = WorkFailure.of(WorldError(Code.NETWORK, "the store refuses connections"), "Wait.")
 

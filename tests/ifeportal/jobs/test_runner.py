@@ -22,8 +22,9 @@ from ifeportal.jobs.runner import run, run_due_jobs, uninterrupted_since
 from ifeportal.models import Airline, Job
 from loader.errors import Code, WorldError
 from loader.s3.memory import MemoryBucket
+from tests.support.profiles import scaled
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 done: list[str] = []
 
 
@@ -220,7 +221,7 @@ def test_calls_that_are_repeated_or_late_find_nothing_to_do() -> None:
     assert wake_workers(timezone.now()) == 0
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(scaled(40, quick=10)))
 def test_every_job_is_done_once_whatever_becomes_of_the_calls(seed: int) -> None:
     """Some are lost, some answered twice, in any order, beside two pacemakers."""
     dice = random.Random(seed)

@@ -23,7 +23,7 @@ from ifeportal.live.connections import in_thread
 from tests.conftest import Cast
 from tests.support.live_sockets import sign_in
 
-pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
 ROOT = Path(__file__).resolve().parents[3]
 PATIENCE = 60.0  # seconds; only a broken feed takes that long

@@ -13,6 +13,8 @@ from ifeportal.live.feed import FeedChange, current_rev, publish
 from ifeportal.live.models import Change, Counter
 from tests.conftest import Cast
 
+pytestmark = pytest.mark.both_databases
+
 
 def change(cast: Cast, number: int, **state: object) -> FeedChange:
     return FeedChange(topic="load", object=number, airline_id=cast.acme.pk, tail="N1", campaign="2026-12", state=state)

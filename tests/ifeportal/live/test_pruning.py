@@ -20,6 +20,8 @@ from tests.conftest import Cast
 from tests.support.polling_world import World
 from tests.support.work_leases import ScriptedLease
 
+pytestmark = pytest.mark.both_databases
+
 EVERYTHING = Scope(airlines=None, tail="", campaign="", topics=topic_names(), user=0, roles=None)
 
 

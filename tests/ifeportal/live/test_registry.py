@@ -22,7 +22,7 @@ from tests.support.api_fleet import ClientOf
 from tests.support.gate_app import gate_app
 from tests.support.live_sockets import apublish, open_socket, publish_now
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 CHANGES = "/api/v1/changes/"
 # Another topic of the fleet's name, in an app that comes after the fleet.
 CLASH = """

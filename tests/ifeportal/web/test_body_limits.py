@@ -168,7 +168,7 @@ def test_who_goes_on_sending_is_cut_off_after_some_seconds(web: WebServer) -> No
             while time.monotonic() - began < PATIENCE:
                 connection.sendall(b"x")
                 time.sleep(0.1)
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < PATIENCE
 
 
 def test_a_socket_cannot_be_opened_with_a_large_body(web: WebServer) -> None:

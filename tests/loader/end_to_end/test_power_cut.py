@@ -27,6 +27,7 @@ from tests.support.failpoint_scenario import POINTS, STEPS, assert_arrived
 from tests.support.fork_server import Life, Nursery
 from tests.support.invariants import Promises
 from tests.support.portal_system import until
+from tests.support.profiles import scaled
 
 pytestmark = [pytest.mark.processes, pytest.mark.root]
 
@@ -150,7 +151,7 @@ def test_a_power_cut_at_a_named_instant_is_made_good(point: str, machine: Machin
     pytest.fail(f"{point} was never met")
 
 
-@pytest.mark.parametrize("seed", range(3), ids="seed {}".format)
+@pytest.mark.parametrize("seed", range(scaled(10, quick=3)), ids="seed {}".format)
 def test_a_power_cut_at_any_instant_is_made_good(
     seed: int, machine: Machine, link: FaultProxy, promises: Promises
 ) -> None:

@@ -31,6 +31,7 @@ from loader.network.link_monitor import (
 )
 from tests.support.aircraft import ROOT
 from tests.support.portal_system import PATIENCE, until
+from tests.support.profiles import scaled
 
 HOST = "s3.example.com"
 
@@ -66,7 +67,7 @@ def test_what_it_says(facts: ProbeResults, reason: str) -> None:
     assert assess_link(facts, HOST) == LinkState(not reason, reason)
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(scaled(100, quick=20)))
 def test_it_knocks_at_random_times_but_never_more_than_four_times_a_minute(seed: int) -> None:
     knocks, now, at = ProbeSchedule(random.Random(seed)), 0.0, []
     for turn in range(200):

@@ -15,11 +15,12 @@ from loader.planning.model import DiskSpace, Plan, PlanningContext, PlanStep, Ta
 from loader.planning.planner import make_plan
 from loader.planning.priorities import has_ended
 from loader.storage.inventory import CampaignOnDisk, LocalItemState
+from tests.support.profiles import scaled
 
 NOW = datetime(2026, 12, 15, 12, tzinfo=UTC)
 TODAY = NOW.date()
 NAMES = ("a", "b", "c", "d")
-SHORT = settings(max_examples=50, deadline=None)  # many more were run while it was written
+SHORT = settings(max_examples=scaled(400, quick=30), deadline=None)
 CAMPAIGNS = ("one", "two", "three", "four")
 
 
