@@ -41,11 +41,11 @@ test: $(INSTALLED)  ## run all tests, on PostgreSQL and, where it may differ, on
 test-thorough: $(INSTALLED)  ## the same with many more examples and lives, and with tests that take minutes
 	@TEST_PROFILE=thorough $(MAKE) --no-print-directory -j2 test-postgresql test-sqlite
 
+# Loaders of other users write their data too, hence the folder.
 coverage: $(INSTALLED)  ## the same as test, and say which lines and branches no test runs
-	@$(BIN)/python -m coverage erase
-	@$(MAKE) --no-print-directory -j2 test-postgresql test-sqlite MEASURED="coverage run -m"
-	@$(BIN)/python -m coverage combine --quiet
-	@$(BIN)/python -m coverage report
+	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; chmod 1777 "$$folder"; export COVERAGE_FILE="$$folder/.coverage"; \
+	$(MAKE) --no-print-directory -j2 test-postgresql test-sqlite MEASURED="coverage run -m"; \
+	$(BIN)/python -m coverage combine --quiet; $(BIN)/python -m coverage report
 
 test-postgresql: $(INSTALLED)
 	@$(BIN)/python -m tests.support.postgresql -- $(PYTEST) $(WORKERS)

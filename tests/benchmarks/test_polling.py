@@ -180,6 +180,7 @@ def test_writers_write_everything_and_at_the_pace_they_are_told(seaweed: Seaweed
     assert all(acknowledged)
 
 
+@pytest.mark.thorough  # every scenario of the benchmark with its peers takes a minute
 def test_a_small_fleet_is_measured_from_the_first_poll_to_the_last(seaweed: SeaweedFS, tmp_path: Path) -> None:
     said: list[str] = []
     bench = Bench(

@@ -196,6 +196,7 @@ def ends_cleanly(process: Process) -> None:
     assert process.wait() == 0, process.log_tail()
 
 
+@pytest.mark.slow("the complete system: store, portal, jobs, a loader and a browser")
 def test_content_reaches_an_aircraft_and_everybody_watches_it_arrive(
     system: System,
     cast: Cast,
@@ -274,6 +275,7 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+@pytest.mark.slow("the complete system: store, portal, jobs, a loader and a browser")
 def test_objects_of_somebody_elses_loader_are_found_and_shown_with_right_percentages(
     system: System, cast: Cast, media: S3Bucket, status: S3Bucket, open_page: Callable[[User, str], Page]
 ) -> None:

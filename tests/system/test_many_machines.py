@@ -269,6 +269,7 @@ def rows(database: str) -> set[Expected]:
         return {Expected(*row) for row in connection.execute(query).fetchall()}
 
 
+@pytest.mark.slow("seven processes, of which three are killed during a load")
 def test_one_of_each_dies_during_a_load_and_every_row_and_page_is_right_in_the_end(
     machines: Machines, proxy: Proxy, browser: Browser, database: str, media: S3Bucket, status: S3Bucket
 ) -> None:

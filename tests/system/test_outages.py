@@ -170,6 +170,7 @@ def test_what_a_request_may_wait_for_the_database_is_below_two_seconds() -> None
 
 
 @pytest.mark.parametrize("how", ["refused", "swallowed", "swallowed in the middle of a session"])
+@pytest.mark.slow("a complete portal loses its database or store, and recovers by itself")
 def test_while_the_database_is_away_everything_answers_503_and_recovers_by_itself(portal: Portal, how: str) -> None:
     before, alive = portal.cable.swallowed, portal.pids()
     portal.progress(100)
@@ -199,6 +200,7 @@ def test_while_the_database_is_away_everything_answers_503_and_recovers_by_itsel
     assert portal.pids() == alive, "nothing had to be started again"
 
 
+@pytest.mark.slow("a complete portal loses its database or store, and recovers by itself")
 def test_an_open_page_hears_what_happened_while_the_database_was_away(portal: Portal) -> None:
     portal.progress(300)
     portal.reaches(300)
@@ -227,6 +229,7 @@ def test_an_open_page_hears_what_happened_while_the_database_was_away(portal: Po
             listen(socket)
 
 
+@pytest.mark.slow("a complete portal loses its database or store, and recovers by itself")
 def test_while_the_store_is_away_every_page_serves_with_its_age_and_a_banner(portal: Portal) -> None:
     portal.progress(500)
     portal.reaches(500)

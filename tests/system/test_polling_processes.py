@@ -98,6 +98,7 @@ def pause() -> float:
     return (row.due_at - row.started_at).total_seconds() if row.started_at and not row.holder else 0.0
 
 
+@pytest.mark.slow("real workers wait for real intervals")
 def test_what_an_aircraft_writes_is_in_the_database_after_the_next_poll(portal: Portal) -> None:
     portal.start()
     portal.media.put("ACME/2026-12/campaign.json", b'[{"name": "a", "size": 1000}]')
@@ -124,6 +125,7 @@ def test_what_an_aircraft_writes_is_in_the_database_after_the_next_poll(portal: 
     assert (job().holder, job(PACEMAKER).holder) == ("", "")
 
 
+@pytest.mark.slow("real workers wait for real intervals")
 def test_the_queue_does_not_pile_up_without_workers_and_they_go_on_when_they_return(portal: Portal) -> None:
     portal.status.put("ACME/N1/2026-12/a.tgz.progress", b"1")
     portal.supervisor.start(portal.pacemaker)
@@ -140,6 +142,7 @@ def test_the_queue_does_not_pile_up_without_workers_and_they_go_on_when_they_ret
     wait_for("the first poll", lambda: bytes_done() == 1)
 
 
+@pytest.mark.slow("real workers wait for real intervals")
 def test_an_open_page_wakes_an_airline_that_rests_and_lets_it_rest_again_when_closed(
     portal: Portal, cast: Cast, tmp_path: Path
 ) -> None:
@@ -169,6 +172,7 @@ def test_an_open_page_wakes_an_airline_that_rests_and_lets_it_rest_again_when_cl
     wait_for("a pause", lambda: pause() == 60)
 
 
+@pytest.mark.slow("real workers wait for real intervals")
 def test_when_a_machine_dies_in_the_middle_of_a_poll_another_goes_on(portal: Portal, seaweed: SeaweedFS) -> None:
     """Its workers and its pacemaker, at once."""
     portal.status.put("ACME/N1/2026-12/a.tgz.progress", b"7")

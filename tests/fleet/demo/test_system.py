@@ -22,9 +22,7 @@ from fleet.demo.aircraft import MANAGE
 from ifeportal.embedded.processes import free_port
 from tests.support.portal_system import PATIENCE
 
-pytestmark = [
-    pytest.mark.processes,
-]
+pytestmark = pytest.mark.processes
 T = TypeVar("T")
 STARTED = re.compile(r"The portal is at\s+(\S+)")
 LOGIN = re.compile(r"^    (ops|aurora|admin) +(\S+)", re.MULTILINE)
@@ -124,6 +122,7 @@ def demo(tmp_path: Path) -> Iterator[Demo]:
         demo.end(signal.SIGTERM)
 
 
+@pytest.mark.slow("runs the complete demo, stops it and continues it")
 def test_the_demo_loads_stops_and_goes_on_where_it_was(demo: Demo) -> None:
     ops = Browser(demo, "ops")
 

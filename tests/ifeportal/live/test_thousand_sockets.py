@@ -19,6 +19,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 SOCKETS, AT_ONCE, VALUES = 1_000, 50, 20
 
 
+@pytest.mark.slow("opens a thousand sockets")
 async def test_a_thousand_sockets_that_do_not_read_all_get_the_newest_value(
     cast: Cast, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

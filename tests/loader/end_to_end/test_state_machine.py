@@ -38,10 +38,11 @@ from tests.support.bucket_pool import FreshBuckets
 from tests.support.fork_server import Life, Nursery
 from tests.support.invariants import Promises
 from tests.support.portal_system import until
+from tests.support.profiles import scaled
 
 pytestmark = [pytest.mark.processes, pytest.mark.root]
 
-VOYAGES, STEPS = 8, 14
+VOYAGES, STEPS = scaled(40, quick=3), 14
 DISK = 16 * 1_048_576  # bytes
 QUICK = {"LOADER_REPORT_TIMEOUT": "500ms"}
 

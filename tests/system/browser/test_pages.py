@@ -67,6 +67,7 @@ def fits(page: Page, width: int) -> None:
     page.wait_for_function("width => document.documentElement.scrollWidth <= width", arg=width)
 
 
+@pytest.mark.slow("axe checks 15 pages at two widths in two themes")
 def test_no_page_has_a_fault_of_accessibility_or_complains_in_the_console(fleet: Cast, visit: Visitor) -> None:
     """Every rule on a desk and on a phone; in dark only colours are others."""
     window, stranger = visit(fleet.ada, reduced_motion="reduce"), visit(None, reduced_motion="reduce")
