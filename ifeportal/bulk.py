@@ -37,6 +37,16 @@ def where_in(model: type[Model], names: Sequence[str], rows: Iterable[Row]) -> R
     return RawSQL(f"({columns}) IN ({sql})", (text,), output_field=BooleanField())  # noqa: S611
 
 
+def where_pk_in(model: type[Model], pks: Iterable[int]) -> RawSQL:
+    """Return the condition that the id of a row is one of `pks`, which may be any number."""
+    return where_in(model, ["id"], ((pk,) for pk in pks))
+
+
+def where_fk_in(model: type[Model], name: str, pks: Iterable[int]) -> RawSQL:
+    """Return the condition that the foreign key `name` of a row ("load") is one of `pks`, which may be any number."""
+    return where_in(model, [f"{name}_id"], ((pk,) for pk in pks))
+
+
 def upsert(model: type[Model], unique: Sequence[str], names: Sequence[str], rows: Sequence[Row]) -> list[Row]:
     """Insert `rows` of `unique` and `names`, or set `names` of the row that is there; the id and `unique` of each.
 

@@ -17,15 +17,15 @@ from fleet.models import Load, ProgressSample, Transfer
 from fleet.state import forecast, rates
 from fleet.state.load import ItemError, TransferTotals
 from fleet.stats import rollup
-from ifeportal.bulk import where_in
+from ifeportal.bulk import where_fk_in, where_pk_in
 
 
 def aggregate_transfers(loads: Mapping[int, bool]) -> dict[int, TransferTotals]:
     """What the transfers of each load add up to: those its manifest lists, or all where that is not known (False)."""
-    unknown = [(pk,) for pk, is_known in loads.items() if not is_known]
-    counted = Q(listed=True) | Q(where_in(Transfer, ["load_id"], unknown)) if unknown else Q(listed=True)
+    unknown = [pk for pk, is_known in loads.items() if not is_known]
+    counted = Q(listed=True) | Q(where_fk_in(Transfer, "load", unknown)) if unknown else Q(listed=True)
     found = (
-        Transfer.objects.filter(where_in(Transfer, ["load_id"], ((pk,) for pk in loads)))
+        Transfer.objects.filter(where_fk_in(Transfer, "load", loads))
         .filter(counted)
         .order_by()
         .values("load")
@@ -75,9 +75,9 @@ def latest_errors(loads: Collection[int]) -> dict[int, ItemError]:
     if not loads:
         return {}
     failed = Transfer.objects.filter(load=OuterRef("pk"), status=Status.FAILED).order_by("-listed", "-error_at", "pk")
-    concerned = Load.objects.filter(where_in(Load, ["id"], ((pk,) for pk in loads))).order_by()
-    newest = concerned.annotate(newest=Subquery(failed.values("pk")[:1])).values_list("newest")
-    rows = Transfer.objects.filter(where_in(Transfer, ["id"], newest)).order_by()
+    concerned = Load.objects.filter(where_pk_in(Load, loads)).order_by()
+    newest = concerned.annotate(newest=Subquery(failed.values("pk")[:1])).values_list("newest", flat=True)
+    rows = Transfer.objects.filter(where_pk_in(Transfer, newest)).order_by()
     found = rows.values_list("load_id", "content", "error_code", "error")
     return {load: ItemError(content, code, text) for load, content, code, text in found}
 
@@ -100,7 +100,7 @@ def baseline_samples(moved: Collection[Load], now: datetime) -> dict[int, rates.
     aged = {row.pk for row in moved if row.effective_since and now - row.effective_since > forecast.SPAN_AT_MOST}
     if not aged:
         return {}
-    span = ProgressSample.objects.filter(where_in(ProgressSample, ["load_id"], ((pk,) for pk in aged)))
+    span = ProgressSample.objects.filter(where_fk_in(ProgressSample, "load", aged))
     rows = span.filter(at__gte=now - forecast.SPAN).order_by("load", "at").values_list("load", "at", "bytes_done")
     samples: dict[int, list[rates.RateSample]] = {}
     for load, at, bytes_done in rows:
@@ -111,10 +111,8 @@ def baseline_samples(moved: Collection[Load], now: datetime) -> dict[int, rates.
 
 def _rate_samples(loads: Collection[Load], now: datetime) -> dict[int, list[rates.RateSample]]:
     """The samples of the window that decide a rate: the newest, and the oldest since the bytes last went down."""
-    window = Q(at__gt=now - rates.WINDOW, at__lt=now) & Q(
-        where_in(ProgressSample, ["load_id"], ((row.pk,) for row in loads))
-    )
-    recent = ProgressSample.objects.filter(window).annotate(
+    theirs = where_fk_in(ProgressSample, "load", (row.pk for row in loads))
+    recent = ProgressSample.objects.filter(theirs, at__gt=now - rates.WINDOW, at__lt=now).annotate(
         previous=Window(Lag("bytes_done"), partition_by="load", order_by="at"),
         following=Window(Lead("at"), partition_by="load", order_by="at"),
     )

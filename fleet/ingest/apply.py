@@ -28,7 +28,7 @@ from fleet.ingest.verification import update_verification
 from fleet.models import Tail
 from fleet.stats import rollup
 from fleet.stats.throughput import add_received
-from ifeportal.bulk import where_in
+from ifeportal.bulk import where_pk_in
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline
 from ifeportal.work_lease import NO_LEASE, WorkLease
@@ -86,4 +86,4 @@ def apply_tails(
 
 
 def _with_totals(tails: Collection[int]) -> Collection[Tail]:
-    return rollup.tails(Tail.objects.filter(where_in(Tail, ["id"], ((pk,) for pk in tails)))) if tails else []
+    return rollup.tails(Tail.objects.filter(where_pk_in(Tail, tails))) if tails else []

@@ -33,7 +33,7 @@ from fleet.state.health import (
 )
 from fleet.state.rates import RATE_VALID_FOR
 from fleet.stats import rollup
-from ifeportal.bulk import update, where_in
+from ifeportal.bulk import update, where_pk_in
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline
 
@@ -84,7 +84,7 @@ def update_health(airline: Airline, now: datetime, uninterrupted_since: datetime
         loads, others, shown_anew = _update_loads(airline, [facts.pk for facts in turned], terms)
         moved = _update_transfers(airline, [pk for pk, _ in items], terms, also=shown_anew)
         touched = quiet.union((row.tail_id for row in loads), (row.load.tail_id for row in moved))
-        above = rollup.tails(Tail.objects.filter(where_in(Tail, ["id"], ((pk,) for pk in touched)))) if touched else []
+        above = rollup.tails(Tail.objects.filter(where_pk_in(Tail, touched))) if touched else []
         changes = [*map(transfer_change, moved), *map(load_change, loads), *map(tail_change, above)]
         publish(changes)
     return others
@@ -145,11 +145,7 @@ def _update_loads(airline: Airline, pks: Collection[int], terms: HealthPolicy) -
     before, loads = [], []
     campaigns: set[str] = set()
     shown_anew: set[int] = set()
-    rows = (
-        _open_loads(airline)
-        .filter(where_in(Load, ["id"], ((pk,) for pk in pks)))
-        .select_related("tail__airline", "campaign")
-    )
+    rows = _open_loads(airline).filter(where_pk_in(Load, pks)).select_related("tail__airline", "campaign")
     for row in rows.order_by("pk"):
         facts = LoadInputs._make(_load_inputs(row))
         flags = evaluate_load(facts, terms)
@@ -173,7 +169,7 @@ def _update_transfers(
     airline: Airline, pks: Sequence[int], terms: HealthPolicy, *, also: Collection[int]
 ) -> list[Transfer]:
     """The items written, and what moves of the loads `also`, which say another word of it now."""
-    theirs = Q(where_in(Transfer, ["id"], ((pk,) for pk in pks)))
+    theirs = Q(where_pk_in(Transfer, pks))
     if also:
         theirs |= Q(load__in=also, status=Status.LOADING)
     rows = Transfer.objects.filter(theirs, load__tail__airline=airline, load__archived_at=None)

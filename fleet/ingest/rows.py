@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from fleet.models import Load, Tail, Transfer
-from ifeportal.bulk import where_in
+from ifeportal.bulk import where_pk_in
 from ifeportal.models import Airline
 
 
 def lock_tails(airline: Airline, pks: Collection[int]) -> dict[int, Tail]:
     """The tails by id, locked until the transaction ends. All writers take them in order: none waits in a circle."""
-    rows = Tail.objects.filter(where_in(Tail, ["id"], ((pk,) for pk in pks))).order_by("pk").select_for_update()
+    rows = Tail.objects.filter(where_pk_in(Tail, pks)).order_by("pk").select_for_update()
     tails = {row.pk: row for row in rows}
     for row in tails.values():
         row.airline = airline

@@ -13,7 +13,7 @@ from fleet.feed import load_change
 from fleet.ingest.rows import lock_tails
 from fleet.models import Load
 from fleet.state.verification import heartbeat_entry, verification_level
-from ifeportal.bulk import update, where_in
+from ifeportal.bulk import update, where_fk_in, where_pk_in
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline
 
@@ -27,8 +27,8 @@ def update_verification(
     """
     if not (tails or loads or campaigns):
         return []
-    theirs = Q(where_in(Load, ["tail_id"], ((pk,) for pk in tails))) | Q(campaign__in=campaigns)
-    theirs |= Q(where_in(Load, ["id"], ((pk,) for pk in loads)))
+    theirs = Q(where_fk_in(Load, "tail", tails)) | Q(campaign__in=campaigns)
+    theirs |= Q(where_pk_in(Load, loads))
     unhashed = ContentItem.objects.filter(campaign=OuterRef("campaign"), listed=True, sha256="")
     rows = (
         Load.objects.filter(theirs, status=Status.COMPLETE, archived_at=None)
