@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from campaigns.models import Campaign
 from fleet.models import Load, Tail, Transfer
@@ -52,6 +53,22 @@ def airline_change(row: Airline) -> FeedChange:
     return FeedChange("airline", row.pk, row.pk, state=serialize_airline(row))
 
 
+def total_changes(airlines: QuerySet[Airline], campaigns: QuerySet[Campaign] | None = None) -> list[FeedChange]:
+    """Return the totals of these campaigns and airlines, as the feed takes them."""
+    below = () if campaigns is None else rollup.campaigns(campaigns)
+    return [*map(campaign_change, below), *map(airline_change, rollup.airlines(airlines))]
+
+
+def publish_totals(
+    airlines: QuerySet[Airline], campaigns: QuerySet[Campaign] | None = None, *, lease: WorkLease = NO_LEASE
+) -> None:
+    """Publish the totals of these campaigns and airlines, in one transaction with the fence of `lease`."""
+    with transaction.atomic():
+        changes = total_changes(airlines, campaigns)
+        lease.check_fence()
+        publish(changes)
+
+
 AIRLINE: Final[frozenset[Place]] = frozenset({"airline"})
 TOPICS: Final = (
     Topic("airline", Airline, AIRLINE),
@@ -66,9 +83,5 @@ def prune_feed(*, lease: WorkLease = NO_LEASE) -> PruneResult:
     """Tell of objects that vanished, forget old tellings, and publish the sums of the airlines concerned anew."""
     done = prune(lease=lease)
     if done.airlines:
-        with transaction.atomic():
-            rows = rollup.airlines(Airline.objects.filter(pk__in=done.airlines))
-            changes = [FeedChange("airline", row.pk, row.pk, state=serialize_airline(row)) for row in rows]
-            lease.check_fence()
-            publish(changes)
+        publish_totals(Airline.objects.filter(pk__in=done.airlines), lease=lease)
     return done

@@ -6,7 +6,7 @@ from django.db import transaction
 
 from campaigns.models import Campaign
 from fleet.choices import ServiceStatus
-from fleet.feed import airline_change, campaign_change, load_change, tail_change
+from fleet.feed import load_change, tail_change, total_changes
 from fleet.ingest.rows import lock_tails
 from fleet.models import Load, Tail, Transfer
 from fleet.stats import rollup
@@ -31,13 +31,12 @@ def set_service_status(tail: Tail, duty: ServiceStatus) -> bool:
         if duty != ServiceStatus.ACTIVE:
             _clear_flags(row)
         loads = Load.objects.filter(tail=row).select_related("tail__airline", "campaign")
-        campaigns = rollup.campaigns(Campaign.objects.filter(pk__in=[load.campaign_id for load in loads]))
+        campaigns = Campaign.objects.filter(pk__in=[load.campaign_id for load in loads])
         publish(
             [
                 *map(load_change, loads),
                 *map(tail_change, rollup.tails(Tail.objects.filter(pk=row.pk))),
-                *map(campaign_change, campaigns),
-                *map(airline_change, rollup.airlines(Airline.objects.filter(pk=row.airline_id))),
+                *total_changes(Airline.objects.filter(pk=row.airline_id), campaigns),
             ]
         )
     return True

@@ -7,7 +7,7 @@ archived. What cannot be read is an anomaly and left alone. Archives are for loo
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -16,7 +16,7 @@ from django.db import DataError, IntegrityError, transaction
 
 from campaigns.models import Campaign
 from fleet.archive.format import ARCHIVE_LIMIT, Archive, archive_prefix, parse_archive, parse_archive_key
-from fleet.feed import airline_change, campaign_change, load_change, tail_change
+from fleet.feed import load_change, publish_totals, tail_change
 from fleet.ingest import anomalies
 from fleet.models import Anomaly, Load, ProgressFields, ProgressSample, Tail, Transfer
 from fleet.models.load import LoadKey
@@ -76,7 +76,9 @@ def restore(
     anomalies.upsert_open(airline, "status", problems, now)
     over = [row.pk for key, row in last.items() if key not in lasting and key not in {each.key for each in problems}]
     Anomaly.objects.filter(pk__in=over).update(resolved_at=now)
-    _publish_totals(airline, made)
+    if made:
+        names = {campaign for _, campaign in made}
+        publish_totals(Airline.objects.filter(pk=airline.pk), airline.campaigns.filter(name__in=names))
     return len(made)
 
 
@@ -150,13 +152,3 @@ def _campaign(airline: Airline, archive: Archive, bounds: Limits) -> Campaign:
         )
     row.airline = airline
     return row
-
-
-def _publish_totals(airline: Airline, made: Iterable[LoadKey]) -> None:
-    names = {campaign for _, campaign in made}
-    if not names:
-        return
-    with transaction.atomic():
-        campaigns = rollup.campaigns(Campaign.objects.filter(airline=airline, name__in=names))
-        row = rollup.airlines(Airline.objects.filter(pk=airline.pk)).get()
-        publish([*map(campaign_change, campaigns), airline_change(row)])

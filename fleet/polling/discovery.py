@@ -8,14 +8,13 @@ from datetime import datetime
 
 from django.db import transaction
 
+from fleet.feed import total_changes
 from fleet.ingest import anomalies
 from fleet.polling.result import PollResult, failure_message
 from fleet.reconcile.limits import Limits
 from fleet.reconcile.names import find_airlines
-from fleet.serialization import serialize_airline
-from fleet.stats import rollup
 from fleet.usage import RequestMeter
-from ifeportal.live.feed import FeedChange, publish
+from ifeportal.live.feed import publish
 from ifeportal.models import Airline
 from ifeportal.storage.background import list_prefixes
 from ifeportal.work_lease import NO_LEASE, WorkLease
@@ -74,6 +73,5 @@ def _create_airlines(names: list[str]) -> None:
         return
     with transaction.atomic():
         Airline.objects.bulk_create((Airline(name=name, discovered=True) for name in names), ignore_conflicts=True)
-        made = rollup.airlines(Airline.objects.filter(name__in=names))
-        publish([FeedChange("airline", row.pk, row.pk, state=serialize_airline(row)) for row in made])
+        publish(total_changes(Airline.objects.filter(name__in=names)))
     logger.info("discovered airlines: %s", ", ".join(names))

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import InterfaceError, OperationalError
 
 from campaigns.models import Campaign, ContentItem
-from fleet.feed import airline_change, campaign_change
+from fleet.feed import publish_totals
 from fleet.ingest import anomalies
 from fleet.ingest.apply import apply_tails
 from fleet.ingest.updates import Catalog, TailUpdate
@@ -36,8 +36,6 @@ from fleet.state.observations import (
     Observation,
     ProgressObserved,
 )
-from fleet.stats import rollup
-from ifeportal.live.feed import publish
 from ifeportal.models import Airline
 from ifeportal.work_lease import LeaseLost, WorkLease
 from loader.contract.keys import StatusKey
@@ -147,12 +145,9 @@ class Writer:
 
     def publish_totals(self) -> None:
         """The sums of campaigns and airline, once a poll and not once a tail, as they are the dear ones."""
-        if not (self.changed_campaigns or self.new_tails):
-            return
-        with transaction.atomic():
-            campaigns = rollup.campaigns(Campaign.objects.filter(airline=self.airline, name__in=self.changed_campaigns))
-            airline = rollup.airlines(Airline.objects.filter(pk=self.airline.pk)).get()
-            publish([*map(campaign_change, campaigns), airline_change(airline)])
+        if self.changed_campaigns or self.new_tails:
+            campaigns = self.airline.campaigns.filter(name__in=self.changed_campaigns)
+            publish_totals(Airline.objects.filter(pk=self.airline.pk), campaigns)
 
     def _campaigns(self, found: ListingDiff, home: str) -> dict[str, Campaign]:
         """All campaigns of the airline by name; those only the status bucket knows are made first, if there is room."""
