@@ -12,15 +12,7 @@ from typing import Final, NamedTuple
 
 from fleet.choices import Inconsistency, Status, Verification
 from fleet.state import forecast, rates
-from fleet.state.observations import (
-    ErrorObserved,
-    ObjectDeleted,
-    ObjectRewritten,
-    is_later,
-    is_newer_rewrite,
-    is_superseded,
-    latest_of,
-)
+from fleet.state.observations import ErrorObservation, ErrorSlot, is_later, latest_of
 from loader.contract.item_reports import COUNT_LIMIT
 
 
@@ -102,20 +94,11 @@ class TransferTotals:
     finished_at: datetime | None = None
 
 
-def with_campaign_error(state: LoadState, seen: ErrorObserved | ObjectRewritten | ObjectDeleted | None) -> LoadState:
-    """The load after something was seen of its `campaign.json.error`."""
-    if seen is None:
-        return state
-    if isinstance(seen, ObjectDeleted):
-        if seen.etag != state.error_etag:
-            return state
-        return state._replace(error_etag="", campaign_error="", campaign_error_code="")
-    if isinstance(seen, ObjectRewritten):
-        return state._replace(error_at=seen.at) if is_newer_rewrite(seen, state.error_etag, state.error_at) else state
-    if is_superseded(seen.at, seen.etag, state.error_at, state.error_etag):
-        return state
+def with_campaign_error(state: LoadState, seen: ErrorObservation | None) -> LoadState:
+    """Return the load after something was seen of its `campaign.json.error`."""
+    error = ErrorSlot(state.error_etag, state.error_at, state.campaign_error_code, state.campaign_error).after(seen)
     return state._replace(
-        error_etag=seen.etag, error_at=seen.at, campaign_error=seen.text, campaign_error_code=seen.code
+        error_etag=error.etag, error_at=error.at, campaign_error=error.text, campaign_error_code=error.code
     )
 
 

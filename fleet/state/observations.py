@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from loader.contract.heartbeat import Heartbeat
 
@@ -40,10 +41,32 @@ class ObjectRewritten:
 
 
 @dataclass(frozen=True, slots=True)
+class HeartbeatObserved:
+    """A `loader.json` as it was read; `heartbeat` is None if it could not be parsed."""
+
+    etag: str
+    at: datetime
+    heartbeat: Heartbeat | None
+
+
+@dataclass(frozen=True, slots=True)
 class ObjectDeleted:
     """An object that a whole listing no longer had; `etag` is that of the version it was known by."""
 
     etag: str
+
+
+Observation = ProgressObserved | ErrorObserved | HeartbeatObserved | ObjectRewritten
+ProgressObservation = ProgressObserved | ObjectRewritten | ObjectDeleted
+ErrorObservation = ErrorObserved | ObjectRewritten | ObjectDeleted
+HeartbeatObservation = HeartbeatObserved | ObjectRewritten | ObjectDeleted
+
+
+def is_outdated(seen: Observation | ObjectDeleted | None, known_at: datetime | None) -> bool:
+    """Return whether `seen` was read from a version older than the known one, which is of `known_at`."""
+    if known_at is None or not isinstance(seen, ProgressObserved | ErrorObserved | HeartbeatObserved):
+        return False
+    return seen.at < known_at
 
 
 def is_superseded(at: datetime, etag: str, known_at: datetime | None, known_etag: str) -> bool:
@@ -66,13 +89,22 @@ def latest_of(one: datetime | None, other: datetime | None) -> datetime | None:
     return max((moment for moment in (one, other) if moment is not None), default=None)
 
 
-@dataclass(frozen=True, slots=True)
-class HeartbeatObserved:
-    """A `loader.json` as it was read; `heartbeat` is None if it could not be understood."""
+class ErrorSlot(NamedTuple):
+    """The error object of an item or a campaign as last seen. An empty `etag`: there is none now."""
 
     etag: str
-    at: datetime
-    heartbeat: Heartbeat | None
+    at: datetime | None
+    code: str
+    text: str
+    cut: bool = False
 
-
-Observation = ProgressObserved | ErrorObserved | HeartbeatObserved | ObjectRewritten
+    def after(self, seen: ErrorObservation | None) -> ErrorSlot:
+        """Return the slot after `seen`; an equal one if that is older than what is known, or the same."""
+        match seen:
+            case ObjectDeleted(etag) if etag == self.etag:
+                return ErrorSlot("", self.at, "", "")
+            case ObjectRewritten() if is_newer_rewrite(seen, self.etag, self.at):
+                return self._replace(at=seen.at)
+            case ErrorObserved() if not is_superseded(seen.at, seen.etag, self.at, self.etag):
+                return ErrorSlot(seen.etag, seen.at, seen.code, seen.text, seen.cut)
+        return self

@@ -12,10 +12,11 @@ from typing import Final, NamedTuple
 from fleet.choices import Status
 from fleet.state import rates
 from fleet.state.observations import (
-    ErrorObserved,
+    ErrorObservation,
+    ErrorSlot,
     ObjectDeleted,
     ObjectRewritten,
-    ProgressObserved,
+    ProgressObservation,
     is_later,
     is_newer_rewrite,
     is_superseded,
@@ -59,8 +60,8 @@ def next_transfer_state(
     size: int | None,
     now: datetime,
     *,
-    progress: ProgressObserved | ObjectRewritten | ObjectDeleted | None = None,
-    error: ErrorObserved | ObjectRewritten | ObjectDeleted | None = None,
+    progress: ProgressObservation | None = None,
+    error: ErrorObservation | None = None,
 ) -> TransferState:
     """The state after these objects (None: nothing new) were seen.
 
@@ -81,9 +82,7 @@ def next_transfer_state(
     return _with_times(before, state, now)
 
 
-def _with_progress(
-    state: TransferState, seen: ProgressObserved | ObjectRewritten | ObjectDeleted | None
-) -> TransferState:
+def _with_progress(state: TransferState, seen: ProgressObservation | None) -> TransferState:
     if seen is None:
         return state
     if isinstance(seen, ObjectDeleted):
@@ -109,25 +108,18 @@ def _with_progress(
     )
 
 
-def _with_error(state: TransferState, seen: ErrorObserved | ObjectRewritten | ObjectDeleted | None) -> TransferState:
-    if seen is None:
-        return state
-    if isinstance(seen, ObjectDeleted):
-        if seen.etag != state.error_etag:
-            return state
-        return state._replace(error_etag="", error_code="", error="", error_cut=False)
-    if isinstance(seen, ObjectRewritten):
-        renewed = is_newer_rewrite(seen, state.error_etag, state.error_at)
-        return state._replace(error_at=seen.at, as_of=latest_of(state.as_of, seen.at)) if renewed else state
-    if is_superseded(seen.at, seen.etag, state.error_at, state.error_etag):
+def _with_error(state: TransferState, seen: ErrorObservation | None) -> TransferState:
+    before = ErrorSlot(state.error_etag, state.error_at, state.error_code, state.error, state.error_cut)
+    error = before.after(seen)
+    if error == before:
         return state
     return state._replace(
-        error_etag=seen.etag,
-        error_at=seen.at,
-        error_code=seen.code,
-        error=seen.text,
-        error_cut=seen.cut,
-        as_of=latest_of(state.as_of, seen.at),
+        error_etag=error.etag,
+        error_at=error.at,
+        error_code=error.code,
+        error=error.text,
+        error_cut=error.cut,
+        as_of=state.as_of if isinstance(seen, ObjectDeleted) else latest_of(state.as_of, error.at),
     )
 
 
