@@ -14,7 +14,13 @@ from typing import Final, NamedTuple
 from fleet.ingest.updates import SupersededObjects, TailUpdate
 from fleet.models import Tail
 from fleet.state.health import LOADER_ACTIVE_FOR
-from fleet.state.observations import HeartbeatObserved, ObjectDeleted, ObjectRewritten
+from fleet.state.observations import (
+    HeartbeatObservation,
+    HeartbeatObserved,
+    ObjectDeleted,
+    ObjectRewritten,
+    is_outdated,
+)
 from ifeportal.bulk import update
 from loader.contract.heartbeat import extra_text
 
@@ -59,7 +65,7 @@ def apply_heartbeats(updates: Iterable[tuple[Tail, TailUpdate]], now: datetime) 
             if tail.awake_since is None or tail.seen_at is None or now - tail.seen_at > LOADER_ACTIVE_FOR:
                 tail.awake_since = now
             tail.seen_at, tail.silent = now, False
-        if isinstance(news.heartbeat, HeartbeatObserved) and known is not None and news.heartbeat.at < known:
+        if is_outdated(news.heartbeat, known):
             late.add((tail.pk, ("heartbeat", "", "")))
         if _heartbeat_values(tail) != before:
             changed.append(tail)
@@ -69,9 +75,7 @@ def apply_heartbeats(updates: Iterable[tuple[Tail, TailUpdate]], now: datetime) 
     return HeartbeatResult({tail.pk for tail in changed}, holding, late)
 
 
-def _apply(
-    tail: Tail, heard_at: datetime | None, heartbeat: HeartbeatObserved | ObjectRewritten | ObjectDeleted | None
-) -> None:
+def _apply(tail: Tail, heard_at: datetime | None, heartbeat: HeartbeatObservation | None) -> None:
     if heard_at is not None and (tail.heard_at is None or heard_at > tail.heard_at):
         tail.heard_at = heard_at
     if isinstance(heartbeat, HeartbeatObserved):

@@ -11,10 +11,10 @@ from fleet.history import events
 from fleet.history.events import EventRow, HistoryState, load_history_state
 from fleet.ingest.aggregates import aggregate_transfers, baseline_samples, latest_errors, windowed_rates
 from fleet.ingest.rows import clear_object_versions
-from fleet.ingest.updates import Catalog, LoadUpdate, SupersededObjects, TailUpdate
+from fleet.ingest.updates import Catalog, OpenLoad, SupersededObjects, TailUpdate
 from fleet.models import Load, ProgressSample, Tail
 from fleet.state.load import LOAD_FIELDS, LoadState, next_load_state, with_campaign_error
-from fleet.state.observations import ErrorObserved
+from fleet.state.observations import is_outdated
 from ifeportal.bulk import upsert, where_in
 
 LOAD_KEY: Final = ("tail_id", "campaign_id")
@@ -22,9 +22,9 @@ LOAD_KEY: Final = ("tail_id", "campaign_id")
 _state_values = attrgetter(*LOAD_FIELDS)
 
 
-def open_loads(tails: Mapping[int, Tail], batch: Mapping[int, TailUpdate], catalog: Catalog) -> Collection[LoadUpdate]:
+def open_loads(tails: Mapping[int, Tail], batch: Mapping[int, TailUpdate], catalog: Catalog) -> list[OpenLoad]:
     """The loads of which there is news; those without a row get one."""
-    wanted = {(pk, name): (pk, catalog.campaigns[name].pk) for pk in tails for name in sorted(batch[pk].campaigns)}
+    wanted = {(pk, name): (pk, catalog.campaigns[name].pk) for pk in tails for name in sorted(batch[pk].loads)}
     if not wanted:
         return []
     found = Load.objects.filter(where_in(Load, LOAD_KEY, wanted.values())).order_by()
@@ -33,40 +33,27 @@ def open_loads(tails: Mapping[int, Tail], batch: Mapping[int, TailUpdate], catal
     made = upsert(Load, LOAD_KEY, LOAD_FIELDS, [(*place, *LoadState()) for place in missing])
     rows |= {(tail, campaign): Load(pk=pk) for pk, tail, campaign in made}
     fresh = set(missing)
-    loads = {}
+    loads = []
     for (pk, name), place in wanted.items():
         row, campaign = rows[place], catalog.campaigns[name]
         row.tail, row.campaign = tails[pk], campaign
-        stale = row.archived_at is None and row.manifest_etag != campaign.manifest_etag
+        archived = row.archived_at is not None
+        stale = not archived and row.manifest_etag != campaign.manifest_etag
         sizes = catalog.sizes[name] if campaign.items_total is not None else {}
-        loads[pk, name] = LoadUpdate(row, sizes, place in fresh, stale)
-    for pk in tails:
-        _assign(loads, pk, batch[pk])
-    return loads.values()
-
-
-def _assign(loads: Mapping[tuple[int, str], LoadUpdate], tail: int, update: TailUpdate) -> None:
-    """Hand each load what is new of it."""
-    for (campaign, content), progress in update.progress.items():
-        if loads[tail, campaign].is_affected_by(progress):
-            loads[tail, campaign].progress[content] = progress
-    for (campaign, content), error in update.errors.items():
-        if loads[tail, campaign].is_affected_by(error):
-            loads[tail, campaign].errors[content] = error
-    for campaign, error in update.campaign_errors.items():
-        if loads[tail, campaign].is_affected_by(error):
-            loads[tail, campaign].campaign_error = error
+        update = batch[pk].loads[name].without_deletions() if archived else batch[pk].loads[name]
+        loads.append(OpenLoad(row, sizes, update, place in fresh, stale))
+    return loads
 
 
 def write_loads(
-    loads: Collection[LoadUpdate], touched: Collection[int], now: datetime
+    loads: Collection[OpenLoad], touched: Collection[int], now: datetime
 ) -> tuple[list[Load], SupersededObjects, list[EventRow]]:
     """Sum up the loads concerned and write those that are another now; campaign errors that came too late; turns."""
     late: SupersededObjects = set()
-    concerned: list[tuple[LoadUpdate, LoadState, LoadState]] = []
+    concerned: list[tuple[OpenLoad, LoadState, LoadState]] = []
     for load in loads:
-        before, seen = LoadState._make(_state_values(load.row)), load.campaign_error
-        if isinstance(seen, ErrorObserved) and before.error_at is not None and seen.at < before.error_at:
+        before, seen = LoadState._make(_state_values(load.row)), load.update.campaign_error
+        if is_outdated(seen, before.error_at):
             late.add((load.row.tail_id, ("campaign_error", load.row.campaign.name, "")))
         state = with_campaign_error(before, seen)
         if not (load.row.pk in touched or state != before or load.fresh or load.stale):
@@ -82,7 +69,7 @@ def write_loads(
 
 
 def _write_affected(
-    concerned: Collection[tuple[LoadUpdate, LoadState, LoadState]], now: datetime
+    concerned: Collection[tuple[OpenLoad, LoadState, LoadState]], now: datetime
 ) -> tuple[list[Load], list[EventRow]]:
     """Write the loads as their transfers have them, and a sample of those that moved. None is archived any more."""
     if not concerned:

@@ -14,9 +14,9 @@ from fleet.choices import Status
 from fleet.history.events import EventData, EventRow, event_between, transfer_history_state
 from fleet.ingest.manifest_diff import differing_transfers
 from fleet.ingest.rows import clear_object_versions
-from fleet.ingest.updates import LoadUpdate, SupersededObjects
+from fleet.ingest.updates import OpenLoad, SupersededObjects
 from fleet.models import Transfer
-from fleet.state.observations import ErrorObserved, ProgressObserved
+from fleet.state.observations import ErrorObserved, ProgressObserved, is_outdated
 from fleet.state.transfer import TRANSFER_FIELDS, TransferState, next_transfer_state
 from ifeportal.bulk import upsert, where_in
 
@@ -35,7 +35,7 @@ class TransferResult(NamedTuple):
     bytes_received: int
 
 
-def write_transfers(loads: Collection[LoadUpdate], now: datetime) -> TransferResult:
+def write_transfers(loads: Collection[OpenLoad], now: datetime) -> TransferResult:
     """Write what differs."""
     by_id = {load.row.pk: load for load in loads}
     concerned = _affected(loads)
@@ -63,9 +63,9 @@ def write_transfers(loads: Collection[LoadUpdate], now: datetime) -> TransferRes
     return TransferResult(rows, late, told, moved)
 
 
-def _affected(loads: Collection[LoadUpdate]) -> set[TransferKey]:
+def _affected(loads: Collection[OpenLoad]) -> set[TransferKey]:
     """The transfers to be looked at. An archived load is not held against a newer manifest: nothing of it is stale."""
-    places = {(load.row.pk, content) for load in loads for content in (*load.progress, *load.errors)}
+    places = {(load.row.pk, content) for load in loads for content in (*load.update.progress, *load.update.errors)}
     places.update((load.row.pk, content) for load in loads if load.fresh for content in load.sizes)
     stale = [load.row for load in loads if load.stale and not load.fresh]
     sizes = {load.row.campaign_id: load.sizes for load in loads if load.stale}
@@ -79,9 +79,9 @@ def _known_states(places: Iterable[TransferKey]) -> dict[TransferKey, TransferSt
     return {(row[0], row[1]): TransferState._make(row[2:]) for row in found}
 
 
-def _next_state(load: LoadUpdate, content: str, before: TransferState | None, now: datetime) -> TransferState | None:
+def _next_state(load: OpenLoad, content: str, before: TransferState | None, now: datetime) -> TransferState | None:
     """What becomes of a transfer (None: it has no row yet); None if nothing does."""
-    size, progress, error = load.sizes.get(content), load.progress.get(content), load.errors.get(content)
+    size, progress, error = load.sizes.get(content), load.update.progress.get(content), load.update.errors.get(content)
     if before is None:
         told = isinstance(progress, ProgressObserved) or isinstance(error, ErrorObserved)
         if not told and (size is None or load.archived):
@@ -95,7 +95,7 @@ def _next_state(load: LoadUpdate, content: str, before: TransferState | None, no
     return None if after == before else after
 
 
-def _event(load: LoadUpdate, before: TransferState | None, after: TransferState, now: datetime) -> EventData | None:
+def _event(load: OpenLoad, before: TransferState | None, after: TransferState, now: datetime) -> EventData | None:
     """The turn of an item. Of those of a load first met only failures are told: when the others turned nobody saw."""
     if not load.fresh:
         return event_between(
@@ -114,17 +114,16 @@ def bytes_received(before: TransferState | None, after: TransferState) -> int:
     return max(after.bytes_done - before.bytes_done, 0) if after.bytes_reported != before.bytes_reported else 0
 
 
-def _superseded(load: LoadUpdate, content: str, before: TransferState) -> SupersededObjects:
+def _superseded(load: OpenLoad, content: str, before: TransferState) -> SupersededObjects:
     late: SupersededObjects = set()
-    progress, error = load.progress.get(content), load.errors.get(content)
-    if isinstance(progress, ProgressObserved) and before.progress_at is not None and progress.at < before.progress_at:
+    if is_outdated(load.update.progress.get(content), before.progress_at):
         late.add((load.row.tail_id, ("progress", load.row.campaign.name, content)))
-    if isinstance(error, ErrorObserved) and before.error_at is not None and error.at < before.error_at:
+    if is_outdated(load.update.errors.get(content), before.error_at):
         late.add((load.row.tail_id, ("error", load.row.campaign.name, content)))
     return late
 
 
-def _row(pk: int, load: LoadUpdate, content: str, state: TransferState) -> Transfer:
+def _row(pk: int, load: OpenLoad, content: str, state: TransferState) -> Transfer:
     row = Transfer(*_as_columns((pk, load.row.pk, content, *state)))
     row.load = load.row
     return row

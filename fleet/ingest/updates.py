@@ -10,63 +10,71 @@ from typing import Literal
 from campaigns.models import Campaign
 from fleet.models import Load
 from fleet.reconcile.problems import Problem
-from fleet.state.observations import ErrorObserved, HeartbeatObserved, ObjectDeleted, ObjectRewritten, ProgressObserved
+from fleet.state.observations import ErrorObservation, HeartbeatObservation, ObjectDeleted, ProgressObservation
 
-ContentRef = tuple[str, str]  # campaign, content
-ObjectRef = tuple[Literal["progress", "error", "campaign_error", "heartbeat"], str, str]
-SupersededObjects = set[
-    tuple[int, ObjectRef]
-]  # the id of a tail, and an object of it of which a newer version is known
+ObjectRef = tuple[Literal["progress", "error", "campaign_error", "heartbeat"], str, str]  # kind, campaign, content
+SupersededObjects = set[tuple[int, ObjectRef]]  # by the id of their tail: a newer version of them is known
+
+
+@dataclass(slots=True)
+class LoadUpdate:
+    """New observations of one load: by content, and of its `campaign.json.error`.
+
+    An empty update has the load compared with its manifest, which may be another one by now.
+    """
+
+    progress: dict[str, ProgressObservation] = field(default_factory=dict)
+    errors: dict[str, ErrorObservation] = field(default_factory=dict)
+    campaign_error: ErrorObservation | None = None
+
+    def without_deletions(self) -> LoadUpdate:
+        """Return the update of an archived load: its objects were deleted on purpose."""
+        return LoadUpdate(
+            {name: seen for name, seen in self.progress.items() if not isinstance(seen, ObjectDeleted)},
+            {name: seen for name, seen in self.errors.items() if not isinstance(seen, ObjectDeleted)},
+            None if isinstance(self.campaign_error, ObjectDeleted) else self.campaign_error,
+        )
 
 
 @dataclass(slots=True)
 class TailUpdate:
-    """What is new of one tail. Items are (campaign, content); `dirty` are campaigns whose manifest is another now,
-    `problems` what the bytes of its objects said that could not be understood."""
+    """New observations of one tail; `loads` by the name of their campaign.
 
-    progress: dict[ContentRef, ProgressObserved | ObjectRewritten | ObjectDeleted] = field(default_factory=dict)
-    errors: dict[ContentRef, ErrorObserved | ObjectRewritten | ObjectDeleted] = field(default_factory=dict)
-    campaign_errors: dict[str, ErrorObserved | ObjectRewritten | ObjectDeleted] = field(default_factory=dict)
-    heartbeat: HeartbeatObserved | ObjectRewritten | ObjectDeleted | None = None
+    `heard_at` is the newest LastModified of the objects read. `problems` are those found in the bytes of its objects.
+    """
+
+    loads: dict[str, LoadUpdate] = field(default_factory=dict)
+    heartbeat: HeartbeatObservation | None = None
     heard_at: datetime | None = None
-    dirty: set[str] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
 
-    @property
-    def campaigns(self) -> set[str]:
-        """Every campaign of which there is news."""
-        named = {campaign for campaign, _ in (*self.progress, *self.errors)}
-        return named | self.campaign_errors.keys() | self.dirty
+    def load(self, campaign: str) -> LoadUpdate:
+        """Return the update of the tail's load of this campaign, to be added to."""
+        return self.loads.setdefault(campaign, LoadUpdate())
 
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """What should fly, as far as it is needed: campaigns by name, and the listed items of each (name to bytes)."""
+    """The campaigns needed by name, and the listed items of each (name to bytes)."""
 
     campaigns: Mapping[str, Campaign]
     sizes: Mapping[str, Mapping[str, int]]
 
 
-@dataclass(slots=True)
-class LoadUpdate:
-    """A load that is being worked on, and what is new of it, by content.
+@dataclass(frozen=True, slots=True)
+class OpenLoad:
+    """A load to be written: its row, the listed items of its campaign (name to bytes), and its update.
 
-    `fresh`: it has no transfers yet. `stale`: they were last held against another manifest.
+    `fresh`: it has no transfers yet. `stale`: they were last compared with another manifest.
     """
 
     row: Load
     sizes: Mapping[str, int]
+    update: LoadUpdate
     fresh: bool = False
     stale: bool = False
-    progress: dict[str, ProgressObserved | ObjectRewritten | ObjectDeleted] = field(default_factory=dict)
-    errors: dict[str, ErrorObserved | ObjectRewritten | ObjectDeleted] = field(default_factory=dict)
-    campaign_error: ErrorObserved | ObjectRewritten | ObjectDeleted | None = None
 
     @property
     def archived(self) -> bool:
-        """Its objects were packed into one. It rests until an object says something new."""
+        """Whether its objects were packed into one. It stays archived until an object reports something new."""
         return self.row.archived_at is not None
-
-    def is_affected_by(self, observation: object) -> bool:
-        """Whether what was seen can change it. That the objects of an archived load are gone is no news."""
-        return not (self.archived and isinstance(observation, ObjectDeleted))

@@ -20,7 +20,7 @@ from campaigns.models import Campaign, ContentItem
 from fleet.feed import publish_totals
 from fleet.ingest import anomalies
 from fleet.ingest.apply import apply_tails
-from fleet.ingest.updates import Catalog, TailUpdate
+from fleet.ingest.updates import Catalog, LoadUpdate, TailUpdate
 from fleet.models import Tail
 from fleet.polling.fetcher import Fetcher, FetchResult
 from fleet.polling.result import PollResult, failure_message
@@ -207,7 +207,7 @@ class Writer:
             problems.add(problem)
         news = {tails[one.name]: self._update(one, readings, campaigns, problems) for one in batch}
         works = {tails[one.name]: one for one in batch}
-        some = {pk: each for pk, each in news.items() if each.campaigns or each.heartbeat}
+        some = {pk: each for pk, each in news.items() if each.loads or each.heartbeat}
         self._apply(some, works, Catalog(campaigns, self.sizes), problems)
         return {each.name for each in wanted if not each.unchanged_bytes and each.name in readings.by_key}
 
@@ -246,7 +246,7 @@ class Writer:
     def _update(
         self, work: TailWork, readings: FetchResult, campaigns: Container[str], problems: Problems
     ) -> TailUpdate:
-        news = TailUpdate(dirty={name for name in work.dirty if name in campaigns})
+        news = TailUpdate({name: LoadUpdate() for name in work.dirty if name in campaigns})
         for key, etag in work.changes.deleted:
             if _has_room(key, campaigns):
                 _assign(news, key, ObjectDeleted(etag))
@@ -288,11 +288,11 @@ def _assign(update: TailUpdate, key: StatusKey, observation: Observation | Objec
     """Put what was seen of an object in its place."""
     match key.kind, observation:
         case "progress", ProgressObserved() | ObjectRewritten() | ObjectDeleted():
-            update.progress[key.campaign, key.content] = observation
+            update.load(key.campaign).progress[key.content] = observation
         case "error", ErrorObserved() | ObjectRewritten() | ObjectDeleted():
-            update.errors[key.campaign, key.content] = observation
+            update.load(key.campaign).errors[key.content] = observation
         case "campaign_error", ErrorObserved() | ObjectRewritten() | ObjectDeleted():
-            update.campaign_errors[key.campaign] = observation
+            update.load(key.campaign).campaign_error = observation
         case "heartbeat", HeartbeatObserved() | ObjectRewritten() | ObjectDeleted():
             update.heartbeat = observation
 

@@ -7,7 +7,7 @@ import pytest
 from campaigns.models import Campaign
 from fleet.ingest.apply import apply_tails
 from fleet.ingest.health import update_health
-from fleet.ingest.updates import TailUpdate
+from fleet.ingest.updates import LoadUpdate, TailUpdate
 from fleet.models import Load, Transfer
 from fleet.state.observations import ErrorObserved, ObjectDeleted, ObjectRewritten, ProgressObserved
 from ifeportal.models import Airline
@@ -33,14 +33,13 @@ def archived(world: World) -> World:
     return world
 
 
-def told(world: World, news: TailUpdate) -> None:
-    news.heard_at = None
-    apply_tails(Airline.objects.get(), {tail().pk: news}, catalog(), world.clock)
+def told(world: World, news: LoadUpdate) -> None:
+    apply_tails(Airline.objects.get(), {tail().pk: TailUpdate({CAMPAIGN: news})}, catalog(), world.clock)
 
 
 def test_a_new_manifest_leaves_it_alone(archived: World) -> None:
     before = rows()
-    told(archived, TailUpdate(dirty={CAMPAIGN}))
+    told(archived, LoadUpdate())
     assert rows() == before
 
 
@@ -51,14 +50,14 @@ def test_objects_that_are_still_there_and_those_that_are_gone_change_nothing(arc
     assert c.error_at is not None
     told(
         archived,
-        TailUpdate(
+        LoadUpdate(
             progress={
-                (CAMPAIGN, "a"): ProgressObserved(a.progress_etag, a.progress_at, 100),
-                (CAMPAIGN, "b"): ObjectDeleted(b.progress_etag),
-                (CAMPAIGN, "new"): ObjectDeleted("x"),
+                "a": ProgressObserved(a.progress_etag, a.progress_at, 100),
+                "b": ObjectDeleted(b.progress_etag),
+                "new": ObjectDeleted("x"),
             },
-            errors={(CAMPAIGN, "c"): ErrorObserved(c.error_etag, c.error_at, "IO_ERROR", "disk")},
-            campaign_errors={CAMPAIGN: ObjectDeleted(load().error_etag)},
+            errors={"c": ErrorObserved(c.error_etag, c.error_at, "IO_ERROR", "disk")},
+            campaign_error=ObjectDeleted(load().error_etag),
         ),
     )
     assert rows() == before
@@ -66,7 +65,7 @@ def test_objects_that_are_still_there_and_those_that_are_gone_change_nothing(arc
 
 
 def test_a_progress_that_moved_wakes_it_and_the_rest_is_read_anew(archived: World) -> None:
-    told(archived, TailUpdate(progress={(CAMPAIGN, "b"): ProgressObserved("x", archived.clock, 80)}))
+    told(archived, LoadUpdate(progress={"b": ProgressObserved("x", archived.clock, 80)}))
     assert load().archived_at is None
     assert (transfer("b").bytes_done, transfer("b").progress_etag, load().bytes_done) == (80, "x", 180)
     assert (transfer("a").status, transfer("a").progress_etag, transfer("a").bytes_done) == ("complete", "", 100)
@@ -74,12 +73,12 @@ def test_a_progress_that_moved_wakes_it_and_the_rest_is_read_anew(archived: Worl
 
 
 def test_an_item_that_is_reported_for_the_first_time_wakes_it(archived: World) -> None:
-    told(archived, TailUpdate(progress={(CAMPAIGN, "new"): ProgressObserved("x", archived.clock, 1)}))
+    told(archived, LoadUpdate(progress={"new": ProgressObserved("x", archived.clock, 1)}))
     assert (load().archived_at, transfer("new").bytes_done, transfer("a").progress_etag) == (None, 1, "")
 
 
 def test_a_new_error_of_the_campaign_wakes_it(archived: World) -> None:
-    told(archived, TailUpdate(campaign_errors={CAMPAIGN: ErrorObserved("x", archived.clock, "EXPIRED", "late")}))
+    told(archived, LoadUpdate(campaign_error=ErrorObserved("x", archived.clock, "EXPIRED", "late")))
     row = load()
     assert (row.archived_at, row.error_code, row.error_etag) == (None, "EXPIRED", "x")
     assert transfer("a").progress_etag == ""
@@ -88,9 +87,9 @@ def test_a_new_error_of_the_campaign_wakes_it(archived: World) -> None:
 def test_the_same_error_of_the_campaign_wakes_it_only_if_it_was_written_anew(archived: World) -> None:
     row = load()
     assert row.error_at is not None
-    told(archived, TailUpdate(campaign_errors={CAMPAIGN: ObjectRewritten(row.error_etag, row.error_at)}))
+    told(archived, LoadUpdate(campaign_error=ObjectRewritten(row.error_etag, row.error_at)))
     assert load().archived_at is not None
-    told(archived, TailUpdate(campaign_errors={CAMPAIGN: ObjectRewritten(row.error_etag, archived.clock)}))
+    told(archived, LoadUpdate(campaign_error=ObjectRewritten(row.error_etag, archived.clock)))
     assert load().archived_at is None
 
 

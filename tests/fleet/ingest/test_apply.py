@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 
 from campaigns.models import Campaign, ContentItem
 from fleet.ingest.apply import ApplyResult, apply_tails
-from fleet.ingest.updates import Catalog, TailUpdate
+from fleet.ingest.updates import Catalog, LoadUpdate, TailUpdate
 from fleet.models import Load, Tail, Transfer
 from fleet.state.observations import ErrorObserved, HeartbeatObserved, ProgressObserved
 from ifeportal.models import Airline
@@ -47,8 +47,8 @@ def fleet(world: World, tails: int, items: int) -> list[int]:
 
 def moved(at: datetime, value: int, items: Sequence[int] = (0,)) -> TailUpdate:
     """These items are at `value` bytes."""
-    seen = {(CAMPAIGN, f"item-{item:02}"): ProgressObserved(f"etag-{value}", at, value) for item in items}
-    return TailUpdate(progress=dict(seen), heard_at=at)
+    seen = {f"item-{item:02}": ProgressObserved(f"etag-{value}", at, value) for item in items}
+    return TailUpdate({CAMPAIGN: LoadUpdate(dict(seen))}, heard_at=at)
 
 
 def applied(world: World, batch: Mapping[int, TailUpdate]) -> ApplyResult:
@@ -61,7 +61,7 @@ def test_every_tail_of_a_batch_gets_its_own_news_and_one_deleted_meanwhile_none(
     Tail.objects.get(pk=pks[1]).delete()
     at = world.clock
     batch = {pk: moved(at, 20 + number) for number, pk in enumerate(pks)}
-    batch[pks[2]].errors[CAMPAIGN, "item-01"] = ErrorObserved("e", at, "IO_ERROR", "disk")
+    batch[pks[2]].load(CAMPAIGN).errors["item-01"] = ErrorObserved("e", at, "IO_ERROR", "disk")
     batch[pks[3]] = TailUpdate(heartbeat=HeartbeatObserved("h", at, None), heard_at=at)
     result = applied(world, batch)
     assert (result.transfers, result.loads, result.campaigns) == (3, 2, frozenset({CAMPAIGN}))
@@ -92,12 +92,12 @@ def test_as_many_statements_for_many_tails_and_items_as_for_few(world: World, wh
         pks = fleet(world, tails, items)
         batch = {pk: moved(world.clock, 50, range(items)) for pk in pks}
         if what == "errors":
-            for news in batch.values():
-                news.errors = {item: ErrorObserved("e", world.clock, "IO_ERROR", "disk") for item in news.progress}
+            for update in (each.load(CAMPAIGN) for each in batch.values()):
+                update.errors = {item: ErrorObserved("e", world.clock, "IO_ERROR", "disk") for item in update.progress}
         if what == "manifest":
             Campaign.objects.update(manifest_etag="another")
             ContentItem.objects.update(size=200)
-            batch = {pk: TailUpdate(dirty={CAMPAIGN}) for pk in pks}
+            batch = {pk: TailUpdate({CAMPAIGN: LoadUpdate()}) for pk in pks}
         known = catalog()
         with CaptureQueriesContext(connection) as queries:
             result = apply_tails(Airline.objects.get(), batch, known, world.clock)
@@ -126,7 +126,7 @@ def test_a_tail_that_cannot_be_written_takes_its_batch_with_it(world: World) -> 
     pks = fleet(world, 3, 1)
     before = rows()
     batch = {pk: moved(world.clock, 70) for pk in pks}
-    batch[pks[2]].progress[CAMPAIGN, "item-00"] = ProgressObserved("e", world.clock, -1)
+    batch[pks[2]].load(CAMPAIGN).progress["item-00"] = ProgressObserved("e", world.clock, -1)
     with pytest.raises(IntegrityError):
         applied(world, batch)
     assert rows() == before
