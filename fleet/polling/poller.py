@@ -24,7 +24,7 @@ from fleet.polling.fetcher import Fetcher
 from fleet.polling.result import PollResult, failure_message
 from fleet.polling.snapshot import load_snapshot
 from fleet.polling.writer import Writer, remaining_limits
-from fleet.reconcile.diff import ListingDiff, diff_listing
+from fleet.reconcile.diff import ListingDiff
 from fleet.reconcile.limits import Limits
 from fleet.reconcile.partitions import UNPARTITIONED, partition_tails
 from fleet.reconcile.problems import BAD_ARCHIVE, Problem, Problems
@@ -144,7 +144,7 @@ def poll_objects(
         if named.failure is not None:
             writer.add_failure(failure_message("status", named.failure))
         rows.restrict_to(named.known_keys)
-        found = diff_listing(named.infos, rows.known, remaining_limits(terms.limits, rows))
+        found = writer.write_listing(named.infos, rows, remaining_limits(terms.limits, rows))
         for problem in named.problems:
             found.problems.add(problem)
         writer.finish(rows, found)
@@ -236,14 +236,11 @@ def _read_partition(writer: Writer, partition: str, listing: PrefetchedListing) 
     """
     rows = load_snapshot(writer.airline, partition)
     limits = remaining_limits(writer.limits, rows)
-    found = ListingDiff(Problems(limits.anomalies))
     try:
-        found = diff_listing(
-            _within_time_limit(listing, writer), rows.known, limits, lambda some: writer.write_tails(rows, some)
-        )
+        found = writer.write_listing(_within_time_limit(listing, writer), rows, limits)
     except WorldError as error:
         writer.add_failure(failure_message("status", error))
-        found.truncated = True
+        found = ListingDiff(Problems(limits.anomalies), truncated=True)
     else:
         writer.result += PollResult(listings=1, truncated=int(found.truncated))
         writer.update_key_counts(rows, found)

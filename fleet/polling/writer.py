@@ -25,7 +25,7 @@ from fleet.models import Tail
 from fleet.polling.fetcher import Fetcher, FetchResult
 from fleet.polling.result import PollResult, failure_message
 from fleet.polling.snapshot import DatabaseSnapshot
-from fleet.reconcile.diff import ListingDiff, TailChanges
+from fleet.reconcile.diff import ListingDiff, TailChanges, diff_listing
 from fleet.reconcile.limits import Limits
 from fleet.reconcile.problems import BODY_PROBLEMS, Problem, Problems, stale_object_problem
 from fleet.state.observations import (
@@ -40,6 +40,7 @@ from ifeportal.models import Airline
 from ifeportal.work_lease import LeaseLost, WorkLease
 from loader.contract.keys import StatusKey
 from loader.errors import Code
+from loader.s3.interface import ObjectInfo
 
 OBJECTS_A_BATCH: Final = 2_000  # fetched before the tails they belong to are written: bounds what waits in memory
 ROWS_A_BATCH: Final = 5_000  # made or held against a manifest in one transaction
@@ -91,16 +92,16 @@ class Writer:
         """Note that something could not be read or written."""
         self.result += PollResult(failures=(sentence,))
 
-    def write_tails(self, rows: DatabaseSnapshot, found: ListingDiff) -> bool:
-        """Write what was found of tails up to now, and take it out of `found`; whether there is time for more."""
-        work = {name: TailWork(name, changes) for name, changes in found.tails.items()}
-        found.tails = {}
-        self._write_work(work, rows, found)
-        return not found.unfinished
+    def write_listing(self, objects: Iterable[ObjectInfo], rows: DatabaseSnapshot, limits: Limits) -> ListingDiff:
+        """Compare a listing with the rows and write the changes as they are found; return the rest for `finish`."""
+        found = ListingDiff(Problems(limits.anomalies))
+        for tails in diff_listing(objects, rows.known, limits, found):
+            self._write_work({name: TailWork(name, changes) for name, changes in tails.items()}, rows, found)
+        return found
 
     def finish(self, rows: DatabaseSnapshot, found: ListingDiff) -> None:
         """Write what was found since, hold loads against newer manifests, and note what was odd."""
-        work = {name: TailWork(name, changes) for name, changes in found.tails.items()}
+        work = {name: TailWork(name, changes) for name, changes in found.take_tails().items()}
         for tail, campaign in rows.dirty:
             work.setdefault(tail, TailWork(tail)).dirty.add(campaign)
         self._write_work(work, rows, found)

@@ -6,7 +6,7 @@ bucket, no database. A name that breaks the rules never gets further than a `Pro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -82,23 +82,24 @@ class ListingDiff:
             self.keys[tail] = self.keys.get(tail, 0) + keys
 
     def tail(self, tail: str) -> TailChanges:
-        """The changes of a tail, to be added to."""
+        """Return the changes of a tail, to be added to."""
         return self.tails.setdefault(tail, TailChanges())
+
+    def take_tails(self) -> dict[str, TailChanges]:
+        """Return the changes of all tails and forget them."""
+        taken, self.tails, self.pending = self.tails, {}, 0
+        return taken
 
 
 def diff_listing(
-    objects: Iterable[ObjectInfo],
-    known: KnownObjects,
-    limits: Limits,
-    flush: Callable[[ListingDiff], bool] | None = None,
-) -> ListingDiff:
-    """Hold a listing of one part of an airline against `known`.
+    objects: Iterable[ObjectInfo], known: KnownObjects, limits: Limits, found: ListingDiff
+) -> Iterator[dict[str, TailChanges]]:
+    """Compare a listing of one part of an airline with `known`, into `found`.
 
-    `flush` is called whenever `limits.pending_objects` objects were seen; it takes `tails` away from the survey, and
-    tells whether there is time to go on. Whatever it or `objects` raises goes through: what is missing from half a
-    listing is not gone.
+    Yields the changes of tails, taken out of `found`, whenever `limits.pending_objects` objects changed; the rest stays
+    in `found`. A caller that has no more time sets `found.unfinished`, and nothing more is listed. What `objects`
+    raises goes through; `found` is of no use then, as objects missing from half a listing are not deleted.
     """
-    found = ListingDiff(Problems(limits.anomalies))
     reader = _ListingReader(known, limits, found)
     versions, start = known.versions, len(known.airline) + 1
     seconds: dict[datetime, int] = {}  # a thousand objects of a page share a few moments
@@ -118,16 +119,14 @@ def diff_listing(
             reader.read(info)
         elif (seconds.get(listed_at) or seconds.setdefault(listed_at, int(listed_at.timestamp()))) > at:
             reader.read(info, same=True)
-        if flush is not None and found.pending >= limits.pending_objects:
-            found.pending = 0
-            if not flush(found):
-                found.unfinished = True
+        if found.pending >= limits.pending_objects:
+            yield found.take_tails()
+            if found.unfinished:
                 break
     found.count(home, start, count)
     reader.conclude()
     if found.is_complete:
         _add_deleted(found, versions)
-    return found
 
 
 def _add_deleted(found: ListingDiff, left: Mapping[str, ObjectVersion]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,10 +14,8 @@ from fleet.models import Anomaly, Tail, Transfer
 from fleet.polling import poller
 from fleet.polling import writer as polling_writer
 from fleet.polling.poller import PollOptions, poll_airline, poll_partition, poll_root
-from fleet.polling.snapshot import DatabaseSnapshot
-from fleet.polling.writer import Writer
 from fleet.reconcile import partitions
-from fleet.reconcile.diff import ListingDiff
+from fleet.reconcile.diff import TailChanges, diff_listing
 from fleet.reconcile.limits import Limits
 from ifeportal.models import Airline, User
 from tests.fleet.polling.test_interleavings import truth
@@ -143,13 +142,13 @@ def test_what_is_seen_is_written_before_more_of_it_is_held_than_may_be(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waiting: list[int] = []
-    write = Writer.write_tails
 
-    def watched(writer: Writer, rows: DatabaseSnapshot, found: ListingDiff) -> bool:
-        waiting.append(sum(len(each.changed) for each in found.tails.values()))
-        return write(writer, rows, found)
+    def watched(*args: Any) -> Iterator[dict[str, TailChanges]]:
+        for tails in diff_listing(*args):
+            waiting.append(sum(len(each.changed) for each in tails.values()))
+            yield tails
 
-    monkeypatch.setattr(Writer, "write_tails", watched)
+    monkeypatch.setattr("fleet.polling.writer.diff_listing", watched)
     monkeypatch.setattr(partitions, "UNPARTITIONED_LIMIT", 10**6)
     world.limits = Limits(pending_objects=64)
     fill(world)

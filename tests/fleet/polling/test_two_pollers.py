@@ -8,9 +8,7 @@ from typing import Any
 import pytest
 
 from fleet.models import Load, Tail, Transfer
-from fleet.reconcile.diff import KnownObjects, ListingDiff, diff_listing
-from fleet.reconcile.limits import Limits
-from loader.s3.interface import ObjectInfo
+from fleet.reconcile.diff import TailChanges, diff_listing
 from tests.support.polling_world import World, load, rows, transfer
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
@@ -20,17 +18,16 @@ def overtaken(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next poll is overtaken by a whole other one, between its listing and its writing."""
     ahead = [True]
 
-    def slow(objects: Iterator[ObjectInfo], known: KnownObjects, limits: Limits, *more: Any) -> ListingDiff:
-        found = diff_listing(objects, known, limits, *more)
+    def slow(*args: Any) -> Iterator[dict[str, TailChanges]]:
+        yield from diff_listing(*args)
         if ahead and ahead.pop():
             world.later()
             world.progress("N1/2026-12/a", 90)
             world.progress("N1/2026-12/b", 90)
             world.remove("N1/2026-12/b.tgz.error")
             world.poll()
-        return found
 
-    monkeypatch.setattr("fleet.polling.poller.diff_listing", slow)
+    monkeypatch.setattr("fleet.polling.writer.diff_listing", slow)
 
 
 def test_a_slow_poller_does_not_take_back_what_a_quick_one_saw(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,10 @@ def listed(key: str = KEY, etag: str = "x", size: int = 1) -> ObjectInfo:
 
 
 def surveyed(*objects: ObjectInfo, known: KnownObjects | None = None, limits: Limits | None = None) -> ListingDiff:
-    return diff_listing(iter(objects), known or KnownObjects("ACME"), limits or Limits())
+    bounds = limits or Limits()
+    found = ListingDiff(Problems(bounds.anomalies))
+    assert not list(diff_listing(iter(objects), known or KnownObjects("ACME"), bounds, found))
+    return found
 
 
 def sighted(body: bytes, key: str = KEY) -> ChangedObject:
