@@ -129,7 +129,7 @@ def test_what_moves_again_after_an_outage_is_never_stalled(world: World) -> None
 
 
 def test_what_there_was_no_time_to_look_at_is_not_stalled(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fleet.polling.writer.TAILS_A_BATCH", 1)
+    monkeypatch.setattr("fleet.polling.batches.TAILS_A_BATCH", 1)
     for name in ("N1", "N2", "N3"):
         world.progress(f"{name}/2026-12/a", 100)
     world.poll()

@@ -387,7 +387,7 @@ def test_events_are_relied_on_only_while_they_tell_what_listings_find(
 
 
 def test_what_there_was_no_time_to_write_comes_again(pushed: PushedWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fleet.polling.writer.TAILS_A_BATCH", 1)
+    monkeypatch.setattr("fleet.polling.batches.TAILS_A_BATCH", 1)
     for name in ("N1", "N2"):
         pushed.progress(f"{name}/2026-12/a", MIB)
     no_time = PollOptions(seconds=0.0)

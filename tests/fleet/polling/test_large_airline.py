@@ -188,7 +188,7 @@ def test_a_poll_that_has_no_time_left_leaves_the_rest_to_the_next(
 ) -> None:
     """What is left is not lost, not taken for gone, and read without reading again what was."""
     monkeypatch.setattr(partitions, "UNPARTITIONED_LIMIT", 10**6)
-    monkeypatch.setattr("fleet.polling.writer.OBJECTS_A_BATCH", 30)
+    monkeypatch.setattr("fleet.polling.batches.OBJECTS_A_BATCH", 30)
     fill(world)
     world.poll()
     before = Transfer.objects.count()

@@ -16,7 +16,7 @@ from django.utils import timezone
 from moto.server import ThreadedMotoServer
 
 from fleet.models import Load, Transfer
-from fleet.polling.writer import TAILS_A_BATCH
+from fleet.polling.batches import TAILS_A_BATCH
 from fleet.simulation.faults import Rule
 from fleet.simulation.proxy import FaultProxy
 from ifeportal.models import Job
