@@ -218,7 +218,10 @@ def _replace(status: Bucket, key: str, packed: PreparedArchive) -> None:
         parse_archive(there.body, airline=archive.airline, tail=archive.tail, campaign=archive.campaign)
     except ContractError as error:
         raise NotArchivable(f"something else lies at {key}: {error}") from error
-    status.put(key, packed.body, if_match=there.etag)
+    try:
+        put_if_unchanged(status, key, packed.body, there.etag)
+    except Overtaken as error:
+        raise NotArchivable("its archive was replaced meanwhile") from error
 
 
 def _read_archive(status: Bucket, key: str) -> bytes | None:
