@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final, Literal
 
+from fleet.choices import Inconsistency, Status, Verification
 from loader.contract.item_reports import COUNT_LIMIT
 from loader.contract.keys import quoted_key
 from loader.contract.names import check_name, content_name
@@ -25,15 +26,14 @@ UNPACKED_LIMIT: Final = 64 * 1_048_576
 TRANSFERS_LIMIT: Final = 30_000
 SAMPLES_LIMIT: Final = 50_000
 TEXT_LIMIT: Final = 8_192  # characters
-STATUSES: Final = frozenset({"pending", "loading", "complete", "failed", "deleted"})
 
 Value = str | int | bool | datetime | None
 FieldKind = Literal[
     "status", "name", "etag", "code", "text", "flag", "count", "known", "moment", "contradiction", "proof"
 ]
 _WORDS: Final[Mapping[str, frozenset[str]]] = {
-    "contradiction": frozenset({"oversized", "error left", "manifest changed"}),
-    "proof": frozenset({"size", "hash", "signed"}),
+    "contradiction": frozenset(Inconsistency.values),
+    "proof": frozenset(Verification.values),
 }
 _LENGTHS: Final[Mapping[str, int]] = {"name": 200, "etag": 200, "code": 40, "text": TEXT_LIMIT}
 
@@ -215,7 +215,8 @@ def _value(fields: Fields, name: str, kind: FieldKind) -> Value:
     match kind:
         case "status":
             word = fields.text(name)
-            return word if word in STATUSES else fields.fail(name, f"must be one of {', '.join(sorted(STATUSES))}")
+            known = sorted(Status.values)
+            return word if word in known else fields.fail(name, f"must be one of {', '.join(known)}")
         case "flag":
             return fields.boolean(name, False)
         case "count":

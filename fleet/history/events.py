@@ -60,18 +60,10 @@ def transfer_history_state(facts: Transfer | TransferState) -> HistoryState:
 
 def load_history_state(row: Load) -> HistoryState:
     """A load as the history knows it; its tail must be loaded with it. That another item failed is the item's turn."""
-    state = state_of(
-        row.status,
-        silent=row.silent,
-        stalled=row.stalled,
-        contradiction=row.contradiction,
-        waiting=row.waiting,
-        restarted=row.restarted,
-    )
-    was = _history_state(row, state, row.contradiction)
-    if state == State.WAITING:
+    was = _history_state(row, row.state, row.contradiction)
+    if was.state == State.WAITING:
         return was._replace(text=row.tail.loader_reason)
-    if state == State.FAILED and row.error_content:
+    if was.state == State.FAILED and row.error_content:
         return was._replace(text=f"{row.error_content}: {row.error}", cause="")
     return was
 
