@@ -116,46 +116,57 @@ def next_load_state(
     `rate_bps` is what the samples say, used only if bytes moved; from `baseline`, if there is one, the effective rate
     is counted from now on.
     """
-    known = totals.bytes_total is not None
-    whole = known and totals.done == totals.items
-    own = bool(state.error_etag) and not (whole and is_later(totals.as_of, state.error_at))
-    status = _load_status(totals, whole=whole, own=own)
-    bytes_done = min(totals.bytes_done, COUNT_LIMIT if totals.bytes_total is None else totals.bytes_total)
-    going = status == Status.LOADING or (status == Status.FAILED and totals.loading > 0)
-    moved = bytes_done != before.bytes_done or (going and before.moved_at is None)
-    code, text, content = "", "", ""
-    if own:
-        code, text = state.campaign_error_code, state.campaign_error
-    elif failure is not None:
-        code, text, content = failure.code, failure.text, failure.content
-    loading = status == Status.LOADING
-    after = state._replace(
-        status=status.value,
-        bytes_done=bytes_done,
-        bytes_total=totals.bytes_total,
-        items_total=totals.items if known else None,
-        items_done=totals.done,
-        items_failed=totals.failed,
-        error_code=code,
-        error=text,
-        error_content=content,
-        as_of=latest_of(totals.as_of, state.error_at if state.error_etag else None),
-        started_at=totals.started_at,
-        finished_at=totals.finished_at if status == Status.COMPLETE else None,
+    complete = totals.bytes_total is not None and totals.done == totals.items
+    campaign_failed = bool(state.error_etag) and not (complete and is_later(totals.as_of, state.error_at))
+    status = _load_status(totals, complete=complete, campaign_failed=campaign_failed)
+    after = _with_error(_with_figures(state._replace(status=status.value), totals), failure, campaign_failed)
+    moving = status == Status.LOADING or (status == Status.FAILED and totals.loading > 0)
+    moved = after.bytes_done != before.bytes_done or (moving and before.moved_at is None)
+    after = _with_flags(before, after, totals, moved=moved, complete=complete)._replace(
         moved_at=now if moved else before.moved_at,
-        stalled=before.stalled and loading and not moved,
-        silent=before.silent and loading and not moved,
-        waiting=before.waiting and loading and not moved,
-        restarted=totals.restarted > 0,
-        contradiction=_inconsistency(before, state, totals, whole=whole).value,
-        at_risk=before.at_risk and status not in (Status.COMPLETE, Status.DELETED),
-        proof=before.proof if status == Status.COMPLETE else Verification.NONE.value,
-        rate_bps=(rate_bps if moved else before.rate_bps) if going else None,
+        rate_bps=(rate_bps if moved else before.rate_bps) if moving else None,
     )
     return _with_effective_rate(before, after, now, baseline, open_=status in (Status.LOADING, Status.FAILED))
 
 
-def _inconsistency(before: LoadState, state: LoadState, totals: TransferTotals, *, whole: bool) -> Inconsistency:
+def _with_figures(state: LoadState, totals: TransferTotals) -> LoadState:
+    return state._replace(
+        bytes_done=min(totals.bytes_done, COUNT_LIMIT if totals.bytes_total is None else totals.bytes_total),
+        bytes_total=totals.bytes_total,
+        items_total=None if totals.bytes_total is None else totals.items,
+        items_done=totals.done,
+        items_failed=totals.failed,
+        as_of=latest_of(totals.as_of, state.error_at if state.error_etag else None),
+        started_at=totals.started_at,
+        finished_at=totals.finished_at if state.status == Status.COMPLETE else None,
+    )
+
+
+def _with_error(state: LoadState, failure: ItemError | None, campaign_failed: bool) -> LoadState:
+    """Return the load with the error to show first: the campaign's own, else that of an item."""
+    if campaign_failed:
+        return state._replace(error_code=state.campaign_error_code, error=state.campaign_error, error_content="")
+    shown = failure or ItemError("", "", "")
+    return state._replace(error_code=shown.code, error=shown.text, error_content=shown.content)
+
+
+def _with_flags(
+    before: LoadState, state: LoadState, totals: TransferTotals, *, moved: bool, complete: bool
+) -> LoadState:
+    """Return the load with its flags. Those of `TIME_DEPENDENT_FIELDS` only end here."""
+    lasts = state.status == Status.LOADING and not moved
+    return state._replace(
+        stalled=before.stalled and lasts,
+        silent=before.silent and lasts,
+        waiting=before.waiting and lasts,
+        restarted=totals.restarted > 0,
+        contradiction=_inconsistency(before, state, totals, complete=complete).value,
+        at_risk=before.at_risk and state.status not in (Status.COMPLETE, Status.DELETED),
+        proof=before.proof if state.status == Status.COMPLETE else Verification.NONE.value,
+    )
+
+
+def _inconsistency(before: LoadState, state: LoadState, totals: TransferTotals, *, complete: bool) -> Inconsistency:
     """The weightiest one. That the manifest changed midway lasts until the load is complete by the new one.
 
     Only a manifest that asks for other items or bytes counts: of a new title no aircraft need know.
@@ -164,7 +175,7 @@ def _inconsistency(before: LoadState, state: LoadState, totals: TransferTotals, 
         return Inconsistency.OVERSIZED
     if totals.errors_left:
         return Inconsistency.ERROR_LEFT
-    if whole:
+    if complete:
         return Inconsistency.NONE
     midway = before.items_total is not None and before.bytes_done > 0 and before.status != Status.COMPLETE
     other = (before.items_total, before.bytes_total) != (totals.items, totals.bytes_total)
@@ -191,11 +202,11 @@ def _with_effective_rate(
     return after._replace(effective_bps=found, effective_since=since, effective_base=base)
 
 
-def _load_status(totals: TransferTotals, *, whole: bool, own: bool) -> Status:
+def _load_status(totals: TransferTotals, *, complete: bool, campaign_failed: bool) -> Status:
     """Worst first: a load in which an item has failed has failed, though others may still be moving."""
-    if own or totals.failed:
+    if campaign_failed or totals.failed:
         return Status.FAILED
-    if whole:
+    if complete:
         return Status.COMPLETE
     if totals.deleted and not totals.reported:
         return Status.DELETED
