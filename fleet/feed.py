@@ -5,6 +5,7 @@ Building a change is pure; `fleet.serialization` says what must be loaded with a
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 from django.db import transaction
@@ -20,6 +21,7 @@ from fleet.serialization import (
     serialize_transfer,
 )
 from fleet.stats import rollup
+from ifeportal.bulk import where_pk_in
 from ifeportal.live.feed import FeedChange, publish
 from ifeportal.live.pruning import PruneResult, prune
 from ifeportal.live.registry import Place, Topic
@@ -51,6 +53,13 @@ def campaign_change(row: Campaign) -> FeedChange:
 def airline_change(row: Airline) -> FeedChange:
     """An airline, as the feed takes it."""
     return FeedChange("airline", row.pk, row.pk, state=serialize_airline(row))
+
+
+def row_changes(transfers: Collection[Transfer], loads: Collection[Load], tails: Collection[int]) -> list[FeedChange]:
+    """Return transfers, loads, and the tails of both and of the ids `tails` with totals, as the feed takes them."""
+    touched = {*tails, *(row.load.tail_id for row in transfers), *(row.tail_id for row in loads)}
+    above = rollup.tails(Tail.objects.filter(where_pk_in(Tail, touched))) if touched else ()
+    return [*map(transfer_change, transfers), *map(load_change, loads), *map(tail_change, above)]
 
 
 def total_changes(airlines: QuerySet[Airline], campaigns: QuerySet[Campaign] | None = None) -> list[FeedChange]:

@@ -9,26 +9,23 @@ same way.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from django.db import transaction
 
 from fleet.choices import Status
-from fleet.feed import load_change, tail_change, transfer_change
+from fleet.feed import row_changes
 from fleet.history import events
 from fleet.ingest import anomalies
 from fleet.ingest.heartbeats import apply_heartbeats
 from fleet.ingest.loads import open_loads, write_loads
 from fleet.ingest.rows import lock_tails
 from fleet.ingest.transfers import write_transfers
-from fleet.ingest.updates import Catalog, ObjectRef, TailUpdate
+from fleet.ingest.updates import Catalog, ObjectRef, SupersededObjects, TailUpdate
 from fleet.ingest.verification import update_verification
-from fleet.models import Tail
-from fleet.stats import rollup
 from fleet.stats.throughput import add_received
-from ifeportal.bulk import where_pk_in
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline
 from ifeportal.work_lease import NO_LEASE, WorkLease
@@ -62,28 +59,27 @@ def apply_tails(
     with transaction.atomic():
         tails = lock_tails(airline, batch)
         loads = open_loads(tails, batch, catalog)
-        transfers, late, told, arrived = write_transfers(loads, now)
-        changed, late_errors, turned = write_loads(loads, {row.load_id for row in transfers}, now)
-        heard, holding, late_beats = apply_heartbeats(((tail, batch[pk]) for pk, tail in tails.items()), now)
-        proved = update_verification(tails=holding, loads={row.pk for row in changed if row.status == Status.COMPLETE})
+        transfers = write_transfers(loads, now)
+        totals = write_loads(loads, {row.load_id for row in transfers.rows}, now)
+        heartbeats = apply_heartbeats(((tail, batch[pk]) for pk, tail in tails.items()), now)
+        complete = {row.pk for row in totals.rows if row.status == Status.COMPLETE}
+        verified = update_verification(tails=heartbeats.inventory_changed, loads=complete)
         anomalies.upsert_open(airline, "status", [problem for pk in tails for problem in batch[pk].problems], now)
-        touched = heard.union((row.load.tail_id for row in transfers), (row.tail_id for row in changed))
-        changes = [*map(transfer_change, transfers), *map(load_change, [*changed, *proved])]
-        changes += map(tail_change, _with_totals(touched))
-        events.write_events([*told, *turned])
-        add_received(airline, arrived, now)
+        changes = row_changes(transfers.rows, [*totals.rows, *verified], heartbeats.changed)
+        events.write_events([*transfers.events, *totals.events])
+        add_received(airline, transfers.bytes_received, now)
         lease.check_fence()
         publish(changes)
-    older: defaultdict[int, set[ObjectRef]] = defaultdict(set)
-    for pk, name in late | late_errors | late_beats:
-        older[pk].add(name)
     return ApplyResult(
-        transfers=len(transfers),
-        loads=len(changed),
-        campaigns=frozenset(load.campaign.name for load in changed),
-        superseded={pk: frozenset(names) for pk, names in older.items()},
+        transfers=len(transfers.rows),
+        loads=len(totals.rows),
+        campaigns=frozenset(load.campaign.name for load in totals.rows),
+        superseded=_by_tail(transfers.superseded | totals.superseded | heartbeats.superseded),
     )
 
 
-def _with_totals(tails: Collection[int]) -> Collection[Tail]:
-    return rollup.tails(Tail.objects.filter(where_pk_in(Tail, tails))) if tails else []
+def _by_tail(superseded: SupersededObjects) -> dict[int, frozenset[ObjectRef]]:
+    objects: defaultdict[int, set[ObjectRef]] = defaultdict(set)
+    for pk, name in superseded:
+        objects[pk].add(name)
+    return {pk: frozenset(names) for pk, names in objects.items()}

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from operator import attrgetter
-from typing import Final
+from typing import Final, NamedTuple
 
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
 
 from fleet.choices import ServiceStatus, Status
-from fleet.feed import load_change, tail_change, transfer_change
+from fleet.feed import row_changes
 from fleet.history import events
 from fleet.history.events import load_history_state, transfer_history_state
 from fleet.ingest.rows import lock_tails
@@ -32,7 +32,6 @@ from fleet.state.health import (
     loader_activity,
 )
 from fleet.state.rates import RATE_VALID_FOR
-from fleet.stats import rollup
 from ifeportal.bulk import update, where_pk_in
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline
@@ -51,6 +50,7 @@ _PATHS: Final = {
     "tail_silent": "tail__silent",
 }
 INPUT_COLUMNS: Final = tuple(_PATHS.get(name, name) for name in LoadInputs._fields)
+_flags = attrgetter(*LoadHealth._fields)
 _load_inputs = attrgetter(*(column.replace("__", ".") for column in INPUT_COLUMNS))
 
 
@@ -65,7 +65,7 @@ def update_health(airline: Airline, now: datetime, uninterrupted_since: datetime
     """
     if uninterrupted_since is None:
         return set()
-    terms = HealthPolicy(
+    policy = HealthPolicy(
         stalled_after=timedelta(minutes=airline.stalled_after_minutes),
         silent_after=timedelta(hours=airline.silent_after_hours),
         risk_before=timedelta(hours=airline.risk_before_hours),
@@ -73,21 +73,18 @@ def update_health(airline: Airline, now: datetime, uninterrupted_since: datetime
         uninterrupted_since=uninterrupted_since,
     )
     rows = map(LoadInputs._make, _open_loads(airline).values_list(*INPUT_COLUMNS))
-    turned = [facts for facts in rows if evaluate_load(facts, terms) != facts.health][:ROWS_AT_ONCE]
-    items = list(_transfers_to_check(airline, terms).values_list("pk", "load__tail")[:ROWS_AT_ONCE])
-    tails = list(_tails_to_check(airline, terms).values_list("pk", flat=True)[:ROWS_AT_ONCE])
-    if not (turned or items or tails):
+    loads = [inputs for inputs in rows if evaluate_load(inputs, policy) != inputs.health][:ROWS_AT_ONCE]
+    transfers = list(_transfers_to_check(airline, policy).values_list("pk", "load__tail")[:ROWS_AT_ONCE])
+    tails = list(_tails_to_check(airline, policy).values_list("pk", flat=True)[:ROWS_AT_ONCE])
+    if not (loads or transfers or tails):
         return set()
     with transaction.atomic():
-        found = lock_tails(airline, {*tails, *(facts.tail_id for facts in turned), *(tail for _, tail in items)})
-        quiet = _update_tails(found.values(), terms)
-        loads, others, shown_anew = _update_loads(airline, [facts.pk for facts in turned], terms)
-        moved = _update_transfers(airline, [pk for pk, _ in items], terms, also=shown_anew)
-        touched = quiet.union((row.tail_id for row in loads), (row.load.tail_id for row in moved))
-        above = rollup.tails(Tail.objects.filter(where_pk_in(Tail, touched))) if touched else []
-        changes = [*map(transfer_change, moved), *map(load_change, loads), *map(tail_change, above)]
-        publish(changes)
-    return others
+        locked = lock_tails(airline, {*tails, *(inputs.tail_id for inputs in loads), *(tail for _, tail in transfers)})
+        silent = _update_tails(locked.values(), policy)
+        updated = _update_loads(airline, [inputs.pk for inputs in loads], policy)
+        items = _update_transfers(airline, [pk for pk, _ in transfers], policy, also=updated.relabeled)
+        publish(row_changes(items, updated.rows, silent))
+    return updated.campaigns
 
 
 def _open_loads(airline: Airline) -> QuerySet[Load]:
@@ -97,25 +94,25 @@ def _open_loads(airline: Airline) -> QuerySet[Load]:
     return rows.order_by()
 
 
-def _tails_to_check(airline: Airline, terms: HealthPolicy) -> QuerySet[Tail]:
+def _tails_to_check(airline: Airline, policy: HealthPolicy) -> QuerySet[Tail]:
     """Tails that may have become silent, or are no more as they need be silent for longer now."""
     rows = Tail.objects.filter(airline=airline, duty=ServiceStatus.ACTIVE).order_by("pk")
-    limit = terms.now - terms.silent_after
+    limit = policy.now - policy.silent_after
     long_ago = Q(seen_at=None) | Q(seen_at__lte=limit)
-    if terms.uninterrupted_since > limit:
+    if policy.uninterrupted_since > limit:
         return rows.filter(Q(silent=True) & ~long_ago)
     return rows.filter((Q(silent=False) & long_ago) | (Q(silent=True) & ~long_ago))
 
 
-def _transfers_to_check(airline: Airline, terms: HealthPolicy) -> QuerySet[Transfer]:
+def _transfers_to_check(airline: Airline, policy: HealthPolicy) -> QuerySet[Transfer]:
     """Items whose rate holds no more, and those that may have stalled or have not any more."""
-    limit = terms.now - terms.stalled_after
-    slow = Q(status__in=[Status.LOADING, Status.FAILED], rate_bps__gt=0, moved_at__lte=terms.now - RATE_VALID_FOR)
-    if terms.now - terms.uninterrupted_since < RATE_VALID_FOR:
+    limit = policy.now - policy.stalled_after
+    slow = Q(status__in=[Status.LOADING, Status.FAILED], rate_bps__gt=0, moved_at__lte=policy.now - RATE_VALID_FOR)
+    if policy.now - policy.uninterrupted_since < RATE_VALID_FOR:
         slow &= Q(pk__in=[])
     stalls = Q(status=Status.LOADING, stalled=False, load__waiting=False, moved_at__lte=limit)
-    stalls &= Q(load__tail__heartbeat_at=None) | Q(load__tail__seen_at__gte=F("moved_at") + terms.stalled_after)
-    if terms.uninterrupted_since > limit:
+    stalls &= Q(load__tail__heartbeat_at=None) | Q(load__tail__seen_at__gte=F("moved_at") + policy.stalled_after)
+    if policy.uninterrupted_since > limit:
         stalls &= Q(pk__in=[])
     goes_on = Q(stalled=True) & (Q(load__waiting=True) | Q(moved_at__gt=limit))
     rows = Transfer.objects.filter(
@@ -127,12 +124,12 @@ def _transfers_to_check(airline: Airline, terms: HealthPolicy) -> QuerySet[Trans
     return rows.filter(slow | stalls | goes_on).order_by("pk")
 
 
-def _update_tails(tails: Iterable[Tail], terms: HealthPolicy) -> set[int]:
+def _update_tails(tails: Iterable[Tail], policy: HealthPolicy) -> set[int]:
     """The ids of those that have become silent, or are no more."""
     turned = []
     for tail in tails:
         silent = health.is_silent(
-            tail.seen_at, terms.silent_after, terms.now, terms.uninterrupted_since, known=tail.silent
+            tail.seen_at, policy.silent_after, policy.now, policy.uninterrupted_since, known=tail.silent
         )
         if silent != tail.silent and tail.duty == ServiceStatus.ACTIVE:
             turned.append((tail.pk, silent))
@@ -140,33 +137,39 @@ def _update_tails(tails: Iterable[Tail], terms: HealthPolicy) -> set[int]:
     return {pk for pk, _ in turned}
 
 
-def _update_loads(airline: Airline, pks: Collection[int], terms: HealthPolicy) -> tuple[list[Load], set[str], set[int]]:
-    """The loads written, the campaigns whose sums they change, and loads by whose flags their items get other words."""
-    before, loads = [], []
-    campaigns: set[str] = set()
-    shown_anew: set[int] = set()
+class _LoadResult(NamedTuple):
+    """The loads written, the names of campaigns whose totals change, and the ids of loads whose items change state."""
+
+    rows: list[Load]
+    campaigns: set[str]
+    relabeled: set[int]
+
+
+def _update_loads(airline: Airline, pks: Collection[int], policy: HealthPolicy) -> _LoadResult:
+    before = []
+    result = _LoadResult([], set(), set())
     rows = _open_loads(airline).filter(where_pk_in(Load, pks)).select_related("tail__airline", "campaign")
     for row in rows.order_by("pk"):
-        facts = LoadInputs._make(_load_inputs(row))
-        flags = evaluate_load(facts, terms)
-        if flags == facts.health:
+        inputs = LoadInputs._make(_load_inputs(row))
+        flags = evaluate_load(inputs, policy)
+        if flags == inputs.health:
             continue
         before.append(load_history_state(row))
         state, at_risk = row.state, row.at_risk
         for name, value in zip(LoadHealth._fields, flags, strict=True):
             setattr(row, name, value)
-        loads.append(row)
+        result.rows.append(row)
         if (state, at_risk) != (row.state, row.at_risk):
-            campaigns.add(row.campaign.name)
-        if (facts.silent, facts.waiting) != (flags.silent, flags.waiting):
-            shown_anew.add(row.pk)
-    update(Load, LoadHealth._fields, [(row.pk, *(getattr(row, name) for name in LoadHealth._fields)) for row in loads])
-    events.record_load_events(zip(before, loads, strict=True), terms.now)
-    return loads, campaigns, shown_anew
+            result.campaigns.add(row.campaign.name)
+        if (inputs.silent, inputs.waiting) != (flags.silent, flags.waiting):
+            result.relabeled.add(row.pk)
+    update(Load, LoadHealth._fields, [(row.pk, *_flags(row)) for row in result.rows])
+    events.record_load_events(zip(before, result.rows, strict=True), policy.now)
+    return result
 
 
 def _update_transfers(
-    airline: Airline, pks: Sequence[int], terms: HealthPolicy, *, also: Collection[int]
+    airline: Airline, pks: Sequence[int], policy: HealthPolicy, *, also: Collection[int]
 ) -> list[Transfer]:
     """The items written, and what moves of the loads `also`, which say another word of it now."""
     theirs = Q(where_pk_in(Transfer, pks))
@@ -176,13 +179,13 @@ def _update_transfers(
     items, written = [], []
     for row in rows.select_related("load__tail__airline", "load__campaign").order_by("pk"):
         was, facts = transfer_history_state(row), (row.stalled, row.rate_bps)
-        row.stalled, row.rate_bps = evaluate_transfer(_transfer_inputs(row), terms)
+        row.stalled, row.rate_bps = evaluate_transfer(_transfer_inputs(row), policy)
         if (row.stalled, row.rate_bps) != facts:
             written.append((was, row))
         if (row.stalled, row.rate_bps) != facts or row.load_id in also:
             items.append(row)
     update(Transfer, ["stalled", "rate_bps"], [(row.pk, row.stalled, row.rate_bps) for _, row in written])
-    events.record_transfer_events(written, terms.now)
+    events.record_transfer_events(written, policy.now)
     return items
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from operator import attrgetter
-from typing import Final
+from typing import Final, NamedTuple
 
 from fleet.history import events
 from fleet.history.events import EventRow, HistoryState, load_history_state
@@ -45,16 +45,22 @@ def open_loads(tails: Mapping[int, Tail], batch: Mapping[int, TailUpdate], catal
     return loads
 
 
-def write_loads(
-    loads: Collection[OpenLoad], touched: Collection[int], now: datetime
-) -> tuple[list[Load], SupersededObjects, list[EventRow]]:
-    """Sum up the loads concerned and write those that are another now; campaign errors that came too late; turns."""
-    late: SupersededObjects = set()
-    concerned: list[tuple[OpenLoad, LoadState, LoadState]] = []
+class LoadResult(NamedTuple):
+    """The rows written, the campaign errors older than the known ones, and the events to write."""
+
+    rows: list[Load]
+    superseded: SupersededObjects
+    events: list[EventRow]
+
+
+def write_loads(loads: Collection[OpenLoad], touched: Collection[int], now: datetime) -> LoadResult:
+    """Sum up the affected loads and write those that changed. `touched` are the ids of loads with written transfers."""
+    superseded: SupersededObjects = set()
+    affected: list[tuple[OpenLoad, LoadState, LoadState]] = []
     for load in loads:
         before, seen = LoadState._make(_state_values(load.row)), load.update.campaign_error
         if is_outdated(seen, before.error_at):
-            late.add((load.row.tail_id, ("campaign_error", load.row.campaign.name, "")))
+            superseded.add((load.row.tail_id, ("campaign_error", load.row.campaign.name, "")))
         state = with_campaign_error(before, seen)
         if not (load.row.pk in touched or state != before or load.fresh or load.stale):
             continue
@@ -62,26 +68,26 @@ def write_loads(
             state = with_campaign_error(before._replace(error_etag="", error_at=None), seen)
         if load.fresh or load.stale:
             state = state._replace(manifest_etag=load.row.campaign.manifest_etag)
-        concerned.append((load, before, state))
-    clear_object_versions([load.row.pk for load, _, _ in concerned if load.archived and load.row.pk not in touched])
-    written, turned = _write_affected(concerned, now)
-    return written, late, turned
+        affected.append((load, before, state))
+    clear_object_versions([load.row.pk for load, _, _ in affected if load.archived and load.row.pk not in touched])
+    rows, changes = _write_affected(affected, now)
+    return LoadResult(rows, superseded, changes)
 
 
 def _write_affected(
-    concerned: Collection[tuple[OpenLoad, LoadState, LoadState]], now: datetime
+    affected: Collection[tuple[OpenLoad, LoadState, LoadState]], now: datetime
 ) -> tuple[list[Load], list[EventRow]]:
     """Write the loads as their transfers have them, and a sample of those that moved. None is archived any more."""
-    if not concerned:
+    if not affected:
         return [], []
-    rows = [load.row for load, _, _ in concerned]
+    rows = [load.row for load, _, _ in affected]
     done = aggregate_transfers({row.pk: row.campaign.items_total is not None for row in rows})
     failed = latest_errors([pk for pk, each in done.items() if each.failed])
     moved = [row for row in rows if done[row.pk].bytes_done != row.bytes_done]
     rates, firsts = windowed_rates(moved, done, now), baseline_samples(moved, now)
     written: list[Load] = []
     were: list[HistoryState | None] = []
-    for load, before, state in concerned:
+    for load, before, state in affected:
         row = load.row
         after = next_load_state(
             before, state, done[row.pk], failed.get(row.pk), now, rates.get(row.pk), firsts.get(row.pk)
