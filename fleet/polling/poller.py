@@ -19,7 +19,6 @@ from fleet.ingest import anomalies
 from fleet.ingest.health import update_health
 from fleet.ingest.verification import update_campaign_verification
 from fleet.models import Load, Tail
-from fleet.polling.discovery import discover
 from fleet.polling.fetcher import Fetcher
 from fleet.polling.result import PollResult, failure_message
 from fleet.polling.snapshot import load_snapshot
@@ -79,15 +78,6 @@ def poll_airline(
         if parts == UNPARTITIONED
         else result + _poll_partitions(airline, parts, status, now, terms or PollOptions())
     )
-
-
-def poll_fleet(media: Bucket, status: Bucket, now: datetime, *, limits: Limits | None = None) -> PollResult:
-    """Find new airlines, then poll every airline in turn."""
-    result = discover(media, status, now, limits=limits)
-    terms = PollOptions(limits or Limits())
-    for airline in Airline.objects.order_by("name"):
-        result += poll_airline(airline, media, status, now, terms)
-    return result
 
 
 def poll_root(

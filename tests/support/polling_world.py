@@ -11,13 +11,13 @@ from django.db.models import Model
 
 from campaigns.models import Campaign
 from fleet.models import Anomaly, Load, ProgressSample, Tail, Transfer
-from fleet.polling.poller import poll_fleet
 from fleet.polling.result import PollResult
 from fleet.reconcile.limits import Limits
 from ifeportal.live.models import Change
 from ifeportal.models import Airline
 from loader.s3.interface import Bucket
 from loader.s3.memory import MemoryBucket
+from tests.support.poll_fleet import poll_fleet
 
 MIB = 1_048_576
 B = TypeVar("B", bound=Bucket)

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from fleet.models import Anomaly, Load, Transfer
-from fleet.polling.poller import poll_fleet
 from fleet.polling.result import PollResult
 from fleet.reconcile.limits import Limits
 from fleet.simulation.faults import Chunks, Fault, Head, Rule
 from fleet.simulation.proxy import FaultProxy, RecordedRequest
 from ifeportal.models import Airline
 from loader.s3.client import S3Bucket
+from tests.support.poll_fleet import poll_fleet
 from tests.support.polling_world import Written
 
 

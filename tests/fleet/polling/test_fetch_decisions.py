@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 import boto3
 import pytest
 
-from fleet.polling.poller import poll_fleet
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.s3.client import S3Bucket
+from tests.support.poll_fleet import poll_fleet
 from tests.support.polling_world import MIB, World, transfer
 
 pytestmark = pytest.mark.django_db

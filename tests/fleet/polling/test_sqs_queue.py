@@ -14,13 +14,13 @@ import pytest
 from moto.server import ThreadedMotoServer
 from moto.sqs.models import SQSBackend
 
-from fleet.polling.poller import poll_fleet
 from ifeportal.models import Airline
 from loader.errors import WorldError
 from loader.s3 import sqs
 from loader.s3.client import S3Bucket
 from loader.s3.sqs import EventQueue, Message
 from tests.support.event_queue import event, facts, taken_from
+from tests.support.poll_fleet import poll_fleet
 from tests.support.polling_world import MIB, World, rows, transfer
 from tests.support.scripted_store import Reply, ScriptedStore
 

@@ -8,7 +8,6 @@ import pytest
 
 from fleet.feed import prune_feed
 from fleet.models import Load, Tail
-from fleet.polling.poller import poll_fleet
 from ifeportal.live import pruning
 from ifeportal.live.feed import FeedChange, current_rev, publish
 from ifeportal.live.models import Change
@@ -17,6 +16,7 @@ from ifeportal.live.registry import topic_names
 from ifeportal.live.scope import Scope
 from ifeportal.models import User
 from tests.conftest import Cast
+from tests.support.poll_fleet import poll_fleet
 from tests.support.polling_world import World
 from tests.support.work_leases import ScriptedLease
 
