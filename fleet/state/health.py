@@ -1,9 +1,8 @@
 """Time-based flags of loads and items: stalled, silent, waiting, at risk, and rates that have expired. Pure.
 
-All timestamps that are subtracted from one another are those of the portal's own clock at which it saw something new:
-two machines' clocks never are. `uninterrupted_since` is since when the portal has polled without a long gap: time
-before that counts against no tail, and a flag set before it lasts until something new is seen. `fleet.ingest.health`
-reads and writes.
+Durations are differences of the portal's own clock only, never of two machines' clocks. `uninterrupted_since` is when
+polling without a long gap began: time before it counts against no tail, and a flag set before it stays until something
+new is seen. `fleet.ingest.health` reads and writes.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from fleet.state.rates import RATE_VALID_FOR, is_rate_current
 
 @dataclass(frozen=True, slots=True)
 class HealthPolicy:
-    """By what an airline's loads are judged: its thresholds, the portal's clock, since when it has looked."""
+    """Thresholds of an airline, the portal's clock, and since when polling had no long gap."""
 
     stalled_after: timedelta
     silent_after: timedelta
@@ -29,7 +28,7 @@ class HealthPolicy:
 
 
 class LoadHealth(NamedTuple):
-    """What is decided of a load, named as in the model."""
+    """The time-based fields of a load, named as in the model."""
 
     stalled: bool
     silent: bool
@@ -40,7 +39,7 @@ class LoadHealth(NamedTuple):
 
 
 class LoadInputs(NamedTuple):
-    """What a load is judged by, named as in the model; `LoadHealth` as they are."""
+    """The inputs of the decision on a load, named as in the model; those of `LoadHealth` with their current values."""
 
     stalled: bool
     silent: bool
@@ -67,17 +66,16 @@ class LoadInputs(NamedTuple):
 
     @property
     def health(self) -> LoadHealth:
-        """As they are."""
+        """Return the current values."""
         return LoadHealth._make(self[: len(LoadHealth._fields)])
 
     @property
     def activity(self) -> LoaderActivity:
-        """The signs of life of its loader."""
         return loader_activity(self.heartbeat_at, self.awake_since, self.seen_at)
 
 
 class TransferInputs(NamedTuple):
-    """What an item is judged by. `waiting`: its load is."""
+    """The inputs of the decision on an item. `waiting` is that of its load."""
 
     stalled: bool
     rate_bps: int | None
@@ -90,12 +88,12 @@ class TransferInputs(NamedTuple):
 def loader_activity(
     heartbeat_at: datetime | None, awake_since: datetime | None, seen_at: datetime | None
 ) -> LoaderActivity:
-    """Those of a tail's loader; without any heartbeat it gives none but its bytes."""
+    """Return the activity of a tail's loader; unknown without any heartbeat."""
     return LoaderActivity() if heartbeat_at is None else LoaderActivity(awake_since, seen_at)
 
 
 def evaluate_load(inputs: LoadInputs, policy: HealthPolicy) -> LoadHealth:
-    """What holds of an open load now. Pure."""
+    """Return the time-based fields of an open load as of now."""
     now, since = policy.now, policy.uninterrupted_since
     loading = inputs.status == Status.LOADING
     silent = is_silent(inputs.seen_at, policy.silent_after, now, since, known=inputs.tail_silent)
@@ -105,7 +103,7 @@ def evaluate_load(inputs: LoadInputs, policy: HealthPolicy) -> LoadHealth:
     )
     effective_bps = _effective_rate(inputs, now)
     rate_bps = _current_rate(inputs, stalled=loading and stalled, policy=policy)
-    left = None if inputs.bytes_total is None else inputs.bytes_total - inputs.bytes_done
+    remaining = None if inputs.bytes_total is None else inputs.bytes_total - inputs.bytes_done
     return LoadHealth(
         stalled=loading and stalled,
         silent=loading and silent,
@@ -113,7 +111,7 @@ def evaluate_load(inputs: LoadInputs, policy: HealthPolicy) -> LoadHealth:
         at_risk=forecast.is_at_risk(
             inputs.status,
             forecast.ExhibitionDates(inputs.starts, inputs.ends),
-            forecast.forecast(left, rate_bps, effective_bps, now),
+            forecast.forecast(remaining, rate_bps, effective_bps, now),
             policy.risk_before,
             now,
         ),
@@ -123,7 +121,7 @@ def evaluate_load(inputs: LoadInputs, policy: HealthPolicy) -> LoadHealth:
 
 
 def evaluate_transfer(inputs: TransferInputs, policy: HealthPolicy) -> tuple[bool, int | None]:
-    """Whether an item has stalled, and the rate that is known of it now."""
+    """Return whether an item has stalled, and its current rate."""
     stalled = (
         inputs.status == Status.LOADING
         and not inputs.waiting
@@ -140,30 +138,32 @@ def evaluate_transfer(inputs: TransferInputs, policy: HealthPolicy) -> tuple[boo
 
 
 def _effective_rate(inputs: LoadInputs, now: datetime) -> int | None:
-    """It sinks while nothing comes; small steps are not worth a write."""
+    """Return the effective rate, which falls while no bytes arrive. Small changes are not worth a write."""
     found = forecast.effective_rate(inputs.effective_since, inputs.effective_base, inputs.bytes_done, now)
     return found if forecast.differs_materially(inputs.effective_bps, found) else inputs.effective_bps
 
 
 def _current_rate(inputs: LoadInputs | TransferInputs, *, stalled: bool, policy: HealthPolicy) -> int | None:
-    """Nothing is known any more once no byte was seen for `RATE_VALID_FOR`, and nothing moves in what has stalled."""
+    """Return 0 for what has stalled, and None if no byte was seen for `RATE_VALID_FOR`."""
     if stalled:
         return 0
     watched = policy.now - policy.uninterrupted_since >= RATE_VALID_FOR
     return None if watched and not rates.is_rate_current(inputs.moved_at, policy.now) else inputs.rate_bps
 
 
-LOADER_ACTIVE_FOR: Final = timedelta(
-    minutes=15
-)  # three heartbeats: a loader that says nothing for longer was not alive
+# Three heartbeats: a loader that reports nothing for longer was not running.
+LOADER_ACTIVE_FOR: Final = timedelta(minutes=15)
 
-WAITING_STATES: Final = frozenset({"waiting", "paused"})  # states of a loader in which nothing moves, and it says why
+WAITING_STATES: Final = frozenset({"waiting", "paused"})  # loader states in which no byte is expected
 
 
 def is_silent(
     seen_at: datetime | None, after: timedelta, now: datetime, uninterrupted_since: datetime, *, known: bool = False
 ) -> bool:
-    """Whether nothing new was seen of a tail for `after`. `known`: that was so before; `seen_at` None: ever."""
+    """Return whether nothing new was seen of a tail for `after`.
+
+    `known`: the tail was silent before. `seen_at` None: nothing was ever seen.
+    """
     if known:
         return seen_at is None or now - seen_at >= after
     return now - _observed_since(seen_at, uninterrupted_since) >= after
@@ -171,9 +171,9 @@ def is_silent(
 
 @dataclass(frozen=True, slots=True)
 class LoaderActivity:
-    """Signs of life of a loader, whatever they were: since when without a gap of `LOADER_ACTIVE_FOR`, and the last one.
+    """When a loader was seen active: since when without a gap of `LOADER_ACTIVE_FOR`, and the last time.
 
-    None, None: it gives no other sign of life than its bytes (it never wrote a heartbeat), so that all time counts.
+    None, None: the loader never wrote a heartbeat, so its activity is unknown and all time counts.
     """
 
     since: datetime | None = None
@@ -189,10 +189,10 @@ def is_stalled(
     *,
     known: bool = False,
 ) -> bool:
-    """Whether no byte came for `after`, though its loader was alive all that time. Only of what is loading.
+    """Return whether no byte arrived for `after` while the loader was active all that time. For loading rows only.
 
-    An aircraft that was switched off right after its last byte has not stalled, nor one that was switched on just now;
-    one that had stalled is stalled still. `known`: it was stalled before.
+    An aircraft that was switched off right after its last byte has not stalled, nor one that was switched on just now.
+    `known`: it was stalled before, and stays so until a byte arrives.
     """
     end = now if activity.last is None else min(activity.last, now)
     if known:
@@ -201,16 +201,16 @@ def is_stalled(
 
 
 def is_waiting(
-    loader_state: str, said_at: datetime | None, as_of: datetime | None, moved_at: datetime | None, now: datetime
+    loader_state: str, reported_at: datetime | None, as_of: datetime | None, moved_at: datetime | None, now: datetime
 ) -> bool:
-    """Whether no byte moves and its loader says that it waits or is paused. Only of what is loading.
+    """Return whether no byte moves and the loader reports that it waits or is paused. For loading rows only.
 
-    `said_at` and `as_of` are the LastModified of its heartbeat and of the newest byte: of one clock, the store's. A
-    byte that came later than the heartbeat counts for `RATE_VALID_FOR`.
+    `reported_at` and `as_of` are the LastModified of the heartbeat and of the newest byte, both by the store's clock. A
+    byte newer than the heartbeat counts for `RATE_VALID_FOR`.
     """
-    if loader_state not in WAITING_STATES or said_at is None:
+    if loader_state not in WAITING_STATES or reported_at is None:
         return False
-    return as_of is None or as_of <= said_at or not is_rate_current(moved_at, now)
+    return as_of is None or as_of <= reported_at or not is_rate_current(moved_at, now)
 
 
 def _observed_since(timestamp: datetime | None, uninterrupted_since: datetime) -> datetime:

@@ -1,4 +1,4 @@
-"""The state machine of a load, from the totals of its transfers. Pure: values in, values out.
+"""State machine of a load, from the totals of its transfers. Pure: values in, values out.
 
 `next_load_state` returns an equal state where nothing changed, so that nothing is written. `now` is the portal's clock;
 every other timestamp is the LastModified of an object.
@@ -17,9 +17,10 @@ from loader.contract.item_reports import COUNT_LIMIT
 
 
 class LoadState(NamedTuple):
-    """The fields of a load that observation decides, named as in the model.
+    """The fields of a load that observations decide, named as in the model.
 
-    `stalled` and the fields of `TIME_DEPENDENT_FIELDS` are set as time goes by (`fleet.ingest.health`); here they end.
+    `stalled` and the fields of `TIME_DEPENDENT_FIELDS` are set by `fleet.ingest.health` as time passes; here they only
+    end.
     """
 
     status: str = Status.PENDING.value
@@ -55,9 +56,8 @@ class LoadState(NamedTuple):
 
 LOAD_FIELDS: Final = LoadState._fields
 
-TIME_DEPENDENT_FIELDS: Final = LOAD_FIELDS[
-    LOAD_FIELDS.index("silent") :
-]  # what changes as time goes by, of no use later
+# They change as time passes and are of no use in an archive.
+TIME_DEPENDENT_FIELDS: Final = LOAD_FIELDS[LOAD_FIELDS.index("silent") :]
 
 ARCHIVED_FIELDS: Final = tuple(name for name in LOAD_FIELDS if name not in TIME_DEPENDENT_FIELDS)
 
@@ -73,9 +73,9 @@ class ItemError:
 
 @dataclass(frozen=True, slots=True)
 class TransferTotals:
-    """What the transfers of a load add up to: of the items the manifest lists, or of all while it is unknown.
+    """Totals over the transfers of a load: of the items the manifest lists, or of all while it is unknown.
 
-    `items` counts them, `reported` those with a progress; `bytes_total` is None while the manifest is unknown.
+    `items` counts them, `reported` those with a progress object. `bytes_total` is None while the manifest is unknown.
     """
 
     items: int = 0
@@ -95,7 +95,7 @@ class TransferTotals:
 
 
 def with_campaign_error(state: LoadState, seen: ErrorObservation | None) -> LoadState:
-    """Return the load after something was seen of its `campaign.json.error`."""
+    """Return the load after an observation of its `campaign.json.error`."""
     error = ErrorSlot(state.error_etag, state.error_at, state.campaign_error_code, state.campaign_error).after(seen)
     return state._replace(
         error_etag=error.etag, error_at=error.at, campaign_error=error.text, campaign_error_code=error.code
@@ -111,10 +111,10 @@ def next_load_state(
     rate_bps: int | None,
     baseline: rates.RateSample | None = None,
 ) -> LoadState:
-    """The load as its transfers have it. `before` is as stored, `state` with what was seen of the campaign's error.
+    """Return the load after its transfers changed.
 
-    `rate_bps` is what the samples say, used only if bytes moved; from `baseline`, if there is one, the effective rate
-    is counted from now on.
+    `before` is the stored state, `state` the same with the campaign's error. `rate_bps` is measured from samples and
+    used only if bytes moved. From `baseline`, if given, the effective rate is counted from now on.
     """
     complete = totals.bytes_total is not None and totals.done == totals.items
     campaign_failed = bool(state.error_etag) and not (complete and is_later(totals.as_of, state.error_at))
@@ -153,7 +153,7 @@ def _with_error(state: LoadState, failure: ItemError | None, campaign_failed: bo
 def _with_flags(
     before: LoadState, state: LoadState, totals: TransferTotals, *, moved: bool, complete: bool
 ) -> LoadState:
-    """Return the load with its flags. Those of `TIME_DEPENDENT_FIELDS` only end here."""
+    """Return the load with its flags. The time-based ones are only cleared here."""
     lasts = state.status == Status.LOADING and not moved
     return state._replace(
         stalled=before.stalled and lasts,
@@ -167,9 +167,10 @@ def _with_flags(
 
 
 def _inconsistency(before: LoadState, state: LoadState, totals: TransferTotals, *, complete: bool) -> Inconsistency:
-    """The weightiest one. That the manifest changed midway lasts until the load is complete by the new one.
+    """Return the most severe inconsistency.
 
-    Only a manifest that asks for other items or bytes counts: of a new title no aircraft need know.
+    A manifest that changed while the load was loading counts until the load is complete by the new one. Only different
+    items or bytes count: a new title concerns no aircraft.
     """
     if totals.oversized:
         return Inconsistency.OVERSIZED
@@ -188,7 +189,7 @@ def _inconsistency(before: LoadState, state: LoadState, totals: TransferTotals, 
 def _with_effective_rate(
     before: LoadState, after: LoadState, now: datetime, baseline: rates.RateSample | None, *, open_: bool
 ) -> LoadState:
-    """The load with its effective rate, where bytes moved: counted from `baseline`, or anew after a restart."""
+    """Return the load with its effective rate where bytes moved: from `baseline`, or restarted when bytes went down."""
     if not open_:
         return after._replace(effective_bps=None, effective_since=None, effective_base=0)
     if after.bytes_done == before.bytes_done:
@@ -198,12 +199,12 @@ def _with_effective_rate(
         since, base = baseline.at, baseline.bytes_done
     if since is None or after.bytes_done < before.bytes_done:
         since, base = now, after.bytes_done
-    found = forecast.effective_rate(since, base, after.bytes_done, now)
-    return after._replace(effective_bps=found, effective_since=since, effective_base=base)
+    rate = forecast.effective_rate(since, base, after.bytes_done, now)
+    return after._replace(effective_bps=rate, effective_since=since, effective_base=base)
 
 
 def _load_status(totals: TransferTotals, *, complete: bool, campaign_failed: bool) -> Status:
-    """Worst first: a load in which an item has failed has failed, though others may still be moving."""
+    """Return the most severe status: one failed item fails the load, although others may still be moving."""
     if campaign_failed or totals.failed:
         return Status.FAILED
     if complete:

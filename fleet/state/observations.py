@@ -1,6 +1,6 @@
 """Observations of objects: progress, errors and heartbeats as read, rewritten or deleted. Pure.
 
-Order is decided by LastModified alone, then by the ETag, as LastModified resolves one second only.
+Versions are ordered by LastModified, then by ETag, as LastModified has a resolution of one second.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from loader.contract.heartbeat import Heartbeat
 
 @dataclass(frozen=True, slots=True)
 class ProgressObserved:
-    """A `.progress` as it was read; `value` in bytes, None if it could not be understood."""
+    """A `.progress` as read; `value` in bytes, None if it could not be parsed."""
 
     etag: str
     at: datetime
@@ -23,7 +23,7 @@ class ProgressObserved:
 
 @dataclass(frozen=True, slots=True)
 class ErrorObserved:
-    """An error object as it was read."""
+    """An error object as read. `cut`: its text was longer than the limit."""
 
     etag: str
     at: datetime
@@ -34,7 +34,7 @@ class ErrorObserved:
 
 @dataclass(frozen=True, slots=True)
 class ObjectRewritten:
-    """An object that was written anew at `at` with the bytes it had: what it says is true of that later moment."""
+    """An object rewritten at `at` with the same bytes: its content is confirmed as of then."""
 
     etag: str
     at: datetime
@@ -42,7 +42,7 @@ class ObjectRewritten:
 
 @dataclass(frozen=True, slots=True)
 class HeartbeatObserved:
-    """A `loader.json` as it was read; `heartbeat` is None if it could not be parsed."""
+    """A `loader.json` as read; `heartbeat` is None if it could not be parsed."""
 
     etag: str
     at: datetime
@@ -51,7 +51,7 @@ class HeartbeatObserved:
 
 @dataclass(frozen=True, slots=True)
 class ObjectDeleted:
-    """An object that a whole listing no longer had; `etag` is that of the version it was known by."""
+    """An object missing from a complete listing; `etag` is that of the last known version."""
 
     etag: str
 
@@ -63,19 +63,19 @@ HeartbeatObservation = HeartbeatObserved | ObjectRewritten | ObjectDeleted
 
 
 def is_outdated(seen: Observation | ObjectDeleted | None, known_at: datetime | None) -> bool:
-    """Return whether `seen` was read from a version older than the known one, which is of `known_at`."""
+    """Return whether `seen` is of a version older than the known one of `known_at`."""
     if known_at is None or not isinstance(seen, ProgressObserved | ErrorObserved | HeartbeatObserved):
         return False
     return seen.at < known_at
 
 
 def is_superseded(at: datetime, etag: str, known_at: datetime | None, known_etag: str) -> bool:
-    """Whether a version read just now must not replace the known one: it is older, or the same."""
+    """Return whether a version read just now must not replace the known one: it is older, or the same."""
     return known_at is not None and (at < known_at or (at == known_at and etag == known_etag))
 
 
 def is_newer_rewrite(seen: ObjectRewritten, etag: str, at: datetime | None) -> bool:
-    """Return whether the object of `seen` was written again, unchanged, after `at`."""
+    """Return whether `seen` rewrote the known version after `at`."""
     return seen.etag == etag and is_later(seen.at, at)
 
 
@@ -90,7 +90,7 @@ def latest_of(one: datetime | None, other: datetime | None) -> datetime | None:
 
 
 class ErrorSlot(NamedTuple):
-    """The error object of an item or a campaign as last seen. An empty `etag`: there is none now."""
+    """The error object of an item or a campaign as last seen. Empty `etag`: no error now."""
 
     etag: str
     at: datetime | None
@@ -99,7 +99,7 @@ class ErrorSlot(NamedTuple):
     cut: bool = False
 
     def after(self, seen: ErrorObservation | None) -> ErrorSlot:
-        """Return the slot after `seen`; an equal one if that is older than what is known, or the same."""
+        """Return the slot after `seen`; the same one if `seen` is not newer."""
         match seen:
             case ObjectDeleted(etag) if etag == self.etag:
                 return ErrorSlot("", self.at, "", "")

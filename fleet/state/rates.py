@@ -10,36 +10,36 @@ from typing import Final
 
 from loader.contract.item_reports import COUNT_LIMIT
 
-RATE_VALID_FOR: Final = timedelta(minutes=3)  # then a rate and the time left rest on nothing any more
+RATE_VALID_FOR: Final = timedelta(minutes=3)  # after the last byte; then rate and time left are unknown
 WINDOW: Final = timedelta(seconds=60)
-SMOOTHING_SECONDS: Final = 20.0  # seconds after which an old rate weighs e times less than a new one
+SMOOTHING_SECONDS: Final = 20.0  # time constant: after it an old rate weighs 1/e
 
 
 @dataclass(frozen=True, slots=True)
 class RateSample:
-    """`bytes_done` as seen at a moment."""
+    """`bytes_done` at a time."""
 
     at: datetime
     bytes_done: int
 
 
 def windowed_rate(samples: Sequence[RateSample]) -> int | None:
-    """Bytes per second from the oldest to the newest of `samples` (in order of time); None if they cannot tell.
+    """Return bytes per second from the oldest to the newest of `samples` (in order of time); None if unknown.
 
-    A restart (bytes went down) begins anew: what was before says nothing of what comes.
+    Samples before a restart (bytes went down) are ignored: they predict nothing.
     """
-    since = 0
+    start = 0
     for index in range(1, len(samples)):
         if samples[index].bytes_done < samples[index - 1].bytes_done:
-            since = index
-    if len(samples) - since < 2:
+            start = index
+    if len(samples) - start < 2:
         return None
-    first, last = samples[since], samples[-1]
+    first, last = samples[start], samples[-1]
     return _bytes_per_second(last.bytes_done - first.bytes_done, (last.at - first.at).total_seconds())
 
 
 def smoothed_rate(before: int | None, moved: int, seconds: float) -> int | None:
-    """The new rate after `moved` more bytes in `seconds`, given the rate `before`; None after a step back."""
+    """Return the rate after `moved` bytes more in `seconds`, smoothed with the rate before; None if bytes went down."""
     if moved < 0:
         return None
     latest = _bytes_per_second(moved, seconds)
@@ -54,5 +54,5 @@ def _bytes_per_second(moved: int, seconds: float) -> int | None:
 
 
 def is_rate_current(moved_at: datetime | None, now: datetime) -> bool:
-    """Whether a rate still holds that rests on a byte seen at `moved_at`."""
+    """Return whether a rate whose last byte was seen at `moved_at` is still valid."""
     return moved_at is not None and now - moved_at < RATE_VALID_FOR

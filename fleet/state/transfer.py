@@ -1,4 +1,4 @@
-"""The state machine of a transfer. Pure: values in, values out.
+"""State machine of a transfer. Pure: values in, values out.
 
 `next_transfer_state` returns an equal state where nothing changed, so that nothing is written. `now` is the portal's
 clock; every other timestamp is the LastModified of an object.
@@ -26,7 +26,7 @@ from loader.contract.item_reports import COUNT_LIMIT
 
 
 class TransferState(NamedTuple):
-    """The fields of a transfer that observation decides, named as in the model."""
+    """The fields of a transfer that observations decide, named as in the model."""
 
     status: str = Status.PENDING.value
     stalled: bool = False
@@ -63,22 +63,27 @@ def next_transfer_state(
     progress: ProgressObservation | None = None,
     error: ErrorObservation | None = None,
 ) -> TransferState:
-    """The state after these objects (None: nothing new) were seen.
+    """Return the state after these observations (None: nothing new).
 
-    `size` is what the manifest says of the item, in bytes; None where it does not list it or is not known.
+    `size` is the item's size by the manifest in bytes; None if it is not listed or not known.
     """
     state = _with_error(_with_progress(before, progress), error)
     total = state.bytes_total if size is None else size
-    raw = state.bytes_reported
+    reported = state.bytes_reported
     state = state._replace(
         listed=size is not None,
         bytes_total=total,
-        bytes_done=min(raw or 0, COUNT_LIMIT if total is None else total),
-        oversized=raw is not None and total is not None and raw > total,
+        bytes_done=min(reported or 0, COUNT_LIMIT if total is None else total),
+        oversized=reported is not None and total is not None and reported > total,
     )
-    whole = raw is not None and raw == total
-    past = whole and not state.unreadable and bool(state.error_etag) and is_later(state.progress_at, state.error_at)
-    state = state._replace(error_past=past, status=_status(state, whole=whole, past=past).value)
+    complete = reported is not None and reported == total
+    error_is_past = (
+        complete and not state.unreadable and bool(state.error_etag) and is_later(state.progress_at, state.error_at)
+    )
+    state = state._replace(
+        error_past=error_is_past,
+        status=_status(state, complete=complete, error_is_past=error_is_past).value,
+    )
     return _with_times(before, state, now)
 
 
@@ -123,21 +128,21 @@ def _with_error(state: TransferState, seen: ErrorObservation | None) -> Transfer
     )
 
 
-def _status(state: TransferState, *, whole: bool, past: bool) -> Status:
-    if state.error_etag and not past:
+def _status(state: TransferState, *, complete: bool, error_is_past: bool) -> Status:
+    if state.error_etag and not error_is_past:
         return Status.FAILED
     if not state.progress_etag and state.progress_at is not None:
         return Status.DELETED
-    if whole:
+    if complete:
         return Status.COMPLETE
     return Status.LOADING if state.bytes_reported else Status.PENDING
 
 
 def _with_times(before: TransferState, state: TransferState, now: datetime) -> TransferState:
-    """The state with its moments, its rate and the flags that end with them."""
+    """Return the state with its timestamps, its rate, and the flags that end with them."""
     loading, complete = state.status == Status.LOADING, state.status == Status.COMPLETE
-    step = (state.bytes_reported or 0) - (before.bytes_reported or 0)
-    moved = bool(step) or (loading and before.status != Status.LOADING)
+    delta = (state.bytes_reported or 0) - (before.bytes_reported or 0)
+    moved = bool(delta) or (loading and before.status != Status.LOADING)
     started_at = state.started_at
     if started_at is None and loading:
         started_at = state.progress_at
@@ -145,7 +150,7 @@ def _with_times(before: TransferState, state: TransferState, now: datetime) -> T
         started_at = before.progress_at
     rate = before.rate_bps if loading else None
     if moved and loading and before.moved_at is not None:
-        rate = rates.smoothed_rate(before.rate_bps, step, (now - before.moved_at).total_seconds())
+        rate = rates.smoothed_rate(before.rate_bps, delta, (now - before.moved_at).total_seconds())
     return state._replace(
         moved_at=now if moved else before.moved_at,
         stalled=before.stalled and loading and not moved,

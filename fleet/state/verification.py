@@ -1,7 +1,7 @@
 """Verification levels of a complete load: size, hash, signed. Pure.
 
-A complete load *claims* that every byte has come. `size`: the manifest has no SHA-256 for some item. `hash`: it has
-one for each, and the loader's heartbeat says that it holds the campaign verified. `signed`: moreover the manifest is
+A complete load *claims* that every byte has arrived. `size`: the manifest lacks the SHA-256 of some item. `hash`: it
+has all of them, and the loader's heartbeat reports the campaign as verified. `signed`: in addition the manifest is
 signed and the loader accepts signed manifests only.
 """
 
@@ -18,21 +18,21 @@ ENFORCE: Final = "enforce"
 def verification_level(
     *, hashed: bool, held: Mapping[str, Any] | None, items: int | None, signed: bool, policy: str
 ) -> Verification:
-    """What is proven of a complete load. Pure.
+    """Return what is proven of a complete load.
 
-    `hashed`: the manifest has a SHA-256 for every item. `held` is what the loader's heartbeat says of the campaign, of
-    which it must hold all `items`; `policy` is that on signatures.
+    `hashed`: the manifest has a SHA-256 for every item. `held` is the campaign's entry in the loader's heartbeat, which
+    must cover all `items`. `policy` is the loader's signature policy.
     """
     if not hashed:
         return Verification.SIZE
     number = held.get("items") if held else None
-    whole = not isinstance(number, int) or items is None or number >= items
-    if not (held and held.get("verified") is True and whole):
+    complete = not isinstance(number, int) or items is None or number >= items
+    if not (held and held.get("verified") is True and complete):
         return Verification.NONE
     return Verification.SIGNED if signed and policy == ENFORCE else Verification.HASH
 
 
 def heartbeat_entry(held: object, campaign: str) -> Mapping[str, Any] | None:
-    """What a heartbeat says of a campaign, whatever else it may say."""
+    """Return the entry of a campaign in the `held` list of a heartbeat, which may contain anything."""
     entries = held if isinstance(held, list) else []
     return next((each for each in entries if isinstance(each, dict) and each.get("campaign") == campaign), None)
