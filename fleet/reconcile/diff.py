@@ -1,7 +1,7 @@
 """Differences between a listing of the status bucket and the known objects: changed, deleted, invalid. Pure.
 
-`diff_listing` reads a whole listing and returns the objects that differ from the version last read. No clock, no
-bucket, no database. A name that breaks the rules never gets further than a `Problem`.
+`diff_listing` compares a listing with the versions last read. No clock, no bucket, no database. A name that breaks the
+rules becomes a `Problem` and goes no further.
 """
 
 from __future__ import annotations
@@ -19,19 +19,18 @@ from loader.contract.keys import StatusKey, parse_status_key
 from loader.errors import ContractError
 from loader.s3.interface import ObjectInfo
 
-# ETag, and LastModified in whole seconds since 1970, below which a listing and a GET may differ; one that is gone has
-# none.
+# ETag, and LastModified in whole seconds since 1970: a listing may have fractions that a GET lacks.
 ObjectVersion = tuple[str, int]
-NEVER: Final[ObjectVersion] = ("\0", 2**62)  # no object has that ETag
+NEVER: Final[ObjectVersion] = ("\0", 2**62)  # the version of an unknown object; no real one has that ETag
 
 
 @dataclass(slots=True)
 class KnownObjects:
-    """What the rows say of one part of an airline (`fleet.reconcile.partitions`). `versions` is used up by
-    `diff_listing`.
+    """The objects of one partition of an airline (`fleet.reconcile.partitions`) as the rows have them.
 
-    These are the versions last read, by key. `tails` and `campaigns` are those of the whole airline. `rows` counts the
-    transfers of each (tail, campaign); `settled` are objects that turned out to be `stale_object_problem`, by key.
+    `versions` are the versions last read, by key; `diff_listing` removes those it has seen. `tails` and `campaigns` are
+    those of the whole airline. `transfer_counts` are the transfers of each (tail, campaign). `known_stale` are objects
+    with a `stale_object_problem`, by key.
     """
 
     airline: str
@@ -45,7 +44,7 @@ class KnownObjects:
 
 @dataclass(slots=True)
 class TailChanges:
-    """What is new and what is gone of one tail; `deleted` holds the ETag last read."""
+    """Changed and deleted objects of one tail; `deleted` has the ETag last read."""
 
     changed: list[ChangedObject] = field(default_factory=list)
     deleted: list[tuple[StatusKey, str]] = field(default_factory=list)
@@ -53,9 +52,9 @@ class TailChanges:
 
 @dataclass(slots=True)
 class ListingDiff:
-    """What a listing showed: all of it, or as much as the limit (`truncated`) or the time (`unfinished`) allowed.
+    """The result of a comparison: of a complete listing, or cut by a limit (`truncated`) or by time (`unfinished`).
 
-    `keys` counts the objects by tail.
+    `keys` counts the objects of each tail.
     """
 
     problems: Problems
@@ -72,11 +71,11 @@ class ListingDiff:
 
     @property
     def is_complete(self) -> bool:
-        """Whether what it does not show is not there."""
+        """Return whether objects missing from the listing do not exist."""
         return not (self.truncated or self.unfinished)
 
     def count(self, home: str, start: int, keys: int) -> None:
-        """So many keys more below `home`, which names the tail from `start` on, up to a slash."""
+        """Add `keys` to the tail named in `home` from `start` on, up to a slash."""
         if keys:
             tail = home[start:].removesuffix("/")
             self.keys[tail] = self.keys.get(tail, 0) + keys
@@ -94,15 +93,15 @@ class ListingDiff:
 def diff_listing(
     objects: Iterable[ObjectInfo], known: KnownObjects, limits: Limits, found: ListingDiff
 ) -> Iterator[dict[str, TailChanges]]:
-    """Compare a listing of one part of an airline with `known`, into `found`.
+    """Compare a listing of one partition of an airline with `known`, into `found`.
 
     Yields the changes of tails, taken out of `found`, whenever `limits.pending_objects` objects changed; the rest stays
-    in `found`. A caller that has no more time sets `found.unfinished`, and nothing more is listed. What `objects`
-    raises goes through; `found` is of no use then, as objects missing from half a listing are not deleted.
+    in `found`. To stop early, the caller sets `found.unfinished`. Errors raised by `objects` pass through; `found` must
+    not be used then, as objects missing from a partial listing are not deleted.
     """
     reader = _ListingReader(known, limits, found)
     versions, start = known.versions, len(known.airline) + 1
-    seconds: dict[datetime, int] = {}  # a thousand objects of a page share a few moments
+    seconds: dict[datetime, int] = {}  # the objects of a page share few timestamps
     home, count = "\0", 0
     for info in objects:
         if found.objects == limits.keys:
@@ -138,7 +137,7 @@ def _add_deleted(found: ListingDiff, left: Mapping[str, ObjectVersion]) -> None:
 
 
 class _ListingReader:
-    """Sorts the objects of a listing that are not as they were."""
+    """Checks the objects of a listing that differ from the known versions, and adds them to the diff."""
 
     def __init__(self, known: KnownObjects, limits: Limits, found: ListingDiff) -> None:
         self._known = known
@@ -152,7 +151,7 @@ class _ListingReader:
     def read(self, info: ObjectInfo, *, same: bool = False) -> None:
         if not info.etag:
             self._add_problem(
-                info.key, "NO_ETAG", "The store lists it without an ETag: whether it changed cannot be told."
+                info.key, "NO_ETAG", "The store lists this object without an ETag, so changes cannot be detected."
             )
             return
         try:
@@ -160,12 +159,12 @@ class _ListingReader:
         except ContractError as error:
             self._add_problem(info.key, error.code, str(error), info.etag)
             return
-        if place is None or not self._admitted(place) or not self._room_in_load(place):
+        if place is None or not self._admitted(place) or not self._fits_load(place):
             return
         etag, at = storable_etag(info.etag), truncate_to_second(info.last_modified)
-        settled = self._known.known_stale.get(info.key)
-        if settled is not None and settled == stale_object_problem(info.key, etag, at):
-            self._found.problems.add(settled)
+        stale = self._known.known_stale.get(info.key)
+        if stale is not None and stale == stale_object_problem(info.key, etag, at):
+            self._found.problems.add(stale)
             return
         self._found.changed += 1
         self._found.pending += 1
@@ -178,31 +177,31 @@ class _ListingReader:
         return place.kind == "heartbeat" or self._admit(self._campaigns, place.campaign, f"{prefix}{place.campaign}/")
 
     def _admit(self, names: AdmittedNames, name: str, prefix: str) -> bool:
-        refusal = names.admit(name)
-        if refusal:
+        conflict = names.admit(name)
+        if conflict:
             self._add_problem(
-                prefix, "NAME_CONFLICT", f"{name!r} differs from {refusal!r} only in case or normalisation."
+                prefix, "NAME_CONFLICT", f"{name!r} differs from {conflict!r} only in case or normalisation."
             )
-        return refusal is None
+        return conflict is None
 
-    def _room_in_load(self, place: StatusKey) -> bool:
+    def _fits_load(self, place: StatusKey) -> bool:
         load = place.tail, place.campaign
         count = self._objects[load] = self._objects.get(load, self._known.transfer_counts.get(load, 0)) + 1
         return count <= self._limits.objects
 
     def conclude(self) -> None:
-        """Say what found no room, once for each kind."""
+        """Report the limits that were reached, one problem for each."""
         home = f"{self._known.airline}/"
         if self._found.truncated:
-            detail = f"More than {self._limits.keys:,} keys; the rest is not read."
+            detail = f"More than {self._limits.keys:,} keys; the rest was not read."
             self._add_problem(f"{home}{self._known.partition}", "TOO_MANY_KEYS", detail)
         for names, kind in ((self._tails, "TAILS"), (self._campaigns, "CAMPAIGNS")):
             if names.refused:
-                detail = f"There is no room for more {kind.lower()} than there are rows."
+                detail = f"The limit of {kind.lower()} is reached; new ones are not created."
                 self._add_problem(f"{home}{self._known.partition}", f"TOO_MANY_{kind}", detail)
         for (tail, campaign), count in self._objects.items():
             if count > self._limits.objects:
-                detail = f"More than {self._limits.objects:,} objects; the rest is not read."
+                detail = f"More than {self._limits.objects:,} objects; the rest was not read."
                 self._add_problem(f"{home}{tail}/{campaign}/", "TOO_MANY_OBJECTS", detail)
 
     def _add_problem(self, key: str, code: str, detail: str, etag: str = "") -> None:

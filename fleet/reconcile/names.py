@@ -12,54 +12,54 @@ from loader.errors import ContractError
 
 
 class AdmittedNames:
-    """Which names of a kind have a row, and which new ones may get one."""
+    """The names of a kind that have a row, and the new ones that may get one."""
 
-    def __init__(self, known: Iterable[str], room: int) -> None:
-        self._good = set(known)
-        self._by_fold = {conflict_key(name): name for name in self._good}
-        self._room = room
+    def __init__(self, known: Iterable[str], space: int) -> None:
+        self._admitted = set(known)
+        self._by_conflict_key = {conflict_key(name): name for name in self._admitted}
+        self._space = space
         self.new: list[str] = []
         self.refused = 0
 
     def admit(self, name: str) -> str | None:
-        """None if the name has or may get a row; a word for the reason otherwise (empty: no room)."""
-        if name in self._good:
+        """Return None if the name has or may get a row; else the name it conflicts with ("": the limit is reached)."""
+        if name in self._admitted:
             return None
-        taken = self._by_fold.get(conflict_key(name))
+        taken = self._by_conflict_key.get(conflict_key(name))
         if taken is not None:
             return taken
-        if self._room <= len(self.new):
+        if self._space <= len(self.new):
             self.refused += 1
             return ""
-        self._by_fold[conflict_key(name)] = name
-        self._good.add(name)
+        self._by_conflict_key[conflict_key(name)] = name
+        self._admitted.add(name)
         self.new.append(name)
         return None
 
 
 @dataclass(frozen=True, slots=True)
 class DiscoveredAirlines:
-    """Which prefixes of the two buckets become airlines."""
+    """The prefixes of a bucket that become airlines, and problems with the others."""
 
     names: list[str]
     problems: Problems
 
 
 def find_airlines(prefixes: Iterable[str], known: Iterable[str], limits: Limits) -> DiscoveredAirlines:
-    """The prefixes that are airlines without a row. `known` are the names of all rows."""
+    """Return the prefixes that are airlines without a row. `known` are the names of all rows."""
     rows = list(known)
     names, problems = AdmittedNames(rows, limits.airlines - len(rows)), Problems(limits.anomalies)
     for prefix in sorted(set(prefixes)):
         if prefix.startswith(".") and prefix.strip("."):
             continue
         try:
-            refusal = names.admit(check_name(prefix))
+            conflict = names.admit(check_name(prefix))
         except ContractError as error:
             problems.add(Problem(f"{prefix}/", error.code, str(error)))
             continue
-        if refusal:
-            detail = f"{prefix!r} differs from {refusal!r} only in case or normalisation."
+        if conflict:
+            detail = f"{prefix!r} differs from {conflict!r} only in case or normalisation."
             problems.add(Problem(f"{prefix}/", "NAME_CONFLICT", detail))
     if names.refused:
-        problems.add(Problem("/", "TOO_MANY_AIRLINES", "There is no room for more airlines than there are rows."))
+        problems.add(Problem("/", "TOO_MANY_AIRLINES", "The limit of airlines is reached; new ones are not created."))
     return DiscoveredAirlines(names.new, problems)

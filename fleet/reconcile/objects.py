@@ -1,7 +1,7 @@
 """Changed objects and their observations, from the listing alone or from the fetched bytes. Pure.
 
-`parse_from_listing` parses what the listing gives away (size, ETag); for other objects `fetch_limit` says how much to
-fetch, and `parse_body` parses the bytes.
+`parse_from_listing` parses what size and ETag give away. For other objects, `fetch_limit` is how many bytes to fetch,
+and `parse_body` parses them.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from loader.contract.keys import StatusKey
 from loader.errors import ContractError
 from loader.s3.interface import GetResult
 
-ETAG_LIMIT: Final = 200  # characters the database holds; S3's own have 32 to 40
+ETAG_LIMIT: Final = 200  # characters, by the database column; S3's own ETags have 32 to 40
 
 
 @dataclass(frozen=True, slots=True)
 class ChangedObject:
-    """A listed object whose version is not the one last read. `etag` is safe to store.
+    """A listed object that differs from the version last read. `etag` is safe to store.
 
-    `unchanged_bytes`: it was written anew with the bytes it had.
+    `unchanged_bytes`: it was rewritten with the same bytes.
     """
 
     key: StatusKey
@@ -37,19 +37,18 @@ class ChangedObject:
 
 
 def truncate_to_second(at: datetime) -> datetime:
-    """The LastModified as it is stored: whole seconds. Some stores list fractions, but no answer to a GET has any."""
+    """Return the LastModified as stored: whole seconds. Some stores list fractions, but no GET response has them."""
     return at.replace(microsecond=0) if at.microsecond else at
 
 
 def storable_etag(etag: str) -> str:
-    """The ETag as it is stored."""
     return (
         etag if len(etag) <= ETAG_LIMIT and etag.isascii() and etag.isprintable() else storable_text(etag)[:ETAG_LIMIT]
     )
 
 
 def storable_text(text: str) -> str:
-    """The text as every database takes it: NUL and unpaired surrogates written out."""
+    """Return the text as every database accepts it: NUL and unpaired surrogates escaped."""
     return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
 
 
@@ -63,37 +62,39 @@ _FETCH_LIMITS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class ParsedObject:
-    """What an object says, and what is wrong with it."""
+    """The observation of an object, and the problem with it."""
 
     observation: Observation
     problem: Problem | None = None
 
 
 def parse_from_listing(changed: ChangedObject, item_size: int | None) -> ParsedObject | None:
-    """What the object says, as far as the listing tells it: too large, empty, or a number its ETag gives away."""
+    """Return what the listing alone tells of the object; None if it must be fetched.
+
+    Enough are: the same ETag as before, a size out of bounds, and the ETag of a number of bytes.
+    """
     kind, etag, at = changed.key.kind, changed.etag, changed.at
     if changed.unchanged_bytes:
         return ParsedObject(ObjectRewritten(etag, at))
     if kind == "progress":
         if not 0 < changed.size <= item_reports.PROGRESS_LIMIT:
             return _unreadable(
-                changed, f"A progress has 1 to {item_reports.PROGRESS_LIMIT} bytes, not {changed.size:,}."
+                changed, f"A progress object must have 1 to {item_reports.PROGRESS_LIMIT} bytes, not {changed.size:,}."
             )
         value = item_reports.progress_from_etag(etag, item_size)
         if value is not None and len(str(value)) == changed.size:
             return ParsedObject(ProgressObserved(etag, at, value))
     if kind == "heartbeat" and changed.size > HEARTBEAT_LIMIT:
-        return _unreadable(changed, f"A heartbeat has at most {HEARTBEAT_LIMIT:,} bytes.")
+        return _unreadable(changed, f"A heartbeat must have at most {HEARTBEAT_LIMIT:,} bytes.")
     return None
 
 
 def fetch_limit(key: StatusKey) -> int:
-    """How many bytes of the object to fetch, at most."""
+    """Return how many bytes of the object to fetch at most."""
     return _FETCH_LIMITS[key.kind]
 
 
 def parse_body(changed: ChangedObject, fetched: GetResult) -> ParsedObject:
-    """What the bytes of the object say."""
     etag, at = storable_etag(fetched.etag), truncate_to_second(fetched.last_modified)
     now = ChangedObject(changed.key, changed.name, fetched.size, etag, at)
     try:
@@ -108,7 +109,7 @@ def parse_body(changed: ChangedObject, fetched: GetResult) -> ParsedObject:
 
 
 def _body_or_too_long(fetched: GetResult) -> bytes:
-    """The body; of one that was cut, more than any parser takes."""
+    """Return the body; if it was truncated, one byte more than any parser accepts."""
     return fetched.body + b"?" if fetched.truncated else fetched.body
 
 

@@ -1,7 +1,7 @@
 """Partitions of an airline's prefix in the status bucket, each listed on its own. Pure.
 
-A part is a prefix of what follows `<airline>/` in a key: "" is all of it, "N1" every tail whose name begins so, "N1/"
-the tail N1 alone. Listing by prefix needs no order of keys, which not every store keeps.
+A partition is a prefix of what follows `<airline>/` in a key: "" is all of it, "N1" every tail whose name starts with
+N1, "N1/" the tail N1 alone. Listing by prefix needs no order of keys, which some stores do not guarantee.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from os.path import commonprefix
 from typing import Final
 
 UNPARTITIONED: Final = ("",)
-UNPARTITIONED_LIMIT: Final = 100_000  # keys; an airline with more is cut
-PARTITION_KEYS: Final = 75_000  # keys a part should have at most, so that what is known of them takes some 25 MB
-REPARTITION_FACTOR: Final = 1.3  # a part is cut anew when it has so many times that
-UNKNOWN_TAIL_KEYS: Final = 100  # keys of a tail that has not been counted yet
+UNPARTITIONED_LIMIT: Final = 100_000  # keys; an airline with more is partitioned
+PARTITION_KEYS: Final = 75_000  # keys of a partition at most; their known versions take about 25 MB
+REPARTITION_FACTOR: Final = 1.3  # a partition with more than this times PARTITION_KEYS is split
+UNKNOWN_TAIL_KEYS: Final = 100  # assumed for a tail that has not been counted yet
 
 
 def partition_tails(
     keys: Mapping[str, int], current: Sequence[str] = UNPARTITIONED, archives: int = 0
 ) -> tuple[str, ...]:
-    """Parts that together cover every tail; `keys` says how many keys each has (0: not known yet).
+    """Return partitions that together cover every tail; `keys` is the number of keys of each (0: not known yet).
 
-    The `current` parts stay as long as they serve, since each is a job with a history of its own. The airline's
-    `archives` are in a listing of the whole, and in no part.
+    The `current` partitions stay while they fit, since each is a job with a history. The airline's `archives` are in
+    the listing of an unpartitioned airline, and in no partition.
     """
     weights = {f"{name}/": count or UNKNOWN_TAIL_KEYS for name, count in keys.items()}
     limit = UNPARTITIONED_LIMIT if tuple(current) == UNPARTITIONED else PARTITION_KEYS
@@ -37,7 +37,7 @@ def partition_tails(
 
 
 def _still_fit(partitions: Iterable[str], weights: Mapping[str, int]) -> bool:
-    """Whether the parts cover each tail, and none that could be cut has grown too large."""
+    """Return whether the partitions cover each tail and none that could be split has grown too large."""
     covered: dict[str, list[str]] = {part: [] for part in partitions}
     for tail in weights:
         part = next((part for part in covered if tail.startswith(part)), None)
@@ -52,11 +52,11 @@ def _still_fit(partitions: Iterable[str], weights: Mapping[str, int]) -> bool:
 
 
 def _split(prefix: str, tails: Sequence[str], weights: Mapping[str, int]) -> list[str]:
-    """`tails` end in a slash, begin with `prefix`, and are sorted."""
+    """Split sorted `tails`, each starting with `prefix` and ending in a slash."""
     if sum(weights[tail] for tail in tails) <= PARTITION_KEYS:
         return [prefix]
     if len(tails) == 1:
-        return [tails[0]]  # nothing but this one, whatever names may come
-    common = len(commonprefix(tails))  # noqa: RUF071  characters are what is meant
+        return [tails[0]]  # with the slash, so that it matches no other tail that comes later
+    common = len(commonprefix(tails))  # noqa: RUF071  by character, not by path segment
     groups = groupby(tails, key=lambda tail: tail[: common + 1])
     return [part for head, group in groups for part in _split(head, list(group), weights)]

@@ -9,14 +9,14 @@ from typing import Final
 
 OLDER_OBJECT: Final = "OLDER_OBJECT"
 
-BAD_ARCHIVE: Final = "BAD_ARCHIVE"  # told of by the job that reads archives; polls let it stand
+BAD_ARCHIVE: Final = "BAD_ARCHIVE"  # reported by the job that restores archives; polls leave it open
 
 BODY_PROBLEMS: Final = frozenset({"BAD_PROGRESS", "BAD_HEARTBEAT", BAD_ARCHIVE})
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that could not be understood: where, a word for it, a sentence, and the version looked at."""
+    """Something that could not be parsed: the key, a code, a sentence, and the ETag of that version."""
 
     key: str
     code: str
@@ -33,7 +33,7 @@ class Problems:
         self.dropped = 0
 
     def add(self, problem: Problem) -> bool:
-        """Keep the problem, or count it where there are too many; whether it was kept."""
+        """Add the problem, or only count it above the limit; return whether it was added."""
         place = problem.key, problem.code
         if place in self._found or len(self._found) < self._limit:
             self._found[place] = problem
@@ -49,9 +49,9 @@ class Problems:
 
 
 def stale_object_problem(key: str, etag: str, at: datetime) -> Problem:
-    """That this version of an object is older than the one read before.
+    """Return the problem of a version that is older than the one read before.
 
-    The moment belongs to it: the same bytes written anew are another version, and newer.
+    Its time is part of the sentence: the same bytes, rewritten, are a newer version and another problem.
     """
-    detail = f"It is of {at:%Y-%m-%d %H:%M:%S}, older than the version read before, and does not replace it."
+    detail = f"Dated {at:%Y-%m-%d %H:%M:%S}, it is older than the version read before and was ignored."
     return Problem(key, OLDER_OBJECT, detail, etag)
