@@ -1,8 +1,8 @@
-"""Events of loads and items: another state, another error, or bytes that went down.
+"""Events of loads and items: a new state, another error, or bytes that went down.
 
-The first part is pure: state before and after in, event out. An error that differs from the one before in its digits
-only (times, counts, attempts) is the same error. Writing is part of the caller's transaction, which holds the locks of
-the tails: one statement a batch, none where there is no event.
+The first part is pure: state before and after in, event out. An error that differs from the one before only in its
+digits (times, counts, attempts) is the same error. Writing is part of the caller's transaction, which holds the locks
+of the tails: one statement per batch, none without events.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _OVERSIZED: Final = Inconsistency.OVERSIZED.value
 
 
 class HistoryState(NamedTuple):
-    """What the history knows of a load or an item at a moment. Bytes; `text` is what its state alone does not say.
+    """The state of a load or an item as the history records it. Bytes; `text` is what the state alone does not say.
 
-    Of a failed one `cause` is what the error is known by when it is told again.
+    `cause` identifies the error of a failed one when it is reported again.
     """
 
     state: str
@@ -40,7 +40,7 @@ class HistoryState(NamedTuple):
 
 
 class EventData(NamedTuple):
-    """What is written down, named as in the model."""
+    """The columns of an event, named as in the model."""
 
     at: datetime
     state: str
@@ -51,7 +51,7 @@ class EventData(NamedTuple):
 
 
 def transfer_history_state(facts: Transfer | TransferState) -> HistoryState:
-    """An item as the history knows it. One that began anew and holds nothing yet has restarted, not begun."""
+    """Return an item's state for the history. One that restarted and has no bytes yet is restarted, not pending."""
     status = "loading" if facts.restarted and facts.status == "pending" else facts.status
     contradiction = _OVERSIZED if facts.oversized else ""
     state = state_of(status, stalled=facts.stalled, contradiction=contradiction, restarted=facts.restarted)
@@ -59,13 +59,16 @@ def transfer_history_state(facts: Transfer | TransferState) -> HistoryState:
 
 
 def load_history_state(row: Load) -> HistoryState:
-    """A load as the history knows it; its tail must be loaded with it. That another item failed is the item's turn."""
-    was = _history_state(row, row.state, row.contradiction)
-    if was.state == State.WAITING:
-        return was._replace(text=row.tail.loader_reason)
-    if was.state == State.FAILED and row.error_content:
-        return was._replace(text=f"{row.error_content}: {row.error}", cause="")
-    return was
+    """Return a load's state for the history; its tail must be loaded with it.
+
+    No `cause` where an item failed: another failed item is an event of that item, not of the load.
+    """
+    state = _history_state(row, row.state, row.contradiction)
+    if state.state == State.WAITING:
+        return state._replace(text=row.tail.loader_reason)
+    if state.state == State.FAILED and row.error_content:
+        return state._replace(text=f"{row.error_content}: {row.error}", cause="")
+    return state
 
 
 def _history_state(facts: Transfer | TransferState | Load, state: str, contradiction: str) -> HistoryState:
@@ -79,57 +82,59 @@ def _history_state(facts: Transfer | TransferState | Load, state: str, contradic
 def event_between(
     before: HistoryState | None, after: HistoryState, now: datetime, *, decrease_is_event: bool = False
 ) -> EventData | None:
-    """What to write down (None: nothing) where `before` became `after`. `before` is None where it is first met.
+    """Return the event (None: none) where `before` became `after`. `before` is None for a new row.
 
-    `decrease_is_event`: bytes that went down are a turn. `now` is the portal's clock, taken where no object told of the
-    turn.
+    `decrease_is_event`: bytes that went down are an event. `now` is the portal's clock, used where no object dates the
+    change.
     """
-    fell = decrease_is_event and before is not None and after.bytes_done < before.bytes_done
-    if before is not None and not fell and (after.state, after.cause) == (before.state, before.cause):
+    decreased = decrease_is_event and before is not None and after.bytes_done < before.bytes_done
+    if before is not None and not decreased and (after.state, after.cause) == (before.state, before.cause):
         return None
-    told = after.as_of is not None and (before is None or after.as_of != before.as_of)
+    dated = after.as_of is not None and (before is None or after.as_of != before.as_of)
     return EventData(
-        at=after.as_of if told and after.as_of is not None else now,
+        at=after.as_of if dated and after.as_of is not None else now,
         state=after.state,
         error_code=after.error_code,
-        text=after.text or _sentence(before, after.state, fell=fell),
+        text=after.text or _sentence(before, after.state, decreased=decreased),
         bytes_done=after.bytes_done,
         bytes_total=after.bytes_total,
     )
 
 
-def _sentence(before: HistoryState | None, state: str, *, fell: bool) -> str:
+def _sentence(before: HistoryState | None, state: str, *, decreased: bool) -> str:
     if before is None:
         return ""
-    if fell:
-        return f"It began anew; before it held {formatting.size(before.bytes_done)}."
+    if decreased:
+        return f"Restarted from 0 (had {formatting.size(before.bytes_done)})."
     if state == State.LOADING and before.state in _PAUSED_STATES:
-        return f"It goes on; before it was {State(before.state).label}."
-    return "Its error is gone." if before.state == State.FAILED != state else ""
+        return f"Resumed after {State(before.state).label}."
+    return "Error cleared." if before.state == State.FAILED != state else ""
 
 
 EVENT_COLUMNS: Final = ("load_id", "content", *EventData._fields)
 
-EventRow = tuple[int, str, EventData]  # the id of a load, an item of it or "", and what is written down
+EventRow = tuple[int, str, EventData]  # the id of a load, an item of it or "", and the event
 
 
 def record_load_events(pairs: Iterable[tuple[HistoryState | None, Load]], now: datetime) -> None:
-    """Write what turned of these loads, each with what `load_history_state` said of it before (None: it is new)."""
+    """Write the events of these loads, each with its `load_history_state` of before (None: it is new)."""
     write_events(load_events(pairs, now))
 
 
 def record_transfer_events(pairs: Iterable[tuple[HistoryState, Transfer]], now: datetime) -> None:
-    """Write what turned of these items, each with what `transfer_history_state` said of it before."""
-    told = ((row, event_between(was, transfer_history_state(row), now, decrease_is_event=True)) for was, row in pairs)
-    write_events((row.load_id, row.content, each) for row, each in told if each is not None)
+    """Write the events of these items, each with its `transfer_history_state` of before."""
+    events = (
+        (row, event_between(before, transfer_history_state(row), now, decrease_is_event=True)) for before, row in pairs
+    )
+    write_events((row.load_id, row.content, event) for row, event in events if event is not None)
 
 
 def load_events(pairs: Iterable[tuple[HistoryState | None, Load]], now: datetime) -> list[EventRow]:
-    """What is to be written down of these loads."""
-    told = ((row, event_between(was, load_history_state(row), now)) for was, row in pairs)
-    return [(row.pk, "", each) for row, each in told if each is not None]
+    """Return the events of these loads, each with its `load_history_state` of before (None: it is new)."""
+    events = ((row, event_between(before, load_history_state(row), now)) for before, row in pairs)
+    return [(row.pk, "", event) for row, event in events if event is not None]
 
 
-def write_events(told: Iterable[EventRow]) -> None:
-    """Write events down, as part of the caller's transaction."""
-    insert(Event, EVENT_COLUMNS, [(load, content, *each) for load, content, each in told])
+def write_events(events: Iterable[EventRow]) -> None:
+    """Write events as part of the caller's transaction."""
+    insert(Event, EVENT_COLUMNS, [(load, content, *each) for load, content, each in events])

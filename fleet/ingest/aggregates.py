@@ -21,7 +21,7 @@ from ifeportal.bulk import where_fk_in, where_pk_in
 
 
 def aggregate_transfers(loads: Mapping[int, bool]) -> dict[int, TransferTotals]:
-    """What the transfers of each load add up to: those its manifest lists, or all where that is not known (False)."""
+    """Return the totals of each load: of listed transfers, or of all where the manifest is not known (False)."""
     unknown = [pk for pk, is_known in loads.items() if not is_known]
     counted = Q(listed=True) | Q(where_fk_in(Transfer, "load", unknown)) if unknown else Q(listed=True)
     found = (
@@ -46,8 +46,8 @@ def aggregate_transfers(loads: Mapping[int, bool]) -> dict[int, TransferTotals]:
             **rollup.split_sum("sum_total", "bytes_total", default=0),
         )
     )
-    summed = {row["load"]: _totals(row, known=loads[row["load"]]) for row in found}
-    return {pk: summed.get(pk) or TransferTotals(bytes_total=0 if is_known else None) for pk, is_known in loads.items()}
+    totals = {row["load"]: _totals(row, known=loads[row["load"]]) for row in found}
+    return {pk: totals.get(pk) or TransferTotals(bytes_total=0 if is_known else None) for pk, is_known in loads.items()}
 
 
 def _totals(row: Mapping[str, Any], *, known: bool) -> TransferTotals:
@@ -71,19 +71,19 @@ def _totals(row: Mapping[str, Any], *, known: bool) -> TransferTotals:
 
 
 def latest_errors(loads: Collection[int]) -> dict[int, ItemError]:
-    """The newest error among the failed items of each load."""
+    """Return the newest error among the failed items of each load."""
     if not loads:
         return {}
     failed = Transfer.objects.filter(load=OuterRef("pk"), status=Status.FAILED).order_by("-listed", "-error_at", "pk")
-    concerned = Load.objects.filter(where_pk_in(Load, loads)).order_by()
-    newest = concerned.annotate(newest=Subquery(failed.values("pk")[:1])).values_list("newest", flat=True)
+    failing = Load.objects.filter(where_pk_in(Load, loads)).order_by()
+    newest = failing.annotate(newest=Subquery(failed.values("pk")[:1])).values_list("newest", flat=True)
     rows = Transfer.objects.filter(where_pk_in(Transfer, newest)).order_by()
     found = rows.values_list("load_id", "content", "error_code", "error")
     return {load: ItemError(content, code, text) for load, content, code, text in found}
 
 
 def windowed_rates(moved: Collection[Load], done: Mapping[int, TransferTotals], now: datetime) -> dict[int, int | None]:
-    """The rate of each load over the last minute of change, the change of this moment included."""
+    """Return the rate of each load over the last minute of change, this change included."""
     if not moved:
         return {}
     samples = _rate_samples(moved, now)
@@ -96,7 +96,7 @@ def windowed_rates(moved: Collection[Load], done: Mapping[int, TransferTotals], 
 
 
 def baseline_samples(moved: Collection[Load], now: datetime) -> dict[int, rates.RateSample]:
-    """From which sample the effective rate of these loads is counted, of those that have counted for too long."""
+    """Return the sample from which the effective rate is counted, for loads whose span has become too long."""
     aged = {row.pk for row in moved if row.effective_since and now - row.effective_since > forecast.SPAN_AT_MOST}
     if not aged:
         return {}
@@ -105,20 +105,20 @@ def baseline_samples(moved: Collection[Load], now: datetime) -> dict[int, rates.
     samples: dict[int, list[rates.RateSample]] = {}
     for load, at, bytes_done in rows:
         samples.setdefault(load, []).append(rates.RateSample(at, bytes_done))
-    firsts = {load: forecast.baseline_sample(found, now) for load, found in samples.items()}
-    return {load: first for load, first in firsts.items() if first is not None}
+    baselines = {load: forecast.baseline_sample(found, now) for load, found in samples.items()}
+    return {load: first for load, first in baselines.items() if first is not None}
 
 
 def _rate_samples(loads: Collection[Load], now: datetime) -> dict[int, list[rates.RateSample]]:
-    """The samples of the window that decide a rate: the newest, and the oldest since the bytes last went down."""
+    """Return the samples that decide a rate: the newest, and the oldest since the bytes last went down."""
     theirs = where_fk_in(ProgressSample, "load", (row.pk for row in loads))
     recent = ProgressSample.objects.filter(theirs, at__gt=now - rates.WINDOW, at__lt=now).annotate(
         previous=Window(Lag("bytes_done"), partition_by="load", order_by="at"),
         following=Window(Lead("at"), partition_by="load", order_by="at"),
     )
-    turns = recent.filter(Q(previous=None) | Q(previous__gt=F("bytes_done")) | Q(following=None)).order_by("at")
+    deciding = recent.filter(Q(previous=None) | Q(previous__gt=F("bytes_done")) | Q(following=None)).order_by("at")
     samples: dict[int, list[rates.RateSample]] = {row.pk: [] for row in loads}
-    for load, at, bytes_done, previous in turns.values_list("load_id", "at", "bytes_done", "previous"):
+    for load, at, bytes_done, previous in deciding.values_list("load_id", "at", "bytes_done", "previous"):
         if previous is not None and previous > bytes_done:
             samples[load].clear()
         samples[load].append(rates.RateSample(at, bytes_done))

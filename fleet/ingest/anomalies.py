@@ -1,8 +1,8 @@
 """Anomalies of an airline: open the new ones, resolve those that are no longer found.
 
 Writes only differences, so that a poll that finds the same anomalies writes nothing. Rows that third parties can cause
-are bounded: open ones by the limit of `Problems` (one row says that there are more), resolved ones by `RESOLVED_LIMIT`
-an airline.
+are bounded: open ones by the limit of `Problems` (one row reports that there are more), resolved ones by
+`RESOLVED_LIMIT` per airline.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ AnomalyKey = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class OpenAnomaly:
-    """An open row: enough to tell whether it still says what there is to say."""
+    """An open row, to compare with a new problem."""
 
     pk: int
     key: str
@@ -38,7 +38,7 @@ class OpenAnomaly:
 
 
 def open_rows(airline: Airline | None, bucket: BucketName) -> dict[AnomalyKey, OpenAnomaly]:
-    """The open anomalies of an airline (None: of none), by key and code."""
+    """Return the open anomalies of an airline (None: of no airline), by key and code."""
     rows = Anomaly.objects.filter(airline=airline, bucket=bucket, resolved_at=None)
     found = (OpenAnomaly(*row) for row in rows.values_list("pk", "key", "problem", "detail", "etag"))
     return {(row.key, row.code): row for row in found}
@@ -53,23 +53,23 @@ def replace_open(
     *,
     unchanged: Iterable[OpenAnomaly] = (),
 ) -> int:
-    """Make the open rows those of `problems` and `unchanged`; how many, counted but not kept ones included."""
+    """Make `problems` and `unchanged` the open rows; return how many there are, dropped ones included."""
     wanted = {(row.key, row.code): _row(airline, bucket, row, now) for row in _all(airline, problems)}
     last = {(row.key, row.code) for row in unchanged} - wanted.keys()
-    news = [row for place, row in wanted.items() if not _is_unchanged(known.get(place), row)]
-    past = [row.pk for place, row in known.items() if place not in wanted and place not in last]
-    if news or past:
+    new = [row for place, row in wanted.items() if not _is_unchanged(known.get(place), row)]
+    resolved = [row.pk for place, row in known.items() if place not in wanted and place not in last]
+    if new or resolved:
         with transaction.atomic():
-            _write(news, past, now)
+            _write(new, resolved, now)
             _prune(airline, bucket)
     return len(problems) + len(last)
 
 
 def upsert_open(airline: Airline, bucket: BucketName, problems: Iterable[Problem], now: datetime) -> None:
-    """Open or renew rows of what an object's bytes said, in the transaction that marks the object as read.
+    """Open or renew rows of what an object's bytes contain, in the transaction that marks the object as read.
 
-    `replace_open` at the end of the poll would do; but if the poll does not live to see it, nobody reads the object
-    again.
+    `replace_open` at the end of the poll is not enough: if the poll is killed before, the object counts as read, and
+    its problem would never be recorded.
     """
     _write([_row(airline, bucket, _storable(problem), now) for problem in problems], [], now)
 
@@ -78,7 +78,7 @@ def _all(airline: Airline | None, problems: Problems) -> Iterable[Problem]:
     yield from (_storable(problem) for problem in problems)
     if problems.dropped:
         home = f"{airline.name}/" if airline else "/"
-        yield Problem(home, "TOO_MANY_ANOMALIES", "More is odd here than is written down.")
+        yield Problem(home, "TOO_MANY_ANOMALIES", "There are more anomalies here than are recorded.")
 
 
 def _storable(problem: Problem) -> Problem:
@@ -104,13 +104,13 @@ def _is_unchanged(known: OpenAnomaly | None, row: Anomaly) -> bool:
     return known is not None and (known.detail, known.etag) == (row.detail, row.etag)
 
 
-def _write(news: list[Anomaly], past: list[int], now: datetime) -> None:
-    if past:
-        Anomaly.objects.filter(pk__in=past).update(resolved_at=now)
-    if not news:
+def _write(new: list[Anomaly], resolved: list[int], now: datetime) -> None:
+    if resolved:
+        Anomaly.objects.filter(pk__in=resolved).update(resolved_at=now)
+    if not new:
         return
     Anomaly.objects.bulk_create(
-        sorted(news, key=lambda row: (row.key_hash, row.problem)),  # in one order, so that two writers never deadlock
+        sorted(new, key=lambda row: (row.key_hash, row.problem)),  # in one order: two writers must not deadlock
         update_conflicts=True,
         unique_fields=["bucket", "key_hash", "problem"],
         update_fields=["airline", "detail", "etag", "last_seen", "resolved_at"],

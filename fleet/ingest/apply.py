@@ -1,9 +1,8 @@
 """Write the updates of tails: their rows, the totals of their loads, samples, and the feed, in one transaction.
 
-The number of statements depends neither on the number of tails nor on that of objects (beyond the rows that fit a
-statement). The tails' rows are locked first, in order of id, and every decision is made against rows read after that,
-so that two concurrent writers end in the same rows. Every other writer of loads or transfers locks their tails the
-same way.
+The number of statements depends neither on the number of tails nor on that of objects (beyond the rows per statement).
+The rows of the tails are locked first, in order of id, and every decision is made on rows read after that, so that two
+concurrent writers end in the same rows. Every other writer of loads or transfers locks their tails the same way.
 """
 
 from __future__ import annotations
@@ -33,9 +32,9 @@ from ifeportal.work_lease import NO_LEASE, WorkLease
 
 @dataclass(frozen=True, slots=True)
 class ApplyResult:
-    """How many transfers and loads were written, and the campaigns whose sums may be others now.
+    """Numbers of transfers and loads written, and the names of campaigns whose totals may have changed.
 
-    `superseded` names, by the id of their tail, objects that were not taken since a newer version is known.
+    `superseded` are objects, by the id of their tail, that were ignored because a newer version is known.
     """
 
     transfers: int = 0
@@ -52,9 +51,10 @@ def apply_tails(
     *,
     lease: WorkLease = NO_LEASE,
 ) -> ApplyResult:
-    """Write the news of these tails (by id) in one transaction, the change feed last. Tails without a row are left out.
+    """Write the updates of these tails (by id) in one transaction, the feed last. Ids without a row are ignored.
 
-    The fence of `lease` is checked right before the feed is written; a lost lease undoes everything, as any error does.
+    The fence of `lease` is checked right before the feed is written; a lost lease rolls everything back, as any error
+    does.
     """
     with transaction.atomic():
         tails = lock_tails(airline, batch)

@@ -1,8 +1,8 @@
 """Write the time-based flags of loads and items. Every poll of an airline ends with this.
 
-Reads the open loads of tails in service, has `fleet.state.health` decide, writes only what differs and publishes it.
-May touch tails, loads, transfers, their history and the feed. What differs is read again under the locks of its tails,
-so that a concurrent update wins.
+Reads the open loads of tails in service, has `fleet.state.health` decide, writes only differences and publishes them.
+May touch tails, loads, transfers, their history and the feed. Rows that differ are read again under the locks of their
+tails, so that a concurrent update wins.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from ifeportal.bulk import update, where_pk_in
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline
 
-ROWS_AT_ONCE: Final = 500  # rows of a table changed by one call; the next call takes the next
+ROWS_AT_ONCE: Final = 500  # rows of a table changed per call; the next call continues
 OPEN_STATUSES: Final = (Status.PENDING, Status.LOADING, Status.FAILED)
 
 
@@ -55,13 +55,11 @@ _load_inputs = attrgetter(*(column.replace("__", ".") for column in INPUT_COLUMN
 
 
 def update_health(airline: Airline, now: datetime, uninterrupted_since: datetime | None) -> set[str]:
-    """Write and publish what is other now than it was, as time has gone by.
+    """Write and publish the flags that changed as time passed; return campaigns (names) whose totals changed.
 
     Since `uninterrupted_since` the airline has been polled without a long gap; time before that does not count, as
-    nobody saw what happened. None: this is the first poll after a gap, or ever, and nothing is noted. Only tails in
-    service are looked at. Loads that are archived rest.
-
-    The names of the campaigns whose sums are others now.
+    nothing was observed. None: this is the first poll after a gap, and no flag is changed. Only tails in service are
+    checked; archived loads are left alone.
     """
     if uninterrupted_since is None:
         return set()
@@ -95,46 +93,46 @@ def _open_loads(airline: Airline) -> QuerySet[Load]:
 
 
 def _tails_to_check(airline: Airline, policy: HealthPolicy) -> QuerySet[Tail]:
-    """Tails that may have become silent, or are no more as they need be silent for longer now."""
+    """Return tails that may have become silent, or are no longer silent under a longer threshold."""
     rows = Tail.objects.filter(airline=airline, duty=ServiceStatus.ACTIVE).order_by("pk")
     limit = policy.now - policy.silent_after
-    long_ago = Q(seen_at=None) | Q(seen_at__lte=limit)
+    unseen = Q(seen_at=None) | Q(seen_at__lte=limit)
     if policy.uninterrupted_since > limit:
-        return rows.filter(Q(silent=True) & ~long_ago)
-    return rows.filter((Q(silent=False) & long_ago) | (Q(silent=True) & ~long_ago))
+        return rows.filter(Q(silent=True) & ~unseen)
+    return rows.filter((Q(silent=False) & unseen) | (Q(silent=True) & ~unseen))
 
 
 def _transfers_to_check(airline: Airline, policy: HealthPolicy) -> QuerySet[Transfer]:
-    """Items whose rate holds no more, and those that may have stalled or have not any more."""
+    """Return items whose rate has expired, and those that may have stalled or resumed."""
     limit = policy.now - policy.stalled_after
-    slow = Q(status__in=[Status.LOADING, Status.FAILED], rate_bps__gt=0, moved_at__lte=policy.now - RATE_VALID_FOR)
+    expired = Q(status__in=[Status.LOADING, Status.FAILED], rate_bps__gt=0, moved_at__lte=policy.now - RATE_VALID_FOR)
     if policy.now - policy.uninterrupted_since < RATE_VALID_FOR:
-        slow &= Q(pk__in=[])
+        expired &= Q(pk__in=[])
     stalls = Q(status=Status.LOADING, stalled=False, load__waiting=False, moved_at__lte=limit)
     stalls &= Q(load__tail__heartbeat_at=None) | Q(load__tail__seen_at__gte=F("moved_at") + policy.stalled_after)
     if policy.uninterrupted_since > limit:
         stalls &= Q(pk__in=[])
-    goes_on = Q(stalled=True) & (Q(load__waiting=True) | Q(moved_at__gt=limit))
+    resumed = Q(stalled=True) & (Q(load__waiting=True) | Q(moved_at__gt=limit))
     rows = Transfer.objects.filter(
         load__tail__airline=airline,
         load__tail__duty=ServiceStatus.ACTIVE,
         load__archived_at=None,
         status__in=OPEN_STATUSES,
     )
-    return rows.filter(slow | stalls | goes_on).order_by("pk")
+    return rows.filter(expired | stalls | resumed).order_by("pk")
 
 
 def _update_tails(tails: Iterable[Tail], policy: HealthPolicy) -> set[int]:
-    """The ids of those that have become silent, or are no more."""
-    turned = []
+    """Return the ids of tails that became silent or are no longer."""
+    changed = []
     for tail in tails:
         silent = health.is_silent(
             tail.seen_at, policy.silent_after, policy.now, policy.uninterrupted_since, known=tail.silent
         )
         if silent != tail.silent and tail.duty == ServiceStatus.ACTIVE:
-            turned.append((tail.pk, silent))
-    update(Tail, ["silent"], turned)
-    return {pk for pk, _ in turned}
+            changed.append((tail.pk, silent))
+    update(Tail, ["silent"], changed)
+    return {pk for pk, _ in changed}
 
 
 class _LoadResult(NamedTuple):
@@ -171,18 +169,18 @@ def _update_loads(airline: Airline, pks: Collection[int], policy: HealthPolicy) 
 def _update_transfers(
     airline: Airline, pks: Sequence[int], policy: HealthPolicy, *, also: Collection[int]
 ) -> list[Transfer]:
-    """The items written, and what moves of the loads `also`, which say another word of it now."""
+    """Return the items written, and the loading items of the loads `also`, whose flags changed the items' state."""
     theirs = Q(where_pk_in(Transfer, pks))
     if also:
         theirs |= Q(load__in=also, status=Status.LOADING)
     rows = Transfer.objects.filter(theirs, load__tail__airline=airline, load__archived_at=None)
     items, written = [], []
     for row in rows.select_related("load__tail__airline", "load__campaign").order_by("pk"):
-        was, facts = transfer_history_state(row), (row.stalled, row.rate_bps)
+        before, known = transfer_history_state(row), (row.stalled, row.rate_bps)
         row.stalled, row.rate_bps = evaluate_transfer(_transfer_inputs(row), policy)
-        if (row.stalled, row.rate_bps) != facts:
-            written.append((was, row))
-        if (row.stalled, row.rate_bps) != facts or row.load_id in also:
+        if (row.stalled, row.rate_bps) != known:
+            written.append((before, row))
+        if (row.stalled, row.rate_bps) != known or row.load_id in also:
             items.append(row)
     update(Transfer, ["stalled", "rate_bps"], [(row.pk, row.stalled, row.rate_bps) for _, row in written])
     events.record_transfer_events(written, policy.now)
@@ -191,5 +189,5 @@ def _update_transfers(
 
 def _transfer_inputs(row: Transfer) -> TransferInputs:
     tail = row.load.tail
-    alive = loader_activity(tail.heartbeat_at, tail.awake_since, tail.seen_at)
-    return TransferInputs(row.stalled, row.rate_bps, row.status, row.moved_at, row.load.waiting, alive)
+    activity = loader_activity(tail.heartbeat_at, tail.awake_since, tail.seen_at)
+    return TransferInputs(row.stalled, row.rate_bps, row.status, row.moved_at, row.load.waiting, activity)

@@ -1,7 +1,7 @@
 """Heartbeats of tails: when each was last heard, and what its loader reports. May touch tails.
 
 `heard_at` is the LastModified of the newest object, by the store's clock; `seen_at` is when the portal saw something
-new, by its own. Only `seen_at` is ever subtracted from the present.
+new, by its own clock. Only `seen_at` is ever subtracted from the current time.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _verification_inputs = attrgetter("held", "signatures")
 
 
 class HeartbeatResult(NamedTuple):
-    """The ids of tails that are not as they were, of those that hold something else, and heartbeats come too late."""
+    """The ids of changed tails, of those whose `held` or signature policy changed, and outdated heartbeats."""
 
     changed: set[int]
     inventory_changed: set[int]
@@ -54,25 +54,25 @@ class HeartbeatResult(NamedTuple):
 
 
 def apply_heartbeats(updates: Iterable[tuple[Tail, TailUpdate]], now: datetime) -> HeartbeatResult:
-    """Write what the tails said."""
+    """Write the heartbeats of these tails and when they were last seen."""
     changed: list[Tail] = []
-    holding: set[int] = set()
-    late: SupersededObjects = set()
-    for tail, news in updates:
-        before, proof, known = _heartbeat_values(tail), _verification_inputs(tail), tail.heartbeat_at
-        _apply(tail, news.heard_at, news.heartbeat)
-        if news.heard_at is not None:
+    inventory_changed: set[int] = set()
+    superseded: SupersededObjects = set()
+    for tail, tail_update in updates:
+        before, inventory, known = _heartbeat_values(tail), _verification_inputs(tail), tail.heartbeat_at
+        _apply(tail, tail_update.heard_at, tail_update.heartbeat)
+        if tail_update.heard_at is not None:
             if tail.awake_since is None or tail.seen_at is None or now - tail.seen_at > LOADER_ACTIVE_FOR:
                 tail.awake_since = now
             tail.seen_at, tail.silent = now, False
-        if is_outdated(news.heartbeat, known):
-            late.add((tail.pk, ("heartbeat", "", "")))
+        if is_outdated(tail_update.heartbeat, known):
+            superseded.add((tail.pk, ("heartbeat", "", "")))
         if _heartbeat_values(tail) != before:
             changed.append(tail)
-        if _verification_inputs(tail) != proof:
-            holding.add(tail.pk)
+        if _verification_inputs(tail) != inventory:
+            inventory_changed.add(tail.pk)
     update(Tail, HEARTBEAT_FIELDS, [(tail.pk, *_heartbeat_values(tail)) for tail in changed])
-    return HeartbeatResult({tail.pk for tail in changed}, holding, late)
+    return HeartbeatResult({tail.pk for tail in changed}, inventory_changed, superseded)
 
 
 def _apply(tail: Tail, heard_at: datetime | None, heartbeat: HeartbeatObservation | None) -> None:
@@ -97,7 +97,7 @@ def _apply_heartbeat(tail: Tail, seen: HeartbeatObserved) -> None:
     tail.heartbeat_etag, tail.heartbeat_at = seen.etag, seen.at
     beat = seen.heartbeat
     if beat is None:
-        return  # What was last understood stays.
+        return  # the last heartbeat that could be parsed stays
     tail.loader_version, tail.loader_state, tail.loader_reason = beat.loader[:100], beat.state[:20], beat.reason[:500]
     tail.rate_bps, tail.queue_version = beat.rate_bps, beat.queue_version
     tail.queue_error = extra_text(beat, "queue_error")[:500]

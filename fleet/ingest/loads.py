@@ -23,25 +23,25 @@ _state_values = attrgetter(*LOAD_FIELDS)
 
 
 def open_loads(tails: Mapping[int, Tail], batch: Mapping[int, TailUpdate], catalog: Catalog) -> list[OpenLoad]:
-    """The loads of which there is news; those without a row get one."""
+    """Return the loads with updates; those without a row get one."""
     wanted = {(pk, name): (pk, catalog.campaigns[name].pk) for pk in tails for name in sorted(batch[pk].loads)}
     if not wanted:
         return []
     found = Load.objects.filter(where_in(Load, LOAD_KEY, wanted.values())).order_by()
     rows = {(row.tail_id, row.campaign_id): row for row in found}
-    missing = [place for place in wanted.values() if place not in rows]
-    made = upsert(Load, LOAD_KEY, LOAD_FIELDS, [(*place, *LoadState()) for place in missing])
-    rows |= {(tail, campaign): Load(pk=pk) for pk, tail, campaign in made}
+    missing = [key for key in wanted.values() if key not in rows]
+    created = upsert(Load, LOAD_KEY, LOAD_FIELDS, [(*key, *LoadState()) for key in missing])
+    rows |= {(tail, campaign): Load(pk=pk) for pk, tail, campaign in created}
     fresh = set(missing)
     loads = []
-    for (pk, name), place in wanted.items():
-        row, campaign = rows[place], catalog.campaigns[name]
+    for (pk, name), key in wanted.items():
+        row, campaign = rows[key], catalog.campaigns[name]
         row.tail, row.campaign = tails[pk], campaign
         archived = row.archived_at is not None
         stale = not archived and row.manifest_etag != campaign.manifest_etag
         sizes = catalog.sizes[name] if campaign.items_total is not None else {}
         update = batch[pk].loads[name].without_deletions() if archived else batch[pk].loads[name]
-        loads.append(OpenLoad(row, sizes, update, place in fresh, stale))
+        loads.append(OpenLoad(row, sizes, update, key in fresh, stale))
     return loads
 
 
@@ -77,29 +77,29 @@ def write_loads(loads: Collection[OpenLoad], touched: Collection[int], now: date
 def _write_affected(
     affected: Collection[tuple[OpenLoad, LoadState, LoadState]], now: datetime
 ) -> tuple[list[Load], list[EventRow]]:
-    """Write the loads as their transfers have them, and a sample of those that moved. None is archived any more."""
+    """Write the loads with their new totals, and a sample of those whose bytes changed. Archived ones become active."""
     if not affected:
         return [], []
     rows = [load.row for load, _, _ in affected]
-    done = aggregate_transfers({row.pk: row.campaign.items_total is not None for row in rows})
-    failed = latest_errors([pk for pk, each in done.items() if each.failed])
-    moved = [row for row in rows if done[row.pk].bytes_done != row.bytes_done]
-    rates, firsts = windowed_rates(moved, done, now), baseline_samples(moved, now)
+    totals = aggregate_transfers({row.pk: row.campaign.items_total is not None for row in rows})
+    errors = latest_errors([pk for pk, each in totals.items() if each.failed])
+    changed = [row for row in rows if totals[row.pk].bytes_done != row.bytes_done]
+    rates, baselines = windowed_rates(changed, totals, now), baseline_samples(changed, now)
     written: list[Load] = []
-    were: list[HistoryState | None] = []
+    before_states: list[HistoryState | None] = []
     for load, before, state in affected:
         row = load.row
         after = next_load_state(
-            before, state, done[row.pk], failed.get(row.pk), now, rates.get(row.pk), firsts.get(row.pk)
+            before, state, totals[row.pk], errors.get(row.pk), now, rates.get(row.pk), baselines.get(row.pk)
         )
         if load.fresh or load.archived or after != before:
-            were.append(None if load.fresh else load_history_state(row))
+            before_states.append(None if load.fresh else load_history_state(row))
             row.archived_at = None
             for name, value in zip(LOAD_FIELDS, after, strict=True):
                 setattr(row, name, value)
             written.append(row)
     values = [(row.tail_id, row.campaign_id, *_state_values(row), row.archived_at) for row in written]
     upsert(Load, LOAD_KEY, [*LOAD_FIELDS, "archived_at"], values)
-    samples = [ProgressSample(load=row, at=now, bytes_done=row.bytes_done) for row in moved]
+    samples = [ProgressSample(load=row, at=now, bytes_done=row.bytes_done) for row in changed]
     ProgressSample.objects.bulk_create(samples, ignore_conflicts=True)
-    return written, events.load_events(zip(were, written, strict=True), now)
+    return written, events.load_events(zip(before_states, written, strict=True), now)

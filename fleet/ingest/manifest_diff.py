@@ -29,10 +29,10 @@ SELECT held.id, item.name
 
 
 def differing_transfers(loads: Mapping[int, int], sizes: Mapping[int, Mapping[str, int]]) -> Iterable[tuple[int, str]]:
-    """Load and content of every transfer that is of another size, listed no more, listed again, or missing.
+    """Return load and content of every transfer whose size or listing differs, or that is missing.
 
-    `loads` are ids with the ids of their campaigns, `sizes` what those list, in bytes. These and not the rows of the
-    catalog are held against: what is decided rests on them, and a newer manifest may come in between.
+    `loads` are ids with the ids of their campaigns, `sizes` the listed items of those, in bytes. Rows of the catalog
+    are not used: a newer manifest may be stored in between, and the decisions rest on `sizes`.
     """
     if not loads:
         return []

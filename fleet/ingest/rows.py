@@ -10,7 +10,10 @@ from ifeportal.models import Airline
 
 
 def lock_tails(airline: Airline, pks: Collection[int]) -> dict[int, Tail]:
-    """The tails by id, locked until the transaction ends. All writers take them in order: none waits in a circle."""
+    """Return the tails by id, locked until the transaction ends.
+
+    All writers lock them in order of id, so that no two wait for each other.
+    """
     rows = Tail.objects.filter(where_pk_in(Tail, pks)).order_by("pk").select_for_update()
     tails = {row.pk: row for row in rows}
     for row in tails.values():
@@ -19,9 +22,9 @@ def lock_tails(airline: Airline, pks: Collection[int]) -> dict[int, Tail]:
 
 
 def clear_object_versions(loads: Collection[int]) -> None:
-    """Have the rows of these loads rest on no object any more, so that none is missed and each that is there is read.
+    """Clear the stored object versions of these loads, so that the next poll reads every object again.
 
-    What the objects said stays. To be called in the transaction in which the loads come back to life.
+    The values read from the objects stay. Call it in the transaction in which archived loads become active again.
     """
     transfers = Transfer.objects.filter(load__in=loads)
     transfers.exclude(progress_etag="").update(progress_etag="", progress_at=None)

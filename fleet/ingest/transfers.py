@@ -27,7 +27,7 @@ _as_columns = itemgetter(*(("id", *TRANSFER_KEY, *TRANSFER_FIELDS).index(name) f
 
 
 class TransferResult(NamedTuple):
-    """The rows written, the objects whose news came too late, the turns to be told of, and the bytes that arrived."""
+    """The rows written, the objects older than the known ones, the events to write, and the bytes received."""
 
     rows: list[Transfer]
     superseded: SupersededObjects
@@ -36,67 +36,68 @@ class TransferResult(NamedTuple):
 
 
 def write_transfers(loads: Collection[OpenLoad], now: datetime) -> TransferResult:
-    """Write what differs."""
+    """Write the transfers that changed."""
     by_id = {load.row.pk: load for load in loads}
-    concerned = _affected(loads)
-    states = _known_states(place for place in concerned if not by_id[place[0]].fresh)
+    affected = _affected(loads)
+    states = _known_states(key for key in affected if not by_id[key[0]].fresh)
     decided: dict[TransferKey, TransferState] = {}
-    late: SupersededObjects = set()
-    for place in sorted(concerned):
-        load, before = by_id[place[0]], states.get(place)
+    superseded: SupersededObjects = set()
+    for key in sorted(affected):
+        load, before = by_id[key[0]], states.get(key)
         if before is not None:
-            late |= _superseded(load, place[1], before)
-        after = _next_state(load, place[1], before, now)
+            superseded |= _superseded(load, key[1], before)
+        after = _next_state(load, key[1], before, now)
         if after is not None:
-            decided[place] = after
-    clear_object_versions({place[0] for place in decided if by_id[place[0]].archived})
-    written = upsert(Transfer, TRANSFER_KEY, TRANSFER_FIELDS, [(*place, *state) for place, state in decided.items()])
+            decided[key] = after
+    clear_object_versions({key[0] for key in decided if by_id[key[0]].archived})
+    written = upsert(Transfer, TRANSFER_KEY, TRANSFER_FIELDS, [(*key, *state) for key, state in decided.items()])
     rows = [_row(pk, by_id[load_id], content, decided[load_id, content]) for pk, load_id, content in written]
-    told = [
-        (*place, turned)
-        for place, after in decided.items()
-        if (turned := _event(by_id[place[0]], states.get(place), after, now)) is not None
+    events = [
+        (*key, event)
+        for key, after in decided.items()
+        if (event := _event(by_id[key[0]], states.get(key), after, now)) is not None
     ]
-    moved = sum(
-        bytes_received(states.get(place), after) for place, after in decided.items() if not by_id[place[0]].fresh
-    )
-    return TransferResult(rows, late, told, moved)
+    received = sum(bytes_received(states.get(key), after) for key, after in decided.items() if not by_id[key[0]].fresh)
+    return TransferResult(rows, superseded, events, received)
 
 
 def _affected(loads: Collection[OpenLoad]) -> set[TransferKey]:
-    """The transfers to be looked at. An archived load is not held against a newer manifest: nothing of it is stale."""
-    places = {(load.row.pk, content) for load in loads for content in (*load.update.progress, *load.update.errors)}
-    places.update((load.row.pk, content) for load in loads if load.fresh for content in load.sizes)
+    """Return the transfers to check. An archived load is not compared with a newer manifest: it is never stale."""
+    keys = {(load.row.pk, content) for load in loads for content in (*load.update.progress, *load.update.errors)}
+    keys.update((load.row.pk, content) for load in loads if load.fresh for content in load.sizes)
     stale = [load.row for load in loads if load.stale and not load.fresh]
     sizes = {load.row.campaign_id: load.sizes for load in loads if load.stale}
-    return places.union(differing_transfers({row.pk: row.campaign_id for row in stale}, sizes))
+    return keys.union(differing_transfers({row.pk: row.campaign_id for row in stale}, sizes))
 
 
-def _known_states(places: Iterable[TransferKey]) -> dict[TransferKey, TransferState]:
-    """The transfers there are, as the pure machine knows them."""
-    rows = Transfer.objects.filter(where_in(Transfer, TRANSFER_KEY, places)).order_by()
+def _known_states(keys: Iterable[TransferKey]) -> dict[TransferKey, TransferState]:
+    """Return the stored states of those that have a row."""
+    rows = Transfer.objects.filter(where_in(Transfer, TRANSFER_KEY, keys)).order_by()
     found = rows.values_list(*TRANSFER_KEY, *TRANSFER_FIELDS)
     return {(row[0], row[1]): TransferState._make(row[2:]) for row in found}
 
 
 def _next_state(load: OpenLoad, content: str, before: TransferState | None, now: datetime) -> TransferState | None:
-    """What becomes of a transfer (None: it has no row yet); None if nothing does."""
+    """Return the new state of a transfer; None if nothing changes. `before` is None if it has no row yet."""
     size, progress, error = load.sizes.get(content), load.update.progress.get(content), load.update.errors.get(content)
     if before is None:
-        told = isinstance(progress, ProgressObserved) or isinstance(error, ErrorObserved)
-        if not told and (size is None or load.archived):
-            return None  # Of a row deleted meanwhile.
+        reported = isinstance(progress, ProgressObserved) or isinstance(error, ErrorObserved)
+        if not reported and (size is None or load.archived):
+            return None  # an object of a row that was deleted meanwhile
         return next_transfer_state(TransferState(), size, now, progress=progress, error=error)
     if load.archived:
-        held = before.bytes_total if before.listed else None
-        if next_transfer_state(before, held, now, progress=progress, error=error) == before:
+        size_then = before.bytes_total if before.listed else None
+        if next_transfer_state(before, size_then, now, progress=progress, error=error) == before:
             return None
     after = next_transfer_state(before, size, now, progress=progress, error=error)
     return None if after == before else after
 
 
 def _event(load: OpenLoad, before: TransferState | None, after: TransferState, now: datetime) -> EventData | None:
-    """The turn of an item. Of those of a load first met only failures are told: when the others turned nobody saw."""
+    """Return the event of an item, if any.
+
+    Of items of a new load only failures are events: when the others changed state was not observed.
+    """
     if not load.fresh:
         return event_between(
             transfer_history_state(before or TransferState()),
@@ -108,19 +109,19 @@ def _event(load: OpenLoad, before: TransferState | None, after: TransferState, n
 
 
 def bytes_received(before: TransferState | None, after: TransferState) -> int:
-    """The bytes that an item holds more, where its aircraft says so; not where only the manifest is another."""
+    """Return by how many bytes an item grew, if the aircraft has_report it; 0 if only the manifest changed."""
     if before is None:
         return after.bytes_done
     return max(after.bytes_done - before.bytes_done, 0) if after.bytes_reported != before.bytes_reported else 0
 
 
 def _superseded(load: OpenLoad, content: str, before: TransferState) -> SupersededObjects:
-    late: SupersededObjects = set()
+    superseded: SupersededObjects = set()
     if is_outdated(load.update.progress.get(content), before.progress_at):
-        late.add((load.row.tail_id, ("progress", load.row.campaign.name, content)))
+        superseded.add((load.row.tail_id, ("progress", load.row.campaign.name, content)))
     if is_outdated(load.update.errors.get(content), before.error_at):
-        late.add((load.row.tail_id, ("error", load.row.campaign.name, content)))
-    return late
+        superseded.add((load.row.tail_id, ("error", load.row.campaign.name, content)))
+    return superseded
 
 
 def _row(pk: int, load: OpenLoad, content: str, state: TransferState) -> Transfer:

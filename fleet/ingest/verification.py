@@ -21,39 +21,39 @@ from ifeportal.models import Airline
 def update_verification(
     *, tails: Collection[int] = (), loads: Collection[int] = (), campaigns: Collection[int] = ()
 ) -> list[Load]:
-    """Write what is proven now of the complete loads of these tails and campaigns, and of these loads (all by id).
+    """Write the verification level of the complete loads among these tails, loads and campaigns (all by id).
 
-    Those that are not as they were, as they are to be published. Loads that are archived rest.
+    Return the loads that changed, for the caller to publish. Archived loads are left alone.
     """
     if not (tails or loads or campaigns):
         return []
-    theirs = Q(where_fk_in(Load, "tail", tails)) | Q(campaign__in=campaigns)
-    theirs |= Q(where_pk_in(Load, loads))
+    wanted = Q(where_fk_in(Load, "tail", tails)) | Q(campaign__in=campaigns)
+    wanted |= Q(where_pk_in(Load, loads))
     unhashed = ContentItem.objects.filter(campaign=OuterRef("campaign"), listed=True, sha256="")
     rows = (
-        Load.objects.filter(theirs, status=Status.COMPLETE, archived_at=None)
+        Load.objects.filter(wanted, status=Status.COMPLETE, archived_at=None)
         .select_related("tail__airline", "campaign")
         .annotate(hashed=~Exists(unhashed))
         .order_by()
     )
     changed = []
     for row in rows:
-        found = verification_level(
+        level = verification_level(
             hashed=getattr(row, "hashed"),  # noqa: B009  (an annotation)
             held=heartbeat_entry(row.tail.held, row.campaign.name),
             items=row.items_total,
             signed=row.campaign.signed,
             policy=row.tail.signatures,
         ).value
-        if found != row.proof:
-            row.proof = found
+        if level != row.proof:
+            row.proof = level
             changed.append(row)
     update(Load, ["proof"], [(row.pk, row.proof) for row in changed])
     return changed
 
 
 def update_campaign_verification(airline: Airline, campaigns: Collection[int]) -> None:
-    """Write and publish what is proven of the complete loads of these campaigns (ids), which are others now."""
+    """Write and publish the verification level of the complete loads of these changed campaigns (by id)."""
     concerned = Load.objects.filter(campaign__in=campaigns, status=Status.COMPLETE, archived_at=None).order_by()
     tails = set(concerned.values_list("tail", flat=True)) if campaigns else set()
     if not tails:

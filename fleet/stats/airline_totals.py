@@ -1,7 +1,7 @@
 """Totals of whole airlines, for pages with many: loads are grouped by state first, which is far quicker.
 
-The same sums as those of `fleet.stats.rollup.airlines`, which is for query sets that are filtered and ordered by them.
-Three queries for any number of airlines. Reads only.
+The same totals as those of `fleet.stats.rollup.airlines`, which is for query sets that the API filters and orders by
+them. Three queries for any number of airlines. Reads only.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ READY: Final = (
 
 
 class TailCounts(NamedTuple):
-    """How many tails of an airline are in service, out of it, and how many in service hold all they have begun."""
+    """Tails of an airline: in service, not in service, and those in service that hold all they have started."""
 
     active: int = 0
     out: int = 0
@@ -33,7 +33,10 @@ class TailCounts(NamedTuple):
 
 
 def tail_counts(airlines: Collection[Airline]) -> dict[int, TailCounts]:
-    """By the airline's id; two queries. Ready tails are not a third count of the first, which would look up each."""
+    """Return the counts by the airline's id; two queries.
+
+    `ready` is a query of its own: as a third count of the other one, it would look up the loads of each tail.
+    """
     is_active = Q(duty=ServiceStatus.ACTIVE)
     rows = Tail.objects.filter(airline__in=airlines).order_by().values_list("airline")
     ready = dict(rows.filter(READY).annotate(Count("pk")))
@@ -43,7 +46,7 @@ def tail_counts(airlines: Collection[Airline]) -> dict[int, TailCounts]:
 
 
 def attach_totals(airlines: Collection[Airline], tails: Mapping[int, TailCounts]) -> None:
-    """Put the sums on the rows that `fleet.stats.rollup.airlines` would have put there; one query."""
+    """Set the totals on the rows as `fleet.stats.rollup.airlines` does; one query."""
     groups: dict[int, list[Any]] = {airline.pk: [] for airline in airlines}
     for group in _groups(groups):
         groups[group["tail__airline"]].append(group)
@@ -62,13 +65,13 @@ def _groups(airlines: Iterable[int]) -> Iterable[Any]:
         .annotate(
             number=Count("pk"),
             known=Count("bytes_total"),
-            risky=Count("pk", filter=Q(at_risk=True)),
+            at_risk_loads=Count("pk", filter=Q(at_risk=True)),
             listed=Sum("items_total", filter=_KNOWN),
             done=Sum("items_done", filter=_KNOWN, default=0),
-            faulty=Sum("items_failed", default=0),
+            failed=Sum("items_failed", default=0),
             newest=Max("as_of"),
             **split_sum("bytes_done_known", "bytes_done", _KNOWN, default=0),
-            **split_sum("bytes_held", "bytes_done", default=0),
+            **split_sum("bytes_reported", "bytes_done", default=0),
             **split_sum("bytes_all", "bytes_total", _KNOWN),
         )
     )
@@ -76,7 +79,7 @@ def _groups(airlines: Iterable[int]) -> Iterable[Any]:
 
 def _sums(groups: list[Any], tails: TailCounts) -> dict[str, Any]:
     def total(name: str) -> Any:
-        """Of the groups in which there is one; None if there is none."""
+        """Return the sum over the groups that have a value; None if none has."""
         found = [group[name] for group in groups if group[name] is not None]
         return sum(found) if found else None
 
@@ -87,13 +90,13 @@ def _sums(groups: list[Any], tails: TailCounts) -> dict[str, Any]:
         "tails_out": tails.out,
         "loads": loads,
         "loads_unknown": loads - (total("known") or 0),
-        "at_risk": total("risky") or 0,
+        "at_risk": total("at_risk_loads") or 0,
         "items_total": total("listed"),
         "items_done": total("done") or 0,
-        "items_failed": total("faulty") or 0,
+        "items_failed": total("failed") or 0,
         "as_of": max((group["newest"] for group in groups if group["newest"] is not None), default=None),
         **{f"bytes_done{half}": total(f"bytes_done_known{half}") or 0 for half in (HIGH, LOW)},
-        **{f"bytes_held{half}": total(f"bytes_held{half}") or 0 for half in (HIGH, LOW)},
+        **{f"bytes_held{half}": total(f"bytes_reported{half}") or 0 for half in (HIGH, LOW)},
         **{f"bytes_total{half}": total(f"bytes_all{half}") for half in (HIGH, LOW)},
         **{word: states.get(word, 0) for word in COUNTED_STATES},
     }

@@ -1,10 +1,10 @@
 """Totals over loads, for tails, campaigns and airlines: one query for any number of rows.
 
-May touch the database only by annotating query sets. Loads that were deleted are left out, and so are those of tails
-that are stored or retired (`tails_out` says how many); a tail's own sums are of all its loads. A load is counted under
-exactly one state. Bytes and items are summed over the loads whose total is known, so that done, total and `percent` fit
-each other; `loads_unknown` says how many are not in these sums. Without any known load total and percent are None and
-`bytes_done` is that of them all.
+May touch the database only by annotating query sets. Deleted loads are left out, and so are those of tails that are
+stored or retired (`tails_out` counts these tails); the totals of a tail itself are over all its loads. A load is
+counted under exactly one state. Bytes and items are summed over the loads whose total is known, so that done, total and
+`percent` are consistent; `loads_unknown` counts the others. Without any known load, total and percent are None and
+`bytes_done` is the sum over all loads.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ HALF: Final = 2**31
 
 @dataclass(frozen=True, slots=True)
 class Rollup:
-    """Sums of loads. Bytes and counts; `as_of` is the newest object any of them rests on.
+    """Totals of loads: bytes and counts. `as_of` is the LastModified of the newest object they are based on.
 
-    `tails` are those in service (of a campaign: that have begun it). `at_risk` counts loads, whatever their state, as
-    each of `COUNTED_STATES` counts those in that state.
+    `tails` are those in service (of a campaign: those with a load). `at_risk` counts loads in any state; each of
+    `COUNTED_STATES` counts the loads in that state.
     """
 
     tails: int
@@ -59,17 +59,17 @@ class Rollup:
 
     @property
     def state(self) -> str:
-        """The weightiest state that any load is in."""
+        """Return the most severe state of any load."""
         return next((word for word in COUNTED_STATES if getattr(self, word)), State.PENDING.value)
 
     @property
     def status(self) -> str:
-        """The status that matters most: failed before loading before pending before complete."""
+        """Return the most severe status: failed before loading before pending before complete."""
         return status_of(self.state)
 
     @property
     def percent(self) -> int | None:
-        """Whole percent, rounded down so that 100 means every byte; None while no total is known."""
+        """Return whole percent, rounded down so that 100 means every byte; None while no total is known."""
         if self.bytes_total is None:
             return None
         if self.bytes_total == 0:
@@ -78,14 +78,14 @@ class Rollup:
 
 
 def status_of(state: str) -> str:
-    """The status on top of which a state lies."""
+    """Return the status of a state: `loading` for the flags on top of it."""
     return Status.LOADING.value if state in LOADING_STATES else state
 
 
 def airlines(rows: QuerySet[Airline]) -> QuerySet[Airline]:
-    """The airlines with the sums of the loads of their tails in service."""
+    """Annotate airlines with the totals of the loads of their tails in service."""
     active = Q(tails__duty=ServiceStatus.ACTIVE)
-    # No subqueries here: they would be grouped by, and so be asked once for each load.
+    # No subqueries here: they would become part of GROUP BY and run once per load.
     return _annotated(
         rows,
         "tails__loads__",
@@ -96,7 +96,7 @@ def airlines(rows: QuerySet[Airline]) -> QuerySet[Airline]:
 
 
 def campaigns(rows: QuerySet[Campaign]) -> QuerySet[Campaign]:
-    """The campaigns with the sums of their loads on all tails in service."""
+    """Annotate campaigns with the totals of their loads on tails in service."""
     active = Q(loads__tail__duty=ServiceStatus.ACTIVE)
     return _annotated(
         rows.select_related("airline"),
@@ -108,7 +108,7 @@ def campaigns(rows: QuerySet[Campaign]) -> QuerySet[Campaign]:
 
 
 def tails(rows: QuerySet[Tail]) -> QuerySet[Tail]:
-    """The tails with the sums of all their loads."""
+    """Annotate tails with the totals of all their loads."""
     is_active = Q(duty=ServiceStatus.ACTIVE)
     one, none = Value(1), Value(0)
     return _annotated(
@@ -121,10 +121,10 @@ def tails(rows: QuerySet[Tail]) -> QuerySet[Tail]:
 
 
 def read_rollup(row: Model) -> Rollup:
-    """The sums a query set above put on the row. Raises AttributeError for a row from elsewhere."""
+    """Return the totals a query set above put on the row. Raises AttributeError for any other row."""
     found = {name.removeprefix(PREFIX): value for name, value in vars(row).items() if name.startswith(PREFIX)}
     if not found:
-        raise AttributeError(f"{row!r} has no sums: take it from fleet.stats.rollup")
+        raise AttributeError(f"{row!r} has no totals: query it with fleet.stats.rollup")
     for name in ("bytes_done", "bytes_held", "bytes_total"):
         found[name] = join_sum(found.pop(name + HIGH), found.pop(name + LOW))
     held = found.pop("bytes_held")
@@ -134,7 +134,7 @@ def read_rollup(row: Model) -> Rollup:
 
 
 def split_sum(name: str, path: str, condition: Q | None = None, default: int | None = None) -> dict[str, Sum]:
-    """Two sums that `join_sum` puts together: what strangers report may add up to more than 64 bits; SQLite refuses."""
+    """Return two sums that `join_sum` joins: reported numbers may add up to more than 64 bits, which SQLite rejects."""
     high, low = F(path) / HALF, F(path) % HALF
     return {
         name + HIGH: Sum(high, filter=condition, default=default),
@@ -143,26 +143,25 @@ def split_sum(name: str, path: str, condition: Q | None = None, default: int | N
 
 
 def join_sum(high: int | None, low: int | None) -> int | None:
-    """The sum whose halves these are."""
     return None if high is None or low is None else high * HALF + low
 
 
 def _annotated(rows: QuerySet[M], path: str, counts: Q, *, tails: Any, tails_out: Any) -> QuerySet[M]:
-    """The rows with the sums of those loads at the end of `path` for which `counts` holds."""
-    there = ~Q(**{f"{path}status": Status.DELETED}) & Q(**{f"{path}pk__isnull": False}) & counts
-    known = there & Q(**{f"{path}bytes_total__isnull": False})
+    """Annotate the rows with the totals of the loads at the end of `path` for which `counts` holds."""
+    existing = ~Q(**{f"{path}status": Status.DELETED}) & Q(**{f"{path}pk__isnull": False}) & counts
+    known = existing & Q(**{f"{path}bytes_total__isnull": False})
     sums: dict[str, Any] = {
         "tails": tails,
         "tails_out": tails_out,
-        "loads": Count(f"{path}pk", filter=there),
-        "loads_unknown": Count(f"{path}pk", filter=there & Q(**{f"{path}bytes_total__isnull": True})),
-        "at_risk": Count(f"{path}pk", filter=there & Q(**{f"{path}at_risk": True})),
+        "loads": Count(f"{path}pk", filter=existing),
+        "loads_unknown": Count(f"{path}pk", filter=existing & Q(**{f"{path}bytes_total__isnull": True})),
+        "at_risk": Count(f"{path}pk", filter=existing & Q(**{f"{path}at_risk": True})),
         "items_total": Sum(f"{path}items_total", filter=known),
         "items_done": Sum(f"{path}items_done", filter=known, default=0),
-        "items_failed": Sum(f"{path}items_failed", filter=there, default=0),
+        "items_failed": Sum(f"{path}items_failed", filter=existing, default=0),
         "as_of": Max(f"{path}as_of", filter=counts) if counts else Max(f"{path}as_of"),
         **split_sum("bytes_done", f"{path}bytes_done", known, default=0),
-        **split_sum("bytes_held", f"{path}bytes_done", there, default=0),
+        **split_sum("bytes_held", f"{path}bytes_done", existing, default=0),
         **split_sum("bytes_total", f"{path}bytes_total", known),
     }
     for state in COUNTED_STATES:

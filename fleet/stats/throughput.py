@@ -1,7 +1,7 @@
-"""Bytes received by the aircraft of an airline: a row an airline and five minutes.
+"""Bytes received by the aircraft of an airline: a row per airline and five minutes.
 
-`add_received` is part of a writer's transaction, one statement for all that its batch brought; the database adds, so
-that two writers at once lose nothing. What is read is of airlines that the caller has reached by `visible_to`.
+`add_received` is part of a writer's transaction, one statement for a whole batch; the database adds, so that concurrent
+writers lose nothing. Queries are for airlines that the caller has reached by `visible_to`.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ DAY: Final = timedelta(days=1)
 
 
 def interval_start(moment: datetime) -> datetime:
-    """When the five minutes began that this moment lies in."""
+    """Return the start of the five minutes that contain `moment`."""
     moment = moment.astimezone(UTC)
     return moment.replace(minute=moment.minute - moment.minute % 5, second=0, microsecond=0)
 
 
 def add_received(airline: Airline, number: int, now: datetime) -> None:
-    """Count so many bytes more; nothing is written of none. What is beyond all measure is counted as the most."""
+    """Add `number` bytes to the current interval. A sum above `COUNT_LIMIT` is stored as that."""
     if number <= 0:
         return
     rows, text = json_rows(
@@ -49,7 +49,7 @@ def add_received(airline: Airline, number: int, now: datetime) -> None:
 
 
 def received_today(airlines: Collection[Airline], now: datetime) -> dict[int, int]:
-    """The bytes of this day (UTC) by the id of each of the airlines; one query."""
+    """Return the bytes of this day (UTC) by the id of each of the airlines; one query."""
     since = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     found = (
         ThroughputInterval.objects.filter(airline__in=airlines, at__gte=since, at__lte=now)
@@ -63,7 +63,7 @@ def received_today(airlines: Collection[Airline], now: datetime) -> dict[int, in
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """Bytes in each slot of five minutes, oldest first, without a gap; the last one goes on until `until`."""
+    """Bytes of each interval of five minutes, oldest first, without a gap; the last one ends at `until`."""
 
     at: list[datetime]
     received: list[int]
@@ -71,11 +71,10 @@ class Throughput:
 
     @property
     def bytes(self) -> int:
-        """All of them."""
         return sum(self.received)
 
     def rates(self) -> list[int | None]:
-        """Bytes per second over each slot; None while too little of the last one is over to tell."""
+        """Return bytes per second of each interval; None while the last one has barely started."""
         spans = [min(INTERVAL, self.until - moment) for moment in self.at]
         return [
             number // int(span.total_seconds()) if span >= MINIMUM_SPAN else None
@@ -84,7 +83,7 @@ class Throughput:
 
 
 def throughput(airlines: Collection[int], now: datetime, span: timedelta = DAY) -> Throughput:
-    """What arrived on the aircraft of these airlines (ids) in the span up to now; one query."""
+    """Return the bytes received by the aircraft of these airlines (ids) in the span up to now; one query."""
     first, last = interval_start(now - span), interval_start(now)
     found = (
         ThroughputInterval.objects.filter(airline__in=airlines, at__gte=first, at__lte=last)
@@ -98,5 +97,5 @@ def throughput(airlines: Collection[int], now: datetime, span: timedelta = DAY) 
 
 
 def prune(now: datetime) -> int:
-    """Forget what moved more than `RETENTION` ago; how many rows."""
+    """Delete rows older than `RETENTION`; return how many."""
     return ThroughputInterval.objects.filter(at__lt=now - RETENTION).delete()[0]

@@ -29,15 +29,15 @@ def failed(code: str, text: str) -> HistoryState:
         (LOADING, LOADING._replace(bytes_done=6_000), None, ""),
         (LOADING, LOADING._replace(bytes_total=None), None, ""),
         (LOADING, LOADING._replace(state="stalled"), "stalled", ""),
-        (LOADING._replace(state="stalled"), LOADING, "loading", "It goes on; before it was stalled."),
-        (LOADING._replace(state="silent"), LOADING, "loading", "It goes on; before it was silent."),
-        (HistoryState("waiting", text="no link"), LOADING, "loading", "It goes on; before it was waiting."),
+        (LOADING._replace(state="stalled"), LOADING, "loading", "Resumed after stalled."),
+        (LOADING._replace(state="silent"), LOADING, "loading", "Resumed after silent."),
+        (HistoryState("waiting", text="no link"), LOADING, "loading", "Resumed after waiting."),
         (LOADING, HistoryState("waiting", text="no link"), "waiting", "no link"),
         (HistoryState("waiting", text="no link"), HistoryState("waiting", text="out of hours"), None, ""),
         (LOADING, HistoryState("complete"), "complete", ""),
         (HistoryState("complete"), HistoryState("deleted"), "deleted", ""),
         (LOADING, failed("IO_ERROR", "disk"), "failed", "disk"),
-        (failed("IO_ERROR", "disk"), LOADING, "loading", "Its error is gone."),
+        (failed("IO_ERROR", "disk"), LOADING, "loading", "Error cleared."),
         (failed("IO_ERROR", "disk"), failed("IO_ERROR", "disk"), None, ""),
         (failed("IO_ERROR", "disk"), failed("NO_SPACE", "disk"), "failed", "disk"),
         (failed("", "line 3: no route"), failed("", "line 4: no route"), None, ""),
@@ -56,11 +56,11 @@ def test_bytes_of_an_item_that_go_down_are_a_turn_each_time() -> None:
     back = LOADING._replace(state="restarted", bytes_done=1_000)
     first = event_between(LOADING, back, NOW, decrease_is_event=True)
     assert first is not None
-    assert (first.state, first.text, first.bytes_done) == ("restarted", "It began anew; before it held 5.00 kB.", 1_000)
+    assert (first.state, first.text, first.bytes_done) == ("restarted", "Restarted from 0 (had 5.00 kB).", 1_000)
     assert event_between(back, back._replace(bytes_done=3_000), NOW, decrease_is_event=True) is None
     again = event_between(back._replace(bytes_done=3_000), back._replace(bytes_done=2_000), NOW, decrease_is_event=True)
     assert again is not None
-    assert again.text == "It began anew; before it held 3.00 kB."
+    assert again.text == "Restarted from 0 (had 3.00 kB)."
     assert event_between(LOADING, LOADING._replace(bytes_done=10), NOW) is None, (
         "of a load, whose manifest may be another"
     )
