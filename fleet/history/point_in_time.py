@@ -1,7 +1,7 @@
 """A campaign at an earlier time, from samples and events, and what is unknown of that time.
 
-`snapshot_at` reads the database only, below a campaign that its caller has reached by `visible_to`, in three queries.
-Samples bear the portal's clock; events and the moments at which items began and ended bear that of the object store.
+`snapshot_at` only reads the database, below a campaign that its caller has reached by `visible_to`, in three queries.
+Samples have the portal's clock; events and the start and end of items have that of the object store.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ UNKNOWN: Final = ""
 
 
 class LastEvent(NamedTuple):
-    """What an event says, named as in the model."""
+    """The last event of a load or an item, named as in the model."""
 
     load_id: int
     content: str
@@ -38,9 +38,9 @@ class LastEvent(NamedTuple):
 
 @dataclass(frozen=True)
 class LoadSnapshot:
-    """A load at that moment, named as in the model. `state` is "" and bytes are None where they are not known.
+    """A load at that time, named as in the model. Unknown: `state` is "", bytes are None.
 
-    `bytes_at`: when the bytes were seen; `since`: when it had come into its state.
+    `bytes_at`: when the bytes were seen; `since`: when the load entered its state.
     """
 
     pk: int
@@ -58,7 +58,7 @@ class LoadSnapshot:
 
     @property
     def percent(self) -> int | None:
-        """Whole percent of the bytes, rounded down; None while one of them is unknown."""
+        """Return whole percent of the bytes, rounded down; None while one of them is unknown."""
         if self.state == State.COMPLETE:
             return 100
         if self.bytes_done is None or not self.bytes_total:
@@ -68,9 +68,9 @@ class LoadSnapshot:
 
 @dataclass(frozen=True)
 class CampaignSnapshot:
-    """A campaign at a moment: the loads that had begun by then in order of their tails, and how sure all this is.
+    """A campaign at a time: the loads that had started by then, in order of their tails.
 
-    `not_started`: how many of today's loads had not. `notes` are sentences on what is not known of that moment.
+    `not_started` counts today's loads that had not started. `notes` are sentences on what is unknown of that time.
     """
 
     at: datetime
@@ -80,61 +80,65 @@ class CampaignSnapshot:
     _transfer_states: Mapping[tuple[int, str], str] = field(repr=False)
 
     def transfer_state(self, load: int, content: str) -> str:
-        """The state of an item of a load (its id); "" where it is not known."""
+        """Return the state of an item of a load (by id); "" if unknown."""
         return self._transfer_states.get((load, content), UNKNOWN)
 
     @property
     def counts(self) -> Counter[str]:
-        """How many loads were in each state."""
+        """Return how many loads were in each state."""
         return Counter(load.state for load in self.loads)
 
 
 def snapshot_at(campaign: Campaign, at: datetime, now: datetime) -> CampaignSnapshot:
-    """The campaign as it was at that moment; a moment still to come is now."""
+    """Return the campaign at `at`; a time in the future is cut to `now`."""
     at = min(at, now)
-    told = _last_events(campaign, at)
-    cells = _transfer_states(campaign, at, told)
+    last_events = _last_events(campaign, at)
+    transfer_states = _transfer_states(campaign, at, last_events)
     items: defaultdict[int, Counter[str]] = defaultdict(Counter)
-    for (load, _), state in cells.items():
+    for (load, _), state in transfer_states.items():
         items[load][state] += 1
     rows = list(_loads(campaign, at))
-    loads = [_load_snapshot(row, told.get((row.pk, "")), items[row.pk], at) for row in rows]
-    begun = [load for load in loads if load is not None]
-    return CampaignSnapshot(at, begun, len(rows) - len(begun), _notes(campaign, begun, rows, at, now), cells)
+    loads = [_load_snapshot(row, last_events.get((row.pk, "")), items[row.pk], at) for row in rows]
+    started = [load for load in loads if load is not None]
+    notes = _notes(campaign, started, rows, at, now)
+    return CampaignSnapshot(at, started, len(rows) - len(started), notes, transfer_states)
 
 
 def _last_events(campaign: Campaign, at: datetime) -> dict[tuple[int, str], LastEvent]:
-    """The last event up to the moment of each load and item. They are written in order, so that is the last written."""
+    """Return the last event up to `at` of each load and item: they are written in order, so it has the highest id."""
     last = Event.objects.filter(load__campaign=campaign, at__lte=at).order_by().values("load", "content")
     newest = Event.objects.filter(pk__in=last.annotate(last=Max("pk")).values("last")).order_by()
     return {(row[0], row[1]): LastEvent._make(row) for row in newest.values_list(*LastEvent._fields)}
 
 
 def _transfer_states(
-    campaign: Campaign, at: datetime, told: Mapping[tuple[int, str], LastEvent]
+    campaign: Campaign, at: datetime, last_events: Mapping[tuple[int, str], LastEvent]
 ) -> dict[tuple[int, str], str]:
-    """The state of each item, by the id of its load and its name."""
-    moments = Case(
+    """Return the state of each item, by the id of its load and its name."""
+    by_dates = Case(
         When(finished_at__lte=at, then=Value(State.COMPLETE.value)),
         When(started_at__lte=at, then=Value(State.LOADING.value)),
         default=Value(UNKNOWN),
     )
-    rows = Transfer.objects.filter(load__campaign=campaign, listed=True).order_by().annotate(then=moments)
+    rows = Transfer.objects.filter(load__campaign=campaign, listed=True).order_by().annotate(dated=by_dates)
     found = {}
-    for load, content, then in rows.values_list("load", "content", "then"):
-        event = told.get((load, content))
-        found[load, content] = transfer_state_at(event and event.state, then, load_started=(load, "") in told)
+    for load, content, dated in rows.values_list("load", "content", "dated"):
+        event = last_events.get((load, content))
+        started = (load, "") in last_events
+        found[load, content] = transfer_state_at(event and event.state, dated, load_started=started)
     return found
 
 
-def transfer_state_at(told: str | None, then: str, *, load_started: bool) -> str:
-    """What an item was in. `then` is what the moments of its objects say of it: complete, loading or nothing.
+def transfer_state_at(state: str | None, dated: str, *, load_started: bool) -> str:
+    """Return the state of an item at a time.
 
-    Once complete it has been so ever since; else it is as it was told last, or not begun if its load had.
+    `state` is that of its last event (None: no event), `dated` the state by its timestamps: complete, loading or "". An
+    item that was complete by then still is; otherwise its last event counts. Without one it is pending if its load
+    started.
     """
-    if then == State.COMPLETE:
-        return then
-    return told or then or (State.PENDING.value if load_started else UNKNOWN)
+    if dated == State.COMPLETE:
+        return dated
+    return state or dated or (State.PENDING.value if load_started else UNKNOWN)
 
 
 def _loads(campaign: Campaign, at: datetime) -> Any:
@@ -144,25 +148,27 @@ def _loads(campaign: Campaign, at: datetime) -> Any:
         Load.objects.filter(campaign=campaign)
         .select_related("tail")
         .annotate(
-            then_bytes=Subquery(samples.values("bytes_done")[:1]),
-            then_at=Subquery(samples.values("at")[:1]),
-            known_at=Subquery(first.values("at")[:1]),
+            sampled_bytes=Subquery(samples.values("bytes_done")[:1]),
+            sampled_at=Subquery(samples.values("at")[:1]),
+            recorded_since=Subquery(first.values("at")[:1]),
         )
         .order_by("tail__name")
     )
 
 
-def _load_snapshot(row: Any, told: LastEvent | None, items: Counter[str], at: datetime) -> LoadSnapshot | None:
-    """The load at that moment; None if nothing says that it had begun."""
+def _load_snapshot(row: Any, event: LastEvent | None, items: Counter[str], at: datetime) -> LoadSnapshot | None:
+    """Return the load at that time; None if nothing shows that it had started."""
     complete = row.finished_at is not None and row.finished_at <= at
-    begun = row.started_at is not None and row.started_at <= at
-    if told is None and row.then_at is None and not (complete or begun):
+    started = row.started_at is not None and row.started_at <= at
+    if event is None and row.sampled_at is None and not (complete or started):
         return None
-    state = State.COMPLETE.value if complete else told.state if told else State.LOADING.value if begun else UNKNOWN
-    done, seen_at = row.then_bytes, row.then_at
-    if told is not None and (seen_at is None or told.at > seen_at):
-        done, seen_at = told.bytes_done, told.at
-    total = told.bytes_total if told is not None else row.bytes_total
+    dated = State.COMPLETE.value if complete else State.LOADING.value if started else UNKNOWN
+    state = event.state if event is not None and not complete else dated
+    done, seen_at = row.sampled_bytes, row.sampled_at
+    if event is not None and (seen_at is None or event.at > seen_at):
+        done, seen_at = event.bytes_done, event.at
+    total = event.bytes_total if event is not None else row.bytes_total
+    failure = event if event is not None and state == State.FAILED else None
     if state == State.COMPLETE:
         done, seen_at, total = row.bytes_total, at, row.bytes_total
     return LoadSnapshot(
@@ -172,28 +178,29 @@ def _load_snapshot(row: Any, told: LastEvent | None, items: Counter[str], at: da
         bytes_done=done,
         bytes_total=total,
         bytes_at=seen_at,
-        since=told.at if told is not None else None,
+        since=event.at if event is not None else None,
         items_done=items[State.COMPLETE.value],
         items_failed=items[State.FAILED.value],
         items_total=items.total(),
-        error_code=told.error_code if told is not None and state == State.FAILED else "",
-        error=told.text if told is not None and state == State.FAILED else "",
+        error_code=failure.error_code if failure is not None else "",
+        error=failure.text if failure is not None else "",
     )
 
 
-def _notes(campaign: Campaign, begun: list[LoadSnapshot], rows: list[Any], at: datetime, now: datetime) -> list[str]:
-    """What is not known of that moment, a sentence each."""
+def _notes(campaign: Campaign, started: list[LoadSnapshot], rows: list[Any], at: datetime, now: datetime) -> list[str]:
+    """Return what is unknown of that time, a sentence each."""
     notes = []
-    first = min((row.known_at for row in rows if row.known_at is not None), default=None)
+    first = min((row.recorded_since for row in rows if row.recorded_since is not None), default=None)
     if first is None or at < first:
-        since = "nothing was recorded of this campaign" if first is None else f"its records begin on {instant(first)}"
-        notes.append(f"Of this moment little is known: {since}. What is shown follows from the times its objects bear.")
-    elif guessed := sum(load.since is None for load in begun):
-        notes.append(f"Of {guessed} loads nothing was recorded by then: they follow from the times their objects bear.")
+        reason = "this campaign has no records" if first is None else f"records start on {instant(first)}"
+        notes.append(f"Little is known of this time: {reason}. The figures follow from the timestamps of the objects.")
+    elif unrecorded := sum(load.since is None for load in started):
+        loads = "1 load has" if unrecorded == 1 else f"{unrecorded} loads have"
+        notes.append(f"{loads} no records at this time; the figures follow from the timestamps of the objects.")
     if now - at > HOUR_RESOLUTION_FOR:
-        notes.append("Of times more than a year ago only turns are kept: bytes are those held at the last turn before.")
+        notes.append("For times more than a year ago only events are stored; bytes are those of the last event.")
     elif now - at > MINUTE_RESOLUTION_FOR:
-        notes.append("Of times more than two days ago one figure an hour is kept: bytes may be an hour older.")
+        notes.append("For times more than two days ago one sample per hour is stored; bytes may be up to an hour old.")
     if campaign.manifest_as_of is not None and campaign.manifest_as_of > at:
-        notes.append("The manifest is a newer one today: items and their sizes are those of today.")
+        notes.append("The manifest has changed since then; items and sizes are today's.")
     return notes

@@ -1,9 +1,9 @@
 """Retention of samples and events. Running it twice, or beside writers, changes nothing more.
 
-Samples: each for an hour, one a minute for two days, one an hour for a year; the last of a minute or an hour stays, so
-that what is shown at its end is right, and so does the newest of a load. `retained` decides purely, `thin_samples` has
-the database delete the others, a bounded number in a transaction. Events: the newest thousand of a load, none older
-than 400 days.
+Samples: all of the last hour, one per minute for two days, one per hour for a year; the last of a minute or an hour
+stays, so that the figure at its end is right, and so does the newest of a load. `retained` is the rule in Python;
+`thin_samples` has the database delete the others, a bounded number per transaction. Events: the newest thousand of a
+load, none older than 400 days.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 FULL_RESOLUTION_FOR: Final = timedelta(hours=1)
 MINUTE_RESOLUTION_FOR: Final = timedelta(days=2)
 HOUR_RESOLUTION_FOR: Final = timedelta(days=365)
-ROWS_A_STATEMENT: Final = 10_000  # looked at; more only where one load has more in the span
+ROWS_A_STATEMENT: Final = 10_000  # checked; more only if one load has more in the span
 Samples = QuerySet[ProgressSample]
 
 
 @dataclass(frozen=True, slots=True)
 class RetentionCuts:
-    """Samples before `end` go, those before `hours` are one an hour, those before `minutes` one a minute."""
+    """Samples before `end` are deleted; before `hours` one per hour stays, before `minutes` one per minute."""
 
     end: datetime
     hours: datetime
@@ -38,7 +38,7 @@ class RetentionCuts:
 
 
 def retention_cuts(now: datetime) -> RetentionCuts:
-    """Where the ages begin, at whole hours and minutes, so that none is thinned before it is over. `now` in UTC."""
+    """Return the cuts at full hours and minutes, so that none is thinned before it is over. `now` in UTC."""
     return RetentionCuts(
         now - HOUR_RESOLUTION_FOR,
         _truncate(now - MINUTE_RESOLUTION_FOR, HOUR),
@@ -47,7 +47,7 @@ def retention_cuts(now: datetime) -> RetentionCuts:
 
 
 def retained(moments: Collection[datetime], now: datetime) -> set[datetime]:
-    """Those of a load's samples that stay."""
+    """Return the samples of a load that stay, by time."""
     at = retention_cuts(now)
     last: dict[tuple[timedelta, datetime], datetime] = {}
     for moment in sorted(moments):
@@ -67,12 +67,12 @@ def _truncate(moment: datetime, unit: timedelta) -> datetime:
 
 
 def thin_samples(now: datetime, since: datetime | None = None, *, lease: WorkLease = NO_LEASE) -> int:
-    """Delete the samples that do not stay; how many.
+    """Delete the samples that do not stay; return how many.
 
-    `since`: when it was last done, so that only what has become older than an age since then is looked at; None: all.
+    `since`: when this was last done, so that only samples that crossed a cut since then are checked; None: all.
     """
     at, before = retention_cuts(now), retention_cuts(since) if since is not None else None
-    old = _between(None, at.end)  # whatever is left of them was the newest of its load, and may be no more
+    old = _between(None, at.end)  # those left were the newest of their load, and may no longer be
     hours = _between(before.hours if before else None, at.hours)
     minutes = _between(max(before.minutes, at.hours) if before else at.hours, at.minutes)
     return (
@@ -88,28 +88,28 @@ def _between(first: datetime | None, end: datetime) -> Samples:
 
 
 def _followed(rows: Samples) -> Samples:
-    """Those after which the load has another."""
+    """Return the samples after which the load has another."""
     return rows.filter(Exists(ProgressSample.objects.filter(load=OuterRef("load"), at__gt=OuterRef("at"))))
 
 
-def _not_last(whole: TruncHour | TruncMinute, rows: Samples) -> Samples:
-    """Those after which the load has another in the same hour or minute, which must be in `rows` as a whole."""
-    last = Window(Max("at"), partition_by=[F("load"), whole])
+def _not_last(truncated: TruncHour | TruncMinute, rows: Samples) -> Samples:
+    """Return the samples after which the load has another in the same hour or minute. `rows` must cover it completely."""
+    last = Window(Max("at"), partition_by=[F("load"), truncated])
     return rows.annotate(last=last).filter(at__lt=F("last"))
 
 
-def _delete(rows: Samples, doomed: Callable[[Samples], Samples], lease: WorkLease) -> int:
-    """Delete the doomed among the rows, some loads at a time."""
+def _delete(rows: Samples, choose: Callable[[Samples], Samples], lease: WorkLease) -> int:
+    """Delete the samples that `choose` returns, a slice of loads at a time."""
     deleted = 0
     for first, last in list(_slices(rows)):
         lease.heartbeat()
-        some = doomed(rows.filter(load__gte=first, load__lte=last))
+        some = choose(rows.filter(load__gte=first, load__lte=last))
         deleted += ProgressSample.objects.filter(pk__in=some.values("pk")).delete()[0]
     return deleted
 
 
 def _slices(rows: Samples) -> Iterator[tuple[int, int]]:
-    """First and last load of each slice of about `ROWS_PER_STATEMENT` rows."""
+    """Yield first and last load of each slice of about `ROWS_A_STATEMENT` rows."""
     first, count = None, 0
     load = 0
     for load, number in rows.values_list("load").annotate(n=Count("pk")).order_by("load").iterator():
@@ -123,17 +123,18 @@ def _slices(rows: Samples) -> Iterator[tuple[int, int]]:
 
 EVENT_RETENTION: Final = timedelta(days=400)
 
-EVENTS_PER_LOAD: Final = 1_000  # of a load
+EVENTS_PER_LOAD: Final = 1_000
 
 LOADS_A_STATEMENT: Final = 100
 
-LATENESS: Final = timedelta(hours=1)  # by which an object may be older than the moment it was read
+# Events have the time of their object, which may be this much older than its reading.
+LATENESS: Final = timedelta(hours=1)
 
 
 def prune_events(now: datetime, since: datetime | None = None, *, lease: WorkLease = NO_LEASE) -> int:
-    """Delete the events that do not stay; how many.
+    """Delete the events that do not stay; return how many.
 
-    `since`: when it was last done, so that only loads of which there is more to tell since then are counted; None: all.
+    `since`: when this was last done, so that only loads with events since then are counted; None: all.
     """
     lease.heartbeat()
     deleted = Event.objects.filter(at__lt=now - EVENT_RETENTION).delete()[0]
@@ -145,7 +146,7 @@ def prune_events(now: datetime, since: datetime | None = None, *, lease: WorkLea
 
 
 def _loads_over_limit(since: datetime | None) -> list[int]:
-    """The loads that may have too many."""
+    """Return the loads that may have too many events."""
     rows = Event.objects.order_by()
     if since is not None:
         rows = rows.filter(load__in=Event.objects.filter(at__gte=since - LATENESS).order_by().values("load"))

@@ -96,16 +96,14 @@ def test_each_moment_is_shown_as_it_was(story: tuple[World, list[datetime]]) -> 
 def test_what_is_not_known_is_said(story: tuple[World, list[datetime]]) -> None:
     world, moments = story
     assert then(world, moments[3]).notes == []
-    assert "its records begin on 2026-12-01 12:00:00 UTC" in then(world, moments[0]).notes[0]
+    assert "records start on 2026-12-01 12:00:00 UTC" in then(world, moments[0]).notes[0]
     Campaign.objects.update(manifest_as_of=world.clock)
-    assert then(world, moments[3]).notes == [
-        "The manifest is a newer one today: items and their sizes are those of today."
-    ]
+    assert then(world, moments[3]).notes == ["The manifest has changed since then; items and sizes are today's."]
     Campaign.objects.update(manifest_as_of=None)
     Event.objects.filter(load__tail__name="N2").delete()
-    assert "Of 1 loads nothing was recorded by then" in then(world, moments[3]).notes[0]
+    assert "1 load has no records at this time" in then(world, moments[3]).notes[0]
     Event.objects.all().delete()
-    assert "nothing was recorded of this campaign" in then(world, moments[3]).notes[0]
+    assert "this campaign has no records" in then(world, moments[3]).notes[0]
     assert said(then(world, moments[4]))[0][1] == "complete", "its own moments say so"
 
 
@@ -115,7 +113,7 @@ def test_once_samples_are_thinned_the_age_of_the_bytes_is_told(story: tuple[Worl
     world.later(3 * 86_400)
     thin_samples(world.clock)
     found = then(world, moments[3])
-    assert "one figure an hour" in found.notes[0]
+    assert "one sample per hour" in found.notes[0]
     row = found.loads[0]
     assert (row.state, row.bytes_done) == ("failed", 120), "the event tells what was held"
     assert row.bytes_at is not None

@@ -55,7 +55,7 @@ def test_it_shows_what_was_and_says_that_it_is_not_live(cast: Cast, alice: Clien
 
 def test_what_is_not_known_of_that_moment_is_said(cast: Cast, alice: Client, then: datetime) -> None:
     page = text(alice.get(asked(then - timedelta(days=9))))
-    assert "Of this moment little is known" in page
+    assert "Little is known of this time" in page
     assert "Nothing had begun" in page
 
 
