@@ -8,14 +8,14 @@ from ifeportal.live.registry import register
 
 
 class FleetConfig(AppConfig):
-    """What has arrived."""
+    """Tails, loads and transfers, as the aircraft report them."""
 
     name = "fleet"
     verbose_name = "Fleet"
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the topics of the feed, and offer the fleet's numbers to Prometheus.
+        """Register the topics of the feed and the Prometheus collector.
 
         Their modules need the models, so they can't be imported earlier.
         """

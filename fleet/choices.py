@@ -1,6 +1,6 @@
 """Choices of the fleet's columns: status, state, service status, inconsistency, verification.
 
-No models: everything may import them.
+No models: every package may import them.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ class Status(models.TextChoices):
 
 
 class State(models.TextChoices):
-    """The one word for a row, as pages, API, exports and metrics say it: its status, or what lies on top of `loading`.
+    """The state of a row in pages, API, exports and metrics: its status, or a flag on top of `loading`.
 
-    `fleet.state.precedence.state_of` decides it.
+    The most severe comes first. `fleet.state.precedence.state_of` decides it.
     """
 
     FAILED = "failed", "failed"
@@ -37,7 +37,7 @@ class State(models.TextChoices):
 
 
 class ServiceStatus(models.TextChoices):
-    """Whether a tail counts: stored and retired ones are out of every sum and percentage, and said to be."""
+    """Whether a tail is in service. Stored and retired tails are left out of every total and percentage."""
 
     ACTIVE = "active", "in service"
     STORED = "stored", "stored"
@@ -45,7 +45,7 @@ class ServiceStatus(models.TextChoices):
 
 
 class Inconsistency(models.TextChoices):
-    """What does not fit together in what an aircraft says of a load."""
+    """Contradictions in what an aircraft reports of a load."""
 
     NONE = "", "none"
     OVERSIZED = "oversized", "reports more bytes than an item has"

@@ -10,12 +10,12 @@ from loader.contract.keys import content_key, heartbeat_key, manifest_key, queue
 from loader.contract.names import check_name
 from loader.errors import BadName
 
-_LIKE_A_MANIFEST: Final = "campaign"  # the tail whose queue is called as every manifest is
+_LIKE_A_MANIFEST: Final = "campaign"  # the tail whose queue has the same file name as every manifest
 _WILD: Final = re.compile(r"[*?$]")
 
 
 def iam_policy(airline: str, tail: str, media: str, status: str) -> dict[str, Any]:
-    """For AWS, to be attached to the user or role of one aircraft. The last two are buckets. Raises BadName."""
+    """Return the AWS policy for the user or role of one aircraft. `media` and `status` are buckets. Raises BadName."""
     of_airline, of_tail = _literal(airline), _literal(tail)
     reads = [*_of_campaigns(of_airline), queue_key(of_airline, of_tail)]
     statements = [
@@ -27,6 +27,7 @@ def iam_policy(airline: str, tail: str, media: str, status: str) -> dict[str, An
         _allow("s3:ListBucket", f"arn:aws:s3:::{status}")
         | {"Condition": {"StringLike": {"s3:prefix": f"{of_airline}/{of_tail}/*"}}},
     ]
+    # `<airline>/*/campaign.json` also matches `.fleet/campaign.json`, the queue of the tail named "campaign".
     if tail != _LIKE_A_MANIFEST:
         foreign = _arn(media, queue_key(of_airline, _LIKE_A_MANIFEST))
         statements.append({"Effect": "Deny", "Action": "s3:GetObject", "Resource": foreign})
@@ -34,10 +35,13 @@ def iam_policy(airline: str, tail: str, media: str, status: str) -> dict[str, An
 
 
 def seaweedfs_identity(airline: str, tail: str, media: str, status: str) -> Identity:
-    """For SeaweedFS, named like the tail. Raises BadName, also for names that SeaweedFS would take for patterns."""
+    """Return the SeaweedFS identity of one aircraft, named like the tail.
+
+    Raises BadName, also for names that SeaweedFS would read as patterns.
+    """
     for name in (airline, tail):
         if set(check_name(name)) & set("*?"):
-            raise BadName(f"the name {name!a} holds a wildcard, which SeaweedFS takes for a pattern")
+            raise BadName(f"the name {name!a} holds a wildcard, which SeaweedFS reads as a pattern")
     return Identity(
         tail,
         (
@@ -52,7 +56,7 @@ def seaweedfs_identity(airline: str, tail: str, media: str, status: str) -> Iden
 
 
 def _of_campaigns(airline: str) -> list[str]:
-    """Patterns for all that is read of any campaign."""
+    """Return the key patterns of all objects of campaigns that a loader reads."""
     return [content_key(airline, "*", "*"), manifest_key(airline, "*"), signature_key(airline, "*")]
 
 
@@ -65,10 +69,10 @@ def _arn(bucket: str, key: str) -> str:
 
 
 def _literal(name: str) -> str:
-    """A legal name with its wildcards escaped."""
+    """Return a valid name with its wildcards escaped."""
     return _WILD.sub(lambda sign: f"${{{sign[0]}}}", check_name(name))
 
 
 def _one(key: str) -> str:
-    """A pattern for one key that ends with `.json`."""
+    """Return a pattern for one key that ends with `.json`."""
     return f"{key.removesuffix('.json')}?json"

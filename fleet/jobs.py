@@ -1,4 +1,7 @@
-"""Jobs of the fleet, as workers run them: each calls one function under the job's lease."""
+"""Jobs of the fleet, as workers run them: each calls one function under the job's lease.
+
+A job does nothing while it is not due or another worker runs it.
+"""
 
 from __future__ import annotations
 
@@ -25,108 +28,100 @@ from ifeportal.storage.buckets import media_bucket, status_bucket
 from loader.s3.interface import Bucket
 from loader.s3.sqs import EventQueue
 
-INTERVALS_A_DISCOVERY: Final = 5  # new airlines come far less often than new objects
+INTERVALS_A_DISCOVERY: Final = 5  # new airlines are far rarer than new objects
 BETWEEN_THINNINGS: Final = 600.0  # seconds
 BETWEEN_ARCHIVINGS: Final = 3_600.0
-ARCHIVE_TIME_LIMIT: Final = 10.0  # then other work gets its turn, and the rest is done in the next
-BETWEEN_PRUNINGS: Final = 86_400.0  # a browser that was away for longer loads its page anew
-POLL_TIME_LIMIT: Final = (
-    20.0  # seconds after which a poll leaves the rest to the next one, so that no airline holds up others
-)
+ARCHIVE_TIME_LIMIT: Final = 10.0  # seconds; the rest is left to the next run, so that other jobs are not delayed
+BETWEEN_PRUNINGS: Final = 86_400.0  # seconds; a browser that was offline for longer reloads its page
+POLL_TIME_LIMIT: Final = 20.0  # seconds; the rest is left to the next poll, so that no airline delays others
 EVENTS_JOB: Final = "take_events"
 
 
 def poll(airline: str, part: str = "") -> None:
-    """Poll one airline, or a part of it, if it is due and nobody else does.
-
-    Raises JobFailed where a bucket could not be read.
-    """
+    """Poll one airline, or a partition of it. Raises JobFailed if a bucket could not be read."""
     row = Airline.objects.filter(name=airline).first()
     if row is None:
         return
     if part:
-        run(f"poll:{airline}/{part}", settings.POLL_INTERVAL, lambda held: _poll_partition(held, row, part))
+        run(f"poll:{airline}/{part}", settings.POLL_INTERVAL, lambda lease: _poll_partition(lease, row, part))
     else:
-        run(f"poll:{airline}", settings.POLL_INTERVAL, lambda held: _poll_root(held, row))
+        run(f"poll:{airline}", settings.POLL_INTERVAL, lambda lease: _poll_root(lease, row))
 
 
 def discover() -> None:
-    """Look for new airlines, if it is due and nobody else does. Raises JobFailed where a bucket could not be read."""
+    """Create rows for new airlines. Raises JobFailed if a bucket could not be read."""
     media, status = _buckets()
 
-    def work(held: Lease) -> None:
-        _record_usage(None, discovery.discover(media, status, timezone.now(), lease=held))
+    def work(lease: Lease) -> None:
+        _record_usage(None, discovery.discover(media, status, timezone.now(), lease=lease))
 
     run("discover", settings.POLL_INTERVAL * INTERVALS_A_DISCOVERY, work)
 
 
 def take_events() -> None:
-    """Write what the events of the status bucket tell, if it is due and nobody else does.
-
-    Raises JobFailed where the queue or the bucket could not be read.
-    """
+    """Read the objects named by events of the status bucket. Raises JobFailed if the queue or the bucket failed."""
     run(EVENTS_JOB, settings.POLL_INTERVAL, _consume_events)
 
 
 def thin_samples() -> None:
-    """Keep fewer samples and events the older they are, and no old counts, if it is due and nobody else does."""
+    """Thin samples and events by age, and delete old throughput."""
 
-    def work(held: Lease) -> None:
-        # What crossed an age while it was last done is looked at again.
-        since = held.succeeded_at and held.succeeded_at - timedelta(seconds=BETWEEN_THINNINGS)
-        retention.thin_samples(timezone.now(), since, lease=held)
-        retention.prune_events(timezone.now(), since, lease=held)
+    def work(lease: Lease) -> None:
+        # Overlaps the last run, to check again what crossed a cut while it ran.
+        since = lease.succeeded_at and lease.succeeded_at - timedelta(seconds=BETWEEN_THINNINGS)
+        retention.thin_samples(timezone.now(), since, lease=lease)
+        retention.prune_events(timezone.now(), since, lease=lease)
         throughput.prune(timezone.now())
 
     run("thin_samples", BETWEEN_THINNINGS, work)
 
 
 def archive_loads() -> None:
-    """Restore and archive for a while, if it is due and nobody else does. Raises JobFailed with what failed."""
+    """Restore and archive loads for a while. Raises JobFailed with what failed."""
 
-    def work(held: Lease) -> None:
+    def work(lease: Lease) -> None:
         status = _buckets()[1]
-        more, failures = scheduler.run_for(status, timezone.now, ARCHIVE_TIME_LIMIT, lease=held)
+        more, failures = scheduler.run_for(status, timezone.now, ARCHIVE_TIME_LIMIT, lease=lease)
         usage.flush(timezone.now())
         if failures:
             raise JobFailed("; ".join(failures))
         if more:
-            held.next_run_in = 2 * ARCHIVE_TIME_LIMIT
+            lease.next_run_in = 2 * ARCHIVE_TIME_LIMIT
 
     run("archive_loads", BETWEEN_ARCHIVINGS, work)
 
 
 def prune_feed() -> None:
-    """Tell open pages of what vanished, and forget what was told long ago, if it is due and nobody else does."""
-    run("prune_feed", BETWEEN_PRUNINGS, lambda held: feed.prune_feed(lease=held))
+    """Publish deletions to open pages, and delete old changes."""
+    run("prune_feed", BETWEEN_PRUNINGS, lambda lease: feed.prune_feed(lease=lease))
 
 
-def _poll_root(held: Lease, airline: Airline) -> None:
+def _poll_root(lease: Lease, airline: Airline) -> None:
     media, status = _buckets()
-    steady_since = uninterrupted_since(held)
-    terms = PollOptions(
-        lease=held,
-        uninterrupted_since=steady_since,
+    watched_since = uninterrupted_since(lease)
+    options = PollOptions(
+        lease=lease,
+        uninterrupted_since=watched_since,
         seconds=POLL_TIME_LIMIT,
-        previous_run=held.succeeded_at,
+        previous_run=lease.succeeded_at,
     )
-    current = partitions_of(held.name) or UNPARTITIONED
-    result, parts = poll_root(airline, media, status, timezone.now(), terms, partitions=current)
-    set_partitions(held.name, parts)
-    _settle(held, airline, result)
+    current = partitions_of(lease.name) or UNPARTITIONED
+    result, parts = poll_root(airline, media, status, timezone.now(), options, partitions=current)
+    set_partitions(lease.name, parts)
+    _schedule_next(lease, airline, result)
 
 
-def _poll_partition(held: Lease, airline: Airline, partition: str) -> None:
-    terms = PollOptions(lease=held, seconds=POLL_TIME_LIMIT)
-    _settle(held, airline, poll_partition(airline, partition, _buckets()[1], timezone.now(), terms))
+def _poll_partition(lease: Lease, airline: Airline, partition: str) -> None:
+    options = PollOptions(lease=lease, seconds=POLL_TIME_LIMIT)
+    _schedule_next(lease, airline, poll_partition(airline, partition, _buckets()[1], timezone.now(), options))
 
 
-def _consume_events(held: Lease) -> None:
-    terms = PollOptions(lease=held, seconds=POLL_TIME_LIMIT)
+def _consume_events(lease: Lease) -> None:
+    options = PollOptions(lease=lease, seconds=POLL_TIME_LIMIT)
     media, status = _buckets()
-    taken = event_consumer.consume_events(_queue(), media, status, timezone.now, terms)
-    held.found_changes = taken.keys > 0
-    _finish(taken.result)
+    consumed = event_consumer.consume_events(_queue(), media, status, timezone.now, options)
+    lease.found_changes = consumed.keys > 0
+    _finish(consumed.result)
 
 
 @cache
@@ -136,39 +131,38 @@ def _queue() -> EventQueue:
 
 @cache
 def _buckets() -> tuple[Bucket, Bucket]:
-    """Kept for the life of the worker, as their connections are."""
+    """Return media and status bucket, cached for the life of the worker, as their connections are."""
     return media_bucket(), status_bucket()
 
 
-def _settle(held: Lease, airline: Airline, result: PollResult) -> None:
-    """Say whether something was found, and when to look again. What was never looked at before is new."""
-    held.found_changes = result.changes > 0 or held.found_at is None
-    quiet = timedelta() if held.found_changes or held.found_at is None else held.started_at - held.found_at
-    held.next_run_in = interval.next_interval(
+def _schedule_next(lease: Lease, airline: Airline, result: PollResult) -> None:
+    """Set whether changes were found and when to poll again. The first poll of an airline counts as a change."""
+    lease.found_changes = result.changes > 0 or lease.found_at is None
+    quiet = timedelta() if lease.found_changes or lease.found_at is None else lease.started_at - lease.found_at
+    lease.next_run_in = interval.next_interval(
         max(quiet.total_seconds(), 0.0),
-        watched=held.is_viewed,
+        watched=lease.is_viewed,
         floor=settings.POLL_INTERVAL,
         ceiling=settings.POLL_CEILING,
-        pushed=_events_are_flowing(held),
+        pushed=_events_are_flowing(lease),
     )
     if result.unfinished:
-        held.next_run_in = settings.POLL_INTERVAL
-        held.steady_since = None  # what could not be looked at does not stand still
-    elif result.truncated and held.name.endswith("/"):
-        held.next_run_in = (
-            settings.POLL_CEILING
-        )  # one tail with more keys than are read: it is dear, and not whole anyway
+        lease.next_run_in = settings.POLL_INTERVAL
+        lease.steady_since = None  # nothing is known of objects that were not read, so no load may be called stalled
+    elif result.truncated and lease.name.endswith("/"):
+        # One tail with more keys than are read: expensive, and incomplete anyway.
+        lease.next_run_in = settings.POLL_CEILING
     _record_usage(airline.pk, result)
 
 
-def _events_are_flowing(held: Lease) -> bool:
+def _events_are_flowing(lease: Lease) -> bool:
     now = timezone.now()
-    found_at = now if held.found_changes else held.found_at
+    found_at = now if lease.found_changes else lease.found_at
     return bool(settings.STATUS_EVENTS_QUEUE_URL) and event_consumer.events_are_flowing(EVENTS_JOB, found_at, now)
 
 
 def _record_usage(airline_id: int | None, result: PollResult) -> None:
-    """Enter what the poll cost into the ledger. Raises JobFailed where a bucket could not be read."""
+    """Record the requests of a poll. Raises JobFailed if a bucket could not be read."""
     usage.record(airline_id, result)
     _finish(result)
 

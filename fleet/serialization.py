@@ -1,8 +1,8 @@
 """JSON of rows for the API, the pages and the feed: one function per topic.
 
-Pure: reads the row and what was loaded with it, never the database. `serialize_transfer` and `serialize_load` want
-`select_related("load__tail__airline", "load__campaign")` and `("tail__airline", "campaign")`; the other three want rows
-from `fleet.stats.rollup`. Bytes, bytes per second, seconds; moments in ISO 8601 with Z; unknown is None, never 0.
+Pure: reads the row and what was loaded with it, never the database. `serialize_transfer` and `serialize_load` need
+`select_related("load__tail__airline", "load__campaign")` and `("tail__airline", "campaign")`; the other three need rows
+from `fleet.stats.rollup`. Bytes, bytes per second, seconds; timestamps in ISO 8601 with Z; unknown is None, never 0.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ JSONRow = dict[str, Any]
 
 
 def serialize_transfer(row: Transfer) -> JSONRow:
-    """One content item on its way to one tail."""
     load = row.load
     return {
         "id": row.pk,
@@ -40,7 +39,7 @@ def serialize_transfer(row: Transfer) -> JSONRow:
 
 
 def serialize_load(row: Load) -> JSONRow:
-    """One campaign on one tail; `error_content` names the item whose error it is, empty for the campaign's own."""
+    """Return the JSON of a load. `error_content` names the item of the error; it is empty for the campaign's own."""
     return {
         "id": row.pk,
         "airline": row.tail.airline.name,
@@ -61,7 +60,6 @@ def serialize_load(row: Load) -> JSONRow:
 
 
 def serialize_tail(row: Tail) -> JSONRow:
-    """An aircraft: what its loader says of itself, and the sums of its loads."""
     return {
         "id": row.pk,
         "airline": row.airline.name,
@@ -86,7 +84,7 @@ def serialize_tail(row: Tail) -> JSONRow:
 
 
 def serialize_campaign(row: Campaign) -> JSONRow:
-    """A campaign: what its manifest says, and the sums of its loads. `items` and `bytes` are those of one set."""
+    """Return the JSON of a campaign. `items` and `bytes` are those of its manifest, the totals those of its loads."""
     rollup = read_rollup(row)
     return {
         "id": row.pk,
@@ -110,7 +108,6 @@ def serialize_campaign(row: Campaign) -> JSONRow:
 
 
 def serialize_airline(row: Airline) -> JSONRow:
-    """An airline and the sums of all its loads."""
     rollup = read_rollup(row)
     return {
         "id": row.pk,
@@ -123,7 +120,7 @@ def serialize_airline(row: Airline) -> JSONRow:
 
 
 def _flags(row: Load | Transfer, load: Load) -> JSONRow:
-    """What lies on top of `loading`, and the one word it comes to."""
+    """Return the flags on top of `loading`, and the state they result in."""
     return {
         "state": row.state,
         "silent": load.silent,

@@ -15,11 +15,11 @@ from ifeportal.models import Airline
 
 
 def set_service_status(tail: Tail, duty: ServiceStatus) -> bool:
-    """Have the tail be on this duty, and publish it with all sums it is in; whether it was on another one.
+    """Set the service status of a tail, and publish the tail and all totals it is in; return whether it changed.
 
-    Of a tail out of service nothing is judged by the time: it neither stalls nor is silent, waiting or at risk. Back in
-    service it is judged anew by the next poll. To be called in the transaction that writes who did it, as its last act:
-    every other writer of the feed waits from here to the commit.
+    The time-based flags of a tail out of service are cleared: it is never stalled, silent, waiting or at risk. Back in
+    service, the next poll sets them. Call this last in the transaction that records who did it: every other writer of
+    the feed waits from here to the commit.
     """
     with transaction.atomic():
         row = lock_tails(tail.airline, [tail.pk])[tail.pk]
@@ -43,7 +43,7 @@ def set_service_status(tail: Tail, duty: ServiceStatus) -> bool:
 
 
 def update_tail(tail: Tail, duty: ServiceStatus, aircraft_type: str) -> None:
-    """Have the tail be on this duty and of this type, and publish it. To be called as `set_service_status` is."""
+    """Set service status and aircraft type of a tail, and publish it. Call it as `set_service_status`."""
     with transaction.atomic():
         Tail.objects.filter(pk=tail.pk).update(aircraft_type=aircraft_type)
         if not set_service_status(tail, duty):

@@ -1,9 +1,9 @@
-"""Packs the reports of a load that ended long ago into one object of the status bucket, and deletes them.
+"""Pack the reports of a load that ended long ago into one object of the status bucket, and delete them.
 
-In this order, so that it may be ended at any point and taken up again without a loss: what the rows say is held against
-the bucket, packed, written and read back; the load is marked as archived if nothing has changed meanwhile; only then
-its objects are deleted, each only if it is the version that was packed. A load of which there is news lives on. Rows
-stay as they are, so that pages show what they showed.
+The order of steps lets the work be stopped at any point and resumed without a loss. The rows are compared with the
+bucket, packed, uploaded and read back. The load is marked as archived if nothing changed meanwhile. Only then its
+objects are deleted, each only in the version that was packed. New reports make the load active again. Rows stay as they
+are, so that pages show the same figures.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ from loader.errors import Code, ContractError, WorldError
 from loader.s3.conditional import Overtaken, put_if_unchanged
 from loader.s3.interface import NOT_MODIFIED, Bucket
 
-OBJECTS_LIMIT: Final = 70_000  # of one load: 30,000 items with two each, and some to spare
+OBJECTS_LIMIT: Final = 70_000  # of one load: 30,000 items with two objects each, and a margin
 DELETES_AT_ONCE: Final = 8
 LOADS_A_QUERY: Final = 500
 
 
 class NotArchivable(Exception):
-    """This load is not archived now; `str()` says why, in a sentence without its end."""
+    """The load cannot be archived now; `str()` is the reason, without a full stop."""
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedArchive:
-    """A load as its rows have it: `body` is its archive, `objects` the versions of its small objects by key."""
+    """A load and its archive: `body` is the archive's bytes, `objects` the versions of its small objects by key."""
 
     load: Load
     archive: Archive
@@ -57,7 +57,7 @@ class PreparedArchive:
 
 @dataclass(frozen=True, slots=True)
 class ArchiveOutcome:
-    """What became of a load: `objects` deleted (or that would be), `bytes` of its archive; or why it was left alone."""
+    """The result for a load: `objects` deleted and `bytes` of the archive, or the reason it was left alone."""
 
     tail: str
     campaign: str
@@ -67,14 +67,14 @@ class ArchiveOutcome:
 
 
 def archive_after_days(airline: Airline) -> int | None:
-    """After how many days the airline's loads are archived; None: never."""
+    """Return after how many days the airline's loads are archived; None: never."""
     return settings.ARCHIVE_AFTER if airline.archive_after_days is None else airline.archive_after_days
 
 
 def is_archivable(limit: datetime) -> Q:
-    """Loads that had ended by `limit`, and of which nothing was heard since then.
+    """Return the condition for loads that had ended by `limit` and reported nothing since then.
 
-    That is: complete with every listed item; or deleted aboard; or the exhibition is over and nothing moves any more.
+    Ended are: loads complete with every listed item, loads deleted on the aircraft, and loads whose exhibition is over.
     """
     complete = Q(status=Status.COMPLETE, items_total__isnull=False, finished_at__lte=limit)
     past = Q(campaign__exhibition_ends__lt=limit.date())
@@ -90,7 +90,7 @@ def archive_due(
     *,
     lease: WorkLease = NO_LEASE,
 ) -> Iterator[ArchiveOutcome]:
-    """Archive the loads that ended `days` ago (None: only go on with what was begun), and say of each how it went.
+    """Archive the loads that ended `days` ago (None: only resume those already marked), and yield each outcome.
 
     Raises WorldError.
     """
@@ -100,14 +100,14 @@ def archive_due(
 
 
 def preview(airline: Airline, now: datetime, days: int | None) -> Iterator[ArchiveOutcome]:
-    """What `archive_due` would do, told from the rows alone."""
+    """Yield what `archive_due` would do, from the rows alone."""
     for pk in _begun_or_due(airline, now, days):
         try:
-            packed = prepare(pk)
+            prepared = prepare(pk)
         except NotArchivable as reason:
             yield _outcome(pk, left_alone=str(reason))
         else:
-            yield _outcome(pk, objects=len(packed.objects), bytes=len(packed.body))
+            yield _outcome(pk, objects=len(prepared.objects), bytes=len(prepared.body))
 
 
 def _begun_or_due(airline: Airline, now: datetime, days: int | None) -> Iterator[int]:
@@ -121,23 +121,23 @@ def _begun_or_due(airline: Airline, now: datetime, days: int | None) -> Iterator
 
 
 def archive_load(pk: int, status: Bucket, now: datetime, *, lease: WorkLease = NO_LEASE) -> ArchiveOutcome:
-    """Archive one load, or go on where an earlier attempt was ended. Raises WorldError."""
+    """Archive one load, or resume an earlier attempt. Raises WorldError."""
     try:
-        packed = prepare(pk)
-        if packed.load.archived_at is None:
-            if list_objects(status, packed) != packed.objects:
-                raise NotArchivable("its objects are not those that were last read")
-            upload(status, packed)
-            mark_archived(packed, now, lease)
+        prepared = prepare(pk)
+        if prepared.load.archived_at is None:
+            if list_objects(status, prepared) != prepared.objects:
+                raise NotArchivable("its objects differ from those last read")
+            upload(status, prepared)
+            mark_archived(prepared, now, lease)
             lease.heartbeat()
-        deleted = delete_objects(status, packed, lease)
+        deleted = delete_objects(status, prepared, lease)
     except NotArchivable as reason:
         return _outcome(pk, left_alone=str(reason))
-    return _outcome(pk, objects=deleted, bytes=len(packed.body))
+    return _outcome(pk, objects=deleted, bytes=len(prepared.body))
 
 
 def prepare(pk: int) -> PreparedArchive:
-    """The load as its rows have it now. Raises NotArchivable where it cannot be packed."""
+    """Return the archive of a load as its rows are now. Raises NotArchivable."""
     load = Load.objects.select_related("tail__airline", "campaign").filter(pk=pk).first()
     if load is None:
         raise NotArchivable("it was deleted")
@@ -162,7 +162,7 @@ def prepare(pk: int) -> PreparedArchive:
 
 
 def _objects(load: Load, rows: list[Transfer], place: tuple[str, str, str]) -> dict[str, ObjectVersion]:
-    """The objects the rows rest on. Raises BadName."""
+    """Return the versions of the objects the rows were read from. Raises BadName."""
     known = [(campaign_error_key(*place), load.error_etag, load.error_at)]
     known += [(progress_key(*place, row.content), row.progress_etag, row.progress_at) for row in rows]
     known += [(error_key(*place, row.content), row.error_etag, row.error_at) for row in rows]
@@ -173,13 +173,13 @@ def _version(etag: str, at: datetime) -> ObjectVersion:
     return etag, int(at.timestamp())
 
 
-def list_objects(status: Bucket, packed: PreparedArchive) -> dict[str, ObjectVersion]:
-    """The load's objects as the bucket has them now; what is no report is passed over.
+def list_objects(status: Bucket, prepared: PreparedArchive) -> dict[str, ObjectVersion]:
+    """Return the load's objects in the bucket; objects that are no report are ignored.
 
     Raises WorldError, NotArchivable.
     """
     found: dict[str, ObjectVersion] = {}
-    archive = packed.archive
+    archive = prepared.archive
     prefix = load_prefix(archive.airline, archive.tail, archive.campaign)
     for count, info in enumerate(islice(status.list(prefix), OBJECTS_LIMIT + 1)):
         if count == OBJECTS_LIMIT:
@@ -187,91 +187,97 @@ def list_objects(status: Bucket, packed: PreparedArchive) -> dict[str, ObjectVer
         try:
             report = parse_status_key(info.key)
         except ContractError:
-            continue  # The poll tells of it; nobody deletes it.
+            continue  # the poll reports it as an anomaly; it is never deleted
         if report is not None:
             found[info.key] = _version(info.etag, info.last_modified)
     return found
 
 
-def upload(status: Bucket, packed: PreparedArchive) -> None:
-    """Write the archive, over an older one of the same load, and read it back. Raises WorldError, NotArchivable."""
-    key = _key(packed)
+def upload(status: Bucket, prepared: PreparedArchive) -> None:
+    """Write the archive, replacing an older one of the same load, and read it back.
+
+    Raises WorldError, NotArchivable.
+    """
+    key = _key(prepared)
     try:
-        put_if_unchanged(status, key, packed.body, None)
+        put_if_unchanged(status, key, prepared.body, None)
     except Overtaken:
-        _replace(status, key, packed)
-    if _read_archive(status, key) != packed.body:
+        _replace(status, key, prepared)
+    if _read_archive(status, key) != prepared.body:
         raise WorldError(
-            Code.HASH_MISMATCH, f"GET {key}: this is not what was written a moment ago; nothing was deleted"
+            Code.HASH_MISMATCH, f"GET {key}: the archive read back differs from the one written; nothing was deleted"
         )
 
 
-def _replace(status: Bucket, key: str, packed: PreparedArchive) -> None:
-    """Write over the archive of an earlier life of the load, but over nothing else."""
+def _replace(status: Bucket, key: str, prepared: PreparedArchive) -> None:
+    """Replace the archive of an earlier time the load was archived, but no other object."""
     there = status.get(key, ARCHIVE_LIMIT + 1)
     if there is None:
-        raise WorldError(Code.OBJECT_GONE, f"GET {key}: there is no such object")
-    if there.body == packed.body:
+        raise WorldError(Code.OBJECT_GONE, f"GET {key}: no such object")
+    if there.body == prepared.body:
         return
-    archive = packed.archive
+    archive = prepared.archive
     try:
         parse_archive(there.body, airline=archive.airline, tail=archive.tail, campaign=archive.campaign)
     except ContractError as error:
-        raise NotArchivable(f"something else lies at {key}: {error}") from error
+        raise NotArchivable(f"another object is at {key}: {error}") from error
     try:
-        put_if_unchanged(status, key, packed.body, there.etag)
+        put_if_unchanged(status, key, prepared.body, there.etag)
     except Overtaken as error:
         raise NotArchivable("its archive was replaced meanwhile") from error
 
 
 def _read_archive(status: Bucket, key: str) -> bytes | None:
-    """The archive in the bucket; None if there is none. Raises WorldError."""
+    """Return the archive's bytes; None if there is none. Raises WorldError."""
     there = status.get(key, ARCHIVE_LIMIT + 1)
     return there.body if there else None
 
 
-def mark_archived(packed: PreparedArchive, now: datetime, lease: WorkLease) -> None:
-    """Mark the load as archived, if its rows still are as they were packed. Raises NotArchivable."""
+def mark_archived(prepared: PreparedArchive, now: datetime, lease: WorkLease) -> None:
+    """Mark the load as archived if its rows are still those that were prepared. Raises NotArchivable."""
     with transaction.atomic():
-        _lock_tail(packed)
-        again = prepare(packed.load.pk)
-        if again.load.archived_at is not None or not _is_same(again.archive, packed.archive):
-            raise NotArchivable("there was news of it meanwhile")
+        _lock_tail(prepared)
+        again = prepare(prepared.load.pk)
+        if again.load.archived_at is not None or not _is_same(again.archive, prepared.archive):
+            raise NotArchivable("it changed meanwhile")
         _set_archived(again.load, now, lease)
 
 
-def delete_objects(status: Bucket, packed: PreparedArchive, lease: WorkLease) -> int:
-    """Delete the objects of a marked load, if its archive is there and nothing new is; how many.
+def delete_objects(status: Bucket, prepared: PreparedArchive, lease: WorkLease) -> int:
+    """Delete the objects of an archived load and return how many, if the archive is there and no report is new.
 
     Raises:
-        NotArchivable: there was news, or no archive: the load lives on.
-        WorldError: for good (then the load lives on), or for now.
+        NotArchivable: a report is new, or the archive is missing; the load was made active again.
+        WorldError: permanent (the load was made active again), or temporary.
     """
     try:
-        body = _read_archive(status, _key(packed))
-        if body is None or not _is_archive_of(body, packed):
-            raise NotArchivable("its archive is not there, or of another state of it")
-        left = list_objects(status, packed)
-        if any(packed.objects.get(key) != version for key, version in left.items()):
+        body = _read_archive(status, _key(prepared))
+        if body is None or not _is_archive_of(body, prepared):
+            raise NotArchivable("its archive is missing, or of another state")
+        left = list_objects(status, prepared)
+        if any(prepared.objects.get(key) != version for key, version in left.items()):
             raise NotArchivable("its loader reported again")
         _delete(status, left, lease)
     except NotArchivable:
-        _unarchive(packed, lease)
+        _unarchive(prepared, lease)
         raise
     except WorldError as error:
         if error.permanent:
-            _unarchive(packed, lease)
+            _unarchive(prepared, lease)
         raise
     with transaction.atomic():
-        Load.objects.filter(pk=packed.load.pk, archived_at__isnull=False).update(sweeping=False)
+        Load.objects.filter(pk=prepared.load.pk, archived_at__isnull=False).update(sweeping=False)
         lease.check_fence()
     return len(left)
 
 
 def _delete(status: Bucket, objects: Mapping[str, ObjectVersion], lease: WorkLease) -> None:
-    """Raises NotArchivable where one has been written anew since it was listed: many take minutes."""
+    """Delete objects, each only if it is unchanged: deleting many takes minutes.
 
-    def drop(key: str) -> None:
+    Raises NotArchivable if an object was rewritten since the listing.
+    """
+
+    def delete_unchanged(key: str) -> None:
         etag = objects[key][0]
         there = status.get_if_changed(key, 1, etag)
         if there is None:
@@ -283,23 +289,26 @@ def _delete(status: Bucket, objects: Mapping[str, ObjectVersion], lease: WorkLea
     keys = list(objects)
     with ThreadPoolExecutor(DELETES_AT_ONCE, "archive") as threads:
         for start in range(0, len(keys), 10 * DELETES_AT_ONCE):
-            for _ in map_in_threads(threads, drop, keys[start : start + 10 * DELETES_AT_ONCE], lease):
+            for _ in map_in_threads(threads, delete_unchanged, keys[start : start + 10 * DELETES_AT_ONCE], lease):
                 pass
 
 
-def _unarchive(packed: PreparedArchive, lease: WorkLease) -> None:
-    """The load lives on, with the objects it still has."""
+def _unarchive(prepared: PreparedArchive, lease: WorkLease) -> None:
+    """Make the load active again, with the objects it still has."""
     with transaction.atomic():
-        _lock_tail(packed)
-        load = Load.objects.select_related("tail__airline", "campaign").filter(pk=packed.load.pk).first()
+        _lock_tail(prepared)
+        load = Load.objects.select_related("tail__airline", "campaign").filter(pk=prepared.load.pk).first()
         if load is not None and load.archived_at is not None:
             clear_object_versions([load.pk])
             _set_archived(load, None, lease)
 
 
-def _lock_tail(packed: PreparedArchive) -> None:
-    """Until the transaction ends. By id: ordered by names, its airline would be locked too, which all writers share."""
-    Tail.objects.select_for_update().filter(pk=packed.load.tail_id).order_by("pk").first()
+def _lock_tail(prepared: PreparedArchive) -> None:
+    """Lock the tail until the transaction ends.
+
+    By id: ordered by name, the query would also lock the airline, which all writers share.
+    """
+    Tail.objects.select_for_update().filter(pk=prepared.load.tail_id).order_by("pk").first()
 
 
 def _set_archived(load: Load, archived_at: datetime | None, lease: WorkLease) -> None:
@@ -310,12 +319,12 @@ def _set_archived(load: Load, archived_at: datetime | None, lease: WorkLease) ->
 
 
 def _is_same(one: Archive, other: Archive) -> bool:
-    """Whether they say the same; samples may have been thinned between them, and a manifest may have got a title."""
+    """Return whether rows are the same. Samples may have been thinned meanwhile, and a title may have been added."""
     return (one.load, one.transfers) == (other.load, other.transfers)
 
 
-def _is_archive_of(body: bytes, packed: PreparedArchive) -> bool:
-    archive = packed.archive
+def _is_archive_of(body: bytes, prepared: PreparedArchive) -> bool:
+    archive = prepared.archive
     try:
         there = parse_archive(body, airline=archive.airline, tail=archive.tail, campaign=archive.campaign)
     except ContractError:
@@ -323,8 +332,8 @@ def _is_archive_of(body: bytes, packed: PreparedArchive) -> bool:
     return _is_same(there, archive)
 
 
-def _key(packed: PreparedArchive) -> str:
-    return archive_key(packed.archive.airline, packed.archive.tail, packed.archive.campaign)
+def _key(prepared: PreparedArchive) -> str:
+    return archive_key(prepared.archive.airline, prepared.archive.tail, prepared.archive.campaign)
 
 
 def _outcome(pk: int, **more: Any) -> ArchiveOutcome:

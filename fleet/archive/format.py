@@ -1,7 +1,7 @@
 """The archive of a load: the small objects of a finished load as one compact object, and its key. Pure.
 
 Only the portal writes and reads it. Canonical JSON in gzip: the same load gives the same bytes; empty values are left
-out. A reader refuses as a whole what is too large, not strict, or of another load.
+out. A reader refuses an archive that is too large, not strict JSON, or of another load.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _WORDS: Final[Mapping[str, frozenset[str]]] = {
 }
 _LENGTHS: Final[Mapping[str, int]] = {"name": 200, "etag": 200, "code": 40, "text": TEXT_LIMIT}
 
-# What there is to say of a load and of a transfer alike: "count" is 0 where it is left out, "known" unknown.
+# Fields of loads and transfers alike. A "count" that is left out is 0, a "known" one unknown.
 _MEASURED: Final[Mapping[str, FieldKind]] = {
     "status": "status",
     "stalled": "flag",
@@ -82,8 +82,11 @@ TRANSFER_FIELDS: Final[Mapping[str, FieldKind]] = {
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """A load as it ended. `load` has the fields of `LOAD_FIELDS`, each of `transfers` (by the item's name) those of
-    `TRANSFER_FIELDS`; `samples` are moments and the bytes there were, in order."""
+    """A load as it ended.
+
+    `load` has the fields of `LOAD_FIELDS`, each of `transfers` (by the item's name) those of `TRANSFER_FIELDS`.
+    `samples` are times and bytes, in order.
+    """
 
     airline: str
     tail: str
@@ -98,10 +101,10 @@ class Archive:
 
 
 def build_archive(archive: Archive) -> bytes:
-    """The object's body.
+    """Return the object's body.
 
     Raises:
-        BadArchive: it would be larger than a reader takes.
+        BadArchive: it would be larger than a reader accepts.
     """
     document = {
         "schema": 1,
@@ -128,7 +131,7 @@ def build_archive(archive: Archive) -> bytes:
 
 
 def parse_archive(body: bytes, *, airline: str, tail: str, campaign: str) -> Archive:
-    """The archive of that load in the body of an object.
+    """Return the archive of that load from the body of an object.
 
     Raises:
         BadArchive: with a sentence that names the place.
@@ -157,7 +160,7 @@ def parse_archive(body: bytes, *, airline: str, tail: str, campaign: str) -> Arc
 
 def _unpacked(body: bytes) -> bytes:
     if len(body) > ARCHIVE_LIMIT:
-        raise BadArchive(f"it is longer than {ARCHIVE_LIMIT:,} bytes")
+        raise BadArchive(f"it has more than {ARCHIVE_LIMIT:,} bytes")
     stream = zlib.decompressobj(wbits=31)
     try:
         unpacked = stream.decompress(body, UNPACKED_LIMIT + 1)
@@ -166,7 +169,7 @@ def _unpacked(body: bytes) -> bytes:
     if len(unpacked) > UNPACKED_LIMIT:
         raise BadArchive(f"it unpacks to more than {UNPACKED_LIMIT:,} bytes")
     if not stream.eof or stream.unused_data:
-        raise BadArchive("it is cut off" if not stream.eof else "something follows its end")
+        raise BadArchive("it is truncated" if not stream.eof else "data follows its end")
     return unpacked
 
 
@@ -179,7 +182,7 @@ def _transfers(fields: Fields) -> dict[str, Mapping[str, Value]]:
         item = Fields(entry, f"transfers[{index}]", BadArchive)
         name = item.text("content")
         if content_name(f"{name}.tgz") in found:
-            item.fail("content", f"{name!a} is there twice")
+            item.fail("content", f"{name!a} is listed twice")
         found[name] = _read(item, TRANSFER_FIELDS)
     return found
 
@@ -227,7 +230,7 @@ def _value(fields: Fields, name: str, kind: FieldKind) -> Value:
             return fields.datetime_with_offset(name)
         case "contradiction" | "proof":
             word = fields.text(name)
-            return word if word in _WORDS[kind] else ""  # one of a newer version
+            return word if word in _WORDS[kind] else ""  # a word of a newer version
     return _text(fields, name, _LENGTHS[kind])
 
 
@@ -239,9 +242,11 @@ def _text(fields: Fields, name: str, limit: int) -> str:
 
 
 def _written(values: Mapping[str, Value]) -> dict[str, object]:
-    """Without what is empty: null, no text, false."""
-    kept = {name: value for name, value in values.items() if value is not None and value != "" and value is not False}
-    return {name: format_utc(value) if isinstance(value, datetime) else value for name, value in kept.items()}
+    """Return the values without empty ones: null, no text, false."""
+    present = {
+        name: value for name, value in values.items() if value is not None and value != "" and value is not False
+    }
+    return {name: format_utc(value) if isinstance(value, datetime) else value for name, value in present.items()}
 
 
 def _without_none(values: Mapping[str, object]) -> dict[str, object]:
@@ -258,20 +263,20 @@ PACKED: Final = ".json.gz"
 
 
 def archive_key(airline: str, tail: str, campaign: str) -> str:
-    """Key of the archive of a load in the status bucket. Raises BadName."""
+    """Return the key of a load's archive in the status bucket. Raises BadName."""
     return f"{archive_prefix(airline)}{check_name(tail)}/{check_name(campaign)}{PACKED}"
 
 
 def archive_prefix(airline: str) -> str:
-    """Where the archives of an airline lie in the status bucket. Raises BadName."""
+    """Return the prefix of an airline's archives in the status bucket. Raises BadName."""
     return f"{check_name(airline)}/{ARCHIVE}/"
 
 
 def parse_archive_key(key: str) -> tuple[str, str, str]:
-    """Airline, tail and campaign of the archive of a load.
+    """Return airline, tail and campaign from the key of an archive.
 
     Raises:
-        BadName: it is the key of no archive, or a name in it is not allowed.
+        BadName: it is no key of an archive, or a name in it is not allowed.
     """
     parts = key.split("/")
     if len(parts) != 4 or parts[1] != ARCHIVE or not parts[3].endswith(PACKED):

@@ -1,7 +1,7 @@
-"""Restores archived loads into a database that does not have them: a new one, or one restored from a backup.
+"""Restore archived loads into a database that does not have them: a new one, or one restored from a backup.
 
-Reads the archives of an airline that have no load, strictly and in bounded memory, and makes rows of them, marked as
-archived. What cannot be read is an anomaly and left alone. Archives are for looking at: rows there are never changed.
+Reads the archives of an airline that have no load, strictly and in bounded memory, and creates their rows, marked as
+archived. An archive that cannot be read becomes an anomaly. Existing rows are never changed.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ logger = logging.getLogger(__name__)
 
 
 class LimitReached(Exception):
-    """The load gets no rows; `str()` says why."""
+    """The load gets no rows; `str()` is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class _StoredArchive:
-    """An archive as it was read, and when it was written."""
+    """An archive, and when it was written."""
 
     archive: Archive
     at: datetime
@@ -54,32 +54,34 @@ def restore(
     limits: Limits | None = None,
     lease: WorkLease = NO_LEASE,
 ) -> int:
-    """Make rows of the archives that have none; how many loads. Raises WorldError."""
+    """Create the rows of archives without any; return how many loads. Raises WorldError."""
     bounds = limits or Limits()
     known = set(Load.objects.filter(tail__airline=airline).values_list("tail__name", "campaign__name"))
-    last = {key: row for (key, code), row in anomalies.open_rows(airline, "status").items() if code == BAD_ARCHIVE}
+    known_bad = {key: row for (key, code), row in anomalies.open_rows(airline, "status").items() if code == BAD_ARCHIVE}
     problems, lasting = Problems(bounds.anomalies), set()
-    made: set[LoadKey] = set()
+    restored: set[LoadKey] = set()
     for info in status.list(archive_prefix(airline.name)):
         lease.heartbeat()
-        if info.key in last and last[info.key].etag == info.etag:
+        if info.key in known_bad and known_bad[info.key].etag == info.etag:
             lasting.add(info.key)
             continue
         try:
             place = _load_key(info.key)
             if place not in known:
                 _restore_load(airline, _read(status, info), bounds, lease)
-                made.add(place)
+                restored.add(place)
                 logger.info("restored %s/%s/%s from its archive", airline.name, *place)
         except (ContractError, LimitReached) as error:
             problems.add(Problem(info.key, BAD_ARCHIVE, str(error), info.etag))
     anomalies.upsert_open(airline, "status", problems, now)
-    over = [row.pk for key, row in last.items() if key not in lasting and key not in {each.key for each in problems}]
-    Anomaly.objects.filter(pk__in=over).update(resolved_at=now)
-    if made:
-        names = {campaign for _, campaign in made}
+    resolved = [
+        row.pk for key, row in known_bad.items() if key not in lasting and key not in {each.key for each in problems}
+    ]
+    Anomaly.objects.filter(pk__in=resolved).update(resolved_at=now)
+    if restored:
+        names = {campaign for _, campaign in restored}
         publish_totals(Airline.objects.filter(pk=airline.pk), airline.campaigns.filter(name__in=names))
-    return len(made)
+    return len(restored)
 
 
 def _load_key(key: str) -> LoadKey:
@@ -92,22 +94,22 @@ def _read(status: Bucket, info: ObjectInfo) -> _StoredArchive:
     airline, tail, campaign = parse_archive_key(info.key)
     fetched = status.get(info.key, ARCHIVE_LIMIT + 1)
     if fetched is None:
-        raise WorldError(Code.OBJECT_GONE, f"GET {info.key}: there is no such object")
+        raise WorldError(Code.OBJECT_GONE, f"GET {info.key}: no such object")
     return _StoredArchive(
         parse_archive(fetched.body, airline=airline, tail=tail, campaign=campaign), fetched.last_modified
     )
 
 
-def _restore_load(airline: Airline, reading: _StoredArchive, bounds: Limits, lease: WorkLease) -> None:
-    """All rows of the load in one transaction. Raises LimitReached."""
-    archive = reading.archive
+def _restore_load(airline: Airline, stored: _StoredArchive, bounds: Limits, lease: WorkLease) -> None:
+    """Create all rows of the load in one transaction. Raises LimitReached."""
+    archive = stored.archive
     try:
         with transaction.atomic():
             load = Load(tail=_tail(airline, archive, bounds), campaign=_campaign(airline, archive, bounds))
             _fill(load, archive.load)
-            load.archived_at = reading.at
+            load.archived_at = stored.at
             load.save(force_insert=True)
-            rows = [_fill(Transfer(load=load, content=name), said) for name, said in archive.transfers.items()]
+            rows = [_fill(Transfer(load=load, content=name), values) for name, values in archive.transfers.items()]
             Transfer.objects.bulk_create(rows, batch_size=ROWS_A_STATEMENT)
             samples = [ProgressSample(load=load, at=at, bytes_done=count) for at, count in archive.samples]
             ProgressSample.objects.bulk_create(samples, batch_size=ROWS_A_STATEMENT)
@@ -115,12 +117,12 @@ def _restore_load(airline: Airline, reading: _StoredArchive, bounds: Limits, lea
             lease.check_fence()
             publish([load_change(load), tail_change(tail)])
     except (IntegrityError, DataError) as error:
-        # A name that differs from another only in case, or a figure no column holds; or a poll was first.
-        raise LimitReached("its rows contradict those there are, or a column cannot hold what it says") from error
+        # A name that differs from another only in case, a value outside of a column's range, or a poll was first.
+        raise LimitReached("its rows conflict with existing ones, or a value is out of range") from error
 
 
-def _fill(row: M, said: Mapping[str, Any]) -> M:
-    for name, value in said.items():
+def _fill(row: M, values: Mapping[str, Any]) -> M:
+    for name, value in values.items():
         setattr(row, name, value)
     return row
 
@@ -129,7 +131,7 @@ def _tail(airline: Airline, archive: Archive, bounds: Limits) -> Tail:
     row = Tail.objects.filter(airline=airline, name=archive.tail).first()
     if row is None:
         if Tail.objects.filter(airline=airline).count() >= bounds.tails or Tail.objects.count() >= bounds.tails_in_all:
-            raise LimitReached("there is no room for more tails")
+            raise LimitReached("the limit of tails is reached")
         row = Tail.objects.create(airline=airline, name=archive.tail, discovered=True)
     row.airline = airline
     return row
@@ -140,7 +142,7 @@ def _campaign(airline: Airline, archive: Archive, bounds: Limits) -> Campaign:
     row = rows.filter(name=archive.campaign).first()
     if row is None:
         if rows.count() >= bounds.campaigns or Campaign.objects.count() >= bounds.campaigns_in_all:
-            raise LimitReached("there is no room for more campaigns")
+            raise LimitReached("the limit of campaigns is reached")
         row = Campaign.objects.create(
             airline=airline,
             name=archive.campaign,

@@ -1,4 +1,4 @@
-"""Archiving of all airlines, a slice at a time: restore what is missing here, then pack what is due."""
+"""Archive all airlines, a slice at a time: restore loads missing here, then archive the loads that are due."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def run_for(
     *,
     lease: WorkLease = NO_LEASE,
 ) -> tuple[bool, list[str]]:
-    """Restore and archive for about so many seconds: whether there may be more to do, and what failed, in sentences.
+    """Restore and archive for about `seconds`; return whether there may be more to do, and failures as sentences.
 
-    A load that is begun is brought to its end. What one airline may not do does not hold up the next.
+    A load that was started is finished. A permanent error of one airline does not stop the next one.
     """
     end = time.monotonic() + seconds
     failures: list[str] = []
@@ -40,7 +40,7 @@ def run_for(
         except WorldError as error:
             failures.append(f"{airline.name}: {error.code}: {error}")
             if not error.permanent:
-                break  # The store is away.
+                break  # the store is unavailable
         finally:
             usage.record(airline.pk, meter.read())
     return False, failures

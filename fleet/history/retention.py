@@ -93,7 +93,7 @@ def _followed(rows: Samples) -> Samples:
 
 
 def _not_last(truncated: TruncHour | TruncMinute, rows: Samples) -> Samples:
-    """Return the samples after which the load has another in the same hour or minute. `rows` must cover it completely."""
+    """Return the samples after which the load has another in the same hour or minute, all of which is in `rows`."""
     last = Window(Max("at"), partition_by=[F("load"), truncated])
     return rows.annotate(last=last).filter(at__lt=F("last"))
 

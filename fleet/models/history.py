@@ -11,7 +11,7 @@ from ifeportal.models import Airline
 
 
 class ProgressSample(models.Model):
-    """How many bytes of a load were there at a moment (the portal's clock, UTC)."""
+    """The bytes of a load at a time (the portal's clock, UTC)."""
 
     load = models.ForeignKey(Load, on_delete=models.CASCADE, related_name="samples")
     at = models.DateTimeField(db_index=True)
@@ -30,10 +30,10 @@ class EventQuerySet(ScopedQuerySet["Event"]):
 
 
 class Event(models.Model):
-    """A turn in the life of a load or of one of its items: the time line, and the history of errors.
+    """A change of state of a load or of one of its items: the time line, and the history of errors.
 
-    `at` is the LastModified of the object that told of it, or the portal's clock for what no object tells (UTC).
-    `state` is what it was from then on.
+    `at` is the LastModified of the object that showed the change, or the portal's clock if no object did (UTC). `state`
+    is the one it entered.
     """
 
     load = models.ForeignKey(Load, on_delete=models.CASCADE, related_name="events")
@@ -69,7 +69,7 @@ class ThroughputInterval(models.Model):
     objects = ThroughputIntervalQuerySet.as_manager()
 
     class Meta:
-        db_table = "fleet_moved"  # its name before the model's
+        db_table = "fleet_moved"  # the name from before the model was renamed
         verbose_name_plural = "moved"
         ordering = ["airline", "at"]
         constraints = [models.UniqueConstraint(fields=["airline", "at"], name="moved_once")]

@@ -14,9 +14,9 @@ class AcknowledgementQuerySet(ScopedQuerySet["Acknowledgement"]):
 
 
 class Acknowledgement(models.Model):
-    """Somebody has seen that a load needs attention and says what is done about it.
+    """A user's note that a load needs attention and what is done about it.
 
-    It stands for the `state` and error code it was given in; once the load is in another it no longer counts.
+    It applies to the `state` and error code it was given in; once the load is in another state it no longer counts.
     """
 
     load = models.ForeignKey(Load, on_delete=models.CASCADE, related_name="acknowledgements")
@@ -43,10 +43,10 @@ class AnomalyQuerySet(ScopedQuerySet["Anomaly"]):
 
 
 class Anomaly(models.Model):
-    """Something in a bucket that could not be understood. Without an airline only staff see it.
+    """Something in a bucket that could not be parsed. Without an airline only staff see it.
 
-    `etag` is that of the object when it was last looked at, so that it is not fetched again unchanged. `last_seen` is
-    when that version was first met; the problem lasts until `resolved_at`.
+    `etag` is that of the object when it was last read, so that it is not fetched again unchanged. `last_seen` is when
+    that version was first seen; the problem lasts until `resolved_at`.
     """
 
     airline = models.ForeignKey(Airline, null=True, blank=True, on_delete=models.CASCADE, related_name="anomalies")

@@ -15,7 +15,7 @@ LoadKey = tuple[str, str]  # names of its tail and campaign, among the loads of 
 
 
 class ProgressFields(models.Model):
-    """What a load and a transfer have in common. Bytes; bytes per second; UTC. Unknown is null, never 0."""
+    """Fields that loads and transfers share. Bytes; bytes per second; UTC. Unknown is null, never 0."""
 
     status = models.CharField(max_length=8, choices=Status, default=Status.PENDING)
     stalled = models.BooleanField(default=False, help_text="Loading, but no byte for a while.")
@@ -34,7 +34,7 @@ class ProgressFields(models.Model):
 
     @property
     def percent(self) -> int | None:
-        """Whole percent of the bytes, rounded down so that 100 means every byte; None while the total is unknown."""
+        """Return whole percent of the bytes, rounded down so that 100 means every byte; None without a total."""
         if self.bytes_total is None:
             return None
         if self.status == Status.COMPLETE:
@@ -43,14 +43,14 @@ class ProgressFields(models.Model):
 
     @property
     def eta_seconds(self) -> int | None:
-        """Seconds to the end at the present rate; None when it cannot be told."""
+        """Return seconds to the end at the current rate; None if unknown."""
         if self.status != Status.LOADING or self.stalled or not self.rate_bps or self.bytes_total is None:
             return None
         return -(-(self.bytes_total - self.bytes_done) // self.rate_bps)
 
 
 def progress_constraints(name: str) -> list[models.BaseConstraint]:
-    """The checks that hold for every measured row; `name` begins their names."""
+    """Return the check constraints of a model with these fields; `name` is the prefix of their names."""
     return [
         models.CheckConstraint(condition=Q(status__in=Status.values), name=f"{name}_status_known"),
         models.CheckConstraint(
@@ -69,10 +69,10 @@ class LoadQuerySet(ScopedQuerySet["Load"]):
 
 
 class Load(ProgressFields):
-    """One campaign on one tail, with the sums of its transfers.
+    """One campaign on one tail, with the totals of its transfers.
 
-    `error` is what to show first: that of `campaign.json.error`, else the newest of a failed item (then `error_content`
-    names it). Once the manifest is known only items it lists are counted.
+    `error` is the one to show first: that of `campaign.json.error`, else the newest of a failed item, named by
+    `error_content`. Once the manifest is known, only the items it lists are counted.
     """
 
     tail = models.ForeignKey(Tail, on_delete=models.CASCADE, related_name="loads")
@@ -137,7 +137,7 @@ class Load(ProgressFields):
 
     @property
     def state(self) -> str:
-        """The one word for it, of `State`."""
+        """Return the state, a word of `State`."""
         return precedence.state_of(
             self.status,
             silent=self.silent,
@@ -149,7 +149,7 @@ class Load(ProgressFields):
 
     @property
     def eta_latest_seconds(self) -> int | None:
-        """Seconds to the end at the slower of the present and the effective rate; None when it cannot be told."""
+        """Return seconds to the end at the slower of the current and the effective rate; None if unknown."""
         if self.status != Status.LOADING or self.bytes_total is None:
             return None
         band = forecast.eta_range(self.bytes_total - self.bytes_done, self.rate_bps, self.effective_bps)
@@ -161,7 +161,7 @@ class TransferQuerySet(ScopedQuerySet["Transfer"]):
 
 
 class Transfer(ProgressFields):
-    """One content item on its way to one tail; what the objects `.progress` and `.error` last said."""
+    """One content item on its way to one tail, as its `.progress` and `.error` objects last reported."""
 
     load = models.ForeignKey(Load, on_delete=models.CASCADE, related_name="transfers")
     content = models.CharField(max_length=200, help_text="The item's name, without .tgz")
@@ -203,14 +203,14 @@ class Transfer(ProgressFields):
 
     @property
     def contradiction(self) -> str:
-        """What the objects of this item say that does not fit together, of `Inconsistency`."""
+        """Return the inconsistency of the item's objects, a word of `Inconsistency`."""
         if self.oversized:
             return Inconsistency.OVERSIZED.value
         return (Inconsistency.ERROR_LEFT if self.error_past else Inconsistency.NONE).value
 
     @property
     def state(self) -> str:
-        """The one word for it, of `State`. Whether its tail is silent or its loader waits, its load says."""
+        """Return the state, a word of `State`. Whether it is silent or waiting is read from its load."""
         return precedence.state_of(
             self.status,
             silent=self.load.silent,

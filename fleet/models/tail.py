@@ -17,7 +17,7 @@ class TailQuerySet(ScopedQuerySet["Tail"]):
 
 
 class Tail(models.Model):
-    """An aircraft, by registration. What its loader last said of itself is null or empty until it has."""
+    """An aircraft, by registration. Fields of its heartbeat are null or empty until its loader has written one."""
 
     airline = models.ForeignKey(Airline, on_delete=models.CASCADE, related_name="tails")
     name = models.CharField(max_length=200, help_text="Registration, as it stands in the bucket keys.")

@@ -14,9 +14,9 @@ class UsageQuerySet(ScopedQuerySet["Usage"]):
 
 
 class Usage(models.Model):
-    """The requests the portal sent to both buckets for an airline on a day (UTC), and the bytes of their answers.
+    """The requests the portal sent to both buckets for an airline on a day (UTC), and the bytes of the responses.
 
-    Without an airline: those that look for airlines, which only staff see.
+    Without an airline: the requests of airline discovery, which only staff see.
     """
 
     airline = models.ForeignKey(Airline, null=True, blank=True, on_delete=models.CASCADE, related_name="usage")

@@ -32,7 +32,7 @@ def discover(
     limits: Limits | None = None,
     lease: WorkLease = NO_LEASE,
 ) -> PollResult:
-    """Make a row for every airline that has objects in a bucket but no row. `now` is the portal's clock."""
+    """Create a row for every airline that has objects in a bucket but no row. `now` is the portal's clock."""
     meter, result = RequestMeter(media, status), PollResult()
     buckets: tuple[tuple[anomalies.BucketName, Bucket], ...] = (("media", media), ("status", status))
     for name, bucket in buckets:
@@ -46,10 +46,10 @@ def discover(
 
 
 def find_airline(name: str, media: Bucket, status: Bucket) -> Airline | None:
-    """The airline of that name: its row, or a new one if a bucket has objects of it.
+    """Return the airline of that name: its row, or a new one if a bucket has objects of it.
 
     Raises:
-        WorldError: a bucket could not be asked.
+        WorldError: a bucket could not be listed.
     """
     row = Airline.objects.filter(name=name).first()
     if row is None and any(next(iter(bucket.list(f"{name}/")), None) for bucket in (media, status)):

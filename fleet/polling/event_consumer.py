@@ -1,11 +1,11 @@
 """Event consumer: reads S3 events from the SQS queue and the named objects into the database, without a listing.
 
-An event only says that an object may be another now. Each object named is fetched, once a batch, and goes the way of
-polling from there, so it does not matter whether events come late, twice, out of order or not at all: what the object
-says now is what is written, and what no event named the next listing finds. A message is deleted when its keys are
-written, or are nothing to us; whoever is stopped in between gets it again and ends in the same rows.
+An event only means that an object may have changed. Each named object is fetched once per batch and then handled as in
+a poll, so events may come late, twice, out of order or not at all: the current content of the object is written, and
+the next listing finds objects without an event. A message is deleted once its objects are written, or if it names no
+report. A consumer that is stopped in between receives it again and ends in the same rows.
 
-What breaks the rules of names is left to the listing, which alone sees a whole prefix and keeps the anomalies.
+Invalid names are left to the listing, which alone sees a complete prefix and can resolve anomalies.
 """
 
 from __future__ import annotations
@@ -29,20 +29,19 @@ from loader.errors import ContractError, WorldError
 from loader.s3.interface import Bucket
 from loader.s3.sqs import MAX_WAIT, Message, Queue
 
-SLICE: Final = 20.0  # seconds; then other work gets its turn
+SLICE: Final = 20.0  # seconds; then the worker takes another job
 MESSAGES_A_BATCH: Final = 500
-KEYS_A_BATCH: Final = 2_000  # fetched and written before their messages are deleted: bounds what waits in memory
-UNKNOWN_AIRLINES_A_BATCH: Final = 20  # airlines without a row that are looked for; the rest is left to the discovery
-MAXIMUM_ATTEMPTS: Final = 10  # after which a message that could never be written is left to the listing
-FLOW_WINDOW: Final = timedelta(
-    minutes=1
-)  # how long events may be silent, or late against a listing that found something
+KEYS_A_BATCH: Final = 2_000  # fetched and written before their messages are deleted: bounds the memory in use
+UNKNOWN_AIRLINES_A_BATCH: Final = 20  # of airlines without a row; the rest is left to discovery
+MAXIMUM_ATTEMPTS: Final = 10  # then a message that could not be written is deleted and left to the listing
+# How long no event may have been read, and how late events may be compared with a listing that found changes.
+FLOW_WINDOW: Final = timedelta(minutes=1)
 logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class ConsumeResult:
-    """What a slice did: messages received, those among them that said nothing, keys fetched, and the polls' figures."""
+    """The result of a slice: messages received, those of them that could not be read, keys fetched, poll figures."""
 
     messages: int = 0
     unreadable: int = 0
@@ -55,30 +54,30 @@ def consume_events(
     media: Bucket,
     status: Bucket,
     clock: Callable[[], datetime],
-    terms: PollOptions | None = None,
+    options: PollOptions | None = None,
     *,
     seconds: float = SLICE,
     wait: int = MAX_WAIT,
 ) -> ConsumeResult:
-    """Write what events tell until none came for `wait` seconds, something failed, or `seconds` are over.
+    """Write the named objects until no event came for `wait` seconds, something failed, or `seconds` are over.
 
-    `clock` is the portal's. A failure of the queue or of the bucket stands in the result. Raises the errors of
-    django.db if the database is away.
+    `clock` is the portal's. A failure of the queue or of the bucket is in the result. Raises the errors of django.db if
+    the database is unavailable.
     """
-    work = _Slice(queue, media, status, clock, terms or PollOptions(), time.monotonic() + seconds)
+    event_slice = _Slice(queue, media, status, clock, options or PollOptions(), time.monotonic() + seconds)
     try:
-        while work.step(wait):
+        while event_slice.step(wait):
             pass
     except WorldError as error:
-        work.failed(f"queue of events: {error.code}: {error}")
-    return work.consumed
+        event_slice.failed(f"event queue: {error.code}: {error}")
+    return event_slice.consumed
 
 
 def events_are_flowing(job: str, found_at: datetime | None, now: datetime) -> bool:
-    """Whether changes come by event, so that listings need only be the safety net.
+    """Return whether changes arrive as events, so that listings need only be the safety net.
 
-    `job` is the one that takes them; `found_at`, when a listing last found news. If listings find what no event told
-    of, the events go astray somewhere, however well the queue can be read.
+    `job` consumes them; `found_at` is when a listing last found changes. If listings find what no event named, events
+    get lost somewhere, although the queue can be read.
     """
     row = Job.objects.filter(name=job, failures=0, succeeded_at__gt=now - FLOW_WINDOW).first()
     if row is None:
@@ -90,8 +89,8 @@ def events_are_flowing(job: str, found_at: datetime | None, now: datetime) -> bo
 class _MessageBatch:
     """Messages that are written together.
 
-    `messages` have the airlines they are about, `keys` are those of all of them by airline; `unreadable` says of each
-    message that names nothing why.
+    `messages` come with the airlines they name, `keys` are those of all messages by airline. `unreadable` has the
+    reason for each message that could not be read.
     """
 
     messages: list[tuple[Message, frozenset[str]]] = field(default_factory=list)
@@ -100,7 +99,7 @@ class _MessageBatch:
     count: int = 0
 
     def add(self, message: Message, bucket: str) -> None:
-        """Put in a message, with what it names in `bucket`."""
+        """Add a message, with the keys it names in `bucket`."""
         named = self._named(message, bucket)
         self.messages.append((message, frozenset(airline for airline, _ in named)))
         for airline, key in named:
@@ -108,9 +107,9 @@ class _MessageBatch:
         self.count += len(named)
 
     def _named(self, message: Message, bucket: str) -> list[tuple[str, str]]:
-        """Airline and key of each report the message names."""
+        """Return airline and key of each report the message names."""
         if message.receive_count > MAXIMUM_ATTEMPTS:
-            self.unreadable.append(f"it came {message.receive_count} times and could never be written")
+            self.unreadable.append(f"received {message.receive_count} times without being written")
             return []
         try:
             return [(airline, key) for key in parse_notification(message.body, bucket) if (airline := _airline_of(key))]
@@ -120,7 +119,7 @@ class _MessageBatch:
 
 
 def _batches(messages: Iterable[Message], bucket: str) -> Iterator[_MessageBatch]:
-    """The messages in batches of at least `KEYS_A_BATCH` keys, but the last."""
+    """Yield the messages in batches of at least `KEYS_A_BATCH` keys, except for the last."""
     batch = _MessageBatch()
     for message in messages:
         batch.add(message, bucket)
@@ -132,7 +131,7 @@ def _batches(messages: Iterable[Message], bucket: str) -> Iterator[_MessageBatch
 
 
 def _airline_of(key: str) -> str | None:
-    """Whose report the key is; None for what is no report, or breaks the rules of names."""
+    """Return the airline of a report; None if the key is no report, or breaks the rules of names."""
     try:
         place = parse_status_key(key)
     except ContractError:
@@ -142,13 +141,13 @@ def _airline_of(key: str) -> str | None:
 
 @dataclass(slots=True)
 class _Slice:
-    """What the steps of a slice share."""
+    """The state shared by the steps of a slice."""
 
     queue: Queue
     media: Bucket
     status: Bucket
     clock: Callable[[], datetime]
-    terms: PollOptions
+    options: PollOptions
     ends: float
     consumed: ConsumeResult = field(default_factory=ConsumeResult)
 
@@ -156,8 +155,8 @@ class _Slice:
         self.consumed.result += PollResult(failures=(sentence,))
 
     def step(self, wait: int) -> bool:
-        """Write what can be received now, or comes within `wait` seconds; whether to go on."""
-        self.terms.lease.heartbeat()
+        """Write what can be received now, or within `wait` seconds; return whether to continue."""
+        self.options.lease.heartbeat()
         messages = self.queue.receive(MESSAGES_A_BATCH, wait)
         for batch in _batches(messages, self.status.name):
             self.write(batch)
@@ -166,22 +165,24 @@ class _Slice:
         return bool(messages)
 
     def write(self, batch: _MessageBatch) -> None:
-        """Write what the batch names, then delete its messages but those about an airline that failed."""
+        """Write the objects the batch names, then delete its messages, except those of airlines that failed."""
         self.consumed.messages += len(batch.messages)
         self.consumed.unreadable += len(batch.unreadable)
         if batch.unreadable:
             logger.warning(
-                "%d events are left to the listing, the first: %s", len(batch.unreadable), batch.unreadable[0]
+                "ignored %d events, which the next listing covers; the first: %s",
+                len(batch.unreadable),
+                batch.unreadable[0],
             )
         rows = {row.name: row for row in Airline.objects.filter(name__in=batch.keys)}
-        strangers = sorted(batch.keys.keys() - rows.keys())[:UNKNOWN_AIRLINES_A_BATCH]
-        missed = {name for name in strangers if not self._find(name, rows)}
-        missed |= {name for name, row in rows.items() if not self._poll(row, batch.keys[name])}
-        self.queue.delete([message for message, airlines in batch.messages if airlines.isdisjoint(missed)])
+        unknown = sorted(batch.keys.keys() - rows.keys())[:UNKNOWN_AIRLINES_A_BATCH]
+        failed_airlines = {name for name in unknown if not self._find(name, rows)}
+        failed_airlines |= {name for name, row in rows.items() if not self._poll(row, batch.keys[name])}
+        self.queue.delete([message for message, airlines in batch.messages if airlines.isdisjoint(failed_airlines)])
 
     def _find(self, name: str, rows: dict[str, Airline]) -> bool:
-        """Put in the row of an airline that had none, if it may have one. False if the buckets could not be asked."""
-        self.terms.lease.heartbeat()
+        """Add the row of an airline that had none, if it may have one. False if the buckets could not be listed."""
+        self.options.lease.heartbeat()
         meter = RequestMeter(self.media, self.status)
         try:
             row = find_airline(name, self.media, self.status)
@@ -195,9 +196,9 @@ class _Slice:
         return True
 
     def _poll(self, row: Airline, keys: Collection[str]) -> bool:
-        """Write what these objects say now. False if that could not be done for some, or there was no time."""
-        self.terms.lease.heartbeat()
-        result = poll_objects(row, keys, self.status, self.clock(), self.terms)
+        """Write the current content of these objects. False if some failed, or there was no time."""
+        self.options.lease.heartbeat()
+        result = poll_objects(row, keys, self.status, self.clock(), self.options)
         usage.record(row.pk, result)
         self.consumed.keys += len(keys)
         self.consumed.result += result

@@ -21,12 +21,12 @@ from loader.errors import Code, ContractError, WorldError
 from loader.s3.interface import Bucket, GetResult, ObjectInfo
 
 FETCHERS: Final = 8
-CONSECUTIVE_FAILURES: Final = 16  # then it is the store that fails, not an object, and asking on prolongs the poll
+CONSECUTIVE_FAILURES: Final = 16  # then the store has failed, not an object; more requests only prolong the poll
 
 
 @dataclass(slots=True)
 class FetchResult:
-    """What objects say, by key; what is odd; and why some could not be had, if the store failed."""
+    """Parsed objects by key, problems with objects, and the failure of the store, if any."""
 
     by_key: dict[str, ParsedObject] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
@@ -35,7 +35,7 @@ class FetchResult:
 
 @dataclass(slots=True)
 class LookupResult:
-    """Objects that were asked for by key: those there are; `known_keys`, the keys whose fate is known; what failed."""
+    """Objects looked up by key: those that exist, the keys whose state is known, problems, and the store's failure."""
 
     infos: list[ObjectInfo] = field(default_factory=list)
     known_keys: set[str] = field(default_factory=set)
@@ -46,14 +46,14 @@ class LookupResult:
 class Fetcher:
     """Reads objects of one bucket with a few threads, which live as long as the `with` block.
 
-    The heartbeat of `lease` is called while it waits for them; what it raises goes through.
+    Calls the heartbeat of `lease` while it waits; errors that raises pass through.
     """
 
     def __init__(self, bucket: Bucket, lease: WorkLease = NO_LEASE) -> None:
         self._bucket = bucket
         self._lease = lease
         self._pool = ThreadPoolExecutor(FETCHERS, thread_name_prefix="poll")
-        self._failures = 0  # in a row; may be off by a few between threads: it is a brake, not a figure
+        self._failures = 0  # in a row; threads may miscount by a few, which is precise enough for a limit
         self._cache: dict[str, GetResult] = {}  # by name
 
     def __enter__(self) -> Self:
@@ -63,51 +63,53 @@ class Fetcher:
         self._pool.shutdown(cancel_futures=True)
 
     def head(self, keys: Iterable[str]) -> LookupResult:
-        """Which of these objects there are; what they say is kept for `read`. No key of a report is asked for."""
+        """Return which of these objects exist; `read` uses their cached content. Keys of no report are ignored."""
         reports = [(key, place) for key, place in ((key, _report(key)) for key in keys) if place is not None]
-        named = LookupResult()
+        lookup = LookupResult()
         fetched = map_in_threads(self._pool, lambda each: self._get(*each), reports, self._lease)
-        for (key, _), answer in zip(reports, fetched, strict=True):
-            if isinstance(answer, GetResult):
-                self._cache[key] = answer
-                named.infos.append(ObjectInfo(key, answer.size, answer.etag, answer.last_modified))
-            elif answer.code != Code.OBJECT_GONE:
-                named.failure = _failed(named.problems, key, "", answer) or named.failure
+        for (key, _), response in zip(reports, fetched, strict=True):
+            if isinstance(response, GetResult):
+                self._cache[key] = response
+                lookup.infos.append(ObjectInfo(key, response.size, response.etag, response.last_modified))
+            elif response.code != Code.OBJECT_GONE:
+                lookup.failure = _failed(lookup.problems, key, "", response) or lookup.failure
                 continue
-            named.known_keys.add(key)
-        return named
+            lookup.known_keys.add(key)
+        return lookup
 
     def read(self, changed: Iterable[ChangedObject], sizes: Mapping[str, Mapping[str, int]]) -> FetchResult:
-        """What each object says. `sizes`, in bytes by campaign and content, let more be told without a request."""
-        readings = FetchResult()
-        unknown: list[ChangedObject] = []
+        """Return the parsed objects. `sizes` (bytes by campaign and content) allow more of them without a request."""
+        result = FetchResult()
+        to_fetch: list[ChangedObject] = []
         for each in changed:
-            reading = parse_from_listing(each, sizes.get(each.key.campaign, {}).get(each.key.content))
-            if reading is None:
-                unknown.append(each)
+            parsed = parse_from_listing(each, sizes.get(each.key.campaign, {}).get(each.key.content))
+            if parsed is None:
+                to_fetch.append(each)
             else:
-                readings.by_key[each.name] = reading
-        for each, answer in zip(unknown, map_in_threads(self._pool, self._fetch, unknown, self._lease), strict=True):
-            if isinstance(answer, GetResult):
-                readings.by_key[each.name] = parse_body(each, answer)
-            elif answer.code != Code.OBJECT_GONE:  # gone since the listing: the next listing's matter
-                failure = _failed(readings.problems, each.name, each.etag, answer)
-                readings.failure = readings.failure or failure
-        return readings
+                result.by_key[each.name] = parsed
+        for each, response in zip(
+            to_fetch, map_in_threads(self._pool, self._fetch, to_fetch, self._lease), strict=True
+        ):
+            if isinstance(response, GetResult):
+                result.by_key[each.name] = parse_body(each, response)
+            elif response.code != Code.OBJECT_GONE:  # deleted since the listing; the next listing shows it
+                failure = _failed(result.problems, each.name, each.etag, response)
+                result.failure = result.failure or failure
+        return result
 
-    def _fetch(self, sighting: ChangedObject) -> GetResult | WorldError:
-        return self._cache.get(sighting.name) or self._get(sighting.name, sighting.key)
+    def _fetch(self, changed: ChangedObject) -> GetResult | WorldError:
+        return self._cache.get(changed.name) or self._get(changed.name, changed.key)
 
     def _get(self, name: str, key: StatusKey) -> GetResult | WorldError:
         if self._failures >= CONSECUTIVE_FAILURES:
-            return WorldError(Code.NETWORK, "not asked any more after many failed requests")
+            return WorldError(Code.NETWORK, "not requested: too many requests in a row failed")
         try:
             fetched = self._bucket.get(name, fetch_limit(key))
         except WorldError as error:
             self._failures = 0 if error.permanent else self._failures + 1
             return error
         self._failures = 0
-        return fetched or WorldError(Code.OBJECT_GONE, f"GET {name}: there is no such object")
+        return fetched or WorldError(Code.OBJECT_GONE, f"GET {name}: no such object")
 
 
 def _report(key: str) -> StatusKey | None:
@@ -118,7 +120,7 @@ def _report(key: str) -> StatusKey | None:
 
 
 def _failed(problems: list[Problem], name: str, etag: str, error: WorldError) -> WorldError | None:
-    """What could not be had for good is a problem of that object; else it is a failure of the store."""
+    """Return the failure of the store; a permanent error becomes a problem of that object instead."""
     if not error.permanent:
         return error
     problems.append(Problem(name, error.code, str(error), etag))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-QUIET_SHARE: Final = 10  # after a quiet of T seconds, a change is seen at most T/10 later
+QUIET_SHARE: Final = 10  # after T seconds without a change, the next change is seen at most T/10 late
 
 
 def next_interval(quiet: float, *, watched: bool, floor: float, ceiling: float, pushed: bool = False) -> float:
-    """From the start of one poll to the next, never below `floor`, never above `ceiling` (which is not below `floor`).
+    """Return the time from the start of one poll to the next, from `floor` to `ceiling`.
 
-    `quiet` is how long nothing new was found. What somebody looks at (`watched`) is polled as often as may be. Where
-    the bucket itself tells what changes (`pushed`), listing is but the safety net, whoever looks.
+    `quiet` is the time without a change. An airline shown on an open page (`watched`) is polled as often as allowed.
+    Where the bucket sends events (`pushed`), listings are only the safety net, watched or not.
     """
     if pushed:
         return ceiling

@@ -1,7 +1,7 @@
-"""Poller: reads the buckets into the database with one listing an airline, or a part of it, and fetches what changed.
+"""Poller: reads the buckets into the database with one listing per airline or partition, and fetches changed objects.
 
-A bucket that fails stops neither the other nor the rest; it is told in the result, for the caller to log. Running
-twice, at once or in a row, in whatever order, ends in the same rows; so does being killed and running again.
+A bucket that fails does not stop the rest; its failure is in the result, for the caller to log. Polling twice, at once
+or in a row, in whatever order, ends in the same rows; so does a poll that is killed and run again.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ from ifeportal.work_lease import NO_LEASE, WorkLease
 from loader.errors import Code, WorldError
 from loader.s3.interface import Bucket, ObjectInfo
 
-OBJECTS_PER_TIME_CHECK: Final = 1_000  # listed between two looks at the clock
+OBJECTS_PER_TIME_CHECK: Final = 1_000  # listed between two checks of the time limit
 LISTING_TIME_LIMIT: Final = 120.0  # seconds
 HEALTH_INTERVAL: Final = 10.0  # seconds
-CONCURRENT_LISTINGS: Final = 4  # of parts, read at once
+CONCURRENT_LISTINGS: Final = 4  # of partitions
 ALWAYS: Final = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class PollOptions:
-    """On what terms a poll runs, besides the portal's clock.
+    """Options of a poll.
 
-    A lost `lease` ends the poll and undoes the transaction. Since `uninterrupted_since` the airline has been polled
-    without a long gap; None: it has not. After `seconds` spent on what changed in a part, the rest of it is left to the
-    next poll. `previous_run` is when it was polled before: what time alone changes is looked at every ten seconds at
-    most.
+    A lost `lease` ends the poll and rolls the transaction back. Since `uninterrupted_since` the airline has been polled
+    without a long gap; None: it has not. After `seconds` spent on the changes of a partition, its rest is left to the
+    next poll. `previous_run` is the time of the poll before: time-based flags are updated at most every
+    `HEALTH_INTERVAL`.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -58,7 +58,7 @@ class PollOptions:
     previous_run: datetime | None = None
 
     def is_due(self, now: datetime) -> bool:
-        """Whether it is time again to see what time alone has changed."""
+        """Return whether the time-based flags are due."""
         return (
             self.previous_run is None
             or now.timestamp() // HEALTH_INTERVAL != self.previous_run.timestamp() // HEALTH_INTERVAL
@@ -66,17 +66,17 @@ class PollOptions:
 
 
 def poll_airline(
-    airline: Airline, media: Bucket, status: Bucket, now: datetime, terms: PollOptions | None = None
+    airline: Airline, media: Bucket, status: Bucket, now: datetime, options: PollOptions | None = None
 ) -> PollResult:
-    """Bring all rows of one airline up to what the two buckets say; its parts are listed several at once.
+    """Update all rows of one airline from the two buckets; partitions are listed several at once.
 
-    `now` is the portal's clock. Raises the errors of django.db if the database is away.
+    `now` is the portal's clock. Raises the errors of django.db if the database is unavailable.
     """
-    result, parts = poll_root(airline, media, status, now, terms)
+    result, parts = poll_root(airline, media, status, now, options)
     return (
         result
         if parts == UNPARTITIONED
-        else result + _poll_partitions(airline, parts, status, now, terms or PollOptions())
+        else result + _poll_partitions(airline, parts, status, now, options or PollOptions())
     )
 
 
@@ -85,57 +85,57 @@ def poll_root(
     media: Bucket,
     status: Bucket,
     now: datetime,
-    terms: PollOptions | None = None,
+    options: PollOptions | None = None,
     *,
     partitions: Sequence[str] = UNPARTITIONED,
 ) -> tuple[PollResult, tuple[str, ...]]:
-    """Poll what is the airline's as a whole, and say which parts its tails are in; all of it while it is not cut.
+    """Poll the media bucket and, if it is not partitioned, all tails; return the partitions its tails are in.
 
-    `partitions` are the present ones, which stay if they serve. If they are not `UNPARTITIONED` the parts are still to
-    be polled.
+    `partitions` are the current ones, which stay while they fit. Partitions other than `UNPARTITIONED` are still to be
+    polled.
     """
-    terms = terms or PollOptions()
-    with _open_writer(airline, status, now, terms, media) as writer:
+    options = options or PollOptions()
+    with _open_writer(airline, status, now, options, media) as writer:
         _read_media(writer, media)
         partitions = _partitions(writer, status, tuple(partitions))
         if partitions == UNPARTITIONED and _read_partition(
-            writer, "", PrefetchedListing(status, f"{airline.name}/", terms.lease)
+            writer, "", PrefetchedListing(status, f"{airline.name}/", options.lease)
         ):
-            # More than a listing may have: from the next poll on in parts.
+            # More keys than a listing may have: partitioned from the next poll on.
             partitions = _partitions(writer, status, partitions)
         if partitions != UNPARTITIONED:
             _resolve_orphaned_anomalies(writer, partitions)
-        # Of what could not be looked at nobody knows whether it stands still.
-        watched_since = None if writer.result.failures or writer.result.unfinished else terms.uninterrupted_since
-        if terms.is_due(now):
+        # Nothing is known of objects that were not read, so no load may be called stalled.
+        watched_since = None if writer.result.failures or writer.result.unfinished else options.uninterrupted_since
+        if options.is_due(now):
             writer.changed_campaigns |= update_health(airline, now, watched_since)
     return writer.result, partitions
 
 
 def poll_partition(
-    airline: Airline, partition: str, status: Bucket, now: datetime, terms: PollOptions | None = None
+    airline: Airline, partition: str, status: Bucket, now: datetime, options: PollOptions | None = None
 ) -> PollResult:
-    """Poll one part of an airline that is cut. Raises the errors of django.db."""
-    return _poll_partitions(airline, [partition], status, now, terms or PollOptions())
+    """Poll one partition of an airline. Raises the errors of django.db."""
+    return _poll_partitions(airline, [partition], status, now, options or PollOptions())
 
 
 def poll_objects(
-    airline: Airline, keys: Collection[str], status: Bucket, now: datetime, terms: PollOptions | None = None
+    airline: Airline, keys: Collection[str], status: Bucket, now: datetime, options: PollOptions | None = None
 ) -> PollResult:
-    """Bring the rows up to what these objects of the status bucket say now; each is fetched once, nothing is listed.
+    """Update the rows from these objects of the status bucket; each is fetched once, nothing is listed.
 
     Raises the errors of django.db.
     """
-    terms = terms or PollOptions()
-    with _open_writer(airline, status, now, terms) as writer:
-        # Before they are fetched: what another poll writes meanwhile must not be taken for what is gone.
+    options = options or PollOptions()
+    with _open_writer(airline, status, now, options) as writer:
+        # Before they are fetched: objects that another poll writes meanwhile must not count as deleted.
         rows = load_snapshot(airline, keys=frozenset(keys))
-        named = writer.fetcher.head(keys)
-        if named.failure is not None:
-            writer.add_failure(failure_message("status", named.failure))
-        rows.restrict_to(named.known_keys)
-        found = writer.write_listing(named.infos, rows, remaining_limits(terms.limits, rows))
-        for problem in named.problems:
+        lookup = writer.fetcher.head(keys)
+        if lookup.failure is not None:
+            writer.add_failure(failure_message("status", lookup.failure))
+        rows.restrict_to(lookup.known_keys)
+        found = writer.write_listing(lookup.infos, rows, remaining_limits(options.limits, rows))
+        for problem in lookup.problems:
             found.problems.add(problem)
         writer.finish(rows, found)
     return writer.result
@@ -143,26 +143,26 @@ def poll_objects(
 
 @contextmanager
 def _open_writer(
-    airline: Airline, status: Bucket, now: datetime, terms: PollOptions, *more: Bucket
+    airline: Airline, status: Bucket, now: datetime, options: PollOptions, *more: Bucket
 ) -> Iterator[Writer]:
-    """A writer, whose result has the figures of the requests at the end, when the sums have been published."""
+    """Yield a writer; at the end, publish the totals and add the request counts to its result."""
     meter = RequestMeter(status, *more)
-    with Fetcher(status, terms.lease) as fetcher:
-        writer = Writer(airline, fetcher, now, terms.limits, terms.lease, terms.seconds)
+    with Fetcher(status, options.lease) as fetcher:
+        writer = Writer(airline, fetcher, now, options.limits, options.lease, options.seconds)
         yield writer
         writer.publish_totals()
     writer.result += meter.read()
 
 
 def _poll_partitions(
-    airline: Airline, partitions: Sequence[str], status: Bucket, now: datetime, terms: PollOptions
+    airline: Airline, partitions: Sequence[str], status: Bucket, now: datetime, options: PollOptions
 ) -> PollResult:
-    with _open_writer(airline, status, now, terms) as writer:
+    with _open_writer(airline, status, now, options) as writer:
         for start in range(0, len(partitions), CONCURRENT_LISTINGS):
-            some = partitions[start : start + CONCURRENT_LISTINGS]
-            listings = [PrefetchedListing(status, f"{airline.name}/{part}", terms.lease) for part in some]
+            names = partitions[start : start + CONCURRENT_LISTINGS]
+            listings = [PrefetchedListing(status, f"{airline.name}/{part}", options.lease) for part in names]
             try:
-                for part, listing in zip(some, listings, strict=True):
+                for part, listing in zip(names, listings, strict=True):
                     _read_partition(writer, part, listing)
             finally:
                 for listing in listings:
@@ -171,7 +171,7 @@ def _poll_partitions(
 
 
 def _read_media(writer: Writer, media: Bucket) -> None:
-    """What should fly."""
+    """Update the campaigns from the manifests in the media bucket."""
     airline, limits = writer.airline, writer.limits
     try:
         catalog = sync_catalog(airline, media, writer.now, writer.lease)
@@ -196,7 +196,7 @@ def _read_media(writer: Writer, media: Bucket) -> None:
 
 
 def _partitions(writer: Writer, status: Bucket, current: tuple[str, ...]) -> tuple[str, ...]:
-    """The parts all tails are in, those without a row included."""
+    """Return the partitions all tails are in, tails without a row included."""
     keys = dict(Tail.objects.filter(airline=writer.airline).values_list("name", "keys"))
     archives = Load.objects.filter(tail__airline=writer.airline, archived_at__isnull=False).count()
     parts = partition_tails(keys, current, archives)
@@ -207,12 +207,12 @@ def _partitions(writer: Writer, status: Bucket, current: tuple[str, ...]) -> tup
     except WorldError as error:
         writer.add_failure(failure_message("status", error))
         return parts
-    tails = [name for name in found if not name.startswith(".")]  # archives are in no part: no poll need list them
+    tails = [name for name in found if not name.startswith(".")]  # archives are in no partition: no poll lists them
     return partition_tails({**dict.fromkeys(tails, 0), **keys}, current, archives)
 
 
 def _resolve_orphaned_anomalies(writer: Writer, partitions: tuple[str, ...]) -> None:
-    """What was odd of the airline as a whole is no more, now that its parts are looked at."""
+    """Resolve anomalies outside of all partitions, from when the airline was not partitioned."""
     homes = tuple(f"{writer.airline.name}/{part}" for part in partitions)
     known = anomalies.open_rows(writer.airline, "status")
     orphans = {place: row for place, row in known.items() if not row.key.startswith(homes) and row.code != BAD_ARCHIVE}
@@ -220,9 +220,9 @@ def _resolve_orphaned_anomalies(writer: Writer, partitions: tuple[str, ...]) -> 
 
 
 def _read_partition(writer: Writer, partition: str, listing: PrefetchedListing) -> bool:
-    """What has arrived on the tails of a part; whether there was more than is listed at once.
+    """Update the tails of a partition; return whether it has more keys than a listing may have.
 
-    If the listing fails, loads are still held against new manifests.
+    If the listing fails, loads are still compared with new manifests.
     """
     rows = load_snapshot(writer.airline, partition)
     limits = remaining_limits(writer.limits, rows)
@@ -241,9 +241,9 @@ def _read_partition(writer: Writer, partition: str, listing: PrefetchedListing) 
 
 
 def _within_time_limit(objects: PrefetchedListing, writer: Writer) -> Iterator[ObjectInfo]:
-    """The listing, unless it takes too long. What is written meanwhile is none of its time."""
+    """Yield the listing; raise TOO_SLOW if it takes too long, not counting the time spent on writing."""
     end = time.monotonic() + LISTING_TIME_LIMIT
     for count, info in enumerate(objects):
         if count % OBJECTS_PER_TIME_CHECK == 0 and time.monotonic() > end + writer.elapsed:
-            raise WorldError(Code.TOO_SLOW, f"the listing was not read within {LISTING_TIME_LIMIT:.0f} s")
+            raise WorldError(Code.TOO_SLOW, f"the listing took longer than {LISTING_TIME_LIMIT:.0f} s")
         yield info

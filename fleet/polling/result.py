@@ -10,12 +10,11 @@ from loader.errors import WorldError
 
 @dataclass(frozen=True, slots=True)
 class PollResult(RequestCounts):
-    """Requests sent, objects listed, objects new or gone, transfers written, anomalies open, seconds.
+    """Requests sent, objects listed, objects changed or deleted, transfers written, anomalies open, seconds.
 
-    `bytes_received` are those of the answers, `changes` counts transfers, loads and campaigns that are not what they
-    were (heartbeats are no news), `listings` those that were read, `truncated` those of them that had more keys than
-    are read, `unfinished` those for which there was no time, `failures` are sentences. Two results add up; bare
-    counts of requests can be added too.
+    `bytes_received` are those of the responses. `changes` counts changed transfers, loads and campaigns (heartbeats are
+    not changes), `listings` those read, `truncated` those with more keys than are read, `unfinished` those cut by time.
+    `failures` are sentences. Results can be added, also to bare request counts.
     """
 
     objects_seen: int = 0
@@ -33,7 +32,7 @@ class PollResult(RequestCounts):
         return replace(self, **{name: getattr(self, name) + value for name, value in more.items()})
 
     def figures(self) -> dict[str, int | float]:
-        """What the contract promises of it, ready for JSON."""
+        """Return the figures the contract promises, ready for JSON."""
         return {
             "list_requests": self.list_requests,
             "get_requests": self.get_requests,
@@ -46,5 +45,5 @@ class PollResult(RequestCounts):
 
 
 def failure_message(bucket: str, error: WorldError) -> str:
-    """That a bucket could not be read, in a sentence."""
+    """Return the sentence for a bucket that could not be read."""
     return f"{bucket} bucket: {error.code}: {error}"

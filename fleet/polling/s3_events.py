@@ -1,8 +1,8 @@
 """S3 event notifications: the keys of objects that were written or deleted. Pure.
 
-Only the key of an event is used. Events arrive late, twice and out of order, so the bucket is asked for the current
-object. Three formats are parsed: S3's own (keys are form-encoded, "+" for a space), the same in an SNS envelope, and
-EventBridge's (plain keys). Anybody who may write to the queue may write anything.
+Only the key of an event is used: events arrive late, twice and out of order, so the current object is fetched. Three
+formats are parsed: S3's own (keys are form-encoded, "+" for a space), the same in an SNS envelope, and EventBridge's
+(plain keys). The content is untrusted: anyone with access to the queue may have written it.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ RECORDS_LIMIT: Final = 2_000  # of one message; S3 itself writes one
 
 
 class BadNotification(ContractError):
-    """A message says nothing that could be understood."""
+    """A message could not be parsed."""
 
     code = Code.INTERNAL
 
 
 def parse_notification(body: str, bucket: str) -> frozenset[str]:
-    """The keys in `bucket` that the message names; empty if it is about something else.
+    """Return the keys in `bucket` that the message names; empty if it is about something else.
 
     Raises:
         BadNotification: with a sentence that names the place.
@@ -46,7 +46,7 @@ def _read(body: str) -> Fields:
 
 
 def _records(event: Fields) -> Iterator[tuple[str, str]]:
-    """Bucket and key of each record, as S3 writes them."""
+    """Yield bucket and key of each record, in S3's format."""
     records = event.array("Records")
     if not 0 < len(records) <= RECORDS_LIMIT:
         event.fail("Records", f"must be 1 to {RECORDS_LIMIT:,} events of a bucket")
@@ -60,7 +60,7 @@ def _records(event: Fields) -> Iterator[tuple[str, str]]:
 
 
 def _detail(event: Fields) -> tuple[str, str]:
-    """Bucket and key, as EventBridge writes them."""
+    """Return bucket and key, in EventBridge's format."""
     return _named(event.pop("detail"), "detail")
 
 

@@ -26,16 +26,14 @@ ERROR_SUFFIX: Final = error_key("a", "a", "a", "a").rpartition("/a")[2]
 
 
 class EpochSeconds(Func):
-    """A moment as whole seconds since 1970: a hundred thousand of them are read in a fifth of the time."""
+    """A timestamp as is_complete seconds since 1970: reading 100,000 of them takes a fifth of the time."""
 
     output_field = BigIntegerField()
 
     def as_postgresql(self, compiler: Any, connection: Any) -> Any:
-        """As PostgreSQL has it."""
         return self.as_sql(compiler, connection, template="EXTRACT(EPOCH FROM %(expressions)s)::bigint")
 
     def as_sqlite(self, compiler: Any, connection: Any, **extra_context: Any) -> Any:
-        """As SQLite has it."""
         return self.as_sql(
             compiler, connection, **extra_context, template="CAST(STRFTIME('%%%%s', %(expressions)s) AS INTEGER)"
         )
@@ -43,7 +41,7 @@ class EpochSeconds(Func):
 
 @dataclass(frozen=True, slots=True)
 class TailCount:
-    """A tail's row, and about how many keys it has."""
+    """A tail's id, and about how many keys it has."""
 
     pk: int
     keys: int
@@ -51,10 +49,10 @@ class TailCount:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseSnapshot:
-    """What the rows say: `known` for the survey, the open `anomalies` of the status bucket, and `dirty` loads.
+    """The rows: `known` objects, the open `anomalies` of the status bucket, and `dirty` loads.
 
-    A load, as (tail, campaign), is dirty while its transfers have not been held against the newest manifest. `tails`
-    are all of the airline.
+    A load, as (tail, campaign), is dirty until its transfers were compared with the newest manifest. `tails` are all of
+    the airline.
     """
 
     known: KnownObjects
@@ -63,7 +61,7 @@ class DatabaseSnapshot:
     tails: dict[str, TailCount]
 
     def restrict_to(self, keys: Collection[str]) -> None:
-        """Forget what is known of other objects than these."""
+        """Remove all objects and anomalies except those with these keys."""
         for key in self.known.versions.keys() - set(keys):
             del self.known.versions[key]
         for place in [place for place, row in self.anomalies.items() if row.key not in keys]:
@@ -71,9 +69,9 @@ class DatabaseSnapshot:
 
 
 def load_snapshot(airline: Airline, partition: str = "", keys: Collection[str] | None = None) -> DatabaseSnapshot:
-    """What the rows say of a part of `airline`, or only of the objects with these `keys`, in five queries.
+    """Return the rows of a partition of `airline`, or only those of the objects with these `keys`, in five queries.
 
-    Loads that are archived are left out: their objects are not there any more.
+    Archived loads are left out: their objects were deleted.
     """
     home, named = f"{airline.name}/{partition}", None if keys is None else _tails_of(airline, keys)
     found = open_rows(airline, "status")
@@ -82,16 +80,20 @@ def load_snapshot(airline: Airline, partition: str = "", keys: Collection[str] |
     }
     rows = Tail.objects.filter(airline=airline).annotate(at=EpochSeconds("heartbeat_at"))
     tails = list(rows.values_list("pk", "name", "heartbeat_etag", "at", "keys"))
-    mine = {
+    selected = {
         pk: name for pk, name, *_ in tails if (f"{name}/".startswith(partition) if named is None else name in named)
     }
     campaigns = dict(Campaign.objects.filter(airline=airline).values_list("pk", "name"))
     versions = {
-        heartbeat_key(airline.name, name): (etag, at) for pk, name, etag, at, _ in tails if pk in mine and etag and at
+        heartbeat_key(airline.name, name): (etag, at)
+        for pk, name, etag, at, _ in tails
+        if pk in selected and etag and at
     }
-    whole = len(mine) == len(tails)
-    loads, dirty = _loads(airline, _below("", airline, None if whole else mine), versions, mine, campaigns)
-    counts = _transfers(airline, _below("load__", airline, None if whole else mine), versions, loads)
+    is_complete = len(selected) == len(tails)
+    loads, dirty = _loads(
+        airline, _below("", airline, None if is_complete else selected), versions, selected, campaigns
+    )
+    counts = _transfers(airline, _below("load__", airline, None if is_complete else selected), versions, loads)
     known = KnownObjects(
         airline=airline.name,
         partition=partition,
@@ -109,7 +111,7 @@ def load_snapshot(airline: Airline, partition: str = "", keys: Collection[str] |
 
 
 def _below(path: str, airline: Airline, tails: Collection[int] | None) -> Q:
-    """The loads of some tails of the airline, or of all."""
+    """Return the condition for the loads of some tails of the airline, or of all."""
     return Q(**{f"{path}tail__airline": airline}) if tails is None else Q(**{f"{path}tail__in": list(tails)})
 
 
@@ -119,13 +121,17 @@ def _tails_of(airline: Airline, keys: Collection[str]) -> set[str]:
 
 
 def _loads(
-    airline: Airline, theirs: Q, versions: dict[str, ObjectVersion], tails: dict[int, str], campaigns: dict[int, str]
+    airline: Airline,
+    condition: Q,
+    versions: dict[str, ObjectVersion],
+    tails: dict[int, str],
+    campaigns: dict[int, str],
 ) -> tuple[dict[int, LoadKey], frozenset[LoadKey]]:
-    """Tail and campaign of each load by its id, and those of the dirty ones."""
+    """Return tail and campaign of each load by its id, and those of the dirty ones."""
     loads: dict[int, LoadKey] = {}
     dirty: set[LoadKey] = set()
     rows = (
-        Load.objects.filter(theirs, archived_at=None)
+        Load.objects.filter(condition, archived_at=None)
         .order_by()
         .annotate(newest=F("campaign__manifest_etag"), at=EpochSeconds("error_at"))
     )
@@ -141,16 +147,19 @@ def _loads(
 
 
 def _transfers(
-    airline: Airline, theirs: Q, versions: dict[str, ObjectVersion], loads: dict[int, LoadKey]
+    airline: Airline, condition: Q, versions: dict[str, ObjectVersion], loads: dict[int, LoadKey]
 ) -> Counter[LoadKey]:
-    """How many transfers each load has. Their keys are put together by hand: checking 100,000 names takes seconds."""
+    """Return how many transfers each load has, and add the versions of their objects.
+
+    The keys are concatenated here: building 100,000 checked keys takes seconds.
+    """
     counts: Counter[LoadKey] = Counter()
-    heads: dict[int, str | None] = {pk: _key_prefix(airline.name, *place) for pk, place in loads.items()}
-    rows = Transfer.objects.filter(theirs, load__archived_at=None).order_by()
+    prefixes: dict[int, str | None] = {pk: _key_prefix(airline.name, *place) for pk, place in loads.items()}
+    rows = Transfer.objects.filter(condition, load__archived_at=None).order_by()
     timed = rows.annotate(progressed=EpochSeconds("progress_at"), failed=EpochSeconds("error_at"))
     fields = timed.values_list("load_id", "content", "progress_etag", "progressed", "error_etag", "failed")
     for pk, content, progress, progress_at, error, error_at in fields.iterator(CHUNK):
-        head = heads.get(pk)
+        head = prefixes.get(pk)
         if head is None:
             continue
         counts[loads[pk]] += 1
@@ -163,7 +172,7 @@ def _transfers(
 
 @lru_cache(maxsize=65_536)
 def _key_prefix(airline: str, tail: str, campaign: str) -> str | None:
-    """Where the objects of a load lie; None if its name was made by hand and no object can have it."""
+    """Return the prefix of a load's objects; None if a name created by hand allows no object."""
     try:
         return progress_key(airline, tail, campaign, "a").removesuffix(f"a{PROGRESS_SUFFIX}")
     except ContractError:

@@ -172,7 +172,7 @@ def test_a_load_whose_objects_were_not_read_yet_is_left_alone(world: World) -> N
     finished(world)
     world.progress("N1/2026-12/a", 0)
     (outcome,) = archive(world)
-    assert outcome.left_alone == "its objects are not those that were last read"
+    assert outcome.left_alone == "its objects differ from those last read"
     assert not is_archived()
     assert len(small(world)) == 4
     assert KEY not in {info.key for info in world.status.list()}
@@ -200,7 +200,7 @@ def test_news_before_the_load_is_marked_keep_it_alive(world: World, monkeypatch:
         world.poll()
 
     (outcome,) = interrupted(world, monkeypatch, "mark_archived", news)
-    assert outcome.left_alone == "there was news of it meanwhile"
+    assert outcome.left_alone == "it changed meanwhile"
     assert not is_archived()
     assert len(small(world)) == 4
 
@@ -247,7 +247,7 @@ def test_an_archive_that_is_not_there_any_more_keeps_every_object(
     finished(world)
     before = said()
     (outcome,) = interrupted(world, monkeypatch, "delete_objects", lambda: world.status.delete(KEY))
-    assert "archive is not there" in outcome.left_alone
+    assert "archive is missing" in outcome.left_alone
     assert not is_archived()
     assert len(small(world)) == 4
     world.poll()
@@ -347,7 +347,7 @@ def test_something_else_under_the_key_of_the_archive_is_not_written_over(world: 
     finished(world)
     world.status.put(KEY, b"precious")
     (outcome,) = archive(world)
-    assert "something else lies at" in outcome.left_alone
+    assert "another object is at" in outcome.left_alone
     fetched = world.status.get(KEY, 100)
     assert fetched is not None
     assert fetched.body == b"precious"

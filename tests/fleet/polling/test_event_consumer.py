@@ -176,7 +176,7 @@ def test_rubbish_is_counted_said_in_a_line_and_deleted(pushed: PushedWorld, capl
     assert (taken.messages, taken.unreadable, taken.keys) == (6, 5, 1)
     assert transfer("a").bytes_done == 7
     assert [record.message for record in caplog.records] == [
-        "5 events are left to the listing, the first: line 1, column 1: not JSON (Expecting value)"
+        "ignored 5 events, which the next listing covers; the first: line 1, column 1: not JSON (Expecting value)"
     ]
     assert not pushed.queue.held
 
@@ -339,7 +339,7 @@ def test_a_queue_that_is_away_is_told_in_the_result_and_costs_no_row(pushed: Pus
     pushed.progress("N1/2026-12/a", 7)
     pushed.queue = AwayQueue()
     taken = pushed.take()
-    assert taken.result.failures == ("queue of events: TIMEOUT: receiving events failed (ReadTimeoutError)",)
+    assert taken.result.failures == ("event queue: TIMEOUT: receiving events failed (ReadTimeoutError)",)
     pushed.poll()
     assert transfer("a").bytes_done == 7
 

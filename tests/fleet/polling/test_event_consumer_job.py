@@ -113,12 +113,12 @@ def test_while_the_queue_is_away_the_job_fails_in_a_sentence_and_polls_keep_thei
     portal.queue = Away()
     portal.status.put("ACME/N1/2026-12/a.tgz.progress", b"50")
     due("take_events")
-    with pytest.raises(JobFailed, match="queue of events: NETWORK"):
+    with pytest.raises(JobFailed, match="event queue: NETWORK"):
         jobs.take_events()
     row = Job.objects.get(name="take_events")
     assert (row.failures, row.error) == (
         1,
-        "queue of events: NETWORK: receiving events failed (EndpointConnectionError)",
+        "event queue: NETWORK: receiving events failed (EndpointConnectionError)",
     )
     due("poll:ACME")
     jobs.poll("ACME")

@@ -331,7 +331,7 @@ def test_where_the_queue_is_away_the_slice_says_so_and_polling_finds_everything(
     store.bucket.put("ACME/N1/2026-12/a.tgz.progress", b"7")
     taken = taken_from(EventQueue("http://127.0.0.1:1/1/events"), world.media, store.bucket, world.clock)
     assert [each.partition("(")[0] for each in taken.result.failures] == [
-        "queue of events: NETWORK: receiving events failed "
+        "event queue: NETWORK: receiving events failed "
     ]
     poll_fleet(world.media, store.bucket, world.clock)
     assert transfer("a").bytes_done == 7
@@ -347,5 +347,5 @@ def test_a_queue_that_will_not_delete_costs_no_row(odd: ScriptedQueue) -> None:
     odd.answers(Reply(200, json.dumps(body).encode(), JSON), error("AccessDenied"))
     taken = taken_from(EventQueue(f"{odd.endpoint}/1/events"), world.media, world.status, world.clock)
     assert len(odd.asked) == 2
-    assert taken.result.failures == ("queue of events: FORBIDDEN: deleting events: the queue refused ('AccessDenied')",)
+    assert taken.result.failures == ("event queue: FORBIDDEN: deleting events: the queue refused ('AccessDenied')",)
     assert transfer("a").bytes_done == 7
