@@ -210,7 +210,7 @@ def upload(status: Bucket, prepared: PreparedArchive) -> None:
 
 
 def _replace(status: Bucket, key: str, prepared: PreparedArchive) -> None:
-    """Replace the archive of an earlier time the load was archived, but no other object."""
+    """Replace the archive from an earlier archiving of the load, but no other object."""
     there = status.get(key, ARCHIVE_LIMIT + 1)
     if there is None:
         raise WorldError(Code.OBJECT_GONE, f"GET {key}: no such object")
@@ -234,7 +234,7 @@ def _read_archive(status: Bucket, key: str) -> bytes | None:
 
 
 def mark_archived(prepared: PreparedArchive, now: datetime, lease: WorkLease) -> None:
-    """Mark the load as archived if its rows are still those that were prepared. Raises NotArchivable."""
+    """Mark the load as archived if its rows are still those that were packed. Raises NotArchivable."""
     with transaction.atomic():
         _lock_tail(prepared)
         again = prepare(prepared.load.pk)

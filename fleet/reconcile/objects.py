@@ -69,9 +69,9 @@ class ParsedObject:
 
 
 def parse_from_listing(changed: ChangedObject, item_size: int | None) -> ParsedObject | None:
-    """Return what the listing alone tells of the object; None if it must be fetched.
+    """Return what the listing alone gives away of the object; None if it must be fetched.
 
-    Enough are: the same ETag as before, a size out of bounds, and the ETag of a number of bytes.
+    Three cases need no request: unchanged bytes, a size out of bounds, and an ETag that is the MD5 of a known number.
     """
     kind, etag, at = changed.key.kind, changed.etag, changed.at
     if changed.unchanged_bytes:

@@ -53,16 +53,16 @@ class Readiness:
 
     def summary(self, now: datetime) -> str:
         """Return the curve in a sentence, for screen readers."""
-        parts = [f"{self.complete} of {self.tails} tails in service hold it"]
+        parts = [f"{self.complete} of {self.tails} tails in service hold the campaign"]
         if self.by_start is not None and self.starts is not None:
             fewest, most = self.by_start
-            count = f"{fewest}" if fewest == most else f"between {fewest} and {most}"
-            verb = "held it" if start_of_day(self.starts) <= now else "expected"
-            parts.append(f"by {self.starts.isoformat()}: {count} {verb}")
+            count = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+            outcome = "complete" if start_of_day(self.starts) <= now else "expected"
+            parts.append(f"by {self.starts.isoformat()}: {count} {outcome}")
         if self.unknown:
             parts.append(f"{self.unknown} unknown")
         if self.not_started:
-            parts.append(f"{self.not_started} not begun")
+            parts.append(f"{self.not_started} not started")
         return "; ".join(parts) + "."
 
 

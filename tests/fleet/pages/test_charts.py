@@ -119,4 +119,4 @@ def test_readiness_has_the_start_of_the_exhibition_and_the_fleet_as_its_limit(al
     assert data["limit"] == {"name": "tails in service", "value": 1}
     assert "exhibition starts" in [mark["name"] for mark in data["marks"]]
     assert [each["shape"] for each in data["series"]] == ["step", "low", "high"]
-    assert data["summary"].startswith("0 of 1 tails in service hold it; by 2026-12-01")
+    assert data["summary"].startswith("0 of 1 tails in service hold the campaign; by 2026-12-01")

@@ -50,7 +50,7 @@ def test_the_curve_counts_what_was_seen_and_then_what_is_expected() -> None:
     assert (found.fewest[-1], found.most[-1]) == (4, 5), "what comes later than a week after the start is not shown"
     assert found.at[-1] == START + 7 * DAY
     assert found.summary(NOW) == (
-        "2 of 9 tails in service hold it; by 2026-12-01: between 3 and 4 expected; 1 unknown; 3 not begun."
+        "2 of 9 tails in service hold the campaign; by 2026-12-01: 3 to 4 expected; 1 unknown; 3 not started."
     )
 
 
@@ -76,7 +76,7 @@ def test_any_curve_is_in_order_never_falls_and_stays_within_the_fleet(
 def test_after_the_start_it_says_who_held_it_then() -> None:
     found = readiness(FLEET[:2], 2, date(2026, 11, 27), NOW)
     assert found.by_start == (1, 1)
-    assert found.summary(NOW) == "2 of 2 tails in service hold it; by 2026-11-27: 1 held it."
+    assert found.summary(NOW) == "2 of 2 tails in service hold the campaign; by 2026-11-27: 1 complete."
 
 
 @pytest.mark.parametrize(
