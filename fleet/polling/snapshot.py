@@ -73,11 +73,8 @@ def load_snapshot(airline: Airline, partition: str = "", keys: Collection[str] |
 
     Archived loads are left out: their objects were deleted.
     """
-    home, named = f"{airline.name}/{partition}", None if keys is None else _tails_of(airline, keys)
-    found = open_rows(airline, "status")
-    anomalies = {
-        place: row for place, row in found.items() if (row.key.startswith(home) if keys is None else row.key in keys)
-    }
+    anomalies = _open_anomalies(airline, partition, keys)
+    named = None if keys is None else _tails_of(airline, keys)
     rows = Tail.objects.filter(airline=airline).annotate(at=EpochSeconds("heartbeat_at"))
     tails = list(rows.values_list("pk", "name", "heartbeat_etag", "at", "keys"))
     selected = {
@@ -89,11 +86,9 @@ def load_snapshot(airline: Airline, partition: str = "", keys: Collection[str] |
         for pk, name, etag, at, _ in tails
         if pk in selected and etag and at
     }
-    is_complete = len(selected) == len(tails)
-    loads, dirty = _loads(
-        airline, _below("", airline, None if is_complete else selected), versions, selected, campaigns
-    )
-    counts = _transfers(airline, _below("load__", airline, None if is_complete else selected), versions, loads)
+    some = None if len(selected) == len(tails) else selected
+    loads, dirty = _loads(airline, _below("", airline, some), versions, selected, campaigns)
+    counts = _transfers(airline, _below("load__", airline, some), versions, loads)
     known = KnownObjects(
         airline=airline.name,
         partition=partition,
@@ -108,6 +103,14 @@ def load_snapshot(airline: Airline, partition: str = "", keys: Collection[str] |
         },
     )
     return DatabaseSnapshot(known, anomalies, dirty, {name: TailCount(pk, count) for pk, name, _, _, count in tails})
+
+
+def _open_anomalies(
+    airline: Airline, partition: str, keys: Collection[str] | None
+) -> dict[tuple[str, str], OpenAnomaly]:
+    prefix = f"{airline.name}/{partition}"
+    found = open_rows(airline, "status").items()
+    return {place: row for place, row in found if (row.key.startswith(prefix) if keys is None else row.key in keys)}
 
 
 def _below(path: str, airline: Airline, tails: Collection[int] | None) -> Q:
