@@ -109,7 +109,7 @@ def _event(load: OpenLoad, before: TransferState | None, after: TransferState, n
 
 
 def bytes_received(before: TransferState | None, after: TransferState) -> int:
-    """Return by how many bytes an item grew, if the aircraft has_report it; 0 if only the manifest changed."""
+    """Return by how many bytes an item grew, if the aircraft reported it; 0 if only the manifest changed."""
     if before is None:
         return after.bytes_done
     return max(after.bytes_done - before.bytes_done, 0) if after.bytes_reported != before.bytes_reported else 0

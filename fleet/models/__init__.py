@@ -1,4 +1,4 @@
-"""Rows of what has arrived: tails, loads, transfers, their history, issues and usage."""
+"""Tails, loads, transfers, their history, issues and usage."""
 
 from fleet.models.history import Event, EventQuerySet, ProgressSample, ThroughputInterval, ThroughputIntervalQuerySet
 from fleet.models.issues import Acknowledgement, AcknowledgementQuerySet, Anomaly, AnomalyQuerySet

@@ -26,7 +26,7 @@ ERROR_SUFFIX: Final = error_key("a", "a", "a", "a").rpartition("/a")[2]
 
 
 class EpochSeconds(Func):
-    """A timestamp as is_complete seconds since 1970: reading 100,000 of them takes a fifth of the time."""
+    """A timestamp as whole seconds since 1970: reading 100,000 of them takes a fifth of the time."""
 
     output_field = BigIntegerField()
 

@@ -1,1 +1,1 @@
-"""A listing of the status bucket against the known objects. Pure: no database, no clock, no bucket."""
+"""Comparison of a listing of the status bucket with the known objects. Pure: no database, no clock, no bucket."""

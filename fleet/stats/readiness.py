@@ -1,4 +1,4 @@
-"""Readiness of a campaign: how most tails in service hold it, so far and as forecast until its exhibition.
+"""Readiness of a campaign: how many tails in service hold it, so far and as forecast until its exhibition.
 
 `readiness` is pure; `load_readiness` reads its inputs in two queries, below a campaign that the caller has reached by
 `visible_to`. Only tails in service are counted. The earliest and latest times are forecast from observed rates
