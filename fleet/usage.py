@@ -130,18 +130,7 @@ def _add(airline_id: int | None, day: date, counts: Counter[str]) -> None:
 
 
 _recorder = UsageRecorder()
-
-
-def record(airline_id: int | None, counts: RequestCounts) -> None:
-    """Add the counts of a poll of the airline; None for airline discovery."""
-    _recorder.record(airline_id, counts)
-
-
-def flush(now: datetime, *, at_once: bool = False) -> None:
-    """Write the counts of this process, at most once a minute; `at_once` where a command ends. Raises nothing."""
-    _recorder.flush(now, at_once=at_once)
-
-
+record, flush = _recorder.record, _recorder.flush  # of this process
 os.register_at_fork(after_in_child=_recorder.reset)
 
 
