@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from django.utils import timezone
 
 from fleet.archive import archiver
 from fleet.archive.archiver import archive_after_days, preview
-from fleet.archive.format import LOAD_FIELDS, TRANSFER_FIELDS, parse_archive
+from fleet.archive.format import LOAD_FIELDS, TRANSFER_FIELDS, build_archive, parse_archive
 from fleet.choices import Status
 from fleet.models import ProgressSample, Tail, Transfer
 from fleet.state import transfer as state_transfer
@@ -28,6 +29,7 @@ from ifeportal.live.models import Change
 from ifeportal.models import Airline, User
 from loader.errors import Code, WorldError
 from loader.s3.client import S3Bucket
+from loader.s3.interface import GetResult
 from tests.support.archived_loads import KEY, SIZES, Failing, Over, archive, finished, is_archived, said, small
 from tests.support.polling_world import MIB, World, load, rows, transfer
 
@@ -336,7 +338,7 @@ def test_an_archive_that_reads_back_otherwise_deletes_nothing(world: World) -> N
         return world.status.put(key, body[:-1] + b"?", if_none_match=condition["if_none_match"])
 
     broken = Over(world.status, put=flip)
-    with pytest.raises(WorldError, match="not what was written"):
+    with pytest.raises(WorldError, match="differs from the one written"):
         archive(world, broken)
     assert flipped == [KEY]
     assert not is_archived()
@@ -351,6 +353,22 @@ def test_something_else_under_the_key_of_the_archive_is_not_written_over(world: 
     fetched = world.status.get(KEY, 100)
     assert fetched is not None
     assert fetched.body == b"precious"
+    assert len(small(world)) == 4
+
+
+def test_an_archive_that_another_process_replaces_meanwhile_leaves_the_load_alone(world: World) -> None:
+    finished(world)
+    packed = archiver.prepare(load().pk).archive
+    world.status.put(KEY, build_archive(replace(packed, title="older")))
+
+    def overtaken(key: str, limit: int) -> GetResult | None:
+        found = world.status.get(key, limit)
+        world.status.put(KEY, build_archive(replace(packed, title="newer")))
+        return found
+
+    (outcome,) = archive(world, Over(world.status, get=overtaken))
+    assert outcome.left_alone == "its archive was replaced meanwhile"
+    assert not is_archived()
     assert len(small(world)) == 4
 
 

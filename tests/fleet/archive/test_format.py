@@ -181,9 +181,9 @@ def changed(**fields: object) -> bytes:
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [
-        (b"", "cut off"),
+        (b"", "truncated"),
         (b"PK", "not gzip"),
-        (GOLDEN.read_bytes()[:-9], "cut off"),
+        (GOLDEN.read_bytes()[:-9], "truncated"),
         (GOLDEN.read_bytes() + b"x", "data follows"),
         (GOLDEN.read_bytes() * 2, "data follows"),
         (compressed(b"{"), "not JSON"),

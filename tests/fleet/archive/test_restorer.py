@@ -118,7 +118,7 @@ def test_strangers_cannot_fill_the_database_with_archives(world: World, limits: 
     Airline.objects.all().delete()
     Airline.objects.create(name="ACME")
     assert brought_back(world, limits) == 0
-    assert "no room" in Anomaly.objects.get(problem="BAD_ARCHIVE").detail
+    assert "limit of" in Anomaly.objects.get(problem="BAD_ARCHIVE").detail
 
 
 def test_names_that_differ_only_in_case_make_no_second_tail(world: World) -> None:
@@ -130,7 +130,7 @@ def test_names_that_differ_only_in_case_make_no_second_tail(world: World) -> Non
     lower = packed.Archive("ACME", "n1", "2026-12", other.load, other.transfers)
     world.status.put(archive_key("ACME", "n1", "2026-12"), packed.build_archive(lower))
     assert brought_back(world) == 0
-    assert "contradict" in Anomaly.objects.get(problem="BAD_ARCHIVE").detail
+    assert "conflict" in Anomaly.objects.get(problem="BAD_ARCHIVE").detail
 
 
 def test_no_part_of_a_large_airline_lists_its_archives(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
