@@ -23,7 +23,7 @@ from loader.errors import ExitCode, WorldError
 from loader.failpoints import enable_failpoints
 from loader.local_api.server import LocalApiServer
 from loader.logs import SecretRedactor, configure_logging
-from loader.monitor.events import Redacting
+from loader.monitor.events import Broadcast
 from loader.monitor.status_board import StatusBoard
 from loader.monitor.systemd import SystemdNotifier
 from loader.monitor.terminal import PlainDisplay, make_display
@@ -126,7 +126,7 @@ def _load(settings: Settings, stores: Sequence[ContentStore], display: PlainDisp
         media,
         status,
         stores,
-        Redacting(display, board, watchdog),
+        Broadcast(display, board, watchdog),
         link,
         stop,
         rate=lambda: board.rate,

@@ -27,7 +27,15 @@ from loader.media.manifest_verifier import ManifestVerifier, uses_tls
 from loader.media.poller import MediaPoller
 from loader.media.queue_reader import TransferQueueReader
 from loader.media.snapshot import ManifestScan, MediaSnapshot
-from loader.monitor.events import EventListener
+from loader.monitor.events import (
+    CampaignFailed,
+    EventListener,
+    LinkState,
+    LoaderState,
+    PlanChanged,
+    PlanStarted,
+    QueueState,
+)
 from loader.network.link_monitor import LinkMonitor
 from loader.planning.failure_history import FailureHistory
 from loader.planning.limits import EffectiveLimits
@@ -270,7 +278,7 @@ class Agent:
             elif self._last_messages.get(f"campaign {name}") != reading.text:
                 self._last_messages[f"campaign {name}"] = reading.text
                 self.reporter.campaign_error(name, reading.code, reading.text)
-                self._listener.campaign_failed(name, reading.code, reading.text)
+                self._listener.handle(CampaignFailed(name, reading.code, reading.text))
 
     def _notice_once(self, event: str, key: str, text: str, **fields: object) -> None:
         """Nothing to say ("") lets it be said again when it comes back."""
@@ -357,11 +365,12 @@ class Agent:
         self._remove_stale_reports()
         refused = {name: (reading.code, reading.text) for name, reading in readings.items() if reading.code}
         titles = {name: reading.manifest.title for name, reading in readings.items() if reading.manifest}
-        self._listener.plan_changed(steps, refused, titles)
+        self._listener.handle(PlanChanged(steps, refused, titles))
         todo = [step for step in steps if step.action in ("fetch", "verify", "link")]
         listed = " ".join(f"{step.campaign}/{step.item.name}" for step in todo)
         if todo and self._last_messages.get("plan") != listed and self._transfers.is_done:
-            self._listener.plan(len(todo), sum(step.item.size for step in todo), sum(step.bytes_done for step in todo))
+            size, bytes_done = sum(step.item.size for step in todo), sum(step.bytes_done for step in todo)
+            self._listener.handle(PlanStarted(len(todo), size, bytes_done))
         self._last_messages["plan"] = listed
 
     def _remove_stale_reports(self) -> None:
@@ -392,8 +401,8 @@ class Agent:
         terms, (up, why) = self._limits, self._link.state()
         self._limiter.rate = terms.bandwidth_limit
         hours = " and ".join(str(window) for window in terms.windows)
-        self._listener.queue_changed(terms.version, terms.paused, hours, terms.bandwidth_limit)
-        self._listener.link_changed(up, why)
+        self._listener.handle(QueueState(terms.version, terms.paused, hours, terms.bandwidth_limit))
+        self._listener.handle(LinkState(up, why))
         state, reason = self._blocked_reason()
         self._transfers.set_paused(bool(state))
         self._set_state(*((state, reason, "") if state else self._activity()))
@@ -519,7 +528,7 @@ class Agent:
     def _set_state(self, state: str, reason: str, campaign: str) -> None:
         if (state, reason, campaign) != self._state:
             self._state = (state, reason, campaign)
-            self._listener.state_changed(state, reason, campaign)
+            self._listener.handle(LoaderState(state, reason, campaign))
             self.reporter.request_heartbeat()
 
     def heartbeat(self) -> Heartbeat:

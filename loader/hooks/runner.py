@@ -16,7 +16,7 @@ from typing import Final
 from loader.command_runner import CommandResult, run_command
 from loader.errors import Code, WorldError
 from loader.hooks.ledger import HookLedger, PendingHook
-from loader.monitor.events import EventListener
+from loader.monitor.events import CampaignFailed, EventListener, HookRecovered, ItemFailed
 from loader.planning.failure_history import BLOCK_TIME
 from loader.reporting.reporter import StatusReporter
 from loader.storage.content_store import ContentStore
@@ -265,12 +265,12 @@ class HookRunner:
         campaign, content = owed.campaign, owed.content
         if error is None and content:
             self._reporter.clear_error(campaign, content)
-            self._listener.hook_recovered(campaign, content)
+            self._listener.handle(HookRecovered(campaign, content))
         elif error is None:
             self._reporter.clear_campaign_error(campaign)
         elif content:
             self._reporter.error(campaign, content, error.code, str(error))
-            self._listener.item_failed(campaign, content, error.code, str(error))
+            self._listener.handle(ItemFailed(campaign, content, error.code, str(error)))
         else:
             self._reporter.campaign_error(campaign, error.code, str(error))
-            self._listener.campaign_failed(campaign, error.code, str(error))
+            self._listener.handle(CampaignFailed(campaign, error.code, str(error)))

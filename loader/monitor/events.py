@@ -1,195 +1,286 @@
-"""Events of the loader and their listeners, and a listener that forwards to several.
+"""Events of the loader, the interface of their listeners, and a listener that forwards to several. Pure.
 
-Events come from any thread and listeners must return at once: `item_progress` is called for every chunk of every
-transfer.
+Events come from any thread and listeners must return at once: `ItemProgress` is sent for every chunk of every transfer.
+Sizes are in bytes, times in seconds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import ClassVar, Self
 
+from loader.contract.item_reports import one_line
+from loader.contract.names import TGZ
+from loader.contract.units import format_size
 from loader.errors import Code
 from loader.planning.model import PlanStep
 from loader.s3.auth.redaction import redact
 
 
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened in the loader.
+
+    A class that sets `_WORD` is printed: with `--json` under this word with its fields, else as its `sentence`.
+    """
+
+    _WORD: ClassVar[str] = ""
+    _TEXTS: ClassVar[tuple[str, ...]] = ()  # fields that may quote an error or an object, and with it a secret
+    _NOT_IN_JSON: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def word(self) -> str:
+        return self._WORD
+
+    @property
+    def sentence(self) -> str:
+        return ""
+
+    def json_fields(self) -> dict[str, object]:
+        names = (each.name for each in fields(self) if each.name not in self._NOT_IN_JSON)
+        values = {name: getattr(self, name) for name in names}
+        return values | {name: one_line(values[name]) for name in self._TEXTS}
+
+    def redacted(self) -> Self:
+        """Return the event without secrets in its texts."""
+        texts = {name: redact(getattr(self, name)) for name in self._TEXTS}
+        return replace(self, **texts) if texts else self
+
+
+@dataclass(frozen=True, slots=True)
+class Notice(Event):
+    """Anything that has no class of its own: a word, a sentence and further JSON fields."""
+
+    event: str
+    text: str
+    extra: Mapping[str, object]
+
+    @property
+    def word(self) -> str:
+        return self.event
+
+    @property
+    def sentence(self) -> str:
+        return self.text
+
+    def json_fields(self) -> dict[str, object]:
+        return dict(self.extra)
+
+    def redacted(self) -> Self:
+        extra = {name: redact(value) if isinstance(value, str) else value for name, value in self.extra.items()}
+        return replace(self, text=redact(self.text), extra=extra)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanStarted(Event):
+    """The loader starts on a plan with work: so many items of `size` bytes, `bytes_done` of them on disk."""
+
+    _WORD = "plan"
+    items: int
+    size: int
+    bytes_done: int
+
+    @property
+    def sentence(self) -> str:
+        on_disk = f", {format_size(self.bytes_done)} of it are here" if self.bytes_done else ""
+        return f"{self.items} items to load, {format_size(self.size)}{on_disk}"
+
+    def json_fields(self) -> dict[str, object]:
+        return {"items": self.items, "bytes": self.size, "begun": self.bytes_done}
+
+
+@dataclass(frozen=True, slots=True)
+class PlanChanged(Event):
+    """A new plan: all its steps, also those that need no work.
+
+    `refused`: code and sentence of each campaign that cannot be loaded at all. `titles`: of campaigns.
+    """
+
+    steps: Sequence[PlanStep]
+    refused: Mapping[str, tuple[Code, str]]
+    titles: Mapping[str, str]
+
+    def redacted(self) -> Self:
+        refused = {name: (code, redact(text)) for name, (code, text) in self.refused.items()}
+        return replace(self, refused=refused, titles={name: redact(title) for name, title in self.titles.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class ItemEvent(Event):
+    """Something that happened to one item."""
+
+    campaign: str
+    content: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.campaign, self.content
+
+    @property
+    def path(self) -> str:
+        return f"{self.campaign}/{self.content}{TGZ}"
+
+
+@dataclass(frozen=True, slots=True)
+class ItemStarted(ItemEvent):
+    """A transfer begins with `bytes_done` bytes on disk."""
+
+    _WORD = "began"
+    bytes_done: int
+    bytes_total: int
+
+    @property
+    def sentence(self) -> str:
+        start = f" from {format_size(self.bytes_done)}" if self.bytes_done else ""
+        return f"{self.path}: loading {format_size(self.bytes_total)}{start}"
+
+
+@dataclass(frozen=True, slots=True)
+class ItemProgress(ItemEvent):
+    """A chunk arrived; `gained` bytes came since the last event."""
+
+    _WORD = "progress"
+    _NOT_IN_JSON = ("gained",)
+    bytes_done: int
+    bytes_total: int
+    gained: int
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.path}: {10 * self.bytes_done // max(1, self.bytes_total)}0 %"
+
+
+@dataclass(frozen=True, slots=True)
+class ItemRetrying(ItemEvent):
+    """An attempt failed; another follows in `seconds`."""
+
+    _WORD = "retrying"
+    _TEXTS = ("error",)
+    code: Code
+    error: str
+    seconds: float
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.path}: {self.code}: {self.error}; again in {self.seconds:.1f} s"
+
+
+@dataclass(frozen=True, slots=True)
+class ItemStopped(ItemEvent):
+    """The transfer was preempted or cancelled; its bytes stay on disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemFinished(ItemEvent):
+    """The item is complete; if its step said `staged`, not yet under its final name."""
+
+    _WORD = "finished"
+    bytes_total: int
+    verified: bool = field(kw_only=True)
+
+    @property
+    def sentence(self) -> str:
+        check = "verified" if self.verified else "size-checked"
+        return f"{self.path}: done, {format_size(self.bytes_total)}, {check}"
+
+
+@dataclass(frozen=True, slots=True)
+class ItemFailed(ItemEvent):
+    """The item is given up for now."""
+
+    _WORD = "failed"
+    _TEXTS = ("error",)
+    code: Code
+    error: str
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.path}: failed, {self.code}: {self.error}"
+
+
+@dataclass(frozen=True, slots=True)
+class HookRecovered(ItemEvent):
+    """The command after loading succeeded for the item after an earlier failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignActivated(Event):
+    """The campaign is complete and every item of it has its final name."""
+
+    campaign: str
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignFailed(Event):
+    """The campaign cannot be loaded at all, or its command failed."""
+
+    _WORD = "campaign_failed"
+    _TEXTS = ("error",)
+    campaign: str
+    code: Code
+    error: str
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.campaign}: failed, {self.code}: {self.error}"
+
+
+@dataclass(frozen=True, slots=True)
+class LoaderState(Event):
+    """State of the loader, in the words of the heartbeat."""
+
+    _WORD = "state"
+    _TEXTS = ("reason",)
+    _NOT_IN_JSON = ("campaign",)
+    state: str = "idle"
+    reason: str = ""
+    campaign: str = ""
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.state}: {self.reason}" if self.reason else self.state
+
+
+@dataclass(frozen=True, slots=True)
+class LinkState(Event):
+    """Whether the link may be used, and why not."""
+
+    _TEXTS = ("reason",)
+    up: bool = True
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState(Event):
+    """Limits that hold now: of the transfer queue and, where it sets none, of the settings.
+
+    `version` is None without a queue; `bandwidth_limit` is in bytes per second.
+    """
+
+    version: int | None = None
+    paused: bool = False
+    window: str = ""
+    bandwidth_limit: int | None = None
+
+
 class EventListener:
-    """What may be heard; whoever derives from it defines what it wants to hear. Sizes in bytes, times in seconds."""
+    """Receives events."""
 
-    def plan(self, items: int, size: int, bytes_done: int) -> None:
-        """So many items of so many bytes are to be loaded, of which `bytes_done` bytes are here already."""
+    def handle(self, event: Event) -> None:
+        raise NotImplementedError
 
-    def plan_changed(
-        self, steps: Sequence[PlanStep], refused: Mapping[str, tuple[Code, str]], titles: Mapping[str, str]
-    ) -> None:
-        """A new plan: all its steps, those that need no work too.
-
-        `refused`: the code and the sentence for each campaign that cannot be loaded at all; `titles`: of campaigns.
-        """
-
-    def notice(self, event: str, text: str, **fields: object) -> None:
-        """Anything without a method of its own."""
-
-    def item_started(self, campaign: str, content: str, bytes_done: int, size: int) -> None:
-        """A transfer begins, with `bytes_done` bytes on disk."""
-
-    def item_progress(self, campaign: str, content: str, bytes_done: int, size: int, gained: int) -> None:
-        """Called for every chunk; `gained` bytes came since the last call."""
-
-    def item_retrying(self, campaign: str, content: str, code: Code, text: str, wait: float) -> None:
-        """A try failed; another follows in `wait` seconds."""
-
-    def item_stopped(self, campaign: str, content: str) -> None:
-        """The transfer gave way or was told to end; what it has is kept."""
-
-    def item_finished(self, campaign: str, content: str, size: int, *, verified: bool) -> None:
-        """The item is whole; if its step said `staged`, not yet under its final name."""
-
-    def campaign_activated(self, campaign: str) -> None:
-        """The campaign is whole and every item of it has its final name."""
-
-    def item_failed(self, campaign: str, content: str, code: Code, text: str) -> None:
-        """The item is given up for now."""
-
-    def hook_recovered(self, campaign: str, content: str) -> None:
-        """What had failed once the item was whole has gone well now."""
-
-    def campaign_failed(self, campaign: str, code: Code, text: str) -> None:
-        """The whole campaign is."""
-
-    def state_changed(self, state: str, reason: str, campaign: str) -> None:
-        """What the loader as a whole is about, in the words of the heartbeat."""
-
-    def link_changed(self, up: bool, reason: str) -> None:
-        """Whether the link may be used, and why not."""
-
-    def queue_changed(self, version: int | None, paused: bool, window: str, bandwidth_limit: int | None) -> None:
-        """What is in force: of the queue and, where it says nothing, of the settings. No version: no queue."""
-
-    def close(self) -> None:
-        """No more events."""
+    def notice(self, event: str, text: str, **extra: object) -> None:
+        self.handle(Notice(event, text, extra))
 
 
 class Broadcast(EventListener):
-    """Passes everything on to several, in their order."""
+    """Forwards every event, without secrets, to several listeners in their order."""
 
     def __init__(self, *listeners: EventListener) -> None:
         self._listeners = listeners
 
-    def plan(self, items: int, size: int, bytes_done: int) -> None:
-        """To all."""
+    def handle(self, event: Event) -> None:
+        safe = event.redacted()
         for listener in self._listeners:
-            listener.plan(items, size, bytes_done)
-
-    def plan_changed(
-        self, steps: Sequence[PlanStep], refused: Mapping[str, tuple[Code, str]], titles: Mapping[str, str]
-    ) -> None:
-        """To all."""
-        for listener in self._listeners:
-            listener.plan_changed(steps, refused, titles)
-
-    def notice(self, event: str, text: str, **fields: object) -> None:
-        """To all."""
-        for listener in self._listeners:
-            listener.notice(event, text, **fields)
-
-    def item_started(self, campaign: str, content: str, bytes_done: int, size: int) -> None:
-        """To all."""
-        for listener in self._listeners:
-            listener.item_started(campaign, content, bytes_done, size)
-
-    def item_progress(self, campaign: str, content: str, bytes_done: int, size: int, gained: int) -> None:
-        """To all."""
-        for listener in self._listeners:
-            listener.item_progress(campaign, content, bytes_done, size, gained)
-
-    def item_retrying(self, campaign: str, content: str, code: Code, text: str, wait: float) -> None:
-        """To all."""
-        for listener in self._listeners:
-            listener.item_retrying(campaign, content, code, text, wait)
-
-    def item_stopped(self, campaign: str, content: str) -> None:
-        """To all."""
-        for listener in self._listeners:
-            listener.item_stopped(campaign, content)
-
-    def item_finished(self, campaign: str, content: str, size: int, *, verified: bool) -> None:
-        """To all."""
-        for listener in self._listeners:
-            listener.item_finished(campaign, content, size, verified=verified)
-
-    def campaign_activated(self, campaign: str) -> None:
-        """To all."""
-        for listener in self._listeners:
-            listener.campaign_activated(campaign)
-
-    def item_failed(self, campaign: str, content: str, code: Code, text: str) -> None:
-        """To all."""
-        for listener in self._listeners:
-            listener.item_failed(campaign, content, code, text)
-
-    def hook_recovered(self, campaign: str, content: str) -> None:
-        """To all."""
-        for listener in self._listeners:
-            listener.hook_recovered(campaign, content)
-
-    def campaign_failed(self, campaign: str, code: Code, text: str) -> None:
-        """To all."""
-        for listener in self._listeners:
-            listener.campaign_failed(campaign, code, text)
-
-    def state_changed(self, state: str, reason: str, campaign: str) -> None:
-        """To all."""
-        for listener in self._listeners:
-            listener.state_changed(state, reason, campaign)
-
-    def link_changed(self, up: bool, reason: str) -> None:
-        """To all."""
-        for listener in self._listeners:
-            listener.link_changed(up, reason)
-
-    def queue_changed(self, version: int | None, paused: bool, window: str, bandwidth_limit: int | None) -> None:
-        """To all."""
-        for listener in self._listeners:
-            listener.queue_changed(version, paused, window, bandwidth_limit)
-
-    def close(self) -> None:
-        """To all."""
-        for listener in self._listeners:
-            listener.close()
-
-
-class Redacting(Broadcast):
-    """Passes on without secrets: texts of errors, and of the bucket, which may quote what it was sent."""
-
-    def plan_changed(
-        self, steps: Sequence[PlanStep], refused: Mapping[str, tuple[Code, str]], titles: Mapping[str, str]
-    ) -> None:
-        """Reasons and titles."""
-        reasons = {name: (code, redact(text)) for name, (code, text) in refused.items()}
-        super().plan_changed(steps, reasons, {name: redact(title) for name, title in titles.items()})
-
-    def notice(self, event: str, text: str, **fields: object) -> None:
-        """The sentence and the fields that are text."""
-        safe = {name: redact(value) if isinstance(value, str) else value for name, value in fields.items()}
-        super().notice(event, redact(text), **safe)
-
-    def item_retrying(self, campaign: str, content: str, code: Code, text: str, wait: float) -> None:
-        """The error."""
-        super().item_retrying(campaign, content, code, redact(text), wait)
-
-    def item_failed(self, campaign: str, content: str, code: Code, text: str) -> None:
-        """The error."""
-        super().item_failed(campaign, content, code, redact(text))
-
-    def campaign_failed(self, campaign: str, code: Code, text: str) -> None:
-        """The error."""
-        super().campaign_failed(campaign, code, redact(text))
-
-    def state_changed(self, state: str, reason: str, campaign: str) -> None:
-        """The reason."""
-        super().state_changed(state, redact(reason), campaign)
-
-    def link_changed(self, up: bool, reason: str) -> None:
-        """The reason."""
-        super().link_changed(up, redact(reason))
+            listener.handle(safe)

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from loader.errors import ERRORS, Code
+from loader.monitor.events import (
+    HookRecovered,
+    ItemEvent,
+    ItemFailed,
+    ItemFinished,
+    ItemRetrying,
+    ItemStarted,
+    ItemStopped,
+)
 from loader.planning.model import PlanStep
 from loader.s3.throughput import RateMeter, eta
 
@@ -35,11 +44,40 @@ class ItemStatus:
     @property
     def verified(self) -> bool:
         """Whole, and its hash was that of the manifest."""
-        return self.hashed and self.bytes_done == self.bytes_total and self.meter is None and self.status != "failed"
+        return self.hashed and self.is_on_disk and self.status != "failed"
+
+    @property
+    def is_on_disk(self) -> bool:
+        """Every byte is on disk and no transfer runs."""
+        return self.bytes_done == self.bytes_total and self.meter is None
 
     def clear_error(self) -> None:
         """No error any more."""
         self.code, self.error, self.retry_at = None, "", None
+
+
+def apply_event(entry: ItemStatus, event: ItemEvent, clock: float, now: datetime) -> None:
+    """Apply an event other than progress. `clock` is the meter's, `now` in UTC."""
+    match event:
+        case ItemStarted():
+            entry.status, entry.bytes_done, entry.bytes_total = "loading", event.bytes_done, event.bytes_total
+            entry.meter = RateMeter(clock)
+        case ItemRetrying():
+            entry.code, entry.error = event.code, event.error
+            entry.retry_at = now + timedelta(seconds=event.seconds)
+        case ItemStopped():
+            entry.status, entry.meter, entry.retry_at = "failed" if entry.code else "pending", None, None
+        case ItemFinished():
+            # Under its final name there may still be an older version: then it is not complete yet.
+            entry.status = "loading" if entry.staged else "complete"
+            entry.bytes_done, entry.hashed, entry.meter = event.bytes_total, event.verified, None
+            entry.clear_error()
+        case ItemFailed():
+            entry.status, entry.code, entry.error = "failed", event.code, event.error
+            entry.meter = entry.retry_at = None
+        case HookRecovered() if entry.bytes_done == entry.bytes_total:
+            entry.status = "complete"
+            entry.clear_error()
 
 
 def carried_over(step: PlanStep, before: ItemStatus | None) -> ItemStatus:

@@ -10,23 +10,36 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from dataclasses import asdict
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Final
 
 from loader.contract.heartbeat import StoreUsage
-from loader.errors import Code, WorldError
-from loader.monitor.events import EventListener
+from loader.errors import WorldError
+from loader.monitor.events import (
+    CampaignActivated,
+    CampaignFailed,
+    Event,
+    EventListener,
+    ItemEvent,
+    ItemProgress,
+    ItemStarted,
+    LinkState,
+    LoaderState,
+    PlanChanged,
+    QueueState,
+)
 from loader.monitor.rows import (
     ItemStatus,
     StatusWord,
     Totals,
+    apply_event,
     campaign_row,
     carried_over,
     format_utc_milliseconds,
     item_row,
 )
-from loader.planning.model import PlanStep
 from loader.s3.throughput import RateMeter
 
 ITEMS_LIMIT: Final = 10_000  # items that are kept; a plan's unfinished ones come first
@@ -59,164 +72,96 @@ class StatusBoard(EventListener):
         self._meters: dict[str, RateMeter] = {}
         self._titles: Mapping[str, str] = MappingProxyType({})
         self._refused: dict[str, tuple[str, str]] = {}
-        self._state, self._link = ("idle", "", ""), (True, "")
-        self._queue: tuple[int | None, bool, str, int | None] = (None, False, "", None)
-        self._received = 0
+        self._loader, self._link, self._queue = LoaderState(), LinkState(), QueueState()
         self._wake = threading.Condition()
         self._revision, self._listed, self._revised_at = 1, 1, clock()
         self._moved, self._waiting = False, 0
 
-    # What it hears.
-
-    def plan_changed(
-        self, steps: Sequence[PlanStep], refused: Mapping[str, tuple[str, str]], titles: Mapping[str, str]
-    ) -> None:
-        """Every item of the plan, with what is already known of it."""
-        kept = steps if len(steps) <= ITEMS_LIMIT else sorted(steps, key=lambda step: step.action == "keep")
+    def handle(self, event: Event) -> None:
         with self._wake:
-            before = (self._entries, self._refused, self._titles)
-            keys = ((step.campaign, step.item.name) for step in kept[:ITEMS_LIMIT])
-            self._entries = {
-                key: carried_over(step, self._entries.get(key))
-                for key, step in zip(keys, kept[:ITEMS_LIMIT], strict=True)
-            }
-            self._refused, self._titles = dict(refused), dict(titles)
-            self._left_out = len(steps) - len(self._entries)
-            campaigns = {campaign for campaign, _ in self._entries}
-            self._meters = {name: meter for name, meter in self._meters.items() if name in campaigns}
-            if before != (self._entries, self._refused, self._titles):
-                self._changed()
-                self._listed = self._revision
-
-    def item_started(self, campaign: str, content: str, bytes_done: int, size: int) -> None:
-        """It is loading now."""
-        with self._wake:
-            if entry := self._entries.get((campaign, content)):
-                entry.status, entry.bytes_done, entry.bytes_total = "loading", bytes_done, size
-                entry.meter = RateMeter(self._clock())
-                self._meters.setdefault(campaign, RateMeter(self._clock()))
-                self._changed(entry)
-
-    def item_progress(self, campaign: str, content: str, bytes_done: int, size: int, gained: int) -> None:
-        """The hot path."""
-        with self._wake:
-            self._received += gained
-            entry = self._entries.get((campaign, content))
-            if entry is None or entry.meter is None:
-                return
-            entry.bytes_done, entry.changed = bytes_done, self._revision + 1
-            if gained:
-                now = self._clock()
-                entry.meter.add(gained, now)
-                self._meters[campaign].add(gained, now)
-                if entry.code:
-                    entry.clear_error()
-            if not self._moved:
-                self._moved = True
-                if self._waiting:
-                    self._wake.notify_all()
-
-    def item_retrying(self, campaign: str, content: str, code: Code, text: str, wait: float) -> None:
-        """With its error, until bytes come again."""
-        with self._wake:
-            if entry := self._entries.get((campaign, content)):
-                entry.code, entry.error = code, text
-                entry.retry_at = self._now() + timedelta(seconds=wait)
-                self._changed(entry)
-
-    def item_stopped(self, campaign: str, content: str) -> None:
-        """It waits again."""
-        with self._wake:
-            if entry := self._entries.get((campaign, content)):
-                entry.status, entry.meter, entry.retry_at = "failed" if entry.code else "pending", None, None
-                self._changed(entry)
-
-    def item_finished(self, campaign: str, content: str, size: int, *, verified: bool) -> None:
-        """It is whole. Under its final name there may still be an older one: only then is it not complete."""
-        with self._wake:
-            if entry := self._entries.get((campaign, content)):
-                entry.status = "loading" if entry.staged else "complete"
-                entry.bytes_done, entry.hashed, entry.meter = size, verified, None
-                entry.clear_error()
-                self._changed(entry)
-
-    def campaign_activated(self, campaign: str) -> None:
-        """What waited for the others is in its place."""
-        with self._wake:
-            for entry in self._entries.values():
-                if (
-                    entry.campaign == campaign
-                    and entry.staged
-                    and entry.bytes_done == entry.bytes_total
-                    and entry.meter is None
-                ):
-                    entry.status, entry.staged = "complete", False
-                    self._changed(entry)
-
-    def item_failed(self, campaign: str, content: str, code: Code, text: str) -> None:
-        """With its error, until it begins again and bytes come."""
-        with self._wake:
-            if entry := self._entries.get((campaign, content)):
-                entry.status, entry.code, entry.error = "failed", code, text
-                entry.meter = entry.retry_at = None
-                self._changed(entry)
-
-    def hook_recovered(self, campaign: str, content: str) -> None:
-        """Complete, and no error any more."""
-        with self._wake:
-            if (entry := self._entries.get((campaign, content))) and entry.bytes_done == entry.bytes_total:
-                entry.status = "complete"
-                entry.clear_error()
-                self._changed(entry)
-
-    def campaign_failed(self, campaign: str, code: Code, text: str) -> None:
-        """Until the next plan says otherwise."""
-        with self._wake:
-            self._refused[campaign] = (code, text)
-            self._changed()
-
-    def state_changed(self, state: str, reason: str, campaign: str) -> None:
-        """The heartbeat's words."""
-        with self._wake:
-            if (state, reason, campaign) != self._state:
-                self._state = (state, reason, campaign)
-                self._changed()
-
-    def link_changed(self, up: bool, reason: str) -> None:
-        """What the link check says."""
-        with self._wake:
-            if (up, reason) != self._link:
-                self._link = (up, reason)
-                self._changed()
-
-    def queue_changed(self, version: int | None, paused: bool, window: str, bandwidth_limit: int | None) -> None:
-        """What is in force."""
-        with self._wake:
-            if (version, paused, window, bandwidth_limit) != self._queue:
-                self._queue = (version, paused, window, bandwidth_limit)
-                self._changed()
+            match event:
+                case ItemProgress():
+                    self._add_progress(event)
+                case ItemEvent():
+                    self._update_item(event)
+                case PlanChanged():
+                    self._apply_plan(event)
+                case CampaignActivated():
+                    self._activate(event.campaign)
+                case CampaignFailed():
+                    self._refused[event.campaign] = (event.code, event.error)
+                    self._changed()
+                case LoaderState() if event != self._loader:
+                    self._loader = event
+                    self._changed()
+                case LinkState() if event != self._link:
+                    self._link = event
+                    self._changed()
+                case QueueState() if event != self._queue:
+                    self._queue = event
+                    self._changed()
 
     def close(self) -> None:
-        """Wake whoever waits."""
+        """Wake every waiter."""
         with self._wake:
             self._changed()
 
+    # Each of these is called with the lock held.
+
+    def _apply_plan(self, plan: PlanChanged) -> None:
+        steps = plan.steps
+        if len(steps) > ITEMS_LIMIT:
+            steps = sorted(steps, key=lambda step: step.action == "keep")[:ITEMS_LIMIT]
+        before = (self._entries, self._refused, self._titles)
+        keys = [(step.campaign, step.item.name) for step in steps]
+        self._entries = {key: carried_over(step, self._entries.get(key)) for key, step in zip(keys, steps, strict=True)}
+        self._refused, self._titles = dict(plan.refused), dict(plan.titles)
+        self._left_out = len(plan.steps) - len(self._entries)
+        campaigns = {campaign for campaign, _ in self._entries}
+        self._meters = {name: meter for name, meter in self._meters.items() if name in campaigns}
+        if before != (self._entries, self._refused, self._titles):
+            self._changed()
+            self._listed = self._revision
+
+    def _update_item(self, event: ItemEvent) -> None:
+        entry = self._entries.get(event.key)
+        if entry is not None:
+            if isinstance(event, ItemStarted):
+                self._meters.setdefault(event.campaign, RateMeter(self._clock()))
+            apply_event(entry, event, self._clock(), self._now())
+            self._changed(entry)
+
+    def _add_progress(self, event: ItemProgress) -> None:
+        entry = self._entries.get(event.key)
+        if entry is None or entry.meter is None:
+            return
+        entry.bytes_done, entry.changed = event.bytes_done, self._revision + 1
+        if event.gained:
+            now = self._clock()
+            entry.meter.add(event.gained, now)
+            self._meters[event.campaign].add(event.gained, now)
+            if entry.code:
+                entry.clear_error()
+        if not self._moved:
+            self._moved = True
+            if self._waiting:
+                self._wake.notify_all()
+
+    def _activate(self, campaign: str) -> None:
+        """Complete the items that waited for the rest of their campaign."""
+        for entry in self._entries.values():
+            if entry.campaign == campaign and entry.staged and entry.is_on_disk:
+                entry.status, entry.staged = "complete", False
+                self._changed(entry)
+
     def _changed(self, entry: ItemStatus | None = None) -> None:
-        """A new revision; the lock is held."""
+        """Begin a new revision."""
         self._revision += 1
         self._moved, self._revised_at = False, self._clock()
         if entry is not None:
             entry.changed = self._revision
         if self._waiting:
             self._wake.notify_all()
-
-    # What it tells.
-
-    @property
-    def received(self) -> int:
-        """Bytes that came in, since the start."""
-        with self._wake:
-            return self._received
 
     @property
     def rate(self) -> int | None:
@@ -293,17 +238,14 @@ class StatusBoard(EventListener):
 
     def _head(self, stores: list[dict[str, object]], now: float) -> dict[str, object]:
         """All but the items; the lock is held."""
-        version, paused, window, limit = self._queue
         return {
             "schema": 1,
             "revision": self._revision,
             "as_of": format_utc_milliseconds(self._now()),
             **self._identity,
-            "state": self._state[0],
-            "reason": self._state[1],
-            "campaign": self._state[2],
-            "link": {"up": self._link[0], "reason": self._link[1]},
-            "queue": {"version": version, "paused": paused, "window": window, "bandwidth_limit": limit},
+            **asdict(self._loader),
+            "link": asdict(self._link),
+            "queue": asdict(self._queue),
             "stores": stores,
             **Totals.add_up(self._entries.values()).row(self._rate(now)),
             "campaigns": self._campaign_rows(now),

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from loader.contract.item_reports import one_line
-from loader.monitor.events import EventListener
+from loader.monitor.events import Event, EventListener, LoaderState
 
 _PINGS_PER_INTERVAL: Final = 3  # times a watchdog interval that a sign of life leaves, so that one may come late
 _TEXT_LIMIT: Final = 500
@@ -47,9 +47,10 @@ class SystemdNotifier(EventListener):
             self._last_status = line
         self._send(f"STATUS={line}")
 
-    def state_changed(self, state: str, reason: str, campaign: str) -> None:
-        """In one line."""
-        self.status(" ".join(word for word in (state, campaign, f"({reason})" if reason else "") if word))
+    def handle(self, event: Event) -> None:
+        if isinstance(event, LoaderState):
+            reason = f"({event.reason})" if event.reason else ""
+            self.status(" ".join(word for word in (event.state, event.campaign, reason) if word))
 
     def ping(self) -> None:
         """The loop has come round. Call it at least every `pause` seconds (infinite where nobody watches)."""

@@ -9,97 +9,79 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TextIO
 
 from loader.contract.item_reports import one_line
-from loader.contract.names import TGZ
-from loader.contract.units import format_size
-from loader.errors import Code
-from loader.monitor.events import EventListener
+from loader.monitor.events import (
+    Event,
+    EventListener,
+    ItemEvent,
+    ItemFailed,
+    ItemFinished,
+    ItemProgress,
+    ItemStarted,
+    ItemStopped,
+    LoaderState,
+    PlanChanged,
+    PlanStarted,
+)
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
-
-    from loader.planning.model import PlanStep
 
 BarKey = tuple[str, str]
 _MIN_INTERVAL: Final = 10  # seconds at least between two plain lines of one item
 
 
 class PlainDisplay(EventListener):
-    """Plain lines with the time of day (UTC), for logs and pipes; and the base of the others. Call it as it happens."""
+    """Plain lines with the time of day (UTC), for logs and pipes. Base class of the other displays."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream, self._clock = stream, clock
         self._lock = threading.Lock()
         self._last_shown: dict[BarKey, tuple[int, float]] = {}
-        self._last_blocked: tuple[str, str] | None = None
+        self._last_blocked: LoaderState | None = None
 
-    def plan(self, items: int, size: int, bytes_done: int) -> None:
-        """A pass begins: so many items of so many bytes are to be loaded, `bytes_done` of them are here already."""
-        if items:
-            kept = f", {format_size(bytes_done)} of it are here" if bytes_done else ""
-            self.notice(
-                "plan", f"{items} items to load, {format_size(size)}{kept}", items=items, bytes=size, begun=bytes_done
-            )
-
-    def notice(self, event: str, text: str, **fields: object) -> None:
-        """Anything without a method of its own."""
-        self._print(f"{datetime.now(UTC):%H:%M:%S} {one_line(text)}")
-
-    def item_started(self, campaign: str, content: str, bytes_done: int, size: int) -> None:
-        """A transfer begins, with `bytes_done` bytes on disk."""
-        at = f" from {format_size(bytes_done)}" if bytes_done else ""
-        text = f"{campaign}/{content}{TGZ}: loading {format_size(size)}{at}"
-        self.notice("began", text, campaign=campaign, content=content, bytes_done=bytes_done, bytes_total=size)
-
-    def item_progress(self, campaign: str, content: str, bytes_done: int, size: int, gained: int) -> None:
-        """Called for every chunk; `gained` bytes came since the last call."""
-        tenth, now = 10 * bytes_done // max(1, size), self._clock()
-        before, at = self._last_shown.setdefault((campaign, content), (tenth, now))
-        if tenth != before and now - at >= _MIN_INTERVAL:
-            self._last_shown[campaign, content] = tenth, now
-            self.notice("progress", f"{campaign}/{content}{TGZ}: {tenth}0 %")
-
-    def item_retrying(self, campaign: str, content: str, code: Code, text: str, wait: float) -> None:
-        """A try failed; another follows in `wait` seconds."""
-        said = f"{campaign}/{content}{TGZ}: {code}: {text}; again in {wait:.1f} s"
-        self.notice("retrying", said, campaign=campaign, content=content, code=code, error=one_line(text), seconds=wait)
-
-    def item_finished(self, campaign: str, content: str, size: int, *, verified: bool) -> None:
-        """The item is whole."""
-        self._last_shown.pop((campaign, content), None)
-        word = "verified" if verified else "size-checked"
-        text = f"{campaign}/{content}{TGZ}: done, {format_size(size)}, {word}"
-        self.notice("finished", text, campaign=campaign, content=content, bytes_total=size, verified=verified)
-
-    def item_failed(self, campaign: str, content: str, code: Code, text: str) -> None:
-        """The item is given up for now."""
-        self._last_shown.pop((campaign, content), None)
-        said = f"{campaign}/{content}{TGZ}: failed, {code}: {text}"
-        self.notice("failed", said, campaign=campaign, content=content, code=code, error=one_line(text))
-
-    def campaign_failed(self, campaign: str, code: Code, text: str) -> None:
-        """The whole campaign is."""
-        said = f"{campaign}: failed, {code}: {text}"
-        self.notice("campaign_failed", said, campaign=campaign, code=code, error=one_line(text))
-
-    def state_changed(self, state: str, reason: str, campaign: str) -> None:
-        """Only what keeps it from loading, and that it does no longer: the rest can be seen from the items."""
-        held = (state, reason) if state in ("waiting", "paused") else None
-        if held != self._last_blocked:
-            self._last_blocked = held
-            self.notice("state", f"{state}: {reason}" if reason else state, state=state, reason=one_line(reason))
+    def handle(self, event: Event) -> None:
+        if isinstance(event, ItemFinished | ItemFailed):
+            self._last_shown.pop(event.key, None)
+        if event.word and self._is_due(event):
+            self._print(self._format(event))
 
     def close(self) -> None:
-        """No more events."""
+        """Flush the stream; no event follows."""
         with contextlib.suppress(OSError, ValueError):
             self._stream.flush()
 
+    def _is_due(self, event: Event) -> bool:
+        if isinstance(event, ItemProgress):
+            return self._is_progress_due(event)
+        return not isinstance(event, LoaderState) or self._has_block_changed(event)
+
+    def _is_progress_due(self, event: ItemProgress) -> bool:
+        """Whether another tenth of the item is complete, at least `_MIN_INTERVAL` seconds after its last line."""
+        tenth, now = 10 * event.bytes_done // max(1, event.bytes_total), self._clock()
+        before, at = self._last_shown.setdefault(event.key, (tenth, now))
+        due = tenth != before and now - at >= _MIN_INTERVAL
+        if due:
+            self._last_shown[event.key] = tenth, now
+        return due
+
+    def _has_block_changed(self, event: LoaderState) -> bool:
+        """Whether loading is now blocked, blocked for another reason, or not any more. Items show other states."""
+        blocked = replace(event, campaign="") if event.state in ("waiting", "paused") else None
+        changed = blocked != self._last_blocked
+        self._last_blocked = blocked
+        return changed
+
+    def _format(self, event: Event) -> str:
+        return f"{datetime.now(UTC):%H:%M:%S} {one_line(event.sentence)}"
+
     def _print(self, line: str) -> None:
-        # A name may hold signs the stream's encoding has not; a reader may have gone.
+        # A name may have characters that the stream's encoding lacks; the reader may be gone.
         encoding = getattr(self._stream, "encoding", None) or "utf-8"
         with self._lock, contextlib.suppress(OSError, ValueError):
             self._stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
@@ -107,29 +89,29 @@ class PlainDisplay(EventListener):
 
 
 class JsonLines(PlainDisplay):
-    """One JSON object a line: `at`, `event`, and the event's fields."""
+    """One JSON object a line: `at`, `event`, `text` and the fields of the event."""
 
     def __init__(self, stream: TextIO, interval: float, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(stream, clock)
         self._interval = interval
 
-    def notice(self, event: str, text: str, **fields: object) -> None:
-        """The sentence and the fields."""
-        at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        self._print(json.dumps({"at": at, "event": event, "text": one_line(text), **fields}, default=str))
-
-    def item_progress(self, campaign: str, content: str, bytes_done: int, size: int, gained: int) -> None:
-        """At most one line per interval."""
+    def _is_progress_due(self, event: ItemProgress) -> bool:
+        """Whether `interval` seconds have passed since the last line of the item."""
         now = self._clock()
-        _, at = self._last_shown.setdefault((campaign, content), (0, now))
-        if now - at >= self._interval:
-            self._last_shown[campaign, content] = 0, now
-            text = f"{campaign}/{content}{TGZ}: {bytes_done} of {size} bytes"
-            self.notice("progress", text, campaign=campaign, content=content, bytes_done=bytes_done, bytes_total=size)
+        _, at = self._last_shown.setdefault(event.key, (0, now))
+        due = now - at >= self._interval
+        if due:
+            self._last_shown[event.key] = 0, now
+        return due
+
+    def _format(self, event: Event) -> str:
+        at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        line = {"at": at, "event": event.word, "text": one_line(event.sentence), **event.json_fields()}
+        return json.dumps(line, default=str)
 
 
 class ProgressBars(PlainDisplay):
-    """A terminal: a bar for all, a bar for each item on its way, messages above them."""
+    """A terminal: a total bar, a bar for each running transfer, messages above them."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
@@ -137,59 +119,19 @@ class ProgressBars(PlainDisplay):
         self._tasks: dict[BarKey, TaskID] = {}
         self._total: TaskID | None = None
         self._initial: dict[BarKey, int] = {}
-        self._shown_bytes: dict[BarKey, int] = {}  # bytes of each item that the bar for all holds
+        self._shown_bytes: dict[BarKey, int] = {}  # bytes of each item that the total bar includes
 
-    def plan_changed(
-        self, steps: Sequence[PlanStep], refused: Mapping[str, tuple[str, str]], titles: Mapping[str, str]
-    ) -> None:
-        """What is here already, item by item."""
+    def handle(self, event: Event) -> None:
         with self._lock:
-            self._initial = {(step.campaign, step.item.name): step.bytes_done for step in steps}
-
-    def plan(self, items: int, size: int, bytes_done: int) -> None:
-        """Anew, with a bar for all of it."""
-        super().plan(items, size, bytes_done)
-        with self._lock:
-            if self._total is not None:
-                self._progress.remove_task(self._total)
-                self._total = None
-            self._shown_bytes = dict(self._initial)
-        if items:
-            with contextlib.suppress(OSError, ValueError):  # as in `_print`
-                self._progress.start()
-            self._total = self._progress.add_task(f"All {items} items", total=size, completed=bytes_done)
-
-    def item_started(self, campaign: str, content: str, bytes_done: int, size: int) -> None:
-        """A bar of its own."""
-        self._remove(campaign, content)
-        with self._lock:
-            name = f"{campaign}/{content}"
-            self._tasks[campaign, content] = self._progress.add_task(name, total=size, completed=bytes_done)
-            self._count((campaign, content), bytes_done)
-
-    def item_progress(self, campaign: str, content: str, bytes_done: int, size: int, gained: int) -> None:
-        """Both bars move."""
-        with self._lock:
-            task = self._tasks.get((campaign, content))
-            if task is not None:
-                self._progress.update(task, completed=bytes_done)
-            self._count((campaign, content), bytes_done)
-
-    def item_stopped(self, campaign: str, content: str) -> None:
-        """The bar goes until it is gone on with."""
-        self._remove(campaign, content)
-
-    def item_finished(self, campaign: str, content: str, size: int, *, verified: bool) -> None:
-        """The bar goes, a line stays."""
-        self._remove(campaign, content)
-        with self._lock:
-            self._count((campaign, content), size)
-        super().item_finished(campaign, content, size, verified=verified)
-
-    def item_failed(self, campaign: str, content: str, code: Code, text: str) -> None:
-        """The bar goes, a line stays."""
-        self._remove(campaign, content)
-        super().item_failed(campaign, content, code, text)
+            match event:
+                case PlanChanged():
+                    self._initial = {(step.campaign, step.item.name): step.bytes_done for step in event.steps}
+                case PlanStarted():
+                    self._restart_total(event)
+                case ItemEvent():
+                    self._update_bar(event)
+        if not isinstance(event, ItemStarted | ItemProgress):
+            super().handle(event)
 
     def close(self) -> None:
         """Leave the terminal as it was."""
@@ -197,21 +139,46 @@ class ProgressBars(PlainDisplay):
             self._progress.stop()
         super().close()
 
-    def _remove(self, campaign: str, content: str) -> None:
-        with self._lock:
-            task = self._tasks.pop((campaign, content), None)
-            if task is not None:
-                self._progress.remove_task(task)
+    def _restart_total(self, event: PlanStarted) -> None:
+        if self._total is not None:
+            self._progress.remove_task(self._total)
+        self._shown_bytes = dict(self._initial)
+        with contextlib.suppress(OSError, ValueError):  # as in `_print`
+            self._progress.start()
+        self._total = self._progress.add_task(f"All {event.items} items", total=event.size, completed=event.bytes_done)
+
+    def _update_bar(self, event: ItemEvent) -> None:
+        match event:
+            case ItemStarted():
+                self._remove(event.key)
+                name = f"{event.campaign}/{event.content}"
+                task = self._progress.add_task(name, total=event.bytes_total, completed=event.bytes_done)
+                self._tasks[event.key] = task
+                self._count(event.key, event.bytes_done)
+            case ItemProgress():
+                if event.key in self._tasks:
+                    self._progress.update(self._tasks[event.key], completed=event.bytes_done)
+                self._count(event.key, event.bytes_done)
+            case ItemFinished():
+                self._remove(event.key)
+                self._count(event.key, event.bytes_total)
+            case ItemStopped() | ItemFailed():
+                self._remove(event.key)
+
+    def _remove(self, key: BarKey) -> None:
+        task = self._tasks.pop(key, None)
+        if task is not None:
+            self._progress.remove_task(task)
 
     def _count(self, key: BarKey, bytes_done: int) -> None:
-        """The bar for all follows what is here of each item, also back and where no byte came over the link."""
+        """Move the total bar to what is on disk of each item: also backwards, and where no byte came over the link."""
         advance = bytes_done - self._shown_bytes.get(key, self._initial.get(key, bytes_done))
         self._shown_bytes[key] = bytes_done
         if self._total is not None and advance:
             self._progress.update(self._total, advance=advance)
 
     def _print(self, line: str) -> None:
-        # The terminal may have gone; whoever prints is a thread that loads or reports.
+        # The terminal may be gone, and the calling thread loads or reports.
         with contextlib.suppress(OSError, ValueError):
             self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
 

@@ -17,6 +17,7 @@ from typing import Final
 from loader.contract.manifest import Manifest
 from loader.errors import WorldError
 from loader.media.snapshot import ManifestResult
+from loader.monitor.events import CampaignActivated, CampaignFailed, ItemFailed
 from loader.planning.model import Plan, PlanStep
 from loader.storage.inventory import ItemKey, ManifestVersion
 from loader.transfer.task import TaskContext, TransferOutcome, TransferTask
@@ -128,7 +129,7 @@ class TransferManager:
             error = WorldError(step.code, step.reason)
             status.error(step.campaign, name, error.code, str(error))
             if self._last_reasons.get(key) != str(error):
-                self._context.listener.item_failed(step.campaign, name, error.code, str(error))
+                self._context.listener.handle(ItemFailed(step.campaign, name, error.code, str(error)))
         elif self._last_reasons.get(key) and not step.code:
             status.clear_error(step.campaign, name)  # there is room now
         self._last_reasons[key] = step.reason
@@ -260,7 +261,7 @@ class TransferManager:
                 self._completed[name] = state
             except WorldError as error:
                 self._context.reporter.campaign_error(name, error.code, str(error))
-                self._context.listener.campaign_failed(name, error.code, str(error))
+                self._context.listener.handle(CampaignFailed(name, error.code, str(error)))
 
     def _complete(self, name: str, campaign: _Campaign) -> None:
         manifest, stores = campaign.result.manifest, self._context.stores
@@ -291,7 +292,7 @@ class TransferManager:
             store.mark_complete(
                 name, manifest.content, manifest_version, exhibition=manifest.exhibition, title=manifest.title
             )
-        self._context.listener.campaign_activated(name)
+        self._context.listener.handle(CampaignActivated(name))
 
 
 def _campaigns(plan: Plan, manifests: Mapping[str, ManifestResult]) -> dict[str, _Campaign]:

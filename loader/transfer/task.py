@@ -17,7 +17,15 @@ from loader.contract.units import MIB
 from loader.errors import Code, Stopped, WorldError
 from loader.media.manifest_reader import ManifestReader
 from loader.media.snapshot import ManifestResult
-from loader.monitor.events import EventListener
+from loader.monitor.events import (
+    EventListener,
+    ItemFailed,
+    ItemFinished,
+    ItemProgress,
+    ItemRetrying,
+    ItemStarted,
+    ItemStopped,
+)
 from loader.planning.model import PlanStep
 from loader.reporting.reporter import StatusReporter
 from loader.s3.interface import Body
@@ -85,7 +93,7 @@ class TransferTask:
             if not self._is_available():
                 self._fetch()
         except Stopped:
-            tools.listener.item_stopped(step.campaign, step.item.name)
+            tools.listener.handle(ItemStopped(step.campaign, step.item.name))
             return None
         except WorldError as error:
             return self._failed(error)
@@ -96,7 +104,8 @@ class TransferTask:
         size = step.item.size
         tools.reporter.progress(step.campaign, step.item.name, size, size, final=not step.staged)
         tools.reporter.clear_error(step.campaign, step.item.name)
-        tools.listener.item_finished(step.campaign, step.item.name, size, verified=step.item.sha256 is not None)
+        verified = step.item.sha256 is not None
+        tools.listener.handle(ItemFinished(step.campaign, step.item.name, size, verified=verified))
         if not step.staged:
             tools.on_installed(step.campaign, step.item.name, step.store)
         return TransferOutcome(step, self._manifest_version.digest)
@@ -146,13 +155,13 @@ class TransferTask:
     def _failed(self, error: WorldError) -> TransferOutcome:
         step = self.step
         self._context.reporter.error(step.campaign, step.item.name, error.code, str(error))
-        self._context.listener.item_failed(step.campaign, step.item.name, error.code, str(error))
+        self._context.listener.handle(ItemFailed(step.campaign, step.item.name, error.code, str(error)))
         return TransferOutcome(step, self._manifest_version.digest, error.code, self._etag)
 
     def _start(self, bytes_done: int) -> None:
         step, self._bytes_done = self.step, bytes_done
         self._clear_at = bytes_done + MIB  # an error of an earlier try is taken back once bytes flow
-        self._context.listener.item_started(step.campaign, step.item.name, bytes_done, step.item.size)
+        self._context.listener.handle(ItemStarted(step.campaign, step.item.name, bytes_done, step.item.size))
         self._context.reporter.progress(step.campaign, step.item.name, bytes_done, step.item.size)
 
     # What the download tells: `loader.transfer.download.DownloadObserver`.
@@ -162,7 +171,7 @@ class TransferTask:
         step, gained = self.step, max(0, bytes_done - self._bytes_done)
         self._bytes_done = bytes_done
         self._context.reporter.progress(step.campaign, step.item.name, bytes_done, step.item.size)
-        self._context.listener.item_progress(step.campaign, step.item.name, bytes_done, step.item.size, gained)
+        self._context.listener.handle(ItemProgress(step.campaign, step.item.name, bytes_done, step.item.size, gained))
         if self._clear_at is not None and bytes_done >= self._clear_at:
             self._clear_at = None
             self._context.reporter.clear_error(step.campaign, step.item.name)
@@ -170,7 +179,7 @@ class TransferTask:
     def on_retry(self, error: WorldError, wait: float, failures: int) -> None:
         """A try brought nothing."""
         step = self.step
-        self._context.listener.item_retrying(step.campaign, step.item.name, error.code, str(error), wait)
+        self._context.listener.handle(ItemRetrying(step.campaign, step.item.name, error.code, str(error), wait))
         # One hiccup is not worth a word to the ground, two in a row are; it is taken back when bytes flow again.
         if failures > 1 or not wait:
             self._context.reporter.error(step.campaign, step.item.name, error.code, str(error))

@@ -18,6 +18,7 @@ from loader.local_api import server as the_door
 from loader.local_api.http import BODY_LIMIT, HEAD_LIMIT
 from loader.local_api.server import MAX_CLIENTS, MAX_STREAMS, LocalApiServer
 from loader.local_api.unix_socket import connect_socket
+from loader.monitor.events import ItemFinished, ItemStarted, LoaderState, PlanChanged
 from loader.monitor.status_board import StatusBoard
 from loader.planning.model import PlanStep
 from tests.support.local_programs import GET_EVENTS, GET_STATUS, ask_now, events, request, say
@@ -58,7 +59,7 @@ def cabin(tmp_path: Path) -> Cabin:
         PlanStep("c", Item("b", 1000, HASH), "fetch", 0),
         PlanStep("c", Item("whole", 10, HASH), "keep", 0),
     ]
-    board.plan_changed(steps, {}, {"c": "December"})
+    board.handle(PlanChanged(steps, {}, {"c": "December"}))
     return Cabin(tmp_path / "content", board)
 
 
@@ -90,7 +91,7 @@ def test_status_is_told_again_only_if_there_is_something_new(cabin: Cabin, door:
     etag = request(cabin.directory, "GET", "/status").headers["etag"]
     again = request(cabin.directory, "GET", "/status", If_None_Match=etag)
     assert (again.code, again.body, again.headers["etag"]) == (304, b"", etag)
-    cabin.board.state_changed("loading", "", "c")
+    cabin.board.handle(LoaderState("loading", "", "c"))
     assert request(cabin.directory, "GET", "/status", If_None_Match=f'"x", W/{etag}').code == 200
 
 
@@ -107,14 +108,14 @@ def test_events_begin_with_everything_and_go_on_with_what_changed(cabin: Cabin, 
     with events(cabin.directory) as stream:
         kind, first = next(stream)
         assert (kind, len(first["items"])) == ("status", 3)
-        cabin.board.item_started("c", "a", 0, 1000)
+        cabin.board.handle(ItemStarted("c", "a", 0, 1000))
         kind, change = next(stream)
         assert (kind, [one["content"] for one in change["items"]]) == ("change", ["a"])
-        cabin.board.item_finished("c", "a", 1000, verified=True)
+        cabin.board.handle(ItemFinished("c", "a", 1000, verified=True))
         while change["items"] and change["items"][0]["status"] != "complete":
             kind, change = next(stream)
         assert change["items_done"] == 2
-        cabin.board.plan_changed([PlanStep("d", Item("x", 1, HASH), "fetch", 0)], {}, {})
+        cabin.board.handle(PlanChanged([PlanStep("d", Item("x", 1, HASH), "fetch", 0)], {}, {}))
         kind, whole = next(stream)
         assert (kind, [one["content"] for one in whole["items"]]) == ("status", ["x"])
         door.close()
@@ -287,7 +288,9 @@ def test_a_program_that_drips_byte_after_byte_has_no_more_time_than_others(
 
 def test_a_program_that_never_reads_is_dropped(cabin: Cabin, door: LocalApiServer, hurried: None) -> None:
     board = cabin.board
-    board.plan_changed([PlanStep("c", Item(f"item-{number}", 10, HASH), "fetch", 0) for number in range(5000)], {}, {})
+    board.handle(
+        PlanChanged([PlanStep("c", Item(f"item-{number}", 10, HASH), "fetch", 0) for number in range(5000)], {}, {})
+    )
     with connect_socket(cabin.directory, PATIENCE) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.sendall(GET_EVENTS)

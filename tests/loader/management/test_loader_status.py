@@ -20,6 +20,7 @@ from loader.contract.units import format_duration
 from loader.errors import Code
 from loader.local_api.client import LoaderNotRunning, fetch_status, watch_status
 from loader.local_api.server import LocalApiServer
+from loader.monitor.events import ItemFailed, ItemRetrying, ItemStarted, LinkState, LoaderState, PlanChanged, QueueState
 from loader.monitor.status_board import StatusBoard
 from loader.monitor.status_table import render_status
 from loader.planning.model import PlanStep
@@ -38,9 +39,9 @@ def board() -> StatusBoard:
         PlanStep("2026-12", Item("movie-002", 2000), "refuse", 0, code=Code.NO_SPACE, reason="too\x1b[31m big"),
         PlanStep("2026-12", Item("n" * 60, 0, HASH), "keep", 0),
     ]
-    board.plan_changed(steps, {"2027-01": ("BAD_MANIFEST", "line 1: not JSON")}, {"2026-12": "December\x07"})
-    board.state_changed("loading", "", "2026-12")
-    board.queue_changed(7, True, "22:00-05:00", 20_000_000)
+    board.handle(PlanChanged(steps, {"2027-01": (Code.BAD_MANIFEST, "line 1: not JSON")}, {"2026-12": "December\x07"}))
+    board.handle(LoaderState("loading", "", "2026-12"))
+    board.handle(QueueState(7, True, "22:00-05:00", 20_000_000))
     return board
 
 
@@ -90,13 +91,13 @@ def test_nothing_from_outside_steers_the_terminal(board: StatusBoard) -> None:
 
 
 def test_what_is_tried_again_says_when(board: StatusBoard) -> None:
-    board.item_started("2026-12", "movie-001", 250, 1000)
-    board.item_retrying("2026-12", "movie-001", Code.NETWORK, "the store is away", 60.0)
+    board.handle(ItemStarted("2026-12", "movie-001", 250, 1000))
+    board.handle(ItemRetrying("2026-12", "movie-001", Code.NETWORK, "the store is away", 60.0))
     assert "NETWORK: the store is away; again at " in table(board)
 
 
 def test_a_link_that_is_down_is_told_with_its_reason(board: StatusBoard) -> None:
-    board.link_changed(False, "no route to the store")
+    board.handle(LinkState(False, "no route to the store"))
     assert "link     down: no route to the store" in table(board)
 
 
@@ -110,7 +111,7 @@ def test_an_empty_plan_is_told_as_such() -> None:
 )
 def test_bars_stand_below_each_other_whatever_the_script_of_the_names(name: str, shown: str) -> None:
     board = StatusBoard("ACME", "N1")
-    board.plan_changed([PlanStep("c", Item(name, 1000), "fetch", 0)], {}, {})
+    board.handle(PlanChanged([PlanStep("c", Item(name, 1000), "fetch", 0)], {}, {}))
     assert f"  {shown} [..." in table(board)
 
 
@@ -149,7 +150,7 @@ def test_it_watches_until_the_loader_ends(tmp_path: Path, board: StatusBoard) ->
         assert watching.stdout is not None
         first = json.loads(watching.stdout.readline())
         assert first["state"] == "loading"
-        board.item_failed("2026-12", "movie-001", Code.OBJECT_GONE, "gone")
+        board.handle(ItemFailed("2026-12", "movie-001", Code.OBJECT_GONE, "gone"))
         second = json.loads(watching.stdout.readline())
         assert [one["error_code"] for one in second["items"]] == ["OBJECT_GONE", "NO_SPACE", ""]
         door.close()
@@ -228,7 +229,7 @@ def test_whatever_answers_it_is_told_in_a_sentence(tmp_path: Path, said: bytes) 
 def test_changes_are_put_together_to_the_whole(directory: Path, board: StatusBoard) -> None:
     stream = watch_status(directory)
     assert len(_items(next(stream))) == 3
-    board.item_failed("2026-12", "movie-001", Code.OBJECT_GONE, "gone")
+    board.handle(ItemFailed("2026-12", "movie-001", Code.OBJECT_GONE, "gone"))
     told = next(stream)
     assert [one["content"] for one in _items(told)][:2] == ["movie-001", "movie-002"]
     assert (_items(told)[0]["error_code"], told["full"]) == ("OBJECT_GONE", True)

@@ -12,9 +12,27 @@ import pytest
 from loader.contract.heartbeat import StoreUsage
 from loader.contract.manifest import Item
 from loader.errors import ERRORS, Code, WorldError
-from loader.monitor.events import Broadcast, EventListener
+from loader.monitor.events import (
+    Broadcast,
+    CampaignActivated,
+    CampaignFailed,
+    Event,
+    EventListener,
+    ItemFailed,
+    ItemFinished,
+    ItemProgress,
+    ItemRetrying,
+    ItemStarted,
+    ItemStopped,
+    LinkState,
+    LoaderState,
+    Notice,
+    PlanChanged,
+    QueueState,
+)
 from loader.monitor.status_board import ITEMS_LIMIT, PROGRESS_INTERVAL, StatusBoard
 from loader.planning.model import PlanStep
+from loader.s3.auth.redaction import HIDDEN
 from loader.s3.throughput import RateMeter, eta
 
 HASH = "0" * 64
@@ -54,7 +72,7 @@ def board(clock: Clock) -> StatusBoard:
 
 
 def want(board: StatusBoard, *steps: PlanStep) -> None:
-    board.plan_changed(steps, {}, {"c": "December"})
+    board.handle(PlanChanged(steps, {}, {"c": "December"}))
 
 
 def told(board: StatusBoard) -> Any:
@@ -94,7 +112,7 @@ def test_every_item_of_the_plan_is_there_with_the_names_of_the_api(board: Status
 
 
 def test_sums_of_a_campaign_and_of_all_are_those_of_its_items(board: StatusBoard) -> None:
-    board.plan_changed([fetch("a", begun=40), keep("b"), fetch("x", 50, campaign="d")], {}, {"c": "December"})
+    board.handle(PlanChanged([fetch("a", begun=40), keep("b"), fetch("x", 50, campaign="d")], {}, {"c": "December"}))
     shown = told(board)
     assert [(one["campaign"], one["title"], one["status"]) for one in shown["campaigns"]] == [
         ("c", "December", "loading"),
@@ -104,7 +122,7 @@ def test_sums_of_a_campaign_and_of_all_are_those_of_its_items(board: StatusBoard
 
 
 def test_a_campaign_without_a_manifest_has_no_total_that_somebody_made_up(board: StatusBoard) -> None:
-    board.plan_changed([], {"z": ("BAD_MANIFEST", "no comma")}, {})
+    board.handle(PlanChanged([], {"z": (Code.BAD_MANIFEST, "no comma")}, {}))
     [campaign] = told(board)["campaigns"]
     assert (campaign["status"], campaign["error_code"], campaign["error"]) == ("failed", "BAD_MANIFEST", "no comma")
     assert (campaign["items_total"], campaign["bytes_total"], campaign["percent"]) == (None, None, None)
@@ -112,52 +130,51 @@ def test_a_campaign_without_a_manifest_has_no_total_that_somebody_made_up(board:
 
 def test_a_transfer_goes_from_pending_over_loading_to_complete(board: StatusBoard) -> None:
     want(board, fetch("a"))
-    board.item_started("c", "a", 0, 100)
+    board.handle(ItemStarted("c", "a", 0, 100))
     assert item(board, "a")["status"] == "loading"
-    board.item_progress("c", "a", 100, 100, 100)
+    board.handle(ItemProgress("c", "a", 100, 100, 100))
     assert item(board, "a")["status"] == "loading"  # it is not durable yet
     assert not item(board, "a")["verified"]
-    board.item_finished("c", "a", 100, verified=True)
+    board.handle(ItemFinished("c", "a", 100, verified=True))
     assert (item(board, "a")["status"], item(board, "a")["verified"]) == ("complete", True)
-    assert board.received == 100
 
 
 def test_what_waits_beside_an_older_version_is_not_complete_until_its_campaign_is(board: StatusBoard) -> None:
     want(board, fetch("a", beside=True), keep("b", beside=True))
-    board.item_started("c", "a", 0, 100)
-    board.item_finished("c", "a", 100, verified=True)
+    board.handle(ItemStarted("c", "a", 0, 100))
+    board.handle(ItemFinished("c", "a", 100, verified=True))
     shown = told(board)
     assert [(one["status"], one["bytes_done"]) for one in shown["items"]] == [("loading", 100), ("loading", 100)]
-    board.campaign_activated("c")
+    board.handle(CampaignActivated("c"))
     assert [one["status"] for one in told(board)["items"]] == ["complete", "complete"]
     assert told(board)["campaigns"][0]["status"] == "complete"
 
 
 def test_an_error_stays_while_it_is_tried_again_and_goes_when_bytes_come(board: StatusBoard) -> None:
     want(board, fetch("a"))
-    board.item_started("c", "a", 0, 100)
-    board.item_retrying("c", "a", Code.NETWORK, "away", 30.0)
+    board.handle(ItemStarted("c", "a", 0, 100))
+    board.handle(ItemRetrying("c", "a", Code.NETWORK, "away", 30.0))
     shown = item(board, "a")
     assert (shown["status"], shown["error_code"], shown["retry_at"]) == (
         "loading",
         "NETWORK",
         "2026-12-01T10:00:30.000Z",
     )
-    board.item_progress("c", "a", 0, 100, 0)
+    board.handle(ItemProgress("c", "a", 0, 100, 0))
     assert item(board, "a")["error_code"] == "NETWORK"
-    board.item_progress("c", "a", 10, 100, 10)
+    board.handle(ItemProgress("c", "a", 10, 100, 10))
     assert (item(board, "a")["error_code"], item(board, "a")["retry_at"]) == ("", None)
 
 
 def test_a_failed_item_stays_failed_until_it_begins_again(board: StatusBoard) -> None:
     want(board, fetch("a"))
-    board.item_started("c", "a", 0, 100)
-    board.item_failed("c", "a", Code.HASH_MISMATCH, "wrong bytes")
+    board.handle(ItemStarted("c", "a", 0, 100))
+    board.handle(ItemFailed("c", "a", Code.HASH_MISMATCH, "wrong bytes"))
     want(board, PlanStep("c", Item("a", 100, HASH), "blocked", 0, code=Code.HASH_MISMATCH))
     assert (item(board, "a")["status"], item(board, "a")["error"]) == ("failed", "wrong bytes")
     want(board, fetch("a"))
     assert item(board, "a")["status"] == "failed"
-    board.item_started("c", "a", 0, 100)
+    board.handle(ItemStarted("c", "a", 0, 100))
     assert item(board, "a")["status"] == "loading"
 
 
@@ -168,16 +185,16 @@ def test_what_is_left_alone_without_a_word_is_told_in_those_of_the_table(board: 
 
 def test_a_transfer_that_gives_way_is_pending_again_with_what_it_has(board: StatusBoard) -> None:
     want(board, fetch("a"))
-    board.item_started("c", "a", 0, 100)
-    board.item_progress("c", "a", 30, 100, 30)
-    board.item_stopped("c", "a")
+    board.handle(ItemStarted("c", "a", 0, 100))
+    board.handle(ItemProgress("c", "a", 30, 100, 30))
+    board.handle(ItemStopped("c", "a"))
     assert (item(board, "a")["status"], item(board, "a")["bytes_done"]) == ("pending", 30)
 
 
 def test_a_new_plan_does_not_set_back_what_is_on_its_way(board: StatusBoard) -> None:
     want(board, fetch("a"), fetch("b"))
-    board.item_started("c", "a", 0, 100)
-    board.item_progress("c", "a", 70, 100, 70)
+    board.handle(ItemStarted("c", "a", 0, 100))
+    board.handle(ItemProgress("c", "a", 70, 100, 70))
     want(board, fetch("a", begun=20), keep("b"))
     assert (item(board, "a")["status"], item(board, "a")["bytes_done"]) == ("loading", 70)
     assert item(board, "b")["status"] == "complete"
@@ -187,16 +204,16 @@ def test_a_new_plan_does_not_set_back_what_is_on_its_way(board: StatusBoard) -> 
 
 def test_a_restart_takes_the_bytes_down(board: StatusBoard) -> None:
     want(board, fetch("a"))
-    board.item_started("c", "a", 50, 100)
-    board.item_progress("c", "a", 0, 100, 0)
+    board.handle(ItemStarted("c", "a", 50, 100))
+    board.handle(ItemProgress("c", "a", 0, 100, 0))
     assert item(board, "a")["bytes_done"] == 0
 
 
 def test_rates_and_times_are_null_until_somebody_can_tell(board: StatusBoard, clock: Clock) -> None:
     want(board, fetch("a", 100 * MIB), fetch("b", 50 * MIB))
-    board.item_started("c", "a", 0, 100 * MIB)
+    board.handle(ItemStarted("c", "a", 0, 100 * MIB))
     clock.now += 0.5
-    board.item_progress("c", "a", 10 * MIB, 100 * MIB, 10 * MIB)
+    board.handle(ItemProgress("c", "a", 10 * MIB, 100 * MIB, 10 * MIB))
     assert (item(board, "a")["rate_bps"], item(board, "a")["eta_seconds"], told(board)["rate_bps"]) == (
         None,
         None,
@@ -211,8 +228,8 @@ def test_rates_and_times_are_null_until_somebody_can_tell(board: StatusBoard, cl
 
 def test_a_stalled_transfer_has_no_time_of_arrival(board: StatusBoard, clock: Clock) -> None:
     want(board, fetch("a", 1000))
-    board.item_started("c", "a", 0, 1000)
-    board.item_progress("c", "a", 500, 1000, 500)
+    board.handle(ItemStarted("c", "a", 0, 1000))
+    board.handle(ItemProgress("c", "a", 500, 1000, 500))
     clock.now += 20
     assert (item(board, "a")["rate_bps"], item(board, "a")["eta_seconds"]) == (0, None)
 
@@ -228,17 +245,17 @@ def test_a_meter_begins_anew_after_a_silence() -> None:
 
 def test_progress_is_told_in_steps_and_everything_else_at_once(board: StatusBoard, clock: Clock) -> None:
     want(board, fetch("a", 10**6))
-    board.item_started("c", "a", 0, 10**6)
+    board.handle(ItemStarted("c", "a", 0, 10**6))
     first = board.revision
     for kept in range(1, 1001):
-        board.item_progress("c", "a", kept, 10**6, 1)
+        board.handle(ItemProgress("c", "a", kept, 10**6, 1))
         assert board.revision == first
     clock.now += PROGRESS_INTERVAL
     assert board.revision == first + 1
     assert board.revision == first + 1
-    board.state_changed("paused", "told so", "")
+    board.handle(LoaderState("paused", "told so", ""))
     assert board.revision == first + 2
-    board.state_changed("paused", "told so", "")
+    board.handle(LoaderState("paused", "told so", ""))
     assert board.revision == first + 2
 
 
@@ -246,7 +263,7 @@ def test_changes_hold_only_what_changed_and_all_of_it_after_a_new_plan(board: St
     want(board, fetch("a"), fetch("b"), keep("d"))
     seen = board.snapshot()
     revision = int(str(seen["revision"]))
-    board.item_failed("c", "b", Code.OBJECT_GONE, "gone")
+    board.handle(ItemFailed("c", "b", Code.OBJECT_GONE, "gone"))
     news: Any = board.changes(revision)
     assert not news["full"]
     assert [one["content"] for one in news["items"]] == ["b"]
@@ -265,23 +282,23 @@ def test_the_same_plan_again_is_no_news(board: StatusBoard) -> None:
 def test_who_waits_hears_of_progress_of_an_event_and_of_nothing() -> None:
     board = StatusBoard("ACME", "N1")
     want(board, fetch("a"))
-    board.item_started("c", "a", 0, 100)
+    board.handle(ItemStarted("c", "a", 0, 100))
     revision, heard = board.revision, []
     waiting = threading.Thread(target=lambda: heard.append(board.wait(revision, 30)))
     waiting.start()
-    board.item_progress("c", "a", 1, 100, 1)
+    board.handle(ItemProgress("c", "a", 1, 100, 1))
     waiting.join(10)
     assert heard == [revision + 1]
-    board.item_finished("c", "a", 100, verified=True)
+    board.handle(ItemFinished("c", "a", 100, verified=True))
     assert board.wait(revision, 30) > revision
     assert board.wait(board.revision, 0.0) == board.revision
 
 
 def test_state_link_queue_and_disks_are_told() -> None:
     board = StatusBoard("ACME", "N1", "0.1.0", space=lambda: [StoreUsage("/content", 100, 40)])
-    board.state_changed("waiting", "the link is down", "c")
-    board.link_changed(False, "no route")
-    board.queue_changed(7, True, "22:00-05:00", 20_000_000)
+    board.handle(LoaderState("waiting", "the link is down", "c"))
+    board.handle(LinkState(False, "no route"))
+    board.handle(QueueState(7, True, "22:00-05:00", 20_000_000))
     shown = told(board)
     assert (shown["state"], shown["reason"], shown["campaign"]) == ("waiting", "the link is down", "c")
     assert shown["link"] == {"up": False, "reason": "no route"}
@@ -302,9 +319,9 @@ def test_it_is_bounded_and_keeps_what_is_still_to_come(board: StatusBoard) -> No
     shown = told(board)
     assert (len(shown["items"]), shown["left_out"]) == (ITEMS_LIMIT, 1)
     assert shown["items"][0]["content"] == "wanted"
-    board.item_started("c", "stranger", 0, 10)
-    board.item_progress("c", "stranger", 5, 10, 5)
-    board.item_finished("c", "stranger", 10, verified=True)
+    board.handle(ItemStarted("c", "stranger", 0, 10))
+    board.handle(ItemProgress("c", "stranger", 5, 10, 5))
+    board.handle(ItemFinished("c", "stranger", 10, verified=True))
     assert len(told(board)["items"]) == ITEMS_LIMIT
 
 
@@ -319,33 +336,47 @@ def test_what_a_campaign_or_an_item_is_can_be_asked(board: StatusBoard) -> None:
 
 
 def test_a_fan_passes_everything_on_to_all() -> None:
-    heard: list[tuple[int, str]] = []
+    heard: list[tuple[int, Event]] = []
 
-    class Ear(EventListener):
+    class Recorder(EventListener):
         def __init__(self, number: int) -> None:
             self.number = number
 
-        def __getattribute__(self, name: str) -> Any:
-            if name in vars(EventListener) and not name.startswith("_"):
-                return lambda *_, **__: heard.append((self.number, name))
-            return object.__getattribute__(self, name)
+        def handle(self, event: Event) -> None:
+            heard.append((self.number, event))
 
-    fan = Broadcast(Ear(1), Ear(2))
-    fan.plan(1, 2, 3)
-    fan.plan_changed([], {}, {})
-    fan.notice("event", "text", field=1)
-    fan.item_started("c", "a", 0, 1)
-    fan.item_progress("c", "a", 0, 1, 1)
-    fan.item_retrying("c", "a", Code.NETWORK, "away", 1.0)
-    fan.item_stopped("c", "a")
-    fan.item_finished("c", "a", 1, verified=True)
-    fan.campaign_activated("c")
-    fan.item_failed("c", "a", Code.NETWORK, "away")
-    fan.hook_recovered("c", "a")
-    fan.campaign_failed("c", Code.NETWORK, "away")
-    fan.state_changed("idle", "", "")
-    fan.link_changed(True, "")
-    fan.queue_changed(None, False, "", None)
-    fan.close()
-    events = [name for name in vars(EventListener) if not name.startswith("_")]
-    assert heard == [(number, name) for name in events for number in (1, 2)]
+    events = [ItemStarted("c", "a", 0, 1), LinkState(False, "no route"), Notice("event", "text", {"field": 1})]
+    broadcast = Broadcast(Recorder(1), Recorder(2))
+    for event in events:
+        broadcast.handle(event)
+    assert heard == [(number, event) for event in events for number in (1, 2)]
+
+
+def test_no_secret_passes_a_broadcast() -> None:
+    heard: list[Event] = []
+
+    class Recorder(EventListener):
+        def handle(self, event: Event) -> None:
+            heard.append(event)
+
+    secret, hidden = "https://user:password@store", f"https://{HIDDEN}@store"
+    broadcast = Broadcast(Recorder())
+    broadcast.handle(PlanChanged([], {"c": (Code.NETWORK, secret)}, {"c": secret}))
+    broadcast.notice("event", secret, error=secret, count=1)
+    for event in (
+        ItemRetrying("c", "a", Code.NETWORK, secret, 1.0),
+        ItemFailed("c", "a", Code.NETWORK, secret),
+        CampaignFailed("c", Code.NETWORK, secret),
+        LoaderState("waiting", secret),
+        LinkState(False, secret),
+    ):
+        broadcast.handle(event)
+    assert heard == [
+        PlanChanged([], {"c": (Code.NETWORK, hidden)}, {"c": hidden}),
+        Notice("event", hidden, {"error": hidden, "count": 1}),
+        ItemRetrying("c", "a", Code.NETWORK, hidden, 1.0),
+        ItemFailed("c", "a", Code.NETWORK, hidden),
+        CampaignFailed("c", Code.NETWORK, hidden),
+        LoaderState("waiting", hidden),
+        LinkState(False, hidden),
+    ]

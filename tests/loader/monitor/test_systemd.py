@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from loader.monitor.events import LoaderState
 from loader.monitor.systemd import SystemdNotifier
 
 
@@ -45,8 +46,8 @@ def test_it_says_ready_status_and_stopping(manager: tuple[str, Callable[[], list
 def test_as_a_listener_it_tells_the_state(manager: tuple[str, Callable[[], list[str]]]) -> None:
     name, heard = manager
     watchdog = SystemdNotifier({"NOTIFY_SOCKET": name})
-    watchdog.state_changed("loading", "", "2026-12")
-    watchdog.state_changed("waiting", "no route", "")
+    watchdog.handle(LoaderState("loading", "", "2026-12"))
+    watchdog.handle(LoaderState("waiting", "no route", ""))
     assert heard() == ["STATUS=loading 2026-12", "STATUS=waiting (no route)"]
 
 

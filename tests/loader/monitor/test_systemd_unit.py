@@ -14,6 +14,7 @@ import pytest
 from loader.config import OPTIONS
 from loader.contract.manifest import Item
 from loader.local_api.service import ROUTES
+from loader.monitor.events import PlanChanged
 from loader.monitor.status_board import StatusBoard
 from loader.planning.model import PlanStep
 from tests.support.aircraft import ROOT
@@ -61,7 +62,7 @@ def test_the_page_names_every_request_and_every_field() -> None:
     for path, method in ROUTES.items():
         assert f"`{method} {path}`" in page
     board = StatusBoard("ACME", "N1")
-    board.plan_changed([PlanStep("c", Item("a", 1), "fetch", 0)], {}, {})
+    board.handle(PlanChanged([PlanStep("c", Item("a", 1), "fetch", 0)], {}, {}))
     told = board.snapshot()
     rows = [told, *_objects(told["campaigns"]), *_objects(told["items"]), *_objects([told["link"], told["queue"]])]
     for field in {name for row in rows for name in row}:

@@ -14,6 +14,18 @@ import pytest
 from loader.contract.item_reports import one_line
 from loader.contract.manifest import Item
 from loader.errors import Code
+from loader.monitor.events import (
+    CampaignFailed,
+    ItemFailed,
+    ItemFinished,
+    ItemProgress,
+    ItemRetrying,
+    ItemStarted,
+    ItemStopped,
+    LoaderState,
+    PlanChanged,
+    PlanStarted,
+)
 from loader.monitor.terminal import JsonLines, PlainDisplay, ProgressBars
 from loader.planning.model import PlanStep
 
@@ -22,15 +34,15 @@ HOSTILE = 'a\n{"event": "forged"}\r\x1b[2J\u202egpj\x00\ud800'
 
 def everything(display: PlainDisplay) -> None:
     """Each event once, with names and texts nobody should have."""
-    display.plan(2, 1000, 10)
-    display.item_started("c", HOSTILE, 0, 100)
-    display.item_progress("c", HOSTILE, 50, 100, 50)
-    display.item_retrying("c", HOSTILE, Code.NETWORK, HOSTILE, 1.0)
-    display.item_failed("c", HOSTILE, Code.IO_ERROR, HOSTILE)
-    display.item_finished("c", "b", 100, verified=True)
-    display.campaign_failed("c", Code.BAD_MANIFEST, HOSTILE)
+    display.handle(PlanStarted(2, 1000, 10))
+    display.handle(ItemStarted("c", HOSTILE, 0, 100))
+    display.handle(ItemProgress("c", HOSTILE, 50, 100, 50))
+    display.handle(ItemRetrying("c", HOSTILE, Code.NETWORK, HOSTILE, 1.0))
+    display.handle(ItemFailed("c", HOSTILE, Code.IO_ERROR, HOSTILE))
+    display.handle(ItemFinished("c", "b", 100, verified=True))
+    display.handle(CampaignFailed("c", Code.BAD_MANIFEST, HOSTILE))
     display.notice("odd", HOSTILE, path=Path("/content"), error=ValueError("x"))
-    display.state_changed("waiting", HOSTILE, "c")
+    display.handle(LoaderState("waiting", HOSTILE, "c"))
     display.close()
 
 
@@ -52,6 +64,26 @@ def test_with_json_every_line_is_one_object() -> None:
     assert all({"at", "event", "text"} <= set(line) for line in lines)
     assert stream.getvalue().isascii()
     assert lines[1]["content"] == HOSTILE
+
+
+def test_the_fields_of_each_json_line_are_public() -> None:
+    stream = io.StringIO()
+    everything(JsonLines(stream, 0.0))
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [list(line)[3:] for line in lines] == [
+        ["items", "bytes", "begun"],
+        ["campaign", "content", "bytes_done", "bytes_total"],
+        ["campaign", "content", "bytes_done", "bytes_total"],
+        ["campaign", "content", "code", "error", "seconds"],
+        ["campaign", "content", "code", "error"],
+        ["campaign", "content", "bytes_total", "verified"],
+        ["campaign", "code", "error"],
+        ["path", "error"],
+        ["state", "reason"],
+    ]
+    assert lines[0] == {**lines[0], "items": 2, "bytes": 1000, "begun": 10}
+    assert lines[3]["error"] == one_line(HOSTILE)
+    assert (lines[-2]["path"], lines[-2]["error"]) == ("/content", "x")
 
 
 def test_plain_lines_are_lines_and_steer_no_terminal() -> None:
@@ -82,7 +114,7 @@ def test_what_keeps_it_from_loading_is_said_when_it_changes() -> None:
         ("loading", ""),
         ("verifying", ""),
     ]:
-        display.state_changed(state, reason, "c")
+        display.handle(LoaderState(state, reason, "c"))
     told: list[Any] = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [one["text"] for one in told] == [
         "waiting: no route",
@@ -96,8 +128,8 @@ def bars(*steps: PlanStep) -> tuple[ProgressBars, io.StringIO]:
     """With a plan of these."""
     stream = io.StringIO()
     shown = ProgressBars(stream)
-    shown.plan_changed(steps, {}, {})
-    shown.plan(len(steps), sum(step.item.size for step in steps), sum(step.bytes_done for step in steps))
+    shown.handle(PlanChanged(steps, {}, {}))
+    shown.handle(PlanStarted(len(steps), sum(step.item.size for step in steps), sum(step.bytes_done for step in steps)))
     return shown, stream
 
 
@@ -113,20 +145,20 @@ def fetch(name: str, size: int, begun: int = 0) -> PlanStep:
 
 def test_the_bar_for_all_knows_what_was_linked_and_what_began_anew() -> None:
     display, stream = bars(fetch("linked", 6000), fetch("again", 4000, 2000))
-    display.item_started("c", "again", 0, 4000)  # what was here is not trusted
-    display.item_progress("c", "again", 1000, 4000, 1000)
-    display.item_finished("c", "linked", 6000, verified=True)
+    display.handle(ItemStarted("c", "again", 0, 4000))  # what was here is not trusted
+    display.handle(ItemProgress("c", "again", 1000, 4000, 1000))
+    display.handle(ItemFinished("c", "linked", 6000, verified=True))
     assert "7.0/10.0 kB" in last_view(display, stream)[0]
 
 
 def test_what_gave_way_has_no_bar_and_what_goes_on_has_one() -> None:
     display, stream = bars(fetch("a", 4000), fetch("b", 4000))
     for name in ("a", "b"):
-        display.item_started("c", name, 0, 4000)
-        display.item_progress("c", name, 1000, 4000, 1000)
-        display.item_stopped("c", name)
-    display.item_started("c", "b", 1000, 4000)
-    display.item_progress("c", "b", 2000, 4000, 1000)
+        display.handle(ItemStarted("c", name, 0, 4000))
+        display.handle(ItemProgress("c", name, 1000, 4000, 1000))
+        display.handle(ItemStopped("c", name))
+    display.handle(ItemStarted("c", "b", 1000, 4000))
+    display.handle(ItemProgress("c", "b", 2000, 4000, 1000))
     shown = last_view(display, stream)
     assert [line.split()[0] for line in shown] == ["All", "c/b"]
     assert "3.0/8.0 kB" in shown[0]
