@@ -28,7 +28,7 @@ from loader.monitor.status_board import StatusBoard
 from loader.monitor.systemd import SystemdNotifier
 from loader.monitor.terminal import PlainDisplay, make_display
 from loader.network.link_monitor import LinkMonitor, connect_target
-from loader.reporting.reporter import MAX_HELPERS
+from loader.reporting.sender import MAX_HELPERS
 from loader.s3.auth.environment import clean_variables
 from loader.s3.auth.redaction import redact, secrets_in
 from loader.s3.client import S3Bucket

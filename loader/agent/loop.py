@@ -40,6 +40,7 @@ from loader.network.link_monitor import LinkMonitor
 from loader.planning.failure_history import FailureHistory
 from loader.planning.limits import EffectiveLimits
 from loader.planning.model import Plan, PlanningContext
+from loader.reporting.context import ReportingContext
 from loader.reporting.lease import TailLease
 from loader.reporting.reporter import StatusReporter
 from loader.s3.auth.redaction import redact
@@ -138,7 +139,7 @@ class Agent:
             takeover_after=settings.takeover_after,
             say=lambda text: listener.notice("lease", text),
         )
-        return StatusReporter(
+        context = ReportingContext(
             status,
             settings.airline,
             settings.tail,
@@ -150,6 +151,7 @@ class Agent:
             on_lease_lost=self._on_lease_lost,
             link_up=lambda: self._link.state()[0],
         )
+        return StatusReporter(context)
 
     def _make_task_context(self, media: Bucket) -> TaskContext:
         settings = self._settings

@@ -13,6 +13,7 @@ import pytest
 
 from loader.contract.heartbeat import Heartbeat, build_heartbeat, parse_heartbeat
 from loader.errors import Code, Unsupported, WorldError
+from loader.reporting.context import ReportingContext
 from loader.reporting.lease import CurrentHolder, Decision, OwnIdentity, TailLease, TailLeaseLost, decide
 from loader.reporting.reporter import StatusReporter
 from loader.s3.interface import GetResult
@@ -315,13 +316,15 @@ def test_of_a_lost_tail_nothing_more_is_told(world: World) -> None:
     world.machine("a").beat()
     loser, taken = world.machine("b"), list[str]()
     writer = StatusReporter(
-        world.bucket,
-        "ACME",
-        "N1",
-        lease=loser.lease,
-        interval=0.01,
-        heartbeat=lambda: Heartbeat(loader="1", state="idle", started_at=LATER),
-        on_lease_lost=taken.append,
+        ReportingContext(
+            world.bucket,
+            "ACME",
+            "N1",
+            lease=loser.lease,
+            interval=0.01,
+            heartbeat=lambda: Heartbeat(loader="1", state="idle", started_at=LATER),
+            on_lease_lost=taken.append,
+        )
     )
     writer.progress("c", "a", 7, 7, final=True)
     writer.start()
@@ -343,12 +346,14 @@ def test_the_last_heartbeat_comes_after_everything_else(world: World) -> None:
 
     world.bucket.put = noted  # type: ignore[method-assign]
     writer = StatusReporter(
-        world.bucket,
-        "ACME",
-        "N1",
-        lease=world.machine("a").lease,
-        interval=60,
-        heartbeat=lambda: Heartbeat(loader="1", state="idle", started_at=BEGUN),
+        ReportingContext(
+            world.bucket,
+            "ACME",
+            "N1",
+            lease=world.machine("a").lease,
+            interval=60,
+            heartbeat=lambda: Heartbeat(loader="1", state="idle", started_at=BEGUN),
+        )
     )
     writer.start()
     for done in range(3):
@@ -369,12 +374,14 @@ def test_the_tail_is_given_away_in_time_even_if_not_all_can_be_told(world: World
 
     world.bucket.put = slow  # type: ignore[method-assign]
     writer = StatusReporter(
-        world.bucket,
-        "ACME",
-        "N1",
-        lease=world.machine("a").lease,
-        interval=60,
-        heartbeat=lambda: Heartbeat(loader="1", state="idle", started_at=BEGUN),
+        ReportingContext(
+            world.bucket,
+            "ACME",
+            "N1",
+            lease=world.machine("a").lease,
+            interval=60,
+            heartbeat=lambda: Heartbeat(loader="1", state="idle", started_at=BEGUN),
+        )
     )
     for at in range(2000):
         writer.progress("c", f"{at}", 0, 1)

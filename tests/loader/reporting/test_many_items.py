@@ -17,9 +17,11 @@ from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.contract.heartbeat import Heartbeat
 from loader.contract.units import MIB
 from loader.errors import Code, WorldError
+from loader.reporting.context import ReportingContext
 from loader.reporting.lease import TailLease
 from loader.reporting.outbox import BURST, RATE, Outbox
-from loader.reporting.reporter import MAX_HELPERS, StatusReporter
+from loader.reporting.reporter import StatusReporter
+from loader.reporting.sender import MAX_HELPERS
 from loader.s3.client import S3Bucket
 from loader.s3.interface import Bucket
 from loader.s3.memory import MemoryBucket
@@ -29,13 +31,15 @@ from tests.support.portal_system import PATIENCE, until
 
 def make(bucket: Bucket, interval: float = 0.05, link_up: Callable[[], bool] = lambda: True) -> StatusReporter:
     return StatusReporter(
-        bucket,
-        "ACME",
-        "N1",
-        lease=TailLease(bucket, "ACME/N1/loader.json", [], takeover_after=0.0),
-        interval=interval,
-        heartbeat=lambda: Heartbeat(loader="1", state="loading"),
-        link_up=link_up,
+        ReportingContext(
+            bucket,
+            "ACME",
+            "N1",
+            lease=TailLease(bucket, "ACME/N1/loader.json", [], takeover_after=0.0),
+            interval=interval,
+            heartbeat=lambda: Heartbeat(loader="1", state="loading"),
+            link_up=link_up,
+        )
     )
 
 
@@ -309,12 +313,11 @@ def test_what_is_not_understood_about_one_key_does_not_silence_the_others() -> N
                 raise RuntimeError("nobody thought of that")
             return super().put(key, body, if_none_match=if_none_match, if_match=if_match)
 
-    writer = make(Odd())
+    bucket = Odd()
+    writer = make(bucket)
     writer.start()
     writer.progress("c", "odd", 1, 1, final=True)
     writer.progress("c", "good", 1, 1, final=True)
-    bucket = writer._bucket  # the double, to look into
-    assert isinstance(bucket, Odd)
     until(lambda: (key("good"), b"1") in bucket.written)
     assert not writer.close(2)
 
@@ -386,10 +389,10 @@ def test_a_store_in_trouble_is_asked_by_one_alone() -> None:
         writer.progress("c", f"i{at}", 1, 1, final=True)
     until(lambda: len(bucket.written) > 20)
     bucket.away = True
-    until(lambda: writer._backoff.failures >= 2)
+    until(lambda: writer._sender.backoff.failures >= 2)
     tries = bucket.tries
     # All that were under way when it went away count as one; then one by one. The last may not be counted yet.
-    assert tries <= MAX_HELPERS + writer._backoff.failures + 1
+    assert tries <= MAX_HELPERS + writer._sender.backoff.failures + 1
     writer.close(0.1)
 
 

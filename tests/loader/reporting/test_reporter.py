@@ -12,6 +12,7 @@ import pytest
 from loader.contract.heartbeat import Heartbeat, parse_heartbeat
 from loader.contract.units import MIB
 from loader.errors import Code, WorldError
+from loader.reporting.context import ReportingContext
 from loader.reporting.lease import TailLease
 from loader.reporting.outbox import Outbox
 from loader.reporting.reporter import StatusReporter
@@ -66,12 +67,14 @@ def bucket() -> Moody:
 
 def make(bucket: Moody, interval: float = 0.05) -> StatusReporter:
     return StatusReporter(
-        bucket,
-        "ACME",
-        "N1",
-        lease=TailLease(bucket, "ACME/N1/loader.json", [], takeover_after=0.0),
-        interval=interval,
-        heartbeat=lambda: Heartbeat(loader="1", state="idle"),
+        ReportingContext(
+            bucket,
+            "ACME",
+            "N1",
+            lease=TailLease(bucket, "ACME/N1/loader.json", [], takeover_after=0.0),
+            interval=interval,
+            heartbeat=lambda: Heartbeat(loader="1", state="idle"),
+        )
     )
 
 
