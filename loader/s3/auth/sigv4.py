@@ -9,12 +9,9 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from loader.s3.auth.credentials import S3Credentials
-
-if TYPE_CHECKING:
-    pass
 
 _ALGORITHM: Final = "AWS4-HMAC-SHA256"
 
