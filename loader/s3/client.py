@@ -22,7 +22,7 @@ from loader.clock import StoreClock
 from loader.errors import Code, WorldError
 from loader.s3.auth.credentials import S3Credentials
 from loader.s3.errors import NoSuchBucket
-from loader.s3.http.headers import parse_http_date
+from loader.s3.http.headers import parse_http_date, write_condition
 from loader.s3.http.responses import ResponseBody, etag_of, release_connection
 from loader.s3.http.transport import MAX_ATTEMPTS, S3Request, S3Response, S3Transport
 from loader.s3.http.urls import quote_query
@@ -136,9 +136,7 @@ class S3Bucket:
 
     def put(self, key: str, body: bytes, *, if_none_match: bool = False, if_match: str | None = None) -> str:
         """Write a small object and return its ETag; OBJECT_CHANGED if it must not exist but does, or has changed."""
-        condition = {"If-None-Match": "*"} if if_none_match else {}
-        if if_match is not None:
-            condition["If-Match"] = f'"{if_match}"'
+        condition = write_condition(if_none_match=if_none_match, if_match=if_match)
         answer = self._transport.call(
             S3Request("put", "PUT", key, condition, body=body), attempts=1 if condition else MAX_ATTEMPTS
         )

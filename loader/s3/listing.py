@@ -15,6 +15,7 @@ from typing import Final
 from urllib.parse import unquote_plus
 from xml.etree import ElementTree
 
+from loader.s3.http.xml import namespace, parse_root
 from loader.s3.interface import ObjectInfo
 
 _OPEN, _CLOSE = "<Contents>", "</Contents>"
@@ -123,15 +124,8 @@ def _entry(order: tuple[str, ...]) -> re.Pattern[str]:
 
 def _page(columns: _Columns, text: str) -> ListPage:
     """The page that has the entries of `columns` before those in `text`."""
-    if "<!DOCTYPE" in text or "<!ENTITY" in text:
-        raise ValueError("it declares a document type")
-    try:
-        root = ElementTree.fromstring(text)  # noqa: S314  entities need the document type refused above
-    except ElementTree.ParseError as error:
-        raise ValueError("it is not XML") from error
-    if root.tag.rpartition("}")[2] != "ListBucketResult":
-        raise ValueError("it is no ListBucketResult")
-    space = root.tag.removesuffix("ListBucketResult")  # in braces, or nothing
+    root = parse_root(text, ("ListBucketResult",))
+    space = namespace(root)
     token = _token(root, space)
     encoded = _child_text(root, f"{space}EncodingType") == "url"
     objects = list(map(ObjectInfo, _decoded_all(columns.keys, encoded), columns.sizes, columns.etags, columns.whens))

@@ -22,10 +22,12 @@ from xml.sax.saxutils import escape
 
 from loader.errors import Code, Stopped, WorldError
 from loader.s3.errors import S3ErrorResponse, UploadGone
+from loader.s3.http.headers import write_condition
 from loader.s3.http.payload import FileSlice, Payload, payload_sha256, payload_size
 from loader.s3.http.responses import etag_of
 from loader.s3.http.transport import FIRST_RETRY_WAIT, MAX_RETRY_WAIT, S3Request, S3Transport
 from loader.s3.http.urls import quote_query
+from loader.s3.http.xml import local_name, namespace, parse_root
 from loader.s3.interface import UploadedPart
 from loader.s3.part_plan import PART_SIZE, PartRange, check_part_number, multipart_etag, plan_parts
 from loader.s3.retry import Backoff
@@ -82,14 +84,11 @@ class S3MultipartUpload:
         self, parts: Sequence[UploadedPart], *, if_none_match: bool = False, if_match: str | None = None
     ) -> str:
         """Make the object of these parts and return its ETag; also if an earlier `complete` already did."""
-        condition = {"If-None-Match": "*"} if if_none_match else {}
-        if if_match is not None:
-            condition["If-Match"] = f'"{if_match}"'
         call = S3Request(
             "put",
             "POST",
             self.key,
-            condition,
+            write_condition(if_none_match=if_none_match, if_match=if_match),
             query=self._query(),
             body=_completion(parts),
             limit=_ANSWER_LIMIT,
@@ -127,7 +126,7 @@ class S3MultipartUpload:
             query = self._query(**{"max-parts": "1000", "part-number-marker": str(marker)})
             call = S3Request("list", "GET", self.key, {}, query=query, limit=_ANSWER_LIMIT, name=name)
             root = _parse(self._transport.call(call).body, _LISTINGS, name)
-            yield [_part(element, name) for element in root.iter(_tag(root, "Part"))]
+            yield [_part(element, name) for element in root.iter(f"{namespace(root)}Part")]
             if _text(root, "IsTruncated", name) != "true":
                 return
             last, marker = marker, _number(_text(root, "NextPartNumberMarker", name), name)
@@ -138,7 +137,7 @@ class S3MultipartUpload:
         """One attempt. A status of 200 promises nothing: it may be sent before the store knows."""
         name, body = str(call), self._transport.call(call, 1).body
         root = _parse(body, ("CompleteMultipartUploadResult", "Error"), name)
-        if _local(root) == "Error":
+        if local_name(root) == "Error":
             refusal = S3ErrorResponse.from_response(500, {}, body)
             if refusal.s3_code not in _TRANSIENT:
                 refusal = replace(refusal, status=400)
@@ -254,27 +253,13 @@ def _completion(parts: Sequence[UploadedPart]) -> bytes:
 def _parse(body: bytes, expected: Collection[str], what: str) -> ElementTree.Element:
     """The root of an answer, which has one of these names. Raises WorldError for anything else."""
     try:
-        text = body.decode("utf-8-sig").strip()
-        if "<!DOCTYPE" in text or "<!ENTITY" in text:
-            raise ValueError("it declares a document type")
-        root = ElementTree.fromstring(text)  # noqa: S314  entities need the document type refused above
-        if _local(root) not in expected:
-            raise ValueError("it has another root")
-    except (ValueError, ElementTree.ParseError) as error:
+        return parse_root(body.decode("utf-8-sig").strip(), expected)
+    except ValueError as error:
         raise WorldError(Code.NETWORK, f"{what}: the answer is not an object store's") from error
-    return root
-
-
-def _local(element: ElementTree.Element) -> str:
-    return element.tag.rpartition("}")[2]
-
-
-def _tag(root: ElementTree.Element, name: str) -> str:
-    return root.tag.removesuffix(_local(root)) + name
 
 
 def _text(element: ElementTree.Element, name: str, what: str) -> str:
-    text = element.findtext(_tag(element, name))
+    text = element.findtext(f"{namespace(element)}{name}")
     if not text:
         raise WorldError(Code.NETWORK, f"{what}: the answer has no {name}, so it is not an object store's")
     return text

@@ -30,3 +30,11 @@ def parse_content_range(text: str | None) -> tuple[int, int, int]:
     if not first <= last < size:
         raise ValueError(f"Content-Range {first}-{last}/{size} is impossible")
     return first, last, size
+
+
+def write_condition(*, if_none_match: bool, if_match: str | None) -> dict[str, str]:
+    """Return the headers of a conditional write: the object must not exist, or must have this ETag."""
+    condition = {"If-None-Match": "*"} if if_none_match else {}
+    if if_match is not None:
+        condition["If-Match"] = f'"{if_match}"'
+    return condition
