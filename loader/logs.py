@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import TextIO
 
 from loader.contract.item_reports import one_line
+from loader.contract.strict_json import format_utc_milliseconds
 from loader.s3.auth.redaction import Redactor, redact, secrets_in
 
 log = logging.getLogger("loader")
@@ -53,7 +54,7 @@ class _LineFormatter(logging.Formatter):
         if not self._as_json:
             return " | ".join([f"{at:%H:%M:%S} {record.levelname} {text}", *lines])
         told: dict[str, object] = {
-            "at": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "at": format_utc_milliseconds(at),
             "event": "log",
             "level": record.levelname.lower(),
             "logger": record.name,

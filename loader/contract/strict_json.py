@@ -253,3 +253,8 @@ def json_type_name(value: object) -> str:
     names: Mapping[type, str] = {dict: "an object", list: "a list", str: "a string", bool: "true or false"}
     names = {**names, int: "a number", float: "a fraction", type(None): "null"}
     return names.get(type(value), "something else")
+
+
+def format_utc_milliseconds(when: datetime) -> str:
+    """Return an aware time in ISO 8601, in UTC with milliseconds, ending in Z: as logs, events and the API have it."""
+    return when.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

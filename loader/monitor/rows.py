@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
+from loader.contract.strict_json import format_utc_milliseconds
 from loader.errors import ERRORS, Code
 from loader.monitor.events import (
     HookRecovered,
@@ -106,11 +107,6 @@ def carried_over(step: PlanStep, before: ItemStatus | None) -> ItemStatus:
     return entry
 
 
-def format_utc_milliseconds(moment: datetime | None) -> str | None:
-    """As the contract writes times."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else None
-
-
 def percent(bytes_done: int, bytes_total: int, *, is_complete: bool) -> int:
     """Whole percent, rounded down so that 100 means every byte."""
     return bytes_done * 100 // bytes_total if bytes_total else 100 * is_complete
@@ -132,7 +128,7 @@ def item_row(entry: ItemStatus, now: float) -> dict[str, object]:
         "eta_seconds": eta(entry.bytes_total - entry.bytes_done, rate),
         "error_code": entry.code or "",
         "error": entry.error,
-        "retry_at": format_utc_milliseconds(entry.retry_at),
+        "retry_at": format_utc_milliseconds(entry.retry_at) if entry.retry_at else None,
     }
 
 

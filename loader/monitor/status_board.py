@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Final
 
 from loader.contract.heartbeat import StoreUsage
+from loader.contract.strict_json import format_utc_milliseconds
 from loader.errors import WorldError
 from loader.monitor.events import (
     CampaignActivated,
@@ -37,7 +38,6 @@ from loader.monitor.rows import (
     apply_event,
     campaign_row,
     carried_over,
-    format_utc_milliseconds,
     item_row,
 )
 from loader.s3.throughput import RateMeter
