@@ -1,13 +1,13 @@
-"""Both buckets, seen from either side: list, get, open, put, upload, delete.
+"""Client for a bucket of any S3: list, get, open, put, upload, delete.
 
-`S3Bucket` talks to any S3, `MemoryBucket` is the same in memory, for tests and property machines; one test suite holds
-them to the same behaviour. `loader.s3.http.transport` sends the requests, `loader.s3.listing` reads the listings and
-`loader.s3.upload` sends large files: boto3 would cost 0.4 s to load and fifty times the CPU for a page of a listing.
-Whatever fails comes out as `WorldError`, chained, without a secret or a signed address in its text.
+`loader.s3.http.transport` sends the requests, `loader.s3.listing` parses listings, `loader.s3.upload` sends large
+files. boto3 would take 0.4 s to import and fifty times the CPU for a page of a listing. One test suite checks that
+`S3Bucket` and `loader.s3.memory.MemoryBucket` behave alike. Every failure is raised as `WorldError`, chained, without a
+secret or a signed address in its text.
 
-Addressing: with an endpoint the bucket is the first segment of the path; on AWS it is part of the host name where its
-name allows. Credentials, region and endpoint come from the arguments, else from AWS's variables, else (credentials)
-from the rest of botocore's chain; `AWS_CA_BUNDLE` and `HTTPS_PROXY` are honoured.
+Addressing: with an endpoint, the bucket is the first segment of the path; on AWS, it is part of the host name if its
+name allows. Credentials, region and endpoint come from the arguments, else from AWS's variables, else (credentials
+only) from the rest of botocore's chain. `AWS_CA_BUNDLE` and `HTTPS_PROXY` are honoured.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ from loader.s3.interface import (
 from loader.s3.listing import ListPage, parse_listing
 from loader.s3.upload import S3MultipartUpload, upload_file
 
-LISTING_LIMIT: Final = 16 * 1_048_576  # bytes: 1,000 keys of 1,024 bytes, each byte as %XX, five times over
-MAX_EMPTY_PAGES: Final = 100  # in a row; a store may have looked through what was deleted
+LISTING_LIMIT: Final = 16 * 1_048_576  # bytes: five times 1,000 keys of 1,024 bytes, each byte as %XX
+MAX_EMPTY_PAGES: Final = 100  # in a row; a store may return pages that list only deleted objects
 
 
 class S3Bucket:
-    """A bucket of an S3, for use by any number of threads.
+    """A bucket of an S3, for use by any number of threads: `loader.s3.interface.Bucket`.
 
-    Timeouts are in seconds and hold for one wait on the socket; `sleep` is what waits between attempts (a loader
-    passes the wait of its stop event). Calls for small objects are tried three times where trying again may help,
-    but conditional writes once: whether the first one arrived could not be told from a stranger's.
+    Timeouts are in seconds, for one wait on the socket. `sleep` waits between attempts; a loader passes the wait of its
+    stop event. Calls for small objects are attempted three times if a retry may help, conditional writes once: a retry
+    could not distinguish its own first attempt from another client's write.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class S3Bucket:
         connections: int = 16,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
-        """Nothing is sent yet. Raises ValueError for an endpoint that is no http(s) address."""
+        """Send nothing yet. Raises ValueError for an endpoint that is not an http(s) address."""
         self.name = name
         self.requests = RequestStats()
         self.store_clock = StoreClock()
@@ -83,87 +83,74 @@ class S3Bucket:
         self.endpoint, self.region = self._transport.endpoint, self._transport.region
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Every object below `prefix`, in no order one may rely on. Never ends early without an error."""
         for page in self._pages(prefix, {}):
             yield from page.objects
 
     def list_prefixes(self, prefix: str = "") -> Names:
-        """The names directly below `prefix` that have objects below them, without it and the slash."""
         pages = self._pages(prefix, {"delimiter": "/"})
         return [name[len(prefix) :].removesuffix("/") for page in pages for name in page.prefixes]
 
     def get(self, key: str, limit: int) -> GetResult | None:
-        """Return the first `limit` bytes (at least 1), or None if there is no such object."""
-        answer = self._get(key, limit, {}, ())
-        return _get_result(answer, limit) if answer else None
+        response = self._get(key, limit, {}, ())
+        return _get_result(response, limit) if response else None
 
     def get_if_changed(self, key: str, limit: int, etag: str) -> GetResult | NotModified | None:
-        """Return what `get` would, or NOT_MODIFIED if the object still has this ETag."""
-        answer = self._get(key, limit, {"If-None-Match": f'"{etag}"'}, (304,))
-        if answer and answer.status == 304:
+        response = self._get(key, limit, {"If-None-Match": f'"{etag}"'}, (304,))
+        if response and response.status == 304:
             return NOT_MODIFIED
-        return _get_result(answer, limit) if answer else None
+        return _get_result(response, limit) if response else None
 
     def _get(self, key: str, limit: int, condition: Mapping[str, str], accept: tuple[int, ...]) -> S3Response | None:
         ranged = {**condition, "Range": f"bytes=0-{limit - 1}"}
-        call = S3Request("get", "GET", key, ranged, limit=limit, accept=(200, 206, 416, *accept))
+        request = S3Request("get", "GET", key, ranged, limit=limit, accept=(200, 206, 416, *accept))
         try:
-            answer = self._transport.call(call)
-            if answer.status == 416:  # no byte 0: the object is empty
-                answer = self._transport.call(replace(call, headers=condition, accept=(200, *accept)))
+            response = self._transport.call(request)
+            if response.status == 416:  # no byte 0: the object is empty
+                response = self._transport.call(replace(request, headers=condition, accept=(200, *accept)))
         except WorldError as error:
             if error.code != Code.OBJECT_GONE or isinstance(error, NoSuchBucket):
                 raise
             return None
-        self.store_clock.hear(parse_http_date(answer.headers.get("Date")))
-        return answer
+        self.store_clock.hear(parse_http_date(response.headers.get("Date")))
+        return response
 
     def open(self, key: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> Body:
-        """The object from byte `start` on, to before byte `end` if given, in one attempt.
-
-        OBJECT_CHANGED if its ETag is not `if_match`. A store that ignores ranges sends everything: look at `start`.
-        """
         condition = {} if if_match is None else {"If-Match": f'"{if_match}"'}
         if start or end is not None:
             condition["Range"] = f"bytes={start}-" + ("" if end is None else str(end - 1))
-        call = S3Request("get", "GET", key, condition)
-        response = self._transport.request(replace(call, accept=(200, 206)))
+        request = S3Request("get", "GET", key, condition, accept=(200, 206))
+        response = self._transport.request(request)
         try:
-            return ResponseBody(response, str(call), start, end, self.requests)
+            return ResponseBody(response, str(request), start, end, self.requests)
         except WorldError:
             release_connection(response)
             raise
 
     def put(self, key: str, body: bytes, *, if_none_match: bool = False, if_match: str | None = None) -> str:
-        """Write a small object and return its ETag; OBJECT_CHANGED if it must not exist but does, or has changed."""
         condition = write_condition(if_none_match=if_none_match, if_match=if_match)
-        answer = self._transport.call(
+        response = self._transport.call(
             S3Request("put", "PUT", key, condition, body=body), attempts=1 if condition else MAX_ATTEMPTS
         )
-        return etag_of(answer.headers, f"PUT {key}")
+        return etag_of(response.headers, f"PUT {key}")
 
     def delete(self, key: str) -> None:
-        """Remove the object; nothing happens if there is none."""
         self._transport.call(S3Request("delete", "DELETE", key, {}, accept=(200, 204)))
 
     def create_bucket(self) -> None:
-        """Make the bucket where there is none. For embedded stores: it says nothing of a region, as AWS would want."""
+        """Create the bucket unless it exists. For embedded stores only: AWS would need a region."""
         self._transport.call(S3Request("put", "PUT", "", {}, accept=(200, 409)))
 
     def upload(self, key: str, path: Path, *, progress: Callable[[int], None] | None = None) -> str:
-        """Write a file of any size and return its ETag. `progress` hears how many bytes more were sent."""
         return upload_file(self._transport, key, path, progress)
 
     def begin_upload(self, key: str) -> MultipartUpload:
-        """Begin a multipart upload, to become the object `key` once it is completed."""
         return S3MultipartUpload.begin(self._transport, key)
 
     def resume_upload(self, key: str, upload_id: str) -> MultipartUpload:
-        """Attach to a multipart upload that was begun before. Nothing is sent yet."""
         return S3MultipartUpload(self._transport, key, upload_id)
 
     def _pages(self, prefix: str, extra: Mapping[str, str]) -> Iterator[ListPage]:
-        """Every page of a listing. A store that leads in circles or nowhere, or to another prefix, is an error."""
+        """Yield the pages of a listing. Raises WorldError if the store repeats pages or sends only empty ones."""
         query = {"list-type": "2", "encoding-type": "url", "max-keys": "1000", **extra}
         if prefix:
             query["prefix"] = prefix
@@ -172,38 +159,36 @@ class S3Bucket:
         while True:
             page = self._page(prefix, query)
             if (page.first and page.first == first) or page.token in tokens:
-                raise WorldError(Code.NETWORK, f"LIST {prefix}: the store sends the same page again and again")
+                raise WorldError(Code.NETWORK, f"LIST {prefix}: the store repeats a page")
             first, empty = page.first, 0 if page.first else empty + 1
             yield page
             if page.token is None:
                 return
             if empty == MAX_EMPTY_PAGES:
-                raise WorldError(Code.NETWORK, f"LIST {prefix}: the store sends page after page with nothing on it")
+                raise WorldError(Code.NETWORK, f"LIST {prefix}: the store sent {MAX_EMPTY_PAGES} empty pages in a row")
             tokens.add(page.token)
             query["continuation-token"] = page.token
 
     def _page(self, prefix: str, query: Mapping[str, str]) -> ListPage:
         name = f"LIST {prefix}".strip()
-        answer = self._transport.call(
-            S3Request("list", "GET", "", {}, query=quote_query(query), limit=LISTING_LIMIT, name=name)
-        )
+        request = S3Request("list", "GET", "", {}, query=quote_query(query), limit=LISTING_LIMIT, name=name)
+        response = self._transport.call(request)
         try:
-            if len(answer.body) > LISTING_LIMIT:
+            if len(response.body) > LISTING_LIMIT:
                 raise ValueError("it is too long")
-            page = parse_listing(answer.body)
-            if not all(info.key.startswith(prefix) for info in page.objects):
-                raise ValueError("it is of another prefix")
-            if not all(name.startswith(prefix) for name in page.prefixes):
-                raise ValueError("it is of another prefix")
+            page = parse_listing(response.body)
+            keys = (info.key for info in page.objects)
+            if not all(key.startswith(prefix) for key in (*keys, *page.prefixes)):
+                raise ValueError("it is for another prefix")
         except ValueError as error:
-            raise WorldError(Code.NETWORK, f"{name}: the answer is not a listing: {error}") from error
-        self.store_clock.hear(parse_http_date(answer.headers.get("Date")))
+            raise WorldError(Code.NETWORK, f"{name}: the response is not a listing: {error}") from error
+        self.store_clock.hear(parse_http_date(response.headers.get("Date")))
         return page
 
 
-def _get_result(answer: S3Response, limit: int) -> GetResult:
-    facts, body = answer.object_headers, answer.body[:limit]
-    assert facts is not None  # of every 200 and 206 to a GET
-    size = len(answer.body) if facts.size is None else facts.size
-    at = parse_http_date(answer.headers.get("Date"))
-    return GetResult(body, facts.etag, facts.last_modified, size, truncated=size > len(body), server_time=at)
+def _get_result(response: S3Response, limit: int) -> GetResult:
+    headers, body = response.object_headers, response.body[:limit]
+    assert headers is not None  # of every 200 and 206 to a GET
+    size = len(response.body) if headers.size is None else headers.size
+    at = parse_http_date(response.headers.get("Date"))
+    return GetResult(body, headers.etag, headers.last_modified, size, truncated=size > len(body), server_time=at)

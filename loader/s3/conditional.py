@@ -1,4 +1,4 @@
-"""Conditional writes: replace an object only if it still is the one that was read. Touches one object of the bucket."""
+"""Conditional writes: replace an object only if it has not changed since it was read."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from loader.s3.interface import Bucket
 
 
 class Overtaken(Exception):
-    """The object is not the one the write was meant to replace; nothing was written."""
+    """The object was replaced, created or deleted by another client; nothing was written."""
 
 
 def put_if_unchanged(bucket: Bucket, key: str, body: bytes, etag: str | None) -> str:
-    """Write an object that still has `etag` (None: that does not exist yet) and return its new ETag.
+    """Write the object if it still has `etag` (None: if it does not exist) and return its new ETag.
 
     Raises:
-        Overtaken: it was replaced, created or deleted meanwhile.
-        WorldError: the store failed, or knows no conditional writes (Unsupported).
+        Overtaken: the object has changed.
+        WorldError: the store failed, or does not support conditional writes (Unsupported).
     """
     try:
         return bucket.put(key, body, if_none_match=etag is None, if_match=etag)
     except WorldError as error:
-        # OBJECT_GONE of an object that must not exist is of the bucket.
+        # If the object must not exist, OBJECT_GONE means that the bucket does not.
         if error.code == Code.OBJECT_CHANGED or (etag is not None and error.code == Code.OBJECT_GONE):
             raise Overtaken(str(error)) from error
         raise

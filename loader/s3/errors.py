@@ -1,6 +1,6 @@
 """Error responses of a store, mapped to the codes of `loader.errors`. Pure.
 
-A captive portal or a broken proxy may answer in place of the store, so only what looks exactly like S3 is believed.
+A captive portal or a broken proxy may respond in place of the store, so only exact S3 errors are trusted.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 from loader.errors import Code, Unsupported, WorldError
 from loader.s3.http.headers import parse_http_date
 
-# Too short for a signature, whatever a store puts there.
+# Too short to contain a signature, whatever the store writes there.
 _CODE: Final = re.compile(rb"<Code>([A-Z][A-Za-z0-9._-]{0,49})</Code>")
 
 
@@ -59,11 +59,11 @@ class NoSuchBucket(WorldError):
 
 
 class UploadGone(WorldError):
-    """The store does not know the multipart upload: completed, aborted or expired (OBJECT_GONE)."""
+    """The multipart upload does not exist (any more): completed, aborted or expired (OBJECT_GONE)."""
 
 
 class PartsRefused(WorldError):
-    """The store cannot make an object of these parts: list them, send what is missing (SIZE_MISMATCH)."""
+    """The store cannot assemble an object from these parts: list them and send the missing ones (SIZE_MISMATCH)."""
 
 
 _KINDS: Final[Mapping[str, type[WorldError]]] = {
@@ -76,7 +76,7 @@ _KINDS: Final[Mapping[str, type[WorldError]]] = {
 
 @dataclass(frozen=True, slots=True)
 class S3ErrorResponse:
-    """An answer that is not the one hoped for: `s3_code` is the store's own code for it, or empty."""
+    """An error response. `s3_code` is the store's own code, or empty."""
 
     status: int
     s3_code: str
@@ -84,19 +84,19 @@ class S3ErrorResponse:
 
     @classmethod
     def from_response(cls, status: int, headers: Mapping[str, str], body: bytes) -> S3ErrorResponse:
-        """`headers` may be looked up in any case; `body` is the beginning of the answer."""
+        """Parse a response. `headers` are case-insensitive; `body` is the beginning of the body."""
         found = _CODE.search(body)
         return cls(status, found.group(1).decode() if found else "", headers)
 
     @property
     def code(self) -> Code:
-        """Our code for it. A redirect is not followed: stores answer themselves, captive portals redirect."""
+        """The code in `loader.errors`. Redirects are errors: captive portals redirect, stores do not."""
         if self.s3_code in _BY_CODE:
             return _BY_CODE[self.s3_code]
         return _BY_STATUS.get(self.status, Code.NETWORK if self.status < 400 else Code.INTERNAL)
 
     def to_error(self, what: str, bucket: str, now: datetime) -> WorldError:
-        """The error to raise; `what` names the request, e.g. "GET ACME/2026-12/campaign.json"."""
+        """Return the error to raise. `what` names the request, such as "GET ACME/2026-12/campaign.json"."""
         reason = self._reason(bucket, now)
         return self._kind(self.code, f"{what}: {reason}", retry_after=self._retry_after(now))
 
@@ -105,26 +105,26 @@ class S3ErrorResponse:
         return Unsupported if self.status == 501 else _KINDS.get(self.s3_code, WorldError)
 
     def _reason(self, bucket: str, now: datetime) -> str:
-        said = f"{self.status} {self.s3_code}".strip()
+        shown = f"{self.status} {self.s3_code}".strip()
         if self.s3_code == "NoSuchBucket":
-            return f"there is no bucket {bucket!r}"
+            return f"the bucket {bucket!r} does not exist"
         if self.s3_code == "NoSuchUpload":
             return "the upload was completed, aborted or has expired"
         if self._kind is PartsRefused:
-            return f"the store does not have these parts ({said})"
+            return f"the store does not have these parts ({shown})"
         if self.s3_code in ("AuthorizationHeaderMalformed", "PermanentRedirect"):
-            return f"the bucket is in another region than the one set ({said})"
+            return f"the bucket is not in the configured region ({shown})"
         if self.code == Code.CLOCK_SKEW:
-            theirs = parse_http_date(self.headers.get("Date"))
-            server = f"{theirs:%Y-%m-%d %H:%M:%S} UTC" if theirs else "something else"
-            return f"the clock here says {now:%Y-%m-%d %H:%M:%S} UTC, the store's {server}"
+            date = parse_http_date(self.headers.get("Date"))
+            server = f"the store's says {date:%Y-%m-%d %H:%M:%S} UTC" if date else "the store rejects this time"
+            return f"the local clock says {now:%Y-%m-%d %H:%M:%S} UTC, {server}"
         return {
-            Code.OBJECT_GONE: "there is no such object",
-            Code.OBJECT_CHANGED: f"the object is not the one asked for any more ({said})",
-            Code.FORBIDDEN: f"access denied ({said})",
-            Code.CREDENTIALS: f"the credentials are not accepted ({said})",
-            Code.THROTTLED: f"the store is busy ({said})",
-        }.get(self.code, f"unexpected answer {said}")
+            Code.OBJECT_GONE: "the object does not exist",
+            Code.OBJECT_CHANGED: f"the object has changed ({shown})",
+            Code.FORBIDDEN: f"access denied ({shown})",
+            Code.CREDENTIALS: f"the store rejected the credentials ({shown})",
+            Code.THROTTLED: f"the store is busy ({shown})",
+        }.get(self.code, f"unexpected response {shown}")
 
     def _retry_after(self, now: datetime) -> float | None:
         text = (self.headers.get("Retry-After") or "").strip()

@@ -13,16 +13,16 @@ from typing import Final, Literal, Protocol, Self
 from loader.clock import StoreClock
 from loader.s3.http.payload import Payload
 
-BLOCK: Final = 262_144  # bytes; a larger buffer gains nothing, a smaller one costs CPU
+BLOCK: Final = 262_144  # bytes; a larger buffer is not faster, a smaller one costs CPU
 RequestKind = Literal["list", "get", "put", "delete"]
-Names = list[str]  # inside a bucket, `list` is the method
+Names = list[str]  # in the class of a bucket, `list` is the method
 
 
 @dataclass(slots=True)
 class ObjectInfo:
-    """One line of a listing. `size` in bytes, `etag` without quotes, `last_modified` in UTC.
+    """One entry of a listing. `size` in bytes, `etag` without quotes, `last_modified` in UTC.
 
-    Not frozen only because that takes three times as long to make, and a million may be made in one listing.
+    Not frozen: a frozen one takes three times as long to create, and a listing may create a million.
     """
 
     key: str
@@ -33,9 +33,9 @@ class ObjectInfo:
 
 @dataclass(frozen=True, slots=True)
 class GetResult:
-    """A small object. `size` is that of the whole object in bytes; `truncated`: the body stopped at the limit.
+    """A small object. `size` is that of the complete object in bytes; `truncated`: `body` was cut at the limit.
 
-    `server_time`: the store's clock when it answered, None where it does not tell.
+    `server_time`: the store's clock when it responded, None if the response has no date.
     """
 
     body: bytes
@@ -47,7 +47,7 @@ class GetResult:
 
 
 class NotModified(Enum):
-    """The object still has the ETag that was asked about."""
+    """The object still has the given ETag."""
 
     NOT_MODIFIED = "not modified"
 
@@ -57,7 +57,7 @@ NOT_MODIFIED: Final = NotModified.NOT_MODIFIED
 
 @dataclass
 class RequestStats:
-    """How many HTTP requests were sent, retries included, and how many bytes of bodies lists and gets brought."""
+    """Number of HTTP requests sent, including retries, and bytes received in the bodies of listings and gets."""
 
     list: int = 0
     get: int = 0
@@ -67,21 +67,21 @@ class RequestStats:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def count(self, kind: RequestKind) -> None:
-        """One more of `kind`, from any thread."""
+        """Count a request, from any thread."""
         with self._lock:
             setattr(self, kind, getattr(self, kind) + 1)
 
     def receive(self, count: int) -> None:
-        """So many bytes more of an answer's body, from any thread."""
+        """Count `count` bytes of a body, from any thread."""
         with self._lock:
             self.received += count
 
 
 class Body(Protocol):
-    """An object on its way. Reads raise WorldError: SHORT_BODY if it ends early, TIMEOUT, NETWORK.
+    """An open object. Reads raise WorldError: SHORT_BODY if it ends early, TIMEOUT, NETWORK.
 
-    `size` is that of the whole object in bytes, None where the store does not say; `start` is the offset of the first
-    byte that will be read: 0 unless the store really answered from the offset asked for.
+    `size` is that of the complete object in bytes, None if the store does not send it. `start` is the offset of the
+    first byte read: 0 if the store ignored the requested range.
     """
 
     size: int | None
@@ -90,16 +90,16 @@ class Body(Protocol):
     last_modified: datetime
 
     def readinto(self, buffer: bytearray | memoryview) -> int:
-        """Fill as much of `buffer` as arrives soon, at least a byte; 0 at the end."""
+        """Read what arrives soon into `buffer`, at least one byte. Return the count, 0 at the end."""
 
     def read(self, limit: int = BLOCK) -> bytes:
-        """At most `limit` bytes, as they arrive; empty at the end."""
+        """Return at most `limit` bytes as they arrive; empty at the end."""
 
     def abort(self) -> None:
-        """End a read that waits in another thread: it raises."""
+        """Make a read that waits in another thread raise."""
 
     def close(self) -> None:
-        """Give the connection back, or drop it if bytes are left."""
+        """Return the connection to its pool, or close it if bytes are left."""
 
     def __enter__(self) -> Self: ...
     def __exit__(self, *_: object) -> None: ...
@@ -107,7 +107,7 @@ class Body(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class UploadedPart:
-    """A part the store holds. `etag` without quotes, `size` in bytes."""
+    """A part in the store. `etag` without quotes, `size` in bytes."""
 
     number: int
     etag: str
@@ -115,40 +115,40 @@ class UploadedPart:
 
 
 class MultipartUpload(Protocol):
-    """An object sent in parts, in any order and by any number of threads; nothing of it is visible until `complete`.
+    """An object sent in parts, in any order and by any number of threads. It is not visible before `complete`.
 
-    Every part but the last has at least MIN_PART_SIZE bytes. Parts stay in the store, and are paid for, until
-    `complete` or `abort`. Methods raise WorldError, UploadGone where the store does not know the upload (any more).
+    Every part but the last has at least MIN_PART_SIZE bytes. Parts stay in the store, and are billed, until `complete`
+    or `abort`. Methods raise WorldError, UploadGone if the upload does not exist (any more).
     """
 
     key: str
     upload_id: str
 
     def put_part(self, number: int, body: Payload, *, on_sent: Callable[[int], None] | None = None) -> UploadedPart:
-        """Send part `number` (from 1 to MAX_PARTS), over an earlier one of that number.
+        """Send part `number` (1 to MAX_PARTS), replacing an earlier one of that number.
 
-        `on_sent` hears how many bytes of the part were sent so far; it starts again from 0 with another attempt.
+        `on_sent` gets the bytes of the part sent so far, starting from 0 with each attempt.
         """
 
     def list_parts(self) -> list[UploadedPart]:
-        """Return every part the store holds, by number."""
+        """Return every part in the store, sorted by number."""
 
     def complete(
         self, parts: Sequence[UploadedPart], *, if_none_match: bool = False, if_match: str | None = None
     ) -> str:
-        """Make the object of these parts and return its ETag; also if an earlier `complete` already did.
+        """Create the object from these parts and return its ETag; succeeds, too, if an earlier call already did.
 
-        Raises PartsRefused where the store does not hold these parts, OBJECT_CHANGED as `Bucket.put` does.
+        Raises PartsRefused if the store does not have these parts, OBJECT_CHANGED as `Bucket.put` does.
         """
 
     def abort(self) -> None:
-        """Drop the upload and its parts. A part still on its way may be kept by the store: abort again after it."""
+        """Delete the upload and its parts. The store may keep a part that was in flight: abort again after it."""
 
 
 class Bucket(Protocol):
-    """A bucket. Every method may raise WorldError, NoSuchBucket where the bucket itself is missing.
+    """A bucket. Every method may raise WorldError, NoSuchBucket if the bucket itself does not exist.
 
-    `store_clock` hears the Date of what `list`, `list_prefixes` and the `get`s are answered, if that is a store's.
+    `store_clock` gets the Date header of every valid response to `list`, `list_prefixes`, `get` and `get_if_changed`.
     """
 
     name: str
@@ -156,38 +156,38 @@ class Bucket(Protocol):
     store_clock: StoreClock
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Every object below `prefix`, in no order one may rely on. Never ends early without an error."""
+        """Yield every object below `prefix`, in no guaranteed order. Never ends early without an error."""
 
     def list_prefixes(self, prefix: str = "") -> Names:
-        """The names directly below `prefix` with something below them, without it and the slash.
+        """Return the names of the folders directly below `prefix`, without the prefix and the slash.
 
-        SeaweedFS still names one whose objects are all deleted.
+        SeaweedFS still lists a folder whose objects are all deleted.
         """
 
     def get(self, key: str, limit: int) -> GetResult | None:
-        """Return the first `limit` bytes (at least 1), or None if there is no such object."""
+        """Return the first `limit` bytes (at least 1), or None if the object does not exist."""
 
     def get_if_changed(self, key: str, limit: int, etag: str) -> GetResult | NotModified | None:
-        """Return what `get` would, or NOT_MODIFIED if the object still has this ETag."""
+        """Return the same as `get`, or NOT_MODIFIED if the object still has this ETag."""
 
     def open(self, key: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> Body:
-        """The object from byte `start` on, to before byte `end` if given, in one attempt.
+        """Open the object from byte `start` to before byte `end`, in one attempt.
 
-        OBJECT_GONE if there is none, OBJECT_CHANGED if its ETag is not `if_match`. A store that ignores ranges sends
-        everything: look at `start`.
+        Raises OBJECT_GONE if it does not exist, OBJECT_CHANGED if its ETag is not `if_match`. A store that ignores
+        ranges sends the complete object: check `Body.start`.
         """
 
     def put(self, key: str, body: bytes, *, if_none_match: bool = False, if_match: str | None = None) -> str:
-        """Write a small object and return its ETag; OBJECT_CHANGED if it must not exist but does, or has changed."""
+        """Write a small object and return its ETag. Raises OBJECT_CHANGED if a condition does not hold."""
 
     def upload(self, key: str, path: Path, *, progress: Callable[[int], None] | None = None) -> str:
-        """Write a file of any size and return its ETag. `progress` hears how many bytes more were sent."""
+        """Write a file of any size and return its ETag. `progress` gets the bytes sent since its last call."""
 
     def begin_upload(self, key: str) -> MultipartUpload:
-        """Begin a multipart upload, to become the object `key` once it is completed."""
+        """Begin a multipart upload that creates the object `key` when it is completed."""
 
     def resume_upload(self, key: str, upload_id: str) -> MultipartUpload:
-        """Attach to a multipart upload that was begun before. Nothing is sent yet."""
+        """Attach to an existing multipart upload without sending anything."""
 
     def delete(self, key: str) -> None:
-        """Remove the object; nothing happens if there is none."""
+        """Delete the object; succeeds if it does not exist."""

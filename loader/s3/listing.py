@@ -1,8 +1,8 @@
 """Parser of a page of a bucket listing: XML in, objects out. Pure.
 
-A poll may parse a million keys, so entries in exactly the form that the known stores write are parsed by a regular
-expression, in a fifth of the time. ElementTree parses the rest of the page, and every page with anything else in it;
-both ways give the same page, or the same error.
+A poll may parse a million keys. Entries in exactly the form that known stores write are therefore parsed with a regular
+expression, in a fifth of the time. ElementTree parses the rest of the page, and any page with an unexpected character.
+Both ways return the same page or raise the same error.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from loader.s3.interface import ObjectInfo
 
 _OPEN, _CLOSE = "<Contents>", "</Contents>"
 _SIZE: Final = r"[0-9]{1,19}"
-# What XML takes as it stands: no markup, nothing that a parser would change or refuse.
+# Text that needs no XML parsing: no markup, and nothing that a parser would change or refuse.
 _TEXT: Final = r"[^<>&\x00-\x1f\ufffe\uffff]"
 _QUOTE: Final = '(?:"|&quot;|&#34;)?'
 _FIELDS: Final = {
@@ -43,7 +43,7 @@ _HEAD: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class ListPage:
-    """One answer to ListObjectsV2; `token` asks for the next one, None after the last."""
+    """One response to ListObjectsV2. `token` requests the next page; None on the last one."""
 
     objects: list[ObjectInfo]
     prefixes: list[str]
@@ -51,51 +51,51 @@ class ListPage:
 
     @property
     def first(self) -> str:
-        """The first name on it; empty if it has none."""
+        """The first key or prefix; empty on an empty page."""
         return self.objects[0].key if self.objects else self.prefixes[0] if self.prefixes else ""
 
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """Entries by column; the keys as the store wrote them."""
+    """Entries by column; keys still encoded."""
 
     keys: list[str]
     sizes: list[int]
     etags: list[str]
-    whens: list[datetime]
+    dates: list[datetime]
 
 
 _NOTHING: Final = _Columns([], [], [], [])
 
 
 def parse_listing(body: bytes) -> ListPage:
-    """A page of ListObjectsV2. Raises ValueError with a reason for anything that is not plainly one.
+    """Parse a page of ListObjectsV2. Raises ValueError with a reason for anything else.
 
-    An empty or foreign answer is never an empty page: SeaweedFS answers a health page at some addresses, and a
-    captive portal answers its own at all of them.
+    An empty or foreign response is never an empty page: SeaweedFS serves a health page at some addresses, and a captive
+    portal serves its own page at all of them.
     """
     return _page(*_fast_parse(body.decode("utf-8-sig")))
 
 
 def parse_with_elementtree(body: bytes) -> ListPage:
-    """The same by ElementTree alone. Raises ValueError."""
+    """Parse a page with ElementTree alone: the oracle in the tests of `parse_listing`. Raises ValueError."""
     return _page(_NOTHING, body.decode("utf-8-sig"))
 
 
 @lru_cache(maxsize=8_192)
 def parse_time(text: str) -> datetime:
-    """ISO 8601 as in listings; without a zone it is UTC. Raises ValueError.
+    """Parse ISO 8601 as in listings, in UTC if it has no zone. Raises ValueError.
 
-    Kept: objects that lie together were mostly written together, within the same seconds.
+    Cached: neighbouring objects were mostly written within the same seconds.
     """
-    when = datetime.fromisoformat(text)
-    return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
+    date = datetime.fromisoformat(text)
+    return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
 
 
 def _fast_parse(text: str) -> tuple[_Columns, str]:
-    """The entries of a page and the page without them; nothing and all of it, unless every character is as expected.
+    """Return the entries of a page, and the page without them; no entries if any character is unexpected.
 
-    Before the entries only children of the root may stand, so that they are children of it, too.
+    Only children of the root may precede the entries: this proves that the entries are children of the root, too.
     """
     start, end = text.find(_OPEN), text.rfind(_CLOSE) + len(_CLOSE)
     if start < 0 or not _HEAD.fullmatch(text, 0, start):
@@ -103,69 +103,69 @@ def _fast_parse(text: str) -> tuple[_Columns, str]:
     order = tuple(_FIELD.findall(text, start, text.find(_CLOSE)))
     if sorted(order) != sorted(_FIELDS):
         return _NOTHING, text
-    # What lies between two entries, then the fields of the next one, again and again.
+    # In turn: the text between two entries, which must be empty, and the fields of the next entry.
     parts = _entry(order).split(text[start:end])
     if any(parts[:: len(order) + 1]):
         return _NOTHING, text
     columns = {name: parts[at :: len(order) + 1] for at, name in enumerate(order, 1)}
     try:
-        whens = [parse_time(when) for when in columns["LastModified"]]
+        dates = [parse_time(text) for text in columns["LastModified"]]
     except ValueError:
         return _NOTHING, text
     sizes = [int(size) for size in columns["Size"]]
-    return _Columns(columns["Key"], sizes, columns["ETag"], whens), text[:start] + text[end:]
+    return _Columns(columns["Key"], sizes, columns["ETag"], dates), text[:start] + text[end:]
 
 
 @cache
 def _entry(order: tuple[str, ...]) -> re.Pattern[str]:
-    """Stores differ in the order of an entry's fields, and in what they say besides."""
+    """Compile a pattern for entries with this order of fields: stores differ in it, and in optional fields."""
     return re.compile(_OPEN + "".join(_FIELDS[name] + _EXTRAS for name in order) + _CLOSE)
 
 
 def _page(columns: _Columns, text: str) -> ListPage:
-    """The page that has the entries of `columns` before those in `text`."""
+    """Return the page of the entries of `columns`, followed by those in `text`."""
     root = parse_root(text, ("ListBucketResult",))
     space = namespace(root)
     token = _token(root, space)
     encoded = _child_text(root, f"{space}EncodingType") == "url"
-    objects = list(map(ObjectInfo, _decoded_all(columns.keys, encoded), columns.sizes, columns.etags, columns.whens))
+    objects = list(map(ObjectInfo, _decoded_all(columns.keys, encoded), columns.sizes, columns.etags, columns.dates))
     objects += [_object_info(element, space, encoded) for element in root.findall(f"{space}Contents")]
     groups = root.findall(f"{space}CommonPrefixes")
     prefixes = [_decoded(_child_text(element, f"{space}Prefix"), encoded) for element in groups]
-    told, count = _child_text(root, f"{space}KeyCount"), len(objects)
-    # Some stores do not count the prefixes.
-    if told is not None and told not in (str(count), str(count + len(prefixes))):
-        raise ValueError("it does not have as many entries as it says")
+    key_count, count = _child_text(root, f"{space}KeyCount"), len(objects)
+    # Some stores do not count prefixes.
+    if key_count is not None and key_count not in (str(count), str(count + len(prefixes))):
+        raise ValueError("its number of entries is not its KeyCount")
     return ListPage(objects, prefixes, token)
 
 
 def _token(root: ElementTree.Element, space: str) -> str | None:
     truncated, token = _child_text(root, f"{space}IsTruncated"), _child_text(root, f"{space}NextContinuationToken")
     if truncated not in ("true", "false"):
-        raise ValueError("it does not say whether it is the last page")
+        raise ValueError("it has no valid IsTruncated")
     if truncated == "false":
         return None
     if not token:
-        raise ValueError("it says that more follows but not how to ask for it")
+        raise ValueError("it is truncated but has no NextContinuationToken")
     return token
 
 
 def _child_text(element: ElementTree.Element, tag: str) -> str | None:
-    """The text of the one child with that tag; None if there is none. Raises ValueError for two, or one in pieces."""
+    """Return the text of the child with that tag, None without one. Raises ValueError for two, or one with children."""
     found = element.findall(tag)
     if len(found) > 1 or any(len(child) for child in found):
-        raise ValueError("it says the same thing twice, or in pieces")
+        raise ValueError("it has a field twice, or with child elements")
     return found[0].text or "" if found else None
 
 
 def _object_info(element: ElementTree.Element, space: str, encoded: bool) -> ObjectInfo:
-    key, size, etag, when = (_child_text(element, f"{space}{name}") for name in ("Key", "Size", "ETag", "LastModified"))
+    key, size, etag, date = (_child_text(element, f"{space}{name}") for name in ("Key", "Size", "ETag", "LastModified"))
     if etag is None:
         raise ValueError("an entry has no ETag")
     if not re.fullmatch(_SIZE, size or ""):
         raise ValueError("an entry has no size")
     try:
-        at = parse_time(when or "")
+        at = parse_time(date or "")
     except ValueError as error:
         raise ValueError("an entry has no date") from error
     return ObjectInfo(_decoded(key, encoded), int(size or ""), etag.strip('"'), at)
@@ -174,14 +174,14 @@ def _object_info(element: ElementTree.Element, space: str, encoded: bool) -> Obj
 def _decoded(text: str | None, encoded: bool) -> str:
     if not text:
         raise ValueError("an entry has no name")
-    # AWS writes a space as "+", others as "%20"; a real plus is "%2B" with all of them.
+    # AWS writes a space as "+", others as "%20"; all of them write a plus sign as "%2B".
     return unquote_plus(text) if encoded and ("%" in text or "+" in text) else text
 
 
 def _decoded_all(keys: list[str], encoded: bool) -> list[str]:
-    """All at once, as long as none has a line break: the calls cost more than the work."""
-    together = "\n".join(keys)
-    if not encoded or ("%" not in together and "+" not in together):
+    """Decode all keys in one call, unless one has a line break: the calls cost more than the decoding."""
+    joined = "\n".join(keys)
+    if not encoded or ("%" not in joined and "+" not in joined):
         return keys
-    decoded = unquote_plus(together).split("\n")
+    decoded = unquote_plus(joined).split("\n")
     return decoded if len(decoded) == len(keys) else [unquote_plus(key) for key in keys]

@@ -1,4 +1,4 @@
-"""In-memory double of `S3Bucket` for tests, property machines and dry runs. Touches nothing outside."""
+"""In-memory double of `S3Bucket` for tests, property machines and dry runs. Touches no disk and no network."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class _Stored(NamedTuple):
 
 
 class MemoryBody:
-    """An open object: the bytes it had when it was opened."""
+    """An open object, with the bytes it had when it was opened: `loader.s3.interface.Body`."""
 
     def __init__(self, stored: _Stored, start: int, end: int | None, requests: RequestStats) -> None:
         self.size: int | None = len(stored.body)
@@ -55,7 +55,6 @@ class MemoryBody:
         self._aborted = False
 
     def read(self, limit: int = BLOCK) -> bytes:
-        """At most `limit` bytes; empty at the end."""
         if self._aborted:
             raise WorldError(Code.NETWORK, "the read was aborted")
         block, self._rest = self._rest[:limit], self._rest[limit:]
@@ -63,17 +62,14 @@ class MemoryBody:
         return bytes(block)
 
     def readinto(self, buffer: bytearray | memoryview) -> int:
-        """Fill as much of `buffer` as there is; 0 at the end."""
         block = self.read(len(buffer))
         buffer[: len(block)] = block
         return len(block)
 
     def abort(self) -> None:
-        """Make the next read raise."""
         self._aborted = True
 
     def close(self) -> None:
-        """Forget the bytes."""
         self._rest = memoryview(b"")
 
     def __enter__(self) -> Self:
@@ -85,38 +81,35 @@ class MemoryBody:
 
 @dataclass
 class _StoredUpload:
-    """Parts by number, and the object's ETag once it was completed."""
+    """Parts by number, and the ETag of the object once the upload is completed."""
 
     parts: dict[int, bytes] = field(default_factory=dict)
     etag: str = ""
 
 
 class MemoryUpload:
-    """A multipart upload into a `MemoryBucket`."""
+    """A multipart upload into a `MemoryBucket`: `loader.s3.interface.MultipartUpload`."""
 
     def __init__(self, bucket: MemoryBucket, key: str, upload_id: str) -> None:
         self.key, self.upload_id = key, upload_id
         self._bucket = bucket
 
     def put_part(self, number: int, body: Payload, *, on_sent: Callable[[int], None] | None = None) -> UploadedPart:
-        """Take part `number`, over an earlier one."""
         check_part_number(number)
         self._bucket.requests.count("put")
-        kept = b"".join(payload_blocks(body))
-        self._open().parts[number] = kept
+        content = b"".join(payload_blocks(body))
+        self._open().parts[number] = content
         if on_sent:
-            on_sent(len(kept))
-        return UploadedPart(number, _md5(kept), len(kept))
+            on_sent(len(content))
+        return UploadedPart(number, _md5(content), len(content))
 
     def list_parts(self) -> list[UploadedPart]:
-        """Return every part there is, by number."""
         self._bucket.requests.count("list")
         return [UploadedPart(number, _md5(body), len(body)) for number, body in sorted(self._open().parts.items())]
 
     def complete(
         self, parts: Sequence[UploadedPart], *, if_none_match: bool = False, if_match: str | None = None
     ) -> str:
-        """Make the object of these parts and return its ETag; also if an earlier `complete` already did."""
         upload = self._bucket.uploads.get(self.upload_id)
         if upload and upload.etag:
             return upload.etag
@@ -128,7 +121,6 @@ class MemoryUpload:
         return etag
 
     def abort(self) -> None:
-        """Drop the parts."""
         self._bucket.requests.count("delete")
         self._bucket.uploads.pop(self.upload_id, None)
 
@@ -151,9 +143,9 @@ class MemoryUpload:
 
 
 class MemoryBucket:
-    """A bucket in memory. ETags are MD5 sums, dates have whole seconds as S3's have.
+    """A bucket in memory: `loader.s3.interface.Bucket`. ETags are MD5 sums, dates have whole seconds as in S3.
 
-    `clock` and `etag` may be replaced. Of a listing, the bytes of the names count as received.
+    `clock` and `etag` may be replaced. A listing counts one request per 1,000 objects and receives the bytes of names.
     """
 
     def __init__(
@@ -170,7 +162,6 @@ class MemoryBucket:
         self._lock = threading.Lock()
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Every object below `prefix`, in byte order; a page of 1,000 counts as a request."""
         keys = self._keys(prefix)
         for page in range(0, max(len(keys), 1), 1000):
             self.requests.count("list")
@@ -182,7 +173,6 @@ class MemoryBucket:
                     yield ObjectInfo(key, len(stored.body), stored.etag, stored.last_modified)
 
     def list_prefixes(self, prefix: str = "") -> Names:
-        """The names directly below `prefix` that have objects below them, without it and the slash."""
         self.requests.count("list")
         self.store_clock.hear(self._time())
         below = (key[len(prefix) :].partition("/") for key in self._keys(prefix))
@@ -191,12 +181,10 @@ class MemoryBucket:
         return names
 
     def get(self, key: str, limit: int) -> GetResult | None:
-        """Return the first `limit` bytes (at least 1), or None if there is no such object."""
         stored = self._look_up(key)
         return self._get_result(stored, limit) if stored else None
 
     def get_if_changed(self, key: str, limit: int, etag: str) -> GetResult | NotModified | None:
-        """Return what `get` would, or NOT_MODIFIED if the object still has this ETag."""
         stored = self._look_up(key)
         if stored and stored.etag == etag:
             self.store_clock.hear(self._time())
@@ -215,32 +203,29 @@ class MemoryBucket:
         return GetResult(body, stored.etag, stored.last_modified, size, truncated=size > len(body), server_time=at)
 
     def open(self, key: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> MemoryBody:
-        """The object from `start` to before `end`. OBJECT_CHANGED if its ETag is not `if_match` or it ends before."""
         self.requests.count("get")
         stored = self._find(key, "GET")
         if if_match not in (None, stored.etag) or (start and start >= len(stored.body)):
-            raise WorldError(Code.OBJECT_CHANGED, f"GET {key}: the object is not the one asked for any more")
+            raise WorldError(Code.OBJECT_CHANGED, f"GET {key}: the object has changed")
         return MemoryBody(stored, start, end, self.requests)
 
     def put(self, key: str, body: bytes, *, if_none_match: bool = False, if_match: str | None = None) -> str:
-        """Write an object and return its ETag; OBJECT_CHANGED if it must not exist but does, or has changed."""
         return self.store(key, bytes(body), self.etag(body), if_none_match=if_none_match, if_match=if_match)
 
     def store(self, key: str, body: bytes, etag: str, *, if_none_match: bool, if_match: str | None) -> str:
-        """Write an object that has this ETag."""
+        """Write an object with the given ETag, on the conditions of `put`."""
         self.requests.count("put")
         new = _Stored(body, etag, self._time())
         with self._lock:
-            held = self._objects.get(key)
-            if if_match is not None and held is None:
-                raise WorldError(Code.OBJECT_GONE, f"PUT {key}: there is no such object")
-            if held and (if_none_match or if_match not in (None, held.etag)):
-                raise WorldError(Code.OBJECT_CHANGED, f"PUT {key}: the object is not the one asked for any more")
+            old = self._objects.get(key)
+            if if_match is not None and old is None:
+                raise WorldError(Code.OBJECT_GONE, f"PUT {key}: the object does not exist")
+            if old and (if_none_match or if_match not in (None, old.etag)):
+                raise WorldError(Code.OBJECT_CHANGED, f"PUT {key}: the object has changed")
             self._objects[key] = new
         return new.etag
 
     def upload(self, key: str, path: Path, *, progress: Callable[[int], None] | None = None) -> str:
-        """Write a file and return its ETag. `progress` hears how many bytes more were sent."""
         try:
             body = path.read_bytes()
         except OSError as error:
@@ -251,18 +236,15 @@ class MemoryBucket:
         return etag
 
     def begin_upload(self, key: str) -> MemoryUpload:
-        """Begin a multipart upload, to become the object `key` once it is completed."""
         self.requests.count("put")
         upload_id = f"upload-{next(self._upload_ids)}"
         self.uploads[upload_id] = _StoredUpload()
         return self.resume_upload(key, upload_id)
 
     def resume_upload(self, key: str, upload_id: str) -> MemoryUpload:
-        """Attach to a multipart upload that was begun before."""
         return MemoryUpload(self, key, upload_id)
 
     def delete(self, key: str) -> None:
-        """Remove the object; nothing happens if there is none."""
         self.requests.count("delete")
         with self._lock:
             self._objects.pop(key, None)
@@ -274,7 +256,7 @@ class MemoryBucket:
     def _find(self, key: str, method: str) -> _Stored:
         stored = self._objects.get(key)
         if stored is None:
-            raise WorldError(Code.OBJECT_GONE, f"{method} {key}: there is no such object")
+            raise WorldError(Code.OBJECT_GONE, f"{method} {key}: the object does not exist")
         return stored
 
     def _time(self) -> datetime:

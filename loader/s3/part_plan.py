@@ -1,7 +1,7 @@
-"""How an object is cut into the parts of a multipart upload. Pure; bytes.
+"""Cuts an object into the parts of a multipart upload. Pure; sizes in bytes.
 
-Limits are those of AWS, which every store keeps to. The size of a part decides the object's ETag, so it must not
-change: a publisher recognises by it what is in the bucket already. It is what boto3 does by default.
+The limits are those of AWS, which other stores share. The part size determines the object's ETag and must not change: a
+publisher recognises by the ETag which files are in the bucket already. Sizes are the defaults of boto3.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-PART_SIZE: Final = 8 * 1_048_576  # a smaller object is sent whole, any other in parts of at least this size
+PART_SIZE: Final = 8 * 1_048_576  # a smaller object is sent in one request, a larger one in parts of at least this size
 MIN_PART_SIZE: Final = 5 * 1_048_576  # of every part but the last
 MAX_PART_SIZE: Final = 5 * 1_073_741_824
 MAX_PARTS: Final = 10_000
@@ -31,26 +31,26 @@ class PartRange:
 def part_size_for(size: int, smallest: int = PART_SIZE) -> int:
     """Return the size of every part but the last: `smallest`, doubled until MAX_PARTS are enough.
 
-    Raises ValueError where no part size would do.
+    Raises ValueError if no part size is large enough.
     """
     part_size = smallest
     while part_size * MAX_PARTS < size:
         part_size *= 2
     part_size = min(part_size, MAX_PART_SIZE)
     if not part_size >= MIN_PART_SIZE or part_size * MAX_PARTS < size:
-        raise ValueError(f"no multipart upload has {size:,} bytes in parts of {smallest:,}")
+        raise ValueError(f"a multipart upload cannot have {size:,} bytes in parts of {smallest:,}")
     return part_size
 
 
 def plan_parts(size: int, smallest: int = PART_SIZE) -> Iterator[PartRange]:
-    """Yield the parts in order; an empty object has one, of 0 bytes. Raises ValueError, see `part_size_for`."""
+    """Yield the parts in order; an empty object has one part of 0 bytes. Raises ValueError as `part_size_for` does."""
     part_size = part_size_for(size, smallest)
     for number, start in enumerate(range(0, max(size, 1), part_size), 1):
         yield PartRange(number, start, min(part_size, size - start))
 
 
 def multipart_etag(etags: Sequence[str]) -> str:
-    """Return the ETag of the object made of parts with these, "" if theirs are no MD5 sums (KMS)."""
+    """Return the ETag of the object made of parts with these ETags, "" if they are not MD5 sums (KMS)."""
     if not all(_MD5.fullmatch(etag.lower()) for etag in etags):
         return ""
     joined = b"".join(bytes.fromhex(etag) for etag in etags)
@@ -58,6 +58,6 @@ def multipart_etag(etags: Sequence[str]) -> str:
 
 
 def check_part_number(number: int) -> None:
-    """Raise ValueError for a number no part may have."""
+    """Raise ValueError unless `number` is from 1 to MAX_PARTS."""
     if not 1 <= number <= MAX_PARTS:
-        raise ValueError(f"a part's number is from 1 to {MAX_PARTS:,}, not {number}")
+        raise ValueError(f"the number of a part must be from 1 to {MAX_PARTS:,}, not {number}")

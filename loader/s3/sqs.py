@@ -1,7 +1,7 @@
 """SQS client: receive and delete the messages of one queue. The only module that uses SQS.
 
 Messages are untrusted text and are not interpreted here. Every failure is raised as `WorldError`, chained, without a
-secret in its text. A message that is received and not deleted is delivered again, so a lost answer costs a repetition.
+secret in its text. A message that is received but not deleted is delivered again, so a lost response loses nothing.
 """
 
 from __future__ import annotations
@@ -20,18 +20,15 @@ from urllib.parse import urlsplit
 
 from loader.errors import Code, WorldError
 
-MAX_WAIT: Final = 6  # seconds for a message to come; with TIMEOUT short of a lease, even of one not renewed just now
-TIMEOUT: Final = 2  # seconds without a byte, beyond the wait that was asked for
-VISIBILITY_TIMEOUT: Final = (
-    120  # seconds in which a received message comes to nobody else: longer than a batch takes to be written
-)
-MESSAGES_PER_REQUEST: Final = 10  # messages, at most; SQS's own limit
-MAX_CONCURRENT_REQUESTS: Final = 8  # requests
-MAX_RECEIVED_CHARACTERS: Final = (
-    8 * 1_048_576
-)  # characters received, after which no more is asked for: bounds what waits in memory
+MAX_WAIT: Final = 6  # seconds to wait for a message; with TIMEOUT shorter than what is left of a work lease
+TIMEOUT: Final = 2  # seconds without a byte, in addition to the requested wait
+# Seconds in which a received message is not delivered again: longer than a batch takes to be written.
+VISIBILITY_TIMEOUT: Final = 120
+MESSAGES_PER_REQUEST: Final = 10  # the limit of SQS
+MAX_CONCURRENT_REQUESTS: Final = 8
+MAX_RECEIVED_CHARACTERS: Final = 8 * 1_048_576  # after which no more are requested: bounds memory
 _REGION: Final = re.compile(r"(?:^|\.)([a-z]+(?:-[a-z]+)+-[0-9]+)\.(?:.+\.)?(?:amazonaws\.com(?:\.cn)?|api\.aws)$")
-# What SQS or botocore calls it, by our codes.
+# Substrings of the error names of SQS and botocore, by our codes.
 _ERROR_NAMES: Final = {
     Code.FORBIDDEN: ("AccessDenied", "Forbidden"),
     Code.CREDENTIALS: ("Token", "Signature", "Credential", "AccessKeyId"),
@@ -42,7 +39,7 @@ _ERROR_NAMES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message: its text, what it is deleted by, and how often it has been received by now."""
+    """One message: its text, the handle that deletes it, and the number of times it was received."""
 
     body: str
     receipt_handle: str
@@ -50,20 +47,19 @@ class Message:
 
 
 class Queue(Protocol):
-    """What takes messages out of a queue. Both methods may raise WorldError."""
+    """Interface of a queue. Both methods may raise WorldError."""
 
     def receive(self, limit: int, wait: int = MAX_WAIT) -> list[Message]:
-        """At most `limit` messages; empty if none came within `wait` seconds."""
+        """Return at most `limit` messages; empty if none arrived within `wait` seconds."""
 
     def delete(self, messages: Iterable[Message]) -> None:
-        """So that they never come again."""
+        """Delete messages, so that they are not delivered again."""
 
 
 class EventQueue:
-    """A queue by its address. Region and endpoint are read from that, credentials from AWS's own places."""
+    """A queue by its URL, which gives region and endpoint. Credentials come from AWS's default chain."""
 
     def __init__(self, url: str) -> None:
-        """Nothing is sent yet."""
         parts = urlsplit(url)
         found = _REGION.search(parts.hostname or "")
         self.url = url
@@ -75,9 +71,9 @@ class EventQueue:
         self._client: Any = None
 
     def receive(self, limit: int, wait: int = MAX_WAIT) -> list[Message]:
-        """At most `limit` messages; empty if none came within `wait` seconds (at most `MAX_WAIT`).
+        """Return at most `limit` messages; empty if none arrived within `wait` seconds (at most `MAX_WAIT`).
 
-        Only the first request waits. Where it is answered in full there is more, which is fetched by several at once.
+        Only the first request waits. If its response is full, several requests at a time fetch the rest.
         """
         client = self.client()
         found = self._receive_once(client, min(limit, MESSAGES_PER_REQUEST), min(wait, MAX_WAIT))
@@ -89,28 +85,28 @@ class EventQueue:
                 and sum(len(each.body) for each in found) < MAX_RECEIVED_CHARACTERS
             ):
                 rounds = min(MAX_CONCURRENT_REQUESTS, (limit - len(found)) // MESSAGES_PER_REQUEST)
-                answers = list(pool.map(lambda _: self._receive_once(client, MESSAGES_PER_REQUEST, 0), range(rounds)))
-                found += [message for answer in answers for message in answer]
-                if not all(answers):
+                batches = list(pool.map(lambda _: self._receive_once(client, MESSAGES_PER_REQUEST, 0), range(rounds)))
+                found += [message for batch in batches for message in batch]
+                if not all(batches):
                     break
         return found
 
     def delete(self, messages: Iterable[Message]) -> None:
-        """So that they never come again. One that the queue will not delete comes again."""
+        """Delete messages. One that the queue fails to delete is delivered again."""
         client = self.client()
         with ThreadPoolExecutor(MAX_CONCURRENT_REQUESTS, thread_name_prefix="events") as pool:
-            list(pool.map(lambda some: self._delete_batch(client, some), _batches(messages)))
+            list(pool.map(lambda batch: self._delete_batch(client, batch), _batches(messages)))
 
     def _receive_once(self, client: Any, limit: int, wait: int) -> list[Message]:
         with _translate_errors("receiving"):
-            answer = client.receive_message(
+            response = client.receive_message(
                 QueueUrl=self.url,
                 MaxNumberOfMessages=limit,
                 WaitTimeSeconds=wait,
                 VisibilityTimeout=VISIBILITY_TIMEOUT,
                 MessageSystemAttributeNames=["ApproximateReceiveCount"],
             )
-            return [_to_message(each) for each in answer.get("Messages") or []]
+            return [_to_message(each) for each in response.get("Messages") or []]
 
     def _delete_batch(self, client: Any, messages: Sequence[Message]) -> None:
         entries = [{"Id": str(number), "ReceiptHandle": each.receipt_handle} for number, each in enumerate(messages)]
@@ -118,12 +114,12 @@ class EventQueue:
             client.delete_message_batch(QueueUrl=self.url, Entries=entries)
 
     def client(self) -> Any:
-        """The client, which any number of threads may use."""
-        # Late: boto3 takes 0.4 s to load, and only whoever has a queue needs it.
+        """Return the boto3 client, which is thread-safe."""
+        # Late: boto3 takes 0.4 s to import, and only services with a queue need it.
         import boto3  # noqa: PLC0415
         from botocore.config import Config  # noqa: PLC0415
 
-        with self._lock, _translate_errors("asking for"):
+        with self._lock, _translate_errors("requesting"):
             if self._client is None:
                 self._client = boto3.session.Session().client(
                     "sqs",
@@ -133,7 +129,7 @@ class EventQueue:
                         connect_timeout=TIMEOUT,
                         read_timeout=MAX_WAIT + TIMEOUT,
                         max_pool_connections=MAX_CONCURRENT_REQUESTS,
-                        retries={"mode": "standard", "total_max_attempts": 1},  # the job is what tries again
+                        retries={"mode": "standard", "total_max_attempts": 1},  # the job retries
                     ),
                 )
                 self._client.meta.events.register("before-parse.sqs", _require_json_object)
@@ -141,7 +137,7 @@ class EventQueue:
 
 
 def _require_json_object(response_dict: Any, **_: object) -> None:
-    """botocore takes a page of HTML, or half an answer, for one without messages. Raises ValueError."""
+    """Raise ValueError for HTML or a truncated response, which botocore would read as one without messages."""
     if response_dict["status_code"] < 300 and not isinstance(json.loads(response_dict["body"]), dict):
         raise ValueError("it is not a JSON object")
 
@@ -153,31 +149,31 @@ def _to_message(found: Any) -> Message:
 
 def _batches(messages: Iterable[Message]) -> Iterator[list[Message]]:
     rest = iter(messages)
-    while some := list(islice(rest, MESSAGES_PER_REQUEST)):
-        yield some
+    while batch := list(islice(rest, MESSAGES_PER_REQUEST)):
+        yield batch
 
 
 @contextmanager
 def _translate_errors(doing: str) -> Iterator[None]:
-    """Makes a WorldError of what botocore raises; its own texts may name keys."""
+    """Raise WorldError for errors of botocore, whose own texts may contain keys."""
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  late, see above
     from botocore.parsers import ResponseParserError  # noqa: PLC0415  likewise
 
     try:
         yield
     except ClientError as error:
-        word = str(error.response.get("Error", {}).get("Code", ""))[:100]
-        raise WorldError(_error_code(word), f"{doing} events: the queue refused ({word!a})") from error
+        name = str(error.response.get("Error", {}).get("Code", ""))[:100]
+        raise WorldError(_error_code(name), f"{doing} events: the queue refused ({name!a})") from error
     except BotoCoreError as error:
-        word = type(error).__name__
-        raise WorldError(_error_code(word), f"{doing} events failed ({word})") from error
+        name = type(error).__name__
+        raise WorldError(_error_code(name), f"{doing} events failed ({name})") from error
     except (ResponseParserError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-        # Not in the shape of an answer: a proxy's page, or JSON of something else.
+        # Not a response of SQS: the page of a proxy, or other JSON.
         raise WorldError(
-            Code.NETWORK, f"{doing} events: the answer is not a queue's ({type(error).__name__})"
+            Code.NETWORK, f"{doing} events: the response is not from a queue ({type(error).__name__})"
         ) from error
 
 
-def _error_code(word: str) -> Code:
-    """The code of `loader.errors` for what SQS or botocore calls it."""
-    return next((code for code, words in _ERROR_NAMES.items() if any(each in word for each in words)), Code.NETWORK)
+def _error_code(name: str) -> Code:
+    """Return our code for an error name of SQS or botocore."""
+    return next((code for code, parts in _ERROR_NAMES.items() if any(part in name for part in parts)), Code.NETWORK)

@@ -1,8 +1,8 @@
 """Multipart uploads: an object sent in parts, resumable from another process, and whole files sent that way.
 
-An upload lives in the store under its id: parts arrive in any order, stay until the upload is completed or aborted, and
-`list_parts` is the truth about them. The answer to `complete` may get lost after the object was made; the object's
-ETag, which follows from those of the parts, then tells. Reads the file that is sent, opens sockets through `transport`.
+The store keeps an upload under its id: parts arrive in any order and stay until the upload is completed or aborted;
+`list_parts` is authoritative. The response to `complete` may get lost after the object was created; its ETag, which
+follows from those of the parts, then proves it. Reads the file that is sent, opens sockets through `transport`.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from loader.s3.retry import Backoff
 THREADS: Final = 10  # parts of one file at a time
 PART_ATTEMPTS: Final = 5
 COMPLETE_ATTEMPTS: Final = 5
-COMPLETE_PATIENCE: Final = 600.0  # seconds; AWS sends blanks while it puts a large object together
-_ANSWER_LIMIT: Final = 1_048_576  # bytes; a page of 1,000 parts takes about 300 KiB with every checksum
+COMPLETE_PATIENCE: Final = 600.0  # seconds; AWS sends blanks while it assembles a large object
+_RESPONSE_LIMIT: Final = 1_048_576  # bytes; a page of 1,000 parts takes about 300 KiB with every checksum
 _LISTINGS: Final = ("ListPartsResult", "ListPartsResponse")  # the second is moto's
 _TRANSIENT: Final = frozenset({"InternalError", "ServiceUnavailable", ""})
 
@@ -45,22 +45,21 @@ class S3MultipartUpload:
     """A multipart upload of an S3: `loader.s3.interface.MultipartUpload`."""
 
     def __init__(self, transport: S3Transport, key: str, upload_id: str) -> None:
-        """Attach to an upload; nothing is sent yet."""
         self.key, self.upload_id = key, upload_id
         self._transport = transport
 
     @classmethod
     def begin(cls, transport: S3Transport, key: str) -> Self:
-        """Begin an upload. If an answer is lost, the upload of the first attempt stays behind without parts."""
-        call = S3Request("put", "POST", key, {}, query="uploads=", limit=_ANSWER_LIMIT, name=f"begin upload of {key}")
-        root = _parse(transport.call(call).body, ("InitiateMultipartUploadResult",), str(call))
-        return cls(transport, key, _text(root, "UploadId", str(call)))
+        """Begin an upload. If the response is lost, the upload of the first attempt remains, without parts."""
+        name = f"begin upload of {key}"
+        request = S3Request("put", "POST", key, {}, query="uploads=", limit=_RESPONSE_LIMIT, name=name)
+        root = _parse(transport.call(request).body, ("InitiateMultipartUploadResult",), name)
+        return cls(transport, key, _text(root, "UploadId", name))
 
     def put_part(self, number: int, body: Payload, *, on_sent: Callable[[int], None] | None = None) -> UploadedPart:
-        """Send part `number` (from 1 to MAX_PARTS), over an earlier one of that number."""
         check_part_number(number)
         name = f"PUT part {number} of {self.key}"
-        call = S3Request(
+        request = S3Request(
             "put",
             "PUT",
             self.key,
@@ -68,30 +67,28 @@ class S3MultipartUpload:
             query=self._query(partNumber=str(number)),
             body=body,
             name=name,
-            sha256=payload_sha256(body),  # once, not with every attempt
+            sha256=payload_sha256(body),  # once, not for each attempt
             streamed=True,
             on_sent=on_sent,
         )
-        answer = self._transport.call(call, PART_ATTEMPTS)
-        return UploadedPart(number, etag_of(answer.headers, name), payload_size(body))
+        response = self._transport.call(request, PART_ATTEMPTS)
+        return UploadedPart(number, etag_of(response.headers, name), payload_size(body))
 
     def list_parts(self) -> list[UploadedPart]:
-        """Return every part the store holds, by number."""
         parts = [part for page in self._part_pages() for part in page]
         return sorted(parts, key=lambda part: part.number)
 
     def complete(
         self, parts: Sequence[UploadedPart], *, if_none_match: bool = False, if_match: str | None = None
     ) -> str:
-        """Make the object of these parts and return its ETag; also if an earlier `complete` already did."""
-        call = S3Request(
+        request = S3Request(
             "put",
             "POST",
             self.key,
             write_condition(if_none_match=if_none_match, if_match=if_match),
             query=self._query(),
             body=_completion(parts),
-            limit=_ANSWER_LIMIT,
+            limit=_RESPONSE_LIMIT,
             name=f"complete upload of {self.key}",
             patience=COMPLETE_PATIENCE,
         )
@@ -99,10 +96,10 @@ class S3MultipartUpload:
         expected = multipart_etag([part.etag for part in parts])
         while True:
             try:
-                return self._completed_etag(call)
+                return self._completed_etag(request)
             except WorldError as error:
                 delay = self._transport.retry_delay(error, backoff)
-                # An object may have been made by this attempt or an earlier one, here or in a process before this one.
+                # This attempt, an earlier one, or an earlier process may have created the object.
                 unknown = not error.permanent or isinstance(error, UploadGone) or backoff.failures > 0
                 if unknown and delay is None and self._is_completed(expected):
                     return expected
@@ -111,11 +108,10 @@ class S3MultipartUpload:
             self._transport.wait(delay)
 
     def abort(self) -> None:
-        """Drop the upload and its parts. A part still on its way may be kept by the store: abort again after it."""
         name = f"abort upload of {self.key}"
-        call = S3Request("delete", "DELETE", self.key, {}, query=self._query(), accept=(200, 204), name=name)
+        request = S3Request("delete", "DELETE", self.key, {}, query=self._query(), accept=(200, 204), name=name)
         with contextlib.suppress(UploadGone):
-            self._transport.call(call)
+            self._transport.call(request)
 
     def _query(self, **values: str) -> str:
         return quote_query({"uploadId": self.upload_id, **values})
@@ -124,18 +120,18 @@ class S3MultipartUpload:
         marker, name = 0, f"list parts of {self.key}"
         while True:
             query = self._query(**{"max-parts": "1000", "part-number-marker": str(marker)})
-            call = S3Request("list", "GET", self.key, {}, query=query, limit=_ANSWER_LIMIT, name=name)
-            root = _parse(self._transport.call(call).body, _LISTINGS, name)
+            request = S3Request("list", "GET", self.key, {}, query=query, limit=_RESPONSE_LIMIT, name=name)
+            root = _parse(self._transport.call(request).body, _LISTINGS, name)
             yield [_part(element, name) for element in root.iter(f"{namespace(root)}Part")]
             if _text(root, "IsTruncated", name) != "true":
                 return
             last, marker = marker, _number(_text(root, "NextPartNumberMarker", name), name)
             if marker <= last:
-                raise WorldError(Code.NETWORK, f"{name}: the store sends the same page again and again")
+                raise WorldError(Code.NETWORK, f"{name}: the store repeats a page")
 
-    def _completed_etag(self, call: S3Request) -> str:
-        """One attempt. A status of 200 promises nothing: it may be sent before the store knows."""
-        name, body = str(call), self._transport.call(call, 1).body
+    def _completed_etag(self, request: S3Request) -> str:
+        """Complete in one attempt. AWS sends 200 before it knows the result: the body may still be an error."""
+        name, body = str(request), self._transport.call(request, 1).body
         root = _parse(body, ("CompleteMultipartUploadResult", "Error"), name)
         if local_name(root) == "Error":
             refusal = S3ErrorResponse.from_response(500, {}, body)
@@ -145,20 +141,19 @@ class S3MultipartUpload:
         return _text(root, "ETag", name).strip('"')
 
     def _is_completed(self, etag: str) -> bool:
-        """Whether the key holds the object with this ETag; "" where parts do not tell it (KMS) is none."""
+        """Whether the object has this ETag; never for "", where the parts do not determine it (KMS)."""
         try:
-            answer = self._transport.call(S3Request("get", "HEAD", self.key, {}))
+            headers = self._transport.call(S3Request("get", "HEAD", self.key, {})).object_headers
         except WorldError:
             return False
-        facts = answer.object_headers
-        return facts is not None and facts.etag.lower() == etag
+        return headers is not None and headers.etag.lower() == etag
 
 
 def upload_file(transport: S3Transport, key: str, path: Path, progress: Callable[[int], None] | None = None) -> str:
-    """Write a file of any size and return its ETag; a large one in parts, several at a time.
+    """Write a file of any size and return its ETag. Large files are sent in parts, several at a time.
 
-    `progress` hears how many bytes more were sent, from several threads but one at a time. Whatever it raises, and an
-    interrupt, ends the upload; no part stays behind. Raises WorldError.
+    `progress` gets the bytes sent since its last call, from several threads but one at a time. Its exceptions and an
+    interrupt end the upload and delete its parts. Raises WorldError.
     """
     try:
         with path.open("rb") as file:
@@ -167,14 +162,14 @@ def upload_file(transport: S3Transport, key: str, path: Path, progress: Callable
                 return _FileUpload(transport, key, file.fileno(), size, progress).run()
             body = FileSlice(file.fileno(), 0, size)
             counted = _Progress(progress).of_one_part()
-            call = S3Request("put", "PUT", key, {}, body=body, sha256=payload_sha256(body), on_sent=counted)
-            return etag_of(transport.call(call, PART_ATTEMPTS).headers, str(call))
+            request = S3Request("put", "PUT", key, {}, body=body, sha256=payload_sha256(body), on_sent=counted)
+            return etag_of(transport.call(request, PART_ATTEMPTS).headers, str(request))
     except OSError as error:
         raise WorldError(Code.IO_ERROR, f"PUT {key}: the file cannot be read ({error.strerror})") from error
 
 
 class _Progress:
-    """Adds up what several parts have sent; bytes that are sent again are not counted again."""
+    """Reports the bytes that several parts have sent; bytes of a retry are not counted twice."""
 
     def __init__(self, report: Callable[[int], None] | None) -> None:
         self._report, self._lock = report, threading.Lock()
@@ -193,7 +188,7 @@ class _Progress:
 
 
 class _FileUpload:
-    """One file in parts, sent by threads that end at the first failure."""
+    """Sends one file in parts, from threads that end at the first failure."""
 
     def __init__(
         self, transport: S3Transport, key: str, descriptor: int, size: int, progress: Callable[[int], None] | None
@@ -251,23 +246,23 @@ def _completion(parts: Sequence[UploadedPart]) -> bytes:
 
 
 def _parse(body: bytes, expected: Collection[str], what: str) -> ElementTree.Element:
-    """The root of an answer, which has one of these names. Raises WorldError for anything else."""
+    """Return the root element of a response, which must have one of these names. Raises WorldError."""
     try:
         return parse_root(body.decode("utf-8-sig").strip(), expected)
     except ValueError as error:
-        raise WorldError(Code.NETWORK, f"{what}: the answer is not an object store's") from error
+        raise WorldError(Code.NETWORK, f"{what}: the response is not from an object store") from error
 
 
 def _text(element: ElementTree.Element, name: str, what: str) -> str:
     text = element.findtext(f"{namespace(element)}{name}")
     if not text:
-        raise WorldError(Code.NETWORK, f"{what}: the answer has no {name}, so it is not an object store's")
+        raise WorldError(Code.NETWORK, f"{what}: the response has no {name}, so it is not from an object store")
     return text
 
 
 def _number(text: str, what: str) -> int:
     if not re.fullmatch(r"[0-9]{1,19}", text):
-        raise WorldError(Code.NETWORK, f"{what}: the answer has a number that is none")
+        raise WorldError(Code.NETWORK, f"{what}: the response has an invalid number")
     return int(text)
 
 

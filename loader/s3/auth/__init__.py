@@ -1,1 +1,1 @@
-"""Credentials, signatures, and keeping secrets out of logs."""
+"""Credentials, request signatures, and redaction of secrets."""

@@ -1,7 +1,7 @@
-"""Credentials for signing: those given, else AWS's own variables, else the rest of botocore's chain.
+"""Credentials for signing: the given ones, else AWS's variables, else the rest of botocore's chain.
 
-botocore is only imported for that chain (files, roles, instance metadata). Keys never appear in a text or
-representation.
+botocore is imported only for that chain (files, roles, instance metadata). Keys never appear in texts or
+representations.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class S3Credentials:
-    """What requests are signed with; `token` goes with temporary keys."""
+    """An access key pair; `token` belongs to temporary keys."""
 
     access: str
     secret: str = field(repr=False)
@@ -28,7 +28,7 @@ class S3Credentials:
 
 
 class CredentialProvider:
-    """The credentials of any moment, for any number of threads: those given, else AWS's variables, else botocore's."""
+    """Provides the current credentials to any number of threads."""
 
     def __init__(self, given: S3Credentials | None = None) -> None:
         self._given, self._cached = given, given
@@ -36,13 +36,13 @@ class CredentialProvider:
         self._lock = threading.Lock()
 
     def current(self) -> S3Credentials:
-        """Temporary ones are renewed by botocore before they run out. Raises WorldError CREDENTIALS."""
+        """Return the credentials, renewed by botocore before they expire. Raises WorldError (CREDENTIALS)."""
         if self._cached is None:
             self._cached = _from_environment()
         return _cleaned(self._cached or self._from_chain())
 
     def invalidate(self) -> bool:
-        """The store says that they have expired. True if they may have been renewed where they came from."""
+        """Discard expired credentials. Return whether their source may have newer ones."""
         with self._lock:
             self._cached, self._chain = self._given, None
         return self._given is None
@@ -75,7 +75,7 @@ def _from_environment() -> S3Credentials | None:
 
 
 def _cleaned(keys: S3Credentials) -> S3Credentials:
-    """Trim white space around each part. Raises WorldError CREDENTIALS for what no header can carry."""
+    """Trim white space around each part. Raises WorldError (CREDENTIALS) for characters a header cannot contain."""
     access, secret, token = keys.access.strip(), keys.secret.strip(), (keys.token or "").strip()
     redact.learn(secret, token)
     for what, text in (("access key id", access), ("session token", token)):

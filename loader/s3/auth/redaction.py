@@ -1,8 +1,8 @@
-r"""Hides secrets in text that is shown, logged or sent: as they are, and in the forms other code gives them.
+r"""Hides secrets in text that is displayed, logged or sent: unchanged, and in the encodings other code applies.
 
-An error seldom quotes a value unchanged: a traceback holds its `repr` (`\r`, `\xe9`, `\'`), a body its JSON, an address
+Errors rarely quote a value unchanged: a traceback contains its `repr` (`\r`, `\xe9`, `\'`), a body its JSON, an address
 its URL quoting, a header base64. Each secret is searched for in all of these, mixed and nested. Keys that become known
-only later (a profile, an instance role) are added with `redact.learn`. Pure but for that list.
+later (a profile, an instance role) are added with `redact.learn`. Pure except for that list.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 HIDDEN: Final = "[hidden]"
-SHORTEST: Final = 6  # characters; hiding anything shorter would hide words
+SHORTEST: Final = 6  # characters; hiding shorter secrets would hide ordinary words
 SECRETS: Final = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
-LEARNED_LIMIT: Final = 64  # temporary keys are renewed for as long as the process runs; the newest are kept
+LEARNED_LIMIT: Final = 64  # temporary keys are renewed while the process runs; the newest remain hidden
 _ADDRESSES: Final = re.compile(r"(?i)(?:https?|all)_proxy|AWS_ENDPOINT_URL(?:_\w+)?")
 _SIGNED: Final = re.compile(
     r"(?i)((?:X-Amz-(?:Signature|Credential|Security-Token)|AWSAccessKeyId|Signature|Credential|Authorization)"
@@ -27,13 +27,13 @@ _SIGNED: Final = re.compile(
 )
 _USERINFO: Final = re.compile(r"(?<=://)[^\s/]+@")
 _LETTERS: Final = {"\t": "t", "\n": "n", "\r": "r", "\b": "b", "\f": "f", "\a": "a", "\v": "v", "\0": "0"}
-# Each nesting of repr or JSON doubles backslashes. Bounded, so that no text takes long to search.
+# Each level of repr or JSON doubles backslashes. Bounded, so that every search is fast.
 _SOME: Final = r"\\{0,16}"
 _MORE: Final = r"\\{1,16}"
 
 
 class Redactor:
-    """Removes secrets from texts. Any number of threads may use it, and teach it more."""
+    """Removes secrets from texts. Thread-safe."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._patterns: dict[str, re.Pattern[str]] = {}
@@ -42,7 +42,7 @@ class Redactor:
         self.learn(*secrets)
 
     def learn(self, *secrets: str) -> None:
-        """Hide these, too, from now on. The oldest are forgotten beyond LEARNED_LIMIT."""
+        """Hide these secrets from now on. Drops the oldest beyond LEARNED_LIMIT."""
         for secret in secrets:
             text = secret.strip()
             if len(text) >= SHORTEST and text not in self._patterns:
@@ -57,42 +57,42 @@ class Redactor:
             self._longest_first = tuple(self._patterns[one] for one in sorted(self._patterns, key=len, reverse=True))
 
     def __call__(self, text: str) -> str:
-        """The text without them, without signatures, without user and password of addresses."""
+        """Return the text without secrets, signatures, and user names and passwords in addresses."""
         for pattern in self._longest_first:
             text = pattern.sub(HIDDEN, text)
         return _USERINFO.sub(f"{HIDDEN}@", _SIGNED.sub(rf"\1{HIDDEN}", text))
 
 
-redact: Final = Redactor()  # of this process: what it signs with, wherever that came from
+redact: Final = Redactor()  # the secrets of this process, from any source
 
 
 def secrets_in(environment: Mapping[str, str]) -> Iterator[str]:
-    """Secrets in the variables of AWS, and passwords in the addresses of proxies and the store."""
+    """Yield secrets in AWS's variables, and passwords in the addresses of proxies and the store."""
     yield from (environment.get(name, "") for name in SECRETS)
     for name in filter(_ADDRESSES.fullmatch, environment):
         try:
             yield unquote(urlsplit(environment[name]).password or "")
-        except ValueError:  # no address, which its user reports
+        except ValueError:  # not an address; the code that uses it reports that
             continue
 
 
-# One secret as a regular expression.
+# Regular expressions for one secret.
 
 
 def _pattern(secret: str) -> str:
-    """Match the secret in any form. White space around it is part of no form: others may have trimmed it."""
+    """Return a pattern for the secret in any encoding, without surrounding white space, which may be trimmed."""
     runs = ((character, len(list(run))) for character, run in groupby(secret))
     text = "".join(_backslashes(n) if character == "\\" else _character(character) * n for character, n in runs)
     return "|".join((text, *_base64_patterns(secret)))
 
 
 def _backslashes(count: int) -> str:
-    """A run of them in one piece: how many of them are escapes cannot be told."""
+    """Match a run of backslashes as a unit: escapes among them cannot be distinguished."""
     return rf"(?:\\|{_percent(b'%c' % 92)}){{{count},{16 * count}}}"
 
 
 def _character(character: str) -> str:
-    """One character: itself, with a backslash, by its number, or in a URL."""
+    """Match a character: unchanged, escaped by a backslash, by its code point, or URL-quoted."""
     if character.isascii() and character.isalnum():
         return character
     quoted = f"{_SOME}{re.escape(character)}" if character in "'\"/" else re.escape(character)
@@ -117,22 +117,22 @@ def _escapes(character: str) -> Iterator[str]:
 
 
 def _percent(encoded: bytes) -> str:
-    """URL quoting, which may be quoted again."""
+    """Match URL quoting, which may be quoted again."""
     return "(?i:" + "".join(f"%(?:25){{0,4}}{byte:02x}" for byte in encoded) + ")"
 
 
 def _base64_patterns(secret: str) -> Iterator[str]:
-    """Base64 of any text that contains the secret: at each of three offsets, without the digits shared with others."""
+    """Yield patterns for base64 of texts with the secret: one per offset, without digits that neighbours determine."""
     for offset in range(3):
         data = bytes(offset) + secret.encode(errors="surrogatepass")
         digits = base64.b64encode(data).decode()
-        whole = len(data) * 8 // 6
+        complete = len(data) * 8 // 6  # digits that depend on the secret alone
         rest = "[A-Za-z0-9+/_-]?" if len(data) * 8 % 6 else ""
-        core = "".join(map(_base64_digit, digits[math.ceil(offset * 8 / 6) : whole]))
+        core = "".join(map(_base64_digit, digits[math.ceil(offset * 8 / 6) : complete]))
         yield f"{core}{rest}(?:=|{_percent(b'=')}){{0,2}}"
 
 
 def _base64_digit(digit: str) -> str:
-    """Either alphabet, quoted or not."""
+    """Match a digit of either base64 alphabet, quoted or not."""
     other = {"+": "-", "/": "_"}.get(digit)
     return f"(?:{_character(digit)}|{other})" if other else digit

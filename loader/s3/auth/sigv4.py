@@ -1,6 +1,6 @@
-"""Signs requests with AWS Signature Version 4. Pure; keys never appear in a text or representation.
+"""Signs requests with AWS Signature Version 4. Pure; keys never appear in texts or representations.
 
-botocore does the same, but takes 0.2 s and 20 MiB to import.
+botocore does the same but takes 0.2 s and 20 MiB to import.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ def sign_request(
     region: str,
     now: datetime,
 ) -> dict[str, str]:
-    """The headers (Host among them) with what S3 wants beside: time, hash of the body, token, signature.
+    """Return `headers`, which include Host, with time, hash of the body, token and signature added.
 
-    `body`: what is sent, or its SHA-256 in hexadecimal. `target` is path and query as they are sent: the path quoted by
-    `wire.quote_key`, the query by `wire.quote_query`.
+    `body`: the body, or its SHA-256 in hexadecimal. `target`: path and query as sent, quoted by
+    `loader.s3.http.urls.quote_key` and `quote_query`.
     """
     stamp = now.strftime("%Y%m%dT%H%M%SZ")
     digest = body if isinstance(body, str) else hashlib.sha256(body).hexdigest()

@@ -1,1 +1,1 @@
-"""HTTP as S3 speaks it: addresses, headers, connections, requests and responses."""
+"""HTTP of S3: addresses, headers, connections, requests, responses and their XML."""

@@ -1,4 +1,4 @@
-"""Connection pool of one store: TLS roots, proxy, and requests that are sent in one piece. Opens sockets."""
+"""Connection pool of one store: TLS roots, proxy, and requests sent in one piece. Opens sockets."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from urllib.request import getproxies, proxy_bypass
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-_PIECE: Final = 262_144  # bytes; what comes after is sent as it comes
+_PIECE: Final = 262_144  # bytes; the rest of a streamed body is sent block by block
 _SEND_TIMEOUT: Final = 20.0  # seconds a block of a streamed body may take; urllib3 would use the connect timeout
 
 
 class _SendInOnePiece:
-    """Sends headers and body in one piece, of a streamed body the first block with the headers.
+    """Sends the headers and the body, or the first block of a streamed body, in one piece.
 
-    Of a request that ends between headers and body, SeaweedFS keeps an empty object.
+    If a connection breaks between headers and body, SeaweedFS stores an empty object.
     """
 
     sock: Any
@@ -55,9 +55,7 @@ class _HttpsConnection(_SendInOnePiece, HTTPSConnection):
 
 
 def connection_pool(base: str, connections: int) -> urllib3.HTTPConnectionPool:
-    """Return a pool of keep-alive connections to the endpoint `base`, through a proxy where the environment names
-    one.
-    """
+    """Return a pool of keep-alive connections to the endpoint `base`, through the proxy of the environment, if any."""
     parts = urlsplit(base)
     options: dict[str, Any] = {"maxsize": connections}
     if parts.scheme == "https":

@@ -1,4 +1,4 @@
-"""HTTP headers of a store: dates and content ranges. Pure."""
+"""HTTP headers of a store: dates, content ranges and conditions. Pure."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})", re
 
 
 def parse_http_date(text: str | None) -> datetime | None:
-    """The date of a header, or None where it is missing or no date."""
+    """Return the date of a header in UTC, None if it is missing or malformed."""
     try:
-        when = parsedate_to_datetime(text or "")
-        return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):  # also a date whose zone would carry it out of the calendar
+        date = parsedate_to_datetime(text or "")
+        return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):  # OverflowError: in UTC the date is out of range
         return None
 
 
 def parse_content_range(text: str | None) -> tuple[int, int, int]:
-    """First byte, last byte, whole size of a 206. Raises ValueError."""
+    """Return first byte, last byte and complete size of a 206. Raises ValueError."""
     match = _CONTENT_RANGE.fullmatch(text or "")
     if match is None:
-        raise ValueError("no usable Content-Range")
+        raise ValueError("the Content-Range is missing or malformed")
     first, last, size = (int(number) for number in match.groups())
     if not first <= last < size:
-        raise ValueError(f"Content-Range {first}-{last}/{size} is impossible")
+        raise ValueError(f"the Content-Range {first}-{last}/{size} is invalid")
     return first, last, size
 
 

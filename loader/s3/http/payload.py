@@ -1,4 +1,4 @@
-"""What a request sends: bytes, or a slice of an open file, in blocks. Reads the files it is given, nothing else."""
+"""Bodies of requests: bytes, or a slice of an open file, in blocks. Reads only the given files."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Final
 
 from loader.errors import Code, WorldError
 
-_BLOCK: Final = 262_144  # bytes held of a slice at any time
+_BLOCK: Final = 262_144  # bytes of a slice in memory at a time
 
 
 @dataclass(frozen=True, slots=True)
 class FileSlice:
-    """`size` bytes of an open file from `start` on. The file's own position is neither used nor moved."""
+    """`size` bytes of an open file from `start` on. The file's position is neither used nor changed."""
 
     descriptor: int
     start: int
     size: int
 
     def blocks(self) -> Iterator[bytes]:
-        """Yield the bytes in order. Raises WorldError (IO_ERROR), also if the file has become too short."""
+        """Yield the bytes in order. Raises WorldError (IO_ERROR), also if the file is now too short."""
         offset, end = self.start, self.start + self.size
         while offset < end:
             try:
@@ -39,7 +39,7 @@ Payload = bytes | FileSlice
 
 
 def payload_size(payload: Payload) -> int:
-    """Return its length in bytes."""
+    """Return the length in bytes."""
     return payload.size if isinstance(payload, FileSlice) else len(payload)
 
 

@@ -1,6 +1,6 @@
-"""Reads responses of a store within limits of size and time, checks them and translates urllib3's errors.
+"""Reads and checks responses of a store within limits of size and time, and translates errors of urllib3.
 
-Touches only the sockets of the responses it is given.
+Touches only the sockets of the given responses.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from loader.errors import Code, WorldError
 from loader.s3.http.headers import EPOCH, parse_content_range, parse_http_date
 from loader.s3.interface import BLOCK, RequestStats
 
-GATHER: Final = 0.05  # seconds that bytes may wait for more: TLS gives them in records of 16 KiB at most
+GATHER: Final = 0.05  # seconds to wait for more bytes: TLS delivers them in records of at most 16 KiB
 _DIGITS: Final = re.compile(r"[0-9]{1,19}")
 
 
@@ -34,64 +34,64 @@ def translate_errors(what: str) -> Iterator[None]:
     try:
         yield
     except NameResolutionError as error:
-        raise WorldError(Code.NETWORK, f"{what}: the store's name is not known here") from error
-    except NewConnectionError as error:  # urllib3 counts it among its timeouts
-        raise WorldError(Code.NETWORK, f"{what}: the store refuses connections or is not there") from error
+        raise WorldError(Code.NETWORK, f"{what}: the host name of the store cannot be resolved") from error
+    except NewConnectionError as error:  # a subclass of TimeoutError in urllib3
+        raise WorldError(Code.NETWORK, f"{what}: the store refused the connection or is unreachable") from error
     except TimeoutError as error:
-        raise WorldError(Code.TIMEOUT, f"{what}: the store did not answer in time") from error
+        raise WorldError(Code.TIMEOUT, f"{what}: the store did not respond in time") from error
     except SSLError as error:
-        raise WorldError(Code.NETWORK, f"{what}: no trusted connection to the store") from error
+        raise WorldError(Code.NETWORK, f"{what}: the TLS connection to the store is not trusted") from error
     except HTTPError as error:
         if isinstance(error.__cause__, http.client.IncompleteRead):
-            raise WorldError(Code.SHORT_BODY, f"{what}: the connection ended before the body did") from error
-        # Not chained: http.client quotes a line it does not understand, in which a store may say what it was sent.
+            raise WorldError(Code.SHORT_BODY, f"{what}: the connection closed before the end of the body") from error
+        # Not chained: http.client quotes malformed lines, in which a store may echo parts of the request.
         raise WorldError(Code.NETWORK, f"{what}: the connection failed ({_root_cause_name(error)})") from None
-    except ValueError as error:  # http.client refuses to send a header with a line break, or outside of Latin-1
-        # Not chained: the message quotes the header, which may be the one with the credentials.
+    except ValueError as error:  # http.client rejects headers with a line break or characters outside Latin-1
+        # Not chained: the message quotes the header, which may contain credentials.
         raise WorldError(
-            Code.INTERNAL, f"{what}: the request or its answer is not valid HTTP ({type(error).__name__})"
+            Code.INTERNAL, f"{what}: the request or its response is not valid HTTP ({type(error).__name__})"
         ) from None
 
 
 def _root_cause_name(error: BaseException) -> str:
-    """The kind of the first cause: names such as ConnectionRefusedError; messages may hold addresses."""
+    """Return the class name of the first cause, such as ConnectionRefusedError. Messages may contain addresses."""
     while inner := error.__cause__ or error.__context__:
         error = inner
     return type(error).__name__
 
 
 def release_connection(response: BaseHTTPResponse) -> None:
-    """Give the connection back to its pool, closed if the body was not read to its end."""
+    """Return the connection to its pool, closed if the body was not read to its end."""
     if not response.closed:
         response.close()
     response.release_conn()
 
 
 def etag_of(headers: Mapping[str, str], what: str) -> str:
-    """Return the ETag of an answer, without quotes. Raises WorldError: an answer without is no object store's."""
+    """Return the ETag of a response without quotes. Raises WorldError if there is none: no object store omits it."""
     etag = (headers.get("ETag") or "").strip('"')
     if not etag:
-        raise WorldError(Code.NETWORK, f"{what}: the answer has no ETag, so it is not an object store's")
+        raise WorldError(Code.NETWORK, f"{what}: the response has no ETag, so it is not from an object store")
     return etag
 
 
 def read_limited(response: BaseHTTPResponse, limit: int, what: str, deadline: float) -> bytes:
-    """The body, at most one byte more than `limit` says; `deadline` on the monotonic clock ends a trickle."""
-    found = bytearray()
-    while len(found) <= limit:
+    """Read at most `limit` + 1 bytes of the body, until `deadline` on the monotonic clock. Raises WorldError."""
+    body = bytearray()
+    while len(body) <= limit:
         if time.monotonic() > deadline:
-            raise WorldError(Code.TIMEOUT, f"{what}: the answer comes too slowly")
+            raise WorldError(Code.TIMEOUT, f"{what}: the response is too slow")
         with translate_errors(what):
-            block = response.read1(min(BLOCK, limit + 1 - len(found)))
+            block = response.read1(min(BLOCK, limit + 1 - len(body)))
         if not block:
             break
-        found += block
-    return bytes(found)
+        body += block
+    return bytes(body)
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectHeaders:
-    """What the headers of an object say: its ETag and date, its whole size, the bytes that follow and their offset."""
+    """Headers of an object: ETag, date, complete size, and offset and length of the body. None if unknown."""
 
     etag: str
     last_modified: datetime
@@ -103,75 +103,74 @@ class ObjectHeaders:
     def from_response(
         cls, response: BaseHTTPResponse, what: str, start: int, limit: int | None = None
     ) -> ObjectHeaders:
-        """Check a 200 or 206 to a request for `limit` bytes from `start` on. Raises WorldError if they do not agree."""
+        """Check a 200 or 206 to a request for `limit` bytes from `start` on. Raises WorldError if it does not match."""
         etag = etag_of(response.headers, what)
-        when = parse_http_date(response.headers.get("Last-Modified")) or EPOCH
+        date = parse_http_date(response.headers.get("Last-Modified")) or EPOCH
         text = response.headers.get("Content-Length") or ""
         length = int(text) if _DIGITS.fullmatch(text) else None
         if response.status != 206:
-            return cls(etag, when, length, 0, length)
+            return cls(etag, date, length, 0, length)
         try:
             first, last, size = parse_content_range(response.headers.get("Content-Range"))
         except ValueError as error:
             raise WorldError(Code.NETWORK, f"{what}: {error}") from error
-        wanted = size - 1 if limit is None else min(size, start + limit) - 1
-        if (first, last) != (start, wanted) or length not in (None, last - first + 1):
-            raise WorldError(Code.NETWORK, f"{what}: the store sent bytes {first}-{last}, not those from {start} on")
-        return cls(etag, when, size, first, last - first + 1)
+        expected = size - 1 if limit is None else min(size, start + limit) - 1
+        if (first, last) != (start, expected) or length not in (None, last - first + 1):
+            raise WorldError(Code.NETWORK, f"{what}: the store sent bytes {first}-{last}, not {start}-{expected}")
+        return cls(etag, date, size, first, last - first + 1)
 
 
 class ResponseBody:
     """An open object: `loader.s3.interface.Body` over one response.
 
-    A body whose length is known is read past urllib3, straight from the socket into the caller's memory. Others, which
-    no S3 sends for an object, are copied once more.
+    A body of known length bypasses urllib3: it is read from the socket directly into the caller's memory. Others, which
+    no S3 sends for objects, are copied once more.
     """
 
     def __init__(
         self, response: BaseHTTPResponse, what: str, start: int, end: int | None, requests: RequestStats
     ) -> None:
-        """`requests` hears of the bytes that were read."""
-        facts = ObjectHeaders.from_response(response, what, start, None if end is None else end - start)
-        self.size, self.start = facts.size, facts.start
-        self.etag, self.last_modified = facts.etag, facts.last_modified
-        self._left = facts.length
+        """Check the headers. `requests` counts the bytes read. Raises WorldError."""
+        headers = ObjectHeaders.from_response(response, what, start, None if end is None else end - start)
+        self.size, self.start = headers.size, headers.start
+        self.etag, self.last_modified = headers.etag, headers.last_modified
+        self._left = headers.length
         self._response = response
         self._requests = requests
         self._what = what
-        self._socket = _Socket.from_response(response) if facts.length else None
+        self._socket = _Socket.from_response(response) if headers.length else None
         self._failed: WorldError | None = None
         self._aborted = False
 
     def read(self, limit: int = BLOCK) -> bytes:
-        """At most `limit` bytes, as they arrive; empty at the end."""
         buffer = bytearray(limit)
         return bytes(memoryview(buffer)[: self.readinto(buffer)])
 
     def readinto(self, buffer: bytearray | memoryview) -> int:
-        """Fill as much of `buffer` as arrives within GATHER seconds, at least a byte; 0 at the end.
+        """Read what arrives within GATHER seconds, at least one byte. Return the count, 0 at the end.
 
-        An error waits for the next call if bytes came before it.
+        An error after the first byte is raised by the next call.
         """
         if self._failed:
             raise self._failed
-        got, view, deadline = 0, memoryview(buffer), 0.0
+        total, view, deadline = 0, memoryview(buffer), 0.0
         try:
-            while got < len(view):
-                if got and not (self._left and self._socket and self._socket.readable(deadline)):
+            while total < len(view):
+                if total and not (self._left and self._socket and self._socket.readable(deadline)):
                     break
-                count = self._read_some(view[got:])
+                count = self._read_some(view[total:])
                 if count == 0:
                     break
                 deadline = deadline or time.monotonic() + GATHER
-                got += count
+                total += count
         except WorldError as error:
-            if not got:
+            if not total:
                 raise
             self._failed = error
-        return got
+        return total
 
     def _read_some(self, view: memoryview) -> int:
-        """What has arrived, or waits for it; 0 at the end."""
+        """Wait for bytes and read them. Return the count, 0 at the end."""
         if self._left == 0:
             return 0
         if self._socket is None:
@@ -182,25 +181,23 @@ class ResponseBody:
         else:
             count = self._socket.readinto(view[: self._left], self._what)
         self._requests.receive(count)
-        if self._aborted:  # over TLS, what is read after that may be the bare records
+        if self._aborted:  # over TLS, bytes read after an abort may be encrypted records
             raise WorldError(Code.NETWORK, f"{self._what}: the read was aborted")
         if self._left is not None:
             self._left -= count
             if count == 0:
-                raise WorldError(Code.SHORT_BODY, f"{self._what}: {self._left} bytes are missing at the end")
+                raise WorldError(Code.SHORT_BODY, f"{self._what}: the body ended {self._left} bytes early")
             if self._left == 0 and self._socket:
                 self._socket.finish()
         return count
 
     def abort(self) -> None:
-        """End a read that waits in another thread: it raises."""
         self._aborted = True
-        # ValueError, RuntimeError: it has ended by itself meanwhile.
+        # ValueError, RuntimeError: the read has just ended by itself.
         with suppress(ValueError, RuntimeError, OSError):
             self._response.shutdown()
 
     def close(self) -> None:
-        """Give the connection back, or drop it if bytes are left."""
         release_connection(self._response)
 
     def __enter__(self) -> Self:
@@ -211,7 +208,7 @@ class ResponseBody:
 
 
 class _Socket:
-    """The body of one response, below urllib3 and http.client: what lies in their buffer, then the socket itself."""
+    """The body of one response, read below urllib3 and http.client: first their buffer, then the socket."""
 
     def __init__(self, response: http.client.HTTPResponse) -> None:
         self._response = response
@@ -228,33 +225,33 @@ class _Socket:
         return cls(inner)
 
     def readinto(self, view: memoryview, what: str) -> int:
-        """At least a byte, unless the connection ends. Raises WorldError."""
+        """Read at least one byte, unless the connection ends. Raises WorldError."""
         reader = self._response.fp
         try:
             if self._buffered is None:
-                self._buffered = len(reader.peek())  # what came with the headers, else of what comes first
+                self._buffered = len(reader.peek())  # bytes that came with the headers, or the first to come
             if self._buffered:
                 count = reader.readinto(view[: self._buffered])
                 self._buffered -= count
                 return count
-            # From here on the buffer stays empty: that would cost a copy of all bytes.
+            # From here on, bypass the buffer, which would copy every byte.
             return reader.raw.readinto(view) or 0
         except builtins.TimeoutError as error:
-            raise WorldError(Code.TIMEOUT, f"{what}: the store did not answer in time") from error
+            raise WorldError(Code.TIMEOUT, f"{what}: the store did not respond in time") from error
         except ssl.SSLError as error:
-            raise WorldError(Code.NETWORK, f"{what}: no trusted connection to the store") from error
-        # ValueError, AttributeError: closed meanwhile by another thread.
+            raise WorldError(Code.NETWORK, f"{what}: the TLS connection to the store is not trusted") from error
+        # ValueError, AttributeError: another thread has closed the response.
         except (OSError, ValueError, AttributeError) as error:
             raise WorldError(Code.NETWORK, f"{what}: the connection failed ({type(error).__name__})") from error
 
     def readable(self, deadline: float) -> bool:
-        """Whether more comes before `deadline` on the monotonic clock.
+        """Whether more bytes arrive before `deadline` on the monotonic clock.
 
-        What OpenSSL has already decrypted is not seen here, but only a read that filled its memory leaves any there.
+        Does not see bytes that OpenSSL has decrypted already, but only a read that filled its buffer leaves any.
         """
         wait = deadline - time.monotonic()
         return wait > 0 and (bool(self._buffered) or bool(self._poll.poll(wait * 1000)))
 
     def finish(self) -> None:
-        """The body was read to its end: the connection may be used again."""
+        """Allow the connection to be reused: the body was read to its end."""
         self._response.close()

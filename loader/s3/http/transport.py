@@ -1,4 +1,4 @@
-"""Signed requests to one bucket: sent, tried again where that may help, refusals raised as WorldError. Opens sockets.
+"""Sends signed requests to one bucket, retries where that may help, raises WorldError for the rest. Opens sockets.
 
 Signed by `loader.s3.auth.sigv4` and sent by urllib3. Only `loader.s3.client` and `loader.s3.upload` use it.
 """
@@ -26,7 +26,7 @@ from loader.s3.interface import RequestKind, RequestStats
 from loader.s3.retry import Backoff
 
 MAX_ATTEMPTS: Final = 3
-MAX_RETRY_WAIT: Final = 20.0  # seconds; a store that asks for more gets its error reported instead
+MAX_RETRY_WAIT: Final = 20.0  # seconds; if a store requests a longer wait, its error is raised instead
 FIRST_RETRY_WAIT: Final = 0.5  # seconds at most; doubles
 ERROR_BODY_LIMIT: Final = 16 * 1_024
 
@@ -35,11 +35,11 @@ OnSent = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class S3Request:
-    """One request. `accept`: the statuses that are an answer, any other is a refusal.
+    """One request. Statuses other than those in `accept` are errors.
 
-    `limit`: bytes of the answer's body that are wanted. `sha256`: of the body, where it is known already. `streamed`:
-    the body is sent in blocks, else in one piece with the headers; `on_sent` then hears how many bytes this attempt has
-    sent so far. `patience`: seconds the answer's body may take.
+    `limit`: bytes to read of the response's body. `sha256`: of the request's body, if known. `streamed`: send the body
+    in blocks instead of in one piece with the headers; `on_sent` then gets the bytes this attempt has sent so far.
+    `patience`: seconds that reading the response's body may take.
     """
 
     kind: RequestKind
@@ -62,7 +62,7 @@ class S3Request:
 
 @dataclass(frozen=True, slots=True)
 class S3Response:
-    """A status, the headers as they are, and at most one byte more than the call's limit."""
+    """Status, headers, and a body of at most one byte more than the request's limit."""
 
     status: int
     headers: Mapping[str, str]
@@ -71,7 +71,7 @@ class S3Response:
 
 
 class S3Transport:
-    """The way to one bucket, for use by any number of threads; see `loader.s3.client.S3Bucket` for the arguments."""
+    """Requests to one bucket, from any number of threads; see `loader.s3.client.S3Bucket` for the arguments."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class S3Transport:
         connections: int,
         sleep: Callable[[float], object],
     ) -> None:
-        """Nothing is sent yet. Raises ValueError for an endpoint that is no http(s) address."""
+        """Send nothing yet. Raises ValueError for an endpoint that is not an http(s) address."""
         self.bucket, self.requests = bucket, requests
         self.endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         self.region = region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
@@ -97,12 +97,12 @@ class S3Transport:
         self._sleep = sleep
         self._pool = connection_pool(self._base, connections)
 
-    def call(self, call: S3Request, attempts: int = MAX_ATTEMPTS) -> S3Response:
-        """Return the answer to one request, tried again with full jitter while that may help. Raises WorldError."""
+    def call(self, request: S3Request, attempts: int = MAX_ATTEMPTS) -> S3Response:
+        """Send a request, retry with full jitter while that may help, and return the response. Raises WorldError."""
         backoff = Backoff(attempts, FIRST_RETRY_WAIT, MAX_RETRY_WAIT)
         while True:
             try:
-                return self._attempt(call)
+                return self._attempt(request)
             except WorldError as error:
                 wait = self.retry_delay(error, backoff)
                 if wait is None:
@@ -110,75 +110,75 @@ class S3Transport:
             self._sleep(wait)
 
     def retry_delay(self, error: WorldError, backoff: Backoff) -> float | None:
-        """Return the seconds to wait before another try, or None if trying again cannot help or was tried enough."""
+        """Return the seconds to wait before a retry, None if it cannot help or all attempts were made."""
         if error.permanent or (error.retry_after or 0.0) > MAX_RETRY_WAIT:
             return None
         delay = backoff.next_delay(error.retry_after)
         return None if backoff.is_exhausted else delay
 
     def wait(self, seconds: float) -> None:
-        """Sleep as this bucket sleeps between attempts."""
+        """Sleep as between attempts: a loader that stops ends the wait."""
         self._sleep(seconds)
 
-    def request(self, call: S3Request) -> urllib3.BaseHTTPResponse:
-        """Return the store's answer if it is one of those hoped for, its body unread. Raises WorldError."""
-        response = self._send(call)
-        if response.status not in call.accept:
-            refusal = self._error_response(call, response)
-            if refusal.s3_code != "ExpiredToken" or not self._credentials.invalidate():
-                raise refusal.to_error(str(call), self.bucket, datetime.now(UTC))
-            response = self._send(call)
-            if response.status not in call.accept:
-                raise self._error_response(call, response).to_error(str(call), self.bucket, datetime.now(UTC))
+    def request(self, request: S3Request) -> urllib3.BaseHTTPResponse:
+        """Send a request and return the response, its body unread. Raises WorldError."""
+        response = self._send(request)
+        if response.status not in request.accept:
+            error = self._error_response(request, response)
+            if error.s3_code != "ExpiredToken" or not self._credentials.invalidate():
+                raise error.to_error(str(request), self.bucket, datetime.now(UTC))
+            response = self._send(request)
+            if response.status not in request.accept:
+                raise self._error_response(request, response).to_error(str(request), self.bucket, datetime.now(UTC))
         return response
 
-    def _attempt(self, call: S3Request) -> S3Response:
-        response = self.request(call)
+    def _attempt(self, request: S3Request) -> S3Response:
+        response = self.request(request)
         try:
-            return self._read_response(call, response)
+            return self._read_response(request, response)
         finally:
             release_connection(response)
 
-    def _read_response(self, call: S3Request, response: urllib3.BaseHTTPResponse) -> S3Response:
-        facts = None
-        if call.kind == "get" and response.status in (200, 206):
-            facts = ObjectHeaders.from_response(response, str(call), 0, call.limit)
-        # An empty body, too: only one that was read to its end leaves the connection for the next request.
-        body = self._read(call, response, call.limit)
-        if facts and facts.length is not None and len(body) < min(facts.length, call.limit):
-            raise WorldError(Code.SHORT_BODY, f"{call}: the connection ended before the body did")
-        return S3Response(response.status, response.headers, facts, body)
+    def _read_response(self, request: S3Request, response: urllib3.BaseHTTPResponse) -> S3Response:
+        headers = None
+        if request.kind == "get" and response.status in (200, 206):
+            headers = ObjectHeaders.from_response(response, str(request), 0, request.limit)
+        # Also an empty body: the connection can be reused only after a body that was read to its end.
+        body = self._read(request, response, request.limit)
+        if headers and headers.length is not None and len(body) < min(headers.length, request.limit):
+            raise WorldError(Code.SHORT_BODY, f"{request}: the connection closed before the end of the body")
+        return S3Response(response.status, response.headers, headers, body)
 
-    def _error_response(self, call: S3Request, response: urllib3.BaseHTTPResponse) -> S3ErrorResponse:
+    def _error_response(self, request: S3Request, response: urllib3.BaseHTTPResponse) -> S3ErrorResponse:
         try:
-            body = self._read(call, response, ERROR_BODY_LIMIT)
+            body = self._read(request, response, ERROR_BODY_LIMIT)
         finally:
             release_connection(response)
         return S3ErrorResponse.from_response(response.status, response.headers, body)
 
-    def _read(self, call: S3Request, response: urllib3.BaseHTTPResponse, limit: int) -> bytes:
-        patience = call.patience or 3 * self._timeouts[1]
-        body = read_limited(response, limit, str(call), time.monotonic() + patience)
-        if call.kind in ("list", "get"):
+    def _read(self, request: S3Request, response: urllib3.BaseHTTPResponse, limit: int) -> bytes:
+        patience = request.patience or 3 * self._timeouts[1]
+        body = read_limited(response, limit, str(request), time.monotonic() + patience)
+        if request.kind in ("list", "get"):
             self.requests.receive(len(body))
         return body
 
-    def _send(self, call: S3Request) -> urllib3.BaseHTTPResponse:
-        with translate_errors(str(call)):
-            target = f"{self._path_prefix}/{quote_key(call.key)}" + (f"?{call.query}" if call.query else "")
+    def _send(self, request: S3Request) -> urllib3.BaseHTTPResponse:
+        with translate_errors(str(request)):
+            target = f"{self._path_prefix}/{quote_key(request.key)}" + (f"?{request.query}" if request.query else "")
             signed = sign_request(
-                call.method,
+                request.method,
                 target,
-                {"Host": self._host, **call.headers},
-                payload_sha256(call.body) if call.sha256 is None else call.sha256,
+                {"Host": self._host, **request.headers},
+                payload_sha256(request.body) if request.sha256 is None else request.sha256,
                 credentials=self._credentials.current(),
                 region=self.region,
                 now=datetime.now(UTC),
             )
-            body, framing = _framed(call)
-            self.requests.count(call.kind)
+            body, framing = _framed(request)
+            self.requests.count(request.kind)
             return self._pool.urlopen(
-                call.method,
+                request.method,
                 target,
                 body=body,
                 headers={**signed, **framing},
@@ -190,17 +190,19 @@ class S3Transport:
             )
 
 
-def _framed(call: S3Request) -> tuple[bytes | Iterable[bytes] | None, Mapping[str, str]]:
-    """The body as urllib3 takes it, and the header that says where it ends."""
-    if call.method not in ("PUT", "POST"):
+def _framed(request: S3Request) -> tuple[bytes | Iterable[bytes] | None, Mapping[str, str]]:
+    """Return the body as urllib3 takes it, and the header with its length if urllib3 cannot know it."""
+    if request.method not in ("PUT", "POST"):
         return None, {}
-    if call.streamed or isinstance(call.body, FileSlice):
-        return _told(payload_blocks(call.body), call.on_sent), {"Content-Length": str(payload_size(call.body))}
-    return call.body, {}
+    if request.streamed or isinstance(request.body, FileSlice):
+        return _counted(payload_blocks(request.body), request.on_sent), {
+            "Content-Length": str(payload_size(request.body))
+        }
+    return request.body, {}
 
 
-def _told(blocks: Iterator[bytes], on_sent: OnSent | None) -> Iterator[bytes]:
-    """The blocks; `on_sent` hears the sum once the next one is asked for, so that what it hears was sent."""
+def _counted(blocks: Iterator[bytes], on_sent: OnSent | None) -> Iterator[bytes]:
+    """Yield the blocks. `on_sent` is called when the next one is requested: only then was the last one sent."""
     sent = 0
     for block in blocks:
         yield block

@@ -1,4 +1,4 @@
-"""Addresses of a store: endpoint, path of a bucket, quoting as Signature Version 4 needs it. Pure."""
+"""Addresses of a store: endpoint, path of a bucket, quoting for Signature Version 4. Pure."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _DNS_COMPATIBLE: Final = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 
 
 def endpoint_for(bucket: str, endpoint: str | None, region: str) -> tuple[str, str]:
-    """Scheme and host, and what every path begins with. Raises ValueError for an endpoint that is no http(s) address.
+    """Return scheme and host, and the prefix of every path. Raises ValueError if `endpoint` is not an http(s) address.
 
-    On AWS the bucket is part of the host name, unless dots or capitals in its name would break TLS there.
+    On AWS the bucket is part of the host name, unless dots or capitals in its name would break TLS.
     """
     if endpoint:
         parts = urlsplit(endpoint)
@@ -27,12 +27,12 @@ def endpoint_for(bucket: str, endpoint: str | None, region: str) -> tuple[str, s
 
 
 def quote_key(key: str) -> str:
-    """A key as it stands in a request's path and signature. Unpaired surrogates raise UnicodeEncodeError."""
+    """Quote a key for the path of a request and its signature. Raises UnicodeEncodeError for unpaired surrogates."""
     return quote(key, safe="/~")
 
 
 def quote_query(values: Mapping[str, str]) -> str:
-    """A query string in the one spelling that Signature Version 4 also signs."""
+    """Return the query string in the canonical form that Signature Version 4 signs."""
     pairs = sorted((quote(name, safe="~"), quote(value, safe="~")) for name, value in values.items())
     return "&".join(f"{name}={value}" for name, value in pairs)
 
@@ -41,7 +41,7 @@ _PORTS: Final = {"http": 80, "https": 443}
 
 
 def host_header(base: str) -> str:
-    """What the Host header says for scheme and host of an endpoint: with a port only where it is not the usual one."""
+    """Return the Host header for the scheme and host of an endpoint; the port only if it is not the default."""
     parts = urlsplit(base)
     name = parts.hostname or ""
     host = f"[{name}]" if ":" in name else name

@@ -131,7 +131,7 @@ def test_a_missing_bucket_is_an_error_not_an_absent_object(moto: str) -> None:
     bucket = S3Bucket("no-such-bucket", endpoint=moto, access_key="any", secret_key="any")
     with pytest.raises(NoSuchBucket) as error:
         bucket.get("k", 1)
-    assert (code_of(error), str(error.value)) == ("OBJECT_GONE", "GET k: there is no bucket 'no-such-bucket'")
+    assert (code_of(error), str(error.value)) == ("OBJECT_GONE", "GET k: the bucket 'no-such-bucket' does not exist")
 
 
 def test_an_object_can_be_read_from_the_middle(bucket: Bucket) -> None:

@@ -92,7 +92,7 @@ def test_a_second_page_that_is_none(what: str, store: ScriptedStore, scripted: S
 def test_a_page_that_comes_again_under_another_token(store: ScriptedStore, scripted: S3Bucket) -> None:
     again = Page(FIRST.entries, token="still more")
     store.answers(page(FIRST), page(again), page(LAST))
-    with refused(match="again and again"):
+    with refused(match="repeats a page"):
         list(scripted.list("A/"))
     assert len(store.asked) == 2
 
@@ -103,7 +103,7 @@ def test_pages_without_anything_may_come_but_not_for_ever(store: ScriptedStore, 
     assert len(list(scripted.list("A/"))) == 200
     store.answers(*nothing[:MAX_EMPTY_PAGES], page(LAST))
     asked = len(store.asked)
-    with refused(match="nothing on it"):
+    with refused(match="empty pages in a row"):
         list(scripted.list("A/"))
     assert len(store.asked) == asked + MAX_EMPTY_PAGES
 
