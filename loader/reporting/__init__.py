@@ -1,1 +1,1 @@
-"""Writes the status bucket: progress, errors, heartbeat, and the lease of the tail that the heartbeat is."""
+"""Writes progress, errors and the heartbeat, which is also the lease of the tail, to the status bucket."""

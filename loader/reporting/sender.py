@@ -251,5 +251,5 @@ class StatusSender:
             wait = self.backoff.next_delay(error.retry_after)
             until = self._clock() + (min(wait, 1.0) if self._closing else wait)
         if is_first:
-            self._context.on_unreachable(f"The status bucket cannot be told: {error.code}: {error}")
+            self._context.on_unreachable(f"The status bucket cannot be written: {error.code}: {error}")
         return until

@@ -149,8 +149,8 @@ def test_a_second_machine_loses_and_changes_nothing(world: World) -> None:
         world.machine("b", LATER).beat()
     assert str(lost.value) == (
         f"Another machine loads ACME/N1: holder {machine.lease.holder_id[:8]}, running since 2026-12-01 00:00:00 UTC, "
-        "last heard 100 s ago. Stop that one if this one is to load; once it has ended, or has been silent for 420 s, "
-        "this one can be started."
+        "last seen 100 s ago. To load on this machine, stop the other loader. "
+        "This one can start once the other has ended or has been silent for 420 s."
     )
     assert world.there().extra["holder"] == machine.lease.holder_id
     assert machine.beat() != ""
@@ -161,7 +161,7 @@ def test_a_silent_machine_is_taken_over_and_then_gives_way(world: World) -> None
     old.beat()
     world.now += timedelta(seconds=PATIENCE)
     assert new.beat() == ""
-    assert world.said == [f"Taking over ACME/N1 from holder {old.lease.holder_id[:8]}, last heard 420 s ago."]
+    assert world.said == [f"Taking over ACME/N1 from holder {old.lease.holder_id[:8]}, last seen 420 s ago."]
     with pytest.raises(TailLeaseLost, match=new.lease.holder_id[:8]):
         old.beat()
     new.beat()
@@ -197,7 +197,7 @@ def test_an_orderly_end_gives_the_tail_away_at_once(world: World) -> None:
 @pytest.mark.parametrize("body", [b"", b"not json", b'{"loader": "0.0.9", "state": "idle"}', b'{"holder": 7}'])
 def test_a_heartbeat_that_names_nobody_counts_until_it_is_old(world: World, body: bytes) -> None:
     world.bucket.put(KEY, body)
-    with pytest.raises(TailLeaseLost, match="a loader that gives no name"):
+    with pytest.raises(TailLeaseLost, match="a loader without an id"):
         world.machine("a").beat()
     world.now += timedelta(seconds=PATIENCE)
     world.machine("a").beat()
@@ -268,7 +268,7 @@ def test_without_the_right_to_read_nobody_guesses(world: World) -> None:
     world.machine("a").beat()
     world.now += timedelta(days=9)
     world.bucket.unreadable = True
-    with pytest.raises(TailLeaseLost, match=r"Allow s3:GetObject on ACME/N1/loader.json .* remove that object"):
+    with pytest.raises(TailLeaseLost, match=r"Allow s3:GetObject on ACME/N1/loader.json .* delete that object"):
         world.machine("b").beat()
     world.bucket.delete(KEY)
     world.machine("b").beat()
@@ -289,7 +289,7 @@ def test_a_store_that_knows_no_conditions_is_written_without_and_that_is_said_on
         machine.beat()
     assert world.bucket.conditions == ["*", None, None, None]
     assert len(world.said) == 1
-    assert "no conditional writes" in world.said[0]
+    assert "does not support conditional writes" in world.said[0]
 
 
 def test_a_bucket_that_is_not_there_is_no_lost_tail(world: World) -> None:
