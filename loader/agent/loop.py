@@ -30,7 +30,7 @@ from loader.media.snapshot import ManifestScan, MediaSnapshot
 from loader.monitor.events import (
     CampaignFailed,
     EventListener,
-    LinkState,
+    LinkChanged,
     LoaderState,
     PlanChanged,
     PlanStarted,
@@ -404,7 +404,7 @@ class Agent:
         self._limiter.rate = terms.bandwidth_limit
         hours = " and ".join(str(window) for window in terms.windows)
         self._listener.handle(QueueState(terms.version, terms.paused, hours, terms.bandwidth_limit))
-        self._listener.handle(LinkState(up, why))
+        self._listener.handle(LinkChanged(up, why))
         state, reason = self._blocked_reason()
         self._transfers.set_paused(bool(state))
         self._set_state(*((state, reason, "") if state else self._activity()))

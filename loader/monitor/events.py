@@ -243,7 +243,7 @@ class LoaderState(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class LinkState(Event):
+class LinkChanged(Event):
     """Whether the link may be used, and why not."""
 
     _TEXTS = ("reason",)

@@ -26,7 +26,7 @@ from loader.monitor.events import (
     ItemEvent,
     ItemProgress,
     ItemStarted,
-    LinkState,
+    LinkChanged,
     LoaderState,
     PlanChanged,
     QueueState,
@@ -72,7 +72,7 @@ class StatusBoard(EventListener):
         self._meters: dict[str, RateMeter] = {}
         self._titles: Mapping[str, str] = MappingProxyType({})
         self._refused: dict[str, tuple[str, str]] = {}
-        self._loader, self._link, self._queue = LoaderState(), LinkState(), QueueState()
+        self._loader, self._link, self._queue = LoaderState(), LinkChanged(), QueueState()
         self._wake = threading.Condition()
         self._revision, self._listed, self._revised_at = 1, 1, clock()
         self._moved, self._waiting = False, 0
@@ -94,7 +94,7 @@ class StatusBoard(EventListener):
                 case LoaderState() if event != self._loader:
                     self._loader = event
                     self._changed()
-                case LinkState() if event != self._link:
+                case LinkChanged() if event != self._link:
                     self._link = event
                     self._changed()
                 case QueueState() if event != self._queue:

@@ -20,7 +20,15 @@ from loader.contract.units import format_duration
 from loader.errors import Code
 from loader.local_api.client import LoaderNotRunning, fetch_status, watch_status
 from loader.local_api.server import LocalApiServer
-from loader.monitor.events import ItemFailed, ItemRetrying, ItemStarted, LinkState, LoaderState, PlanChanged, QueueState
+from loader.monitor.events import (
+    ItemFailed,
+    ItemRetrying,
+    ItemStarted,
+    LinkChanged,
+    LoaderState,
+    PlanChanged,
+    QueueState,
+)
 from loader.monitor.status_board import StatusBoard
 from loader.monitor.status_table import render_status
 from loader.planning.model import PlanStep
@@ -97,7 +105,7 @@ def test_what_is_tried_again_says_when(board: StatusBoard) -> None:
 
 
 def test_a_link_that_is_down_is_told_with_its_reason(board: StatusBoard) -> None:
-    board.handle(LinkState(False, "no route to the store"))
+    board.handle(LinkChanged(False, "no route to the store"))
     assert "link     down: no route to the store" in table(board)
 
 

@@ -24,7 +24,7 @@ from loader.monitor.events import (
     ItemRetrying,
     ItemStarted,
     ItemStopped,
-    LinkState,
+    LinkChanged,
     LoaderState,
     Notice,
     PlanChanged,
@@ -297,7 +297,7 @@ def test_who_waits_hears_of_progress_of_an_event_and_of_nothing() -> None:
 def test_state_link_queue_and_disks_are_told() -> None:
     board = StatusBoard("ACME", "N1", "0.1.0", space=lambda: [StoreUsage("/content", 100, 40)])
     board.handle(LoaderState("waiting", "the link is down", "c"))
-    board.handle(LinkState(False, "no route"))
+    board.handle(LinkChanged(False, "no route"))
     board.handle(QueueState(7, True, "22:00-05:00", 20_000_000))
     shown = told(board)
     assert (shown["state"], shown["reason"], shown["campaign"]) == ("waiting", "the link is down", "c")
@@ -345,7 +345,7 @@ def test_a_fan_passes_everything_on_to_all() -> None:
         def handle(self, event: Event) -> None:
             heard.append((self.number, event))
 
-    events = [ItemStarted("c", "a", 0, 1), LinkState(False, "no route"), Notice("event", "text", {"field": 1})]
+    events = [ItemStarted("c", "a", 0, 1), LinkChanged(False, "no route"), Notice("event", "text", {"field": 1})]
     broadcast = Broadcast(Recorder(1), Recorder(2))
     for event in events:
         broadcast.handle(event)
@@ -368,7 +368,7 @@ def test_no_secret_passes_a_broadcast() -> None:
         ItemFailed("c", "a", Code.NETWORK, secret),
         CampaignFailed("c", Code.NETWORK, secret),
         LoaderState("waiting", secret),
-        LinkState(False, secret),
+        LinkChanged(False, secret),
     ):
         broadcast.handle(event)
     assert heard == [
@@ -378,5 +378,5 @@ def test_no_secret_passes_a_broadcast() -> None:
         ItemFailed("c", "a", Code.NETWORK, hidden),
         CampaignFailed("c", Code.NETWORK, hidden),
         LoaderState("waiting", hidden),
-        LinkState(False, hidden),
+        LinkChanged(False, hidden),
     ]
