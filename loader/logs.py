@@ -16,7 +16,6 @@ from types import TracebackType
 from typing import TextIO
 
 from loader.contract.item_reports import one_line
-from loader.contract.strict_json import format_utc_milliseconds
 from loader.s3.auth.redaction import Redactor, redact, secrets_in
 
 log = logging.getLogger("loader")
@@ -54,7 +53,7 @@ class _LineFormatter(logging.Formatter):
         if not self._as_json:
             return " | ".join([f"{at:%H:%M:%S} {record.levelname} {text}", *lines])
         told: dict[str, object] = {
-            "at": format_utc_milliseconds(at),
+            "at": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "event": "log",
             "level": record.levelname.lower(),
             "logger": record.name,

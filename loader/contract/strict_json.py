@@ -232,9 +232,9 @@ class Fields:
         return value
 
 
-def format_utc(when: datetime) -> str:
-    """As `Fields.datetime_with_offset` reads it, in UTC."""
-    return when.astimezone(UTC).isoformat().replace("+00:00", "Z")
+def format_utc(when: datetime, timespec: str = "auto") -> str:
+    """Return an aware time as ISO 8601 in UTC, ending in Z. `timespec`: as of `datetime.isoformat`."""
+    return when.astimezone(UTC).isoformat(timespec=timespec).replace("+00:00", "Z")
 
 
 def with_extra(known: Mapping[str, object], extra: Mapping[str, object]) -> dict[str, object]:
@@ -243,9 +243,9 @@ def with_extra(known: Mapping[str, object], extra: Mapping[str, object]) -> dict
     return written | {name: value for name, value in extra.items() if name not in known}
 
 
-def format_utc_or_none(when: datetime | None) -> str | None:
-    """An aware time as it is written: ISO 8601 in UTC, ending in Z."""
-    return None if when is None else format_utc(when)
+def format_utc_or_none(when: datetime | None, timespec: str = "auto") -> str | None:
+    """Return `format_utc` of a time, None for None."""
+    return None if when is None else format_utc(when, timespec)
 
 
 def json_type_name(value: object) -> str:
@@ -253,8 +253,3 @@ def json_type_name(value: object) -> str:
     names: Mapping[type, str] = {dict: "an object", list: "a list", str: "a string", bool: "true or false"}
     names = {**names, int: "a number", float: "a fraction", type(None): "null"}
     return names.get(type(value), "something else")
-
-
-def format_utc_milliseconds(when: datetime) -> str:
-    """Return an aware time in ISO 8601, in UTC with milliseconds, ending in Z: as logs, events and the API have it."""
-    return when.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

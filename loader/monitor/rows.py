@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
-from loader.contract.strict_json import format_utc_milliseconds
+from loader.contract.strict_json import format_utc_or_none
 from loader.errors import ERRORS, Code
 from loader.monitor.events import (
     HookRecovered,
@@ -128,7 +128,7 @@ def item_row(entry: ItemStatus, now: float) -> dict[str, object]:
         "eta_seconds": eta(entry.bytes_total - entry.bytes_done, rate),
         "error_code": entry.code or "",
         "error": entry.error,
-        "retry_at": format_utc_milliseconds(entry.retry_at) if entry.retry_at else None,
+        "retry_at": format_utc_or_none(entry.retry_at, "milliseconds"),
     }
 
 

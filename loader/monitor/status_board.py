@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Final
 
 from loader.contract.heartbeat import StoreUsage
-from loader.contract.strict_json import format_utc_milliseconds
+from loader.contract.strict_json import format_utc
 from loader.errors import WorldError
 from loader.monitor.events import (
     CampaignActivated,
@@ -64,7 +64,7 @@ class StatusBoard(EventListener):
             "loader": version,
             "airline": airline,
             "tail": tail,
-            "started_at": format_utc_milliseconds(now()),
+            "started_at": format_utc(now(), "milliseconds"),
         }
         self._space, self._clock, self._now = space, clock, now
         self._entries: dict[tuple[str, str], ItemStatus] = {}
@@ -241,7 +241,7 @@ class StatusBoard(EventListener):
         return {
             "schema": 1,
             "revision": self._revision,
-            "as_of": format_utc_milliseconds(self._now()),
+            "as_of": format_utc(self._now(), "milliseconds"),
             **self._identity,
             **asdict(self._loader),
             "link": asdict(self._link),

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TextIO
 
 from loader.contract.item_reports import one_line
-from loader.contract.strict_json import format_utc_milliseconds
+from loader.contract.strict_json import format_utc
 from loader.monitor.events import (
     Event,
     EventListener,
@@ -106,7 +106,7 @@ class JsonLines(PlainDisplay):
         return due
 
     def _format(self, event: Event) -> str:
-        at = format_utc_milliseconds(datetime.now(UTC))
+        at = format_utc(datetime.now(UTC), "milliseconds")
         line = {"at": at, "event": event.word, "text": one_line(event.sentence), **event.json_fields()}
         return json.dumps(line, default=str)
 
