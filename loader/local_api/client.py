@@ -15,14 +15,14 @@ from typing import Final
 from loader.local_api.unix_socket import connect_socket
 
 TIMEOUT: Final = 10.0  # seconds for one answer
-STREAM_TIMEOUT: Final = 60.0  # seconds without a sign of life after which a stream is taken to be dead
+STREAM_TIMEOUT: Final = 60.0  # seconds without a byte after which a stream is considered dead
 _LIMIT: Final = 64 * 1024 * 1024
 
 StatusData = dict[str, object]
 
 
 class LoaderNotRunning(Exception):
-    """No loader answers; `str()` says why."""
+    """No loader responds; `str()` says why."""
 
 
 class _Connection(http.client.HTTPConnection):
@@ -43,35 +43,35 @@ def _request(directory: Path, path: str, timeout: float) -> Iterator[http.client
         connection.request("GET", path)
         response = connection.getresponse()
         if response.status != http.HTTPStatus.OK:
-            raise LoaderNotRunning(f"the loader answered {response.status} {response.reason}")
+            raise LoaderNotRunning(f"the loader responded {response.status} {response.reason}")
         yield response
     except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError) as error:
-        raise LoaderNotRunning(f"no loader is at work in {directory}") from error
+        raise LoaderNotRunning(f"no loader is running in {directory}") from error
     except TimeoutError as error:
-        raise LoaderNotRunning(f"the loader of {directory} does not answer") from error
+        raise LoaderNotRunning(f"the loader in {directory} does not respond") from error
     except PermissionError:
         raise
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise LoaderNotRunning(f"the loader of {directory} broke off: {error}") from error
+        raise LoaderNotRunning(f"the connection to the loader in {directory} failed: {error}") from error
     finally:
         connection.close()
 
 
 def fetch_status(directory: Path) -> StatusData:
-    """All of it, now. Raises LoaderNotRunning, PermissionError."""
+    """Return the current status. Raises LoaderNotRunning, PermissionError."""
     with _request(directory, "/status", TIMEOUT) as response:
         return _object(response.read(_LIMIT))
 
 
 def watch_status(directory: Path) -> Generator[StatusData, None, None]:
-    """All of it, now and at each change, until the loader ends. Raises LoaderNotRunning, PermissionError."""
-    known: StatusData = {}
+    """Yield the status, now and at each change, until the loader ends. Raises LoaderNotRunning, PermissionError."""
+    status: StatusData = {}
     with _request(directory, "/events", STREAM_TIMEOUT) as response:
         for event, data in _events(response):
             if event == "end":
                 return
-            known = _apply_change(known, _object(data))
-            yield known
+            status = _apply_change(status, _object(data))
+            yield status
 
 
 def _events(response: http.client.HTTPResponse) -> Iterator[tuple[str, bytes]]:
@@ -87,18 +87,18 @@ def _events(response: http.client.HTTPResponse) -> Iterator[tuple[str, bytes]]:
             event, data = "", b""
 
 
-def _apply_change(known: StatusData, change: StatusData) -> StatusData:
-    """What is known after a change: its items take the place of those of the same name."""
+def _apply_change(status: StatusData, change: StatusData) -> StatusData:
+    """Return the status after a change: its items replace those of the same name."""
     if change["full"]:
         return change
     changed = {_key(item): item for item in _rows(change)}
-    return {**change, "full": True, "items": [changed.get(_key(item), item) for item in _rows(known)]}
+    return {**change, "full": True, "items": [changed.get(_key(item), item) for item in _rows(status)]}
 
 
 def _rows(document: StatusData) -> list[StatusData]:
     rows = document["items"]
     if not isinstance(rows, list):
-        raise ValueError("its answer has no items")
+        raise ValueError("the response has no items")
     return rows
 
 
@@ -107,7 +107,7 @@ def _key(item: StatusData) -> tuple[object, object]:
 
 
 def _object(body: bytes) -> StatusData:
-    told = json.loads(body)
-    if not isinstance(told, dict):
-        raise ValueError("its answer is no JSON object")
-    return told
+    document = json.loads(body)
+    if not isinstance(document, dict):
+        raise ValueError("the response is not a JSON object")
+    return document

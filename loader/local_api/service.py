@@ -1,6 +1,6 @@
-"""Answers local programs from the status board, and passes on which item they want first.
+"""Responds to local programs from the status board, and passes on which item they request first.
 
-Touches no socket: requests in, bytes out. Frequent answers are encoded once.
+Touches no socket: requests in, bytes out. Frequent responses are encoded once.
 """
 
 from __future__ import annotations
@@ -20,35 +20,37 @@ from loader.monitor.status_board import StatusBoard
 
 PriorityRequest = Callable[[str, str | None], str | None]
 ROUTES: Final[Mapping[str, str]] = MappingProxyType({"/status": "GET", "/events": "GET", "/now": "POST"})
-_EXAMPLE: Final = 'Send {"campaign": "2026-12", "content": "movie-001"}; without content all of the campaign is meant.'
+_EXAMPLE: Final = (
+    'Send {"campaign": "2026-12", "content": "movie-001"}. Without "content", the complete campaign is loaded first.'
+)
 
 
 class BadRequestBody(ContractError):
-    """The body of a `/now` is not what it should be."""
+    """The body of `POST /now` is invalid."""
 
     code = Code.INTERNAL
 
 
 class LocalApi:
-    """May be used by several threads. `ask`: see `LocalApiServer`."""
+    """The routes of the API. Thread-safe. `prioritise`: see `LocalApiServer`."""
 
-    def __init__(self, board: StatusBoard, ask: PriorityRequest) -> None:
-        self._board, self._ask = board, ask
-        self._run_id = secrets.token_hex(4)  # revisions of an earlier run mean nothing in this one
+    def __init__(self, board: StatusBoard, prioritise: PriorityRequest) -> None:
+        self._board, self._request_priority = board, prioritise
+        self._run_id = secrets.token_hex(4)  # for ETags: another run may have the same revisions
         self._lock = threading.Lock()
         self._status: tuple[int, bytes] = (0, b"")
         self._event: tuple[int, int, bytes] = (0, 0, b"")
 
     def route(self, request: HttpRequest) -> str:
-        """The path, if there is such a thing and it takes this method. Raises Refusal."""
+        """Return the path if it exists and supports the method. Raises HttpError."""
         method = ROUTES.get(request.path)
         if method is None:
-            there = ", ".join(f"{method} {path}" for path, method in ROUTES.items())
-            raise HttpError(HTTPStatus.NOT_FOUND, "There is nothing of this name here.", f"Ask for one of: {there}.")
+            routes = ", ".join(f"{method} {path}" for path, method in ROUTES.items())
+            raise HttpError(HTTPStatus.NOT_FOUND, f"{request.path} does not exist.", f"Use one of: {routes}.")
         if request.method != method:
             raise HttpError(
                 HTTPStatus.METHOD_NOT_ALLOWED,
-                f"{request.path} does not take {request.method}.",
+                f"{request.path} does not support {request.method}.",
                 f"Use {method}.",
                 Allow=method,
             )
@@ -57,18 +59,18 @@ class LocalApi:
         return request.path
 
     def respond(self, resource: str, request: HttpRequest, body: bytes) -> bytes:
-        """To a `/status` or a `/now`. Raises Refusal."""
+        """Return the response to `GET /status` or `POST /now`. Raises HttpError."""
         return self._prioritise(body) if resource == "/now" else self._status_response(request)
 
     def event(self, since: int) -> tuple[int, bytes]:
-        """What changed since that revision, as a server-sent event, and the revision it brings one to."""
+        """Return the newest revision, and the changes since revision `since` as a server-sent event."""
         revision = self._board.revision
         with self._lock:
             if self._event[:2] != (since, revision):
-                told = self._board.changes(since)
-                kind = b"status" if told["full"] else b"change"
-                revision = int(str(told["revision"]))
-                event = b"id: %d\nevent: %s\ndata: %s\n\n" % (revision, kind, encode_json(told))
+                changes = self._board.changes(since)
+                kind = b"status" if changes["full"] else b"change"
+                revision = int(str(changes["revision"]))
+                event = b"id: %d\nevent: %s\ndata: %s\n\n" % (revision, kind, encode_json(changes))
                 self._event = (since, revision, event)
             return self._event[1], self._event[2]
 
@@ -83,11 +85,9 @@ class LocalApi:
         revision = self._board.revision
         with self._lock:
             if self._status[0] != revision:
-                told = self._board.snapshot()
-                self._status = (int(str(told["revision"])), encode_json(told))
+                status = self._board.snapshot()
+                self._status = (int(str(status["revision"])), encode_json(status))
             return self._status
-
-    # Somebody wants something first.
 
     @staticmethod
     def _check_type(request: HttpRequest) -> None:
@@ -95,7 +95,7 @@ class LocalApi:
         if kind != "application/json":
             raise HttpError(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-                "The body is not said to be JSON.",
+                "The Content-Type of the body is not application/json.",
                 "Send Content-Type: application/json.",
             )
 
@@ -105,13 +105,13 @@ class LocalApi:
         status = self._board.status_of(campaign, content)
         if status is None:
             raise HttpError(
-                HTTPStatus.NOT_FOUND, f"{name} is not in the plan of this aircraft.", "GET /status names what is."
+                HTTPStatus.NOT_FOUND, f"{name} is not planned for this aircraft.", "GET /status lists what is planned."
             )
         if status == "complete":
-            raise HttpError(HTTPStatus.CONFLICT, f"{name} is whole already.", "Use it.")
-        why = self._ask(campaign, content)
-        if why is not None:
-            raise HttpError(HTTPStatus.CONFLICT, why, "GET /status says what the loader is about.")
+            raise HttpError(HTTPStatus.CONFLICT, f"{name} is already complete.", "Nothing is left to load.")
+        refusal = self._request_priority(campaign, content)
+        if refusal is not None:
+            raise HttpError(HTTPStatus.CONFLICT, refusal, "GET /status returns the state of the loader.")
         return json_response(HTTPStatus.ACCEPTED, {"campaign": campaign, "content": content, "status": status})
 
 
@@ -123,4 +123,4 @@ def _parse_body(body: bytes) -> tuple[str, str | None]:
             fields.fail("campaign", "is missing")
         return campaign, content_name(content) if content else None
     except (BadRequestBody, BadName) as error:
-        raise HttpError(HTTPStatus.BAD_REQUEST, f"The body is refused: {error}.", _EXAMPLE) from error
+        raise HttpError(HTTPStatus.BAD_REQUEST, f"The request body is invalid: {error}.", _EXAMPLE) from error

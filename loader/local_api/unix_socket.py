@@ -1,7 +1,7 @@
 """The Unix socket `DIR/.loader/loader.sock`: bind, connect, unlink.
 
-All paths go through descriptors of directories, so that long paths work (an address holds 107 bytes) and no planted
-link is followed. Raises OSError.
+All paths go through descriptors of directories, so that long paths work (a socket address is limited to 107 bytes) and
+no planted link is followed. Raises OSError.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from typing import Final
 from loader.storage.directory import Directory
 
 SOCKET: Final = "loader.sock"
-_BACKLOG: Final = 16  # connections that wait to be accepted
+_BACKLOG: Final = 16  # connections waiting to be accepted
 
 
 def bind_socket(folder: Directory, mode: int) -> socket.socket:
-    """A socket under its name in `folder`, in place of whatever has it; `mode` is in force before it can be reached."""
+    """Bind a socket in `folder`, replacing what has its name. `mode` is set before any program can reach it."""
     new = SOCKET + ".new"
     folder.remove(new)
     server = socket.socket(socket.AF_UNIX)
     try:
-        # Linux makes the file with the mode of the unbound socket: until chmod, nobody else can connect.
+        # Linux creates the file with the mode of the unbound socket: no other user can connect before chmod.
         os.fchmod(server.fileno(), 0o600)
         server.bind(_address(folder, new))
         _change_mode(folder, new, mode)
@@ -38,12 +38,11 @@ def bind_socket(folder: Directory, mode: int) -> socket.socket:
 
 
 def unlink_socket(folder: Directory) -> None:
-    """Take the name away."""
     folder.remove(SOCKET)
 
 
 def connect_socket(directory: Path, timeout: float) -> socket.socket:
-    """Connect to the loader of that content directory; `timeout` in seconds, for this and all that follows."""
+    """Connect to the loader of a content directory. `timeout`: seconds, for each operation of the socket."""
     descriptor = os.open(directory / ".loader", os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     with Directory(descriptor) as folder:
         client = socket.socket(socket.AF_UNIX)
@@ -61,11 +60,11 @@ def _address(folder: Directory, name: str) -> str:
 
 
 def _change_mode(folder: Directory, name: str, mode: int) -> None:
-    """Of the socket itself: a link in its place is refused."""
+    """Change the mode of the socket itself. Raises OSError for a link or anything else in its place."""
     handle = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder.descriptor)
     try:
         if not stat.S_ISSOCK(os.fstat(handle).st_mode):
-            raise OSError(errno.EINVAL, "something else took its place")
+            raise OSError(errno.EINVAL, "not a socket")
         os.chmod(f"/proc/self/fd/{handle}", mode)  # noqa: PTH101  there is no path, only a descriptor
     finally:
         os.close(handle)

@@ -1,1 +1,1 @@
-"""Listeners to the loader's events: status board, terminal, systemd. Never slows or fails a transfer."""
+"""Listeners to events of the loader: status board, terminal, systemd. Never slows or fails a transfer."""

@@ -18,15 +18,19 @@ from loader.planning.model import PlanStep
 from loader.s3.auth.redaction import redact
 
 
+def format_items(count: int | None) -> str:
+    return "1 item" if count == 1 else f"{count} items"
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """Something that happened in the loader.
 
-    A class that sets `_WORD` is printed: with `--json` under this word with its fields, else as its `sentence`.
+    A class that sets `_WORD` is printed: as its `sentence`, or with `--json` with this word and its fields.
     """
 
     _WORD: ClassVar[str] = ""
-    _TEXTS: ClassVar[tuple[str, ...]] = ()  # fields that may quote an error or an object, and with it a secret
+    _TEXTS: ClassVar[tuple[str, ...]] = ()  # fields that may quote an error, and with it a secret
     _NOT_IN_JSON: ClassVar[tuple[str, ...]] = ()
 
     @property
@@ -74,7 +78,7 @@ class Notice(Event):
 
 @dataclass(frozen=True, slots=True)
 class PlanStarted(Event):
-    """The loader starts on a plan with work: so many items of `size` bytes, `bytes_done` of them on disk."""
+    """The loader starts on a plan with work: items of `size` bytes together, `bytes_done` of them on disk."""
 
     _WORD = "plan"
     items: int
@@ -83,8 +87,8 @@ class PlanStarted(Event):
 
     @property
     def sentence(self) -> str:
-        on_disk = f", {format_size(self.bytes_done)} of it are here" if self.bytes_done else ""
-        return f"{self.items} items to load, {format_size(self.size)}{on_disk}"
+        on_disk = f", {format_size(self.bytes_done)} already on disk" if self.bytes_done else ""
+        return f"{format_items(self.items)} to load, {format_size(self.size)}{on_disk}"
 
     def json_fields(self) -> dict[str, object]:
         return {"items": self.items, "bytes": self.size, "begun": self.bytes_done}
@@ -132,7 +136,7 @@ class ItemStarted(ItemEvent):
 
     @property
     def sentence(self) -> str:
-        start = f" from {format_size(self.bytes_done)}" if self.bytes_done else ""
+        start = f", resuming at {format_size(self.bytes_done)}" if self.bytes_done else ""
         return f"{self.path}: loading {format_size(self.bytes_total)}{start}"
 
 
@@ -163,7 +167,7 @@ class ItemRetrying(ItemEvent):
 
     @property
     def sentence(self) -> str:
-        return f"{self.path}: {self.code}: {self.error}; again in {self.seconds:.1f} s"
+        return f"{self.path}: {self.code}: {self.error}; retry in {self.seconds:.1f} s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,12 +186,12 @@ class ItemFinished(ItemEvent):
     @property
     def sentence(self) -> str:
         check = "verified" if self.verified else "size-checked"
-        return f"{self.path}: done, {format_size(self.bytes_total)}, {check}"
+        return f"{self.path}: complete, {format_size(self.bytes_total)}, {check}"
 
 
 @dataclass(frozen=True, slots=True)
 class ItemFailed(ItemEvent):
-    """The item is given up for now."""
+    """The item failed; a later plan may load it."""
 
     _WORD = "failed"
     _TEXTS = ("error",)
@@ -196,7 +200,7 @@ class ItemFailed(ItemEvent):
 
     @property
     def sentence(self) -> str:
-        return f"{self.path}: failed, {self.code}: {self.error}"
+        return f"{self.path}: failed: {self.code}: {self.error}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +210,7 @@ class HookRecovered(ItemEvent):
 
 @dataclass(frozen=True, slots=True)
 class CampaignActivated(Event):
-    """The campaign is complete and every item of it has its final name."""
+    """The campaign is complete and every item has its final name."""
 
     campaign: str
 
@@ -223,7 +227,7 @@ class CampaignFailed(Event):
 
     @property
     def sentence(self) -> str:
-        return f"{self.campaign}: failed, {self.code}: {self.error}"
+        return f"{self.campaign}: failed: {self.code}: {self.error}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +257,7 @@ class LinkChanged(Event):
 
 @dataclass(frozen=True, slots=True)
 class QueueState(Event):
-    """Limits that hold now: of the transfer queue and, where it sets none, of the settings.
+    """Current limits: those of the transfer queue, else those of the settings.
 
     `version` is None without a queue; `bandwidth_limit` is in bytes per second.
     """

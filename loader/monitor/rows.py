@@ -26,7 +26,7 @@ StatusWord = Literal["pending", "loading", "complete", "failed"]
 
 @dataclass(slots=True)
 class ItemStatus:
-    """One item. `staged`: it will wait for its campaign before it gets its final name. `changed`: in which revision."""
+    """One item. `staged`: it gets its final name with its campaign. `changed`: revision of its last change."""
 
     campaign: str
     content: str
@@ -44,21 +44,20 @@ class ItemStatus:
 
     @property
     def verified(self) -> bool:
-        """Whole, and its hash was that of the manifest."""
+        """Whether the item is complete and has the hash of the manifest."""
         return self.hashed and self.is_on_disk and self.status != "failed"
 
     @property
     def is_on_disk(self) -> bool:
-        """Every byte is on disk and no transfer runs."""
+        """Whether every byte is on disk and no transfer runs."""
         return self.bytes_done == self.bytes_total and self.meter is None
 
     def clear_error(self) -> None:
-        """No error any more."""
         self.code, self.error, self.retry_at = None, "", None
 
 
 def apply_event(entry: ItemStatus, event: ItemEvent, clock: float, now: datetime) -> None:
-    """Apply an event other than progress. `clock` is the meter's, `now` in UTC."""
+    """Update an item for an event other than progress. `clock`: seconds of the meter's clock; `now`: in UTC."""
     match event:
         case ItemStarted():
             entry.status, entry.bytes_done, entry.bytes_total = "loading", event.bytes_done, event.bytes_total
@@ -69,7 +68,7 @@ def apply_event(entry: ItemStatus, event: ItemEvent, clock: float, now: datetime
         case ItemStopped():
             entry.status, entry.meter, entry.retry_at = "failed" if entry.code else "pending", None, None
         case ItemFinished():
-            # Under its final name there may still be an older version: then it is not complete yet.
+            # A staged item waits for its campaign; an older version may still have its final name.
             entry.status = "loading" if entry.staged else "complete"
             entry.bytes_done, entry.hashed, entry.meter = event.bytes_total, event.verified, None
             entry.clear_error()
@@ -82,12 +81,12 @@ def apply_event(entry: ItemStatus, event: ItemEvent, clock: float, now: datetime
 
 
 def carried_over(step: PlanStep, before: ItemStatus | None) -> ItemStatus:
-    """What the board keeps of an item after a new plan, given what it knew."""
+    """Return the item after a new plan, with what is still true of its status `before`."""
     item = step.item
     entry = ItemStatus(step.campaign, item.name, item.title, item.size, item.sha256 is not None, staged=step.staged)
     same = before is not None and (before.bytes_total, before.hashed) == (entry.bytes_total, entry.hashed)
     if before is not None and same and before.meter is not None and step.action not in ("keep", "refuse", "blocked"):
-        # On its way: what the plan saw on disk is older than what was heard since.
+        # A transfer runs: its events are newer than the disk state in the plan.
         entry.status, entry.bytes_done, entry.meter = before.status, before.bytes_done, before.meter
         entry.code, entry.error, entry.retry_at = before.code, before.error, before.retry_at
         return entry
@@ -102,18 +101,18 @@ def carried_over(step: PlanStep, before: ItemStatus | None) -> ItemStatus:
         entry.status, entry.code = "failed", step.code
         entry.error = step.reason or (before.error if before and known else ERRORS[step.code].sentence)
     elif before is not None and before.status == "failed" and before.code != Code.NO_SPACE and same:
-        # Until it begins again nothing is known to be better.
+        # The error remains until the next transfer starts.
         entry.status, entry.code, entry.error = "failed", before.code, before.error
     return entry
 
 
 def percent(bytes_done: int, bytes_total: int, *, is_complete: bool) -> int:
-    """Whole percent, rounded down so that 100 means every byte."""
+    """Return the percentage, rounded down: 100 means every byte."""
     return bytes_done * 100 // bytes_total if bytes_total else 100 * is_complete
 
 
 def item_row(entry: ItemStatus, now: float) -> dict[str, object]:
-    """The item as a program reads it; `now` is the meter's."""
+    """Return the item as JSON fields. `now`: seconds of the meter's clock."""
     rate = entry.meter.rate(now) if entry.meter else None
     return {
         "campaign": entry.campaign,
@@ -134,7 +133,7 @@ def item_row(entry: ItemStatus, now: float) -> dict[str, object]:
 
 @dataclass(slots=True)
 class Totals:
-    """Counts and bytes of several items. `missing`: bytes that are still to come, those of failed items left out."""
+    """Counts and bytes of several items. `missing`: bytes still to load, without those of failed items."""
 
     items: int = 0
     done: int = 0
@@ -146,21 +145,20 @@ class Totals:
 
     @classmethod
     def add_up(cls, entries: Iterable[ItemStatus]) -> Totals:
-        """Add them up."""
-        sums = cls()
+        totals = cls()
         for entry in entries:
-            sums.items += 1
-            sums.done += entry.status == "complete"
-            sums.failed += entry.status == "failed"
-            sums.loading += entry.status == "loading"
-            sums.bytes_done += entry.bytes_done
-            sums.bytes_total += entry.bytes_total
-            sums.missing += 0 if entry.status == "failed" else entry.bytes_total - entry.bytes_done
-        return sums
+            totals.items += 1
+            totals.done += entry.status == "complete"
+            totals.failed += entry.status == "failed"
+            totals.loading += entry.status == "loading"
+            totals.bytes_done += entry.bytes_done
+            totals.bytes_total += entry.bytes_total
+            totals.missing += 0 if entry.status == "failed" else entry.bytes_total - entry.bytes_done
+        return totals
 
     @property
     def status(self) -> StatusWord:
-        """The word that matters most: failed before loading before pending before complete."""
+        """The most important status of the items: failed, loading, pending, complete."""
         if self.failed:
             return "failed"
         if self.loading or 0 < self.done < self.items:
@@ -168,7 +166,7 @@ class Totals:
         return "complete" if self.items and self.done == self.items else "pending"
 
     def row(self, rate: int | None) -> dict[str, object]:
-        """As a program reads it."""
+        """Return the totals as JSON fields. `rate`: bytes per second."""
         return {
             "items_total": self.items,
             "items_done": self.done,
@@ -183,10 +181,12 @@ class Totals:
         }
 
 
-def campaign_row(name: str, title: str, sums: Totals, rate: int | None, refused: tuple[str, str]) -> dict[str, object]:
-    """A campaign as a program reads it; `refused`: code and sentence of what is wrong with all of it, or empty."""
-    told = sums.row(rate)
-    if not sums.items:  # unknown is not nothing
-        told |= {"items_total": None, "bytes_total": None, "percent": None}
-    status = "failed" if refused[0] else sums.status
-    return {"campaign": name, "title": title, "status": status, **told, "error_code": refused[0], "error": refused[1]}
+def campaign_row(
+    name: str, title: str, totals: Totals, rate: int | None, refused: tuple[str, str]
+) -> dict[str, object]:
+    """Return a campaign as JSON fields. `refused`: code and sentence of an error of the complete campaign, or empty."""
+    row = totals.row(rate)
+    if not totals.items:  # without a manifest the totals are unknown, not 0
+        row |= {"items_total": None, "bytes_total": None, "percent": None}
+    status = "failed" if refused[0] else totals.status
+    return {"campaign": name, "title": title, "status": status, **row, "error_code": refused[0], "error": refused[1]}

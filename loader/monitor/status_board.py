@@ -1,7 +1,7 @@
-"""Status board: items of the plan, campaigns, rates, state, queue, link and disks, ready to be written as JSON.
+"""Status board: items of the plan, campaigns, rates, state, queue, link and disks as JSON fields.
 
-It is a `EventListener` and returns `snapshot` and `changes`, with names as in the portal's API. One lock; the hot path,
-`item_progress`, adds a few numbers and wakes a waiter at most four times a second. Touches no disk and no network.
+An `EventListener` that returns `snapshot` and `changes`, with names as in the portal's API. One lock guards it. The hot
+path, `ItemProgress`, adds a few numbers and wakes waiters at most four times a second. Touches no disk and no network.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ from loader.monitor.rows import (
 )
 from loader.s3.throughput import RateMeter
 
-ITEMS_LIMIT: Final = 10_000  # items that are kept; a plan's unfinished ones come first
-PROGRESS_INTERVAL: Final = 0.25  # seconds at least between two revisions that tell of mere progress
-_STALE: Final = 1.0  # seconds after which rates are told anew although nothing moved
+ITEMS_LIMIT: Final = 10_000  # items on the board; unfinished ones first
+PROGRESS_INTERVAL: Final = 0.25  # minimum seconds between two revisions with nothing but progress
+_STALE: Final = 1.0  # seconds after which rates are computed again without progress
 
 
 class StatusBoard(EventListener):
-    """See the module. `space` is asked for the content directories whenever somebody wants to see all of it."""
+    """The current status of the loader, from its events. `space` returns the usage of the content directories."""
 
     def __init__(
         self,
@@ -165,12 +165,12 @@ class StatusBoard(EventListener):
 
     @property
     def rate(self) -> int | None:
-        """Bytes a second over the last seconds, of all transfers; None while nobody can tell."""
+        """Bytes per second of all transfers over the last seconds; None if unknown."""
         with self._wake:
             return self._rate(self._clock())
 
     def status_of(self, campaign: str, content: str | None = None) -> StatusWord | None:
-        """The status of an item, or of a whole campaign; None if the plan has no such thing."""
+        """Return the status of an item, or of a campaign; None if it is not in the plan."""
         with self._wake:
             if content is not None:
                 entry = self._entries.get((campaign, content))
@@ -179,7 +179,7 @@ class StatusBoard(EventListener):
             return Totals.add_up(entries).status if entries else None
 
     def wait(self, revision: int, timeout: float) -> int:
-        """The newest revision: at once if it is another than `revision`, else when it is or after `timeout` seconds."""
+        """Wait at most `timeout` seconds for a revision other than `revision`. Return the newest one."""
         deadline = self._clock() + timeout
         with self._wake:
             self._waiting += 1
@@ -193,17 +193,19 @@ class StatusBoard(EventListener):
 
     @property
     def revision(self) -> int:
-        """Grows whenever there is something new to be told."""
+        """Number of the newest status; grows with every change."""
         with self._wake:
             self._refresh()
             return self._revision
 
     def snapshot(self) -> dict[str, object]:
-        """All of it."""
         return self.changes(0)
 
     def changes(self, since: int) -> dict[str, object]:
-        """The same with only the items that changed after that revision; `full`: with all, as the list itself did."""
+        """Return the status with the items that changed after revision `since`.
+
+        `full` is true if the list of items changed, too: then it has all of them.
+        """
         stores = self._stores()
         with self._wake:
             self._refresh()
@@ -212,17 +214,17 @@ class StatusBoard(EventListener):
             return self._head(stores, now) | {"full": full, "items": [item_row(entry, now) for entry in entries]}
 
     def _refresh(self) -> bool:
-        """Whether it was time for a revision that tells of mere progress; the lock is held."""
+        """Begin a new revision if progress or rates are due. Returns whether they were."""
         due = self._clock() >= self._due()
         if due:
             self._changed()
         return due
 
     def _due(self) -> float:
-        """When that is; the lock is held."""
+        """Return when progress or rates are due."""
         if self._moved:
             return self._revised_at + PROGRESS_INTERVAL
-        # A rate falls although nothing is heard.
+        # Rates fall without any event.
         active = any(entry.meter for entry in self._entries.values())
         return self._revised_at + _STALE if active else math.inf
 
@@ -237,7 +239,7 @@ class StatusBoard(EventListener):
             return []
 
     def _head(self, stores: list[dict[str, object]], now: float) -> dict[str, object]:
-        """All but the items; the lock is held."""
+        """Return all fields but the items."""
         return {
             "schema": 1,
             "revision": self._revision,
@@ -256,12 +258,11 @@ class StatusBoard(EventListener):
         entries: dict[str, list[ItemStatus]] = {}
         for entry in self._entries.values():
             entries.setdefault(entry.campaign, []).append(entry)
-        told = []
+        rows = []
         for name in dict.fromkeys([*entries, *self._refused]):
             meter = self._meters.get(name)
             rate = meter.rate(now) if meter else None
             refused = self._refused.get(name, ("", ""))
-            told.append(
-                campaign_row(name, self._titles.get(name, ""), Totals.add_up(entries.get(name, ())), rate, refused)
-            )
-        return told
+            totals = Totals.add_up(entries.get(name, ()))
+            rows.append(campaign_row(name, self._titles.get(name, ""), totals, rate, refused))
+        return rows

@@ -9,23 +9,25 @@ from unicodedata import combining, east_asian_width
 from loader.contract.heartbeat import HeldCampaign, StoreUsage
 from loader.contract.item_reports import one_line
 from loader.contract.units import format_duration, format_size
+from loader.monitor.events import format_items
 
 _BAR: Final = 20
 _NAME: Final = 40
+_NO_CAMPAIGNS: Final = "No campaigns: the media bucket has none for this aircraft, or has not been read yet."
 
 StatusDocument = Mapping[str, Any]
 
 
 def render_status(document: StatusDocument) -> list[str]:
-    """The whole table, from what `/status` answers."""
-    shown = [*_head(document), ""]
+    """Return the lines of the table for a response to `GET /status`."""
+    lines = [*_head(document), ""]
     for campaign in document["campaigns"]:
-        shown += [_campaign(campaign)]
-        shown += [_item(item) for item in document["items"] if item["campaign"] == campaign["campaign"]]
-        shown += [""]
+        lines += [_campaign(campaign)]
+        lines += [_item(item) for item in document["items"] if item["campaign"] == campaign["campaign"]]
+        lines += [""]
     if document["left_out"]:
-        shown += [f"and {document['left_out']} items more"]
-    return shown if document["campaigns"] else [*shown, "No campaign is in the plan."]
+        lines += [f"Not shown: {format_items(document['left_out'])}"]
+    return lines if document["campaigns"] else [*lines, _NO_CAMPAIGNS]
 
 
 def _head(document: StatusDocument) -> list[str]:
@@ -34,19 +36,19 @@ def _head(document: StatusDocument) -> list[str]:
     link, queue = document["link"], document["queue"]
     return [
         f"{document['airline']}/{document['tail']}: {state}{reason}",
-        f"as of    {document['as_of']}, running since {document['started_at']}, loader {document['loader']}",
+        f"updated  {document['as_of']}, running since {document['started_at']}, loader {document['loader']}",
         f"link     {'up' if link['up'] else 'down'}{': ' + one_line(link['reason']) if link['reason'] else ''}",
         f"queue    {_queue(queue)}",
         *[_disk(store["path"], store["total"], store["free"]) for store in document["stores"]],
-        f"in all   {document['items_done']} of {document['items_total']} items, {_bytes(document)}{_speed(document)}",
+        f"total    {_counts(document)}{_speed(document)}",
     ]
 
 
 def _queue(queue: StatusDocument) -> str:
     words = ["none" if queue["version"] is None else f"version {queue['version']}"]
     words += ["paused"] * bool(queue["paused"])
-    words += [f"only {queue['window']}"] * bool(queue["window"])
-    words += [f"at most {format_size(queue['bandwidth_limit'] or 0)}/s"] * bool(queue["bandwidth_limit"])
+    words += [f"window {queue['window']}"] * bool(queue["window"])
+    words += [f"limit {format_size(queue['bandwidth_limit'] or 0)}/s"] * bool(queue["bandwidth_limit"])
     return ", ".join(words)
 
 
@@ -56,6 +58,10 @@ def _disk(path: str, total: int | None, free: int | None) -> str:
     return f"disk     {one_line(path)}: {format_size(free)} free of {format_size(total)}"
 
 
+def _counts(totals: StatusDocument) -> str:
+    return f"{totals['items_done']} of {format_items(totals['items_total'])}, {_bytes(totals)}"
+
+
 def _bytes(totals: StatusDocument) -> str:
     if totals["bytes_total"] is None:
         return "size unknown"
@@ -63,7 +69,6 @@ def _bytes(totals: StatusDocument) -> str:
 
 
 def _speed(totals: StatusDocument) -> str:
-    """Rate and the time that is left, where somebody can tell."""
     rate, left = totals["rate_bps"], totals["eta_seconds"]
     speed = "" if rate is None else f", {format_size(rate)}/s"
     return speed if left is None else f"{speed}, {format_duration(left)} left"
@@ -74,8 +79,7 @@ def _campaign(campaign: StatusDocument) -> str:
     if campaign["error_code"]:
         error = one_line(campaign["error"])
         return f"{campaign['campaign']}{title}: {campaign['status']}, {campaign['error_code']}: {error}"
-    counts = f"{campaign['items_done']} of {campaign['items_total']} items, {_bytes(campaign)}"
-    return f"{campaign['campaign']}{title}: {campaign['status']}, {counts}{_speed(campaign)}"
+    return f"{campaign['campaign']}{title}: {campaign['status']}, {_counts(campaign)}{_speed(campaign)}"
 
 
 def _item(item: StatusDocument) -> str:
@@ -86,11 +90,11 @@ def _item(item: StatusDocument) -> str:
     line += f" {format_size(item['bytes_total']):>7}{_speed(item)}"
     if item["error_code"]:
         line += f"  {item['error_code']}: {one_line(item['error'])}"
-    return line + (f"; again at {item['retry_at'][11:19]} UTC" if item["retry_at"] else "")
+    return line + (f"; retry at {item['retry_at'][11:19]} UTC" if item["retry_at"] else "")
 
 
 def _fit(name: str) -> str:
-    """In as many columns as a name has."""
+    """Cut or pad a name to the width of its column."""
     if _display_width(name) > _NAME:
         while _display_width(name) > _NAME - 3:
             name = name[:-1]
@@ -99,15 +103,16 @@ def _fit(name: str) -> str:
 
 
 def _display_width(text: str) -> int:
-    """On a terminal: signs of East Asia take two, accents by themselves none."""
-    return sum(0 if combining(sign) else 2 if east_asian_width(sign) in "WF" else 1 for sign in text)
+    """Return the columns on a terminal: wide East Asian characters take two, combining ones none."""
+    return sum(0 if combining(one) else 2 if east_asian_width(one) in "WF" else 1 for one in text)
 
 
-def render_disk(space: StoreUsage, held: list[HeldCampaign]) -> list[str]:
-    """What a content directory holds while no loader runs."""
-    shown = [_disk(space.path, space.total, space.free)]
-    for one in held:
-        size = "" if one.bytes is None else f", {format_size(one.bytes)}"
-        items = "" if one.items is None else f"{one.items} items"
-        shown.append(f"whole    {one.campaign}: {items}{size}, {'verified' if one.verified else 'size-checked'}")
-    return shown
+def render_disk(space: StoreUsage, campaigns: list[HeldCampaign]) -> list[str]:
+    """Return the lines for a content directory while no loader runs: its disk and its complete campaigns."""
+    lines = [_disk(space.path, space.total, space.free)]
+    for campaign in campaigns:
+        facts = [] if campaign.items is None else [format_items(campaign.items)]
+        facts += [] if campaign.bytes is None else [format_size(campaign.bytes)]
+        facts += ["verified" if campaign.verified else "size-checked"]
+        lines.append(f"complete {campaign.campaign}: {', '.join(facts)}")
+    return lines

@@ -1,6 +1,6 @@
-"""Notifies systemd of a service with Type=notify: ready, status, watchdog, stopping.
+"""Notifies systemd (sd_notify) of a service with Type=notify: ready, status, watchdog, stopping.
 
-Standard library only. Without NOTIFY_SOCKET nothing is done; errors of the socket are ignored.
+Standard library only. Does nothing without NOTIFY_SOCKET; ignores errors of the socket.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Final
 from loader.contract.item_reports import one_line
 from loader.monitor.events import Event, EventListener, LoaderState
 
-_PINGS_PER_INTERVAL: Final = 3  # times a watchdog interval that a sign of life leaves, so that one may come late
+_PINGS_PER_INTERVAL: Final = 3  # so that one may be late
 _TEXT_LIMIT: Final = 500
 
 
 class SystemdNotifier(EventListener):
-    """May be used by several threads; `ping` belongs to the loop that must not hang, and to nobody else.
+    """Thread-safe, but only the loop that must not hang may call `ping`.
 
-    As a listener it passes the loader's state on to `systemctl status`.
+    As a listener it shows the loader's state in `systemctl status`.
     """
 
     def __init__(self, environment: Mapping[str, str], clock: Callable[[], float] = time.monotonic) -> None:
@@ -35,11 +35,10 @@ class SystemdNotifier(EventListener):
         self.pause = _interval(environment) / _PINGS_PER_INTERVAL if self._address else math.inf
 
     def ready(self) -> None:
-        """The loop is about to begin."""
         self._send("READY=1")
 
     def status(self, text: str) -> None:
-        """One line for `systemctl status`; the same one twice is sent once."""
+        """Set the line in `systemctl status`; a repeated line is sent once."""
         line = one_line(text)[:_TEXT_LIMIT]
         with self._lock:
             if line == self._last_status:
@@ -53,14 +52,13 @@ class SystemdNotifier(EventListener):
             self.status(" ".join(word for word in (event.state, event.campaign, reason) if word))
 
     def ping(self) -> None:
-        """The loop has come round. Call it at least every `pause` seconds (infinite where nobody watches)."""
+        """Reset the watchdog. Call it at least every `pause` seconds (infinite without a watchdog)."""
         now = self._clock()
         if self.pause < math.inf and now >= self._due:
             self._due = now + self.pause / 2
             self._send("WATCHDOG=1")
 
     def stopping(self) -> None:
-        """The end has begun."""
         self._send("STOPPING=1")
 
     def _send(self, line: str) -> None:
@@ -72,16 +70,16 @@ class SystemdNotifier(EventListener):
 
 
 def _address(name: str) -> str | None:
-    """A path, or a name in Linux's abstract name space, which systemd writes with an @; None for anything else."""
+    """Return a path, or a name in Linux's abstract namespace, which systemd writes with an @; None for others."""
     if name.startswith("@"):
         return "\0" + name[1:]
     return name if name.startswith("/") else None
 
 
 def _interval(environment: Mapping[str, str]) -> float:
-    """Seconds between two signs of life that are waited for; infinite where they are not, or not ours."""
+    """Return the watchdog interval in seconds; infinite without a watchdog, or for another process."""
     micros = environment.get("WATCHDOG_USEC", "")
-    whose = environment.get("WATCHDOG_PID", "")
-    if not micros.isascii() or not micros.isdecimal() or int(micros) == 0 or whose not in ("", str(os.getpid())):
+    pid = environment.get("WATCHDOG_PID", "")
+    if not micros.isascii() or not micros.isdecimal() or int(micros) == 0 or pid not in ("", str(os.getpid())):
         return math.inf
     return int(micros) / 1_000_000

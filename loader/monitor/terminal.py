@@ -1,6 +1,6 @@
-"""Output of a running loader: progress bars on a terminal, else one line an event, plain or JSON.
+"""Output of a running loader: progress bars on a terminal, else one line per event, plain or JSON.
 
-Writes to one stream only; may be called from any thread. A reader that went away never stops a load.
+Writes to one stream; may be called from any thread. A closed stream never stops a load.
 """
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ from loader.monitor.events import (
     LoaderState,
     PlanChanged,
     PlanStarted,
+    format_items,
 )
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 BarKey = tuple[str, str]
-_MIN_INTERVAL: Final = 10  # seconds at least between two plain lines of one item
+_MIN_INTERVAL: Final = 10  # minimum seconds between two plain lines of an item
 
 
 class PlainDisplay(EventListener):
@@ -90,7 +91,7 @@ class PlainDisplay(EventListener):
 
 
 class JsonLines(PlainDisplay):
-    """One JSON object a line: `at`, `event`, `text` and the fields of the event."""
+    """One JSON object per line: `at`, `event`, `text` and the fields of the event."""
 
     def __init__(self, stream: TextIO, interval: float, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(stream, clock)
@@ -146,7 +147,9 @@ class ProgressBars(PlainDisplay):
         self._shown_bytes = dict(self._initial)
         with contextlib.suppress(OSError, ValueError):  # as in `_print`
             self._progress.start()
-        self._total = self._progress.add_task(f"All {event.items} items", total=event.size, completed=event.bytes_done)
+        self._total = self._progress.add_task(
+            f"Total, {format_items(event.items)}", total=event.size, completed=event.bytes_done
+        )
 
     def _update_bar(self, event: ItemEvent) -> None:
         match event:
@@ -172,7 +175,7 @@ class ProgressBars(PlainDisplay):
             self._progress.remove_task(task)
 
     def _count(self, key: BarKey, bytes_done: int) -> None:
-        """Move the total bar to what is on disk of each item: also backwards, and where no byte came over the link."""
+        """Move the total bar by the change of an item: also backwards, and if it was linked instead of downloaded."""
         advance = bytes_done - self._shown_bytes.get(key, self._initial.get(key, bytes_done))
         self._shown_bytes[key] = bytes_done
         if self._total is not None and advance:
@@ -185,7 +188,7 @@ class ProgressBars(PlainDisplay):
 
 
 def _make_progress(stream: TextIO) -> Progress:
-    # Late: rich takes 0.1 s to load, which only a person at a terminal should wait for.
+    # Late: rich takes 0.1 s to import, and only a terminal needs it.
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import (  # noqa: PLC0415
         BarColumn,
@@ -210,7 +213,7 @@ def _make_progress(stream: TextIO) -> Progress:
 
 
 def make_display(stream: TextIO, *, as_json: bool, interval: float) -> PlainDisplay:
-    """JSON if asked for, bars on a terminal, lines elsewhere."""
+    """Return JSON lines if requested, bars on a terminal, plain lines otherwise."""
     if as_json:
         return JsonLines(stream, interval)
     return ProgressBars(stream) if stream.isatty() else PlainDisplay(stream)

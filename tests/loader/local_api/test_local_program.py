@@ -100,4 +100,4 @@ def test_without_a_socket_content_is_loaded_all_the_same(aircraft: Aircraft) -> 
     assert run.code == 0
     assert aircraft.path("c", "a").read_bytes() == b"content"
     [line] = run.stderr.splitlines()
-    assert "there is no socket" in json.loads(line)["text"]
+    assert "its socket cannot be created" in json.loads(line)["text"]

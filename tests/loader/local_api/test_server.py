@@ -348,7 +348,7 @@ def test_an_error_of_ours_ends_one_conversation_only(
     faulty = cabin.door()
     faulty.start()
     assert ask_now(cabin.directory, {"campaign": "c", "content": "a"}).code == 0
-    assert "While answering a program aboard" in caplog.text
+    assert "While responding to a local program" in caplog.text
     assert request(cabin.directory, "GET", "/status").code == 200
     faulty.close()
 
@@ -475,5 +475,5 @@ def test_where_there_can_be_no_socket_it_is_said_once(cabin: Cabin, name: str) -
     door = cabin.door()
     door.start()
     assert len(cabin.complaints) == 1
-    assert "there is no socket" in cabin.complaints[0]
+    assert "its socket cannot be created" in cabin.complaints[0]
     door.close()

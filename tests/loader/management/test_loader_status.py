@@ -84,7 +84,7 @@ def table(board: StatusBoard) -> str:
 def test_a_technician_reads_state_queue_disk_and_every_item(board: StatusBoard) -> None:
     shown = table(board)
     assert "ACME/N1: loading 2026-12" in shown
-    assert "version 7, paused, only 22:00-05:00, at most 20 MB/s" in shown
+    assert "version 7, paused, window 22:00-05:00, limit 20 MB/s" in shown
     assert "/content: 12 GB free of 64 GB" in shown
     assert "1 of 3 items, 250 B of 3.0 kB, 8 %" in shown
     assert "[#####...............]  25 % pending" in shown
@@ -101,7 +101,7 @@ def test_nothing_from_outside_steers_the_terminal(board: StatusBoard) -> None:
 def test_what_is_tried_again_says_when(board: StatusBoard) -> None:
     board.handle(ItemStarted("2026-12", "movie-001", 250, 1000))
     board.handle(ItemRetrying("2026-12", "movie-001", Code.NETWORK, "the store is away", 60.0))
-    assert "NETWORK: the store is away; again at " in table(board)
+    assert "NETWORK: the store is away; retry at " in table(board)
 
 
 def test_a_link_that_is_down_is_told_with_its_reason(board: StatusBoard) -> None:
@@ -110,7 +110,7 @@ def test_a_link_that_is_down_is_told_with_its_reason(board: StatusBoard) -> None
 
 
 def test_an_empty_plan_is_told_as_such() -> None:
-    assert "No campaign is in the plan." in table(StatusBoard("ACME", "N1"))
+    assert "No campaigns: " in table(StatusBoard("ACME", "N1"))
 
 
 @pytest.mark.parametrize(
@@ -189,8 +189,8 @@ def test_without_a_loader_it_tells_what_lies_on_disk(tmp_path: Path) -> None:
     store.close()
     shown = run("--content-dir", str(tmp_path / "content"))
     assert shown.returncode == 75
-    assert "No loader is at work in" in shown.stdout
-    assert "2026-11: 1 items, 5.0 MB, verified" in shown.stdout
+    assert "No loader is running in" in shown.stdout
+    assert "complete 2026-11: 1 item, 5.0 MB, verified" in shown.stdout
     told = json.loads(run("--json", "--content-dir", str(tmp_path / "content")).stdout)
     assert (told["running"], [one["campaign"] for one in told["held"]]) == (False, ["2026-11"])
 
@@ -209,7 +209,7 @@ def test_a_socket_that_nobody_listens_at_is_no_loader(tmp_path: Path) -> None:
     (tmp_path / ".loader").mkdir()
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(tmp_path / ".loader" / "loader.sock"))
-    with pytest.raises(LoaderNotRunning, match="no loader is at work"):
+    with pytest.raises(LoaderNotRunning, match="no loader is running"):
         fetch_status(tmp_path)
 
 

@@ -71,7 +71,7 @@ def test_without_a_terminal_there_is_one_line_an_event(aircraft: Aircraft) -> No
     assert (process.returncode, stderr) == (0, "")
     lines = stdout.splitlines()
     assert all(re.fullmatch(r"\d\d:\d\d:\d\d [^\x00-\x1f]+", line) for line in lines)
-    assert any("c/a.tgz: done, 7 B, verified" in line for line in lines)
+    assert any("c/a.tgz: complete, 7 B, verified" in line for line in lines)
 
 
 def test_on_a_terminal_there_are_bars(aircraft: Aircraft) -> None:
@@ -96,7 +96,7 @@ def test_on_a_terminal_there_are_bars(aircraft: Aircraft) -> None:
     os.close(ours)
     assert process.wait(timeout=60) == 0
     shown = seen.decode()
-    assert "All 1 items" in shown
+    assert "Total, 1 item" in shown
     assert "c/[red]a[b]" in shown
     assert "━" in shown
     assert "\x1b[?25h" in shown  # the cursor is back

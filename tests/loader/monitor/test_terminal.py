@@ -160,7 +160,7 @@ def test_what_gave_way_has_no_bar_and_what_goes_on_has_one() -> None:
     display.handle(ItemStarted("c", "b", 1000, 4000))
     display.handle(ItemProgress("c", "b", 2000, 4000, 1000))
     shown = last_view(display, stream)
-    assert [line.split()[0] for line in shown] == ["All", "c/b"]
+    assert [line.split()[0] for line in shown] == ["Total,", "c/b"]
     assert "3.0/8.0 kB" in shown[0]
 
 
