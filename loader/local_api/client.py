@@ -14,7 +14,7 @@ from typing import Final
 
 from loader.local_api.unix_socket import connect_socket
 
-TIMEOUT: Final = 10.0  # seconds for one answer
+TIMEOUT: Final = 10.0  # seconds for one response
 STREAM_TIMEOUT: Final = 60.0  # seconds without a byte after which a stream is considered dead
 _LIMIT: Final = 64 * 1024 * 1024
 

@@ -47,7 +47,7 @@ class LocalApiServer:
     """Serves the API from threads of its own.
 
     `prioritise(campaign, content)` moves an item, or the complete campaign for None, to the front. It returns a
-    sentence if that is impossible. `complain` gets a sentence if the socket cannot be created.
+    sentence if that is impossible. `warn` gets a sentence if the socket cannot be created.
     """
 
     def __init__(
@@ -57,10 +57,10 @@ class LocalApiServer:
         prioritise: PriorityRequest,
         mode: int = 0o600,
         *,
-        complain: Callable[[str], None] = log.warning,
+        warn: Callable[[str], None] = log.warning,
         heartbeat: float = KEEPALIVE_INTERVAL,
     ) -> None:
-        self._path, self._board, self._mode, self._complain = path, board, mode, complain
+        self._path, self._board, self._mode, self._warn = path, board, mode, warn
         self._api = LocalApi(board, prioritise)
         self._heartbeat = heartbeat
         self._closing = threading.Event()
@@ -79,9 +79,7 @@ class LocalApiServer:
             self._server = bind_socket(self._folder, self._mode)
         except OSError as error:
             reason = error.strerror or error
-            self._complain(
-                f"The local API is not available: its socket cannot be created ({reason}). Loading continues."
-            )
+            self._warn(f"The local API is not available: its socket cannot be created ({reason}). Loading continues.")
             return
         threading.Thread(target=self._accept_loop, args=(self._server,), name="local api", daemon=True).start()
 

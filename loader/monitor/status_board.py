@@ -74,8 +74,8 @@ class StatusBoard(EventListener):
         self._refused: dict[str, tuple[str, str]] = {}
         self._loader, self._link, self._queue = LoaderState(), LinkChanged(), QueueState()
         self._wake = threading.Condition()
-        self._revision, self._listed, self._revised_at = 1, 1, clock()
-        self._moved, self._waiting = False, 0
+        self._revision, self._list_revision, self._revised_at = 1, 1, clock()
+        self._has_progress, self._waiters = False, 0
 
     def handle(self, event: Event) -> None:
         with self._wake:
@@ -121,7 +121,7 @@ class StatusBoard(EventListener):
         self._meters = {name: meter for name, meter in self._meters.items() if name in campaigns}
         if before != (self._entries, self._refused, self._titles):
             self._changed()
-            self._listed = self._revision
+            self._list_revision = self._revision
 
     def _update_item(self, event: ItemEvent) -> None:
         entry = self._entries.get(event.key)
@@ -142,9 +142,9 @@ class StatusBoard(EventListener):
             self._meters[event.campaign].add(event.gained, now)
             if entry.code:
                 entry.clear_error()
-        if not self._moved:
-            self._moved = True
-            if self._waiting:
+        if not self._has_progress:
+            self._has_progress = True
+            if self._waiters:
                 self._wake.notify_all()
 
     def _activate(self, campaign: str) -> None:
@@ -157,10 +157,10 @@ class StatusBoard(EventListener):
     def _changed(self, entry: ItemStatus | None = None) -> None:
         """Begin a new revision."""
         self._revision += 1
-        self._moved, self._revised_at = False, self._clock()
+        self._has_progress, self._revised_at = False, self._clock()
         if entry is not None:
             entry.changed = self._revision
-        if self._waiting:
+        if self._waiters:
             self._wake.notify_all()
 
     @property
@@ -182,14 +182,14 @@ class StatusBoard(EventListener):
         """Wait at most `timeout` seconds for a revision other than `revision`. Return the newest one."""
         deadline = self._clock() + timeout
         with self._wake:
-            self._waiting += 1
+            self._waiters += 1
             try:
                 while self._revision == revision and (left := deadline - self._clock()) > 0:
                     if not self._refresh():
                         self._wake.wait(max(0.0, min(left, self._due() - self._clock())))
                 return self._revision
             finally:
-                self._waiting -= 1
+                self._waiters -= 1
 
     @property
     def revision(self) -> int:
@@ -209,7 +209,7 @@ class StatusBoard(EventListener):
         stores = self._stores()
         with self._wake:
             self._refresh()
-            full, now = since < self._listed, self._clock()
+            full, now = since < self._list_revision, self._clock()
             entries = [entry for entry in self._entries.values() if full or entry.changed > since or entry.meter]
             return self._head(stores, now) | {"full": full, "items": [item_row(entry, now) for entry in entries]}
 
@@ -222,7 +222,7 @@ class StatusBoard(EventListener):
 
     def _due(self) -> float:
         """Return when progress or rates are due."""
-        if self._moved:
+        if self._has_progress:
             return self._revised_at + PROGRESS_INTERVAL
         # Rates fall without any event.
         active = any(entry.meter for entry in self._entries.values())

@@ -1,1 +1,1 @@
-"""Client for object storage: listing, signing, retries, throughput. Knows nothing of campaigns."""
+"""Client for object storage: listings, signatures, retries, throughput. Independent of campaigns."""

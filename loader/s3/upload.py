@@ -1,4 +1,4 @@
-"""Multipart uploads: an object sent in parts, resumable from another process, and whole files sent that way.
+"""Multipart uploads: an object sent in parts, resumable from another process, and complete files.
 
 The store keeps an upload under its id: parts arrive in any order and stay until the upload is completed or aborted;
 `list_parts` is authoritative. The response to `complete` may get lost after the object was created; its ETag, which

@@ -43,7 +43,7 @@ class Cabin:
 
     def door(self, mode: int = 0o600, heartbeat: float = 15.0) -> LocalApiServer:
         return LocalApiServer(
-            self.directory, self.board, self.ask, mode, complain=self.complaints.append, heartbeat=heartbeat
+            self.directory, self.board, self.ask, mode, warn=self.complaints.append, heartbeat=heartbeat
         )
 
     @property
