@@ -1,4 +1,4 @@
-"""The board: what the loader knows of itself, as programs and people are told it."""
+"""The status board: status of the loader for programs and people."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ MIB = 1024 * 1024
 
 
 class Clock:
-    """Monotonic time that passes only when told."""
+    """Monotonic time that advances only on demand."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -76,7 +76,7 @@ def want(board: StatusBoard, *steps: PlanStep) -> None:
 
 
 def told(board: StatusBoard) -> Any:
-    """As a program gets it."""
+    """Return the snapshot as a program receives it."""
     return json.loads(json.dumps(board.snapshot(), allow_nan=False))
 
 
@@ -198,7 +198,7 @@ def test_a_new_plan_does_not_set_back_what_is_on_its_way(board: StatusBoard) -> 
     want(board, fetch("a", begun=20), keep("b"))
     assert (item(board, "a")["status"], item(board, "a")["bytes_done"]) == ("loading", 70)
     assert item(board, "b")["status"] == "complete"
-    want(board, fetch("a", 200))  # another version of it
+    want(board, fetch("a", 200))  # another version
     assert (item(board, "a")["status"], item(board, "a")["bytes_done"]) == ("pending", 0)
 
 

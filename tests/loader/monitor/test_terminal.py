@@ -1,4 +1,4 @@
-"""What a loader prints: one line an event, plain or JSON, that nothing from outside can break or steer."""
+"""Output of a loader: one line per event, plain or JSON, safe against hostile names and texts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ HOSTILE = 'a\n{"event": "forged"}\r\x1b[2J\u202egpj\x00\ud800'
 
 
 def everything(display: PlainDisplay) -> None:
-    """Each event once, with names and texts nobody should have."""
+    """Send each event once, with hostile names and texts."""
     display.handle(PlanStarted(2, 1000, 10))
     display.handle(ItemStarted("c", HOSTILE, 0, 100))
     display.handle(ItemProgress("c", HOSTILE, 50, 100, 50))
@@ -125,7 +125,7 @@ def test_what_keeps_it_from_loading_is_said_when_it_changes() -> None:
 
 
 def bars(*steps: PlanStep) -> tuple[ProgressBars, io.StringIO]:
-    """With a plan of these."""
+    """Return bars for a plan of these steps, and their stream."""
     stream = io.StringIO()
     shown = ProgressBars(stream)
     shown.handle(PlanChanged(steps, {}, {}))
@@ -134,7 +134,7 @@ def bars(*steps: PlanStep) -> tuple[ProgressBars, io.StringIO]:
 
 
 def last_view(display: ProgressBars, stream: io.StringIO) -> list[str]:
-    """The bars that stand there at the end."""
+    """Return the lines of the bars at the end."""
     display.close()
     return [line for line in stream.getvalue().splitlines() if "━" in line]
 
@@ -145,7 +145,7 @@ def fetch(name: str, size: int, begun: int = 0) -> PlanStep:
 
 def test_the_bar_for_all_knows_what_was_linked_and_what_began_anew() -> None:
     display, stream = bars(fetch("linked", 6000), fetch("again", 4000, 2000))
-    display.handle(ItemStarted("c", "again", 0, 4000))  # what was here is not trusted
+    display.handle(ItemStarted("c", "again", 0, 4000))  # the bytes on disk are not trusted
     display.handle(ItemProgress("c", "again", 1000, 4000, 1000))
     display.handle(ItemFinished("c", "linked", 6000, verified=True))
     assert "7.0/10.0 kB" in last_view(display, stream)[0]

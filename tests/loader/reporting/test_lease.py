@@ -1,4 +1,4 @@
-"""The heartbeat as a lease: whose the tail is, decided from what was read, and fought over in a bucket in memory."""
+"""The heartbeat as a lease: decisions about the holder, and machines that compete in a bucket in memory."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_whose_the_tail_is(seen: CurrentHolder, us: OwnIdentity, verdict: Decisi
 
 
 class World:
-    """A status bucket in memory, whose clock stands still, and machines."""
+    """A status bucket in memory, whose clock is frozen, and its machines."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.now = folder, BEGUN
@@ -89,7 +89,7 @@ class Machine:
 
 
 class Picky(MemoryBucket):
-    """Refuses or loses what it is told to."""
+    """Refuses or loses requests on demand."""
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         super().__init__("ife-status", clock)

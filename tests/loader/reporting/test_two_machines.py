@@ -1,4 +1,4 @@
-"""Two machines, each with a content directory of its own, are told to load the same tail: one does, the other ends."""
+"""Two machines with a content directory each load the same tail: one loads, the other ends."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HEARTBEAT = f"{AIRLINE}/{TAIL}/loader.json"
 
 @dataclass
 class Until(Fault):
-    """The store takes its time until something has happened."""
+    """A slow store, until something has happened."""
 
     happened: threading.Event
 
@@ -56,7 +56,7 @@ def is_loading(aircraft: Aircraft) -> bool:
 
 
 def silence(aircraft: Aircraft, process: subprocess.Popen[str]) -> None:
-    """Freeze it, and let its last heartbeat become older than a second."""
+    """Freeze the process until its last heartbeat is older than a second."""
     process.send_signal(signal.SIGSTOP)
     time.sleep(2.2)
 
@@ -108,7 +108,7 @@ def test_after_a_kill_the_same_directory_goes_on_at_once_and_another_one_does_no
     assert [(seen.path.rpartition("/")[2], seen.status) for seen in written] == [("loader.json", 412)]
     link.bandwidth = None
     assert aircraft.load().code == 0
-    assert link.requests("GET", "*/loader.json")[1:] == []  # the loser's
+    assert link.requests("GET", "*/loader.json")[1:] == []  # of the machine that lost the lease
 
 
 def test_a_silent_machine_is_taken_over_and_ends_when_it_wakes_up(

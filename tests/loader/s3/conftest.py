@@ -1,4 +1,4 @@
-"""The three stores that one suite holds to the same behaviour, and a store that says whatever a test wants."""
+"""The three stores that one suite tests for the same behaviour, and a store with scripted responses."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def store() -> Iterator[ScriptedStore]:
 
 @pytest.fixture
 def waits() -> list[float]:
-    """How long the bucket of `scripted` would have slept between attempts, in seconds."""
+    """Seconds that the bucket of `scripted` would have slept between attempts."""
     return []
 
 
@@ -68,7 +68,7 @@ def scripted(store: ScriptedStore, waits: list[float]) -> S3Bucket:
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """A certificate for the loopback interface that nobody but its owner trusts; its key stands in the same file."""
+    """A self-signed certificate for the loopback interface, with its key in the same file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
     now = dt.datetime.now(dt.UTC)

@@ -1,4 +1,4 @@
-"""White space around a setting is trimmed, a control character inside refused; no surprise keeps `--once` running."""
+"""White space around a setting is trimmed and control characters are refused; unexpected errors end `--once`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def stocked(aircraft: Aircraft) -> Aircraft:
     return aircraft
 
 
-# Around a value.
+# White space and control characters.
 
 
 @pytest.mark.processes
@@ -51,11 +51,11 @@ def test_a_control_character_inside_a_setting_is_refused_with_its_name(stocked: 
     assert "half" not in stderr
 
 
-# A surprise in a look.
+# Unexpected errors in a poll.
 
 
 class Surprise(BaseException):
-    """Nothing that anybody would catch by name."""
+    """An exception that no code catches by name."""
 
 
 @pytest.mark.parametrize("kind", [ValueError, RecursionError, MemoryError, Surprise])
@@ -108,7 +108,7 @@ sys.exit(main.main(["--once"]))
 
 
 def surprised(aircraft: Aircraft, module: str, kind: str, method: str) -> tuple[Run, str]:
-    """`run_loader --once` where this method raises; and the last reason of the heartbeat."""
+    """Run `run_loader --once` with a method that raises; return the run and the last reason of the heartbeat."""
     process = subprocess.Popen(
         [sys.executable, "-c", SURPRISED.format(module=module, kind=kind, method=method)],
         cwd=ROOT,

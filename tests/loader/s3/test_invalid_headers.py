@@ -1,4 +1,4 @@
-"""Keys are trimmed wherever they come from; what no header can carry is an error of ours, and nothing is sent."""
+"""Credentials from any source are trimmed; characters that no header can contain raise WorldError before a request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""boto3 is the reference: what both read of the same answer is the same, and what only boto3 takes is no listing."""
+"""boto3 as reference: both parse the same response alike; a response that only boto3 accepts is not a listing."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def ours(answering: ScriptedStore) -> S3Bucket:
 
 
 def told_by_us(bucket: S3Bucket, prefix: str = "A/") -> list[Row] | None:
-    """What the listing says; None if it is refused."""
+    """Return the entries of the listing, None if it is refused."""
     try:
         return [(info.key, info.size, info.etag, info.last_modified) for info in bucket.list(prefix)]
     except WorldError:
@@ -119,7 +119,7 @@ def test_whatever_is_written(
 def test_whatever_is_spoiled(answering: ScriptedStore, reference: S3Client, ours: S3Bucket, body: bytes) -> None:
     answering.answers(Reply(body=body))
     rows, theirs = told_by_us(ours), told_by_boto3(reference)
-    # boto3 also reads what we have no use for, and fails on that.
+    # boto3 also parses fields that we do not use, and fails on them.
     assert rows is None or theirs is None or rows == theirs
 
 

@@ -1,4 +1,4 @@
-"""Half a listing would mean that the other half is gone: it comes to its end, or it raises."""
+"""A partial listing would mean that the other objects are deleted: a listing is complete or raises."""
 
 from __future__ import annotations
 

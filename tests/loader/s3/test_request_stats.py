@@ -1,4 +1,4 @@
-"""Bytes of bodies are counted as they come in, whoever reads them."""
+"""Bytes of bodies are counted as they arrive, in every kind of request."""
 
 from __future__ import annotations
 

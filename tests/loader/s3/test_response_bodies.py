@@ -1,4 +1,4 @@
-"""The bytes of an item come straight into the caller's memory, as many as arrive soon, and none is lost to an error."""
+"""Bodies are read directly into the caller's memory, as bytes arrive; an error loses none of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BODY = os.urandom(3_000_003)
 
 
 def take(bucket: S3Bucket, size: int) -> tuple[bytes, list[int]]:
-    """The whole object read in pieces of `size`, and how many bytes each read gave."""
+    """Read the object with buffers of `size` bytes; return it and the bytes of each read."""
     whole, counts = bytearray(), []
     with bucket.open("k") as body:
         buffer = bytearray(size)
@@ -35,7 +35,7 @@ def test_an_object_is_read_whole_whatever_the_memory(
     whole, counts = take(scripted, size)
     assert whole == BODY
     if not chunked and size > 8192:
-        assert len(counts) <= -(-len(BODY) // size) + 1  # the memory is filled each time
+        assert len(counts) <= -(-len(BODY) // size) + 1  # each read fills the buffer
 
 
 @pytest.mark.parametrize("size", [1000, 262_144])

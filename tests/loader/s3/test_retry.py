@@ -1,4 +1,4 @@
-"""Delays between tries: one formula, its jitter, and budgets of tries."""
+"""Retry delays: the formula, its jitter, and budgets of attempts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests are signed as botocore would sign them, with whatever credentials there are; no key shows in a text."""
+"""Requests are signed as botocore signs them, with any kind of credentials; texts contain no keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Multipart uploads: whole or not at all, resumable from another process, settled when an answer is lost."""
+"""Multipart uploads: atomic, resumable from another process, correct when a response is lost."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_a_part_has_a_number_from_1_to_10000(bucket: Bucket, number: int) -> Non
 
 
 def test_a_completion_may_insist_on_being_the_first(media: S3Bucket, memory_media: MemoryBucket) -> None:
-    # Not on moto, which ignores the condition.
+    # Not on moto, which ignores conditions.
     for bucket in (media, memory_media):
         upload = bucket.begin_upload(KEY)
         parts = [upload.put_part(1, b"1")]
@@ -162,7 +162,7 @@ def test_a_file_of_any_size_has_the_etag_of_its_parts(bucket: Bucket, tmp_path: 
         assert etag == (md5(content) if size < PART_SIZE else multipart_etag(digests))
 
 
-# A process that is killed.
+# Killed processes.
 
 KILLED = """
 import os, signal, sys
@@ -189,7 +189,7 @@ def test_an_upload_survives_the_process_that_began_it(media: S3Bucket, seaweed: 
     assert content_of(media) == PART + PART + b"the end"
 
 
-# A store that fails.
+# Failing stores.
 
 
 def begun(upload_id: str = "u1") -> Reply:
