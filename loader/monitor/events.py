@@ -48,8 +48,9 @@ class Event:
 
     def redacted(self) -> Self:
         """Return the event without secrets in its texts."""
-        texts = {name: redact(getattr(self, name)) for name in self._TEXTS}
-        return replace(self, **texts) if texts else self
+        if not self._TEXTS:
+            return self
+        return replace(self, **{name: redact(getattr(self, name)) for name in self._TEXTS})
 
 
 @dataclass(frozen=True, slots=True)

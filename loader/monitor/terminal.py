@@ -48,8 +48,6 @@ class PlainDisplay(EventListener):
         self._last_blocked: LoaderState | None = None
 
     def handle(self, event: Event) -> None:
-        if isinstance(event, ItemFinished | ItemFailed):
-            self._last_shown.pop(event.key, None)
         if event.word and self._is_due(event):
             self._print(self._format(event))
 
@@ -59,9 +57,14 @@ class PlainDisplay(EventListener):
             self._stream.flush()
 
     def _is_due(self, event: Event) -> bool:
-        if isinstance(event, ItemProgress):
-            return self._is_progress_due(event)
-        return not isinstance(event, LoaderState) or self._has_block_changed(event)
+        match event:
+            case ItemProgress():
+                return self._is_progress_due(event)
+            case LoaderState():
+                return self._has_block_changed(event)
+            case ItemFinished() | ItemFailed():
+                self._last_shown.pop(event.key, None)
+        return True
 
     def _is_progress_due(self, event: ItemProgress) -> bool:
         """Whether another tenth of the item is complete, at least `_MIN_INTERVAL` seconds after its last line."""
@@ -132,7 +135,7 @@ class ProgressBars(PlainDisplay):
                     self._restart_total(event)
                 case ItemEvent():
                     self._update_bar(event)
-        if not isinstance(event, ItemStarted | ItemProgress):
+        if not isinstance(event, (ItemStarted, ItemProgress)):
             super().handle(event)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What the status bucket is known to hold: remembered from the last run, confirmed by heartbeats, or listed."""
+"""Known contents of the status bucket: from the last run, confirmed by heartbeats, or listed."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ MAX_AGE: Final = timedelta(days=1)
 
 
 class ReportCache:
-    """Tells the outbox what need not be sent again. `lock` guards the outbox and must be reentrant.
+    """Sets in the outbox what need not be sent again. `lock` guards the outbox and must be reentrant.
 
-    The heartbeat vouches for everything else: if our last one is still there, so is what we reported before it.
+    If our last heartbeat is still in the bucket, the reports before it are assumed to be there, too: another loader
+    would have replaced it.
     """
 
     def __init__(self, context: ReportingContext, outbox: Outbox, lock: threading.Condition) -> None:
@@ -51,7 +52,7 @@ class ReportCache:
             self._context.lease.add_own_etag(etag)
 
     def confirm(self, replaced: str) -> bool:
-        """Take in that a heartbeat arrived and `replaced` the one of ours with this ETag ("": none of ours).
+        """Record an arrived heartbeat. `replaced`: the ETag of our heartbeat that it replaced, "" for none.
 
         Returns whether the bucket should be listed.
         """
@@ -64,10 +65,10 @@ class ReportCache:
         return needs_listing
 
     def list_bucket(self) -> None:
-        """List the objects of this tail. If that fails, every report is sent."""
+        """List the objects of this tail; reports that are among them are not sent again."""
         try:
             listed = {found.key: found.etag for found in self._context.bucket.list(self._context.prefix)}
-        except WorldError:  # these credentials may not allow it
+        except WorldError:  # these credentials may not allow it; then every report is sent
             return
         except Exception:
             # The edge of a thread: reports do not depend on the listing.
