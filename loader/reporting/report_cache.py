@@ -42,7 +42,7 @@ class ReportCache:
             return
         try:
             age = now - datetime.fromisoformat(at).astimezone(UTC)
-        except ValueError:
+        except (ValueError, OverflowError):  # OverflowError: in UTC the date is out of range
             return
         if record.get("bucket") == self._context.bucket.name and etag and timedelta(0) <= age <= MAX_AGE:
             bodies = {key: None if body is None else str(body).encode() for key, body in known.items()}

@@ -89,7 +89,10 @@ def parse_time(text: str) -> datetime:
     Cached: neighbouring objects were mostly written within the same seconds.
     """
     date = datetime.fromisoformat(text)
-    return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
+    try:
+        return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
+    except OverflowError as error:  # in UTC the date is out of range
+        raise ValueError(str(error)) from error
 
 
 def _fast_parse(text: str) -> tuple[_Columns, str]:

@@ -233,6 +233,7 @@ def test_after_an_orderly_end_nothing_is_said_again(bucket: Moody, writer: Statu
         {},
         {"bucket": "another"},
         {"at": "yesterday"},
+        {"at": "0001-01-01T00:00:00+14:00"},
         {"known": "all"},
         {"heartbeat": None},
         {"heartbeat": "another"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -70,6 +71,9 @@ SECOND = {
     "a prefix of another prefix": page(Page([Entry("A/1")], ["B/"])),
     "an entry too few": Reply(body=LAST.written_by("aws").replace(b"<KeyCount>100<", b"<KeyCount>101<")),
     "an entry too many": Reply(body=LAST.written_by("minio").replace(b"<KeyCount>100<", b"<KeyCount>99<")),
+    "a date out of range in UTC": Reply(
+        body=re.sub(rb"(<LastModified>)[^<]+", rb"\g<1>0001-01-01T00:00:00+14:00", LAST.written_by("aws"), count=1)
+    ),
     "a count in words": Reply(body=LAST.written_by("moto").replace(b"<KeyCount>100<", b"<KeyCount>many<")),
     "entities": Reply(
         body=b'<!DOCTYPE l [<!ENTITY a "aaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>' + LAST.written_by("bare")
