@@ -16,6 +16,7 @@ from loader.local_api.unix_socket import connect_socket
 
 TIMEOUT: Final = 10.0  # seconds for one response
 STREAM_TIMEOUT: Final = 60.0  # seconds without a byte after which a stream is considered dead
+SCHEMA: Final = 1  # of the status document
 _LIMIT: Final = 64 * 1024 * 1024
 
 StatusData = dict[str, object]
@@ -110,4 +111,6 @@ def _object(body: bytes) -> StatusData:
     document = json.loads(body)
     if not isinstance(document, dict):
         raise ValueError("the response is not a JSON object")
+    if document.get("schema") != SCHEMA:
+        raise ValueError(f"the response is not a status of schema {SCHEMA}")
     return document

@@ -215,7 +215,12 @@ def test_a_socket_that_nobody_listens_at_is_no_loader(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "said",
-    [b"", b"SSH-2.0\r\n", b"HTTP/1.1 500 Oh\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n[]", b"HTTP/1.1 200 OK\r\n\r\n{"],
+    [
+        b"",
+        b"SSH-2.0\r\n",
+        b"HTTP/1.1 500 Oh\r\n\r\n",
+        *(b"HTTP/1.1 200 OK\r\n\r\n" + body for body in (b"[]", b"{", b"{}", b'{"schema": 2}')),
+    ],
 )
 def test_whatever_answers_it_is_told_in_a_sentence(tmp_path: Path, said: bytes) -> None:
     (tmp_path / ".loader").mkdir()
