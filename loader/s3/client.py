@@ -177,8 +177,9 @@ class S3Bucket:
             if len(response.body) > LISTING_LIMIT:
                 raise ValueError("it is too long")
             page = parse_listing(response.body)
-            keys = (info.key for info in page.objects)
-            if not all(key.startswith(prefix) for key in (*keys, *page.prefixes)):
+            if not all(info.key.startswith(prefix) for info in page.objects):
+                raise ValueError("it is for another prefix")
+            if not all(name.startswith(prefix) for name in page.prefixes):
                 raise ValueError("it is for another prefix")
         except ValueError as error:
             raise WorldError(Code.NETWORK, f"{name}: the response is not a listing: {error}") from error
