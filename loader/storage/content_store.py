@@ -5,7 +5,7 @@
     DIR/.loader/parts/<campaign>/                   unfinished items (`loader.storage.partial_file`)
     DIR/.loader/beside/<campaign>/                  items of a new version, staged until it is complete
     DIR/.loader/campaigns/<campaign>.json           the version that is complete
-    DIR/.loader/status.json                         the last reports (`loader.reporting.report_cache`)
+    DIR/.loader/status.json                         the last reports (`loader.reporting.reporter`)
     DIR/.loader/id                                  its permanent random id
     DIR/.loader/lease.json                          ETags of our own heartbeats (`loader.reporting.lease`)
     DIR/.loader/queue.json                          the current transfer queue (`loader.media.queue_reader`)
