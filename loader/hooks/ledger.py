@@ -9,7 +9,6 @@ twice. Reads the records of `loader.storage.content_store`; writes only below DI
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Final
 
 from loader.contract.names import TGZ
 from loader.storage.directory import Directory, translate_disk_errors
-from loader.storage.layout import HOOKS_DIR, LOADER_DIR
+from loader.storage.layout import CAMPAIGNS_DIR, HELD_DIR, HOOKS_DIR, LOADER_DIR
 from loader.storage.state_files import read_state, write_state
 
 _CAMPAIGN_RECORD: Final = "campaign.json"  # no item's: theirs end in .tgz.json
@@ -50,20 +49,20 @@ class HookLedger:
 
     def pending(self, campaign: str | None = None) -> list[PendingHook]:
         """Everything, or all of one campaign: items first, then the campaign, if that is whole."""
-        with translate_disk_errors("notes of the command"), self._root() as root:
-            names = _list_names(root, LOADER_DIR, "held") if campaign is None else [campaign]
+        with translate_disk_errors("notes of the command"), Directory.open(self._path) as root:
+            names = _list_names(root, LOADER_DIR, HELD_DIR) if campaign is None else [campaign]
             return [owed for name in names for owed in self._pending_of(root, name)]
 
     def pending_item(self, campaign: str, content: str) -> list[PendingHook]:
         """The one item, if it is owed."""
         name = content + TGZ
-        with translate_disk_errors("notes of the command"), self._root() as root:
+        with translate_disk_errors("notes of the command"), Directory.open(self._path) as root:
             owed = self._pending_for(root, campaign, name)
         return [owed] if owed else []
 
     def refresh(self, owed: PendingHook) -> PendingHook | None:
         """Return what is pending now for the same item or campaign: None once it was marked done or removed."""
-        with translate_disk_errors("notes of the command"), self._root() as root:
+        with translate_disk_errors("notes of the command"), Directory.open(self._path) as root:
             if owed.content:
                 return self._pending_for(root, owed.campaign, owed.content + TGZ)
             return self._pending_campaign(root, owed.campaign)
@@ -77,7 +76,7 @@ class HookLedger:
         name = f"{owed.content}{TGZ}.json" if owed.content else _CAMPAIGN_RECORD
         with (
             translate_disk_errors("notes of the command"),
-            self._root() as root,
+            Directory.open(self._path) as root,
             root.make_subdirectory(LOADER_DIR, HOOKS_DIR, owed.campaign) as told,
         ):
             # Were it lost in a power cut, the command would be run again.
@@ -85,18 +84,18 @@ class HookLedger:
 
     def remove_stale(self, campaign: str) -> None:
         """Forget items that are not here any more."""
-        with translate_disk_errors("notes of the command"), self._root() as root:
-            held = set(_list_names(root, LOADER_DIR, "held", campaign))
-            with _open_if_present(root, LOADER_DIR, HOOKS_DIR, campaign) as told:
-                for name in told.list_names() if told else []:
-                    if told and name not in held and (name != _CAMPAIGN_RECORD or not held):
-                        told.remove(name)
-            with _open_if_present(root, LOADER_DIR, HOOKS_DIR) as above:
-                if above and not held:
+        with translate_disk_errors("notes of the command"), Directory.open(self._path) as root:
+            held = set(_list_names(root, LOADER_DIR, HELD_DIR, campaign))
+            with root.open_if_present(LOADER_DIR, HOOKS_DIR) as above:
+                with above.open_if_present(campaign) as records:
+                    for name in records.list_names():
+                        if name not in held and (name != _CAMPAIGN_RECORD or not held):
+                            records.remove(name)
+                if not held:
                     above.remove_if_empty(campaign)
 
     def _pending_of(self, root: Directory, campaign: str) -> Iterator[PendingHook]:
-        for name in _list_names(root, LOADER_DIR, "held", campaign):
+        for name in _list_names(root, LOADER_DIR, HELD_DIR, campaign):
             owed = self._pending_for(root, campaign, name.removesuffix(".json"))
             if owed:
                 yield owed
@@ -105,16 +104,16 @@ class HookLedger:
             yield whole_campaign
 
     def _pending_campaign(self, root: Directory, campaign: str) -> PendingHook | None:
-        with _open_if_present(root, LOADER_DIR, "campaigns") as states, _open_if_present(root, campaign) as folder:
-            mark = read_state(states, f"{campaign}.json").get("manifest") if states and folder else None
+        with root.open_if_present(LOADER_DIR, CAMPAIGNS_DIR) as states, root.open_if_present(campaign) as folder:
+            mark = read_state(states, f"{campaign}.json").get("manifest") if folder.is_present else None
         if not isinstance(mark, str) or self._is_done(root, campaign, _CAMPAIGN_RECORD, mark):
             return None
         return PendingHook(self._path / campaign, campaign, "", mark)
 
     def _pending_for(self, root: Directory, campaign: str, name: str) -> PendingHook | None:
-        with _open_if_present(root, campaign) as folder, _open_if_present(root, LOADER_DIR, "held", campaign) as held:
-            status = folder.stat_file(name) if folder else None
-            state = read_state(held, name + ".json") if held else {}
+        with root.open_if_present(campaign) as folder, root.open_if_present(LOADER_DIR, HELD_DIR, campaign) as held:
+            status = folder.stat_file(name)
+            state = read_state(held, name + ".json")
         if status is None or (state.get("size"), state.get("mtime_ns")) != (status.st_size, status.st_mtime_ns):
             return None
         mark = f"{state.get('sha256')} {status.st_size} {status.st_mtime_ns}"
@@ -123,25 +122,10 @@ class HookLedger:
         return PendingHook(self._path / campaign / name, campaign, name.removesuffix(TGZ), mark)
 
     def _is_done(self, root: Directory, campaign: str, name: str, mark: str) -> bool:
-        with _open_if_present(root, LOADER_DIR, HOOKS_DIR, campaign) as told:
-            return told is not None and read_state(told, name).get("mark") == mark
-
-    @contextlib.contextmanager
-    def _root(self) -> Iterator[Directory]:
-        with Directory.open(self._path) as root:
-            yield root
-
-
-@contextlib.contextmanager
-def _open_if_present(root: Directory, *names: str) -> Iterator[Directory | None]:
-    folder = root.open_subdirectory(*names)
-    try:
-        yield folder
-    finally:
-        if folder is not None:
-            folder.close()
+        with root.open_if_present(LOADER_DIR, HOOKS_DIR, campaign) as records:
+            return read_state(records, name).get("mark") == mark
 
 
 def _list_names(root: Directory, *names: str) -> list[str]:
-    with _open_if_present(root, *names) as folder:
-        return folder.list_names() if folder else []
+    with root.open_if_present(*names) as folder:
+        return folder.list_names()

@@ -15,7 +15,7 @@ from typing import Final
 from loader.contract.heartbeat import HeldCampaign
 from loader.contract.names import TGZ
 from loader.failpoints import failpoint
-from loader.storage.directory import Directory, open_if_present
+from loader.storage.directory import Directory
 from loader.storage.inventory import CampaignOnDisk
 from loader.storage.layout import CAMPAIGNS_DIR, HELD_DIR, LINK_SUFFIX, LOADER_DIR, PARTS_DIR, STAGED_DIR
 from loader.storage.state_files import read_state, write_state
@@ -27,9 +27,9 @@ _SUFFIXES: Final = ("", _JSON, _JSON + ".new", ".part", LINK_SUFFIX)  # of names
 
 def campaign_records(root: Directory) -> dict[str, Mapping[str, object]]:
     """What is known of every campaign that is, or was, whole here."""
-    with open_if_present(root, LOADER_DIR, CAMPAIGNS_DIR) as folder:
-        names = [name for name in folder.list_names() if name.endswith(_JSON)] if folder else []
-        return {name.removesuffix(_JSON): read_state(folder, name) for name in names} if folder else {}
+    with root.open_if_present(LOADER_DIR, CAMPAIGNS_DIR) as folder:
+        names = [name for name in folder.list_names() if name.endswith(_JSON)]
+        return {name.removesuffix(_JSON): read_state(folder, name) for name in names}
 
 
 def is_complete(record: Mapping[str, object]) -> bool:
@@ -53,22 +53,22 @@ def list_campaigns(root: Directory) -> list[CampaignOnDisk]:
     known = campaign_records(root)
     campaigns = set(known)
     for place in (HELD_DIR, STAGED_DIR, PARTS_DIR):
-        with open_if_present(root, LOADER_DIR, place) as folder:
-            campaigns |= set(folder.list_names()) if folder else set()
+        with root.open_if_present(LOADER_DIR, place) as folder:
+            campaigns |= set(folder.list_names())
     found = [_campaign_on_disk(root, campaign, known.get(campaign, {})) for campaign in sorted(campaigns)]
     return [one for one in found if one is not None]
 
 
 def _campaign_on_disk(root: Directory, campaign: str, record: Mapping[str, object]) -> CampaignOnDisk | None:
-    with open_if_present(root, campaign) as finals, open_if_present(root, LOADER_DIR, HELD_DIR, campaign) as held:
-        lying = [finals.stat_file(name) for name in installed_names(held)] if finals else []
+    with root.open_if_present(campaign) as finals, root.open_if_present(LOADER_DIR, HELD_DIR, campaign) as held:
+        files = [finals.stat_file(name) for name in installed_names(held)]
     for place in (STAGED_DIR, PARTS_DIR):
-        with open_if_present(root, LOADER_DIR, place, campaign) as folder:
-            lying += [folder.stat_file(name) for name in folder.list_names() if _is_content(name)] if folder else []
+        with root.open_if_present(LOADER_DIR, place, campaign) as folder:
+            files += [folder.stat_file(name) for name in folder.list_names() if _is_content(name)]
     content = frozenset(item_names(root, campaign))
     if not (content or is_complete(record)):
         return None
-    freed = _freed_bytes(status for status in lying if status is not None)
+    freed = _freed_bytes(status for status in files if status is not None)
     return CampaignOnDisk(
         campaign,
         _parse_date(record.get("starts")),
@@ -83,18 +83,17 @@ def item_names(root: Directory, campaign: str) -> set[str]:
     """The items, without `.tgz`, of which something lies here that the loader put there."""
     found: set[str] = set()
     for place in (HELD_DIR, STAGED_DIR, PARTS_DIR):
-        with open_if_present(root, LOADER_DIR, place, campaign) as folder:
-            for name in folder.list_names() if folder else []:
+        with root.open_if_present(LOADER_DIR, place, campaign) as folder:
+            for name in folder.list_names():
                 # The longest ending first: every name ends in the empty one.
                 ending = next(ending for ending in reversed(_SUFFIXES) if name.endswith(ending))
                 found |= {name.removesuffix(ending).removesuffix(TGZ)}
     return found
 
 
-def installed_names(held: Directory | None) -> list[str]:
+def installed_names(held: Directory) -> list[str]:
     """The final names that the loader gave, from the folder of their states."""
-    names = held.list_names() if held else []
-    return [name.removesuffix(_JSON) for name in names if name.endswith(TGZ + _JSON)]
+    return [name.removesuffix(_JSON) for name in held.list_names() if name.endswith(TGZ + _JSON)]
 
 
 def _is_content(name: str) -> bool:
@@ -142,10 +141,9 @@ def purge(root: Directory, campaign: str, contents: Collection[str] | None) -> i
     _remove_all(root, HELD_DIR, campaign, names)
     if names is None:
         root.remove_if_empty(campaign)
-        with open_if_present(root, LOADER_DIR, CAMPAIGNS_DIR) as folder:
-            if folder:
-                folder.remove(campaign + _JSON)
-                folder.fsync()
+        with root.open_if_present(LOADER_DIR, CAMPAIGNS_DIR) as folder:
+            folder.remove(campaign + _JSON)
+            folder.fsync()
     # Each was looked at right before it went: the last name of a file is the one that frees it.
     return sum(_disk_usage(status) for status in files if status.st_nlink == 1)
 
@@ -154,31 +152,30 @@ def _has_any(root: Directory, campaign: str, names: Collection[str]) -> bool:
     """Something of these items lies here."""
     listed = {name + ending for name in names for ending in _SUFFIXES}
     for place in (HELD_DIR, STAGED_DIR, PARTS_DIR):
-        with open_if_present(root, LOADER_DIR, place, campaign) as folder:
-            if folder and listed & set(folder.list_names()):
+        with root.open_if_present(LOADER_DIR, place, campaign) as folder:
+            if listed & set(folder.list_names()):
                 return True
     return False
 
 
 def mark_incomplete(root: Directory, campaign: str) -> None:
     """It is no longer whole; its days stay known until all of it is gone."""
-    with open_if_present(root, LOADER_DIR, CAMPAIGNS_DIR) as folder:
-        mark = read_state(folder, campaign + _JSON) if folder else {}
-        if folder and is_complete(mark):
+    with root.open_if_present(LOADER_DIR, CAMPAIGNS_DIR) as folder:
+        mark = read_state(folder, campaign + _JSON)
+        if is_complete(mark):
             write_state(folder, campaign + _JSON, {field: mark[field] for field in _EXHIBITION_FIELDS if field in mark})
 
 
 def _remove_finals(root: Directory, campaign: str, names: Collection[str] | None) -> list[os.stat_result]:
     removed: list[os.stat_result] = []
-    with open_if_present(root, campaign) as finals, open_if_present(root, LOADER_DIR, HELD_DIR, campaign) as held:
-        for name in installed_names(held) if finals else []:
-            status = finals.stat_file(name) if finals and (names is None or name in names) else None
-            if finals and status:
+    with root.open_if_present(campaign) as finals, root.open_if_present(LOADER_DIR, HELD_DIR, campaign) as held:
+        for name in installed_names(held):
+            status = finals.stat_file(name) if names is None or name in names else None
+            if status:
                 finals.remove(name)
                 removed.append(status)
                 failpoint("purge-halfway")
-        if finals:
-            finals.fsync()
+        finals.fsync()
     return removed
 
 
@@ -187,15 +184,14 @@ def _remove_all(root: Directory, place: str, campaign: str, names: Collection[st
     listed = None if names is None else {name + ending for name in names for ending in _SUFFIXES}
     removed: list[os.stat_result] = []
     with (
-        open_if_present(root, LOADER_DIR, place) as above,
-        open_if_present(root, LOADER_DIR, place, campaign) as folder,
+        root.open_if_present(LOADER_DIR, place) as above,
+        root.open_if_present(LOADER_DIR, place, campaign) as folder,
     ):
-        for name in folder.list_names() if folder else []:
-            status = folder.stat_file(name) if folder and (listed is None or name in listed) else None
-            if folder and status:
+        for name in folder.list_names():
+            status = folder.stat_file(name) if listed is None or name in listed else None
+            if status:
                 folder.remove(name)
                 removed += [status] if _is_content(name) else []
-        if above and folder:
-            folder.fsync()
-            above.remove_if_empty(campaign)
+        folder.fsync()
+        above.remove_if_empty(campaign)
     return removed

@@ -45,7 +45,7 @@ from loader.storage.campaigns import (
     purge,
     to_held_campaign,
 )
-from loader.storage.directory import Directory, Durability, open_if_present, translate_disk_errors
+from loader.storage.directory import Directory, Durability, translate_disk_errors
 from loader.storage.inventory import CampaignOnDisk, LocalItemState, ManifestVersion
 from loader.storage.item_index import ItemIndex, ItemRecord
 from loader.storage.layout import CAMPAIGNS_DIR, HELD_DIR, LOADER_DIR, PARTS_DIR, STAGED_DIR
@@ -103,26 +103,24 @@ class ContentStore:
                 (LOADER_DIR, STAGED_DIR, campaign),
                 (LOADER_DIR, PARTS_DIR, campaign),
             )
-            finals, held, beside, parts = (stack.enter_context(open_if_present(self._root, *place)) for place in places)
+            finals, held, staged, parts = (stack.enter_context(self._root.open_if_present(*place)) for place in places)
 
             def found(item: Item) -> LocalItemState:
                 etag = etags.get(item.name, "")
                 final = self._file_state(campaign, item, etag, finals, held)
                 if final == "whole":
                     return LocalItemState(final)
-                waits = beside is not None and _is_staged(beside, item, etag)
-                part = PartialFile.resumable_bytes(parts, item) if parts else 0
+                waits = _is_staged(staged, item, etag)
+                part = PartialFile.resumable_bytes(parts, item)
                 return LocalItemState(final, waits, part, not waits and self._index.has_duplicate(campaign, item))
 
             return {item.name: found(item) for item in items}
 
-    def _file_state(
-        self, campaign: str, item: Item, etag: str, finals: Directory | None, held: Directory | None
-    ) -> str:
-        status = finals.stat_file(item.name + TGZ) if finals else None
+    def _file_state(self, campaign: str, item: Item, etag: str, finals: Directory, held: Directory) -> str:
+        status = finals.stat_file(item.name + TGZ)
         if status is None:
             return "absent"
-        checked = self._index.record(held, campaign, item.name) if held else None
+        checked = self._index.record(held, campaign, item.name)
         if checked is None or not checked.matches_file(status):
             return "unchecked" if status.st_size == item.size else "other"
         return "whole" if checked.matches_item(item, etag) else "other"
@@ -141,9 +139,9 @@ class ContentStore:
         """The version of the campaign that was last whole here."""
         with (
             translate_disk_errors(f"state of {campaign}"),
-            open_if_present(self._root, LOADER_DIR, "campaigns") as folder,
+            self._root.open_if_present(LOADER_DIR, CAMPAIGNS_DIR) as folder,
         ):
-            state = read_state(folder, f"{campaign}.json") if folder else {}
+            state = read_state(folder, f"{campaign}.json")
         digest, version = state.get("manifest"), state.get("version")
         return (
             ManifestVersion(digest, version if isinstance(version, int) else None) if isinstance(digest, str) else None
@@ -231,8 +229,8 @@ class ContentStore:
     ) -> bool:
         """Read a file of the right size that nothing is known about; note it if it is right. Raises Stopped."""
         name = item.name + TGZ
-        with translate_disk_errors(f"{campaign}/{name}"), open_if_present(self._root, campaign) as folder:
-            if folder is None:
+        with translate_disk_errors(f"{campaign}/{name}"), self._root.open_if_present(campaign) as folder:
+            if not folder.is_present:
                 return False
             descriptor = folder.open_file(name, os.O_RDONLY, shared=True)
             with os.fdopen(descriptor, "rb", buffering=0) as stream:
@@ -253,9 +251,9 @@ class ContentStore:
         """Give every item that waits beside its final name. A kill in between is made good by calling it again."""
         with (
             translate_disk_errors(f"switch of {campaign}"),
-            open_if_present(self._root, LOADER_DIR, "beside", campaign) as beside,
+            self._root.open_if_present(LOADER_DIR, STAGED_DIR, campaign) as staged,
         ):
-            if beside is None:
+            if not staged.is_present:
                 return
             failpoint("switch-begun")
             with (
@@ -263,10 +261,10 @@ class ContentStore:
                 self._root.make_subdirectory(LOADER_DIR, "held", campaign) as held,
             ):
                 for name in (item.name + TGZ for item in items):
-                    if beside.stat_file(name) is not None:
-                        _activate_item(name, beside, folder, held)
-            for name in beside.list_names():
-                beside.remove(name)
+                    if staged.stat_file(name) is not None:
+                        _activate_item(name, staged, folder, held)
+            for name in staged.list_names():
+                staged.remove(name)
             with self._root.make_subdirectory(LOADER_DIR, "beside") as above:
                 above.remove_if_empty(campaign)
             self._index.invalidate(campaign)
@@ -307,14 +305,14 @@ class ContentStore:
     def _remove_unlisted(self, campaign: str, items: Mapping[str, Item]) -> None:
         """Remove what is of no more use. Only what we put there; other people's files stay."""
         with (
-            open_if_present(self._root, LOADER_DIR, HELD_DIR, campaign) as held,
-            open_if_present(self._root, campaign) as finals,
+            self._root.open_if_present(LOADER_DIR, HELD_DIR, campaign) as held,
+            self._root.open_if_present(campaign) as finals,
         ):
-            for name in installed_names(held) if held and finals else []:
+            for name in installed_names(held) if finals.is_present else []:
                 item = items.get(name.removesuffix(TGZ))
-                checked = self._index.record(held, campaign, name.removesuffix(TGZ)) if held else None
+                checked = self._index.record(held, campaign, name.removesuffix(TGZ))
                 # Listed, but of an older version: the wanted one is in another content directory.
-                if held and finals and (item is None or (checked is not None and not checked.matches_item(item))):
+                if item is None or (checked is not None and not checked.matches_item(item)):
                     finals.remove(name)
                     held.remove(name + ".json")
         self._index.invalidate(campaign)
@@ -340,23 +338,23 @@ class ContentStore:
     def remove_stale_partials(self, campaign: str, items: Collection[Item]) -> None:
         """Remove parts of items that the campaign no longer lists, and the folder of parts once it is empty."""
         listed = {item.name + TGZ + ending for item in items for ending in (".part", ".json")}
-        with translate_disk_errors(f"parts of {campaign}"):
-            with open_if_present(self._root, LOADER_DIR, "parts", campaign) as folder:
-                for name in folder.list_names() if folder else []:
-                    if folder and name not in listed:
-                        folder.remove(name)
-            with open_if_present(self._root, LOADER_DIR, "parts") as parts:
-                if parts:
-                    parts.remove_if_empty(campaign)
+        with (
+            translate_disk_errors(f"parts of {campaign}"),
+            self._root.open_if_present(LOADER_DIR, PARTS_DIR) as parts,
+            parts.open_if_present(campaign) as folder,
+        ):
+            for name in folder.list_names():
+                if name not in listed:
+                    folder.remove(name)
+            parts.remove_if_empty(campaign)
 
     # What the status bucket was last told.
 
     def load_report_cache(self) -> Mapping[str, object]:
         """The record of an orderly end; it is removed, so that after a kill there is none."""
-        with translate_disk_errors("record of reports"), open_if_present(self._root, LOADER_DIR) as folder:
-            body = folder.read("status.json", _REPORT_CACHE_LIMIT) if folder else None
-            if folder:
-                folder.remove("status.json")
+        with translate_disk_errors("record of reports"), self._root.open_if_present(LOADER_DIR) as folder:
+            body = folder.read("status.json", _REPORT_CACHE_LIMIT)
+            folder.remove("status.json")
         try:
             record = json.loads(body or b"{}")
         except (ValueError, RecursionError):
@@ -381,10 +379,10 @@ class ContentStore:
 
     def read_state(self, name: str, limit: int = STATE_LIMIT) -> Mapping[str, object]:
         """The note that was left under this name, empty where there is none. Raises WorldError if it cannot be read."""
-        with translate_disk_errors(f"note {name}"), open_if_present(self._root, LOADER_DIR) as folder:
+        with translate_disk_errors(f"note {name}"), self._root.open_if_present(LOADER_DIR) as folder:
             file = f"{name}.json"
-            body = folder.read(file, limit) if folder else None
-            if folder is None or (body is None and file not in folder.list_names()):
+            body = folder.read(file, limit)
+            if body is None and file not in folder.list_names():
                 return {}
             try:
                 note = json.loads(body or b"")

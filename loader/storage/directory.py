@@ -21,6 +21,7 @@ Durability = Literal["name", "bytes", "nothing"]
 _DIRECTORY_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # O_NONBLOCK: opening a planted pipe must not wait for its other end.
 _FILE_FLAGS: Final = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 
 @contextlib.contextmanager
@@ -36,6 +37,8 @@ def translate_disk_errors(what: str) -> Iterator[None]:
 
 class Directory:
     """A directory. Methods raise OSError; names are single path components that were checked before."""
+
+    is_present = True
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
@@ -70,18 +73,16 @@ class Directory:
                 self.fsync()
         return Directory(os.open(name, _DIRECTORY_FLAGS | os.O_NOFOLLOW, dir_fd=self.descriptor))
 
-    def open_subdirectory(self, *names: str) -> Directory | None:
-        """A folder below, or None if there is none to be had: not there, a link, a file."""
+    def open_if_present(self, *names: str) -> Directory:
+        """Return the subdirectory, or an `AbsentDirectory` if it is missing, a symbolic link or a file."""
         folder: Directory = self
         for name in names:
             try:
                 below = Directory(os.open(name, _DIRECTORY_FLAGS | os.O_NOFOLLOW, dir_fd=folder.descriptor))
-            except (FileNotFoundError, NotADirectoryError):
-                return None
             except OSError as error:
-                if error.errno != errno.ELOOP:
+                if error.errno not in _ABSENT:
                     raise
-                return None
+                return AbsentDirectory()
             finally:
                 if folder is not self:
                     folder.close()
@@ -188,12 +189,31 @@ class Directory:
         self.close()
 
 
-@contextlib.contextmanager
-def open_if_present(parent: Directory, *names: str) -> Iterator[Directory | None]:
-    """A folder below, closed again afterwards; None if there is none to be had."""
-    folder = parent.open_subdirectory(*names)
-    try:
-        yield folder
-    finally:
-        if folder is not None:
-            folder.close()
+class AbsentDirectory(Directory):
+    """A directory that does not exist: it reads as empty, and there is nothing to remove from it."""
+
+    is_present = False
+
+    def __init__(self) -> None:
+        super().__init__(-1)
+
+    def open_if_present(self, *names: str) -> Directory:
+        return self
+
+    def open_file(self, name: str, flags: int, *, shared: bool = False) -> int:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+
+    def stat_file(self, name: str) -> None:
+        return None
+
+    def remove(self, name: str) -> None:
+        pass
+
+    def remove_if_empty(self, name: str) -> None:
+        pass
+
+    def list_names(self) -> list[str]:
+        return []
+
+    def fsync(self) -> None:
+        pass

@@ -16,7 +16,7 @@ from typing import Final
 
 from loader.contract.manifest import Item
 from loader.contract.names import TGZ
-from loader.storage.directory import Directory, open_if_present
+from loader.storage.directory import Directory
 from loader.storage.layout import HELD_DIR, LINK_SUFFIX, LOADER_DIR
 from loader.storage.state_files import read_state
 
@@ -114,11 +114,11 @@ class ItemIndex:
         return self._locations
 
     def _all_records(self) -> Iterator[tuple[str, str, Directory]]:
-        with open_if_present(self._root, LOADER_DIR, HELD_DIR) as above:
-            for campaign in above.list_names() if above else []:
-                with open_if_present(self._root, LOADER_DIR, HELD_DIR, campaign) as held:
-                    for name in held.list_names() if held else []:
-                        if held and name.endswith(TGZ + _JSON):
+        with self._root.open_if_present(LOADER_DIR, HELD_DIR) as above:
+            for campaign in above.list_names():
+                with above.open_if_present(campaign) as held:
+                    for name in held.list_names():
+                        if name.endswith(TGZ + _JSON):
                             yield campaign, name.removesuffix(TGZ + _JSON), held
 
     # The same content under another name.
@@ -134,12 +134,12 @@ class ItemIndex:
             if (source, content) == (campaign, item.name):
                 continue
             with (
-                open_if_present(self._root, source) as folder,
-                open_if_present(self._root, LOADER_DIR, HELD_DIR, source) as held,
+                self._root.open_if_present(source) as folder,
+                self._root.open_if_present(LOADER_DIR, HELD_DIR, source) as held,
             ):
-                status = folder.stat_file(content + TGZ) if folder else None
-                checked = self.record(held, source, content) if held else None
-                if folder and status and checked and checked.matches_file(status) and checked.matches_item(item):
+                status = folder.stat_file(content + TGZ)
+                checked = self.record(held, source, content)
+                if status and checked and checked.matches_file(status) and checked.matches_item(item):
                     yield folder, content + TGZ, checked
 
     def link_duplicate(self, campaign: str, item: Item, target: Directory) -> tuple[str, ItemRecord] | None:
