@@ -33,7 +33,7 @@ from typing import Final
 from loader.contract.heartbeat import HeldCampaign, StoreUsage
 from loader.contract.manifest import Exhibition, Item
 from loader.contract.names import TGZ
-from loader.errors import Code, Stopped, WorldError
+from loader.errors import Stopped
 from loader.failpoints import failpoint
 from loader.storage.campaigns import (
     campaign_records,
@@ -50,7 +50,7 @@ from loader.storage.inventory import CampaignOnDisk, LocalItemState, ManifestVer
 from loader.storage.item_index import ItemIndex, ItemRecord
 from loader.storage.layout import CAMPAIGNS_DIR, HELD_DIR, LOADER_DIR, PARTS_DIR, STAGED_DIR
 from loader.storage.partial_file import PartialFile
-from loader.storage.state_files import STATE_LIMIT, read_state, write_state
+from loader.storage.state_files import STATE_LIMIT, read_intact_state, read_state, write_state
 
 _BLOCK: Final = 1024 * 1024
 _REPORT_CACHE_LIMIT: Final = 64 * 1024 * 1024
@@ -353,13 +353,9 @@ class ContentStore:
     def load_report_cache(self) -> Mapping[str, object]:
         """The record of an orderly end; it is removed, so that after a kill there is none."""
         with translate_disk_errors("record of reports"), self._root.open_if_present(LOADER_DIR) as folder:
-            body = folder.read("status.json", _REPORT_CACHE_LIMIT)
+            record = read_state(folder, "status.json", _REPORT_CACHE_LIMIT)
             folder.remove("status.json")
-        try:
-            record = json.loads(body or b"{}")
-        except (ValueError, RecursionError):
-            return {}
-        return record if isinstance(record, dict) else {}
+        return record
 
     def save_report_cache(self, record: Mapping[str, object]) -> None:
         """Leave a record for the next run."""
@@ -380,17 +376,7 @@ class ContentStore:
     def read_state(self, name: str, limit: int = STATE_LIMIT) -> Mapping[str, object]:
         """The note that was left under this name, empty where there is none. Raises WorldError if it cannot be read."""
         with translate_disk_errors(f"note {name}"), self._root.open_if_present(LOADER_DIR) as folder:
-            file = f"{name}.json"
-            body = folder.read(file, limit)
-            if body is None and file not in folder.list_names():
-                return {}
-            try:
-                note = json.loads(body or b"")
-            except (ValueError, RecursionError):
-                note = None
-            if not isinstance(note, dict):
-                raise WorldError(Code.IO_ERROR, f"{LOADER_DIR}/{file} is there, but is not what was written")
-            return note
+            return read_intact_state(folder, f"{name}.json", limit)
 
     def write_state(self, name: str, state: Mapping[str, object], *, durability: Durability = "name") -> None:
         """Keep a note for this and the next run, in one step."""
