@@ -13,10 +13,12 @@ from datetime import date
 from typing import Final
 
 from loader.contract.heartbeat import HeldCampaign
+from loader.contract.manifest import Exhibition, Item
 from loader.contract.names import TGZ
 from loader.failpoints import failpoint
 from loader.storage.directory import Directory
-from loader.storage.inventory import CampaignOnDisk
+from loader.storage.inventory import CampaignOnDisk, ManifestVersion
+from loader.storage.item_index import ItemIndex
 from loader.storage.layout import CAMPAIGNS_DIR, HELD_DIR, LINK_SUFFIX, LOADER_DIR, PARTS_DIR, STAGED_DIR
 from loader.storage.state_files import read_state, write_state
 
@@ -37,8 +39,12 @@ def is_complete(record: Mapping[str, object]) -> bool:
     return isinstance(record.get("manifest"), str)
 
 
-def to_held_campaign(campaign: str, record: Mapping[str, object]) -> HeldCampaign:
-    """As the heartbeat tells it."""
+def held_campaigns(root: Directory) -> list[HeldCampaign]:
+    """Return the complete campaigns, as the heartbeat lists them."""
+    return [_held_campaign(name, record) for name, record in campaign_records(root).items() if is_complete(record)]
+
+
+def _held_campaign(campaign: str, record: Mapping[str, object]) -> HeldCampaign:
     items, size = record.get("items"), record.get("bytes")
     return HeldCampaign(
         campaign,
@@ -46,6 +52,16 @@ def to_held_campaign(campaign: str, record: Mapping[str, object]) -> HeldCampaig
         size if isinstance(size, int) else None,
         record.get("verified") is True,
     )
+
+
+def installed_version(root: Directory, campaign: str) -> ManifestVersion | None:
+    """Return the version that was last complete; None if the campaign is not complete in any."""
+    with root.open_if_present(LOADER_DIR, CAMPAIGNS_DIR) as folder:
+        record = read_state(folder, campaign + _JSON)
+    digest, version = record.get("manifest"), record.get("version")
+    if not isinstance(digest, str):
+        return None
+    return ManifestVersion(digest, version if isinstance(version, int) else None)
 
 
 def list_campaigns(root: Directory) -> list[CampaignOnDisk]:
@@ -122,6 +138,56 @@ def _parse_date(value: object) -> date | None:
         return date.fromisoformat(value) if isinstance(value, str) else None
     except ValueError:
         return None
+
+
+def complete_record(
+    items: Collection[Item], manifest_version: ManifestVersion, exhibition: Exhibition, title: str
+) -> dict[str, object]:
+    """Return the record of a complete campaign with these items."""
+    return {
+        "manifest": manifest_version.digest,
+        "version": manifest_version.version,
+        "items": len(items),
+        "bytes": sum(item.size for item in items),
+        "verified": all(item.sha256 is not None for item in items),
+        "starts": exhibition.starts.isoformat() if exhibition.starts else None,
+        "ends": exhibition.ends.isoformat() if exhibition.ends else None,
+        "title": title,
+    }
+
+
+def mark_complete(
+    root: Directory, index: ItemIndex, campaign: str, items: Iterable[Item], record: Mapping[str, object]
+) -> None:
+    """Remove what the version no longer lists, then write the record durably."""
+    with root.make_subdirectory(LOADER_DIR, CAMPAIGNS_DIR) as folder:
+        if {**read_state(folder, campaign + _JSON), "schema": 1} != {"schema": 1, **record}:
+            _remove_unlisted(root, index, campaign, {item.name: item for item in items})
+            write_state(folder, campaign + _JSON, record)
+
+
+def _remove_unlisted(root: Directory, index: ItemIndex, campaign: str, items: Mapping[str, Item]) -> None:
+    """Remove installed items that are not among `items`. Files that the loader did not install stay."""
+    with root.open_if_present(LOADER_DIR, HELD_DIR, campaign) as held, root.open_if_present(campaign) as finals:
+        for name in installed_names(held) if finals.is_present else []:
+            item = items.get(name.removesuffix(TGZ))
+            installed = index.record(held, campaign, name.removesuffix(TGZ))
+            # A listed item of an older version: the current one is in another content directory.
+            if item is None or (installed is not None and not installed.matches_item(item)):
+                finals.remove(name)
+                held.remove(name + _JSON)
+    index.invalidate(campaign)
+    remove_stale_partials(root, campaign, [])
+
+
+def remove_stale_partials(root: Directory, campaign: str, items: Iterable[Item]) -> None:
+    """Remove partial files of items that are not among `items`, and their directory once it is empty."""
+    listed = {item.name + TGZ + suffix for item in items for suffix in (".part", _JSON)}
+    with root.open_if_present(LOADER_DIR, PARTS_DIR) as parts, parts.open_if_present(campaign) as folder:
+        for name in folder.list_names():
+            if name not in listed:
+                folder.remove(name)
+        parts.remove_if_empty(campaign)
 
 
 def purge(root: Directory, campaign: str, contents: Collection[str] | None) -> int:

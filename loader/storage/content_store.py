@@ -19,40 +19,27 @@ The lock is on DIR itself and ends with the process. Names must have been checke
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import re
 import secrets
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 from loader.contract.heartbeat import HeldCampaign, StoreUsage
 from loader.contract.manifest import Exhibition, Item
 from loader.contract.names import TGZ
-from loader.errors import Stopped
-from loader.failpoints import failpoint
-from loader.storage.campaigns import (
-    campaign_records,
-    installed_names,
-    is_complete,
-    item_names,
-    list_campaigns,
-    mark_incomplete,
-    purge,
-    to_held_campaign,
-)
+from loader.storage import campaigns
 from loader.storage.directory import Directory, Durability, translate_disk_errors
+from loader.storage.installation import Installer
 from loader.storage.inventory import CampaignOnDisk, LocalItemState, ManifestVersion
 from loader.storage.item_index import ItemIndex, ItemRecord
-from loader.storage.layout import CAMPAIGNS_DIR, HELD_DIR, LOADER_DIR, PARTS_DIR, STAGED_DIR
+from loader.storage.layout import HELD_DIR, LOADER_DIR, PARTS_DIR, STAGED_DIR
 from loader.storage.partial_file import PartialFile
 from loader.storage.state_files import STATE_LIMIT, read_intact_state, read_state, write_state
 
-_BLOCK: Final = 1024 * 1024
 _REPORT_CACHE_LIMIT: Final = 64 * 1024 * 1024
 _STORE_ID: Final = re.compile(r"[0-9a-f]{32}")
 
@@ -66,6 +53,7 @@ class ContentStore:
         with translate_disk_errors(f"content directory {path}"):
             self._root = Directory.open(path)
         self._index = ItemIndex(self._root)
+        self._installer = Installer(self._root, self._index)
 
     def lock(self) -> bool:
         """False if another loader holds it; nothing was touched then. Raises WorldError."""
@@ -128,33 +116,22 @@ class ContentStore:
     def list_campaigns(self) -> list[CampaignOnDisk]:
         """Every campaign of which something lies here; `bytes` has one element."""
         with translate_disk_errors("campaigns aboard"):
-            return list_campaigns(self._root)
+            return campaigns.list_campaigns(self._root)
 
     def item_names(self, campaign: str) -> set[str]:
         """The items of a campaign of which something lies here."""
         with translate_disk_errors(f"content of {campaign}"):
-            return item_names(self._root, campaign)
+            return campaigns.item_names(self._root, campaign)
 
     def installed_version(self, campaign: str) -> ManifestVersion | None:
         """The version of the campaign that was last whole here."""
-        with (
-            translate_disk_errors(f"state of {campaign}"),
-            self._root.open_if_present(LOADER_DIR, CAMPAIGNS_DIR) as folder,
-        ):
-            state = read_state(folder, f"{campaign}.json")
-        digest, version = state.get("manifest"), state.get("version")
-        return (
-            ManifestVersion(digest, version if isinstance(version, int) else None) if isinstance(digest, str) else None
-        )
+        with translate_disk_errors(f"state of {campaign}"):
+            return campaigns.installed_version(self._root, campaign)
 
     def held_campaigns(self) -> list[HeldCampaign]:
         """The campaigns that are whole here."""
         with translate_disk_errors("states of campaigns"):
-            return [
-                to_held_campaign(campaign, mark)
-                for campaign, mark in campaign_records(self._root).items()
-                if is_complete(mark)
-            ]
+            return campaigns.held_campaigns(self._root)
 
     # Getting there.
 
@@ -171,104 +148,31 @@ class ContentStore:
                 part.close()
 
     def install(self, campaign: str, part: PartialFile, manifest_version: ManifestVersion, *, staged: bool) -> None:
-        """Give a whole part its final name, or put it beside the version that is still in use."""
-        name = part.item.name + TGZ
-        etag, digest = part.etag, part.sha256
-        with contextlib.ExitStack() as stack, translate_disk_errors(f"{campaign}/{name}"):
-            place = (LOADER_DIR, "beside", campaign) if staged else (campaign,)
-            target = stack.enter_context(self._root.make_subdirectory(*place))
-            states = stack.enter_context(
-                self._root.make_subdirectory(LOADER_DIR, "beside" if staged else "held", campaign)
-            )
-
-            def note(status: os.stat_result) -> None:
-                # Before the name, so that whoever finds the file knows what it is. Were it lost or torn in a power cut,
-                # the file would be read again, not fetched.
-                checked = _item_record(status, digest, etag, manifest_version)
-                write_state(states, name + ".json", checked, durability="nothing")
-                failpoint("held-written")
-
-            part.finish(target, name, note)
-            if not staged:
-                self._index.refresh(states, campaign, part.item.name)
-            part.remove_state()
+        """Verify a complete part and give it its final name, or stage it while another version is in use."""
+        with translate_disk_errors(f"{campaign}/{part.item.name}{TGZ}"):
+            self._installer.install(campaign, part, manifest_version, staged=staged)
 
     def link_duplicate(self, campaign: str, item: Item, manifest_version: ManifestVersion, *, staged: bool) -> bool:
-        """Give the same content, whole here under another name, this item's name too; durable.
+        """Install the item as a hard link to the same content under another name, durably.
 
-        False if that turned out not to be possible: the item is then to be fetched.
+        Return False if no link could be made: the item then has to be downloaded.
         """
-        name = item.name + TGZ
-        with translate_disk_errors(f"{campaign}/{name}"):
-            with self._root.make_subdirectory(LOADER_DIR, PARTS_DIR, campaign) as parts:
-                made = self._index.link_duplicate(campaign, item, parts)
-                if made is None:
-                    return False
-                failpoint("link-made")
-                temporary, checked = made
-                with (
-                    self._root.make_subdirectory(LOADER_DIR, STAGED_DIR, campaign)
-                    if staged
-                    else self._root.make_subdirectory(campaign) as target
-                ):
-                    parts.move(temporary, target, name)
-                    target.fsync()
-                # A name that is moved over another one of the same file stays where it was.
-                parts.remove(temporary)
-                failpoint("linked")
-                with self._root.make_subdirectory(LOADER_DIR, STAGED_DIR if staged else HELD_DIR, campaign) as states:
-                    write_state(states, name + ".json", _linked_record(checked, manifest_version), durability="bytes")
-                    if not staged:
-                        self._index.refresh(states, campaign, item.name)
-                for ending in (".part", ".json"):
-                    parts.remove(name + ending)
-            return True
+        with translate_disk_errors(f"{campaign}/{item.name}{TGZ}"):
+            return self._installer.link_duplicate(campaign, item, manifest_version, staged=staged)
 
     def verify(
         self, campaign: str, item: Item, etag: str, manifest_version: ManifestVersion, stop: threading.Event
     ) -> bool:
-        """Read a file of the right size that nothing is known about; note it if it is right. Raises Stopped."""
-        name = item.name + TGZ
-        with translate_disk_errors(f"{campaign}/{name}"), self._root.open_if_present(campaign) as folder:
-            if not folder.is_present:
-                return False
-            descriptor = folder.open_file(name, os.O_RDONLY, shared=True)
-            with os.fdopen(descriptor, "rb", buffering=0) as stream:
-                digest = _sha256(stream.readinto, stop)
-                os.fsync(descriptor)
-                status = os.fstat(descriptor)
-            if status.st_size != item.size or (item.sha256 is not None and digest != item.sha256):
-                return False
-            folder.fsync()
-            with self._root.make_subdirectory(LOADER_DIR, "held", campaign) as held:
-                write_state(held, name + ".json", _item_record(status, digest, etag, manifest_version))
-                self._index.refresh(held, campaign, item.name)
-        return True
+        """Hash a file that has no record; write its record and return True if it is the item. Raises Stopped."""
+        with translate_disk_errors(f"{campaign}/{item.name}{TGZ}"):
+            return self._installer.verify(campaign, item, etag, manifest_version, stop)
 
     # A campaign as a whole.
 
     def activate_staged(self, campaign: str, items: Collection[Item]) -> None:
-        """Give every item that waits beside its final name. A kill in between is made good by calling it again."""
-        with (
-            translate_disk_errors(f"switch of {campaign}"),
-            self._root.open_if_present(LOADER_DIR, STAGED_DIR, campaign) as staged,
-        ):
-            if not staged.is_present:
-                return
-            failpoint("switch-begun")
-            with (
-                self._root.make_subdirectory(campaign) as folder,
-                self._root.make_subdirectory(LOADER_DIR, "held", campaign) as held,
-            ):
-                for name in (item.name + TGZ for item in items):
-                    if staged.stat_file(name) is not None:
-                        _activate_item(name, staged, folder, held)
-            for name in staged.list_names():
-                staged.remove(name)
-            with self._root.make_subdirectory(LOADER_DIR, "beside") as above:
-                above.remove_if_empty(campaign)
-            self._index.invalidate(campaign)
-            failpoint("switch-done")
+        """Give each of the items that is staged its final name. After a kill, calling it again does the rest."""
+        with translate_disk_errors(f"switch of {campaign}"):
+            self._installer.activate_staged(campaign, items)
 
     def mark_complete(
         self,
@@ -279,49 +183,19 @@ class ContentStore:
         exhibition: Exhibition | None = None,
         title: str = "",
     ) -> None:
-        """The campaign is whole: remove what its new version no longer lists or has elsewhere, then say so durably.
+        """Remove what this version no longer lists, then record durably that the campaign is complete.
 
-        `items` are all of its items. Its days are kept, so that it is known when it has ended without its manifest.
+        `items`: all items of the campaign, also those in other content directories. The exhibition is recorded so that
+        its end is known without the manifest.
         """
-        days = exhibition or Exhibition()
-        mark = {
-            "manifest": manifest_version.digest,
-            "version": manifest_version.version,
-            "items": len(items),
-            "bytes": sum(item.size for item in items),
-            "verified": all(item.sha256 is not None for item in items),
-            "starts": days.starts.isoformat() if days.starts else None,
-            "ends": days.ends.isoformat() if days.ends else None,
-            "title": title,
-        }
-        with (
-            translate_disk_errors(f"state of {campaign}"),
-            self._root.make_subdirectory(LOADER_DIR, CAMPAIGNS_DIR) as folder,
-        ):
-            if {**read_state(folder, f"{campaign}.json"), "schema": 1} != {"schema": 1, **mark}:
-                self._remove_unlisted(campaign, {item.name: item for item in items})
-                write_state(folder, f"{campaign}.json", mark)
-
-    def _remove_unlisted(self, campaign: str, items: Mapping[str, Item]) -> None:
-        """Remove what is of no more use. Only what we put there; other people's files stay."""
-        with (
-            self._root.open_if_present(LOADER_DIR, HELD_DIR, campaign) as held,
-            self._root.open_if_present(campaign) as finals,
-        ):
-            for name in installed_names(held) if finals.is_present else []:
-                item = items.get(name.removesuffix(TGZ))
-                checked = self._index.record(held, campaign, name.removesuffix(TGZ))
-                # Listed, but of an older version: the wanted one is in another content directory.
-                if item is None or (checked is not None and not checked.matches_item(item)):
-                    finals.remove(name)
-                    held.remove(name + ".json")
-        self._index.invalidate(campaign)
-        self.remove_stale_partials(campaign, [])
+        record = campaigns.complete_record(items, manifest_version, exhibition or Exhibition(), title)
+        with translate_disk_errors(f"state of {campaign}"):
+            campaigns.mark_complete(self._root, self._index, campaign, items, record)
 
     def mark_incomplete(self, campaign: str) -> None:
         """It is not whole any more, in any version; its days stay known."""
         with translate_disk_errors(f"state of {campaign}"):
-            mark_incomplete(self._root, campaign)
+            campaigns.mark_incomplete(self._root, campaign)
 
     def purge(self, campaign: str, contents: Collection[str] | None) -> int:
         """Remove a campaign, or only these of its items, durably; None is all of it. Returns the bytes freed.
@@ -331,22 +205,14 @@ class ContentStore:
         """
         with translate_disk_errors(f"purge of {campaign}"):
             try:
-                return purge(self._root, campaign, contents)
+                return campaigns.purge(self._root, campaign, contents)
             finally:
                 self._index.invalidate(campaign)
 
     def remove_stale_partials(self, campaign: str, items: Collection[Item]) -> None:
         """Remove parts of items that the campaign no longer lists, and the folder of parts once it is empty."""
-        listed = {item.name + TGZ + ending for item in items for ending in (".part", ".json")}
-        with (
-            translate_disk_errors(f"parts of {campaign}"),
-            self._root.open_if_present(LOADER_DIR, PARTS_DIR) as parts,
-            parts.open_if_present(campaign) as folder,
-        ):
-            for name in folder.list_names():
-                if name not in listed:
-                    folder.remove(name)
-            parts.remove_if_empty(campaign)
+        with translate_disk_errors(f"parts of {campaign}"):
+            campaigns.remove_stale_partials(self._root, campaign, items)
 
     # What the status bucket was last told.
 
@@ -390,41 +256,3 @@ def _is_staged(staged: Directory, item: Item, etag: str) -> bool:
     return (
         status is not None and checked is not None and checked.matches_file(status) and checked.matches_item(item, etag)
     )
-
-
-def _linked_record(record: ItemRecord, manifest_version: ManifestVersion) -> dict[str, object]:
-    # The object this item would have come from was not looked at: it has no ETag here.
-    return {**asdict(record), "etag": "", "version": manifest_version.version, "manifest": manifest_version.digest}
-
-
-def _item_record(
-    status: os.stat_result, digest: str, etag: str, manifest_version: ManifestVersion
-) -> dict[str, object]:
-    return {
-        "size": status.st_size,
-        "mtime_ns": status.st_mtime_ns,
-        "sha256": digest,
-        "etag": etag,
-        "version": manifest_version.version,
-        "manifest": manifest_version.digest,
-    }
-
-
-def _activate_item(name: str, staged: Directory, folder: Directory, held: Directory) -> None:
-    state = read_state(staged, name + ".json")
-    # Before the name: without it nothing would tell after a kill that the new one is there, and it would be fetched.
-    write_state(
-        held, name + ".json", {field: value for field, value in state.items() if field != "schema"}, durability="bytes"
-    )
-    staged.move(name, folder, name)
-    failpoint("switch-halfway")
-    folder.fsync()
-
-
-def _sha256(readinto: Callable[[memoryview], int], stop: threading.Event) -> str:
-    checksum, buffer = hashlib.sha256(), memoryview(bytearray(_BLOCK))
-    while count := readinto(buffer):
-        if stop.is_set():
-            raise Stopped
-        checksum.update(buffer[:count])
-    return checksum.hexdigest()
