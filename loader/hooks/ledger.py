@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from loader.contract.names import TGZ
 from loader.storage.directory import Directory, translate_disk_errors
@@ -22,22 +22,24 @@ from loader.storage.state_files import read_state, write_state
 _CAMPAIGN_RECORD: Final = "campaign.json"  # no item's: theirs end in .tgz.json
 
 
-@dataclass(frozen=True, slots=True)
-class PendingHook:
-    """One run of the command. `content` is empty for a whole campaign; `mark` tells this content from a later one."""
+class HookKey(NamedTuple):
+    """An item, or with an empty `content` a campaign, in the content directory at `store`."""
 
-    path: Path
+    store: Path
     campaign: str
     content: str
+
+
+@dataclass(frozen=True, slots=True)
+class PendingHook:
+    """One run of the command. `path` is its argument; `mark` tells this content from a later one of the same key."""
+
+    key: HookKey
+    path: Path
     mark: str
 
-    @property
-    def key(self) -> tuple[str, str, str]:
-        """What it is for, whatever its content."""
-        return str(self.path), self.campaign, self.content
-
     def __str__(self) -> str:
-        return f"{self.campaign}/{self.content}{TGZ}" if self.content else self.campaign
+        return f"{self.key.campaign}/{self.key.content}{TGZ}" if self.key.content else self.key.campaign
 
 
 class HookLedger:
@@ -60,27 +62,24 @@ class HookLedger:
             owed = self._pending_for(root, campaign, name)
         return [owed] if owed else []
 
-    def refresh(self, owed: PendingHook) -> PendingHook | None:
+    def refresh(self, pending: PendingHook) -> PendingHook | None:
         """Return what is pending now for the same item or campaign: None once it was marked done or removed."""
         with translate_disk_errors("notes of the command"), Directory.open(self._path) as root:
-            if owed.content:
-                return self._pending_for(root, owed.campaign, owed.content + TGZ)
-            return self._pending_campaign(root, owed.campaign)
+            if pending.key.content:
+                return self._pending_for(root, pending.key.campaign, pending.key.content + TGZ)
+            return self._pending_campaign(root, pending.key.campaign)
 
-    def owns(self, owed: PendingHook) -> bool:
-        """Whether it is owed in this directory."""
-        return self._path in owed.path.parents
-
-    def mark_done(self, owed: PendingHook) -> None:
+    def mark_done(self, pending: PendingHook) -> None:
         """The command was run for it."""
-        name = f"{owed.content}{TGZ}.json" if owed.content else _CAMPAIGN_RECORD
+        key = pending.key
+        name = f"{key.content}{TGZ}.json" if key.content else _CAMPAIGN_RECORD
         with (
             translate_disk_errors("notes of the command"),
             Directory.open(self._path) as root,
-            root.make_subdirectory(LOADER_DIR, HOOKS_DIR, owed.campaign) as told,
+            root.make_subdirectory(LOADER_DIR, HOOKS_DIR, key.campaign) as records,
         ):
             # Were it lost in a power cut, the command would be run again.
-            write_state(told, name, {"mark": owed.mark}, durability="nothing")
+            write_state(records, name, {"mark": pending.mark}, durability="nothing")
 
     def remove_stale(self, campaign: str) -> None:
         """Forget items that are not here any more."""
@@ -108,7 +107,7 @@ class HookLedger:
             mark = read_state(states, f"{campaign}.json").get("manifest") if folder.is_present else None
         if not isinstance(mark, str) or self._is_done(root, campaign, _CAMPAIGN_RECORD, mark):
             return None
-        return PendingHook(self._path / campaign, campaign, "", mark)
+        return PendingHook(HookKey(self._path, campaign, ""), self._path / campaign, mark)
 
     def _pending_for(self, root: Directory, campaign: str, name: str) -> PendingHook | None:
         with root.open_if_present(campaign) as folder, root.open_if_present(LOADER_DIR, HELD_DIR, campaign) as held:
@@ -119,7 +118,7 @@ class HookLedger:
         mark = f"{state.get('sha256')} {status.st_size} {status.st_mtime_ns}"
         if self._is_done(root, campaign, name + ".json", mark):
             return None
-        return PendingHook(self._path / campaign / name, campaign, name.removesuffix(TGZ), mark)
+        return PendingHook(HookKey(self._path, campaign, name.removesuffix(TGZ)), self._path / campaign / name, mark)
 
     def _is_done(self, root: Directory, campaign: str, name: str, mark: str) -> bool:
         with root.open_if_present(LOADER_DIR, HOOKS_DIR, campaign) as records:
