@@ -56,16 +56,6 @@ class RangeAllocator:
         """Those that are there besides the ones before the edge."""
         return tuple(extent for extent in self._received if extent[0] > 0)
 
-    @property
-    def total(self) -> int:
-        """How many bytes are held."""
-        return sum(end - start for start, end in self._received)
-
-    @property
-    def running(self) -> tuple[ByteRange, ...]:
-        """Those on their way."""
-        return tuple(self._running)
-
     def allocate(self, length: int, window: int) -> ByteRange | None:
         """The next range to ask for, about `length` bytes, none at or after `window` bytes beyond the edge.
 
