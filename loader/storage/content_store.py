@@ -34,7 +34,7 @@ from loader.contract.names import TGZ
 from loader.storage import campaigns
 from loader.storage.directory import Directory, Durability, translate_disk_errors
 from loader.storage.installation import Installer
-from loader.storage.inventory import CampaignOnDisk, LocalItemState, ManifestVersion
+from loader.storage.inventory import CampaignOnDisk, FileState, LocalItemState, ManifestVersion
 from loader.storage.item_index import ItemIndex, ItemRecord
 from loader.storage.layout import HELD_DIR, LOADER_DIR, PARTS_DIR, STAGED_DIR
 from loader.storage.partial_file import PartialFile
@@ -96,7 +96,7 @@ class ContentStore:
             def found(item: Item) -> LocalItemState:
                 etag = etags.get(item.name, "")
                 final = self._file_state(campaign, item, etag, finals, held)
-                if final == "whole":
+                if final is FileState.COMPLETE:
                     return LocalItemState(final)
                 waits = _is_staged(staged, item, etag)
                 part = PartialFile.resumable_bytes(parts, item)
@@ -104,14 +104,14 @@ class ContentStore:
 
             return {item.name: found(item) for item in items}
 
-    def _file_state(self, campaign: str, item: Item, etag: str, finals: Directory, held: Directory) -> str:
+    def _file_state(self, campaign: str, item: Item, etag: str, finals: Directory, held: Directory) -> FileState:
         status = finals.stat_file(item.name + TGZ)
         if status is None:
-            return "absent"
+            return FileState.ABSENT
         checked = self._index.record(held, campaign, item.name)
         if checked is None or not checked.matches_file(status):
-            return "unchecked" if status.st_size == item.size else "other"
-        return "whole" if checked.matches_item(item, etag) else "other"
+            return FileState.UNVERIFIED if status.st_size == item.size else FileState.OTHER
+        return FileState.COMPLETE if checked.matches_item(item, etag) else FileState.OTHER
 
     def list_campaigns(self) -> list[CampaignOnDisk]:
         """Every campaign of which something lies here; `bytes` has one element."""

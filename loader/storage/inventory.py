@@ -5,18 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from enum import Enum, auto
+
+
+class FileState(Enum):
+    """What is under the final name of an item."""
+
+    ABSENT = auto()
+    COMPLETE = auto()  # the content that the manifest lists
+    UNVERIFIED = auto()  # a file of the right size without a record
+    OTHER = auto()  # other content, for example of an older version
 
 
 @dataclass(frozen=True, slots=True)
 class LocalItemState:
     """What one content directory has of one item.
 
-    `file`: "absent"; "whole": the wanted content; "unchecked": the right size, but nothing known about it; "other":
-    something else, e.g. an older version. `staged`: the wanted content waits there. `bytes_done`: bytes begun.
-    `linkable`: the same content is whole in this directory under another name.
+    `staged`: the content that the manifest lists is staged. `bytes_done`: bytes in the partial file. `linkable`: the
+    same content is complete in this directory under another name.
     """
 
-    file: str = "absent"
+    file: FileState = FileState.ABSENT
     staged: bool = False
     bytes_done: int = 0
     linkable: bool = False

@@ -22,6 +22,7 @@ from loader.planning.model import PlanStep
 from loader.reporting.reporter import StatusReporter
 from loader.s3.interface import Body
 from loader.storage.content_store import ContentStore
+from loader.storage.inventory import FileState
 from loader.transfer.context import DownloadContext
 from loader.transfer.download import download_item
 
@@ -114,7 +115,7 @@ class TransferTask:
         step = self.step
         if self._again:
             found = self._store.item_state(step.campaign, step.item, self._known_etag)
-            if found.file == "whole" or found.staged:
+            if found.file is FileState.COMPLETE or found.staged:
                 return True
         if step.action == "link":
             return self._store.link_duplicate(step.campaign, step.item, self._manifest_version, staged=step.staged)
