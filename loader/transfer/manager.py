@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from loader.contract.manifest import Manifest
-from loader.errors import WorldError
+from loader.errors import Code, WorldError
 from loader.media.snapshot import ManifestResult
 from loader.planning.model import Plan, PlanStep
 from loader.storage.inventory import ItemKey, ManifestVersion
@@ -208,7 +208,13 @@ class TransferManager:
                 self._changed()
 
     def _run_task(self, transfer: TransferTask) -> None:
-        result, key = transfer.run(), (transfer.step.campaign, transfer.step.item.name)
+        key = (transfer.step.campaign, transfer.step.item.name)
+        try:
+            result = transfer.run()
+        except Exception:
+            # The edge of a thread. Without a result, `--once` would end as if the item had been loaded.
+            log.exception("While loading %s/%s", *key)
+            result = transfer.outcome(Code.INTERNAL)
         with self._wake:
             del self._running[key]
             self._completed.pop(key[0], None)

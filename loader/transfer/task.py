@@ -85,6 +85,7 @@ class TransferTask:
         try:
             if not self._is_available():
                 self._fetch()
+            self._report_success()
         except Stopped:
             tools.listener.item_stopped(step.campaign, step.item.name)
             return None
@@ -94,13 +95,10 @@ class TransferTask:
             # The edge of a thread: the other items go on.
             log.exception("While loading %s/%s%s", step.campaign, step.item.name, TGZ)
             return self._failed(WorldError(Code.INTERNAL))
-        size = step.item.size
-        tools.reporter.progress(step.campaign, step.item.name, size, size, final=not step.staged)
-        tools.reporter.clear_error(step.campaign, step.item.name)
-        tools.listener.item_finished(step.campaign, step.item.name, size, verified=step.item.sha256 is not None)
-        if not step.staged:
-            tools.on_installed(step.campaign, step.item.name, step.store)
-        return TransferOutcome(step, self._manifest_version.digest)
+        return self.outcome()
+
+    def outcome(self, code: Code | None = None) -> TransferOutcome:
+        return TransferOutcome(self.step, self._manifest_version.digest, code, self._etag if code else "")
 
     def cancel(self) -> None:
         """Have it given up, its bytes kept, also where it waits for a byte."""
@@ -144,11 +142,19 @@ class TransferTask:
             finally:
                 part.save()
 
+    def _report_success(self) -> None:
+        step, tools, size = self.step, self._context, self.step.item.size
+        tools.reporter.progress(step.campaign, step.item.name, size, size, final=not step.staged)
+        tools.reporter.clear_error(step.campaign, step.item.name)
+        tools.listener.item_finished(step.campaign, step.item.name, size, verified=step.item.sha256 is not None)
+        if not step.staged:
+            tools.on_installed(step.campaign, step.item.name, step.store)
+
     def _failed(self, error: WorldError) -> TransferOutcome:
         step = self.step
         self._context.reporter.error(step.campaign, step.item.name, error.code, str(error))
         self._context.listener.item_failed(step.campaign, step.item.name, error.code, str(error))
-        return TransferOutcome(step, self._manifest_version.digest, error.code, self._etag)
+        return self.outcome(error.code)
 
     def _start(self, bytes_done: int) -> None:
         step, self._bytes_done = self.step, bytes_done
