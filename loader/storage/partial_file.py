@@ -12,9 +12,7 @@ import contextlib
 import hashlib
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from typing import Final
 
 from loader.contract.manifest import Item
@@ -24,8 +22,7 @@ from loader.failpoints import failpoint
 from loader.storage.buffered_writer import SYNC_EVERY, BufferedWriter
 from loader.storage.byte_ranges import Extent
 from loader.storage.directory import Directory, Durability, translate_disk_errors
-from loader.storage.partial_state import PartialState
-from loader.storage.state_files import boot_id, read_state, write_state
+from loader.storage.partial_state_file import PartialStateFile
 
 _BLOCK: Final = 1024 * 1024
 
@@ -43,17 +40,12 @@ class PartialFile:
         self.written_bytes = 0
         self.detached: tuple[Extent, ...] = ()
         self.etag = ""
-        self._version = version
-        self._boot = boot_id() if boot is None else boot
         self._folder = folder
-        self._file, self._state = f"{item.name}{TGZ}.part", f"{item.name}{TGZ}.json"
+        self._file, self._state = f"{item.name}{TGZ}.part", PartialStateFile(folder, item, version, boot)
         self._descriptor = -1
         self._writer: BufferedWriter | None = None
-        self._durable_bytes = 0
-        self._has_durable_state = False
         self._has_ranges = False
-        self._state_written_at = 0.0
-        self._may_have_file = self._may_have_state = True  # a file of it, and a state: as far as anybody knows
+        self._may_have_file = True
         self._hash = hashlib.sha256()
 
     @property
@@ -84,24 +76,21 @@ class PartialFile:
     @staticmethod
     def resumable_bytes(folder: Directory, item: Item, boot: str | None = None) -> int:
         """How many bytes a `PartialFile` made now would go on from, without reading them."""
-        _, extents = _load_resumable(folder, item, boot_id() if boot is None else boot)
+        _, extents = PartialStateFile(folder, item, None, boot).load()
         return sum(end - start for start, end in extents)
 
     def resume(self, stop: threading.Event) -> None:
         """Take up what is on disk, by hashing it again. Raises WorldError, Stopped."""
         with translate_disk_errors(self._file):
-            state, extents = _load_resumable(self._folder, self.item, self._boot)
+            state, extents = self._state.load()
             if state is None or not extents:
                 self.discard()
                 return
             self._descriptor = self._folder.open_file(self._file, os.O_RDWR)
             os.ftruncate(self._descriptor, extents[-1][1])
             self._rehash(extents[0][1], stop)
-            self.etag, self._durable_bytes, self._has_durable_state = (
-                state.etag,
-                min(state.durable, self.written_bytes),
-                state.durable > 0,
-            )
+            self.etag = state.etag
+            self._state.resume(state, self.written_bytes)
             self._has_ranges = state.extents is not None
             self.detached = tuple(extents[1:])
             self.end_ranges()
@@ -144,11 +133,11 @@ class PartialFile:
                 self._writer.add(len(data))
             self.written_bytes = self._writer.written
 
-    def flush(self) -> None:
-        """Wait until all bytes are in the file; nothing of them is in use by another thread then. Raises WorldError."""
-        self._flush(last=False)
+    def flush(self, *, last: bool = False) -> None:
+        """Write all appended bytes to the file, `last`: and no more will follow. Raises WorldError.
 
-    def _flush(self, *, last: bool) -> None:
+        When this returns, the writing thread no longer uses any of them.
+        """
         if self._writer:
             with self._writing():
                 self._writer.flush(last=last)
@@ -177,8 +166,7 @@ class PartialFile:
             # Survives a kill; a power cut loses no durable bytes that only a newer state would tell of.
             self._write_state("nothing")
         else:
-            self._durable_bytes = durable
-            self._write_durable_state()
+            self._state.write_synced(self.etag, self._extents(), durable)
 
     # Bytes that come to several places at once.
 
@@ -202,9 +190,9 @@ class PartialFile:
             edge = extents[0][1]
             self.detached = tuple(extents[1:])
             self._rehash(edge, None)
-            if self.written_bytes - self._durable_bytes >= SYNC_EVERY:
+            if self.written_bytes - self._state.durable_bytes >= SYNC_EVERY:
                 self._sync()
-            elif time.monotonic() - self._state_written_at >= flush_after:
+            elif self._state.seconds_since_write() >= flush_after:
                 self._write_state("bytes")
 
     def end_ranges(self) -> None:
@@ -230,33 +218,24 @@ class PartialFile:
             # After a failed fsync nobody knows what is on disk; trying again would only say that all is well.
             self.discard()
             raise
-        self._durable_bytes = self.written_bytes
-        self._write_durable_state()
-
-    def _write_durable_state(self) -> None:
-        # Once a state of these bytes has its name, an older one in its place after a power cut only knows of fewer.
-        self._write_state("bytes" if self._has_durable_state else "name")
-        self._has_durable_state = True
+        self._state.write_synced(self.etag, self._extents(), self.written_bytes)
 
     def _write_state(self, durability: Durability) -> None:
-        item = self.item
-        extents = ((0, self.written_bytes), *self.detached) if self._has_ranges else None
-        state = PartialState(self.etag, item.size, item.sha256, self._version, self._durable_bytes, self._boot, extents)
-        self._may_have_state = True
-        write_state(self._folder, self._state, asdict(state), durability=durability)
-        self._state_written_at = time.monotonic()
+        self._state.write(self.etag, self._extents(), durability)
+
+    def _extents(self) -> tuple[Extent, ...] | None:
+        return ((0, self.written_bytes), *self.detached) if self._has_ranges else None
 
     def discard(self) -> None:
         """Forget all bytes. Raises WorldError."""
         self._close_file()
-        self.written_bytes, self._durable_bytes, self.etag, self._hash = 0, 0, "", hashlib.sha256()
-        self._has_durable_state = False
+        self.written_bytes, self.etag, self._hash = 0, "", hashlib.sha256()
         self.detached, self._has_ranges = (), False
         if self._may_have_file:
             with translate_disk_errors(self._file):
                 self._folder.remove(self._file)
-                self._folder.remove(self._state)
-            self._may_have_file = self._may_have_state = False
+                self._state.remove()
+            self._may_have_file = False
 
     def finish(
         self, target: Directory, name: str, before_rename: Callable[[os.stat_result], None] = lambda status: None
@@ -275,7 +254,7 @@ class PartialFile:
         if self.item.sha256 is not None and self.sha256 != self.item.sha256:
             self._fail(Code.HASH_MISMATCH, f"SHA-256 is {self.sha256}, campaign.json says {self.item.sha256}")
         failpoint("hash-checked")
-        self._flush(last=True)
+        self.flush(last=True)
         with translate_disk_errors(self._file):
             try:
                 os.fsync(self._descriptor)
@@ -298,9 +277,8 @@ class PartialFile:
 
     def remove_state(self) -> None:
         """The state is of no more use: the item is whole elsewhere."""
-        if self._may_have_state:
-            with translate_disk_errors(self._state):
-                self._folder.remove(self._state)
+        with translate_disk_errors(self._file):
+            self._state.remove()
 
     def close(self) -> None:
         """Write what waits in memory, if that can be done, and give the descriptor back; nothing is made durable."""
@@ -314,14 +292,3 @@ class PartialFile:
             with contextlib.suppress(OSError):
                 os.close(self._descriptor)
             self._descriptor = -1
-
-
-def _load_resumable(folder: Directory, item: Item, boot: str) -> tuple[PartialState | None, list[Extent]]:
-    """The state of a part, and the bytes that a `PartialFile` made now would go on from."""
-    state = PartialState.from_json(read_state(folder, f"{item.name}{TGZ}.json"))
-    status = folder.stat_file(f"{item.name}{TGZ}.part")
-    if state is None or status is None or status.st_nlink != 1 or not state.etag:
-        return None, []
-    if (state.size, state.sha256) != (item.size, item.sha256) or status.st_size > item.size:
-        return None, []
-    return state, state.resumable_extents(status.st_size, boot)
