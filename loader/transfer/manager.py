@@ -11,33 +11,17 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
-from loader.contract.manifest import Manifest
 from loader.errors import Code, WorldError
 from loader.media.snapshot import ManifestResult
 from loader.planning.model import Plan, PlanStep
-from loader.storage.inventory import ItemKey, ManifestVersion
+from loader.storage.inventory import ItemKey
+from loader.transfer.completion import CampaignCompletion, PlannedCampaign, group_by_campaign
 from loader.transfer.task import TaskContext, TransferOutcome, TransferTask
 
 log = logging.getLogger("loader")
 _WORK_ACTIONS: Final = ("fetch", "verify", "link")
-
-
-@dataclass
-class _Campaign:
-    """One campaign of the plan. `missing`: the items that are not whole yet."""
-
-    result: ManifestResult
-    steps: dict[str, PlanStep] = field(default_factory=dict)
-    missing: set[str] = field(default_factory=set)
-
-    @property
-    def is_complete(self) -> bool:
-        """Nothing is missing, and it is all of the campaign that is wanted."""
-        manifest = self.result.manifest
-        return not self.missing and manifest is not None and len(self.steps) == len(manifest.content)
 
 
 class TransferManager:
@@ -46,12 +30,11 @@ class TransferManager:
     def __init__(self, context: TaskContext, max_transfers: int, changed: Callable[[], None] = lambda: None) -> None:
         """`changed` is called by a hand when nothing is left to be done."""
         self._context, self._max_transfers, self._changed = context, max_transfers, changed
-        self._campaigns: dict[str, _Campaign] = {}
+        self._campaigns: dict[str, PlannedCampaign] = {}
         self._open: dict[ItemKey, PlanStep] = {}  # to be done, in this order
         self._running: dict[ItemKey, TransferTask] = {}
         self._results: list[TransferOutcome] = []
         self._etags: Mapping[ItemKey, str] = {}
-        self._completed: dict[str, tuple[str, bool]] = {}
         self._last_reasons: dict[ItemKey, str] = {}
         self._order: dict[ItemKey, int] = {}
         self._done: set[ItemKey] = set()  # of the plan before: the newest may have been made while they ended
@@ -59,7 +42,7 @@ class TransferManager:
         self._done_now: set[ItemKey] = set()
         self._paused = self._closing = False
         self._wake = threading.Condition()
-        self._completion_lock = threading.Lock()
+        self._completion = CampaignCompletion(context)
 
     def start(self) -> None:
         """From now on plans are carried out."""
@@ -69,15 +52,15 @@ class TransferManager:
 
     def apply_plan(self, plan: Plan, manifests: Mapping[str, ManifestResult], etags: Mapping[ItemKey, str]) -> None:
         """Carry out this plan from now on. What needs no hand is done when it returns."""
-        # While a campaign is being settled, nothing of its next version may come in between.
-        with self._completion_lock, self._wake:
-            self._etags, self._campaigns = etags, _campaigns(plan, manifests)
+        # While a campaign is being completed, nothing of its next version may come in between.
+        with self._completion.lock, self._wake:
+            self._etags, self._campaigns = etags, group_by_campaign(plan, manifests)
             for step in plan.steps:
                 # Before a hand can take it up: what is told must not be older than what the hand tells.
                 if (step.campaign, step.item.name) not in self._running:
                     self._report_step(step)
                 if step.staged:
-                    self._completed.pop(step.campaign, None)
+                    self._completion.forget(step.campaign)
             for key, transfer in self._running.items():
                 if not self._is_wanted(key, transfer.step):
                     transfer.cancel()
@@ -88,7 +71,7 @@ class TransferManager:
             self._preempt()
             self._wake.notify_all()
         for name in list(self._campaigns):
-            self._complete_if_due(name)
+            self._completion.complete_if_due(name, self._find_idle)
 
     def _is_wanted(self, key: ItemKey, step: PlanStep) -> bool:
         campaign = self._campaigns.get(key[0])
@@ -159,7 +142,9 @@ class TransferManager:
         """Campaigns of which all is there, but which could not be put in place."""
         with self._wake:
             return frozenset(
-                name for name, one in self._campaigns.items() if not one.missing and name not in self._completed
+                name
+                for name, one in self._campaigns.items()
+                if not one.missing and not self._completion.is_completed(name)
             )
 
     def cancel_campaign(self, campaign: str, seconds: float) -> bool:
@@ -171,7 +156,7 @@ class TransferManager:
             for transfer in mine:
                 transfer.cancel()
             gone = self._wake.wait_for(lambda: not any(key[0] == campaign for key in self._running), seconds)
-        with self._completion_lock:  # whoever was about to mark it as whole has done so
+        with self._completion.lock:  # a completion of it that was under way has ended
             return gone
 
     def take_results(self) -> list[TransferOutcome]:
@@ -217,14 +202,14 @@ class TransferManager:
             result = transfer.outcome(Code.INTERNAL)
         with self._wake:
             del self._running[key]
-            self._completed.pop(key[0], None)
+            self._completion.forget(key[0])
             if result is not None:
                 self._record(result)
             elif key in self._order and key not in self._open and self._is_wanted(key, transfer.step):
                 again = {**self._open, key: transfer.step}
                 self._open = {key: again[key] for key in sorted(again, key=self._order.__getitem__)}
             self._wake.notify_all()
-        self._complete_if_due(key[0])
+        self._completion.complete_if_due(key[0], self._find_idle)
 
     def _next(self) -> TransferTask | None:
         with self._wake:
@@ -248,63 +233,10 @@ class TransferManager:
         if campaign and not result.code and self._is_wanted((result.step.campaign, name), result.step):
             campaign.missing.discard(name)
 
-    # A campaign as a whole.
-
-    def _complete_if_due(self, name: str) -> None:
-        """Once nothing of a campaign is left to be done: tidy up, and if it is whole let its version take over."""
-        with self._completion_lock:
-            with self._wake:
-                campaign = self._campaigns.get(name)
-                # One that was given up may be finishing all the same: it must not come after the new version took over.
-                if campaign is None or any(key[0] == name for key in (*self._running, *self._open)):
-                    return
-                state = (campaign.result.manifest_version.digest, campaign.is_complete)
-                if self._completed.get(name) == state:
-                    return
-            try:
-                self._complete(name, campaign)
-                self._completed[name] = state
-            except WorldError as error:
-                self._context.reporter.campaign_error(name, error.code, str(error))
-                self._context.listener.campaign_failed(name, error.code, str(error))
-
-    def _complete(self, name: str, campaign: _Campaign) -> None:
-        manifest, stores = campaign.result.manifest, self._context.stores
-        if manifest is None:
-            return
-        for store in stores:
-            store.remove_stale_partials(name, manifest.content)
-        if campaign.missing:
-            return
-        steps = list(campaign.steps.values())
-        if not campaign.is_complete and any(step.staged for step in steps):
-            for store in stores:
-                store.mark_incomplete(name)  # with items of two versions in place it is neither
-        for store in stores:
-            store.activate_staged(name, [step.item for step in steps])
-        if campaign.is_complete:
-            self._mark_complete(name, manifest, campaign.result.manifest_version)
-        for step in steps:
-            size = step.item.size
-            self._context.reporter.progress(name, step.item.name, size, size, final=True)
-            if step.staged:
-                self._context.on_installed(name, step.item.name, step.store)
-        if campaign.is_complete:
-            self._context.on_installed(name, "", next((step.store for step in steps), 0))
-
-    def _mark_complete(self, name: str, manifest: Manifest, manifest_version: ManifestVersion) -> None:
-        for store in self._context.stores:
-            store.mark_complete(
-                name, manifest.content, manifest_version, exhibition=manifest.exhibition, title=manifest.title
-            )
-        self._context.listener.campaign_activated(name)
-
-
-def _campaigns(plan: Plan, manifests: Mapping[str, ManifestResult]) -> dict[str, _Campaign]:
-    campaigns: dict[str, _Campaign] = {}
-    for step in plan.steps:
-        campaign = campaigns.setdefault(step.campaign, _Campaign(manifests[step.campaign]))
-        campaign.steps[step.item.name] = step
-        if step.action != "keep":
-            campaign.missing.add(step.item.name)
-    return campaigns
+    def _find_idle(self, name: str) -> PlannedCampaign | None:
+        """Return the campaign of the plan; None while an item of it waits or is in transfer."""
+        with self._wake:
+            # A cancelled transfer may still install its item: not after the new version has been activated.
+            if any(key[0] == name for key in (*self._running, *self._open)):
+                return None
+            return self._campaigns.get(name)
