@@ -159,7 +159,7 @@ class HookRunner:
                 self._run_hook(pending)
             except Exception:
                 # The edge of a thread: the command still has to run for the other items.
-                log.exception("While running the command for %s", pending)
+                log.exception("While reporting the command for %s", pending)
             with self._condition:
                 self._running = None
                 self._condition.notify_all()
@@ -187,6 +187,9 @@ class HookRunner:
             ledger.mark_done(pending)
         except WorldError as error:
             failure = error
+        except Exception:
+            log.exception("While running the command for %s", pending)
+            failure = WorldError(Code.INTERNAL)
         with self._condition:
             self._failed.pop(pending.key, None)
             if failure is not None:

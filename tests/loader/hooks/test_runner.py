@@ -15,7 +15,7 @@ from typing import cast
 
 import pytest
 
-from loader.command_runner import OUTPUT_LIMIT, run_command, without_secrets
+from loader.command_runner import OUTPUT_LIMIT, CommandResult, run_command, without_secrets
 from loader.contract.manifest import Item
 from loader.errors import Code
 from loader.hooks.ledger import HookLedger, PendingHook
@@ -381,6 +381,30 @@ def test_a_ledger_that_cannot_be_read_is_an_error_of_the_item(
     until(lambda: hooks.idle)
     assert [(campaign, content) for campaign, content, *_ in heard.bad] == [("c", "a")]
     assert hooks.has_failed("c", "a")
+
+
+def test_an_unexpected_error_is_an_error_of_the_item_and_the_others_still_run(
+    tmp_path: Path,
+    aboard: Path,
+    heard: Reports,
+    ledger: HookLedger,
+    make: Callable[..., HookRunner],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole(aboard, "c", "a", "b")
+    hooks = make(script(tmp_path, "exit 0"))
+
+    def surprise(command: list[str], *_: object) -> CommandResult:
+        if command[-1] == "a":
+            raise RuntimeError("unexpected")
+        return run_command(command, PATIENCE, NEVER)
+
+    monkeypatch.setattr("loader.hooks.runner.run_command", surprise)
+    hooks.submit(ledger.pending())
+    until(lambda: hooks.idle)
+    assert [(content, code) for _, content, code, _ in heard.bad] == [("a", "INTERNAL")]
+    assert hooks.has_failed("c", "a")
+    assert heard.good == [("c", "b")]
 
 
 KILLED = """
