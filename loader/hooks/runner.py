@@ -46,7 +46,7 @@ class HookRunner:
     ) -> None:
         """Start nothing yet; an empty command never runs. `timeout` is in seconds.
 
-        The thread of the runner calls `changed` after each run that succeeded or failed.
+        The thread of the runner calls `changed` after each run, when `idle` already tells whether more are queued.
         """
         self._command, self._timeout, self._clock = tuple(command), timeout, clock
         self._reporter, self._listener, self._changed = reporter, listener, changed
@@ -162,7 +162,7 @@ class HookRunner:
                 log.exception("While reporting the command for %s", pending)
             with self._condition:
                 self._running = None
-                self._condition.notify_all()
+            self._changed()
 
     def _next(self) -> PendingHook | None:
         with self._condition:
@@ -195,7 +195,6 @@ class HookRunner:
             if failure is not None:
                 self._failed[pending.key] = (pending, self._clock() + BLOCK_TIME)
         self._report(pending, failure)
-        self._changed()
 
     def _run_command(self, pending: PendingHook) -> bool:
         """Return False if the command was ended because the loader stops. Raises WorldError HOOK_FAILED."""

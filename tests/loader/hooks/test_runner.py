@@ -383,6 +383,25 @@ def test_a_ledger_that_cannot_be_read_is_an_error_of_the_item(
     assert hooks.has_failed("c", "a")
 
 
+def test_whoever_waits_for_the_last_run_finds_the_runner_idle_when_called(
+    tmp_path: Path, aboard: Path, heard: Reports, ledger: HookLedger
+) -> None:
+    whole(aboard, "c", "a")
+    idle: list[bool] = []
+    store = ContentStore(aboard)
+    command = ["/bin/sh", script(tmp_path, "exit 0")]
+    reporter = cast(StatusReporter, heard)
+    hooks = HookRunner(command, PATIENCE, [store], reporter, EventListener(), lambda: idle.append(hooks.idle))
+    read_before = ledger.pending()
+    for runs in (1, 2):  # the second time the ledger says that nothing is pending
+        hooks.submit(read_before)
+        until(lambda runs=runs: len(idle) == runs)  # type: ignore[misc]
+    hooks.close(PATIENCE)
+    store.close()
+    assert idle == [True, True]
+    assert heard.good == [("c", "a")]
+
+
 def test_an_unexpected_error_is_an_error_of_the_item_and_the_others_still_run(
     tmp_path: Path,
     aboard: Path,
