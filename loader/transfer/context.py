@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from loader.errors import WorldError
+from loader.errors import Code, WorldError
 from loader.s3.interface import Body, Bucket
 from loader.s3.retry import Backoff
 from loader.transfer.concurrency import ConnectionBudget
-from loader.transfer.rate_limit import RateLimiter
+from loader.transfer.rate_limit import LowSpeedGuard, RateLimiter
 
 
 class DownloadObserver(Protocol):
@@ -61,3 +62,9 @@ class DownloadContext:
         """What an item must bring now; a limit of our own making must not look like a slow link."""
         limit = self.limiter.rate
         return self.min_rate if limit is None else min(self.min_rate, limit // (4 * max(1, self.connections.items)))
+
+    def check_speed(self, guard: LowSpeedGuard, total: int) -> None:
+        """Raise WorldError TOO_SLOW if a transfer that received `total` bytes until now is below the minimum rate."""
+        guard.set_minimum(self.current_min_rate)
+        if guard.too_slow(time.monotonic(), total):
+            raise WorldError(Code.TOO_SLOW, f"less than {self.min_rate} bytes a second for {self.min_rate_time:g} s")

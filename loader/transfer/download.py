@@ -152,11 +152,7 @@ class Download:
             self._observer.on_progress(part.written_bytes)
             if means.stop.is_set():
                 raise Stopped
-            trickle.set_minimum(means.current_min_rate)
-            if trickle.too_slow(time.monotonic(), got):
-                raise WorldError(
-                    Code.TOO_SLOW, f"less than {means.min_rate} bytes a second for {means.min_rate_time:g} s"
-                )
+            means.check_speed(trickle, got)
             means.limiter.wait_for(count, means.stop)
             if self._wants_parallel():
                 part.flush()

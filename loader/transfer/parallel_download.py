@@ -96,10 +96,7 @@ class ParallelDownload:
                 raise Stopped
             self._check_failures()
             self._abort_stalled()
-            trickle.set_minimum(self._context.current_min_rate)
-            if trickle.too_slow(time.monotonic(), self._got):
-                rate, seconds = self._context.min_rate, self._context.min_rate_time
-                raise WorldError(Code.TOO_SLOW, f"less than {rate} bytes a second for {seconds:g} s")
+            self._context.check_speed(trickle, self._got)
 
     def _start_workers(self) -> bool:
         """Start as many workers as are allowed and of use. False when none is at work, so that all is done."""
