@@ -1,8 +1,8 @@
-"""Campaigns in one content directory: which there are, how many bytes removing one frees, and removing it.
+"""Campaigns in one content directory: list them, mark them complete or incomplete, and purge them.
 
 `DIR/.loader/campaigns/<campaign>.json` is the record of a campaign. With a `manifest` in it, the campaign is
-complete; without, only its dates are known. Touches only the directory it is given, and only names that the loader
-gave. Raises OSError.
+complete; without, only its dates are known. Touches only the directory it is given, and only files that the loader
+wrote. Raises OSError.
 """
 
 from __future__ import annotations
@@ -24,18 +24,17 @@ from loader.storage.state_files import read_state, write_state
 
 _JSON: Final = ".json"
 _EXHIBITION_FIELDS: Final = ("starts", "ends", "title")
-_SUFFIXES: Final = ("", _JSON, _JSON + ".new", ".part", LINK_SUFFIX)  # of names in our own folders
+_SUFFIXES: Final = ("", _JSON, _JSON + ".new", ".part", LINK_SUFFIX)  # of names in the directories below `.loader`
 
 
 def campaign_records(root: Directory) -> dict[str, Mapping[str, object]]:
-    """What is known of every campaign that is, or was, whole here."""
+    """Return the records of all campaigns that are, or were, complete."""
     with root.open_if_present(LOADER_DIR, CAMPAIGNS_DIR) as folder:
         names = [name for name in folder.list_names() if name.endswith(_JSON)]
         return {name.removesuffix(_JSON): read_state(folder, name) for name in names}
 
 
 def is_complete(record: Mapping[str, object]) -> bool:
-    """The campaign was whole when the mark was written."""
     return isinstance(record.get("manifest"), str)
 
 
@@ -65,21 +64,21 @@ def installed_version(root: Directory, campaign: str) -> ManifestVersion | None:
 
 
 def list_campaigns(root: Directory) -> list[CampaignOnDisk]:
-    """Every campaign of which something of ours lies here. What has a second name elsewhere would free nothing."""
-    known = campaign_records(root)
-    campaigns = set(known)
-    for place in (HELD_DIR, STAGED_DIR, PARTS_DIR):
-        with root.open_if_present(LOADER_DIR, place) as folder:
+    """Return all campaigns that the loader has files of."""
+    records = campaign_records(root)
+    campaigns = set(records)
+    for directory in (HELD_DIR, STAGED_DIR, PARTS_DIR):
+        with root.open_if_present(LOADER_DIR, directory) as folder:
             campaigns |= set(folder.list_names())
-    found = [_campaign_on_disk(root, campaign, known.get(campaign, {})) for campaign in sorted(campaigns)]
-    return [one for one in found if one is not None]
+    found = [_campaign_on_disk(root, campaign, records.get(campaign, {})) for campaign in sorted(campaigns)]
+    return [campaign for campaign in found if campaign is not None]
 
 
 def _campaign_on_disk(root: Directory, campaign: str, record: Mapping[str, object]) -> CampaignOnDisk | None:
     with root.open_if_present(campaign) as finals, root.open_if_present(LOADER_DIR, HELD_DIR, campaign) as held:
         files = [finals.stat_file(name) for name in installed_names(held)]
-    for place in (STAGED_DIR, PARTS_DIR):
-        with root.open_if_present(LOADER_DIR, place, campaign) as folder:
+    for directory in (STAGED_DIR, PARTS_DIR):
+        with root.open_if_present(LOADER_DIR, directory, campaign) as folder:
             files += [folder.stat_file(name) for name in folder.list_names() if _is_content(name)]
     content = frozenset(item_names(root, campaign))
     if not (content or is_complete(record)):
@@ -96,19 +95,19 @@ def _campaign_on_disk(root: Directory, campaign: str, record: Mapping[str, objec
 
 
 def item_names(root: Directory, campaign: str) -> set[str]:
-    """The items, without `.tgz`, of which something lies here that the loader put there."""
+    """Return the names, without `.tgz`, of the items that the loader has files of."""
     found: set[str] = set()
-    for place in (HELD_DIR, STAGED_DIR, PARTS_DIR):
-        with root.open_if_present(LOADER_DIR, place, campaign) as folder:
+    for directory in (HELD_DIR, STAGED_DIR, PARTS_DIR):
+        with root.open_if_present(LOADER_DIR, directory, campaign) as folder:
             for name in folder.list_names():
-                # The longest ending first: every name ends in the empty one.
-                ending = next(ending for ending in reversed(_SUFFIXES) if name.endswith(ending))
-                found |= {name.removesuffix(ending).removesuffix(TGZ)}
+                # In reverse, because every name ends in the empty suffix.
+                suffix = next(suffix for suffix in reversed(_SUFFIXES) if name.endswith(suffix))
+                found |= {name.removesuffix(suffix).removesuffix(TGZ)}
     return found
 
 
 def installed_names(held: Directory) -> list[str]:
-    """The final names that the loader gave, from the folder of their states."""
+    """Return the file names of installed items, given the directory of their records."""
     return [name.removesuffix(_JSON) for name in held.list_names() if name.endswith(TGZ + _JSON)]
 
 
@@ -117,7 +116,7 @@ def _is_content(name: str) -> bool:
 
 
 def _freed_bytes(files: Iterable[os.stat_result]) -> int:
-    """Bytes, if all of these go. One that has names elsewhere stays."""
+    """Return how many bytes removing all of these frees. A file with more hard links elsewhere stays."""
     names: dict[tuple[int, int], int] = {}
     freed = 0
     for status in files:
@@ -129,7 +128,7 @@ def _freed_bytes(files: Iterable[os.stat_result]) -> int:
 
 
 def _disk_usage(status: os.stat_result) -> int:
-    """Bytes on disk, at most the size: a sparse file has fewer."""
+    # st_blocks counts 512 bytes each, see stat(2). At most the size, as space is planned in sizes; less if sparse.
     return min(status.st_size, status.st_blocks * 512)
 
 
@@ -191,10 +190,10 @@ def remove_stale_partials(root: Directory, campaign: str, items: Iterable[Item])
 
 
 def purge(root: Directory, campaign: str, contents: Collection[str] | None) -> int:
-    """Remove a campaign, or some of its items (without `.tgz`); durable. Returns the bytes freed.
+    """Remove a campaign or, given their names without `.tgz`, some of its items, durably. Return the bytes freed.
 
-    First the mark goes, so that it is not told to be held while files go; then the files, then what says that they are
-    ours. After a kill in between, calling it again does the rest.
+    The record of the campaign goes first, so that it is not reported as complete meanwhile. Then go the files, and last
+    the records that say the files are the loader's. After a kill, calling it again does the rest.
     """
     names = None if contents is None else {content + TGZ for content in contents}
     if names is not None and not _has_any(root, campaign, names):
@@ -202,34 +201,34 @@ def purge(root: Directory, campaign: str, contents: Collection[str] | None) -> i
     mark_incomplete(root, campaign)
     failpoint("purge-begun")
     files = _remove_finals(root, campaign, names)
-    for place in (STAGED_DIR, PARTS_DIR):
-        files += _remove_all(root, place, campaign, names)
+    for directory in (STAGED_DIR, PARTS_DIR):
+        files += _remove_all(root, directory, campaign, names)
     _remove_all(root, HELD_DIR, campaign, names)
     if names is None:
         root.remove_if_empty(campaign)
         with root.open_if_present(LOADER_DIR, CAMPAIGNS_DIR) as folder:
             folder.remove(campaign + _JSON)
             folder.fsync()
-    # Each was looked at right before it went: the last name of a file is the one that frees it.
+    # The status is from right before the removal, so only the last of several hard links has a count of 1.
     return sum(_disk_usage(status) for status in files if status.st_nlink == 1)
 
 
 def _has_any(root: Directory, campaign: str, names: Collection[str]) -> bool:
-    """Something of these items lies here."""
-    listed = {name + ending for name in names for ending in _SUFFIXES}
-    for place in (HELD_DIR, STAGED_DIR, PARTS_DIR):
-        with root.open_if_present(LOADER_DIR, place, campaign) as folder:
+    listed = {name + suffix for name in names for suffix in _SUFFIXES}
+    for directory in (HELD_DIR, STAGED_DIR, PARTS_DIR):
+        with root.open_if_present(LOADER_DIR, directory, campaign) as folder:
             if listed & set(folder.list_names()):
                 return True
     return False
 
 
 def mark_incomplete(root: Directory, campaign: str) -> None:
-    """It is no longer whole; its days stay known until all of it is gone."""
+    """Record that no version of the campaign is complete. Its dates stay until it is purged."""
     with root.open_if_present(LOADER_DIR, CAMPAIGNS_DIR) as folder:
-        mark = read_state(folder, campaign + _JSON)
-        if is_complete(mark):
-            write_state(folder, campaign + _JSON, {field: mark[field] for field in _EXHIBITION_FIELDS if field in mark})
+        record = read_state(folder, campaign + _JSON)
+        if is_complete(record):
+            dates = {field: record[field] for field in _EXHIBITION_FIELDS if field in record}
+            write_state(folder, campaign + _JSON, dates)
 
 
 def _remove_finals(root: Directory, campaign: str, names: Collection[str] | None) -> list[os.stat_result]:
@@ -245,13 +244,13 @@ def _remove_finals(root: Directory, campaign: str, names: Collection[str] | None
     return removed
 
 
-def _remove_all(root: Directory, place: str, campaign: str, names: Collection[str] | None) -> list[os.stat_result]:
-    """What lies of it in one of our own folders."""
-    listed = None if names is None else {name + ending for name in names for ending in _SUFFIXES}
+def _remove_all(root: Directory, directory: str, campaign: str, names: Collection[str] | None) -> list[os.stat_result]:
+    """Remove files of a campaign from one of the directories below `.loader`; return the status of partial files."""
+    listed = None if names is None else {name + suffix for name in names for suffix in _SUFFIXES}
     removed: list[os.stat_result] = []
     with (
-        root.open_if_present(LOADER_DIR, place) as above,
-        root.open_if_present(LOADER_DIR, place, campaign) as folder,
+        root.open_if_present(LOADER_DIR, directory) as parent,
+        root.open_if_present(LOADER_DIR, directory, campaign) as folder,
     ):
         for name in folder.list_names():
             status = folder.stat_file(name) if listed is None or name in listed else None
@@ -259,5 +258,5 @@ def _remove_all(root: Directory, place: str, campaign: str, names: Collection[st
                 folder.remove(name)
                 removed += [status] if _is_content(name) else []
         folder.fsync()
-        above.remove_if_empty(campaign)
+        parent.remove_if_empty(campaign)
     return removed

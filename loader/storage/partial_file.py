@@ -1,9 +1,8 @@
-"""One unfinished item on disk: its bytes, its state, and the durable installation under its final name.
+"""The partial file of an item: appending, resuming, and its durable installation under the final name.
 
-`<content>.tgz.part` holds bytes of the object, contiguous unless several connections wrote them; `<content>.tgz.json`
-beside it says of which object and, where there may be gaps, which bytes (`loader.storage.partial_state`). A torn or
-foreign state is never believed: its bytes are downloaded again. Raises WorldError; touches only the directory it is
-given.
+`<content>.tgz.part` has bytes of the object, without gaps unless several connections wrote them. Its state file says
+which bytes of which object they are (`loader.storage.partial_state_file`). Without an intact state the bytes are
+downloaded again. Touches only the directories it is given. Raises WorldError.
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ _BLOCK: Final = 1024 * 1024
 
 
 class PartialFile:
-    """The bytes kept of one item. Used by one thread, but see `open_for_ranges`.
+    """A partial file. Used by one thread, apart from what `open_for_ranges` allows.
 
-    `written_bytes` counts the bytes before the first gap that are in the file; `detached` says which lie behind it.
-    What was added and waits in memory to be written (`loader.storage.buffered_writer`) is in the hash already. After an
-    error of the disk a part can only be saved, dropped or closed.
+    `written_bytes`: bytes in the file before the first gap. `detached`: the ranges after it. Appended bytes that are
+    still in memory (`loader.storage.buffered_writer`) are already part of the hash. After an error of the disk only
+    `save`, `discard` and `close` may be called. Methods raise WorldError.
     """
 
     def __init__(self, folder: Directory, item: Item, version: int | None, boot: str | None = None) -> None:
@@ -50,37 +49,36 @@ class PartialFile:
 
     @property
     def contiguous_bytes(self) -> int:
-        """The bytes before the first gap, those included that wait in memory."""
+        """Bytes before the first gap, including those that are still in memory."""
         return self._writer.added if self._writer else self.written_bytes
 
     @property
     def bytes_done(self) -> int:
-        """All bytes kept, before and behind gaps."""
+        """Bytes in the file, before and after gaps."""
         return self.written_bytes + sum(end - start for start, end in self.detached)
 
     @property
     def missing(self) -> int:
-        """Bytes still to come."""
         return self.item.size - self.bytes_done
 
     @property
     def sha256(self) -> str:
-        """Of the bytes before the first gap, in hex."""
+        """The hash of the bytes before the first gap, in hexadecimal digits."""
         return self._hash.hexdigest()
 
     @property
     def is_complete(self) -> bool:
-        """All bytes are there; whether they are the right ones, `finish` finds out."""
+        """True if all bytes are there. Whether they are correct is checked by `finish`."""
         return self._descriptor >= 0 and self.contiguous_bytes == self.item.size
 
     @staticmethod
     def resumable_bytes(folder: Directory, item: Item, boot: str | None = None) -> int:
-        """How many bytes a `PartialFile` made now would go on from, without reading them."""
+        """Return how many bytes of the item `resume` would find, without reading them."""
         _, extents = PartialStateFile(folder, item, None, boot).load()
         return sum(end - start for start, end in extents)
 
     def resume(self, stop: threading.Event) -> None:
-        """Take up what is on disk, by hashing it again. Raises WorldError, Stopped."""
+        """Hash what is on disk and continue from there. Raises WorldError, Stopped."""
         with translate_disk_errors(self._file):
             state, extents = self._state.load()
             if state is None or not extents:
@@ -102,12 +100,12 @@ class PartialFile:
                 raise Stopped
             count = os.preadv(self._descriptor, [buffer[: size - self.written_bytes]], self.written_bytes)
             if count == 0:
-                raise WorldError(Code.IO_ERROR, f"{self._file}: it ends before its size")
+                raise WorldError(Code.IO_ERROR, f"{self._file}: the file is shorter than its status says")
             self._hash.update(buffer[:count])
             self.written_bytes += count
 
     def restart(self, etag: str) -> None:
-        """Start anew with the object of this ETag: forget all bytes. Raises WorldError."""
+        """Discard all bytes and start with the object of this ETag."""
         self.discard()
         with translate_disk_errors(self._file):
             self.etag = etag
@@ -116,9 +114,9 @@ class PartialFile:
             failpoint("part-begun")
 
     def write_buffer(self, flush_after: float) -> memoryview:
-        """Memory for the bytes that come next; hand what was filled of it to `append`. Raises WorldError.
+        """Return memory for the bytes that follow. Pass the filled part of it to `append`.
 
-        `flush_after`: seconds that bytes may wait in memory. Before they are in the file a kill costs them.
+        `flush_after`: seconds after which bytes are written even if the buffer is not full. A kill loses what is in it.
         """
         with self._writing():
             if self._writer is None:
@@ -126,7 +124,7 @@ class PartialFile:
             return self._writer.buffer()
 
     def append(self, data: memoryview) -> None:
-        """Append the beginning of the last `write_buffer`, filled. Raises WorldError."""
+        """Append the first bytes of the last `write_buffer`."""
         self._hash.update(data)
         if self._writer:
             with self._writing():
@@ -134,10 +132,7 @@ class PartialFile:
             self.written_bytes = self._writer.written
 
     def flush(self, *, last: bool = False) -> None:
-        """Write all appended bytes to the file, `last`: and no more will follow. Raises WorldError.
-
-        When this returns, the writing thread no longer uses any of them.
-        """
+        """Write all appended bytes to the file and end the writing thread. `last`: no more bytes will follow."""
         if self._writer:
             with self._writing():
                 self._writer.flush(last=last)
@@ -161,42 +156,40 @@ class PartialFile:
                 raise
 
     def _on_written(self, durable: int | None) -> None:
-        """Called by whichever thread writes."""
+        """Called before the first write (None) and after each sync, by the thread that writes."""
         if durable is None:
-            # Survives a kill; a power cut loses no durable bytes that only a newer state would tell of.
+            # Enough after a kill. After a power cut no bytes are durable yet, so there is nothing to lose.
             self._write_state("nothing")
         else:
             self._state.write_synced(self.etag, self._extents(), durable)
 
-    # Bytes that come to several places at once.
-
     def open_for_ranges(self) -> int:
-        """A descriptor for whoever writes such bytes; it is theirs to close. Raises WorldError."""
+        """Return a new descriptor for another thread to write ranges with; the caller closes it."""
         with translate_disk_errors(self._file):
             if not self._has_ranges:
                 self._has_ranges = True
-                # Before the first gap: from now on the length of the file says nothing.
+                # Before there is a gap: from now on the length of the file says nothing.
                 self._write_state("bytes")
             return os.dup(self._descriptor)
 
     def hash_contiguous(self, extents: Sequence[Extent], flush_after: float) -> None:
-        """These bytes are written: hash up to the first gap; note them, if so many seconds passed since it was done.
+        """Hash the bytes of `extents`, which are all that is written, up to the first gap.
 
-        Nothing happens to a part that was dropped. Raises WorldError.
+        Record them if the state is older than `flush_after` seconds. Do nothing if the bytes were discarded.
         """
         if self._descriptor < 0:
             return
         with translate_disk_errors(self._file):
-            edge = extents[0][1]
+            contiguous = extents[0][1]
             self.detached = tuple(extents[1:])
-            self._rehash(edge, None)
+            self._rehash(contiguous, None)
             if self.written_bytes - self._state.durable_bytes >= SYNC_EVERY:
                 self._sync()
             elif self._state.seconds_since_write() >= flush_after:
                 self._write_state("bytes")
 
     def end_ranges(self) -> None:
-        """Nobody writes any more: go on as a part without gaps, if there are none. Raises WorldError."""
+        """Continue as a file without gaps, if there are none. No other thread may be writing."""
         if self._has_ranges and not self.detached:
             with translate_disk_errors(self._file):
                 os.ftruncate(self._descriptor, self.written_bytes)
@@ -204,7 +197,7 @@ class PartialFile:
                 self._write_state("bytes")
 
     def save(self) -> None:
-        """Make what is there durable, so that it can be gone on with after anything. Raises WorldError."""
+        """Make all bytes durable, so that the download can resume after a power cut."""
         if self._descriptor >= 0:
             if self._writer and not self._writer.failed:
                 self.flush()
@@ -215,7 +208,7 @@ class PartialFile:
         try:
             os.fdatasync(self._descriptor)
         except OSError:
-            # After a failed fsync nobody knows what is on disk; trying again would only say that all is well.
+            # After a failed fsync the kernel may report success the next time, although the bytes are lost.
             self.discard()
             raise
         self._state.write_synced(self.etag, self._extents(), self.written_bytes)
@@ -227,7 +220,7 @@ class PartialFile:
         return ((0, self.written_bytes), *self.detached) if self._has_ranges else None
 
     def discard(self) -> None:
-        """Forget all bytes. Raises WorldError."""
+        """Remove the partial file and its state."""
         self._close_file()
         self.written_bytes, self.etag, self._hash = 0, "", hashlib.sha256()
         self.detached, self._has_ranges = (), False
@@ -240,10 +233,10 @@ class PartialFile:
     def finish(
         self, target: Directory, name: str, before_rename: Callable[[os.stat_result], None] = lambda status: None
     ) -> None:
-        """Check, make durable, give it its final name; the state stays until `remove_state`.
+        """Check size and hash, make the file durable and rename it. The state file stays until `remove_state`.
 
-        `before_rename` is told of the file as it will be under that name, right before it gets it. Raises WorldError
-        SIZE_MISMATCH or HASH_MISMATCH (the bytes are then dropped), or of the disk.
+        `before_rename` is called with the final status of the file. Raises WorldError: SIZE_MISMATCH or HASH_MISMATCH,
+        after discarding the bytes, or an error of the disk.
         """
         failpoint("last-byte")
         if self.contiguous_bytes != self.item.size:
@@ -276,12 +269,11 @@ class PartialFile:
         raise WorldError(code, f"{self.item.name}{TGZ}: {text}")
 
     def remove_state(self) -> None:
-        """The state is of no more use: the item is whole elsewhere."""
         with translate_disk_errors(self._file):
             self._state.remove()
 
     def close(self) -> None:
-        """Write what waits in memory, if that can be done, and give the descriptor back; nothing is made durable."""
+        """Write what is in memory, as far as possible, and close the file. Nothing is synced."""
         with contextlib.suppress(WorldError):
             self.flush()
         self._close_file()
