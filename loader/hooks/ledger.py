@@ -1,10 +1,10 @@
-"""Items and campaigns of one content directory that the operator's command has yet to be run for.
+"""Items and campaigns of one content directory for which the operator's command still has to run.
 
-    DIR/.loader/told/<campaign>/<content>.tgz.json   the command was run for this content
-    DIR/.loader/told/<campaign>/campaign.json        and for this version of the campaign
+    DIR/.loader/told/<campaign>/<content>.tgz.json   the command ran for this content
+    DIR/.loader/told/<campaign>/campaign.json        the command ran for this version of the campaign
 
-Pending is whatever is complete and has no such record: a kill at any instant loses nothing, at worst the command runs
-twice. Reads the records of `loader.storage.content_store`; writes only below DIR/.loader/told.
+A run is pending for each item and campaign that is complete and has no such record. So a kill at any time loses no run;
+at worst the command runs twice. Reads the records of `loader.storage`; writes only below DIR/.loader/told.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from loader.storage.directory import Directory, translate_disk_errors
 from loader.storage.layout import CAMPAIGNS_DIR, HELD_DIR, HOOKS_DIR, LOADER_DIR
 from loader.storage.state_files import read_state, write_state
 
-_CAMPAIGN_RECORD: Final = "campaign.json"  # no item's: theirs end in .tgz.json
+_CAMPAIGN_RECORD: Final = "campaign.json"  # never the name of an item's record, which ends in .tgz.json
 
 
 class HookKey(NamedTuple):
@@ -43,64 +43,64 @@ class PendingHook:
 
 
 class HookLedger:
-    """What is owed in one content directory. Methods may be called from any thread and raise WorldError."""
+    """The pending runs of one content directory. Methods may be called from any thread and raise WorldError."""
 
     def __init__(self, path: Path) -> None:
-        """The directory of a `ContentStore`, which holds its lock."""
+        """`path`: the directory of a `ContentStore` that has the lock."""
         self._path = path
 
     def pending(self, campaign: str | None = None) -> list[PendingHook]:
-        """Everything, or all of one campaign: items first, then the campaign, if that is whole."""
-        with translate_disk_errors("notes of the command"), Directory.open(self._path) as root:
+        """Return all pending runs, or those of one campaign: first its items, then the campaign if complete."""
+        with translate_disk_errors("records of the command"), Directory.open(self._path) as root:
             names = _list_names(root, LOADER_DIR, HELD_DIR) if campaign is None else [campaign]
-            return [owed for name in names for owed in self._pending_of(root, name)]
+            return [pending for name in names for pending in self._pending_of(root, name)]
 
     def pending_item(self, campaign: str, content: str) -> list[PendingHook]:
-        """The one item, if it is owed."""
+        """Return the run of one item, if it is pending."""
         name = content + TGZ
-        with translate_disk_errors("notes of the command"), Directory.open(self._path) as root:
-            owed = self._pending_for(root, campaign, name)
-        return [owed] if owed else []
+        with translate_disk_errors("records of the command"), Directory.open(self._path) as root:
+            pending = self._pending_for(root, campaign, name)
+        return [pending] if pending else []
 
     def refresh(self, pending: PendingHook) -> PendingHook | None:
-        """Return what is pending now for the same item or campaign: None once it was marked done or removed."""
-        with translate_disk_errors("notes of the command"), Directory.open(self._path) as root:
+        """Return the run that is pending now for the same item or campaign; None if it is done or not on disk."""
+        with translate_disk_errors("records of the command"), Directory.open(self._path) as root:
             if pending.key.content:
                 return self._pending_for(root, pending.key.campaign, pending.key.content + TGZ)
             return self._pending_campaign(root, pending.key.campaign)
 
     def mark_done(self, pending: PendingHook) -> None:
-        """The command was run for it."""
+        """Record that the command ran."""
         key = pending.key
         name = f"{key.content}{TGZ}.json" if key.content else _CAMPAIGN_RECORD
         with (
-            translate_disk_errors("notes of the command"),
+            translate_disk_errors("records of the command"),
             Directory.open(self._path) as root,
             root.make_subdirectory(LOADER_DIR, HOOKS_DIR, key.campaign) as records,
         ):
-            # Were it lost in a power cut, the command would be run again.
+            # Not synced: if a power cut loses the record, the command runs again.
             write_state(records, name, {"mark": pending.mark}, durability="nothing")
 
     def remove_stale(self, campaign: str) -> None:
-        """Forget items that are not here any more."""
-        with translate_disk_errors("notes of the command"), Directory.open(self._path) as root:
-            held = set(_list_names(root, LOADER_DIR, HELD_DIR, campaign))
-            with root.open_if_present(LOADER_DIR, HOOKS_DIR) as above:
-                with above.open_if_present(campaign) as records:
+        """Remove the records of items that are no longer on disk."""
+        with translate_disk_errors("records of the command"), Directory.open(self._path) as root:
+            installed = set(_list_names(root, LOADER_DIR, HELD_DIR, campaign))
+            with root.open_if_present(LOADER_DIR, HOOKS_DIR) as parent:
+                with parent.open_if_present(campaign) as records:
                     for name in records.list_names():
-                        if name not in held and (name != _CAMPAIGN_RECORD or not held):
+                        if name not in installed and (name != _CAMPAIGN_RECORD or not installed):
                             records.remove(name)
-                if not held:
-                    above.remove_if_empty(campaign)
+                if not installed:
+                    parent.remove_if_empty(campaign)
 
     def _pending_of(self, root: Directory, campaign: str) -> Iterator[PendingHook]:
         for name in _list_names(root, LOADER_DIR, HELD_DIR, campaign):
-            owed = self._pending_for(root, campaign, name.removesuffix(".json"))
-            if owed:
-                yield owed
-        whole_campaign = self._pending_campaign(root, campaign)
-        if whole_campaign:
-            yield whole_campaign
+            pending = self._pending_for(root, campaign, name.removesuffix(".json"))
+            if pending:
+                yield pending
+        pending_campaign = self._pending_campaign(root, campaign)
+        if pending_campaign:
+            yield pending_campaign
 
     def _pending_campaign(self, root: Directory, campaign: str) -> PendingHook | None:
         with root.open_if_present(LOADER_DIR, CAMPAIGNS_DIR) as states, root.open_if_present(campaign) as folder:

@@ -222,7 +222,7 @@ class HookRunner:
 
 def _error_text(outcome: CommandResult) -> str:
     last = "".join(outcome.last_lines[-1:])[:_OUTPUT_LIMIT]
-    return f"the command to be run after loading: {outcome}" + (f": {last}" if last else "")
+    return f"the command set with --on-loaded failed: {outcome}" + (f": {last}" if last else "")
 
 
 def _log_text(outcome: CommandResult) -> str:

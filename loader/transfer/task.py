@@ -133,7 +133,9 @@ class TransferTask:
             part.resume(self.stop)
             missing, free = part.missing, (store.space().free or 0) - context.reserve
             if missing > max(0, free):
-                raise WorldError(Code.NO_SPACE, f"{missing} more bytes are needed, {max(0, free)} are available")
+                raise WorldError(
+                    Code.NO_SPACE, f"{missing} bytes are still to be fetched and {max(0, free)} may be used"
+                )
             self._start(part.bytes_done)
             key = content_key(context.airline, step.campaign, step.item.name)
 

@@ -277,7 +277,7 @@ def test_a_failure_is_told_with_status_and_last_words_and_tried_again_later(
     until(lambda: hooks.idle)
     ((campaign, content, code, text),) = heard.bad
     assert (campaign, content, code) == ("c", "a", "HOOK_FAILED")
-    assert text == "the command to be run after loading: exit status 7: no room"
+    assert text == "the command set with --on-loaded failed: exit status 7: no room"
     assert heard.good == [("c", "b")]
     hooks.submit(ledger.pending())
     hooks.retry_due()
