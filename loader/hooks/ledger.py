@@ -110,9 +110,9 @@ class HookLedger:
         return PendingHook(HookKey(self._path, campaign, ""), self._path / campaign, mark)
 
     def _pending_for(self, root: Directory, campaign: str, name: str) -> PendingHook | None:
-        with root.open_if_present(campaign) as folder, root.open_if_present(LOADER_DIR, HELD_DIR, campaign) as held:
+        with root.open_if_present(campaign) as folder, root.open_if_present(LOADER_DIR, HELD_DIR, campaign) as items:
             status = folder.stat_file(name)
-            state = read_state(held, name + ".json")
+            state = read_state(items, name + ".json")
         if status is None or (state.get("size"), state.get("mtime_ns")) != (status.st_size, status.st_mtime_ns):
             return None
         mark = f"{state.get('sha256')} {status.st_size} {status.st_mtime_ns}"

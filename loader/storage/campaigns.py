@@ -75,8 +75,8 @@ def list_campaigns(root: Directory) -> list[CampaignOnDisk]:
 
 
 def _campaign_on_disk(root: Directory, campaign: str, record: Mapping[str, object]) -> CampaignOnDisk | None:
-    with root.open_if_present(campaign) as finals, root.open_if_present(LOADER_DIR, HELD_DIR, campaign) as held:
-        files = [finals.stat_file(name) for name in installed_names(held)]
+    with root.open_if_present(campaign) as folder, root.open_if_present(LOADER_DIR, HELD_DIR, campaign) as records:
+        files = [folder.stat_file(name) for name in installed_names(records)]
     for directory in (STAGED_DIR, PARTS_DIR):
         with root.open_if_present(LOADER_DIR, directory, campaign) as folder:
             files += [folder.stat_file(name) for name in folder.list_names() if _is_content(name)]
@@ -106,9 +106,9 @@ def item_names(root: Directory, campaign: str) -> set[str]:
     return found
 
 
-def installed_names(held: Directory) -> list[str]:
+def installed_names(records: Directory) -> list[str]:
     """Return the file names of installed items, given the directory of their records."""
-    return [name.removesuffix(_JSON) for name in held.list_names() if name.endswith(TGZ + _JSON)]
+    return [name.removesuffix(_JSON) for name in records.list_names() if name.endswith(TGZ + _JSON)]
 
 
 def _is_content(name: str) -> bool:
@@ -167,14 +167,14 @@ def mark_complete(
 
 def _remove_unlisted(root: Directory, index: ItemIndex, campaign: str, items: Mapping[str, Item]) -> None:
     """Remove installed items that are not among `items`. Files that the loader did not install stay."""
-    with root.open_if_present(LOADER_DIR, HELD_DIR, campaign) as held, root.open_if_present(campaign) as finals:
-        for name in installed_names(held) if finals.is_present else []:
+    with root.open_if_present(LOADER_DIR, HELD_DIR, campaign) as records, root.open_if_present(campaign) as folder:
+        for name in installed_names(records) if folder.is_present else []:
             item = items.get(name.removesuffix(TGZ))
-            installed = index.record(held, campaign, name.removesuffix(TGZ))
+            installed = index.record(records, campaign, name.removesuffix(TGZ))
             # A listed item of an older version: the current one is in another content directory.
             if item is None or (installed is not None and not installed.matches_item(item)):
-                finals.remove(name)
-                held.remove(name + _JSON)
+                folder.remove(name)
+                records.remove(name + _JSON)
     index.invalidate(campaign)
     remove_stale_partials(root, campaign, [])
 
@@ -233,14 +233,14 @@ def mark_incomplete(root: Directory, campaign: str) -> None:
 
 def _remove_finals(root: Directory, campaign: str, names: Collection[str] | None) -> list[os.stat_result]:
     removed: list[os.stat_result] = []
-    with root.open_if_present(campaign) as finals, root.open_if_present(LOADER_DIR, HELD_DIR, campaign) as held:
-        for name in installed_names(held):
-            status = finals.stat_file(name) if names is None or name in names else None
+    with root.open_if_present(campaign) as folder, root.open_if_present(LOADER_DIR, HELD_DIR, campaign) as records:
+        for name in installed_names(records):
+            status = folder.stat_file(name) if names is None or name in names else None
             if status:
-                finals.remove(name)
+                folder.remove(name)
                 removed.append(status)
                 failpoint("purge-halfway")
-        finals.fsync()
+        folder.fsync()
     return removed
 
 

@@ -88,13 +88,13 @@ class ContentStore:
                 (LOADER_DIR, STAGED_DIR, campaign),
                 (LOADER_DIR, PARTS_DIR, campaign),
             )
-            finals, held, staging, parts = (
+            files, records, staging, parts = (
                 stack.enter_context(self._root.open_if_present(*names)) for names in directories
             )
 
             def state(item: Item) -> LocalItemState:
                 etag = etags.get(item.name, "")
-                file = self._file_state(campaign, item, etag, finals, held)
+                file = self._file_state(campaign, item, etag, files, records)
                 if file is FileState.COMPLETE:
                     return LocalItemState(file)
                 staged = _is_staged(staging, item, etag)
@@ -104,11 +104,11 @@ class ContentStore:
 
             return {item.name: state(item) for item in items}
 
-    def _file_state(self, campaign: str, item: Item, etag: str, finals: Directory, held: Directory) -> FileState:
-        status = finals.stat_file(item.name + TGZ)
+    def _file_state(self, campaign: str, item: Item, etag: str, files: Directory, records: Directory) -> FileState:
+        status = files.stat_file(item.name + TGZ)
         if status is None:
             return FileState.ABSENT
-        record = self._index.record(held, campaign, item.name)
+        record = self._index.record(records, campaign, item.name)
         if record is None or not record.matches_file(status):
             return FileState.UNVERIFIED if status.st_size == item.size else FileState.OTHER
         return FileState.COMPLETE if record.matches_item(item, etag) else FileState.OTHER

@@ -70,25 +70,25 @@ class ItemIndex:
         self._unlinkable: set[_Content] = set()
         self._lock = threading.Lock()
 
-    def record(self, held: Directory, campaign: str, content: str) -> ItemRecord | None:
-        """Return the record of an item; `held` is the directory of the campaign's records."""
-        status, location = held.stat_file(content + TGZ + _JSON), (campaign, content)
+    def record(self, records: Directory, campaign: str, content: str) -> ItemRecord | None:
+        """Return the record of an item; `records`: the directory of the campaign's records."""
+        status, location = records.stat_file(content + TGZ + _JSON), (campaign, content)
         if status is None:
             return None
         identity = (status.st_ino, status.st_mtime_ns, status.st_size)
         cached = self._cache.get(location)
         if cached is None or cached[0] != identity:
-            cached = (identity, ItemRecord.from_json(read_state(held, content + TGZ + _JSON)))
+            cached = (identity, ItemRecord.from_json(read_state(records, content + TGZ + _JSON)))
             with self._lock:
                 self._cache[location] = cached
                 self._add_to_index(location, cached[1])
         return cached[1]
 
-    def refresh(self, held: Directory, campaign: str, content: str) -> None:
+    def refresh(self, records: Directory, campaign: str, content: str) -> None:
         """Read a record that was just written."""
         with self._lock:
             self._cache.pop((campaign, content), None)
-        self.record(held, campaign, content)
+        self.record(records, campaign, content)
 
     def invalidate(self, campaign: str) -> None:
         """Forget the records of a campaign: some were written or removed."""
@@ -105,8 +105,8 @@ class ItemIndex:
     def _load_index(self) -> Mapping[_Content, set[_Location]]:
         # Built when an item is first missing: an aircraft that has everything never needs it.
         if self._locations is None:
-            for campaign, content, held in self._all_records():
-                self.record(held, campaign, content)
+            for campaign, content, records in self._all_records():
+                self.record(records, campaign, content)
             with self._lock:
                 self._locations = {}
                 for location, (_, record) in self._cache.items():
@@ -117,10 +117,10 @@ class ItemIndex:
     def _all_records(self) -> Iterator[tuple[str, str, Directory]]:
         with self._root.open_if_present(LOADER_DIR, HELD_DIR) as parent:
             for campaign in parent.list_names():
-                with parent.open_if_present(campaign) as held:
-                    for name in held.list_names():
+                with parent.open_if_present(campaign) as records:
+                    for name in records.list_names():
                         if name.endswith(TGZ + _JSON):
-                            yield campaign, name.removesuffix(TGZ + _JSON), held
+                            yield campaign, name.removesuffix(TGZ + _JSON), records
 
     def has_duplicate(self, campaign: str, item: Item) -> bool:
         """Return whether the content of the item is complete under another name."""
@@ -134,10 +134,10 @@ class ItemIndex:
                 continue
             with (
                 self._root.open_if_present(source) as folder,
-                self._root.open_if_present(LOADER_DIR, HELD_DIR, source) as held,
+                self._root.open_if_present(LOADER_DIR, HELD_DIR, source) as records,
             ):
                 status = folder.stat_file(content + TGZ)
-                record = self.record(held, source, content)
+                record = self.record(records, source, content)
                 if status and record and record.matches_file(status) and record.matches_item(item):
                     yield folder, content + TGZ, record
 
