@@ -100,7 +100,7 @@ class PartialFile:
                 raise Stopped
             count = os.preadv(self._descriptor, [buffer[: size - self.written_bytes]], self.written_bytes)
             if count == 0:
-                raise WorldError(Code.IO_ERROR, f"{self._file}: the file is shorter than its status says")
+                raise WorldError(Code.IO_ERROR, f"{self._file}: the file is shorter than its state says")
             self._hash.update(buffer[:count])
             self.written_bytes += count
 
@@ -158,7 +158,7 @@ class PartialFile:
     def _on_written(self, durable: int | None) -> None:
         """Called before the first write (None) and after each sync, by the thread that writes."""
         if durable is None:
-            # Enough after a kill. After a power cut no bytes are durable yet, so there is nothing to lose.
+            # Not synced: it declares no more bytes durable than the state before it, and a kill does not lose it.
             self._write_state("nothing")
         else:
             self._state.write_synced(self.etag, self._extents(), durable)

@@ -46,7 +46,7 @@ def group_by_campaign(plan: Plan, manifests: Mapping[str, ManifestResult]) -> di
 class CampaignCompletion:
     """Completes one campaign at a time and remembers what it completed.
 
-    `lock` is held meanwhile. Whoever needs the lock of the transfers too acquires `lock` first.
+    A completion holds `lock`. A thread that needs the lock of the transfers as well acquires `lock` first.
     """
 
     def __init__(self, context: TaskContext) -> None:
