@@ -32,8 +32,8 @@ class PartialStateFile:
     def load(self) -> tuple[PartialState | None, list[Extent]]:
         """Return the state and the extents from which a download can resume; (None, []) if it cannot."""
         item = self._item
-        state = PartialState.from_json(read_state(self._folder, self._name))
         status = self._folder.stat_file(f"{item.name}{TGZ}.part")
+        state = PartialState.from_json(read_state(self._folder, self._name)) if status else None
         if state is None or status is None or status.st_nlink != 1 or not state.etag:
             return None, []
         if (state.size, state.sha256) != (item.size, item.sha256) or status.st_size > item.size:

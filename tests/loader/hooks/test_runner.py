@@ -383,6 +383,34 @@ def test_a_ledger_that_cannot_be_read_is_an_error_of_the_item(
     assert hooks.has_failed("c", "a")
 
 
+def test_a_run_that_cannot_be_recorded_has_failed_and_is_repeated_later(
+    tmp_path: Path,
+    aboard: Path,
+    heard: Reports,
+    ledger: HookLedger,
+    make: Callable[..., HookRunner],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole(aboard, "c", "a")
+    now = [0.0]
+    hooks = make(script(tmp_path, "exit 0"), clock=lambda: now[0])
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("loader.hooks.ledger.write_state", full)
+        hooks.submit(ledger.pending())
+        until(lambda: hooks.idle)
+    assert [(content, code) for _, content, code, _ in heard.bad] == [("a", "NO_SPACE")]
+    assert hooks.has_failed("c", "a")
+    now[0] = BLOCK_TIME
+    hooks.retry_due()
+    until(lambda: hooks.idle)
+    assert heard.good == [("c", "a")]
+    assert not hooks.any_failed
+
+
 def test_whoever_waits_for_the_last_run_finds_the_runner_idle_when_called(
     tmp_path: Path, aboard: Path, heard: Reports, ledger: HookLedger
 ) -> None:
