@@ -156,6 +156,9 @@ class Directory:
 
     def list_names(self) -> list[str]:
         """Return the sorted names of all entries."""
+        if self.descriptor < 0:
+            # os.scandir(-1) does not fail, but lists the working directory.
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         with os.scandir(self.descriptor) as entries:
             return sorted(entry.name for entry in entries)
 

@@ -41,3 +41,10 @@ def test_anything_else_reads_as_an_empty_directory(tmp_path: Path, kind: str) ->
         with pytest.raises(FileNotFoundError):
             absent.write("file", b"content")
     assert (tmp_path / "elsewhere/file").read_bytes() == b"not ours"
+
+
+def test_a_closed_directory_is_an_error_and_not_an_empty_one(tmp_path: Path) -> None:
+    root = Directory.open(tmp_path)
+    root.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        root.list_names()
