@@ -104,15 +104,15 @@ class ItemIndex:
 
     def _load_index(self) -> Mapping[_Content, set[_Location]]:
         # Built when an item is first missing: an aircraft that has everything never needs it.
-        if self._locations is None:
+        locations = self._locations  # read once: another thread may invalidate the index at any time
+        if locations is None:
             for campaign, content, records in self._all_records():
                 self.record(records, campaign, content)
             with self._lock:
-                self._locations = {}
+                locations = self._locations = {}
                 for location, (_, record) in self._cache.items():
                     self._add_to_index(location, record)
-                return self._locations
-        return self._locations
+        return locations
 
     def _all_records(self) -> Iterator[tuple[str, str, Directory]]:
         with self._root.open_if_present(LOADER_DIR, HELD_DIR) as parent:

@@ -17,7 +17,9 @@ from loader import failpoints
 from loader.contract.manifest import Exhibition, Item
 from loader.errors import WorldError
 from loader.storage.content_store import ContentStore
+from loader.storage.directory import Directory
 from loader.storage.inventory import CampaignOnDisk, FileState, ManifestVersion
+from loader.storage.item_index import ItemIndex
 from tests.support.partial_files import append
 
 BODY, OTHER = os.urandom(300_000), os.urandom(10_000)
@@ -88,6 +90,22 @@ def killed_at(point: str, do: Callable[[], object]) -> bool:
 
 
 # Linking.
+
+
+class Raced(ItemIndex):
+    """An index that another thread invalidates right after each read of its locations."""
+
+    def __getattribute__(self, name: str) -> object:
+        return self.__dict__.pop(name, None) if name == "_locations" else super().__getattribute__(name)
+
+
+def test_an_index_that_is_invalidated_during_a_look_up_still_answers(store: ContentStore) -> None:
+    whole(store, "old", {"a": BODY})
+    with Directory.open(store.path) as root:
+        index = ItemIndex(root)
+        assert index.has_duplicate("new", FILM)
+        index.__class__ = Raced
+        assert index.has_duplicate("new", FILM)
 
 
 def test_the_same_content_of_another_campaign_is_found_and_linked(store: ContentStore) -> None:
