@@ -18,7 +18,7 @@ from loader.planning.disk_space import SpaceBudget
 from loader.planning.eviction import EvictionPlanner, with_manifest_dates
 from loader.planning.model import Action, DiskSpace, Plan, PlanningContext, PlanStep, TargetCampaign
 from loader.planning.priorities import RankedItem, RequestedItems, rank_items, request_ranks
-from loader.storage.inventory import CampaignOnDisk, LocalItemState
+from loader.storage.inventory import CampaignOnDisk, FileState, LocalItemState
 
 FindItem = Callable[[str, Item], Sequence[LocalItemState]]
 BlockedItems = Mapping[tuple[str, str], Code]
@@ -39,7 +39,10 @@ class _Candidate:
     @property
     def missing(self) -> int:
         """Bytes that the link would have to carry."""
-        at_hand = any(there.file in ("whole", "unchecked") or there.staged or there.linkable for there in self.found)
+        at_hand = any(
+            there.file in (FileState.COMPLETE, FileState.UNVERIFIED) or there.staged or there.linkable
+            for there in self.found
+        )
         return 0 if at_hand else self.item.size - max(there.bytes_done for there in self.found)
 
     def step(
@@ -136,7 +139,7 @@ def _step_without_download(one: _Candidate, barred: BlockedItems) -> PlanStep | 
     """What needs no room: kept, linked, left as it failed, or read before anything else is decided."""
     beside, stores = one.ranked.target.replacing, range(len(one.found))
     for store in stores:
-        if one.found[store].file == "whole":
+        if one.found[store].file is FileState.COMPLETE:
             return one.step("keep", store, one.item.size)
     for store in stores:
         if one.found[store].staged:
@@ -147,14 +150,14 @@ def _step_without_download(one: _Candidate, barred: BlockedItems) -> PlanStep | 
     store = max(stores, key=lambda store: _nearness(one.found[store]))
     if code := barred.get((one.ranked.target.campaign, one.item.name)):
         return one.step("blocked", store, one.found[store].bytes_done, staged=beside, code=code)
-    if one.found[store].file == "unchecked" and not beside:
+    if one.found[store].file is FileState.UNVERIFIED and not beside:
         return one.step("verify", store)
     return None
 
 
 def _nearness(there: LocalItemState) -> tuple[bool, bool, int]:
     """What of an item already lies in a directory, most useful first."""
-    return there.file == "unchecked", there.file != "absent", there.bytes_done
+    return there.file is FileState.UNVERIFIED, there.file is not FileState.ABSENT, there.bytes_done
 
 
 def _download_step(one: _Candidate, rooms: SpaceBudget, purge: EvictionPlanner) -> PlanStep:

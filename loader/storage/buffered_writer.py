@@ -1,13 +1,13 @@
-"""Writes a file from memory in a thread of its own, so that a slow disk does not stop the reader.
+"""Writes a file from memory in a separate thread, so that a slow disk does not stop the download.
 
-The file is split into blocks of BLOCK bytes, at most BLOCKS of them in memory. A full block is written past the page
-cache (O_DIRECT) where possible: that saves a copy and a third of the CPU time. Bytes that wait longer, because the
-link is slow, go through the page cache, so that a killed process loses next to nothing.
+The file is split into blocks of BLOCK bytes, of which at most BLOCKS are in memory. A full block is written past the
+page cache (O_DIRECT) where possible, which saves a copy and a third of the CPU time. If the link is too slow to fill a
+block in time, its bytes go through the page cache, so that a killed process loses few of them.
 
-Both ways may be mixed in one file because they never meet in a page: writes only go upwards and are direct only
-between page boundaries; the first byte that goes through the page cache is on such a boundary, or follows one that
-went through it. The kernel writes out cached pages of a range before it writes there directly, and a reader through
-the page cache afterwards reads again what was written past it.
+Direct and cached writes can be mixed in one file because they never share a page. Offsets only increase, and direct
+writes start and end at page boundaries. The first cached byte is at such a boundary too, or follows a cached byte.
+Before and after a direct write the kernel drops the cached pages of its range, so cached reads see what was written
+(`generic_file_direct_write` in mm/filemap.c).
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ from loader.failpoints import failpoint
 
 log = logging.getLogger("loader")
 
-BLOCK: Final = 2 * 1024 * 1024  # bytes; a multiple of what any disk wants written at once
+BLOCK: Final = 2 * 1024 * 1024  # bytes; a multiple of the sector and stripe sizes of disks
 BLOCKS: Final = 2
 SYNC_EVERY: Final = 64 * 1024 * 1024  # bytes: what a power cut can cost one item
-_SECTOR: Final = 4096  # bytes: every disk takes direct writes of as much
-_DIRECT_FROM: Final = 64 * 1024  # bytes; less is not worth a wait for the disk
+_SECTOR: Final = 4096  # bytes: the alignment of direct writes that every disk accepts, and the page size
+_DIRECT_FROM: Final = 64 * 1024  # bytes; a smaller direct write is not worth waiting for the disk
 
-_spare: list[mmap.mmap] = []  # memory that was used before costs no page faults
+_spare: list[mmap.mmap] = []  # reused, because new memory costs page faults
 _MAX_SPARE: Final = 8
 
 
 class BufferedWriter:
-    """One file from an offset on. All but what it says of itself is for the thread that reads.
+    """Writes one file from an offset on. Its methods are for the one thread that fills the buffer.
 
-    They raise OSError if writing failed, in either thread; nothing more can be added then. `sync_failed`: what failed
-    was a sync, so nobody knows what of the file is on the disk.
+    They raise OSError if a write failed, in either thread; nothing more can be added then. `added` and `written` are
+    offsets in the file. `sync_failed`: a sync failed, so it is unknown which bytes are on disk.
     """
 
     def __init__(
         self, descriptor: int, offset: int, flush_after: float, on_written: Callable[[int | None], None]
     ) -> None:
-        """`descriptor` stays the caller's. `flush_after`: seconds that a byte may wait in memory.
+        """`flush_after`: seconds that a byte may wait in memory. The caller closes `descriptor`.
 
-        `on_written` is called, by either thread, before the first byte is written, unless it is also the last (None),
-        and whenever the file is durable up to an offset.
+        Either thread calls `on_written`: with None before the first write, unless that is the last one too, and with
+        an offset when the file is durable up to there.
         """
         self.added = self.written = offset
         self.sync_failed = False
@@ -59,21 +59,21 @@ class BufferedWriter:
         self._durable = offset
         self._announced = False
         self._blocks: deque[mmap.mmap] = deque()
-        self._base = offset - offset % BLOCK  # where the first of them begins
+        self._base = offset - offset % BLOCK  # the offset of the first block
         self._waiting_since = 0.0
         self._direct = False
         self._may_direct = True
         self._error: OSError | None = None
         self._closed = False
         self._condition = threading.Condition()
-        self._write_lock = threading.Lock()  # whoever writes holds it; it is taken before `_condition`
+        self._write_lock = threading.Lock()  # held while writing; acquired before `_condition`
         self._writer: threading.Thread | None = None
 
     def buffer(self) -> memoryview:
-        """Memory for what comes next, at least a byte. Waits for the disk if all of it is full."""
+        """Return memory for the bytes that follow, at least one byte. Wait for the disk if all blocks are full."""
         with self._condition:
             if self._writer is None and self.added > self.written:
-                # Not before the second read: many items come in one, and are written by whoever ends them.
+                # Not before the second call: most small items arrive in one read and are written by `flush`.
                 self._writer = threading.Thread(target=self._write, name="writer", daemon=True)
                 self._writer.start()
             if self.added >= self._base + len(self._blocks) * BLOCK:
@@ -83,7 +83,7 @@ class BufferedWriter:
             return memoryview(self._blocks[-1])[self.added % BLOCK :]
 
     def add(self, count: int) -> None:
-        """So many bytes were put into `buffer`."""
+        """Take `count` bytes from the start of the last `buffer`."""
         with self._condition:
             self._check()
             if self.added == self.written:
@@ -93,24 +93,23 @@ class BufferedWriter:
                 self._condition.notify_all()
 
     def flush(self, *, last: bool = False) -> None:
-        """All that was added is in the file when this returns. `last`: all that ever will be."""
+        """Write everything that was added. `last`: no more bytes will follow."""
         with self._write_lock:
             self._announced |= last
             try:
                 while self.written < self.added and not self._error:
                     self._write_block(self.added)
-                self._go_direct(False)  # whoever reads the file next may read anything of it
+                self._go_direct(False)  # the next reads through this descriptor may be unaligned
             except OSError as error:
                 self._fail(error)
         self._check()
 
     @property
     def failed(self) -> bool:
-        """Nothing more can be added."""
         return self._error is not None
 
     def close(self) -> None:
-        """Give the memory back; what was not flushed is forgotten."""
+        """Free the memory and end the thread. Bytes that were not flushed are lost."""
         with self._write_lock, self._condition:
             self._closed = True
             self._go_direct(False)
@@ -127,10 +126,10 @@ class BufferedWriter:
             self._error = error
             self._condition.notify_all()
 
-    # Either thread, holding the pen.
+    # From here on: either thread, holding `_write_lock`.
 
     def _write(self) -> None:
-        """The thread that writes."""
+        """Run the writing thread."""
         try:
             while self._await_work():
                 with self._write_lock:
@@ -142,19 +141,19 @@ class BufferedWriter:
         except OSError as error:
             self._fail(error)
         except Exception:
-            # The edge of a thread, for whose work another one waits.
-            log.exception("While a part was written")
+            # The edge of a thread: the other one waits for its result.
+            log.exception("While writing a partial file")
             self._fail(OSError(errno.EIO, "internal error"))
 
     def _await_work(self) -> bool:
-        """Until something is due. False at the end."""
+        """Wait until there is something to write. Return False once the writer is closed or has failed."""
         with self._condition:
             while not self._closed and not self._error and self._due() == self.written:
                 self._condition.wait(self._flush_after / 4)
             return not self._closed and not self._error
 
     def _due(self) -> int:
-        """Up to where is to be written now: the end of a full block, or all if a byte has waited for long."""
+        """Return the offset to write up to now: the end of a full block, or everything if a byte has waited long."""
         if self.added - self._base >= BLOCK:
             return self._base + BLOCK
         return self.added if self.added > self.written and self._overdue() else self.written
@@ -163,7 +162,7 @@ class BufferedWriter:
         return time.monotonic() - self._waiting_since >= self._flush_after / 2
 
     def _write_block(self, end: int) -> None:
-        """Write up to `end` or the end of the first block."""
+        """Write up to `end` or to the end of the first block, whichever comes first."""
         end = min(end, self._base + BLOCK)
         if end == self.written:
             return
@@ -181,7 +180,7 @@ class BufferedWriter:
         failpoint("chunk-kept")
 
     def _write_range(self, start: int, end: int) -> None:
-        """The bytes of the first block between two offsets of the file: whole pages directly, the rest not."""
+        """Write the bytes of the first block between two file offsets: full pages directly, the rest cached."""
         aligned = end - end % _SECTOR
         if start % _SECTOR or aligned - start < _DIRECT_FROM:
             aligned = start
@@ -198,7 +197,7 @@ class BufferedWriter:
         except OSError as error:
             if not self._direct or error.errno != errno.EINVAL:
                 raise
-        # The file system takes the flag, but not the write.
+        # Some file systems accept O_DIRECT in fcntl(2), but fail the write with EINVAL.
         self._may_direct = False
         self._go_direct(False)
         return os.pwrite(self._descriptor, data, at)
@@ -211,7 +210,7 @@ class BufferedWriter:
         try:
             fcntl.fcntl(self._descriptor, fcntl.F_SETFL, flags ^ os.O_DIRECT)
         except OSError:
-            self._may_direct = False  # as on tmpfs
+            self._may_direct = False  # refused, for example by tmpfs before Linux 6.6
         else:
             self._direct = direct
 
@@ -219,7 +218,7 @@ class BufferedWriter:
         try:
             os.fdatasync(self._descriptor)
         except OSError:
-            # After a failed fsync nobody knows what is on disk; trying again would only say that all is well.
+            # After a failed fsync the kernel may report success the next time, although the bytes are lost.
             self.sync_failed = True
             raise
         self._durable = self.written

@@ -8,7 +8,7 @@ Extent = tuple[int, int]
 
 
 def union(extents: Iterable[Extent]) -> list[Extent]:
-    """Sorted, without overlaps, neighbours joined, empty ones left out."""
+    """Return the same bytes as sorted extents that neither overlap nor touch, without empty ones."""
     joined: list[Extent] = []
     for start, end in sorted(extent for extent in extents if extent[0] < extent[1]):
         if joined and start <= joined[-1][1]:

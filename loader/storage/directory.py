@@ -1,7 +1,7 @@
-"""One directory, held open by its descriptor: small, safe file operations. No symbolic link is followed.
+"""File operations relative to an open directory descriptor. Symbolic links are not followed.
 
 Every name is opened relative to a descriptor with O_NOFOLLOW, so neither a link nor a renamed parent can redirect a
-write. `translate_disk_errors` translates OSError into the loader's errors; texts never name a path outside.
+write. `translate_disk_errors` turns OSError into WorldError.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ Durability = Literal["name", "bytes", "nothing"]
 _DIRECTORY_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # O_NONBLOCK: opening a planted pipe must not wait for its other end.
 _FILE_FLAGS: Final = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 
 @contextlib.contextmanager
 def translate_disk_errors(what: str) -> Iterator[None]:
-    """`what` was being done to the disk. Raises WorldError NO_SPACE, READ_ONLY or IO_ERROR for any OSError."""
+    """Raise WorldError NO_SPACE, READ_ONLY or IO_ERROR for any OSError; its text starts with `what`."""
     try:
         yield
     except OSError as error:
@@ -35,26 +36,28 @@ def translate_disk_errors(what: str) -> Iterator[None]:
 
 
 class Directory:
-    """A directory. Methods raise OSError; names are single path components that were checked before."""
+    """An open directory. Methods raise OSError. The caller has checked that names are single path components."""
+
+    is_present = True
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """The folder an operator named; it is made if missing, and may itself be reached by a link."""
+        """Open a directory that an operator configured; create it if missing. The path may contain links."""
         path.mkdir(parents=True, exist_ok=True)
         return cls(os.open(path, _DIRECTORY_FLAGS))
 
     def make_subdirectory(self, *names: str) -> Directory:
-        """A folder below, made if missing. A link or file in its place raises OSError."""
+        """Open a subdirectory; create it if missing. Raises OSError for a link or a file of that name."""
         folder = self
         try:
             for name in names:
-                below = folder._open_or_make(name)
+                child = folder._open_or_make(name)
                 if folder is not self:
                     folder.close()
-                folder = below
+                folder = child
         except BaseException:
             if folder is not self:
                 folder.close()
@@ -70,38 +73,36 @@ class Directory:
                 self.fsync()
         return Directory(os.open(name, _DIRECTORY_FLAGS | os.O_NOFOLLOW, dir_fd=self.descriptor))
 
-    def open_subdirectory(self, *names: str) -> Directory | None:
-        """A folder below, or None if there is none to be had: not there, a link, a file."""
+    def open_if_present(self, *names: str) -> Directory:
+        """Return the subdirectory, or an `AbsentDirectory` if it is missing, a symbolic link or a file."""
         folder: Directory = self
         for name in names:
             try:
-                below = Directory(os.open(name, _DIRECTORY_FLAGS | os.O_NOFOLLOW, dir_fd=folder.descriptor))
-            except (FileNotFoundError, NotADirectoryError):
-                return None
+                child = Directory(os.open(name, _DIRECTORY_FLAGS | os.O_NOFOLLOW, dir_fd=folder.descriptor))
             except OSError as error:
-                if error.errno != errno.ELOOP:
+                if error.errno not in _ABSENT:
                     raise
-                return None
+                return AbsentDirectory()
             finally:
                 if folder is not self:
                     folder.close()
-            folder = below
+            folder = child
         return folder
 
     def open_file(self, name: str, flags: int, *, shared: bool = False) -> int:
-        """A descriptor of a plain file with one name; `shared`: it may have several, and is only to be read.
+        """Open a regular file that has only this name, or `shared`, for reading, one that has several.
 
-        Raises OSError (ELOOP for a link, EINVAL for a stranger).
+        Raises OSError: ELOOP for a symbolic link, EINVAL for anything else that is not such a file.
         """
         descriptor = os.open(name, flags | _FILE_FLAGS, 0o644, dir_fd=self.descriptor)
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or (status.st_nlink != 1 and not shared):
             os.close(descriptor)
-            raise OSError(errno.EINVAL, "not a plain file of ours", name)
+            raise OSError(errno.EINVAL, "not a regular file with one name", name)
         return descriptor
 
     def stat_file(self, name: str) -> os.stat_result | None:
-        """The status of a plain file, or None for nothing, a link or anything else."""
+        """Return the status of a regular file; None if there is none of that name."""
         try:
             status = os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
         except FileNotFoundError:
@@ -109,7 +110,7 @@ class Directory:
         return status if stat.S_ISREG(status.st_mode) else None
 
     def read(self, name: str, limit: int) -> bytes | None:
-        """A small file; None if it is missing, longer than `limit` or not a plain one."""
+        """Return the contents of a file; None if it is missing, unreadable, or longer than `limit` bytes."""
         try:
             descriptor = self.open_file(name, os.O_RDONLY)
         except OSError:
@@ -119,10 +120,10 @@ class Directory:
         return body if len(body) <= limit else None
 
     def write(self, name: str, body: bytes, *, durability: Durability = "name") -> None:
-        """Replace a small file in one step: temporary file, rename. A reader sees the old or the new one.
+        """Replace a file atomically, through a temporary file and a rename.
 
-        `durability`: what is to survive a power cut when this returns: the "name" (fsync of file and folder), the
-        "bytes" (fsync of the file: never torn, but perhaps still the old one), or "nothing".
+        `durability` is what survives a power cut once this has returned. "name": the new file (fsync of file and
+        directory). "bytes": the new or the old file, but never a torn one (fsync of the file). "nothing": no fsync.
         """
         temporary = name + ".new"
         try:
@@ -140,35 +141,38 @@ class Directory:
             self.fsync()
 
     def move(self, name: str, target: Directory, new: str) -> None:
-        """Rename over whatever is there."""
+        """Rename, replacing an existing file."""
         os.rename(name, new, src_dir_fd=self.descriptor, dst_dir_fd=target.descriptor)
 
     def remove(self, name: str) -> None:
-        """A name that may be missing; a link itself, never what it points to."""
+        """Remove a file if it exists; of a symbolic link, the link itself."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self.descriptor)
 
     def remove_if_empty(self, name: str) -> None:
-        """Remove a folder below if it is empty."""
+        """Remove a subdirectory if it exists and is empty."""
         with contextlib.suppress(OSError):
             os.rmdir(name, dir_fd=self.descriptor)
 
     def list_names(self) -> list[str]:
-        """What is in it, sorted."""
+        """Return the sorted names of all entries."""
+        if self.descriptor < 0:
+            # os.scandir(-1) does not fail, but lists the working directory.
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         with os.scandir(self.descriptor) as entries:
             return sorted(entry.name for entry in entries)
 
     def fsync(self) -> None:
-        """Make names durable."""
+        """Make names that were created, renamed or removed durable."""
         os.fsync(self.descriptor)
 
     def space(self) -> tuple[int, int]:
-        """Bytes in all, and bytes that may still be taken."""
+        """Return the size of the file system and the bytes available to this user."""
         status = os.fstatvfs(self.descriptor)
         return status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize
 
     def lock(self) -> bool:
-        """Claim it for this process, until `close` or death. False if another one has it. Nothing is written."""
+        """Lock the directory until `close` or the end of the process. Return False if another process has the lock."""
         try:
             fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -176,7 +180,6 @@ class Directory:
         return True
 
     def close(self) -> None:
-        """Give the descriptor back."""
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
@@ -188,12 +191,31 @@ class Directory:
         self.close()
 
 
-@contextlib.contextmanager
-def open_if_present(parent: Directory, *names: str) -> Iterator[Directory | None]:
-    """A folder below, closed again afterwards; None if there is none to be had."""
-    folder = parent.open_subdirectory(*names)
-    try:
-        yield folder
-    finally:
-        if folder is not None:
-            folder.close()
+class AbsentDirectory(Directory):
+    """A directory that does not exist: it reads as empty, and there is nothing to remove from it."""
+
+    is_present = False
+
+    def __init__(self) -> None:
+        super().__init__(-1)
+
+    def open_if_present(self, *names: str) -> Directory:
+        return self
+
+    def open_file(self, name: str, flags: int, *, shared: bool = False) -> int:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+
+    def stat_file(self, name: str) -> None:
+        return None
+
+    def remove(self, name: str) -> None:
+        pass
+
+    def remove_if_empty(self, name: str) -> None:
+        pass
+
+    def list_names(self) -> list[str]:
+        return []
+
+    def fsync(self) -> None:
+        pass

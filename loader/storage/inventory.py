@@ -5,18 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from enum import Enum, auto
+
+
+class FileState(Enum):
+    """What is under the final name of an item."""
+
+    ABSENT = auto()
+    COMPLETE = auto()  # the content that the manifest lists
+    UNVERIFIED = auto()  # a file of the right size without a record
+    OTHER = auto()  # other content, for example of an older version
 
 
 @dataclass(frozen=True, slots=True)
 class LocalItemState:
     """What one content directory has of one item.
 
-    `file`: "absent"; "whole": the wanted content; "unchecked": the right size, but nothing known about it; "other":
-    something else, e.g. an older version. `staged`: the wanted content waits there. `bytes_done`: bytes begun.
-    `linkable`: the same content is whole in this directory under another name.
+    `staged`: the content that the manifest lists is staged. `bytes_done`: bytes in the partial file. `linkable`: the
+    same content is complete in this directory under another name.
     """
 
-    file: str = "absent"
+    file: FileState = FileState.ABSENT
     staged: bool = False
     bytes_done: int = 0
     linkable: bool = False
@@ -24,9 +33,10 @@ class LocalItemState:
 
 @dataclass(frozen=True, slots=True)
 class CampaignOnDisk:
-    """A campaign of which something lies here. `bytes`: what removing it would free, for each content directory.
+    """A campaign of which files are on disk, in one or several content directories.
 
-    `content`: the items of which something lies here; None where that is not known.
+    `bytes`: what removing it would free in each content directory. `content`: names of its items on disk, None if
+    unknown.
     """
 
     campaign: str
@@ -38,31 +48,31 @@ class CampaignOnDisk:
 
 
 def merge_stores(stores: Sequence[Iterable[CampaignOnDisk]]) -> tuple[CampaignOnDisk, ...]:
-    """What several content directories say of their campaigns (`bytes` of one element each), as one."""
+    """Merge the campaigns of several content directories, whose `bytes` have one element each."""
     found: dict[str, list[CampaignOnDisk | None]] = {}
     for store, campaigns in enumerate(stores):
-        for one in campaigns:
-            found.setdefault(one.campaign, [None] * len(stores))[store] = one
+        for campaign in campaigns:
+            found.setdefault(campaign.campaign, [None] * len(stores))[store] = campaign
     return tuple(_merge(campaign, found[campaign]) for campaign in sorted(found))
 
 
 def _merge(campaign: str, parts: Sequence[CampaignOnDisk | None]) -> CampaignOnDisk:
-    there = [part for part in parts if part is not None]
+    present = [part for part in parts if part is not None]
     return CampaignOnDisk(
         campaign,
-        next((part.starts for part in there if part.starts), None),
-        next((part.ends for part in there if part.ends), None),
-        any(part.is_complete for part in there),
+        next((part.starts for part in present if part.starts), None),
+        next((part.ends for part in present if part.ends), None),
+        any(part.is_complete for part in present),
         tuple(sum(part.bytes) if part else 0 for part in parts),
-        frozenset().union(*(part.content for part in there if part.content is not None))
-        if all(part.content is not None for part in there)
+        frozenset().union(*(part.content for part in present if part.content is not None))
+        if all(part.content is not None for part in present)
         else None,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class ManifestVersion:
-    """What a campaign is: its manifest's version (if it has one) and the SHA-256 of the manifest."""
+    """The version of a campaign: the SHA-256 of its manifest and, if the manifest has one, its version number."""
 
     digest: str
     version: int | None = None

@@ -1,8 +1,9 @@
 """Index of verified items by name and by content, so that duplicates are linked, not downloaded.
 
-`DIR/.loader/held/<campaign>/<content>.tgz.json` is the source of truth. It is cached together with the identity of
-each state file, so that checking 10,000 items costs two `stat` calls an item. A file is never trusted without a
-`stat`. Touches only the directory it is given. Methods may be called from any thread; they raise OSError.
+The records `DIR/.loader/held/<campaign>/<content>.tgz.json` are the source of truth. They are cached together with the
+inode, time and size of the record's file, so that checking 10,000 items costs two stat(2) calls each. An item is never
+trusted without a stat(2) of its file. Touches only the directory it is given. Methods may be called from any thread and
+raise OSError.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from typing import Final
 
 from loader.contract.manifest import Item
 from loader.contract.names import TGZ
-from loader.storage.directory import Directory, open_if_present
+from loader.storage.directory import Directory
 from loader.storage.layout import HELD_DIR, LINK_SUFFIX, LOADER_DIR
 from loader.storage.state_files import read_state
 
 _JSON: Final = ".json"
-# The file system cannot, may not or will not; the content is then fetched.
+# The file system has no hard links, or refuses this one (see link(2)): the item is then downloaded.
 _LINK_REFUSED: Final = frozenset(
     {errno.EMLINK, errno.EXDEV, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOENT, errno.ELOOP}
 )
@@ -31,7 +32,7 @@ _Location = tuple[str, str]  # campaign, content
 
 @dataclass(frozen=True, slots=True)
 class ItemRecord:
-    """What a state says of the file beside it. `etag`: of the object it came from, empty where not known."""
+    """What was verified of an installed file. `etag`: of the object it was downloaded from, empty if unknown."""
 
     size: int
     mtime_ns: int
@@ -40,18 +41,18 @@ class ItemRecord:
 
     @classmethod
     def from_json(cls, state: Mapping[str, object]) -> ItemRecord | None:
-        """None for a state that is torn or foreign."""
+        """Return None for a record that is torn or foreign."""
         size, mtime, digest, etag = (state.get(field) for field in cls.__slots__)
         if type(size) is not int or type(mtime) is not int or not isinstance(digest, str):
             return None
         return cls(size, mtime, digest, etag if isinstance(etag, str) else "")
 
     def matches_file(self, status: os.stat_result) -> bool:
-        """Nobody wrote the file since it was checked."""
+        """Return whether the file has not been written to since it was verified."""
         return (self.size, self.mtime_ns) == (status.st_size, status.st_mtime_ns)
 
     def matches_item(self, item: Item, etag: str = "") -> bool:
-        """It is what the manifest now wants. Without a hash, the object must still be the same."""
+        """Return whether the file is the item of the manifest. Without a hash, the ETag must be the same."""
         if self.size != item.size:
             return False
         if item.sha256 is not None:
@@ -60,7 +61,7 @@ class ItemRecord:
 
 
 class ItemIndex:
-    """The states of one content directory."""
+    """The records of one content directory."""
 
     def __init__(self, root: Directory) -> None:
         self._root = root
@@ -69,62 +70,60 @@ class ItemIndex:
         self._unlinkable: set[_Content] = set()
         self._lock = threading.Lock()
 
-    def record(self, held: Directory, campaign: str, content: str) -> ItemRecord | None:
-        """What was checked of an item; `held` is the folder of the campaign's states."""
-        status, place = held.stat_file(content + TGZ + _JSON), (campaign, content)
+    def record(self, records: Directory, campaign: str, content: str) -> ItemRecord | None:
+        """Return the record of an item; `records`: the directory of the campaign's records."""
+        status, location = records.stat_file(content + TGZ + _JSON), (campaign, content)
         if status is None:
             return None
-        mark = (status.st_ino, status.st_mtime_ns, status.st_size)
-        known = self._cache.get(place)
-        if known is None or known[0] != mark:
-            known = (mark, ItemRecord.from_json(read_state(held, content + TGZ + _JSON)))
+        identity = (status.st_ino, status.st_mtime_ns, status.st_size)
+        cached = self._cache.get(location)
+        if cached is None or cached[0] != identity:
+            cached = (identity, ItemRecord.from_json(read_state(records, content + TGZ + _JSON)))
             with self._lock:
-                self._cache[place] = known
-                self._add_to_index(place, known[1])
-        return known[1]
+                self._cache[location] = cached
+                self._add_to_index(location, cached[1])
+        return cached[1]
 
-    def refresh(self, held: Directory, campaign: str, content: str) -> None:
-        """A state was written just now."""
+    def refresh(self, records: Directory, campaign: str, content: str) -> None:
+        """Read a record that was just written."""
         with self._lock:
             self._cache.pop((campaign, content), None)
-        self.record(held, campaign, content)
+        self.record(records, campaign, content)
 
     def invalidate(self, campaign: str) -> None:
-        """States of this campaign were written or removed."""
+        """Forget the records of a campaign: some were written or removed."""
         with self._lock:
-            for place in [place for place in self._cache if place[0] == campaign]:
-                del self._cache[place]
-            # What no longer fits is found out by whoever looks there; what came is not in the index yet.
+            for location in [location for location in self._cache if location[0] == campaign]:
+                del self._cache[location]
+            # Stale locations would do no harm, because `_duplicates` checks each; new ones would be missing.
             self._locations = None
 
-    def _add_to_index(self, place: _Location, checked: ItemRecord | None) -> None:
-        if self._locations is not None and checked is not None:
-            self._locations.setdefault((checked.sha256, checked.size), set()).add(place)
+    def _add_to_index(self, location: _Location, record: ItemRecord | None) -> None:
+        if self._locations is not None and record is not None:
+            self._locations.setdefault((record.sha256, record.size), set()).add(location)
 
     def _load_index(self) -> Mapping[_Content, set[_Location]]:
-        """Made when first something is missing: an aircraft that has everything never needs it."""
-        if self._locations is None:
-            for campaign, content, held in self._all_records():
-                self.record(held, campaign, content)
+        # Built when an item is first missing: an aircraft that has everything never needs it.
+        locations = self._locations  # read once: another thread may invalidate the index at any time
+        if locations is None:
+            for campaign, content, records in self._all_records():
+                self.record(records, campaign, content)
             with self._lock:
-                self._locations = {}
-                for place, (_, checked) in self._cache.items():
-                    self._add_to_index(place, checked)
-                return self._locations
-        return self._locations
+                locations = self._locations = {}
+                for location, (_, record) in self._cache.items():
+                    self._add_to_index(location, record)
+        return locations
 
     def _all_records(self) -> Iterator[tuple[str, str, Directory]]:
-        with open_if_present(self._root, LOADER_DIR, HELD_DIR) as above:
-            for campaign in above.list_names() if above else []:
-                with open_if_present(self._root, LOADER_DIR, HELD_DIR, campaign) as held:
-                    for name in held.list_names() if held else []:
-                        if held and name.endswith(TGZ + _JSON):
-                            yield campaign, name.removesuffix(TGZ + _JSON), held
-
-    # The same content under another name.
+        with self._root.open_if_present(LOADER_DIR, HELD_DIR) as parent:
+            for campaign in parent.list_names():
+                with parent.open_if_present(campaign) as records:
+                    for name in records.list_names():
+                        if name.endswith(TGZ + _JSON):
+                            yield campaign, name.removesuffix(TGZ + _JSON), records
 
     def has_duplicate(self, campaign: str, item: Item) -> bool:
-        """The content of this item is whole under another name."""
+        """Return whether the content of the item is complete under another name."""
         return any(True for _ in self._duplicates(campaign, item))
 
     def _duplicates(self, campaign: str, item: Item) -> Iterator[tuple[Directory, str, ItemRecord]]:
@@ -134,20 +133,21 @@ class ItemIndex:
             if (source, content) == (campaign, item.name):
                 continue
             with (
-                open_if_present(self._root, source) as folder,
-                open_if_present(self._root, LOADER_DIR, HELD_DIR, source) as held,
+                self._root.open_if_present(source) as folder,
+                self._root.open_if_present(LOADER_DIR, HELD_DIR, source) as records,
             ):
-                status = folder.stat_file(content + TGZ) if folder else None
-                checked = self.record(held, source, content) if held else None
-                if folder and status and checked and checked.matches_file(status) and checked.matches_item(item):
-                    yield folder, content + TGZ, checked
+                status = folder.stat_file(content + TGZ)
+                record = self.record(records, source, content)
+                if status and record and record.matches_file(status) and record.matches_item(item):
+                    yield folder, content + TGZ, record
 
     def link_duplicate(self, campaign: str, item: Item, target: Directory) -> tuple[str, ItemRecord] | None:
-        """A second name of the content, `<content>.tgz.link` in `target`, and what is known of it; None if none could
-        be made. It is not durable yet.
+        """Link the content of the item as `<content>.tgz.link` in `target`; return that name and the record.
+
+        None if no link could be made. The link is not durable yet.
         """
         name = item.name + TGZ + LINK_SUFFIX
-        for folder, source, checked in self._duplicates(campaign, item):
+        for folder, source, record in self._duplicates(campaign, item):
             target.remove(name)
             try:
                 os.link(
@@ -163,9 +163,9 @@ class ItemIndex:
                 if error.errno != errno.ENOENT and item.sha256 is not None:
                     self._unlinkable.add((item.sha256, item.size))
                 continue
-            # Between the look and the link somebody may have put something else there.
+            # A race: another program may have replaced the source between the check and the link.
             status = target.stat_file(name)
-            if status is not None and checked.matches_file(status):
-                return name, checked
+            if status is not None and record.matches_file(status):
+                return name, record
             target.remove(name)
         return None

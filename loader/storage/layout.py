@@ -5,16 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 LOADER_DIR: Final = ".loader"
-
 HELD_DIR: Final = "held"
+CAMPAIGNS_DIR: Final = "campaigns"
+STAGED_DIR: Final = "beside"
+PARTS_DIR: Final = "parts"
+HOOKS_DIR: Final = "told"
 
 LINK_SUFFIX: Final = ".link"
-
-CAMPAIGNS_DIR: Final = "campaigns"
-
-STAGED_DIR: Final = "beside"
-
-PARTS_DIR: Final = "parts"
-
-
-HOOKS_DIR: Final = "told"

@@ -1,9 +1,8 @@
-"""One unfinished item on disk: its bytes, its state, and the durable installation under its final name.
+"""The partial file of an item: appending, resuming, and its durable installation under the final name.
 
-`<content>.tgz.part` holds bytes of the object, contiguous unless several connections wrote them; `<content>.tgz.json`
-beside it says of which object and, where there may be gaps, which bytes (`loader.storage.partial_state`). A torn or
-foreign state is never believed: its bytes are downloaded again. Raises WorldError; touches only the directory it is
-given.
+`<content>.tgz.part` has bytes of the object, without gaps unless several connections wrote them. Its state file says
+which bytes of which object they are (`loader.storage.partial_state_file`). Without an intact state the bytes are
+downloaded again. Touches only the directories it is given. Raises WorldError.
 """
 
 from __future__ import annotations
@@ -12,9 +11,7 @@ import contextlib
 import hashlib
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from typing import Final
 
 from loader.contract.manifest import Item
@@ -24,18 +21,17 @@ from loader.failpoints import failpoint
 from loader.storage.buffered_writer import SYNC_EVERY, BufferedWriter
 from loader.storage.byte_ranges import Extent
 from loader.storage.directory import Directory, Durability, translate_disk_errors
-from loader.storage.partial_state import PartialState
-from loader.storage.state_files import boot_id, read_state, write_state
+from loader.storage.partial_state_file import PartialStateFile
 
 _BLOCK: Final = 1024 * 1024
 
 
 class PartialFile:
-    """The bytes kept of one item. Used by one thread, but see `open_for_ranges`.
+    """A partial file. Used by one thread, apart from what `open_for_ranges` allows.
 
-    `written_bytes` counts the bytes before the first gap that are in the file; `detached` says which lie behind it.
-    What was added and waits in memory to be written (`loader.storage.buffered_writer`) is in the hash already. After an
-    error of the disk a part can only be saved, dropped or closed.
+    `written_bytes`: bytes in the file before the first gap. `detached`: the ranges after it. Appended bytes that are
+    still in memory (`loader.storage.buffered_writer`) are already part of the hash. After an error of the disk only
+    `save`, `discard` and `close` may be called. Methods raise WorldError.
     """
 
     def __init__(self, folder: Directory, item: Item, version: int | None, boot: str | None = None) -> None:
@@ -43,65 +39,56 @@ class PartialFile:
         self.written_bytes = 0
         self.detached: tuple[Extent, ...] = ()
         self.etag = ""
-        self._version = version
-        self._boot = boot_id() if boot is None else boot
         self._folder = folder
-        self._file, self._state = f"{item.name}{TGZ}.part", f"{item.name}{TGZ}.json"
+        self._file, self._state = f"{item.name}{TGZ}.part", PartialStateFile(folder, item, version, boot)
         self._descriptor = -1
         self._writer: BufferedWriter | None = None
-        self._durable_bytes = 0
-        self._has_durable_state = False
         self._has_ranges = False
-        self._state_written_at = 0.0
-        self._may_have_file = self._may_have_state = True  # a file of it, and a state: as far as anybody knows
+        self._may_have_file = True
         self._hash = hashlib.sha256()
 
     @property
     def contiguous_bytes(self) -> int:
-        """The bytes before the first gap, those included that wait in memory."""
+        """Bytes before the first gap, including those that are still in memory."""
         return self._writer.added if self._writer else self.written_bytes
 
     @property
     def bytes_done(self) -> int:
-        """All bytes kept, before and behind gaps."""
+        """Bytes in the file, before and after gaps."""
         return self.written_bytes + sum(end - start for start, end in self.detached)
 
     @property
     def missing(self) -> int:
-        """Bytes still to come."""
         return self.item.size - self.bytes_done
 
     @property
     def sha256(self) -> str:
-        """Of the bytes before the first gap, in hex."""
+        """The hash of the bytes before the first gap, in hexadecimal digits."""
         return self._hash.hexdigest()
 
     @property
     def is_complete(self) -> bool:
-        """All bytes are there; whether they are the right ones, `finish` finds out."""
+        """True if all bytes are there. Whether they are correct is checked by `finish`."""
         return self._descriptor >= 0 and self.contiguous_bytes == self.item.size
 
     @staticmethod
     def resumable_bytes(folder: Directory, item: Item, boot: str | None = None) -> int:
-        """How many bytes a `PartialFile` made now would go on from, without reading them."""
-        _, extents = _load_resumable(folder, item, boot_id() if boot is None else boot)
+        """Return how many bytes of the item `resume` would find, without reading them."""
+        _, extents = PartialStateFile(folder, item, None, boot).load()
         return sum(end - start for start, end in extents)
 
     def resume(self, stop: threading.Event) -> None:
-        """Take up what is on disk, by hashing it again. Raises WorldError, Stopped."""
+        """Hash what is on disk and continue from there. Raises WorldError, Stopped."""
         with translate_disk_errors(self._file):
-            state, extents = _load_resumable(self._folder, self.item, self._boot)
+            state, extents = self._state.load()
             if state is None or not extents:
                 self.discard()
                 return
             self._descriptor = self._folder.open_file(self._file, os.O_RDWR)
             os.ftruncate(self._descriptor, extents[-1][1])
             self._rehash(extents[0][1], stop)
-            self.etag, self._durable_bytes, self._has_durable_state = (
-                state.etag,
-                min(state.durable, self.written_bytes),
-                state.durable > 0,
-            )
+            self.etag = state.etag
+            self._state.resume(state, self.written_bytes)
             self._has_ranges = state.extents is not None
             self.detached = tuple(extents[1:])
             self.end_ranges()
@@ -113,12 +100,12 @@ class PartialFile:
                 raise Stopped
             count = os.preadv(self._descriptor, [buffer[: size - self.written_bytes]], self.written_bytes)
             if count == 0:
-                raise WorldError(Code.IO_ERROR, f"{self._file}: it ends before its size")
+                raise WorldError(Code.IO_ERROR, f"{self._file}: the file is shorter than its state says")
             self._hash.update(buffer[:count])
             self.written_bytes += count
 
     def restart(self, etag: str) -> None:
-        """Start anew with the object of this ETag: forget all bytes. Raises WorldError."""
+        """Discard all bytes and start with the object of this ETag."""
         self.discard()
         with translate_disk_errors(self._file):
             self.etag = etag
@@ -127,9 +114,9 @@ class PartialFile:
             failpoint("part-begun")
 
     def write_buffer(self, flush_after: float) -> memoryview:
-        """Memory for the bytes that come next; hand what was filled of it to `append`. Raises WorldError.
+        """Return memory for the bytes that follow. Pass the filled part of it to `append`.
 
-        `flush_after`: seconds that bytes may wait in memory. Before they are in the file a kill costs them.
+        `flush_after`: seconds after which bytes are written even if the buffer is not full. A kill loses what is in it.
         """
         with self._writing():
             if self._writer is None:
@@ -137,18 +124,15 @@ class PartialFile:
             return self._writer.buffer()
 
     def append(self, data: memoryview) -> None:
-        """Append the beginning of the last `write_buffer`, filled. Raises WorldError."""
+        """Append the first bytes of the last `write_buffer`."""
         self._hash.update(data)
         if self._writer:
             with self._writing():
                 self._writer.add(len(data))
             self.written_bytes = self._writer.written
 
-    def flush(self) -> None:
-        """Wait until all bytes are in the file; nothing of them is in use by another thread then. Raises WorldError."""
-        self._flush(last=False)
-
-    def _flush(self, *, last: bool) -> None:
+    def flush(self, *, last: bool = False) -> None:
+        """Write all appended bytes to the file and end the writing thread. `last`: no more bytes will follow."""
         if self._writer:
             with self._writing():
                 self._writer.flush(last=last)
@@ -172,43 +156,40 @@ class PartialFile:
                 raise
 
     def _on_written(self, durable: int | None) -> None:
-        """Called by whichever thread writes."""
+        """Called before the first write (None) and after each sync, by the thread that writes."""
         if durable is None:
-            # Survives a kill; a power cut loses no durable bytes that only a newer state would tell of.
+            # Not synced: it declares no more bytes durable than the state before it, and a kill does not lose it.
             self._write_state("nothing")
         else:
-            self._durable_bytes = durable
-            self._write_durable_state()
-
-    # Bytes that come to several places at once.
+            self._state.write_synced(self.etag, self._extents(), durable)
 
     def open_for_ranges(self) -> int:
-        """A descriptor for whoever writes such bytes; it is theirs to close. Raises WorldError."""
+        """Return a new descriptor for another thread to write ranges with; the caller closes it."""
         with translate_disk_errors(self._file):
             if not self._has_ranges:
                 self._has_ranges = True
-                # Before the first gap: from now on the length of the file says nothing.
+                # Before there is a gap: from now on the length of the file says nothing.
                 self._write_state("bytes")
             return os.dup(self._descriptor)
 
     def hash_contiguous(self, extents: Sequence[Extent], flush_after: float) -> None:
-        """These bytes are written: hash up to the first gap; note them, if so many seconds passed since it was done.
+        """Hash the bytes of `extents`, which are all that is written, up to the first gap.
 
-        Nothing happens to a part that was dropped. Raises WorldError.
+        Record them if the state is older than `flush_after` seconds. Do nothing if the bytes were discarded.
         """
         if self._descriptor < 0:
             return
         with translate_disk_errors(self._file):
-            edge = extents[0][1]
+            contiguous = extents[0][1]
             self.detached = tuple(extents[1:])
-            self._rehash(edge, None)
-            if self.written_bytes - self._durable_bytes >= SYNC_EVERY:
+            self._rehash(contiguous, None)
+            if self.written_bytes - self._state.durable_bytes >= SYNC_EVERY:
                 self._sync()
-            elif time.monotonic() - self._state_written_at >= flush_after:
+            elif self._state.seconds_since_write() >= flush_after:
                 self._write_state("bytes")
 
     def end_ranges(self) -> None:
-        """Nobody writes any more: go on as a part without gaps, if there are none. Raises WorldError."""
+        """Continue as a file without gaps, if there are none. No other thread may be writing."""
         if self._has_ranges and not self.detached:
             with translate_disk_errors(self._file):
                 os.ftruncate(self._descriptor, self.written_bytes)
@@ -216,7 +197,7 @@ class PartialFile:
                 self._write_state("bytes")
 
     def save(self) -> None:
-        """Make what is there durable, so that it can be gone on with after anything. Raises WorldError."""
+        """Make all bytes durable, so that the download can resume after a power cut."""
         if self._descriptor >= 0:
             if self._writer and not self._writer.failed:
                 self.flush()
@@ -227,44 +208,35 @@ class PartialFile:
         try:
             os.fdatasync(self._descriptor)
         except OSError:
-            # After a failed fsync nobody knows what is on disk; trying again would only say that all is well.
+            # After a failed fsync the kernel may report success the next time, although the bytes are lost.
             self.discard()
             raise
-        self._durable_bytes = self.written_bytes
-        self._write_durable_state()
-
-    def _write_durable_state(self) -> None:
-        # Once a state of these bytes has its name, an older one in its place after a power cut only knows of fewer.
-        self._write_state("bytes" if self._has_durable_state else "name")
-        self._has_durable_state = True
+        self._state.write_synced(self.etag, self._extents(), self.written_bytes)
 
     def _write_state(self, durability: Durability) -> None:
-        item = self.item
-        extents = ((0, self.written_bytes), *self.detached) if self._has_ranges else None
-        state = PartialState(self.etag, item.size, item.sha256, self._version, self._durable_bytes, self._boot, extents)
-        self._may_have_state = True
-        write_state(self._folder, self._state, asdict(state), durability=durability)
-        self._state_written_at = time.monotonic()
+        self._state.write(self.etag, self._extents(), durability)
+
+    def _extents(self) -> tuple[Extent, ...] | None:
+        return ((0, self.written_bytes), *self.detached) if self._has_ranges else None
 
     def discard(self) -> None:
-        """Forget all bytes. Raises WorldError."""
+        """Remove the partial file and its state."""
         self._close_file()
-        self.written_bytes, self._durable_bytes, self.etag, self._hash = 0, 0, "", hashlib.sha256()
-        self._has_durable_state = False
+        self.written_bytes, self.etag, self._hash = 0, "", hashlib.sha256()
         self.detached, self._has_ranges = (), False
         if self._may_have_file:
             with translate_disk_errors(self._file):
                 self._folder.remove(self._file)
-                self._folder.remove(self._state)
-            self._may_have_file = self._may_have_state = False
+                self._state.remove()
+            self._may_have_file = False
 
     def finish(
         self, target: Directory, name: str, before_rename: Callable[[os.stat_result], None] = lambda status: None
     ) -> None:
-        """Check, make durable, give it its final name; the state stays until `remove_state`.
+        """Check size and hash, make the file durable and rename it. The state file stays until `remove_state`.
 
-        `before_rename` is told of the file as it will be under that name, right before it gets it. Raises WorldError
-        SIZE_MISMATCH or HASH_MISMATCH (the bytes are then dropped), or of the disk.
+        `before_rename` is called with the final status of the file. Raises WorldError: SIZE_MISMATCH or HASH_MISMATCH,
+        after discarding the bytes, or an error of the disk.
         """
         failpoint("last-byte")
         if self.contiguous_bytes != self.item.size:
@@ -275,7 +247,7 @@ class PartialFile:
         if self.item.sha256 is not None and self.sha256 != self.item.sha256:
             self._fail(Code.HASH_MISMATCH, f"SHA-256 is {self.sha256}, campaign.json says {self.item.sha256}")
         failpoint("hash-checked")
-        self._flush(last=True)
+        self.flush(last=True)
         with translate_disk_errors(self._file):
             try:
                 os.fsync(self._descriptor)
@@ -297,13 +269,11 @@ class PartialFile:
         raise WorldError(code, f"{self.item.name}{TGZ}: {text}")
 
     def remove_state(self) -> None:
-        """The state is of no more use: the item is whole elsewhere."""
-        if self._may_have_state:
-            with translate_disk_errors(self._state):
-                self._folder.remove(self._state)
+        with translate_disk_errors(self._file):
+            self._state.remove()
 
     def close(self) -> None:
-        """Write what waits in memory, if that can be done, and give the descriptor back; nothing is made durable."""
+        """Write what is in memory, as far as possible, and close the file. Nothing is synced."""
         with contextlib.suppress(WorldError):
             self.flush()
         self._close_file()
@@ -314,14 +284,3 @@ class PartialFile:
             with contextlib.suppress(OSError):
                 os.close(self._descriptor)
             self._descriptor = -1
-
-
-def _load_resumable(folder: Directory, item: Item, boot: str) -> tuple[PartialState | None, list[Extent]]:
-    """The state of a part, and the bytes that a `PartialFile` made now would go on from."""
-    state = PartialState.from_json(read_state(folder, f"{item.name}{TGZ}.json"))
-    status = folder.stat_file(f"{item.name}{TGZ}.part")
-    if state is None or status is None or status.st_nlink != 1 or not state.etag:
-        return None, []
-    if (state.size, state.sha256) != (item.size, item.sha256) or status.st_size > item.size:
-        return None, []
-    return state, state.resumable_extents(status.st_size, boot)

@@ -1,4 +1,4 @@
-"""The state file of an unfinished item, and which of its bytes can be trusted. Pure.
+"""The state of a partial file, and which of its bytes can be trusted. Pure.
 
 A torn or foreign state is ignored. Of a state from before the last boot only the durable bytes count.
 """
@@ -13,10 +13,10 @@ from loader.storage.byte_ranges import Extent, union
 
 @dataclass(frozen=True, slots=True)
 class PartialState:
-    """Of which object (ETag, size, SHA-256, manifest version) bytes are kept, and which.
+    """The object that the bytes are from (ETag, size, SHA-256, manifest version), and which bytes were written.
 
-    `durable`: so many from the start survive a power cut. `boot`: the start of the machine in which it was written.
-    `extents`: where the bytes lie if they were written in several places at once; None if they have no gap.
+    `durable`: so many bytes from the start survive a power cut. `boot`: the id of the boot in which the state was
+    written. `extents`: the ranges that were written; None for a file without gaps.
     """
 
     etag: str
@@ -29,7 +29,7 @@ class PartialState:
 
     @classmethod
     def from_json(cls, state: Mapping[str, object]) -> PartialState | None:
-        """None for a state that is not plainly one."""
+        """Return None for a state that is torn or foreign."""
         texts = [state.get(field) for field in ("etag", "boot")]
         numbers = [state.get(field) for field in ("size", "durable")]
         if not all(isinstance(text, str) for text in texts) or not all(type(number) is int for number in numbers):
@@ -39,13 +39,13 @@ class PartialState:
             values["extents"] = _extents(state.get("extents"))
         except (TypeError, ValueError):
             return None
-        return cls(**values)  # type: ignore[arg-type]  # the other two are only compared
+        return cls(**values)  # type: ignore[arg-type]  # `sha256` and `version` are only compared
 
     def resumable_extents(self, length: int, boot: str) -> list[Extent]:
-        """The bytes that are there in a file of so many bytes; those before the first gap are never none of several.
+        """Return the extents that can be trusted in a file of `length` bytes; empty unless one starts at 0.
 
-        After a power cut the length of a file says nothing about what lies in it. Nor does it ever where there may be
-        gaps: then only what was noted counts.
+        The length of the file counts only within the same boot and without gaps: after a power cut a file may have
+        its length without its bytes.
         """
         if self.boot != boot:
             claimed: tuple[Extent, ...] = ((0, self.durable),)
@@ -56,7 +56,7 @@ class PartialState:
 
 
 def _extents(claimed: object) -> tuple[Extent, ...] | None:
-    """Raises TypeError or ValueError."""
+    """Check the extents of a state file. Raises TypeError or ValueError."""
     if claimed is None:
         return None
     if not isinstance(claimed, list):

@@ -1,1 +1,1 @@
-"""Carries out plans: downloads, verifies and links items with several threads."""
+"""Carries out plans: downloads, verifies and links items with several threads, and completes campaigns."""

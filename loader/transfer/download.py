@@ -1,7 +1,7 @@
-"""Downloads one item from the media bucket into its partial file: ranges, retries, and objects that change meanwhile.
+"""Downloads one item from the media bucket into its partial file: ranges, retries, and objects that are replaced.
 
-Knows nothing of campaigns, directories or reports: those are told through `DownloadObserver`. Raises WorldError when
-the item has failed for now, Stopped when the loader is to end; bytes on disk stay.
+Campaigns and reports are the business of the `DownloadObserver`. Raises WorldError when the item has failed for now,
+Stopped when the download was cancelled. In both cases the bytes on disk stay.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ CHANGES_LIMIT: Final = 3  # times an object may be replaced under one download
 
 
 class Download:
-    """Brings one part to its full size. `finish` is the caller's; see `download_item`."""
+    """Downloads until one partial file has its full size. `download_item` checks and installs it."""
 
     def __init__(self, key: str, part: PartialFile, context: DownloadContext, observer: DownloadObserver) -> None:
         self._key, self._part, self._context, self._observer = key, part, context, observer
         self._budget = RetryBudget(context.backoff(), part.bytes_done)
         self._changes = 0
-        self._ranges_supported = True  # until the store has shown that it knows none
+        self._ranges_supported = True  # until the store answers one with the complete object
 
     @property
     def changed(self) -> bool:
-        """The object was replaced since this download began."""
+        """True if the object was replaced since this download began."""
         return self._changes > 0
 
     def run(self) -> None:
-        """Until the part is whole. Raises WorldError, Stopped."""
+        """Download until all bytes are there. Raises WorldError, Stopped."""
         while not self._part.is_complete:
             try:
                 with self._context.connections.track_item():
@@ -47,12 +47,12 @@ class Download:
                 if self._part.etag:
                     self._part.save()
                 else:
-                    # Nothing would tell whether more bytes are of the same object.
+                    # Without an ETag, more bytes could come from another object unnoticed.
                     self._part.discard()
                 self._wait(error)
 
     def _wait(self, error: WorldError) -> None:
-        """Decide what a failed try means: give up by raising, or return when it is time for another."""
+        """Raise if the error is final; otherwise return when it is time for the next try."""
         if error.code == Code.OBJECT_CHANGED:
             self._start_over(error)
             return
@@ -61,7 +61,7 @@ class Download:
         if error.code == Code.THROTTLED:
             self._context.connections.back_off()
         if error.code in NO_ANSWER and self._context.await_link(self._context.stop):
-            # Only time with a link is held against an item.
+            # Tries without a link do not count.
             if self._context.stop.is_set():
                 raise Stopped from error
             return
@@ -80,7 +80,7 @@ class Download:
             raise error
 
     def _continue(self) -> None:
-        """Over one connection or several, as long as nothing fails."""
+        """Download over one connection or several until an error or the end."""
         while not self._part.is_complete:
             if self._part.detached or self._wants_parallel():
                 self._attempt_parallel()
@@ -88,7 +88,7 @@ class Download:
                 self._attempt()
 
     def _wants_parallel(self) -> bool:
-        """Whether more than one connection should be used from here on."""
+        """Return whether to use several connections from here on."""
         part = self._part
         return (
             self._ranges_supported
@@ -109,11 +109,11 @@ class Download:
             raise
 
     def _attempt(self) -> None:
-        self._part.end_ranges()  # several connections may have ended with an error, but without a gap
-        start, streams, asked = self._part.written_bytes, self._context.connections, time.monotonic()
+        self._part.end_ranges()  # several connections may have failed without leaving a gap
+        start, connections, requested_at = self._part.written_bytes, self._context.connections, time.monotonic()
         with (
             self._context.media.open(self._key, start=start, if_match=self._part.etag or None) as body,
-            streams.track_connection(time.monotonic() - asked),
+            connections.track_connection(time.monotonic() - requested_at),
         ):
             self._observer.on_body_opened(body)
             try:
@@ -123,41 +123,37 @@ class Download:
                 self._observer.on_body_opened(None)
 
     def _check_answer(self, body: Body, start: int) -> None:
-        """Only what continues the bytes that are kept, or starts anew."""
+        """Raise WorldError unless the body continues the bytes on disk or starts at 0."""
         size = self._part.item.size
         if body.size is not None and body.size != size:
             self._part.discard()
             raise WorldError(Code.SIZE_MISMATCH, f"the object has {body.size} bytes, campaign.json says {size}")
         if start and body.start == start:
             if body.etag != self._part.etag:
-                raise WorldError(Code.OBJECT_CHANGED, "the store sent a range of another object than was asked for")
+                raise WorldError(Code.OBJECT_CHANGED, "the store sent a range of another object than requested")
         elif body.start == 0:
-            # Also when a range was asked for: a store that ignores that sends everything.
+            # Also after a request for a range: a store may ignore it and send the complete object (RFC 9110, 14.2).
             self._part.restart(body.etag)
         else:
             raise WorldError(Code.NETWORK, f"the store answered from byte {body.start}, not from {start}")
 
     def _read(self, body: Body) -> None:
-        part, means, size = self._part, self._context, self._part.item.size
-        trickle, got = LowSpeedGuard(means.current_min_rate, means.min_rate_time), 0
-        trickle.too_slow(time.monotonic(), 0)
+        part, context, size = self._part, self._context, self._part.item.size
+        guard, received = LowSpeedGuard(context.current_min_rate, context.min_rate_time), 0
+        guard.too_slow(time.monotonic(), 0)
         while part.contiguous_bytes < size:
-            room = part.write_buffer(means.flush_after)
-            count = body.readinto(room[: min(means.limiter.read_size, size - part.contiguous_bytes)])
+            buffer = part.write_buffer(context.flush_after)
+            count = body.readinto(buffer[: min(context.limiter.read_size, size - part.contiguous_bytes)])
             if count == 0:
                 raise WorldError(Code.SHORT_BODY, f"the body ended after {part.contiguous_bytes} of {size} bytes")
-            part.append(room[:count])
-            got += count
-            means.connections.record_bytes(count, means.limiter.rate)
+            part.append(buffer[:count])
+            received += count
+            context.connections.record_bytes(count, context.limiter.rate)
             self._observer.on_progress(part.written_bytes)
-            if means.stop.is_set():
+            if context.stop.is_set():
                 raise Stopped
-            trickle.set_minimum(means.current_min_rate)
-            if trickle.too_slow(time.monotonic(), got):
-                raise WorldError(
-                    Code.TOO_SLOW, f"less than {means.min_rate} bytes a second for {means.min_rate_time:g} s"
-                )
-            means.limiter.wait_for(count, means.stop)
+            context.check_speed(guard, received)
+            context.limiter.wait_for(count, context.stop)
             if self._wants_parallel():
                 part.flush()
                 return
@@ -169,9 +165,9 @@ class Download:
 def download_item(
     key: str, part: PartialFile, context: DownloadContext, observer: DownloadObserver, finish: Callable[[], None]
 ) -> None:
-    """Download and finish one item; what is wrong is fetched once more from the start, then the item has failed.
+    """Download and finish one item. If its size or hash is wrong, download it once more from the start.
 
-    `finish` checks and installs the part; it raises HASH_MISMATCH after dropping the bytes. Raises WorldError, Stopped.
+    `finish` checks and installs the part; it raises HASH_MISMATCH after discarding it. Raises WorldError, Stopped.
     """
     for last in (False, True):
         download = Download(key, part, context, observer)

@@ -1,8 +1,8 @@
-"""Worker threads that carry out the newest plan: several items at once; one failed item never stops the others.
+"""Worker threads that carry out the current plan, several items at once. A failed item never stops the others.
 
-A plan is replaced by a newer one while items are in flight (`TransferManager.apply_plan`): what is still wanted
-continues, the rest is cancelled with its bytes kept, and more urgent items preempt less urgent ones.
-`loader.transfer.task` does the steps.
+A newer plan may replace the current one while items are in transfer (`TransferManager.apply_plan`). Items that are
+still planned continue, the others are cancelled, and more urgent items preempt less urgent ones. Bytes of cancelled
+transfers stay on disk. `loader.transfer.task` carries out the steps, `loader.transfer.completion` completes campaigns.
 """
 
 from __future__ import annotations
@@ -11,85 +11,72 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
-from loader.contract.manifest import Manifest
-from loader.errors import WorldError
+from loader.errors import Code, WorldError
 from loader.media.snapshot import ManifestResult
-from loader.monitor.events import CampaignActivated, CampaignFailed, ItemFailed
+from loader.monitor.events import ItemFailed
 from loader.planning.model import Plan, PlanStep
-from loader.storage.inventory import ItemKey, ManifestVersion
+from loader.storage.inventory import ItemKey
+from loader.transfer.completion import CampaignCompletion, PlannedCampaign, group_by_campaign
 from loader.transfer.task import TaskContext, TransferOutcome, TransferTask
 
 log = logging.getLogger("loader")
 _WORK_ACTIONS: Final = ("fetch", "verify", "link")
 
 
-@dataclass
-class _Campaign:
-    """One campaign of the plan. `missing`: the items that are not whole yet."""
-
-    result: ManifestResult
-    steps: dict[str, PlanStep] = field(default_factory=dict)
-    missing: set[str] = field(default_factory=set)
-
-    @property
-    def is_complete(self) -> bool:
-        """Nothing is missing, and it is all of the campaign that is wanted."""
-        manifest = self.result.manifest
-        return not self.missing and manifest is not None and len(self.steps) == len(manifest.content)
-
-
 class TransferManager:
-    """The hands that carry out the newest plan. May be used from any thread."""
+    """The queue of the current plan and the threads that work it off. Methods may be called from any thread."""
 
     def __init__(self, context: TaskContext, max_transfers: int, changed: Callable[[], None] = lambda: None) -> None:
-        """`changed` is called by a hand when nothing is left to be done."""
+        """A worker calls `changed` when it has carried out the last step of the plan."""
         self._context, self._max_transfers, self._changed = context, max_transfers, changed
-        self._campaigns: dict[str, _Campaign] = {}
-        self._open: dict[ItemKey, PlanStep] = {}  # to be done, in this order
+        self._campaigns: dict[str, PlannedCampaign] = {}
+        self._open: dict[ItemKey, PlanStep] = {}  # steps that wait, in this order
         self._running: dict[ItemKey, TransferTask] = {}
         self._results: list[TransferOutcome] = []
         self._etags: Mapping[ItemKey, str] = {}
-        self._completed: dict[str, tuple[str, bool]] = {}
         self._last_reasons: dict[ItemKey, str] = {}
         self._order: dict[ItemKey, int] = {}
-        self._done: set[ItemKey] = set()  # of the plan before: the newest may have been made while they ended
+        # Items that were done under the previous plan. The current one may have been made before they were.
+        self._done_before: set[ItemKey] = set()
         self._active = 0
-        self._done_now: set[ItemKey] = set()
+        self._done: set[ItemKey] = set()
         self._paused = self._closing = False
         self._wake = threading.Condition()
-        self._completion_lock = threading.Lock()
+        self._completion = CampaignCompletion(context)
 
     def start(self) -> None:
-        """From now on plans are carried out."""
+        """Start the worker threads."""
         for number in range(self._max_transfers):
-            # Daemons: one that hangs in a connection must not keep the process from ending.
+            # Daemon threads: one that hangs in a connection must not keep the process from exiting.
             threading.Thread(target=self._worker, name=f"transfer-{number}", daemon=True).start()
 
     def apply_plan(self, plan: Plan, manifests: Mapping[str, ManifestResult], etags: Mapping[ItemKey, str]) -> None:
-        """Carry out this plan from now on. What needs no hand is done when it returns."""
-        # While a campaign is being settled, nothing of its next version may come in between.
-        with self._completion_lock, self._wake:
-            self._etags, self._campaigns = etags, _campaigns(plan, manifests)
+        """Replace the current plan. Steps that need no transfer are done when this returns.
+
+        `etags`: of the objects in the bucket, as far as known.
+        """
+        # While a campaign is being completed, nothing of its next version may come in between.
+        with self._completion.lock, self._wake:
+            self._etags, self._campaigns = etags, group_by_campaign(plan, manifests)
             for step in plan.steps:
-                # Before a hand can take it up: what is told must not be older than what the hand tells.
+                # Before a worker can start the step, so that its reports are the later ones.
                 if (step.campaign, step.item.name) not in self._running:
                     self._report_step(step)
                 if step.staged:
-                    self._completed.pop(step.campaign, None)
+                    self._completion.forget(step.campaign)
             for key, transfer in self._running.items():
                 if not self._is_wanted(key, transfer.step):
                     transfer.cancel()
             steps = {(step.campaign, step.item.name): step for step in plan.steps if step.action in _WORK_ACTIONS}
-            self._order = {key: place for place, key in enumerate(steps)}
-            self._done, self._done_now = self._done_now, set()
+            self._order = {key: position for position, key in enumerate(steps)}
+            self._done_before, self._done = self._done, set()
             self._open = {key: step for key, step in steps.items() if not self._is_active(key)}
             self._preempt()
             self._wake.notify_all()
         for name in list(self._campaigns):
-            self._complete_if_due(name)
+            self._completion.complete_if_due(name, self._find_idle)
 
     def _is_wanted(self, key: ItemKey, step: PlanStep) -> bool:
         campaign = self._campaigns.get(key[0])
@@ -101,20 +88,20 @@ class TransferManager:
         return running is not None and not running.stop.is_set()
 
     def _preempt(self) -> None:
-        """Where all hands are full, the least urgent transfers make room for what is more urgent."""
+        """If all workers are busy, cancel the least urgent transfers for more urgent steps that wait."""
         running = [
             (self._campaigns[key[0]].steps[key[1]].urgency, transfer)
             for key, transfer in self._running.items()
             if self._is_active(key)
         ]
-        running.sort(key=lambda one: one[0], reverse=True)
+        running.sort(key=lambda pair: pair[0], reverse=True)
         waiting = sorted(step.urgency for step in self._open.values())[self._max_transfers - len(running) :]
         for urgent, (urgency, transfer) in zip(waiting, running, strict=False):
             if urgent < urgency:
                 transfer.cancel()
 
     def _report_step(self, step: PlanStep) -> None:
-        """The ground hears of every item, and at once of what cannot be loaded. With the lock held."""
+        """Report the progress of an item, and whether it cannot be loaded. The caller has the lock."""
         status, name, key = self._context.reporter, step.item.name, (step.campaign, step.item.name)
         status.progress(
             step.campaign, name, step.bytes_done, step.item.size, final=step.action == "keep" and not step.staged
@@ -131,11 +118,11 @@ class TransferManager:
             if self._last_reasons.get(key) != str(error):
                 self._context.listener.handle(ItemFailed(step.campaign, name, error.code, str(error)))
         elif self._last_reasons.get(key) and not step.code:
-            status.clear_error(step.campaign, name)  # there is room now
+            status.clear_error(step.campaign, name)  # the item fits now
         self._last_reasons[key] = step.reason
 
     def set_paused(self, paused: bool) -> None:
-        """Stop what is running, its bytes kept, and begin nothing; or go on."""
+        """Cancel all transfers and start none until this is called with False. Their bytes stay on disk."""
         with self._wake:
             if paused != self._paused:
                 self._paused = paused
@@ -145,62 +132,67 @@ class TransferManager:
 
     @property
     def is_done(self) -> bool:
-        """Nothing is in hand and nothing waits."""
+        """True if no step waits or is being carried out."""
         with self._wake:
             return not (self._running or self._open or self._active)
 
     @property
     def running(self) -> list[PlanStep]:
-        """What is in hand."""
+        """The steps that are being carried out."""
         with self._wake:
             return [transfer.step for transfer in self._running.values()]
 
     @property
     def incomplete_campaigns(self) -> frozenset[str]:
-        """Campaigns of which all is there, but which could not be put in place."""
+        """Campaigns whose items are all there, but which could not be completed."""
         with self._wake:
             return frozenset(
-                name for name, one in self._campaigns.items() if not one.missing and name not in self._completed
+                name
+                for name, campaign in self._campaigns.items()
+                if not campaign.missing and not self._completion.is_completed(name)
             )
 
     def cancel_campaign(self, campaign: str, seconds: float) -> bool:
-        """Give up what is in hand of a campaign and begin no more of it. True if nothing of it is in hand any more."""
+        """Cancel the transfers of a campaign and start no more of them until the next plan.
+
+        Return whether all have ended within `seconds`.
+        """
         with self._wake:
             self._campaigns.pop(campaign, None)
             self._open = {key: step for key, step in self._open.items() if key[0] != campaign}
-            mine = [transfer for key, transfer in self._running.items() if key[0] == campaign]
-            for transfer in mine:
+            affected = [transfer for key, transfer in self._running.items() if key[0] == campaign]
+            for transfer in affected:
                 transfer.cancel()
-            gone = self._wake.wait_for(lambda: not any(key[0] == campaign for key in self._running), seconds)
-        with self._completion_lock:  # whoever was about to mark it as whole has done so
-            return gone
+            ended = self._wake.wait_for(lambda: not any(key[0] == campaign for key in self._running), seconds)
+        with self._completion.lock:  # a completion of it that was under way has ended
+            return ended
 
     def take_results(self) -> list[TransferOutcome]:
-        """What became of steps since this was last asked."""
+        """Return and forget the results since the last call."""
         with self._wake:
             results, self._results = self._results, []
         return results
 
     def close(self, seconds: float) -> None:
-        """End all that runs, waiting at most so long."""
+        """Cancel all transfers and end the workers. Wait for at most `seconds`."""
         deadline = time.monotonic() + seconds
         with self._wake:
             self._closing = True
             self._wake.notify_all()
             while self._running and time.monotonic() < deadline:
                 for transfer in self._running.values():
-                    transfer.cancel()  # again and again: it may just have opened another connection
+                    transfer.cancel()  # repeated, because it may just have opened another connection
                 self._wake.wait(0.1)
 
-    # One of several threads.
+    # The worker threads.
 
     def _worker(self) -> None:
         while transfer := self._next():
             try:
                 self._run_task(transfer)
             except Exception:
-                # The edge of a thread: it goes on with the next item.
-                log.exception("After %s/%s", transfer.step.campaign, transfer.step.item.name)
+                # The edge of a thread: it continues with the next item.
+                log.exception("After loading %s/%s", transfer.step.campaign, transfer.step.item.name)
             with self._wake:
                 self._running = {key: one for key, one in self._running.items() if one is not transfer}
                 self._active -= 1
@@ -209,17 +201,24 @@ class TransferManager:
                 self._changed()
 
     def _run_task(self, transfer: TransferTask) -> None:
-        result, key = transfer.run(), (transfer.step.campaign, transfer.step.item.name)
+        key = (transfer.step.campaign, transfer.step.item.name)
+        try:
+            result = transfer.run()
+        except Exception:
+            # The edge of a thread. Without a result, `--once` would end as if the item had been loaded.
+            log.exception("While loading %s/%s", *key)
+            result = transfer.outcome(Code.INTERNAL)
         with self._wake:
             del self._running[key]
-            self._completed.pop(key[0], None)
+            self._completion.forget(key[0])
             if result is not None:
                 self._record(result)
             elif key in self._order and key not in self._open and self._is_wanted(key, transfer.step):
-                again = {**self._open, key: transfer.step}
-                self._open = {key: again[key] for key in sorted(again, key=self._order.__getitem__)}
+                # Cancelled, but still planned: it waits again, at its position in the plan.
+                waiting = {**self._open, key: transfer.step}
+                self._open = {key: waiting[key] for key in sorted(waiting, key=self._order.__getitem__)}
             self._wake.notify_all()
-        self._complete_if_due(key[0])
+        self._completion.complete_if_due(key[0], self._find_idle)
 
     def _next(self) -> TransferTask | None:
         with self._wake:
@@ -227,79 +226,26 @@ class TransferManager:
                 key = None if self._paused else next((key for key in self._open if key not in self._running), None)
                 if key is not None:
                     step = self._open.pop(key)
-                    reading = self._campaigns[step.campaign].result
-                    etag, again = self._etags.get(key, ""), key in self._done
-                    self._running[key] = TransferTask(step, reading, etag, self._context, again=again)
+                    result = self._campaigns[step.campaign].result
+                    etag, maybe_done = self._etags.get(key, ""), key in self._done_before
+                    self._running[key] = TransferTask(step, result, etag, self._context, maybe_done=maybe_done)
                     self._active += 1
                     return self._running[key]
                 self._wake.wait()
         return None
 
     def _record(self, result: TransferOutcome) -> None:
-        """With the lock held."""
+        """Store a result. The caller has the lock."""
         self._results.append(result)
         campaign, name = self._campaigns.get(result.step.campaign), result.step.item.name
-        self._done_now |= set() if result.code else {(result.step.campaign, name)}
+        self._done |= set() if result.code else {(result.step.campaign, name)}
         if campaign and not result.code and self._is_wanted((result.step.campaign, name), result.step):
             campaign.missing.discard(name)
 
-    # A campaign as a whole.
-
-    def _complete_if_due(self, name: str) -> None:
-        """Once nothing of a campaign is left to be done: tidy up, and if it is whole let its version take over."""
-        with self._completion_lock:
-            with self._wake:
-                campaign = self._campaigns.get(name)
-                # One that was given up may be finishing all the same: it must not come after the new version took over.
-                if campaign is None or any(key[0] == name for key in (*self._running, *self._open)):
-                    return
-                state = (campaign.result.manifest_version.digest, campaign.is_complete)
-                if self._completed.get(name) == state:
-                    return
-            try:
-                self._complete(name, campaign)
-                self._completed[name] = state
-            except WorldError as error:
-                self._context.reporter.campaign_error(name, error.code, str(error))
-                self._context.listener.handle(CampaignFailed(name, error.code, str(error)))
-
-    def _complete(self, name: str, campaign: _Campaign) -> None:
-        manifest, stores = campaign.result.manifest, self._context.stores
-        if manifest is None:
-            return
-        for store in stores:
-            store.remove_stale_partials(name, manifest.content)
-        if campaign.missing:
-            return
-        steps = list(campaign.steps.values())
-        if not campaign.is_complete and any(step.staged for step in steps):
-            for store in stores:
-                store.mark_incomplete(name)  # with items of two versions in place it is neither
-        for store in stores:
-            store.activate_staged(name, [step.item for step in steps])
-        if campaign.is_complete:
-            self._mark_complete(name, manifest, campaign.result.manifest_version)
-        for step in steps:
-            size = step.item.size
-            self._context.reporter.progress(name, step.item.name, size, size, final=True)
-            if step.staged:
-                self._context.on_installed(name, step.item.name, step.store)
-        if campaign.is_complete:
-            self._context.on_installed(name, "", next((step.store for step in steps), 0))
-
-    def _mark_complete(self, name: str, manifest: Manifest, manifest_version: ManifestVersion) -> None:
-        for store in self._context.stores:
-            store.mark_complete(
-                name, manifest.content, manifest_version, exhibition=manifest.exhibition, title=manifest.title
-            )
-        self._context.listener.handle(CampaignActivated(name))
-
-
-def _campaigns(plan: Plan, manifests: Mapping[str, ManifestResult]) -> dict[str, _Campaign]:
-    campaigns: dict[str, _Campaign] = {}
-    for step in plan.steps:
-        campaign = campaigns.setdefault(step.campaign, _Campaign(manifests[step.campaign]))
-        campaign.steps[step.item.name] = step
-        if step.action != "keep":
-            campaign.missing.add(step.item.name)
-    return campaigns
+    def _find_idle(self, name: str) -> PlannedCampaign | None:
+        """Return the campaign of the plan; None while an item of it waits or is in transfer."""
+        with self._wake:
+            # A cancelled transfer may still install its item: not after the new version has been activated.
+            if any(key[0] == name for key in (*self._running, *self._open)):
+                return None
+            return self._campaigns.get(name)

@@ -1,9 +1,9 @@
-"""Downloads one item over several connections at once, each with a range of its own; the hash follows without a gap.
+"""Downloads one item over several connections at once, each with a range of its own.
 
-The thread that calls `ParallelDownload.run` leads: it starts workers as `loader.transfer.concurrency` allows, hashes up
-to the first gap by reading the file back, records on disk which bytes are there, and decides what a failure means. A
-worker requests a range of the object with the part's ETag and writes it in place. A worker that hangs in a connection
-is left behind: it has a descriptor of its own and checks before it writes.
+The thread that calls `ParallelDownload.run` is the leader. It starts workers as `loader.transfer.concurrency` allows,
+hashes up to the first gap by reading the file back, records on disk which bytes are there, and decides what an error
+means. A worker requests a range of the object with the part's ETag and writes it in place. A worker that hangs in a
+connection is left behind: it has its own descriptor, and it checks whether the download is over before it writes.
 """
 
 from __future__ import annotations
@@ -29,54 +29,54 @@ from loader.transfer.rate_limit import LowSpeedGuard
 
 log = logging.getLogger("loader")
 
-RANGE_SECONDS: Final = 4.0  # seconds that a range should take,
-RANGE_LATENCIES: Final = 20.0  # and so many times the wait for an answer, in which its connection brings nothing
+RANGE_SECONDS: Final = 4.0  # seconds that a range should take, at least
+RANGE_LATENCIES: Final = 20.0  # and at least so many times the latency, during which the connection is idle
 MIN_RANGE: Final = 256 * 1024  # bytes of a range, unless less is left
-MAX_AHEAD: Final = 128 * 1024 * 1024  # how far bytes may be ahead of the hash
-TICK: Final = 0.1
+MAX_AHEAD: Final = 128 * 1024 * 1024  # bytes that may be written beyond the hashed ones
+TICK: Final = 0.1  # seconds between two rounds of the leader
 BUFFER: Final = 64 * 1024
 JOIN_TIMEOUT: Final = 0.5  # seconds for workers to end
-STALL_SECONDS: Final = 3.0  # seconds without a byte while the others move: another connection will be quicker
-STALL_LATENCIES: Final = 6.0  # but never before so many times the wait for an answer
+STALL_SECONDS: Final = 3.0  # seconds without a byte, while others receive some, after which a connection is replaced
+STALL_LATENCIES: Final = 6.0  # but not before so many times the latency
 
 
 class RangesIgnored(WorldError):
-    """The store answers a request for a range with the whole object."""
+    """The store answers a request for a range with the complete object."""
 
     def __init__(self) -> None:
         super().__init__(Code.NETWORK, "the store ignores ranges")
 
 
 class _Worker:
-    """A connection and what it is to bring."""
+    """A connection and the range assigned to it."""
 
     def __init__(self, assigned: ByteRange) -> None:
         self.assigned: ByteRange | None = assigned
         self.body: Body | None = None
-        self.moved_at = time.monotonic()
+        self.last_byte_at = time.monotonic()
         self.answered = False
-        self.given_up = False
+        self.aborted = False
 
 
 class ParallelDownload:
-    """Brings a part nearer to being whole. For one `run`."""
+    """Downloads missing bytes of one partial file. Call `run` once."""
 
     def __init__(
         self, key: str, part: PartialFile, context: DownloadContext, observer: DownloadObserver, budget: RetryBudget
     ) -> None:
-        """`part` has an ETag and bytes at its start."""
+        """`part` has an ETag and at least its first byte."""
         self._key, self._part, self._context, self._observer, self._budget = key, part, context, observer, budget
         self._allocator = RangeAllocator(part.item.size, [(0, part.written_bytes), *part.detached])
         self._etag = part.etag
         self._condition = threading.Condition()
         self._workers: dict[_Worker, threading.Thread] = {}
-        self._failures: list[tuple[WorldError, bool, bool]] = []  # with: had it an answer, was it the last at work
+        self._failures: list[tuple[WorldError, bool, bool]] = []  # error, had a response, was the last worker
         self._over = False
-        self._acquired = self._got = 0
+        self._acquired = self._received_bytes = 0
         self._pause_until = -math.inf
 
     def run(self) -> None:
-        """Until all bytes are there, or one connection may go on by itself. Raises WorldError, Stopped."""
+        """Download until all bytes are there, or one connection may continue alone. Raises WorldError, Stopped."""
         try:
             self._lead()
         finally:
@@ -84,10 +84,10 @@ class ParallelDownload:
             self._hash_new_bytes(math.inf)
         self._part.end_ranges()
 
-    # Leading.
+    # The leader.
 
     def _lead(self) -> None:
-        trickle = LowSpeedGuard(self._context.current_min_rate, self._context.min_rate_time)
+        guard = LowSpeedGuard(self._context.current_min_rate, self._context.min_rate_time)
         while self._start_workers():
             with self._condition:
                 self._condition.wait(TICK)
@@ -96,31 +96,28 @@ class ParallelDownload:
                 raise Stopped
             self._check_failures()
             self._abort_stalled()
-            trickle.set_minimum(self._context.current_min_rate)
-            if trickle.too_slow(time.monotonic(), self._got):
-                rate, seconds = self._context.min_rate, self._context.min_rate_time
-                raise WorldError(Code.TOO_SLOW, f"less than {rate} bytes a second for {seconds:g} s")
+            self._context.check_speed(guard, self._received_bytes)
 
     def _start_workers(self) -> bool:
-        """Start as many workers as are allowed and of use. False when none is at work, so that all is done."""
+        """Start as many workers as are allowed and useful. Return False if there is nothing left to do."""
         share, length = self._limits()
         with self._condition:
             while len(self._workers) < share and time.monotonic() >= self._pause_until:
                 if self._workers and not self._acquire():
                     break
-                taken = self._allocate(share, length)
-                if taken is None:
+                byte_range = self._allocate(share, length)
+                if byte_range is None:
                     break
-                self._start_worker(taken)
+                self._start_worker(byte_range)
             self._release_spare()
             waiting = self._allocator.contiguous_end < self._allocator.size and time.monotonic() < self._pause_until
             return bool(self._workers or self._failures or self._allocator.detached or waiting)
 
     def _acquire(self) -> bool:
-        """Items that begin together would each take what is everybody's share alone."""
-        claimed = self._context.connections.acquire()
-        self._acquired += claimed
-        return claimed
+        # Items that start together would otherwise each use the connections meant for all of them.
+        acquired = self._context.connections.acquire()
+        self._acquired += acquired
+        return acquired
 
     def _release_spare(self) -> None:
         spare = self._acquired - max(0, len(self._workers) - 1)
@@ -129,10 +126,10 @@ class ParallelDownload:
             self._context.connections.release(spare)
 
     def _limits(self) -> tuple[int, int]:
-        """How many connections may be used, and how many bytes to ask for over each."""
-        streams = self._context.connections
-        share, seconds = streams.connections_per_item(), max(RANGE_SECONDS, RANGE_LATENCIES * streams.min_latency)
-        return share, max(MIN_RANGE, min(int(streams.rate_per_connection() * seconds), MAX_AHEAD // (2 * share)))
+        """Return how many connections this item may use, and how many bytes to request over each."""
+        budget = self._context.connections
+        share, seconds = budget.connections_per_item(), max(RANGE_SECONDS, RANGE_LATENCIES * budget.min_latency)
+        return share, max(MIN_RANGE, min(int(budget.rate_per_connection() * seconds), MAX_AHEAD // (2 * share)))
 
     def _allocate(self, share: int, length: int) -> ByteRange | None:
         if share == 1 and not self._allocator.detached:
@@ -146,27 +143,27 @@ class ParallelDownload:
             self._allocator.release(assigned)
             raise
         worker = _Worker(assigned)
-        # A daemon: one that hangs in a connection must not keep the process from ending.
+        # A daemon thread: one that hangs in a connection must not keep the process from exiting.
         thread = threading.Thread(target=self._work, args=(worker, descriptor), name="range", daemon=True)
         self._workers[worker] = thread
         thread.start()
 
     def _hash_new_bytes(self, flush_after: float) -> None:
         with self._condition:
-            held = self._allocator.received
+            received = self._allocator.received
         before = self._part.bytes_done
-        self._part.hash_contiguous(held, flush_after)
+        self._part.hash_contiguous(received, flush_after)
         if self._part.bytes_done != before:
             self._observer.on_progress(self._part.bytes_done)
 
     def _check_failures(self) -> None:
-        """Whether what failed ends all of it."""
+        """Raise an error of a worker if it ends the download; otherwise start no workers for a while."""
         with self._condition:
             failures, self._failures = self._failures, []
-        for error, answered, alone in failures:
-            if error.permanent or error.cause is Cause.DISK or isinstance(error, RangesIgnored) or alone:
+        for error, answered, was_last in failures:
+            if error.permanent or error.cause is Cause.DISK or isinstance(error, RangesIgnored) or was_last:
                 raise error
-            # What fails together has failed once.
+            # Connections that fail together count as one failed try.
             if time.monotonic() >= self._pause_until:
                 self._pause(error, answered)
 
@@ -180,12 +177,12 @@ class ParallelDownload:
         self._observer.on_retry(error, wait, self._budget.failures)
 
     def _abort_stalled(self) -> None:
-        now, patience = time.monotonic(), max(STALL_SECONDS, STALL_LATENCIES * self._context.connections.min_latency)
+        now, timeout = time.monotonic(), max(STALL_SECONDS, STALL_LATENCIES * self._context.connections.min_latency)
         with self._condition:
-            moving = any(now - worker.moved_at < 1.0 for worker in self._workers)
+            receiving = any(now - worker.last_byte_at < 1.0 for worker in self._workers)
             for worker in self._workers:
-                if moving and worker.body and now - worker.moved_at > patience and not worker.given_up:
-                    worker.given_up = True
+                if receiving and worker.body and now - worker.last_byte_at > timeout and not worker.aborted:
+                    worker.aborted = True
                     worker.body.abort()
 
     def _end(self) -> None:
@@ -200,36 +197,35 @@ class ParallelDownload:
             thread.join(max(0.0, deadline - time.monotonic()))
         self._observer.on_body_opened(None)
 
-    # Working.
+    # The workers.
 
     def _work(self, worker: _Worker, descriptor: int) -> None:
-        """One of several threads."""
         error: WorldError | None = None
         buffer = memoryview(bytearray(BUFFER))
         try:
-            while taken := self._next(worker):
-                self._fetch(worker, taken, descriptor, buffer)
+            while byte_range := self._next(worker):
+                self._fetch(worker, byte_range, descriptor, buffer)
         except Stopped:
             pass
         except WorldError as failure:
             error = failure
         except Exception:
             # The edge of a thread.
-            log.exception("While a range of %s was fetched", self._key)
+            log.exception("While downloading a range of %s", self._key)
             error = WorldError(Code.INTERNAL)
         finally:
             os.close(descriptor)
             self._leave(worker, error)
 
     def _next(self, worker: _Worker) -> ByteRange | None:
-        """What it was hired for, then what is next; None when it is not needed any more."""
+        """Return the range assigned at the start, then the next one; None if the worker is no longer needed."""
         share, length = self._limits()
         with self._condition:
             if worker.assigned and worker.assigned.position > worker.assigned.start:
                 self._allocator.release(worker.assigned)
                 worker.assigned = None if len(self._workers) > share else self._allocate(share, length)
                 self._condition.notify()
-            worker.answered, worker.moved_at = False, time.monotonic()
+            worker.answered, worker.last_byte_at = False, time.monotonic()
             return None if self._over else worker.assigned
 
     def _leave(self, worker: _Worker, error: WorldError | None) -> None:
@@ -238,22 +234,23 @@ class ParallelDownload:
                 self._allocator.release(worker.assigned)
             del self._workers[worker]
             self._release_spare()
-            if error and not worker.given_up:
+            if error and not worker.aborted:
                 self._failures.append((error, worker.answered, not self._workers))
             self._condition.notify()
 
-    def _fetch(self, worker: _Worker, taken: ByteRange, descriptor: int, buffer: memoryview) -> None:
-        asked = time.monotonic()
-        with self._context.media.open(self._key, start=taken.position, end=taken.end, if_match=self._etag) as body:
-            self._check_answer(body, taken)
-            with self._reading(worker, body), self._context.connections.track_connection(time.monotonic() - asked):
-                while not self._over and taken.remaining > 0:
-                    self._read(worker, taken, body, descriptor, buffer)
+    def _fetch(self, worker: _Worker, assigned: ByteRange, descriptor: int, buffer: memoryview) -> None:
+        requested_at, start, end = time.monotonic(), assigned.position, assigned.end
+        with self._context.media.open(self._key, start=start, end=end, if_match=self._etag) as body:
+            self._check_answer(body, assigned)
+            latency = time.monotonic() - requested_at
+            with self._reading(worker, body), self._context.connections.track_connection(latency):
+                while not self._over and assigned.remaining > 0:
+                    self._read(worker, assigned, body, descriptor, buffer)
 
     @contextmanager
     def _reading(self, worker: _Worker, body: Body) -> Iterator[None]:
         with self._condition:
-            worker.body, worker.answered, worker.moved_at = body, True, time.monotonic()
+            worker.body, worker.answered, worker.last_byte_at = body, True, time.monotonic()
         self._observer.on_body_opened(body)
         try:
             yield
@@ -261,34 +258,34 @@ class ParallelDownload:
             with self._condition:
                 worker.body = None
 
-    def _check_answer(self, body: Body, taken: ByteRange) -> None:
+    def _check_answer(self, body: Body, assigned: ByteRange) -> None:
         size = self._allocator.size
         if body.size is not None and body.size != size:
             raise WorldError(Code.SIZE_MISMATCH, f"the object has {body.size} bytes, campaign.json says {size}")
-        if body.start != taken.position:
+        if body.start != assigned.position:
             if body.start == 0:
                 raise RangesIgnored
-            raise WorldError(Code.NETWORK, f"the store answered from byte {body.start}, not from {taken.position}")
+            raise WorldError(Code.NETWORK, f"the store answered from byte {body.start}, not from {assigned.position}")
         if body.etag != self._etag:
-            raise WorldError(Code.OBJECT_CHANGED, "the store sent a range of another object than was asked for")
+            raise WorldError(Code.OBJECT_CHANGED, "the store sent a range of another object than requested")
 
-    def _read(self, worker: _Worker, taken: ByteRange, body: Body, descriptor: int, buffer: memoryview) -> None:
-        means = self._context
-        count = body.readinto(buffer[: max(1, min(means.limiter.read_size, taken.remaining))])
+    def _read(self, worker: _Worker, assigned: ByteRange, body: Body, descriptor: int, buffer: memoryview) -> None:
+        context = self._context
+        count = body.readinto(buffer[: max(1, min(context.limiter.read_size, assigned.remaining))])
         if count == 0:
-            raise WorldError(Code.SHORT_BODY, f"the body ended at byte {taken.position}, before {taken.end}")
+            raise WorldError(Code.SHORT_BODY, f"the body ended at byte {assigned.position}, before {assigned.end}")
         if self._over:
             return
         with translate_disk_errors(self._key):
             written = 0
             while written < count:
-                written += os.pwrite(descriptor, buffer[written:count], taken.position + written)
+                written += os.pwrite(descriptor, buffer[written:count], assigned.position + written)
         with self._condition:
-            # Meanwhile another may have taken over the end of it.
-            new = min(count, taken.remaining)
-            self._allocator.advance(taken, new)
-            worker.moved_at = time.monotonic()
-            self._got += count
+            # A race: meanwhile another worker may have been assigned the end of this range.
+            new = min(count, assigned.remaining)
+            self._allocator.advance(assigned, new)
+            worker.last_byte_at = time.monotonic()
+            self._received_bytes += count
         failpoint("chunk-kept")
-        means.connections.record_bytes(count, means.limiter.rate)
-        means.limiter.wait_for(count, means.stop)
+        context.connections.record_bytes(count, context.limiter.rate)
+        context.limiter.wait_for(count, context.stop)

@@ -1,8 +1,8 @@
 """Allocates the byte ranges of one item to connections. Pure.
 
 Offsets are bytes from the start of the item, ends exclusive. Ranges are allocated close to the contiguous end, so
-that the hash, which follows it, never lags far behind. When nothing is left to allocate, an idle connection takes the
-upper half of the largest range in flight, so that the last bytes do not depend on one slow connection.
+that the hash, which follows it, does not lag far behind. When nothing is left to allocate, an idle connection gets the
+second half of the largest range in flight, so that the last bytes do not depend on one slow connection.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Final
 
 from loader.storage.byte_ranges import Extent, union
 
-MIN_SPLIT: Final = 128 * 1024  # bytes: less is not worth a request of its own
+MIN_SPLIT: Final = 128 * 1024  # bytes; a smaller range is not worth a request
 
 
 @dataclass(eq=False)
 class ByteRange:
-    """Bytes on their way over one connection: the next to come is `position`; `end` may come nearer meanwhile."""
+    """A range in flight over one connection. `position`: the next byte; `end` decreases if the range is split."""
 
     start: int
     position: int
@@ -26,70 +26,59 @@ class ByteRange:
 
     @property
     def remaining(self) -> int:
-        """Bytes still to come."""
         return self.end - self.position
 
 
 class RangeAllocator:
-    """The map of one item of `size` bytes of which `received` are there. Not for several threads at once."""
+    """Knows which bytes of one item of `size` bytes were received and which are in flight. Not thread-safe."""
 
-    def __init__(self, size: int, held: Iterable[Extent] = ()) -> None:
+    def __init__(self, size: int, received: Iterable[Extent] = ()) -> None:
         """Raises ValueError for bytes outside the item."""
         self.size = size
-        self._received = union(held)
+        self._received = union(received)
         self._running: list[ByteRange] = []
         if self._received and (self._received[0][0] < 0 or self._received[-1][1] > size):
-            raise ValueError("bytes are held that the item does not have")
+            raise ValueError("received bytes are outside the item")
 
     @property
     def contiguous_end(self) -> int:
-        """All bytes before it are held."""
+        """The end of the bytes that were received without a gap from the start."""
         return self._received[0][1] if self._received and self._received[0][0] == 0 else 0
 
     @property
     def received(self) -> tuple[Extent, ...]:
-        """All bytes that are there."""
         return tuple(self._received)
 
     @property
     def detached(self) -> tuple[Extent, ...]:
-        """Those that are there besides the ones before the edge."""
+        """The received extents after the first gap."""
         return tuple(extent for extent in self._received if extent[0] > 0)
 
-    @property
-    def total(self) -> int:
-        """How many bytes are held."""
-        return sum(end - start for start, end in self._received)
-
-    @property
-    def running(self) -> tuple[ByteRange, ...]:
-        """Those on their way."""
-        return tuple(self._running)
-
     def allocate(self, length: int, window: int) -> ByteRange | None:
-        """The next range to ask for, about `length` bytes, none at or after `window` bytes beyond the edge.
+        """Return the next range to request, of about `length` bytes.
 
-        If there is none, half of one that is on its way; None if even that is not worth a request.
+        It starts less than `window` bytes after the contiguous end. If there is none, it is half of a range in flight.
+        None if that is not worth a request either.
         """
         start, end = next(self._free(), (self.size, self.size))
         if start < min(self.contiguous_end + window, self.size):
-            # Not so that a crumb is left.
+            # A rest too small for a request of its own is included.
             return self._begin(start, start + length if end - start - length >= MIN_SPLIT else end)
         return self._split()
 
-    def advance(self, taken: ByteRange, count: int) -> None:
-        """So many more bytes of it are there."""
-        self._received = union([*self._received, (taken.position, taken.position + count)])
-        taken.position += count
+    def advance(self, byte_range: ByteRange, count: int) -> None:
+        """Record that the next `count` bytes of the range were received."""
+        self._received = union([*self._received, (byte_range.position, byte_range.position + count)])
+        byte_range.position += count
 
-    def release(self, taken: ByteRange) -> None:
-        """It is not on its way any more; what did not come is free again."""
-        self._running.remove(taken)
+    def release(self, byte_range: ByteRange) -> None:
+        """Make the bytes of the range that were not received available again."""
+        self._running.remove(byte_range)
 
     def _begin(self, start: int, end: int) -> ByteRange:
-        taken = ByteRange(start, start, end)
-        self._running.append(taken)
-        return taken
+        byte_range = ByteRange(start, start, end)
+        self._running.append(byte_range)
+        return byte_range
 
     def _split(self) -> ByteRange | None:
         widest = max(self._running, key=lambda running: running.remaining, default=None)
@@ -100,11 +89,11 @@ class RangeAllocator:
         return self._begin(middle, end)
 
     def _free(self) -> Iterator[Extent]:
-        """Neither held nor on its way, from the start on."""
-        at = 0
+        """Yield the extents that are neither received nor in flight, in order."""
+        position = 0
         for start, end in union([*self._received, *((running.position, running.end) for running in self._running)]):
-            if start > at:
-                yield at, start
-            at = end
-        if at < self.size:
-            yield at, self.size
+            if start > position:
+                yield position, start
+            position = end
+        if position < self.size:
+            yield position, self.size

@@ -1,4 +1,4 @@
-"""Bandwidth limit and minimum rate of transfers. Touches nothing; seconds of a monotonic clock, sizes in bytes."""
+"""Bandwidth limit and minimum rate of transfers. No input or output; seconds of a monotonic clock, sizes in bytes."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ _RATE_CHECK: Final = 0.5  # seconds until a changed rate is noticed
 
 
 class RateLimiter:
-    """One token bucket over all transfers. `rate` may be changed while it is in use; None is no limit."""
+    """A token bucket that all transfers share. `rate`, in bytes a second, may change at any time; None: no limit."""
 
     def __init__(self, rate: int | None, clock: Callable[[], float] = time.monotonic) -> None:
         self.rate = rate
         self._clock = clock
         self._lock = threading.Lock()
         self._free_at = clock()
-        self._booked_at = rate
+        self._booked_rate = rate
 
     @property
     def read_size(self) -> int:
-        """How many bytes to ask for at a time, so that a slow link is shared evenly."""
+        """Bytes to read at a time, few enough to share a slow link evenly."""
         rate = self.rate
         return CHUNK if rate is None else max(_MIN_READ, min(_MAX_READ, rate // 8))
 
     def delay(self, size: int) -> float:
-        """Book `size` bytes and say how long to wait before taking the next. A burst is at most a quarter second."""
+        """Book `size` bytes and return the seconds to wait before reading more. Bursts last 0.25 s at most."""
         rate = self.rate
         if rate is None:
             return 0.0
         with self._lock:
             now = self._clock()
-            if rate != self._booked_at:
-                # What was booked at another rate would hold up for long who waits after a very low one.
-                self._free_at, self._booked_at = min(self._free_at, now), rate
+            if rate != self._booked_rate:
+                # Bytes booked at a very low rate would otherwise delay the first ones at a higher rate for long.
+                self._free_at, self._booked_rate = min(self._free_at, now), rate
             self._free_at = max(self._free_at, now - 0.25) + size / rate
             return max(0.0, self._free_at - now)
 
     def wait_for(self, size: int, stop: threading.Event) -> None:
-        """Book `size` bytes just received and wait until the next may come, or the rate is another. Raises Stopped."""
+        """Book `size` received bytes and wait until more may be read, or until the rate changes. Raises Stopped."""
         rate, wait = self.rate, self.delay(size)
         while wait > 0.0 and self.rate == rate:
             if stop.wait(min(wait, _RATE_CHECK)):
@@ -55,26 +55,26 @@ class RateLimiter:
 
 
 class LowSpeedGuard:
-    """Says when a transfer has been below `rate` bytes a second over the last `window` seconds.
+    """Detects a transfer below `rate` bytes a second on average over the last `window` seconds.
 
-    A server that sends a byte now and then never trips a read timeout.
+    A read timeout does not detect a server that sends one byte now and then.
     """
 
     def __init__(self, rate: int, window: float) -> None:
         self._rate, self._window = rate, window
-        self._marks: deque[tuple[float, int]] = deque()
+        self._samples: deque[tuple[float, int]] = deque()
 
     def set_minimum(self, rate: int) -> None:
-        """Another minimum from now on. What was enough until now is not held against a higher one."""
+        """Change the minimum rate. A higher one applies only to bytes from now on."""
         if rate > self._rate:
-            self._marks.clear()
+            self._samples.clear()
         self._rate = rate
 
     def too_slow(self, now: float, total: int) -> bool:
-        """Tell it the bytes received until now."""
-        if not self._marks or now - self._marks[-1][0] >= self._window / 10:
-            self._marks.append((now, total))
-        while len(self._marks) > 1 and now - self._marks[1][0] >= self._window:
-            self._marks.popleft()
-        began, before = self._marks[0]
-        return now - began >= self._window and total - before < self._rate * (now - began)
+        """Record that `total` bytes were received until `now`; return whether that is too slow."""
+        if not self._samples or now - self._samples[-1][0] >= self._window / 10:
+            self._samples.append((now, total))
+        while len(self._samples) > 1 and now - self._samples[1][0] >= self._window:
+            self._samples.popleft()
+        start, before = self._samples[0]
+        return now - start >= self._window and total - before < self._rate * (now - start)

@@ -1,7 +1,7 @@
 """Carries out one step of a plan: downloads, links or verifies an item, and reports the result.
 
-Reads the media bucket through `loader.transfer.download`, writes one content directory through
-`loader.storage.content_store`. Decides nothing that `loader.planning.planner` could have decided.
+Reads the media bucket through `loader.transfer.download` and writes one content directory through
+`loader.storage.content_store`. What to do was decided by `loader.planning.planner`.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from loader.planning.model import PlanStep
 from loader.reporting.reporter import StatusReporter
 from loader.s3.interface import Body
 from loader.storage.content_store import ContentStore
+from loader.storage.inventory import FileState
 from loader.transfer.context import DownloadContext
 from loader.transfer.download import download_item
 
@@ -38,9 +39,9 @@ log = logging.getLogger("loader")
 
 @dataclass(frozen=True, slots=True)
 class TransferOutcome:
-    """What became of a step: `code` is None where the item is as wanted. `etag`: of the object last read.
+    """The result of a step: `code` is None if the item is complete. `etag`: of the object that was read last.
 
-    `digest`: of the manifest it was carried out for.
+    `digest`: of the manifest that the step was planned for.
     """
 
     step: PlanStep
@@ -51,10 +52,10 @@ class TransferOutcome:
 
 @dataclass(frozen=True)
 class TaskContext:
-    """What all steps are carried out with. `reserve`: bytes to be left free in each content directory.
+    """What all steps share. `reserve`: bytes to leave free in each content directory.
 
-    `on_installed` hears of each item, and ("" for its content) campaign, that is durable, and in which directory.
-    `has_failed_hook`: it is whole, but what was to be done with it failed.
+    `on_installed(campaign, content, store)` is called for each item and, with an empty content, for each campaign that
+    is durable. `has_failed_hook(campaign, content)`: the command failed for the item.
     """
 
     airline: str
@@ -69,13 +70,16 @@ class TaskContext:
 
 
 class TransferTask:
-    """A step in hand. `run` blocks, `cancel` may be called from anywhere."""
+    """One step being carried out. `run` blocks; `cancel` may be called from any thread."""
 
     def __init__(
-        self, step: PlanStep, result: ManifestResult, etag: str, context: TaskContext, *, again: bool = False
+        self, step: PlanStep, result: ManifestResult, etag: str, context: TaskContext, *, maybe_done: bool = False
     ) -> None:
-        """`etag`: of the object in the bucket now, where that is known. `again`: it was carried out before."""
-        self._again = again
+        """`etag`: of the object in the bucket now, empty if unknown.
+
+        `maybe_done`: the item may have been completed after the plan was made.
+        """
+        self._maybe_done = maybe_done
         self.step = step
         self.stop = threading.Event()
         self._manifest_version, self._known_etag, self._context = result.manifest_version, etag, context
@@ -87,31 +91,28 @@ class TransferTask:
         self._etag = ""
 
     def run(self) -> TransferOutcome | None:
-        """Carry it out; None if it was ended before."""
-        step, tools = self.step, self._context
+        """Carry out the step. Return None if it was cancelled."""
+        step, context = self.step, self._context
         try:
             if not self._is_available():
                 self._fetch()
+            self._report_success()
         except Stopped:
-            tools.listener.handle(ItemStopped(step.campaign, step.item.name))
+            context.listener.handle(ItemStopped(step.campaign, step.item.name))
             return None
         except WorldError as error:
             return self._failed(error)
         except Exception:
-            # The edge of a thread: the other items go on.
+            # The edge of a thread: the other items continue.
             log.exception("While loading %s/%s%s", step.campaign, step.item.name, TGZ)
             return self._failed(WorldError(Code.INTERNAL))
-        size = step.item.size
-        tools.reporter.progress(step.campaign, step.item.name, size, size, final=not step.staged)
-        tools.reporter.clear_error(step.campaign, step.item.name)
-        verified = step.item.sha256 is not None
-        tools.listener.handle(ItemFinished(step.campaign, step.item.name, size, verified=verified))
-        if not step.staged:
-            tools.on_installed(step.campaign, step.item.name, step.store)
-        return TransferOutcome(step, self._manifest_version.digest)
+        return self.outcome()
+
+    def outcome(self, code: Code | None = None) -> TransferOutcome:
+        return TransferOutcome(self.step, self._manifest_version.digest, code, self._etag if code else "")
 
     def cancel(self) -> None:
-        """Have it given up, its bytes kept, also where it waits for a byte."""
+        """End `run` soon, even while it waits for a byte. The bytes stay on disk."""
         self.stop.set()
         with self._lock:
             bodies = list(self._bodies)
@@ -119,55 +120,66 @@ class TransferTask:
             body.abort()
 
     def _is_available(self) -> bool:
-        """Whether it is had without the bucket: linked, found to be right, or come since the plan was made."""
+        """Complete the item without a download: link it, verify it, or find it complete. False if that fails."""
         step = self.step
-        if self._again:
-            found = self._store.item_state(step.campaign, step.item, self._known_etag)
-            if found.file == "whole" or found.staged:
+        if self._maybe_done:
+            state = self._store.item_state(step.campaign, step.item, self._known_etag)
+            if state.file is FileState.COMPLETE or state.staged:
                 return True
         if step.action == "link":
             return self._store.link_duplicate(step.campaign, step.item, self._manifest_version, staged=step.staged)
         if step.action == "verify":
-            self._context.listener.notice("verify", f"{step.campaign}/{step.item.name}{TGZ}: reading what is there")
+            self._context.listener.notice(
+                "verify", f"{step.campaign}/{step.item.name}{TGZ}: verifying the existing file"
+            )
             return self._store.verify(step.campaign, step.item, self._known_etag, self._manifest_version, self.stop)
         return False
 
     def _fetch(self) -> None:
-        step, tools, store = self.step, self._context, self._store
+        step, context, store = self.step, self._context, self._store
         with store.open_partial(step.campaign, step.item, self._manifest_version) as part:
             part.resume(self.stop)
-            missing, free = part.missing, (store.space().free or 0) - tools.reserve
+            missing, free = part.missing, (store.space().free or 0) - context.reserve
             if missing > max(0, free):
                 raise WorldError(
                     Code.NO_SPACE, f"{missing} bytes are still to be fetched and {max(0, free)} may be used"
                 )
             self._start(part.bytes_done)
-            key = content_key(tools.airline, step.campaign, step.item.name)
+            key = content_key(context.airline, step.campaign, step.item.name)
 
             def finish() -> None:
                 store.install(step.campaign, part, self._manifest_version, staged=step.staged)
 
             try:
-                download_item(key, part, replace(tools.download, stop=self.stop), self, finish)
+                download_item(key, part, replace(context.download, stop=self.stop), self, finish)
             finally:
                 part.save()
+
+    def _report_success(self) -> None:
+        step, context, size = self.step, self._context, self.step.item.size
+        context.reporter.progress(step.campaign, step.item.name, size, size, final=not step.staged)
+        context.reporter.clear_error(step.campaign, step.item.name)
+        context.listener.handle(
+            ItemFinished(step.campaign, step.item.name, size, verified=step.item.sha256 is not None)
+        )
+        if not step.staged:
+            context.on_installed(step.campaign, step.item.name, step.store)
 
     def _failed(self, error: WorldError) -> TransferOutcome:
         step = self.step
         self._context.reporter.error(step.campaign, step.item.name, error.code, str(error))
         self._context.listener.handle(ItemFailed(step.campaign, step.item.name, error.code, str(error)))
-        return TransferOutcome(step, self._manifest_version.digest, error.code, self._etag)
+        return self.outcome(error.code)
 
     def _start(self, bytes_done: int) -> None:
         step, self._bytes_done = self.step, bytes_done
-        self._clear_at = bytes_done + MIB  # an error of an earlier try is taken back once bytes flow
+        self._clear_at = bytes_done + MIB  # an error of an earlier try is cleared once bytes arrive
         self._context.listener.handle(ItemStarted(step.campaign, step.item.name, bytes_done, step.item.size))
         self._context.reporter.progress(step.campaign, step.item.name, bytes_done, step.item.size)
 
-    # What the download tells: `loader.transfer.download.DownloadObserver`.
+    # Implements `loader.transfer.context.DownloadObserver`.
 
     def on_progress(self, bytes_done: int) -> None:
-        """So many bytes are kept."""
         step, gained = self.step, max(0, bytes_done - self._bytes_done)
         self._bytes_done = bytes_done
         self._context.reporter.progress(step.campaign, step.item.name, bytes_done, step.item.size)
@@ -177,20 +189,17 @@ class TransferTask:
             self._context.reporter.clear_error(step.campaign, step.item.name)
 
     def on_retry(self, error: WorldError, wait: float, failures: int) -> None:
-        """A try brought nothing."""
         step = self.step
         self._context.listener.handle(ItemRetrying(step.campaign, step.item.name, error.code, str(error), wait))
-        # One hiccup is not worth a word to the ground, two in a row are; it is taken back when bytes flow again.
+        # A single failed try is not reported to the ground. The report is cleared once bytes arrive again.
         if failures > 1 or not wait:
             self._context.reporter.error(step.campaign, step.item.name, error.code, str(error))
             self._clear_at = self._bytes_done + MIB
 
     def is_still_listed(self) -> bool:
-        """Read campaign.json again."""
         return self._context.manifest_reader.still_lists(self.step.campaign, self.step.item)
 
     def on_body_opened(self, body: Body | None) -> None:
-        """The body now being read."""
         with self._lock:
             self._bodies = {body} if body is not None else set()
         if body is not None:

@@ -32,4 +32,4 @@ def test_a_failure_stays_told_when_another_item_is_removed(aircraft: Aircraft, t
     finally:
         process.send_signal(signal.SIGTERM)
     assert finish(process).code == 75
-    assert aircraft.errors() == {"a": "HOOK_FAILED: the command to be run after loading: exit status 7: no room"}
+    assert aircraft.errors() == {"a": "HOOK_FAILED: the command set with --on-loaded failed: exit status 7: no room"}

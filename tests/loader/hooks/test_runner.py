@@ -11,15 +11,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
-from loader.command_runner import OUTPUT_LIMIT, run_command, without_secrets
+from loader.command_runner import OUTPUT_LIMIT, CommandResult, run_command, without_secrets
 from loader.contract.manifest import Item
-from loader.errors import WorldError
+from loader.errors import Code
 from loader.hooks.ledger import HookLedger, PendingHook
-from loader.hooks.runner import HookQueue
+from loader.hooks.runner import HookRunner
+from loader.monitor.events import Broadcast
 from loader.planning.failure_history import BLOCK_TIME
+from loader.reporting.reporter import StatusReporter
+from loader.storage.content_store import ContentStore
 from loader.storage.directory import Directory
 from loader.storage.state_files import write_state
 from tests.support.aircraft import ROOT
@@ -145,7 +149,7 @@ def whole(aboard: Path, campaign: str, *contents: str, settled: str = "", body: 
 
 
 def names(owed: list[PendingHook]) -> list[tuple[str, str]]:
-    return [(one.campaign, one.content) for one in owed]
+    return [(one.key.campaign, one.key.content) for one in owed]
 
 
 def test_whole_items_are_owed_until_they_are_settled_and_campaigns_too(aboard: Path) -> None:
@@ -196,48 +200,57 @@ def test_what_is_gone_is_forgotten(aboard: Path) -> None:
 # The hooks.
 
 
-class Heard:
-    """What `done` was told."""
+class Reports:
+    """Records what a runner reports, in place of `loader.reporting.reporter.StatusReporter`."""
 
-    def __init__(self, ledger: HookLedger) -> None:
-        self.ledger = ledger
+    def __init__(self) -> None:
         self.good: list[tuple[str, str]] = []
-        self.bad: list[tuple[str, str, WorldError]] = []
+        self.bad: list[tuple[str, str, Code, str]] = []
 
-    def __call__(self, owed: PendingHook, error: WorldError | None) -> None:
-        if error is None:
-            self.ledger.mark_done(owed)
-            self.good.append((owed.campaign, owed.content))
-        else:
-            self.bad.append((owed.campaign, owed.content, error))
+    def error(self, campaign: str, content: str, code: Code, text: str) -> None:
+        self.bad.append((campaign, content, code, text))
 
+    def clear_error(self, campaign: str, content: str) -> None:
+        self.good.append((campaign, content))
 
-@pytest.fixture
-def heard(aboard: Path) -> Heard:
-    return Heard(HookLedger(aboard))
+    def clear_campaign_error(self, campaign: str) -> None:
+        self.good.append((campaign, ""))
 
 
 @pytest.fixture
-def make(heard: Heard) -> Iterator[Callable[..., HookQueue]]:
-    made: list[HookQueue] = []
+def heard() -> Reports:
+    return Reports()
 
-    def one(command: str, timeout: float = PATIENCE, clock: Callable[[], float] = time.monotonic) -> HookQueue:
-        made.append(HookQueue(["/bin/sh", command], timeout, heard.ledger.refresh, heard, clock=clock))
+
+@pytest.fixture
+def ledger(aboard: Path) -> HookLedger:
+    return HookLedger(aboard)
+
+
+@pytest.fixture
+def make(aboard: Path, heard: Reports) -> Iterator[Callable[..., HookRunner]]:
+    made: list[HookRunner] = []
+    store = ContentStore(aboard)
+
+    def one(command: str, timeout: float = PATIENCE, clock: Callable[[], float] = time.monotonic) -> HookRunner:
+        reporter = cast(StatusReporter, heard)
+        made.append(HookRunner(["/bin/sh", command], timeout, [store], reporter, Broadcast(), clock=clock))
         return made[-1]
 
     yield one
     for hooks in made:
         hooks.close(PATIENCE)
+    store.close()
 
 
 def test_it_runs_for_each_item_and_then_for_the_campaign_one_at_a_time(
-    tmp_path: Path, aboard: Path, heard: Heard, make: Callable[..., HookQueue]
+    tmp_path: Path, aboard: Path, heard: Reports, ledger: HookLedger, make: Callable[..., HookRunner]
 ) -> None:
     whole(aboard, "c", "a", "b", settled="one")
     log = tmp_path / "log"
     hooks = make(script(tmp_path, f'echo "begin $#: $1 $2 <$3>" >> {log}; sleep 0.05; echo end >> {log}'))
-    assert hooks.submit(heard.ledger.pending()) == 3
-    assert hooks.submit(heard.ledger.pending()) == 0
+    hooks.submit(ledger.pending())
+    hooks.submit(ledger.pending())
     until(lambda: hooks.idle)
     assert log.read_text().splitlines() == [
         f"begin 3: {aboard}/c/a.tgz c <a>",
@@ -248,11 +261,11 @@ def test_it_runs_for_each_item_and_then_for_the_campaign_one_at_a_time(
         "end",
     ]
     assert heard.good == [("c", "a"), ("c", "b"), ("c", "")]
-    assert heard.ledger.pending() == []
+    assert ledger.pending() == []
 
 
 def test_a_failure_is_told_with_status_and_last_words_and_tried_again_later(
-    tmp_path: Path, aboard: Path, heard: Heard, make: Callable[..., HookQueue]
+    tmp_path: Path, aboard: Path, heard: Reports, ledger: HookLedger, make: Callable[..., HookRunner]
 ) -> None:
     whole(aboard, "c", "a", "b")
     now = [0.0]
@@ -260,43 +273,48 @@ def test_a_failure_is_told_with_status_and_last_words_and_tried_again_later(
     bad.touch()
     command = script(tmp_path, f'echo begin; if [ "$3" = a ] && [ -e {bad} ]; then echo "no room" >&2; exit 7; fi')
     hooks = make(command, clock=lambda: now[0])
-    hooks.submit(heard.ledger.pending())
+    hooks.submit(ledger.pending())
     until(lambda: hooks.idle)
-    ((campaign, content, error),) = heard.bad
-    assert (campaign, content, error.code) == ("c", "a", "HOOK_FAILED")
-    assert str(error) == "the command to be run after loading: exit status 7: no room"
+    ((campaign, content, code, text),) = heard.bad
+    assert (campaign, content, code) == ("c", "a", "HOOK_FAILED")
+    assert text == "the command set with --on-loaded failed: exit status 7: no room"
     assert heard.good == [("c", "b")]
-    assert hooks.submit(heard.ledger.pending()) == hooks.retry_due() == 0
-    assert names(hooks.failed) == [("c", "a")]
+    hooks.submit(ledger.pending())
+    hooks.retry_due()
+    assert hooks.idle
+    assert hooks.has_failed("c", "a")
+    assert not hooks.has_failed("c", "b")
+    assert len(heard.bad) == 1
     bad.unlink()
     now[0] = BLOCK_TIME
-    assert hooks.retry_due() == 1
+    hooks.retry_due()
     until(lambda: hooks.idle)
     assert heard.good == [("c", "b"), ("c", "a")]
-    assert hooks.failed == heard.ledger.pending() == []
+    assert not hooks.any_failed
+    assert ledger.pending() == []
 
 
 def test_a_command_that_takes_too_long_fails(
-    tmp_path: Path, aboard: Path, heard: Heard, make: Callable[..., HookQueue]
+    tmp_path: Path, aboard: Path, heard: Reports, ledger: HookLedger, make: Callable[..., HookRunner]
 ) -> None:
     whole(aboard, "c", "a")
     command = script(tmp_path, "echo still busy; exec sleep 600")
     for seconds in ENOUGH:
         hooks = make(command, timeout=seconds)
-        hooks.submit(heard.ledger.pending())
+        hooks.submit(ledger.pending())
         until(lambda hooks=hooks: hooks.idle)  # type: ignore[misc]
-        if "still busy" in str(heard.bad[-1][2]):
+        if "still busy" in heard.bad[-1][3]:
             break
-    assert re.search(r"took longer than \d+ s and was ended: still busy", str(heard.bad[-1][2]))
+    assert re.search(r"took longer than \d+ s and was ended: still busy", heard.bad[-1][3])
 
 
 def test_when_the_loader_stops_the_command_ends_and_stays_owed(
-    tmp_path: Path, aboard: Path, heard: Heard, make: Callable[..., HookQueue]
+    tmp_path: Path, aboard: Path, heard: Reports, ledger: HookLedger, make: Callable[..., HookRunner]
 ) -> None:
     whole(aboard, "c", "a", "b")
     pids = tmp_path / "pids"
     hooks = make(script(tmp_path, f"sleep 600 & echo $! $$ > {pids}; wait"))
-    hooks.submit(heard.ledger.pending())
+    hooks.submit(ledger.pending())
     until(lambda: pids.exists() and len(pids.read_text().split()) == 2)
     began = time.monotonic()
     hooks.close(PATIENCE)
@@ -304,16 +322,16 @@ def test_when_the_loader_stops_the_command_ends_and_stays_owed(
     until(lambda: not any(alive(int(pid)) for pid in pids.read_text().split()))
     assert not heard.good
     assert not heard.bad
-    assert names(heard.ledger.pending()) == [("c", "a"), ("c", "b")]
-    assert hooks.submit(heard.ledger.pending()) == 2  # taken note of, but run no more
-    assert names(heard.ledger.pending()) == [("c", "a"), ("c", "b")]
+    assert names(ledger.pending()) == [("c", "a"), ("c", "b")]
+    hooks.submit(ledger.pending())  # queued, but run no more
+    assert names(ledger.pending()) == [("c", "a"), ("c", "b")]
 
 
 def test_what_was_removed_meanwhile_is_passed_over(
-    tmp_path: Path, aboard: Path, heard: Heard, make: Callable[..., HookQueue]
+    tmp_path: Path, aboard: Path, heard: Reports, ledger: HookLedger, make: Callable[..., HookRunner]
 ) -> None:
     whole(aboard, "c", "a", "b")
-    owed = heard.ledger.pending()
+    owed = ledger.pending()
     (aboard / "c/a.tgz").unlink()
     hooks = make(script(tmp_path, "exit 0"))
     hooks.submit(owed)
@@ -323,11 +341,11 @@ def test_what_was_removed_meanwhile_is_passed_over(
 
 
 def test_it_does_not_run_again_for_an_item_read_as_pending_before_the_run_was_recorded(
-    tmp_path: Path, aboard: Path, heard: Heard, make: Callable[..., HookQueue]
+    tmp_path: Path, aboard: Path, heard: Reports, ledger: HookLedger, make: Callable[..., HookRunner]
 ) -> None:
     whole(aboard, "c", "a", settled="one")
     hooks = make(script(tmp_path, "exit 0"))
-    read_before = heard.ledger.pending()
+    read_before = ledger.pending()
     hooks.submit(read_before)
     until(lambda: hooks.idle)
     hooks.submit(read_before)
@@ -336,43 +354,114 @@ def test_it_does_not_run_again_for_an_item_read_as_pending_before_the_run_was_re
 
 
 def test_it_runs_again_for_content_installed_while_it_ran_for_the_earlier_one(
-    tmp_path: Path, aboard: Path, heard: Heard, make: Callable[..., HookQueue]
+    tmp_path: Path, aboard: Path, heard: Reports, ledger: HookLedger, make: Callable[..., HookRunner]
 ) -> None:
     whole(aboard, "c", "a")
     begun, gate = tmp_path / "begun", tmp_path / "gate"
     hooks = make(script(tmp_path, f"touch {begun}; while [ ! -e {gate} ]; do sleep 0.01; done"))
-    hooks.submit(heard.ledger.pending())
+    hooks.submit(ledger.pending())
     until(begun.exists)
     whole(aboard, "c", "a", body=b"another")
-    assert hooks.submit(heard.ledger.pending()) == 1
+    hooks.submit(ledger.pending())
     gate.touch()
     until(lambda: hooks.idle)
     assert heard.good == [("c", "a"), ("c", "a")]
-    assert heard.ledger.pending() == []
+    assert ledger.pending() == []
 
 
 def test_a_ledger_that_cannot_be_read_is_an_error_of_the_item(
-    tmp_path: Path, aboard: Path, heard: Heard, make: Callable[..., HookQueue]
+    tmp_path: Path, aboard: Path, heard: Reports, ledger: HookLedger, make: Callable[..., HookRunner]
 ) -> None:
     whole(aboard, "c", "a")
-    owed = heard.ledger.pending()
+    owed = ledger.pending()
     aboard.rename(tmp_path / "elsewhere")
     aboard.write_text("not a directory")
     hooks = make(script(tmp_path, "exit 0"))
     hooks.submit(owed)
     until(lambda: hooks.idle)
-    assert [(campaign, content) for campaign, content, _ in heard.bad] == [("c", "a")]
-    assert names(hooks.failed) == [("c", "a")]
+    assert [(campaign, content) for campaign, content, *_ in heard.bad] == [("c", "a")]
+    assert hooks.has_failed("c", "a")
+
+
+def test_a_run_that_cannot_be_recorded_has_failed_and_is_repeated_later(
+    tmp_path: Path,
+    aboard: Path,
+    heard: Reports,
+    ledger: HookLedger,
+    make: Callable[..., HookRunner],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole(aboard, "c", "a")
+    now = [0.0]
+    hooks = make(script(tmp_path, "exit 0"), clock=lambda: now[0])
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("loader.hooks.ledger.write_state", full)
+        hooks.submit(ledger.pending())
+        until(lambda: hooks.idle)
+    assert [(content, code) for _, content, code, _ in heard.bad] == [("a", "NO_SPACE")]
+    assert hooks.has_failed("c", "a")
+    now[0] = BLOCK_TIME
+    hooks.retry_due()
+    until(lambda: hooks.idle)
+    assert heard.good == [("c", "a")]
+    assert not hooks.any_failed
+
+
+def test_whoever_waits_for_the_last_run_finds_the_runner_idle_when_called(
+    tmp_path: Path, aboard: Path, heard: Reports, ledger: HookLedger
+) -> None:
+    whole(aboard, "c", "a")
+    idle: list[bool] = []
+    store = ContentStore(aboard)
+    command = ["/bin/sh", script(tmp_path, "exit 0")]
+    reporter = cast(StatusReporter, heard)
+    hooks = HookRunner(command, PATIENCE, [store], reporter, Broadcast(), lambda: idle.append(hooks.idle))
+    read_before = ledger.pending()
+    for runs in (1, 2):  # the second time the ledger says that nothing is pending
+        hooks.submit(read_before)
+        until(lambda runs=runs: len(idle) == runs)  # type: ignore[misc]
+    hooks.close(PATIENCE)
+    store.close()
+    assert idle == [True, True]
+    assert heard.good == [("c", "a")]
+
+
+def test_an_unexpected_error_is_an_error_of_the_item_and_the_others_still_run(
+    tmp_path: Path,
+    aboard: Path,
+    heard: Reports,
+    ledger: HookLedger,
+    make: Callable[..., HookRunner],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole(aboard, "c", "a", "b")
+    hooks = make(script(tmp_path, "exit 0"))
+
+    def surprise(command: list[str], *_: object) -> CommandResult:
+        if command[-1] == "a":
+            raise RuntimeError("unexpected")
+        return run_command(command, PATIENCE, NEVER)
+
+    monkeypatch.setattr("loader.hooks.runner.run_command", surprise)
+    hooks.submit(ledger.pending())
+    until(lambda: hooks.idle)
+    assert [(content, code) for _, content, code, _ in heard.bad] == [("a", "INTERNAL")]
+    assert hooks.has_failed("c", "a")
+    assert heard.good == [("c", "b")]
 
 
 KILLED = """
 import sys, time
 from pathlib import Path
-from loader.hooks.runner import HookQueue
-from loader.hooks.ledger import HookLedger
-ledger = HookLedger(Path(sys.argv[1]))
-hooks = HookQueue(sys.argv[2:], 60, ledger.refresh, lambda pending, error: ledger.mark_done(pending))
-hooks.submit(ledger.pending())
+from unittest.mock import Mock
+from loader.hooks.runner import HookRunner
+from loader.storage.content_store import ContentStore
+hooks = HookRunner(sys.argv[2:], 60, [ContentStore(Path(sys.argv[1]))], Mock(), Mock())
+hooks.retry_due()
 while not hooks.idle:
     time.sleep(0.01)
 """

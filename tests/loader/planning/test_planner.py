@@ -13,7 +13,7 @@ from loader.contract.transfer_queue import QueueEntry, TransferQueue
 from loader.errors import Code
 from loader.planning.model import DiskSpace, Plan, PlanningContext, Removal, TargetCampaign
 from loader.planning.planner import make_plan
-from loader.storage.inventory import CampaignOnDisk, LocalItemState, merge_stores
+from loader.storage.inventory import CampaignOnDisk, FileState, LocalItemState, merge_stores
 
 NOW = datetime(2026, 12, 15, 12, tzinfo=UTC)
 TODAY = NOW.date()
@@ -233,7 +233,7 @@ def test_bytes_already_begun_need_no_room() -> None:
 
 
 def test_what_is_whole_is_kept_even_without_room() -> None:
-    found = {("c", "a"): [LocalItemState(file="whole")], ("c", "b"): [LocalItemState(staged=True)]}
+    found = {("c", "a"): [LocalItemState(file=FileState.COMPLETE)], ("c", "b"): [LocalItemState(staged=True)]}
     made = plan(simple("c", "a", "b", size=100), free=[-5], found=found)
     assert done(made) == [("c", "a", "keep"), ("c", "b", "keep")]
     assert [step.staged for step in made.steps] == [False, True]
@@ -250,12 +250,12 @@ def test_the_same_content_is_linked_without_room_and_counts_as_at_hand() -> None
 
 def test_a_new_version_is_linked_beside_the_one_in_use() -> None:
     one = TargetCampaign("c", Manifest((Item("a", 1),)), replacing=True)
-    step = plan(one, found={("c", "a"): [LocalItemState(file="other", linkable=True)]}).steps[0]
+    step = plan(one, found={("c", "a"): [LocalItemState(file=FileState.OTHER, linkable=True)]}).steps[0]
     assert (step.action, step.staged) == ("link", True)
 
 
 def test_a_file_nothing_is_known_about_is_read_not_fetched() -> None:
-    made = plan(simple("c", "a", size=100), found={("c", "a"): [LocalItemState(file="unchecked")]}, free=[0])
+    made = plan(simple("c", "a", size=100), found={("c", "a"): [LocalItemState(file=FileState.UNVERIFIED)]}, free=[0])
     assert done(made) == [("c", "a", "verify")]
 
 
@@ -268,7 +268,7 @@ def test_directories_are_filled_by_free_space_and_an_item_stays_where_it_is() ->
 def test_an_item_moves_on_where_its_own_directory_is_full() -> None:
     found = {
         ("c", "a"): [LocalItemState(bytes_done=10), NOTHING, NOTHING],
-        ("c", "b"): [LocalItemState(file="other"), NOTHING, NOTHING],
+        ("c", "b"): [LocalItemState(file=FileState.OTHER), NOTHING, NOTHING],
     }
     made = plan(simple("c", "a", "b", size=40), free=[29, 50, 60], found=found)
     assert [(step.store, step.bytes_done) for step in made.steps] == [(2, 0), (1, 0)]
@@ -283,7 +283,7 @@ def test_two_directories_of_one_device_share_its_room() -> None:
 
 def test_a_new_version_is_put_beside_the_one_in_use() -> None:
     one = TargetCampaign("c", Manifest((Item("a", 1),)), replacing=True)
-    assert plan(one, found={("c", "a"): [LocalItemState(file="other")]}).steps[0].staged
+    assert plan(one, found={("c", "a"): [LocalItemState(file=FileState.OTHER)]}).steps[0].staged
 
 
 def test_what_failed_for_good_is_left_and_takes_no_room() -> None:
@@ -363,7 +363,7 @@ def test_what_will_be_linked_to_is_not_counted_as_freed() -> None:
 
 def test_nothing_is_removed_for_room_that_is_wanted_or_named_or_to_come() -> None:
     campaign, room = simple("c", "a", size=51), {"free": [50], "aboard": [DECEMBER, NOVEMBER]}
-    held = {("november", "x"): [LocalItemState(file="whole")]}
+    held = {("november", "x"): [LocalItemState(file=FileState.COMPLETE)]}
     november = simple("november", "x", ends=OVER)
     named = simple("november", "x", ends=OVER, named=True)
     assert removed(plan(campaign, november, **room, found=held)) == ["november"]  # type: ignore[arg-type]
@@ -387,7 +387,7 @@ def test_the_days_of_a_manifest_are_newer_than_those_that_were_kept() -> None:
         prolonged,
         free=[50],
         aboard=[DECEMBER, NOVEMBER],
-        found={("november", "x"): [LocalItemState(file="whole")]},
+        found={("november", "x"): [LocalItemState(file=FileState.COMPLETE)]},
     )
     assert removed(made) == []
 

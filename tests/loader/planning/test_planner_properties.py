@@ -14,7 +14,7 @@ from loader.contract.transfer_queue import QueueEntry, TransferQueue
 from loader.planning.model import DiskSpace, Plan, PlanningContext, PlanStep, TargetCampaign
 from loader.planning.planner import make_plan
 from loader.planning.priorities import has_ended
-from loader.storage.inventory import CampaignOnDisk, LocalItemState
+from loader.storage.inventory import CampaignOnDisk, FileState, LocalItemState
 from tests.support.profiles import scaled
 
 NOW = datetime(2026, 12, 15, 12, tzinfo=UTC)
@@ -68,9 +68,9 @@ STORE_CLOCKS = st.sampled_from(
 FOUND = st.sampled_from(
     [LocalItemState()] * 4
     + [
-        LocalItemState("whole"),
-        LocalItemState("unchecked"),
-        LocalItemState("other"),
+        LocalItemState(FileState.COMPLETE),
+        LocalItemState(FileState.UNVERIFIED),
+        LocalItemState(FileState.OTHER),
         LocalItemState(staged=True),
         LocalItemState(linkable=True),
         LocalItemState(bytes_done=7),
@@ -306,7 +306,7 @@ def test_a_plan_that_is_half_done_goes_on_with_the_rest(world: World) -> None:
         return
     key, size = (fetch.campaign, fetch.item.name), fetch.missing
     there = list(world.found[key])
-    there[fetch.store] = LocalItemState(staged=True) if fetch.staged else LocalItemState("whole")
+    there[fetch.store] = LocalItemState(staged=True) if fetch.staged else LocalItemState(FileState.COMPLETE)
     device = world.rooms[fetch.store].device
     rooms = tuple(
         DiskSpace(world.free(room.device) - size, device) if room.device == device else room for room in world.rooms

@@ -14,7 +14,7 @@ from loader.contract.manifest import Item
 from loader.errors import WorldError
 from loader.storage.content_store import ContentStore
 from loader.storage.directory import Directory
-from loader.storage.inventory import ManifestVersion
+from loader.storage.inventory import FileState, ManifestVersion
 from loader.storage.partial_file import PartialFile
 from tests.support.partial_files import append
 
@@ -60,7 +60,7 @@ def test_an_item_takes_its_final_name_only_when_it_is_whole(store: ContentStore)
     assert store.item_state("c", ITEM).bytes_done == 1000
     load(store, ITEM, BODY)
     assert final(store).read_bytes() == BODY
-    assert store.item_state("c", ITEM).file == "whole"
+    assert store.item_state("c", ITEM).file is FileState.COMPLETE
     assert not begun(store).exists()
     assert not begun(store, ".json").exists()
 
@@ -143,21 +143,21 @@ def test_wrong_bytes_never_take_the_final_name(store: ContentStore, body: bytes,
 def test_an_item_without_a_hash_is_checked_by_its_size(store: ContentStore) -> None:
     item = Item("plain", len(BODY))
     load(store, item, BODY)
-    assert store.item_state("c", item).file == "whole"
-    assert store.item_state("c", item, "e1").file == "whole"
-    assert store.item_state("c", item, "another object").file == "other"
-    assert store.item_state("c", Item("plain", len(BODY), ITEM.sha256)).file == "whole"
-    assert store.item_state("c", Item("plain", len(BODY), "0" * 64)).file == "other"
+    assert store.item_state("c", item).file is FileState.COMPLETE
+    assert store.item_state("c", item, "e1").file is FileState.COMPLETE
+    assert store.item_state("c", item, "another object").file is FileState.OTHER
+    assert store.item_state("c", Item("plain", len(BODY), ITEM.sha256)).file is FileState.COMPLETE
+    assert store.item_state("c", Item("plain", len(BODY), "0" * 64)).file is FileState.OTHER
 
 
 def test_a_file_touched_by_others_is_read_before_it_is_believed(store: ContentStore) -> None:
     load(store, ITEM, BODY)
     final(store).write_bytes(BODY[:-1] + b"?" if BODY[-1:] != b"?" else BODY[:-1] + b"!")
-    assert store.item_state("c", ITEM).file == "unchecked"
+    assert store.item_state("c", ITEM).file is FileState.UNVERIFIED
     assert not store.verify("c", ITEM, "", FIRST, NEVER)
     final(store).write_bytes(BODY)
     assert store.verify("c", ITEM, "", FIRST, NEVER)
-    assert store.item_state("c", ITEM).file == "whole"
+    assert store.item_state("c", ITEM).file is FileState.COMPLETE
 
 
 def test_a_new_version_waits_beside_and_takes_over_as_a_whole(store: ContentStore) -> None:
@@ -230,7 +230,7 @@ def test_a_link_under_the_final_name_is_replaced_not_followed(store: ContentStor
     victim.write_bytes(BODY)
     final(store).parent.mkdir(parents=True)
     final(store).symlink_to(victim)
-    assert store.item_state("c", ITEM).file == "absent"
+    assert store.item_state("c", ITEM).file is FileState.ABSENT
     load(store, ITEM, BODY)
     assert not final(store).is_symlink()
     assert victim.read_bytes() == BODY

@@ -17,7 +17,9 @@ from loader import failpoints
 from loader.contract.manifest import Exhibition, Item
 from loader.errors import WorldError
 from loader.storage.content_store import ContentStore
-from loader.storage.inventory import CampaignOnDisk, ManifestVersion
+from loader.storage.directory import Directory
+from loader.storage.inventory import CampaignOnDisk, FileState, ManifestVersion
+from loader.storage.item_index import ItemIndex
 from tests.support.partial_files import append
 
 BODY, OTHER = os.urandom(300_000), os.urandom(10_000)
@@ -90,12 +92,28 @@ def killed_at(point: str, do: Callable[[], object]) -> bool:
 # Linking.
 
 
+class Raced(ItemIndex):
+    """An index that another thread invalidates right after each read of its locations."""
+
+    def __getattribute__(self, name: str) -> object:
+        return self.__dict__.pop(name, None) if name == "_locations" else super().__getattribute__(name)
+
+
+def test_an_index_that_is_invalidated_during_a_look_up_still_answers(store: ContentStore) -> None:
+    whole(store, "old", {"a": BODY})
+    with Directory.open(store.path) as root:
+        index = ItemIndex(root)
+        assert index.has_duplicate("new", FILM)
+        index.__class__ = Raced
+        assert index.has_duplicate("new", FILM)
+
+
 def test_the_same_content_of_another_campaign_is_found_and_linked(store: ContentStore) -> None:
     load(store, "old", FILM, BODY)
     again = of("another name", BODY)
     assert store.item_state("new", again).linkable
     assert store.link_duplicate("new", again, SECOND, staged=False)
-    assert store.item_state("new", again).file == "whole"
+    assert store.item_state("new", again).file is FileState.COMPLETE
     assert final(store, "new", again).samefile(final(store, "old", FILM))
     assert not [name for name in tree(store) if "parts" in name]
 
@@ -111,7 +129,7 @@ def test_a_new_version_that_only_renames_is_linked_beside(store: ContentStore) -
     store.activate_staged("c", swapped)
     store.mark_complete("c", swapped, SECOND)
     assert [final(store, "c", item).read_bytes() for item in swapped] == [OTHER, BODY]
-    assert [store.item_state("c", item).file for item in swapped] == ["whole", "whole"]
+    assert [store.item_state("c", item).file for item in swapped] == [FileState.COMPLETE, FileState.COMPLETE]
     assert [final(store, "c", item).stat().st_nlink for item in swapped] == [1, 1]
 
 
@@ -201,9 +219,9 @@ def test_a_kill_while_linking_is_made_good(store: ContentStore, point: str, besi
     again = ContentStore(store.path)
     place = final(again, "new", FILM)
     assert not place.exists() or place.read_bytes() == BODY
-    assert again.item_state("new", FILM).file in ("absent", "unchecked")
+    assert again.item_state("new", FILM).file in (FileState.ABSENT, FileState.UNVERIFIED)
     assert again.link_duplicate("new", FILM, SECOND, staged=beside)
-    assert again.item_state("new", FILM).staged if beside else again.item_state("new", FILM).file == "whole"
+    assert again.item_state("new", FILM).staged if beside else again.item_state("new", FILM).file is FileState.COMPLETE
     assert not [name for name in tree(again) if "parts" in name]
 
 
@@ -211,9 +229,9 @@ def test_a_linked_file_can_be_read_to_verify_it(store: ContentStore) -> None:
     load(store, "old", FILM, BODY)
     store.link_duplicate("new", FILM, SECOND, staged=False)
     (store.path / ".loader" / "held" / "new" / f"{FILM.name}.tgz.json").unlink()
-    assert store.item_state("new", FILM).file == "unchecked"
+    assert store.item_state("new", FILM).file is FileState.UNVERIFIED
     assert store.verify("new", FILM, "", SECOND, NEVER)
-    assert store.item_state("new", FILM).file == "whole"
+    assert store.item_state("new", FILM).file is FileState.COMPLETE
 
 
 def test_a_look_at_a_whole_campaign_says_the_same_as_looks_at_its_items(store: ContentStore) -> None:
@@ -270,8 +288,8 @@ def test_some_items_go_and_the_campaign_is_no_longer_whole(store: ContentStore) 
     assert len(store.held_campaigns()) == 1
     assert store.purge("c", ["a"]) == len(BODY)
     assert (store.item_state("c", of("a", BODY)).file, store.item_state("c", of("b", OTHER)).file) == (
-        "absent",
-        "whole",
+        FileState.ABSENT,
+        FileState.COMPLETE,
     )
     assert (store.held_campaigns(), store.installed_version("c")) == ([], None)
     assert store.list_campaigns() == [
@@ -301,7 +319,7 @@ def test_a_purge_of_items_that_was_killed_is_made_good(store: ContentStore, poin
     again = ContentStore(store.path)
     again.purge("c", ["a"])
     assert [name for name in tree(again) if "/a.tgz" in name] == []
-    assert again.item_state("c", of("b", OTHER)).file == "whole"
+    assert again.item_state("c", of("b", OTHER)).file is FileState.COMPLETE
     assert again.held_campaigns() == []
 
 
