@@ -163,7 +163,7 @@ class LocalContent:
     def link_before_removal(self, plan: Plan, snapshot: MediaSnapshot, busy: Collection[ItemKey]) -> None:
         """What is to be removed may be what is to be linked to. `busy`: items that are in hand already."""
         for step in plan.steps:
-            if step.action == "link" and (step.campaign, step.item.name) not in busy:
+            if step.action == "link" and step.key not in busy:
                 edition = snapshot.scan.manifests[step.campaign].manifest_version
                 try:
                     self._stores[step.store].link_duplicate(step.campaign, step.item, edition, staged=step.staged)

@@ -298,14 +298,14 @@ class Agent:
             self._notice_once("disk", "disk", self._disk_problem)
             return
         self._notice_once("disk", "disk", self._disk_problem)
-        wanted = {(step.campaign, step.item.name) for step in self._plan.steps}
+        wanted = {step.key for step in self._plan.steps}
         self._results = {key: result for key, result in self._results.items() if key in wanted}
         self._report_plan()
         self._transfers.apply_plan(self._plan, self._snapshot.scan.manifests, self._snapshot.etags)
         self._hooks.retry_due()
 
     def _remove(self, plan: Plan) -> None:
-        busy = {(step.campaign, step.item.name) for step in self._transfers.running}
+        busy = {step.key for step in self._transfers.running}
         self._local_content.link_before_removal(plan, self._snapshot, busy)
         for removal in plan.removals:
             campaign = removal.campaign
@@ -344,7 +344,7 @@ class Agent:
             barred |= {
                 key: one.code
                 for key, one in failed.items()
-                if one.code and (digests.get(key[0]), etags.get(key, one.etag)) == (one.digest, one.etag)
+                if one.code and (digests.get(key.campaign), etags.get(key, one.etag)) == (one.digest, one.etag)
             }
         return barred
 
@@ -424,7 +424,7 @@ class Agent:
 
     def _collect_results(self) -> None:
         for result in self._transfers.take_results():
-            key = (result.step.campaign, result.step.item.name)
+            key = result.step.key
             self._results[key] = result
             if result.step.action not in ("blocked", "refuse"):
                 self._failures.record(key, result.code, result.digest, result.etag, time.monotonic())
@@ -477,7 +477,7 @@ class Agent:
         """Something failed because of its object: a new version may have been published meanwhile."""
         self._passes += 1
         codes = {key: result.code for key, result in self._results.items() if result.code}
-        campaigns = {key[0] for key, code in codes.items() if code.cause is Cause.OBJECT}
+        campaigns = {key.campaign for key, code in codes.items() if code.cause is Cause.OBJECT}
         for name in campaigns if self._passes < MAX_PASSES else ():
             now = self._manifest_reader.read(name)
             before = self._snapshot.scan.manifests.get(name)

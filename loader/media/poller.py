@@ -85,7 +85,7 @@ class MediaPoller:
             except WorldError as error:
                 notes.append(f"{name}: whether its objects are others now is not known: {error}")
                 continue
-            etags.update({(name, content): etag for content, etag in found.items()})
+            etags.update({ItemKey(name, content): etag for content, etag in found.items()})
         return MediaSnapshot(look, etags, tuple(notes))
 
     def _needs_listing(self, campaign: str, reading: ManifestResult, manifest: Manifest) -> bool:

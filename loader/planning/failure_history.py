@@ -53,6 +53,6 @@ class FailureHistory:
             other_object = failure.code.cause is Cause.OBJECT and etags.get(key, failure.etag) != failure.etag
             # To find wrong bytes again would cost the whole item each time; the rest costs a request.
             waited = failure.code is not Code.HASH_MISMATCH and now >= failure.until
-            if digests.get(key[0]) != failure.digest or other_object or waited:
+            if digests.get(key.campaign) != failure.digest or other_object or waited:
                 del self._known[key]
         return {key: failure.code for key, failure in self._known.items()}

@@ -10,6 +10,7 @@ from typing import Literal
 from loader.clock import trusted_time, why_untrusted
 from loader.contract.manifest import Item, Manifest
 from loader.errors import Code
+from loader.storage.inventory import ItemKey
 
 Action = Literal["keep", "link", "verify", "fetch", "refuse", "blocked"]
 
@@ -89,6 +90,11 @@ class PlanStep:
     priority: int = field(default=0, compare=False)
     deadline: datetime | None = field(default=None, compare=False)
     request_rank: int = field(default=0, compare=False)
+
+    @property
+    def key(self) -> ItemKey:
+        """The campaign and the item."""
+        return ItemKey(self.campaign, self.item.name)
 
     @property
     def urgency(self) -> tuple[int, int, float]:

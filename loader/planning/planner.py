@@ -18,10 +18,10 @@ from loader.planning.disk_space import SpaceBudget
 from loader.planning.eviction import EvictionPlanner, with_manifest_dates
 from loader.planning.model import Action, DiskSpace, Plan, PlanningContext, PlanStep, TargetCampaign
 from loader.planning.priorities import RankedItem, RequestedItems, rank_items, request_ranks
-from loader.storage.inventory import CampaignOnDisk, LocalItemState
+from loader.storage.inventory import CampaignOnDisk, ItemKey, LocalItemState
 
 FindItem = Callable[[str, Item], Sequence[LocalItemState]]
-BlockedItems = Mapping[tuple[str, str], Code]
+BlockedItems = Mapping[ItemKey, Code]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,10 @@ class _Candidate:
     @property
     def item(self) -> Item:
         return self.ranked.item
+
+    @property
+    def key(self) -> ItemKey:
+        return ItemKey(self.ranked.target.campaign, self.item.name)
 
     @property
     def missing(self) -> int:
@@ -145,7 +149,7 @@ def _step_without_download(one: _Candidate, barred: BlockedItems) -> PlanStep | 
         if one.found[store].linkable:
             return one.step("link", store, staged=beside)
     store = max(stores, key=lambda store: _nearness(one.found[store]))
-    if code := barred.get((one.ranked.target.campaign, one.item.name)):
+    if code := barred.get(one.key):
         return one.step("blocked", store, one.found[store].bytes_done, staged=beside, code=code)
     if one.found[store].file == "unchecked" and not beside:
         return one.step("verify", store)

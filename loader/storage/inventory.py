@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,4 +69,8 @@ class ManifestVersion:
     version: int | None = None
 
 
-ItemKey = tuple[str, str]  # campaign, content
+class ItemKey(NamedTuple):
+    """The names of a campaign and of one item of it."""
+
+    campaign: str
+    content: str

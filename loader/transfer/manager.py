@@ -74,14 +74,14 @@ class TransferManager:
             self._etags, self._campaigns = etags, _campaigns(plan, manifests)
             for step in plan.steps:
                 # Before a hand can take it up: what is told must not be older than what the hand tells.
-                if (step.campaign, step.item.name) not in self._running:
+                if step.key not in self._running:
                     self._report_step(step)
                 if step.staged:
                     self._completed.pop(step.campaign, None)
             for key, transfer in self._running.items():
                 if not self._is_wanted(key, transfer.step):
                     transfer.cancel()
-            steps = {(step.campaign, step.item.name): step for step in plan.steps if step.action in _WORK_ACTIONS}
+            steps = {step.key: step for step in plan.steps if step.action in _WORK_ACTIONS}
             self._order = {key: place for place, key in enumerate(steps)}
             self._done, self._done_now = self._done_now, set()
             self._open = {key: step for key, step in steps.items() if not self._is_active(key)}
@@ -114,7 +114,7 @@ class TransferManager:
 
     def _report_step(self, step: PlanStep) -> None:
         """The ground hears of every item, and at once of what cannot be loaded. With the lock held."""
-        status, name, key = self._context.reporter, step.item.name, (step.campaign, step.item.name)
+        status, name, key = self._context.reporter, step.item.name, step.key
         status.progress(
             step.campaign, name, step.bytes_done, step.item.size, final=step.action == "keep" and not step.staged
         )
@@ -208,7 +208,7 @@ class TransferManager:
                 self._changed()
 
     def _run_task(self, transfer: TransferTask) -> None:
-        result, key = transfer.run(), (transfer.step.campaign, transfer.step.item.name)
+        result, key = transfer.run(), transfer.step.key
         with self._wake:
             del self._running[key]
             self._completed.pop(key[0], None)
@@ -238,8 +238,8 @@ class TransferManager:
         """With the lock held."""
         self._results.append(result)
         campaign, name = self._campaigns.get(result.step.campaign), result.step.item.name
-        self._done_now |= set() if result.code else {(result.step.campaign, name)}
-        if campaign and not result.code and self._is_wanted((result.step.campaign, name), result.step):
+        self._done_now |= set() if result.code else {result.step.key}
+        if campaign and not result.code and self._is_wanted(result.step.key, result.step):
             campaign.missing.discard(name)
 
     # A campaign as a whole.

@@ -13,7 +13,7 @@ from loader.contract.transfer_queue import QueueEntry, TransferQueue
 from loader.errors import Code
 from loader.planning.model import DiskSpace, Plan, PlanningContext, Removal, TargetCampaign
 from loader.planning.planner import make_plan
-from loader.storage.inventory import CampaignOnDisk, LocalItemState, merge_stores
+from loader.storage.inventory import CampaignOnDisk, ItemKey, LocalItemState, merge_stores
 
 NOW = datetime(2026, 12, 15, 12, tzinfo=UTC)
 TODAY = NOW.date()
@@ -60,7 +60,7 @@ def plan(
         on_disk=aboard,
         requested=first,
         named=named,
-        blocked=barred or {},
+        blocked={ItemKey(*key): code for key, code in (barred or {}).items()},
     )
 
 
