@@ -60,7 +60,7 @@ class LocalContent:
     ) -> Plan:
         """What is to be done, before a byte moves."""
         self.problem = ""
-        readings = snapshot.scan.manifests.items()
+        readings = snapshot.manifests.items()
         wanted = [
             TargetCampaign(name, reading.manifest, name in self._named, self._is_replacing(name, reading))
             for name, reading in readings
@@ -164,7 +164,7 @@ class LocalContent:
         """What is to be removed may be what is to be linked to. `busy`: items that are in hand already."""
         for step in plan.steps:
             if step.action == "link" and step.key not in busy:
-                edition = snapshot.scan.manifests[step.campaign].manifest_version
+                edition = snapshot.manifests[step.campaign].manifest_version
                 try:
                     self._stores[step.store].link_duplicate(step.campaign, step.item, edition, staged=step.staged)
                 except WorldError as error:

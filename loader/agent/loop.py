@@ -26,7 +26,7 @@ from loader.media.manifest_reader import ManifestReader
 from loader.media.manifest_verifier import ManifestVerifier, uses_tls
 from loader.media.poller import MediaPoller
 from loader.media.queue_reader import TransferQueueReader
-from loader.media.snapshot import ManifestScan, MediaSnapshot
+from loader.media.snapshot import MediaSnapshot
 from loader.monitor.events import EventListener
 from loader.network.link_monitor import LinkMonitor
 from loader.planning.failure_history import FailureHistory
@@ -81,7 +81,7 @@ class Agent:
         self._state = ("idle", "", "")
         self._last_messages: dict[str, str] = {}
         self._requested: tuple[tuple[str, str | None], ...] = ()
-        self._snapshot, self._plan = MediaSnapshot(ManifestScan({})), Plan()
+        self._snapshot, self._plan = MediaSnapshot({}), Plan()
         self._stale_checked_for: object = None  # for what the reports of things gone were last looked for
         self._disk_problem = ""  # with the disks, when there was last planned
         self._doubt = ""  # about the time, likewise
@@ -235,31 +235,35 @@ class Agent:
 
     def _apply_snapshot(self, snapshot: MediaSnapshot) -> None:
         """Say what is wrong in the bucket. While it is out of reach, what was seen last still counts."""
-        look = snapshot.scan
         self._notice_once("queue", "queue", self._queue_reader.problem)
         for note in snapshot.notes:
             self._listener.notice("listing", note)
-        for text in look.ignored_prefixes:
+        for text in snapshot.ignored_prefixes:
             self._notice_once("prefix", text, text)
-        if not look.reached:
+        if not snapshot.reached:
             self._notice_once(
-                "waiting", "look", f"The media bucket is out of reach: {look.reason}", code=look.code or ""
+                "waiting", "look", f"The media bucket is out of reach: {snapshot.reason}", code=snapshot.code or ""
             )
         else:
-            self._notice_once("waiting", "look", f"{look.code}: {look.text}" if look.code else "", code=look.code or "")
-        self._report_problems(look)
-        before = self._snapshot.scan.manifests
+            self._notice_once(
+                "waiting",
+                "look",
+                f"{snapshot.code}: {snapshot.text}" if snapshot.code else "",
+                code=snapshot.code or "",
+            )
+        self._report_problems(snapshot)
+        before = self._snapshot.manifests
         # What cannot be read just now is as it was: nothing is given up for that.
         kept = {
             name: before[name] if reading.unreachable and name in before else reading
-            for name, reading in look.manifests.items()
+            for name, reading in snapshot.manifests.items()
         }
-        if not look.reached or look.code:
+        if not snapshot.reached or snapshot.code:
             kept = {**before, **kept}
-        self._snapshot = MediaSnapshot(replace(look, manifests=kept), snapshot.etags)
+        self._snapshot = replace(snapshot, manifests=kept)
 
-    def _report_problems(self, scan: ManifestScan) -> None:
-        for name, reading in scan.manifests.items():
+    def _report_problems(self, snapshot: MediaSnapshot) -> None:
+        for name, reading in snapshot.manifests.items():
             self._notice_once("doubt", f"doubt {name}", f"{name}: {reading.warning}" if reading.warning else "")
             if not reading.code:
                 self._last_messages.pop(f"campaign {name}", None)
@@ -301,7 +305,7 @@ class Agent:
         wanted = {step.key for step in self._plan.steps}
         self._results = {key: result for key, result in self._results.items() if key in wanted}
         self._report_plan()
-        self._transfers.apply_plan(self._plan, self._snapshot.scan.manifests, self._snapshot.etags)
+        self._transfers.apply_plan(self._plan, self._snapshot.manifests, self._snapshot.etags)
         self._hooks.retry_due()
 
     def _remove(self, plan: Plan) -> None:
@@ -312,7 +316,7 @@ class Agent:
             try:
                 if self._transfers.cancel_campaign(campaign, TRANSFER_STOP):
                     self._local_content.remove(
-                        removal, self._snapshot.scan.manifests.get(campaign), self.reporter.remove_items
+                        removal, self._snapshot.manifests.get(campaign), self.reporter.remove_items
                     )
                     self._hooks.campaign_removed(campaign)
                     self._notice_once("kept", f"kept {campaign}", "")
@@ -336,7 +340,7 @@ class Agent:
 
     def _blocked_items(self) -> dict[ItemKey, Code]:
         etags = self._snapshot.etags
-        digests = {name: reading.manifest_version.digest for name, reading in self._snapshot.scan.manifests.items()}
+        digests = {name: reading.manifest_version.digest for name, reading in self._snapshot.manifests.items()}
         barred = self._failures.blocked_items(digests, etags, time.monotonic())
         if self._settings.once:
             # Whoever lets us run once decides when it is tried again.
@@ -349,7 +353,7 @@ class Agent:
         return barred
 
     def _report_plan(self) -> None:
-        readings, steps = self._snapshot.scan.manifests, self._plan.steps
+        readings, steps = self._snapshot.manifests, self._plan.steps
         for name in self._plan.ended:
             self._notice_once("ended", f"ended {name}", f"{name}: its exhibition has ended, it is passed over")
         for name, why in self._plan.refused_removals:
@@ -370,7 +374,7 @@ class Agent:
             self._find_stale_reports()
 
     def _find_stale_reports(self) -> None:
-        orders, readings = self._queue_reader.queue, self._snapshot.scan.manifests
+        orders, readings = self._queue_reader.queue, self._snapshot.manifests
         state = tuple(
             (name, one.manifest_version.digest, self._local_content.differs_from_installed(name, one))
             for name, one in readings.items()
@@ -405,14 +409,14 @@ class Agent:
         return forbidden if forbidden[0] or up else ("waiting", why)
 
     def _activity(self) -> tuple[str, str, str]:
-        running, look = self._transfers.running, self._snapshot.scan
+        running, snapshot = self._transfers.running, self._snapshot
         if running:
             verifying = all(step.action == "verify" for step in running)
             return "verifying" if verifying else "loading", self._queue_reader.problem, running[0].campaign
         if not self._transfers.is_done:
             return self._state
-        if not look.reached or look.code:
-            return "waiting", f"{look.code}: {look.reason}" if look.code else look.reason, ""
+        if not snapshot.reached or snapshot.code:
+            return "waiting", f"{snapshot.code}: {snapshot.reason}" if snapshot.code else snapshot.reason, ""
         failed = sum(bool(result.code) for result in self._results.values())
         reasons = (
             self._disk_problem,
@@ -431,7 +435,7 @@ class Agent:
 
     def prioritise(self, campaign: str, content: str | None) -> str | None:
         """Somebody aboard wants it first. Returns why that cannot be, None if it will be so. From any thread."""
-        reading = self._snapshot.scan.manifests.get(campaign)
+        reading = self._snapshot.manifests.get(campaign)
         if reading is None or reading.manifest is None:
             return f"There is no campaign {campaign!r} to be loaded here"
         if content is not None and not any(item.name == content for item in reading.manifest.content):
@@ -446,13 +450,13 @@ class Agent:
 
     def _exit_code(self) -> ExitCode | None:
         """With `once`: how it ends, None while there is something to be done."""
-        look = self._snapshot.scan
+        snapshot = self._snapshot
         held = self._blocked_reason()[0] and not self._transfers.running
         if held and self._link.checked and not self._link.state()[0]:
             return ExitCode.UNREACHABLE
         if self._awaiting_snapshot or self._replan_requested.is_set():
             return None
-        if held or (not look.reached and self._transfers.is_done):
+        if held or (not snapshot.reached and self._transfers.is_done):
             return ExitCode.UNREACHABLE
         if not (self._transfers.is_done and self._hooks.idle):
             return None
@@ -461,11 +465,11 @@ class Agent:
             return None
         self._remove_stale_reports()
         self._report_totals()
-        if look.refused:
+        if snapshot.refused:
             return ExitCode.REFUSED
-        codes = {reading.code for reading in look.manifests.values()} | {one.code for one in self._results.values()}
+        codes = {reading.code for reading in snapshot.manifests.values()} | {one.code for one in self._results.values()}
         failed = (
-            look.code
+            snapshot.code
             or codes - {None}
             or self._transfers.incomplete_campaigns
             or self._hooks.any_failed
@@ -480,7 +484,7 @@ class Agent:
         campaigns = {key.campaign for key, code in codes.items() if code.cause is Cause.OBJECT}
         for name in campaigns if self._passes < MAX_PASSES else ():
             now = self._manifest_reader.read(name)
-            before = self._snapshot.scan.manifests.get(name)
+            before = self._snapshot.manifests.get(name)
             if before and now.manifest is not None and now.manifest_version != before.manifest_version:
                 self._awaiting_snapshot = True
                 self._poller.start_poll()
@@ -511,8 +515,8 @@ class Agent:
 
     def _result(self) -> str:
         """Reason of the last heartbeat: the status bucket may be in reach although the media bucket is not."""
-        look = self._snapshot.scan
-        return f"done; {look.code}: {look.reason}" if look.code else "done"
+        snapshot = self._snapshot
+        return f"done; {snapshot.code}: {snapshot.reason}" if snapshot.code else "done"
 
     # What it says of itself.
 
@@ -528,7 +532,7 @@ class Agent:
         refused = (f"{name} is not removed: {why}" for name, why in self._plan.refused_removals)
         extra: Mapping[str, object] = {
             "queue_error": redact("; ".join(filter(None, (self._queue_reader.problem, *refused))))[:500],
-            "signatures": {name: redact(doubt) for name, doubt in self._snapshot.scan.signature_warnings.items()},
+            "signatures": {name: redact(doubt) for name, doubt in self._snapshot.signature_warnings.items()},
             "signature_policy": "" if self._settings.signatures == "off" else self._settings.signatures,
         }
         return Heartbeat(

@@ -18,7 +18,7 @@ from loader.contract.manifest import MANIFEST_LIMIT, Item, Manifest, parse_manif
 from loader.contract.names import check_name, conflict_key
 from loader.errors import BadManifest, BadName, Code, ContractError, WorldError
 from loader.media.manifest_verifier import ManifestVerifier
-from loader.media.snapshot import ManifestResult, ManifestScan
+from loader.media.snapshot import ManifestResult, MediaSnapshot
 from loader.s3.interface import NOT_MODIFIED, Bucket, GetResult
 from loader.signatures.dsse import ENVELOPE_LIMIT, BadEnvelope
 from loader.signatures.signed_manifest import SignedManifest
@@ -45,13 +45,13 @@ class ManifestReader:
         self._signed: dict[str, _Cached[SignedManifest | ContractError]] = {}
         self._lock = threading.Lock()
 
-    def read_all(self, stop: threading.Event) -> ManifestScan:
+    def read_all(self, stop: threading.Event) -> MediaSnapshot:
         """Find the campaigns and read their manifests, until `stop` is set. Never raises."""
         self._verifier.refresh()
         try:
             names, odd = self._list_campaigns()
         except WorldError as error:
-            return ManifestScan({}, code=error.code, text=str(error))
+            return MediaSnapshot({}, code=error.code, text=str(error))
         alike = Counter(conflict_key(name) for name in names)
         readings: dict[str, ManifestResult] = {}
         for name in names:
@@ -65,7 +65,7 @@ class ManifestReader:
             reading = self.read(name)
             if not reading.absent or not self._is_empty_prefix(name):
                 readings[name] = reading
-        return ManifestScan(readings, tuple(odd))
+        return MediaSnapshot(readings, tuple(odd))
 
     def read(self, campaign: str) -> ManifestResult:
         """The manifest as it is now. Never raises: what is wrong is in the answer."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 from loader.contract.manifest import Manifest
 from loader.errors import Code, WorldError
 from loader.media.manifest_reader import ManifestReader
 from loader.media.queue_reader import TransferQueueReader
-from loader.media.snapshot import ManifestResult, ManifestScan, MediaSnapshot
+from loader.media.snapshot import ManifestResult, MediaSnapshot
 from loader.planning.failure_history import FailureHistory
 from loader.storage.inventory import ItemKey
 
@@ -70,11 +71,11 @@ class MediaPoller:
         self._queue_reader.read()
         return self._with_etags(self._manifest_reader.read_all(self._stop))
 
-    def _with_etags(self, look: ManifestScan) -> MediaSnapshot:
+    def _with_etags(self, snapshot: MediaSnapshot) -> MediaSnapshot:
         """Where only the object itself can tell whether it is another one: no hash, or a failure to be forgotten."""
         etags: dict[ItemKey, str] = {}
         notes: list[str] = []
-        for name, reading in look.manifests.items():
+        for name, reading in snapshot.manifests.items():
             manifest = reading.manifest
             if manifest is None or self._stop.is_set():
                 continue
@@ -86,7 +87,7 @@ class MediaPoller:
                 notes.append(f"{name}: whether its objects are others now is not known: {error}")
                 continue
             etags.update({ItemKey(name, content): etag for content, etag in found.items()})
-        return MediaSnapshot(look, etags, tuple(notes))
+        return replace(snapshot, etags=etags, notes=tuple(notes))
 
     def _needs_listing(self, campaign: str, reading: ManifestResult, manifest: Manifest) -> bool:
         """Whether its objects have to be asked. Raises WorldError where the disk cannot say."""
@@ -97,6 +98,5 @@ class MediaPoller:
 
 def _failed(reason: str) -> MediaSnapshot:
     """A look that ended in an error nobody translated; `reason` is shown on the ground, so it quotes nothing."""
-    return MediaSnapshot(
-        ManifestScan({}, code=Code.INTERNAL, text=f"the media bucket could not be read: unexpected error ({reason})")
-    )
+    text = f"the media bucket could not be read: unexpected error ({reason})"
+    return MediaSnapshot({}, code=Code.INTERNAL, text=text)

@@ -42,16 +42,19 @@ class ManifestResult:
 
 
 @dataclass(frozen=True, slots=True)
-class ManifestScan:
+class MediaSnapshot:
     """What the media bucket says: a reading for each campaign, by name. `code` and `text`: why it would not say.
 
-    `ignored_prefixes`: a sentence for each prefix that is left alone.
+    `ignored_prefixes`: a sentence for each prefix that is left alone. `etags`: of objects, where they were listed.
+    `notes`: sentences for the log.
     """
 
     manifests: Mapping[str, ManifestResult]
     ignored_prefixes: tuple[str, ...] = ()
     code: Code | None = None
     text: str = ""
+    etags: Mapping[ItemKey, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def reached(self) -> bool:
@@ -75,12 +78,3 @@ class ManifestScan:
         """What a heartbeat says about signatures, by campaign: only so many of them."""
         doubts = {name: reading.warning for name, reading in self.manifests.items() if reading.warning}
         return dict(list(doubts.items())[:WARNINGS_LIMIT])
-
-
-@dataclass(frozen=True, slots=True)
-class MediaSnapshot:
-    """What a look brought. `etags`: of objects, where they were listed. `notes`: sentences for the log."""
-
-    scan: ManifestScan
-    etags: Mapping[ItemKey, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()

@@ -46,7 +46,7 @@ def test_a_disk_that_cannot_say_what_it_holds_does_not_blind_the_loader(tmp_path
     assert asked.is_set()
     sight = eyes.take_snapshot()
     assert sight is not None
-    assert sight.scan.manifests["c"].manifest is not None
+    assert sight.manifests["c"].manifest is not None
     assert ["IO_ERROR" in note or "Input/output error" in note for note in sight.notes] == [True]
 
 

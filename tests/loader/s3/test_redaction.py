@@ -143,7 +143,7 @@ from loader import main
 from loader.errors import Code
 from loader.s3.client import S3Bucket
 from loader.media.manifest_reader import ManifestReader
-from loader.media.snapshot import ManifestResult, ManifestScan
+from loader.media.snapshot import ManifestResult, MediaSnapshot
 
 secret, log = TOLD, logging.getLogger("loader.test")
 forms = [secret, repr(secret), repr(secret.encode()), json.dumps(secret), quote(secret, safe=""),
@@ -164,7 +164,7 @@ def look(self, stop):
     print("the tale was told", file=sys.stderr)
     results = {f"c{at}": ManifestResult(f"c{at}", code=Code.BAD_MANIFEST, text=form) for at, form in enumerate(forms)}
     results["d"] = ManifestResult("d", warning=forms[1])
-    return ManifestScan(results, tuple(forms), code=Code.CREDENTIALS, text=" ".join(forms))
+    return MediaSnapshot(results, tuple(forms), code=Code.CREDENTIALS, text=" ".join(forms))
 
 ManifestReader.read_all = look
 sys.exit(main.main(sys.argv[1:]))
