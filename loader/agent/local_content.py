@@ -124,7 +124,7 @@ class LocalContent:
 
     # What lies here.
 
-    def _has_items(self, campaign: str) -> bool:
+    def has_items(self, campaign: str) -> bool:
         return any(store.item_names(campaign) for store in self._stores)
 
     def usage(self) -> tuple[StoreUsage, ...]:
@@ -139,24 +139,6 @@ class LocalContent:
                 for campaign in store.held_campaigns():
                     held.setdefault(campaign.campaign, campaign)
         return tuple(held.values())
-
-    def stale_reports(
-        self,
-        reported: Mapping[str, set[str]],
-        manifests: Mapping[str, ManifestResult],
-        queue: TransferQueue | None,
-        wanted: Collection[str],
-    ) -> dict[str, set[str]]:
-        """Of what the ground was told, by campaign, the items that are not here any more, or never were."""
-        purged = {entry.campaign for entry in (queue.entries if queue else None) or () if entry.action == "purge"}
-        found: dict[str, set[str]] = {}
-        for name, items in reported.items():
-            reading = manifests.get(name)
-            if name in purged and name not in wanted and not self._has_items(name):
-                found[name] = items
-            elif reading and reading.manifest and not self.differs_from_installed(name, reading):
-                found[name] = items - {item.name for item in reading.manifest.content}
-        return found
 
     # What is to be removed.
 

@@ -7,7 +7,6 @@ middle of an item too.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Final
 
 from loader import VERSION
 from loader.agent.local_content import LocalContent
+from loader.agent.stale_reports import StaleReports
 from loader.config import Settings
 from loader.contract.heartbeat import Heartbeat
 from loader.contract.keys import heartbeat_key
@@ -82,7 +82,6 @@ class Agent:
         self._last_messages: dict[str, str] = {}
         self._requested: tuple[tuple[str, str | None], ...] = ()
         self._snapshot, self._plan = MediaSnapshot({}), Plan()
-        self._stale_checked_for: object = None  # for what the reports of things gone were last looked for
         self._disk_problem = ""  # with the disks, when there was last planned
         self._doubt = ""  # about the time, likewise
         self._awaiting_snapshot = True  # a look, before it can be said how it ends
@@ -106,6 +105,7 @@ class Agent:
         self._hooks = HookRunner(
             settings.on_loaded, settings.on_loaded_timeout, stores, self.reporter, listener, self._wake.set
         )
+        self._stale_reports = StaleReports(self._local_content, self.reporter)
         self._transfers = TransferManager(self._make_task_context(media), settings.max_transfers, self._wake.set)
 
     def _make_verifier(self, media: Bucket) -> ManifestVerifier:
@@ -369,24 +369,8 @@ class Agent:
         self._last_messages["plan"] = listed
 
     def _remove_stale_reports(self) -> None:
-        """Nothing is left on the ground of what is not aboard any more, also where another machine had told of it."""
-        with contextlib.suppress(WorldError):  # a disk that fails was told of when there was planned
-            self._find_stale_reports()
-
-    def _find_stale_reports(self) -> None:
-        orders, readings = self._queue_reader.queue, self._snapshot.manifests
-        state = tuple(
-            (name, one.manifest_version.digest, self._local_content.differs_from_installed(name, one))
-            for name, one in readings.items()
-        )
-        if self._stale_checked_for == (orders, state, self.reporter.has_listing):
-            return
-        wanted = {step.campaign for step in self._plan.steps}
-        for name, gone in self._local_content.stale_reports(
-            self.reporter.reported_items(), readings, orders, wanted
-        ).items():
-            self.reporter.remove_items(name, gone)
-        self._stale_checked_for = (orders, state, self.reporter.has_listing)
+        planned = {step.campaign for step in self._plan.steps}
+        self._stale_reports.remove(self._snapshot.manifests, self._queue_reader.queue, planned)
 
     # Mind what changes by itself.
 
