@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from loader import VERSION
+from loader.agent.announcements import Announcements
 from loader.agent.local_content import LocalContent
 from loader.agent.stale_reports import StaleReports
 from loader.config import Settings
@@ -79,7 +80,6 @@ class Agent:
         self._link, self._stop, self._rate, self._on_turn, self._now = link, stop, rate, on_turn, now
         self._started = now()
         self._state = ("idle", "", "")
-        self._last_messages: dict[str, str] = {}
         self._requested: tuple[tuple[str, str | None], ...] = ()
         self._snapshot, self._plan = MediaSnapshot({}), Plan()
         self._disk_problem = ""  # with the disks, when there was last planned
@@ -105,6 +105,7 @@ class Agent:
         self._hooks = HookRunner(
             settings.on_loaded, settings.on_loaded_timeout, stores, self.reporter, listener, self._wake.set
         )
+        self._announcements = Announcements(listener, self.reporter)
         self._stale_reports = StaleReports(self._local_content, self.reporter)
         self._transfers = TransferManager(self._make_task_context(media), settings.max_transfers, self._wake.set)
 
@@ -234,54 +235,19 @@ class Agent:
     # What was seen.
 
     def _apply_snapshot(self, snapshot: MediaSnapshot) -> None:
-        """Say what is wrong in the bucket. While it is out of reach, what was seen last still counts."""
-        self._notice_once("queue", "queue", self._queue_reader.problem)
-        for note in snapshot.notes:
-            self._listener.notice("listing", note)
-        for text in snapshot.ignored_prefixes:
-            self._notice_once("prefix", text, text)
-        if not snapshot.reached:
-            self._notice_once(
-                "waiting", "look", f"The media bucket is out of reach: {snapshot.reason}", code=snapshot.code or ""
-            )
-        else:
-            self._notice_once(
-                "waiting",
-                "look",
-                f"{snapshot.code}: {snapshot.text}" if snapshot.code else "",
-                code=snapshot.code or "",
-            )
-        self._report_problems(snapshot)
+        """Announce what is wrong in the bucket. While it is out of reach, the last snapshot stays valid."""
+        hook_failed = {name for name in snapshot.manifests if self._hooks.has_failed(name)}
+        failed = self._transfers.incomplete_campaigns | hook_failed
+        self._announcements.snapshot(snapshot, self._queue_reader.problem, failed)
         before = self._snapshot.manifests
-        # What cannot be read just now is as it was: nothing is given up for that.
-        kept = {
-            name: before[name] if reading.unreachable and name in before else reading
-            for name, reading in snapshot.manifests.items()
+        # A manifest that cannot be read now is as it was: nothing is cancelled for that.
+        manifests = {
+            name: before[name] if result.unreachable and name in before else result
+            for name, result in snapshot.manifests.items()
         }
         if not snapshot.reached or snapshot.code:
-            kept = {**before, **kept}
-        self._snapshot = replace(snapshot, manifests=kept)
-
-    def _report_problems(self, snapshot: MediaSnapshot) -> None:
-        for name, reading in snapshot.manifests.items():
-            self._notice_once("doubt", f"doubt {name}", f"{name}: {reading.warning}" if reading.warning else "")
-            if not reading.code:
-                self._last_messages.pop(f"campaign {name}", None)
-                if not self._hooks.has_failed(name) and name not in self._transfers.incomplete_campaigns:
-                    self.reporter.clear_campaign_error(name)
-            elif reading.unreachable:
-                self._listener.notice("waiting", f"{name}: {reading.text}", campaign=name, code=reading.code)
-            elif self._last_messages.get(f"campaign {name}") != reading.text:
-                self._last_messages[f"campaign {name}"] = reading.text
-                self.reporter.campaign_error(name, reading.code, reading.text)
-                self._listener.campaign_failed(name, reading.code, reading.text)
-
-    def _notice_once(self, event: str, key: str, text: str, **fields: object) -> None:
-        """Nothing to say ("") lets it be said again when it comes back."""
-        if self._last_messages.get(key, "") != text:
-            self._last_messages[key] = text
-            if text:
-                self._listener.notice(event, text, **fields)
+            manifests = {**before, **manifests}
+        self._snapshot = replace(snapshot, manifests=manifests)
 
     # What follows from it.
 
@@ -299,12 +265,13 @@ class Agent:
             self._disk_problem = self._local_content.problem
         except WorldError as error:
             self._disk_problem = f"{error.code}: {error}"
-            self._notice_once("disk", "disk", self._disk_problem)
+            self._announcements.notice("disk", "disk", self._disk_problem)
             return
-        self._notice_once("disk", "disk", self._disk_problem)
+        self._announcements.notice("disk", "disk", self._disk_problem)
         wanted = {step.key for step in self._plan.steps}
         self._results = {key: result for key, result in self._results.items() if key in wanted}
-        self._report_plan()
+        self._remove_stale_reports()
+        self._announcements.plan(self._plan, self._snapshot, transfers_done=self._transfers.is_done)
         self._transfers.apply_plan(self._plan, self._snapshot.manifests, self._snapshot.etags)
         self._hooks.retry_due()
 
@@ -319,9 +286,9 @@ class Agent:
                         removal, self._snapshot.manifests.get(campaign), self.reporter.remove_items
                     )
                     self._hooks.campaign_removed(campaign)
-                    self._notice_once("kept", f"kept {campaign}", "")
+                    self._announcements.notice("kept", f"kept {campaign}", "")
             except WorldError as error:
-                self._notice_once(
+                self._announcements.notice(
                     "kept", f"kept {campaign}", f"{campaign} could not be removed: {error}", code=error.code
                 )
 
@@ -336,7 +303,7 @@ class Agent:
         self._doubt = ""
         if moment.store is not None and moment.trusted is None:
             self._doubt = f"{Code.CLOCK_SKEW}: nothing is removed by date: {moment.doubt}"
-        self._notice_once("kept", "clock", self._doubt, code=Code.CLOCK_SKEW)
+        self._announcements.notice("kept", "clock", self._doubt, code=Code.CLOCK_SKEW)
 
     def _blocked_items(self) -> dict[ItemKey, Code]:
         etags = self._snapshot.etags
@@ -351,22 +318,6 @@ class Agent:
                 if one.code and (digests.get(key.campaign), etags.get(key, one.etag)) == (one.digest, one.etag)
             }
         return barred
-
-    def _report_plan(self) -> None:
-        readings, steps = self._snapshot.manifests, self._plan.steps
-        for name in self._plan.ended:
-            self._notice_once("ended", f"ended {name}", f"{name}: its exhibition has ended, it is passed over")
-        for name, why in self._plan.refused_removals:
-            self._notice_once("kept", f"kept {name}", f"{name} is not removed: {why}")
-        self._remove_stale_reports()
-        refused = {name: (reading.code, reading.text) for name, reading in readings.items() if reading.code}
-        titles = {name: reading.manifest.title for name, reading in readings.items() if reading.manifest}
-        self._listener.plan_changed(steps, refused, titles)
-        todo = [step for step in steps if step.action in ("fetch", "verify", "link")]
-        listed = " ".join(f"{step.campaign}/{step.item.name}" for step in todo)
-        if todo and self._last_messages.get("plan") != listed and self._transfers.is_done:
-            self._listener.plan(len(todo), sum(step.item.size for step in todo), sum(step.bytes_done for step in todo))
-        self._last_messages["plan"] = listed
 
     def _remove_stale_reports(self) -> None:
         planned = {step.campaign for step in self._plan.steps}
@@ -448,7 +399,7 @@ class Agent:
         if self._was_republished():
             return None
         self._remove_stale_reports()
-        self._report_totals()
+        self._announcements.totals(list(self._results.values()))
         if snapshot.refused:
             return ExitCode.REFUSED
         codes = {reading.code for reading in snapshot.manifests.values()} | {one.code for one in self._results.values()}
@@ -474,13 +425,6 @@ class Agent:
                 self._poller.start_poll()
                 return True
         return False
-
-    def _report_totals(self) -> None:
-        failed = sum(bool(result.code) for result in self._results.values())
-        if self._results:
-            done = len(self._results) - failed
-            text = f"{done} items loaded, {failed} failed"
-            self._listener.notice("pass", text, items=len(self._results), done=done, failed=failed)
 
     def _shut_down(self) -> bool:
         self._transfers.close(TRANSFER_STOP)
