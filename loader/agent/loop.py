@@ -16,6 +16,7 @@ from typing import Final
 
 from loader import VERSION
 from loader.agent.announcements import Announcements
+from loader.agent.item_results import ItemResults
 from loader.agent.local_content import LocalContent
 from loader.agent.stale_reports import StaleReports
 from loader.config import Settings
@@ -39,11 +40,10 @@ from loader.s3.auth.redaction import redact
 from loader.s3.interface import Bucket
 from loader.s3.retry import Backoff
 from loader.storage.content_store import ContentStore
-from loader.storage.inventory import ItemKey
 from loader.transfer.context import DownloadContext, never_waits
 from loader.transfer.manager import TransferManager
 from loader.transfer.rate_limit import RateLimiter
-from loader.transfer.task import TaskContext, TransferOutcome
+from loader.transfer.task import TaskContext
 
 MAX_PASSES: Final = 3  # of `--once`, where campaigns change under it
 LOOP_INTERVAL: Final = 1.0  # seconds
@@ -85,10 +85,10 @@ class Agent:
         self._disk_problem = ""  # with the disks, when there was last planned
         self._doubt = ""  # about the time, likewise
         self._awaiting_snapshot = True  # a look, before it can be said how it ends
-        self._results: dict[ItemKey, TransferOutcome] = {}
         self._passes = 0
         self._wake, self._replan_requested, self._lease_lost = threading.Event(), threading.Event(), threading.Event()
-        self._failures, self._limiter = FailureHistory(), RateLimiter(settings.bandwidth_limit)
+        failures, self._limiter = FailureHistory(), RateLimiter(settings.bandwidth_limit)
+        self._results = ItemResults(failures, once=settings.once)
         self._local_content = LocalContent(stores, settings.campaigns, settings.reserve, listener)
         self._queue_reader = TransferQueueReader(settings.airline, settings.tail, media, stores[0])
         self._store_clock = media.store_clock
@@ -96,7 +96,7 @@ class Agent:
         self._poller = MediaPoller(
             self._queue_reader,
             self._manifest_reader,
-            self._failures,
+            failures,
             self._local_content.differs_from_installed,
             stop,
             self._wake.set,
@@ -268,8 +268,7 @@ class Agent:
             self._announcements.notice("disk", "disk", self._disk_problem)
             return
         self._announcements.notice("disk", "disk", self._disk_problem)
-        wanted = {step.key for step in self._plan.steps}
-        self._results = {key: result for key, result in self._results.items() if key in wanted}
+        self._results.drop_unplanned({step.key for step in self._plan.steps})
         self._remove_stale_reports()
         self._announcements.plan(self._plan, self._snapshot, transfers_done=self._transfers.is_done)
         self._transfers.apply_plan(self._plan, self._snapshot.manifests, self._snapshot.etags)
@@ -296,7 +295,9 @@ class Agent:
         now, terms = self._now(), self._limits
         moment = PlanningContext(now, terms.seconds_until_closed(now), self._rate(), self._store_clock.now())
         self._note_doubt(moment)
-        return self._local_content.plan(self._snapshot, moment, terms.queue, self._requested, self._blocked_items())
+        return self._local_content.plan(
+            self._snapshot, moment, terms.queue, self._requested, self._results.blocked_items(self._snapshot)
+        )
 
     def _note_doubt(self, moment: PlanningContext) -> None:
         """Say that the clocks contradict each other; while the store has not answered, that is said anyway."""
@@ -304,20 +305,6 @@ class Agent:
         if moment.store is not None and moment.trusted is None:
             self._doubt = f"{Code.CLOCK_SKEW}: nothing is removed by date: {moment.doubt}"
         self._announcements.notice("kept", "clock", self._doubt, code=Code.CLOCK_SKEW)
-
-    def _blocked_items(self) -> dict[ItemKey, Code]:
-        etags = self._snapshot.etags
-        digests = {name: reading.manifest_version.digest for name, reading in self._snapshot.manifests.items()}
-        barred = self._failures.blocked_items(digests, etags, time.monotonic())
-        if self._settings.once:
-            # Whoever lets us run once decides when it is tried again.
-            failed = {key: one for key, one in self._results.items() if one.step.action != "refuse"}
-            barred |= {
-                key: one.code
-                for key, one in failed.items()
-                if one.code and (digests.get(key.campaign), etags.get(key, one.etag)) == (one.digest, one.etag)
-            }
-        return barred
 
     def _remove_stale_reports(self) -> None:
         planned = {step.campaign for step in self._plan.steps}
@@ -327,7 +314,7 @@ class Agent:
 
     def _update_state(self) -> None:
         """Hold the work or let it go on, take what has come of it, and say how things stand."""
-        self._collect_results()
+        self._results.add(self._transfers.take_results())
         terms, (up, why) = self._limits, self._link.state()
         self._limiter.rate = terms.bandwidth_limit
         hours = " and ".join(str(window) for window in terms.windows)
@@ -352,7 +339,7 @@ class Agent:
             return self._state
         if not snapshot.reached or snapshot.code:
             return "waiting", f"{snapshot.code}: {snapshot.reason}" if snapshot.code else snapshot.reason, ""
-        failed = sum(bool(result.code) for result in self._results.values())
+        failed = len(self._results.failed)
         reasons = (
             self._disk_problem,
             self._doubt,
@@ -360,13 +347,6 @@ class Agent:
             self._queue_reader.problem,
         )
         return "idle", "; ".join(filter(None, reasons)), ""
-
-    def _collect_results(self) -> None:
-        for result in self._transfers.take_results():
-            key = result.step.key
-            self._results[key] = result
-            if result.step.action not in ("blocked", "refuse"):
-                self._failures.record(key, result.code, result.digest, result.etag, time.monotonic())
 
     def prioritise(self, campaign: str, content: str | None) -> str | None:
         """Somebody aboard wants it first. Returns why that cannot be, None if it will be so. From any thread."""
@@ -395,14 +375,14 @@ class Agent:
             return ExitCode.UNREACHABLE
         if not (self._transfers.is_done and self._hooks.idle):
             return None
-        self._collect_results()
+        self._results.add(self._transfers.take_results())
         if self._was_republished():
             return None
         self._remove_stale_reports()
-        self._announcements.totals(list(self._results.values()))
+        self._announcements.totals(self._results.outcomes)
         if snapshot.refused:
             return ExitCode.REFUSED
-        codes = {reading.code for reading in snapshot.manifests.values()} | {one.code for one in self._results.values()}
+        codes = {reading.code for reading in snapshot.manifests.values()} | {one.code for one in self._results.outcomes}
         failed = (
             snapshot.code
             or codes - {None}
@@ -415,8 +395,7 @@ class Agent:
     def _was_republished(self) -> bool:
         """Something failed because of its object: a new version may have been published meanwhile."""
         self._passes += 1
-        codes = {key: result.code for key, result in self._results.items() if result.code}
-        campaigns = {key.campaign for key, code in codes.items() if code.cause is Cause.OBJECT}
+        campaigns = {one.step.campaign for one in self._results.failed if one.code and one.code.cause is Cause.OBJECT}
         for name in campaigns if self._passes < MAX_PASSES else ():
             now = self._manifest_reader.read(name)
             before = self._snapshot.manifests.get(name)
