@@ -1,4 +1,4 @@
-"""Outcomes of the items in the current plan, and the items that are not tried again for now. Pure, except for memory."""
+"""Outcomes of the items in the current plan, and the items that are not tried again for now. Stored in memory only."""
 
 from __future__ import annotations
 

@@ -16,13 +16,14 @@ from typing import Final
 
 from loader import VERSION
 from loader.agent.announcements import Announcements
+from loader.agent.exit_rules import RepublishCheck, RunState, exit_code, is_finished, should_give_up
 from loader.agent.item_results import ItemResults
 from loader.agent.local_content import LocalContent
 from loader.agent.stale_reports import StaleReports
 from loader.config import Settings
 from loader.contract.heartbeat import Heartbeat
 from loader.contract.keys import heartbeat_key
-from loader.errors import Cause, Code, ExitCode, WorldError
+from loader.errors import Code, ExitCode, WorldError
 from loader.hooks.runner import HookRunner
 from loader.media.manifest_reader import ManifestReader
 from loader.media.manifest_verifier import ManifestVerifier, uses_tls
@@ -45,7 +46,6 @@ from loader.transfer.manager import TransferManager
 from loader.transfer.rate_limit import RateLimiter
 from loader.transfer.task import TaskContext
 
-MAX_PASSES: Final = 3  # of `--once`, where campaigns change under it
 LOOP_INTERVAL: Final = 1.0  # seconds
 LEASE_WAIT: Final = 30.0  # seconds for the status bucket to say whose the tail is; then content is loaded anyhow
 FLUSH: Final = 2.0  # seconds that a byte may wait in memory at most, however seldom progress is told
@@ -85,7 +85,6 @@ class Agent:
         self._disk_problem = ""  # with the disks, when there was last planned
         self._doubt = ""  # about the time, likewise
         self._awaiting_snapshot = True  # a look, before it can be said how it ends
-        self._passes = 0
         self._wake, self._replan_requested, self._lease_lost = threading.Event(), threading.Event(), threading.Event()
         failures, self._limiter = FailureHistory(), RateLimiter(settings.bandwidth_limit)
         self._results = ItemResults(failures, once=settings.once)
@@ -105,6 +104,7 @@ class Agent:
         self._hooks = HookRunner(
             settings.on_loaded, settings.on_loaded_timeout, stores, self.reporter, listener, self._wake.set
         )
+        self._republish_check = RepublishCheck(self._manifest_reader)
         self._announcements = Announcements(listener, self.reporter)
         self._stale_reports = StaleReports(self._local_content, self.reporter)
         self._transfers = TransferManager(self._make_task_context(media), settings.max_transfers, self._wake.set)
@@ -364,46 +364,34 @@ class Agent:
     # How it ends.
 
     def _exit_code(self) -> ExitCode | None:
-        """With `once`: how it ends, None while there is something to be done."""
-        snapshot = self._snapshot
-        held = self._blocked_reason()[0] and not self._transfers.running
-        if held and self._link.checked and not self._link.state()[0]:
+        """Return the exit code of a run with `--once`; None while there is something to do."""
+        state = self._run_state()
+        if should_give_up(state):
             return ExitCode.UNREACHABLE
-        if self._awaiting_snapshot or self._replan_requested.is_set():
-            return None
-        if held or (not snapshot.reached and self._transfers.is_done):
-            return ExitCode.UNREACHABLE
-        if not (self._transfers.is_done and self._hooks.idle):
+        if not is_finished(state):
             return None
         self._results.add(self._transfers.take_results())
-        if self._was_republished():
+        if self._republish_check.was_republished(self._results.failed, self._snapshot.manifests):
+            self._awaiting_snapshot = True
+            self._poller.start_poll()
             return None
         self._remove_stale_reports()
         self._announcements.totals(self._results.outcomes)
-        if snapshot.refused:
-            return ExitCode.REFUSED
-        codes = {reading.code for reading in snapshot.manifests.values()} | {one.code for one in self._results.outcomes}
-        failed = (
-            snapshot.code
-            or codes - {None}
-            or self._transfers.incomplete_campaigns
-            or self._hooks.any_failed
-            or self._disk_problem
-        )
-        return ExitCode.SOME_FAILED if failed else ExitCode.DONE
+        incomplete = bool(self._transfers.incomplete_campaigns or self._hooks.any_failed or self._disk_problem)
+        return exit_code(self._snapshot, self._results.outcomes, other_failure=incomplete)
 
-    def _was_republished(self) -> bool:
-        """Something failed because of its object: a new version may have been published meanwhile."""
-        self._passes += 1
-        campaigns = {one.step.campaign for one in self._results.failed if one.code and one.code.cause is Cause.OBJECT}
-        for name in campaigns if self._passes < MAX_PASSES else ():
-            now = self._manifest_reader.read(name)
-            before = self._snapshot.manifests.get(name)
-            if before and now.manifest is not None and now.manifest_version != before.manifest_version:
-                self._awaiting_snapshot = True
-                self._poller.start_poll()
-                return True
-        return False
+    def _run_state(self) -> RunState:
+        # The order matters: a local request, or the end of a transfer, may come in between. The last transfer submits
+        # its hook before it ends.
+        blocked = bool(self._blocked_reason()[0]) and not self._transfers.running
+        return RunState(
+            blocked=blocked,
+            link_down=self._link.checked and not self._link.state()[0],
+            replanning=self._awaiting_snapshot or self._replan_requested.is_set(),
+            reached=self._snapshot.reached,
+            transfers_done=self._transfers.is_done,
+            hooks_done=self._hooks.idle,
+        )
 
     def _shut_down(self) -> bool:
         self._transfers.close(TRANSFER_STOP)
