@@ -12,30 +12,52 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Final
 
 from loader import VERSION
+from loader.agent.announcements import Announcements
+from loader.agent.exit_rules import RepublishCheck
+from loader.agent.heartbeat import HeartbeatSource
+from loader.agent.item_results import ItemResults
+from loader.agent.local_content import LocalContent
 from loader.agent.loop import Agent
+from loader.agent.stale_reports import StaleReports
 from loader.config import OPTIONS, Settings, SettingsError, read_settings
+from loader.contract.keys import heartbeat_key
 from loader.errors import ExitCode, WorldError
 from loader.failpoints import enable_failpoints
+from loader.hooks.runner import HookRunner
 from loader.local_api.server import LocalApiServer
 from loader.logs import SecretRedactor, configure_logging
-from loader.monitor.events import Redacting
+from loader.media.manifest_reader import ManifestReader
+from loader.media.manifest_verifier import ManifestVerifier, uses_tls
+from loader.media.poller import MediaPoller
+from loader.media.queue_reader import TransferQueueReader
+from loader.monitor.events import EventListener, Redacting
 from loader.monitor.status_board import StatusBoard
 from loader.monitor.systemd import SystemdNotifier
 from loader.monitor.terminal import PlainDisplay, make_display
 from loader.network.link_monitor import LinkMonitor, connect_target
-from loader.reporting.reporter import MAX_HELPERS
+from loader.planning.failure_history import FailureHistory
+from loader.reporting.lease import TailLease
+from loader.reporting.reporter import MAX_HELPERS, StatusReporter
 from loader.s3.auth.environment import clean_variables
 from loader.s3.auth.redaction import redact, secrets_in
 from loader.s3.client import S3Bucket
+from loader.s3.interface import Bucket
+from loader.s3.retry import Backoff
 from loader.storage.content_store import ContentStore
 from loader.transfer.concurrency import MAX_CONNECTIONS
+from loader.transfer.context import DownloadContext, never_waits
+from loader.transfer.manager import TransferManager
+from loader.transfer.rate_limit import RateLimiter
+from loader.transfer.task import TaskContext
 
 log = logging.getLogger("loader")
+FLUSH: Final = 2.0  # seconds that a received byte may wait in memory at most, however long the progress interval is
 
 ABOUT: Final = (
     "Load the campaigns of an airline onto this aircraft: DIR/CAMPAIGN/CONTENT.tgz. Every option can come from the "
@@ -121,7 +143,7 @@ def _load(settings: Settings, stores: Sequence[ContentStore], display: PlainDisp
     board = StatusBoard(settings.airline, settings.tail, VERSION, space=lambda: [store.space() for store in stores])
     link = LinkMonitor(*connect_target(media.name, media.endpoint, media.region), settings.link_check)
     watchdog = SystemdNotifier(os.environ)
-    agent = Agent(
+    agent = AgentBuilder(
         settings,
         media,
         status,
@@ -131,19 +153,137 @@ def _load(settings: Settings, stores: Sequence[ContentStore], display: PlainDisp
         stop,
         rate=lambda: board.rate,
         on_turn=watchdog.ping,
-    )
-    door = LocalApiServer(stores[0].path, board, agent.prioritise, settings.socket_mode)
+    ).build()
+    server = LocalApiServer(stores[0].path, board, agent.prioritise, settings.socket_mode)
     link.start()
-    door.start()
+    server.start()
     watchdog.ready()
     try:
         code = agent.run()
     finally:
         watchdog.stopping()
-        door.close()
+        server.close()
         link.close()
     display.notice("end", f"End: {code.name.lower().replace('_', ' ')}", exit=int(code))
     return code
+
+
+@dataclass(frozen=True)
+class AgentBuilder:
+    """Builds the control loop and its parts. `stores` are open and locked; the other fields are those of `Agent`."""
+
+    settings: Settings
+    media: Bucket
+    status: Bucket
+    stores: Sequence[ContentStore]
+    listener: EventListener
+    link: LinkMonitor
+    stop: threading.Event
+    rate: Callable[[], int | None]
+    on_turn: Callable[[], None]
+    wake: threading.Event = field(default_factory=threading.Event, init=False)
+    lease_lost: threading.Event = field(default_factory=threading.Event, init=False)
+
+    def build(self) -> Agent:
+        settings, stores, listener, wake = self.settings, self.stores, self.listener, self.wake
+        failures, limiter = FailureHistory(), RateLimiter(settings.bandwidth_limit)
+        content = LocalContent(stores, settings.campaigns, settings.reserve, listener)
+        queue_reader = TransferQueueReader(settings.airline, settings.tail, self.media, stores[0])
+        manifests = ManifestReader(settings.airline, settings.campaigns, self.media, self._verifier())
+        heartbeat = HeartbeatSource(content, queue_reader, settings.signatures, self.rate)
+        reporter = self._reporter(heartbeat)
+        hooks = HookRunner(settings.on_loaded, settings.on_loaded_timeout, stores, reporter, listener, wake.set)
+        context = self._task_context(limiter, manifests, reporter, hooks)
+        return Agent(
+            settings=settings,
+            stores=stores,
+            listener=listener,
+            link=self.link,
+            stop=self.stop,
+            wake=wake,
+            lease_lost=self.lease_lost,
+            store_clock=self.media.store_clock,
+            limiter=limiter,
+            queue_reader=queue_reader,
+            poller=MediaPoller(queue_reader, manifests, failures, content.differs_from_installed, self.stop, wake.set),
+            republish_check=RepublishCheck(manifests),
+            local_content=content,
+            results=ItemResults(failures, once=settings.once),
+            heartbeat=heartbeat,
+            reporter=reporter,
+            stale_reports=StaleReports(content, reporter),
+            announcements=Announcements(listener, reporter),
+            hooks=hooks,
+            transfers=TransferManager(context, settings.max_transfers, wake.set),
+            rate=self.rate,
+            on_turn=self.on_turn,
+        )
+
+    def _verifier(self) -> ManifestVerifier:
+        settings = self.settings
+        return ManifestVerifier(
+            settings.signatures,
+            settings.airline,
+            settings.tail,
+            keys=settings.trusted_keys,
+            stores=self.stores,
+            tls=uses_tls(self.media),
+            say=lambda text: self.listener.notice("trust", text),
+        )
+
+    def _reporter(self, heartbeat: HeartbeatSource) -> StatusReporter:
+        settings, listener = self.settings, self.listener
+        lease = TailLease(
+            self.status,
+            heartbeat_key(settings.airline, settings.tail),
+            self.stores,
+            takeover_after=settings.takeover_after,
+            say=lambda text: listener.notice("lease", text),
+        )
+        return StatusReporter(
+            self.status,
+            settings.airline,
+            settings.tail,
+            lease=lease,
+            interval=settings.progress_interval,
+            heartbeat=heartbeat.build,
+            heartbeat_interval=settings.heartbeat_interval,
+            on_unreachable=lambda text: listener.notice("status_away", text),
+            on_lease_lost=self._on_lease_lost,
+            link_up=lambda: self.link.state()[0],
+        )
+
+    def _on_lease_lost(self, text: str) -> None:
+        self.listener.notice("held", text)
+        self.lease_lost.set()
+        self.stop.set()
+
+    def _task_context(
+        self, limiter: RateLimiter, manifests: ManifestReader, reporter: StatusReporter, hooks: HookRunner
+    ) -> TaskContext:
+        settings = self.settings
+        download = DownloadContext(
+            self.media,
+            limiter,
+            self.stop,
+            lambda: Backoff(settings.tries, settings.retry_delay, settings.retry_delay_max),
+            settings.min_rate,
+            settings.min_rate_time,
+            flush_after=min(settings.progress_interval, FLUSH),
+            # With --once, report a dead link instead of waiting for it.
+            await_link=never_waits if settings.once else self.link.wait_until_up,
+        )
+        return TaskContext(
+            settings.airline,
+            self.stores,
+            download,
+            manifests,
+            reporter,
+            self.listener,
+            settings.reserve,
+            hooks.item_installed,
+            hooks.has_failed,
+        )
 
 
 def _bucket(name: str, settings: Settings, stop: threading.Event, connections: int) -> S3Bucket:

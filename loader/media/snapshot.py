@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from loader.contract.manifest import Manifest
@@ -78,3 +78,25 @@ class MediaSnapshot:
         """What a heartbeat says about signatures, by campaign: only so many of them."""
         doubts = {name: reading.warning for name, reading in self.manifests.items() if reading.warning}
         return dict(list(doubts.items())[:WARNINGS_LIMIT])
+
+    def merged_with(self, before: MediaSnapshot) -> MediaSnapshot:
+        """Return this snapshot with the earlier manifests where the bucket gave no answer.
+
+        A manifest that cannot be read now counts as unchanged, so that nothing is cancelled because of the link.
+        """
+        manifests = {
+            name: before.manifests[name] if result.unreachable and name in before.manifests else result
+            for name, result in self.manifests.items()
+        }
+        if not self.reached or self.code:
+            manifests = {**before.manifests, **manifests}
+        return replace(self, manifests=manifests)
+
+    def why_missing(self, campaign: str, content: str | None) -> str | None:
+        """Return why a campaign (or one item of it) cannot be loaded from this snapshot; None if it can."""
+        result = self.manifests.get(campaign)
+        if result is None or result.manifest is None:
+            return f"There is no campaign {campaign!r} to be loaded here"
+        if content is not None and not any(item.name == content for item in result.manifest.content):
+            return f"The campaign {campaign!r} has no content {content!r}"
+        return None
