@@ -19,7 +19,6 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from loader.command_runner import run_command
-from loader.errors import NO_ANSWER, WorldError
 from loader.network.probes import Address, Resolver, accepts_connection, external_routes, has_route
 from loader.s3.http.urls import endpoint_for
 
@@ -154,11 +153,6 @@ class LinkMonitor:
         """Up or down, and why it is down."""
         verdict = self._state
         return verdict.up, verdict.reason
-
-    def note(self, error: WorldError) -> None:
-        """Something failed: if that may be the link's fault, look whether it is. Returns at once."""
-        if error.code in NO_ANSWER:
-            self._request_check()
 
     def wait_until_up(self, stop: threading.Event) -> bool:
         """Was it the link's fault? False: no, it is up. True: it was down, and is up again or `stop` was set."""

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import pytest
 
-from loader.errors import Code, WorldError
 from loader.network.link_monitor import (
     MAX_PROBES,
     CommandAnswer,
@@ -138,7 +137,6 @@ def knocks(server: socket.socket) -> int:
 def test_a_link_nobody_doubts_is_up_and_nothing_is_sent(made: Callable[..., LinkMonitor]) -> None:
     with listening() as server:
         link = made(server.getsockname()[1])
-        link.note(WorldError(Code.HASH_MISMATCH))
         assert link.state() == (True, "")
         assert knocks(server) == 0
 
@@ -151,8 +149,8 @@ def test_a_doubt_is_settled_by_one_knock_for_all(made: Callable[..., LinkMonitor
             hand.start()
         for hand in hands:
             hand.join(PATIENCE)
-        link.note(WorldError(Code.TIMEOUT))
         assert told == [False] * 8
+        assert not link.wait_until_up(stop)
         assert knocks(server) == 1
 
 
@@ -186,7 +184,9 @@ def test_the_airline_decides_and_without_its_yes_nothing_is_sent(
         link = made(server.getsockname()[1], words)
         assert link.state()[0] is False
         until(lambda: link.state() == (False, "the link check command says: on approach"))
-        link.note(WorldError(Code.NETWORK))
+        stop = threading.Event()
+        stop.set()
+        assert link.wait_until_up(stop)
         assert knocks(server) == 0
 
 
