@@ -10,37 +10,20 @@ import json
 import logging
 import sys
 import threading
-from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import TextIO
 
 from loader.contract.item_reports import one_line
-from loader.s3.auth.redaction import Redactor, redact, secrets_in
+from loader.s3.auth.redaction import Redactor
 
 log = logging.getLogger("loader")
-
-
-class SecretRedactor:
-    """Makes text safe to be shown. `secrets` must never be seen, in any form; what `redaction` has learned neither."""
-
-    def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._own = Redactor(secrets)
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> SecretRedactor:
-        """With the secrets of AWS's own variables and of proxies."""
-        return cls(secrets_in(environment))
-
-    def __call__(self, text: str) -> str:
-        """The text without them."""
-        return redact(self._own(text))
 
 
 class _LineFormatter(logging.Formatter):
     """One record, one line; a traceback follows in it, its own lines joined by " | "."""
 
-    def __init__(self, redact: SecretRedactor, *, as_json: bool) -> None:
+    def __init__(self, redact: Redactor, *, as_json: bool) -> None:
         super().__init__()
         self._redact, self._as_json = redact, as_json
 
@@ -62,7 +45,7 @@ class _LineFormatter(logging.Formatter):
         return json.dumps(told | ({"traceback": lines} if lines else {}))
 
 
-def configure_logging(stream: TextIO, redact: SecretRedactor, *, as_json: bool) -> None:
+def configure_logging(stream: TextIO, redact: Redactor, *, as_json: bool) -> None:
     """From now on log records from WARNING on, warnings and what nobody caught go to `stream`."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_LineFormatter(redact, as_json=as_json))

@@ -31,7 +31,7 @@ from loader.errors import ExitCode, WorldError
 from loader.failpoints import enable_failpoints
 from loader.hooks.runner import HookRunner
 from loader.local_api.server import LocalApiServer
-from loader.logs import SecretRedactor, configure_logging
+from loader.logs import configure_logging
 from loader.media.manifest_reader import ManifestReader
 from loader.media.manifest_verifier import ManifestVerifier, uses_tls
 from loader.media.poller import MediaPoller
@@ -100,7 +100,7 @@ def run(options: Mapping[str, object]) -> ExitCode:
     """Load with these options, by name as in `loader.config`, and the environment. Raises SettingsError."""
     settings = _settings({option.name: options.get(option.name) for option in OPTIONS})
     redact.learn(*secrets_in(os.environ))
-    configure_logging(sys.stderr, SecretRedactor(), as_json=settings.json)
+    configure_logging(sys.stderr, redact, as_json=settings.json)
     with _signals() as stop, contextlib.ExitStack() as stack:
         stores = _stores(settings, stack)
         if stores is None:
