@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+FileState = Literal["absent", "whole", "unchecked", "other"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +19,7 @@ class LocalItemState:
     `linkable`: the same content is whole in this directory under another name.
     """
 
-    file: str = "absent"
+    file: FileState = "absent"
     staged: bool = False
     bytes_done: int = 0
     linkable: bool = False
