@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 from loader.contract.names import check_name
 from loader.contract.time_window import TimeWindow, parse_time_window
@@ -225,6 +225,12 @@ def read_settings(options: Mapping[str, object], environment: Mapping[str, str])
     values["heartbeat_interval"] = min(float(str(values["heartbeat_interval"])), HEARTBEAT_LIMIT)
     buckets = {name: given for name in ("media_bucket", "status_bucket") if (given := environment.get(name.upper()))}
     return Settings(**values, **buckets)  # type: ignore[arg-type]  # each was parsed by its option
+
+
+def read_content_dirs(given: Sequence[str] | None, environment: Mapping[str, str]) -> tuple[Path, ...]:
+    """Return the content directories as a loader with this option and environment has them. Raises SettingsError."""
+    option = next(option for option in OPTIONS if option.field == "content_dirs")
+    return cast("tuple[Path, ...]", _value(option, given or None, environment.get(option.variable)))
 
 
 def _value(option: Option, given: object, variable: str | None) -> object:

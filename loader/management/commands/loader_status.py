@@ -11,6 +11,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from loader.config import SettingsError, read_content_dirs
 from loader.errors import ExitCode, WorldError
 from loader.local_api import client
 from loader.monitor.status_table import render_disk, render_status
@@ -37,7 +38,11 @@ class Command(BaseCommand):
         parser.add_argument("--watch", action="store_true", help="go on until the loader ends, at each change")
 
     def handle(self, *args: object, **options: Any) -> None:
-        directory = _directory(options["content_dir"])
+        given = options["content_dir"]
+        try:
+            directory = read_content_dirs([given] if given else None, os.environ)[0]
+        except SettingsError as error:
+            raise CommandError(str(error), returncode=ExitCode.USAGE) from error
         try:
             for told in client.watch_status(directory) if options["watch"] else [client.fetch_status(directory)]:
                 self._show(told, as_json=options["json"], again=options["watch"])
@@ -77,11 +82,3 @@ class Command(BaseCommand):
         for line in shown:
             self.stdout.write(line.encode(encoding, "backslashreplace").decode(encoding))
         self.stdout.flush()
-
-
-def _directory(given: str | None) -> Path:
-    """The first content directory. Raises CommandError."""
-    texts = [given] if given else [text for text in os.environ.get("LOADER_CONTENT_DIR", "").split(":") if text]
-    if not texts:
-        raise CommandError("--content-dir (or LOADER_CONTENT_DIR) must be given.", returncode=ExitCode.USAGE)
-    return Path(texts[0]).expanduser().resolve()

@@ -7,11 +7,11 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Final
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from loader.config import SettingsError, read_content_dirs
 from loader.contract.strict_json import format_utc
 from loader.errors import Code, ExitCode, WorldError
 from loader.media.manifest_verifier import load_trust_state, save_trust_state
@@ -37,7 +37,6 @@ class Command(BaseCommand):
         parser.add_argument("action", choices=("show", "reset"))
         parser.add_argument(
             "--content-dir",
-            type=Path,
             action="append",
             metavar="DIR",
             help="as the loader has it, all of them (default: LOADER_CONTENT_DIR)",
@@ -47,10 +46,12 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: object, **options: Any) -> None:
-        named = os.environ.get("LOADER_CONTENT_DIR", "").split(":")
-        paths = options["content_dir"] or [Path(one) for one in named if one]
-        if not paths or not all(path.is_dir() for path in paths):
-            raise CommandError("--content-dir must name the loader's content directories.", returncode=ExitCode.USAGE)
+        try:
+            paths = read_content_dirs(options["content_dir"], os.environ)
+        except SettingsError as error:
+            raise CommandError(str(error), returncode=ExitCode.USAGE) from error
+        if missing := [str(path) for path in paths if not path.is_dir()]:
+            raise CommandError(f"--content-dir: {missing[0]} is not a directory.", returncode=ExitCode.USAGE)
         with contextlib.ExitStack() as stack:
             try:
                 stores = [ContentStore(path) for path in paths]
