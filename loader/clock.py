@@ -25,20 +25,20 @@ class StoreClock:
 
     def __init__(self, elapsed: Callable[[], float] = seconds_since_boot) -> None:
         self._elapsed = elapsed
-        self._heard: tuple[datetime, float] | None = None
+        self._last: tuple[datetime, float] | None = None
 
-    def hear(self, at: datetime | None) -> None:
+    def update(self, date: datetime | None) -> None:
         """Set it to the Date of an answer that has just come; None (no Date) changes nothing."""
-        if at is not None:
-            self._heard = (at, self._elapsed())
+        if date is not None:
+            self._last = (date, self._elapsed())
 
     def now(self) -> datetime | None:
         """The time there (aware, UTC); None before the first answer."""
-        if self._heard is None:
+        if self._last is None:
             return None
-        at, heard = self._heard
+        date, elapsed_then = self._last
         try:
-            return at + timedelta(seconds=self._elapsed() - heard)
+            return date + timedelta(seconds=self._elapsed() - elapsed_then)
         except OverflowError:  # a Date of the year 9999
             return None
 

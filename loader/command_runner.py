@@ -45,12 +45,12 @@ class CommandResult:
     @property
     def first_lines(self) -> list[str]:
         """The lines of its first output that say something, escaped."""
-        return _lines(self.first)
+        return _printable_lines(self.first)
 
     @property
     def last_lines(self) -> list[str]:
         """Those of its last output."""
-        return _lines(self.last)
+        return _printable_lines(self.last)
 
     def __str__(self) -> str:
         if self.problem or self.exit_status is None:
@@ -73,11 +73,11 @@ class _HeadAndTail:
         del self.last[:-OUTPUT_LIMIT]
 
 
-def run_command(words: Sequence[str], seconds: float, stop: Event) -> CommandResult:
+def run_command(command: Sequence[str], seconds: float, stop: Event) -> CommandResult:
     """Run it to its end, for at most `seconds`, or until `stop`; then its process group is ended."""
     try:
         process = subprocess.Popen(
-            words,
+            command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -87,15 +87,15 @@ def run_command(words: Sequence[str], seconds: float, stop: Event) -> CommandRes
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
         return CommandResult(None, f"cannot be run: {reason}")
-    ends, stopped = _HeadAndTail(), False
+    output_ends, stopped = _HeadAndTail(), False
     with process:
-        ended = _collect_output(process, ends, time.monotonic() + seconds, stop)
+        ended = _collect_output(process, output_ends, time.monotonic() + seconds, stop)
         if not ended:
             stopped = stop.is_set()
             kill_process_group(process)
-        _read_rest(process, ends)
+        _read_rest(process, output_ends)
     problem = "" if ended or stopped else f"took longer than {seconds:.0f} s and was ended"
-    return CommandResult(process.returncode, problem, bytes(ends.first), bytes(ends.last), stopped)
+    return CommandResult(process.returncode, problem, bytes(output_ends.first), bytes(output_ends.last), stopped)
 
 
 def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
@@ -122,7 +122,7 @@ def _send_signal(process: subprocess.Popen[bytes], number: signal.Signals) -> No
         os.killpg(process.pid, number)
 
 
-def _collect_output(process: subprocess.Popen[bytes], ends: _HeadAndTail, deadline: float, stop: Event) -> bool:
+def _collect_output(process: subprocess.Popen[bytes], output_ends: _HeadAndTail, deadline: float, stop: Event) -> bool:
     """Read what it says until it ends (not until its output does: a child may hold that). False: it has to be ended."""
     with selectors.DefaultSelector() as selector:
         output, end = _output_descriptor(process), os.pidfd_open(process.pid)
@@ -131,7 +131,7 @@ def _collect_output(process: subprocess.Popen[bytes], ends: _HeadAndTail, deadli
             selector.register(end, selectors.EVENT_READ)
             while not stop.is_set() and (left := deadline - time.monotonic()) > 0:
                 ready = {key.fd for key, _ in selector.select(min(left, _TICK))}
-                if output in ready and _read_block(output, ends) == 0:
+                if output in ready and _read_block(output, output_ends) == 0:
                     selector.unregister(output)
                 if end in ready:
                     process.wait()
@@ -158,14 +158,14 @@ def _read_block(output: int, collected: _HeadAndTail) -> int:
     return len(block)
 
 
-def _read_rest(process: subprocess.Popen[bytes], ends: _HeadAndTail) -> None:
+def _read_rest(process: subprocess.Popen[bytes], output_ends: _HeadAndTail) -> None:
     """What it said last; a child of its that goes on talking is not listened to."""
     for _ in range(16):  # blocks: no pipe holds more than a mebibyte
-        if _read_block(_output_descriptor(process), ends) <= 0:
+        if _read_block(_output_descriptor(process), output_ends) <= 0:
             return
 
 
-def _lines(output: bytes) -> list[str]:
+def _printable_lines(output: bytes) -> list[str]:
     """Those that say something, with every character that cannot be seen made visible."""
     lines = (line.strip() for line in output.decode(errors="replace").splitlines())
     return ["".join(map(_visible, line)) for line in lines if line]

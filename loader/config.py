@@ -213,15 +213,15 @@ OPTIONS: Final = tuple(
 
 def read_settings(options: Mapping[str, object], environment: Mapping[str, str]) -> Settings:
     """Options win over variables, variables over defaults. Raises SettingsError with every fault found."""
-    faults: list[str] = []
+    errors: list[str] = []
     values: dict[str, object] = {}
     for option in OPTIONS:
         try:
             values[option.field] = _value(option, options.get(option.name), environment.get(option.variable))
         except ValueError as error:
-            faults.append(str(error))
-    if faults:
-        raise SettingsError("\n".join(faults))
+            errors.append(str(error))
+    if errors:
+        raise SettingsError("\n".join(errors))
     values["heartbeat_interval"] = min(float(str(values["heartbeat_interval"])), HEARTBEAT_LIMIT)
     buckets = {name: given for name in ("media_bucket", "status_bucket") if (given := environment.get(name.upper()))}
     return Settings(**values, **buckets)  # type: ignore[arg-type]  # each was parsed by its option

@@ -28,21 +28,21 @@ class _LineFormatter(logging.Formatter):
         self._redact, self._as_json = redact, as_json
 
     def format(self, record: logging.LogRecord) -> str:
-        said = record.getMessage()
+        message = record.getMessage()
         # Before it is cut into lines: a secret may have a line break.
         trace = self._redact(self.formatException(record.exc_info)) if record.exc_info else ""
         at = datetime.fromtimestamp(record.created, UTC)
-        text, lines = one_line(self._redact(said)), [one_line(line) for line in trace.splitlines()]
+        text, lines = one_line(self._redact(message)), [one_line(line) for line in trace.splitlines()]
         if not self._as_json:
             return " | ".join([f"{at:%H:%M:%S} {record.levelname} {text}", *lines])
-        told: dict[str, object] = {
+        entry: dict[str, object] = {
             "at": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "event": "log",
             "level": record.levelname.lower(),
             "logger": record.name,
             "text": text,
         }
-        return json.dumps(told | ({"traceback": lines} if lines else {}))
+        return json.dumps(entry | ({"traceback": lines} if lines else {}))
 
 
 def configure_logging(stream: TextIO, redact: Redactor, *, as_json: bool) -> None:
@@ -61,11 +61,11 @@ def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackT
     log.critical("This was not expected and ends the loader", exc_info=(kind, error, trace))
 
 
-def _unraisable(told: sys.UnraisableHookArgs) -> None:
-    log.error("This could not be raised", exc_info=told.exc_value)
+def _unraisable(hook: sys.UnraisableHookArgs) -> None:
+    log.error("This could not be raised", exc_info=hook.exc_value)
 
 
-def _uncaught_in_thread(told: threading.ExceptHookArgs) -> None:
-    if told.exc_value is not None:
-        name = told.thread.name if told.thread else "a thread"
-        log.critical("This was not expected and ends %s", name, exc_info=told.exc_value)
+def _uncaught_in_thread(hook: threading.ExceptHookArgs) -> None:
+    if hook.exc_value is not None:
+        name = hook.thread.name if hook.thread else "a thread"
+        log.critical("This was not expected and ends %s", name, exc_info=hook.exc_value)

@@ -228,7 +228,7 @@ class AgentBuilder:
             keys=settings.trusted_keys,
             stores=self.stores,
             tls=uses_tls(self.media),
-            say=lambda text: self.listener.notice("trust", text),
+            notify=lambda text: self.listener.notice("trust", text),
         )
 
     def _reporter(self, heartbeat: HeartbeatSource) -> StatusReporter:

@@ -26,15 +26,15 @@ class Announcements:
     def snapshot(self, snapshot: MediaSnapshot, queue_problem: str, failed: Collection[str]) -> None:
         """Announce what is wrong in the media bucket. `failed`: campaigns with an error that is not the manifest's."""
         self.notice("queue", "queue", queue_problem)
-        for note in snapshot.notes:
-            self._listener.notice("listing", note)
+        for problem in snapshot.problems:
+            self._listener.notice("listing", problem)
         for text in snapshot.ignored_prefixes:
             self.notice("prefix", text, text)
         if not snapshot.reached:
-            problem = f"The media bucket is out of reach: {snapshot.reason}"
+            media_problem = f"The media bucket is out of reach: {snapshot.reason}"
         else:
-            problem = f"{snapshot.code}: {snapshot.text}" if snapshot.code else ""
-        self.notice("waiting", "media", problem, code=snapshot.code or "")
+            media_problem = f"{snapshot.code}: {snapshot.text}" if snapshot.code else ""
+        self.notice("waiting", "media", media_problem, code=snapshot.code or "")
         for result in snapshot.manifests.values():
             self._manifest(result, has_other_error=result.campaign in failed)
 
@@ -55,8 +55,8 @@ class Announcements:
         """Announce a plan; its size only if no transfer of an earlier plan is under way."""
         for name in plan.ended:
             self.notice("ended", f"ended {name}", f"{name}: its exhibition has ended, it is passed over")
-        for name, why in plan.refused_removals:
-            self.notice("kept", f"kept {name}", f"{name} is not removed: {why}")
+        for name, reason in plan.refused_removals:
+            self.notice("kept", f"kept {name}", f"{name} is not removed: {reason}")
         results = snapshot.manifests.values()
         refused = {result.campaign: (result.code, result.text) for result in results if result.code}
         titles = {result.campaign: result.manifest.title for result in results if result.manifest}

@@ -67,9 +67,9 @@ class RepublishCheck:
         self._passes += 1
         if self._passes >= MAX_PASSES:
             return False
-        campaigns = {one.step.campaign for one in failed if one.code and one.code.cause is Cause.OBJECT}
+        campaigns = {outcome.step.campaign for outcome in failed if outcome.code and outcome.code.cause is Cause.OBJECT}
         return any(self._has_new_version(manifests[name]) for name in campaigns if name in manifests)
 
-    def _has_new_version(self, known: ManifestResult) -> bool:
-        current = self._manifest_reader.read(known.campaign)
-        return current.manifest is not None and current.manifest_version != known.manifest_version
+    def _has_new_version(self, before: ManifestResult) -> bool:
+        current = self._manifest_reader.read(before.campaign)
+        return current.manifest is not None and current.manifest_version != before.manifest_version

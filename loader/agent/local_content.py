@@ -38,12 +38,12 @@ class LocalContent:
         """The version of a campaign that was last whole aboard."""
         for store in self._stores:
             try:
-                edition = store.installed_version(campaign)
+                version = store.installed_version(campaign)
             except WorldError as error:
                 self._handle_failure(error)
                 continue
-            if edition:
-                return edition
+            if version:
+                return version
         return None
 
     def differs_from_installed(self, campaign: str, result: ManifestResult) -> bool:
@@ -60,25 +60,28 @@ class LocalContent:
     ) -> Plan:
         """What is to be done, before a byte moves."""
         self.problem = ""
-        readings = snapshot.manifests.items()
-        wanted = [
-            TargetCampaign(name, reading.manifest, name in self._named, self._is_replacing(name, reading))
-            for name, reading in readings
-            if reading.manifest is not None
+        results = snapshot.manifests.items()
+        targets = [
+            TargetCampaign(name, result.manifest, name in self._named, self._is_replacing(name, result))
+            for name, result in results
+            if result.manifest is not None
         ]
-        found = {one.campaign: self._item_states(one.campaign, one.manifest.content, snapshot.etags) for one in wanted}
+        states = {
+            target.campaign: self._item_states(target.campaign, target.manifest.content, snapshot.etags)
+            for target in targets
+        }
 
         def find(campaign: str, item: Item) -> list[LocalItemState]:
-            return [there[item.name] for there in found[campaign]]
+            return [by_name[item.name] for by_name in states[campaign]]
 
-        rooms, lying = self._disk_space()
+        spaces, on_disk = self._disk_space()
         return make_plan(
-            wanted,
+            targets,
             find,
-            rooms,
+            spaces,
             context,
             queue=queue,
-            on_disk=lying,
+            on_disk=on_disk,
             requested=requested,
             named=self._named,
             blocked=blocked,
@@ -86,16 +89,19 @@ class LocalContent:
 
     def _disk_space(self) -> tuple[list[DiskSpace], tuple[CampaignOnDisk, ...]]:
         """What may still be taken of each directory, and what lies there; one that fails has no room and nothing."""
-        rooms, lying = [], []
-        for at, store in enumerate(self._stores):
+        spaces, campaigns = [], []
+        for index, store in enumerate(self._stores):
             try:
-                room, there = DiskSpace((store.space().free or 0) - self._reserve, store.device), store.list_campaigns()
+                space, on_disk = (
+                    DiskSpace((store.space().free or 0) - self._reserve, store.device),
+                    store.list_campaigns(),
+                )
             except WorldError as error:
                 self._handle_failure(error)
-                room, there = DiskSpace(0, -1 - at), []
-            rooms.append(room)
-            lying.append(there)
-        return rooms, merge_stores(lying)
+                space, on_disk = DiskSpace(0, -1 - index), []
+            spaces.append(space)
+            campaigns.append(on_disk)
+        return spaces, merge_stores(campaigns)
 
     def _handle_failure(self, error: WorldError) -> None:
         """One of several directories fails: the others go on."""
@@ -104,14 +110,14 @@ class LocalContent:
         self.problem = f"{error.code}: {error}"
 
     def _is_replacing(self, campaign: str, result: ManifestResult) -> bool:
-        held = self.installed_version(campaign)
-        return held is not None and held.digest != result.manifest_version.digest
+        installed = self.installed_version(campaign)
+        return installed is not None and installed.digest != result.manifest_version.digest
 
     def _item_states(
         self, campaign: str, items: Sequence[Item], etags: Mapping[ItemKey, str]
     ) -> list[dict[str, LocalItemState]]:
-        known = {content: etag for (name, content), etag in etags.items() if name == campaign}
-        return [self._item_states_in(store, campaign, items, known) for store in self._stores]
+        known_etags = {content: etag for (name, content), etag in etags.items() if name == campaign}
+        return [self._item_states_in(store, campaign, items, known_etags) for store in self._stores]
 
     def _item_states_in(
         self, store: ContentStore, campaign: str, items: Sequence[Item], etags: Mapping[str, str]
@@ -133,12 +139,12 @@ class LocalContent:
 
     def held_campaigns(self) -> tuple[HeldCampaign, ...]:
         """The campaigns that are whole."""
-        held: dict[str, HeldCampaign] = {}
+        complete: dict[str, HeldCampaign] = {}
         for store in self._stores:
             with contextlib.suppress(WorldError):  # a disk that fails holds nothing; its items say why
                 for campaign in store.held_campaigns():
-                    held.setdefault(campaign.campaign, campaign)
-        return tuple(held.values())
+                    complete.setdefault(campaign.campaign, campaign)
+        return tuple(complete.values())
 
     # What is to be removed.
 
@@ -146,9 +152,9 @@ class LocalContent:
         """What is to be removed may be what is to be linked to. `busy`: items that are in hand already."""
         for step in plan.steps:
             if step.action == "link" and step.key not in busy:
-                edition = snapshot.manifests[step.campaign].manifest_version
+                version = snapshot.manifests[step.campaign].manifest_version
                 try:
-                    self._stores[step.store].link_duplicate(step.campaign, step.item, edition, staged=step.staged)
+                    self._stores[step.store].link_duplicate(step.campaign, step.item, version, staged=step.staged)
                 except WorldError as error:
                     self._listener.notice("link", f"{step.campaign}/{step.item.name}{TGZ}: {error}", code=error.code)
 
@@ -161,8 +167,8 @@ class LocalContent:
         if result and result.manifest:
             names |= {item.name for item in result.manifest.content}  # told of, if not begun
         freed = sum(store.purge(campaign, content) for store in self._stores)
-        what = campaign if content is None else f"{len(content)} items of {campaign}"
-        self._listener.notice("removed", f"{what}: removed, {removal.reason}; {format_size(freed)} are free again")
+        subject = campaign if content is None else f"{len(content)} items of {campaign}"
+        self._listener.notice("removed", f"{subject}: removed, {removal.reason}; {format_size(freed)} are free again")
         on_removed(campaign, names if content is None else names.intersection(content))
 
 

@@ -178,7 +178,7 @@ class Agent:
         context = PlanningContext(now, limits.seconds_until_closed(now), self.rate(), self.store_clock.now())
         # Before the store's first answer there is no contradiction to report.
         contradiction = context.store is not None and context.trusted is None
-        problem = f"{Code.CLOCK_SKEW}: nothing is removed by date: {context.doubt}"
+        problem = f"{Code.CLOCK_SKEW}: nothing is removed by date: {context.why_untrusted}"
         self._clock_problem = problem if contradiction else ""
         self.announcements.notice("kept", "clock", self._clock_problem, code=Code.CLOCK_SKEW)
         blocked = self.results.blocked_items(self._snapshot)

@@ -49,23 +49,23 @@ class ManifestReader:
         """Find the campaigns and read their manifests, until `stop` is set. Never raises."""
         self._verifier.refresh()
         try:
-            names, odd = self._list_campaigns()
+            names, ignored = self._list_campaigns()
         except WorldError as error:
             return MediaSnapshot({}, code=error.code, text=str(error))
-        alike = Counter(conflict_key(name) for name in names)
-        readings: dict[str, ManifestResult] = {}
+        spellings = Counter(conflict_key(name) for name in names)
+        results: dict[str, ManifestResult] = {}
         for name in names:
             if stop.is_set():
                 break
-            if alike[conflict_key(name)] > 1:
-                readings[name] = ManifestResult(
+            if spellings[conflict_key(name)] > 1:
+                results[name] = ManifestResult(
                     name, code=Code.BAD_NAME, text="another campaign differs from it only in case"
                 )
                 continue
-            reading = self.read(name)
-            if not reading.absent or not self._is_empty_prefix(name):
-                readings[name] = reading
-        return MediaSnapshot(readings, tuple(odd))
+            result = self.read(name)
+            if not result.absent or not self._is_empty_prefix(name):
+                results[name] = result
+        return MediaSnapshot(results, tuple(ignored))
 
     def read(self, campaign: str) -> ManifestResult:
         """The manifest as it is now. Never raises: what is wrong is in the answer."""
@@ -97,9 +97,9 @@ class ManifestReader:
 
     def _read_with_warning(self, campaign: str) -> ManifestResult:
         """campaign.json as it lies, with what is wrong about its signature; refused once signed ones were accepted."""
-        reading = self._read_unsigned(campaign)
-        if reading.manifest is None:
-            return reading
+        result = self._read_unsigned(campaign)
+        if result.manifest is None:
+            return result
         try:
             signed = self._read_envelope(campaign)
             self._verifier.accept(campaign, signed)
@@ -108,12 +108,12 @@ class ManifestReader:
         except ContractError as error:
             refused = ManifestResult(campaign, code=error.code, text=_refusal_text(error))
         else:
-            same = signed.digest == reading.manifest_version.digest
+            is_signed_version = signed.digest == result.manifest_version.digest
             text = f"{Code.BAD_SIGNATURE}: campaign.json and what campaign.json.dsse signs are not the same"
-            return self._if_for_this_tail(reading if same else replace(reading, warning=text))
-        ours = self._if_for_this_tail(reading)
-        if ours.manifest is None:
-            return ours
+            return self._if_for_this_tail(result if is_signed_version else replace(result, warning=text))
+        result_here = self._if_for_this_tail(result)
+        if result_here.manifest is None:
+            return result_here
         if self._verifier.signatures_required and refused.code not in (
             Code.ROLLBACK,
             Code.EXPIRED,
@@ -121,35 +121,35 @@ class ManifestReader:
             Code.BAD_NAME,
         ):
             return refused
-        return replace(ours, warning=f"{refused.code}: {refused.text}")
+        return replace(result_here, warning=f"{refused.code}: {refused.text}")
 
-    def _if_for_this_tail(self, reading: ManifestResult) -> ManifestResult:
+    def _if_for_this_tail(self, result: ManifestResult) -> ManifestResult:
         """Without its manifest if that is for other aircraft."""
-        if reading.manifest is None or self._verifier.is_for_this_tail(reading.manifest.tails):
-            return reading
-        return ManifestResult(reading.campaign)
+        if result.manifest is None or self._verifier.is_for_this_tail(result.manifest.tails):
+            return result
+        return ManifestResult(result.campaign)
 
-    def _is_over(self, head: Manifest) -> bool:
-        return head.campaign not in self._named and self._verifier.has_ended(head)
+    def _is_over(self, summary: Manifest) -> bool:
+        return summary.campaign not in self._named and self._verifier.has_ended(summary)
 
     # What lies in the bucket.
 
     def _read_unsigned(self, campaign: str) -> ManifestResult:
         """campaign.json, whoever wrote it."""
 
-        def parsed(fetched: GetResult) -> ManifestResult:
+        def parse(fetched: GetResult) -> ManifestResult:
             return self._parse(campaign, fetched.body, fetched.truncated)
 
         try:
-            found = self._read(manifest_key(self._airline, campaign), MANIFEST_LIMIT, campaign, self._unsigned, parsed)
+            result = self._read(manifest_key(self._airline, campaign), MANIFEST_LIMIT, campaign, self._unsigned, parse)
         except WorldError as error:
             return ManifestResult(campaign, code=error.code, text=str(error))
-        return found or ManifestResult(campaign, code=Code.OBJECT_GONE, text="campaign.json is not there", absent=True)
+        return result or ManifestResult(campaign, code=Code.OBJECT_GONE, text="campaign.json is not there", absent=True)
 
     def _read_envelope(self, campaign: str) -> SignedManifest:
         """What campaign.json.dsse holds. Raises WorldError (UNSIGNED if absent), ContractError."""
 
-        def verified(fetched: GetResult) -> SignedManifest | ContractError:
+        def verify(fetched: GetResult) -> SignedManifest | ContractError:
             self._verifier.observe_store_time(fetched.server_time)
             try:
                 if fetched.truncated:
@@ -159,47 +159,47 @@ class ManifestReader:
                 return error
 
         key = signature_key(self._airline, campaign)
-        found = self._read(key, ENVELOPE_LIMIT, campaign, self._signed, verified)
-        if found is None:
+        result = self._read(key, ENVELOPE_LIMIT, campaign, self._signed, verify)
+        if result is None:
             raise WorldError(Code.UNSIGNED, "campaign.json.dsse is not there")
-        if isinstance(found, ContractError):
-            raise found
-        return found
+        if isinstance(result, ContractError):
+            raise result
+        return result
 
     def _read(
-        self, key: str, limit: int, campaign: str, kept: dict[str, _Cached[T]], make: Callable[[GetResult], T]
+        self, key: str, limit: int, campaign: str, cache: dict[str, _Cached[T]], convert: Callable[[GetResult], T]
     ) -> T | None:
         """What `make` makes of an object, made anew only where something changed; None if absent. Raises WorldError."""
-        generation = self._verifier.keys_version
+        keys_version = self._verifier.keys_version
         with self._lock:
-            before = kept.get(campaign)
-        if before and before.keys_version == generation:
-            fetched = self._media.get_if_changed(key, limit, before.etag)
+            cached = cache.get(campaign)
+        if cached and cached.keys_version == keys_version:
+            fetched = self._media.get_if_changed(key, limit, cached.etag)
             if fetched is NOT_MODIFIED:
-                return before.value
+                return cached.value
         else:
             fetched = self._media.get(key, limit)
         if fetched is None:
             return None
-        value = make(fetched)
+        value = convert(fetched)
         with self._lock:
-            kept[campaign] = _Cached(fetched.etag, generation, value)
+            cache[campaign] = _Cached(fetched.etag, keys_version, value)
         return value
 
     def _list_campaigns(self) -> tuple[list[str], list[str]]:
         """The campaigns to look at, and a sentence for each prefix that is none."""
         if self._named:
             return list(self._named), []
-        good: list[str] = []
-        odd: list[str] = []
+        campaigns: list[str] = []
+        ignored: list[str] = []
         for name in self._media.list_prefixes(f"{self._airline}/"):
             if name.startswith(".") and name.strip("."):
                 continue  # ours, but no campaign
             try:
-                good.append(check_name(name))
+                campaigns.append(check_name(name))
             except BadName as error:
-                odd.append(f"A prefix is left alone: {error}.")
-        return sorted(good), odd
+                ignored.append(f"A prefix is left alone: {error}.")
+        return sorted(campaigns), ignored
 
     def _is_empty_prefix(self, campaign: str) -> bool:
         """A prefix without objects: some stores go on naming it. One that was asked for by name is none."""

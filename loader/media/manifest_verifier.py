@@ -45,14 +45,14 @@ class ManifestVerifier:
         stores: Sequence[ContentStore] = (),
         tls: bool = False,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        say: Callable[[str], None] = lambda text: None,
+        notify: Callable[[str], None] = lambda text: None,
     ) -> None:
         """`tls`: the store's clock may be believed, since nobody between could change what it says.
 
         `say` hears what an operator should know, once.
         """
         self.policy, self.airline, self.tail = policy, airline, tail
-        self._file, self._stores, self._tls, self._now, self._say = keys, tuple(stores), tls, now, say
+        self._file, self._stores, self._tls, self._now, self._notify = keys, tuple(stores), tls, now, notify
         self._lock = threading.Lock()
         self._state = TrustState()
         self._latest_time = _NEVER  # the newest time of others, noted or not
@@ -82,21 +82,21 @@ class ManifestVerifier:
         if self.policy == "off" or self._refusal:
             return
         with self._lock:
-            keys, complaint = self._newest_keys()
+            keys, problem = self._newest_keys()
             try:
                 if keys is not None and keys != self._state.keys:
                     self._save(self._state.with_keys(keys))
             except WorldError as error:
-                complaint = f"newer trusted keys cannot be written down, so they are not in force: {error}"
-        self._complain(complaint)
+                problem = f"newer trusted keys cannot be written down, so they are not in force: {error}"
+        self._report(problem)
 
-    def observe_store_time(self, at: datetime | None) -> None:
+    def observe_store_time(self, time: datetime | None) -> None:
         """The store's clock, as it answered just now."""
-        if self.policy == "off" or not self._tls or at is None:
+        if self.policy == "off" or not self._tls or time is None:
             return
         with self._lock:
-            self._latest_time = max(self._latest_time, at)
-            self._clock_is_wrong = self._now() - at > AHEAD
+            self._latest_time = max(self._latest_time, time)
+            self._clock_is_wrong = self._now() - time > AHEAD
 
     def verify(self, campaign: str, body: bytes) -> SignedManifest:
         """What the envelope in `body` says of this campaign, if enough of those who may have signed it.
@@ -127,14 +127,14 @@ class ManifestVerifier:
             WorldError: it could not be noted, so it may not be used.
         """
         with self._lock:
-            known, now = self._state, self.trusted_time()
-            floor = self._min_version(known, campaign)
+            state, now = self._state, self.trusted_time()
+            min_version = self._min_version(state, campaign)
             try:
-                manifest = check_acceptable(signed, floor, now)
-                known = known.with_accepted(self.airline, signed, campaign)
+                manifest = check_acceptable(signed, min_version, now)
+                state = state.with_accepted(self.airline, signed, campaign)
             finally:
                 # Also of what is refused: a clock that is set back must not make it fresh again.
-                self._save(_with_time(known, now, signed.summary.expires))
+                self._save(_with_time(state, now, signed.summary.expires))
         return manifest
 
     def has_ended(self, manifest: Manifest) -> bool:
@@ -153,29 +153,29 @@ class ManifestVerifier:
         accepted = state.accepted_of(self.airline)
         if campaign in accepted.versions:
             return accepted.versions[campaign]
-        editions = [] if accepted.reset_by_rotation else [store.installed_version(campaign) for store in self._stores]
-        return max((edition.version for edition in editions if edition and edition.version is not None), default=None)
+        installed = [] if accepted.reset_by_rotation else [store.installed_version(campaign) for store in self._stores]
+        return max((version.version for version in installed if version and version.version is not None), default=None)
 
     def _newest_keys(self) -> tuple[TrustedKeysVersion | None, str]:
-        held = self._state.keys
+        current = self._state.keys
         if self._file is None:
-            return held, "" if held else "no keys are trusted: LOADER_TRUSTED_KEYS is not set"
+            return current, "" if current else "no keys are trusted: LOADER_TRUSTED_KEYS is not set"
         try:
             with self._file.open("rb") as stream:
                 chain = parse_chain(stream.read(FILE_LIMIT + 1))
         except OSError as error:
-            return held, f"the file of trusted keys cannot be read: {error.strerror}"
+            return current, f"the file of trusted keys cannot be read: {error.strerror}"
         except ContractError as error:
-            return held, f"the file of trusted keys is refused: {error}"
-        return newest_trusted(held, chain)
+            return current, f"the file of trusted keys is refused: {error}"
+        return newest_trusted(current, chain)
 
     # What is written down.
 
     def _load(self) -> None:
         try:
-            notes = _load_all(self._stores)
-            self._state = _newest(notes)
-            if any(note.serial != self._state.serial for note in notes):
+            states = _load_all(self._stores)
+            self._state = _newest(states)
+            if any(state.serial != self._state.serial for state in states):
                 # One was added, or could not be written for a while; the others may be gone tomorrow.
                 with contextlib.suppress(WorldError):
                     self._state = save_trust_state(self._stores, self._state)
@@ -184,25 +184,25 @@ class ManifestVerifier:
                 f"what this loader knew of signatures cannot be read ({error}), so nothing is taken until an operator "
                 f"has seen to it: {RESET}"
             )
-            self._complain(self._refusal)
+            self._report(self._refusal)
 
     def _save(self, state: TrustState) -> None:
         """Note it in every directory, then go by it. Raises WorldError if none could be written."""
         if state is not self._state:
             self._state = save_trust_state(self._stores, state)
 
-    def _complain(self, text: str) -> None:
+    def _report(self, text: str) -> None:
         if text != self._last_message:
             self._last_message = text
             if text:
-                self._say(text)
+                self._notify(text)
 
 
 def _with_time(state: TrustState, now: datetime, expires: datetime | None) -> TrustState:
     """With this time, where it is worth writing down: it is much later, or something expired by it."""
-    noted = state.time or _NEVER
-    expired = expires is not None and noted < expires <= now
-    return replace(state, time=now) if expired or now - noted > TIME_STEP else state
+    recorded = state.time or _NEVER
+    expired = expires is not None and recorded < expires <= now
+    return replace(state, time=now) if expired or now - recorded > TIME_STEP else state
 
 
 def uses_tls(bucket: object) -> bool:
@@ -220,8 +220,8 @@ def _load_all(stores: Sequence[ContentStore]) -> list[TrustState]:
     return [load_state(store.read_state(TRUST_STATE, TRUST_STATE_LIMIT)) for store in stores]
 
 
-def _newest(notes: Sequence[TrustState]) -> TrustState:
-    return max(notes, key=lambda known: known.serial, default=TrustState())
+def _newest(states: Sequence[TrustState]) -> TrustState:
+    return max(states, key=lambda state: state.serial, default=TrustState())
 
 
 def save_trust_state(stores: Sequence[ContentStore], state: TrustState) -> TrustState:

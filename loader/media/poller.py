@@ -51,20 +51,20 @@ class MediaPoller:
 
     def take_snapshot(self) -> MediaSnapshot | None:
         """What was seen since this was last asked."""
-        sight, self._snapshot = self._snapshot, None
-        if sight is not None:
+        snapshot, self._snapshot = self._snapshot, None
+        if snapshot is not None:
             self.polling = False
-        return sight
+        return snapshot
 
     def _run(self) -> None:
         try:
-            sight = self._read()
+            snapshot = self._read()
         except BaseException as error:
             # The edge of a thread: the next look may fare better.
             log.exception("While looking into the media bucket")
-            sight = _failed(type(error).__name__)
+            snapshot = _failed(type(error).__name__)
         # `--once` waits for the result of a look, whatever happened to it.
-        self._snapshot = sight
+        self._snapshot = snapshot
         self._on_snapshot()
 
     def _read(self) -> MediaSnapshot:
@@ -74,26 +74,26 @@ class MediaPoller:
     def _with_etags(self, snapshot: MediaSnapshot) -> MediaSnapshot:
         """Where only the object itself can tell whether it is another one: no hash, or a failure to be forgotten."""
         etags: dict[ItemKey, str] = {}
-        notes: list[str] = []
-        for name, reading in snapshot.manifests.items():
-            manifest = reading.manifest
+        problems: list[str] = []
+        for name, result in snapshot.manifests.items():
+            manifest = result.manifest
             if manifest is None or self._stop.is_set():
                 continue
             try:
-                if not self._needs_listing(name, reading, manifest):
+                if not self._needs_listing(name, result, manifest):
                     continue
-                found = self._manifest_reader.object_etags(name, manifest)
+                object_etags = self._manifest_reader.object_etags(name, manifest)
             except WorldError as error:
-                notes.append(f"{name}: whether its objects are others now is not known: {error}")
+                problems.append(f"{name}: whether its objects are others now is not known: {error}")
                 continue
-            etags.update({ItemKey(name, content): etag for content, etag in found.items()})
-        return replace(snapshot, etags=etags, notes=tuple(notes))
+            etags.update({ItemKey(name, content): etag for content, etag in object_etags.items()})
+        return replace(snapshot, etags=etags, problems=tuple(problems))
 
-    def _needs_listing(self, campaign: str, reading: ManifestResult, manifest: Manifest) -> bool:
+    def _needs_listing(self, campaign: str, result: ManifestResult, manifest: Manifest) -> bool:
         """Whether its objects have to be asked. Raises WorldError where the disk cannot say."""
         if campaign in self._failures.with_object_failures:
             return True
-        return any(item.sha256 is None for item in manifest.content) and self._is_new(campaign, reading)
+        return any(item.sha256 is None for item in manifest.content) and self._is_new(campaign, result)
 
 
 def _failed(reason: str) -> MediaSnapshot:

@@ -67,16 +67,16 @@ class TransferQueueReader:
     def _accept(self, body: bytes, truncated: bool) -> str:
         """Put it in force, or say why not."""
         last = self.queue.version if self.queue else None
-        stays = f"; version {last} stays in force" if last is not None else "; there is none in force"
+        consequence = f"; version {last} stays in force" if last is not None else "; there is none in force"
         if truncated:
-            return f"The transfer queue is longer than {QUEUE_LIMIT} bytes{stays}"
+            return f"The transfer queue is longer than {QUEUE_LIMIT} bytes{consequence}"
         try:
-            orders = parse_transfer_queue(body)
+            queue = parse_transfer_queue(body)
         except BadTransferQueue as error:
-            return f"The transfer queue is refused: {error}{stays}"
-        if last is not None and orders.version < last:
-            return f"The transfer queue went back to version {orders.version}{stays}"
-        self._set_current(orders, body)
+            return f"The transfer queue is refused: {error}{consequence}"
+        if last is not None and queue.version < last:
+            return f"The transfer queue went back to version {queue.version}{consequence}"
+        self._set_current(queue, body)
         return ""
 
     def _set_current(self, queue: TransferQueue | None, body: bytes) -> None:

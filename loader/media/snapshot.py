@@ -54,30 +54,30 @@ class MediaSnapshot:
     code: Code | None = None
     text: str = ""
     etags: Mapping[ItemKey, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
     @property
     def reached(self) -> bool:
         """Something answered."""
         if self.code:
             return self.code not in UNREACHABLE
-        return not self.manifests or any(not reading.unreachable for reading in self.manifests.values())
+        return not self.manifests or any(not result.unreachable for result in self.manifests.values())
 
     @property
     def reason(self) -> str:
         """Why nothing answered."""
-        return self.text or next((reading.text for reading in self.manifests.values() if reading.unreachable), "")
+        return self.text or next((result.text for result in self.manifests.values() if result.unreachable), "")
 
     @property
     def refused(self) -> bool:
         """The policy on signatures keeps some campaign out."""
-        return any(reading.refused for reading in self.manifests.values())
+        return any(result.refused for result in self.manifests.values())
 
     @property
     def signature_warnings(self) -> dict[str, str]:
         """What a heartbeat says about signatures, by campaign: only so many of them."""
-        doubts = {name: reading.warning for name, reading in self.manifests.items() if reading.warning}
-        return dict(list(doubts.items())[:WARNINGS_LIMIT])
+        warnings = {name: result.warning for name, result in self.manifests.items() if result.warning}
+        return dict(list(warnings.items())[:WARNINGS_LIMIT])
 
     def merged_with(self, before: MediaSnapshot) -> MediaSnapshot:
         """Return this snapshot with the earlier manifests where the bucket gave no answer.

@@ -97,15 +97,15 @@ class ProbeSchedule:
     """When the store may be knocked at again: full jitter, and never more than `MAX_PROBES` times in a minute. Pure."""
 
     rng: random.Random = field(default_factory=random.Random)
-    _at: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_PROBES))
+    _times: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_PROBES))
 
     def record(self, now: float) -> None:
         """Once more."""
-        self._at.append(now)
+        self._times.append(now)
 
     def next(self, now: float, *, within: float = _PROBE_WAIT) -> float:
         """A random time in the next `within` seconds, or later if there were many."""
-        oldest = self._at[0] + 60.0 if len(self._at) == MAX_PROBES else now
+        oldest = self._times[0] + 60.0 if len(self._times) == MAX_PROBES else now
         return max(oldest, now + self.rng.uniform(0.0, within))
 
 
@@ -129,7 +129,7 @@ class LinkMonitor:
         self._state = LinkState(False, "the link check command has not answered yet") if command else LinkState(True)
         self._resolver = Resolver(host, port)
         self._addresses: list[Address] = self._resolver.literal
-        self._schedule, self._answer = ProbeSchedule(), CommandAnswer(False)
+        self._schedule, self._command_answer = ProbeSchedule(), CommandAnswer(False)
         self._requested = self._completed = 0  # how often there was doubt, and up to which doubt it was judged
         self._must_probe = False  # whether the store has to answer before the link counts as up
         self._answered_at = self._commanded_at = float("-inf")
@@ -151,19 +151,19 @@ class LinkMonitor:
 
     def state(self) -> tuple[bool, str]:
         """Up or down, and why it is down."""
-        verdict = self._state
-        return verdict.up, verdict.reason
+        state = self._state
+        return state.up, state.reason
 
     def wait_until_up(self, stop: threading.Event) -> bool:
         """Was it the link's fault? False: no, it is up. True: it was down, and is up again or `stop` was set."""
-        doubt, was_down = self._request_check(), False
+        request, was_down = self._request_check(), False
         while not self._end.is_set():
-            judged, up = self._completed >= doubt, self._state.up
-            if judged and up:
+            completed, up = self._completed >= request, self._state.up
+            if completed and up:
                 break
             was_down |= not up
             # A look takes seconds at most; once the link is down, a second more or less is nothing.
-            if stop.wait(1.0 if judged else 0.05):
+            if stop.wait(1.0 if completed else 0.05):
                 return True
         return was_down
 
@@ -177,23 +177,23 @@ class LinkMonitor:
 
     def _run(self) -> None:
         while not self._end.is_set():
-            doubted = self._requested
+            requested = self._requested
             try:
-                self._check_routes(doubted != self._completed)
+                self._check_routes(requested != self._completed)
             except Exception:
                 # The edge of a thread: whoever waits for a verdict must not wait for ever.
                 log.exception("While looking at the link")
-            self._completed, self.checked = doubted, True
+            self._completed, self.checked = requested, True
             with self._wake:
-                if self._requested == doubted and not self._end.is_set():
+                if self._requested == requested and not self._end.is_set():
                     self._wake.wait(ROUTE_INTERVAL)
 
-    def _check_routes(self, doubt: bool) -> None:
+    def _check_routes(self, requested: bool) -> None:
         """At the routes always, at everything else where there is a reason to."""
         now, reachable = self._clock(), not self._addresses or has_route(self._addresses)
         before, self._routes = self._routes, (reachable, external_routes())
         if self._state.up:
-            self._check_while_up(now, doubt, reachable)
+            self._check_while_up(now, requested, reachable)
             return
         if not reachable and self._resolver.literal and before[:1] == (True,):
             self._next_check = now  # to say so costs nothing
@@ -202,49 +202,49 @@ class LinkMonitor:
         if now >= self._next_check:
             self._check(now)
 
-    def _check_while_up(self, now: float, doubt: bool, reachable: bool) -> None:
-        self._must_probe |= not reachable or (doubt and now - self._answered_at >= _FRESH)
+    def _check_while_up(self, now: float, requested: bool, reachable: bool) -> None:
+        self._must_probe |= not reachable or (requested and now - self._answered_at >= _FRESH)
         if self._must_probe or (self._command and now - self._commanded_at >= _COMMAND_UP):
             self._check(now)
 
     def _check(self, now: float) -> None:
         """Ask until somebody says no: what is near first, so that nothing is sent over a link that may not be used."""
-        facts = self._gather(now)
-        verdict = assess_link(facts, self._host)
-        self._must_probe = not verdict.up and (self._must_probe or facts.route is False)
-        if facts.command is not None and not facts.command.allowed:
+        results = self._gather(now)
+        state = assess_link(results, self._host)
+        self._must_probe = not state.up and (self._must_probe or results.route is False)
+        if results.command is not None and not results.command.allowed:
             self._next_check = self._commanded_at + _COMMAND_DOWN
-        elif not verdict.up:
+        elif not state.up:
             self._next_check = self._schedule.next(self._clock())
-        if verdict != self._state:
-            self._state = verdict
-            self._changed(verdict.up, verdict.reason)
+        if state != self._state:
+            self._state = state
+            self._changed(state.up, state.reason)
 
     def _gather(self, now: float) -> ProbeResults:
-        facts = ProbeResults(network=bool(external_routes()))
+        results = ProbeResults(network=bool(external_routes()))
         if self._resolver.literal and not has_route(self._resolver.literal):
-            return replace(facts, route=False)
+            return replace(results, route=False)
         if self._command:
-            facts = replace(facts, command=self._run_command(now))
-        if not self._must_probe or (facts.command is not None and not facts.command.allowed):
-            return facts
+            results = replace(results, command=self._run_command(now))
+        if not self._must_probe or (results.command is not None and not results.command.allowed):
+            return results
         self._schedule.record(now)
-        found = self._resolver.resolve(_NAME_TIME)
-        if not found:
-            return replace(facts, name="silent" if found is None else "unknown")
-        self._addresses = found
-        if not has_route(found):
-            return replace(facts, name="known", route=False)
-        answered = accepts_connection(found, _ANSWER_TIME)
+        addresses = self._resolver.resolve(_NAME_TIME)
+        if not addresses:
+            return replace(results, name="silent" if addresses is None else "unknown")
+        self._addresses = addresses
+        if not has_route(addresses):
+            return replace(results, name="known", route=False)
+        answered = accepts_connection(addresses, _ANSWER_TIME)
         if answered:
             self._answered_at = self._clock()
-        return replace(facts, name="known", route=True, accepts_connection=answered)
+        return replace(results, name="known", route=True, accepts_connection=answered)
 
     def _run_command(self, now: float) -> CommandAnswer:
         """What the command says now, or said a moment ago."""
         if now - self._commanded_at >= _COMMAND_DOWN:
-            outcome = run_command(self._command, _COMMAND_TIME, self._end)
-            words = "".join(outcome.first_lines[:1])[:_REASON_LIMIT]
-            self._answer = CommandAnswer(outcome.succeeded, words if outcome.exit_status and words else str(outcome))
+            result = run_command(self._command, _COMMAND_TIME, self._end)
+            text = "".join(result.first_lines[:1])[:_REASON_LIMIT]
+            self._command_answer = CommandAnswer(result.succeeded, text if result.exit_status and text else str(result))
             self._commanded_at = self._clock()
-        return self._answer
+        return self._command_answer

@@ -33,23 +33,23 @@ def has_route(addresses: Sequence[Address]) -> bool:
 
 def external_routes() -> frozenset[tuple[str, ...]]:
     """The routes that lead out of this machine."""
-    found: set[tuple[str, ...]] = set()
+    routes: set[tuple[str, ...]] = set()
     for path, columns, interface in _ROUTES:
         with contextlib.suppress(OSError):
             for row in (line.split() for line in path.read_text().splitlines()):
                 if len(row) > max(columns) and row[interface] not in ("lo", "Iface") and row[0][:4] not in _LINK_LOCAL:
-                    found.add(tuple(row[column] for column in columns))
-    return frozenset(found)
+                    routes.add(tuple(row[column] for column in columns))
+    return frozenset(routes)
 
 
 def accepts_connection(addresses: Sequence[Address], seconds: float) -> bool:
     """Whether one of them takes a connection in time; of each family the first that has a route is asked."""
-    asked: set[int] = set()
-    for one in addresses:
-        family, host, port = one
-        if family in asked or not has_route([one]):
+    tried: set[int] = set()
+    for address in addresses:
+        family, host, port = address
+        if family in tried or not has_route([address]):
             continue
-        asked.add(family)
+        tried.add(family)
         with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=seconds):
             return True
     return False
@@ -67,23 +67,23 @@ class Resolver:
         """Its addresses; empty if there are none, None if nobody said so in time. For one thread at a time."""
         if self.literal:
             return self.literal
-        question = self._pending or _Query(self._host, self._port)
-        answered = question.done.wait(seconds)
-        self._pending = None if answered else question
-        return question.found if answered else None
+        query = self._pending or _Query(self._host, self._port)
+        answered = query.done.wait(seconds)
+        self._pending = None if answered else query
+        return query.addresses if answered else None
 
 
 class _Query:
     def __init__(self, host: str, port: int) -> None:
         self._host, self._port = host, port
-        self.found: list[Address] = []
+        self.addresses: list[Address] = []
         self.done = threading.Event()
         threading.Thread(target=self._run, name="name look-up", daemon=True).start()
 
     def _run(self) -> None:
         with contextlib.suppress(OSError, UnicodeError):
             rows = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-            self.found = [(family, str(where[0]), self._port) for family, _, _, _, where in rows]
+            self.addresses = [(family, str(address[0]), self._port) for family, _, _, _, address in rows]
         self.done.set()
 
 

@@ -52,7 +52,7 @@ class PlanningContext:
         return trusted_time(self.now, self.store)
 
     @property
-    def doubt(self) -> str:
+    def why_untrusted(self) -> str:
         """Why there is no trusted time; empty if there is."""
         return why_untrusted(self.now, self.store)
 

@@ -115,7 +115,7 @@ class S3Bucket:
             if error.code != Code.OBJECT_GONE or isinstance(error, NoSuchBucket):
                 raise
             return None
-        self.store_clock.hear(parse_http_date(answer.headers.get("Date")))
+        self.store_clock.update(parse_http_date(answer.headers.get("Date")))
         return answer
 
     def open(self, key: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> Body:
@@ -199,7 +199,7 @@ class S3Bucket:
                 raise ValueError("it is of another prefix")
         except ValueError as error:
             raise WorldError(Code.NETWORK, f"{name}: the answer is not a listing: {error}") from error
-        self.store_clock.hear(parse_http_date(answer.headers.get("Date")))
+        self.store_clock.update(parse_http_date(answer.headers.get("Date")))
         return page
 
 

@@ -174,7 +174,7 @@ class MemoryBucket:
         keys = self._keys(prefix)
         for page in range(0, max(len(keys), 1), 1000):
             self.requests.count("list")
-            self.store_clock.hear(self._time())
+            self.store_clock.update(self._time())
             for key in keys[page : page + 1000]:
                 stored = self._objects.get(key)
                 if stored:
@@ -184,7 +184,7 @@ class MemoryBucket:
     def list_prefixes(self, prefix: str = "") -> Names:
         """The names directly below `prefix` that have objects below them, without it and the slash."""
         self.requests.count("list")
-        self.store_clock.hear(self._time())
+        self.store_clock.update(self._time())
         below = (key[len(prefix) :].partition("/") for key in self._keys(prefix))
         names = list(dict.fromkeys(name for name, slash, _ in below if slash))
         self.requests.receive(sum(len(name.encode()) for name in names))
@@ -199,7 +199,7 @@ class MemoryBucket:
         """Return what `get` would, or NOT_MODIFIED if the object still has this ETag."""
         stored = self._look_up(key)
         if stored and stored.etag == etag:
-            self.store_clock.hear(self._time())
+            self.store_clock.update(self._time())
             return NOT_MODIFIED
         return self._get_result(stored, limit) if stored else None
 
@@ -208,7 +208,7 @@ class MemoryBucket:
         return self._objects.get(key)
 
     def _get_result(self, stored: _Stored, limit: int) -> GetResult:
-        self.store_clock.hear(at := self._time())
+        self.store_clock.update(at := self._time())
         body = stored.body[:limit]
         size = len(stored.body)
         self.requests.receive(len(body))

@@ -81,16 +81,16 @@ def parse_envelope(body: bytes, *, kind: str = CAMPAIGN_TYPE, limit: int = MANIF
 def envelope_from_json(document: object, *, kind: str, limit: int) -> Envelope:
     """The same from JSON that was read already. Raises BadEnvelope."""
     fields = Fields(document, "", BadEnvelope)
-    said = fields.text("payloadType")
-    if said != kind:
-        fields.fail("payloadType", f"must be {kind}, not {said[:120]!a}")
+    payload_type = fields.text("payloadType")
+    if payload_type != kind:
+        fields.fail("payloadType", f"must be {kind}, not {payload_type[:120]!a}")
     signatures = fields.array("signatures")
     if not 1 <= len(signatures) <= SIGNATURES_LIMIT:
         fields.fail("signatures", f"has {len(signatures):,} entries; 1 to {SIGNATURES_LIMIT} are allowed")
     payload = _base64(fields, "payload")
     if len(payload) > limit:
         fields.fail("payload", f"has {len(payload):,} bytes; {limit:,} are allowed")
-    return Envelope(payload, kind, tuple(_signature(one, index) for index, one in enumerate(signatures)))
+    return Envelope(payload, kind, tuple(_signature(entry, index) for index, entry in enumerate(signatures)))
 
 
 def _signature(entry: object, index: int) -> Signature:
@@ -133,24 +133,24 @@ def envelope_to_json(envelope: Envelope) -> dict[str, object]:
 
 def verified_signers(envelope: Envelope, keys: Iterable[str]) -> frozenset[str]:
     """Those of `keys` (public keys, 64 hexadecimal digits each) whose signature is there and right."""
-    known = {key_id(public): public for public in keys}
-    claims = [signature for signature in envelope.signatures if signature.keyid in known]
+    public_keys = {key_id(public): public for public in keys}
+    claims = [signature for signature in envelope.signatures if signature.keyid in public_keys]
     if not claims:
         return frozenset()
     data = _signed_bytes(envelope)
-    return frozenset(known[claim.keyid] for claim in claims if _is_valid(claim, known[claim.keyid], data))
+    return frozenset(public_keys[claim.keyid] for claim in claims if _is_valid(claim, public_keys[claim.keyid], data))
 
 
 def require_signatures(envelope: Envelope, keys: Sequence[str], threshold: int) -> frozenset[str]:
     """Raise BadEnvelope unless `threshold` different ones of `keys` have signed; returns those who have."""
     if threshold < 1:
         raise BadEnvelope(f"a threshold of {threshold} would let unsigned data pass")
-    good = verified_signers(envelope, keys)
-    if len(good) < threshold:
+    signers = verified_signers(envelope, keys)
+    if len(signers) < threshold:
         names = ", ".join(sorted({signature.keyid[:12] for signature in envelope.signatures}))
-        asked = "one of the keys known for it" if threshold == 1 else f"{threshold} of the keys known for it"
-        raise BadEnvelope(f"it must be signed with {asked}; {len(good)} of these signatures count: {names!a}")
-    return good
+        required = "one of the keys known for it" if threshold == 1 else f"{threshold} of the keys known for it"
+        raise BadEnvelope(f"it must be signed with {required}; {len(signers)} of these signatures count: {names!a}")
+    return signers
 
 
 def _signed_bytes(envelope: Envelope) -> bytes:
@@ -179,6 +179,6 @@ def sign_envelope(envelope: Envelope, key: Ed25519PrivateKey) -> Envelope:
     """The envelope with the signature of `key`, in place of an earlier one of the same key."""
     from securesystemslib.signer import CryptoSigner  # noqa: PLC0415
 
-    made = CryptoSigner(key).sign(_signed_bytes(envelope))
-    others = tuple(signature for signature in envelope.signatures if signature.keyid != made.keyid)
-    return replace(envelope, signatures=(*others, Signature(made.keyid, bytes.fromhex(made.signature))))
+    signature = CryptoSigner(key).sign(_signed_bytes(envelope))
+    others = tuple(other for other in envelope.signatures if other.keyid != signature.keyid)
+    return replace(envelope, signatures=(*others, Signature(signature.keyid, bytes.fromhex(signature.signature))))

@@ -48,16 +48,16 @@ def read_signed_manifest(payload: bytes, scope: SigningScope) -> SignedManifest:
     document = loads(payload, limit=MANIFEST_LIMIT, error=BadManifest)
     if not isinstance(document, dict):
         raise BadEnvelope("it does not say which airline and campaign it was signed for")
-    for name, here in (("airline", scope.airline), ("campaign", scope.campaign)):
-        if document.get(name) != here:
-            said = document.get(name)
-            raise BadEnvelope(f"it was not signed for this place: {name} is {str(said)[:80]!a}, not {here!a}")
-    head = manifest_from_json({**document, "content": []}, airline=scope.airline, campaign=scope.campaign)
-    if head.tails is not None and scope.tail not in head.tails:
+    for name, expected in (("airline", scope.airline), ("campaign", scope.campaign)):
+        if document.get(name) != expected:
+            actual = document.get(name)
+            raise BadEnvelope(f"it was not signed for this place: {name} is {str(actual)[:80]!a}, not {expected!a}")
+    summary = manifest_from_json({**document, "content": []}, airline=scope.airline, campaign=scope.campaign)
+    if summary.tails is not None and scope.tail not in summary.tails:
         raise BadEnvelope(f"it was not signed for this aircraft: {scope.tail!a} is not among its tails")
-    if head.version is None:
+    if summary.version is None:
         raise BadEnvelope("it was signed without a version, so an older one could not be told from it")
-    return SignedManifest(hashlib.sha256(payload).hexdigest(), head, _read_body(document, scope))
+    return SignedManifest(hashlib.sha256(payload).hexdigest(), summary, _read_body(document, scope))
 
 
 def _read_body(document: object, scope: SigningScope) -> Manifest | ContractError:
@@ -80,14 +80,14 @@ def check_acceptable(signed: SignedManifest, min_version: int | None, now: datet
     Raises:
         ContractError: ROLLBACK, EXPIRED, or what is wrong with its content.
     """
-    head = signed.summary
-    if min_version is not None and (head.version or 0) < min_version:
+    summary = signed.summary
+    if min_version is not None and (summary.version or 0) < min_version:
         raise ContractError(
-            f"version {head.version} is below version {min_version}, accepted before", code=Code.ROLLBACK
+            f"version {summary.version} is below version {min_version}, accepted before", code=Code.ROLLBACK
         )
-    if head.expires is not None and head.expires <= now:
-        since, at = format_utc(head.expires), format_utc(now.replace(microsecond=0))
-        raise ContractError(f"it expired at {since}; it is {at} at least", code=Code.EXPIRED)
+    if summary.expires is not None and summary.expires <= now:
+        expired_at, now_text = format_utc(summary.expires), format_utc(now.replace(microsecond=0))
+        raise ContractError(f"it expired at {expired_at}; it is {now_text} at least", code=Code.EXPIRED)
     if isinstance(signed.body, ContractError):
         raise signed.body
     return signed.body

@@ -71,29 +71,33 @@ def _reset_if_revoked(
 
 def dump_state(state: TrustState) -> dict[str, object]:
     """What is written down, with a digest over it: half a note must not be taken for a whole one."""
-    note: dict[str, object] = {
+    document: dict[str, object] = {
         "serial": state.serial,
         "time": format_utc(state.time) if state.time else None,
         "keys": envelope_to_json(state.keys.envelope) if state.keys else None,
         "airlines": {
-            name: {"signed": one.signed, "rotated": one.reset_by_rotation, "versions": dict(one.versions)}
-            for name, one in state.airlines.items()
+            name: {
+                "signed": accepted.signed,
+                "rotated": accepted.reset_by_rotation,
+                "versions": dict(accepted.versions),
+            }
+            for name, accepted in state.airlines.items()
         },
     }
-    return {**note, "sum": _checksum(note)}
+    return {**document, "sum": _checksum(document)}
 
 
-def load_state(note: Mapping[str, object]) -> TrustState:
+def load_state(document: Mapping[str, object]) -> TrustState:
     """What was written down; of an empty note, nothing. Raises BadEnvelope if it is not as it was written."""
-    if not note:
+    if not document:
         return TrustState()
-    written = {name: value for name, value in note.items() if name not in ("sum", "schema")}
-    if note.get("sum") != _checksum(written):
+    written = {name: value for name, value in document.items() if name not in ("sum", "schema")}
+    if document.get("sum") != _checksum(written):
         raise BadEnvelope("it is torn")
     fields = Fields(written, "", BadEnvelope)
     serial, time, keys = fields.integer("serial") or 0, fields.datetime_with_offset("time"), fields.pop("keys")
     airlines = Fields(fields.pop("airlines"), "airlines", BadEnvelope).extra
-    accepted = {name: _accepted_versions(one, f"airlines.{name}") for name, one in airlines.items()}
+    accepted = {name: _accepted_versions(entry, f"airlines.{name}") for name, entry in airlines.items()}
     return TrustState(serial, time, None if keys is None else trusted_keys_from_json(keys), accepted)
 
 
@@ -104,5 +108,5 @@ def _accepted_versions(value: object, path: str) -> AcceptedVersions:
     return AcceptedVersions(fields.boolean("signed", False), numbers, fields.boolean("rotated", False))
 
 
-def _checksum(note: Mapping[str, object]) -> str:
-    return hashlib.sha256(json.dumps(note, sort_keys=True).encode()).hexdigest()
+def _checksum(document: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()

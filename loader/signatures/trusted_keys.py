@@ -93,30 +93,30 @@ def _name(airline: str) -> str:
 
 
 def _keys(value: object) -> dict[str, str]:
-    listed = Fields(value, "keys", BadTrustedKeys).extra
-    if len(listed) > KEYS_LIMIT:
-        raise BadTrustedKeys(f"keys: has {len(listed):,} of them; {KEYS_LIMIT:,} are allowed")
-    return {keyid: _public_key(keyid, key) for keyid, key in listed.items()}
+    entries = Fields(value, "keys", BadTrustedKeys).extra
+    if len(entries) > KEYS_LIMIT:
+        raise BadTrustedKeys(f"keys: has {len(entries):,} of them; {KEYS_LIMIT:,} are allowed")
+    return {keyid: _public_key(keyid, key) for keyid, key in entries.items()}
 
 
 def _public_key(keyid: str, value: object) -> str:
-    place = f"keys.{keyid[:64]!a}"
-    key = Fields(value, place, BadTrustedKeys)
+    path = f"keys.{keyid[:64]!a}"
+    key = Fields(value, path, BadTrustedKeys)
     if (key.pop("keytype"), key.pop("scheme")) != ("ed25519", "ed25519"):
-        raise BadTrustedKeys(f"{place}: keytype and scheme must be ed25519")
-    public = Fields(key.pop("keyval"), f"{place}.keyval", BadTrustedKeys).text("public")
+        raise BadTrustedKeys(f"{path}: keytype and scheme must be ed25519")
+    public = Fields(key.pop("keyval"), f"{path}.keyval", BadTrustedKeys).text("public")
     if not PUBLIC_KEY.fullmatch(public):
-        raise BadTrustedKeys(f"{place}.keyval.public: must be 64 hexadecimal digits in lower case")
+        raise BadTrustedKeys(f"{path}.keyval.public: must be 64 hexadecimal digits in lower case")
     if keyid != key_id(public):
-        raise BadTrustedKeys(f"{place}: is not the id of its key, which is {key_id(public)}")
+        raise BadTrustedKeys(f"{path}: is not the id of its key, which is {key_id(public)}")
     return public
 
 
-def _role(value: object, place: str, keys: Mapping[str, str]) -> SigningRole:
-    fields = Fields(value, place, BadTrustedKeys)
-    listed = fields.array("keys")
-    ids = [keyid for keyid in listed if isinstance(keyid, str) and KEY_ID.fullmatch(keyid)]
-    if len(ids) != len(listed) or len(set(ids)) != len(ids):
+def _role(value: object, path: str, keys: Mapping[str, str]) -> SigningRole:
+    fields = Fields(value, path, BadTrustedKeys)
+    entries = fields.array("keys")
+    ids = [keyid for keyid in entries if isinstance(keyid, str) and KEY_ID.fullmatch(keyid)]
+    if len(ids) != len(entries) or len(set(ids)) != len(ids):
         fields.fail("keys", "must be ids of keys, each of them once")
     unknown = [keyid for keyid in ids if keyid not in keys]
     if unknown:
@@ -149,10 +149,10 @@ def _role_to_json(role: SigningRole) -> dict[str, object]:
 def parse_chain(body: bytes) -> list[TrustedKeysVersion]:
     """The versions in a file, oldest first. Nothing is proven yet. Raises BadEnvelope."""
     document = loads(body, limit=FILE_LIMIT, error=BadTrustedKeys)
-    listed = document if isinstance(document, list) else [document]
-    if not 1 <= len(listed) <= CHAIN_LIMIT:
-        raise BadTrustedKeys(f"it holds {len(listed):,} versions; 1 to {CHAIN_LIMIT} are allowed")
-    return [trusted_keys_from_json(one) for one in listed]
+    documents = document if isinstance(document, list) else [document]
+    if not 1 <= len(documents) <= CHAIN_LIMIT:
+        raise BadTrustedKeys(f"it holds {len(documents):,} versions; 1 to {CHAIN_LIMIT} are allowed")
+    return [trusted_keys_from_json(each) for each in documents]
 
 
 def trusted_keys_from_json(document: object) -> TrustedKeysVersion:
@@ -163,7 +163,7 @@ def trusted_keys_from_json(document: object) -> TrustedKeysVersion:
 
 def build_chain(chain: Sequence[TrustedKeysVersion]) -> bytes:
     """The body of the file: one envelope, or the list of them."""
-    documents = [envelope_to_json(one.envelope) for one in chain]
+    documents = [envelope_to_json(version.envelope) for version in chain]
     return dumps(documents[0] if len(documents) == 1 else documents)
 
 

@@ -44,8 +44,8 @@ class Command(BaseCommand):
         except SettingsError as error:
             raise CommandError(str(error), returncode=ExitCode.USAGE) from error
         try:
-            for told in client.watch_status(directory) if options["watch"] else [client.fetch_status(directory)]:
-                self._show(told, as_json=options["json"], again=options["watch"])
+            for status in client.watch_status(directory) if options["watch"] else [client.fetch_status(directory)]:
+                self._show(status, as_json=options["json"], again=options["watch"])
         except PermissionError as error:
             text = f"You may not ask the loader of {directory}: be its user, or of the socket's group."
             raise CommandError(text, returncode=ExitCode.SOME_FAILED) from error
@@ -55,30 +55,33 @@ class Command(BaseCommand):
         except KeyboardInterrupt:
             pass
 
-    def _show(self, told: client.StatusData, *, as_json: bool, again: bool) -> None:
+    def _show(self, status: client.StatusData, *, as_json: bool, again: bool) -> None:
         if as_json:
-            self._print([json.dumps(told)])
+            self._print([json.dumps(status)])
         else:
-            self._print([CLEAR * (again and self.stdout.isatty()) + "\n".join(render_status(told))])
+            self._print([CLEAR * (again and self.stdout.isatty()) + "\n".join(render_status(status))])
 
-    def _show_disk(self, directory: Path, why: str, *, as_json: bool) -> None:
+    def _show_disk(self, directory: Path, reason: str, *, as_json: bool) -> None:
         """What the directory itself tells; nothing is made or locked."""
-        held, space = [], None
+        campaigns, space = [], None
         if directory.is_dir():
             try:
                 store = ContentStore(directory)
-                held, space = store.held_campaigns(), store.space()
+                campaigns, space = store.held_campaigns(), store.space()
                 store.close()
             except WorldError as error:
-                why = f"{why}; {error}"
+                reason = f"{reason}; {error}"
         if as_json:
-            found = [{"campaign": one.campaign, "items": one.items, "bytes": one.bytes} for one in held]
-            self._print([json.dumps({"running": False, "reason": why, "held": found})])
+            found = [
+                {"campaign": campaign.campaign, "items": campaign.items, "bytes": campaign.bytes}
+                for campaign in campaigns
+            ]
+            self._print([json.dumps({"running": False, "reason": reason, "held": found})])
         else:
-            self._print([f"{why[:1].upper()}{why[1:]}.", *(render_disk(space, held) if space else [])])
+            self._print([f"{reason[:1].upper()}{reason[1:]}.", *(render_disk(space, campaigns) if space else [])])
 
-    def _print(self, shown: Iterable[str]) -> None:
+    def _print(self, lines: Iterable[str]) -> None:
         encoding = getattr(self.stdout, "encoding", None) or "utf-8"
-        for line in shown:
+        for line in lines:
             self.stdout.write(line.encode(encoding, "backslashreplace").decode(encoding))
         self.stdout.flush()

@@ -19,7 +19,7 @@ from loader.signatures.dsse import BadEnvelope
 from loader.signatures.trust_state import AcceptedVersions, TrustState
 from loader.storage.content_store import ContentStore
 
-WHAT: Final = ("signed", "versions", "time", "keys")
+PARTS: Final = ("signed", "versions", "time", "keys")
 
 
 class Command(BaseCommand):
@@ -42,7 +42,7 @@ class Command(BaseCommand):
             help="as the loader has it, all of them (default: LOADER_CONTENT_DIR)",
         )
         parser.add_argument(
-            "--only", action="append", choices=WHAT, help="forget only this; may be given more than once"
+            "--only", action="append", choices=PARTS, help="forget only this; may be given more than once"
         )
 
     def handle(self, *args: object, **options: Any) -> None:
@@ -71,8 +71,8 @@ class Command(BaseCommand):
     def _reset(self, stores: Sequence[ContentStore], only: Sequence[str]) -> None:
         if not all(store.lock() for store in stores):
             raise CommandError("The loader is running: stop it first.", returncode=ExitCode.HELD)
-        known = load_trust_state(stores) if only else TrustState(serial=max(_serial(store) for store in stores))
-        save_trust_state(stores, _without(known, only))
+        state = load_trust_state(stores) if only else TrustState(serial=max(_serial(store) for store in stores))
+        save_trust_state(stores, _without(state, only))
 
 
 def _serial(store: ContentStore) -> int:
@@ -83,23 +83,23 @@ def _serial(store: ContentStore) -> int:
         return 0
 
 
-def _without(known: TrustState, only: Sequence[str]) -> TrustState:
-    def forgetful(one: AcceptedVersions) -> AcceptedVersions:
-        one = replace(one, signed=one.signed and "signed" not in only)
+def _without(state: TrustState, only: Sequence[str]) -> TrustState:
+    def reset(accepted: AcceptedVersions) -> AcceptedVersions:
+        accepted = replace(accepted, signed=accepted.signed and "signed" not in only)
         # What was held before there were signatures must not count again either.
-        return replace(one, versions={}, reset_by_rotation=True) if "versions" in only else one
+        return replace(accepted, versions={}, reset_by_rotation=True) if "versions" in only else accepted
 
-    known = replace(known, airlines={name: forgetful(one) for name, one in known.airlines.items()})
-    known = replace(known, time=None) if "time" in only else known
-    return replace(known, keys=None) if "keys" in only else known
+    state = replace(state, airlines={name: reset(accepted) for name, accepted in state.airlines.items()})
+    state = replace(state, time=None) if "time" in only else state
+    return replace(state, keys=None) if "keys" in only else state
 
 
-def _shown(known: TrustState) -> dict[str, object]:
+def _shown(state: TrustState) -> dict[str, object]:
     return {
-        "time": format_utc(known.time) if known.time else None,
-        "keys": known.keys.trusted_keys.version if known.keys else None,
+        "time": format_utc(state.time) if state.time else None,
+        "keys": state.keys.trusted_keys.version if state.keys else None,
         "airlines": {
-            name: {"signed": one.signed, "versions": dict(sorted(one.versions.items()))}
-            for name, one in sorted(known.airlines.items())
+            name: {"signed": accepted.signed, "versions": dict(sorted(accepted.versions.items()))}
+            for name, accepted in sorted(state.airlines.items())
         },
     }

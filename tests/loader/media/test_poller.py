@@ -47,7 +47,7 @@ def test_a_disk_that_cannot_say_what_it_holds_does_not_blind_the_loader(tmp_path
     sight = eyes.take_snapshot()
     assert sight is not None
     assert sight.manifests["c"].manifest is not None
-    assert ["IO_ERROR" in note or "Input/output error" in note for note in sight.notes] == [True]
+    assert ["IO_ERROR" in problem or "Input/output error" in problem for problem in sight.problems] == [True]
 
 
 def test_what_failed_may_be_asked_while_more_fails() -> None:

@@ -81,7 +81,7 @@ class Loader:
             stores=[store],
             tls=uses_tls(self.media),
             now=lambda: self.now,
-            say=self.said.append,
+            notify=self.said.append,
         )
         return ManifestReader(AIRLINE, named, self.media, trust)
 
