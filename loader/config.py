@@ -23,14 +23,14 @@ _FALSE: Final = ("", "0", "false", "no", "off")
 
 
 class SettingsError(ValueError):
-    """A setting is missing or wrong; `str()` is a sentence that names it."""
+    """A setting is missing or invalid. `str()` has one sentence a line, each of which names a setting."""
 
 
 def parse_boolean(text: str) -> bool:
-    """True or False from 1/0, yes/no, true/false, on/off; empty is False. Raises ValueError."""
+    """Parse 1/0, yes/no, true/false, on/off; an empty text is False. Raises ValueError."""
     word = text.strip().lower()
     if word not in _TRUE + _FALSE:
-        raise ValueError(f"{text!r} is neither yes nor no")
+        raise ValueError(f"{text!r} is not a yes or no")
     return word in _TRUE
 
 
@@ -44,29 +44,29 @@ def _positive(parse: Callable[[str], float]) -> Callable[[str], float]:
     def parse_positive(text: str) -> float:
         value = parse(text)
         if value <= 0:
-            raise ValueError(f"{text!r} must be more than nothing")
+            raise ValueError(f"{text!r} must be more than 0")
         return value
 
     return parse_positive
 
 
 def _rate(text: str) -> int | None:
-    """Bytes per second; nothing or 0 is no limit."""
+    """Parse bytes a second; None (no limit) if empty or 0."""
     return (parse_size(text) or None) if text.strip() else None
 
 
 def _directory(text: str) -> Path:
     if not text.strip() or "\0" in text:
-        raise ValueError("a content directory needs a path")
-    # Two spellings of one directory would look like two loaders at its lock.
+        raise ValueError("a content directory must be a path")
+    # Two spellings of one directory would look like two loaders to its lock.
     return Path(text).expanduser().resolve()
 
 
 def _command(text: str) -> tuple[str, ...]:
-    """The words of a command, as a shell would split them; no shell will see them."""
+    """Split a command into words as a shell would. It is run without a shell."""
     words = tuple(shlex.split(text))
     if text.strip() and not words:
-        raise ValueError(f"{text!r} is no command")
+        raise ValueError(f"{text!r} is not a command")
     return words
 
 
@@ -83,15 +83,15 @@ def _policy(text: str) -> str:
 
 def _mode(text: str) -> int:
     if not re.fullmatch(r"0?[0-7]{3}", text.strip(), re.ASCII):
-        raise ValueError(f"{text!r} is no file mode; write it like 0660")
+        raise ValueError(f"{text!r} is not a file mode; write it like 0660")
     return int(text, 8)
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One setting: `name` with dashes is the option, in capitals after `LOADER_` the variable.
+    """One setting: `--name` (with dashes) on the command line, `LOADER_NAME` in the environment.
 
-    `default`: as it would be written on the command line; None if the option is required. `field`: of `Settings`.
+    `default`: as written on the command line; None if the option is required. `field`: its name in `Settings`.
     """
 
     name: str
@@ -131,7 +131,7 @@ def _option(
     return field(default=() if repeatable else parse(default), metadata={"option": option})
 
 
-HEARTBEAT_LIMIT: Final = 300.0  # seconds: what the contract promises the ground
+HEARTBEAT_LIMIT: Final = 300.0  # seconds; longest interval that the contract allows
 _time = _positive(parse_duration)
 
 
@@ -158,48 +158,56 @@ class Settings:
     )
     once: bool = _option(parse_boolean, "end when nothing is left to do")
     max_transfers: int = _option(_count, "items loaded at once", "N", default="4")
-    bandwidth_limit: int | None = _option(_rate, "of all transfers together, in bytes a second (20MB, 50 Mbit)", "SIZE")
-    progress_interval: float = _option(_time, "time between two reports of one item", "TIME", default="2s")
-    poll_interval: float = _option(_time, "time between two looks at the media bucket", "TIME", default="60s")
-    json: bool = _option(parse_boolean, "print one JSON object a line")
-    reserve: int = _option(parse_size, "space to be left free in every content directory", "SIZE", default="16MB")
-    tries: int = _option(
-        _count, "attempts in a row that may bring nothing before an item fails for now", "N", default="8"
+    bandwidth_limit: int | None = _option(
+        _rate, "limit for all transfers together, in bytes a second (20MB, 50 Mbit)", "SIZE"
     )
-    retry_delay: float = _option(_time, "first limit of the random wait, doubled each try", "TIME", default="1s")
-    retry_delay_max: float = _option(_time, "highest limit of the random wait", "TIME", default="60s")
+    progress_interval: float = _option(_time, "time between two reports of one item", "TIME", default="2s")
+    poll_interval: float = _option(_time, "time between two polls of the media bucket", "TIME", default="60s")
+    json: bool = _option(parse_boolean, "print one JSON object a line")
+    reserve: int = _option(parse_size, "space to leave free in every content directory", "SIZE", default="16MB")
+    tries: int = _option(_count, "attempts in a row without progress before an item fails for now", "N", default="8")
+    retry_delay: float = _option(
+        _time, "first limit of the random wait between attempts, doubled each time", "TIME", default="1s"
+    )
+    retry_delay_max: float = _option(_time, "highest limit of the random wait between attempts", "TIME", default="60s")
     connect_timeout: float = _option(_time, "time to wait for a connection", "TIME", default="10s")
     read_timeout: float = _option(_time, "time to wait for the next byte", "TIME", default="30s")
     min_rate: int = _option(
-        parse_size, "a transfer slower than this (bytes a second) is dropped", "SIZE", default="4KiB"
+        parse_size,
+        "lowest rate of a transfer, in bytes a second; a slower one is ended and retried",
+        "SIZE",
+        default="4KiB",
     )
-    min_rate_time: float = _option(_time, "time over which that rate is averaged", "TIME", default="60s")
-    report_timeout: float = _option(_time, "time for the last reports before it ends", "TIME", default="15s")
+    min_rate_time: float = _option(_time, "time over which the lowest rate is averaged", "TIME", default="60s")
+    report_timeout: float = _option(
+        _time, "time to send the last reports before the loader ends", "TIME", default="15s"
+    )
     heartbeat_interval: float = _option(_time, "longest time between two heartbeats", "TIME", default="60s")
     takeover_after: float = _option(
-        _time, "silence after which another machine that loaded this tail is taken to be gone", "TIME", default="7m"
+        _time,
+        "time without a heartbeat after which this machine takes over the tail from another one",
+        "TIME",
+        default="7m",
     )
     window: TimeWindow = _option(  # noqa: RUF009 - it returns a field
         parse_time_window, "load only in these hours, e.g. 22:00-05:00 (UTC) or 22:00-05:00 local", "HOURS"
     )
     link_check: tuple[str, ...] = _option(
-        _command, "command that says whether the link may be used: exit 0 is yes", "COMMAND"
+        _command, "command that decides whether the link may be used: exit 0 means yes", "COMMAND"
     )
     on_loaded: tuple[str, ...] = _option(
         _command,
-        "command run with path, campaign and content once an item, and once a campaign, is durable",
+        "command to run, with path, campaign and content, when an item or a campaign is safely on disk",
         "COMMAND",
     )
-    on_loaded_timeout: float = _option(_time, "time that command may take", "TIME", default="10m")
+    on_loaded_timeout: float = _option(_time, "time limit of the --on-loaded command", "TIME", default="10m")
     signatures: Literal["off", "warn", "enforce"] = _option(
-        _policy, "what to do about unsigned manifests: off, warn or enforce", "POLICY", default="off"
+        _policy, "how to treat unsigned manifests: off, warn or enforce", "POLICY", default="off"
     )
     trusted_keys: Path | None = _option(  # noqa: RUF009
-        _file, "file of the keys that may sign manifests", "FILE"
+        _file, "file with the keys that may sign manifests", "FILE"
     )
-    socket_mode: int = _option(
-        _mode, "who may ask the loader through its socket, as a file mode", "MODE", default="0600"
-    )
+    socket_mode: int = _option(_mode, "file mode of the socket that local programs use", "MODE", default="0600")
     media_bucket: str = "ife-media"
     status_bucket: str = "ife-status"
 
@@ -212,7 +220,11 @@ OPTIONS: Final = tuple(
 
 
 def read_settings(options: Mapping[str, object], environment: Mapping[str, str]) -> Settings:
-    """Options win over variables, variables over defaults. Raises SettingsError with every fault found."""
+    """Return the settings: from options, else variables, else defaults.
+
+    Raises:
+        SettingsError: with every error found.
+    """
     errors: list[str] = []
     values: dict[str, object] = {}
     for option in OPTIONS:
@@ -246,7 +258,7 @@ def _value(option: Option, given: object, variable: str | None) -> object:
 
 
 def _texts(option: Option, given: object, variable: str | None) -> Sequence[str]:
-    """What is to be parsed, from the first source that says anything."""
+    """Return the texts to parse, from the first source that has any."""
     if isinstance(given, list | tuple):
         return [str(text) for text in given]
     if given is not None and given is not False:

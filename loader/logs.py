@@ -1,7 +1,7 @@
 """Logging of the loader: records, warnings and uncaught exceptions, as plain text or JSON lines.
 
-With JSON every line is one object, like those of `loader.monitor.terminal`. Secrets are redacted everywhere, tracebacks
-included: those this process was given or has found, and whatever looks like a signature.
+With JSON every line is one object, like those of `loader.monitor.terminal`. Secrets of this process and everything that
+looks like a signature are redacted, in tracebacks too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ log = logging.getLogger("loader")
 
 
 class _LineFormatter(logging.Formatter):
-    """One record, one line; a traceback follows in it, its own lines joined by " | "."""
+    """Formats a record as one line. A traceback follows in the same line, its lines joined by " | "."""
 
     def __init__(self, redact: Redactor, *, as_json: bool) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class _LineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         message = record.getMessage()
-        # Before it is cut into lines: a secret may have a line break.
+        # Redact before splitting into lines: a secret may contain a line break.
         trace = self._redact(self.formatException(record.exc_info)) if record.exc_info else ""
         at = datetime.fromtimestamp(record.created, UTC)
         text, lines = one_line(self._redact(message)), [one_line(line) for line in trace.splitlines()]
@@ -46,11 +46,11 @@ class _LineFormatter(logging.Formatter):
 
 
 def configure_logging(stream: TextIO, redact: Redactor, *, as_json: bool) -> None:
-    """From now on log records from WARNING on, warnings and what nobody caught go to `stream`."""
+    """Send log records from WARNING on, warnings and uncaught exceptions to `stream`."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_LineFormatter(redact, as_json=as_json))
     logging.root.handlers[:] = [handler]
-    logging.raiseExceptions = False  # a reader of the log that went away must not be told of in another place
+    logging.raiseExceptions = False  # an error of the log stream itself must not be written to stderr
     logging.captureWarnings(True)
     sys.excepthook = _uncaught
     sys.unraisablehook = _unraisable
@@ -58,14 +58,14 @@ def configure_logging(stream: TextIO, redact: Redactor, *, as_json: bool) -> Non
 
 
 def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    log.critical("This was not expected and ends the loader", exc_info=(kind, error, trace))
+    log.critical("Uncaught exception; the loader ends", exc_info=(kind, error, trace))
 
 
 def _unraisable(hook: sys.UnraisableHookArgs) -> None:
-    log.error("This could not be raised", exc_info=hook.exc_value)
+    log.error("Exception ignored", exc_info=hook.exc_value)
 
 
 def _uncaught_in_thread(hook: threading.ExceptHookArgs) -> None:
     if hook.exc_value is not None:
-        name = hook.thread.name if hook.thread else "a thread"
-        log.critical("This was not expected and ends %s", name, exc_info=hook.exc_value)
+        name = hook.thread.name if hook.thread else "unknown"
+        log.critical("Uncaught exception; thread %s ends", name, exc_info=hook.exc_value)

@@ -61,16 +61,16 @@ FLUSH: Final = 2.0  # seconds that a received byte may wait in memory at most, h
 
 ABOUT: Final = (
     "Load the campaigns of an airline onto this aircraft: DIR/CAMPAIGN/CONTENT.tgz. Every option can come from the "
-    "environment as LOADER_… (lists are separated by colons). Sizes and times are written like 20MB and 2 days. "
-    "The store is named by AWS_ENDPOINT_URL_S3, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, "
+    "environment as LOADER_… (separate list entries with colons). Write sizes and times like 20MB and 2 days. "
+    "Set the store with AWS_ENDPOINT_URL_S3, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, "
     "MEDIA_BUCKET and STATUS_BUCKET. "
-    "Exit: 0 all done, 1 some items failed, 2 wrong settings, 3 refused by policy, 4 another loader holds "
-    "this tail or directory, 75 stopped or nothing could be reached: try again later."
+    "Exit: 0 all done, 1 some items failed, 2 invalid settings, 3 refused by policy, 4 another loader has "
+    "this tail or directory, 75 stopped or unreachable: try again later."
 )
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run with these words of a command line; returns the exit code."""
+    """Run the loader with command line arguments; return the exit code."""
     parser = argparse.ArgumentParser(prog="manage.py run_loader", description=ABOUT)
     add_options(parser)
     try:
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Everything `loader.config` knows."""
+    """Add every option of `loader.config`."""
     for option in OPTIONS:
         if option.is_flag:
             parser.add_argument(option.flag, dest=option.name, action="store_true", default=None, help=option.help)
@@ -97,7 +97,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: Mapping[str, object]) -> ExitCode:
-    """Load with these options, by name as in `loader.config`, and the environment. Raises SettingsError."""
+    """Load with options (by their names in `loader.config`) and the environment. Raises SettingsError."""
     settings = _settings({option.name: options.get(option.name) for option in OPTIONS})
     redact.learn(*secrets_in(os.environ))
     configure_logging(sys.stderr, redact, as_json=settings.json)
@@ -120,14 +120,14 @@ def _settings(given: Mapping[str, object]) -> Settings:
 
 
 def _stores(settings: Settings, stack: contextlib.ExitStack) -> list[ContentStore] | None:
-    """The content directories, locked; None if another loader has one of them."""
+    """Open and lock the content directories; None if another loader uses one of them."""
     stores = []
     for path in settings.content_dirs:
         try:
             store = ContentStore(path)
             stack.callback(store.close)
             if not store.lock():
-                log.error("Another loader is at work in %s.", path)
+                log.error("Another loader is using %s.", path)
                 return None
         except WorldError as error:
             raise SettingsError(f"--content-dir: {error}") from error
@@ -301,7 +301,7 @@ def _bucket(name: str, settings: Settings, stop: threading.Event, connections: i
 
 @contextlib.contextmanager
 def _signals() -> Iterator[threading.Event]:
-    """SIGTERM and SIGINT set the event; the second one ends the process as if it had no handler."""
+    """Yield an event that SIGTERM and SIGINT set. A second signal ends the process as if it had no handler."""
     stop = threading.Event()
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 

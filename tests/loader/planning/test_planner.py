@@ -489,12 +489,12 @@ AHEAD, BEHIND = NOW + timedelta(days=40), NOW - timedelta(days=40)
 @pytest.mark.parametrize(
     ("now", "store", "why"),
     [
-        (AHEAD, NOW, "the clock here is 40 days ahead of the store's"),
-        (NOW + timedelta(days=5000), NOW, "the clock here is 5,000 days ahead of the store's"),
-        (NOW, AHEAD, "the clock here is 40 days behind the store's"),
-        (NOW + timedelta(minutes=16), NOW, "the clock here is 16 minutes ahead of the store's"),
-        (NOW, NOW + timedelta(hours=3), "the clock here is 3 hours behind the store's"),
-        (NOW, None, "the store has not answered yet, so the clock here cannot be trusted"),
+        (AHEAD, NOW, "the local clock is 40 days ahead of the store's"),
+        (NOW + timedelta(days=5000), NOW, "the local clock is 5,000 days ahead of the store's"),
+        (NOW, AHEAD, "the local clock is 40 days behind the store's"),
+        (NOW + timedelta(minutes=16), NOW, "the local clock is 16 minutes ahead of the store's"),
+        (NOW, NOW + timedelta(hours=3), "the local clock is 3 hours behind the store's"),
+        (NOW, None, "the store has not answered yet, so the local clock cannot be trusted"),
     ],
 )
 def test_for_room_nothing_is_removed_while_the_store_does_not_confirm_the_clock(
@@ -543,7 +543,7 @@ def test_before_the_store_has_answered_only_what_says_no_days_is_purged() -> Non
     made = plan(aboard=[DECEMBER, OCTOBER, UNDATED], queue=queue, store=None)
     assert removed(made) == ["undated"]
     assert made.refused_removals == (
-        ("october", "the store has not answered yet, so the clock here cannot be trusted"),
+        ("october", "the store has not answered yet, so the local clock cannot be trusted"),
     )  # fmt: skip
 
 
