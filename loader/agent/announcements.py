@@ -31,7 +31,7 @@ class Announcements:
         for text in snapshot.ignored_prefixes:
             self.notice("prefix", text, text)
         if not snapshot.reached:
-            media_problem = f"The media bucket is out of reach: {snapshot.reason}"
+            media_problem = f"The media bucket is unreachable: {snapshot.reason}"
         else:
             media_problem = f"{snapshot.code}: {snapshot.text}" if snapshot.code else ""
         self.notice("waiting", "media", media_problem, code=snapshot.code or "")
@@ -54,7 +54,7 @@ class Announcements:
     def plan(self, plan: Plan, snapshot: MediaSnapshot, *, transfers_done: bool) -> None:
         """Announce a plan; its size only if no transfer of an earlier plan is under way."""
         for name in plan.ended:
-            self.notice("ended", f"ended {name}", f"{name}: its exhibition has ended, it is passed over")
+            self.notice("ended", f"ended {name}", f"{name}: skipped, because its exhibition has ended")
         for name, reason in plan.refused_removals:
             self.notice("kept", f"kept {name}", f"{name} is not removed: {reason}")
         results = snapshot.manifests.values()

@@ -1,7 +1,6 @@
-"""Compares the last media snapshot with what is on disk, and removes what the plan removes.
+"""Compares the last media snapshot with the content on disk, and carries out removals.
 
-`loader.planning.planner` decides. Touches content directories, through `loader.storage.content_store`, and no
-network.
+`loader.planning.planner` decides. Uses content directories through `loader.storage.content_store`, and no network.
 """
 
 from __future__ import annotations
@@ -25,17 +24,17 @@ from loader.storage.inventory import CampaignOnDisk, ItemKey, LocalItemState, Ma
 
 
 class LocalContent:
-    """For the content directories of one loader. Methods raise WorldError where none of them can be used."""
+    """The content directories of one loader. Methods raise WorldError if none of them can be used."""
 
     def __init__(
         self, stores: Sequence[ContentStore], named: Sequence[str], reserve: int, listener: EventListener
     ) -> None:
-        """`named`: campaigns asked for by name; `reserve`: bytes to be left free in each directory."""
+        """`named`: campaigns of --campaign. `reserve`: bytes to leave free in each directory."""
         self._stores, self._named, self._reserve, self._listener = stores, frozenset(named), reserve, listener
-        self.problem = ""  # of a directory, when there was last planned
+        self.problem = ""  # with a content directory during the last planning
 
     def installed_version(self, campaign: str) -> ManifestVersion | None:
-        """The version of a campaign that was last whole aboard."""
+        """Return the version of a campaign that was last complete on disk."""
         for store in self._stores:
             try:
                 version = store.installed_version(campaign)
@@ -47,7 +46,7 @@ class LocalContent:
         return None
 
     def differs_from_installed(self, campaign: str, result: ManifestResult) -> bool:
-        """Another version than the one that is read now is aboard, or none."""
+        """Return whether no version, or another version than that of `result`, is on disk."""
         return self.installed_version(campaign) != result.manifest_version
 
     def plan(
@@ -58,7 +57,7 @@ class LocalContent:
         requested: RequestedItems,
         blocked: Mapping[ItemKey, Code],
     ) -> Plan:
-        """What is to be done, before a byte moves."""
+        """Compare the snapshot with the content on disk and return what to do."""
         self.problem = ""
         results = snapshot.manifests.items()
         targets = [
@@ -88,7 +87,7 @@ class LocalContent:
         )
 
     def _disk_space(self) -> tuple[list[DiskSpace], tuple[CampaignOnDisk, ...]]:
-        """What may still be taken of each directory, and what lies there; one that fails has no room and nothing."""
+        """Return the usable space of each directory and the campaigns on disk; a failed directory has neither."""
         spaces, campaigns = [], []
         for index, store in enumerate(self._stores):
             try:
@@ -104,7 +103,7 @@ class LocalContent:
         return spaces, merge_stores(campaigns)
 
     def _handle_failure(self, error: WorldError) -> None:
-        """One of several directories fails: the others go on."""
+        """Raise the error if there is only one directory; otherwise record it and use the other ones."""
         if len(self._stores) == 1:
             raise error
         self.problem = f"{error.code}: {error}"
@@ -128,28 +127,28 @@ class LocalContent:
             self._handle_failure(error)
             return {item.name: LocalItemState() for item in items}
 
-    # What lies here.
+    # Content on disk.
 
     def has_items(self, campaign: str) -> bool:
         return any(store.item_names(campaign) for store in self._stores)
 
     def usage(self) -> tuple[StoreUsage, ...]:
-        """Every directory; without figures where it fails."""
+        """Return the space of every directory, without numbers for a failed one."""
         return tuple(_usage(store) for store in self._stores)
 
     def held_campaigns(self) -> tuple[HeldCampaign, ...]:
-        """The campaigns that are whole."""
+        """Return the complete campaigns."""
         complete: dict[str, HeldCampaign] = {}
         for store in self._stores:
-            with contextlib.suppress(WorldError):  # a disk that fails holds nothing; its items say why
+            with contextlib.suppress(WorldError):  # the errors of its items say that the disk failed
                 for campaign in store.held_campaigns():
                     complete.setdefault(campaign.campaign, campaign)
         return tuple(complete.values())
 
-    # What is to be removed.
+    # Removal.
 
     def link_before_removal(self, plan: Plan, snapshot: MediaSnapshot, busy: Collection[ItemKey]) -> None:
-        """What is to be removed may be what is to be linked to. `busy`: items that are in hand already."""
+        """Create the links of a plan before its removals, which may remove their sources. `busy`: items in transfer."""
         for step in plan.steps:
             if step.action == "link" and step.key not in busy:
                 version = snapshot.manifests[step.campaign].manifest_version
@@ -161,14 +160,14 @@ class LocalContent:
     def remove(
         self, removal: Removal, result: ManifestResult | None, on_removed: Callable[[str, set[str]], None]
     ) -> None:
-        """Purge it; `on_removed` gets the items, so that nothing is left of them on the ground."""
+        """Purge content. `on_removed` is called with the campaign and its items, to remove their reports."""
         campaign, content = removal.campaign, removal.content
         names = {name for store in self._stores for name in store.item_names(campaign)}
         if result and result.manifest:
-            names |= {item.name for item in result.manifest.content}  # told of, if not begun
+            names |= {item.name for item in result.manifest.content}  # reported even if not started
         freed = sum(store.purge(campaign, content) for store in self._stores)
         subject = campaign if content is None else f"{len(content)} items of {campaign}"
-        self._listener.notice("removed", f"{subject}: removed, {removal.reason}; {format_size(freed)} are free again")
+        self._listener.notice("removed", f"Removed {subject}: {removal.reason}; {format_size(freed)} freed")
         on_removed(campaign, names if content is None else names.intersection(content))
 
 

@@ -1,6 +1,6 @@
-"""Polls the media bucket in a thread of its own, so that a slow store never stops the control loop.
+"""Polls the media bucket in a thread of its own, so that a slow store never blocks the control loop.
 
-A poll reads the queue, the manifests and, where only the objects can tell what changed, their ETags.
+A poll reads the queue, the manifests and, if a manifest alone cannot show that an object changed, the objects' ETags.
 """
 
 from __future__ import annotations
@@ -22,10 +22,7 @@ log = logging.getLogger("loader")
 
 
 class MediaPoller:
-    """One look at a time.
-
-    `on_snapshot` is called, on the thread of the look, when there is something to `take_snapshot`.
-    """
+    """Runs one poll at a time. `on_snapshot` is called in the thread of the poll when a snapshot is ready."""
 
     def __init__(
         self,
@@ -36,21 +33,21 @@ class MediaPoller:
         stop: threading.Event,
         on_snapshot: Callable[[], None],
     ) -> None:
-        """`is_new(campaign, reading)`: another edition of the campaign is aboard, or none."""
+        """`is_new(campaign, result)`: whether this version of the campaign is not installed."""
         self._queue_reader, self._manifest_reader, self._failures = queue_reader, manifest_reader, failures
         self._is_new, self._stop, self._on_snapshot = is_new, stop, on_snapshot
         self._snapshot: MediaSnapshot | None = None
         self.polling = False
 
     def start_poll(self) -> None:
-        """Look, unless that is being done already."""
+        """Start a poll, unless one is running."""
         if not self.polling:
             self.polling = True
-            # A daemon: a store that hangs must not keep the process from ending.
-            threading.Thread(target=self._run, name="look", daemon=True).start()
+            # A daemon, so that a store that hangs cannot keep the process from exiting.
+            threading.Thread(target=self._run, name="poll", daemon=True).start()
 
     def take_snapshot(self) -> MediaSnapshot | None:
-        """What was seen since this was last asked."""
+        """Return the snapshot of a finished poll, once; otherwise None."""
         snapshot, self._snapshot = self._snapshot, None
         if snapshot is not None:
             self.polling = False
@@ -60,10 +57,10 @@ class MediaPoller:
         try:
             snapshot = self._read()
         except BaseException as error:
-            # The edge of a thread: the next look may fare better.
-            log.exception("While looking into the media bucket")
+            # Thread boundary: the next poll may succeed.
+            log.exception("Unexpected error while polling the media bucket")
             snapshot = _failed(type(error).__name__)
-        # `--once` waits for the result of a look, whatever happened to it.
+        # Always leave a snapshot: `--once` waits for the result of a poll.
         self._snapshot = snapshot
         self._on_snapshot()
 
@@ -72,7 +69,7 @@ class MediaPoller:
         return self._with_etags(self._manifest_reader.read_all(self._stop))
 
     def _with_etags(self, snapshot: MediaSnapshot) -> MediaSnapshot:
-        """Where only the object itself can tell whether it is another one: no hash, or a failure to be forgotten."""
+        """Add ETags where only they show that an object was replaced: it has no hash, or its transfer failed before."""
         etags: dict[ItemKey, str] = {}
         problems: list[str] = []
         for name, result in snapshot.manifests.items():
@@ -84,19 +81,19 @@ class MediaPoller:
                     continue
                 object_etags = self._manifest_reader.object_etags(name, manifest)
             except WorldError as error:
-                problems.append(f"{name}: whether its objects are others now is not known: {error}")
+                problems.append(f"{name}: cannot list its objects to find changed ones: {error}")
                 continue
             etags.update({ItemKey(name, content): etag for content, etag in object_etags.items()})
         return replace(snapshot, etags=etags, problems=tuple(problems))
 
     def _needs_listing(self, campaign: str, result: ManifestResult, manifest: Manifest) -> bool:
-        """Whether its objects have to be asked. Raises WorldError where the disk cannot say."""
+        """Return whether the campaign's objects must be listed. Raises WorldError if the disk cannot be read."""
         if campaign in self._failures.with_object_failures:
             return True
         return any(item.sha256 is None for item in manifest.content) and self._is_new(campaign, result)
 
 
 def _failed(reason: str) -> MediaSnapshot:
-    """A look that ended in an error nobody translated; `reason` is shown on the ground, so it quotes nothing."""
+    """Return the snapshot of a poll with an unexpected error. `reason` is shown in the portal, so it quotes no data."""
     text = f"the media bucket could not be read: unexpected error ({reason})"
     return MediaSnapshot({}, code=Code.INTERNAL, text=text)

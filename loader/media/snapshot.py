@@ -11,15 +11,15 @@ from loader.errors import UNREACHABLE, Cause, Code
 from loader.storage.inventory import ItemKey, ManifestVersion
 
 NO_VERSION: Final = ManifestVersion("")
-WARNINGS_LIMIT: Final = 20  # of a heartbeat
+WARNINGS_LIMIT: Final = 20  # signature warnings in a heartbeat
 
 
 @dataclass(frozen=True, slots=True)
 class ManifestResult:
-    """A campaign's manifest and which edition it is, or the code and sentence why there is none to be used.
+    """A campaign's manifest and its version, or the code and the sentence why it cannot be used.
 
-    With neither, the campaign is not for this aircraft, or no more. `warning`: `CODE: sentence` about the signature of
-    one that is used all the same. `absent`: the object that would be read is not there.
+    With neither, the campaign is not, or no longer, for this aircraft. `warning`: `CODE: sentence` about the signature
+    of a manifest that is used nevertheless. `absent`: the object does not exist.
     """
 
     campaign: str
@@ -32,21 +32,21 @@ class ManifestResult:
 
     @property
     def unreachable(self) -> bool:
-        """Nothing is known against the campaign; the store could not be asked."""
+        """The store could not be reached; the manifest may be valid."""
         return self.code in UNREACHABLE
 
     @property
     def refused(self) -> bool:
-        """The policy on signatures does not let it in."""
+        """The signature policy refuses the manifest."""
         return self.code is not None and self.code.cause is Cause.POLICY
 
 
 @dataclass(frozen=True, slots=True)
 class MediaSnapshot:
-    """What the media bucket says: a reading for each campaign, by name. `code` and `text`: why it would not say.
+    """State of the media bucket at one poll: a result for each campaign, by name.
 
-    `ignored_prefixes`: a sentence for each prefix that is left alone. `etags`: of objects, where they were listed.
-    `notes`: sentences for the log.
+    `code` and `text`: why the campaigns could not be listed. `ignored_prefixes`: a sentence for each of them.
+    `etags`: of the objects that were listed. `problems`: sentences for the log.
     """
 
     manifests: Mapping[str, ManifestResult]
@@ -58,24 +58,24 @@ class MediaSnapshot:
 
     @property
     def reached(self) -> bool:
-        """Something answered."""
+        """The store answered at least one request."""
         if self.code:
             return self.code not in UNREACHABLE
         return not self.manifests or any(not result.unreachable for result in self.manifests.values())
 
     @property
     def reason(self) -> str:
-        """Why nothing answered."""
+        """Why the store did not answer."""
         return self.text or next((result.text for result in self.manifests.values() if result.unreachable), "")
 
     @property
     def refused(self) -> bool:
-        """The policy on signatures keeps some campaign out."""
+        """The signature policy refuses at least one campaign."""
         return any(result.refused for result in self.manifests.values())
 
     @property
     def signature_warnings(self) -> dict[str, str]:
-        """What a heartbeat says about signatures, by campaign: only so many of them."""
+        """Signature warnings for the heartbeat, by campaign; at most WARNINGS_LIMIT."""
         warnings = {name: result.warning for name, result in self.manifests.items() if result.warning}
         return dict(list(warnings.items())[:WARNINGS_LIMIT])
 
@@ -96,7 +96,7 @@ class MediaSnapshot:
         """Return why a campaign (or one item of it) cannot be loaded from this snapshot; None if it can."""
         result = self.manifests.get(campaign)
         if result is None or result.manifest is None:
-            return f"There is no campaign {campaign!r} to be loaded here"
+            return f"There is no campaign {campaign!r} to load on this aircraft"
         if content is not None and not any(item.name == content for item in result.manifest.content):
             return f"The campaign {campaign!r} has no content {content!r}"
         return None
