@@ -1,4 +1,4 @@
-"""Budget of disk space while steps are planned one after the other. Pure; sizes in bytes."""
+"""Budget of disk space during planning. Pure; sizes in bytes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from loader.storage.inventory import CampaignOnDisk
 
 
 class SpaceBudget:
-    """What may still be taken, while steps are planned one after the other."""
+    """Space that is left on each device, counted down as steps are planned. Directories on one device share it."""
 
     def __init__(self, spaces: Sequence[DiskSpace]) -> None:
         self._devices = [space.device for space in spaces]
@@ -22,19 +22,19 @@ class SpaceBudget:
         return len(self._devices)
 
     def available(self, store: int) -> int:
-        """Bytes that this directory may still take."""
+        """Return the bytes that a directory can still take."""
         return max(0, self._free[self._devices[store]])
 
     def reserve(self, store: int, size: int) -> None:
-        """So much will be written there."""
+        """Reserve bytes that will be written to a directory."""
         self._free[self._devices[store]] -= size
 
     def reserve_link(self, store: int, size: int) -> None:
-        """So much may be linked to there; to purge where it is linked from would not free it."""
+        """Reserve bytes that will be hard-linked: deleting the source would not free them."""
         self._reserved_links[self._devices[store]] += size
 
     def release(self, campaign: CampaignOnDisk) -> None:
-        """This campaign is removed."""
+        """Count the space that the removal of a campaign frees."""
         for device in self._free:
             gained = self._freed_bytes([campaign], device)
             still_linked = min(gained, self._reserved_links[device])
@@ -44,8 +44,10 @@ class SpaceBudget:
     def choose_evictions(
         self, needs: Mapping[int, int], ended: Sequence[CampaignOnDisk]
     ) -> tuple[int, list[CampaignOnDisk]] | None:
-        """The directory for which the fewest of `ended` (the first ones first) need go, and which; None if all of
-        them would not be enough. `needs`: bytes by directory, the best directory first.
+        """Return the directory that needs the fewest removals, and the campaigns to remove for it.
+
+        `needs`: missing bytes by directory, the best directory first. `ended`: removable campaigns, first choice first.
+        Returns None if removing all of them would not free enough.
         """
         choices = [
             (store, chosen) for store, size in needs.items() if (chosen := self._choose(size, store, ended)) is not None

@@ -1,4 +1,4 @@
-"""Campaigns that may be removed, by request of the queue or to make room. Pure; sizes in bytes."""
+"""Selects campaigns to remove, because the queue requests it or to free space. Pure; sizes in bytes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from loader.storage.inventory import CampaignOnDisk
 
 
 def with_manifest_dates(on_disk: Iterable[CampaignOnDisk], targets: Iterable[TargetCampaign]) -> list[CampaignOnDisk]:
-    """The days of a manifest that can be read are newer than those that were kept."""
+    """Replace the exhibition dates stored on disk with those of the manifest, if there is one."""
     dates = {one.campaign: one.manifest.exhibition for one in targets}
     return [
         replace(one, starts=dates[one.campaign].starts, ends=dates[one.campaign].ends) if one.campaign in dates else one
@@ -22,7 +22,7 @@ def with_manifest_dates(on_disk: Iterable[CampaignOnDisk], targets: Iterable[Tar
 
 
 def protected_campaigns(on_disk: Iterable[CampaignOnDisk], wanted: Collection[str], today: date) -> dict[str, str]:
-    """The campaigns that may not be removed, and why: somebody may be watching them."""
+    """Return the campaigns that must not be removed because passengers may be watching them, and the reasons."""
     campaigns = list(on_disk)
     dated = [campaign for campaign in campaigns if campaign.starts or campaign.ends]
     shown = [campaign for campaign in dated if (campaign.starts or today) <= today <= (campaign.ends or today)]
@@ -31,7 +31,7 @@ def protected_campaigns(on_disk: Iterable[CampaignOnDisk], wanted: Collection[st
     if started and not shown:
         last = max(_start(campaign) for campaign in started)
         protected = {
-            campaign.campaign: "it is in use: no later exhibition is aboard"
+            campaign.campaign: "it is in use: no later exhibition is on the aircraft"
             for campaign in started
             if _start(campaign) == last
         }
@@ -46,15 +46,15 @@ def _start(campaign: CampaignOnDisk) -> tuple[date, date]:
 
 
 def evictable(on_disk: Iterable[CampaignOnDisk], kept: Collection[str], today: date) -> list[CampaignOnDisk]:
-    """Those whose exhibition has ended and that are not among `kept`, the longest ended first."""
+    """Return the campaigns whose exhibition has ended, except those in `kept`; the longest ended comes first."""
     ended = [(one.ends, one.campaign, one) for one in on_disk if one.ends and one.ends < today]
     return [one for _, campaign, one in sorted(ended, key=lambda entry: entry[:2]) if campaign not in kept]
 
 
 class EvictionPlanner:
-    """What is removed: what the queue asks for, and what the disk asks for while steps are placed.
+    """Collects removals: those that the queue requests, and those that free space for planned steps.
 
-    By date only while the time can be trusted. `withheld`: why nothing is removed for room that otherwise would be.
+    Campaigns are removed by date only while the time can be trusted. `withheld`: why ended campaigns are not removed.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class EvictionPlanner:
             if campaign in protected or campaign in unsure:
                 ranking.refused.append((campaign, protected.get(campaign, context.why_untrusted)))
             else:
-                self.removals.append(Removal(campaign, items, "the queue asks for it"))
+                self.removals.append(Removal(campaign, items, "requested by the transfer queue"))
                 self._removed += [one] if items is None else []
         not_evictable = (
             wanted
@@ -90,12 +90,12 @@ class EvictionPlanner:
         self.withheld = context.why_untrusted if evictable(on_disk, not_evictable, context.days[0]) else ""
 
     def release_removed(self, budget: SpaceBudget) -> None:
-        """Count what the queue's removals free."""
+        """Count the space that the queue's removals free."""
         for campaign in self._removed:
             budget.release(campaign)
 
     def make_room(self, needs: Mapping[int, int], budget: SpaceBudget) -> int | None:
-        """Remove what has ended, if that makes room in one directory for what it needs: in which."""
+        """Remove ended campaigns if that frees enough space in one directory; return that directory, or None."""
         choice = budget.choose_evictions(needs, self._ended)
         if choice is None:
             return None
@@ -104,7 +104,7 @@ class EvictionPlanner:
             self._ended.remove(campaign)
             budget.release(campaign)
             self.removals.append(
-                Removal(campaign.campaign, None, f"its exhibition ended on {campaign.ends}; room is needed")
+                Removal(campaign.campaign, None, f"its exhibition ended on {campaign.ends}, and space is needed")
             )
         return store
 

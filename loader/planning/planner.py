@@ -1,4 +1,4 @@
-"""Makes the plan: manifests, queue, disk and time in; ordered steps out. Pure: no disk, no network, no clock.
+"""Makes the plan: ordered steps from manifests, queue, disk state and time. Pure: no disk, no network, no clock.
 
 Sizes in bytes. Order comes from `loader.planning.priorities`, disk space from `loader.planning.disk_space`, types
 from `loader.planning.model`.
@@ -26,7 +26,7 @@ BlockedItems = Mapping[ItemKey, Code]
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A wish and what every content directory has of it."""
+    """An item to load, and its state in every content directory."""
 
     ranked: RankedItem
     states: Sequence[LocalItemState]
@@ -42,7 +42,7 @@ class _Candidate:
 
     @property
     def missing(self) -> int:
-        """Bytes that the link would have to carry."""
+        """Bytes that must be downloaded."""
         on_disk = any(state.file in ("whole", "unchecked") or state.staged or state.linkable for state in self.states)
         return 0 if on_disk else self.item.size - max(state.bytes_done for state in self.states)
 
@@ -73,12 +73,12 @@ def make_plan(
     named: Collection[str] = (),
     blocked: BlockedItems = MappingProxyType({}),
 ) -> Plan:
-    """Decide everything before a byte moves.
+    """Return the plan for all campaigns.
 
-    `find(campaign, item)`: what each content directory has of it, in the order of `spaces`. `on_disk`: what lies there
-    by campaign. `requested`: (campaign, content or None for all) that somebody aboard wants first, the newest first.
-    `named`: campaigns this loader was told to load, also where their manifest is not to be had: they are not removed.
-    `blocked`: the code by (campaign, content) of what failed and would only fail again.
+    `find(campaign, item)`: the item's state in each content directory, in the order of `spaces`. `on_disk`: the
+    campaigns on disk. `requested`: local requests (campaign, content or None for all), the newest first. `named`:
+    campaigns of --campaign; they are never removed, even without a manifest. `blocked`: codes of items that would only
+    fail again.
     """
     ranking = rank_items(targets, queue, context)
     rank_request = _request_rank(requested)
@@ -95,7 +95,7 @@ def make_plan(
         removals=tuple(eviction.removals),
         deferred=tuple(ranking.deferred),
         refused_removals=tuple(ranking.refused),
-        # What is due by the local clock waits for the next look: only the store can confirm the time.
+        # A removal that is due by the local clock waits for the next poll: only the store can confirm the time.
         next_change=min((when for _, when in ranking.deferred if when > context.now), default=None),
         partial_campaigns=frozenset(
             target.campaign for target in targets if 0 < planned_items[target.campaign] < len(target.manifest.content)
@@ -104,7 +104,7 @@ def make_plan(
 
 
 def _request_rank(requested: RequestedItems) -> Callable[[RankedItem], int]:
-    """How early somebody aboard wants it."""
+    """Return a function that gives an item's position among the local requests."""
     ranks = request_ranks(requested)
 
     def rank(ranked: RankedItem) -> int:
@@ -149,7 +149,7 @@ def _place_items(
 
 
 def _step_without_download(candidate: _Candidate, blocked: BlockedItems) -> PlanStep | None:
-    """What needs no room: kept, linked, left as it failed, or read before anything else is decided."""
+    """Return the step of an item that needs no space: keep, link, blocked or verify; None if it must be fetched."""
     staged, stores = candidate.ranked.target.replacing, range(len(candidate.states))
     for store in stores:
         if candidate.states[store].file == "whole":
@@ -169,12 +169,12 @@ def _step_without_download(candidate: _Candidate, blocked: BlockedItems) -> Plan
 
 
 def _nearness(state: LocalItemState) -> tuple[bool, bool, int]:
-    """What of an item already lies in a directory, most useful first."""
+    """Sort key: how much of an item a directory already has; the largest is the most useful."""
     return state.file == "unchecked", state.file != "absent", state.bytes_done
 
 
 def _download_step(candidate: _Candidate, budget: SpaceBudget, eviction: EvictionPlanner) -> PlanStep:
-    """Where something of it is already, else where most room is; refused where nothing can make it fit."""
+    """Fetch to the directory with the most of the item, else the most space; refuse if no removal frees enough."""
     staged = candidate.ranked.target.replacing
     order = sorted(
         range(len(budget)),
@@ -189,7 +189,7 @@ def _download_step(candidate: _Candidate, budget: SpaceBudget, eviction: Evictio
         store = order[0]
         reason = f"{needs[store]} bytes are still to be fetched and {budget.available(store)} bytes may be used"
         if eviction.withheld:
-            reason += f"; nothing is removed for room: {eviction.withheld}"
+            reason += f"; nothing is removed to free space: {eviction.withheld}"
         bytes_done = candidate.states[store].bytes_done
         return candidate.step("refuse", store, bytes_done, staged=staged, code=Code.NO_SPACE, reason=reason)
     budget.reserve(store, needs[store])

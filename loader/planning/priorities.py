@@ -1,4 +1,4 @@
-"""Ranks the wanted items: by the transfer queue, or without one by exhibition dates. Pure."""
+"""Ranks the items to load: by the transfer queue, or without one by exhibition dates. Pure."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from loader.contract.manifest import Item, Manifest
 from loader.contract.transfer_queue import QueueEntry, TransferQueue
 from loader.planning.model import PlanningContext, TargetCampaign
 
-REQUESTED_REASON: Final = "it is one of the campaigns this loader was told to load"
+REQUESTED_REASON: Final = "the --campaign option names it"
 NEVER: Final = datetime.max.replace(tzinfo=UTC)
 RequestedItems = Sequence[tuple[str, str | None]]
 
 
 @dataclass(frozen=True, slots=True)
 class RankedItem:
-    """One item that is wanted now. `rank`: of the entry (or exhibition) that wants it; smaller comes first."""
+    """One item to load now. `rank`: of its queue entry (or exhibition); smaller comes first."""
 
     target: TargetCampaign
     item: Item
@@ -30,10 +30,10 @@ class RankedItem:
 
 @dataclass
 class RankedItems:
-    """What the queue makes of the campaigns. `purge`: the items it wants gone, by campaign; None is all of it.
+    """Result of applying the queue to the campaigns.
 
-    `unread`: campaigns it wants loaded, but whose manifest is not to be had now. `doubted`: campaigns whose removal is
-    due by the local clock alone.
+    `purge`: items to remove, by campaign; None: all of it. `unread`: campaigns to load whose manifest cannot be read
+    now. `unconfirmed`: campaigns whose removal is due by the local clock only.
     """
 
     items: list[RankedItem] = field(default_factory=list)
@@ -47,7 +47,7 @@ class RankedItems:
 
 @dataclass(frozen=True, slots=True)
 class _RankedEntry:
-    """An entry, its place in the order of all, and its names ready to be looked up."""
+    """A queue entry, its sort key, and its item names as a set (None: all items)."""
 
     entry: QueueEntry
     rank: tuple[int, datetime, int]
@@ -58,12 +58,12 @@ class _RankedEntry:
 
 
 def has_ended(manifest: Manifest, today: date) -> bool:
-    """The last day of its exhibition is past."""
+    """Return whether the last day of the exhibition is over."""
     return manifest.exhibition.ends is not None and manifest.exhibition.ends < today
 
 
 def rank_items(targets: Sequence[TargetCampaign], queue: TransferQueue | None, context: PlanningContext) -> RankedItems:
-    """Everything that is wanted now, not yet in order among itself but by `RankedItem.rank`."""
+    """Return all items to load now, unsorted; `RankedItem.rank` is the sort key."""
     today = context.now.date()
     if queue is None or queue.entries is None:
         return _without_queue(targets, today)
@@ -73,7 +73,7 @@ def rank_items(targets: Sequence[TargetCampaign], queue: TransferQueue | None, c
     ranking.unconfirmed = {ranked.entry.campaign for ranked in ranked_entries if _is_unconfirmed(ranked.entry, context)}
     by_campaign: dict[str, list[_RankedEntry]] = {}
     for ranked in ranked_entries:
-        # What is not to be purged yet says nothing yet; what is not to be loaded yet holds its items back.
+        # A deferred purge has no effect yet; a deferred load keeps its items from being loaded by a later entry.
         if ranked.entry.action == "load" or not _is_deferred(ranked.entry, context):
             by_campaign.setdefault(ranked.entry.campaign, []).append(ranked)
     for target in targets:
@@ -100,12 +100,12 @@ def _without_queue(targets: Sequence[TargetCampaign], today: date) -> RankedItem
 
 
 def _nearest_start(target: TargetCampaign, today: date) -> tuple[date, str]:
-    """Nearest start first; what says no day may be shown today."""
+    """Sort key: nearest start first. A campaign without dates may be shown today."""
     return target.manifest.exhibition.starts or today, target.campaign
 
 
 def _rank_entries(entries: Iterable[QueueEntry]) -> list[_RankedEntry]:
-    """Higher priority first, then the earlier deadline, then as they stand in the queue."""
+    """Sort by higher priority, then earlier deadline, then order in the queue."""
     ranked_entries = [
         _RankedEntry(
             entry,
@@ -123,7 +123,7 @@ def _loads(ranked: _RankedEntry) -> bool:
 
 
 def _is_deferred(entry: QueueEntry, context: PlanningContext) -> bool:
-    """Whether it has to wait: a load for the local clock, a removal for trusted time."""
+    """Return whether `not_before` is in the future: by the local clock for a load, by trusted time for a removal."""
     if entry.not_before is None:
         return False
     now = context.trusted if entry.action == "purge" else context.now
@@ -131,7 +131,7 @@ def _is_deferred(entry: QueueEntry, context: PlanningContext) -> bool:
 
 
 def _is_unconfirmed(entry: QueueEntry, context: PlanningContext) -> bool:
-    """Whether it waits only because no time can be trusted."""
+    """Return whether a removal waits only because the time cannot be trusted."""
     due = entry.not_before is not None and entry.not_before <= context.now
     return due and context.trusted is None and entry.action == "purge"
 
@@ -148,7 +148,7 @@ def _deferred(ranked_entries: Iterable[_RankedEntry], context: PlanningContext) 
 def _rank_campaign(
     target: TargetCampaign, ranked_entries: Sequence[_RankedEntry], context: PlanningContext, ranking: RankedItems
 ) -> None:
-    """For each item of a campaign the first entry that lists it decides."""
+    """Apply to each item of a campaign the first entry that lists it."""
     purged: list[str] = []
     refused = False
     for position, item in enumerate(target.manifest.content):
@@ -179,7 +179,7 @@ def _record_purge(
 
 
 def _purge_without_manifest(campaign: str, ranked_entries: Sequence[_RankedEntry], ranking: RankedItems) -> None:
-    """A campaign whose manifest is not to be had: what the queue names may be purged, unless it is to be loaded."""
+    """Purge what the queue names of a campaign without a readable manifest, unless it is to be loaded."""
     loaded: set[str] = set()
     purged: list[str] = []
     for ranked in ranked_entries:
@@ -190,7 +190,7 @@ def _purge_without_manifest(campaign: str, ranked_entries: Sequence[_RankedEntry
         elif ranked.names is not None:
             purged += sorted(ranked.names - loaded - set(purged))
         elif loaded:
-            ranking.refused.append((campaign, "some of it is to be loaded, and its manifest cannot be read"))
+            ranking.refused.append((campaign, "part of it is to be loaded, and its manifest cannot be read"))
             break
         else:
             ranking.purge[campaign] = None
@@ -200,5 +200,5 @@ def _purge_without_manifest(campaign: str, ranked_entries: Sequence[_RankedEntry
 
 
 def request_ranks(requested: RequestedItems) -> Mapping[tuple[str, str | None], int]:
-    """How early somebody aboard wants it, newest wish first."""
+    """Return the position of each local request, the newest first."""
     return {request: position for position, request in reversed(list(enumerate(requested)))}

@@ -288,7 +288,7 @@ def test_what_is_wanted_is_never_removed(world: World) -> None:
 @given(worlds())
 def test_for_room_only_what_has_ended_goes_and_only_where_it_lets_something_in(world: World) -> None:
     plan = world.plan()
-    for removal in (removal for removal in plan.removals if "room is needed" in removal.reason):
+    for removal in (removal for removal in plan.removals if "space is needed" in removal.reason):
         one = next(one for one in world.aboard if one.campaign == removal.campaign)
         ends = days(world, one)[1]
         assert ends is not None
