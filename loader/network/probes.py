@@ -15,15 +15,15 @@ from typing import Final
 
 Address = tuple[int, str, int]  # family, numeric host, port
 _ROUTES: Final = (
-    # file, columns that say where it leads, the column of the interface; others count uses and never stand still
+    # file, columns of the destination, column of the interface; the other columns count uses and change all the time
     (Path("/proc/net/route"), (0, 1, 2, 7), 0),
     (Path("/proc/net/ipv6_route"), (0, 1, 4, 9), 9),
 )
-_LINK_LOCAL: Final = ("fe80", "ff00")  # every interface that is on has these, a way to anywhere or not
+_LINK_LOCAL: Final = ("fe80", "ff00")  # every enabled interface has these, even without an external route
 
 
 def has_route(addresses: Sequence[Address]) -> bool:
-    """Whether the kernel knows a way to one of them. A datagram socket is connected without sending anything."""
+    """Return whether the kernel has a route to one of the addresses. Connecting a datagram socket sends nothing."""
     for family, host, port in addresses:
         with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.connect((host, port))
@@ -32,7 +32,7 @@ def has_route(addresses: Sequence[Address]) -> bool:
 
 
 def external_routes() -> frozenset[tuple[str, ...]]:
-    """The routes that lead out of this machine."""
+    """Return the routes of external interfaces."""
     routes: set[tuple[str, ...]] = set()
     for path, columns, interface in _ROUTES:
         with contextlib.suppress(OSError):
@@ -43,7 +43,7 @@ def external_routes() -> frozenset[tuple[str, ...]]:
 
 
 def accepts_connection(addresses: Sequence[Address], seconds: float) -> bool:
-    """Whether one of them takes a connection in time; of each family the first that has a route is asked."""
+    """Return whether an address accepts a connection in time; tries the first one with a route of each family."""
     tried: set[int] = set()
     for address in addresses:
         family, host, port = address
@@ -56,7 +56,7 @@ def accepts_connection(addresses: Sequence[Address], seconds: float) -> bool:
 
 
 class Resolver:
-    """Finds the addresses of one name. A resolver may hang for minutes: it does so on a thread of its own, a daemon."""
+    """Resolves one name, in a daemon thread, because name resolution may hang for minutes."""
 
     def __init__(self, host: str, port: int) -> None:
         self._host, self._port = host, port
@@ -64,7 +64,7 @@ class Resolver:
         self._pending: _Query | None = None
 
     def resolve(self, seconds: float) -> list[Address] | None:
-        """Its addresses; empty if there are none, None if nobody said so in time. For one thread at a time."""
+        """Return the addresses; empty if there are none, None without an answer in time. For one thread at a time."""
         if self.literal:
             return self.literal
         query = self._pending or _Query(self._host, self._port)
@@ -88,7 +88,7 @@ class _Query:
 
 
 def _literal(host: str, port: int) -> list[Address]:
-    """A host that is an address already."""
+    """Return the address if `host` is an IP address; otherwise nothing."""
     try:
         version = ipaddress.ip_address(host).version
     except ValueError:

@@ -22,8 +22,8 @@ CLEAR = "\x1b[H\x1b[2J"
 
 class Command(BaseCommand):
     help = (
-        "Ask the loader of this aircraft what it is about and print it as a table. Exit: 0 it answered, 1 it may not "
-        "be asked by this user, 2 no content directory was named, 75 no loader runs; then what lies on disk is shown."
+        "Print the status of the loader on this aircraft as a table. Exit: 0 the loader answered, 1 this user has no "
+        "access to it, 2 no content directory was given, 75 no loader is running; the content on disk is shown instead."
     )
     requires_system_checks: list[str] = []
     suppressed_base_arguments = {"--verbosity", "--traceback", "--pythonpath", "--no-color", "--force-color"}
@@ -35,7 +35,7 @@ class Command(BaseCommand):
             help="the loader's first content directory (default: the first of LOADER_CONTENT_DIR)",
         )
         parser.add_argument("--json", action="store_true", help="print JSON, one object a line")
-        parser.add_argument("--watch", action="store_true", help="go on until the loader ends, at each change")
+        parser.add_argument("--watch", action="store_true", help="print every change until the loader ends")
 
     def handle(self, *args: object, **options: Any) -> None:
         given = options["content_dir"]
@@ -47,7 +47,7 @@ class Command(BaseCommand):
             for status in client.watch_status(directory) if options["watch"] else [client.fetch_status(directory)]:
                 self._show(status, as_json=options["json"], again=options["watch"])
         except PermissionError as error:
-            text = f"You may not ask the loader of {directory}: be its user, or of the socket's group."
+            text = f"Access to the loader of {directory} denied. Run this as its user or in the socket's group."
             raise CommandError(text, returncode=ExitCode.SOME_FAILED) from error
         except client.LoaderNotRunning as error:
             self._show_disk(directory, str(error), as_json=options["json"])
@@ -62,7 +62,7 @@ class Command(BaseCommand):
             self._print([CLEAR * (again and self.stdout.isatty()) + "\n".join(render_status(status))])
 
     def _show_disk(self, directory: Path, reason: str, *, as_json: bool) -> None:
-        """What the directory itself tells; nothing is made or locked."""
+        """Print the content of the directory. Creates and locks nothing."""
         campaigns, space = [], None
         if directory.is_dir():
             try:

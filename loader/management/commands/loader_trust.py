@@ -1,4 +1,4 @@
-"""`manage.py loader_trust`: show or reset what a loader remembers of signed manifests."""
+"""`manage.py loader_trust`: show or reset the trust state that a loader stores about signed manifests."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ PARTS: Final = ("signed", "versions", "time", "keys")
 
 class Command(BaseCommand):
     help = (
-        "What the loader of these content directories remembers of signed manifests (show), and forgetting it (reset): "
-        "that signed campaigns were accepted, so that unsigned ones are refused (signed); the highest version of each "
-        "campaign (versions); the newest trusted time (time); which version of the trusted keys is in force (keys). "
-        "reset without --only forgets everything, also what is torn. Only an operator should: each of these is what "
-        "an attacker would like to be forgotten. The loader must not be running. "
-        "Exit: 0 done, 2 wrong options or a directory that cannot be used, 3 the memory is torn, 4 the loader runs."
+        "Show or reset the trust state of the loader with these content directories. The state has four parts: "
+        "signed (signed campaigns were accepted, so unsigned ones are refused), versions (the highest version of each "
+        "campaign), time (the newest trusted time) and keys (the current version of the trusted keys). "
+        "reset without --only resets everything, including a damaged state. Each part protects against an attack, so "
+        "only an operator should reset it. The loader must not be running. "
+        "Exit: 0 done, 2 invalid options or a directory that cannot be used, 3 the state is damaged, 4 the loader is "
+        "running."
     )
     requires_system_checks: list[str] = []
 
@@ -39,10 +40,10 @@ class Command(BaseCommand):
             "--content-dir",
             action="append",
             metavar="DIR",
-            help="as the loader has it, all of them (default: LOADER_CONTENT_DIR)",
+            help="content directory; give all of the loader's (default: LOADER_CONTENT_DIR)",
         )
         parser.add_argument(
-            "--only", action="append", choices=PARTS, help="forget only this; may be given more than once"
+            "--only", action="append", choices=PARTS, help="reset only this part; may be given more than once"
         )
 
     def handle(self, *args: object, **options: Any) -> None:
@@ -64,19 +65,17 @@ class Command(BaseCommand):
                 code = ExitCode.REFUSED if error.code == Code.IO_ERROR else ExitCode.USAGE
                 raise CommandError(f"{error.code}: {error}.", returncode=code) from error
             except BadEnvelope as error:
-                raise CommandError(
-                    f"what was remembered cannot be read: {error}.", returncode=ExitCode.REFUSED
-                ) from error
+                raise CommandError(f"The trust state cannot be read: {error}.", returncode=ExitCode.REFUSED) from error
 
     def _reset(self, stores: Sequence[ContentStore], only: Sequence[str]) -> None:
         if not all(store.lock() for store in stores):
-            raise CommandError("The loader is running: stop it first.", returncode=ExitCode.HELD)
+            raise CommandError("The loader is running. Stop it first.", returncode=ExitCode.HELD)
         state = load_trust_state(stores) if only else TrustState(serial=max(_serial(store) for store in stores))
         save_trust_state(stores, _without(state, only))
 
 
 def _serial(store: ContentStore) -> int:
-    """Of a note, 0 if that cannot be read."""
+    """Return the serial of the stored state; 0 if it cannot be read."""
     try:
         return load_trust_state([store]).serial
     except (WorldError, BadEnvelope):
@@ -86,7 +85,7 @@ def _serial(store: ContentStore) -> int:
 def _without(state: TrustState, only: Sequence[str]) -> TrustState:
     def reset(accepted: AcceptedVersions) -> AcceptedVersions:
         accepted = replace(accepted, signed=accepted.signed and "signed" not in only)
-        # What was held before there were signatures must not count again either.
+        # Versions installed before signatures were on must not count again either.
         return replace(accepted, versions={}, reset_by_rotation=True) if "versions" in only else accepted
 
     state = replace(state, airlines={name: reset(accepted) for name, accepted in state.airlines.items()})

@@ -384,7 +384,7 @@ def test_a_rotation_is_followed_while_the_loader_runs_and_a_false_one_is_not(loa
     assert lookout.read_all(threading.Event()).manifests["c"].code is None
     loader.provision(ONE)
     assert loader.look().code is None
-    assert "out of date: version 2 is in force" in loader.said[-1]
+    assert "out of date: version 2 is current" in loader.said[-1]
 
 
 def test_a_stolen_key_that_signed_far_ahead_is_outlived_by_taking_it_away(loader: Loader) -> None:

@@ -51,7 +51,7 @@ HOST = "s3.example.com"
         (ProbeResults(command=CommandAnswer(False)), "the link check command says: no"),
         (
             ProbeResults(name="unknown"),
-            "the name s3.example.com is not known here: name resolution gives no address for it",
+            "the name s3.example.com is unknown: name resolution returns no address",
         ),
         (
             ProbeResults(name="silent"),
@@ -358,7 +358,7 @@ def test_name_resolution_that_fails_or_hangs_is_told_and_held_up_by_nothing(tmp_
                 assert reason == f"the name {HOST} cannot be looked up: name resolution does not answer"
                 assert (tmp_path / "asked").exists()
             else:
-                assert reason == f"the name {HOST} is not known here: name resolution gives no address for it"
+                assert reason == f"the name {HOST} is unknown: name resolution returns no address"
             # It hangs still, and yet the process ends as soon as it is told to.
             assert plane.process.stdin is not None
             plane.process.stdin.close()
