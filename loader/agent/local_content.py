@@ -91,10 +91,8 @@ class LocalContent:
         spaces, campaigns = [], []
         for index, store in enumerate(self._stores):
             try:
-                space, on_disk = (
-                    DiskSpace((store.space().free or 0) - self._reserve, store.device),
-                    store.list_campaigns(),
-                )
+                space = DiskSpace((store.space().free or 0) - self._reserve, store.device)
+                on_disk = store.list_campaigns()
             except WorldError as error:
                 self._handle_failure(error)
                 space, on_disk = DiskSpace(0, -1 - index), []

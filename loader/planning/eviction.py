@@ -66,19 +66,7 @@ class EvictionPlanner:
         protected = dict.fromkeys(named, REQUESTED_REASON)
         for today in context.days:
             protected |= protected_campaigns(on_disk, wanted, today)
-        unsure = {one.campaign for one in on_disk if one.starts or one.ends} if context.store is None else set()
-        by_name = {one.campaign: one for one in on_disk}
-        ranking.refused += [(name, context.why_untrusted) for name in sorted(ranking.unconfirmed & by_name.keys())]
-        for campaign, content in ranking.purge.items():
-            one = by_name.get(campaign)
-            items = content if content is None or one is None else _items_on_disk(one, content)
-            if one is None or items == ():
-                continue
-            if campaign in protected or campaign in unsure:
-                ranking.refused.append((campaign, protected.get(campaign, context.why_untrusted)))
-            else:
-                self.removals.append(Removal(campaign, items, "requested by the transfer queue"))
-                self._removed += [one] if items is None else []
+        self._remove_requested(ranking, on_disk, context, protected)
         not_evictable = (
             wanted
             | protected.keys()
@@ -88,6 +76,29 @@ class EvictionPlanner:
         )
         self._ended = evictable(on_disk, not_evictable, context.trusted.date()) if context.trusted else []
         self.withheld = context.why_untrusted if evictable(on_disk, not_evictable, context.days[0]) else ""
+
+    def _remove_requested(
+        self,
+        ranking: RankedItems,
+        on_disk: Sequence[CampaignOnDisk],
+        context: PlanningContext,
+        protected: Mapping[str, str],
+    ) -> None:
+        """Add the removals that the queue requests, or refuse them."""
+        by_name = {campaign.campaign: campaign for campaign in on_disk}
+        ranking.refused += [(name, context.why_untrusted) for name in sorted(ranking.unconfirmed & by_name.keys())]
+        for name, content in ranking.purge.items():
+            campaign = by_name.get(name)
+            items = content if content is None or campaign is None else _items_on_disk(campaign, content)
+            if campaign is None or items == ():
+                continue
+            # Without the store's time, a campaign with dates may be in use.
+            dated = bool(campaign.starts or campaign.ends)
+            if name in protected or (dated and context.store is None):
+                ranking.refused.append((name, protected.get(name, context.why_untrusted)))
+            else:
+                self.removals.append(Removal(name, items, "requested by the transfer queue"))
+                self._removed += [campaign] if items is None else []
 
     def release_removed(self, budget: SpaceBudget) -> None:
         """Count the space that the queue's removals free."""
