@@ -40,7 +40,7 @@ class EffectiveLimits:
     def blocked_reason(self, now: datetime) -> tuple[str, str]:
         """Return state and reason for loading nothing at `now` (aware); both are empty if loading is allowed."""
         if self.paused:
-            return "paused", f"loading is paused by the transfer queue (version {self.version})"
+            return "paused", f"loading is paused by transfer queue version {self.version}"
         closed = next((window for window in self.windows if not window.is_open(now)), None)
         return ("waiting", f"outside the hours {closed}") if closed else ("", "")
 
