@@ -277,7 +277,21 @@ def find_error_kind(text: str) -> ErrorKind | None:
     return None if code is None else ERRORS[code]
 
 
-class ContractError(ValueError):
+class _HasCode:
+    """Cause and permanence of an error, from its code."""
+
+    code: Code
+
+    @property
+    def cause(self) -> Cause:
+        return self.code.cause
+
+    @property
+    def permanent(self) -> bool:
+        return self.code.permanent
+
+
+class ContractError(_HasCode, ValueError):
     """The data is wrong. `str()` is a sentence that names the position."""
 
     code: Code = Code.BAD_MANIFEST
@@ -286,16 +300,6 @@ class ContractError(ValueError):
         super().__init__(message)
         if code is not None:
             self.code = code
-
-    @property
-    def cause(self) -> Cause:
-        """The part of the system that the error is about."""
-        return self.code.cause
-
-    @property
-    def permanent(self) -> bool:
-        """Whether a retry is pointless until the data changes."""
-        return self.code.permanent
 
 
 class BadName(ContractError):
@@ -334,7 +338,7 @@ class BadArchive(ContractError):
     code = Code.INTERNAL
 
 
-class WorldError(Exception):
+class WorldError(_HasCode, Exception):
     """The environment failed: network, store or disk. `str()` is a sentence without secrets or signed URLs.
 
     `retry_after`: seconds that the store asked to wait; None if it did not.
@@ -344,16 +348,6 @@ class WorldError(Exception):
         super().__init__(message or ERRORS[code].sentence)
         self.code = code
         self.retry_after = retry_after
-
-    @property
-    def cause(self) -> Cause:
-        """The part of the system that the error is about."""
-        return self.code.cause
-
-    @property
-    def permanent(self) -> bool:
-        """Whether a retry is pointless until something else changes."""
-        return self.code.permanent
 
     def __reduce__(self) -> tuple[type[WorldError], tuple[Code, str], dict[str, float | None]]:
         """Support pickling between processes: the default would call the constructor with the sentence only."""
