@@ -74,7 +74,6 @@ class Code(StrEnum):
 
     @property
     def permanent(self) -> bool:
-        """Whether a retry is pointless until something else changes."""
         return ERRORS[self].permanent
 
 

@@ -81,7 +81,6 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add every option of `loader.config`."""
     for option in OPTIONS:
         if option.is_flag:
             parser.add_argument(option.flag, dest=option.name, action="store_true", default=None, help=option.help)

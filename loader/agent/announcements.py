@@ -67,7 +67,6 @@ class Announcements:
             self._listener.plan(len(todo), sum(step.item.size for step in todo), sum(step.bytes_done for step in todo))
 
     def totals(self, outcomes: Sequence[TransferOutcome]) -> None:
-        """Announce how many items were loaded and how many failed."""
         if outcomes:
             failed = sum(bool(outcome.code) for outcome in outcomes)
             done = len(outcomes) - failed

@@ -135,7 +135,6 @@ class LocalContent:
         return tuple(_usage(store) for store in self._stores)
 
     def held_campaigns(self) -> tuple[HeldCampaign, ...]:
-        """Return the complete campaigns."""
         complete: dict[str, HeldCampaign] = {}
         for store in self._stores:
             with contextlib.suppress(WorldError):  # the errors of its items say that the disk failed

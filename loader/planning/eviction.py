@@ -101,7 +101,6 @@ class EvictionPlanner:
                 self._removed += [campaign] if items is None else []
 
     def release_removed(self, budget: SpaceBudget) -> None:
-        """Count the space that the queue's removals free."""
         for campaign in self._removed:
             budget.release(campaign)
 

@@ -106,7 +106,6 @@ class PlanStep:
 
     @property
     def missing(self) -> int:
-        """Bytes that are still to be fetched."""
         return self.item.size - self.bytes_done if self.action == "fetch" else 0
 
 
