@@ -14,10 +14,12 @@ from loader.storage.inventory import CampaignOnDisk
 
 def with_manifest_dates(on_disk: Iterable[CampaignOnDisk], targets: Iterable[TargetCampaign]) -> list[CampaignOnDisk]:
     """Replace the exhibition dates stored on disk with those of the manifest, if there is one."""
-    dates = {one.campaign: one.manifest.exhibition for one in targets}
+    dates = {campaign.campaign: campaign.manifest.exhibition for campaign in targets}
     return [
-        replace(one, starts=dates[one.campaign].starts, ends=dates[one.campaign].ends) if one.campaign in dates else one
-        for one in on_disk
+        replace(campaign, starts=dates[campaign.campaign].starts, ends=dates[campaign.campaign].ends)
+        if campaign.campaign in dates
+        else campaign
+        for campaign in on_disk
     ]
 
 
@@ -45,10 +47,12 @@ def _start(campaign: CampaignOnDisk) -> tuple[date, date]:
     return campaign.starts or date.min, campaign.ends or date.min
 
 
-def evictable(on_disk: Iterable[CampaignOnDisk], kept: Collection[str], today: date) -> list[CampaignOnDisk]:
-    """Return the campaigns whose exhibition has ended, except those in `kept`; the longest ended comes first."""
-    ended = [(one.ends, one.campaign, one) for one in on_disk if one.ends and one.ends < today]
-    return [one for _, campaign, one in sorted(ended, key=lambda entry: entry[:2]) if campaign not in kept]
+def evictable(on_disk: Iterable[CampaignOnDisk], excluded: Collection[str], today: date) -> list[CampaignOnDisk]:
+    """Return the campaigns whose exhibition has ended, except those in `excluded`; the longest ended comes first."""
+    ended = [
+        (campaign.ends, campaign.campaign, campaign) for campaign in on_disk if campaign.ends and campaign.ends < today
+    ]
+    return [campaign for _, name, campaign in sorted(ended, key=lambda entry: entry[:2]) if name not in excluded]
 
 
 class EvictionPlanner:
@@ -67,15 +71,15 @@ class EvictionPlanner:
         for today in context.days:
             protected |= protected_campaigns(on_disk, wanted, today)
         self._remove_requested(ranking, on_disk, context, protected)
-        not_evictable = (
+        excluded = (
             wanted
             | protected.keys()
             | ranking.unread
             | ranking.purge.keys()
             | {campaign for campaign, _ in ranking.deferred}
         )
-        self._ended = evictable(on_disk, not_evictable, context.trusted.date()) if context.trusted else []
-        self.withheld = context.why_untrusted if evictable(on_disk, not_evictable, context.days[0]) else ""
+        self._ended = evictable(on_disk, excluded, context.trusted.date()) if context.trusted else []
+        self.withheld = context.why_untrusted if evictable(on_disk, excluded, context.days[0]) else ""
 
     def _remove_requested(
         self,
