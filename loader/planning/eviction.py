@@ -14,11 +14,9 @@ from loader.storage.inventory import CampaignOnDisk
 
 def with_manifest_dates(on_disk: Iterable[CampaignOnDisk], targets: Iterable[TargetCampaign]) -> list[CampaignOnDisk]:
     """Replace the exhibition dates stored on disk with those of the manifest, if there is one."""
-    dates = {campaign.campaign: campaign.manifest.exhibition for campaign in targets}
+    dates = {target.campaign: target.manifest.exhibition for target in targets}
     return [
-        replace(campaign, starts=dates[campaign.campaign].starts, ends=dates[campaign.campaign].ends)
-        if campaign.campaign in dates
-        else campaign
+        replace(campaign, starts=shown.starts, ends=shown.ends) if (shown := dates.get(campaign.campaign)) else campaign
         for campaign in on_disk
     ]
 
@@ -50,9 +48,11 @@ def _start(campaign: CampaignOnDisk) -> tuple[date, date]:
 def evictable(on_disk: Iterable[CampaignOnDisk], excluded: Collection[str], today: date) -> list[CampaignOnDisk]:
     """Return the campaigns whose exhibition has ended, except those in `excluded`; the longest ended comes first."""
     ended = [
-        (campaign.ends, campaign.campaign, campaign) for campaign in on_disk if campaign.ends and campaign.ends < today
+        (campaign.ends, campaign.campaign, campaign)
+        for campaign in on_disk
+        if campaign.ends and campaign.ends < today and campaign.campaign not in excluded
     ]
-    return [campaign for _, name, campaign in sorted(ended, key=lambda entry: entry[:2]) if name not in excluded]
+    return [campaign for *_, campaign in sorted(ended, key=lambda entry: entry[:2])]
 
 
 class EvictionPlanner:
