@@ -46,7 +46,7 @@ from loader.storage.campaigns import (
     to_held_campaign,
 )
 from loader.storage.directory import Directory, Durability, open_if_present, translate_disk_errors
-from loader.storage.inventory import CampaignOnDisk, FileState, LocalItemState, ManifestVersion
+from loader.storage.inventory import CampaignOnDisk, LocalItemState, ManifestVersion
 from loader.storage.item_index import ItemIndex, ItemRecord
 from loader.storage.layout import CAMPAIGNS_DIR, HELD_DIR, LOADER_DIR, PARTS_DIR, STAGED_DIR
 from loader.storage.partial_file import PartialFile
@@ -118,7 +118,7 @@ class ContentStore:
 
     def _file_state(
         self, campaign: str, item: Item, etag: str, finals: Directory | None, held: Directory | None
-    ) -> FileState:
+    ) -> str:
         status = finals.stat_file(item.name + TGZ) if finals else None
         if status is None:
             return "absent"

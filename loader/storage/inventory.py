@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Literal, NamedTuple
-
-FileState = Literal["absent", "whole", "unchecked", "other"]
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +17,7 @@ class LocalItemState:
     `linkable`: the same content is whole in this directory under another name.
     """
 
-    file: FileState = "absent"
+    file: str = "absent"
     staged: bool = False
     bytes_done: int = 0
     linkable: bool = False
